@@ -1,0 +1,1 @@
+"""Config-driven Lightning recipes that train joint video-audio diffusion models."""

@@ -1,0 +1,61 @@
+"""talkies evaluate SOURCE: metrics per modality, per noise bin and for synchronisation, into the MLflow run."""
+
+import argparse
+from pathlib import Path
+
+from talkies.cli.place import add_runs, registry_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
+    parser.add_argument("--data", type=Path, help="prepared data (the run's own)")
+    parser.add_argument("--clips", type=int, default=64, help="held-out clips (64)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tracking-uri", help="where models:/ is looked up (the store of --runs)")
+    add_runs(parser)
+
+
+def evaluate_source(
+    spec: str, *, runs: Path, uri: str | None, clips: int, seed: int, data: Path | None = None
+) -> dict[str, float]:
+    """Evaluate `spec`; where it is a run, keep the metrics in its folder and its MLflow run."""
+    from talkies.config import DataError
+    from talkies.data.shards import ShardSet
+    from talkies.recipe.evaluate import evaluate
+    from talkies.recipe.folders import read_json, write_json
+    from talkies.recipe.run import Place, open_tracker
+    from talkies.recipe.source import open_source
+
+    source = open_source(spec, registry_of(runs, uri))
+    place = read_json(source.run / "place.json") if source.run is not None else {}
+    root = data or (Path(place["data_root"]) if place else None)
+    if root is None:
+        raise DataError(f"evaluate: {spec} does not say where its held-out clips are; give --data FOLDER")
+    heldout = ShardSet.open(root / "sets" / source.recipe.data.heldout)
+    folder = source.run / "evaluation" if source.run is not None else None
+    metrics = evaluate(source, heldout, clips=clips, sampling=source.recipe.sampling, seed=seed, folder=folder)
+    if source.run is None:
+        return metrics
+    write_json(source.run / "evaluation.json", {"sha256": source.sha256, "clips": clips, "metrics": metrics})
+    from talkies.cli.place import store_of
+
+    store, artifacts = store_of(runs, uri or source.recipe.tracking.uri)
+    where = Place(folder=source.run, data_root=root, store=store, artifacts=artifacts)
+    tracker = open_tracker(source.recipe, where)
+    tracker.metrics(metrics, source.recipe.steps.max)
+    for path in sorted((source.run / "evaluation").glob("*.mp4")):
+        tracker.artifact(path, "evaluation")
+    tracker.status("FINISHED")
+    tracker.close()
+    return metrics
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print the metrics."""
+    metrics = evaluate_source(
+        args.source, runs=args.runs, uri=args.tracking_uri, clips=args.clips, seed=args.seed, data=args.data
+    )
+    for key, value in sorted(metrics.items()):
+        print(f"{key:<32} {value:.4f}")
+    return 0

@@ -1,0 +1,45 @@
+"""talkies prepare RECIPE: media to filtered, captioned, encoded clips in shards, with a report."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from talkies.cli.place import add_runs, registry_of, store_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("recipe", type=Path, help="a prepare recipe, or a curriculum that names one")
+    parser.add_argument("overrides", nargs="*", help="key.path=value")
+    add_runs(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare, and say what was kept and what was quarantined."""
+    from talkies.config import RecipeError
+    from talkies.config.decode import decode
+    from talkies.config.source import load
+    from talkies.prepare.config import PrepareConfig
+    from talkies.recipe.config import kind_of
+    from talkies.recipe.curriculum import load_curriculum
+    from talkies.recipe.journey import Workshop, prepare_data
+
+    kind = kind_of(load(args.recipe, ()))
+    if kind == "curriculum":
+        curriculum = load_curriculum(args.recipe, args.overrides)
+        config, folder = curriculum.prepare, curriculum.prepare_folder
+    elif kind == "prepare":
+        config, folder = decode(PrepareConfig, load(args.recipe, args.overrides)), args.recipe.parent
+    else:
+        raise RecipeError(f"prepare: {args.recipe} is a {kind} recipe; prepare takes a prepare recipe or a curriculum")
+    store, artifacts = store_of(args.runs, None)
+    bar = not args.quiet and sys.stdout.isatty()
+    workshop = Workshop(
+        runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, None), bar=bar
+    )
+    root, report = prepare_data(config, workshop, recipe_folder=folder)
+    for line in report.lines():
+        print(line)
+    print(f"data root: {root}")
+    return 0

@@ -1,0 +1,51 @@
+"""talkies promote RUN: gates on metrics, then a registry version, an alias and a model card."""
+
+import argparse
+from pathlib import Path
+
+from talkies.cli.place import add_runs, store_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("run", type=Path, help="a finished run folder")
+    parser.add_argument("--expect", metavar="VERSION", help="refuse unless the alias is at this version now ('none': unset)")
+    parser.add_argument("--clips", type=int, default=64, help="held-out clips of the evaluation, if it is still to be made")
+    parser.add_argument("--cards", type=Path, help="folder of card files and MODEL_CARDS.md (RUN/cards)")
+    add_runs(parser)
+
+
+def promote_run(run: Path, *, runs: Path, expect: str | None, clips: int, cards: Path | None = None) -> None:
+    """Evaluate a finished run if it was not yet, apply its gates, register it and move its alias."""
+    from talkies.checkpoints.release import read_release, release_sha256
+    from talkies.cli.evaluate import evaluate_source
+    from talkies.config import CheckpointError, RecipeError
+    from talkies.recipe.folders import finished, read_json
+    from talkies.recipe.full_scale import full_scale
+    from talkies.recipe.source import recipe_of
+    from talkies.tracking.cards import render_model_cards
+    from talkies.tracking.registry import promote
+
+    if not finished(run):
+        raise CheckpointError(f"promote: {run} is not a finished run (no result.json): train it to its end first")
+    release = run / "release"
+    recipe = recipe_of(read_release(release)["recipe"], release / "release.json")
+    if recipe.tracking.register is None:
+        raise RecipeError(f"promote: the recipe of {run} names no registered model: set `tracking.register`")
+    sha256 = release_sha256(release)
+    record = run / "evaluation.json"
+    if not record.is_file() or read_json(record)["sha256"] != sha256:
+        evaluate_source(str(run), runs=runs, uri=recipe.tracking.uri, clips=clips, seed=0)
+    metrics = {**read_json(run / "result.json")["metrics"], **read_json(record)["metrics"]}
+    store, _ = store_of(runs, recipe.tracking.uri)
+    folder = cards or run / "cards"
+    done = promote(run, release, recipe.tracking, store=store, metrics=metrics, expect=expect, cards_folder=folder)
+    render_model_cards(folder, full_scale=full_scale(), target=folder / "MODEL_CARDS.md")
+    print(f"promoted: models:/{done.name}@{done.alias} is version {done.version} (was {done.previous or 'unset'})")
+    print(f"card:     {done.card}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Promote one run."""
+    promote_run(args.run, runs=args.runs, expect=args.expect, clips=args.clips, cards=args.cards)
+    return 0

@@ -1,0 +1,80 @@
+"""talkies train RECIPE [key.path=value ...]: one phase, or every phase of a curriculum, in this process."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from talkies.cli.place import add_runs, registry_of, store_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("recipe", type=Path, help="a phase recipe or a curriculum")
+    parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key.path=value or phases.key...")
+    add_runs(parser)
+    parser.add_argument("--new", action="store_true", help="begin another run instead of continuing the newest")
+    parser.add_argument("--stop-at", type=int, metavar="STEP", help="stop a phase after this optimizer step")
+    parser.add_argument("--no-promote", action="store_true", help="leave a curriculum's result unpromoted")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and say where the result is."""
+    from talkies.config import RecipeError
+    from talkies.config.decode import decode
+    from talkies.config.source import load
+    from talkies.recipe.config import CurriculumRecipe, PhaseRecipe, kind_of
+
+    kind = kind_of(load(args.recipe, ()))
+    if kind == "curriculum":
+        if args.stop_at is not None:
+            raise RecipeError("train: --stop-at takes a phase recipe, not a curriculum; drop it")
+        assert CurriculumRecipe
+        return _curriculum(args)
+    if kind != "phase":
+        raise RecipeError(f"train: {args.recipe} is a {kind} recipe; train takes a phase or a curriculum")
+    return _phase(args, decode(PhaseRecipe, load(args.recipe, args.overrides)))
+
+
+def _workshop(args: argparse.Namespace, uri: str | None) -> "Workshop":
+    from talkies.recipe.journey import Workshop
+
+    store, artifacts = store_of(args.runs, uri)
+    bar = not args.quiet and sys.stdout.isatty()
+    return Workshop(runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, uri), bar=bar)
+
+
+def _curriculum(args: argparse.Namespace) -> int:
+    from talkies.recipe.curriculum import load_curriculum
+    from talkies.recipe.folders import run_folder
+    from talkies.recipe.journey import run_curriculum
+
+    curriculum = load_curriculum(args.recipe, args.overrides)
+    folder = run_folder(args.runs, curriculum.recipe.name, curriculum.digest, new=args.new)
+    workshop = _workshop(args, curriculum.phases[-1].tracking.uri)
+    runs = run_curriculum(curriculum, folder, workshop, say=print)
+    if curriculum.recipe.promote and not args.no_promote:
+        from talkies.cli.promote import promote_run
+
+        promote_run(runs[curriculum.recipe.promote], runs=args.runs, expect=None, clips=64)
+    print(f"run folder: {folder}")
+    print(f"MLflow:     mlflow ui --backend-store-uri {workshop.store}")
+    return 0
+
+
+def _phase(args: argparse.Namespace, recipe: "PhaseRecipe") -> int:
+    from talkies.config import RecipeError
+    from talkies.config.canonical import recipe_hash
+    from talkies.recipe.check import check
+    from talkies.recipe.folders import run_folder
+    from talkies.recipe.run import Place, run_phase
+
+    check(recipe)
+    if recipe.data.root is None:
+        raise RecipeError("train: `data.root` is not set: prepare the data and give data.root=FOLDER, or train a curriculum")
+    folder = run_folder(args.runs, recipe.name, recipe_hash(recipe), new=args.new)
+    workshop = _workshop(args, recipe.tracking.uri)
+    place = Place(folder=folder, data_root=Path(recipe.data.root), store=workshop.store, artifacts=workshop.artifacts)
+    sha256 = run_phase(recipe, place, siblings={}, registry=workshop.registry, stop_at=args.stop_at, bar=workshop.bar)
+    print(f"run folder: {folder}\nrelease:    {folder / 'release'} sha256 {sha256[:16]}")
+    return 0

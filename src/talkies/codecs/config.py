@@ -1,0 +1,119 @@
+"""Recipe keys of the frozen codecs. The Grid of a codec follows from these values alone, without its weights."""
+
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from talkies.config import DataError, config
+from talkies.streams import Grid
+
+
+@config
+class LinearVideoConfig:
+    """Closed-form (PCA) video codec of the toy: blocks of `stride` x `block` x `block` pixels, one causal first frame."""
+
+    kind: Literal["linear_video"] = "linear_video"
+    channels: int = 16
+    stride: int = 2
+    block: int = 8
+
+
+@config
+class WanVideoConfig:
+    """diffusers' AutoencoderKLWan (Wan2.1 VAE: 16 channels, 4 x 8 x 8). `weights`: a folder in diffusers' layout."""
+
+    kind: Literal["wan"] = "wan"
+    weights: str | None = None
+    channels: int = 16
+    stride: int = 4
+    block: int = 8
+
+
+VideoCodecConfig = Annotated[LinearVideoConfig | WanVideoConfig, Field(discriminator="kind")]
+
+
+@config
+class LinearAudioConfig:
+    """Closed-form audio codec of the toy: an MDCT with `hop` samples per step, then PCA; channel 0 carries loudness."""
+
+    kind: Literal["linear_audio"] = "linear_audio"
+    channels: int = 16
+    sample_rate: int = 16000
+    hop: int = 640
+
+
+@config
+class MovaAudioConfig:
+    """MOVA's audio VAE: a continuous DAC, 48 kHz mono, 50 Hz, 128 channels (MOVA section 6)."""
+
+    kind: Literal["mova_dac"] = "mova_dac"
+    weights: str | None = None
+    channels: int = 128
+    sample_rate: int = 48000
+    hop: int = 960
+
+
+AudioCodecConfig = Annotated[LinearAudioConfig | MovaAudioConfig, Field(discriminator="kind")]
+
+
+@config
+class ByteTextConfig:
+    """Byte-level text features of the toy: each word's bytes hashed into `dim` features, at most `length` words."""
+
+    kind: Literal["bytes"] = "bytes"
+    dim: int = 64
+    length: int = 24
+
+
+@config
+class Umt5TextConfig:
+    """transformers' UMT5 encoder, padded positions zeroed. `weights`: a folder with text_encoder/ and tokenizer/."""
+
+    kind: Literal["umt5"] = "umt5"
+    weights: str | None = None
+    dim: int = 4096
+    length: int = 512
+
+
+TextEncoderConfig = Annotated[ByteTextConfig | Umt5TextConfig, Field(discriminator="kind")]
+
+
+@config
+class CodecsConfig:
+    """The frozen parts of one system."""
+
+    video: VideoCodecConfig
+    audio: AudioCodecConfig
+    text: TextEncoderConfig
+
+
+def video_grid(codec: LinearVideoConfig | WanVideoConfig, *, frames: int, height: int, width: int, fps: float) -> Grid:
+    """Latent geometry of a clip: T = (frames - 1) / stride + 1, rate fps / stride.
+
+    Raises DataError where frames are not 1 mod the temporal stride or a side does not divide by the block.
+    """
+    if frames < 1 or (frames - 1) % codec.stride:
+        low = max(1, (frames - 1) // codec.stride * codec.stride + 1)
+        raise DataError(
+            f"{frames} frames do not fit codec {codec.kind}: frames must be 1 mod {codec.stride}; "
+            f"nearest: {low} or {low + codec.stride}"
+        )
+    for name, size in (("height", height), ("width", width)):
+        if size < codec.block or size % codec.block:
+            low = max(codec.block, size // codec.block * codec.block)
+            raise DataError(
+                f"{name} {size} does not fit codec {codec.kind}: it must divide by {codec.block}; "
+                f"nearest: {low} or {low + codec.block}"
+            )
+    rate = Fraction(fps).limit_denominator(1001) / codec.stride
+    shape = ((frames - 1) // codec.stride + 1, height // codec.block, width // codec.block)
+    return Grid(channels=codec.channels, shape=shape, rate=rate)
+
+
+def audio_grid(codec: LinearAudioConfig | MovaAudioConfig, *, samples: int) -> Grid:
+    """Latent geometry of `samples` mono samples, padded right to whole hops: T = (samples - 1) // hop + 1."""
+    if samples < 1:
+        raise DataError(f"{samples} audio samples: at least 1 is needed")
+    steps = (samples - 1) // codec.hop + 1
+    return Grid(channels=codec.channels, shape=(steps,), rate=Fraction(codec.sample_rate, codec.hop))

@@ -1,0 +1,38 @@
+"""What makes two codecs the same: every shard and every registered version carries this hash."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def config_values(config: object) -> dict[str, Any]:
+    """The values of a codec's config as plain JSON, without `weights`: where a file lies does not change a codec."""
+    assert is_dataclass(config) and not isinstance(config, type)
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    values.pop("weights", None)
+    return values
+
+
+def identity(config: object, tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over the config (its `kind` included) and every tensor's name, dtype, shape and bytes, in name order.
+
+    A codec passes the tensors that it computes with, so the same file read at another precision is another codec.
+    """
+    values = config_values(config)
+    assert "kind" in values, "a codec's config names its kind"
+    digest = hashlib.sha256(_header(values))
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(_header([name, str(tensor.dtype), list(tensor.shape)]))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _header(value: object) -> bytes:
+    # The newline ends the header, so that no two (header, bytes) sequences run together.
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"

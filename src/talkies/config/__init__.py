@@ -1,0 +1,23 @@
+"""Strict recipe decoding and the errors that a user can cause."""
+
+from talkies.config.errors import (
+    CheckpointError,
+    DataError,
+    GateError,
+    RecipeError,
+    StorageError,
+    TrackingError,
+    UserError,
+)
+from talkies.config.schema import config
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "GateError",
+    "RecipeError",
+    "StorageError",
+    "TrackingError",
+    "UserError",
+    "config",
+]

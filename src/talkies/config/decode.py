@@ -1,0 +1,117 @@
+"""Plain values -> a frozen recipe, strictly; every mistake named by key path, place, value and what is allowed."""
+
+import difflib
+import json
+from typing import Any, TypeVar, overload
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from talkies.config.errors import RecipeError
+from talkies.config.keys import choices, known_paths, path_of, variants
+from talkies.config.source import Source
+
+T = TypeVar("T")
+_KINDS = {
+    "bool_type": "true or false",
+    "dataclass_type": "a mapping of keys",
+    "dict_type": "a mapping of keys",
+    "float_type": "a number",
+    "int_type": "an integer",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+_BOUNDS = {
+    "greater_than": ("gt", ">"),
+    "greater_than_equal": ("ge", ">="),
+    "less_than": ("lt", "<"),
+    "less_than_equal": ("le", "<="),
+}
+_UNKNOWN = "unexpected_keyword_argument"
+
+
+@overload
+def decode(target: type[T], source: Source) -> T: ...
+@overload
+def decode(target: Any, source: Source) -> Any: ...
+def decode(target: Any, source: Source) -> Any:
+    """`source` as a value of type `target`, without any coercion.
+
+    Raises one RecipeError for all mistakes: the first in full, then how many more there are and at which keys.
+    Unknown keys come first, for a missing key is often a misspelt one.
+    """
+    try:
+        return TypeAdapter(target).validate_json(json.dumps(source.values))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    ordered = sorted(details, key=lambda detail: detail["type"] != _UNKNOWN)
+    message = _Message(target, source)
+    first, *others = [message.line(detail) for detail in ordered]
+    keys = [f"`{message.path(detail)}`" for detail in ordered[1:]]
+    more = f"\n... and {len(others)} more: {', '.join(keys)}" if others else ""
+    raise RecipeError(f"recipe: {first}{more}")
+
+
+class _Message:
+    """Words for pydantic's errors about one source."""
+
+    def __init__(self, target: Any, source: Source) -> None:
+        self.target, self.source = target, source
+
+    def path(self, detail: ErrorDetails) -> str:
+        """Key path of an error; a union without a usable kind is at fault in its `kind`."""
+        names, _ = path_of(self.target, self.source.values, detail["loc"])
+        return ".".join([*names, "kind"] if detail["type"].startswith("union_tag") else names)
+
+    def line(self, detail: ErrorDetails) -> str:
+        """What is wrong, where, and what is allowed or nearest."""
+        path, error = self.path(detail), detail["type"]
+        if error == _UNKNOWN:
+            return self._unknown(path)
+        _, kind = path_of(self.target, self.source.values, detail["loc"])
+        if error in ("missing", "union_tag_not_found"):
+            allowed = f"; one of {', '.join(variants(kind))}" if variants(kind) else ""
+            return f"missing key `{path}`{self._place(path)}{allowed}"
+        value = detail["input"]
+        if error == "union_tag_invalid":
+            return f"unknown kind {_shown(value['kind'])} at `{path}`{self._place(path)}{_one_of(value['kind'], variants(kind))}"
+        if error == "literal_error":
+            return f"`{path}` is {_shown(value)}{self._place(path)}{_one_of(value, choices(kind))}"
+        return f"`{path}` must be {_allowed(detail)}, got {_shown(value)}{self._place(path, ' at ')}"
+
+    def _place(self, path: str, form: str = "") -> str:
+        """Where `path` was written, or for a missing key where what should hold it begins."""
+        while path and path not in self.source.origins:
+            path = path.rpartition(".")[0]
+        place = self.source.origins.get(path, str(self.source.file))
+        return f"{form}{place}" if form else f" ({place})"
+
+    def _unknown(self, path: str) -> str:
+        above, _, name = path.rpartition(".")
+        known = list(known_paths(self.target, self.source.values))
+        beside = [key for key in known if key.rpartition(".")[0] == above]
+        names = [key.rpartition(".")[2] for key in beside]
+        near = [f"{above}.{match}".lstrip(".") for match in difflib.get_close_matches(name, names, 1)]
+        near = near or [key for key in known if key.rpartition(".")[2] == name][:1]
+        hint = f" Did you mean `{near[0]}`?" if near else f" Known keys there: {', '.join(names)}" if names else ""
+        return f"unknown key `{path}`{self._place(path)}.{hint}"
+
+
+def _allowed(detail: ErrorDetails) -> str:
+    error = detail["type"]
+    if error in _BOUNDS:
+        key, sign = _BOUNDS[error]
+        return f"{sign} {detail.get('ctx', {})[key]:g}"
+    return _KINDS.get(error) or detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+
+
+def _one_of(value: Any, allowed: Any) -> str:
+    names = [str(name) for name in allowed]
+    near = difflib.get_close_matches(str(value), names, 1)
+    return f"; one of {', '.join(names)}" + (f". Did you mean {near[0]!r}?" if near else "")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else f"a list of {len(value)}"
+    return json.dumps(value) if value is None or isinstance(value, bool) else f"{value!r:.80}"

@@ -1,0 +1,91 @@
+"""What a recipe type knows: the keys of its dataclasses and the kinds of its tagged unions."""
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+def bare(kind: Any) -> Any:
+    """`kind` without Annotated and without `| None`."""
+    if get_origin(kind) is Annotated:
+        return bare(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        members = [member for member in get_args(kind) if member is not type(None)]
+        if len(members) == 1:
+            return bare(members[0])
+    return kind
+
+
+def variants(kind: Any) -> dict[str, Any]:
+    """Tag -> class of a union of tagged dataclasses; empty for every other type."""
+    kind = bare(kind)
+    if get_origin(kind) not in (Union, types.UnionType):
+        return {}
+    return {get_args(hints(member)["kind"])[0]: member for member in get_args(kind)}
+
+
+@cache
+def hints(kind: Any) -> dict[str, Any]:
+    """Key -> type of a dataclass; empty for every other type."""
+    kind = bare(kind)
+    return get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
+
+
+def chosen(kind: Any, value: Any) -> Any:
+    """The class that `value`'s own `kind` key picks where `kind` is a tagged union; else `kind`."""
+    tag = value.get("kind") if isinstance(value, Mapping) else None
+    return variants(kind).get(tag, kind) if isinstance(tag, str) else kind
+
+
+def child(kind: Any, name: str) -> Any:
+    """Type of what lies under `name` (a key, or an index) in a value of type `kind`; None where there is no such key."""
+    kind = bare(kind)
+    arguments = get_args(kind)
+    if get_origin(kind) is dict:
+        return arguments[1]
+    if get_origin(kind) is tuple:
+        variadic = arguments[-1] is Ellipsis
+        return arguments[0] if variadic else dict(enumerate(arguments)).get(int(name))
+    return hints(kind).get(name)
+
+
+def known_paths(kind: Any, value: Any, above: str = "") -> Iterator[str]:
+    """Every key path that a recipe of type `kind` may hold, given the kinds that `value` picks."""
+    kind = chosen(bare(kind), value)
+    names = hints(kind) or {name: child(kind, name) for name in value} if isinstance(value, Mapping) else hints(kind)
+    for name, below in names.items():
+        path = f"{above}.{name}" if above else name
+        yield path
+        yield from known_paths(below, value.get(name) if isinstance(value, Mapping) else None, path)
+
+
+def choices(kind: Any) -> tuple[Any, ...]:
+    """The values of a Literal; empty for every other type."""
+    kind = bare(kind)
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def path_of(kind: Any, value: Any, loc: tuple[str | int, ...]) -> tuple[list[str], Any]:
+    """pydantic's error location (which names the kind of each union that it passes) -> key path and type there."""
+    path: list[str] = []
+    rest = [str(part) for part in loc]
+    while True:
+        picked = chosen(kind, value)
+        if variants(kind) and picked is not kind:
+            if not rest:
+                return path, kind
+            rest = rest[1:]
+        if not rest:
+            return path, picked
+        path.append(rest[0])
+        kind, value, rest = child(picked, rest[0]), _below(value, rest[0]), rest[1:]
+        if kind is None:
+            return [*path, *rest], None
+
+
+def _below(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(name)
+    return value[int(name)] if isinstance(value, list) and name.isdecimal() and int(name) < len(value) else None

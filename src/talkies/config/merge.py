@@ -1,0 +1,108 @@
+"""OmegaConf's merge and interpolation over plain values, without any resolver."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+
+from talkies.config.errors import RecipeError
+
+MISSING = "???"
+_INTERPOLATION = re.compile(r"\$\{\.*[A-Za-z_][\w-]*(?:\.[\w-]+)*\}")
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every (key path, value) below `value`, mappings and lists too, parents before children."""
+    items: list[tuple[str, Any]] = []
+    if isinstance(value, Mapping):
+        items = [(str(key), child) for key, child in value.items()]
+    elif isinstance(value, list):
+        items = [(str(index), child) for index, child in enumerate(value)]
+    for key, child in items:
+        here = f"{path}.{key}" if path else key
+        yield here, child
+        yield from leaves(child, here)
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """`overlay` over `base`: mappings merge, lists and scalars replace, and so does a mapping of another `kind`."""
+    for path, text in leaves(overlay):
+        _check_text(path, text)
+    merged = OmegaConf.merge(_what_stays(base, overlay), dict(overlay))
+    container = OmegaConf.to_container(merged, resolve=False)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def _what_stays(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` without what `overlay` replaces by something of another shape."""
+    stays = dict(base)
+    for key in base.keys() & overlay.keys():
+        old, new = base[key], overlay[key]
+        if (
+            isinstance(old, Mapping)
+            and isinstance(new, Mapping)
+            and new.get("kind", old.get("kind")) == old.get("kind")
+        ):
+            stays[key] = _what_stays(old, new)
+        else:
+            del stays[key]
+    return stays
+
+
+def override(values: dict[str, Any], origins: dict[str, str], key: str, value: Any) -> dict[str, Any]:
+    """`values` with `value` at key path `key`; notes 'override' in `origins`. A number in the path indexes a list."""
+    for path, text in leaves(value, key):
+        _check_text(path, text)
+    _check_text(key, value)
+    changed: dict[str, Any] = _assign(values, [], key.split("."), value, origins)
+    origins[key] = "override"
+    origins.update((path, "override") for path, _ in leaves(value, key))
+    return changed
+
+
+def _assign(target: Any, above: list[str], names: list[str], value: Any, origins: Mapping[str, str]) -> Any:
+    """`target`, which lies at path `above`, with `value` at `names` below it."""
+    if not names:
+        return merge(target, value) if isinstance(target, Mapping) and isinstance(value, Mapping) else value
+    name, rest = names[0], names[1:]
+    if target is None or isinstance(target, Mapping):
+        below = dict(target or {})
+        return {**below, name: _assign(below.get(name), [*above, name], rest, value, origins)}
+    here = ".".join(above)
+    holder = f"recipe: override `{here}.{'.'.join(names)}`: `{here}` ({origins.get(here, 'override')})"
+    if not isinstance(target, list):
+        raise RecipeError(f"{holder} is {target!r}, which holds no keys")
+    if not name.isdecimal() or int(name) >= len(target):
+        raise RecipeError(f"{holder} is a list of {len(target)}; write the index of an entry, from 0")
+    entry = _assign(target[int(name)], [*above, name], rest, value, origins)
+    return [*target[: int(name)], entry, *target[int(name) + 1 :]]
+
+
+def _check_text(path: str, text: Any) -> None:
+    if isinstance(text, str) and "${" in _INTERPOLATION.sub("", text):
+        raise RecipeError(f"recipe: `{path}` is {text!r}: only ${{key.path}} is allowed, no resolver such as oc.env")
+
+
+def resolve(values: dict[str, Any], origins: Mapping[str, str]) -> dict[str, Any]:
+    """`values` with every `${key.path}` replaced. Raises RecipeError where one leads nowhere or ??? is left."""
+    open_keys = [path for path, value in leaves(values) if value == MISSING]
+    if open_keys:
+        more = f" (and {', '.join(f'`{path}`' for path in open_keys[1:])})" if open_keys[1:] else ""
+        place = origins.get(open_keys[0], "override")
+        raise RecipeError(f"recipe: missing key `{open_keys[0]}`{more}: {place} leaves it open with ???; write it")
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise RecipeError(_interpolation_error(error, values, origins)) from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _interpolation_error(error: Exception, values: dict[str, Any], origins: Mapping[str, str]) -> str:
+    path = getattr(error, "full_key", None) or ""
+    text = dict(leaves(values)).get(path, "an interpolation")
+    why = "leads to no key" if isinstance(error, InterpolationKeyError) else "runs in a circle or has no value"
+    return f"recipe: `{path}` is {text!r} ({origins.get(path, 'override')}), which {why}"

@@ -1,0 +1,127 @@
+"""YAML text -> plain values, each with the line that it came from.
+
+The scalars are YAML 1.2's: `1e-4` is a number, `no` and `010` are text (so that a strict type refuses them instead of
+reading False and 8), and there are no dates, anchors, merge keys or tags.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from talkies.config.errors import RecipeError
+
+_TAG = "tag:yaml.org,2002:"
+_DIGITS = r"(?:0|[1-9][0-9]*(?:_[0-9]+)*)"
+_SCALARS = (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("int", rf"^[-+]?{_DIGITS}$", "-+0123456789"),
+    ("float", rf"^[-+]?(?:{_DIGITS}\.[0-9]*|\.[0-9]+|{_DIGITS}(?=[eE]))(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the resolvers above and no others."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own class attribute, replaced here)
+
+
+for _name, _pattern, _first in _SCALARS:
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))  # type: ignore[no-untyped-call]
+
+
+def parse(text: str, file: str) -> tuple[Any, dict[str, str]]:
+    """The document in `text` and key path -> 'file:line' of everything in it.
+
+    Raises RecipeError, naming `file` and the line, for what is not YAML, duplicate keys, tags, aliases and numbers
+    that are not finite.
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise RecipeError(_not_yaml(error, file)) from error
+    except RecursionError as error:
+        raise RecipeError(f"recipe: {file} is nested too deeply") from error
+    if node is None:
+        return None, {}
+    reader = _Reader(file)
+    return reader.value(node, ""), reader.origins
+
+
+def _not_yaml(error: yaml.YAMLError, file: str) -> str:
+    mark = getattr(error, "problem_mark", None)
+    place = f"{file}:{mark.line + 1}" if mark is not None else file
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
+    return f"recipe: {place} is not YAML: {problem}"
+
+
+class _Reader:
+    """Walks a node graph once, collecting `origins`."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.origins: dict[str, str] = {}
+        self._seen: set[int] = set()
+
+    def place(self, node: yaml.Node) -> str:
+        return f"{self.file}:{node.start_mark.line + 1}"
+
+    def value(self, node: yaml.Node, path: str) -> Any:
+        if id(node) in self._seen:
+            raise RecipeError(f"recipe: an alias at or after {self.place(node)}: write ${{key.path}} instead")
+        self._seen.add(id(node))
+        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+            return {key: self.value(child, _join(path, key)) for key, child in self._items(node, path)}
+        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+            for index, child in enumerate(node.value):
+                self.origins[_join(path, str(index))] = self.place(child)
+            return [self.value(child, _join(path, str(index))) for index, child in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        raise RecipeError(self._tag(node))
+
+    def _tag(self, node: yaml.Node) -> str:
+        return f"recipe: tag {node.tag.replace(_TAG, '!!')!r} ({self.place(node)}): recipes hold plain values only"
+
+    def _items(self, node: yaml.MappingNode, path: str) -> Iterator[tuple[str, yaml.Node]]:
+        for key_node, child in node.value:
+            key = self._key(key_node)
+            here = _join(path, key)
+            if here in self.origins:
+                first = self.origins[here]
+                raise RecipeError(f"recipe: duplicate key `{here}` ({self.place(key_node)}); first at {first}")
+            self.origins[here] = self.place(key_node)
+            yield key, child
+
+    def _key(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode) or node.tag != _TAG + "str" or not node.value or "." in node.value:
+            shown = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a collection"
+            raise RecipeError(f"recipe: key {shown} ({self.place(node)}): a key is text without a dot")
+        return str(node.value)
+
+    def _scalar(self, node: yaml.ScalarNode, path: str) -> Any:
+        kind = node.tag.removeprefix(_TAG)
+        text = str(node.value)
+        try:
+            if kind in ("str", "null"):
+                return text if kind == "str" else None
+            if kind == "bool":
+                return {"true": True, "false": False}[text.lower()]
+            if kind == "int":
+                return int(text)
+            if kind == "float" and math.isfinite(float(text)):
+                return float(text)
+        except (KeyError, ValueError):
+            kind = "bad"
+        if kind in ("bad", "float"):
+            raise RecipeError(
+                f"recipe: `{path}` is {text!r}, which is not a finite {node.tag[len(_TAG) :]}, at {self.place(node)}"
+            )
+        raise RecipeError(self._tag(node))
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

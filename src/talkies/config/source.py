@@ -1,0 +1,123 @@
+"""A recipe file, what it extends and the overrides, merged into plain values that remember where they came from."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from talkies.config.errors import RecipeError
+from talkies.config.merge import leaves, merge, override, resolve
+from talkies.config.parse import parse
+
+MAX_EXTENDS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """`values` as the files and overrides say them; `origins`: key path -> 'file:line' or 'override'."""
+
+    file: Path
+    values: dict[str, Any]
+    origins: dict[str, str]
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Source:
+    """Read `path`, what it extends (relative paths, at most two deep) and `key.path=value` overrides.
+
+    Raises RecipeError, with file and line, for anything that cannot be read, merged or interpolated.
+    """
+    file = Path(path)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer, places in _layers(file, []):
+        values = merge(values, layer)
+        origins |= places
+    for key, value in _overrides(overrides):
+        values = override(values, origins, key, value)
+    values = resolve(values, origins)
+    return Source(file=file, values=values, origins=_complete(values, origins))
+
+
+def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """The files to merge, the most general first. `trail`: the files that lead here through `extends`."""
+    name = shown(file)
+    values, origins = parse(_read(file), name)
+    if not isinstance(values, dict):
+        found = "is empty" if values is None else f"holds {values!r:.60}"
+        raise RecipeError(f"recipe: {name} {found}; a recipe is a mapping of keys, `kind: phase` for one")
+    if "extends" not in values:
+        return [(values, origins)]
+    parent, place = values.pop("extends"), origins.pop("extends")
+    if not isinstance(parent, str) or Path(parent).is_absolute():
+        raise RecipeError(f"recipe: `extends` must be a path relative to the file, got {parent!r} at {place}")
+    target = file.parent / parent
+    trail = [*trail, file.resolve()]
+    if target.resolve() in trail:
+        raise RecipeError(f"recipe: `extends` runs in a circle: {place} leads back to {shown(target)}")
+    if len(trail) > MAX_EXTENDS:
+        raise RecipeError(f"recipe: `extends` at {place} is more than {MAX_EXTENDS} deep; merge {name} into its parent")
+    if not target.is_file():
+        raise RecipeError(f"recipe: {place} extends {parent}: {_missing(target)}")
+    return [*_layers(target, trail), (values, origins)]
+
+
+def _read(file: Path) -> str:
+    if not file.is_file():
+        raise RecipeError(f"recipe: {_missing(file)}")
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        found = f"byte 0x{error.object[error.start]:02x}"
+        raise RecipeError(f"recipe: {shown(file)}:{line} is not UTF-8 ({found}); save the file as UTF-8") from error
+    except OSError as error:
+        raise RecipeError(f"recipe: {shown(file)} cannot be read: {error.strerror}") from error
+
+
+def _missing(file: Path) -> str:
+    """Why `file` is not there, with the nearest name that is."""
+    if file.is_dir():
+        names = sorted(p.name for p in file.glob("*.yaml"))
+        return f"{shown(file)} is a folder, not a recipe" + (f"; it holds {', '.join(names)}" if names else "")
+    wanted, parent = file, file.parent
+    while not parent.is_dir():
+        wanted, parent = parent, parent.parent
+    names = sorted(p.name for p in parent.iterdir() if p.is_dir() or p.suffix in {".yaml", ".yml"})
+    near = difflib.get_close_matches(wanted.name, names, 1, 0.5) or difflib.get_close_matches(
+        f"{wanted.name}.yaml", names, 1
+    )
+    what = "no file" if wanted == file else "no folder"
+    return f"{what} {shown(wanted)}" + (f"; nearest: {shown(parent / near[0])}" if near else "")
+
+
+def _overrides(items: Sequence[str]) -> list[tuple[str, Any]]:
+    """`key.path=value` -> (key path, value parsed as YAML)."""
+    found: dict[str, tuple[str, Any]] = {}
+    for item in items:
+        key, sign, text = item.partition("=")
+        if not sign or not key or not all(part and part == part.strip() for part in key.split(".")):
+            raise RecipeError(f"recipe: override {item!r} must be key.path=value")
+        if not text.strip():
+            raise RecipeError(f"recipe: override `{key}` has no value; write {key}=null for none")
+        if key in found:
+            raise RecipeError(f"recipe: override `{key}` is given twice: {found[key][0]!r} and {item!r}")
+        found[key] = (item, parse(text, f"override {item!r}")[0])
+    return [(key, value) for key, (_, value) in found.items()]
+
+
+def _complete(values: dict[str, Any], origins: dict[str, str]) -> dict[str, str]:
+    """Origins of exactly what is in `values`; what an interpolation brought has the origin of its parent."""
+    complete: dict[str, str] = {}
+    for path, _ in leaves(values):
+        parent = path.rpartition(".")[0]
+        complete[path] = origins.get(path) or complete.get(parent, "override")
+    return complete
+
+
+def shown(file: Path) -> str:
+    """`file` as a message shows it: relative to the working directory where it lies inside."""
+    try:
+        return str(file.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(file)

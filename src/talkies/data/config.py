@@ -1,0 +1,14 @@
+"""Recipe keys of the shards that a phase reads."""
+
+from talkies.config import config
+
+
+@config
+class DataConfig:
+    """`root`: a folder made by `talkies prepare`; a curriculum fills it in. `shards` and `heldout` name sets in it."""
+
+    shards: str
+    heldout: str
+    geometry: str
+    root: str | None = None
+    workers: int = 0

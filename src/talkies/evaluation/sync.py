@@ -1,0 +1,115 @@
+"""The exact synchronisation metric of the toy world: how a mouth moves against how loud its voice is.
+
+Both signals are measured in what a clip shows and sounds like, never in latents: the opening is how much darker the
+mouth's region is than the cheeks beside it, frame by frame (the inside of every mouth is dark, whatever the face's
+colours); the loudness is the RMS amplitude over the interval of each frame. Their Pearson correlation over a clip is the
+score: close to 1 for real clips, close to 0 for sound of another clip. It does not depend on gains, sizes or colours.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from talkies.prepare.faces import CHEEKS, MOUTH, UNITS, Box
+from talkies.streams.codec import Media
+
+MAX_LAG = 4
+STILL = 1e-3
+"""A signal whose standard deviation is below this is constant: nothing moves, or nothing is heard."""
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncScore:
+    """Of one clip: `correlation` in [-1, 1] at no lag (0 where a signal is constant), and `lag_ms`, the shift of the
+    sound that fits best within MAX_LAG frames (positive: the sound is late; None where a signal is constant)."""
+
+    correlation: float
+    lag_ms: float | None
+
+
+def _region(luma: Tensor, box: Box) -> Tensor:
+    """Mean [F] of luma [F, H, W] in a box of 32nds of the frame, pixels weighted by how much of them lies inside."""
+    height, width = luma.shape[-2:]
+    left, top, right, bottom = box
+    across = _coverage(width, left / UNITS * width, right / UNITS * width)
+    down = _coverage(height, top / UNITS * height, bottom / UNITS * height)
+    weight = down[:, None] * across[None, :]
+    return (luma * weight).sum((-2, -1)) / weight.sum()
+
+
+def _coverage(size: int, low: float, high: float) -> Tensor:
+    """Share [size] of each unit interval that lies in [low, high]."""
+    start = torch.arange(size, dtype=torch.float64)
+    return (torch.clamp(start + 1, max=high) - torch.clamp(start, min=low)).clamp(min=0)
+
+
+def mouth_opening(frames: Tensor) -> Tensor:
+    """Opening [F] fp64 of the mouth in frames [F, 3, H, W] in [-1, 1]: luma of the cheeks minus luma of the mouth."""
+    luma = torch.einsum("fchw,c->fhw", frames.double(), torch.tensor(LUMA, dtype=torch.float64))
+    cheeks = sum((_region(luma, box) for box in CHEEKS), torch.zeros(len(frames), dtype=torch.float64)) / len(CHEEKS)
+    return cheeks - _region(luma, MOUTH)
+
+
+def loudness_envelope(samples: Tensor, sample_rate: int, fps: float, frames: int) -> Tensor:
+    """RMS [frames] fp64 of mono samples [S] over each frame's interval. Sound that ends early is silent from there."""
+    needed = ceil(frames * sample_rate / fps)
+    power = torch.nn.functional.pad(samples.double()[:needed], (0, max(0, needed - len(samples)))).square()
+    edges = (torch.arange(frames + 1, dtype=torch.float64) * sample_rate / fps).round().long().clamp(max=needed)
+    total = torch.cat([torch.zeros(1, dtype=torch.float64), power.cumsum(0)])
+    mean = (total[edges[1:]] - total[edges[:-1]]) / (edges[1:] - edges[:-1])
+    return mean.clamp(min=0).sqrt()
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    """Pearson correlation of two signals [F]; 0 where one of them is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    if min(float(a.std(correction=0)), float(b.std(correction=0))) < STILL:
+        return 0.0
+    return float((a * b).sum() / (a.norm() * b.norm()))
+
+
+def _lag(opening: Tensor, loudness: Tensor) -> float | None:
+    """Frames by which the loudness is late: the best whole lag, refined by a parabola through its neighbours."""
+    frames = len(opening)
+    reach = min(MAX_LAG, frames - 3)
+    if reach < 0 or correlation(opening, loudness) == 0.0:
+        return None
+    scores = []
+    for lag in range(-reach, reach + 1):
+        first, last = max(0, -lag), min(frames, frames - lag)
+        scores.append(correlation(opening[first:last], loudness[first + lag : last + lag]))
+    best = max(range(len(scores)), key=scores.__getitem__)
+    if best in (0, len(scores) - 1):
+        return float(best - reach)
+    before, peak, after = scores[best - 1 : best + 2]
+    bend = before - 2 * peak + after
+    return best - reach + (0.5 * (before - after) / bend if bend < 0 else 0.0)
+
+
+def sync(media: Media) -> SyncScore:
+    """Score a clip that has frames and sound.
+
+    Raises ValueError where one of them is missing or there are fewer than 3 frames.
+    """
+    if media.frames is None or media.samples is None:
+        raise ValueError("synchronisation needs frames and sound; this clip lacks one of them")
+    if len(media.frames) < 3:
+        raise ValueError(f"synchronisation needs at least 3 frames, found {len(media.frames)}")
+    opening = mouth_opening(media.frames)
+    loudness = loudness_envelope(media.samples, media.sample_rate, media.fps, len(media.frames))
+    lag = _lag(opening, loudness)
+    return SyncScore(
+        correlation=correlation(opening, loudness), lag_ms=None if lag is None else 1000 * lag / media.fps
+    )
+
+
+def shuffled(clips: list[Media]) -> list[float]:
+    """Correlations of each clip's frames with the next clip's sound: the chance level of `sync`."""
+    pairs = zip(clips, clips[1:] + clips[:1], strict=True)
+    return [
+        sync(Media(frames=a.frames, fps=a.fps, samples=b.samples, sample_rate=b.sample_rate)).correlation
+        for a, b in pairs
+    ]

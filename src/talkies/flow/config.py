@@ -1,0 +1,21 @@
+"""Recipe keys of the objective."""
+
+from typing import Literal
+
+from talkies.config import config
+
+
+@config
+class StreamFlowConfig:
+    """Sigma shift of one modality: sigma(u) = shift u / (1 + (shift - 1) u) (MOVA section 7)."""
+
+    shift: float = 5.0
+
+
+@config
+class FlowConfig:
+    """Rectified flow, t = 1 is noise, velocity = noise - data. `times`: whether the modalities share one u."""
+
+    video: StreamFlowConfig = StreamFlowConfig()
+    audio: StreamFlowConfig = StreamFlowConfig()
+    times: Literal["independent", "shared"] = "independent"

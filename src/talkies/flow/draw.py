@@ -1,0 +1,40 @@
+"""Random numbers that are pure functions of (seed, sample id, visit, name).
+
+Nothing is consumed and nothing is remembered: a sample draws the same noise in any batch, order, worker, rank and world
+size, and after any resume. The four values are hashed to 128 bits; a uniform number is 53 of them, and Gaussian numbers
+come from numpy's counter-based Philox under the whole key. (torch's CPU generator keeps 32 bits of its seed only: among
+2**16 samples two would already be likely to share their noise.)
+"""
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from json import dumps
+
+import numpy as np
+import torch
+from torch import Tensor
+
+KEY_BITS = 128
+UNIFORM_BITS = 53
+
+
+def _keys(seed: int, ids: Sequence[str], visits: Sequence[int], name: str) -> Iterator[int]:
+    """One 128-bit key per sample. JSON frames the values, so that no two different draws spell the same message."""
+    for sample, visit in zip(ids, visits, strict=True):
+        message = dumps([seed, sample, visit, name]).encode()
+        digest = blake2b(message, digest_size=KEY_BITS // 8, person=b"talkies.draw").digest()
+        yield int.from_bytes(digest, "little")
+
+
+def uniform(seed: int, ids: Sequence[str], visits: Sequence[int], name: str) -> Tensor:
+    """U[0, 1) per sample, [B] fp64 on the CPU: multiples of 2**-53, so 1 is never drawn."""
+    high = [key >> (KEY_BITS - UNIFORM_BITS) for key in _keys(seed, ids, visits, name)]
+    return torch.tensor([bits * 2.0**-UNIFORM_BITS for bits in high], dtype=torch.float64)
+
+
+def gaussian(seed: int, ids: Sequence[str], visits: Sequence[int], name: str, shape: Sequence[int]) -> Tensor:
+    """N(0, 1) per sample, [B, *shape] fp32 on the CPU."""
+    drawn = np.empty((len(ids), *shape), dtype=np.float32)
+    for row, key in zip(drawn, _keys(seed, ids, visits, name), strict=True):
+        np.random.Generator(np.random.Philox(key=key)).standard_normal(out=row, dtype=np.float32)
+    return torch.from_numpy(drawn)

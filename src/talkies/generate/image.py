@@ -1,0 +1,55 @@
+"""Reading a reference image."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from talkies.config import DataError
+
+# Pillow converts these to 8 bits by clipping, which turns a 16-bit image white.
+DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def load_image(path: Path | str, height: int, width: int) -> Tensor:
+    """The image as a first frame: [3, height, width] fp32 in [-1, 1].
+
+    Turned upright (EXIF), transparency laid on white, cropped around its centre to the aspect of the target, resized
+    (antialiased bilinear, as training frames are). Raises DataError for a file that is no readable 8-bit image.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"reference image size {height}x{width}: both sides must be at least 1")
+    image = _cropped(_decoded(Path(path)), height, width).resize((width, height), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(image, dtype=np.float32))
+    return pixels.permute(2, 0, 1).contiguous() / 127.5 - 1
+
+
+def _decoded(path: Path) -> Image.Image:
+    """The whole file as upright RGB."""
+    try:
+        with Image.open(path) as file:
+            if file.mode in DEEP_MODES:
+                raise DataError(f"reference image {path} has mode {file.mode}: convert it to 8 bits per channel")
+            image = ImageOps.exif_transpose(file)
+            if not image.has_transparency_data:
+                return image.convert("RGB")
+            image = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    except DataError:
+        raise
+    # Pillow's decoders report damage with any of these, a hostile size with its own class.
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"reference image {path} cannot be read ({error}): give a PNG or JPEG file") from error
+
+
+def _cropped(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The largest centred part with the aspect width : height, in integer pixels."""
+    full_width, full_height = image.size
+    if full_width * height > width * full_height:
+        crop_width, crop_height = max(1, full_height * width // height), full_height
+    else:
+        crop_width, crop_height = full_width, max(1, full_width * height // width)
+    left, top = (full_width - crop_width) // 2, (full_height - crop_height) // 2
+    return image.crop((left, top, left + crop_width, top + crop_height))

@@ -1,0 +1,79 @@
+"""Recipe keys and presets of the networks. Sizes of `a14b` are the released MOVA's (its config.json files)."""
+
+from typing import Literal
+
+from talkies.config import config
+
+
+@config
+class TowerConfig:
+    """A diffusion transformer over one modality (MOVA sections 3 and 4). head_dim = dim / heads."""
+
+    dim: int
+    ffn_dim: int
+    heads: int
+    layers: int
+    patch: tuple[int, ...]
+    in_channels: int
+    out_channels: int
+    text_dim: int
+    freq_dim: int = 256
+    eps: float = 1e-6
+
+
+@config
+class BridgeConfig:
+    """The two-way Bridge (MOVA section 5): one conditioner per direction and layer, aligned RoPE at `rate` positions
+    per second (the audio tower's latent rate)."""
+
+    layers: int
+    rate: float
+    eps: float = 1e-6
+
+
+@config
+class MovaShape:
+    """Everything that fixes MOVA's parameters. `boundary`: video noise level below which the second expert works."""
+
+    video: TowerConfig
+    audio: TowerConfig
+    bridge: BridgeConfig
+    boundary: float = 0.9
+
+
+@config
+class MovaConfig:
+    """`bridge: false` builds the two towers without the Bridge: the control of the synchronisation experiment."""
+
+    kind: Literal["mova"] = "mova"
+    preset: Literal["a14b", "toy"]
+    bridge: bool = True
+
+    @property
+    def shape(self) -> MovaShape:
+        """The preset's numbers."""
+        return PRESETS[self.preset]
+
+
+PRESETS: dict[str, MovaShape] = {
+    "a14b": MovaShape(
+        video=TowerConfig(
+            dim=5120, ffn_dim=13824, heads=40, layers=40, patch=(1, 2, 2), in_channels=36, out_channels=16, text_dim=4096
+        ),
+        audio=TowerConfig(
+            dim=1536, ffn_dim=8960, heads=12, layers=30, patch=(1,), in_channels=128, out_channels=128, text_dim=4096
+        ),
+        bridge=BridgeConfig(layers=30, rate=50.0),
+    ),
+    "toy": MovaShape(
+        video=TowerConfig(
+            dim=96, ffn_dim=256, heads=4, layers=4, patch=(1, 2, 2), in_channels=34, out_channels=16, text_dim=64,
+            freq_dim=64,
+        ),
+        audio=TowerConfig(
+            dim=72, ffn_dim=192, heads=3, layers=3, patch=(1,), in_channels=16, out_channels=16, text_dim=64,
+            freq_dim=64,
+        ),
+        bridge=BridgeConfig(layers=3, rate=25.0),
+    ),
+}

@@ -1,0 +1,75 @@
+"""Recipe keys of preparation: sources of media, and the shard sets made from them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from talkies.codecs.config import CodecsConfig
+from talkies.config import config
+
+
+@config
+class SyntheticSource:
+    """Synthetic talkies, rendered as H.264 + AAC mp4 files with same-stem captions. `domain` 'masks' is the second one.
+    `size` is the side in pixels; `heldout` clips are split off by id."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    domain: Literal["faces", "masks"] = "faces"
+    clips: int
+    heldout: int = 0
+    size: int = 32
+    frames: int = 25
+    fps: float = 12.0
+    seed: int = 0
+
+
+@config
+class FolderSource:
+    """A folder of media files, each with a caption in a .txt of the same stem."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+    heldout: int = 0
+
+
+@config
+class ManifestSource:
+    """A JSONL manifest: one {"media": path, "caption": text} per line, paths relative to the manifest."""
+
+    kind: Literal["manifest"] = "manifest"
+    path: str
+    heldout: int = 0
+
+
+SourceConfig = Annotated[SyntheticSource | FolderSource | ManifestSource, Field(discriminator="kind")]
+
+
+@config
+class SetConfig:
+    """One shard set: a split of a source at one geometry (HEIGHTxWIDTHxFRAMES@FPS), with the modalities it keeps.
+
+    `lufs`: loudness normalisation target (ITU-R BS.1770), None leaves the level; `duration_token` appends the real
+    duration to the caption (audio pretraining)."""
+
+    source: str
+    split: Literal["train", "heldout", "all"] = "train"
+    geometry: str
+    modalities: tuple[Literal["video", "audio"], ...] = ("video", "audio")
+    lufs: float | None = None
+    duration_token: bool = False
+
+
+@config
+class PrepareConfig:
+    """What `talkies prepare` makes. `fit_clips` clips of every set named in `fit_sets` fit the linear codecs, once."""
+
+    kind: Literal["prepare"] = "prepare"
+    name: str
+    sources: dict[str, SourceConfig]
+    codecs: CodecsConfig
+    sets: dict[str, SetConfig]
+    fit_sets: tuple[str, ...] = ()
+    fit_clips: int = 256
+    shard_clips: int = 256
+    quarantine_max: int = 100
+    seed: int = 0

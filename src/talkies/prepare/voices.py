@@ -1,0 +1,72 @@
+"""The voices of the synthetic talkies: syllables at random times, sung by a harmonic source."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+SAMPLE_RATE = 16000
+CEILING = 3600.0
+PEAK = 0.5
+
+# Loudness follows a stationary renewal process: gaps of exponential length, syllables of random length and level. It
+# has been running for a while when a clip starts, so that the time since the start says little about the loudness.
+GAP = 0.42
+SYLLABLE = (0.28, 0.55)
+LEVEL = (0.35, 1.0)
+WARM_UP = 3.0
+CLOSED = 0.02
+HEARD = (0.3, 0.1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """A steady timbre: fundamental in Hz, spectral tilt (amplitude of harmonic h is h^-tilt), formants in Hz, and
+    whether even harmonics are nearly missing (a hollow sound)."""
+
+    pitch: float
+    tilt: float
+    formants: tuple[float, ...]
+    hollow: bool = False
+
+
+def draw_loudness(rng: np.random.Generator, samples: int, first_frame: int) -> Array:
+    """Amplitude [samples] in [0, 1] of one clip: silent over its first `first_frame` samples, heard for at least a
+    tenth of it. Clips that are not are drawn again, from the same generator."""
+    while True:
+        loudness = _syllables(rng, samples)
+        level, share = HEARD
+        if loudness[:first_frame].max() <= CLOSED and (loudness > level).mean() > share:
+            return loudness
+
+
+def _syllables(rng: np.random.Generator, samples: int) -> Array:
+    loudness = np.zeros(samples)
+    clock = np.arange(samples) / SAMPLE_RATE
+    time, end = -WARM_UP, samples / SAMPLE_RATE
+    while time < end:
+        time += rng.exponential(GAP)
+        length, level = rng.uniform(*SYLLABLE), rng.uniform(*LEVEL)
+        first, last = np.searchsorted(clock, (time, time + length))
+        loudness[first:last] = level * np.sin(np.pi * (clock[first:last] - time) / length) ** 2
+        time += length
+    return loudness
+
+
+def sing(voice: Voice, loudness: Array, rng: np.random.Generator) -> Array:
+    """Mono samples at SAMPLE_RATE: a harmonic sound of unit peak times `loudness` times PEAK. The fundamental and the
+    phases of the harmonics differ a little from clip to clip."""
+    clock = np.arange(len(loudness)) / SAMPLE_RATE
+    pitch = voice.pitch * (1 + 0.003 * rng.standard_normal())
+    harmonics = np.arange(1, int(CEILING / pitch) + 1)
+    frequencies = pitch * harmonics
+    gains = harmonics.astype(np.float64) ** -voice.tilt
+    bumps = sum(np.exp(-0.5 * ((frequencies - f) / (120 + 0.08 * f)) ** 2) for f in voice.formants)
+    gains = gains * (0.15 + bumps)
+    if voice.hollow:
+        gains = gains * np.where(harmonics % 2 == 0, 0.1, 1.0)
+    phases = rng.uniform(0, 2 * np.pi, len(harmonics))
+    sound = np.sin(2 * np.pi * frequencies[:, None] * clock + phases[:, None]).T @ gains
+    samples: Array = PEAK * loudness * sound / np.abs(sound).max()
+    return samples

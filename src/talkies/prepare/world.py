@@ -1,0 +1,128 @@
+"""Synthetic talkies: mp4 files of a face whose mouth opens with the loudness of the voice that is heard.
+
+The caption beside a file says who is seen, in which colour and mood, and how high the voice is. Nothing but the file's
+two tracks says *when* the voice is heard: the first frame always shows a closed mouth, and the syllables follow a
+process that does not know when the clip starts.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from talkies.config import RecipeError, StorageError
+from talkies.media.write import PROVENANCE, write_mp4
+from talkies.prepare.config import SyntheticSource
+from talkies.prepare.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
+from talkies.prepare.voices import SAMPLE_RATE, Voice, draw_loudness, sing
+from talkies.streams.codec import Media
+
+DOMAINS = ("faces", "masks")
+PITCHES: dict[str, dict[str, float]] = {
+    "faces": {"low": 112.5, "middle": 162.5, "high": 237.5},
+    "masks": {"deep": 87.5, "hollow": 137.5, "shrill": 312.5},
+}
+FORMANTS: dict[str, tuple[float, ...]] = {
+    "man": (500.0, 1200.0, 2400.0),
+    "woman": (650.0, 1500.0, 2800.0),
+    "boy": (750.0, 1800.0, 3000.0),
+    "girl": (850.0, 2100.0, 3200.0),
+    "owl": (400.0, 900.0),
+    "fox": (1100.0, 2600.0),
+    "bear": (300.0, 700.0),
+    "cat": (900.0, 3000.0),
+}
+TILTS: dict[str, float] = {"happy": 0.6, "angry": 0.3, "sad": 1.2, "calm": 0.9}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """One clip before it is encoded: its media, its caption, and the mouth's true opening per frame."""
+
+    media: Media
+    caption: str
+    openings: torch.Tensor
+
+
+def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _cast_face(rng: np.random.Generator, size: int) -> tuple[Face, Voice, str]:
+    who, wall, mood = _pick(rng, tuple(HAIRS)), _pick(rng, tuple(WALLS)), _pick(rng, tuple(BROWS))
+    pitch = _pick(rng, tuple(PITCHES["faces"]))
+    face = paint_face(who, wall, mood, int(rng.integers(len(SKINS))), size)
+    voice = Voice(pitch=PITCHES["faces"][pitch], tilt=TILTS[mood], formants=FORMANTS[who])
+    return face, voice, f"A {mood} {who} by a {wall} wall talks in a {pitch} voice."
+
+
+def _cast_mask(rng: np.random.Generator, size: int) -> tuple[Face, Voice, str]:
+    who, paint, mood = _pick(rng, ANIMALS), _pick(rng, tuple(PAINTS)), _pick(rng, tuple(BROWS))
+    pitch = _pick(rng, tuple(PITCHES["masks"]))
+    face = paint_mask(who, paint, mood, size)
+    voice = Voice(pitch=PITCHES["masks"][pitch], tilt=TILTS[mood], formants=FORMANTS[who], hollow=True)
+    return face, voice, f"The {mood} {paint} mask of the {who} chants with a {pitch} tone."
+
+
+def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
+    """Clip `index` of `source`: a pure function of (seed, source, index); `size` changes nothing but the resolution."""
+    per_frame = SAMPLE_RATE / source.fps
+    if source.frames < 2 or source.fps <= 0 or source.size < 16 or source.size % 2:
+        raise RecipeError(
+            f"a synthetic source of {source.frames} frames at {source.fps} fps and {source.size} pixels cannot be "
+            "drawn: at least 2 frames, a positive fps and an even size of 16 or more are needed"
+        )
+    rng = np.random.default_rng([seed, source.seed, DOMAINS.index(source.domain), index])
+    cast = _cast_face if source.domain == "faces" else _cast_mask
+    face, voice, caption = cast(rng, source.size)
+    edges = np.round(np.arange(source.frames + 1) * per_frame).astype(int)
+    loudness = draw_loudness(rng, int(edges[-1]), int(edges[1]))
+    samples = sing(voice, loudness, rng)
+    openings = np.array([loudness[a:b].mean() for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    frames = torch.from_numpy(animate(face, openings)).float().permute(0, 3, 1, 2) * 2 - 1
+    media = Media(
+        frames=frames, fps=source.fps, samples=torch.from_numpy(samples).float(), sample_rate=SAMPLE_RATE
+    )
+    return Scene(media=media, caption=caption, openings=torch.from_numpy(openings).float())
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a caption so that it is there whole or not at all."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def render_source(
+    source: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None
+) -> list[Path]:
+    """Render `source.clips` mp4 files (H.264, AAC 16 kHz mono) with same-stem .txt captions into `folder`.
+
+    A caption is written before its mp4, so an mp4 that exists is complete. `progress` is told the number of clips
+    done. Returns the mp4 paths in order. Raises StorageError where the disk refuses.
+    """
+    paths = []
+    for index in range(source.clips):
+        scene = draw_scene(source, index, seed)
+        path = folder / f"{source.domain}-{index:05d}.mp4"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_text(path.with_suffix(".txt"), scene.caption)
+        except OSError as error:
+            raise StorageError(f"cannot write {path.with_suffix('.txt')}: {error.strerror}; free some space") from error
+        write_mp4(path, scene.media, tags={PROVENANCE: "talkies synthetic world"})
+        paths.append(path)
+        if progress is not None:
+            progress(index + 1)
+    return paths

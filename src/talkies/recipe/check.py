@@ -1,0 +1,67 @@
+"""What must agree between the sections of a phase recipe, before anything is built."""
+
+from talkies.codecs.config import audio_grid, video_grid
+from talkies.config import RecipeError
+from talkies.models.config import TowerConfig
+from talkies.prepare.geometry import Geometry
+from talkies.recipe.components import parent_of, parts
+from talkies.recipe.config import PhaseRecipe
+from talkies.streams import Grid, Modality
+
+
+def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[Modality, Grid]:
+    """Latent geometry per modality that the phase trains on."""
+    codecs, wanted = recipe.codecs, parts(recipe).weights
+    found: dict[Modality, Grid] = {}
+    if "video" in wanted:
+        found["video"] = video_grid(
+            codecs.video, frames=geometry.frames, height=geometry.height, width=geometry.width, fps=geometry.fps
+        )
+    if "audio" in wanted:
+        samples = int(codecs.audio.sample_rate * geometry.frames / geometry.fps)
+        found["audio"] = audio_grid(codecs.audio, samples=samples)
+    return found
+
+
+def mask_channels(recipe: PhaseRecipe) -> int:
+    """Channels of the first-frame mask: the pixel frames that fold into one latent frame (MOVA section 3)."""
+    return recipe.codecs.video.stride
+
+
+def _channels(section: str, tower: TowerConfig, *, needed_in: int, needed_out: int) -> None:
+    if (tower.in_channels, tower.out_channels) != (needed_in, needed_out):
+        raise RecipeError(
+            f"recipe: `codecs.{section}` gives {needed_out} latent channels, so the {section} tower needs {needed_in} in "
+            f"and {needed_out} out, but the `model.preset` has {tower.in_channels} and {tower.out_channels}"
+        )
+
+
+def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
+    """Raise RecipeError where sections disagree; return the grids of the phase."""
+    shape, codecs = recipe.model.shape, recipe.codecs
+    video, audio = codecs.video, codecs.audio
+    _channels("video", shape.video, needed_in=2 * video.channels + video.stride, needed_out=video.channels)
+    _channels("audio", shape.audio, needed_in=audio.channels, needed_out=audio.channels)
+    if codecs.text.dim != shape.video.text_dim:
+        raise RecipeError(
+            f"recipe: `codecs.text.dim` is {codecs.text.dim}, the towers of `model.preset` {recipe.model.preset} take "
+            f"{shape.video.text_dim}"
+        )
+    if not recipe.model.bridge and recipe.sampling.bridge_scale != 1.0:
+        raise RecipeError("recipe: `sampling.bridge_scale` needs a Bridge; `model.bridge` is false")
+    steps = recipe.steps
+    if steps.global_batch % steps.accumulate:
+        near = [k for k in range(1, steps.global_batch + 1) if steps.global_batch % k == 0]
+        raise RecipeError(
+            f"recipe: `steps.global_batch` {steps.global_batch} does not divide by `steps.accumulate` "
+            f"{steps.accumulate}; divisors: {', '.join(map(str, near))}"
+        )
+    parent_of(recipe)
+    found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
+    for name, tower in (("video", shape.video), ("audio", shape.audio)):
+        if name in found:
+            try:
+                found[name].tokens(tower.patch)
+            except ValueError as error:
+                raise RecipeError(f"recipe: `data.geometry` {recipe.data.geometry}: {name}: {error}") from None
+    return found

@@ -1,0 +1,72 @@
+"""The root of a recipe: one phase, one preparation, or a curriculum of both."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from talkies.codecs.config import CodecsConfig
+from talkies.config import RecipeError, config
+from talkies.config.source import Source
+from talkies.data.config import DataConfig
+from talkies.flow.config import FlowConfig
+from talkies.generate.config import SamplingConfig
+from talkies.models.config import MovaConfig
+from talkies.prepare.config import PrepareConfig
+from talkies.tracking.config import TrackingConfig
+from talkies.training.config import EmaConfig, OptimizerConfig, PhaseConfig, StepsConfig, ValidationConfig
+
+
+@config
+class ParentsConfig:
+    """Where weights come from: the name of an earlier phase of the curriculum, a run folder, a release folder or
+    models:/name@alias. `base` brings every component; `video` and `audio` one tower each."""
+
+    base: str | None = None
+    video: str | None = None
+    audio: str | None = None
+
+
+@config
+class PhaseRecipe:
+    """One training phase."""
+
+    kind: Literal["phase"] = "phase"
+    name: str
+    seed: int = 0
+    phase: PhaseConfig
+    model: MovaConfig
+    codecs: CodecsConfig
+    parents: ParentsConfig = ParentsConfig()
+    flow: FlowConfig = FlowConfig()
+    optimizer: OptimizerConfig
+    data: DataConfig
+    steps: StepsConfig
+    ema: EmaConfig = EmaConfig()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    validation: ValidationConfig
+    sampling: SamplingConfig = SamplingConfig()
+    tracking: TrackingConfig
+
+
+@config
+class CurriculumRecipe:
+    """A preparation and an ordered list of phase recipes, as paths relative to this file. `promote` names the phase
+    whose result is promoted at the end."""
+
+    kind: Literal["curriculum"] = "curriculum"
+    name: str
+    prepare: str
+    phases: tuple[str, ...]
+    promote: str | None = None
+
+
+KINDS = ("phase", "curriculum", "prepare")
+Recipe = Annotated[PhaseRecipe | CurriculumRecipe | PrepareConfig, Field(discriminator="kind")]
+
+
+def kind_of(source: Source) -> str:
+    """The `kind` that a recipe file declares; RecipeError where it declares none of the known ones."""
+    kind = source.values.get("kind")
+    if kind not in KINDS:
+        raise RecipeError(f"recipe: `kind` is {kind!r}; it must be one of {', '.join(KINDS)}")
+    return str(kind)

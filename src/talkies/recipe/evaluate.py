@@ -1,0 +1,44 @@
+"""Metrics of a model over held-out clips: losses, synchronisation, and per-modality quality."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from talkies.config import DataError
+from talkies.data.shards import ShardSet
+from talkies.evaluation.heldout import heldout_loss
+from talkies.evaluation.report import evaluate_clips
+from talkies.generate.config import SamplingConfig
+from talkies.recipe.source import Source
+from talkies.recipe.validation import batches, decoded, keep_modalities, sample_batch, write_samples
+from talkies.media.write import PROVENANCE
+from talkies.streams.codec import Media
+
+
+def evaluate(
+    source: Source, heldout: ShardSet, *, clips: int, sampling: SamplingConfig, seed: int, folder: Path | None = None
+) -> dict[str, float]:
+    """Generate one clip per held-out caption and first frame and compare with the real clips through their codecs.
+
+    Keys: heldout/..., evaluation/sync, evaluation/lag_ms, evaluation/frechet_video, evaluation/frechet_audio,
+    evaluation/ceiling_sync (the real clips through the codecs). `folder`: where the first clips are kept as mp4.
+    """
+    if clips > len(heldout):
+        raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")
+    wanted = tuple(source.grids)
+    found = [keep_modalities(batch, wanted) for batch in batches(heldout, clips)]
+    fixed = {**source.fixed, "seed": seed}
+    metrics = heldout_loss(source.model, found, source.recipe.flow, bins=source.recipe.validation.bins, **fixed)
+    made: list[Media] = []
+    real: list[Media] = []
+    for batch in found:
+        made += sample_batch(source.model, source.codecs, batch, sampling, fps=heldout.fps, **fixed)
+        real += decoded(batch, source.codecs, heldout.fps, seconds=heldout.seconds)
+    metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(made, real).items()}
+    ceiling = evaluate_clips(real, real)
+    if "sync" in ceiling:
+        metrics["evaluation/ceiling_sync"] = ceiling["sync"]
+    if folder is not None:
+        captions: Sequence[str] = [caption for batch in found for caption in batch.captions]
+        tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"}
+        write_samples(made[:8], captions[:8], folder, tags=tags)
+    return metrics

@@ -1,0 +1,70 @@
+"""Where runs live: RUNS/<name>-<recipe hash>/<number>/, locked while somebody works in it."""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from talkies.config import CheckpointError, UserError
+
+
+class RunLockedError(UserError):
+    """Another process works in this run folder."""
+
+    exit_code = 75
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` atomically, with sorted keys."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from `path`; CheckpointError where it is missing or damaged."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"run: cannot read {path}: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"run: {path} holds no JSON object")
+    return value
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run in `folder` has ended well: result.json is written last."""
+    return (folder / "result.json").is_file()
+
+
+def run_folder(runs: Path, name: str, digest: str, *, new: bool) -> Path:
+    """The newest run of this recipe, or with `new` (or if there is none) the next number, not yet made."""
+    parent = runs / f"{name}-{digest[:8]}"
+    numbers = sorted(int(p.name) for p in parent.glob("*") if re.fullmatch(r"\d{4}", p.name)) if parent.is_dir() else []
+    if numbers and not new:
+        return parent / f"{numbers[-1]:04d}"
+    return parent / f"{(numbers[-1] if numbers else 0) + 1:04d}"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder; RunLockedError names who holds it otherwise. The lock dies with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise RunLockedError(
+                f"run: {folder} is in use by process {handle.read().strip() or 'unknown'}; wait for it, or use --new"
+            ) from None
+        handle.seek(0)
+        handle.truncate()
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield

@@ -1,0 +1,15 @@
+"""The full-scale recipes that stand in the repository: what MODEL_CARDS.md lists as never trained here."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3] / "recipes"
+
+
+def full_scale() -> list[tuple[str, str]]:
+    """(path, first comment) of every full-scale phase recipe; empty in an installation without the recipes."""
+    found = []
+    for path in sorted(ROOT.glob("*/*.yaml")):
+        lines = path.read_text().splitlines()
+        if any(line.startswith("phase:") for line in lines):
+            found.append((str(path.relative_to(ROOT.parent)), lines[0].lstrip("# ")))
+    return found

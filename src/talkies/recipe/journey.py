@@ -1,0 +1,92 @@
+"""A whole curriculum in one process: prepare, every phase, evaluation, promotion."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from talkies.config.canonical import recipe_hash, to_dict
+from talkies.prepare.config import PrepareConfig
+from talkies.prepare.pipeline import Report, prepare
+from talkies.recipe.curriculum import Curriculum
+from talkies.recipe.folders import locked, write_json
+from talkies.recipe.parents import Resolver
+from talkies.recipe.result import commit
+from talkies.recipe.run import Place, run_phase
+from talkies.tracking.spool import Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What the command line decides: the runs folder, the tracking store, how models:/ is resolved, progress bars."""
+
+    runs: Path
+    store: str
+    artifacts: Path | None
+    registry: Resolver
+    bar: bool
+
+
+def data_folder(runs: Path, config: PrepareConfig) -> Path:
+    """Where a preparation's result lives: RUNS/data/<name>-<hash>, shared by every run that needs it."""
+    return runs / "data" / f"{config.name}-{recipe_hash(config)[:8]}"
+
+
+def prepare_data(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Path) -> tuple[Path, Report]:
+    """Prepare (or reuse) the data of a recipe."""
+    root = data_folder(workshop.runs, config)
+    with locked(root):
+        return root, prepare(config, root, recipe_folder=recipe_folder, progress=workshop.bar)
+
+
+def phase_folder(folder: Path, number: int, name: str) -> Path:
+    """Where phase `number` (from 1) of a curriculum run works."""
+    return folder / f"{number}-{name}"
+
+
+def run_curriculum(
+    curriculum: Curriculum, folder: Path, workshop: Workshop, *, say: Callable[[str], None], stop_after: str | None = None
+) -> dict[str, Path]:
+    """Run or continue a curriculum in `folder`; returns phase name -> run folder. Finished phases are not repeated."""
+    with locked(folder):
+        root, report = prepare_data(curriculum.prepare, workshop, recipe_folder=curriculum.prepare_folder)
+        say(f"prepared {report.summary()} in {root}")
+        write_json(folder / "curriculum.json", {"recipe": to_dict(curriculum.recipe), "digest": curriculum.digest})
+        tracker = parent_tracker(curriculum, folder, workshop)
+        runs: dict[str, Path] = {}
+        status = "FAILED"
+        try:
+            for number, phase in enumerate(curriculum.phases, 1):
+                place = Place(
+                    folder=phase_folder(folder, number, phase.name),
+                    data_root=root,
+                    store=workshop.store,
+                    artifacts=workshop.artifacts,
+                    parent=folder,
+                )
+                sha256 = run_phase(phase, place, siblings=runs, registry=workshop.registry, bar=workshop.bar)
+                runs[phase.name] = place.folder
+                tracker.tags({f"phase.{phase.name}": sha256})
+                say(f"phase {number}/{len(curriculum.phases)} {phase.name}: {phase.steps.max} steps, {sha256[:12]}")
+                if phase.name == stop_after:
+                    break
+            status = "FINISHED"
+        finally:
+            tracker.status(status)
+            tracker.close()
+    return runs
+
+
+def parent_tracker(curriculum: Curriculum, folder: Path, workshop: Workshop) -> Tracker:
+    """The MLflow run of the curriculum itself: the parent of its phases' runs."""
+    tracker = Tracker(
+        folder,
+        curriculum.phases[-1].tracking,
+        name=curriculum.recipe.name,
+        store=workshop.store,
+        artifact_root=workshop.artifacts,
+        parent_folder=None,
+    )
+    tracker.status("RUNNING")
+    tracker.tags({"commit": commit(), "curriculum": curriculum.digest})
+    tracker.artifact(folder / "curriculum.json", "recipe")
+    return tracker

@@ -1,0 +1,62 @@
+"""What a phase measures while it trains, on its averaged (EMA) weights."""
+
+from pathlib import Path
+from typing import Any
+
+from talkies.evaluation.heldout import heldout_loss
+from talkies.recipe.check import mask_channels
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.validation import batches, sample_batch, write_samples
+from talkies.generate.config import SamplingConfig
+from talkies.media.write import PROVENANCE
+from talkies.streams.batch import Batch
+from talkies.training.phase import Phase
+from talkies.training.saving import Saving
+
+
+class Measure:
+    """Held-out losses and sampled clips of one run. Batches are read once."""
+
+    def __init__(self, recipe: PhaseRecipe, inputs: Any, folder: Path, phase: Phase, saving: Saving) -> None:
+        self.recipe, self.inputs, self.folder, self.phase, self.saving = recipe, inputs, folder, phase, saving
+        self._batches: list[Batch] | None = None
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What every evaluation of this recipe shares."""
+        return {
+            "boundary": self.recipe.model.shape.boundary,
+            "mask_channels": mask_channels(self.recipe),
+            "seed": self.recipe.seed,
+        }
+
+    def batches(self) -> list[Batch]:
+        """The held-out clips, on the model's device."""
+        if self._batches is None:
+            self._batches = batches(self.inputs.heldout, self.recipe.validation.clips)
+        return [batch.to(self.phase.device) for batch in self._batches]
+
+    def losses(self, step: int) -> dict[str, float]:
+        """Held-out loss per modality and noise bin at fixed noise."""
+        del step
+        assert self.saving.ema is not None
+        with self.saving.ema.swapped(self.phase.trainable()):
+            return heldout_loss(
+                self.phase.model, self.batches(), self.recipe.flow, bins=self.recipe.validation.bins, **self.fixed
+            )
+
+    def samples(self, step: int) -> list[Path]:
+        """Sampled clips as mp4 files and contact sheets."""
+        assert self.saving.ema is not None
+        count = self.recipe.validation.samples
+        batch = batches(self.inputs.heldout, count)[0].to(self.phase.device)
+        sampling = SamplingConfig(
+            steps=self.recipe.validation.sampling_steps,
+            video_shift=self.recipe.sampling.video_shift,
+            audio_shift=self.recipe.sampling.audio_shift,
+        )
+        with self.saving.ema.swapped(self.phase.trainable()):
+            media = sample_batch(self.phase.model, self.inputs.codecs, batch, sampling, fps=self.inputs.heldout.fps, **self.fixed)
+        folder = self.folder / f"step-{step:08d}"
+        tags = {PROVENANCE: f"synthetic; talkies {self.recipe.name} step {step}"}
+        return write_samples(media, batch.captions, folder, tags=tags)

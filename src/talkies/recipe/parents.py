@@ -1,0 +1,113 @@
+"""Where weights come from: the exact result of an earlier run, verified by hash before it is used."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from talkies.checkpoints.release import load_component, read_release, release_sha256
+from talkies.config import CheckpointError
+from talkies.config.canonical import to_dict
+from talkies.recipe.components import parent_of
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.folders import finished, read_json
+
+Resolver = Callable[[str], Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """A verified release: where it lies, the hash of its manifest, and what release.json says."""
+
+    spec: str
+    folder: Path
+    sha256: str
+    info: Mapping[str, Any]
+
+    def lineage(self) -> dict[str, object]:
+        """What a child records of it."""
+        keys = ("name", "step", "recipe_hash", "commit")
+        return {"spec": self.spec, "sha256": self.sha256, **{key: self.info[key] for key in keys}}
+
+
+def open_parent(spec: str, siblings: Mapping[str, Path], registry: Resolver) -> Parent:
+    """The release that `spec` names: an earlier phase of this curriculum, a run folder, a release folder, or
+    models:/name@alias.
+
+    Raises CheckpointError where it is missing, unfinished or damaged, TrackingError where it is not registered.
+    """
+    if spec.startswith("models:/"):
+        folder = registry(spec)
+    elif spec in siblings:
+        folder = _of_run(siblings[spec], spec)
+    else:
+        path = Path(spec)
+        if not path.is_dir():
+            known = ", ".join(siblings) or "none"
+            raise CheckpointError(
+                f"parent: {spec!r} is neither a phase of this curriculum (known: {known}), nor a run or release "
+                "folder, nor models:/name@alias; give one of these under `parents`"
+            )
+        folder = path if (path / "release.json").is_file() else _of_run(path, spec)
+    return Parent(spec=spec, folder=folder, sha256=release_sha256(folder), info=read_release(folder))
+
+
+def _of_run(run: Path, spec: str) -> Path:
+    if not finished(run):
+        raise CheckpointError(f"parent: {spec!r} has no result in {run}: train it to its end first")
+    result = read_json(run / "result.json")
+    folder = run / "release"
+    if not folder.is_dir():
+        raise CheckpointError(f"parent: {spec!r}: {folder} is missing; its result names sha256 {result['sha256'][:12]}")
+    found = release_sha256(folder)
+    if found != result["sha256"]:
+        raise CheckpointError(
+            f"parent: {spec!r}: {folder} has sha256 {found[:12]}, its result.json says {result['sha256'][:12]}; "
+            "the release was changed after training: train it again"
+        )
+    return folder
+
+
+def open_parents(recipe: PhaseRecipe, siblings: Mapping[str, Path], registry: Resolver) -> dict[str, Parent]:
+    """component -> its parent, each parent opened once and checked against this phase's architecture."""
+    wanted = parent_of(recipe)
+    opened = {spec: open_parent(spec, siblings, registry) for spec in dict.fromkeys(wanted.values())}
+    found = {component: opened[spec] for component, spec in wanted.items()}
+    for component, parent in list(found.items()):
+        _check_architecture(component, parent, recipe)
+        if component not in parent.info["components"]:
+            if component == "bridge":  # towers that never met bring none: it starts from random weights
+                del found[component]
+                continue
+            held = ", ".join(sorted(parent.info["components"])) or "none"
+            raise CheckpointError(f"parent: {parent.spec!r} brings no {component}, only {held}: choose another parent")
+    return found
+
+
+def _check_architecture(component: str, parent: Parent, recipe: PhaseRecipe) -> None:
+    if parent.info.get("base"):
+        raise CheckpointError(f"parent: {parent.spec!r} is a LoRA adapter, which no phase can start from: use its base")
+    section = "video" if component.startswith("video") else component
+    theirs, ours = parent.info["shape"][section], shape_json(recipe)[section]
+    odd = sorted(key for key in ours if ours[key] != theirs.get(key))
+    if odd:
+        key = odd[0]
+        raise CheckpointError(
+            f"parent: {parent.spec!r} is of another architecture: {section}.{key} is {theirs.get(key)}, this recipe's "
+            f"`model.preset` {recipe.model.preset} has {ours[key]}"
+        )
+
+
+def shape_json(recipe: PhaseRecipe) -> dict[str, Any]:
+    """The numbers that fix the parameters, as release.json keeps them."""
+    return to_dict(recipe.model.shape)
+
+
+def load_parents(model: nn.Module, parents: Mapping[str, Parent]) -> None:
+    """Copy every component's weights into `model`, strictly."""
+    for component, parent in parents.items():
+        state: dict[str, Tensor] = load_component(parent.folder, component)
+        getattr(model, component).load_state_dict(state, strict=True)
+

@@ -1,0 +1,103 @@
+"""The result of a phase: its averaged weights as a release, and result.json, written last."""
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from talkies.checkpoints.release import release_sha256, write_release
+from talkies.config.canonical import recipe_hash, to_dict
+from talkies.models.build import component_of
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.folders import write_json
+from talkies.recipe.parents import Parent, shape_json
+from talkies.recipe.train import Inputs
+from talkies.training.lora import adapter_json, adapter_tensors
+from talkies.training.phase import Phase
+from talkies.training.saving import Saving
+
+
+def commit() -> str:
+    """The commit of the working tree, with `-dirty` where files differ from it; 'unknown' outside a repository."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def release_info(recipe: PhaseRecipe, inputs: Inputs, *, step: int) -> dict[str, Any]:
+    """What release.json says besides its files: enough to sample, to start a child, and to write a card."""
+    shards = inputs.shards
+    return {
+        "name": recipe.name,
+        "phase": recipe.phase.kind,
+        "step": step,
+        "weights": "ema",
+        "recipe": to_dict(recipe),
+        "recipe_hash": recipe_hash(recipe),
+        "commit": commit(),
+        "model": to_dict(recipe.model),
+        "shape": shape_json(recipe),
+        "data": {
+            "shards": recipe.data.shards,
+            "clips": len(shards),
+            "fingerprint": shards.fingerprint,
+            "heldout_fingerprint": inputs.heldout.fingerprint,
+            "geometry": recipe.data.geometry,
+            "fps": shards.fps,
+            "grids": {m: grid.to_json() for m, grid in shards.grids.items()},
+        },
+        "parents": {component: parent.lineage() for component, parent in inputs.parents.items()},
+    }
+
+
+def split_components(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """component -> its weights under upstream's keys."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        component = component_of(name)
+        found.setdefault(component, {})[name.removeprefix(f"{component}.")] = tensor.detach().cpu().contiguous()
+    return found
+
+
+def export(recipe: PhaseRecipe, inputs: Inputs, folder: Path, phase: Phase, saving: Saving, *, data_root: Path) -> str:
+    """Write folder/release from the averaged weights; returns its sha256.
+
+    A LoRA's release holds the adapter in PEFT's format and names its base by hash.
+    """
+    info = release_info(recipe, inputs, step=recipe.steps.max)
+    assert saving.ema is not None
+    adapter, base = None, None
+    components: dict[str, dict[str, Tensor]] = {}
+    with saving.ema.swapped(phase.trainable()):
+        if recipe.phase.kind == "lora":
+            parent = _base(inputs.parents)
+            base = {"sha256": parent.sha256, "path": str(parent.folder.resolve()), "name": parent.info["name"]}
+            adapter = (adapter_tensors(phase.model), adapter_json(recipe.phase, parent.sha256))
+        else:
+            components = split_components(phase.model.state_dict())
+        write_release(
+            folder / "release",
+            components=components,
+            info=info,
+            codecs_folder=data_root / "codecs",
+            adapter=adapter,
+            base=base,
+        )
+    return release_sha256(folder / "release")
+
+
+def _base(parents: Mapping[str, Parent]) -> Parent:
+    return next(iter(parents.values()))
+
+
+def write_result(folder: Path, *, step: int, sha256: str, metrics: Mapping[str, float]) -> None:
+    """The completion marker of a run."""
+    write_json(folder / "result.json", {"step": step, "sha256": sha256, "metrics": dict(metrics)})

@@ -1,0 +1,136 @@
+"""A SOURCE on the command line: a checkpoint, a run, a release, or models:/name@alias, opened for sampling."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from talkies.checkpoints.release import load_component, read_release, release_sha256
+from talkies.checkpoints.state import load_ema
+from talkies.checkpoints.store import CheckpointStore
+from talkies.codecs.load import load_codecs
+from talkies.config import CheckpointError
+from talkies.config.decode import decode_values
+from talkies.models.build import build_mova
+from talkies.recipe.check import grids, mask_channels
+from talkies.recipe.components import parts
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.folders import finished, read_json
+from talkies.recipe.parents import Resolver, open_parents
+from talkies.recipe.train import build_model
+from talkies.prepare.geometry import Geometry
+from talkies.streams import Grid, Modality
+from talkies.streams.codec import Codecs
+from talkies.training.lora import load_adapter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A model ready to sample: weights, codecs, geometry. `sha256` and `name` say what it is; `run` is its run folder
+    where it came from one."""
+
+    name: str
+    sha256: str
+    model: nn.Module
+    codecs: Codecs
+    recipe: PhaseRecipe
+    grids: Mapping[Modality, Grid]
+    fps: float
+    run: Path | None
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What `generate` needs to know of the model."""
+        return {"boundary": self.recipe.model.shape.boundary, "mask_channels": mask_channels(self.recipe)}
+
+
+def open_source(spec: str, registry: Resolver, *, siblings: Mapping[str, Path] | None = None) -> Source:
+    """Open `spec`; CheckpointError where it is missing or damaged, TrackingError where it is not registered."""
+    if spec.startswith("models:/"):
+        return _from_release(registry(spec), registry, run=None)
+    path = Path(spec)
+    if not path.is_dir():
+        raise CheckpointError(f"source: {spec!r} is no folder; give a run, a checkpoint, a release or models:/name@alias")
+    if (path / "release.json").is_file():
+        return _from_release(path, registry, run=path.parent if finished(path.parent) else None)
+    if finished(path) and (path / "release").is_dir():
+        return _from_release(path / "release", registry, run=path)
+    if (path / "recipe.json").is_file():
+        latest = CheckpointStore(path / "checkpoints").latest()
+        if latest is None:
+            raise CheckpointError(f"source: {path} has no complete checkpoint yet")
+        return _from_checkpoint(latest, path, registry, siblings or neighbours(path))
+    if (path / "manifest.json").is_file():
+        run = path.parent.parent
+        return _from_checkpoint(path, run, registry, siblings or neighbours(run))
+    raise CheckpointError(f"source: {path} is neither a run, a checkpoint nor a release: no recipe.json, no release.json")
+
+
+def neighbours(run: Path) -> dict[str, Path]:
+    """Phases of the same curriculum by name, from the numbered folders beside `run`."""
+    found = {p.name.split("-", 1)[1]: p for p in run.resolve().parent.glob("[0-9]*-*") if p.is_dir()}
+    return found
+
+
+def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
+    """The PhaseRecipe that a run or a release was made with."""
+    return decode_values(PhaseRecipe, dict(values), where=str(where))
+
+
+def _from_release(folder: Path, registry: Resolver, *, run: Path | None) -> Source:
+    info = read_release(folder)
+    recipe = recipe_of(info["recipe"], folder / "release.json")
+    model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed)
+    base = folder if not info.get("base") else _base_folder(folder, info["base"])
+    base_info = read_release(base)
+    for component in base_info["components"]:
+        getattr(model, component).load_state_dict(load_component(base, component), strict=True)
+    if info.get("base"):
+        load_adapter(model, folder / "adapter")
+    return _source(recipe, model, folder / "codecs", name=info["name"], sha256=release_sha256(folder), run=run)
+
+
+def _base_folder(folder: Path, base: Mapping[str, Any]) -> Path:
+    """The release that an adapter adapts: beside it (a downloaded version), or where it was trained."""
+    for candidate in (folder / "base", Path(str(base["path"]))):
+        if (candidate / "release.json").is_file():
+            found = release_sha256(candidate)
+            if found != base["sha256"]:
+                raise CheckpointError(
+                    f"lora: {folder} adapts base {base['sha256'][:12]}, but {candidate} is {found[:12]}: refusing"
+                )
+            return candidate
+    raise CheckpointError(f"lora: the base of {folder} ({base['name']}, sha256 {base['sha256'][:12]}) was not found")
+
+
+def _from_checkpoint(folder: Path, run: Path, registry: Resolver, siblings: Mapping[str, Path]) -> Source:
+    """A checkpoint's averaged weights over the run's parents."""
+    recipe = recipe_of(read_json(run / "recipe.json")["recipe"], run / "recipe.json")
+    model = build_model(recipe, open_parents(recipe, siblings, registry))
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for name, value in load_ema(folder, trainable).items():
+            trainable[name].copy_(value)
+    root = Path(read_json(run / "place.json")["data_root"])
+    sha256 = str(read_json(folder / "manifest.json").get("sha256", ""))
+    return _source(recipe, model, root / "codecs", name=f"{recipe.name}/{folder.name}", sha256=sha256, run=run)
+
+
+def _source(recipe: PhaseRecipe, model: nn.Module, codecs: Path, *, name: str, sha256: str, run: Path | None) -> Source:
+    geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
+    found = grids(recipe, geometry)
+    model.eval().requires_grad_(False)
+    return Source(
+        name=name,
+        sha256=sha256,
+        model=model,
+        codecs=load_codecs(recipe.codecs, codecs, modalities=tuple(found)),
+        recipe=recipe,
+        grids=found,
+        fps=float(Fraction(geometry.fps).limit_denominator(1001)),
+        run=run,
+    )

@@ -1,0 +1,173 @@
+"""One phase, from its recipe to its result: the composition that knows every component."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning import Callback, Trainer
+from torch import nn
+
+from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.store import CheckpointStore
+from talkies.codecs.load import load_codecs
+from talkies.data.module import ClipsData
+from talkies.data.shards import ShardSet
+from talkies.evaluation.validation import ValidationCallback
+from talkies.models.build import build_mova
+from talkies.recipe.check import check, mask_channels
+from talkies.recipe.components import parts
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.measure import Measure
+from talkies.recipe.parents import Parent, load_parents
+from talkies.streams.codec import Codecs
+from talkies.tracking.spool import Tracker
+from talkies.training.lora import add_lora
+from talkies.training.metrics import TrainingMetrics
+from talkies.training.phase import Objective, Phase
+from talkies.training.progress import StepProgress
+from talkies.training.saving import Saving, rewind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a phase reads: its shards, the held-out ones, the codecs of both, and its parents by component."""
+
+    shards: ShardSet
+    heldout: ShardSet
+    codecs: Codecs
+    parents: Mapping[str, Parent]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How training ended: `step` reached, and the signal or the stop that ended it early."""
+
+    step: int
+    stopped_by: str | None
+
+
+def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Parent]) -> Inputs:
+    """Open and verify the phase's shard sets and codecs.
+
+    Raises DataError for missing, damaged or foreign shards, RecipeError where the recipe disagrees with itself.
+    """
+    check(recipe)
+    wanted = tuple(parts(recipe).weights)
+    codecs = load_codecs(recipe.codecs, data_root / "codecs", modalities=wanted)
+    identities = {"text": codecs.text.identity}
+    for modality in wanted:
+        identities[modality] = getattr(codecs, modality).identity
+    sets = []
+    for name in (recipe.data.shards, recipe.data.heldout):
+        shards = ShardSet.open(data_root / "sets" / name)
+        shards.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=wanted)
+        sets.append(shards)
+    return Inputs(shards=sets[0], heldout=sets[1], codecs=codecs, parents=parents)
+
+
+def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> nn.Module:
+    """The phase's model: random weights from the recipe's seed, then its parents', then LoRA."""
+    model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed)
+    load_parents(model, parents)
+    if recipe.phase.kind == "lora":
+        add_lora(model, recipe.phase, seed=recipe.seed)
+    return model
+
+
+def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module]) -> Phase:
+    """The LightningModule of a recipe."""
+    part = parts(recipe)
+    objective = Objective(
+        flow=recipe.flow,
+        weights=part.weights,
+        text_dropout=recipe.phase.text_dropout,
+        boundary=recipe.model.shape.boundary,
+        alternate=part.alternate,
+        mask_channels=mask_channels(recipe),
+        seed=recipe.seed,
+    )
+    return Phase(build, objective, recipe.optimizer, recipe.steps)
+
+
+def make_data(recipe: PhaseRecipe, shards: ShardSet) -> ClipsData:
+    """The loader of a recipe."""
+    return ClipsData(
+        shards,
+        seed=recipe.seed,
+        global_batch=recipe.steps.global_batch,
+        accumulate=recipe.steps.accumulate,
+        workers=recipe.data.workers,
+        modalities=tuple(parts(recipe).weights),
+    )
+
+
+def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback]) -> Trainer:
+    """A trainer without any of Lightning's own files: no logger, no checkpoint, no bar."""
+    return Trainer(
+        accelerator="auto",
+        devices=1,
+        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        max_epochs=-1,
+        max_steps=recipe.steps.max,
+        accumulate_grad_batches=recipe.steps.accumulate,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )
+
+
+def train(
+    recipe: PhaseRecipe, inputs: Inputs, folder: Path, tracker: Tracker, *, stop_at: int | None = None, bar: bool = True
+) -> tuple[Outcome, Phase, Saving]:
+    """Run or continue the phase in `folder` until its last step, `stop_at`, or a signal."""
+    store = CheckpointStore(folder / "checkpoints")
+    latest = store.latest()
+    phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents))
+    data = make_data(recipe, inputs.shards)
+    saving = Saving(
+        store,
+        recipe.steps,
+        recipe.ema,
+        data,
+        resume=latest,
+        stop_at=stop_at,
+        saved=lambda step, made: tracker.artifact(made / "manifest.json", f"checkpoints/step-{step:08d}"),
+    )
+    measure = Measure(recipe, inputs, folder / "samples", phase, saving)
+    progress = [StepProgress(recipe.name, recipe.steps.max)] if bar else []
+
+    def sink(metrics: Mapping[str, float], step: int) -> None:
+        tracker.metrics(metrics, step)
+        for line in progress:
+            line.report(metrics)
+
+    trainer = make_trainer(
+        recipe,
+        [
+            TrainingMetrics(every=recipe.steps.log_every, bins=recipe.validation.bins, sink=sink),
+            saving,
+            ValidationCallback(
+                every=recipe.validation.every,
+                measure=measure.losses,
+                sample=measure.samples if recipe.validation.samples else None,
+                sink_metrics=tracker.metrics,
+                sink_media=lambda path, step: tracker.artifact(path, f"samples/step-{step:08d}"),
+            ),
+            *progress,
+        ],
+    )
+    if latest is not None:
+        rewind(trainer, data, read_loop(latest))
+    quiet = saving.listen()
+    try:
+        trainer.fit(phase, datamodule=data)
+    finally:
+        quiet()
+    return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by), phase, saving
+

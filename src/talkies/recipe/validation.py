@@ -1,0 +1,94 @@
+"""What a phase measures while it trains: held-out loss at fixed noise, and sampled clips."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from talkies.codecs.config import CodecsConfig
+from talkies.data.collate import collate
+from talkies.data.shards import ShardSet
+from talkies.evaluation.heldout import heldout_loss
+from talkies.flow.config import FlowConfig
+from talkies.flow.guidance import guided
+from talkies.generate.clip import Request, generate
+from talkies.generate.config import SamplingConfig
+from talkies.media.sheet import contact_sheet
+from talkies.media.write import write_mp4
+from talkies.streams import MODALITIES, Grid, Modality
+from talkies.streams.batch import Batch, Denoiser
+from talkies.streams.codec import Codecs, Media
+
+BATCH = 16
+
+
+def batches(shards: ShardSet, clips: int) -> list[Batch]:
+    """The first `clips` held-out clips, in batches; visit 0."""
+    count = min(clips, len(shards))
+    read = [shards.read(i) for i in range(count)]
+    return [
+        collate(read[i : i + BATCH], [0] * len(read[i : i + BATCH]), shards.null_text) for i in range(0, count, BATCH)
+    ]
+
+
+def keep_modalities(batch: Batch, wanted: Sequence[Modality]) -> Batch:
+    """The batch without the modalities that a phase does not train."""
+    return replace(
+        batch,
+        latents={m: batch.latents[m] for m in wanted},
+        masks={m: batch.masks[m] for m in wanted},
+        grids={m: batch.grids[m] for m in wanted},
+        padded=batch.padded & frozenset(wanted),
+        image=batch.image if "video" in wanted else None,
+    )
+
+
+def first_frames(batch: Batch, codecs: Codecs) -> list[torch.Tensor | None]:
+    """The first frame of every clip as the codec keeps it, [3, H, W] in [-1, 1]; None without video."""
+    if codecs.video is None or "video" not in batch.latents:
+        return [None] * len(batch.ids)
+    frames = codecs.video.decode(batch.latents["video"][:, :, :1])
+    return [frame.clamp(-1, 1) for frame in frames[:, 0]]
+
+
+def decoded(batch: Batch, codecs: Codecs, fps: float, *, seconds: float) -> list[Media]:
+    """The clips of a batch through their codecs: the ceiling of every metric."""
+    frames = None if codecs.video is None else codecs.video.decode(batch.latents["video"]).clamp(-1, 1)
+    rate = codecs.audio.sample_rate if codecs.audio is not None else 1
+    samples = None if codecs.audio is None else codecs.audio.decode(batch.latents["audio"])[:, : round(seconds * rate)]
+    return [
+        Media(
+            frames=None if frames is None else frames[i],
+            fps=fps,
+            samples=None if samples is None else samples[i],
+            sample_rate=rate,
+        )
+        for i in range(len(batch.ids))
+    ]
+
+
+def sample_batch(
+    denoiser: Denoiser, codecs: Codecs, batch: Batch, sampling: SamplingConfig, *, fps: float, **fixed: object
+) -> list[Media]:
+    """Generate one clip per caption and first frame of `batch`. `fixed` goes to `generate` (boundary, seed, ...)."""
+    images = first_frames(batch, codecs)
+    requests = [
+        Request(prompt=caption, image=image, id=name)
+        for caption, image, name in zip(batch.captions, images, batch.ids, strict=True)
+    ]
+    return generate(denoiser, codecs, requests, sampling, grids=batch.grids, fps=fps, **fixed)  # type: ignore[arg-type]
+
+
+def write_samples(media: Sequence[Media], captions: Sequence[str], folder: Path, *, tags: Mapping[str, str]) -> list[Path]:
+    """An mp4 and a contact sheet per clip under `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, (clip, caption) in enumerate(zip(media, captions, strict=True)):
+        path = folder / f"sample-{number:02d}.mp4"
+        write_mp4(path, clip, tags={**tags, "title": caption[:200]})
+        sheet = path.with_suffix(".png")
+        contact_sheet(sheet, clip.frames, clip.samples, clip.sample_rate)
+        written += [path, sheet]
+    return written

@@ -1,0 +1,68 @@
+"""The protocols of frozen encoders and decoders, and what they turn into latents."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from talkies.streams.batch import Text
+from talkies.streams.grid import Grid
+
+
+class VideoCodec(Protocol):
+    """Frames [B, F, 3, H, W] fp32 in [-1, 1] <-> normalised latents [B, C, T, h, w] fp32."""
+
+    @property
+    def identity(self) -> str: ...
+
+    def grid(self, frames: int, height: int, width: int, fps: float) -> Grid: ...
+
+    def encode(self, frames: Tensor) -> Tensor: ...
+
+    def decode(self, latent: Tensor) -> Tensor: ...
+
+
+class AudioCodec(Protocol):
+    """Mono samples [B, S] fp32 in [-1, 1] <-> latents [B, C, T] fp32. S is padded right to a whole number of hops."""
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    def grid(self, samples: int) -> Grid: ...
+
+    def encode(self, samples: Tensor) -> Tensor: ...
+
+    def decode(self, latent: Tensor) -> Tensor: ...
+
+
+class TextEncoder(Protocol):
+    """Captions -> Text; `overflow` counts the units of a caption that the encoder cannot take."""
+
+    @property
+    def identity(self) -> str: ...
+
+    def encode(self, captions: list[str]) -> Text: ...
+
+    def overflow(self, caption: str) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codecs:
+    """The frozen parts around a denoiser. `video` or `audio` is None where a phase has no such stream."""
+
+    video: VideoCodec | None
+    audio: AudioCodec | None
+    text: TextEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Media:
+    """A decoded clip: `frames` [F, 3, H, W] fp32 in [-1, 1] at `fps`; `samples` [S] fp32 in [-1, 1] at `sample_rate`."""
+
+    frames: Tensor | None
+    fps: float
+    samples: Tensor | None
+    sample_rate: int

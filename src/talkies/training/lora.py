@@ -1,0 +1,107 @@
+"""LoRA by PEFT, over a frozen denoiser."""
+
+import difflib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from talkies.config import CheckpointError, RecipeError
+from talkies.training.config import LoraConfig
+
+
+def add_lora(model: nn.Module, config: LoraConfig, *, seed: int) -> None:
+    """Freeze `model` and put adapters on every Linear that `targets` names inside a block or the Bridge.
+
+    A is Kaiming, B zero: at the start the model is unchanged. PEFT renames a target's weight `q.base_layer.weight`.
+    Raises RecipeError for a target that matches nothing.
+    """
+    from peft import inject_adapter_in_model
+
+    _check_targets(model, config)
+    model.requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(peft_config(config), model)
+
+
+def peft_config(config: LoraConfig) -> Any:
+    """The same in PEFT's words."""
+    import peft
+
+    return peft.LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(config.targets)
+    )
+
+
+def _check_targets(model: nn.Module, config: LoraConfig) -> None:
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    known = sorted({name.rsplit(".", 1)[-1] for name in linears})
+    for target in config.targets:
+        if not any(name.endswith(f".{target}") for name in linears):
+            near = difflib.get_close_matches(target, known, 3, 0.3) or known
+            raise RecipeError(
+                f"`phase.targets`: {target!r} matches none of {len(linears)} linear layers; nearest: {', '.join(near)}"
+            )
+
+
+def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The adapter's weights under PEFT's own file keys (`base_model.model.` before the module's path)."""
+    return {
+        f"base_model.model.{name.replace('.default.', '.')}": p.detach().contiguous()
+        for name, p in model.named_parameters()
+        if ".lora_" in name
+    }
+
+
+def adapter_json(config: LoraConfig, base: str) -> str:
+    """adapter_config.json as PEFT writes it; `base` names the model that it adapts."""
+    values = peft_config(config).to_dict()
+    values |= {"base_model_name_or_path": base, "inference_mode": True, "target_modules": sorted(config.targets)}
+    return json.dumps(values, indent=2, sort_keys=True, default=str)
+
+
+def load_adapter(model: nn.Module, folder: Path) -> None:
+    """Inject and load an adapter folder (adapter_config.json, adapter_model.safetensors) into `model`."""
+    from peft import LoraConfig as PeftLora
+    from peft import inject_adapter_in_model
+    from safetensors.torch import load_file
+
+    values = json.loads((folder / "adapter_config.json").read_text())
+    keep = ("r", "lora_alpha", "lora_dropout", "target_modules")
+    model.requires_grad_(False)
+    inject_adapter_in_model(PeftLora(**{key: values[key] for key in keep}), model)
+    own = {key: p for key, p in model.named_parameters() if ".lora_" in key}
+    read = load_file(folder / "adapter_model.safetensors")
+    read = {_own_key(key): value for key, value in read.items()}
+    if own.keys() != read.keys():
+        odd = sorted(own.keys() ^ read.keys())[0]
+        raise CheckpointError(f"adapter {folder}: made for another architecture; first odd key: {odd}")
+    with torch.no_grad():
+        for key, parameter in own.items():
+            parameter.copy_(read[key])
+
+
+def _own_key(key: str) -> str:
+    return key.removeprefix("base_model.model.").replace(".lora_A.", ".lora_A.default.").replace(
+        ".lora_B.", ".lora_B.default."
+    )
+
+
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Inside the block the model is its frozen base, bitwise."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)

@@ -1,0 +1,72 @@
+"""Training metrics: losses per modality and noise bin, gradient norm, rate, throughput."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from torch import Tensor
+
+from talkies.streams.batch import Batch
+from talkies.training.phase import Phase
+
+
+class TrainingMetrics(Callback):
+    """Every `every` optimizer steps hands `sink(metrics, step)` the means since the last call.
+
+    Sums stay on the device between calls, so that a step never waits for the host. Keys: train/loss,
+    train/<modality>, train/<modality>/bin<k> (noise level in [k, k+1) / bins), train/grad_norm, train/lr,
+    train/clips_per_second.
+    """
+
+    def __init__(self, *, every: int, bins: int, sink: Callable[[Mapping[str, float], int], None]) -> None:
+        self.every, self.bins, self.sink = every, bins, sink
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, Tensor] = {}
+        self._clips = 0
+        self._since = time.perf_counter()
+
+    def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:  # type: ignore[override]
+        """Forget what happened before this attempt."""
+        del trainer, pl_module
+        self._clear()
+
+    def _add(self, key: str, values: Tensor) -> None:
+        self._sums[key] = self._sums.get(key, 0) + values.sum()
+        self._counts[key] = self._counts.get(key, 0) + torch.tensor(values.numel(), device=values.device)
+
+    def _add_binned(self, key: str, losses: Tensor, times: Tensor) -> None:
+        index = (times * self.bins).long().clamp(0, self.bins - 1)
+        sums = torch.zeros(self.bins, device=losses.device).index_add_(0, index, losses)
+        counts = torch.zeros(self.bins, device=losses.device).index_add_(0, index, torch.ones_like(losses))
+        self._sums[key] = self._sums.get(key, 0) + sums
+        self._counts[key] = self._counts.get(key, 0) + counts
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: Phase, outputs: Mapping[str, Any], batch: Batch, batch_idx: int
+    ) -> None:
+        """Add a micro-batch; report after the last one of a reporting step."""
+        self._add("train/loss", outputs["loss"].detach())
+        for modality, losses in outputs["losses"].items():
+            self._add(f"train/{modality}", losses)
+            self._add_binned(f"train/{modality}/bin", losses, outputs["times"][modality])
+        self._clips += len(batch.ids)
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if stepped and trainer.global_step % self.every == 0:
+            self.sink(self._report(trainer, pl_module), trainer.global_step)
+            self._clear()
+
+    def _report(self, trainer: Trainer, phase: Phase) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        for key, total in self._sums.items():
+            for k, (value, count) in enumerate(zip(total.reshape(-1), self._counts[key].reshape(-1), strict=True)):
+                if float(count):
+                    metrics[f"{key}{k}" if key.endswith("bin") else key] = float(value) / float(count)
+        metrics["train/grad_norm"] = float(phase.grad_norm)
+        metrics["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        metrics["train/clips_per_second"] = self._clips / max(1e-9, time.perf_counter() - self._since)
+        return metrics

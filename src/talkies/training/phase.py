@@ -1,0 +1,125 @@
+"""The LightningModule of every phase: a Denoiser, a Flow, and what trains at which rate."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from talkies.config import UserError
+from talkies.flow.config import FlowConfig
+from talkies.flow.noising import dropped_text, noised
+from talkies.flow.objective import per_sample_loss
+from talkies.models.streams import as_streams
+from talkies.streams import Modality
+from talkies.streams.batch import Batch, Condition
+from talkies.training.config import OptimizerConfig, StepsConfig
+from talkies.training.optimizer import parameter_groups, rate
+
+
+class NonFiniteError(UserError):
+    """A loss or a gradient that is not a finite number; raised before the weights change."""
+
+    exit_code = 70
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What a phase minimises.
+
+    `weights[m]` is the loss weight of a modality that trains; `boundary` the video noise level between the experts;
+    `alternate` whether the video experts take turns (even optimizer steps train the high-noise expert, odd ones the
+    low-noise one: MOVA section 8); `mask_channels` the first-frame mask's channels.
+    """
+
+    flow: FlowConfig
+    weights: Mapping[Modality, float]
+    text_dropout: float
+    boundary: float
+    alternate: bool
+    mask_channels: int
+    seed: int
+
+
+class Phase(LightningModule):
+    """Trains `build()`'s denoiser; `build` is called once, in `configure_model`."""
+
+    model: nn.Module
+
+    def __init__(
+        self, build: Callable[[], nn.Module], objective: Objective, optimizer: OptimizerConfig, steps: StepsConfig
+    ) -> None:
+        super().__init__()
+        self.objective, self.optimizer_config, self.steps = objective, optimizer, steps
+        self._build = build
+        self.grad_norm = torch.zeros(())
+        self._built = False
+
+    def configure_model(self) -> None:
+        """Build the denoiser; a second call does nothing."""
+        if not self._built:
+            self.model = self._build()
+            self._built = True
+
+    @property
+    def expert(self) -> int | None:
+        """The video expert of the current optimizer step, None where no video trains."""
+        return self.global_step % 2 if self.objective.alternate else None
+
+    def training_step(self, batch: Batch, _: int) -> dict[str, object]:
+        """Loss of one micro-batch: the weighted sum over modalities of the mean of per-sample masked means."""
+        objective, expert = self.objective, self.expert
+        draw = noised(batch, objective.flow, seed=objective.seed, boundary=objective.boundary, expert=expert)
+        text = dropped_text(batch, seed=objective.seed, rate=objective.text_dropout)
+        streams = as_streams(batch, draw.noisy, draw.times, mask_channels=objective.mask_channels)
+        predicted = self.model(streams, Condition(text=text, expert=expert or 0))
+        losses = {m: per_sample_loss(predicted[m], draw.targets[m], batch.masks[m]) for m in objective.weights}
+        loss = torch.stack([weight * losses[m].mean() for m, weight in objective.weights.items()]).sum()
+        return {"loss": loss, "losses": {m: x.detach() for m, x in losses.items()}, "times": draw.times}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Lightning cannot move a frozen dataclass; the batch moves itself."""
+        del dataloader_idx
+        return batch.to(device)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW over what trains; the rate of a step is set in `on_train_batch_start`."""
+        config = self.optimizer_config
+        groups = parameter_groups(self.model, config)
+        return torch.optim.AdamW(groups, lr=config.lr.towers, betas=config.betas, eps=config.eps)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """The learning rate is a pure function of the optimizer step: there is no scheduler state to restore."""
+        del batch, batch_idx
+        factor = rate(self.global_step, self.steps.max, self.optimizer_config)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["peak"] * factor
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the global norm, and refuse a norm that is not finite before it reaches the weights."""
+        del gradient_clip_val, gradient_clip_algorithm
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        limit = self.optimizer_config.clip or float("inf")
+        self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit).detach()
+        if not bool(torch.isfinite(self.grad_norm)):
+            worst = self._non_finite()
+            raise NonFiniteError(
+                f"training: the gradient norm of optimizer step {self.global_step} is {float(self.grad_norm)}; first "
+                f"parameter concerned: {worst}. The weights are unchanged; lower `optimizer.lr` or `optimizer.clip`"
+            )
+
+    def _non_finite(self) -> str:
+        for name, parameter in self.model.named_parameters():
+            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+                return name
+        return "none (the norm itself overflowed)"
+
+    def trainable(self) -> dict[str, Tensor]:
+        """Name -> parameter of what trains: the state that a checkpoint holds."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
