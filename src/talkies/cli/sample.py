@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_runs, registry_of
+
+if TYPE_CHECKING:
+    from talkies.generate.config import SamplingConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

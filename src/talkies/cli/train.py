@@ -3,8 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_runs, registry_of, store_of
+
+if TYPE_CHECKING:
+    from talkies.recipe.config import PhaseRecipe
+    from talkies.recipe.journey import Workshop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,17 +28,23 @@ def run(args: argparse.Namespace) -> int:
     from talkies.config import RecipeError
     from talkies.config.decode import decode
     from talkies.config.source import load
-    from talkies.recipe.config import CurriculumRecipe, PhaseRecipe, kind_of
+    from talkies.recipe.config import PhaseRecipe, kind_of
+    from talkies.recipe.run import InterruptedRunError
 
     kind = kind_of(load(args.recipe, ()))
-    if kind == "curriculum":
-        if args.stop_at is not None:
-            raise RecipeError("train: --stop-at takes a phase recipe, not a curriculum; drop it")
-        assert CurriculumRecipe
-        return _curriculum(args)
-    if kind != "phase":
-        raise RecipeError(f"train: {args.recipe} is a {kind} recipe; train takes a phase or a curriculum")
-    return _phase(args, decode(PhaseRecipe, load(args.recipe, args.overrides)))
+    if kind == "prepare":
+        raise RecipeError(f"train: {args.recipe} is a prepare recipe; train takes a phase or a curriculum")
+    if kind == "curriculum" and args.stop_at is not None:
+        raise RecipeError("train: --stop-at takes a phase recipe, not a curriculum; drop it")
+    try:
+        if kind == "curriculum":
+            return _curriculum(args)
+        return _phase(args, decode(PhaseRecipe, load(args.recipe, args.overrides)))
+    except InterruptedRunError as error:
+        if args.stop_at is None:
+            raise KeyboardInterrupt(str(error)) from None
+        print(error)
+        return 0
 
 
 def _workshop(args: argparse.Namespace, uri: str | None) -> "Workshop":

@@ -6,17 +6,20 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from talkies.config import DataError, config
+from talkies.config.numbers import Count
 from talkies.streams import Grid
 
 
 @config
 class LinearVideoConfig:
-    """Closed-form (PCA) video codec of the toy: blocks of `stride` x `block` x `block` pixels, one causal first frame."""
+    """Closed-form (PCA) video codec of the toy: blocks of `stride` x `block` x `block` pixels, a causal first frame.
+    `motion` of the channels hold what moves within a block's frames."""
 
     kind: Literal["linear_video"] = "linear_video"
-    channels: int = 16
-    stride: int = 2
-    block: int = 8
+    channels: Count = 16
+    motion: Count = 2
+    stride: Count = 2
+    block: Count = 8
 
 
 @config
@@ -25,9 +28,9 @@ class WanVideoConfig:
 
     kind: Literal["wan"] = "wan"
     weights: str | None = None
-    channels: int = 16
-    stride: int = 4
-    block: int = 8
+    channels: Count = 16
+    stride: Count = 4
+    block: Count = 8
 
 
 VideoCodecConfig = Annotated[LinearVideoConfig | WanVideoConfig, Field(discriminator="kind")]
@@ -35,12 +38,13 @@ VideoCodecConfig = Annotated[LinearVideoConfig | WanVideoConfig, Field(discrimin
 
 @config
 class LinearAudioConfig:
-    """Closed-form audio codec of the toy: an MDCT with `hop` samples per step, then PCA; channel 0 carries loudness."""
+    """Closed-form audio codec of the toy, `hop` samples per step: channel 0 is the loudness, the others principal
+    components of the logarithmic spectrum; phases are made anew."""
 
     kind: Literal["linear_audio"] = "linear_audio"
-    channels: int = 16
-    sample_rate: int = 16000
-    hop: int = 640
+    channels: Count = 16
+    sample_rate: Count = 16000
+    hop: Count = 640
 
 
 @config
@@ -49,9 +53,9 @@ class MovaAudioConfig:
 
     kind: Literal["mova_dac"] = "mova_dac"
     weights: str | None = None
-    channels: int = 128
-    sample_rate: int = 48000
-    hop: int = 960
+    channels: Count = 128
+    sample_rate: Count = 48000
+    hop: Count = 960
 
 
 AudioCodecConfig = Annotated[LinearAudioConfig | MovaAudioConfig, Field(discriminator="kind")]
@@ -62,8 +66,8 @@ class ByteTextConfig:
     """Byte-level text features of the toy: each word's bytes hashed into `dim` features, at most `length` words."""
 
     kind: Literal["bytes"] = "bytes"
-    dim: int = 64
-    length: int = 24
+    dim: Count = 64
+    length: Count = 24
 
 
 @config
@@ -72,8 +76,8 @@ class Umt5TextConfig:
 
     kind: Literal["umt5"] = "umt5"
     weights: str | None = None
-    dim: int = 4096
-    length: int = 512
+    dim: Count = 4096
+    length: Count = 512
 
 
 TextEncoderConfig = Annotated[ByteTextConfig | Umt5TextConfig, Field(discriminator="kind")]

@@ -40,7 +40,13 @@ class DacShape:
         missing = [key for key in keys if key not in values]
         if missing:
             raise DataError(f"the DAC's config.json lacks {', '.join(missing)}; found {', '.join(sorted(values))}")
-        return cls(**{key: tuple(values[key]) if key.endswith("rates") else values[key] for key in keys})
+        return cls(
+            encoder_dim=values["encoder_dim"],
+            encoder_rates=tuple(values["encoder_rates"]),
+            latent_dim=values["latent_dim"],
+            decoder_dim=values["decoder_dim"],
+            decoder_rates=tuple(values["decoder_rates"]),
+        )
 
 
 class Snake(nn.Module):

@@ -12,7 +12,8 @@ from torch import Tensor
 
 def config_values(config: object) -> dict[str, Any]:
     """The values of a codec's config as plain JSON, without `weights`: where a file lies does not change a codec."""
-    assert is_dataclass(config) and not isinstance(config, type)
+    assert is_dataclass(config)
+    assert not isinstance(config, type)
     values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     values.pop("weights", None)
     return values
@@ -29,7 +30,7 @@ def identity(config: object, tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(_header([name, str(tensor.dtype), list(tensor.shape)]))
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+ABSENT = "(absent)"
 NOT_HASHED = (("tracking",), ("data", "root"), ("data", "workers"))
 
 
@@ -32,7 +33,7 @@ def recipe_hash(recipe: Any) -> str:
 
 
 def flat(recipe: Any) -> dict[str, Any]:
-    """Key path -> value of every leaf of a recipe; a list of plain values is one leaf, `phases.0` an entry of others."""
+    """Key path -> value of every leaf of a recipe; a list of plain values is one leaf."""
     return dict(_flat(to_dict(recipe), ""))
 
 
@@ -50,7 +51,4 @@ def difference(a: Any, b: Any) -> dict[str, tuple[Any, Any]]:
     left, right = flat(a), flat(b)
     keys = [*left, *(key for key in right if key not in left)]
     pairs = {key: (left.get(key, ABSENT), right.get(key, ABSENT)) for key in keys}
-    return {key: pair for key, pair in pairs.items() if type(pair[0]) is not type(pair[1]) or pair[0] != pair[1]}
-
-
-ABSENT = "(absent)"
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}

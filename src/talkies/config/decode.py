@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import re
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
@@ -27,6 +29,7 @@ _BOUNDS = {
     "less_than": ("lt", "<"),
     "less_than_equal": ("le", "<="),
 }
+_PASSWORD = re.compile(r"(?<=://)[^/@\s]*(?=@)")
 _UNKNOWN = "unexpected_keyword_argument"
 
 
@@ -52,6 +55,11 @@ def decode(target: Any, source: Source) -> Any:
     raise RecipeError(f"recipe: {first}{more}")
 
 
+def decode_values(target: type[T], values: dict[str, Any], *, where: str) -> T:
+    """Plain `values` that `where` (a file that talkies wrote) holds, as a value of type `target`."""
+    return decode(target, Source(file=Path(where), values=values, origins={}))
+
+
 class _Message:
     """Words for pydantic's errors about one source."""
 
@@ -74,7 +82,8 @@ class _Message:
             return f"missing key `{path}`{self._place(path)}{allowed}"
         value = detail["input"]
         if error == "union_tag_invalid":
-            return f"unknown kind {_shown(value['kind'])} at `{path}`{self._place(path)}{_one_of(value['kind'], variants(kind))}"
+            found = value["kind"]
+            return f"unknown kind {_shown(found)} at `{path}`{self._place(path)}{_one_of(found, variants(kind))}"
         if error == "literal_error":
             return f"`{path}` is {_shown(value)}{self._place(path)}{_one_of(value, choices(kind))}"
         return f"`{path}` must be {_allowed(detail)}, got {_shown(value)}{self._place(path, ' at ')}"
@@ -114,4 +123,7 @@ def _one_of(value: Any, allowed: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else f"a list of {len(value)}"
-    return json.dumps(value) if value is None or isinstance(value, bool) else f"{value!r:.80}"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    shown = _PASSWORD.sub("***", value) if isinstance(value, str) else value
+    return f"{shown!r:.80}"

@@ -40,25 +40,31 @@ def chosen(kind: Any, value: Any) -> Any:
 
 
 def child(kind: Any, name: str) -> Any:
-    """Type of what lies under `name` (a key, or an index) in a value of type `kind`; None where there is no such key."""
+    """Type of what lies under `name` (a key or an index) in a value of type `kind`; None where nothing may be."""
     kind = bare(kind)
     arguments = get_args(kind)
     if get_origin(kind) is dict:
         return arguments[1]
     if get_origin(kind) is tuple:
         variadic = arguments[-1] is Ellipsis
-        return arguments[0] if variadic else dict(enumerate(arguments)).get(int(name))
+        return arguments[0] if variadic else {str(index): entry for index, entry in enumerate(arguments)}.get(name)
     return hints(kind).get(name)
 
 
 def known_paths(kind: Any, value: Any, above: str = "") -> Iterator[str]:
     """Every key path that a recipe of type `kind` may hold, given the kinds that `value` picks."""
-    kind = chosen(bare(kind), value)
-    names = hints(kind) or {name: child(kind, name) for name in value} if isinstance(value, Mapping) else hints(kind)
-    for name, below in names.items():
+    picked = chosen(bare(kind), value)
+    names = list(hints(picked)) or [name for name, _ in _entries(value) if child(picked, name) is not None]
+    for name in names:
         path = f"{above}.{name}" if above else name
         yield path
-        yield from known_paths(below, value.get(name) if isinstance(value, Mapping) else None, path)
+        yield from known_paths(child(picked, name), dict(_entries(value)).get(name), path)
+
+
+def _entries(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [(str(key), entry) for key, entry in value.items()]
+    return [(str(index), entry) for index, entry in enumerate(value)] if isinstance(value, list) else []
 
 
 def choices(kind: Any) -> tuple[Any, ...]:
@@ -80,12 +86,6 @@ def path_of(kind: Any, value: Any, loc: tuple[str | int, ...]) -> tuple[list[str
         if not rest:
             return path, picked
         path.append(rest[0])
-        kind, value, rest = child(picked, rest[0]), _below(value, rest[0]), rest[1:]
+        kind, value, rest = child(picked, rest[0]), dict(_entries(value)).get(rest[0]), rest[1:]
         if kind is None:
             return [*path, *rest], None
-
-
-def _below(value: Any, name: str) -> Any:
-    if isinstance(value, Mapping):
-        return value.get(name)
-    return value[int(name)] if isinstance(value, list) and name.isdecimal() and int(name) < len(value) else None

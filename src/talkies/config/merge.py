@@ -66,7 +66,7 @@ def override(values: dict[str, Any], origins: dict[str, str], key: str, value: A
 def _assign(target: Any, above: list[str], names: list[str], value: Any, origins: Mapping[str, str]) -> Any:
     """`target`, which lies at path `above`, with `value` at `names` below it."""
     if not names:
-        return merge(target, value) if isinstance(target, Mapping) and isinstance(value, Mapping) else value
+        return merge({"": target}, {"": value})[""]
     name, rest = names[0], names[1:]
     if target is None or isinstance(target, Mapping):
         below = dict(target or {})
@@ -104,5 +104,9 @@ def resolve(values: dict[str, Any], origins: Mapping[str, str]) -> dict[str, Any
 def _interpolation_error(error: Exception, values: dict[str, Any], origins: Mapping[str, str]) -> str:
     path = getattr(error, "full_key", None) or ""
     text = dict(leaves(values)).get(path, "an interpolation")
-    why = "leads to no key" if isinstance(error, InterpolationKeyError) else "runs in a circle or has no value"
+    why = (
+        "leads to no key that the recipe sets"
+        if isinstance(error, InterpolationKeyError)
+        else "runs in a circle or has no value"
+    )
     return f"recipe: `{path}` is {text!r} ({origins.get(path, 'override')}), which {why}"

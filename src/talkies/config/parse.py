@@ -14,6 +14,7 @@ import yaml
 from talkies.config.errors import RecipeError
 
 _TAG = "tag:yaml.org,2002:"
+_BLANK = "\0 \t\r\n\x85\u2028\u2029"
 _DIGITS = r"(?:0|[1-9][0-9]*(?:_[0-9]+)*)"
 _SCALARS = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
@@ -24,13 +25,32 @@ _SCALARS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the resolvers above and no others."""
+    """PyYAML's safe loader with the resolvers above and no others, and `{key: ???}`, which YAML 1.2 allows."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own class attribute, replaced here)
 
+    def _at_missing(self) -> bool:
+        return self.prefix(3) == "???" and self.peek(3) in f"{_BLANK},]}}"
+
+    def check_key(self) -> bool:
+        """The marker begins no complex key."""
+        return not self._at_missing() and bool(super().check_key())
+
+    def check_plain(self) -> bool:
+        """The marker begins a text."""
+        return self._at_missing() or bool(super().check_plain())
+
+    def scan_plain(self) -> yaml.ScalarToken:
+        """The marker is a whole text."""
+        if not self._at_missing():
+            return super().scan_plain()
+        start = self.get_mark()
+        self.forward(3)
+        return yaml.ScalarToken("???", True, start, self.get_mark())
+
 
 for _name, _pattern, _first in _SCALARS:
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))  # type: ignore[no-untyped-call]
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))
 
 
 def parse(text: str, file: str) -> tuple[Any, dict[str, str]]:

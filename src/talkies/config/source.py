@@ -83,11 +83,12 @@ def _missing(file: Path) -> str:
     wanted, parent = file, file.parent
     while not parent.is_dir():
         wanted, parent = parent, parent.parent
-    names = sorted(p.name for p in parent.iterdir() if p.is_dir() or p.suffix in {".yaml", ".yml"})
+    folder = wanted != file
+    names = sorted(p.name for p in parent.iterdir() if (p.is_dir() if folder else p.suffix in {".yaml", ".yml"}))
     near = difflib.get_close_matches(wanted.name, names, 1, 0.5) or difflib.get_close_matches(
         f"{wanted.name}.yaml", names, 1
     )
-    what = "no file" if wanted == file else "no folder"
+    what = "no folder" if folder else "no file"
     return f"{what} {shown(wanted)}" + (f"; nearest: {shown(parent / near[0])}" if near else "")
 
 

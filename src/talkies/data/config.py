@@ -1,6 +1,7 @@
 """Recipe keys of the shards that a phase reads."""
 
 from talkies.config import config
+from talkies.config.numbers import Natural
 
 
 @config
@@ -11,4 +12,4 @@ class DataConfig:
     heldout: str
     geometry: str
     root: str | None = None
-    workers: int = 0
+    workers: Natural = 0

@@ -89,27 +89,40 @@ def _lag(opening: Tensor, loudness: Tensor) -> float | None:
     return best - reach + (0.5 * (before - after) / bend if bend < 0 else 0.0)
 
 
+def _signals(media: Media) -> tuple[Tensor, Tensor]:
+    """Opening and loudness [F] of a clip."""
+    if media.frames is None or media.samples is None:
+        raise ValueError("synchronisation needs frames and sound; this clip lacks one of them")
+    if len(media.frames) < 3:
+        raise ValueError(f"synchronisation needs at least 3 frames, found {len(media.frames)}")
+    loudness = loudness_envelope(media.samples, media.sample_rate, media.fps, len(media.frames))
+    return mouth_opening(media.frames), loudness
+
+
 def sync(media: Media) -> SyncScore:
     """Score a clip that has frames and sound.
 
     Raises ValueError where one of them is missing or there are fewer than 3 frames.
     """
-    if media.frames is None or media.samples is None:
-        raise ValueError("synchronisation needs frames and sound; this clip lacks one of them")
-    if len(media.frames) < 3:
-        raise ValueError(f"synchronisation needs at least 3 frames, found {len(media.frames)}")
-    opening = mouth_opening(media.frames)
-    loudness = loudness_envelope(media.samples, media.sample_rate, media.fps, len(media.frames))
+    opening, loudness = _signals(media)
     lag = _lag(opening, loudness)
     return SyncScore(
         correlation=correlation(opening, loudness), lag_ms=None if lag is None else 1000 * lag / media.fps
     )
 
 
-def shuffled(clips: list[Media]) -> list[float]:
-    """Correlations of each clip's frames with the next clip's sound: the chance level of `sync`."""
-    pairs = zip(clips, clips[1:] + clips[:1], strict=True)
-    return [
-        sync(Media(frames=a.frames, fps=a.fps, samples=b.samples, sample_rate=b.sample_rate)).correlation
-        for a, b in pairs
+def shuffled(clips: list[Media]) -> float:
+    """Chance level of `sync`: the mean correlation of each clip's frames with the sound of every other clip.
+
+    Raises ValueError for fewer than two clips.
+    """
+    if len(clips) < 2:
+        raise ValueError(f"shuffled pairs need at least 2 clips, found {len(clips)}")
+    signals = [_signals(clip) for clip in clips]
+    scores = [
+        correlation(opening, loudness)
+        for i, (opening, _) in enumerate(signals)
+        for j, (_, loudness) in enumerate(signals)
+        if i != j
     ]
+    return sum(scores) / len(scores)

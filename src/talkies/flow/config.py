@@ -3,13 +3,14 @@
 from typing import Literal
 
 from talkies.config import config
+from talkies.config.numbers import Positive
 
 
 @config
 class StreamFlowConfig:
     """Sigma shift of one modality: sigma(u) = shift u / (1 + (shift - 1) u) (MOVA section 7)."""
 
-    shift: float = 5.0
+    shift: Positive = 5.0
 
 
 @config

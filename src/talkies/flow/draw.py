@@ -9,6 +9,7 @@ come from numpy's counter-based Philox under the whole key. (torch's CPU generat
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from json import dumps
+from math import prod
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ def uniform(seed: int, ids: Sequence[str], visits: Sequence[int], name: str) -> 
 
 def gaussian(seed: int, ids: Sequence[str], visits: Sequence[int], name: str, shape: Sequence[int]) -> Tensor:
     """N(0, 1) per sample, [B, *shape] fp32 on the CPU."""
-    drawn = np.empty((len(ids), *shape), dtype=np.float32)
+    drawn = np.empty((len(ids), prod(shape)), dtype=np.float32)
     for row, key in zip(drawn, _keys(seed, ids, visits, name), strict=True):
         np.random.Generator(np.random.Philox(key=key)).standard_normal(out=row, dtype=np.float32)
-    return torch.from_numpy(drawn)
+    return torch.from_numpy(drawn).view(len(ids), *shape)

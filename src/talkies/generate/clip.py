@@ -46,16 +46,19 @@ def generate(
 ) -> list[Media]:
     """One Media per request, on the CPU, made as one batch of the modalities in `grids`.
 
-    `denoiser` and `codecs` compute on `device`; `progress` is called with the number of Euler steps done. With video,
-    the sound is cut to the video's duration; without, it keeps the grid's. Raises DataError for an image or a grid that
-    does not fit the codecs, ValueError for sampling values that cannot be used, CheckpointError for non-finite latents.
+    `denoiser` computes on `device`, where the codecs are given their inputs too; `progress` is called with the number
+    of Euler steps done. With video, the sound is cut to the video's duration; without, it keeps the grid's.
+    Raises DataError for an image or a grid that does not fit the codecs, ValueError for sampling values that cannot be
+    used, CheckpointError for latents that are not finite.
     """
     assert request, "at least one request"
     assert grids, "at least one modality"
     _check(codecs, request, grids)
     samples_kept = _samples_kept(codecs, grids, fps)
     sigmas = {m: sigma_grid(sampling.steps, s) for m, s in _shifts(sampling).items() if m in grids}
-    with torch.inference_mode():
+    # Not inference_mode: sampling happens within training runs, and what a network caches here (RoPE tables, FSDP's
+    # gathered parameters) must still serve a backward pass afterwards.
+    with torch.no_grad():
         text = codecs.text.encode([r.prompt for r in request]).to(device)
         guide = guided(
             denoiser,
@@ -68,10 +71,9 @@ def generate(
         frames, samples = _decode(codecs, latents, samples_kept)
     return [
         Media(
-            # Copies made outside inference mode are ordinary tensors: metrics may change or differentiate them.
-            frames=None if frames is None else frames[i].clone(),
+            frames=None if frames is None else frames[i],
             fps=fps,
-            samples=None if samples is None else samples[i].clone(),
+            samples=None if samples is None else samples[i],
             sample_rate=1 if codecs.audio is None else codecs.audio.sample_rate,
         )
         for i in range(len(request))

@@ -21,18 +21,18 @@ def clip_shape(codec: VideoCodec, grid: Grid, fps: float) -> tuple[int, int, int
 
     Raises DataError where the codec gives no clip that grid: another codec's grid, or another frame rate.
     """
+    probe = codec.grid(1, PROBE, PROBE, fps)
+    if (grid.channels, grid.rate) != (probe.channels, probe.rate):
+        raise DataError(
+            f"video grid of {grid.channels} channels at {float(grid.rate):g} steps per second, but at {fps:g} fps this "
+            f"video codec makes {probe.channels} channels at {float(probe.rate):g}; use the codec and the frame rate "
+            "with which the grid was made"
+        )
     steps, *sides = grid.shape
-    probe = codec.grid(1, PROBE, PROBE, fps).shape[1:]
-    height, width = (n * (PROBE // p) for n, p in zip(sides, probe, strict=True))
-    stride = exact_fps(fps) / grid.rate
-    if stride.denominator == 1:
-        frames = (steps - 1) * int(stride) + 1
-        if codec.grid(frames, height, width, fps) == grid:
-            return frames, height, width
-    raise DataError(
-        f"video grid {grid.shape} at {float(grid.rate):g} latent steps per second is not one of this video codec's at "
-        f"{fps:g} fps; use the codec and the frame rate with which the grid was made"
-    )
+    height, width = (n * (PROBE // p) for n, p in zip(sides, probe.shape[1:], strict=True))
+    frames = (steps - 1) * int(exact_fps(fps) / grid.rate) + 1
+    assert codec.grid(frames, height, width, fps) == grid, "a codec's first frame has a latent step of its own"
+    return frames, height, width
 
 
 def sample_count(codec: AudioCodec, grid: Grid, frames: int, fps: float) -> int:

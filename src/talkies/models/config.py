@@ -1,8 +1,11 @@
 """Recipe keys and presets of the networks. Sizes of `a14b` are the released MOVA's (its config.json files)."""
 
+from math import prod
 from typing import Literal
 
 from talkies.config import config
+
+COMPONENTS = ("video_high", "video_low", "audio", "bridge")
 
 
 @config
@@ -19,6 +22,18 @@ class TowerConfig:
     text_dim: int
     freq_dim: int = 256
     eps: float = 1e-6
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head. Raises ValueError where `heads` does not divide `dim`."""
+        if self.dim % self.heads:
+            raise ValueError(f"tower: dim {self.dim} does not divide by {self.heads} heads")
+        return self.dim // self.heads
+
+    @property
+    def patch_volume(self) -> int:
+        """Latent positions in one token."""
+        return prod(self.patch)
 
 
 @config
@@ -58,7 +73,14 @@ class MovaConfig:
 PRESETS: dict[str, MovaShape] = {
     "a14b": MovaShape(
         video=TowerConfig(
-            dim=5120, ffn_dim=13824, heads=40, layers=40, patch=(1, 2, 2), in_channels=36, out_channels=16, text_dim=4096
+            dim=5120,
+            ffn_dim=13824,
+            heads=40,
+            layers=40,
+            patch=(1, 2, 2),
+            in_channels=36,
+            out_channels=16,
+            text_dim=4096,
         ),
         audio=TowerConfig(
             dim=1536, ffn_dim=8960, heads=12, layers=30, patch=(1,), in_channels=128, out_channels=128, text_dim=4096
@@ -67,11 +89,25 @@ PRESETS: dict[str, MovaShape] = {
     ),
     "toy": MovaShape(
         video=TowerConfig(
-            dim=96, ffn_dim=256, heads=4, layers=4, patch=(1, 2, 2), in_channels=34, out_channels=16, text_dim=64,
+            dim=96,
+            ffn_dim=256,
+            heads=4,
+            layers=4,
+            patch=(1, 2, 2),
+            in_channels=34,
+            out_channels=16,
+            text_dim=64,
             freq_dim=64,
         ),
         audio=TowerConfig(
-            dim=72, ffn_dim=192, heads=3, layers=3, patch=(1,), in_channels=16, out_channels=16, text_dim=64,
+            dim=72,
+            ffn_dim=192,
+            heads=3,
+            layers=3,
+            patch=(1,),
+            in_channels=16,
+            out_channels=16,
+            text_dim=64,
             freq_dim=64,
         ),
         bridge=BridgeConfig(layers=3, rate=25.0),

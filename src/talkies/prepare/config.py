@@ -6,6 +6,7 @@ from pydantic import Field
 
 from talkies.codecs.config import CodecsConfig
 from talkies.config import config
+from talkies.config.numbers import Count, Loudness, Natural, Positive
 
 
 @config
@@ -15,12 +16,12 @@ class SyntheticSource:
 
     kind: Literal["synthetic"] = "synthetic"
     domain: Literal["faces", "masks"] = "faces"
-    clips: int
-    heldout: int = 0
-    size: int = 32
-    frames: int = 25
-    fps: float = 12.0
-    seed: int = 0
+    clips: Count
+    heldout: Natural = 0
+    size: Count = 32
+    frames: Count = 25
+    fps: Positive = 12.0
+    seed: Natural = 0
 
 
 @config
@@ -29,7 +30,7 @@ class FolderSource:
 
     kind: Literal["folder"] = "folder"
     path: str
-    heldout: int = 0
+    heldout: Natural = 0
 
 
 @config
@@ -38,7 +39,7 @@ class ManifestSource:
 
     kind: Literal["manifest"] = "manifest"
     path: str
-    heldout: int = 0
+    heldout: Natural = 0
 
 
 SourceConfig = Annotated[SyntheticSource | FolderSource | ManifestSource, Field(discriminator="kind")]
@@ -55,7 +56,7 @@ class SetConfig:
     split: Literal["train", "heldout", "all"] = "train"
     geometry: str
     modalities: tuple[Literal["video", "audio"], ...] = ("video", "audio")
-    lufs: float | None = None
+    lufs: Loudness | None = None
     duration_token: bool = False
 
 
@@ -69,7 +70,7 @@ class PrepareConfig:
     codecs: CodecsConfig
     sets: dict[str, SetConfig]
     fit_sets: tuple[str, ...] = ()
-    fit_clips: int = 256
-    shard_clips: int = 256
-    quarantine_max: int = 100
-    seed: int = 0
+    fit_clips: Count = 256
+    shard_clips: Count = 256
+    quarantine_max: Natural = 100
+    seed: Natural = 0

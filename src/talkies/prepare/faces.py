@@ -140,14 +140,17 @@ def paint_mask(who: str, paint: str, mood: str, size: int) -> Face:
 
 
 def animate(face: Face, openings: Array) -> Array:
-    """Frames [F, S, S, 3] in [0, 1]: nothing moves but the mouth, which is `openings` [F] in [0, 1] open."""
+    """Frames [F, S, S, 3] in [0, 1]: nothing moves but the mouth, which is `openings` [F] in [0, 1] open.
+
+    The mouth's area is exact in every pixel, so that it grows linearly with the opening at every size.
+    """
     size = face.picture.shape[0]
-    x, y = _axes(size)
-    middle = (MOUTH[1] + MOUTH[3]) / 2
-    frames = np.empty((len(openings), *face.picture.shape))
-    for frame, opening in zip(frames, openings, strict=True):
-        half = LIPS + GAPE * float(opening)
-        inside = _oval(x, y, (MOUTH[0], middle - half, MOUTH[2], middle + half), face.squareness)
-        alpha = _shrink(inside.astype(np.float64), size)[..., None]
-        frame[:] = face.picture * (1 - alpha) + np.array(face.mouth) * alpha
+    left, top, right, bottom = MOUTH
+    across = np.abs(_axes(size)[0][0] - (left + right) / 2) / ((right - left) / 2)
+    outline = np.clip(1 - across**face.squareness, 0, None) ** (1 / face.squareness)
+    half = (LIPS + GAPE * openings[:, None, None]) * outline
+    above = np.arange(size)[:, None] * UNITS / size - (top + bottom) / 2
+    inside = np.clip(np.minimum(above + UNITS / size, half) - np.maximum(above, -half), 0, None) * size / UNITS
+    alpha = inside.reshape(len(openings), size, size, OVERSAMPLING).mean(axis=-1)[..., None]
+    frames: Array = face.picture * (1 - alpha) + np.array(face.mouth) * alpha
     return frames

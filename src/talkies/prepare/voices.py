@@ -12,8 +12,8 @@ PEAK = 0.5
 
 # Loudness follows a stationary renewal process: gaps of exponential length, syllables of random length and level. It
 # has been running for a while when a clip starts, so that the time since the start says little about the loudness.
-GAP = 0.42
-SYLLABLE = (0.28, 0.55)
+GAP = 0.5
+SYLLABLE = (0.25, 0.5)
 LEVEL = (0.35, 1.0)
 WARM_UP = 3.0
 CLOSED = 0.02
@@ -66,7 +66,10 @@ def sing(voice: Voice, loudness: Array, rng: np.random.Generator) -> Array:
     gains = gains * (0.15 + bumps)
     if voice.hollow:
         gains = gains * np.where(harmonics % 2 == 0, 0.1, 1.0)
-    phases = rng.uniform(0, 2 * np.pi, len(harmonics))
-    sound = np.sin(2 * np.pi * frequencies[:, None] * clock + phases[:, None]).T @ gains
-    samples: Array = PEAK * loudness * sound / np.abs(sound).max()
+    parts = gains * np.exp(1j * rng.uniform(0, 2 * np.pi, len(harmonics)))
+    turn = np.exp(2j * np.pi * pitch * clock)
+    sound = np.zeros(len(clock), dtype=np.complex128)
+    for part in parts[::-1]:  # Horner's scheme: harmonic h is the h-th power of the fundamental's phasor
+        sound = (sound + part) * turn
+    samples: Array = PEAK * loudness * sound.imag / np.abs(sound.imag).max()
     return samples

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from talkies.codecs.config import CodecsConfig
 from talkies.config import RecipeError, config
+from talkies.config.numbers import Natural
 from talkies.config.source import Source
 from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig
@@ -32,7 +33,7 @@ class PhaseRecipe:
 
     kind: Literal["phase"] = "phase"
     name: str
-    seed: int = 0
+    seed: Natural = 0
     phase: PhaseConfig
     model: MovaConfig
     codecs: CodecsConfig

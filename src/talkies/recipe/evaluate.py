@@ -19,8 +19,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Generate one clip per held-out caption and first frame and compare with the real clips through their codecs.
 
-    Keys: heldout/..., evaluation/sync, evaluation/lag_ms, evaluation/frechet_video, evaluation/frechet_audio,
-    evaluation/ceiling_sync (the real clips through the codecs). `folder`: where the first clips are kept as mp4.
+    Keys: those of `heldout_loss`, and `evaluation/` before those of `evaluate_clips`: sync_reference there is the
+    codecs' own ceiling. `folder`: where the first clips are kept as mp4.
     """
     if clips > len(heldout):
         raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")
@@ -34,9 +34,6 @@ def evaluate(
         made += sample_batch(source.model, source.codecs, batch, sampling, fps=heldout.fps, **fixed)
         real += decoded(batch, source.codecs, heldout.fps, seconds=heldout.seconds)
     metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(made, real).items()}
-    ceiling = evaluate_clips(real, real)
-    if "sync" in ceiling:
-        metrics["evaluation/ceiling_sync"] = ceiling["sync"]
     if folder is not None:
         captions: Sequence[str] = [caption for batch in found for caption in batch.captions]
         tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"}

@@ -11,7 +11,7 @@ from talkies.recipe.curriculum import Curriculum
 from talkies.recipe.folders import locked, write_json
 from talkies.recipe.parents import Resolver
 from talkies.recipe.result import commit
-from talkies.recipe.run import Place, run_phase
+from talkies.recipe.run import InterruptedRunError, Place, run_phase
 from talkies.tracking.spool import Tracker
 
 
@@ -70,6 +70,9 @@ def run_curriculum(
                 if phase.name == stop_after:
                     break
             status = "FINISHED"
+        except InterruptedRunError:
+            status = "KILLED"
+            raise
         finally:
             tracker.status(status)
             tracker.close()

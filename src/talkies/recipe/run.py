@@ -14,7 +14,7 @@ from talkies.recipe.train import Inputs, open_inputs, train
 from talkies.tracking.spool import Tracker
 
 
-class InterruptedRun(Exception):
+class InterruptedRunError(Exception):
     """The run was stopped at a step boundary and can be continued with the same command."""
 
     def __init__(self, folder: Path, step: int, cause: str) -> None:
@@ -100,7 +100,7 @@ def run_phase(
 ) -> str:
     """Train a phase to its end (or continue it) and return its release's sha256; a finished one is only read.
 
-    Raises InterruptedRun where a signal or `stop_at` ended it early.
+    Raises InterruptedRunError where a signal or `stop_at` ended it early.
     """
     folder = place.folder
     with locked(folder):
@@ -119,7 +119,7 @@ def run_phase(
             outcome, phase, saving = train(recipe, inputs, folder, tracker, stop_at=stop_at, bar=bar)
             if outcome.step < recipe.steps.max:
                 status = "KILLED"
-                raise InterruptedRun(folder, outcome.step, outcome.stopped_by or "the trainer")
+                raise InterruptedRunError(folder, outcome.step, outcome.stopped_by or "the trainer")
             sha256 = export(recipe, inputs, folder, phase, saving, data_root=place.data_root)
             tracker.tags({"release.sha256": sha256})
             write_result(folder, step=outcome.step, sha256=sha256, metrics=tracker.last)

@@ -1,8 +1,16 @@
 """Recipe keys of MLflow tracking and promotion."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from talkies.config import config
+from talkies.tracking.names import valid_alias, valid_experiment, valid_name, valid_store
+
+Experiment = Annotated[str, AfterValidator(valid_experiment)]
+Store = Annotated[str, AfterValidator(valid_store)]
+Name = Annotated[str, AfterValidator(valid_name)]
+Alias = Annotated[str, AfterValidator(valid_alias)]
 
 
 @config
@@ -16,11 +24,13 @@ class GateConfig:
 
 @config
 class TrackingConfig:
-    """`uri`: None is a SQLite store beside the run folders. `register`: the registered model's name; `alias` is what
-    `promote` moves; `gates` must all hold."""
+    """`uri`: None is a SQLite store beside the run folders; credentials come from MLflow's own variables, never from
+    here. `register`: the registered model's name; `alias` is what `promote` moves; `gates` must all hold.
+    `license`: the identifier that the model card gives (https://hf.co/docs/hub/repositories-licenses)."""
 
-    experiment: str
-    uri: str | None = None
-    register: str | None = None
-    alias: str = "champion"
+    experiment: Experiment
+    uri: Store | None = None
+    register: Name | None = None
+    alias: Alias = "champion"
     gates: tuple[GateConfig, ...] = ()
+    license: str = "unknown"

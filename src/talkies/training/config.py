@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from talkies.config import config
+from talkies.config.numbers import Count, Decay, Natural, NonNegative, Positive, PositiveShare, Share
 
 
 @config
@@ -13,7 +14,7 @@ class VideoPretrainingConfig:
 
     kind: Literal["video_pretraining"] = "video_pretraining"
     experts: Literal["alternate"] = "alternate"
-    text_dropout: float = 0.1
+    text_dropout: Share = 0.1
 
 
 @config
@@ -21,7 +22,7 @@ class AudioPretrainingConfig:
     """Text-to-audio pretraining of the audio tower (MOVA stage A)."""
 
     kind: Literal["audio_pretraining"] = "audio_pretraining"
-    text_dropout: float = 0.1
+    text_dropout: Share = 0.1
 
 
 @config
@@ -30,9 +31,9 @@ class JointConfig:
 
     kind: Literal["joint"] = "joint"
     experts: Literal["alternate"] = "alternate"
-    text_dropout: float = 0.2
-    video_loss_weight: float = 1.0
-    audio_loss_weight: float = 0.2
+    text_dropout: Share = 0.2
+    video_loss_weight: NonNegative = 1.0
+    audio_loss_weight: NonNegative = 0.2
 
 
 @config
@@ -41,13 +42,13 @@ class LoraConfig:
 
     kind: Literal["lora"] = "lora"
     experts: Literal["alternate"] = "alternate"
-    rank: int = 16
-    alpha: int = 16
-    dropout: float = 0.0
+    rank: Count = 16
+    alpha: Count = 16
+    dropout: Decay = 0.0
     targets: tuple[str, ...] = ("q", "k", "v", "o", "ffn.0", "ffn.2")
-    text_dropout: float = 0.2
-    video_loss_weight: float = 1.0
-    audio_loss_weight: float = 0.2
+    text_dropout: Share = 0.2
+    video_loss_weight: NonNegative = 1.0
+    audio_loss_weight: NonNegative = 0.2
 
 
 PhaseConfig = Annotated[
@@ -59,8 +60,8 @@ PhaseConfig = Annotated[
 class RatesConfig:
     """Peak learning rates per component."""
 
-    towers: float
-    bridge: float
+    towers: Positive
+    bridge: Positive
 
 
 @config
@@ -70,40 +71,40 @@ class OptimizerConfig:
 
     kind: Literal["adamw"] = "adamw"
     lr: RatesConfig
-    weight_decay: float = 0.001
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    warmup: int = 0
+    weight_decay: NonNegative = 0.001
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    warmup: Natural = 0
     schedule: Literal["constant", "cosine", "wsd"] = "constant"
-    decay: float = 0.1
-    clip: float = 1.0
+    decay: PositiveShare = 0.1
+    clip: NonNegative = 1.0
 
 
 @config
 class StepsConfig:
     """Durations in optimizer steps. `global_batch` clips per optimizer step, in `accumulate` equal micro-batches."""
 
-    max: int
-    global_batch: int
-    accumulate: int = 1
-    checkpoint_every: int
-    keep: int = 2
-    log_every: int = 10
+    max: Count
+    global_batch: Count
+    accumulate: Count = 1
+    checkpoint_every: Count
+    keep: Count = 2
+    log_every: Count = 10
 
 
 @config
 class EmaConfig:
     """Exponential average of what trains: decay min(`decay`, (1 + n) / (10 + n)) after n updates."""
 
-    decay: float = 0.999
+    decay: Decay = 0.999
 
 
 @config
 class ValidationConfig:
     """Held-out loss at fixed noise in `bins` noise levels over `clips` clips, and `samples` sampled clips, `every` steps."""
 
-    every: int
-    clips: int = 16
-    bins: int = 4
-    samples: int = 2
-    sampling_steps: int = 20
+    every: Count
+    clips: Count = 16
+    bins: Count = 4
+    samples: Natural = 2
+    sampling_steps: Count = 20

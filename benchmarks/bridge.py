@@ -1,0 +1,67 @@
+"""Does the Bridge teach synchronisation? Trains the control (no Bridge, as many steps, the same towers) of a finished
+toy curriculum and compares both on the same held-out prompts.
+
+    python benchmarks/bridge.py runs/mova-toy-XXXXXXXX/0001 [--recipe recipes/mova/toy/curriculum.yaml]
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from talkies.cli.evaluate import evaluate_source
+from talkies.cli.place import registry_of, store_of
+from talkies.config.decode import decode
+from talkies.config.source import load
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.folders import read_json
+from talkies.recipe.run import Place, run_phase
+
+JOINT = ("joint_phase1", "joint_phase2")
+
+
+def phase_folders(run: Path) -> dict[str, Path]:
+    """Phase name -> folder of a curriculum run."""
+    return {p.name.split("-", 1)[1]: p for p in run.glob("[0-9]*-*")}
+
+
+def train_control(run: Path, recipes: Path, runs: Path, overrides: list[str]) -> Path:
+    """Both joint phases without the Bridge; returns the last one's folder."""
+    siblings = phase_folders(run)
+    store, artifacts = store_of(runs, None)
+    root = Path(read_json(siblings[JOINT[0]] / "place.json")["data_root"])
+    parents = {"video_pretraining": siblings["video_pretraining"], "audio_pretraining": siblings["audio_pretraining"]}
+    folder = run / "control"
+    for name in JOINT:
+        own = [text.split(".", 1)[1] for text in overrides if text.startswith((f"{name}.", "phases."))]
+        recipe = decode(PhaseRecipe, load(recipes / f"{name}.yaml", [*own, "model.bridge=false"]))
+        place = Place(folder=folder / name, data_root=root, store=store, artifacts=artifacts)
+        run_phase(recipe, place, siblings=parents, registry=registry_of(runs, None), bar=True)
+        parents[name] = folder / name
+    return folder / JOINT[-1]
+
+
+def main() -> None:
+    """Print and keep the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("overrides", nargs="*", help="the overrides that the curriculum was trained with")
+    parser.add_argument("--recipes", type=Path, default=Path("recipes/mova/toy"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--clips", type=int, default=64)
+    args = parser.parse_args()
+    control = train_control(args.run, args.recipes, args.runs, args.overrides)
+    arms = {"bridge": phase_folders(args.run)[JOINT[-1]], "control": control}
+    table = {
+        name: evaluate_source(str(folder), runs=args.runs, uri=None, clips=args.clips, seed=0)
+        for name, folder in arms.items()
+    }
+    keys = ("sync", "lag_ms", "frechet_video", "frechet_audio", "sync_reference", "sync_shuffled")
+    for name, metrics in table.items():
+        print(name, {key: round(metrics[f"evaluation/{key}"], 4) for key in keys if f"evaluation/{key}" in metrics})
+    gap = table["bridge"]["evaluation/sync"] - table["control"]["evaluation/sync"]
+    print(f"bridge above control: {gap:.3f}")
+    (args.run / "bridge.json").write_text(json.dumps({"arms": table, "gap": gap}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

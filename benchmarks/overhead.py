@@ -1,0 +1,114 @@
+"""What a Lightning phase costs over the same step in a bare PyTorch loop: both arms in turns, median per step.
+
+    python benchmarks/overhead.py DATA_ROOT [--recipe recipes/mova/toy/joint_phase1.yaml]
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+
+from talkies.checkpoints.store import CheckpointStore
+from talkies.config.decode import decode
+from talkies.config.source import load
+from talkies.flow.noising import dropped_text, noised
+from talkies.flow.objective import per_sample_loss
+from talkies.models.streams import as_streams
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.train import build_model, make_data, make_phase, make_trainer, open_inputs
+from talkies.streams.batch import Batch, Condition
+from talkies.training.ema import Ema
+from talkies.training.metrics import TrainingMetrics
+from talkies.training.optimizer import parameter_groups, rate
+from talkies.training.saving import Saving
+
+
+class Clock(Callback):
+    """Seconds between the ends of successive steps, within one block."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self._last: float | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        self._last = None
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        now = time.perf_counter()
+        if self._last is not None:
+            self.times.append(now - self._last)
+        self._last = now
+
+
+def bare(recipe: PhaseRecipe, inputs: Any) -> Iterator[float]:
+    """The same training step without Lightning; yields the seconds of each step."""
+    model, phase = build_model(recipe, {}), make_phase(recipe, lambda: torch.nn.Identity())
+    objective, config = phase.objective, recipe.optimizer
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, config), lr=config.lr.towers, betas=config.betas, eps=config.eps
+    )
+    parameters = dict(model.named_parameters())
+    ema = Ema(parameters, recipe.ema)
+    data = make_data(recipe, inputs.shards)
+    step, last = 0, None
+    for batch in data.train_dataloader():
+        assert isinstance(batch, Batch)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * rate(step, recipe.steps.max, config)
+        expert = step % 2
+        draw = noised(batch, objective.flow, seed=objective.seed, boundary=objective.boundary, expert=expert)
+        text = dropped_text(batch, seed=objective.seed, rate=objective.text_dropout)
+        streams = as_streams(batch, draw.noisy, draw.times, mask_channels=objective.mask_channels)
+        out = model(streams, Condition(text=text, expert=expert))
+        loss = torch.stack(
+            [w * per_sample_loss(out[m], draw.targets[m], batch.masks[m]).mean() for m, w in objective.weights.items()]
+        ).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
+        optimizer.step()
+        ema.update(parameters)
+        step += 1
+        now = time.perf_counter()
+        if last is not None:
+            yield now - last
+            last = time.perf_counter()
+        else:
+            last = now
+
+
+def main() -> None:
+    """Print both medians and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="prepared toy data")
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/mova/toy/joint_phase1.yaml"))
+    parser.add_argument("--blocks", type=int, default=8)
+    parser.add_argument("--block", type=int, default=15, help="steps per block")
+    args = parser.parse_args()
+    total = args.blocks * (args.block + 1)
+    recipe = decode(
+        PhaseRecipe, load(args.recipe, [f"steps.max={total}", "steps.checkpoint_every=1000000", "parents={}"])
+    )
+    inputs = open_inputs(recipe, args.data, {})
+    with tempfile.TemporaryDirectory() as folder:
+        phase, data, clock = make_phase(recipe, lambda: build_model(recipe, {})), make_data(recipe, inputs.shards), Clock()
+        saving = Saving(CheckpointStore(Path(folder)), recipe.steps, recipe.ema, data)
+        metrics = TrainingMetrics(every=recipe.steps.log_every, bins=4, sink=lambda *_: None)
+        trainer = make_trainer(recipe, [metrics, saving, clock])
+        plain, arm = [], bare(recipe, inputs)
+        for block in range(args.blocks):
+            trainer.fit_loop.epoch_loop.max_steps = (block + 1) * (args.block + 1)
+            trainer.fit(phase, datamodule=data)
+            plain += [next(arm) for _ in range(args.block)]
+    a, b = statistics.median(clock.times), statistics.median(plain)
+    print(f"Lightning {a * 1e3:.1f} ms, bare {b * 1e3:.1f} ms per step: overhead {100 * (a / b - 1):.1f} %")
+
+
+if __name__ == "__main__":
+    main()

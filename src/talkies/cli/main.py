@@ -1,0 +1,98 @@
+"""talkies VERB ...: one function per verb, imported when it is asked for, and one place where errors become one line."""
+
+import argparse
+import difflib
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from talkies.config.errors import RecipeError, UserError
+
+VERBS = {
+    "prepare": ("talkies.cli.prepare", "media files to filtered, captioned, encoded clips in shards"),
+    "plan": ("talkies.cli.plan", "parameters, tokens, FLOPs, memory and disk of a recipe, before it runs"),
+    "train": ("talkies.cli.train", "one phase, or every phase of a curriculum in order"),
+    "sample": ("talkies.cli.sample", "a checkpoint, a run or models:/name@alias to an mp4 with sound"),
+    "evaluate": ("talkies.cli.evaluate", "metrics per modality, per noise bin and for synchronisation"),
+    "promote": ("talkies.cli.promote", "gates on metrics, then a registry version, an alias and a model card"),
+    "rollback": ("talkies.cli.rollback", "move an alias back to the version that it held before"),
+    "replay": ("talkies.cli.replay", "send what a run's spool still holds to MLflow, once"),
+    "show": ("talkies.cli.show", "the resolved recipe and where each value came from"),
+}
+USAGE = "usage: talkies VERB ... (talkies VERB --help says more)"
+STORAGE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+INTERRUPTED, BROKEN_PIPE, STORAGE_EXIT = 130, 141, 74
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are RecipeErrors: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RecipeError(f"{self.prog.removeprefix('talkies ')}: {message}; see {self.prog} --help")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """The console script: run a verb and return the exit code.
+
+    A UserError is one line on stderr and its own exit code, an interruption 130, a full or read-only disk 74. Set
+    TALKIES_TRACEBACK=1 to see where one of these came from.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if os.environ.get("TALKIES_TRACEBACK") == "1":
+        return _dispatch(arguments)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except UserError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt as error:
+        return _complain(str(error) or "interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in STORAGE:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        return _complain(f"storage: {error.strerror}{where}; free space or write elsewhere", STORAGE_EXIT)
+    return code
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"talkies: {message}", file=sys.stderr)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"talkies {version('talkies')}")
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Verbs: {', '.join(VERBS)}"
+        raise RecipeError(f"usage: unknown verb {verb!r}. {hint}")
+    name, summary = VERBS[verb]
+    module = importlib.import_module(name)
+    parser = _Parser(prog=f"talkies {verb}", description=summary, allow_abbrev=False)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_intermixed_args(arguments[1:])))
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {summary}" for verb, (_, summary) in VERBS.items()]
+    about = "Train, sample and promote joint video-audio diffusion models from recipes."
+    return "\n".join([USAGE, "", about, "", *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(run())

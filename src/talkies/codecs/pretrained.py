@@ -1,0 +1,84 @@
+"""Reading pretrained weights: safetensors only, every tensor accounted for, nothing unpickled."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from talkies.config import DataError, RecipeError
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+def weights_folder(weights: str | None, *, key: str, holds: str) -> Path:
+    """The folder that recipe key `key` names; `holds` says what must lie in it. RecipeError where there is none."""
+    if weights is None:
+        raise RecipeError(f"`{key}` is not set: this kind of codec is pretrained; put there a folder with {holds}")
+    folder = Path(weights).expanduser()
+    if not folder.is_dir():
+        raise RecipeError(f"`{key}`: {folder} is no folder; put there a folder with {holds}")
+    return folder
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a weights folder; DataError where it is missing or no JSON object."""
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}") from None
+    if not isinstance(values, dict):
+        raise DataError(f"{path} holds {type(values).__name__}, needed a JSON object")
+    return values
+
+
+def safetensors_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, by name; DataError where there are none, naming pickled weights if found."""
+    files = sorted(folder.glob("*.safetensors"))
+    if files:
+        return files
+    pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES) if folder.is_dir() else []
+    found = f"only pickled weights ({', '.join(pickled)}), which talkies never opens" if pickled else "none"
+    raise DataError(f"{folder}: needed weights as *.safetensors, found {found}; convert them to safetensors first")
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of the folder's one safetensors file, on the CPU, in its stored precision."""
+    files = safetensors_files(folder)
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise DataError(f"{folder}: needed one safetensors file, found {len(files)}: {names}; keep the one to load")
+    try:
+        tensors: dict[str, Tensor] = load_file(files[0])
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot read {files[0]}: {error}") from None
+    return tensors
+
+
+def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Put fp32 copies of `tensors` in place of the parameters of `network` (built on the meta device), freeze it and
+    switch dropout off. DataError where a name or a shape differs."""
+    needed = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for kind, odd in (
+        ("lacks", needed.keys() - found.keys()),
+        ("has unknown", found.keys() - needed.keys()),
+        ("has other shapes for", {name for name in needed.keys() & found.keys() if needed[name] != found[name]}),
+    ):
+        if odd:
+            first = sorted(odd)[0]
+            shapes = f"needed {needed.get(first)}, found {found.get(first)}"
+            raise DataError(f"{source}: {kind} {len(odd)} of {len(needed)} tensors; first: {first} ({shapes})")
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
+    network.requires_grad_(False).eval()
+
+
+def check_geometry(key: str, values: Mapping[str, tuple[int, int]]) -> None:
+    """RecipeError where a recipe value differs from the weights': `values[name]` = (recipe's, weights')."""
+    for name, (recipe, weights) in values.items():
+        if recipe != weights:
+            raise RecipeError(f"`{key}.{name}` is {recipe}, the weights have {weights}: set it to {weights}")

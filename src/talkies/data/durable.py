@@ -1,0 +1,99 @@
+"""Files that either exist completely and on the disk, or do not exist."""
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from talkies.config import StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
+
+
+@contextmanager
+def storage_errors(path: Path, needed: int) -> Iterator[None]:
+    """Turn a full (or over quota, or read-only) disk into a StorageError that names `path` and the bytes `needed`.
+
+    Other OSErrors pass through.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StorageError(
+            f"storage: cannot write {path}: {os.strerror(error.errno)}; {needed} bytes are needed, {_free(path)}. Free "
+            "space there, or choose another folder"
+        ) from error
+
+
+def _free(path: Path) -> str:
+    place = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    return f"{shutil.disk_usage(place).free} are free"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; what was written there replaces `path` at the end, synced to the disk.
+
+    After an exception the temporary file is gone and `path` is what it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """fsync a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """fsync everything in `folder`, and the folder itself last."""
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`. Raises StorageError on a full disk."""
+    data = text.encode()
+    with storage_errors(path, len(data)), replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def canonical_json(value: object) -> str:
+    """JSON that depends on the value alone: sorted keys, ASCII, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Replace `path` by a safetensors file of `tensors`, in their dtypes. Raises StorageError on a full disk."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    needed = sum(tensor.nbytes for tensor in plain.values())
+    with storage_errors(path, needed), replacing(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:
+            found = _RUST_ERRNO.search(str(error))
+            if found is None:
+                raise
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(temporary)) from error

@@ -1,0 +1,49 @@
+"""Whether a file is still what was written. safetensors itself notices truncation, but no flipped byte."""
+
+import hashlib
+import time
+from pathlib import Path
+
+_CHUNK = 1 << 20
+# A file changed within one clock tick keeps its time stamps: only older files are remembered.
+_SETTLED_NS = 2_000_000_000
+_KNOWN: dict[Path, tuple[str, str]] = {}
+
+
+def stamp(path: Path) -> str:
+    """What changes whenever the file's content may have: size, mtime, ctime (which cannot be set) and inode."""
+    found = path.stat()
+    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
+
+
+def settled(path: Path) -> bool:
+    """Whether the file is old enough for its stamp to tell every later change."""
+    found = path.stat()
+    return time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED_NS
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, read as a stream; a file that did not change since is read once per process."""
+    path = path.absolute()
+    before = stamp(path)
+    known = _KNOWN.get(path)
+    if known is not None and known[0] == before:
+        return known[1]
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(_CHUNK):
+            digest.update(chunk)
+    if settled(path):
+        _KNOWN[path] = (before, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def damage(path: Path, *, size: int, sha256: str) -> str | None:
+    """What is wrong with a file of known size and sha256, as the end of a sentence about it; None if nothing is."""
+    if not path.is_file():
+        return "is missing"
+    found = path.stat().st_size
+    if found != size:
+        return f"is {'truncated' if found < size else 'too long'}: found {found} bytes, expected {size}"
+    digest = sha256_of(path)
+    return None if digest == sha256 else f"is damaged: found sha256 {digest[:16]}, expected {sha256[:16]}"

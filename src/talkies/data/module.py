@@ -1,0 +1,112 @@
+"""The loader of a phase. Its only state is one number: how many samples were trained on.
+
+Facts: out of the box Lightning and StatefulDataLoader lose or repeat data on resume (reliability.md B2); this counter
+does not (B3). StatefulDataLoader only carries batches; its own state is never used.
+"""
+
+import warnings
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import Dataset
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from talkies.config import DataError
+from talkies.data.clip import Clip
+from talkies.data.collate import collate
+from talkies.data.order import CounterSampler, micro_batch
+from talkies.data.shards import ShardSet
+from talkies.streams import Modality
+from talkies.streams.batch import Batch
+
+
+class ClipDataset(Dataset[tuple[Clip, int]]):
+    """(clip index, visit) -> (Clip, visit). It pickles without open files, so any start method of workers will do."""
+
+    def __init__(self, shards: ShardSet, modalities: Collection[Modality]) -> None:
+        self.shards, self.modalities = shards, tuple(modalities)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Clip, int]:
+        return self.shards.read(key[0], self.modalities), key[1]
+
+    def batch(self, samples: Sequence[tuple[Clip, int]]) -> Batch:
+        """What the workers send."""
+        return collate([clip for clip, _ in samples], [visit for _, visit in samples], self.shards.null_text)
+
+
+class ClipsData(LightningDataModule):  # type: ignore[misc]  # mypy skips lightning
+    """Micro-batches of `global_batch` / (`accumulate` x `world`) clips, endless, from sample number `consumed` on.
+
+    `modalities` (default: all of the set) are what is read. For `Trainer(max_epochs=-1, max_steps=...)`: there is no
+    epoch, so there is no epoch's end to lose. Raises RecipeError where the global batch does not divide.
+    """
+
+    def __init__(
+        self,
+        shards: ShardSet,
+        *,
+        seed: int,
+        global_batch: int,
+        accumulate: int = 1,
+        workers: int = 0,
+        modalities: Collection[Modality] | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        super().__init__()
+        self.micro = micro_batch(global_batch, accumulate, world)
+        self.shards, self.seed, self.workers = shards, seed, workers
+        self.modalities = tuple(shards.grids) if modalities is None else tuple(modalities)
+        self.rank, self.world = rank, world
+        self.consumed = 0
+
+    def advance(self, n: int) -> None:
+        """`n` more samples (of all ranks) were trained on: call it once per optimizer step, after it."""
+        self.consumed += n
+
+    def train_dataloader(self) -> StatefulDataLoader:
+        """Begins at `consumed`, as it is when the loader is iterated."""
+        dataset = ClipDataset(self.shards, self.modalities)
+        sampler = CounterSampler(
+            len(self.shards), self.seed, lambda: self.consumed, micro=self.micro, rank=self.rank, world=self.world
+        )
+        with warnings.catch_warnings():  # torchdata 0.11 calls what newer torch deprecates
+            warnings.filterwarnings("ignore", "'set_vital' is deprecated")
+            return StatefulDataLoader(
+                dataset,
+                batch_sampler=sampler,
+                num_workers=self.workers,
+                collate_fn=dataset.batch,
+                snapshot_every_n_steps=2**31,  # each snapshot costs time, and none is ever read
+            )
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Lightning cannot move a frozen dataclass; the batch moves itself."""
+        del dataloader_idx
+        return batch.to(device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain JSON; equal on all ranks."""
+        return {
+            "consumed": self.consumed,
+            "clips": len(self.shards),
+            "fingerprint": self.shards.fingerprint,
+            "seed": self.seed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue at a saved counter; before or after `train_dataloader`, but before it is iterated.
+
+        Raises DataError where the data or the seed is another: the order of samples would be too.
+        """
+        if state_dict["fingerprint"] != self.shards.fingerprint:
+            raise DataError(
+                f"resume: the fingerprint of {self.shards.folder} is {self.shards.fingerprint[:12]} "
+                f"({len(self.shards)} clips), the checkpoint's is {state_dict['fingerprint'][:12]} "
+                f"({state_dict['clips']} clips): give back the data it was trained on, or start a new run (--new)"
+            )
+        if state_dict["seed"] != self.seed:
+            raise DataError(f"resume: `seed` is {self.seed}, the checkpoint's is {state_dict['seed']}: use that one")
+        self.consumed = int(state_dict["consumed"])

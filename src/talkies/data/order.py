@@ -1,0 +1,74 @@
+"""Which clips an optimizer step trains on: a pure function of (seed, step), whatever the workers and ranks.
+
+The stream of samples is endless: epoch after epoch, each a permutation of all clips. Position p of the stream is the
+p % size th clip of epoch p // size; a batch may hold an epoch's tail and the next one's head.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from talkies.config import RecipeError
+
+
+@lru_cache(maxsize=2)
+def permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Order of the `size` clips in `epoch`.
+
+    Sorted raw Philox words, because numpy promises their values across its versions (those of `shuffle` it does not).
+    """
+    key = blake2b(f"{seed} {epoch}".encode(), digest_size=16, person=b"talkies.order").digest()
+    words = np.random.Philox(key=int.from_bytes(key, "little")).random_raw(size)
+    return np.argsort(words, kind="stable")
+
+
+def indices(size: int, seed: int, start: int, count: int) -> list[tuple[int, int]]:
+    """(clip, visit) at positions start..start + count of the stream; `visit` is how often the clip came before."""
+    found: list[tuple[int, int]] = []
+    while len(found) < count:
+        epoch, offset = divmod(start + len(found), size)
+        part = permutation(size, seed, epoch)[offset : offset + count - len(found)]
+        found += [(clip, epoch) for clip in part.tolist()]
+    return found
+
+
+def global_indices(size: int, seed: int, step: int, global_batch: int) -> list[tuple[int, int]]:
+    """(clip, visit) of every sample of optimizer step `step`, counted from 0."""
+    return indices(size, seed, step * global_batch, global_batch)
+
+
+def micro_batch(global_batch: int, accumulate: int, world: int) -> int:
+    """Clips of one micro-batch on one rank. Raises RecipeError where the global batch does not divide."""
+    parts = accumulate * world
+    if global_batch < 1 or global_batch % parts:
+        below = global_batch // parts * parts
+        nearest = ", ".join(str(n) for n in (below, below + parts) if n > 0)
+        raise RecipeError(
+            f"topology: `steps.global_batch` {global_batch} is not divisible by `steps.accumulate` {accumulate} x "
+            f"world size {world}; nearest valid: {nearest}. A resumed run keeps its global batch: change the number of "
+            "ranks or `steps.accumulate` instead"
+        )
+    return global_batch // parts
+
+
+class CounterSampler:
+    """Endless micro-batches of (clip, visit) for one rank, beginning where `consumed()` is when iteration begins.
+
+    Rank r takes [r::world] of each global micro-batch, so that their union does not depend on the world size.
+    """
+
+    def __init__(
+        self, size: int, seed: int, consumed: Callable[[], int], *, micro: int, rank: int = 0, world: int = 1
+    ) -> None:
+        assert 0 <= rank < world, f"rank {rank} of {world}"
+        self.size, self.seed, self.consumed = size, seed, consumed
+        self.micro, self.rank, self.world = micro, rank, world
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        start, together = self.consumed(), self.micro * self.world
+        while True:
+            yield indices(self.size, self.seed, start, together)[self.rank :: self.world]
+            start += together

@@ -1,0 +1,48 @@
+"""Whether the files of a shard set are those of its index, hashed once and then only after a change."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from talkies.config import DataError, StorageError
+from talkies.data.durable import canonical_json, write_text
+from talkies.data.index import FileEntry
+from talkies.data.integrity import damage, settled, stamp
+
+CACHE = ".verified.json"
+
+
+def verify_files(folder: Path, entries: Sequence[FileEntry]) -> None:
+    """Raise DataError naming the first file whose size or sha256 is not the entry's.
+
+    What was found good is noted beside the shards, by (size, times, inode, sha256); where the folder cannot be written
+    everything is hashed each time.
+    """
+    known = _read(folder / CACHE)
+    good = {}
+    for entry in entries:
+        path = folder / entry.name
+        mark = f"{stamp(path)} {entry.sha256}" if path.is_file() else ""
+        if not mark or known.get(entry.name) != mark:
+            found = damage(path, size=entry.size, sha256=entry.sha256)
+            if found is not None:
+                raise DataError(f"data: shard {path} {found}; copy it again or run `talkies prepare`")
+        if settled(path):
+            good[entry.name] = mark
+    if good != known:
+        _write(folder / CACHE, good)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _write(path: Path, good: dict[str, str]) -> None:
+    try:
+        write_text(path, canonical_json(good))
+    except (OSError, StorageError):
+        return  # a data root is often read-only: the next opening hashes again

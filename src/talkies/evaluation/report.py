@@ -1,0 +1,71 @@
+"""Metrics of generated clips against reference clips."""
+
+from statistics import fmean, median
+
+import torch
+
+from talkies.config import DataError
+from talkies.evaluation.frechet import audio_features, standardised_distance, video_features
+from talkies.evaluation.sync import SyncScore, shuffled, sync
+from talkies.streams.codec import Media
+
+
+def evaluate_clips(media: list[Media], reference: list[Media]) -> dict[str, float]:
+    """Per modality that the clips have `frechet_video`, `frechet_audio`; and, with both, the synchronisation.
+
+    `sync` is the mean correlation over the clips and `sync_median` their median (0 counts for a clip whose mouth or
+    sound stays still), `sync_shuffled` the chance level (frames with the sound of the other clips), `sync_reference`
+    the reference's mean; `lag_ms` is the median and `lag_ms_mean` the mean lag of the clips that have one (absent where
+    none has). They are given where the reference has mouths that move and voices that sound; how far `sync_reference`
+    lies above chance says how far they can be trusted.
+    Lower distances are better; they are squared, in units of the reference's deviations.
+    Raises DataError for fewer than 2 clips in a set or clips that do not all have the same modalities.
+    """
+    for name, clips in (("generated", media), ("reference", reference)):
+        if len(clips) < 2:
+            raise DataError(f"evaluation needs at least 2 {name} clips, found {len(clips)}")
+    has_video, has_audio = _modalities([*media, *reference])
+    metrics: dict[str, float] = {}
+    if has_video:
+        metrics["frechet_video"] = standardised_distance(*(_video_rows(clips) for clips in (media, reference)))
+    if has_audio:
+        metrics["frechet_audio"] = standardised_distance(*(_audio_rows(clips) for clips in (media, reference)))
+    if has_video and has_audio and all(_frames(clip) >= 3 for clip in [*media, *reference]):
+        metrics |= _sync_metrics(media, [sync(clip) for clip in reference])
+    return metrics
+
+
+def _modalities(clips: list[Media]) -> tuple[bool, bool]:
+    """Whether the clips have video and audio; DataError where they differ."""
+    found = {(clip.frames is not None, clip.samples is not None) for clip in clips}
+    if len(found) > 1:
+        raise DataError("evaluation: some clips lack a modality that others have; compare clips of one kind")
+    return found.pop()
+
+
+def _video_rows(clips: list[Media]) -> torch.Tensor:
+    return torch.stack([video_features(clip.frames) for clip in clips if clip.frames is not None])
+
+
+def _audio_rows(clips: list[Media]) -> torch.Tensor:
+    return torch.stack([audio_features(clip.samples, clip.sample_rate) for clip in clips if clip.samples is not None])
+
+
+def _frames(clip: Media) -> int:
+    return 0 if clip.frames is None else len(clip.frames)
+
+
+def _sync_metrics(media: list[Media], reference: list[SyncScore]) -> dict[str, float]:
+    if all(score.lag_ms is None for score in reference):
+        return {}
+    scores = [sync(clip) for clip in media]
+    metrics = {
+        "sync": fmean(score.correlation for score in scores),
+        "sync_median": median(score.correlation for score in scores),
+        "sync_shuffled": shuffled(media),
+        "sync_reference": fmean(score.correlation for score in reference),
+    }
+    lags = [score.lag_ms for score in scores if score.lag_ms is not None]
+    if lags:
+        metrics |= {"lag_ms": median(lags), "lag_ms_mean": fmean(lags)}
+    return metrics

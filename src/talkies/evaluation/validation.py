@@ -1,0 +1,80 @@
+"""Validation inside training: measured and sampled at optimizer steps, and training never notices."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+
+
+class ValidationCallback(Callback):
+    """After every `every`-th optimizer step, and after the last one, calls `measure(step)` and `sample(step)`.
+
+    `measure` returns metrics, `sample` (None: no samples) the media files that it wrote; every rank calls both, and
+    rank 0 hands the results to `sink_metrics(metrics, step)` and `sink_media(path, step)`. They run in eval mode,
+    without gradients and with every random state put back afterwards, so that training is bitwise the same with and
+    without them. A step is validated once: the one at which a resumed fit begins was the earlier attempt's, and a fit
+    that was told to stop before its last step (a signal) ends without validating where none is due.
+    Put it after the callback that averages the weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        every: int,
+        measure: Callable[[int], dict[str, float]],
+        sample: Callable[[int], list[Path]] | None,
+        sink_metrics: Callable[[dict[str, float], int], None],
+        sink_media: Callable[[Path, int], None],
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"validation every {every} steps: at least 1 is needed; set validation.every")
+        self.every, self.measure, self.sample = every, measure, sample
+        self.sink_metrics, self.sink_media = sink_metrics, sink_media
+        self._seen = -1
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The step at which this attempt begins belongs to the one before."""
+        del pl_module
+        self._seen = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Validate where the batch ended a due optimizer step."""
+        del outputs, batch, batch_idx
+        if trainer.global_step % self.every == 0:
+            self._validate(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the result, unless the fit was interrupted."""
+        if not (trainer.should_stop and trainer.global_step < trainer.max_steps):
+            self._validate(trainer, pl_module)
+
+    def _validate(self, trainer: Trainer, module: LightningModule) -> None:
+        step = trainer.global_step
+        if step == self._seen:
+            return
+        self._seen = step
+        # Not inference_mode: what a network caches here (position tables) must still serve the next training step.
+        with isolate_rng(), _eval_mode(module), torch.no_grad():
+            metrics = self.measure(step)
+            media = [] if self.sample is None else self.sample(step)
+        if trainer.is_global_zero:
+            self.sink_metrics(metrics, step)
+            for path in media:
+                self.sink_media(path, step)
+
+
+@contextmanager
+def _eval_mode(module: torch.nn.Module) -> Iterator[None]:
+    """Inside the block every submodule is in eval mode; afterwards each is in the mode that it was in."""
+    modes = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child, mode in modes:
+            child.training = mode

@@ -1,0 +1,75 @@
+"""Opening media files: which streams count, and libav's errors in words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+from talkies.config import DataError
+
+
+class MediaError(DataError):
+    """A media file that cannot be used; `reason` says why without the path."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"media: {path}: {reason}")
+        self.path, self.reason = Path(path), reason
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[Any]:
+    """The av container of a local file; whatever libav says while it is open becomes a MediaError."""
+    # Without the protocol, a file named "concat:..." would be one; a playlist may not lead elsewhere either.
+    source = f"file:{Path(path).absolute()}"
+    try:
+        with av.open(source, options={"protocol_whitelist": "file"}) as container:
+            yield container
+    except av.error.FileNotFoundError as error:
+        raise MediaError(path, "the file does not exist") from error
+    except av.FFmpegError as error:
+        raise MediaError(path, f"cannot be decoded ({error.strerror or error})") from error
+
+
+def find_stream(container: Any, kind: str) -> Any | None:
+    """The best stream of a kind ("video", "audio"); cover art is no video. None where there is none."""
+    found = container.streams.best(kind)
+    return None if found is None or found.disposition & Disposition.attached_pic else found
+
+
+def need_stream(container: Any, kind: str, path: Path | str) -> Any:
+    """The stream, set to raise at the first damaged frame instead of hiding the damage; MediaError without one."""
+    stream = find_stream(container, kind)
+    if stream is None:
+        raise MediaError(path, f"has no {kind} stream")
+    stream.codec_context.options = {"err_detect": "explode"}
+    return stream
+
+
+def decoded(container: Any, stream: Any, path: Path | str) -> Iterator[Any]:
+    """Every frame of a stream in the order in which it is presented; MediaError at the first damaged or undated one."""
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise MediaError(path, f"cannot be decoded (its {stream.type} is cut off or damaged)")
+        for frame in packet.decode():
+            if frame.is_corrupt:
+                raise MediaError(path, f"cannot be decoded (its {stream.type} is damaged at {frame.time} s)")
+            if frame.time is None:
+                raise MediaError(path, f"its {stream.type} has no timestamps; remux it")
+            yield frame
+
+
+def start_seconds(stream: Any) -> float:
+    """When the stream's first sample or frame is presented, in the file's own time."""
+    return float((stream.start_time or 0) * stream.time_base)
+
+
+def frame_rate(stream: Any, path: Path | str) -> Fraction:
+    """Frames per second of a video stream; MediaError where the file does not tell."""
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate:
+        raise MediaError(path, "its frame rate is unknown; remux it with a constant one")
+    return Fraction(rate)

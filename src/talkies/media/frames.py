@@ -1,0 +1,97 @@
+"""Frames of a media file, as they are shown: in order, upright, and on time."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from av.video.reformatter import Interpolation
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from talkies.media.container import MediaError, decoded, frame_rate, need_stream, opened, start_seconds
+
+FPS_TOLERANCE = 1e-3
+# libav's default upsamples chroma by repetition, which costs small frames 2.5 dB.
+CHROMA = (
+    Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
+)
+
+
+def read_frames(path: Path | str, *, frames: int, fps: float, height: int, width: int, start: float = 0.0) -> Tensor:
+    """`frames` consecutive frames from `start` seconds, uint8 [frames, 3, height, width].
+
+    Upright, cropped around the centre to the target's aspect, resized (antialiased bilinear). Frames are taken as they
+    are: raises MediaError where the file's rate is not `fps` (0.1 %), its frames are not evenly spaced, it ends early,
+    or a frame is damaged.
+    """
+    pixels: list[Tensor] = []
+    with opened(path) as container:
+        stream = need_stream(container, "video", path)
+        found = float(frame_rate(stream, path))
+        if abs(found / fps - 1) > FPS_TOLERANCE:
+            raise MediaError(path, f"runs at {found:g} fps, {fps:g} are needed; convert its frame rate")
+        shown = _from(decoded(container, stream, path), start_seconds(stream) + start - 0.5 / fps)
+        for frame in _evenly(shown, fps, path):
+            pixels.append(fitted(upright(frame), height, width, _pixel_aspect(stream, frame)))
+            if len(pixels) == frames:
+                return torch.stack(pixels)
+    raise MediaError(path, f"ends after {len(pixels)} frames, {frames} are needed")
+
+
+def _from(frames: Iterator[Any], start: float) -> Iterator[Any]:
+    return (frame for frame in frames if frame.time >= start)
+
+
+def _evenly(frames: Iterator[Any], fps: float, path: Path | str) -> Iterator[Any]:
+    """The same frames; MediaError at one that is half a frame from where it should be."""
+    first: float | None = None
+    for index, frame in enumerate(frames):
+        first = frame.time if first is None else first
+        expected, found = index / fps, frame.time - first
+        if abs(found - expected) > 0.5 / fps:
+            raise MediaError(
+                path,
+                f"frame {index} is shown at {found:.3f} s instead of {expected:.3f} s: frames are missing, or the rate "
+                "varies; convert it to a constant one",
+            )
+        yield frame
+
+
+def _sideways(frame: Any) -> bool:
+    return bool(frame.rotation % 180)
+
+
+def upright_size(frame: Any) -> tuple[int, int]:
+    """Width and height of a frame as it is shown."""
+    return (frame.height, frame.width) if _sideways(frame) else (frame.width, frame.height)
+
+
+def upright(frame: Any) -> Tensor:
+    """uint8 [3, H, W] RGB as it is shown: telephones store pictures sideways."""
+    picture = frame.to_ndarray(format="rgb24", interpolation=CHROMA)
+    return torch.from_numpy(np.rot90(picture, frame.rotation // 90).copy()).permute(2, 0, 1)
+
+
+def _pixel_aspect(stream: Any, frame: Any) -> Fraction:
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    return 1 / aspect if _sideways(frame) else aspect
+
+
+def fitted(picture: Tensor, height: int, width: int, pixel_aspect: Fraction = Fraction(1)) -> Tensor:
+    """uint8 [3, height, width]: the largest centred part of `picture` [3, H, W] with the target's aspect, resized.
+
+    `pixel_aspect` is the width of a stored pixel over its height.
+    """
+    full_height, full_width = picture.shape[1:]
+    shape = Fraction(height, width) * pixel_aspect
+    tall, wide = min(full_height, floor(full_width * shape)), min(full_width, floor(full_height / shape))
+    tall, wide = max(1, tall), max(1, wide)
+    top, left = (full_height - tall) // 2, (full_width - wide) // 2
+    part = picture[:, top : top + tall, left : left + wide].contiguous()
+    if (tall, wide) == (height, width):
+        return part
+    return interpolate(part[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False)[0]

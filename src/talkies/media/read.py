@@ -1,0 +1,73 @@
+"""What is in a media file. `read_frames` and `read_audio` are found here too."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from talkies.media.container import MediaError, find_stream, frame_rate, need_stream, opened
+from talkies.media.frames import read_frames, upright_size
+from talkies.media.sound import read_audio
+
+__all__ = ["MediaInfo", "probe", "read_audio", "read_frames"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaInfo:
+    """What a file holds. The size is that of the upright picture; None where there is no such stream, and for a
+    duration that the file does not tell."""
+
+    fps: float | None = None
+    frames: int | None = None
+    seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    audio_rate: int | None = None
+    audio_channels: int | None = None
+    audio_seconds: float | None = None
+
+
+def probe(path: Path | str) -> MediaInfo:
+    """Describe a file whose first frame and first sound can be decoded.
+
+    Raises MediaError (a DataError) where they cannot, or where there is neither video nor sound.
+    """
+    found: dict[str, Any] = {}
+    for kind, describe in (("video", _video), ("audio", _audio)):
+        with opened(path) as container:
+            if find_stream(container, kind) is not None:
+                found |= describe(container, path)
+    if not found:
+        raise MediaError(path, "has neither a video nor an audio stream")
+    return MediaInfo(**found)
+
+
+def _video(container: Any, path: Path | str) -> dict[str, Any]:
+    stream = need_stream(container, "video", path)
+    first = _first(container, stream, path)
+    fps, seconds = float(frame_rate(stream, path)), _seconds(container, stream)
+    width, height = upright_size(first)
+    frames = stream.frames or (None if seconds is None else round(seconds * fps))
+    return {"fps": fps, "frames": frames, "seconds": seconds, "width": width, "height": height}
+
+
+def _audio(container: Any, path: Path | str) -> dict[str, Any]:
+    stream = need_stream(container, "audio", path)
+    first = _first(container, stream, path)
+    return {
+        "audio_rate": first.sample_rate,
+        "audio_channels": first.layout.nb_channels,
+        "audio_seconds": _seconds(container, stream),
+    }
+
+
+def _first(container: Any, stream: Any, path: Path | str) -> Any:
+    first = next(container.decode(stream), None)
+    if first is None:
+        raise MediaError(path, f"its {stream.type} stream is empty")
+    return first
+
+
+def _seconds(container: Any, stream: Any) -> float | None:
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / 1e6

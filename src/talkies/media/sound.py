@@ -1,0 +1,86 @@
+"""The sound of a media file, mono, placed in time as the file's timestamps say."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil, floor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+from torch import Tensor
+
+from talkies.media.container import MediaError, decoded, find_stream, need_stream, opened, start_seconds
+
+Samples = NDArray[np.float32]
+GAP = 0.02
+"""Seconds: a jump of the timestamps beyond this is a gap or an overlap, below it rounding (Matroska: 1 ms)."""
+MARGIN = 0.05
+"""Seconds decoded beyond the window, so that its last samples are resampled from what really follows."""
+
+
+def read_audio(path: Path | str, *, sample_rate: int, seconds: float | Fraction, start: float = 0.0) -> Tensor:
+    """Sound [S] fp32 from `start` on, where 0 is when the first frame is shown (without video, the first sample).
+
+    The mean of the channels, resampled to `sample_rate`; silence where the file's sound begins later or has a gap.
+    S is floor(sample_rate * seconds), or less where the sound ends before. Raises MediaError without an audio stream
+    or where it is damaged within the window.
+    """
+    with opened(path) as container:
+        stream = need_stream(container, "audio", path)
+        video = find_stream(container, "video")
+        origin = start_seconds(stream if video is None else video) + start
+        rate, mono = _placed(_pieces(container, stream, path), origin, float(seconds) + MARGIN, path)
+    if rate != sample_rate:
+        common = Fraction(sample_rate, rate)
+        mono = resample_poly(mono, common.numerator, common.denominator).astype(np.float32)
+    # A float such as 193 / 24 may lie a rounding error below the duration that it stands for.
+    return torch.from_numpy(mono[: floor(sample_rate * seconds + 1e-6)].copy())
+
+
+def _pieces(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float, int, Samples]]:
+    """(start in seconds, sample rate, mono samples) of every decoded frame, cut where the file says its sound ends."""
+    end = None if stream.duration is None else float(stream.duration * stream.time_base) + start_seconds(stream)
+    for frame in decoded(container, stream, path):
+        kept = None if end is None else max(0, round((end - frame.time) * frame.sample_rate))
+        yield frame.time, frame.sample_rate, _mono(frame)[:kept]
+
+
+def _mono(frame: Any) -> Samples:
+    """Mean of the channels in [-1, 1]."""
+    values = frame.to_ndarray()
+    if not frame.format.is_planar:
+        values = values.reshape(-1, frame.layout.nb_channels).T
+    if values.dtype.kind == "u":
+        values = values.astype(np.float32) - 128
+        scale = 128.0
+    else:
+        scale = 1.0 if values.dtype.kind == "f" else float(-int(np.iinfo(values.dtype).min))
+    mono: Samples = (values.mean(axis=0, dtype=np.float64) / scale).astype(np.float32)
+    return mono
+
+
+def _placed(
+    pieces: Iterator[tuple[float, int, Samples]], origin: float, seconds: float, path: Path | str
+) -> tuple[int, Samples]:
+    """The file's sample rate, and its sound over [origin, origin + seconds)."""
+    rate, cursor, filled = 0, 0, 0
+    held = np.zeros(0, dtype=np.float32)
+    for time, found, samples in pieces:
+        if not rate:
+            rate, cursor = found, round((time - origin) * found)
+            held = np.zeros(ceil(seconds * rate), dtype=np.float32)
+        if found != rate:
+            raise MediaError(path, f"its sample rate changes from {rate} to {found} Hz; convert it to one")
+        place = round((time - origin) * rate)
+        cursor = place if abs(place - cursor) > GAP * rate else cursor
+        first, last = max(0, cursor), min(len(held), cursor + len(samples))
+        if first < last:
+            held[first:last] = samples[first - cursor : last - cursor]
+            filled = max(filled, last)
+        cursor += len(samples)
+        if cursor >= len(held):
+            break
+    return max(rate, 1), held[:filled]

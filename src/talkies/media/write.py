@@ -1,0 +1,113 @@
+"""Writing clips as mp4 files that browsers play, and their metadata tags."""
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from torch import Tensor
+
+from talkies.media.container import opened
+from talkies.media.replacing import replacing
+from talkies.streams.codec import Media
+
+PROVENANCE = "talkies-provenance"
+"""The tag that says which model (or world) made a file; `comment`, which players show, repeats it."""
+AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+AAC_BIT_RATE = 192_000
+AAC_BITS_PER_SAMPLE = 6
+"""AAC's own limit: 6144 bits per channel and frame of 1024 samples."""
+# Nearly lossless: small frames cost little, and they are what codecs are fitted on.
+X264 = {"crf": "12", "preset": "medium"}
+CHROMA = Interpolation.AREA | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
+CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder")
+
+
+def write_mp4(path: Path | str, media: Media, *, tags: Mapping[str, str]) -> None:
+    """Write H.264 (yuv420p, BT.709) and AAC, whichever of them `media` has, atomically; `tags` become metadata.
+
+    Frame 0 and sample 0 are presented at time 0. Raises ValueError for media that mp4 cannot hold, StorageError
+    where the disk refuses.
+    """
+    path = Path(path)
+    _check(media)
+    options = {"movflags": "faststart+use_metadata_tags"}
+    kind = "ipod" if path.suffix == ".m4a" else "mp4"
+    with replacing(path) as temporary, av.open(f"file:{temporary}", "w", format=kind, container_options=options) as out:
+        out.metadata.update({"comment": tags[PROVENANCE]} if PROVENANCE in tags else {})
+        out.metadata.update(tags)
+        # Both streams must be known before the first packet.
+        tracks = [
+            make(out, media) for make, has in ((_video, media.frames), (_audio, media.samples)) if has is not None
+        ]
+        packets = [packet for track in tracks for packet in track]
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            out.mux(packet)
+
+
+def read_tags(path: Path | str) -> dict[str, str]:
+    """The metadata tags of a file, without those that every container has. Raises MediaError for an unreadable one."""
+    with opened(path) as container:
+        return {key: value for key, value in container.metadata.items() if key not in CONTAINER_KEYS}
+
+
+def _check(media: Media) -> None:
+    if media.frames is None and media.samples is None:
+        raise ValueError("media without frames and sound cannot be written")
+    for name, values in (("frames", media.frames), ("samples", media.samples)):
+        if values is not None and (values.numel() == 0 or not bool(values.isfinite().all())):
+            raise ValueError(f"{name} of shape {tuple(values.shape)} cannot be written: empty, or not all finite")
+    if media.frames is not None and (media.frames.shape[-1] % 2 or media.frames.shape[-2] % 2):
+        height, width = media.frames.shape[-2:]
+        raise ValueError(f"frames of {height}x{width} cannot be written: H.264 (yuv420p) needs even sides")
+    if media.samples is not None and media.sample_rate not in AAC_RATES:
+        raise ValueError(f"sound at {media.sample_rate} Hz cannot be written; AAC has {', '.join(map(str, AAC_RATES))}")
+
+
+def _video(out: Any, media: Media) -> Iterator[Any]:
+    """Add the video stream; its packets come when they are asked for."""
+    assert media.frames is not None
+    rate = Fraction(media.fps).limit_denominator(1001)
+    stream = out.add_stream("libx264", rate=rate, options=X264)
+    stream.height, stream.width = media.frames.shape[-2:]
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    return _video_packets(stream, media.frames, rate)
+
+
+def _video_packets(stream: Any, frames: Tensor, rate: Fraction) -> Iterator[Any]:
+    pixels = ((frames.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    for index, picture in enumerate(pixels):
+        rgb = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame = rgb.reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=CHROMA,
+        )
+        frame.pts, frame.time_base = index, 1 / rate
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
+
+
+def _audio(out: Any, media: Media) -> Iterator[Any]:
+    """Add the audio stream; its packets come when they are asked for."""
+    assert media.samples is not None
+    stream = out.add_stream("aac", rate=media.sample_rate, layout="mono")
+    stream.bit_rate = min(AAC_BIT_RATE, AAC_BITS_PER_SAMPLE * media.sample_rate)
+    return _audio_packets(stream, media.samples, media.sample_rate)
+
+
+def _audio_packets(stream: Any, samples: Tensor, rate: int) -> Iterator[Any]:
+    # The encoder's priming packet gets a negative time, which mp4's edit list hides: sample 0 stays at time 0.
+    values = np.ascontiguousarray(samples.detach().float().clamp(-1, 1).cpu().numpy()[None])
+    frame = av.AudioFrame.from_ndarray(values, format="fltp", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+    yield from stream.encode(frame)
+    yield from stream.encode(None)

@@ -1,0 +1,82 @@
+"""The two-way Bridge between the towers (MOVA section 5)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from talkies.models.config import MovaShape, TowerConfig
+from talkies.nn.attention import Attention
+from talkies.nn.precision import LayerNorm32
+from talkies.nn.rope import Rope, aligned_rope
+from talkies.streams import MODALITIES, Grid, Modality
+
+Ropes = Mapping[Modality, Mapping[Modality, Rope]]
+
+
+class Conditioner(nn.Module):
+    """What one modality hears of the other: attention of the query as it is over the LayerNorm'd memory."""
+
+    def __init__(self, dim: int, memory_dim: int, heads: int, *, eps: float) -> None:
+        super().__init__()
+        self.y_norm = LayerNorm32(memory_dim, eps=eps)
+        self.inner = Attention(dim, heads, memory_dim=memory_dim, eps=eps)
+
+    def forward(self, x: Tensor, memory: Tensor, ropes: tuple[Rope, Rope], mask: Tensor | None) -> Tensor:
+        """x [B, Tq, dim], memory [B, Tk, memory_dim], ropes of both, mask [B, 1, 1, Tk] -> [B, Tq, dim]."""
+        rope, memory_rope = ropes
+        out: Tensor = self.inner(x, self.y_norm(memory), rope=rope, memory_rope=memory_rope, mask=mask)
+        return out
+
+
+class Bridge(nn.Module):
+    """One conditioner per direction and layer, applied before the towers' blocks of the same index.
+
+    No gate, no zero init, no normalised query: at the start the joint model is not the two towers (section 5).
+    """
+
+    def __init__(self, shape: MovaShape) -> None:
+        super().__init__()
+        layers, eps = shape.bridge.layers, shape.bridge.eps
+        video, audio = shape.video, shape.audio
+        if layers > min(video.layers, audio.layers):
+            raise ValueError(
+                f"bridge.layers is {layers}, but it can be at most the depth of both towers, {video.layers} (video) "
+                f"and {audio.layers} (audio)"
+            )
+        self.towers: dict[Modality, TowerConfig] = {"video": video, "audio": audio}
+        self.rate = shape.bridge.rate
+        self.audio_to_video_conditioners = nn.ModuleList(
+            Conditioner(video.dim, audio.dim, video.heads, eps=eps) for _ in range(layers)
+        )
+        self.video_to_audio_conditioners = nn.ModuleList(
+            Conditioner(audio.dim, video.dim, audio.heads, eps=eps) for _ in range(layers)
+        )
+
+    def __len__(self) -> int:
+        """Number of layers."""
+        return len(self.audio_to_video_conditioners)
+
+    def ropes(self, grids: Mapping[Modality, Grid], device: torch.device) -> Ropes:
+        """`ropes[q][m]`: the positions of modality m in attention with q's heads, the same time line for both."""
+        towers = self.towers
+        return {
+            q: {
+                m: aligned_rope(grid, towers[m].patch, towers[q].head_dim, self.rate, device)
+                for m, grid in grids.items()
+            }
+            for q in MODALITIES
+        }
+
+    def forward(
+        self, layer: int, tokens: Mapping[Modality, Tensor], ropes: Ropes, masks: Mapping[Modality, Tensor | None]
+    ) -> dict[Modality, Tensor]:
+        """v + A2V(v, a) and a + V2A(a, v), both from the tokens [B, T, d] before this layer."""
+        video, audio = tokens["video"], tokens["audio"]
+        to_video, to_audio = self.audio_to_video_conditioners[layer], self.video_to_audio_conditioners[layer]
+        video_ropes = (ropes["video"]["video"], ropes["video"]["audio"])
+        audio_ropes = (ropes["audio"]["audio"], ropes["audio"]["video"])
+        return {
+            "video": video + to_video(video, audio, video_ropes, masks["audio"]),
+            "audio": audio + to_audio(audio, video, audio_ropes, masks["video"]),
+        }

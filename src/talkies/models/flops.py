@@ -1,0 +1,64 @@
+"""Parameters and matmul FLOPs of MOVA from its shape alone (MOVA section 1). No torch."""
+
+from talkies.models.config import MovaShape, TowerConfig
+
+
+def parameter_counts(shape: MovaShape) -> dict[str, int]:
+    """component -> number of parameters."""
+    video, audio = tower_parameters(shape.video), tower_parameters(shape.audio)
+    return {"video_high": video, "video_low": video, "audio": audio, "bridge": bridge_parameters(shape)}
+
+
+def tower_parameters(config: TowerConfig) -> int:
+    """Stem and head, and `layers` blocks of 8d^2 + 2df + f + 21d."""
+    d, f, patch = config.dim, config.ffn_dim, config.patch_volume
+    block = 8 * d * d + 2 * d * f + f + 21 * d
+    inputs = config.in_channels * patch + config.text_dim + config.freq_dim
+    outputs = config.out_channels * patch
+    return config.layers * block + 8 * d * d + d * (inputs + outputs + 13) + outputs
+
+
+def bridge_parameters(shape: MovaShape) -> int:
+    """`layers` pairs of conditioners: 2q^2 + 2qm + 6q + 2m with query width q and memory width m."""
+    v, a = shape.video.dim, shape.audio.dim
+    return shape.bridge.layers * sum(2 * q * q + 2 * q * m + 6 * q + 2 * m for q, m in ((v, a), (a, v)))
+
+
+def forward_flops(
+    shape: MovaShape, *, video_tokens: int, audio_tokens: int, text_tokens: int, expert: int = 0, bridge: bool = True
+) -> dict[str, int]:
+    """component -> matmul and attention FLOPs (2 per multiply-add) of one clip through one evaluation.
+
+    Holds what works: the expert's tower where there are video tokens, audio, and the Bridge where there are both and
+    `bridge`.
+    """
+    flops: dict[str, int] = {}
+    if video_tokens:
+        flops[("video_high", "video_low")[expert]] = tower_flops(shape.video, video_tokens, text_tokens)
+    if audio_tokens:
+        flops["audio"] = tower_flops(shape.audio, audio_tokens, text_tokens)
+    if video_tokens and audio_tokens and bridge:
+        flops["bridge"] = bridge_flops(shape, video_tokens, audio_tokens)
+    return flops
+
+
+def tower_flops(config: TowerConfig, tokens: int, text_tokens: int) -> int:
+    """One sample through one tower."""
+    d, patch = config.dim, config.patch_volume
+    time = 2 * d * (config.freq_dim + 7 * d)
+    text = 2 * text_tokens * d * (config.text_dim + d)
+    ends = 2 * tokens * d * patch * (config.in_channels + config.out_channels)
+    attention = _attention(tokens, tokens, d, d) + _attention(tokens, text_tokens, d, d)
+    return time + text + ends + config.layers * (attention + 4 * tokens * d * config.ffn_dim)
+
+
+def bridge_flops(shape: MovaShape, video_tokens: int, audio_tokens: int) -> int:
+    """One sample through every conditioner."""
+    v, a = shape.video.dim, shape.audio.dim
+    both = _attention(video_tokens, audio_tokens, v, a) + _attention(audio_tokens, video_tokens, a, v)
+    return shape.bridge.layers * both
+
+
+def _attention(queries: int, keys: int, dim: int, memory_dim: int) -> int:
+    """q and o, k and v, then q k^T and its product with v."""
+    return 4 * queries * dim * dim + 4 * keys * memory_dim * dim + 4 * queries * keys * dim

@@ -1,0 +1,80 @@
+"""The one DiT block of every modality, and the head after the last (MOVA sections 3 and 4)."""
+
+import torch
+from torch import Tensor, nn
+
+from talkies.nn.attention import Attention
+from talkies.nn.precision import LayerNorm32, Linear32, lowered
+from talkies.nn.rope import Rope
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x (1 + scale) + shift; x [B, T, d], shift and scale [B, 1, d]."""
+    return torch.addcmul(shift, x, 1 + scale)
+
+
+class Mlp(nn.Sequential):
+    """Linear, GELU (tanh), Linear."""
+
+    def __init__(self, dim: int, hidden: int, out: int) -> None:
+        super().__init__(nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, out))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., dim] any float dtype -> [..., out] in the matmuls' dtype."""
+        up, act, down = self
+        out: Tensor = down(act(up(lowered(input, up))))
+        return out
+
+
+class Modulated(nn.Module):
+    """A module with a learned offset [1, n, dim] to what the time embedding says; N(0, 1) / sqrt(dim) at the start."""
+
+    def __init__(self, n: int, dim: int) -> None:
+        super().__init__()
+        self.modulation = nn.Parameter(torch.empty(1, n, dim))
+        Modulated.reset_parameters(self)
+
+    def reset_parameters(self) -> None:
+        """Draw `modulation` afresh."""
+        nn.init.normal_(self.modulation, std=self.modulation.shape[-1] ** -0.5)
+
+    def vectors(self, time: Tensor) -> tuple[Tensor, ...]:
+        """time [B or 1, n or 1, dim] fp32 -> n vectors [B, 1, dim] fp32."""
+        return (self.modulation.float() + time).chunk(self.modulation.shape[1], dim=1)
+
+
+class Block(Modulated):
+    """Self-attention, cross-attention to the text, feed-forward; the first and last gated by adaLN. The residual is
+    fp32 as soon as a gate has touched it."""
+
+    def __init__(self, dim: int, ffn_dim: int, heads: int, *, eps: float) -> None:
+        super().__init__(6, dim)
+        self.norm1 = LayerNorm32(dim, eps=eps, elementwise_affine=False)
+        self.self_attn = Attention(dim, heads, eps=eps)
+        self.norm3 = LayerNorm32(dim, eps=eps)
+        self.cross_attn = Attention(dim, heads, eps=eps)
+        self.norm2 = LayerNorm32(dim, eps=eps, elementwise_affine=False)
+        self.ffn = Mlp(dim, ffn_dim, dim)
+
+    def forward(self, x: Tensor, text: Tensor, time: Tensor, rope: Rope, mask: Tensor | None = None) -> Tensor:
+        """x [B, T, d], text [B, L, d], time [B, 6, d] fp32, mask [B, 1, 1, T] bool (False: no key) -> [B, T, d]."""
+        shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = self.vectors(time)
+        normed = modulate(self.norm1(x), shift_sa, scale_sa)
+        x = torch.addcmul(x, gate_sa, self.self_attn(normed, rope=rope, memory_rope=rope, mask=mask))
+        x = x + self.cross_attn(self.norm3(x), text)
+        return torch.addcmul(x, gate_ff, self.ffn(modulate(self.norm2(x), shift_ff, scale_ff)))
+
+
+class Head(Modulated):
+    """Tokens to the values of one patch, adaLN'd by the time embedding itself."""
+
+    def __init__(self, dim: int, out: int, *, eps: float) -> None:
+        super().__init__(2, dim)
+        self.norm = LayerNorm32(dim, eps=eps, elementwise_affine=False)
+        self.head = Linear32(dim, out)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """x [B, T, d], time [B, d] fp32, one per sample -> [B, T, out] fp32."""
+        shift, scale = self.vectors(time.unsqueeze(1))
+        out: Tensor = self.head(modulate(self.norm(x), shift, scale))
+        return out

@@ -1,0 +1,50 @@
+"""Latents to tokens and back, for any number of axes."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from talkies.nn.precision import lowered
+
+
+def patchify(x: Tensor, patch: Sequence[int]) -> Tensor:
+    """[B, C, *shape] -> [B, T, C * prod(patch)]: tokens row-major, within a token channel slowest (a conv's order).
+
+    `patch` must divide the shape.
+    """
+    n = len(patch)
+    split = [size for extent, p in zip(x.shape[2:], patch, strict=True) for size in (extent // p, p)]
+    order = (0, *range(2, 2 * n + 2, 2), 1, *range(3, 2 * n + 3, 2))
+    return x.reshape(*x.shape[:2], *split).permute(order).flatten(n + 1).flatten(1, n)
+
+
+def unpatchify(x: Tensor, shape: Sequence[int], patch: Sequence[int]) -> Tensor:
+    """[B, T, prod(patch) * C], channel fastest -> [B, C, *(shape * patch)]; `shape` in tokens (MOVA section 3)."""
+    n = len(patch)
+    x = x.reshape(x.shape[0], *shape, *patch, -1)
+    order = (0, 2 * n + 1, *(axis for i in range(1, n + 1) for axis in (i, n + i)))
+    return x.permute(order).reshape(x.shape[0], -1, *(s * p for s, p in zip(shape, patch, strict=True)))
+
+
+class PatchEmbedding(nn.Module):
+    """A convolution whose kernel is its stride, as one matmul; parameters are the convolution's."""
+
+    def __init__(self, channels: int, dim: int, patch: tuple[int, ...]) -> None:
+        super().__init__()
+        self.patch = patch
+        self.weight = nn.Parameter(torch.empty(dim, channels, *patch))
+        self.bias = nn.Parameter(torch.empty(dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """torch's default for convolutions: uniform within 1 / sqrt(fan in)."""
+        bound = math.prod(self.weight.shape[1:]) ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, *shape] -> [B, T, dim] in the matmuls' dtype."""
+        return F.linear(lowered(patchify(x, self.patch), self), self.weight.flatten(1), self.bias)

@@ -1,0 +1,59 @@
+"""What stays fp32 when the matmuls around it run in bf16, by autocast or because the weights are bf16."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The dtype that autocast lowers matmuls to on `device`; None where it is off."""
+    kind = device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return None
+
+
+def lowered(x: Tensor, layer: nn.Module) -> Tensor:
+    """`x` in the dtype in which a matmul with the weight of `layer` runs.
+
+    Cast once before several matmuls: autocast alone would cast, and keep for backward, one copy for each of them.
+    """
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return x.to(autocast_dtype(x.device) or weight.dtype)
+
+
+class Linear32(nn.Linear):
+    """A Linear that computes and answers in fp32, whatever autocast or the weight's dtype say."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., in] any float dtype -> [..., out] fp32."""
+        with _no_autocast(input.device):
+            bias = None if self.bias is None else self.bias.float()
+            return F.linear(input.float(), self.weight.float(), bias)
+
+
+class LayerNorm32(nn.LayerNorm):
+    """LayerNorm that computes and answers in fp32."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """[..., dim] any float dtype -> [..., dim] fp32."""
+        weight = None if self.weight is None else self.weight.float()
+        bias = None if self.bias is None else self.bias.float()
+        return F.layer_norm(input.float(), self.normalized_shape, weight, bias, self.eps)
+
+
+class RMSNorm32(nn.RMSNorm):
+    """RMSNorm with a learned weight that computes and answers in fp32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., dim] any float dtype -> [..., dim] fp32."""
+        return F.rms_norm(x.float(), self.normalized_shape, self.weight.float(), self.eps)
+
+
+def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    if autocast_dtype(device) is None:
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

@@ -1,0 +1,73 @@
+"""Names that MLflow takes, checked before anything runs: models, aliases, stores, `models:/...`."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pydantic_core import PydanticCustomError
+
+from talkies.config import RecipeError
+
+PREVIOUS = "previous_"
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ALIAS = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_VERSION_ALIAS = re.compile(r"[vV]\d+")
+_SPEC = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[1-9]\d*))")
+_NAME_RULE = "a name of letters, digits, '.', '_' and '-' (no '/' or ':')"
+_ALIAS_RULE = f"letters, digits, '_' and '-'; neither 'latest' nor v<number> nor {PREVIOUS}... (reserved)"
+_STORE_RULE = "sqlite:///FILE, a server's https://... or a database URI, without a password and not a file store"
+
+
+def valid_name(name: str) -> str:
+    """`name`, if a registered model may have it; for pydantic."""
+    return _checked(bool(_MODEL.fullmatch(name)), name, _NAME_RULE)
+
+
+def valid_alias(alias: str) -> str:
+    """`alias`, if promotion may move it; for pydantic."""
+    reserved = alias.lower() == "latest" or _VERSION_ALIAS.fullmatch(alias) or alias.startswith(PREVIOUS)
+    return _checked(bool(_ALIAS.fullmatch(alias)) and not reserved, alias, _ALIAS_RULE)
+
+
+def valid_experiment(name: str) -> str:
+    """`name`, if an experiment may have it: it also names a folder of artifacts; for pydantic."""
+    return _checked(bool(_MODEL.fullmatch(name)), name, _NAME_RULE)
+
+
+def valid_store(uri: str) -> str:
+    """`uri`, if runs may be tracked there: MLflow has no file store since 3.13; for pydantic."""
+    parts = urlsplit(uri)
+    plain = len(parts.scheme) > 1 and parts.scheme != "file" and parts.password is None
+    return _checked(plain, uri if parts.password is None else uri.replace(parts.password, "***"), _STORE_RULE)
+
+
+def _checked(good: bool, value: str, rule: str) -> str:
+    if not good:
+        raise PydanticCustomError("name", "Input should be {rule}", {"rule": rule})
+    return value
+
+
+def check(name: str, alias: str) -> None:
+    """RecipeError where `name` is no registered model's name or `alias` cannot be moved."""
+    for value, rule, valid in ((name, _NAME_RULE, valid_name), (alias, _ALIAS_RULE, valid_alias)):
+        try:
+            valid(value)
+        except PydanticCustomError:
+            raise RecipeError(f"registry: {value!r} must be {rule}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A parsed `models:/name@alias` or `models:/name/3`: exactly one of `alias` and `version` is set."""
+
+    name: str
+    alias: str | None
+    version: str | None
+
+
+def parse_spec(spec: str) -> ModelSpec:
+    """`spec` in its parts; RecipeError where it has another form."""
+    found = _SPEC.fullmatch(spec)
+    if found is None or not _MODEL.fullmatch(found["name"]):
+        raise RecipeError(f"registry: {spec!r} must be models:/NAME@ALIAS or models:/NAME/VERSION (a number)")
+    return ModelSpec(name=found["name"], alias=found["alias"], version=found["version"])

@@ -1,0 +1,156 @@
+"""A spool, sent to MLflow: every metric exactly once, with its first timestamp."""
+
+import logging
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from talkies.config import TrackingError
+from talkies.tracking.journal import Journal
+from talkies.tracking.progress import Progress, begun, load, save, sent, sole_sender
+from talkies.tracking.records import OUTBOX, SPOOL
+from talkies.tracking.runs import adopt_run
+from talkies.tracking.send import Sender
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayReport:
+    """What MLflow has of a run now. `metrics`, `artifacts`: sent over the run's life, and `sent` metrics by this call;
+    `skipped`: logged again by a resumed attempt; `dropped`: lost to a full disk; `torn`: lines that a kill cut;
+    `missing`: artifacts whose file was gone; `refused`: entries that the server does not take."""
+
+    run_id: str
+    sent: int
+    metrics: int
+    artifacts: int
+    skipped: int
+    dropped: int
+    torn: int
+    missing: int
+    refused: int
+
+    def __str__(self) -> str:
+        lost = {"dropped": self.dropped, "torn": self.torn, "missing": self.missing, "refused": self.refused}
+        losses = "".join(f", {count} {name}" for name, count in lost.items() if count)
+        again = f", {self.skipped} logged again by a resume" if self.skipped else ""
+        return (
+            f"{self.sent} metrics sent, {self.metrics} in run {self.run_id}, {self.artifacts} artifacts{again}{losses}"
+        )
+
+
+class Replayer:
+    """Sends one run folder's spool, batch by batch. Only the folder's sole sender may use it.
+
+    Construction raises TrackingError where the store cannot be reached.
+    """
+
+    def __init__(self, run_folder: Path) -> None:
+        self.folder = run_folder
+        client, identity = adopt_run(run_folder)
+        self.journal = Journal(run_folder)
+        self.progress = load(run_folder, identity.mlflow_run_id)
+        self.sender = Sender(client, identity.mlflow_run_id, run_folder / OUTBOX)
+        self._catch_up(self.progress)
+
+    def drain(self) -> int:
+        """Send everything that is complete now; returns the number of metrics. TrackingError where sending fails: call
+        again later with a new Replayer."""
+        before = self.progress.metrics
+        while self._step():
+            pass
+        if self._died():
+            self.sender.status("KILLED", self.journal.last_time)
+            self.sender.tags({"ended": "the process died without a word"})
+            self.journal.open.clear()
+        return self.progress.metrics - before
+
+    @property
+    def ended(self) -> bool:
+        """Whether every session of the spool has ended and was sent."""
+        return not self.journal.open and not self.journal.rest()
+
+    def report(self, new: int) -> ReplayReport:
+        """The counts, `new` of the metrics by this call."""
+        journal, progress = self.journal, self.progress
+        return ReplayReport(
+            run_id=progress.run_id,
+            sent=new,
+            metrics=progress.metrics,
+            artifacts=progress.artifacts,
+            skipped=journal.skipped,
+            dropped=journal.dropped,
+            torn=journal.torn,
+            missing=progress.missing,
+            refused=progress.refused,
+        )
+
+    def _catch_up(self, progress: Progress) -> None:
+        """Read what was sent before, to know what must not be sent again."""
+        while self.journal.offset < progress.offset:
+            if self.journal.batch(until=progress.offset) is None:
+                raise TrackingError(
+                    f"tracking: {self.folder / SPOOL} is shorter than what run {progress.run_id} has of it: restore "
+                    "it, or remove run.json to upload the run again"
+                )
+
+    def _step(self) -> bool:
+        unknown = self.progress.inflight
+        batch = self.journal.batch(until=unknown)
+        if batch is None:
+            return False
+        if unknown is None:
+            self.progress = begun(self.progress, batch.end)
+            save(self.folder, self.progress)
+        outcome = self.sender.send(batch, unknown=unknown is not None)
+        self.progress = sent(
+            self.progress,
+            metrics=outcome.metrics,
+            artifacts=outcome.artifacts,
+            missing=outcome.missing,
+            refused=outcome.refused,
+        )
+        save(self.folder, self.progress)
+        self.sender.clear(batch)
+        return True
+
+    def _died(self) -> bool:
+        """Whether the session that is still open lost its process on this machine."""
+        begins = [begin for begin in self.journal.open.values() if begin["training"]]
+        return bool(begins) and not self.journal.rest() and all(dead(begin["host"], begin["pid"]) for begin in begins)
+
+
+def dead(host: str, pid: int) -> bool:
+    """Whether process `pid` of this machine has ended; False for another machine's."""
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return state.is_file() and state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def replay(run_folder: Path, *, wait_s: float = 10.0) -> ReplayReport:
+    """Send what the spool of `run_folder` still holds, after the job has ended or beside it; idempotent.
+
+    Raises TrackingError where nothing was spooled, the server cannot be reached, or another process is still sending
+    after `wait_s`.
+    """
+    if not (run_folder / SPOOL).is_file():
+        raise TrackingError(f"tracking: {run_folder} has no {SPOOL}: give the folder of a run that was trained")
+    until = time.monotonic() + wait_s
+    while True:
+        with sole_sender(run_folder) as alone:
+            if alone:
+                replayer = Replayer(run_folder)
+                return replayer.report(replayer.drain())
+        if time.monotonic() >= until:
+            raise TrackingError(f"tracking: an uploader of {run_folder} is at work (see uploader.log); try again later")
+        time.sleep(0.2)

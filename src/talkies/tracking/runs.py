@@ -1,0 +1,95 @@
+"""The MLflow run of a run folder: made once, adopted ever after."""
+
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from talkies.config import TrackingError
+from talkies.tracking.identity import Identity, read_identity, write_identity
+from talkies.tracking.journal import Journal
+from talkies.tracking.progress import sole_sender
+from talkies.tracking.records import SPOOL, Record
+from talkies.tracking.store import open_client, translated
+
+KEY = "talkies.run"
+
+
+def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
+    """The MLflow run of `run_folder`, made now if it is not there yet, as a child of its parent's run.
+
+    Only the sole sender of the folder may call this. Raises TrackingError where the store cannot be reached, the
+    run was deleted, or nothing was spooled yet.
+    """
+    identity = read_identity(run_folder)
+    if identity is None:
+        return _make_run(run_folder)
+    client = open_client(identity.tracking_uri)
+    with translated(f"cannot read run {identity.mlflow_run_id} of {run_folder}"):
+        run = client.get_run(identity.mlflow_run_id)
+    if run.info.lifecycle_stage != "active":
+        raise TrackingError(
+            f"tracking: run {identity.mlflow_run_id} of {run_folder} was deleted at {identity.tracking_uri}: restore "
+            f"it, or remove {run_folder / 'run.json'} to upload it as a new one"
+        )
+    return client, identity
+
+
+def _make_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
+    origin = Journal(run_folder).origin()
+    if origin is None:
+        raise TrackingError(f"tracking: {run_folder / SPOOL} holds no run yet")
+    parent = None if origin["parent"] is None else parent_run(Path(origin["parent"]))
+    client = open_client(origin["store"])
+    with translated(f"cannot make a run in experiment {origin['experiment']!r} at {origin['store']}"):
+        experiment = _experiment(client, origin)
+        found = client.search_runs([experiment], f"tags.`{KEY}` = '{origin['run']}'", max_results=1)
+        run_id = found[0].info.run_id if found else _create(client, experiment, origin, parent)
+    identity = Identity(
+        mlflow_run_id=run_id,
+        experiment=origin["experiment"],
+        tracking_uri=origin["store"],
+        created=origin["time"],
+    )
+    write_identity(run_folder, identity)
+    return client, identity
+
+
+def parent_run(folder: Path) -> str:
+    """The MLflow run id of a parent's run folder; it is made here unless its own uploader is at work on it."""
+    identity = read_identity(folder)
+    if identity is not None:
+        return identity.mlflow_run_id
+    if not (folder / SPOOL).is_file():
+        raise TrackingError(f"tracking: the parent run {folder} has no {SPOOL} yet")
+    with sole_sender(folder) as alone:
+        if not alone:
+            raise TrackingError(f"tracking: the parent run {folder} is still being made")
+        return adopt_run(folder)[1].mlflow_run_id
+
+
+def _experiment(client: MlflowClient, origin: Record) -> str:
+    name = origin["experiment"]
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        location = None if origin["artifacts"] is None else (Path(origin["artifacts"]) / name).as_uri()
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # somebody else was faster
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"tracking: experiment {name!r} was deleted at {origin['store']}: restore it with `mlflow experiments "
+            f"restore --experiment-id {found.experiment_id}`, or set another `tracking.experiment`"
+        )
+    return str(found.experiment_id)
+
+
+def _create(client: MlflowClient, experiment: str, origin: Record, parent: str | None) -> str:
+    tags = {KEY: origin["run"], "mlflow.source.name": "talkies"}
+    if parent is not None:
+        tags["mlflow.parentRunId"] = parent
+    run = client.create_run(experiment, start_time=origin["time"], tags=tags, run_name=origin["name"])
+    return str(run.info.run_id)

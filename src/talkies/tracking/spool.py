@@ -1,0 +1,231 @@
+"""What training logs to: lines appended to a file in the run folder. A side process sends them to MLflow.
+
+Nothing here waits for a server, imports MLflow, or raises into training: on a full disk records are dropped with one
+warning and counted, and the count is recorded as soon as there is room again.
+"""
+
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from talkies.config import RecipeError
+from talkies.tracking.config import TrackingConfig
+from talkies.tracking.identity import read_identity
+from talkies.tracking.records import OUTBOX, SPOOL, encode, number, read
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+MAX_ARTIFACT = 256 << 20
+_log = logging.getLogger(__name__)
+_detached: list["subprocess.Popen[bytes]"] = []  # they outlive their Tracker; Popen warns of a forgotten child
+
+
+class Tracker:
+    """Appends parameters, tags, metrics, small files and the status of a run to RUN_FOLDER/spool.jsonl.
+
+    `store`: the resolved tracking URI; `artifact_root`: where a local store keeps artifacts; `parent_folder`: run
+    folder of the parent run. `training=False` is for a verb that adds measurements to a run: it makes no attempt of it,
+    and what it measures again at the same step is kept beside the first. `fsync` syncs every record, not only the last.
+
+    Raises RecipeError where the run is already tracked in another store.
+    """
+
+    def __init__(
+        self,
+        run_folder: Path,
+        config: TrackingConfig,
+        *,
+        name: str,
+        store: str,
+        artifact_root: Path | None = None,
+        parent_folder: Path | None = None,
+        training: bool = True,
+        fsync: bool = False,
+    ) -> None:
+        self.folder, self.fsync, self.dropped = run_folder, fsync, 0
+        check_store(run_folder, store)
+        self.last: dict[str, float] = recorded(run_folder)
+        self._session = uuid.uuid4().hex[:12]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._unreported = 0
+        self._torn = False
+        begin: dict[str, Any] = {"run": uuid.uuid4().hex, "name": name, "experiment": config.experiment, "store": store}
+        begin |= {"artifacts": _text(artifact_root), "parent": _text(parent_folder), "training": training}
+        begin |= {"pid": os.getpid(), "host": socket.gethostname()}
+        self._begin: dict[str, Any] | None = begin
+        self._file = self._open()
+        self._write("begin", begin)
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Parameters; the first value of each stays (MLflow's rule), a later one becomes the tag `changed.<key>`."""
+        self._write("params", {"values": {key: str(value) for key, value in values.items()}})
+
+    def tags(self, values: Mapping[str, object]) -> None:
+        """Tags; the last value of each stays."""
+        self._write("tags", {"values": {key: str(value) for key, value in values.items()}})
+
+    def metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Metrics at an optimizer step; NaN and infinity are kept. The first value of a (key, step) stays: what a
+        resumed run logs again is not sent."""
+        try:
+            found = {key: float(value) for key, value in values.items()}
+        except (TypeError, ValueError, RuntimeError) as error:
+            self._drop(f"metrics {sorted(values)} at step {step}: {error}")
+            return
+        self.last.update(found)
+        self._write("metrics", {"step": int(step), "values": {key: number(value) for key, value in found.items()}})
+
+    def artifact(self, path: Path, name: str) -> None:
+        """Send the small file `path` into the run's artifact folder `name`, as it is now: a hard link (or a copy) is
+        kept until it was sent. Files above 256 MiB are refused with a warning: log a manifest instead."""
+        token = uuid.uuid4().hex[:12]
+        kept = self.folder / OUTBOX / token / path.name
+        try:
+            if (size := path.stat().st_size) > MAX_ARTIFACT:
+                self._drop(f"artifact {path} of {size} bytes: at most {MAX_ARTIFACT}; log its manifest instead")
+                return
+            kept.parent.mkdir(parents=True)
+            _keep(path, kept)
+        except OSError as error:
+            shutil.rmtree(kept.parent, ignore_errors=True)
+            self._drop(f"artifact {path}: {error}")
+            return
+        self._write("artifact", {"file": f"{token}/{path.name}", "name": name})
+
+    def status(self, status: Status) -> None:
+        """The run's status from now on."""
+        self._write("status", {"status": status})
+
+    def start_uploader(self, *folders: Path) -> None:
+        """Start the side process for this run folder (and `folders`, which may not exist yet)."""
+        try:
+            self._process = start_uploader(self.folder, *folders)
+        except OSError as error:
+            _log.warning("tracking: no uploader (%s); send the run later: talkies replay %s", error, self.folder)
+
+    def close(self, deadline_s: float = 0.0) -> bool:
+        """Record the end; wait up to `deadline_s` for the uploader. True if it has sent everything."""
+        self._write("end", {})
+        self._sync(always=True)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if self._process is None:
+            return False
+        try:
+            return self._process.wait(deadline_s) == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def _open(self) -> int | None:
+        path = self.folder / SPOOL
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            size = os.fstat(file).st_size
+            self._torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+        except OSError as error:
+            self._drop(f"{path}: {error}")
+            return None
+        return file
+
+    def _write(self, kind: str, values: Mapping[str, Any]) -> None:
+        if self._file is None:
+            self._file = self._open() if kind != "end" else None
+        if self._file is None:
+            self._drop(f"{kind}: no spool is open")
+            return
+        now = {"time": time.time_ns() // 1_000_000, "session": self._session}
+        lines = [{"kind": kind, **values}]
+        if self._unreported:
+            lines.insert(0, {"kind": "dropped", "count": self._unreported})
+        if self._begin is not None and kind != "begin":  # the disk was full when the run began
+            lines.insert(0, {"kind": "begin", **self._begin})
+        if self._append(b"\n" * self._torn + b"".join(encode({**line, **now}) for line in lines)):
+            self._unreported, self._begin = 0, None
+
+    def _append(self, data: bytes) -> bool:
+        assert self._file is not None
+        try:
+            written = os.write(self._file, data)
+        except OSError as error:
+            self._drop(str(error))
+            return False
+        self._torn = written < len(data)
+        if self._torn:
+            self._drop("the disk took only a part of a record")
+            return False
+        self._sync(always=self.fsync)
+        return True
+
+    def _sync(self, *, always: bool) -> None:
+        if not always or self._file is None:
+            return
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            _log.warning("tracking: cannot sync %s: %s", self.folder / SPOOL, error)
+
+    def _drop(self, why: str) -> None:
+        self._unreported += 1
+        self.dropped += 1
+        if self.dropped == 1:
+            _log.warning(
+                "tracking: dropped a record of %s (%s); training goes on, later drops are counted", self.folder, why
+            )
+
+
+def check_store(run_folder: Path, store: str) -> None:
+    """RecipeError where the run is already tracked in another store than `store`."""
+    found = read_identity(run_folder)
+    if found is not None and found.tracking_uri != store:
+        raise RecipeError(
+            f"tracking: {run_folder} is tracked at {found.tracking_uri}, not at {store}: set `tracking.uri` to that, "
+            f"start anew with --new, or remove {run_folder / 'run.json'} to upload the whole run again"
+        )
+
+
+def recorded(run_folder: Path) -> dict[str, float]:
+    """The last value of every metric in a spool."""
+    found: dict[str, float] = {}
+    for _, record in read(run_folder / SPOOL, 0):
+        if record is not None and record["kind"] == "metrics":
+            found.update({key: float(value) for key, value in record["values"].items()})
+    return found
+
+
+def start_uploader(*folders: Path) -> "subprocess.Popen[bytes]":
+    """Start the side process that sends the spools of `folders`; its log is uploader.log in the first.
+
+    It outlives this process until everything is sent, or for its own deadline.
+    """
+    source = Path(__file__).parents[2]
+    path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-P", "-m", "talkies.tracking.uploader", "--parent", str(os.getpid())]
+    folders[0].mkdir(parents=True, exist_ok=True)
+    with (folders[0] / "uploader.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, *(str(folder.resolve()) for folder in folders)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )  # fmt: skip
+    _detached.append(process)
+    return process
+
+
+def _keep(path: Path, kept: Path) -> None:
+    try:
+        os.link(path, kept)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(path, kept)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())

@@ -1,0 +1,83 @@
+"""MLflow, opened so that it answers or fails within seconds and reports nothing to anybody else."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.telemetry import set_telemetry_client
+from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from talkies.config import TrackingError
+
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+FAILURES = (MlflowException, RequestException, SQLAlchemyError, OSError)
+
+
+def open_client(uri: str, *, timeout_s: int = 5) -> MlflowClient:
+    """A client of the tracking store and registry at `uri`. A request without an answer fails after `timeout_s`.
+
+    Raises TrackingError where nothing answers at `uri` or a SQLite file cannot be there. MLflow's own environment
+    variables win over what is set here.
+    """
+    for key, value in {**ENVIRONMENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s)}.items():
+        os.environ.setdefault(key, value)
+    set_telemetry_client()  # MLflow decided at its import; now it sees the variable
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    _reachable(uri)
+    with translated(f"cannot open {uri}"):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _reachable(uri: str) -> None:
+    """Fail in seconds where MLflow would try for minutes."""
+    parts = urlsplit(uri)
+    if parts.scheme == "sqlite":
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+        if not folder.is_dir():
+            raise TrackingError(f"tracking: {uri}: there is no folder {folder}; make it or set another `tracking.uri`")
+    if parts.scheme in ("http", "https") and parts.hostname is not None:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            socket.create_connection((parts.hostname, port), timeout=5).close()
+        except OSError as error:
+            raise TrackingError(
+                f"tracking: no server answers at {uri} ({error}); start it or set `tracking.uri`, then try again"
+            ) from None
+
+
+@contextmanager
+def translated(action: str) -> Iterator[None]:
+    """Turn what MLflow raises into a TrackingError that says which `action` failed, on one line."""
+    try:
+        yield
+    except FAILURES as error:
+        text = " ".join(str(error).split())
+        raise TrackingError(f"tracking: {action}: {text[:400]}") from error
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a server will never take this, however often it is sent."""
+    return isinstance(error, MlflowException) and error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+
+
+def local_artifacts(client: MlflowClient, run_id: str) -> Path | None:
+    """The folder of a run's artifacts where this machine holds them itself; None where a server does."""
+    uri = str(client.get_run(run_id).info.artifact_uri)
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(parts.path)
+    return Path(uri) if uri.startswith("/") else None

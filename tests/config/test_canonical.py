@@ -1,0 +1,90 @@
+"""One canonical form: dictionary, hash, difference, JSON Schema."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from talkies.config.canonical import ABSENT, difference, flat, recipe_hash, to_dict
+from talkies.config.decode import decode_values
+from talkies.config.schema_json import json_schema
+from talkies.recipe.config import PhaseRecipe, Recipe
+from talkies.tracking.config import GateConfig
+
+VALUES: dict[str, Any] = {
+    "kind": "phase",
+    "name": "x",
+    "phase": {"kind": "joint"},
+    "model": {"kind": "mova", "preset": "toy"},
+    "codecs": {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio"}, "text": {"kind": "bytes"}},
+    "optimizer": {"lr": {"towers": 1, "bridge": 2e-5}},
+    "data": {"shards": "a", "heldout": "b", "geometry": "32x32x25@12"},
+    "steps": {"max": 10, "global_batch": 2, "checkpoint_every": 5},
+    "validation": {"every": 5},
+    "tracking": {"experiment": "e", "gates": [{"metric": "m", "op": ">=", "value": 0.5}]},
+}
+
+
+@pytest.fixture
+def recipe() -> PhaseRecipe:
+    return decode_values(PhaseRecipe, VALUES, where="test")
+
+
+def test_to_dict_round_trips(recipe: PhaseRecipe) -> None:
+    values = json.loads(json.dumps(to_dict(recipe)))
+    assert decode_values(PhaseRecipe, values, where="test") == recipe
+    assert values["optimizer"]["betas"] == [0.9, 0.999]
+
+
+def test_the_hash_is_stable(recipe: PhaseRecipe) -> None:
+    spelt_out = decode_values(PhaseRecipe, {**VALUES, "seed": 0, "precision": "fp32"}, where="elsewhere")
+    assert recipe_hash(recipe) == recipe_hash(spelt_out)
+    assert len(recipe_hash(recipe)) == 64
+
+
+def test_the_hash_leaves_out_where_and_covers_what(recipe: PhaseRecipe) -> None:
+    same = replace(
+        recipe,
+        tracking=replace(recipe.tracking, experiment="other", gates=()),
+        data=replace(recipe.data, root="/data", workers=4),
+    )
+    assert recipe_hash(same) == recipe_hash(recipe)
+    others = [replace(recipe, seed=1), replace(recipe, data=replace(recipe.data, shards="c"))]
+    others.append(replace(recipe, optimizer=replace(recipe.optimizer, weight_decay=0.002)))
+    assert len({recipe_hash(other) for other in [recipe, *others]}) == 4
+
+
+def test_hashing_changes_nothing(recipe: PhaseRecipe) -> None:
+    before = to_dict(recipe)
+    recipe_hash(before)
+    assert before == to_dict(recipe)
+
+
+def test_difference(recipe: PhaseRecipe) -> None:
+    gates = (*recipe.tracking.gates, GateConfig(metric="n", op="<=", value=1.0))
+    other = replace(recipe, seed=3, tracking=replace(recipe.tracking, gates=gates))
+    assert difference(recipe, recipe) == {}
+    assert difference(recipe, other) == {
+        "seed": (0, 3),
+        "tracking.gates.1.metric": (ABSENT, "n"),
+        "tracking.gates.1.op": (ABSENT, "<="),
+        "tracking.gates.1.value": (ABSENT, 1.0),
+    }
+    assert flat(recipe)["optimizer.betas"] == [0.9, 0.999]
+
+
+def test_json_schema_is_for_overlays() -> None:
+    schema = json_schema(Recipe)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    text = json.dumps(schema)
+    assert '"required"' not in text
+    assert '"discriminator"' not in text
+    names = {reference["$ref"] for reference in schema["anyOf"]}
+    assert names == {"#/$defs/PhaseRecipe", "#/$defs/CurriculumRecipe", "#/$defs/PrepareConfig"}
+    phase = schema["$defs"]["PhaseRecipe"]
+    assert phase["additionalProperties"] is False
+    assert phase["properties"]["extends"]["type"] == "string"
+    steps = schema["$defs"]["StepsConfig"]["properties"]["max"]["anyOf"]
+    assert {"minimum": 1, "title": "Max", "type": "integer"} in steps
+    assert {"pattern": r"\$\{", "type": "string"} in steps

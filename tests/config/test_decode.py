@@ -1,0 +1,164 @@
+"""Strict decoding: every mistake named by key path, place, value, and what is allowed or nearest."""
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from talkies.config import RecipeError, config
+from talkies.config.decode import decode, decode_values
+from talkies.config.numbers import Count, Positive, Share
+from talkies.config.source import load
+from talkies.recipe.config import PhaseRecipe, Recipe
+
+
+@config
+class Cat:
+    kind: Literal["cat"] = "cat"
+    lives: Count = 9
+
+
+@config
+class Dog:
+    kind: Literal["dog"] = "dog"
+    weight: Positive
+
+
+@config
+class Home:
+    name: str
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+    others: dict[str, Annotated[Cat | Dog, Field(discriminator="kind")]] = field(default_factory=dict)
+    rooms: tuple[Dog, ...] = ()
+    pair: tuple[float, float] = (0.0, 1.0)
+    share: Share = 0.5
+    warm: bool = True
+    colour: Literal["red", "green"] = "red"
+    note: str | None = None
+
+
+GOOD = "name: a\npet:\n  kind: dog\n  weight: 3\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def decoded(text: str, *overrides: str) -> Home:
+    Path("x.yaml").write_text(text)
+    return decode(Home, load(Path("x.yaml"), overrides))
+
+
+def test_values_are_decoded_frozen() -> None:
+    home = decoded(GOOD + "others: {tom: {kind: cat}}\npair: [1, 2.5]\nrooms: [{kind: dog, weight: 1e-4}]")
+    expected = Home(name="a", pet=Dog(weight=3.0), others={"tom": Cat()}, pair=(1.0, 2.5), rooms=(Dog(weight=1e-4),))
+    assert home == expected
+    assert isinstance(home.pet, Dog)
+    assert isinstance(home.pet.weight, float)
+    with pytest.raises(AttributeError):
+        home.name = "b"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("shar: 0.1", "unknown key `shar` (x.yaml:5). Did you mean `share`?"),
+        ("weight: 1", "unknown key `weight` (x.yaml:5). Did you mean `pet.weight`?"),
+        ("zzz: 1", "unknown key `zzz` (x.yaml:5). Known keys there: name, pet, others,"),
+        (
+            "others:\n  tom:\n    kind: cat\n    livs: 3",
+            "unknown key `others.tom.livs` (x.yaml:8). Did you mean `others.tom.lives`?",
+        ),
+        (
+            "rooms:\n- kind: dog\n  weight: 1\n  weigth: 2",
+            "unknown key `rooms.0.weigth` (x.yaml:8). Did you mean `rooms.0.weight`?",
+        ),
+        ("share: 'x'", "`share` must be a number, got 'x' at x.yaml:5"),
+        ("share: 1.5", "`share` must be <= 1, got 1.5 at x.yaml:5"),
+        ("share: -1", "`share` must be >= 0, got -1 at x.yaml:5"),
+        ("warm: no", "`warm` must be true or false, got 'no' at x.yaml:5"),
+        ("warm: 1", "`warm` must be true or false, got 1 at x.yaml:5"),
+        ("others:\n  tom: {kind: cat, lives: 010}", "`others.tom.lives` must be an integer, got '010' at x.yaml:6"),
+        ("others:\n  tom: {kind: cat, lives: true}", "`others.tom.lives` must be an integer, got true at x.yaml:6"),
+        ("others:\n  tom: {kind: cat, lives: 2.0}", "`others.tom.lives` must be an integer, got 2.0 at x.yaml:6"),
+        ("others: [1]", "`others` must be a mapping of keys, got a list of 1 at x.yaml:5"),
+        ("others: {tom: 3}", "`others.tom`"),
+        ("others:\n  tom: {kind: cow}", "unknown kind 'cow' at `others.tom.kind` (x.yaml:6); one of cat, dog"),
+        ("others:\n  tom: {kind: dig}", "Did you mean 'dog'?"),
+        ("others:\n  tom: {weight: 3}", "missing key `others.tom.kind` (x.yaml:6); one of cat, dog"),
+        ("others:\n  tom: {kind: dog}", "missing key `others.tom.weight` (x.yaml:6)"),
+        ("colour: gren", "`colour` is 'gren' (x.yaml:5); one of red, green. Did you mean 'green'?"),
+        ("colour: null", "`colour` is null (x.yaml:5); one of red, green"),
+        ("pair: [1]", "missing key `pair.1` (x.yaml:5)"),
+        ("pair: [1, 2, 3]", "`pair` must"),
+        ("pair: 3", "`pair` must be a list, got 3"),
+        ("note: 3", "`note` must be text, got 3"),
+    ],
+)
+def test_mistakes(text: str, said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        decoded(GOOD + text)
+    assert str(caught.value).startswith("recipe: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_at_the_root_names_the_file() -> None:
+    with pytest.raises(RecipeError, match=r"^recipe: missing key `name` \(x.yaml\)$"):
+        decoded("pet: {kind: cat}")
+
+
+def test_unknown_keys_come_first_and_the_others_are_counted() -> None:
+    with pytest.raises(RecipeError) as caught:
+        decoded("pet: {kind: dog, weigth: 3}\nshare: 7")
+    first, second = str(caught.value).split("\n")
+    assert first == "recipe: unknown key `pet.weigth` (x.yaml:1). Did you mean `pet.weight`?"
+    assert second == "... and 3 more: `name`, `pet.weight`, `share`"
+
+
+def test_an_unknown_override_says_so() -> None:
+    with pytest.raises(RecipeError, match=r"unknown key `pet.weigh` \(override\). Did you mean `pet.weight`\?"):
+        decoded(GOOD, "pet.weigh=3")
+
+
+def test_an_override_of_the_kind_does_not_drop_keys_silently() -> None:
+    with pytest.raises(RecipeError, match=r"unknown key `pet.weight` \(x.yaml:4\)"):
+        decoded(GOOD, "pet.kind=cat")
+    assert decoded(GOOD, "pet={kind: cat}").pet == Cat()
+
+
+def test_the_root_union_names_its_kinds() -> None:
+    for text, said in (("name: x", "missing key `kind`"), ("kind: phaze", "Did you mean 'phase'?")):
+        Path("x.yaml").write_text(text)
+        with pytest.raises(RecipeError) as caught:
+            decode(Recipe, load("x.yaml"))
+        assert said in str(caught.value)
+        assert "one of phase, curriculum, prepare" in str(caught.value)
+
+
+def test_the_recipe_of_the_issue() -> None:
+    Path("x.yaml").write_text(
+        "kind: phase\nname: x\noptimizer: {kind: adamw, lr: {towers: 1e-5, bridge: 0}, weight_decai: 0.1}\n"
+    )
+    with pytest.raises(RecipeError) as caught:
+        decode(Recipe, load("x.yaml"))
+    first, second = str(caught.value).split("\n")
+    assert first == "recipe: unknown key `optimizer.weight_decai` (x.yaml:3). Did you mean `optimizer.weight_decay`?"
+    assert "`optimizer.lr.bridge`" in second
+
+
+def test_a_password_is_not_repeated() -> None:
+    with pytest.raises(RecipeError) as caught:
+        decoded(GOOD + "colour: http://me:secret@host/x")
+    assert "'http://***@host/x'" in str(caught.value)
+
+
+def test_decode_values_names_where() -> None:
+    assert decode_values(Cat, {"lives": 3}, where="release.json") == Cat(lives=3)
+    with pytest.raises(RecipeError, match=r"unknown key `live` \(release.json\)"):
+        decode_values(Cat, {"live": 3}, where="release.json")
+    with pytest.raises(RecipeError, match="missing key `name`"):
+        decode_values(PhaseRecipe, {}, where="recipe.json")

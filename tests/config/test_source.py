@@ -1,0 +1,175 @@
+"""Reading, extending, overriding and interpolating recipe files."""
+
+from pathlib import Path
+
+import pytest
+
+from talkies.config import RecipeError
+from talkies.config.source import load
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(path: Path, *overrides: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load(path, overrides)
+    message = str(caught.value)
+    assert message.startswith("recipe: ")
+    return message
+
+
+def test_scalars_are_yaml_1_2(tmp_path: Path) -> None:
+    text = "a: 1e-4\nb: 010\nc: no\nd: 2026-11-21\ne: 215_000\nf: .5\ng: -2\nh: ~\ni: true\nj: 1:30\nk: 0x10\nl: 1.\nm: 1.5E+3"
+    values = load(write(tmp_path, "x.yaml", text)).values
+    assert values == {
+        "a": 1e-4, "b": "010", "c": "no", "d": "2026-11-21", "e": 215000, "f": 0.5, "g": -2, "h": None, "i": True,
+        "j": "1:30", "k": "0x10", "l": 1.0, "m": 1500.0,
+    }  # fmt: skip
+    assert isinstance(values["a"], float)
+    assert isinstance(values["l"], float)
+
+
+def test_extends_merges_mappings_and_replaces_lists(tmp_path: Path) -> None:
+    write(tmp_path, "base/root.yaml", "a: {x: 1, y: 2}\nlist: [1, 2, 3]\nkept: yes")
+    write(tmp_path, "base/middle.yaml", "extends: root.yaml\na: {y: 3}\n")
+    source = load(write(tmp_path, "top.yaml", "extends: base/middle.yaml\n\nlist: [9]\na:\n  z: 4\n"))
+    assert source.values == {"a": {"x": 1, "y": 3, "z": 4}, "list": [9], "kept": "yes"}
+    assert source.origins == {
+        "a": "top.yaml:4",
+        "a.x": "base/root.yaml:1",
+        "a.y": "base/middle.yaml:2",
+        "a.z": "top.yaml:5",
+        "list": "top.yaml:3",
+        "list.0": "top.yaml:3",
+        "kept": "base/root.yaml:3",
+    }
+
+
+def test_a_mapping_of_another_kind_replaces(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", "phase: {kind: joint, audio: 0.2}\ncodec: {kind: wan, block: 8}")
+    top = write(tmp_path, "x.yaml", "extends: base.yaml\nphase: {kind: lora, rank: 4}\ncodec: {block: 16}")
+    assert load(top).values == {"phase": {"kind": "lora", "rank": 4}, "codec": {"kind": "wan", "block": 16}}
+
+
+def test_overrides_are_yaml_and_remembered(tmp_path: Path) -> None:
+    top = write(tmp_path, "x.yaml", "steps: {max: 3, keep: 1}\ngates: [{name: a, value: 1}, {name: b, value: 2}]")
+    source = load(top, ["steps.max=1e-4", "gates.1.value=7", "new.key=[1, no]", "seed=${steps.keep}"])
+    assert source.values == {
+        "steps": {"max": 1e-4, "keep": 1},
+        "gates": [{"name": "a", "value": 1}, {"name": "b", "value": 7}],
+        "new": {"key": [1, "no"]},
+        "seed": 1,
+    }
+    assert source.origins["steps.max"] == source.origins["gates.1.value"] == source.origins["new.key.1"] == "override"
+    assert source.origins["steps.keep"] == "x.yaml:1"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("steps.max", "must be key.path=value"),
+        ("=3", "must be key.path=value"),
+        ("a..b=3", "must be key.path=value"),
+        ("steps.max=", "steps.max=null"),
+        ("steps.max.x=3", "`steps.max` (x.yaml:1) is 3, which holds no keys"),
+        ("gates.2=3", "a list of 1"),
+        ("steps.max={a: ", "override 'steps.max={a: ':1 is not YAML"),
+        ("name=${oc.env:HOME}", "no resolver"),
+        ("name=${oc.${a}:HOME}", "no resolver"),
+        ("name={deep: ['${now:x}']}", "no resolver"),
+        ("name=!!python/object/apply:os.system [id]", "tag"),
+    ],
+)
+def test_bad_overrides(tmp_path: Path, override: str, said: str) -> None:
+    top = write(tmp_path, "x.yaml", "steps: {max: 3}\ngates: [1]\n")
+    assert said in refused(top, override)
+
+
+def test_an_override_given_twice(tmp_path: Path) -> None:
+    assert "given twice: 'a=1' and 'a=2'" in refused(write(tmp_path, "x.yaml", "a: 0"), "a=1", "a=2")
+
+
+def test_interpolation(tmp_path: Path) -> None:
+    text = "a: {b: 3, same: '${.b}'}\nc: ${a.b}\nname: run-${a.b}\ncopy: ${a}\n"
+    source = load(write(tmp_path, "x.yaml", text))
+    assert source.values["c"] == 3
+    assert source.values["name"] == "run-3"
+    assert source.values["copy"] == source.values["a"] == {"b": 3, "same": 3}
+    assert source.origins["copy.b"] == "x.yaml:4"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: ${b.c}", "`a` is '${b.c}' (x.yaml:1), which leads to no key that the recipe sets"),
+        ("a: ${b}\nb: ${a}", "runs in a circle"),
+        ("a: ${oc.env:HOME}", "only ${key.path} is allowed"),
+        ("a: ${oc.env:HF_TOKEN,none}", "only ${key.path} is allowed"),
+        ("a: ${${b}}\nb: a", "only ${key.path} is allowed"),
+        ("a: ???\nb:\n  c: ???", "missing key `a` (and `b.c`): x.yaml:1 leaves it open with ???"),
+        ("a: {b: ???, c: [???, 1]}", "missing key `a.b` (and `a.c.0`)"),
+        ("a: {?}", "key '' (x.yaml:1)"),
+        ("a: 1\nb: 2\na: 3", "duplicate key `a` (x.yaml:3); first at x.yaml:1"),
+        ("a:\n  b: 1\n  b: 2", "duplicate key `a.b` (x.yaml:3); first at x.yaml:2"),
+        ("a: !!python/object/apply:os.system ['touch pwned']", "tag '!!python/object/apply:os.system' (x.yaml:1)"),
+        ("a: !!binary aGk=", "tag '!!binary'"),
+        ("a: !!int eight", "`a` is 'eight'"),
+        ("a: 1e999", "`a` is '1e999', which is not a finite float, at x.yaml:1"),
+        ("a: &x 1\nb: *x", "alias"),
+        ("a: &x [*x]", "alias"),
+        ("1: a", "key '1' (x.yaml:1)"),
+        ("a.b: 1", "key 'a.b' (x.yaml:1)"),
+        ("? [a, b]\n: c", "key a collection"),
+        ("a: [1", "x.yaml:1 is not YAML"),
+        ("a: 1\n---\nb: 2", "is not YAML"),
+        ("a: 'x\0'", "is not YAML"),
+        ("[" * 5000, "recipe: x.yaml"),
+        ("", "x.yaml is empty"),
+        ("# only a comment", "x.yaml is empty"),
+        ("- a", "a recipe is a mapping"),
+        ("extends: 3", "`extends` must be a path relative to the file, got 3 at x.yaml:1"),
+        ("extends: /etc/x.yaml", "must be a path relative"),
+        ("extends: x.yaml", "runs in a circle"),
+        ("extends: x.yml", "x.yaml:1 extends x.yml: no file x.yml; nearest: x.yaml"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, said: str) -> None:
+    message = refused(write(tmp_path, "x.yaml", text))
+    assert said in message
+    assert "\n" not in message
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_extends_at_most_two_deep(tmp_path: Path) -> None:
+    write(tmp_path, "d.yaml", "a: 1")
+    write(tmp_path, "c.yaml", "extends: d.yaml")
+    second = write(tmp_path, "b.yaml", "extends: c.yaml")
+    assert load(second).values == {"a": 1}
+    assert "`extends` at c.yaml:1 is more than 2 deep" in refused(write(tmp_path, "a.yaml", "extends: b.yaml"))
+
+
+def test_a_longer_circle_of_extends(tmp_path: Path) -> None:
+    write(tmp_path, "b.yaml", "extends: a.yaml")
+    assert "b.yaml:1 leads back to a.yaml" in refused(write(tmp_path, "a.yaml", "extends: b.yaml"))
+
+
+def test_not_utf_8_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"a: 1\nb: caf\xe9\n")
+    assert refused(tmp_path / "x.yaml") == "recipe: x.yaml:2 is not UTF-8 (byte 0xe9); save the file as UTF-8"
+
+
+def test_missing_files_name_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path, "recipes/mova/joint_phase1.yaml", "a: 1")
+    assert refused(Path("recipes/mova/joint_phase9.yaml")).endswith("nearest: recipes/mova/joint_phase1.yaml")
+    assert refused(Path("recipes/mova/joint_phase1")).endswith("nearest: recipes/mova/joint_phase1.yaml")
+    assert refused(Path("recipes/mowa/lora.yaml")) == "recipe: no folder recipes/mowa; nearest: recipes/mova"
+    assert refused(Path("recipes/mova")).endswith("it holds joint_phase1.yaml")

@@ -1,0 +1,222 @@
+"""Training that stops and resumes sees the samples, and gets the weights, of training that does not."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from talkies.config import DataError, RecipeError
+from talkies.data.collate import collate
+from talkies.data.module import ClipsData
+from talkies.data.order import global_indices
+from talkies.data.shards import ShardSet
+from talkies.streams.batch import Batch
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+
+class Probe(LightningModule):
+    """One Linear per modality; the loss depends on every latent and on the visit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.video, self.audio = nn.Linear(48, 4), nn.Linear(35, 4)
+        self.seen: list[tuple[tuple[str, ...], tuple[int, ...], float]] = []
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        video, audio = self.video(batch.latents["video"].flatten(1)), self.audio(batch.latents["audio"].flatten(1))
+        loss = ((video - audio).square().mean(1) * (1 + torch.tensor(batch.visits))).mean()
+        self.seen.append((batch.ids, batch.visits, float(loss.detach())))
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        assert self.trainer.estimated_stepping_batches > 0  # builds the loader early: must not matter
+        return torch.optim.AdamW(self.parameters(), lr=1e-2)
+
+
+class Count(Callback):
+    """Advance the data with every optimizer step."""
+
+    def __init__(self, data: ClipsData, global_batch: int) -> None:
+        self.data, self.global_batch = data, global_batch
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
+        if (index + 1) % trainer.accumulate_grad_batches == 0:
+            self.data.advance(self.global_batch)
+
+
+@dataclass
+class Run:
+    """What training leaves: everything that was seen, and the states to go on from."""
+
+    seen: list[Any] = field(default_factory=list)
+    data: dict[str, Any] | None = None
+    weights: dict[str, Tensor] | None = None
+    optimizer: dict[str, Any] | None = None
+
+
+GLOBAL = 4
+
+
+def train(run: Run, shards: ShardSet, steps: int, *, accumulate: int, workers: int) -> None:
+    """Train `steps` more optimizer steps."""
+    module = Probe()
+    data = ClipsData(shards, seed=11, global_batch=GLOBAL, accumulate=accumulate, workers=workers)
+    if run.data is not None and run.weights is not None:
+        data.load_state_dict(json.loads(json.dumps(run.data)))
+        module.load_state_dict(run.weights)
+
+    class Restore(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            if run.optimizer is not None:
+                trainer.optimizers[0].load_state_dict(run.optimizer)
+
+    trainer = Trainer(
+        accelerator="cpu", devices=1, max_epochs=-1, max_steps=steps, accumulate_grad_batches=accumulate, logger=False,
+        callbacks=[Count(data, GLOBAL), Restore()], enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    run.seen += module.seen
+    run.data = data.state_dict()
+    run.weights = {name: value.clone() for name, value in module.state_dict().items()}
+    run.optimizer = trainer.optimizers[0].state_dict()
+
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[ShardSet, int], Run]]:
+    """The uninterrupted run, once per accumulation."""
+    made: dict[int, Run] = {}
+
+    def get(shards: ShardSet, accumulate: int) -> Run:
+        if accumulate not in made:
+            run = Run()
+            train(run, shards, STEPS, accumulate=accumulate, workers=0)
+            made[accumulate] = run
+        return made[accumulate]
+
+    yield get
+
+
+# 12 clips in global batches of 4: a pass is 3 steps. Stops mid-pass, on a pass boundary, and several in one pass.
+@pytest.mark.parametrize(
+    ("stops", "accumulate", "workers"),
+    [
+        ([5], 1, 0),
+        ([6], 1, 0),
+        ([5], 2, 0),
+        ([3, 4, 5, 9], 2, 0),
+        ([6, 7, 8], 1, 0),
+        ([6, 8], 1, 2),
+        ([5], 2, 2),
+    ],
+)
+def test_resumed_equals_uninterrupted(
+    build: Callable[..., Path],
+    whole: Callable[[ShardSet, int], Run],
+    stops: list[int],
+    accumulate: int,
+    workers: int,
+) -> None:
+    shards = ShardSet.open(build(12))
+    expected, run = whole(shards, accumulate), Run()
+    for start, end in itertools.pairwise([0, *stops, STEPS]):
+        train(run, shards, end - start, accumulate=accumulate, workers=workers)
+        assert run.data is not None
+        assert run.data["consumed"] == end * GLOBAL  # prefetched batches do not count
+    assert run.seen == expected.seen
+    assert run.weights is not None
+    assert expected.weights is not None
+    assert all(torch.equal(run.weights[name], value) for name, value in expected.weights.items())
+    order = [(f"clip-{clip}", visit) for step in range(STEPS) for clip, visit in global_indices(12, 11, step, GLOBAL)]
+    assert [sample for ids, visits, _ in run.seen for sample in zip(ids, visits, strict=True)] == order
+
+
+def first(data: ClipsData, count: int) -> list[Batch]:
+    return list(itertools.islice(data.train_dataloader(), count))
+
+
+def ids(batches: Sequence[Batch]) -> list[tuple[str, int]]:
+    return [sample for batch in batches for sample in zip(batch.ids, batch.visits, strict=True)]
+
+
+def test_world_size_may_change(shards: ShardSet) -> None:
+    alone = ClipsData(shards, seed=1, global_batch=6, accumulate=3)
+    expected = ids(first(alone, 9))
+    alone.advance(6)
+    for world in (1, 2):
+        found: list[list[tuple[str, int]]] = []
+        for rank in range(world):
+            data = ClipsData(shards, seed=1, global_batch=6, accumulate=3, rank=rank, world=world)
+            data.load_state_dict(alone.state_dict())
+            found.append(ids(first(data, 6)))
+        assert [sample for group in zip(*found, strict=True) for sample in group] == expected[6:]
+
+
+def test_state_may_be_loaded_after_the_loader_was_made(shards: ShardSet) -> None:
+    data = ClipsData(shards, seed=0, global_batch=2)
+    loader = data.train_dataloader()
+    data.load_state_dict({**data.state_dict(), "consumed": 8})
+    assert ids([next(iter(loader))]) == ids(first(data, 1))
+    assert data.consumed == 8
+
+
+def test_only_the_asked_modalities_arrive(shards: ShardSet) -> None:
+    batch = first(ClipsData(shards, seed=0, global_batch=4, modalities=["audio"]), 1)[0]
+    assert list(batch.latents) == list(batch.masks) == list(batch.grids) == ["audio"]
+    assert batch.image is None
+
+
+def test_other_data_or_seed_is_refused(build: Callable[..., Path]) -> None:
+    ten, nine = (ShardSet.open(build(n, name=str(n))) for n in (10, 9))
+    state = ClipsData(ten, seed=0, global_batch=2).state_dict()
+    with pytest.raises(DataError, match=r"\(9 clips\), the checkpoint's is .* \(10 clips\)"):
+        ClipsData(nine, seed=0, global_batch=2).load_state_dict(state)
+    with pytest.raises(DataError, match="`seed` is 1, the checkpoint's is 0"):
+        ClipsData(ten, seed=1, global_batch=2).load_state_dict(state)
+
+
+def test_indivisible_global_batch_is_refused(shards: ShardSet) -> None:
+    with pytest.raises(RecipeError, match="nearest valid: 8, 12"):
+        ClipsData(shards, seed=0, global_batch=10, accumulate=2, world=2)
+
+
+def test_collate(shards: ShardSet) -> None:
+    clips = [shards.read(i) for i in (0, 1, 4)]
+    batch = collate(clips, [0, 0, 2], shards.null_text)
+    assert batch.ids == ("clip-0", "clip-1", "clip-4")
+    assert batch.visits == (0, 0, 2)
+    assert batch.masks["audio"].tolist() == [[True] * 5 + [False] * 2, [True] * 7, [True] * 7]
+    assert bool(batch.masks["video"].all())
+    assert batch.padded == {"audio"}
+    assert batch.latents["video"].shape == (3, 3, 4, 2, 2)
+    assert batch.image is not None
+    assert torch.equal(batch.image[1], clips[1].image)
+    assert batch.text.length.tolist() == [0, 1, 4]
+    assert batch.text.embedding.shape == (3, 6, 8)
+    assert batch.null_text.embedding.shape == (1, 6, 8)
+    assert collate(clips[1:], [0, 0], shards.null_text).padded == frozenset()
+
+
+def test_collate_gives_fp32(build: Callable[..., Path], make_clip: Callable[..., Any], shards: ShardSet) -> None:
+    clip = make_clip(1, dtype=torch.bfloat16)
+    batch = collate([clip], [0], shards.null_text)
+    assert batch.latents["video"].dtype == torch.float32
+    assert torch.equal(batch.latents["video"][0], clip.latents["video"].float())

@@ -1,0 +1,226 @@
+"""A set is read back bitwise, and damage is named."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from talkies.config import DataError
+from talkies.data.clip import Clip, Header
+from talkies.data.index import INDEX
+from talkies.data.shards import ShardSet, ShardWriter
+from talkies.data.verify import CACHE
+
+
+def bits(tensor: Tensor) -> bytes:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def assert_same(a: Clip, b: Clip) -> None:
+    assert (a.id, a.caption, a.valid, a.grids, a.text_length) == (b.id, b.caption, b.valid, b.grids, b.text_length)
+    assert a.latents.keys() == b.latents.keys()
+    assert a.image is not None
+    assert b.image is not None
+    pairs = [(a.image, b.image), (a.text, b.text), *((a.latents[m], b.latents[m]) for m in a.latents)]
+    for one, other in pairs:
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
+        assert bits(one) == bits(other)
+
+
+def test_clips_come_back_bitwise(shards: ShardSet, make_clip: Callable[..., Clip], header: Header) -> None:
+    assert len(shards) == 10
+    assert shards.ids == [f"clip-{i}" for i in range(10)]
+    for i in range(10):
+        assert_same(shards.read(i), make_clip(i))
+    assert torch.equal(shards.null_text.embedding, header.null_text.embedding)
+    assert shards.null_text.length.tolist() == [0]
+    assert (shards.fps, shards.seconds) == (24.0, 25 / 24)
+    assert replace(shards.header, null_text=header.null_text) == header
+    assert [entry.clips for entry in shards.index.shards] == [4, 4, 2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_dtype_is_kept(tmp_path: Path, make_clip: Callable[..., Clip], header: Header, dtype: torch.dtype) -> None:
+    with ShardWriter(tmp_path / "s", header, 4) as writer:
+        writer.add(make_clip(1, dtype=dtype))
+    found = ShardSet.open(tmp_path / "s").read(0)
+    assert found.latents["video"].dtype == dtype
+    assert_same(found, make_clip(1, dtype=dtype))
+
+
+def test_only_the_wanted_modalities_are_read(shards: ShardSet) -> None:
+    clip = shards.read(3, ["audio"])
+    assert list(clip.latents) == ["audio"]
+    assert clip.image is None
+    assert list(clip.valid) == list(clip.grids) == ["audio"]
+
+
+def test_shard_keys_are_documented_ones(build: Callable[..., Path]) -> None:
+    with safe_open(build() / "shard-00001.safetensors", framework="pt") as handle:
+        assert "00003.latent.video" in handle.keys()  # noqa: SIM118
+        assert handle.get_tensor("00003.text").shape == (7 % 5, 8)
+
+
+def test_same_clips_same_fingerprint(build: Callable[..., Path]) -> None:
+    one, two, other = (ShardSet.open(build(n, name=name)) for n, name in ((6, "a"), (6, "b"), (7, "c")))
+    assert one.fingerprint == two.fingerprint != other.fingerprint
+
+
+def flip(path: Path, offset: int = -3) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def test_flipped_byte_is_named(build: Callable[..., Path]) -> None:
+    folder = build()
+    ShardSet.open(folder)
+    flip(folder / "shard-00001.safetensors")
+    with pytest.raises(DataError, match=r"shard-00001\.safetensors is damaged: found sha256 \w{16}, expected \w{16}"):
+        ShardSet.open(folder)
+
+
+def test_truncation_is_named_with_sizes(build: Callable[..., Path]) -> None:
+    folder = build()
+    path = folder / "shard-00002.safetensors"
+    size = path.stat().st_size
+    os.truncate(path, size // 2)
+    with pytest.raises(
+        DataError, match=rf"shard-00002\.safetensors is truncated: found {size // 2} bytes, expected {size}"
+    ):
+        ShardSet.open(folder)
+
+
+def test_missing_shard_is_named(build: Callable[..., Path]) -> None:
+    folder = build()
+    (folder / "shard-00000.safetensors").unlink()
+    with pytest.raises(DataError, match=r"shard-00000\.safetensors is missing"):
+        ShardSet.open(folder)
+
+
+def test_damaged_header_without_verification_is_a_data_error(build: Callable[..., Path]) -> None:
+    folder = build()
+    flip(folder / "shard-00000.safetensors", 6)  # the header's length: now absurd
+    shards = ShardSet.open(folder, verify=False)
+    with pytest.raises(DataError, match=r"cannot read 00000\..*shard-00000"):
+        shards.read(0)
+
+
+def test_verification_is_remembered_until_a_file_changes(build: Callable[..., Path]) -> None:
+    folder = build()
+    ShardSet.open(folder)
+    assert not (folder / CACHE).exists()  # the files are too fresh for their time stamps to tell a change
+    for path in folder.glob("*.safetensors"):
+        old = time.time() - 100
+        os.utime(path, (old, old))
+    time.sleep(2.1)  # the change time cannot be set
+    ShardSet.open(folder)
+    known = json.loads((folder / CACHE).read_text())
+    assert set(known) == {path.name for path in folder.glob("*.safetensors")}
+    flip(folder / "shard-00001.safetensors")
+    os.utime(folder / "shard-00001.safetensors", (old, old))  # same size, same mtime: the change time tells
+    with pytest.raises(DataError, match="shard-00001"):
+        ShardSet.open(folder)
+
+
+def test_missing_index_and_folder(build: Callable[..., Path], tmp_path: Path) -> None:
+    folder = build()
+    (folder / INDEX).unlink()
+    with pytest.raises(DataError, match="holds no complete shard set"):
+        ShardSet.open(folder)
+    with pytest.raises(DataError, match="holds no complete shard set"):
+        ShardSet.open(tmp_path / "nowhere")
+
+
+def edit(folder: Path, change: Callable[[dict], None]) -> None:
+    values = json.loads((folder / INDEX).read_text())
+    change(values)
+    (folder / INDEX).write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.update(schema=2), "has schema 2, this version reads 1"),
+        (lambda v: v.update(clips=[], shards=[]), "is empty"),
+        (lambda v: v["clips"].pop(), "lists 9 clips, its shards hold 10"),
+        (lambda v: v["shards"][0].update(name="../../etc/passwd"), "outside its folder"),
+        (lambda v: v["clips"][1].update(id="clip-0"), "'clip-0' stands twice"),
+        (lambda v: v.pop("grids"), "is damaged: KeyError"),
+        (lambda v: v["header"].update(geometry="big"), "geometry 'big'"),
+    ],
+)
+def test_bad_index(build: Callable[..., Path], change: Callable[[dict], None], message: str) -> None:
+    folder = build()
+    edit(folder, change)
+    with pytest.raises(DataError, match=message):
+        ShardSet.open(folder)
+
+
+def test_index_that_is_no_json(build: Callable[..., Path]) -> None:
+    folder = build()
+    (folder / INDEX).write_bytes(b"\xff{")
+    with pytest.raises(DataError, match="is damaged"):
+        ShardSet.open(folder)
+
+
+def test_check_names_what_differs(shards: ShardSet) -> None:
+    identities = dict(shards.header.codecs)
+    shards.check(identities, "16x16x25@24", ["video", "audio"])
+    with pytest.raises(DataError, match=r"audio codec bbbbbbbbbbbbbbbb \(linear_audio\), the recipe expects dddddddd"):
+        shards.check({**identities, "audio": "dd" * 32}, "16x16x25@24", ["video"])
+    with pytest.raises(DataError, match="has geometry 16x16x25@24, the recipe expects 32x32x25@24"):
+        shards.check(identities, "32x32x25@24", ["video"])
+
+
+def test_check_names_a_missing_modality(tmp_path: Path, make_clip: Callable[..., Clip], header: Header) -> None:
+    clip = make_clip(0)
+    with ShardWriter(tmp_path / "s", header, 4) as writer:
+        writer.add(make_clip(0, grids={"audio": clip.grids["audio"]}))
+    shards = ShardSet.open(tmp_path / "s")
+    assert shards.read(0).image is None
+    with pytest.raises(DataError, match="holds no video, only audio"):
+        shards.check({}, "16x16x25@24", ["audio", "video"])
+
+
+def _read_in_child(shards: ShardSet, queue: "multiprocessing.Queue[bytes]") -> None:
+    queue.put(bits(shards.read(5).latents["video"]))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_reads_in_a_child_process(shards: ShardSet, make_clip: Callable[..., Clip], method: str) -> None:
+    shards.read(5)
+    context = multiprocessing.get_context(method)
+    queue = context.Queue()
+    child = context.Process(target=_read_in_child, args=(shards, queue))
+    child.start()
+    assert queue.get(timeout=60) == bits(make_clip(5).latents["video"])
+    child.join()
+
+
+def test_pickle_carries_no_open_file(shards: ShardSet, make_clip: Callable[..., Clip]) -> None:
+    shards.read(0)
+    copy = pickle.loads(pickle.dumps(shards))
+    assert copy._handles == {}
+    assert_same(copy.read(9), make_clip(9))
+
+
+def test_reading_maps_the_file(build: Callable[..., Path]) -> None:
+    folder = build()
+    latent = ShardSet.open(folder).read(0).latents["video"]
+    address = latent.data_ptr()
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    lines = [line for line in maps if "shard-00000.safetensors" in line]
+    spans = [tuple(int(end, 16) for end in line.split()[0].split("-")) for line in lines]
+    assert any(low <= address < high for low, high in spans)

@@ -1,0 +1,105 @@
+"""Codecs that only rearrange, so that a decoded clip shows exactly what was sampled, and denoisers to sample with."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from talkies.codecs.byte_text import ByteTextEncoder
+from talkies.codecs.config import ByteTextConfig, LinearAudioConfig, LinearVideoConfig, audio_grid, video_grid
+from talkies.streams import Grid, Modality
+from talkies.streams.batch import Condition, Stream
+from talkies.streams.codec import Codecs
+
+
+class PixelVideo:
+    """A causal video codec: `stride` x `block` x `block` pixels become channels; step 0 repeats the first frame."""
+
+    identity = "pixels"
+
+    def __init__(self, stride: int, block: int) -> None:
+        self.config = LinearVideoConfig(channels=3 * stride * block**2, stride=stride, block=block)
+
+    def grid(self, frames: int, height: int, width: int, fps: float) -> Grid:
+        return video_grid(self.config, frames=frames, height=height, width=width, fps=fps)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        s, k = self.config.stride, self.config.block
+        x = torch.cat([frames[:, :1].expand(-1, s - 1, -1, -1, -1), frames], dim=1)
+        x = x.unflatten(1, (-1, s)).unflatten(5, (-1, k)).unflatten(4, (-1, k))  # B T s 3 h k w k
+        return x.permute(0, 2, 3, 5, 7, 1, 4, 6).flatten(1, 4)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        s, k = self.config.stride, self.config.block
+        x = latent.unflatten(1, (s, 3, k, k)).permute(0, 5, 1, 2, 6, 3, 7, 4)
+        return x.flatten(6, 7).flatten(4, 5).flatten(1, 2)[:, s - 1 :]
+
+
+class HopAudio:
+    """An audio codec: one hop of samples becomes the channels of one step."""
+
+    identity = "hops"
+
+    def __init__(self, sample_rate: int, hop: int) -> None:
+        self.config = LinearAudioConfig(channels=hop, sample_rate=sample_rate, hop=hop)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.config.sample_rate
+
+    def grid(self, samples: int) -> Grid:
+        return audio_grid(self.config, samples=samples)
+
+    def encode(self, samples: Tensor) -> Tensor:
+        hop = self.config.hop
+        padded = torch.nn.functional.pad(samples, (0, -samples.shape[1] % hop))
+        return padded.unflatten(1, (-1, hop)).transpose(1, 2)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return latent.transpose(1, 2).flatten(1)
+
+
+FPS, FRAMES, HEIGHT, WIDTH, SAMPLES = 12.0, 5, 8, 12, 416  # 1000 Hz * 5 / 12 s = 416.7, of 11 hops = 440
+MASK_CHANNELS = 2
+VIDEO, AUDIO = PixelVideo(stride=2, block=4), HopAudio(sample_rate=1000, hop=40)
+CODECS = Codecs(video=VIDEO, audio=AUDIO, text=ByteTextEncoder(ByteTextConfig(dim=8, length=4)))
+GRIDS: dict[Modality, Grid] = {"video": VIDEO.grid(FRAMES, HEIGHT, WIDTH, FPS), "audio": AUDIO.grid(SAMPLES)}
+
+
+class Recorder:
+    """Keeps what a denoiser was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Mapping[Modality, Stream], Condition]] = []
+
+    def __call__(self, streams: Mapping[Modality, Stream], condition: Condition) -> dict[Modality, Tensor]:
+        self.calls.append((streams, condition))
+        return {m: self.velocity(m, stream, condition) for m, stream in streams.items()}
+
+    def velocity(self, modality: Modality, stream: Stream, condition: Condition) -> Tensor:
+        raise NotImplementedError
+
+
+class Still(Recorder):
+    """Moves nothing: the clip that comes out is the decoded initial noise."""
+
+    def velocity(self, modality: Modality, stream: Stream, condition: Condition) -> Tensor:
+        del modality, condition
+        return torch.zeros_like(stream.latent)
+
+
+class Obedient(Recorder):
+    """The exact field towards one point: video that is the image it was given, sound that is the caption's level.
+
+    The level is 1 / 4 of the mean of the caption's features plus, where the modalities are coupled, 1 / 8.
+    """
+
+    def velocity(self, modality: Modality, stream: Stream, condition: Condition) -> Tensor:
+        level = level_of(condition)[:, None, None].expand_as(stream.latent) if modality == "audio" else None
+        target = level if stream.condition is None else stream.condition[:, MASK_CHANNELS:]
+        assert target is not None
+        return (stream.latent - target) / stream.time.view(-1, *[1] * (stream.latent.ndim - 1))
+
+
+def level_of(condition: Condition) -> Tensor:
+    return condition.text.embedding.mean(dim=(1, 2)) / 4 + 0.125 * condition.coupled

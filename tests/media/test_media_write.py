@@ -1,0 +1,148 @@
+"""What write_mp4 writes is what read_* read: pictures, sound on time, tags; and it is there whole or not at all."""
+
+import resource
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pytest
+import torch
+
+from talkies.config import DataError, StorageError
+from talkies.media.read import probe, read_audio, read_frames
+from talkies.media.write import PROVENANCE, read_tags, write_mp4
+from talkies.streams.codec import Media
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(10 * torch.log10(255**2 / (a.float() - b.float()).square().mean()))
+
+
+def as_bytes(frames: torch.Tensor) -> torch.Tensor:
+    return ((frames + 1) * 127.5).round().byte()
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_small_frames_stay_faithful(tmp_path: Path, square: Media, size: int) -> None:
+    frames = square.frames.repeat_interleave(size // 32, -1).repeat_interleave(size // 32, -2)
+    write_mp4(tmp_path / "a.mp4", replace(square, frames=frames), tags={})
+    read = read_frames(tmp_path / "a.mp4", frames=25, fps=12.0, height=size, width=size)
+    assert read.shape == (25, 3, size, size)
+    assert read.dtype == torch.uint8
+    assert psnr(read, as_bytes(frames)) > 36
+
+
+def test_colours_survive(tmp_path: Path) -> None:
+    """Flat saturated colours come back within a few levels: one matrix and range on both sides, and in the file."""
+    for colour in ([1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-0.5, -0.5, 0.9], [1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]):
+        frames = torch.tensor(colour)[None, :, None, None].expand(3, 3, 32, 32)
+        write_mp4(tmp_path / "a.mp4", Media(frames=frames, fps=12.0, samples=None, sample_rate=1), tags={})
+        read = read_frames(tmp_path / "a.mp4", frames=3, fps=12.0, height=32, width=32)
+        assert (read.int() - as_bytes(frames).int()).abs().max() <= 4, colour
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        frame = next(container.decode(video=0))
+        assert (frame.format.name, frame.colorspace, frame.color_range) == ("yuv420p", 1, 1)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+@pytest.mark.parametrize("seconds", [0.05, 0.5, 1.0, 1.9])
+def test_a_click_is_heard_when_it_was_written(tmp_path: Path, rate: int, seconds: float) -> None:
+    samples = torch.zeros(rate * 2)
+    samples[round(seconds * rate)] = 0.9
+    media = Media(frames=torch.zeros(24, 3, 32, 32), fps=12.0, samples=samples, sample_rate=rate)
+    write_mp4(tmp_path / "a.mp4", media, tags={})
+    read = read_audio(tmp_path / "a.mp4", sample_rate=rate, seconds=2.0)
+    assert len(read) == rate * 2
+    assert abs(int(read.abs().argmax()) / rate - seconds) < 0.001
+
+
+@pytest.mark.parametrize("length", [300, 1024, 16000, 33333])
+def test_sound_of_any_length_is_kept(tmp_path: Path, length: int) -> None:
+    samples = torch.sin(torch.arange(length) * 0.2) * 0.5
+    write_mp4(tmp_path / "a.mp4", Media(frames=None, fps=12.0, samples=samples, sample_rate=16000), tags={})
+    read = read_audio(tmp_path / "a.mp4", sample_rate=16000, seconds=100.0)
+    assert abs(len(read) - length) <= 1024
+    shared = min(len(read), length)
+    error = (read[:shared] - samples[:shared]).square().mean() / samples.square().mean()
+    assert error < 0.01
+
+
+def test_one_file_may_hold_sound_only_or_pictures_only(tmp_path: Path, square: Media) -> None:
+    write_mp4(tmp_path / "a.m4a", replace(square, frames=None), tags={"title": "sound"})
+    write_mp4(tmp_path / "v.mp4", replace(square, samples=None), tags={})
+    sound, pictures = probe(tmp_path / "a.m4a"), probe(tmp_path / "v.mp4")
+    assert (sound.width, sound.audio_rate, sound.audio_channels) == (None, 16000, 1)
+    assert (pictures.width, pictures.frames, pictures.fps, pictures.audio_rate) == (32, 25, 12.0, None)
+    assert read_tags(tmp_path / "a.m4a")["title"] == "sound"
+    assert (tmp_path / "a.m4a").read_bytes()[8:12] == b"M4A "
+
+
+def test_tags_survive(tmp_path: Path, square: Media) -> None:
+    tags = {PROVENANCE: "synthetic; talkies joint sha256 12ab seed 0", "title": 'a "quoted" line\nand = ünï; code'}
+    write_mp4(tmp_path / "a.mp4", square, tags=tags)
+    assert read_tags(tmp_path / "a.mp4") == {**tags, "comment": tags[PROVENANCE]}
+
+
+def test_the_index_comes_first_so_that_browsers_can_start(tmp_path: Path, square: Media) -> None:
+    write_mp4(tmp_path / "a.mp4", square, tags={})
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+
+
+def test_the_same_clip_gives_the_same_bytes(tmp_path: Path, square: Media) -> None:
+    write_mp4(tmp_path / "a.mp4", square, tags={"title": "x"})
+    write_mp4(tmp_path / "b.mp4", square, tags={"title": "x"})
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_fractional_rates_are_kept(tmp_path: Path, square: Media) -> None:
+    write_mp4(tmp_path / "a.mp4", replace(square, fps=30000 / 1001), tags={})
+    assert probe(tmp_path / "a.mp4").fps == pytest.approx(30000 / 1001, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"frames": None, "samples": None}, "without frames and sound"),
+        ({"frames": torch.zeros(3, 3, 31, 32)}, "31x32"),
+        ({"frames": torch.full((3, 3, 32, 32), float("nan"))}, "not all finite"),
+        ({"samples": torch.zeros(0)}, "empty"),
+        ({"sample_rate": 16001}, "16001 Hz"),
+    ],
+)
+def test_media_that_mp4_cannot_hold_are_refused(tmp_path: Path, square: Media, change: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        write_mp4(tmp_path / "a.mp4", replace(square, **change), tags={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_a_storage_error(tmp_path: Path, square: Media) -> None:
+    with pytest.raises(StorageError, match="No such file"):
+        write_mp4(tmp_path / "no" / "a.mp4", square, tags={})
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, square: Media, share: float) -> None:
+    """Full in the header, in the packets, and while the index is moved to the front."""
+    target = tmp_path / "a.mp4"
+    write_mp4(target, square, tags={})
+    before = target.read_bytes()
+    noise = replace(square, frames=torch.rand(25, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    write_mp4(tmp_path / "whole.mp4", noise, tags={})
+    limit = int((tmp_path / "whole.mp4").stat().st_size * share)
+    (tmp_path / "whole.mp4").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))  # Python ignores SIGXFSZ: writing fails with EFBIG
+    try:
+        with pytest.raises(StorageError, match="cannot write"):
+            write_mp4(target, noise, tags={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert target.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_tags_of_something_else_are_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no media at all")
+    with pytest.raises(DataError, match=r"a\.mp4"):
+        read_tags(tmp_path / "a.mp4")

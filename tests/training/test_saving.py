@@ -1,0 +1,164 @@
+"""N steps = stop + resume, bitwise; experts take turns; a signal stops at a step boundary."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_phase import phase_of, steps
+from lightning import Callback, Trainer
+from torch import Tensor, nn
+
+from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.store import CheckpointStore
+from talkies.data.module import ClipsData
+from talkies.data.shards import ShardSet
+from talkies.training.config import EmaConfig, LoraConfig
+from talkies.training.lora import add_lora
+from talkies.training.phase import NonFiniteError, Phase
+from talkies.training.saving import Saving, rewind
+
+
+class Ids(Callback):
+    """Records what every micro-batch held and which expert trained."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, tuple[str, ...], tuple[int, ...], float]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seen.append((trainer.global_step, batch.ids, batch.visits, float(outputs["loss"])))
+
+
+def fit(
+    shards: ShardSet,
+    build: Callable[[], nn.Module],
+    folder: Path,
+    count: int,
+    *,
+    stop_at: int | None = None,
+    workers: int = 0,
+    extra: list[Callback] | None = None,
+    **durations: int,
+) -> tuple[Phase, Saving, Ids]:
+    store, planned = CheckpointStore(folder), steps(count, **durations)
+    latest = store.latest()
+    data = ClipsData(shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)
+    phase, ids = phase_of(build, planned), Ids()
+    saving = Saving(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at)
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=-1, max_steps=count, accumulate_grad_batches=planned.accumulate,
+        callbacks=[ids, saving, *(extra or [])], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
+    )  # fmt: skip
+    if latest is not None:
+        rewind(trainer, data, read_loop(latest))
+    restore = saving.listen()
+    try:
+        trainer.fit(phase, datamodule=data)
+    finally:
+        restore()
+    return phase, saving, ids
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize(("accumulate", "workers"), [(1, 0), (2, 0), (1, 2)])
+def test_resumed_equals_uninterrupted_bitwise(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, accumulate: int, workers: int
+) -> None:
+    whole, kept, ids = fit(shards, build, tmp_path / "whole", 8, accumulate=accumulate)
+    parts: list[Any] = []
+    for stop in (3, 5, None):
+        phase, saving, seen = fit(
+            shards, build, tmp_path / "parts", 8, stop_at=stop, accumulate=accumulate, workers=workers
+        )
+        parts += seen.seen
+    assert parts == ids.seen
+    assert same(dict(whole.model.state_dict()), dict(phase.model.state_dict()))
+    assert kept.ema is not None
+    assert saving.ema is not None
+    assert same(kept.ema.averages, saving.ema.averages)
+    a, b = whole.trainer.optimizers[0], phase.trainer.optimizers[0]
+    moments = [
+        {f"{i}/{key}": value for i, state in enumerate(o.state.values()) for key, value in state.items()} for o in (a, b)
+    ]
+    assert len(a.state) == len(b.state) > 0
+    assert sum(float(x.double().sum()) for x in moments[0].values()) == sum(
+        float(x.double().sum()) for x in moments[1].values()
+    )
+
+
+def test_lora_resumes_bitwise_from_its_adapter_alone(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    def adapted() -> nn.Module:
+        model = build()
+        add_lora(model, LoraConfig(rank=2, dropout=0.1), seed=1)
+        return model
+
+    whole, _, _ = fit(shards, adapted, tmp_path / "whole", 6)
+    fit(shards, adapted, tmp_path / "parts", 6, stop_at=3)
+    resumed, _, _ = fit(shards, adapted, tmp_path / "parts", 6)
+    assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
+    base = dict(build().state_dict())
+    frozen = {name.replace(".base_layer", ""): p for name, p in whole.model.state_dict().items() if ".lora_" not in name}
+    assert same(base, frozen)
+
+
+def test_experts_take_turns_and_the_resting_one_is_untouched(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    first, _, _ = fit(shards, build, tmp_path / "one", 1)
+    start = dict(build().state_dict())
+    after = dict(first.model.state_dict())
+    assert all(torch.equal(after[k], start[k]) for k in start if k.startswith("video_low."))
+    assert any(not torch.equal(after[k], start[k]) for k in start if k.startswith("video_high."))
+    second, _, _ = fit(shards, build, tmp_path / "two", 2)
+    later = dict(second.model.state_dict())
+    assert all(torch.equal(later[k], after[k]) for k in start if k.startswith("video_high."))
+    assert any(not torch.equal(later[k], after[k]) for k in start if k.startswith("video_low."))
+
+
+class Signal(Callback):
+    """Sends a signal in the middle of step 2."""
+
+    def on_before_zero_grad(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_saves_at_the_next_step_boundary(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal()])
+    assert saving.stopped_by == "SIGTERM"
+    assert phase.trainer.global_step == 3
+    latest = CheckpointStore(tmp_path / "run").latest()
+    assert latest is not None
+    assert read_loop(latest)["step"] == 3
+
+
+class Poison(Callback):
+    """Makes one gradient infinite."""
+
+    def on_after_backward(self, trainer: Trainer, pl_module: Phase) -> None:
+        pl_module.model.audio.head.head.bias.grad.fill_(float("inf"))  # type: ignore[union-attr]
+
+
+def test_a_gradient_that_is_not_finite_is_refused_before_the_weights_change(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    kept: list[nn.Module] = []
+
+    def remembered() -> nn.Module:
+        kept.append(build())
+        return kept[0]
+
+    with pytest.raises(NonFiniteError, match=r"step 0 .* audio\.head\.head\.bias"):
+        fit(shards, remembered, tmp_path / "run", 8, extra=[Poison()])
+    assert same(dict(kept[0].state_dict()), dict(build().state_dict()))
