@@ -1,6 +1,6 @@
 """What a Lightning phase costs over the same step in a bare PyTorch loop: both arms in turns, median per step.
 
-    python benchmarks/overhead.py DATA_ROOT [--recipe recipes/mova/toy/joint_phase1.yaml]
+python benchmarks/overhead.py DATA_ROOT [--recipe recipes/mova/toy/joint_phase1.yaml]
 """
 
 import argparse
@@ -56,8 +56,8 @@ def bare(recipe: PhaseRecipe, inputs: Any) -> Iterator[float]:
     parameters = dict(model.named_parameters())
     ema = Ema(parameters, recipe.ema)
     data = make_data(recipe, inputs.shards)
-    step, last = 0, None
-    for batch in data.train_dataloader():
+    last = None
+    for step, batch in enumerate(data.train_dataloader()):
         assert isinstance(batch, Batch)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate(step, recipe.steps.max, config)
@@ -74,7 +74,6 @@ def bare(recipe: PhaseRecipe, inputs: Any) -> Iterator[float]:
         torch.nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
         optimizer.step()
         ema.update(parameters)
-        step += 1
         now = time.perf_counter()
         if last is not None:
             yield now - last
@@ -97,7 +96,11 @@ def main() -> None:
     )
     inputs = open_inputs(recipe, args.data, {})
     with tempfile.TemporaryDirectory() as folder:
-        phase, data, clock = make_phase(recipe, lambda: build_model(recipe, {})), make_data(recipe, inputs.shards), Clock()
+        phase, data, clock = (
+            make_phase(recipe, lambda: build_model(recipe, {})),
+            make_data(recipe, inputs.shards),
+            Clock(),
+        )
         saving = Saving(CheckpointStore(Path(folder)), recipe.steps, recipe.ema, data)
         metrics = TrainingMetrics(every=recipe.steps.log_every, bins=4, sink=lambda *_: None)
         trainer = make_trainer(recipe, [metrics, saving, clock])

@@ -51,12 +51,16 @@ def test_imports_go_down_only(path: Path) -> None:
     assert not bad, f"{parts[0]} may not import {bad}"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.name in {"config.py", "__init__.py"}], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.name in {"config.py", "__init__.py"}], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_config_modules_and_inits_are_light(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        heavy = [n for n in names if n.split(".")[0] in {"torch", "lightning", "mlflow", "transformers", "diffusers", "peft"}]
+        heavy = [
+            n for n in names if n.split(".")[0] in {"torch", "lightning", "mlflow", "transformers", "diffusers", "peft"}
+        ]
         assert not heavy, f"{path} imports {heavy}"
 
 

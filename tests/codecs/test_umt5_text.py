@@ -52,6 +52,14 @@ def written(folder: Path) -> Umt5TextConfig:
     return Umt5TextConfig(weights=str(folder), dim=32, length=8)
 
 
+def test_full_size_parameter_count() -> None:
+    with torch.device("meta"):
+        made = UMT5EncoderModel(
+            UMT5Config(vocab_size=256384, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64)
+        )
+    assert sum(p.numel() for p in made.parameters()) == 5_680_910_336
+
+
 @pytest.mark.parametrize(
     ("given", "cleaned"),
     [

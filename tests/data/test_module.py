@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,8 @@ class Count(Callback):
     def __init__(self, data: ClipsData, global_batch: int) -> None:
         self.data, self.global_batch = data, global_batch
 
-    def on_train_batch_end(
-        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
-    ) -> None:
-        if (index + 1) % trainer.accumulate_grad_batches == 0:
+    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
+        if (rest[-1] + 1) % trainer.accumulate_grad_batches == 0:
             self.data.advance(self.global_batch)
 
 
@@ -81,7 +79,7 @@ def train(run: Run, shards: ShardSet, steps: int, *, accumulate: int, workers: i
         module.load_state_dict(run.weights)
 
     class Restore(Callback):
-        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        def on_train_start(self, trainer: Trainer, *_: Any) -> None:
             if run.optimizer is not None:
                 trainer.optimizers[0].load_state_dict(run.optimizer)
 
@@ -101,7 +99,7 @@ STEPS = 12
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[ShardSet, int], Run]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ShardSet, int], Run]:
     """The uninterrupted run, once per accumulation."""
     made: dict[int, Run] = {}
 
@@ -112,7 +110,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[ShardS
             made[accumulate] = run
         return made[accumulate]
 
-    yield get
+    return get
 
 
 # 12 clips in global batches of 4: a pass is 3 steps. Stops mid-pass, on a pass boundary, and several in one pass.

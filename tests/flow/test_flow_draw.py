@@ -111,6 +111,8 @@ def test_more_than_32_bits_of_the_key_count() -> None:
     """torch's own CPU generator would repeat itself among so many samples; see the module's comment."""
     many = [str(i) for i in range(120_000)]
     assert uniform(0, many, [0] * len(many), "n").unique().numel() == len(many)
+    pairs = gaussian(0, many[:20_000], [0] * 20_000, "n", (2,))
+    assert len({tuple(pair) for pair in pairs.tolist()}) == 20_000
 
 
 def test_ids_and_visits_must_pair_up() -> None:

@@ -155,7 +155,7 @@ def test_what_sampling_touched_still_trains() -> None:
             super().__init__()
             self.gain, self.table = nn.Parameter(torch.ones(())), None
 
-        def forward(self, streams, condition):  # noqa: ANN001, ANN202, ARG002
+        def forward(self, streams, condition):  # noqa: ANN001, ANN202
             if self.table is None:
                 self.table = streams["audio"].latent.new_full((), 0.5).cos()
             return {m: s.latent * (self.gain * self.table) for m, s in streams.items()}
@@ -194,7 +194,7 @@ def test_settings_that_would_be_ignored_are_refused() -> None:
 
 def test_numbers_that_are_not_finite_never_become_a_clip() -> None:
     class Broken(Recorder):
-        def velocity(self, modality, stream, condition):  # noqa: ANN001, ANN202, ARG002
+        def velocity(self, modality, stream, condition):  # noqa: ANN001, ANN202
             return stream.latent * (torch.nan if modality == "audio" else 1.0)
 
     with pytest.raises(CheckpointError, match="sampled audio latents are not finite"):

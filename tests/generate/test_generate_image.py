@@ -97,6 +97,25 @@ def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:
             load_image(tmp_path / "cut.jpg", 4, 4)
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_damage_gives_an_image_or_a_message(tmp_path: Path, suffix: str) -> None:
+    whole = save(tmp_path / f"a.{suffix}", noise(12, 12)).read_bytes()
+    path = tmp_path / f"damaged.{suffix}"
+    refused = 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            assert load_image(path, 4, 4).shape == (3, 4, 4)
+        except DataError:
+            refused += 1
+    assert refused > 8
+
+
+def test_other_formats_are_not_decoded(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="PNG, JPEG or WebP"):
+        load_image(save(tmp_path / "a.bmp", noise(4, 4)), 4, 4)
+
+
 def test_a_folder_and_an_impossible_size_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         load_image(tmp_path, 4, 4)

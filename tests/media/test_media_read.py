@@ -99,6 +99,35 @@ def test_time_begins_with_the_first_frame(tmp_path: Path) -> None:
     assert frames[0].float().mean() < frames[1].float().mean() < frames[2].float().mean()
 
 
+def mux_sound(path: Path, pieces: list[tuple[float, torch.Tensor]], rate: int) -> None:
+    """A Matroska file (time stamps in whole milliseconds) with 16-bit pieces of sound at their times in seconds."""
+    with av.open(str(path), "w", format="matroska") as out:
+        stream = out.add_stream("pcm_s16le", rate=rate, layout="mono")
+        for time, samples in pieces:
+            values = (samples * 32767).round().to(torch.int16).numpy()[None]
+            frame = av.AudioFrame.from_ndarray(values, format="s16", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), round(time * rate)
+            for packet in stream.encode(frame):
+                out.mux(packet)
+
+
+def test_rounded_time_stamps_leave_no_holes(tmp_path: Path) -> None:
+    """Pieces of 1000 samples at 44.1 kHz start between milliseconds; the sound must stay whole."""
+    tone = torch.sin(torch.arange(44000) * 0.1) * 0.5 + 0.2
+    mux_sound(tmp_path / "a.mka", [(i / 44100, tone[i : i + 1000]) for i in range(0, 44000, 1000)], 44100)
+    assert (read_audio(tmp_path / "a.mka", sample_rate=44100, seconds=2.0) - tone).abs().max() < 1e-4
+
+
+def test_a_gap_in_the_sound_stays_a_gap(tmp_path: Path) -> None:
+    piece = torch.full((2000,), 0.5)
+    mux_sound(tmp_path / "a.mka", [(0.0, piece), (0.75, piece)], 8000)
+    samples = read_audio(tmp_path / "a.mka", sample_rate=8000, seconds=2.0)
+    assert len(samples) == 8000
+    assert samples[2000:6000].abs().max() == 0
+    assert samples[:2000].min() > 0.49
+    assert samples[6000:].min() > 0.49
+
+
 def test_uneven_frames_are_refused(tmp_path: Path) -> None:
     mux(tmp_path / "a.mkv", [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15])
     with pytest.raises(DataError, match=r"frame 6 is shown at 0\.667 s instead of 0\.500 s"):

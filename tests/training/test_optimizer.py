@@ -25,14 +25,18 @@ def test_rate_rises_linearly_then_follows_its_schedule() -> None:
 
 
 def test_groups_hold_every_trainable_parameter_once_with_the_bridge_apart() -> None:
-    model = build_mova(MovaConfig(preset="toy"), components=frozenset({"audio", "bridge", "video_high", "video_low"}), seed=0)
+    model = build_mova(
+        MovaConfig(preset="toy"), components=frozenset({"audio", "bridge", "video_high", "video_low"}), seed=0
+    )
     groups = parameter_groups(model, config(weight_decay=0.1))
     names = [name for group in groups for name in group["names"]]
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())
     for group in groups:
         assert {name.startswith("bridge.") for name in group["names"]} == {group["part"] == "bridge"}
         assert group["peak"] == (2e-3 if group["part"] == "bridge" else 1e-3)
-        decays = {p.ndim >= 2 and not n.endswith("modulation") for n, p in zip(group["names"], group["params"], strict=True)}
+        decays = {
+            p.ndim >= 2 and not n.endswith("modulation") for n, p in zip(group["names"], group["params"], strict=True)
+        }
         assert decays == {group["weight_decay"] > 0}
 
 

@@ -1,4 +1,4 @@
-"""talkies VERB ...: one function per verb, imported when it is asked for, and one place where errors become one line."""
+"""talkies VERB ...: one function per verb, imported when it is asked for; the place where errors become one line."""
 
 import argparse
 import difflib
@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from talkies.config.errors import RecipeError, UserError
 
@@ -29,6 +29,12 @@ INTERRUPTED, BROKEN_PIPE, STORAGE_EXIT = 130, 141, 74
 
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are RecipeErrors: one line, exit code 2."""
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        """As argparse's, but `nargs="*"` is never called required (intermixed parsing does so without a default)."""
+        if options.get("nargs") == "*":
+            options.setdefault("default", [])
+        return super().add_argument(*names, **options)
 
     def error(self, message: str) -> NoReturn:
         raise RecipeError(f"{self.prog.removeprefix('talkies ')}: {message}; see {self.prog} --help")

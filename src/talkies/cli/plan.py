@@ -21,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the plan of whatever the recipe is."""
     from talkies.config.decode import decode
-    from talkies.config.source import load
+    from talkies.config.source import load, unresolved
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import PhaseRecipe, kind_of
     from talkies.recipe.curriculum import load_curriculum
 
-    kind = kind_of(load(args.recipe))
+    kind = kind_of(unresolved(args.recipe))
     if kind == "curriculum":
         curriculum = load_curriculum(args.recipe, args.overrides)
         return _print(args, [plan_phase(phase) for phase in curriculum.phases], curriculum.prepare)

@@ -19,13 +19,13 @@ def run(args: argparse.Namespace) -> int:
     """Prepare, and say what was kept and what was quarantined."""
     from talkies.config import RecipeError
     from talkies.config.decode import decode
-    from talkies.config.source import load
+    from talkies.config.source import load, unresolved
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import kind_of
     from talkies.recipe.curriculum import load_curriculum
     from talkies.recipe.journey import Workshop, prepare_data
 
-    kind = kind_of(load(args.recipe, ()))
+    kind = kind_of(unresolved(args.recipe))
     if kind == "curriculum":
         curriculum = load_curriculum(args.recipe, args.overrides)
         config, folder = curriculum.prepare, curriculum.prepare_folder

@@ -9,8 +9,12 @@ from talkies.cli.place import add_runs, store_of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("run", type=Path, help="a finished run folder")
-    parser.add_argument("--expect", metavar="VERSION", help="refuse unless the alias is at this version now ('none': unset)")
-    parser.add_argument("--clips", type=int, default=64, help="held-out clips of the evaluation, if it is still to be made")
+    parser.add_argument(
+        "--expect", metavar="VERSION", help="refuse unless the alias is at this version now ('none': unset)"
+    )
+    parser.add_argument(
+        "--clips", type=int, default=64, help="held-out clips of the evaluation, if it is still to be made"
+    )
     parser.add_argument("--cards", type=Path, help="where cards/ and MODEL_CARDS.md are written (RUN)")
     add_runs(parser)
 
@@ -39,7 +43,9 @@ def promote_run(run: Path, *, runs: Path, expect: str | None, clips: int, cards:
     metrics = {**read_json(run / "result.json")["metrics"], **read_json(record)["metrics"]}
     store, _ = store_of(runs, recipe.tracking.uri)
     folder = cards or run
-    done = promote(run, release, recipe.tracking, store=store, metrics=metrics, expect=expect, cards_folder=folder / "cards")
+    done = promote(
+        run, release, recipe.tracking, store=store, metrics=metrics, expect=expect, cards_folder=folder / "cards"
+    )
     render_model_cards(folder / "cards", full_scale=full_scale(), target=folder / "MODEL_CARDS.md")
     print(f"promoted: models:/{done.name}@{done.alias} is version {done.version} (was {done.previous or 'unset'})")
     print(f"card:     {done.card}")

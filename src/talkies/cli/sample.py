@@ -31,7 +31,9 @@ def sampling_of(args: argparse.Namespace, base: "SamplingConfig") -> "SamplingCo
 
     from talkies.config import RecipeError
 
-    changed = {key: getattr(args, key) for key in ("steps", "text_scale", "bridge_scale") if getattr(args, key) is not None}
+    changed = {
+        key: getattr(args, key) for key in ("steps", "text_scale", "bridge_scale") if getattr(args, key) is not None
+    }
     if changed.get("steps", 1) < 1:
         raise RecipeError(f"sample: --steps {changed['steps']}: at least 1 is needed")
     for key in ("text_scale", "bridge_scale"):

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("recipe", type=Path, help="a phase recipe or a curriculum")
-    parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key.path=value or phases.key...")
+    parser.add_argument(
+        "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key.path=value or phases.key..."
+    )
     add_runs(parser)
     parser.add_argument("--new", action="store_true", help="begin another run instead of continuing the newest")
     parser.add_argument("--stop-at", type=int, metavar="STEP", help="stop a phase after this optimizer step")
@@ -27,11 +29,11 @@ def run(args: argparse.Namespace) -> int:
     """Train, and say where the result is."""
     from talkies.config import RecipeError
     from talkies.config.decode import decode
-    from talkies.config.source import load
+    from talkies.config.source import load, unresolved
     from talkies.recipe.config import PhaseRecipe, kind_of
     from talkies.recipe.run import InterruptedRunError
 
-    kind = kind_of(load(args.recipe, ()))
+    kind = kind_of(unresolved(args.recipe))
     if kind == "prepare":
         raise RecipeError(f"train: {args.recipe} is a prepare recipe; train takes a phase or a curriculum")
     if kind == "curriculum" and args.stop_at is not None:
@@ -82,7 +84,9 @@ def _phase(args: argparse.Namespace, recipe: "PhaseRecipe") -> int:
 
     check(recipe)
     if recipe.data.root is None:
-        raise RecipeError("train: `data.root` is not set: prepare the data and give data.root=FOLDER, or train a curriculum")
+        raise RecipeError(
+            "train: `data.root` is not set: prepare the data and give data.root=FOLDER, or train a curriculum"
+        )
     folder = run_folder(args.runs, recipe.name, recipe_hash(recipe), new=args.new)
     workshop = _workshop(args, recipe.tracking.uri)
     place = Place(folder=folder, data_root=Path(recipe.data.root), store=workshop.store, artifacts=workshop.artifacts)

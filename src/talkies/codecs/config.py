@@ -49,7 +49,8 @@ class LinearAudioConfig:
 
 @config
 class MovaAudioConfig:
-    """MOVA's audio VAE: a continuous DAC, 48 kHz mono, 50 Hz, 128 channels (MOVA section 6)."""
+    """MOVA's audio VAE: a continuous DAC, 48 kHz mono, 50 Hz, 128 channels (MOVA section 6). `weights`: a folder with
+    the DAC's config.json and its tensors as safetensors, with or without weight norm."""
 
     kind: Literal["mova_dac"] = "mova_dac"
     weights: str | None = None

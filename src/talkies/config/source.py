@@ -27,16 +27,23 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Source:
 
     Raises RecipeError, with file and line, for anything that cannot be read, merged or interpolated.
     """
+    source = unresolved(path)
+    values, origins = source.values, dict(source.origins)
+    for key, value in _overrides(overrides):
+        values = override(values, origins, key, value)
+    values = resolve(values, origins)
+    return Source(file=source.file, values=values, origins=_complete(values, origins))
+
+
+def unresolved(path: str | Path) -> Source:
+    """`path` and what it extends as they are written, ??? and ${key.path} too: enough to see the recipe's kind."""
     file = Path(path)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for layer, places in _layers(file, []):
         values = merge(values, layer)
         origins |= places
-    for key, value in _overrides(overrides):
-        values = override(values, origins, key, value)
-    values = resolve(values, origins)
-    return Source(file=file, values=values, origins=_complete(values, origins))
+    return Source(file=file, values=values, origins=origins)
 
 
 def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[str, str]]]:

@@ -21,18 +21,17 @@ _RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 @contextmanager
 def storage_errors(path: Path, needed: int) -> Iterator[None]:
-    """Turn a full (or over quota, or read-only) disk into a StorageError that names `path` and the bytes `needed`.
-
-    Other OSErrors pass through.
-    """
+    """Turn a full (or over quota, or read-only) disk into a StorageError that names `path` and the bytes `needed`
+    (0: not known). Other OSErrors pass through."""
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
+        wanted = f"{needed} bytes are needed, " if needed else ""
         raise StorageError(
-            f"storage: cannot write {path}: {os.strerror(error.errno)}; {needed} bytes are needed, {_free(path)}. Free "
-            "space there, or choose another folder"
+            f"storage: cannot write {path}: {os.strerror(error.errno)}; {wanted}{_free(path)}. Free space there, or "
+            "choose another folder"
         ) from error
 
 

@@ -40,10 +40,13 @@ def sha256_of(path: Path) -> str:
 
 def damage(path: Path, *, size: int, sha256: str) -> str | None:
     """What is wrong with a file of known size and sha256, as the end of a sentence about it; None if nothing is."""
-    if not path.is_file():
-        return "is missing"
-    found = path.stat().st_size
-    if found != size:
-        return f"is {'truncated' if found < size else 'too long'}: found {found} bytes, expected {size}"
-    digest = sha256_of(path)
+    try:
+        if not path.is_file():
+            return "is missing"
+        found = path.stat().st_size
+        if found != size:
+            return f"is {'truncated' if found < size else 'too long'}: found {found} bytes, expected {size}"
+        digest = sha256_of(path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     return None if digest == sha256 else f"is damaged: found sha256 {digest[:16]}, expected {sha256[:16]}"

@@ -36,7 +36,7 @@ class ClipDataset(Dataset[tuple[Clip, int]]):
         return collate([clip for clip, _ in samples], [visit for _, visit in samples], self.shards.null_text)
 
 
-class ClipsData(LightningDataModule):  # type: ignore[misc]  # mypy skips lightning
+class ClipsData(LightningDataModule):
     """Micro-batches of `global_batch` / (`accumulate` x `world`) clips, endless, from sample number `consumed` on.
 
     `modalities` (default: all of the set) are what is read. For `Trainer(max_epochs=-1, max_steps=...)`: there is no

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from talkies.config import DataError
 
+# Only these decoders see the file: Pillow's others include one that starts Ghostscript.
+FORMATS = ("PNG", "JPEG", "WEBP")
 # Pillow converts these to 8 bits by clipping, which turns a 16-bit image white.
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -17,7 +19,7 @@ def load_image(path: Path | str, height: int, width: int) -> Tensor:
     """The image as a first frame: [3, height, width] fp32 in [-1, 1].
 
     Turned upright (EXIF), transparency laid on white, cropped around its centre to the aspect of the target, resized
-    (antialiased bilinear, as training frames are). Raises DataError for a file that is no readable 8-bit image.
+    (antialiased bilinear, as training frames are). Raises DataError for what is no readable 8-bit PNG, JPEG or WebP.
     """
     if height < 1 or width < 1:
         raise ValueError(f"reference image size {height}x{width}: both sides must be at least 1")
@@ -29,7 +31,7 @@ def load_image(path: Path | str, height: int, width: int) -> Tensor:
 def _decoded(path: Path) -> Image.Image:
     """The whole file as upright RGB."""
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             if file.mode in DEEP_MODES:
                 raise DataError(f"reference image {path} has mode {file.mode}: convert it to 8 bits per channel")
             image = ImageOps.exif_transpose(file)
@@ -40,8 +42,10 @@ def _decoded(path: Path) -> Image.Image:
     except DataError:
         raise
     # Pillow's decoders report damage with any of these, a hostile size with its own class.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"reference image {path} cannot be read ({error}): give a PNG or JPEG file") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"reference image {path} cannot be read ({error}): give a whole PNG, JPEG or WebP file"
+        ) from error
 
 
 def _cropped(image: Image.Image, height: int, width: int) -> Image.Image:

@@ -20,6 +20,10 @@ class MediaError(DataError):
         self.path, self.reason = Path(path), reason
 
 
+class EndedError(MediaError):
+    """A file that has fewer frames than are needed."""
+
+
 @contextmanager
 def opened(path: Path | str) -> Iterator[Any]:
     """The av container of a local file; whatever libav says while it is open becomes a MediaError."""

@@ -12,10 +12,11 @@ from av.video.reformatter import Interpolation
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from talkies.media.container import MediaError, decoded, frame_rate, need_stream, opened, start_seconds
+from talkies.media.container import EndedError, MediaError, decoded, frame_rate, need_stream, opened, start_seconds
 
 FPS_TOLERANCE = 1e-3
-# libav's default upsamples chroma by repetition, which costs small frames 2.5 dB.
+# libav's default upsamples chroma by repetition, which costs small frames 2.5 dB. One thread: starting a pool for every
+# frame takes longer than converting it.
 CHROMA = (
     Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
 )
@@ -25,8 +26,8 @@ def read_frames(path: Path | str, *, frames: int, fps: float, height: int, width
     """`frames` consecutive frames from `start` seconds, uint8 [frames, 3, height, width].
 
     Upright, cropped around the centre to the target's aspect, resized (antialiased bilinear). Frames are taken as they
-    are: raises MediaError where the file's rate is not `fps` (0.1 %), its frames are not evenly spaced, it ends early,
-    or a frame is damaged.
+    are: raises MediaError where the file's rate is not `fps` (0.1 %), its frames are not evenly spaced, or one is
+    damaged, EndedError (a MediaError) where there are too few.
     """
     pixels: list[Tensor] = []
     with opened(path) as container:
@@ -39,7 +40,7 @@ def read_frames(path: Path | str, *, frames: int, fps: float, height: int, width
             pixels.append(fitted(upright(frame), height, width, _pixel_aspect(stream, frame)))
             if len(pixels) == frames:
                 return torch.stack(pixels)
-    raise MediaError(path, f"ends after {len(pixels)} frames, {frames} are needed")
+    raise EndedError(path, f"ends after {len(pixels)} frames, {frames} are needed")
 
 
 def _from(frames: Iterator[Any], start: float) -> Iterator[Any]:
@@ -72,7 +73,7 @@ def upright_size(frame: Any) -> tuple[int, int]:
 
 def upright(frame: Any) -> Tensor:
     """uint8 [3, H, W] RGB as it is shown: telephones store pictures sideways."""
-    picture = frame.to_ndarray(format="rgb24", interpolation=CHROMA)
+    picture = frame.to_ndarray(format="rgb24", interpolation=CHROMA, threads=1)
     return torch.from_numpy(np.rot90(picture, frame.rotation // 90).copy()).permute(2, 0, 1)
 
 

@@ -13,8 +13,8 @@ __all__ = ["MediaInfo", "probe", "read_audio", "read_frames"]
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """What a file holds. The size is that of the upright picture; None where there is no such stream, and for a
-    duration that the file does not tell."""
+    """What a file says that it holds; the size is that of the upright picture. None where there is no such stream, and
+    for what the file does not tell (Matroska counts no frames)."""
 
     fps: float | None = None
     frames: int | None = None
@@ -46,8 +46,7 @@ def _video(container: Any, path: Path | str) -> dict[str, Any]:
     first = _first(container, stream, path)
     fps, seconds = float(frame_rate(stream, path)), _seconds(container, stream)
     width, height = upright_size(first)
-    frames = stream.frames or (None if seconds is None else round(seconds * fps))
-    return {"fps": fps, "frames": frames, "seconds": seconds, "width": width, "height": height}
+    return {"fps": fps, "frames": stream.frames or None, "seconds": seconds, "width": width, "height": height}
 
 
 def _audio(container: Any, path: Path | str) -> dict[str, Any]:

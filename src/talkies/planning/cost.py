@@ -47,8 +47,8 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """Bytes: one `checkpoint` (weights, moments and EMA of what trains), `peak` with all that are kept while one more is
-    written, and the final `release` (the averaged weights of what trained)."""
+    """Bytes: one `checkpoint` (weights, moments and EMA of what trains), `peak` with all that are kept while one more
+    is written, and the final `release` (the averaged weights of what trained)."""
 
     checkpoint: int
     peak: int
@@ -60,8 +60,9 @@ def compute(
 ) -> Compute:
     """FLOPs of a step over `clips` clips with `tokens` per stream (video, audio, text).
 
-    A backward pass costs two forward passes. Under LoRA the frozen weights need no gradients, so that it costs one, and
-    two in the products of attention, whose factors both carry gradients; the adapter's own share (under 1 %) is left out.
+    A backward pass costs two forward passes. Under LoRA the frozen weights need no gradients, so that it costs one,
+    and two in the products of attention, whose factors both carry gradients; the adapter's own share (under 1 %) is
+    left out.
     """
     video, audio, text = tokens.get("video", 0), tokens.get("audio", 0), tokens["text"]
     forward = forward_flops(

@@ -38,7 +38,8 @@ class _WithoutInit(TorchFunctionMode):
     ) -> Any:
         del types
         named = dict(kwargs or {})
-        return named["tensor"] if func.__module__ == "torch.nn.init" else func(*args, **named)
+        skipped = getattr(func, "__module__", None) == "torch.nn.init"
+        return named["tensor"] if skipped else func(*args, **named)
 
 
 def count_parts(model: MovaConfig, phase: PhaseConfig, components: frozenset[str]) -> tuple[Part, ...]:

@@ -45,8 +45,8 @@ class Latent:
 
 @dataclass(frozen=True, kw_only=True)
 class Duration:
-    """Optimizer steps, the clips and hours of media that they see, and how often they save and validate. How many epochs
-    that is depends on the data, which a plan does not open."""
+    """Optimizer steps, the clips and hours of media that they see, and how often they save and validate. How many
+    epochs that is depends on the data, which a plan does not open."""
 
     steps: int
     clips: int
@@ -96,12 +96,12 @@ def plan(recipe: Phase, *, components: frozenset[str], grids: Mapping[Modality, 
     """
     shape, steps, text = recipe.model.shape, recipe.steps, recipe.codecs.text
     patches = {"video": shape.video.patch, "audio": shape.audio.patch}
-    latents = {m: Latent(shape=grid.latent_shape, tokens=grid.tokens(patches[m])) for m, grid in grids.items()}
-    streams = {**latents, "text": Latent(shape=(text.dim, text.length), tokens=text.length)}
-    tokens = {name: latent.tokens for name, latent in streams.items()}
+    latents = {str(m): Latent(shape=g.latent_shape, tokens=g.tokens(patches[m])) for m, g in grids.items()}
+    latents["text"] = Latent(shape=(text.dim, text.length), tokens=text.length)
+    tokens = {name: latent.tokens for name, latent in latents.items()}
     parts = count_parts(recipe.model, recipe.phase, components)
-    geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
-    seconds, clips = geometry.frames / geometry.fps, steps.max * steps.global_batch
+    seconds = float(Geometry.parse(recipe.data.geometry, key="data.geometry").seconds)
+    clips = steps.max * steps.global_batch
     lora = isinstance(recipe.phase, LoraConfig)
     return Plan(
         name=recipe.name,
@@ -109,16 +109,16 @@ def plan(recipe: Phase, *, components: frozenset[str], grids: Mapping[Modality, 
         preset=recipe.model.preset,
         precision=recipe.precision,
         geometry=recipe.data.geometry,
-        seconds=float(seconds),
+        seconds=seconds,
         ranks=1,
         parts=parts,
-        latents=streams,
+        latents=latents,
         compute=compute(shape, tokens, components=sorted(components), lora=lora, clips=steps.global_batch),
         memory=memory(parts, bf16=recipe.precision == "bf16"),
         duration=Duration(
             steps=steps.max,
             clips=clips,
-            hours=clips * float(seconds) / 3600,
+            hours=clips * seconds / 3600,
             checkpoints=-(-steps.max // steps.checkpoint_every),
             validations=-(-steps.max // recipe.validation.every),
         ),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from talkies.planning.cost import UTILISATION, h100_days
-from talkies.streams import Grid
+from talkies.streams import Grid, Modality
 
 if TYPE_CHECKING:  # plan.py imports torch, which the plan of a preparation does without
     from talkies.planning.plan import Plan
@@ -45,7 +45,9 @@ def _compute(plan: "Plan") -> list[str]:
     days = h100_days(compute.with_recompute * steps)
     lines = _table(("compute", "FLOPs"), rows)
     if days >= 0.1:
-        lines.append(f"about {days:,.1f} days of one H100 at {UTILISATION:.0%}, activations recomputed")
+        lines.append(
+            f"about {days:,.1f} days of one H100 at {UTILISATION:.0%} of its bf16 peak, activations recomputed"
+        )
     return lines
 
 
@@ -87,7 +89,7 @@ def size(count: int) -> str:
     return f"{count:,} B" if unit == "B" else f"{value:,.1f} {unit}"
 
 
-def render_sets(name: str, sets: Mapping[str, Mapping[str, Grid]]) -> str:
+def render_sets(name: str, sets: Mapping[str, Mapping[Modality, Grid]]) -> str:
     """The shard sets of a preparation."""
     rows = [
         (f"{key}, {modality}", " x ".join(map(str, grid.latent_shape)), f"{float(grid.rate):g}")

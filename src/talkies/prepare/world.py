@@ -5,8 +5,6 @@ two tracks says *when* the voice is heard: the first frame always shows a closed
 process that does not know when the clip starts.
 """
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from talkies.config import RecipeError, StorageError
+from talkies.config import RecipeError
+from talkies.media.replacing import replacing
 from talkies.media.write import PROVENANCE, write_mp4
 from talkies.prepare.config import SyntheticSource
 from talkies.prepare.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
@@ -90,39 +89,22 @@ def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
     return Scene(media=media, caption=caption, openings=torch.from_numpy(openings).float())
 
 
-def _write_text(path: Path, text: str) -> None:
-    """Write a caption so that it is there whole or not at all."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def render_source(
     source: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None
 ) -> list[Path]:
     """Render `source.clips` mp4 files (H.264, AAC 16 kHz mono) with same-stem .txt captions into `folder`.
 
-    A caption is written before its mp4, so an mp4 that exists is complete. `progress` is told the number of clips
-    done. Returns the mp4 paths in order. Raises StorageError where the disk refuses.
+    A caption is written before its mp4, so an mp4 that exists is complete; both appear whole or not at all.
+    `progress` is told the number of clips done. Returns the mp4 paths in order. Raises StorageError where the disk
+    refuses.
     """
-    paths = []
-    for index in range(source.clips):
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{source.domain}-{index:05d}.mp4" for index in range(source.clips)]
+    for index, path in enumerate(paths):
         scene = draw_scene(source, index, seed)
-        path = folder / f"{source.domain}-{index:05d}.mp4"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_text(path.with_suffix(".txt"), scene.caption)
-        except OSError as error:
-            raise StorageError(f"cannot write {path.with_suffix('.txt')}: {error.strerror}; free some space") from error
+        with replacing(path.with_suffix(".txt")) as temporary:
+            temporary.write_text(scene.caption + "\n", encoding="utf-8")
         write_mp4(path, scene.media, tags={PROVENANCE: "talkies synthetic world"})
-        paths.append(path)
         if progress is not None:
             progress(index + 1)
     return paths

@@ -31,8 +31,8 @@ def mask_channels(recipe: PhaseRecipe) -> int:
 def _channels(section: str, tower: TowerConfig, *, needed_in: int, needed_out: int) -> None:
     if (tower.in_channels, tower.out_channels) != (needed_in, needed_out):
         raise RecipeError(
-            f"recipe: `codecs.{section}` gives {needed_out} latent channels, so the {section} tower needs {needed_in} in "
-            f"and {needed_out} out, but the `model.preset` has {tower.in_channels} and {tower.out_channels}"
+            f"recipe: `codecs.{section}` gives {needed_out} latent channels, so the {section} tower needs {needed_in} "
+            f"in and {needed_out} out, but the `model.preset` has {tower.in_channels} and {tower.out_channels}"
         )
 
 

@@ -13,7 +13,6 @@ from talkies.prepare.config import PrepareConfig
 from talkies.recipe.check import check
 from talkies.recipe.config import CurriculumRecipe, PhaseRecipe
 
-
 T = TypeVar("T")
 
 

@@ -8,9 +8,9 @@ from talkies.data.shards import ShardSet
 from talkies.evaluation.heldout import heldout_loss
 from talkies.evaluation.report import evaluate_clips
 from talkies.generate.config import SamplingConfig
-from talkies.recipe.source import Source
-from talkies.recipe.validation import batches, decoded, keep_modalities, sample_batch, write_samples
 from talkies.media.write import PROVENANCE
+from talkies.recipe.source import Source
+from talkies.recipe.validation import batches, decoded, sample_batch, write_samples
 from talkies.streams.codec import Media
 
 
@@ -24,8 +24,7 @@ def evaluate(
     """
     if clips > len(heldout):
         raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")
-    wanted = tuple(source.grids)
-    found = [keep_modalities(batch, wanted) for batch in batches(heldout, clips)]
+    found = batches(heldout, clips, tuple(source.grids))
     fixed = {**source.fixed, "seed": seed}
     metrics = heldout_loss(source.model, found, source.recipe.flow, bins=source.recipe.validation.bins, **fixed)
     made: list[Media] = []

@@ -12,7 +12,7 @@ from talkies.recipe.folders import locked, write_json
 from talkies.recipe.parents import Resolver
 from talkies.recipe.result import commit
 from talkies.recipe.run import InterruptedRunError, Place, run_phase
-from talkies.tracking.spool import Tracker
+from talkies.tracking.spool import Status, Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,12 @@ def phase_folder(folder: Path, number: int, name: str) -> Path:
 
 
 def run_curriculum(
-    curriculum: Curriculum, folder: Path, workshop: Workshop, *, say: Callable[[str], None], stop_after: str | None = None
+    curriculum: Curriculum,
+    folder: Path,
+    workshop: Workshop,
+    *,
+    say: Callable[[str], None],
+    stop_after: str | None = None,
 ) -> dict[str, Path]:
     """Run or continue a curriculum in `folder`; returns phase name -> run folder. Finished phases are not repeated."""
     with locked(folder):
@@ -53,7 +58,7 @@ def run_curriculum(
         write_json(folder / "curriculum.json", {"recipe": to_dict(curriculum.recipe), "digest": curriculum.digest})
         tracker = parent_tracker(curriculum, folder, workshop)
         runs: dict[str, Path] = {}
-        status = "FAILED"
+        status: Status = "FAILED"
         try:
             for number, phase in enumerate(curriculum.phases, 1):
                 place = Place(

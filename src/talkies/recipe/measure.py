@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from talkies.evaluation.heldout import heldout_loss
-from talkies.recipe.check import mask_channels
-from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.validation import batches, sample_batch, write_samples
 from talkies.generate.config import SamplingConfig
 from talkies.media.write import PROVENANCE
+from talkies.recipe.check import mask_channels
+from talkies.recipe.components import parts
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.validation import batches, sample_batch, write_samples
 from talkies.streams.batch import Batch
 from talkies.training.phase import Phase
 from talkies.training.saving import Saving
@@ -19,6 +20,7 @@ class Measure:
 
     def __init__(self, recipe: PhaseRecipe, inputs: Any, folder: Path, phase: Phase, saving: Saving) -> None:
         self.recipe, self.inputs, self.folder, self.phase, self.saving = recipe, inputs, folder, phase, saving
+        self.modalities = tuple(parts(recipe).weights)
         self._batches: list[Batch] | None = None
 
     @property
@@ -33,7 +35,7 @@ class Measure:
     def batches(self) -> list[Batch]:
         """The held-out clips, on the model's device."""
         if self._batches is None:
-            self._batches = batches(self.inputs.heldout, self.recipe.validation.clips)
+            self._batches = batches(self.inputs.heldout, self.recipe.validation.clips, self.modalities)
         return [batch.to(self.phase.device) for batch in self._batches]
 
     def losses(self, step: int) -> dict[str, float]:
@@ -49,14 +51,16 @@ class Measure:
         """Sampled clips as mp4 files and contact sheets."""
         assert self.saving.ema is not None
         count = self.recipe.validation.samples
-        batch = batches(self.inputs.heldout, count)[0].to(self.phase.device)
+        batch = batches(self.inputs.heldout, count, self.modalities)[0].to(self.phase.device)
         sampling = SamplingConfig(
             steps=self.recipe.validation.sampling_steps,
             video_shift=self.recipe.sampling.video_shift,
             audio_shift=self.recipe.sampling.audio_shift,
         )
         with self.saving.ema.swapped(self.phase.trainable()):
-            media = sample_batch(self.phase.model, self.inputs.codecs, batch, sampling, fps=self.inputs.heldout.fps, **self.fixed)
+            media = sample_batch(
+                self.phase.model, self.inputs.codecs, batch, sampling, fps=self.inputs.heldout.fps, **self.fixed
+            )
         folder = self.folder / f"step-{step:08d}"
         tags = {PROVENANCE: f"synthetic; talkies {self.recipe.name} step {step}"}
         return write_samples(media, batch.captions, folder, tags=tags)

@@ -102,7 +102,7 @@ def _check_architecture(component: str, parent: Parent, recipe: PhaseRecipe) -> 
 
 def shape_json(recipe: PhaseRecipe) -> dict[str, Any]:
     """The numbers that fix the parameters, as release.json keeps them."""
-    return to_dict(recipe.model.shape)
+    return dict(to_dict(recipe.model.shape))
 
 
 def load_parents(model: nn.Module, parents: Mapping[str, Parent]) -> None:
@@ -110,4 +110,3 @@ def load_parents(model: nn.Module, parents: Mapping[str, Parent]) -> None:
     for component, parent in parents.items():
         state: dict[str, Tensor] = load_component(parent.folder, component)
         getattr(model, component).load_state_dict(state, strict=True)
-

@@ -11,7 +11,7 @@ from talkies.recipe.folders import finished, locked, read_json, write_json
 from talkies.recipe.parents import Parent, Resolver, open_parents
 from talkies.recipe.result import commit, export, write_result
 from talkies.recipe.train import Inputs, open_inputs, train
-from talkies.tracking.spool import Tracker
+from talkies.tracking.spool import Status, Tracker
 
 
 class InterruptedRunError(Exception):
@@ -112,7 +112,7 @@ def run_phase(
         adopt(recipe, folder, parents)
         write_json(folder / "place.json", {"data_root": str(place.data_root.resolve()), "store": place.store})
         tracker = open_tracker(recipe, place)
-        status = "FAILED"
+        status: Status = "FAILED"
         try:
             tracker.status("RUNNING")
             describe(tracker, recipe, inputs, folder)

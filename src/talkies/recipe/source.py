@@ -16,13 +16,13 @@ from talkies.codecs.load import load_codecs
 from talkies.config import CheckpointError
 from talkies.config.decode import decode_values
 from talkies.models.build import build_mova
+from talkies.prepare.geometry import Geometry
 from talkies.recipe.check import grids, mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import finished, read_json
 from talkies.recipe.parents import Resolver, open_parents
 from talkies.recipe.train import build_model
-from talkies.prepare.geometry import Geometry
 from talkies.streams import Grid, Modality
 from talkies.streams.codec import Codecs
 from talkies.training.lora import load_adapter
@@ -51,14 +51,16 @@ class Source:
 def open_source(spec: str, registry: Resolver, *, siblings: Mapping[str, Path] | None = None) -> Source:
     """Open `spec`; CheckpointError where it is missing or damaged, TrackingError where it is not registered."""
     if spec.startswith("models:/"):
-        return _from_release(registry(spec), registry, run=None)
+        return _from_release(registry(spec), run=None)
     path = Path(spec)
     if not path.is_dir():
-        raise CheckpointError(f"source: {spec!r} is no folder; give a run, a checkpoint, a release or models:/name@alias")
+        raise CheckpointError(
+            f"source: {spec!r} is no folder; give a run, a checkpoint, a release or models:/name@alias"
+        )
     if (path / "release.json").is_file():
-        return _from_release(path, registry, run=path.parent if finished(path.parent) else None)
+        return _from_release(path, run=path.parent if finished(path.parent) else None)
     if finished(path) and (path / "release").is_dir():
-        return _from_release(path / "release", registry, run=path)
+        return _from_release(path / "release", run=path)
     if (path / "recipe.json").is_file():
         latest = CheckpointStore(path / "checkpoints").latest()
         if latest is None:
@@ -67,13 +69,14 @@ def open_source(spec: str, registry: Resolver, *, siblings: Mapping[str, Path] |
     if (path / "manifest.json").is_file():
         run = path.parent.parent
         return _from_checkpoint(path, run, registry, siblings or neighbours(run))
-    raise CheckpointError(f"source: {path} is neither a run, a checkpoint nor a release: no recipe.json, no release.json")
+    raise CheckpointError(
+        f"source: {path} is neither a run, a checkpoint nor a release: no recipe.json, no release.json"
+    )
 
 
 def neighbours(run: Path) -> dict[str, Path]:
     """Phases of the same curriculum by name, from the numbered folders beside `run`."""
-    found = {p.name.split("-", 1)[1]: p for p in run.resolve().parent.glob("[0-9]*-*") if p.is_dir()}
-    return found
+    return {p.name.split("-", 1)[1]: p for p in run.resolve().parent.glob("[0-9]*-*") if p.is_dir()}
 
 
 def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
@@ -81,7 +84,7 @@ def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
     return decode_values(PhaseRecipe, dict(values), where=str(where))
 
 
-def _from_release(folder: Path, registry: Resolver, *, run: Path | None) -> Source:
+def _from_release(folder: Path, *, run: Path | None) -> Source:
     info = read_release(folder)
     recipe = recipe_of(info["recipe"], folder / "release.json")
     model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed)

@@ -1,5 +1,6 @@
 """One phase, from its recipe to its result: the composition that knows every component."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,8 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet) -> ClipsData:
 
 
 def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback]) -> Trainer:
-    """A trainer without any of Lightning's own files: no logger, no checkpoint, no bar."""
+    """A trainer without any of Lightning's own files: no logger, no checkpoint, no bar, no advertisements."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return Trainer(
         accelerator="auto",
         devices=1,
@@ -163,11 +165,11 @@ def train(
         ],
     )
     if latest is not None:
-        rewind(trainer, data, read_loop(latest))
-    quiet = saving.listen()
-    try:
-        trainer.fit(phase, datamodule=data)
-    finally:
-        quiet()
+        loop = read_loop(latest)
+        if loop["step"] >= recipe.steps.max:  # stopped between the last step and the export
+            saving.recall(phase)
+            return Outcome(step=loop["step"], stopped_by=None), phase, saving
+        rewind(trainer, data, loop)
+    torch.manual_seed(recipe.seed)  # for LoRA dropout alone: all else is drawn per sample
+    trainer.fit(phase, datamodule=data)
     return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by), phase, saving
-

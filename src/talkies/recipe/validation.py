@@ -1,48 +1,30 @@
 """What a phase measures while it trains: held-out loss at fixed noise, and sampled clips."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from talkies.codecs.config import CodecsConfig
 from talkies.data.collate import collate
 from talkies.data.shards import ShardSet
-from talkies.evaluation.heldout import heldout_loss
-from talkies.flow.config import FlowConfig
-from talkies.flow.guidance import guided
 from talkies.generate.clip import Request, generate
 from talkies.generate.config import SamplingConfig
 from talkies.media.sheet import contact_sheet
 from talkies.media.write import write_mp4
-from talkies.streams import MODALITIES, Grid, Modality
+from talkies.streams import Modality
 from talkies.streams.batch import Batch, Denoiser
 from talkies.streams.codec import Codecs, Media
 
 BATCH = 16
 
 
-def batches(shards: ShardSet, clips: int) -> list[Batch]:
-    """The first `clips` held-out clips, in batches; visit 0."""
+def batches(shards: ShardSet, clips: int, modalities: Collection[Modality]) -> list[Batch]:
+    """The first `clips` held-out clips with the modalities that a phase trains, in batches; visit 0."""
     count = min(clips, len(shards))
-    read = [shards.read(i) for i in range(count)]
+    read = [shards.read(i, modalities) for i in range(count)]
     return [
         collate(read[i : i + BATCH], [0] * len(read[i : i + BATCH]), shards.null_text) for i in range(0, count, BATCH)
     ]
-
-
-def keep_modalities(batch: Batch, wanted: Sequence[Modality]) -> Batch:
-    """The batch without the modalities that a phase does not train."""
-    return replace(
-        batch,
-        latents={m: batch.latents[m] for m in wanted},
-        masks={m: batch.masks[m] for m in wanted},
-        grids={m: batch.grids[m] for m in wanted},
-        padded=batch.padded & frozenset(wanted),
-        image=batch.image if "video" in wanted else None,
-    )
 
 
 def first_frames(batch: Batch, codecs: Codecs) -> list[torch.Tensor | None]:
@@ -81,7 +63,9 @@ def sample_batch(
     return generate(denoiser, codecs, requests, sampling, grids=batch.grids, fps=fps, **fixed)  # type: ignore[arg-type]
 
 
-def write_samples(media: Sequence[Media], captions: Sequence[str], folder: Path, *, tags: Mapping[str, str]) -> list[Path]:
+def write_samples(
+    media: Sequence[Media], captions: Sequence[str], folder: Path, *, tags: Mapping[str, str]
+) -> list[Path]:
     """An mp4 and a contact sheet per clip under `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []

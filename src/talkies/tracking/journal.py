@@ -46,13 +46,14 @@ class Batch:
 
 
 class Journal:
-    """Reads a spool once, front to back. `open`: the sessions that have begun and not ended; `last_time`: ms of the
-    last record; the counts are of what was read so far."""
+    """Reads a spool once, front to back. `open`: the sessions that have begun and not ended; `status`: of the run
+    now; `last_time`: ms of the last record; the counts are of what was read so far."""
 
     def __init__(self, run_folder: Path) -> None:
         self.path = run_folder / SPOOL
         self.offset = 0
         self.open: dict[str, Record] = {}
+        self.status = "RUNNING"
         self.last_time = 0
         self.attempts = self.skipped = self.dropped = self.torn = 0
         self._seen: dict[str, set[int]] = {}
@@ -109,7 +110,8 @@ class Journal:
             }  # one trains at a time
             self.attempts += 1
             batch.tags["attempts"] = str(self.attempts)
-            batch.status = ("RUNNING", record["time"])
+            self.status = "RUNNING"
+            batch.status = (self.status, record["time"])
         self.open[record["session"]] = record
 
     def _end(self, record: Record, _batch: Batch) -> None:
@@ -130,7 +132,8 @@ class Journal:
                 batch.tags[f"nonfinite.{key}"] = f"{value} at step {step}"
 
     def _status(self, record: Record, batch: Batch) -> None:
-        batch.status = (record["status"], record["time"])
+        self.status = record["status"]
+        batch.status = (self.status, record["time"])
 
     def _dropped(self, record: Record, batch: Batch) -> None:
         self.dropped += record["count"]

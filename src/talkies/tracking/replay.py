@@ -120,7 +120,9 @@ class Replayer:
     def _died(self) -> bool:
         """Whether the session that is still open lost its process on this machine."""
         begins = [begin for begin in self.journal.open.values() if begin["training"]]
-        return bool(begins) and not self.journal.rest() and all(dead(begin["host"], begin["pid"]) for begin in begins)
+        if not begins or self.journal.status != "RUNNING" or self.journal.rest():
+            return False
+        return all(dead(begin["host"], begin["pid"]) for begin in begins)
 
 
 def dead(host: str, pid: int) -> bool:

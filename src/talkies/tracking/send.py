@@ -11,10 +11,10 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from talkies.tracking.journal import Batch, Point
-from talkies.tracking.store import refused, translated
+from talkies.tracking.store import cut, refused, translated
 
 LIMITS = {"metrics": 800, "params": 100, "tags": 100}  # entries of one call
-MAX_PARAM, MAX_TAG = 6000, 5000  # characters
+MAX_PARAM = 6000  # characters
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +46,7 @@ class Sender:
             tags = {**batch.tags, **changed}
             bad = self._log("metrics", [Metric(point.key, point.value, point.time, point.step) for point in points])
             others = self._log("params", params)
-            others += self._log("tags", [RunTag(key, _cut(value, MAX_TAG)) for key, value in tags.items()])
+            others += self._log("tags", [RunTag(key, cut(value)) for key, value in tags.items()])
             sent = [self._upload(file.file, file.name) for file in batch.files]
             if batch.status is not None:
                 self.status(*batch.status)
@@ -89,7 +89,7 @@ class Sender:
         fresh: list[Param] = []
         changed: dict[str, str] = {}
         for key, text in params:
-            value = _cut(text, MAX_PARAM)
+            value = cut(text, MAX_PARAM)
             if key not in self._params:
                 fresh.append(Param(key, value))
                 self._params[key] = value
@@ -128,8 +128,3 @@ class Sender:
             return False
         self.client.log_artifact(self.run_id, str(path), artifact_path=name)
         return True
-
-
-def _cut(text: str, limit: int) -> str:
-    mark = " [cut]"
-    return text if len(text) <= limit else text[: limit - len(mark)] + mark

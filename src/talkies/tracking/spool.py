@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -201,10 +201,10 @@ def recorded(run_folder: Path) -> dict[str, float]:
     return found
 
 
-def start_uploader(*folders: Path) -> "subprocess.Popen[bytes]":
+def start_uploader(*folders: Path, options: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
     """Start the side process that sends the spools of `folders`; its log is uploader.log in the first.
 
-    It outlives this process until everything is sent, or for its own deadline.
+    It outlives this process until everything is sent, or for its own deadline. `options`: of the uploader's command.
     """
     source = Path(__file__).parents[2]
     path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
@@ -212,7 +212,7 @@ def start_uploader(*folders: Path) -> "subprocess.Popen[bytes]":
     folders[0].mkdir(parents=True, exist_ok=True)
     with (folders[0] / "uploader.log").open("ab") as log:
         process = subprocess.Popen(
-            [*command, *(str(folder.resolve()) for folder in folders)],
+            [*command, *options, *(str(folder.resolve()) for folder in folders)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip

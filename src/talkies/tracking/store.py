@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -17,8 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from talkies.config import TrackingError
 
 ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -49,7 +49,8 @@ def _reachable(uri: str) -> None:
         folder = Path(uri.removeprefix("sqlite:///")).parent
         if not folder.is_dir():
             raise TrackingError(f"tracking: {uri}: there is no folder {folder}; make it or set another `tracking.uri`")
-    if parts.scheme in ("http", "https") and parts.hostname is not None:
+    proxied = parts.scheme in getproxies()
+    if parts.scheme in ("http", "https") and parts.hostname is not None and not proxied:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
             socket.create_connection((parts.hostname, port), timeout=5).close()
@@ -72,6 +73,12 @@ def translated(action: str) -> Iterator[None]:
 def refused(error: BaseException) -> bool:
     """Whether a server will never take this, however often it is sent."""
     return isinstance(error, MlflowException) and error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+
+
+def cut(text: str, limit: int = 5000) -> str:
+    """`text` in at most `limit` characters, which is what MLflow's tables hold."""
+    mark = " [cut]"
+    return text if len(text) <= limit else text[: limit - len(mark)] + mark
 
 
 def local_artifacts(client: MlflowClient, run_id: str) -> Path | None:

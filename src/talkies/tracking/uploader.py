@@ -19,10 +19,8 @@ from threading import Event
 from talkies.config import UserError
 from talkies.tracking.progress import sole_sender
 from talkies.tracking.records import SPOOL
-from talkies.tracking.replay import Replayer, replay
+from talkies.tracking.replay import Replayer
 
-__all__ = ["Follower", "follow", "main", "replay"]
-SLOWEST_S = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -30,8 +28,8 @@ class Follower:
     """One run folder: waits for its spool and its lock, then sends what appears, with growing pauses after failures.
     `idle`: nothing is left to send now; `done`: nothing will be."""
 
-    def __init__(self, folder: Path, poll_s: float) -> None:
-        self.folder, self.poll_s = folder, poll_s
+    def __init__(self, folder: Path, poll_s: float, slowest_s: float) -> None:
+        self.folder, self.poll_s, self.slowest_s = folder, poll_s, slowest_s
         self.done = self.idle = False
         self._replayer: Replayer | None = None
         self._held = ExitStack()
@@ -48,7 +46,7 @@ class Follower:
             self._send()
         except UserError as error:
             self._failures += 1
-            pause = min(SLOWEST_S, self.poll_s * 2**self._failures)
+            pause = min(self.slowest_s, self.poll_s * 2**self._failures)
             _log.warning("%s; again in %.0f s", error, pause)
             self._next = time.monotonic() + pause
             self._replayer = None
@@ -77,12 +75,14 @@ class Follower:
             self.close()
 
 
-def follow(folders: Sequence[Path], *, parent: int | None, poll_s: float, deadline_s: float, stop: Event) -> bool:
+def follow(
+    folders: Sequence[Path], *, parent: int | None, poll_s: float, slowest_s: float, deadline_s: float, stop: Event
+) -> bool:
     """Send the spools of `folders` until one of the ends above; True if all of it was sent.
 
     `parent`: this process's parent while that lives; None: there is none, and the deadline runs already.
     """
-    followers = [Follower(folder, poll_s) for folder in folders]
+    followers = [Follower(folder, poll_s, slowest_s) for folder in folders]
     alone_since: float | None = None
     while not stop.is_set():
         gone = parent is None or os.getppid() != parent
@@ -109,13 +109,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("folders", nargs="+", type=Path, metavar="RUN_FOLDER")
     parser.add_argument("--parent", type=int, help="process id of the training process that started this one")
     parser.add_argument("--poll", type=float, default=1.0, metavar="SECONDS", help="pause between looks at a spool (1)")
+    parser.add_argument(
+        "--slowest", type=float, default=60.0, metavar="SECONDS", help="longest pause after failures (60)"
+    )
     parser.add_argument("--deadline", type=float, default=600.0, metavar="SECONDS", help="after the parent ended (600)")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     os.nice(10)
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    complete = follow(args.folders, parent=args.parent, poll_s=args.poll, deadline_s=args.deadline, stop=stop)
+    complete = follow(
+        args.folders, parent=args.parent, poll_s=args.poll, slowest_s=args.slowest, deadline_s=args.deadline, stop=stop
+    )
     return 0 if complete else 1
 
 

@@ -101,7 +101,7 @@ class EmaConfig:
 
 @config
 class ValidationConfig:
-    """Held-out loss at fixed noise in `bins` noise levels over `clips` clips, and `samples` sampled clips, `every` steps."""
+    """Every `every` steps: held-out loss at fixed noise in `bins` noise levels over `clips` clips, `samples` sampled clips."""
 
     every: Count
     clips: Count = 16

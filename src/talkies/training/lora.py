@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig as PeftLora
+from peft import inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talkies.config import CheckpointError, RecipeError
@@ -20,8 +24,6 @@ def add_lora(model: nn.Module, config: LoraConfig, *, seed: int) -> None:
     A is Kaiming, B zero: at the start the model is unchanged. PEFT renames a target's weight `q.base_layer.weight`.
     Raises RecipeError for a target that matches nothing.
     """
-    from peft import inject_adapter_in_model
-
     _check_targets(model, config)
     model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
@@ -31,9 +33,7 @@ def add_lora(model: nn.Module, config: LoraConfig, *, seed: int) -> None:
 
 def peft_config(config: LoraConfig) -> Any:
     """The same in PEFT's words."""
-    import peft
-
-    return peft.LoraConfig(
+    return PeftLora(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(config.targets)
     )
 
@@ -67,10 +67,6 @@ def adapter_json(config: LoraConfig, base: str) -> str:
 
 def load_adapter(model: nn.Module, folder: Path) -> None:
     """Inject and load an adapter folder (adapter_config.json, adapter_model.safetensors) into `model`."""
-    from peft import LoraConfig as PeftLora
-    from peft import inject_adapter_in_model
-    from safetensors.torch import load_file
-
     values = json.loads((folder / "adapter_config.json").read_text())
     keep = ("r", "lora_alpha", "lora_dropout", "target_modules")
     model.requires_grad_(False)
@@ -87,16 +83,16 @@ def load_adapter(model: nn.Module, folder: Path) -> None:
 
 
 def _own_key(key: str) -> str:
-    return key.removeprefix("base_model.model.").replace(".lora_A.", ".lora_A.default.").replace(
-        ".lora_B.", ".lora_B.default."
+    return (
+        key.removeprefix("base_model.model.")
+        .replace(".lora_A.", ".lora_A.default.")
+        .replace(".lora_B.", ".lora_B.default.")
     )
 
 
 @contextmanager
 def adapters_off(model: nn.Module) -> Iterator[None]:
     """Inside the block the model is its frozen base, bitwise."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
     for layer in layers:
         layer.enable_adapters(False)

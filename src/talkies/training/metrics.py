@@ -30,7 +30,7 @@ class TrainingMetrics(Callback):
         self._clips = 0
         self._since = time.perf_counter()
 
-    def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
         """Forget what happened before this attempt."""
         del trainer, pl_module
         self._clear()
@@ -46,7 +46,7 @@ class TrainingMetrics(Callback):
         self._sums[key] = self._sums.get(key, 0) + sums
         self._counts[key] = self._counts.get(key, 0) + counts
 
-    def on_train_batch_end(  # type: ignore[override]
+    def on_train_batch_end(
         self, trainer: Trainer, pl_module: Phase, outputs: Mapping[str, Any], batch: Batch, batch_idx: int
     ) -> None:
         """Add a micro-batch; report after the last one of a reporting step."""

@@ -78,11 +78,6 @@ class Phase(LightningModule):
         loss = torch.stack([weight * losses[m].mean() for m, weight in objective.weights.items()]).sum()
         return {"loss": loss, "losses": {m: x.detach() for m, x in losses.items()}, "times": draw.times}
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Lightning cannot move a frozen dataclass; the batch moves itself."""
-        del dataloader_idx
-        return batch.to(device)
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over what trains; the rate of a step is set in `on_train_batch_start`."""
         config = self.optimizer_config

@@ -11,7 +11,7 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
-from talkies.checkpoints.state import load_state, save_state
+from talkies.checkpoints.state import load_ema, load_state, save_state
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.training.config import EmaConfig, StepsConfig
@@ -42,18 +42,31 @@ class Saving(Callback):
         self.ema: Ema | None = None
         self.stopped_by: str | None = None
         self._last_saved = -1
+        self._handlers: dict[int, Any] = {}
 
-    def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
         """Build the EMA, then put back what the checkpoint holds."""
         self.ema = Ema(pl_module.trainable(), self.ema_config)
         if self.resume is not None:
             restore(self.resume, trainer, pl_module, self.ema)
             self._last_saved = trainer.global_step
+        self._listen()
 
-    def on_train_batch_end(  # type: ignore[override]
+    def on_train_end(self, trainer: Trainer, pl_module: Phase) -> None:
+        """Give the signals back."""
+        del trainer, pl_module
+        self._hush()
+
+    def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
+        """Give the signals back."""
+        del trainer, pl_module, exception
+        self._hush()
+
+    def on_train_batch_end(
         self, trainer: Trainer, pl_module: Phase, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """After an optimizer step: count, average, and save where a save is due."""
+        del outputs, batch
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         assert self.ema is not None
@@ -80,26 +93,31 @@ class Saving(Callback):
         if self.saved is not None:
             self.saved(step, folder)
 
-    def listen(self) -> Callable[[], None]:
-        """Turn SIGINT and SIGTERM into a stop at the next optimizer step; returns what restores the old handlers.
+    def recall(self, phase: Phase) -> None:
+        """Put the averages of `resume` back without a trainer: for a run whose last step is already done."""
+        assert self.resume is not None
+        phase.configure_model()
+        self.ema = Ema(phase.trainable(), self.ema_config)
+        self.ema.averages = load_ema(self.resume, phase.trainable())
 
-        A second signal acts as it did before.
+    def _listen(self) -> None:
+        """Turn SIGINT and SIGTERM into a stop at the next optimizer step; a second signal acts as it did before.
+
+        Here and not before `fit`, for Lightning's own SIGTERM handler would raise in the middle of a step.
         """
-        if threading.current_thread() is not threading.main_thread():
-            return lambda: None
-        old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in self._handlers:
+                signal.signal(number, self._stop)
 
-        def restore_handlers() -> None:
-            for number, handler in old.items():
-                signal.signal(number, handler)
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        self.stopped_by = signal.Signals(number).name
+        self._hush()
 
-        def stop(number: int, _: FrameType | None) -> None:
-            self.stopped_by = signal.Signals(number).name
-            restore_handlers()
-
-        for number in old:
-            signal.signal(number, stop)
-        return restore_handlers
+    def _hush(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
 
 
 def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[str, Any]:
@@ -128,8 +146,8 @@ def restore(folder: Path, trainer: Trainer, phase: Phase, ema: Ema) -> None:
         for name, parameter in parameters.items():
             parameter.copy_(state.model[name])
             if f"{name}/step" in state.optimizer:
-                keys = ("step", "exp_avg", "exp_avg_sq")
-                optimizer.state[parameter] = {key: state.optimizer[f"{name}/{key}"].clone() for key in keys}
+                moments = {key: state.optimizer[f"{name}/{key}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
+                optimizer.state[parameter] = {"step": state.optimizer[f"{name}/step"], **moments}
         for name, average in ema.averages.items():
             average.copy_(state.ema[name])
     ema.updates = int(state.loop["ema_updates"])

@@ -28,7 +28,8 @@ def refused(path: Path, *overrides: str) -> str:
 
 
 def test_scalars_are_yaml_1_2(tmp_path: Path) -> None:
-    text = "a: 1e-4\nb: 010\nc: no\nd: 2026-11-21\ne: 215_000\nf: .5\ng: -2\nh: ~\ni: true\nj: 1:30\nk: 0x10\nl: 1.\nm: 1.5E+3"
+    text = "a: 1e-4\nb: 010\nc: no\nd: 2026-11-21\ne: 215_000\nf: .5\ng: -2\nh: ~\ni: true\nj: 1:30\nk: 0x10\n"
+    text += "l: 1.\nm: 1.5E+3"
     values = load(write(tmp_path, "x.yaml", text)).values
     assert values == {
         "a": 1e-4, "b": "010", "c": "no", "d": "2026-11-21", "e": 215000, "f": 0.5, "g": -2, "h": None, "i": True,

@@ -1,0 +1,89 @@
+"""manifest.json: the sha256 and size of every file of a folder. It is written last: a folder without it is torn."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from talkies.config import CheckpointError
+from talkies.data.durable import canonical_json, write_text
+from talkies.data.integrity import damage, sha256_of
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A decoded manifest: `files` maps a relative path to its (sha256, size); `sha256` is one hash over all of it."""
+
+    step: int
+    files: dict[str, tuple[str, int]]
+    sha256: str
+
+
+def file_table(folder: Path) -> dict[str, dict[str, Any]]:
+    """Relative path -> {"sha256", "size"} of every file in `folder`, read from the disk."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "size": path.stat().st_size} for path in paths
+    }
+
+
+def write_manifest(folder: Path, step: int) -> None:
+    """Complete `folder`: hash all that is in it."""
+    values = {"schema": SCHEMA, "step": step, "files": file_table(folder)}
+    write_text(folder / MANIFEST, canonical_json({**values, "sha256": _digest(values)}) + "\n")
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Decode folder/manifest.json. Raises CheckpointError where it is missing, damaged or of an unknown schema."""
+    path = folder / MANIFEST
+    try:
+        values = json.loads(path.read_bytes())
+        sha256, schema = values.pop("sha256"), values["schema"]
+        found = _digest(values)
+        files = {name: (str(entry["sha256"]), int(entry["size"])) for name, entry in values["files"].items()}
+        step = int(values["step"])
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint: {folder} is incomplete: cannot read {MANIFEST}, its completion marker ({error.strerror})"
+        ) from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"checkpoint: {path} is damaged: {error!r}") from None
+    if found != sha256:
+        raise CheckpointError(f"checkpoint: {path} is damaged: found sha256 {found[:16]}, expected {sha256[:16]}")
+    if schema != SCHEMA:
+        raise CheckpointError(f"checkpoint: {path} has schema {schema!r}, this version reads {SCHEMA}")
+    for name in files:
+        check_inside(folder, name)
+    return Manifest(step=step, files=files, sha256=sha256)
+
+
+def check_inside(folder: Path, name: str) -> None:
+    """Raise CheckpointError where `name` is no relative path below `folder`."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise CheckpointError(f"checkpoint: {folder} names a file outside of it: {name!r}")
+
+
+def verify(folder: Path, names: Collection[str] | None = None) -> Manifest:
+    """Check the files of a manifest (`names` of them, default all) against the disk.
+
+    Raises CheckpointError naming the first that is missing, truncated or changed, or that the manifest does not list.
+    """
+    manifest = read_manifest(folder)
+    for name in manifest.files if names is None else names:
+        if name not in manifest.files:
+            raise CheckpointError(f"checkpoint: {folder} has no {name}: its manifest does not list it")
+        sha256, size = manifest.files[name]
+        found = damage(folder / name, size=size, sha256=sha256)
+        if found is not None:
+            raise CheckpointError(f"checkpoint: {folder / name} {found}")
+    return manifest

@@ -1,0 +1,169 @@
+"""A release: what a phase gives to its children, to samplers and to the registry. Safetensors and JSON, all hashed.
+
+release.json                      what it is, and the sha256 and size of every other file; written last
+<component>.safetensors           a tower or the Bridge, under upstream's keys
+adapter/adapter_model.safetensors, adapter/adapter_config.json    a LoRA, in PEFT's format
+codecs/{video,audio}/...          the fitted codecs that it was trained with
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from talkies.checkpoints.manifest import check_inside, file_table
+from talkies.checkpoints.weights import read_weights, refuse_pickle
+from talkies.config import CheckpointError
+from talkies.data.durable import storage_errors, sync, sync_tree, write_tensors, write_text
+from talkies.data.integrity import damage, sha256_of
+
+RELEASE = "release.json"
+SCHEMA = 1
+ADAPTER = "adapter/adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter/adapter_config.json"
+_OWN_KEYS = {"schema", "components", "files", "base", "adapter"}
+
+
+def write_release(
+    folder: Path,
+    *,
+    components: Mapping[str, Mapping[str, Tensor]],
+    info: Mapping[str, Any],
+    codecs_folder: Path | None = None,
+    adapter: tuple[Mapping[str, Tensor], str] | None = None,
+    base: Mapping[str, Any] | None = None,
+) -> None:
+    """Make or replace the release `folder`: filled under a temporary name beside it, then renamed.
+
+    `info` (plain JSON: name, recipe, lineage, metrics, provenance) becomes the top level of release.json; `adapter` is
+    (tensors, adapter_config.json) of a LoRA over `base` {"sha256", "path", "name"}; `codecs_folder` is copied where it
+    exists (pretrained codecs leave none). Raises StorageError where the disk is full, CheckpointError where `folder`
+    is something else or the codecs hold a pickle.
+    """
+    clash = _OWN_KEYS & info.keys()
+    assert not clash, f"release.json has its own {clash}"
+    assert (adapter is None) == (base is None), "an adapter names its base, and nothing else has one"
+    if folder.exists() and not (folder / RELEASE).is_file():
+        raise CheckpointError(f"release: {folder} exists and is no release: remove it")
+    temporary = folder.with_name(folder.name + ".tmp")
+    try:
+        with storage_errors(folder, _size(components, adapter)):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            _fill(temporary, components, codecs_folder, adapter)
+            own = {"schema": SCHEMA, "components": _table(temporary, components), "files": file_table(temporary)}
+            values = {**info, **own, "base": None if base is None else dict(base), "adapter": adapter is not None}
+            write_text(temporary / RELEASE, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
+            sync_tree(temporary)
+        _swap(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _size(components: Mapping[str, Mapping[str, Tensor]], adapter: tuple[Mapping[str, Tensor], str] | None) -> int:
+    parts = [*components.values(), *([adapter[0]] if adapter else [])]
+    return sum(tensor.nbytes for tensors in parts for tensor in tensors.values())
+
+
+def _fill(
+    folder: Path,
+    components: Mapping[str, Mapping[str, Tensor]],
+    codecs: Path | None,
+    adapter: tuple[Mapping[str, Tensor], str] | None,
+) -> None:
+    for name, tensors in components.items():
+        write_tensors(folder / f"{name}.safetensors", tensors)
+    if adapter is not None:
+        (folder / ADAPTER).parent.mkdir()
+        write_tensors(folder / ADAPTER, adapter[0])
+        write_text(folder / ADAPTER_CONFIG, adapter[1])
+    if codecs is not None and codecs.is_dir():
+        for path in codecs.rglob("*"):
+            refuse_pickle(path)
+        shutil.copytree(codecs, folder / "codecs")
+
+
+def _table(folder: Path, components: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Any]]:
+    table = {}
+    for name, tensors in components.items():
+        path = folder / f"{name}.safetensors"
+        table[name] = {
+            "file": path.name,
+            "sha256": sha256_of(path),
+            "bytes": path.stat().st_size,
+            "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        }
+    return table
+
+
+def _swap(temporary: Path, folder: Path) -> None:
+    """Put the finished folder in place of an older release of the same name."""
+    old = folder.with_name(folder.name + ".old.tmp")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    temporary.rename(folder)
+    sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_release(folder: Path) -> dict[str, Any]:
+    """release.json of a release whose every file was verified by size and sha256.
+
+    Raises CheckpointError naming the file that is missing or damaged, or any pickle that lies in the folder.
+    """
+    values = _read(folder)
+    for name in values["files"]:
+        _verify(folder, values, name)
+    for path in folder.rglob("*"):
+        refuse_pickle(path)
+    return values
+
+
+def release_sha256(folder: Path) -> str:
+    """One hash for the release: the sha256 of release.json, which holds that of every other file."""
+    _read(folder)
+    return sha256_of(folder / RELEASE)
+
+
+def load_component(folder: Path, component: str) -> dict[str, Tensor]:
+    """The verified weights of one component. Raises CheckpointError where it is missing or damaged."""
+    values = _read(folder)
+    if component not in values["components"]:
+        held = ", ".join(sorted(values["components"])) or "none"
+        raise CheckpointError(f"release: {folder} brings no {component}, only {held}")
+    name = str(values["components"][component]["file"])
+    _verify(folder, values, name)
+    return read_weights(folder / name)
+
+
+def _verify(folder: Path, values: Mapping[str, Any], name: str) -> None:
+    check_inside(folder, name)
+    entry = values["files"].get(name)
+    if entry is None:
+        raise CheckpointError(f"release: {folder / RELEASE} does not list {name}")
+    found = damage(folder / name, size=entry["size"], sha256=entry["sha256"])
+    if found is not None:
+        raise CheckpointError(f"release: {folder / name} {found}")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / RELEASE
+    try:
+        values: dict[str, Any] = json.loads(path.read_bytes())
+        schema = values["schema"]
+        complete = {"components", "base", "adapter"} <= values.keys()
+        complete &= all({"sha256", "size"} <= entry.keys() for entry in values["files"].values())
+    except OSError as error:
+        raise CheckpointError(f"release: {folder} is no release: cannot read {RELEASE} ({error.strerror})") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"release: {path} is damaged: {error!r}") from None
+    if schema != SCHEMA:
+        raise CheckpointError(f"release: {path} has schema {schema!r}, this version reads {SCHEMA}")
+    if not complete:
+        raise CheckpointError(f"release: {path} is damaged: it lacks keys that every release has")
+    return values

@@ -1,0 +1,136 @@
+"""All that a run needs to go on bitwise: tensors as DCP shards, the loop as JSON, generators as safetensors."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from talkies.checkpoints.manifest import verify
+from talkies.checkpoints.tensors import load_tensors, save_tensors
+from talkies.checkpoints.weights import read_weights
+from talkies.config import CheckpointError
+from talkies.data.durable import canonical_json, storage_errors, write_tensors, write_text
+
+LOOP = "loop.json"
+GENERATORS = "generators.safetensors"
+SHARDS = "shards"
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A restored state: tensors on the CPU. `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step)."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    loop: dict[str, Any]
+    generators: dict[str, Tensor]
+
+
+def save_state(
+    folder: Path,
+    *,
+    model: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor],
+    ema: Mapping[str, Tensor],
+    loop: Mapping[str, Any],
+    generators: Mapping[str, Tensor],
+) -> None:
+    """Write a state into the empty `folder`; a CheckpointStore completes it.
+
+    `optimizer` maps "<parameter name>/<key>" to a tensor; `loop` is plain JSON (counters, the data's state, parameter
+    groups). Raises StorageError with the bytes needed where the disk is full.
+    """
+    tensors = {
+        f"{part}/{name}": value
+        for part, values in (("model", model), ("optimizer", optimizer), ("ema", ema))
+        for name, value in values.items()
+    }
+    with storage_errors(folder, sum(value.nbytes for value in tensors.values())):
+        save_tensors(folder / SHARDS, tensors)
+        write_tensors(folder / GENERATORS, generators)
+        write_text(folder / LOOP, canonical_json(dict(loop)) + "\n")
+
+
+def load_state(folder: Path, *, model: Mapping[str, Tensor], ema: Mapping[str, Tensor]) -> State:
+    """Read a state back, verified by its manifest first.
+
+    `model` and `ema` are what it must fit: the same names, shapes and dtypes, else CheckpointError names the first
+    that does not. Raises CheckpointError for a damaged or incomplete checkpoint, before anything of it is unpickled.
+    """
+    parts = _read(folder, lambda _: True)
+    _check(folder, "model", parts["model"], model, dtypes=True)
+    _check(folder, "ema", parts["ema"], ema, dtypes=True)
+    _check_optimizer(folder, parts["optimizer"], model)
+    return State(**parts, loop=read_loop(folder), generators=read_weights(folder / GENERATORS))
+
+
+def load_ema(folder: Path, model: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Only the averaged weights (fp32), verified; errors as `load_state`, but `model` may have another dtype."""
+    found = _read(folder, lambda name: name.startswith("ema/"))["ema"]
+    _check(folder, "ema", found, model, dtypes=False)
+    return found
+
+
+def read_loop(folder: Path) -> dict[str, Any]:
+    """The loop's part of a state. Raises CheckpointError where it is missing or damaged."""
+    verify(folder, [LOOP])
+    loop: dict[str, Any] = json.loads((folder / LOOP).read_bytes())
+    return loop
+
+
+def _read(folder: Path, wanted: Callable[[str], bool]) -> dict[str, dict[str, Tensor]]:
+    manifest = verify(folder)
+    for name in (LOOP, GENERATORS, f"{SHARDS}/.metadata"):
+        if name not in manifest.files:
+            raise CheckpointError(f"checkpoint: {folder} has no {name}: its manifest does not list it")
+    files = {name.removeprefix(f"{SHARDS}/") for name in manifest.files if name.startswith(f"{SHARDS}/")}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}}
+    for name, value in load_tensors(folder / SHARDS, files, wanted).items():
+        part, _, rest = name.partition("/")
+        if part not in parts:
+            raise CheckpointError(f"checkpoint: {folder} holds {name!r}, which is no part of a state")
+        parts[part][rest] = value
+    return parts
+
+
+def _check(
+    folder: Path, part: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, dtypes: bool
+) -> None:
+    """Raise CheckpointError where names, shapes or (with `dtypes`) dtypes differ."""
+
+    def kind(tensor: Tensor) -> tuple[object, ...]:
+        return (tuple(tensor.shape), tensor.dtype) if dtypes else (tuple(tensor.shape),)
+
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    other = [name for name in expected if name in found and kind(found[name]) != kind(expected[name])]
+    odd = [f"{word} {names[0]} ({len(names)} in all)" for word, names in _words(missing, unexpected) if names]
+    odd += [f"{name} is {_shown(found[name])}, not {_shown(expected[name])}" for name in other[:1]]
+    if odd:
+        raise CheckpointError(
+            f"checkpoint: {folder} is of another architecture: {part}: {'; '.join(odd)}. Resume with the recipe it was "
+            "trained with, or start a new run (--new)"
+        )
+
+
+def _words(missing: list[str], unexpected: list[str]) -> list[tuple[str, list[str]]]:
+    return [("missing", missing), ("unexpected", unexpected)]
+
+
+def _shown(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _check_optimizer(folder: Path, found: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
+    """A parameter may have no moments yet (an expert whose turn did not come), but none may have another's."""
+    for key, value in found.items():
+        name = key.rpartition("/")[0]
+        if name not in model or (value.ndim and value.shape != model[name].shape):
+            raise CheckpointError(
+                f"checkpoint: {folder} is of another architecture: optimizer: {key} is {_shown(value)}, the model has "
+                f"{_shown(model[name]) if name in model else 'no such parameter'}"
+            )

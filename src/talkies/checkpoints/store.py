@@ -1,0 +1,151 @@
+"""The checkpoints of a run: step-00000123/ folders that exist completely or not at all.
+
+A folder is filled under a temporary name beside its own, its manifest is written last, then it is renamed, then LATEST
+is replaced. Nothing is overwritten in place, nothing is staged in $TMPDIR (reliability.md A2).
+"""
+
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from talkies.checkpoints.manifest import MANIFEST, Manifest, verify, write_manifest
+from talkies.config import CheckpointError, RecipeError
+from talkies.data.durable import storage_errors, sync, sync_tree, write_text
+
+LATEST = "LATEST"
+TORN = ".tmp"
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint that is damaged, torn or replaced."""
+
+
+class CheckpointStore:
+    """Checkpoints in `folder`, which need not exist yet. Opening and `latest` change nothing on the disk, so a reader
+    may look while a run writes; only one process may save (the run's lock sees to it)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._swept = False
+        self._damaged: set[int] = set()
+        self._saved: int | None = None
+
+    def steps(self) -> list[int]:
+        """Steps that have a folder, rising. They are not verified."""
+        found = [_NAME.fullmatch(path.name) for path in self.folder.glob("step-*")]
+        return sorted(int(match[1]) for match in found if match)
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of `step` lies."""
+        return self.folder / f"step-{step:08d}"
+
+    def verify(self, path: Path) -> Manifest:
+        """Check a checkpoint against its manifest; CheckpointError names the file and what is wrong with it."""
+        return verify(path)
+
+    def latest(self) -> Path | None:
+        """The complete checkpoint of the highest step; None where there is none at all.
+
+        A damaged one is passed over with a CheckpointWarning that names file and reason. Raises CheckpointError where
+        all are damaged: starting over would be a silent loss.
+        """
+        reasons: list[str] = []
+        for step in reversed(self.steps()):
+            try:
+                verify(self.path(step))
+            except CheckpointError as error:
+                self._damaged.add(step)
+                reasons.append(str(error).removeprefix("checkpoint: "))
+                continue
+            for reason in reasons:
+                self._warn(f"checkpoint: {reason}; falling back to {self.path(step).name}")
+            return self.path(step)
+        if reasons:
+            raise CheckpointError(
+                f"checkpoint: none of the {len(reasons)} checkpoints in {self.folder} is usable; the newest: "
+                f"{reasons[0]}. Move the folder away to start over"
+            )
+        return None
+
+    def save(self, step: int, writer: Callable[[Path], None]) -> Path:
+        """Make the checkpoint of `step`: `writer` fills an empty folder. Returns the finished folder.
+
+        After any exception the store is as before. Raises StorageError where the disk is full, CheckpointError where a
+        complete checkpoint of this step exists (a damaged one is replaced, with a warning).
+        """
+        final = self.path(step)
+        temporary = final.with_name(final.name + TORN)
+        if not self._swept:
+            self.sweep()
+        self._clear(final)
+        try:
+            with storage_errors(temporary, self._size_of_newest()):
+                temporary.mkdir(parents=True)
+                writer(temporary)
+                sync_tree(temporary)
+                write_manifest(temporary, step)
+            temporary.rename(final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync(self.folder)
+        write_text(self.folder / LATEST, f"{final.name}\n")
+        self._saved = step
+        self._damaged.discard(step)
+        return final
+
+    def retain(self, keep: int, protect: Iterable[int] | Callable[[int], bool] = ()) -> list[int]:
+        """Delete all but the newest `keep` complete checkpoints and the protected steps; returns the deleted steps.
+
+        The newest complete checkpoint and the one just saved always stay; what `latest` found damaged does not count.
+        """
+        if keep < 1:
+            raise RecipeError(f"checkpoint: `steps.keep` is {keep}; at least 1 must stay")
+        protected = protect if callable(protect) else set(protect).__contains__
+        steps = self.steps()
+        complete = [s for s in steps if s not in self._damaged and (self.path(s) / MANIFEST).is_file()]
+        kept = {*complete[-keep:], self._saved}
+        doomed = [s for s in steps if complete and s < complete[-1] and s not in kept and not protected(s)]
+        for step in doomed:
+            self._remove(self.path(step))
+            self._damaged.discard(step)
+        return doomed
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half made, with a warning. Only for the process that saves."""
+        self._swept = True
+        for path in sorted(self.folder.glob(f"*{TORN}")) if self.folder.is_dir() else []:
+            self._warn(f"checkpoint: removing {path}, torn by a killed process")
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _clear(self, final: Path) -> None:
+        """Make room for a checkpoint of the same step: only a damaged one goes."""
+        if not final.exists():
+            return
+        try:
+            verify(final)
+        except CheckpointError as error:
+            self._warn(f"{error}; it is replaced")
+            self._remove(final)
+        else:
+            raise CheckpointError(f"checkpoint: {final} exists and is complete: checkpoints are never overwritten")
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        # Renamed first: a deletion that is killed half-way must not leave what looks like a checkpoint.
+        doomed = path.with_name(path.name + ".old" + TORN)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+    def _size_of_newest(self) -> int:
+        """Bytes of the newest checkpoint: what the next one will need."""
+        steps = self.steps()
+        files = self.path(steps[-1]).rglob("*") if steps else []
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+    @staticmethod
+    def _warn(message: str) -> None:
+        warnings.warn(message, CheckpointWarning, stacklevel=3)

@@ -1,0 +1,118 @@
+"""Named tensors as a torch.distributed.checkpoint folder, in one process.
+
+DCP keeps its index as a pickle. It is read only after its folder's manifest verified it, and then by an unpickler that
+knows nothing but DCP's own record types.
+"""
+
+import io
+import pickle
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+
+from talkies.config import CheckpointError
+
+_ALLOWED = {
+    ("pathlib", "PosixPath"),
+    ("pathlib._local", "PosixPath"),
+    ("torch", "Size"),
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    ("torch.distributed.checkpoint.metadata", "ChunkStorageMetadata"),
+    ("torch.distributed.checkpoint.metadata", "Metadata"),
+    ("torch.distributed.checkpoint.metadata", "MetadataIndex"),
+    ("torch.distributed.checkpoint.metadata", "StorageMeta"),
+    ("torch.distributed.checkpoint.metadata", "TensorProperties"),
+    ("torch.distributed.checkpoint.metadata", "TensorStorageMetadata"),
+    ("torch.distributed.checkpoint.metadata", "_MEM_FORMAT_ENCODING"),
+    ("torch.serialization", "_get_layout"),
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Only what DCP's index consists of."""
+        dtype = module == "torch" and isinstance(vars(torch).get(name), torch.dtype)
+        if not dtype and (module, name) not in _ALLOWED:
+            raise CheckpointError(f"checkpoint: its index asks for {module}.{name}: refusing to unpickle it")
+        return super().find_class(module, name)
+
+
+class _Reader(FileSystemReader):
+    """DCP's reader with a metadata that is already read."""
+
+    def __init__(self, folder: Path, metadata: Metadata) -> None:
+        super().__init__(folder)
+        self.metadata = metadata
+
+    def read_metadata(self, *_: Any, **__: Any) -> Metadata:
+        """The metadata that was checked."""
+        return self.metadata
+
+
+def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write `tensors` bitwise, and sync them to the disk."""
+    assert all(isinstance(value, Tensor) for value in tensors.values()), "DCP would pickle anything but tensors"
+    plain = {name: tensor.detach() for name, tensor in tensors.items()}
+    with _single_process():
+        save(plain, storage_writer=FileSystemWriter(folder, sync_files=True, overwrite=False), no_dist=True)
+
+
+def load_tensors(folder: Path, files: Collection[str], wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """The tensors whose names are `wanted`, on the CPU. `files`: the names in `folder` that are verified.
+
+    Raises CheckpointError where the index holds anything but tensors, or names a file that is not verified.
+    """
+    metadata = _read_metadata(folder)
+    state: dict[str, Any] = {}
+    for name, entry in metadata.state_dict_metadata.items():
+        if not isinstance(entry, TensorStorageMetadata):
+            raise CheckpointError(f"checkpoint: {name} in {folder} is no tensor: refusing to unpickle it")
+        if wanted(name):
+            state[name] = torch.empty(entry.size, dtype=entry.properties.dtype)
+    for info in metadata.storage_data.values():
+        if info.relative_path not in files:
+            raise CheckpointError(f"checkpoint: {folder} keeps tensors in {info.relative_path}, which is not verified")
+    with _single_process():
+        load(state, storage_reader=_Reader(folder, metadata), no_dist=True)
+    return state
+
+
+def _read_metadata(folder: Path) -> Metadata:
+    path = folder / ".metadata"
+    try:
+        metadata = _Unpickler(io.BytesIO(path.read_bytes())).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError) as error:
+        raise CheckpointError(f"checkpoint: {path} is no index of torch.distributed.checkpoint: {error!r}") from None
+    if not isinstance(metadata, Metadata):
+        raise CheckpointError(f"checkpoint: {path} is no index of torch.distributed.checkpoint")
+    return metadata
+
+
+@contextmanager
+def _single_process() -> Iterator[None]:
+    """Without DCP's remark that there is no process group, and with its errors as they were raised."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
+        try:
+            yield
+        except CheckpointException as error:  # a BaseException: no `except Exception` would see it
+            cause, _ = next(iter(error.failures.values()))
+            raise _root(cause) from error
+
+
+def _root(error: BaseException) -> BaseException:
+    """The OSError behind `error`, if there is one: torch's zip writer hides a full disk behind a RuntimeError."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, OSError):
+        found = found.__cause__ or found.__context__
+    return found or error

@@ -1,0 +1,54 @@
+"""Weights from files that others may have made: safetensors only, checked before they are mapped."""
+
+import json
+import struct
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from talkies.config import CheckpointError
+
+PICKLES = {".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
+_HEADER_LIMIT = 100_000_000
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raise CheckpointError for a file whose kind can run code when it is loaded."""
+    if path.suffix.lower() in PICKLES:
+        raise CheckpointError(
+            f"weights: refusing {path}: a {path.suffix} file is a pickle and may run code. Provide .safetensors"
+        )
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU, in their dtypes.
+
+    Raises CheckpointError for a pickle, a missing file, a header of absurd length, or damaged contents. No checksum
+    stands in a safetensors file: compare its sha256 first where one is known.
+    """
+    refuse_pickle(path)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"weights: {path} is no .safetensors file")
+    try:
+        _check_header(path)
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError, struct.error, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"weights: cannot read {path}: {error}") from None
+    return tensors
+
+
+def _check_header(path: Path) -> None:
+    """The header: its length, little-endian in 8 bytes, then JSON."""
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        (length,) = struct.unpack("<Q", handle.read(8))
+        if length > min(size - 8, _HEADER_LIMIT):
+            raise CheckpointError(
+                f"weights: {path} is damaged or hostile: it claims a header of {length} bytes and has {size} in all"
+            )
+        if not isinstance(json.loads(handle.read(length)), dict):
+            raise CheckpointError(f"weights: {path} is damaged: its header is no JSON object")

@@ -1,0 +1,173 @@
+"""One shard set, from media files to a folder that a phase opens."""
+
+import json
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from talkies.config import DataError
+from talkies.data.clip import Clip, Header
+from talkies.data.durable import canonical_json, write_text
+from talkies.data.shards import ShardSet, ShardWriter
+from talkies.prepare.bars import Bars
+from talkies.prepare.clips import RawClip
+from talkies.prepare.encode import encode
+from talkies.prepare.hashes import fingerprint
+from talkies.prepare.jobs import Job
+from talkies.prepare.plan import SetPlan
+from talkies.prepare.reading import Reader
+from talkies.prepare.report import Quarantined, SetReport, reasons
+from talkies.prepare.swap import replacing_folder
+from talkies.streams.codec import Codecs
+
+RECORD = "prepared.json"
+SCHEMA = 1
+"""Part of every set's key: raise it where the same files would become other clips."""
+BATCH = 32
+BATCH_BYTES = 1 << 28
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builder:
+    """What all sets of a preparation share."""
+
+    codecs: Codecs
+    reader: Reader
+    bars: Bars
+    device: torch.device
+    shard_clips: int
+    quarantine_max: int
+
+    def build(self, job: Job, header: Header, folder: Path) -> SetReport:
+        """Make the set in `folder`, or reuse what is there if it was made from the same files by the same codecs.
+
+        Raises DataError where no clip is left or more are quarantined than allowed; `folder` is then as it was.
+        """
+        key = fingerprint(
+            {"schema": SCHEMA, "job": job.key, "codecs": dict(header.codecs), "shard_clips": self.shard_clips}
+        )
+        made = reusable(folder, key)
+        if made is not None:
+            _limit(job, made.quarantined, self.quarantine_max)
+            return made
+        with replacing_folder(folder) as work:
+            report = self._write(job, header, work)
+            write_text(work / RECORD, canonical_json({"key": key, "report": report.to_json()}) + "\n")
+        if report.truncated:
+            warnings.warn(
+                f"prepare: set {header.name!r}: {report.truncated} of {report.kept} captions are longer than the text "
+                "encoder takes; they lose their ends",
+                stacklevel=2,
+            )
+        return report
+
+    def _write(self, job: Job, header: Header, work: Path) -> SetReport:
+        began, count = time.monotonic(), Tally()
+        refused: list[Quarantined] = []
+        bar = self.bars(header.name, len(job.items))
+        writer = ShardWriter(work, header, self.shard_clips)
+        for made in self._encoded(job):
+            if isinstance(made, Quarantined):
+                refused.append(made)
+                _limit(job, refused, self.quarantine_max)
+            else:
+                raw, clip = made
+                writer.add(clip)
+                count = count.plus(raw, job.plan, self.codecs)
+            bar(count.kept + len(refused))
+        if not count.kept:
+            raise DataError(
+                f"prepare: set {header.name!r} is empty: all {len(refused)} media files are quarantined: "
+                f"{reasons(refused)}"
+            )
+        writer.close()
+        return SetReport(
+            kept=count.kept,
+            seconds=round(count.seconds, 3),
+            truncated=count.truncated,
+            padded=count.padded,
+            peak_limited=count.peak_limited,
+            quarantined=refused,
+            fingerprint=ShardSet.open(work, verify=False).fingerprint,
+            took=round(time.monotonic() - began, 3),
+        )
+
+    def _encoded(self, job: Job) -> Iterator[tuple[RawClip, Clip] | Quarantined]:
+        """Every item, encoded in batches; a clip comes with what it was made from."""
+        size, batch = batch_size(job.plan), list[RawClip]()
+        for read in job.read(self.reader):
+            if isinstance(read, Quarantined):
+                yield read
+                continue
+            batch.append(read)
+            if len(batch) == size:
+                yield from self._batch(job.plan, batch)
+                batch = []
+        if batch:
+            yield from self._batch(job.plan, batch)
+
+    def _batch(self, plan: SetPlan, batch: list[RawClip]) -> Iterator[tuple[RawClip, Clip] | Quarantined]:
+        for raw, made in zip(batch, encode(batch, plan, self.codecs, self.device), strict=True):
+            if isinstance(made, Clip):
+                yield raw, made
+            else:
+                yield Quarantined(id=raw.id, reason=made.reason, detail=made.detail)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What is counted of the clips that are kept."""
+
+    kept: int = 0
+    seconds: float = 0.0
+    truncated: int = 0
+    padded: int = 0
+    peak_limited: int = 0
+
+    def plus(self, clip: RawClip, plan: SetPlan, codecs: Codecs) -> "Tally":
+        """One clip more."""
+        window = plan.geometry.samples(plan.sample_rate)
+        return replace(
+            self,
+            kept=self.kept + 1,
+            seconds=self.seconds + (float(plan.geometry.seconds) if plan.video else clip.real / plan.sample_rate),
+            truncated=self.truncated + (codecs.text.overflow(clip.caption) > 0),
+            padded=self.padded + (plan.audio and clip.real < window),
+            peak_limited=self.peak_limited + clip.limited,
+        )
+
+
+def batch_size(plan: SetPlan) -> int:
+    """Clips that are encoded at once: what BATCH_BYTES of fp32 pixels hold, at most BATCH."""
+    size = plan.geometry
+    pixels = size.frames * size.height * size.width * 3 * 4
+    return max(1, min(BATCH, BATCH_BYTES // pixels)) if plan.video else BATCH
+
+
+def reusable(folder: Path, key: str) -> SetReport | None:
+    """The report of the set in `folder` if it has this key and its shards are whole; what is damaged is told."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        report = SetReport.from_json(record["report"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if record["key"] != key:
+        return None
+    try:
+        found = ShardSet.open(folder)
+    except DataError as error:
+        warnings.warn(f"prepare: making the set again: {error}", stacklevel=3)
+        return None
+    return replace(report, reused=True) if found.fingerprint == report.fingerprint else None
+
+
+def _limit(job: Job, refused: Sequence[Quarantined], allowed: int) -> None:
+    if len(refused) > allowed:
+        raise DataError(
+            f"prepare: set {job.plan.name!r} has more than `quarantine_max` = {allowed} media files that cannot be "
+            f"used: {reasons(refused)}; repair them, or raise `quarantine_max`"
+        )

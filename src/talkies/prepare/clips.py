@@ -1,0 +1,146 @@
+"""One media file -> one clip to encode, or the reason why not."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from talkies.media.container import EndedError, MediaError
+from talkies.media.loudness import gain_to
+from talkies.media.read import MediaInfo
+from talkies.prepare.items import Item
+from talkies.prepare.plan import TOLERANCE, SetPlan
+from talkies.prepare.reading import Reader
+
+Reason = Literal[
+    "undecodable",
+    "no video",
+    "no audio",
+    "wrong fps",
+    "too short",
+    "broken stream",
+    "audio and video disagree",
+    "silent",
+    "clipped",
+    "no caption",
+    "caption encoding",
+    "not finite",
+]
+
+FPS_TOLERANCE = 1e-3
+SILENCE = 1e-3
+"""RMS below this (-60 dB) is silence."""
+FULL_SCALE = 0.999
+CLIPPED_SHARE = 0.01
+"""Sound is clipped where more than this share of its samples stands at full scale. A file at full scale in a few peaks
+has far fewer."""
+
+
+class Rejected(Exception):  # noqa: N818 - it is no error: preparation goes on
+    """A clip that is quarantined: `reason` is one of a closed list, `detail` has the figures."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawClip:
+    """A clip that passed: `frames` uint8 [F, 3, H, W], `samples` [S] fp32 of the whole window, of which `real` come
+    from the file (the others are silence); `limited` where the loudness target could not be reached."""
+
+    id: str
+    caption: str
+    frames: Tensor | None
+    samples: Tensor | None
+    real: int
+    limited: bool
+
+
+def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
+    """The first window [0, frames / fps) of a media file (MOVA section 9), with its caption.
+
+    Raises Rejected for media that cannot be trained on. A shorter file is padded with silence where the set keeps sound
+    only, or where its sound ends within the tolerance.
+    """
+    caption = read_caption(item.caption)
+    info = _probed(item.media, plan, reader)
+    try:
+        frames = reader.frames(item.media, plan.geometry) if plan.video else None
+        sound = reader.sound(item.media, plan.geometry, plan.sample_rate) if plan.audio else None
+    except EndedError as error:
+        raise Rejected("too short" if info.frames is None else "broken stream", error.reason) from error
+    except MediaError as error:
+        raise Rejected("broken stream", error.reason) from error
+    samples, real, limited = None, 0, False
+    if sound is not None:
+        _check_sound(sound, plan, info)
+        real, window = len(sound), plan.geometry.samples(plan.sample_rate)
+        if plan.config.lufs is not None:
+            gain = gain_to(sound, plan.sample_rate, plan.config.lufs)
+            sound, limited = sound * gain.factor, gain.limited
+        samples = torch.nn.functional.pad(sound, (0, window - real))
+    if plan.config.duration_token:
+        caption += f" Duration {real / plan.sample_rate:.1f} seconds."
+    return RawClip(id=item.id, caption=caption, frames=frames, samples=samples, real=real, limited=limited)
+
+
+def read_caption(caption: str | Path) -> str:
+    """The text without surrounding space. Raises Rejected where it is missing, empty or not UTF-8 text."""
+    if isinstance(caption, Path):
+        try:
+            text = caption.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            raise Rejected("no caption", f"{caption.name} is missing") from None
+        except UnicodeDecodeError as error:
+            raise Rejected("caption encoding", f"{caption.name} is not UTF-8 ({error.reason})") from None
+        except OSError as error:
+            raise Rejected("no caption", f"{caption.name} cannot be read ({error.strerror})") from None
+    else:
+        text = caption
+    if "\0" in text:
+        raise Rejected("caption encoding", "the caption holds a NUL character")
+    if not text.strip():
+        raise Rejected("no caption", "the caption is empty")
+    return text.strip()
+
+
+def _probed(path: Path, plan: SetPlan, reader: Reader) -> MediaInfo:
+    """What the file holds; Rejected where the set needs more."""
+    try:
+        info = reader.probe(path)
+    except MediaError as error:
+        raise Rejected("undecodable", error.reason) from error
+    if plan.audio and info.audio_rate is None:
+        raise Rejected("no audio", "it has no audio stream")
+    if not plan.video:
+        return info
+    if info.fps is None:
+        raise Rejected("no video", "it has no video stream")
+    geometry = plan.geometry
+    if abs(info.fps / geometry.fps - 1) > FPS_TOLERANCE:
+        raise Rejected("wrong fps", f"it runs at {info.fps:g} fps, the set at {geometry.fps:g}")
+    if info.frames is not None and info.frames < geometry.frames:
+        raise Rejected("too short", f"it has {info.frames} frames, a clip has {geometry.frames}")
+    return info
+
+
+def _check_sound(sound: Tensor, plan: SetPlan, info: MediaInfo) -> None:
+    """Rejected for sound [S] that is missing, silent, clipped, or ends before the pictures do."""
+    seconds, whole = len(sound) / plan.sample_rate, float(plan.geometry.seconds)
+    if plan.video and whole - seconds > TOLERANCE:
+        raise Rejected(
+            "audio and video disagree", f"its sound ends at {seconds:.3f} s, its {whole:.3f} s of frames go on"
+        )
+    if len(sound) == 0:
+        raise Rejected("no audio", f"its audio stream has no samples (it claims {info.audio_seconds} s)")
+    level = float(sound.square().mean().sqrt())
+    if level < SILENCE:
+        raise Rejected("silent", f"its RMS over {seconds:.2f} s is {level:.1e}; at least {SILENCE:g} is needed")
+    share = float((sound.abs() >= FULL_SCALE).float().mean())
+    if share > CLIPPED_SHARE:
+        raise Rejected(
+            "clipped", f"{share:.1%} of its samples stand at full scale; at most {CLIPPED_SHARE:.0%} are taken"
+        )

@@ -1,0 +1,92 @@
+"""Fitting the linear codecs, once, on the clips of the sets that the recipe names."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from talkies.codecs import linear_audio, linear_video
+from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig
+from talkies.codecs.load import load_audio, load_video, save_codec
+from talkies.config import DataError
+from talkies.config.canonical import to_dict
+from talkies.data.durable import canonical_json, write_text
+from talkies.prepare.bars import Bars
+from talkies.prepare.clips import RawClip
+from talkies.prepare.config import PrepareConfig
+from talkies.prepare.encode import signed
+from talkies.prepare.hashes import fingerprint
+from talkies.prepare.jobs import Job
+from talkies.prepare.plan import fitted_parts
+from talkies.prepare.reading import Reader
+from talkies.prepare.report import Quarantined, reasons
+from talkies.prepare.swap import replacing_folder
+
+RECORD = "fit.json"
+
+
+def fit_codecs(config: PrepareConfig, jobs: Mapping[str, Job], folder: Path, reader: Reader, bars: Bars) -> None:
+    """Put the codecs that are fitted here into folder/video and folder/audio, unless the same ones are there.
+
+    Raises DataError where a set to fit on has no usable clip, or too little variety in its clips.
+    """
+    parts = fitted_parts(config)
+    if not parts:
+        return
+    codecs = {part: to_dict(getattr(config.codecs, part)) for part in parts}
+    sets = [jobs[name].key for name in config.fit_sets]
+    key = fingerprint({"codecs": codecs, "clips": config.fit_clips, "seed": config.seed, "sets": sets})
+    if _stands(config, folder, key):
+        return
+    clips = [clip for name in config.fit_sets for clip in _clips(name, jobs[name], config.fit_clips, reader, bars)]
+    frames = [signed(clip.frames) for clip in clips if clip.frames is not None]
+    sounds = [clip.samples[: clip.real] for clip in clips if clip.samples is not None]
+    with replacing_folder(folder) as work:
+        _fit(config, parts, frames, sounds, work)
+        write_text(work / RECORD, canonical_json({"key": key, "clips": len(clips)}) + "\n")
+
+
+def _fit(config: PrepareConfig, parts: tuple[str, ...], frames: list[Tensor], sounds: list[Tensor], work: Path) -> None:
+    if "video" in parts:
+        assert isinstance(config.codecs.video, LinearVideoConfig)
+        save_codec(linear_video.fit(config.codecs.video, frames, config.seed), work / "video")
+    if "audio" in parts:
+        assert isinstance(config.codecs.audio, LinearAudioConfig)
+        save_codec(linear_audio.fit(config.codecs.audio, sounds, config.seed), work / "audio")
+
+
+def _stands(config: PrepareConfig, folder: Path, key: str) -> bool:
+    """Whether `folder` holds the codecs of `key`, whole; a damaged one is told and fitted again."""
+    try:
+        if json.loads((folder / RECORD).read_text())["key"] != key:
+            return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    try:
+        for part, load in (("video", load_video), ("audio", load_audio)):
+            if part in fitted_parts(config):
+                load(config.codecs, folder)
+    except DataError as error:
+        warnings.warn(f"prepare: fitting the codecs again: {error}", stacklevel=2)
+        return False
+    return True
+
+
+def _clips(name: str, job: Job, wanted: int, reader: Reader, bars: Bars) -> list[RawClip]:
+    """The first `wanted` usable clips of a set."""
+    bar = bars(f"fit on {name}", min(wanted, len(job.items)))
+    found: list[RawClip] = []
+    refused: list[Quarantined] = []
+    for clip in job.read(reader):
+        if isinstance(clip, Quarantined):
+            refused.append(clip)
+            continue
+        found.append(clip)
+        bar(len(found))
+        if len(found) == wanted:
+            break
+    if not found:
+        raise DataError(f"prepare: set {name!r} has no usable clip to fit codecs on: {reasons(refused)}")
+    return found

@@ -1,0 +1,60 @@
+"""What names the content of a source: the sha256 of every file, hashed once and then only after a change."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from talkies.data.durable import canonical_json, write_text
+from talkies.data.integrity import settled, sha256_of, stamp
+from talkies.prepare.items import Item
+
+
+class Hashes:
+    """sha256 of files, remembered in the file `cache` by (size, times, inode). Losing the cache costs time only."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+        self._known: dict[str, list[str]] = _read(cache)
+        self._found: dict[str, list[str]] = {}
+
+    def content(self, item: Item) -> list[str]:
+        """[id, sha256 of the media, sha256 of the caption]; "missing" stands for what is not there."""
+        media = self._file(item.id, item.media)
+        if isinstance(item.caption, Path):
+            return [item.id, media, self._file(f"{item.id}\0caption", item.caption)]
+        return [item.id, media, hashlib.sha256(item.caption.encode(errors="surrogatepass")).hexdigest()]
+
+    def save(self) -> None:
+        """Remember what was hashed, for the next time."""
+        if self._found != self._known:
+            write_text(self.cache, canonical_json(self._found))
+
+    def _file(self, name: str, path: Path) -> str:
+        try:
+            mark = stamp(path)
+            known = self._known.get(name)
+            digest = known[1] if known and known[0] == mark else sha256_of(path)
+            if settled(path):
+                self._found[name] = [mark, digest]
+        except OSError:
+            return "missing"
+        return digest
+
+
+def _read(cache: Path) -> dict[str, list[str]]:
+    try:
+        values = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def fingerprint(values: object) -> str:
+    """sha256 of plain values."""
+    return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+
+
+def contents(items: Sequence[Item], hashes: Hashes) -> list[list[str]]:
+    """The content of every item, in order."""
+    return [hashes.content(item) for item in items]

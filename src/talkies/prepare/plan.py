@@ -1,0 +1,117 @@
+"""What a prepare recipe asks for, checked before any work."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from talkies.codecs.config import audio_grid, video_grid
+from talkies.config import DataError, RecipeError
+from talkies.prepare.config import PrepareConfig, SetConfig
+from talkies.prepare.geometry import Geometry
+
+TOLERANCE = 0.05
+"""Seconds by which the durations of sound and pictures may differ."""
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetPlan:
+    """One shard set to make: its recipe section, its geometry, and the sample rate of its sound."""
+
+    name: str
+    config: SetConfig
+    geometry: Geometry
+    sample_rate: int
+
+    @property
+    def video(self) -> bool:
+        """Whether clips keep their pictures."""
+        return "video" in self.config.modalities
+
+    @property
+    def audio(self) -> bool:
+        """Whether clips keep their sound."""
+        return "audio" in self.config.modalities
+
+
+def plan(config: PrepareConfig) -> dict[str, SetPlan]:
+    """The sets of a recipe by name. Raises RecipeError for what cannot be made, naming the key."""
+    if not config.sets:
+        raise RecipeError("recipe: `sets` is empty: name at least one shard set to make")
+    for section, names in (("sources", config.sources), ("sets", config.sets)):
+        for name in names:
+            if NAME.fullmatch(name) is None:
+                raise RecipeError(f"recipe: `{section}.{name}` names a folder: use letters, digits, dot, - and _ only")
+    sets = {name: _plan_set(config, name, section) for name, section in config.sets.items()}
+    unused = config.sources.keys() - {section.source for section in config.sets.values()}
+    if unused:
+        raise RecipeError(
+            f"recipe: `sources.{min(unused)}` is used by no set: remove it, or name it in a set's `source`"
+        )
+    _check_fit(config, sets)
+    return sets
+
+
+def _plan_set(config: PrepareConfig, name: str, section: SetConfig) -> SetPlan:
+    key = f"sets.{name}"
+    source = config.sources.get(section.source)
+    if source is None:
+        raise RecipeError(
+            f"recipe: `{key}.source` is {section.source!r}, which is no source; there are: {', '.join(config.sources)}"
+        )
+    if section.split == "heldout" and source.heldout == 0:
+        raise RecipeError(f"recipe: `{key}.split` is heldout, but `sources.{section.source}.heldout` is 0")
+    if not section.modalities or len(set(section.modalities)) < len(section.modalities):
+        raise RecipeError(f"recipe: `{key}.modalities` is {list(section.modalities)}: name video, audio or both, once")
+    if "audio" not in section.modalities and (section.lufs is not None or section.duration_token):
+        raise RecipeError(f"recipe: `{key}` has `lufs` or `duration_token`, which need audio in its `modalities`")
+    found = SetPlan(
+        name=name,
+        config=section,
+        geometry=Geometry.parse(section.geometry, key=f"{key}.geometry"),
+        sample_rate=config.codecs.audio.sample_rate,
+    )
+    _check_grids(config, found)
+    return found
+
+
+def _check_grids(config: PrepareConfig, found: SetPlan) -> None:
+    """The codecs must take the geometry, and what they make of sound and pictures must last equally long."""
+    key, geometry = f"sets.{found.name}.geometry", found.geometry
+    try:
+        if found.video:
+            size = {"height": geometry.height, "width": geometry.width}
+            video_grid(config.codecs.video, frames=geometry.frames, fps=geometry.fps, **size)
+        if found.audio:
+            grid = audio_grid(config.codecs.audio, samples=geometry.samples(found.sample_rate))
+    except DataError as error:
+        raise RecipeError(f"recipe: `{key}` is {found.config.geometry}: {error}") from None
+    if found.video and found.audio and abs(grid.seconds(grid.shape[0]) - geometry.seconds) > TOLERANCE:
+        raise RecipeError(
+            f"recipe: `{key}` is {found.config.geometry}: its {float(geometry.seconds):.3f} s of frames become "
+            f"{float(grid.seconds(grid.shape[0])):.3f} s of audio latents (tolerance {TOLERANCE} s); use a smaller "
+            "`codecs.audio.hop` or another number of frames"
+        )
+
+
+def fitted_parts(config: PrepareConfig) -> tuple[str, ...]:
+    """The codecs that are fitted here, of "video" and "audio"; the others bring their weights."""
+    kinds = {"video": config.codecs.video.kind, "audio": config.codecs.audio.kind}
+    used = {modality for section in config.sets.values() for modality in section.modalities}
+    return tuple(part for part, kind in kinds.items() if kind.startswith("linear_") and part in used)
+
+
+def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
+    """`fit_sets` must be sets that have what is to be fitted, and must not be given where nothing is."""
+    for name in config.fit_sets:
+        if name not in sets:
+            raise RecipeError(f"recipe: `fit_sets` names {name!r}, which is no set; there are: {', '.join(sets)}")
+    parts = fitted_parts(config)
+    if config.fit_sets and not parts:
+        raise RecipeError("recipe: `fit_sets` is given, but no codec is fitted: leave it out")
+    for part in parts:
+        if not any(part in sets[name].config.modalities for name in config.fit_sets):
+            raise RecipeError(
+                f"recipe: `codecs.{part}` is fitted on clips: `fit_sets` must name a set with {part}, found "
+                f"{list(config.fit_sets)}"
+            )

@@ -1,0 +1,101 @@
+"""What preparation kept, what it dropped, and why."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from talkies.prepare.clips import Reason
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantined:
+    """A media file that was left out of a set."""
+
+    id: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetReport:
+    """One set: `kept` clips that last `seconds`; how many of their captions the text encoder cuts (`truncated`), how
+    many are filled up with silence (`padded`) or stay below the loudness target for their peak (`peak_limited`);
+    `fingerprint` is the shard set's; `took` seconds of work, `reused` where that was done before."""
+
+    kept: int
+    seconds: float
+    truncated: int
+    padded: int
+    peak_limited: int
+    quarantined: Sequence[Quarantined]
+    fingerprint: str
+    took: float
+    reused: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "SetReport":
+        """The inverse of `to_json`."""
+        return cls(**{**values, "quarantined": [Quarantined(**entry) for entry in values["quarantined"]]})
+
+    def lines(self, name: str) -> list[str]:
+        """For people: one line, and one per reason for quarantine with the first files."""
+        notes = {
+            "quarantined": len(self.quarantined),
+            "captions truncated": self.truncated,
+            "padded with silence": self.padded,
+            "limited by their peak": self.peak_limited,
+        }
+        told = "".join(f", {count} {words}" for words, count in notes.items() if count)
+        source = "reused" if self.reused else f"{self.took:.1f} s"
+        return [f"{name}: {self.kept} clips, {self.seconds:.0f} s{told} ({source})", *_reasons(self.quarantined)]
+
+
+def _reasons(quarantined: Sequence[Quarantined]) -> list[str]:
+    lines = []
+    for reason, count in Counter(entry.reason for entry in quarantined).most_common():
+        entries = [entry for entry in quarantined if entry.reason == reason]
+        files = "; ".join(f"{entry.id} ({entry.detail})" for entry in entries[:SHOWN])
+        lines.append(f"  {reason}: {count}: {files}{'; ...' if count > SHOWN else ''}")
+    return lines
+
+
+def reasons(quarantined: Sequence[Quarantined]) -> str:
+    """The same in one sentence."""
+    return " |".join(_reasons(quarantined)).strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A whole preparation. `manifest` is the sha256 over every set's fingerprint and every codec's identity: it names
+    the data. `ignored` counts files that are no media, by source and suffix."""
+
+    recipe: str
+    manifest: str
+    codecs: Mapping[str, str]
+    sets: Mapping[str, SetReport]
+    ignored: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """One line."""
+        dropped = sum(len(found.quarantined) for found in self.sets.values())
+        kept = sum(found.kept for found in self.sets.values())
+        return f"{len(self.sets)} sets, {kept} clips ({dropped} quarantined), manifest {self.manifest[:12]}"
+
+    def lines(self) -> list[str]:
+        """For people: every set with what was dropped and why."""
+        lines = [line for name, found in self.sets.items() for line in found.lines(name)]
+        for name, counts in self.ignored.items():
+            files = ", ".join(f"{count} {suffix}" for suffix, count in counts.items())
+            lines.append(f"source {name}: ignored beside the media: {files}")
+        return [*lines, self.summary()]

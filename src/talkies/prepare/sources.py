@@ -1,0 +1,84 @@
+"""Where media come from: a folder, a manifest, or the synthetic world. All become a list of items in one order."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from talkies.config import DataError, RecipeError
+from talkies.config.canonical import recipe_hash, to_dict
+from talkies.data.durable import sync_tree, write_text
+from talkies.prepare.config import FolderSource, ManifestSource, SourceConfig, SyntheticSource
+from talkies.prepare.items import SUFFIXES, Item, ordered, read_manifest, scan
+from talkies.prepare.world import render_source
+
+MARKER = ".rendered"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The items of a source, ordered. The first `heldout` are held out, in every set alike, whatever becomes of them;
+    `ignored` counts the files beside them by suffix."""
+
+    name: str
+    items: Sequence[Item]
+    heldout: int
+    ignored: Mapping[str, int]
+
+    def split(self, name: str) -> Sequence[Item]:
+        """The items of split "train", "heldout" or "all"."""
+        return {"heldout": self.items[: self.heldout], "train": self.items[self.heldout :], "all": self.items}[name]
+
+
+def collect(
+    name: str,
+    config: SourceConfig,
+    *,
+    recipe_folder: Path,
+    rendered: Path,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> Source:
+    """The items of a source. A synthetic one is rendered into folder `rendered` first, unless it is there already.
+
+    Raises RecipeError for a path that is not there, DataError for a manifest that cannot be read or a source with no
+    more items than it holds out.
+    """
+    ignored: Mapping[str, int] = {}
+    if isinstance(config, SyntheticSource):
+        render(config, rendered, seed, progress)
+        items, _ = scan(rendered)
+    elif isinstance(config, FolderSource):
+        items, ignored = scan(_path(name, config, recipe_folder))
+    else:
+        items = read_manifest(_path(name, config, recipe_folder))
+    if len(items) <= config.heldout:
+        raise DataError(
+            f"prepare: source {name!r} has {len(items)} media files and holds out {config.heldout}: nothing is left to "
+            f"train on; lower `sources.{name}.heldout` or add media ({' '.join(SUFFIXES)})"
+        )
+    return Source(name=name, items=ordered(items), heldout=config.heldout, ignored=ignored)
+
+
+def _path(name: str, config: FolderSource | ManifestSource, recipe_folder: Path) -> Path:
+    path = recipe_folder / Path(config.path).expanduser()
+    wanted = "folder" if isinstance(config, FolderSource) else "file"
+    if not (path.is_dir() if wanted == "folder" else path.is_file()):
+        raise RecipeError(f"recipe: `sources.{name}.path`: {path} is no {wanted}")
+    return path
+
+
+def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None) -> None:
+    """Render a synthetic source into `folder`, whole or not at all; one that is there is kept if it is the same."""
+    drawn = recipe_hash({"source": to_dict(replace(config, heldout=0)), "seed": seed})
+    marker = folder / MARKER
+    if marker.is_file() and marker.read_text().strip() == drawn:
+        return
+    work = folder.with_name(f".{folder.name}.tmp")
+    for stale in (folder, work):
+        if stale.exists():
+            shutil.rmtree(stale)
+    render_source(config, work, seed, progress)
+    sync_tree(work)
+    write_text(work / MARKER, drawn + "\n")
+    work.rename(folder)

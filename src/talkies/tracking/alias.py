@@ -1,0 +1,111 @@
+"""Moving a registered model's alias. MLflow has no compare-and-set, so promoters take turns and check twice.
+
+A promoter announces itself by a tag of its own on the model and goes on only if it is alone there; two that come
+together both step back and try again. What others do to the alias (MLflow's page) is seen by reading it right before
+and right after the move.
+"""
+
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from talkies.config import GateError
+from talkies.tracking.names import PREVIOUS
+
+LEASE_S = 600.0
+TRIES = 20
+
+
+def aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    """alias -> version of a registered model; empty where there is no such model."""
+    try:
+        return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+
+
+def expected(found: Mapping[str, str], alias: str, expect: str | None, *, target: str) -> str | None:
+    """The version that `alias` has now; GateError unless it is `expect` ('none': unset; None: whatever it is)."""
+    now = found.get(alias)
+    if expect is not None and (now or "none") != expect.removeprefix("v"):
+        raise GateError(
+            f"registry: expected {target} at {expect}, found {_shown(now)}; nothing was moved. Compare them, then say "
+            f"--expect {now or 'none'}"
+        )
+    return now
+
+
+def move(client: MlflowClient, name: str, alias: str, *, to: str, before: str | None, previous: str | None) -> None:
+    """Move `alias` from version `before` to version `to`, and previous_<alias> to `previous` (None removes it).
+
+    Raises GateError where somebody else moved it meanwhile, saying who won and whether this moved it too.
+    """
+    with _turn(client, name, alias):
+        now = aliases(client, name).get(alias)
+        if now != before:
+            raise GateError(_lost(client, name, alias, before, now) + f"; it was left there, not moved to version {to}")
+        client.set_registered_model_alias(name, alias, to)
+        now = aliases(client, name).get(alias)
+        if now != to:
+            raise GateError(_lost(client, name, alias, before, now) + f"; this had moved it to version {to} in between")
+        if previous is not None:
+            client.set_registered_model_alias(name, PREVIOUS + alias, previous)
+        elif PREVIOUS + alias in aliases(client, name):
+            client.delete_registered_model_alias(name, PREVIOUS + alias)
+
+
+@contextmanager
+def _turn(client: MlflowClient, name: str, alias: str) -> Iterator[None]:
+    prefix = f"promoting.{alias}."
+    mine = f"{prefix}{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    for _ in range(TRIES):
+        client.set_registered_model_tag(name, mine, str(time.time()))
+        others = [key for key in _claims(client, name, prefix) if key != mine]
+        if not others:
+            break
+        client.delete_registered_model_tag(name, mine)
+        time.sleep(random.uniform(0.05, 0.5))
+    else:
+        raise GateError(
+            f"registry: another move of {name}@{alias} is at work ({others[0].removeprefix(prefix)}); nothing was "
+            "moved. Try again when it has ended"
+        )
+    try:
+        yield
+    finally:
+        client.delete_registered_model_tag(name, mine)
+
+
+def _claims(client: MlflowClient, name: str, prefix: str) -> list[str]:
+    """Who is at work on the alias; a claim older than its lease was left by a promoter that died, and is removed."""
+    alive = []
+    for key, since in client.get_registered_model(name).tags.items():
+        if not key.startswith(prefix):
+            continue
+        if time.time() - float(since) > LEASE_S:
+            client.delete_registered_model_tag(name, key)
+        else:
+            alive.append(key)
+    return alive
+
+
+def _lost(client: MlflowClient, name: str, alias: str, before: str | None, now: str | None) -> str:
+    text = f"registry: lost the race for {name}@{alias}: it was {_shown(before)} at the start and is {_shown(now)} now"
+    if now is None:
+        return text
+    version = client.get_model_version(name, now)
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(version.last_updated_timestamp / 1000))
+    return f"{text} (sha256 {version.tags.get('sha256', 'unknown')[:12]}, run {version.run_id}, {when})"
+
+
+def _shown(version: str | None) -> str:
+    return "unset" if version is None else f"version {version}"

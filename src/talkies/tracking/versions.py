@@ -1,0 +1,138 @@
+"""Versions of a registered model: from a release folder to a version, and from a version to a verified folder."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from talkies.checkpoints.release import read_release, release_sha256
+from talkies.config import CheckpointError, TrackingError
+from talkies.tracking.artifacts import fetch, push
+from talkies.tracking.atomic import write_json
+from talkies.tracking.gates import GateResult
+from talkies.tracking.identity import read_identity
+from talkies.tracking.records import SPOOL
+from talkies.tracking.replay import replay
+
+BASE = "base"
+
+
+def register(
+    client: MlflowClient,
+    name: str,
+    run_id: str,
+    release_folder: Path,
+    *,
+    metrics: Mapping[str, float],
+    gates: Sequence[GateResult],
+) -> str:
+    """Store the release with its run and register it; returns the version. A release that is registered already keeps
+    its version. An adapter's base is stored once, with the base's own run.
+
+    Raises CheckpointError for a damaged release, TrackingError where the store gives back other bytes.
+    """
+    info, sha256 = read_release(release_folder), release_sha256(release_folder)
+    source = push(client, run_id, release_folder, "release")
+    tags = {
+        "sha256": sha256,
+        "recipe_hash": str(info["recipe_hash"]),
+        "commit": str(info["commit"]),
+        "data": str(info["data"]["fingerprint"]),
+        "metrics": json.dumps({key: float(value) for key, value in metrics.items()}),
+        "gates": json.dumps([asdict(gate) for gate in gates]),
+    }
+    if info.get("base"):
+        tags |= {"base.sha256": info["base"]["sha256"], "base.source": _store_base(client, run_id, info["base"])}
+    for found in versions(client, name):
+        if found.tags.get("sha256") == sha256 and found.source == source:
+            return str(found.version)
+    _ensure_model(client, name)
+    return str(client.create_model_version(name, source, run_id=run_id, tags=tags).version)
+
+
+def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """Every version of a registered model, the newest first; none where there is no such model."""
+    return sorted(client.search_model_versions(f"name = '{name}'"), key=lambda version: -int(version.version))
+
+
+def download(client: MlflowClient, version: ModelVersion, *, spec: str, uri: str, download_to: Path) -> Path:
+    """The release folder of a version below `download_to`, fetched once, verified every time; an adapter's base is its
+    folder `base`.
+
+    Raises TrackingError where nothing vouches for the version or its files are not there, CheckpointError where they
+    are not the registered ones.
+    """
+    tags = version.tags
+    if "sha256" not in tags:
+        raise TrackingError(f"registry: {spec} has no sha256 tag: talkies did not register it, nothing vouches for it")
+    folder = _fetched(client, version.source, tags["sha256"], uri, download_to)
+    if "base.source" in tags:
+        base = _fetched(client, tags["base.source"], tags["base.sha256"], uri, download_to)
+        link = folder / BASE
+        if not link.is_symlink():
+            link.symlink_to(Path("..") / base.name, target_is_directory=True)
+    return folder
+
+
+def _ensure_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _store_base(client: MlflowClient, run_id: str, base: Mapping[str, Any]) -> str:
+    """Where the registry has the base of an adapter: with its own run, where it was downloaded from, or, if this
+    registry knows neither, with the adapter's run."""
+    folder = Path(base["path"]).resolve()  # a downloaded adapter's base is a link
+    if not folder.is_dir():
+        raise CheckpointError(f"promote: the adapter's base {base['name']} is no longer at {folder}: put it back")
+    if (found := release_sha256(folder)) != base["sha256"]:
+        raise CheckpointError(f"promote: {folder} has sha256 {found[:12]}, the adapter's base is {base['sha256'][:12]}")
+    origin = _origin(folder)
+    if origin.is_file() and (record := json.loads(origin.read_text()))["uri"] == client.tracking_uri:
+        return str(record["source"])
+    owner = folder.parent
+    if (owner / SPOOL).is_file():
+        replay(owner)
+    identity = read_identity(owner)
+    if identity is not None and identity.tracking_uri == client.tracking_uri:
+        return push(client, identity.mlflow_run_id, folder, "release")
+    return push(client, run_id, folder, BASE)
+
+
+def _fetched(client: MlflowClient, source: str, sha256: str, uri: str, download_to: Path) -> Path:
+    target = download_to / sha256[:16]
+    if target.is_dir():
+        _verify(target, sha256, f"{target} (fetched from {source}); remove the folder to fetch it again")
+        return target
+    download_to.mkdir(parents=True, exist_ok=True)
+    temporary = download_to / f".{target.name}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        fetch(client, source, temporary)
+        _verify(temporary, sha256, f"{source} at {uri}; it was refused")
+        write_json(_origin(target), {"source": source, "uri": uri})
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _verify(folder: Path, sha256: str, what: str) -> None:
+    found = release_sha256(folder)
+    if found != sha256:
+        raise CheckpointError(f"registry: sha256 {found[:12]} is not the registered {sha256[:12]}: {what}")
+    read_release(folder)
+
+
+def _origin(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.origin.json")

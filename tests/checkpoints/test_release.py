@@ -1,0 +1,224 @@
+"""A release is whole and unchanged, or it is refused."""
+
+import json
+import multiprocessing
+import os
+import re
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from talkies.checkpoints.release import RELEASE, load_component, read_release, release_sha256, write_release
+from talkies.checkpoints.weights import read_weights
+from talkies.config import CheckpointError, StorageError
+from talkies.data.integrity import sha256_of
+
+INFO: dict[str, Any] = {
+    "name": "joint",
+    "phase": "joint",
+    "step": 20,
+    "recipe": {"seed": 0},
+    "recipe_hash": "12" * 32,
+    "commit": "abc",
+    "parents": {"audio": {"sha256": "34" * 32}},
+    "metrics": {"heldout/video": 0.5},
+}
+
+
+@pytest.fixture
+def codecs(tmp_path: Path) -> Path:
+    folder = tmp_path / "data" / "codecs"
+    for part in ("video", "audio"):
+        (folder / part).mkdir(parents=True)
+        save_file({"w": torch.ones(3)}, folder / part / "model.safetensors")
+        (folder / part / "config.json").write_text("{}")
+    return folder
+
+
+def tensors(seed: int = 0) -> dict[str, dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "video_high": {"blocks.0.q.weight": torch.randn(4, 3, generator=generator), "b": torch.zeros(2).bfloat16()},
+        "bridge": {"w": torch.randn(3, 4, generator=generator).t()},
+    }
+
+
+@pytest.fixture
+def release(tmp_path: Path, codecs: Path) -> Path:
+    write_release(tmp_path / "release", components=tensors(), info=INFO, codecs_folder=codecs)
+    return tmp_path / "release"
+
+
+def test_round_trip(release: Path) -> None:
+    values = read_release(release)
+    assert {key: values[key] for key in INFO} == INFO
+    assert values["base"] is None
+    assert values["adapter"] is False
+    entry = values["components"]["video_high"]
+    assert (entry["file"], entry["parameters"]) == ("video_high.safetensors", 14)
+    assert entry["bytes"] == (release / "video_high.safetensors").stat().st_size
+    assert entry["sha256"] == sha256_of(release / "video_high.safetensors")
+    assert set(values["files"]) == {
+        "video_high.safetensors", "bridge.safetensors", "codecs/video/model.safetensors", "codecs/video/config.json",
+        "codecs/audio/model.safetensors", "codecs/audio/config.json",
+    }  # fmt: skip
+    for component, expected in tensors().items():
+        found = load_component(release, component)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in expected.items())
+    assert sorted(path.name for path in release.parent.iterdir()) == ["data", "release"]
+
+
+def test_same_content_same_hash(release: Path, tmp_path: Path, codecs: Path) -> None:
+    write_release(tmp_path / "again", components=tensors(), info=INFO, codecs_folder=codecs)
+    write_release(tmp_path / "other", components=tensors(1), info=INFO, codecs_folder=codecs)
+    write_release(tmp_path / "named", components=tensors(), info={**INFO, "step": 21}, codecs_folder=codecs)
+    one, two, other, named = (release_sha256(tmp_path / n) for n in ("release", "again", "other", "named"))
+    assert one == two == sha256_of(release / RELEASE)
+    assert len({one, other, named}) == 3
+
+
+def test_adapter_in_peft_files(tmp_path: Path, release: Path) -> None:
+    weights = {"base_model.model.q.lora_A.weight": torch.ones(2, 4)}
+    base = {"sha256": release_sha256(release), "path": str(release), "name": "joint"}
+    adapter = (weights, '{"r": 2}')
+    write_release(tmp_path / "lora", components={}, info=INFO, codecs_folder=None, adapter=adapter, base=base)
+    values = read_release(tmp_path / "lora")
+    assert values["base"] == base
+    assert values["adapter"] is True
+    assert values["components"] == {}
+    found = read_weights(tmp_path / "lora" / "adapter" / "adapter_model.safetensors")
+    assert torch.equal(found["base_model.model.q.lora_A.weight"], torch.ones(2, 4))
+    with safe_open(tmp_path / "lora" / "adapter" / "adapter_model.safetensors", framework="pt") as handle:
+        assert handle.metadata() == {"format": "pt"}
+    assert json.loads((tmp_path / "lora" / "adapter" / "adapter_config.json").read_text()) == {"r": 2}
+    with pytest.raises(CheckpointError, match="brings no bridge, only none"):
+        load_component(tmp_path / "lora", "bridge")
+
+
+def test_pretrained_codecs_leave_no_folder(tmp_path: Path) -> None:
+    write_release(tmp_path / "r", components=tensors(), info=INFO, codecs_folder=tmp_path / "nothing")
+    assert not (tmp_path / "r" / "codecs").exists()
+    assert read_release(tmp_path / "r")["name"] == "joint"
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["bridge.safetensors", "codecs/audio/model.safetensors", "codecs/video/config.json"])
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (flip, "is damaged: found sha256"),
+        (lambda path: os.truncate(path, path.stat().st_size - 1), "is truncated: found"),
+        (Path.unlink, "is missing"),
+    ],
+)
+def test_changed_file_is_named(release: Path, name: str, harm: Callable[[Path], None], message: str) -> None:
+    harm(release / name)
+    with pytest.raises(CheckpointError, match=f"release/{name} {message}"):
+        read_release(release)
+    if name == "bridge.safetensors":
+        with pytest.raises(CheckpointError, match=f"release/{name} {message}"):
+            load_component(release, "bridge")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.update(schema=9), "has schema 9, this version reads 1"),
+        (lambda v: v.pop("components"), "lacks keys"),
+        (lambda v: v.pop("files"), "is damaged: KeyError"),
+        (lambda v: v["files"].update({"../x": {"sha256": "0", "size": 0}}), "names a file outside"),
+        (lambda v: v["files"].update({"/etc/passwd": {"sha256": "0", "size": 0}}), "names a file outside"),
+    ],
+)
+def test_bad_release_json(release: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
+    values = json.loads((release / RELEASE).read_text())
+    change(values)
+    (release / RELEASE).write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=message):
+        read_release(release)
+
+
+def test_component_from_an_unlisted_file_is_refused(release: Path) -> None:
+    save_file({"w": torch.zeros(1)}, release / "extra.safetensors")
+    values = json.loads((release / RELEASE).read_text())
+    values["components"]["bridge"]["file"] = "extra.safetensors"
+    (release / RELEASE).write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=r"does not list extra\.safetensors"):
+        load_component(release, "bridge")
+
+
+def test_no_release(tmp_path: Path) -> None:
+    for read in (read_release, release_sha256):
+        with pytest.raises(CheckpointError, match=r"is no release: cannot read release\.json"):
+            read(tmp_path)
+
+
+def test_pickles_are_refused(release: Path, codecs: Path, tmp_path: Path) -> None:
+    (codecs / "video" / "weights.pt").write_bytes(b"\x80\x04.")
+    with pytest.raises(CheckpointError, match=r"refusing .*weights\.pt: a \.pt file is a pickle"):
+        write_release(tmp_path / "new", components=tensors(), info=INFO, codecs_folder=codecs)
+    assert not list(tmp_path.glob("new*"))
+    (release / "optimizer.BIN").write_bytes(b"\x80\x04.")
+    with pytest.raises(CheckpointError, match=r"refusing .*optimizer\.BIN"):
+        read_release(release)
+
+
+def test_an_older_release_is_replaced_whole(release: Path, codecs: Path) -> None:
+    before = release_sha256(release)
+    write_release(release, components={"audio": {"w": torch.ones(1)}}, info=INFO, codecs_folder=codecs)
+    assert sorted(path.name for path in release.iterdir()) == ["audio.safetensors", "codecs", RELEASE]
+    assert release_sha256(release) != before
+    assert list(read_release(release)["components"]) == ["audio"]
+    assert sorted(path.name for path in release.parent.iterdir()) == ["data", "release"]
+
+
+def test_a_failed_write_keeps_the_older_release(release: Path, codecs: Path) -> None:
+    before = release_sha256(release)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_release(
+            release, components=tensors(1), info={**INFO, "metrics": {"x": float("nan")}}, codecs_folder=codecs
+        )
+    assert release_sha256(release) == before
+    assert read_release(release)["step"] == 20
+    assert sorted(path.name for path in release.parent.iterdir()) == ["data", "release"]
+
+
+def test_something_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(CheckpointError, match="exists and is no release"):
+        write_release(tmp_path / "thesis", components=tensors(), info=INFO)
+    assert (tmp_path / "thesis").is_dir()
+
+
+def test_full_disk_is_a_storage_error(tmp_path: Path, release: Path) -> None:
+    before = release_sha256(release)
+    context = multiprocessing.get_context("fork")
+    messages = context.SimpleQueue()
+
+    def write() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        try:
+            write_release(release, components={"audio": {"w": torch.zeros(1000)}}, info=INFO)
+        except StorageError as error:
+            messages.put(str(error))
+
+    child = context.Process(target=write)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert not messages.empty()
+    assert re.search(r"audio\.safetensors: File too large; 4000 bytes are needed", messages.get())
+    assert release_sha256(release) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "release"]

@@ -1,0 +1,89 @@
+"""talkies show: resolved values with their origins, schema, difference."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from talkies.cli.main import run
+
+TOY = """\
+kind: phase
+name: x
+phase: {kind: joint}
+model: {kind: mova, preset: toy}
+codecs: {video: {kind: linear_video}, audio: {kind: linear_audio}, text: {kind: bytes}}
+optimizer: {lr: {towers: 1e-3, bridge: "${optimizer.lr.towers}"}}
+data: {shards: a, heldout: b, geometry: 32x32x25@12}
+steps: {max: 10, global_batch: 2, checkpoint_every: 5}
+validation: {every: 5}
+tracking: {experiment: e}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("base.yaml").write_text(TOY)
+    Path("x.yaml").write_text("extends: base.yaml\nname: y\n\nsteps: {max: 20}\n")
+
+
+def lines(text: str) -> dict[str, tuple[str, str]]:
+    rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    return {row[0]: (" ".join(row[1:-1]), row[-1]) for row in rows}
+
+
+def test_each_value_with_where_it_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", "x.yaml", "seed=3"]) == 0
+    shown = lines(capsys.readouterr().out)
+    assert shown["name"] == ("y", "x.yaml:2")
+    assert shown["steps.max"] == ("20", "x.yaml:4")
+    assert shown["steps.global_batch"] == ("2", "base.yaml:8")
+    assert shown["optimizer.lr.bridge"] == ("0.001", "base.yaml:6")
+    assert shown["optimizer.betas"] == ("[0.9, 0.999]", "default")
+    assert shown["seed"] == ("3", "override")
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", "x.yaml", "--json", "tracking.experiment=f"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert run(["show", "x.yaml", "--json"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert first["hash"] == second["hash"]
+    assert first["values"]["tracking"]["experiment"] == "f"
+    assert first["origins"]["tracking.experiment"] == "override"
+
+
+def test_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", "x.yaml", "--diff", "base.yaml"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "# x.yaml -> base.yaml: 2 differ",
+        "name       y -> x",
+        "steps.max  20 -> 10",
+    ]
+    assert run(["show", "x.yaml", "name=x", "--diff", "base.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"steps.max": {"recipe": 20, "other": 10}}
+    assert run(["show", "x.yaml", "--diff", "x.yaml"]) == 0
+    assert capsys.readouterr().out == "x.yaml and x.yaml: the same\n"
+
+
+def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["$schema"].endswith("2020-12/schema")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["show"], "talkies: show: give a RECIPE, or --schema\n"),
+        (["show", "x.yaml", "--schema"], "talkies: show: --schema describes every recipe; drop the other arguments\n"),
+        (
+            ["show", "x.yaml", "optimizer.epz=1"],
+            "talkies: recipe: unknown key `optimizer.epz` (override). Did you mean `optimizer.eps`?\n",
+        ),
+        (["show", "y.yaml"], "talkies: recipe: no file y.yaml; nearest: x.yaml\n"),
+    ],
+)
+def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    assert run(arguments) == 2
+    assert capsys.readouterr().err == said

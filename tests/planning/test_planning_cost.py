@@ -1,0 +1,145 @@
+"""Parameters, FLOPs and bytes of a plan against the built modules, the fact sheet and what PyTorch measures."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig, audio_grid, video_grid
+from talkies.models.build import build_mova
+from talkies.models.config import COMPONENTS, MovaConfig
+from talkies.nn.attention import Attention
+from talkies.planning.cost import attention_products, compute, disk, h100_days, memory
+from talkies.planning.parameters import Part, count_parts
+from talkies.streams.batch import Condition, Stream, Text
+from talkies.training.config import AudioPretrainingConfig, JointConfig, LoraConfig
+from talkies.training.lora import add_lora
+
+A14B, TOY = MovaConfig(preset="a14b"), MovaConfig(preset="toy")
+ALL = frozenset(COMPONENTS)
+
+
+def test_full_scale_parameters_are_the_released_ones() -> None:
+    parts = {part.name: part for part in count_parts(A14B, JointConfig(), ALL)}
+    assert {name: part.built for name, part in parts.items()} == {
+        "video_high": 14_288_901_184,
+        "video_low": 14_288_901_184,
+        "audio": 1_419_193_472,
+        "bridge": 2_659_737_600,
+    }
+    assert all(part.trained == part.built for part in parts.values())
+
+
+def test_full_scale_lora_is_upstreams() -> None:
+    parts = count_parts(A14B, LoraConfig(rank=16), ALL)
+    assert [part.trained for part in parts] == [76_677_120, 76_677_120, 21_872_640, 25_559_040]
+    assert sum(part.trained for part in count_parts(A14B, LoraConfig(rank=8), ALL)) == 100_392_960
+
+
+@pytest.mark.parametrize("targets", [("q", "k", "v", "o", "ffn.0", "ffn.2"), ("q",), ("ffn.2", "v")])
+def test_planned_adapter_is_what_peft_adds(targets: tuple[str, ...]) -> None:
+    config = LoraConfig(rank=3, targets=targets)
+    model = build_mova(TOY, components=ALL, seed=0)
+    add_lora(model, config, seed=0)
+    added = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert sum(part.trained for part in count_parts(TOY, config, ALL)) == added
+
+
+def test_only_what_is_built_is_counted() -> None:
+    assert [part.name for part in count_parts(TOY, AudioPretrainingConfig(), frozenset({"audio"}))] == ["audio"]
+
+
+def visible_attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention in plain products, which the counter sees on every device."""
+    assert mask is None
+    return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1) @ v
+
+
+def step_flops(*, lora: bool) -> tuple[int, dict[str, int]]:
+    """FLOPs that PyTorch counts in a forward and backward pass of the toy over one clip, and the clip's tokens."""
+    video = video_grid(LinearVideoConfig(), frames=25, height=64, width=64, fps=12.0)
+    audio = audio_grid(LinearAudioConfig(), samples=33333)
+    model = build_mova(TOY, components=ALL, seed=0)
+    if lora:
+        add_lora(model, LoraConfig(rank=1), seed=0)
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.attend = visible_attend
+    shape = TOY.shape
+    extra = shape.video.in_channels - video.channels
+    streams = {
+        "video": Stream(
+            latent=torch.zeros(1, *video.latent_shape),
+            time=torch.tensor([0.5]),
+            grid=video,
+            condition=torch.zeros(1, extra, *video.shape),
+        ),
+        "audio": Stream(latent=torch.zeros(1, *audio.latent_shape), time=torch.tensor([0.5]), grid=audio),
+    }
+    text = Text(embedding=torch.zeros(1, 24, shape.video.text_dim), length=torch.tensor([24]))
+    with FlopCounterMode(display=False) as counter:
+        outputs: dict[str, Tensor] = model(streams, Condition(text=text))  # type: ignore[arg-type]
+        sum(output.sum() for output in outputs.values()).backward()  # type: ignore[union-attr]
+    tokens = {"video": video.tokens(shape.video.patch), "audio": audio.tokens(shape.audio.patch), "text": 24}
+    return counter.get_total_flops(), tokens
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_planned_flops_are_what_a_step_spends(lora: bool) -> None:
+    measured, tokens = step_flops(lora=lora)
+    planned = compute(TOY.shape, tokens, components=COMPONENTS, lora=lora, clips=1)
+    # a little less is spent: gradients stop at the inputs; a little more: the rank 1 adapters
+    assert planned.useful == pytest.approx(measured, rel=0.05)
+    assert planned.with_recompute == planned.useful + sum(planned.forward.values())
+    assert compute(TOY.shape, tokens, components=COMPONENTS, lora=lora, clips=7).useful == 7 * planned.useful
+
+
+def test_720p_forward_is_the_fact_sheets() -> None:
+    tokens = {"video": 176_400, "audio": 403, "text": 512}
+    planned = compute(A14B.shape, tokens, components=COMPONENTS, lora=False, clips=64)
+    once = sum(planned.forward.values())
+    assert once == pytest.approx(3.05e16, rel=0.01)
+    assert attention_products(A14B.shape, 176_400, 403, 512, bridge=True) / once == pytest.approx(0.84, abs=0.01)
+    assert planned.useful == 3 * once * 64
+    # 77,000 steps in 20 days on 1,024 GPUs (report, section 4)
+    assert h100_days(planned.with_recompute * 77_000) == pytest.approx(20 * 1024, rel=0.05)
+
+
+def test_without_a_bridge_or_a_modality_nothing_is_spent_on_it() -> None:
+    tokens = {"video": 52, "audio": 53, "text": 24}
+    assert set(compute(TOY.shape, tokens, components=COMPONENTS[:3], lora=False, clips=1).forward) == {
+        "video_high",
+        "audio",
+    }
+    alone = compute(TOY.shape, {"audio": 53, "text": 24}, components=["audio"], lora=False, clips=1)
+    assert set(alone.forward) == {"audio"}
+
+
+def test_memory_is_what_adamw_holds() -> None:
+    model = build_mova(TOY, components=ALL, seed=0)
+    planned = memory(count_parts(TOY, JointConfig(), ALL), bf16=False)
+    assert planned.weights == sum(p.nbytes for p in model.parameters())
+    optimizer = torch.optim.AdamW(model.parameters())
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    active = [p for name, p in model.named_parameters() if not name.startswith("video_low.")]
+    assert planned.gradients == sum(p.grad.nbytes for p in active if p.grad is not None)
+    optimizer.step()
+    moments = [state[key] for state in optimizer.state.values() for key in ("exp_avg", "exp_avg_sq")]
+    assert planned.optimizer == sum(tensor.nbytes for tensor in moments)
+    assert planned.total == planned.weights + planned.gradients + planned.optimizer + planned.ema
+    assert planned.half == 0
+
+
+def test_memory_of_lora_and_bf16() -> None:
+    parts = [Part(name="video_high", built=100, adapter=4), Part(name="video_low", built=100, adapter=4)]
+    planned = memory([*parts, Part(name="audio", built=10, adapter=1)], bf16=True)
+    assert planned.weights == 4 * (210 + 9)
+    assert planned.half == 2 * 110
+    assert planned.gradients == 4 * 5
+    assert (planned.optimizer, planned.ema) == (8 * 9, 4 * 9)
+
+
+def test_disk_counts_the_one_being_written() -> None:
+    planned = disk([Part(name="audio", built=10)], keep=2)
+    assert (planned.checkpoint, planned.peak, planned.release) == (160, 480, 40)

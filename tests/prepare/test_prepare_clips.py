@@ -1,0 +1,149 @@
+"""One file -> one clip, or the reason why not: every reason is made to happen with a real file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import torch
+
+from talkies.media.loudness import PEAK, loudness
+from talkies.prepare.clips import RawClip, Rejected, read_clip
+from talkies.prepare.config import PrepareConfig
+from talkies.prepare.items import Item
+from talkies.prepare.plan import plan
+from talkies.prepare.reading import Reader
+
+Maker = Callable[..., Path]
+Recipe = Callable[..., PrepareConfig]
+
+
+@pytest.fixture
+def read(recipe: Recipe) -> Callable[..., RawClip]:
+    """Read a file as a set with these keys would."""
+
+    def once(path: Path, caption: str | None = None, **keys: Any) -> RawClip:
+        section = {"source": "media", "split": "all", "geometry": "32x32x25@12", **keys}
+        made = plan(recipe(sets={"all": section}))["all"]
+        item = Item(id=path.name, media=path, caption=path.with_suffix(".txt") if caption is None else caption)
+        return read_clip(item, made, Reader())
+
+    return once
+
+
+def test_a_good_clip(make: Maker, read: Callable[..., RawClip]) -> None:
+    clip = read(make("a.mp4", caption="\ufeff a square hums \n"))
+    assert clip.caption == "a square hums"
+    assert clip.frames is not None
+    assert (clip.frames.shape, clip.frames.dtype) == ((25, 3, 32, 32), torch.uint8)
+    assert clip.samples is not None
+    assert (len(clip.samples), clip.real, clip.limited) == (33333, 33333, False)
+
+
+def test_only_the_first_window_is_taken(make: Maker, read: Callable[..., RawClip]) -> None:
+    long, short = read(make("a.mp4", frames=60)), read(make("a.mp4", frames=60), geometry="32x32x5@12")
+    assert long.frames is not None
+    assert short.frames is not None
+    assert torch.equal(long.frames[:5], short.frames)
+    assert short.real == 6666
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason", "words"),
+    [
+        ({"frames": 20}, "too short", "20 frames, a clip has 25"),
+        ({"fps": 24.0, "frames": 60}, "wrong fps", "runs at 24 fps, the set at 12"),
+        ({"audio": False}, "no audio", "no audio stream"),
+        ({"video": False}, "no video", "no video stream"),
+        ({"gain": 0.0}, "silent", "RMS over 2.08 s"),
+        ({"gain": 8.0}, "clipped", "stand at full scale"),
+        ({"seconds": 1.5}, "audio and video disagree", "sound ends at 1.5"),
+        ({"caption": None}, "no caption", "a.txt is missing"),
+        ({"caption": " \n"}, "no caption", "empty"),
+        ({"caption": b"caf\xe9"}, "caption encoding", "a.txt is not UTF-8"),
+        ({"caption": "a\0b"}, "caption encoding", "NUL"),
+    ],
+)
+def test_what_cannot_be_trained_on(
+    make: Maker, read: Callable[..., RawClip], keys: dict[str, Any], reason: str, words: str
+) -> None:
+    with pytest.raises(Rejected) as found:
+        read(make("a.mp4", **keys))
+    assert found.value.reason == reason
+    assert words in found.value.detail
+
+
+def test_a_file_that_is_no_media(make: Maker, read: Callable[..., RawClip]) -> None:
+    path = make("a.mp4")
+    path.write_bytes(b"not a film")
+    with pytest.raises(Rejected, match=r"^undecodable: cannot be decoded"):
+        read(path)
+    path.unlink()
+    with pytest.raises(Rejected, match=r"^undecodable: the file does not exist"):
+        read(path)
+
+
+def test_a_stream_that_fails_in_the_middle(make: Maker, read: Callable[..., RawClip]) -> None:
+    path = make("a.mp4")
+    data = bytearray(path.read_bytes())
+    middle = (data.index(b"mdat") + len(data)) // 2
+    data[middle:] = bytes(len(data) - middle)
+    path.write_bytes(bytes(data))
+    with pytest.raises(Rejected, match=r"^broken stream"):
+        read(path)
+
+
+def test_a_container_that_counts_no_frames_is_short_when_it_ends(
+    make: Maker, read: Callable[..., RawClip], tmp_path: Path
+) -> None:
+    path = make("a.mp4", frames=20)
+    with av.open(str(path)) as source, av.open(str(tmp_path / "a.mkv"), "w") as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                target.mux(packet)
+    with pytest.raises(Rejected, match=r"^too short: ends after 20 frames, 25 are needed"):
+        read(tmp_path / "a.mkv", caption="x")
+
+
+def test_the_middle_of_a_portrait_is_taken(make: Maker, read: Callable[..., RawClip]) -> None:
+    portrait, middle = read(make("a.mp4", size=(96, 32))), read(make("a.mp4", size=(96, 32)), geometry="96x32x25@12")
+    assert portrait.frames is not None
+    assert middle.frames is not None
+    assert torch.equal(portrait.frames, middle.frames[:, :, 32:64])
+
+
+def test_sound_alone_may_be_shorter_and_says_how_long_it_is(make: Maker, read: Callable[..., RawClip]) -> None:
+    keys = {"modalities": ["audio"], "duration_token": True}
+    clip = read(make("a.m4a", video=False, seconds=1.3, caption="A hum."), **keys)
+    assert clip.frames is None
+    assert clip.samples is not None
+    assert clip.caption == "A hum. Duration 1.3 seconds."
+    assert (len(clip.samples), clip.real) == (33333, 20800)
+    assert clip.samples[clip.real :].abs().max() == 0
+    assert read(make("b.m4a", video=False, seconds=9.0), **keys).caption.endswith(" Duration 2.1 seconds.")
+
+
+def test_sound_that_ends_a_little_early_is_filled_up(make: Maker, read: Callable[..., RawClip]) -> None:
+    clip = read(make("a.mp4", seconds=25 / 12 - 0.03))
+    assert clip.samples is not None
+    assert len(clip.samples) == 33333
+    assert abs(clip.real - 32853) <= 1024
+
+
+def test_pictures_alone_need_no_sound(make: Maker, read: Callable[..., RawClip]) -> None:
+    clip = read(make("a.mp4", audio=False), modalities=["video"])
+    assert clip.samples is None
+    assert clip.frames is not None
+
+
+def test_loudness_is_brought_to_its_target(make: Maker, read: Callable[..., RawClip]) -> None:
+    clip = read(make("a.mp4"), lufs=-30.0)
+    assert clip.samples is not None
+    assert loudness(clip.samples, 16000) == pytest.approx(-30, abs=0.1)
+    loud = read(make("a.mp4"), lufs=-3.0)
+    assert loud.limited
+    assert loud.samples is not None
+    assert float(loud.samples.abs().max()) == pytest.approx(PEAK, rel=1e-4)

@@ -1,0 +1,124 @@
+"""Folders and manifests as lists of items, and how a source is split."""
+
+from pathlib import Path
+
+import pytest
+
+from talkies.config import DataError, RecipeError
+from talkies.prepare.config import FolderSource, ManifestSource, SyntheticSource
+from talkies.prepare.items import read_manifest, scan
+from talkies.prepare.sources import Source, collect, render
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def source(folder: Path, heldout: int = 0) -> Source:
+    config = FolderSource(path=str(folder), heldout=heldout)
+    return collect("s", config, recipe_folder=Path("/nowhere"), rendered=folder, seed=0)
+
+
+def test_a_folder_lists_its_media_and_counts_the_rest(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "a.txt", "deep/er/B.MOV", "c.wav", "README.md", "alone.txt", ".hidden.mp4", ".git/x.mp4")
+    items, ignored = scan(tmp_path)
+    assert [item.id for item in items] == ["a.mp4", "c.wav", "deep/er/B.MOV"]
+    assert items[2].caption == tmp_path / "deep/er/B.txt"
+    assert ignored == {".md": 1, ".txt": 1}
+
+
+def test_a_name_that_is_not_utf8_gets_an_id_that_is(tmp_path: Path) -> None:
+    (tmp_path / b"x\xff.mp4".decode(errors="surrogateescape")).touch()
+    items, _ = scan(tmp_path)
+    assert items[0].id == "x\\udcff.mp4"
+    assert items[0].media.is_file()
+
+
+def test_a_manifest_is_read_relative_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"media": "clips/a.mp4", "caption": "über"}\n\n{"media": "/b.mp4"}\n')
+    first, second = read_manifest(tmp_path / "m.jsonl")
+    assert (first.id, first.media, first.caption) == ("clips/a.mp4", tmp_path / "clips/a.mp4", "über")
+    assert (second.media, second.caption) == (Path("/b.mp4"), "")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "found list"),
+        (b'{"media": "a.mp4", "captoin": "x"}', "unknown key 'captoin'; did you mean 'caption'"),
+        (b'{"caption": "x"}', "`media` must be a path"),
+        (b'{"media": "a.mp4", "caption": 3}', "`caption` text, found 'a.mp4' and 3"),
+        (b'{"media": "a.mp4", "caption": "\xff"}', "not UTF-8"),
+        (b'{"media": "./ok.mp4", "caption": "again"}', "'ok.mp4' is listed twice, first in line 1"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: bytes, words: str) -> None:
+    (tmp_path / "m.jsonl").write_bytes(b'{"media": "ok.mp4", "caption": "fine"}\n' + line + b"\n")
+    with pytest.raises(DataError, match=rf"m\.jsonl:2: .*{words}"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_split_is_exact_disjoint_and_depends_on_names_only(tmp_path: Path) -> None:
+    names = [f"{i:03}.mp4" for i in range(40)]
+    touch(tmp_path / "one", *names)
+    touch(tmp_path / "two", *reversed(names))
+    one, two = source(tmp_path / "one", heldout=7), source(tmp_path / "two", heldout=7)
+    assert [item.id for item in one.items] == [item.id for item in two.items]
+    heldout, train = ({item.id for item in one.split(name)} for name in ("heldout", "train"))
+    assert (len(heldout), len(train)) == (7, 33)
+    assert not heldout & train
+    assert [item.id for item in one.split("all")] != names  # not the order of the names
+
+
+def test_adding_a_file_moves_at_most_one_other(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{i:03}.mp4" for i in range(40)))
+    before = {item.id for item in source(tmp_path, heldout=7).split("heldout")}
+    touch(tmp_path, "new.mp4")
+    assert len(before - {item.id for item in source(tmp_path, heldout=7).split("heldout")}) <= 1
+
+
+def test_a_source_without_enough_media_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4")
+    with pytest.raises(DataError, match=r"has 2 media files and holds out 2"):
+        source(tmp_path, heldout=2)
+    touch(tmp_path / "empty", "x.doc")
+    with pytest.raises(DataError, match="has 0 media files"):
+        source(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(("config", "kind"), [(FolderSource(path="no"), "folder"), (ManifestSource(path="no"), "file")])
+def test_a_path_that_is_not_there_names_the_key(tmp_path: Path, config: FolderSource, kind: str) -> None:
+    with pytest.raises(RecipeError, match=rf"`sources\.s\.path`: {tmp_path / 'no'} is no {kind}"):
+        collect("s", config, recipe_folder=tmp_path, rendered=tmp_path, seed=0)
+
+
+def test_rendering_happens_once_and_again_when_the_source_changes(tmp_path: Path) -> None:
+    folder, config = tmp_path / "faces", SyntheticSource(clips=2, frames=5)
+    told: list[int] = []
+    render(config, folder, 0, told.append)
+    assert told == [1, 2]
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    render(config, folder, 0, told.append)
+    render(SyntheticSource(clips=2, frames=5, heldout=1), folder, 0, told.append)
+    assert told == [1, 2]
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    render(SyntheticSource(clips=1, frames=5), folder, 0, told.append)
+    assert told == [1, 2, 1]
+    assert len(scan(folder)[0]) == 1
+
+
+def test_rendering_that_was_interrupted_starts_again(tmp_path: Path) -> None:
+    folder, config = tmp_path / "faces", SyntheticSource(clips=3, frames=5)
+
+    def stop(done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        render(config, folder, 0, stop)
+    assert not folder.exists()
+    render(config, folder, 0)
+    assert len(scan(folder)[0]) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]

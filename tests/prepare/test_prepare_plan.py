@@ -1,0 +1,68 @@
+"""What a recipe cannot ask for is refused before any work, by key."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from talkies.config import RecipeError
+from talkies.prepare.config import PrepareConfig
+from talkies.prepare.plan import fitted_parts, plan
+
+Recipe = Callable[..., PrepareConfig]
+WAN = {"kind": "wan", "weights": "somewhere"}
+DAC = {"kind": "mova_dac", "weights": "somewhere"}
+BYTES = {"kind": "bytes"}
+
+
+def one_set(**keys: Any) -> dict[str, Any]:
+    return {
+        "sets": {"low": {"source": "media", "split": "all", "geometry": "32x32x25@12", **keys}},
+        "fit_sets": ["low"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"sets": {}}, "`sets` is empty"),
+        (one_set(source="medai"), r"`sets\.low\.source` is 'medai'.*there are: media"),
+        (one_set(split="heldout"), r"`sets\.low\.split` is heldout, but `sources\.media\.heldout` is 0"),
+        (one_set(geometry="32x32x25"), r"`sets\.low\.geometry` is '32x32x25'; needed HEIGHTxWIDTH"),
+        (one_set(geometry="32x32x24@12"), r"`sets\.low\.geometry` is 32x32x24@12: 24 frames do not fit.*23 or 25"),
+        (one_set(geometry="36x32x25@12"), r"`sets\.low\.geometry` is 36x32x25@12: height 36.*32 or 40"),
+        (one_set(modalities=[]), r"`sets\.low\.modalities` is \[\]"),
+        (one_set(modalities=["audio", "audio"]), r"`sets\.low\.modalities`"),
+        (one_set(modalities=["video"], lufs=-23.0), r"`sets\.low` has `lufs` or `duration_token`, which need audio"),
+        ({"fit_sets": ["al"]}, "`fit_sets` names 'al', which is no set; there are: all"),
+        ({"fit_sets": []}, r"`codecs\.video` is fitted on clips: `fit_sets` must name a set with video"),
+        ({"codecs": {"video": WAN, "audio": DAC, "text": BYTES}}, "`fit_sets` is given, but no codec is fitted"),
+        ({"sources": {"../x": {"kind": "folder", "path": "media"}}}, r"`sources\.\.\./x` names a folder"),
+        (
+            {"sources": {"media": {"kind": "folder", "path": "a"}, "more": {"kind": "folder", "path": "b"}}},
+            r"`sources\.more` is used by no set",
+        ),
+        ({"sets": {"a/b": {"source": "media", "geometry": "32x32x25@12"}}}, r"`sets\.a/b` names a folder"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_made(recipe: Recipe, sections: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        plan(recipe(**sections))
+
+
+def test_latents_that_last_unequally_are_refused(recipe: Recipe) -> None:
+    """25 frames at 12 fps last 2.083 s; hops of 0.2 s make 2.2 s of latents."""
+    codecs = {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio", "hop": 3200}, "text": BYTES}
+    with pytest.raises(RecipeError, match=r"2\.083 s of frames become 2\.200 s of audio latents"):
+        plan(recipe(codecs=codecs))
+
+
+def test_a_sound_set_needs_no_video_geometry(recipe: Recipe) -> None:
+    assert not plan(recipe(**one_set(geometry="5x7x24@12", modalities=["audio"])))["low"].video
+
+
+def test_only_linear_codecs_that_are_used_are_fitted(recipe: Recipe) -> None:
+    linear = {"kind": "linear_audio"}
+    assert fitted_parts(recipe()) == ("video", "audio")
+    assert fitted_parts(recipe(codecs={"video": WAN, "audio": linear, "text": BYTES})) == ("audio",)
+    assert fitted_parts(recipe(**one_set(modalities=["audio"]))) == ("audio",)

@@ -1,0 +1,152 @@
+"""Every recipe is a test: short, explained, decoded, built on the meta device, planned as built."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from talkies.cli.plan import plan_phase
+from talkies.config import RecipeError
+from talkies.config.decode import decode
+from talkies.config.parse import parse
+from talkies.config.source import load
+from talkies.models.build import build_mova
+from talkies.planning.plan import Plan
+from talkies.planning.sets import plan_sets
+from talkies.prepare.config import PrepareConfig
+from talkies.recipe.components import parts
+from talkies.recipe.config import CurriculumRecipe, PhaseRecipe, Recipe
+from talkies.recipe.curriculum import load_curriculum
+
+ROOT = Path(__file__).parent.parent / "recipes"
+FILES = sorted(ROOT.rglob("*.yaml"))
+EXTENDED = {
+    (path.parent / parent).resolve()
+    for path in FILES
+    for parent in [parse(path.read_text(), str(path))[0].get("extends")]
+    if parent
+}
+TOKENS = {"352x640x193@24": (43_120, 403), "720x1280x193@24": (176_400, 403)}
+FULL_SCALE = {
+    "audio_pretraining": (400_000, 256, None, 1.0),
+    "joint_phase1": (215_000, 128, 5.0, 1.0),
+    "joint_phase2": (131_000, 128, 5.0, 5.0),
+    "finetune_720p": (77_000, 64, 5.0, 5.0),
+    "lora": (5_000, 8, 5.0, 5.0),
+}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def decoded(path: Path) -> PhaseRecipe | CurriculumRecipe | PrepareConfig | None:
+    """The recipe at `path`; None for a fragment: a file that others extend, and that lacks what they bring."""
+    try:
+        recipe: PhaseRecipe | CurriculumRecipe | PrepareConfig = decode(Recipe, load(path))
+    except RecipeError as error:
+        if path.resolve() in EXTENDED and "recipe: missing key" in str(error):
+            return None
+        raise
+    return recipe
+
+
+RECIPES = {path: decoded(path) for path in FILES}
+PHASES = [path for path, recipe in RECIPES.items() if isinstance(recipe, PhaseRecipe)]
+
+
+def test_there_are_recipes_of_every_kind() -> None:
+    assert {type(recipe) for recipe in RECIPES.values()} >= {PhaseRecipe, CurriculumRecipe, PrepareConfig}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_recipes_are_short_and_begin_with_their_purpose(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 40
+    assert lines[0].startswith("# ")
+    assert len(lines[0]) > 40, "the first comment says goal, hardware and cost"
+
+
+@cache
+def planned(path: Path) -> Plan:
+    """The plan of the phase at `path`."""
+    recipe = RECIPES[path]
+    assert isinstance(recipe, PhaseRecipe)
+    return plan_phase(recipe)
+
+
+def check_plan(recipe: PhaseRecipe, found: Plan) -> None:
+    """The plan's parameters are the built model's."""
+    model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed, device="meta")
+    assert sum(part.built for part in found.parts) == sum(p.numel() for p in model.parameters())
+    if recipe.phase.kind != "lora":
+        assert all(part.trained == part.built for part in found.parts)
+
+
+@pytest.mark.parametrize("path", PHASES, ids=name_of)
+def test_phases_build_and_plan(path: Path) -> None:
+    recipe = RECIPES[path]
+    assert isinstance(recipe, PhaseRecipe)
+    found = planned(path)
+    check_plan(recipe, found)
+    assert set(found.latents) == {*parts(recipe).weights, "text"}
+    if recipe.data.geometry in TOKENS:
+        tokens = dict(zip(("video", "audio"), TOKENS[recipe.data.geometry], strict=True))
+        assert all(found.latents[m].tokens == tokens[m] for m in parts(recipe).weights)
+
+
+@pytest.mark.parametrize("name", FULL_SCALE)
+def test_full_scale_recipes_hold_the_reports_values(name: str) -> None:
+    recipe = RECIPES[ROOT / "mova" / f"{name}.yaml"]
+    assert isinstance(recipe, PhaseRecipe)
+    steps, batch, video, audio = FULL_SCALE[name]
+    assert (recipe.steps.max, recipe.steps.global_batch) == (steps, batch)
+    assert recipe.flow.audio.shift == audio
+    assert recipe.model.preset == "a14b"
+    assert recipe.precision == "bf16"
+    if video is not None:
+        assert recipe.flow.video.shift == video
+        assert recipe.flow.times == "independent"
+    if recipe.phase.kind == "joint":
+        assert (recipe.optimizer.lr.towers, recipe.optimizer.lr.bridge) == (1e-5, 2e-5)
+        assert recipe.optimizer.weight_decay == 0.001
+        assert recipe.phase.audio_loss_weight == 0.2
+        assert recipe.phase.text_dropout == (0.5 if name == "joint_phase1" else 0.2)
+
+
+def test_the_hours_of_media_are_the_reports() -> None:
+    for name, hours in (("joint_phase1", 61_500), ("joint_phase2", 37_600), ("finetune_720p", 11_000)):
+        assert planned(ROOT / "mova" / f"{name}.yaml").duration.hours == pytest.approx(hours, rel=0.005)
+
+
+@pytest.mark.parametrize("path", [p for p, r in RECIPES.items() if isinstance(r, PrepareConfig)], ids=name_of)
+def test_preparations_plan_their_sets(path: Path) -> None:
+    recipe = RECIPES[path]
+    assert isinstance(recipe, PrepareConfig)
+    grids = plan_sets(recipe)
+    assert grids.keys() == recipe.sets.keys()
+    assert {wanted.source for wanted in recipe.sets.values()} <= recipe.sources.keys()
+    assert set(recipe.fit_sets) <= recipe.sets.keys()
+
+
+@pytest.mark.parametrize("path", [p for p, r in RECIPES.items() if isinstance(r, CurriculumRecipe)], ids=name_of)
+def test_curricula_hold_together(path: Path) -> None:
+    curriculum = load_curriculum(path)
+    for phase in curriculum.phases:
+        check_plan(phase, plan_phase(phase))
+        for name in (phase.data.shards, phase.data.heldout):
+            made = curriculum.prepare.sets[name]
+            assert made.geometry == phase.data.geometry
+            assert set(made.modalities) >= set(parts(phase).weights)
+        assert phase.codecs == curriculum.prepare.codecs
+
+
+def test_the_full_scale_phases_find_their_sets() -> None:
+    prepare = RECIPES[ROOT / "mova" / "prepare.yaml"]
+    assert isinstance(prepare, PrepareConfig)
+    for name in FULL_SCALE:
+        phase = RECIPES[ROOT / "mova" / f"{name}.yaml"]
+        assert isinstance(phase, PhaseRecipe)
+        assert phase.codecs == prepare.codecs
+        for key in (phase.data.shards, phase.data.heldout):
+            assert prepare.sets[key].geometry == phase.data.geometry
