@@ -88,7 +88,7 @@ def test_the_opening_is_seen_in_any_face() -> None:
     for domain in ("faces", "masks"):
         for size in (32, 64):
             source = SyntheticSource(domain=domain, clips=1, size=size, fps=FPS)  # type: ignore[arg-type]
-            for index in range(12):
+            for index in range(6):
                 scene = draw_scene(source, index, seed=0)
                 assert scene.media.frames is not None
                 assert correlation(mouth_opening(scene.media.frames), scene.openings.double()) > 0.99

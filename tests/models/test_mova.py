@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.testing import assert_close
 from toy_streams import TOY, audio, condition, toy, video
 
+from talkies.models.build import build_mova
+from talkies.models.config import COMPONENTS, PRESETS, MovaConfig
 from talkies.models.mova import Mova
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
@@ -41,6 +43,16 @@ def test_velocities_are_fp32_and_shaped_like_the_latents(model: Mova) -> None:
     assert {m: (v.shape, v.dtype) for m, v in out.items()} == {
         m: (s.latent.shape, torch.float32) for m, s in streams.items()
     }
+
+
+def test_the_toy_preset_runs_and_learns() -> None:
+    shape = PRESETS["toy"]
+    model = build_mova(MovaConfig(preset="toy"), components=frozenset(COMPONENTS), seed=0)
+    streams = {"video": video(shape=shape), "audio": audio(shape=shape)}
+    out = model(streams, condition(shape=shape))
+    assert all(out[m].shape == s.latent.shape for m, s in streams.items())
+    (out["video"].square().mean() + out["audio"].square().mean()).backward()
+    assert all(p.grad is not None for name, p in model.named_parameters() if not name.startswith("video_low"))
 
 
 def test_forward_is_bridge_then_blocks_layer_by_layer(model: Mova) -> None:

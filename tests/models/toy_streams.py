@@ -1,39 +1,49 @@
-"""Random streams for the toy preset, derived from its numbers."""
+"""A MOVA whose towers differ in everything they may differ in, and random streams for it or another shape."""
 
 from fractions import Fraction
 
 import torch
 
-from talkies.models.build import build_mova
-from talkies.models.config import COMPONENTS, PRESETS, MovaConfig
+from talkies.models.build import initialise
+from talkies.models.config import COMPONENTS, BridgeConfig, MovaShape, TowerConfig
 from talkies.models.mova import Mova
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
 
-TOY = PRESETS["toy"]
-AUDIO_RATE = Fraction(TOY.bridge.rate)
+TOY = MovaShape(
+    video=TowerConfig(
+        dim=96, ffn_dim=128, heads=4, layers=4, patch=(1, 2, 2), in_channels=7, out_channels=3, text_dim=20, freq_dim=32
+    ),
+    audio=TowerConfig(
+        dim=72, ffn_dim=80, heads=3, layers=3, patch=(1,), in_channels=5, out_channels=5, text_dim=20, freq_dim=16
+    ),
+    bridge=BridgeConfig(layers=2, rate=25.0),
+)
 
 
 def toy(*components: str, seed: int = 0) -> Mova:
-    return build_mova(MovaConfig(preset="toy"), components=frozenset(components or COMPONENTS), seed=seed)
+    model = Mova(TOY, components=frozenset(components or COMPONENTS))
+    initialise(model, seed)
+    return model
 
 
-def video(batch: int = 2, *, frames: int = 3) -> Stream:
-    patch = TOY.video.patch
+def video(batch: int = 2, *, frames: int = 3, shape: MovaShape = TOY) -> Stream:
+    patch = shape.video.patch
     grid = Grid(
-        channels=TOY.video.out_channels,
+        channels=shape.video.out_channels,
         shape=(frames * patch[0], 2 * patch[1], 2 * patch[2]),
-        rate=AUDIO_RATE / 4,
+        rate=Fraction(shape.bridge.rate) / 4,
     )
-    condition = torch.randn(batch, TOY.video.in_channels - grid.channels, *grid.shape)
+    condition = torch.randn(batch, shape.video.in_channels - grid.channels, *grid.shape)
     return Stream(latent=torch.randn(batch, *grid.latent_shape), time=torch.rand(batch), grid=grid, condition=condition)
 
 
-def audio(batch: int = 2, *, steps: int = 10) -> Stream:
-    grid = Grid(channels=TOY.audio.out_channels, shape=(steps * TOY.audio.patch[0],), rate=AUDIO_RATE)
+def audio(batch: int = 2, *, steps: int = 10, shape: MovaShape = TOY) -> Stream:
+    rate = Fraction(shape.bridge.rate)
+    grid = Grid(channels=shape.audio.out_channels, shape=(steps * shape.audio.patch[0],), rate=rate)
     return Stream(latent=torch.randn(batch, *grid.latent_shape), time=torch.rand(batch), grid=grid)
 
 
-def condition(batch: int = 2, *, expert: int = 0, coupled: bool = True) -> Condition:
-    text = Text(embedding=torch.randn(batch, 5, TOY.video.text_dim), length=torch.full((batch,), 5))
+def condition(batch: int = 2, *, expert: int = 0, coupled: bool = True, shape: MovaShape = TOY) -> Condition:
+    text = Text(embedding=torch.randn(batch, 5, shape.video.text_dim), length=torch.full((batch,), 5))
     return Condition(text=text, expert=expert, coupled=coupled)

@@ -53,9 +53,9 @@ def test_the_mouth_is_closed_in_the_first_frame_and_opens_later(source: Syntheti
 def test_nothing_but_the_mouth_moves(source: SyntheticSource) -> None:
     moves = film(draw_scene(source, 3, seed=0)).std(0).amax(0) > 1e-6
     rows, columns = moves.nonzero(as_tuple=True)
-    assert 16 <= rows.min()
+    assert rows.min() >= 16
     assert rows.max() < 24
-    assert 10 <= columns.min()
+    assert columns.min() >= 10
     assert columns.max() < 22
 
 
@@ -69,9 +69,9 @@ def test_the_opening_is_the_loudness_of_the_sound(source: SyntheticSource) -> No
 
 
 def test_captions_tell_who_and_how_but_the_timing_is_independent_of_them() -> None:
-    drawn = scenes(FACES, 200)
+    drawn = scenes(FACES, 100)
     captions = [scene.caption for scene in drawn]
-    assert len(set(captions)) > 120
+    assert len(set(captions)) > 70
     assert not set(" ".join(captions).split()) & set(" ".join(s.caption for s in scenes(MASKS, 50)).split()) - {
         "happy", "sad", "angry", "calm", "a",
     }  # fmt: skip
@@ -86,7 +86,7 @@ def test_captions_tell_who_and_how_but_the_timing_is_independent_of_them() -> No
 
 @BOTH
 def test_real_pairs_agree_and_shuffled_ones_do_not(source: SyntheticSource) -> None:
-    media = [scene.media for scene in scenes(source, 64)]
+    media = [scene.media for scene in scenes(source, 48)]
     assert sum(sync(clip).correlation for clip in media) / len(media) >= 0.98
     assert abs(shuffled(media)) <= 0.1
 
@@ -114,11 +114,11 @@ def test_twice_the_size_shows_the_same_scene(source: SyntheticSource) -> None:
 
 def test_the_domains_look_and_sound_different() -> None:
     def spectrum(source: SyntheticSource) -> torch.Tensor:
-        sounds = torch.stack([s.media.samples for s in scenes(source, 24) if s.media.samples is not None])
+        sounds = torch.stack([s.media.samples for s in scenes(source, 16) if s.media.samples is not None])
         power = torch.fft.rfft(sounds).abs().square().mean(0)[:8000].view(80, 100).sum(-1)
         return power / power.sum()
 
-    faces, masks = (torch.stack([film(s)[0] for s in scenes(source, 24)]).mean(0) for source in (FACES, MASKS))
+    faces, masks = (torch.stack([film(s)[0] for s in scenes(source, 16)]).mean(0) for source in (FACES, MASKS))
     assert (faces - masks).abs().mean() > 0.3
     assert (spectrum(FACES) - spectrum(MASKS)).abs().sum() > 0.3
 

@@ -1,7 +1,6 @@
 """A real MLflow SQLite store per test, copied from one that is made once."""
 
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,10 +19,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from talkies.tracking.store import open_client
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    with warnings.catch_warnings():
-        # mlflow 3.17 under SQLAlchemy 2.1: configure_mappers warns of lazy="noload" once, at the first SQL store
-        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
-        open_client(f"sqlite:///{path}").search_experiments()
+    open_client(f"sqlite:///{path}").search_experiments()
     return path
 
 

@@ -10,14 +10,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
     parser.add_argument("--data", type=Path, help="prepared data (the run's own)")
-    parser.add_argument("--clips", type=int, default=64, help="held-out clips (64)")
+    parser.add_argument("--clips", type=int, help="held-out clips (the recipe's `validation.final_clips`)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tracking-uri", help="where models:/ is looked up (the store of --runs)")
     add_runs(parser)
 
 
 def evaluate_source(
-    spec: str, *, runs: Path, uri: str | None, clips: int, seed: int, data: Path | None = None
+    spec: str, *, runs: Path, uri: str | None, clips: int | None, seed: int, data: Path | None = None
 ) -> dict[str, float]:
     """Evaluate `spec`; where it is a run, keep the metrics in its folder and its MLflow run."""
     from talkies.config import DataError
@@ -28,6 +28,7 @@ def evaluate_source(
     from talkies.recipe.source import open_source
 
     source = open_source(spec, registry_of(runs, uri))
+    clips = clips or source.recipe.validation.final_clips
     place = read_json(source.run / "place.json") if source.run is not None else {}
     root = data or (Path(place["data_root"]) if place else None)
     if root is None:

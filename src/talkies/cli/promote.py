@@ -12,15 +12,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--expect", metavar="VERSION", help="refuse unless the alias is at this version now ('none': unset)"
     )
-    parser.add_argument(
-        "--clips", type=int, default=64, help="held-out clips of the evaluation, if it is still to be made"
-    )
     parser.add_argument("--cards", type=Path, help="where cards/ and MODEL_CARDS.md are written (RUN)")
     add_runs(parser)
 
 
-def promote_run(run: Path, *, runs: Path, expect: str | None, clips: int, cards: Path | None = None) -> None:
-    """Evaluate a finished run if it was not yet, apply its gates, register it and move its alias."""
+def promote_run(run: Path, *, runs: Path, expect: str | None, cards: Path | None = None) -> str:
+    """Evaluate a finished run if it was not yet, apply its gates, register it and move its alias; returns models:/..."""
     from talkies.checkpoints.release import read_release, release_sha256
     from talkies.cli.evaluate import evaluate_source
     from talkies.config import CheckpointError, RecipeError
@@ -39,7 +36,7 @@ def promote_run(run: Path, *, runs: Path, expect: str | None, clips: int, cards:
     sha256 = release_sha256(release)
     record = run / "evaluation.json"
     if not record.is_file() or read_json(record)["sha256"] != sha256:
-        evaluate_source(str(run), runs=runs, uri=recipe.tracking.uri, clips=clips, seed=0)
+        evaluate_source(str(run), runs=runs, uri=recipe.tracking.uri, clips=None, seed=0)
     metrics = {**read_json(run / "result.json")["metrics"], **read_json(record)["metrics"]}
     store, _ = store_of(runs, recipe.tracking.uri)
     folder = cards or run
@@ -49,9 +46,10 @@ def promote_run(run: Path, *, runs: Path, expect: str | None, clips: int, cards:
     render_model_cards(folder / "cards", full_scale=full_scale(), target=folder / "MODEL_CARDS.md")
     print(f"promoted: models:/{done.name}@{done.alias} is version {done.version} (was {done.previous or 'unset'})")
     print(f"card:     {done.card}")
+    return f"models:/{done.name}@{done.alias}"
 
 
 def run(args: argparse.Namespace) -> int:
     """Promote one run."""
-    promote_run(args.run, runs=args.runs, expect=args.expect, clips=args.clips, cards=args.cards)
+    promote_run(args.run, runs=args.runs, expect=args.expect, cards=args.cards)
     return 0

@@ -1,6 +1,7 @@
 """talkies rollback NAME: move the alias back to the version that it held before."""
 
 import argparse
+from pathlib import Path
 
 from talkies.cli.place import add_runs, store_of
 
@@ -11,14 +12,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alias", default="champion")
     parser.add_argument("--expect", metavar="VERSION", help="refuse unless the alias is at this version now")
     parser.add_argument("--tracking-uri", help="the registry (the store of --runs)")
+    parser.add_argument("--cards", type=Path, help="where cards/ and MODEL_CARDS.md are, to be rendered again")
     add_runs(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Roll one alias back."""
+    from talkies.recipe.full_scale import full_scale
+    from talkies.tracking.cards import render_model_cards
     from talkies.tracking.registry import rollback
 
     store, _ = store_of(args.runs, args.tracking_uri)
-    version = rollback(args.name, args.alias, store=store, expect=args.expect)
-    print(f"rolled back: models:/{args.name}@{args.alias} is version {version}")
+    folder = None if args.cards is None else args.cards / "cards"
+    done = rollback(args.name, args.alias, store=store, expect=args.expect, cards_folder=folder)
+    if folder is not None:
+        render_model_cards(folder, full_scale=full_scale(), target=args.cards / "MODEL_CARDS.md")
+    print(f"rolled back: models:/{done.name}@{done.alias} is version {done.version} (was {done.previous})")
     return 0

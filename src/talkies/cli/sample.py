@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from talkies.cli.place import add_runs, registry_of
 
 if TYPE_CHECKING:
+    from talkies.generate.clip import Request
     from talkies.generate.config import SamplingConfig
+    from talkies.recipe.source import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,12 +44,38 @@ def sampling_of(args: argparse.Namespace, base: "SamplingConfig") -> "SamplingCo
     return replace(base, **changed)
 
 
+def make_clip(source: "Source", request: "Request", sampling: "SamplingConfig", *, seed: int, out: Path) -> None:
+    """Generate one clip and write it with its provenance."""
+    from talkies.generate.clip import generate
+    from talkies.media.write import PROVENANCE, write_mp4
+
+    fixed = {"grids": source.grids, "fps": source.fps, "seed": seed, **source.fixed}
+    media = generate(source.model, source.codecs, [request], sampling, **fixed)[0]
+    tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"}
+    write_mp4(out, media, tags={**tags, "title": request.prompt[:200]})
+    print(f"sample:   {out} ({source.name}, seed {seed}): {request.prompt}")
+
+
+def sample_heldout(spec: str, run: Path, *, runs: Path, out: Path) -> None:
+    """Sample a registered version with the caption and the first frame of a held-out clip of the run's data."""
+    from talkies.data.shards import ShardSet
+    from talkies.generate.clip import Request
+    from talkies.recipe.folders import read_json
+    from talkies.recipe.source import open_source
+    from talkies.recipe.validation import batches, first_frames
+
+    source = open_source(spec, registry_of(runs, None))
+    root = Path(read_json(run / "place.json")["data_root"])
+    batch = batches(ShardSet.open(root / "sets" / source.recipe.data.heldout), 1, tuple(source.grids))[0]
+    request = Request(prompt=batch.captions[0], image=first_frames(batch, source.codecs)[0], id="sample")
+    make_clip(source, request, source.recipe.sampling, seed=0, out=out)
+
+
 def run(args: argparse.Namespace) -> int:
     """Sample one clip."""
     from talkies.config import RecipeError
-    from talkies.generate.clip import Request, generate
+    from talkies.generate.clip import Request
     from talkies.generate.image import load_image
-    from talkies.media.write import PROVENANCE, write_mp4
     from talkies.recipe.source import open_source
 
     if args.out.suffix != ".mp4":
@@ -62,17 +90,6 @@ def run(args: argparse.Namespace) -> int:
         block = source.recipe.codecs.video.block
         height, width = (n * block for n in source.grids["video"].shape[1:])
         image = load_image(args.image, height=height, width=width)
-    media = generate(
-        source.model,
-        source.codecs,
-        [Request(prompt=args.prompt, image=image, id="sample")],
-        sampling_of(args, source.recipe.sampling),
-        grids=source.grids,
-        fps=source.fps,
-        seed=args.seed,
-        **source.fixed,
-    )[0]
-    tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {args.seed}"}
-    write_mp4(args.out, media, tags={**tags, "title": args.prompt[:200]})
-    print(f"{args.out}: {source.name}, seed {args.seed}")
+    request = Request(prompt=args.prompt, image=image, id="sample")
+    make_clip(source, request, sampling_of(args, source.recipe.sampling), seed=args.seed, out=args.out)
     return 0

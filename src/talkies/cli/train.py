@@ -68,8 +68,10 @@ def _curriculum(args: argparse.Namespace) -> int:
     runs = run_curriculum(curriculum, folder, workshop, say=print)
     if curriculum.recipe.promote and not args.no_promote:
         from talkies.cli.promote import promote_run
+        from talkies.cli.sample import sample_heldout
 
-        promote_run(runs[curriculum.recipe.promote], runs=args.runs, expect=None, clips=64)
+        spec = promote_run(runs[curriculum.recipe.promote], runs=args.runs, expect=None)
+        sample_heldout(spec, runs[curriculum.recipe.promote], runs=args.runs, out=folder / "sample.mp4")
     print(f"run folder: {folder}")
     print(f"MLflow:     mlflow ui --backend-store-uri {workshop.store}")
     return 0

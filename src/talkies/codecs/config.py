@@ -16,7 +16,7 @@ class LinearVideoConfig:
     `motion` of the channels hold what moves within a block's frames."""
 
     kind: Literal["linear_video"] = "linear_video"
-    channels: Count = 16
+    channels: Count = 12
     motion: Count = 2
     stride: Count = 2
     block: Count = 8
@@ -42,9 +42,9 @@ class LinearAudioConfig:
     components of the logarithmic spectrum; phases are made anew."""
 
     kind: Literal["linear_audio"] = "linear_audio"
-    channels: Count = 16
+    channels: Count = 8
     sample_rate: Count = 16000
-    hop: Count = 640
+    hop: Count = 1280
 
 
 @config

@@ -78,7 +78,7 @@ def _whole(samples: Tensor, hop: int) -> Tensor:
 
 def _rms(samples: Tensor, hop: int) -> Tensor:
     """RMS amplitude [B, T] of each hop."""
-    return _whole(samples, hop).unflatten(-1, (-1, hop)).square().mean(-1).sqrt()
+    return torch.unflatten(_whole(samples, hop), -1, (-1, hop)).square().mean(-1).sqrt()
 
 
 def _spectrum(samples: Tensor, hop: int) -> Tensor:
@@ -98,7 +98,7 @@ def _waves(hop: int) -> Tensor:
 
 
 def _fade(waves: Tensor, hop: int) -> Tensor:
-    """One period per step [B, T, hop] -> samples [B, T * hop], each period fading into the next from centre to centre."""
+    """One period per step [B, T, hop] -> samples [B, T * hop]: from centre to centre one fades into the next."""
     half, steps = hop // 2, waves.shape[1]
     ends = torch.cat([waves[:, :1], waves, waves[:, -1:]], dim=1)
     rising = 0.5 - 0.5 * torch.cos(pi * (torch.arange(hop, device=waves.device) + 0.5) / hop)

@@ -82,6 +82,6 @@ def fit(config: LinearVideoConfig, clips: Sequence[Tensor], seed: int) -> Linear
 def _split(clip: Tensor, config: LinearVideoConfig) -> tuple[Tensor, Tensor]:
     """Rows [n, D] of a clip [F, 3, H, W]: each block's average over its frames, and what moves around it."""
     rows = _blocks(clip[None], config).flatten(0, -2)
-    frames = rows.unflatten(-1, (config.stride, -1))
+    frames = torch.unflatten(rows, -1, (config.stride, -1))
     still = frames.mean(1, keepdim=True).expand_as(frames).flatten(1)
     return still, rows - still

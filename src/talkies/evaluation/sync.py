@@ -2,8 +2,8 @@
 
 Both signals are measured in what a clip shows and sounds like, never in latents: the opening is how much darker the
 mouth's region is than the cheeks beside it, frame by frame (the inside of every mouth is dark, whatever the face's
-colours); the loudness is the RMS amplitude over the interval of each frame. Their Pearson correlation over a clip is the
-score: close to 1 for real clips, close to 0 for sound of another clip. It does not depend on gains, sizes or colours.
+colours); the loudness is the RMS amplitude over the interval of each frame. Their Pearson correlation over a clip is
+the score: close to 1 for real clips, close to 0 for the sound of another one. Gains, sizes and colours do not matter.
 """
 
 from dataclasses import dataclass
@@ -106,9 +106,7 @@ def sync(media: Media) -> SyncScore:
     """
     opening, loudness = _signals(media)
     lag = _lag(opening, loudness)
-    return SyncScore(
-        correlation=correlation(opening, loudness), lag_ms=None if lag is None else 1000 * lag / media.fps
-    )
+    return SyncScore(correlation=correlation(opening, loudness), lag_ms=None if lag is None else 1000 * lag / media.fps)
 
 
 def shuffled(clips: list[Media]) -> float:

@@ -20,7 +20,7 @@ class SyntheticSource:
     heldout: Natural = 0
     size: Count = 32
     frames: Count = 25
-    fps: Positive = 12.0
+    fps: Positive = 12.5
     seed: Natural = 0
 
 

@@ -92,7 +92,7 @@ def _brows(picture: Array, x: Array, y: Array, mood: str, paint: RGB) -> None:
         picture[(np.abs(y - line) < 0.55) & (np.abs(x - centre) < 2.4)] = paint
 
 
-def _eyes(picture: Array, x: Array, y: Array, radius: float, white: RGB, pupil: RGB) -> None:
+def _eyes(picture: Array, x: Array, y: Array, *, radius: float, white: RGB, pupil: RGB) -> None:
     for centre in (11.5, 20.5):
         picture[_oval(x, y, (centre - radius, 12.0 - radius, centre + radius, 12.0 + radius))] = white
         picture[_oval(x, y, (centre - 0.9, 11.1, centre + 0.9, 12.9))] = pupil
@@ -112,7 +112,7 @@ def paint_face(who: str, wall: str, mood: str, skin: int, size: int) -> Face:
     picture[_oval(x, y, (5.0, 3.5 if young else 2.5, 27.0, 30.0))] = tone
     fringe = 6.5 if who in ("woman", "boy") else 5.0
     picture[_oval(x, y, (4.8, 1.0, 27.2, 30.0)) & (y < fringe)] = hair
-    _eyes(picture, x, y, 2.0 if young else 1.6, (1.0, 1.0, 1.0), (0.1, 0.1, 0.2))
+    _eyes(picture, x, y, radius=2.0 if young else 1.6, white=(1.0, 1.0, 1.0), pupil=(0.1, 0.1, 0.2))
     _brows(picture, x, y, mood, (0.25, 0.15, 0.1))
     picture[_oval(x, y, (15.2, 12.5, 16.8, 15.2))] = tuple(0.85 * c for c in tone)
     return Face(picture=_shrink(picture, size), mouth=(0.20, 0.03, 0.06), squareness=2.0)
@@ -133,7 +133,7 @@ def paint_mask(who: str, paint: str, mood: str, size: int) -> Face:
     picture[_oval(x, y, (4.5, 4.0, 27.5, 29.5), 4.0 if who in ("owl", "bear") else 2.6)] = tone
     if who in ("owl", "cat"):
         picture[(np.abs(x - 16) < 1.2) & (y > 4) & (y < 9)] = (0.10, 0.06, 0.16)
-    _eyes(picture, x, y, 3.0 if who == "owl" else 2.3, (0.05, 0.05, 0.1), (1.0, 0.95, 0.6))
+    _eyes(picture, x, y, radius=3.0 if who == "owl" else 2.3, white=(0.05, 0.05, 0.1), pupil=(1.0, 0.95, 0.6))
     _brows(picture, x, y, mood, (0.75, 0.1, 0.1))
     picture[(np.abs(x - 16) < (y - 13.0) * 0.6) & (y < 15.4)] = (0.75, 0.1, 0.1)
     return Face(picture=_shrink(picture, size), mouth=(0.04, 0.03, 0.10), squareness=6.0)

@@ -7,6 +7,7 @@ process that does not know when the clip starts.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,11 +82,9 @@ def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
     edges = np.round(np.arange(source.frames + 1) * per_frame).astype(int)
     loudness = draw_loudness(rng, int(edges[-1]), int(edges[1]))
     samples = sing(voice, loudness, rng)
-    openings = np.array([loudness[a:b].mean() for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    openings = np.array([loudness[a:b].mean() for a, b in pairwise(edges)])
     frames = torch.from_numpy(animate(face, openings)).float().permute(0, 3, 1, 2) * 2 - 1
-    media = Media(
-        frames=frames, fps=source.fps, samples=torch.from_numpy(samples).float(), sample_rate=SAMPLE_RATE
-    )
+    media = Media(frames=frames, fps=source.fps, samples=torch.from_numpy(samples).float(), sample_rate=SAMPLE_RATE)
     return Scene(media=media, caption=caption, openings=torch.from_numpy(openings).float())
 
 

@@ -1,6 +1,5 @@
 """A spool, sent to MLflow: every metric exactly once, with its first timestamp."""
 
-import logging
 import os
 import socket
 import time
@@ -13,8 +12,6 @@ from talkies.tracking.progress import Progress, begun, load, save, sent, sole_se
 from talkies.tracking.records import OUTBOX, SPOOL
 from talkies.tracking.runs import adopt_run
 from talkies.tracking.send import Sender
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

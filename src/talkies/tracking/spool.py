@@ -23,6 +23,7 @@ from talkies.tracking.records import OUTBOX, SPOOL, encode, number, read
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 MAX_ARTIFACT = 256 << 20
+TAIL = 8 << 20
 _log = logging.getLogger(__name__)
 _detached: list["subprocess.Popen[bytes]"] = []  # they outlive their Tracker; Popen warns of a forgotten child
 
@@ -193,9 +194,11 @@ def check_store(run_folder: Path, store: str) -> None:
 
 
 def recorded(run_folder: Path) -> dict[str, float]:
-    """The last value of every metric in a spool."""
+    """The last value of every metric in the last megabytes of a spool (a longer one would delay the start)."""
     found: dict[str, float] = {}
-    for _, record in read(run_folder / SPOOL, 0):
+    path = run_folder / SPOOL
+    start = max(0, path.stat().st_size - TAIL) if path.exists() else 0
+    for _, record in read(path, start):
         if record is not None and record["kind"] == "metrics":
             found.update({key: float(value) for key, value in record["values"].items()})
     return found

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,9 @@ def open_client(uri: str, *, timeout_s: int = 5) -> MlflowClient:
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
     _reachable(uri)
-    with translated(f"cannot open {uri}"):
+    with translated(f"cannot open {uri}"), warnings.catch_warnings():
+        # mlflow 3.17 under SQLAlchemy 2.1 warns of its own lazy="noload" when the first SQL store is opened
+        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

@@ -101,10 +101,12 @@ class EmaConfig:
 
 @config
 class ValidationConfig:
-    """Every `every` steps: held-out loss at fixed noise in `bins` noise levels over `clips` clips, `samples` sampled clips."""
+    """Every `every` steps: held-out loss at fixed noise in `bins` noise levels over `clips` clips, and `samples` sampled
+    clips. `final_clips`: how many the evaluation before a promotion makes."""
 
     every: Count
     clips: Count = 16
     bins: Count = 4
     samples: Natural = 2
     sampling_steps: Count = 20
+    final_clips: Count = 64
