@@ -92,7 +92,7 @@ def main() -> None:
     args = parser.parse_args()
     total = args.blocks * (args.block + 1)
     recipe = decode(
-        PhaseRecipe, load(args.recipe, [f"steps.max={total}", "steps.checkpoint_every=1000000", "parents={}"])
+        PhaseRecipe, load(args.recipe, [f"steps.max={total}", "steps.checkpoint_every=1000000", "parents.video=null", "parents.audio=null"])
     )
     inputs = open_inputs(recipe, args.data, {})
     with tempfile.TemporaryDirectory() as folder:

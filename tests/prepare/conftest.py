@@ -72,7 +72,7 @@ def recipe(tmp_path: Path) -> Callable[..., PrepareConfig]:
             "sources": {"media": {"kind": "folder", "path": "media"}},
             "codecs": {
                 "video": {"kind": "linear_video", "channels": 8},
-                "audio": {"kind": "linear_audio", "channels": 8},
+                "audio": {"kind": "linear_audio", "channels": 8, "hop": 640},
                 "text": {"kind": "bytes", "dim": 16, "length": 6},
             },
             "sets": {"all": {"source": "media", "split": "all", "geometry": "32x32x25@12"}},

@@ -234,7 +234,7 @@ def test_sound_that_is_shorter_is_padded_and_marked(
     sets = {"all": {"source": "media", "split": "all", "geometry": "32x32x25@12"}, "sound": AUDIO}
     report = run(sets=sets, codecs={
         "video": {"kind": "linear_video", "channels": 8},
-        "audio": {"kind": "linear_audio", "channels": 8},
+        "audio": {"kind": "linear_audio", "channels": 8, "hop": 640},
         "text": {"kind": "bytes", "dim": 16, "length": 12},
     })  # fmt: skip
     assert {entry.id: entry.reason for entry in report.sets["all"].quarantined} == {"short.m4a": "no video"}
@@ -279,7 +279,7 @@ def test_loudness_targets_and_peaks_are_reported(three: list[Path], run: Callabl
 
 def test_the_synthetic_world_goes_the_same_way(run: Callable[..., Report], tmp_path: Path) -> None:
     sources = {"faces": {"kind": "synthetic", "clips": 4, "heldout": 1}}
-    sets = {"low": {"source": "faces", "geometry": "32x32x25@12"}}
+    sets = {"low": {"source": "faces", "geometry": "32x32x25@12.5"}}
     with pytest.warns(UserWarning, match="captions are longer"):
         report = run(sources=sources, sets=sets, fit_sets=["low"])
     assert report.sets["low"].kept == 3

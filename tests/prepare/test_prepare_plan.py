@@ -62,7 +62,7 @@ def test_a_sound_set_needs_no_video_geometry(recipe: Recipe) -> None:
 
 
 def test_only_linear_codecs_that_are_used_are_fitted(recipe: Recipe) -> None:
-    linear = {"kind": "linear_audio"}
+    linear = {"kind": "linear_audio", "hop": 640}
     assert fitted_parts(recipe()) == ("video", "audio")
     assert fitted_parts(recipe(codecs={"video": WAN, "audio": linear, "text": BYTES})) == ("audio",)
     assert fitted_parts(recipe(**one_set(modalities=["audio"]))) == ("audio",)

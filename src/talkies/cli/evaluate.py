@@ -24,7 +24,7 @@ def evaluate_source(
     from talkies.data.shards import ShardSet
     from talkies.recipe.evaluate import evaluate
     from talkies.recipe.folders import read_json, write_json
-    from talkies.recipe.run import Place, open_tracker
+    from talkies.recipe.run import UPLOAD_S, Place, open_tracker
     from talkies.recipe.source import open_source
 
     source = open_source(spec, registry_of(runs, uri))
@@ -43,12 +43,12 @@ def evaluate_source(
 
     store, artifacts = store_of(runs, uri or source.recipe.tracking.uri)
     where = Place(folder=source.run, data_root=root, store=store, artifacts=artifacts)
-    tracker = open_tracker(source.recipe, where)
+    tracker = open_tracker(source.recipe, where, training=False)
     tracker.metrics(metrics, source.recipe.steps.max)
     for path in sorted((source.run / "evaluation").glob("*.mp4")):
         tracker.artifact(path, "evaluation")
-    tracker.status("FINISHED")
-    tracker.close()
+    tracker.start_uploader()
+    tracker.close(deadline_s=UPLOAD_S)
     return metrics
 
 

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay each run's spool."""
     from talkies.config import CheckpointError
-    from talkies.tracking.uploader import replay
+    from talkies.tracking.replay import replay
 
     for folder in args.run:
         if not (folder / "spool.jsonl").is_file():

@@ -1,7 +1,7 @@
 """What must agree between the sections of a phase recipe, before anything is built."""
 
 from talkies.codecs.config import audio_grid, video_grid
-from talkies.config import RecipeError
+from talkies.config import DataError, RecipeError
 from talkies.models.config import TowerConfig
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parent_of, parts
@@ -18,8 +18,7 @@ def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[Modality, Grid]:
             codecs.video, frames=geometry.frames, height=geometry.height, width=geometry.width, fps=geometry.fps
         )
     if "audio" in wanted:
-        samples = int(codecs.audio.sample_rate * geometry.frames / geometry.fps)
-        found["audio"] = audio_grid(codecs.audio, samples=samples)
+        found["audio"] = audio_grid(codecs.audio, samples=geometry.samples(codecs.audio.sample_rate))
     return found
 
 
@@ -57,7 +56,10 @@ def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
             f"{steps.accumulate}; divisors: {', '.join(map(str, near))}"
         )
     parent_of(recipe)
-    found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
+    try:
+        found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
+    except DataError as error:
+        raise RecipeError(f"recipe: `data.geometry` {recipe.data.geometry}: {error}") from None
     for name, tower in (("video", shape.video), ("audio", shape.audio)):
         if name in found:
             try:

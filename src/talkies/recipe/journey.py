@@ -11,7 +11,7 @@ from talkies.recipe.curriculum import Curriculum
 from talkies.recipe.folders import locked, write_json
 from talkies.recipe.parents import Resolver
 from talkies.recipe.result import commit
-from talkies.recipe.run import InterruptedRunError, Place, run_phase
+from talkies.recipe.run import UPLOAD_S, InterruptedRunError, Place, run_phase
 from talkies.tracking.spool import Status, Tracker
 
 
@@ -57,12 +57,16 @@ def run_curriculum(
         say(f"prepared {report.summary()} in {root}")
         write_json(folder / "curriculum.json", {"recipe": to_dict(curriculum.recipe), "digest": curriculum.digest})
         tracker = parent_tracker(curriculum, folder, workshop)
+        folders = {
+            phase.name: phase_folder(folder, number, phase.name) for number, phase in enumerate(curriculum.phases, 1)
+        }
+        tracker.start_uploader(*folders.values())
         runs: dict[str, Path] = {}
         status: Status = "FAILED"
         try:
             for number, phase in enumerate(curriculum.phases, 1):
                 place = Place(
-                    folder=phase_folder(folder, number, phase.name),
+                    folder=folders[phase.name],
                     data_root=root,
                     store=workshop.store,
                     artifacts=workshop.artifacts,
@@ -80,7 +84,8 @@ def run_curriculum(
             raise
         finally:
             tracker.status(status)
-            tracker.close()
+            if not tracker.close(deadline_s=UPLOAD_S):
+                say(f"tracking: not everything is sent yet; `talkies replay {folder} {folder}/*/` sends the rest")
     return runs
 
 

@@ -54,6 +54,7 @@ def release_info(recipe: PhaseRecipe, inputs: Inputs, *, step: int) -> dict[str,
             "fps": shards.fps,
             "grids": {m: grid.to_json() for m, grid in shards.grids.items()},
         },
+        "codecs": dict(shards.header.codecs),
         "parents": {component: parent.lineage() for component, parent in inputs.parents.items()},
     }
 

@@ -14,6 +14,10 @@ from talkies.recipe.train import Inputs, open_inputs, train
 from talkies.tracking.spool import Status, Tracker
 
 
+UPLOAD_S = 20.0
+"""How long a run waits at its end for the uploader."""
+
+
 class InterruptedRunError(Exception):
     """The run was stopped at a step boundary and can be continued with the same command."""
 
@@ -33,8 +37,8 @@ class Place:
     parent: Path | None = None
 
 
-def open_tracker(recipe: PhaseRecipe, place: Place) -> Tracker:
-    """The tracker of a phase run."""
+def open_tracker(recipe: PhaseRecipe, place: Place, *, training: bool = True) -> Tracker:
+    """The tracker of a phase run; `training` False for a verb that only adds measurements to it."""
     return Tracker(
         place.folder,
         recipe.tracking,
@@ -42,6 +46,7 @@ def open_tracker(recipe: PhaseRecipe, place: Place) -> Tracker:
         store=place.store,
         artifact_root=place.artifacts,
         parent_folder=place.parent,
+        training=training,
     )
 
 
@@ -112,6 +117,8 @@ def run_phase(
         adopt(recipe, folder, parents)
         write_json(folder / "place.json", {"data_root": str(place.data_root.resolve()), "store": place.store})
         tracker = open_tracker(recipe, place)
+        if place.parent is None:  # a curriculum has one uploader for all its phases
+            tracker.start_uploader()
         status: Status = "FAILED"
         try:
             tracker.status("RUNNING")
@@ -126,5 +133,5 @@ def run_phase(
             status = "FINISHED"
         finally:
             tracker.status(status)
-            tracker.close()
+            tracker.close(deadline_s=UPLOAD_S if place.parent is None else 0.0)
     return sha256

@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+_set: dict[str, str] = {}
 FAILURES = (MlflowException, RequestException, SQLAlchemyError, OSError)
 
 
@@ -33,8 +34,7 @@ def open_client(uri: str, *, timeout_s: int = 5) -> MlflowClient:
     Raises TrackingError where nothing answers at `uri` or a SQLite file cannot be there. MLflow's own environment
     variables win over what is set here.
     """
-    for key, value in {**ENVIRONMENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s)}.items():
-        os.environ.setdefault(key, value)
+    _set_environment({**ENVIRONMENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s)})
     set_telemetry_client()  # MLflow decided at its import; now it sees the variable
     for name in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -43,6 +43,13 @@ def open_client(uri: str, *, timeout_s: int = 5) -> MlflowClient:
         # mlflow 3.17 under SQLAlchemy 2.1 warns of its own lazy="noload" when the first SQL store is opened
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _set_environment(wanted: Mapping[str, str]) -> None:
+    """Set MLflow's variables, but for those that somebody else has set."""
+    for key, value in wanted.items():
+        if os.environ.get(key) in (None, _set.get(key)):
+            os.environ[key] = _set[key] = value
 
 
 def _reachable(uri: str) -> None:

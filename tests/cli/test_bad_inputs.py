@@ -1,0 +1,103 @@
+"""What bad input gets: one line that says what, where, which value and what to do; an exit code; nothing half-written."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from toy_journey import RECIPES, SMALL, Journey
+
+from talkies.cli.main import run
+
+PHASE = str(RECIPES / "joint_phase1.yaml")
+TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
+pytestmark = [pytest.mark.xdist_group("journey"), pytest.mark.timeout(600)]
+CASES = {
+    "unknown key": (["train", PHASE, "optimizer.weight_decai=0.1"], 2, r"optimizer\.weight_decai.*optimizer\.weight_decay"),
+    "mistyped": (["train", PHASE, "steps.max=eight"], 2, r"steps\.max.*integer.*eight"),
+    "frames": (["train", PHASE, "data.geometry=32x32x24@12.5"], 2, r"data\.geometry.*24 frames.*23 or 25"),
+    "height": (["train", PHASE, "data.geometry=30x32x25@12.5"], 2, r"height 30.*24 or 32"),
+    "patch": (["train", PHASE, "data.geometry=40x32x25@12.5"], 2, r"data\.geometry.*patch"),
+    "no data root": (["train", PHASE], 2, r"data\.root"),
+    "missing data": (["train", PHASE, "data.root=nowhere", "parents.video=null", "parents.audio=null"], 65, r"nowhere"),
+    "missing parent": (["train", PHASE, "data.root=nowhere"], 65, r"'video_pretraining'.*known: none"),
+    "lora without base": (["train", str(RECIPES / "lora.yaml"), "parents.base=null", "data.root=x"], 2, r"parents\.base"),
+    "accumulation": (["train", PHASE, "steps.accumulate=3"], 2, r"global_batch` 16.*accumulate.*divisors: 1, 2, 4"),
+    "codec against model": (["train", PHASE, "codecs.video.channels=10"], 2, r"codecs\.video.*10 latent channels.*22 in"),
+    "text width": (["train", PHASE, "codecs.text.dim=32"], 2, r"codecs\.text\.dim.*64"),
+    "train a preparation": (["train", str(RECIPES / "prepare.yaml")], 2, r"prepare recipe"),
+    "prepare a phase": (["prepare", PHASE], 2, r"phase recipe"),
+    "stop-at a curriculum": (["train", str(RECIPES / "curriculum.yaml"), "--stop-at", "3"], 2, r"--stop-at"),
+    "override of nobody": (["train", str(RECIPES / "curriculum.yaml"), "joint.steps.max=3"], 2, r"joint\.steps\.max.*phases"),
+    "no such recipe": (["train", str(RECIPES / "joint_phase3.yaml")], 2, r"joint_phase3.*joint_phase"),
+    "no such source": (["sample", "nowhere", "--prompt", "x"], 65, r"nowhere.*models:/"),
+    "not registered": (["sample", "models:/nobody@champion", "--prompt", "x"], 69, r"nobody"),
+    "not an mp4": (["sample", "x", "--prompt", "x", "--out", "x.avi"], 2, r"x\.avi.*\.mp4"),
+    "empty prompt": (["sample", "x", "--prompt", " "], 2, r"--prompt is empty"),
+    "promote nothing": (["promote", "nowhere"], 65, r"nowhere.*result\.json"),
+    "roll back nothing": (["rollback", "nobody"], 69, r"nobody"),
+    "replay nothing": (["replay", "nowhere"], 65, r"nowhere.*spool"),
+    "unknown verb": (["trian", PHASE], 2, r"trian.*train"),
+    "unknown option": (["train", PHASE, "--gpus", "8"], 2, r"--gpus"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_one_line_and_its_code(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, code, pattern = CASES[name]
+    monkeypatch.chdir(tmp_path)
+    assert run(words) == code
+    captured = capsys.readouterr()
+    first = captured.err.splitlines()[0]
+    assert "Traceback" not in captured.err
+    assert first.startswith("talkies: ")
+    assert re.search(pattern, first), first
+    assert not list(tmp_path.rglob("*.mp4"))
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def test_shards_of_other_codecs_are_refused(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(journey.data, data)
+    words = [*TINY, f"data.root={data}", "codecs.text.length=12", "--runs", str(tmp_path / "runs"), "--quiet"]
+    assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 65
+    assert "text codec" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "remove"])
+def test_a_damaged_shard_is_named(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: str
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(journey.data, data)
+    shard = data / "sets" / "voices" / "shard-00000.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(bytes(content[:-7]) if harm == "truncate" else bytes(content))
+    if harm == "remove":
+        shard.unlink()
+    words = [*TINY, f"data.root={data}", "--runs", str(tmp_path / "runs"), "--quiet"]
+    assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 65
+    assert "shard-00000.safetensors" in capsys.readouterr().err
+
+
+def test_a_parent_of_another_architecture_is_refused(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*TINY, f"data.root={journey.data}", f"parents.base={journey.phase('audio_pretraining')}"]
+    code = run(["train", str(RECIPES / "joint_phase2.yaml"), *words, "--runs", str(tmp_path), "--quiet"])
+    assert code == 65
+    assert "brings no video_high" in capsys.readouterr().err
+
+
+def test_two_processes_never_share_a_run(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
+    from talkies.recipe.folders import locked
+
+    with locked(journey.folder):
+        words = ["train", str(RECIPES / "curriculum.yaml"), *SMALL, "--runs", str(journey.runs), "--quiet"]
+        assert run(words) == 75
+    assert "in use by process" in capsys.readouterr().err

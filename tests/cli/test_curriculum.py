@@ -1,0 +1,158 @@
+"""The whole curriculum through the command line: every part real, only small."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from toy_journey import RECIPES, SMALL, Journey
+from mlflow import MlflowClient
+
+from talkies.checkpoints.release import read_release, release_sha256
+from talkies.checkpoints.store import CheckpointStore
+from talkies.cli.main import run
+from talkies.media.read import probe, read_frames
+from talkies.media.write import PROVENANCE, read_tags
+
+PHASES = ["video_pretraining", "audio_pretraining", "joint_phase1", "joint_phase2", "high_resolution", "lora"]
+LINEAGE = {
+    "joint_phase1": {"video_high": "video_pretraining", "video_low": "video_pretraining", "audio": "audio_pretraining"},
+    "joint_phase2": dict.fromkeys(("video_high", "video_low", "audio", "bridge"), "joint_phase1"),
+    "high_resolution": dict.fromkeys(("video_high", "video_low", "audio", "bridge"), "joint_phase2"),
+    "lora": dict.fromkeys(("video_high", "video_low", "audio", "bridge"), "high_resolution"),
+}
+pytestmark = [pytest.mark.xdist_group("journey"), pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_each_phase_starts_from_the_exact_result_of_the_one_before(journey: Journey, name: str) -> None:
+    info = read_release(journey.phase(name) / "release")
+    expected = {part: release_sha256(journey.phase(p) / "release") for part, p in LINEAGE.get(name, {}).items()}
+    assert {part: parent["sha256"] for part, parent in info["parents"].items()} == expected
+    assert json.loads((journey.phase(name) / "result.json").read_text())["step"] == 4
+
+
+def test_the_lora_release_holds_the_adapter_alone_and_names_its_base(journey: Journey) -> None:
+    info = read_release(journey.phase("lora") / "release")
+    assert info["components"] == {}
+    assert info["base"]["sha256"] == release_sha256(journey.phase("high_resolution") / "release")
+    assert (journey.phase("lora") / "release" / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_mlflow_holds_one_run_per_phase_under_the_curriculums(journey: Journey) -> None:
+    client = MlflowClient(f"sqlite:///{journey.runs / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("mova-toy")
+    assert experiment is not None
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"mova-toy", *PHASES}
+    parent = runs["mova-toy"].info.run_id
+    for name in PHASES:
+        assert runs[name].data.tags["mlflow.parentRunId"] == parent
+        assert runs[name].info.status == "FINISHED"
+    joint = runs["joint_phase1"]
+    assert {"train/video", "train/audio", "heldout/video", "heldout/audio/bin0", "train/clips_per_second"} <= set(
+        joint.data.metrics
+    )
+    media = {f.path for f in client.list_artifacts(joint.info.run_id, "samples/step-00000004")}
+    assert any(path.endswith(".mp4") for path in media)
+    version = client.get_model_version_by_alias("mova-toy", "champion")
+    assert version.run_id == runs["lora"].info.run_id
+    assert version.tags["sha256"] == release_sha256(journey.phase("lora") / "release")
+
+
+def test_the_promoted_version_samples_where_the_runs_are_gone(journey: Journey, tmp_path: Path) -> None:
+    hidden = journey.folder.with_name("hidden")
+    journey.folder.rename(hidden)
+    try:
+        out = tmp_path / "promoted.mp4"
+        code = run(
+            ["sample", "models:/mova-toy@champion", "--prompt", "The calm golden mask of the owl", "--out", str(out),
+             "--runs", str(journey.runs)]
+        )  # fmt: skip
+    finally:
+        hidden.rename(journey.folder)
+    assert code == 0
+    info = probe(out)
+    assert (info.height, info.width) == (64, 64)
+    assert info.audio_seconds == pytest.approx(2.0, abs=0.1)
+    assert read_tags(out)[PROVENANCE].startswith("synthetic; talkies lora")
+
+
+def test_a_checkpoint_and_its_release_sample_the_same(journey: Journey, tmp_path: Path) -> None:
+    phase = journey.phase("joint_phase1")
+    checkpoint = CheckpointStore(phase / "checkpoints").latest()
+    frames = []
+    for number, source in enumerate((phase, checkpoint)):
+        out = tmp_path / f"{number}.mp4"
+        assert run(["sample", str(source), "--prompt", "A happy man", "--out", str(out), "--runs", str(tmp_path)]) == 0
+        frames.append(read_frames(out, frames=25, fps=12.5, height=32, width=32))
+    assert torch.equal(frames[0], frames[1])
+
+
+def test_guidance_one_is_no_guidance_and_others_change_the_clip(journey: Journey, tmp_path: Path) -> None:
+    made = {}
+    for name, scales in {"plain": [], "ones": ["1", "1"], "dual": ["4", "3.5"]}.items():
+        out = tmp_path / f"{name}.mp4"
+        words = ["--text-scale", scales[0], "--bridge-scale", scales[1]] if scales else []
+        args = ["sample", str(journey.phase("joint_phase2")), "--prompt", "A sad woman", "--out", str(out), *words]
+        assert run([*args, "--runs", str(tmp_path)]) == 0
+        made[name] = read_frames(out, frames=25, fps=12.5, height=32, width=32)
+    assert torch.equal(made["plain"], made["ones"])
+    assert not torch.equal(made["plain"], made["dual"])
+
+
+def test_a_finished_curriculum_is_not_repeated(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in journey.folder.glob("*/checkpoints/*/manifest.json")}
+    assert run(["train", str(RECIPES / "curriculum.yaml"), *SMALL, "--runs", str(journey.runs), "--quiet"]) == 0
+    assert {p: p.stat().st_mtime_ns for p in journey.folder.glob("*/checkpoints/*/manifest.json")} == before
+    assert "version 1" in capsys.readouterr().out
+
+
+def test_a_changed_parent_is_refused_by_name(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(journey.phase("joint_phase2"), parent)
+    weights = parent / "release" / "bridge.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(bytes(data))
+    code = run(
+        ["train", str(RECIPES / "high_resolution.yaml"), f"data.root={journey.data}", f"parents.base={parent}",
+         "--runs", str(tmp_path / "runs"), "--quiet"]
+    )  # fmt: skip
+    assert code == 65
+    assert "bridge.safetensors" in capsys.readouterr().err
+
+
+def test_a_gate_that_fails_moves_nothing(journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(journey.phase("lora"), copy)
+    record = json.loads((copy / "evaluation.json").read_text())
+    record["metrics"]["evaluation/sync_reference"] = 0.1
+    (copy / "evaluation.json").write_text(json.dumps(record))
+    assert run(["promote", str(copy), "--runs", str(journey.runs)]) == 3
+    assert "evaluation/sync_reference" in capsys.readouterr().err
+    client = MlflowClient(f"sqlite:///{journey.runs / 'mlflow.db'}")
+    assert client.get_model_version_by_alias("mova-toy", "champion").version == "1"
+
+
+def test_an_expected_version_that_moved_is_refused(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["promote", str(journey.phase("lora")), "--expect", "7", "--runs", str(journey.runs)]) == 3
+    assert "7" in capsys.readouterr().err
+
+
+def test_stop_and_resume_through_the_command_line_equal_one_run(journey: Journey, tmp_path: Path) -> None:
+    small = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
+    hashes = []
+    for name, stops in (("whole", [None]), ("parts", [1, 3, None])):
+        for stop in stops:
+            words = [] if stop is None else ["--stop-at", str(stop)]
+            args = ["train", str(RECIPES / "audio_pretraining.yaml"), *small, f"data.root={journey.data}", *words]
+            assert run([*args, "--runs", str(tmp_path / name), "--quiet"]) == 0
+        (release,) = (tmp_path / name).glob("audio_pretraining-*/0001/release")
+        hashes.append(read_release(release)["components"]["audio"]["sha256"])
+    assert hashes[0] == hashes[1]
+
+

@@ -1,0 +1,51 @@
+"""One tiny run of the whole toy curriculum, shared by the tests that look at its results."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from talkies.cli.main import run
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
+SMALL = [
+    *(f"prepare.sources.{source}.clips=20" for source in ("faces", "faces_high", "masks")),
+    *(f"prepare.sources.{source}.heldout=8" for source in ("faces", "faces_high", "masks")),
+    "prepare.fit_clips=8",
+    "phases.steps.max=4",
+    "phases.steps.global_batch=4",
+    "phases.steps.log_every=2",
+    "phases.steps.checkpoint_every=2",
+    "phases.validation.every=4",
+    "phases.validation.clips=8",
+    "phases.validation.samples=1",
+    "phases.validation.sampling_steps=2",
+    "phases.validation.final_clips=8",
+    "phases.sampling.steps=2",
+    "lora.tracking.gates=[{metric: evaluation/sync_reference, op: '>=', value: 0.9}]",
+]
+
+
+@dataclass(frozen=True)
+class Journey:
+    """Where the curriculum ran."""
+
+    runs: Path
+    folder: Path
+
+    def phase(self, name: str) -> Path:
+        return next(self.folder.glob(f"[0-9]-{name}"))
+
+    @property
+    def data(self) -> Path:
+        return next((self.runs / "data").iterdir())
+
+
+@pytest.fixture(scope="session")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    """Render, prepare, six phases of 4 steps, evaluate, promote, sample."""
+    runs = tmp_path_factory.mktemp("journey")
+    code = run(["train", str(RECIPES / "curriculum.yaml"), *SMALL, "--runs", str(runs), "--quiet"])
+    assert code == 0
+    (folder,) = runs.glob("mova-toy-*/0001")
+    return Journey(runs=runs, folder=folder)
