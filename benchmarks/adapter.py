@@ -25,7 +25,9 @@ WEIGHTS = {"heldout/video": 1.0, "heldout/audio": 0.2}
 def loss(folder: Path, heldout: ShardSet, clips: int) -> dict[str, float]:
     """Held-out losses of a run's result, and their training-weighted sum."""
     source = open_source(str(folder), registry_of(Path("runs"), None))
-    found = heldout_loss(source.model, batches(heldout, clips, tuple(source.grids)), source.recipe.flow, bins=4, seed=0, **source.fixed)
+    found = heldout_loss(
+        source.model, batches(heldout, clips, tuple(source.grids)), source.recipe.flow, bins=4, seed=0, **source.fixed
+    )
     total = sum(weight * found[key] for key, weight in WEIGHTS.items())
     return {**{key: found[key] for key in WEIGHTS}, "total": total}
 

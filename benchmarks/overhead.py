@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config.decode import decode
@@ -36,7 +36,7 @@ class Clock(Callback):
         self.times: list[float] = []
         self._last: float | None = None
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, *_: Any) -> None:
         self._last = None
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -48,7 +48,7 @@ class Clock(Callback):
 
 def bare(recipe: PhaseRecipe, inputs: Any) -> Iterator[float]:
     """The same training step without Lightning; yields the seconds of each step."""
-    model, phase = build_model(recipe, {}), make_phase(recipe, lambda: torch.nn.Identity())
+    model, phase = build_model(recipe, {}), make_phase(recipe, torch.nn.Identity)
     objective, config = phase.objective, recipe.optimizer
     optimizer = torch.optim.AdamW(
         parameter_groups(model, config), lr=config.lr.towers, betas=config.betas, eps=config.eps
@@ -92,7 +92,11 @@ def main() -> None:
     args = parser.parse_args()
     total = args.blocks * (args.block + 1)
     recipe = decode(
-        PhaseRecipe, load(args.recipe, [f"steps.max={total}", "steps.checkpoint_every=1000000", "parents.video=null", "parents.audio=null"])
+        PhaseRecipe,
+        load(
+            args.recipe,
+            [f"steps.max={total}", "steps.checkpoint_every=1000000", "parents.video=null", "parents.audio=null"],
+        ),
     )
     inputs = open_inputs(recipe, args.data, {})
     with tempfile.TemporaryDirectory() as folder:

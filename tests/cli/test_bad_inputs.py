@@ -1,4 +1,4 @@
-"""What bad input gets: one line that says what, where, which value and what to do; an exit code; nothing half-written."""
+"""What bad input gets: one line with what, where, which value and what to do; an exit code; nothing half-written."""
 
 import re
 import shutil
@@ -11,9 +11,13 @@ from talkies.cli.main import run
 
 PHASE = str(RECIPES / "joint_phase1.yaml")
 TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
-pytestmark = [pytest.mark.xdist_group("journey"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 CASES = {
-    "unknown key": (["train", PHASE, "optimizer.weight_decai=0.1"], 2, r"optimizer\.weight_decai.*optimizer\.weight_decay"),
+    "unknown key": (
+        ["train", PHASE, "optimizer.weight_decai=0.1"],
+        2,
+        r"optimizer\.weight_decai.*optimizer\.weight_decay",
+    ),
     "mistyped": (["train", PHASE, "steps.max=eight"], 2, r"steps\.max.*integer.*eight"),
     "frames": (["train", PHASE, "data.geometry=32x32x24@12.5"], 2, r"data\.geometry.*24 frames.*23 or 25"),
     "height": (["train", PHASE, "data.geometry=30x32x25@12.5"], 2, r"height 30.*24 or 32"),
@@ -21,14 +25,26 @@ CASES = {
     "no data root": (["train", PHASE], 2, r"data\.root"),
     "missing data": (["train", PHASE, "data.root=nowhere", "parents.video=null", "parents.audio=null"], 65, r"nowhere"),
     "missing parent": (["train", PHASE, "data.root=nowhere"], 65, r"'video_pretraining'.*known: none"),
-    "lora without base": (["train", str(RECIPES / "lora.yaml"), "parents.base=null", "data.root=x"], 2, r"parents\.base"),
+    "lora without base": (
+        ["train", str(RECIPES / "lora.yaml"), "parents.base=null", "data.root=x"],
+        2,
+        r"parents\.base",
+    ),
     "accumulation": (["train", PHASE, "steps.accumulate=3"], 2, r"global_batch` 16.*accumulate.*divisors: 1, 2, 4"),
-    "codec against model": (["train", PHASE, "codecs.video.channels=10"], 2, r"codecs\.video.*10 latent channels.*22 in"),
+    "codec against model": (
+        ["train", PHASE, "codecs.video.channels=10"],
+        2,
+        r"codecs\.video.*10 latent channels.*22 in",
+    ),
     "text width": (["train", PHASE, "codecs.text.dim=32"], 2, r"codecs\.text\.dim.*64"),
     "train a preparation": (["train", str(RECIPES / "prepare.yaml")], 2, r"prepare recipe"),
     "prepare a phase": (["prepare", PHASE], 2, r"phase recipe"),
     "stop-at a curriculum": (["train", str(RECIPES / "curriculum.yaml"), "--stop-at", "3"], 2, r"--stop-at"),
-    "override of nobody": (["train", str(RECIPES / "curriculum.yaml"), "joint.steps.max=3"], 2, r"joint\.steps\.max.*phases"),
+    "override of nobody": (
+        ["train", str(RECIPES / "curriculum.yaml"), "joint.steps.max=3"],
+        2,
+        r"joint\.steps\.max.*phases",
+    ),
     "no such recipe": (["train", str(RECIPES / "joint_phase3.yaml")], 2, r"joint_phase3.*joint_phase"),
     "no such source": (["sample", "nowhere", "--prompt", "x"], 65, r"nowhere.*models:/"),
     "not registered": (["sample", "models:/nobody@champion", "--prompt", "x"], 69, r"nobody"),
@@ -92,12 +108,3 @@ def test_a_parent_of_another_architecture_is_refused(
     code = run(["train", str(RECIPES / "joint_phase2.yaml"), *words, "--runs", str(tmp_path), "--quiet"])
     assert code == 65
     assert "brings no video_high" in capsys.readouterr().err
-
-
-def test_two_processes_never_share_a_run(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
-    from talkies.recipe.folders import locked
-
-    with locked(journey.folder):
-        words = ["train", str(RECIPES / "curriculum.yaml"), *SMALL, "--runs", str(journey.runs), "--quiet"]
-        assert run(words) == 75
-    assert "in use by process" in capsys.readouterr().err

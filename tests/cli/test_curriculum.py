@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_journey import RECIPES, SMALL, Journey
 from mlflow import MlflowClient
+from toy_journey import RECIPES, SMALL, Journey
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
 from talkies.media.read import probe, read_frames
 from talkies.media.write import PROVENANCE, read_tags
+from talkies.recipe.folders import locked
 
 PHASES = ["video_pretraining", "audio_pretraining", "joint_phase1", "joint_phase2", "high_resolution", "lora"]
 LINEAGE = {
@@ -22,7 +23,7 @@ LINEAGE = {
     "high_resolution": dict.fromkeys(("video_high", "video_low", "audio", "bridge"), "joint_phase2"),
     "lora": dict.fromkeys(("video_high", "video_low", "audio", "bridge"), "high_resolution"),
 }
-pytestmark = [pytest.mark.xdist_group("journey"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("name", PHASES)
@@ -61,22 +62,24 @@ def test_mlflow_holds_one_run_per_phase_under_the_curriculums(journey: Journey) 
     assert version.tags["sha256"] == release_sha256(journey.phase("lora") / "release")
 
 
-def test_the_promoted_version_samples_where_the_runs_are_gone(journey: Journey, tmp_path: Path) -> None:
-    hidden = journey.folder.with_name("hidden")
-    journey.folder.rename(hidden)
-    try:
-        out = tmp_path / "promoted.mp4"
-        code = run(
-            ["sample", "models:/mova-toy@champion", "--prompt", "The calm golden mask of the owl", "--out", str(out),
-             "--runs", str(journey.runs)]
-        )  # fmt: skip
-    finally:
-        hidden.rename(journey.folder)
+def test_the_promoted_version_brings_its_base_and_codecs_and_samples(journey: Journey, tmp_path: Path) -> None:
+    out = tmp_path / "promoted.mp4"
+    prompt = "The calm golden mask of the owl"
+    code = run(
+        ["sample", "models:/mova-toy@champion", "--prompt", prompt, "--out", str(out), "--runs", str(journey.runs)]
+    )
     assert code == 0
     info = probe(out)
     assert (info.height, info.width) == (64, 64)
     assert info.audio_seconds == pytest.approx(2.0, abs=0.1)
     assert read_tags(out)[PROVENANCE].startswith("synthetic; talkies lora")
+    client = MlflowClient(f"sqlite:///{journey.runs / 'mlflow.db'}")
+    version = client.get_model_version_by_alias("mova-toy", "champion")
+    assert version.tags["base.sha256"] == release_sha256(journey.phase("high_resolution") / "release")
+    found = [p for p in (journey.runs / "downloads").rglob("release.json") if p.parent.name != "base"]
+    assert version.tags["sha256"] in {release_sha256(p.parent) for p in found}
+    assert any((p.parent / "base" / "bridge.safetensors").is_file() for p in found)
+    assert all((p.parent / "codecs" / "audio" / "model.safetensors").is_file() for p in found)
 
 
 def test_a_checkpoint_and_its_release_sample_the_same(journey: Journey, tmp_path: Path) -> None:
@@ -135,7 +138,7 @@ def test_a_gate_that_fails_moves_nothing(journey: Journey, tmp_path: Path, capsy
     assert run(["promote", str(copy), "--runs", str(journey.runs)]) == 3
     assert "evaluation/sync_reference" in capsys.readouterr().err
     client = MlflowClient(f"sqlite:///{journey.runs / 'mlflow.db'}")
-    assert client.get_model_version_by_alias("mova-toy", "champion").version == "1"
+    assert str(client.get_model_version_by_alias("mova-toy", "champion").version) == "1"
 
 
 def test_an_expected_version_that_moved_is_refused(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,3 +159,8 @@ def test_stop_and_resume_through_the_command_line_equal_one_run(journey: Journey
     assert hashes[0] == hashes[1]
 
 
+def test_two_processes_never_share_a_run(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
+    with locked(journey.folder):
+        words = ["train", str(RECIPES / "curriculum.yaml"), *SMALL, "--runs", str(journey.runs), "--quiet"]
+        assert run(words) == 75
+    assert "in use by process" in capsys.readouterr().err

@@ -1,5 +1,9 @@
 """One tiny run of the whole toy curriculum, shared by the tests that look at its results."""
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +30,15 @@ SMALL = [
 ]
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait for the other worker, if it makes the journey now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 @dataclass(frozen=True)
 class Journey:
     """Where the curriculum ran."""
@@ -43,9 +56,13 @@ class Journey:
 
 @pytest.fixture(scope="session")
 def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
-    """Render, prepare, six phases of 4 steps, evaluate, promote, sample."""
-    runs = tmp_path_factory.mktemp("journey")
-    code = run(["train", str(RECIPES / "curriculum.yaml"), *SMALL, "--runs", str(runs), "--quiet"])
-    assert code == 0
+    """Render, prepare, six phases of 4 steps, evaluate, promote, sample; made once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    runs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "journey"
+    with locked(runs):
+        if not (runs / "made").exists():
+            code = run(["train", str(RECIPES / "curriculum.yaml"), *SMALL, "--runs", str(runs), "--quiet"])
+            assert code == 0
+            (runs / "made").touch()
     (folder,) = runs.glob("mova-toy-*/0001")
     return Journey(runs=runs, folder=folder)

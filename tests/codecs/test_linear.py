@@ -105,6 +105,14 @@ def test_video_refuses_what_does_not_fit(video: linear_video.LinearVideoCodec) -
         linear_video.fit(VIDEO, [torch.zeros(9, 3, 32, 32)], seed=0)
 
 
+def test_settings_that_make_no_codec_are_refused() -> None:
+    with pytest.raises(DataError, match=r"motion` is 6.*below.*6"):
+        linear_video.fit(LinearVideoConfig(channels=6, motion=6), [film(0)], seed=0)
+    for wrong in (LinearAudioConfig(channels=1), LinearAudioConfig(hop=641), LinearAudioConfig(hop=8)):
+        with pytest.raises(DataError, match="at least 2 channels"):
+            linear_audio.fit(wrong, [sound(0)], seed=0)
+
+
 def test_audio_latents_follow_the_grid(audio: linear_audio.LinearAudioCodec) -> None:
     for samples in (1, 1280, 1281, 31999, 32000):
         latent = audio.encode(torch.zeros(2, samples))

@@ -37,7 +37,7 @@ def batch(first: int, last: int, modalities: tuple[Modality, ...] = ("video", "a
         masks={m: torch.ones(len(ids), shape[1], dtype=torch.bool) for m, shape in shapes.items()},
         padded=frozenset(),
         grids={m: GRIDS[m] for m in modalities},
-        image=gaussian(0, ids, [0] * len(ids), "image", (16, 2, 2, 2)) if "video" in modalities else None,
+        image=gaussian(0, ids, [0] * len(ids), "image", GRIDS["video"].latent_shape) if "video" in modalities else None,
         text=Text(embedding=embedding, length=torch.full((len(ids),), 5)),
         null_text=Text(embedding=torch.zeros(1, 5, 64), length=torch.ones(1, dtype=torch.int64)),
     )

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def promote_run(run: Path, *, runs: Path, expect: str | None, cards: Path | None = None) -> str:
-    """Evaluate a finished run if it was not yet, apply its gates, register it and move its alias; returns models:/..."""
+    """Evaluate a finished run if it was not yet, apply its gates, register it and move its alias; returns its spec."""
     from talkies.checkpoints.release import read_release, release_sha256
     from talkies.cli.evaluate import evaluate_source
     from talkies.config import CheckpointError, RecipeError

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ def _curriculum(args: argparse.Namespace) -> int:
     curriculum = load_curriculum(args.recipe, args.overrides)
     folder = run_folder(args.runs, curriculum.recipe.name, curriculum.digest, new=args.new)
     workshop = _workshop(args, curriculum.phases[-1].tracking.uri)
-    runs = run_curriculum(curriculum, folder, workshop, say=print)
+    runs = run_curriculum(curriculum, folder, workshop, say=partial(print, flush=True))
     if curriculum.recipe.promote and not args.no_promote:
         from talkies.cli.promote import promote_run
         from talkies.cli.sample import sample_heldout

@@ -119,6 +119,11 @@ def fit(config: LinearAudioConfig, clips: Sequence[Tensor], seed: int) -> Linear
     Closed form: `seed` changes nothing. Raises DataError where there is nothing to hear, or too little variety.
     """
     del seed
+    if config.channels < 2 or config.hop < 16 or config.hop % 2:
+        raise DataError(
+            f"`codecs.audio`: {config.channels} channels and a hop of {config.hop}: at least 2 channels (loudness and "
+            "spectrum) and an even hop of 16 or more are needed"
+        )
     if not clips:
         raise DataError("the linear audio codec has no clips to be fitted on; name sets in `fit_sets` that have clips")
     loudness = torch.cat([_rms(clip[None], config.hop)[0] for clip in clips]).double()

@@ -67,6 +67,10 @@ def fit(config: LinearVideoConfig, clips: Sequence[Tensor], seed: int) -> Linear
     Closed form: `seed` changes nothing. Raises DataError where the clips do not vary in `channels` directions.
     """
     del seed
+    if config.motion >= config.channels:
+        raise DataError(
+            f"`codecs.video.motion` is {config.motion}, but it must be below `codecs.video.channels`, {config.channels}"
+        )
     if not clips:
         raise DataError("the linear video codec has no clips to be fitted on; name sets in `fit_sets` that have clips")
     for clip in clips:

@@ -5,9 +5,14 @@ two tracks says *when* the voice is heard: the first frame always shows a closed
 process that does not know when the clip starts.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +25,9 @@ from talkies.prepare.config import SyntheticSource
 from talkies.prepare.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
 from talkies.prepare.voices import SAMPLE_RATE, Voice, draw_loudness, sing
 from talkies.streams.codec import Media
+
+CLIPS_PER_PROCESS = 64
+"""A process costs about two seconds to start: as much as this many clips."""
 
 DOMAINS = ("faces", "masks")
 PITCHES: dict[str, dict[str, float]] = {
@@ -99,11 +107,28 @@ def render_source(
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{source.domain}-{index:05d}.mp4" for index in range(source.clips)]
-    for index, path in enumerate(paths):
-        scene = draw_scene(source, index, seed)
-        with replacing(path.with_suffix(".txt")) as temporary:
-            temporary.write_text(scene.caption + "\n", encoding="utf-8")
-        write_mp4(path, scene.media, tags={PROVENANCE: "talkies synthetic world"})
-        if progress is not None:
-            progress(index + 1)
+    work = partial(_render_clip, source, seed, folder)
+    with _workers(source.clips) as spread:
+        for done, _ in enumerate(spread(work, range(source.clips)), 1):
+            if progress is not None:
+                progress(done)
     return paths
+
+
+def _render_clip(source: SyntheticSource, seed: int, folder: Path, index: int) -> None:
+    path = folder / f"{source.domain}-{index:05d}.mp4"
+    scene = draw_scene(source, index, seed)
+    with replacing(path.with_suffix(".txt")) as temporary:
+        temporary.write_text(scene.caption + "\n", encoding="utf-8")
+    write_mp4(path, scene.media, tags={PROVENANCE: "talkies synthetic world"})
+
+
+@contextmanager
+def _workers(clips: int) -> Iterator[Callable[[Callable[[int], None], Iterable[int]], Iterator[None]]]:
+    """A `map` over as many processes as the machine has cores; in this process where there is little to do."""
+    count = min(os.cpu_count() or 1, clips // CLIPS_PER_PROCESS)
+    if count < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(count, mp_context=get_context("forkserver")) as pool:
+        yield partial(pool.map, chunksize=8)

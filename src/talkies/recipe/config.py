@@ -52,13 +52,15 @@ class PhaseRecipe:
 @config
 class CurriculumRecipe:
     """A preparation and an ordered list of phase recipes, as paths relative to this file. `promote` names the phase
-    whose result is promoted at the end."""
+    whose result is promoted at the end; `overrides` are `PHASE.key=value`, `phases.key=value` (every phase) or
+    `prepare.key=value`, before those of the command line."""
 
     kind: Literal["curriculum"] = "curriculum"
     name: str
     prepare: str
     phases: tuple[str, ...]
     promote: str | None = None
+    overrides: tuple[str, ...] = ()
 
 
 KINDS = ("phase", "curriculum", "prepare")

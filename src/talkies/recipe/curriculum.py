@@ -39,6 +39,7 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
     Raises RecipeError for an override of no member, a phase named twice, or a parent that comes later.
     """
     recipe = decode(CurriculumRecipe, load(path, ()))
+    overrides = (*recipe.overrides, *overrides)
     prepare = _member(path.parent / recipe.prepare, split_overrides(overrides, "prepare"), PrepareConfig)
     phases: list[PhaseRecipe] = []
     for file in recipe.phases:

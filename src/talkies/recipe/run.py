@@ -13,8 +13,7 @@ from talkies.recipe.result import commit, export, write_result
 from talkies.recipe.train import Inputs, open_inputs, train
 from talkies.tracking.spool import Status, Tracker
 
-
-UPLOAD_S = 20.0
+UPLOAD_S = 10.0
 """How long a run waits at its end for the uploader."""
 
 

@@ -60,7 +60,8 @@ class Codecs:
 
 @dataclass(frozen=True, kw_only=True)
 class Media:
-    """A decoded clip: `frames` [F, 3, H, W] fp32 in [-1, 1] at `fps`; `samples` [S] fp32 in [-1, 1] at `sample_rate`."""
+    """A decoded clip: `frames` [F, 3, H, W] fp32 in [-1, 1] at `fps`; `samples` [S] fp32 in [-1, 1] at
+    `sample_rate`."""
 
     frames: Tensor | None
     fps: float

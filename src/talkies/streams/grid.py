@@ -52,5 +52,6 @@ class Grid:
     def from_json(cls, value: dict[str, object]) -> "Grid":
         """The inverse of `to_json`."""
         shape, channels = value["shape"], value["channels"]
-        assert isinstance(shape, list) and isinstance(channels, int)
+        assert isinstance(shape, list)
+        assert isinstance(channels, int)
         return cls(channels=channels, shape=tuple(shape), rate=Fraction(str(value["rate"])))

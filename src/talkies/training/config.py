@@ -101,8 +101,8 @@ class EmaConfig:
 
 @config
 class ValidationConfig:
-    """Every `every` steps: held-out loss at fixed noise in `bins` noise levels over `clips` clips, and `samples` sampled
-    clips. `final_clips`: how many the evaluation before a promotion makes."""
+    """Every `every` steps: held-out loss at fixed noise in `bins` noise levels over `clips` clips, and `samples`
+    sampled clips. `final_clips`: how many the evaluation before a promotion makes."""
 
     every: Count
     clips: Count = 16

@@ -146,7 +146,9 @@ def restore(folder: Path, trainer: Trainer, phase: Phase, ema: Ema) -> None:
         for name, parameter in parameters.items():
             parameter.copy_(state.model[name])
             if f"{name}/step" in state.optimizer:
-                moments = {key: state.optimizer[f"{name}/{key}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
+                moments = {
+                    key: state.optimizer[f"{name}/{key}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")
+                }
                 optimizer.state[parameter] = {"step": state.optimizer[f"{name}/step"], **moments}
         for name, average in ema.averages.items():
             average.copy_(state.ema[name])

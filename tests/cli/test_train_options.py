@@ -1,0 +1,65 @@
+"""Training through the command line under other settings: bf16, an unreachable tracking server, a real signal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from toy_journey import RECIPES, SMALL, Journey
+
+from talkies.checkpoints.release import load_component
+from talkies.cli.main import run
+
+pytestmark = pytest.mark.timeout(600)
+AUDIO = str(RECIPES / "audio_pretraining.yaml")
+TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
+
+
+def test_bf16_keeps_fp32_master_weights(journey: Journey, tmp_path: Path) -> None:
+    words = ["train", AUDIO, *TINY, f"data.root={journey.data}", "precision=bf16", "--runs", str(tmp_path), "--quiet"]
+    assert run(words) == 0
+    (release,) = tmp_path.glob("audio_pretraining-*/0001/release")
+    weights = load_component(release, "audio")
+    assert {str(tensor.dtype) for tensor in weights.values()} == {"torch.float32"}
+    assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
+    plain = load_component(journey.phase("audio_pretraining") / "release", "audio")
+    assert any(not bool((weights[key] == plain[key]).all()) for key in plain)
+
+
+def test_a_dead_tracking_server_neither_stops_nor_falsifies_training(journey: Journey, tmp_path: Path) -> None:
+    words = [*TINY, f"data.root={journey.data}", "tracking.uri=http://127.0.0.1:9", "--runs", str(tmp_path), "--quiet"]
+    assert run(["train", AUDIO, *words]) == 0
+    (folder,) = tmp_path.glob("audio_pretraining-*/0001")
+    ours = load_component(folder / "release", "audio")
+    theirs = load_component(journey.phase("audio_pretraining") / "release", "audio")
+    assert all(bool((ours[key] == theirs[key]).all()) for key in theirs)
+    kinds = [json.loads(line)["kind"] for line in (folder / "spool.jsonl").read_text().splitlines()]
+    assert "metrics" in kinds
+    assert not (folder / "run.json").exists()
+
+
+def test_ctrl_c_saves_exits_130_and_the_same_command_continues(journey: Journey, tmp_path: Path) -> None:
+    words = ["train", AUDIO, *TINY, "steps.max=2000", "validation.every=2000", f"data.root={journey.data}"]
+    command = [sys.executable, "-c", "import sys; from talkies.cli.main import run; sys.exit(run())", *words]
+    process = subprocess.Popen(
+        [*command, "--runs", str(tmp_path), "--quiet"], stderr=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    pattern = "audio_pretraining-*/0001/checkpoints/step-*/manifest.json"
+    while not list(tmp_path.glob(pattern)):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    told = [line for line in errors.splitlines() if line.startswith("talkies: ")]
+    assert len(told) == 1
+    assert "SIGINT" in told[0]
+    assert "Traceback" not in errors
+    stopped = int(told[0].split("after step ")[1].split(";")[0])
+    assert run([*words, "--stop-at", str(stopped + 1), "--runs", str(tmp_path), "--quiet"]) == 0
+    (loop,) = tmp_path.glob(f"audio_pretraining-*/0001/checkpoints/step-{stopped + 1:08d}/loop.json")
+    assert json.loads(loop.read_text())["step"] == stopped + 1
