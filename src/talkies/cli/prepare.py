@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import kind_of
     from talkies.recipe.curriculum import load_curriculum
-    from talkies.recipe.journey import Workshop, prepare_data
+    from talkies.recipe.preparation import Workshop, prepare_data
 
     kind = kind_of(unresolved(args.recipe))
     if kind == "curriculum":

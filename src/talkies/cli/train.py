@@ -10,7 +10,7 @@ from talkies.cli.place import add_runs, registry_of, store_of
 
 if TYPE_CHECKING:
     from talkies.recipe.config import PhaseRecipe
-    from talkies.recipe.journey import Workshop
+    from talkies.recipe.preparation import Workshop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _workshop(args: argparse.Namespace, uri: str | None) -> "Workshop":
-    from talkies.recipe.journey import Workshop
+    from talkies.recipe.preparation import Workshop
 
     store, artifacts = store_of(args.runs, uri)
     bar = not args.quiet and sys.stdout.isatty()

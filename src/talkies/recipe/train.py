@@ -1,6 +1,7 @@
 """One phase, from its recipe to its result: the composition that knows every component."""
 
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,8 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet) -> ClipsData:
 def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback]) -> Trainer:
     """A trainer without any of Lightning's own files: no logger, no checkpoint, no bar, no advertisements."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Lightning 2.6.6 asks torch >= 2.13 in a way that torch deprecates; nothing that a user could change.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
     return Trainer(
         accelerator="auto",
         devices=1,
