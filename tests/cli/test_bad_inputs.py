@@ -1,5 +1,6 @@
 """What bad input gets: one line with what, where, which value and what to do; an exit code; nothing half-written."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -48,6 +49,9 @@ CASES = {
     "no such recipe": (["train", str(RECIPES / "joint_phase3.yaml")], 2, r"joint_phase3.*joint_phase"),
     "no such source": (["sample", "nowhere", "--prompt", "x"], 65, r"nowhere.*models:/"),
     "not registered": (["sample", "models:/nobody@champion", "--prompt", "x"], 69, r"nobody"),
+    "name with a path": (["train", PHASE, "name=../x", "data.root=x"], 2, r"`?name`?.*\.\./x"),
+    "stop-at zero": (["train", PHASE, "--stop-at", "0"], 2, r"--stop-at 0"),
+    "runs is a file": (["train", PHASE, "data.root=x", "--runs", str(Path(__file__))], 2, r"files: .*test_bad_inputs"),
     "not an mp4": (["sample", "x", "--prompt", "x", "--out", "x.avi"], 2, r"x\.avi.*\.mp4"),
     "empty prompt": (["sample", "x", "--prompt", " "], 2, r"--prompt is empty"),
     "promote nothing": (["promote", "nowhere"], 65, r"nowhere.*result\.json"),
@@ -101,10 +105,36 @@ def test_a_damaged_shard_is_named(
     assert "shard-00000.safetensors" in capsys.readouterr().err
 
 
-def test_a_parent_of_another_architecture_is_refused(
+def test_a_parent_without_the_component_is_refused(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [*TINY, f"data.root={journey.data}", f"parents.base={journey.phase('audio_pretraining')}"]
     code = run(["train", str(RECIPES / "joint_phase2.yaml"), *words, "--runs", str(tmp_path), "--quiet"])
     assert code == 65
     assert "brings no video_high" in capsys.readouterr().err
+
+
+def test_a_parent_of_another_architecture_is_refused(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = tmp_path / "release"
+    shutil.copytree(journey.phase("joint_phase2") / "release", parent)
+    info = json.loads((parent / "release.json").read_text())
+    info["shape"]["video"]["dim"] = 128
+    (parent / "release.json").write_text(json.dumps(info))
+    words = [*TINY, f"data.root={journey.data}", f"parents.base={parent}", "--runs", str(tmp_path / "runs"), "--quiet"]
+    assert run(["train", str(RECIPES / "high_resolution.yaml"), *words]) == 65
+    assert re.search(r"another architecture: video\.dim is 128.*96", capsys.readouterr().err)
+
+
+def test_an_evaluation_of_other_clips_does_not_count_for_a_promotion(journey: Journey, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(journey.phase("lora"), copy)
+    record = json.loads((copy / "evaluation.json").read_text())
+    (copy / "evaluation.json").write_text(json.dumps({**record, "clips": 2, "metrics": {"evaluation/sync": -1.0}}))
+    assert run(["promote", str(copy), "--runs", str(journey.runs), "--cards", str(tmp_path)]) == 0
+    again = json.loads((copy / "evaluation.json").read_text())
+    assert again["clips"] == record["clips"]
+    assert again["metrics"]["evaluation/sync_reference"] == pytest.approx(
+        record["metrics"]["evaluation/sync_reference"]
+    )

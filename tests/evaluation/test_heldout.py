@@ -11,13 +11,14 @@ from talkies.evaluation.heldout import heldout_loss
 from talkies.flow.config import FlowConfig, StreamFlowConfig
 from talkies.flow.draw import gaussian
 from talkies.models.build import build_mova
-from talkies.models.config import MovaConfig
+from talkies.models.config import PRESETS, MovaConfig
 from talkies.streams import Grid, Modality
 from talkies.streams.batch import Batch, Condition, Stream, Text
 
+TOY = PRESETS["toy"]
 GRIDS: dict[Modality, Grid] = {
-    "video": Grid(channels=16, shape=(2, 2, 2), rate=Fraction(6)),
-    "audio": Grid(channels=16, shape=(4,), rate=Fraction(25)),
+    "video": Grid(channels=TOY.video.out_channels, shape=(2, 2, 2), rate=Fraction(6)),
+    "audio": Grid(channels=TOY.audio.out_channels, shape=(4,), rate=Fraction(25)),
 }
 FLOW = FlowConfig(video=StreamFlowConfig(shift=5.0), audio=StreamFlowConfig(shift=1.0))
 FIXED = {"seed": 3, "boundary": 0.9, "mask_channels": 2}
@@ -74,7 +75,7 @@ def test_a_known_velocity_gives_a_known_loss() -> None:
     """Zero prediction: the loss is the mean square of noise - data, with the noise of (seed, id, bin)."""
     given = batch(0, 3)
     metrics = heldout_loss(Zero(), [given], FLOW, bins=1, **FIXED)
-    noise = gaussian(3, given.ids, [0, 0, 0], "heldout/audio", (16, 4))
+    noise = gaussian(3, given.ids, [0, 0, 0], "heldout/audio", GRIDS["audio"].latent_shape)
     assert metrics["heldout/audio"] == pytest.approx(float((noise - given.latents["audio"]).square().mean()), rel=1e-6)
     again = heldout_loss(Zero(), [given], FLOW, bins=1, **{**FIXED, "seed": 4})
     assert again["heldout/audio"] != metrics["heldout/audio"]

@@ -20,15 +20,17 @@ def evaluate_source(
     spec: str, *, runs: Path, uri: str | None, clips: int | None, seed: int, data: Path | None = None
 ) -> dict[str, float]:
     """Evaluate `spec`; where it is a run, keep the metrics in its folder and its MLflow run."""
-    from talkies.config import DataError
+    from talkies.config import DataError, RecipeError
     from talkies.data.shards import ShardSet
     from talkies.recipe.evaluate import evaluate
     from talkies.recipe.folders import read_json, write_json
     from talkies.recipe.run import UPLOAD_S, Place, open_tracker
     from talkies.recipe.source import open_source
 
+    if clips is not None and clips < 2:
+        raise RecipeError(f"evaluate: --clips {clips}: at least 2 are needed")
     source = open_source(spec, registry_of(runs, uri))
-    clips = clips or source.recipe.validation.final_clips
+    clips = source.recipe.validation.final_clips if clips is None else clips
     place = read_json(source.run / "place.json") if source.run is not None else {}
     root = data or (Path(place["data_root"]) if place else None)
     if root is None:
@@ -38,13 +40,15 @@ def evaluate_source(
     metrics = evaluate(source, heldout, clips=clips, sampling=source.recipe.sampling, seed=seed, folder=folder)
     if source.run is None:
         return metrics
-    write_json(source.run / "evaluation.json", {"sha256": source.sha256, "clips": clips, "metrics": metrics})
     from talkies.cli.place import store_of
 
     store, artifacts = store_of(runs, uri or source.recipe.tracking.uri)
     where = Place(folder=source.run, data_root=root, store=store, artifacts=artifacts)
     tracker = open_tracker(source.recipe, where, training=False)
-    tracker.metrics(metrics, source.recipe.steps.max)
+    if source.released:
+        record = {"sha256": source.sha256, "clips": clips, "seed": seed, "heldout": heldout.fingerprint}
+        write_json(source.run / "evaluation.json", {**record, "metrics": metrics})
+    tracker.metrics(metrics, source.step)
     for path in sorted((source.run / "evaluation").glob("*.mp4")):
         tracker.artifact(path, "evaluation")
     tracker.start_uploader()

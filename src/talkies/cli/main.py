@@ -24,7 +24,7 @@ VERBS = {
 }
 USAGE = "usage: talkies VERB ... (talkies VERB --help says more)"
 STORAGE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
-INTERRUPTED, BROKEN_PIPE, STORAGE_EXIT = 130, 141, 74
+INTERRUPTED, BROKEN_PIPE, STORAGE_EXIT, INTERNAL = 130, 141, 74, 70
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
         raise RecipeError(f"{self.prog.removeprefix('talkies ')}: {message}; see {self.prog} --help")
 
 
-def run(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return per kind of error)
     """The console script: run a verb and return the exit code.
 
     A UserError is one line on stderr and its own exit code, an interruption 130, a full or read-only disk 74. Set
@@ -60,10 +60,13 @@ def run(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
         return BROKEN_PIPE
     except OSError as error:
-        if error.errno not in STORAGE:
-            raise
         where = f" at {error.filename}" if error.filename else ""
+        if error.errno not in STORAGE:
+            return _complain(f"files: {error.strerror or error}{where}; give another path", RecipeError.exit_code)
         return _complain(f"storage: {error.strerror}{where}; free space or write elsewhere", STORAGE_EXIT)
+    except Exception as error:
+        hint = "this is a bug or a damaged file; TALKIES_TRACEBACK=1 shows where it came from"
+        return _complain(f"internal error: {type(error).__name__}: {error}; {hint}", INTERNAL)
     return code
 
 

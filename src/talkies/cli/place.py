@@ -12,9 +12,9 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 def store_of(runs: Path, uri: str | None) -> tuple[str, Path | None]:
     """The tracking URI and, for the local default, where artifacts go."""
-    if uri is not None:
-        return uri, None
     root = runs.resolve()
+    if uri is not None:
+        return uri, root / "artifacts" if uri.startswith("sqlite:") else None
     root.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{root / 'mlflow.db'}", root / "artifacts"
 

@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_runs, store_of
+
+if TYPE_CHECKING:
+    from talkies.tracking.config import TrackingConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
 
 
-def promote_run(run: Path, *, runs: Path, expect: str | None, cards: Path | None = None) -> str:
-    """Evaluate a finished run if it was not yet, apply its gates, register it and move its alias; returns its spec."""
+def promote_run(
+    run: Path, *, runs: Path, expect: str | None, cards: Path | None = None, tracking: "TrackingConfig | None" = None
+) -> str:
+    """Evaluate a finished run if it was not yet, apply its gates, register it, move its alias; returns its spec.
+
+    `tracking`: gates and names in place of those that the run was trained with.
+    """
     from talkies.checkpoints.release import read_release, release_sha256
     from talkies.cli.evaluate import evaluate_source
     from talkies.config import CheckpointError, RecipeError
@@ -31,14 +40,18 @@ def promote_run(run: Path, *, runs: Path, expect: str | None, cards: Path | None
         raise CheckpointError(f"promote: {run} is not a finished run (no result.json): train it to its end first")
     release = run / "release"
     recipe = recipe_of(read_release(release)["recipe"], release / "release.json")
-    if recipe.tracking.register is None:
+    tracking = tracking or recipe.tracking
+    if tracking.register is None:
         raise RecipeError(f"promote: the recipe of {run} names no registered model: set `tracking.register`")
     sha256 = release_sha256(release)
     record = run / "evaluation.json"
-    if not record.is_file() or read_json(record)["sha256"] != sha256:
-        evaluate_source(str(run), runs=runs, uri=recipe.tracking.uri, clips=None, seed=0)
+    wanted = {"sha256": sha256, "clips": recipe.validation.final_clips, "seed": 0}
+    wanted["heldout"] = read_release(release)["data"]["heldout_fingerprint"]
+    known = read_json(record) if record.is_file() else {}
+    if {key: known.get(key) for key in wanted} != wanted:
+        evaluate_source(str(run), runs=runs, uri=tracking.uri, clips=None, seed=0)
     metrics = {**read_json(run / "result.json")["metrics"], **read_json(record)["metrics"]}
-    store, _ = store_of(runs, recipe.tracking.uri)
+    store, _ = store_of(runs, tracking.uri)
     folder = cards or run
     done = promote(
         run, release, recipe.tracking, store=store, metrics=metrics, expect=expect, cards_folder=folder / "cards"

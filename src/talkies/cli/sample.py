@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_runs, registry_of
 
+MAX_SCALE = 100.0
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from talkies.generate.clip import Request
     from talkies.generate.config import SamplingConfig
     from talkies.recipe.source import Source
@@ -36,11 +40,12 @@ def sampling_of(args: argparse.Namespace, base: "SamplingConfig") -> "SamplingCo
     changed = {
         key: getattr(args, key) for key in ("steps", "text_scale", "bridge_scale") if getattr(args, key) is not None
     }
+    scales = {key: value for key, value in changed.items() if key != "steps"}
     if changed.get("steps", 1) < 1:
         raise RecipeError(f"sample: --steps {changed['steps']}: at least 1 is needed")
-    for key in ("text_scale", "bridge_scale"):
-        if not math.isfinite(changed.get(key, 1.0)):
-            raise RecipeError(f"sample: --{key.replace('_', '-')} {changed[key]}: a finite number is needed")
+    for key, value in scales.items():
+        if not math.isfinite(value) or not 0 <= value <= MAX_SCALE:
+            raise RecipeError(f"sample: --{key.replace('_', '-')} {value}: needed is 0 to {MAX_SCALE:g}; 1 is off")
     return replace(base, **changed)
 
 
@@ -56,7 +61,7 @@ def make_clip(source: "Source", request: "Request", sampling: "SamplingConfig", 
     print(f"sample:   {out} ({source.name}, seed {seed}): {request.prompt}")
 
 
-def sample_heldout(spec: str, run: Path, *, runs: Path, out: Path) -> None:
+def sample_heldout(spec: str, run: Path, *, registry: "Callable[[str], Path]", out: Path) -> None:
     """Sample a registered version with the caption and the first frame of a held-out clip of the run's data."""
     from talkies.data.shards import ShardSet
     from talkies.generate.clip import Request
@@ -64,7 +69,7 @@ def sample_heldout(spec: str, run: Path, *, runs: Path, out: Path) -> None:
     from talkies.recipe.source import open_source
     from talkies.recipe.validation import batches, first_frames
 
-    source = open_source(spec, registry_of(runs, None))
+    source = open_source(spec, registry)
     root = Path(read_json(run / "place.json")["data_root"])
     batch = batches(ShardSet.open(root / "sets" / source.recipe.data.heldout), 1, tuple(source.grids))[0]
     request = Request(prompt=batch.captions[0], image=first_frames(batch, source.codecs)[0], id="sample")
@@ -80,6 +85,10 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out.suffix != ".mp4":
         raise RecipeError(f"sample: --out {args.out}: the file must end in .mp4")
+    if args.out.is_dir():
+        raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
+    if any("\ud800" <= letter <= "\udfff" for letter in args.prompt):
+        raise RecipeError("sample: --prompt is not UTF-8: write it anew")
     if not args.prompt.strip():
         raise RecipeError("sample: --prompt is empty: say what to show and to hear")
     source = open_source(args.source, registry_of(args.runs, args.tracking_uri))
@@ -90,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
         block = source.recipe.codecs.video.block
         height, width = (n * block for n in source.grids["video"].shape[1:])
         image = load_image(args.image, height=height, width=width)
-    request = Request(prompt=args.prompt, image=image, id="sample")
-    make_clip(source, request, sampling_of(args, source.recipe.sampling), seed=args.seed, out=args.out)
+    sampling = sampling_of(args, source.recipe.sampling)
+    if len(source.grids) < 2 and sampling.bridge_scale != 1:
+        raise RecipeError(f"sample: {args.source} has one modality and no Bridge: --bridge-scale must be 1")
+    make_clip(source, Request(prompt=args.prompt, image=image, id="sample"), sampling, seed=args.seed, out=args.out)
     return 0

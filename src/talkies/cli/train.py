@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError(f"train: {args.recipe} is a prepare recipe; train takes a phase or a curriculum")
     if kind == "curriculum" and args.stop_at is not None:
         raise RecipeError("train: --stop-at takes a phase recipe, not a curriculum; drop it")
+    if args.stop_at is not None and args.stop_at < 1:
+        raise RecipeError(f"train: --stop-at {args.stop_at}: give an optimizer step, 1 or later")
     try:
         if kind == "curriculum":
             return _curriculum(args)
@@ -71,8 +73,9 @@ def _curriculum(args: argparse.Namespace) -> int:
         from talkies.cli.promote import promote_run
         from talkies.cli.sample import sample_heldout
 
-        spec = promote_run(runs[curriculum.recipe.promote], runs=args.runs, expect=None)
-        sample_heldout(spec, runs[curriculum.recipe.promote], runs=args.runs, out=folder / "sample.mp4")
+        run, tracking = runs[curriculum.recipe.promote], curriculum.phase(curriculum.recipe.promote).tracking
+        spec = promote_run(run, runs=args.runs, expect=None, tracking=tracking)
+        sample_heldout(spec, run, registry=workshop.registry, out=folder / "sample.mp4")
     print(f"run folder: {folder}")
     print(f"MLflow:     mlflow ui --backend-store-uri {workshop.store}")
     return 0

@@ -16,6 +16,8 @@ from talkies.prepare.config import PrepareConfig
 from talkies.tracking.config import TrackingConfig
 from talkies.training.config import EmaConfig, OptimizerConfig, PhaseConfig, StepsConfig, ValidationConfig
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+
 
 @config
 class ParentsConfig:
@@ -32,7 +34,7 @@ class PhaseRecipe:
     """One training phase."""
 
     kind: Literal["phase"] = "phase"
-    name: str
+    name: Name
     seed: Natural = 0
     phase: PhaseConfig
     model: MovaConfig
@@ -56,7 +58,7 @@ class CurriculumRecipe:
     `prepare.key=value`, before those of the command line."""
 
     kind: Literal["curriculum"] = "curriculum"
-    name: str
+    name: Name
     prepare: str
     phases: tuple[str, ...]
     promote: str | None = None

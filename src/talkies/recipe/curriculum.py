@@ -26,6 +26,10 @@ class Curriculum:
     phases: tuple[PhaseRecipe, ...]
     digest: str
 
+    def phase(self, name: str) -> PhaseRecipe:
+        """The phase of that name."""
+        return next(phase for phase in self.phases if phase.name == name)
+
 
 def split_overrides(overrides: Sequence[str], name: str) -> list[str]:
     """The overrides meant for the member `name`: `name.key=value`, or `phases.key=value` for every phase."""

@@ -19,14 +19,16 @@ def evaluate(
 ) -> dict[str, float]:
     """Generate one clip per held-out caption and first frame and compare with the real clips through their codecs.
 
-    Keys: those of `heldout_loss`, and `evaluation/` before those of `evaluate_clips`: sync_reference there is the
-    codecs' own ceiling. `folder`: where the first clips are kept as mp4.
+    Keys: `evaluation/` before those of `heldout_loss` and `evaluate_clips`; sync_reference is the codecs' own ceiling.
+    `folder`: where the first clips are kept as mp4.
     """
     if clips > len(heldout):
         raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")
     found = batches(heldout, clips, tuple(source.grids))
     fixed = {**source.fixed, "seed": seed}
-    metrics = heldout_loss(source.model, found, source.recipe.flow, bins=source.recipe.validation.bins, **fixed)
+    bins = source.recipe.validation.bins
+    losses = heldout_loss(source.model, found, source.recipe.flow, bins=bins, **fixed)
+    metrics = {f"evaluation/{key}": value for key, value in losses.items()}
     made: list[Media] = []
     real: list[Media] = []
     for batch in found:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from talkies.checkpoints.release import load_component, read_release, release_sha256
-from talkies.checkpoints.state import load_ema
+from talkies.checkpoints.state import load_ema, read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
 from talkies.config import CheckpointError
@@ -30,8 +30,8 @@ from talkies.training.lora import load_adapter
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A model ready to sample: weights, codecs, geometry. `sha256` and `name` say what it is; `run` is its run folder
-    where it came from one."""
+    """A model ready to sample: weights, codecs, geometry. `sha256` and `name` say what it is, `step` how long it was
+    trained; `run` is its run folder where it came from one; `released`: a release, not a checkpoint."""
 
     name: str
     sha256: str
@@ -41,6 +41,8 @@ class Source:
     grids: Mapping[Modality, Grid]
     fps: float
     run: Path | None
+    step: int
+    released: bool
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -94,7 +96,15 @@ def _from_release(folder: Path, *, run: Path | None) -> Source:
         getattr(model, component).load_state_dict(load_component(base, component), strict=True)
     if info.get("base"):
         load_adapter(model, folder / "adapter")
-    return _source(recipe, model, folder / "codecs", name=info["name"], sha256=release_sha256(folder), run=run)
+    return _source(
+        recipe,
+        model,
+        folder / "codecs",
+        name=info["name"],
+        sha256=release_sha256(folder),
+        run=run,
+        step=int(info["step"]),
+    )
 
 
 def _base_folder(folder: Path, base: Mapping[str, Any]) -> Path:
@@ -120,10 +130,30 @@ def _from_checkpoint(folder: Path, run: Path, registry: Resolver, siblings: Mapp
             trainable[name].copy_(value)
     root = Path(read_json(run / "place.json")["data_root"])
     sha256 = str(read_json(folder / "manifest.json").get("sha256", ""))
-    return _source(recipe, model, root / "codecs", name=f"{recipe.name}/{folder.name}", sha256=sha256, run=run)
+    step = int(read_loop(folder)["step"])
+    return _source(
+        recipe,
+        model,
+        root / "codecs",
+        name=f"{recipe.name}/{folder.name}",
+        sha256=sha256,
+        run=run,
+        step=step,
+        released=False,
+    )
 
 
-def _source(recipe: PhaseRecipe, model: nn.Module, codecs: Path, *, name: str, sha256: str, run: Path | None) -> Source:
+def _source(
+    recipe: PhaseRecipe,
+    model: nn.Module,
+    codecs: Path,
+    *,
+    name: str,
+    sha256: str,
+    run: Path | None,
+    step: int,
+    released: bool = True,
+) -> Source:
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     found = grids(recipe, geometry)
     model.eval().requires_grad_(False)
@@ -136,4 +166,6 @@ def _source(recipe: PhaseRecipe, model: nn.Module, codecs: Path, *, name: str, s
         grids=found,
         fps=float(Fraction(geometry.fps).limit_denominator(1001)),
         run=run,
+        step=step,
+        released=released,
     )

@@ -172,6 +172,8 @@ def train(
         if loop["step"] >= recipe.steps.max:  # stopped between the last step and the export
             saving.recall(phase)
             return Outcome(step=loop["step"], stopped_by=None), phase, saving
+        if stop_at is not None and loop["step"] >= stop_at:
+            return Outcome(step=loop["step"], stopped_by=f"--stop-at {stop_at}"), phase, saving
         rewind(trainer, data, loop)
     torch.manual_seed(recipe.seed)  # for LoRA dropout alone: all else is drawn per sample
     trainer.fit(phase, datamodule=data)

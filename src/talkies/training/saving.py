@@ -73,7 +73,7 @@ class Saving(Callback):
         self.data.advance(self.steps.global_batch)
         self.ema.update(pl_module.trainable())
         step = trainer.global_step
-        if step == self.stop_at:
+        if self.stop_at is not None and step >= self.stop_at:
             self.stopped_by = f"--stop-at {step}"
         if step % self.steps.checkpoint_every == 0 or step == self.steps.max or self.stopped_by:
             self.save(trainer, pl_module)
