@@ -110,8 +110,13 @@ def test_errors_are_one_line(
     assert captured.out == ""
 
 
-def test_a_defect_keeps_its_traceback(verb: Callable[..., None]) -> None:
+def test_a_defect_is_one_line_that_says_how_to_see_more(
+    verb: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     verb(TypeError("ours"))
+    assert run(["probe", "x"]) == 70
+    assert "internal error: TypeError: ours; " in capsys.readouterr().err
+    monkeypatch.setenv("TALKIES_TRACEBACK", "1")
     with pytest.raises(TypeError, match="ours"):
         run(["probe", "x"])
 

@@ -13,6 +13,7 @@ from torch import nn
 from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
+from talkies.config import RecipeError
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.evaluation.validation import ValidationCallback
@@ -65,7 +66,20 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
         shards = ShardSet.open(data_root / "sets" / name)
         shards.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=wanted)
         sets.append(shards)
+    _enough(recipe, len(sets[1]))
     return Inputs(shards=sets[0], heldout=sets[1], codecs=codecs, parents=parents)
+
+
+def _enough(recipe: PhaseRecipe, heldout: int) -> None:
+    """Raise RecipeError where more held-out clips are asked for than there are, before anything trains."""
+    wanted = {"clips": recipe.validation.clips, "samples": recipe.validation.samples}
+    if recipe.tracking.register is not None:
+        wanted["final_clips"] = recipe.validation.final_clips
+    for key, count in wanted.items():
+        if count > heldout:
+            raise RecipeError(
+                f"recipe: `validation.{key}` is {count}, but set {recipe.data.heldout!r} has {heldout} clips: lower it"
+            )
 
 
 def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> nn.Module:

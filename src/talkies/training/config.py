@@ -107,6 +107,6 @@ class ValidationConfig:
     every: Count
     clips: Count = 16
     bins: Count = 4
-    samples: Natural = 2
+    samples: Annotated[int, Field(ge=0, le=16)] = 2
     sampling_steps: Count = 20
     final_clips: Count = 64
