@@ -23,7 +23,7 @@ AAC = {"aac_coder": "fast"}
 AAC_BITS_PER_SAMPLE = 6
 """AAC's own limit: 6144 bits per channel and frame of 1024 samples."""
 # Nearly lossless: small frames cost little, and they are what codecs are fitted on.
-X264 = {"crf": "12", "preset": "medium"}
+X264 = {"crf": "12", "preset": "medium", "threads": "1"}  # with more, the bytes depend on the scheduler
 CHROMA = Interpolation.AREA | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
 CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 
