@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from talkies.config import CheckpointError, UserError
+from talkies.data.durable import write_text
 
 
 class RunLockedError(UserError):
@@ -19,11 +20,9 @@ class RunLockedError(UserError):
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` atomically, with sorted keys."""
+    """Write `value` durably and atomically, with sorted keys. Raises StorageError on a full disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
