@@ -54,6 +54,7 @@ class Log:
         self.module, self.folder = module, folder
         self.metrics: list[tuple[int, float]] = []
         self.media: list[tuple[str, int]] = []
+        self.done: list[int] = []
 
     def measure(self, _: int) -> dict[str, float]:
         assert not torch.is_grad_enabled()
@@ -75,6 +76,8 @@ class Log:
             sample=self.sample if samples else None,
             sink_metrics=lambda metrics, step: self.metrics.append((step, metrics["value"])),
             sink_media=lambda path, step: self.media.append((path.name, step)),
+            recorded=lambda step: step in self.done,
+            record=self.done.append,
         )
 
 
@@ -165,8 +168,33 @@ class Rewind(Callback):
 
 def test_a_resumed_fit_does_not_repeat_the_step_at_which_it_begins(tmp_path: Path) -> None:
     log = Log(made(), tmp_path)
+    log.done = [2, 4]
     fit(log.module, [Rewind(4), log.callback(2)], steps=7)
     assert [step for step, _ in log.metrics] == [6, 7]
+    assert log.done == [2, 4, 6, 7]
+
+
+@pytest.mark.parametrize(("begin", "expected"), [(4, [4, 6, 7]), (3, [4, 6, 7]), (0, [2, 4, 6, 7])])
+def test_a_resumed_fit_makes_up_for_a_validation_that_its_process_did_not_live_to_end(
+    tmp_path: Path, begin: int, expected: list[int]
+) -> None:
+    log = Log(made(), tmp_path)
+    fit(log.module, [Rewind(begin), log.callback(2)], steps=7)
+    assert [step for step, _ in log.metrics] == expected
+    assert log.done == expected
+
+
+def test_nothing_is_recorded_before_everything_is_handed_on(tmp_path: Path) -> None:
+    log = Log(made(), tmp_path)
+    callback = log.callback(2)
+
+    def refused(path: Path, step: int) -> None:
+        raise RuntimeError("no room")
+
+    callback.sink_media = refused
+    with pytest.raises(RuntimeError, match="no room"):
+        fit(log.module, [callback], steps=4)
+    assert log.done == []
 
 
 def test_modes_are_restored_after_a_failure(tmp_path: Path) -> None:

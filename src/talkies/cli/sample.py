@@ -54,7 +54,7 @@ def make_clip(source: "Source", request: "Request", sampling: "SamplingConfig", 
     from talkies.generate.clip import generate
     from talkies.media.write import PROVENANCE, write_mp4
 
-    fixed = {"grids": source.grids, "fps": source.fps, "seed": seed, **source.fixed}
+    fixed = {"grids": source.grids, "fps": source.fps, "seed": seed, "device": source.device, **source.fixed}
     media = generate(source.model, source.codecs, [request], sampling, **fixed)[0]
     tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"}
     write_mp4(out, media, tags={**tags, "title": request.prompt[:200]})

@@ -15,8 +15,9 @@ class ValidationCallback(Callback):
     `measure` returns metrics, `sample` (None: no samples) the media files that it wrote; every rank calls both, and
     rank 0 hands the results to `sink_metrics(metrics, step)` and `sink_media(path, step)`. They run in eval mode,
     without gradients and with every random state put back afterwards, so that training is bitwise the same with and
-    without them. A step is validated once: the one at which a resumed fit begins was the earlier attempt's, and a fit
-    that was told to stop before its last step (a signal) ends without validating where none is due.
+    without them. A step is validated once: `record(step)` is called after its sinks, and a resumed fit first makes up
+    for a due step for which `recorded(step)` is false (its process died between the checkpoint and the validation).
+    A fit that was told to stop before its last step (a signal) ends without validating where none is due.
     Put it after the callback that averages the weights.
     """
 
@@ -28,17 +29,22 @@ class ValidationCallback(Callback):
         sample: Callable[[int], list[Path]] | None,
         sink_metrics: Callable[[dict[str, float], int], None],
         sink_media: Callable[[Path, int], None],
+        recorded: Callable[[int], bool],
+        record: Callable[[int], None],
     ) -> None:
         if every < 1:
             raise ValueError(f"validation every {every} steps: at least 1 is needed; set validation.every")
         self.every, self.measure, self.sample = every, measure, sample
         self.sink_metrics, self.sink_media = sink_metrics, sink_media
+        self.recorded, self.record = recorded, record
         self._seen = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The step at which this attempt begins belongs to the one before."""
-        del pl_module
-        self._seen = trainer.global_step
+        """The step at which this attempt begins belongs to the one before, which may have died before it was done."""
+        step = trainer.global_step
+        if step and step % self.every == 0 and not self.recorded(step):
+            self.validate(pl_module, step, main=trainer.is_global_zero)
+        self._seen = step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -46,26 +52,30 @@ class ValidationCallback(Callback):
         """Validate where the batch ended a due optimizer step."""
         del outputs, batch, batch_idx
         if trainer.global_step % self.every == 0:
-            self._validate(trainer, pl_module)
+            self._once(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the result, unless the fit was interrupted."""
         if not (trainer.should_stop and trainer.global_step < trainer.max_steps):
-            self._validate(trainer, pl_module)
+            self._once(trainer, pl_module)
 
-    def _validate(self, trainer: Trainer, module: LightningModule) -> None:
+    def _once(self, trainer: Trainer, module: LightningModule) -> None:
         step = trainer.global_step
-        if step == self._seen:
-            return
-        self._seen = step
+        if step != self._seen:
+            self._seen = step
+            self.validate(module, step, main=trainer.is_global_zero)
+
+    def validate(self, module: LightningModule, step: int, *, main: bool = True) -> None:
+        """Measure and sample `module` as it is now; `main`: this rank hands on what was found."""
         # Not inference_mode: what a network caches here (position tables) must still serve the next training step.
         with isolate_rng(), _eval_mode(module), torch.no_grad():
             metrics = self.measure(step)
             media = [] if self.sample is None else self.sample(step)
-        if trainer.is_global_zero:
+        if main:
             self.sink_metrics(metrics, step)
             for path in media:
                 self.sink_media(path, step)
+            self.record(step)
 
 
 @contextmanager

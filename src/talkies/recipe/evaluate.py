@@ -27,12 +27,13 @@ def evaluate(
     found = batches(heldout, clips, tuple(source.grids))
     fixed = {**source.fixed, "seed": seed}
     bins = source.recipe.validation.bins
-    losses = heldout_loss(source.model, found, source.recipe.flow, bins=bins, **fixed)
+    device = source.device
+    losses = heldout_loss(source.model, [b.to(device) for b in found], source.recipe.flow, bins=bins, **fixed)
     metrics = {f"evaluation/{key}": value for key, value in losses.items()}
     made: list[Media] = []
     real: list[Media] = []
     for batch in found:
-        made += sample_batch(source.model, source.codecs, batch, sampling, fps=heldout.fps, **fixed)
+        made += sample_batch(source.model, source.codecs, batch, sampling, fps=heldout.fps, device=device, **fixed)
         real += decoded(batch, source.codecs, heldout.fps, seconds=heldout.seconds)
     metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(made, real).items()}
     if folder is not None:

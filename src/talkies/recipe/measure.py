@@ -59,7 +59,13 @@ class Measure:
         )
         with self.saving.ema.swapped(self.phase.trainable()):
             media = sample_batch(
-                self.phase.model, self.inputs.codecs, batch, sampling, fps=self.inputs.heldout.fps, **self.fixed
+                self.phase.model,
+                self.inputs.codecs,
+                batch,
+                sampling,
+                fps=self.inputs.heldout.fps,
+                device=self.phase.device,
+                **self.fixed,
             )
         folder = self.folder / f"step-{step:08d}"
         tags = {PROVENANCE: f"synthetic; talkies {self.recipe.name} step {step}"}

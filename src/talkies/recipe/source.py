@@ -30,8 +30,11 @@ from talkies.training.lora import load_adapter
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A model ready to sample: weights, codecs, geometry. `sha256` and `name` say what it is, `step` how long it was
-    trained; `run` is its run folder where it came from one; `released`: a release, not a checkpoint."""
+    """A model ready to sample on `device` (the GPU where there is one): weights, codecs, geometry.
+
+    `sha256` and `name` say what it is, `step` how long it was trained; `run` is its run folder where it came from one;
+    `released`: a release, not a checkpoint.
+    """
 
     name: str
     sha256: str
@@ -43,6 +46,7 @@ class Source:
     run: Path | None
     step: int
     released: bool
+    device: torch.device
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -156,16 +160,18 @@ def _source(
 ) -> Source:
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     found = grids(recipe, geometry)
-    model.eval().requires_grad_(False)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.eval().requires_grad_(False).to(device)
     return Source(
         name=name,
         sha256=sha256,
         model=model,
-        codecs=load_codecs(recipe.codecs, codecs, modalities=tuple(found)),
+        codecs=load_codecs(recipe.codecs, codecs, modalities=tuple(found), device=device),
         recipe=recipe,
         grids=found,
         fps=float(Fraction(geometry.fps).limit_denominator(1001)),
         run=run,
         step=step,
         released=released,
+        device=device,
     )

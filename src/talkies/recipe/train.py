@@ -21,12 +21,13 @@ from talkies.models.build import build_mova
 from talkies.recipe.check import check, mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.folders import read_json, write_json
 from talkies.recipe.measure import Measure
 from talkies.recipe.parents import Parent, load_parents
 from talkies.streams.codec import Codecs
 from talkies.tracking.spool import Tracker
 from talkies.training.lora import add_lora
-from talkies.training.metrics import TrainingMetrics
+from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Objective, Phase
 from talkies.training.progress import StepProgress
 from talkies.training.saving import Saving, rewind
@@ -160,31 +161,30 @@ def train(
     )
     measure = Measure(recipe, inputs, folder / "samples", phase, saving)
     progress = [StepProgress(recipe.name, recipe.steps.max)] if bar else []
+    validated = folder / "validated.json"
 
     def sink(metrics: Mapping[str, float], step: int) -> None:
         tracker.metrics(metrics, step)
         for line in progress:
             line.report(metrics)
 
-    trainer = make_trainer(
-        recipe,
-        [
-            TrainingMetrics(every=recipe.steps.log_every, bins=recipe.validation.bins, sink=sink),
-            saving,
-            ValidationCallback(
-                every=recipe.validation.every,
-                measure=measure.losses,
-                sample=measure.samples if recipe.validation.samples else None,
-                sink_metrics=tracker.metrics,
-                sink_media=lambda path, step: tracker.artifact(path, f"samples/step-{step:08d}"),
-            ),
-            *progress,
-        ],
+    metrics = TrainingMetrics(every=recipe.steps.log_every, bins=recipe.validation.bins, sink=sink)
+    validation = ValidationCallback(
+        every=recipe.validation.every,
+        measure=measure.losses,
+        sample=measure.samples if recipe.validation.samples else None,
+        sink_metrics=tracker.metrics,
+        sink_media=lambda path, step: tracker.artifact(path, f"samples/step-{step:08d}"),
+        recorded=lambda step: validated.exists() and read_json(validated).get("step") == step,
+        record=lambda step: write_json(validated, {"step": step}),
     )
+    trainer = make_trainer(recipe, [metrics, saving, validation, *progress, ClockOn(metrics)])
     if latest is not None:
         loop = read_loop(latest)
         if loop["step"] >= recipe.steps.max:  # stopped between the last step and the export
             saving.recall(phase)
+            if not validation.recorded(loop["step"]):
+                validation.validate(phase, loop["step"])
             return Outcome(step=loop["step"], stopped_by=None), phase, saving
         if stop_at is not None and loop["step"] >= stop_at:
             return Outcome(step=loop["step"], stopped_by=f"--stop-at {stop_at}"), phase, saving

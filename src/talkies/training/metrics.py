@@ -17,7 +17,8 @@ class TrainingMetrics(Callback):
 
     Sums stay on the device between calls, so that a step never waits for the host. Keys: train/loss,
     train/<modality>, train/<modality>/bin<k> (noise level in [k, k+1) / bins), train/grad_norm, train/lr,
-    train/clips_per_second.
+    train/clips_per_second. Put it before every callback whose time is not that of training (checkpoints, validation),
+    and `ClockOn` of it after them.
     """
 
     def __init__(self, *, every: int, bins: int, sink: Callable[[Mapping[str, float], int], None]) -> None:
@@ -28,6 +29,7 @@ class TrainingMetrics(Callback):
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
         self._clips = 0
+        self._seconds = 0.0
         self._since = time.perf_counter()
 
     def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
@@ -55,10 +57,15 @@ class TrainingMetrics(Callback):
             self._add(f"train/{modality}", losses)
             self._add_binned(f"train/{modality}/bin", losses, outputs["times"][modality])
         self._clips += len(batch.ids)
+        self._seconds += time.perf_counter() - self._since
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if stepped and trainer.global_step % self.every == 0:
             self.sink(self._report(trainer, pl_module), trainer.global_step)
             self._clear()
+
+    def resume_clock(self) -> None:
+        """What happened since the end of the last batch was not training."""
+        self._since = time.perf_counter()
 
     def _report(self, trainer: Trainer, phase: Phase) -> dict[str, float]:
         metrics: dict[str, float] = {}
@@ -68,5 +75,24 @@ class TrainingMetrics(Callback):
                     metrics[f"{key}{k}" if key.endswith("bin") else key] = float(value) / float(count)
         metrics["train/grad_norm"] = float(phase.grad_norm)
         metrics["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        metrics["train/clips_per_second"] = self._clips / max(1e-9, time.perf_counter() - self._since)
+        metrics["train/clips_per_second"] = self._clips / max(1e-9, self._seconds)
         return metrics
+
+
+class ClockOn(Callback):
+    """Starts the clock of `metrics` again when every callback before this one has ended."""
+
+    def __init__(self, metrics: TrainingMetrics) -> None:
+        self.metrics = metrics
+
+    def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
+        """Restoring a checkpoint is no training either."""
+        del trainer, pl_module
+        self.metrics.resume_clock()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Phase, outputs: Mapping[str, Any], batch: Batch, batch_idx: int
+    ) -> None:
+        """The next batch begins, with the wait for it."""
+        del trainer, pl_module, outputs, batch, batch_idx
+        self.metrics.resume_clock()

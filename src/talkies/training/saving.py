@@ -99,6 +99,7 @@ class Saving(Callback):
         phase.configure_model()
         self.ema = Ema(phase.trainable(), self.ema_config)
         self.ema.averages = load_ema(self.resume, phase.trainable())
+        phase.eval()
 
     def _listen(self) -> None:
         """Turn SIGINT and SIGTERM into a stop at the next optimizer step; a second signal acts as it did before.
@@ -133,7 +134,7 @@ def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[s
         "optimizer": moments,
         "ema": ema.averages,
         "loop": {"step": trainer.global_step, "data": data.state_dict(), "ema_updates": ema.updates},
-        "generators": {"torch": torch.get_rng_state()},
+        "generators": generators(phase.device),
     }
 
 
@@ -154,6 +155,16 @@ def restore(folder: Path, trainer: Trainer, phase: Phase, ema: Ema) -> None:
             average.copy_(state.ema[name])
     ema.updates = int(state.loop["ema_updates"])
     torch.set_rng_state(state.generators["torch"])
+    if phase.device.type == "cuda" and "cuda" in state.generators:
+        torch.cuda.set_rng_state(state.generators["cuda"], phase.device)
+
+
+def generators(device: torch.device) -> dict[str, Tensor]:
+    """The states of the generators that a step on `device` may draw from (LoRA's dropout)."""
+    found = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    return found
 
 
 def rewind(trainer: Trainer, data: ClipsData, loop: dict[str, Any]) -> None:
