@@ -9,6 +9,7 @@ from talkies.models.config import MovaShape, TowerConfig
 from talkies.nn.attention import Attention
 from talkies.nn.precision import LayerNorm32
 from talkies.nn.rope import Rope, aligned_rope
+from talkies.nn.split import UNDIVIDED, Split
 from talkies.streams import MODALITIES, Grid, Modality
 
 Ropes = Mapping[Modality, Mapping[Modality, Rope]]
@@ -46,6 +47,7 @@ class Bridge(nn.Module):
             )
         self.towers: dict[Modality, TowerConfig] = {"video": video, "audio": audio}
         self.rate = shape.bridge.rate
+        self.split: Split = UNDIVIDED
         self.audio_to_video_conditioners = nn.ModuleList(
             Conditioner(video.dim, audio.dim, video.heads, eps=eps) for _ in range(layers)
         )
@@ -62,7 +64,7 @@ class Bridge(nn.Module):
         towers = self.towers
         return {
             q: {
-                m: aligned_rope(grid, towers[m].patch, towers[q].head_dim, self.rate, device)
+                m: self.split.rope(aligned_rope(grid, towers[m].patch, towers[q].head_dim, self.rate, device))
                 for m, grid in grids.items()
             }
             for q in MODALITIES

@@ -1,6 +1,7 @@
 """A diffusion transformer over one modality: embed, blocks, head (MOVA sections 3 and 4)."""
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from talkies.nn.block import Block, Head, Mlp
 from talkies.nn.embedding import sinusoid, time_embedding, time_projection
 from talkies.nn.patch import PatchEmbedding, unpatchify
 from talkies.nn.rope import Rope, axis_dims, tower_rope
+from talkies.nn.split import UNDIVIDED, Split
 from talkies.streams import Grid
 from talkies.streams.batch import Stream
 
@@ -20,8 +22,8 @@ NETWORK_TIME = 1000.0
 class Embedded:
     """A stream inside a tower. Blocks change `tokens` [B, T, d] fp32; the rest is the same for all of them.
 
-    `text` [B, L, d]; `time` [B, d] and `modulation` [B, 6, d] fp32; `mask` [B, 1, 1, T] bool, False where a token is
-    padding and no key (None: all are keys); `shape` in tokens.
+    `text` [B, L, d]; `time` [B, d] and `modulation` [B, 6, d] fp32; `rope` of the tokens; `mask` [B, 1, 1, keys] bool,
+    False where a token is padding and no key (None: all are keys); `shape` of the whole sequence, in tokens.
     """
 
     tokens: Tensor
@@ -40,6 +42,7 @@ class Tower(nn.Module):
         super().__init__()
         self.config = config
         axis_dims(config.head_dim, len(config.patch))
+        self.split: Split = UNDIVIDED
         dim, patch_out = config.dim, config.out_channels * config.patch_volume
         self.patch_embedding = PatchEmbedding(config.in_channels, dim, config.patch)
         self.text_embedding = Mlp(config.text_dim, dim, dim)
@@ -68,19 +71,23 @@ class Tower(nn.Module):
         latent = torch.cat(parts, 1) if len(parts) > 1 else stream.latent
         self._check(latent, grid, text, stream.time)
         time = self.time_embedding(sinusoid(NETWORK_TIME * stream.time.double(), config.freq_dim))
+        tokens = self.patch_embedding(latent).float()
+        rope = tower_rope(grid, config.patch, config.head_dim, grid.rate / config.patch[0], latent.device)
+        mask = None if stream.mask is None else key_mask(stream.mask, grid, config.patch)
         return Embedded(
-            tokens=self.patch_embedding(latent).float(),
+            tokens=self.split.tokens(tokens),
             text=self.text_embedding(text),
             time=time,
             modulation=torch.unflatten(self.time_projection(time), 1, (6, -1)),
-            rope=tower_rope(grid, config.patch, config.head_dim, grid.rate / config.patch[0], latent.device),
-            mask=None if stream.mask is None else key_mask(stream.mask, grid, config.patch),
+            rope=self.split.rope(rope),
+            mask=self.split.mask(mask, tokens),
             shape=grid.token_shape(config.patch),
         )
 
     def velocity(self, tokens: Tensor, state: Embedded) -> Tensor:
         """Tokens after the last block -> [B, out_channels, *shape] fp32."""
-        return unpatchify(self.head(tokens, state.time), state.shape, self.config.patch)
+        values = self.split.whole(self.head(tokens, state.time), prod(state.shape))
+        return unpatchify(values, state.shape, self.config.patch)
 
     def _check(self, latent: Tensor, grid: Grid, text: Tensor, time: Tensor) -> None:
         needed = (self.config.in_channels, *grid.shape)

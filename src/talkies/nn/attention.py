@@ -21,12 +21,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 class Attention(nn.Module):
     """Queries of width `dim` over a memory of width `memory_dim`; RMSNorm over the full width of q and k.
 
-    `attend` may be replaced per instance, for sequence parallelism or another kernel.
+    `attend` may be replaced per instance, for sequence parallelism or another kernel. `over_text`: the memory is the
+    text, which every process holds whole, and not tokens, which may be split (nn/split.py).
     """
 
-    def __init__(self, dim: int, heads: int, *, memory_dim: int | None = None, eps: float) -> None:
+    def __init__(
+        self, dim: int, heads: int, *, memory_dim: int | None = None, eps: float, over_text: bool = False
+    ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.over_text = heads, over_text
         self.attend: Attend = attend
         self.q = nn.Linear(dim, dim)
         self.k = nn.Linear(memory_dim or dim, dim)

@@ -52,7 +52,7 @@ class Block(Modulated):
         self.norm1 = LayerNorm32(dim, eps=eps, elementwise_affine=False)
         self.self_attn = Attention(dim, heads, eps=eps)
         self.norm3 = LayerNorm32(dim, eps=eps)
-        self.cross_attn = Attention(dim, heads, eps=eps)
+        self.cross_attn = Attention(dim, heads, eps=eps, over_text=True)
         self.norm2 = LayerNorm32(dim, eps=eps, elementwise_affine=False)
         self.ffn = Mlp(dim, ffn_dim, dim)
 

@@ -1,0 +1,1 @@
+"""Many processes: meshes, sharding, sequence parallelism, and Lightning's strategies."""

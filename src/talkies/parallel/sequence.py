@@ -1,0 +1,129 @@
+"""Sequence parallelism: each rank of a group holds a slice of the tokens; attention sees all of them.
+
+Ulysses (arXiv 2309.14509): before attention an all-to-all turns "all heads of some tokens" into "some heads of all
+tokens", and another turns the result back. Where the degree exceeds what divides the heads (the audio tower has 12),
+a hybrid: Ulysses in groups of the greatest common divisor of both, and keys and values gathered over the rest.
+"""
+
+from math import gcd
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributed import ProcessGroup
+from torch.distributed.device_mesh import init_device_mesh
+
+from talkies.nn.attention import Attend, Attention
+from talkies.nn.rope import Rope
+from talkies.nn.split import Split
+from talkies.parallel.collectives import all_to_all, gather, gather_same
+
+
+class SequenceGroups:
+    """The groups of `degree` consecutive ranks that share a sequence, of this process's world of `world` ranks.
+
+    Every process of the world must make it, and ask it for the same head counts in the same order.
+    """
+
+    def __init__(self, device: str, world: int, degree: int) -> None:
+        self._device, self._world, self.degree = device, world, degree
+        self._whole = init_device_mesh(device, (world // degree, degree), mesh_dim_names=("data", "sequence"))
+        self.group: ProcessGroup = self._whole.get_group("sequence")
+        self.rank = self._whole.get_local_rank("sequence")
+        self._hybrids: dict[int, tuple[ProcessGroup, ProcessGroup | None]] = {}
+
+    def hybrid(self, heads: int) -> tuple[ProcessGroup, ProcessGroup | None]:
+        """For attention with `heads` heads: the group that exchanges heads for tokens, and the one that gathers keys
+        and values (None where the first is the whole group)."""
+        inner = gcd(heads, self.degree)
+        if inner == self.degree:
+            return self.group, None
+        if inner not in self._hybrids:
+            outer = self.degree // inner
+            mesh = init_device_mesh(
+                self._device, (self._world // self.degree, outer, inner), mesh_dim_names=("data", "outer", "inner")
+            )
+            self._hybrids[inner] = (mesh.get_group("inner"), mesh.get_group("outer"))
+        return self._hybrids[inner]
+
+
+class SequenceSplit(Split):
+    """Consecutive slices of equal length; the last ones are padded with tokens that are no keys."""
+
+    def __init__(self, groups: SequenceGroups) -> None:
+        self.groups = groups
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """[B, T, d] -> [B, ceil(T / degree), d], zero past the end."""
+        padding = self._length(x.shape[1]) * self.groups.degree - x.shape[1]
+        return self._slice(F.pad(x, (0, 0, 0, padding)), 1)
+
+    def rope(self, rope: Rope) -> Rope:
+        """Turns [T, 1, d] -> [ceil(T / degree), 1, d], no turn past the end."""
+        count = rope.turns.shape[0]
+        padding = self._length(count) * self.groups.degree - count
+        ones = rope.turns.new_ones((padding, *rope.turns.shape[1:]))
+        return Rope(turns=self._slice(torch.cat([rope.turns, ones]), 0), halves=rope.halves)
+
+    def mask(self, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
+        """Keys of the whole padded sequence, [B, 1, 1, degree * ceil(T / degree)]; None where all are keys."""
+        count = tokens.shape[1]
+        padding = self._length(count) * self.groups.degree - count
+        if not padding:
+            return mask
+        if mask is None:
+            mask = torch.ones(tokens.shape[0], 1, 1, count, dtype=torch.bool, device=tokens.device)
+        return F.pad(mask, (0, padding), value=False)
+
+    def whole(self, x: Tensor, count: int) -> Tensor:
+        """[B, ceil(T / degree), d] -> [B, T, d] on every rank, for a loss that all ranks compute alike."""
+        return gather_same(x.transpose(0, 1), self.groups.group).transpose(0, 1)[:, :count]
+
+    def _length(self, count: int) -> int:
+        return -(-count // self.groups.degree)
+
+    def _slice(self, x: Tensor, dim: int) -> Tensor:
+        return x.chunk(self.groups.degree, dim)[self.groups.rank]
+
+
+def sequence_attend(attend: Attend, groups: SequenceGroups, heads: int) -> Attend:
+    """`attend` over the whole sequence for slices of it: q, k, v [B, heads, t, D] -> [B, heads, t, D]."""
+    exchange, rest = groups.hybrid(heads)
+
+    def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        q, k, v = (_heads_for_tokens(x, exchange) for x in (q, k, v))
+        if rest is not None:
+            k, v = (_gather_tokens(x, rest) for x in (k, v))
+        return _tokens_for_heads(attend(q, k, v, mask), exchange)
+
+    return attend_all
+
+
+def _heads_for_tokens(x: Tensor, group: ProcessGroup) -> Tensor:
+    """[B, H, t, D] -> [B, H / n, n t, D]: this rank's heads, the tokens of all n ranks in order."""
+    parts = torch.unflatten(x, 1, (group.size(), -1)).movedim(1, 0)
+    return all_to_all(parts, group).movedim(0, 2).flatten(2, 3)
+
+
+def _tokens_for_heads(x: Tensor, group: ProcessGroup) -> Tensor:
+    """The inverse: [B, H / n, n t, D] -> [B, H, t, D]."""
+    parts = torch.unflatten(x, 2, (group.size(), -1)).movedim(2, 0)
+    return all_to_all(parts, group).movedim(0, 1).flatten(1, 2)
+
+
+def _gather_tokens(x: Tensor, group: ProcessGroup) -> Tensor:
+    """[B, H, t, D] -> [B, H, n t, D]."""
+    return gather(x.movedim(2, 0), group).movedim(0, 2)
+
+
+def split_sequence(model: nn.Module, groups: SequenceGroups) -> None:
+    """Let every part of `model` that has a `split` hold slices of the tokens, and every attention over tokens see all.
+
+    Text is held whole by every rank, so attention over it needs no exchange.
+    """
+    split = SequenceSplit(groups)
+    for module in model.modules():
+        if hasattr(module, "split"):
+            module.split = split
+        if isinstance(module, Attention) and not module.over_text:
+            module.attend = sequence_attend(module.attend, groups, module.heads)
