@@ -18,7 +18,7 @@ def velocity(x0: Tensor, noise: Tensor) -> Tensor:
 
 
 def per_sample_loss(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error per sample over its valid latent steps, [B] fp32.
+    """Mean squared error per sample over its valid latent steps, [B] fp32 (fp64 for an fp64 prediction).
 
     pred and target [B, C, T, ...]; mask [B, T] bool, False where a step is padding: what stands there, NaN included,
     reaches neither the loss nor the gradient. A sample without a valid step gives 0.
@@ -26,7 +26,8 @@ def per_sample_loss(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     assert pred.shape == target.shape, f"prediction {tuple(pred.shape)}, target {tuple(target.shape)}"
     assert mask.shape == (pred.shape[0], pred.shape[2]), f"mask {tuple(mask.shape)} for latents {tuple(pred.shape)}"
     valid = mask.view(mask.shape[0], 1, mask.shape[1], *[1] * (pred.ndim - 3))
-    error = torch.where(valid, pred.float() - target.float(), 0.0)
+    wide = torch.promote_types(pred.dtype, torch.float32)
+    error = torch.where(valid, pred.to(wide) - target.to(wide), 0.0)
     per_step = error.square().mean(dim=[d for d in range(pred.ndim) if d not in (0, 2)])
     return per_step.sum(dim=1) / mask.sum(dim=1).clamp(min=1)
 

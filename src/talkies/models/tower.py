@@ -10,6 +10,7 @@ from talkies.models.config import TowerConfig
 from talkies.nn.block import Block, Head, Mlp
 from talkies.nn.embedding import sinusoid, time_embedding, time_projection
 from talkies.nn.patch import PatchEmbedding, unpatchify
+from talkies.nn.precision import widened
 from talkies.nn.rope import Rope, axis_dims, tower_rope
 from talkies.nn.split import UNDIVIDED, Split
 from talkies.streams import Grid
@@ -71,7 +72,7 @@ class Tower(nn.Module):
         latent = torch.cat(parts, 1) if len(parts) > 1 else stream.latent
         self._check(latent, grid, text, stream.time)
         time = self.time_embedding(sinusoid(NETWORK_TIME * stream.time.double(), config.freq_dim))
-        tokens = self.patch_embedding(latent).float()
+        tokens = widened(self.patch_embedding(latent))
         rope = tower_rope(grid, config.patch, config.head_dim, grid.rate / config.patch[0], latent.device)
         mask = None if stream.mask is None else key_mask(stream.mask, grid, config.patch)
         return Embedded(

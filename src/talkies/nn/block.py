@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from talkies.nn.attention import Attention
-from talkies.nn.precision import LayerNorm32, Linear32, lowered
+from talkies.nn.precision import LayerNorm32, Linear32, lowered, widened
 from talkies.nn.rope import Rope
 
 
@@ -40,7 +40,7 @@ class Modulated(nn.Module):
 
     def vectors(self, time: Tensor) -> tuple[Tensor, ...]:
         """time [B or 1, n or 1, dim] fp32 -> n vectors [B, 1, dim] fp32."""
-        return (self.modulation.float() + time).chunk(self.modulation.shape[1], dim=1)
+        return (widened(self.modulation) + time).chunk(self.modulation.shape[1], dim=1)
 
 
 class Block(Modulated):

@@ -25,14 +25,20 @@ def lowered(x: Tensor, layer: nn.Module) -> Tensor:
     return x.to(autocast_dtype(x.device) or weight.dtype)
 
 
+def widened(x: Tensor) -> Tensor:
+    """`x` in fp32, or in fp64 if it is: what is pinned to fp32 against bf16 does not spoil a computation in fp64."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class Linear32(nn.Linear):
     """A Linear that computes and answers in fp32, whatever autocast or the weight's dtype say."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] any float dtype -> [..., out] fp32."""
         with _no_autocast(input.device):
-            bias = None if self.bias is None else self.bias.float()
-            return F.linear(input.float(), self.weight.float(), bias)
+            bias = None if self.bias is None else widened(self.bias)
+            weight = widened(self.weight)
+            return F.linear(input.to(weight.dtype), weight, bias)
 
 
 class LayerNorm32(nn.LayerNorm):
@@ -40,9 +46,9 @@ class LayerNorm32(nn.LayerNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., dim] any float dtype -> [..., dim] fp32."""
-        weight = None if self.weight is None else self.weight.float()
-        bias = None if self.bias is None else self.bias.float()
-        return F.layer_norm(input.float(), self.normalized_shape, weight, bias, self.eps)
+        weight = None if self.weight is None else widened(self.weight)
+        bias = None if self.bias is None else widened(self.bias)
+        return F.layer_norm(widened(input), self.normalized_shape, weight, bias, self.eps)
 
 
 class RMSNorm32(nn.RMSNorm):
@@ -50,7 +56,7 @@ class RMSNorm32(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., dim] any float dtype -> [..., dim] fp32."""
-        return F.rms_norm(x.float(), self.normalized_shape, self.weight.float(), self.eps)
+        return F.rms_norm(widened(x), self.normalized_shape, widened(self.weight), self.eps)
 
 
 def _no_autocast(device: torch.device) -> AbstractContextManager[object]:

@@ -12,6 +12,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from talkies.nn.precision import widened
 from talkies.streams import Grid
 
 THETA = 10000.0
@@ -32,7 +33,7 @@ class Rope:
 
 def rotate(x: Tensor, rope: Rope) -> Tensor:
     """Turn every pair of dimensions of `x` [B, T, heads, head_dim] by its token's angle; fp32."""
-    x = x.float()
+    x = widened(x)
     if not rope.halves:
         pairs = torch.view_as_complex(torch.unflatten(x, -1, (-1, 2)))
         return torch.view_as_real(pairs * rope.turns).flatten(-2)

@@ -1,0 +1,85 @@
+"""Recipe keys of a layout over many processes. No layout changes what is computed, so none is part of a recipe's hash."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from talkies.config import config
+from talkies.config.numbers import Count
+
+
+@config
+class DdpConfig:
+    """Every rank holds the whole model; `replicate` ranks share the batch."""
+
+    kind: Literal["ddp"] = "ddp"
+    replicate: Count = 1
+
+    @property
+    def ranks(self) -> int:
+        """Processes."""
+        return self.replicate
+
+    @property
+    def shard(self) -> int:
+        """Ranks that share one copy of the weights."""
+        return 1
+
+    @property
+    def sequence(self) -> int:
+        """Ranks that share one sequence."""
+        return 1
+
+
+@config
+class Fsdp2Config:
+    """`fully_shard`: `shard` ranks hold one copy of the weights between them, `replicate` such groups exist (hybrid).
+    Within a shard group every `sequence` consecutive ranks share their clips' tokens."""
+
+    kind: Literal["fsdp2"] = "fsdp2"
+    replicate: Count = 1
+    shard: Count
+    sequence: Count = 1
+
+    @property
+    def ranks(self) -> int:
+        """Processes."""
+        return self.replicate * self.shard
+
+
+@config
+class DeepSpeedConfig:
+    """ZeRO over `shard` ranks: `stage` 1 shards the moments, 2 the gradients too, 3 the weights too; `offload` keeps
+    moments and their update on the CPU. Its checkpoints continue at the same number of ranks only."""
+
+    kind: Literal["deepspeed"] = "deepspeed"
+    shard: Count
+    stage: Literal[1, 2, 3] = 3
+    offload: bool = False
+
+    @property
+    def ranks(self) -> int:
+        """Processes."""
+        return self.shard
+
+    @property
+    def replicate(self) -> int:
+        """Copies of the sharded state."""
+        return 1
+
+    @property
+    def sequence(self) -> int:
+        """Ranks that share one sequence."""
+        return 1
+
+
+ParallelConfig = Annotated[DdpConfig | Fsdp2Config | DeepSpeedConfig, Field(discriminator="kind")]
+
+
+@config
+class ComputeConfig:
+    """How blocks are computed: `checkpointing` keeps their inputs only and computes their insides again for the
+    gradient; `compile` runs each through torch.compile."""
+
+    checkpointing: bool = False
+    compile: bool = False

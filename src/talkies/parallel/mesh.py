@@ -1,0 +1,54 @@
+"""The groups of a layout: who shards with whom, who replicates whom, who shares a sequence."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from talkies.parallel.config import DdpConfig, DeepSpeedConfig, Fsdp2Config
+from talkies.parallel.sequence import SequenceGroups
+from talkies.parallel.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """`weights`: the mesh over which FSDP shards (its last dimension), None under DDP; `sequence`: None where every
+    rank has whole sequences. `data_rank` of `data_world` readers of different clips."""
+
+    weights: DeviceMesh | None
+    sequence: SequenceGroups | None
+    data_rank: int
+    data_world: int
+
+
+def data_place(layout: DdpConfig | Fsdp2Config | DeepSpeedConfig, world: World) -> tuple[int, int]:
+    """(reader, readers): which share of a global batch this process reads. Ranks of a sequence group read the same."""
+    return world.rank // layout.sequence, world.size // layout.sequence
+
+
+def mesh_of(layout: DdpConfig | Fsdp2Config, world: World) -> Mesh:
+    """Make the groups of `layout`; every process of the world must call it, after `start`."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    weights = sequence = None
+    if layout.kind == "fsdp2":
+        if layout.replicate > 1:
+            names = ("replicate", "shard")
+            weights = init_device_mesh(device, (layout.replicate, layout.shard), mesh_dim_names=names)
+        else:
+            weights = init_device_mesh(device, (layout.shard,), mesh_dim_names=("shard",))
+        if layout.sequence > 1:
+            sequence = SequenceGroups(device, world.size, layout.sequence)
+    rank, size = data_place(layout, world)
+    return Mesh(weights=weights, sequence=sequence, data_rank=rank, data_world=size)
+
+
+def start(world: World) -> None:
+    """Join the other processes; does nothing alone or twice. torchrun's or our sbatch's MASTER_ADDR says where."""
+    if world.size == 1 and not dist.is_initialized():
+        return
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        if torch.cuda.is_available():
+            torch.cuda.set_device(world.local)
+        dist.init_process_group(backend, rank=world.rank, world_size=world.size)

@@ -1,0 +1,63 @@
+"""FSDP2 over every block: weights, gradients and moments lie in shards, and are gathered block by block."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Replicate, Shard
+
+
+def blocks(model: nn.Module) -> Iterator[nn.Module]:
+    """What is gathered, recomputed and compiled as one: every entry of every list of modules, in order."""
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList):
+            yield from module
+
+
+def shard_model(model: nn.Module, mesh: DeviceMesh, *, bf16: bool) -> None:
+    """Shard `model` over the last dimension of `mesh`; a first dimension replicates (hybrid).
+
+    `bf16`: blocks are gathered and computed in bf16, gradients reduced in fp32, master weights fp32. What lies outside
+    of blocks (embeddings of time and patches, heads) is small and stays fp32. Inputs are never lowered: the residual
+    stream and the time vectors are fp32 between blocks.
+    """
+    lowered = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    for block in blocks(model):
+        fully_shard(block, mesh=mesh, mp_policy=lowered if bf16 else MixedPrecisionPolicy())
+    fully_shard(model, mesh=mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of `tensor` that this rank holds."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def rows(tensor: Tensor) -> tuple[int, int]:
+    """The range along dimension 0 of a parameter that this rank holds; all of it where it is not sharded."""
+    if not isinstance(tensor, DTensor):
+        return 0, tensor.shape[0] if tensor.ndim else 1
+    first, count = 0, tensor.shape[0]
+    for size, placement, rank in zip(tensor.device_mesh.shape, tensor.placements, _coordinate(tensor), strict=True):
+        if isinstance(placement, Shard):
+            assert placement.dim == 0, placement
+            each = -(-count // size)
+            begin = min(rank * each, count)
+            first, count = first + begin, min(each, count - begin)
+        else:
+            assert isinstance(placement, Replicate), placement
+    return first, first + count
+
+
+def _coordinate(tensor: DTensor) -> list[int]:
+    found = tensor.device_mesh.get_coordinate()
+    assert found is not None, "a tensor of a mesh that this rank is not part of"
+    return list(found)
+
+
+@torch.no_grad()
+def copy_whole(target: Tensor, source: Tensor) -> None:
+    """Put the whole `source`, which this rank has on the CPU, into `target`, of which it may hold a part."""
+    first, last = rows(target)
+    local(target).copy_(source if source.ndim == 0 else source[first:last])
