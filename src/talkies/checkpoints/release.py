@@ -8,14 +8,14 @@ codecs/{video,audio}/...          the fitted codecs that it was trained with
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from talkies.checkpoints.manifest import check_inside, file_table
-from talkies.checkpoints.weights import read_weights, refuse_pickle
+from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
 from talkies.data.durable import storage_errors, sync, sync_tree, write_tensors, write_text
 from talkies.data.integrity import damage, sha256_of
@@ -139,6 +139,23 @@ def load_component(folder: Path, component: str) -> dict[str, Tensor]:
     name = str(values["components"][component]["file"])
     _verify(folder, values, name)
     return read_weights(folder / name)
+
+
+def open_component(
+    folder: Path, component: str, *, verified: bool = False
+) -> Iterator[tuple[str, tuple[int, ...], Callable[[int, int], Tensor]]]:
+    """(name, shape, read) of every tensor of a component; `read(first, last)` reads these rows alone.
+
+    `verified`: another process has compared the file with its sha256 already. Errors as `load_component`.
+    """
+    values = _read(folder)
+    if component not in values["components"]:
+        held = ", ".join(sorted(values["components"])) or "none"
+        raise CheckpointError(f"release: {folder} brings no {component}, only {held}")
+    name = str(values["components"][component]["file"])
+    if not verified:
+        _verify(folder, values, name)
+    yield from open_weights(folder / name)
 
 
 def _verify(folder: Path, values: Mapping[str, Any], name: str) -> None:

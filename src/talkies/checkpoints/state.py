@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
-from talkies.checkpoints.manifest import verify
+from talkies.checkpoints.manifest import read_manifest, verify
 from talkies.checkpoints.tensors import load_tensors, save_tensors
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
@@ -21,7 +22,7 @@ SHARDS = "shards"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """A restored state: tensors on the CPU. `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step)."""
+    """A restored state: tensors on the CPU, but shards where the parameters are. `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step)."""
 
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
@@ -38,11 +39,14 @@ def save_state(
     ema: Mapping[str, Tensor],
     loop: Mapping[str, Any],
     generators: Mapping[str, Tensor],
+    rank: int = 0,
+    group: ProcessGroup | None = None,
 ) -> None:
     """Write a state into the empty `folder`; a CheckpointStore completes it.
 
     `optimizer` maps "<parameter name>/<key>" to a tensor; `loop` is plain JSON (counters, the data's state, parameter
-    groups). Raises StorageError with the bytes needed where the disk is full.
+    groups). Every process of `group` calls it as its `rank`: each writes its shards and its generators, rank 0 the
+    loop. Raises StorageError with the bytes needed where the disk is full.
     """
     tensors = {
         f"{part}/{name}": value
@@ -50,27 +54,48 @@ def save_state(
         for name, value in values.items()
     }
     with storage_errors(folder, sum(value.nbytes for value in tensors.values())):
-        save_tensors(folder / SHARDS, tensors)
-        write_tensors(folder / GENERATORS, generators)
-        write_text(folder / LOOP, canonical_json(dict(loop)) + "\n")
+        save_tensors(folder / SHARDS, tensors, group)
+        write_tensors(folder / generators_file(rank), generators)
+        if rank == 0:
+            write_text(folder / LOOP, canonical_json(dict(loop)) + "\n")
 
 
-def load_state(folder: Path, *, model: Mapping[str, Tensor], ema: Mapping[str, Tensor]) -> State:
-    """Read a state back, verified by its manifest first.
+def generators_file(rank: int) -> str:
+    """Where a process keeps the states of its generators."""
+    return GENERATORS if rank == 0 else f"generators-{rank:05d}.safetensors"
 
+
+def load_state(
+    folder: Path,
+    *,
+    model: Mapping[str, Tensor],
+    ema: Mapping[str, Tensor],
+    rank: int = 0,
+    group: ProcessGroup | None = None,
+) -> State:
+    """Read a state back, on any number of processes, verified by its manifest first.
+
+    Every process of `group` calls it: rank 0 verifies all files, the others those that they unpickle or read alone. A
+    rank that did not exist when the state was written takes the generators of rank 0.
     `model` and `ema` are what it must fit: the same names, shapes and dtypes, else CheckpointError names the first
     that does not. Raises CheckpointError for a damaged or incomplete checkpoint, before anything of it is unpickled.
     """
-    parts = _read(folder, lambda _: True)
+    parts = _read(folder, lambda _: True, model, ema, whole=rank == 0, group=group)
     _check(folder, "model", parts["model"], model, dtypes=True)
     _check(folder, "ema", parts["ema"], ema, dtypes=True)
     _check_optimizer(folder, parts["optimizer"], model)
-    return State(**parts, loop=read_loop(folder), generators=read_weights(folder / GENERATORS))
+    own = generators_file(rank)
+    own = own if own in read_manifest(folder).files else GENERATORS
+    verify(folder, [own])
+    return State(**parts, loop=read_loop(folder), generators=read_weights(folder / own))
 
 
-def load_ema(folder: Path, model: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Only the averaged weights (fp32), verified; errors as `load_state`, but `model` may have another dtype."""
-    found = _read(folder, lambda name: name.startswith("ema/"))["ema"]
+def load_ema(
+    folder: Path, model: Mapping[str, Tensor], *, rank: int = 0, group: ProcessGroup | None = None
+) -> dict[str, Tensor]:
+    """Only the averaged weights (fp32), verified; as `load_state`, but `model` may have another dtype."""
+    wide = {name: value.detach().float() for name, value in model.items()}
+    found = _read(folder, lambda name: name.startswith("ema/"), {}, wide, whole=rank == 0, group=group)["ema"]
     _check(folder, "ema", found, model, dtypes=False)
     return found
 
@@ -82,14 +107,28 @@ def read_loop(folder: Path) -> dict[str, Any]:
     return loop
 
 
-def _read(folder: Path, wanted: Callable[[str], bool]) -> dict[str, dict[str, Tensor]]:
-    manifest = verify(folder)
+def _read(
+    folder: Path,
+    wanted: Callable[[str], bool],
+    model: Mapping[str, Tensor],
+    ema: Mapping[str, Tensor],
+    *,
+    whole: bool,
+    group: ProcessGroup | None,
+) -> dict[str, dict[str, Tensor]]:
+    def like(name: str) -> Tensor | None:
+        part, _, rest = name.partition("/")
+        if part == "optimizer":
+            rest = rest.rpartition("/")[0]
+        return (ema if part == "ema" else model).get(rest)
+
+    manifest = verify(folder, None if whole else [f"{SHARDS}/.metadata"])
     for name in (LOOP, GENERATORS, f"{SHARDS}/.metadata"):
         if name not in manifest.files:
             raise CheckpointError(f"checkpoint: {folder} has no {name}: its manifest does not list it")
     files = {name.removeprefix(f"{SHARDS}/") for name in manifest.files if name.startswith(f"{SHARDS}/")}
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}}
-    for name, value in load_tensors(folder / SHARDS, files, wanted).items():
+    for name, value in load_tensors(folder / SHARDS, files, wanted, like=like, group=group).items():
         part, _, rest = name.partition("/")
         if part not in parts:
             raise CheckpointError(f"checkpoint: {folder} holds {name!r}, which is no part of a state")

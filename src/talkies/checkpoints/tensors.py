@@ -1,4 +1,4 @@
-"""Named tensors as a torch.distributed.checkpoint folder, in one process.
+"""Named tensors as a torch.distributed.checkpoint folder, written and read by one process or by many.
 
 DCP keeps its index as a pickle. It is read only after its folder's manifest verified it, and then by an unpickler that
 knows nothing but DCP's own record types.
@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.tensor import DTensor
 
 from talkies.config import CheckpointError
 
@@ -59,18 +61,27 @@ class _Reader(FileSystemReader):
         return self.metadata
 
 
-def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write `tensors` bitwise, and sync them to the disk."""
+def save_tensors(folder: Path, tensors: Mapping[str, Tensor], group: ProcessGroup | None = None) -> None:
+    """Write `tensors` bitwise, and sync them to the disk: every process of `group` calls it with what it holds."""
     assert all(isinstance(value, Tensor) for value in tensors.values()), "DCP would pickle anything but tensors"
     plain = {name: tensor.detach() for name, tensor in tensors.items()}
+    writer = FileSystemWriter(folder, sync_files=True, overwrite=False)
     with _single_process():
-        save(plain, storage_writer=FileSystemWriter(folder, sync_files=True, overwrite=False), no_dist=True)
+        save(plain, storage_writer=writer, process_group=group, no_dist=group is None)
 
 
-def load_tensors(folder: Path, files: Collection[str], wanted: Callable[[str], bool]) -> dict[str, Tensor]:
-    """The tensors whose names are `wanted`, on the CPU. `files`: the names in `folder` that are verified.
+def load_tensors(
+    folder: Path,
+    files: Collection[str],
+    wanted: Callable[[str], bool],
+    *,
+    like: Callable[[str], Tensor | None] = lambda _: None,
+    group: ProcessGroup | None = None,
+) -> dict[str, Tensor]:
+    """The tensors whose names are `wanted`. `files`: the names in `folder` that are listed in its manifest.
 
-    Raises CheckpointError where the index holds anything but tensors, or names a file that is not verified.
+    Every process of `group` calls it, and gets its part of a tensor where `like(name)` is a sharded one of the same
+    shape and dtype, on the same device; the others come whole, on the CPU. Raises CheckpointError where the index holds anything but tensors, or names a file that is not verified.
     """
     metadata = _read_metadata(folder)
     state: dict[str, Any] = {}
@@ -78,13 +89,20 @@ def load_tensors(folder: Path, files: Collection[str], wanted: Callable[[str], b
         if not isinstance(entry, TensorStorageMetadata):
             raise CheckpointError(f"checkpoint: {name} in {folder} is no tensor: refusing to unpickle it")
         if wanted(name):
-            state[name] = torch.empty(entry.size, dtype=entry.properties.dtype)
+            state[name] = _target(entry, like(name))
     for info in metadata.storage_data.values():
         if info.relative_path not in files:
             raise CheckpointError(f"checkpoint: {folder} keeps tensors in {info.relative_path}, which is not verified")
     with _single_process():
-        load(state, storage_reader=_Reader(folder, metadata), no_dist=True)
+        load(state, storage_reader=_Reader(folder, metadata), process_group=group, no_dist=group is None)
     return state
+
+
+def _target(entry: TensorStorageMetadata, like: Tensor | None) -> Tensor:
+    """Room for a stored tensor: a shard where `like` is one of that tensor, else the whole on the CPU."""
+    if isinstance(like, DTensor) and (like.shape, like.dtype) == (entry.size, entry.properties.dtype):
+        return torch.empty_like(like)
+    return torch.empty(entry.size, dtype=entry.properties.dtype)
 
 
 def _read_metadata(folder: Path) -> Metadata:

@@ -2,9 +2,12 @@
 
 import json
 import struct
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -39,6 +42,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise
         raise CheckpointError(f"weights: cannot read {path}: {error}") from None
     return tensors
+
+
+def open_weights(path: Path) -> Iterator[tuple[str, tuple[int, ...], Callable[[int, int], Tensor]]]:
+    """(name, shape, read) of every tensor of a safetensors file; `read(first, last)` reads these rows of it alone.
+    Errors as `read_weights`."""
+    refuse_pickle(path)
+    try:
+        _check_header(path)
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (no mapping)
+                part = file.get_slice(name)
+                shape = tuple(part.get_shape())
+                yield name, shape, partial(_read_rows, file, name, whole=not shape)
+    except (OSError, SafetensorError, struct.error, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"weights: cannot read {path}: {error}") from None
+
+
+def _read_rows(file: Any, name: str, first: int, last: int, *, whole: bool) -> Tensor:
+    found: Tensor = file.get_tensor(name) if whole else file.get_slice(name)[first:last]
+    return found
 
 
 def _check_header(path: Path) -> None:

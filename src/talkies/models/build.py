@@ -1,9 +1,11 @@
 """From a recipe's `model:` section to a network with random weights."""
 
 import hashlib
+from collections.abc import Collection, Iterator
+from copy import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from talkies.models.config import COMPONENTS, MovaConfig
 from talkies.models.mova import Mova
@@ -25,13 +27,42 @@ def build_mova(config: MovaConfig, *, components: frozenset[str], seed: int, dev
 
 def initialise(model: nn.Module, seed: int) -> None:
     """Draw every parameter of `model` on the CPU afresh, component by component; the global generator is untouched."""
+    with torch.no_grad():
+        own = dict(model.named_parameters())
+        for name, value in drawn(model, seed):
+            own[name].copy_(value)
+
+
+def drawn(model: nn.Module, seed: int, components: Collection[str] = COMPONENTS) -> Iterator[tuple[str, Tensor]]:
+    """(name, value on the CPU) of every parameter of these components of `model`, one module's at a time.
+
+    `model` only says what there is, and may lie on the meta device; a value is a function of (seed, component) and of
+    what comes before it in its component. The global generator is untouched.
+    """
+    for component, module in model.named_children():
+        if component not in components:
+            continue
+        digest = hashlib.sha256(f"{seed}/{component}".encode()).digest()
+        state = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big")).get_state()
+        for path, part in module.named_modules(prefix=component):
+            own = [name for name, _ in part.named_parameters(recurse=False)]
+            if own:
+                values, state = _draw(part, state)
+                yield from ((f"{path}.{name}", values[name]) for name in own)
+
+
+def _draw(part: nn.Module, state: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """The parameters of a copy of `part` alone, drawn by a generator in `state`, and the state after it."""
+    fresh = copy(part)
+    fresh._parameters = {
+        name: None if p is None else nn.Parameter(torch.empty(p.shape, dtype=p.dtype))
+        for name, p in part._parameters.items()
+    }
     with torch.random.fork_rng(devices=[]):
-        for name, component in model.named_children():
-            digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-            torch.manual_seed(int.from_bytes(digest[:8], "big"))
-            for module in component.modules():
-                if next(module.parameters(recurse=False), None) is not None:
-                    module.reset_parameters()  # type: ignore[operator]
+        torch.set_rng_state(state)
+        fresh.reset_parameters()  # type: ignore[operator]
+        after = torch.get_rng_state()
+    return {name: p.detach() for name, p in fresh.named_parameters(recurse=False)}, after
 
 
 def component_of(parameter_name: str) -> str:

@@ -14,8 +14,9 @@ from talkies.parallel.world import World
 @dataclass(frozen=True, kw_only=True)
 class Mesh:
     """`weights`: the mesh over which FSDP shards (its last dimension), None under DDP; `sequence`: None where every
-    rank has whole sequences. `data_rank` of `data_world` readers of different clips."""
+    rank has whole sequences. `data_rank` of `data_world` readers of different clips; `device` of this process."""
 
+    device: torch.device
     weights: DeviceMesh | None
     sequence: SequenceGroups | None
     data_rank: int
@@ -40,7 +41,12 @@ def mesh_of(layout: DdpConfig | Fsdp2Config, world: World) -> Mesh:
         if layout.sequence > 1:
             sequence = SequenceGroups(device, world.size, layout.sequence)
     rank, size = data_place(layout, world)
-    return Mesh(weights=weights, sequence=sequence, data_rank=rank, data_world=size)
+    return Mesh(device=root_device(world), weights=weights, sequence=sequence, data_rank=rank, data_world=size)
+
+
+def root_device(world: World) -> torch.device:
+    """The accelerator of this process."""
+    return torch.device("cuda", world.local) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def start(world: World) -> None:

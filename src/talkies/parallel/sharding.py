@@ -1,6 +1,6 @@
 """FSDP2 over every block: weights, gradients and moments lie in shards, and are gathered block by block."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,6 @@ def _coordinate(tensor: DTensor) -> list[int]:
 
 
 @torch.no_grad()
-def copy_whole(target: Tensor, source: Tensor) -> None:
-    """Put the whole `source`, which this rank has on the CPU, into `target`, of which it may hold a part."""
-    first, last = rows(target)
-    local(target).copy_(source if source.ndim == 0 else source[first:last])
+def copy_part(target: Tensor, read: Callable[[int, int], Tensor]) -> None:
+    """Fill what this rank holds of `target`; `read(first, last)` gives rows of the whole, on the CPU."""
+    local(target).copy_(read(*rows(target)))

@@ -63,13 +63,6 @@ class StartedEnvironment(ClusterEnvironment):
         return self.world.rank // (self.world.size // self.world.nodes)
 
 
-def root_device(world: World) -> torch.device:
-    """The accelerator of this process."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", world.local)
-    return torch.device("cpu")
-
-
 def strategy_of(layout: DdpConfig | Fsdp2Config, world: World, *, alternate: bool) -> dict[str, Any]:
     """What Lightning's Trainer is told of `layout`: strategy, devices, nodes and who started the processes.
 

@@ -12,6 +12,7 @@ from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig
 from talkies.generate.config import SamplingConfig
 from talkies.models.config import MovaConfig
+from talkies.parallel.config import ComputeConfig, DdpConfig, ParallelConfig
 from talkies.prepare.config import PrepareConfig
 from talkies.tracking.config import TrackingConfig
 from talkies.training.config import EmaConfig, OptimizerConfig, PhaseConfig, StepsConfig, ValidationConfig
@@ -46,6 +47,8 @@ class PhaseRecipe:
     steps: StepsConfig
     ema: EmaConfig = EmaConfig()
     precision: Literal["fp32", "bf16"] = "fp32"
+    parallel: ParallelConfig = DdpConfig()
+    compute: ComputeConfig = ComputeConfig()
     validation: ValidationConfig
     sampling: SamplingConfig = SamplingConfig()
     tracking: TrackingConfig

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from talkies.parallel.sharding import local
 from talkies.training.config import EmaConfig
 
 
 class Ema:
-    """fp32 averages of named parameters. Decay after n updates: min(`decay`, (1 + n) / (10 + n)), so that the
-    average forgets the initial weights early."""
+    """fp32 averages of named parameters, sharded as they are. Decay after n updates: min(`decay`, (1 + n) / (10 + n)),
+    so that the average forgets the initial weights early."""
 
     def __init__(self, parameters: Mapping[str, Tensor], config: EmaConfig) -> None:
         self.config = config
@@ -22,8 +23,8 @@ class Ema:
     def update(self, parameters: Mapping[str, Tensor]) -> None:
         """Move the averages towards `parameters` (the same names as at construction)."""
         decay = min(self.config.decay, (1 + self.updates) / (10 + self.updates))
-        current = [parameters[name].detach().float() for name in self.averages]
-        torch._foreach_lerp_(list(self.averages.values()), current, 1.0 - decay)
+        current = [local(parameters[name]).detach().float() for name in self.averages]
+        torch._foreach_lerp_([local(average) for average in self.averages.values()], current, 1.0 - decay)
         self.updates += 1
 
     @contextmanager
@@ -40,4 +41,4 @@ class Ema:
 @torch.no_grad()
 def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
     for name, tensor in source.items():
-        target[name].copy_(tensor)
+        local(target[name]).copy_(local(tensor))

@@ -1,7 +1,9 @@
 """LoRA by PEFT, over a frozen denoiser."""
 
 import difflib
+import hashlib
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,17 +20,41 @@ from talkies.config import CheckpointError, RecipeError
 from talkies.training.config import LoraConfig
 
 
-def add_lora(model: nn.Module, config: LoraConfig, *, seed: int) -> None:
+def add_lora(model: nn.Module, config: LoraConfig, *, seed: int | None = None) -> None:
     """Freeze `model` and put adapters on every Linear that `targets` names inside a block or the Bridge.
 
-    A is Kaiming, B zero: at the start the model is unchanged. PEFT renames a target's weight `q.base_layer.weight`.
-    Raises RecipeError for a target that matches nothing.
+    PEFT renames a target's weight `q.base_layer.weight`. Where `seed` is given, the adapters get their values, too;
+    a model on the meta device gets them later (`adapter_values`). Raises RecipeError for a target that matches nothing.
     """
     _check_targets(model, config)
     model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        inject_adapter_in_model(peft_config(config), model)
+        inject_adapter_in_model(peft_config(config), model, low_cpu_mem_usage=seed is None)
+    if seed is not None:
+        with torch.no_grad():
+            for parameter, value in adapter_values(model, seed):
+                parameter.copy_(value)
+
+
+def adapter_values(model: nn.Module, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(parameter, its first value on the CPU) of every adapter: A Kaiming, B zero, so that the model is unchanged.
+
+    A value is a function of (seed, the parameter's name).
+    """
+    for name, parameter in model.named_parameters():
+        if ".lora_" not in name:
+            continue
+        value = torch.zeros(parameter.shape)
+        if ".lora_A." in name:
+            digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
+            nn.init.kaiming_uniform_(value, a=math.sqrt(5), generator=generator)
+        yield parameter, value
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name before PEFT renamed it."""
+    return name.replace(".base_layer.", ".")
 
 
 def peft_config(config: LoraConfig) -> Any:
