@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, Protocol
 
 from talkies.checkpoints.manifest import MANIFEST, Manifest, verify, write_manifest
 from talkies.config import CheckpointError, RecipeError
@@ -21,6 +22,27 @@ _NAME = re.compile(r"step-(\d{8,})")
 
 class CheckpointWarning(UserWarning):
     """A checkpoint that is damaged, torn or replaced."""
+
+
+class Together(Protocol):
+    """The processes that make a checkpoint: `main` is true in one of them."""
+
+    @property
+    def main(self) -> bool: ...
+
+    def agree(self, work: Callable[..., None] | None, *args: Any) -> None:
+        """Do `work(*args)` (None: nothing) and wait for the others; raises in all where it raised in one."""
+
+
+class Alone:
+    """A single process."""
+
+    main = True
+
+    def agree(self, work: Callable[..., None] | None, *args: Any) -> None:
+        """work(*args)"""
+        if work is not None:
+            work(*args)
 
 
 class CheckpointStore:
@@ -70,32 +92,43 @@ class CheckpointStore:
             )
         return None
 
-    def save(self, step: int, writer: Callable[[Path], None]) -> Path:
+    def save(self, step: int, writer: Callable[[Path], None], together: Together | None = None) -> Path:
         """Make the checkpoint of `step`: `writer` fills an empty folder. Returns the finished folder.
 
-        After any exception the store is as before. Raises StorageError where the disk is full, CheckpointError where a
-        complete checkpoint of this step exists (a damaged one is replaced, with a warning).
+        Every process of `together` calls it; each fills in its part, the main one does the rest. After any exception
+        the store is as before, and every process has one. Raises StorageError where the disk is full, CheckpointError
+        where a complete checkpoint of this step exists (a damaged one is replaced, with a warning).
         """
+        together = together or Alone()
         final = self.path(step)
         temporary = final.with_name(final.name + TORN)
-        if not self._swept:
-            self.sweep()
-        self._clear(final)
+        together.agree(self._begin if together.main else None, final, temporary)
         try:
             with storage_errors(temporary, self._size_of_newest()):
-                temporary.mkdir(parents=True)
-                writer(temporary)
-                sync_tree(temporary)
-                write_manifest(temporary, step)
-            temporary.rename(final)
+                together.agree(writer, temporary)
+            together.agree(self._complete if together.main else None, step, final, temporary)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if together.main:
+                shutil.rmtree(temporary, ignore_errors=True)
             raise
-        sync(self.folder)
-        write_text(self.folder / LATEST, f"{final.name}\n")
         self._saved = step
         self._damaged.discard(step)
         return final
+
+    def _begin(self, final: Path, temporary: Path) -> None:
+        if not self._swept:
+            self.sweep()
+        self._clear(final)
+        with storage_errors(temporary, self._size_of_newest()):
+            temporary.mkdir(parents=True)
+
+    def _complete(self, step: int, final: Path, temporary: Path) -> None:
+        with storage_errors(temporary, self._size_of_newest()):
+            sync_tree(temporary)
+            write_manifest(temporary, step)
+        temporary.rename(final)
+        sync(self.folder)
+        write_text(self.folder / LATEST, f"{final.name}\n")
 
     def retain(self, keep: int, protect: Iterable[int] | Callable[[int], bool] = ()) -> list[int]:
         """Delete all but the newest `keep` complete checkpoints and the protected steps; returns the deleted steps.

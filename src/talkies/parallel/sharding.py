@@ -34,6 +34,11 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """All of `tensor`, gathered from every rank that holds a part; for small ones."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def rows(tensor: Tensor) -> tuple[int, int]:
     """The range along dimension 0 of a parameter that this rank holds; all of it where it is not sharded."""
     if not isinstance(tensor, DTensor):

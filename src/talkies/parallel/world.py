@@ -48,7 +48,7 @@ def world_of(environment: Mapping[str, str] = os.environ) -> World:
             found = ", ".join(f"{name}={environment[name]!r}" for name in names)
             raise RecipeError(f"parallel: {found}: numbers are needed; start with torchrun or srun") from None
         nodes = last if names is SLURM else size // max(1, last)
-        if not 0 <= rank < size or not 0 < nodes or size % nodes:
+        if not 0 <= rank < size or not nodes > 0 or size % nodes:
             raise RecipeError(
                 f"parallel: rank {rank} of {size} processes on {nodes} nodes: every node needs as many; start with "
                 "torchrun or srun"

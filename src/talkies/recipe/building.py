@@ -65,4 +65,3 @@ def _fill(own: Mapping[str, Tensor], component: str, parent: Parent) -> None:
 def _named(component: str, parent: Parent) -> Iterator[tuple[str, tuple[int, ...], Read]]:
     for name, shape, read in open_component(parent.folder, component):
         yield f"{component}.{name}", shape, read
-

@@ -12,6 +12,7 @@ from talkies.flow.config import FlowConfig
 from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
 from talkies.models.streams import as_streams
+from talkies.parallel.sharding import whole
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Condition
 from talkies.training.config import OptimizerConfig, StepsConfig
@@ -101,7 +102,7 @@ class Phase(LightningModule):
         del gradient_clip_val, gradient_clip_algorithm
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         limit = self.optimizer_config.clip or float("inf")
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(parameters, limit).detach()
+        self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit).detach())
         if not bool(torch.isfinite(self.grad_norm)):
             worst = self._non_finite()
             raise NonFiniteError(

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,9 +15,13 @@ from torch import Tensor
 from talkies.checkpoints.state import load_ema, load_state, save_state
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.sharding import local
+from talkies.parallel.world import ALONE, World
 from talkies.training.config import EmaConfig, StepsConfig
 from talkies.training.ema import Ema
 from talkies.training.phase import Phase
+from talkies.training.writing import Background, staged
 
 
 class Saving(Callback):
@@ -24,6 +29,8 @@ class Saving(Callback):
 
     It is one callback because a checkpoint must see all of these at the same step. `resume` is the folder of a
     verified checkpoint; training stops after optimizer step `stop_at`; `saved(step, folder)` is told of every new one.
+    Checkpoints are written in the background, of a copy of the state. Every process has one; a signal to one of them
+    stops all at the same step.
     """
 
     def __init__(
@@ -36,11 +43,13 @@ class Saving(Callback):
         resume: Path | None = None,
         stop_at: int | None = None,
         saved: Callable[[int, Path], None] | None = None,
+        world: World = ALONE,
     ) -> None:
         self.store, self.steps, self.ema_config, self.data = store, steps, ema, data
         self.resume, self.stop_at, self.saved = resume, stop_at, saved
         self.ema: Ema | None = None
         self.stopped_by: str | None = None
+        self.ranks, self._writers, self._background = Ranks(world), Ranks(world), Background()
         self._last_saved = -1
         self._handlers: dict[int, Any] = {}
 
@@ -48,19 +57,25 @@ class Saving(Callback):
         """Build the EMA, then put back what the checkpoint holds."""
         self.ema = Ema(pl_module.trainable(), self.ema_config)
         if self.resume is not None:
-            restore(self.resume, trainer, pl_module, self.ema)
+            restore(self.resume, trainer, pl_module, self.ema, self.ranks)
             self._last_saved = trainer.global_step
         self._listen()
 
     def on_train_end(self, trainer: Trainer, pl_module: Phase) -> None:
-        """Give the signals back."""
+        """Give the signals back, and end the checkpoint that is being written."""
         del trainer, pl_module
         self._hush()
+        self._background.wait()
 
     def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
-        """Give the signals back."""
-        del trainer, pl_module, exception
+        """Give the signals back, and end the checkpoint that is being written, if it still can be."""
+        del trainer, pl_module
         self._hush()
+        try:
+            self._background.wait()
+        except Exception as error:
+            if error is not exception:
+                exception.add_note(f"the checkpoint of step {self._last_saved} was not written: {error}")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Phase, outputs: object, batch: object, batch_idx: int
@@ -75,6 +90,8 @@ class Saving(Callback):
         step = trainer.global_step
         if self.stop_at is not None and step >= self.stop_at:
             self.stopped_by = f"--stop-at {step}"
+        if self.ranks.any(self.stopped_by is not None):
+            self.stopped_by = self.stopped_by or "a signal to another rank"
         if step % self.steps.checkpoint_every == 0 or step == self.steps.max or self.stopped_by:
             self.save(trainer, pl_module)
         if self.stopped_by:
@@ -86,19 +103,26 @@ class Saving(Callback):
         if step == self._last_saved:
             return
         assert self.ema is not None
-        state = capture(trainer, phase, self.ema, self.data)
-        folder = self.store.save(step, lambda folder: save_state(folder, **state))
+        state = staged(capture(trainer, phase, self.ema, self.data))
+        self._background.start(partial(self._write, step, state), partial(self._tell, step))
         self._last_saved = step
-        self.store.retain(self.steps.keep)
-        if self.saved is not None:
-            self.saved(step, folder)
+
+    def _write(self, step: int, state: dict[str, Any]) -> None:
+        own = {"rank": self._writers.world.rank, "group": self._writers.group}
+        self.store.save(step, lambda folder: save_state(folder, **state, **own), self._writers)
+        if self._writers.main:
+            self.store.retain(self.steps.keep)
+
+    def _tell(self, step: int) -> None:
+        if self.saved is not None and self._writers.main:
+            self.saved(step, self.store.path(step))
 
     def recall(self, phase: Phase) -> None:
         """Put the averages of `resume` back without a trainer: for a run whose last step is already done."""
         assert self.resume is not None
         phase.configure_model()
         self.ema = Ema(phase.trainable(), self.ema_config)
-        self.ema.averages = load_ema(self.resume, phase.trainable())
+        self.ema.averages = load_ema(self.resume, phase.trainable(), rank=self.ranks.world.rank, group=self.ranks.group)
         phase.eval()
 
     def _listen(self) -> None:
@@ -138,21 +162,21 @@ def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[s
     }
 
 
-def restore(folder: Path, trainer: Trainer, phase: Phase, ema: Ema) -> None:
+def restore(folder: Path, trainer: Trainer, phase: Phase, ema: Ema, ranks: Ranks) -> None:
     """The inverse of `capture`, for all but the data's counter and the loop's (`rewind` puts them back earlier)."""
     parameters = phase.trainable()
     optimizer = trainer.optimizers[0]
-    state = load_state(folder, model=parameters, ema=ema.averages)
+    state = load_state(folder, model=parameters, ema=ema.averages, rank=ranks.world.rank, group=ranks.group)
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(state.model[name])
+            local(parameter).copy_(local(state.model[name]))
             if f"{name}/step" in state.optimizer:
                 moments = {
                     key: state.optimizer[f"{name}/{key}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")
                 }
                 optimizer.state[parameter] = {"step": state.optimizer[f"{name}/step"], **moments}
         for name, average in ema.averages.items():
-            average.copy_(state.ema[name])
+            local(average).copy_(local(state.ema[name]))
     ema.updates = int(state.loop["ema_updates"])
     torch.set_rng_state(state.generators["torch"])
     if phase.device.type == "cuda" and "cuda" in state.generators:

@@ -1,0 +1,78 @@
+"""What the processes of a run tell each other outside of a training step."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed import ProcessGroup
+
+from talkies.config import UserError
+from talkies.parallel.world import World
+
+T = TypeVar("T")
+
+
+class RankError(UserError):
+    """Another process failed; `exit_code` is that of its error."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Ranks:
+    """All processes of `world`, over their own gloo group: nothing here touches a GPU, and a background thread may use
+    one object while the training step uses another. Every process must make it, and call the same in the same order."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.group: ProcessGroup | None = dist.new_group(backend="gloo") if world.size > 1 else None
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes the files of which there is one."""
+        return self.world.main
+
+    def agree(self, work: Callable[..., None] | None, *args: Any) -> None:
+        """Do `work(*args)` (None: nothing) and wait for the others; raises in all where it raised in one."""
+        failure: BaseException | None = None
+        try:
+            if work is not None:
+                work(*args)
+        except BaseException as error:
+            failure = error
+        told = self.gather(None if failure is None else _told(failure))
+        if failure is not None:
+            raise failure
+        for rank, complaint in enumerate(told):
+            if complaint is not None:
+                raise RankError(f"rank {rank}: {complaint[0]}", complaint[1])
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, in rank order; plain Python values."""
+        if self.group is None:
+            return [value]
+        found: list[Any] = [None] * self.world.size
+        dist.all_gather_object(found, value, group=self.group)
+        return found
+
+    def tell(self, value: T) -> T:
+        """The main process's value, everywhere."""
+        if self.group is None:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true in one of the processes."""
+        if self.group is None:
+            return flag
+        found = torch.tensor(int(flag))
+        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.group)
+        return bool(found)
+
+
+def _told(error: BaseException) -> tuple[str, int]:
+    return (str(error) or type(error).__name__, error.exit_code if isinstance(error, UserError) else 70)
