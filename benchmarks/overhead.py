@@ -20,8 +20,9 @@ from talkies.config.source import load
 from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
 from talkies.models.streams import as_streams
+from talkies.recipe.building import build_model
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.train import build_model, make_data, make_phase, make_trainer, open_inputs
+from talkies.recipe.train import make_data, make_phase, make_trainer, open_inputs
 from talkies.streams.batch import Batch, Condition
 from talkies.training.ema import Ema
 from talkies.training.metrics import TrainingMetrics

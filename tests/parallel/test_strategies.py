@@ -8,9 +8,9 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from ranks import on_ranks
+from tiny_shards import TOY, tiny_shards
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from tiny_shards import TOY, tiny_shards
 
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet

@@ -22,7 +22,10 @@ SHARDS = "shards"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """A restored state: tensors on the CPU, but shards where the parameters are. `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step)."""
+    """A restored state: tensors on the CPU, but shards where the parameters are.
+
+    `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step).
+    """
 
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]

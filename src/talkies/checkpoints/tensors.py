@@ -81,7 +81,8 @@ def load_tensors(
     """The tensors whose names are `wanted`. `files`: the names in `folder` that are listed in its manifest.
 
     Every process of `group` calls it, and gets its part of a tensor where `like(name)` is a sharded one of the same
-    shape and dtype, on the same device; the others come whole, on the CPU. Raises CheckpointError where the index holds anything but tensors, or names a file that is not verified.
+    shape and dtype, on the same device; the others come whole, on the CPU. Raises CheckpointError where the index holds
+    anything but tensors, or names a file that is not in `files`.
     """
     metadata = _read_metadata(folder)
     state: dict[str, Any] = {}

@@ -1,9 +1,11 @@
 """A model on a layout: how its blocks are computed, where its tokens and its weights lie."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from talkies.parallel.config import ComputeConfig
@@ -29,5 +31,6 @@ def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16
     return mesh.device
 
 
-def _recomputed(forward: nn.Module, *args: object, **kwargs: object) -> object:
-    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+def _recomputed(forward: Callable[..., Tensor], *args: Any) -> Tensor:
+    out: Tensor = checkpoint(forward, *args, use_reentrant=False)
+    return out

@@ -56,19 +56,19 @@ class _GatherSame(torch.autograd.Function):
 
 def all_to_all(x: Tensor, group: ProcessGroup) -> Tensor:
     """x [ranks, ...], part i for rank i -> [ranks, ...], part i from rank i."""
-    out: Tensor = _AllToAll.apply(x, group)
+    out: Tensor = _AllToAll.apply(x, group)  # type: ignore[no-untyped-call]
     return out
 
 
 def gather(x: Tensor, group: ProcessGroup) -> Tensor:
     """x [n, ...] -> [ranks * n, ...]; for what the ranks use differently."""
-    out: Tensor = _Gather.apply(x, group)
+    out: Tensor = _Gather.apply(x, group)  # type: ignore[no-untyped-call]
     return out
 
 
 def gather_same(x: Tensor, group: ProcessGroup) -> Tensor:
     """x [n, ...] -> [ranks * n, ...]; for what all ranks put into the same loss."""
-    out: Tensor = _GatherSame.apply(x, group)
+    out: Tensor = _GatherSame.apply(x, group)  # type: ignore[no-untyped-call]
     return out
 
 

@@ -1,4 +1,4 @@
-"""Recipe keys of a layout over many processes. No layout changes what is computed, so none is part of a recipe's hash."""
+"""Recipe keys of a layout over many processes. No layout changes what is computed: none is part of a recipe's hash."""
 
 from typing import Annotated, Literal
 
@@ -47,33 +47,7 @@ class Fsdp2Config:
         return self.replicate * self.shard
 
 
-@config
-class DeepSpeedConfig:
-    """ZeRO over `shard` ranks: `stage` 1 shards the moments, 2 the gradients too, 3 the weights too; `offload` keeps
-    moments and their update on the CPU. Its checkpoints continue at the same number of ranks only."""
-
-    kind: Literal["deepspeed"] = "deepspeed"
-    shard: Count
-    stage: Literal[1, 2, 3] = 3
-    offload: bool = False
-
-    @property
-    def ranks(self) -> int:
-        """Processes."""
-        return self.shard
-
-    @property
-    def replicate(self) -> int:
-        """Copies of the sharded state."""
-        return 1
-
-    @property
-    def sequence(self) -> int:
-        """Ranks that share one sequence."""
-        return 1
-
-
-ParallelConfig = Annotated[DdpConfig | Fsdp2Config | DeepSpeedConfig, Field(discriminator="kind")]
+ParallelConfig = Annotated[DdpConfig | Fsdp2Config, Field(discriminator="kind")]
 
 
 @config

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from talkies.parallel.config import DdpConfig, DeepSpeedConfig, Fsdp2Config
+from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.parallel.sequence import SequenceGroups
 from talkies.parallel.world import World
 
@@ -23,7 +23,7 @@ class Mesh:
     data_world: int
 
 
-def data_place(layout: DdpConfig | Fsdp2Config | DeepSpeedConfig, world: World) -> tuple[int, int]:
+def data_place(layout: DdpConfig | Fsdp2Config, world: World) -> tuple[int, int]:
     """(reader, readers): which share of a global batch this process reads. Ranks of a sequence group read the same."""
     return world.rank // layout.sequence, world.size // layout.sequence
 

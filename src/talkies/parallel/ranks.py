@@ -1,7 +1,7 @@
 """What the processes of a run tell each other outside of a training step."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -64,6 +64,12 @@ class Ranks:
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
+
+    def first(self, work: Callable[[], T]) -> T:
+        """What `work` returns in the main process, everywhere; raises in all where it raised there."""
+        box: list[T] = []
+        self.agree((lambda: box.append(work())) if self.main else None)
+        return cast(T, self.tell(box[0] if box else None))
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true in one of the processes."""

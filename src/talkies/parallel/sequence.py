@@ -124,6 +124,6 @@ def split_sequence(model: nn.Module, groups: SequenceGroups) -> None:
     split = SequenceSplit(groups)
     for module in model.modules():
         if hasattr(module, "split"):
-            module.split = split
+            setattr(module, "split", split)  # noqa: B010 (which module has one is known at run time)
         if isinstance(module, Attention) and not module.over_text:
             module.attend = sequence_attend(module.attend, groups, module.heads)

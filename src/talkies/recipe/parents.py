@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-
-from talkies.checkpoints.release import load_component, read_release, release_sha256
+from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
 from talkies.recipe.components import parent_of
@@ -32,11 +30,12 @@ class Parent:
         return {"spec": self.spec, "sha256": self.sha256, **{key: self.info[key] for key in keys}}
 
 
-def open_parent(spec: str, siblings: Mapping[str, Path], registry: Resolver) -> Parent:
+def open_parent(spec: str, siblings: Mapping[str, Path], registry: Resolver, *, verify: bool = True) -> Parent:
     """The release that `spec` names: an earlier phase of this curriculum, a run folder, a release folder, or
     models:/name@alias.
 
-    Raises CheckpointError where it is missing, unfinished or damaged, TrackingError where it is not registered.
+    `verify`: its files are hashed; of many processes one does. Raises CheckpointError where it is missing, unfinished
+    or damaged, TrackingError where it is not registered.
     """
     if spec.startswith("models:/"):
         folder = registry(spec)
@@ -51,7 +50,7 @@ def open_parent(spec: str, siblings: Mapping[str, Path], registry: Resolver) -> 
                 "folder, nor models:/name@alias; give one of these under `parents`"
             )
         folder = path if (path / "release.json").is_file() else _of_run(path, spec)
-    return Parent(spec=spec, folder=folder, sha256=release_sha256(folder), info=read_release(folder))
+    return Parent(spec=spec, folder=folder, sha256=release_sha256(folder), info=read_release(folder, verify=verify))
 
 
 def _of_run(run: Path, spec: str) -> Path:
@@ -70,10 +69,12 @@ def _of_run(run: Path, spec: str) -> Path:
     return folder
 
 
-def open_parents(recipe: PhaseRecipe, siblings: Mapping[str, Path], registry: Resolver) -> dict[str, Parent]:
+def open_parents(
+    recipe: PhaseRecipe, siblings: Mapping[str, Path], registry: Resolver, *, verify: bool = True
+) -> dict[str, Parent]:
     """component -> its parent, each parent opened once and checked against this phase's architecture."""
     wanted = parent_of(recipe)
-    opened = {spec: open_parent(spec, siblings, registry) for spec in dict.fromkeys(wanted.values())}
+    opened = {spec: open_parent(spec, siblings, registry, verify=verify) for spec in dict.fromkeys(wanted.values())}
     found = {component: opened[spec] for component, spec in wanted.items()}
     for component, parent in list(found.items()):
         _check_architecture(component, parent, recipe)
@@ -103,10 +104,3 @@ def _check_architecture(component: str, parent: Parent, recipe: PhaseRecipe) -> 
 def shape_json(recipe: PhaseRecipe) -> dict[str, Any]:
     """The numbers that fix the parameters, as release.json keeps them."""
     return dict(to_dict(recipe.model.shape))
-
-
-def load_parents(model: nn.Module, parents: Mapping[str, Parent]) -> None:
-    """Copy every component's weights into `model`, strictly."""
-    for component, parent in parents.items():
-        state: dict[str, Tensor] = load_component(parent.folder, component)
-        getattr(model, component).load_state_dict(state, strict=True)

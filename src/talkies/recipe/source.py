@@ -17,12 +17,12 @@ from talkies.config import CheckpointError
 from talkies.config.decode import decode_values
 from talkies.models.build import build_mova
 from talkies.prepare.geometry import Geometry
+from talkies.recipe.building import build_model
 from talkies.recipe.check import grids, mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import finished, read_json
 from talkies.recipe.parents import Resolver, open_parents
-from talkies.recipe.train import build_model
 from talkies.streams import Grid, Modality
 from talkies.streams.codec import Codecs
 from talkies.training.lora import load_adapter

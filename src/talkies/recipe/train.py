@@ -17,16 +17,19 @@ from talkies.config import RecipeError
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.evaluation.validation import ValidationCallback
-from talkies.models.build import build_mova
+from talkies.parallel.mesh import data_place, mesh_of
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.strategy import strategy_of
+from talkies.parallel.world import ALONE, World
+from talkies.recipe.building import build_model
 from talkies.recipe.check import check, mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import read_json, write_json
 from talkies.recipe.measure import Measure
-from talkies.recipe.parents import Parent, load_parents
+from talkies.recipe.parents import Parent
 from talkies.streams.codec import Codecs
 from talkies.tracking.spool import Tracker
-from talkies.training.lora import add_lora
 from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Objective, Phase
 from talkies.training.progress import StepProgress
@@ -51,8 +54,8 @@ class Outcome:
     stopped_by: str | None
 
 
-def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Parent]) -> Inputs:
-    """Open and verify the phase's shard sets and codecs.
+def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Parent], *, verify: bool = True) -> Inputs:
+    """Open the phase's shard sets and codecs, and (`verify`: one process of many does) hash them.
 
     Raises DataError for missing, damaged or foreign shards, RecipeError where the recipe disagrees with itself.
     """
@@ -64,7 +67,7 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
         identities[modality] = getattr(codecs, modality).identity
     sets = []
     for name in (recipe.data.shards, recipe.data.heldout):
-        shards = ShardSet.open(data_root / "sets" / name)
+        shards = ShardSet.open(data_root / "sets" / name, verify=verify)
         shards.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=wanted)
         sets.append(shards)
     _enough(recipe, len(sets[1]))
@@ -83,15 +86,6 @@ def _enough(recipe: PhaseRecipe, heldout: int) -> None:
             )
 
 
-def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> nn.Module:
-    """The phase's model: random weights from the recipe's seed, then its parents', then LoRA."""
-    model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed)
-    load_parents(model, parents)
-    if recipe.phase.kind == "lora":
-        add_lora(model, recipe.phase, seed=recipe.seed)
-    return model
-
-
 def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module]) -> Phase:
     """The LightningModule of a recipe."""
     part = parts(recipe)
@@ -107,8 +101,9 @@ def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module]) -> Phase:
     return Phase(build, objective, recipe.optimizer, recipe.steps)
 
 
-def make_data(recipe: PhaseRecipe, shards: ShardSet) -> ClipsData:
-    """The loader of a recipe."""
+def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> ClipsData:
+    """The loader of a recipe for one process of many."""
+    rank, readers = data_place(recipe.parallel, world)
     return ClipsData(
         shards,
         seed=recipe.seed,
@@ -116,18 +111,20 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet) -> ClipsData:
         accumulate=recipe.steps.accumulate,
         workers=recipe.data.workers,
         modalities=tuple(parts(recipe).weights),
+        rank=rank,
+        world=readers,
     )
 
 
-def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback]) -> Trainer:
+def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback], world: World = ALONE) -> Trainer:
     """A trainer without any of Lightning's own files: no logger, no checkpoint, no bar, no advertisements."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning 2.6.6 asks torch >= 2.13 in a way that torch deprecates; nothing that a user could change.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+    autocast = recipe.precision == "bf16" and recipe.parallel.kind == "ddp"  # FSDP lowers the weights that it gathers
     return Trainer(
-        accelerator="auto",
-        devices=1,
-        precision="bf16-mixed" if recipe.precision == "bf16" else "32-true",
+        **strategy_of(recipe.parallel, world, alternate=parts(recipe).alternate),
+        precision="bf16-mixed" if autocast else "32-true",
         max_epochs=-1,
         max_steps=recipe.steps.max,
         accumulate_grad_batches=recipe.steps.accumulate,
@@ -143,13 +140,25 @@ def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback]) -> Trainer:
 
 
 def train(
-    recipe: PhaseRecipe, inputs: Inputs, folder: Path, tracker: Tracker, *, stop_at: int | None = None, bar: bool = True
+    recipe: PhaseRecipe,
+    inputs: Inputs,
+    folder: Path,
+    tracker: Tracker | None,
+    *,
+    stop_at: int | None = None,
+    bar: bool = True,
+    world: World = ALONE,
 ) -> tuple[Outcome, Phase, Saving]:
-    """Run or continue the phase in `folder` until its last step, `stop_at`, or a signal."""
+    """Run or continue the phase in `folder` until its last step, `stop_at`, or a signal.
+
+    Every process of `world` calls it; the main one has the `tracker`.
+    """
     store = CheckpointStore(folder / "checkpoints")
-    latest = store.latest()
-    phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents))
-    data = make_data(recipe, inputs.shards)
+    ranks = Ranks(world)
+    latest = ranks.first(store.latest)
+    mesh = mesh_of(recipe.parallel, world)
+    phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh))
+    data = make_data(recipe, inputs.shards, world)
     saving = Saving(
         store,
         recipe.steps,
@@ -157,34 +166,46 @@ def train(
         data,
         resume=latest,
         stop_at=stop_at,
-        saved=lambda step, made: tracker.artifact(made / "manifest.json", f"checkpoints/step-{step:08d}"),
+        saved=lambda step, made: told().artifact(made / "manifest.json", f"checkpoints/step-{step:08d}"),
+        world=world,
     )
     measure = Measure(recipe, inputs, folder / "samples", phase, saving)
-    progress = [StepProgress(recipe.name, recipe.steps.max)] if bar else []
+
+    def told() -> Tracker:
+        assert tracker is not None, "only the main process tells"
+        return tracker
+
+    progress = [StepProgress(recipe.name, recipe.steps.max)] if bar and world.main else []
     validated = folder / "validated.json"
 
     def sink(metrics: Mapping[str, float], step: int) -> None:
-        tracker.metrics(metrics, step)
+        told().metrics(metrics, step)
         for line in progress:
             line.report(metrics)
 
-    metrics = TrainingMetrics(every=recipe.steps.log_every, bins=recipe.validation.bins, sink=sink)
+    metrics = TrainingMetrics(
+        every=recipe.steps.log_every,
+        bins=recipe.validation.bins,
+        sink=sink,
+        ranks=ranks,
+        share=recipe.parallel.sequence,
+    )
     validation = ValidationCallback(
         every=recipe.validation.every,
         measure=measure.losses,
         sample=measure.samples if recipe.validation.samples else None,
-        sink_metrics=tracker.metrics,
-        sink_media=lambda path, step: tracker.artifact(path, f"samples/step-{step:08d}"),
+        sink_metrics=lambda metrics, step: told().metrics(metrics, step),
+        sink_media=lambda path, step: told().artifact(path, f"samples/step-{step:08d}"),
         recorded=lambda step: validated.exists() and read_json(validated).get("step") == step,
         record=lambda step: write_json(validated, {"step": step}),
     )
-    trainer = make_trainer(recipe, [metrics, saving, validation, *progress, ClockOn(metrics)])
+    trainer = make_trainer(recipe, [metrics, saving, validation, *progress, ClockOn(metrics)], world)
     if latest is not None:
         loop = read_loop(latest)
         if loop["step"] >= recipe.steps.max:  # stopped between the last step and the export
             saving.recall(phase)
             if not validation.recorded(loop["step"]):
-                validation.validate(phase, loop["step"])
+                validation.validate(phase, loop["step"], main=world.main)
             return Outcome(step=loop["step"], stopped_by=None), phase, saving
         if stop_at is not None and loop["step"] >= stop_at:
             return Outcome(step=loop["step"], stopped_by=f"--stop-at {stop_at}"), phase, saving

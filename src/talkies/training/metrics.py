@@ -8,12 +8,15 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch
 from talkies.training.phase import Phase
 
 
 class TrainingMetrics(Callback):
-    """Every `every` optimizer steps hands `sink(metrics, step)` the means since the last call.
+    """Every `every` optimizer steps hands `sink(metrics, step)`, in the main process, the means since the last call,
+    over all processes (`share` of which read the same clips).
 
     Sums stay on the device between calls, so that a step never waits for the host. Keys: train/loss,
     train/<modality>, train/<modality>/bin<k> (noise level in [k, k+1) / bins), train/grad_norm, train/lr,
@@ -21,8 +24,16 @@ class TrainingMetrics(Callback):
     and `ClockOn` of it after them.
     """
 
-    def __init__(self, *, every: int, bins: int, sink: Callable[[Mapping[str, float], int], None]) -> None:
-        self.every, self.bins, self.sink = every, bins, sink
+    def __init__(
+        self,
+        *,
+        every: int,
+        bins: int,
+        sink: Callable[[Mapping[str, float], int], None],
+        ranks: Ranks | None = None,
+        share: int = 1,
+    ) -> None:
+        self.every, self.bins, self.sink, self.ranks, self.share = every, bins, sink, ranks or Ranks(ALONE), share
         self._clear()
 
     def _clear(self) -> None:
@@ -60,7 +71,9 @@ class TrainingMetrics(Callback):
         self._seconds += time.perf_counter() - self._since
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if stepped and trainer.global_step % self.every == 0:
-            self.sink(self._report(trainer, pl_module), trainer.global_step)
+            metrics = self._report(trainer, pl_module)
+            if self.ranks.main:
+                self.sink(metrics, trainer.global_step)
             self._clear()
 
     def resume_clock(self) -> None:
@@ -69,13 +82,21 @@ class TrainingMetrics(Callback):
 
     def _report(self, trainer: Trainer, phase: Phase) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        for key, total in self._sums.items():
-            for k, (value, count) in enumerate(zip(total.reshape(-1), self._counts[key].reshape(-1), strict=True)):
-                if float(count):
-                    metrics[f"{key}{k}" if key.endswith("bin") else key] = float(value) / float(count)
+        own = {
+            key: (total.reshape(-1).tolist(), self._counts[key].reshape(-1).tolist())
+            for key, total in self._sums.items()
+        }
+        everywhere = self.ranks.gather((own, self._clips))
+        for key in own:
+            sums = [sum(column) for column in zip(*(found[key][0] for found, _ in everywhere), strict=True)]
+            counts = [sum(column) for column in zip(*(found[key][1] for found, _ in everywhere), strict=True)]
+            for k, (value, count) in enumerate(zip(sums, counts, strict=True)):
+                if count:
+                    metrics[f"{key}{k}" if key.endswith("bin") else key] = value / count
+        clips = sum(count for _, count in everywhere) / self.share
         metrics["train/grad_norm"] = float(phase.grad_norm)
         metrics["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        metrics["train/clips_per_second"] = self._clips / max(1e-9, self._seconds)
+        metrics["train/clips_per_second"] = clips / max(1e-9, self._seconds)
         return metrics
 
 

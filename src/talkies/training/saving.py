@@ -108,8 +108,8 @@ class Saving(Callback):
         self._last_saved = step
 
     def _write(self, step: int, state: dict[str, Any]) -> None:
-        own = {"rank": self._writers.world.rank, "group": self._writers.group}
-        self.store.save(step, lambda folder: save_state(folder, **state, **own), self._writers)
+        state |= {"rank": self._writers.world.rank, "group": self._writers.group}
+        self.store.save(step, lambda folder: save_state(folder, **state), self._writers)
         if self._writers.main:
             self.store.retain(self.steps.keep)
 
