@@ -1,0 +1,75 @@
+"""A checkpoint continues on any layout: the same clips, the same losses; bitwise where the layout is the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import on_ranks
+from tiny_shards import tiny_shards
+from tiny_training import train
+from torch import Tensor
+
+from talkies.parallel.config import DdpConfig, Fsdp2Config
+
+Layout = DdpConfig | Fsdp2Config
+FOUR = Fsdp2Config(replicate=2, shard=2)
+SEQUENCE = Fsdp2Config(shard=2, sequence=2)
+ALONE = DdpConfig()
+
+
+def chain(shards: str, folder: str, stages: list[tuple[Layout, int, int]]) -> list[dict[str, Any]]:
+    """In these processes: train to each stage's step with so many loader workers, every stage a new trainer."""
+    last = stages[-1][1]
+    return [
+        train(shards, layout, folder=folder, count=last, stop_at=stop if stop < last else None, workers=workers)
+        for layout, stop, workers in stages
+    ]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_shards(tmp_path_factory.mktemp("tiny")))
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def batches(answers: list[dict[str, Any]], readers: int) -> list[set[str]]:
+    """The global batch of every step, from the ranks' shares."""
+    own = [answer["ids"] for answer in answers[:: len(answers) // readers]]
+    return [set().union(*(ids[step] for ids in own)) for step in range(len(own[0]))]
+
+
+@pytest.mark.parametrize("layout", [DdpConfig(replicate=2), Fsdp2Config(shard=2), SEQUENCE], ids=str)
+def test_stops_and_resumes_are_bitwise_nothing_on_the_same_layout(layout: Layout, shards: str, tmp_path: Path) -> None:
+    """Several stops within one pass over the 11 clips and at its end, another number of workers each time."""
+    whole = on_ranks(tmp_path / "a", 2, chain, shards, str(tmp_path / "whole"), [(layout, 5, 0)])
+    parts = on_ranks(
+        tmp_path / "b", 2, chain, shards, str(tmp_path / "parts"), [(layout, 1, 0), (layout, 3, 2), (layout, 5, 0)]
+    )
+    for one, several in zip(whole, parts, strict=True):
+        assert [loss for stage in several for loss in stage["losses"]] == one[0]["losses"]
+        assert same(several[-1]["weights"], one[0]["weights"])
+        assert same(several[-1]["ema"], one[0]["ema"])
+
+
+def test_saved_on_four_ranks_continues_on_two_on_one_and_back(shards: str, tmp_path: Path) -> None:
+    folder = str(tmp_path / "run")
+    expected = train(shards, ALONE, folder=str(tmp_path / "alone"), count=5)
+    four = on_ranks(tmp_path / "four", 4, train_until, shards, FOUR, folder, 2)
+    two = on_ranks(tmp_path / "two", 2, train_until, shards, Fsdp2Config(shard=2), folder, 3)
+    one = train_until(shards, ALONE, folder, 4)
+    back = on_ranks(tmp_path / "back", 4, train_until, shards, Fsdp2Config(shard=4, sequence=2), folder, 5)
+    clips = [set(ids) for ids in expected["ids"]]
+    assert batches(four, 4) + batches(two, 2) + batches([one], 1) + batches(back, 2) == clips
+    losses = [torch.tensor([x["losses"] for x in stage]).mean(0) for stage in (four, two, [one], back)]
+    torch.testing.assert_close(torch.cat(losses), torch.tensor(expected["losses"]), rtol=1e-5, atol=0)
+    for name, weight in expected["weights"].items():
+        assert float((back[0]["weights"][name] - weight).abs().max()) <= 1e-9, name
+        assert float((back[0]["ema"][name] - expected["ema"][name]).abs().max()) <= 1e-6, name
+
+
+def train_until(shards: str, layout: Layout, folder: str, stop: int) -> dict[str, Any]:
+    return train(shards, layout, folder=folder, count=5, stop_at=stop if stop < 5 else None)

@@ -1,0 +1,103 @@
+"""A few steps of the toy on a layout: what every rank saw and ended with."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from tiny_shards import TOY
+from torch import Tensor
+
+from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.store import CheckpointStore
+from talkies.data.module import ClipsData
+from talkies.data.shards import ShardSet
+from talkies.flow.config import FlowConfig
+from talkies.models.build import build_mova
+from talkies.models.config import COMPONENTS, MovaConfig
+from talkies.parallel.arrange import arrange
+from talkies.parallel.config import ComputeConfig, DdpConfig, Fsdp2Config
+from talkies.parallel.mesh import mesh_of
+from talkies.parallel.sharding import whole
+from talkies.parallel.strategy import strategy_of
+from talkies.parallel.world import ALONE, world_of
+from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
+from talkies.training.phase import Objective, Phase
+from talkies.training.saving import Saving, rewind
+
+
+class Watch(Callback):
+    """Losses and sample ids of this rank's micro-batches; the gradients and the norm of the first step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.ids: list[list[str]] = []
+        self.grads: dict[str, Tensor] = {}
+        self.norm = torch.zeros(())
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+        if trainer.global_step == 0:
+            named = pl_module.model.named_parameters()
+            self.grads = {name: whole(p.grad.detach()).clone() for name, p in named if p.grad is not None}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.losses.append(float(outputs["loss"]))
+        self.ids.append([f"{name}/{visit}" for name, visit in zip(batch.ids, batch.visits, strict=True)])
+        if trainer.global_step == 1:
+            self.norm = pl_module.grad_norm
+
+
+def train(
+    shards: str,
+    layout: DdpConfig | Fsdp2Config,
+    accumulate: int = 1,
+    *,
+    folder: str | None = None,
+    count: int = 4,
+    stop_at: int | None = None,
+    workers: int = 0,
+    dtype: torch.dtype = torch.float64,
+    compute: ComputeConfig | None = None,
+) -> dict[str, Any]:
+    """Train `count` steps on `layout`, or (with `folder`) continue there; every rank's record and the whole weights."""
+    world = world_of() if layout.ranks > 1 else ALONE
+    mesh = mesh_of(layout, world)
+
+    def build() -> torch.nn.Module:
+        model = build_mova(MovaConfig(preset="toy"), components=frozenset(COMPONENTS), seed=3).to(dtype)
+        arrange(model, mesh, compute or ComputeConfig(), bf16=False)
+        return model
+
+    objective = Objective(
+        flow=FlowConfig(), weights={"video": 1.0, "audio": 0.2}, text_dropout=0.5, boundary=TOY.boundary,
+        alternate=True, mask_channels=TOY.video.in_channels - 2 * TOY.video.out_channels, seed=5,
+    )  # fmt: skip
+    steps = StepsConfig(max=count, global_batch=8, accumulate=accumulate, checkpoint_every=100)
+    optimizer = OptimizerConfig(lr=RatesConfig(towers=1e-3, bridge=2e-3), warmup=2, clip=0.5)
+    phase, watch = Phase(build, objective, optimizer, steps), Watch()
+    data = ClipsData(
+        ShardSet.open(Path(shards)), seed=7, global_batch=8, accumulate=accumulate, workers=workers,
+        rank=mesh.data_rank, world=mesh.data_world,
+    )  # fmt: skip
+    callbacks: list[Callback] = [watch]
+    latest = None
+    if folder is not None:
+        store = CheckpointStore(Path(folder))
+        latest = store.latest()
+        callbacks.append(Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, world=world))
+    trainer = Trainer(
+        **strategy_of(layout, world, alternate=True), max_epochs=-1, max_steps=count, callbacks=callbacks,
+        accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0, use_distributed_sampler=False,
+    )  # fmt: skip
+    if latest is not None:
+        rewind(trainer, data, read_loop(latest))
+    trainer.fit(phase, datamodule=data)
+    weights = {name: whole(p.detach()) for name, p in phase.model.named_parameters()}
+    found = {"losses": watch.losses, "ids": watch.ids, "grads": watch.grads, "norm": watch.norm, "weights": weights}
+    if folder is not None:
+        saving = callbacks[1]
+        assert isinstance(saving, Saving)
+        assert saving.ema is not None
+        found["ema"] = {name: whole(average) for name, average in saving.ema.averages.items()}
+    return found
