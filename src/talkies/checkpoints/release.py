@@ -15,10 +15,12 @@ from typing import Any
 from torch import Tensor
 
 from talkies.checkpoints.manifest import check_inside, file_table
+from talkies.checkpoints.store import Alone, Together
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
-from talkies.data.durable import storage_errors, sync, sync_tree, write_tensors, write_text
+from talkies.data.durable import storage_errors, sync, sync_tree, write_text
 from talkies.data.integrity import damage, sha256_of
+from talkies.data.streamed import stream_tensors
 
 RELEASE = "release.json"
 SCHEMA = 1
@@ -35,8 +37,13 @@ def write_release(
     codecs_folder: Path | None = None,
     adapter: tuple[Mapping[str, Tensor], str] | None = None,
     base: Mapping[str, Any] | None = None,
+    whole: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    together: Together | None = None,
 ) -> None:
     """Make or replace the release `folder`: filled under a temporary name beside it, then renamed.
+
+    Every process of `together` calls it; `whole` gathers a tensor of which each may hold a part, one at a time, and the
+    main process writes.
 
     `info` (plain JSON: name, recipe, lineage, metrics, provenance) becomes the top level of release.json; `adapter` is
     (tensors, adapter_config.json) of a LoRA over `base` {"sha256", "path", "name"}; `codecs_folder` is copied where it
@@ -48,19 +55,25 @@ def write_release(
     assert (adapter is None) == (base is None), "an adapter names its base, and nothing else has one"
     if folder.exists() and not (folder / RELEASE).is_file():
         raise CheckpointError(f"release: {folder} exists and is no release: remove it")
+    together = together or Alone()
     temporary = folder.with_name(folder.name + ".tmp")
+    main = together.main
+
+    def complete() -> None:
+        own = {"schema": SCHEMA, "components": _table(temporary, components), "files": file_table(temporary)}
+        values = {**info, **own, "base": None if base is None else dict(base), "adapter": adapter is not None}
+        write_text(temporary / RELEASE, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        sync_tree(temporary)
+
     try:
         with storage_errors(folder, _size(components, adapter)):
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            _fill(temporary, components, codecs_folder, adapter)
-            own = {"schema": SCHEMA, "components": _table(temporary, components), "files": file_table(temporary)}
-            values = {**info, **own, "base": None if base is None else dict(base), "adapter": adapter is not None}
-            write_text(temporary / RELEASE, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
-            sync_tree(temporary)
-        _swap(temporary, folder)
+            together.agree(_begin if main else None, temporary, codecs_folder)
+            together.agree(_fill, temporary if main else None, components, adapter, whole)
+            together.agree(complete if main else None)
+        together.agree(_swap if main else None, temporary, folder)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if main:
+            shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
@@ -69,22 +82,30 @@ def _size(components: Mapping[str, Mapping[str, Tensor]], adapter: tuple[Mapping
     return sum(tensor.nbytes for tensors in parts for tensor in tensors.values())
 
 
-def _fill(
-    folder: Path,
-    components: Mapping[str, Mapping[str, Tensor]],
-    codecs: Path | None,
-    adapter: tuple[Mapping[str, Tensor], str] | None,
-) -> None:
-    for name, tensors in components.items():
-        write_tensors(folder / f"{name}.safetensors", tensors)
-    if adapter is not None:
-        (folder / ADAPTER).parent.mkdir()
-        write_tensors(folder / ADAPTER, adapter[0])
-        write_text(folder / ADAPTER_CONFIG, adapter[1])
+def _begin(folder: Path, codecs: Path | None) -> None:
+    """An empty `folder` with the codecs in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     if codecs is not None and codecs.is_dir():
         for path in codecs.rglob("*"):
             refuse_pickle(path)
         shutil.copytree(codecs, folder / "codecs")
+
+
+def _fill(
+    folder: Path | None,
+    components: Mapping[str, Mapping[str, Tensor]],
+    adapter: tuple[Mapping[str, Tensor], str] | None,
+    whole: Callable[[Tensor], Tensor],
+) -> None:
+    """The weights; a process without a `folder` only helps to gather them."""
+    for name, tensors in components.items():
+        stream_tensors(None if folder is None else folder / f"{name}.safetensors", tensors, whole)
+    if adapter is not None:
+        if folder is not None:
+            (folder / ADAPTER).parent.mkdir()
+            write_text(folder / ADAPTER_CONFIG, adapter[1])
+        stream_tensors(None if folder is None else folder / ADAPTER, adapter[0], whole)
 
 
 def _table(folder: Path, components: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from talkies.checkpoints.release import release_sha256, write_release
 from talkies.config.canonical import recipe_hash, to_dict
 from talkies.models.build import component_of
+from talkies.parallel.sharding import whole
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import write_json
 from talkies.recipe.parents import Parent, shape_json
@@ -64,12 +65,12 @@ def split_components(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         component = component_of(name)
-        found.setdefault(component, {})[name.removeprefix(f"{component}.")] = tensor.detach().cpu().contiguous()
+        found.setdefault(component, {})[name.removeprefix(f"{component}.")] = tensor.detach()
     return found
 
 
 def export(recipe: PhaseRecipe, inputs: Inputs, folder: Path, phase: Phase, saving: Saving, *, data_root: Path) -> str:
-    """Write folder/release from the averaged weights; returns its sha256.
+    """Write folder/release from the averaged weights; returns its sha256. Every process of the run calls it.
 
     A LoRA's release holds the adapter in PEFT's format and names its base by hash.
     """
@@ -91,6 +92,8 @@ def export(recipe: PhaseRecipe, inputs: Inputs, folder: Path, phase: Phase, savi
             codecs_folder=data_root / "codecs",
             adapter=adapter,
             base=base,
+            whole=whole,
+            together=saving.ranks,
         )
     return release_sha256(folder / "release")
 

@@ -78,7 +78,7 @@ def _check_targets(model: nn.Module, config: LoraConfig) -> None:
 def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The adapter's weights under PEFT's own file keys (`base_model.model.` before the module's path)."""
     return {
-        f"base_model.model.{name.replace('.default.', '.')}": p.detach().contiguous()
+        f"base_model.model.{name.replace('.default.', '.')}": p.detach()
         for name, p in model.named_parameters()
         if ".lora_" in name
     }

@@ -1,0 +1,65 @@
+"""A safetensors file written tensor by tensor: memory holds one of them, however large the file."""
+
+import json
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from talkies.data.durable import replacing, storage_errors
+
+KINDS = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+ALIGNMENT = 8
+
+
+def stream_tensors(path: Path | None, tensors: Mapping[str, Tensor], whole: Callable[[Tensor], Tensor]) -> None:
+    """Replace `path` by a safetensors file of `tensors`, each made `whole` when its turn comes.
+
+    Where `whole` gathers shards, every process calls this with the same names; those without a `path` only take part.
+    Raises StorageError on a full disk, after every tensor was gathered: nobody waits for this process.
+    """
+    names = sorted(tensors)
+    if path is None:
+        for name in names:
+            whole(tensors[name])
+        return
+    header = _header({name: tensors[name] for name in names})
+    done = 0
+    with (
+        storage_errors(path, sum(t.numel() * t.element_size() for t in tensors.values())),
+        replacing(path) as temporary,
+    ):
+        try:
+            with temporary.open("wb") as file:
+                file.write(header)
+                for name in names:
+                    found = whole(tensors[name])
+                    done += 1
+                    _write(file, found)
+        except BaseException:
+            for name in names[done:]:
+                whole(tensors[name])
+            raise
+
+
+def _header(tensors: Mapping[str, Tensor]) -> bytes:
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        entries[name] = {"dtype": KINDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    return struct.pack("<Q", len(text)) + text
+
+
+def _write(file: BinaryIO, tensor: Tensor) -> None:
+    """The values in row-major order, little-endian, as this machine has them."""
+    plain = tensor.detach().cpu().contiguous().reshape(-1)
+    file.write(plain.view(torch.uint8).numpy().data)
