@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from talkies.checkpoints.manifest import read_manifest, verify
-from talkies.checkpoints.tensors import load_tensors, save_tensors
+from talkies.checkpoints.tensors import load_tensors, save_tensors, stored_tensors
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
 from talkies.data.durable import canonical_json, storage_errors, write_tensors, write_text
@@ -101,6 +101,19 @@ def load_ema(
     found = _read(folder, lambda name: name.startswith("ema/"), {}, wide, whole=rank == 0, group=group)["ema"]
     _check(folder, "ema", found, model, dtypes=False)
     return found
+
+
+def stored_ema(folder: Path) -> dict[str, Tensor]:
+    """Name -> averaged weight of a checkpoint, on the meta device: shapes alone. Every file is verified once here."""
+    verify(folder)
+    stored = stored_tensors(folder / SHARDS)
+    return {name.removeprefix("ema/"): value for name, value in stored.items() if name.startswith("ema/")}
+
+
+def read_ema(folder: Path, name: str) -> Tensor:
+    """One averaged weight, whole, of a checkpoint that `stored_ema` has verified."""
+    files = {key.removeprefix(f"{SHARDS}/") for key in read_manifest(folder).files if key.startswith(f"{SHARDS}/")}
+    return load_tensors(folder / SHARDS, files, f"ema/{name}".__eq__)[f"ema/{name}"]
 
 
 def read_loop(folder: Path) -> dict[str, Any]:

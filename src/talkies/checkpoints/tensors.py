@@ -99,6 +99,16 @@ def load_tensors(
     return state
 
 
+def stored_tensors(folder: Path) -> dict[str, Tensor]:
+    """What a verified folder holds, on the meta device. Raises CheckpointError where it holds anything but tensors."""
+    found: dict[str, Tensor] = {}
+    for name, entry in _read_metadata(folder).state_dict_metadata.items():
+        if not isinstance(entry, TensorStorageMetadata):
+            raise CheckpointError(f"checkpoint: {name} in {folder} is no tensor: refusing to unpickle it")
+        found[name] = torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
+    return found
+
+
 def _target(entry: TensorStorageMetadata, like: Tensor | None) -> Tensor:
     """Room for a stored tensor: a shard where `like` is one of that tensor, else the whole on the CPU."""
     if isinstance(like, DTensor) and (like.shape, like.dtype) == (entry.size, entry.properties.dtype):

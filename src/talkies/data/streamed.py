@@ -39,7 +39,7 @@ def stream_tensors(path: Path | None, tensors: Mapping[str, Tensor], whole: Call
             with temporary.open("wb") as file:
                 file.write(header)
                 for name in names:
-                    found = whole(tensors[name])
+                    found = whole(tensors[name]).detach()
                     done += 1
                     _write(file, found)
         except BaseException:
@@ -61,5 +61,5 @@ def _header(tensors: Mapping[str, Tensor]) -> bytes:
 
 def _write(file: BinaryIO, tensor: Tensor) -> None:
     """The values in row-major order, little-endian, as this machine has them."""
-    plain = tensor.detach().cpu().contiguous().reshape(-1)
+    plain = tensor.cpu().contiguous().reshape(-1)
     file.write(plain.view(torch.uint8).numpy().data)

@@ -1,13 +1,15 @@
 """The result of a phase: its averaged weights as a release, and result.json, written last."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from talkies.checkpoints.release import release_sha256, write_release
+from talkies.checkpoints.state import read_ema, read_loop, stored_ema
+from talkies.checkpoints.store import Together
 from talkies.config.canonical import recipe_hash, to_dict
 from talkies.models.build import component_of
 from talkies.parallel.sharding import whole
@@ -65,37 +67,79 @@ def split_components(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]
     found: dict[str, dict[str, Tensor]] = {}
     for name, tensor in state.items():
         component = component_of(name)
-        found.setdefault(component, {})[name.removeprefix(f"{component}.")] = tensor.detach()
+        found.setdefault(component, {})[name.removeprefix(f"{component}.")] = tensor
     return found
 
 
 def export(recipe: PhaseRecipe, inputs: Inputs, folder: Path, phase: Phase, saving: Saving, *, data_root: Path) -> str:
-    """Write folder/release from the averaged weights; returns its sha256. Every process of the run calls it.
-
-    A LoRA's release holds the adapter in PEFT's format and names its base by hash.
-    """
-    info = release_info(recipe, inputs, step=recipe.steps.max)
+    """Write folder/release from the averaged weights; returns its sha256. Every process of the run calls it."""
     assert saving.ema is not None
-    adapter, base = None, None
-    components: dict[str, dict[str, Tensor]] = {}
     with saving.ema.swapped(phase.trainable()):
-        if recipe.phase.kind == "lora":
-            parent = _base(inputs.parents)
-            base = {"sha256": parent.sha256, "path": str(parent.folder.resolve()), "name": parent.info["name"]}
-            adapter = (adapter_tensors(phase.model), adapter_json(recipe.phase, parent.sha256))
-        else:
-            components = split_components(phase.model.state_dict())
-        write_release(
+        tensors = phase.trainable()
+        return publish(
+            recipe,
+            inputs,
             folder / "release",
-            components=components,
-            info=info,
-            codecs_folder=data_root / "codecs",
-            adapter=adapter,
-            base=base,
+            tensors,
+            step=recipe.steps.max,
+            data_root=data_root,
             whole=whole,
             together=saving.ranks,
         )
-    return release_sha256(folder / "release")
+
+
+def consolidate(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path, folder: Path, *, data_root: Path) -> str:
+    """Write the release `folder` from the averaged weights of a checkpoint, whichever layout wrote it, in one process
+    that holds one tensor at a time; returns its sha256. Raises CheckpointError where the checkpoint is damaged."""
+    found = stored_ema(checkpoint)
+    names = {id(tensor): name for name, tensor in found.items()}
+    step = int(read_loop(checkpoint)["step"])
+    return publish(
+        recipe,
+        inputs,
+        folder,
+        found,
+        step=step,
+        data_root=data_root,
+        whole=lambda tensor: read_ema(checkpoint, names[id(tensor)]),
+        together=None,
+    )
+
+
+def publish(
+    recipe: PhaseRecipe,
+    inputs: Inputs,
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    step: int,
+    data_root: Path,
+    whole: Callable[[Tensor], Tensor],
+    together: Together | None,
+) -> str:
+    """Write the release `folder` of what a phase trained, by parameter name; returns its sha256.
+
+    A LoRA's release holds the adapter in PEFT's format and names its base by hash.
+    """
+    adapter, base = None, None
+    components: dict[str, dict[str, Tensor]] = {}
+    if recipe.phase.kind == "lora":
+        parent = _base(inputs.parents)
+        base = {"sha256": parent.sha256, "path": str(parent.folder.resolve()), "name": parent.info["name"]}
+        adapter = (adapter_tensors(tensors), adapter_json(recipe.phase, parent.sha256))
+    else:
+        components = split_components(tensors)
+    write_release(
+        folder,
+        components=components,
+        info=release_info(recipe, inputs, step=step),
+        codecs_folder=data_root / "codecs",
+        adapter=adapter,
+        base=base,
+        whole=whole,
+        together=together,
+    )
+    return release_sha256(folder)
 
 
 def _base(parents: Mapping[str, Parent]) -> Parent:

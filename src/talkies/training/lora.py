@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,10 @@ def _check_targets(model: nn.Module, config: LoraConfig) -> None:
             )
 
 
-def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The adapter's weights under PEFT's own file keys (`base_model.model.` before the module's path)."""
+def adapter_tensors(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The adapter's weights among `parameters`, under PEFT's own file keys (`base_model.model.` before the path)."""
     return {
-        f"base_model.model.{name.replace('.default.', '.')}": p.detach()
-        for name, p in model.named_parameters()
-        if ".lora_" in name
+        f"base_model.model.{name.replace('.default.', '.')}": p for name, p in parameters.items() if ".lora_" in name
     }
 
 
