@@ -86,5 +86,5 @@ def test_json_schema_is_for_overlays() -> None:
     assert phase["additionalProperties"] is False
     assert phase["properties"]["extends"]["type"] == "string"
     steps = schema["$defs"]["StepsConfig"]["properties"]["max"]["anyOf"]
-    assert {"minimum": 1, "title": "Max", "type": "integer"} in steps
+    assert {"minimum": 1, "exclusiveMaximum": 2**63, "title": "Max", "type": "integer"} in steps
     assert {"pattern": r"\$\{", "type": "string"} in steps

@@ -162,3 +162,22 @@ def test_decode_values_names_where() -> None:
         decode_values(Cat, {"live": 3}, where="release.json")
     with pytest.raises(RecipeError, match="missing key `name`"):
         decode_values(PhaseRecipe, {}, where="recipe.json")
+
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
+SEEDS = [("lora", "seed"), ("prepare", "seed"), ("prepare", "sources.faces.seed")]
+
+
+@pytest.mark.parametrize(("recipe", "key"), SEEDS)
+def test_a_seed_has_64_bits_and_no_sign(recipe: str, key: str) -> None:
+    for value in (0, 2**63 - 1):
+        decode(Recipe, load(RECIPES / f"{recipe}.yaml", [f"{key}={value}"]))
+    for value, bound in ((-1, ">= 0"), (2**63, f"< {2**63}"), (10**40, f"< {2**63}")):
+        with pytest.raises(RecipeError, match=f"`{key}` must be {bound}, got {value} at override"):
+            decode(Recipe, load(RECIPES / f"{recipe}.yaml", [f"{key}={value}"]))
+
+
+def test_a_number_too_long_to_read_is_cut_in_the_message() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(RECIPES / "lora.yaml", [f"seed={'9' * 5000}"])
+    assert len(str(caught.value)) < 300

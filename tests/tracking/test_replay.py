@@ -252,6 +252,17 @@ def test_a_damaged_spool_is_refused(tmp_path: Path, config: TrackingConfig, stor
         replay(folder)
 
 
+def test_a_store_that_is_gone_is_not_made_again(tmp_path: Path, config: TrackingConfig, store: str) -> None:
+    folder = tmp_path / "run"
+    Tracker(folder, config, name="phase", store=store).close()
+    run_id = replay(folder).run_id
+    file = Path(store.removeprefix("sqlite:///"))
+    file.unlink()
+    with pytest.raises(TrackingError, match=rf"run {run_id} .*there is no store {file}; .*remove .*run\.json"):
+        replay(folder)
+    assert not file.exists()
+
+
 def test_a_sqlite_store_in_no_folder_is_refused(tmp_path: Path, config: TrackingConfig) -> None:
     Tracker(tmp_path / "run", config, name="phase", store=f"sqlite:///{tmp_path / 'gone' / 'mlflow.db'}").close()
     with pytest.raises(TrackingError, match=r"there is no folder .*gone; make it"):

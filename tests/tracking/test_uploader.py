@@ -1,6 +1,7 @@
 """The side process against servers that are absent, dead, slow, and back again."""
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from talkies.tracking.registry import promote, resolve
 from talkies.tracking.replay import replay
 from talkies.tracking.spool import Tracker, start_uploader
 from talkies.tracking.store import open_client
-from talkies.tracking.uploader import follow
+from talkies.tracking.uploader import Follower, follow
 
 QUICK = ("--poll", "0.2", "--slowest", "0.5")
 
@@ -132,6 +133,18 @@ def test_the_uploader_gives_up_after_its_deadline(tmp_path: Path, config: Tracki
     done = follow([tmp_path / "run"], parent=None, poll_s=0.05, slowest_s=0.1, deadline_s=0.4, stop=threading.Event())
     assert not done
     assert 0.3 < time.perf_counter() - began < 5
+
+
+def test_others_may_send_while_the_uploader_pauses(tmp_path: Path, config: TrackingConfig, store: str) -> None:
+    folder, gone = tmp_path / "run", tmp_path / "gone" / "mlflow.db"
+    Tracker(folder, config, name="phase", store=f"sqlite:///{gone}").close()
+    follower = Follower(folder, poll_s=60.0, slowest_s=60.0)
+    follower.step()
+    assert not follower.idle, "there is no folder: as a server that is down"
+    gone.parent.mkdir()
+    shutil.copyfile(tmp_path / "mlflow.db", gone)
+    assert replay(folder, wait_s=0.0).run_id
+    follower.close()
 
 
 def test_one_uploader_follows_folders_that_come_later(tmp_path: Path, config: TrackingConfig, store: str) -> None:

@@ -2,8 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from talkies.cli.place import add_runs, registry_of
+from talkies.cli.place import add_store, registry_of, seed_of, tracked_at
+
+if TYPE_CHECKING:
+    from talkies.recipe.run import Place
+    from talkies.recipe.source import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,49 +16,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
     parser.add_argument("--data", type=Path, help="prepared data (the run's own)")
     parser.add_argument("--clips", type=int, help="held-out clips (the recipe's `validation.final_clips`)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tracking-uri", help="where models:/ is looked up (the store of --runs)")
-    add_runs(parser)
+    parser.add_argument("--seed", type=seed_of, default=0)
+    add_store(parser)
 
 
 def evaluate_source(
     spec: str, *, runs: Path, uri: str | None, clips: int | None, seed: int, data: Path | None = None
 ) -> dict[str, float]:
-    """Evaluate `spec`; where it is a run, keep the metrics in its folder and its MLflow run."""
+    """Evaluate `spec`; where it is a run, hold it and keep the metrics in its folder and its MLflow run.
+
+    Raises RunLockedError where somebody trains the run or evaluates it too.
+    """
     from talkies.config import DataError, RecipeError
-    from talkies.data.shards import ShardSet
-    from talkies.recipe.evaluate import evaluate
-    from talkies.recipe.folders import read_json, write_json
-    from talkies.recipe.run import UPLOAD_S, Place, open_tracker
+    from talkies.recipe.folders import locked
     from talkies.recipe.source import open_source
 
     if clips is not None and clips < 2:
         raise RecipeError(f"evaluate: --clips {clips}: at least 2 are needed")
-    source = open_source(spec, registry_of(runs, uri))
+    source = open_source(spec, registry_of(runs, uri, source=spec))
     clips = source.recipe.validation.final_clips if clips is None else clips
-    place = read_json(source.run / "place.json") if source.run is not None else {}
-    root = data or (Path(place["data_root"]) if place else None)
-    if root is None:
+    if source.run is not None:
+        with locked(source.run, hint="then evaluate it"):
+            place = tracked_at(source.run, source.recipe, runs=runs, uri=uri)
+            return evaluate_run(source, place, clips=clips, seed=seed, data=data, send=True)
+    if data is None:
         raise DataError(f"evaluate: {spec} does not say where its held-out clips are; give --data FOLDER")
-    heldout = ShardSet.open(root / "sets" / source.recipe.data.heldout)
-    folder = source.run / "evaluation" if source.run is not None else None
-    metrics = evaluate(source, heldout, clips=clips, sampling=source.recipe.sampling, seed=seed, folder=folder)
-    if source.run is None:
-        return metrics
-    from talkies.cli.place import store_of
+    return _measured(source, data, clips=clips, seed=seed)[0]
 
-    store, artifacts = store_of(runs, uri or source.recipe.tracking.uri)
-    where = Place(folder=source.run, data_root=root, store=store, artifacts=artifacts)
-    tracker = open_tracker(source.recipe, where, training=False)
+
+def evaluate_run(
+    source: "Source", place: "Place", *, clips: int, seed: int, data: Path | None = None, send: bool
+) -> dict[str, float]:
+    """Evaluate the run at `place`, which the caller holds, on its own data or on `data`. `send`: to MLflow now, not
+    only into the run's spool."""
+    from talkies.recipe.folders import write_json
+    from talkies.recipe.run import UPLOAD_S, open_tracker, unsent
+    from talkies.tracking.spool import check_store
+
+    check_store(place.folder, place.store)  # before minutes of work
+    metrics, heldout = _measured(source, data or place.data_root, clips=clips, seed=seed, run=place.folder)
     if source.released:
-        record = {"sha256": source.sha256, "clips": clips, "seed": seed, "heldout": heldout.fingerprint}
-        write_json(source.run / "evaluation.json", {**record, "metrics": metrics})
+        record = {"sha256": source.sha256, "clips": clips, "seed": seed, "heldout": heldout}
+        write_json(place.folder / "evaluation.json", {**record, "metrics": metrics})
+    tracker = open_tracker(source.recipe, place, training=False)
     tracker.metrics(metrics, source.step)
-    for path in sorted((source.run / "evaluation").glob("*.mp4")):
+    for path in sorted((place.folder / "evaluation").glob("*.mp4")):
         tracker.artifact(path, "evaluation")
-    tracker.start_uploader()
-    tracker.close(deadline_s=UPLOAD_S)
+    if send:
+        tracker.start_uploader()
+    if not tracker.close(deadline_s=UPLOAD_S) and send:
+        print(unsent(str(place.folder)))
     return metrics
+
+
+def _measured(
+    source: "Source", data: Path, *, clips: int, seed: int, run: Path | None = None
+) -> tuple[dict[str, float], str]:
+    """The metrics over held-out clips of `data`, and what these clips are. `run`: where a few clips are kept."""
+    from talkies.data.shards import ShardSet
+    from talkies.recipe.evaluate import evaluate
+
+    heldout = ShardSet.open(data / "sets" / source.recipe.data.heldout)
+    folder = None if run is None else run / "evaluation"
+    metrics = evaluate(source, heldout, clips=clips, sampling=source.recipe.sampling, seed=seed, folder=folder)
+    return metrics, heldout.fingerprint
 
 
 def run(args: argparse.Namespace) -> int:

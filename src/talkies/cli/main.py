@@ -4,9 +4,13 @@ import argparse
 import difflib
 import errno
 import importlib
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from talkies.config.errors import RecipeError, UserError
@@ -25,6 +29,8 @@ VERBS = {
 USAGE = "usage: talkies VERB ... (talkies VERB --help says more)"
 STORAGE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
 INTERRUPTED, BROKEN_PIPE, STORAGE_EXIT, INTERNAL = 130, 141, 74, 70
+HERE = Path(__file__).parents[1]
+WARNING = "talkies: warning: "
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,7 +56,8 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return 
     if os.environ.get("TALKIES_TRACEBACK") == "1":
         return _dispatch(arguments)
     try:
-        code = _dispatch(arguments)
+        with _plain_warnings():
+            code = _dispatch(arguments)
         sys.stdout.flush()
     except UserError as error:
         return _complain(str(error), error.exit_code)
@@ -68,6 +75,46 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return 
         hint = "this is a bug or a damaged file; TALKIES_TRACEBACK=1 shows where it came from"
         return _complain(f"internal error: {type(error).__name__}: {error}; {hint}", INTERNAL)
     return code
+
+
+class _OneLine(logging.Handler):
+    """Prints what is logged as a warning is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """To what is stderr now: a progress bar replaces it while it is shown."""
+        print(f"{WARNING}{' '.join(record.getMessage().split())}", file=sys.stderr)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Within the block a warning is one line on stderr without anything of Python's in it."""
+    handler, logger, python = _OneLine(logging.WARNING), logging.getLogger("talkies"), warnings.formatwarning
+    with warnings.catch_warnings():
+        # Advice to who writes a Trainer, such as more `num_workers` on more cores; the recipe decides these.
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        logger.addHandler(handler)
+        # Not showwarning: whoever records warnings (pytest) replaces that one, and still records them all.
+        warnings.formatwarning = _one_line
+        try:
+            yield
+        finally:
+            warnings.formatwarning = python
+            logger.removeHandler(handler)
+
+
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as it is printed: ours as they are, a library's with its name, but none that is for programmers."""
+    del lineno, line
+    text = " ".join(str(message).split())
+    path = Path(filename)
+    if path.is_relative_to(HERE):
+        return f"{WARNING}{text}\n"
+    if issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning | ResourceWarning):
+        return ""
+    library = path.parts[path.parts.index("site-packages") + 1] if "site-packages" in path.parts[:-1] else path.stem
+    return f"{WARNING}{library}: {text}\n"
 
 
 def _complain(message: str, code: int) -> int:

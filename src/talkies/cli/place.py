@@ -3,29 +3,89 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from talkies.recipe.config import PhaseRecipe
+    from talkies.recipe.run import Place
+
+RUNS = Path("runs")
+"""The default of --runs; that very object says that the option was not given."""
+SEEDS = 2**63
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
     """The --runs option that every verb shares."""
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs and prepared data (runs)")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of runs and prepared data (runs)")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """--tracking-uri beside --runs, of the verbs that look something up or add to a run."""
+    add_runs(parser)
+    parser.add_argument("--tracking-uri", help="tracking store and registry (the run's own, else that of --runs)")
+
+
+def seed_of(text: str) -> int:
+    """The value of --seed; for argparse."""
+    if not text.isdecimal() or int(text) >= SEEDS:
+        raise argparse.ArgumentTypeError(f"{text:.40} is none: give an integer from 0 to {SEEDS - 1}")
+    return int(text)
+
+
+def named_store(runs: Path, uri: str | None) -> tuple[str, Path | None]:
+    """The tracking URI and, for SQLite, where artifacts go: `uri`, else the store of `runs`. Makes nothing."""
+    root = runs.resolve()
+    store = uri or f"sqlite:///{root / 'mlflow.db'}"
+    return store, root / "artifacts" if store.startswith("sqlite:") else None
 
 
 def store_of(runs: Path, uri: str | None) -> tuple[str, Path | None]:
-    """The tracking URI and, for the local default, where artifacts go."""
-    root = runs.resolve()
+    """As `named_store`, for a command that writes: the folder of the runs is made."""
+    if uri is None:
+        runs.resolve().mkdir(parents=True, exist_ok=True)
+    return named_store(runs, uri)
+
+
+def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None) -> "Place":
+    """Where `run` works and is tracked: in the store `uri`, else in its own.
+
+    RecipeError where --runs was given and means another store: nobody says which of the two is right.
+    """
+    from dataclasses import replace
+
+    from talkies.config import RecipeError
+    from talkies.recipe.run import place_of
+
+    place = place_of(run)
+    store, artifacts = named_store(runs, uri)
+    if store == place.store:
+        return place
     if uri is not None:
-        return uri, root / "artifacts" if uri.startswith("sqlite:") else None
-    root.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{root / 'mlflow.db'}", root / "artifacts"
+        return replace(place, store=store, artifacts=artifacts)
+    if runs is not RUNS and recipe.tracking.uri is None:
+        raise RecipeError(
+            f"tracking: {run} is tracked at {place.store}, which is not the store of --runs {runs} ({store}); drop "
+            "--runs, or say which with --tracking-uri"
+        )
+    return place
 
 
-def registry_of(runs: Path, uri: str | None) -> Callable[[str], Path]:
-    """What turns models:/name@alias into a verified release folder."""
+def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Callable[[str], Path]:
+    """What turns models:/name@alias into a verified release folder. `source`: a run (or something of one), in whose
+    own store its parents are looked up where neither --runs nor --tracking-uri says another."""
 
     def resolve_spec(spec: str) -> Path:
+        from talkies.recipe.run import place_of
         from talkies.tracking.registry import resolve
 
-        store, _ = store_of(runs, uri)
-        return resolve(spec, uri=store, download_to=runs.resolve() / "downloads")
+        run = None if source is None or uri is not None or runs is not RUNS else _run_of(Path(source))
+        store, artifacts = named_store(runs, uri) if run is None else (place_of(run).store, place_of(run).artifacts)
+        folder = artifacts.parent if artifacts is not None else runs.resolve()
+        return resolve(spec, uri=store, download_to=folder / "downloads")
 
     return resolve_spec
+
+
+def _run_of(source: Path) -> Path | None:
+    """The run folder that a run, its release or one of its checkpoints belongs to."""
+    return next((path for path in (source, *source.resolve().parents[:2]) if (path / "place.json").is_file()), None)

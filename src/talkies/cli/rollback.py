@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from talkies.cli.place import add_runs, store_of
+from talkies.cli.place import add_store, named_store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,9 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="the registered model")
     parser.add_argument("--alias", default="champion")
     parser.add_argument("--expect", metavar="VERSION", help="refuse unless the alias is at this version now")
-    parser.add_argument("--tracking-uri", help="the registry (the store of --runs)")
     parser.add_argument("--cards", type=Path, help="where cards/ and MODEL_CARDS.md are, to be rendered again")
-    add_runs(parser)
+    add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from talkies.tracking.cards import render_model_cards
     from talkies.tracking.registry import rollback
 
-    store, _ = store_of(args.runs, args.tracking_uri)
+    store, _ = named_store(args.runs, args.tracking_uri)
     folder = None if args.cards is None else args.cards / "cards"
     done = rollback(args.name, args.alias, store=store, expect=args.expect, cards_folder=folder)
     if folder is not None:

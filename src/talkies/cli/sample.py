@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from talkies.cli.place import add_runs, registry_of
+from talkies.cli.place import add_store, registry_of, seed_of
 
 MAX_SCALE = 100.0
+ONLY = {"video": ", video without sound", "audio": ", sound without video"}
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", required=True, help="what to show and to hear")
     parser.add_argument("--image", type=Path, help="first frame; without it a white image")
     parser.add_argument("--out", type=Path, default=Path("sample.mp4"), help="where the mp4 goes (sample.mp4)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed_of, default=0)
     parser.add_argument("--steps", type=int, help="Euler steps (the recipe's)")
     parser.add_argument("--text-scale", type=float, help="text guidance, 1 is off (the recipe's)")
     parser.add_argument("--bridge-scale", type=float, help="Bridge guidance, 1 is off (the recipe's)")
-    parser.add_argument("--tracking-uri", help="where models:/ is looked up (the store of --runs)")
-    add_runs(parser)
+    add_store(parser)
 
 
 def sampling_of(args: argparse.Namespace, base: "SamplingConfig") -> "SamplingConfig":
@@ -58,19 +58,20 @@ def make_clip(source: "Source", request: "Request", sampling: "SamplingConfig", 
     media = generate(source.model, source.codecs, [request], sampling, **fixed)[0]
     tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"}
     write_mp4(out, media, tags={**tags, "title": request.prompt[:200]})
-    print(f"sample:   {out} ({source.name}, seed {seed}): {request.prompt}")
+    only = ONLY[next(iter(source.grids))] if len(source.grids) == 1 else ""
+    print(f"sample:   {out} ({source.name}, seed {seed}{only}): {request.prompt}")
 
 
 def sample_heldout(spec: str, run: Path, *, registry: "Callable[[str], Path]", out: Path) -> None:
     """Sample a registered version with the caption and the first frame of a held-out clip of the run's data."""
     from talkies.data.shards import ShardSet
     from talkies.generate.clip import Request
-    from talkies.recipe.folders import read_json
+    from talkies.recipe.run import place_of
     from talkies.recipe.source import open_source
     from talkies.recipe.validation import batches, first_frames
 
     source = open_source(spec, registry)
-    root = Path(read_json(run / "place.json")["data_root"])
+    root = place_of(run).data_root
     batch = batches(ShardSet.open(root / "sets" / source.recipe.data.heldout), 1, tuple(source.grids))[0]
     request = Request(prompt=batch.captions[0], image=first_frames(batch, source.codecs)[0], id="sample")
     make_clip(source, request, source.recipe.sampling, seed=0, out=out)
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError("sample: --prompt is not UTF-8: write it anew")
     if not args.prompt.strip():
         raise RecipeError("sample: --prompt is empty: say what to show and to hear")
-    source = open_source(args.source, registry_of(args.runs, args.tracking_uri))
+    source = open_source(args.source, registry_of(args.runs, args.tracking_uri, source=args.source))
     image = None
     if args.image is not None:
         if "video" not in source.grids:

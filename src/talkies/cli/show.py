@@ -1,8 +1,12 @@
-"""talkies show RECIPE: the resolved recipe with where each value came from, its JSON Schema, or what sets two apart."""
+"""talkies show RECIPE: the resolved recipe with where each value came from, its JSON Schema, or what sets two apart.
+
+A curriculum is shown whole: itself, then its preparation and every phase under their names.
+"""
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +14,32 @@ from typing import Any
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("recipe", nargs="?", type=Path, help="any recipe: a phase, a preparation or a curriculum")
-    parser.add_argument("overrides", nargs="*", help="key.path=value")
+    parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key... or phases.key...")
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of recipe files, for editors")
     parser.add_argument("--diff", type=Path, metavar="OTHER", help="print what OTHER sets otherwise")
     parser.add_argument("--json", action="store_true", help="print JSON: hash, values and origins")
 
 
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A decoded recipe to show: `name` is '' for the file that was asked for, else that of a curriculum's member."""
+
+    name: str
+    file: Path
+    hash: str
+    recipe: Any
+    origins: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Hash, values and origins."""
+        from talkies.config.canonical import to_dict
+
+        return {"hash": self.hash, "values": to_dict(self.recipe), "origins": dict(self.origins)}
+
+
 def run(args: argparse.Namespace) -> int:
     """Print one view of a recipe."""
     from talkies.config import RecipeError
-    from talkies.config.canonical import recipe_hash, to_dict
-    from talkies.config.decode import decode
-    from talkies.config.source import load
-    from talkies.recipe.config import Recipe
 
     if args.schema:
         if args.recipe is not None or args.diff is not None:
@@ -30,17 +47,44 @@ def run(args: argparse.Namespace) -> int:
         return _schema()
     if args.recipe is None:
         raise RecipeError("show: give a RECIPE, or --schema")
-    source = load(args.recipe, args.overrides)
-    recipe = decode(Recipe, source)
+    views = load_views(args.recipe, args.overrides)
     if args.diff is not None:
-        return _difference(args, recipe, decode(Recipe, load(args.diff)))
+        return _difference(args, views, load_views(args.diff))
     if args.json:
-        values = {"hash": recipe_hash(recipe), "values": to_dict(recipe), "origins": source.origins}
-        print(json.dumps(values, indent=2))
-        return 0
-    print(f"# {args.recipe}  hash {recipe_hash(recipe)[:12]}")
-    print("\n".join(resolved_lines(recipe, source.origins)))
+        return _json(views)
+    for view in views:
+        head = f"# {view.file}" if not view.name else f"\n# {view.name}: {view.file}"
+        print(f"{head}  hash {view.hash[:12]}")
+        print("\n".join(resolved_lines(view.recipe, view.origins)))
     return 0
+
+
+def load_views(path: Path, overrides: Sequence[str] = ()) -> list[View]:
+    """The recipe at `path`; of a curriculum, its members after it."""
+    from talkies.config.canonical import recipe_hash
+    from talkies.config.decode import decode
+    from talkies.config.source import load, unresolved
+    from talkies.recipe.config import Recipe, kind_of
+
+    if kind_of(unresolved(path)) == "curriculum":
+        return _curriculum(path, overrides)
+    source = load(path, overrides)
+    recipe = decode(Recipe, source)
+    return [View(name="", file=path, hash=recipe_hash(recipe), recipe=recipe, origins=source.origins)]
+
+
+def _curriculum(path: Path, overrides: Sequence[str]) -> list[View]:
+    from talkies.config.canonical import recipe_hash
+    from talkies.config.source import shown
+    from talkies.recipe.curriculum import load_curriculum
+
+    found = load_curriculum(path, overrides)
+    views = [View(name="", file=path, hash=found.digest, recipe=found.recipe, origins=found.sources[""].origins)]
+    for name, recipe in {"prepare": found.prepare, **{phase.name: phase for phase in found.phases}}.items():
+        source = found.sources[name]
+        file = Path(shown(source.file))
+        views.append(View(name=name, file=file, hash=recipe_hash(recipe), recipe=recipe, origins=source.origins))
+    return views
 
 
 def _schema() -> int:
@@ -48,6 +92,14 @@ def _schema() -> int:
     from talkies.recipe.config import Recipe
 
     print(json.dumps(json_schema(Recipe), indent=2))
+    return 0
+
+
+def _json(views: Sequence[View]) -> int:
+    own, *members = (view.to_json() for view in views)
+    if members:
+        own["members"] = {view.name: member for view, member in zip(views[1:], members, strict=True)}
+    print(json.dumps(own, indent=2))
     return 0
 
 
@@ -61,10 +113,21 @@ def resolved_lines(recipe: Any, origins: Mapping[str, str]) -> list[str]:
     return [f"{path:<{wide}}  {value:<{values}}  {origin}" for path, value, origin in rows]
 
 
-def _difference(args: argparse.Namespace, recipe: Any, other: Any) -> int:
+def _flat(views: Sequence[View]) -> dict[str, Any]:
+    """Key path -> value of every leaf, those of a member behind its name as an override has them."""
+    from talkies.config.canonical import flat
+
+    own, *members = views
+    leaves = flat(own.recipe)
+    for view in members:
+        leaves |= {f"{view.name}.{path}": value for path, value in flat(view.recipe).items()}
+    return leaves
+
+
+def _difference(args: argparse.Namespace, views: Sequence[View], others: Sequence[View]) -> int:
     from talkies.config.canonical import difference
 
-    found = difference(recipe, other)
+    found = difference(_flat(views), _flat(others))
     if args.json:
         print(json.dumps({path: {"recipe": a, "other": b} for path, (a, b) in found.items()}, indent=2))
         return 0

@@ -74,7 +74,7 @@ def _curriculum(args: argparse.Namespace) -> int:
         from talkies.cli.sample import sample_heldout
 
         run, tracking = runs[curriculum.recipe.promote], curriculum.phase(curriculum.recipe.promote).tracking
-        spec = promote_run(run, runs=args.runs, expect=None, tracking=tracking)
+        spec = promote_run(run, runs=args.runs, expect=None, tracking=tracking, uri=workshop.store)
         sample_heldout(spec, run, registry=workshop.registry, out=folder / "sample.mp4")
     print(f"run folder: {folder}")
     print(f"MLflow:     mlflow ui --backend-store-uri {workshop.store}")
@@ -96,6 +96,7 @@ def _phase(args: argparse.Namespace, recipe: "PhaseRecipe") -> int:
     folder = run_folder(args.runs, recipe.name, recipe_hash(recipe), new=args.new)
     workshop = _workshop(args, recipe.tracking.uri)
     place = Place(folder=folder, data_root=Path(recipe.data.root), store=workshop.store, artifacts=workshop.artifacts)
-    sha256 = run_phase(recipe, place, siblings={}, registry=workshop.registry, stop_at=args.stop_at, bar=workshop.bar)
+    options = {"stop_at": args.stop_at, "bar": workshop.bar, "say": partial(print, flush=True)}
+    sha256 = run_phase(recipe, place, siblings={}, registry=workshop.registry, **options)
     print(f"run folder: {folder}\nrelease:    {folder / 'release'} sha256 {sha256[:16]}")
     return 0

@@ -110,7 +110,8 @@ def _allowed(detail: ErrorDetails) -> str:
     error = detail["type"]
     if error in _BOUNDS:
         key, sign = _BOUNDS[error]
-        return f"{sign} {detail.get('ctx', {})[key]:g}"
+        bound = detail.get("ctx", {})[key]
+        return f"{sign} {bound}" if isinstance(bound, int) else f"{sign} {bound:g}"
     return _KINDS.get(error) or detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
 
 

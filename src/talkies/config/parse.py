@@ -138,7 +138,8 @@ class _Reader:
             kind = "bad"
         if kind in ("bad", "float"):
             raise RecipeError(
-                f"recipe: `{path}` is {text!r}, which is not a finite {node.tag[len(_TAG) :]}, at {self.place(node)}"
+                f"recipe: `{path}` is {text!r:.80}, which is not a finite {node.tag[len(_TAG) :]}, "
+                f"at {self.place(node)}"
             )
         raise RecipeError(self._tag(node))
 

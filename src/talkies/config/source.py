@@ -110,7 +110,7 @@ def _overrides(items: Sequence[str]) -> list[tuple[str, Any]]:
             raise RecipeError(f"recipe: override `{key}` has no value; write {key}=null for none")
         if key in found:
             raise RecipeError(f"recipe: override `{key}` is given twice: {found[key][0]!r} and {item!r}")
-        found[key] = (item, parse(text, f"override {item!r}")[0])
+        found[key] = (item, parse(text, f"override {item!r:.80}")[0])
     return [(key, value) for key, (_, value) in found.items()]
 
 

@@ -1,40 +1,49 @@
 """A curriculum: one preparation, then its phases in order, each from the exact result of the one before."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from talkies.config import RecipeError
 from talkies.config.canonical import recipe_hash, to_dict
 from talkies.config.decode import decode
-from talkies.config.source import load
+from talkies.config.source import Source, load
 from talkies.prepare.config import PrepareConfig
 from talkies.recipe.check import check
 from talkies.recipe.config import CurriculumRecipe, PhaseRecipe
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum:
-    """A decoded curriculum: the preparation and the phases, each checked, with the hash of it all."""
+    """A decoded curriculum: the preparation and the phases, each checked, with the hash of it all. `sources`: what each
+    member was decoded from, by `prepare` and the phases' names in order; the curriculum's own is at ''."""
 
     recipe: CurriculumRecipe
     prepare: PrepareConfig
     prepare_folder: Path
     phases: tuple[PhaseRecipe, ...]
     digest: str
+    sources: Mapping[str, Source]
 
     def phase(self, name: str) -> PhaseRecipe:
         """The phase of that name."""
         return next(phase for phase in self.phases if phase.name == name)
 
 
-def split_overrides(overrides: Sequence[str], name: str) -> list[str]:
-    """The overrides meant for the member `name`: `name.key=value`, or `phases.key=value` for every phase."""
-    heads = (f"{name}.", "phases.") if name != "prepare" else ("prepare.",)
-    return [text.split(".", 1)[1] for text in overrides if text.startswith(heads)]
+def split_overrides(levels: Sequence[Sequence[str]], name: str) -> list[str]:
+    """The overrides meant for the member `name`: `name.key=value`, or `phases.key=value` for every phase.
+
+    A later level (the command line's, after the curriculum's own) wins over an earlier one, and within one the
+    member's name over `phases`.
+    """
+    heads = ("phases.", f"{name}.") if name != "prepare" else ("prepare.",)
+    kept: list[str] = []
+    for level in levels:
+        for head in heads:
+            mine = [text.removeprefix(head) for text in level if text.startswith(head)]
+            keys = {text.partition("=")[0] for text in mine}
+            kept = [text for text in kept if text.partition("=")[0] not in keys] + mine
+    return kept
 
 
 def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
@@ -42,15 +51,18 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
 
     Raises RecipeError for an override of no member, a phase named twice, or a parent that comes later.
     """
-    recipe = decode(CurriculumRecipe, load(path, ()))
-    overrides = (*recipe.overrides, *overrides)
-    prepare = _member(path.parent / recipe.prepare, split_overrides(overrides, "prepare"), PrepareConfig)
+    own = load(path)
+    recipe = decode(CurriculumRecipe, own)
+    levels = (recipe.overrides, overrides)
+    sources = {"": own, "prepare": load(path.parent / recipe.prepare, split_overrides(levels, "prepare"))}
+    prepare = decode(PrepareConfig, sources["prepare"])
     phases: list[PhaseRecipe] = []
     for file in recipe.phases:
         target = path.parent / file
-        name = decode(PhaseRecipe, load(target, ())).name
-        phases.append(_member(target, split_overrides(overrides, name), PhaseRecipe))
-    _check_order(path, phases, overrides)
+        source = load(target, split_overrides(levels, decode(PhaseRecipe, load(target)).name))
+        phases.append(decode(PhaseRecipe, source))
+        sources[phases[-1].name] = source
+    _check_order(path, phases, (*recipe.overrides, *overrides))
     for phase in phases:
         check(phase)
     if recipe.promote is not None and recipe.promote not in {phase.name for phase in phases}:
@@ -62,15 +74,14 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
         prepare_folder=(path.parent / recipe.prepare).parent,
         phases=tuple(phases),
         digest=digest,
+        sources=sources,
     )
-
-
-def _member(path: Path, overrides: Sequence[str], kind: type[T]) -> T:
-    return decode(kind, load(path, overrides))
 
 
 def _check_order(path: Path, phases: Sequence[PhaseRecipe], overrides: Sequence[str]) -> None:
     names = [phase.name for phase in phases]
+    if odd := {"prepare", "phases"} & set(names):
+        raise RecipeError(f"recipe: a phase of {path} is named {odd.pop()!r}, which overrides take for another member")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise RecipeError(f"recipe: phase {twice!r} stands twice in {path}: every phase needs a `name` of its own")

@@ -4,13 +4,22 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from talkies.config import CheckpointError, UserError
 from talkies.data.durable import write_text
+
+RECORDS: Mapping[str, Mapping[str, type]] = {
+    "recipe.json": {"recipe": dict, "recipe_hash": str, "parents": dict},
+    "place.json": {"data_root": str, "store": str},
+    "result.json": {"step": int, "sha256": str, "metrics": dict},
+    "evaluation.json": {"sha256": str, "clips": int, "seed": int, "heldout": str, "metrics": dict},
+}
+"""What every record of a run holds, by its file's name."""
+_WORDS = {dict: "a mapping", str: "text", int: "an integer"}
 
 
 class RunLockedError(UserError):
@@ -26,13 +35,20 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from `path`; CheckpointError where it is missing or damaged."""
+    """A JSON object from `path`; CheckpointError where it is missing or damaged, or lacks what such a record holds."""
     try:
         value = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"run: cannot read {path}: {error}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"run: {path} holds no JSON object")
+    for key, kind in RECORDS.get(path.name, {}).items():
+        if not isinstance(value.get(key), kind):
+            found = "no" if key not in value else f"{value[key]!r:.40} as its"
+            hint = "remove it to evaluate again" if path.name == "evaluation.json" else "train anew with --new"
+            raise CheckpointError(
+                f"run: {path} is damaged: it has {found} `{key}`, which must be {_WORDS[kind]}; restore it, or {hint}"
+            )
     return value
 
 
@@ -51,8 +67,9 @@ def run_folder(runs: Path, name: str, digest: str, *, new: bool) -> Path:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder; RunLockedError names who holds it otherwise. The lock dies with its process."""
+def locked(folder: Path, *, hint: str = "or use --new") -> Iterator[None]:
+    """Hold the folder; RunLockedError names who holds it otherwise, and `hint` what to do instead of waiting. The lock
+    dies with its process."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as handle:
         try:
@@ -60,7 +77,7 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             handle.seek(0)
             raise RunLockedError(
-                f"run: {folder} is in use by process {handle.read().strip() or 'unknown'}; wait for it, or use --new"
+                f"run: {folder} is in use by process {handle.read().strip() or 'unknown'}; wait for it, {hint}"
             ) from None
         handle.seek(0)
         handle.truncate()

@@ -8,7 +8,7 @@ from talkies.recipe.curriculum import Curriculum
 from talkies.recipe.folders import locked, write_json
 from talkies.recipe.preparation import Workshop, prepare_data
 from talkies.recipe.result import commit
-from talkies.recipe.run import UPLOAD_S, InterruptedRunError, Place, run_phase
+from talkies.recipe.run import UPLOAD_S, InterruptedRunError, Place, run_phase, unsent
 from talkies.tracking.spool import Status, Tracker
 
 
@@ -59,7 +59,7 @@ def run_curriculum(
         finally:
             tracker.status(status)
             if not tracker.close(deadline_s=UPLOAD_S):
-                say(f"tracking: not everything is sent yet; `talkies replay {folder} {folder}/*/` sends the rest")
+                say(unsent(f"{folder} {folder}/*/"))
     return runs
 
 

@@ -1,6 +1,6 @@
 """Run one phase in its folder: adopt or begin, train, export the result, and keep the books."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,26 @@ class Place:
     store: str
     artifacts: Path | None
     parent: Path | None = None
+
+
+def place_of(run: Path) -> Place:
+    """Where a run works, as its place.json says. CheckpointError where that is missing or damaged."""
+    found = read_json(run / "place.json")
+    artifacts = found.get("artifacts")
+    return Place(
+        folder=run,
+        data_root=Path(found["data_root"]),
+        store=found["store"],
+        artifacts=None if artifacts is None else Path(artifacts),
+    )
+
+
+def unsent(folders: str) -> str:
+    """What is said of runs whose uploader has not sent everything."""
+    return (
+        "tracking: not everything is sent yet; a side process tries for 10 more minutes, and "
+        f"`talkies replay {folders}` sends the rest"
+    )
 
 
 def open_tracker(recipe: PhaseRecipe, place: Place, *, training: bool = True) -> Tracker:
@@ -101,10 +121,12 @@ def run_phase(
     registry: Resolver,
     stop_at: int | None = None,
     bar: bool = True,
+    say: Callable[[str], None] = lambda _: None,
 ) -> str:
     """Train a phase to its end (or continue it) and return its release's sha256; a finished one is only read.
 
-    Raises InterruptedRunError where a signal or `stop_at` ended it early.
+    `say` is told where not everything reached the tracking server. Raises InterruptedRunError where a signal or
+    `stop_at` ended it early.
     """
     folder = place.folder
     with locked(folder):
@@ -114,7 +136,9 @@ def run_phase(
             return str(read_json(folder / "result.json")["sha256"])
         inputs = open_inputs(recipe, place.data_root, parents)
         adopt(recipe, folder, parents)
-        write_json(folder / "place.json", {"data_root": str(place.data_root.resolve()), "store": place.store})
+        artifacts = None if place.artifacts is None else str(place.artifacts.resolve())
+        where = {"data_root": str(place.data_root.resolve()), "store": place.store, "artifacts": artifacts}
+        write_json(folder / "place.json", where)
         tracker = open_tracker(recipe, place)
         if place.parent is None:  # a curriculum has one uploader for all its phases
             tracker.start_uploader()
@@ -132,5 +156,7 @@ def run_phase(
             status = "FINISHED"
         finally:
             tracker.status(status)
-            tracker.close(deadline_s=UPLOAD_S if place.parent is None else 0.0)
+            sent = tracker.close(deadline_s=UPLOAD_S if place.parent is None else 0.0)
+            if not sent and place.parent is None:
+                say(unsent(str(folder)))
     return sha256

@@ -23,9 +23,12 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import finished, read_json
 from talkies.recipe.parents import Resolver, open_parents
+from talkies.recipe.run import place_of
 from talkies.streams import Grid, Modality
 from talkies.streams.codec import Codecs
 from talkies.training.lora import load_adapter
+
+NAMED = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +78,18 @@ def open_source(spec: str, registry: Resolver, *, siblings: Mapping[str, Path] |
     if (path / "manifest.json").is_file():
         run = path.parent.parent
         return _from_checkpoint(path, run, registry, siblings or neighbours(run))
+    refuse_many("source", path)
     raise CheckpointError(
         f"source: {path} is neither a run, a checkpoint nor a release: no recipe.json, no release.json"
     )
+
+
+def refuse_many(what: str, path: Path) -> None:
+    """CheckpointError that names the runs where `path` is a curriculum's folder, or another that holds runs."""
+    found = sorted({record.parent for pattern in ("*", "*/*") for record in path.glob(f"{pattern}/recipe.json")})
+    if found:
+        named = ", ".join(map(str, found[:NAMED])) + ("" if len(found) <= NAMED else ", ...")
+        raise CheckpointError(f"{what}: {path} holds {len(found)} runs and is none itself; give one of them: {named}")
 
 
 def neighbours(run: Path) -> dict[str, Path]:
@@ -132,7 +144,7 @@ def _from_checkpoint(folder: Path, run: Path, registry: Resolver, siblings: Mapp
     with torch.no_grad():
         for name, value in load_ema(folder, trainable).items():
             trainable[name].copy_(value)
-    root = Path(read_json(run / "place.json")["data_root"])
+    root = place_of(run).data_root
     sha256 = str(read_json(folder / "manifest.json").get("sha256", ""))
     step = int(read_loop(folder)["step"])
     return _source(

@@ -47,7 +47,8 @@ class Batch:
 
 class Journal:
     """Reads a spool once, front to back. `open`: the sessions that have begun and not ended; `status`: of the run
-    now; `last_time`: ms of the last record; the counts are of what was read so far."""
+    now; `last_time`: ms of the last record; `bad`: numbers of the lines that are no records (a kill cut them, or
+    somebody changed them); the counts are of what was read so far."""
 
     def __init__(self, run_folder: Path) -> None:
         self.path = run_folder / SPOOL
@@ -55,7 +56,9 @@ class Journal:
         self.open: dict[str, Record] = {}
         self.status = "RUNNING"
         self.last_time = 0
-        self.attempts = self.skipped = self.dropped = self.torn = 0
+        self.attempts = self.skipped = self.dropped = 0
+        self.bad: list[int] = []
+        self._counted = (0, 0)
         self._seen: dict[str, set[int]] = {}
         self._flagged: set[str] = set()
         self._verbs: set[str] = set()
@@ -79,8 +82,8 @@ class Journal:
                 break
             batch.end = end
             if record is None:
-                self.torn += 1
-                batch.tags["spool.torn"] = str(self.torn)
+                self.bad.append(self._line(end))
+                batch.tags["spool.torn"] = str(len(self.bad))
             else:
                 self.last_time = record["time"]
                 self._take[record["kind"]](record, batch)
@@ -100,6 +103,15 @@ class Journal:
     def rest(self) -> bool:
         """Whether complete records wait to be read."""
         return next(read(self.path, self.offset), None) is not None
+
+    def _line(self, end: int) -> int:
+        """The number, from 1, of the line that ends before byte `end`."""
+        start, lines = self._counted
+        with self.path.open("rb") as handle:
+            handle.seek(start)
+            lines += handle.read(end - start).count(b"\n")
+        self._counted = (end, lines)
+        return lines
 
     def _begin(self, record: Record, batch: Batch) -> None:
         if not record["training"]:

@@ -1,4 +1,4 @@
-"""The lines of a spool: one JSON object each, complete or ignored.
+"""The lines of a spool: one JSON object each; what is none of the records below is counted and left out.
 
 Every record has `kind`, `time` (wall clock of the first logging, ms) and `session` (one per Tracker). Non-finite
 numbers are the strings "nan", "inf" and "-inf", as JSON has no others.
@@ -6,17 +6,17 @@ numbers are the strings "nan", "inf" and "-inf", as JSON has no others.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 SPOOL = "spool.jsonl"
 OUTBOX = "outbox"
 CHUNK = 1 << 20
-
-KINDS = frozenset({"begin", "params", "tags", "metrics", "artifact", "status", "dropped", "end"})
+STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED")
 
 Record = dict[str, Any]
+Check = Callable[[Any], bool]
 
 
 def encode(record: Mapping[str, object]) -> bytes:
@@ -30,7 +30,8 @@ def number(value: float) -> float | str:
 
 
 def read(path: Path, offset: int) -> Iterator[tuple[int, Record | None]]:
-    """(offset after the line, its record) of every complete line from byte `offset` on; None for a torn line.
+    """(offset after the line, its record) of every complete line from byte `offset` on; None for a torn line, or for
+    one that is no record of a Tracker.
 
     A last line without its newline is still being written: it is left for the next call.
     """
@@ -50,6 +51,58 @@ def read(path: Path, offset: int) -> Iterator[tuple[int, Record | None]]:
 def _decode(line: bytes) -> Record | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.get("kind") in KINDS else None
+    return record if isinstance(record, dict) and _whole(record) else None
+
+
+def _whole(record: Record) -> bool:
+    """Whether a record has everything that its kind promises, so that no reader of it needs to ask."""
+    kind = record.get("kind")
+    fields = KINDS.get(kind) if isinstance(kind, str) else None
+    return fields is not None and all(good(record.get(key)) for key, good in {**COMMON, **fields}.items())
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _path(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _integer(value: Any) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def _numbers(value: Any) -> bool:
+    words = ("nan", "inf", "-inf")
+    return isinstance(value, dict) and all(v in words or type(v) is float or _integer(v) for v in value.values())
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _kept(value: Any) -> bool:
+    """TOKEN/NAME below the outbox, and nothing outside of it."""
+    parts = PurePosixPath(value).parts if isinstance(value, str) else ()
+    return len(parts) == 2 and not {"..", "/"} & {*parts}
+
+
+COMMON: Mapping[str, Check] = {"time": _integer, "session": _text}
+KINDS: Mapping[str, Mapping[str, Check]] = {
+    "begin": {
+        **dict.fromkeys(("run", "name", "experiment", "store", "host"), _text),
+        **dict.fromkeys(("artifacts", "parent"), _path),
+        "training": lambda value: isinstance(value, bool),
+        "pid": _integer,
+    },
+    "params": {"values": _texts},
+    "tags": {"values": _texts},
+    "metrics": {"step": _integer, "values": _numbers},
+    "artifact": {"file": _kept, "name": _text},
+    "status": {"status": STATUSES.__contains__},
+    "dropped": {"count": _integer},
+    "end": {},
+}

@@ -16,10 +16,11 @@ from talkies.tracking.names import PREVIOUS, check, parse_spec
 from talkies.tracking.records import SPOOL
 from talkies.tracking.replay import replay
 from talkies.tracking.spool import check_store
-from talkies.tracking.store import cut, open_client, translated
-from talkies.tracking.versions import download, register, versions
+from talkies.tracking.store import cut, need_store, open_client, translated
+from talkies.tracking.versions import download, measured, register, versions
 
 TIMEOUT_S = 60
+WHERE = "give the --runs folder or the tracking URI that it is registered in"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,8 @@ def promote(
     expect: str | None,
     cards_folder: Path,
 ) -> Promotion:
-    """Apply the gates to `metrics`, register the release, move `config.alias` to it and write its card file.
+    """Apply the gates to `metrics`, register the release, move `config.alias` to it and write its card file. A release
+    that is promoted again keeps its version, whose tags and card then hold these metrics and gates.
 
     `expect`: the version that the alias must have now ('none': unset); None: the one that it has when this begins.
     Raises GateError for a failing gate, another version than expected or a lost race; RecipeError where the recipe
@@ -65,6 +67,8 @@ def promote(
         if version != before:
             move(client, name, alias, to=version, before=before, previous=before)
             client.set_model_version_tag(name, version, PREVIOUS + alias, before or "none")
+        for key, text in measured(metrics, gates).items():
+            client.set_model_version_tag(name, version, key, text)
         card = Card(
             name=name,
             version=version,
@@ -90,6 +94,7 @@ def rollback(
     go back to.
     """
     check(name, alias)
+    need_store(store, f"{name}@{alias}", WHERE)
     client = open_client(store, timeout_s=TIMEOUT_S)
     with translated(f"cannot roll back {name}@{alias}"):
         found = aliases(client, name)
@@ -118,6 +123,7 @@ def resolve(spec: str, *, uri: str, download_to: Path) -> Path:
     not the registered ones.
     """
     wanted = parse_spec(spec)
+    need_store(uri, spec, WHERE)
     client = open_client(uri, timeout_s=TIMEOUT_S)
     with translated(f"cannot look up {spec} at {uri}"):
         found = aliases(client, wanted.name)
@@ -135,7 +141,8 @@ def _run_of(run_folder: Path, store: str) -> str:
     """The MLflow run of a run folder, everything that it spooled sent."""
     check_store(run_folder, store)
     if (run_folder / SPOOL).is_file():
-        return replay(run_folder).run_id
+        replay(run_folder)
+        check_store(run_folder, store)  # the spool itself says where a run goes that was never sent
     identity = read_identity(run_folder)
     if identity is None:
         raise TrackingError(f"registry: {run_folder} has neither {SPOOL} nor run.json: it was never tracked")

@@ -13,12 +13,14 @@ from talkies.tracking.records import OUTBOX, SPOOL
 from talkies.tracking.runs import adopt_run
 from talkies.tracking.send import Sender
 
+NAMED = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayReport:
     """What MLflow has of a run now. `metrics`, `artifacts`: sent over the run's life, and `sent` metrics by this call;
-    `skipped`: logged again by a resumed attempt; `dropped`: lost to a full disk; `torn`: lines that a kill cut;
-    `missing`: artifacts whose file was gone; `refused`: entries that the server does not take."""
+    `skipped`: logged again by a resumed attempt; `dropped`: lost to a full disk; `bad`: numbers of the spool's lines
+    that are no records; `missing`: artifacts whose file was gone; `refused`: entries that the server does not take."""
 
     run_id: str
     sent: int
@@ -26,13 +28,16 @@ class ReplayReport:
     artifacts: int
     skipped: int
     dropped: int
-    torn: int
+    bad: tuple[int, ...]
     missing: int
     refused: int
 
     def __str__(self) -> str:
-        lost = {"dropped": self.dropped, "torn": self.torn, "missing": self.missing, "refused": self.refused}
+        lost = {"dropped": self.dropped, "missing": self.missing, "refused": self.refused}
         losses = "".join(f", {count} {name}" for name, count in lost.items() if count)
+        if self.bad:
+            shown = ", ".join(map(str, self.bad[:NAMED])) + (", ..." if len(self.bad) > NAMED else "")
+            losses += f", {len(self.bad)} torn or damaged in {SPOOL} (line {shown}) left out"
         again = f", {self.skipped} logged again by a resume" if self.skipped else ""
         return (
             f"{self.sent} metrics sent, {self.metrics} in run {self.run_id}, {self.artifacts} artifacts{again}{losses}"
@@ -80,7 +85,7 @@ class Replayer:
             artifacts=progress.artifacts,
             skipped=journal.skipped,
             dropped=journal.dropped,
-            torn=journal.torn,
+            bad=tuple(journal.bad),
             missing=progress.missing,
             refused=progress.refused,
         )

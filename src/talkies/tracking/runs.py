@@ -10,7 +10,7 @@ from talkies.tracking.identity import Identity, read_identity, write_identity
 from talkies.tracking.journal import Journal
 from talkies.tracking.progress import sole_sender
 from talkies.tracking.records import SPOOL, Record
-from talkies.tracking.store import open_client, translated
+from talkies.tracking.store import need_store, open_client, translated
 
 KEY = "talkies.run"
 
@@ -24,13 +24,15 @@ def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
     identity = read_identity(run_folder)
     if identity is None:
         return _make_run(run_folder)
+    known = f"run {identity.mlflow_run_id} of {run_folder}"
+    need_store(identity.tracking_uri, known, f"restore it, or remove {run_folder / 'run.json'} to upload the run again")
     client = open_client(identity.tracking_uri)
-    with translated(f"cannot read run {identity.mlflow_run_id} of {run_folder}"):
+    with translated(f"cannot read {known}"):
         run = client.get_run(identity.mlflow_run_id)
     if run.info.lifecycle_stage != "active":
         raise TrackingError(
-            f"tracking: run {identity.mlflow_run_id} of {run_folder} was deleted at {identity.tracking_uri}: restore "
-            f"it, or remove {run_folder / 'run.json'} to upload it as a new one"
+            f"tracking: {known} was deleted at {identity.tracking_uri}: restore it, or remove "
+            f"{run_folder / 'run.json'} to upload it as a new one"
         )
     return client, identity
 

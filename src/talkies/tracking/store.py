@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _set: dict[str, str] = {}
 FAILURES = (MlflowException, RequestException, SQLAlchemyError, OSError)
@@ -36,13 +37,20 @@ def open_client(uri: str, *, timeout_s: int = 5) -> MlflowClient:
     """
     _set_environment({**ENVIRONMENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s)})
     set_telemetry_client()  # MLflow decided at its import; now it sees the variable
-    for name in ("alembic", "mlflow.store.db.utils"):
+    for name in ("alembic", "mlflow.store"):  # what MLflow is doing, told on stderr
         logging.getLogger(name).setLevel(logging.WARNING)
     _reachable(uri)
     with translated(f"cannot open {uri}"), warnings.catch_warnings():
         # mlflow 3.17 under SQLAlchemy 2.1 warns of its own lazy="noload" when the first SQL store is opened
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def need_store(uri: str, wanted: str, remedy: str) -> None:
+    """TrackingError where `wanted` is looked up in a SQLite store that is not there: MLflow would make an empty one."""
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not file.is_file():
+        raise TrackingError(f"tracking: {wanted} cannot be looked up: there is no store {file}; {remedy}")
 
 
 def _set_environment(wanted: Mapping[str, str]) -> None:

@@ -50,6 +50,7 @@ class Follower:
             _log.warning("%s; again in %.0f s", error, pause)
             self._next = time.monotonic() + pause
             self._replayer = None
+            self.close()  # in the pauses `talkies replay` may try
 
     def close(self) -> None:
         """Let others send."""

@@ -45,8 +45,7 @@ def register(
         "recipe_hash": str(info["recipe_hash"]),
         "commit": str(info["commit"]),
         "data": str(info["data"]["fingerprint"]),
-        "metrics": json.dumps({key: float(value) for key, value in metrics.items()}),
-        "gates": json.dumps([asdict(gate) for gate in gates]),
+        **measured(metrics, gates),
     }
     if info.get("base"):
         tags |= {"base.sha256": info["base"]["sha256"], "base.source": _store_base(client, run_id, info["base"])}
@@ -55,6 +54,12 @@ def register(
             return str(found.version)
     _ensure_model(client, name)
     return str(client.create_model_version(name, source, run_id=run_id, tags=tags).version)
+
+
+def measured(metrics: Mapping[str, float], gates: Sequence[GateResult]) -> dict[str, str]:
+    """The tags of a version that say what it was promoted by."""
+    values = {key: float(value) for key, value in metrics.items()}
+    return {"metrics": json.dumps(values), "gates": json.dumps([asdict(gate) for gate in gates])}
 
 
 def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
