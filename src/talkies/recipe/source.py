@@ -104,6 +104,9 @@ def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
 
 def _from_release(folder: Path, *, run: Path | None) -> Source:
     info = read_release(folder)
+    for key in ("recipe", "name", "step"):
+        if key not in info:
+            raise CheckpointError(f"release: {folder / 'release.json'} has no {key!r}: another program wrote it")
     recipe = recipe_of(info["recipe"], folder / "release.json")
     model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed)
     base = folder if not info.get("base") else _base_folder(folder, info["base"])
