@@ -118,8 +118,16 @@ def _one_line(
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"talkies: {message}", file=sys.stderr)
+    if code == INTERNAL or not _follower():
+        print(f"talkies: {message}", file=sys.stderr)
     return code
+
+
+def _follower() -> bool:
+    """Whether this is one of several processes and not the first, which says what went wrong for all."""
+    step = "SLURM_STEP_ID" in os.environ
+    rank = os.environ.get("RANK") or (os.environ.get("SLURM_PROCID") if step else None)
+    return rank not in (None, "", "0")
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -140,7 +148,9 @@ def _dispatch(arguments: list[str]) -> int:
     module = importlib.import_module(name)
     parser = _Parser(prog=f"talkies {verb}", description=summary, allow_abbrev=False)
     module.add_arguments(parser)
-    return int(module.run(parser.parse_intermixed_args(arguments[1:])))
+    parsed = parser.parse_intermixed_args(arguments[1:])
+    parsed.argv = arguments
+    return int(module.run(parsed))
 
 
 def _help() -> str:

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 from talkies.cli.place import add_runs, registry_of, store_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
+    from talkies.recipe.curriculum import Curriculum
     from talkies.recipe.preparation import Workshop
 
 
@@ -31,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from talkies.config import RecipeError
     from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
+    from talkies.parallel.world import world_of
     from talkies.recipe.config import PhaseRecipe, kind_of
     from talkies.recipe.run import InterruptedRunError
 
@@ -48,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     except InterruptedRunError as error:
         if args.stop_at is None:
             raise KeyboardInterrupt(str(error)) from None
-        print(error)
+        if world_of().main:
+            print(error)
         return 0
 
 
@@ -61,14 +67,23 @@ def _workshop(args: argparse.Namespace, uri: str | None) -> "Workshop":
 
 
 def _curriculum(args: argparse.Namespace) -> int:
+    from talkies.cli.ranks import with_ranks
     from talkies.recipe.curriculum import load_curriculum
+
+    curriculum = load_curriculum(args.recipe, args.overrides)
+    wanted = {phase.name: phase.parallel.ranks for phase in curriculum.phases}
+    return with_ranks(args.argv, wanted, partial(_train_curriculum, args, curriculum))
+
+
+def _train_curriculum(args: argparse.Namespace, curriculum: "Curriculum", ranks: "Ranks") -> int:
     from talkies.recipe.folders import run_folder
     from talkies.recipe.journey import run_curriculum
 
-    curriculum = load_curriculum(args.recipe, args.overrides)
-    folder = run_folder(args.runs, curriculum.recipe.name, curriculum.digest, new=args.new)
+    folder = ranks.first(lambda: run_folder(args.runs, curriculum.recipe.name, curriculum.digest, new=args.new))
     workshop = _workshop(args, curriculum.phases[-1].tracking.uri)
-    runs = run_curriculum(curriculum, folder, workshop, say=partial(print, flush=True))
+    runs = run_curriculum(curriculum, folder, workshop, say=_say(ranks), ranks=ranks)
+    if not ranks.main:
+        return 0
     if curriculum.recipe.promote and not args.no_promote:
         from talkies.cli.promote import promote_run
         from talkies.cli.sample import sample_heldout
@@ -82,21 +97,33 @@ def _curriculum(args: argparse.Namespace) -> int:
 
 
 def _phase(args: argparse.Namespace, recipe: "PhaseRecipe") -> int:
+    from talkies.cli.ranks import with_ranks
     from talkies.config import RecipeError
-    from talkies.config.canonical import recipe_hash
     from talkies.recipe.check import check
-    from talkies.recipe.folders import run_folder
-    from talkies.recipe.run import Place, run_phase
 
     check(recipe)
     if recipe.data.root is None:
         raise RecipeError(
             "train: `data.root` is not set: prepare the data and give data.root=FOLDER, or train a curriculum"
         )
-    folder = run_folder(args.runs, recipe.name, recipe_hash(recipe), new=args.new)
+    return with_ranks(args.argv, {recipe.name: recipe.parallel.ranks}, partial(_train_phase, args, recipe))
+
+
+def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", ranks: "Ranks") -> int:
+    from talkies.config.canonical import recipe_hash
+    from talkies.recipe.folders import run_folder
+    from talkies.recipe.run import Place, run_phase
+
+    assert recipe.data.root is not None
+    folder = ranks.first(lambda: run_folder(args.runs, recipe.name, recipe_hash(recipe), new=args.new))
     workshop = _workshop(args, recipe.tracking.uri)
     place = Place(folder=folder, data_root=Path(recipe.data.root), store=workshop.store, artifacts=workshop.artifacts)
-    options = {"stop_at": args.stop_at, "bar": workshop.bar, "say": partial(print, flush=True)}
+    options = {"stop_at": args.stop_at, "bar": workshop.bar, "say": _say(ranks), "ranks": ranks}
     sha256 = run_phase(recipe, place, siblings={}, registry=workshop.registry, **options)
-    print(f"run folder: {folder}\nrelease:    {folder / 'release'} sha256 {sha256[:16]}")
+    _say(ranks)(f"run folder: {folder}\nrelease:    {folder / 'release'} sha256 {sha256[:16]}")
     return 0
+
+
+def _say(ranks: "Ranks") -> "Callable[[str], None]":
+    """Prints in the main process only."""
+    return partial(print, flush=True) if ranks.main else lambda _: None

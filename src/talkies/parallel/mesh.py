@@ -49,6 +49,12 @@ def root_device(world: World) -> torch.device:
     return torch.device("cuda", world.local) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def leave() -> None:
+    """Give the process group back, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def start(world: World) -> None:
     """Join the other processes; does nothing alone or twice. torchrun's or our sbatch's MASTER_ADDR says where."""
     if world.size == 1 and not dist.is_initialized():

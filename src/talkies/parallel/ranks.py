@@ -1,6 +1,7 @@
 """What the processes of a run tell each other outside of a training step."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
@@ -11,6 +12,8 @@ from talkies.config import UserError
 from talkies.parallel.world import World
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=1)
+"""How long the others wait for one that prepares data or writes a release."""
 
 
 class RankError(UserError):
@@ -27,7 +30,9 @@ class Ranks:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.group: ProcessGroup | None = dist.new_group(backend="gloo") if world.size > 1 else None
+        self.group: ProcessGroup | None = None
+        if world.size > 1:
+            self.group = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     @property
     def main(self) -> bool:
@@ -70,6 +75,13 @@ class Ranks:
         box: list[T] = []
         self.agree((lambda: box.append(work())) if self.main else None)
         return cast(T, self.tell(box[0] if box else None))
+
+    def after_main(self, work: Callable[[bool], T]) -> T:
+        """work(True) in the main process, then work(False) in the others: for what one must verify and all read."""
+        box: list[T] = []
+        self.agree((lambda: box.append(work(True))) if self.main else None)
+        self.agree(None if self.main else lambda: box.append(work(False)))
+        return box[0]
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true in one of the processes."""

@@ -1,5 +1,6 @@
 """FSDP2 over every block: weights, gradients and moments lie in shards, and are gathered block by block."""
 
+import warnings
 from collections.abc import Callable, Iterator
 
 import torch
@@ -26,7 +27,11 @@ def shard_model(model: nn.Module, mesh: DeviceMesh, *, bf16: bool) -> None:
     lowered = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for block in blocks(model):
         fully_shard(block, mesh=mesh, mp_policy=lowered if bf16 else MixedPrecisionPolicy())
-    fully_shard(model, mesh=mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+    whole_model = MixedPrecisionPolicy(cast_forward_inputs=False)
+    # By default the root stays gathered until a backward pass, which sampling and validation never make.
+    fully_shard(model, mesh=mesh, mp_policy=whole_model, reshard_after_forward=True)
+    # It warns of modules whose output is a view, as that of every Linear is; nothing here works in place on one.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Parameters per component, counted on the modules themselves, built on the meta device."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,21 +10,8 @@ from torch.overrides import TorchFunctionMode
 
 from talkies.models.build import build_mova, count_parameters
 from talkies.models.config import COMPONENTS, MovaConfig
+from talkies.planning.work import Group, Part, Sizes
 from talkies.training.config import LoraConfig, PhaseConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One component: its own parameters, and those of the LoRA beside it, which train in its stead."""
-
-    name: str
-    built: int
-    adapter: int = 0
-
-    @property
-    def trained(self) -> int:
-        """Parameters that the phase trains."""
-        return self.adapter or self.built
 
 
 class _WithoutInit(TorchFunctionMode):
@@ -42,23 +30,54 @@ class _WithoutInit(TorchFunctionMode):
         return named["tensor"] if skipped else func(*args, **named)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Shapes:
+    """What lies in one group: (rows, values per row) of each tensor."""
+
+    block: bool
+    base: Sizes
+    adapter: Sizes
+
+
 def count_parts(model: MovaConfig, phase: PhaseConfig, components: frozenset[str]) -> tuple[Part, ...]:
     """The components that a phase builds, in the model's order."""
     with _WithoutInit():
         built = build_mova(model, components=components, seed=0, device="meta")
-    parts = []
-    for name in COMPONENTS:
-        if name in components:
-            module: nn.Module = getattr(built, name)
-            adapter = adapter_parameters(module, phase) if isinstance(phase, LoraConfig) else 0
-            parts.append(Part(name=name, built=count_parameters(module), adapter=adapter))
-    return tuple(parts)
+    lora = phase if isinstance(phase, LoraConfig) else None
+    return tuple(_part(name, getattr(built, name), lora) for name in COMPONENTS if name in components)
 
 
-def adapter_parameters(module: nn.Module, config: LoraConfig) -> int:
-    """Weights of the rank r pair that PEFT puts beside every Linear that a target names: r (in + out)."""
-    targets = tuple(f".{target}" for target in config.targets)
-    linears = (
-        linear for name, linear in module.named_modules() if isinstance(linear, nn.Linear) and name.endswith(targets)
-    )
-    return sum(config.rank * (linear.in_features + linear.out_features) for linear in linears)
+def _part(name: str, module: nn.Module, lora: LoraConfig | None) -> Part:
+    targets = _targets(module, lora) if lora else frozenset()
+    blocks = [block for entries in module.modules() if isinstance(entries, nn.ModuleList) for block in entries]
+    inside = {id(part) for block in blocks for part in block.modules()}
+    rank = lora.rank if lora else 0
+    found = [_shapes(block.modules(), targets, rank, block=True) for block in blocks]
+    found.append(_shapes((m for m in module.modules() if id(m) not in inside), targets, rank, block=False))
+    groups = tuple(_group(shapes, count, frozen=lora is not None) for shapes, count in Counter(found).items())
+    adapter = sum(count * rows * row for shapes, count in Counter(found).items() for rows, row in shapes.adapter)
+    return Part(name=name, built=count_parameters(module), adapter=adapter, groups=groups)
+
+
+def _group(shapes: _Shapes, count: int, *, frozen: bool) -> Group:
+    if frozen:
+        return Group(block=shapes.block, count=count, trained=shapes.adapter, frozen=shapes.base)
+    return Group(block=shapes.block, count=count, trained=shapes.base)
+
+
+def _shapes(modules: Iterable[nn.Module], targets: frozenset[int], rank: int, *, block: bool) -> _Shapes:
+    base: list[tuple[int, int]] = []
+    adapter: list[tuple[int, int]] = []
+    for module in modules:
+        own = [p.shape for p in module.parameters(recurse=False)]
+        base += [(shape[0], shape[1:].numel()) for shape in own]
+        if id(module) in targets and isinstance(module, nn.Linear):
+            adapter += [(rank, module.in_features), (module.out_features, rank)]
+    return _Shapes(block=block, base=tuple(base), adapter=tuple(adapter))
+
+
+def _targets(module: nn.Module, config: LoraConfig) -> frozenset[int]:
+    """Every Linear beside which PEFT puts a pair of rank r, of r (in + out) weights: those that a target names."""
+    ends = tuple(f".{target}" for target in config.targets)
+    named = module.named_modules()
+    return frozenset(id(linear) for name, linear in named if isinstance(linear, nn.Linear) and name.endswith(ends))

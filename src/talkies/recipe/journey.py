@@ -1,9 +1,12 @@
 """A whole curriculum in one process: prepare, every phase, evaluation, promotion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from talkies.config.canonical import to_dict
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.world import ALONE
 from talkies.recipe.curriculum import Curriculum
 from talkies.recipe.folders import locked, write_json
 from talkies.recipe.preparation import Workshop, prepare_data
@@ -24,43 +27,67 @@ def run_curriculum(
     *,
     say: Callable[[str], None],
     stop_after: str | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, Path]:
-    """Run or continue a curriculum in `folder`; returns phase name -> run folder. Finished phases are not repeated."""
-    with locked(folder):
-        root, report = prepare_data(curriculum.prepare, workshop, recipe_folder=curriculum.prepare_folder)
-        say(f"prepared {report.summary()} in {root}")
-        write_json(folder / "curriculum.json", {"recipe": to_dict(curriculum.recipe), "digest": curriculum.digest})
-        tracker = parent_tracker(curriculum, folder, workshop)
-        folders = {
-            phase.name: phase_folder(folder, number, phase.name) for number, phase in enumerate(curriculum.phases, 1)
-        }
-        tracker.start_uploader(*folders.values())
-        runs: dict[str, Path] = {}
-        status: Status = "FAILED"
-        try:
-            for number, phase in enumerate(curriculum.phases, 1):
-                place = Place(
-                    folder=folders[phase.name],
-                    data_root=root,
-                    store=workshop.store,
-                    artifacts=workshop.artifacts,
-                    parent=folder,
-                )
-                sha256 = run_phase(phase, place, siblings=runs, registry=workshop.registry, bar=workshop.bar)
-                runs[phase.name] = place.folder
+    """Run or continue a curriculum in `folder`; returns phase name -> run folder. Finished phases are not repeated.
+
+    Every process calls it; the main one (of `ranks`) locks the folder, prepares the data and keeps the books.
+    """
+    ranks = ranks or Ranks(ALONE)
+    folders = {
+        phase.name: phase_folder(folder, number, phase.name) for number, phase in enumerate(curriculum.phases, 1)
+    }
+    runs: dict[str, Path] = {}
+    with ExitStack() as held:
+        ranks.agree((lambda: held.enter_context(locked(folder))) if ranks.main else None)
+        root = ranks.first(lambda: _prepared(curriculum, workshop, folder, say))
+        tracker = None
+        if ranks.main:
+            tracker = held.enter_context(_books(curriculum, folder, folders, workshop, say))
+        for number, phase in enumerate(curriculum.phases, 1):
+            place = Place(
+                folder=folders[phase.name],
+                data_root=root,
+                store=workshop.store,
+                artifacts=workshop.artifacts,
+                parent=folder,
+            )
+            sha256 = run_phase(phase, place, siblings=runs, registry=workshop.registry, bar=workshop.bar, ranks=ranks)
+            runs[phase.name] = place.folder
+            say(f"phase {number}/{len(curriculum.phases)} {phase.name}: {phase.steps.max} steps, {sha256[:12]}")
+            if tracker is not None:
                 tracker.tags({f"phase.{phase.name}": sha256})
-                say(f"phase {number}/{len(curriculum.phases)} {phase.name}: {phase.steps.max} steps, {sha256[:12]}")
-                if phase.name == stop_after:
-                    break
-            status = "FINISHED"
-        except InterruptedRunError:
-            status = "KILLED"
-            raise
-        finally:
-            tracker.status(status)
-            if not tracker.close(deadline_s=UPLOAD_S):
-                say(unsent(f"{folder} {folder}/*/"))
+            if phase.name == stop_after:
+                break
     return runs
+
+
+def _prepared(curriculum: Curriculum, workshop: Workshop, folder: Path, say: Callable[[str], None]) -> Path:
+    """The data root of the curriculum, and its record in `folder`."""
+    root, report = prepare_data(curriculum.prepare, workshop, recipe_folder=curriculum.prepare_folder)
+    say(f"prepared {report.summary()} in {root}")
+    write_json(folder / "curriculum.json", {"recipe": to_dict(curriculum.recipe), "digest": curriculum.digest})
+    return root
+
+
+@contextmanager
+def _books(
+    curriculum: Curriculum, folder: Path, folders: Mapping[str, Path], workshop: Workshop, say: Callable[[str], None]
+) -> Iterator[Tracker]:
+    """The tracker of the curriculum, whose uploader serves its phases too."""
+    tracker = parent_tracker(curriculum, folder, workshop)
+    tracker.start_uploader(*folders.values())
+    status: Status = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    except InterruptedRunError:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.status(status)
+        if not tracker.close(deadline_s=UPLOAD_S):
+            say(unsent(f"{folder} {folder}/*/"))
 
 
 def parent_tracker(curriculum: Curriculum, folder: Path, workshop: Workshop) -> Tracker:

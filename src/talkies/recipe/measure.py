@@ -67,6 +67,8 @@ class Measure:
                 device=self.phase.device,
                 **self.fixed,
             )
+        if not self.saving.ranks.main:
+            return []
         folder = self.folder / f"step-{step:08d}"
         tags = {PROVENANCE: f"synthetic; talkies {self.recipe.name} step {step}"}
         return write_samples(media, batch.captions, folder, tags=tags)

@@ -1,11 +1,14 @@
 """Run one phase in its folder: adopt or begin, train, export the result, and keep the books."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from talkies.config import CheckpointError
 from talkies.config.canonical import recipe_hash, to_dict
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.world import ALONE
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import finished, locked, read_json, write_json
 from talkies.recipe.parents import Parent, Resolver, open_parents
@@ -122,41 +125,59 @@ def run_phase(
     stop_at: int | None = None,
     bar: bool = True,
     say: Callable[[str], None] = lambda _: None,
+    ranks: Ranks | None = None,
 ) -> str:
     """Train a phase to its end (or continue it) and return its release's sha256; a finished one is only read.
 
-    `say` is told where not everything reached the tracking server. Raises InterruptedRunError where a signal or
-    `stop_at` ended it early.
+    Every process of the layout calls it; the main one (of `ranks`) locks the folder and keeps the books. `say` is told
+    where not everything reached the tracking server. Raises InterruptedRunError where a signal or `stop_at` ended it
+    early, RankError where another process failed.
     """
-    folder = place.folder
-    with locked(folder):
-        parents = open_parents(recipe, siblings, registry)
-        if finished(folder):
-            adopt(recipe, folder, parents)
+    folder, ranks = place.folder, ranks or Ranks(ALONE)
+    with ExitStack() as held:
+        ranks.agree((lambda: held.enter_context(locked(folder))) if ranks.main else None)
+        parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main))
+        if ranks.first(lambda: finished(folder)):
+            ranks.agree(adopt if ranks.main else None, recipe, folder, parents)
             return str(read_json(folder / "result.json")["sha256"])
-        inputs = open_inputs(recipe, place.data_root, parents)
-        adopt(recipe, folder, parents)
-        artifacts = None if place.artifacts is None else str(place.artifacts.resolve())
-        where = {"data_root": str(place.data_root.resolve()), "store": place.store, "artifacts": artifacts}
-        write_json(folder / "place.json", where)
-        tracker = open_tracker(recipe, place)
-        if place.parent is None:  # a curriculum has one uploader for all its phases
-            tracker.start_uploader()
-        status: Status = "FAILED"
-        try:
-            tracker.status("RUNNING")
-            describe(tracker, recipe, inputs, folder)
-            outcome, phase, saving = train(recipe, inputs, folder, tracker, stop_at=stop_at, bar=bar)
+        inputs = ranks.after_main(lambda main: open_inputs(recipe, place.data_root, parents, verify=main))
+        ranks.agree(_settle if ranks.main else None, recipe, place, parents)
+        with _books(recipe, place, inputs, say) if ranks.main else nullcontext() as tracker:
+            outcome, phase, saving = train(recipe, inputs, folder, tracker, stop_at=stop_at, bar=bar, world=ranks.world)
             if outcome.step < recipe.steps.max:
-                status = "KILLED"
                 raise InterruptedRunError(folder, outcome.step, outcome.stopped_by or "the trainer")
             sha256 = export(recipe, inputs, folder, phase, saving, data_root=place.data_root)
-            tracker.tags({"release.sha256": sha256})
-            write_result(folder, step=outcome.step, sha256=sha256, metrics=tracker.last)
-            status = "FINISHED"
-        finally:
-            tracker.status(status)
-            sent = tracker.close(deadline_s=UPLOAD_S if place.parent is None else 0.0)
-            if not sent and place.parent is None:
-                say(unsent(str(folder)))
+            if tracker is not None:
+                tracker.tags({"release.sha256": sha256})
+                write_result(folder, step=outcome.step, sha256=sha256, metrics=tracker.last)
     return sha256
+
+
+def _settle(recipe: PhaseRecipe, place: Place, parents: Mapping[str, Parent]) -> None:
+    """Write what the run is and where it works."""
+    adopt(recipe, place.folder, parents)
+    artifacts = None if place.artifacts is None else str(place.artifacts.resolve())
+    where = {"data_root": str(place.data_root.resolve()), "store": place.store, "artifacts": artifacts}
+    write_json(place.folder / "place.json", where)
+
+
+@contextmanager
+def _books(recipe: PhaseRecipe, place: Place, inputs: Inputs, say: Callable[[str], None]) -> Iterator[Tracker]:
+    """The tracker of an attempt, from RUNNING to the status that it ended with."""
+    tracker = open_tracker(recipe, place)
+    if place.parent is None:  # a curriculum has one uploader for all its phases
+        tracker.start_uploader()
+    status: Status = "FAILED"
+    try:
+        tracker.status("RUNNING")
+        describe(tracker, recipe, inputs, place.folder)
+        yield tracker
+        status = "FINISHED"
+    except InterruptedRunError:
+        status = "KILLED"
+        raise
+    finally:
+        tracker.status(status)
+        sent = tracker.close(deadline_s=UPLOAD_S if place.parent is None else 0.0)
+        if not sent and place.parent is None:
+            say(unsent(str(place.folder)))

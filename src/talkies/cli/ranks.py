@@ -1,0 +1,61 @@
+"""The processes of a run: joined where torchrun or srun started them, started here where nobody did."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from talkies.parallel.ranks import Ranks
+
+
+def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[Ranks], int]") -> int:
+    """`work(ranks)` in every process of a layout of `wanted` (phase name -> ranks); `argv` starts this command again.
+
+    Raises RecipeError where the phases want different numbers, or another number of processes was started.
+    """
+    from talkies.config import RecipeError, UserError
+    from talkies.parallel.world import world_of
+
+    counts = sorted(set(wanted.values()))
+    if len(counts) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in wanted.items())
+        raise RecipeError(
+            f"parallel: the phases of a curriculum run in the same processes, but their layouts have {told} ranks: "
+            "give each as many (`replicate`), or train them one by one"
+        )
+    world = world_of()
+    if world.size == 1 and counts[0] > 1:
+        return _started_here(argv, counts[0])
+    if world.size != counts[0]:
+        raise RecipeError(
+            f"parallel: the recipe's layout has {counts[0]} ranks (`parallel`), but {world.size} processes were "
+            "started: change one of the two"
+        )
+    from talkies.parallel.mesh import leave, start
+    from talkies.parallel.ranks import RankError, Ranks
+
+    start(world)
+    try:
+        return work(Ranks(world))
+    except UserError as error:
+        if not world.main and not isinstance(error, RankError):
+            print(f"talkies: rank {world.rank}: {error}", file=sys.stderr)
+        raise
+    finally:
+        leave()
+
+
+def _started_here(argv: Sequence[str], count: int) -> int:
+    """Every process on this machine; each needs a GPU where there are GPUs at all."""
+    import torch
+
+    from talkies.config import RecipeError
+    from talkies.parallel.launch import launch
+
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < count:
+        raise RecipeError(
+            f"parallel: the layout has {count} ranks, this machine {gpus} GPUs: start it on enough nodes with torchrun "
+            "or srun, or choose a smaller layout"
+        )
+    return launch([sys.executable, "-m", "talkies.cli.main", *argv], count)

@@ -1,0 +1,125 @@
+"""Bytes that autograd keeps from the forward pass for the backward pass, on one rank: a formula that follows the code
+of nn/block.py, nn/attention.py, models/bridge.py, models/tower.py and parallel/sequence.py, tensor by tensor.
+
+Every term is tokens x width x bytes: F for fp32, `w` for the dtype of the matmuls. Tests count the same on real
+processes (`saved_tensors_hooks`). Where kernels differ: CUDA's fused RMSNorm keeps its input and one value per token;
+the CPU's composite keeps the normalised tokens too (`fused` False). SDPA is planned as a flash kernel: q, k, v, the
+result and one fp32 value per query and head, true of CUDA's flash and efficient kernels and of the CPU's; the plain
+("math") kernel would keep all probabilities. torch.compile may keep less.
+"""
+
+from dataclasses import dataclass
+from math import gcd
+
+from talkies.models.config import TowerConfig
+from talkies.planning.work import BF16, FP32, Work
+from talkies.streams import Modality
+
+F = FP32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations:
+    """Bytes. `blocks`: the insides of blocks, of all or (recomputed) of the largest; `inputs`: the tokens between
+    blocks; `ends`: embeddings, heads, losses; `working`: gradients in flight in the largest block, which no hook
+    counts."""
+
+    blocks: int
+    inputs: int
+    ends: int
+    working: int
+
+    @property
+    def kept(self) -> int:
+        """What autograd keeps at the end of the forward pass, and the insides of a block that is computed again."""
+        return self.blocks + self.inputs + self.ends
+
+    @property
+    def total(self) -> int:
+        """The most at once."""
+        return self.kept + self.working
+
+
+def activations(work: Work, *, fused: bool = True) -> Activations:
+    """Bytes of one micro-batch on one rank."""
+    rules, towers = _Rules(work, fused=fused), work.towers
+    insides = [(towers[m].layers, rules.block(m)) for m in towers]
+    if work.bridges:
+        insides += [(work.bridges, rules.conditioner(q, m)) for q, m in (("video", "audio"), ("audio", "video"))]
+    recomputed = max(size for _, size in insides)
+    return Activations(
+        blocks=recomputed if work.checkpointing else sum(count * size for count, size in insides),
+        inputs=sum(rules.inputs(m) for m in towers),
+        ends=sum(rules.ends(m) for m in towers),
+        working=max(rules.working(m) for m in towers),
+    )
+
+
+class _Rules:
+    """The terms for one layout. b clips; w and r: bytes per value in the matmuls of blocks and outside of them."""
+
+    def __init__(self, work: Work, *, fused: bool) -> None:
+        self.work, self.fused, self.b = work, fused, work.micro
+        self.w = BF16 if work.bf16 else F
+        self.r = F if work.sharded else self.w  # FSDP lowers weights in blocks only, autocast wherever it may
+        self.trains = not work.rank  # frozen weights do not need the factors of their gradients
+
+    def block(self, m: Modality) -> int:
+        """Insides of nn.block.Block, without the tokens that go in."""
+        config, t, text = self.work.towers[m], self.work.held(m), self.work.tokens["text"]
+        d, w = config.dim, self.w
+        own = 8 * d * F + 6 * t * F  # vectors of adaLN, statistics of three LayerNorms
+        own += 3 * t * d * w + 2 * t * d * F  # what q/k/v, cross q and ffn read; tokens before norm3 and norm2
+        own += (2 * t * d * F + 2 * t * d * w) * self.trains  # normalised tokens, and what the gates multiply
+        own += 2 * t * config.ffn_dim * w + 2 * t * self.work.rank * w  # before and after GELU
+        own += text * d * w * (self.r != w)  # the block's own copy of the text
+        own += self._attention(config, t, t, over_tokens=True) + self._attention(config, t, text, over_tokens=False)
+        return self.b * own
+
+    def conditioner(self, q: Modality, m: Modality) -> int:
+        """Insides of models.bridge.Conditioner: attention of q's tokens over m's."""
+        config, width = self.work.towers[q], self.work.towers[m].dim
+        queries, keys = self.work.held(q), self.work.held(m)
+        own = 2 * keys * F + keys * width * self.w  # y_norm
+        own += queries * config.dim * self.w * (self.w != F)  # lowered queries
+        own += self._attention(config, queries, keys, over_tokens=True)
+        return self.b * own + 2 * (queries + keys) * config.head_dim * F  # cos and sin
+
+    def _attention(self, config: TowerConfig, queries: int, keys: int, *, over_tokens: bool) -> int:
+        d, w, degree = config.dim, self.w, self.work.layout.sequence if over_tokens else 1
+        spread = degree // gcd(config.heads, degree)  # keys and values gathered where heads do not suffice
+        norms = self._rms(queries, d) + self._rms(keys, d)
+        sdpa = 2 * queries * d * w + 2 * keys * spread * d * w + config.heads * queries * F
+        exchanged = queries * d * w * (degree > 1)  # the result, back with its tokens
+        return norms + sdpa + exchanged + (2 * queries + 2 * keys) * self.work.rank * w
+
+    def _rms(self, tokens: int, d: int) -> int:
+        normalised = tokens * d * F * (self.trains and not self.fused)
+        return tokens * d * F + normalised + tokens * F
+
+    def inputs(self, m: Modality) -> int:
+        """Tokens fp32 before every block, conditioner and head, the turns of RoPE, and what recomputation is told.
+
+        The first are a slice that keeps the whole padded sequence alive.
+        """
+        config, t, whole = self.work.towers[m], self.work.held(m), self.work.padded(m)
+        d, text = config.dim, self.work.tokens["text"]
+        tokens = (config.layers + self.work.bridges + 1) * t * d + (whole - t) * d
+        told = (6 * d * F + text * d * self.r * (self.r != self.w)) * self.work.checkpointing
+        return self.b * (tokens * F + told) + whole * config.head_dim // 2 * 8
+
+    def ends(self, m: Modality) -> int:
+        """Patches, text and time embedding, head, and the error of every predicted value, which every rank has."""
+        config, t, count = self.work.towers[m], self.work.held(m), self.work.tokens[m]
+        d, text = config.dim, self.work.tokens["text"]
+        error = count * config.out_channels * config.patch_volume * F + 2 * t * F
+        if not self.trains:
+            return self.b * error
+        patches = count * config.in_channels * config.patch_volume * self.r
+        embedded = text * (config.text_dim + 3 * d) * self.r + (config.freq_dim + 4 * d) * F
+        return self.b * (error + patches + embedded + 2 * t * d * F + 2 * d * F)
+
+    def working(self, m: Modality) -> int:
+        """Gradients at the start of a block's backward pass: of its result and the residual, and around GELU."""
+        config, t = self.work.towers[m], self.work.held(m)
+        return self.b * 2 * t * (config.dim * F + config.ffn_dim * self.w)

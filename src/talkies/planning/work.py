@@ -1,0 +1,102 @@
+"""What one rank has to hold and compute, in plain numbers: the facts that every estimate starts from. No torch."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from talkies.models.config import MovaShape, TowerConfig
+from talkies.parallel.config import DdpConfig, Fsdp2Config
+from talkies.streams import MODALITIES, Modality
+
+FP32, BF16 = 4, 2
+Sizes = tuple[tuple[int, int], ...]
+"""(rows, values per row) of each tensor: FSDP deals out rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Parameters that FSDP gathers at once: a block, or what lies outside of all blocks. There are `count` of them."""
+
+    block: bool
+    count: int
+    trained: Sizes
+    frozen: Sizes = ()
+
+    @property
+    def all(self) -> Sizes:
+        """Both."""
+        return self.trained + self.frozen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One component: its own parameters, and those of the LoRA beside it, which train in its stead."""
+
+    name: str
+    built: int
+    adapter: int = 0
+    groups: tuple[Group, ...] = ()
+
+    @property
+    def trained(self) -> int:
+        """Parameters that the phase trains."""
+        return self.adapter or self.built
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A phase on a layout. `tokens` per stream of one clip (text among them); `bridge`: whether it is built; `rank` of
+    the LoRA, 0 where all weights train; `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
+
+    shape: MovaShape
+    tokens: Mapping[str, int]
+    bridge: bool
+    rank: int
+    bf16: bool
+    clips: int
+    accumulate: int
+    layout: DdpConfig | Fsdp2Config
+    checkpointing: bool
+
+    @property
+    def sharded(self) -> bool:
+        """Whether FSDP gathers the weights."""
+        return self.layout.kind == "fsdp2"
+
+    @property
+    def readers(self) -> int:
+        """Groups of ranks with different clips."""
+        return self.layout.ranks // self.layout.sequence
+
+    @property
+    def micro(self) -> int:
+        """Clips of one micro-batch on one rank."""
+        return self.clips // (self.accumulate * self.readers)
+
+    @property
+    def towers(self) -> dict[Modality, TowerConfig]:
+        """The towers that work in a step, one video expert at a time."""
+        shapes: dict[Modality, TowerConfig] = {"video": self.shape.video, "audio": self.shape.audio}
+        return {m: shapes[m] for m in MODALITIES if self.tokens.get(m)}
+
+    @property
+    def bridges(self) -> int:
+        """Layers of the Bridge at work: it needs both towers."""
+        return self.shape.bridge.layers if self.bridge and len(self.towers) == 2 else 0
+
+    def held(self, stream: str) -> int:
+        """Tokens of a stream on one rank, padding among them; text is held whole."""
+        return self.tokens[stream] if stream == "text" else -(-self.tokens[stream] // self.layout.sequence)
+
+    def padded(self, stream: str) -> int:
+        """Tokens of a stream over the ranks of a sequence group."""
+        return self.tokens[stream] if stream == "text" else self.held(stream) * self.layout.sequence
+
+
+def active(parts: Iterable[Part]) -> list[Part]:
+    """What works in one step: the experts take turns and are of one size."""
+    return [part for part in parts if part.name != "video_low"]
+
+
+def dealt(sizes: Sizes, shards: int) -> int:
+    """Values that the fullest of `shards` ranks holds: FSDP deals out rows, the first ranks get ceil(rows / shards)."""
+    return sum(-(-rows // shards) * row for rows, row in sizes)
