@@ -116,7 +116,8 @@ class _Rules:
         if not self.trains:
             return self.b * error
         patches = count * config.in_channels * config.patch_volume * self.r
-        embedded = text * (config.text_dim + 3 * d) * self.r + (config.freq_dim + 4 * d) * F
+        widths = config.text_dim + 2 * d + d * (self.r == self.w)  # the result too, where no block lowers a copy of it
+        embedded = text * widths * self.r + (config.freq_dim + 4 * d) * F
         return self.b * (error + patches + embedded + 2 * t * d * F + 2 * d * F)
 
     def working(self, m: Modality) -> int:

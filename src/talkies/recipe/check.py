@@ -3,6 +3,7 @@
 from talkies.codecs.config import audio_grid, video_grid
 from talkies.config import DataError, RecipeError
 from talkies.models.config import TowerConfig
+from talkies.parallel.check import check_layout
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
@@ -55,6 +56,7 @@ def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
             f"recipe: `steps.global_batch` {steps.global_batch} does not divide by `steps.accumulate` "
             f"{steps.accumulate}; divisors: {', '.join(map(str, near))}"
         )
+    check_layout(recipe.parallel, global_batch=steps.global_batch, accumulate=steps.accumulate)
     parent_of(recipe)
     try:
         found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))

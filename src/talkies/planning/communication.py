@@ -1,0 +1,81 @@
+"""Bytes that one rank sends per optimizer step (it receives as many), for ring algorithms: of a tensor of N bytes over
+n ranks an all-gather, a reduce-scatter and an all-to-all send (n - 1) / n N, an all-reduce twice that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+
+from talkies.models.config import TowerConfig
+from talkies.planning.work import BF16, FP32, Part, Work, active, dealt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Communication:
+    """Bytes. `all_gather`, `reduce_scatter`: FSDP's, of weights and gradients, within a shard group; `all_reduce`: its
+    gradients between the replicas; `exchange`, `gather`: heads for tokens, and keys, values and velocities, within a
+    sequence group; `ddp`: DDP's gradients, of the resting expert too."""
+
+    all_gather: int = 0
+    reduce_scatter: int = 0
+    all_reduce: int = 0
+    exchange: int = 0
+    gather: int = 0
+    ddp: int = 0
+
+    @property
+    def total(self) -> int:
+        """Sum of all."""
+        return self.all_gather + self.reduce_scatter + self.all_reduce + self.exchange + self.gather + self.ddp
+
+
+def communication(parts: Sequence[Part], work: Work) -> Communication:
+    """What one rank sends in all micro-batches of a step. FSDP reduces after every one of them, DDP after the last."""
+    layout = work.layout
+    if not work.sharded:
+        trained = sum(group.count * dealt(group.trained, 1) for part in parts for group in part.groups)
+        return Communication(ddp=_all_reduce(FP32 * trained, layout.ranks))
+    lowered, others = BF16 if work.bf16 else FP32, layout.shard - 1
+    at_work = [group for part in active(parts) for group in part.groups]
+    blocks = sum(group.count * dealt(group.all, layout.shard) for group in at_work if group.block)
+    root = sum(dealt(g.all, layout.shard) for part in parts for g in part.groups if not g.block)  # both experts'
+    gradients = FP32 * sum(group.count * dealt(group.trained, layout.shard) for group in at_work)
+    exchange, gather = sequence_bytes(work)
+    return Communication(
+        all_gather=work.accumulate * others * (2 * blocks * lowered + root * FP32),
+        reduce_scatter=work.accumulate * others * gradients,
+        all_reduce=work.accumulate * _all_reduce(gradients, layout.replicate),
+        exchange=work.accumulate * exchange,
+        gather=work.accumulate * gather,
+    )
+
+
+def _all_reduce(size: int, ranks: int) -> int:
+    return 2 * (ranks - 1) * size // ranks
+
+
+def sequence_bytes(work: Work) -> tuple[int, int]:
+    """(all-to-all, gathers) of one micro-batch: forward, backward, and forward again where blocks are recomputed."""
+    exchange = gather = 0
+    for m, config in work.towers.items():
+        own = _attention(work, config, work.held(m), work.held(m))
+        exchange, gather = exchange + config.layers * own[0], gather + config.layers * own[1]
+    if work.bridges:
+        for q, m in (("video", "audio"), ("audio", "video")):
+            own = _attention(work, work.towers[q], work.held(q), work.held(m))  # type: ignore[index]
+            exchange, gather = exchange + work.bridges * own[0], gather + work.bridges * own[1]
+    passes = 3 if work.checkpointing else 2
+    return passes * exchange, passes * gather + _velocities(work)
+
+
+def _attention(work: Work, config: TowerConfig, queries: int, keys: int) -> tuple[int, int]:
+    """One forward pass: q, k, v and the result change sides in groups of `inner` ranks; k and v are gathered over the
+    rest."""
+    degree, width = work.layout.sequence, work.micro * config.dim * (BF16 if work.bf16 else FP32)
+    inner = gcd(config.heads, degree)
+    return 2 * (queries + keys) * width * (inner - 1) // inner, 2 * keys * width * (degree // inner - 1)
+
+
+def _velocities(work: Work) -> int:
+    """The heads' fp32 values of all tokens, on every rank; their gradient needs no exchange."""
+    values = sum(work.held(m) * c.out_channels * c.patch_volume for m, c in work.towers.items())
+    return work.micro * values * FP32 * (work.layout.sequence - 1)

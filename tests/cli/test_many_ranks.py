@@ -1,0 +1,102 @@
+"""Training on several processes through the command line: they are started here, stopped, and continued elsewhere."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from toy_journey import RECIPES, SMALL, Journey
+
+from talkies.checkpoints.release import load_component, read_release
+from talkies.cli.main import run
+
+pytestmark = pytest.mark.timeout(600)
+TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
+DDP = ["parallel.kind=ddp", "parallel.replicate=2"]
+SEQUENCE = ["parallel.kind=fsdp2", "parallel.shard=2", "parallel.sequence=2"]
+
+
+def words(journey: Journey, runs: Path, phase: str, *more: str) -> list[str]:
+    parents = {"joint_phase1": [f"parents.{m}={journey.phase(f'{m}_pretraining')}" for m in ("video", "audio")]}
+    recipe = str(RECIPES / f"{phase}.yaml")
+    fixed = [*TINY, *parents.get(phase, []), f"data.root={journey.data}", "--runs", str(runs), "--quiet"]
+    return ["train", recipe, *fixed, *more]
+
+
+def close(a: Path, b: Path, component: str) -> float:
+    """The largest difference between two releases' weights."""
+    ours, theirs = load_component(a, component), load_component(b, component)
+    assert ours.keys() == theirs.keys()
+    return max(float((ours[key] - theirs[key]).abs().max()) for key in ours)
+
+
+def test_stopped_on_two_shards_of_a_sequence_and_continued_by_two_replicas(journey: Journey, tmp_path: Path) -> None:
+    """The phase of the curriculum, trained by one process, is what both layouts arrive at together."""
+    assert run(words(journey, tmp_path, "joint_phase1", *SEQUENCE, "--stop-at", "2")) == 0
+    (folder,) = tmp_path.glob("joint_phase1-*/0001")
+    stored = {path.name for path in (folder / "checkpoints" / "step-00000002").rglob("*")}
+    assert {"__0_0.distcp", "__1_0.distcp", "generators-00001.safetensors"} <= stored
+    assert run(words(journey, tmp_path, "joint_phase1", *DDP)) == 0
+    assert list(tmp_path.glob("joint_phase1-*/*")) == [folder], "a layout is no other run"
+    alone = journey.phase("joint_phase1")
+    for component in read_release(alone / "release")["components"]:
+        assert close(folder / "release", alone / "release", component) < 2e-5
+    ours, theirs = (json.loads((path / "result.json").read_text())["metrics"] for path in (folder, alone))
+    assert ours["heldout/video"] == pytest.approx(theirs["heldout/video"], rel=1e-4)
+    assert ours["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-4)
+    lines = [json.loads(line) for line in (folder / "spool.jsonl").read_text().splitlines()]
+    assert sum(line["kind"] == "begin" for line in lines) == 2, "one process keeps the books"
+
+
+def test_a_signal_to_the_launcher_stops_every_rank_at_the_same_step(journey: Journey, tmp_path: Path) -> None:
+    changed = [text for text in TINY if not text.startswith(("steps.max", "validation.every"))]
+    fixed = [*changed, "steps.max=5000", "validation.every=5000", f"data.root={journey.data}", *DDP]
+    command = [sys.executable, "-m", "talkies.cli.main", "train", str(RECIPES / "audio_pretraining.yaml"), *fixed]
+    process = subprocess.Popen(
+        [*command, "--runs", str(tmp_path), "--quiet"], stderr=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    while not list(tmp_path.glob("audio_pretraining-*/0001/checkpoints/step-*/manifest.json")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    told = [line for line in errors.splitlines() if line.startswith("talkies: ")]
+    assert len(told) == 1, errors
+    assert "after step" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (["parallel.kind=fsdp2", "parallel.shard=4", "parallel.sequence=3"], "divisors: 1, 2, 4"),
+        (["parallel.kind=ddp", "parallel.replicate=3"], "nearest: 3 or 6"),
+        (["parallel.kind=fsdp2"], "parallel.shard"),
+        (["parallel.kind=ddp", "parallel.sequence=2"], "parallel.sequence"),
+        (["parallel.kind=fsdp3"], "parallel.kind"),
+    ],
+)
+def test_a_layout_that_does_not_fit_is_one_line(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: list[str], told: str
+) -> None:
+    assert run(words(journey, tmp_path, "joint_phase1", *changed)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_number_of_processes_than_the_layout_is_refused(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4"}
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    assert run(words(journey, tmp_path, "audio_pretraining", *DDP)) == 2
+    assert "layout has 2 ranks (`parallel`), but 4 processes were started" in capsys.readouterr().err
+    monkeypatch.delenv("LOCAL_RANK")
+    assert run(words(journey, tmp_path, "audio_pretraining", *DDP)) == 2
+    assert "set without LOCAL_RANK" in capsys.readouterr().err

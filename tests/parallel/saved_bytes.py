@@ -1,0 +1,136 @@
+"""What autograd really keeps of a forward pass, and what the sequence groups really send, for the plan to meet."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from talkies.flow.objective import per_sample_loss
+from talkies.models.build import initialise
+from talkies.models.config import PRESETS, BridgeConfig, MovaShape, TowerConfig
+from talkies.models.mova import Mova
+from talkies.parallel import collectives
+from talkies.planning.work import Work
+from talkies.streams import Grid, Modality
+from talkies.streams.batch import Condition, Stream, Text
+
+MID = MovaShape(
+    video=TowerConfig(
+        dim=384, ffn_dim=1024, heads=8, layers=4, patch=(1, 2, 2), in_channels=26, out_channels=12, text_dim=128
+    ),
+    audio=TowerConfig(
+        dim=288, ffn_dim=768, heads=6, layers=3, patch=(1,), in_channels=16, out_channels=16, text_dim=128
+    ),
+    bridge=BridgeConfig(layers=3, rate=50.0),
+)
+SHAPES = {"toy": PRESETS["toy"], "mid": MID}
+LATENTS: dict[str, dict[Modality, tuple[int, ...]]] = {
+    "toy": {"video": (7, 8, 8), "audio": (27,)},
+    "mid": {"video": (7, 16, 20), "audio": (101,)},
+}
+TEXTS, CLIPS = {"toy": 24, "mid": 61}, 2
+
+
+def grids(name: str) -> dict[Modality, Grid]:
+    shape, sizes = SHAPES[name], LATENTS[name]
+    return {
+        "video": Grid(channels=shape.video.out_channels, shape=sizes["video"], rate=Fraction(6)),
+        "audio": Grid(channels=shape.audio.out_channels, shape=sizes["audio"], rate=Fraction(50)),
+    }
+
+
+def tokens(name: str) -> dict[str, int]:
+    patches = {"video": SHAPES[name].video.patch, "audio": SHAPES[name].audio.patch}
+    return {"text": TEXTS[name], **{m: grid.tokens(patches[m]) for m, grid in grids(name).items()}}
+
+
+def network(name: str) -> Mova:
+    model = Mova(SHAPES[name], components=frozenset({"video_high", "audio", "bridge"}))
+    initialise(model, 0)
+    return model
+
+
+def loss(model: Mova, name: str) -> Tensor:
+    """The loss of one micro-batch, as a phase computes it."""
+    shape, geometry = SHAPES[name], grids(name)
+    extra = shape.video.in_channels - shape.video.out_channels
+    streams: dict[Modality, Stream] = {}
+    for m, grid in geometry.items():
+        condition = torch.zeros(CLIPS, extra, *grid.shape) if m == "video" else None
+        latent = torch.zeros(CLIPS, *grid.latent_shape)
+        streams[m] = Stream(latent=latent, time=torch.rand(CLIPS), grid=grid, condition=condition)
+    text = Text(embedding=torch.randn(CLIPS, TEXTS[name], shape.video.text_dim), length=torch.full((CLIPS,), 3))
+    out = model(streams, Condition(text=text))
+    valid = {m: torch.ones(CLIPS, grid.shape[0], dtype=torch.bool) for m, grid in geometry.items()}
+    losses = [per_sample_loss(out[m], torch.zeros_like(out[m]), valid[m]).mean() for m in out]
+    return torch.stack(losses).sum()
+
+
+class _Casts(TorchDispatchMode):
+    """Learns the storages of parameters that autocast lowers: they are no activations."""
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.kept = list(parameters)
+        self.weights = {p.untyped_storage()._cdata for p in self.kept}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and args[0].untyped_storage()._cdata in self.weights:
+            self.kept.append(out)
+            self.weights.add(out.untyped_storage()._cdata)
+        return out
+
+
+def saved(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[int, Tensor]:
+    """Bytes of the storages that `forward` leaves for its backward pass, each once, without parameters."""
+    casts, found, alive = _Casts(model.parameters()), {}, []
+
+    def pack(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage._cdata not in casts.weights:
+            found[storage._cdata] = storage.nbytes()
+            alive.append(x)
+        return x
+
+    with casts, torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        out = forward()
+    return sum(found.values()), out
+
+
+@contextmanager
+def counted(patch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The bytes that this rank sends to others in the exchanges of sequence parallelism."""
+    sent = [0]
+
+    def counting(name: str, share: Callable[[Tensor, int], float]) -> None:
+        real = getattr(dist, name)
+
+        def call(out: Tensor, x: Tensor, group: Any) -> None:
+            sent[0] += round(share(x, dist.get_world_size(group)))
+            real(out, x, group=group)
+
+        patch.setattr(collectives.dist, name, call)
+
+    counting("all_to_all_single", lambda x, n: x.nbytes * (n - 1) / n)
+    counting("all_gather_into_tensor", lambda x, n: x.nbytes * (n - 1))
+    counting("reduce_scatter_tensor", lambda x, n: x.nbytes * (n - 1) / n)
+    with patch.context():
+        yield sent
+
+
+def work(name: str, degree: int, *, checkpointing: bool, mode: str) -> Work:
+    """The same as the plan sees it. mode: fp32, bf16 (the weights of blocks, as FSDP lowers them) or autocast."""
+    from talkies.parallel.config import DdpConfig, Fsdp2Config
+
+    layout = DdpConfig() if mode == "autocast" else Fsdp2Config(shard=degree, sequence=degree)
+    return Work(
+        shape=SHAPES[name], tokens=tokens(name), bridge=True, rank=0, bf16=mode != "fp32", clips=CLIPS, accumulate=1,
+        layout=layout, checkpointing=checkpointing,
+    )  # fmt: skip
