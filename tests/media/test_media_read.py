@@ -1,5 +1,6 @@
 """Reading: geometry, time, and every way in which a file can be broken."""
 
+import os
 import struct
 from dataclasses import replace
 from fractions import Fraction
@@ -14,7 +15,7 @@ from talkies.config import DataError
 from talkies.media.container import MediaError
 from talkies.media.frames import fitted
 from talkies.media.read import probe, read_audio, read_frames
-from talkies.media.write import write_mp4
+from talkies.media.write import read_tags, write_mp4
 from talkies.streams.codec import Media
 
 
@@ -193,14 +194,56 @@ def test_what_is_no_media_file_is_a_data_error(tmp_path: Path, content: bytes) -
 def test_missing_files_and_folders_are_data_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         probe(tmp_path / "a.mp4")
-    with pytest.raises(DataError, match="cannot be decoded"):
+    with pytest.raises(DataError, match="is a folder"):
         probe(tmp_path)
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "a.mp4")
+    with pytest.raises(DataError, match="a link that leads nowhere"):
+        probe(tmp_path / "link.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(DataError, match="no regular file"):  # and does not wait for somebody to write
+        probe(tmp_path / "pipe.mp4")
+    for name in ("a" * 300, "a\0.mp4"):
+        with pytest.raises(DataError, match="cannot be read"):
+            probe(tmp_path / name)
+
+
+def test_tags_that_are_not_utf8_do_no_harm(tmp_path: Path, square: Media) -> None:
+    path = tmp_path / "a.mp4"
+    write_mp4(path, square, tags={"title": "caf\u00e9"})
+    assert path.read_bytes().count("caf\u00e9".encode()) == 1
+    path.write_bytes(path.read_bytes().replace("caf\u00e9".encode(), b"caf\xe9 "))
+    assert probe(path).frames == 25
+    assert read_tags(path)["title"] == "caf\ufffd "
+
+
+def test_a_codec_that_nobody_knows(written: Path) -> None:
+    written.write_bytes(written.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(MediaError, match="its video has a codec that is not known"):
+        probe(written)
+
+
+def test_samples_that_cannot_be_read(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.nut"), "w") as out:
+        stream = out.add_stream("pcm_s64le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+        for resampled in av.AudioResampler(format=stream.format, layout="mono", rate=16000).resample(frame):
+            out.mux(stream.encode(resampled))
+        out.mux(stream.encode(None))
+    with pytest.raises(MediaError, match="its s64 samples cannot be read"):
+        read_audio(tmp_path / "a.nut", sample_rate=16000, seconds=0.1)
 
 
 def test_a_name_is_never_a_protocol(tmp_path: Path, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     written.rename(tmp_path / "concat:b.mp4")
     assert probe("concat:b.mp4").frames == 25
+
+
+def test_a_list_of_files_is_no_media(tmp_path: Path, written: Path) -> None:
+    (tmp_path / "b.mp4").write_text(f"ffconcat version 1.0\nfile {written.name}\n")
+    with pytest.raises(MediaError, match="a list of other files"):
+        probe(tmp_path / "b.mp4")
 
 
 def test_a_playlist_leads_nowhere(tmp_path: Path, written: Path) -> None:

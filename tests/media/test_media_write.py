@@ -67,6 +67,16 @@ def test_sound_of_any_length_is_kept(tmp_path: Path, length: int) -> None:
     assert error < 0.01
 
 
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize("peak", [0.05, 0.4, 0.6, 0.9])
+def test_a_tone_of_any_level_stays_faithful(tmp_path: Path, rate: int, peak: float) -> None:
+    samples = peak * torch.sin(2 * torch.pi * 440.7 / rate * torch.arange(rate))
+    write_mp4(tmp_path / "a.m4a", Media(frames=None, fps=12.0, samples=samples, sample_rate=rate), tags={})
+    error = read_audio(tmp_path / "a.m4a", sample_rate=rate, seconds=1.0) - samples
+    inner = slice(2048, -2048)  # the codec's first and last frames lack neighbours
+    assert 10 * torch.log10(samples[inner].square().mean() / error[inner].square().mean()) > 45
+
+
 def test_one_file_may_hold_sound_only_or_pictures_only(tmp_path: Path, square: Media) -> None:
     write_mp4(tmp_path / "a.m4a", replace(square, frames=None), tags={"title": "sound"})
     write_mp4(tmp_path / "v.mp4", replace(square, samples=None), tags={})

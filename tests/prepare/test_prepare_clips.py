@@ -1,6 +1,8 @@
 """One file -> one clip, or the reason why not: every reason is made to happen with a real file."""
 
+import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,14 @@ import pytest
 import torch
 
 from talkies.media.loudness import PEAK, loudness
+from talkies.media.read import read_audio
+from talkies.media.write import write_mp4
 from talkies.prepare.clips import RawClip, Rejected, read_clip
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.items import Item
 from talkies.prepare.plan import plan
 from talkies.prepare.reading import Reader
+from talkies.streams.codec import Media
 
 Maker = Callable[..., Path]
 Recipe = Callable[..., PrepareConfig]
@@ -53,11 +58,11 @@ def test_only_the_first_window_is_taken(make: Maker, read: Callable[..., RawClip
     ("keys", "reason", "words"),
     [
         ({"frames": 20}, "too short", "20 frames, a clip has 25"),
-        ({"fps": 24.0, "frames": 60}, "wrong fps", "runs at 24 fps, the set at 12"),
+        ({"fps": 24.0, "frames": 60}, "wrong fps", "runs at 24 fps, the set at 12; convert it (ffmpeg"),
         ({"audio": False}, "no audio", "no audio stream"),
         ({"video": False}, "no video", "no video stream"),
         ({"gain": 0.0}, "silent", "RMS over 2.08 s"),
-        ({"gain": 8.0}, "clipped", "stand at full scale"),
+        ({"gain": 2.0}, "clipped", "times as many as just below"),
         ({"seconds": 1.5}, "audio and video disagree", "sound ends at 1.5"),
         ({"caption": None}, "no caption", "a.txt is missing"),
         ({"caption": " \n"}, "no caption", "empty"),
@@ -72,6 +77,56 @@ def test_what_cannot_be_trained_on(
         read(make("a.mp4", **keys))
     assert found.value.reason == reason
     assert words in found.value.detail
+
+
+def test_half_a_character_is_no_caption(make: Maker, read: Callable[..., RawClip]) -> None:
+    with pytest.raises(Rejected, match=r"^caption encoding: .*half a character \('\\ud800'\)"):
+        read(make("a.mp4"), caption="a \ud800 hums")
+
+
+def test_a_caption_that_is_no_file(make: Maker, read: Callable[..., RawClip]) -> None:
+    media = make("a.mp4", caption=None)
+    media.with_suffix(".txt").mkdir()
+    with pytest.raises(Rejected, match=r"^no caption: a.txt is no file"):
+        read(media)
+    media.with_suffix(".txt").rmdir()
+    os.mkfifo(media.with_suffix(".txt"))  # and nobody waits for somebody to write
+    with pytest.raises(Rejected, match=r"^no caption: a.txt is no file"):
+        read(media)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(float("nan"), "not finite"), (float("-inf"), "not finite"), (1e20, "broken stream"), (0.5, None)],
+)
+def test_one_impossible_sample(read: Callable[..., RawClip], tmp_path: Path, value: float, reason: str | None) -> None:
+    samples = 0.3 * torch.sin(torch.arange(32000) * 0.2)
+    samples[16000] = value
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        stream = out.add_stream("pcm_f32le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None].numpy(), format="flt", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+        out.mux([*stream.encode(frame), *stream.encode(None)])
+    if reason is None:
+        assert read(tmp_path / "a.mkv", caption="x", modalities=["audio"]).real == 32000
+        return
+    with pytest.raises(Rejected, match=f"^{reason}"):
+        read(tmp_path / "a.mkv", caption="x", modalities=["audio"])
+
+
+@pytest.mark.parametrize("gain", [1.0, 2.0])
+def test_clipping_is_looked_for_before_resampling(
+    real_clips: Path, read: Callable[..., RawClip], tmp_path: Path, gain: float
+) -> None:
+    """The real clip at 48 kHz, at full scale and 6 dB beyond, for a set at 16 kHz."""
+    samples = read_audio(real_clips / "cat_yarn_352x624_24fps.mp4", sample_rate=48000, seconds=2.1)
+    samples = (samples / samples.abs().max() * gain).clamp(-1, 1)
+    write_mp4(tmp_path / "a.m4a", Media(frames=None, fps=24.0, samples=samples, sample_rate=48000), tags={})
+    if gain == 1:
+        assert read(tmp_path / "a.m4a", caption="x", modalities=["audio"]).real > 33000
+        return
+    with pytest.raises(Rejected, match=r"^clipped"):
+        read(tmp_path / "a.m4a", caption="x", modalities=["audio"])
 
 
 def test_a_file_that_is_no_media(make: Maker, read: Callable[..., RawClip]) -> None:

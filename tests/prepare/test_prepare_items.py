@@ -29,6 +29,30 @@ def test_a_folder_lists_its_media_and_counts_the_rest(tmp_path: Path) -> None:
     assert ignored == {".md": 1, ".txt": 1}
 
 
+def test_what_is_no_file_is_counted_too(tmp_path: Path) -> None:
+    """A link that leads nowhere is media that is missing; folders that pass for media, or are links, hold more."""
+    touch(tmp_path / "clips", "a.mp4", "day.mp4/b.mp4", "plain/c.mp4", "lost.\udcff")
+    touch(tmp_path / "elsewhere", "d.mp4")
+    (tmp_path / "clips" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    (tmp_path / "clips" / "gone.doc").symlink_to(tmp_path / "nowhere.doc")
+    (tmp_path / "clips" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "clips" / "loop.mp4").symlink_to(tmp_path / "clips")
+    items, ignored = scan(tmp_path / "clips")
+    assert [item.id for item in items] == ["a.mp4", "day.mp4/b.mp4", "gone.mp4", "plain/c.mp4"]
+    assert ignored == {
+        ".doc": 1,
+        ".mp4 (folder)": 1,
+        ".mp4 (linked folder)": 1,
+        ".\\udcff": 1,
+        "more (linked folder)": 1,
+    }
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot look into .*gone \(No such file or directory\); make it readable"):
+        scan(tmp_path / "gone")
+
+
 def test_a_name_that_is_not_utf8_gets_an_id_that_is(tmp_path: Path) -> None:
     (tmp_path / b"x\xff.mp4".decode(errors="surrogateescape")).touch()
     items, _ = scan(tmp_path)
@@ -53,12 +77,19 @@ def test_a_manifest_is_read_relative_to_itself(tmp_path: Path) -> None:
         (b'{"media": "a.mp4", "caption": 3}', "`caption` text, found 'a.mp4' and 3"),
         (b'{"media": "a.mp4", "caption": "\xff"}', "not UTF-8"),
         (b'{"media": "./ok.mp4", "caption": "again"}', "'ok.mp4' is listed twice, first in line 1"),
+        (rb'{"media": "\ud800.mp4", "caption": "x"}', "half a character and no file's name"),
+        (b"[" * 100_000, "not JSON"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: bytes, words: str) -> None:
     (tmp_path / "m.jsonl").write_bytes(b'{"media": "ok.mp4", "caption": "fine"}\n' + line + b"\n")
     with pytest.raises(DataError, match=rf"m\.jsonl:2: .*{words}"):
         read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"manifest .* cannot be read \(Is a directory\)"):
+        read_manifest(tmp_path)
 
 
 def test_a_split_is_exact_disjoint_and_depends_on_names_only(tmp_path: Path) -> None:
@@ -93,6 +124,11 @@ def test_a_source_without_enough_media_is_refused(tmp_path: Path) -> None:
 def test_a_path_that_is_not_there_names_the_key(tmp_path: Path, config: FolderSource, kind: str) -> None:
     with pytest.raises(RecipeError, match=rf"`sources\.s\.path`: {tmp_path / 'no'} is no {kind}"):
         collect("s", config, recipe_folder=tmp_path, rendered=tmp_path, seed=0)
+
+
+def test_a_home_that_nobody_has_names_the_key(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"`sources\.s\.path` is '~nobody-here/clips': .*write the whole path"):
+        collect("s", FolderSource(path="~nobody-here/clips"), recipe_folder=tmp_path, rendered=tmp_path, seed=0)
 
 
 def test_rendering_happens_once_and_again_when_the_source_changes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From files to shard sets: what is kept, dropped, reused, and never half there."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,42 @@ def test_bad_files_are_quarantined_and_the_others_go_on(
     written = json.loads((tmp_path / "root" / "report.json").read_text())
     assert written == json.loads(json.dumps(report.to_json()))
     assert str(tmp_path) not in (tmp_path / "root" / "report.json").read_text()
+
+
+def test_odd_names_stay_on_one_line_and_missing_files_are_counted(
+    three: list[Path], make: Maker, run: Callable[..., Report], tmp_path: Path
+) -> None:
+    make("new\nline \x1b[31m.mp4", seed=7, caption=None)
+    media = tmp_path / "media"
+    (media / "notes.\udcff").touch()
+    (media / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    os.mkfifo(media / "pipe.mp4")  # reading it would wait for ever
+    for name in ("gone", "pipe"):
+        (media / f"{name}.txt").write_text("x")
+    report = run()
+    assert report.sets["all"].kept == 3
+    reasons = {entry.id: entry.reason for entry in report.sets["all"].quarantined}
+    assert reasons == {
+        "new\nline \x1b[31m.mp4": "no caption",
+        "gone.mp4": "undecodable",
+        "pipe.mp4": "undecodable",
+    }
+    assert all(line.isprintable() for line in report.lines())
+    assert r"new\nline \x1b[31m.mp4 (new\nline \x1b[31m.txt is missing)" in "\n".join(report.lines())
+    assert len(run().sets["all"].quarantined) == 3
+
+
+def test_half_a_character_in_a_manifest_is_quarantined(
+    three: list[Path], run: Callable[..., Report], tmp_path: Path
+) -> None:
+    lines = [json.dumps({"media": f"media/{path.name}", "caption": f"hum {path.stem}"}) for path in three]
+    lines[1] = lines[1].replace("hum", r"hum \ud83d")
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    report = run(sources={"media": {"kind": "manifest", "path": "list.jsonl"}})
+    assert {entry.id: entry.reason for entry in report.sets["all"].quarantined} == {
+        "media/clip-1.mp4": "caption encoding"
+    }
+    assert report.sets["all"].kept == 2
 
 
 def test_more_than_the_allowed_number_is_an_error_and_leaves_no_set(

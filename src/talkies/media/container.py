@@ -1,5 +1,6 @@
 """Opening media files: which streams count, and libav's errors in words."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -10,6 +11,8 @@ import av
 from av.stream import Disposition
 
 from talkies.config import DataError
+
+PLAYLISTS = ("concat", "dash", "hls", "imf")
 
 
 class MediaError(DataError):
@@ -27,15 +30,30 @@ class EndedError(MediaError):
 @contextmanager
 def opened(path: Path | str) -> Iterator[Any]:
     """The av container of a local file; whatever libav says while it is open becomes a MediaError."""
+    _check_file(path)
     # Without the protocol, a file named "concat:..." would be one; a playlist may not lead elsewhere either.
     source = f"file:{Path(path).absolute()}"
     try:
-        with av.open(source, options={"protocol_whitelist": "file"}) as container:
+        # Tags are often Latin-1, and nobody needs them to be right.
+        with av.open(source, options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+            if container.format.name in PLAYLISTS:
+                raise MediaError(path, "is a list of other files, not media; list those files instead")
             yield container
-    except av.error.FileNotFoundError as error:
-        raise MediaError(path, "the file does not exist") from error
     except av.FFmpegError as error:
         raise MediaError(path, f"cannot be decoded ({error.strerror or error})") from error
+
+
+def _check_file(path: Path | str) -> None:
+    """MediaError for what is no file; opening a pipe would wait for ever."""
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        words = "is a link that leads nowhere" if Path(path).is_symlink() else "the file does not exist"
+        raise MediaError(path, words) from None
+    except (OSError, ValueError) as error:
+        raise MediaError(path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not stat.S_ISREG(mode):
+        raise MediaError(path, "is a folder, not a file" if stat.S_ISDIR(mode) else "is no regular file")
 
 
 def find_stream(container: Any, kind: str) -> Any | None:
@@ -49,6 +67,8 @@ def need_stream(container: Any, kind: str, path: Path | str) -> Any:
     stream = find_stream(container, kind)
     if stream is None:
         raise MediaError(path, f"has no {kind} stream")
+    if stream.codec_context is None:
+        raise MediaError(path, f"its {kind} has a codec that is not known here; convert it to H.264 and AAC")
     stream.codec_context.options = {"err_detect": "explode"}
     return stream
 

@@ -45,7 +45,11 @@ def _pieces(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[flo
     end = None if stream.duration is None else float(stream.duration * stream.time_base) + start_seconds(stream)
     for frame in decoded(container, stream, path):
         kept = None if end is None else max(0, round((end - frame.time) * frame.sample_rate))
-        yield frame.time, frame.sample_rate, _mono(frame)[:kept]
+        try:
+            samples = _mono(frame)
+        except ValueError as error:
+            raise MediaError(path, f"its {frame.format.name} samples cannot be read ({error}); convert them") from error
+        yield frame.time, frame.sample_rate, samples[:kept]
 
 
 def _mono(frame: Any) -> Samples:

@@ -18,8 +18,9 @@ PROVENANCE = "talkies-provenance"
 """The tag that says which model (or world) made a file; `comment`, which players show, repeats it."""
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 AAC_BIT_RATE = 192_000
-# At such bit rates the `fast` search is also the more faithful one (measured: +4 to +6 dB over the default).
-AAC = {"aac_coder": "fast"}
+# At such bit rates the `fast` search is also the more faithful one (measured: +4 to +6 dB over the default), but it
+# cuts strong tones off: a sine of amplitude 0.5 comes back with 27 dB, of 0.6 with 17, of 1.0 with 8 (default: 66).
+FAST_AAC, FAST_PEAK = {"aac_coder": "fast"}, 0.5
 AAC_BITS_PER_SAMPLE = 6
 """AAC's own limit: 6144 bits per channel and frame of 1024 samples."""
 # Nearly lossless: small frames cost little, and they are what codecs are fitted on.
@@ -102,7 +103,8 @@ def _video_packets(stream: Any, frames: Tensor, rate: Fraction) -> Iterator[Any]
 def _audio(out: Any, media: Media) -> Iterator[Any]:
     """Add the audio stream; its packets come when they are asked for."""
     assert media.samples is not None
-    stream = out.add_stream("aac", rate=media.sample_rate, layout="mono", options=AAC)
+    options = FAST_AAC if float(media.samples.detach().abs().max()) <= FAST_PEAK else {}
+    stream = out.add_stream("aac", rate=media.sample_rate, layout="mono", options=options)
     stream.bit_rate = min(AAC_BIT_RATE, AAC_BITS_PER_SAMPLE * media.sample_rate)
     return _audio_packets(stream, media.samples, media.sample_rate)
 

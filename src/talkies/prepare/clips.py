@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from talkies.media.clipping import CROWDED, find_clipping
 from talkies.media.container import EndedError, MediaError
 from talkies.media.loudness import gain_to
 from talkies.media.read import MediaInfo
@@ -32,10 +33,8 @@ Reason = Literal[
 FPS_TOLERANCE = 1e-3
 SILENCE = 1e-3
 """RMS below this (-60 dB) is silence."""
-FULL_SCALE = 0.999
-CLIPPED_SHARE = 0.01
-"""Sound is clipped where more than this share of its samples stands at full scale. A file at full scale in a few peaks
-has far fewer."""
+DAMAGED = 10.0
+"""Times full scale; AAC of clipped sound overshoots to 2.3 at most (measured), a damaged frame to anything."""
 
 
 class Rejected(Exception):  # noqa: N818 - it is no error: preparation goes on
@@ -70,13 +69,15 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     try:
         frames = reader.frames(item.media, plan.geometry) if plan.video else None
         sound = reader.sound(item.media, plan.geometry, plan.sample_rate) if plan.audio else None
+        recorded = reader.sound(item.media, plan.geometry, info.audio_rate) if plan.audio and info.audio_rate else None
     except EndedError as error:
         raise Rejected("too short" if info.frames is None else "broken stream", error.reason) from error
     except MediaError as error:
         raise Rejected("broken stream", error.reason) from error
     samples, real, limited = None, 0, False
-    if sound is not None:
+    if sound is not None and recorded is not None:
         _check_sound(sound, plan, info)
+        _check_clipping(recorded)
         real, window = len(sound), plan.geometry.samples(plan.sample_rate)
         if plan.config.lufs is not None:
             gain = gain_to(sound, plan.sample_rate, plan.config.lufs)
@@ -91,6 +92,8 @@ def read_caption(caption: str | Path) -> str:
     """The text without surrounding space. Raises Rejected where it is missing, empty or not UTF-8 text."""
     if isinstance(caption, Path):
         try:
+            if caption.exists() and not caption.is_file():  # reading a pipe would wait for ever
+                raise Rejected("no caption", f"{caption.name} is no file")
             text = caption.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise Rejected("no caption", f"{caption.name} is missing") from None
@@ -102,6 +105,11 @@ def read_caption(caption: str | Path) -> str:
         text = caption
     if "\0" in text:
         raise Rejected("caption encoding", "the caption holds a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON spells halves of surrogate pairs, which no text encoder takes
+        odd = ascii(text[error.start])
+        raise Rejected("caption encoding", f"the caption holds half a character ({odd}); write it whole") from None
     if not text.strip():
         raise Rejected("no caption", "the caption is empty")
     return text.strip()
@@ -121,14 +129,18 @@ def _probed(path: Path, plan: SetPlan, reader: Reader) -> MediaInfo:
         raise Rejected("no video", "it has no video stream")
     geometry = plan.geometry
     if abs(info.fps / geometry.fps - 1) > FPS_TOLERANCE:
-        raise Rejected("wrong fps", f"it runs at {info.fps:g} fps, the set at {geometry.fps:g}")
+        raise Rejected(
+            "wrong fps",
+            f"it runs at {info.fps:g} fps, the set at {geometry.fps:g}; convert it (ffmpeg -i IN -r {geometry.fps:g} "
+            f"OUT), or make a set whose `geometry` ends with @{info.fps:g}",
+        )
     if info.frames is not None and info.frames < geometry.frames:
         raise Rejected("too short", f"it has {info.frames} frames, a clip has {geometry.frames}")
     return info
 
 
 def _check_sound(sound: Tensor, plan: SetPlan, info: MediaInfo) -> None:
-    """Rejected for sound [S] that is missing, silent, clipped, or ends before the pictures do."""
+    """Rejected for sound [S] that is missing, silent, damaged, or ends before the pictures do."""
     seconds, whole = len(sound) / plan.sample_rate, float(plan.geometry.seconds)
     if plan.video and whole - seconds > TOLERANCE:
         raise Rejected(
@@ -136,11 +148,21 @@ def _check_sound(sound: Tensor, plan: SetPlan, info: MediaInfo) -> None:
         )
     if len(sound) == 0:
         raise Rejected("no audio", f"its audio stream has no samples (it claims {info.audio_seconds} s)")
-    level = float(sound.square().mean().sqrt())
+    if not bool(sound.isfinite().all()):
+        raise Rejected("not finite", "its sound has samples that are not finite")
+    peak, level = float(sound.abs().max()), float(sound.square().mean().sqrt())
+    if peak > DAMAGED:
+        raise Rejected("broken stream", f"its sound reaches {peak:.3g} times full scale, so that it must be damaged")
     if level < SILENCE:
         raise Rejected("silent", f"its RMS over {seconds:.2f} s is {level:.1e}; at least {SILENCE:g} is needed")
-    share = float((sound.abs() >= FULL_SCALE).float().mean())
-    if share > CLIPPED_SHARE:
+
+
+def _check_clipping(recorded: Tensor) -> None:
+    """Rejected for sound [S] that was clipped; it is looked for at the file's own sample rate."""
+    crowd = find_clipping(recorded)
+    if crowd is not None:
         raise Rejected(
-            "clipped", f"{share:.1%} of its samples stand at full scale; at most {CLIPPED_SHARE:.0%} are taken"
+            "clipped",
+            f"its samples crowd at {crowd.level:.2f} of full scale, {crowd.ratio:.1f} times as many as just below "
+            f"(at most {CROWDED:g}); take a recording that was not clipped",
         )

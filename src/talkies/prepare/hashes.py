@@ -32,6 +32,8 @@ class Hashes:
 
     def _file(self, name: str, path: Path) -> str:
         try:
+            if not path.is_file():  # reading a pipe would wait for ever
+                return "missing"
             mark = stamp(path)
             known = self._known.get(name)
             digest = known[1] if known and known[0] == mark else sha256_of(path)

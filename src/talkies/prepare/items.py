@@ -3,10 +3,12 @@
 import difflib
 import hashlib
 import json
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from talkies.config import DataError
 
@@ -32,25 +34,49 @@ def ordered(items: Sequence[Item]) -> list[Item]:
 
 
 def scan(folder: Path) -> tuple[list[Item], Mapping[str, int]]:
-    """The media files below `folder`, each with the .txt of the same stem, and all other files counted by suffix.
+    """The media files below `folder`, each with the .txt of the same stem, and everything else counted by suffix.
 
-    Hidden files and folders count as neither.
+    A link that leads nowhere is an item too, so that it is quarantined and not overlooked. Hidden files and folders
+    count as neither. Raises DataError for a folder that cannot be listed.
     """
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not _hidden(path.relative_to(folder))]
-    media = [path for path in found if path.suffix.lower() in SUFFIXES]
-    known = {*media, *(path.with_suffix(".txt") for path in media)}
-    others = Counter(path.suffix.lower() or path.name for path in found if path not in known)
-    return [_item(folder, path) for path in media], dict(sorted(others.items()))
+    try:
+        found = sorted(_walk(folder))
+        media = [path for path in found if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+        known = {*media, *(path.with_suffix(".txt") for path in media)}
+        others = Counter(_kind(path) for path in found if path not in known)
+    except OSError as error:
+        raise DataError(
+            f"prepare: cannot look into {error.filename} ({error.strerror}); make it readable or move it away"
+        ) from None
+    items = [
+        Item(id=_utf8(path.relative_to(folder).as_posix()), media=path, caption=path.with_suffix(".txt"))
+        for path in media
+    ]
+    return items, dict(sorted(others.items()))
 
 
-def _item(folder: Path, path: Path) -> Item:
-    # A name that is not UTF-8 would break every file that lists it.
-    name = path.relative_to(folder).as_posix().encode(errors="backslashreplace").decode()
-    return Item(id=name, media=path, caption=path.with_suffix(".txt"))
+def _walk(folder: Path) -> Iterator[Path]:
+    """Everything below `folder` that is no plain folder; folders that pass for media or are links are told, too."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(place)
+        odd = [name for name in folders if (here / name).is_symlink() or Path(name).suffix.lower() in SUFFIXES]
+        yield from (here / name for name in (*odd, *files) if not name.startswith("."))
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _kind(path: Path) -> str:
+    """What the report counts a file under."""
+    kind = _utf8(path.suffix.lower() or path.name)
+    return f"{kind} ({'linked ' if path.is_symlink() else ''}folder)" if path.is_dir() else kind
+
+
+def _utf8(name: str) -> str:
+    """A name that is not UTF-8 would break every file that lists it."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def read_manifest(path: Path) -> list[Item]:
@@ -73,8 +99,12 @@ def read_manifest(path: Path) -> list[Item]:
 
 
 def _lines(path: Path) -> list[str]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"prepare: manifest {path} cannot be read ({error.strerror})") from None
     lines = []
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         try:
             lines.append(line.decode())
         except UnicodeDecodeError as error:
@@ -87,7 +117,7 @@ def _lines(path: Path) -> list[str]:
 def _entry(folder: Path, line: str, where: str) -> Item:
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not JSON ({error}); one object per line is needed") from None
     if not isinstance(values, dict):
         raise DataError(f'{where}: needed {{"media": ..., "caption": ...}}, found {type(values).__name__}')
@@ -97,5 +127,9 @@ def _entry(folder: Path, line: str, where: str) -> Item:
         raise DataError(f"{where}: unknown key {key!r}; {hint}")
     media, caption = values.get("media"), values.get("caption", "")
     if not isinstance(media, str) or not media or not isinstance(caption, str):
-        raise DataError(f"{where}: `media` must be a path and `caption` text, found {media!r} and {caption!r}")
-    return Item(id=PurePosixPath(media).as_posix(), media=folder / media, caption=caption)
+        raise DataError(f"{where}: `media` must be a path and `caption` text, found {media!r:.80} and {caption!r:.80}")
+    try:
+        os.fsencode(media)
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: `media` is {media!r:.80}, which is half a character and no file's name") from None
+    return Item(id=_utf8(PurePosixPath(media).as_posix()), media=folder / media, caption=caption)

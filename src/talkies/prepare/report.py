@@ -61,9 +61,14 @@ def _reasons(quarantined: Sequence[Quarantined]) -> list[str]:
     lines = []
     for reason, count in Counter(entry.reason for entry in quarantined).most_common():
         entries = [entry for entry in quarantined if entry.reason == reason]
-        files = "; ".join(f"{entry.id} ({entry.detail})" for entry in entries[:SHOWN])
+        files = "; ".join(plain(f"{entry.id} ({entry.detail})") for entry in entries[:SHOWN])
         lines.append(f"  {reason}: {count}: {files}{'; ...' if count > SHOWN else ''}")
     return lines
+
+
+def plain(text: str) -> str:
+    """On one line, and nothing that a terminal obeys: file names may hold any character."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def reasons(quarantined: Sequence[Quarantined]) -> str:
@@ -96,6 +101,6 @@ class Report:
         """For people: every set with what was dropped and why."""
         lines = [line for name, found in self.sets.items() for line in found.lines(name)]
         for name, counts in self.ignored.items():
-            files = ", ".join(f"{count} {suffix}" for suffix, count in counts.items())
+            files = ", ".join(f"{count} {plain(suffix)}" for suffix, count in counts.items())
             lines.append(f"source {name}: ignored beside the media: {files}")
         return [*lines, self.summary()]

@@ -49,9 +49,9 @@ def collect(
         render(config, rendered, seed, progress)
         items, _ = scan(rendered)
     elif isinstance(config, FolderSource):
-        items, ignored = scan(_path(name, config, recipe_folder))
+        items, ignored = scan(source_path(name, config, recipe_folder))
     else:
-        items = read_manifest(_path(name, config, recipe_folder))
+        items = read_manifest(source_path(name, config, recipe_folder))
     if len(items) <= config.heldout:
         raise DataError(
             f"prepare: source {name!r} has {len(items)} media files and holds out {config.heldout}: nothing is left to "
@@ -60,8 +60,12 @@ def collect(
     return Source(name=name, items=ordered(items), heldout=config.heldout, ignored=ignored)
 
 
-def _path(name: str, config: FolderSource | ManifestSource, recipe_folder: Path) -> Path:
-    path = recipe_folder / Path(config.path).expanduser()
+def source_path(name: str, config: FolderSource | ManifestSource, recipe_folder: Path) -> Path:
+    """Where a source's media or manifest are. Raises RecipeError for a path that leads nowhere."""
+    try:
+        path = recipe_folder / Path(config.path).expanduser()
+    except RuntimeError as error:
+        raise RecipeError(f"recipe: `sources.{name}.path` is {config.path!r}: {error}; write the whole path") from None
     wanted = "folder" if isinstance(config, FolderSource) else "file"
     if not (path.is_dir() if wanted == "folder" else path.is_file()):
         raise RecipeError(f"recipe: `sources.{name}.path`: {path} is no {wanted}")

@@ -1,0 +1,93 @@
+"""Clipped sound is found through AAC, and sound that only reaches full scale is not taken for it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import resample_poly
+
+from talkies.media.clipping import CROWDED, find_clipping
+from talkies.media.read import read_audio
+from talkies.media.write import write_mp4
+from talkies.prepare.voices import SAMPLE_RATE, Voice, draw_loudness, sing
+from talkies.streams.codec import Media
+
+SECONDS = 2.0
+VOICES = (  # as the synthetic world casts them: a man's middle voice, a girl's high one, a hollow mask
+    Voice(pitch=162.5, tilt=0.6, formants=(500.0, 1200.0, 2400.0)),
+    Voice(pitch=237.5, tilt=0.9, formants=(850.0, 2100.0, 3200.0)),
+    Voice(pitch=137.5, tilt=0.3, formants=(900.0, 3000.0), hollow=True),
+)
+SOUNDS = ("tone", "whole-period tone", "chord", "voice 0", "voice 1", "voice 2", "real clip")
+
+
+def sound(name: str, rate: int, real_clip: Path) -> torch.Tensor:
+    """Two seconds at `rate` that peak at full scale."""
+    turns = 2 * np.pi * np.arange(round(SECONDS * rate)) / rate
+    if name == "tone":
+        values = np.sin(440.7 * turns)
+    elif name == "whole-period tone":
+        values = np.sin(1000 * turns)
+    elif name == "chord":
+        values = sum(np.sin(pitch * turns + phase) for phase, pitch in enumerate((261.6, 329.6, 392.0)))
+    elif name == "real clip":
+        values = read_audio(real_clip, sample_rate=rate, seconds=SECONDS).double().numpy()
+    else:
+        rng = np.random.default_rng([3, int(name[-1])])
+        spoken = sing(VOICES[int(name[-1])], draw_loudness(rng, round(SECONDS * SAMPLE_RATE), 1280), rng)
+        values = resample_poly(spoken, rate // SAMPLE_RATE, 1)
+    return torch.from_numpy(values / np.abs(values).max()).float()
+
+
+def coded(samples: torch.Tensor, rate: int, folder: Path) -> torch.Tensor:
+    """What the project's writer and reader make of it: AAC at 96 kbps (16 kHz) or 192 kbps (48 kHz)."""
+    write_mp4(folder / "a.m4a", Media(frames=None, fps=24.0, samples=samples, sample_rate=rate), tags={})
+    return read_audio(folder / "a.m4a", sample_rate=rate, seconds=SECONDS)
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize("name", SOUNDS)
+def test_sound_that_reaches_full_scale_is_not_clipped(name: str, rate: int, real_clip: Path, tmp_path: Path) -> None:
+    samples = sound(name, rate, real_clip)
+    assert find_clipping(samples) is None
+    assert find_clipping(coded(samples, rate, tmp_path)) is None
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.9, 0.6])
+@pytest.mark.parametrize("decibels", [6, 20])
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize("name", SOUNDS)
+def test_clipped_sound_is_found_at_its_level(
+    *, name: str, rate: int, decibels: int, scale: float, real_clip: Path, tmp_path: Path
+) -> None:
+    """Through the codec, and turned down after it was clipped."""
+    samples = (sound(name, rate, real_clip) * 10 ** (decibels / 20)).clamp(-1, 1) * scale
+    for heard in (samples, coded(samples, rate, tmp_path)):
+        crowd = find_clipping(heard)
+        assert crowd is not None
+        assert crowd.ratio > CROWDED
+        assert crowd.level == pytest.approx(scale, rel=0.15)
+
+
+def test_a_few_clipped_peaks_are_no_clipped_sound(real_clip: Path) -> None:
+    samples = sound("voice 0", 16000, real_clip)
+    limit = float(samples.abs().sort().values[-len(samples) // 1000])
+    assert find_clipping(samples.clamp(-limit, limit) / limit) is None
+
+
+@pytest.mark.parametrize("name", ["voice 0", "real clip"])
+def test_coarse_samples_are_not_clipped(name: str, real_clip: Path) -> None:
+    """8-bit and mu-law samples crowd at the few amplitudes that they have."""
+    samples = sound(name, 16000, real_clip)
+    for peak in (1.0, 0.5, 0.1):
+        assert find_clipping((samples * peak * 127).round() / 128) is None
+    steps = (samples.sign() * (255 * samples.abs()).log1p() / np.log(256) * 127).round() / 127
+    assert find_clipping(steps.sign() * ((steps.abs() * np.log(256)).expm1() / 255)) is None
+
+
+def test_next_to_no_sound_is_not_judged() -> None:
+    click = torch.zeros(16000)
+    click[5] = 1.0
+    for samples in (torch.zeros(0), torch.ones(10), torch.zeros(16000), click, torch.full((16000,), 0.01)):
+        assert find_clipping(samples) is None

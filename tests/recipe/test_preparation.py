@@ -1,0 +1,76 @@
+"""Where prepared data lie: one folder per recipe and per media, whoever asks."""
+
+from pathlib import Path
+
+import pytest
+
+from talkies.config import RecipeError
+from talkies.config.decode import decode, decode_values
+from talkies.config.source import load
+from talkies.prepare.config import PrepareConfig
+from talkies.recipe.folders import RunLockedError, locked
+from talkies.recipe.preparation import Workshop, data_folder, prepare_data
+
+TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
+RUNS = Path("runs")
+
+
+def recipe(path: str, kind: str = "folder") -> PrepareConfig:
+    """One set from the clips at `path`."""
+    values = {
+        "name": "mine",
+        "sources": {"clips": {"kind": kind, "path": path}},
+        "codecs": {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio"}, "text": {"kind": "bytes"}},
+        "sets": {"train": {"source": "clips", "geometry": "32x32x25@12"}},
+        "fit_sets": ["train"],
+    }
+    return decode_values(PrepareConfig, values, where="test")
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders with `clips` and `list.jsonl` in each."""
+    for name in ("one", "two"):
+        (tmp_path / name / "clips").mkdir(parents=True)
+        (tmp_path / name / "list.jsonl").touch()
+    return tmp_path / "one", tmp_path / "two"
+
+
+@pytest.mark.parametrize(("path", "kind"), [("./clips", "folder"), ("list.jsonl", "manifest")])
+def test_the_same_words_in_two_places_are_two_folders(places: tuple[Path, Path], path: str, kind: str) -> None:
+    one, two = (data_folder(RUNS, recipe(path, kind), recipe_folder=place) for place in places)
+    assert one != two
+    assert one.parent == two.parent == RUNS / "data"
+
+
+def test_the_same_media_in_other_words_are_one_folder(
+    places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = places
+    (two / "linked").symlink_to(one / "clips")
+    monkeypatch.chdir(one)
+    said = [("./clips", one), ("clips", Path()), ("../one/clips", two), ("linked", two), (f"{one}/clips", tmp_path)]
+    assert len({data_folder(RUNS, recipe(path), recipe_folder=place) for path, place in said}) == 1
+
+
+def test_a_recipe_without_paths_keeps_its_folder(tmp_path: Path) -> None:
+    """What was prepared before paths counted is found again, from anywhere."""
+    toy = decode(PrepareConfig, load(TOY / "prepare.yaml"))
+    for place in (TOY, tmp_path):
+        assert data_folder(RUNS, toy, recipe_folder=place) == RUNS / "data" / "mova-toy-d9a110ef"
+
+
+def test_a_path_that_leads_nowhere_makes_no_folder(tmp_path: Path) -> None:
+    workshop = Workshop(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
+    with pytest.raises(RecipeError, match=r"`sources\.clips\.path`: .*nowhere is no folder"):
+        prepare_data(recipe("nowhere"), workshop, recipe_folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_in_use_names_a_way_that_prepare_has(places: tuple[Path, Path], tmp_path: Path) -> None:
+    workshop = Workshop(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
+    with (
+        locked(data_folder(workshop.runs, recipe("clips"), recipe_folder=places[0])),
+        pytest.raises(RunLockedError, match=r"in use by process \d+; wait for it, or choose another --runs$"),
+    ):
+        prepare_data(recipe("clips"), workshop, recipe_folder=places[0])
