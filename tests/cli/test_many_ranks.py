@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,9 @@ def test_stopped_on_two_shards_of_a_sequence_and_continued_by_two_replicas(journ
     (folder,) = tmp_path.glob("joint_phase1-*/0001")
     stored = {path.name for path in (folder / "checkpoints" / "step-00000002").rglob("*")}
     assert {"__0_0.distcp", "__1_0.distcp", "generators-00001.safetensors"} <= stored
+    made = tmp_path / "consolidated"
+    assert run(["export", str(folder), "--consolidate", "--out", str(made)]) == 0
+    assert read_release(made)["step"] == 2
     assert run(words(journey, tmp_path, "joint_phase1", *DDP)) == 0
     assert list(tmp_path.glob("joint_phase1-*/*")) == [folder], "a layout is no other run"
     alone = journey.phase("joint_phase1")
@@ -50,6 +54,41 @@ def test_stopped_on_two_shards_of_a_sequence_and_continued_by_two_replicas(journ
     assert ours["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-4)
     lines = [json.loads(line) for line in (folder / "spool.jsonl").read_text().splitlines()]
     assert sum(line["kind"] == "begin" for line in lines) == 2, "one process keeps the books"
+
+
+@pytest.mark.parametrize("phase", ["joint_phase1", "lora"])
+def test_a_consolidated_checkpoint_is_what_the_run_released(journey: Journey, tmp_path: Path, phase: str) -> None:
+    folder, made = journey.phase(phase), tmp_path / "made"
+    assert run(["export", str(folder / "checkpoints" / "step-00000004"), "--consolidate", "--out", str(made)]) == 0
+    ours, theirs = read_release(made), read_release(folder / "release")
+    weights = [name for name in theirs["files"] if name.endswith(".safetensors")]
+    assert weights
+    assert {name: ours["files"][name]["sha256"] for name in weights} == {
+        name: theirs["files"][name]["sha256"] for name in weights
+    }
+    assert ours["parents"] == theirs["parents"]
+    assert run(["export", str(folder), "--consolidate", "--out", str(made)]) == 2, "nothing is overwritten"
+
+
+def test_torchrun_evaluates_samples_and_promotes_with_shards_of_the_weights(journey: Journey, tmp_path: Path) -> None:
+    """What every rank has a share of measures as the whole does; the main process alone writes."""
+    source = tmp_path / "run"
+    shutil.copytree(journey.phase("lora"), source)
+    known = json.loads((source / "evaluation.json").read_text())["metrics"]
+    for name in ("evaluation.json", "run.json", "spool.jsonl"):
+        (source / name).unlink()
+    program = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "talkies.cli.main"]
+    clip = tmp_path / "clip.mp4"
+    store = ["--tracking-uri", f"sqlite:///{tmp_path / 'own.db'}"]
+    for verb in (["sample", str(source), "--prompt", "a cat", "--out", str(clip)], ["promote", str(source), *store]):
+        done = subprocess.run([sys.executable, *program, *verb], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == {"sample": 1, "promote": 2}[verb[0]], done.stdout
+    assert clip.stat().st_size > 1000
+    found = json.loads((source / "evaluation.json").read_text())["metrics"]
+    assert found.keys() == known.keys()
+    for key in ("evaluation/heldout/video", "evaluation/heldout/audio", "evaluation/sync_reference"):
+        assert found[key] == pytest.approx(known[key], rel=1e-4), key
 
 
 def test_a_signal_to_the_launcher_stops_every_rank_at_the_same_step(journey: Journey, tmp_path: Path) -> None:

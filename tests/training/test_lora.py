@@ -70,13 +70,16 @@ def test_adapter_files_load_into_another_base_and_refuse_another_architecture(tm
     save_file(tensors, tmp_path / "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_text(adapter_json(config, "base"))
     assert json.loads((tmp_path / "adapter_config.json").read_text())["peft_type"] == "LORA"
-    load_adapter(other, tmp_path)
+    add_lora(other, config)
+    load_adapter(other, tmp_path, config)
     again = adapter_tensors(dict(other.named_parameters()))
     assert all(torch.equal(tensors[key], again[key]) for key in tensors)
     tensors.pop(next(iter(tensors)))
     save_file(tensors, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(CheckpointError, match="another architecture"):
-        load_adapter(model(), tmp_path)
+    with pytest.raises(CheckpointError, match="another architecture; it lacks"):
+        load_adapter(other, tmp_path, config)
+    with pytest.raises(CheckpointError, match=r"\(rank, alpha, targets\) are \(2, 16"):
+        load_adapter(other, tmp_path, LoraConfig(rank=4))
 
 
 def test_a_target_that_matches_nothing_is_named_with_its_nearest() -> None:

@@ -1,12 +1,15 @@
 """talkies evaluate SOURCE: metrics per modality, per noise bin and for synchronisation, into the MLflow run."""
 
 import argparse
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from talkies.cli.place import add_store, registry_of, seed_of, tracked_at
 
 if TYPE_CHECKING:
+    from talkies.parallel.ranks import Ranks
     from talkies.recipe.run import Place
     from talkies.recipe.source import Source
 
@@ -21,43 +24,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate_source(
-    spec: str, *, runs: Path, uri: str | None, clips: int | None, seed: int, data: Path | None = None
+    spec: str,
+    *,
+    runs: Path,
+    uri: str | None,
+    clips: int | None,
+    seed: int,
+    data: Path | None = None,
+    ranks: "Ranks | None" = None,
 ) -> dict[str, float]:
     """Evaluate `spec`; where it is a run, hold it and keep the metrics in its folder and its MLflow run.
 
-    Raises RunLockedError where somebody trains the run or evaluates it too.
+    Every process of `ranks` takes part; the main one keeps the books. Raises RunLockedError where somebody trains the
+    run or evaluates it too.
     """
     from talkies.config import DataError, RecipeError
+    from talkies.parallel.ranks import Ranks
+    from talkies.parallel.world import ALONE
     from talkies.recipe.folders import locked
     from talkies.recipe.source import open_source
 
     if clips is not None and clips < 2:
         raise RecipeError(f"evaluate: --clips {clips}: at least 2 are needed")
-    source = open_source(spec, registry_of(runs, uri, source=spec))
+    ranks = ranks or Ranks(ALONE)
+    source = open_source(spec, registry_of(runs, uri, source=spec), ranks)
     clips = source.recipe.validation.final_clips if clips is None else clips
     if source.run is not None:
-        with locked(source.run, hint="then evaluate it"):
+        with ExitStack() as held:
+            hold = partial(locked, source.run, hint="then evaluate it")
+            ranks.agree((lambda: held.enter_context(hold())) if ranks.main else None)
             place = tracked_at(source.run, source.recipe, runs=runs, uri=uri)
-            return evaluate_run(source, place, clips=clips, seed=seed, data=data, send=True)
+            return evaluate_run(source, place, clips=clips, seed=seed, data=data, send=True, ranks=ranks)
     if data is None:
         raise DataError(f"evaluate: {spec} does not say where its held-out clips are; give --data FOLDER")
     return _measured(source, data, clips=clips, seed=seed)[0]
 
 
 def evaluate_run(
-    source: "Source", place: "Place", *, clips: int, seed: int, data: Path | None = None, send: bool
+    source: "Source",
+    place: "Place",
+    *,
+    clips: int,
+    seed: int,
+    data: Path | None = None,
+    send: bool,
+    ranks: "Ranks",
 ) -> dict[str, float]:
     """Evaluate the run at `place`, which the caller holds, on its own data or on `data`. `send`: to MLflow now, not
     only into the run's spool."""
-    from talkies.recipe.folders import write_json
-    from talkies.recipe.run import UPLOAD_S, open_tracker, unsent
     from talkies.tracking.spool import check_store
 
     check_store(place.folder, place.store)  # before minutes of work
-    metrics, heldout = _measured(source, data or place.data_root, clips=clips, seed=seed, run=place.folder)
+    kept = place.folder if ranks.main else None
+    metrics, heldout = _measured(source, data or place.data_root, clips=clips, seed=seed, run=kept)
+    record = {"sha256": source.sha256, "clips": clips, "seed": seed, "heldout": heldout, "metrics": metrics}
+    ranks.agree(_record if ranks.main else None, source, place, record, send)
+    return metrics
+
+
+def _record(source: "Source", place: "Place", record: dict[str, Any], send: bool) -> None:
+    """Keep an evaluation in the run's folder, and in its spool or (`send`) its MLflow run."""
+    from talkies.recipe.folders import write_json
+    from talkies.recipe.run import UPLOAD_S, open_tracker, unsent
+
+    metrics = record["metrics"]
     if source.released:
-        record = {"sha256": source.sha256, "clips": clips, "seed": seed, "heldout": heldout}
-        write_json(place.folder / "evaluation.json", {**record, "metrics": metrics})
+        write_json(place.folder / "evaluation.json", record)
     tracker = open_tracker(source.recipe, place, training=False)
     tracker.metrics(metrics, source.step)
     for path in sorted((place.folder / "evaluation").glob("*.mp4")):
@@ -66,7 +98,6 @@ def evaluate_run(
         tracker.start_uploader()
     if not tracker.close(deadline_s=UPLOAD_S) and send:
         print(unsent(str(place.folder)))
-    return metrics
 
 
 def _measured(
@@ -84,9 +115,15 @@ def _measured(
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print the metrics."""
-    metrics = evaluate_source(
-        args.source, runs=args.runs, uri=args.tracking_uri, clips=args.clips, seed=args.seed, data=args.data
-    )
-    for key, value in sorted(metrics.items()):
+    from talkies.cli.ranks import with_ranks
+    from talkies.parallel.world import world_of
+
+    return with_ranks(args.argv, {"evaluate": world_of().size}, partial(_evaluate, args))
+
+
+def _evaluate(args: argparse.Namespace, ranks: "Ranks") -> int:
+    where = {"runs": args.runs, "uri": args.tracking_uri, "data": args.data}
+    metrics = evaluate_source(args.source, clips=args.clips, seed=args.seed, ranks=ranks, **where)
+    for key, value in sorted(metrics.items()) if ranks.main else ():
         print(f"{key:<32} {value:.4f}")
     return 0

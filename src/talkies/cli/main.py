@@ -21,6 +21,7 @@ VERBS = {
     "train": ("talkies.cli.train", "one phase, or every phase of a curriculum in order"),
     "sample": ("talkies.cli.sample", "a checkpoint, a run or models:/name@alias to an mp4 with sound"),
     "evaluate": ("talkies.cli.evaluate", "metrics per modality, per noise bin and for synchronisation"),
+    "export": ("talkies.cli.export", "a checkpoint that many ranks wrote, as a release of whole safetensors files"),
     "promote": ("talkies.cli.promote", "gates on metrics, then a registry version, an alias and a model card"),
     "rollback": ("talkies.cli.rollback", "move an alias back to the version that it held before"),
     "replay": ("talkies.cli.replay", "send what a run's spool still holds to MLflow, once"),

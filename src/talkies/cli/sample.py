@@ -1,6 +1,7 @@
 """talkies sample SOURCE --prompt ...: a checkpoint, a run, a release or models:/name@alias to an mp4 with sound."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from talkies.generate.clip import Request
     from talkies.generate.config import SamplingConfig
+    from talkies.parallel.ranks import Ranks
     from talkies.recipe.source import Source
 
 
@@ -49,20 +51,26 @@ def sampling_of(args: argparse.Namespace, base: "SamplingConfig") -> "SamplingCo
     return replace(base, **changed)
 
 
-def make_clip(source: "Source", request: "Request", sampling: "SamplingConfig", *, seed: int, out: Path) -> None:
-    """Generate one clip and write it with its provenance."""
+def make_clip(
+    source: "Source", request: "Request", sampling: "SamplingConfig", *, seed: int, out: Path, ranks: "Ranks"
+) -> None:
+    """Generate one clip, all `ranks` together, and write it with its provenance."""
     from talkies.generate.clip import generate
     from talkies.media.write import PROVENANCE, write_mp4
 
     fixed = {"grids": source.grids, "fps": source.fps, "seed": seed, "device": source.device, **source.fixed}
     media = generate(source.model, source.codecs, [request], sampling, **fixed)[0]
     tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"}
-    write_mp4(out, media, tags={**tags, "title": request.prompt[:200]})
     only = ONLY[next(iter(source.grids))] if len(source.grids) == 1 else ""
-    print(f"sample:   {out} ({source.name}, seed {seed}{only}): {request.prompt}")
+
+    def write() -> None:
+        write_mp4(out, media, tags={**tags, "title": request.prompt[:200]})
+        print(f"sample:   {out} ({source.name}, seed {seed}{only}): {request.prompt}")
+
+    ranks.agree(write if ranks.main else None)
 
 
-def sample_heldout(spec: str, run: Path, *, registry: "Callable[[str], Path]", out: Path) -> None:
+def sample_heldout(spec: str, run: Path, *, registry: "Callable[[str], Path]", out: Path, ranks: "Ranks") -> None:
     """Sample a registered version with the caption and the first frame of a held-out clip of the run's data."""
     from talkies.data.shards import ShardSet
     from talkies.generate.clip import Request
@@ -70,19 +78,18 @@ def sample_heldout(spec: str, run: Path, *, registry: "Callable[[str], Path]", o
     from talkies.recipe.source import open_source
     from talkies.recipe.validation import batches, first_frames
 
-    source = open_source(spec, registry)
+    source = open_source(spec, registry, ranks)
     root = place_of(run).data_root
     batch = batches(ShardSet.open(root / "sets" / source.recipe.data.heldout), 1, tuple(source.grids))[0]
     request = Request(prompt=batch.captions[0], image=first_frames(batch, source.codecs)[0], id="sample")
-    make_clip(source, request, source.recipe.sampling, seed=0, out=out)
+    make_clip(source, request, source.recipe.sampling, seed=0, out=out, ranks=ranks)
 
 
 def run(args: argparse.Namespace) -> int:
     """Sample one clip."""
+    from talkies.cli.ranks import with_ranks
     from talkies.config import RecipeError
-    from talkies.generate.clip import Request
-    from talkies.generate.image import load_image
-    from talkies.recipe.source import open_source
+    from talkies.parallel.world import world_of
 
     if args.out.suffix != ".mp4":
         raise RecipeError(f"sample: --out {args.out}: the file must end in .mp4")
@@ -92,7 +99,16 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError("sample: --prompt is not UTF-8: write it anew")
     if not args.prompt.strip():
         raise RecipeError("sample: --prompt is empty: say what to show and to hear")
-    source = open_source(args.source, registry_of(args.runs, args.tracking_uri, source=args.source))
+    return with_ranks(args.argv, {"sample": world_of().size}, partial(_sample, args))
+
+
+def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
+    from talkies.config import RecipeError
+    from talkies.generate.clip import Request
+    from talkies.generate.image import load_image
+    from talkies.recipe.source import open_source
+
+    source = open_source(args.source, registry_of(args.runs, args.tracking_uri, source=args.source), ranks)
     image = None
     if args.image is not None:
         if "video" not in source.grids:
@@ -103,5 +119,6 @@ def run(args: argparse.Namespace) -> int:
     sampling = sampling_of(args, source.recipe.sampling)
     if len(source.grids) < 2 and sampling.bridge_scale != 1:
         raise RecipeError(f"sample: {args.source} has one modality and no Bridge: --bridge-scale must be 1")
-    make_clip(source, Request(prompt=args.prompt, image=image, id="sample"), sampling, seed=args.seed, out=args.out)
+    request = Request(prompt=args.prompt, image=image, id="sample")
+    make_clip(source, request, sampling, seed=args.seed, out=args.out, ranks=ranks)
     return 0

@@ -82,17 +82,15 @@ def _train_curriculum(args: argparse.Namespace, curriculum: "Curriculum", ranks:
     folder = ranks.first(lambda: run_folder(args.runs, curriculum.recipe.name, curriculum.digest, new=args.new))
     workshop = _workshop(args, curriculum.phases[-1].tracking.uri)
     runs = run_curriculum(curriculum, folder, workshop, say=_say(ranks), ranks=ranks)
-    if not ranks.main:
-        return 0
     if curriculum.recipe.promote and not args.no_promote:
         from talkies.cli.promote import promote_run
         from talkies.cli.sample import sample_heldout
 
         run, tracking = runs[curriculum.recipe.promote], curriculum.phase(curriculum.recipe.promote).tracking
-        spec = promote_run(run, runs=args.runs, expect=None, tracking=tracking, uri=workshop.store)
-        sample_heldout(spec, run, registry=workshop.registry, out=folder / "sample.mp4")
-    print(f"run folder: {folder}")
-    print(f"MLflow:     mlflow ui --backend-store-uri {workshop.store}")
+        spec = promote_run(run, runs=args.runs, expect=None, tracking=tracking, uri=workshop.store, ranks=ranks)
+        sample_heldout(spec, run, registry=workshop.registry, out=folder / "sample.mp4", ranks=ranks)
+    _say(ranks)(f"run folder: {folder}")
+    _say(ranks)(f"MLflow:     mlflow ui --backend-store-uri {workshop.store}")
     return 0
 
 

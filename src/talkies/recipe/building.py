@@ -3,7 +3,8 @@
 No process ever holds more than its own part and one module of the whole.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -11,12 +12,13 @@ from talkies.checkpoints.release import open_component
 from talkies.config import CheckpointError
 from talkies.models.build import build_mova, drawn
 from talkies.parallel.arrange import arrange
+from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.parallel.sharding import copy_part
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.parents import Parent
-from talkies.training.lora import adapter_values, add_lora, plain_name
+from talkies.training.lora import adapter_values, add_lora, load_adapter, plain_name
 
 Read = Callable[[int, int], Tensor]
 """(first, last) -> these rows of a parameter."""
@@ -35,7 +37,7 @@ def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh |
     model.to_empty(device=device)
     own = {plain_name(name): p for name, p in model.named_parameters() if ".lora_" not in name}
     for component, parent in parents.items():
-        _fill(own, component, parent)
+        _fill(own, component, parent.folder, f"parent {parent.spec!r}")
     skeleton = build_mova(recipe.model, components=components, seed=recipe.seed, device="meta")
     for name, value in drawn(skeleton, recipe.seed, components - parents.keys()):
         copy_part(own[name], _rows(value))
@@ -49,19 +51,33 @@ def _rows(value: Tensor) -> Read:
     return lambda first, last: value[first:last] if value.ndim else value
 
 
-def _fill(own: Mapping[str, Tensor], component: str, parent: Parent) -> None:
-    """Stream a component of `parent` into the parameters that this process holds of it."""
+def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: Mesh | None = None) -> nn.Module:
+    """The model of a release, on any layout: the components of `base` and, for a LoRA, its `adapter` folder.
+
+    Raises CheckpointError for weights that are not this model's.
+    """
+    model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed, device="meta")
+    if recipe.phase.kind == "lora":
+        add_lora(model, recipe.phase)
+    model.to_empty(device=arrange(model, mesh, ComputeConfig(), bf16=False))
+    own = {plain_name(name): p for name, p in model.named_parameters() if ".lora_" not in name}
+    for component in sorted(parts(recipe).components):
+        _fill(own, component, base, str(base))
+    if adapter is not None:
+        assert recipe.phase.kind == "lora"
+        load_adapter(model, adapter, recipe.phase)
+    return model
+
+
+def _fill(own: Mapping[str, Tensor], component: str, release: Path, named: str) -> None:
+    """Stream a component of `release` into the parameters that this process holds of it."""
     wanted = {name for name in own if name.startswith(f"{component}.")}
-    for name, shape, read in _named(component, parent):
+    for key, shape, read in open_component(release, component):
+        name = f"{component}.{key}"
         if name not in wanted or tuple(own[name].shape) != shape:
             needed = tuple(own[name].shape) if name in wanted else "no such parameter"
-            raise CheckpointError(f"parent: {parent.spec!r}: {name} is {shape}, this model has {needed}")
+            raise CheckpointError(f"weights: {named}: {name} is {shape}, this model has {needed}")
         copy_part(own[name], read)
         wanted.discard(name)
     if wanted:
-        raise CheckpointError(f"parent: {parent.spec!r} lacks {min(wanted)} ({len(wanted)} in all)")
-
-
-def _named(component: str, parent: Parent) -> Iterator[tuple[str, tuple[int, ...], Read]]:
-    for name, shape, read in open_component(parent.folder, component):
-        yield f"{component}.{name}", shape, read
+        raise CheckpointError(f"weights: {named} lacks {min(wanted)} ({len(wanted)} in all)")

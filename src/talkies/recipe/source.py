@@ -9,24 +9,26 @@ from typing import Any
 import torch
 from torch import nn
 
-from talkies.checkpoints.release import load_component, read_release, release_sha256
+from talkies.checkpoints.release import read_release, release_sha256
 from talkies.checkpoints.state import load_ema, read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
 from talkies.config import CheckpointError
 from talkies.config.decode import decode_values
-from talkies.models.build import build_mova
+from talkies.parallel.config import Fsdp2Config
+from talkies.parallel.mesh import Mesh, mesh_of, root_device
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.sharding import local
+from talkies.parallel.world import ALONE, world_of
 from talkies.prepare.geometry import Geometry
-from talkies.recipe.building import build_model
+from talkies.recipe.building import build_model, restore_model
 from talkies.recipe.check import grids, mask_channels
-from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import finished, read_json
 from talkies.recipe.parents import Resolver, open_parents
 from talkies.recipe.run import place_of
 from talkies.streams import Grid, Modality
 from talkies.streams.codec import Codecs
-from talkies.training.lora import load_adapter
 
 NAMED = 12
 
@@ -57,27 +59,36 @@ class Source:
         return {"boundary": self.recipe.model.shape.boundary, "mask_channels": mask_channels(self.recipe)}
 
 
-def open_source(spec: str, registry: Resolver, *, siblings: Mapping[str, Path] | None = None) -> Source:
-    """Open `spec`; CheckpointError where it is missing or damaged, TrackingError where it is not registered."""
+def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None) -> Source:
+    """Open `spec`; CheckpointError where it is missing or damaged, TrackingError where it is not registered.
+
+    Every process of `ranks` calls it, and holds its share of the weights: together they sample and measure.
+    """
+    ranks = ranks or Ranks(ALONE)
     if spec.startswith("models:/"):
-        return _from_release(registry(spec), run=None)
+        return _from_release(ranks.after_main(lambda _: registry(spec)), run=None, ranks=ranks)
     path = Path(spec)
     if not path.is_dir():
         raise CheckpointError(
             f"source: {spec!r} is no folder; give a run, a checkpoint, a release or models:/name@alias"
         )
     if (path / "release.json").is_file():
-        return _from_release(path, run=path.parent if finished(path.parent) else None)
+        return _from_release(path, run=path.parent if finished(path.parent) else None, ranks=ranks)
     if finished(path) and (path / "release").is_dir():
-        return _from_release(path / "release", run=path)
+        return _from_release(path / "release", run=path, ranks=ranks)
+    checkpoint, run = checkpoint_of(path)
+    return _from_checkpoint(checkpoint, run, registry, ranks)
+
+
+def checkpoint_of(path: Path) -> tuple[Path, Path]:
+    """A checkpoint and its run: `path` itself, or the newest one of the run `path`. CheckpointError for neither."""
     if (path / "recipe.json").is_file():
         latest = CheckpointStore(path / "checkpoints").latest()
         if latest is None:
             raise CheckpointError(f"source: {path} has no complete checkpoint yet")
-        return _from_checkpoint(latest, path, registry, siblings or neighbours(path))
+        return latest, path
     if (path / "manifest.json").is_file():
-        run = path.parent.parent
-        return _from_checkpoint(path, run, registry, siblings or neighbours(run))
+        return path, path.parent.parent
     refuse_many("source", path)
     raise CheckpointError(
         f"source: {path} is neither a run, a checkpoint nor a release: no recipe.json, no release.json"
@@ -102,19 +113,20 @@ def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
     return decode_values(PhaseRecipe, dict(values), where=str(where))
 
 
-def _from_release(folder: Path, *, run: Path | None) -> Source:
-    info = read_release(folder)
+def _mesh(ranks: Ranks) -> Mesh | None:
+    """To sample and to measure, the weights are sharded over all processes."""
+    return mesh_of(Fsdp2Config(shard=ranks.world.size), ranks.world) if ranks.world.size > 1 else None
+
+
+def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
+    info = ranks.after_main(lambda main: read_release(folder, verify=main))
     for key in ("recipe", "name", "step"):
         if key not in info:
             raise CheckpointError(f"release: {folder / 'release.json'} has no {key!r}: another program wrote it")
     recipe = recipe_of(info["recipe"], folder / "release.json")
-    model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed)
     base = folder if not info.get("base") else _base_folder(folder, info["base"])
-    base_info = read_release(base)
-    for component in base_info["components"]:
-        getattr(model, component).load_state_dict(load_component(base, component), strict=True)
-    if info.get("base"):
-        load_adapter(model, folder / "adapter")
+    ranks.after_main(lambda main: read_release(base, verify=main))
+    model = restore_model(recipe, base, folder / "adapter" if info.get("base") else None, _mesh(ranks))
     return _source(
         recipe,
         model,
@@ -139,14 +151,16 @@ def _base_folder(folder: Path, base: Mapping[str, Any]) -> Path:
     raise CheckpointError(f"lora: the base of {folder} ({base['name']}, sha256 {base['sha256'][:12]}) was not found")
 
 
-def _from_checkpoint(folder: Path, run: Path, registry: Resolver, siblings: Mapping[str, Path]) -> Source:
+def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks) -> Source:
     """A checkpoint's averaged weights over the run's parents."""
     recipe = recipe_of(read_json(run / "recipe.json")["recipe"], run / "recipe.json")
-    model = build_model(recipe, open_parents(recipe, siblings, registry))
+    siblings = neighbours(run)
+    parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main))
+    model = build_model(recipe, parents, _mesh(ranks))
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
-        for name, value in load_ema(folder, trainable).items():
-            trainable[name].copy_(value)
+        for name, value in load_ema(folder, trainable, rank=ranks.world.rank, group=ranks.group).items():
+            local(trainable[name]).copy_(local(value))
     root = place_of(run).data_root
     sha256 = str(read_json(folder / "manifest.json").get("sha256", ""))
     step = int(read_loop(folder)["step"])
@@ -175,7 +189,7 @@ def _source(
 ) -> Source:
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     found = grids(recipe, geometry)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = root_device(world_of())
     model.eval().requires_grad_(False).to(device)
     return Source(
         name=name,

@@ -13,10 +13,11 @@ import torch
 from peft import LoraConfig as PeftLora
 from peft import inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from talkies.checkpoints.weights import open_weights
 from talkies.config import CheckpointError, RecipeError
+from talkies.parallel.sharding import copy_part
 from talkies.training.config import LoraConfig
 
 
@@ -89,21 +90,25 @@ def adapter_json(config: LoraConfig, base: str) -> str:
     return json.dumps(values, indent=2, sort_keys=True, default=str)
 
 
-def load_adapter(model: nn.Module, folder: Path) -> None:
-    """Inject and load an adapter folder (adapter_config.json, adapter_model.safetensors) into `model`."""
+def load_adapter(model: nn.Module, folder: Path, config: LoraConfig) -> None:
+    """Fill the adapters that `add_lora(model, config)` made, on any layout, from an adapter folder of PEFT's.
+
+    Raises CheckpointError where its rank, scale or targets are others, or its weights are not all there.
+    """
     values = json.loads((folder / "adapter_config.json").read_text())
-    keep = ("r", "lora_alpha", "lora_dropout", "target_modules")
-    model.requires_grad_(False)
-    inject_adapter_in_model(PeftLora(**{key: values[key] for key in keep}), model)
-    own = {key: p for key, p in model.named_parameters() if ".lora_" in key}
-    read = load_file(folder / "adapter_model.safetensors")
-    read = {_own_key(key): value for key, value in read.items()}
-    if own.keys() != read.keys():
-        odd = sorted(own.keys() ^ read.keys())[0]
-        raise CheckpointError(f"adapter {folder}: made for another architecture; first odd key: {odd}")
-    with torch.no_grad():
-        for key, parameter in own.items():
-            parameter.copy_(read[key])
+    found = (values.get("r"), values.get("lora_alpha"), sorted(values.get("target_modules", ())))
+    if found != (needed := (config.rank, config.alpha, sorted(config.targets))):
+        raise CheckpointError(f"adapter {folder}: its (rank, alpha, targets) are {found}, the recipe's {needed}")
+    own = {name: p for name, p in model.named_parameters() if ".lora_" in name}
+    wanted = set(own)
+    for key, shape, read in open_weights(folder / "adapter_model.safetensors"):
+        name = _own_key(key)
+        if name not in wanted or tuple(own[name].shape) != shape:
+            raise CheckpointError(f"adapter {folder}: made for another architecture; first odd key: {name}")
+        copy_part(own[name], read)
+        wanted.discard(name)
+    if wanted:
+        raise CheckpointError(f"adapter {folder}: made for another architecture; it lacks {min(wanted)}")
 
 
 def _own_key(key: str) -> str:
