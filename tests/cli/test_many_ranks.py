@@ -81,7 +81,7 @@ def test_torchrun_evaluates_samples_and_promotes_with_shards_of_the_weights(jour
     clip = tmp_path / "clip.mp4"
     store = ["--tracking-uri", f"sqlite:///{tmp_path / 'own.db'}"]
     for verb in (["sample", str(source), "--prompt", "a cat", "--out", str(clip)], ["promote", str(source), *store]):
-        done = subprocess.run([sys.executable, *program, *verb], capture_output=True, text=True, timeout=300)
+        done = subprocess.run([sys.executable, *program, *verb], check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert len(done.stdout.splitlines()) == {"sample": 1, "promote": 2}[verb[0]], done.stdout
     assert clip.stat().st_size > 1000

@@ -15,7 +15,7 @@ from talkies.flow.objective import per_sample_loss
 from talkies.models.build import initialise
 from talkies.models.config import PRESETS, BridgeConfig, MovaShape, TowerConfig
 from talkies.models.mova import Mova
-from talkies.parallel import collectives
+from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.planning.work import Work
 from talkies.streams import Grid, Modality
 from talkies.streams.batch import Condition, Stream, Text
@@ -104,31 +104,42 @@ def saved(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[int, Tensor]
     return sum(found.values()), out
 
 
+SENT = {
+    "all_to_all_single": ("exchange", lambda size, n: size * (n - 1) / n),
+    "all_gather_into_tensor": ("all_gather", lambda size, n: size * (n - 1)),
+    "all_gather_single": ("all_gather", lambda size, n: size * (n - 1)),
+    "reduce_scatter_tensor": ("reduce_scatter", lambda size, n: size * (n - 1) / n),
+    "reduce_scatter_single": ("reduce_scatter", lambda size, n: size * (n - 1) / n),
+    "all_reduce": ("all_reduce", lambda size, n: 2 * size * (n - 1) / n),
+}
+"""Collective (older and newer names) -> kind, and what a ring sends of an input of `size` bytes over n ranks."""
+
+
 @contextmanager
-def counted(patch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The bytes that this rank sends to others in the exchanges of sequence parallelism."""
-    sent = [0]
+def counted() -> Iterator[dict[str, int]]:
+    """The bytes that this rank sends to others, by kind; DDP's own and those of its C++ are not seen."""
+    sent = dict.fromkeys((kind for kind, _ in SENT.values()), 0)
 
-    def counting(name: str, share: Callable[[Tensor, int], float]) -> None:
-        real = getattr(dist, name)
+    def counting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        kind, share = SENT[name]
 
-        def call(out: Tensor, x: Tensor, group: Any) -> None:
-            sent[0] += round(share(x, dist.get_world_size(group)))
-            real(out, x, group=group)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+            given = kwargs.get("input", tensors[-1])
+            sent[kind] += round(share(given.nbytes, dist.get_world_size(kwargs.get("group"))))
+            return real(*args, **kwargs)
 
-        patch.setattr(collectives.dist, name, call)
+        return call
 
-    counting("all_to_all_single", lambda x, n: x.nbytes * (n - 1) / n)
-    counting("all_gather_into_tensor", lambda x, n: x.nbytes * (n - 1))
-    counting("reduce_scatter_tensor", lambda x, n: x.nbytes * (n - 1) / n)
-    with patch.context():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SENT:
+            if hasattr(dist, name):
+                patch.setattr(dist, name, counting(name, getattr(dist, name)))
         yield sent
 
 
 def work(name: str, degree: int, *, checkpointing: bool, mode: str) -> Work:
     """The same as the plan sees it. mode: fp32, bf16 (the weights of blocks, as FSDP lowers them) or autocast."""
-    from talkies.parallel.config import DdpConfig, Fsdp2Config
-
     layout = DdpConfig() if mode == "autocast" else Fsdp2Config(shard=degree, sequence=degree)
     return Work(
         shape=SHAPES[name], tokens=tokens(name), bridge=True, rank=0, bf16=mode != "fp32", clips=CLIPS, accumulate=1,

@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+CARDS = (24, 48, 80, 141)
+
 if TYPE_CHECKING:
-    from talkies.planning.plan import Plan
+    from talkies.planning.plan import Options, Plan
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import PhaseRecipe
 
@@ -16,6 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a phase, a curriculum or a preparation")
     parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key... or phases.key...")
     parser.add_argument("--json", action="store_true", help="print JSON, in plain numbers and bytes")
+    rates = parser.add_argument_group("what a GPU and a file system do")
+    rates.add_argument("--flops-rate", type=float, metavar="FLOP/S", help="peak of one GPU (default: 989e12, an H100)")
+    rates.add_argument("--mfu", type=float, help="share of the peak, counting recomputation (default: 0.35)")
+    rates.add_argument("--measured-rate", type=float, metavar="FLOP/S", help="what one GPU sustains, instead of --mfu")
+    rates.add_argument("--write-rate", type=float, metavar="BYTES/S", help="of all ranks together (default: 5e9)")
+    parser.add_argument("--card", type=int, choices=CARDS, help="GB of a GPU that the layout has to fit")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,14 +34,14 @@ def run(args: argparse.Namespace) -> int:
     from talkies.recipe.config import PhaseRecipe, kind_of
     from talkies.recipe.curriculum import load_curriculum
 
-    kind = kind_of(unresolved(args.recipe))
+    kind, options = kind_of(unresolved(args.recipe)), options_of(args)
     if kind == "curriculum":
         curriculum = load_curriculum(args.recipe, args.overrides)
-        return _print(args, [plan_phase(phase) for phase in curriculum.phases], curriculum.prepare)
+        return _print(args, [plan_phase(phase, options) for phase in curriculum.phases], curriculum.prepare)
     source = load(args.recipe, args.overrides)
     if kind == "prepare":
         return _print(args, [], decode(PrepareConfig, source))
-    return _print(args, [plan_phase(decode(PhaseRecipe, source))], None)
+    return _print(args, [plan_phase(decode(PhaseRecipe, source), options)], None)
 
 
 def _print(args: argparse.Namespace, plans: "list[Plan]", prepare: "PrepareConfig | None") -> int:
@@ -51,11 +59,31 @@ def _print(args: argparse.Namespace, plans: "list[Plan]", prepare: "PrepareConfi
     return 0
 
 
-def plan_phase(recipe: "PhaseRecipe") -> "Plan":
-    """The plan of one phase recipe. Raises RecipeError or DataError where its sections disagree."""
+def options_of(args: argparse.Namespace) -> "Options":
+    """What the command line assumes. Raises RecipeError for a rate that is not positive, and for two that disagree."""
+    from talkies.config import RecipeError
+    from talkies.planning.plan import Options
+    from talkies.planning.speed import Rate
+
+    given = {name: getattr(args, name) for name in ("flops_rate", "mfu", "measured_rate", "write_rate")}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        if not 0 < value < (1.0000001 if name == "mfu" else float("inf")):
+            raise RecipeError(f"--{name.replace('_', '-')} is {value}: a positive number is needed, --mfu at most 1")
+    if "mfu" in given and "measured_rate" in given:
+        raise RecipeError("--mfu and --measured-rate both say what a GPU sustains: give one of them")
+    names = {"flops_rate": "peak", "mfu": "mfu", "measured_rate": "measured"}
+    rate = Rate(**{names[name]: value for name, value in given.items() if name in names})
+    rest = {name: value for name, value in given.items() if name == "write_rate"}
+    return Options(rate=rate, card=args.card, **rest)
+
+
+def plan_phase(recipe: "PhaseRecipe", options: "Options | None" = None) -> "Plan":
+    """The plan of one phase recipe. Raises RecipeError or DataError where its sections disagree, its layout does not
+    divide, or does not fit a card."""
     from talkies.planning.plan import plan
     from talkies.recipe.check import check
     from talkies.recipe.components import parts
 
     grids = check(recipe)
-    return plan(recipe, components=parts(recipe).components, grids=grids)
+    return plan(recipe, components=parts(recipe).components, grids=grids, options=options)

@@ -25,40 +25,49 @@ def bridge_parameters(shape: MovaShape) -> int:
 
 
 def forward_flops(
-    shape: MovaShape, *, video_tokens: int, audio_tokens: int, text_tokens: int, expert: int = 0, bridge: bool = True
+    shape: MovaShape,
+    *,
+    video_tokens: int,
+    audio_tokens: int,
+    text_tokens: int,
+    expert: int = 0,
+    bridge: bool = True,
+    degree: int = 1,
 ) -> dict[str, int]:
     """component -> matmul and attention FLOPs (2 per multiply-add) of one clip through one evaluation.
 
     Holds what works: the expert's tower where there are video tokens, audio, and the Bridge where there are both and
-    `bridge`.
+    `bridge`. With a `degree`: those of one of as many ranks that share the sequence, which is padded to divide; text,
+    time and patches are computed by each of them.
     """
     flops: dict[str, int] = {}
     if video_tokens:
-        flops[("video_high", "video_low")[expert]] = tower_flops(shape.video, video_tokens, text_tokens)
+        flops[("video_high", "video_low")[expert]] = tower_flops(shape.video, video_tokens, text_tokens, degree)
     if audio_tokens:
-        flops["audio"] = tower_flops(shape.audio, audio_tokens, text_tokens)
+        flops["audio"] = tower_flops(shape.audio, audio_tokens, text_tokens, degree)
     if video_tokens and audio_tokens and bridge:
-        flops["bridge"] = bridge_flops(shape, video_tokens, audio_tokens)
+        flops["bridge"] = bridge_flops(shape, video_tokens, audio_tokens, degree)
     return flops
 
 
-def tower_flops(config: TowerConfig, tokens: int, text_tokens: int) -> int:
+def tower_flops(config: TowerConfig, tokens: int, text_tokens: int, degree: int = 1) -> int:
     """One sample through one tower."""
-    d, patch = config.dim, config.patch_volume
+    d, patch, held = config.dim, config.patch_volume, -(-tokens // degree)
     time = 2 * d * (config.freq_dim + 7 * d)
     text = 2 * text_tokens * d * (config.text_dim + d)
-    ends = 2 * tokens * d * patch * (config.in_channels + config.out_channels)
-    attention = _attention(tokens, tokens, d, d) + _attention(tokens, text_tokens, d, d)
-    return time + text + ends + config.layers * (attention + 4 * tokens * d * config.ffn_dim)
+    ends = 2 * d * patch * (tokens * config.in_channels + held * config.out_channels)
+    attention = _attention(held, held, held * degree, d, d) + _attention(held, text_tokens, text_tokens, d, d)
+    return time + text + ends + config.layers * (attention + 4 * held * d * config.ffn_dim)
 
 
-def bridge_flops(shape: MovaShape, video_tokens: int, audio_tokens: int) -> int:
+def bridge_flops(shape: MovaShape, video_tokens: int, audio_tokens: int, degree: int = 1) -> int:
     """One sample through every conditioner."""
     v, a = shape.video.dim, shape.audio.dim
-    both = _attention(video_tokens, audio_tokens, v, a) + _attention(audio_tokens, video_tokens, a, v)
+    video, audio = -(-video_tokens // degree), -(-audio_tokens // degree)
+    both = _attention(video, audio, audio * degree, v, a) + _attention(audio, video, video * degree, a, v)
     return shape.bridge.layers * both
 
 
-def _attention(queries: int, keys: int, dim: int, memory_dim: int) -> int:
-    """q and o, k and v, then q k^T and its product with v."""
-    return 4 * queries * dim * dim + 4 * keys * memory_dim * dim + 4 * queries * keys * dim
+def _attention(queries: int, held: int, keys: int, dim: int, memory_dim: int) -> int:
+    """q and o, k and v of the `held` keys, then q k^T and its product with v over all `keys`."""
+    return 4 * queries * dim * dim + 4 * held * memory_dim * dim + 4 * queries * keys * dim

@@ -9,6 +9,7 @@ result and one fp32 value per query and head, true of CUDA's flash and efficient
 """
 
 from dataclasses import dataclass
+from itertools import permutations
 from math import gcd
 
 from talkies.models.config import TowerConfig
@@ -45,7 +46,7 @@ def activations(work: Work, *, fused: bool = True) -> Activations:
     rules, towers = _Rules(work, fused=fused), work.towers
     insides = [(towers[m].layers, rules.block(m)) for m in towers]
     if work.bridges:
-        insides += [(work.bridges, rules.conditioner(q, m)) for q, m in (("video", "audio"), ("audio", "video"))]
+        insides += [(work.bridges, rules.conditioner(q, m)) for q, m in permutations(towers, 2)]
     recomputed = max(size for _, size in insides)
     return Activations(
         blocks=recomputed if work.checkpointing else sum(count * size for count, size in insides),

@@ -3,6 +3,7 @@ n ranks an all-gather, a reduce-scatter and an all-to-all send (n - 1) / n N, an
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from math import gcd
 
 from talkies.models.config import TowerConfig
@@ -29,7 +30,8 @@ class Communication:
 
 
 def communication(parts: Sequence[Part], work: Work) -> Communication:
-    """What one rank sends in all micro-batches of a step. FSDP reduces after every one of them, DDP after the last."""
+    """What one rank sends in all micro-batches of a step. FSDP gathers everything at work twice in each, forward and
+    backward (recomputation is part of the latter), and reduces after each; DDP reduces after the last."""
     layout = work.layout
     if not work.sharded:
         trained = sum(group.count * dealt(group.trained, 1) for part in parts for group in part.groups)
@@ -41,7 +43,7 @@ def communication(parts: Sequence[Part], work: Work) -> Communication:
     gradients = FP32 * sum(group.count * dealt(group.trained, layout.shard) for group in at_work)
     exchange, gather = sequence_bytes(work)
     return Communication(
-        all_gather=work.accumulate * others * (2 * blocks * lowered + root * FP32),
+        all_gather=work.accumulate * others * 2 * (blocks * lowered + root * FP32),
         reduce_scatter=work.accumulate * others * gradients,
         all_reduce=work.accumulate * _all_reduce(gradients, layout.replicate),
         exchange=work.accumulate * exchange,
@@ -59,10 +61,9 @@ def sequence_bytes(work: Work) -> tuple[int, int]:
     for m, config in work.towers.items():
         own = _attention(work, config, work.held(m), work.held(m))
         exchange, gather = exchange + config.layers * own[0], gather + config.layers * own[1]
-    if work.bridges:
-        for q, m in (("video", "audio"), ("audio", "video")):
-            own = _attention(work, work.towers[q], work.held(q), work.held(m))  # type: ignore[index]
-            exchange, gather = exchange + work.bridges * own[0], gather + work.bridges * own[1]
+    for q, m in permutations(work.towers, 2) if work.bridges else ():
+        own = _attention(work, work.towers[q], work.held(q), work.held(m))
+        exchange, gather = exchange + work.bridges * own[0], gather + work.bridges * own[1]
     passes = 3 if work.checkpointing else 2
     return passes * exchange, passes * gather + _velocities(work)
 

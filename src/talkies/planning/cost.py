@@ -1,18 +1,14 @@
-"""What a phase costs: FLOPs per optimizer step, bytes in memory and on disk. Pure arithmetic."""
+"""What a phase costs: FLOPs per optimizer step, bytes on disk. Pure arithmetic."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from talkies.models.config import MovaShape
 from talkies.models.flops import forward_flops
+from talkies.planning.work import FP32, MOMENTS, Part
 
-if TYPE_CHECKING:  # parameters.py imports torch, which the plan of a preparation does without
-    from talkies.planning.parameters import Part
-
-FP32, BF16 = 4, 2
-MOMENTS = 2  # AdamW keeps two fp32 values per weight
 H100_FLOPS, UTILISATION = 989e12, 0.35  # dense bf16; the share that MOVA's report reached, counting recomputation
+WRITE_RATE = 5e9  # bytes per second: ours, a modest share of a parallel file system
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,31 +22,14 @@ class Compute:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Bytes per rank of what lasts through a step; activations come on top of it.
-
-    `weights` and `optimizer` and `ema` are fp32; `half`: the bf16 copy of the weights that one step uses;
-    `gradients`: fp32, of what one step trains (one video expert at a time).
-    """
-
-    weights: int
-    half: int
-    gradients: int
-    optimizer: int
-    ema: int
-
-    @property
-    def total(self) -> int:
-        """Sum of all."""
-        return self.weights + self.half + self.gradients + self.optimizer + self.ema
-
-
-@dataclass(frozen=True, kw_only=True)
 class Disk:
     """Bytes: one `checkpoint` (weights, moments and EMA of what trains), `peak` with all that are kept while one more
-    is written, and the final `release` (the averaged weights of what trained)."""
+    is written, and the final `release` (the averaged weights of what trained). All ranks together write `write_rate`
+    bytes per second, in the background."""
 
     checkpoint: int
+    write_seconds: float
+    write_rate: float
     peak: int
     release: int
 
@@ -82,24 +61,17 @@ def attention_products(shape: MovaShape, video: int, audio: int, text: int, *, b
     return total + (shape.bridge.layers * 4 * video * audio * (shape.video.dim + shape.audio.dim) if bridge else 0)
 
 
-def memory(parts: "Sequence[Part]", *, bf16: bool) -> Memory:
-    """Bytes of state in one process."""
-    trained = sum(part.trained for part in parts)
-    active = [part for part in parts if part.name != "video_low"]  # the experts take turns and are of one size
-    return Memory(
-        weights=FP32 * sum(part.built + part.adapter for part in parts),
-        half=BF16 * sum(part.built for part in active) if bf16 else 0,
-        gradients=FP32 * sum(part.trained for part in active),
-        optimizer=MOMENTS * FP32 * trained,
-        ema=FP32 * trained,
-    )
-
-
-def disk(parts: "Sequence[Part]", *, keep: int) -> Disk:
+def disk(parts: Sequence[Part], *, keep: int, write_rate: float = WRITE_RATE) -> Disk:
     """Bytes of checkpoints and of the result."""
     trained = sum(part.trained for part in parts)
     checkpoint = (1 + MOMENTS + 1) * FP32 * trained
-    return Disk(checkpoint=checkpoint, peak=(keep + 1) * checkpoint, release=FP32 * trained)
+    return Disk(
+        checkpoint=checkpoint,
+        write_seconds=checkpoint / write_rate,
+        write_rate=write_rate,
+        peak=(keep + 1) * checkpoint,
+        release=FP32 * trained,
+    )
 
 
 def h100_days(flops: float) -> float:

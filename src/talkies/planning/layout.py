@@ -1,9 +1,8 @@
-"""Whether a layout divides what it has to, and what would."""
+"""What a layout makes of tokens, heads and batch. parallel/check.py has refused the degrees that do not divide."""
 
 from dataclasses import dataclass
+from math import gcd
 
-from talkies.config import RecipeError
-from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.planning.work import Work
 
 
@@ -18,47 +17,28 @@ class Share:
     gather: int
 
 
-def check_layout(layout: DdpConfig | Fsdp2Config, *, global_batch: int, accumulate: int) -> None:
-    """Raise RecipeError for degrees that do not divide, naming the nearest that do.
+@dataclass(frozen=True, kw_only=True)
+class Divisibility:
+    """The values that would divide, too: `steps.global_batch` must be a multiple of `batch` (readers x accumulate), the
+    nearest others are `batches`; `sequences` divide the shard group. Heads and tokens need not divide."""
 
-    Heads and tokens need not divide: attention turns to a hybrid, the last tokens are padding.
-    """
-    if layout.shard % layout.sequence:
-        raise RecipeError(
-            f"recipe: `parallel.sequence` {layout.sequence} does not divide `parallel.shard` {layout.shard}: sequence "
-            f"groups lie inside a shard group; nearest sequence: {_divisors(layout.shard, layout.sequence)}; nearest "
-            f"shard: {_multiples(layout.shard, layout.sequence)}"
-        )
-    readers = layout.ranks // layout.sequence
-    if global_batch % (accumulate * readers):
-        raise RecipeError(
-            f"recipe: `steps.global_batch` {global_batch} does not divide by {readers} readers (ranks "
-            f"{layout.ranks} / sequence {layout.sequence}) x `steps.accumulate` {accumulate}; nearest global batch: "
-            f"{_multiples(global_batch, accumulate * readers)}; nearest readers: "
-            f"{_divisors(global_batch // accumulate, readers)}"
-        )
-
-
-def _divisors(count: int, wanted: int) -> str:
-    """The divisors of `count` on both sides of `wanted`."""
-    found = [n for n in range(1, count + 1) if count % n == 0]
-    below, above = [n for n in found if n < wanted], [n for n in found if n > wanted]
-    return ", ".join(map(str, below[-1:] + above[:1]))
-
-
-def _multiples(count: int, step: int) -> str:
-    """The multiples of `step` on both sides of `count`."""
-    below = count // step * step
-    return ", ".join(str(n) for n in (below, below + step) if n > 0)
+    batch: int
+    batches: tuple[int, ...]
+    sequences: tuple[int, ...]
 
 
 def shares(work: Work) -> dict[str, Share]:
     """stream -> what one rank has of it."""
-    from math import gcd
-
     degree, found = work.layout.sequence, {}
     for m, config in work.towers.items():
         inner = gcd(config.heads, degree)
         padding = work.padded(m) - work.tokens[m]
         found[str(m)] = Share(tokens=work.held(m), padding=padding, exchange=inner, gather=degree // inner)
     return found
+
+
+def divisibility(work: Work) -> Divisibility:
+    """What else the layout of `work` could be given."""
+    batch, shard = work.readers * work.accumulate, work.layout.shard
+    near = tuple(n for n in (work.clips - batch, work.clips + batch) if n > 0)
+    return Divisibility(batch=batch, batches=near, sequences=tuple(n for n in range(1, shard + 1) if shard % n == 0))

@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from talkies.planning.activations import Activations, activations
-from talkies.planning.work import BF16, FP32, Group, Part, Sizes, Work, active, dealt
-
-MOMENTS = 2  # AdamW keeps two fp32 values per weight
+from talkies.planning.work import BF16, FP32, MOMENTS, Group, Part, Sizes, Work, active, dealt
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,21 @@
 """What a phase will be, before it runs: parameters, latents, tokens, FLOPs, memory, disk. No Lightning, no data."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from talkies.codecs.config import CodecsConfig
 from talkies.data.config import DataConfig
 from talkies.models.config import MovaConfig
-from talkies.planning.cost import Compute, Disk, Memory, compute, disk, h100_days, memory
-from talkies.planning.parameters import Part, count_parts
+from talkies.parallel.config import ComputeConfig, DdpConfig, Fsdp2Config
+from talkies.planning.card import Fit, fit, refuse
+from talkies.planning.communication import Communication, communication
+from talkies.planning.cost import WRITE_RATE, Compute, Disk, compute, disk, h100_days
+from talkies.planning.layout import Divisibility, Share, divisibility, shares
+from talkies.planning.memory import Memory, memory
+from talkies.planning.parameters import count_parts
+from talkies.planning.speed import Rate, Speed, speed
+from talkies.planning.work import Part, Work
 from talkies.prepare.geometry import Geometry
 from talkies.streams import Grid, Modality
 from talkies.training.config import LoraConfig, PhaseConfig, StepsConfig, ValidationConfig
@@ -33,6 +40,20 @@ class Phase(Protocol):
     def validation(self) -> ValidationConfig: ...
     @property
     def precision(self) -> str: ...
+    @property
+    def parallel(self) -> DdpConfig | Fsdp2Config: ...
+    @property
+    def compute(self) -> ComputeConfig: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a plan assumes: what a GPU sustains, bytes per second that checkpoints are written with, and the card (GB)
+    that the layout has to fit."""
+
+    rate: Rate = field(default_factory=Rate)
+    write_rate: float = WRITE_RATE
+    card: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +78,7 @@ class Duration:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The plan of one phase in one process, which holds the whole model (`ranks` 1)."""
+    """The plan of one phase on its layout; bytes, tokens and FLOPs per rank are the fullest rank's."""
 
     name: str
     kind: str
@@ -65,11 +86,20 @@ class Plan:
     precision: str
     geometry: str
     seconds: float
+    parallel: DdpConfig | Fsdp2Config
+    checkpointing: bool
     ranks: int
+    readers: int
+    micro_batch: int
     parts: tuple[Part, ...]
     latents: dict[str, Latent]
+    shares: dict[str, Share]
+    divisibility: Divisibility
     compute: Compute
+    speed: Speed
     memory: Memory
+    communication: Communication
+    fit: Fit | None
     duration: Duration
     disk: Disk
 
@@ -84,43 +114,86 @@ class Plan:
         values["parts"] = {part.name: {"built": part.built, "trained": part.trained} for part in self.parts}
         values["parameters"] = {key: sum(getattr(p, key) for p in self.parts) for key in ("built", "trained")}
         values["memory"]["total"] = self.memory.total
+        values["memory"]["activations"]["total"] = self.memory.activations.total
+        values["communication"]["total"] = self.communication.total
         values["compute"]["phase"] = self.flops
         values["h100_days"] = h100_days(self.compute.with_recompute * self.duration.steps)
         return values
 
 
-def plan(recipe: Phase, *, components: frozenset[str], grids: Mapping[Modality, Grid]) -> Plan:
+def plan(
+    recipe: Phase, *, components: frozenset[str], grids: Mapping[Modality, Grid], options: Options | None = None
+) -> Plan:
     """Plan one phase that builds `components` and trains on latents of `grids` (recipe.check.check returns them).
 
-    The parameters are counted on the modules, built on the meta device.
+    The parameters are counted on the modules, built on the meta device. Raises RecipeError for a layout that
+    does not fit the card of `options`.
     """
-    shape, steps, text = recipe.model.shape, recipe.steps, recipe.codecs.text
-    patches = {"video": shape.video.patch, "audio": shape.audio.patch}
-    latents = {str(m): Latent(shape=g.latent_shape, tokens=g.tokens(patches[m])) for m, g in grids.items()}
-    latents["text"] = Latent(shape=(text.dim, text.length), tokens=text.length)
-    tokens = {name: latent.tokens for name, latent in latents.items()}
+    chosen, steps = options or Options(), recipe.steps
+    latents = _latents(recipe, grids)
+    work = _work(recipe, {name: latent.tokens for name, latent in latents.items()}, components)
     parts = count_parts(recipe.model, recipe.phase, components)
-    seconds = float(Geometry.parse(recipe.data.geometry, key="data.geometry").seconds)
-    clips = steps.max * steps.global_batch
-    lora = isinstance(recipe.phase, LoraConfig)
+    fitted = None if chosen.card is None else fit(parts, work, chosen.card)
+    if fitted is not None:
+        refuse(recipe.name, work, fitted)
+    computed = compute(
+        work.shape, work.tokens, components=sorted(components), lora=work.rank > 0, clips=steps.global_batch
+    )
+    geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     return Plan(
         name=recipe.name,
         kind=recipe.phase.kind,
         preset=recipe.model.preset,
         precision=recipe.precision,
         geometry=recipe.data.geometry,
-        seconds=seconds,
-        ranks=1,
+        seconds=float(geometry.seconds),
+        parallel=recipe.parallel,
+        checkpointing=work.checkpointing,
+        ranks=work.layout.ranks,
+        readers=work.readers,
+        micro_batch=work.micro,
         parts=parts,
         latents=latents,
-        compute=compute(shape, tokens, components=sorted(components), lora=lora, clips=steps.global_batch),
-        memory=memory(parts, bf16=recipe.precision == "bf16"),
-        duration=Duration(
-            steps=steps.max,
-            clips=clips,
-            hours=clips * seconds / 3600,
-            checkpoints=-(-steps.max // steps.checkpoint_every),
-            validations=-(-steps.max // recipe.validation.every),
-        ),
-        disk=disk(parts, keep=steps.keep),
+        shares=shares(work),
+        divisibility=divisibility(work),
+        compute=computed,
+        speed=speed(work, computed, chosen.rate),
+        memory=memory(parts, work),
+        communication=communication(parts, work),
+        fit=fitted,
+        duration=_duration(recipe, float(geometry.seconds)),
+        disk=disk(parts, keep=steps.keep, write_rate=chosen.write_rate),
+    )
+
+
+def _latents(recipe: Phase, grids: Mapping[Modality, Grid]) -> dict[str, Latent]:
+    shape, text = recipe.model.shape, recipe.codecs.text
+    patches = {"video": shape.video.patch, "audio": shape.audio.patch}
+    found = {str(m): Latent(shape=g.latent_shape, tokens=g.tokens(patches[m])) for m, g in grids.items()}
+    return found | {"text": Latent(shape=(text.dim, text.length), tokens=text.length)}
+
+
+def _work(recipe: Phase, tokens: Mapping[str, int], components: frozenset[str]) -> Work:
+    return Work(
+        shape=recipe.model.shape,
+        tokens=tokens,
+        bridge="bridge" in components,
+        rank=recipe.phase.rank if isinstance(recipe.phase, LoraConfig) else 0,
+        bf16=recipe.precision == "bf16",
+        clips=recipe.steps.global_batch,
+        accumulate=recipe.steps.accumulate,
+        layout=recipe.parallel,
+        checkpointing=recipe.compute.checkpointing,
+    )
+
+
+def _duration(recipe: Phase, seconds: float) -> Duration:
+    steps = recipe.steps
+    clips = steps.max * steps.global_batch
+    return Duration(
+        steps=steps.max,
+        clips=clips,
+        hours=clips * seconds / 3600,
+        checkpoints=-(-steps.max // steps.checkpoint_every),
+        validations=-(-steps.max // recipe.validation.every),
     )

@@ -12,9 +12,20 @@ if TYPE_CHECKING:  # plan.py imports torch, which the plan of a preparation does
 
 def render(plan: "Plan") -> str:
     """The plan in sections, for a terminal of 80 columns."""
-    title = f"{plan.name}: {plan.kind}, mova {plan.preset}, {plan.precision}, one process"
-    sections = [_parameters(plan), _latents(plan), _compute(plan), _memory(plan), _duration(plan)]
+    title = f"{plan.name}: {plan.kind}, mova {plan.preset}, {plan.precision}, {_layout(plan)}"
+    sections = [_parameters(plan), _latents(plan), _compute(plan), _speed(plan), _memory(plan)]
+    sections += [part for part in (_communication(plan), _card(plan)) if part] + [_duration(plan)]
     return "\n\n".join([title, *("\n".join(lines) for lines in sections)])
+
+
+def _layout(plan: "Plan") -> str:
+    layout = plan.parallel
+    if layout.ranks == 1:
+        return "one process"
+    if layout.kind == "ddp":
+        return f"{layout.ranks} ranks (ddp)"
+    degrees = f"replicate {layout.replicate} x shard {layout.shard}, sequence {layout.sequence}"
+    return f"{layout.ranks:,} ranks ({layout.kind}: {degrees})"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -32,8 +43,21 @@ def _parameters(plan: "Plan") -> list[str]:
 
 
 def _latents(plan: "Plan") -> list[str]:
-    rows = [(name, " x ".join(map(str, x.shape)), f"{x.tokens:,}") for name, x in plan.latents.items()]
-    return _table((f"latents of {plan.geometry} ({plan.seconds:.2f} s)", "shape", "tokens"), rows)
+    rows = []
+    for name, x in plan.latents.items():
+        share = plan.shares.get(name)
+        held = f"{share.tokens:,}" if share else f"{x.tokens:,}"
+        padding = f"{share.padding:,}" if share else "0"
+        rows.append((name, " x ".join(map(str, x.shape)), f"{x.tokens:,}", held, padding))
+    head = (f"latents of {plan.geometry} ({plan.seconds:.2f} s)", "shape", "tokens", "per rank", "padding")
+    lines = _table(head, rows)
+    hybrids = [f"{m} {share.exchange} x {share.gather}" for m, share in plan.shares.items() if share.gather > 1]
+    if hybrids:
+        lines.append(f"any number of heads will do; ranks that exchange heads x that gather keys: {', '.join(hybrids)}")
+    lines.append(f"{plan.readers:,} readers of different clips, micro-batch {plan.micro_batch:,}")
+    near, sequences = plan.divisibility, ", ".join(map(str, plan.divisibility.sequences))
+    lines.append(f"global batch: any multiple of {near.batch:,} (next: {', '.join(f'{n:,}' for n in near.batches)})")
+    return [*lines, f"sequence degrees inside the shard group: {sequences}"] if plan.ranks > 1 else lines
 
 
 def _compute(plan: "Plan") -> list[str]:
@@ -51,17 +75,65 @@ def _compute(plan: "Plan") -> list[str]:
     return lines
 
 
+def _speed(plan: "Plan") -> list[str]:
+    speed, phase = plan.speed, plan.speed.seconds * plan.duration.steps
+    rows = [
+        ("FLOPs per rank and step", f"{speed.flops:.3e}"),
+        ("seconds per step", f"{speed.seconds:,.3g}"),
+        ("MFU, useful", f"{speed.mfu_useful:.1%}"),
+        ("MFU, counting recomputation", f"{speed.mfu_recompute:.1%}"),
+        ("days of the whole phase", f"{phase / 86400:,.3g}"),
+    ]
+    head = f"speed at {speed.sustained / 1e12:,.4g} of {speed.peak / 1e12:,.4g} TFLOP/s per rank"
+    return _table((head, ""), rows)
+
+
 def _memory(plan: "Plan") -> list[str]:
-    names = {
-        "weights": "fp32 weights",
-        "half": "bf16 copy in use",
-        "gradients": "gradients",
-        "optimizer": "AdamW moments",
-        "ema": "EMA",
-        "total": "total, without activations",
-    }
-    rows = [(text, size(getattr(plan.memory, key))) for key, text in names.items()]
-    return _table(("memory per rank", ""), rows)
+    memory, kept = plan.memory, plan.memory.activations
+    recomputed = "insides of the block computed again" if plan.checkpointing else "insides of blocks"
+    rows = [
+        ("fp32 weights", memory.weights),
+        ("bf16 copy in use", memory.half),
+        ("gradients", memory.gradients),
+        ("AdamW moments", memory.optimizer),
+        ("EMA", memory.ema),
+        ("gathered weights", memory.gathered),
+        ("gradients on their way", memory.reduced),
+        (f"activations: {recomputed}", kept.blocks),
+        ("activations: between blocks", kept.inputs),
+        ("activations: embeddings, heads, losses", kept.ends),
+        ("gradients inside a block", kept.working),
+        ("total", memory.total),
+        ("main memory, while a checkpoint is written", memory.host),
+    ]
+    return _table(
+        ("memory per rank (GPU kernels, no torch.compile)", ""), [(text, size(count)) for text, count in rows if count]
+    )
+
+
+def _communication(plan: "Plan") -> list[str]:
+    sent = plan.communication
+    rows = [
+        ("FSDP all-gather of weights", sent.all_gather),
+        ("FSDP reduce-scatter of gradients", sent.reduce_scatter),
+        ("all-reduce between replicas", sent.all_reduce),
+        ("sequence all-to-all", sent.exchange),
+        ("sequence gathers", sent.gather),
+        ("DDP all-reduce", sent.ddp),
+        ("total", sent.total),
+    ]
+    shown = [(text, size(count)) for text, count in rows if count]
+    return _table(("sent per rank and step", ""), shown) if shown else []
+
+
+def _card(plan: "Plan") -> list[str]:
+    if plan.fit is None:
+        return []
+    found = plan.fit.smallest
+    lines = [f"fits a card of {plan.fit.card} GB: {plan.fit.bytes / 1e9:,.1f} GB are needed"]
+    if found is not None:
+        lines.append(f"smallest layout that fits it, {found.bytes / 1e9:,.1f} GB: {found.overrides()}")
+    return lines
 
 
 def _duration(plan: "Plan") -> list[str]:
@@ -73,6 +145,7 @@ def _duration(plan: "Plan") -> list[str]:
         ("checkpoints written", f"{duration.checkpoints:,}"),
         ("validations", f"{duration.validations:,}"),
         ("disk: one checkpoint", size(disk.checkpoint)),
+        (f"  written at {disk.write_rate / 1e9:,.3g} GB/s, all ranks together", f"{disk.write_seconds:,.3g} s"),
         ("disk: checkpoints at most", size(disk.peak)),
         ("disk: release", size(disk.release)),
     ]

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 
-from talkies.models.flops import rank_flops
-from talkies.planning.cost import Compute
+from talkies.models.flops import forward_flops
+from talkies.planning.cost import H100_FLOPS, UTILISATION, Compute
 from talkies.planning.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """FLOP/s of one GPU: `peak`, and what it sustains, as the share `mfu` of the peak that counts recomputation, or as
+    """FLOP/s of one GPU: its `peak`, and what it sustains: the share `mfu` of the peak, counting what is recomputed, or
     a `measured` rate."""
 
-    peak: float = 989e12  # H100, dense bf16
-    mfu: float = 0.35  # MOVA's report, counting recomputation
+    peak: float = H100_FLOPS
+    mfu: float = UTILISATION
     measured: float | None = None
 
     @property
@@ -24,23 +24,39 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """`flops` of one rank and optimizer step: with what is recomputed, padding, and what every rank of a sequence group
-    computes alike (text, patches). `seconds` per step; `mfu_useful` counts what one undivided forward and backward pass
-    needs, `mfu_recompute` what is recomputed too; `peak` FLOP/s that both are shares of."""
+    """`flops` of one rank and optimizer step, with what is recomputed, padded, and computed alike by every rank of a
+    sequence group; `seconds` per step at `sustained` FLOP/s, communication hidden or part of the share that is lost.
+    Shares of `peak`: `mfu_useful` of the FLOPs of one undivided forward and backward pass, `mfu_recompute` with those
+    of recomputation."""
 
     flops: int
     seconds: float
+    sustained: float
+    peak: float
     mfu_useful: float
     mfu_recompute: float
-    peak: float
 
 
 def speed(work: Work, compute: Compute, rate: Rate) -> Speed:
-    """`compute`: the whole step's FLOPs, undivided. Communication is part of the share that is not reached."""
-    once = sum(compute.forward.values()) * work.clips
-    own = work.micro * work.accumulate * sum(rank_flops(work.shape, work.held, work.tokens, work.layout.sequence))
-    del once, own
-    raise NotImplementedError
-
-
-def _unused() -> None: ...
+    """`compute` is that of the whole step, undivided."""
+    forward = forward_flops(
+        work.shape,
+        video_tokens=work.tokens.get("video", 0),
+        audio_tokens=work.tokens.get("audio", 0),
+        text_tokens=work.tokens["text"],
+        bridge=work.bridge,
+        degree=work.layout.sequence,
+    )
+    needed = compute.with_recompute if work.checkpointing else compute.useful
+    passes = needed / (sum(compute.forward.values()) * work.clips)
+    flops = round(sum(forward.values()) * work.micro * work.accumulate * passes)
+    seconds = flops / rate.sustained
+    possible = work.layout.ranks * seconds * rate.peak
+    return Speed(
+        flops=flops,
+        seconds=seconds,
+        sustained=rate.sustained,
+        peak=rate.peak,
+        mfu_useful=compute.useful / possible,
+        mfu_recompute=needed / possible,
+    )

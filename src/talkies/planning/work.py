@@ -8,6 +8,7 @@ from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.streams import MODALITIES, Modality
 
 FP32, BF16 = 4, 2
+MOMENTS = 2  # AdamW keeps two fp32 values per weight
 Sizes = tuple[tuple[int, int], ...]
 """(rows, values per row) of each tensor: FSDP deals out rows."""
 
