@@ -23,8 +23,9 @@ AAC_BIT_RATE = 192_000
 FAST_AAC, FAST_PEAK = {"aac_coder": "fast"}, 0.5
 AAC_BITS_PER_SAMPLE = 6
 """AAC's own limit: 6144 bits per channel and frame of 1024 samples."""
-# Nearly lossless: small frames cost little, and they are what codecs are fitted on.
-X264 = {"crf": "12", "preset": "medium", "threads": "1"}  # with more, the bytes depend on the scheduler
+# Nearly lossless: small frames cost little, and they are what codecs are fitted on. With more threads the bytes depend
+# on the scheduler, with macroblock trees on what memory held (measured: 22 files from 25 times the same 64x64 frames).
+X264 = {"crf": "12", "preset": "medium", "threads": "1", "mbtree": "0"}
 CHROMA = Interpolation.AREA | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
 CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from talkies.config import RecipeError
 from talkies.config.canonical import recipe_hash, to_dict
@@ -67,15 +68,26 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
         check(phase)
     if recipe.promote is not None and recipe.promote not in {phase.name for phase in phases}:
         raise RecipeError(f"recipe: `promote` is {recipe.promote!r} in {path}, which is no phase of the curriculum")
-    digest = recipe_hash({"prepare": to_dict(prepare), "phases": [recipe_hash(phase) for phase in phases]})
+    folder = (path.parent / recipe.prepare).parent
+    digest = recipe_hash({"prepare": _located(prepare, folder), "phases": [recipe_hash(phase) for phase in phases]})
     return Curriculum(
         recipe=recipe,
         prepare=prepare,
-        prepare_folder=(path.parent / recipe.prepare).parent,
+        prepare_folder=folder,
         phases=tuple(phases),
         digest=digest,
         sources=sources,
     )
+
+
+def _located(prepare: PrepareConfig, folder: Path) -> dict[str, Any]:
+    """The preparation's values with its sources' paths as what they lead to from `folder`: two curricula with `./clips`
+    beside them are two."""
+    values: dict[str, Any] = to_dict(prepare)
+    for name, section in prepare.sources.items():
+        if section.kind != "synthetic":
+            values["sources"][name]["path"] = str((folder / Path(section.path).expanduser()).resolve())
+    return values
 
 
 def _check_order(path: Path, phases: Sequence[PhaseRecipe], overrides: Sequence[str]) -> None:

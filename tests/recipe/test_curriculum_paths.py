@@ -1,0 +1,30 @@
+"""A curriculum is what its paths lead to, not how they are spelled."""
+
+from pathlib import Path
+
+from talkies.recipe.curriculum import load_curriculum
+
+TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
+PREPARE = """
+kind: prepare
+name: mine
+sources: {{clips: {{kind: folder, path: "{path}"}}}}
+codecs: {{video: {{kind: linear_video}}, audio: {{kind: linear_audio}}, text: {{kind: bytes}}}}
+fit_sets: [low]
+sets: {{low: {{source: clips, geometry: 64x64x25@12}}}}
+"""
+
+
+def digest(folder: Path, path: str) -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / "prepare.yaml").write_text(PREPARE.format(path=path))
+    phase = TOY / "audio_pretraining.yaml"
+    text = f"kind: curriculum\nname: mine\nprepare: prepare.yaml\nphases: [{phase}]\n"
+    (folder / "curriculum.yaml").write_text(text)
+    return load_curriculum(folder / "curriculum.yaml", []).digest
+
+
+def test_the_same_words_in_two_folders_are_two_curricula_and_two_words_for_one_folder_one(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert digest(a, "./clips") != digest(b, "./clips")
+    assert digest(a, "./clips") == digest(b, str(a / "clips")) == digest(b, "../a/clips")
