@@ -1,6 +1,9 @@
 """What a Lightning phase costs over the same step in a bare PyTorch loop: both arms in turns, median per step.
 
 python benchmarks/overhead.py DATA_ROOT [--recipe recipes/mova/toy/joint_phase1.yaml]
+torchrun --standalone --nproc-per-node 2 benchmarks/overhead.py DATA_ROOT parallel.kind=fsdp2 parallel.shard=2
+
+On several processes the bare arm is PyTorch's own DistributedDataParallel, or `fully_shard` over the same blocks.
 """
 
 import argparse
@@ -13,6 +16,7 @@ from typing import Any
 
 import torch
 from lightning import Callback
+from torch.nn.parallel import DistributedDataParallel
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config.decode import decode
@@ -20,6 +24,8 @@ from talkies.config.source import load
 from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
 from talkies.models.streams import as_streams
+from talkies.parallel.mesh import Mesh, leave, mesh_of, start
+from talkies.parallel.world import World, world_of
 from talkies.recipe.building import build_model
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.train import make_data, make_phase, make_trainer, open_inputs
@@ -47,16 +53,18 @@ class Clock(Callback):
         self._last = now
 
 
-def bare(recipe: PhaseRecipe, inputs: Any) -> Iterator[float]:
+def bare(recipe: PhaseRecipe, inputs: Any, mesh: Mesh, world: World) -> Iterator[float]:
     """The same training step without Lightning; yields the seconds of each step."""
-    model, phase = build_model(recipe, {}), make_phase(recipe, torch.nn.Identity)
+    model, phase = build_model(recipe, {}, mesh), make_phase(recipe, torch.nn.Identity)
     objective, config = phase.objective, recipe.optimizer
     optimizer = torch.optim.AdamW(
         parameter_groups(model, config), lr=config.lr.towers, betas=config.betas, eps=config.eps
     )
     parameters = dict(model.named_parameters())
     ema = Ema(parameters, recipe.ema)
-    data = make_data(recipe, inputs.shards)
+    data = make_data(recipe, inputs.shards, world)
+    alike = recipe.parallel.kind == "ddp" and world.size > 1
+    forward = DistributedDataParallel(model, find_unused_parameters=True) if alike else model
     last = None
     for step, batch in enumerate(data.train_dataloader()):
         assert isinstance(batch, Batch)
@@ -66,7 +74,7 @@ def bare(recipe: PhaseRecipe, inputs: Any) -> Iterator[float]:
         draw = noised(batch, objective.flow, seed=objective.seed, boundary=objective.boundary, expert=expert)
         text = dropped_text(batch, seed=objective.seed, rate=objective.text_dropout)
         streams = as_streams(batch, draw.noisy, draw.times, mask_channels=objective.mask_channels)
-        out = model(streams, Condition(text=text, expert=expert))
+        out = forward(streams, Condition(text=text, expert=expert))
         loss = torch.stack(
             [w * per_sample_loss(out[m], draw.targets[m], batch.masks[m]).mean() for m, w in objective.weights.items()]
         ).sum()
@@ -87,35 +95,33 @@ def main() -> None:
     """Print both medians and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="prepared toy data")
+    parser.add_argument("overrides", nargs="*", help="key.path=value")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/mova/toy/joint_phase1.yaml"))
     parser.add_argument("--blocks", type=int, default=8)
     parser.add_argument("--block", type=int, default=15, help="steps per block")
     args = parser.parse_args()
     total = args.blocks * (args.block + 1)
-    recipe = decode(
-        PhaseRecipe,
-        load(
-            args.recipe,
-            [f"steps.max={total}", "steps.checkpoint_every=1000000", "parents.video=null", "parents.audio=null"],
-        ),
-    )
+    fixed = [f"steps.max={total}", "steps.checkpoint_every=1000000", "parents.video=null", "parents.audio=null"]
+    recipe = decode(PhaseRecipe, load(args.recipe, [*fixed, *args.overrides]))
+    world = world_of()
+    start(world)
+    mesh = mesh_of(recipe.parallel, world)
     inputs = open_inputs(recipe, args.data, {})
     with tempfile.TemporaryDirectory() as folder:
-        phase, data, clock = (
-            make_phase(recipe, lambda: build_model(recipe, {})),
-            make_data(recipe, inputs.shards),
-            Clock(),
-        )
-        saving = Saving(CheckpointStore(Path(folder)), recipe.steps, recipe.ema, data)
-        metrics = TrainingMetrics(every=recipe.steps.log_every, bins=4, sink=lambda *_: None)
-        trainer = make_trainer(recipe, [metrics, saving, clock])
-        plain, arm = [], bare(recipe, inputs)
+        phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh))
+        data, clock = make_data(recipe, inputs.shards, world), Clock()
+        saving = Saving(CheckpointStore(Path(folder)), recipe.steps, recipe.ema, data, world=world)
+        metrics = TrainingMetrics(every=recipe.steps.log_every, bins=4, sink=lambda *_: None, ranks=saving.ranks)
+        trainer = make_trainer(recipe, [metrics, saving, clock], world)
+        plain, arm = [], bare(recipe, inputs, mesh, world)
         for block in range(args.blocks):
             trainer.fit_loop.epoch_loop.max_steps = (block + 1) * (args.block + 1)
             trainer.fit(phase, datamodule=data)
             plain += [next(arm) for _ in range(args.block)]
     a, b = statistics.median(clock.times), statistics.median(plain)
-    print(f"Lightning {a * 1e3:.1f} ms, bare {b * 1e3:.1f} ms per step: overhead {100 * (a / b - 1):.1f} %")
+    if world.main:
+        print(f"Lightning {a * 1e3:.1f} ms, bare {b * 1e3:.1f} ms per step: overhead {100 * (a / b - 1):.1f} %")
+    leave()
 
 
 if __name__ == "__main__":

@@ -22,17 +22,17 @@ from talkies.streams.batch import Condition, Stream, Text
 
 MID = MovaShape(
     video=TowerConfig(
-        dim=384, ffn_dim=1024, heads=8, layers=4, patch=(1, 2, 2), in_channels=26, out_channels=12, text_dim=128
+        dim=384, ffn_dim=1024, heads=8, layers=3, patch=(1, 2, 2), in_channels=26, out_channels=12, text_dim=128
     ),
     audio=TowerConfig(
-        dim=288, ffn_dim=768, heads=6, layers=3, patch=(1,), in_channels=16, out_channels=16, text_dim=128
+        dim=288, ffn_dim=768, heads=6, layers=2, patch=(1,), in_channels=16, out_channels=16, text_dim=128
     ),
-    bridge=BridgeConfig(layers=3, rate=50.0),
+    bridge=BridgeConfig(layers=2, rate=50.0),
 )
 SHAPES = {"toy": PRESETS["toy"], "mid": MID}
 LATENTS: dict[str, dict[Modality, tuple[int, ...]]] = {
     "toy": {"video": (7, 8, 8), "audio": (27,)},
-    "mid": {"video": (7, 16, 20), "audio": (101,)},
+    "mid": {"video": (5, 16, 18), "audio": (101,)},
 }
 TEXTS, CLIPS = {"toy": 24, "mid": 61}, 2
 

@@ -9,8 +9,9 @@ from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig, audio_gr
 from talkies.models.build import build_mova
 from talkies.models.config import COMPONENTS, MovaConfig
 from talkies.nn.attention import Attention
-from talkies.planning.cost import attention_products, compute, disk, h100_days, memory
-from talkies.planning.parameters import Part, count_parts
+from talkies.planning.cost import attention_products, compute, disk, h100_days
+from talkies.planning.parameters import count_parts
+from talkies.planning.work import Part
 from talkies.streams.batch import Condition, Stream, Text
 from talkies.training.config import AudioPretrainingConfig, JointConfig, LoraConfig
 from talkies.training.lora import add_lora
@@ -115,31 +116,7 @@ def test_without_a_bridge_or_a_modality_nothing_is_spent_on_it() -> None:
     assert set(alone.forward) == {"audio"}
 
 
-def test_memory_is_what_adamw_holds() -> None:
-    model = build_mova(TOY, components=ALL, seed=0)
-    planned = memory(count_parts(TOY, JointConfig(), ALL), bf16=False)
-    assert planned.weights == sum(p.nbytes for p in model.parameters())
-    optimizer = torch.optim.AdamW(model.parameters())
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    active = [p for name, p in model.named_parameters() if not name.startswith("video_low.")]
-    assert planned.gradients == sum(p.grad.nbytes for p in active if p.grad is not None)
-    optimizer.step()
-    moments = [state[key] for state in optimizer.state.values() for key in ("exp_avg", "exp_avg_sq")]
-    assert planned.optimizer == sum(tensor.nbytes for tensor in moments)
-    assert planned.total == planned.weights + planned.gradients + planned.optimizer + planned.ema
-    assert planned.half == 0
-
-
-def test_memory_of_lora_and_bf16() -> None:
-    parts = [Part(name="video_high", built=100, adapter=4), Part(name="video_low", built=100, adapter=4)]
-    planned = memory([*parts, Part(name="audio", built=10, adapter=1)], bf16=True)
-    assert planned.weights == 4 * (210 + 9)
-    assert planned.half == 2 * 110
-    assert planned.gradients == 4 * 5
-    assert (planned.optimizer, planned.ema) == (8 * 9, 4 * 9)
-
-
 def test_disk_counts_the_one_being_written() -> None:
-    planned = disk([Part(name="audio", built=10)], keep=2)
+    planned = disk([Part(name="audio", built=10)], keep=2, write_rate=80.0)
     assert (planned.checkpoint, planned.peak, planned.release) == (160, 480, 40)
+    assert planned.write_seconds == 2.0

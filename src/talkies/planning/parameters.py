@@ -9,7 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from talkies.models.build import build_mova, count_parameters
-from talkies.models.config import COMPONENTS, MovaConfig
+from talkies.models.config import MovaConfig
 from talkies.planning.work import Group, Part, Sizes
 from talkies.training.config import LoraConfig, PhaseConfig
 
@@ -42,9 +42,13 @@ class _Shapes:
 def count_parts(model: MovaConfig, phase: PhaseConfig, components: frozenset[str]) -> tuple[Part, ...]:
     """The components that a phase builds, in the model's order."""
     with _WithoutInit():
-        built = build_mova(model, components=components, seed=0, device="meta")
+        return parts_of(build_mova(model, components=components, seed=0, device="meta"), phase)
+
+
+def parts_of(built: nn.Module, phase: PhaseConfig) -> tuple[Part, ...]:
+    """The components of a model on any device, without adapters."""
     lora = phase if isinstance(phase, LoraConfig) else None
-    return tuple(_part(name, getattr(built, name), lora) for name in COMPONENTS if name in components)
+    return tuple(_part(name, child, lora) for name, child in built.named_children())
 
 
 def _part(name: str, module: nn.Module, lora: LoraConfig | None) -> Part:
