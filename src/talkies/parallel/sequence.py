@@ -54,9 +54,9 @@ class SequenceSplit(Split):
         self.groups = groups
 
     def tokens(self, x: Tensor) -> Tensor:
-        """[B, T, d] -> [B, ceil(T / degree), d], zero past the end."""
+        """[B, T, d] -> [B, ceil(T / degree), d], zero past the end; a copy, so that the whole is freed."""
         padding = self._length(x.shape[1]) * self.groups.degree - x.shape[1]
-        return self._slice(F.pad(x, (0, 0, 0, padding)), 1)
+        return self._slice(F.pad(x, (0, 0, 0, padding)), 1).clone()
 
     def rope(self, rope: Rope) -> Rope:
         """Turns [T, 1, d] -> [ceil(T / degree), 1, d], no turn past the end."""

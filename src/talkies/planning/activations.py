@@ -99,13 +99,10 @@ class _Rules:
         return tokens * d * F + normalised + tokens * F
 
     def inputs(self, m: Modality) -> int:
-        """Tokens fp32 before every block, conditioner and head, the turns of RoPE, and what recomputation is told.
-
-        The first are a slice that keeps the whole padded sequence alive.
-        """
+        """Tokens fp32 before every block, conditioner and head, the turns of RoPE, and what recomputation is told."""
         config, t, whole = self.work.towers[m], self.work.held(m), self.work.padded(m)
         d, text = config.dim, self.work.tokens["text"]
-        tokens = (config.layers + self.work.bridges + 1) * t * d + (whole - t) * d
+        tokens = (config.layers + self.work.bridges + 1) * t * d
         told = (6 * d * F + text * d * self.r * (self.r != self.w)) * self.work.checkpointing
         return self.b * (tokens * F + told) + whole * config.head_dim // 2 * 8
 

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,6 +140,17 @@ def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback], world: World = 
     )
 
 
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Within the block torch computes with `count` threads (None: as before)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def train(
     recipe: PhaseRecipe,
     inputs: Inputs,
@@ -211,5 +223,6 @@ def train(
             return Outcome(step=loop["step"], stopped_by=f"--stop-at {stop_at}"), phase, saving
         rewind(trainer, data, loop)
     torch.manual_seed(recipe.seed)  # for LoRA dropout alone: all else is drawn per sample
-    trainer.fit(phase, datamodule=data)
+    with _threads(recipe.compute.threads):
+        trainer.fit(phase, datamodule=data)
     return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by), phase, saving
