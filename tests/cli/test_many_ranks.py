@@ -15,7 +15,7 @@ from toy_journey import RECIPES, SMALL, Journey
 from talkies.checkpoints.release import load_component, read_release
 from talkies.cli.main import run
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
 DDP = ["parallel.kind=ddp", "parallel.replicate=2"]
 SEQUENCE = ["parallel.kind=fsdp2", "parallel.shard=2", "parallel.sequence=2"]

@@ -1,5 +1,6 @@
 """Clipped sound is found through AAC, and sound that only reaches full scale is not taken for it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,16 @@ VOICES = (  # as the synthetic world casts them: a man's middle voice, a girl's 
 SOUNDS = ("tone", "whole-period tone", "chord", "voice 0", "voice 1", "voice 2", "real clip")
 
 
-def sound(name: str, rate: int, real_clip: Path) -> torch.Tensor:
-    """Two seconds at `rate` that peak at full scale."""
+Sound = Callable[[str, int], torch.Tensor]
+
+
+@pytest.fixture
+def sound(request: pytest.FixtureRequest) -> Sound:
+    """(name, rate) -> two seconds that peak at full scale; only the real clip needs the real clip."""
+    return lambda name, rate: made(name, rate, request)
+
+
+def made(name: str, rate: int, request: pytest.FixtureRequest) -> torch.Tensor:
     turns = 2 * np.pi * np.arange(round(SECONDS * rate)) / rate
     if name == "tone":
         values = np.sin(440.7 * turns)
@@ -32,7 +41,8 @@ def sound(name: str, rate: int, real_clip: Path) -> torch.Tensor:
     elif name == "chord":
         values = sum(np.sin(pitch * turns + phase) for phase, pitch in enumerate((261.6, 329.6, 392.0)))
     elif name == "real clip":
-        values = read_audio(real_clip, sample_rate=rate, seconds=SECONDS).double().numpy()
+        clip = request.getfixturevalue("real_clip")
+        values = read_audio(clip, sample_rate=rate, seconds=SECONDS).double().numpy()
     else:
         rng = np.random.default_rng([3, int(name[-1])])
         spoken = sing(VOICES[int(name[-1])], draw_loudness(rng, round(SECONDS * SAMPLE_RATE), 1280), rng)
@@ -48,8 +58,8 @@ def coded(samples: torch.Tensor, rate: int, folder: Path) -> torch.Tensor:
 
 @pytest.mark.parametrize("rate", [16000, 48000])
 @pytest.mark.parametrize("name", SOUNDS)
-def test_sound_that_reaches_full_scale_is_not_clipped(name: str, rate: int, real_clip: Path, tmp_path: Path) -> None:
-    samples = sound(name, rate, real_clip)
+def test_sound_that_reaches_full_scale_is_not_clipped(name: str, rate: int, sound: Sound, tmp_path: Path) -> None:
+    samples = sound(name, rate)
     assert find_clipping(samples) is None
     assert find_clipping(coded(samples, rate, tmp_path)) is None
 
@@ -59,10 +69,10 @@ def test_sound_that_reaches_full_scale_is_not_clipped(name: str, rate: int, real
 @pytest.mark.parametrize("rate", [16000, 48000])
 @pytest.mark.parametrize("name", SOUNDS)
 def test_clipped_sound_is_found_at_its_level(
-    *, name: str, rate: int, decibels: int, scale: float, real_clip: Path, tmp_path: Path
+    *, name: str, rate: int, decibels: int, scale: float, sound: Sound, tmp_path: Path
 ) -> None:
     """Through the codec, and turned down after it was clipped."""
-    samples = (sound(name, rate, real_clip) * 10 ** (decibels / 20)).clamp(-1, 1) * scale
+    samples = (sound(name, rate) * 10 ** (decibels / 20)).clamp(-1, 1) * scale
     for heard in (samples, coded(samples, rate, tmp_path)):
         crowd = find_clipping(heard)
         assert crowd is not None
@@ -70,16 +80,16 @@ def test_clipped_sound_is_found_at_its_level(
         assert crowd.level == pytest.approx(scale, rel=0.15)
 
 
-def test_a_few_clipped_peaks_are_no_clipped_sound(real_clip: Path) -> None:
-    samples = sound("voice 0", 16000, real_clip)
+def test_a_few_clipped_peaks_are_no_clipped_sound(sound: Sound) -> None:
+    samples = sound("voice 0", 16000)
     limit = float(samples.abs().sort().values[-len(samples) // 1000])
     assert find_clipping(samples.clamp(-limit, limit) / limit) is None
 
 
 @pytest.mark.parametrize("name", ["voice 0", "real clip"])
-def test_coarse_samples_are_not_clipped(name: str, real_clip: Path) -> None:
+def test_coarse_samples_are_not_clipped(name: str, sound: Sound) -> None:
     """8-bit and mu-law samples crowd at the few amplitudes that they have."""
-    samples = sound(name, 16000, real_clip)
+    samples = sound(name, 16000)
     for peak in (1.0, 0.5, 0.1):
         assert find_clipping((samples * peak * 127).round() / 128) is None
     steps = (samples.sign() * (255 * samples.abs()).log1p() / np.log(256) * 127).round() / 127

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 
+pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
+
 Layout = DdpConfig | Fsdp2Config
 FOUR = Fsdp2Config(replicate=2, shard=2)
 SEQUENCE = Fsdp2Config(shard=2, sequence=2)

@@ -27,6 +27,8 @@ from talkies.planning.parameters import parts_of
 from talkies.training.config import JointConfig, LoraConfig
 from talkies.training.lora import add_lora
 
+pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
+
 JOINT, SHARD = "joint_phase1", "{kind: fsdp2, shard: 2}"
 STATES = {
     2: [

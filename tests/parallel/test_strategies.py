@@ -12,6 +12,8 @@ from tiny_training import train
 
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 
+pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
+
 LAYOUTS = [
     DdpConfig(replicate=2),
     Fsdp2Config(shard=2),

@@ -68,7 +68,7 @@ def test_the_verb_names_the_cards() -> None:
 
 def test_a_layout_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     error = refused(capsys, PHASE2, "--card", "24")
-    assert "joint_phase2 needs 54." in error
+    assert "joint_phase2 needs 53." in error
     assert "the card has 24 GB; the smallest layout that fits it: 'parallel={kind: fsdp2, replicate: 1, shard:" in error
     overrides = error[error.index("'parallel") :].split("' ")
     again = [overrides[0].strip("'"), *overrides[1].split()]

@@ -160,7 +160,7 @@ def test_cards_in_order() -> None:
 
 
 def test_what_does_not_fit_is_refused_in_one_line() -> None:
-    with pytest.raises(RecipeError, match=r"phase2 needs 54\.\d GB .* 24 GB; the smallest .*shard: \d+") as caught:
+    with pytest.raises(RecipeError, match=r"phase2 needs 53\.\d GB .* 24 GB; the smallest .*shard: \d+") as caught:
         refuse("phase2", PHASE2, fit(PARTS, PHASE2, 24))
     assert "\n" not in str(caught.value)
     with pytest.raises(RecipeError, match=f"no layout of at most {MOST} ranks"):
