@@ -1,11 +1,14 @@
 """The processes of a run: joined where torchrun or srun started them, started here where nobody did."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
+
+PER_CORE = 4
 
 
 def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[Ranks], int]") -> int:
@@ -46,16 +49,17 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
 
 
 def _started_here(argv: Sequence[str], count: int) -> int:
-    """Every process on this machine; each needs a GPU where there are GPUs at all."""
+    """Every process on this machine; each needs a GPU where there are GPUs at all, or a share of a core."""
     import torch
 
     from talkies.config import RecipeError
     from talkies.parallel.launch import launch
 
-    gpus = torch.cuda.device_count()
-    if 0 < gpus < count:
+    gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
+    if count > (gpus or PER_CORE * cores):
+        has = f"{gpus} GPUs" if gpus else f"no GPU and {cores} cores, which take {PER_CORE * cores} at most"
         raise RecipeError(
-            f"parallel: the layout has {count} ranks, this machine {gpus} GPUs: start it on enough nodes with torchrun "
-            "or srun, or choose a smaller layout"
+            f"parallel: the layout has {count} ranks, this machine {has}: start it on enough nodes with torchrun or "
+            "srun, or choose a smaller layout"
         )
     return launch([sys.executable, "-m", "talkies.cli.main", *argv], count)

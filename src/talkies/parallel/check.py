@@ -1,5 +1,7 @@
 """What of a layout does not fit its recipe, found before a process is started."""
 
+from math import isqrt
+
 from talkies.config import RecipeError
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 
@@ -22,7 +24,8 @@ def check_layout(layout: DdpConfig | Fsdp2Config, *, global_batch: int, accumula
 
 
 def _divisors(number: int) -> str:
-    return ", ".join(str(k) for k in range(1, number + 1) if number % k == 0)
+    small = [k for k in range(1, isqrt(number) + 1) if number % k == 0]
+    return ", ".join(map(str, sorted({*small, *(number // k for k in small)})))
 
 
 def _nearest(number: int, step: int) -> str:

@@ -7,13 +7,15 @@ from pydantic import Field
 from talkies.config import config
 from talkies.config.numbers import Count
 
+Degree = Annotated[int, Field(ge=1, le=2**16)]
+
 
 @config
 class DdpConfig:
     """Every rank holds the whole model; `replicate` ranks share the batch."""
 
     kind: Literal["ddp"] = "ddp"
-    replicate: Count = 1
+    replicate: Degree = 1
 
     @property
     def ranks(self) -> int:
@@ -37,9 +39,9 @@ class Fsdp2Config:
     Within a shard group every `sequence` consecutive ranks share their clips' tokens."""
 
     kind: Literal["fsdp2"] = "fsdp2"
-    replicate: Count = 1
-    shard: Count
-    sequence: Count = 1
+    replicate: Degree = 1
+    shard: Degree
+    sequence: Degree = 1
 
     @property
     def ranks(self) -> int:

@@ -121,6 +121,7 @@ class Saving(Callback):
         """Put the averages of `resume` back without a trainer: for a run whose last step is already done."""
         assert self.resume is not None
         phase.configure_model()
+        phase.to(next(phase.model.parameters()).device)  # Lightning's own idea of where the module is
         self.ema = Ema(phase.trainable(), self.ema_config)
         self.ema.averages = load_ema(self.resume, phase.trainable(), rank=self.ranks.world.rank, group=self.ranks.group)
         phase.eval()
