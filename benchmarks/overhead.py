@@ -25,6 +25,7 @@ from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
 from talkies.models.streams import as_streams
 from talkies.parallel.mesh import Mesh, leave, mesh_of, start
+from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import World, world_of
 from talkies.recipe.building import build_model
 from talkies.recipe.config import PhaseRecipe
@@ -110,7 +111,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh))
         data, clock = make_data(recipe, inputs.shards, world), Clock()
-        saving = Saving(CheckpointStore(Path(folder)), recipe.steps, recipe.ema, data, world=world)
+        saving = Saving(CheckpointStore(Path(folder)), recipe.steps, recipe.ema, data, ranks=Ranks(world))
         metrics = TrainingMetrics(every=recipe.steps.log_every, bins=4, sink=lambda *_: None, ranks=saving.ranks)
         trainer = make_trainer(recipe, [metrics, saving, clock], world)
         plain, arm = [], bare(recipe, inputs, mesh, world)

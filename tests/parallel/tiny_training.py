@@ -18,6 +18,7 @@ from talkies.models.config import COMPONENTS, MovaConfig
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig, DdpConfig, Fsdp2Config
 from talkies.parallel.mesh import mesh_of
+from talkies.parallel.ranks import Ranks
 from talkies.parallel.sharding import whole
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, world_of
@@ -84,7 +85,7 @@ def train(
     if folder is not None:
         store = CheckpointStore(Path(folder))
         latest = store.latest()
-        callbacks.append(Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, world=world))
+        callbacks.append(Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=Ranks(world)))
     trainer = Trainer(
         **strategy_of(layout, world, alternate=True), max_epochs=-1, max_steps=count, callbacks=callbacks,
         accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False, enable_progress_bar=False,

@@ -16,6 +16,7 @@ from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
+from talkies.parallel.ranks import Ranks
 from talkies.training.config import EmaConfig, LoraConfig
 from talkies.training.lora import add_lora
 from talkies.training.phase import NonFiniteError, Phase
@@ -140,6 +141,26 @@ def test_a_signal_saves_at_the_next_step_boundary(
     latest = CheckpointStore(tmp_path / "run").latest()
     assert latest is not None
     assert read_loop(latest)["step"] == 3
+
+
+def test_a_signal_that_comes_while_the_others_are_asked_counts_in_the_next_step(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All ranks must do the same: what one of them heard after it had answered, the others do not know."""
+    asked: list[bool] = []
+
+    def answered(self: Ranks, flag: bool) -> bool:
+        asked.append(flag)
+        if len(asked) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return flag
+
+    monkeypatch.setattr(Ranks, "any", answered)
+    phase, saving, _ = fit(shards, build, tmp_path / "run", 8)
+    assert asked == [False, False, True]
+    assert phase.trainer.global_step == 3
+    assert saving.stopped_by == "SIGTERM"
+    assert CheckpointStore(tmp_path / "run").steps() == [3]
 
 
 class Poison(Callback):

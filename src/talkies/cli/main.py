@@ -74,7 +74,8 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return 
         return _complain(f"storage: {error.strerror}{where}; free space or write elsewhere", STORAGE_EXIT)
     except Exception as error:
         hint = "this is a bug or a damaged file; TALKIES_TRACEBACK=1 shows where it came from"
-        return _complain(f"internal error: {type(error).__name__}: {error}; {hint}", INTERNAL)
+        print(f"talkies: internal error: {type(error).__name__}: {error}; {hint}", file=sys.stderr)
+        return INTERNAL
     return code
 
 
@@ -119,7 +120,7 @@ def _one_line(
 
 
 def _complain(message: str, code: int) -> int:
-    if code == INTERNAL or not _follower():
+    if not _follower():
         print(f"talkies: {message}", file=sys.stderr)
     return code
 

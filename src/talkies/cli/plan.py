@@ -68,8 +68,9 @@ def options_of(args: argparse.Namespace) -> "Options":
     given = {name: getattr(args, name) for name in ("flops_rate", "mfu", "measured_rate", "write_rate")}
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
-        if not 0 < value < (1.0000001 if name == "mfu" else float("inf")):
-            raise RecipeError(f"--{name.replace('_', '-')} is {value}: a positive number is needed, --mfu at most 1")
+        low, high = (1e-6, 1.0) if name == "mfu" else (1.0, 1e30)
+        if not low <= value <= high:
+            raise RecipeError(f"plan: --{name.replace('_', '-')} is {value}: needed is {low:g} to {high:g}")
     if "mfu" in given and "measured_rate" in given:
         raise RecipeError("--mfu and --measured-rate both say what a GPU sustains: give one of them")
     names = {"flops_rate": "peak", "mfu": "mfu", "measured_rate": "measured"}

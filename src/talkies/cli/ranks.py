@@ -34,14 +34,27 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
             f"parallel: the recipe's layout has {counts[0]} ranks (`parallel`), but {world.size} processes were "
             "started: change one of the two"
         )
+    import torch.distributed as dist
+
     from talkies.parallel.mesh import leave, start
     from talkies.parallel.ranks import RankError, Ranks
 
     start(world)
     try:
         return work(Ranks(world))
-    except UserError as error:
-        if not world.main and not isinstance(error, RankError):
+    except RankError:
+        raise
+    except RuntimeError as error:
+        if world.size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise RankError(
+            "parallel: another process ended in the middle of an exchange; what it says stands above, and the same "
+            "command continues from the last checkpoint",
+            70,
+        ) from None
+    except Exception as error:
+        known = getattr(error, "told", False) or getattr(error, "shared", False)
+        if not world.main and not known and isinstance(error, UserError | OSError):
             print(f"talkies: rank {world.rank}: {error}", file=sys.stderr)
         raise
     finally:

@@ -1,56 +1,68 @@
 """The processes of a layout on this machine, where neither torchrun nor srun has started them."""
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 
 GRACE_S = 60.0
 """How long the others may take to end when one has failed."""
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+PR_SET_PDEATHSIG = 1
 
 
-def launch(command: Sequence[str], count: int) -> int:
+def launch(command: Sequence[str], count: int, *, grace_s: float = GRACE_S) -> int:
     """Run `command` as `count` processes of one world; the exit code of the first that failed, else 0.
 
-    SIGINT and SIGTERM are passed on. When one fails, the others have GRACE_S seconds to end, then they are killed.
+    Signals that end a program are passed on as SIGTERM (SIGINT as itself). When one process fails, the others have
+    `grace_s` seconds to end, then they are killed; they do not outlive this process.
     """
-    port = _free_port()
-    # In a session of their own: a terminal's Ctrl-C reaches them once, from `forward`, and not a second time from it.
-    processes = [
-        subprocess.Popen(list(command), env=_environment(rank, count, port), start_new_session=True)
-        for rank in range(count)
-    ]
+    port, processes = _free_port(), list["subprocess.Popen[bytes]"]()
 
     def forward(number: int, _: FrameType | None) -> None:
         for process in processes:
             if process.poll() is None:
-                process.send_signal(number)
+                process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, forward) for number in PASSED_ON}
     try:
-        return _wait(processes)
+        for rank in range(count):
+            # In a session of its own: a terminal's Ctrl-C reaches it once, from `forward`, and not from it as well.
+            own = {"env": _environment(rank, count, port), "start_new_session": True, "preexec_fn": _end_with_parent}
+            processes.append(subprocess.Popen(list(command), **own))  # type: ignore[call-overload]
+        return _wait(processes, grace_s)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         for process in processes:
             process.kill()
             process.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _wait(processes: Sequence["subprocess.Popen[bytes]"], now: Callable[[], float] = time.monotonic) -> int:
+def _end_with_parent() -> None:
+    """In a child: SIGTERM when the launcher is killed (Linux)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait(processes: Sequence["subprocess.Popen[bytes]"], grace_s: float) -> int:
     failed, since = 0, 0.0
-    while any(process.poll() is None for process in processes):
-        codes = [process.returncode for process in processes if process.returncode]
-        if codes and not failed:
-            failed, since = codes[0], now()
-        if failed and now() - since > GRACE_S:
-            break
+    while True:
+        codes = [process.poll() for process in processes]
+        found = next(((rank, code) for rank, code in enumerate(codes) if code), None)
+        if found is not None and not failed:
+            failed, since = found[1], time.monotonic()
+            if failed < 0:
+                name = signal.Signals(-failed).name
+                why = " (out of memory?)" if -failed == signal.SIGKILL else ""
+                print(f"talkies: rank {found[0]} was ended by {name}{why}; the others are stopped", file=sys.stderr)  # noqa: T201
+        if None not in codes or (failed and time.monotonic() - since > grace_s):
+            return failed if failed >= 0 else 128 - failed
         time.sleep(0.05)
-    failed = failed or next((process.returncode for process in processes if process.returncode), 0)
-    return failed if failed >= 0 else 128 - failed
 
 
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
@@ -34,6 +35,11 @@ class Ranks:
         if world.size > 1:
             self.group = dist.new_group(backend="gloo", timeout=PATIENCE)
 
+    @cached_property
+    def writers(self) -> "Ranks":
+        """The same processes over a group of their own, for the thread that writes checkpoints; made once."""
+        return Ranks(self.world)
+
     @property
     def main(self) -> bool:
         """Whether this process writes the files of which there is one."""
@@ -49,6 +55,7 @@ class Ranks:
             failure = error
         told = self.gather(None if failure is None else _told(failure))
         if failure is not None:
+            failure.told = True  # type: ignore[attr-defined]
             raise failure
         for rank, complaint in enumerate(told):
             if complaint is not None:

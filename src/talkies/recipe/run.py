@@ -143,7 +143,7 @@ def run_phase(
         inputs = ranks.after_main(lambda main: open_inputs(recipe, place.data_root, parents, verify=main))
         ranks.agree(_settle if ranks.main else None, recipe, place, parents)
         with _books(recipe, place, inputs, say) if ranks.main else nullcontext() as tracker:
-            outcome, phase, saving = train(recipe, inputs, folder, tracker, stop_at=stop_at, bar=bar, world=ranks.world)
+            outcome, phase, saving = train(recipe, inputs, folder, tracker, stop_at=stop_at, bar=bar, ranks=ranks)
             if outcome.step < recipe.steps.max:
                 raise InterruptedRunError(folder, outcome.step, outcome.stopped_by or "the trainer")
             sha256 = export(recipe, inputs, folder, phase, saving, data_root=place.data_root)

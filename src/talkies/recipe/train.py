@@ -151,6 +151,11 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _validated_at(path: Path) -> int | None:
+    """The step whose validation was handed on last."""
+    return int(read_json(path)["step"]) if path.exists() else None
+
+
 def train(
     recipe: PhaseRecipe,
     inputs: Inputs,
@@ -159,14 +164,15 @@ def train(
     *,
     stop_at: int | None = None,
     bar: bool = True,
-    world: World = ALONE,
+    ranks: Ranks | None = None,
 ) -> tuple[Outcome, Phase, Saving]:
     """Run or continue the phase in `folder` until its last step, `stop_at`, or a signal.
 
-    Every process of `world` calls it; the main one has the `tracker`.
+    Every process of `ranks` calls it; the main one has the `tracker`.
     """
     store = CheckpointStore(folder / "checkpoints")
-    ranks = Ranks(world)
+    ranks = ranks or Ranks(ALONE)
+    world = ranks.world
     latest = ranks.first(store.latest)
     mesh = mesh_of(recipe.parallel, world)
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh))
@@ -179,7 +185,7 @@ def train(
         resume=latest,
         stop_at=stop_at,
         saved=lambda step, made: told().artifact(made / "manifest.json", f"checkpoints/step-{step:08d}"),
-        world=world,
+        ranks=ranks,
     )
     measure = Measure(recipe, inputs, folder / "samples", phase, saving)
 
@@ -208,7 +214,7 @@ def train(
         sample=measure.samples if recipe.validation.samples else None,
         sink_metrics=lambda metrics, step: told().metrics(metrics, step),
         sink_media=lambda path, step: told().artifact(path, f"samples/step-{step:08d}"),
-        recorded=lambda step: validated.exists() and read_json(validated).get("step") == step,
+        recorded=lambda step: ranks.first(lambda: _validated_at(validated) == step),
         record=lambda step: write_json(validated, {"step": step}),
     )
     trainer = make_trainer(recipe, [metrics, saving, validation, *progress, ClockOn(metrics)], world)
@@ -222,7 +228,8 @@ def train(
         if stop_at is not None and loop["step"] >= stop_at:
             return Outcome(step=loop["step"], stopped_by=f"--stop-at {stop_at}"), phase, saving
         rewind(trainer, data, loop)
-    torch.manual_seed(recipe.seed)  # for LoRA dropout alone: all else is drawn per sample
+    # For LoRA dropout alone: all else is drawn per sample. Ranks have other clips or other tokens.
+    torch.manual_seed((recipe.seed + world.rank) % 2**63)
     with _threads(recipe.compute.threads):
         trainer.fit(phase, datamodule=data)
     return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by), phase, saving

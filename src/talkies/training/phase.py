@@ -23,6 +23,8 @@ class NonFiniteError(UserError):
     """A loss or a gradient that is not a finite number; raised before the weights change."""
 
     exit_code = 70
+    shared = True
+    """Every rank raises it: one tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,8 @@ class Phase(LightningModule):
             worst = self._non_finite()
             raise NonFiniteError(
                 f"training: the gradient norm of optimizer step {self.global_step} is {float(self.grad_norm)}; first "
-                f"parameter concerned: {worst}. The weights are unchanged; lower `optimizer.lr` or `optimizer.clip`"
+                f"parameter concerned: {worst}. The weights are as the step before left them; lower `optimizer.lr` or "
+                "`optimizer.clip`"
             )
 
     def _non_finite(self) -> str:

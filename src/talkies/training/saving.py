@@ -17,7 +17,7 @@ from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.sharding import local
-from talkies.parallel.world import ALONE, World
+from talkies.parallel.world import ALONE
 from talkies.training.config import EmaConfig, StepsConfig
 from talkies.training.ema import Ema
 from talkies.training.phase import Phase
@@ -43,13 +43,15 @@ class Saving(Callback):
         resume: Path | None = None,
         stop_at: int | None = None,
         saved: Callable[[int, Path], None] | None = None,
-        world: World = ALONE,
+        ranks: Ranks | None = None,
     ) -> None:
         self.store, self.steps, self.ema_config, self.data = store, steps, ema, data
         self.resume, self.stop_at, self.saved = resume, stop_at, saved
         self.ema: Ema | None = None
         self.stopped_by: str | None = None
-        self.ranks, self._writers, self._background = Ranks(world), Ranks(world), Background()
+        self._asked: str | None = None
+        self.ranks = ranks or Ranks(ALONE)
+        self._writers, self._background = self.ranks.writers, Background()
         self._last_saved = -1
         self._handlers: dict[int, Any] = {}
 
@@ -88,13 +90,15 @@ class Saving(Callback):
         self.data.advance(self.steps.global_batch)
         self.ema.update(pl_module.trainable())
         step = trainer.global_step
-        if self.stop_at is not None and step >= self.stop_at:
-            self.stopped_by = f"--stop-at {step}"
-        if self.ranks.any(self.stopped_by is not None):
-            self.stopped_by = self.stopped_by or "a signal to another rank"
-        if step % self.steps.checkpoint_every == 0 or step == self.steps.max or self.stopped_by:
+        due = self.stop_at is not None and step >= self.stop_at
+        asked = f"--stop-at {step}" if due else self._asked
+        # A signal may come while the others are asked: only what all have heard counts in this step.
+        stop = self.ranks.any(asked is not None)
+        if stop:
+            self.stopped_by = asked or "a signal to another rank"
+        if step % self.steps.checkpoint_every == 0 or step == self.steps.max or stop:
             self.save(trainer, pl_module)
-        if self.stopped_by:
+        if stop:
             trainer.should_stop = True
 
     def save(self, trainer: Trainer, phase: Phase) -> None:
@@ -137,7 +141,7 @@ class Saving(Callback):
                 signal.signal(number, self._stop)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
-        self.stopped_by = signal.Signals(number).name
+        self._asked = signal.Signals(number).name
         self._hush()
 
     def _hush(self) -> None:
