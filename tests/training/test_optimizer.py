@@ -6,9 +6,24 @@ from torch import nn
 
 from talkies.models.build import build_mova
 from talkies.models.config import MovaConfig
+from talkies.parallel.sharding import Held
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig
 from talkies.training.ema import Ema
-from talkies.training.optimizer import parameter_groups, rate
+from talkies.training.held import OwnState
+from talkies.training.optimizer import EXPERTS, parameter_groups, rate
+
+
+class Weights(OwnState):
+    """One parameter without a phase."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self.parameter, self.refreshed = parameter, 0
+
+    def weights(self) -> dict[str, Held]:
+        return {"w": self.parameter}
+
+    def refresh(self) -> None:
+        self.refreshed += 1
 
 
 def config(**changed: object) -> OptimizerConfig:
@@ -32,8 +47,10 @@ def test_groups_hold_every_trainable_parameter_once_with_the_bridge_apart() -> N
     names = [name for group in groups for name in group["names"]]
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())
     for group in groups:
-        assert {name.startswith("bridge.") for name in group["names"]} == {group["part"] == "bridge"}
-        assert group["peak"] == (2e-3 if group["part"] == "bridge" else 1e-3)
+        (bridge,) = {name.startswith("bridge.") for name in group["names"]}
+        assert group["peak"] == (2e-3 if bridge else 1e-3)
+        (expert,) = {EXPERTS.get(name.split(".")[0]) for name in group["names"]}
+        assert group["expert"] == expert
         decays = {
             p.ndim >= 2 and not n.endswith("modulation") for n, p in zip(group["names"], group["params"], strict=True)
         }
@@ -42,13 +59,15 @@ def test_groups_hold_every_trainable_parameter_once_with_the_bridge_apart() -> N
 
 def test_ema_follows_its_formula_and_gives_the_weights_back_bitwise() -> None:
     parameter = nn.Parameter(torch.tensor([1.0, 2.0]))
-    ema = Ema({"w": parameter}, EmaConfig(decay=0.5))
+    state = Weights(parameter)
+    ema = Ema(state.weights(), EmaConfig(decay=0.5))
     with torch.no_grad():
         parameter.copy_(torch.tensor([3.0, 4.0]))
     ema.update({"w": parameter})
     expected = 0.1 * torch.tensor([1.0, 2.0]) + 0.9 * torch.tensor([3.0, 4.0])
     torch.testing.assert_close(ema.averages["w"], expected)
     before = parameter.detach().clone()
-    with ema.swapped({"w": parameter}):
+    with ema.swapped(state):
         assert torch.equal(parameter.detach(), ema.averages["w"])
     assert torch.equal(parameter.detach(), before)
+    assert state.refreshed == 2, "the network is told of both writes"

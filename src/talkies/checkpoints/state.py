@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from talkies.checkpoints.manifest import read_manifest, verify
-from talkies.checkpoints.tensors import load_tensors, save_tensors, stored_tensors
+from talkies.checkpoints.tensors import Held, load_tensors, save_tensors, stored_tensors
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
 from talkies.data.durable import canonical_json, storage_errors, write_tensors, write_text
@@ -22,14 +22,14 @@ SHARDS = "shards"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """A restored state: tensors on the CPU, but shards where the parameters are.
+    """A restored state: tensors on the CPU, but parts where the parameters are.
 
     `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step).
     """
 
-    model: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
-    ema: dict[str, Tensor]
+    model: dict[str, Held]
+    optimizer: dict[str, Held]
+    ema: dict[str, Held]
     loop: dict[str, Any]
     generators: dict[str, Tensor]
 
@@ -37,9 +37,9 @@ class State:
 def save_state(
     folder: Path,
     *,
-    model: Mapping[str, Tensor],
-    optimizer: Mapping[str, Tensor],
-    ema: Mapping[str, Tensor],
+    model: Mapping[str, Held],
+    optimizer: Mapping[str, Held],
+    ema: Mapping[str, Held],
     loop: Mapping[str, Any],
     generators: Mapping[str, Tensor],
     rank: int = 0,
@@ -71,8 +71,8 @@ def generators_file(rank: int) -> str:
 def load_state(
     folder: Path,
     *,
-    model: Mapping[str, Tensor],
-    ema: Mapping[str, Tensor],
+    model: Mapping[str, Held],
+    ema: Mapping[str, Held],
     rank: int = 0,
     group: ProcessGroup | None = None,
 ) -> State:
@@ -126,13 +126,13 @@ def read_loop(folder: Path) -> dict[str, Any]:
 def _read(
     folder: Path,
     wanted: Callable[[str], bool],
-    model: Mapping[str, Tensor],
-    ema: Mapping[str, Tensor],
+    model: Mapping[str, Held],
+    ema: Mapping[str, Held],
     *,
     whole: bool,
     group: ProcessGroup | None,
-) -> dict[str, dict[str, Tensor]]:
-    def like(name: str) -> Tensor | None:
+) -> dict[str, dict[str, Any]]:
+    def like(name: str) -> Held | None:
         part, _, rest = name.partition("/")
         if part == "optimizer":
             rest = rest.rpartition("/")[0]
@@ -143,7 +143,7 @@ def _read(
         if name not in manifest.files:
             raise CheckpointError(f"checkpoint: {folder} has no {name}: its manifest does not list it")
     files = {name.removeprefix(f"{SHARDS}/") for name in manifest.files if name.startswith(f"{SHARDS}/")}
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}}
+    parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "ema": {}}
     for name, value in load_tensors(folder / SHARDS, files, wanted, like=like, group=group).items():
         part, _, rest = name.partition("/")
         if part not in parts:
@@ -153,11 +153,11 @@ def _read(
 
 
 def _check(
-    folder: Path, part: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, dtypes: bool
+    folder: Path, part: str, found: Mapping[str, Held], expected: Mapping[str, Held], *, dtypes: bool
 ) -> None:
     """Raise CheckpointError where names, shapes or (with `dtypes`) dtypes differ."""
 
-    def kind(tensor: Tensor) -> tuple[object, ...]:
+    def kind(tensor: Held) -> tuple[object, ...]:
         return (tuple(tensor.shape), tensor.dtype) if dtypes else (tuple(tensor.shape),)
 
     missing = [name for name in expected if name not in found]
@@ -176,11 +176,11 @@ def _words(missing: list[str], unexpected: list[str]) -> list[tuple[str, list[st
     return [("missing", missing), ("unexpected", unexpected)]
 
 
-def _shown(tensor: Tensor) -> str:
+def _shown(tensor: Held) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _check_optimizer(folder: Path, found: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
+def _check_optimizer(folder: Path, found: Mapping[str, Held], model: Mapping[str, Held]) -> None:
     """A parameter may have no moments yet (an expert whose turn did not come), but none may have another's."""
     for key, value in found.items():
         name = key.rpartition("/")[0]

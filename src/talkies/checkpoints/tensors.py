@@ -22,7 +22,11 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
+from talkies.checkpoints.spans import TensorSpan
 from talkies.config import CheckpointError
+
+Held = Tensor | TensorSpan
+"""A tensor, a DTensor, or the span of one that this rank holds."""
 
 _ALLOWED = {
     ("pathlib", "PosixPath"),
@@ -61,10 +65,10 @@ class _Reader(FileSystemReader):
         return self.metadata
 
 
-def save_tensors(folder: Path, tensors: Mapping[str, Tensor], group: ProcessGroup | None = None) -> None:
+def save_tensors(folder: Path, tensors: Mapping[str, Held], group: ProcessGroup | None = None) -> None:
     """Write `tensors` bitwise, and sync them to the disk: every process of `group` calls it with what it holds."""
-    assert all(isinstance(value, Tensor) for value in tensors.values()), "DCP would pickle anything but tensors"
-    plain = {name: tensor.detach() for name, tensor in tensors.items()}
+    assert all(isinstance(value, Held) for value in tensors.values()), "DCP would pickle anything but tensors"
+    plain = {name: value.detach() if isinstance(value, Tensor) else value for name, value in tensors.items()}
     writer = FileSystemWriter(folder, sync_files=True, overwrite=False)
     with _single_process():
         save(plain, storage_writer=writer, process_group=group, no_dist=group is None)
@@ -75,9 +79,9 @@ def load_tensors(
     files: Collection[str],
     wanted: Callable[[str], bool],
     *,
-    like: Callable[[str], Tensor | None] = lambda _: None,
+    like: Callable[[str], Held | None] = lambda _: None,
     group: ProcessGroup | None = None,
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     """The tensors whose names are `wanted`. `files`: the names in `folder` that are listed in its manifest.
 
     Every process of `group` calls it, and gets its part of a tensor where `like(name)` is a sharded one of the same
@@ -109,10 +113,13 @@ def stored_tensors(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def _target(entry: TensorStorageMetadata, like: Tensor | None) -> Tensor:
-    """Room for a stored tensor: a shard where `like` is one of that tensor, else the whole on the CPU."""
-    if isinstance(like, DTensor) and (like.shape, like.dtype) == (entry.size, entry.properties.dtype):
-        return torch.empty_like(like)
+def _target(entry: TensorStorageMetadata, like: Held | None) -> Held:
+    """Room for a stored tensor: a part where `like` is one of that tensor, else the whole on the CPU."""
+    if like is not None and (like.shape, like.dtype) == (entry.size, entry.properties.dtype):
+        if isinstance(like, DTensor):
+            return torch.empty_like(like)
+        if isinstance(like, TensorSpan):
+            return like.mapped(torch.empty_like)
     return torch.empty(entry.size, dtype=entry.properties.dtype)
 
 

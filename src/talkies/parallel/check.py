@@ -3,10 +3,10 @@
 from math import isqrt
 
 from talkies.config import RecipeError
-from talkies.parallel.config import DdpConfig, Fsdp2Config
+from talkies.parallel.config import Layout
 
 
-def check_layout(layout: DdpConfig | Fsdp2Config, *, global_batch: int, accumulate: int) -> None:
+def check_layout(layout: Layout, *, global_batch: int, accumulate: int) -> None:
     """Raise RecipeError where degrees do not divide each other or the batch, with the nearest values that do."""
     if layout.shard % layout.sequence:
         raise RecipeError(

@@ -49,7 +49,27 @@ class Fsdp2Config:
         return self.replicate * self.shard
 
 
-ParallelConfig = Annotated[DdpConfig | Fsdp2Config, Field(discriminator="kind")]
+@config
+class DeepspeedConfig:
+    """DeepSpeed's ZeRO over `shard` ranks: `stage` 1 shards the optimizer's state, 2 the gradients too, 3 the weights
+    too. `offload` keeps the optimizer's state in the host's memory, and steps there. Every `sequence` consecutive ranks
+    share their clips' tokens."""
+
+    kind: Literal["deepspeed"] = "deepspeed"
+    stage: Literal[1, 2, 3] = 2
+    replicate: Degree = 1
+    shard: Degree
+    sequence: Degree = 1
+    offload: bool = False
+
+    @property
+    def ranks(self) -> int:
+        """Processes."""
+        return self.replicate * self.shard
+
+
+Layout = DdpConfig | Fsdp2Config | DeepspeedConfig
+ParallelConfig = Annotated[Layout, Field(discriminator="kind")]
 
 
 @config

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from talkies.parallel.config import DdpConfig, Fsdp2Config
+from talkies.parallel.config import Layout
 from talkies.parallel.sequence import SequenceGroups
 from talkies.parallel.world import World
 
@@ -23,12 +23,12 @@ class Mesh:
     data_world: int
 
 
-def data_place(layout: DdpConfig | Fsdp2Config, world: World) -> tuple[int, int]:
+def data_place(layout: Layout, world: World) -> tuple[int, int]:
     """(reader, readers): which share of a global batch this process reads. Ranks of a sequence group read the same."""
     return world.rank // layout.sequence, world.size // layout.sequence
 
 
-def mesh_of(layout: DdpConfig | Fsdp2Config, world: World) -> Mesh:
+def mesh_of(layout: Layout, world: World) -> Mesh:
     """Make the groups of `layout`; every process of the world must call it, after `start`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = sequence = None

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -34,14 +35,35 @@ def shard_model(model: nn.Module, mesh: DeviceMesh, *, bf16: bool) -> None:
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
 
 
-def local(tensor: Tensor) -> Tensor:
-    """The part of `tensor` that this rank holds."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+class Spread(Protocol):
+    """A tensor of which every rank holds a part that is no DTensor (ZeRO's)."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    def to_local(self) -> Tensor: ...
+    def full_tensor(self) -> Tensor: ...
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self: ...
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """All of `tensor`, gathered from every rank that holds a part; for small ones."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+Held = Tensor | Spread
+"""What a rank holds of a tensor: all of it, a DTensor, or another part."""
+
+
+def local(held: Held) -> Tensor:
+    """The part that this rank holds."""
+    return held if isinstance(held, Tensor) and not isinstance(held, DTensor) else held.to_local()
+
+
+def whole(held: Held) -> Tensor:
+    """All of it, gathered from every rank that holds a part; for small ones."""
+    return held if isinstance(held, Tensor) and not isinstance(held, DTensor) else held.full_tensor()
+
+
+def mapped(held: Held, function: Callable[[Tensor], Tensor]) -> Held:
+    """`function` of it, element by element, held alike."""
+    return function(held) if isinstance(held, Tensor) else held.mapped(function)
 
 
 def rows(tensor: Tensor) -> tuple[int, int]:

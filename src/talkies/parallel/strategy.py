@@ -1,13 +1,15 @@
 """Lightning's strategies for a layout, in processes that torchrun or srun started."""
 
+import os
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from talkies.parallel.config import DdpConfig, Fsdp2Config
+from talkies.parallel.config import Layout
 from talkies.parallel.world import World
+from talkies.parallel.zero import ZeroStrategy
 
 
 class StartedEnvironment(ClusterEnvironment):
@@ -25,13 +27,13 @@ class StartedEnvironment(ClusterEnvironment):
 
     @property
     def main_address(self) -> str:
-        """Unused: the process group exists before the trainer."""
-        raise NotImplementedError("the process group is made before the trainer")
+        """Where the processes met; for what asks, as the process group exists before the trainer."""
+        return os.environ.get("MASTER_ADDR", "127.0.0.1")
 
     @property
     def main_port(self) -> int:
-        """Unused: the process group exists before the trainer."""
-        raise NotImplementedError("the process group is made before the trainer")
+        """The port there."""
+        return int(os.environ.get("MASTER_PORT", "29500"))
 
     @staticmethod
     def detect() -> bool:
@@ -63,24 +65,26 @@ class StartedEnvironment(ClusterEnvironment):
         return self.world.rank // (self.world.size // self.world.nodes)
 
 
-def strategy_of(layout: DdpConfig | Fsdp2Config, world: World, *, alternate: bool) -> dict[str, Any]:
-    """What Lightning's Trainer is told of `layout`: strategy, devices, nodes and who started the processes.
+def strategy_of(
+    layout: Layout, world: World, *, alternate: bool, clip: float | None = None, bf16: bool = False
+) -> dict[str, Any]:
+    """What Lightning's Trainer is told of `layout`: strategy, devices, nodes, precision, and who started the processes.
 
-    `alternate`: one expert rests in every step, so that DDP has to look for parameters without gradients; it leaves
+    `clip` is for DeepSpeed, which clips by itself. `alternate`: one expert rests in every step, so that DDP has to look for parameters without gradients; it leaves
     them without, and AdamW leaves them untouched.
     """
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if world.size == 1 and layout.kind == "ddp":
-        return {"accelerator": accelerator, "devices": 1}
-    strategy: Strategy
-    if layout.kind == "ddp":
-        strategy = DDPStrategy(find_unused_parameters=alternate)
-    else:
+    strategy: Strategy | str
+    if layout.kind == "deepspeed":
+        strategy = ZeroStrategy(layout, world, clip=clip or 0.0, bf16=bf16)
+    elif layout.kind == "fsdp2":
         strategy = ModelParallelStrategy(data_parallel_size=world.size, tensor_parallel_size=1)
+    else:
+        strategy = "auto" if world.size == 1 else DDPStrategy(find_unused_parameters=alternate)
     return {
-        "accelerator": accelerator,
+        "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
         "devices": world.size // world.nodes,
         "num_nodes": world.nodes,
         "strategy": strategy,
         "plugins": [StartedEnvironment(world)],
+        "precision": "bf16-mixed" if bf16 and layout.kind == "ddp" else "32-true",  # the others lower by themselves
     }

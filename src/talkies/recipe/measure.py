@@ -42,7 +42,7 @@ class Measure:
         """Held-out loss per modality and noise bin at fixed noise."""
         del step
         assert self.saving.ema is not None
-        with self.saving.ema.swapped(self.phase.trainable()):
+        with self.saving.ema.swapped(self.phase.held):
             return heldout_loss(
                 self.phase.model, self.batches(), self.recipe.flow, bins=self.recipe.validation.bins, **self.fixed
             )
@@ -57,7 +57,7 @@ class Measure:
             video_shift=self.recipe.sampling.video_shift,
             audio_shift=self.recipe.sampling.audio_shift,
         )
-        with self.saving.ema.swapped(self.phase.trainable()):
+        with self.saving.ema.swapped(self.phase.held):
             media = sample_batch(
                 self.phase.model,
                 self.inputs.codecs,

@@ -74,7 +74,7 @@ def split_components(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]
 def export(recipe: PhaseRecipe, inputs: Inputs, folder: Path, phase: Phase, saving: Saving, *, data_root: Path) -> str:
     """Write folder/release from the averaged weights; returns its sha256. Every process of the run calls it."""
     assert saving.ema is not None
-    with saving.ema.swapped(phase.trainable()):
+    with saving.ema.swapped(phase.held):
         tensors = phase.trainable()
         return publish(
             recipe,

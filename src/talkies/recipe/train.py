@@ -122,10 +122,11 @@ def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback], world: World = 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning 2.6.6 asks torch >= 2.13 in a way that torch deprecates; nothing that a user could change.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-    autocast = recipe.precision == "bf16" and recipe.parallel.kind == "ddp"  # FSDP lowers the weights that it gathers
+    bf16 = recipe.precision == "bf16"
     return Trainer(
-        **strategy_of(recipe.parallel, world, alternate=parts(recipe).alternate),
-        precision="bf16-mixed" if autocast else "32-true",
+        **strategy_of(
+            recipe.parallel, world, alternate=parts(recipe).alternate, clip=recipe.optimizer.clip, bf16=bf16
+        ),
         max_epochs=-1,
         max_steps=recipe.steps.max,
         accumulate_grad_batches=recipe.steps.accumulate,

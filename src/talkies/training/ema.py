@@ -6,21 +6,22 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from talkies.parallel.sharding import local
+from talkies.parallel.sharding import Held, local, mapped
 from talkies.training.config import EmaConfig
+from talkies.training.held import HeldState, write
 
 
 class Ema:
-    """fp32 averages of named parameters, sharded as they are. Decay after n updates: min(`decay`, (1 + n) / (10 + n)),
+    """fp32 averages of named parameters, held as they are. Decay after n updates: min(`decay`, (1 + n) / (10 + n)),
     so that the average forgets the initial weights early."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], config: EmaConfig) -> None:
+    def __init__(self, parameters: Mapping[str, Held], config: EmaConfig) -> None:
         self.config = config
         self.updates = 0
-        self.averages = {name: p.detach().float().clone() for name, p in parameters.items()}
+        self.averages = {name: mapped(p, _copied) for name, p in parameters.items()}
 
     @torch.no_grad()
-    def update(self, parameters: Mapping[str, Tensor]) -> None:
+    def update(self, parameters: Mapping[str, Held]) -> None:
         """Move the averages towards `parameters` (the same names as at construction)."""
         decay = min(self.config.decay, (1 + self.updates) / (10 + self.updates))
         current = [local(parameters[name]).detach().float() for name in self.averages]
@@ -28,17 +29,15 @@ class Ema:
         self.updates += 1
 
     @contextmanager
-    def swapped(self, parameters: Mapping[str, Tensor]) -> Iterator[None]:
-        """Inside the block the parameters hold the averages; afterwards they are bitwise what they were."""
-        kept = {name: p.detach().clone() for name, p in parameters.items()}
-        _copy(self.averages, parameters)
+    def swapped(self, state: HeldState) -> Iterator[None]:
+        """Inside the block the weights of `state` are the averages; afterwards they are bitwise what they were."""
+        kept = {name: mapped(p, _copied) for name, p in state.weights().items()}
+        write(self.averages, state)
         try:
             yield
         finally:
-            _copy(kept, parameters)
+            write(kept, state)
 
 
-@torch.no_grad()
-def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    for name, tensor in source.items():
-        local(target[name]).copy_(local(tensor))
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.float32, copy=True)

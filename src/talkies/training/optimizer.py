@@ -1,31 +1,54 @@
 """What trains, at which rate."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from talkies.models.build import component_of
 from talkies.training.config import OptimizerConfig
 
+EXPERTS = {"video_high": 0, "video_low": 1}
+"""Component -> the expert that it is; the others train in every step."""
+
+
+class AlternatingAdamW(torch.optim.AdamW):
+    """AdamW that leaves groups with `resting` untouched.
+
+    DDP and FSDP2 leave a resting expert without gradients, and AdamW would pass over it by itself; DeepSpeed hands in
+    zeros, and momentum and weight decay would move it.
+    """
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """A step of the groups that do not rest."""
+        every = self.param_groups
+        self.param_groups = [group for group in every if not group["resting"]]
+        try:
+            return super().step(closure)
+        finally:
+            self.param_groups = every
+
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """AdamW groups of the parameters that require gradients: towers and Bridge, with and without weight decay.
+    """AdamW groups of the parameters that require gradients: towers (each expert its own) and Bridge, with and without
+    weight decay.
 
     Matrices decay; vectors (biases, norms) and modulations do not: the report is silent, this is the usual choice.
-    Each group carries its `peak` rate.
+    Each group carries its `peak` rate, and which `expert` it is (None: it never rests).
     """
-    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    groups: dict[tuple[str, int | None, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        part = "bridge" if component_of(name) == "bridge" else "towers"
+        component = component_of(name)
+        part, expert = "bridge" if component == "bridge" else "towers", EXPERTS.get(component)
         decays = parameter.ndim >= 2 and not name.endswith("modulation")
         peak = config.lr.bridge if part == "bridge" else config.lr.towers
         decay = config.weight_decay if decays else 0.0
-        group = groups.setdefault(
-            (part, decays), {"params": [], "names": [], "part": part, "peak": peak, "lr": peak, "weight_decay": decay}
-        )
+        fresh = {"params": [], "names": [], "expert": expert, "resting": False, "peak": peak, "lr": peak}
+        group = groups.setdefault((part, expert, decays), {**fresh, "weight_decay": decay})
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -12,11 +13,14 @@ from talkies.flow.config import FlowConfig
 from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
 from talkies.models.streams import as_streams
-from talkies.parallel.sharding import whole
+from talkies.parallel.sharding import Held, whole
+from talkies.parallel.zero import ZeroStrategy
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Condition
 from talkies.training.config import OptimizerConfig, StepsConfig
-from talkies.training.optimizer import parameter_groups, rate
+from talkies.training.held import HeldState, OwnState
+from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
+from talkies.training.zero_state import ZeroState
 
 
 class NonFiniteError(UserError):
@@ -57,6 +61,7 @@ class Phase(LightningModule):
         self.objective, self.optimizer_config, self.steps = objective, optimizer, steps
         self._build = build
         self.grad_norm = torch.zeros(())
+        self.held: HeldState = OwnState(self)
         self._built = False
 
     def configure_model(self) -> None:
@@ -64,6 +69,11 @@ class Phase(LightningModule):
         if not self._built:
             self.model = self._build()
             self._built = True
+
+    def on_fit_start(self) -> None:
+        """The strategy has made its engine: look where it keeps the state."""
+        strategy = self.trainer.strategy
+        self.held = ZeroState(strategy.model, self.model) if isinstance(strategy, ZeroStrategy) else OwnState(self)
 
     @property
     def expert(self) -> int | None:
@@ -85,14 +95,18 @@ class Phase(LightningModule):
         """AdamW over what trains; the rate of a step is set in `on_train_batch_start`."""
         config = self.optimizer_config
         groups = parameter_groups(self.model, config)
-        return torch.optim.AdamW(groups, lr=config.lr.towers, betas=config.betas, eps=config.eps)
+        return AlternatingAdamW(groups, lr=config.lr.towers, betas=config.betas, eps=config.eps)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """The learning rate is a pure function of the optimizer step: there is no scheduler state to restore."""
-        del batch, batch_idx
+        """The learning rate and which expert rests are pure functions of the optimizer step: there is no scheduler
+        state to restore."""
+        del batch
         factor = rate(self.global_step, self.steps.max, self.optimizer_config)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["peak"] * factor
+            group["resting"] = None not in (group["expert"], self.expert) and group["expert"] != self.expert
+        if isinstance(self.held, ZeroState) and batch_idx % self.steps.accumulate == 0:
+            self.held.forget_gradients()
 
     def configure_gradient_clipping(
         self,
@@ -102,14 +116,26 @@ class Phase(LightningModule):
     ) -> None:
         """Clip by the global norm, and refuse a norm that is not finite before it reaches the weights."""
         del gradient_clip_val, gradient_clip_algorithm
+        if isinstance(self.held, ZeroState):
+            return  # DeepSpeed's engine clips, and makes no step of what is not finite: see `optimizer_step`
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         limit = self.optimizer_config.clip or float("inf")
         self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit).detach())
+        self._refuse_non_finite(self.global_step, self._non_finite)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """A step, after which DeepSpeed's engine is asked whether it made one."""
+        step = self.global_step
+        super().optimizer_step(epoch, batch_idx, *args, **kwargs)
+        if isinstance(self.held, ZeroState) and (batch_idx + 1) % self.steps.accumulate == 0:
+            self.grad_norm = self.held.norm()
+            self._refuse_non_finite(step, lambda: "not known (DeepSpeed has dropped the gradients)")
+
+    def _refuse_non_finite(self, step: int, worst: Callable[[], str]) -> None:
         if not bool(torch.isfinite(self.grad_norm)):
-            worst = self._non_finite()
             raise NonFiniteError(
-                f"training: the gradient norm of optimizer step {self.global_step} is {float(self.grad_norm)}; first "
-                f"parameter concerned: {worst}. The weights are as the step before left them; lower `optimizer.lr` or "
+                f"training: the gradient norm of optimizer step {step} is {float(self.grad_norm)}; first parameter "
+                f"concerned: {worst()}. The weights are as the step before left them; lower `optimizer.lr` or "
                 "`optimizer.clip`"
             )
 
@@ -119,6 +145,6 @@ class Phase(LightningModule):
                 return name
         return "none (the norm itself overflowed)"
 
-    def trainable(self) -> dict[str, Tensor]:
-        """Name -> parameter of what trains: the state that a checkpoint holds."""
-        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+    def trainable(self) -> dict[str, Held]:
+        """Name -> what this rank holds of what trains: the state that a checkpoint holds."""
+        return self.held.weights()

@@ -20,6 +20,7 @@ from talkies.parallel.sharding import local
 from talkies.parallel.world import ALONE
 from talkies.training.config import EmaConfig, StepsConfig
 from talkies.training.ema import Ema
+from talkies.training.held import write
 from talkies.training.phase import Phase
 from talkies.training.writing import Background, staged
 
@@ -59,7 +60,7 @@ class Saving(Callback):
         """Build the EMA, then put back what the checkpoint holds."""
         self.ema = Ema(pl_module.trainable(), self.ema_config)
         if self.resume is not None:
-            restore(self.resume, trainer, pl_module, self.ema, self.ranks)
+            restore(self.resume, pl_module, self.ema, self.ranks)
             self._last_saved = trainer.global_step
         self._listen()
 
@@ -152,36 +153,23 @@ class Saving(Callback):
 
 def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[str, Any]:
     """Everything that the rest of the run depends on, under the names of `save_state`."""
-    optimizer = trainer.optimizers[0]
-    moments: dict[str, Tensor] = {}
-    for group in optimizer.param_groups:
-        for name, parameter in zip(group["names"], group["params"], strict=True):
-            for key, value in optimizer.state.get(parameter, {}).items():
-                moments[f"{name}/{key}"] = value
     return {
-        "model": {name: p.detach() for name, p in phase.trainable().items()},
-        "optimizer": moments,
+        "model": phase.held.weights(),
+        "optimizer": phase.held.moments(),
         "ema": ema.averages,
         "loop": {"step": trainer.global_step, "data": data.state_dict(), "ema_updates": ema.updates},
         "generators": generators(phase.device),
     }
 
 
-def restore(folder: Path, trainer: Trainer, phase: Phase, ema: Ema, ranks: Ranks) -> None:
+def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> None:
     """The inverse of `capture`, for all but the data's counter and the loop's (`rewind` puts them back earlier)."""
-    parameters = phase.trainable()
-    optimizer = trainer.optimizers[0]
-    state = load_state(folder, model=parameters, ema=ema.averages, rank=ranks.world.rank, group=ranks.group)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            local(parameter).copy_(local(state.model[name]))
-            if f"{name}/step" in state.optimizer:
-                moments = {
-                    key: state.optimizer[f"{name}/{key}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")
-                }
-                optimizer.state[parameter] = {"step": state.optimizer[f"{name}/step"], **moments}
-        for name, average in ema.averages.items():
-            local(average).copy_(local(state.ema[name]))
+    held = phase.held
+    state = load_state(folder, model=held.weights(), ema=ema.averages, rank=ranks.world.rank, group=ranks.group)
+    write(state.model, held)
+    held.restore(state.optimizer)
+    for name, average in ema.averages.items():
+        local(average).copy_(local(state.ema[name]))
     ema.updates = int(state.loop["ema_updates"])
     torch.set_rng_state(state.generators["torch"])
     if phase.device.type == "cuda" and "cuda" in state.generators:

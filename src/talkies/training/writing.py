@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from talkies.checkpoints.spans import TensorSpan
+
 
 class Background:
     """One job at a time in a thread; its error is raised in the thread that waits for it."""
@@ -41,11 +43,13 @@ class Background:
 
 
 def staged(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested mappings whose tensors (shards stay shards) lie on the CPU and are nobody else's."""
+    """A copy of nested mappings whose tensors (parts stay parts) lie on the CPU and are nobody else's."""
     return {key: _staged(value) for key, value in state.items()}
 
 
 def _staged(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
+    if isinstance(value, TensorSpan):
+        return value.mapped(_staged)
     return staged(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,126 @@
+"""A span of consecutive elements of a tensor: what ZeRO leaves to a rank, as torch.distributed.checkpoint stores it.
+
+DCP stores boxes. A span that begins or ends in the middle of a row is cut into a few of them, so that what ZeRO wrote is
+the same checkpoint as any other layout's, and is read by any other.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
+from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
+
+
+@dataclass(frozen=True)
+class Box:
+    """`values[first : first + prod(sizes)]` of a span, at `offsets` of the whole."""
+
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TensorSpan:
+    """Elements `start` to `start + len(values)`, in row-major order, of a tensor of `shape` that no rank holds whole."""
+
+    values: Tensor
+    shape: torch.Size
+    start: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the whole."""
+        return self.values.dtype
+
+    @property
+    def ndim(self) -> int:
+        """That of the whole."""
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """What this rank holds."""
+        return self.values.nbytes
+
+    def size(self) -> torch.Size:
+        """That of the whole, as DCP asks for it."""
+        return self.shape
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> "TensorSpan":
+        """The span of `function`'s values, which must be as many."""
+        values = function(self.values)
+        assert values.shape == self.values.shape, (values.shape, self.values.shape)
+        return replace(self, values=values)
+
+    def to_local(self) -> Tensor:
+        """What this rank holds, in one dimension."""
+        return self.values
+
+    def full_tensor(self) -> Tensor:
+        """All of it, on every rank; each must ask for it. The spans of all ranks cover the whole once."""
+        whole = self.values.new_zeros(prod(self.shape))
+        whole[self.start : self.start + len(self.values)] = self.values
+        if dist.is_initialized():
+            dist.all_reduce(whole)
+        return whole.view(self.shape)
+
+    def boxes(self) -> Iterator[Box]:
+        """The boxes of which the span consists, in order."""
+        return _boxes(self.shape, self.start, self.start + len(self.values), self.start)
+
+    def __create_write_items__(self, fqn: str, _: object) -> list[WriteItem]:  # noqa: PLW3201 (DCP's protocol)
+        properties = TensorProperties(dtype=self.dtype)
+        return [
+            WriteItem(
+                index=MetadataIndex(fqn, torch.Size(box.offsets)),
+                type=WriteItemType.SHARD,
+                tensor_data=TensorWriteData(chunk=_chunk(box), properties=properties, size=self.shape),
+            )
+            for box in self.boxes()
+        ]
+
+    def __create_chunk_list__(self) -> list[ChunkStorageMetadata]:  # noqa: PLW3201
+        return [_chunk(box) for box in self.boxes()]
+
+    def __get_tensor_shard__(self, index: MetadataIndex) -> Tensor:  # noqa: PLW3201
+        for box in self.boxes():
+            if torch.Size(box.offsets) == index.offset:
+                return self.values[box.first : box.first + prod(box.sizes)].view(box.sizes)
+        raise ValueError(f"{index} is no part of this span")
+
+
+def _chunk(box: Box) -> ChunkStorageMetadata:
+    return ChunkStorageMetadata(offsets=torch.Size(box.offsets), sizes=torch.Size(box.sizes))
+
+
+def _boxes(shape: Sequence[int], begin: int, end: int, origin: int, place: tuple[int, ...] = ()) -> Iterator[Box]:
+    """Boxes of the elements `begin` to `end` of a tensor of `shape` that lies at `place` in leading dimensions;
+    `origin` is where the span's values begin."""
+    if begin >= end:
+        return
+    if not shape:
+        yield Box(offsets=place, sizes=(1,) * len(place), first=begin - origin)
+        return
+    rest, row = shape[1:], prod(shape[1:])
+    head, tail = -(-begin // row), end // row
+    if head > tail:  # within one row
+        yield from _inside(rest, row, tail, begin, end, origin, place)
+        return
+    yield from _inside(rest, row, head - 1, begin, head * row, origin, place)
+    if head < tail:
+        sizes = (*(1,) * len(place), tail - head, *rest)
+        yield Box(offsets=(*place, head, *(0,) * len(rest)), sizes=sizes, first=head * row - origin)
+    yield from _inside(rest, row, tail, tail * row, end, origin, place)
+
+
+def _inside(
+    rest: Sequence[int], row: int, number: int, begin: int, end: int, origin: int, place: tuple[int, ...]
+) -> Iterator[Box]:
+    """Boxes of a part of one row."""
+    base = number * row
+    return _boxes(rest, begin - base, end - base, origin - base, (*place, number))

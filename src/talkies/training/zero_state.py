@@ -1,0 +1,129 @@
+"""The state of a phase under DeepSpeed's ZeRO: spans of flat fp32 partitions, one partition per parameter group.
+
+DeepSpeed's own accessors gather a whole parameter on every rank, or write the state under names of a fixed world. Here
+each rank reads and writes its own spans, so that a checkpoint is the same as any other layout's. Written against the
+attributes of DeepSpeed 0.19's two optimizers.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from talkies.checkpoints.spans import TensorSpan
+from talkies.config import CheckpointError
+from talkies.parallel.sharding import Held, local
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Where `count` elements of a parameter, from its `start`, lie in this rank's `flat` partition of a group."""
+
+    name: str
+    shape: torch.Size
+    start: int
+    count: int
+    flat: Tensor
+    offset: int
+
+    def of(self, values: Tensor) -> TensorSpan:
+        """The span of `values`, which are laid out as the partition is."""
+        return TensorSpan(values=values[self.offset : self.offset + self.count], shape=self.shape, start=self.start)
+
+
+class ZeroState:
+    """`engine` of DeepSpeed, whose module's `model` trains."""
+
+    def __init__(self, engine: Any, model: nn.Module) -> None:
+        self.engine, self.optimizer = engine, engine.optimizer
+        names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+        self.third = hasattr(self.optimizer, "fp32_partitioned_groups_flat")
+        self._slots = list(self._of_stage_3(names) if self.third else self._of_stages_1_and_2(names))
+
+    def _of_stages_1_and_2(self, names: Mapping[int, str]) -> Iterator[Slot]:
+        optimizer = self.optimizer
+        for group, flat in zip(optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups, strict=True):
+            for parameter in group:
+                held = parameter._hp_mapping
+                yield Slot(
+                    name=names[id(parameter)],
+                    shape=parameter.shape,
+                    start=held.lp_fragment_address.start if held else 0,
+                    count=held.lp_fragment_address.numel if held else 0,
+                    flat=flat,
+                    offset=held.hp_fragment_address.start if held else 0,
+                )
+
+    def _of_stage_3(self, names: Mapping[int, str]) -> Iterator[Slot]:
+        optimizer = self.optimizer
+        for group, flat in zip(optimizer.fp16_groups, optimizer.fp32_partitioned_groups_flat, strict=True):
+            for parameter in group:
+                _, offset, each = optimizer.grad_position[optimizer.get_param_id(parameter)]
+                start = min(each * torch.distributed.get_rank(), parameter.ds_numel)
+                yield Slot(
+                    name=names[id(parameter)],
+                    shape=torch.Size(parameter.ds_shape),
+                    start=start,
+                    count=min(each, parameter.ds_numel - start),
+                    flat=flat,
+                    offset=offset,
+                )
+
+    def weights(self) -> dict[str, Held]:
+        """The fp32 masters."""
+        return {slot.name: slot.of(slot.flat.detach()) for slot in self._slots}
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Copy the masters to what the network computes with."""
+        if not self.third:
+            self.optimizer.update_lp_params()
+            return
+        self.optimizer._partition_all_parameters()
+        for group in range(len(self.optimizer.fp16_groups)):
+            self.optimizer._reassign_or_swap_out_partitioned_parameters(group)
+        if kept := self.optimizer.persistent_parameters:
+            kept[0].all_gather(kept)
+
+    def moments(self) -> dict[str, Held]:
+        """Of every group that has been stepped."""
+        found: dict[str, Held] = {}
+        for slot in self._slots:
+            state = self._states().get(slot.flat, {})
+            if "step" in state:
+                found |= {f"{slot.name}/{key}": slot.of(state[key]) for key in MOMENTS}
+                found[f"{slot.name}/step"] = state["step"]
+        return found
+
+    def restore(self, moments: Mapping[str, Held]) -> None:
+        """Moments lie in the partitions; one step counts for all of a group."""
+        for slot in self._slots:
+            key = f"{slot.name}/step"
+            if key not in moments:
+                continue
+            step = local(moments[key])
+            empty = {name: torch.zeros_like(slot.flat) for name in MOMENTS}
+            state = self._states().setdefault(slot.flat, {"step": step.clone(), **empty})
+            if float(state["step"]) != float(step):
+                raise CheckpointError(
+                    f"checkpoint: {slot.name} was stepped {int(step)} times, others of its group {int(state['step'])}: "
+                    "DeepSpeed counts them as one; continue with `parallel.kind` fsdp2 or ddp"
+                )
+            for name in MOMENTS:
+                slot.of(state[name]).values.copy_(local(moments[f"{slot.name}/{name}"]))
+
+    def _states(self) -> Any:
+        return self.optimizer.optimizer.state
+
+    def forget_gradients(self) -> None:
+        """Before a step: stage 3 keeps the last gradient of a parameter that had none since, and would count it in."""
+        if self.third:
+            self.optimizer.grad_partitions_flat_buffer.zero_()
+
+    def norm(self) -> Tensor:
+        """The gradient's norm in the step that was just made; infinite where it was not finite, and none was made."""
+        return torch.as_tensor(self.engine.get_global_grad_norm(), dtype=torch.float32).detach()
