@@ -16,15 +16,28 @@ from talkies.flow.config import FlowConfig
 from talkies.models.build import build_mova
 from talkies.models.config import COMPONENTS, MovaConfig
 from talkies.parallel.arrange import arrange
-from talkies.parallel.config import ComputeConfig, DdpConfig, Fsdp2Config
+from talkies.parallel.config import ComputeConfig, Layout
 from talkies.parallel.mesh import mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.sharding import whole
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, world_of
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
+from talkies.training.optimizer import Alternating, parameter_groups
 from talkies.training.phase import Objective, Phase
 from talkies.training.saving import Saving, rewind
+from talkies.training.zero_state import ZeroState
+
+
+class AlternatingSgd(Alternating, torch.optim.SGD):
+    """AdamW divides by the root of a square: where a gradient is almost 0 it makes much of fp32's rounding."""
+
+
+class SgdPhase(Phase):
+    """A phase that SGD trains."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return AlternatingSgd(parameter_groups(self.model, self.optimizer_config), lr=1.0)
 
 
 class Watch(Callback):
@@ -37,9 +50,12 @@ class Watch(Callback):
         self.norm = torch.zeros(())
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        if trainer.global_step == 0:
-            named = pl_module.model.named_parameters()
-            self.grads = {name: whole(p.grad.detach()).clone() for name, p in named if p.grad is not None}
+        held = pl_module.held
+        zero = isinstance(held, ZeroState)
+        if trainer.global_step == 0 and not (zero and not held.engine.is_gradient_accumulation_boundary()):
+            read = zero_gradient if zero else own_gradient
+            found = {name: read(p) for name, p in pl_module.model.named_parameters()}
+            self.grads = {name: grad for name, grad in found.items() if grad is not None}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.losses.append(float(outputs["loss"]))
@@ -48,9 +64,21 @@ class Watch(Callback):
             self.norm = pl_module.grad_norm
 
 
+def own_gradient(parameter: Tensor) -> Tensor | None:
+    return None if parameter.grad is None else whole(parameter.grad.detach()).clone()
+
+
+def zero_gradient(parameter: Tensor) -> Tensor | None:
+    """What DeepSpeed has reduced; zeros of an expert that rests."""
+    from deepspeed.utils import safe_get_full_grad
+
+    grad = safe_get_full_grad(parameter).clone()
+    return grad if bool(grad.any()) else None
+
+
 def train(
     shards: str,
-    layout: DdpConfig | Fsdp2Config,
+    layout: Layout,
     accumulate: int = 1,
     *,
     folder: str | None = None,
@@ -59,14 +87,19 @@ def train(
     workers: int = 0,
     dtype: torch.dtype = torch.float64,
     compute: ComputeConfig | None = None,
+    sgd: bool = False,
 ) -> dict[str, Any]:
     """Train `count` steps on `layout`, or (with `folder`) continue there; every rank's record and the whole weights."""
     world = world_of() if layout.ranks > 1 else ALONE
+    if layout.kind == "deepspeed":
+        from cpu_zero import OnTheCpuNotTheCudaPath  # before anything of DeepSpeed starts
     mesh = mesh_of(layout, world)
 
     def build() -> torch.nn.Module:
         model = build_mova(MovaConfig(preset="toy"), components=frozenset(COMPONENTS), seed=3).to(dtype)
         arrange(model, mesh, compute or ComputeConfig(), bf16=False)
+        for parameter in model.parameters() if mesh.partitions is not None else ():
+            mesh.partitions.cut(parameter)
         return model
 
     objective = Objective(
@@ -75,7 +108,7 @@ def train(
     )  # fmt: skip
     steps = StepsConfig(max=count, global_batch=8, accumulate=accumulate, checkpoint_every=100)
     optimizer = OptimizerConfig(lr=RatesConfig(towers=1e-3, bridge=2e-3), warmup=2, clip=0.5)
-    phase, watch = Phase(build, objective, optimizer, steps), Watch()
+    phase, watch = (SgdPhase if sgd else Phase)(build, objective, optimizer, steps), Watch()
     data = ClipsData(
         ShardSet.open(Path(shards)), seed=7, global_batch=8, accumulate=accumulate, workers=workers,
         rank=mesh.data_rank, world=mesh.data_world,
@@ -86,15 +119,18 @@ def train(
         store = CheckpointStore(Path(folder))
         latest = store.latest()
         callbacks.append(Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=Ranks(world)))
+    told = strategy_of(layout, world, alternate=True, clip=optimizer.clip)
+    if layout.kind == "deepspeed":
+        told["strategy"] = OnTheCpuNotTheCudaPath(layout, world, clip=optimizer.clip, bf16=False)
     trainer = Trainer(
-        **strategy_of(layout, world, alternate=True), max_epochs=-1, max_steps=count, callbacks=callbacks,
+        **told, max_epochs=-1, max_steps=count, callbacks=callbacks,
         accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0, use_distributed_sampler=False,
     )  # fmt: skip
     if latest is not None:
         rewind(trainer, data, read_loop(latest))
     trainer.fit(phase, datamodule=data)
-    weights = {name: whole(p.detach()) for name, p in phase.model.named_parameters()}
+    weights = {name: whole(p).detach() for name, p in phase.held.weights().items()}
     found = {"losses": watch.losses, "ids": watch.ids, "grads": watch.grads, "norm": watch.norm, "weights": weights}
     if folder is not None:
         saving = callbacks[1]

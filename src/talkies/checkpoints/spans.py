@@ -73,6 +73,11 @@ class TensorSpan:
         """The boxes of which the span consists, in order."""
         return _boxes(self.shape, self.start, self.start + len(self.values), self.start)
 
+    def box(self, offsets: torch.Size | None) -> Tensor:
+        """The values of the box at `offsets`, one of `boxes`."""
+        (found,) = (box for box in self.boxes() if torch.Size(box.offsets) == offsets)
+        return self.values[found.first : found.first + prod(found.sizes)].view(found.sizes)
+
     def __create_write_items__(self, fqn: str, _: object) -> list[WriteItem]:  # noqa: PLW3201 (DCP's protocol)
         properties = TensorProperties(dtype=self.dtype)
         return [
@@ -87,11 +92,6 @@ class TensorSpan:
     def __create_chunk_list__(self) -> list[ChunkStorageMetadata]:  # noqa: PLW3201
         return [_chunk(box) for box in self.boxes()]
 
-    def __get_tensor_shard__(self, index: MetadataIndex) -> Tensor:  # noqa: PLW3201
-        for box in self.boxes():
-            if torch.Size(box.offsets) == index.offset:
-                return self.values[box.first : box.first + prod(box.sizes)].view(box.sizes)
-        raise ValueError(f"{index} is no part of this span")
 
 
 def _chunk(box: Box) -> ChunkStorageMetadata:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
@@ -65,13 +66,38 @@ class _Reader(FileSystemReader):
         return self.metadata
 
 
+class _SavePlanner(DefaultSavePlanner):
+    """DCP's planner, which asks only a torch.Tensor for its boxes."""
+
+    def lookup_object(self, index: MetadataIndex) -> Any:
+        """The values to be written."""
+        held = self.state_dict[index.fqn]
+        return held.box(index.offset) if isinstance(held, TensorSpan) else super().lookup_object(index)
+
+
+class _LoadPlanner(DefaultLoadPlanner):
+    """The same for reading, of names that are flat already."""
+
+    def set_up_planner(
+        self, state_dict: dict[str, Any], metadata: Metadata | None = None, is_coordinator: bool = False
+    ) -> None:
+        """As it is: DCP's would take a span to pieces, looking for tensors."""
+        self.flatten_state_dict = self.flatten_sharded_tensors = False
+        self.state_dict, self.metadata, self.is_coordinator = state_dict, metadata, is_coordinator
+
+    def lookup_tensor(self, index: MetadataIndex) -> Tensor:
+        """Where values are read to."""
+        held = self.state_dict[index.fqn]
+        return held.box(index.offset) if isinstance(held, TensorSpan) else super().lookup_tensor(index)
+
+
 def save_tensors(folder: Path, tensors: Mapping[str, Held], group: ProcessGroup | None = None) -> None:
     """Write `tensors` bitwise, and sync them to the disk: every process of `group` calls it with what it holds."""
     assert all(isinstance(value, Held) for value in tensors.values()), "DCP would pickle anything but tensors"
     plain = {name: value.detach() if isinstance(value, Tensor) else value for name, value in tensors.items()}
     writer = FileSystemWriter(folder, sync_files=True, overwrite=False)
     with _single_process():
-        save(plain, storage_writer=writer, process_group=group, no_dist=group is None)
+        save(plain, storage_writer=writer, planner=_SavePlanner(), process_group=group, no_dist=group is None)
 
 
 def load_tensors(
@@ -99,7 +125,8 @@ def load_tensors(
         if info.relative_path not in files:
             raise CheckpointError(f"checkpoint: {folder} keeps tensors in {info.relative_path}, which is not verified")
     with _single_process():
-        load(state, storage_reader=_Reader(folder, metadata), process_group=group, no_dist=group is None)
+        reader = _Reader(folder, metadata)
+        load(state, storage_reader=reader, planner=_LoadPlanner(), process_group=group, no_dist=group is None)
     return state
 
 

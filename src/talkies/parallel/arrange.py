@@ -11,24 +11,49 @@ from torch.utils.checkpoint import checkpoint
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.parallel.sequence import split_sequence
-from talkies.parallel.sharding import blocks, shard_model
+from talkies.parallel.sharding import blocks, copy_part, shard_model
+from talkies.parallel.zero import Partitions
 
 
-def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool) -> torch.device:
-    """Compile, recompute, split and shard `model`, which may lie on the meta device; returns the device that its
-    weights belong on. No name of a parameter changes."""
+Read = Callable[[int, int], Tensor]
+"""(first, last) -> these rows of a parameter, on the CPU."""
+
+
+def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool) -> None:
+    """Compile, recompute, split and shard `model`, which may lie on the meta device. No name of a parameter changes."""
     for block in blocks(model):
         if compute.compile:
             block.forward = torch.compile(block.forward)
         if compute.checkpointing:
             block.forward = partial(_recomputed, block.forward)
     if mesh is None:
-        return torch.device("cpu")
+        return
     if mesh.sequence is not None:
         split_sequence(model, mesh.sequence)
     if mesh.weights is not None:
         shard_model(model, mesh.weights, bf16=bf16)
-    return mesh.device
+
+
+def placed(model: nn.Module, mesh: Mesh | None) -> Callable[[str, Read], None]:
+    """Give an arranged `model` on the meta device room for its weights, and return what fills a parameter by name, once.
+    Every process fills each in the same order."""
+    device = mesh.device if mesh is not None else torch.device("cpu")
+    if mesh is not None and mesh.partitions is not None:
+        return partial(_cut, model, mesh.partitions, device)
+    model.to_empty(device=device)
+    own = dict(model.named_parameters())
+    return lambda name, read: copy_part(own[name], read)
+
+
+def _cut(model: nn.Module, partitions: Partitions, device: torch.device, name: str, read: Read) -> None:
+    """Make one parameter whole, then keep this rank's part of it."""
+    path, _, leaf = name.rpartition(".")
+    module = model.get_submodule(path)
+    empty = module.get_parameter(leaf)
+    rows = empty.shape[0] if empty.ndim else 1
+    parameter = nn.Parameter(read(0, rows).to(device, empty.dtype, copy=True), requires_grad=empty.requires_grad)
+    module.register_parameter(leaf, parameter)
+    partitions.cut(parameter)
 
 
 def _recomputed(forward: Callable[..., Tensor], *args: Any) -> Tensor:

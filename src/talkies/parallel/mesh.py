@@ -9,15 +9,18 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from talkies.parallel.config import Layout
 from talkies.parallel.sequence import SequenceGroups
 from talkies.parallel.world import World
+from talkies.parallel.zero import Partitions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh:
-    """`weights`: the mesh over which FSDP shards (its last dimension), None under DDP; `sequence`: None where every
-    rank has whole sequences. `data_rank` of `data_world` readers of different clips; `device` of this process."""
+    """`weights`: the mesh over which FSDP shards (its last dimension), None under others; `partitions` cuts what ZeRO-3
+    shards; `sequence`: None where every rank has whole sequences. `data_rank` of `data_world` readers of different
+    clips; `device` of this process."""
 
     device: torch.device
     weights: DeviceMesh | None
+    partitions: Partitions | None
     sequence: SequenceGroups | None
     data_rank: int
     data_world: int
@@ -31,17 +34,22 @@ def data_place(layout: Layout, world: World) -> tuple[int, int]:
 def mesh_of(layout: Layout, world: World) -> Mesh:
     """Make the groups of `layout`; every process of the world must call it, after `start`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    weights = sequence = None
+    weights = None
     if layout.kind == "fsdp2":
         if layout.replicate > 1:
             names = ("replicate", "shard")
             weights = init_device_mesh(device, (layout.replicate, layout.shard), mesh_dim_names=names)
         else:
             weights = init_device_mesh(device, (layout.shard,), mesh_dim_names=("shard",))
-        if layout.sequence > 1:
-            sequence = SequenceGroups(device, world.size, layout.sequence)
     rank, size = data_place(layout, world)
-    return Mesh(device=root_device(world), weights=weights, sequence=sequence, data_rank=rank, data_world=size)
+    return Mesh(
+        device=root_device(world),
+        weights=weights,
+        partitions=Partitions() if layout.kind == "deepspeed" and layout.stage == 3 else None,
+        sequence=SequenceGroups(device, world.size, layout.sequence) if layout.sequence > 1 else None,
+        data_rank=rank,
+        data_world=size,
+    )
 
 
 def root_device(world: World) -> torch.device:
@@ -55,9 +63,10 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def start(world: World) -> None:
-    """Join the other processes; does nothing alone or twice. torchrun's or our sbatch's MASTER_ADDR says where."""
-    if world.size == 1 and not dist.is_initialized():
+def start(world: World, *, group: bool = False) -> None:
+    """Join the other processes; does nothing twice, and alone only where a `group` is wanted all the same (DeepSpeed).
+    torchrun's or our sbatch's MASTER_ADDR says where."""
+    if world.size == 1 and not group and not dist.is_initialized():
         return
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

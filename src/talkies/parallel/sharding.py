@@ -61,6 +61,11 @@ def whole(held: Held) -> Tensor:
     return held if isinstance(held, Tensor) and not isinstance(held, DTensor) else held.full_tensor()
 
 
+def shape_of(parameter: Tensor) -> torch.Size:
+    """Of the whole parameter: one that ZeRO-3 has cut says of itself that it is empty."""
+    return torch.Size(getattr(parameter, "ds_shape", parameter.shape))
+
+
 def mapped(held: Held, function: Callable[[Tensor], Tensor]) -> Held:
     """`function` of it, element by element, held alike."""
     return function(held) if isinstance(held, Tensor) else held.mapped(function)

@@ -9,7 +9,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 
 from talkies.parallel.config import Layout
 from talkies.parallel.world import World
-from talkies.parallel.zero import ZeroStrategy
+from talkies.parallel.zero import ZeroPrecision, ZeroStrategy
 
 
 class StartedEnvironment(ClusterEnvironment):
@@ -74,17 +74,21 @@ def strategy_of(
     them without, and AdamW leaves them untouched.
     """
     strategy: Strategy | str
+    lowered: dict[str, Any] = {"precision": "32-true"}  # FSDP lowers the weights that it gathers
+    plugins: list[Any] = [StartedEnvironment(world)]
     if layout.kind == "deepspeed":
-        strategy = ZeroStrategy(layout, world, clip=clip or 0.0, bf16=bf16)
+        strategy, lowered = ZeroStrategy(layout, world, clip=clip or 0.0, bf16=bf16), {}
+        plugins.append(ZeroPrecision())
     elif layout.kind == "fsdp2":
         strategy = ModelParallelStrategy(data_parallel_size=world.size, tensor_parallel_size=1)
     else:
         strategy = "auto" if world.size == 1 else DDPStrategy(find_unused_parameters=alternate)
+        lowered = {"precision": "bf16-mixed" if bf16 else "32-true"}
     return {
         "accelerator": "cuda" if torch.cuda.is_available() else "cpu",
         "devices": world.size // world.nodes,
         "num_nodes": world.nodes,
         "strategy": strategy,
-        "plugins": [StartedEnvironment(world)],
-        "precision": "bf16-mixed" if bf16 and layout.kind == "ddp" else "32-true",  # the others lower by themselves
+        "plugins": plugins,
+        **lowered,
     }

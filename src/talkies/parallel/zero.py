@@ -1,12 +1,15 @@
 """DeepSpeed's ZeRO as one of Lightning's strategies, on weights that this project has placed itself."""
 
+import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning import LightningModule
+from lightning.pytorch.plugins.precision import DeepSpeedPrecision
 from lightning.pytorch.strategies import DeepSpeedStrategy
-from torch import nn
+from torch import Tensor, nn
 
 from talkies.parallel.config import DeepspeedConfig
 from talkies.parallel.world import World
@@ -43,11 +46,27 @@ def zero_config(layout: DeepspeedConfig, *, clip: float, bf16: bool) -> dict[str
     }
 
 
+class ZeroPrecision(DeepSpeedPrecision):
+    """fp32 as Lightning sees it: DeepSpeed itself lowers what it computes."""
+
+    def __init__(self) -> None:
+        super().__init__("32-true")
+
+    def convert_input(self, data: Any) -> Any:
+        """The same: a Batch is frozen, and fp32."""
+        return data
+
+    def backward(self, tensor: Tensor, model: LightningModule, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        """Lightning 2.6.6 has divided the loss by the number of micro-batches, and DeepSpeed would do so again."""
+        del optimizer
+        model.trainer.model.backward(tensor, *args, scale_wrt_gas=False, **kwargs)
+
+
 class ZeroStrategy(DeepSpeedStrategy):
     """Lightning's strategy, in a world whose process group exists, for a module that builds and places its weights."""
 
     def __init__(self, layout: DeepspeedConfig, world: World, *, clip: float, bf16: bool) -> None:
-        super().__init__(config=zero_config(layout, clip=clip, bf16=bf16))
+        super().__init__(config=zero_config(layout, clip=clip, bf16=bf16), logging_level=logging.ERROR)
         self.layout, self.world = layout, world
 
     def setup_distributed(self) -> None:

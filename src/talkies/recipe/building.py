@@ -11,18 +11,13 @@ from torch import Tensor, nn
 from talkies.checkpoints.release import open_component
 from talkies.config import CheckpointError
 from talkies.models.build import build_mova, drawn
-from talkies.parallel.arrange import arrange
+from talkies.parallel.arrange import Read, arrange, placed
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
-from talkies.parallel.sharding import copy_part
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.parents import Parent
 from talkies.training.lora import adapter_values, add_lora, load_adapter, plain_name
-
-Read = Callable[[int, int], Tensor]
-"""(first, last) -> these rows of a parameter."""
-
 
 def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh | None = None) -> nn.Module:
     """The phase's model: random weights from the recipe's seed where no parent brings any, then LoRA.
@@ -30,25 +25,17 @@ def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh |
     Values are the same on every layout. Raises CheckpointError for a parent whose weights are not this model's.
     """
     components = parts(recipe).components
-    model = build_mova(recipe.model, components=components, seed=recipe.seed, device="meta")
-    if recipe.phase.kind == "lora":
-        add_lora(model, recipe.phase)
-    device = arrange(model, mesh, recipe.compute, bf16=recipe.precision == "bf16")
-    model.to_empty(device=device)
-    own = {plain_name(name): p for name, p in model.named_parameters() if ".lora_" not in name}
+    model, put = _arranged(recipe, mesh, recipe.compute, bf16=recipe.precision == "bf16")
+    own = _plain(model)
     for component, parent in parents.items():
-        _fill(own, component, parent.folder, f"parent {parent.spec!r}")
+        _fill(own, put, component, parent.folder, f"parent {parent.spec!r}")
     skeleton = build_mova(recipe.model, components=components, seed=recipe.seed, device="meta")
     for name, value in drawn(skeleton, recipe.seed, components - parents.keys()):
-        copy_part(own[name], _rows(value))
+        put(own[name][0], _rows(value))
     if recipe.phase.kind == "lora":
-        for parameter, value in adapter_values(model, recipe.seed):
-            copy_part(parameter, _rows(value))
+        for name, value in adapter_values(model, recipe.seed):
+            put(name, _rows(value))
     return model
-
-
-def _rows(value: Tensor) -> Read:
-    return lambda first, last: value[first:last] if value.ndim else value
 
 
 def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: Mesh | None = None) -> nn.Module:
@@ -56,28 +43,47 @@ def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: M
 
     Raises CheckpointError for weights that are not this model's.
     """
-    model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed, device="meta")
-    if recipe.phase.kind == "lora":
-        add_lora(model, recipe.phase)
-    model.to_empty(device=arrange(model, mesh, ComputeConfig(), bf16=False))
-    own = {plain_name(name): p for name, p in model.named_parameters() if ".lora_" not in name}
+    model, put = _arranged(recipe, mesh, ComputeConfig(), bf16=False)
+    own = _plain(model)
     for component in sorted(parts(recipe).components):
-        _fill(own, component, base, str(base))
+        _fill(own, put, component, base, str(base))
     if adapter is not None:
         assert recipe.phase.kind == "lora"
         load_adapter(model, adapter, recipe.phase)
     return model
 
 
-def _fill(own: Mapping[str, Tensor], component: str, release: Path, named: str) -> None:
+def _arranged(
+    recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool
+) -> tuple[nn.Module, Callable[[str, Read], None]]:
+    """The phase's model on its layout, without values, and what fills a parameter by name."""
+    model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed, device="meta")
+    if recipe.phase.kind == "lora":
+        add_lora(model, recipe.phase)
+    arrange(model, mesh, compute, bf16=bf16)
+    return model, placed(model, mesh)
+
+
+def _plain(model: nn.Module) -> dict[str, tuple[str, Tensor]]:
+    """A parameter's name without LoRA -> its name here, and what it is; adapters are left out."""
+    return {plain_name(name): (name, p) for name, p in model.named_parameters() if ".lora_" not in name}
+
+
+def _rows(value: Tensor) -> Read:
+    return lambda first, last: value[first:last] if value.ndim else value
+
+
+def _fill(
+    own: Mapping[str, tuple[str, Tensor]], put: Callable[[str, Read], None], component: str, release: Path, named: str
+) -> None:
     """Stream a component of `release` into the parameters that this process holds of it."""
     wanted = {name for name in own if name.startswith(f"{component}.")}
     for key, shape, read in open_component(release, component):
         name = f"{component}.{key}"
-        if name not in wanted or tuple(own[name].shape) != shape:
-            needed = tuple(own[name].shape) if name in wanted else "no such parameter"
+        if name not in wanted or tuple(own[name][1].shape) != shape:
+            needed = tuple(own[name][1].shape) if name in wanted else "no such parameter"
             raise CheckpointError(f"weights: {named}: {name} is {shape}, this model has {needed}")
-        copy_part(own[name], read)
+        put(own[name][0], read)
         wanted.discard(name)
     if wanted:
         raise CheckpointError(f"weights: {named} lacks {min(wanted)} ({len(wanted)} in all)")

@@ -32,17 +32,18 @@ def add_lora(model: nn.Module, config: LoraConfig, *, seed: int | None = None) -
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(peft_config(config), model, low_cpu_mem_usage=seed is None)
     if seed is not None:
+        own = dict(model.named_parameters())
         with torch.no_grad():
-            for parameter, value in adapter_values(model, seed):
-                parameter.copy_(value)
+            for name, value in adapter_values(model, seed):
+                own[name].copy_(value)
 
 
-def adapter_values(model: nn.Module, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(parameter, its first value on the CPU) of every adapter: A Kaiming, B zero, so that the model is unchanged.
+def adapter_values(model: nn.Module, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """(name, first value on the CPU) of every adapter: A Kaiming, B zero, so that the model is unchanged.
 
     A value is a function of (seed, the parameter's name).
     """
-    for name, parameter in model.named_parameters():
+    for name, parameter in list(model.named_parameters()):  # which the caller may replace
         if ".lora_" not in name:
             continue
         value = torch.zeros(parameter.shape)
@@ -50,7 +51,7 @@ def adapter_values(model: nn.Module, seed: int) -> Iterator[tuple[Tensor, Tensor
             digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
             generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
             nn.init.kaiming_uniform_(value, a=math.sqrt(5), generator=generator)
-        yield parameter, value
+        yield name, value
 
 
 def plain_name(name: str) -> str:

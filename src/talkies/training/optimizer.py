@@ -8,17 +8,18 @@ import torch
 from torch import nn
 
 from talkies.models.build import component_of
+from talkies.parallel.sharding import shape_of
 from talkies.training.config import OptimizerConfig
 
 EXPERTS = {"video_high": 0, "video_low": 1}
 """Component -> the expert that it is; the others train in every step."""
 
 
-class AlternatingAdamW(torch.optim.AdamW):
-    """AdamW that leaves groups with `resting` untouched.
+class Alternating(torch.optim.Optimizer):
+    """Leaves groups with `resting` untouched.
 
-    DDP and FSDP2 leave a resting expert without gradients, and AdamW would pass over it by itself; DeepSpeed hands in
-    zeros, and momentum and weight decay would move it.
+    DDP and FSDP2 leave a resting expert without gradients, and an optimizer would pass over it by itself; DeepSpeed
+    hands in zeros, and momentum and weight decay would move it.
     """
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -26,9 +27,13 @@ class AlternatingAdamW(torch.optim.AdamW):
         every = self.param_groups
         self.param_groups = [group for group in every if not group["resting"]]
         try:
-            return super().step(closure)
+            return super().step(closure)  # type: ignore[arg-type]
         finally:
             self.param_groups = every
+
+
+class AlternatingAdamW(Alternating, torch.optim.AdamW):
+    """AdamW for experts that take turns."""
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
@@ -44,7 +49,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
             continue
         component = component_of(name)
         part, expert = "bridge" if component == "bridge" else "towers", EXPERTS.get(component)
-        decays = parameter.ndim >= 2 and not name.endswith("modulation")
+        decays = len(shape_of(parameter)) >= 2 and not name.endswith("modulation")
         peak = config.lr.bridge if part == "bridge" else config.lr.towers
         decay = config.weight_decay if decays else 0.0
         fresh = {"params": [], "names": [], "expert": expert, "resting": False, "peak": peak, "lr": peak}
