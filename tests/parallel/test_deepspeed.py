@@ -7,7 +7,8 @@ import pytest
 import torch
 from ranks import on_ranks
 from tiny_shards import tiny_shards
-from tiny_training import train
+from tiny_training import SgdPhase, refused, train
+from torch import Tensor
 
 from talkies.parallel.config import ComputeConfig, DdpConfig, DeepspeedConfig, Fsdp2Config, Layout
 
@@ -34,7 +35,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def trained(shards: str) -> list[dict[str, Any]]:
     return [
-        train(shards, layout, accumulate, dtype=torch.float32, compute=compute, sgd=True)
+        train(shards, layout, accumulate, dtype=torch.float32, compute=compute, kind=SgdPhase)
         for layout, accumulate, compute in TRAINED
     ]
 
@@ -42,7 +43,7 @@ def trained(shards: str) -> list[dict[str, Any]]:
 def test_every_stage_trains_as_one_process_on_the_cpu_not_the_cuda_path(shards: str, tmp_path: Path) -> None:
     """Gradients within 1e-5 of their norm; weights after 4 steps of SGD within 2 units in the last place of fp32. The
     resting expert's are bitwise what they were before its turn, which 4 steps with weight decay would show."""
-    alone = {k: train(shards, ALONE, k, dtype=torch.float32, sgd=True) for k in (1, 2)}
+    alone = {k: train(shards, ALONE, k, dtype=torch.float32, kind=SgdPhase) for k in (1, 2)}
     for answers in on_ranks(tmp_path, 2, trained, shards):
         for (layout, accumulate, _), answer in zip(TRAINED, answers, strict=True):
             expected = alone[accumulate]
@@ -55,57 +56,74 @@ def test_every_stage_trains_as_one_process_on_the_cpu_not_the_cuda_path(shards: 
                 torch.testing.assert_close(answer["weights"][name], weight, rtol=2.4e-7, atol=1.5e-8, msg=f"{layout} {name}")
 
 
-def resumed(shards: str, folder: str, stage: int, offload: bool) -> dict[str, Any]:
-    """5 steps without a stop, and with stops in the middle and at the end of a pass over the data."""
-    layout = DeepspeedConfig(stage=stage, shard=2, offload=offload)  # type: ignore[arg-type]
-    one = train(shards, layout, 2, folder=f"{folder}/one", count=5, dtype=torch.float32)
-    parts = [
-        train(
-            shards, layout, 2, folder=f"{folder}/several", count=5, stop_at=stop, workers=workers, dtype=torch.float32
-        )
-        for stop, workers in ((1, 0), (3, 2), (4, 0), (None, 2))
-    ]
-    return {"one": one, "last": parts[-1], "ids": [batch for part in parts for batch in part["ids"]]}
+STOPS: list[tuple[DeepspeedConfig, list[tuple[int | None, int]]]] = [
+    (DeepspeedConfig(stage=1, shard=2, offload=True), [(2, 0), (None, 0)]),
+    (DeepspeedConfig(stage=2, shard=2), [(1, 0), (3, 2), (4, 0), (None, 0)]),
+    (DeepspeedConfig(stage=3, shard=2), [(3, 0), (None, 0)]),
+    (DeepspeedConfig(stage=3, shard=2, offload=True), [(2, 0), (None, 0)]),
+]
+"""Layouts, and where each stops (in the middle of a pass over the data, and at its end) with how many loader workers."""
 
 
-def all_resumed(shards: str, folder: str) -> list[dict[str, Any]]:
-    return [resumed(shards, f"{folder}/{s}{o}", s, o) for s, o in ((1, True), (2, False), (3, False), (3, True))]
+def resumed(shards: str, folder: str) -> list[dict[str, Any]]:
+    """5 steps of 2 micro-batches: without a stop, and with stops."""
+    found = []
+    for number, (layout, stops) in enumerate(STOPS):
+        fixed = {"count": 5, "dtype": torch.float32}
+        one = train(shards, layout, 2, folder=f"{folder}/one{number}", **fixed)
+        several = [
+            train(shards, layout, 2, folder=f"{folder}/several{number}", stop_at=stop, workers=workers, **fixed)
+            for stop, workers in stops
+        ]
+        found.append({"one": one, "last": several[-1], "ids": [batch for part in several for batch in part["ids"]]})
+    return found
 
 
 def test_stops_and_resumes_are_bitwise_no_stop_at_all(shards: str, tmp_path: Path) -> None:
-    for answers in on_ranks(tmp_path, 2, all_resumed, shards, str(tmp_path)):
-        for answer in answers:
+    for answers in on_ranks(tmp_path, 2, resumed, shards, str(tmp_path)):
+        for (layout, _), answer in zip(STOPS, answers, strict=True):
             assert answer["ids"] == answer["one"]["ids"]
             for kind in ("weights", "ema"):
                 for name, value in answer["one"][kind].items():
-                    assert torch.equal(answer["last"][kind][name], value), (kind, name)
+                    assert torch.equal(answer["last"][kind][name], value), (layout, kind, name)
 
 
-CHAIN: list[tuple[Layout, int, int]] = [
-    (DeepspeedConfig(stage=3, shard=2), 2, 2),
-    (Fsdp2Config(shard=2), 2, 3),
-    (DeepspeedConfig(stage=2, shard=2), 2, 4),
-    (DdpConfig(), 1, 5),
-    (DeepspeedConfig(stage=1, shard=4), 4, 6),
-    (DeepspeedConfig(stage=3, shard=2, sequence=2), 2, 7),
+CHAIN: list[tuple[int, list[tuple[Layout, int]]]] = [
+    (2, [(DeepspeedConfig(stage=3, shard=2), 2), (Fsdp2Config(shard=2), 3), (DeepspeedConfig(stage=2, shard=2), 4)]),
+    (1, [(DdpConfig(), 5)]),
+    (4, [(DeepspeedConfig(stage=1, shard=4), 6), (DeepspeedConfig(stage=3, shard=4, sequence=2), 7)]),
 ]
+"""Processes, and the layouts that these train on in turn, each until a step."""
 
 
-def until(shards: str, layout: Layout, folder: str, stop: int) -> dict[str, Any]:
-    last = CHAIN[-1][2]
-    return train(shards, layout, folder=folder, count=last, stop_at=None if stop == last else stop, dtype=torch.float32)
+def link(shards: str, folder: str, layouts: list[tuple[Layout, int]]) -> list[dict[str, Any]]:
+    fixed = {"folder": folder, "count": 7, "dtype": torch.float32}
+    return [train(shards, layout, stop_at=stop if stop < 7 else None, **fixed) for layout, stop in layouts]
 
 
 def test_a_checkpoint_of_any_stage_continues_on_any_layout(shards: str, tmp_path: Path) -> None:
     """The same clips in every step, losses within 1e-5: no ZeRO world is fixed."""
-    expected = train(shards, ALONE, folder=str(tmp_path / "alone"), count=CHAIN[-1][2], dtype=torch.float32)
-    folder, clips, losses = str(tmp_path / "run"), [], []
-    for number, (layout, world, stop) in enumerate(CHAIN):
-        if world == 1:
-            answers = [until(shards, layout, folder, stop)]
-        else:
-            answers = on_ranks(tmp_path / str(number), world, until, shards, layout, folder, stop)
-        clips += [set().union(*step) for step in zip(*(answer["ids"] for answer in answers), strict=True)]
-        losses.append(torch.tensor([answer["losses"] for answer in answers]).mean(0))
+    expected = train(shards, ALONE, folder=str(tmp_path / "alone"), count=7, dtype=torch.float32)
+    folder = str(tmp_path / "run")
+    clips: list[set[str]] = []
+    losses: list[Tensor] = []
+    for world, layouts in CHAIN:
+        here = [link(shards, folder, layouts)] if world == 1 else on_ranks(tmp_path, world, link, shards, folder, layouts)
+        for answers in zip(*here, strict=True):
+            clips += [set().union(*step) for step in zip(*(answer["ids"] for answer in answers), strict=True)]
+            losses.append(torch.tensor([answer["losses"] for answer in answers]).mean(0))
     assert clips == [set(step) for step in expected["ids"]]
     torch.testing.assert_close(torch.cat(losses), torch.tensor(expected["losses"]), rtol=1e-5, atol=0)
+
+
+def broken(shards: str) -> list[dict[str, Any]]:
+    """Training on data whose third step has an infinite loss on one rank."""
+    return [refused(shards, DeepspeedConfig(stage=stage, shard=2)) for stage in (2, 3)]
+
+
+def test_a_gradient_that_is_not_finite_makes_no_step_on_any_rank(shards: str, tmp_path: Path) -> None:
+    for answers in on_ranks(tmp_path, 2, broken, shards):
+        for answer in answers:
+            assert "gradient norm of optimizer step 1 is inf" in answer["error"]
+            for name, value in answer["before"].items():
+                assert torch.equal(answer["after"][name], value), name

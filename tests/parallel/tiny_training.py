@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning import Callback, Trainer
 from tiny_shards import TOY
@@ -24,7 +25,7 @@ from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, world_of
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
 from talkies.training.optimizer import Alternating, parameter_groups
-from talkies.training.phase import Objective, Phase
+from talkies.training.phase import NonFiniteError, Objective, Phase
 from talkies.training.saving import Saving, rewind
 from talkies.training.zero_state import ZeroState
 
@@ -38,6 +39,21 @@ class SgdPhase(Phase):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return AlternatingSgd(parameter_groups(self.model, self.optimizer_config), lr=1.0)
+
+
+class BrokenPhase(Phase):
+    """One whose second step has an infinite gradient on the last rank alone."""
+
+    made: "BrokenPhase"
+    before: dict[str, Tensor]
+
+    def training_step(self, batch: Any, number: int) -> dict[str, object]:
+        found = super().training_step(batch, number)
+        if self.global_step == 1:
+            BrokenPhase.made, BrokenPhase.before = self, whole_weights(self)
+            if self.trainer.global_rank == self.trainer.world_size - 1:
+                found["loss"] = found["loss"] * float("inf")  # type: ignore[operator]
+        return found
 
 
 class Watch(Callback):
@@ -76,6 +92,17 @@ def zero_gradient(parameter: Tensor) -> Tensor | None:
     return grad if bool(grad.any()) else None
 
 
+def whole_weights(phase: Phase) -> dict[str, Tensor]:
+    return {name: whole(p).detach().clone() for name, p in phase.held.weights().items()}
+
+
+def refused(shards: str, layout: Layout) -> dict[str, Any]:
+    """What is said of a gradient that is not finite, and the weights before and after."""
+    with pytest.raises(NonFiniteError) as error:
+        train(shards, layout, dtype=torch.float32, kind=BrokenPhase)
+    return {"error": str(error.value), "before": BrokenPhase.before, "after": whole_weights(BrokenPhase.made)}
+
+
 def train(
     shards: str,
     layout: Layout,
@@ -87,7 +114,7 @@ def train(
     workers: int = 0,
     dtype: torch.dtype = torch.float64,
     compute: ComputeConfig | None = None,
-    sgd: bool = False,
+    kind: type[Phase] = Phase,
 ) -> dict[str, Any]:
     """Train `count` steps on `layout`, or (with `folder`) continue there; every rank's record and the whole weights."""
     world = world_of() if layout.ranks > 1 else ALONE
@@ -108,7 +135,7 @@ def train(
     )  # fmt: skip
     steps = StepsConfig(max=count, global_batch=8, accumulate=accumulate, checkpoint_every=100)
     optimizer = OptimizerConfig(lr=RatesConfig(towers=1e-3, bridge=2e-3), warmup=2, clip=0.5)
-    phase, watch = (SgdPhase if sgd else Phase)(build, objective, optimizer, steps), Watch()
+    phase, watch = kind(build, objective, optimizer, steps), Watch()
     data = ClipsData(
         ShardSet.open(Path(shards)), seed=7, global_batch=8, accumulate=accumulate, workers=workers,
         rank=mesh.data_rank, world=mesh.data_world,
@@ -130,7 +157,7 @@ def train(
     if latest is not None:
         rewind(trainer, data, read_loop(latest))
     trainer.fit(phase, datamodule=data)
-    weights = {name: whole(p).detach() for name, p in phase.held.weights().items()}
+    weights = whole_weights(phase)
     found = {"losses": watch.losses, "ids": watch.ids, "grads": watch.grads, "norm": watch.norm, "weights": weights}
     if folder is not None:
         saving = callbacks[1]
