@@ -1,4 +1,4 @@
-"""DeepSpeed's engine on the CPU: what partitions, reduces, steps and is written, but not the CUDA path of a user's run."""
+"""DeepSpeed's engine on the CPU: partitions, reductions, steps, state, but not the CUDA path of a user's run."""
 
 import deepspeed
 import torch

@@ -1,17 +1,20 @@
 """Two optimizer steps of the toy on a layout, and what every rank holds of the state."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
 from saved_bytes import counted
+from torch import Tensor
 
+from talkies.checkpoints.spans import local
 from talkies.config.decode import decode
 from talkies.config.source import load
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
+from talkies.parallel import strategy
 from talkies.parallel.mesh import mesh_of
-from talkies.parallel.sharding import local
 from talkies.parallel.world import world_of
 from talkies.recipe.building import build_model
 from talkies.recipe.components import parts
@@ -19,6 +22,7 @@ from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.train import make_phase, make_trainer
 from talkies.training.config import EmaConfig
 from talkies.training.ema import Ema
+from talkies.training.zero_state import ZeroState
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 
@@ -37,19 +41,44 @@ class Weigh(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         grads = [p.grad for p in pl_module.model.parameters() if p.grad is not None]
+        if isinstance(pl_module.held, ZeroState):
+            grads += partitioned_gradients(pl_module.held.optimizer)
         self.found["gradients"] = sum(local(grad).nbytes for grad in grads)
+        self.found["kept gradients"] = storage(local(grad) for grad in grads)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        moments = [value for state in trainer.optimizers[0].state.values() for value in state.values()]
-        averages = Ema(pl_module.trainable(), EmaConfig()).averages.values()
-        self.found["weights"] = sum(local(p).nbytes for p in pl_module.model.parameters())
-        self.found["optimizer"] = sum(local(moment).nbytes for moment in moments)
-        self.found["ema"] = sum(local(average).nbytes for average in averages)
+        held, optimizer = pl_module.held, trainer.optimizers[0]
+        state = held.optimizer.optimizer.state if isinstance(held, ZeroState) else optimizer.state
+        moments = [local(value) for found in state.values() for value in found.values()]
+        weights = [getattr(p, "ds_tensor", local(p)) for p in pl_module.model.parameters()]
+        masters = [slot.flat.detach() for slot in held.slots] if isinstance(held, ZeroState) else []
+        self.found["weights"] = storage(weights)
+        self.found["optimizer"] = storage([*weights, *moments, *masters]) - self.found["weights"]
+        self.found["ema"] = sum(local(average).nbytes for average in Ema(held.weights(), EmaConfig()).averages.values())
+
+
+def storage(tensors: Iterable[Tensor]) -> int:
+    """Bytes behind `tensors`, counted once where several look at the same."""
+    found = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(found.values())
+
+
+def partitioned_gradients(optimizer: Any) -> list[Tensor]:
+    """What ZeRO has reduced and keeps for its step."""
+    if hasattr(optimizer, "grad_partitions_flat_buffer"):
+        return [optimizer.grad_partitions_flat_buffer]
+    kept = [grad for group in optimizer.averaged_gradients.values() for grad in group or [] if grad is not None]
+    offloaded = [flat.grad for flat in optimizer.single_partition_of_fp32_groups if flat.grad is not None]
+    return kept + offloaded
 
 
 def state(shards: str, name: str, overrides: list[str]) -> dict[str, int]:
     """Train on this rank and weigh; "sent/..." are bytes per step."""
     recipe, world, watch = toy(name, *overrides), world_of(), Weigh()
+    if recipe.parallel.kind == "deepspeed":
+        import cpu_zero
+
+        strategy.ZeroStrategy = cpu_zero.OnTheCpuNotTheCudaPath  # type: ignore[misc]
     mesh = mesh_of(recipe.parallel, world)
     phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh))
     data = ClipsData(

@@ -53,7 +53,8 @@ def test_every_stage_trains_as_one_process_on_the_cpu_not_the_cuda_path(shards: 
                 assert float((answer["grads"][name] - grad).abs().max()) <= 1e-5 * norm, (layout, name)
             torch.testing.assert_close(answer["norm"], expected["norm"], rtol=1e-6, atol=0)
             for name, weight in expected["weights"].items():
-                torch.testing.assert_close(answer["weights"][name], weight, rtol=2.4e-7, atol=1.5e-8, msg=f"{layout} {name}")
+                close = {"rtol": 2.4e-7, "atol": 1.5e-8, "msg": f"{layout} {name}"}
+                torch.testing.assert_close(answer["weights"][name], weight, **close)
 
 
 STOPS: list[tuple[DeepspeedConfig, list[tuple[int | None, int]]]] = [
@@ -62,7 +63,7 @@ STOPS: list[tuple[DeepspeedConfig, list[tuple[int | None, int]]]] = [
     (DeepspeedConfig(stage=3, shard=2), [(3, 0), (None, 0)]),
     (DeepspeedConfig(stage=3, shard=2, offload=True), [(2, 0), (None, 0)]),
 ]
-"""Layouts, and where each stops (in the middle of a pass over the data, and at its end) with how many loader workers."""
+"""Layouts, and where each stops (in the middle of a pass over the data, at its end) with how many loader workers."""
 
 
 def resumed(shards: str, folder: str) -> list[dict[str, Any]]:
@@ -108,7 +109,8 @@ def test_a_checkpoint_of_any_stage_continues_on_any_layout(shards: str, tmp_path
     clips: list[set[str]] = []
     losses: list[Tensor] = []
     for world, layouts in CHAIN:
-        here = [link(shards, folder, layouts)] if world == 1 else on_ranks(tmp_path, world, link, shards, folder, layouts)
+        told = (shards, folder, layouts)
+        here = [link(*told)] if world == 1 else on_ranks(tmp_path, world, link, *told)
         for answers in zip(*here, strict=True):
             clips += [set().union(*step) for step in zip(*(answer["ids"] for answer in answers), strict=True)]
             losses.append(torch.tensor([answer["losses"] for answer in answers]).mean(0))

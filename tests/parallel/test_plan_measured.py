@@ -20,6 +20,7 @@ from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.parallel.sequence import SequenceGroups
 from talkies.parallel.sharding import blocks
+from talkies.parallel.zero_sizes import BUCKET
 from talkies.planning.activations import activations
 from talkies.planning.communication import sequence_bytes
 from talkies.planning.memory import memory
@@ -38,6 +39,9 @@ STATES = {
         (JOINT, "{kind: fsdp2, shard: 2, sequence: 2}", "fp32", 1),
         ("audio_pretraining", SHARD, "fp32", 1),
         ("lora", SHARD, "fp32", 1),
+        *((JOINT, f"{{kind: deepspeed, shard: 2, stage: {stage}}}", "fp32", 1) for stage in (1, 2, 3)),
+        *(("lora", f"{{kind: deepspeed, shard: 2, stage: {stage}}}", "bf16", 1) for stage in (2, 3)),
+        *((JOINT, f"{{kind: deepspeed, shard: 2, stage: {stage}, offload: true}}", "fp32", 1) for stage in (1, 3)),
     ],
     4: [
         (JOINT, "{kind: fsdp2, shard: 4, sequence: 2}", "fp32", 1),
@@ -117,9 +121,15 @@ def test_state_and_traffic(world: int, index: int, measured: Callable[[int], Ans
     name, *rest = STATES[world][index]
     planned = plan_phase(toy(name, *overrides_of(name, *rest)))
     answers = [answer["states"][index] for answer in measured(world)]
-    for key in ("weights", "gradients", "optimizer", "ema"):
-        fullest = max(answer[key] for answer in answers)
-        assert getattr(planned.memory, key) == pytest.approx(fullest, rel=0.02), key
+    fullest = {key: max(answer[key] for answer in answers) for key in ("weights", "gradients", "optimizer", "ema")}
+    if planned.memory.offloaded:
+        away = sum(fullest.pop(key) for key in ("gradients", "optimizer", "ema"))
+        assert planned.memory.offloaded == pytest.approx(away, rel=0.02)
+    for key, size in fullest.items():
+        assert getattr(planned.memory, key) == pytest.approx(size, rel=0.02), key
+    if planned.parallel.kind == "deepspeed" and not planned.memory.offloaded:
+        kept = max(answer["kept gradients"] for answer in answers)
+        assert planned.memory.gradients <= kept <= planned.memory.gradients + planned.memory.reduced - 8 * BUCKET
     if planned.parallel.kind == "fsdp2" and planned.parallel.sequence == 1:
         for key in ("all_gather", "reduce_scatter", "all_reduce"):
             sent = max(answer[f"sent/{key}"] for answer in answers)

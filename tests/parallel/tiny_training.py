@@ -9,6 +9,7 @@ from lightning import Callback, Trainer
 from tiny_shards import TOY
 from torch import Tensor
 
+from talkies.checkpoints.spans import whole
 from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
@@ -20,7 +21,6 @@ from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig, Layout
 from talkies.parallel.mesh import mesh_of
 from talkies.parallel.ranks import Ranks
-from talkies.parallel.sharding import whole
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, world_of
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
@@ -148,7 +148,7 @@ def train(
         callbacks.append(Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=Ranks(world)))
     told = strategy_of(layout, world, alternate=True, clip=optimizer.clip)
     if layout.kind == "deepspeed":
-        told["strategy"] = OnTheCpuNotTheCudaPath(layout, world, clip=optimizer.clip, bf16=False)
+        told["strategy"] = OnTheCpuNotTheCudaPath(layout, world, clip=optimizer.clip)
     trainer = Trainer(
         **told, max_epochs=-1, max_steps=count, callbacks=callbacks,
         accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False, enable_progress_bar=False,

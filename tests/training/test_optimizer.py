@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from talkies.checkpoints.spans import Held
 from talkies.models.build import build_mova
 from talkies.models.config import MovaConfig
-from talkies.parallel.sharding import Held
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig
 from talkies.training.ema import Ema
 from talkies.training.held import OwnState

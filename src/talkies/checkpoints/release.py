@@ -14,7 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
+from talkies.checkpoints import spans
 from talkies.checkpoints.manifest import check_inside, file_table
+from talkies.checkpoints.spans import Held
 from talkies.checkpoints.store import Alone, Together
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
@@ -32,12 +34,12 @@ _OWN_KEYS = {"schema", "components", "files", "base", "adapter"}
 def write_release(
     folder: Path,
     *,
-    components: Mapping[str, Mapping[str, Tensor]],
+    components: Mapping[str, Mapping[str, Held]],
     info: Mapping[str, Any],
     codecs_folder: Path | None = None,
-    adapter: tuple[Mapping[str, Tensor], str] | None = None,
+    adapter: tuple[Mapping[str, Held], str] | None = None,
     base: Mapping[str, Any] | None = None,
-    whole: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    whole: Callable[[Held], Tensor] = spans.whole,
     together: Together | None = None,
 ) -> None:
     """Make or replace the release `folder`: filled under a temporary name beside it, then renamed.
@@ -77,7 +79,7 @@ def write_release(
         raise
 
 
-def _size(components: Mapping[str, Mapping[str, Tensor]], adapter: tuple[Mapping[str, Tensor], str] | None) -> int:
+def _size(components: Mapping[str, Mapping[str, Held]], adapter: tuple[Mapping[str, Held], str] | None) -> int:
     parts = [*components.values(), *([adapter[0]] if adapter else [])]
     return sum(tensor.nbytes for tensors in parts for tensor in tensors.values())
 
@@ -94,9 +96,9 @@ def _begin(folder: Path, codecs: Path | None) -> None:
 
 def _fill(
     folder: Path | None,
-    components: Mapping[str, Mapping[str, Tensor]],
-    adapter: tuple[Mapping[str, Tensor], str] | None,
-    whole: Callable[[Tensor], Tensor],
+    components: Mapping[str, Mapping[str, Held]],
+    adapter: tuple[Mapping[str, Held], str] | None,
+    whole: Callable[[Held], Tensor],
 ) -> None:
     """The weights; a process without a `folder` only helps to gather them."""
     for name, tensors in components.items():
@@ -108,7 +110,7 @@ def _fill(
         stream_tensors(None if folder is None else folder / ADAPTER, adapter[0], whole)
 
 
-def _table(folder: Path, components: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Any]]:
+def _table(folder: Path, components: Mapping[str, Mapping[str, Held]]) -> dict[str, dict[str, Any]]:
     table = {}
     for name, tensors in components.items():
         path = folder / f"{name}.safetensors"
@@ -116,7 +118,7 @@ def _table(folder: Path, components: Mapping[str, Mapping[str, Tensor]]) -> dict
             "file": path.name,
             "sha256": sha256_of(path),
             "bytes": path.stat().st_size,
-            "parameters": sum(tensor.numel() for tensor in tensors.values()),
+            "parameters": sum(tensor.shape.numel() for tensor in tensors.values()),
         }
     return table
 

@@ -1,7 +1,7 @@
 """A span of consecutive elements of a tensor: what ZeRO leaves to a rank, as torch.distributed.checkpoint stores it.
 
-DCP stores boxes. A span that begins or ends in the middle of a row is cut into a few of them, so that what ZeRO wrote is
-the same checkpoint as any other layout's, and is read by any other.
+DCP stores boxes. A span that begins or ends in the middle of a row is cut into a few of them, so that what ZeRO wrote
+is the same checkpoint as any other layout's, and is read by any other.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
 from torch.distributed.checkpoint.planner import TensorWriteData, WriteItem, WriteItemType
+from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TensorSpan:
-    """Elements `start` to `start + len(values)`, in row-major order, of a tensor of `shape` that no rank holds whole."""
+    """Elements `start` to `start + len(values)`, in row-major order, of a tensor of `shape` that ranks share."""
 
     values: Tensor
     shape: torch.Size
@@ -78,7 +79,7 @@ class TensorSpan:
         (found,) = (box for box in self.boxes() if torch.Size(box.offsets) == offsets)
         return self.values[found.first : found.first + prod(found.sizes)].view(found.sizes)
 
-    def __create_write_items__(self, fqn: str, _: object) -> list[WriteItem]:  # noqa: PLW3201 (DCP's protocol)
+    def __create_write_items__(self, fqn: str, _: object) -> list[WriteItem]:
         properties = TensorProperties(dtype=self.dtype)
         return [
             WriteItem(
@@ -89,38 +90,54 @@ class TensorSpan:
             for box in self.boxes()
         ]
 
-    def __create_chunk_list__(self) -> list[ChunkStorageMetadata]:  # noqa: PLW3201
+    def __create_chunk_list__(self) -> list[ChunkStorageMetadata]:
         return [_chunk(box) for box in self.boxes()]
 
+
+Held = Tensor | TensorSpan
+"""What a rank holds of a tensor: all of it, the shard of a DTensor, or a span."""
+
+
+def local(held: Held) -> Tensor:
+    """The part that this rank holds."""
+    return held.to_local() if isinstance(held, DTensor | TensorSpan) else held
+
+
+def whole(held: Held) -> Tensor:
+    """All of it, gathered from every rank that holds a part; for small ones."""
+    return held.full_tensor() if isinstance(held, DTensor | TensorSpan) else held
+
+
+def mapped(held: Held, function: Callable[[Tensor], Tensor]) -> Held:
+    """`function` of it, element by element, held alike."""
+    return function(held) if isinstance(held, Tensor) else held.mapped(function)
 
 
 def _chunk(box: Box) -> ChunkStorageMetadata:
     return ChunkStorageMetadata(offsets=torch.Size(box.offsets), sizes=torch.Size(box.sizes))
 
 
-def _boxes(shape: Sequence[int], begin: int, end: int, origin: int, place: tuple[int, ...] = ()) -> Iterator[Box]:
-    """Boxes of the elements `begin` to `end` of a tensor of `shape` that lies at `place` in leading dimensions;
-    `origin` is where the span's values begin."""
+def _boxes(shape: Sequence[int], begin: int, end: int, origin: int) -> Iterator[Box]:
+    """Boxes of the elements `begin` to `end` of a tensor of `shape`; the values of the span begin at `origin`."""
     if begin >= end:
         return
     if not shape:
-        yield Box(offsets=place, sizes=(1,) * len(place), first=begin - origin)
+        yield Box(offsets=(), sizes=(), first=begin - origin)
         return
-    rest, row = shape[1:], prod(shape[1:])
-    head, tail = -(-begin // row), end // row
-    if head > tail:  # within one row
-        yield from _inside(rest, row, tail, begin, end, origin, place)
-        return
-    yield from _inside(rest, row, head - 1, begin, head * row, origin, place)
+    row = prod(shape[1:])
+    head, tail = -(-begin // row), end // row  # whole rows
+    cuts = [(begin, end)] if head > tail else [(begin, head * row), (tail * row, end)]
+    yield from _inside(shape[1:], *cuts[0], origin)
     if head < tail:
-        sizes = (*(1,) * len(place), tail - head, *rest)
-        yield Box(offsets=(*place, head, *(0,) * len(rest)), sizes=sizes, first=head * row - origin)
-    yield from _inside(rest, row, tail, tail * row, end, origin, place)
+        zeros = (0,) * (len(shape) - 1)
+        yield Box(offsets=(head, *zeros), sizes=(tail - head, *shape[1:]), first=head * row - origin)
+    for cut in cuts[1:]:
+        yield from _inside(shape[1:], *cut, origin)
 
 
-def _inside(
-    rest: Sequence[int], row: int, number: int, begin: int, end: int, origin: int, place: tuple[int, ...]
-) -> Iterator[Box]:
-    """Boxes of a part of one row."""
-    base = number * row
-    return _boxes(rest, begin - base, end - base, origin - base, (*place, number))
+def _inside(rest: Sequence[int], begin: int, end: int, origin: int) -> Iterator[Box]:
+    """Boxes of a part of one row, whose shape is `rest`."""
+    number = begin // prod(rest)
+    base = number * prod(rest)
+    for box in _boxes(rest, begin - base, end - base, origin - base):
+        yield Box(offsets=(number, *box.offsets), sizes=(1, *box.sizes), first=box.first)

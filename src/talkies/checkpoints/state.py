@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from talkies.checkpoints.manifest import read_manifest, verify
-from talkies.checkpoints.tensors import Held, load_tensors, save_tensors, stored_tensors
+from talkies.checkpoints.spans import Held, mapped
+from talkies.checkpoints.tensors import load_tensors, save_tensors, stored_tensors
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
 from talkies.data.durable import canonical_json, storage_errors, write_tensors, write_text
@@ -94,10 +95,10 @@ def load_state(
 
 
 def load_ema(
-    folder: Path, model: Mapping[str, Tensor], *, rank: int = 0, group: ProcessGroup | None = None
-) -> dict[str, Tensor]:
+    folder: Path, model: Mapping[str, Held], *, rank: int = 0, group: ProcessGroup | None = None
+) -> dict[str, Held]:
     """Only the averaged weights (fp32), verified; as `load_state`, but `model` may have another dtype."""
-    wide = {name: value.detach().float() for name, value in model.items()}
+    wide = {name: mapped(value, lambda x: x.detach().float()) for name, value in model.items()}
     found = _read(folder, lambda name: name.startswith("ema/"), {}, wide, whole=rank == 0, group=group)["ema"]
     _check(folder, "ema", found, model, dtypes=False)
     return found
@@ -113,7 +114,8 @@ def stored_ema(folder: Path) -> dict[str, Tensor]:
 def read_ema(folder: Path, name: str) -> Tensor:
     """One averaged weight, whole, of a checkpoint that `stored_ema` has verified."""
     files = {key.removeprefix(f"{SHARDS}/") for key in read_manifest(folder).files if key.startswith(f"{SHARDS}/")}
-    return load_tensors(folder / SHARDS, files, f"ema/{name}".__eq__)[f"ema/{name}"]
+    found: Tensor = load_tensors(folder / SHARDS, files, f"ema/{name}".__eq__)[f"ema/{name}"]
+    return found
 
 
 def read_loop(folder: Path) -> dict[str, Any]:
@@ -152,9 +154,7 @@ def _read(
     return parts
 
 
-def _check(
-    folder: Path, part: str, found: Mapping[str, Held], expected: Mapping[str, Held], *, dtypes: bool
-) -> None:
+def _check(folder: Path, part: str, found: Mapping[str, Held], expected: Mapping[str, Held], *, dtypes: bool) -> None:
     """Raise CheckpointError where names, shapes or (with `dtypes`) dtypes differ."""
 
     def kind(tensor: Held) -> tuple[object, ...]:

@@ -23,11 +23,8 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
-from talkies.checkpoints.spans import TensorSpan
+from talkies.checkpoints.spans import Held, TensorSpan
 from talkies.config import CheckpointError
-
-Held = Tensor | TensorSpan
-"""A tensor, a DTensor, or the span of one that this rank holds."""
 
 _ALLOWED = {
     ("pathlib", "PosixPath"),

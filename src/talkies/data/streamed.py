@@ -4,7 +4,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,19 @@ KINDS = {
 ALIGNMENT = 8
 
 
-def stream_tensors(path: Path | None, tensors: Mapping[str, Tensor], whole: Callable[[Tensor], Tensor]) -> None:
+class Shaped(Protocol):
+    """A tensor, or what stands for one that is in parts."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+
+T = TypeVar("T", bound=Shaped)
+
+
+def stream_tensors(path: Path | None, tensors: Mapping[str, T], whole: Callable[[T], Tensor]) -> None:
     """Replace `path` by a safetensors file of `tensors`, each made `whole` when its turn comes.
 
     Where `whole` gathers shards, every process calls this with the same names; those without a `path` only take part.
@@ -32,7 +44,7 @@ def stream_tensors(path: Path | None, tensors: Mapping[str, Tensor], whole: Call
     header = _header({name: tensors[name] for name in names})
     done = 0
     with (
-        storage_errors(path, sum(t.numel() * t.element_size() for t in tensors.values())),
+        storage_errors(path, sum(map(_size, tensors.values()))),
         replacing(path) as temporary,
     ):
         try:
@@ -48,11 +60,15 @@ def stream_tensors(path: Path | None, tensors: Mapping[str, Tensor], whole: Call
             raise
 
 
-def _header(tensors: Mapping[str, Tensor]) -> bytes:
+def _size(tensor: Shaped) -> int:
+    return tensor.shape.numel() * tensor.dtype.itemsize
+
+
+def _header(tensors: Mapping[str, Shaped]) -> bytes:
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in tensors.items():
-        begin, end = end, end + tensor.numel() * tensor.element_size()
+        begin, end = end, end + _size(tensor)
         entries[name] = {"dtype": KINDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % ALIGNMENT)

@@ -14,7 +14,6 @@ from talkies.parallel.sequence import split_sequence
 from talkies.parallel.sharding import blocks, copy_part, shard_model
 from talkies.parallel.zero import Partitions
 
-
 Read = Callable[[int, int], Tensor]
 """(first, last) -> these rows of a parameter, on the CPU."""
 
@@ -22,6 +21,8 @@ Read = Callable[[int, int], Tensor]
 def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool) -> None:
     """Compile, recompute, split and shard `model`, which may lie on the meta device. No name of a parameter changes."""
     for block in blocks(model):
+        if bf16 and mesh is not None and mesh.zero:
+            block.forward = partial(_lowered, mesh.device.type, block.forward)
         if compute.compile:
             block.forward = torch.compile(block.forward)
         if compute.checkpointing:
@@ -35,8 +36,8 @@ def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16
 
 
 def placed(model: nn.Module, mesh: Mesh | None) -> Callable[[str, Read], None]:
-    """Give an arranged `model` on the meta device room for its weights, and return what fills a parameter by name, once.
-    Every process fills each in the same order."""
+    """Give an arranged `model` on the meta device room for its weights, and return what fills a parameter by name.
+    Every process fills each once, in the same order."""
     device = mesh.device if mesh is not None else torch.device("cpu")
     if mesh is not None and mesh.partitions is not None:
         return partial(_cut, model, mesh.partitions, device)
@@ -54,6 +55,12 @@ def _cut(model: nn.Module, partitions: Partitions, device: torch.device, name: s
     parameter = nn.Parameter(read(0, rows).to(device, empty.dtype, copy=True), requires_grad=empty.requires_grad)
     module.register_parameter(leaf, parameter)
     partitions.cut(parameter)
+
+
+def _lowered(device: str, forward: Callable[..., Tensor], *args: Any) -> Tensor:
+    """Matmuls in bf16. Without a cache: it would keep a copy of every weight, of which stage 3 lets go."""
+    with torch.autocast(device, torch.bfloat16, cache_enabled=False):
+        return forward(*args)
 
 
 def _recomputed(forward: Callable[..., Tensor], *args: Any) -> Tensor:

@@ -14,16 +14,17 @@ from talkies.parallel.zero import Partitions
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh:
-    """`weights`: the mesh over which FSDP shards (its last dimension), None under others; `partitions` cuts what ZeRO-3
-    shards; `sequence`: None where every rank has whole sequences. `data_rank` of `data_world` readers of different
-    clips; `device` of this process."""
+    """`weights`: the mesh over which FSDP shards (its last dimension), None under others; `sequence`: None where every
+    rank has whole sequences. `data_rank` of `data_world` readers of different clips; `device` of this process.
+    `zero`: the weights are DeepSpeed's, and `partitions` cuts those that stage 3 shards."""
 
     device: torch.device
     weights: DeviceMesh | None
-    partitions: Partitions | None
     sequence: SequenceGroups | None
     data_rank: int
     data_world: int
+    zero: bool = False
+    partitions: Partitions | None = None
 
 
 def data_place(layout: Layout, world: World) -> tuple[int, int]:
@@ -45,6 +46,7 @@ def mesh_of(layout: Layout, world: World) -> Mesh:
     return Mesh(
         device=root_device(world),
         weights=weights,
+        zero=layout.kind == "deepspeed",
         partitions=Partitions() if layout.kind == "deepspeed" and layout.stage == 3 else None,
         sequence=SequenceGroups(device, world.size, layout.sequence) if layout.sequence > 1 else None,
         data_rank=rank,

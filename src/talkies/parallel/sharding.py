@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -35,40 +34,9 @@ def shard_model(model: nn.Module, mesh: DeviceMesh, *, bf16: bool) -> None:
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
 
 
-class Spread(Protocol):
-    """A tensor of which every rank holds a part that is no DTensor (ZeRO's)."""
-
-    @property
-    def shape(self) -> torch.Size: ...
-    @property
-    def dtype(self) -> torch.dtype: ...
-    def to_local(self) -> Tensor: ...
-    def full_tensor(self) -> Tensor: ...
-    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self: ...
-
-
-Held = Tensor | Spread
-"""What a rank holds of a tensor: all of it, a DTensor, or another part."""
-
-
-def local(held: Held) -> Tensor:
-    """The part that this rank holds."""
-    return held if isinstance(held, Tensor) and not isinstance(held, DTensor) else held.to_local()
-
-
-def whole(held: Held) -> Tensor:
-    """All of it, gathered from every rank that holds a part; for small ones."""
-    return held if isinstance(held, Tensor) and not isinstance(held, DTensor) else held.full_tensor()
-
-
 def shape_of(parameter: Tensor) -> torch.Size:
     """Of the whole parameter: one that ZeRO-3 has cut says of itself that it is empty."""
     return torch.Size(getattr(parameter, "ds_shape", parameter.shape))
-
-
-def mapped(held: Held, function: Callable[[Tensor], Tensor]) -> Held:
-    """`function` of it, element by element, held alike."""
-    return function(held) if isinstance(held, Tensor) else held.mapped(function)
 
 
 def rows(tensor: Tensor) -> tuple[int, int]:
@@ -96,4 +64,5 @@ def _coordinate(tensor: DTensor) -> list[int]:
 @torch.no_grad()
 def copy_part(target: Tensor, read: Callable[[int, int], Tensor]) -> None:
     """Fill what this rank holds of `target`; `read(first, last)` gives rows of the whole, on the CPU."""
-    local(target).copy_(read(*rows(target)))
+    own = target.to_local() if isinstance(target, DTensor) else target
+    own.copy_(read(*rows(target)))

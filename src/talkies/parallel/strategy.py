@@ -70,15 +70,15 @@ def strategy_of(
 ) -> dict[str, Any]:
     """What Lightning's Trainer is told of `layout`: strategy, devices, nodes, precision, and who started the processes.
 
-    `clip` is for DeepSpeed, which clips by itself. `alternate`: one expert rests in every step, so that DDP has to look for parameters without gradients; it leaves
-    them without, and AdamW leaves them untouched.
+    `clip` is for DeepSpeed, which clips by itself. `alternate`: one expert rests in every step, so that DDP has to look
+    for parameters without gradients; it leaves them without.
     """
     strategy: Strategy | str
-    lowered: dict[str, Any] = {"precision": "32-true"}  # FSDP lowers the weights that it gathers
+    lowered = {"precision": "32-true"}  # what is not lowered already: FSDP's weights, ZeRO's blocks
     plugins: list[Any] = [StartedEnvironment(world)]
     if layout.kind == "deepspeed":
-        strategy, lowered = ZeroStrategy(layout, world, clip=clip or 0.0, bf16=bf16), {}
-        plugins.append(ZeroPrecision())
+        strategy = ZeroStrategy(layout, world, clip=clip or 0.0)
+        plugins, lowered = [*plugins, ZeroPrecision()], {}
     elif layout.kind == "fsdp2":
         strategy = ModelParallelStrategy(data_parallel_size=world.size, tensor_parallel_size=1)
     else:

@@ -13,15 +13,14 @@ from torch import Tensor, nn
 
 from talkies.parallel.config import DeepspeedConfig
 from talkies.parallel.world import World
+from talkies.parallel.zero_sizes import BUCKET, LIVE
 
-BUCKET = 200_000_000
-"""Elements that are gathered or reduced at once."""
 WHOLE = 10**15
 """More elements than any parameter group has: each is one partition."""
 
 
-def zero_config(layout: DeepspeedConfig, *, clip: float, bf16: bool) -> dict[str, Any]:
-    """What DeepSpeed is told. Masters and what is sent stay fp32; `bf16` computes under torch's autocast, as DDP does.
+def zero_config(layout: DeepspeedConfig, *, clip: float) -> dict[str, Any]:
+    """What DeepSpeed is told: weights, masters and all that is sent are fp32 (`arrange` lowers what blocks compute).
     `clip` is the limit of the gradient's norm, 0 for none."""
     cuda = torch.cuda.is_available()
     zero: dict[str, Any] = {
@@ -32,22 +31,22 @@ def zero_config(layout: DeepspeedConfig, *, clip: float, bf16: bool) -> dict[str
         "allgather_bucket_size": BUCKET,
         "sub_group_size": WHOLE,
         "memory_efficient_linear": False,
+        "stage3_max_live_parameters": LIVE,
+        "stage3_max_reuse_distance": LIVE,
     }
     if layout.offload:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": cuda}
-    lowered = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
     return {
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,  # torch's own fused AdamW needs no compiler at run time
         "gradient_clipping": clip,
         "train_micro_batch_size_per_gpu": 1,  # for DeepSpeed's own throughput log alone, which is off
-        **({"torch_autocast": lowered} if bf16 else {}),
     }
 
 
 class ZeroPrecision(DeepSpeedPrecision):
-    """fp32 as Lightning sees it: DeepSpeed itself lowers what it computes."""
+    """fp32 as Lightning sees it."""
 
     def __init__(self) -> None:
         super().__init__("32-true")
@@ -65,8 +64,8 @@ class ZeroPrecision(DeepSpeedPrecision):
 class ZeroStrategy(DeepSpeedStrategy):
     """Lightning's strategy, in a world whose process group exists, for a module that builds and places its weights."""
 
-    def __init__(self, layout: DeepspeedConfig, world: World, *, clip: float, bf16: bool) -> None:
-        super().__init__(config=zero_config(layout, clip=clip, bf16=bf16), logging_level=logging.ERROR)
+    def __init__(self, layout: DeepspeedConfig, world: World, *, clip: float) -> None:
+        super().__init__(config=zero_config(layout, clip=clip), logging_level=logging.ERROR)
         self.layout, self.world = layout, world
 
     def setup_distributed(self) -> None:
@@ -77,7 +76,7 @@ class ZeroStrategy(DeepSpeedStrategy):
         deepspeed.init_distributed(dist_init_required=False, verbose=False)
 
     def init_deepspeed(self) -> None:
-        """Lightning's remark on a module with clipping of its own is for those who do not know: ours leaves it alone."""
+        """Without Lightning's remark on a module that clips by itself: ours leaves it to DeepSpeed."""
         assert self.lightning_module is not None
         self._initialize_deepspeed_train(self.lightning_module)
 

@@ -62,7 +62,7 @@ class _Rules:
     def __init__(self, work: Work, *, fused: bool) -> None:
         self.work, self.fused, self.b = work, fused, work.micro
         self.w = BF16 if work.bf16 else F
-        self.r = F if work.sharded else self.w  # FSDP lowers weights in blocks only, autocast wherever it may
+        self.r = F if work.sharded or work.zero else self.w  # blocks alone are lowered; under DDP all that may be
         self.trains = not work.rank  # frozen weights do not need the factors of their gradients
 
     def block(self, m: Modality) -> int:

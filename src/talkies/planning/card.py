@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from talkies.config import RecipeError
 from talkies.parallel.config import Fsdp2Config
-from talkies.planning.memory import memory
 from talkies.planning.work import Part, Work
+from talkies.planning.zero import held
 
 CARDS = (24, 48, 80, 141)
 """GB on the label. A plan may fill as many 10^9 bytes: the 2^30 that cards have leave 7 % to CUDA's context, NCCL and
@@ -42,7 +42,7 @@ class Fit:
 
 def fit(parts: Sequence[Part], work: Work, card: int) -> Fit:
     """Ask for one card."""
-    needed = memory(parts, work).total
+    needed = held(parts, work).total
     return Fit(card=card, bytes=needed, fits=needed <= card * 10**9, smallest=smallest(parts, work, card))
 
 
@@ -61,7 +61,7 @@ def _layouts(parts: Sequence[Part], work: Work) -> Iterator[Smallest]:
                 continue
             layout = Fsdp2Config(shard=shard, sequence=sequence)
             tried = replace(work, layout=layout, accumulate=accumulate, checkpointing=True)
-            needed = memory(parts, tried).total
+            needed = held(parts, tried).total
             yield Smallest(shard=shard, sequence=sequence, accumulate=accumulate, bytes=needed)
 
 

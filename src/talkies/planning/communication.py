@@ -12,9 +12,9 @@ from talkies.planning.work import BF16, FP32, Part, Work, active, dealt
 
 @dataclass(frozen=True, kw_only=True)
 class Communication:
-    """Bytes. `all_gather`, `reduce_scatter`: FSDP's, of weights and gradients, within a shard group; `all_reduce`: its
-    gradients between the replicas; `exchange`, `gather`: heads for tokens, and keys, values and velocities, within a
-    sequence group; `ddp`: DDP's gradients, of the resting expert too."""
+    """Bytes. `all_gather`, `reduce_scatter`: FSDP's or ZeRO's, of weights and gradients, within a shard group;
+    `all_reduce`: FSDP's gradients between the replicas, or those of ZeRO 1 and 2; `exchange`, `gather`: heads for
+    tokens, and keys, values and velocities, within a sequence group; `ddp`: DDP's gradients, both experts'."""
 
     all_gather: int = 0
     reduce_scatter: int = 0
@@ -35,7 +35,7 @@ def communication(parts: Sequence[Part], work: Work) -> Communication:
     layout = work.layout
     if not work.sharded:
         trained = sum(group.count * dealt(group.trained, 1) for part in parts for group in part.groups)
-        return Communication(ddp=_all_reduce(FP32 * trained, layout.ranks))
+        return Communication(ddp=all_reduce(FP32 * trained, layout.ranks))
     lowered, others = BF16 if work.bf16 else FP32, layout.shard - 1
     at_work = [group for part in active(parts) for group in part.groups]
     blocks = sum(group.count * dealt(group.all, layout.shard) for group in at_work if group.block)
@@ -45,13 +45,14 @@ def communication(parts: Sequence[Part], work: Work) -> Communication:
     return Communication(
         all_gather=work.accumulate * others * 2 * (blocks * lowered + root * FP32),
         reduce_scatter=work.accumulate * others * gradients,
-        all_reduce=work.accumulate * _all_reduce(gradients, layout.replicate),
+        all_reduce=work.accumulate * all_reduce(gradients, layout.replicate),
         exchange=work.accumulate * exchange,
         gather=work.accumulate * gather,
     )
 
 
-def _all_reduce(size: int, ranks: int) -> int:
+def all_reduce(size: int, ranks: int) -> int:
+    """Bytes of an all-reduce of `size` bytes."""
     return 2 * (ranks - 1) * size // ranks
 
 

@@ -14,7 +14,7 @@ class Memory:
     `gathered`: what FSDP has unsharded: the largest block and the next one in the dtype of the matmuls, and all that
     lies outside of blocks (of the resting expert, too), fp32. `reduced`: gradients on their way: of the largest block,
     as computed and as fp32 to be reduced, or all of DDP's buckets. `host`: main memory that a copy of the state takes
-    while it is written; not in `total`.
+    while it is written, `offloaded`: what lies there all the time; neither is in `total`.
     """
 
     weights: int
@@ -26,6 +26,7 @@ class Memory:
     reduced: int
     activations: Activations
     host: int
+    offloaded: int = 0
 
     @property
     def total(self) -> int:

@@ -7,15 +7,16 @@ from typing import Any, Protocol
 from talkies.codecs.config import CodecsConfig
 from talkies.data.config import DataConfig
 from talkies.models.config import MovaConfig
-from talkies.parallel.config import ComputeConfig, DdpConfig, Fsdp2Config
+from talkies.parallel.config import ComputeConfig, Layout
 from talkies.planning.card import Fit, fit, refuse
-from talkies.planning.communication import Communication, communication
+from talkies.planning.communication import Communication
 from talkies.planning.cost import WRITE_RATE, Compute, Disk, compute, disk, h100_days
 from talkies.planning.layout import Divisibility, Share, divisibility, shares
-from talkies.planning.memory import Memory, memory
+from talkies.planning.memory import Memory
 from talkies.planning.parameters import count_parts
 from talkies.planning.speed import Rate, Speed, speed
 from talkies.planning.work import Part, Work
+from talkies.planning.zero import held, sent
 from talkies.prepare.geometry import Geometry
 from talkies.streams import Grid, Modality
 from talkies.training.config import LoraConfig, PhaseConfig, StepsConfig, ValidationConfig
@@ -41,7 +42,7 @@ class Phase(Protocol):
     @property
     def precision(self) -> str: ...
     @property
-    def parallel(self) -> DdpConfig | Fsdp2Config: ...
+    def parallel(self) -> Layout: ...
     @property
     def compute(self) -> ComputeConfig: ...
 
@@ -86,7 +87,7 @@ class Plan:
     precision: str
     geometry: str
     seconds: float
-    parallel: DdpConfig | Fsdp2Config
+    parallel: Layout
     checkpointing: bool
     ranks: int
     readers: int
@@ -158,8 +159,8 @@ def plan(
         divisibility=divisibility(work),
         compute=computed,
         speed=speed(work, computed, chosen.rate),
-        memory=memory(parts, work),
-        communication=communication(parts, work),
+        memory=held(parts, work),
+        communication=sent(parts, work),
         fit=fitted,
         duration=_duration(recipe, float(geometry.seconds)),
         disk=disk(parts, keep=steps.keep, write_rate=chosen.write_rate),

@@ -24,8 +24,10 @@ def _layout(plan: "Plan") -> str:
         return "one process"
     if layout.kind == "ddp":
         return f"{layout.ranks} ranks (ddp)"
-    degrees = f"replicate {layout.replicate} x shard {layout.shard}, sequence {layout.sequence}"
-    return f"{layout.ranks:,} ranks ({layout.kind}: {degrees})"
+    kind, degrees = str(layout.kind), f"replicate {layout.replicate} x shard {layout.shard}, sequence {layout.sequence}"
+    if layout.kind == "deepspeed":
+        kind = f"deepspeed ZeRO-{layout.stage}{', optimizer offloaded' if layout.offload else ''}"
+    return f"{layout.ranks:,} ranks ({kind}: {degrees})"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -95,7 +97,7 @@ def _memory(plan: "Plan") -> list[str]:
         ("fp32 weights", memory.weights),
         ("bf16 copy in use", memory.half),
         ("gradients", memory.gradients),
-        ("AdamW moments", memory.optimizer),
+        ("fp32 masters and AdamW moments" if plan.parallel.kind == "deepspeed" else "AdamW moments", memory.optimizer),
         ("EMA", memory.ema),
         ("gathered weights", memory.gathered),
         ("gradients on their way", memory.reduced),
@@ -104,6 +106,7 @@ def _memory(plan: "Plan") -> list[str]:
         ("activations: embeddings, heads, losses", kept.ends),
         ("gradients inside a block", kept.working),
         ("total", memory.total),
+        ("main memory, optimizer offloaded", memory.offloaded),
         ("main memory, while a checkpoint is written", memory.host),
     ]
     return _table(
@@ -114,9 +117,9 @@ def _memory(plan: "Plan") -> list[str]:
 def _communication(plan: "Plan") -> list[str]:
     sent = plan.communication
     rows = [
-        ("FSDP all-gather of weights", sent.all_gather),
-        ("FSDP reduce-scatter of gradients", sent.reduce_scatter),
-        ("all-reduce between replicas", sent.all_reduce),
+        ("all-gather of weights", sent.all_gather),
+        ("reduce-scatter of gradients", sent.reduce_scatter),
+        ("all-reduce of gradients", sent.all_reduce),
         ("sequence all-to-all", sent.exchange),
         ("sequence gathers", sent.gather),
         ("DDP all-reduce", sent.ddp),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from talkies.models.config import MovaShape, TowerConfig
-from talkies.parallel.config import DdpConfig, Fsdp2Config
+from talkies.parallel.config import DeepspeedConfig, Layout
 from talkies.streams import MODALITIES, Modality
 
 FP32, BF16 = 4, 2
@@ -55,13 +55,23 @@ class Work:
     bf16: bool
     clips: int
     accumulate: int
-    layout: DdpConfig | Fsdp2Config
+    layout: Layout
     checkpointing: bool
 
     @property
     def sharded(self) -> bool:
         """Whether FSDP gathers the weights."""
         return self.layout.kind == "fsdp2"
+
+    @property
+    def zero(self) -> int:
+        """The stage of DeepSpeed's ZeRO; 0 where another strategy trains."""
+        return self.layout.stage if isinstance(self.layout, DeepspeedConfig) else 0
+
+    @property
+    def offload(self) -> bool:
+        """Whether the optimizer's state lies in main memory."""
+        return isinstance(self.layout, DeepspeedConfig) and self.layout.offload
 
     @property
     def readers(self) -> int:

@@ -19,6 +19,7 @@ from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.parents import Parent
 from talkies.training.lora import adapter_values, add_lora, load_adapter, plain_name
 
+
 def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh | None = None) -> nn.Module:
     """The phase's model: random weights from the recipe's seed where no parent brings any, then LoRA.
 

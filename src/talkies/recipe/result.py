@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from talkies.checkpoints.release import release_sha256, write_release
+from talkies.checkpoints.spans import Held, whole
 from talkies.checkpoints.state import read_ema, read_loop, stored_ema
 from talkies.checkpoints.store import Together
 from talkies.config.canonical import recipe_hash, to_dict
 from talkies.models.build import component_of
-from talkies.parallel.sharding import whole
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import write_json
 from talkies.recipe.parents import Parent, shape_json
@@ -62,9 +62,9 @@ def release_info(recipe: PhaseRecipe, inputs: Inputs, *, step: int) -> dict[str,
     }
 
 
-def split_components(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+def split_components(state: Mapping[str, Held]) -> dict[str, dict[str, Held]]:
     """component -> its weights under upstream's keys."""
-    found: dict[str, dict[str, Tensor]] = {}
+    found: dict[str, dict[str, Held]] = {}
     for name, tensor in state.items():
         component = component_of(name)
         found.setdefault(component, {})[name.removeprefix(f"{component}.")] = tensor
@@ -110,11 +110,11 @@ def publish(
     recipe: PhaseRecipe,
     inputs: Inputs,
     folder: Path,
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Held],
     *,
     step: int,
     data_root: Path,
-    whole: Callable[[Tensor], Tensor],
+    whole: Callable[[Held], Tensor],
     together: Together | None,
 ) -> str:
     """Write the release `folder` of what a phase trained, by parameter name; returns its sha256.
@@ -122,7 +122,7 @@ def publish(
     A LoRA's release holds the adapter in PEFT's format and names its base by hash.
     """
     adapter, base = None, None
-    components: dict[str, dict[str, Tensor]] = {}
+    components: dict[str, dict[str, Held]] = {}
     if recipe.phase.kind == "lora":
         parent = _base(inputs.parents)
         base = {"sha256": parent.sha256, "path": str(parent.folder.resolve()), "name": parent.info["name"]}

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from talkies.checkpoints.release import read_release, release_sha256
+from talkies.checkpoints.spans import local
 from talkies.checkpoints.state import load_ema, read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
@@ -18,7 +19,6 @@ from talkies.config.decode import decode_values
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
 from talkies.parallel.ranks import Ranks
-from talkies.parallel.sharding import local
 from talkies.parallel.world import ALONE, world_of
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.building import build_model, restore_model

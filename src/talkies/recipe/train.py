@@ -124,9 +124,7 @@ def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback], world: World = 
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
     bf16 = recipe.precision == "bf16"
     return Trainer(
-        **strategy_of(
-            recipe.parallel, world, alternate=parts(recipe).alternate, clip=recipe.optimizer.clip, bf16=bf16
-        ),
+        **strategy_of(recipe.parallel, world, alternate=parts(recipe).alternate, clip=recipe.optimizer.clip, bf16=bf16),
         max_epochs=-1,
         max_steps=recipe.steps.max,
         accumulate_grad_batches=recipe.steps.accumulate,

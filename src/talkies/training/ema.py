@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from talkies.parallel.sharding import Held, local, mapped
+from talkies.checkpoints.spans import Held, local, mapped
 from talkies.training.config import EmaConfig
 from talkies.training.held import HeldState, write
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from talkies.parallel.sharding import Held, local
+from talkies.checkpoints.spans import Held, local
 
 if TYPE_CHECKING:
     from talkies.training.phase import Phase
@@ -22,7 +22,7 @@ class HeldState(Protocol):
         """The weights were written to: let the network compute with them. Every rank calls it."""
 
     def moments(self) -> dict[str, Held]:
-        """"<name>/<key>" -> the optimizer's exp_avg, exp_avg_sq and step, of what has been stepped."""
+        """ "<name>/<key>" -> the optimizer's exp_avg, exp_avg_sq and step, of what has been stepped."""
 
     def restore(self, moments: Mapping[str, Held]) -> None:
         """Put back what `moments` gave, or another layout's `moments` of the same step."""

@@ -15,6 +15,7 @@ from peft import inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from talkies.checkpoints.spans import Held
 from talkies.checkpoints.weights import open_weights
 from talkies.config import CheckpointError, RecipeError
 from talkies.parallel.sharding import copy_part
@@ -77,7 +78,7 @@ def _check_targets(model: nn.Module, config: LoraConfig) -> None:
             )
 
 
-def adapter_tensors(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def adapter_tensors(parameters: Mapping[str, Held]) -> dict[str, Held]:
     """The adapter's weights among `parameters`, under PEFT's own file keys (`base_model.model.` before the path)."""
     return {
         f"base_model.model.{name.replace('.default.', '.')}": p for name, p in parameters.items() if ".lora_" in name

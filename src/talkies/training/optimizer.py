@@ -23,13 +23,18 @@ class Alternating(torch.optim.Optimizer):
     """
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """A step of the groups that do not rest."""
+        """A step of the groups that do not rest. `closure` forgets the gradients of all."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         every = self.param_groups
         self.param_groups = [group for group in every if not group["resting"]]
         try:
-            return super().step(closure)  # type: ignore[arg-type]
+            super().step()
         finally:
             self.param_groups = every
+        return loss
 
 
 class AlternatingAdamW(Alternating, torch.optim.AdamW):
@@ -52,8 +57,8 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
         decays = len(shape_of(parameter)) >= 2 and not name.endswith("modulation")
         peak = config.lr.bridge if part == "bridge" else config.lr.towers
         decay = config.weight_decay if decays else 0.0
-        fresh = {"params": [], "names": [], "expert": expert, "resting": False, "peak": peak, "lr": peak}
-        group = groups.setdefault((part, expert, decays), {**fresh, "weight_decay": decay})
+        fresh: dict[str, Any] = {"params": [], "names": [], "expert": expert, "resting": False}
+        group = groups.setdefault((part, expert, decays), {**fresh, "peak": peak, "lr": peak, "weight_decay": decay})
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import nn
 
+from talkies.checkpoints.spans import Held, whole
 from talkies.config import UserError
 from talkies.flow.config import FlowConfig
 from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
 from talkies.models.streams import as_streams
-from talkies.parallel.sharding import Held, whole
 from talkies.parallel.zero import ZeroStrategy
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Condition

@@ -12,11 +12,11 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from talkies.checkpoints.spans import local
 from talkies.checkpoints.state import load_ema, load_state, save_state
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.parallel.ranks import Ranks
-from talkies.parallel.sharding import local
 from talkies.parallel.world import ALONE
 from talkies.training.config import EmaConfig, StepsConfig
 from talkies.training.ema import Ema

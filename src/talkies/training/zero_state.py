@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from talkies.checkpoints.spans import TensorSpan
+from talkies.checkpoints.spans import Held, TensorSpan, local
 from talkies.config import CheckpointError
-from talkies.parallel.sharding import Held, local
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -42,7 +41,7 @@ class ZeroState:
         self.engine, self.optimizer = engine, engine.optimizer
         names = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
         self.third = hasattr(self.optimizer, "fp32_partitioned_groups_flat")
-        self._slots = list(self._of_stage_3(names) if self.third else self._of_stages_1_and_2(names))
+        self.slots = list(self._of_stage_3(names) if self.third else self._of_stages_1_and_2(names))
 
     def _of_stages_1_and_2(self, names: Mapping[int, str]) -> Iterator[Slot]:
         optimizer = self.optimizer
@@ -75,7 +74,7 @@ class ZeroState:
 
     def weights(self) -> dict[str, Held]:
         """The fp32 masters."""
-        return {slot.name: slot.of(slot.flat.detach()) for slot in self._slots}
+        return {slot.name: slot.of(slot.flat.detach()) for slot in self.slots}
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -92,7 +91,7 @@ class ZeroState:
     def moments(self) -> dict[str, Held]:
         """Of every group that has been stepped."""
         found: dict[str, Held] = {}
-        for slot in self._slots:
+        for slot in self.slots:
             state = self._states().get(slot.flat, {})
             if "step" in state:
                 found |= {f"{slot.name}/{key}": slot.of(state[key]) for key in MOMENTS}
@@ -101,7 +100,7 @@ class ZeroState:
 
     def restore(self, moments: Mapping[str, Held]) -> None:
         """Moments lie in the partitions; one step counts for all of a group."""
-        for slot in self._slots:
+        for slot in self.slots:
             key = f"{slot.name}/step"
             if key not in moments:
                 continue

@@ -1,0 +1,99 @@
+"""What DeepSpeed's ZeRO leaves on a rank and sends: it deals out values, where FSDP deals out rows."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+from talkies.parallel.zero_sizes import BUCKET, LIVE
+from talkies.planning.activations import activations
+from talkies.planning.communication import Communication, all_reduce, communication, sequence_bytes
+from talkies.planning.memory import Memory, memory
+from talkies.planning.work import BF16, FP32, MOMENTS, Group, Part, Sizes, Work, active
+
+
+def held(parts: Sequence[Part], work: Work) -> Memory:
+    """Bytes on the fullest rank, whichever strategy trains."""
+    return zero_memory(parts, work) if work.zero else memory(parts, work)
+
+
+def sent(parts: Sequence[Part], work: Work) -> Communication:
+    """Bytes that a rank sends per step, whichever strategy trains."""
+    return zero_communication(parts, work) if work.zero else communication(parts, work)
+
+
+def zero_memory(parts: Sequence[Part], work: Work, *, fused: bool = True) -> Memory:
+    """Bytes of a training step under ZeRO.
+
+    Masters are a copy of their own at every stage, and counted with the moments; gradients have room for both experts.
+    `reduced` holds the buckets, for stages 1 and 2 zeros for the resting expert and what lies on borders, and stage 1's
+    whole gradients. Matmuls read a bf16 copy of each weight, which autograd keeps. `offloaded` is in main memory.
+    """
+    layout, at_work = work.layout, active(parts)
+    ranks = layout.shard
+    whole = _values(parts, lambda group: group.all, 1)
+    trained = FP32 * _values(parts, lambda group: group.trained, ranks)
+    trained_now = FP32 * _values(at_work, lambda group: group.trained, 1)
+    resting = trained - FP32 * _values(at_work, lambda group: group.trained, ranks)
+    state = {"gradients": trained, "optimizer": (1 + MOMENTS) * trained, "ema": trained}
+    offloaded = sum(state.values()) if work.offload else 0
+    if work.offload:
+        state = dict.fromkeys(state, 0)
+    kept = 0 if work.zero == 3 or work.offload else resting + _border(at_work)
+    return Memory(
+        weights=FP32 * (_values(parts, lambda group: group.all, ranks) if work.zero == 3 else whole),
+        half=_half(at_work, work),
+        **state,
+        gathered=FP32 * min(LIVE, _values(at_work, lambda group: group.all, 1)) if work.zero == 3 else 0,
+        reduced=2 * FP32 * BUCKET + kept + (trained_now if work.zero == 1 else 0),
+        activations=activations(work, fused=fused),
+        host=(1 + MOMENTS + 1) * trained,
+        offloaded=offloaded,
+    )
+
+
+def _border(at_work: Sequence[Part]) -> int:
+    """Stages 1 and 2 keep the gradient of a tensor whole where it lies on the border of two ranks' partitions: at most
+    the largest of each component."""
+    largest = [max((prod(s) for g in part.groups for s in g.trained), default=0) for part in at_work]
+    return FP32 * sum(largest)
+
+
+def _half(at_work: Sequence[Part], work: Work) -> int:
+    """bf16 copies of the weights of all blocks, or of the one that is computed again."""
+    if not work.bf16:
+        return 0
+    blocks = [group for part in at_work for group in part.groups if group.block]
+    if work.checkpointing:
+        return BF16 * max(_dealt(group.all, 1) for group in blocks)
+    return BF16 * sum(group.count * _dealt(group.all, 1) for group in blocks)
+
+
+def zero_communication(parts: Sequence[Part], work: Work) -> Communication:
+    """What one rank sends in all micro-batches of a step: stages 1 and 2 reduce whole gradients after each, and gather
+    all weights after the step; stage 3 gathers what is at work forward and backward, and scatters gradients."""
+    ranks, at_work = work.layout.shard, active(parts)
+    exchange, gather = (work.accumulate * size for size in sequence_bytes(work))
+    if work.zero < 3:
+        gradients = FP32 * _values(at_work, lambda group: group.trained, 1)
+        weights = FP32 * _values(parts, lambda group: group.trained, ranks)
+        return Communication(
+            all_gather=(ranks - 1) * weights,
+            all_reduce=work.accumulate * all_reduce(gradients, ranks),
+            exchange=exchange,
+            gather=gather,
+        )
+    weights = FP32 * _values(at_work, lambda group: group.all, ranks)
+    return Communication(
+        all_gather=work.accumulate * 2 * (ranks - 1) * weights,
+        reduce_scatter=work.accumulate * (ranks - 1) * FP32 * _values(at_work, lambda group: group.trained, ranks),
+        exchange=exchange,
+        gather=gather,
+    )
+
+
+def _values(parts: Sequence[Part], choose: Callable[[Group], Sizes], ranks: int) -> int:
+    """Values on the fullest of `ranks` ranks."""
+    return sum(group.count * _dealt(choose(group), ranks) for part in parts for group in part.groups)
+
+
+def _dealt(sizes: Sizes, ranks: int) -> int:
+    return sum(-(-prod(size) // ranks) for size in sizes)
