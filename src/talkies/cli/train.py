@@ -68,9 +68,12 @@ def _workshop(args: argparse.Namespace, uri: str | None) -> "Workshop":
 
 def _curriculum(args: argparse.Namespace) -> int:
     from talkies.cli.ranks import with_ranks
+    from talkies.parallel.machine import check_machine
     from talkies.recipe.curriculum import load_curriculum
 
     curriculum = load_curriculum(args.recipe, args.overrides)
+    for phase in curriculum.phases:
+        check_machine(phase.parallel, bf16=phase.precision == "bf16")
     wanted = {phase.name: phase.parallel.ranks for phase in curriculum.phases}
     return with_ranks(args.argv, wanted, partial(_train_curriculum, args, curriculum))
 
@@ -97,9 +100,11 @@ def _train_curriculum(args: argparse.Namespace, curriculum: "Curriculum", ranks:
 def _phase(args: argparse.Namespace, recipe: "PhaseRecipe") -> int:
     from talkies.cli.ranks import with_ranks
     from talkies.config import RecipeError
+    from talkies.parallel.machine import check_machine
     from talkies.recipe.check import check
 
     check(recipe)
+    check_machine(recipe.parallel, bf16=recipe.precision == "bf16")
     if recipe.data.root is None:
         raise RecipeError(
             "train: `data.root` is not set: prepare the data and give data.root=FOLDER, or train a curriculum"

@@ -3,11 +3,22 @@
 from math import isqrt
 
 from talkies.config import RecipeError
-from talkies.parallel.config import Layout
+from talkies.parallel.config import ComputeConfig, Layout
 
 
-def check_layout(layout: Layout, *, global_batch: int, accumulate: int) -> None:
-    """Raise RecipeError where degrees do not divide each other or the batch, with the nearest values that do."""
+def check_layout(layout: Layout, compute: ComputeConfig, *, global_batch: int, accumulate: int) -> None:
+    """Raise RecipeError where degrees do not divide each other or the batch, with the nearest values that do, and where
+    a strategy cannot do what it is told."""
+    if layout.kind == "deepspeed" and layout.stage == 3 and compute.compile:
+        raise RecipeError(
+            "recipe: `compute.compile` is true, but ZeRO-3 gathers weights in hooks inside of blocks, which cannot be "
+            "compiled: set it to false, `parallel.stage` to 2, or `parallel.kind` to fsdp2"
+        )
+    if layout.kind == "deepspeed" and layout.replicate > 1:
+        raise RecipeError(
+            f"recipe: `parallel.replicate` is {layout.replicate}, but DeepSpeed's ZeRO shards over all ranks: set it "
+            f"to 1 and `parallel.shard` to {layout.ranks}, or take `parallel.kind` fsdp2, which does both"
+        )
     if layout.shard % layout.sequence:
         raise RecipeError(
             f"recipe: `parallel.sequence` {layout.sequence} does not divide `parallel.shard` {layout.shard}, inside "

@@ -68,6 +68,15 @@ class DeepspeedConfig:
         return self.replicate * self.shard
 
 
+def without_training(layout: "Layout") -> "Layout":
+    """The same ranks for weights that are only read: DeepSpeed has an engine for training alone."""
+    if layout.kind != "deepspeed":
+        return layout
+    if layout.ranks == 1:
+        return DdpConfig()
+    return Fsdp2Config(shard=layout.ranks, sequence=layout.sequence)
+
+
 Layout = DdpConfig | Fsdp2Config | DeepspeedConfig
 ParallelConfig = Annotated[Layout, Field(discriminator="kind")]
 

@@ -36,6 +36,8 @@ def mesh_of(layout: Layout, world: World) -> Mesh:
     """Make the groups of `layout`; every process of the world must call it, after `start`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = None
+    if layout.kind == "deepspeed" and not dist.is_initialized():  # it wants a group of one, too
+        dist.init_process_group(_backend(), store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     if layout.kind == "fsdp2":
         if layout.replicate > 1:
             names = ("replicate", "shard")
@@ -65,13 +67,15 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def start(world: World, *, group: bool = False) -> None:
-    """Join the other processes; does nothing twice, and alone only where a `group` is wanted all the same (DeepSpeed).
-    torchrun's or our sbatch's MASTER_ADDR says where."""
-    if world.size == 1 and not group and not dist.is_initialized():
+def start(world: World) -> None:
+    """Join the other processes; does nothing alone or twice. torchrun's or our sbatch's MASTER_ADDR says where."""
+    if world.size == 1 and not dist.is_initialized():
         return
     if not dist.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         if torch.cuda.is_available():
             torch.cuda.set_device(world.local)
-        dist.init_process_group(backend, rank=world.rank, world_size=world.size)
+        dist.init_process_group(_backend(), rank=world.rank, world_size=world.size)
+
+
+def _backend() -> str:
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

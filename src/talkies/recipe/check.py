@@ -56,7 +56,7 @@ def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
             f"recipe: `steps.global_batch` {steps.global_batch} does not divide by `steps.accumulate` "
             f"{steps.accumulate}; divisors: {', '.join(map(str, near))}"
         )
-    check_layout(recipe.parallel, global_batch=steps.global_batch, accumulate=steps.accumulate)
+    check_layout(recipe.parallel, recipe.compute, global_batch=steps.global_batch, accumulate=steps.accumulate)
     parent_of(recipe)
     try:
         found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))

@@ -18,6 +18,7 @@ from talkies.config import RecipeError
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.evaluation.validation import ValidationCallback
+from talkies.parallel.config import without_training
 from talkies.parallel.mesh import data_place, mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.strategy import strategy_of
@@ -173,7 +174,8 @@ def train(
     ranks = ranks or Ranks(ALONE)
     world = ranks.world
     latest = ranks.first(store.latest)
-    mesh = mesh_of(recipe.parallel, world)
+    done = latest is not None and read_loop(latest)["step"] >= recipe.steps.max
+    mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh))
     data = make_data(recipe, inputs.shards, world)
     saving = Saving(
@@ -219,7 +221,7 @@ def train(
     trainer = make_trainer(recipe, [metrics, saving, validation, *progress, ClockOn(metrics)], world)
     if latest is not None:
         loop = read_loop(latest)
-        if loop["step"] >= recipe.steps.max:  # stopped between the last step and the export
+        if done:  # stopped between the last step and the export
             saving.recall(phase)
             if not validation.recorded(loop["step"]):
                 validation.validate(phase, loop["step"], main=world.main)

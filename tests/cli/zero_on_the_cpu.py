@@ -1,0 +1,16 @@
+"""The command line with DeepSpeed's engine on the CPU, which is not the CUDA path of a user's run."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "parallel"))
+
+from cpu_zero import OnTheCpuNotTheCudaPath
+
+from talkies.cli.main import run
+from talkies.parallel import machine, strategy
+
+if __name__ == "__main__":
+    strategy.ZeroStrategy = OnTheCpuNotTheCudaPath  # type: ignore[misc]
+    machine.check_machine = lambda *_, **__: None  # type: ignore[assignment]
+    sys.exit(run())
