@@ -10,7 +10,10 @@ from tiny_shards import tiny_shards
 from tiny_training import SgdPhase, refused, train
 from torch import Tensor
 
+from talkies.checkpoints.release import read_release
+from talkies.config import CheckpointError
 from talkies.parallel.config import ComputeConfig, DdpConfig, DeepspeedConfig, Fsdp2Config, Layout
+from talkies.training.phase import Phase
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 
@@ -118,14 +121,28 @@ def test_a_checkpoint_of_any_stage_continues_on_any_layout(shards: str, tmp_path
     torch.testing.assert_close(torch.cat(losses), torch.tensor(expected["losses"]), rtol=1e-5, atol=0)
 
 
-def broken(shards: str) -> list[dict[str, Any]]:
-    """Training on data whose third step has an infinite loss on one rank."""
+class KeptPhase(Phase):
+    """Lets DeepSpeed write a checkpoint of its own at the end."""
+
+    folder: str
+
+    def on_train_end(self) -> None:
+        self.trainer.strategy.model.save_checkpoint(self.folder)
+
+
+def broken(shards: str, folder: str) -> list[dict[str, Any]]:
+    """Training whose second step has an infinite gradient on one rank; and DeepSpeed's own checkpoint."""
+    KeptPhase.folder = folder
+    train(shards, DeepspeedConfig(stage=2, shard=2), count=1, dtype=torch.float32, kind=KeptPhase)
     return [refused(shards, DeepspeedConfig(stage=stage, shard=2)) for stage in (2, 3)]
 
 
 def test_a_gradient_that_is_not_finite_makes_no_step_on_any_rank(shards: str, tmp_path: Path) -> None:
-    for answers in on_ranks(tmp_path, 2, broken, shards):
+    own = tmp_path / "deepspeed"
+    for answers in on_ranks(tmp_path, 2, broken, shards, str(own)):
         for answer in answers:
             assert "gradient norm of optimizer step 1 is inf" in answer["error"]
             for name, value in answer["before"].items():
                 assert torch.equal(answer["after"][name], value), name
+    with pytest.raises(CheckpointError, match=r"pickled by 2 ranks and readable by as many: python .*zero_to_fp32\.py"):
+        read_release(own)

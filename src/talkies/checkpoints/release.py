@@ -7,6 +7,7 @@ codecs/{video,audio}/...          the fitted codecs that it was trained with
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ RELEASE = "release.json"
 SCHEMA = 1
 ADAPTER = "adapter/adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter/adapter_config.json"
+_ZERO_FILE = re.compile(r"zero_pp_rank_(\d+)_mp_rank")
 _OWN_KEYS = {"schema", "components", "files", "base", "adapter"}
 
 
@@ -196,6 +198,7 @@ def _read(folder: Path) -> dict[str, Any]:
         complete = {"components", "base", "adapter"} <= values.keys()
         complete &= all({"sha256", "size"} <= entry.keys() for entry in values["files"].values())
     except OSError as error:
+        _refuse_deepspeed(folder)
         raise CheckpointError(f"release: {folder} is no release: cannot read {RELEASE} ({error.strerror})") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"release: {path} is damaged: {error!r}") from None
@@ -204,3 +207,14 @@ def _read(folder: Path) -> dict[str, Any]:
     if not complete:
         raise CheckpointError(f"release: {path} is damaged: it lacks keys that every release has")
     return values
+
+
+def _refuse_deepspeed(folder: Path) -> None:
+    """Raise CheckpointError for a folder that DeepSpeed itself has written, with its fixed world and the way out."""
+    ranks = {match[1] for path in folder.rglob("*_optim_states.pt") if (match := _ZERO_FILE.search(path.name))}
+    if ranks:
+        raise CheckpointError(
+            f"release: {folder} is a checkpoint of DeepSpeed's own, pickled by {len(ranks)} ranks and readable by as "
+            f"many: python {folder}/zero_to_fp32.py {folder} OUT --safe_serialization makes safetensors of it; runs of "
+            "talkies keep theirs in checkpoints/, which any layout reads"
+        )
