@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from talkies.parallel.compiled import compiled, forget
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.parallel.sequence import split_sequence
@@ -17,9 +18,11 @@ from talkies.parallel.sharding import blocks, shard_model
 def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool) -> torch.device:
     """Compile, recompute, split and shard `model`, which may lie on the meta device; returns the device that its
     weights belong on. No name of a parameter changes."""
+    if compute.compile:
+        forget()
     for block in blocks(model):
         if compute.compile:
-            block.forward = torch.compile(block.forward)
+            block.forward = compiled(block.forward)
         if compute.checkpointing:
             block.forward = partial(_recomputed, block.forward)
     if mesh is None:
