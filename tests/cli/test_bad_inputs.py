@@ -6,12 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, SMALL, Journey
+from toy_journey import RECIPES, TINY, Journey
 
 from talkies.cli.main import run
 
 PHASE = str(RECIPES / "joint_phase1.yaml")
-TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
 pytestmark = pytest.mark.timeout(600)
 CASES = {
     "unknown key": (

@@ -1,22 +1,20 @@
 """Training on several processes through the command line: they are started here, stopped, and continued elsewhere."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, SMALL, Journey
+from signalled import LONG, last_words
+from toy_journey import RECIPES, TINY, Journey
 
 from talkies.checkpoints.release import load_component, read_release
 from talkies.cli.main import run
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
-TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
 DDP = ["parallel.kind=ddp", "parallel.replicate=2"]
 SEQUENCE = ["parallel.kind=fsdp2", "parallel.shard=2", "parallel.sequence=2"]
 
@@ -92,21 +90,8 @@ def test_torchrun_evaluates_samples_and_promotes_with_shards_of_the_weights(jour
 
 
 def test_a_signal_to_the_launcher_stops_every_rank_at_the_same_step(journey: Journey, tmp_path: Path) -> None:
-    changed = [text for text in TINY if not text.startswith(("steps.max", "validation.every"))]
-    fixed = [*changed, "steps.max=5000", "validation.every=5000", f"data.root={journey.data}", *DDP]
-    command = [sys.executable, "-m", "talkies.cli.main", "train", str(RECIPES / "audio_pretraining.yaml"), *fixed]
-    process = subprocess.Popen(
-        [*command, "--runs", str(tmp_path), "--quiet"], stderr=subprocess.PIPE, text=True, env={**os.environ}
-    )
-    while not list(tmp_path.glob("audio_pretraining-*/0001/checkpoints/step-*/manifest.json")):
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    told = [line for line in errors.splitlines() if line.startswith("talkies: ")]
-    assert len(told) == 1, errors
-    assert "after step" in told[0]
+    words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", *DDP]
+    assert "after step" in last_words(signal.SIGTERM, words, runs=tmp_path)
 
 
 @pytest.mark.parametrize(

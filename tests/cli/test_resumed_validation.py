@@ -5,13 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, SMALL, Journey
+from toy_journey import RECIPES, TINY, Journey
 
 from talkies.cli.main import run
 
 pytestmark = pytest.mark.timeout(600)
 AUDIO = str(RECIPES / "audio_pretraining.yaml")
-TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
 LOST = ("validated.json", "spool.jsonl", "run.json", "result.json", "release", "samples")
 
 

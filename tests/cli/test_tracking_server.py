@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from mlflow_servers import process, silent
-from toy_journey import RECIPES, SMALL, Journey
+from toy_journey import RECIPES, TINY, Journey
 
 import talkies.recipe.run  # before anything is timed
 from talkies.checkpoints.release import load_component, release_sha256
@@ -25,7 +25,6 @@ from talkies.tracking.store import open_client
 
 pytestmark = pytest.mark.timeout(600)
 AUDIO = str(RECIPES / "audio_pretraining.yaml")
-TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
 WAIT_S = 2.0
 
 

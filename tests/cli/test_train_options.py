@@ -1,22 +1,18 @@
 """Training through the command line under other settings: bf16, an unreachable tracking server, a real signal."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, SMALL, Journey
+from signalled import LONG, last_words
+from toy_journey import RECIPES, TINY, Journey
 
 from talkies.checkpoints.release import load_component
 from talkies.cli.main import run
 
 pytestmark = pytest.mark.timeout(600)
 AUDIO = str(RECIPES / "audio_pretraining.yaml")
-TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
 
 
 def test_bf16_keeps_fp32_master_weights(journey: Journey, tmp_path: Path) -> None:
@@ -43,24 +39,10 @@ def test_a_dead_tracking_server_neither_stops_nor_falsifies_training(journey: Jo
 
 
 def test_ctrl_c_saves_exits_130_and_the_same_command_continues(journey: Journey, tmp_path: Path) -> None:
-    tiny = [text for text in TINY if not text.startswith(("steps.max", "validation.every"))]
-    words = ["train", AUDIO, *tiny, "steps.max=2000", "validation.every=2000", f"data.root={journey.data}"]
-    command = [sys.executable, "-c", "import sys; from talkies.cli.main import run; sys.exit(run())", *words]
-    process = subprocess.Popen(
-        [*command, "--runs", str(tmp_path), "--quiet"], stderr=subprocess.PIPE, text=True, env={**os.environ}
-    )
-    pattern = "audio_pretraining-*/0001/checkpoints/step-*/manifest.json"
-    while not list(tmp_path.glob(pattern)):
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    told = [line for line in errors.splitlines() if line.startswith("talkies: ")]
-    assert len(told) == 1
-    assert "SIGINT" in told[0]
-    assert "Traceback" not in errors
-    stopped = int(told[0].split("after step ")[1].split(";")[0])
-    assert run([*words, "--stop-at", str(stopped + 1), "--runs", str(tmp_path), "--quiet"]) == 0
+    words = [AUDIO, *LONG, f"data.root={journey.data}"]
+    told = last_words(signal.SIGINT, words, runs=tmp_path)
+    assert "SIGINT" in told
+    stopped = int(told.split("after step ")[1].split(";")[0])
+    assert run(["train", *words, "--stop-at", str(stopped + 1), "--runs", str(tmp_path), "--quiet"]) == 0
     (loop,) = tmp_path.glob(f"audio_pretraining-*/0001/checkpoints/step-{stopped + 1:08d}/loop.json")
     assert json.loads(loop.read_text())["step"] == stopped + 1

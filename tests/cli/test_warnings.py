@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, SMALL, Journey
+from toy_journey import RECIPES, TINY, Journey
 
 import talkies
 from talkies.cli.main import run
@@ -84,7 +84,6 @@ def test_training_passes_no_advice_on_that_is_for_programmers(
 ) -> None:
     """Every warning is an error in these tests, so that none is there to be shown."""
     monkeypatch.setattr("talkies.recipe.run.UPLOAD_S", 0.0)
-    tiny = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
-    words = [*tiny, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
+    words = [*TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
     assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 0
     assert capsys.readouterr().err == ""

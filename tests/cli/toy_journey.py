@@ -28,6 +28,8 @@ SMALL = [
     "phases.sampling.steps=2",
     "lora.tracking.gates=[{metric: evaluation/sync_reference, op: '>=', value: 0.9}]",
 ]
+TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
+"""The same for a phase alone."""
 
 
 @contextmanager

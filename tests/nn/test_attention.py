@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from talkies.nn.attention import Attention, attend
-from talkies.nn.rope import Rope, rotate
+from talkies.nn.rope import Rope, rope_of, rotate
 
 
 def rms(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
@@ -31,8 +31,7 @@ def random_norms(m: Attention) -> Attention:
 
 
 def rope(tokens: int, pairs: int) -> Rope:
-    angle = torch.rand(tokens, 1, pairs) * 6
-    return Rope(turns=torch.polar(torch.ones_like(angle), angle), halves=False)
+    return rope_of(torch.rand(tokens, pairs) * 6, halves=False)
 
 
 def test_self_attention_is_the_formula() -> None:

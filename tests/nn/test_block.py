@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from talkies.nn.block import Block, Head
-from talkies.nn.rope import Rope
+from talkies.nn.rope import Rope, rope_of
 
 DIM = 24
 
@@ -16,8 +16,7 @@ def norm(x: Tensor) -> Tensor:
 
 
 def rope(tokens: int) -> Rope:
-    angle = torch.rand(tokens, 1, 6) * 6
-    return Rope(turns=torch.polar(torch.ones_like(angle), angle), halves=False)
+    return rope_of(torch.rand(tokens, 6) * 6, halves=False)
 
 
 def test_block_is_its_equation() -> None:

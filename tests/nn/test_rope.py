@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from talkies.nn.rope import Rope, aligned_rope, axis_dims, rotate, token_times, tower_rope
+from talkies.nn.rope import Rope, aligned_rope, axis_dims, rope_of, rotate, token_times, tower_rope
 from talkies.streams import Grid
 
 CPU = torch.device("cpu")
@@ -19,11 +19,11 @@ PATCH = (1, 2, 2)
 
 def rope_at(positions: list[float], dim: int, *, halves: bool) -> Rope:
     angle = torch.tensor([[p * 10000.0 ** (-2 * j / dim) for j in range(dim // 2)] for p in positions]).double()
-    return Rope(turns=torch.polar(torch.ones_like(angle), angle).to(torch.complex64).unsqueeze(1), halves=halves)
+    return rope_of(angle, halves=halves)
 
 
 def angle_of(rope: Rope) -> Tensor:
-    return rope.turns[:, 0].angle()
+    return torch.view_as_complex(rope.turns[:, 0]).angle()
 
 
 def wrapped(angle: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def test_head_dims_that_leave_an_odd_axis_are_refused(head_dim: int, axes: int) 
 def test_video_turns_by_frame_row_and_column_each_with_its_own_normaliser() -> None:
     head_dim, frame, row, column = 128, 31, 1, 2
     rope = tower_rope(VIDEO, PATCH, head_dim, VIDEO.rate, CPU)
-    assert rope.turns.shape == (49 * 2 * 3, 1, 64)
+    assert rope.turns.shape == (49 * 2 * 3, 1, 64, 2)
     assert not rope.halves
     wanted = [
         position * 10000.0 ** (-2 * j / dim)

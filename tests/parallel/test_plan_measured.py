@@ -14,7 +14,7 @@ from state_bytes import state, toy
 from tiny_shards import tiny_shards
 
 from talkies.cli.plan import plan_phase
-from talkies.nn.rope import Rope
+from talkies.nn.rope import rope_of
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
@@ -178,7 +178,7 @@ def test_the_block_that_is_computed_again(name: str, mode: str) -> None:
         block.bfloat16()
     x, text = torch.zeros(CLIPS, count["video"], d), torch.zeros(CLIPS, count["text"], d)
     x, text = x.requires_grad_(), text.requires_grad_()
-    rope = Rope(turns=torch.ones(count["video"], 1, head // 2, dtype=torch.complex64), halves=False)
+    rope = rope_of(torch.zeros(count["video"], head // 2), halves=False)
     found, _ = saved(block, lambda: block(x, text, torch.zeros(CLIPS, 6, d), rope))
     planned = activations(work(name, 1, checkpointing=True, mode=mode), fused=False)
     assert planned.blocks == pytest.approx(found - x.nbytes - rope.turns.nbytes, rel=0.15)

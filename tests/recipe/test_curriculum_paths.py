@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from talkies.config import RecipeError
 from talkies.recipe.curriculum import load_curriculum
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
@@ -28,3 +31,8 @@ def test_the_same_words_in_two_folders_are_two_curricula_and_two_words_for_one_f
     a, b = tmp_path / "a", tmp_path / "b"
     assert digest(a, "./clips") != digest(b, "./clips")
     assert digest(a, "./clips") == digest(b, str(a / "clips")) == digest(b, "../a/clips")
+
+
+def test_the_home_of_nobody_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"`sources\.clips\.path` is '~nobody-here/clips': .*write the whole path"):
+        digest(tmp_path, "~nobody-here/clips")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, Trainer
-from tiny_phase import GRIDS, MASK, phase_of, steps
+from tiny_phase import GRIDS, phase_of, steps
+from tiny_shards import MASK
 from torch import nn
 
 from talkies.checkpoints.state import read_loop

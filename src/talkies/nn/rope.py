@@ -1,7 +1,7 @@
 """Rotary position embeddings as plain functions over positions that come from a Grid.
 
-Angles are computed in fp64, the turns kept and applied in fp32. Turns are complex, so that nothing that lowers floating
-point tensors (a mixed-precision policy, `module.bfloat16()`) can lower them.
+Angles are computed in fp64, the turns kept and applied in fp32, bf16 or not: they are arguments and no buffers, so that
+`module.bfloat16()` does not see them, and no policy here casts arguments.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Rate = float | Fraction
 
 @dataclass(frozen=True, kw_only=True)
 class Rope:
-    """One turn per token and pair of dimensions: `turns` [T, 1, head_dim / 2] complex64.
+    """One turn per token and pair of dimensions: `turns` [T, 1, head_dim / 2, 2] fp32, cosine and sine.
 
     `halves` False pairs dimensions (2j, 2j + 1), as the towers do; True pairs (j, j + head_dim / 2), as the Bridge.
     """
@@ -30,16 +30,28 @@ class Rope:
     turns: Tensor
     halves: bool
 
+    def to(self, device: torch.device) -> "Rope":
+        """On `device`."""
+        return Rope(turns=self.turns.to(device), halves=self.halves)
+
+
+def rope_of(angle: Tensor, *, halves: bool) -> Rope:
+    """Turns by `angle` [T, head_dim / 2], fp64."""
+    return Rope(turns=torch.stack((angle.cos(), angle.sin()), -1).float().unsqueeze(1), halves=halves)
+
 
 def rotate(x: Tensor, rope: Rope) -> Tensor:
     """Turn every pair of dimensions of `x` [B, T, heads, head_dim] by its token's angle; fp32."""
-    x = widened(x)
-    if not rope.halves:
-        pairs = torch.view_as_complex(torch.unflatten(x, -1, (-1, 2)))
-        return torch.view_as_real(pairs * rope.turns).flatten(-2)
-    cos, sin = rope.turns.real, rope.turns.imag
-    swapped = x.roll(x.shape[-1] // 2, -1)
-    return x * torch.cat((cos, cos), -1) + swapped * torch.cat((-sin, sin), -1)
+    x, (cos, sin) = widened(x), rope.turns.unbind(-1)
+    if rope.halves:
+        swapped = x.roll(x.shape[-1] // 2, -1)
+        return x * torch.cat((cos, cos), -1) + swapped * torch.cat((-sin, sin), -1)
+    pairs = torch.unflatten(x, -1, (-1, 2))
+    if torch.compiler.is_compiling():  # Inductor fuses no complex arithmetic
+        a, b = pairs.unbind(-1)
+        return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
+    # One kernel: what is written out above takes a CPU four times as long where nothing fuses it.
+    return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rope.turns)).flatten(-2)
 
 
 def axis_dims(head_dim: int, axes: int) -> tuple[int, ...]:
@@ -82,7 +94,7 @@ def tower_rope(grid: Grid, patch: tuple[int, ...], head_dim: int, rate: Rate, de
         grids = torch.meshgrid(*ranges, indexing="ij")
         dims = axis_dims(head_dim, len(shape))
         parts = [angles(axis.flatten(), dim) for axis, dim in zip(grids, dims, strict=True)]
-        return Rope(turns=_turns(torch.cat(parts, -1), device), halves=False)
+        return rope_of(torch.cat(parts, -1), halves=False).to(device)
 
 
 @lru_cache(maxsize=32)
@@ -92,8 +104,4 @@ def aligned_rope(grid: Grid, patch: tuple[int, ...], head_dim: int, rate: Rate, 
     space = prod(grid.token_shape(patch)[1:])
     with torch.inference_mode(False):
         times = torch.tensor(token_times(grid, patch, rate), dtype=torch.float64)
-        return Rope(turns=_turns(angles(times.repeat_interleave(space), head_dim), device), halves=True)
-
-
-def _turns(angle: Tensor, device: torch.device) -> Tensor:
-    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64).unsqueeze(1).to(device)
+        return rope_of(angles(times.repeat_interleave(space), head_dim), halves=True).to(device)

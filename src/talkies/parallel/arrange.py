@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from talkies.parallel.compiled import compiled, forget
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.parallel.sequence import split_sequence
@@ -20,11 +21,13 @@ Read = Callable[[int, int], Tensor]
 
 def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool) -> None:
     """Compile, recompute, split and shard `model`, which may lie on the meta device. No name of a parameter changes."""
+    if compute.compile:
+        forget()
     for block in blocks(model):
+        if compute.compile:
+            block.forward = compiled(block.forward)
         if bf16 and mesh is not None and mesh.zero:
             block.forward = partial(_lowered, mesh.device.type, block.forward)
-        if compute.compile:
-            block.forward = torch.compile(block.forward)
         if compute.checkpointing:
             block.forward = partial(_recomputed, block.forward)
     if mesh is None:

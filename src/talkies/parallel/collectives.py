@@ -1,5 +1,6 @@
 """The three exchanges of sequence parallelism, with their gradients. Dimension 0 is what is exchanged."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,69 +8,43 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+Work = Callable[[Tensor, ProcessGroup], Tensor]
 
-class _AllToAll(torch.autograd.Function):
-    """Part i of rank j becomes part j of rank i: its own inverse, so its own gradient."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
-        ctx.group = group
-        return _all_to_all(x, group)
+class _Exchange(torch.autograd.Function):
+    """`forth(x, group)`, whose gradient is `back(grad, group)`."""
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return _all_to_all(grads[0], ctx.group), None
-
-
-class _Gather(torch.autograd.Function):
-    """Parts of all ranks in order. Every rank goes on with its own computation, so the gradients add up."""
+    def forward(ctx: Any, x: Tensor, group: ProcessGroup, forth: Work, back: Work) -> Tensor:
+        ctx.group, ctx.back = group, back
+        return forth(x, group)
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
-        ctx.group = group
-        return _all_gather(x, group)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (grad,) = grads
-        size = dist.get_world_size(ctx.group)
-        part = grad.new_empty((grad.shape[0] // size, *grad.shape[1:]))
-        dist.reduce_scatter_tensor(part, grad.contiguous(), group=ctx.group)
-        return part, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.back(grads[0], ctx.group), None, None, None
 
 
-class _GatherSame(torch.autograd.Function):
-    """Parts of all ranks in order, where every rank goes on with the *same* computation: each has the whole gradient
-    already. It is scaled by the number of ranks, because gradients are averaged over all of them and each brings the
-    share of its own tokens only."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup) -> Tensor:
-        ctx.group = group
-        return _all_gather(x, group)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        size, rank = dist.get_world_size(ctx.group), dist.get_rank(ctx.group)
-        return grads[0].chunk(size)[rank] * size, None
+def _exchange(x: Tensor, group: ProcessGroup, forth: Work, back: Work) -> Tensor:
+    out: Tensor = _Exchange.apply(x, group, forth, back)  # type: ignore[no-untyped-call]
+    return out
 
 
 def all_to_all(x: Tensor, group: ProcessGroup) -> Tensor:
-    """x [ranks, ...], part i for rank i -> [ranks, ...], part i from rank i."""
-    out: Tensor = _AllToAll.apply(x, group)  # type: ignore[no-untyped-call]
-    return out
+    """x [ranks, ...], part i for rank i -> [ranks, ...], part i from rank i: its own inverse, so its own gradient."""
+    return _exchange(x, group, _all_to_all, _all_to_all)
 
 
 def gather(x: Tensor, group: ProcessGroup) -> Tensor:
-    """x [n, ...] -> [ranks * n, ...]; for what the ranks use differently."""
-    out: Tensor = _Gather.apply(x, group)  # type: ignore[no-untyped-call]
-    return out
+    """x [n, ...] -> [ranks * n, ...], the parts of all ranks in order, for what the ranks use differently: every one
+    goes on with its own computation, so the gradients add up."""
+    return _exchange(x, group, _all_gather, _reduce_scatter)
 
 
 def gather_same(x: Tensor, group: ProcessGroup) -> Tensor:
-    """x [n, ...] -> [ranks * n, ...]; for what all ranks put into the same loss."""
-    out: Tensor = _GatherSame.apply(x, group)  # type: ignore[no-untyped-call]
-    return out
+    """As `gather`, for what all ranks put into the same loss: each has the whole gradient already. It is scaled by the
+    number of ranks, because gradients are averaged over all of them and each brings the share of its own tokens only.
+    """
+    return _exchange(x, group, _all_gather, _own_part)
 
 
 def _all_to_all(x: Tensor, group: ProcessGroup) -> Tensor:
@@ -82,3 +57,14 @@ def _all_gather(x: Tensor, group: ProcessGroup) -> Tensor:
     out = x.new_empty((dist.get_world_size(group) * x.shape[0], *x.shape[1:]))
     dist.all_gather_into_tensor(out, x.contiguous(), group=group)
     return out
+
+
+def _reduce_scatter(x: Tensor, group: ProcessGroup) -> Tensor:
+    part = x.new_empty((x.shape[0] // dist.get_world_size(group), *x.shape[1:]))
+    dist.reduce_scatter_tensor(part, x.contiguous(), group=group)
+    return part
+
+
+def _own_part(x: Tensor, group: ProcessGroup) -> Tensor:
+    size, rank = dist.get_world_size(group), dist.get_rank(group)
+    return x.chunk(size)[rank] * size

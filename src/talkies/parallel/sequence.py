@@ -59,11 +59,10 @@ class SequenceSplit(Split):
         return self._slice(F.pad(x, (0, 0, 0, padding)), 1).clone()
 
     def rope(self, rope: Rope) -> Rope:
-        """Turns [T, 1, d] -> [ceil(T / degree), 1, d], no turn past the end."""
+        """Turns [T, 1, d, 2] -> [ceil(T / degree), 1, d, 2], zero past the end."""
         count = rope.turns.shape[0]
         padding = self._length(count) * self.groups.degree - count
-        ones = rope.turns.new_ones((padding, *rope.turns.shape[1:]))
-        return Rope(turns=self._slice(torch.cat([rope.turns, ones]), 0), halves=rope.halves)
+        return Rope(turns=self._slice(F.pad(rope.turns, (0, 0) * 3 + (0, padding)), 0), halves=rope.halves)
 
     def mask(self, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
         """Keys of the whole padded sequence, [B, 1, 1, degree * ceil(T / degree)]; None where all are keys."""

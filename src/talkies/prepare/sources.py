@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from talkies.config import DataError, RecipeError
+from talkies.config import DataError
 from talkies.config.canonical import recipe_hash, to_dict
 from talkies.data.durable import sync_tree, write_text
-from talkies.prepare.config import FolderSource, ManifestSource, SourceConfig, SyntheticSource
+from talkies.prepare.config import FolderSource, SourceConfig, SyntheticSource
 from talkies.prepare.items import SUFFIXES, Item, ordered, read_manifest, scan
+from talkies.prepare.paths import source_path
 from talkies.prepare.world import render_source
 
 MARKER = ".rendered"
@@ -58,18 +59,6 @@ def collect(
             f"train on; lower `sources.{name}.heldout` or add media ({' '.join(SUFFIXES)})"
         )
     return Source(name=name, items=ordered(items), heldout=config.heldout, ignored=ignored)
-
-
-def source_path(name: str, config: FolderSource | ManifestSource, recipe_folder: Path) -> Path:
-    """Where a source's media or manifest are. Raises RecipeError for a path that leads nowhere."""
-    try:
-        path = recipe_folder / Path(config.path).expanduser()
-    except RuntimeError as error:
-        raise RecipeError(f"recipe: `sources.{name}.path` is {config.path!r}: {error}; write the whole path") from None
-    wanted = "folder" if isinstance(config, FolderSource) else "file"
-    if not (path.is_dir() if wanted == "folder" else path.is_file()):
-        raise RecipeError(f"recipe: `sources.{name}.path`: {path} is no {wanted}")
-    return path
 
 
 def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from talkies.config import RecipeError
-from talkies.config.canonical import recipe_hash, to_dict
+from talkies.config.canonical import recipe_hash
 from talkies.config.decode import decode
 from talkies.config.source import Source, load
 from talkies.prepare.config import PrepareConfig
+from talkies.prepare.paths import located
 from talkies.recipe.check import check
 from talkies.recipe.config import CurriculumRecipe, PhaseRecipe
 
@@ -69,7 +69,8 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
     if recipe.promote is not None and recipe.promote not in {phase.name for phase in phases}:
         raise RecipeError(f"recipe: `promote` is {recipe.promote!r} in {path}, which is no phase of the curriculum")
     folder = (path.parent / recipe.prepare).parent
-    digest = recipe_hash({"prepare": _located(prepare, folder), "phases": [recipe_hash(phase) for phase in phases]})
+    values = located(prepare, folder, present=False)  # a plan needs no media
+    digest = recipe_hash({"prepare": values, "phases": [recipe_hash(phase) for phase in phases]})
     return Curriculum(
         recipe=recipe,
         prepare=prepare,
@@ -78,16 +79,6 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
         digest=digest,
         sources=sources,
     )
-
-
-def _located(prepare: PrepareConfig, folder: Path) -> dict[str, Any]:
-    """The preparation's values with its sources' paths as what they lead to from `folder`: two curricula with `./clips`
-    beside them are two."""
-    values: dict[str, Any] = to_dict(prepare)
-    for name, section in prepare.sources.items():
-        if section.kind != "synthetic":
-            values["sources"][name]["path"] = str((folder / Path(section.path).expanduser()).resolve())
-    return values
 
 
 def _check_order(path: Path, phases: Sequence[PhaseRecipe], overrides: Sequence[str]) -> None:

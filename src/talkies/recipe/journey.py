@@ -11,8 +11,8 @@ from talkies.recipe.curriculum import Curriculum
 from talkies.recipe.folders import locked, write_json
 from talkies.recipe.preparation import Workshop, prepare_data
 from talkies.recipe.result import commit
-from talkies.recipe.run import UPLOAD_S, InterruptedRunError, Place, run_phase, unsent
-from talkies.tracking.spool import Status, Tracker
+from talkies.recipe.run import Place, booked, run_phase
+from talkies.tracking.spool import Tracker
 
 
 def phase_folder(folder: Path, number: int, name: str) -> Path:
@@ -77,17 +77,8 @@ def _books(
     """The tracker of the curriculum, whose uploader serves its phases too."""
     tracker = parent_tracker(curriculum, folder, workshop)
     tracker.start_uploader(*folders.values())
-    status: Status = "FAILED"
-    try:
+    with booked(tracker, f"{folder} {folder}/*/", say):
         yield tracker
-        status = "FINISHED"
-    except InterruptedRunError:
-        status = "KILLED"
-        raise
-    finally:
-        tracker.status(status)
-        if not tracker.close(deadline_s=UPLOAD_S):
-            say(unsent(f"{folder} {folder}/*/"))
 
 
 def parent_tracker(curriculum: Curriculum, folder: Path, workshop: Workshop) -> Tracker:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from talkies.config.canonical import recipe_hash, to_dict
+from talkies.config.canonical import recipe_hash
 from talkies.prepare.config import PrepareConfig
+from talkies.prepare.paths import located
 from talkies.prepare.pipeline import Report, prepare
-from talkies.prepare.sources import source_path
 from talkies.recipe.folders import locked
 
 
@@ -25,13 +25,9 @@ class Workshop:
 def data_folder(runs: Path, config: PrepareConfig, *, recipe_folder: Path) -> Path:
     """Where a preparation's result lives: RUNS/data/<name>-<hash>, shared by every run that needs it.
 
-    Paths in the recipe count as what they lead to from `recipe_folder`: two recipes with `./clips` beside them share
-    nothing, and two that name the same clips in their own words share all. Raises RecipeError as preparing does.
+    The hash is that of what the recipe's paths lead to. Raises RecipeError as preparing does.
     """
-    values = to_dict(config)
-    for name, section in config.sources.items():
-        if section.kind != "synthetic":
-            values["sources"][name]["path"] = str(source_path(name, section, recipe_folder).resolve())
+    values = located(config, recipe_folder, present=True)
     return runs / "data" / f"{config.name}-{recipe_hash(values)[:8]}"
 
 

@@ -164,20 +164,28 @@ def _settle(recipe: PhaseRecipe, place: Place, parents: Mapping[str, Parent]) ->
 @contextmanager
 def _books(recipe: PhaseRecipe, place: Place, inputs: Inputs, say: Callable[[str], None]) -> Iterator[Tracker]:
     """The tracker of an attempt, from RUNNING to the status that it ended with."""
-    tracker = open_tracker(recipe, place)
-    if place.parent is None:  # a curriculum has one uploader for all its phases
+    tracker, alone = open_tracker(recipe, place), place.parent is None
+    if alone:  # a curriculum has one uploader for all its phases
         tracker.start_uploader()
-    status: Status = "FAILED"
-    try:
+    with booked(tracker, str(place.folder) if alone else None, say):
         tracker.status("RUNNING")
         describe(tracker, recipe, inputs, place.folder)
         yield tracker
+
+
+@contextmanager
+def booked(tracker: Tracker, uploads: str | None, say: Callable[[str], None]) -> Iterator[None]:
+    """Close `tracker` after the block, with the status that the block ended with. `uploads`: the run folders that its
+    uploader serves, as a shell names them; it is waited for, and `say` is told where it has not sent everything."""
+    status: Status = "FAILED"
+    try:
+        yield
         status = "FINISHED"
-    except InterruptedRunError:
+    except (InterruptedRunError, KeyboardInterrupt):
         status = "KILLED"
         raise
     finally:
         tracker.status(status)
-        sent = tracker.close(deadline_s=UPLOAD_S if place.parent is None else 0.0)
-        if not sent and place.parent is None:
-            say(unsent(str(place.folder)))
+        sent = tracker.close(deadline_s=UPLOAD_S if uploads else 0.0)
+        if uploads and not sent:
+            say(unsent(uploads))

@@ -1,0 +1,179 @@
+"""What one GPU makes of the real networks: seconds per step, MFU, and peak memory beside what `talkies plan` counts.
+
+    python benchmarks/gpu.py                                # MOVA's audio tower, and a stack of its video blocks
+    python benchmarks/gpu.py --device cpu --preset toy      # the same program anywhere; memory is not measured there
+
+audio: an optimizer step of the whole tower (bf16 by autocast over fp32 weights, clipping, AdamW, EMA), as a phase makes
+it on one GPU. 16 clips of 403 tokens fill the matmuls, and every arm fits 80 GB; the full-scale recipe has 32 per rank.
+video: forward and backward of a tower of `--blocks` blocks over one clip of 43,120 tokens, without an optimizer.
+Arms (eager and compiled, with and without recomputation per block) take turns on the same weights; medians. MFU counts
+useful FLOPs, none that are computed again. An arm that is planned to need more than the card has is left out.
+"""
+
+import argparse
+import gc
+import json
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from one_tower import Bench, Case, Forwards, cases
+
+from talkies.config import UserError
+from talkies.config.decode import decode
+from talkies.config.source import load
+from talkies.parallel.config import ComputeConfig
+from talkies.planning.cost import H100_FLOPS
+from talkies.planning.render import size
+from talkies.recipe.config import PhaseRecipe
+
+RECIPES = Path(__file__).parents[1] / "recipes" / "mova"
+FILES = {"a14b": RECIPES / "joint_phase2.yaml", "toy": RECIPES / "toy" / "joint_phase2.yaml"}
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One arm of one case. `planned` and `peak` in bytes, `peak` None where nothing measures it; `mfu` None without a
+    `--peak`; `left_out` says why nothing ran."""
+
+    case: str
+    arm: str
+    planned: int
+    seconds: list[float] = field(default_factory=list)
+    median: float | None = None
+    mfu: float | None = None
+    peak: int | None = None
+    ratio: float | None = None
+    left_out: str | None = None
+
+    def line(self) -> str:
+        """For the table."""
+        head = f"{self.case:<6} {self.arm:<20} "
+        if self.left_out is not None:
+            return f"{head} left out: {self.left_out}"
+        mfu = "-" if self.mfu is None else f"{self.mfu:.1%}"
+        peak, ratio = ("-", "-") if self.peak is None else (size(self.peak), f"{self.ratio:.2f}")
+        return f"{head} {1e3 * (self.median or 0):>10,.1f} {mfu:>7} {peak:>11} {size(self.planned):>11} {ratio:>6}"
+
+
+def measured(case: Case, arms: Sequence[ComputeConfig], args: argparse.Namespace) -> list[Row]:
+    """Every arm of a case, in turns."""
+    bench = Bench(case, torch.device(args.device))
+    turns = [(_row(bench, arm), bench.arranged(arm)) for arm in arms]
+    for number in range(args.warmup + args.rounds):
+        for row, forwards in turns:
+            if row.left_out is None:
+                _turn(bench, row, forwards, counts=number >= args.warmup)
+    rows = [row for row, _ in turns]
+    for row in rows:
+        if row.seconds and row.left_out is None:
+            row.median = statistics.median(row.seconds)
+            row.mfu = case.flops / row.median / args.peak if args.peak else None
+            row.ratio = None if row.peak is None else row.peak / row.planned
+    return rows
+
+
+def _row(bench: Bench, arm: ComputeConfig) -> Row:
+    planned = bench.case.planned(arm)
+    name = f"{'compiled' if arm.compile else 'eager'}{', recomputed' if arm.checkpointing else ''}"
+    row = Row(case=bench.case.modality, arm=name, planned=planned)
+    if bench.device.type == "cuda":
+        room = torch.cuda.get_device_properties(bench.device).total_memory
+        row.left_out = f"{size(planned)} planned, {size(room)} there" if planned > room else None
+    return row
+
+
+def _turn(bench: Bench, row: Row, forwards: Forwards, *, counts: bool) -> None:
+    """One step, which `counts` or is for warming up."""
+    cuda = bench.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(bench.device)
+    try:
+        seconds = bench.step(forwards)
+    except torch.OutOfMemoryError:
+        bench.model.zero_grad()
+        row.left_out = f"out of memory ({size(row.planned)} planned)"
+        return
+    if counts:
+        row.seconds.append(seconds)
+        row.peak = max(row.peak or 0, torch.cuda.max_memory_allocated(bench.device)) if cuda else None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text:.40} is no number from 1 to 10000")
+    return int(text)
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, checked against this machine."""
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=FILES, default="a14b")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--cases", nargs="+", choices=["audio", "video"], default=["audio", "video"])
+    parser.add_argument("--arms", nargs="+", choices=["eager", "compiled"], default=["eager", "compiled"])
+    parser.add_argument("--clips", type=_count, default=16, help="of the audio step (16)")
+    parser.add_argument("--blocks", type=_count, default=4, help="of the video stack (4)")
+    parser.add_argument("--rounds", type=_count, default=5, help="steps of each arm that count (5)")
+    parser.add_argument("--warmup", type=_count, default=2, help="steps of each arm before those (2)")
+    parser.add_argument("--peak", type=float, help="FLOP/s of the device (989e12 on a GPU: H100 and H200, dense bf16)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    args = parser.parse_args(argv)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("no GPU is here; --device cpu --preset toy runs anywhere")
+    if args.device == "cpu" and args.preset != "toy":
+        parser.error("preset a14b needs a GPU; --device cpu --preset toy runs anywhere")
+    if args.peak is not None and not 0 < args.peak < math.inf:
+        parser.error(f"--peak is {args.peak}: give the FLOP/s of the device")
+    if args.peak is None and args.device == "cuda":
+        args.peak = H100_FLOPS
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table or the JSON."""
+    args = arguments(argv)
+    recipe = decode(PhaseRecipe, load(FILES[args.preset]))
+    arms = [ComputeConfig(compile=c == "compiled", checkpointing=k) for c, k in product(args.arms, (False, True))]
+    gpu = args.device == "cuda"
+    device = torch.cuda.get_device_name() if gpu else "CPU"
+    found, chosen = [], [c for c in cases(recipe, blocks=args.blocks, clips=args.clips) if c.modality in args.cases]
+    for case in chosen:
+        found += measured(case, arms, args)
+        gc.collect()  # the blocks of an arm hold each other
+        if gpu:
+            torch.cuda.empty_cache()
+    if args.json:
+        about = {"device": device, "torch": torch.__version__, "peak_flops": args.peak, "preset": args.preset}
+        sizes = {c.modality: {**c.work().tokens, "clips": c.clips, "flops": c.flops} for c in chosen}
+        print(json.dumps({**about, "memory_measured": gpu, "cases": sizes, "rows": [asdict(row) for row in found]}))
+        return
+    print(f"{device}, torch {torch.__version__}, bf16, {args.rounds} rounds; {args.preset}")
+    for case in chosen:
+        tokens = case.work().tokens[case.modality]
+        what = "optimizer step" if case.trains else "forward and backward"
+        print(
+            f"{case.modality}: {what}, {case.tower.layers} blocks, {case.clips} x {tokens:,} tokens, {case.flops:.3e}"
+        )
+    if not gpu:
+        print("peak memory is not measured on a CPU; planned is what a GPU's kernels would take")
+    print(f"{'case':<6} {'arm':<20}  {'ms':>10} {'MFU':>7} {'peak':>11} {'planned':>11} {'ratio':>6}")
+    print("\n".join(row.line() for row in found))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:  # no compiler, say
+        sys.exit(f"gpu.py: {error}")

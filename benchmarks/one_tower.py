@@ -1,0 +1,152 @@
+"""One tower on one device: its training step under several ways to compute the blocks, on the same weights."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from talkies.flow.objective import per_sample_loss
+from talkies.models.build import initialise
+from talkies.models.config import MovaShape, TowerConfig
+from talkies.models.mova import Mova
+from talkies.parallel.arrange import arrange
+from talkies.parallel.config import ComputeConfig, DdpConfig
+from talkies.parallel.mesh import Mesh
+from talkies.parallel.sharding import blocks
+from talkies.planning.cost import compute
+from talkies.planning.memory import memory
+from talkies.planning.parameters import parts_of
+from talkies.planning.work import Work
+from talkies.recipe.check import check
+from talkies.recipe.config import PhaseRecipe
+from talkies.streams import Grid, Modality
+from talkies.streams.batch import Condition, Stream, Text
+from talkies.training.ema import Ema
+from talkies.training.optimizer import parameter_groups
+
+Forwards = list[Callable[..., Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A tower of `shape` over `clips` clips, under the other settings of `recipe`; `trains`: its step has an optimizer
+    and an EMA, else it is forward and backward."""
+
+    modality: Modality
+    component: str
+    recipe: PhaseRecipe
+    shape: MovaShape
+    grid: Grid
+    clips: int
+    trains: bool
+
+    @property
+    def tower(self) -> TowerConfig:
+        """Sizes."""
+        return self.shape.video if self.modality == "video" else self.shape.audio
+
+    @property
+    def text(self) -> int:
+        """Tokens of a caption."""
+        return self.recipe.codecs.text.length
+
+    def work(self, *, checkpointing: bool = False) -> Work:
+        """The same as the plan sees it: bf16 by autocast, one process."""
+        return Work(
+            shape=self.shape, tokens={self.modality: self.grid.tokens(self.tower.patch), "text": self.text},
+            bridge=False, rank=0, bf16=True, clips=self.clips, accumulate=1, layout=DdpConfig(),
+            checkpointing=checkpointing,
+        )  # fmt: skip
+
+    @property
+    def flops(self) -> int:
+        """Useful ones of a step: forward and backward, nothing recomputed."""
+        tokens = self.work().tokens
+        return compute(self.shape, tokens, components=[self.component], lora=False, clips=self.clips).useful
+
+    def planned(self, arm: ComputeConfig) -> int:
+        """The most bytes at once, as `talkies plan` counts them on a GPU."""
+        found = memory(parts_of(self.built(), self.recipe.phase), self.work(checkpointing=arm.checkpointing))
+        return found.total - (0 if self.trains else found.optimizer + found.ema)
+
+    def built(self) -> Mova:
+        """The tower on the meta device."""
+        with torch.device("meta"):
+            return Mova(self.shape, components=frozenset({self.component}))
+
+
+def cases(recipe: PhaseRecipe, *, blocks: int, clips: int) -> Iterator[Case]:
+    """The audio tower, trained, and a stack of `blocks` video blocks, at the geometry of a joint recipe."""
+    shape, grids = recipe.model.shape, check(recipe)
+    yield Case(
+        modality="audio", component="audio", recipe=recipe, shape=shape, grid=grids["audio"], clips=clips, trains=True
+    )
+    stack = replace(shape, video=replace(shape.video, layers=blocks))
+    yield Case(
+        modality="video", component="video_high", recipe=recipe, shape=stack, grid=grids["video"], clips=1, trains=False
+    )
+
+
+class Bench:
+    """A case with weights on `device`, made as training makes them: on the meta device, arranged, then drawn."""
+
+    def __init__(self, case: Case, device: torch.device) -> None:
+        self.case, self.device = case, device
+        self.mesh = Mesh(device=device, weights=None, sequence=None, data_rank=0, data_world=1)
+        self.model = case.built()
+        arrange(self.model, self.mesh, ComputeConfig(), bf16=True)
+        self.model.to_empty(device=device)
+        initialise(self.model, 0)
+        self.parameters = dict(self.model.named_parameters())
+        if case.trains:
+            config = case.recipe.optimizer
+            groups = parameter_groups(self.model, config)
+            self.optimizer = torch.optim.AdamW(groups, lr=config.lr.towers, betas=config.betas, eps=config.eps)
+            self.ema = Ema(self.parameters, case.recipe.ema)
+        self.stream, self.condition = _inputs(case, device)
+        self.target = torch.randn_like(self.stream.latent)
+        self.valid = torch.ones(case.clips, case.grid.shape[0], dtype=torch.bool, device=device)
+
+    def arranged(self, arm: ComputeConfig) -> Forwards:
+        """How `arm` computes each block."""
+        for block in blocks(self.model):
+            vars(block).pop("forward", None)
+        arrange(self.model, self.mesh, arm, bf16=True)
+        return [block.forward for block in blocks(self.model)]
+
+    def step(self, forwards: Sequence[Callable[..., Tensor]]) -> float:
+        """Seconds. The old gradients go after the forward pass, as in Lightning's order."""
+        for block, forward in zip(blocks(self.model), forwards, strict=True):
+            vars(block)["forward"] = forward
+        self._finish()
+        began = time.perf_counter()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            out = self.model({self.case.modality: self.stream}, self.condition)[self.case.modality]
+            loss = per_sample_loss(out, self.target, self.valid).mean()
+        self.model.zero_grad()
+        loss.backward()
+        if self.case.trains:
+            torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.case.recipe.optimizer.clip)
+            self.optimizer.step()
+            self.ema.update(self.parameters)
+        self._finish()
+        return time.perf_counter() - began
+
+    def _finish(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def _inputs(case: Case, device: torch.device) -> tuple[Stream, Condition]:
+    grid, config, clips = case.grid, case.tower, case.clips
+    extra = config.in_channels - config.out_channels
+    stream = Stream(
+        latent=torch.randn(clips, *grid.latent_shape, device=device),
+        time=torch.rand(clips, device=device),
+        grid=grid,
+        condition=torch.zeros(clips, extra, *grid.shape, device=device) if extra else None,
+    )
+    text = torch.randn(clips, case.text, config.text_dim, device=device)
+    return stream, Condition(text=Text(embedding=text, length=torch.full((clips,), case.text, device=device)))

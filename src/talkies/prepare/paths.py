@@ -1,0 +1,33 @@
+"""What the paths in a preparation's recipe lead to. No torch: a plan asks, too."""
+
+from pathlib import Path
+from typing import Any
+
+from talkies.config import RecipeError
+from talkies.config.canonical import to_dict
+from talkies.prepare.config import FolderSource, ManifestSource, PrepareConfig, SyntheticSource
+
+
+def source_path(name: str, config: FolderSource | ManifestSource, recipe_folder: Path, *, present: bool = True) -> Path:
+    """Where a source's media or manifest are. Raises RecipeError for a path that leads nowhere, or (`present`) to
+    nothing."""
+    try:
+        path = recipe_folder / Path(config.path).expanduser()
+    except RuntimeError as error:
+        raise RecipeError(f"recipe: `sources.{name}.path` is {config.path!r}: {error}; write the whole path") from None
+    wanted = "folder" if isinstance(config, FolderSource) else "file"
+    if present and not (path.is_dir() if wanted == "folder" else path.is_file()):
+        raise RecipeError(f"recipe: `sources.{name}.path`: {path} is no {wanted}")
+    return path
+
+
+def located(config: PrepareConfig, recipe_folder: Path, *, present: bool) -> dict[str, Any]:
+    """The values of a preparation with its sources' paths as what they lead to from `recipe_folder`: two recipes with
+    `./clips` beside them differ, and two that name the same clips in their own words do not. Raises as `source_path`.
+    """
+    values: dict[str, Any] = to_dict(config)
+    for name, source in config.sources.items():
+        if not isinstance(source, SyntheticSource):
+            path = source_path(name, source, recipe_folder, present=present)
+            values["sources"][name]["path"] = str(path.resolve())
+    return values

@@ -1,0 +1,106 @@
+"""benchmarks/gpu.py: the toy anywhere, the real networks as far as a plan goes, arms that differ, mistakes."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from gpu import FILES, main
+from one_tower import Bench, Case, cases
+
+from talkies.config.decode import decode
+from talkies.config.source import load
+from talkies.parallel.config import ComputeConfig
+from talkies.planning.cost import H100_FLOPS
+from talkies.recipe.config import PhaseRecipe
+
+TOY = ["--device", "cpu", "--preset", "toy", "--rounds", "2", "--warmup", "1"]
+EAGER = [*TOY, "--arms", "eager"]
+
+
+def both(preset: str) -> list[Case]:
+    return list(cases(decode(PhaseRecipe, load(FILES[preset])), blocks=4, clips=16))
+
+
+def rows(capsys: pytest.CaptureFixture[str], words: list[str]) -> list[dict[str, Any]]:
+    main([*words, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert not found["memory_measured"]
+    return list(found["rows"])
+
+
+def test_the_toy_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(capsys, [*EAGER, "--peak", "1e12"])
+    arms = ["eager", "eager, recomputed"]
+    assert [(row["case"], row["arm"]) for row in found] == [(c, arm) for c in ("audio", "video") for arm in arms]
+    for row, flops in zip(found, [case.flops for case in both("toy") for _ in arms], strict=True):
+        assert len(row["seconds"]) == 2
+        assert row["mfu"] == pytest.approx(flops / row["median"] / 1e12)
+        assert row["peak"] is row["ratio"] is row["left_out"] is None
+    assert found[1]["planned"] < found[0]["planned"]
+
+
+def test_a_cpu_says_that_memory_is_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*EAGER, "--cases", "video"])
+    table = capsys.readouterr().out
+    assert "peak memory is not measured on a CPU" in table
+    assert table.count("\nvideo  eager") == 2
+    assert "audio" not in table
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_compiled_arms_run(capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(capsys, [*TOY, "--cases", "audio"])
+    assert [row["arm"] for row in found] == ["eager", "eager, recomputed", "compiled", "compiled, recomputed"]
+    assert all(len(row["seconds"]) == 2 for row in found)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_an_arm_is_what_it_says(*, checkpointing: bool) -> None:
+    """Insides of a block are computed once, or again for the gradient; whatever arm was there before."""
+    bench, calls = Bench(both("toy")[0], torch.device("cpu")), list[int]()
+    others, own = (bench.arranged(ComputeConfig(checkpointing=arm)) for arm in (not checkpointing, checkpointing))
+    for block in bench.model.audio.blocks:
+        block.self_attn.register_forward_hook(lambda *_: calls.append(1))
+    for forwards in (others, own):
+        calls.clear()
+        assert bench.step(forwards) > 0
+    assert len(calls) == (2 if checkpointing else 1) * bench.case.tower.layers
+
+
+def test_a_step_of_the_audio_case_trains() -> None:
+    bench = Bench(both("toy")[0], torch.device("cpu"))
+    before = {name: p.detach().clone() for name, p in bench.parameters.items()}
+    bench.step(bench.arranged(ComputeConfig()))
+    assert all(not torch.equal(p, before[name]) for name, p in bench.parameters.items() if "norm" not in name)
+
+
+def test_the_real_networks_are_planned_as_promised() -> None:
+    """43,120 and 403 tokens; every arm of the audio tower fits a card of 80 GB, the video stack one of 141."""
+    audio, video = both("a14b")
+    assert (audio.work().tokens["audio"], video.work().tokens["video"]) == (403, 43120)
+    assert (audio.tower.layers, video.tower.layers, video.tower.dim) == (30, 4, 5120)
+    assert audio.planned(ComputeConfig()) < 80e9
+    assert 80e9 < video.planned(ComputeConfig()) < 141e9
+    assert video.planned(ComputeConfig(checkpointing=True)) < 80e9
+    assert 1 < video.flops / (0.4 * H100_FLOPS) < 3, "seconds"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--device", "cpu"], "preset a14b needs a GPU; --device cpu --preset toy runs anywhere"),
+        ([*TOY, "--rounds", "0"], "0 is no number from 1 to 10000"),
+        ([*TOY, "--peak", "nan"], "--peak is nan: give the FLOP/s"),
+        ([*TOY, "--arms", "jitted"], "invalid choice: 'jitted'"),
+        ([*TOY, "more"], "unrecognized arguments: more"),
+    ],
+)
+def test_a_mistake_is_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
