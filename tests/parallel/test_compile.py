@@ -13,13 +13,13 @@ from ranks import on_ranks
 from torch import Tensor
 from torch._dynamo.utils import counters
 
+from talkies.checkpoints.spans import whole
 from talkies.config import RecipeError
 from talkies.models.mova import Mova
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.parallel.sequence import SequenceGroups
-from talkies.parallel.sharding import whole
 from talkies.training.config import LoraConfig
 from talkies.training.lora import add_lora
 
