@@ -76,9 +76,12 @@ def test_a_run_on_the_cpu_not_the_cuda_path_is_continued_without_deepspeed(journ
     """Stage 3: parents are streamed into partitions, held-out clips measured, samples made; stopped at 2, continued by
     stage 2 to 3 and by one process to the end, where it is what one process alone arrives at."""
     trained(often(journey, tmp_path, "joint_phase1", *ZERO, "parallel.stage=3", "--stop-at", "2"))
+    (folder,) = tmp_path.glob("joint_phase1-*/*")
+    assert run(["export", str(folder), "--consolidate", "--out", str(tmp_path / "made")]) == 0
+    assert read_release(tmp_path / "made")["step"] == 2
     trained(often(journey, tmp_path, "joint_phase1", *ZERO, "parallel.stage=2", "--stop-at", "3"))
     assert run(often(journey, tmp_path, "joint_phase1")) == 0
-    (folder,) = tmp_path.glob("joint_phase1-*/*")
+    assert list(tmp_path.glob("joint_phase1-*/*")) == [folder], "a layout is no other run"
     alone = journey.phase("joint_phase1")
     for component in read_release(alone / "release")["components"]:
         assert close(folder / "release", alone / "release", component) < 5e-5

@@ -44,13 +44,13 @@ def trained(shards: str) -> list[dict[str, Any]]:
 
 
 def test_every_stage_trains_as_one_process_on_the_cpu_not_the_cuda_path(shards: str, tmp_path: Path) -> None:
-    """Gradients within 1e-5 of their norm; weights after 4 steps of SGD within 2 units in the last place of fp32. The
-    resting expert's are bitwise what they were before its turn, which 4 steps with weight decay would show."""
+    """Gradients within 1e-5 of their norm; weights after 4 steps of SGD within 2 units in the last place of fp32."""
     alone = {k: train(shards, ALONE, k, dtype=torch.float32, kind=SgdPhase) for k in (1, 2)}
-    for answers in on_ranks(tmp_path, 2, trained, shards):
-        for (layout, accumulate, _), answer in zip(TRAINED, answers, strict=True):
-            expected = alone[accumulate]
-            norm = float(torch.linalg.vector_norm(torch.stack([g.norm() for g in expected["grads"].values()])))
+    ranks = on_ranks(tmp_path, 2, trained, shards)
+    for number, (layout, accumulate, _) in enumerate(TRAINED):
+        expected, answers = alone[accumulate], [answers[number] for answers in ranks]
+        norm = float(torch.linalg.vector_norm(torch.stack([g.norm() for g in expected["grads"].values()])))
+        for answer in answers:
             assert answer["grads"].keys() == expected["grads"].keys(), layout
             for name, grad in expected["grads"].items():
                 assert float((answer["grads"][name] - grad).abs().max()) <= 1e-5 * norm, (layout, name)
@@ -58,6 +58,24 @@ def test_every_stage_trains_as_one_process_on_the_cpu_not_the_cuda_path(shards: 
             for name, weight in expected["weights"].items():
                 close = {"rtol": 2.4e-7, "atol": 1.5e-8, "msg": f"{layout} {name}"}
                 torch.testing.assert_close(answer["weights"][name], weight, **close)
+        losses = torch.tensor([answer["losses"] for answer in answers]).mean(0)
+        torch.testing.assert_close(losses, torch.tensor(expected["losses"]), rtol=1e-5, atol=0, msg=str(layout))
+
+
+RESTING = [DeepspeedConfig(stage=2, shard=2), DeepspeedConfig(stage=3, shard=2, offload=True)]
+
+
+def rested(shards: str) -> list[list[dict[str, Tensor]]]:
+    """Weights after 2 and after 3 steps of AdamW with weight decay, the third of which is the high-noise expert's."""
+    fixed = {"dtype": torch.float32}
+    return [[train(shards, layout, count=count, **fixed)["weights"] for count in (2, 3)] for layout in RESTING]
+
+
+def test_the_resting_expert_is_untouched(shards: str, tmp_path: Path) -> None:
+    """Bitwise, with momentum behind it; ZeRO fills its gradients with zeros."""
+    for two, three in on_ranks(tmp_path, 2, rested, shards)[0]:
+        moved = {name.split(".")[0] for name in two if not torch.equal(two[name], three[name])}
+        assert moved == {"video_high", "audio", "bridge"}
 
 
 STOPS: list[tuple[DeepspeedConfig, list[tuple[int | None, int]]]] = [

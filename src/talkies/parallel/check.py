@@ -9,6 +9,12 @@ from talkies.parallel.config import ComputeConfig, Layout
 def check_layout(layout: Layout, compute: ComputeConfig, *, global_batch: int, accumulate: int) -> None:
     """Raise RecipeError where degrees do not divide each other or the batch, with the nearest values that do, and where
     a strategy cannot do what it is told."""
+    for key in ("shard", "sequence") if layout.kind == "ddp" else ():
+        if getattr(layout, key) > 1:
+            raise RecipeError(
+                f"recipe: `parallel.{key}` is {getattr(layout, key)}, but ddp's ranks hold the whole model and whole "
+                "sequences: set `parallel.kind` to fsdp2"
+            )
     if layout.kind == "deepspeed" and layout.stage == 3 and compute.compile:
         raise RecipeError(
             "recipe: `compute.compile` is true, but ZeRO-3 gathers weights in hooks inside of blocks, which cannot be "

@@ -12,25 +12,18 @@ Degree = Annotated[int, Field(ge=1, le=2**16)]
 
 @config
 class DdpConfig:
-    """Every rank holds the whole model; `replicate` ranks share the batch."""
+    """Every rank holds the whole model and whole sequences; `replicate` ranks share the batch. The other degrees are
+    1: `check_layout` says which strategy has them."""
 
     kind: Literal["ddp"] = "ddp"
     replicate: Degree = 1
+    shard: Degree = 1
+    sequence: Degree = 1
 
     @property
     def ranks(self) -> int:
         """Processes."""
         return self.replicate
-
-    @property
-    def shard(self) -> int:
-        """Ranks that share one copy of the weights."""
-        return 1
-
-    @property
-    def sequence(self) -> int:
-        """Ranks that share one sequence."""
-        return 1
 
 
 @config
