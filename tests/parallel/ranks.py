@@ -1,7 +1,8 @@
 """Real processes over gloo: run a function on every rank and bring the answers back."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +28,36 @@ def on_ranks(folder: Path, world: int, function: Callable[..., Any], *args: Any)
     here.mkdir(parents=True)
     mp.start_processes(_rank, (world, str(here), function, args), nprocs=world, start_method="spawn")
     return [torch.load(here / f"answer-{rank}.pt", weights_only=True) for rank in range(world)]
+
+
+def in_turn(function: Callable[..., Any], cases: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """`function(*case)` of every case, one after the other in these processes; a failure says of which."""
+    answers = []
+    for case in cases:
+        try:
+            answers.append(function(*case))
+        except Exception as error:
+            error.add_note(f"in the turn of {case}")
+            raise
+    return answers
+
+
+class Turns:
+    """Cases by name, of one world size each. Every world is started once, for all of its cases, when the first is asked
+    for: starting one takes longer than most of what it is asked."""
+
+    def __init__(
+        self, folder: Path, function: Callable[..., Any], cases: dict[str, tuple[int, tuple[Any, ...]]]
+    ) -> None:
+        self.folder, self.function, self.cases = folder, function, cases
+        self._world = cache(self._start)
+
+    def answers(self, name: str) -> list[Any]:
+        """Of every rank, in order."""
+        world = self.cases[name][0]
+        return [answer[name] for answer in self._world(world)]
+
+    def _start(self, world: int) -> list[dict[str, Any]]:
+        mine = {name: case for name, (size, case) in self.cases.items() if size == world}
+        found = on_ranks(self.folder, world, in_turn, self.function, list(mine.values()))
+        return [dict(zip(mine, answer, strict=True)) for answer in found]

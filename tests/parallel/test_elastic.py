@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import on_ranks
+from ranks import Turns, on_ranks
 from tiny_shards import tiny_shards
 from tiny_training import train
 from torch import Tensor
@@ -18,6 +18,7 @@ Layout = DdpConfig | Fsdp2Config
 FOUR = Fsdp2Config(replicate=2, shard=2)
 SEQUENCE = Fsdp2Config(shard=2, sequence=2)
 ALONE = DdpConfig()
+TWO = [DdpConfig(replicate=2), Fsdp2Config(shard=2), SEQUENCE]
 
 
 def chain(shards: str, folder: str, stages: list[tuple[Layout, int, int]]) -> list[dict[str, Any]]:
@@ -44,13 +45,20 @@ def batches(answers: list[dict[str, Any]], readers: int) -> list[set[str]]:
     return [set().union(*(ids[step] for ids in own)) for step in range(len(own[0]))]
 
 
-@pytest.mark.parametrize("layout", [DdpConfig(replicate=2), Fsdp2Config(shard=2), SEQUENCE], ids=str)
-def test_stops_and_resumes_are_bitwise_nothing_on_the_same_layout(layout: Layout, shards: str, tmp_path: Path) -> None:
-    """Several stops within one pass over the 11 clips and at its end, another number of workers each time."""
-    whole = on_ranks(tmp_path / "a", 2, chain, shards, str(tmp_path / "whole"), [(layout, 5, 0)])
-    parts = on_ranks(
-        tmp_path / "b", 2, chain, shards, str(tmp_path / "parts"), [(layout, 1, 0), (layout, 3, 2), (layout, 5, 0)]
-    )
+@pytest.fixture(scope="module")
+def turns(shards: str, tmp_path_factory: pytest.TempPathFactory) -> Turns:
+    """Five steps at once; several stops within one pass over the 11 clips and at its end, other workers each time."""
+    folder, cases = tmp_path_factory.mktemp("turns"), {}
+    for layout in TWO:
+        parts = [(layout, 1, 0), (layout, 3, 2), (layout, 5, 0)]
+        for name, stages in (("whole", [(layout, 5, 0)]), ("parts", parts)):
+            cases[f"{layout} {name}"] = (2, (shards, str(folder / f"{len(cases)}"), stages))
+    return Turns(folder, chain, cases)
+
+
+@pytest.mark.parametrize("layout", TWO, ids=str)
+def test_stops_and_resumes_are_bitwise_nothing_on_the_same_layout(layout: Layout, turns: Turns) -> None:
+    whole, parts = (turns.answers(f"{layout} {name}") for name in ("whole", "parts"))
     for one, several in zip(whole, parts, strict=True):
         assert [loss for stage in several for loss in stage["losses"]] == one[0]["losses"]
         assert same(several[-1]["weights"], one[0]["weights"])

@@ -1,12 +1,11 @@
 """Sequence parallel = not: forward, loss and gradients of the whole model, on real processes."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from one_step import step, toy
-from ranks import on_ranks
+from ranks import Turns
 
 from talkies.parallel.sequence import SequenceGroups, split_sequence
 
@@ -23,12 +22,20 @@ def sequence_rank(degree: int, padded: bool) -> dict[str, Any]:
     return {"loss": loss, "grads": {name: grad / world for name, grad in grads.items()}}
 
 
-@pytest.mark.parametrize(("world", "degree", "padded"), [(2, 2, False), (4, 4, True), (4, 2, False)])
-def test_loss_and_gradients_are_those_of_one_process(tmp_path: Path, world: int, degree: int, padded: bool) -> None:
+CASES = {"2 of 2": (2, (2, False)), "4 of 4, padded": (4, (4, True)), "2 of 4": (4, (2, False))}
+
+
+@pytest.fixture(scope="module")
+def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
+    return Turns(tmp_path_factory.mktemp("ranks"), sequence_rank, CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loss_and_gradients_are_those_of_one_process(name: str, turns: Turns) -> None:
     """The toy has 2 heads: degree 4 needs the hybrid. Token counts do not divide."""
-    loss, grads = step(toy(), padded=padded)
+    loss, grads = step(toy(), padded=CASES[name][1][1])
     norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in grads.values()]))
-    for answer in on_ranks(tmp_path, world, sequence_rank, degree, padded):
+    for answer in turns.answers(name):
         torch.testing.assert_close(answer["loss"], loss, rtol=1e-5, atol=0)
         assert answer["grads"].keys() == grads.keys()
         worst = max(float((answer["grads"][name] - grads[name]).abs().max()) for name in grads)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import on_ranks
+from ranks import Turns
 from tiny_shards import tiny_shards
 from tiny_training import train
 
@@ -14,7 +14,7 @@ from talkies.parallel.config import DdpConfig, Fsdp2Config
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 
-LAYOUTS = [
+ALL = [
     DdpConfig(replicate=2),
     Fsdp2Config(shard=2),
     Fsdp2Config(shard=2, sequence=2),
@@ -23,6 +23,7 @@ LAYOUTS = [
     Fsdp2Config(shard=4, sequence=2),
     Fsdp2Config(shard=4, sequence=4),
 ]
+LAYOUTS = {"-".join(map(str, asdict(layout).values())): layout for layout in ALL}
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +36,20 @@ def alone(shards: Path) -> dict[int, dict[str, Any]]:
     return {accumulate: train(str(shards), DdpConfig(), accumulate) for accumulate in (1, 2)}
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda c: "-".join(map(str, asdict(c).values())))
-def test_every_layout_trains_as_one_process(
-    layout: DdpConfig | Fsdp2Config, shards: Path, alone: dict[int, dict[str, Any]], tmp_path: Path
-) -> None:
-    accumulate = 2 if layout.ranks == 2 else 1
-    expected = alone[accumulate]
+def accumulated(layout: DdpConfig | Fsdp2Config) -> int:
+    return 2 if layout.ranks == 2 else 1
+
+
+@pytest.fixture(scope="module")
+def turns(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Turns:
+    cases = {name: (c.ranks, (str(shards), c, accumulated(c))) for name, c in LAYOUTS.items()}
+    return Turns(tmp_path_factory.mktemp("ranks"), train, cases)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_trains_as_one_process(layout: str, alone: dict[int, dict[str, Any]], turns: Turns) -> None:
+    expected, answers = alone[accumulated(LAYOUTS[layout])], turns.answers(layout)
     norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in expected["grads"].values()]))
-    answers = on_ranks(tmp_path, layout.ranks, train, str(shards), layout, accumulate)
     for answer in answers:
         assert answer["grads"].keys() == expected["grads"].keys(), "the resting expert has no gradient"
         for name, grad in expected["grads"].items():
