@@ -71,7 +71,7 @@ def strategy_of(layout: DdpConfig | Fsdp2Config, world: World, *, alternate: boo
     """
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if world.size == 1 and layout.kind == "ddp":
-        return {"accelerator": accelerator, "devices": 1}
+        return {"accelerator": accelerator, "devices": 1, "plugins": [StartedEnvironment(world)]}
     strategy: Strategy
     if layout.kind == "ddp":
         strategy = DDPStrategy(find_unused_parameters=alternate)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.curriculum import Curriculum
-from talkies.recipe.folders import locked, write_json
+from talkies.recipe.folders import finished, locked, write_json
 from talkies.recipe.preparation import Workshop, prepare_data
 from talkies.recipe.result import commit
 from talkies.recipe.run import UPLOAD_S, InterruptedRunError, Place, run_phase, unsent
@@ -26,10 +27,11 @@ def run_curriculum(
     workshop: Workshop,
     *,
     say: Callable[[str], None],
-    stop_after: str | None = None,
+    only: str | None = None,
     ranks: Ranks | None = None,
 ) -> dict[str, Path]:
     """Run or continue a curriculum in `folder`; returns phase name -> run folder. Finished phases are not repeated.
+    `only`: train that phase alone, from those before it; CheckpointError where one of them is not finished.
 
     Every process calls it; the main one (of `ranks`) locks the folder, prepares the data and keeps the books.
     """
@@ -45,6 +47,10 @@ def run_curriculum(
         if ranks.main:
             tracker = held.enter_context(_books(curriculum, folder, folders, workshop, say))
         for number, phase in enumerate(curriculum.phases, 1):
+            if only not in (None, phase.name):
+                ranks.agree(_need if ranks.main else None, folders[phase.name], phase.name, only)
+                runs[phase.name] = folders[phase.name]
+                continue
             place = Place(
                 folder=folders[phase.name],
                 data_root=root,
@@ -57,9 +63,16 @@ def run_curriculum(
             say(f"phase {number}/{len(curriculum.phases)} {phase.name}: {phase.steps.max} steps, {sha256[:12]}")
             if tracker is not None:
                 tracker.tags({f"phase.{phase.name}": sha256})
-            if phase.name == stop_after:
+            if phase.name == only:
                 break
     return runs
+
+
+def _need(folder: Path, name: str, only: str) -> None:
+    if not finished(folder):
+        raise CheckpointError(
+            f"train: phase {only!r} comes after {name!r}, which is not finished in {folder}: train that"
+        )
 
 
 def _prepared(curriculum: Curriculum, workshop: Workshop, folder: Path, say: Callable[[str], None]) -> Path:
@@ -80,7 +93,7 @@ def _books(
     status: Status = "FAILED"
     try:
         yield tracker
-        status = "FINISHED"
+        status = "FINISHED" if all(map(finished, folders.values())) else "RUNNING"
     except InterruptedRunError:
         status = "KILLED"
         raise
