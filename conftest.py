@@ -8,13 +8,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two xdist workers share two cores
 
 
-STAGES = ("slow", "ranks")
+STAGES = ("slow", "ranks", "slurm")
 """Stages with a command of their own: README, "Tests"."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a CUDA device; skipped where there is none")
     config.addinivalue_line("markers", "ranks: training on several processes; runs only with `-m ranks`")
+    config.addinivalue_line("markers", "slurm: jobs of a throw-away Slurm cluster; runs only with `-m slurm`")
     config.addinivalue_line("markers", "slow: minutes long; runs only with `-m slow`")
 
 

@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         return _phase(args, decode(PhaseRecipe, load(args.recipe, args.overrides)), job)
     except InterruptedRunError as error:
         if job is not None and error.cause == PREEMPTED:
+            if job.main:
+                print(f"{error}; job {job.id} queues itself again", flush=True)
             job.requeue()
             return 0
         if args.stop_at is None:

@@ -45,7 +45,7 @@ def run_curriculum(
         root = ranks.first(lambda: _prepared(curriculum, workshop, folder, say))
         tracker = None
         if ranks.main:
-            tracker = held.enter_context(_books(curriculum, folder, folders, workshop, say))
+            tracker = held.enter_context(_books(curriculum, folder, folders, workshop, say=say, only=only))
         for number, phase in enumerate(curriculum.phases, 1):
             if only not in (None, phase.name):
                 ranks.agree(_need if ranks.main else None, folders[phase.name], phase.name, only)
@@ -85,11 +85,19 @@ def _prepared(curriculum: Curriculum, workshop: Workshop, folder: Path, say: Cal
 
 @contextmanager
 def _books(
-    curriculum: Curriculum, folder: Path, folders: Mapping[str, Path], workshop: Workshop, say: Callable[[str], None]
+    curriculum: Curriculum,
+    folder: Path,
+    folders: Mapping[str, Path],
+    workshop: Workshop,
+    *,
+    say: Callable[[str], None],
+    only: str | None,
 ) -> Iterator[Tracker]:
     """The tracker of the curriculum, whose uploader serves its phases too."""
     tracker = parent_tracker(curriculum, folder, workshop)
-    tracker.start_uploader(*folders.values())
+    names = [*folders]
+    last = len(names) if only is None else names.index(only) + 1
+    tracker.start_uploader(*(folders[name] for name in names[:last]))  # it would wait for a phase of another job
     status: Status = "FAILED"
     try:
         yield tracker

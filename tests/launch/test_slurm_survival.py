@@ -1,0 +1,116 @@
+"""On a real Slurm: runs that are preempted, reach their time limit or lose their node, and what they are at the end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster import NODES, wait_for
+from mlflow import MlflowClient
+from toys import AUDIO, TINY, TWO, Toys, ids, job, scontrol, wait_for_checkpoint, wait_to_end
+
+from talkies.checkpoints.release import read_release
+from talkies.cli.main import run
+from talkies.launch.attempts import read_attempts
+from talkies.launch.slurm import run as command
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+STEPS = "steps.max=200"
+
+
+def weights(folder: Path) -> dict[str, str]:
+    """The hash of every file of weights that a run has released."""
+    files = read_release(folder / "release")["files"]
+    return {name: told["sha256"] for name, told in files.items() if name.endswith(".safetensors")}
+
+
+def uninterrupted(toys: Toys, runs: Path, *words: str, processes: int) -> Path:
+    """The same phase without Slurm: alone, or under torchrun."""
+    command = ["train", str(AUDIO), f"data.root={toys.data}", *TINY, STEPS, *words, "--runs", str(runs), "--quiet"]
+    if processes == 1:
+        assert run(command) == 0
+    else:
+        start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+        own = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+        subprocess.run([sys.executable, *start, "talkies.cli.main", *command], check=True, capture_output=True, env=own)
+    (folder,) = runs.glob("audio_pretraining-*/0001")
+    return folder
+
+
+def check_books(toys: Toys, folder: Path, status: str = "FINISHED") -> None:
+    """One MLflow run over all attempts, with every step once."""
+    assert run(["replay", str(folder)]) == 0
+    client = MlflowClient(f"sqlite:///{toys.runs / 'mlflow.db'}")
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    (found,) = client.search_runs(experiments, f"tags.run_folder = '{folder}'")
+    assert found.info.run_id == json.loads((folder / "run.json").read_text())["mlflow_run_id"]
+    assert found.info.status == status
+    if status == "FINISHED":
+        steps = [point.step for point in client.get_metric_history(found.info.run_id, "train/loss")]
+        assert sorted(steps) == [*range(2, 201, 2)]
+
+
+def test_a_preempted_run_goes_on_in_the_same_run_bitwise(toys: Toys, tmp_path: Path) -> None:
+    """Two nodes under srun, signalled in the middle, against two processes of torchrun that were left in peace."""
+    folder = toys.phase(toys.site(), STEPS, *TWO, "slurm.nodes=2", "seed=11")
+    wait_for_checkpoint(folder)
+    command("scancel", "--signal=USR1", ids(folder)[-1])
+    assert wait_to_end(folder).restarts == 1
+    first, second = read_attempts(folder).made
+    assert (first.step, first.restart, second.restart) == (0, 0, 1)
+    assert 20 <= second.step < 200
+    (log,) = (folder / "slurm").glob("*.out")
+    assert f"stopped by SIGUSR1 after step {second.step}" in log.read_text(), "it saved where it was told"
+    assert log.read_text().count("queues itself again") == 1
+    assert weights(folder) == weights(uninterrupted(toys, tmp_path, *TWO, "seed=11", processes=2))
+    check_books(toys, folder)
+
+
+def test_a_run_that_loses_its_node_goes_on_from_its_checkpoint_bitwise(toys: Toys, tmp_path: Path) -> None:
+    folder = toys.phase(toys.site(), STEPS, "seed=12")
+    wait_for_checkpoint(folder)
+    said = command("scontrol", "-o", "show", "job", ids(folder)[-1])
+    (lost,) = [name for name in NODES if f" NodeList={name} " in said]
+    scontrol("update", f"nodename={lost}", "state=down", "reason=test")
+    assert wait_to_end(folder).restarts == 1
+    assert [made.step % 20 for made in read_attempts(folder).made] == [0, 0], "nobody told it to save"
+    assert read_attempts(folder).made[1].step > 0
+    assert weights(folder) == weights(uninterrupted(toys, tmp_path, "seed=12", processes=1))
+    check_books(toys, folder)
+    wait_for(lambda: command("sinfo", "-h", "-N", "-o", "%t").split().count("idle") == len(NODES), "both nodes")
+
+
+def test_a_run_longer_than_its_time_limit_queues_itself_again(toys: Toys) -> None:
+    """One minute, which the training alone exceeds; Slurm looks at its limits every half minute."""
+    folder = toys.phase(toys.site(), "steps.max=1000", "slurm.time=00:01:00", "seed=13")
+    assert wait_to_end(folder, seconds=280).restarts >= 1
+    steps = [made.step for made in read_attempts(folder).made]
+    assert steps == sorted(steps)
+    assert steps[-1] > 0
+    assert json.loads((folder / "result.json").read_text())["step"] == 1000
+
+
+def test_three_requeues_without_progress_hold_the_job(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
+    """It stands in the run's folder, in `status` and in MLflow; a release gives it three more."""
+    folder = toys.phase(toys.site(), "steps.max=100000", "steps.checkpoint_every=100000", "seed=14")
+    known = ids(folder)[-1]
+    wait_for((folder / "run.json").exists, "the MLflow run")
+    for count in (1, 2, 3):
+        wait_for(lambda count=count: len(read_attempts(folder).made) == count, f"attempt {count}")
+        scontrol("requeue", known)
+    wait_for(lambda: read_attempts(folder).held is not None, "the hold")
+    wait_for(lambda: job(folder).state == "PENDING" and "held" in job(folder).reason.lower(), "a held job")
+    assert len(read_attempts(folder).made) == 4
+    capsys.readouterr()
+    assert run(["status", str(folder)]) == 0
+    assert f"job {known} is held: 3 requeues in a row without a new checkpoint (the newest: none)" in (
+        capsys.readouterr().out
+    )
+    check_books(toys, folder, "FAILED")
+    scontrol("release", known)
+    wait_for(lambda: len(read_attempts(folder).made) == 5, "the attempt after the release")
+    assert read_attempts(folder).held is None
+    assert run(["cancel", known, "--runs", str(toys.runs)]) == 0
+    wait_to_end(folder, "CANCELLED")
