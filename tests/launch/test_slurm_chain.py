@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from cluster import wait_for
 from mlflow import MlflowClient
-from toys import Toys, ids, job, scontrol, states, wait_for_checkpoint, wait_to_end
+from toys import Toys, ids, states, wait_for_checkpoint, wait_to_end
 
 from talkies.cli.main import run
 from talkies.launch.attempts import read_attempts
+from talkies.launch.slurm import run as command
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
 
@@ -85,8 +87,8 @@ def test_what_slurm_refuses_is_one_line_and_leaves_no_job(toys: Toys, capsys: py
 
 
 def test_cancel_ends_the_chain_and_the_phase_saves_first(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("phases.steps.max=100000", "audio_pretraining.steps.checkpoint_every=15")
-    folder = toys.submit(toys.curriculum("cancelled", *words), toys.site(prepare={"cpus": 1, "array": 0}))
+    recipe = toys.curriculum("cancelled", "audio_pretraining.steps.max=100000")
+    folder = toys.submit(recipe, toys.site(prepare={"cpus": 1, "array": 0}))
     own = folder / "1-audio_pretraining"
     wait_for_checkpoint(own)
     assert run(["cancel", ids(folder)[-1], "--runs", str(toys.runs)]) == 0
@@ -101,12 +103,8 @@ def test_cancel_ends_the_chain_and_the_phase_saves_first(toys: Toys, capsys: pyt
 def test_a_signal_before_training_queues_the_job_again(toys: Toys) -> None:
     """There is nothing to save then; the next attempt begins from the start."""
     folder = toys.phase(toys.site(), "steps.max=6")
-    while not read_attempts(folder).made:
-        assert not job(folder).ended
+    wait_for(lambda: read_attempts(folder).made, "the first attempt")
     assert not (folder / "checkpoints").exists()
-    scontrol("show", "job", ids(folder)[-1])
-    from talkies.launch.slurm import run as command
-
     command("scancel", "--signal=USR1", ids(folder)[-1])
     assert wait_to_end(folder).restarts == 1
     assert [made.step for made in read_attempts(folder).made] == [0, 0]

@@ -79,7 +79,7 @@ class Toys:
         """Two phases, on one node and on two."""
         phases = [str(AUDIO), str(RECIPES / "video_pretraining.yaml")]
         two = [f"video_pretraining.{word}" for word in (*TWO, "slurm.nodes=2")]
-        words = [*(f"phases.{word}" for word in TINY), "phases.steps.max=6", *two, *overrides]
+        words = [*with_tiny("phases.", "phases.steps.max=6", *overrides), *two]
         path = self.folder / f"{name}.yaml"
         head = {"kind": "curriculum", "name": name, "prepare": "prepare.yaml"}
         path.write_text(json.dumps({**head, "phases": phases, "overrides": words}))
@@ -101,7 +101,13 @@ class Toys:
 
     def phase(self, site: Path, *words: str) -> Path:
         """Submit the audio phase."""
-        return self.submit(AUDIO, site, f"data.root={self.data}", *TINY, *words)
+        return self.submit(AUDIO, site, f"data.root={self.data}", *with_tiny("", *words))
+
+
+def with_tiny(head: str, *words: str) -> list[str]:
+    """Overrides, and those of TINY that they do not replace."""
+    given = {word.partition("=")[0] for word in words}
+    return [*(f"{head}{word}" for word in TINY if f"{head}{word.partition('=')[0]}" not in given), *words]
 
 
 def start_toys(folder: Path) -> Iterator[Toys]:

@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from talkies.launch.attempt import SlurmJob
     from talkies.recipe.config import PhaseRecipe
 
+PREDECESSOR_S = 120.0
+"""How long an attempt waits for the run's lock, which processes of a lost node may hold until they are ended."""
+
 
 def may_begin(job: "SlurmJob | None", recipe: "PhaseRecipe", folder: Path) -> bool:
     """Record the attempt in the run's folder (in the main process of a job).
@@ -18,9 +21,12 @@ def may_begin(job: "SlurmJob | None", recipe: "PhaseRecipe", folder: Path) -> bo
 
     from talkies.checkpoints.store import CheckpointStore
     from talkies.launch.attempts import Attempt, begin
+    from talkies.recipe.folders import wait_unlocked
 
     if job is None or not job.main:
         return True
+    if job.restart:
+        wait_unlocked(folder, PREDECESSOR_S)
     steps = CheckpointStore(folder / "checkpoints").steps()
     attempt = Attempt(job=job.id, restart=job.restart, step=steps[-1] if steps else 0)
     reason = begin(folder, attempt).held

@@ -1,6 +1,7 @@
 """Keys of a site profile and of a recipe's `slurm` section. What may enter a script is decided here, by character."""
 
 import re
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -143,7 +144,7 @@ class SiteConfig:
     request_gpus: bool = True
     modules: tuple[Module, ...] = ()
     source: tuple[Location, ...] = ()
-    environment: dict[Variable, Line] = Field(default_factory=dict)
+    environment: dict[Variable, Line] = field(default_factory=dict)
     container: ContainerConfig | None = None
     python: Location | None = None
     runs: Location | None = None

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,17 @@ def run_named(folder: Path, name: str, digest: str) -> None:
             f"train: {folder} is no run of this recipe, whose runs are called {wanted}: it has been changed since; "
             "submit it again"
         )
+
+
+def wait_unlocked(folder: Path, seconds: float) -> None:
+    """Return when nobody holds the folder, or after `seconds`: for an attempt whose predecessor is still being ended."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with locked(folder):
+                return
+        except RunLockedError:
+            time.sleep(1)
 
 
 @contextmanager
