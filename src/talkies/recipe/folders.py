@@ -78,7 +78,7 @@ def run_named(folder: Path, name: str, digest: str) -> None:
 
 
 def wait_unlocked(folder: Path, seconds: float) -> None:
-    """Return when nobody holds the folder, or after `seconds`: for an attempt whose predecessor is still being ended."""
+    """Return when nobody holds the folder, or after `seconds`: an attempt's predecessor may still be on its way out."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:

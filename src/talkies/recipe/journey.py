@@ -42,13 +42,14 @@ def run_curriculum(
     runs: dict[str, Path] = {}
     with ExitStack() as held:
         ranks.agree((lambda: held.enter_context(locked(folder))) if ranks.main else None)
+        if only is not None:
+            ranks.agree(_need if ranks.main else None, folders, only)
         root = ranks.first(lambda: _prepared(curriculum, workshop, folder, say))
         tracker = None
         if ranks.main:
             tracker = held.enter_context(_books(curriculum, folder, folders, workshop, say=say, only=only))
         for number, phase in enumerate(curriculum.phases, 1):
             if only not in (None, phase.name):
-                ranks.agree(_need if ranks.main else None, folders[phase.name], phase.name, only)
                 runs[phase.name] = folders[phase.name]
                 continue
             place = Place(
@@ -68,11 +69,15 @@ def run_curriculum(
     return runs
 
 
-def _need(folder: Path, name: str, only: str) -> None:
-    if not finished(folder):
-        raise CheckpointError(
-            f"train: phase {only!r} comes after {name!r}, which is not finished in {folder}: train that"
-        )
+def _need(folders: Mapping[str, Path], only: str) -> None:
+    """CheckpointError where a phase before `only` is not finished."""
+    for name, folder in folders.items():
+        if name == only:
+            return
+        if not finished(folder):
+            raise CheckpointError(
+                f"train: phase {only!r} comes after {name!r}, which is not finished in {folder}: train that first"
+            )
 
 
 def _prepared(curriculum: Curriculum, workshop: Workshop, folder: Path, say: Callable[[str], None]) -> Path:
