@@ -45,7 +45,7 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2,sched_min_interval=0,defer_batch
-ReturnToService=2
+ReturnToService=0
 JobRequeue=1
 KillWait=10
 CompleteWait=0

@@ -79,6 +79,7 @@ def test_a_run_that_loses_its_node_goes_on_from_its_checkpoint_bitwise(toys: Toy
     assert (first.step, second.step > 0) == (0, True), "Slurm ends what still runs there, and that saves"
     assert weights(folder) == weights(uninterrupted(toys, tmp_path, "seed=12", processes=1))
     check_books(toys, folder)
+    scontrol("update", f"nodename={lost}", "state=resume")
     wait_for(lambda: command("sinfo", "-h", "-N", "-o", "%t").split().count("idle") == len(NODES), "both nodes")
 
 
@@ -93,24 +94,26 @@ def test_a_run_longer_than_its_time_limit_queues_itself_again(toys: Toys) -> Non
 
 
 def test_three_requeues_without_progress_hold_the_job(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
-    """It stands in the run's folder, in `status` and in MLflow; a release gives it three more."""
+    """It stands in the run's folder, in `status` and in MLflow; a release gives it three more. (The first requeue comes
+    while it trains, and makes a checkpoint.)"""
     folder = toys.phase(toys.site(), "steps.max=100000", "steps.checkpoint_every=100000", "seed=14")
     known = ids(folder)[-1]
     wait_for((folder / "run.json").exists, "the MLflow run")
-    for count in (1, 2, 3):
-        wait_for(lambda count=count: len(read_attempts(folder).made) == count, f"attempt {count}")
+    for count in range(2, 7):
         scontrol("requeue", known)
-    wait_for(lambda: read_attempts(folder).held is not None, "the hold")
+        wait_for(lambda count=count: len(read_attempts(folder).made) == count, f"attempt {count}")
+        if read_attempts(folder).held is not None:
+            break
     wait_for(lambda: job(folder).state == "PENDING" and "held" in job(folder).reason.lower(), "a held job")
-    assert len(read_attempts(folder).made) == 4
+    made = read_attempts(folder).made
+    assert len({attempt.step for attempt in made[-4:]}) == 1
+    assert made[0].step == 0
     capsys.readouterr()
     assert run(["status", str(folder)]) == 0
-    assert f"job {known} is held: 3 requeues in a row without a new checkpoint (the newest: none)" in (
-        capsys.readouterr().out
-    )
+    assert f"job {known} is held: 3 requeues in a row without a new checkpoint (the newest: " in capsys.readouterr().out
     check_books(toys, folder, "FAILED")
     scontrol("release", known)
-    wait_for(lambda: len(read_attempts(folder).made) == 5, "the attempt after the release")
+    wait_for(lambda: len(read_attempts(folder).made) == len(made) + 1, "the attempt after the release")
     assert read_attempts(folder).held is None
     assert run(["cancel", known, "--runs", str(toys.runs)]) == 0
     wait_to_end(folder, "CANCELLED")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cluster import cluster, missing, wait_for
 
+from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
 from talkies.launch.chain import read_chain
 from talkies.launch.slurm import Job, jobs_of
@@ -151,9 +152,10 @@ def wait_to_end(folder: Path, state: str = "COMPLETED", seconds: float = 120) ->
     return job(folder)
 
 
-def wait_for_checkpoint(run_folder: Path, count: int = 1) -> None:
-    """Wait until the run has written checkpoints."""
-    wait_for(lambda: len([*run_folder.glob("checkpoints/step-*/manifest.json")]) >= count, f"one of {run_folder}", 90)
+def wait_for_checkpoint(run_folder: Path, after: int = 0) -> None:
+    """Wait until the run has written a checkpoint of a step after `after`."""
+    store = CheckpointStore(run_folder / "checkpoints")
+    wait_for(lambda: max(store.steps(), default=0) > after, f"a checkpoint of {run_folder}", 90)
 
 
 def scontrol(*words: str) -> None:
