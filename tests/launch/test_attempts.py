@@ -101,16 +101,22 @@ def test_slurm_that_is_not_here_or_refuses_is_one_line(tmp_path: Path, monkeypat
 
 
 def test_processes_of_srun_meet_at_its_node_on_a_port_of_their_own() -> None:
-    task = {"SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0", "SLURM_LAUNCH_NODE_IPADDR": "10.1.2.3"}
+    task = {"SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0", "SLURM_LAUNCH_NODE_IPADDR": "10.1.2.3", "ENVIRONMENT": "BATCH"}
     found, again = dict(task), {**task, "SLURM_RESTART_COUNT": "1"}
     meet(found)
     meet(again)
     assert found["MASTER_ADDR"] == "10.1.2.3"
     assert 20_000 <= int(found["MASTER_PORT"]) < 32_000
     assert again["MASTER_PORT"] != found["MASTER_PORT"]
-    said = {**task, "MASTER_ADDR": "here", "MASTER_PORT": "1"}
-    meet(said)
-    assert (said["MASTER_ADDR"], said["MASTER_PORT"]) == ("here", "1")
-    batch = {"SLURM_JOB_ID": "9"}
-    meet(batch)
-    assert batch == {"SLURM_JOB_ID": "9"}
+
+
+def test_who_was_told_where_to_meet_meets_there() -> None:
+    for told in ({"SLURM_STEP_ID": "0", "MASTER_ADDR": "here", "MASTER_PORT": "1"}, {"SLURM_JOB_ID": "9"}):
+        found = dict(told)
+        meet(found)
+        assert found == told
+
+
+def test_srun_that_may_run_elsewhere_has_to_be_told() -> None:
+    with pytest.raises(RecipeError, match="outside of an sbatch job without MASTER_ADDR"):
+        meet({"SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0", "SLURM_LAUNCH_NODE_IPADDR": "10.1.2.3"})

@@ -1,5 +1,6 @@
 """Where prepared data lie: one folder per recipe and per media, whoever asks."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from talkies.config import RecipeError
 from talkies.config.decode import decode, decode_values
 from talkies.config.source import load
 from talkies.prepare.config import PrepareConfig
-from talkies.recipe.folders import RunLockedError, locked
+from talkies.recipe.folders import RunLockedError, locked, wait_unlocked
 from talkies.recipe.preparation import Workshop, data_folder, prepare_data, prepare_part
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
@@ -110,3 +111,16 @@ def test_parts_that_several_jobs_make_are_what_one_makes(tmp_path: Path) -> None
     assert made[0].manifest == made[1].manifest
     with pytest.raises(RecipeError, match="no set 2: the recipe has 2, 0 to 1"):
         prepare_part(TWO_SETS, workshop, recipe_folder=tmp_path, number=2)
+
+
+def test_an_attempt_waits_for_its_predecessor_but_not_for_ever(tmp_path: Path) -> None:
+    """Who takes the lock then says who holds it."""
+    with locked(tmp_path):
+        began = time.monotonic()
+        wait_unlocked(tmp_path, 0.5)
+        assert time.monotonic() - began >= 0.5
+        with pytest.raises(RunLockedError):
+            locked(tmp_path).__enter__()
+    began = time.monotonic()
+    wait_unlocked(tmp_path, 60.0)
+    assert time.monotonic() - began < 1

@@ -40,7 +40,8 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
     from talkies.parallel.mesh import leave, start
     from talkies.parallel.ranks import RankError, Ranks
 
-    meet()
+    if world.size > 1:
+        meet()
     start(world)
     try:
         return work(Ranks(world))
