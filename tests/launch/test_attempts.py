@@ -30,6 +30,12 @@ def test_three_requeues_without_a_new_checkpoint_are_the_last(tmp_path: Path) ->
     assert "job 7 is held: 3 requeues in a row without a new checkpoint (the newest: none)" in found.held
 
 
+def test_restarts_that_could_not_be_recorded_count_too(tmp_path: Path) -> None:
+    assert begin(tmp_path, Attempt(job="7", restart=0, step=9)).held is None
+    assert begin(tmp_path, Attempt(job="7", restart=2, step=9)).held is None
+    assert begin(tmp_path, Attempt(job="7", restart=3, step=9)).held is not None
+
+
 def test_progress_begins_the_count_anew(tmp_path: Path) -> None:
     assert all(tried(tmp_path, 0, 0, 0, 20, 20, 20, 40))
     assert tried(tmp_path, 40, 40, 40) == [True, True, False]

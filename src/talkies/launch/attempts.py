@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
 
 from talkies.config import CheckpointError
@@ -46,13 +47,17 @@ def read_attempts(folder: Path) -> Attempts:
 
 
 def begin(folder: Path, attempt: Attempt) -> Attempts:
-    """Record that `attempt` begins; its `held` says why it must not: as many requeues before it were in vain."""
+    """Record that `attempt` begins; its `held` says why it must not: as many requeues before it were in vain.
+
+    Restarts are counted and not records, for an attempt may be requeued before it could write one.
+    """
     known = read_attempts(folder)
     if known.held is not None:  # somebody has released the job
         known = replace(known, held=None, since=len(known.made))
     known = replace(known, made=(*known.made, attempt))
     recent = [made for made in known.made[known.since :] if made.job == attempt.job]
-    if len(recent) > IN_VAIN and {made.step for made in recent[-IN_VAIN - 1 :]} == {attempt.step}:
+    same = [*takewhile(lambda made: made.step == attempt.step, reversed(recent))]
+    if attempt.restart - same[-1].restart >= IN_VAIN:
         known = replace(known, held=_reason(attempt))
     values: Mapping[str, object] = asdict(known)
     folder.mkdir(parents=True, exist_ok=True)
