@@ -76,7 +76,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_for(what: Callable[[], object], told: str, seconds: float = 60.0) -> None:
+def wait_for(what: Callable[[], object], told: str, seconds: float = 120.0) -> None:
     """Return as soon as `what()` is true."""
     end = time.monotonic() + seconds
     while not what():

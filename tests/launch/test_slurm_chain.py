@@ -12,7 +12,7 @@ from talkies.cli.main import run
 from talkies.launch.attempts import read_attempts
 from talkies.launch.slurm import run as command
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def chained(toys: Toys, tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe, site = toys.curriculum("chain"), toys.site()
     folder = toys.submit(recipe, site)
     assert run(["submit", str(recipe), "--site", str(site), "--runs", str(toys.runs)]) == 2, "it is queued already"
-    wait_to_end(folder, seconds=200)
+    wait_to_end(folder, seconds=400)
     return folder
 
 

@@ -16,7 +16,7 @@ from talkies.cli.main import run
 from talkies.launch.attempts import read_attempts
 from talkies.launch.slurm import run as command
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 LAST = 120
 STEPS = f"steps.max={LAST}"
 
@@ -88,7 +88,7 @@ def test_a_run_longer_than_its_time_limit_queues_itself_again(toys: Toys) -> Non
     """One minute, which the training alone exceeds; Slurm looks at its limits every half minute."""
     folder = toys.phase(toys.site(), "steps.max=100000", "slurm.time=00:01:00", "seed=13")
     known = ids(folder)[-1]
-    wait_for(lambda: any(made.step for made in read_attempts(folder).made), "an attempt from a checkpoint", 150)
+    wait_for(lambda: any(made.step for made in read_attempts(folder).made), "an attempt from a checkpoint", 240)
     wait_for_checkpoint(folder, after=read_attempts(folder).made[-1].step)
     assert " TimeLimit=00:01:00 " in command("scontrol", "-o", "show", "job", known)
     (log,) = (folder / "slurm").glob("*.out")

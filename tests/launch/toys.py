@@ -140,7 +140,7 @@ def states(folder: Path) -> list[set[str]]:
     return [{task.state for task in jobs_of(known)} for known in ids(folder)]
 
 
-def wait_to_end(folder: Path, state: str = "COMPLETED", seconds: float = 120) -> Job:
+def wait_to_end(folder: Path, state: str = "COMPLETED", seconds: float = 240) -> Job:
     """Wait until no job of the run will run again; the last one, which ended in `state`."""
 
     def over() -> bool:
@@ -155,7 +155,7 @@ def wait_to_end(folder: Path, state: str = "COMPLETED", seconds: float = 120) ->
 def wait_for_checkpoint(run_folder: Path, after: int = 0) -> None:
     """Wait until the run has written a checkpoint of a step after `after`."""
     store = CheckpointStore(run_folder / "checkpoints")
-    wait_for(lambda: max(store.steps(), default=0) > after, f"a checkpoint of {run_folder}", 90)
+    wait_for(lambda: max(store.steps(), default=0) > after, f"a checkpoint of {run_folder}", 180)
 
 
 def scontrol(*words: str) -> None:
