@@ -8,19 +8,22 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two xdist workers share two cores
 
 
-STAGES = ("slow", "ranks")
+STAGES = ("slow", "ranks", "slurm")
 """Stages with a command of their own: README, "Tests"."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a CUDA device; skipped where there is none")
     config.addinivalue_line("markers", "ranks: training on several processes; runs only with `-m ranks`")
+    config.addinivalue_line("markers", "slurm: jobs of a throw-away Slurm cluster; runs only with `-m slurm`")
+    # Lightning's advice wherever Slurm is installed, to those who do not start their processes themselves.
+    config.addinivalue_line("filterwarnings", "ignore:The `srun` command is available")
     config.addinivalue_line("markers", "slow: minutes long; runs only with `-m slow`")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = config.getoption("-m") or ""
-    later = [item for item in items if any(stage in item.keywords and stage not in chosen for stage in STAGES)]
+    later = [item for item in items if any(item.get_closest_marker(s) and s not in chosen for s in STAGES)]
     config.hook.pytest_deselected(items=later)
     items[:] = [item for item in items if item not in set(later)]
     for item in items:

@@ -19,7 +19,7 @@ from talkies.recipe.config import CurriculumRecipe, PhaseRecipe, Recipe
 from talkies.recipe.curriculum import load_curriculum
 
 ROOT = Path(__file__).parent.parent / "recipes"
-FILES = sorted(ROOT.rglob("*.yaml"))
+FILES = sorted(path for path in ROOT.rglob("*.yaml") if path.parent.name != "sites")
 EXTENDED = {
     (path.parent / parent).resolve()
     for path in FILES

@@ -1,5 +1,6 @@
 """Where prepared data lie: one folder per recipe and per media, whoever asks."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from talkies.config import RecipeError
 from talkies.config.decode import decode, decode_values
 from talkies.config.source import load
 from talkies.prepare.config import PrepareConfig
-from talkies.recipe.folders import RunLockedError, locked
-from talkies.recipe.preparation import Workshop, data_folder, prepare_data
+from talkies.recipe.folders import RunLockedError, locked, wait_unlocked
+from talkies.recipe.preparation import Workshop, data_folder, prepare_data, prepare_part
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 RUNS = Path("runs")
@@ -25,6 +26,20 @@ def recipe(path: str, kind: str = "folder") -> PrepareConfig:
         "fit_sets": ["train"],
     }
     return decode_values(PrepareConfig, values, where="test")
+
+
+SMALL = {"source": "faces", "geometry": "32x32x25@12.5"}
+TWO_SETS = decode_values(
+    PrepareConfig,
+    {
+        "name": "two",
+        "sources": {"faces": {"kind": "synthetic", "clips": 6, "heldout": 2}},
+        "codecs": {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio"}, "text": {"kind": "bytes"}},
+        "sets": {"train": SMALL, "heldout": {**SMALL, "split": "heldout"}},
+        "fit_sets": ["train"],
+    },
+    where="test",
+)
 
 
 @pytest.fixture
@@ -74,3 +89,38 @@ def test_data_in_use_names_a_way_that_prepare_has(places: tuple[Path, Path], tmp
         pytest.raises(RunLockedError, match=r"in use by process \d+; wait for it, or choose another --runs$"),
     ):
         prepare_data(recipe("clips"), workshop, recipe_folder=places[0])
+
+
+def test_parts_that_several_jobs_make_are_what_one_makes(tmp_path: Path) -> None:
+    """Codecs first, then sets in any order; two may be made at once, and none while the whole is made."""
+    made = []
+    for runs in (tmp_path / "parts", tmp_path / "whole"):
+        workshop = Workshop(runs=runs, store="", artifacts=None, registry=Path, bar=False)
+        if runs.name == "parts":
+            root = prepare_part(TWO_SETS, workshop, recipe_folder=tmp_path, number=None)
+            assert not (root / "sets").exists()
+            with locked(root, shared=True):
+                for number in (1, 0):
+                    prepare_part(TWO_SETS, workshop, recipe_folder=tmp_path, number=number)
+            with locked(root), pytest.raises(RunLockedError):
+                prepare_part(TWO_SETS, workshop, recipe_folder=tmp_path, number=0)
+            assert not (root / "report.json").exists()
+        _, report = prepare_data(TWO_SETS, workshop, recipe_folder=tmp_path)
+        made.append(report)
+    assert [found.reused for found in made[0].sets.values()] == [True, True]
+    assert made[0].manifest == made[1].manifest
+    with pytest.raises(RecipeError, match="no set 2: the recipe has 2, 0 to 1"):
+        prepare_part(TWO_SETS, workshop, recipe_folder=tmp_path, number=2)
+
+
+def test_an_attempt_waits_for_its_predecessor_but_not_for_ever(tmp_path: Path) -> None:
+    """Who takes the lock then says who holds it."""
+    with locked(tmp_path):
+        began = time.monotonic()
+        wait_unlocked(tmp_path, 0.5)
+        assert time.monotonic() - began >= 0.5
+        with pytest.raises(RunLockedError):
+            locked(tmp_path).__enter__()
+    began = time.monotonic()
+    wait_unlocked(tmp_path, 60.0)
+    assert time.monotonic() - began < 1

@@ -143,6 +143,48 @@ def test_a_signal_saves_at_the_next_step_boundary(
     assert read_loop(latest)["step"] == 3
 
 
+class Preempted(Callback):
+    """Tells of a preemption twice, in the middle of a step."""
+
+    def __init__(self, step: int, *more: int) -> None:
+        self.step, self.more = step, more
+
+    def on_before_zero_grad(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+        if trainer.global_step == self.step:
+            for number in (signal.SIGUSR1, signal.SIGUSR1, *self.more):
+                os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("preempted", "stopped_by", "heard"),
+    [
+        (Preempted(2), "SIGUSR1", 0),
+        (Preempted(2, signal.SIGTERM), "SIGTERM", 0),
+        (Preempted(7), "SIGUSR1", 1),
+    ],
+    ids=["stops", "and ended", "at the last step"],
+)
+def test_a_preemption_stops_training_or_is_told_to_who_listened_before(
+    shards: ShardSet,
+    build: Callable[[], nn.Module],
+    tmp_path: Path,
+    *,
+    preempted: Preempted,
+    stopped_by: str,
+    heard: int,
+) -> None:
+    """At the last step nothing is left to stop; an end of the job overrules its preemption."""
+    told: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: told.append(number))
+    try:
+        phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[preempted])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert saving.stopped_by == stopped_by
+    assert CheckpointStore(tmp_path / "run").steps()[-1] == phase.trainer.global_step == preempted.step + 1
+    assert len(told) == heard
+
+
 def test_a_signal_that_comes_while_the_others_are_asked_counts_in_the_next_step(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,12 @@ VERBS = {
     "prepare": ("talkies.cli.prepare", "media files to filtered, captioned, encoded clips in shards"),
     "plan": ("talkies.cli.plan", "parameters, tokens, FLOPs, memory and disk of a recipe, before it runs"),
     "train": ("talkies.cli.train", "one phase, or every phase of a curriculum in order"),
+    "submit": (
+        "talkies.cli.submit",
+        "plan a recipe and queue it under Slurm: a job per phase, in order",
+    ),
+    "status": ("talkies.cli.status", "the jobs of submitted runs, how far each is, and where it is tracked"),
+    "cancel": ("talkies.cli.cancel", "cancel the jobs of a submitted run"),
     "sample": ("talkies.cli.sample", "a checkpoint, a run or models:/name@alias to an mp4 with sound"),
     "evaluate": ("talkies.cli.evaluate", "metrics per modality, per noise bin and for synchronisation"),
     "export": ("talkies.cli.export", "a checkpoint that many ranks wrote, as a release of whole safetensors files"),

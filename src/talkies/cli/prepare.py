@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a prepare recipe, or a curriculum that names one")
     parser.add_argument("overrides", nargs="*", help="key.path=value")
     add_runs(parser)
+    parser.add_argument("--part", help="make only 'codecs', which all sets share, or the set of this number, from 0")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import kind_of
     from talkies.recipe.curriculum import load_curriculum
-    from talkies.recipe.preparation import Workshop, prepare_data
+    from talkies.recipe.preparation import Workshop, prepare_data, prepare_part
 
     kind = kind_of(unresolved(args.recipe))
     if kind == "curriculum":
@@ -38,8 +39,20 @@ def run(args: argparse.Namespace) -> int:
     workshop = Workshop(
         runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, None), bar=bar
     )
+    if args.part is not None:
+        print(f"data root: {prepare_part(config, workshop, recipe_folder=folder, number=_number(args.part))}")
+        return 0
     root, report = prepare_data(config, workshop, recipe_folder=folder)
     for line in report.lines():
         print(line)
     print(f"data root: {root}")
     return 0
+
+
+def _number(part: str) -> int | None:
+    """The number of a set; None for what they share."""
+    from talkies.config import RecipeError
+
+    if part != "codecs" and not part.isdecimal():
+        raise RecipeError(f"prepare: --part {part!r:.40}: give 'codecs' or the number of a set, from 0")
+    return None if part == "codecs" else int(part)

@@ -36,9 +36,12 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
         )
     import torch.distributed as dist
 
+    from talkies.launch.rendezvous import meet
     from talkies.parallel.mesh import leave, start
     from talkies.parallel.ranks import RankError, Ranks
 
+    if world.size > 1:
+        meet()
     start(world)
     try:
         return work(Ranks(world))

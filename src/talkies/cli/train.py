@@ -11,6 +11,7 @@ from talkies.cli.place import add_runs, registry_of, store_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from talkies.launch.attempt import SlurmJob
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
     from talkies.recipe.curriculum import Curriculum
@@ -25,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_runs(parser)
     parser.add_argument("--new", action="store_true", help="begin another run instead of continuing the newest")
+    parser.add_argument("--folder", type=Path, help="run in this folder of RUNS/NAME-HASH, as the jobs of `submit` do")
+    parser.add_argument("--phase", metavar="NAME", help="train this phase of a curriculum alone; those before are done")
     parser.add_argument("--stop-at", type=int, metavar="STEP", help="stop a phase after this optimizer step")
     parser.add_argument("--no-promote", action="store_true", help="leave a curriculum's result unpromoted")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -32,10 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say where the result is."""
+    from talkies.launch.attempt import PREEMPTED, this_job
+    from talkies.parallel.world import world_of
+
+    job = this_job(main=world_of().main)
+    if job is not None:
+        job.listen()  # before torch is imported: a signal must not end a job that is only starting
     from talkies.config import RecipeError
     from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
-    from talkies.parallel.world import world_of
     from talkies.recipe.config import PhaseRecipe, kind_of
     from talkies.recipe.run import InterruptedRunError
 
@@ -46,11 +54,20 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError("train: --stop-at takes a phase recipe, not a curriculum; drop it")
     if args.stop_at is not None and args.stop_at < 1:
         raise RecipeError(f"train: --stop-at {args.stop_at}: give an optimizer step, 1 or later")
+    if args.phase is not None and kind != "curriculum":
+        raise RecipeError("train: --phase takes a curriculum, not a phase recipe; drop it")
+    if args.folder is not None and args.new:
+        raise RecipeError("train: --folder is a run to work in, --new another one; give one of the two")
     try:
         if kind == "curriculum":
-            return _curriculum(args)
-        return _phase(args, decode(PhaseRecipe, load(args.recipe, args.overrides)))
+            return _curriculum(args, job)
+        return _phase(args, decode(PhaseRecipe, load(args.recipe, args.overrides)), job)
     except InterruptedRunError as error:
+        if job is not None and error.cause == PREEMPTED:
+            if job.main:
+                print(f"{error}; job {job.id} queues itself again", flush=True)
+            job.requeue()
+            return 0
         if args.stop_at is None:
             raise KeyboardInterrupt(str(error)) from None
         if world_of().main:
@@ -66,15 +83,26 @@ def _workshop(args: argparse.Namespace, uri: str | None) -> "Workshop":
     return Workshop(runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, uri), bar=bar)
 
 
-def _curriculum(args: argparse.Namespace) -> int:
+def _curriculum(args: argparse.Namespace, job: "SlurmJob | None") -> int:
+    from talkies.cli.attempt import may_begin
     from talkies.cli.ranks import with_ranks
     from talkies.parallel.machine import check_machine
     from talkies.recipe.curriculum import load_curriculum
+    from talkies.recipe.folders import run_named
+    from talkies.recipe.journey import phase_folder
 
     curriculum = load_curriculum(args.recipe, args.overrides)
     for phase in curriculum.phases:
         check_machine(phase.parallel, bf16=phase.precision == "bf16")
+    if args.folder is not None:
+        run_named(args.folder, curriculum.recipe.name, curriculum.digest)
     wanted = {phase.name: phase.parallel.ranks for phase in curriculum.phases}
+    if args.phase is not None:
+        phase = curriculum.known_phase(args.phase)
+        wanted = {phase.name: wanted[phase.name]}
+        number = curriculum.phases.index(phase) + 1
+        if args.folder is not None and not may_begin(job, phase, phase_folder(args.folder, number, phase.name)):
+            return 0
     return with_ranks(args.argv, wanted, partial(_train_curriculum, args, curriculum))
 
 
@@ -82,10 +110,12 @@ def _train_curriculum(args: argparse.Namespace, curriculum: "Curriculum", ranks:
     from talkies.recipe.folders import run_folder
     from talkies.recipe.journey import run_curriculum
 
-    folder = ranks.first(lambda: run_folder(args.runs, curriculum.recipe.name, curriculum.digest, new=args.new))
+    name, digest = curriculum.recipe.name, curriculum.digest
+    folder = args.folder or ranks.first(lambda: run_folder(args.runs, name, digest, new=args.new))
     workshop = _workshop(args, curriculum.phases[-1].tracking.uri)
-    runs = run_curriculum(curriculum, folder, workshop, say=_say(ranks), ranks=ranks)
-    if curriculum.recipe.promote and not args.no_promote:
+    runs = run_curriculum(curriculum, folder, workshop, say=_say(ranks), only=args.phase, ranks=ranks)
+    complete = args.phase in (None, curriculum.phases[-1].name)
+    if curriculum.recipe.promote and complete and not args.no_promote:
         from talkies.cli.promote import promote_run
         from talkies.cli.sample import sample_heldout
 
@@ -97,11 +127,14 @@ def _train_curriculum(args: argparse.Namespace, curriculum: "Curriculum", ranks:
     return 0
 
 
-def _phase(args: argparse.Namespace, recipe: "PhaseRecipe") -> int:
+def _phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | None") -> int:
+    from talkies.cli.attempt import may_begin
     from talkies.cli.ranks import with_ranks
     from talkies.config import RecipeError
+    from talkies.config.canonical import recipe_hash
     from talkies.parallel.machine import check_machine
     from talkies.recipe.check import check
+    from talkies.recipe.folders import run_named
 
     check(recipe)
     check_machine(recipe.parallel, bf16=recipe.precision == "bf16")
@@ -109,6 +142,10 @@ def _phase(args: argparse.Namespace, recipe: "PhaseRecipe") -> int:
         raise RecipeError(
             "train: `data.root` is not set: prepare the data and give data.root=FOLDER, or train a curriculum"
         )
+    if args.folder is not None:
+        run_named(args.folder, recipe.name, recipe_hash(recipe))
+        if not may_begin(job, recipe, args.folder):
+            return 0
     return with_ranks(args.argv, {recipe.name: recipe.parallel.ranks}, partial(_train_phase, args, recipe))
 
 
@@ -118,7 +155,8 @@ def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", ranks: "Ranks"
     from talkies.recipe.run import Place, run_phase
 
     assert recipe.data.root is not None
-    folder = ranks.first(lambda: run_folder(args.runs, recipe.name, recipe_hash(recipe), new=args.new))
+    digest = recipe_hash(recipe)
+    folder = args.folder or ranks.first(lambda: run_folder(args.runs, recipe.name, digest, new=args.new))
     workshop = _workshop(args, recipe.tracking.uri)
     place = Place(folder=folder, data_root=Path(recipe.data.root), store=workshop.store, artifacts=workshop.artifacts)
     options = {"stop_at": args.stop_at, "bar": workshop.bar, "say": _say(ranks), "ranks": ranks}

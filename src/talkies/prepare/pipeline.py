@@ -2,7 +2,8 @@
 
 import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -41,8 +42,25 @@ def prepare(config: PrepareConfig, root: Path, *, recipe_folder: Path, progress:
     media that cannot be used, StorageError where the disk refuses.
     """
     plans = plan(config)
+    with _storage(root):
+        (root / REPORT).unlink(missing_ok=True)
+        return _finish(config, root, *_made(config, plans, root, recipe_folder, progress=progress, names=tuple(plans)))
+
+
+def prepare_sets(
+    config: PrepareConfig, root: Path, *, recipe_folder: Path, progress: bool, names: Sequence[str]
+) -> None:
+    """As `prepare`, but only what all sets share and the sets `names`, and without a report. Once that is made with no
+    names, different sets may be made by several processes at once."""
+    plans = plan(config)
+    with _storage(root):
+        _made(config, plans, root, recipe_folder, progress=progress, names=names)
+
+
+@contextmanager
+def _storage(root: Path) -> Iterator[None]:
     try:
-        return _prepare(config, plans, root, recipe_folder, progress)
+        yield
     except OSError as error:
         if error.errno not in REFUSED:
             raise
@@ -52,11 +70,17 @@ def prepare(config: PrepareConfig, root: Path, *, recipe_folder: Path, progress:
         ) from error
 
 
-def _prepare(
-    config: PrepareConfig, plans: Mapping[str, SetPlan], root: Path, recipe_folder: Path, progress: bool
-) -> Report:
+def _made(
+    config: PrepareConfig,
+    plans: Mapping[str, SetPlan],
+    root: Path,
+    recipe_folder: Path,
+    *,
+    progress: bool,
+    names: Sequence[str],
+) -> tuple[dict[str, str], dict[str, SetReport], dict[str, Source]]:
+    """Sources, codecs and the sets `names`: the codecs' identities, and the reports."""
     (root / "sources").mkdir(parents=True, exist_ok=True)
-    (root / REPORT).unlink(missing_ok=True)
     with bars(progress) as bar:
         sources = _sources(config, root / "sources", recipe_folder, bar)
         jobs = _jobs(plans, sources, root / "sources")
@@ -76,8 +100,9 @@ def _prepare(
         sets = {
             name: builder.build(job, _header(config, job.plan, identities, null), root / "sets" / name)
             for name, job in jobs.items()
+            if name in names
         }
-    return _finish(config, root, identities, sets, sources)
+    return identities, sets, sources
 
 
 def _header(config: PrepareConfig, made: SetPlan, identities: Mapping[str, str], null: Text) -> Header:

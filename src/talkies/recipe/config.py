@@ -11,6 +11,7 @@ from talkies.config.source import Source
 from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig
 from talkies.generate.config import SamplingConfig
+from talkies.launch.config import SlurmConfig
 from talkies.models.config import MovaConfig
 from talkies.parallel.config import ComputeConfig, DdpConfig, ParallelConfig
 from talkies.prepare.config import PrepareConfig
@@ -49,6 +50,7 @@ class PhaseRecipe:
     precision: Literal["fp32", "bf16"] = "fp32"
     parallel: ParallelConfig = DdpConfig()
     compute: ComputeConfig = ComputeConfig()
+    slurm: SlurmConfig = SlurmConfig()
     validation: ValidationConfig
     sampling: SamplingConfig = SamplingConfig()
     tracking: TrackingConfig

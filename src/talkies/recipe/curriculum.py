@@ -30,6 +30,15 @@ class Curriculum:
         """The phase of that name."""
         return next(phase for phase in self.phases if phase.name == name)
 
+    def known_phase(self, name: str) -> PhaseRecipe:
+        """As `phase`; RecipeError where a user names one that is not there."""
+        names = [phase.name for phase in self.phases]
+        if name not in names:
+            raise RecipeError(
+                f"train: --phase {name!r:.80} is no phase of the curriculum; its phases: {', '.join(names)}"
+            )
+        return self.phase(name)
+
 
 def split_overrides(levels: Sequence[Sequence[str]], name: str) -> list[str]:
     """The overrides meant for the member `name`: `name.key=value`, or `phases.key=value` for every phase.

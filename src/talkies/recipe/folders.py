@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,14 +67,35 @@ def run_folder(runs: Path, name: str, digest: str, *, new: bool) -> Path:
     return parent / f"{(numbers[-1] if numbers else 0) + 1:04d}"
 
 
+def run_named(folder: Path, name: str, digest: str) -> None:
+    """CheckpointError where `folder` is not one that `run_folder` gives a recipe: it has been changed since."""
+    wanted = f"{name}-{digest[:8]}"
+    if folder.resolve().parent.name != wanted:
+        raise CheckpointError(
+            f"train: {folder} is no run of this recipe, whose runs are called {wanted}: it has been changed since; "
+            "submit it again"
+        )
+
+
+def wait_unlocked(folder: Path, seconds: float) -> None:
+    """Return when nobody holds the folder, or after `seconds`: an attempt's predecessor may still be on its way out."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with locked(folder):
+                return
+        except RunLockedError:
+            time.sleep(1)
+
+
 @contextmanager
-def locked(folder: Path, *, hint: str = "or use --new") -> Iterator[None]:
+def locked(folder: Path, *, hint: str = "or use --new", shared: bool = False) -> Iterator[None]:
     """Hold the folder; RunLockedError names who holds it otherwise, and `hint` what to do instead of waiting. The lock
-    dies with its process."""
+    dies with its process. `shared`: with others that share it, too."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.seek(0)
             raise RunLockedError(

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.curriculum import Curriculum
-from talkies.recipe.folders import locked, write_json
+from talkies.recipe.folders import finished, locked, write_json
 from talkies.recipe.preparation import Workshop, prepare_data
 from talkies.recipe.result import commit
 from talkies.recipe.run import Place, booked, run_phase
@@ -26,10 +27,11 @@ def run_curriculum(
     workshop: Workshop,
     *,
     say: Callable[[str], None],
-    stop_after: str | None = None,
+    only: str | None = None,
     ranks: Ranks | None = None,
 ) -> dict[str, Path]:
     """Run or continue a curriculum in `folder`; returns phase name -> run folder. Finished phases are not repeated.
+    `only`: train that phase alone, from those before it; CheckpointError where one of them is not finished.
 
     Every process calls it; the main one (of `ranks`) locks the folder, prepares the data and keeps the books.
     """
@@ -40,11 +42,16 @@ def run_curriculum(
     runs: dict[str, Path] = {}
     with ExitStack() as held:
         ranks.agree((lambda: held.enter_context(locked(folder))) if ranks.main else None)
+        if only is not None:
+            ranks.agree(_need if ranks.main else None, folders, only)
         root = ranks.first(lambda: _prepared(curriculum, workshop, folder, say))
         tracker = None
         if ranks.main:
-            tracker = held.enter_context(_books(curriculum, folder, folders, workshop, say))
+            tracker = held.enter_context(_books(curriculum, folder, folders, workshop, say=say, only=only))
         for number, phase in enumerate(curriculum.phases, 1):
+            if only not in (None, phase.name):
+                runs[phase.name] = folders[phase.name]
+                continue
             place = Place(
                 folder=folders[phase.name],
                 data_root=root,
@@ -57,9 +64,20 @@ def run_curriculum(
             say(f"phase {number}/{len(curriculum.phases)} {phase.name}: {phase.steps.max} steps, {sha256[:12]}")
             if tracker is not None:
                 tracker.tags({f"phase.{phase.name}": sha256})
-            if phase.name == stop_after:
+            if phase.name == only:
                 break
     return runs
+
+
+def _need(folders: Mapping[str, Path], only: str) -> None:
+    """CheckpointError where a phase before `only` is not finished."""
+    for name, folder in folders.items():
+        if name == only:
+            return
+        if not finished(folder):
+            raise CheckpointError(
+                f"train: phase {only!r} comes after {name!r}, which is not finished in {folder}: train that first"
+            )
 
 
 def _prepared(curriculum: Curriculum, workshop: Workshop, folder: Path, say: Callable[[str], None]) -> Path:
@@ -72,12 +90,20 @@ def _prepared(curriculum: Curriculum, workshop: Workshop, folder: Path, say: Cal
 
 @contextmanager
 def _books(
-    curriculum: Curriculum, folder: Path, folders: Mapping[str, Path], workshop: Workshop, say: Callable[[str], None]
+    curriculum: Curriculum,
+    folder: Path,
+    folders: Mapping[str, Path],
+    workshop: Workshop,
+    *,
+    say: Callable[[str], None],
+    only: str | None,
 ) -> Iterator[Tracker]:
     """The tracker of the curriculum, whose uploader serves its phases too."""
     tracker = parent_tracker(curriculum, folder, workshop)
-    tracker.start_uploader(*folders.values())
-    with booked(tracker, f"{folder} {folder}/*/", say):
+    names = [*folders]
+    last = len(names) if only is None else names.index(only) + 1
+    tracker.start_uploader(*(folders[name] for name in names[:last]))  # it would wait for a phase of another job
+    with booked(tracker, f"{folder} {folder}/*/", say, done=lambda: all(map(finished, folders.values()))):
         yield tracker
 
 

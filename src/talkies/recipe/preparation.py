@@ -1,14 +1,18 @@
 """The data of a recipe: prepared once per hash, shared by every run that needs it."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from talkies.config import RecipeError
 from talkies.config.canonical import recipe_hash
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
-from talkies.prepare.pipeline import Report, prepare
+from talkies.prepare.pipeline import Report, prepare, prepare_sets
 from talkies.recipe.folders import locked
+
+OTHER_RUNS = "or choose another --runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,5 +38,24 @@ def data_folder(runs: Path, config: PrepareConfig, *, recipe_folder: Path) -> Pa
 def prepare_data(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Path) -> tuple[Path, Report]:
     """Prepare (or reuse) the data of a recipe."""
     root = data_folder(workshop.runs, config, recipe_folder=recipe_folder)
-    with locked(root, hint="or choose another --runs"):
+    with locked(root, hint=OTHER_RUNS):
         return root, prepare(config, root, recipe_folder=recipe_folder, progress=workshop.bar)
+
+
+def prepare_part(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Path, number: int | None) -> Path:
+    """Make the part of the data that one of several jobs makes: shard set `number`, or (None) what all sets share:
+    rendered sources and codecs. `prepare_data` reuses all parts. Two jobs may make different sets at once.
+
+    RecipeError where there is no set of that number.
+    """
+    names = list(config.sets)
+    if number is not None and not 0 <= number < len(names):
+        raise RecipeError(f"prepare: there is no set {number}: the recipe has {len(names)}, 0 to {len(names) - 1}")
+    root = data_folder(workshop.runs, config, recipe_folder=recipe_folder)
+    chosen = [] if number is None else [names[number]]
+    with ExitStack() as held:
+        held.enter_context(locked(root, hint=OTHER_RUNS, shared=bool(chosen)))
+        for name in chosen:
+            held.enter_context(locked(root / "parts" / name, hint=OTHER_RUNS))
+        prepare_sets(config, root, recipe_folder=recipe_folder, progress=workshop.bar, names=chosen)
+    return root

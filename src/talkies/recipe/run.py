@@ -174,13 +174,16 @@ def _books(recipe: PhaseRecipe, place: Place, inputs: Inputs, say: Callable[[str
 
 
 @contextmanager
-def booked(tracker: Tracker, uploads: str | None, say: Callable[[str], None]) -> Iterator[None]:
-    """Close `tracker` after the block, with the status that the block ended with. `uploads`: the run folders that its
-    uploader serves, as a shell names them; it is waited for, and `say` is told where it has not sent everything."""
+def booked(
+    tracker: Tracker, uploads: str | None, say: Callable[[str], None], done: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
+    """Close `tracker` after the block, with the status that the block ended with; RUNNING where it is not `done` then.
+    `uploads`: the run folders that its uploader serves, as a shell names them; it is waited for, and `say` is told
+    where it has not sent everything."""
     status: Status = "FAILED"
     try:
         yield
-        status = "FINISHED"
+        status = "FINISHED" if done() else "RUNNING"
     except (InterruptedRunError, KeyboardInterrupt):
         status = "KILLED"
         raise

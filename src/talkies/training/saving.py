@@ -24,6 +24,8 @@ from talkies.training.held import write
 from talkies.training.phase import Phase
 from talkies.training.writing import Background, staged
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
 
 class Saving(Callback):
     """Counts what was trained on, keeps the EMA, saves, resumes, and stops at a step boundary when asked.
@@ -65,10 +67,16 @@ class Saving(Callback):
         self._listen()
 
     def on_train_end(self, trainer: Trainer, pl_module: Phase) -> None:
-        """Give the signals back, and end the checkpoint that is being written."""
-        del trainer, pl_module
+        """Give the signals back, and end the checkpoint that is being written.
+
+        A SIGUSR1 that came too late to stop anything goes to who listened before training did.
+        """
+        del pl_module
         self._hush()
         self._background.wait()
+        ended = self.stopped_by is None or trainer.global_step >= self.steps.max
+        if self._asked == signal.SIGUSR1.name and ended and callable(signal.getsignal(signal.SIGUSR1)):
+            signal.raise_signal(signal.SIGUSR1)
 
     def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
         """Give the signals back, and end the checkpoint that is being written, if it still can be."""
@@ -96,7 +104,7 @@ class Saving(Callback):
         # A signal may come while the others are asked: only what all have heard counts in this step.
         stop = self.ranks.any(asked is not None)
         if stop:
-            self.stopped_by = asked or "a signal to another rank"
+            self.stopped_by = next(cause for cause in self.ranks.gather(asked) if cause is not None)
         if step % self.steps.checkpoint_every == 0 or step == self.steps.max or stop:
             self.save(trainer, pl_module)
         if stop:
@@ -132,18 +140,20 @@ class Saving(Callback):
         phase.eval()
 
     def _listen(self) -> None:
-        """Turn SIGINT and SIGTERM into a stop at the next optimizer step; a second signal acts as it did before.
+        """Turn SIGINT, SIGTERM and SIGUSR1 into a stop at the next optimizer step. After one of the first two a second
+        signal acts as it did before; a preemption may be told twice, and be overruled by an end.
 
         Here and not before `fit`, for Lightning's own SIGTERM handler would raise in the middle of a step.
         """
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._handlers = {number: signal.getsignal(number) for number in STOPS}
             for number in self._handlers:
                 signal.signal(number, self._stop)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         self._asked = signal.Signals(number).name
-        self._hush()
+        if number != signal.SIGUSR1:
+            self._hush()
 
     def _hush(self) -> None:
         for number, handler in self._handlers.items():

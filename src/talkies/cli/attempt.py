@@ -1,0 +1,51 @@
+"""The beginning of an attempt in a job of `submit`: recorded, or the job is held because attempts are in vain."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from talkies.launch.attempt import SlurmJob
+    from talkies.recipe.config import PhaseRecipe
+
+PREDECESSOR_S = 120.0
+"""How long an attempt waits for the run's lock, which processes of a lost node may hold until they are ended."""
+
+
+def may_begin(job: "SlurmJob | None", recipe: "PhaseRecipe", folder: Path) -> bool:
+    """Record the attempt in the run's folder (in the main process of a job).
+
+    False where three requeues brought no checkpoint: the job is held then, the run's status is FAILED, and the reason
+    is in attempts.json, in MLflow and on stderr.
+    """
+    import sys
+
+    from talkies.checkpoints.store import CheckpointStore
+    from talkies.launch.attempts import Attempt, begin
+    from talkies.recipe.folders import wait_unlocked
+
+    if job is None or not job.main:
+        return True
+    if job.restart:
+        wait_unlocked(folder, PREDECESSOR_S)
+    steps = CheckpointStore(folder / "checkpoints").steps()
+    attempt = Attempt(job=job.id, restart=job.restart, step=steps[-1] if steps else 0)
+    reason = begin(folder, attempt).held
+    if reason is None:
+        return True
+    print(f"talkies: slurm: {reason}", file=sys.stderr, flush=True)
+    _tell(recipe, folder, reason)
+    job.requeue(hold=True)
+    return False
+
+
+def _tell(recipe: "PhaseRecipe", folder: Path, reason: str) -> None:
+    """The run in MLflow has failed; an attempt that never came to its place has none."""
+    from talkies.recipe.run import UPLOAD_S, open_tracker, place_of
+
+    if not (folder / "place.json").is_file():
+        return
+    tracker = open_tracker(recipe, place_of(folder))
+    tracker.start_uploader()
+    tracker.tags({"held": reason})
+    tracker.status("FAILED")
+    tracker.close(deadline_s=UPLOAD_S)

@@ -1,0 +1,136 @@
+"""talkies status [RUN|JOB]: the jobs of submitted runs with their states, how far each is, where it is tracked."""
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from talkies.cli.place import add_runs
+
+if TYPE_CHECKING:
+    from talkies.launch.chain import Chain, ChainJob
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("run", nargs="?", help="the folder of a run, or the id of one of its jobs (all runs of --runs)")
+    add_runs(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One job: its state as Slurm says it, `step` of `max` of its phase, why it is held, the MLflow run."""
+
+    id: str | None
+    name: str
+    state: str
+    restarts: int
+    step: int | None
+    max: int | None
+    held: str | None
+    mlflow: str | None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the chains that were asked for."""
+    found = [*chosen(args.run, args.runs)]
+    told = [{"folder": str(chain.folder), "jobs": [asdict(row_of(job)) for job in chain.jobs]} for chain in found]
+    if args.json:
+        print(json.dumps(told, indent=2))
+        return 0
+    for chain in found:
+        print("\n".join([str(chain.folder), *(line for job in chain.jobs for line in _lines(row_of(job)))]))
+        print(f"  logs: {chain.folder / 'slurm'}")
+    if not found:
+        print(f"no submitted runs in {args.runs}")
+    return 0
+
+
+def chosen(what: str | None, runs: Path) -> "list[Chain]":
+    """The chains that `what` means: the folder of a run or of a phase in it, a job id, or None for all below `runs`.
+
+    Raises RecipeError where it means none.
+    """
+    from talkies.config import RecipeError
+    from talkies.launch.chain import chains, read_chain
+
+    if what is None:
+        return [*chains(runs)]
+    if what.isdecimal():
+        held = [chain for chain in chains(runs) if what in (*chain.ids, *chain.earlier)]
+        if held:
+            return held
+        raise RecipeError(f"status: job {what} was submitted for no run in {runs}; give the run's folder, or --runs")
+    folder = Path(what)
+    known = [chain for chain in map(read_chain, (folder, folder.resolve().parent)) if chain is not None]
+    if not known:
+        raise RecipeError(f"status: {what} is no run folder with submitted jobs, nor the id of a job")
+    return known[:1]
+
+
+def row_of(job: "ChainJob") -> Row:
+    """What is known of a job, from Slurm and from the run's folder."""
+    from talkies.launch.attempts import read_attempts
+
+    state, restarts = _state(job)
+    run = None if job.run is None else Path(job.run)
+    step, most = (None, None) if run is None else _progress(run)
+    held = None if run is None else read_attempts(run).held
+    link = None if run is None else _link(run)
+    return Row(id=job.id, name=job.name, state=state, restarts=restarts, step=step, max=most, held=held, mlflow=link)
+
+
+def _state(job: "ChainJob") -> tuple[str, int]:
+    """The state, with the reason of one that waits; of an array, how many tasks are in each. And the restarts."""
+    from talkies.launch.slurm import SlurmError, jobs_of
+
+    if job.id is None:
+        return "not submitted", 0
+    try:
+        found = jobs_of(job.id)
+    except SlurmError as error:
+        return f"unknown ({error})", 0
+    if not found:
+        return "forgotten by Slurm", 0
+    waits = {"PENDING": f" ({found[0].reason})"}
+    if len(found) == 1:
+        return found[0].state + waits.get(found[0].state, ""), found[0].restarts
+    states = [task.state for task in found]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in sorted({*states}))
+    return counts, max(task.restarts for task in found)
+
+
+def _progress(run: Path) -> tuple[int | None, int | None]:
+    """The newest checkpoint's step (of a finished run its last) and the recipe's last; None before a run has begun."""
+    from talkies.checkpoints.store import CheckpointStore
+    from talkies.recipe.folders import finished, read_json
+
+    if not (run / "recipe.json").is_file():
+        return None, None
+    if finished(run):
+        step = int(read_json(run / "result.json")["step"])
+    else:
+        step = max(CheckpointStore(run / "checkpoints").steps(), default=0)
+    return step, int(read_json(run / "recipe.json")["recipe"]["steps"]["max"])
+
+
+def _link(run: Path) -> str | None:
+    """The page of the run on a tracking server; of a store without one, the store and the run's id."""
+    from talkies.tracking.identity import read_identity
+
+    known = read_identity(run)
+    if known is None:
+        return None
+    if known.tracking_uri.startswith("http"):
+        return f"{known.tracking_uri.rstrip('/')}/#/runs/{known.mlflow_run_id}"
+    return f"{known.tracking_uri} run {known.mlflow_run_id}"
+
+
+def _lines(row: Row) -> list[str]:
+    again = f", {row.restarts} restarts" if row.restarts else ""
+    steps = f"  step {row.step} of {row.max}" if row.step is not None else ""
+    lines = [f"  {row.id or '-':>8}  {row.name}  {row.state}{again}{steps}"]
+    lines += [f"            {text}" for text in (row.held, row.mlflow) if text is not None]
+    return lines

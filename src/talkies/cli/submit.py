@@ -1,0 +1,193 @@
+"""talkies submit RECIPE --site SITE: plan, then queue the jobs of a recipe under Slurm, each after the one before."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from talkies.cli.place import RUNS, add_runs
+
+if TYPE_CHECKING:
+    from talkies.launch.chain import Chain, ChainJob
+    from talkies.launch.config import SiteConfig
+    from talkies.launch.script import Part, Work
+    from talkies.recipe.config import PhaseRecipe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("recipe", type=Path, help="a phase, a curriculum or a preparation")
+    parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key... or phases.key...")
+    parser.add_argument("--site", type=Path, required=True, help="the site profile: a YAML file of `kind: site`")
+    add_runs(parser)
+    parser.add_argument("--new", action="store_true", help="begin another run instead of continuing the newest")
+    parser.add_argument("--prepare", action="store_true", help="of a curriculum, the preparation alone")
+    parser.add_argument("--no-promote", action="store_true", help="leave a curriculum's result unpromoted")
+    parser.add_argument("--dry-run", action="store_true", help="print the scripts, and queue and write nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for: the arguments, the site, the runs folder, and the overrides with those that the site adds."""
+
+    args: argparse.Namespace
+    site: "SiteConfig"
+    runs: Path
+    overrides: list[str]
+
+    def words(self, verb: str, *more: str) -> list[str]:
+        """The command of a job."""
+        recipe = str(self.args.recipe.resolve())
+        return [verb, recipe, *self.overrides, "--runs", str(self.runs), "--quiet", *more]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, render, submit, and print the job ids."""
+    from talkies.config import RecipeError
+    from talkies.config.source import unresolved
+    from talkies.launch.site import load_site
+    from talkies.recipe.config import kind_of
+
+    site = load_site(args.site)
+    given = Path(site.runs).expanduser() if site.runs is not None and args.runs is RUNS else args.runs
+    kind = kind_of(unresolved(args.recipe))
+    if args.prepare and kind == "phase":
+        raise RecipeError("submit: --prepare takes a curriculum or a preparation; drop it")
+    request = Request(args=args, site=site, runs=given.resolve(), overrides=list(args.overrides))
+    make = {"phase": _phase, "curriculum": _curriculum, "prepare": _prepare}[kind]
+    return _submit(args, *make(request))
+
+
+def _submit(args: argparse.Namespace, chain: "Chain", scripts: list[str]) -> int:
+    from dataclasses import replace
+
+    from talkies.launch.chain import read_chain, start
+
+    if args.dry_run:
+        for number, (job, script) in enumerate(zip(chain.jobs, scripts, strict=True)):
+            after = f", after {chain.jobs[number - 1].name}" if number else ""
+            print(f"### {job.script}{after}\n{script}")
+        return 0
+    known = read_chain(chain.folder)
+    if known is not None:
+        _refuse_second(known)
+        chain = replace(chain, earlier=(*known.earlier, *known.ids))
+    for job in start(chain, scripts).jobs:
+        print(f"{job.id}  {job.name}")
+    print(f"folder: {chain.folder}\nstatus: talkies status {chain.folder}")
+    return 0
+
+
+def _refuse_second(known: "Chain") -> None:
+    from talkies.config import RecipeError
+
+    active = known.active()
+    if active:
+        told = ", ".join(sorted({job.id for job in active}, key=int))
+        raise RecipeError(
+            f"submit: jobs {told} of {known.folder} are queued or run: wait for them, `talkies cancel {known.folder}`, "
+            "or begin another run with --new"
+        )
+
+
+def _phase(request: Request) -> "tuple[Chain, list[str]]":
+    """The chain of a phase recipe: one job."""
+    from talkies.config import RecipeError
+    from talkies.config.canonical import recipe_hash
+    from talkies.config.decode import decode
+    from talkies.config.source import load
+    from talkies.launch.chain import Chain, ChainJob
+    from talkies.launch.script import Work, job_name
+    from talkies.recipe.config import PhaseRecipe
+    from talkies.recipe.folders import run_folder
+
+    recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
+    if recipe.data.root is None and request.site.data_root is not None:
+        request.overrides.append(f"data.root={Path(request.site.data_root).expanduser()}")
+    elif recipe.data.root is None:
+        raise RecipeError("submit: `data.root` is not set: give data.root=FOLDER, or `data_root` in the site profile")
+    if recipe.tracking.uri is None and request.site.tracking_uri is not None:
+        request.overrides.append(f"tracking.uri={request.site.tracking_uri}")
+    recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
+    folder = run_folder(request.runs, recipe.name, recipe_hash(recipe), new=request.args.new)
+    work = Work(site=request.site, folder=folder, directory=Path.cwd())
+    name = job_name(recipe.name)
+    script = _phase_script(request, work, name, recipe, request.words("train", "--folder", str(folder)))
+    job = ChainJob(name=name, phase=recipe.name, run=str(folder), script=str(work.script(name)))
+    return Chain(folder=folder, jobs=(job,)), [script]
+
+
+def _phase_script(request: Request, work: "Work", name: str, recipe: "PhaseRecipe", words: list[str]) -> str:
+    """The script of a phase that was planned: its layout divides, fits the card, the nodes and the signal's lead."""
+    from talkies.cli.plan import plan_phase
+    from talkies.config import RecipeError
+    from talkies.launch.script import train_script
+    from talkies.launch.site import allocation
+    from talkies.planning.plan import Options
+
+    planned = plan_phase(recipe, Options(card=request.site.card))
+    given = allocation(request.site, recipe.slurm, ranks=recipe.parallel.ranks, phase=recipe.name)
+    needed = planned.speed.seconds + planned.disk.write_seconds
+    if needed > request.site.lead:
+        raise RecipeError(
+            f"submit: phase {recipe.name!r} needs about {needed:.0f} s for a step and a checkpoint, but is signalled "
+            f"{request.site.lead} s before its end (`lead` of the site): raise it"
+        )
+    return train_script(work, name, given, words)
+
+
+def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
+    """The chain of a curriculum: its preparation, then a job per phase."""
+    from talkies.launch.chain import Chain, ChainJob
+    from talkies.launch.script import Work, job_name
+    from talkies.recipe.curriculum import load_curriculum
+    from talkies.recipe.folders import run_folder
+    from talkies.recipe.journey import phase_folder
+
+    args = request.args
+    curriculum = load_curriculum(args.recipe, request.overrides)
+    if request.site.tracking_uri is not None and all(phase.tracking.uri is None for phase in curriculum.phases):
+        request.overrides.append(f"phases.tracking.uri={request.site.tracking_uri}")
+        curriculum = load_curriculum(args.recipe, request.overrides)
+    folder = run_folder(request.runs, curriculum.recipe.name, curriculum.digest, new=args.new)
+    work = Work(site=request.site, folder=folder, directory=Path.cwd())
+    jobs, scripts = _prepare_jobs(request, work, curriculum.recipe.name, len(curriculum.prepare.sets))
+    for number, phase in enumerate([] if args.prepare else curriculum.phases, 1):
+        name = job_name(curriculum.recipe.name, phase.name)
+        promote = ["--no-promote"] if args.no_promote else []
+        words = request.words("train", "--folder", str(folder), "--phase", phase.name, *promote)
+        scripts.append(_phase_script(request, work, name, phase, words))
+        own = str(phase_folder(folder, number, phase.name))
+        jobs.append(ChainJob(name=name, phase=phase.name, run=own, script=str(work.script(name))))
+    return Chain(folder=folder, jobs=tuple(jobs)), scripts
+
+
+def _prepare(request: Request) -> "tuple[Chain, list[str]]":
+    """The chain of a preparation, in the folder of its data."""
+    from talkies.config.decode import decode
+    from talkies.config.source import load
+    from talkies.launch.chain import Chain
+    from talkies.launch.script import Work
+    from talkies.prepare.config import PrepareConfig
+    from talkies.recipe.preparation import data_folder
+
+    config = decode(PrepareConfig, load(request.args.recipe, request.overrides))
+    folder = data_folder(request.runs, config, recipe_folder=request.args.recipe.parent)
+    work = Work(site=request.site, folder=folder, directory=Path.cwd())
+    jobs, scripts = _prepare_jobs(request, work, config.name, len(config.sets))
+    return Chain(folder=folder, jobs=tuple(jobs)), scripts
+
+
+def _prepare_jobs(request: Request, work: "Work", name: str, sets: int) -> "tuple[list[ChainJob], list[str]]":
+    """One job; or one for what all sets share, an array with a task per set, and one that checks and reports."""
+    from talkies.launch.chain import ChainJob
+    from talkies.launch.script import job_name, prepare_script
+
+    whole: list[tuple[Part, str]] = [("whole", "prepare")]
+    parts: list[tuple[Part, str]] = [("codecs", "prepare-codecs"), ("sets", "prepare-sets"), *whole]
+    jobs, scripts = [], []
+    for part, suffix in parts if request.site.prepare.array and sets > 1 else whole:
+        job = job_name(name, suffix)
+        scripts.append(prepare_script(work, job, request.words("prepare"), part=part, sets=sets))
+        jobs.append(ChainJob(name=job, phase=None, run=None, script=str(work.script(job))))
+    return jobs, scripts

@@ -1,0 +1,59 @@
+"""The job that this process belongs to, where `talkies submit` made it: its signal, its requeue, its hold."""
+
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import FrameType
+
+from talkies.config import RecipeError
+from talkies.launch import slurm
+
+PREEMPTED = "SIGUSR1"
+"""The signal of a preemption and of the time limit, as `submit` asks for it; a SIGTERM is Slurm's or the owner's own
+end of the job."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class SlurmJob:
+    """A job of `submit` that may queue itself again; `main` in one of its processes."""
+
+    id: str
+    restart: int
+    main: bool
+    asked: bool = field(default=False)
+
+    def listen(self) -> None:
+        """Until training listens itself, the signal queues the job again at once: there is nothing to save. (What is
+        half written then is as after a lost node: every file is written aside first.)"""
+        signal.signal(signal.SIGUSR1, self._hear)
+
+    def requeue(self, *, hold: bool = False) -> None:
+        """Ask Slurm, once and in the main process only, to queue this job again. It kills this process soon."""
+        if self.main and not self.asked:
+            self.asked = True
+            slurm.requeue(self.id, hold=hold)
+
+    def _hear(self, number: int, _: FrameType | None) -> None:
+        if self.main:
+            _log.warning("slurm: %s outside of training: job %s is queued again", signal.Signals(number).name, self.id)
+        self.requeue()
+
+
+def this_job(*, main: bool, environment: Mapping[str, str] = os.environ) -> SlurmJob | None:
+    """The job of `submit` in which this process runs as a task of srun, if it may queue itself again.
+
+    Raises RecipeError where it could not: inside a container without Slurm's commands.
+    """
+    if environment.get("TALKIES_REQUEUE") != "1" or "SLURM_STEP_ID" not in environment:
+        return None
+    if main and shutil.which("scontrol") is None:
+        raise RecipeError(
+            "slurm: there is no scontrol in this job, so that it could not queue itself again: mount Slurm's commands "
+            "into the container, or set `slurm.requeue=false`"
+        )
+    restart = int(environment.get("SLURM_RESTART_COUNT", "0"))
+    return SlurmJob(id=environment["SLURM_JOB_ID"], restart=restart, main=main)

@@ -1,0 +1,92 @@
+"""The jobs of a run: RUN_FOLDER/jobs.json, written as they are submitted."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from talkies.config import CheckpointError
+from talkies.data.durable import write_text
+from talkies.launch.slurm import Job, SlurmError, cancel, jobs_of, submit
+
+FILE = "jobs.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainJob:
+    """One job: `name`, the phase that it trains (None: it prepares data) in run folder `run`, and its script. `id` is
+    None until it is submitted."""
+
+    name: str
+    phase: str | None
+    run: str | None
+    script: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """The jobs of a run, each after the one before: the last submission; `earlier` ids are of the ones before it."""
+
+    folder: Path
+    jobs: tuple[ChainJob, ...]
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the jobs that were submitted, first to last."""
+        return [job.id for job in self.jobs if job.id is not None]
+
+    def active(self) -> list[Job]:
+        """What Slurm knows of them, but those that have ended."""
+        return [job for known in self.ids for job in jobs_of(known) if not job.ended]
+
+    def write(self) -> None:
+        """Record the chain in its folder."""
+        values = {"jobs": [asdict(job) for job in self.jobs], "earlier": self.earlier}
+        write_text(self.folder / FILE, json.dumps(values, indent=2) + "\n")
+
+
+def read_chain(folder: Path) -> Chain | None:
+    """The chain that was submitted for the run in `folder`; None where there is none."""
+    path = folder / FILE
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        jobs = tuple(ChainJob(**job) for job in values["jobs"])
+        return Chain(folder=folder, jobs=jobs, earlier=tuple(values["earlier"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"slurm: {path} is damaged ({error}); restore it, or use scancel") from None
+
+
+def chains(runs: Path) -> Iterator[Chain]:
+    """Every chain below a runs folder, by folder."""
+    for path in sorted([*runs.glob(f"*/*/{FILE}")]):
+        chain = read_chain(path.parent)
+        if chain is not None:
+            yield chain
+
+
+def start(chain: Chain, scripts: Sequence[str]) -> Chain:
+    """Write the scripts and submit them in order; each job id is recorded before the next is asked for. Where Slurm
+    refuses one, those before it are cancelled and SlurmError says so."""
+    for job, text in zip(chain.jobs, scripts, strict=True):
+        path = Path(job.script)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    chain.write()
+    done: list[ChainJob] = []
+    for job in chain.jobs:
+        try:
+            known = submit(Path(job.script), after=done[-1].id if done else None)
+        except SlurmError as error:
+            if done:
+                cancel([made.id for made in reversed(done) if made.id is not None])
+            more = f"; the {len(done)} jobs before it are cancelled" if done else ""
+            raise SlurmError(f"{error} (job {job.name!r}, {job.script}){more}") from None
+        done.append(replace(job, id=known))
+        chain = replace(chain, jobs=(*done, *chain.jobs[len(done) :]))
+        chain.write()
+    return chain

@@ -1,0 +1,28 @@
+"""Where the processes that srun started meet, when nobody has said it."""
+
+import os
+from collections.abc import MutableMapping
+
+from talkies.config import RecipeError
+
+FIRST_PORT, PORTS = 20_000, 12_000
+"""Below the ports that Linux hands out by itself."""
+
+
+def meet(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Set MASTER_ADDR and MASTER_PORT in one of several tasks of srun, where they are not set.
+
+    In an sbatch job srun runs on the first node, so its address is right and no name has to be resolved; the port is
+    of this job, step and restart. Raises RecipeError elsewhere: salloc may run srun on a login node.
+    """
+    if "SLURM_STEP_ID" not in environment or "MASTER_ADDR" in environment:
+        return
+    if environment.get("ENVIRONMENT") != "BATCH":
+        raise RecipeError(
+            "parallel: srun outside of an sbatch job without MASTER_ADDR: set it to the node of task 0, and "
+            "MASTER_PORT to a free port there"
+        )
+    job, step = int(environment["SLURM_JOB_ID"]), int(environment["SLURM_STEP_ID"])
+    restart = int(environment.get("SLURM_RESTART_COUNT", "0"))
+    environment["MASTER_ADDR"] = environment["SLURM_LAUNCH_NODE_IPADDR"]
+    environment.setdefault("MASTER_PORT", str(FIRST_PORT + (job * 31 + step * 7 + restart) % PORTS))

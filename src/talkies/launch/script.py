@@ -1,0 +1,147 @@
+"""The scripts of jobs: templates in the repository's slurm/ folder, filled with checked and quoted values."""
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from talkies.config import RecipeError
+from talkies.launch.config import SiteConfig
+from talkies.launch.secrets import refuse_secret_words
+from talkies.launch.site import Allocation
+
+TEMPLATES = Path(__file__).parents[3] / "slurm"
+_HOLE = re.compile(r"\{\{([a-z_]+)\}\}")
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_PATH = re.compile(r"/[A-Za-z0-9._/+@=-]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+Part = Literal["whole", "codecs", "sets"]
+_PARTS: Mapping[Part, str] = {"whole": "", "codecs": "--part codecs", "sets": '--part "$SLURM_ARRAY_TASK_ID"'}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What every job of a chain shares: the site, the folder of the run (of its record, scripts and logs), and where
+    the command was given."""
+
+    site: SiteConfig
+    folder: Path
+    directory: Path
+
+    def script(self, name: str) -> Path:
+        """Where the script of job `name` lies."""
+        return self.folder / "slurm" / f"{name}.sbatch"
+
+
+def train_script(work: Work, name: str, given: Allocation, words: Sequence[str]) -> str:
+    """The script of a phase; `words`: the talkies command that its processes run.
+
+    RecipeError for what may not enter.
+    """
+    site = work.site
+    gpus = (f"--gpus-per-node={given.per_node}",) if site.request_gpus else ()
+    options = (*gpus, "--requeue" if given.requeue else "--no-requeue")
+    values = _common(work, name, words, options, f"{name}-%j.out") | {
+        "nodes": str(given.nodes),
+        "per_node": str(given.per_node),
+        "cpus": str(site.cpus_per_task),
+        "time": given.time,
+        "lead": str(site.lead),
+        "requeue": str(int(given.requeue)),
+    }
+    return _filled("train.sbatch", values)
+
+
+def prepare_script(work: Work, name: str, words: Sequence[str], *, part: Part, sets: int) -> str:
+    """The script of a preparation: the whole of it, what its sets share, or an array with one task for each of `sets`
+    sets. RecipeError for what may not enter."""
+    asked = work.site.prepare
+    options = [f"--gpus-per-node={asked.gpus}"] if asked.gpus else []
+    if part == "sets":
+        options.append(f"--array=0-{sets - 1}%{asked.array}")
+    own = replace(work, site=replace(work.site, partition=asked.partition or work.site.partition, sbatch=asked.sbatch))
+    log = f"{name}-%A-%a.out" if part == "sets" else f"{name}-%j.out"
+    values = _common(own, name, words, options, log) | {
+        "cpus": str(asked.cpus),
+        "time": asked.time or work.site.limits.time,
+        "part": _PARTS[part],
+    }
+    return _filled("prepare.sbatch", values)
+
+
+def job_name(*parts: str) -> str:
+    """A job's name. RecipeError for characters outside [A-Za-z0-9._-]."""
+    name = ".".join(parts)
+    if not _NAME.fullmatch(name):
+        raise RecipeError(f"slurm: job name {name!r:.80} contains characters outside [A-Za-z0-9._-]: change `name`")
+    return name
+
+
+def _common(work: Work, name: str, words: Sequence[str], options: Sequence[str], log: str) -> dict[str, str]:
+    site = work.site
+    known = {"account": site.account, "partition": site.partition, "qos": site.qos}
+    given = [f"--{key}={value}" for key, value in known.items() if value is not None]
+    refuse_secret_words(words)
+    return {
+        "name": job_name(name),
+        "directory": _path(work.directory, "the working directory"),
+        "log": _path(work.folder, "the run folder") + f"/slurm/{log}",
+        "options": "\n".join(f"#SBATCH {option}" for option in [*given, *options, *site.sbatch]),
+        "setup": "\n".join(_setup(site)),
+        "command": " ".join(map(_quoted, [*_container(site), *_python(site), "-m", "talkies.cli.main", *words])),
+    }
+
+
+def _setup(site: SiteConfig) -> list[str]:
+    """The lines before srun: modules, then files that are read, then variables."""
+    modules = [f"module load {' '.join(map(_quoted, site.modules))}"] if site.modules else []
+    files = [f"source {_quoted(str(Path(path).expanduser()))}" for path in site.source]
+    return [*modules, *files, *(f"export {name}={_quoted(value)}" for name, value in site.environment.items())]
+
+
+def _container(site: SiteConfig) -> list[str]:
+    container = site.container
+    if container is None:
+        return []
+    mounts = ",".join(container.mounts)
+    if container.kind == "pyxis":
+        return [f"--container-image={container.image}", *([f"--container-mounts={mounts}"] if mounts else [])]
+    return ["apptainer", "exec", "--nv", *(["--bind", mounts] if mounts else []), container.image]
+
+
+def _python(site: SiteConfig) -> list[str]:
+    if site.python is not None:
+        return [str(Path(site.python).expanduser())]
+    return ["python3" if site.container else sys.executable]
+
+
+def _path(path: Path, what: str) -> str:
+    text = str(path.resolve())
+    if not _PATH.fullmatch(text):
+        raise RecipeError(
+            f"slurm: {what} {text!r:.200} contains characters outside [A-Za-z0-9._/+@=-], which sbatch would not "
+            "read as one path: work in another folder (--runs)"
+        )
+    return text
+
+
+def _quoted(word: str) -> str:
+    if _CONTROL.search(word):
+        raise RecipeError(f"submit: {word!r:.80} contains a line break or another control character: remove it")
+    return shlex.quote(word)
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    path = TEMPLATES / template
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise RecipeError(
+            f"submit: no template {path} ({error.strerror}): install talkies from its repository with pip install -e"
+        ) from None
+    # One pass: what a value holds is not filled again. An option that a site does not set leaves no empty line.
+    filled = _HOLE.sub(lambda found: values[found[1]], text)
+    return re.sub(r"\n{2,}", "\n", filled).replace(" \n", "\n")

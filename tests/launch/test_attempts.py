@@ -1,0 +1,128 @@
+"""Attempts in vain are counted; a job asks for its requeue once; where processes of srun meet."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from talkies.config import CheckpointError, RecipeError
+from talkies.launch import slurm
+from talkies.launch.attempt import SlurmJob, this_job
+from talkies.launch.attempts import FILE, IN_VAIN, Attempt, begin, read_attempts
+from talkies.launch.rendezvous import meet
+
+TASK = {"TALKIES_REQUEUE": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "7"}
+
+
+def tried(folder: Path, *steps: int, job: str = "7") -> list[bool]:
+    """Whether each of these attempts may go on."""
+    count = len(read_attempts(folder).made)
+    made = [begin(folder, Attempt(job=job, restart=count + n, step=step)) for n, step in enumerate(steps)]
+    return [found.held is None for found in made]
+
+
+def test_three_requeues_without_a_new_checkpoint_are_the_last(tmp_path: Path) -> None:
+    assert tried(tmp_path, 0, 0, 0, 0) == [True, True, True, False]
+    found = read_attempts(tmp_path)
+    assert len(found.made) == IN_VAIN + 1
+    assert found.held is not None
+    assert "job 7 is held: 3 requeues in a row without a new checkpoint (the newest: none)" in found.held
+
+
+def test_restarts_that_could_not_be_recorded_count_too(tmp_path: Path) -> None:
+    assert begin(tmp_path, Attempt(job="7", restart=0, step=9)).held is None
+    assert begin(tmp_path, Attempt(job="7", restart=2, step=9)).held is None
+    assert begin(tmp_path, Attempt(job="7", restart=3, step=9)).held is not None
+
+
+def test_progress_begins_the_count_anew(tmp_path: Path) -> None:
+    assert all(tried(tmp_path, 0, 0, 0, 20, 20, 20, 40))
+    assert tried(tmp_path, 40, 40, 40) == [True, True, False]
+    assert "the newest: step 40" in str(read_attempts(tmp_path).held)
+
+
+def test_a_release_gives_three_more(tmp_path: Path) -> None:
+    tried(tmp_path, 5, 5, 5, 5)
+    assert tried(tmp_path, 5, 5, 5, 5) == [True, True, True, False]
+
+
+def test_another_job_of_the_run_begins_its_own_count(tmp_path: Path) -> None:
+    assert all(tried(tmp_path, 0, 0, 0))
+    assert all(tried(tmp_path, 0, 0, 0, job="8"))
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('{"made": [{"jo')
+    with pytest.raises(CheckpointError, match=rf"{FILE} is damaged .* remove it"):
+        begin(tmp_path, Attempt(job="1", restart=0, step=0))
+
+
+@pytest.mark.parametrize("missing", [*TASK])
+def test_only_a_task_of_a_job_of_submit_queues_itself_again(missing: str) -> None:
+    assert this_job(main=False, environment=TASK) == SlurmJob(id="7", restart=0, main=False)
+    if missing == "SLURM_JOB_ID":
+        assert this_job(main=False, environment={**TASK, "TALKIES_REQUEUE": "0"}) is None
+    else:
+        assert this_job(main=False, environment={k: v for k, v in TASK.items() if k != missing}) is None
+
+
+def test_a_job_that_could_not_queue_itself_again_says_so_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RecipeError, match=r"no scontrol in this job.*`slurm\.requeue=false`"):
+        this_job(main=True, environment=TASK)
+    assert this_job(main=False, environment=TASK) is not None
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_the_signal_queues_the_job_again_once_and_from_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: bool
+) -> None:
+    """A program in the place of scontrol writes down what it was called with."""
+    fake, calls = tmp_path / "scontrol", tmp_path / "calls"
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        job = SlurmJob(id="7", restart=0, main=main)
+        job.listen()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        job.requeue()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert (calls.read_text() if calls.exists() else "") == ("requeue 7\n" if main else "")
+
+
+def test_slurm_that_is_not_here_or_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(slurm.SlurmError, match="no squeue on PATH"):
+        slurm.run("squeue")
+    fake = tmp_path / "squeue"
+    fake.write_text("#!/bin/sh\necho 'squeue: error: no\n way' >&2; exit 1\n")
+    fake.chmod(0o755)
+    with pytest.raises(slurm.SlurmError, match=r"^slurm: squeue refused: no way$"):
+        slurm.run("squeue")
+
+
+def test_processes_of_srun_meet_at_its_node_on_a_port_of_their_own() -> None:
+    task = {"SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0", "SLURM_LAUNCH_NODE_IPADDR": "10.1.2.3", "ENVIRONMENT": "BATCH"}
+    found, again = dict(task), {**task, "SLURM_RESTART_COUNT": "1"}
+    meet(found)
+    meet(again)
+    assert found["MASTER_ADDR"] == "10.1.2.3"
+    assert 20_000 <= int(found["MASTER_PORT"]) < 32_000
+    assert again["MASTER_PORT"] != found["MASTER_PORT"]
+
+
+def test_who_was_told_where_to_meet_meets_there() -> None:
+    for told in ({"SLURM_STEP_ID": "0", "MASTER_ADDR": "here", "MASTER_PORT": "1"}, {"SLURM_JOB_ID": "9"}):
+        found = dict(told)
+        meet(found)
+        assert found == told
+
+
+def test_srun_that_may_run_elsewhere_has_to_be_told() -> None:
+    with pytest.raises(RecipeError, match="outside of an sbatch job without MASTER_ADDR"):
+        meet({"SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0", "SLURM_LAUNCH_NODE_IPADDR": "10.1.2.3"})

@@ -1,0 +1,123 @@
+"""On a real Slurm: runs that are preempted, reach their time limit or lose their node, and what they are at the end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cluster import NODES, wait_for
+from mlflow import MlflowClient
+from toys import AUDIO, TINY, TWO, Toys, ids, job, scontrol, wait_for_checkpoint, wait_to_end
+
+from talkies.checkpoints.release import read_release
+from talkies.cli.main import run
+from talkies.launch.attempts import read_attempts
+from talkies.launch.slurm import run as command
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+LAST = 120
+STEPS = f"steps.max={LAST}"
+
+
+def weights(folder: Path) -> dict[str, str]:
+    """The hash of every file of weights that a run has released."""
+    files = read_release(folder / "release")["files"]
+    return {name: told["sha256"] for name, told in files.items() if name.endswith(".safetensors")}
+
+
+def uninterrupted(toys: Toys, runs: Path, *words: str, processes: int) -> Path:
+    """The same phase without Slurm: alone, or under torchrun."""
+    command = ["train", str(AUDIO), f"data.root={toys.data}", *TINY, STEPS, *words, "--runs", str(runs), "--quiet"]
+    if processes == 1:
+        assert run(command) == 0
+    else:
+        start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
+        own = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+        subprocess.run([sys.executable, *start, "talkies.cli.main", *command], check=True, capture_output=True, env=own)
+    (folder,) = runs.glob("audio_pretraining-*/0001")
+    return folder
+
+
+def check_books(toys: Toys, folder: Path, status: str = "FINISHED") -> None:
+    """One MLflow run over all attempts, with every step once."""
+    assert run(["replay", str(folder)]) == 0
+    client = MlflowClient(f"sqlite:///{toys.runs / 'mlflow.db'}")
+    experiments = [found.experiment_id for found in client.search_experiments()]
+    (found,) = client.search_runs(experiments, f"tags.run_folder = '{folder}'")
+    assert found.info.run_id == json.loads((folder / "run.json").read_text())["mlflow_run_id"]
+    assert found.info.status == status
+    if status == "FINISHED":
+        steps = [point.step for point in client.get_metric_history(found.info.run_id, "train/loss")]
+        assert sorted(steps) == [*range(2, LAST + 1, 2)]
+
+
+def test_a_preempted_run_goes_on_in_the_same_run_bitwise(toys: Toys, tmp_path: Path) -> None:
+    """Two nodes under srun, signalled in the middle, against two processes of torchrun that were left in peace."""
+    folder = toys.phase(toys.site(), STEPS, *TWO, "slurm.nodes=2", "seed=11")
+    wait_for_checkpoint(folder)
+    command("scancel", "--signal=USR1", ids(folder)[-1])
+    assert wait_to_end(folder).restarts == 1
+    first, second = read_attempts(folder).made
+    assert (first.step, first.restart, second.restart) == (0, 0, 1)
+    assert 20 <= second.step < LAST
+    (log,) = (folder / "slurm").glob("*.out")
+    assert f"stopped by SIGUSR1 after step {second.step}" in log.read_text(), "it saved where it was told"
+    assert log.read_text().count("queues itself again") == 1
+    assert weights(folder) == weights(uninterrupted(toys, tmp_path, *TWO, "seed=11", processes=2))
+    check_books(toys, folder)
+
+
+def test_a_run_that_loses_its_node_goes_on_from_its_checkpoint_bitwise(toys: Toys, tmp_path: Path) -> None:
+    folder = toys.phase(toys.site(), STEPS, "seed=12")
+    wait_for_checkpoint(folder)
+    said = command("scontrol", "-o", "show", "job", ids(folder)[-1])
+    (lost,) = [name for name in NODES if f" NodeList={name} " in said]
+    scontrol("update", f"nodename={lost}", "state=down", "reason=test")
+    assert wait_to_end(folder).restarts == 1
+    first, second = read_attempts(folder).made
+    assert (first.step, second.step > 0) == (0, True), "Slurm ends what still runs there, and that saves"
+    assert weights(folder) == weights(uninterrupted(toys, tmp_path, "seed=12", processes=1))
+    check_books(toys, folder)
+    scontrol("update", f"nodename={lost}", "state=resume")
+    wait_for(lambda: command("sinfo", "-h", "-N", "-o", "%t").split().count("idle") == len(NODES), "both nodes")
+
+
+def test_a_run_longer_than_its_time_limit_queues_itself_again(toys: Toys) -> None:
+    """One minute, which the training alone exceeds; Slurm looks at its limits every half minute."""
+    folder = toys.phase(toys.site(), "steps.max=100000", "slurm.time=00:01:00", "seed=13")
+    known = ids(folder)[-1]
+    wait_for(lambda: any(made.step for made in read_attempts(folder).made), "an attempt from a checkpoint", 240)
+    wait_for_checkpoint(folder, after=read_attempts(folder).made[-1].step)
+    assert " TimeLimit=00:01:00 " in command("scontrol", "-o", "show", "job", known)
+    (log,) = (folder / "slurm").glob("*.out")
+    assert "stopped by SIGUSR1 after step" in log.read_text()
+    assert run(["cancel", known, "--runs", str(toys.runs)]) == 0
+    wait_to_end(folder, "CANCELLED")
+
+
+def test_three_requeues_without_progress_hold_the_job(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
+    """It stands in the run's folder, in `status` and in MLflow; a release gives it three more. (The first requeue comes
+    while it trains, and makes a checkpoint.)"""
+    folder = toys.phase(toys.site(), "steps.max=100000", "steps.checkpoint_every=100000", "seed=14")
+    known = ids(folder)[-1]
+    wait_for((folder / "run.json").exists, "the MLflow run")
+    for count in range(2, 7):
+        scontrol("requeue", known)
+        wait_for(lambda count=count: len(read_attempts(folder).made) == count, f"attempt {count}")
+        if read_attempts(folder).held is not None:
+            break
+    wait_for(lambda: job(folder).state == "PENDING" and "held" in job(folder).reason.lower(), "a held job")
+    made = read_attempts(folder).made
+    assert len({attempt.step for attempt in made[-4:]}) == 1
+    assert made[0].step == 0
+    capsys.readouterr()
+    assert run(["status", str(folder)]) == 0
+    assert f"job {known} is held: 3 requeues in a row without a new checkpoint (the newest: " in capsys.readouterr().out
+    check_books(toys, folder, "FAILED")
+    scontrol("release", known)
+    wait_for(lambda: len(read_attempts(folder).made) == len(made) + 1, "the attempt after the release")
+    assert read_attempts(folder).held is None
+    assert run(["cancel", known, "--runs", str(toys.runs)]) == 0
+    wait_to_end(folder, "CANCELLED")

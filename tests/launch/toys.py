@@ -1,0 +1,163 @@
+"""Toy recipes, data and a site profile for the throw-away cluster, and what is asked of its jobs."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cluster import cluster, missing, wait_for
+
+from talkies.checkpoints.store import CheckpointStore
+from talkies.cli.main import run
+from talkies.launch.chain import read_chain
+from talkies.launch.slurm import Job, jobs_of
+
+ROOT = Path(__file__).parents[2]
+RECIPES = ROOT / "recipes" / "mova" / "toy"
+AUDIO = RECIPES / "audio_pretraining.yaml"
+FACES = {"source": "faces", "geometry": "32x32x25@12.5"}
+VOICES = {**FACES, "modalities": ["audio"], "duration_token": True}
+PREPARE = {
+    "kind": "prepare",
+    "name": "tiny",
+    "sources": {"faces": {"kind": "synthetic", "clips": 20, "heldout": 8}},
+    "codecs": {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio"}, "text": {"kind": "bytes"}},
+    "fit_sets": ["low"],
+    "fit_clips": 8,
+    "sets": {
+        "low": FACES,
+        "low_heldout": {**FACES, "split": "heldout"},
+        "voices": VOICES,
+        "voices_heldout": {**VOICES, "split": "heldout"},
+    },
+}
+TINY = [
+    "steps.global_batch=4",
+    "steps.log_every=2",
+    "steps.checkpoint_every=20",
+    "validation.every=100000",
+    "validation.clips=8",
+    "validation.samples=0",
+    "sampling.steps=2",
+]
+TWO = ["parallel.kind=ddp", "parallel.replicate=2"]
+SITE = {
+    "kind": "site",
+    "partition": "toys",
+    "limits": {"nodes": 2, "gpus_per_node": 2, "time": "00:20:00"},
+    "lead": 30,
+    "environment": {
+        "PYTHONPATH": str(ROOT / "src"),
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "HF_HUB_OFFLINE": "1",
+    },
+    "prepare": {"cpus": 1},
+}
+
+
+@dataclass(frozen=True)
+class Toys:
+    """The recipes, runs and site of one cluster, in one folder."""
+
+    folder: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    def site(self, **changed: object) -> Path:
+        """A site profile with other keys."""
+        path = self.folder / f"site-{len([*self.folder.glob('site-*')])}.yaml"
+        path.write_text(json.dumps({**SITE, **changed}))
+        return path
+
+    def curriculum(self, name: str, *overrides: str) -> Path:
+        """Two phases, on one node and on two."""
+        phases = [str(AUDIO), str(RECIPES / "video_pretraining.yaml")]
+        two = [f"video_pretraining.{word}" for word in (*TWO, "slurm.nodes=2")]
+        words = [*with_tiny("phases.", "phases.steps.max=6", *overrides), *two]
+        path = self.folder / f"{name}.yaml"
+        head = {"kind": "curriculum", "name": name, "prepare": "prepare.yaml"}
+        path.write_text(json.dumps({**head, "phases": phases, "overrides": words}))
+        return path
+
+    @property
+    def data(self) -> Path:
+        """The prepared data, made where nobody has yet."""
+        assert run(["prepare", str(self.folder / "prepare.yaml"), "--runs", str(self.runs), "--quiet"]) == 0
+        (root,) = (self.runs / "data").iterdir()
+        return root
+
+    def submit(self, recipe: Path, site: Path, *words: str) -> Path:
+        """Submit a recipe; the folder of its run."""
+        known = {*self.runs.glob("*/*/jobs.json")}
+        assert run(["submit", str(recipe), "--site", str(site), "--runs", str(self.runs), *words]) == 0
+        (path,) = {*self.runs.glob("*/*/jobs.json")} - known
+        return path.parent
+
+    def phase(self, site: Path, *words: str) -> Path:
+        """Submit the audio phase."""
+        return self.submit(AUDIO, site, f"data.root={self.data}", *with_tiny("", *words))
+
+
+def with_tiny(head: str, *words: str) -> list[str]:
+    """Overrides, and those of TINY that they do not replace."""
+    given = {word.partition("=")[0] for word in words}
+    return [*(f"{head}{word}" for word in TINY if f"{head}{word.partition('=')[0]}" not in given), *words]
+
+
+def start_toys(folder: Path) -> Iterator[Toys]:
+    """A cluster and its toys; SLURM_CONF leads to it meanwhile."""
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    folder.joinpath("prepare.yaml").write_text(json.dumps(PREPARE))
+    with cluster(folder / "slurm") as conf, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(conf))
+        yield Toys(folder)
+
+
+def ids(folder: Path) -> list[str]:
+    """The jobs of a run."""
+    chain = read_chain(folder)
+    assert chain is not None
+    return chain.ids
+
+
+def job(folder: Path) -> Job:
+    """What Slurm knows of the last job of a run."""
+    (found,) = jobs_of(ids(folder)[-1])
+    return found
+
+
+def states(folder: Path) -> list[set[str]]:
+    """The states of every job of a run, of an array all of them."""
+    return [{task.state for task in jobs_of(known)} for known in ids(folder)]
+
+
+def wait_to_end(folder: Path, state: str = "COMPLETED", seconds: float = 240) -> Job:
+    """Wait until no job of the run will run again; the last one, which ended in `state`."""
+
+    def over() -> bool:
+        return all(task.ended for known in ids(folder) for task in jobs_of(known))
+
+    wait_for(over, f"the jobs of {folder}", seconds)
+    logs = "\n".join(path.read_text()[-2000:] for path in sorted((folder / "slurm").glob("*.out")))
+    assert job(folder).state == state, logs
+    return job(folder)
+
+
+def wait_for_checkpoint(run_folder: Path, after: int = 0) -> None:
+    """Wait until the run has written a checkpoint of a step after `after`."""
+    store = CheckpointStore(run_folder / "checkpoints")
+    wait_for(lambda: max(store.steps(), default=0) > after, f"a checkpoint of {run_folder}", 180)
+
+
+def scontrol(*words: str) -> None:
+    """One of Slurm's own commands."""
+    subprocess.run(["scontrol", *words], check=True, capture_output=True, env={**os.environ})
