@@ -4,21 +4,43 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from toy_journey import TINY
 
 LONG = [text for text in TINY if not text.startswith(("steps.max", "validation.every"))]
 LONG += ["steps.max=5000", "validation.every=5000"]
-SAVED = "*/0001/checkpoints/step-*/manifest.json"
+PROGRAM = ("-m", "talkies.cli.main")
+SLOW = """
+import os, sys, time
+from pathlib import Path
+import {module}
+from talkies.cli.main import run
+real = {module}.{name}
+def slow(*args, **options):
+    Path({marker!r} + os.environ.get("RANK", "")).write_text(str(os.getpid()))
+    time.sleep(300)
+    return real(*args, **options)
+{module}.{name} = slow
+sys.exit(run())
+"""
+"""A program as `talkies` is, of which one function takes minutes, as it may on a slow disk or for a large model. The
+marker (and rank) is a file that says when it is there, and its process."""
 
 
-def last_words(number: signal.Signals, words: Sequence[str], *, runs: Path) -> str:
-    """Train until the first checkpoint below `runs`, send signal `number`, and return the one line that is said."""
-    command = [sys.executable, "-m", "talkies.cli.main", "train", *words, "--runs", str(runs), "--quiet"]
+def saved(runs: Path) -> bool:
+    """Whether a run there has a checkpoint."""
+    return any(runs.glob("*/0001/checkpoints/step-*/manifest.json"))
+
+
+def last_words(
+    number: signal.Signals, words: Sequence[str], *, ready: Callable[[], bool], program: Sequence[str] = PROGRAM
+) -> str:
+    """Train until it is `ready`, send signal `number`, and return the one line that is said."""
+    command = [sys.executable, *program, "train", *words, "--quiet"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not list(runs.glob(SAVED)):
+    while not ready():
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(number)

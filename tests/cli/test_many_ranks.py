@@ -1,14 +1,17 @@
 """Training on several processes through the command line: they are started here, stopped, and continued elsewhere."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from signalled import LONG, last_words
+from signalled import LONG, SLOW, last_words, saved
 from toy_journey import RECIPES, TINY, Journey
 
 from talkies.checkpoints.release import load_component, read_release
@@ -91,7 +94,25 @@ def test_torchrun_evaluates_samples_and_promotes_with_shards_of_the_weights(jour
 
 def test_a_signal_to_the_launcher_stops_every_rank_at_the_same_step(journey: Journey, tmp_path: Path) -> None:
     words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", *DDP]
-    assert "after step" in last_words(signal.SIGTERM, words, runs=tmp_path)
+    words += ["--runs", str(tmp_path)]
+    assert "after step" in last_words(signal.SIGTERM, words, ready=partial(saved, tmp_path))
+
+
+def test_a_killed_rank_ends_the_others_with_a_line_before_the_first_step(journey: Journey, tmp_path: Path) -> None:
+    """torchrun sends them SIGTERM, while they build the model."""
+    marker, script = tmp_path / "building", tmp_path / "slow.py"
+    script.write_text(SLOW.format(module="talkies.recipe.train", name="build_model", marker=str(marker)))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    command = [*torchrun, *words(journey, tmp_path / "runs", "audio_pretraining", *DDP)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    ranks = [Path(f"{marker}{rank}") for rank in (0, 1)]
+    while not all(rank.exists() and rank.read_text() for rank in ranks):
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.kill(int(ranks[1].read_text()), signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert [line for line in errors.splitlines() if line.startswith("talkies: ")] == ["talkies: interrupted by SIGTERM"]
 
 
 @pytest.mark.parametrize(

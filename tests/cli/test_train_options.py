@@ -2,10 +2,11 @@
 
 import json
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
-from signalled import LONG, last_words
+from signalled import LONG, last_words, saved
 from toy_journey import RECIPES, TINY, Journey
 
 from talkies.checkpoints.release import load_component
@@ -40,7 +41,7 @@ def test_a_dead_tracking_server_neither_stops_nor_falsifies_training(journey: Jo
 
 def test_ctrl_c_saves_exits_130_and_the_same_command_continues(journey: Journey, tmp_path: Path) -> None:
     words = [AUDIO, *LONG, f"data.root={journey.data}"]
-    told = last_words(signal.SIGINT, words, runs=tmp_path)
+    told = last_words(signal.SIGINT, [*words, "--runs", str(tmp_path)], ready=partial(saved, tmp_path))
     assert "SIGINT" in told
     stopped = int(told.split("after step ")[1].split(";")[0])
     assert run(["train", *words, "--stop-at", str(stopped + 1), "--runs", str(tmp_path), "--quiet"]) == 0

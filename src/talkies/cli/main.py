@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from talkies.config.errors import RecipeError, UserError
+from talkies.cli.signals import interruptible
+from talkies.config.errors import Interruption, RecipeError, UserError
 
 VERBS = {
     "prepare": ("talkies.cli.prepare", "media files to filtered, captioned, encoded clips in shards"),
@@ -63,12 +64,12 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return 
     if os.environ.get("TALKIES_TRACEBACK") == "1":
         return _dispatch(arguments)
     try:
-        with _plain_warnings():
+        with _plain_warnings(), interruptible():
             code = _dispatch(arguments)
         sys.stdout.flush()
     except UserError as error:
         return _complain(str(error), error.exit_code)
-    except KeyboardInterrupt as error:
+    except (Interruption, KeyboardInterrupt) as error:
         return _complain(str(error) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit

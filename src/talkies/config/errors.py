@@ -39,3 +39,10 @@ class GateError(UserError):
     """A promotion that its gates or the expected-current check refused."""
 
     exit_code = 3
+
+
+class Interruption(BaseException):
+    """A signal asked the process to end. No KeyboardInterrupt, of which Lightning makes exit code 1 without a word; no
+    Exception, which something on the way may catch."""
+
+    exit_code = 130

@@ -1,9 +1,11 @@
 """What of a layout does not fit its recipe, found before a process is started."""
 
+from collections.abc import Mapping
 from math import isqrt
 
 from talkies.config import RecipeError
 from talkies.parallel.config import ComputeConfig, Layout
+from talkies.streams import Modality
 
 
 def check_layout(layout: Layout, compute: ComputeConfig, *, global_batch: int, accumulate: int) -> None:
@@ -40,9 +42,21 @@ def check_layout(layout: Layout, compute: ComputeConfig, *, global_batch: int, a
         )
 
 
-def _divisors(number: int) -> str:
+def check_sequence(layout: Layout, tokens: Mapping[Modality, int]) -> None:
+    """Raise RecipeError where a modality has fewer tokens than ranks to share them: some would hold padding alone."""
+    name, least = min(tokens.items(), key=lambda item: item[1])
+    if layout.sequence > least:
+        raise RecipeError(
+            f"recipe: `parallel.sequence` {layout.sequence} shares the {least} {name} tokens of a clip "
+            f"(`data.geometry`) among more ranks than there are tokens; divisors of `parallel.shard` {layout.shard} up "
+            f"to {least}: {_divisors(layout.shard, least)}"
+        )
+
+
+def _divisors(number: int, most: int | None = None) -> str:
     small = [k for k in range(1, isqrt(number) + 1) if number % k == 0]
-    return ", ".join(map(str, sorted({*small, *(number // k for k in small)})))
+    found = sorted({*small, *(number // k for k in small)})
+    return ", ".join(str(k) for k in found if most is None or k <= most)
 
 
 def _nearest(number: int, step: int) -> str:

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import ProcessGroup
 
-from talkies.config import UserError
+from talkies.config import Interruption, UserError
 from talkies.parallel.world import World
 
 T = TypeVar("T")
@@ -100,4 +100,4 @@ class Ranks:
 
 
 def _told(error: BaseException) -> tuple[str, int]:
-    return (str(error) or type(error).__name__, error.exit_code if isinstance(error, UserError) else 70)
+    return (str(error) or type(error).__name__, error.exit_code if isinstance(error, UserError | Interruption) else 70)

@@ -3,7 +3,7 @@
 from talkies.codecs.config import audio_grid, video_grid
 from talkies.config import DataError, RecipeError
 from talkies.models.config import TowerConfig
-from talkies.parallel.check import check_layout
+from talkies.parallel.check import check_layout, check_sequence
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
@@ -62,10 +62,12 @@ def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
         found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
     except DataError as error:
         raise RecipeError(f"recipe: `data.geometry` {recipe.data.geometry}: {error}") from None
-    for name, tower in (("video", shape.video), ("audio", shape.audio)):
-        if name in found:
-            try:
-                found[name].tokens(tower.patch)
-            except ValueError as error:
-                raise RecipeError(f"recipe: `data.geometry` {recipe.data.geometry}: {name}: {error}") from None
+    towers: dict[Modality, TowerConfig] = {"video": shape.video, "audio": shape.audio}
+    tokens: dict[Modality, int] = {}
+    for name, grid in found.items():
+        try:
+            tokens[name] = grid.tokens(towers[name].patch)
+        except ValueError as error:
+            raise RecipeError(f"recipe: `data.geometry` {recipe.data.geometry}: {name}: {error}") from None
+    check_sequence(recipe.parallel, tokens)
     return found

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from talkies.config import CheckpointError
+from talkies.config import CheckpointError, Interruption
 from talkies.config.canonical import recipe_hash, to_dict
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
@@ -184,7 +184,7 @@ def booked(
     try:
         yield
         status = "FINISHED" if done() else "RUNNING"
-    except (InterruptedRunError, KeyboardInterrupt):
+    except (InterruptedRunError, Interruption, KeyboardInterrupt):
         status = "KILLED"
         raise
     finally:

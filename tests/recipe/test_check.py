@@ -1,0 +1,40 @@
+"""What must agree between the sections of a phase recipe: the degree that shares a sequence, and its tokens."""
+
+from pathlib import Path
+
+import pytest
+
+from talkies.config import RecipeError
+from talkies.config.decode import decode
+from talkies.config.source import load
+from talkies.recipe.check import check
+from talkies.recipe.config import PhaseRecipe
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
+
+
+def checked(recipe: str, *, replicate: int = 1, shard: int, sequence: int) -> None:
+    layout = f"parallel={{kind: fsdp2, replicate: {replicate}, shard: {shard}, sequence: {sequence}}}"
+    check(decode(PhaseRecipe, load(RECIPES / f"{recipe}.yaml", [layout])))
+
+
+def test_more_ranks_than_audio_tokens_are_refused_with_what_would_do() -> None:
+    """403 audio tokens beside 43,120 of video: the fewest decide. Up to one rank per token is allowed."""
+    checked("joint_phase2", replicate=2, shard=512, sequence=256)
+    with pytest.raises(RecipeError) as caught:
+        checked("joint_phase2", replicate=2, shard=512, sequence=512)
+    assert str(caught.value) == (
+        "recipe: `parallel.sequence` 512 shares the 403 audio tokens of a clip (`data.geometry`) among more ranks than "
+        "there are tokens; divisors of `parallel.shard` 512 up to 403: 1, 2, 4, 8, 16, 32, 64, 128, 256"
+    )
+    checked("joint_phase2", shard=403, sequence=403)
+    with pytest.raises(RecipeError, match=r"the 403 audio tokens .* 404 up to 403: 1, 2, 4, 101, 202$"):
+        checked("joint_phase2", shard=404, sequence=404)
+
+
+@pytest.mark.parametrize(("phase", "tokens"), [("video_pretraining", "52 video"), ("audio_pretraining", "25 audio")])
+def test_only_what_a_phase_trains_counts(phase: str, tokens: str) -> None:
+    with pytest.raises(RecipeError, match=f"`parallel.sequence` 64 shares the {tokens} tokens"):
+        checked(f"toy/{phase}", shard=64, sequence=64)
+    if "video" in phase:
+        checked(f"toy/{phase}", shard=32, sequence=32)  # more than the 25 of audio, which it has none of
