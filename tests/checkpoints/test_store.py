@@ -12,7 +12,7 @@ import pytest
 
 from talkies.checkpoints import manifest as manifest_module
 from talkies.checkpoints import store as store_module
-from talkies.checkpoints.manifest import MANIFEST, read_manifest
+from talkies.checkpoints.manifest import MANIFEST, file_table, read_manifest, verify, write_manifest
 from talkies.checkpoints.store import LATEST, CheckpointStore, CheckpointWarning
 from talkies.config import CheckpointError, RecipeError, StorageError
 from talkies.data.durable import canonical_json
@@ -287,3 +287,18 @@ def test_a_read_only_disk_is_a_storage_error_and_others_are_not(store: Checkpoin
     with pytest.raises(OSError, match="Input/output error"):
         store.save(1, failing(EIO))
     assert names(store) == []
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+def test_a_manifest_is_the_same_however_many_ranks_hash_it(tmp_path: Path, ranks: int) -> None:
+    """And complete where one of them did not see all files yet."""
+    for name in ("a", "b/c", "d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name * 9)
+    shares = [file_table(tmp_path, share=(rank, ranks)) for rank in range(ranks)]
+    found = {name: entry for share in shares for name, entry in share.items()}
+    assert found == file_table(tmp_path)
+    assert sum(map(len, shares)) == 3
+    found.pop("b/c")
+    write_manifest(tmp_path, 7, found)
+    assert verify(tmp_path).files.keys() == {"a", "b/c", "d"}

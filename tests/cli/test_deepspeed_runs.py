@@ -1,6 +1,8 @@
 """Runs under DeepSpeed through the command line: refused where it cannot, and otherwise runs like any other."""
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +105,28 @@ def test_a_lora_over_partitions_on_the_cpu_not_the_cuda_path(journey: Journey, t
     ours, theirs = (json.loads((path / "result.json").read_text())["metrics"] for path in runs)
     assert ours["heldout/video"] == pytest.approx(theirs["heldout/video"], rel=1e-4)
     assert ours["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-4)
+
+
+@pytest.mark.ranks
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("world", [1, 2])
+def test_processes_that_only_srun_has_named_on_the_cpu_not_the_cuda_path(
+    journey: Journey, tmp_path: Path, world: int
+) -> None:
+    """DeepSpeed reads torchrun's names; srun has others, and a process alone has none."""
+    told = words(journey, tmp_path, "audio_pretraining", f"parallel={{kind: deepspeed, shard: {world}, stage: 3}}")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    fixed = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": str(world), "SLURM_STEP_NUM_NODES": "1", "MASTER_PORT": port}
+    fixed |= {"MASTER_ADDR": "127.0.0.1"}
+    own = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(world)]
+    command = [sys.executable, PROGRAM, *told]
+    tasks = [
+        subprocess.Popen(command, env={**os.environ, **fixed, **task} if world > 1 else None, stderr=subprocess.PIPE)
+        for task in own
+    ]
+    errors = [task.communicate(timeout=300)[1] for task in tasks]
+    assert [task.returncode for task in tasks] == [0] * world, errors
+    (folder,) = tmp_path.glob("audio_pretraining-*/0001")
+    assert close(folder / "release", journey.phase("audio_pretraining") / "release", "audio") < 2e-5

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -96,6 +97,39 @@ def test_a_signal_to_the_launcher_stops_every_rank_at_the_same_step(journey: Jou
     words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", *DDP]
     words += ["--runs", str(tmp_path)]
     assert "after step" in last_words(signal.SIGTERM, words, ready=partial(saved, tmp_path))
+
+
+def process_of(rank: int, word: str) -> int:
+    """The process with this rank among those that `word` was given to."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            ranked = f"RANK={rank}".encode() in (path / "environ").read_bytes().split(b"\0")
+            if ranked and word.encode() in (path / "cmdline").read_bytes():
+                return int(path.name)
+    raise AssertionError(f"no process with rank {rank} of {word}")
+
+
+def test_a_signal_to_one_rank_of_torchrun_is_told_by_the_main_process(journey: Journey, tmp_path: Path) -> None:
+    """Which must come to its word before torchrun, having seen the other leave, ends it."""
+    phase = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", *DDP]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*torchrun, "-m", "talkies.cli.main", "train", *phase, "--runs", str(tmp_path), "--quiet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not saved(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.kill(process_of(1, str(tmp_path)), signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    (told,) = (line for line in errors.splitlines() if line.startswith("talkies: "))
+    assert "after step" in told
+    assert "stopped by" in told
+
+
+def test_one_shard_is_a_layout_too(journey: Journey, tmp_path: Path) -> None:
+    """What `plan --card` proposes where one GPU will do."""
+    assert run(words(journey, tmp_path, "audio_pretraining", "parallel.kind=fsdp2", "parallel.shard=1")) == 0
+    (folder,) = tmp_path.glob("audio_pretraining-*/0001")
+    assert close(folder / "release", journey.phase("audio_pretraining") / "release", "audio") < 2e-5
 
 
 def test_a_killed_rank_ends_the_others_with_a_line_before_the_first_step(journey: Journey, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Training through the command line under other settings: bf16, an unreachable tracking server, a real signal."""
 
 import json
+import shutil
 import signal
 from functools import partial
 from pathlib import Path
@@ -47,3 +48,21 @@ def test_ctrl_c_saves_exits_130_and_the_same_command_continues(journey: Journey,
     assert run(["train", *words, "--stop-at", str(stopped + 1), "--runs", str(tmp_path), "--quiet"]) == 0
     (loop,) = tmp_path.glob(f"audio_pretraining-*/0001/checkpoints/step-{stopped + 1:08d}/loop.json")
     assert json.loads(loop.read_text())["step"] == stopped + 1
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Same data, same architecture, same seed; another rate."""
+    fixed = ["train", AUDIO, *TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
+    folders = []
+    for rate in ("0.001", "0.002"):
+        assert run([*fixed, f"optimizer.lr.towers={rate}", "--stop-at", "2"]) == 0
+        (made,) = {*tmp_path.glob("audio_pretraining-*/0001/checkpoints")} - {*folders}
+        folders.append(made)
+    shutil.rmtree(folders[1])
+    shutil.copytree(*folders)
+    capsys.readouterr()
+    assert run([*fixed, "optimizer.lr.towers=0.002"]) == 65
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "was written by a run of another recipe" in line

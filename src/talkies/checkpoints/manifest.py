@@ -24,17 +24,22 @@ class Manifest:
     sha256: str
 
 
-def file_table(folder: Path) -> dict[str, dict[str, Any]]:
-    """Relative path -> {"sha256", "size"} of every file in `folder`, read from the disk."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "size": path.stat().st_size} for path in paths
-    }
+Table = dict[str, dict[str, Any]]
+"""Relative path -> {"sha256", "size"}."""
 
 
-def write_manifest(folder: Path, step: int) -> None:
-    """Complete `folder`: hash all that is in it."""
-    values = {"schema": SCHEMA, "step": step, "files": file_table(folder)}
+def file_table(folder: Path, *, share: tuple[int, int] = (0, 1), known: Table | None = None) -> Table:
+    """What is in `folder`, read from the disk but for what is `known`; of `share` (k, n) every n-th file from the k-th
+    on."""
+    known, (first, every) = known or {}, share
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())[first::every]
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {n: known.get(n) or {"sha256": sha256_of(p), "size": p.stat().st_size} for n, p in names.items()}
+
+
+def write_manifest(folder: Path, step: int, known: Table | None = None) -> None:
+    """Complete `folder`: hash all that is in it, but for what is `known`."""
+    values = {"schema": SCHEMA, "step": step, "files": file_table(folder, known=known)}
     write_text(folder / MANIFEST, canonical_json({**values, "sha256": _digest(values)}) + "\n")
 
 

@@ -11,7 +11,7 @@ from torch.distributed import ProcessGroup
 
 from talkies.checkpoints.manifest import read_manifest, verify
 from talkies.checkpoints.spans import Held, mapped
-from talkies.checkpoints.tensors import load_tensors, save_tensors, stored_tensors
+from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors, stored_tensors
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
 from talkies.data.durable import canonical_json, storage_errors, write_tensors, write_text
@@ -111,11 +111,11 @@ def stored_ema(folder: Path) -> dict[str, Tensor]:
     return {name.removeprefix("ema/"): value for name, value in stored.items() if name.startswith("ema/")}
 
 
-def read_ema(folder: Path, name: str) -> Tensor:
-    """One averaged weight, whole, of a checkpoint that `stored_ema` has verified."""
+def open_ema(folder: Path) -> Callable[[str], Tensor]:
+    """What reads one averaged weight after another, whole, of a checkpoint that `stored_ema` has verified."""
     files = {key.removeprefix(f"{SHARDS}/") for key in read_manifest(folder).files if key.startswith(f"{SHARDS}/")}
-    found: Tensor = load_tensors(folder / SHARDS, files, f"ema/{name}".__eq__)[f"ema/{name}"]
-    return found
+    read = open_tensors(folder / SHARDS, files)
+    return lambda name: read(f"ema/{name}")
 
 
 def read_loop(folder: Path) -> dict[str, Any]:

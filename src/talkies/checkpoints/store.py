@@ -9,12 +9,13 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from talkies.checkpoints.manifest import MANIFEST, Manifest, verify, write_manifest
+from talkies.checkpoints.manifest import MANIFEST, Manifest, Table, file_table, verify, write_manifest
 from talkies.config import CheckpointError, RecipeError
 from talkies.data.durable import storage_errors, sync, sync_tree, write_text
 
+T = TypeVar("T")
 LATEST = "LATEST"
 TORN = ".tmp"
 _NAME = re.compile(r"step-(\d{8,})")
@@ -25,10 +26,14 @@ class CheckpointWarning(UserWarning):
 
 
 class Together(Protocol):
-    """The processes that make a checkpoint: `main` is true in one of them."""
+    """The processes that make a checkpoint: `main` is true in one of them; `place`: which of how many this is."""
 
     @property
     def main(self) -> bool: ...
+    @property
+    def place(self) -> tuple[int, int]: ...
+    def gather(self, value: T) -> list[T]:
+        """The values of all."""
 
     def agree(self, work: Callable[..., None] | None, *args: Any) -> None:
         """Do `work(*args)` (None: nothing) and wait for the others; raises in all where it raised in one."""
@@ -38,6 +43,11 @@ class Alone:
     """A single process."""
 
     main = True
+    place = (0, 1)
+
+    def gather(self, value: T) -> list[T]:
+        """[value]"""
+        return [value]
 
     def agree(self, work: Callable[..., None] | None, *args: Any) -> None:
         """work(*args)"""
@@ -95,9 +105,9 @@ class CheckpointStore:
     def save(self, step: int, writer: Callable[[Path], None], together: Together | None = None) -> Path:
         """Make the checkpoint of `step`: `writer` fills an empty folder. Returns the finished folder.
 
-        Every process of `together` calls it; each fills in its part, the main one does the rest. After any exception
-        the store is as before, and every process has one. Raises StorageError where the disk is full, CheckpointError
-        where a complete checkpoint of this step exists (a damaged one is replaced, with a warning).
+        Every process of `together` calls it; each fills in its part and hashes its share, the main one does the rest.
+        After any exception the store is as before, and every process has one. Raises StorageError where the disk is
+        full, CheckpointError where a complete checkpoint of this step exists (a damaged one is replaced, with a warning).
         """
         together = together or Alone()
         final = self.path(step)
@@ -106,7 +116,10 @@ class CheckpointStore:
         try:
             with storage_errors(temporary, self._size_of_newest()):
                 together.agree(writer, temporary)
-            together.agree(self._complete if together.main else None, step, final, temporary)
+            hashed: Table = {}
+            together.agree(lambda: hashed.update(file_table(temporary, share=together.place)))
+            known = {name: entry for table in together.gather(hashed) for name, entry in table.items()}
+            together.agree(self._complete if together.main else None, step, final, temporary, known)
         except BaseException:
             if together.main:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -122,10 +135,10 @@ class CheckpointStore:
         with storage_errors(temporary, self._size_of_newest()):
             temporary.mkdir(parents=True)
 
-    def _complete(self, step: int, final: Path, temporary: Path) -> None:
+    def _complete(self, step: int, final: Path, temporary: Path, known: Table) -> None:
         with storage_errors(temporary, self._size_of_newest()):
             sync_tree(temporary)
-            write_manifest(temporary, step)
+            write_manifest(temporary, step, known)
         temporary.rename(final)
         sync(self.folder)
         write_text(self.folder / LATEST, f"{final.name}\n")

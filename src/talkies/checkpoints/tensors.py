@@ -111,20 +111,45 @@ def load_tensors(
     shape and dtype, on the same device; the others come whole, on the CPU. Raises CheckpointError where the index holds
     anything but tensors, or names a file that is not in `files`.
     """
+    metadata = _checked(folder, files)
+    state = {name: _target(entry, like(name)) for name, entry in _entries(metadata).items() if wanted(name)}
+    _load(folder, metadata, state, group)
+    return state
+
+
+def open_tensors(folder: Path, files: Collection[str]) -> Callable[[str], Tensor]:
+    """What reads one tensor after another, whole, on the CPU; the index is read once. As `load_tensors`."""
+    metadata = _checked(folder, files)
+    entries = _entries(metadata)
+
+    def read(name: str) -> Tensor:
+        found = torch.empty(entries[name].size, dtype=entries[name].properties.dtype)
+        _load(folder, metadata, {name: found}, None)
+        return found
+
+    return read
+
+
+def _checked(folder: Path, files: Collection[str]) -> Metadata:
+    """The index, which holds nothing but tensors in `files`."""
     metadata = _read_metadata(folder)
-    state: dict[str, Any] = {}
     for name, entry in metadata.state_dict_metadata.items():
         if not isinstance(entry, TensorStorageMetadata):
             raise CheckpointError(f"checkpoint: {name} in {folder} is no tensor: refusing to unpickle it")
-        if wanted(name):
-            state[name] = _target(entry, like(name))
     for info in metadata.storage_data.values():
         if info.relative_path not in files:
             raise CheckpointError(f"checkpoint: {folder} keeps tensors in {info.relative_path}, which is not verified")
+    return metadata
+
+
+def _entries(metadata: Metadata) -> dict[str, TensorStorageMetadata]:
+    return {name: e for name, e in metadata.state_dict_metadata.items() if isinstance(e, TensorStorageMetadata)}
+
+
+def _load(folder: Path, metadata: Metadata, state: dict[str, Any], group: ProcessGroup | None) -> None:
     with _single_process():
         reader = _Reader(folder, metadata)
         load(state, storage_reader=reader, planner=_LoadPlanner(), process_group=group, no_dist=group is None)
-    return state
 
 
 def stored_tensors(folder: Path) -> dict[str, Tensor]:

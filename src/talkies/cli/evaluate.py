@@ -38,7 +38,7 @@ def evaluate_source(
     Every process of `ranks` takes part; the main one keeps the books. Raises RunLockedError where somebody trains the
     run or evaluates it too.
     """
-    from talkies.config import DataError, RecipeError
+    from talkies.config import RecipeError
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import ALONE
     from talkies.recipe.folders import locked
@@ -55,9 +55,15 @@ def evaluate_source(
             ranks.agree((lambda: held.enter_context(hold())) if ranks.main else None)
             place = tracked_at(source.run, source.recipe, runs=runs, uri=uri)
             return evaluate_run(source, place, clips=clips, seed=seed, data=data, send=True, ranks=ranks)
-    if data is None:
-        raise DataError(f"evaluate: {spec} does not say where its held-out clips are; give --data FOLDER")
+    ranks.agree(_refuse if ranks.main and data is None else None, spec)
+    assert data is not None
     return _measured(source, data, clips=clips, seed=seed)[0]
+
+
+def _refuse(spec: str) -> None:
+    from talkies.config import DataError
+
+    raise DataError(f"evaluate: {spec} does not say where its held-out clips are; give --data FOLDER")
 
 
 def evaluate_run(

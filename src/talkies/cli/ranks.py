@@ -42,10 +42,16 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
 
     if world.size > 1:
         meet()
+    from talkies.recipe.run import InterruptedRunError
+
     start(world)
+    ranks = Ranks(world)
     try:
-        return work(Ranks(world))
+        return work(ranks)
     except RankError:
+        raise
+    except InterruptedRunError:
+        ranks.gather(None)  # torchrun ends the others with the first that leaves: the main process has its say before
         raise
     except RuntimeError as error:
         if world.size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):

@@ -9,7 +9,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from talkies.parallel.config import Layout
 from talkies.parallel.sequence import SequenceGroups
 from talkies.parallel.world import World
-from talkies.parallel.zero import Partitions
+from talkies.parallel.zero import Partitions, tell_deepspeed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,10 @@ def mesh_of(layout: Layout, world: World) -> Mesh:
     """Make the groups of `layout`; every process of the world must call it, after `start`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = None
-    if layout.kind == "deepspeed" and not dist.is_initialized():  # it wants a group of one, too
+    if layout.kind != "ddp" and not dist.is_initialized():  # both want a group of one, too
         dist.init_process_group(_backend(), store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+    if layout.kind == "deepspeed":
+        tell_deepspeed(world)
     if layout.kind == "fsdp2":
         if layout.replicate > 1:
             names = ("replicate", "shard")
@@ -57,8 +59,10 @@ def mesh_of(layout: Layout, world: World) -> Mesh:
 
 
 def root_device(world: World) -> torch.device:
-    """The accelerator of this process."""
-    return torch.device("cuda", world.local) if torch.cuda.is_available() else torch.device("cpu")
+    """The accelerator of this process: that of its number on the node, or the only one that it is shown (srun)."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", 0 if torch.cuda.device_count() == 1 else world.local)
 
 
 def leave() -> None:
@@ -73,7 +77,7 @@ def start(world: World) -> None:
         return
     if not dist.is_initialized():
         if torch.cuda.is_available():
-            torch.cuda.set_device(world.local)
+            torch.cuda.set_device(root_device(world))
         dist.init_process_group(_backend(), rank=world.rank, world_size=world.size)
 
 

@@ -45,6 +45,11 @@ class Ranks:
         """Whether this process writes the files of which there is one."""
         return self.world.main
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which of how many processes this is."""
+        return self.world.rank, self.world.size
+
     def agree(self, work: Callable[..., None] | None, *args: Any) -> None:
         """Do `work(*args)` (None: nothing) and wait for the others; raises in all where it raised in one."""
         failure: BaseException | None = None

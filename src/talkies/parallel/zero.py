@@ -1,6 +1,7 @@
 """DeepSpeed's ZeRO as one of Lightning's strategies, on weights that this project has placed itself."""
 
 import logging
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -43,6 +44,11 @@ def zero_config(layout: DeepspeedConfig, *, clip: float) -> dict[str, Any]:
         "gradient_clipping": clip,
         "train_micro_batch_size_per_gpu": 1,  # for DeepSpeed's own throughput log alone, which is off
     }
+
+
+def tell_deepspeed(world: World) -> None:
+    """Who this process is, under the names that DeepSpeed reads: srun, and a process alone, have not set them."""
+    os.environ |= {"RANK": str(world.rank), "WORLD_SIZE": str(world.size), "LOCAL_RANK": str(world.local)}
 
 
 class ZeroPrecision(DeepSpeedPrecision):

@@ -9,6 +9,7 @@ from talkies.planning.work import FP32, MOMENTS, Part
 
 H100_FLOPS, UTILISATION = 989e12, 0.35  # dense bf16; the share that MOVA's report reached, counting recomputation
 WRITE_RATE = 5e9  # bytes per second: ours, a modest share of a parallel file system
+HASH_RATE = 1e9  # bytes per second: sha256 on one core that has the instructions for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +26,11 @@ class Compute:
 class Disk:
     """Bytes: one `checkpoint` (weights, moments and EMA of what trains), `peak` with all that are kept while one more
     is written, and the final `release` (the averaged weights of what trained). All ranks together write `write_rate`
-    bytes per second, in the background."""
+    bytes per second, in the background, and read their shares back to hash them; at resume one process hashes all."""
 
     checkpoint: int
     write_seconds: float
+    hash_seconds: float
     write_rate: float
     peak: int
     release: int
@@ -68,6 +70,7 @@ def disk(parts: Sequence[Part], *, keep: int, write_rate: float = WRITE_RATE) ->
     return Disk(
         checkpoint=checkpoint,
         write_seconds=checkpoint / write_rate,
+        hash_seconds=checkpoint / HASH_RATE,
         write_rate=write_rate,
         peak=(keep + 1) * checkpoint,
         release=FP32 * trained,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from talkies.checkpoints.release import release_sha256, write_release
 from talkies.checkpoints.spans import Held, whole
-from talkies.checkpoints.state import read_ema, read_loop, stored_ema
+from talkies.checkpoints.state import open_ema, read_loop, stored_ema
 from talkies.checkpoints.store import Together
 from talkies.config.canonical import recipe_hash, to_dict
 from talkies.models.build import component_of
@@ -93,6 +93,7 @@ def consolidate(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path, folder: P
     that holds one tensor at a time; returns its sha256. Raises CheckpointError where the checkpoint is damaged."""
     found = stored_ema(checkpoint)
     names = {id(tensor): name for name, tensor in found.items()}
+    read = open_ema(checkpoint)
     step = int(read_loop(checkpoint)["step"])
     return publish(
         recipe,
@@ -101,7 +102,7 @@ def consolidate(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path, folder: P
         found,
         step=step,
         data_root=data_root,
-        whole=lambda tensor: read_ema(checkpoint, names[id(tensor)]),
+        whole=lambda tensor: read(names[id(tensor)]),
         together=None,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import Callback, Trainer
@@ -14,7 +15,8 @@ from torch import nn
 from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
-from talkies.config import RecipeError
+from talkies.config import CheckpointError, RecipeError
+from talkies.config.canonical import recipe_hash
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.evaluation.validation import ValidationCallback
@@ -156,6 +158,15 @@ def _validated_at(path: Path) -> int | None:
     return int(read_json(path)["step"]) if path.exists() else None
 
 
+def _same_recipe(recipe: PhaseRecipe, loop: Mapping[str, Any], checkpoint: Path) -> None:
+    """Raise CheckpointError for a checkpoint that another recipe's run has written."""
+    if loop.get("recipe") != recipe_hash(recipe):
+        raise CheckpointError(
+            f"resume: {checkpoint} was written by a run of another recipe ({str(loop.get('recipe'))[:12]}, this one is "
+            f"{recipe_hash(recipe)[:12]}); put the checkpoint back where it belongs, or start anew with --new"
+        )
+
+
 def train(
     recipe: PhaseRecipe,
     inputs: Inputs,
@@ -187,6 +198,7 @@ def train(
         stop_at=stop_at,
         saved=lambda step, made: told().artifact(made / "manifest.json", f"checkpoints/step-{step:08d}"),
         ranks=ranks,
+        recipe=recipe_hash(recipe),
     )
     measure = Measure(recipe, inputs, folder / "samples", phase, saving)
 
@@ -221,6 +233,7 @@ def train(
     trainer = make_trainer(recipe, [metrics, saving, validation, *progress, ClockOn(metrics)], world)
     if latest is not None:
         loop = read_loop(latest)
+        ranks.agree(_same_recipe if ranks.main else None, recipe, loop, latest)
         if done:  # stopped between the last step and the export
             saving.recall(phase)
             if not validation.recorded(loop["step"]):
@@ -228,7 +241,9 @@ def train(
             return Outcome(step=loop["step"], stopped_by=None), phase, saving
         if stop_at is not None and loop["step"] >= stop_at:
             return Outcome(step=loop["step"], stopped_by=f"--stop-at {stop_at}"), phase, saving
-        rewind(trainer, data, loop)
+        ranks.agree(rewind if ranks.main else None, trainer, data, loop)
+        if not ranks.main:
+            rewind(trainer, data, loop)
     # For LoRA dropout alone: all else is drawn per sample. Ranks have other clips or other tokens.
     torch.manual_seed((recipe.seed + world.rank) % 2**63)
     with _threads(recipe.compute.threads):

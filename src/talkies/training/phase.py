@@ -95,7 +95,10 @@ class Phase(LightningModule):
         """AdamW over what trains; the rate of a step is set in `on_train_batch_start`."""
         config = self.optimizer_config
         groups = parameter_groups(self.model, config)
-        return AlternatingAdamW(groups, lr=config.lr.towers, betas=config.betas, eps=config.eps)
+        strategy = self.trainer.strategy
+        away = isinstance(strategy, ZeroStrategy) and strategy.layout.offload  # one pass over main memory
+        fused = True if away else None
+        return AlternatingAdamW(groups, lr=config.lr.towers, betas=config.betas, eps=config.eps, fused=fused)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """The learning rate and which expert rests are pure functions of the optimizer step: there is no scheduler

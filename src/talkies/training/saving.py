@@ -33,7 +33,7 @@ class Saving(Callback):
     It is one callback because a checkpoint must see all of these at the same step. `resume` is the folder of a
     verified checkpoint; training stops after optimizer step `stop_at`; `saved(step, folder)` is told of every new one.
     Checkpoints are written in the background, of a copy of the state. Every process has one; a signal to one of them
-    stops all at the same step.
+    stops all at the same step. `recipe` is the hash that every checkpoint names.
     """
 
     def __init__(
@@ -47,7 +47,9 @@ class Saving(Callback):
         stop_at: int | None = None,
         saved: Callable[[int, Path], None] | None = None,
         ranks: Ranks | None = None,
+        recipe: str | None = None,
     ) -> None:
+        self.recipe = recipe
         self.store, self.steps, self.ema_config, self.data = store, steps, ema, data
         self.resume, self.stop_at, self.saved = resume, stop_at, saved
         self.ema: Ema | None = None
@@ -117,6 +119,7 @@ class Saving(Callback):
             return
         assert self.ema is not None
         state = staged(capture(trainer, phase, self.ema, self.data))
+        state["loop"]["recipe"] = self.recipe
         self._background.start(partial(self._write, step, state), partial(self._tell, step))
         self._last_saved = step
 
