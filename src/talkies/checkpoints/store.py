@@ -107,7 +107,7 @@ class CheckpointStore:
 
         Every process of `together` calls it; each fills in its part and hashes its share, the main one does the rest.
         After any exception the store is as before, and every process has one. Raises StorageError where the disk is
-        full, CheckpointError where a complete checkpoint of this step exists (a damaged one is replaced, with a warning).
+        full, CheckpointError where a complete checkpoint of this step exists (a damaged one is replaced, and told).
         """
         together = together or Alone()
         final = self.path(step)
