@@ -77,8 +77,8 @@ ParallelConfig = Annotated[Layout, Field(discriminator="kind")]
 @config
 class ComputeConfig:
     """How blocks are computed: `checkpointing` keeps their inputs only and computes their insides again for the
-    gradient; `compile` compiles each kind of block, for training steps. `threads` of every process on the CPU, if not torch's choice:
-    one is fastest for small networks, and does not spin where cores are shared."""
+    gradient; `compile` compiles each kind of block, for training steps. `threads` of every process on the CPU, if not
+    torch's choice: one is fastest for small networks, and does not spin where cores are shared."""
 
     checkpointing: bool = False
     compile: bool = False
