@@ -125,17 +125,22 @@ def test_experts_take_turns_and_the_resting_one_is_untouched(
 
 
 class Signal(Callback):
-    """Sends a signal in the middle of step 2."""
+    """Sends signals in the middle of step 2."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = numbers
 
     def on_before_zero_grad(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        if trainer.global_step == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+        for number in self.numbers if trainer.global_step == 2 else ():
+            os.kill(os.getpid(), number)
 
 
+@pytest.mark.parametrize("more", [(), (signal.SIGTERM,), (signal.SIGUSR1,)], ids=["once", "twice", "and preempted"])
 def test_a_signal_saves_at_the_next_step_boundary(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, more: tuple[int, ...]
 ) -> None:
-    phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal()])
+    """Whoever ends a job may tell its launcher and its processes, and the launcher tells them again."""
+    phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGTERM, *more)])
     assert saving.stopped_by == "SIGTERM"
     assert phase.trainer.global_step == 3
     latest = CheckpointStore(tmp_path / "run").latest()

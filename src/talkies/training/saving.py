@@ -143,8 +143,8 @@ class Saving(Callback):
         phase.eval()
 
     def _listen(self) -> None:
-        """Turn SIGINT, SIGTERM and SIGUSR1 into a stop at the next optimizer step. After one of the first two a second
-        signal acts as it did before; a preemption may be told twice, and be overruled by an end.
+        """Turn SIGINT, SIGTERM and SIGUSR1 into a stop at the next optimizer step. A second SIGINT acts as it did
+        before; the others may be told twice (by a launcher, too), and an end overrules a preemption.
 
         Here and not before `fit`, for Lightning's own SIGTERM handler would raise in the middle of a step.
         """
@@ -154,9 +154,10 @@ class Saving(Callback):
                 signal.signal(number, self._stop)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
-        self._asked = signal.Signals(number).name
-        if number != signal.SIGUSR1:
-            self._hush()
+        if number != signal.SIGUSR1 or self._asked is None:
+            self._asked = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(number, self._handlers[number])
 
     def _hush(self) -> None:
         for number, handler in self._handlers.items():
