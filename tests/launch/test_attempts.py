@@ -8,8 +8,8 @@ import pytest
 
 from talkies.config import CheckpointError, RecipeError
 from talkies.launch import slurm
-from talkies.launch.attempt import SlurmJob, this_job
 from talkies.launch.attempts import FILE, IN_VAIN, Attempt, begin, read_attempts
+from talkies.launch.job import SlurmJob, this_job
 from talkies.launch.rendezvous import meet
 
 TASK = {"TALKIES_REQUEUE": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "7"}

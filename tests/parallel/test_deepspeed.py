@@ -44,7 +44,8 @@ def trained(shards: str) -> list[dict[str, Any]]:
 
 
 def test_every_stage_trains_as_one_process_on_the_cpu_not_the_cuda_path(shards: str, tmp_path: Path) -> None:
-    """Gradients within 1e-5 of their norm; weights after 4 steps of SGD within 2 units in the last place of fp32."""
+    """Gradients within 1e-5 of their norm; weights after 4 steps of SGD within 1e-9, or one unit in the last
+    place of fp32 where that is more."""
     alone = {k: train(shards, ALONE, k, dtype=torch.float32, kind=SgdPhase) for k in (1, 2)}
     ranks = on_ranks(tmp_path, 2, trained, shards)
     for number, (layout, accumulate, _) in enumerate(TRAINED):
@@ -56,7 +57,7 @@ def test_every_stage_trains_as_one_process_on_the_cpu_not_the_cuda_path(shards: 
                 assert float((answer["grads"][name] - grad).abs().max()) <= 1e-5 * norm, (layout, name)
             torch.testing.assert_close(answer["norm"], expected["norm"], rtol=1e-6, atol=0)
             for name, weight in expected["weights"].items():
-                close = {"rtol": 2.4e-7, "atol": 1.5e-8, "msg": f"{layout} {name}"}
+                close = {"rtol": 1.2e-7, "atol": 1e-9, "msg": f"{layout} {name}"}
                 torch.testing.assert_close(answer["weights"][name], weight, **close)
         losses = torch.tensor([answer["losses"] for answer in answers]).mean(0)
         torch.testing.assert_close(losses, torch.tensor(expected["losses"]), rtol=1e-5, atol=0, msg=str(layout))

@@ -112,7 +112,7 @@ def load_tensors(
     anything but tensors, or names a file that is not in `files`.
     """
     metadata = _checked(folder, files)
-    state = {name: _target(entry, like(name)) for name, entry in _entries(metadata).items() if wanted(name)}
+    state = {name: _target(entry, like(name)) for name, entry in _entries(folder, metadata).items() if wanted(name)}
     _load(folder, metadata, state, group)
     return state
 
@@ -120,7 +120,7 @@ def load_tensors(
 def open_tensors(folder: Path, files: Collection[str]) -> Callable[[str], Tensor]:
     """What reads one tensor after another, whole, on the CPU; the index is read once. As `load_tensors`."""
     metadata = _checked(folder, files)
-    entries = _entries(metadata)
+    entries = _entries(folder, metadata)
 
     def read(name: str) -> Tensor:
         found = torch.empty(entries[name].size, dtype=entries[name].properties.dtype)
@@ -131,19 +131,22 @@ def open_tensors(folder: Path, files: Collection[str]) -> Callable[[str], Tensor
 
 
 def _checked(folder: Path, files: Collection[str]) -> Metadata:
-    """The index, which holds nothing but tensors in `files`."""
+    """The index, which names no file but `files`."""
     metadata = _read_metadata(folder)
-    for name, entry in metadata.state_dict_metadata.items():
-        if not isinstance(entry, TensorStorageMetadata):
-            raise CheckpointError(f"checkpoint: {name} in {folder} is no tensor: refusing to unpickle it")
     for info in metadata.storage_data.values():
         if info.relative_path not in files:
             raise CheckpointError(f"checkpoint: {folder} keeps tensors in {info.relative_path}, which is not verified")
     return metadata
 
 
-def _entries(metadata: Metadata) -> dict[str, TensorStorageMetadata]:
-    return {name: e for name, e in metadata.state_dict_metadata.items() if isinstance(e, TensorStorageMetadata)}
+def _entries(folder: Path, metadata: Metadata) -> dict[str, TensorStorageMetadata]:
+    """What the index lists, which must be nothing but tensors."""
+    found: dict[str, TensorStorageMetadata] = {}
+    for name, entry in metadata.state_dict_metadata.items():
+        if not isinstance(entry, TensorStorageMetadata):
+            raise CheckpointError(f"checkpoint: {name} in {folder} is no tensor: refusing to unpickle it")
+        found[name] = entry
+    return found
 
 
 def _load(folder: Path, metadata: Metadata, state: dict[str, Any], group: ProcessGroup | None) -> None:
@@ -154,12 +157,8 @@ def _load(folder: Path, metadata: Metadata, state: dict[str, Any], group: Proces
 
 def stored_tensors(folder: Path) -> dict[str, Tensor]:
     """What a verified folder holds, on the meta device. Raises CheckpointError where it holds anything but tensors."""
-    found: dict[str, Tensor] = {}
-    for name, entry in _read_metadata(folder).state_dict_metadata.items():
-        if not isinstance(entry, TensorStorageMetadata):
-            raise CheckpointError(f"checkpoint: {name} in {folder} is no tensor: refusing to unpickle it")
-        found[name] = torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
-    return found
+    entries = _entries(folder, _read_metadata(folder))
+    return {name: torch.empty(e.size, dtype=e.properties.dtype, device="meta") for name, e in entries.items()}
 
 
 def _target(entry: TensorStorageMetadata, like: Held | None) -> Held:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from talkies.launch.attempt import SlurmJob
+    from talkies.launch.job import SlurmJob
     from talkies.recipe.config import PhaseRecipe
 
 PREDECESSOR_S = 120.0

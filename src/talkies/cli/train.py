@@ -11,7 +11,7 @@ from talkies.cli.place import add_runs, registry_of, store_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from talkies.launch.attempt import SlurmJob
+    from talkies.launch.job import SlurmJob
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
     from talkies.recipe.curriculum import Curriculum
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say where the result is."""
-    from talkies.launch.attempt import PREEMPTED, this_job
+    from talkies.launch.job import PREEMPTED, this_job
     from talkies.parallel.world import world_of
 
     job = this_job(main=world_of().main)

@@ -20,7 +20,8 @@ class Share:
 @dataclass(frozen=True, kw_only=True)
 class Divisibility:
     """The values that would divide, too: `steps.global_batch` must be a multiple of `batch` (readers x accumulate), the
-    nearest others are `batches`; `sequences` divide the shard group. Heads and tokens need not divide."""
+    nearest others are `batches`; `sequences` divide the shard group, and no modality has fewer tokens. Heads and tokens
+    need not divide."""
 
     batch: int
     batches: tuple[int, ...]
@@ -41,4 +42,5 @@ def divisibility(work: Work) -> Divisibility:
     """What else the layout of `work` could be given."""
     batch, shard = work.readers * work.accumulate, work.layout.shard
     near = tuple(n for n in (work.clips - batch, work.clips + batch) if n > 0)
-    return Divisibility(batch=batch, batches=near, sequences=tuple(n for n in range(1, shard + 1) if shard % n == 0))
+    longest = min(shard, *(work.tokens[m] for m in work.towers))
+    return Divisibility(batch=batch, batches=near, sequences=tuple(n for n in range(1, longest + 1) if shard % n == 0))

@@ -105,8 +105,10 @@ class ZeroState:
             if key not in moments:
                 continue
             step = local(moments[key])
-            empty = {name: torch.zeros_like(slot.flat) for name in MOMENTS}
-            state = self._states().setdefault(slot.flat, {"step": step.clone(), **empty})
+            if slot.flat not in self._states():
+                empty = {name: torch.zeros_like(slot.flat) for name in MOMENTS}
+                self._states()[slot.flat] = {"step": step.clone(), **empty}
+            state = self._states()[slot.flat]
             if float(state["step"]) != float(step):
                 raise CheckpointError(
                     f"checkpoint: {slot.name} was stepped {int(step)} times, others of its group {int(state['step'])}: "
