@@ -29,7 +29,8 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import World, world_of
 from talkies.recipe.building import build_model
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.train import make_data, make_phase, make_trainer, open_inputs
+from talkies.recipe.inputs import open_inputs
+from talkies.recipe.train import make_data, make_phase, make_trainer
 from talkies.streams.batch import Batch, Condition
 from talkies.training.ema import Ema
 from talkies.training.metrics import TrainingMetrics

@@ -23,11 +23,11 @@ def run(args: argparse.Namespace) -> int:
     """Write the release; one process, one tensor in memory at a time."""
     from talkies.config import CheckpointError, RecipeError
     from talkies.recipe.folders import read_json
+    from talkies.recipe.inputs import open_inputs
     from talkies.recipe.parents import open_parents
     from talkies.recipe.result import consolidate
     from talkies.recipe.run import place_of
     from talkies.recipe.source import checkpoint_of, neighbours, recipe_of
-    from talkies.recipe.train import open_inputs
 
     if args.out.exists():
         raise RecipeError(f"export: --out {args.out} exists: choose a new folder")

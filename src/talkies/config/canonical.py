@@ -7,7 +7,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 ABSENT = "(absent)"
-NOT_HASHED = (("tracking",), ("parallel",), ("compute",), ("slurm",), ("data", "root"), ("data", "workers"))
+BESIDE = ("parallel", "compute", "slurm", "survival")
+"""Sections of a phase that say how it is run, and not what it is."""
+NOT_HASHED = (("tracking",), *((name,) for name in BESIDE), ("data", "root"), ("data", "workers"))
 
 
 def to_dict(recipe: Any) -> Any:
@@ -21,8 +23,8 @@ def to_dict(recipe: Any) -> Any:
 
 def recipe_hash(recipe: Any) -> str:
     """sha256 of what decides a run's mathematics and data: all keys, defaults too, but those in NOT_HASHED (where
-    the results are tracked, on how many processes and how the blocks are computed, what a cluster is asked for, where
-    the data lies and who reads it)."""
+    the results are tracked, on how many processes and how the blocks are computed, what a cluster is asked for, what
+    a run does when something goes wrong, where the data lies and who reads it)."""
     values = to_dict(recipe)
     for path in NOT_HASHED:
         holder = values

@@ -16,7 +16,14 @@ from talkies.models.config import MovaConfig
 from talkies.parallel.config import ComputeConfig, DdpConfig, ParallelConfig
 from talkies.prepare.config import PrepareConfig
 from talkies.tracking.config import TrackingConfig
-from talkies.training.config import EmaConfig, OptimizerConfig, PhaseConfig, StepsConfig, ValidationConfig
+from talkies.training.config import (
+    EmaConfig,
+    OptimizerConfig,
+    PhaseConfig,
+    StepsConfig,
+    SurvivalConfig,
+    ValidationConfig,
+)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 
@@ -51,6 +58,7 @@ class PhaseRecipe:
     parallel: ParallelConfig = DdpConfig()
     compute: ComputeConfig = ComputeConfig()
     slurm: SlurmConfig = SlurmConfig()
+    survival: SurvivalConfig = SurvivalConfig()
     validation: ValidationConfig
     sampling: SamplingConfig = SamplingConfig()
     tracking: TrackingConfig

@@ -11,12 +11,12 @@ from talkies.checkpoints.release import release_sha256, write_release
 from talkies.checkpoints.spans import Held, whole
 from talkies.checkpoints.state import open_ema, read_loop, stored_ema
 from talkies.checkpoints.store import Together
-from talkies.config.canonical import recipe_hash, to_dict
+from talkies.config.canonical import BESIDE, recipe_hash, to_dict
 from talkies.models.build import component_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import write_json
+from talkies.recipe.inputs import Inputs
 from talkies.recipe.parents import Parent, shape_json
-from talkies.recipe.train import Inputs
 from talkies.training.lora import adapter_json, adapter_tensors
 from talkies.training.phase import Phase
 from talkies.training.saving import Saving
@@ -43,7 +43,7 @@ def release_info(recipe: PhaseRecipe, inputs: Inputs, *, step: int) -> dict[str,
         "phase": recipe.phase.kind,
         "step": step,
         "weights": "ema",
-        "recipe": {key: value for key, value in to_dict(recipe).items() if key not in ("parallel", "compute", "slurm")},
+        "recipe": {key: value for key, value in to_dict(recipe).items() if key not in BESIDE},
         "recipe_hash": recipe_hash(recipe),
         "commit": commit(),
         "model": to_dict(recipe.model),

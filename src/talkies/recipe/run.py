@@ -11,9 +11,10 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import finished, locked, read_json, write_json
+from talkies.recipe.inputs import Inputs, open_inputs
 from talkies.recipe.parents import Parent, Resolver, open_parents
 from talkies.recipe.result import commit, export, write_result
-from talkies.recipe.train import Inputs, open_inputs, train
+from talkies.recipe.train import train
 from talkies.tracking.spool import Status, Tracker
 
 UPLOAD_S = 10.0

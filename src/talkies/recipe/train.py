@@ -14,40 +14,24 @@ from torch import nn
 
 from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
-from talkies.codecs.load import load_codecs
-from talkies.config import CheckpointError, RecipeError
+from talkies.config import CheckpointError
 from talkies.config.canonical import recipe_hash
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
-from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.config import without_training
 from talkies.parallel.mesh import data_place, mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, World
 from talkies.recipe.building import build_model
-from talkies.recipe.check import check, mask_channels
+from talkies.recipe.callbacks import Watching
+from talkies.recipe.check import mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.folders import read_json, write_json
-from talkies.recipe.measure import Measure
-from talkies.recipe.parents import Parent
-from talkies.streams.codec import Codecs
+from talkies.recipe.inputs import Inputs
 from talkies.tracking.spool import Tracker
-from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Objective, Phase
-from talkies.training.progress import StepProgress
 from talkies.training.saving import Saving, rewind
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What a phase reads: its shards, the held-out ones, the codecs of both, and its parents by component."""
-
-    shards: ShardSet
-    heldout: ShardSet
-    codecs: Codecs
-    parents: Mapping[str, Parent]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,38 +40,6 @@ class Outcome:
 
     step: int
     stopped_by: str | None
-
-
-def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Parent], *, verify: bool = True) -> Inputs:
-    """Open the phase's shard sets and codecs, and (`verify`: one process of many does) hash them.
-
-    Raises DataError for missing, damaged or foreign shards, RecipeError where the recipe disagrees with itself.
-    """
-    check(recipe)
-    wanted = tuple(parts(recipe).weights)
-    codecs = load_codecs(recipe.codecs, data_root / "codecs", modalities=wanted)
-    identities = {"text": codecs.text.identity}
-    for modality in wanted:
-        identities[modality] = getattr(codecs, modality).identity
-    sets = []
-    for name in (recipe.data.shards, recipe.data.heldout):
-        shards = ShardSet.open(data_root / "sets" / name, verify=verify)
-        shards.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=wanted)
-        sets.append(shards)
-    _enough(recipe, len(sets[1]))
-    return Inputs(shards=sets[0], heldout=sets[1], codecs=codecs, parents=parents)
-
-
-def _enough(recipe: PhaseRecipe, heldout: int) -> None:
-    """Raise RecipeError where more held-out clips are asked for than there are, before anything trains."""
-    wanted = {"clips": recipe.validation.clips, "samples": recipe.validation.samples}
-    if recipe.tracking.register is not None:
-        wanted["final_clips"] = recipe.validation.final_clips
-    for key, count in wanted.items():
-        if count > heldout:
-            raise RecipeError(
-                f"recipe: `validation.{key}` is {count}, but set {recipe.data.heldout!r} has {heldout} clips: lower it"
-            )
 
 
 def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module]) -> Phase:
@@ -153,11 +105,6 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _validated_at(path: Path) -> int | None:
-    """The step whose validation was handed on last."""
-    return int(read_json(path)["step"]) if path.exists() else None
-
-
 def _same_recipe(recipe: PhaseRecipe, loop: Mapping[str, Any], checkpoint: Path) -> None:
     """Raise CheckpointError for a checkpoint that another recipe's run has written."""
     if loop.get("recipe") != recipe_hash(recipe):
@@ -189,6 +136,7 @@ def train(
     mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh))
     data = make_data(recipe, inputs.shards, world)
+    watching = Watching(recipe, inputs, folder, tracker, ranks)
     saving = Saving(
         store,
         recipe.steps,
@@ -196,41 +144,13 @@ def train(
         data,
         resume=latest,
         stop_at=stop_at,
-        saved=lambda step, made: told().artifact(made / "manifest.json", f"checkpoints/step-{step:08d}"),
+        saved=watching.saved,
         ranks=ranks,
         recipe=recipe_hash(recipe),
     )
-    measure = Measure(recipe, inputs, folder / "samples", phase, saving)
-
-    def told() -> Tracker:
-        assert tracker is not None, "only the main process tells"
-        return tracker
-
-    progress = [StepProgress(recipe.name, recipe.steps.max)] if bar and world.main else []
-    validated = folder / "validated.json"
-
-    def sink(metrics: Mapping[str, float], step: int) -> None:
-        told().metrics(metrics, step)
-        for line in progress:
-            line.report(metrics)
-
-    metrics = TrainingMetrics(
-        every=recipe.steps.log_every,
-        bins=recipe.validation.bins,
-        sink=sink,
-        ranks=ranks,
-        share=recipe.parallel.sequence,
-    )
-    validation = ValidationCallback(
-        every=recipe.validation.every,
-        measure=measure.losses,
-        sample=measure.samples if recipe.validation.samples else None,
-        sink_metrics=lambda metrics, step: told().metrics(metrics, step),
-        sink_media=lambda path, step: told().artifact(path, f"samples/step-{step:08d}"),
-        recorded=lambda step: ranks.first(lambda: _validated_at(validated) == step),
-        record=lambda step: write_json(validated, {"step": step}),
-    )
-    trainer = make_trainer(recipe, [metrics, saving, validation, *progress, ClockOn(metrics)], world)
+    validation = watching.validation(phase, saving)
+    callbacks = watching.callbacks(saving, validation, bar=bar)
+    trainer = make_trainer(recipe, callbacks, world)
     if latest is not None:
         loop = read_loop(latest)
         ranks.agree(_same_recipe if ranks.main else None, recipe, loop, latest)

@@ -110,3 +110,57 @@ class ValidationConfig:
     samples: Annotated[int, Field(ge=0, le=16)] = 2
     sampling_steps: Count = 20
     final_clips: Count = 64
+
+
+@config
+class SpikeConfig:
+    """A step is a spike where its loss or gradient norm lies more than `sigma` standard deviations above the mean of
+    the last `window` good steps of the same expert (from 16 of them on)."""
+
+    action: Literal["ignore", "raise", "skip", "rollback"] = "ignore"
+    sigma: Positive = 6.0
+    window: Annotated[int, Field(ge=16)] = 128
+
+
+@config
+class RollbackConfig:
+    """Training goes back to the newest checkpoint at least `back` steps before the event (or to its beginning) and
+    passes over every batch from there to `ahead` batches past the event; at most `times` in a run."""
+
+    back: Natural = 100
+    ahead: Natural = 100
+    times: Count = 3
+
+
+@config
+class WatchdogConfig:
+    """Seconds without progress after which a process is taken to hang: `first_s` until its first step has ended,
+    `later_s` in any step, checkpoint or validation after it."""
+
+    first_s: Positive = 3600.0
+    later_s: Positive = 1800.0
+
+
+@config
+class QuarantineConfig:
+    """Clips that cannot be read while training are replaced; the run ends where more than `share` of the set, or more
+    than `in_a_row` substitutes for one clip, are bad."""
+
+    share: Share = 0.01
+    in_a_row: Count = 100
+
+
+@config
+class SurvivalConfig:
+    """What a run does when something goes wrong: no part of the recipe's hash, so that a run that has failed may go on
+    with another answer. `skips`: steps that may be skipped in a run; `straggler`: a rank is told of when its own time
+    of a step is that many times the others' median; `failed_saves`: periodic checkpoints in a row that may fail."""
+
+    non_finite: Literal["raise", "skip", "rollback"] = "raise"
+    spike: SpikeConfig = SpikeConfig()
+    skips: Count = 100
+    rollback: RollbackConfig = RollbackConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
+    quarantine: QuarantineConfig = QuarantineConfig()
+    straggler: Annotated[float, Field(gt=1)] = 2.0
+    failed_saves: Count = 3

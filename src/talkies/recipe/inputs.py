@@ -1,0 +1,56 @@
+"""What a phase reads, opened and checked against its recipe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from talkies.codecs.load import load_codecs
+from talkies.config import RecipeError
+from talkies.data.shards import ShardSet
+from talkies.recipe.check import check
+from talkies.recipe.components import parts
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.parents import Parent
+from talkies.streams.codec import Codecs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a phase reads: its shards, the held-out ones, the codecs of both, and its parents by component."""
+
+    shards: ShardSet
+    heldout: ShardSet
+    codecs: Codecs
+    parents: Mapping[str, Parent]
+
+
+def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Parent], *, verify: bool = True) -> Inputs:
+    """Open the phase's shard sets and codecs, and (`verify`: one process of many does) hash them.
+
+    Raises DataError for missing, damaged or foreign shards, RecipeError where the recipe disagrees with itself.
+    """
+    check(recipe)
+    wanted = tuple(parts(recipe).weights)
+    codecs = load_codecs(recipe.codecs, data_root / "codecs", modalities=wanted)
+    identities = {"text": codecs.text.identity}
+    for modality in wanted:
+        identities[modality] = getattr(codecs, modality).identity
+    sets = []
+    for name in (recipe.data.shards, recipe.data.heldout):
+        shards = ShardSet.open(data_root / "sets" / name, verify=verify)
+        shards.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=wanted)
+        sets.append(shards)
+    _enough(recipe, len(sets[1]))
+    return Inputs(shards=sets[0], heldout=sets[1], codecs=codecs, parents=parents)
+
+
+def _enough(recipe: PhaseRecipe, heldout: int) -> None:
+    """Raise RecipeError where more held-out clips are asked for than there are, before anything trains."""
+    wanted = {"clips": recipe.validation.clips, "samples": recipe.validation.samples}
+    if recipe.tracking.register is not None:
+        wanted["final_clips"] = recipe.validation.final_clips
+    for key, count in wanted.items():
+        if count > heldout:
+            raise RecipeError(
+                f"recipe: `validation.{key}` is {count}, but set {recipe.data.heldout!r} has {heldout} clips: lower it"
+            )
