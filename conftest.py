@@ -1,6 +1,7 @@
 """What every test shares: markers, thread count, and no network."""
 
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -8,7 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two xdist workers share two cores
 
 
-STAGES = ("slow", "ranks", "slurm")
+STAGES = ("slow", "ranks", "slurm", "faults")
 """Stages with a command of their own: README, "Tests"."""
 
 
@@ -16,6 +17,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a CUDA device; skipped where there is none")
     config.addinivalue_line("markers", "ranks: training on several processes; runs only with `-m ranks`")
     config.addinivalue_line("markers", "slurm: jobs of a throw-away Slurm cluster; runs only with `-m slurm`")
+    config.addinivalue_line("markers", "faults: runs that are broken on purpose; runs only with `-m faults`")
+    config.addinivalue_line(
+        "markers", "fault(number, name, injected): a row of the table of faults (benchmarks/faults.py), in any stage"
+    )
     # Lightning's advice wherever Slurm is installed, to those who do not start their processes themselves.
     config.addinivalue_line("filterwarnings", "ignore:The `srun` command is available")
     config.addinivalue_line("markers", "slow: minutes long; runs only with `-m slow`")
@@ -32,3 +37,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture
+def told(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """told(outcome, steps_lost=..., back_s=...): what a test of a fault has seen, for the table of faults."""
+
+    def tell(outcome: str, *, steps_lost: int | None = None, back_s: float | None = None) -> None:
+        seen = {"outcome": outcome, "steps_lost": steps_lost, "back_s": back_s}
+        request.node.user_properties.append(("fault", seen))
+
+    return tell
