@@ -103,17 +103,21 @@ def _curriculum(args: argparse.Namespace, job: "SlurmJob | None") -> int:
         number = curriculum.phases.index(phase) + 1
         if args.folder is not None and not may_begin(job, phase, phase_folder(args.folder, number, phase.name)):
             return 0
-    return with_ranks(args.argv, wanted, partial(_train_curriculum, args, curriculum))
+    return with_ranks(args.argv, wanted, partial(_train_curriculum, args, curriculum, job))
 
 
-def _train_curriculum(args: argparse.Namespace, curriculum: "Curriculum", ranks: "Ranks") -> int:
+def _train_curriculum(
+    args: argparse.Namespace, curriculum: "Curriculum", job: "SlurmJob | None", ranks: "Ranks"
+) -> int:
     from talkies.recipe.folders import run_folder
     from talkies.recipe.journey import run_curriculum
 
     name, digest = curriculum.recipe.name, curriculum.digest
     folder = args.folder or ranks.first(lambda: run_folder(args.runs, name, digest, new=args.new))
     workshop = _workshop(args, curriculum.phases[-1].tracking.uri)
-    runs = run_curriculum(curriculum, folder, workshop, say=_say(ranks), only=args.phase, ranks=ranks)
+    on_hang = None if job is None else job.requeue_hung
+    options = {"only": args.phase, "ranks": ranks, "on_hang": on_hang}
+    runs = run_curriculum(curriculum, folder, workshop, say=_say(ranks), **options)
     complete = args.phase in (None, curriculum.phases[-1].name)
     if curriculum.recipe.promote and complete and not args.no_promote:
         from talkies.cli.promote import promote_run
@@ -146,10 +150,10 @@ def _phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | Non
         run_named(args.folder, recipe.name, recipe_hash(recipe))
         if not may_begin(job, recipe, args.folder):
             return 0
-    return with_ranks(args.argv, {recipe.name: recipe.parallel.ranks}, partial(_train_phase, args, recipe))
+    return with_ranks(args.argv, {recipe.name: recipe.parallel.ranks}, partial(_train_phase, args, recipe, job))
 
 
-def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", ranks: "Ranks") -> int:
+def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | None", ranks: "Ranks") -> int:
     from talkies.config.canonical import recipe_hash
     from talkies.recipe.folders import run_folder
     from talkies.recipe.run import Place, run_phase
@@ -160,6 +164,7 @@ def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", ranks: "Ranks"
     workshop = _workshop(args, recipe.tracking.uri)
     place = Place(folder=folder, data_root=Path(recipe.data.root), store=workshop.store, artifacts=workshop.artifacts)
     options = {"stop_at": args.stop_at, "bar": workshop.bar, "say": _say(ranks), "ranks": ranks}
+    options["on_hang"] = None if job is None else job.requeue_hung
     sha256 = run_phase(recipe, place, siblings={}, registry=workshop.registry, **options)
     _say(ranks)(f"run folder: {folder}\nrelease:    {folder / 'release'} sha256 {sha256[:16]}")
     return 0

@@ -1,5 +1,8 @@
 """What a user can cause. Every message says what was found, where, what is allowed and what to do."""
 
+HUNG = 71
+"""The exit code of a process that its watchdog has ended."""
+
 
 class UserError(ValueError):
     """A mistake that a message can explain; the CLI prints it on one line and exits with `exit_code`."""

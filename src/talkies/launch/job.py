@@ -37,6 +37,13 @@ class SlurmJob:
             self.asked = True
             slurm.requeue(self.id, hold=hold)
 
+    def requeue_hung(self) -> None:
+        """The same from whichever process has found that the run hangs; who calls it sees to it that one does."""
+        if not self.asked:
+            self.asked = True
+            _log.warning("slurm: job %s hangs and is queued again", self.id)
+            slurm.requeue(self.id, hold=False)
+
     def _hear(self, number: int, _: FrameType | None) -> None:
         if self.main:
             _log.warning("slurm: %s outside of training: job %s is queued again", signal.Signals(number).name, self.id)

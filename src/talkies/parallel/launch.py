@@ -10,8 +10,12 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+from talkies.config.errors import HUNG
+
 GRACE_S = 60.0
 """How long the others may take to end when one has failed."""
+HUNG_S = 5.0
+"""The same where it was a watchdog: the others have one of their own, and what hangs does not end by itself."""
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 PR_SET_PDEATHSIG = 1
 
@@ -56,6 +60,7 @@ def _wait(processes: Sequence["subprocess.Popen[bytes]"], grace_s: float) -> int
         found = next(((rank, code) for rank, code in enumerate(codes) if code), None)
         if found is not None and not failed:
             failed, since = found[1], time.monotonic()
+            grace_s = min(grace_s, HUNG_S) if failed == HUNG else grace_s
             if failed < 0:
                 name = signal.Signals(-failed).name
                 why = " (out of memory?)" if -failed == signal.SIGKILL else ""

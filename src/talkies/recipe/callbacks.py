@@ -1,6 +1,6 @@
 """What watches a phase while it trains: metrics, checkpoints, validation, the bar, and where each tells of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lightning import Callback
@@ -16,6 +16,8 @@ from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Phase
 from talkies.training.progress import StepProgress
 from talkies.training.saving import Saving
+from talkies.training.watchdog import Watchdog
+from talkies.training.work import Steps, Work
 
 
 class Watching:
@@ -26,6 +28,7 @@ class Watching:
     ) -> None:
         self.recipe, self.inputs, self.folder, self.ranks = recipe, inputs, folder, ranks
         self._tracker = tracker
+        self.work = Work()
         self._validated = folder / "validated.json"
         self._bars: list[StepProgress] = []
 
@@ -44,9 +47,11 @@ class Watching:
             sink=self._measured,
             ranks=self.ranks,
             share=recipe.parallel.sequence,
+            own=self.work.own,
+            ratio=recipe.survival.straggler,
         )
         self._bars = [StepProgress(recipe.name, recipe.steps.max)] if bar and self.ranks.main else []
-        return [metrics, saving, validation, *self._bars, ClockOn(metrics)]
+        return [Steps(self.work), metrics, saving, validation, *self._bars, ClockOn(metrics)]
 
     def validation(self, phase: Phase, saving: Saving) -> ValidationCallback:
         """Held-out losses and samples, each due step once."""
@@ -60,6 +65,10 @@ class Watching:
             recorded=lambda step: self.ranks.first(lambda: self._validated_at() == step),
             record=lambda step: write_json(self._validated, {"step": step}),
         )
+
+    def watchdog(self, on_hang: Callable[[], None] | None) -> Watchdog:
+        """What is to hold while the phase trains; every process must make it."""
+        return Watchdog(self.recipe.survival.watchdog, self.folder, self.work, self.ranks, on_hang)
 
     def saved(self, step: int, made: Path) -> None:
         """A checkpoint is complete."""

@@ -29,11 +29,13 @@ def run_curriculum(
     say: Callable[[str], None],
     only: str | None = None,
     ranks: Ranks | None = None,
+    on_hang: Callable[[], None] | None = None,
 ) -> dict[str, Path]:
     """Run or continue a curriculum in `folder`; returns phase name -> run folder. Finished phases are not repeated.
     `only`: train that phase alone, from those before it; CheckpointError where one of them is not finished.
 
     Every process calls it; the main one (of `ranks`) locks the folder, prepares the data and keeps the books.
+    `on_hang` is for `run_phase`.
     """
     ranks = ranks or Ranks(ALONE)
     folders = {
@@ -59,7 +61,15 @@ def run_curriculum(
                 artifacts=workshop.artifacts,
                 parent=folder,
             )
-            sha256 = run_phase(phase, place, siblings=runs, registry=workshop.registry, bar=workshop.bar, ranks=ranks)
+            sha256 = run_phase(
+                phase,
+                place,
+                siblings=runs,
+                registry=workshop.registry,
+                bar=workshop.bar,
+                ranks=ranks,
+                on_hang=on_hang,
+            )
             runs[phase.name] = place.folder
             say(f"phase {number}/{len(curriculum.phases)} {phase.name}: {phase.steps.max} steps, {sha256[:12]}")
             if tracker is not None:

@@ -127,12 +127,13 @@ def run_phase(
     bar: bool = True,
     say: Callable[[str], None] = lambda _: None,
     ranks: Ranks | None = None,
+    on_hang: Callable[[], None] | None = None,
 ) -> str:
     """Train a phase to its end (or continue it) and return its release's sha256; a finished one is only read.
 
     Every process of the layout calls it; the main one (of `ranks`) locks the folder and keeps the books. `say` is told
-    where not everything reached the tracking server. Raises InterruptedRunError where a signal or `stop_at` ended it
-    early, RankError where another process failed.
+    where not everything reached the tracking server; `on_hang` is called in one process where training hangs. Raises
+    InterruptedRunError where a signal or `stop_at` ended it early, RankError where another process failed.
     """
     folder, ranks = place.folder, ranks or Ranks(ALONE)
     with ExitStack() as held:
@@ -144,7 +145,9 @@ def run_phase(
         inputs = ranks.after_main(lambda main: open_inputs(recipe, place.data_root, parents, verify=main))
         ranks.agree(_settle if ranks.main else None, recipe, place, parents)
         with _books(recipe, place, inputs, say) if ranks.main else nullcontext() as tracker:
-            outcome, phase, saving = train(recipe, inputs, folder, tracker, stop_at=stop_at, bar=bar, ranks=ranks)
+            outcome, phase, saving = train(
+                recipe, inputs, folder, tracker, stop_at=stop_at, bar=bar, ranks=ranks, on_hang=on_hang
+            )
             if outcome.step < recipe.steps.max:
                 raise InterruptedRunError(folder, outcome.step, outcome.stopped_by or "the trainer")
             sha256 = export(recipe, inputs, folder, phase, saving, data_root=place.data_root)

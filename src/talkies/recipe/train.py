@@ -32,6 +32,7 @@ from talkies.recipe.inputs import Inputs
 from talkies.tracking.spool import Tracker
 from talkies.training.phase import Objective, Phase
 from talkies.training.saving import Saving, rewind
+from talkies.training.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +73,11 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> Cl
     )
 
 
-def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback], world: World = ALONE) -> Trainer:
-    """A trainer without any of Lightning's own files: no logger, no checkpoint, no bar, no advertisements."""
+def make_trainer(
+    recipe: PhaseRecipe, callbacks: list[Callback], world: World = ALONE, work: Work | None = None
+) -> Trainer:
+    """A trainer without any of Lightning's own files: no logger, no checkpoint, no bar, no advertisements.
+    `work` follows what it does."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning 2.6.6 asks torch >= 2.13 in a way that torch deprecates; nothing that a user could change.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
@@ -84,6 +88,7 @@ def make_trainer(recipe: PhaseRecipe, callbacks: list[Callback], world: World = 
         max_steps=recipe.steps.max,
         accumulate_grad_batches=recipe.steps.accumulate,
         callbacks=callbacks,
+        profiler=work,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -123,10 +128,12 @@ def train(
     stop_at: int | None = None,
     bar: bool = True,
     ranks: Ranks | None = None,
+    on_hang: Callable[[], None] | None = None,
 ) -> tuple[Outcome, Phase, Saving]:
     """Run or continue the phase in `folder` until its last step, `stop_at`, or a signal.
 
-    Every process of `ranks` calls it; the main one has the `tracker`.
+    Every process of `ranks` calls it; the main one has the `tracker`. `on_hang` is called by one of them
+    before the watchdog ends them.
     """
     store = CheckpointStore(folder / "checkpoints")
     ranks = ranks or Ranks(ALONE)
@@ -150,7 +157,7 @@ def train(
     )
     validation = watching.validation(phase, saving)
     callbacks = watching.callbacks(saving, validation, bar=bar)
-    trainer = make_trainer(recipe, callbacks, world)
+    trainer = make_trainer(recipe, callbacks, world, watching.work)
     if latest is not None:
         loop = read_loop(latest)
         ranks.agree(_same_recipe if ranks.main else None, recipe, loop, latest)
@@ -166,6 +173,6 @@ def train(
             rewind(trainer, data, loop)
     # For LoRA dropout alone: all else is drawn per sample. Ranks have other clips or other tokens.
     torch.manual_seed((recipe.seed + world.rank) % 2**63)
-    with _threads(recipe.compute.threads):
+    with _threads(recipe.compute.threads), watching.watchdog(on_hang):
         trainer.fit(phase, datamodule=data)
     return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by), phase, saving

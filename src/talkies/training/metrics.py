@@ -12,6 +12,7 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch
 from talkies.training.phase import Phase
+from talkies.training.straggler import OwnTime, Stragglers
 
 
 class TrainingMetrics(Callback):
@@ -20,8 +21,8 @@ class TrainingMetrics(Callback):
 
     Sums stay on the device between calls, so that a step never waits for the host. Keys: train/loss,
     train/<modality>, train/<modality>/bin<k> (noise level in [k, k+1) / bins), train/grad_norm, train/lr,
-    train/clips_per_second. Put it before every callback whose time is not that of training (checkpoints, validation),
-    and `ClockOn` of it after them.
+    train/clips_per_second; with `own`, this rank's clock, also those of Stragglers (of `ratio`). Put it before every
+    callback whose time is not that of training (checkpoints, validation), and `ClockOn` of it after them.
     """
 
     def __init__(
@@ -32,8 +33,11 @@ class TrainingMetrics(Callback):
         sink: Callable[[Mapping[str, float], int], None],
         ranks: Ranks | None = None,
         share: int = 1,
+        own: OwnTime | None = None,
+        ratio: float = 2.0,
     ) -> None:
         self.every, self.bins, self.sink, self.ranks, self.share = every, bins, sink, ranks or Ranks(ALONE), share
+        self.own, self.stragglers = own, Stragglers(ratio, tell=self.ranks.main)
         self._clear()
 
     def _clear(self) -> None:
@@ -86,18 +90,19 @@ class TrainingMetrics(Callback):
             key: (total.reshape(-1).tolist(), self._counts[key].reshape(-1).tolist())
             for key, total in self._sums.items()
         }
-        everywhere = self.ranks.gather((own, self._clips))
+        clocked = None if self.own is None else self.own.take(trainer.accumulate_grad_batches)
+        everywhere = self.ranks.gather((own, self._clips, clocked))
         for key in own:
-            sums = [sum(column) for column in zip(*(found[key][0] for found, _ in everywhere), strict=True)]
-            counts = [sum(column) for column in zip(*(found[key][1] for found, _ in everywhere), strict=True)]
+            sums = [sum(column) for column in zip(*(found[key][0] for found, _, _ in everywhere), strict=True)]
+            counts = [sum(column) for column in zip(*(found[key][1] for found, _, _ in everywhere), strict=True)]
             for k, (value, count) in enumerate(zip(sums, counts, strict=True)):
                 if count:
                     metrics[f"{key}{k}" if key.endswith("bin") else key] = value / count
-        clips = sum(count for _, count in everywhere) / self.share
+        clips = sum(count for _, count, _ in everywhere) / self.share
         metrics["train/grad_norm"] = float(phase.grad_norm)
         metrics["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         metrics["train/clips_per_second"] = clips / max(1e-9, self._seconds)
-        return metrics
+        return metrics | self.stragglers.metrics([times for _, _, times in everywhere], trainer.global_step)
 
 
 class ClockOn(Callback):

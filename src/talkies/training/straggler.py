@@ -1,0 +1,118 @@
+"""A rank that is slower than the others: each measures the time that is its own, and the main process compares.
+
+Ranks wait for each other in every step, so whole steps last equally long everywhere. A rank's own time of a
+micro-batch is its wait for data, and from there to the end of its forward pass, which under DDP exchanges nothing.
+Under FSDP2, ZeRO-3 and in sequence groups the forward pass waits for the others, too: a rank that computes slowly looks
+like the rest there, and only slow data is told apart.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import torch
+
+LEAST_S = 0.1
+"""A rank that loses less than this in a step to the median of the others is not told of."""
+REPORTS = 2
+"""A spell begins with that many reports in a row: one may be a page fault, or somebody else's program."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Own:
+    """Seconds of a step that are a rank's own: medians of the waits for data and of computing; and the mean wait."""
+
+    data: float
+    compute: float
+    mean_data: float
+
+    @property
+    def seconds(self) -> float:
+        """Both."""
+        return self.data + self.compute
+
+
+class OwnTime:
+    """The clock of one rank. On CUDA computing is timed by events on the stream, which are read in `take`, never in a
+    step. The first micro-batch of an attempt compiles and allocates; it is left out."""
+
+    def __init__(self) -> None:
+        self._events = torch.cuda.is_available()
+        self._first = True
+        self._began = self._loaded = time.perf_counter()
+        self._data: list[float] = []
+        self._compute: list[float] = []
+        self._pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    def loading(self) -> None:
+        """The next micro-batch is asked for."""
+        self._began = time.perf_counter()
+
+    def loaded(self) -> None:
+        """It is there."""
+        self._loaded = time.perf_counter()
+        self._data.append(self._loaded - self._began)
+        if self._events:
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            begin.record()
+            self._pairs.append((begin, end))
+
+    def computed(self) -> None:
+        """Its forward pass has been asked for (CUDA) or has ended."""
+        if self._events:
+            self._pairs[-1][1].record()
+        else:
+            self._compute.append(time.perf_counter() - self._loaded)
+
+    def take(self, micro_batches: int) -> Own | None:
+        """The time of a step of `micro_batches` since the last call; None where nothing was measured."""
+        if self._pairs:
+            torch.cuda.current_stream().synchronize()
+            self._compute = [begin.elapsed_time(end) / 1000 for begin, end in self._pairs]
+        data, compute = (times[int(self._first) :] for times in (self._data, self._compute))
+        self._first = False
+        self._data, self._compute, self._pairs = [], [], []
+        if not data or not compute:
+            return None
+        values = (median(data), median(compute), fmean(data))
+        return Own(*(value * micro_batches for value in values))
+
+
+class Stragglers:
+    """Names the slowest rank, and warns once per spell (where it is to `tell`) of one
+    that needs more than `ratio` times the others' median."""
+
+    def __init__(self, ratio: float, *, tell: bool = True) -> None:
+        self.ratio, self.tell = ratio, tell
+        self._slow: dict[int, int] = {}
+
+    def metrics(self, owned: Sequence[Own | None], step: int) -> dict[str, float]:
+        """train/data_seconds (mean over ranks of a step's wait) and, of several ranks, who is slowest and how many
+        times the median of the others it takes."""
+        known = [own for own in owned if own is not None]
+        if len(known) < len(owned):
+            return {}
+        found = {"train/data_seconds": fmean(own.mean_data for own in known)}
+        if len(known) > 1:
+            rank = max(range(len(known)), key=lambda number: known[number].seconds)
+            usual = median(own.seconds for number, own in enumerate(known) if number != rank)
+            times = known[rank].seconds / max(usual, 1e-6)
+            found |= {"train/slowest_rank": float(rank), "train/slowest_ratio": times}
+            self._judge(rank, known, usual, step)
+        return found
+
+    def _judge(self, rank: int, known: Sequence[Own], usual: float, step: int) -> None:
+        own = known[rank]
+        slow = own.seconds > self.ratio * usual and own.seconds - usual > LEAST_S
+        self._slow = {rank: self._slow.get(rank, 0) + 1} if slow else {}
+        if self._slow.get(rank) == REPORTS and self.tell:
+            others = [other for number, other in enumerate(known) if number != rank]
+            _log.warning(
+                "straggler: rank %d takes %.1f times as long as the median of the others until step %d: %.3f s of its "
+                "own in a step (data %.3f s, compute %.3f s; the others: data %.3f s, compute %.3f s); the run goes on",
+                rank, own.seconds / max(usual, 1e-6), step, own.seconds, own.data, own.compute,
+                median(other.data for other in others), median(other.compute for other in others),
+            )  # fmt: skip

@@ -1,0 +1,140 @@
+"""The watchdog of a rank: it ends a process that hangs, after it has said who is behind and where everybody stands."""
+
+import faulthandler
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from talkies.config.errors import HUNG
+from talkies.parallel.ranks import Ranks
+from talkies.training.config import WatchdogConfig
+from talkies.training.heartbeat import ENDED, EVERY_S, Beat, write_beat
+from talkies.training.lastwords import LastWords, say
+from talkies.training.work import Moment, Work
+
+TICK_S = 1.0
+LAST_WORDS_S, WAIT_S, ASKING_S = 8.0, 5.5, 150.0
+"""How long a hanging process may take for its last words (stacks and heartbeats lie on a disk that may hang, too), how
+long of that it waits for the rank that tells, and how much longer both may be where a scheduler is asked."""
+BACKSTOP_S = 3.0
+"""A thread without Python ends a process that much after the limit: what holds the interpreter's lock stops ours."""
+STDERR = 2
+
+
+class Watchdog:
+    """Within the block (around `fit`) this rank has a heartbeat, and a hang ends its process with exit code 71.
+
+    A hang is `config.first_s` without a move of `work` until the first optimizer step has ended, `config.later_s` after
+    it. The stacks of all threads go to RUN/hangs/ATTEMPT-rank-N.txt on every rank; one of them says on stderr who is
+    behind and calls `on_hang`. All ranks must enter the block. Where the hang holds the interpreter's lock, the stacks are
+    written by faulthandler (there is one such timer in a process, and it is ours until the block ends), the exit code
+    is 1, and the other ranks tell of it; a process alone has nobody, so that its stacks go to stderr.
+    """
+
+    def __init__(
+        self, config: WatchdogConfig, run: Path, work: Work, ranks: Ranks, on_hang: Callable[[], None] | None = None
+    ) -> None:
+        self.config, self.run, self.work, self.on_hang = config, run, work, on_hang
+        self.rank, self.size = ranks.place
+        self.attempt = ranks.tell(f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+        shortest = min(config.first_s, config.later_s)
+        self.tick_s, self.every_s = min(TICK_S, shortest / 20), min(EVERY_S, shortest / 4)
+        self.words = LastWords(run, self.attempt, self.rank, self.size, self.every_s)
+        self._end = threading.Event()
+        duties = {"heartbeat": self._beat, "watchdog": self._watch}
+        self._threads = [threading.Thread(target=duty, daemon=True, name=name) for name, duty in duties.items()]
+        self._spare = STDERR
+        self._called = False
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds without a move that are a hang now."""
+        return self.config.later_s if self.work.stepped else self.config.first_s
+
+    @property
+    def _asking_s(self) -> float:
+        return ASKING_S if self.on_hang is not None else 0.0
+
+    def __enter__(self) -> "Watchdog":
+        self._spare = self._open_spare()
+        self._write()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(timeout=5 * TICK_S)  # it may wait for a disk
+        faulthandler.cancel_dump_traceback_later()
+        self._write(ENDED)
+        if self._spare != STDERR:
+            os.close(self._spare)
+            self.words.drop_empty()
+
+    def _open_spare(self) -> int:
+        """Where faulthandler writes."""
+        self.words.folder.mkdir(parents=True, exist_ok=True)
+        self.words.sweep()
+        if self.size == 1:
+            return STDERR
+        return os.open(self.words.stacks(self.rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def _beat(self) -> None:
+        """Duty of a thread: the files. It looks for another rank's hang only where this one makes no move either."""
+        written = time.monotonic()
+        while not self._end.wait(self.tick_s):
+            stands = time.monotonic() - self.work.now.since > self.limit_s / 2
+            if stands or time.monotonic() - written >= self.every_s:
+                self._write()
+                written = time.monotonic()
+            with suppress(OSError):
+                self._called = stands and self.words.claimed()
+
+    def _write(self, phase: str | None = None) -> None:
+        now = self.work.now
+        with suppress(OSError):  # a heartbeat that cannot be written is no reason to stop
+            write_beat(
+                self.run,
+                Beat(
+                    rank=self.rank,
+                    attempt=self.attempt,
+                    phase=phase or now.phase,
+                    step=now.step,
+                    moves=now.moves,
+                    seconds=time.monotonic() - now.since,
+                    written=time.time(),
+                    pid=os.getpid(),
+                ),
+            )
+
+    def _watch(self) -> None:
+        """Duty of a thread: the clock, in memory alone."""
+        while not self._end.wait(self.tick_s):
+            now, limit = self.work.now, self.limit_s
+            left = limit - (time.monotonic() - now.since)
+            if left <= 0 or self._called:
+                self._bite(now, limit)
+            faulthandler.dump_traceback_later(left + BACKSTOP_S, exit=True, file=self._spare)
+
+    def _bite(self, now: Moment, limit: float) -> None:
+        """Last words, in a thread of their own that is waited for as long as is decent; then the end."""
+        ending = threading.Thread(target=self._speak, daemon=True, name="last words")
+        faulthandler.cancel_dump_traceback_later()
+        ending.start()
+        ending.join(timeout=LAST_WORDS_S + self._asking_s)
+        if ending.is_alive():
+            say(
+                f"hang: rank {self.rank} has been in {now.phase} after step {now.step} for more than {limit:g} s, and "
+                f"has no last words: does the disk of {self.run} answer?"
+            )
+        os._exit(HUNG)
+
+    def _speak(self) -> None:
+        self._write()
+        self.words.dump()
+        self.words.tell(self.limit_s, self.on_hang, WAIT_S + self._asking_s)

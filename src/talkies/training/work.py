@@ -1,0 +1,117 @@
+"""What a rank does at the moment, noted as Lightning begins and ends it: no file, no lock, no wait."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.profilers import Profiler
+
+from talkies.training.straggler import OwnTime
+
+LOADING, FORWARD, BACKWARD, OPTIMIZER = "loading data", "the forward pass", "the backward pass", "the optimizer"
+RESTORING, CHECKPOINT, VALIDATION, REPORTING = "restoring", "the checkpoint", "validation", "reporting"
+BUILDING, START, BETWEEN = "building the model", "the start", "the exchange between batches"
+_CALLBACKS = {
+    "Saving.on_train_start": RESTORING,
+    "Saving.on_train_batch_end": CHECKPOINT,
+    "Saving.on_train_end": CHECKPOINT,
+    "ValidationCallback.on_train_start": VALIDATION,
+    "ValidationCallback.on_train_batch_end": VALIDATION,
+    "ValidationCallback.on_train_end": VALIDATION,
+    "TrainingMetrics.on_train_batch_end": REPORTING,
+}
+_HOOKS = {
+    ("Strategy", "training_step"): FORWARD,
+    ("Strategy", "backward"): BACKWARD,
+    ("LightningModule", "optimizer_step"): OPTIMIZER,
+    ("LightningModule", "configure_model"): BUILDING,
+}
+
+
+def phase_of(action: str) -> str | None:
+    """The phase of work that Lightning's name of an action belongs to; None for what is not told apart."""
+    kind, _, name = action.removeprefix("[").partition("]")
+    if name == ".train_dataloader_next":
+        return LOADING
+    if kind == "Callback":
+        return _CALLBACKS.get(name)
+    return _HOOKS.get((kind, name.rpartition(".")[2]))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """In `phase` since `since` (of time.monotonic), after `step` optimizer steps; `moves` begun and ended so far."""
+
+    moves: int
+    phase: str
+    since: float
+    step: int
+
+
+class Work(Profiler):
+    """Follows one fit after another. `now` is replaced as a whole, by the training thread alone, so that another thread
+    may read it at any time; `stepped`: an optimizer step of this attempt has ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = OwnTime()
+        self.now = Moment(0, START, time.monotonic(), 0)
+        self.stepped = False
+        self._known: dict[str, str | None] = {}
+        self._within: list[str] = [START]
+
+    def start(self, action_name: str) -> None:
+        """Lightning begins an action."""
+        phase = self._phase(action_name)
+        if phase is not None:
+            self._within.append(phase)
+            self._move(phase)
+            if phase is LOADING:
+                self.own.loading()
+
+    def stop(self, action_name: str) -> None:
+        """Lightning ends it: what it is part of goes on."""
+        phase = self._phase(action_name)
+        if phase is not None:
+            self._within.pop()
+            self._move(self._within[-1])
+            if phase is LOADING:
+                self.own.loaded()
+            elif phase is FORWARD:
+                self.own.computed()
+
+    def at(self, step: int, *, stepped: bool) -> None:
+        """`step` optimizer steps are done; `stepped`: one of them just now."""
+        self.stepped = self.stepped or stepped
+        self._within = [BETWEEN]
+        self._move(BETWEEN, step)
+
+    def _phase(self, action: str) -> str | None:
+        try:
+            return self._known[action]
+        except KeyError:
+            return self._known.setdefault(action, phase_of(action))
+
+    def _move(self, phase: str, step: int | None = None) -> None:
+        last = self.now
+        self.now = Moment(last.moves + 1, phase, time.monotonic(), last.step if step is None else step)
+
+
+class Steps(Callback):
+    """Tells `work` of every optimizer step; put it before all others."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Where the run begins."""
+        del pl_module
+        self.work.at(trainer.global_step, stepped=False)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """A micro-batch is done; with the last of a step, the step."""
+        del pl_module, outputs, batch
+        self.work.at(trainer.global_step, stepped=(batch_idx + 1) % trainer.accumulate_grad_batches == 0)
