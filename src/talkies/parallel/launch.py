@@ -14,7 +14,7 @@ from talkies.config.errors import HUNG
 
 GRACE_S = 60.0
 """How long the others may take to end when one has failed."""
-HUNG_S = 5.0
+HUNG_S = 3.0
 """The same where it was a watchdog: the others have one of their own, and what hangs does not end by itself."""
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 PR_SET_PDEATHSIG = 1

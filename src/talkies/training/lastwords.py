@@ -29,14 +29,19 @@ class LastWords:
         """Where a rank's stacks go."""
         return self.folder / f"{self.attempt}-rank-{rank}.txt"
 
-    def drop_empty(self) -> None:
-        """Nothing was written there."""
-        with suppress(OSError):
-            if not self.stacks(self.rank).stat().st_size:
-                self.stacks(self.rank).unlink()
+    def open(self) -> None:
+        """Make the folder; OSError where that is not possible."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
 
-    def sweep(self) -> None:
-        """Remove what this rank's earlier attempts left empty, because they were killed."""
+    def close(self) -> None:
+        """Nothing was said: leave no trace."""
+        self._sweep()
+        with suppress(OSError):  # somebody else's may lie there
+            self.folder.rmdir()
+
+    def _sweep(self) -> None:
+        """Remove the empty files of this rank; earlier attempts that were killed have left theirs."""
         for path in self.folder.glob(f"*-rank-{self.rank}.txt"):
             with suppress(OSError):
                 if not path.stat().st_size:
@@ -56,7 +61,7 @@ class LastWords:
         launcher ends all with the first that leaves."""
         time.sleep(min(self.rank, 1) * FIRST_S)
         try:
-            claim = os.open(self._claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            claim = os.open(self._claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             _until(lambda: self._claim.stat().st_size > 0, patience_s)
             return

@@ -30,9 +30,9 @@ class Watchdog:
 
     A hang is `config.first_s` without a move of `work` until the first optimizer step has ended, `config.later_s` after
     it. The stacks of all threads go to RUN/hangs/ATTEMPT-rank-N.txt on every rank; one of them says on stderr who is
-    behind and calls `on_hang`. All ranks must enter the block. Where the hang holds the interpreter's lock, the stacks are
-    written by faulthandler (there is one such timer in a process, and it is ours until the block ends), the exit code
-    is 1, and the other ranks tell of it; a process alone has nobody, so that its stacks go to stderr.
+    behind and calls `on_hang`. All ranks must enter the block. Where the hang holds the interpreter's lock, the stacks
+    are written by faulthandler (there is one such timer in a process, and it is ours until the block ends), the exit
+    code is 1, and the other ranks tell of it; a process alone has nobody, so that its stacks go to stderr.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Watchdog:
         duties = {"heartbeat": self._beat, "watchdog": self._watch}
         self._threads = [threading.Thread(target=duty, daemon=True, name=name) for name, duty in duties.items()]
         self._spare = STDERR
-        self._called = False
+        self._called = self._biting = False
 
     @property
     def limit_s(self) -> float:
@@ -60,8 +60,10 @@ class Watchdog:
         return ASKING_S if self.on_hang is not None else 0.0
 
     def __enter__(self) -> "Watchdog":
+        self.work.begin()
         self._spare = self._open_spare()
         self._write()
+        self._arm(self.limit_s)
         for thread in self._threads:
             thread.start()
         return self
@@ -69,20 +71,21 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         for thread in self._threads:
-            thread.join(timeout=5 * TICK_S)  # it may wait for a disk
+            # It may wait for a disk; or this is another rank's end, which comes into the midst of our last words.
+            thread.join(timeout=None if self._biting else 5 * TICK_S)
         faulthandler.cancel_dump_traceback_later()
         self._write(ENDED)
         if self._spare != STDERR:
             os.close(self._spare)
-            self.words.drop_empty()
+        self.words.close()
 
     def _open_spare(self) -> int:
         """Where faulthandler writes."""
-        self.words.folder.mkdir(parents=True, exist_ok=True)
-        self.words.sweep()
-        if self.size == 1:
-            return STDERR
-        return os.open(self.words.stacks(self.rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with suppress(OSError):  # what hurts a run has been said before
+            self.words.open()
+            if self.size > 1:
+                return os.open(self.words.stacks(self.rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        return STDERR
 
     def _beat(self) -> None:
         """Duty of a thread: the files. It looks for another rank's hang only where this one makes no move either."""
@@ -116,17 +119,21 @@ class Watchdog:
         """Duty of a thread: the clock, in memory alone."""
         while not self._end.wait(self.tick_s):
             now, limit = self.work.now, self.limit_s
-            left = limit - (time.monotonic() - now.since)
-            if left <= 0 or self._called:
+            if self._called or time.monotonic() - now.since >= limit:
                 self._bite(now, limit)
-            faulthandler.dump_traceback_later(left + BACKSTOP_S, exit=True, file=self._spare)
+            self._arm(limit)
+
+    def _arm(self, seconds: float) -> None:
+        """From now on: who cannot do this again in time is stopped by a thread that needs no Python."""
+        faulthandler.dump_traceback_later(seconds + BACKSTOP_S, exit=True, file=self._spare)
 
     def _bite(self, now: Moment, limit: float) -> None:
         """Last words, in a thread of their own that is waited for as long as is decent; then the end."""
         ending = threading.Thread(target=self._speak, daemon=True, name="last words")
-        faulthandler.cancel_dump_traceback_later()
+        self._biting, patience = True, LAST_WORDS_S + self._asking_s
+        self._arm(patience)
         ending.start()
-        ending.join(timeout=LAST_WORDS_S + self._asking_s)
+        ending.join(timeout=patience)
         if ending.is_alive():
             say(
                 f"hang: rank {self.rank} has been in {now.phase} after step {now.step} for more than {limit:g} s, and "

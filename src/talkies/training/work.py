@@ -61,6 +61,11 @@ class Work(Profiler):
         self._known: dict[str, str | None] = {}
         self._within: list[str] = [START]
 
+    def begin(self) -> None:
+        """The clock starts now."""
+        self._within = [START]
+        self._move(START)
+
     def start(self, action_name: str) -> None:
         """Lightning begins an action."""
         phase = self._phase(action_name)

@@ -1,0 +1,247 @@
+"""A rank that hangs is named and ends; one that is slow is not, and nobody notices the watch."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning import Callback, Trainer
+from tiny_phase import phase_of, steps
+from torch import nn
+
+from talkies.checkpoints.store import CheckpointStore
+from talkies.data.module import ClipsData
+from talkies.data.shards import ShardSet
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.world import ALONE
+from talkies.training.config import EmaConfig, WatchdogConfig
+from talkies.training.heartbeat import ENDED, last_hang, path_of, pulse, read_beats
+from talkies.training.metrics import TrainingMetrics
+from talkies.training.saving import Saving
+from talkies.training.watchdog import Watchdog
+from talkies.training.work import (
+    BACKWARD,
+    BUILDING,
+    CHECKPOINT,
+    FORWARD,
+    LOADING,
+    OPTIMIZER,
+    REPORTING,
+    RESTORING,
+    Steps,
+    Work,
+)
+
+PROGRAM = Path(__file__).with_name("watched_rank.py")
+LIMIT_S = 2.0
+Build = Callable[[], nn.Module]
+
+
+def two_ranks(run: Path, how: str, **environment: str) -> tuple[int, list[str], float]:
+    """Exit code, our lines on stderr, and the seconds from the fault to the end."""
+    run.mkdir()
+    command = [sys.executable, str(PROGRAM), str(run), how, str(LIMIT_S)]
+    own = {**os.environ, **environment}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=own, timeout=120)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("talkies: ")]
+    return done.returncode, lines, time.time() - float((run / "began").read_text())
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("how", ["slept", "locked", "stopped"])
+@pytest.mark.fault("20", "hang on one rank", injected="rank 1 sleeps, with Python's lock free or held, or is stopped")
+def test_the_rank_that_is_behind_is_named_and_all_end(tmp_path: Path, how: str, told: Callable[..., None]) -> None:
+    run = tmp_path / "run"
+    code, lines, seconds = two_ranks(run, how)
+    (line,) = lines
+    assert code != 0
+    assert seconds < LIMIT_S + 10
+    assert "hang: rank 1 of 2 has been in " in line
+    assert "after step 5 for " in line
+    assert "rank 0 in the backward pass" in line
+    assert ("stopped, or it holds Python's lock" in line) == (how != "slept"), line
+    assert last_hang(run) == line.removeprefix("talkies: ")
+    (waits,) = run.glob("hangs/*-rank-0.txt")
+    assert "gather" in waits.read_text()
+    (stacks,) = run.glob("hangs/*-rank-1.txt")
+    assert str(stacks) in line
+    if how == "slept":
+        assert code == 71
+        assert "the forward pass" in line
+    if how != "stopped":  # nothing of such a process runs
+        assert f'watched_rank.py", line {line_of(how)} in {how}' in stacks.read_text()
+    told(f"rank 1 named, stacks of both, code {code}, {seconds:.1f} s at a limit of {LIMIT_S:g} s", back_s=seconds)
+
+
+def line_of(how: str) -> int:
+    """The line on which rank 1 hangs."""
+    lines = PROGRAM.read_text().splitlines()
+    return lines.index(f"def {how}() -> None:") + 3
+
+
+@pytest.mark.ranks
+@pytest.mark.fault("20", "hang on one rank, under Slurm", injected="rank 1 sleeps; scontrol is a program that counts")
+def test_the_job_is_queued_again_once_though_both_ranks_find_the_hang(
+    tmp_path: Path, told: Callable[..., None]
+) -> None:
+    asked, scontrol = tmp_path / "asked", tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\nsleep 2\necho "$@" >> {asked}\n')
+    scontrol.chmod(0o755)
+    path = f"{scontrol.parent}:{os.environ['PATH']}"
+    job = {"TALKIES_REQUEUE": "1", "SLURM_JOB_ID": "77", "SLURM_STEP_ID": "0", "SLURM_RESTART_COUNT": "1"}
+    code, lines, _ = two_ranks(tmp_path / "run", "slept", PATH=path, **job)
+    assert code == 71
+    assert asked.read_text() == "requeue 77\n"
+    assert [line for line in lines if "hang: rank 1 of 2" in line] == lines[:1]
+    told("one `scontrol requeue 77`")
+
+
+@pytest.mark.ranks
+def test_a_step_and_a_validation_below_the_limit_are_no_hang(tmp_path: Path) -> None:
+    code, lines, _ = two_ranks(tmp_path / "run", "slow")
+    assert (code, lines) == (0, [])
+    assert not (tmp_path / "run" / "hangs").exists()
+    assert pulse(tmp_path / "run") is None
+    assert [beat.phase for beat in read_beats(tmp_path / "run")] == [ENDED, ENDED]
+
+
+class Followed(Work):
+    """Keeps every phase that it was in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phases: list[str] = []
+
+    def _move(self, phase: str, step: int | None = None) -> None:
+        super()._move(phase, step)
+        self.phases.append(phase)
+
+
+def watched_fit(
+    shards: ShardSet, build: Build, run: Path, *others: Callback, workers: int = 0, work: Work | None = None,
+    resume: Path | None = None, most: int = 4,
+) -> None:  # fmt: skip
+    """A fit of one process, as recipe/train.py composes it."""
+    work, durations = work or Work(), steps(most, checkpoint_every=2)
+    data = ClipsData(shards, seed=7, global_batch=4, workers=workers)
+    metrics = TrainingMetrics(every=2, bins=2, sink=lambda *_: None, own=work.own)
+    saving = Saving(CheckpointStore(run / "checkpoints"), durations, EmaConfig(), data, resume=resume)
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=-1, max_steps=most, profiler=work, logger=False, enable_checkpointing=False,
+        callbacks=[Steps(work), metrics, saving, *others], enable_progress_bar=False, enable_model_summary=False,
+        limit_val_batches=0, num_sanity_val_steps=0,
+    )  # fmt: skip
+    with Watchdog(WatchdogConfig(), run, work, Ranks(ALONE)):
+        trainer.fit(phase_of(build, durations), datamodule=data)
+
+
+def ours() -> list[str]:
+    """The threads of a watchdog."""
+    return [thread.name for thread in threading.enumerate() if thread.name in {"heartbeat", "watchdog", "last words"}]
+
+
+class Look(Callback):
+    """What is seen after a step; an error, if it is asked for."""
+
+    def __init__(self, run: Path, error: BaseException | None = None) -> None:
+        self.run, self.error = run, error
+        self.threads: list[str] = []
+        self.pids: set[int] = set()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.threads = ours()
+        self.pids = {beat.pid for beat in read_beats(self.run)}
+        if self.error is not None:
+            raise self.error
+
+
+def test_every_phase_of_a_fit_is_told_apart(shards: ShardSet, build: Build, tmp_path: Path) -> None:
+    """The names are Lightning's: this fails where another version calls its actions otherwise."""
+    work = Followed()
+    watched_fit(shards, build, tmp_path, work=work)
+    needed = [BUILDING, LOADING, FORWARD, BACKWARD, OPTIMIZER, REPORTING, CHECKPOINT]
+    assert [phase for phase in needed if phase not in work.phases] == []
+    first = work.phases.index(LOADING)
+    order = [phase for phase in work.phases[first : first + 15] if phase in needed]
+    assert order[:6] == [LOADING, OPTIMIZER, FORWARD, OPTIMIZER, BACKWARD, OPTIMIZER]
+    assert RESTORING in work.phases
+    assert work.stepped
+    assert work.now.step == 4
+
+
+def test_as_many_moves_in_every_process(shards: ShardSet, build: Build, tmp_path: Path) -> None:
+    """A rank is behind where it has made fewer: they must not depend on anything but the work."""
+    counted = []
+    for name in ("a", "b"):
+        work = Work()
+        watched_fit(shards, build, tmp_path / name, work=work)
+        counted.append(work.now.moves)
+    assert counted[0] == counted[1]
+
+
+@pytest.mark.parametrize("error", [None, ValueError("broken"), KeyboardInterrupt()], ids=["well", "error", "ctrl-c"])
+def test_the_watch_ends_with_the_fit(
+    shards: ShardSet, build: Build, tmp_path: Path, error: BaseException | None
+) -> None:
+    """Twice in a process, as in a curriculum."""
+    for number in range(2):
+        look = Look(tmp_path / str(number), error)
+        if error is None:
+            watched_fit(shards, build, look.run, look)
+        else:
+            with pytest.raises((ValueError, KeyboardInterrupt, SystemExit)):
+                watched_fit(shards, build, look.run, look)
+        assert sorted(look.threads) == ["heartbeat", "watchdog"]
+        assert look.pids == {os.getpid()}
+        assert ours() == []
+        assert [beat.phase for beat in read_beats(look.run)] == [ENDED]
+        assert not (look.run / "hangs").exists()
+
+
+def test_workers_of_the_loader_have_no_watch(
+    shards: ShardSet, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = ShardSet.read
+
+    def looked(self: ShardSet, *args: Any) -> Any:
+        (tmp_path / f"worker-{os.getpid()}").write_text(" ".join(ours()))
+        return read(self, *args)
+
+    monkeypatch.setattr(ShardSet, "read", looked)
+    look = Look(tmp_path / "run")
+    watched_fit(shards, build, look.run, look, workers=2)
+    workers = {int(path.name.partition("-")[2]): path.read_text() for path in tmp_path.glob("worker-*")}
+    assert len(workers) == 2
+    assert os.getpid() not in workers
+    assert set(workers.values()) == {""}
+    assert look.pids == {os.getpid()}
+
+
+def test_a_heartbeat_that_cannot_be_written_hurts_nobody(shards: ShardSet, build: Build, tmp_path: Path) -> None:
+    (tmp_path / "heartbeats").write_text("in the way")
+    (tmp_path / "hangs").write_text("in the way")
+    watched_fit(shards, build, tmp_path)
+    assert CheckpointStore(tmp_path / "checkpoints").steps() == [2, 4]
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[tuple[Work, Path]]:
+    work = Work()
+    with Watchdog(WatchdogConfig(first_s=8.0, later_s=2.0), tmp_path, work, Ranks(ALONE)):
+        yield work, tmp_path
+
+
+def test_until_the_first_step_has_ended_the_limit_is_another(alone: tuple[Work, Path]) -> None:
+    """A compiler works for minutes; the process would be gone."""
+    work, run = alone
+    work.at(0, stepped=False)
+    time.sleep(3)
+    (beat,) = read_beats(run)
+    assert beat.seconds < 8
+    assert path_of(run, 0).stat().st_mtime > time.time() - 3

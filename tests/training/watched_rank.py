@@ -1,0 +1,68 @@
+"""Two ranks under a watchdog, as a program: python watched_rank.py RUN HOW LATER_S; it starts two of itself.
+
+Rank 0 waits for rank 1 in an exchange, as in a backward pass; rank 1 does before it what HOW says.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from talkies.parallel.launch import launch
+
+
+def slept() -> None:
+    """With the interpreter's lock free."""
+    time.sleep(600)
+
+
+def locked() -> None:
+    """With the interpreter's lock held."""
+    ctypes.PyDLL(None).sleep(600)
+
+
+def stopped() -> None:
+    """As a process that somebody has stopped."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def slow() -> None:
+    """For 0.7 of the limit, which is no hang."""
+    time.sleep(0.7 * float(sys.argv[3]))
+
+
+def main() -> None:
+    """Of both ranks."""
+    from talkies.launch.job import this_job
+    from talkies.parallel.mesh import start
+    from talkies.parallel.ranks import Ranks
+    from talkies.parallel.world import world_of
+    from talkies.training.config import WatchdogConfig
+    from talkies.training.watchdog import Watchdog
+    from talkies.training.work import Work
+
+    world = world_of()
+    job = this_job(main=world.main)
+    start(world)
+    ranks, work, run = Ranks(world), Work(), Path(sys.argv[1])
+    config = WatchdogConfig(first_s=60.0, later_s=float(sys.argv[3]))
+    with Watchdog(config, run, work, ranks, None if job is None else job.requeue_hung):
+        work.at(5, stepped=True)
+        time.sleep(config.later_s / 2)  # a heartbeat
+        ranks.gather(None)
+        for action in ("[Strategy]DDPStrategy.training_step", "[Callback]ValidationCallback.on_train_batch_end"):
+            with work.profile(action):
+                if world.rank == 1:
+                    run.joinpath("began").write_text(str(time.time()))
+                    globals()[sys.argv[2]]()
+            with work.profile("[Strategy]DDPStrategy.backward"):
+                ranks.gather(None)
+
+
+if __name__ == "__main__":
+    if "RANK" in os.environ:
+        main()
+    else:
+        sys.exit(launch([sys.executable, *sys.argv], 2))
