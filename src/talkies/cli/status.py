@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One job: its state as Slurm says it, `step` of `max` of its phase, why it is held, the MLflow run."""
+    """One job: its state as Slurm says it, `step` of `max` of its phase, why it is held, the MLflow run; of one that
+    has not ended, its heartbeats and its last hang."""
 
     id: str | None
     name: str
@@ -31,10 +32,14 @@ class Row:
     max: int | None
     held: str | None
     mlflow: str | None
+    pulse: str | None
+    hang: str | None
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the chains that were asked for."""
+    if _plain(args.run):
+        return _one(Path(args.run), as_json=args.json)
     found = [*chosen(args.run, args.runs)]
     told = [{"folder": str(chain.folder), "jobs": [asdict(row_of(job)) for job in chain.jobs]} for chain in found]
     if args.json:
@@ -45,6 +50,27 @@ def run(args: argparse.Namespace) -> int:
         print(f"  logs: {chain.folder / 'slurm'}")
     if not found:
         print(f"no submitted runs in {args.runs}")
+    return 0
+
+
+def _plain(what: str | None) -> bool:
+    """Whether it is a run that no job trains."""
+    from talkies.launch.chain import read_chain
+
+    folder = Path(what or "")
+    if what is None or not (folder / "recipe.json").is_file():
+        return False
+    return all(read_chain(path) is None for path in (folder, folder.resolve().parent))
+
+
+def _one(run: Path, *, as_json: bool) -> int:
+    """Print how far a run is that no job trains."""
+    name, (step, most) = run.resolve().parent.name, _progress(run)
+    alive, hang = _life(run)
+    known = {"held": None, "mlflow": _link(run), "pulse": alive, "hang": hang}
+    row = Row(id=None, name=name, state="not submitted", restarts=0, step=step, max=most, **known)
+    told = [{"folder": str(run), "jobs": [asdict(row)]}]
+    print(json.dumps(told, indent=2) if as_json else "\n".join([str(run), *_lines(row)]))
     return 0
 
 
@@ -79,7 +105,17 @@ def row_of(job: "ChainJob") -> Row:
     step, most = (None, None) if run is None else _progress(run)
     held = None if run is None else read_attempts(run).held
     link = None if run is None else _link(run)
-    return Row(id=job.id, name=job.name, state=state, restarts=restarts, step=step, max=most, held=held, mlflow=link)
+    alive, hang = (None, None) if run is None else _life(run)
+    known = {"held": held, "mlflow": link, "pulse": alive, "hang": hang}
+    return Row(id=job.id, name=job.name, state=state, restarts=restarts, step=step, max=most, **known)
+
+
+def _life(run: Path) -> tuple[str | None, str | None]:
+    """Of a run that has not ended: its heartbeats, and its last hang."""
+    from talkies.recipe.folders import finished
+    from talkies.training.heartbeat import last_hang, pulse
+
+    return (None, None) if finished(run) else (pulse(run), last_hang(run))
 
 
 def _state(job: "ChainJob") -> tuple[str, int]:
@@ -132,5 +168,5 @@ def _lines(row: Row) -> list[str]:
     again = f", {row.restarts} restarts" if row.restarts else ""
     steps = f"  step {row.step} of {row.max}" if row.step is not None else ""
     lines = [f"  {row.id or '-':>8}  {row.name}  {row.state}{again}{steps}"]
-    lines += [f"            {text}" for text in (row.held, row.mlflow) if text is not None]
+    lines += [f"            {text}" for text in (row.held, row.pulse, row.hang, row.mlflow) if text is not None]
     return lines

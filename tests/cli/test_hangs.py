@@ -1,0 +1,125 @@
+"""A run of two processes of which one hangs or is slow, through the command line."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+from toy_journey import RECIPES, TINY, Journey
+
+from talkies.checkpoints.release import read_release
+from talkies.checkpoints.store import CheckpointStore
+from talkies.cli.main import run
+from talkies.training.heartbeat import last_hang
+
+pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
+PROGRAM = Path(__file__).with_name("faulty_rank.py")
+OURS, TORCHRUN = [], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+LIMIT_S, LAST = 10.0, 8
+REPLACED = ("steps.max", "validation.every", "steps.log_every")
+PHASE = [
+    *(text for text in TINY if not text.startswith(REPLACED)),
+    "parallel.kind=ddp",
+    "parallel.replicate=2",
+    "steps.log_every=1",
+    "validation.every=100",
+]
+
+
+def words(journey: Journey, runs: Path, *more: str) -> list[str]:
+    recipe = str(RECIPES / "audio_pretraining.yaml")
+    return ["train", recipe, *PHASE, f"data.root={journey.data}", "--runs", str(runs), "--quiet", *more]
+
+
+def at_fault(launcher: list[str], mark: Path, fault: list[str], command: list[str]) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, *launcher, str(PROGRAM), str(mark), *fault, *command]
+    return subprocess.run(program, check=False, capture_output=True, text=True, timeout=300, env={**os.environ})
+
+
+def told_by(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if line.startswith("talkies: ")]
+
+
+def weights(folder: Path) -> dict[str, str]:
+    files = read_release(folder / "release")["files"]
+    return {name: entry["sha256"] for name, entry in files.items() if name.endswith(".safetensors")}
+
+
+def status(folder: Path) -> str:
+    with redirect_stdout(io.StringIO()) as said:
+        assert run(["status", str(folder)]) == 0
+    return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def alone(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, left alone."""
+    runs = tmp_path_factory.mktemp("alone")
+    assert run(words(journey, runs, f"steps.max={LAST}")) == 0
+    (folder,) = runs.glob("*/0001")
+    return folder
+
+
+@pytest.mark.fault("20", "hang on one rank", injected="rank 1 sleeps for ever in step 6 of a DDP run")
+@pytest.mark.parametrize("launcher", [OURS, TORCHRUN], ids=["ours", "torchrun"])
+def test_a_rank_that_sleeps_for_ever_ends_the_run_which_goes_on_bitwise(
+    journey: Journey, tmp_path: Path, alone: Path, launcher: list[str], told: Callable[..., None]
+) -> None:
+    mark = tmp_path / "mark"
+    limits = ["survival.watchdog.first_s=120", f"survival.watchdog.later_s={LIMIT_S:g}"]
+    command = words(journey, tmp_path / "runs", f"steps.max={LAST}", *limits)
+    done = at_fault(launcher, mark, ["step", "5:", "9999"], command)
+    seconds = time.time() - float(mark.read_text())
+    assert done.returncode == (71 if launcher is OURS else 1), done.stderr
+    assert seconds < LIMIT_S + 10, done.stderr
+    (folder,) = (tmp_path / "runs").glob("*/0001")
+    line = next(line for line in told_by(done) if "hang: " in line)
+    assert "hang: rank 1 of 2 has been in the forward pass after step 5 for 1" in line
+    assert "the others wait, rank 0 in the " in line
+    assert sum("hang: " in line for line in told_by(done)) == 1
+    (stacks,) = folder.glob("hangs/*-rank-1.txt")
+    assert str(stacks) in line
+    source = PROGRAM.read_text().splitlines().index("            time.sleep(seconds)") + 1
+    assert f'faulty_rank.py", line {source} in late' in stacks.read_text()
+    assert [*folder.glob("hangs/*-rank-0.txt")]
+    assert last_hang(folder) in line
+    assert line.partition("hang: ")[2] in status(folder)
+    reached = CheckpointStore(folder / "checkpoints").steps()[-1]
+    began = time.time()
+    assert run(command) == 0
+    back = time.time() - began
+    assert weights(folder) == weights(alone)
+    assert "hang: " not in status(folder), "it has ended well"
+    told(f"rank and phase named, stacks, ended {seconds - LIMIT_S:.1f} s after the limit; then bitwise equal",
+         steps_lost=5 - reached, back_s=back)  # fmt: skip
+
+
+@pytest.mark.fault("21", "straggler", injected="rank 1 sleeps three medians of a step, or while it reads")
+@pytest.mark.parametrize(
+    ("fault", "split"), [(["step", "2:", "0.6"], "compute"), (["read", "8:", "0.3"], "data")], ids=["step", "read"]
+)
+def test_a_slow_rank_is_told_of_and_the_run_goes_on(
+    journey: Journey, tmp_path: Path, fault: list[str], split: str, told: Callable[..., None]
+) -> None:
+    """Half a second is more than three times what a step of this phase takes; a step reads two clips."""
+    command = words(journey, tmp_path / "runs", "steps.max=10")
+    done = at_fault(OURS, tmp_path / "mark", fault, command)
+    assert done.returncode == 0, done.stderr
+    (line,) = told_by(done)
+    assert line.startswith("talkies: warning: straggler: rank 1 takes ")
+    own = dict(part.strip(" (").rsplit(" s", 1)[0].split(" ") for part in line.split("(")[1].split(";")[0].split(","))
+    assert float(own[split]) > 0.5
+    assert float(own[split]) > sum(float(value) for key, value in own.items() if key != split)
+    (folder,) = (tmp_path / "runs").glob("*/0001")
+    assert (folder / "result.json").exists()
+    spooled = [json.loads(text) for text in (folder / "spool.jsonl").read_text().splitlines()]
+    key = "train/slowest_ratio"
+    ratios = [entry["values"][key] for entry in spooled if entry["kind"] == "metrics" and key in entry["values"]]
+    assert max(ratios) > 3
+    told(line.partition("straggler: ")[2])
