@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,18 @@ from torch import nn
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
+from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.training.config import EmaConfig, WatchdogConfig
-from talkies.training.heartbeat import ENDED, last_hang, path_of, pulse, read_beats
+from talkies.training.heartbeat import ENDED, last_hang, pulse, read_beats
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.saving import Saving
 from talkies.training.watchdog import Watchdog
 from talkies.training.work import (
     BACKWARD,
     BUILDING,
+    CALLBACKS,
     CHECKPOINT,
     FORWARD,
     LOADING,
@@ -230,18 +232,49 @@ def test_a_heartbeat_that_cannot_be_written_hurts_nobody(shards: ShardSet, build
     assert CheckpointStore(tmp_path / "checkpoints").steps() == [2, 4]
 
 
-@pytest.fixture
-def alone(tmp_path: Path) -> Iterator[tuple[Work, Path]]:
-    work = Work()
-    with Watchdog(WatchdogConfig(first_s=8.0, later_s=2.0), tmp_path, work, Ranks(ALONE)):
-        yield work, tmp_path
+ALONE_PROGRAM = """
+import ctypes, sys, time
+from pathlib import Path
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.world import ALONE
+from talkies.training.config import WatchdogConfig
+from talkies.training.watchdog import Watchdog
+from talkies.training.work import Work
+work = Work()
+with Watchdog(WatchdogConfig(first_s=4.0, later_s=1.0), Path(sys.argv[1]), work, Ranks(ALONE)):
+    time.sleep(2)  # a compiler: the first step has not ended
+    work.at(1, stepped=True)
+    with work.profile("[_TrainingEpochLoop].train_dataloader_next"):
+        {hang}
+"""
 
 
-def test_until_the_first_step_has_ended_the_limit_is_another(alone: tuple[Work, Path]) -> None:
-    """A compiler works for minutes; the process would be gone."""
-    work, run = alone
-    work.at(0, stepped=False)
-    time.sleep(3)
-    (beat,) = read_beats(run)
-    assert beat.seconds < 8
-    assert path_of(run, 0).stat().st_mtime > time.time() - 3
+def alone(run: Path, hang: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", ALONE_PROGRAM.format(hang=hang), str(run)]
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
+
+
+def test_a_process_alone_tells_of_itself(tmp_path: Path) -> None:
+    """Twice the later limit before the first step is no hang."""
+    done = alone(tmp_path, "time.sleep(600)")
+    assert done.returncode == 71
+    (stacks,) = tmp_path.glob("hangs/*-rank-0.txt")
+    assert "<string>" in stacks.read_text()
+    assert done.stderr == (
+        "talkies: hang: the process has been in loading data after step 1 for 1 s; the limit is 1 s "
+        f"(`survival.watchdog`); stacks: {stacks}; the same command continues from the last checkpoint\n"
+    )
+
+
+def test_a_process_alone_that_holds_pythons_lock_leaves_its_stacks_on_stderr(tmp_path: Path) -> None:
+    done = alone(tmp_path, "ctypes.PyDLL(None).sleep(600)")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Timeout (0:00:0")
+    assert 'File "<string>", line 13 in <module>' in done.stderr
+
+
+def test_the_names_of_what_is_noted_are_those_of_the_callbacks() -> None:
+    known = {owner.__qualname__: owner for owner in (Saving, TrainingMetrics, ValidationCallback)}
+    noted = [name.split(".") for name in CALLBACKS]
+    assert {owner for owner, _ in noted} == {*known}
+    assert [hook for owner, hook in noted if hook not in vars(known[owner])] == []

@@ -41,8 +41,12 @@ class OwnTime:
 
     def __init__(self) -> None:
         self._events = torch.cuda.is_available()
-        self._first = True
         self._began = self._loaded = time.perf_counter()
+        self.clear()
+
+    def clear(self) -> None:
+        """Another attempt begins; a step of the one before may have been left in the middle."""
+        self._first = True
         self._data: list[float] = []
         self._compute: list[float] = []
         self._pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []

@@ -12,7 +12,7 @@ from talkies.training.straggler import OwnTime
 LOADING, FORWARD, BACKWARD, OPTIMIZER = "loading data", "the forward pass", "the backward pass", "the optimizer"
 RESTORING, CHECKPOINT, VALIDATION, REPORTING = "restoring", "the checkpoint", "validation", "reporting"
 BUILDING, START, BETWEEN = "building the model", "the start", "the exchange between batches"
-_CALLBACKS = {
+CALLBACKS = {
     "Saving.on_train_start": RESTORING,
     "Saving.on_train_batch_end": CHECKPOINT,
     "Saving.on_train_end": CHECKPOINT,
@@ -35,7 +35,7 @@ def phase_of(action: str) -> str | None:
     if name == ".train_dataloader_next":
         return LOADING
     if kind == "Callback":
-        return _CALLBACKS.get(name)
+        return CALLBACKS.get(name)
     return _HOOKS.get((kind, name.rpartition(".")[2]))
 
 
@@ -62,7 +62,9 @@ class Work(Profiler):
         self._within: list[str] = [START]
 
     def begin(self) -> None:
-        """The clock starts now."""
+        """A fit begins now."""
+        self.stepped = False
+        self.own.clear()
         self._within = [START]
         self._move(START)
 
