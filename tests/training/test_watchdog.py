@@ -266,6 +266,15 @@ def test_a_process_alone_tells_of_itself(tmp_path: Path) -> None:
     )
 
 
+def test_a_hang_is_told_of_without_a_disk(tmp_path: Path) -> None:
+    (tmp_path / "hangs").write_text("in the way")
+    done = alone(tmp_path, "time.sleep(600)")
+    assert done.returncode == 71
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("talkies: hang: rank 0 has been in loading data after step 1 for more than 1 s; its stacks ")
+    assert "File exists" in line
+
+
 def test_a_process_alone_that_holds_pythons_lock_leaves_its_stacks_on_stderr(tmp_path: Path) -> None:
     done = alone(tmp_path, "ctypes.PyDLL(None).sleep(600)")
     assert done.returncode == 1

@@ -53,6 +53,7 @@ class LastWords:
 
     def dump(self) -> None:
         """The stacks of all threads of this process."""
+        self.folder.mkdir(parents=True, exist_ok=True)  # another rank that ended its fit may have removed it
         with self.stacks(self.rank).open("a") as file:
             faulthandler.dump_traceback(file, all_threads=True)
 

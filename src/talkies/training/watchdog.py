@@ -129,19 +129,25 @@ class Watchdog:
 
     def _bite(self, now: Moment, limit: float) -> None:
         """Last words, in a thread of their own that is waited for as long as is decent; then the end."""
-        ending = threading.Thread(target=self._speak, daemon=True, name="last words")
+        ending = threading.Thread(target=self._speak, args=(now, limit), daemon=True, name="last words")
         self._biting, patience = True, LAST_WORDS_S + self._asking_s
         self._arm(patience)
         ending.start()
         ending.join(timeout=patience)
         if ending.is_alive():
-            say(
-                f"hang: rank {self.rank} has been in {now.phase} after step {now.step} for more than {limit:g} s, and "
-                f"has no last words: does the disk of {self.run} answer?"
-            )
+            self._speak_without_files(now, limit, "the disk does not answer")
         os._exit(HUNG)
 
-    def _speak(self) -> None:
+    def _speak(self, now: Moment, limit: float) -> None:
         self._write()
-        self.words.dump()
-        self.words.tell(self.limit_s, self.on_hang, WAIT_S + self._asking_s)
+        try:
+            self.words.dump()
+            self.words.tell(limit, self.on_hang, WAIT_S + self._asking_s)
+        except OSError as error:
+            self._speak_without_files(now, limit, str(error))
+
+    def _speak_without_files(self, now: Moment, limit: float, why: str) -> None:
+        say(
+            f"hang: rank {self.rank} has been in {now.phase} after step {now.step} for more than {limit:g} s; its stacks "
+            f"are not in {self.words.folder}: {why}"
+        )
