@@ -24,8 +24,9 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, world_of
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
+from talkies.training.guard import NonFiniteError
 from talkies.training.optimizer import Alternating, parameter_groups
-from talkies.training.phase import NonFiniteError, Objective, Phase
+from talkies.training.phase import Objective, Phase
 from talkies.training.saving import Saving, rewind
 from talkies.training.zero_state import ZeroState
 

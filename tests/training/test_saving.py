@@ -18,8 +18,9 @@ from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.parallel.ranks import Ranks
 from talkies.training.config import EmaConfig, LoraConfig
+from talkies.training.guard import NonFiniteError
 from talkies.training.lora import add_lora
-from talkies.training.phase import NonFiniteError, Phase
+from talkies.training.phase import Phase
 from talkies.training.saving import Saving, capture, rewind
 
 
