@@ -27,6 +27,8 @@ from talkies.training.config import SurvivalConfig
 Kind = Literal["non_finite", "spike"]
 ENOUGH = 16
 """Good steps before a spike can be told from the noise."""
+MAD = 1.4826
+"""Standard deviations of a normal distribution in its median absolute deviation."""
 TOLD = 8
 """Clips of a process that a message names; the record names all."""
 
@@ -170,10 +172,11 @@ class Guard:
         if len(window) < ENOUGH:
             return None
         for (name, value), past in zip(found.items(), zip(*window, strict=True), strict=True):
-            mean, deviation = statistics.fmean(past), statistics.pstdev(past)
-            if value > mean + self.config.spike.sigma * deviation:
-                sigmas = (value - mean) / deviation if deviation else math.inf
-                return f"the {name} is {value:.4g}, {sigmas:.1f} sigma above {mean:.4g} +- {deviation:.2g}"
+            middle = statistics.median(past)  # one early spike in the window must not hide those that follow
+            sigma = MAD * statistics.median(abs(entry - middle) for entry in past)
+            if value > middle + self.config.spike.sigma * sigma:
+                sigmas = (value - middle) / sigma if sigma else math.inf
+                return f"the {name} is {value:.4g}, {sigmas:.1f} sigma above {middle:.4g} +- {sigma:.2g}"
         return None
 
     def _record(self, kind: Kind, step: int, what: str, told: list[list[dict[str, Any]]]) -> str:
