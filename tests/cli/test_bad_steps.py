@@ -16,7 +16,6 @@ from talkies.cli.main import run
 from talkies.training.guard import SurvivalWarning
 from talkies.training.phase import Phase
 
-pytestmark = pytest.mark.faults
 BAD = 20
 """The optimizer step of an undisturbed run whose batch is bad."""
 PREPARE = {
@@ -31,7 +30,7 @@ PREPARE = {
         for name, more in (("voices", {}), ("voices_heldout", {"split": "heldout"}))
     },
 }
-LONGER = ("steps.max", "steps.checkpoint_every", "validation.every")
+LONGER = ("steps.max", "steps.checkpoint_every", "validation.every", "validation.samples", "validation.final")
 WORDS = [
     *(word for word in TINY if not word.startswith(LONGER)), "steps.max=26", "steps.checkpoint_every=5",
     "validation.every=100", "validation.samples=0", "survival.spike.action=rollback", "survival.spike.sigma=50",
@@ -79,6 +78,7 @@ def weights(folder: Path) -> dict[str, str]:
     return {name: entry["sha256"] for name, entry in files.items() if name.endswith(".safetensors")}
 
 
+@pytest.mark.faults
 @pytest.mark.fault("18", "loss spike", injected="the gradient of one batch times 10000: policy rollback")
 def test_a_run_goes_back_and_passes_the_batch_over(
     data: Path, tmp_path: Path, seen: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, told: Any
