@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,42 @@ def test_a_run_goes_back_and_passes_the_batch_over(
         assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
     assert weights(train(data, tmp_path / "b")) == weights(folder), "whoever was stopped in between ends the same"
     told("back to step 15, past 7 batches; a run stopped 3 times ends bitwise equal", steps_lost=5)
+
+
+PROGRAM = """
+import os, sys
+from talkies.cli.main import run
+from talkies.training.phase import Phase
+real = Phase.training_step
+def training_step(self, batch, number):
+    outputs = real(self, batch, number)
+    if self.trainer.datamodule.position == 80 and os.environ["RANK"] == "1":
+        outputs["loss"] = outputs["loss"] * float("nan")
+    return outputs
+Phase.training_step = training_step
+sys.exit(run())
+"""
+
+
+@pytest.mark.ranks
+@pytest.mark.fault("17", "NaN loss on one rank", injected="2 ranks, the loss of rank 1 is NaN: policy rollback")
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_all_ranks_go_back_together(data: Path, tmp_path: Path, kind: str, told: Any) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    words = [word for word in WORDS if "spike" not in word]
+    layout = [f"parallel.kind={kind}", f"parallel.{'replicate' if kind == 'ddp' else 'shard'}=2"]
+    more = ["survival.non_finite=rollback", *layout, "--runs", str(tmp_path / "runs"), "--quiet"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(program)]
+    command = [*start, "train", str(RECIPES / "audio_pretraining.yaml"), f"data.root={data}", *words, *more]
+    own = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=own, timeout=280)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "going back to step 15" in line]
+    assert "losses that are not finite on rank" not in line, "the loss that each rank measured was finite"
+    (folder,) = (tmp_path / "runs").glob("audio_pretraining-*/0001")
+    assert read_release(folder / "release")["survival"]["passed_batches"] == [[15, 22]]
+    told(f"both ranks go back to step 15 ({kind})", steps_lost=5)
 
 
 def test_a_setting_that_nothing_looks_at_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,5 @@ def test_all_ranks_leave_the_same_step_out(layout: str, turns: Turns, told: Any)
     assert "skipped optimizer step 1: the gradient norm is" in answers[0]["said"][0]
     record = json.loads((turns.folder / layout / "step-00000001.json").read_text())
     assert len(record["ranks"]) == 2, "what each rank had is written"
-    ids = {name for micros in record["ranks"] for micro in micros for name in micro["ids"]}
-    assert len(ids) == 8
+    assert sum(len(micro["ids"]) for micros in record["ranks"] for micro in micros) == 8
     told("every rank skips the step; no weight moves", steps_lost=1)
