@@ -148,6 +148,6 @@ class Watchdog:
 
     def _speak_without_files(self, now: Moment, limit: float, why: str) -> None:
         say(
-            f"hang: rank {self.rank} has been in {now.phase} after step {now.step} for more than {limit:g} s; its stacks "
-            f"are not in {self.words.folder}: {why}"
+            f"hang: rank {self.rank} has been in {now.phase} after step {now.step} for more than {limit:g} s; its "
+            f"stacks are not in {self.words.folder}: {why}"
         )
