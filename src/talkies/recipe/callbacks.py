@@ -34,6 +34,7 @@ class Watching:
         folder: Path,
         tracker: Tracker | None,
         ranks: Ranks,
+        *,
         on_hang: Callable[[], None] | None = None,
     ) -> None:
         self.recipe, self.inputs, self.folder, self.ranks = recipe, inputs, folder, ranks

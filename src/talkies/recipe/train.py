@@ -143,7 +143,7 @@ def train(
     ends them. Raises BadStepError where a step was bad, and the recipe has no other answer.
     """
     ranks = ranks or Ranks(ALONE)
-    watching = Watching(recipe, inputs, folder, tracker, ranks, on_hang)
+    watching = Watching(recipe, inputs, folder, tracker, ranks, on_hang=on_hang)
     while True:
         outcome, phase, saving = _attempt(recipe, inputs, folder, watching, ranks, stop_at=stop_at, bar=bar)
         if outcome.bad is None:
