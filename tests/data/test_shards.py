@@ -227,10 +227,14 @@ def test_a_file_that_is_cut_short_while_it_is_open_is_a_data_error(build: Callab
         shards.read(3)
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_few_files_stay_open(build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("talkies.data.shards.OPEN_FILES", 3)
     shards = ShardSet.open(build(12, 1))
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     for i in [*range(12), 0, 5, 11]:
         assert shards.read(i).id == f"clip-{i}"
-        assert len(os.listdir("/proc/self/fd")) <= before + 3
+        assert open_files() <= before + 3

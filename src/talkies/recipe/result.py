@@ -12,6 +12,7 @@ from talkies.checkpoints.spans import Held, whole
 from talkies.checkpoints.state import open_ema, read_loop, stored_ema
 from talkies.checkpoints.store import Together
 from talkies.config.canonical import BESIDE, recipe_hash, to_dict
+from talkies.data.integrity import sha256_of
 from talkies.models.build import component_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import write_json
@@ -19,6 +20,7 @@ from talkies.recipe.inputs import Inputs
 from talkies.recipe.parents import Parent, shape_json
 from talkies.training.lora import adapter_json, adapter_tensors
 from talkies.training.phase import Phase
+from talkies.training.quarantine import FILE
 from talkies.training.saving import Saving
 
 
@@ -35,7 +37,7 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-def release_info(recipe: PhaseRecipe, inputs: Inputs, *, step: int) -> dict[str, Any]:
+def release_info(recipe: PhaseRecipe, inputs: Inputs, *, step: int, quarantined: Mapping[str, Any]) -> dict[str, Any]:
     """What release.json says besides its files: enough to sample, to start a child, and to write a card."""
     shards = inputs.shards
     return {
@@ -57,9 +59,16 @@ def release_info(recipe: PhaseRecipe, inputs: Inputs, *, step: int) -> dict[str,
             "fps": shards.fps,
             "grids": {m: grid.to_json() for m, grid in shards.grids.items()},
         },
+        "quarantined": dict(quarantined),
         "codecs": dict(shards.header.codecs),
         "parents": {component: parent.lineage() for component, parent in inputs.parents.items()},
     }
+
+
+def quarantined(run: Path, clips: int) -> dict[str, Any]:
+    """How many clips a run had to replace, and the sha256 of the file in its folder that names them."""
+    file = run / FILE
+    return {"clips": clips, "sha256": sha256_of(file) if file.exists() else None}
 
 
 def split_components(state: Mapping[str, Held]) -> dict[str, dict[str, Held]]:
@@ -82,6 +91,7 @@ def export(recipe: PhaseRecipe, inputs: Inputs, folder: Path, phase: Phase, savi
             folder / "release",
             tensors,
             step=recipe.steps.max,
+            quarantined=quarantined(folder, len(saving.data.quarantined)),
             data_root=data_root,
             whole=whole,
             together=saving.ranks,
@@ -94,13 +104,14 @@ def consolidate(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path, folder: P
     found = stored_ema(checkpoint)
     names = {id(tensor): name for name, tensor in found.items()}
     read = open_ema(checkpoint)
-    step = int(read_loop(checkpoint)["step"])
+    loop = read_loop(checkpoint)
     return publish(
         recipe,
         inputs,
         folder,
         found,
-        step=step,
+        step=int(loop["step"]),
+        quarantined=quarantined(checkpoint.parents[1], len(loop["data"]["quarantined"])),
         data_root=data_root,
         whole=lambda tensor: read(names[id(tensor)]),
         together=None,
@@ -114,6 +125,7 @@ def publish(
     tensors: Mapping[str, Held],
     *,
     step: int,
+    quarantined: Mapping[str, Any],
     data_root: Path,
     whole: Callable[[Held], Tensor],
     together: Together | None,
@@ -133,7 +145,7 @@ def publish(
     write_release(
         folder,
         components=components,
-        info=release_info(recipe, inputs, step=step),
+        info=release_info(recipe, inputs, step=step, quarantined=quarantined),
         codecs_folder=data_root / "codecs",
         adapter=adapter,
         base=base,

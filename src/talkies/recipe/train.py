@@ -69,6 +69,7 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> Cl
         modalities=tuple(parts(recipe).weights),
         rank=rank,
         world=readers,
+        in_a_row=recipe.survival.quarantine.in_a_row,
     )
 
 
@@ -137,6 +138,7 @@ def train(
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh))
     data = make_data(recipe, inputs.shards, world)
     watching = Watching(recipe, inputs, folder, tracker, ranks)
+    quarantine = watching.quarantine(data)
     saving = Saving(
         store,
         recipe.steps,
@@ -147,15 +149,17 @@ def train(
         saved=watching.saved,
         ranks=ranks,
         recipe=recipe_hash(recipe),
+        settle=quarantine.settle,
     )
     validation = watching.validation(phase, saving)
-    callbacks = watching.callbacks(saving, validation, bar=bar)
+    callbacks = watching.callbacks(quarantine, saving, validation, bar=bar)
     trainer = make_trainer(recipe, callbacks, world)
     if latest is not None:
         loop = read_loop(latest)
         ranks.agree(_same_recipe if ranks.main else None, recipe, loop, latest)
         if done:  # stopped between the last step and the export
             saving.recall(phase)
+            data.load_state_dict(loop["data"])
             if not validation.recorded(loop["step"]):
                 validation.validate(phase, loop["step"], main=world.main)
             return Outcome(step=loop["step"], stopped_by=None), phase, saving
