@@ -139,7 +139,7 @@ def test_damage_while_a_run_reads_is_found_as_damage_before_it(
     assert late.seen != sound.seen
 
 
-@pytest.mark.parametrize(("every", "step"), [(3, 6), (100, 8)])
+@pytest.mark.parametrize(("every", "step"), [(3, 3), (100, 8)])
 def test_beyond_the_budget_a_run_ends_where_it_reports(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, every: int, step: int
 ) -> None:
@@ -153,7 +153,7 @@ def test_beyond_the_budget_a_run_ends_where_it_reports(
     with pytest.raises(QuarantineError, match=message) as error:
         run.fit(share=0.2, every=every)
     assert error.value.exit_code == 65
-    assert run.seen[-1][0] in (3, step)
+    assert run.seen[-1][0] == step
     assert {line["id"] for line in run.lines()} == {"clip-2", "clip-5", "clip-9"}
 
 
