@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def table(shards: ShardSet, workers: list[int], rounds: int, size: float) -> Non
         print(f"{count:>7}  {rate:7.1f}  {rate * size:6.0f}  {rate / gpu:9.0f}  {rate / gpu / SEQUENCE:8.0f}")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Write, read, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=64)
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the throw-away set is written (default: a temporary folder)")
     parser.add_argument("--parts", action="store_true", help="time the parts of a read")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         write(Path(folder) / "set", args.clips, args.per)
