@@ -101,7 +101,8 @@ class Saving(Callback):
             return
         assert self.ema is not None
         self.data.advance(self.steps.global_batch)
-        self.ema.update(pl_module.trainable())
+        if not pl_module.guard.skip:
+            self.ema.update(pl_module.trainable())
         step = trainer.global_step
         due = self.stop_at is not None and step >= self.stop_at
         asked = f"--stop-at {step}" if due else self._asked
@@ -175,7 +176,12 @@ def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[s
         "model": phase.held.weights(),
         "optimizer": phase.held.moments(),
         "ema": ema.averages,
-        "loop": {"step": trainer.global_step, "data": data.state_dict(), "ema_updates": ema.updates},
+        "loop": {
+            "step": trainer.global_step,
+            "data": data.state_dict(),
+            "ema_updates": ema.updates,
+            "guard": phase.guard.state_dict(),
+        },
         "generators": generators(phase.device),
     }
 
@@ -189,6 +195,8 @@ def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> None:
     for name, average in ema.averages.items():
         local(average).copy_(local(state.ema[name]))
     ema.updates = int(state.loop["ema_updates"])
+    if "guard" in state.loop:
+        phase.guard.load_state_dict(state.loop["guard"])
     torch.set_rng_state(state.generators["torch"])
     if phase.device.type == "cuda" and "cuda" in state.generators:
         torch.cuda.set_rng_state(state.generators["cuda"], phase.device)
