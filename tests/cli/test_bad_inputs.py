@@ -126,6 +126,7 @@ def test_a_damaged_heldout_shard_is_not_done_without(
     assert re.search(r"voices_heldout/shard-00000\.safetensors is damaged", capsys.readouterr().err)
 
 
+@pytest.mark.faults
 @pytest.mark.fault("14", "corrupted data sample", injected="one byte of a shard flipped; the run stopped and resumed")
 def test_a_run_within_its_budget_goes_on_and_says_so(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
