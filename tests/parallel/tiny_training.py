@@ -14,6 +14,7 @@ from talkies.checkpoints.spans import whole
 from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
+from talkies.data.quarantine import open_to_train
 from talkies.data.shards import ShardSet
 from talkies.flow.config import FlowConfig
 from talkies.models.build import build_mova
@@ -28,6 +29,7 @@ from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, Ste
 from talkies.training.guard import Guard, NonFiniteError, SurvivalWarning
 from talkies.training.optimizer import Alternating, parameter_groups
 from talkies.training.phase import Objective, Phase
+from talkies.training.quarantine import Quarantine
 from talkies.training.saving import Saving, rewind
 from talkies.training.zero_state import ZeroState
 
@@ -138,8 +140,10 @@ def train(
     compute: ComputeConfig | None = None,
     kind: type[Phase] = Phase,
     guard: Guard | None = None,
+    share: float | None = None,
 ) -> dict[str, Any]:
-    """Train `count` steps on `layout`, or (with `folder`) continue there; every rank's record and the whole weights."""
+    """Train `count` steps on `layout`, or (with `folder`) continue there; every rank's record and the whole weights.
+    With `share` bad clips are replaced and listed in the folder, and only the main process verifies."""
     world = world_of() if layout.ranks > 1 else ALONE
     if layout.kind == "deepspeed":
         from cpu_zero import OnTheCpuNotTheCudaPath  # before anything of DeepSpeed starts
@@ -159,16 +163,30 @@ def train(
     steps = StepsConfig(max=count, global_batch=8, accumulate=accumulate, checkpoint_every=100)
     optimizer = OptimizerConfig(lr=RatesConfig(towers=1e-3, bridge=2e-3), warmup=2, clip=0.5)
     phase, watch = kind(build, objective, optimizer, steps, guard), Watch()
+    if share is None:
+        opened = ShardSet.open(Path(shards))
+    else:
+        opened = open_to_train(Path(shards), ("video", "audio"), share=share, verify=world.main)
     data = ClipsData(
-        ShardSet.open(Path(shards)), seed=7, global_batch=8, accumulate=accumulate, workers=workers,
+        opened, seed=7, global_batch=8, accumulate=accumulate, workers=workers,
         rank=mesh.data_rank, world=mesh.data_world,
     )  # fmt: skip
     callbacks: list[Callback] = [watch]
     latest = None
+    counts: list[tuple[int, int]] = []
     if folder is not None:
-        store = CheckpointStore(Path(folder))
-        latest = store.latest()
-        callbacks.append(Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=Ranks(world)))
+        store, ranks = CheckpointStore(Path(folder)), Ranks(world)
+        latest, settle = store.latest(), None
+        if share is not None:
+            quarantine = Quarantine(
+                data, Path(folder) / "quarantine.jsonl", share=share, every=3, last=count,
+                sink=lambda bad, step: counts.append((bad, step)), ranks=ranks,
+            )  # fmt: skip
+            callbacks.append(quarantine)
+            settle = quarantine.settle
+        callbacks.append(
+            Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=ranks, settle=settle)
+        )
     told = strategy_of(layout, world, alternate=True, clip=optimizer.clip)
     if layout.kind == "deepspeed":
         told["strategy"] = OnTheCpuNotTheCudaPath(layout, world, clip=optimizer.clip)
@@ -182,8 +200,9 @@ def train(
     trainer.fit(phase, datamodule=data)
     weights = whole_weights(phase)
     found = {"losses": watch.losses, "ids": watch.ids, "grads": watch.grads, "norm": watch.norm, "weights": weights}
+    found |= {"counts": counts, "quarantined": sorted(data.quarantined)}
     if folder is not None:
-        saving = callbacks[1]
+        saving = callbacks[-1]
         assert isinstance(saving, Saving)
         assert saving.ema is not None
         found["ema"] = {name: whole(average) for name, average in saving.ema.averages.items()}

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning import Callback
 
+from talkies.data.module import ClipsData
 from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe
@@ -18,6 +19,7 @@ from talkies.training.guard import SurvivalWarning
 from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Phase
 from talkies.training.progress import StepProgress
+from talkies.training.quarantine import FILE, Quarantine
 from talkies.training.rollback import Rollback
 from talkies.training.saving import Saving
 from talkies.training.watchdog import Watchdog
@@ -49,7 +51,9 @@ class Watching:
         assert self._tracker is not None, "only the main process tells"
         return self._tracker
 
-    def callbacks(self, saving: Saving, validation: ValidationCallback, *, bar: bool) -> list[Callback]:
+    def callbacks(
+        self, quarantine: Quarantine, saving: Saving, validation: ValidationCallback, *, bar: bool
+    ) -> list[Callback]:
         """In the order that each asks for."""
         recipe = self.recipe
         metrics = TrainingMetrics(
@@ -62,7 +66,19 @@ class Watching:
             ratio=recipe.survival.straggler,
         )
         self._bars = [StepProgress(recipe.name, recipe.steps.max)] if bar and self.ranks.main else []
-        return [Steps(self.work), metrics, saving, validation, *self._bars, ClockOn(metrics)]
+        return [Steps(self.work), metrics, quarantine, saving, validation, *self._bars, ClockOn(metrics)]
+
+    def quarantine(self, data: ClipsData) -> Quarantine:
+        """What becomes of the clips that `data` cannot read."""
+        return Quarantine(
+            data,
+            self.folder / FILE,
+            share=self.recipe.survival.quarantine.share,
+            every=self.recipe.steps.log_every,
+            last=self.recipe.steps.max,
+            sink=self._quarantined,
+            ranks=self.ranks,
+        )
 
     def validation(self, phase: Phase, saving: Saving) -> ValidationCallback:
         """Held-out losses and samples, each due step once."""
@@ -103,6 +119,10 @@ class Watching:
         self.tracker.metrics(metrics, step)
         for line in self._bars:
             line.report(metrics)
+
+    def _quarantined(self, count: int, step: int) -> None:
+        self.tracker.metrics({"data/quarantined": count}, step)
+        self.tracker.tags({"quarantined": count})
 
     def _validation_measured(self, metrics: Mapping[str, float], step: int) -> None:
         self.tracker.metrics(metrics, step)

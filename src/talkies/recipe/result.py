@@ -12,6 +12,7 @@ from talkies.checkpoints.spans import Held, whole
 from talkies.checkpoints.state import open_ema, read_loop, stored_ema
 from talkies.checkpoints.store import Together
 from talkies.config.canonical import BESIDE, recipe_hash, to_dict
+from talkies.data.integrity import sha256_of
 from talkies.models.build import component_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import write_json
@@ -19,6 +20,7 @@ from talkies.recipe.inputs import Inputs
 from talkies.recipe.parents import Parent, shape_json
 from talkies.training.lora import adapter_json, adapter_tensors
 from talkies.training.phase import Phase
+from talkies.training.quarantine import FILE
 from talkies.training.saving import Saving
 
 
@@ -59,6 +61,7 @@ def release_info(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path) -> dict[
         },
         "codecs": dict(shards.header.codecs),
         "survival": survived(loop, recipe.steps.global_batch),
+        "quarantined": quarantined(loop, checkpoint.parents[1]),
         "parents": {component: parent.lineage() for component, parent in inputs.parents.items()},
     }
 
@@ -71,6 +74,12 @@ def survived(loop: Mapping[str, Any], global_batch: int) -> dict[str, Any]:
         "skipped_steps": loop.get("guard", {}).get("skipped", []),
         "passed_batches": [[start // global_batch, stop // global_batch] for start, stop in passed],
     }
+
+
+def quarantined(loop: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """How many clips a run had to replace, and the sha256 of the file in its folder that names them."""
+    file = run / FILE
+    return {"clips": len(loop["data"]["quarantined"]), "sha256": sha256_of(file) if file.exists() else None}
 
 
 def split_components(state: Mapping[str, Held]) -> dict[str, dict[str, Held]]:

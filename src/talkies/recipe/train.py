@@ -76,6 +76,7 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> Cl
         modalities=tuple(parts(recipe).weights),
         rank=rank,
         world=readers,
+        in_a_row=recipe.survival.quarantine.in_a_row,
     )
 
 
@@ -185,6 +186,7 @@ def _attempt(
     guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", told=watching.skipped)
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh), guard)
     data = make_data(recipe, inputs.shards, world)
+    quarantine = watching.quarantine(data)
     saving = Saving(
         store,
         recipe.steps,
@@ -195,9 +197,10 @@ def _attempt(
         saved=watching.saved,
         ranks=ranks,
         recipe=recipe_hash(recipe),
+        settle=quarantine.settle,
     )
     validation = watching.validation(phase, saving)
-    callbacks = watching.callbacks(saving, validation, bar=bar)
+    callbacks = watching.callbacks(quarantine, saving, validation, bar=bar)
     trainer = make_trainer(recipe, callbacks, world, watching.work)
     if latest is not None:
         loop = read_loop(latest)

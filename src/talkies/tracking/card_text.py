@@ -62,6 +62,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
         },
         "codecs": _codecs(info),
         "survival": info.get("survival", {}),
+        "quarantined": info.get("quarantined", {}),
         "gates": [
             {"metric": g.metric, "op": g.op, "needed": g.needed, "found": g.found, "passed": g.passed}
             for g in card.gates
@@ -173,6 +174,8 @@ def _survival(card: Mapping[str, Any]) -> list[str]:
     kept = card.get("survival", {})
     lines = [f"- step {entry['step']} was skipped: {entry['what']}" for entry in kept.get("skipped_steps", ())]
     lines += [f"- batches {first} to {end - 1} were passed over" for first, end in kept.get("passed_batches", ())]
+    replaced = card.get("quarantined", {}).get("clips", 0)
+    lines += [f"- {replaced} clips could not be read and were replaced"] if replaced else []
     return ["## Left out\n\n" + "\n".join(lines)] if lines else []
 
 
