@@ -16,7 +16,6 @@ from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
-from talkies.parallel.ranks import Ranks
 from talkies.training.config import EmaConfig, LoraConfig
 from talkies.training.lora import add_lora
 from talkies.training.phase import NonFiniteError, Phase
@@ -188,26 +187,6 @@ def test_a_preemption_stops_training_or_is_told_to_who_listened_before(
     assert saving.stopped_by == stopped_by
     assert CheckpointStore(tmp_path / "run").steps()[-1] == phase.trainer.global_step == preempted.step + 1
     assert len(told) == heard
-
-
-def test_a_signal_that_comes_while_the_others_are_asked_counts_in_the_next_step(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All ranks must do the same: what one of them heard after it had answered, the others do not know."""
-    asked: list[bool] = []
-
-    def answered(self: Ranks, flag: bool) -> bool:
-        asked.append(flag)
-        if len(asked) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return flag
-
-    monkeypatch.setattr(Ranks, "any", answered)
-    phase, saving, _ = fit(shards, build, tmp_path / "run", 8)
-    assert asked == [False, False, True]
-    assert phase.trainer.global_step == 3
-    assert saving.stopped_by == "SIGTERM"
-    assert CheckpointStore(tmp_path / "run").steps() == [3]
 
 
 class Poison(Callback):
