@@ -20,10 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the release; one process, one tensor in memory at a time."""
+    """Write the release; one process, one tensor in memory at a time. A run that goes on keeps the checkpoint."""
+    from talkies.checkpoints.manifest import read_manifest
     from talkies.config import CheckpointError, RecipeError
     from talkies.recipe.folders import read_json
     from talkies.recipe.inputs import open_inputs
+    from talkies.recipe.keeping import mark
     from talkies.recipe.parents import open_parents
     from talkies.recipe.result import consolidate
     from talkies.recipe.run import place_of
@@ -39,6 +41,11 @@ def run(args: argparse.Namespace) -> int:
         inputs = open_inputs(recipe, data_root, open_parents(recipe, neighbours(run_folder), registry))
     except CheckpointError as error:
         raise CheckpointError(f"export: what {run_folder} started from is needed for its lineage: {error}") from None
-    sha256 = consolidate(recipe, inputs, checkpoint, args.out, data_root=data_root)
+    kept = mark(run_folder, read_manifest(checkpoint).step, str(args.out.resolve()))  # before it is read
+    try:
+        sha256 = consolidate(recipe, inputs, checkpoint, args.out, data_root=data_root)
+    except BaseException:
+        kept.unlink()
+        raise
     print(f"release:  {args.out} sha256 {sha256[:16]} ({recipe.name}, {checkpoint.name}, averaged weights)")
     return 0

@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One job: its state as Slurm says it, `step` of `max` of its phase, why it is held, the MLflow run."""
+    """One job: its state as Slurm says it, `step` of `max` of its phase, the best checkpoint with its held-out
+    loss, why it is held, the MLflow run."""
 
     id: str | None
     name: str
@@ -29,6 +30,7 @@ class Row:
     restarts: int
     step: int | None
     max: int | None
+    best: str | None
     held: str | None
     mlflow: str | None
 
@@ -79,7 +81,9 @@ def row_of(job: "ChainJob") -> Row:
     step, most = (None, None) if run is None else _progress(run)
     held = None if run is None else read_attempts(run).held
     link = None if run is None else _link(run)
-    return Row(id=job.id, name=job.name, state=state, restarts=restarts, step=step, max=most, held=held, mlflow=link)
+    best = None if run is None else _best(run)
+    told = {"best": best, "held": held, "mlflow": link}
+    return Row(id=job.id, name=job.name, state=state, restarts=restarts, step=step, max=most, **told)
 
 
 def _state(job: "ChainJob") -> tuple[str, int]:
@@ -116,6 +120,18 @@ def _progress(run: Path) -> tuple[int | None, int | None]:
     return step, int(read_json(run / "recipe.json")["recipe"]["steps"]["max"])
 
 
+def _best(run: Path) -> str | None:
+    """The checkpoint with the lowest held-out loss, which `sample`, `evaluate` and `export` take."""
+    from talkies.checkpoints.store import CheckpointStore
+    from talkies.recipe.keeping import best_of
+
+    found = best_of(run)
+    if found is None:
+        return None
+    where = CheckpointStore(run / "checkpoints").path(found["step"])
+    return f"best: {where} ({found['metric']} = {found['value']:.6g})"
+
+
 def _link(run: Path) -> str | None:
     """The page of the run on a tracking server; of a store without one, the store and the run's id."""
     from talkies.tracking.identity import read_identity
@@ -132,5 +148,5 @@ def _lines(row: Row) -> list[str]:
     again = f", {row.restarts} restarts" if row.restarts else ""
     steps = f"  step {row.step} of {row.max}" if row.step is not None else ""
     lines = [f"  {row.id or '-':>8}  {row.name}  {row.state}{again}{steps}"]
-    lines += [f"            {text}" for text in (row.held, row.mlflow) if text is not None]
+    lines += [f"            {text}" for text in (row.best, row.held, row.mlflow) if text is not None]
     return lines

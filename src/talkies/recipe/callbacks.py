@@ -7,9 +7,11 @@ from lightning import Callback
 
 from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
+from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import read_json, write_json
 from talkies.recipe.inputs import Inputs
+from talkies.recipe.keeping import Keeping
 from talkies.recipe.measure import Measure
 from talkies.tracking.spool import Tracker
 from talkies.training.metrics import ClockOn, TrainingMetrics
@@ -26,6 +28,7 @@ class Watching:
     ) -> None:
         self.recipe, self.inputs, self.folder, self.ranks = recipe, inputs, folder, ranks
         self._tracker = tracker
+        self.kept = Keeping(folder, parts(recipe).weights)
         self._validated = folder / "validated.json"
         self._bars: list[StepProgress] = []
 
@@ -63,6 +66,7 @@ class Watching:
 
     def saved(self, step: int, made: Path) -> None:
         """A checkpoint is complete."""
+        self.kept.settle()
         self.tracker.artifact(made / "manifest.json", f"checkpoints/step-{step:08d}")
 
     def _measured(self, metrics: Mapping[str, float], step: int) -> None:
@@ -71,6 +75,7 @@ class Watching:
             line.report(metrics)
 
     def _validation_measured(self, metrics: Mapping[str, float], step: int) -> None:
+        self.kept.measured(metrics, step)
         self.tracker.metrics(metrics, step)
 
     def _validated_at(self) -> int | None:

@@ -131,7 +131,7 @@ def train(
     store = CheckpointStore(folder / "checkpoints")
     ranks = ranks or Ranks(ALONE)
     world = ranks.world
-    latest = ranks.first(store.latest)
+    latest = store.latest(ranks)
     done = latest is not None and read_loop(latest)["step"] >= recipe.steps.max
     mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh))
@@ -145,6 +145,8 @@ def train(
         resume=latest,
         stop_at=stop_at,
         saved=watching.saved,
+        protect=watching.kept.protects,
+        failed_saves=recipe.survival.failed_saves,
         ranks=ranks,
         recipe=recipe_hash(recipe),
     )

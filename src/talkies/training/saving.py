@@ -134,7 +134,7 @@ class Saving(Callback):
         phase.configure_model()
         phase.to(next(phase.model.parameters()).device)  # Lightning's own idea of where the module is
         self.ema = Ema(phase.trainable(), self.ema_config)
-        self.ema.averages = load_ema(self.resume, phase.trainable(), rank=self.ranks.world.rank, group=self.ranks.group)
+        self.ema.averages = load_ema(self.resume, phase.trainable(), together=self.ranks, group=self.ranks.group)
         phase.eval()
 
 
@@ -152,7 +152,7 @@ def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[s
 def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> None:
     """The inverse of `capture`, for all but the data's counter and the loop's (`rewind` puts them back earlier)."""
     held = phase.held
-    state = load_state(folder, model=held.weights(), ema=ema.averages, rank=ranks.world.rank, group=ranks.group)
+    state = load_state(folder, model=held.weights(), ema=ema.averages, together=ranks, group=ranks.group)
     write(state.model, held)
     held.restore(state.optimizer)
     for name, average in ema.averages.items():
