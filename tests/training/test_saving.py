@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from lightning import Callback, Trainer
 from tiny_phase import fit, same
 from torch import nn
 
-from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.state import read_loop, save_state
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.shards import ShardSet
+from talkies.training import writing
 from talkies.training.config import LoraConfig
 from talkies.training.lora import add_lora
 from talkies.training.phase import NonFiniteError, Phase
@@ -144,6 +146,48 @@ def test_a_preemption_stops_training_or_is_told_to_who_listened_before(
     assert saving.stopped_by == stopped_by
     assert CheckpointStore(tmp_path / "run").steps()[-1] == phase.trainer.global_step == preempted.step + 1
     assert len(told) == heard
+
+
+@pytest.mark.fault("6", "second signal during save", injected="SIGUSR1, and SIGTERM while its checkpoint is written")
+def test_a_second_signal_while_the_checkpoint_is_written_changes_nothing(
+    shards: ShardSet,
+    build: Callable[[], nn.Module],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told: Callable[..., None],
+) -> None:
+    def slow(folder: Path, **state: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+        save_state(folder, **state)
+
+    monkeypatch.setattr(writing, "save_state", slow)
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        began = time.monotonic()
+        _, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGUSR1)])
+        seconds = time.monotonic() - began
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (saving.stopped_by, heard) == ("SIGUSR1", [])
+    latest = CheckpointStore(tmp_path / "run").latest()
+    assert latest is not None
+    assert read_loop(latest)["step"] == 3
+    told("the save completes, the run still ends as preempted", steps_lost=0, back_s=seconds)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_last_step_goes_to_who_listened_before_once_all_is_saved(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, number: signal.Signals
+) -> None:
+    heard: list[int] = []
+    before = signal.signal(number, lambda *_: heard.append(CheckpointStore(tmp_path / "run").steps()[-1]))
+    try:
+        fit(shards, build, tmp_path / "run", 3, extra=[Signal(number)])
+    finally:
+        signal.signal(number, before)
+    assert heard == [3]
 
 
 class Poison(Callback):

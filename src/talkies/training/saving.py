@@ -73,14 +73,15 @@ class Saving(Callback):
         self._stopping.listen()
 
     def on_train_end(self, trainer: Trainer, pl_module: Phase) -> None:
-        """Give the signals back, and end the checkpoint that is being written.
+        """End the checkpoint that is being written, and give the signals back.
 
-        A SIGUSR1 that came too late to stop anything goes to who listened before training did.
+        Until then who tells a stopping run to stop once more (a launcher does) changes nothing. What came too late to
+        stop anything goes to who listened before training did.
         """
         del pl_module
-        self._stopping.hush()
         self._stopping.settle()
         self._writer.wait()
+        self._stopping.hush()
         if self.stopped_by is None or trainer.global_step >= self.steps.max:
             self._stopping.hand_on()
 

@@ -77,9 +77,9 @@ class Stopping:
         self._handlers = {}
 
     def hand_on(self) -> None:
-        """A preemption that came too late to stop anything goes to who listened before training did."""
-        if self.asked == signal.SIGUSR1.name and callable(signal.getsignal(signal.SIGUSR1)):
-            signal.raise_signal(signal.SIGUSR1)
+        """A signal that came too late to stop anything goes to who listened before training did."""
+        if self.asked is not None and callable(signal.getsignal(signal.Signals[self.asked])):
+            signal.raise_signal(signal.Signals[self.asked])
 
     def _due(self, step: int) -> bool:
         return self.at is not None and step >= self.at
