@@ -19,7 +19,8 @@ Disk = Callable[[str], Path]
 
 
 def recipe(*changed: str) -> PhaseRecipe:
-    return decode(PhaseRecipe, load(TOY, ["steps.max=100", "steps.checkpoint_every=10", *changed]))
+    fixed = [] if changed and changed[0].startswith("steps.max") else ["steps.max=100", "steps.checkpoint_every=10"]
+    return decode(PhaseRecipe, load(TOY, [*fixed, *changed]))
 
 
 @pytest.fixture

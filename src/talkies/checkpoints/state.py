@@ -146,10 +146,11 @@ def _read(
 
     wrong = complaint(folder, together)
     together.agree(_refuse if wrong and together.main else None, wrong)
-    manifest = verify(folder, [f"{SHARDS}/.metadata"])
+    manifest = read_manifest(folder)
     for name in (LOOP, GENERATORS, f"{SHARDS}/.metadata"):
         if name not in manifest.files:
             raise CheckpointError(f"checkpoint: {folder} has no {name}: its manifest does not list it")
+    verify(folder, [f"{SHARDS}/.metadata"])
     files = {name.removeprefix(f"{SHARDS}/") for name in manifest.files if name.startswith(f"{SHARDS}/")}
     parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "ema": {}}
     for name, value in load_tensors(folder / SHARDS, files, wanted, like=like, group=group).items():

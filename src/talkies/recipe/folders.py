@@ -116,7 +116,7 @@ def _held(folder: Path, hint: str, *, shared: bool) -> TextIO:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle = (folder / LOCK).open("a+")
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
             if not left:
                 raise
             continue
