@@ -1,5 +1,6 @@
-"""N steps = stop + resume, bitwise; experts take turns; a signal stops at a step boundary."""
+"""N steps = stop + resume, bitwise; experts take turns; a killed save is none."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -13,10 +14,11 @@ from lightning import Callback, Trainer
 from tiny_phase import fit, same
 from torch import nn
 
-from talkies.checkpoints.state import read_loop, save_state
-from talkies.checkpoints.store import CheckpointStore
+from talkies.checkpoints import state as state_module
+from talkies.checkpoints.state import load_state, read_loop
+from talkies.checkpoints.store import CheckpointStore, CheckpointWarning
+from talkies.data.durable import write_tensors
 from talkies.data.shards import ShardSet
-from talkies.training import writing
 from talkies.training.config import LoraConfig
 from talkies.training.lora import add_lora
 from talkies.training.phase import NonFiniteError, Phase
@@ -82,112 +84,40 @@ def test_experts_take_turns_and_the_resting_one_is_untouched(
     assert any(not torch.equal(later[k], after[k]) for k in start if k.startswith("video_low."))
 
 
-class Signal(Callback):
-    """Sends signals in the middle of step 2."""
-
-    def __init__(self, *numbers: int) -> None:
-        self.numbers = numbers
-
-    def on_before_zero_grad(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        for number in self.numbers if trainer.global_step == 2 else ():
-            os.kill(os.getpid(), number)
-
-
-@pytest.mark.parametrize("more", [(), (signal.SIGTERM,), (signal.SIGUSR1,)], ids=["once", "twice", "and preempted"])
-def test_a_signal_saves_at_the_next_step_boundary(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, more: tuple[int, ...]
+@pytest.mark.faults
+@pytest.mark.fault("8", "crash between shards and loop.json", injected="SIGKILL between the two, while training")
+def test_killed_between_shards_and_loop_a_run_goes_on_from_one_moment(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, told: Callable[..., None]
 ) -> None:
-    """Whoever ends a job may tell its launcher and its processes, and the launcher tells them again."""
-    phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGTERM, *more)])
-    assert saving.stopped_by == "SIGTERM"
-    assert phase.trainer.global_step == 3
+    """Never the weights of one step with the counters of another."""
+
+    def dies(path: Path, tensors: Any) -> None:
+        if path.parent.name == "step-00000004.tmp":
+            os.kill(os.getpid(), signal.SIGKILL)
+        write_tensors(path, tensors)
+
+    def killed() -> None:
+        state_module.write_tensors = dies
+        fit(shards, build, tmp_path / "run", 40, checkpoint_every=2)
+
+    child = multiprocessing.get_context("fork").Process(target=killed)
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    assert (tmp_path / "run" / "step-00000004.tmp" / "shards" / ".metadata").exists(), "all shards are there"
+    began = time.monotonic()
     latest = CheckpointStore(tmp_path / "run").latest()
+    back = time.monotonic() - began
     assert latest is not None
-    assert read_loop(latest)["step"] == 3
-
-
-class Preempted(Callback):
-    """Tells of a preemption twice, in the middle of a step."""
-
-    def __init__(self, step: int, *more: int) -> None:
-        self.step, self.more = step, more
-
-    def on_before_zero_grad(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        if trainer.global_step == self.step:
-            for number in (signal.SIGUSR1, signal.SIGUSR1, *self.more):
-                os.kill(os.getpid(), number)
-
-
-@pytest.mark.parametrize(
-    ("preempted", "stopped_by", "heard"),
-    [
-        (Preempted(2), "SIGUSR1", 0),
-        (Preempted(2, signal.SIGTERM), "SIGTERM", 0),
-        (Preempted(7), "SIGUSR1", 1),
-    ],
-    ids=["stops", "and ended", "at the last step"],
-)
-def test_a_preemption_stops_training_or_is_told_to_who_listened_before(
-    shards: ShardSet,
-    build: Callable[[], nn.Module],
-    tmp_path: Path,
-    *,
-    preempted: Preempted,
-    stopped_by: str,
-    heard: int,
-) -> None:
-    """At the last step nothing is left to stop; an end of the job overrules its preemption."""
-    told: list[int] = []
-    before = signal.signal(signal.SIGUSR1, lambda number, _: told.append(number))
-    try:
-        phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[preempted])
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert saving.stopped_by == stopped_by
-    assert CheckpointStore(tmp_path / "run").steps()[-1] == phase.trainer.global_step == preempted.step + 1
-    assert len(told) == heard
-
-
-@pytest.mark.fault("6", "second signal during save", injected="SIGUSR1, and SIGTERM while its checkpoint is written")
-def test_a_second_signal_while_the_checkpoint_is_written_changes_nothing(
-    shards: ShardSet,
-    build: Callable[[], nn.Module],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    told: Callable[..., None],
-) -> None:
-    def slow(folder: Path, **state: Any) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.3)
-        save_state(folder, **state)
-
-    monkeypatch.setattr(writing, "save_state", slow)
-    heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
-    try:
-        began = time.monotonic()
-        _, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGUSR1)])
-        seconds = time.monotonic() - began
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert (saving.stopped_by, heard) == ("SIGUSR1", [])
-    latest = CheckpointStore(tmp_path / "run").latest()
-    assert latest is not None
-    assert read_loop(latest)["step"] == 3
-    told("the save completes, the run still ends as preempted", steps_lost=0, back_s=seconds)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_the_last_step_goes_to_who_listened_before_once_all_is_saved(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, number: signal.Signals
-) -> None:
-    heard: list[int] = []
-    before = signal.signal(number, lambda *_: heard.append(CheckpointStore(tmp_path / "run").steps()[-1]))
-    try:
-        fit(shards, build, tmp_path / "run", 3, extra=[Signal(number)])
-    finally:
-        signal.signal(number, before)
-    assert heard == [3]
+    assert read_loop(latest)["step"] == 2
+    like = dict(build().named_parameters())
+    moments = load_state(latest, model=like, ema=like).optimizer
+    assert {int(value) for name, value in moments.items() if name.endswith("audio.head.head.bias/step")} == {2}
+    with pytest.warns(CheckpointWarning, match=r"step-00000004\.tmp, torn by a killed process"):
+        resumed, _, _ = fit(shards, build, tmp_path / "run", 6)
+    whole, _, _ = fit(shards, build, tmp_path / "whole", 6)
+    assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
+    told("goes on from the step before: moments and counters are of one step", steps_lost=2, back_s=back)
 
 
 class Poison(Callback):
