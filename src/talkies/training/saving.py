@@ -48,7 +48,7 @@ class Saving(Callback):
         ranks: Ranks | None = None,
         recipe: str | None = None,
     ) -> None:
-        self.steps, self.ema_config, self.data = steps, ema, data
+        self.store, self.steps, self.ema_config, self.data = store, steps, ema, data
         self.resume, self.recipe = resume, recipe
         self.ema: Ema | None = None
         self.stopped_by: str | None = None
