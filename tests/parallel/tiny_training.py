@@ -1,5 +1,6 @@
 """A few steps of the toy on a layout: what every rank saw and ended with."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from talkies.parallel.mesh import mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, world_of
-from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
+from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig, SurvivalConfig
+from talkies.training.guard import Guard, NonFiniteError, SurvivalWarning
 from talkies.training.optimizer import Alternating, parameter_groups
-from talkies.training.phase import NonFiniteError, Objective, Phase
+from talkies.training.phase import Objective, Phase
 from talkies.training.saving import Saving, rewind
 from talkies.training.zero_state import ZeroState
 
@@ -103,6 +105,26 @@ def refused(shards: str, layout: Layout) -> dict[str, Any]:
     return {"error": str(error.value), "before": BrokenPhase.before, "after": whole_weights(BrokenPhase.made)}
 
 
+class WatchedPhase(BrokenPhase):
+    """The weights after every step."""
+
+    each: list[dict[str, Tensor]]
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        WatchedPhase.each.append(whole_weights(self))
+
+
+def skipped(shards: str, layout: Layout, record: str, accumulate: int = 1) -> dict[str, Any]:
+    """Four steps of which the second is skipped: the weights after each, and what the guard says."""
+    WatchedPhase.each = []
+    guard = Guard(SurvivalConfig(non_finite="skip"), ranks=Ranks(world_of()), folder=Path(record))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", SurvivalWarning)
+        train(shards, layout, accumulate, dtype=torch.float32, kind=WatchedPhase, guard=guard)
+    said = [str(entry.message) for entry in told if entry.category is SurvivalWarning]
+    return {"each": WatchedPhase.each[accumulate - 1 :: accumulate], "skipped": guard.skipped, "said": said}
+
+
 def train(
     shards: str,
     layout: Layout,
@@ -115,6 +137,7 @@ def train(
     dtype: torch.dtype = torch.float64,
     compute: ComputeConfig | None = None,
     kind: type[Phase] = Phase,
+    guard: Guard | None = None,
 ) -> dict[str, Any]:
     """Train `count` steps on `layout`, or (with `folder`) continue there; every rank's record and the whole weights."""
     world = world_of() if layout.ranks > 1 else ALONE
@@ -135,7 +158,7 @@ def train(
     )  # fmt: skip
     steps = StepsConfig(max=count, global_batch=8, accumulate=accumulate, checkpoint_every=100)
     optimizer = OptimizerConfig(lr=RatesConfig(towers=1e-3, bridge=2e-3), warmup=2, clip=0.5)
-    phase, watch = kind(build, objective, optimizer, steps), Watch()
+    phase, watch = kind(build, objective, optimizer, steps, guard), Watch()
     data = ClipsData(
         ShardSet.open(Path(shards)), seed=7, global_batch=8, accumulate=accumulate, workers=workers,
         rank=mesh.data_rank, world=mesh.data_world,

@@ -1,4 +1,4 @@
-"""The loader of a phase. Its only state is one number: how many samples were trained on.
+"""The loader of a phase. Its state is one number, the position in the stream of samples, and what is passed over in it.
 
 Facts: out of the box Lightning and StatefulDataLoader lose or repeat data on resume (reliability.md B2); this counter
 does not (B3). StatefulDataLoader only carries batches; its own state is never used.
@@ -16,7 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from talkies.config import DataError
 from talkies.data.clip import Clip
 from talkies.data.collate import collate
-from talkies.data.order import CounterSampler, micro_batch
+from talkies.data.order import CounterSampler, Passed, beyond, joined, micro_batch
 from talkies.data.shards import ShardSet
 from talkies.streams import Modality
 from talkies.streams.batch import Batch
@@ -61,16 +61,32 @@ class ClipsData(LightningDataModule):
         self.modalities = tuple(shards.grids) if modalities is None else tuple(modalities)
         self.rank, self.world = rank, world
         self.consumed = 0
+        self.passed: Passed = ()
 
     def advance(self, n: int) -> None:
         """`n` more samples (of all ranks) were trained on: call it once per optimizer step, after it."""
-        self.consumed += n
+        self.consumed = self.position + n
+
+    @property
+    def position(self) -> int:
+        """Where in the stream the next optimizer step begins."""
+        return beyond(self.consumed, self.passed)
+
+    def pass_over(self, *ranges: tuple[int, int]) -> None:
+        """Leave positions [start, stop) out from now on; whole global batches, before the loader is iterated."""
+        self.passed = joined((*self.passed, *ranges))
 
     def train_dataloader(self) -> StatefulDataLoader:
         """Begins at `consumed`, as it is when the loader is iterated."""
         dataset = ClipDataset(self.shards, self.modalities)
         sampler = CounterSampler(
-            len(self.shards), self.seed, lambda: self.consumed, micro=self.micro, rank=self.rank, world=self.world
+            len(self.shards),
+            self.seed,
+            lambda: self.consumed,
+            micro=self.micro,
+            rank=self.rank,
+            world=self.world,
+            passed=lambda: self.passed,
         )
         with warnings.catch_warnings():  # torchdata 0.11 calls what newer torch deprecates
             warnings.filterwarnings("ignore", "'set_vital' is deprecated")
@@ -91,6 +107,7 @@ class ClipsData(LightningDataModule):
         """Plain JSON; equal on all ranks."""
         return {
             "consumed": self.consumed,
+            "passed": [list(pair) for pair in self.passed],
             "clips": len(self.shards),
             "fingerprint": self.shards.fingerprint,
             "seed": self.seed,
@@ -110,3 +127,4 @@ class ClipsData(LightningDataModule):
         if state_dict["seed"] != self.seed:
             raise DataError(f"resume: `seed` is {self.seed}, the checkpoint's is {state_dict['seed']}: use that one")
         self.consumed = int(state_dict["consumed"])
+        self.passed = joined((start, stop) for start, stop in state_dict.get("passed", ()))

@@ -1,7 +1,9 @@
 """What watches a phase while it trains: metrics, checkpoints, validation, the bar, and where each tells of it."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback
 
@@ -14,9 +16,11 @@ from talkies.recipe.inputs import Inputs
 from talkies.recipe.keeping import Keeping
 from talkies.recipe.measure import Measure
 from talkies.tracking.spool import Tracker
+from talkies.training.guard import SurvivalWarning
 from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Phase
 from talkies.training.progress import StepProgress
+from talkies.training.rollback import Rollback
 from talkies.training.saving import Saving
 
 
@@ -68,6 +72,20 @@ class Watching:
         """A checkpoint is complete."""
         self.kept.settle()
         self.tracker.artifact(made / "manifest.json", f"checkpoints/step-{step:08d}")
+
+    def skipped(self, entry: Mapping[str, Any]) -> None:
+        """A step was skipped."""
+        self.tracker.tags({f"skipped.step-{entry['step']:08d}": entry["what"]})
+
+    def went_back(self, made: Rollback) -> None:
+        """Training goes on from an earlier step: what was logged after it is logged again."""
+        self.tracker.went_back(made.to)
+        self.tracker.tags({f"went_back.step-{made.at:08d}": f"to step {made.to}: {made.reason}"})
+        warnings.warn(
+            f"training: {made.reason}; going back to step {made.to}, and past samples {made.start} to {made.stop}",
+            SurvivalWarning,
+            stacklevel=2,
+        )
 
     def _measured(self, metrics: Mapping[str, float], step: int) -> None:
         self.tracker.metrics(metrics, step)

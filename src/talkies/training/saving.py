@@ -53,7 +53,7 @@ class Saving(Callback):
         self.ema: Ema | None = None
         self.stopped_by: str | None = None
         self.ranks = ranks or Ranks(ALONE)
-        self._stopping = Stopping(self.ranks, stop_at)
+        self.stopping = Stopping(self.ranks, stop_at)
         self._writer = Writer(
             store,
             self.ranks,
@@ -70,7 +70,7 @@ class Saving(Callback):
         if self.resume is not None:
             restore(self.resume, pl_module, self.ema, self.ranks)
             self._last_saved = trainer.global_step
-        self._stopping.listen()
+        self.stopping.listen()
 
     def on_train_end(self, trainer: Trainer, pl_module: Phase) -> None:
         """End the checkpoint that is being written, and give the signals back.
@@ -79,18 +79,18 @@ class Saving(Callback):
         stop anything goes to who listened before training did.
         """
         del pl_module
-        self._stopping.settle()
+        self.stopping.settle()
         self._writer.wait()
-        self._stopping.hush()
+        self.stopping.hush()
         if self.stopped_by is None or trainer.global_step >= self.steps.max:
-            self._stopping.hand_on()
+            self.stopping.hand_on()
 
     def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
         """Give the signals back, and end the checkpoint that is being written, if it still can be."""
         del trainer, pl_module
-        self._stopping.hush()
+        self.stopping.hush()
         try:
-            self._stopping.settle(BROKEN)
+            self.stopping.settle(BROKEN)
         except RuntimeError as error:
             exception.add_note(f"the other processes were not there any more: {error}")
         try:
@@ -108,12 +108,13 @@ class Saving(Callback):
             return
         assert self.ema is not None
         self.data.advance(self.steps.global_batch)
-        self.ema.update(pl_module.trainable())
+        if not pl_module.guard.skip:
+            self.ema.update(pl_module.trainable())
         step, last = trainer.global_step, trainer.global_step == self.steps.max
-        stop = self._stopping.stop(step, last=last, failed=self._writer.failed)
+        stop = self.stopping.stop(step, last=last, failed=self._writer.failed)
         if stop:
             self._writer.wait()  # a checkpoint that failed is why all stop: it raises here, in all
-            self.stopped_by = self._stopping.cause(step)
+            self.stopped_by = self.stopping.cause(step)
             trainer.should_stop = True
         if step % self.steps.checkpoint_every == 0 or last or stop:
             self.save(trainer, pl_module, needed=last or stop)
@@ -145,7 +146,12 @@ def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[s
         "model": phase.held.weights(),
         "optimizer": phase.held.moments(),
         "ema": ema.averages,
-        "loop": {"step": trainer.global_step, "data": data.state_dict(), "ema_updates": ema.updates},
+        "loop": {
+            "step": trainer.global_step,
+            "data": data.state_dict(),
+            "ema_updates": ema.updates,
+            "guard": phase.guard.state_dict(),
+        },
         "generators": generators(phase.device),
     }
 
@@ -159,6 +165,8 @@ def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> None:
     for name, average in ema.averages.items():
         local(average).copy_(local(state.ema[name]))
     ema.updates = int(state.loop["ema_updates"])
+    if "guard" in state.loop:
+        phase.guard.load_state_dict(state.loop["guard"])
     torch.set_rng_state(state.generators["torch"])
     if phase.device.type == "cuda" and "cuda" in state.generators:
         torch.cuda.set_rng_state(state.generators["cuda"], phase.device)
