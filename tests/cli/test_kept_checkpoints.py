@@ -75,6 +75,7 @@ def test_the_best_and_an_exported_checkpoint_stay_and_can_be_used(
 def test_an_export_that_fails_keeps_nothing(journey: Journey, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(journey.phase("audio_pretraining"), folder)
+    (folder / "result.json").unlink()  # it goes on
     (shard,) = (folder / "checkpoints" / "step-00000004" / "shards").glob("*.distcp")
     shard.write_bytes(b"x")
     checkpoint = folder / "checkpoints" / "step-00000004"
@@ -83,7 +84,6 @@ def test_an_export_that_fails_keeps_nothing(journey: Journey, tmp_path: Path) ->
 
 
 def test_a_promotion_marks_its_checkpoint(journey: Journey) -> None:
-    (mark,) = (journey.phase("lora") / "registered").iterdir()
-    found = json.loads(mark.read_text())
-    assert found["step"] == 4
-    assert found["name"].startswith("models:/")
+    marks = [json.loads(path.read_text()) for path in (journey.phase("lora") / "registered").iterdir()]
+    assert [mark["step"] for mark in marks] == [4] * len(marks)
+    assert any(mark["name"].startswith("models:/") for mark in marks)
