@@ -1,11 +1,14 @@
 """A lock leaves nothing where nothing was done, and two never hold it at once."""
 
+import fcntl
 import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -66,6 +69,27 @@ def test_two_never_hold_it_although_each_removes_it(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert all(held > 10 for held, _ in found)
     assert sum(clashes for _, clashes in found) == 0
+
+
+def test_a_lock_that_vanished_before_it_was_taken_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening the file and locking it, who held it before has removed it."""
+    folder, real = tmp_path / "runs" / "0001", fcntl.flock
+    calls: list[int] = []
+
+    def flock(handle: TextIO, how: int) -> None:
+        calls.append(how)
+        if len(calls) == 1:
+            with locked(folder):
+                pass
+            shutil.rmtree(folder)  # that one did not make it
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locked(folder):
+        assert (folder / ".lock").exists()
+        with pytest.raises(RunLockedError), locked(folder):
+            pass
+    assert len(calls) == 4
 
 
 @pytest.mark.fault("g", "two runs in one directory", injected="a second process wants the run folder of a first")
