@@ -255,7 +255,10 @@ def test_foreign_part_is_refused(store: CheckpointStore) -> None:
 # The disk.
 
 
-def test_full_disk_names_path_and_bytes_and_keeps_the_last_checkpoint(store: CheckpointStore) -> None:
+@pytest.mark.fault("10", "disk full on checkpoint", injected="RLIMIT_FSIZE in a child process")
+def test_full_disk_names_path_and_bytes_and_keeps_the_last_checkpoint(
+    store: CheckpointStore, told: Callable[..., None]
+) -> None:
     small, large = state_of(), state_of()
     large["model"]["video.w"] = torch.zeros(1000, 1000)
     first = saved(store, small, step=1)
@@ -280,6 +283,7 @@ def test_full_disk_names_path_and_bytes_and_keeps_the_last_checkpoint(store: Che
     assert sorted(path.name for path in store.folder.iterdir()) == ["LATEST", "step-00000001"]
     assert store.latest() == first
     assert_same(load(first, small).model, small["model"])
+    told("a line with path and bytes; the checkpoint before is intact, no file is left over")
 
 
 # What it is for.

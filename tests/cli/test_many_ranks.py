@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,8 @@ from signalled import LONG, SLOW, last_words, saved
 from toy_journey import RECIPES, TINY, Journey
 
 from talkies.checkpoints.release import load_component, read_release
+from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
@@ -109,8 +113,11 @@ def process_of(rank: int, word: str) -> int:
     raise AssertionError(f"no process with rank {rank} of {word}")
 
 
-def test_a_signal_to_one_rank_of_torchrun_is_told_by_the_main_process(journey: Journey, tmp_path: Path) -> None:
-    """Which must come to its word before torchrun, having seen the other leave, ends it."""
+@pytest.mark.fault("5", "SIGTERM to one rank only", injected="kill rank 1 of 2 under torchrun")
+def test_a_signal_to_one_rank_of_torchrun_is_told_by_the_main_process(
+    journey: Journey, tmp_path: Path, told: Callable[..., None]
+) -> None:
+    """Which must come to its word before torchrun, having seen the other leave, ends it. Both save the same step."""
     phase = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", *DDP]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*torchrun, "-m", "talkies.cli.main", "train", *phase, "--runs", str(tmp_path), "--quiet"]
@@ -119,10 +126,19 @@ def test_a_signal_to_one_rank_of_torchrun_is_told_by_the_main_process(journey: J
         assert process.poll() is None
         time.sleep(0.1)
     os.kill(process_of(1, str(tmp_path)), signal.SIGTERM)
+    began = time.monotonic()
     _, errors = process.communicate(timeout=120)
-    (told,) = (line for line in errors.splitlines() if line.startswith("talkies: "))
-    assert "after step" in told
-    assert "stopped by" in told
+    seconds = time.monotonic() - began
+    (line,) = (line for line in errors.splitlines() if line.startswith("talkies: "))
+    found = re.search(r"stopped by SIGTERM after step (\d+)", line)
+    assert found is not None, line
+    (run_folder,) = tmp_path.glob("audio_pretraining-*/0001")
+    newest = CheckpointStore(run_folder / "checkpoints").latest()
+    assert newest is not None
+    assert read_loop(newest)["step"] == int(found[1])
+    assert {"generators.safetensors", "generators-00001.safetensors"} <= {path.name for path in newest.iterdir()}
+    assert seconds < 30
+    told("both ranks save the same step and exit", steps_lost=0, back_s=seconds)
 
 
 def test_one_shard_is_a_layout_too(journey: Journey, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_without_a_bridge_or_a_modality_nothing_is_spent_on_it() -> None:
     assert set(alone.forward) == {"audio"}
 
 
-def test_disk_counts_the_one_being_written() -> None:
+def test_disk_counts_the_best_and_the_one_being_written() -> None:
     planned = disk([Part(name="audio", built=10)], keep=2, write_rate=80.0)
-    assert (planned.checkpoint, planned.peak, planned.release) == (160, 480, 40)
+    assert (planned.checkpoint, planned.peak, planned.release) == (160, 640, 40)
     assert planned.write_seconds == 2.0

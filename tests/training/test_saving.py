@@ -1,7 +1,9 @@
-"""N steps = stop + resume, bitwise; experts take turns; a signal stops at a step boundary."""
+"""N steps = stop + resume, bitwise; experts take turns; a killed save is none."""
 
+import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,61 +11,19 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, Trainer
-from tiny_phase import phase_of, steps
-from torch import Tensor, nn
+from tiny_phase import fit, same
+from torch import nn
 
-from talkies.checkpoints.state import read_loop
-from talkies.checkpoints.store import CheckpointStore
-from talkies.data.module import ClipsData
+from talkies.checkpoints import state as state_module
+from talkies.checkpoints.state import load_state, read_loop
+from talkies.checkpoints.store import CheckpointStore, CheckpointWarning
+from talkies.data.durable import write_tensors
 from talkies.data.shards import ShardSet
-from talkies.parallel.ranks import Ranks
-from talkies.training.config import EmaConfig, LoraConfig
+from talkies.training.config import LoraConfig
 from talkies.training.guard import NonFiniteError
 from talkies.training.lora import add_lora
 from talkies.training.phase import Phase
-from talkies.training.saving import Saving, capture, rewind
-
-
-class Ids(Callback):
-    """Records what every micro-batch held and which expert trained."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[int, tuple[str, ...], tuple[int, ...], float]] = []
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.seen.append((trainer.global_step, batch.ids, batch.visits, float(outputs["loss"])))
-
-
-def fit(
-    shards: ShardSet,
-    build: Callable[[], nn.Module],
-    folder: Path,
-    count: int,
-    *,
-    stop_at: int | None = None,
-    workers: int = 0,
-    extra: list[Callback] | None = None,
-    **durations: int,
-) -> tuple[Phase, Saving, Ids]:
-    store, planned = CheckpointStore(folder), steps(count, **durations)
-    latest = store.latest()
-    data = ClipsData(shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)
-    phase, ids = phase_of(build, planned), Ids()
-    saving = Saving(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at)
-    trainer = Trainer(
-        accelerator="cpu", max_epochs=-1, max_steps=count, accumulate_grad_batches=planned.accumulate,
-        callbacks=[ids, saving, *(extra or [])], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
-    )  # fmt: skip
-    if latest is not None:
-        rewind(trainer, data, read_loop(latest))
-    torch.manual_seed(11)  # what the entry point does
-    trainer.fit(phase, datamodule=data)
-    return phase, saving, ids
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+from talkies.training.saving import capture
 
 
 @pytest.mark.parametrize(("accumulate", "workers"), [(1, 0), (2, 0), (1, 2)])
@@ -125,90 +85,40 @@ def test_experts_take_turns_and_the_resting_one_is_untouched(
     assert any(not torch.equal(later[k], after[k]) for k in start if k.startswith("video_low."))
 
 
-class Signal(Callback):
-    """Sends signals in the middle of step 2."""
-
-    def __init__(self, *numbers: int) -> None:
-        self.numbers = numbers
-
-    def on_before_zero_grad(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        for number in self.numbers if trainer.global_step == 2 else ():
-            os.kill(os.getpid(), number)
-
-
-@pytest.mark.parametrize("more", [(), (signal.SIGTERM,), (signal.SIGUSR1,)], ids=["once", "twice", "and preempted"])
-def test_a_signal_saves_at_the_next_step_boundary(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, more: tuple[int, ...]
+@pytest.mark.faults
+@pytest.mark.fault("8", "crash between shards and loop.json", injected="SIGKILL between the two, while training")
+def test_killed_between_shards_and_loop_a_run_goes_on_from_one_moment(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, told: Callable[..., None]
 ) -> None:
-    """Whoever ends a job may tell its launcher and its processes, and the launcher tells them again."""
-    phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGTERM, *more)])
-    assert saving.stopped_by == "SIGTERM"
-    assert phase.trainer.global_step == 3
+    """Never the weights of one step with the counters of another."""
+
+    def dies(path: Path, tensors: Any) -> None:
+        if path.parent.name == "step-00000004.tmp":
+            os.kill(os.getpid(), signal.SIGKILL)
+        write_tensors(path, tensors)
+
+    def killed() -> None:
+        state_module.write_tensors = dies
+        fit(shards, build, tmp_path / "run", 40, checkpoint_every=2)
+
+    child = multiprocessing.get_context("fork").Process(target=killed)
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    assert (tmp_path / "run" / "step-00000004.tmp" / "shards" / ".metadata").exists(), "all shards are there"
+    began = time.monotonic()
     latest = CheckpointStore(tmp_path / "run").latest()
+    back = time.monotonic() - began
     assert latest is not None
-    assert read_loop(latest)["step"] == 3
-
-
-class Preempted(Callback):
-    """Tells of a preemption twice, in the middle of a step."""
-
-    def __init__(self, step: int, *more: int) -> None:
-        self.step, self.more = step, more
-
-    def on_before_zero_grad(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        if trainer.global_step == self.step:
-            for number in (signal.SIGUSR1, signal.SIGUSR1, *self.more):
-                os.kill(os.getpid(), number)
-
-
-@pytest.mark.parametrize(
-    ("preempted", "stopped_by", "heard"),
-    [
-        (Preempted(2), "SIGUSR1", 0),
-        (Preempted(2, signal.SIGTERM), "SIGTERM", 0),
-        (Preempted(7), "SIGUSR1", 1),
-    ],
-    ids=["stops", "and ended", "at the last step"],
-)
-def test_a_preemption_stops_training_or_is_told_to_who_listened_before(
-    shards: ShardSet,
-    build: Callable[[], nn.Module],
-    tmp_path: Path,
-    *,
-    preempted: Preempted,
-    stopped_by: str,
-    heard: int,
-) -> None:
-    """At the last step nothing is left to stop; an end of the job overrules its preemption."""
-    told: list[int] = []
-    before = signal.signal(signal.SIGUSR1, lambda number, _: told.append(number))
-    try:
-        phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[preempted])
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert saving.stopped_by == stopped_by
-    assert CheckpointStore(tmp_path / "run").steps()[-1] == phase.trainer.global_step == preempted.step + 1
-    assert len(told) == heard
-
-
-def test_a_signal_that_comes_while_the_others_are_asked_counts_in_the_next_step(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All ranks must do the same: what one of them heard after it had answered, the others do not know."""
-    asked: list[bool] = []
-
-    def answered(self: Ranks, flag: bool) -> bool:
-        asked.append(flag)
-        if len(asked) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return flag
-
-    monkeypatch.setattr(Ranks, "any", answered)
-    phase, saving, _ = fit(shards, build, tmp_path / "run", 8)
-    assert asked == [False, False, True]
-    assert phase.trainer.global_step == 3
-    assert saving.stopped_by == "SIGTERM"
-    assert CheckpointStore(tmp_path / "run").steps() == [3]
+    assert read_loop(latest)["step"] == 2
+    like = dict(build().named_parameters())
+    moments = load_state(latest, model=like, ema=like).optimizer
+    assert {int(value) for name, value in moments.items() if name.endswith("audio.head.head.bias/step")} == {2}
+    with pytest.warns(CheckpointWarning, match=r"step-00000004\.tmp, torn by a killed process"):
+        resumed, _, _ = fit(shards, build, tmp_path / "run", 6)
+    whole, _, _ = fit(shards, build, tmp_path / "whole", 6)
+    assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
+    told("goes on from the step before: moments and counters are of one step", steps_lost=2, back_s=back)
 
 
 class Poison(Callback):

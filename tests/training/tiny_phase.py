@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from lightning import Callback, Trainer
 from tiny_shards import MASK, TOY, grids, tiny_shards
-from torch import nn
+from torch import Tensor, nn
 
+from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.store import CheckpointStore
+from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.flow.config import FlowConfig
 from talkies.models.build import build_mova
 from talkies.models.config import MovaConfig
-from talkies.training.config import OptimizerConfig, RatesConfig, StepsConfig
+from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
 from talkies.training.guard import Guard
 from talkies.training.phase import Objective, Phase
+from talkies.training.saving import Saving, rewind
 
 GRIDS = grids(2)
 JOINT = frozenset({"video_high", "video_low", "audio", "bridge"})
@@ -42,3 +49,47 @@ def phase_of(
     )  # fmt: skip
     rates = RatesConfig(towers=1e-3, bridge=2e-3)
     return kind(build, objective, OptimizerConfig(lr=rates, warmup=2, schedule="cosine"), durations, guard)
+
+
+class Ids(Callback):
+    """Records what every micro-batch held and which expert trained."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, tuple[str, ...], tuple[int, ...], float]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seen.append((trainer.global_step, batch.ids, batch.visits, float(outputs["loss"])))
+
+
+def fit(
+    shards: ShardSet,
+    build: Callable[[], nn.Module],
+    folder: Path,
+    count: int,
+    *,
+    stop_at: int | None = None,
+    workers: int = 0,
+    extra: list[Callback] | None = None,
+    saved_as: dict[str, Any] | None = None,
+    **durations: int,
+) -> tuple[Phase, Saving, Ids]:
+    """Train to step `count`, or go on in `folder`, with more callbacks and other options of Saving."""
+    store, planned = CheckpointStore(folder), steps(count, **durations)
+    latest = store.latest()
+    data = ClipsData(shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)
+    phase, ids = phase_of(build, planned), Ids()
+    saving = Saving(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at, **saved_as or {})
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=-1, max_steps=count, accumulate_grad_batches=planned.accumulate,
+        callbacks=[ids, saving, *(extra or [])], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
+    )  # fmt: skip
+    if latest is not None:
+        rewind(trainer, data, read_loop(latest))
+    torch.manual_seed(11)  # what the entry point does
+    trainer.fit(phase, datamodule=data)
+    return phase, saving, ids
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

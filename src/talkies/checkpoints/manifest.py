@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from talkies.checkpoints.together import Together
 from talkies.config import CheckpointError
 from talkies.data.durable import canonical_json, write_text
 from talkies.data.integrity import damage, sha256_of
@@ -92,3 +93,22 @@ def verify(folder: Path, names: Collection[str] | None = None) -> Manifest:
         if found is not None:
             raise CheckpointError(f"checkpoint: {folder / name} {found}")
     return manifest
+
+
+def complaint(folder: Path, together: Together) -> str | None:
+    """What `verify` raises, as text, each process of `together` hashing its share of the bytes; None if nothing is
+    wrong. The same in all: of several damaged files the manifest's first is named."""
+    found: tuple[int, str] | None = None
+    try:
+        files = read_manifest(folder).files
+    except CheckpointError as error:
+        found, files = (-1, str(error)), {}
+    first, every = together.place
+    mine = set(sorted(files, key=lambda name: (-files[name][1], name))[first::every])
+    for number, name in enumerate(files):
+        wrong = damage(folder / name, size=files[name][1], sha256=files[name][0]) if name in mine else None
+        if wrong is not None:
+            found = (number, f"checkpoint: {folder / name} {wrong}")
+            break
+    told = [one for one in together.gather(found) if one is not None]
+    return min(told)[1] if told else None

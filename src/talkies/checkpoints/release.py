@@ -18,7 +18,7 @@ from torch import Tensor
 from talkies.checkpoints import spans
 from talkies.checkpoints.manifest import check_inside, file_table
 from talkies.checkpoints.spans import Held
-from talkies.checkpoints.store import Alone, Together
+from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
 from talkies.data.durable import storage_errors, sync, sync_tree, write_text

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from talkies.checkpoints.manifest import read_manifest, verify
+from talkies.checkpoints.manifest import complaint, read_manifest, verify
 from talkies.checkpoints.spans import Held, mapped
 from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors, stored_tensors
+from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
 from talkies.data.durable import canonical_json, storage_errors, write_tensors, write_text
@@ -74,32 +75,35 @@ def load_state(
     *,
     model: Mapping[str, Held],
     ema: Mapping[str, Held],
-    rank: int = 0,
+    together: Together | None = None,
     group: ProcessGroup | None = None,
 ) -> State:
     """Read a state back, on any number of processes, verified by its manifest first.
 
-    Every process of `group` calls it: rank 0 verifies all files, the others those that they unpickle or read alone. A
-    rank that did not exist when the state was written takes the generators of rank 0.
+    Every process of `together`, whose `group` it is, calls it: each verifies its share (which costs nothing where
+    `CheckpointStore.latest` did just now), and what it unpickles or reads alone. A process that did not exist when the
+    state was written takes the generators of the first.
     `model` and `ema` are what it must fit: the same names, shapes and dtypes, else CheckpointError names the first
     that does not. Raises CheckpointError for a damaged or incomplete checkpoint, before anything of it is unpickled.
     """
-    parts = _read(folder, lambda _: True, model, ema, whole=rank == 0, group=group)
+    together = together or Alone()
+    parts = _read(folder, lambda _: True, model, ema, together=together, group=group)
     _check(folder, "model", parts["model"], model, dtypes=True)
     _check(folder, "ema", parts["ema"], ema, dtypes=True)
     _check_optimizer(folder, parts["optimizer"], model)
-    own = generators_file(rank)
+    own = generators_file(together.place[0])
     own = own if own in read_manifest(folder).files else GENERATORS
     verify(folder, [own])
     return State(**parts, loop=read_loop(folder), generators=read_weights(folder / own))
 
 
 def load_ema(
-    folder: Path, model: Mapping[str, Held], *, rank: int = 0, group: ProcessGroup | None = None
+    folder: Path, model: Mapping[str, Held], *, together: Together | None = None, group: ProcessGroup | None = None
 ) -> dict[str, Held]:
     """Only the averaged weights (fp32), verified; as `load_state`, but `model` may have another dtype."""
     wide = {name: mapped(value, lambda x: x.detach().float()) for name, value in model.items()}
-    found = _read(folder, lambda name: name.startswith("ema/"), {}, wide, whole=rank == 0, group=group)["ema"]
+    together = together or Alone()
+    found = _read(folder, lambda name: name.startswith("ema/"), {}, wide, together=together, group=group)["ema"]
     _check(folder, "ema", found, model, dtypes=False)
     return found
 
@@ -131,7 +135,7 @@ def _read(
     model: Mapping[str, Held],
     ema: Mapping[str, Held],
     *,
-    whole: bool,
+    together: Together,
     group: ProcessGroup | None,
 ) -> dict[str, dict[str, Any]]:
     def like(name: str) -> Held | None:
@@ -140,10 +144,13 @@ def _read(
             rest = rest.rpartition("/")[0]
         return (ema if part == "ema" else model).get(rest)
 
-    manifest = verify(folder, None if whole else [f"{SHARDS}/.metadata"])
+    wrong = complaint(folder, together)
+    together.agree(_refuse if wrong and together.main else None, wrong)
+    manifest = read_manifest(folder)
     for name in (LOOP, GENERATORS, f"{SHARDS}/.metadata"):
         if name not in manifest.files:
             raise CheckpointError(f"checkpoint: {folder} has no {name}: its manifest does not list it")
+    verify(folder, [f"{SHARDS}/.metadata"])
     files = {name.removeprefix(f"{SHARDS}/") for name in manifest.files if name.startswith(f"{SHARDS}/")}
     parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "ema": {}}
     for name, value in load_tensors(folder / SHARDS, files, wanted, like=like, group=group).items():
@@ -152,6 +159,10 @@ def _read(
             raise CheckpointError(f"checkpoint: {folder} holds {name!r}, which is no part of a state")
         parts[part][rest] = value
     return parts
+
+
+def _refuse(wrong: str) -> None:
+    raise CheckpointError(wrong)
 
 
 def _check(folder: Path, part: str, found: Mapping[str, Held], expected: Mapping[str, Held], *, dtypes: bool) -> None:

@@ -7,15 +7,14 @@ is replaced. Nothing is overwritten in place, nothing is staged in $TMPDIR (reli
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
-from talkies.checkpoints.manifest import MANIFEST, Manifest, Table, file_table, verify, write_manifest
+from talkies.checkpoints.manifest import MANIFEST, Manifest, Table, complaint, file_table, verify, write_manifest
+from talkies.checkpoints.together import Alone, Together
 from talkies.config import CheckpointError, RecipeError
 from talkies.data.durable import storage_errors, sync, sync_tree, write_text
 
-T = TypeVar("T")
 LATEST = "LATEST"
 TORN = ".tmp"
 _NAME = re.compile(r"step-(\d{8,})")
@@ -23,36 +22,6 @@ _NAME = re.compile(r"step-(\d{8,})")
 
 class CheckpointWarning(UserWarning):
     """A checkpoint that is damaged, torn or replaced."""
-
-
-class Together(Protocol):
-    """The processes that make a checkpoint: `main` is true in one of them; `place`: which of how many this is."""
-
-    @property
-    def main(self) -> bool: ...
-    @property
-    def place(self) -> tuple[int, int]: ...
-    def gather(self, value: T) -> list[T]:
-        """The values of all."""
-
-    def agree(self, work: Callable[..., None] | None, *args: Any) -> None:
-        """Do `work(*args)` (None: nothing) and wait for the others; raises in all where it raised in one."""
-
-
-class Alone:
-    """A single process."""
-
-    main = True
-    place = (0, 1)
-
-    def gather(self, value: T) -> list[T]:
-        """[value]"""
-        return [value]
-
-    def agree(self, work: Callable[..., None] | None, *args: Any) -> None:
-        """work(*args)"""
-        if work is not None:
-            work(*args)
 
 
 class CheckpointStore:
@@ -78,29 +47,32 @@ class CheckpointStore:
         """Check a checkpoint against its manifest; CheckpointError names the file and what is wrong with it."""
         return verify(path)
 
-    def latest(self) -> Path | None:
+    def latest(self, together: Together | None = None) -> Path | None:
         """The complete checkpoint of the highest step; None where there is none at all.
 
-        A damaged one is passed over with a CheckpointWarning that names file and reason. Raises CheckpointError where
-        all are damaged: starting over would be a silent loss.
+        Every process of `together` calls it, and hashes its share. A damaged one is passed over with a
+        CheckpointWarning that names file and reason. Raises CheckpointError where all are damaged: starting over would
+        be a silent loss.
         """
+        together = together or Alone()
         reasons: list[str] = []
-        for step in reversed(self.steps()):
-            try:
-                verify(self.path(step))
-            except CheckpointError as error:
+        for step in reversed(together.gather(self.steps())[0]):
+            found = complaint(self.path(step), together)
+            if found is not None:
                 self._damaged.add(step)
-                reasons.append(str(error).removeprefix("checkpoint: "))
+                reasons.append(found.removeprefix("checkpoint: "))
                 continue
-            for reason in reasons:
+            for reason in reasons if together.main else ():
                 self._warn(f"checkpoint: {reason}; falling back to {self.path(step).name}")
             return self.path(step)
-        if reasons:
-            raise CheckpointError(
-                f"checkpoint: none of the {len(reasons)} checkpoints in {self.folder} is usable; the newest: "
-                f"{reasons[0]}. Move the folder away to start over"
-            )
+        together.agree(self._refuse if reasons and together.main else None, reasons)
         return None
+
+    def _refuse(self, reasons: Sequence[str]) -> None:
+        raise CheckpointError(
+            f"checkpoint: none of the {len(reasons)} checkpoints in {self.folder} is usable; the newest: {reasons[0]}. "
+            "Move the folder away to start over"
+        )
 
     def save(self, step: int, writer: Callable[[Path], None], together: Together | None = None) -> Path:
         """Make the checkpoint of `step`: `writer` fills an empty folder. Returns the finished folder.
@@ -114,7 +86,7 @@ class CheckpointStore:
         temporary = final.with_name(final.name + TORN)
         together.agree(self._begin if together.main else None, final, temporary)
         try:
-            with storage_errors(temporary, self._size_of_newest()):
+            with storage_errors(temporary, self.size_of_newest()):
                 together.agree(writer, temporary)
             hashed: Table = {}
             together.agree(lambda: hashed.update(file_table(temporary, share=together.place)))
@@ -129,14 +101,14 @@ class CheckpointStore:
         return final
 
     def _begin(self, final: Path, temporary: Path) -> None:
-        if not self._swept:
-            self.sweep()
-        self._clear(final)
-        with storage_errors(temporary, self._size_of_newest()):
+        with storage_errors(temporary, self.size_of_newest()):
+            if not self._swept:
+                self.sweep()
+            self._clear(final)
             temporary.mkdir(parents=True)
 
     def _complete(self, step: int, final: Path, temporary: Path, known: Table) -> None:
-        with storage_errors(temporary, self._size_of_newest()):
+        with storage_errors(temporary, self.size_of_newest()):
             sync_tree(temporary)
             write_manifest(temporary, step, known)
         temporary.rename(final)
@@ -145,6 +117,7 @@ class CheckpointStore:
 
     def retain(self, keep: int, protect: Iterable[int] | Callable[[int], bool] = ()) -> list[int]:
         """Delete all but the newest `keep` complete checkpoints and the protected steps; returns the deleted steps.
+        `protect` is asked right before each goes: another process may protect one meanwhile.
 
         The newest complete checkpoint and the one just saved always stay; what `latest` found damaged does not count.
         """
@@ -154,11 +127,13 @@ class CheckpointStore:
         steps = self.steps()
         complete = [s for s in steps if s not in self._damaged and (self.path(s) / MANIFEST).is_file()]
         kept = {*complete[-keep:], self._saved}
-        doomed = [s for s in steps if complete and s < complete[-1] and s not in kept and not protected(s)]
-        for step in doomed:
-            self._remove(self.path(step))
-            self._damaged.discard(step)
-        return doomed
+        gone = []
+        for step in steps:
+            if complete and step < complete[-1] and step not in kept and not protected(step):
+                self._remove(self.path(step))
+                self._damaged.discard(step)
+                gone.append(step)
+        return gone
 
     def drop(self, after: int) -> list[int]:
         """Delete every checkpoint later than step `after`, whoever protects it, the newest first; returns their steps.
@@ -207,8 +182,8 @@ class CheckpointStore:
         path.rename(doomed)
         shutil.rmtree(doomed)
 
-    def _size_of_newest(self) -> int:
-        """Bytes of the newest checkpoint: what the next one will need."""
+    def size_of_newest(self) -> int:
+        """Bytes of the newest checkpoint, 0 without one: what the next one will need."""
         steps = self.steps()
         files = self.path(steps[-1]).rglob("*") if steps else []
         return sum(path.stat().st_size for path in files if path.is_file())

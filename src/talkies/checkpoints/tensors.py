@@ -63,6 +63,17 @@ class _Reader(FileSystemReader):
         return self.metadata
 
 
+class _Writer(FileSystemWriter):
+    """DCP's writer, which tells all ranks of an error without what it came from: that is said here."""
+
+    def write_data(self, plan: Any, planner: Any) -> Any:
+        """As DCP's, but a full disk is an OSError in every rank."""
+        try:
+            return super().write_data(plan, planner)
+        except Exception as error:
+            raise _root(error) from error
+
+
 class _SavePlanner(DefaultSavePlanner):
     """DCP's planner, which asks only a torch.Tensor for its boxes."""
 
@@ -92,7 +103,7 @@ def save_tensors(folder: Path, tensors: Mapping[str, Held], group: ProcessGroup 
     """Write `tensors` bitwise, and sync them to the disk: every process of `group` calls it with what it holds."""
     assert all(isinstance(value, Held) for value in tensors.values()), "DCP would pickle anything but tensors"
     plain = {name: value.detach() if isinstance(value, Tensor) else value for name, value in tensors.items()}
-    writer = FileSystemWriter(folder, sync_files=True, overwrite=False)
+    writer = _Writer(folder, sync_files=True, overwrite=False)
     with _single_process():
         save(plain, storage_writer=writer, planner=_SavePlanner(), process_group=group, no_dist=group is None)
 

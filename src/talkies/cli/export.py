@@ -1,6 +1,8 @@
 """talkies export SOURCE --consolidate --out FOLDER: a checkpoint that many ranks wrote, as a release."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from talkies.cli.place import add_store, registry_of
@@ -20,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the release; one process, one tensor in memory at a time."""
+    """Write the release; one process, one tensor in memory at a time. A run that goes on keeps the checkpoint."""
     from talkies.config import CheckpointError, RecipeError
-    from talkies.recipe.folders import read_json
+    from talkies.recipe.folders import finished, read_json
     from talkies.recipe.inputs import open_inputs
     from talkies.recipe.parents import open_parents
     from talkies.recipe.result import consolidate
@@ -39,6 +41,21 @@ def run(args: argparse.Namespace) -> int:
         inputs = open_inputs(recipe, data_root, open_parents(recipe, neighbours(run_folder), registry))
     except CheckpointError as error:
         raise CheckpointError(f"export: what {run_folder} started from is needed for its lineage: {error}") from None
-    sha256 = consolidate(recipe, inputs, checkpoint, args.out, data_root=data_root)
+    with nullcontext() if finished(run_folder) else _kept(run_folder, checkpoint, args.out):
+        sha256 = consolidate(recipe, inputs, checkpoint, args.out, data_root=data_root)
     print(f"release:  {args.out} sha256 {sha256[:16]} ({recipe.name}, {checkpoint.name}, averaged weights)")
     return 0
+
+
+@contextmanager
+def _kept(run: Path, checkpoint: Path, out: Path) -> Iterator[None]:
+    """A run that goes on keeps the checkpoint from now on, unless nothing is made of it."""
+    from talkies.checkpoints.manifest import read_manifest
+    from talkies.recipe.keeping import mark
+
+    kept = mark(run, read_manifest(checkpoint).step, str(out.resolve()))
+    try:
+        yield
+    except BaseException:
+        kept.unlink()
+        raise

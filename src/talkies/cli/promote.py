@@ -69,7 +69,9 @@ def _register(
     place: "Place", tracking: "TrackingConfig", metrics: dict[str, float], *, expect: str | None, folder: Path
 ) -> str:
     """Gates, version, alias and card; returns the spec."""
+    from talkies.checkpoints.release import read_release
     from talkies.recipe.full_scale import full_scale
+    from talkies.recipe.keeping import mark
     from talkies.tracking.cards import render_model_cards
     from talkies.tracking.registry import promote
 
@@ -77,6 +79,8 @@ def _register(
     done = promote(
         run, run / "release", tracking, store=place.store, metrics=metrics, expect=expect, cards_folder=cards
     )
+    step = int(read_release(run / "release", verify=False)["step"])
+    mark(run, step, f"models:/{done.name}/{done.version}")
     render_model_cards(cards, full_scale=full_scale(), target=folder / "MODEL_CARDS.md")
     print(f"promoted: models:/{done.name}@{done.alias} is version {done.version} (was {done.previous or 'unset'})")
     print(f"card:     {done.card}")

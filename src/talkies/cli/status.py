@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One job: its state as Slurm says it, `step` of `max` of its phase, why it is held, the MLflow run; of one that
-    has not ended, its heartbeats and its last hang."""
+    """One job: its state as Slurm says it, `step` of `max` of its phase, the best checkpoint with its held-out loss,
+    why it is held, the MLflow run; of one that has not ended, its heartbeats and its last hang."""
 
     id: str | None
     name: str
@@ -30,6 +30,7 @@ class Row:
     restarts: int
     step: int | None
     max: int | None
+    best: str | None
     held: str | None
     mlflow: str | None
     pulse: str | None
@@ -67,7 +68,7 @@ def _one(run: Path, *, as_json: bool) -> int:
     """Print how far a run is that no job trains."""
     name, (step, most) = run.resolve().parent.name, _progress(run)
     alive, hang = _life(run)
-    known = {"held": None, "mlflow": _link(run), "pulse": alive, "hang": hang}
+    known = {"best": _best(run), "held": None, "mlflow": _link(run), "pulse": alive, "hang": hang}
     row = Row(id=None, name=name, state="not submitted", restarts=0, step=step, max=most, **known)
     told = [{"folder": str(run), "jobs": [asdict(row)]}]
     print(json.dumps(told, indent=2) if as_json else "\n".join([str(run), *_lines(row)]))
@@ -106,7 +107,8 @@ def row_of(job: "ChainJob") -> Row:
     held = None if run is None else read_attempts(run).held
     link = None if run is None else _link(run)
     alive, hang = (None, None) if run is None else _life(run)
-    known = {"held": held, "mlflow": link, "pulse": alive, "hang": hang}
+    best = None if run is None else _best(run)
+    known = {"best": best, "held": held, "mlflow": link, "pulse": alive, "hang": hang}
     return Row(id=job.id, name=job.name, state=state, restarts=restarts, step=step, max=most, **known)
 
 
@@ -152,6 +154,18 @@ def _progress(run: Path) -> tuple[int | None, int | None]:
     return step, int(read_json(run / "recipe.json")["recipe"]["steps"]["max"])
 
 
+def _best(run: Path) -> str | None:
+    """The checkpoint with the lowest held-out loss, which `sample`, `evaluate` and `export` take."""
+    from talkies.checkpoints.store import CheckpointStore
+    from talkies.recipe.keeping import best_of
+
+    found = best_of(run)
+    if found is None:
+        return None
+    where = CheckpointStore(run / "checkpoints").path(found["step"])
+    return f"best: {where} ({found['metric']} = {found['value']:.6g})"
+
+
 def _link(run: Path) -> str | None:
     """The page of the run on a tracking server; of a store without one, the store and the run's id."""
     from talkies.tracking.identity import read_identity
@@ -168,5 +182,6 @@ def _lines(row: Row) -> list[str]:
     again = f", {row.restarts} restarts" if row.restarts else ""
     steps = f"  step {row.step} of {row.max}" if row.step is not None else ""
     lines = [f"  {row.id or '-':>8}  {row.name}  {row.state}{again}{steps}"]
-    lines += [f"            {text}" for text in (row.held, row.pulse, row.hang, row.mlflow) if text is not None]
+    told = (row.best, row.held, row.pulse, row.hang, row.mlflow)
+    lines += [f"            {text}" for text in told if text is not None]
     return lines

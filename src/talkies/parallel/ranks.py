@@ -7,7 +7,8 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch.distributed import ProcessGroup
+from torch import Tensor
+from torch.distributed import ProcessGroup, Work
 
 from talkies.config import Interruption, UserError
 from talkies.parallel.world import World
@@ -23,6 +24,19 @@ class RankError(UserError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class Answer:
+    """What will be known when all have been asked: whether one of them said yes."""
+
+    def __init__(self, found: Tensor, work: Work | None) -> None:
+        self._found, self._work = found, work
+
+    def wait(self, patience: timedelta = PATIENCE) -> bool:
+        """It, once it is there. Raises RuntimeError where it is not within `patience`, or a process is gone."""
+        if self._work is not None:
+            self._work.wait(patience)
+        return bool(self._found)
 
 
 class Ranks:
@@ -95,13 +109,16 @@ class Ranks:
         self.agree(None if self.main else lambda: box.append(work(False)))
         return box[0]
 
+    def ask(self, flag: bool) -> Answer:
+        """Begin to find out whether `flag` is true in one of the processes. All must ask; nobody waits here."""
+        found = torch.tensor(int(flag))
+        if self.group is None:
+            return Answer(found, None)
+        return Answer(found, dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.group, async_op=True))
+
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true in one of the processes."""
-        if self.group is None:
-            return flag
-        found = torch.tensor(int(flag))
-        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.group)
-        return bool(found)
+        return self.ask(flag).wait()
 
 
 def _told(error: BaseException) -> tuple[str, int]:

@@ -24,9 +24,9 @@ class Compute:
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """Bytes: one `checkpoint` (weights, moments and EMA of what trains), `peak` with all that are kept while one more
-    is written, and the final `release` (the averaged weights of what trained). All ranks together write `write_rate`
-    bytes per second, in the background, and read their shares back to hash them; at resume one process hashes all."""
+    """Bytes: one `checkpoint` (weights, moments and EMA of what trains), `peak` with all that are kept and the best
+    while one more is written, and the final `release` (the averaged weights of what trained). All ranks together write
+    `write_rate` bytes per second, in the background, and read their shares back to hash them, then and at resume."""
 
     checkpoint: int
     write_seconds: float
@@ -72,7 +72,7 @@ def disk(parts: Sequence[Part], *, keep: int, write_rate: float = WRITE_RATE) ->
         write_seconds=checkpoint / write_rate,
         hash_seconds=checkpoint / HASH_RATE,
         write_rate=write_rate,
-        peak=(keep + 1) * checkpoint,
+        peak=(keep + 2) * checkpoint,
         release=FP32 * trained,
     )
 

@@ -149,8 +149,7 @@ def _duration(plan: "Plan") -> list[str]:
         ("validations", f"{duration.validations:,}"),
         ("disk: one checkpoint", size(disk.checkpoint)),
         (f"  written at {disk.write_rate / 1e9:,.3g} GB/s, all ranks together", f"{disk.write_seconds:,.3g} s"),
-        (f"  hashed at {HASH_RATE / 1e9:g} GB/s, by all ranks together", f"{disk.hash_seconds / plan.ranks:,.3g} s"),
-        ("  at resume, by one process", f"{disk.hash_seconds:,.3g} s"),
+        (f"  hashed at {HASH_RATE / 1e9:g} GB/s a rank, and at resume", f"{disk.hash_seconds / plan.ranks:,.3g} s"),
         ("disk: checkpoints at most", size(disk.peak)),
         ("disk: release", size(disk.release)),
     ]

@@ -10,9 +10,11 @@ from lightning import Callback
 from talkies.data.module import ClipsData
 from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
+from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import read_json, write_json
 from talkies.recipe.inputs import Inputs
+from talkies.recipe.keeping import Keeping
 from talkies.recipe.measure import Measure
 from talkies.tracking.spool import Tracker
 from talkies.training.guard import SurvivalWarning
@@ -42,6 +44,8 @@ class Watching:
         self.recipe, self.inputs, self.folder, self.ranks = recipe, inputs, folder, ranks
         self._tracker, self.on_hang = tracker, on_hang
         self.work = Work()
+        back = recipe.survival.rollback.back if recipe.survival.goes_back else None
+        self.kept = Keeping(folder, parts(recipe).weights, back=back)
         self._validated = folder / "validated.json"
         self._bars: list[StepProgress] = []
 
@@ -99,6 +103,7 @@ class Watching:
 
     def saved(self, step: int, made: Path) -> None:
         """A checkpoint is complete."""
+        self.kept.settle()
         self.tracker.artifact(made / "manifest.json", f"checkpoints/step-{step:08d}")
 
     def skipped(self, entry: Mapping[str, Any]) -> None:
@@ -125,6 +130,7 @@ class Watching:
         self.tracker.tags({"quarantined": count})
 
     def _validation_measured(self, metrics: Mapping[str, float], step: int) -> None:
+        self.kept.measured(metrics, step)
         self.tracker.metrics(metrics, step)
 
     def _validated_at(self) -> int | None:

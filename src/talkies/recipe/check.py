@@ -40,15 +40,14 @@ def _channels(section: str, tower: TowerConfig, *, needed_in: int, needed_out: i
 def _check_survival(survival: SurvivalConfig) -> None:
     """RecipeError for a setting that nothing would look at."""
     default, spike = SurvivalConfig(), survival.spike
-    actions = {survival.non_finite, spike.action}
     if spike != default.spike and spike.action == "ignore":
         raise RecipeError("recipe: `survival.spike` is set, but its `action` is ignore: choose raise, skip or rollback")
-    if survival.rollback != default.rollback and "rollback" not in actions:
+    if survival.rollback != default.rollback and not survival.goes_back:
         raise RecipeError(
             "recipe: `survival.rollback` is set, but neither `survival.non_finite` nor `survival.spike.action` is "
             "rollback: set one of them, or drop it"
         )
-    if survival.skips != default.skips and "skip" not in actions:
+    if survival.skips != default.skips and "skip" not in (survival.non_finite, spike.action):
         raise RecipeError(
             "recipe: `survival.skips` is set, but neither `survival.non_finite` nor `survival.spike.action` is skip: "
             "set one of them, or drop it"

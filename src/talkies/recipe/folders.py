@@ -5,10 +5,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from talkies.config import CheckpointError, UserError
 from talkies.data.durable import write_text
@@ -17,10 +17,13 @@ RECORDS: Mapping[str, Mapping[str, type]] = {
     "recipe.json": {"recipe": dict, "recipe_hash": str, "parents": dict},
     "place.json": {"data_root": str, "store": str},
     "result.json": {"step": int, "sha256": str, "metrics": dict},
+    "best.json": {"step": int, "metric": str, "value": float},
     "evaluation.json": {"sha256": str, "clips": int, "seed": int, "heldout": str, "metrics": dict},
 }
 """What every record of a run holds, by its file's name."""
-_WORDS = {dict: "a mapping", str: "text", int: "an integer"}
+LOCK, TRIES = ".lock", 100
+AGAIN = {"best.json": "remove it to forget the best", "evaluation.json": "remove it to evaluate again"}
+_WORDS = {dict: "a mapping", str: "text", int: "an integer", float: "a number with a point"}
 
 
 class RunLockedError(UserError):
@@ -46,7 +49,7 @@ def read_json(path: Path) -> dict[str, Any]:
     for key, kind in RECORDS.get(path.name, {}).items():
         if not isinstance(value.get(key), kind):
             found = "no" if key not in value else f"{value[key]!r:.40} as its"
-            hint = "remove it to evaluate again" if path.name == "evaluation.json" else "train anew with --new"
+            hint = AGAIN.get(path.name, "train anew with --new")
             raise CheckpointError(
                 f"run: {path} is damaged: it has {found} `{key}`, which must be {_WORDS[kind]}; restore it, or {hint}"
             )
@@ -91,18 +94,56 @@ def wait_unlocked(folder: Path, seconds: float) -> None:
 @contextmanager
 def locked(folder: Path, *, hint: str = "or use --new", shared: bool = False) -> Iterator[None]:
     """Hold the folder; RunLockedError names who holds it otherwise, and `hint` what to do instead of waiting. The lock
-    dies with its process. `shared`: with others that share it, too."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as handle:
-        try:
-            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            raise RunLockedError(
-                f"run: {folder} is in use by process {handle.read().strip() or 'unknown'}; wait for it, {hint}"
-            ) from None
+    dies with its process. `shared`: with others that share it, too. What this made and nobody put anything in is gone
+    afterwards."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    with _held(folder, hint, shared=shared) as handle:
         handle.seek(0)
         handle.truncate()
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        try:
+            yield
+        finally:
+            if made and not shared and [path.name for path in folder.glob("*")] == [LOCK]:
+                (folder / LOCK).unlink()  # while it is held: who has opened it meanwhile will see that it is gone
+                _unmake(made)
+
+
+def _held(folder: Path, hint: str, *, shared: bool) -> TextIO:
+    """The folder's lock file, made, open and locked. It may vanish between any two of these, with who made it."""
+    for left in reversed(range(TRIES)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = (folder / LOCK).open("a+")
+        except (FileNotFoundError, FileExistsError):
+            if not left:
+                raise
+            continue
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            if _same_file(handle, folder / LOCK):
+                return handle
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            handle.close()
+            raise RunLockedError(f"run: {folder} is in use by process {holder}; wait for it, {hint}") from None
+        handle.close()
+    raise RunLockedError(f"run: {folder} comes and goes with the processes that want it; wait for them, {hint}")
+
+
+def _same_file(handle: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _unmake(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, up to one that is not empty."""
+    for path in folders:
+        try:
+            path.rmdir()
+        except OSError:
+            return

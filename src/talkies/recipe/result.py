@@ -10,7 +10,7 @@ from torch import Tensor
 from talkies.checkpoints.release import release_sha256, write_release
 from talkies.checkpoints.spans import Held, whole
 from talkies.checkpoints.state import open_ema, read_loop, stored_ema
-from talkies.checkpoints.store import Together
+from talkies.checkpoints.together import Together
 from talkies.config.canonical import BESIDE, recipe_hash, to_dict
 from talkies.data.integrity import sha256_of
 from talkies.models.build import component_of

@@ -14,6 +14,7 @@ from talkies.recipe.folders import finished, locked, read_json, write_json
 from talkies.recipe.inputs import Inputs, open_inputs
 from talkies.recipe.parents import Parent, Resolver, open_parents
 from talkies.recipe.result import commit, export, write_result
+from talkies.recipe.room import check_room
 from talkies.recipe.train import train
 from talkies.tracking.spool import Status, Tracker
 
@@ -143,6 +144,7 @@ def run_phase(
             ranks.agree(adopt if ranks.main else None, recipe, folder, parents)
             return str(read_json(folder / "result.json")["sha256"])
         inputs = ranks.after_main(lambda main: open_inputs(recipe, place.data_root, parents, verify=main))
+        ranks.agree(check_room if ranks.main else None, recipe, folder)
         ranks.agree(_settle if ranks.main else None, recipe, place, parents)
         with _books(recipe, place, inputs, say) if ranks.main else nullcontext() as tracker:
             outcome, phase, saving = train(

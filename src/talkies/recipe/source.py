@@ -76,14 +76,15 @@ def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None) -> So
         return _from_release(path, run=path.parent if finished(path.parent) else None, ranks=ranks)
     if finished(path) and (path / "release").is_dir():
         return _from_release(path / "release", run=path, ranks=ranks)
-    checkpoint, run = checkpoint_of(path)
+    checkpoint, run = checkpoint_of(path, ranks)
     return _from_checkpoint(checkpoint, run, registry, ranks)
 
 
-def checkpoint_of(path: Path) -> tuple[Path, Path]:
-    """A checkpoint and its run: `path` itself, or the newest one of the run `path`. CheckpointError for neither."""
+def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
+    """A checkpoint and its run: `path` itself, or the newest one of the run `path`, of which every process of `ranks`
+    hashes its share. CheckpointError for neither."""
     if (path / "recipe.json").is_file():
-        latest = CheckpointStore(path / "checkpoints").latest()
+        latest = CheckpointStore(path / "checkpoints").latest(ranks)
         if latest is None:
             raise CheckpointError(f"source: {path} has no complete checkpoint yet")
         return latest, path
@@ -159,7 +160,7 @@ def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks) 
     model = build_model(recipe, parents, _mesh(ranks))
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
-        for name, value in load_ema(folder, trainable, rank=ranks.world.rank, group=ranks.group).items():
+        for name, value in load_ema(folder, trainable, together=ranks, group=ranks.group).items():
             local(trainable[name]).copy_(local(value))
     root = place_of(run).data_root
     sha256 = str(read_json(folder / "manifest.json").get("sha256", ""))

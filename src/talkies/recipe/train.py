@@ -180,7 +180,7 @@ def _attempt(
 ) -> tuple[Outcome, Phase, Saving]:
     store, world = CheckpointStore(folder / "checkpoints"), ranks.world
     passed = ranks.first(lambda: settle(folder, store))
-    latest = ranks.first(store.latest)
+    latest = store.latest(ranks)
     done = latest is not None and read_loop(latest)["step"] >= recipe.steps.max
     mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)
     guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", told=watching.skipped)
@@ -195,6 +195,8 @@ def _attempt(
         resume=latest,
         stop_at=stop_at,
         saved=watching.saved,
+        protect=watching.kept.protects,
+        failed_saves=recipe.survival.failed_saves,
         ranks=ranks,
         recipe=recipe_hash(recipe),
         settle=quarantine.settle,
@@ -222,5 +224,6 @@ def _attempt(
         with _threads(recipe.compute.threads), watching.watchdog():
             trainer.fit(phase, datamodule=data)
     except BackError as error:
+        saving.stopping.hand_on()  # a signal that the next attempt's Saving would not know of
         return Outcome(step=error.step, stopped_by=None, bad=error.reason, position=data.position), phase, saving
     return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by), phase, saving

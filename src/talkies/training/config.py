@@ -165,3 +165,8 @@ class SurvivalConfig:
     quarantine: QuarantineConfig = QuarantineConfig()
     straggler: Annotated[float, Field(gt=1)] = 2.0
     failed_saves: Count = 3
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether a bad step may send the run back to an earlier checkpoint."""
+        return "rollback" in (self.non_finite, self.spike.action)

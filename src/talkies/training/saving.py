@@ -1,11 +1,7 @@
 """Checkpoints of a phase: written at optimizer-step boundaries, restored bitwise."""
 
-import signal
-import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -13,28 +9,28 @@ from lightning import Callback, Trainer
 from torch import Tensor
 
 from talkies.checkpoints.spans import local
-from talkies.checkpoints.state import load_ema, load_state, save_state
+from talkies.checkpoints.state import load_ema, load_state
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
-from talkies.training.config import EmaConfig, StepsConfig
+from talkies.training.config import EmaConfig, StepsConfig, SurvivalConfig
 from talkies.training.ema import Ema
 from talkies.training.held import write
 from talkies.training.phase import Phase
-from talkies.training.writing import Background, staged
-
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+from talkies.training.stopping import BROKEN, Stopping
+from talkies.training.writing import Writer
 
 
 class Saving(Callback):
     """Counts what was trained on, keeps the EMA, saves, resumes, and stops at a step boundary when asked.
 
     It is one callback because a checkpoint must see all of these at the same step. `resume` is the folder of a
-    verified checkpoint; training stops after optimizer step `stop_at`; `saved(step, folder)` is told of every new one.
-    Checkpoints are written in the background, of a copy of the state. Every process has one; a signal to one of them
-    stops all at the same step. `recipe` is the hash that every checkpoint names; `settle(step)` is called in every
-    process before its state is taken.
+    verified checkpoint; training stops after optimizer step `stop_at`; `saved(step, folder)` is told of every new one,
+    and `protect(step)` asked before an old one goes, in the thread that writes; `settle(step)` is called in every
+    process before its state is taken. Checkpoints are written in the background, of a copy of the state; `failed_saves`
+    of the periodic ones may fail in a row for want of room, the last one and that of a stop may not. Every process has
+    one; a signal to one of them stops all at the same step. `recipe` is the hash that every checkpoint names.
     """
 
     def __init__(
@@ -47,20 +43,28 @@ class Saving(Callback):
         resume: Path | None = None,
         stop_at: int | None = None,
         saved: Callable[[int, Path], None] | None = None,
+        protect: Callable[[int], bool] | None = None,
+        failed_saves: int = SurvivalConfig().failed_saves,
         ranks: Ranks | None = None,
         recipe: str | None = None,
         settle: Callable[[int], None] | None = None,
     ) -> None:
-        self.recipe, self.settle = recipe, settle
+        self.settle = settle
         self.store, self.steps, self.ema_config, self.data = store, steps, ema, data
-        self.resume, self.stop_at, self.saved = resume, stop_at, saved
+        self.resume, self.recipe = resume, recipe
         self.ema: Ema | None = None
         self.stopped_by: str | None = None
-        self._asked: str | None = None
         self.ranks = ranks or Ranks(ALONE)
-        self._writers, self._background = self.ranks.writers, Background()
+        self.stopping = Stopping(self.ranks, stop_at)
+        self._writer = Writer(
+            store,
+            self.ranks,
+            keep=steps.keep,
+            may_fail=failed_saves,
+            protect=protect or (lambda _: False),
+            saved=saved or (lambda *_: None),
+        )
         self._last_saved = -1
-        self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
         """Build the EMA, then put back what the checkpoint holds."""
@@ -68,26 +72,31 @@ class Saving(Callback):
         if self.resume is not None:
             restore(self.resume, pl_module, self.ema, self.ranks)
             self._last_saved = trainer.global_step
-        self._listen()
+        self.stopping.listen()
 
     def on_train_end(self, trainer: Trainer, pl_module: Phase) -> None:
-        """Give the signals back, and end the checkpoint that is being written.
+        """End the checkpoint that is being written, and give the signals back.
 
-        A SIGUSR1 that came too late to stop anything goes to who listened before training did.
+        Until then who tells a stopping run to stop once more (a launcher does) changes nothing. What came too late to
+        stop anything goes to who listened before training did.
         """
         del pl_module
-        self._hush()
-        self._background.wait()
-        ended = self.stopped_by is None or trainer.global_step >= self.steps.max
-        if self._asked == signal.SIGUSR1.name and ended and callable(signal.getsignal(signal.SIGUSR1)):
-            signal.raise_signal(signal.SIGUSR1)
+        self.stopping.settle()
+        self._writer.wait()
+        self.stopping.hush()
+        if self.stopped_by is None or trainer.global_step >= self.steps.max:
+            self.stopping.hand_on()
 
     def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
         """Give the signals back, and end the checkpoint that is being written, if it still can be."""
         del trainer, pl_module
-        self._hush()
+        self.stopping.hush()
         try:
-            self._background.wait()
+            self.stopping.settle(BROKEN)
+        except RuntimeError as error:
+            exception.add_note(f"the other processes were not there any more: {error}")
+        try:
+            self._writer.wait()
         except Exception as error:
             if error is not exception:
                 exception.add_note(f"the checkpoint of step {self._last_saved} was not written: {error}")
@@ -103,40 +112,27 @@ class Saving(Callback):
         self.data.advance(self.steps.global_batch)
         if not pl_module.guard.skip:
             self.ema.update(pl_module.trainable())
-        step = trainer.global_step
-        due = self.stop_at is not None and step >= self.stop_at
-        asked = f"--stop-at {step}" if due else self._asked
-        # A signal may come while the others are asked: only what all have heard counts in this step.
-        stop = self.ranks.any(asked is not None)
+        step, last = trainer.global_step, trainer.global_step == self.steps.max
+        stop = self.stopping.stop(step, last=last, failed=self._writer.failed)
         if stop:
-            self.stopped_by = next(cause for cause in self.ranks.gather(asked) if cause is not None)
-        if step % self.steps.checkpoint_every == 0 or step == self.steps.max or stop:
-            self.save(trainer, pl_module)
-        if stop:
+            self._writer.wait()  # a checkpoint that failed is why all stop: it raises here, in all
+            self.stopped_by = self.stopping.cause(step)
             trainer.should_stop = True
+        if step % self.steps.checkpoint_every == 0 or last or stop:
+            self.save(trainer, pl_module, needed=last or stop)
 
-    def save(self, trainer: Trainer, phase: Phase) -> None:
-        """Write the state of this optimizer step, once."""
+    def save(self, trainer: Trainer, phase: Phase, *, needed: bool = True) -> None:
+        """Write the state of this optimizer step, once; `needed`: the run cannot go on without."""
         step = trainer.global_step
         if step == self._last_saved:
             return
         assert self.ema is not None
         if self.settle is not None:
             self.settle(step)
-        state = staged(capture(trainer, phase, self.ema, self.data))
+        state = capture(trainer, phase, self.ema, self.data)
         state["loop"]["recipe"] = self.recipe
-        self._background.start(partial(self._write, step, state), partial(self._tell, step))
+        self._writer.start(step, state, needed=needed)
         self._last_saved = step
-
-    def _write(self, step: int, state: dict[str, Any]) -> None:
-        state |= {"rank": self._writers.world.rank, "group": self._writers.group}
-        self.store.save(step, lambda folder: save_state(folder, **state), self._writers)
-        if self._writers.main:
-            self.store.retain(self.steps.keep)
-
-    def _tell(self, step: int) -> None:
-        if self.saved is not None and self._writers.main:
-            self.saved(step, self.store.path(step))
 
     def recall(self, phase: Phase) -> None:
         """Put the averages of `resume` back without a trainer: for a run whose last step is already done."""
@@ -144,30 +140,8 @@ class Saving(Callback):
         phase.configure_model()
         phase.to(next(phase.model.parameters()).device)  # Lightning's own idea of where the module is
         self.ema = Ema(phase.trainable(), self.ema_config)
-        self.ema.averages = load_ema(self.resume, phase.trainable(), rank=self.ranks.world.rank, group=self.ranks.group)
+        self.ema.averages = load_ema(self.resume, phase.trainable(), together=self.ranks, group=self.ranks.group)
         phase.eval()
-
-    def _listen(self) -> None:
-        """Turn SIGINT, SIGTERM and SIGUSR1 into a stop at the next optimizer step. A second SIGINT acts as it did
-        before; the others may be told twice (by a launcher, too), and an end overrules a preemption.
-
-        Here and not before `fit`, for Lightning's own SIGTERM handler would raise in the middle of a step.
-        """
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.getsignal(number) for number in STOPS}
-            for number in self._handlers:
-                signal.signal(number, self._stop)
-
-    def _stop(self, number: int, _: FrameType | None) -> None:
-        if number != signal.SIGUSR1 or self._asked is None:
-            self._asked = signal.Signals(number).name
-        if number == signal.SIGINT:
-            signal.signal(number, self._handlers[number])
-
-    def _hush(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
 
 
 def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[str, Any]:
@@ -189,7 +163,7 @@ def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[s
 def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> None:
     """The inverse of `capture`, for all but the data's counter and the loop's (`rewind` puts them back earlier)."""
     held = phase.held
-    state = load_state(folder, model=held.weights(), ema=ema.averages, rank=ranks.world.rank, group=ranks.group)
+    state = load_state(folder, model=held.weights(), ema=ema.averages, together=ranks, group=ranks.group)
     write(state.model, held)
     held.restore(state.optimizer)
     for name, average in ema.averages.items():

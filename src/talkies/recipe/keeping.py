@@ -1,0 +1,99 @@
+"""Which checkpoints of a run must stay: the best by held-out loss, those that something registered was made of, and
+the one that a run would go back to.
+
+RUN/best.json                 step, metric and value of the best
+RUN/registered/*.json         one mark for each release made of a checkpoint; any process leaves one, at any time
+"""
+
+import hashlib
+import math
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from talkies.checkpoints.store import CheckpointStore
+from talkies.recipe.folders import read_json, write_json
+from talkies.streams import Modality
+
+BEST = "best.json"
+REGISTERED = "registered"
+
+
+class Keeping:
+    """What retention asks before it deletes a checkpoint of the run in `folder`.
+
+    The best is the step with the lowest sum of `weights` x held-out loss among those that were validated and have a
+    complete checkpoint. A validation and its checkpoint may end in any order, in two threads: whichever comes last
+    settles it. A best whose checkpoint is gone (the run went back) is none. `back` (None: it never goes back): how many
+    steps before a bad one a run goes on from.
+    """
+
+    def __init__(self, folder: Path, weights: Mapping[Modality, float], *, back: int | None = None) -> None:
+        self.folder, self.weights, self.back = folder, weights, back
+        self._store = CheckpointStore(folder / "checkpoints")
+        self._measured: dict[int, float] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def metric(self) -> str:
+        """What is compared, by the names of the metrics."""
+        return " + ".join(f"{weight:g} * heldout/{modality}" for modality, weight in self.weights.items())
+
+    def measured(self, metrics: Mapping[str, float], step: int) -> None:
+        """A validation has ended."""
+        with self._lock:
+            value = sum(weight * metrics[f"heldout/{modality}"] for modality, weight in self.weights.items())
+            self._measured = {known: loss for known, loss in self._measured.items() if known < step}
+            if math.isfinite(value):
+                self._measured[step] = value
+        self.settle()
+
+    def settle(self) -> None:
+        """Write down a better checkpoint than the best, if there is one now."""
+        with self._lock:
+            complete = set(self._store.steps())
+            ready = {step: value for step, value in self._measured.items() if step in complete}
+            known = best_of(self.folder)
+            if known is not None and known["step"] not in ready:
+                ready[known["step"]] = known["value"]
+            if not ready:
+                return
+            step = min(ready, key=lambda step: (ready[step], step))
+            found = {"step": step, "metric": self.metric, "value": ready[step]}
+            if found != known:
+                write_json(self.folder / BEST, found)
+            self._measured = {later: loss for later, loss in self._measured.items() if later not in complete}
+
+    def protects(self, step: int) -> bool:
+        """Whether the checkpoint of `step` must stay. CheckpointError where best.json is damaged."""
+        self.settle()
+        known = best_of(self.folder)
+        best = known is not None and known["step"] == step
+        return best or step == self._refuge() or any(_marks(self.folder, step))
+
+    def _refuge(self) -> int | None:
+        """The checkpoint that is old enough, whichever step from now on is bad."""
+        steps = self._store.steps()
+        early = [step for step in steps if self.back is not None and step <= steps[-1] - self.back]
+        return early[-1] if early else None
+
+
+def best_of(folder: Path) -> dict[str, Any] | None:
+    """best.json of a run, None where it has no best or the best one's checkpoint is gone."""
+    if not (folder / BEST).is_file():
+        return None
+    found = read_json(folder / BEST)
+    return found if found["step"] in CheckpointStore(folder / "checkpoints").steps() else None
+
+
+def mark(folder: Path, step: int, name: str) -> Path:
+    """Keep the checkpoint of `step` in the run `folder` for what is made of it: `name` says what that is, and where.
+    Returns the mark; who removes it gives the checkpoint up."""
+    path = folder / REGISTERED / f"step-{step:08d}-{hashlib.sha256(name.encode()).hexdigest()[:12]}.json"
+    write_json(path, {"step": step, "name": name})
+    return path
+
+
+def _marks(folder: Path, step: int) -> list[Path]:
+    return [*(folder / REGISTERED).glob(f"step-{step:08d}-*.json")]

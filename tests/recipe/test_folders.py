@@ -1,0 +1,114 @@
+"""A lock leaves nothing where nothing was done, and two never hold it at once."""
+
+import fcntl
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from talkies.recipe.folders import RunLockedError, locked
+
+
+def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "toy-12345678" / "0001"
+    with pytest.raises(ValueError, match="refused"), locked(folder):
+        raise ValueError("refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_empty_or_was_there_before_stays(tmp_path: Path) -> None:
+    with locked(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "recipe.json").touch()
+    (tmp_path / "c").mkdir()
+    with locked(tmp_path / "c"):
+        pass
+    with locked(tmp_path / "d", shared=True):
+        pass
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
+        "a", "a/b", "a/b/.lock", "a/b/recipe.json", "c", "c/.lock", "d", "d/.lock",
+    ]  # fmt: skip
+
+
+def works(folder: Path, inside: Path, seconds: float, pipe: Connection) -> None:
+    """Take and lose the lock for a while; how often it was held, and how often by another at the same time."""
+    held = clashes = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with locked(folder):
+                held += 1
+                try:
+                    os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
+                    inside.unlink()
+                except FileExistsError:
+                    clashes += 1
+        except RunLockedError:
+            continue
+    pipe.send((held, clashes))
+
+
+def test_two_never_hold_it_although_each_removes_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ends, processes = [], []
+    for _ in range(3):
+        mine, theirs = context.Pipe()
+        ends.append(mine)
+        arguments = (tmp_path / "runs" / "0001", tmp_path / "inside", 1.5, theirs)
+        processes.append(context.Process(target=works, args=arguments))
+    for process in processes:
+        process.start()
+    found = [end.recv() for end in ends]
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert all(held > 10 for held, _ in found)
+    assert sum(clashes for _, clashes in found) == 0
+
+
+def test_a_lock_that_vanished_before_it_was_taken_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening the file and locking it, who held it before has removed it."""
+    folder, real = tmp_path / "runs" / "0001", fcntl.flock
+    calls: list[int] = []
+
+    def flock(handle: TextIO, how: int) -> None:
+        calls.append(how)
+        if len(calls) == 1:
+            with locked(folder):
+                pass
+            shutil.rmtree(folder)  # that one did not make it
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with locked(folder):
+        assert (folder / ".lock").exists()
+        with pytest.raises(RunLockedError), locked(folder):
+            pass
+    assert len(calls) == 4
+
+
+@pytest.mark.fault("g", "two runs in one directory", injected="a second process wants the run folder of a first")
+def test_the_second_run_in_a_folder_is_refused(tmp_path: Path, told: Callable[..., None]) -> None:
+    context = multiprocessing.get_context("fork")
+    mine, theirs = context.Pipe()
+
+    def second() -> None:
+        try:
+            with locked(tmp_path / "run"):
+                theirs.send("held")
+        except RunLockedError as error:
+            theirs.send(f"{error.exit_code} {error}")
+
+    with locked(tmp_path / "run"):
+        (tmp_path / "run" / "recipe.json").touch()
+        child = context.Process(target=second)
+        child.start()
+        answer = mine.recv()
+        child.join(30)
+    assert answer.startswith(f"75 run: {tmp_path / 'run'} is in use by process {os.getpid()}; wait for it")
+    told("exit 75 names the process that works there", steps_lost=0)

@@ -1,0 +1,99 @@
+"""Room for checkpoints is asked for before a run begins, on real file systems."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from talkies.config import StorageError
+from talkies.config.decode import decode
+from talkies.config.source import load
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.room import check_room, checkpoints_to_come
+
+TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy" / "joint_phase1.yaml"
+Disk = Callable[[str], Path]
+
+
+def recipe(*changed: str) -> PhaseRecipe:
+    fixed = [] if changed and changed[0].startswith("steps.max") else ["steps.max=100", "steps.checkpoint_every=10"]
+    return decode(PhaseRecipe, load(TOY, [*fixed, *changed]))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """disk(options): a file system of its own."""
+    made: list[Path] = []
+
+    def mounted(options: str) -> Path:
+        folder = tmp_path / f"disk{len(made)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "talkies", str(folder)]
+        found = subprocess.run(command, check=False, capture_output=True, text=True)
+        if found.returncode:
+            pytest.skip(f"no file system can be mounted here: {found.stderr.strip()}")
+        made.append(folder)
+        return folder
+
+    yield mounted
+    for folder in made:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(disk: Disk) -> None:
+    """The toy's checkpoint takes 22.7 MB: four of them, and a release of 5.7 MB."""
+    folder = disk("size=90m")
+    with pytest.raises(StorageError) as error:
+        check_room(recipe(), folder)
+    assert error.value.exit_code == 74
+    needed = 1_419_656 * 4 * (4 * 4 + 1)
+    assert str(error.value).startswith(
+        f"storage: {folder} has {90 << 20} bytes free (90.0 MiB), {needed} are needed (92.1 MiB): 4 checkpoints of "
+        "21.7 MiB beside those there (`steps.keep` 2, the best, and one while it is written) and a release of 5.4 MiB."
+    )
+    assert list(folder.iterdir()) == []
+    check_room(recipe("steps.keep=1"), folder)
+    check_room(recipe(), disk("size=95m"))
+
+
+def test_a_disk_that_is_full_or_read_only_is_told(disk: Disk) -> None:
+    full = disk("size=1m")
+    (full / "filler").write_bytes(bytes(1 << 20))
+    with pytest.raises(StorageError, match=r"No space left on device; \d+ bytes are needed, 0 are free"):
+        check_room(recipe(), full)
+    assert os.listdir(full) == ["filler"]  # noqa: PTH208
+    frozen = disk("size=200m")
+    subprocess.run(["mount", "-o", "remount,ro", str(frozen)], check=True)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        check_room(recipe(), frozen)
+
+
+def test_the_probe_takes_little_time(tmp_path: Path) -> None:
+    check_room(recipe(), tmp_path)
+    began = time.perf_counter()
+    check_room(recipe(), tmp_path)
+    assert time.perf_counter() - began < 0.5, "0.05 s on a machine with nothing else to do"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([], 4),
+        ([10], 3),
+        ([10, 20], 2),
+        ([10, 80, 90], 1),  # the last one
+        ([10, 20, 30, 40], 0),
+        ([90, 100], 0),  # only the release is left
+    ],
+)
+def test_what_lies_there_is_not_asked_for_again(steps: list[int], expected: int) -> None:
+    assert checkpoints_to_come(recipe(), steps) == expected
+
+
+@pytest.mark.parametrize(("last", "every", "expected"), [(10, 10, 1), (9, 10, 1), (11, 10, 2), (1000, 10, 4)])
+def test_a_short_run_needs_room_for_what_it_writes(last: int, every: int, expected: int) -> None:
+    assert checkpoints_to_come(recipe(f"steps.max={last}", f"steps.checkpoint_every={every}"), []) == expected

@@ -1,0 +1,133 @@
+"""All processes stop at the same step, one after the signal; one alone stops at once."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+from ranks import Turns, _rank
+
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.world import ALONE, world_of
+from talkies.training.stopping import BROKEN, Stopping
+
+Heard = dict[tuple[int, int], signal.Signals]
+"""(rank, step) -> the signal that comes there, in the middle of the step."""
+LAST = 8
+
+
+def steps(heard: Heard, at: int | None, failed: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Steps of nothing until the stop or the last one: which it was, why, and whether a question was left open."""
+    world = world_of() if dist.is_initialized() else ALONE
+    told: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: told.append(number))
+    stopping = Stopping(Ranks(world), at)
+    stopping.listen()
+    step, found = 0, False
+    while not found and step < LAST:
+        step += 1
+        if (world.rank, step) in heard:
+            os.kill(os.getpid(), heard[world.rank, step])
+        found = stopping.stop(step, last=step == LAST, failed=(world.rank, step) == failed)
+    cause = stopping.cause(step) if found and failed is None else None
+    stopping.hush()
+    left = stopping._answer is not None
+    stopping.settle()
+    stopping.hand_on()
+    signal.signal(signal.SIGUSR1, before)
+    return {"stopped": found, "step": step, "cause": cause, "left": left, "told": len(told)}
+
+
+TERM, USR1 = signal.SIGTERM, signal.SIGUSR1
+CASES: dict[str, tuple[Any, ...]] = {
+    "nothing": ({}, None),
+    "one rank": ({(1, 3): TERM}, None),
+    "the main one": ({(0, 3): TERM}, None),
+    "both": ({(0, 3): USR1, (1, 3): USR1}, None),
+    "a later one has no say": ({(1, 3): USR1, (0, 4): TERM}, None),
+    "an end overrules": ({(1, 3): USR1, (1, 4): TERM}, None),
+    "a due stop": ({}, 5),
+    "a due stop first": ({(1, 5): TERM}, 5),
+    "the last but one": ({(1, LAST - 1): TERM}, None),
+    "the last": ({(1, LAST): USR1}, None),
+    "a failure": ({}, None, (1, 3)),
+}
+EXPECTED = {
+    "nothing": (False, LAST, None),
+    "one rank": (True, 4, "SIGTERM"),
+    "the main one": (True, 4, "SIGTERM"),
+    "both": (True, 4, "SIGUSR1"),
+    "a later one has no say": (True, 4, "SIGUSR1"),
+    "an end overrules": (True, 4, "SIGTERM"),
+    "a due stop": (True, 5, "--stop-at 5"),
+    "a due stop first": (True, 5, "--stop-at 5"),
+    "the last but one": (True, LAST, "SIGTERM"),
+    "the last": (False, LAST, None),
+    "a failure": (True, 4, None),
+}
+
+
+@pytest.fixture(scope="module")
+def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
+    return Turns(tmp_path_factory.mktemp("stopping"), steps, {name: (2, case) for name, case in CASES.items()})
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("name", CASES)
+def test_all_stop_at_the_same_step(turns: Turns, name: str) -> None:
+    answers = turns.answers(name)
+    for answer in answers:
+        assert (answer["stopped"], answer["step"], answer["cause"]) == EXPECTED[name]
+        assert not answer["left"], "nobody parts with a question open"
+    heard = [USR1 in [s for (rank, _), s in CASES[name][0].items() if rank == r] for r in (0, 1)]
+    ended = [TERM in [s for (rank, _), s in CASES[name][0].items() if rank == r] for r in (0, 1)]
+    for answer, preempted, over in zip(answers, heard, ended, strict=True):
+        assert answer["told"] == (preempted and not over), "who listened before is told of a preemption"
+
+
+@pytest.mark.parametrize(
+    ("heard", "at", "expected"),
+    [
+        ({(0, 3): TERM}, None, (True, 3, "SIGTERM")),
+        ({(0, LAST): USR1}, None, (True, LAST, "SIGUSR1")),
+        ({(0, 5): TERM}, 4, (True, 4, "--stop-at 4")),
+        ({}, None, (False, LAST, None)),
+    ],
+)
+def test_one_alone_stops_at_once(heard: Heard, at: int | None, expected: tuple[bool, int, str | None]) -> None:
+    answer = steps(heard, at)
+    assert (answer["stopped"], answer["step"], answer["cause"]) == expected
+
+
+def asks_and_leaves() -> float:
+    """Rank 1 asks and waits; rank 0 dies without a word. How long rank 1 waits."""
+    world = world_of()
+    ranks = Ranks(world)
+    if world.rank == 0:
+        os._exit(0)
+    stopping = Stopping(ranks, None)
+    stopping.stop(1, last=False)
+    began = time.monotonic()
+    with pytest.raises(RuntimeError):
+        stopping.settle(BROKEN)
+    return time.monotonic() - began
+
+
+@pytest.mark.ranks
+def test_nobody_waits_for_one_that_has_died(tmp_path: Path) -> None:
+    processes = [
+        multiprocessing.get_context("spawn").Process(target=_rank, args=(rank, 2, str(tmp_path), asks_and_leaves, ()))
+        for rank in (0, 1)
+    ]
+    began = time.monotonic()
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (tmp_path / "answer-1.pt").exists()
+    assert time.monotonic() - began < 40
