@@ -1,0 +1,18 @@
+"""The prepared data and the undisturbed run that the rows compare with."""
+
+from pathlib import Path
+
+import pytest
+from whole_runs import WholeRun, prepared, shared_folder, undisturbed
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 clips of voices."""
+    return prepared(shared_folder(tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> WholeRun:
+    """20 steps that nobody disturbs."""
+    return undisturbed(shared_folder(tmp_path_factory), data)

@@ -1,0 +1,293 @@
+"""Whole runs of `talkies train` in processes of their own: one that nobody disturbs, and those that faults meet.
+
+The oracle of a row: sample ids, losses and rates of every step, the last checkpoint's weights, moments, averages and
+generators, the release, and what MLflow has, all equal to the undisturbed run's, bitwise.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from talkies.checkpoints.manifest import read_manifest
+from talkies.checkpoints.release import read_release
+from talkies.checkpoints.state import SHARDS, read_loop
+from talkies.checkpoints.store import CheckpointStore
+from talkies.checkpoints.tensors import load_tensors
+from talkies.cli.main import run
+from talkies.config import CheckpointError
+from talkies.tracking.identity import read_identity
+from talkies.tracking.store import open_client
+
+HERE = Path(__file__).parent
+RECIPES = HERE.parents[1] / "recipes" / "mova" / "toy"
+CLIPS, BATCH, STEPS = 64, 4, 20
+"""16 steps are one pass over the clips."""
+VOICES = {"source": "faces", "geometry": "32x32x25@12.5", "modalities": ["audio"], "duration_token": True}
+PREPARE = {
+    "kind": "prepare",
+    "name": "faults",
+    "sources": {"faces": {"kind": "synthetic", "clips": CLIPS + 8, "heldout": 8}},
+    "codecs": {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio"}, "text": {"kind": "bytes"}},
+    "fit_sets": ["voices"],
+    "fit_clips": 8,
+    "sets": {"voices": VOICES, "voices_heldout": {**VOICES, "split": "heldout"}},
+}
+WORDS = {
+    "steps.max": STEPS,
+    "steps.global_batch": BATCH,
+    "steps.log_every": 1,
+    "steps.checkpoint_every": 5,
+    "validation.every": 100000,
+    "validation.clips": 8,
+    "validation.samples": 0,
+    "sampling.steps": 2,
+    "optimizer.warmup": 4,
+}
+NOT_THE_SAME = {"train/clips_per_second"}
+"""Metrics of time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """A process that has ended: its exit code, what it said, when it began and ended, the micro-batches that it made,
+    and when faults met it."""
+
+    code: int
+    out: str
+    err: str
+    began: float
+    ended: float
+    made: list[dict[str, Any]]
+    met: list[float]
+
+    @property
+    def said(self) -> list[str]:
+        """Its own lines on stderr."""
+        return [line for line in self.err.splitlines() if line.startswith("talkies: ")]
+
+    @property
+    def steps(self) -> list[int]:
+        """The optimizer steps that it made, in order."""
+        return list(dict.fromkeys(line["step"] for line in self.made))
+
+    @property
+    def back_s(self) -> float:
+        """Seconds from the start of the process, imports and all, to the end of its first optimizer step."""
+        return float(self.made[0]["time"]) - self.began
+
+
+@dataclass
+class WholeRun:
+    """A phase in a folder of runs of its own, over `data`; `words`: overrides, by key."""
+
+    runs: Path
+    data: Path
+    words: dict[str, object] = field(default_factory=dict)
+    recipe: str = "audio_pretraining"
+
+    @property
+    def folder(self) -> Path:
+        (found,) = self.runs.glob(f"{self.recipe}-*/0001")
+        return found
+
+    @property
+    def store(self) -> CheckpointStore:
+        return CheckpointStore(self.folder / "checkpoints")
+
+    @property
+    def record(self) -> Path:
+        return self.runs / "record.jsonl"
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All micro-batches of all attempts."""
+        text = self.record.read_text() if self.record.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+    def command(self, faults: Sequence[dict[str, Any]], *more: str) -> list[str]:
+        """What starts an attempt."""
+        plan = {"record": str(self.record), "faults": list(faults)}
+        words = [f"{key}={value}" for key, value in {**WORDS, **self.words}.items()]
+        verb = ["train", str(RECIPES / f"{self.recipe}.yaml"), *words, f"data.root={self.data}"]
+        return [sys.executable, str(HERE / "witnessed.py"), json.dumps(plan), *verb, "--runs", str(self.runs),
+                "--quiet", *more]  # fmt: skip
+
+    def attempt(
+        self,
+        *faults: dict[str, Any],
+        more: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        under: Sequence[str] = (),
+        meanwhile: Callable[["subprocess.Popen[str]"], object] = lambda _: None,
+    ) -> Attempt:
+        """Start a process, do `meanwhile` something (to it), and wait for its end. `under`: a command before it."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        met, before = self.runs / "met", len(self.lines())
+        met.write_text("")
+        own = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1"}
+        own |= {"WITNESSED": str(met), **(environment or {})}
+        began = time.time()
+        process = subprocess.Popen(
+            [*under, *self.command(faults, *more)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own
+        )
+        try:
+            meanwhile(process)
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
+        return Attempt(
+            code=process.returncode, out=out, err=err, began=began, ended=time.time(), made=self.lines()[before:],
+            met=[float(line) for line in met.read_text().splitlines()],
+        )  # fmt: skip
+
+    def newest(self) -> int:
+        """The step of the newest complete checkpoint, 0 where there is none: what a killed run goes on from."""
+        for step in reversed(self.store.steps()):
+            try:
+                self.store.verify(self.store.path(step))
+            except CheckpointError:
+                continue
+            return step
+        return 0
+
+
+def killed(step: int, *, complete: int | None = None, name: str = "SIGKILL", where: str = "step_end") -> dict[str, Any]:
+    """A fault of witnessed.py."""
+    return {"at": step, "where": where, "signal": name, "complete": complete}
+
+
+Lineage = dict[int, list[tuple[Any, ...]]]
+"""Step -> (clips, loss, rate) of its micro-batches."""
+
+
+def lineages(lines: Sequence[dict[str, Any]]) -> tuple[Lineage, list[int]]:
+    """What the weights at the end have learned from, and the steps that were made again. Whoever goes on begins at a
+    checkpoint, so that what was made after that step counts no more."""
+    found: Lineage = {}
+    again: list[int] = []
+    process, last = None, 0
+    for line in lines:
+        step = line["step"]
+        if line["pid"] != process:
+            again += [known for known in found if known >= step]
+            found = {known: made for known, made in found.items() if known < step}
+            process = line["pid"]
+        assert step in (last, last + 1) or step not in found, "no step is left out"
+        found.setdefault(step, []).append((tuple(line["clips"]), line["loss"], line["rate"]))
+        last = step
+    return found, again
+
+
+def contents(checkpoint: Path) -> dict[str, str]:
+    """sha256 of every tensor of a checkpoint, and of its generators."""
+    files = read_manifest(checkpoint).files
+    shards = {name.removeprefix(f"{SHARDS}/") for name in files if name.startswith(f"{SHARDS}/")}
+    tensors = load_tensors(checkpoint / SHARDS, shards, lambda _: True)
+    found = {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in tensors.items()}
+    assert {name.partition("/")[0] for name in found} == {"model", "optimizer", "ema"}
+    return found | {name: sha256 for name, (sha256, _) in files.items() if name.startswith("generators")}
+
+
+def history(whole: WholeRun) -> dict[str, list[tuple[int, float]]]:
+    """Metric -> (step, value) of all that MLflow has of a run, as they came, once everything is sent."""
+    assert run(["replay", str(whole.folder)]) == 0
+    identity = read_identity(whole.folder)
+    assert identity is not None
+    client = open_client(identity.tracking_uri)
+    names = client.get_run(identity.mlflow_run_id).data.metrics
+    assert {"train/loss", "train/lr", "train/audio"} <= names.keys()
+    return {
+        name: sorted((point.step, point.value) for point in client.get_metric_history(identity.mlflow_run_id, name))
+        for name in names
+        if name not in NOT_THE_SAME
+    }
+
+
+def status(whole: WholeRun) -> str:
+    """The run's status in MLflow, once everything is sent."""
+    assert run(["replay", str(whole.folder)]) == 0
+    identity = read_identity(whole.folder)
+    assert identity is not None
+    return str(open_client(identity.tracking_uri).get_run(identity.mlflow_run_id).info.status)
+
+
+def released(whole: WholeRun) -> dict[str, str]:
+    """sha256 of every file of weights that a run has released."""
+    files = read_release(whole.folder / "release")["files"]
+    return {name: told["sha256"] for name, told in files.items() if name.endswith(".safetensors")}
+
+
+def check_same(broken: WholeRun, whole: WholeRun) -> list[int]:
+    """The oracle; returns the steps that were made again, which gave what they gave before."""
+    lineage, again = lineages(broken.lines())
+    expected, none = lineages(whole.lines())
+    assert none == []
+    assert lineage == expected
+    for line in broken.lines():
+        assert (tuple(line["clips"]), line["loss"], line["rate"]) in expected[line["step"]]
+    last = max(expected)
+    ours, theirs = (one.store.path(last) for one in (broken, whole))
+    assert contents(ours) == contents(theirs)
+    loops = [{**read_loop(path), "recipe": None} for path in (ours, theirs)]
+    assert loops[0] == loops[1]
+    assert released(broken) == released(whole)
+    assert history(broken) == history(whole)
+    assert status(broken) == status(whole) == "FINISHED"
+    return again
+
+
+def once_per_pass(lines: Sequence[dict[str, Any]], clips: int = CLIPS) -> bool:
+    """Whether the lineage holds every clip of a pass once, and the next pass only after it."""
+    lineage, _ = lineages(lines)
+    stream = [clip for step in sorted(lineage) for made in lineage[step] for clip in made[0]]
+    passes = [stream[start : start + clips] for start in range(0, len(stream), clips)]
+    visits = [[clip.rpartition("/") for clip in part] for part in passes]
+    return all(
+        len({name for name, _, _ in part}) == len(part) and {visit for _, _, visit in part} == {str(n)}
+        for n, part in enumerate(visits)
+    )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait for the other worker, if it makes the same now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """One for all workers of pytest-xdist."""
+    base = factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "faults"
+
+
+def prepared(folder: Path) -> Path:
+    """The data of all runs, made once."""
+    with locked(folder):
+        if not (folder / "data").exists():
+            (folder / "prepare.yaml").write_text(json.dumps(PREPARE))
+            assert run(["prepare", str(folder / "prepare.yaml"), "--runs", str(folder), "--quiet"]) == 0
+    (root,) = (folder / "data").iterdir()
+    return root
+
+
+def undisturbed(folder: Path, data: Path, name: str = "whole", **words: object) -> WholeRun:
+    """Run U, made once for all rows."""
+    whole = WholeRun(runs=folder / name, data=data, words={key.replace("__", "."): v for key, v in words.items()})
+    with locked(folder):
+        if not whole.runs.exists():
+            attempt = whole.attempt()
+            assert attempt.code == 0, attempt.err
+    return whole
