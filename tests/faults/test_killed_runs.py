@@ -56,7 +56,7 @@ def test_three_stops_in_one_pass(broken: WholeRun, whole: WholeRun, told: Told) 
     assert last.code == 0, last.err
     assert once_per_pass(broken.lines())
     assert check_same(broken, whole) == []
-    told("every clip once per pass; all equal, bitwise", steps_lost=0, back_s=max(back[1:] + [last.back_s]))
+    told("every clip once per pass; all equal, bitwise", steps_lost=0, back_s=max([*back[1:], last.back_s]))
 
 
 def killed_after_two(broken: WholeRun) -> Path:
