@@ -56,10 +56,11 @@ def _reached(broken: WholeRun, known: int, target: int) -> bool:
     return bool(lines) and int(json.loads(lines[-1])["step"]) >= target
 
 
-def storm(broken: WholeRun, whole: WholeRun, *, kills: int, steps: int, seed: int) -> Storm:
-    """Kill `broken` that often on its way to the last of its `steps`; it must equal `whole` then."""
+def storm(broken: WholeRun, whole: WholeRun, *, kills: int, seed: int) -> Storm:
+    """Kill `broken` that often on its way to its last step; it must equal `whole` then."""
     dice = random.Random(seed)
-    targets = sorted(dice.sample(range(1, steps - 20), kills))
+    last_step = max(line["step"] for line in whole.lines())
+    targets = sorted(dice.sample(range(1, last_step - 20), kills))
     names = [dice.choice(SIGNALS) for _ in targets]
     made: Counter[str] = Counter()
     starting, after_stops, back = 0, 0, []

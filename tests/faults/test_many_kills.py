@@ -6,23 +6,19 @@ from pathlib import Path
 
 import pytest
 from storm import storm
-from whole_runs import WholeRun, once_per_pass, shared_folder, undisturbed
+from whole_runs import LONG, WholeRun, once_per_pass
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
-MANY, KILLS = 200, 20
-LONG: dict[str, object] = {"steps.max": MANY}
+KILLS = 20
 
 
 @pytest.mark.fault(
     "aim", "20 random kills in 200 steps", injected="SIGKILL, SIGTERM, SIGUSR1, SIGINT at random moments"
 )
-def test_twenty_random_kills(
-    tmp_path: Path, data: Path, tmp_path_factory: pytest.TempPathFactory, told: Callable[..., None]
-) -> None:
+def test_twenty_random_kills(tmp_path: Path, data: Path, long: WholeRun, told: Callable[..., None]) -> None:
     """What the weights have learned from is, clip by clip, what it is without a kill."""
-    whole = undisturbed(shared_folder(tmp_path_factory), data, "long", **LONG)
     broken = WholeRun(runs=tmp_path / "runs", data=data, words={**LONG, "steps.checkpoint_every": 4})
-    found = storm(broken, whole, kills=KILLS, steps=MANY, seed=4)
+    found = storm(broken, long, kills=KILLS, seed=4)
     assert once_per_pass(broken.lines())
     assert found.signals.total() == KILLS
     assert found.again_after_stops == 0

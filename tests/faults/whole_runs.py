@@ -8,12 +8,15 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,7 @@ WORDS = {
     "sampling.steps": 2,
     "optimizer.warmup": 4,
 }
+LONG: dict[str, object] = {"steps.max": 200}
 NOT_THE_SAME = {"train/clips_per_second"}
 """Metrics of time."""
 
@@ -95,6 +99,7 @@ class WholeRun:
     data: Path
     words: dict[str, object] = field(default_factory=dict)
     recipe: str = "audio_pretraining"
+    pace: float = 0.0
 
     @property
     def folder(self) -> Path:
@@ -116,7 +121,7 @@ class WholeRun:
 
     def command(self, faults: Sequence[dict[str, Any]], *more: str) -> list[str]:
         """What starts an attempt."""
-        plan = {"record": str(self.record), "faults": list(faults)}
+        plan = {"record": str(self.record), "pace": self.pace, "faults": list(faults)}
         words = [f"{key}={value}" for key, value in {**WORDS, **self.words}.items()]
         verb = ["train", str(RECIPES / f"{self.recipe}.yaml"), *words, f"data.root={self.data}"]
         return [sys.executable, str(HERE / "witnessed.py"), json.dumps(plan), *verb, "--runs", str(self.runs),
@@ -198,9 +203,17 @@ def contents(checkpoint: Path) -> dict[str, str]:
     return found | {name: sha256 for name, (sha256, _) in files.items() if name.startswith("generators")}
 
 
+def send(whole: WholeRun) -> None:
+    """Replay what is not sent yet, as soon as the run's own uploader lets go of it."""
+    end = time.monotonic() + 90
+    while run(["replay", str(whole.folder)]) != 0:
+        assert time.monotonic() < end
+        time.sleep(1)
+
+
 def history(whole: WholeRun) -> dict[str, list[tuple[int, float]]]:
     """Metric -> (step, value) of all that MLflow has of a run, as they came, once everything is sent."""
-    assert run(["replay", str(whole.folder)]) == 0
+    send(whole)
     identity = read_identity(whole.folder)
     assert identity is not None
     client = open_client(identity.tracking_uri)
@@ -215,7 +228,7 @@ def history(whole: WholeRun) -> dict[str, list[tuple[int, float]]]:
 
 def status(whole: WholeRun) -> str:
     """The run's status in MLflow, once everything is sent."""
-    assert run(["replay", str(whole.folder)]) == 0
+    send(whole)
     identity = read_identity(whole.folder)
     assert identity is not None
     return str(open_client(identity.tracking_uri).get_run(identity.mlflow_run_id).info.status)
@@ -283,11 +296,27 @@ def prepared(folder: Path) -> Path:
     return root
 
 
-def undisturbed(folder: Path, data: Path, name: str = "whole", **words: object) -> WholeRun:
+def undisturbed(folder: Path, data: Path, name: str, words: dict[str, object]) -> WholeRun:
     """Run U, made once for all rows."""
-    whole = WholeRun(runs=folder / name, data=data, words={key.replace("__", "."): v for key, v in words.items()})
+    whole = WholeRun(runs=folder / name, data=data, words=dict(words))
     with locked(folder):
         if not whole.runs.exists():
             attempt = whole.attempt()
             assert attempt.code == 0, attempt.err
+            (whole.runs / "back_s").write_text(str(attempt.back_s))
     return whole
+
+
+def slow_steps(lines: Sequence[dict[str, Any]]) -> float:
+    """The 99th percentile of the seconds that a step takes, but for the first of a process."""
+    later = [line["seconds"] for before, line in pairwise(lines) if before["pid"] == line["pid"]]
+    return statistics.quantiles(later, n=100)[98]
+
+
+def as_owner_alone() -> list[str]:
+    """A command before another, which then has no right but those that its files give: root may write everywhere."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root without setpriv (util-linux) may write everywhere")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]

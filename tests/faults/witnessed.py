@@ -1,11 +1,14 @@
 """`talkies` with a witness of every micro-batch, and with what is to go wrong: python witnessed.py PLAN train ...
 
-PLAN is JSON: {"record": FILE, "faults": [...]}. A fault is {"at": STEP, "where": PLACE, "signal": NAME}: the signal is
-sent by the process to itself while `STEP` optimizer steps are done, at PLACE, one of
+PLAN is JSON: {"record": FILE, "pace": SECONDS, "faults": [...]}. After every micro-batch `pace` seconds pass. A fault
+is {"at": STEP, "where": PLACE, "signal": NAME, "complete": STEP or null}: the process sends itself that signal while `at`
+optimizer steps are done, at one of
 
-- "training_step": in the phase's training_step, of micro-batch `micro` (0)
+- "training_step": in the phase's training_step
 - "optimizer_step", "zero_grad": just before these
-- "step_end": after everything that follows a step; if `complete` is given, as soon as that step's checkpoint is
+- "step_end": after everything that follows a step
+
+once the checkpoint of step `complete` is, if that is given.
 
 Only Watching.callbacks and Phase.training_step are wrapped; all else is what `talkies` runs.
 """
@@ -31,8 +34,8 @@ from talkies.training.phase import Phase
 class Witness(Callback):
     """Appends a line per micro-batch, which a killed process leaves behind: `step` counts from 1."""
 
-    def __init__(self, record: Path) -> None:
-        self.record = record
+    def __init__(self, record: Path, pace: float) -> None:
+        self.record, self.pace = record, pace
         self._since = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -48,7 +51,8 @@ class Witness(Callback):
         }
         with told:
             told.write(json.dumps(line) + "\n")
-        self._since = now
+        time.sleep(self.pace)
+        self._since = time.perf_counter()
 
 
 class Faults(Callback):
@@ -86,7 +90,7 @@ def main(plan: dict[str, Any], words: list[str]) -> int:
 
     def watched(self: Watching, *args: Any, **options: Any) -> list[Callback]:
         made.append(Faults(plan["faults"], self.folder))
-        return [Witness(Path(plan["record"])), *callbacks(self, *args, **options), made[0]]
+        return [Witness(Path(plan["record"]), plan["pace"]), *callbacks(self, *args, **options), made[0]]
 
     def met(self: Phase, batch: Any, number: int) -> Any:
         found = training_step(self, batch, number)
