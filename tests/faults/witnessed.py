@@ -1,8 +1,8 @@
 """`talkies` with a witness of every micro-batch, and with what is to go wrong: python witnessed.py PLAN train ...
 
 PLAN is JSON: {"record": FILE, "pace": SECONDS, "faults": [...]}. After every micro-batch `pace` seconds pass. A fault
-is {"at": STEP, "where": PLACE, "signal": NAME, "complete": STEP or null}: the process sends itself that signal while `at`
-optimizer steps are done, at one of
+is {"at": STEP, "where": PLACE, "signal": NAME, "complete": STEP or null}: the process sends itself that signal while
+`at` optimizer steps are done, at one of
 
 - "training_step": in the phase's training_step
 - "optimizer_step", "zero_grad": just before these

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,8 @@ def check_books(toys: Toys, folder: Path, status: str = "FINISHED") -> None:
         assert sorted(steps) == [*range(2, LAST + 1, 2)]
 
 
-def test_a_preempted_run_goes_on_in_the_same_run_bitwise(toys: Toys, tmp_path: Path) -> None:
+@pytest.mark.fault("4", "SIGUSR1 inside a step", injected="scancel --signal=USR1 on a real Slurm, two nodes")
+def test_a_preempted_run_goes_on_in_the_same_run_bitwise(toys: Toys, tmp_path: Path, told: Callable[..., None]) -> None:
     """Two nodes under srun, signalled in the middle, against two processes of torchrun that were left in peace."""
     folder = toys.phase(toys.site(), STEPS, *TWO, "slurm.nodes=2", "seed=11")
     wait_for_checkpoint(folder)
@@ -67,6 +69,7 @@ def test_a_preempted_run_goes_on_in_the_same_run_bitwise(toys: Toys, tmp_path: P
     assert log.read_text().count("queues itself again") == 1
     assert weights(folder) == weights(uninterrupted(toys, tmp_path, *TWO, "seed=11", processes=2))
     check_books(toys, folder)
+    told("real Slurm: saved, requeued once, one MLflow run; equal, bitwise", steps_lost=0)
 
 
 def test_a_run_that_loses_its_node_goes_on_from_its_checkpoint_bitwise(toys: Toys, tmp_path: Path) -> None:
@@ -97,7 +100,10 @@ def test_a_run_longer_than_its_time_limit_queues_itself_again(toys: Toys) -> Non
     wait_to_end(folder, "CANCELLED")
 
 
-def test_three_requeues_without_progress_hold_the_job(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.fault("25", "requeue storm", injected="scontrol requeue on a real Slurm, before a new checkpoint")
+def test_three_requeues_without_progress_hold_the_job(
+    toys: Toys, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
+) -> None:
     """It stands in the run's folder, in `status` and in MLflow; a release gives it three more. (The first requeue comes
     while it trains, and makes a checkpoint.)"""
     folder = toys.phase(toys.site(), "steps.max=100000", "steps.checkpoint_every=100000", "seed=14")
@@ -121,3 +127,4 @@ def test_three_requeues_without_progress_hold_the_job(toys: Toys, capsys: pytest
     assert read_attempts(folder).held is None
     assert run(["cancel", known, "--runs", str(toys.runs)]) == 0
     wait_to_end(folder, "CANCELLED")
+    told("real Slurm: held with its reason, the MLflow run FAILED")

@@ -23,7 +23,8 @@ from talkies.parallel.mesh import mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, world_of
-from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
+from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, RatesConfig, StepsConfig
+from talkies.training.lora import add_lora
 from talkies.training.optimizer import Alternating, parameter_groups
 from talkies.training.phase import NonFiniteError, Objective, Phase
 from talkies.training.saving import Saving, rewind
@@ -115,6 +116,7 @@ def train(
     dtype: torch.dtype = torch.float64,
     compute: ComputeConfig | None = None,
     kind: type[Phase] = Phase,
+    lora: LoraConfig | None = None,
 ) -> dict[str, Any]:
     """Train `count` steps on `layout`, or (with `folder`) continue there; every rank's record and the whole weights."""
     world = world_of() if layout.ranks > 1 else ALONE
@@ -124,6 +126,8 @@ def train(
 
     def build() -> torch.nn.Module:
         model = build_mova(MovaConfig(preset="toy"), components=frozenset(COMPONENTS), seed=3).to(dtype)
+        if lora is not None:
+            add_lora(model, lora, seed=1)
         arrange(model, mesh, compute or ComputeConfig(), bf16=False)
         for parameter in model.parameters() if mesh.partitions is not None else ():
             mesh.partitions.cut(parameter)
@@ -156,9 +160,11 @@ def train(
     )  # fmt: skip
     if latest is not None:
         rewind(trainer, data, read_loop(latest))
+    torch.manual_seed(11 + world.rank)  # what the entry point does
     trainer.fit(phase, datamodule=data)
     weights = whole_weights(phase)
     found = {"losses": watch.losses, "ids": watch.ids, "grads": watch.grads, "norm": watch.norm, "weights": weights}
+    found["drawn"] = torch.rand(4)  # where this rank's generator is
     if folder is not None:
         saving = callbacks[1]
         assert isinstance(saving, Saving)

@@ -66,8 +66,15 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 @pytest.mark.parametrize(("accumulate", "workers"), [(1, 0), (2, 0), (1, 2)])
+@pytest.mark.fault("d", "EMA resume equality", injected="stops after steps 3 and 5 of 8")
 def test_resumed_equals_uninterrupted_bitwise(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, accumulate: int, workers: int
+    shards: ShardSet,
+    build: Callable[[], nn.Module],
+    tmp_path: Path,
+    *,
+    accumulate: int,
+    workers: int,
+    told: Callable[..., None],
 ) -> None:
     whole, kept, ids = fit(shards, build, tmp_path / "whole", 8, accumulate=accumulate)
     parts: list[Any] = []
@@ -88,10 +95,12 @@ def test_resumed_equals_uninterrupted_bitwise(
     ]
     assert same(*states)
     assert states[0]
+    told("averages equal, bitwise", steps_lost=0)
 
 
+@pytest.mark.fault("e", "LoRA-only resume equality", injected="stop after step 3 of 6, dropout 0.1")
 def test_lora_resumes_bitwise_from_its_adapter_alone(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, told: Callable[..., None]
 ) -> None:
     def adapted() -> nn.Module:
         model = build()
@@ -108,6 +117,7 @@ def test_lora_resumes_bitwise_from_its_adapter_alone(
         name.replace(".base_layer", ""): p for name, p in whole.model.state_dict().items() if ".lora_" not in name
     }
     assert same(base, frozen)
+    told("the checkpoint holds the adapter alone; equal, bitwise", steps_lost=0)
 
 
 def test_experts_take_turns_and_the_resting_one_is_untouched(
@@ -146,6 +156,37 @@ def test_a_signal_saves_at_the_next_step_boundary(
     latest = CheckpointStore(tmp_path / "run").latest()
     assert latest is not None
     assert read_loop(latest)["step"] == 3
+
+
+class InsideAStep(Callback):
+    """Sends a signal while micro-batch `micro` of optimizer step 3 is trained on."""
+
+    def __init__(self, micro: int) -> None:
+        self.micro = micro
+
+    def on_before_backward(self, trainer: Trainer, pl_module: Any, loss: Tensor) -> None:
+        if trainer.fit_loop.epoch_loop.batch_idx == 2 * 4 + self.micro - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.fault("b", "save asked for inside an accumulation", injected="SIGTERM in micro-batch 1, 2 or 4 of 4")
+@pytest.mark.parametrize("micro", [1, 2, 4])
+def test_a_save_that_is_asked_for_inside_an_accumulation_waits_for_its_end(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, micro: int, told: Callable[..., None]
+) -> None:
+    """The gradients of half a step are in no checkpoint."""
+    whole, kept, ids = fit(shards, build, tmp_path / "whole", 6, accumulate=4)
+    stopped, saving, seen = fit(shards, build, tmp_path / "parts", 6, accumulate=4, extra=[InsideAStep(micro)])
+    assert saving.stopped_by == "SIGTERM"
+    assert (stopped.trainer.global_step, len(seen.seen)) == (3, 12), "all four micro-batches, and none of the next step"
+    assert saving.store.steps() == [3]
+    resumed, restored, more = fit(shards, build, tmp_path / "parts", 6, accumulate=4)
+    assert seen.seen + more.seen == ids.seen
+    assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
+    assert kept.ema is not None
+    assert restored.ema is not None
+    assert same(kept.ema.averages, restored.ema.averages)
+    told("saved after micro-batch 4 of 4; equal, bitwise", steps_lost=0)
 
 
 class Preempted(Callback):
