@@ -257,6 +257,23 @@ def test_retain_wants_at_least_one(store: CheckpointStore) -> None:
     assert kept(store) == [1]
 
 
+# Going back.
+
+
+@pytest.mark.parametrize(("after", "left"), [(20, [5, 10, 20]), (19, [5, 10]), (5, [5]), (0, [])])
+def test_drop_deletes_what_is_later(store: CheckpointStore, after: int, left: list[int]) -> None:
+    for step in (5, 10, 20):
+        store.save(step, fill("old"))
+    assert store.drop(after) == [step for step in (5, 10, 20) if step not in left]
+    assert kept(store) == left
+    pointer = store.folder / LATEST
+    assert (pointer.read_text() == f"{store.path(left[-1]).name}\n") if left else not pointer.exists()
+    if after < 20:
+        store.save(20, fill("new"))  # it comes again
+        assert store.retain(1) == left
+    assert store.latest() == store.path(20)
+
+
 # The disk.
 
 

@@ -1,8 +1,11 @@
 """What bad input gets: one line with what, where, which value and what to do; an exit code; nothing half-written."""
 
+import hashlib
 import json
 import re
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,21 +90,71 @@ def test_shards_of_other_codecs_are_refused(
     assert "text codec" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("harm", ["truncate", "flip", "remove"])
-def test_a_damaged_shard_is_named(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: str
-) -> None:
-    data = tmp_path / "data"
+def harmed(journey: Journey, data: Path, harm: str, name: str = "voices") -> Path:
+    """A copy of the journey's data with the first shard of a set damaged."""
     shutil.copytree(journey.data, data)
-    shard = data / "sets" / "voices" / "shard-00000.safetensors"
+    shard = data / "sets" / name / "shard-00000.safetensors"
     content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[8 if harm == "header" else len(content) // 2] ^= 1
     shard.write_bytes(bytes(content[:-7]) if harm == "truncate" else bytes(content))
     if harm == "remove":
         shard.unlink()
+    return data
+
+
+@pytest.mark.fault("15", "corrupted or missing whole shard", injected="header xored, cut short, removed; budget of 1 %")
+@pytest.mark.parametrize("harm", ["truncate", "flip", "header", "remove"])
+def test_a_damaged_shard_is_named(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: str, told: Callable[..., None]
+) -> None:
+    data = harmed(journey, tmp_path / "data", harm)
     words = [*TINY, f"data.root={data}", "--runs", str(tmp_path / "runs"), "--quiet"]
     assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 65
-    assert "shard-00000.safetensors" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"^talkies: data: shard .*/voices/shard-00000\.safetensors is ", line)
+    assert re.search(r"\d+ of the \d+ clips of set 'voices' cannot be read, and `survival\.quarantine\.share`", line)
+    assert not list((tmp_path / "runs").rglob("checkpoints"))
+    told("exit 65 before the first step: shard, count, budget and its key")
+
+
+def test_a_damaged_heldout_shard_is_not_done_without(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = harmed(journey, tmp_path / "data", "flip", "voices_heldout")
+    words = [*TINY, f"data.root={data}", "survival.quarantine.share=1", "--runs", str(tmp_path / "runs"), "--quiet"]
+    assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 65
+    assert re.search(r"voices_heldout/shard-00000\.safetensors is damaged", capsys.readouterr().err)
+
+
+@pytest.mark.faults
+@pytest.mark.fault("14", "corrupted data sample", injected="one byte of a shard flipped; the run stopped and resumed")
+def test_a_run_within_its_budget_goes_on_and_says_so(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
+) -> None:
+    words = [word for word in TINY if not word.startswith("steps.max")]
+    words += ["steps.max=6", f"data.root={harmed(journey, tmp_path / 'data', 'flip')}", "--quiet"]
+    words += ["survival.quarantine.share=0.1"]
+    train = ["train", str(RECIPES / "audio_pretraining.yaml"), *words, "--runs"]
+    assert run([*train, str(tmp_path / "whole")]) == 0
+    error = capsys.readouterr().err
+    assert "talkies: warning: data: shard " in error
+    assert " 1 of its " in error
+    assert run([*train, str(tmp_path / "parts"), "--stop-at", "3"]) == 0
+    began = time.perf_counter()
+    assert run([*train, str(tmp_path / "parts")]) == 0
+    took = time.perf_counter() - began
+    whole, parts = (next((tmp_path / name).glob("audio_pretraining-*/0001")) for name in ("whole", "parts"))
+    weights = "release/audio.safetensors"
+    assert (whole / weights).read_bytes() == (parts / weights).read_bytes()
+    (line,) = (whole / "quarantine.jsonl").read_text().splitlines()
+    assert (parts / "quarantine.jsonl").read_text() == f"{line}\n"
+    assert f"clip {json.loads(line)['substitute']} stands in for it" in error
+    told_of = json.loads((whole / "release" / "release.json").read_text())["quarantined"]
+    assert told_of == {"clips": 1, "sha256": hashlib.sha256(f"{line}\n".encode()).hexdigest()}
+    assert json.loads((whole / "result.json").read_text())["metrics"]["data/quarantined"] == 1
+    spooled = (whole / "spool.jsonl").read_text()
+    assert '"quarantined":"1"' in spooled.replace(" ", "")
+    told("1 clip replaced and counted; stopped and resumed: the same release, bitwise", steps_lost=0, back_s=took)
 
 
 def test_a_parent_without_the_component_is_refused(

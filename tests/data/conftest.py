@@ -1,5 +1,6 @@
 """Small shard sets on disk."""
 
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,8 @@ from talkies.data.clip import Clip, Header
 from talkies.data.shards import ShardSet, ShardWriter
 from talkies.streams import Grid, Modality
 from talkies.streams.batch import Text
+
+sys.path.append(str(Path(__file__).parents[1] / "parallel"))  # damaged.py
 
 GRIDS: dict[Modality, Grid] = {
     "video": Grid(channels=3, shape=(4, 2, 2), rate=Fraction(6)),

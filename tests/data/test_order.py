@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from talkies.config import RecipeError
-from talkies.data.order import CounterSampler, global_indices, indices, micro_batch, permutation
+from talkies.data.order import CounterSampler, beyond, global_indices, indices, joined, micro_batch, permutation
 
 
 def test_every_clip_once_per_epoch() -> None:
@@ -70,6 +70,24 @@ def test_iteration_begins_at_the_counter_of_that_moment() -> None:
     consumed = 4
     assert take(sampler, 1) == [indices(10, 0, 4, 2)]
     assert take(sampler, 1) == [indices(10, 0, 4, 2)]
+
+
+@pytest.mark.parametrize(("world", "micro"), [(1, 6), (1, 3), (2, 3), (3, 1), (6, 1)])
+def test_what_is_passed_over_is_left_out_by_every_split(world: int, micro: int) -> None:
+    """Two steps of six samples, of which one lies at the beginning; the rest of the stream keeps its order."""
+    passed = joined([(0, 6), (18, 24)])
+    each = 6 // (micro * world)
+    ranks = [
+        take(CounterSampler(10, 3, lambda: 0, micro=micro, rank=r, world=world, passed=lambda: passed), 3 * each)
+        for r in range(world)
+    ]
+    found = [sample for k in range(3 * each) for sample in interleaved([rank[k] for rank in ranks])]
+    assert found == [*indices(10, 3, 6, 12), *indices(10, 3, 24, 6)]
+
+
+def test_ranges_are_joined_and_left_behind() -> None:
+    assert joined([(18, 24), (0, 6), (4, 10), (10, 12)]) == ((0, 12), (18, 24))
+    assert [beyond(k, ((0, 12), (12, 16), (18, 24))) for k in (0, 11, 16, 17, 18, 24)] == [16, 16, 16, 17, 24, 24]
 
 
 def test_micro_batch() -> None:

@@ -19,6 +19,7 @@ from talkies.launch.slurm import run as command
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 LAST = 120
+SHARDED = ["parallel.kind=fsdp2", "parallel.shard=2"]
 STEPS = f"steps.max={LAST}"
 
 
@@ -54,10 +55,13 @@ def check_books(toys: Toys, folder: Path, status: str = "FINISHED") -> None:
         assert sorted(steps) == [*range(2, LAST + 1, 2)]
 
 
+@pytest.mark.parametrize("two", [[*TWO, "seed=11"], [*SHARDED, "seed=15"]], ids=["ddp", "fsdp2"])
 @pytest.mark.fault("4", "SIGUSR1 inside a step", injected="scancel --signal=USR1 on a real Slurm, two nodes")
-def test_a_preempted_run_goes_on_in_the_same_run_bitwise(toys: Toys, tmp_path: Path, told: Callable[..., None]) -> None:
+def test_a_preempted_run_goes_on_in_the_same_run_bitwise(
+    toys: Toys, tmp_path: Path, two: list[str], told: Callable[..., None]
+) -> None:
     """Two nodes under srun, signalled in the middle, against two processes of torchrun that were left in peace."""
-    folder = toys.phase(toys.site(), STEPS, *TWO, "slurm.nodes=2", "seed=11")
+    folder = toys.phase(toys.site(), STEPS, *two, "slurm.nodes=2")
     wait_for_checkpoint(folder)
     command("scancel", "--signal=USR1", ids(folder)[-1])
     assert wait_to_end(folder).restarts == 1
@@ -67,7 +71,7 @@ def test_a_preempted_run_goes_on_in_the_same_run_bitwise(toys: Toys, tmp_path: P
     (log,) = (folder / "slurm").glob("*.out")
     assert f"stopped by SIGUSR1 after step {second.step}" in log.read_text(), "it saved where it was told"
     assert log.read_text().count("queues itself again") == 1
-    assert weights(folder) == weights(uninterrupted(toys, tmp_path, *TWO, "seed=11", processes=2))
+    assert weights(folder) == weights(uninterrupted(toys, tmp_path, *two, processes=2))
     check_books(toys, folder)
     told("real Slurm: saved, requeued once, one MLflow run; equal, bitwise", steps_lost=0)
 

@@ -1,5 +1,6 @@
 """A few steps of the toy on a layout: what every rank saw and ended with."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from talkies.checkpoints.spans import whole
 from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
+from talkies.data.quarantine import open_to_train
 from talkies.data.shards import ShardSet
 from talkies.flow.config import FlowConfig
 from talkies.models.build import build_mova
@@ -23,10 +25,12 @@ from talkies.parallel.mesh import mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, world_of
-from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, RatesConfig, StepsConfig
+from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, RatesConfig, StepsConfig, SurvivalConfig
+from talkies.training.guard import Guard, NonFiniteError, SurvivalWarning
 from talkies.training.lora import add_lora
 from talkies.training.optimizer import Alternating, parameter_groups
-from talkies.training.phase import NonFiniteError, Objective, Phase
+from talkies.training.phase import Objective, Phase
+from talkies.training.quarantine import Quarantine
 from talkies.training.saving import Saving, rewind
 from talkies.training.zero_state import ZeroState
 
@@ -104,6 +108,26 @@ def refused(shards: str, layout: Layout) -> dict[str, Any]:
     return {"error": str(error.value), "before": BrokenPhase.before, "after": whole_weights(BrokenPhase.made)}
 
 
+class WatchedPhase(BrokenPhase):
+    """The weights after every step."""
+
+    each: list[dict[str, Tensor]]
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        WatchedPhase.each.append(whole_weights(self))
+
+
+def skipped(shards: str, layout: Layout, record: str, accumulate: int = 1) -> dict[str, Any]:
+    """Four steps of which the second is skipped: the weights after each, and what the guard says."""
+    WatchedPhase.each = []
+    guard = Guard(SurvivalConfig(non_finite="skip"), ranks=Ranks(world_of()), folder=Path(record))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", SurvivalWarning)
+        train(shards, layout, accumulate, dtype=torch.float32, kind=WatchedPhase, guard=guard)
+    said = [str(entry.message) for entry in told if entry.category is SurvivalWarning]
+    return {"each": WatchedPhase.each[accumulate - 1 :: accumulate], "skipped": guard.skipped, "said": said}
+
+
 def train(
     shards: str,
     layout: Layout,
@@ -117,8 +141,11 @@ def train(
     compute: ComputeConfig | None = None,
     kind: type[Phase] = Phase,
     lora: LoraConfig | None = None,
+    guard: Guard | None = None,
+    share: float | None = None,
 ) -> dict[str, Any]:
-    """Train `count` steps on `layout`, or (with `folder`) continue there; every rank's record and the whole weights."""
+    """Train `count` steps on `layout`, or (with `folder`) continue there; every rank's record and the whole weights.
+    With `share` bad clips are replaced and listed in the folder, and only the main process verifies."""
     world = world_of() if layout.ranks > 1 else ALONE
     if layout.kind == "deepspeed":
         from cpu_zero import OnTheCpuNotTheCudaPath  # before anything of DeepSpeed starts
@@ -139,17 +166,31 @@ def train(
     )  # fmt: skip
     steps = StepsConfig(max=count, global_batch=8, accumulate=accumulate, checkpoint_every=100)
     optimizer = OptimizerConfig(lr=RatesConfig(towers=1e-3, bridge=2e-3), warmup=2, clip=0.5)
-    phase, watch = kind(build, objective, optimizer, steps), Watch()
+    phase, watch = kind(build, objective, optimizer, steps, guard), Watch()
+    if share is None:
+        opened = ShardSet.open(Path(shards))
+    else:
+        opened = open_to_train(Path(shards), ("video", "audio"), share=share, verify=world.main)
     data = ClipsData(
-        ShardSet.open(Path(shards)), seed=7, global_batch=8, accumulate=accumulate, workers=workers,
+        opened, seed=7, global_batch=8, accumulate=accumulate, workers=workers,
         rank=mesh.data_rank, world=mesh.data_world,
     )  # fmt: skip
     callbacks: list[Callback] = [watch]
     latest = None
+    counts: list[tuple[int, int]] = []
     if folder is not None:
-        store = CheckpointStore(Path(folder))
-        latest = store.latest()
-        callbacks.append(Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=Ranks(world)))
+        store, ranks = CheckpointStore(Path(folder)), Ranks(world)
+        latest, settle = store.latest(), None
+        if share is not None:
+            quarantine = Quarantine(
+                data, Path(folder) / "quarantine.jsonl", share=share, every=3, last=count,
+                sink=lambda bad, step: counts.append((bad, step)), ranks=ranks,
+            )  # fmt: skip
+            callbacks.append(quarantine)
+            settle = quarantine.settle
+        callbacks.append(
+            Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=ranks, settle=settle)
+        )
     told = strategy_of(layout, world, alternate=True, clip=optimizer.clip)
     if layout.kind == "deepspeed":
         told["strategy"] = OnTheCpuNotTheCudaPath(layout, world, clip=optimizer.clip)
@@ -165,8 +206,9 @@ def train(
     weights = whole_weights(phase)
     found = {"losses": watch.losses, "ids": watch.ids, "grads": watch.grads, "norm": watch.norm, "weights": weights}
     found["drawn"] = torch.rand(4)  # where this rank's generator is
+    found |= {"counts": counts, "quarantined": sorted(data.quarantined)}
     if folder is not None:
-        saving = callbacks[1]
+        saving = callbacks[-1]
         assert isinstance(saving, Saving)
         assert saving.ema is not None
         found["ema"] = {name: whole(average) for name, average in saving.ema.averages.items()}

@@ -79,6 +79,12 @@ def test_a_card_says_everything_again_in_words() -> None:
         assert told in text, told
 
 
+def test_a_card_counts_the_clips_that_were_replaced() -> None:
+    told = "- 3 clips could not be read and were replaced"
+    assert told in body(front_matter(card(quarantined={"clips": 3, "sha256": "ab" * 32}), ["champion"]))
+    assert "could not be read" not in body(front_matter(card(quarantined={"clips": 0, "sha256": None}), ["champion"]))
+
+
 def test_cards_follow_the_alias(tmp_path: Path) -> None:
     first = write_card(tmp_path, card("1"), {"champion": "1"})
     assert first == tmp_path / "toy-model" / "version-0001.md"

@@ -160,6 +160,27 @@ class CheckpointStore:
             self._damaged.discard(step)
         return doomed
 
+    def drop(self, after: int) -> list[int]:
+        """Delete every checkpoint later than step `after`, whoever protects it, the newest first; returns their steps.
+
+        For a run that goes back: its later steps will come again. Only for the process that saves, and not while it
+        does. LATEST names what is left, before anything goes.
+        """
+        steps = self.steps()
+        doomed = [step for step in reversed(steps) if step > after]
+        if not doomed:
+            return []
+        with storage_errors(self.folder, 0):
+            if len(doomed) < len(steps):
+                write_text(self.folder / LATEST, f"{self.path(steps[-len(doomed) - 1]).name}\n")
+            else:
+                (self.folder / LATEST).unlink(missing_ok=True)
+            for step in doomed:
+                self._remove(self.path(step))
+        self._damaged -= set(doomed)
+        self._saved = None if self._saved in doomed else self._saved
+        return sorted(doomed)
+
     def sweep(self) -> None:
         """Remove what a killed process left half made, with a warning. Only for the process that saves."""
         self._swept = True

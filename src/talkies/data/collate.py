@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from talkies.data.clip import Clip
-from talkies.streams.batch import Batch, Text
+from talkies.streams.batch import Batch, Replaced, Text
 
 
-def collate(clips: Sequence[Clip], visits: Sequence[int], null_text: Text) -> Batch:
+def collate(clips: Sequence[Clip], visits: Sequence[int], null_text: Text, replaced: Sequence[Replaced] = ()) -> Batch:
     """One Batch of clips of one geometry; floats become fp32.
 
     `masks[m]` [B, T] is True on the valid steps of each clip; `padded` names the modalities in which some are not.
@@ -32,6 +32,7 @@ def collate(clips: Sequence[Clip], visits: Sequence[int], null_text: Text) -> Ba
             length=torch.tensor([clip.text_length for clip in clips], dtype=torch.int64),
         ),
         null_text=Text(embedding=null_text.embedding.float(), length=null_text.length.long()),
+        replaced=tuple(replaced),
     )
 
 

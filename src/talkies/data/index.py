@@ -13,7 +13,7 @@ from talkies.data.durable import canonical_json, write_text
 from talkies.streams import Grid, Modality
 from talkies.streams.batch import Text
 
-SCHEMA = 1
+SCHEMA = 2
 INDEX = "index.json"
 NULL_TEXT = "null_text.safetensors"
 _HEADER_KEYS = ("name", "split", "geometry", "fps", "codecs", "codec_configs", "mask_channels")
@@ -31,12 +31,14 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipEntry:
-    """What the index says of one clip; its tensors lie in a shard."""
+    """What the index says of one clip; its tensors lie in a shard. `checksums`: of each, by the name that it has there
+    after the clip's row."""
 
     id: str
     caption: str
     valid: Mapping[Modality, int]
     text_length: int
+    checksums: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +138,13 @@ def _check(folder: Path, index: Index) -> None:
         if Path(entry.name).name != entry.name or entry.name.startswith("."):
             raise DataError(f"data: {folder / INDEX} names a file outside its folder: {entry.name!r}")
     seen: set[str] = set()
+    stored = {"text", *(f"latent.{m}" for m in index.grids), *(["image"] if index.image else [])}
     for clip in index.clips:
+        if clip.checksums.keys() != stored:
+            raise DataError(
+                f"data: {folder / INDEX} is damaged: clip {clip.id!r} has checksums of {sorted(clip.checksums)}, "
+                f"it must have them of {sorted(stored)}; run `talkies prepare` again"
+            )
         if clip.id in seen:
             raise DataError(f"data: clip {clip.id!r} stands twice in {folder / INDEX}: ids must be unique")
         seen.add(clip.id)

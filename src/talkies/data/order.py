@@ -4,7 +4,7 @@ The stream of samples is endless: epoch after epoch, each a permutation of all c
 p % size th clip of epoch p // size; a batch may hold an epoch's tail and the next one's head.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from talkies.config import RecipeError
+
+Passed = tuple[tuple[int, int], ...]
+"""Rising ranges [start, stop) of positions in the stream of samples that are not trained on."""
 
 
 @lru_cache(maxsize=2)
@@ -54,21 +57,50 @@ def micro_batch(global_batch: int, accumulate: int, world: int) -> int:
     return global_batch // parts
 
 
+def beyond(position: int, passed: Passed) -> int:
+    """The first position of the stream from `position` on that is not passed over."""
+    for start, stop in passed:
+        if start <= position < stop:
+            position = stop
+    return position
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> Passed:
+    """The same positions as rising ranges that do not touch."""
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(stop, found[-1][1]))
+        else:
+            found.append((start, stop))
+    return tuple(found)
+
+
 class CounterSampler:
     """Endless micro-batches of (clip, visit) for one rank, beginning where `consumed()` is when iteration begins.
 
-    Rank r takes [r::world] of each global micro-batch, so that their union does not depend on the world size.
+    Rank r takes [r::world] of each global micro-batch, so that their union does not depend on the world size. Positions
+    in `passed()` (whole global batches) are left out.
     """
 
     def __init__(
-        self, size: int, seed: int, consumed: Callable[[], int], *, micro: int, rank: int = 0, world: int = 1
+        self,
+        size: int,
+        seed: int,
+        consumed: Callable[[], int],
+        *,
+        micro: int,
+        rank: int = 0,
+        world: int = 1,
+        passed: Callable[[], Passed] = tuple,
     ) -> None:
         assert 0 <= rank < world, f"rank {rank} of {world}"
         self.size, self.seed, self.consumed = size, seed, consumed
-        self.micro, self.rank, self.world = micro, rank, world
+        self.micro, self.rank, self.world, self.passed = micro, rank, world, passed
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        start, together = self.consumed(), self.micro * self.world
+        start, together, passed = self.consumed(), self.micro * self.world, self.passed()
         while True:
+            start = beyond(start, passed)
             yield indices(self.size, self.seed, start, together)[self.rank :: self.world]
             start += together

@@ -1,18 +1,18 @@
 """Opening and reading a shard set."""
 
-import os
-from collections.abc import Collection, Mapping
+import errno
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.functional import pad
 
 from talkies.config import DataError
 from talkies.data.clip import Clip, Header
 from talkies.data.index import FileEntry, Index, read_index
+from talkies.data.stored import StoredTensors, checksum, finite
 from talkies.data.verify import verify_files
 from talkies.data.writer import ShardWriter
 from talkies.streams import Grid, Modality
@@ -20,9 +20,14 @@ from talkies.streams.batch import Text
 
 __all__ = ["ShardSet", "ShardWriter"]
 
+T = TypeVar("T")
+OPEN_FILES = 64
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""What no file can help."""
+
 
 class ShardSet:
-    """The clips of one folder, read by index. Files are memory-mapped, once per process and only when read.
+    """The clips of one folder, read by index. Files are opened when read, and the last OPEN_FILES stay so.
 
     `fingerprint` is the sha256 of the index, which holds the sha256 of every shard: it names the data.
     """
@@ -34,8 +39,7 @@ class ShardSet:
         for shard in index.shards:
             self._starts += [(start, shard)] * shard.clips
             start += shard.clips
-        self._handles: dict[str, Any] = {}
-        self._process = os.getpid()
+        self._handles: dict[str, StoredTensors] = {}
         self.header = self._read_header()
 
     @classmethod
@@ -55,7 +59,7 @@ class ShardSet:
 
     def __getstate__(self) -> dict[str, Any]:
         # An open file does not travel to a worker process.
-        return {**self.__dict__, "_handles": {}, "_process": -1}
+        return {**self.__dict__, "_handles": {}}
 
     @property
     def fingerprint(self) -> str:
@@ -87,23 +91,29 @@ class ShardSet:
         """The encoded empty caption, batch 1."""
         return self.header.null_text
 
+    def shard_of(self, i: int) -> str:
+        """The name of the file that holds clip `i`."""
+        return self._starts[i][1].name
+
     def read(self, i: int, modalities: Collection[Modality] | None = None) -> Clip:
         """Clip `i`; with `modalities` only these latents (and the first-frame latent only with video).
 
-        The tensors are views of the mapped file where the dtype allows: do not write into them.
+        Raises DataError where, even with the file opened anew, a tensor cannot be read, is not the one that was
+        written, or has values that are not finite.
         """
-        start, shard = self._starts[i]
-        entry, row = self.index.clips[i], i - start
+        return self._again(self.shard_of(i), lambda: self._read(i, modalities))
+
+    def _read(self, i: int, modalities: Collection[Modality] | None) -> Clip:
+        entry = self.index.clips[i]
         wanted = [m for m in self.grids if modalities is None or m in modalities]
-        image = self._tensor(shard.name, f"{row:05d}.image") if self.index.image and "video" in wanted else None
         return Clip(
             id=entry.id,
             caption=entry.caption,
-            latents={m: self._tensor(shard.name, f"{row:05d}.latent.{m}") for m in wanted},
+            latents={m: self._tensor(i, f"latent.{m}") for m in wanted},
             valid={m: entry.valid[m] for m in wanted},
             grids={m: self.grids[m] for m in wanted},
-            image=image,
-            text=self._padded(self._tensor(shard.name, f"{row:05d}.text"), self.null_text.embedding.shape[1]),
+            image=self._tensor(i, "image") if self.index.image and "video" in wanted else None,
+            text=self._padded(self._tensor(i, "text"), self.null_text.embedding.shape[1]),
             text_length=entry.text_length,
         )
 
@@ -129,7 +139,8 @@ class ShardSet:
                 )
 
     def _read_header(self) -> Header:
-        embedding = self._tensor(self.index.null_text.name, "text")[None].clone()
+        name = self.index.null_text.name
+        embedding = self._again(name, lambda: self._opened(name).read("text"))[None]
         text = Text(embedding=embedding, length=torch.tensor([self.index.null_text_length]))
         return self.index.header_with(text)
 
@@ -137,14 +148,40 @@ class ShardSet:
     def _padded(rows: Tensor, length: int) -> Tensor:
         return pad(rows, (0, 0, 0, length - rows.shape[0])) if rows.shape[0] < length else rows
 
-    def _tensor(self, file: str, key: str) -> Tensor:
-        if self._process != os.getpid():  # a forked worker maps the files itself
-            self._handles, self._process = {}, os.getpid()
-        path = self.folder / file
-        try:
-            if file not in self._handles:
-                self._handles[file] = safe_open(path, framework="pt", device="cpu")
-            tensor: Tensor = self._handles[file].get_tensor(key)
-        except (SafetensorError, OSError) as error:
-            raise DataError(f"data: cannot read {key} from {path}: {error}; prepare the set again") from None
+    def _tensor(self, i: int, name: str) -> Tensor:
+        """What is stored of clip `i` under `name`, checked."""
+        (start, shard), entry = self._starts[i], self.index.clips[i]
+        tensor = self._opened(shard.name).read(f"{i - start:05d}.{name}")
+        found, expected = checksum(tensor), entry.checksums[name]
+        where = f"data: {name} of clip {entry.id!r} in {self.folder / shard.name}"
+        if found != expected:
+            raise DataError(f"{where} is damaged: found crc32 {found:08x}, expected {expected:08x}; copy it again")
+        if not finite(tensor):
+            raise DataError(f"{where} has values that are not finite; prepare it again")
         return tensor
+
+    def _opened(self, file: str) -> StoredTensors:
+        stored = self._handles.pop(file, None) or StoredTensors(self.folder / file)
+        self._handles[file] = stored
+        if len(self._handles) > OPEN_FILES:
+            del self._handles[next(iter(self._handles))]  # the one that was not asked for longest
+        return stored
+
+    def _again(self, file: str, read: Callable[[], T]) -> T:
+        """`read()`; once more with `file` opened anew where that failed, for network storage has its moments."""
+        for last in (False, True):
+            try:
+                return read()
+            except (DataError, OSError) as error:
+                self._handles.pop(file, None)
+                if isinstance(error, OSError) and error.errno in _OURS:
+                    raise
+                if last:
+                    raise _cannot(self.folder / file, error) from None
+        raise AssertionError("the last turn returns or raises")
+
+
+def _cannot(path: Path, error: DataError | OSError) -> DataError:
+    if isinstance(error, DataError):
+        return error
+    return DataError(f"data: cannot read {path}: {error.strerror or error}; copy it again or prepare the set again")

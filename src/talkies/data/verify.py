@@ -12,25 +12,39 @@ from talkies.data.integrity import damage, settled, stamp
 CACHE = ".verified.json"
 
 
-def verify_files(folder: Path, entries: Sequence[FileEntry]) -> None:
-    """Raise DataError naming the first file whose size or sha256 is not the entry's.
+def damaged_files(folder: Path, entries: Sequence[FileEntry]) -> dict[str, str]:
+    """What is wrong with each file whose size or sha256 is not the entry's: name -> the end of a sentence about it.
 
     What was found good is noted beside the shards, by (size, times, inode, sha256); where the folder cannot be written
     everything is hashed each time.
     """
     known = _read(folder / CACHE)
-    good = {}
+    good: dict[str, str] = {}
+    bad: dict[str, str] = {}
     for entry in entries:
         path = folder / entry.name
         mark = f"{stamp(path)} {entry.sha256}" if path.is_file() else ""
         if not mark or known.get(entry.name) != mark:
             found = damage(path, size=entry.size, sha256=entry.sha256)
             if found is not None:
-                raise DataError(f"data: shard {path} {found}; copy it again or run `talkies prepare`")
+                bad[entry.name] = found
+                continue
         if settled(path):
             good[entry.name] = mark
     if good != known:
         _write(folder / CACHE, good)
+    return bad
+
+
+def verify_files(folder: Path, entries: Sequence[FileEntry]) -> None:
+    """Raise DataError naming the first file that is not its entry's."""
+    for name, found in damaged_files(folder, entries).items():
+        raise refusal(folder / name, found)
+
+
+def refusal(path: Path, found: str) -> DataError:
+    """What is said of a damaged file that is not done without."""
+    return DataError(f"data: shard {path} {found}; copy it again or run `talkies prepare`")
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from talkies.data.clip import Clip, Header
 from talkies.data.durable import write_tensors
 from talkies.data.index import INDEX, NULL_TEXT, ClipEntry, FileEntry, write_index
 from talkies.data.integrity import sha256_of
+from talkies.data.stored import checksum
 
 
 class ShardWriter:
@@ -51,7 +52,13 @@ class ShardWriter:
         self._first = self._first or clip
         _check(clip, self._first, self.header)
         self._ids.add(clip.id)
-        entry = ClipEntry(id=clip.id, caption=clip.caption, valid=dict(clip.valid), text_length=clip.text_length)
+        entry = ClipEntry(
+            id=clip.id,
+            caption=clip.caption,
+            valid=dict(clip.valid),
+            text_length=clip.text_length,
+            checksums={name: checksum(tensor) for name, tensor in stored(clip).items()},
+        )
         self._clips.append(entry)
         self._pending.append(clip)
         if len(self._pending) == self.shard_clips:
@@ -76,10 +83,7 @@ class ShardWriter:
     def _flush(self) -> None:
         tensors: dict[str, Tensor] = {}
         for row, clip in enumerate(self._pending):
-            tensors |= {f"{row:05d}.latent.{modality}": latent for modality, latent in clip.latents.items()}
-            tensors[f"{row:05d}.text"] = clip.text[: clip.text_length].clone()
-            if clip.image is not None:
-                tensors[f"{row:05d}.image"] = clip.image
+            tensors |= {f"{row:05d}.{name}": tensor for name, tensor in stored(clip).items()}
         name = f"shard-{len(self._shards):05d}.safetensors"
         self._shards.append(self._write(name, tensors, clips=len(self._pending)))
         self._pending = []
@@ -88,6 +92,13 @@ class ShardWriter:
         path = self.folder / name
         write_tensors(path, tensors)
         return FileEntry(name=name, size=path.stat().st_size, sha256=sha256_of(path), clips=clips)
+
+
+def stored(clip: Clip) -> dict[str, Tensor]:
+    """What a shard holds of a clip, by its name there after the clip's row."""
+    tensors = {f"latent.{modality}": latent for modality, latent in clip.latents.items()}
+    tensors["text"] = clip.text[: clip.text_length].clone()
+    return tensors if clip.image is None else {**tensors, "image": clip.image}
 
 
 def _check(clip: Clip, first: Clip, header: Header) -> None:

@@ -1,10 +1,13 @@
 """What watches a phase while it trains: metrics, checkpoints, validation, the bar, and where each tells of it."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback
 
+from talkies.data.module import ClipsData
 from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe
@@ -12,9 +15,12 @@ from talkies.recipe.folders import read_json, write_json
 from talkies.recipe.inputs import Inputs
 from talkies.recipe.measure import Measure
 from talkies.tracking.spool import Tracker
+from talkies.training.guard import SurvivalWarning
 from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Phase
 from talkies.training.progress import StepProgress
+from talkies.training.quarantine import FILE, Quarantine
+from talkies.training.rollback import Rollback
 from talkies.training.saving import Saving
 
 
@@ -35,7 +41,9 @@ class Watching:
         assert self._tracker is not None, "only the main process tells"
         return self._tracker
 
-    def callbacks(self, saving: Saving, validation: ValidationCallback, *, bar: bool) -> list[Callback]:
+    def callbacks(
+        self, quarantine: Quarantine, saving: Saving, validation: ValidationCallback, *, bar: bool
+    ) -> list[Callback]:
         """In the order that each asks for."""
         recipe = self.recipe
         metrics = TrainingMetrics(
@@ -46,7 +54,19 @@ class Watching:
             share=recipe.parallel.sequence,
         )
         self._bars = [StepProgress(recipe.name, recipe.steps.max)] if bar and self.ranks.main else []
-        return [metrics, saving, validation, *self._bars, ClockOn(metrics)]
+        return [metrics, quarantine, saving, validation, *self._bars, ClockOn(metrics)]
+
+    def quarantine(self, data: ClipsData) -> Quarantine:
+        """What becomes of the clips that `data` cannot read."""
+        return Quarantine(
+            data,
+            self.folder / FILE,
+            share=self.recipe.survival.quarantine.share,
+            every=self.recipe.steps.log_every,
+            last=self.recipe.steps.max,
+            sink=self._quarantined,
+            ranks=self.ranks,
+        )
 
     def validation(self, phase: Phase, saving: Saving) -> ValidationCallback:
         """Held-out losses and samples, each due step once."""
@@ -65,10 +85,28 @@ class Watching:
         """A checkpoint is complete."""
         self.tracker.artifact(made / "manifest.json", f"checkpoints/step-{step:08d}")
 
+    def skipped(self, entry: Mapping[str, Any]) -> None:
+        """A step was skipped."""
+        self.tracker.tags({f"skipped.step-{entry['step']:08d}": entry["what"]})
+
+    def went_back(self, made: Rollback) -> None:
+        """Training goes on from an earlier step: what was logged after it is logged again."""
+        self.tracker.went_back(made.to)
+        self.tracker.tags({f"went_back.step-{made.at:08d}": f"to step {made.to}: {made.reason}"})
+        warnings.warn(
+            f"training: {made.reason}; going back to step {made.to}, and past samples {made.start} to {made.stop}",
+            SurvivalWarning,
+            stacklevel=2,
+        )
+
     def _measured(self, metrics: Mapping[str, float], step: int) -> None:
         self.tracker.metrics(metrics, step)
         for line in self._bars:
             line.report(metrics)
+
+    def _quarantined(self, count: int, step: int) -> None:
+        self.tracker.metrics({"data/quarantined": count}, step)
+        self.tracker.tags({"quarantined": count})
 
     def _validation_measured(self, metrics: Mapping[str, float], step: int) -> None:
         self.tracker.metrics(metrics, step)

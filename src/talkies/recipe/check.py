@@ -8,6 +8,7 @@ from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.streams import Grid, Modality
+from talkies.training.config import SurvivalConfig
 
 
 def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[Modality, Grid]:
@@ -36,6 +37,24 @@ def _channels(section: str, tower: TowerConfig, *, needed_in: int, needed_out: i
         )
 
 
+def _check_survival(survival: SurvivalConfig) -> None:
+    """RecipeError for a setting that nothing would look at."""
+    default, spike = SurvivalConfig(), survival.spike
+    actions = {survival.non_finite, spike.action}
+    if spike != default.spike and spike.action == "ignore":
+        raise RecipeError("recipe: `survival.spike` is set, but its `action` is ignore: choose raise, skip or rollback")
+    if survival.rollback != default.rollback and "rollback" not in actions:
+        raise RecipeError(
+            "recipe: `survival.rollback` is set, but neither `survival.non_finite` nor `survival.spike.action` is "
+            "rollback: set one of them, or drop it"
+        )
+    if survival.skips != default.skips and "skip" not in actions:
+        raise RecipeError(
+            "recipe: `survival.skips` is set, but neither `survival.non_finite` nor `survival.spike.action` is skip: "
+            "set one of them, or drop it"
+        )
+
+
 def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
     """Raise RecipeError where sections disagree; return the grids of the phase."""
     shape, codecs = recipe.model.shape, recipe.codecs
@@ -57,6 +76,7 @@ def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
             f"{steps.accumulate}; divisors: {', '.join(map(str, near))}"
         )
     check_layout(recipe.parallel, recipe.compute, global_batch=steps.global_batch, accumulate=steps.accumulate)
+    _check_survival(recipe.survival)
     parent_of(recipe)
     try:
         found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from talkies.codecs.load import load_codecs
 from talkies.config import RecipeError
+from talkies.data.quarantine import open_to_train
 from talkies.data.shards import ShardSet
 from talkies.recipe.check import check
 from talkies.recipe.components import parts
@@ -27,7 +28,8 @@ class Inputs:
 def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Parent], *, verify: bool = True) -> Inputs:
     """Open the phase's shard sets and codecs, and (`verify`: one process of many does) hash them.
 
-    Raises DataError for missing, damaged or foreign shards, RecipeError where the recipe disagrees with itself.
+    Raises DataError for missing or foreign shards, for more bad clips to train on than the recipe allows, and for any
+    damage of the held-out ones; RecipeError where the recipe disagrees with itself.
     """
     check(recipe)
     wanted = tuple(parts(recipe).weights)
@@ -35,13 +37,13 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     identities = {"text": codecs.text.identity}
     for modality in wanted:
         identities[modality] = getattr(codecs, modality).identity
-    sets = []
-    for name in (recipe.data.shards, recipe.data.heldout):
-        shards = ShardSet.open(data_root / "sets" / name, verify=verify)
-        shards.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=wanted)
-        sets.append(shards)
-    _enough(recipe, len(sets[1]))
-    return Inputs(shards=sets[0], heldout=sets[1], codecs=codecs, parents=parents)
+    sets, share = data_root / "sets", recipe.survival.quarantine.share
+    shards = open_to_train(sets / recipe.data.shards, wanted, share=share, verify=verify)
+    heldout = ShardSet.open(sets / recipe.data.heldout, verify=verify)
+    for found in (shards, heldout):
+        found.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=wanted)
+    _enough(recipe, len(heldout))
+    return Inputs(shards=shards, heldout=heldout, codecs=codecs, parents=parents)
 
 
 def _enough(recipe: PhaseRecipe, heldout: int) -> None:

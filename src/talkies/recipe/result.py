@@ -12,6 +12,7 @@ from talkies.checkpoints.spans import Held, whole
 from talkies.checkpoints.state import open_ema, read_loop, stored_ema
 from talkies.checkpoints.store import Together
 from talkies.config.canonical import BESIDE, recipe_hash, to_dict
+from talkies.data.integrity import sha256_of
 from talkies.models.build import component_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import write_json
@@ -19,6 +20,7 @@ from talkies.recipe.inputs import Inputs
 from talkies.recipe.parents import Parent, shape_json
 from talkies.training.lora import adapter_json, adapter_tensors
 from talkies.training.phase import Phase
+from talkies.training.quarantine import FILE
 from talkies.training.saving import Saving
 
 
@@ -35,13 +37,13 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-def release_info(recipe: PhaseRecipe, inputs: Inputs, *, step: int) -> dict[str, Any]:
+def release_info(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path) -> dict[str, Any]:
     """What release.json says besides its files: enough to sample, to start a child, and to write a card."""
-    shards = inputs.shards
+    shards, loop = inputs.shards, read_loop(checkpoint)
     return {
         "name": recipe.name,
         "phase": recipe.phase.kind,
-        "step": step,
+        "step": loop["step"],
         "weights": "ema",
         "recipe": {key: value for key, value in to_dict(recipe).items() if key not in BESIDE},
         "recipe_hash": recipe_hash(recipe),
@@ -58,8 +60,26 @@ def release_info(recipe: PhaseRecipe, inputs: Inputs, *, step: int) -> dict[str,
             "grids": {m: grid.to_json() for m, grid in shards.grids.items()},
         },
         "codecs": dict(shards.header.codecs),
+        "survival": survived(loop, recipe.steps.global_batch),
+        "quarantined": quarantined(loop, checkpoint.parents[1]),
         "parents": {component: parent.lineage() for component, parent in inputs.parents.items()},
     }
+
+
+def survived(loop: Mapping[str, Any], global_batch: int) -> dict[str, Any]:
+    """What a run left out: optimizer steps that were skipped, and ranges [first, end) of batches that it passed over
+    when it went back, counted in optimizer steps of an undisturbed run."""
+    passed = loop["data"].get("passed", [])
+    return {
+        "skipped_steps": loop.get("guard", {}).get("skipped", []),
+        "passed_batches": [[start // global_batch, stop // global_batch] for start, stop in passed],
+    }
+
+
+def quarantined(loop: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """How many clips a run had to replace, and the sha256 of the file in its folder that names them."""
+    file = run / FILE
+    return {"clips": len(loop["data"]["quarantined"]), "sha256": sha256_of(file) if file.exists() else None}
 
 
 def split_components(state: Mapping[str, Held]) -> dict[str, dict[str, Held]]:
@@ -81,7 +101,7 @@ def export(recipe: PhaseRecipe, inputs: Inputs, folder: Path, phase: Phase, savi
             inputs,
             folder / "release",
             tensors,
-            step=recipe.steps.max,
+            checkpoint=saving.store.path(recipe.steps.max),
             data_root=data_root,
             whole=whole,
             together=saving.ranks,
@@ -94,13 +114,12 @@ def consolidate(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path, folder: P
     found = stored_ema(checkpoint)
     names = {id(tensor): name for name, tensor in found.items()}
     read = open_ema(checkpoint)
-    step = int(read_loop(checkpoint)["step"])
     return publish(
         recipe,
         inputs,
         folder,
         found,
-        step=step,
+        checkpoint=checkpoint,
         data_root=data_root,
         whole=lambda tensor: read(names[id(tensor)]),
         together=None,
@@ -113,12 +132,12 @@ def publish(
     folder: Path,
     tensors: Mapping[str, Held],
     *,
-    step: int,
+    checkpoint: Path,
     data_root: Path,
     whole: Callable[[Held], Tensor],
     together: Together | None,
 ) -> str:
-    """Write the release `folder` of what a phase trained, by parameter name; returns its sha256.
+    """Write the release `folder` of what a phase trained until `checkpoint`, by parameter name; returns its sha256.
 
     A LoRA's release holds the adapter in PEFT's format and names its base by hash.
     """
@@ -133,7 +152,7 @@ def publish(
     write_release(
         folder,
         components=components,
-        info=release_info(recipe, inputs, step=step),
+        info=release_info(recipe, inputs, checkpoint),
         codecs_folder=data_root / "codecs",
         adapter=adapter,
         base=base,

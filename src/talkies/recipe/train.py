@@ -1,5 +1,6 @@
 """One phase, from its recipe to its result: the composition that knows every component."""
 
+import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -30,19 +31,24 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.inputs import Inputs
 from talkies.tracking.spool import Tracker
+from talkies.training.guard import BackError, Guard
 from talkies.training.phase import Objective, Phase
+from talkies.training.rollback import go_back, settle
 from talkies.training.saving import Saving, rewind
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How training ended: `step` reached, and the signal or the stop that ended it early."""
+    """How training ended: `step` reached, and the signal or the stop that ended it early; or the `bad` step that it
+    goes back from, whose samples begin at `position` of the stream."""
 
     step: int
     stopped_by: str | None
+    bad: str | None = None
+    position: int = 0
 
 
-def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module]) -> Phase:
+def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module], guard: Guard | None = None) -> Phase:
     """The LightningModule of a recipe."""
     part = parts(recipe)
     objective = Objective(
@@ -54,7 +60,7 @@ def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module]) -> Phase:
         mask_channels=mask_channels(recipe),
         seed=recipe.seed,
     )
-    return Phase(build, objective, recipe.optimizer, recipe.steps)
+    return Phase(build, objective, recipe.optimizer, recipe.steps, guard)
 
 
 def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> ClipsData:
@@ -69,6 +75,7 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> Cl
         modalities=tuple(parts(recipe).weights),
         rank=rank,
         world=readers,
+        in_a_row=recipe.survival.quarantine.in_a_row,
     )
 
 
@@ -124,19 +131,56 @@ def train(
     bar: bool = True,
     ranks: Ranks | None = None,
 ) -> tuple[Outcome, Phase, Saving]:
-    """Run or continue the phase in `folder` until its last step, `stop_at`, or a signal.
+    """Run or continue the phase in `folder` until its last step, `stop_at`, or a signal, going back where the recipe
+    wants that of a bad step.
 
-    Every process of `ranks` calls it; the main one has the `tracker`.
+    Every process of `ranks` calls it; the main one has the `tracker`. Raises BadStepError where a step was bad, and the
+    recipe has no other answer.
     """
-    store = CheckpointStore(folder / "checkpoints")
     ranks = ranks or Ranks(ALONE)
-    world = ranks.world
+    watching = Watching(recipe, inputs, folder, tracker, ranks)
+    while True:
+        outcome, phase, saving = _attempt(recipe, inputs, folder, watching, ranks, stop_at=stop_at, bar=bar)
+        if outcome.bad is None:
+            return outcome, phase, saving
+        del phase, saving
+        gc.collect()  # the model goes before another one is built
+        ranks.agree(_go_back if ranks.main else None, recipe, folder, outcome, watching)
+
+
+def _go_back(recipe: PhaseRecipe, folder: Path, outcome: Outcome, watching: Watching) -> None:
+    assert outcome.bad is not None
+    made = go_back(
+        folder,
+        CheckpointStore(folder / "checkpoints"),
+        recipe.survival.rollback,
+        at=outcome.step,
+        position=outcome.position,
+        global_batch=recipe.steps.global_batch,
+        reason=outcome.bad,
+    )
+    watching.went_back(made)
+
+
+def _attempt(
+    recipe: PhaseRecipe,
+    inputs: Inputs,
+    folder: Path,
+    watching: Watching,
+    ranks: Ranks,
+    *,
+    stop_at: int | None,
+    bar: bool,
+) -> tuple[Outcome, Phase, Saving]:
+    store, world = CheckpointStore(folder / "checkpoints"), ranks.world
+    passed = ranks.first(lambda: settle(folder, store))
     latest = ranks.first(store.latest)
     done = latest is not None and read_loop(latest)["step"] >= recipe.steps.max
     mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)
-    phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh))
+    guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", told=watching.skipped)
+    phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh), guard)
     data = make_data(recipe, inputs.shards, world)
-    watching = Watching(recipe, inputs, folder, tracker, ranks)
+    quarantine = watching.quarantine(data)
     saving = Saving(
         store,
         recipe.steps,
@@ -147,9 +191,10 @@ def train(
         saved=watching.saved,
         ranks=ranks,
         recipe=recipe_hash(recipe),
+        settle=quarantine.settle,
     )
     validation = watching.validation(phase, saving)
-    callbacks = watching.callbacks(saving, validation, bar=bar)
+    callbacks = watching.callbacks(quarantine, saving, validation, bar=bar)
     trainer = make_trainer(recipe, callbacks, world)
     if latest is not None:
         loop = read_loop(latest)
@@ -164,8 +209,12 @@ def train(
         ranks.agree(rewind if ranks.main else None, trainer, data, loop)
         if not ranks.main:
             rewind(trainer, data, loop)
+    data.pass_over(*passed)
     # For LoRA dropout alone: all else is drawn per sample. Ranks have other clips or other tokens.
     torch.manual_seed((recipe.seed + world.rank) % 2**63)
-    with _threads(recipe.compute.threads):
-        trainer.fit(phase, datamodule=data)
+    try:
+        with _threads(recipe.compute.threads):
+            trainer.fit(phase, datamodule=data)
+    except BackError as error:
+        return Outcome(step=error.step, stopped_by=None, bad=error.reason, position=data.position), phase, saving
     return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by), phase, saving

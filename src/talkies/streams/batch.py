@@ -30,6 +30,16 @@ class Text:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Replaced:
+    """A clip that could not be read: its id, the file that holds it, why, and the id of the clip in its place."""
+
+    id: str
+    shard: str
+    reason: str
+    substitute: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """Encoded clips of one geometry.
 
@@ -37,7 +47,8 @@ class Batch:
     `latents[m]` [B, C, *shape] fp32; `masks[m]` [B, T] bool, False where a latent step holds padding; `grids[m]` their
     geometry; `image` [B, C, T, H, W] the latent of (first frame, then mid-grey frames), None without video;
     `text` the encoded captions and `null_text` (batch 1) the encoded empty caption; `ids` and `visits` name
-    each sample and how often it was seen before: with the seed they determine its noise, times and dropout.
+    each sample and how often it was seen before: with the seed they determine its noise, times and dropout. `replaced`
+    names the clips that were due and could not be read.
     """
 
     ids: tuple[str, ...]
@@ -50,6 +61,7 @@ class Batch:
     image: Tensor | None
     text: Text
     null_text: Text
+    replaced: tuple[Replaced, ...] = ()
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on `device`."""

@@ -61,6 +61,8 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
             for key in ("shards", "clips", "fingerprint", "heldout_fingerprint", "geometry", "fps")
         },
         "codecs": _codecs(info),
+        "survival": info.get("survival", {}),
+        "quarantined": info.get("quarantined", {}),
         "gates": [
             {"metric": g.metric, "op": g.op, "needed": g.needed, "found": g.found, "passed": g.passed}
             for g in card.gates
@@ -113,6 +115,7 @@ def body(front: Front) -> str:
         "## Gates\n\n" + _gates(card["gates"]),
         "## Lineage\n\n" + _lineage(card),
         "## Data\n\n" + _data(card),
+        *_survival(card),
         "## Sample\n\n" + _sample(card),
         "## Limits\n\n" + _limits(front),
         f"License: {front['license']}.\n",
@@ -164,6 +167,16 @@ def _data(card: Mapping[str, Any]) -> str:
     ]
     lines += [f"- codec: {name} `{identity}`" for name, identity in card["codecs"].items()]
     return "\n".join(lines)
+
+
+def _survival(card: Mapping[str, Any]) -> list[str]:
+    """A section on what the run left out; none where it left nothing out (or is older than the record of it)."""
+    kept = card.get("survival", {})
+    lines = [f"- step {entry['step']} was skipped: {entry['what']}" for entry in kept.get("skipped_steps", ())]
+    lines += [f"- batches {first} to {end - 1} were passed over" for first, end in kept.get("passed_batches", ())]
+    replaced = card.get("quarantined", {}).get("clips", 0)
+    lines += [f"- {replaced} clips could not be read and were replaced"] if replaced else []
+    return ["## Left out\n\n" + "\n".join(lines)] if lines else []
 
 
 def _sample(card: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """What a spool means: its records in order, as batches that MLflow can take. Knows no server.
 
 A (key, step) counts once over all attempts of training: MLflow keeps every point that it is given and cannot replace
-one, so what a resumed run logs again is skipped and the first point stays.
+one, so what a resumed run logs again is skipped and the first point stays. Where a run has gone back from a bad step it
+trains on other batches: there the later steps have a second point, the true one.
 """
 
 import math
@@ -56,7 +57,7 @@ class Journal:
         self.open: dict[str, Record] = {}
         self.status = "RUNNING"
         self.last_time = 0
-        self.attempts = self.skipped = self.dropped = 0
+        self.attempts = self.skipped = self.dropped = self.backs = 0
         self.bad: list[int] = []
         self._counted = (0, 0)
         self._seen: dict[str, set[int]] = {}
@@ -67,6 +68,7 @@ class Journal:
             "params": lambda record, batch: batch.params.extend(record["values"].items()),
             "tags": lambda record, batch: batch.tags.update(record["values"]),
             "metrics": self._metrics,
+            "back": self._back,
             "artifact": lambda record, batch: batch.files.append(File(file=record["file"], name=record["name"])),
             "status": self._status,
             "dropped": self._dropped,
@@ -142,6 +144,11 @@ class Journal:
             if not math.isfinite(value) and key not in self._flagged:
                 self._flagged.add(key)
                 batch.tags[f"nonfinite.{key}"] = f"{value} at step {step}"
+
+    def _back(self, record: Record, batch: Batch) -> None:
+        self.backs += 1
+        batch.tags["went_back"] = str(self.backs)
+        self._seen = {key: {step for step in steps if step <= record["step"]} for key, steps in self._seen.items()}
 
     def _status(self, record: Record, batch: Batch) -> None:
         self.status = record["status"]

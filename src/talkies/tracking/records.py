@@ -101,6 +101,7 @@ KINDS: Mapping[str, Mapping[str, Check]] = {
     "params": {"values": _texts},
     "tags": {"values": _texts},
     "metrics": {"step": _integer, "values": _numbers},
+    "back": {"step": _integer},
     "artifact": {"file": _kept, "name": _text},
     "status": {"status": STATUSES.__contains__},
     "dropped": {"count": _integer},

@@ -83,6 +83,10 @@ class Tracker:
         self.last.update(found)
         self._write("metrics", {"step": int(step), "values": {key: number(value) for key, value in found.items()}})
 
+    def went_back(self, step: int) -> None:
+        """Training goes on from `step`: what is logged of later steps from now on is sent, though they had values."""
+        self._write("back", {"step": step})
+
     def artifact(self, path: Path, name: str) -> None:
         """Send the small file `path` into the run's artifact folder `name`, as it is now: a hard link (or a copy) is
         kept until it was sent. Files above 256 MiB are refused with a warning: log a manifest instead."""

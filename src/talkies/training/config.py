@@ -114,8 +114,9 @@ class ValidationConfig:
 
 @config
 class SpikeConfig:
-    """A step is a spike where its loss or gradient norm lies more than `sigma` standard deviations above the mean of
-    the last `window` good steps of the same expert (from 16 of them on)."""
+    """A step is a spike where its loss or gradient norm lies more than `sigma` standard deviations (1.4826 times the
+    median absolute deviation) above the median of the last `window` good steps of the same expert, from 16 on. (Under
+    DeepSpeed the loss alone: its norm is known after the step.)"""
 
     action: Literal["ignore", "raise", "skip", "rollback"] = "ignore"
     sigma: Positive = 6.0

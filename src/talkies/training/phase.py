@@ -9,7 +9,6 @@ from lightning import LightningModule
 from torch import nn
 
 from talkies.checkpoints.spans import Held, whole
-from talkies.config import UserError
 from talkies.flow.config import FlowConfig
 from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
@@ -18,17 +17,10 @@ from talkies.parallel.zero import ZeroStrategy
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Condition
 from talkies.training.config import OptimizerConfig, StepsConfig
+from talkies.training.guard import Guard, Micro
 from talkies.training.held import HeldState, OwnState
 from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
 from talkies.training.zero_state import ZeroState
-
-
-class NonFiniteError(UserError):
-    """A loss or a gradient that is not a finite number; raised before the weights change."""
-
-    exit_code = 70
-    shared = True
-    """Every rank raises it: one tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +42,20 @@ class Objective:
 
 
 class Phase(LightningModule):
-    """Trains `build()`'s denoiser; `build` is called once, in `configure_model`."""
+    """Trains `build()`'s denoiser; `build` is called once, in `configure_model`. `guard` judges every step."""
 
     model: nn.Module
 
     def __init__(
-        self, build: Callable[[], nn.Module], objective: Objective, optimizer: OptimizerConfig, steps: StepsConfig
+        self,
+        build: Callable[[], nn.Module],
+        objective: Objective,
+        optimizer: OptimizerConfig,
+        steps: StepsConfig,
+        guard: Guard | None = None,
     ) -> None:
         super().__init__()
+        self.guard = guard or Guard()
         self.objective, self.optimizer_config, self.steps = objective, optimizer, steps
         self._build = build
         self.grad_norm = torch.zeros(())
@@ -89,7 +87,9 @@ class Phase(LightningModule):
         predicted = self.model(streams, Condition(text=text, expert=expert or 0))
         losses = {m: per_sample_loss(predicted[m], draw.targets[m], batch.masks[m]) for m in objective.weights}
         loss = torch.stack([weight * losses[m].mean() for m, weight in objective.weights.items()]).sum()
-        return {"loss": loss, "losses": {m: x.detach() for m, x in losses.items()}, "times": draw.times}
+        found = {m: x.detach() for m, x in losses.items()}
+        self.guard.note(Micro(ids=batch.ids, visits=batch.visits, loss=loss.detach(), losses=found, times=draw.times))
+        return {"loss": loss, "losses": found, "times": draw.times}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over what trains; the rate of a step is set in `on_train_batch_start`."""
@@ -108,8 +108,10 @@ class Phase(LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["peak"] * factor
             group["resting"] = None not in (group["expert"], self.expert) and group["expert"] != self.expert
-        if isinstance(self.held, ZeroState) and batch_idx % self.steps.accumulate == 0:
-            self.held.forget_gradients()
+        if batch_idx % self.steps.accumulate == 0:
+            self.guard.begin()
+            if isinstance(self.held, ZeroState):
+                self.held.forget_gradients()
 
     def configure_gradient_clipping(
         self,
@@ -117,14 +119,26 @@ class Phase(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by the global norm, and refuse a norm that is not finite before it reaches the weights."""
+        """Clip by the global norm, and let the guard judge the step before it reaches the weights.
+
+        DeepSpeed's engine clips, and makes no step of a norm that is not finite: see `optimizer_step`.
+        """
         del gradient_clip_val, gradient_clip_algorithm
-        if isinstance(self.held, ZeroState):
-            return  # DeepSpeed's engine clips, and makes no step of what is not finite: see `optimizer_step`
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        limit = self.optimizer_config.clip or float("inf")
-        self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit).detach())
-        self._refuse_non_finite(self.global_step, self._non_finite)
+        engine = isinstance(self.held, ZeroState)
+        if not engine:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            limit = self.optimizer_config.clip or float("inf")
+            self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit).detach())
+        if self.guard.seen < self.steps.accumulate:
+            return  # the engine asks after every micro-batch
+        loss = self.guard.loss(self._mean) if self.guard.watches_losses else 0.0
+        self.guard.judge(self.global_step, self.expert, loss, 0.0 if engine else float(self.grad_norm), self._worst)
+        if self.guard.skip:
+            for group in optimizer.param_groups:
+                group["resting"] = True
+
+    def _mean(self, loss: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.trainer.strategy.reduce(loss, reduce_op="mean"))
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """A step, after which DeepSpeed's engine is asked whether it made one."""
@@ -132,17 +146,10 @@ class Phase(LightningModule):
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         if isinstance(self.held, ZeroState) and (batch_idx + 1) % self.steps.accumulate == 0:
             self.grad_norm = self.held.norm()
-            self._refuse_non_finite(step, lambda: "not known (DeepSpeed has dropped the gradients)")
+            if not bool(torch.isfinite(self.grad_norm)) and not self.guard.skip:
+                self.guard.refuse("non_finite", step, f"the gradient norm is {float(self.grad_norm)} (DeepSpeed)")
 
-    def _refuse_non_finite(self, step: int, worst: Callable[[], str]) -> None:
-        if not bool(torch.isfinite(self.grad_norm)):
-            raise NonFiniteError(
-                f"training: the gradient norm of optimizer step {step} is {float(self.grad_norm)}; first parameter "
-                f"concerned: {worst()}. The weights are as the step before left them; lower `optimizer.lr` or "
-                "`optimizer.clip`"
-            )
-
-    def _non_finite(self) -> str:
+    def _worst(self) -> str:
         for name, parameter in self.model.named_parameters():
             if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
                 return name

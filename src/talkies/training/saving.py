@@ -33,7 +33,8 @@ class Saving(Callback):
     It is one callback because a checkpoint must see all of these at the same step. `resume` is the folder of a
     verified checkpoint; training stops after optimizer step `stop_at`; `saved(step, folder)` is told of every new one.
     Checkpoints are written in the background, of a copy of the state. Every process has one; a signal to one of them
-    stops all at the same step. `recipe` is the hash that every checkpoint names.
+    stops all at the same step. `recipe` is the hash that every checkpoint names; `settle(step)` is called in every
+    process before its state is taken.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Saving(Callback):
         saved: Callable[[int, Path], None] | None = None,
         ranks: Ranks | None = None,
         recipe: str | None = None,
+        settle: Callable[[int], None] | None = None,
     ) -> None:
-        self.recipe = recipe
+        self.recipe, self.settle = recipe, settle
         self.store, self.steps, self.ema_config, self.data = store, steps, ema, data
         self.resume, self.stop_at, self.saved = resume, stop_at, saved
         self.ema: Ema | None = None
@@ -99,7 +101,8 @@ class Saving(Callback):
             return
         assert self.ema is not None
         self.data.advance(self.steps.global_batch)
-        self.ema.update(pl_module.trainable())
+        if not pl_module.guard.skip:
+            self.ema.update(pl_module.trainable())
         step = trainer.global_step
         due = self.stop_at is not None and step >= self.stop_at
         asked = f"--stop-at {step}" if due else self._asked
@@ -118,6 +121,8 @@ class Saving(Callback):
         if step == self._last_saved:
             return
         assert self.ema is not None
+        if self.settle is not None:
+            self.settle(step)
         state = staged(capture(trainer, phase, self.ema, self.data))
         state["loop"]["recipe"] = self.recipe
         self._background.start(partial(self._write, step, state), partial(self._tell, step))
@@ -171,7 +176,12 @@ def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[s
         "model": phase.held.weights(),
         "optimizer": phase.held.moments(),
         "ema": ema.averages,
-        "loop": {"step": trainer.global_step, "data": data.state_dict(), "ema_updates": ema.updates},
+        "loop": {
+            "step": trainer.global_step,
+            "data": data.state_dict(),
+            "ema_updates": ema.updates,
+            "guard": phase.guard.state_dict(),
+        },
         "generators": generators(phase.device),
     }
 
@@ -185,6 +195,8 @@ def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> None:
     for name, average in ema.averages.items():
         local(average).copy_(local(state.ema[name]))
     ema.updates = int(state.loop["ema_updates"])
+    if "guard" in state.loop:
+        phase.guard.load_state_dict(state.loop["guard"])
     torch.set_rng_state(state.generators["torch"])
     if phase.device.type == "cuda" and "cuda" in state.generators:
         torch.cuda.set_rng_state(state.generators["cuda"], phase.device)

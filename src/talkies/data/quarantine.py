@@ -1,0 +1,132 @@
+"""Clips that cannot be read while training, and what is read in their place.
+
+What is bad is found by reading alone, and its substitute is a pure function of (seed, clip, visit): every process, any
+number of workers and ranks and every resumed run replace the same clips by the same ones, and nobody has to be told.
+"""
+
+import logging
+import math
+from collections.abc import Collection, Iterator
+from hashlib import blake2b
+from json import dumps
+from pathlib import Path
+
+from talkies.config import DataError
+from talkies.data.clip import Clip
+from talkies.data.index import read_index
+from talkies.data.shards import ShardSet
+from talkies.data.verify import damaged_files, refusal
+from talkies.streams import Modality
+from talkies.streams.batch import Replaced
+
+IN_A_ROW = 100
+KEY = "survival.quarantine"
+FAR = 2**61
+"""Visits of substitutes begin here: a clip that stands in for another is noised as never in its own turn."""
+_TOLD = 5
+_log = logging.getLogger(__name__)
+
+
+class UnreadableError(DataError):
+    """Neither a clip nor any of its substitutes can be read."""
+
+    def __init__(self, message: str) -> None:
+        # A loader raises its worker's error again with the worker's traceback for a message, whose last line this is.
+        super().__init__(message.rstrip().rpartition("\n")[2].removeprefix(f"{__name__}.{type(self).__name__}: "))
+
+
+def substitutes(size: int, seed: int, clip: str, i: int, visit: int) -> Iterator[tuple[int, int]]:
+    """(clip, visit) of what stands in for clip number `i` of `size` at `visit`, endless; never `i` itself."""
+    attempt = 0
+    while True:
+        attempt += 1
+        message = dumps([seed, clip, visit, attempt]).encode()
+        drawn = int.from_bytes(blake2b(message, digest_size=16, person=b"talkies.replace").digest(), "little")
+        high, low = divmod(drawn, FAR)
+        yield (i + 1 + high % (size - 1)) % size, FAR + low
+
+
+def read_sound(
+    shards: ShardSet, i: int, visit: int, modalities: Collection[Modality], *, seed: int, in_a_row: int = IN_A_ROW
+) -> tuple[Clip, int, Replaced | None]:
+    """Clip `i`, or what stands in for it: the clip, its visit, and what it replaces, if anything.
+
+    Raises UnreadableError where `in_a_row` substitutes cannot be read either. Nothing but what is wrong with a clip is
+    answered with a substitute.
+    """
+    try:
+        return shards.read(i, modalities), visit, None
+    except DataError as error:
+        first = last = error
+    names = shards.index.clips
+    bad, due = [names[i].id], names[i].id
+    others = substitutes(len(shards), seed, due, i, visit) if len(shards) > 1 else iter(())
+    for (other, far), _ in zip(others, range(in_a_row), strict=False):
+        try:
+            clip = shards.read(other, modalities)
+        except DataError as error:
+            last = error
+            bad.append(names[other].id)
+            continue
+        return clip, far, Replaced(id=due, shard=shards.shard_of(i), reason=str(first), substitute=clip.id)
+    distinct = list(dict.fromkeys(bad))
+    shown = ", ".join(distinct[:_TOLD]) + (f" and {len(distinct) - _TOLD} more" if len(distinct) > _TOLD else "")
+    raise UnreadableError(
+        f"data: clip {due!r} cannot be read, nor can {len(bad) - 1} substitutes in a row (`{KEY}.in_a_row` "
+        f"{in_a_row}): {shown}; the last: {last}"
+    )
+
+
+def allowed(share: float, clips: int) -> int:
+    """How many of `clips` clips may be bad; a share of 0.29 of 100 is 29, whatever binary fractions say."""
+    return math.floor(share * clips + 1e-9)
+
+
+def open_to_train(folder: Path, modalities: Collection[Modality], *, share: float, verify: bool = True) -> ShardSet:
+    """Open the set in `folder` for training: with `verify` its damaged shards are named in warnings, and DataError is
+    raised where more than `share` of its clips cannot be read, or the null text is damaged.
+
+    A clip is bad where it cannot be read itself: so a shard that was damaged while a run trained on it is the same to
+    the run that continues.
+    """
+    index = read_index(folder)
+    damaged = damaged_files(folder, [index.null_text, *index.shards]) if verify else {}
+    if index.null_text.name in damaged:
+        raise refusal(folder / index.null_text.name, damaged[index.null_text.name])
+    shards = ShardSet(folder, index)
+    if damaged:
+        _weigh(shards, damaged, modalities, share)
+    return shards
+
+
+def _weigh(shards: ShardSet, damaged: dict[str, str], modalities: Collection[Modality], share: float) -> None:
+    held: dict[str, list[int]] = {name: [] for name in damaged}
+    for i in range(len(shards)):
+        if shards.shard_of(i) in held:
+            held[shards.shard_of(i)].append(i)
+    bad = {name: sum(not _readable(shards, i, modalities) for i in clips) for name, clips in held.items()}
+    total, limit = sum(bad.values()), allowed(share, len(shards))
+    if total > limit:
+        name = max(bad, key=lambda name: bad[name] > 0)
+        others = f" and {len(bad) - 1} other shards are damaged" if len(bad) > 1 else ""
+        raise DataError(
+            f"data: shard {shards.folder / name} {damaged[name]}{others}: {total} of the {len(shards)} clips of set "
+            f"{shards.header.name!r} cannot be read, and `{KEY}.share` {share:g} allows {limit}; copy the shards "
+            "again, run `talkies prepare`, or raise it"
+        )
+    for name in list(bad)[:_TOLD]:
+        _log.warning(
+            "data: shard %s %s; %d of its %d clips cannot be read and are replaced (%d of the %d of the set; "
+            "`%s.share` %g allows %d)",
+            shards.folder / name, damaged[name], bad[name], len(held[name]), total, len(shards), KEY, share, limit,
+        )  # fmt: skip
+    if len(bad) > _TOLD:
+        _log.warning("data: %d more shards of %s are damaged", len(bad) - _TOLD, shards.folder)
+
+
+def _readable(shards: ShardSet, i: int, modalities: Collection[Modality]) -> bool:
+    try:
+        shards.read(i, modalities)
+    except DataError:
+        return False
+    return True

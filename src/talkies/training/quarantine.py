@@ -1,0 +1,136 @@
+"""The books of clips that could not be read: told once, kept in a file and in the checkpoints, and limited."""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from lightning import Callback, Trainer
+
+from talkies.config import DataError
+from talkies.data.durable import canonical_json, sync
+from talkies.data.module import ClipsData
+from talkies.data.quarantine import KEY, allowed
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.world import ALONE
+from talkies.streams.batch import Batch, Replaced
+from talkies.training.phase import Phase
+
+FILE = "quarantine.jsonl"
+TOLD = 5
+"""Clips that are told of one by one; the others are counted."""
+_log = logging.getLogger(__name__)
+
+
+class QuarantineError(DataError):
+    """More clips cannot be read than the recipe allows."""
+
+    shared = True
+    """Every rank raises it: one tells."""
+
+
+class Quarantine(Callback):
+    """Collects what batches say was replaced; every `every` optimizer steps, at the last one and before a checkpoint
+    all processes tell each other (`settle`).
+
+    The main process appends a line per clip to `file`, warns, and hands the number of clips to `sink(count, step)`
+    where it has grown. Where more than `share` of the set is bad, all raise QuarantineError at the same step. Put it
+    before `Saving`.
+    """
+
+    def __init__(
+        self,
+        data: ClipsData,
+        file: Path,
+        *,
+        share: float,
+        every: int,
+        last: int,
+        sink: Callable[[int, int], None],
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.data, self.file, self.share, self.every, self.last = data, file, share, every, last
+        self.sink, self.ranks = sink, ranks or Ranks(ALONE)
+        self._found: dict[str, tuple[int, Replaced]] = {}
+        self._unwritten: list[tuple[int, Replaced]] = []
+        self._told = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Phase, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        """Remember what was replaced; tell the others after the last micro-batch of a reporting step."""
+        del pl_module, outputs
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        step = trainer.global_step
+        for one in batch.replaced:
+            if one.id not in self.data.quarantined:
+                self._found.setdefault(one.id, (step if stepped else step + 1, one))
+        if stepped and (step % self.every == 0 or step == self.last):
+            self.settle(step)
+            self._limit()
+
+    def settle(self, step: int) -> None:
+        """What one process has found, all know. Every process calls it at the same step."""
+        everywhere = [found for own in self.ranks.gather(list(self._found.values())) for found in own]
+        self._found = {}
+        new: dict[str, tuple[int, Replaced]] = {}
+        for first, one in sorted(everywhere, key=lambda found: (found[0], found[1].id)):
+            if one.id not in self.data.quarantined:
+                new.setdefault(one.id, (first, one))
+        if new:
+            self.data.quarantined |= new.keys()
+            if self.ranks.main:
+                self._tell(list(new.values()), step)
+
+    def _tell(self, new: list[tuple[int, Replaced]], step: int) -> None:
+        self._unwritten = append(self.file, [*self._unwritten, *new])
+        self.sink(len(self.data.quarantined), step)
+        for _, one in new[: max(0, TOLD - self._told)]:
+            _log.warning("%s; clip %s stands in for it while training", one.reason, one.substitute)
+        self._told += len(new)
+        if self._told > TOLD:
+            _log.warning("data: %d clips are replaced so far; %s names them", len(self.data.quarantined), self.file)
+
+    def _limit(self) -> None:
+        bad, clips = len(self.data.quarantined), len(self.data.shards)
+        limit = allowed(self.share, clips)
+        if bad > limit:
+            raise QuarantineError(
+                f"data: {bad} of the {clips} clips of {self.data.shards.folder} could not be read, and `{KEY}.share` "
+                f"{self.share:g} allows {limit}; {self.file} names them: copy their shards again, run `talkies "
+                "prepare`, or raise it"
+            )
+
+
+def append(file: Path, new: list[tuple[int, Replaced]]) -> list[tuple[int, Replaced]]:
+    """A line for every clip that has none yet. What a full disk refuses comes back, with a warning: the checkpoints
+    hold the ids, too."""
+    try:
+        known = recorded(file)
+        lines = [{**asdict(one), "step": step} for step, one in new if one.id not in known]
+        with file.open("ab") as handle:
+            handle.write("".join(f"{canonical_json(line)}\n" for line in lines).encode())
+            handle.flush()
+            os.fsync(handle.fileno())
+        sync(file.parent)
+    except OSError as error:
+        _log.warning("data: cannot write %s: %s; %d clips are missing there", file, error.strerror, len(new))
+        return new
+    return []
+
+
+def recorded(file: Path) -> set[str]:
+    """The ids in the whole lines of `file`. A line that a process did not end is cut off; one that is damaged names
+    nobody."""
+    content = file.read_bytes() if file.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        os.truncate(file, len(whole))
+    found = set()
+    for line in whole.splitlines():
+        with suppress(ValueError, KeyError, TypeError):
+            found.add(str(json.loads(line)["id"]))
+    return found

@@ -1,0 +1,104 @@
+"""Going back: training goes on from an earlier checkpoint and passes over the batches that led to a bad step.
+
+The record, RUN/rollbacks.json, is written before anything is deleted, and every checkpoint names what was passed over
+until then: whoever starts next knows what a process that died in between had in mind.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.store import CheckpointStore
+from talkies.config import CheckpointError
+from talkies.data.durable import write_text
+from talkies.data.order import Passed, joined
+from talkies.training.config import RollbackConfig
+from talkies.training.guard import BadStepError
+
+FILE = "rollbacks.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback:
+    """From the bad step `at` back to the checkpoint of step `to` (0: the beginning); positions [start, stop) of the
+    stream of samples are passed over."""
+
+    at: int
+    to: int
+    start: int
+    stop: int
+    reason: str
+
+
+def read_rollbacks(folder: Path) -> tuple[Rollback, ...]:
+    """Those of the run in `folder`, oldest first; CheckpointError where the record is damaged."""
+    path = folder / FILE
+    try:
+        return tuple(Rollback(**entry) for entry in json.loads(path.read_text()))
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"run: {path} is damaged ({error}): restore it, or train anew with --new; without it the batches that made "
+            "trouble would be trained on"
+        ) from None
+
+
+def go_back(
+    folder: Path,
+    store: CheckpointStore,
+    config: RollbackConfig,
+    *,
+    at: int,
+    position: int,
+    global_batch: int,
+    reason: str,
+) -> Rollback:
+    """Record that the run goes back from its bad step `at`, whose samples begin at `position`, and delete the
+    checkpoints after the one that it goes back to. Only for the main process, when no checkpoint is being written.
+
+    Raises BadStepError where the run has gone back `config.times` already.
+    """
+    past = read_rollbacks(folder)
+    if len(past) >= config.times:
+        raise BadStepError(
+            f"training: {reason}. The run has gone back {len(past)} times (`survival.rollback.times`), and did not get "
+            f"past it: see {folder / FILE}; lower `optimizer.lr`, or raise `survival.rollback.ahead`"
+        )
+    to, start = _target(store, at - config.back)
+    stop = position + (1 + config.ahead) * global_batch
+    made = Rollback(at=at, to=to, start=start, stop=stop, reason=reason)
+    write_text(folder / FILE, json.dumps([asdict(entry) for entry in (*past, made)], indent=2) + "\n")
+    store.drop(after=to)
+    return made
+
+
+def settle(folder: Path, store: CheckpointStore) -> Passed:
+    """What the run passes over; finishes a going back whose process died before it had deleted what it left."""
+    past = read_rollbacks(folder)
+    for made in past[-1:]:
+        newer = [step for step in store.steps() if step > made.to]
+        if any(not _knows(store.path(step), made) for step in newer):
+            store.drop(after=made.to)
+    return joined((made.start, made.stop) for made in past)
+
+
+def _target(store: CheckpointStore, limit: int) -> tuple[int, int]:
+    """The newest complete checkpoint until step `limit`, and the position in the stream at which it stands."""
+    for step in reversed([step for step in store.steps() if step <= limit]):
+        try:
+            store.verify(store.path(step))
+            return step, int(read_loop(store.path(step))["data"]["consumed"])
+        except CheckpointError:
+            continue
+    return 0, 0
+
+
+def _knows(checkpoint: Path, made: Rollback) -> bool:
+    """Whether a checkpoint was written after the run had gone back (a damaged one is left to `latest`)."""
+    try:
+        passed = read_loop(checkpoint)["data"].get("passed", ())
+    except CheckpointError:
+        return True
+    return any(start <= made.start and made.stop <= stop for start, stop in passed)

@@ -1,0 +1,168 @@
+"""`talkies train` over a batch that makes a spike: it goes back, past it, and another attempt does the same."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from toy_journey import RECIPES, TINY
+
+from talkies.checkpoints.release import read_release
+from talkies.cli.main import run
+from talkies.training.guard import SurvivalWarning
+from talkies.training.phase import Phase
+
+BAD = 20
+"""The optimizer step of an undisturbed run whose batch is bad."""
+PREPARE = {
+    "kind": "prepare",
+    "name": "tiny",
+    "sources": {"faces": {"kind": "synthetic", "clips": 20, "heldout": 8}},
+    "codecs": {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio"}, "text": {"kind": "bytes"}},
+    "fit_sets": ["voices"],
+    "fit_clips": 8,
+    "sets": {
+        name: {"source": "faces", "geometry": "32x32x25@12.5", "modalities": ["audio"], "duration_token": True, **more}
+        for name, more in (("voices", {}), ("voices_heldout", {"split": "heldout"}))
+    },
+}
+LONGER = ("steps.max", "steps.checkpoint_every", "validation.every", "validation.samples", "validation.final")
+WORDS = [
+    *(word for word in TINY if not word.startswith(LONGER)), "steps.max=26", "steps.checkpoint_every=5",
+    "validation.every=100", "validation.samples=0", "survival.spike.action=rollback", "survival.spike.sigma=50",
+    "survival.rollback.back=3", "survival.rollback.ahead=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "prepare.yaml").write_text(json.dumps(PREPARE))
+    assert run(["prepare", str(folder / "prepare.yaml"), "--runs", str(folder), "--quiet"]) == 0
+    (root,) = (folder / "data").iterdir()
+    return root
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(step, position in the stream) of every step; the batch at that of BAD has a loss of another size."""
+    found: list[tuple[int, int]] = []
+    original: Callable[..., dict[str, object]] = Phase.training_step
+
+    def training_step(self: Phase, batch: Any, number: int) -> dict[str, object]:
+        position = self.trainer.datamodule.position
+        found.append((self.global_step, position))
+        outputs = original(self, batch, number)
+        if position == 4 * BAD:
+            outputs["loss"] = outputs["loss"] * 1e4  # type: ignore[operator]
+        return outputs
+
+    monkeypatch.setattr(Phase, "training_step", training_step)
+    return found
+
+
+def train(data: Path, runs: Path, *words: str) -> Path:
+    recipe = RECIPES / "audio_pretraining.yaml"
+    told = ["train", str(recipe), f"data.root={data}", *WORDS, *words, "--runs", str(runs), "--quiet"]
+    assert run(told) == 0
+    (folder,) = runs.glob("audio_pretraining-*/0001")
+    return folder
+
+
+def weights(folder: Path) -> dict[str, str]:
+    files = read_release(folder / "release")["files"]
+    return {name: entry["sha256"] for name, entry in files.items() if name.endswith(".safetensors")}
+
+
+@pytest.mark.faults
+@pytest.mark.fault("18", "loss spike", injected="the gradient of one batch times 10000: policy rollback")
+def test_a_run_goes_back_and_passes_the_batch_over(
+    data: Path, tmp_path: Path, seen: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, told: Any
+) -> None:
+    with pytest.warns(SurvivalWarning, match=r"optimizer step 20: the gradient norm is .*; going back to step 15"):
+        folder = train(data, tmp_path / "a")
+    before, after = seen[: BAD + 1], seen[BAD + 1 :]
+    assert before == [(step, 4 * step) for step in range(21)]
+    assert after == [(step, 4 * (step + 7)) for step in range(15, 26)], "past 15..20 and one more"
+    (made,) = json.loads((folder / "rollbacks.json").read_text())
+    assert {key: made[key] for key in ("at", "to", "start", "stop")} == {"at": 20, "to": 15, "start": 60, "stop": 88}
+    told_of = read_release(folder / "release")["survival"]
+    assert told_of["passed_batches"] == [[15, 22]]
+    assert run(["replay", str(folder)]) == 0
+    client = MlflowClient(f"sqlite:///{tmp_path / 'a' / 'mlflow.db'}")
+    identity = json.loads((folder / "run.json").read_text())["mlflow_run_id"]
+    points = [point.step for point in client.get_metric_history(identity, "train/loss")]
+    assert sorted(points) == sorted([*range(2, 21, 2), *range(16, 27, 2)]), "the steps that came again have two points"
+    assert client.get_run(identity).data.tags["went_back"] == "1"
+
+    seen.clear()
+    killed: list[int] = []
+    count: Callable[..., dict[str, object]] = Phase.training_step
+
+    def stopped(self: Phase, batch: Any, number: int) -> dict[str, object]:
+        if (self.global_step, len(killed)) in {(13, 0), (18, 1), (17, 2)}:
+            killed.append(self.global_step)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return count(self, batch, number)
+
+    monkeypatch.setattr(Phase, "training_step", stopped)
+    recipe = ["train", str(RECIPES / "audio_pretraining.yaml"), f"data.root={data}", *WORDS, "--quiet"]
+    assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
+    assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
+    with pytest.warns(SurvivalWarning, match="going back to step"):
+        assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
+    assert weights(train(data, tmp_path / "b")) == weights(folder), "whoever was stopped in between ends the same"
+    told("back to step 15, past 7 batches; a run stopped 3 times ends bitwise equal", steps_lost=5)
+
+
+PROGRAM = """
+import os, sys
+from talkies.cli.main import run
+from talkies.training.phase import Phase
+real = Phase.training_step
+def training_step(self, batch, number):
+    outputs = real(self, batch, number)
+    if self.trainer.datamodule.position == 80 and os.environ["RANK"] == "1":
+        outputs["loss"] = outputs["loss"] * float("nan")
+    return outputs
+Phase.training_step = training_step
+sys.exit(run())
+"""
+
+
+@pytest.mark.ranks
+@pytest.mark.fault("17", "NaN loss on one rank", injected="2 ranks, the loss of rank 1 is NaN: policy rollback")
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_all_ranks_go_back_together(data: Path, tmp_path: Path, kind: str, told: Any) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    words = [word for word in WORDS if "spike" not in word]
+    layout = [f"parallel.kind={kind}", f"parallel.{'replicate' if kind == 'ddp' else 'shard'}=2"]
+    more = ["survival.non_finite=rollback", *layout, "--runs", str(tmp_path / "runs"), "--quiet"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(program)]
+    command = [*start, "train", str(RECIPES / "audio_pretraining.yaml"), f"data.root={data}", *words, *more]
+    own = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=own, timeout=280)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "going back to step 15" in line]
+    assert "losses that are not finite on rank" not in line, "the loss that each rank measured was finite"
+    (folder,) = (tmp_path / "runs").glob("audio_pretraining-*/0001")
+    assert read_release(folder / "release")["survival"]["passed_batches"] == [[15, 22]]
+    told(f"both ranks go back to step 15 ({kind})", steps_lost=5)
+
+
+def test_a_setting_that_nothing_looks_at_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = str(RECIPES / "audio_pretraining.yaml")
+    for word, key in (
+        ("survival.spike.sigma=3", "`survival.spike` is set, but its `action` is ignore"),
+        ("survival.rollback.back=3", "`survival.rollback` is set, but neither"),
+        ("survival.skips=3", "`survival.skips` is set, but neither"),
+    ):
+        assert run(["train", recipe, "data.root=nowhere", word, "--runs", str(tmp_path)]) == 2
+        assert key in capsys.readouterr().err

@@ -1,0 +1,51 @@
+"""A loss that is not finite on one rank: every rank leaves the same step out, whatever the layout."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from ranks import Turns
+from tiny_shards import tiny_shards
+from tiny_training import skipped
+
+from talkies.parallel.config import DdpConfig, DeepspeedConfig, Fsdp2Config
+
+pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
+LAYOUTS: dict[str, tuple[Any, int]] = {
+    "ddp": (DdpConfig(replicate=2), 2),
+    "fsdp2": (Fsdp2Config(shard=2), 1),
+    "zero-1": (DeepspeedConfig(stage=1, shard=2), 1),
+    "zero-2": (DeepspeedConfig(stage=2, shard=2), 2),
+    "zero-3": (DeepspeedConfig(stage=3, shard=2), 1),
+}
+
+
+@pytest.fixture(scope="module")
+def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
+    folder = tmp_path_factory.mktemp("bad")
+    shards = str(tiny_shards(folder / "tiny"))
+    cases = {name: (2, (shards, c, str(folder / name), k)) for name, (c, k) in LAYOUTS.items()}
+    return Turns(folder, skipped, cases)
+
+
+@pytest.mark.fault("17", "NaN loss on one rank", injected="the loss of the last of 2 ranks is made infinite in a step")
+@pytest.mark.fault("19", "inf or NaN gradient", injected="the same, under DDP, FSDP2 and ZeRO 1 to 3 (CPU subclass)")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_all_ranks_leave_the_same_step_out(layout: str, turns: Turns, told: Any) -> None:
+    answers = turns.answers(layout)
+    for rank, answer in enumerate(answers):
+        first, second, third, fourth = answer["each"]
+        assert [entry["step"] for entry in answer["skipped"]] == [1]
+        assert all(torch.equal(first[name], second[name]) for name in first), "no weight has moved"
+        for before, after in ((second, third), (third, fourth)):
+            assert any(not torch.equal(before[name], after[name]) for name in before), "and training goes on"
+            assert all(bool(torch.isfinite(value).all()) for value in after.values())
+        assert len(answer["said"]) == (rank == 0), "one process tells"
+        assert answer["each"][3].keys() == answers[0]["each"][3].keys()
+        assert all(torch.equal(fourth[name], value) for name, value in answers[0]["each"][3].items())
+    assert "skipped optimizer step 1: the gradient norm is" in answers[0]["said"][0]
+    record = json.loads((turns.folder / layout / "step-00000001.json").read_text())
+    assert len(record["ranks"]) == 2, "what each rank had is written"
+    assert sum(len(micro["ids"]) for micros in record["ranks"] for micro in micros) == 8
+    told("every rank skips the step; no weight moves", steps_lost=1)

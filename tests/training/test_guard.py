@@ -1,0 +1,160 @@
+"""Bad steps: refused, skipped or gone back from; and a resumed run judges as one that was left alone."""
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning import Callback, Trainer
+from tiny_phase import phase_of, steps
+from torch import Tensor, nn
+
+from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.store import CheckpointStore
+from talkies.data.module import ClipsData
+from talkies.data.shards import ShardSet
+from talkies.training.config import EmaConfig, SpikeConfig, SurvivalConfig
+from talkies.training.guard import BackError, Guard, NonFiniteError, SpikeError, SurvivalWarning
+from talkies.training.phase import Phase
+from talkies.training.saving import Saving, capture, rewind
+
+ACCUMULATE = 2
+BATCH = 4
+SKIP_SPIKES = SurvivalConfig(spike=SpikeConfig(action="skip", sigma=20.0, window=16))
+
+
+class Loud(Phase):
+    """Batches that begin at `bad` positions of the stream have a loss of another size, on every visit."""
+
+    bad: tuple[int, ...] = ()
+    factor = 1.0
+
+    def training_step(self, batch: Any, number: int) -> dict[str, object]:
+        found = super().training_step(batch, number)
+        if self.trainer.datamodule.position in self.bad:
+            found["loss"] = found["loss"] * self.factor  # type: ignore[operator]
+            for micro in self.guard._micros[-1:]:
+                micro.loss.mul_(self.factor)
+        return found
+
+
+def loud(factor: float, *steps: int) -> type[Phase]:
+    return type("LoudPhase", (Loud,), {"bad": tuple(BATCH * step for step in steps), "factor": factor})
+
+
+class Watch(Callback):
+    """All that a step may change, after each."""
+
+    def __init__(self, saving: Saving, data: ClipsData) -> None:
+        self.saving, self.data = saving, data
+        self.seen: list[dict[str, Tensor]] = []
+        self.ids: list[tuple[str, ...]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.ids.append(batch.ids)
+        if (batch_idx + 1) % ACCUMULATE == 0:
+            assert self.saving.ema is not None
+            state = capture(trainer, pl_module, self.saving.ema, self.data)
+            parts = (state["model"], state["optimizer"], state["ema"])
+            self.seen.append({f"{k}/{n}": v.detach().clone() for k, part in enumerate(parts) for n, v in part.items()})
+
+
+def fit(
+    shards: ShardSet, build: Callable[[], nn.Module], folder: Path, config: SurvivalConfig, kind: type[Phase],
+    *, count: int = 6, stop_at: int | None = None,
+) -> tuple[Guard, Watch]:  # fmt: skip
+    store, planned = CheckpointStore(folder / "checkpoints"), steps(count, accumulate=ACCUMULATE)
+    latest = store.latest()
+    data = ClipsData(shards, seed=7, global_batch=BATCH, accumulate=ACCUMULATE)
+    guard = Guard(config, folder=folder / "bad_steps")
+    phase = phase_of(build, planned, guard, kind)
+    saving = Saving(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at)
+    watch = Watch(saving, data)
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=-1, max_steps=count, accumulate_grad_batches=ACCUMULATE,
+        callbacks=[saving, watch], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
+    )  # fmt: skip
+    if latest is not None:
+        rewind(trainer, data, read_loop(latest))
+    trainer.fit(phase, datamodule=data)
+    return guard, watch
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_skipped_step_changes_nothing_but_the_count(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, value: float
+) -> None:
+    with pytest.warns(SurvivalWarning, match=r"skipped optimizer step 2: the gradient norm is .*; rank 0 had "):
+        guard, watch = fit(shards, build, tmp_path, SurvivalConfig(non_finite="skip"), loud(value, 2))
+    assert len(watch.seen) == 6
+    assert same(watch.seen[1], watch.seen[2])
+    assert not same(watch.seen[2], watch.seen[3])
+    assert [entry["step"] for entry in guard.skipped] == [2]
+    record = json.loads((tmp_path / "bad_steps" / "step-00000002.json").read_text())
+    assert [tuple(micro["ids"]) for micro in record["ranks"][0]] == watch.ids[4:6], "with the seed, all of the step"
+
+
+SPIKE = {action: SurvivalConfig(spike=SpikeConfig(action=action, sigma=20.0)) for action in ("raise", "rollback")}
+ANSWERS: dict[str, tuple[SurvivalConfig, float, type[Exception], str]] = {
+    "raise": (SurvivalConfig(), float("nan"), NonFiniteError, "the gradient norm is nan.*`survival.non_finite`"),
+    "spike": (SPIKE["raise"], 1e4, SpikeError, "the loss is .* sigma above"),
+    "rollback": (SurvivalConfig(non_finite="rollback"), float("inf"), BackError, "the gradient norm is"),
+    "spike rollback": (SPIKE["rollback"], 1e4, BackError, "the loss is"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_bad_step_is_refused_before_anything_changes(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, answer: str
+) -> None:
+    config, factor, error, message = ANSWERS[answer]
+    with pytest.raises(error, match=f"optimizer step 18: {message}"):
+        fit(shards, build, tmp_path, config, one_tower(loud(factor, 18)), count=24)
+    assert (tmp_path / "bad_steps" / "step-00000018.json").is_file()
+
+
+def one_tower(kind: type[Phase]) -> type[Phase]:
+    """Without turns, so that every step counts in one window."""
+
+    class Together(kind):  # type: ignore[misc, valid-type]
+        expert = None
+
+    return Together
+
+
+@pytest.mark.fault("18", "loss spike", injected="the loss of one batch times 10000, window 16")
+def test_a_resumed_run_skips_what_an_uninterrupted_one_skips(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, told: Any
+) -> None:
+    """The losses that a spike is measured by are part of the checkpoint."""
+    kind = one_tower(loud(1e4, 3, 18, 21))
+    with pytest.warns(SurvivalWarning, match="skipped optimizer step"):
+        guard, whole = fit(shards, build, tmp_path / "whole", SKIP_SPIKES, kind, count=24)
+    assert [entry["step"] for entry in guard.skipped] == [18, 21], "too few steps came before step 3"
+    parts: list[dict[str, Tensor]] = []
+    for stop in (17, 20, None):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SurvivalWarning)
+            again, part = fit(shards, build, tmp_path / "parts", SKIP_SPIKES, kind, count=24, stop_at=stop)
+        parts += part.seen
+    assert again.skipped == guard.skipped
+    assert len(parts) == len(whole.seen)
+    assert all(map(same, parts, whole.seen))
+    told("the same steps skipped by the run resumed twice; weights, moments, EMA bitwise equal", steps_lost=1)
+
+
+def test_a_run_that_skips_too_much_ends(shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path) -> None:
+    config = SurvivalConfig(non_finite="skip", skips=2)
+    with (
+        pytest.raises(NonFiniteError, match=r"step 3: .*; 2 steps were skipped before \(`survival.skips`\)"),
+        pytest.warns(SurvivalWarning, match="skipped optimizer step"),
+    ):
+        fit(shards, build, tmp_path, config, loud(float("nan"), 1, 2, 3))
