@@ -9,7 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
-from whole_runs import WholeRun, check_same
+from oracle import check_same
+from whole_runs import WholeRun
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGUSR1", "SIGINT")
 

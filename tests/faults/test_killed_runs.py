@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from whole_runs import CLIPS, STEPS, WholeRun, check_same, killed, once_per_pass
+from oracle import check_same, once_per_pass
+from whole_runs import CLIPS, STEPS, WholeRun, killed
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 Told = Callable[..., None]

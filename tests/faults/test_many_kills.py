@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from oracle import once_per_pass
 from storm import storm
-from whole_runs import LONG, WholeRun, once_per_pass
+from whole_runs import LONG, WholeRun
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 KILLS = 20

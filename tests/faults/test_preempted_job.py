@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from whole_runs import STEPS, WholeRun, check_same, killed, status
+from oracle import check_same, status
+from whole_runs import STEPS, WholeRun, killed
 
 from talkies.checkpoints.state import read_loop
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from mlflow_servers import free_port, listening, serve_here
-from whole_runs import LONG, Attempt, WholeRun, as_owner_alone, check_same, slow_steps
+from oracle import check_same, slow_steps
+from whole_runs import LONG, Attempt, WholeRun, as_owner_alone
 
 from talkies.tracking.identity import read_identity
 
