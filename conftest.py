@@ -26,7 +26,27 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: minutes long; runs only with `-m slow`")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault", help="only the tests of these rows of the table of faults: 1,4,s3")
+
+
+def _label(items: list[pytest.Item]) -> None:
+    """Every report of a test tells its rows and its stage: xdist's workers send nothing else."""
+    for item in items:
+        stage = next((stage for stage in STAGES if item.get_closest_marker(stage)), "default")
+        for mark in item.iter_markers("fault"):
+            row = {"number": mark.args[0], "name": mark.args[1], "injected": mark.kwargs["injected"], "stage": stage}
+            item.user_properties.append(("row", row))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _label(items)
+    rows = config.getoption("--fault")
+    if rows is not None:
+        wanted = set(rows.split(","))
+        others = [item for item in items if not wanted & {mark.args[0] for mark in item.iter_markers("fault")}]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
     chosen = config.getoption("-m") or ""
     later = [item for item in items if any(item.get_closest_marker(s) and s not in chosen for s in STAGES)]
     config.hook.pytest_deselected(items=later)

@@ -164,7 +164,8 @@ class Malicious:
         return Path.touch, (self.marker,)
 
 
-def test_changed_metadata_is_never_unpickled(store: CheckpointStore, tmp_path: Path) -> None:
+@pytest.mark.fault("s1", "malicious pickle", injected="a payload as a checkpoint's index")
+def test_changed_metadata_is_never_unpickled(store: CheckpointStore, tmp_path: Path, told: Callable[..., None]) -> None:
     state, marker = state_of(), tmp_path / "marker"
     folder = saved(store, state)
     (folder / "shards" / ".metadata").write_bytes(pickle.dumps(Malicious(marker)))
@@ -174,6 +175,7 @@ def test_changed_metadata_is_never_unpickled(store: CheckpointStore, tmp_path: P
     with pytest.raises(CheckpointError, match=r"shards/\.metadata is (truncated|damaged)"):
         load(folder, state)
     assert not marker.exists()
+    told("refused by its hash")
 
 
 def test_flipped_byte_is_named(store: CheckpointStore) -> None:
@@ -197,7 +199,8 @@ def forged(folder: Path, metadata: bytes) -> None:
     write_manifest(folder, 7)
 
 
-def test_forged_checkpoint_runs_no_code(store: CheckpointStore, tmp_path: Path) -> None:
+@pytest.mark.fault("s1", "malicious pickle", injected="a payload as a checkpoint's index, and a new manifest")
+def test_forged_checkpoint_runs_no_code(store: CheckpointStore, tmp_path: Path, told: Callable[..., None]) -> None:
     state, marker = state_of(), tmp_path / "marker"
     folder = saved(store, state)
     index = pickle.loads((folder / "shards" / ".metadata").read_bytes())
@@ -213,6 +216,7 @@ def test_forged_checkpoint_runs_no_code(store: CheckpointStore, tmp_path: Path) 
     forged(folder, pickle.dumps(torch.Size([1])))
     with pytest.raises(CheckpointError, match="is no index"):
         load(folder, state)
+    told("refused, no code runs")
 
 
 def test_forged_index_with_foreign_parts_is_refused(store: CheckpointStore) -> None:

@@ -78,7 +78,8 @@ def test_all_damaged_is_an_error_not_a_fresh_start(store: CheckpointStore) -> No
         store.latest()
 
 
-def test_manifest_may_not_name_files_outside(store: CheckpointStore, tmp_path: Path) -> None:
+@pytest.mark.fault("s8", "names that lead outside", injected="../../secret in a checkpoint's manifest")
+def test_manifest_may_not_name_files_outside(store: CheckpointStore, tmp_path: Path, told: Callable[..., None]) -> None:
     made = store.save(1, fill())
     (tmp_path / "secret").write_text("s")
     values = {"schema": 1, "step": 1, "files": {"../../secret": {"sha256": "0", "size": 1}}}
@@ -86,6 +87,7 @@ def test_manifest_may_not_name_files_outside(store: CheckpointStore, tmp_path: P
     (made / MANIFEST).write_text(text)
     with pytest.raises(CheckpointError, match="names a file outside"):
         read_manifest(made)
+    told("refused")
 
 
 def test_a_failing_writer_changes_nothing(store: CheckpointStore) -> None:

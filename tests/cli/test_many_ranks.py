@@ -41,7 +41,10 @@ def close(a: Path, b: Path, component: str) -> float:
     return max(float((ours[key] - theirs[key]).abs().max()) for key in ours)
 
 
-def test_stopped_on_two_shards_of_a_sequence_and_continued_by_two_replicas(journey: Journey, tmp_path: Path) -> None:
+@pytest.mark.fault("24", "world size change", injected="2 sequence shards -> 2 replicas, against 1 process")
+def test_stopped_on_two_shards_of_a_sequence_and_continued_by_two_replicas(
+    journey: Journey, tmp_path: Path, told: Callable[..., None]
+) -> None:
     """The phase of the curriculum, trained by one process, is what both layouts arrive at together."""
     assert run(words(journey, tmp_path, "joint_phase1", *SEQUENCE, "--stop-at", "2")) == 0
     (folder,) = tmp_path.glob("joint_phase1-*/0001")
@@ -60,6 +63,7 @@ def test_stopped_on_two_shards_of_a_sequence_and_continued_by_two_replicas(journ
     assert ours["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-4)
     lines = [json.loads(line) for line in (folder / "spool.jsonl").read_text().splitlines()]
     assert sum(line["kind"] == "begin" for line in lines) == 2, "one process keeps the books"
+    told("weights within 2e-5 (fp32)", steps_lost=0)
 
 
 @pytest.mark.parametrize("phase", ["joint_phase1", "lora"])
@@ -184,8 +188,13 @@ def test_a_layout_that_does_not_fit_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.fault("24", "world size change", injected="4 processes for a layout of 2")
 def test_another_number_of_processes_than_the_layout_is_refused(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    journey: Journey,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    told: Callable[..., None],
 ) -> None:
     started = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4"}
     for name, value in started.items():
@@ -195,3 +204,4 @@ def test_another_number_of_processes_than_the_layout_is_refused(
     monkeypatch.delenv("LOCAL_RANK")
     assert run(words(journey, tmp_path, "audio_pretraining", *DDP)) == 2
     assert "set without LOCAL_RANK" in capsys.readouterr().err
+    told("exit 2 with both numbers")

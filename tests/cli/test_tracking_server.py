@@ -5,7 +5,7 @@ import io
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -93,7 +93,10 @@ def each_metric_once(uri: str, folder: Path) -> int:
     return len(found)
 
 
-def test_a_silent_server_holds_nothing_up_and_the_way_out_is_said(stalled: Stalled, journey: Journey) -> None:
+@pytest.mark.fault("22", "tracking server down", injected="a server that takes connections and never answers")
+def test_a_silent_server_holds_nothing_up_and_the_way_out_is_said(
+    stalled: Stalled, journey: Journey, told: Callable[..., None]
+) -> None:
     assert stalled.code == 0
     assert f"`talkies replay {stalled.folder}` sends the rest" in stalled.said
     kinds = [record["kind"] for _, record in read(stalled.folder / SPOOL, 0) if record is not None]
@@ -104,10 +107,12 @@ def test_a_silent_server_holds_nothing_up_and_the_way_out_is_said(stalled: Stall
         load_component(folder / "release", "audio") for folder in (stalled.folder, journey.phase("audio_pretraining"))
     )
     assert all(bool((ours[key] == theirs[key]).all()) for key in theirs)
+    told("exit 0, the same weights")
 
 
+@pytest.mark.fault("22", "tracking server down", injected="a server that takes connections and never answers")
 def test_replay_puts_each_metric_exactly_once(
-    stalled: Stalled, server: str, capsys: pytest.CaptureFixture[str]
+    stalled: Stalled, server: str, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
 ) -> None:
     assert run(["replay", str(stalled.folder)]) == 0
     count = each_metric_once(server, stalled.folder)
@@ -117,6 +122,7 @@ def test_replay_puts_each_metric_exactly_once(
     assert run(["replay", str(stalled.folder)]) == 0
     assert f"0 metrics sent, {count} in run" in capsys.readouterr().out
     assert each_metric_once(server, stalled.folder) == count
+    told("replay: every metric once")
 
 
 def test_train_promote_and_sample_with_a_server_in_the_recipe(

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -50,8 +51,9 @@ def test_ctrl_c_saves_exits_130_and_the_same_command_continues(journey: Journey,
     assert json.loads(loop.read_text())["step"] == stopped + 1
 
 
+@pytest.mark.fault("f", "config change on resume", injected="checkpoints of a run with another rate")
 def test_a_checkpoint_of_another_recipe_is_refused(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
 ) -> None:
     """Same data, same architecture, same seed; another rate."""
     fixed = ["train", AUDIO, *TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
@@ -66,3 +68,4 @@ def test_a_checkpoint_of_another_recipe_is_refused(
     assert run([*fixed, "optimizer.lr.towers=0.002"]) == 65
     (line,) = capsys.readouterr().err.splitlines()
     assert "was written by a run of another recipe" in line
+    told("exit 65")

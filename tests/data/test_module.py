@@ -147,6 +147,23 @@ def test_resumed_equals_uninterrupted(
     assert [sample for ids, visits, _ in run.seen for sample in zip(ids, visits, strict=True)] == order
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes:UserWarning")  # on two cores
+@pytest.mark.fault("c", "other loader workers on resume", injected="0, then 2, then 4, then 0 workers")
+def test_the_number_of_workers_may_change(
+    build: Callable[..., Path], whole: Callable[[ShardSet, int], Run], told: Callable[..., None]
+) -> None:
+    """In the middle of a pass and at its end."""
+    shards = ShardSet.open(build(12))
+    expected, run = whole(shards, 1), Run()
+    for steps, workers in ((2, 0), (4, 2), (2, 4), (4, 0)):
+        train(run, shards, steps, accumulate=1, workers=workers)
+    assert run.seen == expected.seen
+    assert run.weights is not None
+    assert expected.weights is not None
+    assert all(torch.equal(run.weights[name], value) for name, value in expected.weights.items())
+    told("same clips, same weights, bitwise", steps_lost=0)
+
+
 def first(data: ClipsData, count: int) -> list[Batch]:
     return list(itertools.islice(data.train_dataloader(), count))
 
@@ -155,7 +172,8 @@ def ids(batches: Sequence[Batch]) -> list[tuple[str, int]]:
     return [sample for batch in batches for sample in zip(batch.ids, batch.visits, strict=True)]
 
 
-def test_world_size_may_change(shards: ShardSet) -> None:
+@pytest.mark.fault("24", "world size change", injected="1 -> 2 readers")
+def test_world_size_may_change(shards: ShardSet, told: Callable[..., None]) -> None:
     alone = ClipsData(shards, seed=1, global_batch=6, accumulate=3)
     expected = ids(first(alone, 9))
     alone.advance(6)
@@ -166,6 +184,7 @@ def test_world_size_may_change(shards: ShardSet) -> None:
             data.load_state_dict(alone.state_dict())
             found.append(ids(first(data, 6)))
         assert [sample for group in zip(*found, strict=True) for sample in group] == expected[6:]
+    told("same clips")
 
 
 def test_state_may_be_loaded_after_the_loader_was_made(shards: ShardSet) -> None:
@@ -191,9 +210,11 @@ def test_other_data_or_seed_is_refused(build: Callable[..., Path]) -> None:
         ClipsData(ten, seed=1, global_batch=2).load_state_dict(state)
 
 
-def test_indivisible_global_batch_is_refused(shards: ShardSet) -> None:
+@pytest.mark.fault("24", "world size change", injected="a world that does not divide the global batch")
+def test_indivisible_global_batch_is_refused(shards: ShardSet, told: Callable[..., None]) -> None:
     with pytest.raises(RecipeError, match="nearest valid: 8, 12"):
         ClipsData(shards, seed=0, global_batch=10, accumulate=2, world=2)
+    told("refused with the nearest that does")
 
 
 def test_collate(shards: ShardSet) -> None:

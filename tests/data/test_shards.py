@@ -161,11 +161,15 @@ def edit(folder: Path, change: Callable[[dict], None]) -> None:
         (lambda v: v["header"].update(geometry="big"), "geometry 'big'"),
     ],
 )
-def test_bad_index(build: Callable[..., Path], change: Callable[[dict], None], message: str) -> None:
+@pytest.mark.fault("s8", "names that lead outside", injected="../../etc/passwd in an index of shards")
+def test_bad_index(
+    build: Callable[..., Path], change: Callable[[dict], None], message: str, told: Callable[..., None]
+) -> None:
     folder = build()
     edit(folder, change)
     with pytest.raises(DataError, match=message):
         ShardSet.open(folder)
+    told("refused")
 
 
 def test_index_that_is_no_json(build: Callable[..., Path]) -> None:

@@ -2,6 +2,7 @@
 
 import shlex
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,12 +94,14 @@ def test_a_container_holds_the_processes() -> None:
 
 
 @pytest.mark.parametrize("name", ["x; touch y", "x y", "x\n#SBATCH --uid=0", "x/y", "$(id)", ""])
-def test_a_job_name_with_other_characters_is_refused(name: str) -> None:
+@pytest.mark.fault("s7", "hostile job name", injected="x; touch y, a newline and #SBATCH --uid=0, $(id)")
+def test_a_job_name_with_other_characters_is_refused(name: str, told: Callable[..., None]) -> None:
     with pytest.raises(RecipeError, match=r"job name .* outside \[A-Za-z0-9\._-\]") as caught:
         job_name(name)
     assert "\n" not in str(caught.value)
     with pytest.raises(RecipeError, match="job name"):
         train_script(WORK, name, GIVEN, ["train"])
+    told("refused in one line")
 
 
 @pytest.mark.parametrize("path", ["/runs/my runs", "/runs/a;b", "/runs/a\nb", "/runs/%j", "/runs/$HOME"])

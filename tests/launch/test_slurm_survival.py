@@ -56,7 +56,10 @@ def check_books(toys: Toys, folder: Path, status: str = "FINISHED") -> None:
 
 
 @pytest.mark.parametrize("two", [[*TWO, "seed=11"], [*SHARDED, "seed=15"]], ids=["ddp", "fsdp2"])
-def test_a_preempted_run_goes_on_in_the_same_run_bitwise(toys: Toys, tmp_path: Path, two: list[str]) -> None:
+@pytest.mark.fault("4", "SIGUSR1 inside a step", injected="scancel --signal=USR1 on a real Slurm, two nodes")
+def test_a_preempted_run_goes_on_in_the_same_run_bitwise(
+    toys: Toys, tmp_path: Path, two: list[str], told: Callable[..., None]
+) -> None:
     """Two nodes under srun, signalled in the middle, against two processes of torchrun that were left in peace."""
     folder = toys.phase(toys.site(), STEPS, *two, "slurm.nodes=2")
     wait_for_checkpoint(folder)
@@ -70,6 +73,7 @@ def test_a_preempted_run_goes_on_in_the_same_run_bitwise(toys: Toys, tmp_path: P
     assert log.read_text().count("queues itself again") == 1
     assert weights(folder) == weights(uninterrupted(toys, tmp_path, *two, processes=2))
     check_books(toys, folder)
+    told("real Slurm: saved, requeued once, one MLflow run; equal, bitwise", steps_lost=0)
 
 
 HANG = """
@@ -148,7 +152,10 @@ def test_a_run_longer_than_its_time_limit_queues_itself_again(toys: Toys) -> Non
     wait_to_end(folder, "CANCELLED")
 
 
-def test_three_requeues_without_progress_hold_the_job(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.fault("25", "requeue storm", injected="scontrol requeue on a real Slurm, before a new checkpoint")
+def test_three_requeues_without_progress_hold_the_job(
+    toys: Toys, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
+) -> None:
     """It stands in the run's folder, in `status` and in MLflow; a release gives it three more. (The first requeue comes
     while it trains, and makes a checkpoint.)"""
     folder = toys.phase(toys.site(), "steps.max=100000", "steps.checkpoint_every=100000", "seed=14")
@@ -172,3 +179,4 @@ def test_three_requeues_without_progress_hold_the_job(toys: Toys, capsys: pytest
     assert read_attempts(folder).held is None
     assert run(["cancel", known, "--runs", str(toys.runs)]) == 0
     wait_to_end(folder, "CANCELLED")
+    told("real Slurm: held with its reason, the MLflow run FAILED")

@@ -1,5 +1,6 @@
 """A checkpoint continues on any layout: the same clips, the same losses; bitwise where the layout is the same."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tiny_training import train
 from torch import Tensor
 
 from talkies.parallel.config import DdpConfig, Fsdp2Config
+from talkies.training.config import LoraConfig
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 
@@ -57,15 +59,22 @@ def turns(shards: str, tmp_path_factory: pytest.TempPathFactory) -> Turns:
 
 
 @pytest.mark.parametrize("layout", TWO, ids=str)
-def test_stops_and_resumes_are_bitwise_nothing_on_the_same_layout(layout: Layout, turns: Turns) -> None:
+@pytest.mark.fault("d", "EMA resume equality", injected="stops on 2 ranks: DDP, FSDP2, sequence")
+def test_stops_and_resumes_are_bitwise_nothing_on_the_same_layout(
+    layout: Layout, turns: Turns, told: Callable[..., None]
+) -> None:
     whole, parts = (turns.answers(f"{layout} {name}") for name in ("whole", "parts"))
     for one, several in zip(whole, parts, strict=True):
         assert [loss for stage in several for loss in stage["losses"]] == one[0]["losses"]
         assert same(several[-1]["weights"], one[0]["weights"])
         assert same(several[-1]["ema"], one[0]["ema"])
+    told("EMA equal on every rank, bitwise", steps_lost=0)
 
 
-def test_saved_on_four_ranks_continues_on_two_on_one_and_back(shards: str, tmp_path: Path) -> None:
+@pytest.mark.fault("24", "world size change", injected="4 -> 2 -> 1 -> 4 ranks over gloo")
+def test_saved_on_four_ranks_continues_on_two_on_one_and_back(
+    shards: str, tmp_path: Path, told: Callable[..., None]
+) -> None:
     folder = str(tmp_path / "run")
     expected = train(shards, ALONE, folder=str(tmp_path / "alone"), count=5)
     four = on_ranks(tmp_path / "four", 4, train_until, shards, FOUR, folder, 2)
@@ -79,6 +88,48 @@ def test_saved_on_four_ranks_continues_on_two_on_one_and_back(shards: str, tmp_p
     for name, weight in expected["weights"].items():
         assert float((back[0]["weights"][name] - weight).abs().max()) <= 1e-9, name
         assert float((back[0]["ema"][name] - expected["ema"][name]).abs().max()) <= 1e-6, name
+    told("same global batches, losses within 1e-5, weights within 1e-9 (fp64)", steps_lost=0)
+
+
+@pytest.mark.fault("24", "world size change", injected="1 -> 2 -> 1 and 2 -> 4 ranks over gloo")
+def test_one_process_becomes_two_and_one_again(shards: str, tmp_path: Path, told: Callable[..., None]) -> None:
+    """And two become four."""
+    expected = train(shards, ALONE, folder=str(tmp_path / "alone"), count=5)
+    clips = [set(ids) for ids in expected["ids"]]
+    folder, grown = str(tmp_path / "run"), str(tmp_path / "grown")
+    one = train_until(shards, ALONE, folder, 2)
+    two = on_ranks(tmp_path / "two", 2, train_until, shards, DdpConfig(replicate=2), folder, 3)
+    again = train_until(shards, ALONE, folder, 5)
+    assert batches([one], 1) + batches(two, 2) + batches([again], 1) == clips
+    first = on_ranks(tmp_path / "first", 2, train_until, shards, DdpConfig(replicate=2), grown, 2)
+    four = on_ranks(tmp_path / "four", 4, train_until, shards, DdpConfig(replicate=4), grown, 5)
+    assert batches(first, 2) + batches(four, 4) == clips
+    for stages in (([one], two, [again]), (first, four)):
+        losses = torch.cat([torch.tensor([x["losses"] for x in stage]).mean(0) for stage in stages])
+        torch.testing.assert_close(losses, torch.tensor(expected["losses"]), rtol=1e-6, atol=0)
+        found = stages[-1][0]["weights"]
+        assert max(float((found[name] - weight).abs().max()) for name, weight in expected["weights"].items()) <= 1e-9
+    told("same global batches, losses within 1e-6, weights within 1e-9 (fp64)", steps_lost=0)
+
+
+def adapted(shards: str, folder: str, stops: list[int]) -> list[dict[str, Any]]:
+    """LoRA with dropout on two replicas, stopped after these steps."""
+    layout, lora = DdpConfig(replicate=2), LoraConfig(rank=2, dropout=0.5)
+    ends = [*stops, 5]
+    return [train(shards, layout, folder=folder, count=5, stop_at=s if s < 5 else None, lora=lora) for s in ends]
+
+
+@pytest.mark.fault("a", "generators per rank", injected="LoRA with dropout 0.5 on 2 ranks, stops after steps 1 and 3")
+def test_every_rank_draws_on_where_it_was(shards: str, tmp_path: Path, told: Callable[..., None]) -> None:
+    """Its dropout is the only thing that a generator decides; the ranks' are different ones."""
+    whole = on_ranks(tmp_path / "a", 2, adapted, shards, str(tmp_path / "whole"), [])
+    parts = on_ranks(tmp_path / "b", 2, adapted, shards, str(tmp_path / "parts"), [1, 3])
+    for (one,), several in zip(whole, parts, strict=True):
+        assert [loss for stage in several for loss in stage["losses"]] == one["losses"]
+        assert torch.equal(several[-1]["drawn"], one["drawn"])
+        assert same(several[-1]["weights"], one["weights"])
+    assert not torch.equal(whole[0][0]["drawn"], whole[1][0]["drawn"])
+    told("every rank's losses, generator and weights equal, bitwise", steps_lost=0)
 
 
 def train_until(shards: str, layout: Layout, folder: str, stop: int) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from talkies.parallel.mesh import mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, world_of
-from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig, SurvivalConfig
+from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, RatesConfig, StepsConfig, SurvivalConfig
 from talkies.training.guard import Guard, NonFiniteError, SurvivalWarning
+from talkies.training.lora import add_lora
 from talkies.training.optimizer import Alternating, parameter_groups
 from talkies.training.phase import Objective, Phase
 from talkies.training.quarantine import Quarantine
@@ -139,6 +140,7 @@ def train(
     dtype: torch.dtype = torch.float64,
     compute: ComputeConfig | None = None,
     kind: type[Phase] = Phase,
+    lora: LoraConfig | None = None,
     guard: Guard | None = None,
     share: float | None = None,
 ) -> dict[str, Any]:
@@ -151,6 +153,8 @@ def train(
 
     def build() -> torch.nn.Module:
         model = build_mova(MovaConfig(preset="toy"), components=frozenset(COMPONENTS), seed=3).to(dtype)
+        if lora is not None:
+            add_lora(model, lora, seed=1)
         arrange(model, mesh, compute or ComputeConfig(), bf16=False)
         for parameter in model.parameters() if mesh.partitions is not None else ():
             mesh.partitions.cut(parameter)
@@ -197,9 +201,11 @@ def train(
     )  # fmt: skip
     if latest is not None:
         rewind(trainer, data, read_loop(latest))
+    torch.manual_seed(11 + world.rank)  # what the entry point does
     trainer.fit(phase, datamodule=data)
     weights = whole_weights(phase)
     found = {"losses": watch.losses, "ids": watch.ids, "grads": watch.grads, "norm": watch.norm, "weights": weights}
+    found["drawn"] = torch.rand(4)  # where this rank's generator is
     found |= {"counts": counts, "quarantined": sorted(data.quarantined)}
     if folder is not None:
         saving = callbacks[-1]

@@ -106,7 +106,10 @@ def test_promotion_keeps_the_way_back(tmp_path: Path, made_run: MakeRun, config:
         rollback(NAME, "staging", store=store)
 
 
-def test_two_promoters_race_and_one_wins(made_run: MakeRun, config: TrackingConfig, store: str) -> None:
+@pytest.mark.fault("j", "promotion race", injected="two threads expect the same version")
+def test_two_promoters_race_and_one_wins(
+    made_run: MakeRun, config: TrackingConfig, store: str, told: Callable[..., None]
+) -> None:
     promoted(made_run("before"), config, store)
     runs = [made_run(f"run{number}", seed=number) for number in (1, 2)]
     start = threading.Barrier(2)
@@ -131,6 +134,7 @@ def test_two_promoters_race_and_one_wins(made_run: MakeRun, config: TrackingConf
     assert f"version {winners[0].version}" in str(losers[0])
     found = aliases(open_client(store), NAME)
     assert found == {"champion": winners[0].version, "previous_champion": "1"}
+    told("one wins, the loser is told the version that it found")
 
 
 @pytest.fixture
@@ -153,7 +157,10 @@ def test_an_alias_moved_before_is_left(three_versions: MlflowClient) -> None:
     assert aliases(three_versions, NAME)["champion"] == "2"
 
 
-def test_an_alias_moved_in_between_is_told(three_versions: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.fault("j", "promotion race", injected="the alias moves between check and write")
+def test_an_alias_moved_in_between_is_told(
+    three_versions: MlflowClient, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None]
+) -> None:
     real = MlflowClient.set_registered_model_alias
 
     def overtaken(client: MlflowClient, name: str, alias: str, version: str) -> None:
@@ -163,6 +170,7 @@ def test_an_alias_moved_in_between_is_told(three_versions: MlflowClient, monkeyp
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", overtaken)
     with pytest.raises(GateError, match=r"is version 2 now .*this had moved it to version 3 in between"):
         move(three_versions, NAME, "champion", to="3", before="1", previous="1")
+    told("told")
 
 
 def test_promoters_take_turns(three_versions: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +212,12 @@ def test_an_adapter_brings_its_base(tmp_path: Path, made_run: MakeRun, config: T
     assert release_sha256(fresh / "base") == release_sha256(stranger)
 
 
-def test_other_bytes_are_refused(tmp_path: Path, made_run: MakeRun, config: TrackingConfig, store: str) -> None:
+@pytest.mark.fault(
+    "s9", "artifact with another sha256", injected="a flipped byte in the store; another registered sha256; none"
+)
+def test_other_bytes_are_refused(
+    tmp_path: Path, made_run: MakeRun, config: TrackingConfig, store: str, told: Callable[..., None]
+) -> None:
     run = made_run("joint")
     promoted(run, config, store)
     client = open_client(store)
@@ -223,6 +236,7 @@ def test_other_bytes_are_refused(tmp_path: Path, made_run: MakeRun, config: Trac
     client.delete_model_version_tag(NAME, "1", "sha256")
     with pytest.raises(TrackingError, match="nothing vouches for it"):
         resolve(f"models:/{NAME}/1", uri=store, download_to=tmp_path / "downloads")
+    told("refused, nothing kept")
 
 
 def test_a_run_keeps_one_release(made_run: MakeRun, config: TrackingConfig, store: str) -> None:

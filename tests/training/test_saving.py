@@ -27,8 +27,15 @@ from talkies.training.saving import capture
 
 
 @pytest.mark.parametrize(("accumulate", "workers"), [(1, 0), (2, 0), (1, 2)])
+@pytest.mark.fault("d", "EMA resume equality", injected="stops after steps 3 and 5 of 8")
 def test_resumed_equals_uninterrupted_bitwise(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, accumulate: int, workers: int
+    shards: ShardSet,
+    build: Callable[[], nn.Module],
+    tmp_path: Path,
+    *,
+    accumulate: int,
+    workers: int,
+    told: Callable[..., None],
 ) -> None:
     whole, kept, ids = fit(shards, build, tmp_path / "whole", 8, accumulate=accumulate)
     parts: list[Any] = []
@@ -49,10 +56,12 @@ def test_resumed_equals_uninterrupted_bitwise(
     ]
     assert same(*states)
     assert states[0]
+    told("averages equal, bitwise", steps_lost=0)
 
 
+@pytest.mark.fault("e", "LoRA-only resume equality", injected="stop after step 3 of 6, dropout 0.1")
 def test_lora_resumes_bitwise_from_its_adapter_alone(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, told: Callable[..., None]
 ) -> None:
     def adapted() -> nn.Module:
         model = build()
@@ -69,6 +78,7 @@ def test_lora_resumes_bitwise_from_its_adapter_alone(
         name.replace(".base_layer", ""): p for name, p in whole.model.state_dict().items() if ".lora_" not in name
     }
     assert same(base, frozen)
+    told("the checkpoint holds the adapter alone; equal, bitwise", steps_lost=0)
 
 
 def test_experts_take_turns_and_the_resting_one_is_untouched(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from lightning import Callback, Trainer
-from tiny_phase import fit
-from torch import nn
+from tiny_phase import fit, same
+from torch import Tensor, nn
 
 from talkies.checkpoints.state import read_loop, save_state
 from talkies.checkpoints.store import CheckpointStore
@@ -124,3 +124,34 @@ def test_a_signal_in_the_last_step_goes_to_who_listened_before_once_all_is_saved
     finally:
         signal.signal(number, before)
     assert heard == [3]
+
+
+class InsideAStep(Callback):
+    """Sends a signal while micro-batch `micro` of optimizer step 3 is trained on."""
+
+    def __init__(self, micro: int) -> None:
+        self.micro = micro
+
+    def on_before_backward(self, trainer: Trainer, pl_module: Any, loss: Tensor) -> None:
+        if trainer.fit_loop.epoch_loop.batch_idx == 2 * 4 + self.micro - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.fault("b", "save asked for inside an accumulation", injected="SIGTERM in micro-batch 1, 2 or 4 of 4")
+@pytest.mark.parametrize("micro", [1, 2, 4])
+def test_a_save_that_is_asked_for_inside_an_accumulation_waits_for_its_end(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, micro: int, told: Callable[..., None]
+) -> None:
+    """The gradients of half a step are in no checkpoint."""
+    whole, kept, ids = fit(shards, build, tmp_path / "whole", 6, accumulate=4)
+    stopped, saving, seen = fit(shards, build, tmp_path / "parts", 6, accumulate=4, extra=[InsideAStep(micro)])
+    assert saving.stopped_by == "SIGTERM"
+    assert (stopped.trainer.global_step, len(seen.seen)) == (3, 12), "all four micro-batches, and none of the next step"
+    assert saving.store.steps() == [3]
+    resumed, restored, more = fit(shards, build, tmp_path / "parts", 6, accumulate=4)
+    assert seen.seen + more.seen == ids.seen
+    assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
+    assert kept.ema is not None
+    assert restored.ema is not None
+    assert same(kept.ema.averages, restored.ema.averages)
+    told("saved after micro-batch 4 of 4; equal, bitwise", steps_lost=0)

@@ -153,6 +153,9 @@ def _dispatch(arguments: list[str]) -> int:
         near = difflib.get_close_matches(verb, VERBS, 1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Verbs: {', '.join(VERBS)}"
         raise RecipeError(f"usage: unknown verb {verb!r}. {hint}")
+    from talkies.cli.versions import check_versions
+
+    check_versions()
     name, summary = VERBS[verb]
     module = importlib.import_module(name)
     parser = _Parser(prog=f"talkies {verb}", description=summary, allow_abbrev=False)

@@ -1,0 +1,149 @@
+"""The table of faults: runs the tests that are labelled with its rows, in every stage, and prints what they have seen.
+
+python benchmarks/faults.py [--only 1,4,s3] [--json FILE] [-n WORKERS]
+python benchmarks/faults.py --kills 20 [--seed 4]      # the aim alone: random kills in one run of 200 steps
+
+Steps lost: made by the broken process after its last complete checkpoint, and made again. Seconds to be back: from the
+start of the next process, imports and all, to the end of its first optimizer step. Exit code 1 where a row failed.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests" / "faults"))
+
+from rows import REMARKS, ROWS  # noqa: E402
+
+EVERY_STAGE = "fault and (slow or ranks or slurm or faults or not faults)"
+"""All labelled tests: the name of a stage in the expression brings that stage."""
+HEAD = ("#", "fault", "how injected", "outcome", "steps lost", "back, s", "stage")
+WORST = ("failed", "NOT TESTED", "skipped", "passed")
+
+
+@dataclass(kw_only=True)
+class Row:
+    """A row of the table, of all its tests."""
+
+    number: str
+    name: str
+    result: str = "NOT TESTED"
+    injected: list[str] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+    steps_lost: int | None = None
+    back_s: float | None = None
+    stages: list[str] = field(default_factory=list)
+
+    def add(self, result: str, label: dict[str, str], told: list[dict[str, Any]], reason: str) -> None:
+        """What one test has seen."""
+        self.result = result if self.result == "NOT TESTED" else min(self.result, result, key=WORST.index)
+        for kept, new in ((self.injected, label["injected"]), (self.stages, label["stage"])):
+            if new not in kept:
+                kept.append(new)
+        if result != "passed" and reason not in self.outcomes:
+            self.outcomes.append(reason)
+        for seen in told if result == "passed" else []:
+            if seen["outcome"] not in self.outcomes:
+                self.outcomes.append(seen["outcome"])
+            for key in ("steps_lost", "back_s"):
+                values = [value for value in (getattr(self, key), seen[key]) if value is not None]
+                setattr(self, key, max(values, default=None))
+
+    def cells(self) -> list[str]:
+        """Of the Markdown table."""
+        sign = {"passed": "", "failed": "FAILED: ", "skipped": "", "NOT TESTED": "NOT TESTED"}[self.result]
+        remark = [REMARKS[self.number]] if self.number in REMARKS else []
+        lost = "-" if self.steps_lost is None else str(self.steps_lost)
+        back = "-" if self.back_s is None else f"{self.back_s:.1f}"
+        outcome = sign + "; ".join([*self.outcomes, *remark])
+        return [self.number, self.name, "; ".join(self.injected) or "-", outcome, lost, back, ", ".join(self.stages)]
+
+
+class Collector:
+    """A plugin of pytest that keeps what the labelled tests report."""
+
+    def __init__(self) -> None:
+        self.rows = {number: Row(number=number, name=name) for number, name in ROWS.items()}
+        self.unknown: set[str] = set()
+        self._seen: dict[str, tuple[str, str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test's setup, call or teardown has ended."""
+        if report.failed:
+            self._seen[report.nodeid] = ("failed", _first_line(report))
+        elif report.skipped:
+            reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+            self._seen[report.nodeid] = ("skipped", reason.replace("Skipped: ", "skipped: ", 1))
+        if report.when == "teardown":
+            self._add(report, *self._seen.pop(report.nodeid, ("passed", "")))
+
+    def _add(self, report: pytest.TestReport, result: str, reason: str) -> None:
+        told: list[Any] = [value for key, value in report.user_properties if key == "fault"]
+        for label in [value for key, value in report.user_properties if key == "row"]:
+            assert isinstance(label, dict)
+            if label["number"] in self.rows:
+                self.rows[label["number"]].add(result, label, told, reason)
+            else:
+                self.unknown.add(label["number"])
+
+
+def _first_line(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return " ".join(str(crash.message if crash else report.longrepr).split())[:160]
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    lines = [HEAD, ("---",) * len(HEAD), *(row.cells() for row in rows)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def kills(count: int, seed: int) -> int:
+    """The aim alone, with other dice."""
+    from storm import storm
+    from whole_runs import LONG, WholeRun, prepared, undisturbed
+
+    with tempfile.TemporaryDirectory(prefix="talkies-faults-") as name:
+        folder = Path(name)
+        data = prepared(folder)
+        whole = undisturbed(folder, data, "long", LONG)
+        broken = WholeRun(runs=folder / "broken", data=data, words={**LONG, "steps.checkpoint_every": 4})
+        found = storm(broken, whole, kills=count, seed=seed)
+    print(f"{found}; back within {max(found.back_s):.1f} s; equal to the undisturbed run, bitwise")
+    return int(found.again_after_stops > 0)
+
+
+def main() -> int:
+    """Run, print, and say whether a row failed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", help="these rows alone: 1,4,s3")
+    parser.add_argument("--json", type=Path, help="write the rows there, too")
+    parser.add_argument("-n", default="1", help="workers of pytest (1)")
+    parser.add_argument("--kills", type=int, help="kill one run that often at random, and nothing else")
+    parser.add_argument("--seed", type=int, default=4, help="of the random kills (4)")
+    args = parser.parse_args()
+    if args.kills is not None:
+        return kills(args.kills, args.seed)
+    collector = Collector()
+    options = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-m", EVERY_STAGE, "-n", args.n, "-q"]
+    only = ["--fault", args.only] if args.only else []
+    code = pytest.main([*options, *only, str(ROOT / "tests")], plugins=[collector])
+    wanted = args.only.split(",") if args.only else list(ROWS)
+    rows = [collector.rows[number] for number in wanted]
+    print(table(rows))
+    for number in sorted(collector.unknown):
+        print(f"no such row: {number}")
+    if args.json is not None:
+        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    return int(code not in (0, 5) or bool(collector.unknown) or any(row.result == "failed" for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The prepared data, the undisturbed runs that rows compare with, and commands that must be refused.
+
+The MLflow servers of the tracking tests can be imported."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "tracking"))
+
+from whole_runs import LONG, WholeRun, prepared, shared_folder, undisturbed
+
+from talkies.cli.main import run
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 clips of voices."""
+    return prepared(shared_folder(tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> WholeRun:
+    """20 steps that nobody disturbs."""
+    return undisturbed(shared_folder(tmp_path_factory), data, "whole", {})
+
+
+@pytest.fixture(scope="session")
+def long(tmp_path_factory: pytest.TempPathFactory, data: Path) -> WholeRun:
+    """200 steps that nobody disturbs."""
+    return undisturbed(shared_folder(tmp_path_factory), data, "long", LONG)
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    """What appears where hostile code runs."""
+    return tmp_path / "marker"
+
+
+@pytest.fixture
+def refused(marker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command; it must be refused by a message, without an effect. What is said."""
+
+    def check(*words: str, codes: tuple[int, ...] = (2,)) -> str:
+        code = run([*words] if words[0] in ("show", "plan") else [*words, "--runs", str(tmp_path / "runs")])
+        told = capsys.readouterr()
+        assert code in codes, told.err
+        assert told.err.startswith("talkies: ")
+        assert "internal error" not in told.err
+        assert "Traceback" not in told.err
+        assert not marker.exists()
+        assert not [*tmp_path.rglob("result.json")]
+        return told.err + told.out
+
+    return check

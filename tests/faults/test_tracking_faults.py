@@ -1,0 +1,111 @@
+"""Training whose tracking server or database is away: no slower, exit 0, and every metric arrives once, later."""
+
+import contextlib
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow_servers import free_port, listening, serve_here
+from oracle import check_same, slow_steps
+from whole_runs import LONG, Attempt, WholeRun, as_owner_alone
+
+from talkies.tracking.identity import read_identity
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+Told = Callable[..., None]
+START_S = 5.0
+
+
+@pytest.fixture
+def broken(tmp_path: Path, data: Path, long: WholeRun) -> WholeRun:
+    """A run beside a database that MLflow has made before."""
+    made = WholeRun(runs=tmp_path / "runs", data=data, words=dict(LONG))
+    made.runs.mkdir()
+    shutil.copyfile(long.runs / "mlflow.db", made.runs / "mlflow.db")
+    return made
+
+
+def check_unhurt(attempt: Attempt, long: WholeRun) -> str:
+    """Exit 0, no later and no slower than without a fault; what was measured."""
+    assert attempt.code == 0, attempt.err
+    delay = attempt.back_s - float((long.runs / "back_s").read_text())
+    assert delay < START_S
+    ours, theirs = slow_steps(attempt.made), slow_steps(long.lines())
+    assert ours < 2 * theirs, (ours, theirs)
+    return f"start {max(0.0, delay):.1f} s later, p99 of a step {ours / theirs:.2f} x"
+
+
+@pytest.mark.fault(
+    "22",
+    "tracking server down at start, mid-run, returns",
+    injected="no server until step 60, there until step 120, none to the end, back after it",
+)
+def test_a_server_that_is_there_now_and_then(
+    broken: WholeRun, long: WholeRun, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    serve_here(monkeypatch, broken.runs, f"sqlite:///{broken.runs / 'mlflow.db'}")
+    port = free_port()
+    broken.words["tracking.uri"], broken.pace = f"http://127.0.0.1:{port}", 0.1
+
+    def come_and_go(process: "subprocess.Popen[str]") -> None:
+        wait_for_step(broken, process, 60)
+        assert read_identity(broken.folder) is None
+        with listening(port):
+            wait_for_step(broken, process, 120)
+        assert read_identity(broken.folder) is not None, "it was there long enough to be told"
+
+    measured = check_unhurt(broken.attempt(meanwhile=come_and_go), long)
+    with listening(port):
+        assert check_same(broken, long) == []
+    told(f"exit 0, {measured}; every metric once", steps_lost=0)
+
+
+def wait_for_step(broken: WholeRun, process: "subprocess.Popen[str]", step: int) -> None:
+    while not (made := broken.lines()) or made[-1]["step"] < step:
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """By a transaction that lasts."""
+    with contextlib.closing(sqlite3.connect(database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.rollback()
+
+
+@contextlib.contextmanager
+def read_only(database: Path) -> Iterator[None]:
+    """For all, and its folder, in which SQLite makes a journal."""
+    database.chmod(0o444)
+    yield
+    database.chmod(0o644)
+
+
+@contextlib.contextmanager
+def no_file(database: Path) -> Iterator[None]:
+    """A folder is in its place."""
+    database.unlink()
+    database.mkdir()
+    yield
+    database.rmdir()
+
+
+@pytest.mark.fault("23", "tracking database locked or read-only", injected="exclusive transaction; chmod 444; a folder")
+@pytest.mark.parametrize("broke", [locked, read_only, no_file])
+def test_a_database_that_takes_nothing(
+    broken: WholeRun, long: WholeRun, told: Told, broke: Callable[[Path], contextlib.AbstractContextManager[None]]
+) -> None:
+    under = as_owner_alone()
+    with broke(broken.runs / "mlflow.db"):
+        attempt = broken.attempt(under=under)
+        assert read_identity(broken.folder) is None, "nothing could be told"
+    measured = check_unhurt(attempt, long)
+    assert f"talkies replay {broken.folder}" in attempt.out, "the way to send it is said"
+    assert check_same(broken, long) == []
+    told(f"{broke.__name__}: exit 0, {measured}; every metric once", steps_lost=0)
