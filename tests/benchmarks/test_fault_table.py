@@ -6,7 +6,7 @@ import pytest
 
 from faults import Collector, table
 
-SEEN = {"outcome": "goes on", "steps_lost": 2, "back_s": 5.0}
+SEEN: dict[str, Any] = {"outcome": "goes on", "steps_lost": 2, "back_s": 5.0}
 
 
 def report(
@@ -22,7 +22,7 @@ def report(
     return pytest.TestReport(node, ("f.py", 1, node), {}, outcome, reason, when, user_properties=properties)
 
 
-def run(collector: Collector, node: str, outcome: Literal["passed", "failed"], row: str, **told: Any) -> None:
+def run(collector: Collector, node: str, outcome: Literal["passed", "failed"], row: str, told: dict[str, Any]) -> None:
     collector.pytest_runtest_logreport(report(node, "setup", "passed", row))
     collector.pytest_runtest_logreport(report(node, "call", outcome, row, told))
     collector.pytest_runtest_logreport(report(node, "teardown", "passed", row, told))
@@ -30,16 +30,16 @@ def run(collector: Collector, node: str, outcome: Literal["passed", "failed"], r
 
 def test_the_tests_of_a_row_are_one_line() -> None:
     collector = Collector()
-    run(collector, "one", "passed", "1", **SEEN)
-    run(collector, "two", "passed", "1", **{**SEEN, "steps_lost": 4, "back_s": None})
+    run(collector, "one", "passed", "1", SEEN)
+    run(collector, "two", "passed", "1", {**SEEN, "steps_lost": 4, "back_s": None})
     lines = table([collector.rows["1"]]).splitlines()
     assert lines[2] == "| 1 | kill -9 between steps | by one; by two | goes on | 4 | 5.0 | faults |"
 
 
 def test_a_row_is_as_bad_as_its_worst_test() -> None:
     collector = Collector()
-    run(collector, "one", "passed", "2", **SEEN)
-    run(collector, "two", "failed", "2", **SEEN)
+    run(collector, "one", "passed", "2", SEEN)
+    run(collector, "two", "failed", "2", SEEN)
     row = collector.rows["2"]
     assert row.result == "failed"
     assert row.cells()[3] == r"FAILED: goes on; E it | broke"
@@ -50,7 +50,7 @@ def test_what_was_skipped_says_why_and_what_has_no_test_that_it_has_none() -> No
     collector = Collector()
     collector.pytest_runtest_logreport(report("one", "setup", "skipped", "4"))
     collector.pytest_runtest_logreport(report("one", "teardown", "passed", "4"))
-    run(collector, "two", "passed", "99", **SEEN)
+    run(collector, "two", "passed", "99", SEEN)
     assert collector.rows["4"].cells()[3] == "skipped: no Slurm here"
     assert collector.rows["5"].cells()[3] == "NOT TESTED"
     assert collector.unknown == {"99"}

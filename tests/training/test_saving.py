@@ -138,6 +138,7 @@ class Poison(Callback):
         pl_module.model.audio.head.head.bias.grad.fill_(float("inf"))  # type: ignore[union-attr]
 
 
+@pytest.mark.fault("19", "non-finite gradient with a finite loss", injected="one gradient set to infinity")
 def test_a_gradient_that_is_not_finite_is_refused_before_the_weights_change(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
