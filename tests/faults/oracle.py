@@ -20,7 +20,7 @@ from talkies.cli.main import run
 from talkies.tracking.identity import read_identity
 from talkies.tracking.store import open_client
 
-NOT_THE_SAME = {"train/clips_per_second"}
+NOT_THE_SAME = {"train/clips_per_second", "train/data_seconds", "train/slowest_rank", "train/slowest_ratio"}
 """Metrics of time."""
 Lineage = dict[int, list[tuple[Any, ...]]]
 """Step -> (clips, loss, rate) of its micro-batches."""

@@ -127,14 +127,13 @@ class WholeRun:
         own = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1"}
         own |= {"WITNESSED": str(met), **(environment or {})}
         began = time.time()
-        process = subprocess.Popen(
-            [*under, *self.command(faults, *more)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own
-        )
-        try:
-            meanwhile(process)
-            out, err = process.communicate(timeout=240)
-        finally:
-            process.kill()
+        command = [*under, *self.command(faults, *more)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own) as process:
+            try:
+                meanwhile(process)
+                out, err = process.communicate(timeout=240)
+            finally:
+                process.kill()
         return Attempt(
             code=process.returncode, out=out, err=err, began=began, ended=time.time(), made=self.lines()[before:],
             met=[float(line) for line in met.read_text().splitlines()],
