@@ -153,12 +153,12 @@ class ShardSet:
         (start, shard), entry = self._starts[i], self.index.clips[i]
         tensor = self._opened(shard.name).read(f"{i - start:05d}.{name}")
         found, expected = checksum(tensor), entry.checksums[name]
+        if found == expected and finite(tensor):
+            return tensor
         where = f"data: {name} of clip {entry.id!r} in {self.folder / shard.name}"
         if found != expected:
             raise DataError(f"{where} is damaged: found crc32 {found:08x}, expected {expected:08x}; copy it again")
-        if not finite(tensor):
-            raise DataError(f"{where} has values that are not finite; prepare it again")
-        return tensor
+        raise DataError(f"{where} has values that are not finite; prepare it again")
 
     def _opened(self, file: str) -> StoredTensors:
         stored = self._handles.pop(file, None) or StoredTensors(self.folder / file)
