@@ -34,17 +34,17 @@ def saved(runs: Path) -> bool:
     return any(runs.glob("*/0001/checkpoints/step-*/manifest.json"))
 
 
-def _heard() -> None:
-    """In a child: a shell may have started these tests in the background, where SIGINT is ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def last_words(
     number: signal.Signals, words: Sequence[str], *, ready: Callable[[], bool], program: Sequence[str] = PROGRAM
 ) -> str:
     """Train until it is `ready`, send signal `number`, and return the one line that is said."""
     command = [sys.executable, *program, "train", *words, "--quiet"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_heard)
+    # A shell may have started these tests in the background, where SIGINT is ignored; children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     while not ready():
         assert process.poll() is None
         time.sleep(0.1)
