@@ -18,6 +18,8 @@ from talkies.tracking.identity import read_identity
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 Told = Callable[..., None]
 START_S = 5.0
+HICCUP_S = 0.25
+"""What other work on the machine may take from the slowest steps of 20 ms; who waits for a server waits for seconds."""
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def check_unhurt(attempt: Attempt, long: WholeRun) -> str:
     delay = attempt.back_s - float((long.runs / "back_s").read_text())
     assert delay < START_S
     ours, theirs = slow_steps(attempt.made), slow_steps(long.lines())
-    assert ours < 2 * theirs, (ours, theirs)
+    assert ours < max(2 * theirs, theirs + HICCUP_S), (ours, theirs)
     return f"start {max(0.0, delay):.1f} s later, p99 of a step {ours / theirs:.2f} x"
 
 
