@@ -8,11 +8,16 @@ import pytest
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
 from talkies.data.durable import write_text
+from talkies.recipe.keeping import Keeping, mark
 from talkies.training.config import RollbackConfig
 from talkies.training.guard import BadStepError
 from talkies.training.rollback import FILE, Rollback, go_back, read_rollbacks, settle
 
 BATCH = 4
+
+
+def nobody(_: int) -> None:
+    """Nothing must stay."""
 
 
 @pytest.fixture
@@ -31,7 +36,16 @@ def save(store: CheckpointStore, step: int, *passed: tuple[int, int]) -> None:
 
 def back(folder: Path, store: CheckpointStore, **changed: int) -> Rollback:
     config = RollbackConfig(**{"back": 4, "ahead": 2, **changed})
-    return go_back(folder, store, config, at=22, position=22 * BATCH, global_batch=BATCH, reason="step 22: a spike")
+    return go_back(
+        folder,
+        store,
+        config,
+        at=22,
+        position=22 * BATCH,
+        global_batch=BATCH,
+        reason="step 22: a spike",
+        set_aside=nobody,
+    )
 
 
 def test_it_goes_back_far_enough_and_past_the_batches_before_and_after(tmp_path: Path, store: CheckpointStore) -> None:
@@ -39,13 +53,37 @@ def test_it_goes_back_far_enough_and_past_the_batches_before_and_after(tmp_path:
     assert (made.at, made.to, made.start, made.stop) == (22, 15, 15 * BATCH, 25 * BATCH)
     assert store.steps() == [5, 10, 15]
     assert read_rollbacks(tmp_path) == (made,)
-    assert settle(tmp_path, store) == ((60, 100),)
+    assert settle(tmp_path, store, nobody) == ((60, 100),)
 
 
-def test_without_a_checkpoint_that_early_it_begins_anew(tmp_path: Path, store: CheckpointStore) -> None:
+def test_without_a_checkpoint_that_early_it_goes_back_to_the_oldest(tmp_path: Path, store: CheckpointStore) -> None:
     made = back(tmp_path, store, back=100)
+    assert (made.to, made.start) == (5, 5 * BATCH)
+    assert store.steps() == [5]
+
+
+def test_a_run_that_never_had_a_checkpoint_begins_anew(tmp_path: Path) -> None:
+    made = back(tmp_path, CheckpointStore(tmp_path / "checkpoints"))
     assert (made.to, made.start) == (0, 0)
-    assert store.steps() == []
+
+
+def test_damage_is_no_reason_to_begin_anew(tmp_path: Path, store: CheckpointStore) -> None:
+    for step in store.steps():
+        (store.path(step) / "loop.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="none of its 4 checkpoints is usable"):
+        back(tmp_path, store)
+    assert store.steps() == [5, 10, 15, 20]
+
+
+def test_what_must_stay_is_set_aside_before_anything_goes(tmp_path: Path, store: CheckpointStore) -> None:
+    """What was made of step 20 keeps its checkpoint; the mark is not that of the step 20 that comes again."""
+    mark(tmp_path, 20, "release")
+    kept = Keeping(tmp_path, {"audio": 1.0})
+    config = RollbackConfig(back=4)
+    go_back(tmp_path, store, config, at=22, position=88, global_batch=BATCH, reason="a spike", set_aside=kept.set_aside)
+    assert store.steps() == [5, 10, 15]
+    store.verify(tmp_path / "left" / "step-00000020-1")
+    assert not kept.protects(20)
 
 
 def test_a_damaged_checkpoint_is_no_place_to_go_back_to(tmp_path: Path, store: CheckpointStore) -> None:
@@ -57,20 +95,22 @@ def test_a_process_that_died_over_it_is_finished_by_the_next(tmp_path: Path, sto
     """The record comes first; what it left would otherwise be the newest checkpoint."""
     made = back(tmp_path, store)
     save(store, 20)  # as if it had not been deleted: it knows nothing of the going back
-    assert settle(tmp_path, store) == ((made.start, made.stop),)
+    assert settle(tmp_path, store, nobody) == ((made.start, made.stop),)
     assert store.steps() == [5, 10, 15]
     save(store, 20, (made.start, made.stop))
-    settle(tmp_path, store)
+    settle(tmp_path, store, nobody)
     assert store.steps() == [5, 10, 15, 20], "one that was made afterwards stays"
 
 
 def test_a_run_goes_back_so_often_and_no_more(tmp_path: Path, store: CheckpointStore) -> None:
     back(tmp_path, store, times=1)
-    with pytest.raises(BadStepError, match=r"a spike\. The run has gone back 1 times \(`survival.rollback.times`\)"):
+    with pytest.raises(
+        BadStepError, match=r"a spike\. The run has gone back 1 times in its life \(`survival.rollback.times`\)"
+    ):
         back(tmp_path, store, times=1)
 
 
 def test_a_damaged_record_is_no_reason_to_train_on_what_was_passed_over(tmp_path: Path, store: CheckpointStore) -> None:
     (tmp_path / FILE).write_text("[{}]")
     with pytest.raises(CheckpointError, match=r"rollbacks\.json is damaged"):
-        settle(tmp_path, store)
+        settle(tmp_path, store, nobody)

@@ -45,7 +45,8 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"run: cannot read {path}: {error}") from None
     if not isinstance(value, dict):
-        raise CheckpointError(f"run: {path} holds no JSON object")
+        hint = AGAIN.get(path.name, "train anew with --new")
+        raise CheckpointError(f"run: {path} is damaged: it holds no JSON object; restore it, or {hint}")
     for key, kind in RECORDS.get(path.name, {}).items():
         if not isinstance(value.get(key), kind):
             found = "no" if key not in value else f"{value[key]!r:.40} as its"

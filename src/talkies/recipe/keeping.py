@@ -3,6 +3,7 @@ the one that a run would go back to.
 
 RUN/best.json                 step, metric and value of the best
 RUN/registered/*.json         one mark for each release made of a checkpoint; any process leaves one, at any time
+RUN/left/                     marked checkpoints of steps that a run has gone back from
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from talkies.streams import Modality
 
 BEST = "best.json"
 REGISTERED = "registered"
+LEFT = "left"
 
 
 class Keeping:
@@ -71,6 +73,19 @@ class Keeping:
         known = best_of(self.folder)
         best = known is not None and known["step"] == step
         return best or step == self._refuge() or any(_marks(self.folder, step))
+
+    def set_aside(self, after: int) -> None:
+        """Move the marked checkpoints later than step `after` to RUN/left, with their marks: the run goes back, and
+        their steps will come again with other weights."""
+        for step in [step for step in self._store.steps() if step > after]:
+            marks = _marks(self.folder, step)
+            if marks:
+                made = len([path for path in (self.folder / LEFT).glob(f"step-{step:08d}-*") if path.is_dir()])
+                target = self.folder / LEFT / f"step-{step:08d}-{made + 1}"
+                target.parent.mkdir(exist_ok=True)
+                self._store.path(step).rename(target)
+                for path in marks:
+                    path.rename(target.with_name(f"{target.name}-{path.name}"))
 
     def _refuge(self) -> int | None:
         """The checkpoint that is old enough, whichever step from now on is bad."""

@@ -30,6 +30,7 @@ from talkies.recipe.check import mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.inputs import Inputs
+from talkies.recipe.keeping import best_of
 from talkies.tracking.spool import Tracker
 from talkies.training.guard import BackError, Guard
 from talkies.training.phase import Objective, Phase
@@ -164,6 +165,7 @@ def _go_back(recipe: PhaseRecipe, folder: Path, outcome: Outcome, watching: Watc
         position=outcome.position,
         global_batch=recipe.steps.global_batch,
         reason=outcome.bad,
+        set_aside=watching.kept.set_aside,
     )
     watching.went_back(made)
 
@@ -179,7 +181,8 @@ def _attempt(
     bar: bool,
 ) -> tuple[Outcome, Phase, Saving]:
     store, world = CheckpointStore(folder / "checkpoints"), ranks.world
-    passed = ranks.first(lambda: settle(folder, store))
+    passed = ranks.first(lambda: settle(folder, store, watching.kept.set_aside))
+    ranks.first(lambda: best_of(folder) is not None)  # a damaged record is told of before anything trains
     latest = store.latest(ranks)
     done = latest is not None and read_loop(latest)["step"] >= recipe.steps.max
     mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)

@@ -190,7 +190,9 @@ class Guard:
         said = f"{bad}; rank {first} had {', '.join(ids[:TOLD])}{more}, mean losses {losses}"
         if self.folder is None:
             return said
-        path = self.folder / f"step-{step:08d}.json"
+        # A run that went back may come to a bad step again, with other samples.
+        known = len([*self.folder.glob(f"step-{step:08d}*.json")])
+        path = self.folder / f"step-{step:08d}{f'-{known + 1}' if known else ''}.json"
         if self.ranks.main:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(path, canonical_json({"step": step, "kind": kind, "what": what, "ranks": told}) + "\n")

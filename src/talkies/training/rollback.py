@@ -5,6 +5,7 @@ until then: whoever starts next knows what a process that died in between had in
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,8 +22,8 @@ FILE = "rollbacks.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """From the bad step `at` back to the checkpoint of step `to` (0: the beginning); positions [start, stop) of the
-    stream of samples are passed over."""
+    """From the bad step `at` back to the checkpoint of step `to` (0: the beginning, of a run without one); positions
+    [start, stop) of the stream of samples are passed over."""
 
     at: int
     to: int
@@ -54,44 +55,54 @@ def go_back(
     position: int,
     global_batch: int,
     reason: str,
+    set_aside: Callable[[int], object],
 ) -> Rollback:
     """Record that the run goes back from its bad step `at`, whose samples begin at `position`, and delete the
-    checkpoints after the one that it goes back to. Only for the main process, when no checkpoint is being written.
+    checkpoints after the one that it goes back to, once `set_aside(step)` has moved those after `step` that must stay.
+    Only for the main process, when no checkpoint is being written.
 
-    Raises BadStepError where the run has gone back `config.times` already.
+    Raises BadStepError where the run has gone back `config.times` already, CheckpointError where it has checkpoints and
+    none is usable.
     """
     past = read_rollbacks(folder)
     if len(past) >= config.times:
         raise BadStepError(
-            f"training: {reason}. The run has gone back {len(past)} times (`survival.rollback.times`), and did not get "
-            f"past it: see {folder / FILE}; lower `optimizer.lr`, or raise `survival.rollback.ahead`"
+            f"training: {reason}. The run has gone back {len(past)} times in its life (`survival.rollback.times`): see "
+            f"{folder / FILE}; raise that or `survival.rollback.ahead`, or begin anew with a lower `optimizer.lr`"
         )
     to, start = _target(store, at - config.back)
     stop = position + (1 + config.ahead) * global_batch
     made = Rollback(at=at, to=to, start=start, stop=stop, reason=reason)
     write_text(folder / FILE, json.dumps([asdict(entry) for entry in (*past, made)], indent=2) + "\n")
+    set_aside(to)
     store.drop(after=to)
     return made
 
 
-def settle(folder: Path, store: CheckpointStore) -> Passed:
+def settle(folder: Path, store: CheckpointStore, set_aside: Callable[[int], object]) -> Passed:
     """What the run passes over; finishes a going back whose process died before it had deleted what it left."""
     past = read_rollbacks(folder)
     for made in past[-1:]:
         newer = [step for step in store.steps() if step > made.to]
         if any(not _knows(store.path(step), made) for step in newer):
+            set_aside(made.to)
             store.drop(after=made.to)
     return joined((made.start, made.stop) for made in past)
 
 
 def _target(store: CheckpointStore, limit: int) -> tuple[int, int]:
-    """The newest complete checkpoint until step `limit`, and the position in the stream at which it stands."""
-    for step in reversed([step for step in store.steps() if step <= limit]):
+    """The newest complete checkpoint until step `limit`, else the oldest there is, and the position in the stream at
+    which it stands; the beginning for a run that has never had one."""
+    steps = store.steps()
+    early = [step for step in steps if step <= limit]
+    for step in (*reversed(early), *steps[len(early) :]):
         try:
             store.verify(store.path(step))
             return step, int(read_loop(store.path(step))["data"]["consumed"])
-        except CheckpointError:
-            continue
+        except CheckpointError as error:
+            damaged = error
+    if steps:
+        raise CheckpointError(f"{damaged}; the run would go back, but none of its {len(steps)} checkpoints is usable")
     return 0, 0
 
 
