@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tests" / "faults"))
+for folder in ("faults", "cli"):
+    sys.path.append(str(ROOT / "tests" / folder))
 
 from rows import REMARKS, ROWS  # noqa: E402
 

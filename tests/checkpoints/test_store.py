@@ -175,3 +175,9 @@ def test_a_read_only_disk_is_a_storage_error_and_others_are_not(store: Checkpoin
     with pytest.raises(OSError, match="Input/output error"):
         store.save(1, failing(EIO))
     assert names(store) == []
+
+
+def test_a_file_with_the_name_of_a_checkpoint_is_none(tmp_path: Path) -> None:
+    (tmp_path / "step-00000022").write_text("what somebody has put there")
+    assert CheckpointStore(tmp_path).steps() == []
+    assert CheckpointStore(tmp_path).latest() is None

@@ -69,3 +69,28 @@ def test_a_checkpoint_of_another_recipe_is_refused(
     (line,) = capsys.readouterr().err.splitlines()
     assert "was written by a run of another recipe" in line
     told("exit 65")
+
+
+def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would train on the same clips twice, in the same MLflow run."""
+    words = ["train", AUDIO, *TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
+    assert run([*words, "--stop-at", "2"]) == 0
+    (folder,) = tmp_path.glob("audio_pretraining-*/0001")
+    shutil.rmtree(folder / "checkpoints")
+    assert run(words) == 65
+    assert "has saved checkpoints/step-00000002, but holds no checkpoint any more" in capsys.readouterr().err
+    assert run([*words, "--new"]) == 0
+
+
+def test_status_shows_a_run_with_a_damaged_record(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(journey.phase("audio_pretraining"), folder)
+    (folder / "best.json").write_text("[]")
+    assert run(["status", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert "best.json is damaged: it holds no JSON object; restore it, or remove it to forget the best" in told
+    assert "step 4 of 4" in told

@@ -1,6 +1,6 @@
 """The prepared data, the undisturbed runs that rows compare with, and commands that must be refused.
 
-The MLflow servers of the tracking tests can be imported."""
+The MLflow servers of the tracking tests, and what the command line's tests share, can be imported."""
 
 import sys
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "tracking"))
+sys.path.append(str(Path(__file__).parents[1] / "cli"))
 
 from whole_runs import LONG, WholeRun, prepared, shared_folder, undisturbed
 

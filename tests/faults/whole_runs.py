@@ -1,26 +1,24 @@
 """Whole runs of `talkies train` in processes of their own: one that nobody disturbs, and those that faults meet."""
 
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_journey import RECIPES, locked
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
 from talkies.config import CheckpointError
 
 HERE = Path(__file__).parent
-RECIPES = HERE.parents[1] / "recipes" / "mova" / "toy"
 CLIPS, BATCH, STEPS = 64, 4, 20
 """16 steps are one pass over the clips."""
 VOICES = {"source": "faces", "geometry": "32x32x25@12.5", "modalities": ["audio"], "duration_token": True}
@@ -153,15 +151,6 @@ class WholeRun:
 def killed(step: int, *, complete: int | None = None, name: str = "SIGKILL", where: str = "step_end") -> dict[str, Any]:
     """A fault of witnessed.py."""
     return {"at": step, "where": where, "signal": name, "complete": complete}
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Wait for the other worker, if it makes the same now."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:

@@ -1,5 +1,6 @@
 """Codecs that only rearrange, so that a decoded clip shows exactly what was sampled, and denoisers to sample with."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -66,7 +67,7 @@ CODECS = Codecs(video=VIDEO, audio=AUDIO, text=ByteTextEncoder(ByteTextConfig(di
 GRIDS: dict[Modality, Grid] = {"video": VIDEO.grid(FRAMES, HEIGHT, WIDTH, FPS), "audio": AUDIO.grid(SAMPLES)}
 
 
-class Recorder:
+class Recorder(ABC):
     """Keeps what a denoiser was asked."""
 
     def __init__(self) -> None:
@@ -76,8 +77,9 @@ class Recorder:
         self.calls.append((streams, condition))
         return {m: self.velocity(m, stream, condition) for m, stream in streams.items()}
 
+    @abstractmethod
     def velocity(self, modality: Modality, stream: Stream, condition: Condition) -> Tensor:
-        raise NotImplementedError
+        """What it answers."""
 
 
 class Still(Recorder):

@@ -14,8 +14,8 @@ from talkies.checkpoints.spans import whole
 from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
-from talkies.data.quarantine import open_to_train
 from talkies.data.shards import ShardSet
+from talkies.data.substitutes import open_to_train
 from talkies.flow.config import FlowConfig
 from talkies.models.build import build_mova
 from talkies.models.config import COMPONENTS, MovaConfig

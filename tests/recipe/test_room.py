@@ -97,3 +97,7 @@ def test_what_lies_there_is_not_asked_for_again(steps: list[int], expected: int)
 @pytest.mark.parametrize(("last", "every", "expected"), [(10, 10, 1), (9, 10, 1), (11, 10, 2), (1000, 10, 4)])
 def test_a_short_run_needs_room_for_what_it_writes(last: int, every: int, expected: int) -> None:
     assert checkpoints_to_come(recipe(f"steps.max={last}", f"steps.checkpoint_every={every}"), []) == expected
+
+
+def test_a_run_that_may_go_back_needs_room_for_where_to() -> None:
+    assert checkpoints_to_come(recipe("survival.non_finite=rollback"), []) == 5

@@ -36,7 +36,7 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Steps that have a folder, rising. They are not verified."""
-        found = [_NAME.fullmatch(path.name) for path in self.folder.glob("step-*")]
+        found = [_NAME.fullmatch(path.name) for path in self.folder.glob("step-*") if path.is_dir()]
         return sorted(int(match[1]) for match in found if match)
 
     def path(self, step: int) -> Path:

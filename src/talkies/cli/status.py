@@ -155,11 +155,15 @@ def _progress(run: Path) -> tuple[int | None, int | None]:
 
 
 def _best(run: Path) -> str | None:
-    """The checkpoint with the lowest held-out loss, which `sample`, `evaluate` and `export` take."""
+    """The checkpoint with the lowest held-out loss, a folder that `sample`, `evaluate` and `export` take."""
     from talkies.checkpoints.store import CheckpointStore
+    from talkies.config import CheckpointError
     from talkies.recipe.keeping import best_of
 
-    found = best_of(run)
+    try:
+        found = best_of(run)
+    except CheckpointError as error:
+        return str(error)  # the rest is to be seen nonetheless
     if found is None:
         return None
     where = CheckpointStore(run / "checkpoints").path(found["step"])

@@ -17,8 +17,8 @@ from talkies.config import DataError
 from talkies.data.clip import Clip
 from talkies.data.collate import collate
 from talkies.data.order import CounterSampler, Passed, beyond, joined, micro_batch
-from talkies.data.quarantine import IN_A_ROW, read_sound
 from talkies.data.shards import ShardSet
+from talkies.data.substitutes import IN_A_ROW, read_sound
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Replaced
 
@@ -140,5 +140,5 @@ class ClipsData(LightningDataModule):
         if state_dict["seed"] != self.seed:
             raise DataError(f"resume: `seed` is {self.seed}, the checkpoint's is {state_dict['seed']}: use that one")
         self.consumed = int(state_dict["consumed"])
-        self.passed = joined((start, stop) for start, stop in state_dict.get("passed", ()))
+        self.passed = joined((start, stop) for start, stop in state_dict["passed"])
         self.quarantined = frozenset(state_dict["quarantined"])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from talkies.codecs.load import load_codecs
 from talkies.config import RecipeError
-from talkies.data.quarantine import open_to_train
 from talkies.data.shards import ShardSet
+from talkies.data.substitutes import open_to_train
 from talkies.recipe.check import check
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe

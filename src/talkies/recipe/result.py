@@ -69,9 +69,9 @@ def release_info(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path) -> dict[
 def survived(loop: Mapping[str, Any], global_batch: int) -> dict[str, Any]:
     """What a run left out: optimizer steps that were skipped, and ranges [first, end) of batches that it passed over
     when it went back, counted in optimizer steps of an undisturbed run."""
-    passed = loop["data"].get("passed", [])
+    passed = loop["data"]["passed"]
     return {
-        "skipped_steps": loop.get("guard", {}).get("skipped", []),
+        "skipped_steps": loop["guard"]["skipped"],
         "passed_batches": [[start // global_batch, stop // global_batch] for start, stop in passed],
     }
 

@@ -34,12 +34,13 @@ def check_room(recipe: PhaseRecipe, folder: Path) -> None:
 
 
 def checkpoints_to_come(recipe: PhaseRecipe, steps: list[int]) -> int:
-    """How many more there will be at once than those of `steps`, which lie there: the newest `keep`, the best, and one
-    that is being written, as far as the rest of the run writes that many."""
+    """How many more there will be at once than those of `steps`, which lie there: the newest `keep`, the best, the one
+    that a bad step would go back to, and one that is being written, as far as the rest of the run writes that many."""
     last, every = recipe.steps.max, recipe.steps.checkpoint_every
     begun = steps[-1] if steps else 0
     coming = last // every - min(begun, last) // every + (last % every > 0 and begun < last)
-    return max(0, min(len(steps) + coming, recipe.steps.keep + 2) - len(steps))
+    most = recipe.steps.keep + 2 + recipe.survival.goes_back
+    return max(0, min(len(steps) + coming, most) - len(steps))
 
 
 def _probe(folder: Path, needed: int) -> None:

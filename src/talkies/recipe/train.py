@@ -31,6 +31,7 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.inputs import Inputs
 from talkies.recipe.keeping import best_of
+from talkies.tracking.records import SPOOL, read
 from talkies.tracking.spool import Tracker
 from talkies.training.guard import BackError, Guard
 from talkies.training.phase import Objective, Phase
@@ -127,6 +128,18 @@ def _same_recipe(recipe: PhaseRecipe, loop: Mapping[str, Any], checkpoint: Path)
         )
 
 
+def _never_saved(folder: Path) -> None:
+    """Raise CheckpointError for a run without a checkpoint that has told the tracker of one: to begin it again would
+    train on the same samples twice, in the same MLflow run."""
+    told = [record["name"] for _, record in read(folder / SPOOL, 0) if record and record["kind"] == "artifact"]
+    made = [name for name in told if name.startswith("checkpoints/")]
+    if made:
+        raise CheckpointError(
+            f"resume: {folder} has saved {made[-1]}, but holds no checkpoint any more: put it back, or start anew with "
+            "--new"
+        )
+
+
 def train(
     recipe: PhaseRecipe,
     inputs: Inputs,
@@ -184,6 +197,7 @@ def _attempt(
     passed = ranks.first(lambda: settle(folder, store, watching.kept.set_aside))
     ranks.first(lambda: best_of(folder) is not None)  # a damaged record is told of before anything trains
     latest = store.latest(ranks)
+    ranks.agree(_never_saved if latest is None and ranks.main else None, folder)
     done = latest is not None and read_loop(latest)["step"] >= recipe.steps.max
     mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)
     guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", told=watching.skipped)

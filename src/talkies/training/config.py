@@ -120,7 +120,7 @@ class SpikeConfig:
 
     action: Literal["ignore", "raise", "skip", "rollback"] = "ignore"
     sigma: Positive = 6.0
-    window: Annotated[int, Field(ge=16)] = 128
+    window: Annotated[int, Field(ge=16, le=100_000)] = 128
 
 
 @config
@@ -138,8 +138,8 @@ class WatchdogConfig:
     """Seconds without progress after which a process is taken to hang: `first_s` until its first step has ended,
     `later_s` in any step, checkpoint or validation after it."""
 
-    first_s: Positive = 3600.0
-    later_s: Positive = 1800.0
+    first_s: Annotated[float, Field(ge=1)] = 3600.0
+    later_s: Annotated[float, Field(ge=1)] = 1800.0
 
 
 @config

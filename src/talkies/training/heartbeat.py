@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 FOLDER, HANGS = "heartbeats", "hangs"
@@ -101,10 +102,12 @@ def _place(beat: Beat) -> str:
 
 
 def last_hang(run: Path) -> str | None:
-    """What was said of the last hang in the run's folder."""
+    """What was said of the last hang in the run's folder, and when."""
     told = sorted((run / HANGS).glob("*.json"))
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads(told[-1].read_text())["told"]) if told else None
+        if told:
+            last = json.loads(told[-1].read_text())
+            return f"{datetime.fromtimestamp(float(last['at']), UTC):%Y-%m-%d %H:%M} UTC: {last['told']}"
     return None
 
 

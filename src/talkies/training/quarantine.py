@@ -13,7 +13,7 @@ from lightning import Callback, Trainer
 from talkies.config import DataError
 from talkies.data.durable import canonical_json, sync
 from talkies.data.module import ClipsData
-from talkies.data.quarantine import KEY, allowed
+from talkies.data.substitutes import KEY, allowed
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch, Replaced

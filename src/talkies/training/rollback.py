@@ -109,7 +109,7 @@ def _target(store: CheckpointStore, limit: int) -> tuple[int, int]:
 def _knows(checkpoint: Path, made: Rollback) -> bool:
     """Whether a checkpoint was written after the run had gone back (a damaged one is left to `latest`)."""
     try:
-        passed = read_loop(checkpoint)["data"].get("passed", ())
+        passed = read_loop(checkpoint)["data"]["passed"]
     except CheckpointError:
         return True
     return any(start <= made.start and made.stop <= stop for start, stop in passed)

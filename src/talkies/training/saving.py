@@ -169,8 +169,7 @@ def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> None:
     for name, average in ema.averages.items():
         local(average).copy_(local(state.ema[name]))
     ema.updates = int(state.loop["ema_updates"])
-    if "guard" in state.loop:
-        phase.guard.load_state_dict(state.loop["guard"])
+    phase.guard.load_state_dict(state.loop["guard"])
     torch.set_rng_state(state.generators["torch"])
     if phase.device.type == "cuda" and "cuda" in state.generators:
         torch.cuda.set_rng_state(state.generators["cuda"], phase.device)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from toy_journey import RECIPES, TINY
+from toy_journey import RECIPES
+from whole_runs import WORDS
 
 from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
@@ -20,33 +21,20 @@ from talkies.training.phase import Phase
 
 BAD = 20
 """The optimizer step of an undisturbed run whose batch is bad."""
-PREPARE = {
-    "kind": "prepare",
-    "name": "tiny",
-    "sources": {"faces": {"kind": "synthetic", "clips": 20, "heldout": 8}},
-    "codecs": {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio"}, "text": {"kind": "bytes"}},
-    "fit_sets": ["voices"],
-    "fit_clips": 8,
-    "sets": {
-        name: {"source": "faces", "geometry": "32x32x25@12.5", "modalities": ["audio"], "duration_token": True, **more}
-        for name, more in (("voices", {}), ("voices_heldout", {"split": "heldout"}))
-    },
+SPIKES = {
+    "steps.max": 26,
+    "steps.log_every": 2,
+    "survival.spike.action": "rollback",
+    "survival.spike.sigma": 50,
+    "survival.rollback.back": 3,
+    "survival.rollback.ahead": 1,
 }
-LONGER = ("steps.max", "steps.checkpoint_every", "validation.every", "validation.samples", "validation.final")
-WORDS = [
-    *(word for word in TINY if not word.startswith(LONGER)), "steps.max=26", "steps.checkpoint_every=5",
-    "validation.every=100", "validation.samples=0", "survival.spike.action=rollback", "survival.spike.sigma=50",
-    "survival.rollback.back=3", "survival.rollback.ahead=1",
-]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "prepare.yaml").write_text(json.dumps(PREPARE))
-    assert run(["prepare", str(folder / "prepare.yaml"), "--runs", str(folder), "--quiet"]) == 0
-    (root,) = (folder / "data").iterdir()
-    return root
+def words(**more: object) -> list[str]:
+    """Overrides of a run that goes back."""
+    told = {**WORDS, **SPIKES, **more}
+    return [f"{key}={value}" for key, value in told.items()]
 
 
 @pytest.fixture
@@ -67,9 +55,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return found
 
 
-def train(data: Path, runs: Path, *words: str) -> Path:
+def train(data: Path, runs: Path) -> Path:
     recipe = RECIPES / "audio_pretraining.yaml"
-    told = ["train", str(recipe), f"data.root={data}", *WORDS, *words, "--runs", str(runs), "--quiet"]
+    told = ["train", str(recipe), f"data.root={data}", *words(), "--runs", str(runs), "--quiet"]
     assert run(told) == 0
     (folder,) = runs.glob("audio_pretraining-*/0001")
     return folder
@@ -112,7 +100,7 @@ def test_a_run_goes_back_and_passes_the_batch_over(
         return count(self, batch, number)
 
     monkeypatch.setattr(Phase, "training_step", stopped)
-    recipe = ["train", str(RECIPES / "audio_pretraining.yaml"), f"data.root={data}", *WORDS, "--quiet"]
+    recipe = ["train", str(RECIPES / "audio_pretraining.yaml"), f"data.root={data}", *words(), "--quiet"]
     assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
     assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
     with pytest.warns(SurvivalWarning, match="going back to step"):
@@ -142,11 +130,11 @@ sys.exit(run())
 def test_all_ranks_go_back_together(data: Path, tmp_path: Path, kind: str, told: Any) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    words = [word for word in WORDS if "spike" not in word]
+    plain = [word for word in words() if "spike" not in word]
     layout = [f"parallel.kind={kind}", f"parallel.{'replicate' if kind == 'ddp' else 'shard'}=2"]
     more = ["survival.non_finite=rollback", *layout, "--runs", str(tmp_path / "runs"), "--quiet"]
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(program)]
-    command = [*start, "train", str(RECIPES / "audio_pretraining.yaml"), f"data.root={data}", *words, *more]
+    command = [*start, "train", str(RECIPES / "audio_pretraining.yaml"), f"data.root={data}", *plain, *more]
     own = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=own, timeout=280)
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,9 @@ from damaged import flip, garbage
 from talkies.config import DataError
 from talkies.data.clip import Clip, Header
 from talkies.data.module import ClipsData
-from talkies.data.quarantine import (
+from talkies.data.shards import ShardSet, ShardWriter
+from talkies.data.stored import StoredTensors
+from talkies.data.substitutes import (
     FAR,
     UnreadableError,
     allowed,
@@ -27,8 +29,6 @@ from talkies.data.quarantine import (
     read_sound,
     substitutes,
 )
-from talkies.data.shards import ShardSet, ShardWriter
-from talkies.data.stored import StoredTensors
 from talkies.streams.batch import Batch, Replaced
 
 pytestmark = [pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")]
