@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cluster import NODES, wait_for
 from mlflow import MlflowClient
-from toys import AUDIO, SITE, TINY, TWO, Toys, ids, job, scontrol, wait_for_checkpoint, wait_to_end
+from toys import AUDIO, TINY, TWO, Toys, ids, job, scontrol, wait_for_checkpoint, wait_to_end
 
 from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
@@ -77,28 +77,14 @@ def test_a_preempted_run_goes_on_in_the_same_run_bitwise(
 
 
 HANG = """
-import importlib.util, os, sys, time
-class Late:
-    def find_spec(self, name, path, target=None):
-        if name != "talkies.training.phase":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        made = spec.loader.exec_module
-        def exec_module(module):
-            made(module)
-            step = module.Phase.training_step
-            def training_step(self, *args):
-                if self.global_step == 25:
-                    time.sleep(9999)
-                return step(self, *args)
-            module.Phase.training_step = training_step
-        spec.loader.exec_module = exec_module
-        return spec
-if (os.environ.get("SLURM_PROCID"), os.environ.get("SLURM_RESTART_COUNT", "0")) == ("1", "0"):
-    sys.meta_path.insert(0, Late())
+step = module.Phase.training_step
+def training_step(self, *args):
+    if self.global_step == 25:
+        time.sleep(9999)
+    return step(self, *args)
+module.Phase.training_step = training_step
 """
-"""Python's own start runs it: rank 1 of the first attempt hangs in its 26th step."""
+"""Rank 1 of the first attempt hangs in its 26th step."""
 
 
 @pytest.mark.fault("20", "hang on one rank, Slurm", injected="rank 1 sleeps for ever in step 26, on two nodes")
@@ -106,12 +92,9 @@ def test_a_run_that_hangs_is_queued_again_once_and_goes_on_bitwise(
     toys: Toys, tmp_path: Path, told: Callable[..., None]
 ) -> None:
     """Both ranks find the hang; the second attempt is left alone."""
-    own = tmp_path / "own"
-    own.mkdir()
-    own.joinpath("sitecustomize.py").write_text(HANG)
-    environment = {**SITE["environment"], "PYTHONPATH": f"{own}:{SITE['environment']['PYTHONPATH']}"}
+    site = toys.site_with(HANG, module="talkies.training.phase", rank=1)
     limits = ["survival.watchdog.later_s=10", "survival.watchdog.first_s=200"]
-    folder = toys.phase(toys.site(environment=environment), STEPS, *TWO, *limits, "slurm.nodes=2", "seed=15")
+    folder = toys.phase(site, STEPS, *TWO, *limits, "slurm.nodes=2", "seed=15")
     assert wait_to_end(folder).restarts == 1
     first, second = read_attempts(folder).made
     assert (first.step, second.step) == (0, 20)

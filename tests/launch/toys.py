@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster import cluster, missing, wait_for
@@ -44,7 +45,7 @@ TINY = [
     "sampling.steps=2",
 ]
 TWO = ["parallel.kind=ddp", "parallel.replicate=2"]
-SITE = {
+SITE: dict[str, Any] = {
     "kind": "site",
     "partition": "toys",
     "limits": {"nodes": 2, "gpus_per_node": 2, "time": "00:20:00"},
@@ -58,6 +59,24 @@ SITE = {
     },
     "prepare": {"cpus": 1},
 }
+LATE = """
+import importlib.util, os, sys, time
+class Late:
+    def find_spec(self, name, path, target=None):
+        if name != {module!r}:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        made = spec.loader.exec_module
+        def exec_module(module):
+            made(module)
+            exec({code!r}, {{"module": module, "time": time}})
+        spec.loader.exec_module = exec_module
+        return spec
+if (os.environ.get("SLURM_PROCID"), os.environ.get("SLURM_RESTART_COUNT", "0")) == ("{rank}", "0"):
+    sys.meta_path.insert(0, Late())
+"""
+"""Python's own start runs it: when one rank of a first attempt has imported a module, other code runs."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,15 @@ class Toys:
         path = self.folder / f"site-{len([*self.folder.glob('site-*')])}.yaml"
         path.write_text(json.dumps({**SITE, **changed}))
         return path
+
+    def site_with(self, code: str, *, module: str, rank: int) -> Path:
+        """A site profile under which `code` runs in one rank of a job's first attempt, once `module` is imported."""
+        number = len([*self.folder.glob("site-*")])
+        own = self.folder / f"code-{number}"
+        own.mkdir()
+        own.joinpath("sitecustomize.py").write_text(LATE.format(module=module, code=code, rank=rank))
+        environment = SITE["environment"]
+        return self.site(environment={**environment, "PYTHONPATH": f"{own}:{environment['PYTHONPATH']}"})
 
     def curriculum(self, name: str, *overrides: str) -> Path:
         """Two phases, on one node and on two."""
