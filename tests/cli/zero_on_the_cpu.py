@@ -10,7 +10,13 @@ from cpu_zero import OnTheCpuNotTheCudaPath
 from talkies.cli.main import run
 from talkies.parallel import machine, strategy
 
-if __name__ == "__main__":
+
+def without_cuda() -> None:
+    """Let recipes of kind deepspeed train on this machine."""
     strategy.ZeroStrategy = OnTheCpuNotTheCudaPath  # type: ignore[misc]
     machine.check_machine = lambda *_, **__: None  # type: ignore[assignment]
+
+
+if __name__ == "__main__":
+    without_cuda()
     sys.exit(run())

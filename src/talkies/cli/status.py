@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from talkies.cli.place import add_runs
 
@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One job: its state as Slurm says it, `step` of `max` of its phase, the best checkpoint with its held-out loss,
-    why it is held, the MLflow run; of one that has not ended, its heartbeats and its last hang."""
+    why it is held, the MLflow run; of one that has not ended, its heartbeats and its last hang; and what of the run's
+    records is damaged."""
 
     id: str | None
     name: str
@@ -35,6 +36,7 @@ class Row:
     mlflow: str | None
     pulse: str | None
     hang: str | None
+    damaged: str | None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,10 +68,7 @@ def _plain(what: str | None) -> bool:
 
 def _one(run: Path, *, as_json: bool) -> int:
     """Print how far a run is that no job trains."""
-    name, (step, most) = run.resolve().parent.name, _progress(run)
-    alive, hang = _life(run)
-    known = {"best": _best(run), "held": None, "mlflow": _link(run), "pulse": alive, "hang": hang}
-    row = Row(id=None, name=name, state="not submitted", restarts=0, step=step, max=most, **known)
+    row = Row(id=None, name=run.resolve().parent.name, state="not submitted", restarts=0, **_known(run))
     told = [{"folder": str(run), "jobs": [asdict(row)]}]
     print(json.dumps(told, indent=2) if as_json else "\n".join([str(run), *_lines(row)]))
     return 0
@@ -99,25 +98,38 @@ def chosen(what: str | None, runs: Path) -> "list[Chain]":
 
 def row_of(job: "ChainJob") -> Row:
     """What is known of a job, from Slurm and from the run's folder."""
+    state, restarts = _state(job)
+    return Row(id=job.id, name=job.name, state=state, restarts=restarts, **_known(job.run))
+
+
+def _known(run: str | Path | None) -> dict[str, Any]:
+    """What a Row tells of a run's folder. A damaged record hides no other."""
+    from talkies.config import CheckpointError, TrackingError
+
+    found: dict[str, Any] = dict.fromkeys(("step", "max", "best", "held", "mlflow", "pulse", "hang", "damaged"))
+    damaged: list[str] = []
+    if run is None:
+        return found
+    for reader in (_progress, _best, _held, _link, _life):
+        try:
+            found |= reader(Path(run))
+        except (CheckpointError, TrackingError) as error:
+            damaged.append(str(error))
+    return found | {"damaged": "; ".join(dict.fromkeys(damaged)) or None}
+
+
+def _held(run: Path) -> dict[str, Any]:
     from talkies.launch.attempts import read_attempts
 
-    state, restarts = _state(job)
-    run = None if job.run is None else Path(job.run)
-    step, most = (None, None) if run is None else _progress(run)
-    held = None if run is None else read_attempts(run).held
-    link = None if run is None else _link(run)
-    alive, hang = (None, None) if run is None else _life(run)
-    best = None if run is None else _best(run)
-    known = {"best": best, "held": held, "mlflow": link, "pulse": alive, "hang": hang}
-    return Row(id=job.id, name=job.name, state=state, restarts=restarts, step=step, max=most, **known)
+    return {"held": read_attempts(run).held}
 
 
-def _life(run: Path) -> tuple[str | None, str | None]:
+def _life(run: Path) -> dict[str, Any]:
     """Of a run that has not ended: its heartbeats, and its last hang."""
     from talkies.recipe.folders import finished
     from talkies.training.heartbeat import last_hang, pulse
 
-    return (None, None) if finished(run) else (pulse(run), last_hang(run))
+    return {} if finished(run) else {"pulse": pulse(run), "hang": last_hang(run)}
 
 
 def _state(job: "ChainJob") -> tuple[str, int]:
@@ -140,52 +152,47 @@ def _state(job: "ChainJob") -> tuple[str, int]:
     return counts, max(task.restarts for task in found)
 
 
-def _progress(run: Path) -> tuple[int | None, int | None]:
-    """The newest checkpoint's step (of a finished run its last) and the recipe's last; None before a run has begun."""
+def _progress(run: Path) -> dict[str, Any]:
+    """The newest checkpoint's step (of a finished run its last) and the recipe's last; nothing before it begins."""
     from talkies.checkpoints.store import CheckpointStore
     from talkies.recipe.folders import finished, read_json
 
     if not (run / "recipe.json").is_file():
-        return None, None
+        return {}
     if finished(run):
         step = int(read_json(run / "result.json")["step"])
     else:
         step = max(CheckpointStore(run / "checkpoints").steps(), default=0)
-    return step, int(read_json(run / "recipe.json")["recipe"]["steps"]["max"])
+    return {"step": step, "max": int(read_json(run / "recipe.json")["recipe"]["steps"]["max"])}
 
 
-def _best(run: Path) -> str | None:
+def _best(run: Path) -> dict[str, Any]:
     """The checkpoint with the lowest held-out loss, a folder that `sample`, `evaluate` and `export` take."""
     from talkies.checkpoints.store import CheckpointStore
-    from talkies.config import CheckpointError
     from talkies.recipe.keeping import best_of
 
-    try:
-        found = best_of(run)
-    except CheckpointError as error:
-        return str(error)  # the rest is to be seen nonetheless
+    found = best_of(run)
     if found is None:
-        return None
+        return {}
     where = CheckpointStore(run / "checkpoints").path(found["step"])
-    return f"best: {where} ({found['metric']} = {found['value']:.6g})"
+    return {"best": f"best: {where} ({found['metric']} = {found['value']:.6g})"}
 
 
-def _link(run: Path) -> str | None:
+def _link(run: Path) -> dict[str, Any]:
     """The page of the run on a tracking server; of a store without one, the store and the run's id."""
     from talkies.tracking.identity import read_identity
 
     known = read_identity(run)
     if known is None:
-        return None
-    if known.tracking_uri.startswith("http"):
-        return f"{known.tracking_uri.rstrip('/')}/#/runs/{known.mlflow_run_id}"
-    return f"{known.tracking_uri} run {known.mlflow_run_id}"
+        return {}
+    uri, id = known.tracking_uri, known.mlflow_run_id
+    return {"mlflow": f"{uri.rstrip('/')}/#/runs/{id}" if uri.startswith("http") else f"{uri} run {id}"}
 
 
 def _lines(row: Row) -> list[str]:
     again = f", {row.restarts} restarts" if row.restarts else ""
     steps = f"  step {row.step} of {row.max}" if row.step is not None else ""
     lines = [f"  {row.id or '-':>8}  {row.name}  {row.state}{again}{steps}"]
-    told = (row.best, row.held, row.pulse, row.hang, row.mlflow)
+    told = (row.best, row.held, row.pulse, row.hang, row.mlflow, row.damaged)
     lines += [f"            {text}" for text in told if text is not None]
     return lines

@@ -42,8 +42,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from `path`; CheckpointError where it is missing or damaged, or lacks what such a record holds."""
     try:
         value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"run: cannot read {path}: {error}") from None
+    except OSError as error:
+        raise CheckpointError(f"run: cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        value = None
     if not isinstance(value, dict):
         hint = AGAIN.get(path.name, "train anew with --new")
         raise CheckpointError(f"run: {path} is damaged: it holds no JSON object; restore it, or {hint}")

@@ -1,7 +1,7 @@
 """RUN_FOLDER/run.json: which MLflow run a folder is, across every requeue and resume."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from talkies.config import TrackingError
@@ -27,8 +27,11 @@ def read_identity(run_folder: Path) -> Identity | None:
         return None
     try:
         return Identity(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise TrackingError(f"tracking: {path} is damaged ({error}); remove it to upload the run again") from None
+    except (OSError, ValueError, TypeError):
+        keys = ", ".join(f"`{key.name}`" for key in fields(Identity))
+        raise TrackingError(
+            f"tracking: {path} is damaged: it must hold {keys}; restore it, or remove it to upload the run again"
+        ) from None
 
 
 def write_identity(run_folder: Path, identity: Identity) -> None:
