@@ -181,3 +181,13 @@ def test_a_file_with_the_name_of_a_checkpoint_is_none(tmp_path: Path) -> None:
     (tmp_path / "step-00000022").write_text("what somebody has put there")
     assert CheckpointStore(tmp_path).steps() == []
     assert CheckpointStore(tmp_path).latest() is None
+
+
+def test_a_pointer_that_cannot_be_written_takes_nothing_from_a_complete_checkpoint(store: CheckpointStore) -> None:
+    (store.folder / LATEST).mkdir(parents=True)
+    with pytest.warns(
+        CheckpointWarning, match=r"step-00000005 is complete, but .*LATEST cannot be written: .*directory"
+    ):
+        store.save(5, fill())
+    assert store.latest() == store.path(5)
+    assert not [name for name in names(store) if name.endswith(".tmp")]

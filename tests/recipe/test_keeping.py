@@ -58,9 +58,26 @@ def test_a_run_that_may_go_back_keeps_where_to(tmp_path: Path) -> None:
     """The newest that is early enough, whatever was saved between (a stop saves where nothing is due)."""
     found = Run(tmp_path)
     found.kept = Keeping(tmp_path, WEIGHTS, back=4)
-    for step, there in [(5, [5]), (10, [5, 10]), (11, [5, 11]), (12, [5, 12]), (16, [12, 16]), (20, [16, 20])]:
+    for step, there in [(5, [5]), (10, [5, 10]), (11, [5, 10, 11]), (12, [5, 10, 12]), (16, [12, 16]), (20, [16, 20])]:
         found.save(step)
         assert found.store.steps() == there
+
+
+@pytest.mark.parametrize(
+    ("every", "keep", "back"), [(20, 2, 100), (10, 1, 100), (50, 2, 100), (7, 3, 30), (100, 1, 20)]
+)
+def test_there_is_always_one_that_is_old_enough(tmp_path: Path, every: int, keep: int, back: int) -> None:
+    """Though retention would have deleted it before it came of age; and it is not much older than it must be."""
+    store, kept = CheckpointStore(tmp_path / "checkpoints"), Keeping(tmp_path, WEIGHTS, back=back)
+    for step in range(every, 20 * every, every):
+        store.path(step).mkdir(parents=True)
+        (store.path(step) / "manifest.json").touch()
+        store.retain(keep, kept.protects)
+        steps = store.steps()
+        assert len(steps) <= keep + 2
+        early = [known for known in steps if known <= step - back]
+        assert early or step <= back + every - 1
+        assert max(early, default=step) >= step - 2 * back - every
 
 
 def test_it_survives_the_process(run: Run) -> None:
@@ -99,11 +116,28 @@ def test_a_run_that_goes_back_forgets_what_it_has_undone(run: Run) -> None:
     mark(run.folder, 1, "keeps 1")
     run.save(2)
     run.measure(2, 1.0)
+    run.kept.set_aside(1)
     assert run.store.drop(1) == [2]
     assert run.best is None
     run.save(2)  # the same step, other weights
+    assert run.best is None
     run.measure(2, 4.0)
     assert best_of(run.folder) == {"step": 2, "metric": run.kept.metric, "value": 4.0}
+
+
+def test_marks_whose_checkpoint_was_moved_by_a_killed_process_follow_it(run: Run) -> None:
+    for step in (1, 2):
+        run.store.save(step, lambda folder: (folder / "loop.json").write_text("{}") and None)
+        mark(run.folder, step, "a release")
+    left = run.folder / "left" / "step-00000002-1"
+    left.parent.mkdir()
+    run.store.path(2).rename(left)
+    run.kept.set_aside(1)
+    run.store.drop(1)
+    assert [path.name for path in (run.folder / "registered").iterdir()] == [mark(run.folder, 1, "a release").name]
+    assert sorted(path.is_dir() for path in left.parent.iterdir()) == [False, True]
+    assert (run.store.folder / "LATEST").read_text() == "step-00000001\n"
+    assert (run.kept.protects(1), run.kept.protects(2)) == (True, False)
 
 
 def test_what_was_measured_at_a_step_that_comes_again_is_replaced(run: Run) -> None:

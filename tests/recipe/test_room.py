@@ -100,4 +100,4 @@ def test_a_short_run_needs_room_for_what_it_writes(last: int, every: int, expect
 
 
 def test_a_run_that_may_go_back_needs_room_for_where_to() -> None:
-    assert checkpoints_to_come(recipe("survival.non_finite=rollback"), []) == 5
+    assert checkpoints_to_come(recipe("survival.non_finite=rollback"), []) == 6

@@ -16,7 +16,7 @@ from talkies.training.rollback import FILE, Rollback, go_back, read_rollbacks, s
 BATCH = 4
 
 
-def nobody(_: int) -> None:
+def nobody(_: Rollback) -> None:
     """Nothing must stay."""
 
 
@@ -44,7 +44,7 @@ def back(folder: Path, store: CheckpointStore, **changed: int) -> Rollback:
         position=22 * BATCH,
         global_batch=BATCH,
         reason="step 22: a spike",
-        set_aside=nobody,
+        leave=nobody,
     )
 
 
@@ -80,7 +80,16 @@ def test_what_must_stay_is_set_aside_before_anything_goes(tmp_path: Path, store:
     mark(tmp_path, 20, "release")
     kept = Keeping(tmp_path, {"audio": 1.0})
     config = RollbackConfig(back=4)
-    go_back(tmp_path, store, config, at=22, position=88, global_batch=BATCH, reason="a spike", set_aside=kept.set_aside)
+    go_back(
+        tmp_path,
+        store,
+        config,
+        at=22,
+        position=88,
+        global_batch=BATCH,
+        reason="a spike",
+        leave=lambda made: kept.set_aside(made.to),
+    )
     assert store.steps() == [5, 10, 15]
     store.verify(tmp_path / "left" / "step-00000020-1")
     assert not kept.protects(20)
@@ -100,6 +109,32 @@ def test_a_process_that_died_over_it_is_finished_by_the_next(tmp_path: Path, sto
     save(store, 20, (made.start, made.stop))
     settle(tmp_path, store, nobody)
     assert store.steps() == [5, 10, 15, 20], "one that was made afterwards stays"
+
+
+def test_what_must_be_told_is_told_again_by_the_next(tmp_path: Path, store: CheckpointStore) -> None:
+    """Who dies while it tells, or sets aside, has written the record and deleted nothing."""
+
+    def die(_: Rollback) -> None:
+        assert read_rollbacks(tmp_path)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go_back(
+            tmp_path,
+            store,
+            RollbackConfig(back=4),
+            at=22,
+            position=88,
+            global_batch=BATCH,
+            reason="a spike",
+            leave=die,
+        )
+    assert store.steps() == [5, 10, 15, 20]
+    told: list[Rollback] = []
+    for _ in range(2):
+        settle(tmp_path, store, told.append)
+    assert [made.to for made in told] == [15]
+    assert store.steps() == [5, 10, 15]
 
 
 def test_a_run_goes_back_so_often_and_no_more(tmp_path: Path, store: CheckpointStore) -> None:

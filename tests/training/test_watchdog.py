@@ -1,6 +1,7 @@
 """A rank that hangs is named and ends; one that is slow is not, and nobody notices the watch."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -233,7 +234,7 @@ def test_a_heartbeat_that_cannot_be_written_hurts_nobody(shards: ShardSet, build
 
 
 ALONE_PROGRAM = """
-import ctypes, sys, time
+import ctypes, os, sys, time
 from pathlib import Path
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
@@ -241,7 +242,8 @@ from talkies.training.config import WatchdogConfig
 from talkies.training.watchdog import Watchdog
 from talkies.training.work import Work
 work = Work()
-with Watchdog(WatchdogConfig(first_s=4.0, later_s=1.0), Path(sys.argv[1]), work, Ranks(ALONE)):
+limits = WatchdogConfig(first_s=4.0, later_s=1.0)
+with Watchdog(limits, Path(sys.argv[1]), work, Ranks(ALONE), lambda: os.write(1, b"asked ")):
     time.sleep(2)  # a compiler: the first step has not ended
     work.at(1, stepped=True)
     with work.profile("[_TrainingEpochLoop].train_dataloader_next"):
@@ -264,15 +266,28 @@ def test_a_process_alone_tells_of_itself(tmp_path: Path) -> None:
         "talkies: hang: the process has been in loading data after step 1 for 1 s; the limit is 1 s "
         f"(`survival.watchdog`); stacks: {stacks}; the same command continues from the last checkpoint\n"
     )
+    assert done.stdout == "asked "
 
 
-def test_a_hang_is_told_of_without_a_disk(tmp_path: Path) -> None:
-    (tmp_path / "hangs").write_text("in the way")
+BLOCKED = {
+    (
+        "hangs",
+    ): "rank 0 has been in loading data after step 1 for more than 1 s; its stacks are not in .*: .*File exists",
+    ("hangs", "heartbeats"): "rank 0 has been in loading data after step 1 for more than 1 s; its stacks are not in ",
+    ("heartbeats",): "no rank moves, and which one is behind is not known: no heartbeat can be read; the limit is 1 s",
+}
+
+
+@pytest.mark.parametrize(("blocked", "told"), BLOCKED.items())
+def test_a_hang_is_told_of_without_a_disk(tmp_path: Path, blocked: tuple[str, ...], told: str) -> None:
+    """And the job is queued again."""
+    for name in blocked:
+        (tmp_path / name).write_text("in the way")
     done = alone(tmp_path, "time.sleep(600)")
     assert done.returncode == 71
     (line,) = done.stderr.splitlines()
-    assert line.startswith("talkies: hang: rank 0 has been in loading data after step 1 for more than 1 s; its stacks ")
-    assert "File exists" in line
+    assert re.match(f"talkies: hang: {told}", line)
+    assert done.stdout == "asked "
 
 
 def test_a_process_alone_that_holds_pythons_lock_leaves_its_stacks_on_stderr(tmp_path: Path) -> None:

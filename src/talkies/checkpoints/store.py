@@ -7,12 +7,12 @@ is replaced. Nothing is overwritten in place, nothing is staged in $TMPDIR (reli
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from talkies.checkpoints.manifest import MANIFEST, Manifest, Table, complaint, file_table, verify, write_manifest
 from talkies.checkpoints.together import Alone, Together
-from talkies.config import CheckpointError, RecipeError
+from talkies.config import CheckpointError, RecipeError, StorageError
 from talkies.data.durable import storage_errors, sync, sync_tree, write_text
 
 LATEST = "LATEST"
@@ -71,7 +71,7 @@ class CheckpointStore:
     def _refuse(self, reasons: Sequence[str]) -> None:
         raise CheckpointError(
             f"checkpoint: none of the {len(reasons)} checkpoints in {self.folder} is usable; the newest: {reasons[0]}. "
-            "Move the folder away to start over"
+            "Restore one, or start anew with --new"
         )
 
     def save(self, step: int, writer: Callable[[Path], None], together: Together | None = None) -> Path:
@@ -86,8 +86,7 @@ class CheckpointStore:
         temporary = final.with_name(final.name + TORN)
         together.agree(self._begin if together.main else None, final, temporary)
         try:
-            with storage_errors(temporary, self.size_of_newest()):
-                together.agree(writer, temporary)
+            together.agree(self._filled, writer, temporary)
             hashed: Table = {}
             together.agree(lambda: hashed.update(file_table(temporary, share=together.place)))
             known = {name: entry for table in together.gather(hashed) for name, entry in table.items()}
@@ -100,36 +99,49 @@ class CheckpointStore:
         self._damaged.discard(step)
         return final
 
+    def _filled(self, writer: Callable[[Path], None], temporary: Path) -> None:
+        with storage_errors(temporary, self.size_of_newest):
+            writer(temporary)
+
     def _begin(self, final: Path, temporary: Path) -> None:
-        with storage_errors(temporary, self.size_of_newest()):
+        with storage_errors(temporary, self.size_of_newest):
             if not self._swept:
                 self.sweep()
             self._clear(final)
             temporary.mkdir(parents=True)
 
     def _complete(self, step: int, final: Path, temporary: Path, known: Table) -> None:
-        with storage_errors(temporary, self.size_of_newest()):
+        with storage_errors(temporary, self.size_of_newest):
             sync_tree(temporary)
             write_manifest(temporary, step, known)
         temporary.rename(final)
         sync(self.folder)
-        write_text(self.folder / LATEST, f"{final.name}\n")
+        try:
+            self._point([step])
+        except (OSError, StorageError) as error:
+            self._warn(f"checkpoint: {final} is complete, but {self.folder / LATEST} cannot be written: {error}")
 
-    def retain(self, keep: int, protect: Iterable[int] | Callable[[int], bool] = ()) -> list[int]:
-        """Delete all but the newest `keep` complete checkpoints and the protected steps; returns the deleted steps.
+    def _point(self, steps: Sequence[int]) -> None:
+        """LATEST names the last of `steps`, for people and scripts; `latest` looks at the folders."""
+        if steps:
+            write_text(self.folder / LATEST, f"{self.path(steps[-1]).name}\n")
+        else:
+            (self.folder / LATEST).unlink(missing_ok=True)
+
+    def retain(self, keep: int, protect: Callable[[int], bool] = lambda _: False) -> list[int]:
+        """Delete all but the newest `keep` complete checkpoints and the protected ones; returns the deleted steps.
         `protect` is asked right before each goes: another process may protect one meanwhile.
 
         The newest complete checkpoint and the one just saved always stay; what `latest` found damaged does not count.
         """
         if keep < 1:
             raise RecipeError(f"checkpoint: `steps.keep` is {keep}; at least 1 must stay")
-        protected = protect if callable(protect) else set(protect).__contains__
         steps = self.steps()
         complete = [s for s in steps if s not in self._damaged and (self.path(s) / MANIFEST).is_file()]
         kept = {*complete[-keep:], self._saved}
         gone = []
         for step in steps:
-            if complete and step < complete[-1] and step not in kept and not protected(step):
+            if complete and step < complete[-1] and step not in kept and not protect(step):
                 self._remove(self.path(step))
                 self._damaged.discard(step)
                 gone.append(step)
@@ -143,13 +155,8 @@ class CheckpointStore:
         """
         steps = self.steps()
         doomed = [step for step in reversed(steps) if step > after]
-        if not doomed:
-            return []
-        with storage_errors(self.folder, 0):
-            if len(doomed) < len(steps):
-                write_text(self.folder / LATEST, f"{self.path(steps[-len(doomed) - 1]).name}\n")
-            else:
-                (self.folder / LATEST).unlink(missing_ok=True)
+        with storage_errors(self.folder):
+            self._point([step for step in steps if step <= after])
             for step in doomed:
                 self._remove(self.path(step))
         self._damaged -= set(doomed)

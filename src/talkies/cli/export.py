@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
         inputs = open_inputs(recipe, data_root, open_parents(recipe, neighbours(run_folder), registry))
     except CheckpointError as error:
         raise CheckpointError(f"export: what {run_folder} started from is needed for its lineage: {error}") from None
-    with nullcontext() if finished(run_folder) else _kept(run_folder, checkpoint, args.out):
+    stays = finished(run_folder) or checkpoint.parent != run_folder / "checkpoints"
+    with nullcontext() if stays else _kept(run_folder, checkpoint, args.out):
         sha256 = consolidate(recipe, inputs, checkpoint, args.out, data_root=data_root)
     print(f"release:  {args.out} sha256 {sha256[:16]} ({recipe.name}, {checkpoint.name}, averaged weights)")
     return 0

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,15 +20,16 @@ _RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
-def storage_errors(path: Path, needed: int) -> Iterator[None]:
+def storage_errors(path: Path, needed: int | Callable[[], int] = 0) -> Iterator[None]:
     """Turn a full (or over quota, or read-only) disk into a StorageError that names `path` and the bytes `needed`
-    (0: not known). Other OSErrors pass through."""
+    (0: not known; a function is asked in that case alone). Other OSErrors pass through."""
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        wanted = f"{needed} bytes are needed, " if needed else ""
+        count = needed() if callable(needed) else needed
+        wanted = f"{count} bytes are needed, " if count else ""
         raise StorageError(
             f"storage: cannot write {path}: {os.strerror(error.errno)}; {wanted}{_free(path)}. Free space there, or "
             "choose another folder"

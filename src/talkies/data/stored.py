@@ -37,7 +37,7 @@ def finite(tensor: Tensor) -> bool:
 
 
 class StoredTensors:
-    """One open safetensors file. `key in` it, `read(key)`. Raises OSError where the disk does, DataError where the file
+    """One open safetensors file. Raises OSError where the disk does, DataError where the file
     is no safetensors file or a truncated one."""
 
     def __init__(self, path: Path) -> None:

@@ -41,8 +41,8 @@ class SlurmJob:
         """The same from whichever process has found that the run hangs; who calls it sees to it that one does."""
         if not self.asked:
             self.asked = True
-            _log.warning("slurm: job %s hangs and is queued again", self.id)
             slurm.requeue(self.id, hold=False)
+            _log.warning("slurm: job %s hangs and is queued again", self.id)  # last: a thread may hold its lock
 
     def _hear(self, number: int, _: FrameType | None) -> None:
         if self.main:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning import Callback
 
+from talkies.config import StorageError
 from talkies.data.module import ClipsData
 from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
@@ -94,7 +95,7 @@ class Watching:
             sink_metrics=self._validation_measured,
             sink_media=lambda path, step: self.tracker.artifact(path, f"samples/step-{step:08d}"),
             recorded=lambda step: self.ranks.first(lambda: self._validated_at() == step),
-            record=lambda step: write_json(self._validated, {"step": step}),
+            record=lambda step: _noted(write_json, self._validated, {"step": step}),
         )
 
     def watchdog(self) -> Watchdog:
@@ -103,15 +104,16 @@ class Watching:
 
     def saved(self, step: int, made: Path) -> None:
         """A checkpoint is complete."""
-        self.kept.settle()
+        _noted(self.kept.settle)
         self.tracker.artifact(made / "manifest.json", f"checkpoints/step-{step:08d}")
 
     def skipped(self, entry: Mapping[str, Any]) -> None:
         """A step was skipped."""
         self.tracker.tags({f"skipped.step-{entry['step']:08d}": entry["what"]})
 
-    def went_back(self, made: Rollback) -> None:
-        """Training goes on from an earlier step: what was logged after it is logged again."""
+    def leave(self, made: Rollback) -> None:
+        """Training goes on from an earlier step: what was logged and validated after it is so again, and what must stay
+        is set aside."""
         self.tracker.went_back(made.to)
         self.tracker.tags({f"went_back.step-{made.at:08d}": f"to step {made.to}: {made.reason}"})
         warnings.warn(
@@ -119,6 +121,9 @@ class Watching:
             SurvivalWarning,
             stacklevel=2,
         )
+        self.kept.set_aside(made.to)
+        if (self._validated_at() or 0) > made.to:
+            self._validated.unlink()
 
     def _measured(self, metrics: Mapping[str, float], step: int) -> None:
         self.tracker.metrics(metrics, step)
@@ -130,9 +135,17 @@ class Watching:
         self.tracker.tags({"quarantined": count})
 
     def _validation_measured(self, metrics: Mapping[str, float], step: int) -> None:
-        self.kept.measured(metrics, step)
+        _noted(self.kept.measured, metrics, step)
         self.tracker.metrics(metrics, step)
 
     def _validated_at(self) -> int | None:
         """The step whose validation was handed on last."""
         return int(read_json(self._validated)["step"]) if self._validated.exists() else None
+
+
+def _noted(write: Callable[..., None], *args: object) -> None:
+    """A small record that the disk does not take is no reason to stop: it is written with the next one."""
+    try:
+        write(*args)
+    except StorageError as error:
+        warnings.warn(f"run: {error}", SurvivalWarning, stacklevel=3)

@@ -72,26 +72,39 @@ class Keeping:
         self.settle()
         known = best_of(self.folder)
         best = known is not None and known["step"] == step
-        return best or step == self._refuge() or any(_marks(self.folder, step))
+        return best or step in self._refuges() or any(_marks(self.folder, step))
 
     def set_aside(self, after: int) -> None:
-        """Move the marked checkpoints later than step `after` to RUN/left, with their marks: the run goes back, and
-        their steps will come again with other weights."""
-        for step in [step for step in self._store.steps() if step > after]:
-            marks = _marks(self.folder, step)
-            if marks:
-                made = len([path for path in (self.folder / LEFT).glob(f"step-{step:08d}-*") if path.is_dir()])
-                target = self.folder / LEFT / f"step-{step:08d}-{made + 1}"
-                target.parent.mkdir(exist_ok=True)
-                self._store.path(step).rename(target)
-                for path in marks:
-                    path.rename(target.with_name(f"{target.name}-{path.name}"))
+        """Move the marked checkpoints later than step `after` to RUN/left, with their marks, and forget a best later
+        than that: the run goes back, and these steps will come again with other weights."""
+        known = best_of(self.folder)
+        if known is not None and known["step"] > after:
+            (self.folder / BEST).unlink()
+        with self._lock:
+            self._measured = {step: loss for step, loss in self._measured.items() if step <= after}
+        for step in sorted({int(path.name.split("-")[1]) for path in _marks(self.folder)}):
+            if step > after:
+                self._set_aside(step)
 
-    def _refuge(self) -> int | None:
-        """The checkpoint that is old enough, whichever step from now on is bad."""
+    def _set_aside(self, step: int) -> None:
+        """The checkpoint goes first. Where its marks alone are there, a process has died over it."""
+        held = [path for path in (self.folder / LEFT).glob(f"step-{step:08d}-*") if path.is_dir()]
+        checkpoint = self._store.path(step)
+        target = self.folder / LEFT / f"step-{step:08d}-{len(held) + checkpoint.is_dir()}"
+        target.parent.mkdir(exist_ok=True)
+        if checkpoint.is_dir():
+            checkpoint.rename(target)
+        for path in _marks(self.folder, step):
+            path.rename(target.with_name(f"{target.name}-{path.name}"))
+
+    def _refuges(self) -> list[int]:
+        """The checkpoint that is old enough, whichever step from now on is bad, and the one that will be after it.
+        Without the second, none between `keep` and `back` would ever come of age."""
         steps = self._store.steps()
-        early = [step for step in steps if self.back is not None and step <= steps[-1] - self.back]
-        return early[-1] if early else None
+        if self.back is None or not steps:
+            return []
+        first = next((at for at in reversed(range(len(steps))) if steps[at] <= steps[-1] - self.back), 0)
+        return steps[first : first + 2]
 
 
 def best_of(folder: Path) -> dict[str, Any] | None:
@@ -110,5 +123,5 @@ def mark(folder: Path, step: int, name: str) -> Path:
     return path
 
 
-def _marks(folder: Path, step: int) -> list[Path]:
-    return [*(folder / REGISTERED).glob(f"step-{step:08d}-*.json")]
+def _marks(folder: Path, step: int | None = None) -> list[Path]:
+    return [*(folder / REGISTERED).glob("step-*.json" if step is None else f"step-{step:08d}-*.json")]

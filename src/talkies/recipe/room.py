@@ -34,12 +34,13 @@ def check_room(recipe: PhaseRecipe, folder: Path) -> None:
 
 
 def checkpoints_to_come(recipe: PhaseRecipe, steps: list[int]) -> int:
-    """How many more there will be at once than those of `steps`, which lie there: the newest `keep`, the best, the one
-    that a bad step would go back to, and one that is being written, as far as the rest of the run writes that many."""
+    """How many more there will be at once than those of `steps`, which lie there: the newest `keep`, the best, the two
+    that a bad step now or later would go back to, and one that is being written, as far as the rest of the run writes
+    that many."""
     last, every = recipe.steps.max, recipe.steps.checkpoint_every
     begun = steps[-1] if steps else 0
     coming = last // every - min(begun, last) // every + (last % every > 0 and begun < last)
-    most = recipe.steps.keep + 2 + recipe.survival.goes_back
+    most = recipe.steps.keep + 2 + 2 * recipe.survival.goes_back
     return max(0, min(len(steps) + coming, most) - len(steps))
 
 
@@ -54,9 +55,10 @@ def _probe(folder: Path, needed: int) -> None:
 
 
 def _told(recipe: PhaseRecipe, folder: Path, planned: Disk, *, needed: int, free: int, more: int, one: int) -> str:
+    back = "two to go back to (`survival.rollback`), " if recipe.survival.goes_back else ""
     return (
         f"storage: {folder} has {free} bytes free ({size(free)}), {needed} are needed ({size(needed)}): {more} "
-        f"checkpoints of {size(one)} beside those there (`steps.keep` {recipe.steps.keep}, the best, and one while it "
-        f"is written) and a release of {size(planned.release)}. Free space there, lower `steps.keep`, or choose "
-        "another --runs"
+        f"checkpoints of {size(one)} beside those there (`steps.keep` {recipe.steps.keep}, the best, {back}and one "
+        f"while it is written) and a release of {size(planned.release)}. Free space there, lower `steps.keep`, or "
+        "choose another --runs"
     )

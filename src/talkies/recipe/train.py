@@ -3,11 +3,10 @@
 import gc
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning import Callback, Trainer
@@ -15,7 +14,6 @@ from torch import nn
 
 from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
-from talkies.config import CheckpointError
 from talkies.config.canonical import recipe_hash
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
@@ -30,8 +28,7 @@ from talkies.recipe.check import mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.inputs import Inputs
-from talkies.recipe.keeping import best_of
-from talkies.tracking.records import SPOOL, read
+from talkies.recipe.resuming import resumed_from
 from talkies.tracking.spool import Tracker
 from talkies.training.guard import BackError, Guard
 from talkies.training.phase import Objective, Phase
@@ -119,27 +116,6 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _same_recipe(recipe: PhaseRecipe, loop: Mapping[str, Any], checkpoint: Path) -> None:
-    """Raise CheckpointError for a checkpoint that another recipe's run has written."""
-    if loop.get("recipe") != recipe_hash(recipe):
-        raise CheckpointError(
-            f"resume: {checkpoint} was written by a run of another recipe ({str(loop.get('recipe'))[:12]}, this one is "
-            f"{recipe_hash(recipe)[:12]}); put the checkpoint back where it belongs, or start anew with --new"
-        )
-
-
-def _never_saved(folder: Path) -> None:
-    """Raise CheckpointError for a run without a checkpoint that has told the tracker of one: to begin it again would
-    train on the same samples twice, in the same MLflow run."""
-    told = [record["name"] for _, record in read(folder / SPOOL, 0) if record and record["kind"] == "artifact"]
-    made = [name for name in told if name.startswith("checkpoints/")]
-    if made:
-        raise CheckpointError(
-            f"resume: {folder} has saved {made[-1]}, but holds no checkpoint any more: put it back, or start anew with "
-            "--new"
-        )
-
-
 def train(
     recipe: PhaseRecipe,
     inputs: Inputs,
@@ -170,7 +146,7 @@ def train(
 
 def _go_back(recipe: PhaseRecipe, folder: Path, outcome: Outcome, watching: Watching) -> None:
     assert outcome.bad is not None
-    made = go_back(
+    go_back(
         folder,
         CheckpointStore(folder / "checkpoints"),
         recipe.survival.rollback,
@@ -178,9 +154,8 @@ def _go_back(recipe: PhaseRecipe, folder: Path, outcome: Outcome, watching: Watc
         position=outcome.position,
         global_batch=recipe.steps.global_batch,
         reason=outcome.bad,
-        set_aside=watching.kept.set_aside,
+        leave=watching.leave,
     )
-    watching.went_back(made)
 
 
 def _attempt(
@@ -194,17 +169,47 @@ def _attempt(
     bar: bool,
 ) -> tuple[Outcome, Phase, Saving]:
     store, world = CheckpointStore(folder / "checkpoints"), ranks.world
-    passed = ranks.first(lambda: settle(folder, store, watching.kept.set_aside))
-    ranks.first(lambda: best_of(folder) is not None)  # a damaged record is told of before anything trains
-    latest = store.latest(ranks)
-    ranks.agree(_never_saved if latest is None and ranks.main else None, folder)
-    done = latest is not None and read_loop(latest)["step"] >= recipe.steps.max
+    passed = ranks.first(lambda: settle(folder, store, watching.leave))
+    latest = resumed_from(recipe, folder, store, ranks)
+    begun = 0 if latest is None else int(read_loop(latest)["step"])
+    done = begun >= recipe.steps.max
     mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)
     guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", told=watching.skipped)
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh), guard)
     data = make_data(recipe, inputs.shards, world)
     quarantine = watching.quarantine(data)
-    saving = Saving(
+    saving = _saving(recipe, store, data, watching, latest=latest, stop_at=stop_at, settle=quarantine.settle)
+    validation = watching.validation(phase, saving)
+    if done:  # stopped between the last step and the export
+        saving.recall(phase)
+        if not validation.recorded(begun):
+            validation.validate(phase, begun, main=world.main)
+        return Outcome(step=begun, stopped_by=None), phase, saving
+    if stop_at is not None and begun >= stop_at:
+        return Outcome(step=begun, stopped_by=f"--stop-at {stop_at}"), phase, saving
+    callbacks = watching.callbacks(quarantine, saving, validation, bar=bar)
+    trainer = make_trainer(recipe, callbacks, world, watching.work)
+    if latest is not None:
+        loop = read_loop(latest)
+        ranks.after_main(lambda _: rewind(trainer, data, loop))
+    data.pass_over(*passed)
+    # For LoRA dropout alone: all else is drawn per sample. Ranks have other clips or other tokens.
+    torch.manual_seed((recipe.seed + world.rank) % 2**63)
+    with _threads(recipe.compute.threads), watching.watchdog():
+        return _fit(trainer, phase, data, saving), phase, saving
+
+
+def _saving(
+    recipe: PhaseRecipe,
+    store: CheckpointStore,
+    data: ClipsData,
+    watching: Watching,
+    *,
+    latest: Path | None,
+    stop_at: int | None,
+    settle: Callable[[int], None],
+) -> Saving:
+    return Saving(
         store,
         recipe.steps,
         recipe.ema,
@@ -214,33 +219,20 @@ def _attempt(
         saved=watching.saved,
         protect=watching.kept.protects,
         failed_saves=recipe.survival.failed_saves,
-        ranks=ranks,
+        ranks=watching.ranks,
         recipe=recipe_hash(recipe),
-        settle=quarantine.settle,
+        settle=settle,
     )
-    validation = watching.validation(phase, saving)
-    callbacks = watching.callbacks(quarantine, saving, validation, bar=bar)
-    trainer = make_trainer(recipe, callbacks, world, watching.work)
-    if latest is not None:
-        loop = read_loop(latest)
-        ranks.agree(_same_recipe if ranks.main else None, recipe, loop, latest)
-        if done:  # stopped between the last step and the export
-            saving.recall(phase)
-            if not validation.recorded(loop["step"]):
-                validation.validate(phase, loop["step"], main=world.main)
-            return Outcome(step=loop["step"], stopped_by=None), phase, saving
-        if stop_at is not None and loop["step"] >= stop_at:
-            return Outcome(step=loop["step"], stopped_by=f"--stop-at {stop_at}"), phase, saving
-        ranks.agree(rewind if ranks.main else None, trainer, data, loop)
-        if not ranks.main:
-            rewind(trainer, data, loop)
-    data.pass_over(*passed)
-    # For LoRA dropout alone: all else is drawn per sample. Ranks have other clips or other tokens.
-    torch.manual_seed((recipe.seed + world.rank) % 2**63)
+
+
+def _fit(trainer: Trainer, phase: Phase, data: ClipsData, saving: Saving) -> Outcome:
     try:
-        with _threads(recipe.compute.threads), watching.watchdog():
-            trainer.fit(phase, datamodule=data)
+        trainer.fit(phase, datamodule=data)
     except BackError as error:
-        saving.stopping.hand_on()  # a signal that the next attempt's Saving would not know of
-        return Outcome(step=error.step, stopped_by=None, bad=error.reason, position=data.position), phase, saving
-    return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by), phase, saving
+        if saving.failure is not None:
+            raise saving.failure from None
+        heard = [cause for cause in saving.ranks.gather(saving.stopping.asked) if cause is not None]
+        if heard:  # the next attempt meets the bad step again
+            return Outcome(step=error.step, stopped_by=heard[0])
+        return Outcome(step=error.step, stopped_by=None, bad=error.reason, position=data.position)
+    return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by)

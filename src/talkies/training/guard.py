@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from talkies.config import UserError
-from talkies.data.durable import canonical_json, write_text
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.streams import Modality
+from talkies.training.bad_steps import described, record
 from talkies.training.config import SurvivalConfig
 
 Kind = Literal["non_finite", "spike"]
@@ -29,8 +29,6 @@ ENOUGH = 16
 """Good steps before a spike can be told from the noise."""
 MAD = 1.4826
 """Standard deviations of a normal distribution in its median absolute deviation."""
-TOLD = 8
-"""Clips of a process that a message names; the record names all."""
 
 
 class BadStepError(UserError):
@@ -141,7 +139,9 @@ class Guard:
         """Do what the recipe says of a bad step."""
         action = self.config.non_finite if kind == "non_finite" else self.config.spike.action
         told = self.ranks.gather([micro.told() for micro in self._micros])
-        reason = f"optimizer step {step}: {what}{self._record(kind, step, what, told)}"
+        reason = f"optimizer step {step}: {what}{described(told)}"
+        if self.folder is not None and self.ranks.main:  # who tells
+            reason += record(self.folder, step=step, kind=kind, what=what, told=told)
         if action == "rollback":
             raise BackError(step, reason)
         if action == "skip" and len(self.skipped) < self.config.skips:
@@ -178,31 +178,3 @@ class Guard:
                 sigmas = (value - middle) / sigma if sigma else math.inf
                 return f"the {name} is {value:.4g}, {sigmas:.1f} sigma above {middle:.4g} +- {sigma:.2g}"
         return None
-
-    def _record(self, kind: Kind, step: int, what: str, told: list[list[dict[str, Any]]]) -> str:
-        """Write the samples of a bad step; the end of a sentence about it."""
-        worst = [rank for rank, micros in enumerate(told) if not all(map(_finite, micros))]
-        first = worst[0] if worst else 0
-        ids = [name for micro in told[first] for name in micro["ids"]]
-        more = f" and {len(ids) - TOLD} more" if len(ids) > TOLD else ""
-        bad = f" (losses that are not finite on rank {', '.join(map(str, worst))})" if worst else ""
-        losses = "; ".join(f"{m} {_means(told[first], m)}" for m in told[first][0]["losses"]) if told[first] else ""
-        said = f"{bad}; rank {first} had {', '.join(ids[:TOLD])}{more}, mean losses {losses}"
-        if self.folder is None:
-            return said
-        # A run that went back may come to a bad step again, with other samples.
-        known = len([*self.folder.glob(f"step-{step:08d}*.json")])
-        path = self.folder / f"step-{step:08d}{f'-{known + 1}' if known else ''}.json"
-        if self.ranks.main:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(path, canonical_json({"step": step, "kind": kind, "what": what, "ranks": told}) + "\n")
-        return f"{said}; all samples in {path}"
-
-
-def _finite(micro: Mapping[str, Any]) -> bool:
-    return all(math.isfinite(float(value)) for values in micro["losses"].values() for value in values)
-
-
-def _means(micros: list[dict[str, Any]], modality: str) -> str:
-    values = [float(value) for micro in micros for value in micro["losses"][modality]]
-    return f"{statistics.fmean(values):.4g}"

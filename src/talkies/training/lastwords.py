@@ -69,18 +69,17 @@ class LastWords:
         _until(lambda: all(self._has_stacks(rank) for rank in range(self.size)), STACKS_S)
         line = self._line(limit_s)
         say(line)
-        self._told.write_text(json.dumps({"told": line, "attempt": self.attempt, "at": time.time()}))
-        try:
-            if on_hang is not None:
-                on_hang()
-        except Exception as error:
-            say(f"warning: hang: {' '.join(str(error).split())}")
-        os.write(claim, DONE.encode())
+        ask(on_hang)
+        with suppress(OSError):  # a full disk must not keep the others waiting
+            self._told.write_text(json.dumps({"told": line, "attempt": self.attempt, "at": time.time()}))
+        with suppress(OSError):
+            os.write(claim, DONE.encode())
 
     def _line(self, limit_s: float) -> str:
         beats = read_beats(self.run, self.attempt)
         late = [beat.rank for beat in behind(beats)]
         files = ", ".join(str(self.stacks(rank)) for rank in late[:2]) + (" ..." if len(late) > 2 else "")
+        files = files or str(self.folder)
         return (
             f"hang: {accused(beats, self.size, self.every_s)}; the limit is {limit_s:g} s (`survival.watchdog`); "
             f"stacks: {files}; the same command continues from the last checkpoint"
@@ -94,6 +93,15 @@ class LastWords:
 def say(line: str) -> None:
     """On stderr, past what Python makes of it: a thread that hangs may hold its lock."""
     os.write(2, f"talkies: {line}\n".encode())
+
+
+def ask(on_hang: Callable[[], None] | None) -> None:
+    """Call it; what goes wrong is told."""
+    try:
+        if on_hang is not None:
+            on_hang()
+    except Exception as error:
+        say(f"warning: hang: {' '.join(str(error).split())}")
 
 
 def _until(true: Callable[[], bool], seconds: float) -> None:

@@ -126,9 +126,9 @@ class Phase(LightningModule):
         del gradient_clip_val, gradient_clip_algorithm
         engine = isinstance(self.held, ZeroState)
         if not engine:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            limit = self.optimizer_config.clip or float("inf")
-            self.grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, limit).detach())
+            parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters]).detach()
+            self.grad_norm = whole(norm)
         if self.guard.seen < self.steps.accumulate:
             return  # the engine asks after every micro-batch
         loss = self.guard.loss(self._mean) if self.guard.watches_losses else 0.0
@@ -136,6 +136,8 @@ class Phase(LightningModule):
         if self.guard.skip:
             for group in optimizer.param_groups:
                 group["resting"] = True
+        elif not engine and self.optimizer_config.clip:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.optimizer_config.clip, norm)
 
     def _mean(self, loss: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.trainer.strategy.reduce(loss, reduce_op="mean"))

@@ -55,10 +55,10 @@ def go_back(
     position: int,
     global_batch: int,
     reason: str,
-    set_aside: Callable[[int], object],
+    leave: Callable[[Rollback], object],
 ) -> Rollback:
     """Record that the run goes back from its bad step `at`, whose samples begin at `position`, and delete the
-    checkpoints after the one that it goes back to, once `set_aside(step)` has moved those after `step` that must stay.
+    checkpoints after the one that it goes back to, once `leave` has told of it and moved those of them that must stay.
     Only for the main process, when no checkpoint is being written.
 
     Raises BadStepError where the run has gone back `config.times` already, CheckpointError where it has checkpoints and
@@ -74,18 +74,18 @@ def go_back(
     stop = position + (1 + config.ahead) * global_batch
     made = Rollback(at=at, to=to, start=start, stop=stop, reason=reason)
     write_text(folder / FILE, json.dumps([asdict(entry) for entry in (*past, made)], indent=2) + "\n")
-    set_aside(to)
+    leave(made)
     store.drop(after=to)
     return made
 
 
-def settle(folder: Path, store: CheckpointStore, set_aside: Callable[[int], object]) -> Passed:
+def settle(folder: Path, store: CheckpointStore, leave: Callable[[Rollback], object]) -> Passed:
     """What the run passes over; finishes a going back whose process died before it had deleted what it left."""
     past = read_rollbacks(folder)
     for made in past[-1:]:
         newer = [step for step in store.steps() if step > made.to]
         if any(not _knows(store.path(step), made) for step in newer):
-            set_aside(made.to)
+            leave(made)
             store.drop(after=made.to)
     return joined((made.start, made.stop) for made in past)
 

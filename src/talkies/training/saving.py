@@ -54,6 +54,8 @@ class Saving(Callback):
         self.resume, self.recipe = resume, recipe
         self.ema: Ema | None = None
         self.stopped_by: str | None = None
+        self.failure: Exception | None = None
+        """Why the checkpoint that was being written when `fit` raised something else is not there, in all processes."""
         self.ranks = ranks or Ranks(ALONE)
         self.stopping = Stopping(self.ranks, stop_at)
         self._writer = Writer(
@@ -99,7 +101,7 @@ class Saving(Callback):
             self._writer.wait()
         except Exception as error:
             if error is not exception:
-                exception.add_note(f"the checkpoint of step {self._last_saved} was not written: {error}")
+                self.failure = error
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Phase, outputs: object, batch: object, batch_idx: int

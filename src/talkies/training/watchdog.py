@@ -13,7 +13,7 @@ from talkies.config.errors import HUNG
 from talkies.parallel.ranks import Ranks
 from talkies.training.config import WatchdogConfig
 from talkies.training.heartbeat import ENDED, EVERY_S, Beat, write_beat
-from talkies.training.lastwords import LastWords, say
+from talkies.training.lastwords import LastWords, ask, say
 from talkies.training.work import Moment, Work
 
 TICK_S = 1.0
@@ -135,6 +135,7 @@ class Watchdog:
         ending.start()
         ending.join(timeout=patience)
         if ending.is_alive():
+            self._arm(self._asking_s)
             self._speak_without_files(now, limit, "the disk does not answer")
         os._exit(HUNG)
 
@@ -147,7 +148,10 @@ class Watchdog:
             self._speak_without_files(now, limit, str(error))
 
     def _speak_without_files(self, now: Moment, limit: float, why: str) -> None:
+        """Where nobody can claim the word, the first rank asks."""
         say(
             f"hang: rank {self.rank} has been in {now.phase} after step {now.step} for more than {limit:g} s; its "
             f"stacks are not in {self.words.folder}: {why}"
         )
+        if self.rank == 0:
+            ask(self.on_hang)

@@ -1,0 +1,49 @@
+"""What a run goes on from: its newest usable checkpoint, where that is its own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.store import CheckpointStore
+from talkies.config import CheckpointError
+from talkies.config.canonical import recipe_hash
+from talkies.parallel.ranks import Ranks
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.keeping import best_of
+from talkies.tracking.records import SPOOL, read
+
+
+def resumed_from(recipe: PhaseRecipe, folder: Path, store: CheckpointStore, ranks: Ranks) -> Path | None:
+    """The checkpoint that the run in `folder` goes on from, None for one that has not saved yet.
+
+    Every process calls it. Raises CheckpointError, before anything trains, where a record or every checkpoint is
+    damaged, all are gone, or the newest is another recipe's.
+    """
+    ranks.first(lambda: best_of(folder))
+    latest = store.latest(ranks)
+    check, *told = (_never_saved, folder) if latest is None else (_same_recipe, recipe, latest)
+    ranks.agree(check if ranks.main else None, *told)
+    return latest
+
+
+def _same_recipe(recipe: PhaseRecipe, checkpoint: Path) -> None:
+    """Raise CheckpointError for a checkpoint that another recipe's run has written."""
+    loop: Mapping[str, Any] = read_loop(checkpoint)
+    if loop.get("recipe") != recipe_hash(recipe):
+        raise CheckpointError(
+            f"resume: {checkpoint} was written by a run of another recipe ({str(loop.get('recipe'))[:12]}, this one is "
+            f"{recipe_hash(recipe)[:12]}); put the checkpoint back where it belongs, or start anew with --new"
+        )
+
+
+def _never_saved(folder: Path) -> None:
+    """Raise CheckpointError for a run without a checkpoint that has told the tracker of one: to begin it again would
+    train on the same samples twice, in the same MLflow run."""
+    told = [record["name"] for _, record in read(folder / SPOOL, 0) if record and record["kind"] == "artifact"]
+    made = [name for name in told if name.startswith("checkpoints/")]
+    if made:
+        raise CheckpointError(
+            f"resume: {folder} has saved {made[-1]}, but holds no checkpoint any more: put it back, or start anew with "
+            "--new"
+        )

@@ -1,0 +1,48 @@
+"""The samples of a bad optimizer step: what is said of them, and RUN/bad_steps/step-N.json, which names all."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from talkies.config import StorageError
+from talkies.data.durable import canonical_json, write_text
+
+Told = Sequence[Sequence[Mapping[str, Any]]]
+"""Of every rank, in order, the micro-batches of the step: `Micro.told()`."""
+NAMED = 8
+"""Clips of a process that a message names; the record names all."""
+
+
+def described(told: Told) -> str:
+    """The end of a sentence about the step: on which ranks losses are not finite, what the first of them had."""
+    worst = [rank for rank, micros in enumerate(told) if not all(map(_finite, micros))]
+    first = worst[0] if worst else 0
+    ids = [name for micro in told[first] for name in micro["ids"]]
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    bad = f" (losses that are not finite on rank {', '.join(map(str, worst))})" if worst else ""
+    losses = "; ".join(f"{m} {_mean(told[first], m)}" for m in told[first][0]["losses"]) if told[first] else ""
+    return f"{bad}; rank {first} had {', '.join(ids[:NAMED])}{more}, mean losses {losses}"
+
+
+def record(folder: Path, *, step: int, kind: str, what: str, told: Told) -> str:
+    """Write the record, and say where. A disk that takes none ends no run that would go on."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A run that went back may come to a bad step again, with other samples.
+        known = len([*folder.glob(f"step-{step:08d}*.json")])
+        path = folder / f"step-{step:08d}{f'-{known + 1}' if known else ''}.json"
+        write_text(path, canonical_json({"step": step, "kind": kind, "what": what, "ranks": told}) + "\n")
+    except (OSError, StorageError) as error:
+        return f"; the record of all samples could not be written: {error}"
+    return f"; all samples in {path}"
+
+
+def _finite(micro: Mapping[str, Any]) -> bool:
+    return all(math.isfinite(float(value)) for values in micro["losses"].values() for value in values)
+
+
+def _mean(micros: Sequence[Mapping[str, Any]], modality: str) -> str:
+    values = [float(value) for micro in micros for value in micro["losses"][modality]]
+    return f"{statistics.fmean(values):.4g}"
