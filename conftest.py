@@ -1,7 +1,9 @@
 """What every test shares: markers, thread count, and no network."""
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +70,23 @@ def told(request: pytest.FixtureRequest) -> Callable[..., None]:
         request.node.user_properties.append(("fault", seen))
 
     return tell
+
+
+@pytest.fixture
+def file_system(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """file_system(options): a folder that is a tmpfs of its own, as mount's `options` say."""
+    made: list[Path] = []
+
+    def mounted(options: str) -> Path:
+        folder = tmp_path / f"disk{len(made)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "talkies", str(folder)]
+        found = subprocess.run(command, check=False, capture_output=True, text=True)
+        if found.returncode:
+            pytest.skip(f"no file system can be mounted here: {found.stderr.strip()}")
+        made.append(folder)
+        return folder
+
+    yield mounted
+    for folder in made:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -179,8 +179,12 @@ def test_a_read_only_disk_is_a_storage_error_and_others_are_not(store: Checkpoin
 
 def test_a_file_with_the_name_of_a_checkpoint_is_none(tmp_path: Path) -> None:
     (tmp_path / "step-00000022").write_text("what somebody has put there")
-    assert CheckpointStore(tmp_path).steps() == []
-    assert CheckpointStore(tmp_path).latest() is None
+    store = CheckpointStore(tmp_path)
+    assert store.steps() == []
+    assert store.latest() is None
+    with pytest.warns(CheckpointWarning, match="it is replaced"):
+        store.save(22, fill())
+    assert store.latest() == store.path(22)
 
 
 def test_a_pointer_that_cannot_be_written_takes_nothing_from_a_complete_checkpoint(store: CheckpointStore) -> None:

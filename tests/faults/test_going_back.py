@@ -94,19 +94,43 @@ def test_a_run_goes_back_and_passes_the_batch_over(
     count: Callable[..., dict[str, object]] = Phase.training_step
 
     def stopped(self: Phase, batch: Any, number: int) -> dict[str, object]:
-        if (self.global_step, len(killed)) in {(13, 0), (18, 1), (17, 2)}:
+        if (self.global_step, len(killed)) in {(13, 0), (18, 1), (BAD, 2), (17, 3)}:
             killed.append(self.global_step)
             os.kill(os.getpid(), signal.SIGTERM)
         return count(self, batch, number)
 
     monkeypatch.setattr(Phase, "training_step", stopped)
     recipe = ["train", str(RECIPES / "audio_pretraining.yaml"), f"data.root={data}", *words(), "--quiet"]
-    assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
-    assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
+    for _ in (13, 18, BAD):  # a stop in the bad step itself comes first: the next attempt meets that step again
+        assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
+    (other,) = (tmp_path / "b").glob("audio_pretraining-*/0001")
+    assert not (other / "rollbacks.json").exists()
     with pytest.warns(SurvivalWarning, match="going back to step"):
         assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
     assert weights(train(data, tmp_path / "b")) == weights(folder), "whoever was stopped in between ends the same"
-    told("back to step 15, past 7 batches; a run stopped 3 times ends bitwise equal", steps_lost=5)
+    told("back to step 15, past 7 batches; a run stopped 4 times ends bitwise equal", steps_lost=5)
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("seen")
+def test_a_run_does_not_go_back_on_a_disk_that_is_no_good(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The checkpoint of the step before the bad one fails, while the bad one is found."""
+    count: Callable[..., dict[str, object]] = Phase.training_step
+
+    def blocked(self: Phase, batch: Any, number: int) -> dict[str, object]:
+        if self.global_step == BAD - 1:
+            (folder,) = tmp_path.glob("audio_pretraining-*/0001")
+            (folder / "checkpoints" / f"step-{BAD:08d}.tmp").write_text("in the way")
+        return count(self, batch, number)
+
+    monkeypatch.setattr(Phase, "training_step", blocked)
+    recipe = ["train", str(RECIPES / "audio_pretraining.yaml"), f"data.root={data}", *words(), "--quiet"]
+    assert run([*recipe, "--runs", str(tmp_path)]) == 2
+    assert f"step-{BAD:08d}.tmp" in capsys.readouterr().err
+    (folder,) = tmp_path.glob("audio_pretraining-*/0001")
+    assert not (folder / "rollbacks.json").exists()
 
 
 PROGRAM = """

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,29 +23,9 @@ def recipe(*changed: str) -> PhaseRecipe:
     return decode(PhaseRecipe, load(TOY, [*fixed, *changed]))
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    """disk(options): a file system of its own."""
-    made: list[Path] = []
-
-    def mounted(options: str) -> Path:
-        folder = tmp_path / f"disk{len(made)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "talkies", str(folder)]
-        found = subprocess.run(command, check=False, capture_output=True, text=True)
-        if found.returncode:
-            pytest.skip(f"no file system can be mounted here: {found.stderr.strip()}")
-        made.append(folder)
-        return folder
-
-    yield mounted
-    for folder in made:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_disk_that_is_too_small_is_told_before_anything_is_written(disk: Disk) -> None:
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(file_system: Callable[[str], Path]) -> None:
     """The toy's checkpoint takes 22.7 MB: four of them, and a release of 5.7 MB."""
-    folder = disk("size=90m")
+    folder = file_system("size=90m")
     with pytest.raises(StorageError) as error:
         check_room(recipe(), folder)
     assert error.value.exit_code == 74
@@ -56,16 +36,16 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(disk: Disk)
     )
     assert list(folder.iterdir()) == []
     check_room(recipe("steps.keep=1"), folder)
-    check_room(recipe(), disk("size=95m"))
+    check_room(recipe(), file_system("size=95m"))
 
 
-def test_a_disk_that_is_full_or_read_only_is_told(disk: Disk) -> None:
-    full = disk("size=1m")
+def test_a_disk_that_is_full_or_read_only_is_told(file_system: Callable[[str], Path]) -> None:
+    full = file_system("size=1m")
     (full / "filler").write_bytes(bytes(1 << 20))
     with pytest.raises(StorageError, match=r"No space left on device; \d+ bytes are needed, 0 are free"):
         check_room(recipe(), full)
     assert os.listdir(full) == ["filler"]  # noqa: PTH208
-    frozen = disk("size=200m")
+    frozen = file_system("size=200m")
     subprocess.run(["mount", "-o", "remount,ro", str(frozen)], check=True)
     with pytest.raises(StorageError, match="Read-only file system"):
         check_room(recipe(), frozen)

@@ -1,25 +1,23 @@
 """Bad steps: refused, skipped or gone back from; and a resumed run judges as one that was left alone."""
 
 import json
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from lightning import Callback, Trainer
-from tiny_phase import phase_of, steps
+import tiny_phase
+from lightning import Callback
+from tiny_phase import same
 from torch import Tensor, nn
 
-from talkies.checkpoints.state import read_loop
-from talkies.checkpoints.store import CheckpointStore
-from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
-from talkies.training.config import EmaConfig, SpikeConfig, SurvivalConfig
+from talkies.training.config import SpikeConfig, SurvivalConfig
 from talkies.training.guard import BackError, Guard, NonFiniteError, SpikeError, SurvivalWarning
 from talkies.training.phase import Phase
-from talkies.training.saving import Saving, capture, rewind
+from talkies.training.saving import Saving, capture
 
 ACCUMULATE = 2
 BATCH = 4
@@ -48,44 +46,29 @@ def loud(factor: float, *steps: int) -> type[Phase]:
 class Watch(Callback):
     """All that a step may change, after each."""
 
-    def __init__(self, saving: Saving, data: ClipsData) -> None:
-        self.saving, self.data = saving, data
+    def __init__(self) -> None:
         self.seen: list[dict[str, Tensor]] = []
         self.ids: list[tuple[str, ...]] = []
+        self.saving: Saving | None = None
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.ids.append(batch.ids)
         if (batch_idx + 1) % ACCUMULATE == 0:
+            (self.saving,) = (found for found in trainer.callbacks if isinstance(found, Saving))
             assert self.saving.ema is not None
-            state = capture(trainer, pl_module, self.saving.ema, self.data)
+            state = capture(trainer, pl_module, self.saving.ema, trainer.datamodule)
             parts = (state["model"], state["optimizer"], state["ema"])
             self.seen.append({f"{k}/{n}": v.detach().clone() for k, part in enumerate(parts) for n, v in part.items()})
 
 
 def fit(
     shards: ShardSet, build: Callable[[], nn.Module], folder: Path, config: SurvivalConfig, kind: type[Phase],
-    *, count: int = 6, stop_at: int | None = None,
+    *, count: int = 6, stop_at: int | None = None, watch: Watch | None = None, **durations: int,
 ) -> tuple[Guard, Watch]:  # fmt: skip
-    store, planned = CheckpointStore(folder / "checkpoints"), steps(count, accumulate=ACCUMULATE)
-    latest = store.latest()
-    data = ClipsData(shards, seed=7, global_batch=BATCH, accumulate=ACCUMULATE)
-    guard = Guard(config, folder=folder / "bad_steps")
-    phase = phase_of(build, planned, guard, kind)
-    saving = Saving(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at)
-    watch = Watch(saving, data)
-    trainer = Trainer(
-        accelerator="cpu", max_epochs=-1, max_steps=count, accumulate_grad_batches=ACCUMULATE,
-        callbacks=[saving, watch], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
-    )  # fmt: skip
-    if latest is not None:
-        rewind(trainer, data, read_loop(latest))
-    trainer.fit(phase, datamodule=data)
+    guard, watch = Guard(config, folder=folder / "bad_steps"), watch or Watch()
+    options: dict[str, Any] = {"guard": guard, "kind": kind, "accumulate": ACCUMULATE, **durations}
+    tiny_phase.fit(shards, build, folder / "checkpoints", count, stop_at=stop_at, extra=[watch], **options)
     return guard, watch
-
-
-def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -128,6 +111,49 @@ def one_tower(kind: type[Phase]) -> type[Phase]:
         expert = None
 
     return Together
+
+
+def test_a_record_that_cannot_be_written_ends_no_run_that_skips(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    (tmp_path / "bad_steps").write_text("in the way")
+    with pytest.warns(
+        SurvivalWarning, match=r"skipped optimizer step 2: .*; the record .* could not be written: .*exists"
+    ):
+        guard, watch = fit(shards, build, tmp_path, SurvivalConfig(non_finite="skip"), loud(float("nan"), 2))
+    assert (len(guard.skipped), len(watch.seen)) == (1, 6)
+
+
+def test_a_checkpoint_that_fails_beside_a_bad_step_is_not_forgotten(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    """Who goes back must know that the disk is no good."""
+    (tmp_path / "checkpoints").write_text("in the way")
+    watch, config = Watch(), SurvivalConfig(non_finite="rollback")
+    with pytest.raises(BackError):
+        fit(shards, build, tmp_path, config, loud(float("nan"), 2), watch=watch, checkpoint_every=2)
+    assert watch.saving is not None
+    assert isinstance(watch.saving.failure, NotADirectoryError)
+
+
+class LastGradient(Phase):
+    """The gradient of the last parameter that trains is not a number."""
+
+    def on_after_backward(self) -> None:
+        super().on_after_backward()
+        _, parameter = [*self.model.named_parameters()][-1]
+        assert parameter.grad is not None
+        parameter.grad.view(-1)[0] = float("nan")
+
+
+def test_the_parameter_that_is_named_is_the_one_concerned(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    name = [name for name, _ in build().named_parameters()][-1]
+    with pytest.raises(
+        NonFiniteError, match=f"the gradient norm is nan, first parameter concerned: {re.escape(name)};"
+    ):
+        fit(shards, build, tmp_path, SurvivalConfig(), LastGradient)
 
 
 @pytest.mark.fault("18", "loss spike", injected="the loss of one batch times 10000, window 16")

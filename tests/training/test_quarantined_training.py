@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 from damaged import garbage
-from lightning import Callback, Trainer
-from tiny_phase import phase_of, steps
+from lightning import Trainer
+from tiny_phase import Ids, phase_of, steps
 from torch import Tensor, nn
 
 from talkies.checkpoints.state import read_loop
@@ -25,16 +25,6 @@ from talkies.training.saving import Saving, rewind
 
 pytestmark = [pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")]
 Told = Callable[..., None]
-
-
-class Seen(Callback):
-    """Losses and samples of every micro-batch."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[int, tuple[str, ...], tuple[int, ...], float]] = []
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.seen.append((trainer.global_step, batch.ids, batch.visits, float(outputs["loss"])))
 
 
 class Run:
@@ -55,7 +45,7 @@ class Run:
         store, workers = CheckpointStore(self.folder / "checkpoints"), more.pop("workers", 0)
         planned, latest = steps(count, **more), store.latest()
         self.data = ClipsData(self.shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)
-        phase, seen = phase_of(self.build, planned), Seen()
+        phase, seen = phase_of(self.build, planned), Ids()
         quarantine = Quarantine(
             self.data, self.file, share=share, every=every, last=count,
             sink=lambda count, step: self.counts.append((count, step)),

@@ -71,13 +71,16 @@ def fit(
     workers: int = 0,
     extra: list[Callback] | None = None,
     saved_as: dict[str, Any] | None = None,
+    guard: Guard | None = None,
+    kind: type[Phase] = Phase,
     **durations: int,
 ) -> tuple[Phase, Saving, Ids]:
-    """Train to step `count`, or go on in `folder`, with more callbacks and other options of Saving."""
+    """Train to step `count`, or go on in `folder`, with more callbacks, other options of Saving, a guard, another kind
+    of phase."""
     store, planned = CheckpointStore(folder), steps(count, **durations)
     latest = store.latest()
     data = ClipsData(shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)
-    phase, ids = phase_of(build, planned), Ids()
+    phase, ids = phase_of(build, planned, guard, kind), Ids()
     saving = Saving(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at, **saved_as or {})
     trainer = Trainer(
         accelerator="cpu", max_epochs=-1, max_steps=count, accumulate_grad_batches=planned.accumulate,

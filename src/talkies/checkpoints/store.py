@@ -187,7 +187,7 @@ class CheckpointStore:
         # Renamed first: a deletion that is killed half-way must not leave what looks like a checkpoint.
         doomed = path.with_name(path.name + ".old" + TORN)
         path.rename(doomed)
-        shutil.rmtree(doomed)
+        shutil.rmtree(doomed) if doomed.is_dir() else doomed.unlink()
 
     def size_of_newest(self) -> int:
         """Bytes of the newest checkpoint, 0 without one: what the next one will need."""

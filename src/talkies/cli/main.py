@@ -35,7 +35,7 @@ VERBS = {
     "show": ("talkies.cli.show", "the resolved recipe and where each value came from"),
 }
 USAGE = "usage: talkies VERB ... (talkies VERB --help says more)"
-STORAGE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT}
+STORAGE = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO}
 INTERRUPTED, BROKEN_PIPE, STORAGE_EXIT, INTERNAL = 130, 141, 74, 70
 HERE = Path(__file__).parents[1]
 WARNING = "talkies: warning: "
