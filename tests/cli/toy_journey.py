@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
@@ -68,3 +69,9 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
             (runs / "made").touch()
     (folder,) = runs.glob("mova-toy-*/0001")
     return Journey(runs=runs, folder=folder)
+
+
+def released(folder: Path) -> dict[str, str]:
+    """sha256 of every file of weights that the run in `folder` has released."""
+    files = read_release(folder / "release")["files"]
+    return {name: told["sha256"] for name, told in files.items() if name.endswith(".safetensors")}

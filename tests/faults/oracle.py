@@ -10,10 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from toy_journey import released
 from whole_runs import CLIPS, WholeRun
 
 from talkies.checkpoints.manifest import read_manifest
-from talkies.checkpoints.release import read_release
 from talkies.checkpoints.state import SHARDS, read_loop
 from talkies.checkpoints.tensors import load_tensors
 from talkies.cli.main import run
@@ -83,12 +83,6 @@ def status(whole: WholeRun) -> str:
     return str(open_client(identity.tracking_uri).get_run(identity.mlflow_run_id).info.status)
 
 
-def released(whole: WholeRun) -> dict[str, str]:
-    """sha256 of every file of weights that a run has released."""
-    files = read_release(whole.folder / "release")["files"]
-    return {name: told["sha256"] for name, told in files.items() if name.endswith(".safetensors")}
-
-
 def check_same(broken: WholeRun, whole: WholeRun) -> list[int]:
     """The oracle; returns the steps that were made again, which gave what they gave before."""
     lineage, again = lineages(broken.lines())
@@ -102,7 +96,7 @@ def check_same(broken: WholeRun, whole: WholeRun) -> list[int]:
     assert contents(ours) == contents(theirs)
     loops = [{**read_loop(path), "recipe": None} for path in (ours, theirs)]
     assert loops[0] == loops[1]
-    assert released(broken) == released(whole)
+    assert released(broken.folder) == released(whole.folder)
     assert history(broken) == history(whole)
     assert status(broken) == status(whole) == "FINISHED"
     return again

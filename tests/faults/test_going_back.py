@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from toy_journey import RECIPES
+from safetensors.torch import load_file
+from torch import Tensor
+from toy_journey import RECIPES, released
 from whole_runs import WORDS
 
 from talkies.checkpoints.release import read_release
@@ -63,11 +65,6 @@ def train(data: Path, runs: Path) -> Path:
     return folder
 
 
-def weights(folder: Path) -> dict[str, str]:
-    files = read_release(folder / "release")["files"]
-    return {name: entry["sha256"] for name, entry in files.items() if name.endswith(".safetensors")}
-
-
 @pytest.mark.faults
 @pytest.mark.fault("18", "loss spike", injected="the gradient of one batch times 10000: policy rollback")
 def test_a_run_goes_back_and_passes_the_batch_over(
@@ -107,7 +104,7 @@ def test_a_run_goes_back_and_passes_the_batch_over(
     assert not (other / "rollbacks.json").exists()
     with pytest.warns(SurvivalWarning, match="going back to step"):
         assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
-    assert weights(train(data, tmp_path / "b")) == weights(folder), "whoever was stopped in between ends the same"
+    assert released(train(data, tmp_path / "b")) == released(folder), "whoever was stopped in between ends the same"
     told("back to step 15, past 7 batches; a run stopped 4 times ends bitwise equal", steps_lost=5)
 
 
@@ -144,7 +141,7 @@ if "parallel.kind=deepspeed" in sys.argv:
 real = Phase.training_step
 def training_step(self, batch, number):
     outputs = real(self, batch, number)
-    if self.trainer.datamodule.position == 80 and os.environ["RANK"] == "1":
+    if self.trainer.datamodule.position == 80 and os.environ.get("RANK", "1") == "1":
         outputs["loss"] = outputs["loss"] * float("nan")
     return outputs
 Phase.training_step = training_step
@@ -160,23 +157,51 @@ LAYOUTS = {
 }
 
 
+def start(data: Path, folder: Path, launcher: Sequence[str], *more: str) -> tuple[Path, str]:
+    """Train through PROGRAM; the run's folder, and what is said."""
+    program = folder / "program.py"
+    program.write_text(PROGRAM.replace("{cli}", str(Path(__file__).parents[1] / "cli")))
+    told = [word for word in words() if "spike" not in word]
+    told += ["survival.non_finite=rollback", *more, "--runs", str(folder / "runs"), "--quiet"]
+    command = [sys.executable, *launcher, str(program), "train", str(RECIPES / "audio_pretraining.yaml")]
+    own = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        [*command, f"data.root={data}", *told], check=False, capture_output=True, text=True, env=own, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = (folder / "runs").glob("audio_pretraining-*/0001")
+    return found, done.stderr
+
+
+@pytest.fixture(scope="module")
+def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """The weights of one process that met the same."""
+    return tensors(start(data, tmp_path_factory.mktemp("alone"), [])[0])
+
+
+def tensors(folder: Path) -> dict[str, Tensor]:
+    """All weights that a run has released."""
+    return {
+        f"{name}/{key}": value
+        for name in released(folder)
+        for key, value in load_file(folder / "release" / name).items()
+    }
+
+
 @pytest.mark.ranks
 @pytest.mark.fault("17", "NaN loss on one rank", injected="2 ranks, the loss of rank 1 is NaN: policy rollback")
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_all_ranks_go_back_together(data: Path, tmp_path: Path, layout: list[str], told: Any) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM.replace("{cli}", str(Path(__file__).parents[1] / "cli")))
-    plain = [word for word in words() if "spike" not in word]
-    more = ["survival.non_finite=rollback", *layout, "--runs", str(tmp_path / "runs"), "--quiet"]
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(program)]
-    command = [*start, "train", str(RECIPES / "audio_pretraining.yaml"), f"data.root={data}", *plain, *more]
-    own = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=own, timeout=280)
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if "going back to step 15" in line]
+def test_all_ranks_go_back_together(
+    data: Path, tmp_path: Path, alone: dict[str, Tensor], layout: list[str], told: Any
+) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    folder, said = start(data, tmp_path, torchrun, *layout)
+    (line,) = [line for line in said.splitlines() if "going back to step 15" in line]
     assert "losses that are not finite on rank" not in line, "the loss that each rank measured was finite"
-    (folder,) = (tmp_path / "runs").glob("audio_pretraining-*/0001")
     assert read_release(folder / "release")["survival"]["passed_batches"] == [[15, 22]]
+    found = tensors(folder)
+    assert found.keys() == alone.keys()
+    assert max(float((found[name] - value).abs().max()) for name, value in alone.items()) < 1e-4
     told(f"both ranks go back to step 15 ({layout[0].rpartition('=')[2]})", steps_lost=5)
 
 

@@ -109,16 +109,17 @@ def refused(shards: str, layout: Layout) -> dict[str, Any]:
 
 
 class WatchedPhase(BrokenPhase):
-    """The weights after every step."""
+    """The weights and the optimizer's moments after every step."""
 
     each: list[dict[str, Tensor]]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        WatchedPhase.each.append(whole_weights(self))
+        moments = {name: whole(held).detach().clone() for name, held in self.held.moments().items()}
+        WatchedPhase.each.append(whole_weights(self) | moments)
 
 
 def skipped(shards: str, layout: Layout, record: str, accumulate: int = 1) -> dict[str, Any]:
-    """Four steps of which the second is skipped: the weights after each, and what the guard says."""
+    """Four steps of which the second is skipped: weights and moments after each, and what the guard says."""
     WatchedPhase.each = []
     guard = Guard(SurvivalConfig(non_finite="skip"), ranks=Ranks(world_of()), folder=Path(record))
     with warnings.catch_warnings(record=True) as told:
