@@ -101,3 +101,39 @@ def test_status_shows_a_run_with_a_damaged_record(
     told = capsys.readouterr().out
     assert "recipe.json is damaged: it holds no JSON object; restore it, or " in told
     assert "step" not in told.splitlines()[1]
+
+
+def test_status_tells_what_was_survived(journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(journey.phase("audio_pretraining"), folder)
+    assert run(["status", str(folder)]) == 0
+    assert "survived" not in capsys.readouterr().out
+    (folder / "bad_steps").mkdir()
+    (folder / "bad_steps" / "step-00000003.json").write_text("{}")
+    (folder / "quarantine.jsonl").write_text("{}\n{}\n{")
+    made = {"at": 3, "to": 0, "start": 0, "stop": 4, "reason": "a spike"}
+    (folder / "rollbacks.json").write_text(json.dumps([made]))
+    assert run(["status", str(folder)]) == 0
+    told = "survived: 1 bad steps (bad_steps/), 1 times gone back (rollbacks.json), 2 clips replaced (quarantine.jsonl)"
+    assert told in capsys.readouterr().out
+
+
+def test_what_is_no_part_of_the_hash_is_recorded_as_it_is_now(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A finished run can be given a name to promote it by."""
+    words = ["train", AUDIO, *TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
+    assert run(words) == 0
+    (folder,) = tmp_path.glob("audio_pretraining-*/0001")
+    before = json.loads((folder / "recipe.json").read_text())
+    assert run(["promote", str(folder), "--runs", str(tmp_path)]) == 2
+    assert (
+        "names no registered model: repeat its `talkies train` with tracking.register=NAME" in capsys.readouterr().err
+    )
+    assert run([*words, "tracking.register=voices", "survival.straggler=7"]) == 0
+    after = json.loads((folder / "recipe.json").read_text())
+    assert (after["recipe"]["tracking"]["register"], after["recipe"]["survival"]["straggler"]) == ("voices", 7)
+    assert after["recipe_hash"] == before["recipe_hash"]
+    assert run(["promote", str(folder), "--runs", str(tmp_path)]) == 0
+    assert "models:/voices" in capsys.readouterr().out
+    assert run(["promote", str(tmp_path / "nowhere"), "--runs", str(tmp_path)]) == 2

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,11 @@ def test_finite_is_what_looking_at_each_value_says(dtype: torch.dtype) -> None:
             values[321] = bad
             assert not finite(values)
     assert not finite(torch.tensor([torch.inf, -torch.inf], dtype=dtype))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "shard.safetensors"
+    make(path)
+    with pytest.raises(DataError, match=r"shard\.safetensors: it is no file"):
+        StoredTensors(path)

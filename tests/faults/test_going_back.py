@@ -22,7 +22,7 @@ from talkies.training.guard import SurvivalWarning
 from talkies.training.phase import Phase
 
 BAD = 20
-"""The optimizer step of an undisturbed run whose batch is bad."""
+"""Steps of an undisturbed run before that whose batch is bad."""
 SPIKES = {
     "steps.max": 26,
     "steps.log_every": 2,
@@ -70,13 +70,13 @@ def train(data: Path, runs: Path) -> Path:
 def test_a_run_goes_back_and_passes_the_batch_over(
     data: Path, tmp_path: Path, seen: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, told: Any
 ) -> None:
-    with pytest.warns(SurvivalWarning, match=r"optimizer step 20: the gradient norm is .*; going back to step 15"):
+    with pytest.warns(SurvivalWarning, match=r"optimizer step 21: the gradient norm is .*; going back to step 15"):
         folder = train(data, tmp_path / "a")
     before, after = seen[: BAD + 1], seen[BAD + 1 :]
     assert before == [(step, 4 * step) for step in range(21)]
     assert after == [(step, 4 * (step + 7)) for step in range(15, 26)], "past 15..20 and one more"
     (made,) = json.loads((folder / "rollbacks.json").read_text())
-    assert {key: made[key] for key in ("at", "to", "start", "stop")} == {"at": 20, "to": 15, "start": 60, "stop": 88}
+    assert {key: made[key] for key in ("at", "to", "start", "stop")} == {"at": 21, "to": 15, "start": 60, "stop": 88}
     told_of = read_release(folder / "release")["survival"]
     assert told_of["passed_batches"] == [[15, 22]]
     assert run(["replay", str(folder)]) == 0

@@ -160,7 +160,7 @@ def test_a_gradient_that_is_not_finite_makes_no_step_on_any_rank(shards: str, tm
     own = tmp_path / "deepspeed"
     for answers in on_ranks(tmp_path, 2, broken, shards, str(own)):
         for answer in answers:
-            assert "optimizer step 1: the gradient norm is inf (DeepSpeed)" in answer["error"]
+            assert "optimizer step 2: the gradient norm is inf (DeepSpeed)" in answer["error"]
             for name, value in answer["before"].items():
                 assert torch.equal(answer["after"][name], value), name
     with pytest.raises(CheckpointError, match=r"pickled by 2 ranks and readable by as many: python .*zero_to_fp32\.py"):

@@ -207,18 +207,41 @@ def test_what_the_server_does_not_take_costs_only_itself(tmp_path: Path, config:
     assert "2 refused" in str(report)
 
 
+def died(folder: Path, store: str, last: str = "pass") -> None:
+    """An attempt that ends without a record of it, once it has done `last`."""
+    code = (
+        "import json, os, sys, time; from pathlib import Path; from talkies.tracking.spool import Tracker;"
+        f"from talkies.tracking.config import TrackingConfig; folder = Path({str(folder)!r});"
+        f"t = Tracker(folder, TrackingConfig(experiment='toy'), name='phase', store={store!r});"
+        f"t.status('RUNNING'); t.metrics({{'loss': 1.0}}, 0); {last}; os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+
+
 def test_a_run_whose_process_died_is_killed(tmp_path: Path, config: TrackingConfig, store: str) -> None:
     folder = tmp_path / "run"
-    code = (
-        "import os, sys; from pathlib import Path; from talkies.tracking.spool import Tracker;"
-        "from talkies.tracking.config import TrackingConfig;"
-        f"t = Tracker(Path({str(folder)!r}), TrackingConfig(experiment='toy'), name='phase', store={store!r});"
-        "t.status('RUNNING'); t.metrics({'loss': 1.0}, 0); os._exit(9)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=False)
+    died(folder, store)
     report = replay(folder)
     run = open_client(store).get_run(report.run_id)
-    assert (run.info.status, run.data.tags["ended"]) == ("KILLED", "the process died without a word")
+    assert (run.info.status, run.data.tags["ended.attempt-1"]) == ("KILLED", "the process died without a word")
+
+
+def test_a_run_that_hung_has_failed_and_says_why(tmp_path: Path, config: TrackingConfig, store: str) -> None:
+    """What an earlier attempt's watchdog said is not its word."""
+    folder = tmp_path / "run"
+    (folder / "hangs").mkdir(parents=True)
+    (folder / "hangs" / "20260101T000000.0.json").write_text('{"told": "long ago", "at": 1767225600.0}')
+    died(
+        folder,
+        store,
+        "(folder / 'hangs' / '20990101.json').write_text(json.dumps({'told': 'hang: x', 'at': time.time()}))",
+    )
+    run = open_client(store).get_run(replay(folder).run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["ended.attempt-1"].endswith(" UTC: hang: x")
+    died(folder, store, "pass")
+    run = open_client(store).get_run(replay(folder).run_id)
+    assert (run.info.status, run.data.tags["ended.attempt-2"]) == ("KILLED", "the process died without a word")
 
 
 def test_only_processes_of_this_machine_can_be_seen_dead() -> None:

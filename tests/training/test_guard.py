@@ -75,13 +75,13 @@ def fit(
 def test_a_skipped_step_changes_nothing_but_the_count(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, value: float
 ) -> None:
-    with pytest.warns(SurvivalWarning, match=r"skipped optimizer step 2: the gradient norm is .*; rank 0 had "):
+    with pytest.warns(SurvivalWarning, match=r"skipped optimizer step 3: the gradient norm is .*; rank 0 had "):
         guard, watch = fit(shards, build, tmp_path, SurvivalConfig(non_finite="skip"), loud(value, 2))
     assert len(watch.seen) == 6
     assert same(watch.seen[1], watch.seen[2])
     assert not same(watch.seen[2], watch.seen[3])
-    assert [entry["step"] for entry in guard.skipped] == [2]
-    record = json.loads((tmp_path / "bad_steps" / "step-00000002.json").read_text())
+    assert [entry["step"] for entry in guard.skipped] == [3]
+    record = json.loads((tmp_path / "bad_steps" / "step-00000003.json").read_text())
     assert [tuple(micro["ids"]) for micro in record["ranks"][0]] == watch.ids[4:6], "with the seed, all of the step"
 
 
@@ -99,9 +99,9 @@ def test_a_bad_step_is_refused_before_anything_changes(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, answer: str
 ) -> None:
     config, factor, error, message = ANSWERS[answer]
-    with pytest.raises(error, match=f"optimizer step 18: {message}"):
+    with pytest.raises(error, match=f"optimizer step 19: {message}"):
         fit(shards, build, tmp_path, config, one_tower(loud(factor, 18)), count=24)
-    assert (tmp_path / "bad_steps" / "step-00000018.json").is_file()
+    assert (tmp_path / "bad_steps" / "step-00000019.json").is_file()
 
 
 def one_tower(kind: type[Phase]) -> type[Phase]:
@@ -118,7 +118,7 @@ def test_a_record_that_cannot_be_written_ends_no_run_that_skips(
 ) -> None:
     (tmp_path / "bad_steps").write_text("in the way")
     with pytest.warns(
-        SurvivalWarning, match=r"skipped optimizer step 2: .*; the record .* could not be written: .*exists"
+        SurvivalWarning, match=r"skipped optimizer step 3: .*; the record .* could not be written: .*exists"
     ):
         guard, watch = fit(shards, build, tmp_path, SurvivalConfig(non_finite="skip"), loud(float("nan"), 2))
     assert (len(guard.skipped), len(watch.seen)) == (1, 6)
@@ -164,7 +164,7 @@ def test_a_resumed_run_skips_what_an_uninterrupted_one_skips(
     kind = one_tower(loud(1e4, 3, 18, 21))
     with pytest.warns(SurvivalWarning, match="skipped optimizer step"):
         guard, whole = fit(shards, build, tmp_path / "whole", SKIP_SPIKES, kind, count=24)
-    assert [entry["step"] for entry in guard.skipped] == [18, 21], "too few steps came before step 3"
+    assert [entry["step"] for entry in guard.skipped] == [19, 22], "too few steps came before step 4"
     parts: list[dict[str, Tensor]] = []
     for stop in (17, 20, None):
         with warnings.catch_warnings():
@@ -180,7 +180,7 @@ def test_a_resumed_run_skips_what_an_uninterrupted_one_skips(
 def test_a_run_that_skips_too_much_ends(shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path) -> None:
     config = SurvivalConfig(non_finite="skip", skips=2)
     with (
-        pytest.raises(NonFiniteError, match=r"step 3: .*; 2 steps were skipped before \(`survival.skips`\)"),
+        pytest.raises(NonFiniteError, match=r"step 4: .*; 2 steps were skipped before \(`survival.skips`\)"),
         pytest.warns(SurvivalWarning, match="skipped optimizer step"),
     ):
         fit(shards, build, tmp_path, config, loud(float("nan"), 1, 2, 3))

@@ -138,7 +138,8 @@ def test_beyond_the_budget_a_run_ends_where_it_reports(
     run = Run(tmp_path / "run", shards, build)
     message = (
         rf"^data: 3 of the 11 clips of {shards.folder} could not be read, and `survival\.quarantine\.share` 0\.2 "
-        rf"allows 2; {run.file} names them: .* raise it$"
+        rf"allows 2; {run.file} names them\. .*: raise it to go on, or copy "
+        rf"their shards again .* begin anew with --new$"
     )
     with pytest.raises(QuarantineError, match=message) as error:
         run.fit(share=0.2, every=every)

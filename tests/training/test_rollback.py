@@ -40,17 +40,17 @@ def back(folder: Path, store: CheckpointStore, **changed: int) -> Rollback:
         folder,
         store,
         config,
-        at=22,
+        at=23,
         position=22 * BATCH,
         global_batch=BATCH,
-        reason="step 22: a spike",
+        reason="step 23: a spike",
         leave=nobody,
     )
 
 
 def test_it_goes_back_far_enough_and_past_the_batches_before_and_after(tmp_path: Path, store: CheckpointStore) -> None:
     made = back(tmp_path, store)
-    assert (made.at, made.to, made.start, made.stop) == (22, 15, 15 * BATCH, 25 * BATCH)
+    assert (made.at, made.to, made.start, made.stop) == (23, 15, 15 * BATCH, 25 * BATCH)
     assert store.steps() == [5, 10, 15]
     assert read_rollbacks(tmp_path) == (made,)
     assert settle(tmp_path, store, nobody) == ((60, 100),)
@@ -84,7 +84,7 @@ def test_what_must_stay_is_set_aside_before_anything_goes(tmp_path: Path, store:
         tmp_path,
         store,
         config,
-        at=22,
+        at=23,
         position=88,
         global_batch=BATCH,
         reason="a spike",
@@ -123,7 +123,7 @@ def test_what_must_be_told_is_told_again_by_the_next(tmp_path: Path, store: Chec
             tmp_path,
             store,
             RollbackConfig(back=4),
-            at=22,
+            at=23,
             position=88,
             global_batch=BATCH,
             reason="a spike",
@@ -145,7 +145,34 @@ def test_a_run_goes_back_so_often_and_no_more(tmp_path: Path, store: CheckpointS
         back(tmp_path, store, times=1)
 
 
-def test_a_damaged_record_is_no_reason_to_train_on_what_was_passed_over(tmp_path: Path, store: CheckpointStore) -> None:
-    (tmp_path / FILE).write_text("[{}]")
-    with pytest.raises(CheckpointError, match=r"rollbacks\.json is damaged"):
+WRONG = {
+    "no mapping": "[1]",
+    "no list": "7",
+    "keys": '[{"at": 23}]',
+    "words": '[{"at": 23, "to": 20, "start": "a", "stop": 92, "reason": "x"}]',
+    "order": '[{"at": 23, "to": 20, "start": 99, "stop": 92, "reason": "x"}]',
+    "torn": '[{"at": 23, ',
+}
+
+
+@pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
+def test_a_damaged_record_is_no_reason_to_train_on_what_was_passed_over(
+    tmp_path: Path, store: CheckpointStore, content: str
+) -> None:
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(CheckpointError, match=r"rollbacks\.json is damaged: restore it, or train anew"):
+        settle(tmp_path, store, nobody)
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{}"])
+def test_a_record_that_lacks_what_a_checkpoint_knows_is_refused(
+    tmp_path: Path, store: CheckpointStore, content: str | None
+) -> None:
+    """Without it the count of `times` would begin again."""
+    made = back(tmp_path, store)
+    save(store, 20, (made.start, made.stop))
+    (tmp_path / FILE).unlink()
+    if content is not None:
+        (tmp_path / FILE).write_text(content)
+    with pytest.raises(CheckpointError, match=r"rollbacks\.json lacks what step-00000020 has passed over: restore it"):
         settle(tmp_path, store, nobody)

@@ -44,11 +44,13 @@ def promote_run(
     from talkies.config import CheckpointError, RecipeError
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import ALONE
-    from talkies.recipe.folders import finished, locked
+    from talkies.recipe.folders import finished, locked, read_json
     from talkies.recipe.source import recipe_of, refuse_many
 
     ranks = ranks or Ranks(ALONE)
     if not finished(run):
+        if not run.exists():
+            raise RecipeError(f"promote: there is no {run}: give the folder of a run")
         refuse_many("promote", run)
         raise CheckpointError(f"promote: {run} is not a finished run (no result.json): train it to its end first")
     release = run / "release"
@@ -56,9 +58,13 @@ def promote_run(
         ranks.agree((lambda: held.enter_context(locked(run, hint="then promote it"))) if ranks.main else None)
         info = ranks.after_main(lambda main: read_release(release, verify=main))
         recipe = recipe_of(info["recipe"], release / "release.json")
-        tracking = tracking or recipe.tracking
+        begun = run / "recipe.json"  # tracking is no part of the hash: the last command counts
+        tracking = tracking or recipe_of(read_json(begun)["recipe"], begun).tracking
         if tracking.register is None:
-            raise RecipeError(f"promote: the recipe of {run} names no registered model: set `tracking.register`")
+            raise RecipeError(
+                f"promote: the recipe of {run} names no registered model: repeat its `talkies train` with "
+                "tracking.register=NAME, which trains nothing again"
+            )
         place = tracked_at(run, recipe, runs=runs, uri=uri)
         metrics = _metrics(place, clips=recipe.validation.final_clips, runs=runs, uri=uri, ranks=ranks)
         register = partial(_register, place, tracking, metrics, expect=expect, folder=cards or run)

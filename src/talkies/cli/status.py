@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+OWN = 4
+"""Fields of a Row that a run's folder does not tell."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One job: its state as Slurm says it, `step` of `max` of its phase, the best checkpoint with its held-out loss,
-    why it is held, the MLflow run; of one that has not ended, its heartbeats and its last hang; and what of the run's
-    records is damaged."""
+    why it is held, what went wrong and was survived, the MLflow run; of one that has not ended, its heartbeats and its
+    last hang; and what of the run's records is damaged."""
 
     id: str | None
     name: str
@@ -36,6 +40,7 @@ class Row:
     mlflow: str | None
     pulse: str | None
     hang: str | None
+    survived: str | None
     damaged: str | None
 
 
@@ -106,11 +111,11 @@ def _known(run: str | Path | None) -> dict[str, Any]:
     """What a Row tells of a run's folder. A damaged record hides no other."""
     from talkies.config import CheckpointError, TrackingError
 
-    found: dict[str, Any] = dict.fromkeys(("step", "max", "best", "held", "mlflow", "pulse", "hang", "damaged"))
+    found: dict[str, Any] = {field.name: None for field in fields(Row)[OWN:]}
     damaged: list[str] = []
     if run is None:
         return found
-    for reader in (_progress, _best, _held, _link, _life):
+    for reader in (_progress, _best, _held, _survived, _link, _life):
         try:
             found |= reader(Path(run))
         except (CheckpointError, TrackingError) as error:
@@ -178,6 +183,20 @@ def _best(run: Path) -> dict[str, Any]:
     return {"best": f"best: {where} ({found['metric']} = {found['value']:.6g})"}
 
 
+def _survived(run: Path) -> dict[str, Any]:
+    """What of the run's own records names trouble."""
+    from talkies.data.substitutes import FILE
+    from talkies.training.rollback import read_rollbacks
+
+    counts = {
+        "bad steps (bad_steps/)": len([*(run / "bad_steps").glob("*.json")]),
+        "times gone back (rollbacks.json)": len(read_rollbacks(run)),
+        f"clips replaced ({FILE})": (run / FILE).read_bytes().count(b"\n") if (run / FILE).is_file() else 0,
+    }
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return {"survived": f"survived: {told}"} if told else {}
+
+
 def _link(run: Path) -> dict[str, Any]:
     """The page of the run on a tracking server; of a store without one, the store and the run's id."""
     from talkies.tracking.identity import read_identity
@@ -193,6 +212,6 @@ def _lines(row: Row) -> list[str]:
     again = f", {row.restarts} restarts" if row.restarts else ""
     steps = f"  step {row.step} of {row.max}" if row.step is not None else ""
     lines = [f"  {row.id or '-':>8}  {row.name}  {row.state}{again}{steps}"]
-    told = (row.best, row.held, row.pulse, row.hang, row.mlflow, row.damaged)
+    told = (row.best, row.held, row.survived, row.pulse, row.hang, row.mlflow, row.damaged)
     lines += [f"            {text}" for text in told if text is not None]
     return lines

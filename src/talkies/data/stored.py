@@ -42,6 +42,8 @@ class StoredTensors:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.is_file() and path.exists():  # a pipe would be waited for
+            raise DataError(f"data: cannot read {path}: it is no file")
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._start, self._entries = self._header()

@@ -20,7 +20,8 @@ from talkies.streams import Modality
 from talkies.streams.batch import Replaced
 
 IN_A_ROW = 100
-KEY = "survival.quarantine"
+KEY, FILE = "survival.quarantine", "quarantine.jsonl"
+"""Its section in a recipe, its record in a run's folder."""
 FAR = 2**61
 """Visits of substitutes begin here: a clip that stands in for another is noised as never in its own turn."""
 _TOLD = 5

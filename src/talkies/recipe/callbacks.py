@@ -9,6 +9,7 @@ from lightning import Callback
 
 from talkies.config import StorageError
 from talkies.data.module import ClipsData
+from talkies.data.substitutes import FILE
 from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
@@ -22,8 +23,8 @@ from talkies.training.guard import SurvivalWarning
 from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Phase
 from talkies.training.progress import StepProgress
-from talkies.training.quarantine import FILE, Quarantine
-from talkies.training.rollback import Rollback
+from talkies.training.quarantine import Quarantine
+from talkies.training.rollback import Rollback, read_rollbacks
 from talkies.training.saving import Saving
 from talkies.training.watchdog import Watchdog
 from talkies.training.work import Steps, Work
@@ -115,7 +116,9 @@ class Watching:
         """Training goes on from an earlier step: what was logged and validated after it is so again, and what must stay
         is set aside."""
         self.tracker.went_back(made.to)
-        self.tracker.tags({f"went_back.step-{made.at:08d}": f"to step {made.to}: {made.reason}"})
+        self.tracker.tags(
+            {f"went_back.{len(read_rollbacks(self.folder))}": f"step {made.at}: to step {made.to}: {made.reason}"}
+        )
         warnings.warn(
             f"training: {made.reason}; going back to step {made.to}, and past samples {made.start} to {made.stop}",
             SurvivalWarning,

@@ -109,7 +109,7 @@ class Keeping:
 
 def best_of(folder: Path) -> dict[str, Any] | None:
     """best.json of a run, None where it has no best or the best one's checkpoint is gone."""
-    if not (folder / BEST).is_file():
+    if not (folder / BEST).exists():
         return None
     found = read_json(folder / BEST)
     return found if found["step"] in CheckpointStore(folder / "checkpoints").steps() else None

@@ -1,5 +1,6 @@
 """The result of a phase: its averaged weights as a release, and result.json, written last."""
 
+import math
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from talkies.checkpoints.state import open_ema, read_loop, stored_ema
 from talkies.checkpoints.together import Together
 from talkies.config.canonical import BESIDE, recipe_hash, to_dict
 from talkies.data.integrity import sha256_of
+from talkies.data.substitutes import FILE
 from talkies.models.build import component_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import write_json
@@ -20,7 +22,6 @@ from talkies.recipe.inputs import Inputs
 from talkies.recipe.parents import Parent, shape_json
 from talkies.training.lora import adapter_json, adapter_tensors
 from talkies.training.phase import Phase
-from talkies.training.quarantine import FILE
 from talkies.training.saving import Saving
 
 
@@ -167,5 +168,6 @@ def _base(parents: Mapping[str, Parent]) -> Parent:
 
 
 def write_result(folder: Path, *, step: int, sha256: str, metrics: Mapping[str, float]) -> None:
-    """The completion marker of a run."""
-    write_json(folder / "result.json", {"step": step, "sha256": sha256, "metrics": dict(metrics)})
+    """The completion marker of a run, with the last value of every metric that is a finite number."""
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    write_json(folder / "result.json", {"step": step, "sha256": sha256, "metrics": finite})

@@ -75,22 +75,22 @@ def open_tracker(recipe: PhaseRecipe, place: Place, *, training: bool = True) ->
 
 
 def adopt(recipe: PhaseRecipe, folder: Path, parents: Mapping[str, Parent]) -> None:
-    """Write the run's recipe and lineage, or check that the folder holds the same ones.
+    """Write the run's recipe and lineage, or check that the folder holds the same ones. What is no part of the hash is
+    written as it is now.
 
     Raises CheckpointError where a resumed run would change its recipe or its parents.
     """
     lineage = {component: parent.lineage() for component, parent in sorted(parents.items())}
     wanted = {"recipe": to_dict(recipe), "recipe_hash": recipe_hash(recipe), "parents": lineage, "commit": commit()}
     path = folder / "recipe.json"
-    if not path.exists():
-        write_json(path, wanted)
-        return
-    found = read_json(path)
-    for key in ("recipe_hash", "parents"):
+    found = read_json(path) if path.exists() else {}
+    for key in ("recipe_hash", "parents") if found else ():
         if found[key] != wanted[key]:
             raise CheckpointError(
                 f"resume: {folder} was begun with other {key} than now; continue it unchanged, or start anew with --new"
             )
+    if found.get("recipe") != wanted["recipe"]:
+        write_json(path, {**wanted, "commit": found.get("commit", wanted["commit"])})
 
 
 def describe(tracker: Tracker, recipe: PhaseRecipe, inputs: Inputs, folder: Path) -> None:

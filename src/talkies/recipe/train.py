@@ -150,7 +150,7 @@ def _go_back(recipe: PhaseRecipe, folder: Path, outcome: Outcome, watching: Watc
         folder,
         CheckpointStore(folder / "checkpoints"),
         recipe.survival.rollback,
-        at=outcome.step,
+        at=outcome.step + 1,
         position=outcome.position,
         global_batch=recipe.steps.global_batch,
         reason=outcome.bad,
@@ -233,6 +233,6 @@ def _fit(trainer: Trainer, phase: Phase, data: ClipsData, saving: Saving) -> Out
             raise saving.failure from None
         heard = [cause for cause in saving.ranks.gather(saving.stopping.asked) if cause is not None]
         if heard:  # the next attempt meets the bad step again
-            return Outcome(step=error.step, stopped_by=heard[0])
-        return Outcome(step=error.step, stopped_by=None, bad=error.reason, position=data.position)
+            return Outcome(step=error.step - 1, stopped_by=heard[0])
+        return Outcome(step=error.step - 1, stopped_by=None, bad=error.reason, position=data.position)
     return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by)

@@ -173,7 +173,7 @@ def _survival(card: Mapping[str, Any]) -> list[str]:
     """A section on what the run left out; none where it left nothing out (or is older than the record of it)."""
     kept = card.get("survival", {})
     lines = [f"- step {entry['step']} was skipped: {entry['what']}" for entry in kept.get("skipped_steps", ())]
-    lines += [f"- batches {first} to {end - 1} were passed over" for first, end in kept.get("passed_batches", ())]
+    lines += [f"- batches {first + 1} to {end} were passed over" for first, end in kept.get("passed_batches", ())]
     replaced = card.get("quarantined", {}).get("clips", 0)
     lines += [f"- {replaced} clips could not be read and were replaced"] if replaced else []
     return ["## Left out\n\n" + "\n".join(lines)] if lines else []
@@ -186,9 +186,9 @@ def _sample(card: Mapping[str, Any]) -> str:
 
 def _limits(front: Front) -> str:
     data = front["talkies"]["data"]
-    made = "frames and sound" if front["pipeline_tag"] == "image-to-video" else "sound"
+    made = "frames and sound are" if front["pipeline_tag"] == "image-to-video" else "sound is"
     return (
         f"- trained on {data['clips']} clips of one geometry ({data['geometry']}); nothing else was tried\n"
         f"- evaluated on held-out clips of the same source only, by the numbers above and no others\n"
-        f"- its {made} are synthetic: files that talkies writes say so in their metadata"
+        f"- its {made} synthetic: files that talkies writes say so in their metadata"
     )

@@ -23,7 +23,7 @@ class Identity:
 def read_identity(run_folder: Path) -> Identity | None:
     """The identity of a run that MLflow knows; None before. TrackingError where run.json is damaged."""
     path = run_folder / FILE
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         return Identity(**json.loads(path.read_text()))

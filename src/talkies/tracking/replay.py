@@ -12,6 +12,7 @@ from talkies.tracking.progress import Progress, begun, load, save, sent, sole_se
 from talkies.tracking.records import OUTBOX, SPOOL
 from talkies.tracking.runs import adopt_run
 from talkies.tracking.send import Sender
+from talkies.training.heartbeat import last_hang
 
 NAMED = 10
 
@@ -65,8 +66,12 @@ class Replayer:
         while self._step():
             pass
         if self._died():
-            self.sender.status("KILLED", self.journal.last_time)
-            self.sender.tags({"ended": "the process died without a word"})
+            began = max(begin["time"] for begin in self.journal.open.values() if begin["training"])
+            word = last_hang(self.folder, since_s=began / 1000)
+            self.sender.status("KILLED" if word is None else "FAILED", self.journal.last_time)
+            # Of this attempt: the next one may end well.
+            tag = f"ended.attempt-{self.journal.attempts}"
+            self.sender.tags({tag: word or "the process died without a word"})
             self.journal.open.clear()
         return self.progress.metrics - before
 

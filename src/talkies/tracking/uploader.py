@@ -52,6 +52,10 @@ class Follower:
             self._replayer = None
             self.close()  # in the pauses `talkies replay` may try
 
+    def wake(self) -> None:
+        """Look again at once: what was sent until now may not be all that there is."""
+        self._next, self.idle = 0.0, False
+
     def close(self) -> None:
         """Let others send."""
         self._held.close()
@@ -88,6 +92,8 @@ def follow(
     while not stop.is_set():
         gone = parent is None or os.getppid() != parent
         for follower in followers:
+            if gone and alone_since is None:
+                follower.wake()  # only now can a process be seen to have died
             follower.step()
         if all(follower.done or (gone and follower.idle) for follower in followers):
             break

@@ -112,6 +112,10 @@ class ValidationConfig:
     final_clips: Count = 64
 
 
+FAR, LONG_S = 1_000_000_000, 10_000_000.0
+"""Steps of no run, and a hundred days: what lies beyond is a slip."""
+
+
 @config
 class SpikeConfig:
     """A step is a spike where its loss or gradient norm lies more than `sigma` standard deviations (1.4826 times the
@@ -128,8 +132,8 @@ class RollbackConfig:
     """Training goes back to the newest checkpoint at least `back` steps before the event (or to its beginning) and
     passes over every batch from there to `ahead` batches past the event; at most `times` in a run."""
 
-    back: Natural = 100
-    ahead: Natural = 100
+    back: Annotated[int, Field(ge=0, le=FAR)] = 100
+    ahead: Annotated[int, Field(ge=0, le=FAR)] = 100
     times: Count = 3
 
 
@@ -138,8 +142,8 @@ class WatchdogConfig:
     """Seconds without progress after which a process is taken to hang: `first_s` until its first step has ended,
     `later_s` in any step, checkpoint or validation after it."""
 
-    first_s: Annotated[float, Field(ge=1)] = 3600.0
-    later_s: Annotated[float, Field(ge=1)] = 1800.0
+    first_s: Annotated[float, Field(ge=1, le=LONG_S)] = 3600.0
+    later_s: Annotated[float, Field(ge=1, le=LONG_S)] = 1800.0
 
 
 @config

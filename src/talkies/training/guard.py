@@ -51,7 +51,7 @@ class SurvivalWarning(UserWarning):
 
 
 class BackError(Exception):
-    """Training must go on from an earlier step: see `training.rollback`. `step` is the bad one."""
+    """Training must go on from an earlier step: see `training.rollback`. `step` is the number of the bad one."""
 
     def __init__(self, step: int, reason: str) -> None:
         super().__init__(reason)
@@ -117,7 +117,8 @@ class Guard:
         return float(mean(torch.stack([micro.loss for micro in self._micros]).mean()))
 
     def judge(self, step: int, expert: int | None, loss: float, norm: float, worst: Callable[[], str]) -> None:
-        """Look at a step before it is made: `skip` is true afterwards where it must not be.
+        """Look at a step before it is made: `skip` is true afterwards where it must not be. `step` counts from 1, as
+        the metrics of a step do.
 
         `loss` is 0 where nobody asked for it (`watches_losses`), `norm` where nobody knows it yet. `worst` names the
         parameter whose gradient is not finite; every process calls it. Raises NonFiniteError, SpikeError or BackError

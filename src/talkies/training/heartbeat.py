@@ -80,7 +80,7 @@ def accused(beats: Sequence[Beat], size: int, every_s: float) -> str:
     text = f"{names} {'have' if len(late) > 1 else 'has'} been {_place(late[0])} for {_seconds(late[0]):.0f} s"
     mute = [beat for beat in late if beat.silent_s > 3 * every_s + 1]
     if mute:
-        text += f" (no heartbeat for {mute[0].silent_s:.0f} s: stopped, or it holds Python's lock)"
+        text += f", as far as is known (no heartbeat for {mute[0].silent_s:.0f} s: stopped, or it holds Python's lock)"
     others = [beat for beat in beats if beat not in late and beat.phase != ENDED]
     if others:
         text += f"; the others wait, {_ranks(others[:1])} {_place(others[0])}"
@@ -102,12 +102,14 @@ def _place(beat: Beat) -> str:
     return f"in {beat.phase} after step {beat.step}"
 
 
-def last_hang(run: Path) -> str | None:
-    """What was said of the last hang in the run's folder, and when."""
+def last_hang(run: Path, since_s: float = 0.0) -> str | None:
+    """What was said of the last hang in the run's folder, and when; None of one before `since_s` (since the epoch)."""
     told = sorted((run / HANGS).glob("*.json"))
     with suppress(OSError, ValueError, KeyError, TypeError):
         if told:
             last = json.loads(told[-1].read_text())
+            if float(last["at"]) < since_s:
+                return None
             return f"{datetime.fromtimestamp(float(last['at']), UTC):%Y-%m-%d %H:%M} UTC: {last['told']}"
     return None
 

@@ -132,7 +132,8 @@ class Phase(LightningModule):
         if self.guard.seen < self.steps.accumulate:
             return  # the engine asks after every micro-batch
         loss = self.guard.loss(self._mean) if self.guard.watches_losses else 0.0
-        self.guard.judge(self.global_step, self.expert, loss, 0.0 if engine else float(self.grad_norm), self._worst)
+        number = self.global_step + 1
+        self.guard.judge(number, self.expert, loss, 0.0 if engine else float(self.grad_norm), self._worst)
         if self.guard.skip:
             for group in optimizer.param_groups:
                 group["resting"] = True
@@ -144,12 +145,12 @@ class Phase(LightningModule):
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """A step, after which DeepSpeed's engine is asked whether it made one."""
-        step = self.global_step
+        number = self.global_step + 1
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         if isinstance(self.held, ZeroState) and (batch_idx + 1) % self.steps.accumulate == 0:
             self.grad_norm = self.held.norm()
             if not bool(torch.isfinite(self.grad_norm)) and not self.guard.skip:
-                self.guard.refuse("non_finite", step, f"the gradient norm is {float(self.grad_norm)} (DeepSpeed)")
+                self.guard.refuse("non_finite", number, f"the gradient norm is {float(self.grad_norm)} (DeepSpeed)")
 
     def _worst(self) -> str:
         for name, parameter in self.model.named_parameters():

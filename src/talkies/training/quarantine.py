@@ -19,7 +19,6 @@ from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch, Replaced
 from talkies.training.phase import Phase
 
-FILE = "quarantine.jsonl"
 TOLD = 5
 """Clips that are told of one by one; the others are counted."""
 _log = logging.getLogger(__name__)
@@ -100,8 +99,8 @@ class Quarantine(Callback):
         if bad > limit:
             raise QuarantineError(
                 f"data: {bad} of the {clips} clips of {self.data.shards.folder} could not be read, and `{KEY}.share` "
-                f"{self.share:g} allows {limit}; {self.file} names them: copy their shards again, run `talkies "
-                "prepare`, or raise it"
+                f"{self.share:g} allows {limit}; {self.file} names them. A run counts them all its life: raise "
+                "it to go on, or copy their shards again (or run `talkies prepare`) and begin anew with --new"
             )
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
@@ -22,8 +23,8 @@ FILE = "rollbacks.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """From the bad step `at` back to the checkpoint of step `to` (0: the beginning, of a run without one); positions
-    [start, stop) of the stream of samples are passed over."""
+    """From the bad step `at` (counted from 1) back to the checkpoint of step `to` (0: the beginning, of a run without
+    one); positions [start, stop) of the stream of samples are passed over."""
 
     at: int
     to: int
@@ -36,14 +37,31 @@ def read_rollbacks(folder: Path) -> tuple[Rollback, ...]:
     """Those of the run in `folder`, oldest first; CheckpointError where the record is damaged."""
     path = folder / FILE
     try:
-        return tuple(Rollback(**entry) for entry in json.loads(path.read_text()))
+        return tuple(_rollback(entry) for entry in json.loads(path.read_text()))
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"run: {path} is damaged ({error}): restore it, or train anew with --new; without it the batches that made "
-            "trouble would be trained on"
-        ) from None
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError):
+        raise _damaged(path, "is damaged") from None
+
+
+def _rollback(entry: Any) -> Rollback:
+    """ValueError or TypeError for what is none."""
+    made = Rollback(**entry)
+    numbers = (made.to, made.at, made.start, made.stop)
+    if not all(type(number) is int for number in numbers) or not isinstance(made.reason, str):
+        raise TypeError
+    if not (0 <= made.to < made.at and 0 <= made.start < made.stop):
+        raise ValueError
+    return made
+
+
+def _damaged(path: Path, how: str) -> CheckpointError:
+    return CheckpointError(
+        f"run: {path} {how}: restore it, or train anew with --new; without it the batches that made trouble would be "
+        "trained on"
+    )
 
 
 def go_back(
@@ -68,9 +86,9 @@ def go_back(
     if len(past) >= config.times:
         raise BadStepError(
             f"training: {reason}. The run has gone back {len(past)} times in its life (`survival.rollback.times`): see "
-            f"{folder / FILE}; raise that or `survival.rollback.ahead`, or begin anew with a lower `optimizer.lr`"
+            f"{folder / FILE}; raise that, or begin anew with a lower `optimizer.lr`"
         )
-    to, start = _target(store, at - config.back)
+    to, start = _target(store, at - 1 - config.back)
     stop = position + (1 + config.ahead) * global_batch
     made = Rollback(at=at, to=to, start=start, stop=stop, reason=reason)
     write_text(folder / FILE, json.dumps([asdict(entry) for entry in (*past, made)], indent=2) + "\n")
@@ -80,14 +98,22 @@ def go_back(
 
 
 def settle(folder: Path, store: CheckpointStore, leave: Callable[[Rollback], object]) -> Passed:
-    """What the run passes over; finishes a going back whose process died before it had deleted what it left."""
+    """What the run passes over; finishes a going back whose process died before it had deleted what it left.
+
+    Raises CheckpointError where the newest checkpoint knows of one that the record does not hold.
+    """
     past = read_rollbacks(folder)
+    held = joined((made.start, made.stop) for made in past)
+    for step in store.steps()[-1:]:
+        known = _passed(store.path(step)) or ()
+        if any(not any(a <= start and stop <= b for a, b in held) for start, stop in known):
+            raise _damaged(folder / FILE, f"lacks what {store.path(step).name} has passed over")
     for made in past[-1:]:
         newer = [step for step in store.steps() if step > made.to]
         if any(not _knows(store.path(step), made) for step in newer):
             leave(made)
             store.drop(after=made.to)
-    return joined((made.start, made.stop) for made in past)
+    return held
 
 
 def _target(store: CheckpointStore, limit: int) -> tuple[int, int]:
@@ -108,8 +134,13 @@ def _target(store: CheckpointStore, limit: int) -> tuple[int, int]:
 
 def _knows(checkpoint: Path, made: Rollback) -> bool:
     """Whether a checkpoint was written after the run had gone back (a damaged one is left to `latest`)."""
+    passed = _passed(checkpoint)
+    return passed is None or any(start <= made.start and made.stop <= stop for start, stop in passed)
+
+
+def _passed(checkpoint: Path) -> Passed | None:
+    """What a checkpoint's run had passed over; None of a damaged one."""
     try:
-        passed = read_loop(checkpoint)["data"]["passed"]
+        return joined((start, stop) for start, stop in read_loop(checkpoint)["data"]["passed"])
     except CheckpointError:
-        return True
-    return any(start <= made.start and made.stop <= stop for start, stop in passed)
+        return None
