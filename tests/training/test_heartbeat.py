@@ -28,7 +28,8 @@ def test_where_all_are_equally_far_all_are_named() -> None:
 
 def test_a_rank_without_a_heartbeat_is_told_apart() -> None:
     beats = [beat(0, 9), beat(1, 7, silent_s=100)]
-    assert "for 130 s, as far as is known (no heartbeat for 100 s: stopped, or it holds Python's lock)" in accused(beats, 2, 10)
+    told = "for 130 s, as far as is known (no heartbeat for 100 s: stopped, or it holds Python's lock)"
+    assert told in accused(beats, 2, 10)
 
 
 def test_one_process_alone() -> None:
