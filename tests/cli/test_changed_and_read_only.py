@@ -1,7 +1,6 @@
 """A run that is gone on with by another recipe, and an adapter over weights that nobody may write."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey
+from toy_journey import RECIPES, TINY, Journey, as_owner_alone
 
 from talkies.checkpoints.release import load_component
 from talkies.cli.main import run
@@ -56,9 +55,7 @@ def test_an_adapter_over_a_base_that_cannot_be_written(
     folders = [base, *(path for path in base.rglob("*") if path.is_dir())]
     for path in (*base.rglob("*"), base):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    under = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"] if os.geteuid() == 0 else []
-    if under and shutil.which("setpriv") is None:
-        pytest.skip("root without setpriv (util-linux) may write everywhere")
+    under = as_owner_alone()
     try:
         tried = subprocess.run([*under, "touch", str(base / "x")], check=False, capture_output=True)
         assert tried.returncode != 0, "it is bound"

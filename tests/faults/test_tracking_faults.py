@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from mlflow_servers import free_port, listening, serve_here
 from oracle import check_same, slow_steps
-from whole_runs import LONG, Attempt, WholeRun, as_owner_alone
+from toy_journey import as_owner_alone
+from whole_runs import LONG, Attempt, WholeRun
 
 from talkies.tracking.identity import read_identity
 

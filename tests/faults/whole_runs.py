@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -178,12 +177,3 @@ def undisturbed(folder: Path, data: Path, name: str, words: dict[str, object]) -
             assert attempt.code == 0, attempt.err
             (whole.runs / "back_s").write_text(str(attempt.back_s))
     return whole
-
-
-def as_owner_alone() -> list[str]:
-    """A command before another, which then has no right but those that its files give: root may write everywhere."""
-    if os.geteuid() != 0:
-        return []
-    if shutil.which("setpriv") is None:
-        pytest.skip("root without setpriv (util-linux) may write everywhere")
-    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]

@@ -1,5 +1,6 @@
 """Checkpoints of a phase: written at optimizer-step boundaries, restored bitwise."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.training.config import EmaConfig, StepsConfig, SurvivalConfig
 from talkies.training.ema import Ema
+from talkies.training.guard import BackError
 from talkies.training.held import write
 from talkies.training.phase import Phase
 from talkies.training.stopping import BROKEN, Stopping
 from talkies.training.writing import Writer
+
+_log = logging.getLogger(__name__)
 
 
 class Saving(Callback):
@@ -102,6 +106,8 @@ class Saving(Callback):
         except Exception as error:
             if error is not exception:
                 self.failure = error
+                if not isinstance(exception, BackError):  # who goes back tells of it
+                    _log.warning("checkpoint: that of step %d was not written: %s", self._last_saved, error)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Phase, outputs: object, batch: object, batch_idx: int
