@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from talkies.config import config
 from talkies.config.canonical import ABSENT, difference, flat, recipe_hash, to_dict
 from talkies.config.decode import decode_values
+from talkies.config.schema import added
 from talkies.config.schema_json import json_schema
 from talkies.recipe.config import PhaseRecipe, Recipe
 from talkies.tracking.config import GateConfig
@@ -88,3 +90,19 @@ def test_json_schema_is_for_overlays() -> None:
     steps = schema["$defs"]["StepsConfig"]["properties"]["max"]["anyOf"]
     assert {"minimum": 1, "exclusiveMaximum": 2**63, "title": "Max", "type": "integer"} in steps
     assert {"pattern": r"\$\{", "type": "string"} in steps
+
+
+def test_a_key_that_was_added_later_is_hashed_only_where_it_is_set() -> None:
+    @config
+    class Old:
+        a: int = 1
+
+    @config
+    class New:
+        a: int = 1
+        b: int = added(2)
+
+    assert recipe_hash({"x": New()}) == recipe_hash({"x": Old()})
+    assert recipe_hash(New(b=3)) != recipe_hash(New())
+    assert to_dict(New()) == {"a": 1, "b": 2}
+    assert decode_values(New, {"b": 5}, where="test") == New(b=5)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from talkies.config.schema import ADDED
+
 ABSENT = "(absent)"
 BESIDE = ("parallel", "compute", "slurm", "survival")
 """Sections of a phase that say how it is run, and not what it is."""
@@ -21,11 +23,21 @@ def to_dict(recipe: Any) -> Any:
     return [to_dict(value) for value in recipe] if isinstance(recipe, tuple | list) else recipe
 
 
+def hashed(recipe: Any) -> Any:
+    """As `to_dict`, without the keys that were added later and stand at their default."""
+    if is_dataclass(recipe) and not isinstance(recipe, type):
+        values = {field: getattr(recipe, field.name) for field in fields(recipe)}
+        return {f.name: hashed(v) for f, v in values.items() if not (f.metadata.get(ADDED) and v == f.default)}
+    if isinstance(recipe, Mapping):
+        return {key: hashed(value) for key, value in recipe.items()}
+    return [hashed(value) for value in recipe] if isinstance(recipe, tuple | list) else recipe
+
+
 def recipe_hash(recipe: Any) -> str:
     """sha256 of what decides a run's mathematics and data: all keys, defaults too, but those in NOT_HASHED (where
     the results are tracked, on how many processes and how the blocks are computed, what a cluster is asked for, what
     a run does when something goes wrong, where the data lies and who reads it)."""
-    values = to_dict(recipe)
+    values = hashed(recipe)
     for path in NOT_HASHED:
         holder = values
         for name in path[:-1]:

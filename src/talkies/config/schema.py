@@ -1,12 +1,20 @@
 """The one decorator that makes a class a piece of a recipe."""
 
-from dataclasses import dataclass
-from typing import TypeVar, dataclass_transform
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
+ADDED = "added"
+"""Metadata of a field that recipes did not have at first."""
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+def added(default: Any) -> Any:
+    """A key that recipes did not have at first: at its `default` it is no part of the hash, so that what was made
+    without it keeps its name."""
+    return field(default=default, metadata={ADDED: True})
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, added))
 def config(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, keyword-only dataclass that refuses unknown keys and never coerces types when decoded.
 

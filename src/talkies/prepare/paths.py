@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from talkies.config import RecipeError
-from talkies.config.canonical import to_dict
+from talkies.config.canonical import hashed
 from talkies.prepare.config import FolderSource, ManifestSource, PrepareConfig, SyntheticSource
 
 
@@ -22,10 +22,10 @@ def source_path(name: str, config: FolderSource | ManifestSource, recipe_folder:
 
 
 def located(config: PrepareConfig, recipe_folder: Path, *, present: bool) -> dict[str, Any]:
-    """The values of a preparation with its sources' paths as what they lead to from `recipe_folder`: two recipes with
-    `./clips` beside them differ, and two that name the same clips in their own words do not. Raises as `source_path`.
-    """
-    values: dict[str, Any] = to_dict(config)
+    """The values of a preparation that its hash covers, with its sources' paths as what they lead to from
+    `recipe_folder`: two recipes with `./clips` beside them differ, and two that name the same clips in their own words
+    do not. Raises as `source_path`."""
+    values: dict[str, Any] = hashed(config)
     for name, source in config.sources.items():
         if not isinstance(source, SyntheticSource):
             path = source_path(name, source, recipe_folder, present=present)

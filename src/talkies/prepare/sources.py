@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from talkies.config import DataError
-from talkies.config.canonical import recipe_hash, to_dict
+from talkies.config.canonical import recipe_hash
 from talkies.data.durable import sync_tree, write_text
 from talkies.prepare.config import FolderSource, SourceConfig, SyntheticSource
 from talkies.prepare.items import SUFFIXES, Item, ordered, read_manifest, scan
@@ -63,7 +63,7 @@ def collect(
 
 def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None) -> None:
     """Render a synthetic source into `folder`, whole or not at all; one that is there is kept if it is the same."""
-    drawn = recipe_hash({"source": to_dict(replace(config, heldout=0)), "seed": seed})
+    drawn = recipe_hash({"source": replace(config, heldout=0), "seed": seed})
     marker = folder / MARKER
     if marker.is_file() and marker.read_text().strip() == drawn:
         return
