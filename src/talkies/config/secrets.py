@@ -1,0 +1,127 @@
+"""What looks like a credential: what may not enter a recipe, and what no message, log or record shows.
+
+A URI has three parts that can carry one: what stands before an `@`, the query and the fragment. All three are refused
+and masked, but for what a database needs to be found: a user's name alone, and the parameters in HARMLESS. A reference
+`models:/name@alias` is no such URI.
+"""
+
+import re
+from urllib.parse import unquote
+
+MASK = "***"
+INSTEAD = (
+    "recipes are recorded and shown: leave it out, and set it where MLflow or the library that reads it looks "
+    "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN, ~/.databrickscfg, PGPASSWORD)"
+)
+HARMLESS = frozenset(
+    {"charset", "connect_timeout", "read_default_file", "read_default_group", "sslmode", "sslrootcert"}
+)
+"""Query parameters of a database's URI that say how to connect, and not as whom."""
+_SECRET = r"secret|(?<!duration_)token(?!s)|passw|pwd|credential|api_?key|access_?key|private_?key|signature"
+_NAME = re.compile(_SECRET, re.IGNORECASE)
+_FORM = re.compile(
+    r"\bhf_[A-Za-z0-9]{16,}|\bgh[pousr]_[A-Za-z0-9]{16,}|\bgithub_pat_\w{16,}|\bglpat-[\w-]{16,}|\bdapi[0-9a-f]{16,}"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}|\bsk-[A-Za-z0-9_-]{16,}|\bxox[abprs]-[\w-]*"
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[\w.-]*|-----BEGIN[\s\S]*"
+)
+_ASSIGNED = re.compile(rf"((?<![\w.-])[\w.-]{{0,60}}?(?:{_SECRET})[\w-]{{0,40}}=)[^\s'\"`&;,)]+", re.IGNORECASE)
+_DATABASE = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?:", re.IGNORECASE)
+_WITHOUT_HOST = re.compile(r"(?:models|file|sqlite(?:\+\w+)?):", re.IGNORECASE)
+_SCHEME = r"(?P<scheme>(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{0,40}:)"
+_URI = re.compile(rf"{_SCHEME}(?P<rest>/[^\s'\"`<>]*)")
+_WHOLE = re.compile(rf"(?P<lead>(?:[\w.-]{{1,200}}=)?)(?:{_SCHEME}(?=/|[^\s/]\S*@\S*\Z)|(?=//))(?P<rest>.*)", re.DOTALL)
+_PARTS = re.compile(
+    r"(?P<slashes>/*)(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?P<fragment>#.*)?", re.DOTALL
+)
+_PAGE = re.compile(r"#/(?:experiments|runs|models)(?:/[\w.-]+)*")
+"""A page of MLflow's own, which `status` links."""
+
+
+def named_secret(name: str) -> bool:
+    """Whether what is called `name` is a credential."""
+    return _NAME.search(name) is not None
+
+
+def credential(text: str) -> str | None:
+    """Which part of `text` can carry a credential, in words and without its value; None for none."""
+    found = _WHOLE.fullmatch(text)
+    uris = [found] if found else _URI.finditer(text)
+    told = [part for uri in uris for part in _carriers(uri["scheme"] or "", uri["rest"])]
+    if told:
+        return told[0]
+    return "a word in the form of an access token or a key" if _FORM.search(text) else None
+
+
+def masked(text: str) -> str:
+    """`text` with *** for what can carry a credential."""
+    found = _WHOLE.fullmatch(text)
+    if found:
+        hidden = f"{found['lead']}{_hidden(found['scheme'] or '', found['rest'])}"
+    else:
+        hidden = _URI.sub(lambda uri: _hidden(uri["scheme"], uri["rest"]), text)
+    return _FORM.sub(MASK, _ASSIGNED.sub(rf"\1{MASK}", hidden))
+
+
+def _carriers(scheme: str, rest: str) -> list[str]:
+    """The parts of one URI that can carry a credential."""
+    parts = _split(scheme, rest)
+    told = []
+    if _user(scheme, parts) is not None:
+        told.append("what stands before its `@`")
+    if _query(scheme, parts["query"]) != parts["query"]:
+        told.append("its query (what follows `?`)")
+    if parts["fragment"]:
+        told.append("its fragment (what follows `#`)")
+    if _ASSIGNED.search(unquote(parts["authority"] + parts["path"])):
+        told.append("a `name=value` in it that is called like one")
+    return told
+
+
+def _hidden(scheme: str, rest: str) -> str:
+    """One URI with *** in such parts."""
+    parts = _split(scheme, rest)
+    authority, path, user = parts["authority"], parts["path"], _user(scheme, parts)
+    if user is not None:
+        authority, path = f"{MASK}@{user}", "" if "@" not in authority else path
+    page = _PAGE.fullmatch(parts["fragment"])
+    fragment = parts["fragment"] if page else parts["fragment"] and f"#{MASK}"
+    return f"{scheme}{parts['slashes']}{authority}{path}{_query(scheme, parts['query'])}{fragment}"
+
+
+def _split(scheme: str, rest: str) -> dict[str, str]:
+    """What follows a URI's scheme, in its parts. The schemes that name no host have an authority after two slashes."""
+    found = _PARTS.fullmatch(rest)
+    assert found is not None
+    parts = {name: text or "" for name, text in found.groupdict().items()}
+    if len(parts["slashes"]) != 2 and _WITHOUT_HOST.fullmatch(scheme):
+        parts |= {"authority": "", "path": parts["authority"] + parts["path"]}
+    return parts
+
+
+def _user(scheme: str, parts: dict[str, str]) -> str | None:
+    """What follows the user's part of a URI where that can be a credential; None where it cannot.
+
+    A slash in a password ends the authority before its `@`: a port that is no number tells that.
+    """
+    authority = parts["authority"]
+    if "@" in authority:
+        name, _, host = authority.rpartition("@")
+        return None if _DATABASE.fullmatch(scheme) and name.isidentifier() else host
+    _, colon, port = authority.rpartition(":")
+    beyond = parts["path"] + parts["query"] + parts["fragment"]
+    odd = bool(colon) and not port.isdigit() and not authority.endswith("]")
+    return beyond.rpartition("@")[2] if odd and "@" in beyond else None
+
+
+def _query(scheme: str, query: str) -> str:
+    """A query with *** for the values of all but harmless parameters, and for those without a name."""
+    if len(query) < 2:
+        return ""
+    return "?" + "&".join(_parameter(scheme, text) for text in query[1:].split("&"))
+
+
+def _parameter(scheme: str, text: str) -> str:
+    name, sign, _ = text.partition("=")
+    if sign and name in HARMLESS and _DATABASE.fullmatch(scheme):
+        return text
+    return f"{name}={MASK}" if sign and name.isidentifier() and len(name) <= 40 else MASK

@@ -1,0 +1,61 @@
+"""What a user gave, as a message shows it: short, on one line, without control characters and credentials."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from talkies.config.secrets import masked
+
+WIDTH = 80
+NAMES = 12
+_READ = 2_000
+"""Characters of a long value that are looked at: as many as a longer mask could make WIDTH from."""
+
+
+def shown(value: Any) -> str:
+    """A value in at most 80 characters, as Python writes it, so that control characters, half surrogates and bidi
+    marks are escapes; credentials are ***."""
+    if isinstance(value, dict | list | tuple):
+        return "a mapping" if isinstance(value, dict) else f"a list of {len(value)}"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, int) and value.bit_length() > 4 * WIDTH:
+        return f"an integer of about {round(value.bit_length() * 0.30103)} digits"
+    if isinstance(value, Path | str):
+        return _cut(repr(masked(_head(str(value)))))
+    return _cut(repr(value))
+
+
+def named(text: object) -> str:
+    """A name, a key path or a file without quotes, in at most 80 characters; otherwise as `shown`."""
+    return _cut(one_line(_head(str(text))))
+
+
+def listed(names: Any) -> str:
+    """The first names of many, each as `named`, and how many more there are."""
+    words = [named(name) for name in names]
+    return ", ".join(words[:NAMES]) + (f" and {len(words) - NAMES} more" if len(words) > NAMES else "")
+
+
+def one_line(text: str) -> str:
+    """`text` of any length with credentials as *** and control characters, line breaks too, as escapes."""
+    return "".join(map(_escaped, masked(text)))
+
+
+def printed(message: str) -> str:
+    """A whole message as `one_line`, but with its line breaks."""
+    return "\n".join(map(one_line, message.split("\n")))
+
+
+def _head(text: str) -> str:
+    """The beginning of a long text, with the `@` that says that a password may stand before it."""
+    head, rest = text[:_READ], text[_READ:]
+    return head + "@" * ("@" in rest)
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
