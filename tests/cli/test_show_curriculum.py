@@ -9,7 +9,7 @@ from toy_journey import RECIPES
 
 from talkies.cli.main import run
 from talkies.config.canonical import recipe_hash, to_dict
-from talkies.config.source import shown as written
+from talkies.config.source import displayed as written
 from talkies.recipe.curriculum import load_curriculum
 
 CURRICULUM = RECIPES / "curriculum.yaml"

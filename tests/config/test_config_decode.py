@@ -1,5 +1,6 @@
 """Strict decoding: every mistake named by key path, place, value, and what is allowed or nearest."""
 
+import time
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -150,10 +151,31 @@ def test_the_recipe_of_the_issue() -> None:
     assert "`optimizer.lr.bridge`" in second
 
 
-def test_a_password_is_not_repeated() -> None:
+@pytest.mark.parametrize("key", ["colour", "name", "shar", "others.sesame"])
+def test_a_credential_is_refused_by_key_before_all_else(key: str) -> None:
+    with pytest.raises(RecipeError, match=r"^recipe: `[a-z.]+` \(override\) can carry a credential") as caught:
+        decoded(GOOD, f"{key}=https://host/x?password=sesame")
+    assert f"`{key}`" in str(caught.value)
+    assert "password=" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ['"a\\0b"', '"a\\ud800b"', '"\\udce9"'])
+def test_a_text_that_no_file_can_be_called_is_refused_by_key(value: str) -> None:
+    with pytest.raises(RecipeError, match=r"^recipe: `note` \(override\) holds NUL or half a character"):
+        decoded(GOOD, f"note={value}")
+    with pytest.raises(RecipeError, match=r"holds NUL or half a character"):
+        decoded(GOOD + f"{value}: 1")
+
+
+@pytest.mark.parametrize("keys", [10, 8_000])
+def test_many_unknown_keys_are_counted_in_time(keys: int) -> None:
+    began = time.process_time()
     with pytest.raises(RecipeError) as caught:
-        decoded(GOOD + "colour: http://me:secret@host/x")
-    assert "'http://***@host/x'" in str(caught.value)
+        decoded(GOOD + "".join(f"lives{number}: 1\n" for number in range(keys)))
+    first, second = str(caught.value).split("\n")
+    assert first.startswith("recipe: unknown key `lives0` (x.yaml:5).")
+    assert second == f"... and {keys - 1} more: `lives1`, `lives2`, `lives3`, `lives4`, `lives5`, ..."
+    assert time.process_time() - began < 10
 
 
 def test_decode_values_names_where() -> None:

@@ -57,5 +57,5 @@ def test_a_whole_message_keeps_its_lines() -> None:
 
 
 def test_many_names_are_counted() -> None:
-    assert listed(["a", "b"]) == "a, b"
-    assert listed(map(str, range(15))) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 3 more"
+    assert listed(["a", "b"], "`") == "`a`, `b`"
+    assert listed(range(15)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 3 more"

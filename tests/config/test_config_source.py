@@ -83,7 +83,7 @@ def test_overrides_are_yaml_and_remembered(tmp_path: Path) -> None:
         ("steps.max=", "steps.max=null"),
         ("steps.max.x=3", "`steps.max` (x.yaml:1) is 3, which holds no keys"),
         ("gates.2=3", "a list of 1"),
-        ("steps.max={a: ", "override 'steps.max={a: ':1 is not YAML"),
+        ("steps.max={a: ", "override 'steps.max={a: ':1:5 is not YAML"),
         ("name=${oc.env:HOME}", "no resolver"),
         ("name=${oc.${a}:HOME}", "no resolver"),
         ("name={deep: ['${now:x}']}", "no resolver"),
@@ -111,6 +111,8 @@ def test_interpolation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('extends: "a\\0b"', "`extends` must be a path relative to the file, got 'a\\x00b' at x.yaml:1"),
+        ("extends: " + "x" * 200, f"x.yaml:1 extends {'x' * 77}...: no file "),
         ("a: ${b.c}", "`a` is '${b.c}' (x.yaml:1), which leads to no key that the recipe sets"),
         ("a: ${b}\nb: ${a}", "runs in a circle"),
         ("a: ${oc.env:HOME}", "only ${key.path} is allowed"),
@@ -118,19 +120,22 @@ def test_interpolation(tmp_path: Path) -> None:
         ("a: ${${b}}\nb: a", "only ${key.path} is allowed"),
         ("a: ???\nb:\n  c: ???", "missing key `a` (and `b.c`): x.yaml:1 leaves it open with ???"),
         ("a: {b: ???, c: [???, 1]}", "missing key `a.b` (and `a.c.0`)"),
-        ("a: {?}", "key '' (x.yaml:1)"),
-        ("a: 1\nb: 2\na: 3", "duplicate key `a` (x.yaml:3); first at x.yaml:1"),
-        ("a:\n  b: 1\n  b: 2", "duplicate key `a.b` (x.yaml:3); first at x.yaml:2"),
-        ("a: !!python/object/apply:os.system ['touch pwned']", "tag '!!python/object/apply:os.system' (x.yaml:1)"),
-        ("a: !!binary aGk=", "tag '!!binary'"),
-        ("a: !!int eight", "`a` is 'eight'"),
-        ("a: 1e999", "`a` is '1e999', which is not a finite float, at x.yaml:1"),
+        ("a: {?}\nkind: x", "key '' (x.yaml:1)"),
+        ("a: 1\nb: 2\na: 3\nkind: x", "duplicate key `a` (x.yaml:3); first at x.yaml:1"),
+        ("a:\n  b: 1\n  b: 2\nkind: x", "duplicate key `a.b` (x.yaml:3); first at x.yaml:2"),
+        (
+            "a: !!python/object/apply:os.system ['touch pwned']\nkind: x",
+            "tag '!!python/object/apply:os.system' (x.yaml:1)",
+        ),
+        ("a: !!binary aGk=\nkind: x", "tag '!!binary'"),
+        ("a: !!int eight\nkind: x", "`a` is 'eight'"),
+        ("a: 1e999\nkind: x", "`a` is '1e999', which is not a finite float, at x.yaml:1"),
         ("a: &x 1\nb: *x", "alias"),
         ("a: &x [*x]", "alias"),
-        ("1: a", "key '1' (x.yaml:1)"),
-        ("a.b: 1", "key 'a.b' (x.yaml:1)"),
-        ("? [a, b]\n: c", "key a collection"),
-        ("a: [1", "x.yaml:1 is not YAML"),
+        ("1: a\nkind: x", "key '1' (x.yaml:1)"),
+        ("a.b: 1\nkind: x", "key 'a.b' (x.yaml:1)"),
+        ("? [a, b]\n: c\nkind: x", "key a collection"),
+        ("a: [1", "x.yaml:1:6 is not YAML"),
         ("a: 1\n---\nb: 2", "is not YAML"),
         ("a: 'x\0'", "is not YAML"),
         ("[" * 5000, "recipe: x.yaml"),
@@ -174,3 +179,31 @@ def test_missing_files_name_the_nearest(tmp_path: Path) -> None:
     assert refused(Path("recipes/mova/joint_phase1")).endswith("nearest: recipes/mova/joint_phase1.yaml")
     assert refused(Path("recipes/mowa/lora.yaml")) == "recipe: no folder recipes/mowa; nearest: recipes/mova"
     assert refused(Path("recipes/mova")).endswith("it holds joint_phase1.yaml")
+
+
+SESAME = (
+    "root:x:0:0:sesame:/root:/bin/bash\nsesame: x\n",
+    "sesame\n",
+    "- sesame\n",
+    "TOKEN=sesame\nOTHER=sesame\n",
+    "[default]\nkey = sesame\n",
+    "-----BEGIN KEY-----\nsesame\n",
+    "a: !sesame 1\n",
+    "a: &sesame 1\nb: *sesame\nc: *sesame1\n",
+    "a: 'sesame\n",
+    "sesame: 1\nsesame: 2\n",
+    "sesame.x: 1\n",
+    "a: !!int sesame\n",
+    "a: ${sesame:-x}\n",
+    '{"password": "sesame", "b": @}',
+)
+
+
+@pytest.mark.parametrize("text", SESAME)
+def test_what_is_no_recipe_is_not_repeated(tmp_path: Path, text: str) -> None:
+    assert "sesame" not in refused(write(tmp_path, "x.yaml", text))
+
+
+def test_a_number_that_is_not_finite_is_named_by_its_key(tmp_path: Path) -> None:
+    said = refused(write(tmp_path, "x.yaml", "a: 1"), "survival.spike={sigma: 1e400}")
+    assert "`survival.spike.sigma` is '1e400', which is not a finite float, at override" in said

@@ -75,14 +75,14 @@ def load_views(path: Path, overrides: Sequence[str] = ()) -> list[View]:
 
 def _curriculum(path: Path, overrides: Sequence[str]) -> list[View]:
     from talkies.config.canonical import recipe_hash
-    from talkies.config.source import shown
+    from talkies.config.source import displayed
     from talkies.recipe.curriculum import load_curriculum
 
     found = load_curriculum(path, overrides)
     views = [View(name="", file=path, hash=found.digest, recipe=found.recipe, origins=found.sources[""].origins)]
     for name, recipe in {"prepare": found.prepare, **{phase.name: phase for phase in found.phases}}.items():
         source = found.sources[name]
-        file = Path(shown(source.file))
+        file = Path(displayed(source.file))
         views.append(View(name=name, file=file, hash=recipe_hash(recipe), recipe=recipe, origins=source.origins))
     return views
 

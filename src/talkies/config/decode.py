@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import re
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -11,9 +10,13 @@ from pydantic_core import ErrorDetails
 
 from talkies.config.errors import RecipeError
 from talkies.config.keys import choices, known_paths, path_of, variants
+from talkies.config.shown import WIDTH, listed, named, shown
 from talkies.config.source import Source
+from talkies.config.values import refuse_unfit
 
 T = TypeVar("T")
+NAMED = 5
+"""Keys that are named after the first mistake; the rest are counted."""
 _KINDS = {
     "bool_type": "true or false",
     "dataclass_type": "a mapping of keys",
@@ -29,7 +32,6 @@ _BOUNDS = {
     "less_than": ("lt", "<"),
     "less_than_equal": ("le", "<="),
 }
-_PASSWORD = re.compile(r"(?<=://)[^/@\s]*(?=@)")
 _UNKNOWN = "unexpected_keyword_argument"
 
 
@@ -41,23 +43,29 @@ def decode(target: Any, source: Source) -> Any:
     """`source` as a value of type `target`, without any coercion.
 
     Raises one RecipeError for all mistakes: the first in full, then how many more there are and at which keys.
-    Unknown keys come first, for a missing key is often a misspelt one.
+    Unknown keys come first, for a missing key is often a misspelt one; before them all what no recipe may hold.
     """
+    refuse_unfit(source)
+    return _decoded(target, source)
+
+
+def decode_values(target: type[T], values: dict[str, Any], *, where: str) -> T:
+    """Plain `values` that `where` (a file that talkies wrote) holds, as a value of type `target`."""
+    decoded: T = _decoded(target, Source(file=Path(where), values=values, origins={}))
+    return decoded
+
+
+def _decoded(target: Any, source: Source) -> Any:
     try:
         return TypeAdapter(target).validate_json(json.dumps(source.values))
     except ValidationError as error:
         details = error.errors(include_url=False)
     ordered = sorted(details, key=lambda detail: detail["type"] != _UNKNOWN)
     message = _Message(target, source)
-    first, *others = [message.line(detail) for detail in ordered]
-    keys = [f"`{message.path(detail)}`" for detail in ordered[1:]]
-    more = f"\n... and {len(others)} more: {', '.join(keys)}" if others else ""
-    raise RecipeError(f"recipe: {first}{more}")
-
-
-def decode_values(target: type[T], values: dict[str, Any], *, where: str) -> T:
-    """Plain `values` that `where` (a file that talkies wrote) holds, as a value of type `target`."""
-    return decode(target, Source(file=Path(where), values=values, origins={}))
+    others = [message.path(detail) for detail in ordered[1 : NAMED + 1]]
+    keys = ", ".join(f"`{named(path)}`" for path in others) + (", ..." if len(ordered) > NAMED + 1 else "")
+    more = f"\n... and {len(ordered) - 1} more: {keys}" if others else ""
+    raise RecipeError(f"recipe: {message.line(ordered[0])}{more}")
 
 
 class _Message:
@@ -79,14 +87,14 @@ class _Message:
         _, kind = path_of(self.target, self.source.values, detail["loc"])
         if error in ("missing", "union_tag_not_found"):
             allowed = f"; one of {', '.join(variants(kind))}" if variants(kind) else ""
-            return f"missing key `{path}`{self._place(path)}{allowed}"
+            return f"missing key `{named(path)}`{self._place(path)}{allowed}"
         value = detail["input"]
         if error == "union_tag_invalid":
             found = value["kind"]
-            return f"unknown kind {_shown(found)} at `{path}`{self._place(path)}{_one_of(found, variants(kind))}"
+            return f"unknown kind {shown(found)} at `{named(path)}`{self._place(path)}{_one_of(found, variants(kind))}"
         if error == "literal_error":
-            return f"`{path}` is {_shown(value)}{self._place(path)}{_one_of(value, choices(kind))}"
-        return f"`{path}` must be {_allowed(detail)}, got {_shown(value)}{self._place(path, ' at ')}"
+            return f"`{named(path)}` is {shown(value)}{self._place(path)}{_one_of(value, choices(kind))}"
+        return f"`{named(path)}` must be {_allowed(detail)}, got {shown(value)}{self._place(path, ' at ')}"
 
     def _place(self, path: str, form: str = "") -> str:
         """Where `path` was written, or for a missing key where what should hold it begins."""
@@ -100,10 +108,10 @@ class _Message:
         known = list(known_paths(self.target, self.source.values))
         beside = [key for key in known if key.rpartition(".")[0] == above]
         names = [key.rpartition(".")[2] for key in beside]
-        near = [f"{above}.{match}".lstrip(".") for match in difflib.get_close_matches(name, names, 1)]
+        near = [f"{above}.{match}".lstrip(".") for match in difflib.get_close_matches(name[:WIDTH], names, 1)]
         near = near or [key for key in known if key.rpartition(".")[2] == name][:1]
-        hint = f" Did you mean `{near[0]}`?" if near else f" Known keys there: {', '.join(names)}" if names else ""
-        return f"unknown key `{path}`{self._place(path)}.{hint}"
+        hint = f" Did you mean `{named(near[0])}`?" if near else f" Known keys there: {listed(names)}" if names else ""
+        return f"unknown key `{named(path)}`{self._place(path)}.{hint}"
 
 
 def _allowed(detail: ErrorDetails) -> str:
@@ -117,14 +125,5 @@ def _allowed(detail: ErrorDetails) -> str:
 
 def _one_of(value: Any, allowed: Any) -> str:
     names = [str(name) for name in allowed]
-    near = difflib.get_close_matches(str(value), names, 1)
+    near = difflib.get_close_matches(str(value)[:WIDTH], names, 1)
     return f"; one of {', '.join(names)}" + (f". Did you mean {near[0]!r}?" if near else "")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else f"a list of {len(value)}"
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    shown = _PASSWORD.sub("***", value) if isinstance(value, str) else value
-    return f"{shown!r:.80}"

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from talkies.config.errors import RecipeError
+from talkies.config.shown import listed, named, shown
 
 MISSING = "???"
 _INTERPOLATION = re.compile(r"\$\{\.*[A-Za-z_][\w-]*(?:\.[\w-]+)*\}")
@@ -30,6 +31,8 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
     """`overlay` over `base`: mappings merge, lists and scalars replace, and so does a mapping of another `kind`."""
     for path, text in leaves(overlay):
         _check_text(path, text)
+    if not base:
+        return dict(overlay)
     merged = OmegaConf.merge(_what_stays(base, overlay), dict(overlay))
     container = OmegaConf.to_container(merged, resolve=False)
     assert isinstance(container, dict)
@@ -72,9 +75,10 @@ def _assign(target: Any, above: list[str], names: list[str], value: Any, origins
         below = dict(target or {})
         return {**below, name: _assign(below.get(name), [*above, name], rest, value, origins)}
     here = ".".join(above)
-    holder = f"recipe: override `{here}.{'.'.join(names)}`: `{here}` ({origins.get(here, 'override')})"
+    key = named(".".join([*above, *names]))
+    holder = f"recipe: override `{key}`: `{named(here)}` ({origins.get(here, 'override')})"
     if not isinstance(target, list):
-        raise RecipeError(f"{holder} is {target!r}, which holds no keys")
+        raise RecipeError(f"{holder} is {shown(target)}, which holds no keys")
     if not name.isdecimal() or int(name) >= len(target):
         raise RecipeError(f"{holder} is a list of {len(target)}; write the index of an entry, from 0")
     entry = _assign(target[int(name)], [*above, name], rest, value, origins)
@@ -83,16 +87,20 @@ def _assign(target: Any, above: list[str], names: list[str], value: Any, origins
 
 def _check_text(path: str, text: Any) -> None:
     if isinstance(text, str) and "${" in _INTERPOLATION.sub("", text):
-        raise RecipeError(f"recipe: `{path}` is {text!r}: only ${{key.path}} is allowed, no resolver such as oc.env")
+        raise RecipeError(f"recipe: `{named(path)}`: only ${{key.path}} is allowed, no resolver such as oc.env")
 
 
 def resolve(values: dict[str, Any], origins: Mapping[str, str]) -> dict[str, Any]:
     """`values` with every `${key.path}` replaced. Raises RecipeError where one leads nowhere or ??? is left."""
     open_keys = [path for path, value in leaves(values) if value == MISSING]
     if open_keys:
-        more = f" (and {', '.join(f'`{path}`' for path in open_keys[1:])})" if open_keys[1:] else ""
+        more = f" (and {listed(open_keys[1:], '`')})" if open_keys[1:] else ""
         place = origins.get(open_keys[0], "override")
-        raise RecipeError(f"recipe: missing key `{open_keys[0]}`{more}: {place} leaves it open with ???; write it")
+        raise RecipeError(
+            f"recipe: missing key `{named(open_keys[0])}`{more}: {place} leaves it open with ???; write it"
+        )
+    if not any(isinstance(value, str) and "${" in value for _, value in leaves(values)):
+        return values
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
     except (OmegaConfBaseException, RecursionError) as error:
@@ -109,4 +117,4 @@ def _interpolation_error(error: Exception, values: dict[str, Any], origins: Mapp
         if isinstance(error, InterpolationKeyError)
         else "runs in a circle or has no value"
     )
-    return f"recipe: `{path}` is {text!r} ({origins.get(path, 'override')}), which {why}"
+    return f"recipe: `{named(path)}` is {shown(text)} ({origins.get(path, 'override')}), which {why}"

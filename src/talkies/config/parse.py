@@ -12,10 +12,13 @@ from typing import Any
 import yaml
 
 from talkies.config.errors import RecipeError
+from talkies.config.shown import named, shown
 
 _TAG = "tag:yaml.org,2002:"
 _BLANK = "\0 \t\r\n\x85\u2028\u2029"
 _DIGITS = r"(?:0|[1-9][0-9]*(?:_[0-9]+)*)"
+_QUOTED = re.compile(r"(alias|anchor|tag handle) [\s\S]*")
+"""Where PyYAML repeats a word of the file."""
 _SCALARS = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
@@ -53,11 +56,11 @@ for _name, _pattern, _first in _SCALARS:
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), list(_first))
 
 
-def parse(text: str, file: str) -> tuple[Any, dict[str, str]]:
-    """The document in `text` and key path -> 'file:line' of everything in it.
+def parse(text: str, file: str, *, key: str | None = None) -> tuple[Any, dict[str, str]]:
+    """The document in `text` and key path -> 'file:line' of everything in it. `key`: what an override sets to it.
 
     Raises RecipeError, naming `file` and the line, for what is not YAML, duplicate keys, tags, aliases and numbers
-    that are not finite.
+    that are not finite. A file without `kind` and `extends` is no recipe: nothing that it holds is repeated.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -67,22 +70,29 @@ def parse(text: str, file: str) -> tuple[Any, dict[str, str]]:
         raise RecipeError(f"recipe: {file} is nested too deeply") from error
     if node is None:
         return None, {}
-    reader = _Reader(file)
+    reader = _Reader(file, key, known=key is not None or _recipe(node))
     return reader.value(node, ""), reader.origins
+
+
+def _recipe(node: yaml.Node) -> bool:
+    """Whether a document has the keys that every recipe has one of."""
+    keys = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    return "kind" in keys or "extends" in keys
 
 
 def _not_yaml(error: yaml.YAMLError, file: str) -> str:
     mark = getattr(error, "problem_mark", None)
-    place = f"{file}:{mark.line + 1}" if mark is not None else file
+    place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else file
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
-    return f"recipe: {place} is not YAML: {problem}"
+    problem = _QUOTED.sub(r"\1", problem)
+    return f"recipe: {place} is not YAML: {named(problem)}"
 
 
 class _Reader:
-    """Walks a node graph once, collecting `origins`."""
+    """Walks a node graph once, collecting `origins`. `known`: the document is a recipe, and its words may be shown."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self, file: str, key: str | None, *, known: bool) -> None:
+        self.file, self.key, self.known = file, key, known
         self.origins: dict[str, str] = {}
         self._seen: set[int] = set()
 
@@ -104,7 +114,12 @@ class _Reader:
         raise RecipeError(self._tag(node))
 
     def _tag(self, node: yaml.Node) -> str:
-        return f"recipe: tag {node.tag.replace(_TAG, '!!')!r} ({self.place(node)}): recipes hold plain values only"
+        tag = f"tag {shown(node.tag.replace(_TAG, '!!'))}" if self.known else "a tag"
+        return f"recipe: {tag} ({self.place(node)}): recipes hold plain values only"
+
+    def _named(self, path: str) -> str:
+        """A key as a message names it."""
+        return f"`{named('.'.join(filter(None, [self.key, path])))}`" if self.known else "a key"
 
     def _items(self, node: yaml.MappingNode, path: str) -> Iterator[tuple[str, yaml.Node]]:
         for key_node, child in node.value:
@@ -112,14 +127,18 @@ class _Reader:
             here = _join(path, key)
             if here in self.origins:
                 first = self.origins[here]
-                raise RecipeError(f"recipe: duplicate key `{here}` ({self.place(key_node)}); first at {first}")
+                found = self._named(here) if self.known else ""
+                raise RecipeError(
+                    f"recipe: duplicate key{' ' * bool(found)}{found} ({self.place(key_node)}); first at {first}"
+                )
             self.origins[here] = self.place(key_node)
             yield key, child
 
     def _key(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode) or node.tag != _TAG + "str" or not node.value or "." in node.value:
-            shown = repr(node.value) if isinstance(node, yaml.ScalarNode) else "a collection"
-            raise RecipeError(f"recipe: key {shown} ({self.place(node)}): a key is text without a dot")
+            found = shown(node.value) if isinstance(node, yaml.ScalarNode) else "a collection"
+            key = f"key {found}" if self.known else "a key"
+            raise RecipeError(f"recipe: {key} ({self.place(node)}): a key is text without a dot")
         return str(node.value)
 
     def _scalar(self, node: yaml.ScalarNode, path: str) -> Any:
@@ -137,9 +156,9 @@ class _Reader:
         except (KeyError, ValueError):
             kind = "bad"
         if kind in ("bad", "float"):
+            found = f"is {shown(text)}, which is" if self.known else "is"
             raise RecipeError(
-                f"recipe: `{path}` is {text!r:.80}, which is not a finite {node.tag[len(_TAG) :]}, "
-                f"at {self.place(node)}"
+                f"recipe: {self._named(path)} {found} not a finite {node.tag[len(_TAG) :]}, at {self.place(node)}"
             )
         raise RecipeError(self._tag(node))
 

@@ -1,6 +1,7 @@
 """What a user gave, as a message shows it: short, on one line, without control characters and credentials."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,10 @@ def named(text: object) -> str:
     return _cut(one_line(_head(str(text))))
 
 
-def listed(names: Any) -> str:
-    """The first names of many, each as `named`, and how many more there are."""
-    words = [named(name) for name in names]
-    return ", ".join(words[:NAMES]) + (f" and {len(words) - NAMES} more" if len(words) > NAMES else "")
+def listed(names: Sequence[object], mark: str = "") -> str:
+    """The first names of many, each as `named` between two marks, and how many more there are."""
+    words = ", ".join(f"{mark}{named(name)}{mark}" for name in names[:NAMES])
+    return words + (f" and {len(names) - NAMES} more" if len(names) > NAMES else "")
 
 
 def one_line(text: str) -> str:

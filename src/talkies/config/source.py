@@ -9,6 +9,7 @@ from typing import Any
 from talkies.config.errors import RecipeError
 from talkies.config.merge import leaves, merge, override, resolve
 from talkies.config.parse import parse
+from talkies.config.shown import listed, named, one_line, shown
 
 MAX_EXTENDS = 2
 
@@ -48,24 +49,24 @@ def unresolved(path: str | Path) -> Source:
 
 def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[str, str]]]:
     """The files to merge, the most general first. `trail`: the files that lead here through `extends`."""
-    name = shown(file)
+    name = displayed(file)
     values, origins = parse(_read(file), name)
     if not isinstance(values, dict):
-        found = "is empty" if values is None else f"holds {values!r:.60}"
+        found = "is empty" if values is None else f"holds {_what(values)}"
         raise RecipeError(f"recipe: {name} {found}; a recipe is a mapping of keys, `kind: phase` for one")
     if "extends" not in values:
         return [(values, origins)]
     parent, place = values.pop("extends"), origins.pop("extends")
-    if not isinstance(parent, str) or Path(parent).is_absolute():
-        raise RecipeError(f"recipe: `extends` must be a path relative to the file, got {parent!r} at {place}")
+    if not isinstance(parent, str) or Path(parent).is_absolute() or "\0" in parent:
+        raise RecipeError(f"recipe: `extends` must be a path relative to the file, got {shown(parent)} at {place}")
     target = file.parent / parent
     trail = [*trail, file.resolve()]
     if target.resolve() in trail:
-        raise RecipeError(f"recipe: `extends` runs in a circle: {place} leads back to {shown(target)}")
+        raise RecipeError(f"recipe: `extends` runs in a circle: {place} leads back to {displayed(target)}")
     if len(trail) > MAX_EXTENDS:
         raise RecipeError(f"recipe: `extends` at {place} is more than {MAX_EXTENDS} deep; merge {name} into its parent")
     if not target.is_file():
-        raise RecipeError(f"recipe: {place} extends {parent}: {_missing(target)}")
+        raise RecipeError(f"recipe: {place} extends {named(parent)}: {_missing(target)}")
     return [*_layers(target, trail), (values, origins)]
 
 
@@ -77,16 +78,16 @@ def _read(file: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         found = f"byte 0x{error.object[error.start]:02x}"
-        raise RecipeError(f"recipe: {shown(file)}:{line} is not UTF-8 ({found}); save the file as UTF-8") from error
+        raise RecipeError(f"recipe: {displayed(file)}:{line} is not UTF-8 ({found}); save the file as UTF-8") from error
     except OSError as error:
-        raise RecipeError(f"recipe: {shown(file)} cannot be read: {error.strerror}") from error
+        raise RecipeError(f"recipe: {displayed(file)} cannot be read: {error.strerror}") from error
 
 
 def _missing(file: Path) -> str:
     """Why `file` is not there, with the nearest name that is."""
     if file.is_dir():
         names = sorted(p.name for p in file.glob("*.yaml"))
-        return f"{shown(file)} is a folder, not a recipe" + (f"; it holds {', '.join(names)}" if names else "")
+        return f"{displayed(file)} is a folder, not a recipe" + (f"; it holds {listed(names)}" if names else "")
     wanted, parent = file, file.parent
     while not parent.is_dir():
         wanted, parent = parent, parent.parent
@@ -96,7 +97,7 @@ def _missing(file: Path) -> str:
         f"{wanted.name}.yaml", names, 1
     )
     what = "no folder" if folder else "no file"
-    return f"{what} {shown(wanted)}" + (f"; nearest: {shown(parent / near[0])}" if near else "")
+    return f"{what} {displayed(wanted)}" + (f"; nearest: {displayed(parent / near[0])}" if near else "")
 
 
 def _overrides(items: Sequence[str]) -> list[tuple[str, Any]]:
@@ -105,12 +106,14 @@ def _overrides(items: Sequence[str]) -> list[tuple[str, Any]]:
     for item in items:
         key, sign, text = item.partition("=")
         if not sign or not key or not all(part and part == part.strip() for part in key.split(".")):
-            raise RecipeError(f"recipe: override {item!r} must be key.path=value")
+            raise RecipeError(f"recipe: override {shown(item)} must be key.path=value")
         if not text.strip():
-            raise RecipeError(f"recipe: override `{key}` has no value; write {key}=null for none")
+            raise RecipeError(f"recipe: override `{named(key)}` has no value; write {named(key)}=null for none")
         if key in found:
-            raise RecipeError(f"recipe: override `{key}` is given twice: {found[key][0]!r} and {item!r}")
-        found[key] = (item, parse(text, f"override {item!r:.80}")[0])
+            raise RecipeError(
+                f"recipe: override `{named(key)}` is given twice: {shown(found[key][0])} and {shown(item)}"
+            )
+        found[key] = (item, parse(text, f"override {shown(item)}", key=key)[0])
     return [(key, value) for key, (_, value) in found.items()]
 
 
@@ -123,9 +126,16 @@ def _complete(values: dict[str, Any], origins: dict[str, str]) -> dict[str, str]
     return complete
 
 
-def shown(file: Path) -> str:
+def displayed(file: Path) -> str:
     """`file` as a message shows it: relative to the working directory where it lies inside."""
     try:
-        return str(file.resolve().relative_to(Path.cwd()))
+        return one_line(str(file.resolve().relative_to(Path.cwd())))
     except ValueError:
-        return str(file)
+        return one_line(str(file))
+
+
+def _what(value: Any) -> str:
+    """What a document is that is no mapping; what it says is not repeated, for it is no recipe."""
+    if isinstance(value, str | list):
+        return "text" if isinstance(value, str) else f"a list of {len(value)}"
+    return "a number, true or false"

@@ -1,0 +1,33 @@
+"""What no value of a recipe may hold, whatever its key: a credential, and characters that no file or server takes."""
+
+from talkies.config.errors import RecipeError
+from talkies.config.merge import leaves
+from talkies.config.secrets import INSTEAD, credential
+from talkies.config.shown import named
+from talkies.config.source import Source
+
+
+def refuse_unfit(source: Source) -> None:
+    """RecipeError by key, without the value, for a text or a key that can carry a credential, holds NUL or half a
+    character."""
+    for path, value in leaves(source.values):
+        key = path.rpartition(".")[2]
+        place = source.origins.get(path, str(source.file))
+        for text in (key, value):
+            if not isinstance(text, str):
+                continue
+            if part := credential(text):
+                raise RecipeError(f"recipe: `{named(path)}` ({place}) can carry a credential: {part}; {INSTEAD}")
+            if "\0" in text or not _whole(text):
+                raise RecipeError(
+                    f"recipe: `{named(path)}` ({place}) holds NUL or half a character (a surrogate): remove it"
+                )
+
+
+def _whole(text: str) -> bool:
+    """Whether every character has a UTF-8 form."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
