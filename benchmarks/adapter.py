@@ -14,8 +14,7 @@ from talkies.config.source import load
 from talkies.data.shards import ShardSet
 from talkies.evaluation.heldout import heldout_loss
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.folders import read_json
-from talkies.recipe.run import Place, run_phase
+from talkies.recipe.run import Place, place_of, run_phase
 from talkies.recipe.source import open_source
 from talkies.recipe.validation import batches
 
@@ -45,7 +44,7 @@ def main() -> None:
     recipe = decode(PhaseRecipe, load(args.recipes / "full_finetuning.yaml", args.overrides))
     base = phases[str(recipe.parents.base)]
     store, artifacts = store_of(args.runs, None)
-    root = Path(read_json(phases["lora"] / "place.json")["data_root"])
+    root = place_of(phases["lora"]).data_root
     place = Place(folder=args.run / "full_finetuning", data_root=root, store=store, artifacts=artifacts)
     run_phase(recipe, place, siblings=phases, registry=registry_of(args.runs, None))
     heldout = ShardSet.open(root / "sets" / recipe.data.heldout)

@@ -13,8 +13,7 @@ from talkies.cli.place import registry_of, store_of
 from talkies.config.decode import decode
 from talkies.config.source import load
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.folders import read_json
-from talkies.recipe.run import Place, run_phase
+from talkies.recipe.run import Place, place_of, run_phase
 
 JOINT = ("joint_phase1", "joint_phase2")
 
@@ -28,7 +27,7 @@ def train_control(run: Path, recipes: Path, runs: Path, overrides: list[str]) ->
     """Both joint phases without the Bridge; returns the last one's folder."""
     siblings = phase_folders(run)
     store, artifacts = store_of(runs, None)
-    root = Path(read_json(siblings[JOINT[0]] / "place.json")["data_root"])
+    root = place_of(siblings[JOINT[0]]).data_root
     parents = {"video_pretraining": siblings["video_pretraining"], "audio_pretraining": siblings["audio_pretraining"]}
     folder = run / "control"
     for name in JOINT:

@@ -93,13 +93,13 @@ def test_status_shows_a_run_with_a_damaged_record(
     (folder / "run.json").write_text('{"id": 5}')
     assert run(["status", str(folder)]) == 0
     told = capsys.readouterr().out
-    assert "best.json is damaged: it holds no JSON object; restore it, or remove it to forget the best" in told
+    assert "best.json is damaged: it holds no JSON object but a list of 0; restore it from a copy, or remove" in told
     assert "run.json is damaged: it must hold `mlflow_run_id`, `experiment`, `tracking_uri`, `created`; restore" in told
     assert "step 4 of 4" in told
     (folder / "recipe.json").write_text("torn")
     assert run(["status", str(folder)]) == 0
     told = capsys.readouterr().out
-    assert "recipe.json is damaged: it holds no JSON object; restore it, or " in told
+    assert "recipe.json is damaged: it holds no JSON object: " in told
     assert "step" not in told.splitlines()[1]
 
 

@@ -9,6 +9,7 @@ import pytest
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
 from talkies.recipe.keeping import Keeping, best_of, mark
+from talkies.recipe.records import BestRecord
 from talkies.streams import Modality
 
 WEIGHTS: dict[Modality, float] = {"video": 1.0, "audio": 0.2}
@@ -31,7 +32,7 @@ class Run:
     @property
     def best(self) -> int | None:
         found = best_of(self.folder)
-        return None if found is None else int(found["step"])
+        return None if found is None else int(found.step)
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_a_run_that_goes_back_forgets_what_it_has_undone(run: Run) -> None:
     run.save(2)  # the same step, other weights
     assert run.best is None
     run.measure(2, 4.0)
-    assert best_of(run.folder) == {"step": 2, "metric": run.kept.metric, "value": 4.0}
+    assert best_of(run.folder) == BestRecord(step=2, metric=run.kept.metric, value=4.0)
 
 
 def test_marks_whose_checkpoint_was_moved_by_a_killed_process_follow_it(run: Run) -> None:
@@ -144,7 +145,7 @@ def test_what_was_measured_at_a_step_that_comes_again_is_replaced(run: Run) -> N
     run.save(1)
     run.measure(1, 1.0)
     run.measure(1, 6.0)
-    assert best_of(run.folder) == {"step": 1, "metric": run.kept.metric, "value": 6.0}
+    assert best_of(run.folder) == BestRecord(step=1, metric=run.kept.metric, value=6.0)
 
 
 def test_a_damaged_record_is_no_licence_to_delete(run: Run) -> None:

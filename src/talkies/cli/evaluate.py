@@ -92,10 +92,12 @@ def _record(source: "Source", place: "Place", record: dict[str, Any], send: bool
     """Keep an evaluation in the run's folder, and in its spool or (`send`) its MLflow run."""
     from talkies.recipe.folders import write_json
     from talkies.recipe.run import UPLOAD_S, open_tracker, unsent
+    from talkies.tracking.records import number
 
     metrics = record["metrics"]
     if source.released:
-        write_json(place.folder / "evaluation.json", record)
+        told = {name: number(value) for name, value in metrics.items()}
+        write_json(place.folder / "evaluation.json", {**record, "metrics": told})
     tracker = open_tracker(source.recipe, place, training=False)
     tracker.metrics(metrics, source.step)
     for path in sorted((place.folder / "evaluation").glob("*.mp4")):

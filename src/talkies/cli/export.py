@@ -24,17 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the release; one process, one tensor in memory at a time. A run that goes on keeps the checkpoint."""
     from talkies.config import CheckpointError, RecipeError
-    from talkies.recipe.folders import finished, read_json
+    from talkies.recipe.folders import finished
     from talkies.recipe.inputs import open_inputs
     from talkies.recipe.parents import open_parents
     from talkies.recipe.result import consolidate
     from talkies.recipe.run import place_of
-    from talkies.recipe.source import checkpoint_of, neighbours, recipe_of
+    from talkies.recipe.source import checkpoint_of, neighbours, recipe_of_run
 
     if args.out.exists():
         raise RecipeError(f"export: --out {args.out} exists: choose a new folder")
     checkpoint, run_folder = checkpoint_of(args.source)
-    recipe = recipe_of(read_json(run_folder / "recipe.json")["recipe"], run_folder / "recipe.json")
+    recipe = recipe_of_run(run_folder)
     registry = registry_of(args.runs, args.tracking_uri, source=str(run_folder))
     data_root = place_of(run_folder).data_root
     try:

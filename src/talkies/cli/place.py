@@ -88,4 +88,6 @@ def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Ca
 
 def _run_of(source: Path) -> Path | None:
     """The run folder that a run, its release or one of its checkpoints belongs to."""
-    return next((path for path in (source, *source.resolve().parents[:2]) if (path / "place.json").is_file()), None)
+    from talkies.config.records import present
+
+    return next((path for path in (source, *source.resolve().parents[:2]) if present(path / "place.json")), None)

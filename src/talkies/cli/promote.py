@@ -44,8 +44,8 @@ def promote_run(
     from talkies.config import CheckpointError, RecipeError
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import ALONE
-    from talkies.recipe.folders import finished, locked, read_json
-    from talkies.recipe.source import recipe_of, refuse_many
+    from talkies.recipe.folders import finished, locked
+    from talkies.recipe.source import recipe_of, recipe_of_run, refuse_many
 
     ranks = ranks or Ranks(ALONE)
     if not finished(run):
@@ -58,8 +58,7 @@ def promote_run(
         ranks.agree((lambda: held.enter_context(locked(run, hint="then promote it"))) if ranks.main else None)
         info = ranks.after_main(lambda main: read_release(release, verify=main))
         recipe = recipe_of(info["recipe"], release / "release.json")
-        begun = run / "recipe.json"  # tracking is no part of the hash: the last command counts
-        tracking = tracking or recipe_of(read_json(begun)["recipe"], begun).tracking
+        tracking = tracking or recipe_of_run(run).tracking  # is no part of the hash: the last command counts
         if tracking.register is None:
             raise RecipeError(
                 f"promote: the recipe of {run} names no registered model: repeat its `talkies train` with "
@@ -97,17 +96,16 @@ def _metrics(place: "Place", *, clips: int, runs: Path, uri: str | None, ranks: 
     """What training measured last, and the evaluation of this very release; that is made where it was not yet."""
     from talkies.checkpoints.release import read_release, release_sha256
     from talkies.cli.evaluate import evaluate_run
-    from talkies.recipe.folders import read_json
+    from talkies.recipe.records import EVALUATION, RESULT
     from talkies.recipe.source import open_source
 
     run, release = place.folder, place.folder / "release"
-    trained = read_json(run / "result.json")["metrics"]
+    trained = RESULT.read(run / "result.json").metrics
     wanted = {"sha256": release_sha256(release), "clips": clips, "seed": 0}
     wanted["heldout"] = read_release(release, verify=False)["data"]["heldout_fingerprint"]
-    record = run / "evaluation.json"
-    known = read_json(record) if record.is_file() else {}
-    if {key: known.get(key) for key in wanted} == wanted:
-        return {**trained, **known["metrics"]}
+    known = EVALUATION.find(run / "evaluation.json")
+    if known is not None and {key: getattr(known, key) for key in wanted} == wanted:
+        return {**trained, **known.metrics}
     source = open_source(str(run), registry_of(runs, uri, source=str(run)), ranks)
     return {**trained, **evaluate_run(source, place, clips=clips, seed=0, send=False, ranks=ranks)}
 

@@ -63,10 +63,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _plain(what: str | None) -> bool:
     """Whether it is a run that no job trains."""
+    from talkies.config.records import present
     from talkies.launch.chain import read_chain
 
     folder = Path(what or "")
-    if what is None or not (folder / "recipe.json").is_file():
+    if what is None or not present(folder / "recipe.json"):
         return False
     return all(read_chain(path) is None for path in (folder, folder.resolve().parent))
 
@@ -160,15 +161,17 @@ def _state(job: "ChainJob") -> tuple[str, int]:
 def _progress(run: Path) -> dict[str, Any]:
     """The newest checkpoint's step (of a finished run its last) and the recipe's last; nothing before it begins."""
     from talkies.checkpoints.store import CheckpointStore
-    from talkies.recipe.folders import finished, read_json
+    from talkies.config.records import present
+    from talkies.recipe.folders import finished
+    from talkies.recipe.records import RECIPE, RESULT
 
-    if not (run / "recipe.json").is_file():
+    if not present(run / "recipe.json"):
         return {}
     if finished(run):
-        step = int(read_json(run / "result.json")["step"])
+        step = RESULT.read(run / "result.json").step
     else:
         step = max(CheckpointStore(run / "checkpoints").steps(), default=0)
-    return {"step": step, "max": int(read_json(run / "recipe.json")["recipe"]["steps"]["max"])}
+    return {"step": step, "max": RECIPE.read(run / "recipe.json").steps}
 
 
 def _best(run: Path) -> dict[str, Any]:
@@ -179,8 +182,8 @@ def _best(run: Path) -> dict[str, Any]:
     found = best_of(run)
     if found is None:
         return {}
-    where = CheckpointStore(run / "checkpoints").path(found["step"])
-    return {"best": f"best: {where} ({found['metric']} = {found['value']:.6g})"}
+    where = CheckpointStore(run / "checkpoints").path(found.step)
+    return {"best": f"best: {where} ({found.metric} = {found.value:.6g})"}
 
 
 def _survived(run: Path) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class _Message:
             return f"unknown kind {shown(found)} at `{named(path)}`{self._place(path)}{_one_of(found, variants(kind))}"
         if error == "literal_error":
             return f"`{named(path)}` is {shown(value)}{self._place(path)}{_one_of(value, choices(kind))}"
-        return f"`{named(path)}` must be {_allowed(detail)}, got {shown(value)}{self._place(path, ' at ')}"
+        return f"`{named(path)}` must be {needed(detail)}, got {shown(value)}{self._place(path, ' at ')}"
 
     def _place(self, path: str, form: str = "") -> str:
         """Where `path` was written, or for a missing key where what should hold it begins."""
@@ -114,7 +114,8 @@ class _Message:
         return f"unknown key `{named(path)}`{self._place(path)}.{hint}"
 
 
-def _allowed(detail: ErrorDetails) -> str:
+def needed(detail: ErrorDetails) -> str:
+    """What a value must be instead, as the words after "must be"."""
     error = detail["type"]
     if error in _BOUNDS:
         key, sign = _BOUNDS[error]

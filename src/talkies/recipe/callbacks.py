@@ -14,10 +14,11 @@ from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.folders import read_json, write_json
+from talkies.recipe.folders import write_json
 from talkies.recipe.inputs import Inputs
 from talkies.recipe.keeping import Keeping
 from talkies.recipe.measure import Measure
+from talkies.recipe.records import VALIDATED
 from talkies.tracking.spool import Tracker
 from talkies.training.guard import SurvivalWarning
 from talkies.training.metrics import ClockOn, TrainingMetrics
@@ -143,7 +144,8 @@ class Watching:
 
     def _validated_at(self) -> int | None:
         """The step whose validation was handed on last."""
-        return int(read_json(self._validated)["step"]) if self._validated.exists() else None
+        found = VALIDATED.find(self._validated)
+        return None if found is None else found.step
 
 
 def _noted(write: Callable[..., None], *args: object) -> None:

@@ -5,25 +5,16 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from talkies.config import CheckpointError, UserError
+from talkies.config.records import present
 from talkies.data.durable import write_text
 
-RECORDS: Mapping[str, Mapping[str, type]] = {
-    "recipe.json": {"recipe": dict, "recipe_hash": str, "parents": dict},
-    "place.json": {"data_root": str, "store": str},
-    "result.json": {"step": int, "sha256": str, "metrics": dict},
-    "best.json": {"step": int, "metric": str, "value": float},
-    "evaluation.json": {"sha256": str, "clips": int, "seed": int, "heldout": str, "metrics": dict},
-}
-"""What every record of a run holds, by its file's name."""
 LOCK, TRIES = ".lock", 100
-AGAIN = {"best.json": "remove it to forget the best", "evaluation.json": "remove it to evaluate again"}
-_WORDS = {dict: "a mapping", str: "text", int: "an integer", float: "a number with a point"}
 
 
 class RunLockedError(UserError):
@@ -38,30 +29,9 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from `path`; CheckpointError where it is missing or damaged, or lacks what such a record holds."""
-    try:
-        value = json.loads(path.read_text())
-    except OSError as error:
-        raise CheckpointError(f"run: cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        hint = AGAIN.get(path.name, "train anew with --new")
-        raise CheckpointError(f"run: {path} is damaged: it holds no JSON object; restore it, or {hint}")
-    for key, kind in RECORDS.get(path.name, {}).items():
-        if not isinstance(value.get(key), kind):
-            found = "no" if key not in value else f"{value[key]!r:.40} as its"
-            hint = AGAIN.get(path.name, "train anew with --new")
-            raise CheckpointError(
-                f"run: {path} is damaged: it has {found} `{key}`, which must be {_WORDS[kind]}; restore it, or {hint}"
-            )
-    return value
-
-
 def finished(folder: Path) -> bool:
     """Whether the run in `folder` has ended well: result.json is written last."""
-    return (folder / "result.json").is_file()
+    return present(folder / "result.json")
 
 
 def run_folder(runs: Path, name: str, digest: str, *, new: bool) -> Path:

@@ -10,11 +10,13 @@ import hashlib
 import math
 import threading
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from talkies.checkpoints.store import CheckpointStore
-from talkies.recipe.folders import read_json, write_json
+from talkies.recipe.folders import write_json
+from talkies.recipe.records import BEST as BEST_RECORD
+from talkies.recipe.records import BestRecord
 from talkies.streams import Modality
 
 BEST = "best.json"
@@ -57,28 +59,28 @@ class Keeping:
             complete = set(self._store.steps())
             ready = {step: value for step, value in self._measured.items() if step in complete}
             known = best_of(self.folder)
-            if known is not None and known["step"] not in ready:
-                ready[known["step"]] = known["value"]
+            if known is not None and known.step not in ready:
+                ready[known.step] = known.value
             if not ready:
                 return
             step = min(ready, key=lambda step: (ready[step], step))
-            found = {"step": step, "metric": self.metric, "value": ready[step]}
+            found = BestRecord(step=step, metric=self.metric, value=ready[step])
             if found != known:
-                write_json(self.folder / BEST, found)
+                write_json(self.folder / BEST, asdict(found))
             self._measured = {later: loss for later, loss in self._measured.items() if later not in complete}
 
     def protects(self, step: int) -> bool:
         """Whether the checkpoint of `step` must stay. CheckpointError where best.json is damaged."""
         self.settle()
         known = best_of(self.folder)
-        best = known is not None and known["step"] == step
+        best = known is not None and known.step == step
         return best or step in self._refuges() or any(_marks(self.folder, step))
 
     def set_aside(self, after: int) -> None:
         """Move the marked checkpoints later than step `after` to RUN/left, with their marks, and forget a best later
         than that: the run goes back, and these steps will come again with other weights."""
         known = best_of(self.folder)
-        if known is not None and known["step"] > after:
+        if known is not None and known.step > after:
             (self.folder / BEST).unlink()
         with self._lock:
             self._measured = {step: loss for step, loss in self._measured.items() if step <= after}
@@ -107,12 +109,10 @@ class Keeping:
         return steps[first : first + 2]
 
 
-def best_of(folder: Path) -> dict[str, Any] | None:
+def best_of(folder: Path) -> BestRecord | None:
     """best.json of a run, None where it has no best or the best one's checkpoint is gone."""
-    if not (folder / BEST).exists():
-        return None
-    found = read_json(folder / BEST)
-    return found if found["step"] in CheckpointStore(folder / "checkpoints").steps() else None
+    found = BEST_RECORD.find(folder / BEST)
+    return found if found is not None and found.step in CheckpointStore(folder / "checkpoints").steps() else None
 
 
 def mark(folder: Path, step: int, name: str) -> Path:

@@ -8,9 +8,11 @@ from typing import Any
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
+from talkies.config.records import present
 from talkies.recipe.components import parent_of
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.folders import finished, read_json
+from talkies.recipe.folders import finished
+from talkies.recipe.records import RESULT
 
 Resolver = Callable[[str], Path]
 
@@ -49,21 +51,21 @@ def open_parent(spec: str, siblings: Mapping[str, Path], registry: Resolver, *, 
                 f"parent: {spec!r} is neither a phase of this curriculum (known: {known}), nor a run or release "
                 "folder, nor models:/name@alias; give one of these under `parents`"
             )
-        folder = path if (path / "release.json").is_file() else _of_run(path, spec)
+        folder = path if present(path / "release.json") else _of_run(path, spec)
     return Parent(spec=spec, folder=folder, sha256=release_sha256(folder), info=read_release(folder, verify=verify))
 
 
 def _of_run(run: Path, spec: str) -> Path:
     if not finished(run):
         raise CheckpointError(f"parent: {spec!r} has no result in {run}: train it to its end first")
-    result = read_json(run / "result.json")
+    result = RESULT.read(run / "result.json")
     folder = run / "release"
     if not folder.is_dir():
-        raise CheckpointError(f"parent: {spec!r}: {folder} is missing; its result names sha256 {result['sha256'][:12]}")
+        raise CheckpointError(f"parent: {spec!r}: {folder} is missing; its result names sha256 {result.sha256[:12]}")
     found = release_sha256(folder)
-    if found != result["sha256"]:
+    if found != result.sha256:
         raise CheckpointError(
-            f"parent: {spec!r}: {folder} has sha256 {found[:12]}, its result.json says {result['sha256'][:12]}; "
+            f"parent: {spec!r}: {folder} has sha256 {found[:12]}, its result.json says {result.sha256[:12]}; "
             "the release was changed after training: train it again"
         )
     return folder

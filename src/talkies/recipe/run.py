@@ -10,9 +10,10 @@ from talkies.config.canonical import recipe_hash, to_dict
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.folders import finished, locked, read_json, write_json
+from talkies.recipe.folders import finished, locked, write_json
 from talkies.recipe.inputs import Inputs, open_inputs
 from talkies.recipe.parents import Parent, Resolver, open_parents
+from talkies.recipe.records import PLACE, RECIPE, RESULT
 from talkies.recipe.result import commit, export, write_result
 from talkies.recipe.room import check_room
 from talkies.recipe.train import train
@@ -43,13 +44,12 @@ class Place:
 
 def place_of(run: Path) -> Place:
     """Where a run works, as its place.json says. CheckpointError where that is missing or damaged."""
-    found = read_json(run / "place.json")
-    artifacts = found.get("artifacts")
+    found = PLACE.read(run / "place.json")
     return Place(
         folder=run,
-        data_root=Path(found["data_root"]),
-        store=found["store"],
-        artifacts=None if artifacts is None else Path(artifacts),
+        data_root=Path(found.data_root),
+        store=found.store,
+        artifacts=None if found.artifacts is None else Path(found.artifacts),
     )
 
 
@@ -83,14 +83,15 @@ def adopt(recipe: PhaseRecipe, folder: Path, parents: Mapping[str, Parent]) -> N
     lineage = {component: parent.lineage() for component, parent in sorted(parents.items())}
     wanted = {"recipe": to_dict(recipe), "recipe_hash": recipe_hash(recipe), "parents": lineage, "commit": commit()}
     path = folder / "recipe.json"
-    found = read_json(path) if path.exists() else {}
-    for key in ("recipe_hash", "parents") if found else ():
-        if found[key] != wanted[key]:
+    found = RECIPE.find(path)
+    for key in ("recipe_hash", "parents") if found is not None else ():
+        if getattr(found, key) != wanted[key]:
             raise CheckpointError(
                 f"resume: {folder} was begun with other {key} than now; continue it unchanged, or start anew with --new"
             )
-    if found.get("recipe") != wanted["recipe"]:
-        write_json(path, {**wanted, "commit": found.get("commit", wanted["commit"])})
+    if found is None or found.recipe != wanted["recipe"]:
+        begun = None if found is None else found.commit
+        write_json(path, {**wanted, "commit": begun or wanted["commit"]})
 
 
 def describe(tracker: Tracker, recipe: PhaseRecipe, inputs: Inputs, folder: Path) -> None:
@@ -142,7 +143,7 @@ def run_phase(
         parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main))
         if ranks.first(lambda: finished(folder)):
             ranks.agree(adopt if ranks.main else None, recipe, folder, parents)
-            return str(read_json(folder / "result.json")["sha256"])
+            return RESULT.read(folder / "result.json").sha256
         inputs = ranks.after_main(lambda main: open_inputs(recipe, place.data_root, parents, verify=main))
         ranks.agree(check_room if ranks.main else None, recipe, folder)
         ranks.agree(_settle if ranks.main else None, recipe, place, parents)

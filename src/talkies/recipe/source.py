@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from talkies.checkpoints.manifest import read_manifest
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.checkpoints.spans import local
 from talkies.checkpoints.state import load_ema, read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
-from talkies.config import CheckpointError
+from talkies.config import CheckpointError, RecipeError
 from talkies.config.decode import decode_values
+from talkies.config.records import present
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
 from talkies.parallel.ranks import Ranks
@@ -24,8 +26,9 @@ from talkies.prepare.geometry import Geometry
 from talkies.recipe.building import build_model, restore_model
 from talkies.recipe.check import grids, mask_channels
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.folders import finished, read_json
+from talkies.recipe.folders import finished
 from talkies.recipe.parents import Resolver, open_parents
+from talkies.recipe.records import RECIPE
 from talkies.recipe.run import place_of
 from talkies.streams import Grid, Modality
 from talkies.streams.codec import Codecs
@@ -72,7 +75,7 @@ def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None) -> So
         raise CheckpointError(
             f"source: {spec!r} is no folder; give a run, a checkpoint, a release or models:/name@alias"
         )
-    if (path / "release.json").is_file():
+    if present(path / "release.json"):
         return _from_release(path, run=path.parent if finished(path.parent) else None, ranks=ranks)
     if finished(path) and (path / "release").is_dir():
         return _from_release(path / "release", run=path, ranks=ranks)
@@ -83,12 +86,12 @@ def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None) -> So
 def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
     """A checkpoint and its run: `path` itself, or the newest one of the run `path`, of which every process of `ranks`
     hashes its share. CheckpointError for neither."""
-    if (path / "recipe.json").is_file():
+    if present(path / "recipe.json"):
         latest = CheckpointStore(path / "checkpoints").latest(ranks)
         if latest is None:
             raise CheckpointError(f"source: {path} has no complete checkpoint yet")
         return latest, path
-    if (path / "manifest.json").is_file():
+    if present(path / "manifest.json"):
         return path, path.parent.parent
     refuse_many("source", path)
     raise CheckpointError(
@@ -110,8 +113,20 @@ def neighbours(run: Path) -> dict[str, Path]:
 
 
 def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
-    """The PhaseRecipe that a run or a release was made with."""
-    return decode_values(PhaseRecipe, dict(values), where=str(where))
+    """The PhaseRecipe that a run or a release was made with. CheckpointError where the record `where` holds none that
+    this version reads."""
+    try:
+        return decode_values(PhaseRecipe, dict(values), where=str(where))
+    except RecipeError as error:
+        raise CheckpointError(
+            f"run: {where} is damaged, or of another version of talkies: {error}; restore it from a copy, or use that "
+            "version"
+        ) from None
+
+
+def recipe_of_run(run: Path) -> PhaseRecipe:
+    """The PhaseRecipe in the recipe.json of a run."""
+    return recipe_of(RECIPE.read(run / "recipe.json").recipe, run / "recipe.json")
 
 
 def _mesh(ranks: Ranks) -> Mesh | None:
@@ -142,7 +157,7 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
 def _base_folder(folder: Path, base: Mapping[str, Any]) -> Path:
     """The release that an adapter adapts: beside it (a downloaded version), or where it was trained."""
     for candidate in (folder / "base", Path(str(base["path"]))):
-        if (candidate / "release.json").is_file():
+        if present(candidate / "release.json"):
             found = release_sha256(candidate)
             if found != base["sha256"]:
                 raise CheckpointError(
@@ -154,7 +169,7 @@ def _base_folder(folder: Path, base: Mapping[str, Any]) -> Path:
 
 def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks) -> Source:
     """A checkpoint's averaged weights over the run's parents."""
-    recipe = recipe_of(read_json(run / "recipe.json")["recipe"], run / "recipe.json")
+    recipe = recipe_of_run(run)
     siblings = neighbours(run)
     parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main))
     model = build_model(recipe, parents, _mesh(ranks))
@@ -163,7 +178,7 @@ def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks) 
         for name, value in load_ema(folder, trainable, together=ranks, group=ranks.group).items():
             local(trainable[name]).copy_(local(value))
     root = place_of(run).data_root
-    sha256 = str(read_json(folder / "manifest.json").get("sha256", ""))
+    sha256 = read_manifest(folder).sha256
     step = int(read_loop(folder)["step"])
     return _source(
         recipe,

@@ -1,0 +1,109 @@
+"""What the records in a run's folder hold."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from talkies.config import CheckpointError
+from talkies.config.numbers import Natural
+from talkies.config.records import Integer, Kind, Name, Sha256, record
+
+ANEW = "restore it from a copy, or train anew with --new"
+
+
+def _a_recipe(values: dict[str, Any]) -> dict[str, Any]:
+    steps = values.get("steps")
+    last = steps.get("max") if isinstance(steps, dict) else None
+    if type(last) is not int or last < 1:
+        raise ValueError("a recipe, with a number > 0 as its `steps.max`")
+    return values
+
+
+def _metric(value: Any) -> float:
+    if value not in ("nan", "inf", "-inf") and type(value) not in (int, float):
+        raise ValueError("a number, or one of nan, inf, -inf")
+    return float(value)
+
+
+@record
+class RecipeRecord:
+    """recipe.json: what a run trains, and from what. `commit`: of the sources when it began."""
+
+    recipe: Annotated[dict[str, Any], AfterValidator(_a_recipe)]
+    recipe_hash: Name
+    parents: dict[str, dict[str, Any]]
+    commit: str | None = None
+
+    @property
+    def steps(self) -> int:
+        """The recipe's last step."""
+        return int(self.recipe["steps"]["max"])
+
+
+@record
+class PlaceRecord:
+    """place.json: where the prepared data lies, the tracking store, and where a local store keeps artifacts."""
+
+    data_root: Name
+    store: Name
+    artifacts: Name | None = None
+
+
+@record
+class ResultRecord:
+    """result.json: the last step, the hash of the release, and the last value of every metric."""
+
+    step: Natural
+    sha256: Sha256
+    metrics: dict[str, float]
+
+
+@record
+class BestRecord:
+    """best.json: the step of the best checkpoint, and the `value` of the `metric` that says so."""
+
+    step: Natural
+    metric: str
+    value: float
+
+
+@record
+class EvaluationRecord:
+    """evaluation.json: what the release `sha256` does on `clips` clips of the held-out set `heldout` (its fingerprint),
+    with noise of `seed`. A metric that is no finite number is the word for it, as JSON has none."""
+
+    sha256: Sha256
+    clips: Natural
+    seed: Integer
+    heldout: Name
+    metrics: dict[str, Annotated[Any, AfterValidator(_metric)]]
+
+
+@record
+class StepRecord:
+    """validated.json: the step that was validated last."""
+
+    step: Natural
+
+
+RECIPE = Kind(holds=RecipeRecord, about="run", remedy=ANEW, error=CheckpointError)
+PLACE = Kind(holds=PlaceRecord, about="run", remedy=ANEW, error=CheckpointError)
+RESULT = Kind(holds=ResultRecord, about="run", remedy=ANEW, error=CheckpointError)
+BEST = Kind(
+    holds=BestRecord,
+    about="run",
+    remedy="restore it from a copy, or remove it to forget the best",
+    error=CheckpointError,
+)
+EVALUATION = Kind(
+    holds=EvaluationRecord,
+    about="run",
+    remedy="restore it from a copy, or remove it to evaluate again",
+    error=CheckpointError,
+)
+VALIDATED = Kind(
+    holds=StepRecord,
+    about="run",
+    remedy="restore it from a copy, or remove it to validate the last step again",
+    error=CheckpointError,
+)

@@ -1,0 +1,243 @@
+"""Every kind of record, mutated key by key: it is read as what it must be, or refused with its file and key."""
+
+import ast
+import importlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from talkies.config import UserError
+from talkies.config.records import Kind
+
+ROOT = Path(__file__).parent.parent / "src" / "talkies"
+SHA = "0123456789abcdef" * 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A record as it is written. `optional`: keys that an earlier version did not write; `nullable`: those that may be
+    null; `free`: key paths below which anything may stand, for it is only compared or handed on."""
+
+    values: Any
+    optional: frozenset[str] = field(default=frozenset())
+    nullable: frozenset[str] = field(default=frozenset())
+    free: tuple[str, ...] = ()
+
+
+def sample(values: Any, *, optional: str = "", nullable: str = "", free: str = "") -> Sample:
+    return Sample(
+        values=values,
+        optional=frozenset(optional.split()),
+        nullable=frozenset(nullable.split()),
+        free=tuple(free.split()),
+    )
+
+
+LINEAGE = {"spec": "video", "sha256": SHA, "name": "video", "step": 4, "recipe_hash": SHA, "commit": "unknown"}
+RECORDS = {
+    "recipe.records:RECIPE": sample(
+        {
+            "recipe": {"steps": {"max": 4}, "name": "x"},
+            "recipe_hash": SHA,
+            "parents": {"video": LINEAGE},
+            "commit": "unknown",
+        },
+        optional="commit",
+        nullable="commit",
+        free="recipe.name parents.video",
+    ),
+    "recipe.records:PLACE": sample(
+        {"data_root": "/data", "store": "sqlite:////runs/mlflow.db", "artifacts": "/runs/artifacts"},
+        optional="artifacts",
+        nullable="artifacts",
+    ),
+    "recipe.records:RESULT": sample({"step": 4, "sha256": SHA, "metrics": {"train/loss": 2.5}}),
+    "recipe.records:BEST": sample({"step": 4, "metric": "1 * heldout/video", "value": 2.5}),
+    "recipe.records:EVALUATION": sample(
+        {"sha256": SHA, "clips": 8, "seed": 0, "heldout": SHA, "metrics": {"evaluation/sync": 0.5}}
+    ),
+    "recipe.records:VALIDATED": sample({"step": 4}),
+}
+"""Where each Kind is defined, and what one of it looks like."""
+WRONG: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    2**64,
+    10**299,
+    1.5,
+    "",
+    "x",
+    "\0",
+    [],
+    [1],
+    [[]],
+    {},
+    {"x": 1},
+    {"": None},
+)
+RAW = {
+    "empty": b"",
+    "blank": b" \n",
+    "truncated": b'{"a": ',
+    "no UTF-8": b'{"a": "\xff"}',
+    "UTF-16": '{"a": 1}'.encode("utf-16"),
+    "text": b"torn",
+    "deep lists": b"[" * 10_000,
+    "deep mappings": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+    "as deep as Python reads": b"[" * 900 + b"]" * 900,
+    "twice the same key": b'{"a": 1, "a": 2}',
+    "NaN": b'{"a": NaN}',
+    "Infinity": b'{"a": -Infinity}',
+    "1e999": b'{"a": 1e999}',
+    "a number beyond floats": b'{"a": ' + b"9" * 350 + b"}",
+    "a number that Python does not convert": b'{"a": ' + b"9" * 5000 + b"}",
+    "half a surrogate": b'{"a": "\\ud800"}',
+    "null": b"null",
+    "a number": b"1",
+    "text as JSON": b'"x"',
+    "a NUL": b'{"a": "\0"}',
+}
+
+
+def kind_of(name: str) -> Kind[Any]:
+    module, _, attribute = name.partition(":")
+    found: Kind[Any] = getattr(importlib.import_module(f"talkies.{module}"), attribute)
+    return found
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every key and of every entry of a list, the outer ones too."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in entries:
+        yield (*path, key)
+        yield from leaves(child, (*path, key))
+
+
+def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """A copy with `new` at `path`; without it where that is ... (Ellipsis)."""
+    made = json.loads(json.dumps(value))
+    holder = made
+    for key in path[:-1]:
+        holder = holder[key]
+    if new is ...:
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = new
+    return made
+
+
+def value_at(value: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+def sort(value: Any) -> str:
+    """The kind of a JSON value; an integer is a number like another where a number is needed."""
+    return "number" if type(value) in (int, float) else type(value).__name__
+
+
+def shown(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
+
+
+def refusal(kind: Kind[Any], file: Path) -> str | None:
+    """What is said of the record in `file`; None where it is read."""
+    try:
+        kind.read(file)
+        return None
+    except UserError as found:
+        error = found
+    message = str(error)
+    assert error.exit_code == 65
+    assert str(file) in message
+    assert message.endswith(f"; {kind.remedy}")
+    assert message.isprintable()
+    assert len(message) < 600 + len(str(file))
+    return message
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_every_key_is_checked(tmp_path: Path, name: str) -> None:
+    kind, known, file = kind_of(name), RECORDS[name], tmp_path / "record.json"
+
+    def read(values: Any) -> str | None:
+        file.write_text(json.dumps(values))
+        return refusal(kind, file)
+
+    assert read(known.values) is None
+    if isinstance(known.values, dict):
+        assert read({**known.values, "a key of another version": [1]}) is None
+    for path in leaves(known.values):
+        where = shown(path)
+        if any(where == head or where.startswith(f"{head}.") for head in known.free):
+            continue
+        named = [f"`{shown(path[: end + 1])}" for end in range(len(path))]  # a key above it, or one below
+        if len(path) == 1 and isinstance(path[0], str):
+            told = read(changed(known.values, path, ...))
+            assert told is None if where in known.optional else told is not None and named[0] in told, where
+        for new in WRONG:
+            told = read(changed(known.values, path, new))
+            if told is not None:
+                assert any(name in told for name in named), f"{where}: {new!r}: {told}"
+            elif not (new is None and where in known.nullable):
+                assert sort(new) == sort(value_at(known.values, path)), f"{where}: {new!r} was read"
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("raw", RAW)
+def test_what_is_no_json_is_refused(tmp_path: Path, name: str, raw: str) -> None:
+    file = tmp_path / "record.json"
+    file.write_bytes(RAW[raw])
+    assert refusal(kind_of(name), file) is not None
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", RECORDS)
+def test_only_regular_files_of_a_bounded_size_are_read(tmp_path: Path, name: str) -> None:
+    kind, file = kind_of(name), tmp_path / "record.json"
+    assert "No such file" in str(refusal(kind, file))
+    assert kind.find(file) is None
+    os.mkfifo(file)
+    assert "it is a named pipe" in str(refusal(kind, file))
+    file.unlink()
+    file.mkdir()
+    assert "it is a folder" in str(refusal(kind, file))
+    file.rmdir()
+    file.symlink_to("/dev/zero")
+    assert "it is a device" in str(refusal(kind, file))
+    file.unlink()
+    file.symlink_to(tmp_path / "nowhere")
+    assert "No such file" in str(refusal(kind, file))
+    with pytest.raises(UserError):
+        kind.find(file)
+    file.unlink()
+    with file.open("wb") as made:
+        made.truncate(kind.limit + 1)  # a hole: it takes no room
+    assert f"it has {kind.limit + 1} bytes, and at most {kind.limit} are read" in str(refusal(kind, file))
+
+
+def test_a_socket_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("s")
+        assert "it is a socket" in str(refusal(kind_of("recipe.records:RESULT"), Path("s")))
+
+
+def test_no_kind_of_record_is_forgotten_here() -> None:
+    found = {
+        f"{path.relative_to(ROOT).with_suffix('').as_posix().replace('/', '.')}:{target.id}"
+        for path in ROOT.rglob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        for target in node.targets
+        if isinstance(target, ast.Name) and ast.unparse(node.value.func) == "Kind"
+    }
+    assert found == RECORDS.keys()
