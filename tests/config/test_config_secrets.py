@@ -12,6 +12,8 @@ CARRIERS = [
     ("https://sesame@host", BEFORE_AT, "https://***@host"),
     ("HTTPS://sesame@host", BEFORE_AT, "HTTPS://***@host"),
     ("https://:sesame@host:5000/x?", BEFORE_AT, "https://***@host:5000/x"),
+    ("--https://me:sesame@host", BEFORE_AT, "--https://***@host"),
+    ("models:/https://me:sesame@host", BEFORE_AT, "models:/https://***@host"),
     ("https://me:a/sesame@host", BEFORE_AT, "https://***@host"),
     ("https://me:a sesame@host", BEFORE_AT, "https://***@host"),
     ("https:/me:sesame@host/", BEFORE_AT, "https:/***@host/"),

@@ -9,12 +9,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from talkies.cli.output import bounded, open_streams, refuse_unreadable, silence, usage_words
 from talkies.cli.signals import interruptible
 from talkies.config.errors import Interruption, RecipeError, UserError
+from talkies.config.shown import WIDTH, shown
 
 VERBS = {
     "prepare": ("talkies.cli.prepare", "media files to filtered, captioned, encoded clips in shards"),
@@ -51,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
         return super().add_argument(*names, **options)
 
     def error(self, message: str) -> NoReturn:
-        raise RecipeError(f"{self.prog.removeprefix('talkies ')}: {message}; see {self.prog} --help")
+        raise RecipeError(f"{self.prog.removeprefix('talkies ')}: {usage_words(message)}; see {self.prog} --help")
 
 
 def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return per kind of error)
@@ -60,6 +62,7 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return 
     A UserError is one line on stderr and its own exit code, an interruption 130, a full or read-only disk 74. Set
     TALKIES_TRACEBACK=1 to see where one of these came from.
     """
+    open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if os.environ.get("TALKIES_TRACEBACK") == "1":
         return _dispatch(arguments)
@@ -72,17 +75,18 @@ def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return 
     except (Interruption, KeyboardInterrupt) as error:
         return _complain(str(error) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush at exit
+        silence()
         return BROKEN_PIPE
     except OSError as error:
         where = f" at {error.filename}" if error.filename else ""
         if error.errno not in STORAGE:
             return _complain(f"files: {error.strerror or error}{where}; give another path", RecipeError.exit_code)
-        return _complain(f"storage: {error.strerror}{where}; free space or write elsewhere", STORAGE_EXIT)
+        return _complain(
+            f"storage: {error.strerror}{where}; free space or write elsewhere (also what is printed)", STORAGE_EXIT
+        )
     except Exception as error:
         hint = "this is a bug or a damaged file; TALKIES_TRACEBACK=1 shows where it came from"
-        print(f"talkies: internal error: {type(error).__name__}: {error}; {hint}", file=sys.stderr)
-        return INTERNAL
+        return _complain(f"internal error: {type(error).__name__}: {bounded(str(error))}; {hint}", INTERNAL)
     return code
 
 
@@ -91,7 +95,8 @@ class _OneLine(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """To what is stderr now: a progress bar replaces it while it is shown."""
-        print(f"{WARNING}{' '.join(record.getMessage().split())}", file=sys.stderr)
+        with suppress(OSError):  # a warning that nobody can see ends nothing
+            print(f"{WARNING}{bounded(' '.join(record.getMessage().split()))}", file=sys.stderr)
 
 
 @contextmanager
@@ -116,7 +121,7 @@ def _one_line(
 ) -> str:
     """A warning as it is printed: ours as they are, a library's with its name, but none that is for programmers."""
     del lineno, line
-    text = " ".join(str(message).split())
+    text = bounded(" ".join(str(message).split()))
     path = Path(filename)
     if path.is_relative_to(HERE):
         return f"{WARNING}{text}\n"
@@ -128,7 +133,8 @@ def _one_line(
 
 def _complain(message: str, code: int) -> int:
     if not _follower():
-        print(f"talkies: {message}", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print(f"talkies: {bounded(message)}", file=sys.stderr)
     return code
 
 
@@ -140,6 +146,7 @@ def _follower() -> bool:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    refuse_unreadable(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0 if arguments else 2
@@ -150,9 +157,9 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     verb = arguments[0]
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, 1)
+        near = difflib.get_close_matches(verb[:WIDTH], VERBS, 1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Verbs: {', '.join(VERBS)}"
-        raise RecipeError(f"usage: unknown verb {verb!r}. {hint}")
+        raise RecipeError(f"usage: unknown verb {shown(verb)}. {hint}")
     from talkies.cli.versions import check_versions
 
     check_versions()
@@ -160,7 +167,10 @@ def _dispatch(arguments: list[str]) -> int:
     module = importlib.import_module(name)
     parser = _Parser(prog=f"talkies {verb}", description=summary, allow_abbrev=False)
     module.add_arguments(parser)
-    parsed = parser.parse_intermixed_args(arguments[1:])
+    try:
+        parsed = parser.parse_intermixed_args(arguments[1:])
+    except SystemExit as done:  # --help: what it printed is flushed where that can fail
+        return int(done.code or 0)
     parsed.argv = arguments
     return int(module.run(parsed))
 

@@ -27,12 +27,14 @@ _FORM = re.compile(
 _ASSIGNED = re.compile(rf"((?<![\w.-])[\w.-]{{0,60}}?(?:{_SECRET})[\w-]{{0,40}}=)[^\s'\"`&;,)]+", re.IGNORECASE)
 _DATABASE = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?:", re.IGNORECASE)
 _WITHOUT_HOST = re.compile(r"(?:models|file|sqlite(?:\+\w+)?):", re.IGNORECASE)
-_SCHEME = r"(?P<scheme>(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{0,40}:)"
+_SCHEME = r"(?P<scheme>(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{0,40}:)"
 _URI = re.compile(rf"{_SCHEME}(?P<rest>/[^\s'\"`<>]*)")
 _WHOLE = re.compile(rf"(?P<lead>(?:[\w.-]{{1,200}}=)?)(?:{_SCHEME}(?=/|[^\s/]\S*@\S*\Z)|(?=//))(?P<rest>.*)", re.DOTALL)
 _PARTS = re.compile(
     r"(?P<slashes>/*)(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?P<fragment>#.*)?", re.DOTALL
 )
+_INNER = re.compile(r"//[^/?#]*@")
+"""Of a URI within the path of another."""
 _PAGE = re.compile(r"#/(?:experiments|runs|models)(?:/[\w.-]+)*")
 """A page of MLflow's own, which `status` links."""
 
@@ -66,7 +68,7 @@ def _carriers(scheme: str, rest: str) -> list[str]:
     """The parts of one URI that can carry a credential."""
     parts = _split(scheme, rest)
     told = []
-    if _user(scheme, parts) is not None:
+    if _user(scheme, parts) is not None or _INNER.search(parts["path"]):
         told.append("what stands before its `@`")
     if _query(scheme, parts["query"]) != parts["query"]:
         told.append("its query (what follows `?`)")
@@ -83,6 +85,7 @@ def _hidden(scheme: str, rest: str) -> str:
     authority, path, user = parts["authority"], parts["path"], _user(scheme, parts)
     if user is not None:
         authority, path = f"{MASK}@{user}", "" if "@" not in authority else path
+    path = _INNER.sub(f"//{MASK}@", path)
     page = _PAGE.fullmatch(parts["fragment"])
     fragment = parts["fragment"] if page else parts["fragment"] and f"#{MASK}"
     return f"{scheme}{parts['slashes']}{authority}{path}{_query(scheme, parts['query'])}{fragment}"
