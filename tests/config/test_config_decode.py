@@ -1,5 +1,6 @@
 """Strict decoding: every mistake named by key path, place, value, and what is allowed or nearest."""
 
+import json
 import time
 from dataclasses import field
 from pathlib import Path
@@ -203,3 +204,25 @@ def test_a_number_too_long_to_read_is_cut_in_the_message() -> None:
     with pytest.raises(RecipeError) as caught:
         load(RECIPES / "lora.yaml", [f"seed={'9' * 5000}"])
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "odd", ["\n", "\r", "\t", "\x1b", "\x85", "\u2028", "\u2029", "\u202e", "\u2066", "\u200b", "\ufeff", "\x7f"]
+)
+def test_a_text_of_more_than_one_line_is_refused_by_key(odd: str) -> None:
+    value = json.dumps(f"a{odd}b")
+    with pytest.raises(RecipeError, match=r"^recipe: `note` \(override\) must be one line") as caught:
+        decoded(GOOD, f"note={value}")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RecipeError, match=r"must be one line"):
+        decoded(GOOD + f"{value}: 1")
+
+
+def test_one_line_in_any_script_is_taken() -> None:
+    for text in (
+        "caf\u00e9",
+        "\u6771\u4eac\u3000\u99c5",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "a\u00a0b",
+    ):
+        assert decoded(GOOD, f"note={json.dumps(text)}").note == text

@@ -7,7 +7,7 @@ import pytest
 from talkies.config import RecipeError
 from talkies.config.decode import decode
 from talkies.config.source import load
-from talkies.recipe.check import check
+from talkies.recipe.check import check, check_license
 from talkies.recipe.config import PhaseRecipe
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
@@ -38,3 +38,17 @@ def test_only_what_a_phase_trains_counts(phase: str, tokens: str) -> None:
         checked(f"toy/{phase}", shard=64, sequence=64)
     if "video" in phase:
         checked(f"toy/{phase}", shard=32, sequence=32)  # more than the 25 of audio, which it has none of
+
+
+@pytest.mark.parametrize(
+    ("license", "good"),
+    [("apache-2.0", True), ("cc-by-nc-sa-4.0", True), ("openrail++", True), ("other", True), ("unknown", True)]
+    + [(text, False) for text in ("", "MIT", "my license", "mit<script>", "[x](javascript:alert)", "a|b", "`a`", "-a")],
+)
+def test_a_license_is_an_identifier(license: str, good: bool) -> None:
+    tracking = decode(PhaseRecipe, load(RECIPES / "toy/lora.yaml", [f'tracking.license="{license}"'])).tracking
+    if good:
+        check_license(tracking)
+        return
+    with pytest.raises(RecipeError, match=r"^recipe: `tracking.license` must be an identifier of the Hub"):
+        check_license(tracking)

@@ -137,10 +137,11 @@ def _phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | Non
     from talkies.config import RecipeError
     from talkies.config.canonical import recipe_hash
     from talkies.parallel.machine import check_machine
-    from talkies.recipe.check import check
+    from talkies.recipe.check import check, check_license
     from talkies.recipe.folders import run_named
 
     check(recipe)
+    check_license(recipe.tracking)
     check_machine(recipe.parallel, bf16=recipe.precision == "bf16")
     if recipe.data.root is None:
         raise RecipeError(

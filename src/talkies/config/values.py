@@ -1,6 +1,8 @@
-"""What no value of a recipe may hold, whatever its key: a credential, and characters that no file or server takes."""
+"""What no value of a recipe may hold, whatever its key: a credential, more than one line, and characters that no file or
+server takes."""
 
 from talkies.config.errors import RecipeError
+from talkies.config.lines import plain
 from talkies.config.merge import leaves
 from talkies.config.secrets import INSTEAD, credential
 from talkies.config.shown import named
@@ -9,7 +11,7 @@ from talkies.config.source import Source
 
 def refuse_unfit(source: Source) -> None:
     """RecipeError by key, without the value, for a text or a key that can carry a credential, holds NUL or half a
-    character."""
+    character, or is not one line."""
     for path, value in leaves(source.values):
         key = path.rpartition(".")[2]
         place = source.origins.get(path, str(source.file))
@@ -21,6 +23,11 @@ def refuse_unfit(source: Source) -> None:
             if "\0" in text or not _whole(text):
                 raise RecipeError(
                     f"recipe: `{named(path)}` ({place}) holds NUL or half a character (a surrogate): remove it"
+                )
+            if not plain(text):
+                raise RecipeError(
+                    f"recipe: `{named(path)}` ({place}) must be one line: it holds a line break, a control character "
+                    "or an invisible mark; remove it"
                 )
 
 

@@ -1,14 +1,20 @@
 """What must agree between the sections of a phase recipe, before anything is built."""
 
+import re
+
 from talkies.codecs.config import audio_grid, video_grid
 from talkies.config import DataError, RecipeError
+from talkies.config.shown import shown
 from talkies.models.config import TowerConfig
 from talkies.parallel.check import check_layout, check_sequence
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.streams import Grid, Modality
+from talkies.tracking.config import TrackingConfig
 from talkies.training.config import SurvivalConfig
+
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 
 
 def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[Modality, Grid]:
@@ -51,6 +57,16 @@ def _check_survival(survival: SurvivalConfig) -> None:
         raise RecipeError(
             "recipe: `survival.skips` is set, but neither `survival.non_finite` nor `survival.spike.action` is skip: "
             "set one of them, or drop it"
+        )
+
+
+def check_license(tracking: TrackingConfig) -> None:
+    """RecipeError for a license that is no identifier: asked where training begins, so that runs with another text,
+    made before this rule, can still be opened."""
+    if not _LICENSE.fullmatch(tracking.license):
+        raise RecipeError(
+            f"recipe: `tracking.license` must be an identifier of the Hub (apache-2.0, cc-by-4.0, other, unknown; all: "
+            f"https://hf.co/docs/hub/repositories-licenses), got {shown(tracking.license)}"
         )
 
 

@@ -10,7 +10,7 @@ from talkies.config.decode import decode
 from talkies.config.source import Source, load
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
-from talkies.recipe.check import check
+from talkies.recipe.check import check, check_license
 from talkies.recipe.config import CurriculumRecipe, PhaseRecipe
 
 
@@ -75,6 +75,7 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
     _check_order(path, phases, (*recipe.overrides, *overrides))
     for phase in phases:
         check(phase)
+        check_license(phase.tracking)
     if recipe.promote is not None and recipe.promote not in {phase.name for phase in phases}:
         raise RecipeError(f"recipe: `promote` is {recipe.promote!r} in {path}, which is no phase of the curriculum")
     folder = (path.parent / recipe.prepare).parent
