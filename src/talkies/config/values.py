@@ -1,4 +1,4 @@
-"""What no value of a recipe may hold, whatever its key: a credential, more than one line, and characters that no file or
+"""What no value of a recipe may hold, whatever its key: a credential, a second line, and characters that no file or
 server takes."""
 
 from talkies.config.errors import RecipeError
