@@ -251,7 +251,7 @@ def test_a_run_keeps_one_release(made_run: MakeRun, config: TrackingConfig, stor
 
 def test_a_version_of_nothing_is_found_out(tmp_path: Path, store: str) -> None:
     client = open_client(store)
-    run = client.create_run("0")
+    run = client.create_run(client.create_experiment("other"))
     client.create_registered_model(NAME)
     source = f"runs:/{run.info.run_id}/release"
     client.create_model_version(NAME, source, run.info.run_id, tags={"sha256": "1" * 64})  # MLflow says READY

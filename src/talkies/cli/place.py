@@ -1,6 +1,7 @@
 """Where a command works: the runs folder, the tracking store, the registry."""
 
 import argparse
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,17 @@ def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None)
             "--runs, or say which with --tracking-uri"
         )
     return place
+
+
+def where_to_look(run: Path, store: str) -> list[str]:
+    """Lines that say how MLflow shows a run: the command that serves a local store, and the page. The page is known
+    once the run was sent."""
+    from talkies.tracking.identity import page, read_identity
+
+    identity = read_identity(run)
+    address = None if identity is None else page(identity)
+    served = [f"mlflow ui --backend-store-uri {shlex.quote(store)}"] if store.startswith("sqlite:") else []
+    return [*served, *([address] if address else [])] or [store]
 
 
 def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Callable[[str], Path]:

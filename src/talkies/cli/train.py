@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from talkies.cli.place import add_runs, registry_of, store_of
+from talkies.cli.place import add_runs, registry_of, store_of, where_to_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +127,8 @@ def _train_curriculum(
         spec = promote_run(run, runs=args.runs, expect=None, tracking=tracking, uri=workshop.store, ranks=ranks)
         sample_heldout(spec, run, registry=workshop.registry, out=folder / "sample.mp4", ranks=ranks)
     _say(ranks)(f"run folder: {folder}")
-    _say(ranks)(f"MLflow:     mlflow ui --backend-store-uri {workshop.store}")
+    for line in where_to_look(folder, workshop.store) if ranks.main else ():
+        print(f"MLflow:     {line}", flush=True)
     return 0
 
 
@@ -168,6 +169,8 @@ def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob
     options["on_hang"] = None if job is None else job.requeue_hung
     sha256 = run_phase(recipe, place, siblings={}, registry=workshop.registry, **options)
     _say(ranks)(f"run folder: {folder}\nrelease:    {folder / 'release'} sha256 {sha256[:16]}")
+    for line in where_to_look(folder, workshop.store) if ranks.main else ():
+        print(f"MLflow:     {line}", flush=True)
     return 0
 
 

@@ -3,21 +3,28 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from talkies.config import TrackingError
 from talkies.tracking.atomic import write_json
 
 FILE = "run.json"
+VIEW = "talkies"
+"""The saved view of charts that an experiment has."""
+LOCAL = "http://127.0.0.1:5000"
+"""Where `mlflow ui` serves, unless it is told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """`created`: start of the first attempt, ms since the epoch."""
+    """`created`: start of the first attempt, ms since the epoch. `experiment_id`: None in a record of an older
+    version."""
 
     mlflow_run_id: str
     experiment: str
     tracking_uri: str
     created: int
+    experiment_id: str | None = None
 
 
 def read_identity(run_folder: Path) -> Identity | None:
@@ -37,3 +44,14 @@ def read_identity(run_folder: Path) -> Identity | None:
 def write_identity(run_folder: Path, identity: Identity) -> None:
     """Write run.json atomically."""
     write_json(run_folder / FILE, asdict(identity))
+
+
+def page(identity: Identity) -> str | None:
+    """The address of the runs and charts of the experiment that a run is in; None for a run of an older version, whose
+    record does not say which experiment that is. A local store is served by `mlflow ui`."""
+    if identity.experiment_id is None:
+        return None
+    uri = identity.tracking_uri
+    host = uri.rstrip("/") if urlsplit(uri).scheme in ("http", "https") else LOCAL
+    shown = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}"
+    return f"{host}/#/experiments/{identity.experiment_id}/runs?{shown}"

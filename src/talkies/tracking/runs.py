@@ -1,5 +1,6 @@
 """The MLflow run of a run folder: made once, adopted ever after."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -8,6 +9,7 @@ from mlflow.exceptions import MlflowException
 from talkies.config import TrackingError
 from talkies.tracking.identity import Identity, read_identity, write_identity
 from talkies.tracking.journal import Journal
+from talkies.tracking.page import dress, tags
 from talkies.tracking.progress import sole_sender
 from talkies.tracking.records import SPOOL, Record
 from talkies.tracking.store import need_store, open_client, translated
@@ -34,6 +36,11 @@ def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
             f"tracking: {known} was deleted at {identity.tracking_uri}: restore it, or remove "
             f"{run_folder / 'run.json'} to upload it as a new one"
         )
+    if identity.experiment_id is None:  # an older version has made the run
+        identity = replace(identity, experiment_id=str(run.info.experiment_id))
+        with translated(f"cannot read the experiment of {known}"):
+            dress(client, client.get_experiment(identity.experiment_id))
+        write_identity(run_folder, identity)
     return client, identity
 
 
@@ -52,6 +59,7 @@ def _make_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
         experiment=origin["experiment"],
         tracking_uri=origin["store"],
         created=origin["time"],
+        experiment_id=experiment,
     )
     write_identity(run_folder, identity)
     return client, identity
@@ -76,7 +84,7 @@ def _experiment(client: MlflowClient, origin: Record) -> str:
     if found is None:
         location = None if origin["artifacts"] is None else (Path(origin["artifacts"]) / name).as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(client.create_experiment(name, artifact_location=location, tags=tags()))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -86,12 +94,13 @@ def _experiment(client: MlflowClient, origin: Record) -> str:
             f"tracking: experiment {name!r} was deleted at {origin['store']}: restore it with `mlflow experiments "
             f"restore --experiment-id {found.experiment_id}`, or set another `tracking.experiment`"
         )
+    dress(client, found)
     return str(found.experiment_id)
 
 
 def _create(client: MlflowClient, experiment: str, origin: Record, parent: str | None) -> str:
-    tags = {KEY: origin["run"], "mlflow.source.name": "talkies"}
+    named = {KEY: origin["run"], "mlflow.source.name": "talkies"}
     if parent is not None:
-        tags["mlflow.parentRunId"] = parent
-    run = client.create_run(experiment, start_time=origin["time"], tags=tags, run_name=origin["name"])
+        named["mlflow.parentRunId"] = parent
+    run = client.create_run(experiment, start_time=origin["time"], tags=named, run_name=origin["name"])
     return str(run.info.run_id)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from mlflow import MlflowClient
+from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.telemetry import set_telemetry_client
 from requests.exceptions import RequestException
@@ -25,6 +26,8 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+SQLITE = "sqlite:///"
+DEFAULT = "0"
 _set: dict[str, str] = {}
 FAILURES = (MlflowException, RequestException, SQLAlchemyError, OSError)
 
@@ -32,24 +35,37 @@ FAILURES = (MlflowException, RequestException, SQLAlchemyError, OSError)
 def open_client(uri: str, *, timeout_s: int = 5) -> MlflowClient:
     """A client of the tracking store and registry at `uri`. A request without an answer fails after `timeout_s`.
 
-    Raises TrackingError where nothing answers at `uri` or a SQLite file cannot be there. MLflow's own environment
-    variables win over what is set here.
+    A SQLite file that is made by this is made without MLflow's empty experiment "Default". Raises TrackingError where
+    nothing answers at `uri` or a SQLite file cannot be there. MLflow's own environment variables win over what is set
+    here.
     """
     _set_environment({**ENVIRONMENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s)})
     set_telemetry_client()  # MLflow decided at its import; now it sees the variable
     for name in ("alembic", "mlflow.store"):  # what MLflow is doing, told on stderr
         logging.getLogger(name).setLevel(logging.WARNING)
     _reachable(uri)
+    made = uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists()
     with translated(f"cannot open {uri}"), warnings.catch_warnings():
         # mlflow 3.17 under SQLAlchemy 2.1 warns of its own lazy="noload" when the first SQL store is opened
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        if made:
+            _drop_default(client)
+        return client
+
+
+def _drop_default(client: MlflowClient) -> None:
+    """Delete the experiment that MLflow makes in every new database, if it is still empty. It is only marked: MLflow
+    makes another one where experiment 0 is not there at all."""
+    default = client.get_experiment(DEFAULT)
+    if default.lifecycle_stage == "active" and not client.search_runs([DEFAULT], run_view_type=ViewType.ALL):
+        client.delete_experiment(DEFAULT)
 
 
 def need_store(uri: str, wanted: str, remedy: str) -> None:
     """TrackingError where `wanted` is looked up in a SQLite store that is not there: MLflow would make an empty one."""
-    file = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not file.is_file():
+    file = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and not file.is_file():
         raise TrackingError(f"tracking: {wanted} cannot be looked up: there is no store {file}; {remedy}")
 
 
@@ -64,7 +80,7 @@ def _reachable(uri: str) -> None:
     """Fail in seconds where MLflow would try for minutes."""
     parts = urlsplit(uri)
     if parts.scheme == "sqlite":
-        folder = Path(uri.removeprefix("sqlite:///")).parent
+        folder = Path(uri.removeprefix(SQLITE)).parent
         if not folder.is_dir():
             raise TrackingError(f"tracking: {uri}: there is no folder {folder}; make it or set another `tracking.uri`")
     proxied = parts.scheme in getproxies()
