@@ -4,6 +4,7 @@ import os
 import struct
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 import av
@@ -12,9 +13,10 @@ import pytest
 import torch
 
 from talkies.config import DataError
-from talkies.media.container import MediaError
+from talkies.media.container import EndedError, MediaError
 from talkies.media.frames import fitted
 from talkies.media.read import probe, read_audio, read_frames
+from talkies.media.timeline import find_beginning
 from talkies.media.write import read_tags, write_mp4
 from talkies.streams.codec import Media
 
@@ -58,13 +60,14 @@ def test_probe_says_what_a_file_holds(written: Path) -> None:
 
 def test_frames_from_a_later_start(written: Path) -> None:
     whole = read_frames(written, frames=25, fps=12.0, height=32, width=32)
-    later = read_frames(written, frames=5, fps=12.0, height=32, width=32, start=0.75)
+    begin = find_beginning(written, after=0.75)
+    later = read_frames(written, frames=5, fps=12.0, height=32, width=32, begin=begin)
     assert torch.equal(later, whole[9:14])
 
 
 def test_sound_from_a_later_start(written: Path) -> None:
     whole = read_audio(written, sample_rate=16000, seconds=2.0)
-    later = read_audio(written, sample_rate=16000, seconds=1.0, start=0.75)
+    later = read_audio(written, sample_rate=16000, seconds=1.0, begin=find_beginning(written, after=0.75))
     assert torch.equal(later, whole[12000:28000])
 
 
@@ -72,7 +75,7 @@ def test_sound_from_a_later_start(written: Path) -> None:
 def test_sound_is_resampled_in_place(written: Path, rate: int) -> None:
     """The click of frame 10 at 0.833 s, heard at other rates."""
     resampled = read_audio(written, sample_rate=rate, seconds=Fraction(25, 12))
-    assert len(resampled) == rate * 25 // 12
+    assert len(resampled) == ceil(Fraction(33333 * rate, 16000))
     first = round(0.6 * rate)
     assert abs((first + int(resampled[first : round(1.1 * rate)].abs().argmax())) / rate - 10 / 12) < 0.001
 
@@ -82,22 +85,32 @@ def test_a_float_duration_gives_the_exact_number_of_samples(written: Path) -> No
     assert len(read_audio(written, sample_rate=24000, seconds=1.1)) == 26400
 
 
-def test_stereo_is_averaged_and_late_sound_gets_leading_silence(tmp_path: Path) -> None:
-    mux(tmp_path / "a.mkv", list(range(24)), audio_start=0.5)
+def test_stereo_is_averaged_and_sound_that_is_a_little_late_gets_silence(tmp_path: Path) -> None:
+    mux(tmp_path / "a.mkv", list(range(24)), audio_start=0.04)
     samples = read_audio(tmp_path / "a.mkv", sample_rate=8000, seconds=2.0)
-    assert len(samples) == 12000
-    assert int(samples.argmax()) == 4000
-    assert float(samples[4000]) == pytest.approx(0.75, abs=1e-3)
-    assert samples[:4000].abs().max() == 0
+    assert len(samples) == 8320
+    assert int(samples.argmax()) == 320
+    assert float(samples[320]) == pytest.approx(0.75, abs=1e-3)
+    assert samples[:320].abs().max() == 0
 
 
-def test_time_begins_with_the_first_frame(tmp_path: Path) -> None:
-    """The first frame is shown at 0.5 s of the file, its sound starts at 0.75 s: a quarter second of silence."""
-    mux(tmp_path / "a.mkv", list(range(6, 30)), audio_start=0.75)
+def test_time_begins_where_there_are_pictures_and_sound(tmp_path: Path) -> None:
+    """The first frame is shown at 0.5 s of the file, its sound starts at 0.79 s: the window starts at 0.75 s."""
+    mux(tmp_path / "a.mkv", list(range(6, 30)), audio_start=0.79)
     samples = read_audio(tmp_path / "a.mkv", sample_rate=8000, seconds=2.0)
-    assert int(samples.argmax()) == 2000
-    frames = read_frames(tmp_path / "a.mkv", frames=24, fps=12.0, height=32, width=48)
-    assert frames[0].float().mean() < frames[1].float().mean() < frames[2].float().mean()
+    assert int(samples.argmax()) == 320
+    frames = read_frames(tmp_path / "a.mkv", frames=21, fps=12.0, height=32, width=48)
+    alone = find_beginning(tmp_path / "a.mkv", modalities=("video",))
+    pictures = read_frames(tmp_path / "a.mkv", frames=24, fps=12.0, height=32, width=48, begin=alone)
+    assert torch.equal(pictures[3:], frames)
+    with pytest.raises(EndedError, match=r"after 21 frames, 22 are needed: its sound begins 0\.290 s after its first"):
+        read_frames(tmp_path / "a.mkv", frames=22, fps=12.0, height=32, width=48)
+
+
+def test_sound_that_begins_when_the_pictures_have_ended(tmp_path: Path) -> None:
+    mux(tmp_path / "a.mkv", list(range(12)), audio_start=1.5)
+    with pytest.raises(EndedError, match=r"its sound begins 1\.500 s after its first picture, when all pictures have"):
+        find_beginning(tmp_path / "a.mkv")
 
 
 def mux_sound(path: Path, pieces: list[tuple[float, torch.Tensor]], rate: int) -> None:

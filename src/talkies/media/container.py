@@ -73,24 +73,6 @@ def need_stream(container: Any, kind: str, path: Path | str) -> Any:
     return stream
 
 
-def decoded(container: Any, stream: Any, path: Path | str) -> Iterator[Any]:
-    """Every frame of a stream in the order in which it is presented; MediaError at the first damaged or undated one."""
-    for packet in container.demux(stream):
-        if packet.is_corrupt:
-            raise MediaError(path, f"cannot be decoded (its {stream.type} is cut off or damaged)")
-        for frame in packet.decode():
-            if frame.is_corrupt:
-                raise MediaError(path, f"cannot be decoded (its {stream.type} is damaged at {frame.time} s)")
-            if frame.time is None:
-                raise MediaError(path, f"its {stream.type} has no timestamps; remux it")
-            yield frame
-
-
-def start_seconds(stream: Any) -> float:
-    """When the stream's first sample or frame is presented, in the file's own time."""
-    return float((stream.start_time or 0) * stream.time_base)
-
-
 def frame_rate(stream: Any, path: Path | str) -> Fraction:
     """Frames per second of a video stream; MediaError where the file does not tell."""
     rate = stream.average_rate or stream.guessed_rate

@@ -12,7 +12,9 @@ from av.video.reformatter import Interpolation
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from talkies.media.container import EndedError, MediaError, decoded, frame_rate, need_stream, opened, start_seconds
+from talkies.media.container import EndedError, MediaError, frame_rate, need_stream, opened
+from talkies.media.decoding import pictures
+from talkies.media.timeline import Beginning, find_beginning
 
 FPS_TOLERANCE = 1e-3
 # libav's default upsamples chroma by repetition, which costs small frames 2.5 dB. One thread: starting a pool for every
@@ -22,37 +24,35 @@ CHROMA = (
 )
 
 
-def read_frames(path: Path | str, *, frames: int, fps: float, height: int, width: int, start: float = 0.0) -> Tensor:
-    """`frames` consecutive frames from `start` seconds, uint8 [frames, 3, height, width].
+def read_frames(
+    path: Path | str, *, frames: int, fps: float, height: int, width: int, begin: Beginning | None = None
+) -> Tensor:
+    """`frames` consecutive frames from `begin` on (default: `find_beginning(path)`), uint8 [frames, 3, height, width].
 
     Upright, cropped around the centre to the target's aspect, resized (antialiased bilinear). Frames are taken as they
     are: raises MediaError where the file's rate is not `fps` (0.1 %), its frames are not evenly spaced, or one is
     damaged, EndedError (a MediaError) where there are too few.
     """
+    begin = find_beginning(path) if begin is None else begin
     pixels: list[Tensor] = []
     with opened(path) as container:
         stream = need_stream(container, "video", path)
         found = float(frame_rate(stream, path))
         if abs(found / fps - 1) > FPS_TOLERANCE:
             raise MediaError(path, f"runs at {found:g} fps, {fps:g} are needed; convert its frame rate")
-        shown = _from(decoded(container, stream, path), start_seconds(stream) + start - 0.5 / fps)
-        for frame in _evenly(shown, fps, path):
+        shown = ((time, frame) for time, frame in pictures(container, stream, path) if time >= begin.seconds)
+        for frame in _evenly(shown, begin.seconds, fps, path):
             pixels.append(fitted(upright(frame), height, width, _pixel_aspect(stream, frame)))
             if len(pixels) == frames:
                 return torch.stack(pixels)
-    raise EndedError(path, f"ends after {len(pixels)} frames, {frames} are needed")
+    because = f": {begin.reason}" if begin.reason else ""
+    raise EndedError(path, f"ends after {len(pixels)} frames, {frames} are needed{because}")
 
 
-def _from(frames: Iterator[Any], start: float) -> Iterator[Any]:
-    return (frame for frame in frames if frame.time >= start)
-
-
-def _evenly(frames: Iterator[Any], fps: float, path: Path | str) -> Iterator[Any]:
-    """The same frames; MediaError at one that is half a frame from where it should be."""
-    first: float | None = None
-    for index, frame in enumerate(frames):
-        first = frame.time if first is None else first
-        expected, found = index / fps, frame.time - first
+def _evenly(shown: Iterator[tuple[float, Any]], begin: float, fps: float, path: Path | str) -> Iterator[Any]:
+    """The frames; MediaError at one that is half a frame from where it should be."""
+    for index, (time, frame) in enumerate(shown):
+        expected, found = index / fps, time - begin
         if abs(found - expected) > 0.5 / fps:
             raise MediaError(
                 path,

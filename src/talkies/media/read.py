@@ -1,10 +1,12 @@
 """What is in a media file. `read_frames` and `read_audio` are found here too."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from talkies.media.container import MediaError, find_stream, frame_rate, need_stream, opened
+from talkies.media.decoding import pictures, sounds
 from talkies.media.frames import read_frames, upright_size
 from talkies.media.sound import read_audio
 
@@ -43,7 +45,7 @@ def probe(path: Path | str) -> MediaInfo:
 
 def _video(container: Any, path: Path | str) -> dict[str, Any]:
     stream = need_stream(container, "video", path)
-    first = _first(container, stream, path)
+    first = _first(pictures(container, stream, path), stream, path)
     fps, seconds = float(frame_rate(stream, path)), _seconds(container, stream)
     width, height = upright_size(first)
     return {"fps": fps, "frames": stream.frames or None, "seconds": seconds, "width": width, "height": height}
@@ -51,7 +53,7 @@ def _video(container: Any, path: Path | str) -> dict[str, Any]:
 
 def _audio(container: Any, path: Path | str) -> dict[str, Any]:
     stream = need_stream(container, "audio", path)
-    first = _first(container, stream, path)
+    first = _first(sounds(container, stream, path), stream, path)
     return {
         "audio_rate": first.sample_rate,
         "audio_channels": first.layout.nb_channels,
@@ -59,11 +61,11 @@ def _audio(container: Any, path: Path | str) -> dict[str, Any]:
     }
 
 
-def _first(container: Any, stream: Any, path: Path | str) -> Any:
-    first = next(container.decode(stream), None)
+def _first(decoded: Iterator[tuple[float, Any]], stream: Any, path: Path | str) -> Any:
+    first = next(decoded, None)
     if first is None:
         raise MediaError(path, f"its {stream.type} stream is empty")
-    return first
+    return first[1]
 
 
 def _seconds(container: Any, stream: Any) -> float | None:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from torch import Tensor
 
-from talkies.media.container import MediaError, decoded, find_stream, need_stream, opened, start_seconds
+from talkies.media.container import MediaError, need_stream, opened
+from talkies.media.decoding import sounds
+from talkies.media.timeline import Beginning, find_beginning
 
 Samples = NDArray[np.float32]
 GAP = 0.02
@@ -21,18 +23,19 @@ MARGIN = 0.05
 """Seconds decoded beyond the window, so that its last samples are resampled from what really follows."""
 
 
-def read_audio(path: Path | str, *, sample_rate: int, seconds: float | Fraction, start: float = 0.0) -> Tensor:
-    """Sound [S] fp32 from `start` on, where 0 is when the first frame is shown (without video, the first sample).
+def read_audio(
+    path: Path | str, *, sample_rate: int, seconds: float | Fraction, begin: Beginning | None = None
+) -> Tensor:
+    """Sound [S] fp32 from `begin` on (default: `find_beginning(path)`), when the window's first picture is shown.
 
-    The mean of the channels, resampled to `sample_rate`; silence where the file's sound begins later or has a gap.
-    S is floor(sample_rate * seconds), or less where the sound ends before. Raises MediaError without an audio stream
-    or where it is damaged within the window.
+    The mean of the channels, resampled to `sample_rate`; silence where the file's sound has a gap. S is
+    floor(sample_rate * seconds), or less where the sound ends before. Raises MediaError without an audio stream or
+    where it is damaged within the window.
     """
     with opened(path) as container:
         stream = need_stream(container, "audio", path)
-        video = find_stream(container, "video")
-        origin = start_seconds(stream if video is None else video) + start
-        rate, mono = _placed(_pieces(container, stream, path), origin, float(seconds) + MARGIN, path)
+        begin = find_beginning(path) if begin is None else begin
+        rate, mono = _placed(_pieces(container, stream, path), begin.seconds, float(seconds) + MARGIN, path)
     if rate != sample_rate:
         common = Fraction(sample_rate, rate)
         mono = resample_poly(mono, common.numerator, common.denominator).astype(np.float32)
@@ -41,15 +44,29 @@ def read_audio(path: Path | str, *, sample_rate: int, seconds: float | Fraction,
 
 
 def _pieces(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float, int, Samples]]:
-    """(start in seconds, sample rate, mono samples) of every decoded frame, cut where the file says its sound ends."""
-    end = None if stream.duration is None else float(stream.duration * stream.time_base) + start_seconds(stream)
-    for frame in decoded(container, stream, path):
-        kept = None if end is None else max(0, round((end - frame.time) * frame.sample_rate))
-        try:
-            samples = _mono(frame)
-        except ValueError as error:
-            raise MediaError(path, f"its {frame.format.name} samples cannot be read ({error}); convert them") from error
-        yield frame.time, frame.sample_rate, samples[:kept]
+    """(start in seconds, sample rate, mono samples) of every decoded frame; the last may be shorter than decoded."""
+    last: tuple[float, Any] | None = None
+    for time, frame in sounds(container, stream, path):
+        if last is not None:
+            yield last[0], last[1].sample_rate, _read(last[1], path)
+        last = time, frame
+    if last is not None:
+        time, frame = last
+        yield time, frame.sample_rate, _read(frame, path)[: _meant(frame)]
+
+
+def _meant(frame: Any) -> int:
+    """How many samples of the stream's last frame belong to it: encoders fill it up, and mp4 says how far."""
+    told, tick = round(frame.duration * frame.time_base * frame.sample_rate), frame.time_base * frame.sample_rate
+    samples: int = frame.samples
+    return told if 0 < told < samples - tick else samples
+
+
+def _read(frame: Any, path: Path | str) -> Samples:
+    try:
+        return _mono(frame)
+    except ValueError as error:
+        raise MediaError(path, f"its {frame.format.name} samples cannot be read ({error}); convert them") from error
 
 
 def _mono(frame: Any) -> Samples:

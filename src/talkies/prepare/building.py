@@ -25,7 +25,7 @@ from talkies.prepare.swap import replacing_folder
 from talkies.streams.codec import Codecs
 
 RECORD = "prepared.json"
-SCHEMA = 2
+SCHEMA = 3
 """Part of every set's key: raise it where the same files would become other clips."""
 BATCH = 32
 BATCH_BYTES = 1 << 28

@@ -67,11 +67,14 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     caption = read_caption(item.caption)
     info = _probed(item.media, plan, reader)
     try:
-        frames = reader.frames(item.media, plan.geometry) if plan.video else None
-        sound = reader.sound(item.media, plan.geometry, plan.sample_rate) if plan.audio else None
-        recorded = reader.sound(item.media, plan.geometry, info.audio_rate) if plan.audio and info.audio_rate else None
+        begin = reader.beginning(item.media, plan.config.modalities)
+        frames = reader.frames(item.media, plan.geometry, begin) if plan.video else None
+        sound = reader.sound(item.media, plan.geometry, plan.sample_rate, begin) if plan.audio else None
+        recorded = None
+        if plan.audio and info.audio_rate:
+            recorded = reader.sound(item.media, plan.geometry, info.audio_rate, begin)
     except EndedError as error:
-        raise Rejected("too short" if info.frames is None else "broken stream", error.reason) from error
+        raise Rejected("too short", error.reason) from error
     except MediaError as error:
         raise Rejected("broken stream", error.reason) from error
     samples, real, limited = None, 0, False
