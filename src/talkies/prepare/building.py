@@ -91,6 +91,7 @@ class Builder:
             truncated=count.truncated,
             padded=count.padded,
             peak_limited=count.peak_limited,
+            late=count.late,
             quarantined=refused,
             fingerprint=ShardSet.open(work, verify=False).fingerprint,
             took=round(time.monotonic() - began, 3),
@@ -127,6 +128,7 @@ class Tally:
     truncated: int = 0
     padded: int = 0
     peak_limited: int = 0
+    late: int = 0
 
     def plus(self, clip: RawClip, plan: SetPlan, codecs: Codecs) -> "Tally":
         """One clip more."""
@@ -138,6 +140,7 @@ class Tally:
             truncated=self.truncated + (codecs.text.overflow(clip.caption) > 0),
             padded=self.padded + (plan.audio and clip.real < window),
             peak_limited=self.peak_limited + clip.limited,
+            late=self.late + clip.late,
         )
 
 

@@ -48,7 +48,8 @@ class Rejected(Exception):  # noqa: N818 - it is no error: preparation goes on
 @dataclass(frozen=True, kw_only=True)
 class RawClip:
     """A clip that passed: `frames` uint8 [F, 3, H, W], `samples` [S] fp32 of the whole window, of which `real` come
-    from the file (the others are silence); `limited` where the loudness target could not be reached."""
+    from the file (the others are silence); `limited` where the loudness target could not be reached, `late` where the
+    window leaves out more than TOLERANCE of the file's beginning."""
 
     id: str
     caption: str
@@ -56,10 +57,12 @@ class RawClip:
     samples: Tensor | None
     real: int
     limited: bool
+    late: bool
 
 
 def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
-    """The first window [0, frames / fps) of a media file (MOVA section 9), with its caption.
+    """The first window of frames / fps seconds of a media file (MOVA section 9), with its caption. It begins where
+    the file has everything that the set keeps: with its first whole picture to which there is sound.
 
     Raises Rejected for media that cannot be trained on. A shorter file is padded with silence where the set keeps sound
     only, or where its sound ends within the tolerance.
@@ -88,7 +91,8 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
         samples = torch.nn.functional.pad(sound, (0, window - real))
     if plan.config.duration_token:
         caption += f" Duration {real / plan.sample_rate:.1f} seconds."
-    return RawClip(id=item.id, caption=caption, frames=frames, samples=samples, real=real, limited=limited)
+    late = begin.late > TOLERANCE
+    return RawClip(id=item.id, caption=caption, frames=frames, samples=samples, real=real, limited=limited, late=late)
 
 
 def read_caption(caption: str | Path) -> str:

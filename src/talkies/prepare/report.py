@@ -22,14 +22,16 @@ class Quarantined:
 @dataclass(frozen=True, kw_only=True)
 class SetReport:
     """One set: `kept` clips that last `seconds`; how many of their captions the text encoder cuts (`truncated`), how
-    many are filled up with silence (`padded`) or stay below the loudness target for their peak (`peak_limited`);
-    `fingerprint` is the shard set's; `took` seconds of work, `reused` where that was done before."""
+    many are filled up with silence (`padded`), stay below the loudness target for their peak (`peak_limited`) or leave
+    out the beginning of their file, where pictures or sound are missing (`late`); `fingerprint` is the shard set's;
+    `took` seconds of work, `reused` where that was done before."""
 
     kept: int
     seconds: float
     truncated: int
     padded: int
     peak_limited: int
+    late: int
     quarantined: Sequence[Quarantined]
     fingerprint: str
     took: float
@@ -51,6 +53,7 @@ class SetReport:
             "captions truncated": self.truncated,
             "padded with silence": self.padded,
             "limited by their peak": self.peak_limited,
+            "begun later than their files": self.late,
         }
         told = "".join(f", {count} {words}" for words, count in notes.items() if count)
         source = "reused" if self.reused else f"{self.took:.1f} s"
