@@ -63,6 +63,23 @@ RECORDS = {
         {"sha256": SHA, "clips": 8, "seed": 0, "heldout": SHA, "metrics": {"evaluation/sync": 0.5}}
     ),
     "recipe.records:VALIDATED": sample({"step": 4}),
+    "tracking.identity:IDENTITY": sample(
+        {
+            "mlflow_run_id": "df14f391af5e494fa1c82f5d6849a3c9",
+            "experiment": "x",
+            "tracking_uri": "sqlite:////runs/mlflow.db",
+            "created": 1795898061809,
+            "experiment_id": "1",
+        },
+        optional="experiment_id",
+        nullable="experiment_id",
+    ),
+    "tracking.progress:PROGRESS": sample(
+        {"run_id": "df14", "offset": 1, "inflight": 9, "metrics": 5, "artifacts": 1, "missing": 0, "refused": 0},
+        optional="metrics artifacts missing refused",
+        nullable="inflight",
+    ),
+    "tracking.versions:ORIGIN": sample({"source": "runs:/df14/release", "uri": "sqlite:////runs/mlflow.db"}),
 }
 """Where each Kind is defined, and what one of it looks like."""
 WRONG: tuple[Any, ...] = (

@@ -12,6 +12,7 @@ from typing import TextIO
 
 import pytest
 
+from talkies.config import DataError
 from talkies.recipe.folders import RunLockedError, locked
 
 
@@ -112,3 +113,11 @@ def test_the_second_run_in_a_folder_is_refused(tmp_path: Path, told: Callable[..
         child.join(30)
     assert answer.startswith(f"75 run: {tmp_path / 'run'} is in use by process {os.getpid()}; wait for it")
     told("exit 75 names the process that works there", steps_lost=0)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_a_lock_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / ".lock")
+    with pytest.raises(DataError, match=r"cannot open .*\.lock: it is a (named pipe|folder)"), locked(tmp_path):
+        pass

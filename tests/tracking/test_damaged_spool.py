@@ -1,15 +1,17 @@
 """Lines of a spool that are no records: left out, counted, and named by their numbers."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from talkies.config import TrackingError
+from talkies.config import DataError, TrackingError
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.journal import Batch, Journal
-from talkies.tracking.records import SPOOL
+from talkies.tracking.records import LINE, SPOOL
 from talkies.tracking.replay import replay
 from talkies.tracking.spool import Tracker
 from talkies.tracking.store import open_client
@@ -99,3 +101,40 @@ def test_a_spool_whose_begin_is_damaged_is_no_run(tmp_path: Path, config: Tracki
     (folder / SPOOL).write_text("\n".join([lines[0].replace('"experiment"', '"experimental"'), *lines[1:]]) + "\n")
     with pytest.raises(TrackingError, match=r"spool\.jsonl holds no run yet"):
         replay(folder)
+
+
+def test_a_line_too_long_to_be_one_of_ours_is_not_held(tmp_path: Path, config: TrackingConfig) -> None:
+    made = tracker(tmp_path, config)
+    with (tmp_path / SPOOL).open("ab") as file:
+        file.truncate(file.tell() + 3 * LINE)  # a hole: it takes no room
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n")
+    made.metrics({"loss": 1.0}, 0)
+    journal = Journal(tmp_path)
+    assert [point.value for batch in drain(journal) for point in batch.metrics] == [1.0]
+    assert journal.bad == [2]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", [SPOOL, ".uploader.lock", "progress.json", "run.json"])
+def test_a_pipe_among_the_files_of_a_run_is_refused_and_not_waited_for(
+    tmp_path: Path, config: TrackingConfig, name: str
+) -> None:
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    Tracker(tmp_path, config, name="phase", store=store, artifact_root=tmp_path / "artifacts").close()
+    replay(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{re.escape(name)}: it is a named pipe, no regular file; "):
+        replay(tmp_path)
+
+
+def test_a_progress_that_ends_inside_a_record_is_named(tmp_path: Path, config: TrackingConfig) -> None:
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    Tracker(tmp_path, config, name="phase", store=store, artifact_root=tmp_path / "artifacts").close()
+    replay(tmp_path)
+    known = json.loads((tmp_path / "progress.json").read_text())
+    changed = {**known, "offset": 0, "inflight": known["offset"] - 1}
+    (tmp_path / "progress.json").write_text(json.dumps(changed))
+    with pytest.raises(DataError, match=r"progress\.json is damaged: no records of spool\.jsonl end at its `inflight`"):
+        replay(tmp_path)

@@ -12,10 +12,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay each run's spool."""
     from talkies.config import CheckpointError
+    from talkies.config.records import present
     from talkies.tracking.replay import replay
 
     for folder in args.run:
-        if not (folder / "spool.jsonl").is_file():
+        if not present(folder / "spool.jsonl"):
             raise CheckpointError(f"replay: {folder} has no spool.jsonl: give a run folder")
         print(f"{folder}: {replay(folder)}")
     return 0

@@ -110,7 +110,7 @@ def row_of(job: "ChainJob") -> Row:
 
 def _known(run: str | Path | None) -> dict[str, Any]:
     """What a Row tells of a run's folder. A damaged record hides no other."""
-    from talkies.config import CheckpointError, TrackingError
+    from talkies.config import UserError
 
     found: dict[str, Any] = {field.name: None for field in fields(Row)[OWN:]}
     damaged: list[str] = []
@@ -119,7 +119,7 @@ def _known(run: str | Path | None) -> dict[str, Any]:
     for reader in (_progress, _best, _held, _survived, _link, _life):
         try:
             found |= reader(Path(run))
-        except (CheckpointError, TrackingError) as error:
+        except UserError as error:
             damaged.append(str(error))
     return found | {"damaged": "; ".join(dict.fromkeys(damaged)) or None}
 

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,10 +34,14 @@ _WORDS = {
     "too_long": "a list of at most {max_length}",
 }
 _MODES = (
-    (stat.S_ISDIR, errno.EISDIR, "it is a folder"),
-    (stat.S_ISFIFO, errno.EINVAL, "it is a named pipe, no regular file"),
-    (stat.S_ISSOCK, errno.EINVAL, "it is a socket, no regular file"),
+    (stat.S_ISDIR, "it is a folder"),
+    (stat.S_ISFIFO, "it is a named pipe, no regular file"),
+    (stat.S_ISSOCK, "it is a socket, no regular file"),
 )
+
+
+class IrregularError(OSError):
+    """A folder, a pipe, a socket or a device in place of a regular file."""
 
 
 def _no_nul(text: str) -> str:
@@ -122,25 +127,45 @@ def present(path: Path) -> bool:
 def regular_bytes(path: Path, limit: int) -> bytes:
     """What the regular file `path` holds. OSError, whose `strerror` says why, for anything else, which is not waited
     for, and for more than `limit` bytes, which are not read."""
-    _need_regular(path.stat(), path)  # before it is opened: to open a device may do something
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        _need_regular(found, path)
-        data = b"" if found.st_size > limit else file.read(limit + 1)
-        if max(found.st_size, len(data)) > limit:
-            size = max(found.st_size, len(data))
-            raise OSError(errno.EOVERFLOW, f"it has {size} bytes, and at most {limit} are read", str(path))
+    with os.fdopen(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        data = b"" if size > limit else file.read(limit + 1)
+    if max(size, len(data)) > limit:  # it may have grown meanwhile
+        found = max(size, len(data))
+        raise OSError(errno.EOVERFLOW, f"it has {found} bytes, and at most {limit} are read", str(path))
     return data
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of the regular file `path`. OSError, whose `strerror` says why, for anything else, which is not
+    waited for."""
+    with suppress(FileNotFoundError):  # which O_CREAT makes
+        _need_regular(path.stat(), path)  # before it is opened: to open a device may do something
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o644)
+    try:
+        _need_regular(os.fstat(handle), path)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def open_ours(path: Path, flags: int) -> int:
+    """As `open_regular`, for a file that we make and keep open (a lock, a log). Raises DataError where something else
+    has taken its place, OSError where the disk refuses."""
+    try:
+        return open_regular(path, flags | os.O_CREAT)
+    except IrregularError as error:
+        raise DataError(f"files: cannot open {path}: {error.strerror}; remove it, or move it away") from None
 
 
 def _need_regular(found: os.stat_result, path: Path) -> None:
     if stat.S_ISREG(found.st_mode):
         return
-    for is_so, code, what in _MODES:
+    for is_so, what in _MODES:
         if is_so(found.st_mode):
-            raise OSError(code, what, str(path))
-    raise OSError(errno.EINVAL, "it is a device, no regular file", str(path))
+            raise IrregularError(errno.EINVAL, what, str(path))
+    raise IrregularError(errno.EINVAL, "it is a device, no regular file", str(path))
 
 
 def plain_json(data: bytes) -> str:

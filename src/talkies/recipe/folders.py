@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from talkies.config import CheckpointError, UserError
-from talkies.config.records import present
+from talkies.config.records import open_ours, present
 from talkies.data.durable import write_text
 
 LOCK, TRIES = ".lock", 100
@@ -88,7 +88,7 @@ def _held(folder: Path, hint: str, *, shared: bool) -> TextIO:
     for left in reversed(range(TRIES)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle = (folder / LOCK).open("a+")
+            handle = os.fdopen(open_ours(folder / LOCK, os.O_RDWR | os.O_APPEND), "a+")
         except (FileNotFoundError, FileExistsError):
             if not left:
                 raise

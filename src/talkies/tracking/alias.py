@@ -5,6 +5,7 @@ together both step back and try again. What others do to the alias (MLflow's pag
 and right after the move.
 """
 
+import math
 import os
 import random
 import socket
@@ -91,11 +92,20 @@ def _claims(client: MlflowClient, name: str, prefix: str) -> list[str]:
     for key, since in client.get_registered_model(name).tags.items():
         if not key.startswith(prefix):
             continue
-        if time.time() - float(since) > LEASE_S:
+        if _age_s(since) > LEASE_S:
             client.delete_registered_model_tag(name, key)
         else:
             alive.append(key)
     return alive
+
+
+def _age_s(since: str) -> float:
+    """Seconds since a claim was made; endless where its time is none, which no promoter writes."""
+    try:
+        age = time.time() - float(since)
+    except ValueError:
+        return math.inf
+    return age if math.isfinite(age) else math.inf
 
 
 def _lost(client: MlflowClient, name: str, alias: str, before: str | None, now: str | None) -> str:

@@ -21,10 +21,11 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(handle.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         if error.errno not in FULL:
             raise
         raise StorageError(f"storage: cannot write {path}: {error.strerror}; free space or write elsewhere") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,11 +1,11 @@
 """RUN_FOLDER/run.json: which MLflow run a folder is, across every requeue and resume."""
 
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from talkies.config import TrackingError
+from talkies.config.numbers import Natural
+from talkies.config.records import Kind, Name, record
 from talkies.tracking.atomic import write_json
 
 FILE = "run.json"
@@ -15,30 +15,24 @@ LOCAL = "http://127.0.0.1:5000"
 """Where `mlflow ui` serves, unless it is told otherwise."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Identity:
     """`created`: start of the first attempt, ms since the epoch. `experiment_id`: None in a record of an older
     version."""
 
-    mlflow_run_id: str
-    experiment: str
-    tracking_uri: str
-    created: int
-    experiment_id: str | None = None
+    mlflow_run_id: Name
+    experiment: Name
+    tracking_uri: Name
+    created: Natural
+    experiment_id: Name | None = None
+
+
+IDENTITY = Kind(holds=Identity, about="tracking", remedy="restore it from a copy, or remove it to upload the run again")
 
 
 def read_identity(run_folder: Path) -> Identity | None:
-    """The identity of a run that MLflow knows; None before. TrackingError where run.json is damaged."""
-    path = run_folder / FILE
-    if not path.exists():
-        return None
-    try:
-        return Identity(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        keys = ", ".join(f"`{key.name}`" for key in fields(Identity))
-        raise TrackingError(
-            f"tracking: {path} is damaged: it must hold {keys}; restore it, or remove it to upload the run again"
-        ) from None
+    """The identity of a run that MLflow knows; None before. DataError where run.json is damaged."""
+    return IDENTITY.find(run_folder / FILE)
 
 
 def write_identity(run_folder: Path, identity: Identity) -> None:

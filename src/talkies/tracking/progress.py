@@ -1,44 +1,49 @@
 """RUN_FOLDER/progress.json: how far a spool was sent, and the batch whose fate is unknown; one sender at a time."""
 
 import fcntl
-import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from talkies.config import TrackingError
+from talkies.config.numbers import Natural
+from talkies.config.records import Kind, Name, open_ours, record
 from talkies.tracking.atomic import write_json
 
 FILE = "progress.json"
 LOCK = ".uploader.lock"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Progress:
     """Bytes of the spool that `run_id` has; `inflight`: end of a batch that was begun and perhaps sent. The counts are
     over the whole life of the run: metrics sent, artifacts sent, artifacts whose file was gone, entries that the server
     refused."""
 
-    run_id: str
-    offset: int = 0
-    inflight: int | None = None
-    metrics: int = 0
-    artifacts: int = 0
-    missing: int = 0
-    refused: int = 0
+    run_id: Name
+    offset: Natural
+    inflight: Natural | None
+    metrics: Natural = 0
+    artifacts: Natural = 0
+    missing: Natural = 0
+    refused: Natural = 0
+
+    def __post_init__(self) -> None:
+        if self.inflight is not None and self.inflight <= self.offset:
+            raise ValueError(f"its `inflight` is {self.inflight}, and must be more than its `offset` {self.offset}")
+
+
+PROGRESS = Kind(
+    holds=Progress, about="tracking", remedy="restore it from a copy, or remove it and run.json to upload the run again"
+)
 
 
 def load(run_folder: Path, run_id: str) -> Progress:
-    """The progress of `run_id`, from its beginning where nothing (or another run) is recorded."""
-    path = run_folder / FILE
-    if not path.is_file():
-        return Progress(run_id=run_id)
-    try:
-        found = Progress(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise TrackingError(f"tracking: {path} is damaged ({error}); remove it and run.json to upload again") from None
-    return found if found.run_id == run_id else Progress(run_id=run_id)
+    """The progress of `run_id`, from its beginning where nothing (or another run) is recorded. DataError where
+    progress.json is damaged."""
+    found = PROGRESS.find(run_folder / FILE)
+    return found if found is not None and found.run_id == run_id else Progress(run_id=run_id, offset=0, inflight=None)
 
 
 def save(run_folder: Path, progress: Progress) -> None:
@@ -68,7 +73,7 @@ def sent(progress: Progress, *, metrics: int, artifacts: int, missing: int, refu
 @contextmanager
 def sole_sender(run_folder: Path) -> Iterator[bool]:
     """Whether this process alone may send the run's spool while the block runs. The lock dies with its process."""
-    with (run_folder / LOCK).open("a") as handle:
+    with os.fdopen(open_ours(run_folder / LOCK, os.O_RDWR), "r+b") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

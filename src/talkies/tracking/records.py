@@ -6,13 +6,18 @@ numbers are the strings "nan", "inf" and "-inf", as JSON has no others.
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
+
+from talkies.config import DataError
+from talkies.config.records import open_regular, present
 
 SPOOL = "spool.jsonl"
 OUTBOX = "outbox"
-CHUNK = 1 << 20
+LINE = 16 << 20
+"""Bytes of the longest line that is read."""
 STATUSES = ("RUNNING", "FINISHED", "FAILED", "KILLED")
 
 Record = dict[str, Any]
@@ -33,19 +38,33 @@ def read(path: Path, offset: int) -> Iterator[tuple[int, Record | None]]:
     """(offset after the line, its record) of every complete line from byte `offset` on; None for a torn line, or for
     one that is no record of a Tracker.
 
-    A last line without its newline is still being written: it is left for the next call.
+    A last line without its newline is still being written: it is left for the next call. DataError where `path` is no
+    regular file or cannot be read.
     """
-    if not path.exists():
+    if not present(path):
         return
-    rest = b""
-    with path.open("rb") as handle:
+    try:
+        descriptor = open_regular(path)
+    except OSError as error:
+        raise DataError(f"tracking: cannot read {path}: {error.strerror}; restore it from a copy, or move it") from None
+    with os.fdopen(descriptor, "rb") as handle:
         handle.seek(offset)
-        while chunk := handle.read(CHUNK):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                offset += len(line) + 1
-                if line:
-                    yield offset, _decode(line)
+        for size, line in _lines(handle):
+            offset += size
+            if line != b"":
+                yield offset, None if line is None else _decode(line)
+
+
+def _lines(handle: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+    """(bytes, content) of every complete line; None for the content of one longer than LINE, which is not held."""
+    size = 0
+    while part := handle.readline(LINE):
+        size += len(part)
+        if part.endswith(b"\n"):
+            yield size, part[:-1] if size == len(part) else None
+            size = 0
+        elif len(part) < LINE:
+            return
 
 
 def _decode(line: bytes) -> Record | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talkies.config import TrackingError
+from talkies.config.records import present
 from talkies.tracking.journal import Journal
-from talkies.tracking.progress import Progress, begun, load, save, sent, sole_sender
+from talkies.tracking.progress import FILE, PROGRESS, Progress, begun, load, save, sent, sole_sender
 from talkies.tracking.records import OUTBOX, SPOOL
 from talkies.tracking.runs import adopt_run
 from talkies.tracking.send import Sender
@@ -107,6 +108,8 @@ class Replayer:
     def _step(self) -> bool:
         unknown = self.progress.inflight
         batch = self.journal.batch(until=unknown)
+        if unknown is not None and (batch is None or batch.end != unknown):
+            raise PROGRESS.damaged(self.folder / FILE, f"no records of {SPOOL} end at its `inflight` {unknown}")
         if batch is None:
             return False
         if unknown is None:
@@ -152,7 +155,7 @@ def replay(run_folder: Path, *, wait_s: float = 10.0) -> ReplayReport:
     Raises TrackingError where nothing was spooled, the server cannot be reached, or another process is still sending
     after `wait_s`.
     """
-    if not (run_folder / SPOOL).is_file():
+    if not present(run_folder / SPOOL):
         raise TrackingError(f"tracking: {run_folder} has no {SPOOL}: give the folder of a run that was trained")
     until = time.monotonic() + wait_s
     while True:

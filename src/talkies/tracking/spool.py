@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from talkies.config import RecipeError
+from talkies.config.records import open_ours
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.identity import read_identity
 from talkies.tracking.records import OUTBOX, SPOOL, encode, number, read
@@ -133,7 +134,7 @@ class Tracker:
         path = self.folder / SPOOL
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            file = open_ours(path, os.O_RDWR | os.O_APPEND)
             size = os.fstat(file).st_size
             self._torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
         except OSError as error:
@@ -201,7 +202,7 @@ def recorded(run_folder: Path) -> dict[str, float]:
     """The last value of every metric in the last megabytes of a spool (a longer one would delay the start)."""
     found: dict[str, float] = {}
     path = run_folder / SPOOL
-    start = max(0, path.stat().st_size - TAIL) if path.exists() else 0
+    start = max(0, path.stat().st_size - TAIL) if path.is_file() else 0
     for _, record in read(path, start):
         if record is not None and record["kind"] == "metrics":
             found.update({key: float(value) for key, value in record["values"].items()})
@@ -217,7 +218,7 @@ def start_uploader(*folders: Path, options: Sequence[str] = ()) -> "subprocess.P
     path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-P", "-m", "talkies.tracking.uploader", "--parent", str(os.getpid())]
     folders[0].mkdir(parents=True, exist_ok=True)
-    with (folders[0] / "uploader.log").open("ab") as log:
+    with os.fdopen(open_ours(folders[0] / "uploader.log", os.O_WRONLY | os.O_APPEND), "ab") as log:
         process = subprocess.Popen(
             [*command, *options, *(str(folder.resolve()) for folder in folders)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

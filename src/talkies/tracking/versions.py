@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError, TrackingError
+from talkies.config.records import Kind, Name, record
 from talkies.tracking.artifacts import fetch, push
 from talkies.tracking.atomic import write_json
 from talkies.tracking.gates import GateResult
@@ -22,6 +23,19 @@ from talkies.tracking.records import SPOOL
 from talkies.tracking.replay import replay
 
 BASE = "base"
+
+
+@record
+class Origin:
+    """Beside a downloaded release: the version's `source` in the store `uri`."""
+
+    source: Name
+    uri: Name
+
+
+ORIGIN = Kind(
+    holds=Origin, about="registry", remedy="remove it and the folder that it is named after, to fetch that again"
+)
 
 
 def register(
@@ -103,8 +117,9 @@ def _store_base(client: MlflowClient, run_id: str, base: Mapping[str, Any]) -> s
     if (found := release_sha256(folder)) != base["sha256"]:
         raise CheckpointError(f"promote: {folder} has sha256 {found[:12]}, the adapter's base is {base['sha256'][:12]}")
     origin = _origin(folder)
-    if origin.is_file() and (record := json.loads(origin.read_text()))["uri"] == client.tracking_uri:
-        return str(record["source"])
+    known = ORIGIN.find(origin)
+    if known is not None and known.uri == client.tracking_uri:
+        return known.source
     owner = folder.parent
     if (owner / SPOOL).is_file():
         replay(owner)
