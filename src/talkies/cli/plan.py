@@ -33,15 +33,23 @@ def run(args: argparse.Namespace) -> int:
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import PhaseRecipe, kind_of
     from talkies.recipe.curriculum import load_curriculum
+    from talkies.recipe.foresight import foresee
 
     kind, options = kind_of(unresolved(args.recipe)), options_of(args)
     if kind == "curriculum":
         curriculum = load_curriculum(args.recipe, args.overrides)
+        foresee(curriculum)
         return _print(args, [plan_phase(phase, options) for phase in curriculum.phases], curriculum.prepare)
     source = load(args.recipe, args.overrides)
     if kind == "prepare":
         return _print(args, [], decode(PrepareConfig, source))
-    return _print(args, [plan_phase(decode(PhaseRecipe, source), options)], None)
+    recipe = decode(PhaseRecipe, source)
+    planned = plan_phase(recipe, options)
+    if recipe.data.root is not None and Path(recipe.data.root).is_dir():
+        from talkies.recipe.readiness import check_root
+
+        check_root(recipe, Path(recipe.data.root))
+    return _print(args, [planned], None)
 
 
 def _print(args: argparse.Namespace, plans: "list[Plan]", prepare: "PrepareConfig | None") -> int:

@@ -24,11 +24,13 @@ def run(args: argparse.Namespace) -> int:
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import kind_of
     from talkies.recipe.curriculum import load_curriculum
+    from talkies.recipe.foresight import foresee
     from talkies.recipe.preparation import Workshop, prepare_data, prepare_part
 
     kind = kind_of(unresolved(args.recipe))
     if kind == "curriculum":
         curriculum = load_curriculum(args.recipe, args.overrides)
+        foresee(curriculum)
         config, folder = curriculum.prepare, curriculum.prepare_folder
     elif kind == "prepare":
         config, folder = decode(PrepareConfig, load(args.recipe, args.overrides)), args.recipe.parent

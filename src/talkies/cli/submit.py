@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from talkies.cli.place import RUNS, add_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.config import SiteConfig
     from talkies.launch.script import Part, Work
     from talkies.recipe.config import PhaseRecipe
+    from talkies.recipe.curriculum import Curriculum
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +103,8 @@ def _phase(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.launch.script import Work, job_name
     from talkies.recipe.config import PhaseRecipe
     from talkies.recipe.folders import run_folder
+    from talkies.recipe.readiness import check_seen
+    from talkies.recipe.room import check_room_for_all
 
     recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
     if recipe.data.root is None and request.site.data_root is not None:
@@ -110,6 +115,9 @@ def _phase(request: Request) -> "tuple[Chain, list[str]]":
         request.overrides.append(f"tracking.uri={request.site.tracking_uri}")
     recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
     folder = run_folder(request.runs, recipe.name, recipe_hash(recipe), new=request.args.new)
+    if not request.args.dry_run:
+        check_seen(recipe, folder)
+        check_room_for_all({folder: recipe})
     work = Work(site=request.site, folder=folder, directory=Path.cwd())
     name = job_name(recipe.name)
     script = _phase_script(request, work, name, recipe, request.words("train", "--folder", str(folder)))
@@ -142,7 +150,7 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.launch.script import Work, job_name
     from talkies.recipe.curriculum import load_curriculum
     from talkies.recipe.folders import run_folder
-    from talkies.recipe.journey import phase_folder
+    from talkies.recipe.journey import phase_folders
 
     args = request.args
     curriculum = load_curriculum(args.recipe, request.overrides)
@@ -150,16 +158,33 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
         request.overrides.append(f"phases.tracking.uri={request.site.tracking_uri}")
         curriculum = load_curriculum(args.recipe, request.overrides)
     folder = run_folder(request.runs, curriculum.recipe.name, curriculum.digest, new=args.new)
+    folders = phase_folders(curriculum, folder)
+    _foresee(curriculum, folders, dry_run=args.dry_run)
     work = Work(site=request.site, folder=folder, directory=Path.cwd())
     jobs, scripts = _prepare_jobs(request, work, curriculum.recipe.name, len(curriculum.prepare.sets))
-    for number, phase in enumerate([] if args.prepare else curriculum.phases, 1):
+    for phase in () if args.prepare else curriculum.phases:
         name = job_name(curriculum.recipe.name, phase.name)
         promote = ["--no-promote"] if args.no_promote else []
         words = request.words("train", "--folder", str(folder), "--phase", phase.name, *promote)
         scripts.append(_phase_script(request, work, name, phase, words))
-        own = str(phase_folder(folder, number, phase.name))
+        own = str(folders[phase.name])
         jobs.append(ChainJob(name=name, phase=phase.name, run=own, script=str(work.script(name))))
     return Chain(folder=folder, jobs=tuple(jobs)), scripts
+
+
+def _foresee(curriculum: "Curriculum", folders: "Mapping[str, Path]", *, dry_run: bool) -> None:
+    """Refuse what any phase would be refused for in its turn; a dry run looks at nothing but the recipes."""
+    from talkies.recipe.foresight import foresee, of_phase
+    from talkies.recipe.readiness import check_seen, unfinished
+    from talkies.recipe.room import check_room_for_all
+
+    foresee(curriculum)
+    if dry_run:
+        return
+    check_room_for_all(unfinished(curriculum, folders))
+    for phase in curriculum.phases:
+        with of_phase(phase.name):
+            check_seen(phase, folders[phase.name], siblings=folders)
 
 
 def _prepare(request: Request) -> "tuple[Chain, list[str]]":

@@ -10,6 +10,7 @@ from talkies.parallel.check import check_layout, check_sequence
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.gates import check_gates
 from talkies.streams import Grid, Modality
 from talkies.tracking.config import TrackingConfig
 from talkies.training.config import SurvivalConfig
@@ -70,6 +71,22 @@ def check_license(tracking: TrackingConfig) -> None:
         )
 
 
+def wanted_clips(recipe: PhaseRecipe) -> dict[str, int]:
+    """Key of `validation` -> held-out clips that it asks for."""
+    wanted = {"clips": recipe.validation.clips, "samples": recipe.validation.samples}
+    return wanted if recipe.tracking.register is None else {**wanted, "final_clips": recipe.validation.final_clips}
+
+
+def enough(recipe: PhaseRecipe, heldout: int, *, held: str = "has") -> None:
+    """Raise RecipeError where more held-out clips are asked for than there are."""
+    for key, count in wanted_clips(recipe).items():
+        if count > heldout:
+            raise RecipeError(
+                f"recipe: `validation.{key}` is {count}, but set {recipe.data.heldout!r} {held} {heldout} clips: "
+                "lower it, or hold out more"
+            )
+
+
 def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
     """Raise RecipeError where sections disagree; return the grids of the phase."""
     shape, codecs = recipe.model.shape, recipe.codecs
@@ -92,6 +109,7 @@ def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
         )
     check_layout(recipe.parallel, recipe.compute, global_batch=steps.global_batch, accumulate=steps.accumulate)
     _check_survival(recipe.survival)
+    check_gates(recipe)
     parent_of(recipe)
     try:
         found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))

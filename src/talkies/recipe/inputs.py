@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talkies.codecs.load import load_codecs
-from talkies.config import RecipeError
 from talkies.data.shards import ShardSet
 from talkies.data.substitutes import open_to_train
-from talkies.recipe.check import check
+from talkies.recipe.check import check, enough
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.parents import Parent
+from talkies.recipe.parents import Parent, check_codecs
 from talkies.streams.codec import Codecs
 
 
@@ -29,7 +28,8 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     """Open the phase's shard sets and codecs, and (`verify`: one process of many does) hash them.
 
     Raises DataError for missing or foreign shards, for more bad clips to train on than the recipe allows, and for any
-    damage of the held-out ones; RecipeError where the recipe disagrees with itself.
+    damage of the held-out ones; RecipeError where the recipe disagrees with itself; CheckpointError for a parent that
+    was trained with other codecs.
     """
     check(recipe)
     wanted = tuple(parts(recipe).weights)
@@ -42,17 +42,7 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     heldout = ShardSet.open(sets / recipe.data.heldout, verify=verify)
     for found in (shards, heldout):
         found.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=wanted)
-    _enough(recipe, len(heldout))
+    enough(recipe, len(heldout))
+    for component, parent in parents.items():
+        check_codecs(component, parent, identities)
     return Inputs(shards=shards, heldout=heldout, codecs=codecs, parents=parents)
-
-
-def _enough(recipe: PhaseRecipe, heldout: int) -> None:
-    """Raise RecipeError where more held-out clips are asked for than there are, before anything trains."""
-    wanted = {"clips": recipe.validation.clips, "samples": recipe.validation.samples}
-    if recipe.tracking.register is not None:
-        wanted["final_clips"] = recipe.validation.final_clips
-    for key, count in wanted.items():
-        if count > heldout:
-            raise RecipeError(
-                f"recipe: `validation.{key}` is {count}, but set {recipe.data.heldout!r} has {heldout} clips: lower it"
-            )

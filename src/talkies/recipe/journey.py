@@ -8,9 +8,11 @@ from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
+from talkies.prepare.report import Report
 from talkies.recipe.curriculum import Curriculum
 from talkies.recipe.folders import finished, locked, write_json
 from talkies.recipe.preparation import Workshop, prepare_data
+from talkies.recipe.readiness import check_before, check_prepared
 from talkies.recipe.result import commit
 from talkies.recipe.run import Place, booked, run_phase
 from talkies.tracking.spool import Tracker
@@ -19,6 +21,11 @@ from talkies.tracking.spool import Tracker
 def phase_folder(folder: Path, number: int, name: str) -> Path:
     """Where phase `number` (from 1) of a curriculum run works."""
     return folder / f"{number}-{name}"
+
+
+def phase_folders(curriculum: Curriculum, folder: Path) -> dict[str, Path]:
+    """Name -> folder of every phase of a curriculum run, in order."""
+    return {p.name: phase_folder(folder, number, p.name) for number, p in enumerate(curriculum.phases, 1)}
 
 
 def run_curriculum(
@@ -38,15 +45,13 @@ def run_curriculum(
     `on_hang` is for `run_phase`.
     """
     ranks = ranks or Ranks(ALONE)
-    folders = {
-        phase.name: phase_folder(folder, number, phase.name) for number, phase in enumerate(curriculum.phases, 1)
-    }
+    folders = phase_folders(curriculum, folder)
     runs: dict[str, Path] = {}
     with ExitStack() as held:
         ranks.agree((lambda: held.enter_context(locked(folder))) if ranks.main else None)
         if only is not None:
             ranks.agree(_need if ranks.main else None, folders, only)
-        root = ranks.first(lambda: _prepared(curriculum, workshop, folder, say))
+        root = ranks.first(lambda: _ready(curriculum, workshop, folder, folders, say))
         tracker = None
         if ranks.main:
             tracker = held.enter_context(_books(curriculum, folder, folders, workshop, say=say, only=only))
@@ -90,12 +95,24 @@ def _need(folders: Mapping[str, Path], only: str) -> None:
             )
 
 
-def _prepared(curriculum: Curriculum, workshop: Workshop, folder: Path, say: Callable[[str], None]) -> Path:
-    """The data root of the curriculum, and its record in `folder`."""
+def _ready(
+    curriculum: Curriculum, workshop: Workshop, folder: Path, folders: Mapping[str, Path], say: Callable[[str], None]
+) -> Path:
+    """The data root. What any phase would be refused for is refused here, before the first."""
+    parents = check_before(curriculum, folders, workshop.registry)
+    root, report = _prepared(curriculum, workshop, folder, say)
+    check_prepared(curriculum, folders, root, report, parents)
+    return root
+
+
+def _prepared(
+    curriculum: Curriculum, workshop: Workshop, folder: Path, say: Callable[[str], None]
+) -> tuple[Path, Report]:
+    """The data root of the curriculum, what is in it, and its record in `folder`."""
     root, report = prepare_data(curriculum.prepare, workshop, recipe_folder=curriculum.prepare_folder)
     say(f"prepared {report.summary()} in {root}")
     write_json(folder / "curriculum.json", {"recipe": to_dict(curriculum.recipe), "digest": curriculum.digest})
-    return root
+    return root, report
 
 
 @contextmanager

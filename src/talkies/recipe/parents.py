@@ -1,6 +1,6 @@
 """Where weights come from: the exact result of an earlier run, verified by hash before it is used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,35 +72,62 @@ def _of_run(run: Path, spec: str) -> Path:
 
 
 def open_parents(
-    recipe: PhaseRecipe, siblings: Mapping[str, Path], registry: Resolver, *, verify: bool = True
+    recipe: PhaseRecipe,
+    siblings: Mapping[str, Path],
+    registry: Resolver,
+    *,
+    verify: bool = True,
+    only: Mapping[str, str] | None = None,
 ) -> dict[str, Parent]:
-    """component -> its parent, each parent opened once and checked against this phase's architecture."""
-    wanted = parent_of(recipe)
+    """component -> its parent, each parent opened once and checked against this phase's architecture. `only`: those of
+    these components (component -> spec)."""
+    wanted = parent_of(recipe) if only is None else only
     opened = {spec: open_parent(spec, siblings, registry, verify=verify) for spec in dict.fromkeys(wanted.values())}
     found = {component: opened[spec] for component, spec in wanted.items()}
     for component, parent in list(found.items()):
-        _check_architecture(component, parent, recipe)
-        if component not in parent.info["components"]:
-            if component == "bridge":  # towers that never met bring none: it starts from random weights
-                del found[component]
-                continue
-            held = ", ".join(sorted(parent.info["components"])) or "none"
-            raise CheckpointError(f"parent: {parent.spec!r} brings no {component}, only {held}: choose another parent")
+        check_shape(component, parent.spec, parent.info["shape"], recipe, adapter=bool(parent.info.get("base")))
+        check_brings(component, parent.spec, parent.info["components"])
+        if (
+            component not in parent.info["components"]
+        ):  # towers that never met bring none: it starts from random weights
+            del found[component]
     return found
 
 
-def _check_architecture(component: str, parent: Parent, recipe: PhaseRecipe) -> None:
-    if parent.info.get("base"):
-        raise CheckpointError(f"parent: {parent.spec!r} is a LoRA adapter, which no phase can start from: use its base")
+def check_brings(component: str, spec: str, components: Collection[str]) -> None:
+    """CheckpointError where a parent lacks a tower; a Bridge may be missing."""
+    if component not in components and component != "bridge":
+        held = ", ".join(sorted(components)) or "none"
+        raise CheckpointError(f"parent: {spec!r} brings no {component}, only {held}: choose another parent")
+
+
+def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: PhaseRecipe, *, adapter: bool) -> None:
+    """CheckpointError where a parent of `shape` (release.json's) is of another architecture than the phase needs, or
+    an `adapter` alone."""
+    if adapter:
+        raise CheckpointError(f"parent: {spec!r} is a LoRA adapter, which no phase can start from: use its base")
     section = "video" if component.startswith("video") else component
-    theirs, ours = parent.info["shape"][section], shape_json(recipe)[section]
+    theirs, ours = shape[section], shape_json(recipe)[section]
     odd = sorted(key for key in ours if ours[key] != theirs.get(key))
     if odd:
         key = odd[0]
         raise CheckpointError(
-            f"parent: {parent.spec!r} is of another architecture: {section}.{key} is {theirs.get(key)}, this recipe's "
+            f"parent: {spec!r} is of another architecture: {section}.{key} is {theirs.get(key)}, this recipe's "
             f"`model.preset` {recipe.model.preset} has {ours[key]}"
         )
+
+
+def check_codecs(component: str, parent: Parent, identities: Mapping[str, str]) -> None:
+    """CheckpointError where a parent was trained on latents of another codec: they have other channels for the same."""
+    read = {"audio": ("audio", "text"), "bridge": ("video", "audio", "text")}.get(component, ("video", "text"))
+    for part in read:
+        theirs, ours = parent.info["codecs"].get(part), identities.get(part)
+        if theirs is not None and ours is not None and theirs != ours:
+            raise CheckpointError(
+                f"parent: {parent.spec!r} was trained with {part} codec {theirs[:16]}, the data of this phase with "
+                f"{ours[:16]}: its {component} would read other latents; train on data of the parent's codecs, or "
+                "choose another parent"
+            )
 
 
 def shape_json(recipe: PhaseRecipe) -> dict[str, Any]:

@@ -1,0 +1,47 @@
+"""What a phase measures, by name: a gate on anything else would refuse every promotion."""
+
+import difflib
+
+from talkies.config import RecipeError
+from talkies.prepare.geometry import Geometry
+from talkies.recipe.components import parts
+from talkies.recipe.config import PhaseRecipe
+
+SYNC_FRAMES = 3
+"""Fewer frames have no motion to compare with the sound."""
+SYNC = ("sync", "sync_median", "sync_shuffled", "sync_reference", "lag_ms", "lag_ms_mean")
+SHOWN = 5
+
+
+def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
+    """Names of the metrics that training, validation and the evaluation before a promotion can give, sorted. Those of
+    synchronisation are given where the clips have mouths that move and voices that sound."""
+    modalities, bins = tuple(parts(recipe).weights), range(recipe.validation.bins)
+    losses = [f"{m}{part}" for m in modalities for part in ("", *(f"/bin{k}" for k in bins))]
+    found = {f"train/{key}" for key in ("loss", "grad_norm", "lr", "clips_per_second", "data_seconds", *losses)}
+    if recipe.parallel.ranks > 1:
+        found |= {"train/slowest_rank", "train/slowest_ratio"}
+    found |= {"data/quarantined"}
+    found |= {f"{where}heldout/{loss}" for where in ("", "evaluation/") for loss in losses}
+    found |= {f"evaluation/frechet_{m}" for m in modalities}
+    if len(modalities) == 2 and Geometry.parse(recipe.data.geometry, key="data.geometry").frames >= SYNC_FRAMES:
+        found |= {f"evaluation/{key}" for key in SYNC}
+    return tuple(sorted(found))
+
+
+def check_gates(recipe: PhaseRecipe) -> None:
+    """RecipeError for a gate on what nobody measures, and for a registered model that cannot be evaluated."""
+    known = measured(recipe)
+    for number, gate in enumerate(recipe.tracking.gates):
+        if gate.metric not in known:
+            near = difflib.get_close_matches(gate.metric, known, SHOWN, cutoff=0.4)
+            hint = f"did you mean {near[0]}? Near it: {', '.join(near)}" if near else f"it measures {', '.join(known)}"
+            raise RecipeError(
+                f"recipe: `tracking.gates.{number}.metric` is {gate.metric!r:.80}, which a {recipe.phase.kind} phase "
+                f"of `data.geometry` {recipe.data.geometry} does not measure; {hint}"
+            )
+    if recipe.tracking.register is not None and recipe.validation.final_clips < 2:
+        raise RecipeError(
+            "recipe: `validation.final_clips` is 1, but the evaluation before a promotion (`tracking.register`) "
+            "compares at least 2 clips: raise it"
+        )

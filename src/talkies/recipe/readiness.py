@@ -1,0 +1,107 @@
+"""What the disk, the registry and the prepared data say of a curriculum's phases before the first of them begins."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from talkies.codecs.identity import config_values
+from talkies.config import DataError
+from talkies.data.shards import ShardSet
+from talkies.prepare.report import Report
+from talkies.recipe.check import enough
+from talkies.recipe.components import parent_of, parts
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.curriculum import Curriculum
+from talkies.recipe.folders import finished
+from talkies.recipe.foresight import foresee, of_phase
+from talkies.recipe.parents import Parent, Resolver, check_codecs, open_parents
+from talkies.recipe.room import check_room_for_all
+from talkies.tracking.names import parse_spec
+
+
+def unfinished(curriculum: Curriculum, folders: Mapping[str, Path]) -> dict[Path, PhaseRecipe]:
+    """Folder -> recipe of the phases that are still to be trained."""
+    return {folders[phase.name]: phase for phase in curriculum.phases if not finished(folders[phase.name])}
+
+
+def check_before(
+    curriculum: Curriculum, folders: Mapping[str, Path], registry: Resolver
+) -> dict[str, Mapping[str, Parent]]:
+    """Before the preparation: what the recipes say, room for all phases, and the parents that come from elsewhere, each
+    verified; phase -> component -> parent. Raises what the first phase that cannot work would raise.
+    """
+    wanted = unfinished(curriculum, folders)
+    foresee(curriculum, done={phase.name for phase in curriculum.phases} - {phase.name for phase in wanted.values()})
+    check_room_for_all(wanted)
+    found: dict[str, Mapping[str, Parent]] = {}
+    for phase in wanted.values():
+        with of_phase(phase.name):
+            found[phase.name] = open_parents(phase, {}, registry, only=from_elsewhere(curriculum, phase))
+    return found
+
+
+def from_elsewhere(curriculum: Curriculum, phase: PhaseRecipe) -> dict[str, str]:
+    """component -> its parent, of those that are no phases of the curriculum."""
+    names = {phase.name for phase in curriculum.phases}
+    return {component: spec for component, spec in parent_of(phase).items() if spec not in names}
+
+
+def check_prepared(
+    curriculum: Curriculum,
+    folders: Mapping[str, Path],
+    root: Path,
+    report: Report,
+    parents: Mapping[str, Mapping[str, Parent]],
+) -> None:
+    """After the preparation, which has verified its sets: that each phase has the clips that it asks for, encoded by
+    the codecs that its parents were trained with.
+
+    Raises RecipeError where a set has too few, DataError for one that is of something else, CheckpointError for a
+    parent of other codecs.
+    """
+    sets: dict[str, ShardSet] = {}
+    for phase in unfinished(curriculum, folders).values():
+        wanted = tuple(parts(phase).weights)
+        identities = {part: report.codecs[part] for part in ("text", *wanted)}
+        with of_phase(phase.name):
+            for name in (phase.data.shards, phase.data.heldout):
+                if name not in sets:
+                    sets[name] = ShardSet.open(root / "sets" / name, verify=False)
+                sets[name].check(codec_identities=identities, geometry=phase.data.geometry, modalities=wanted)
+            enough(phase, len(sets[phase.data.heldout]))
+            for component, parent in parents[phase.name].items():
+                check_codecs(component, parent, identities)
+
+
+def check_seen(recipe: PhaseRecipe, folder: Path, *, siblings: Collection[str] = ()) -> None:
+    """What the machine that submits a phase sees of it: its sets where `data.root` is there, the releases and runs that
+    it starts from, unhashed, and the names of registered ones. Raises as training would."""
+    root = None if recipe.data.root is None else Path(recipe.data.root)
+    if root is not None and root.is_dir():
+        check_root(recipe, root)
+    elsewhere = {component: spec for component, spec in parent_of(recipe).items() if spec not in siblings}
+    for spec in elsewhere.values():
+        if spec.startswith("models:/"):
+            parse_spec(spec)
+    local = {component: spec for component, spec in elsewhere.items() if not spec.startswith("models:/")}
+    if not finished(folder):
+        open_parents(recipe, {}, Path, verify=False, only=local)
+
+
+def check_root(recipe: PhaseRecipe, root: Path) -> None:
+    """That the sets of a phase are in the data root and are what it expects, as their indices say. No shard is read.
+
+    Raises DataError for a set that is missing, of something else or encoded by another codec, RecipeError where there
+    are too few held-out clips.
+    """
+    wanted = tuple(parts(recipe).weights)
+    for name in (recipe.data.shards, recipe.data.heldout):
+        found = ShardSet.open(root / "sets" / name, verify=False)
+        found.check(codec_identities={}, geometry=recipe.data.geometry, modalities=wanted)
+        for part in ("text", *wanted):
+            values, made = config_values(getattr(recipe.codecs, part)), found.header.codec_configs.get(part)
+            if made != values:
+                raise DataError(
+                    f"data: shard set {name!r} ({found.folder}) was encoded with {part} codec {made!r:.80}, the recipe "
+                    f"has {values!r:.80}: prepare it again, or set `codecs.{part}` to what encoded it"
+                )
+    enough(recipe, len(found))
