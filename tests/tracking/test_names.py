@@ -19,6 +19,14 @@ from talkies.tracking.names import check, parse_spec
         ("uri", "file:///tmp/mlruns", "not a file store"),
         ("uri", "mlruns", "not a file store"),
         ("uri", "postgresql://me:secret@host/db", "without a password"),
+        ("uri", "http://", "a server's https://"),
+        ("uri", "htps://mlflow:5000", "a server's https://"),
+        ("uri", "https://mlflow:70000", "a server's https://"),
+        ("uri", "https://mlflow:port", "a server's https://"),
+        ("uri", "https://[::1", "a server's https://"),
+        ("uri", "https://my host", "a server's https://"),
+        ("uri", "sqlite:///", "sqlite:///FILE"),
+        ("uri", "sqlite://file.db", "sqlite:///FILE"),
         ("experiment", "a/b", "letters, digits"),
     ],
 )
@@ -34,6 +42,21 @@ def test_good_names_decode() -> None:
         where="x.yaml",
     )
     assert (found.register, found.alias) == ("mova.toy-2", "champion")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sqlite:///mlflow.db",
+        "sqlite:////runs/mlflow.db",
+        "http://[::1]:5000",
+        "postgresql+psycopg2://me@host/db",
+        "mysql://host/db",
+        "databricks://profile",
+    ],
+)
+def test_stores_that_mlflow_opens(uri: str) -> None:
+    assert decode_values(TrackingConfig, {"experiment": "toy", "uri": uri}, where="x.yaml").uri == uri
 
 
 @pytest.mark.parametrize(("name", "alias"), [("a/b", "champion"), ("model", "v1"), ("model", "Latest")])

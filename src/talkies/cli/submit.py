@@ -115,12 +115,12 @@ def _phase(request: Request) -> "tuple[Chain, list[str]]":
         request.overrides.append(f"tracking.uri={request.site.tracking_uri}")
     recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
     folder = run_folder(request.runs, recipe.name, recipe_hash(recipe), new=request.args.new)
-    if not request.args.dry_run:
-        check_seen(recipe, folder)
-        check_room_for_all({folder: recipe})
     work = Work(site=request.site, folder=folder, directory=Path.cwd())
     name = job_name(recipe.name)
     script = _phase_script(request, work, name, recipe, request.words("train", "--folder", str(folder)))
+    if not request.args.dry_run:
+        check_seen(recipe, folder)
+        check_room_for_all({folder: recipe})
     job = ChainJob(name=name, phase=recipe.name, run=str(folder), script=str(work.script(name)))
     return Chain(folder=folder, jobs=(job,)), [script]
 
@@ -150,6 +150,7 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.launch.script import Work, job_name
     from talkies.recipe.curriculum import load_curriculum
     from talkies.recipe.folders import run_folder
+    from talkies.recipe.foresight import foresee
     from talkies.recipe.journey import phase_folders
 
     args = request.args
@@ -159,7 +160,7 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
         curriculum = load_curriculum(args.recipe, request.overrides)
     folder = run_folder(request.runs, curriculum.recipe.name, curriculum.digest, new=args.new)
     folders = phase_folders(curriculum, folder)
-    _foresee(curriculum, folders, dry_run=args.dry_run)
+    foresee(curriculum)
     work = Work(site=request.site, folder=folder, directory=Path.cwd())
     jobs, scripts = _prepare_jobs(request, work, curriculum.recipe.name, len(curriculum.prepare.sets))
     for phase in () if args.prepare else curriculum.phases:
@@ -169,18 +170,17 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
         scripts.append(_phase_script(request, work, name, phase, words))
         own = str(folders[phase.name])
         jobs.append(ChainJob(name=name, phase=phase.name, run=own, script=str(work.script(name))))
+    if not args.dry_run:
+        _look(curriculum, folders)
     return Chain(folder=folder, jobs=tuple(jobs)), scripts
 
 
-def _foresee(curriculum: "Curriculum", folders: "Mapping[str, Path]", *, dry_run: bool) -> None:
-    """Refuse what any phase would be refused for in its turn; a dry run looks at nothing but the recipes."""
-    from talkies.recipe.foresight import foresee, of_phase
+def _look(curriculum: "Curriculum", folders: "Mapping[str, Path]") -> None:
+    """Refuse what any phase would be refused for in its turn, as far as this machine sees it."""
+    from talkies.recipe.foresight import of_phase
     from talkies.recipe.readiness import check_seen, unfinished
     from talkies.recipe.room import check_room_for_all
 
-    foresee(curriculum)
-    if dry_run:
-        return
     check_room_for_all(unfinished(curriculum, folders))
     for phase in curriculum.phases:
         with of_phase(phase.name):

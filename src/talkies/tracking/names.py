@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from urllib.parse import urlsplit
 
 from pydantic_core import PydanticCustomError
@@ -15,6 +16,7 @@ _VERSION_ALIAS = re.compile(r"[vV]\d+")
 _SPEC = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[1-9]\d*))")
 _NAME_RULE = "a name of letters, digits, '.', '_' and '-' (no '/' or ':')"
 _ALIAS_RULE = f"letters, digits, '_' and '-'; neither 'latest' nor v<number> nor {PREVIOUS}... (reserved)"
+_STORES = ("postgresql", "mysql", "mssql", "databricks")
 _STORE_RULE = "sqlite:///FILE, a server's https://... or a database URI, without a password and not a file store"
 
 
@@ -36,9 +38,24 @@ def valid_experiment(name: str) -> str:
 
 def valid_store(uri: str) -> str:
     """`uri`, if runs may be tracked there: MLflow has no file store since 3.13; for pydantic."""
-    parts = urlsplit(uri)
-    plain = len(parts.scheme) > 1 and parts.scheme != "file" and parts.password is None
-    return _checked(plain, uri if parts.password is None else uri.replace(parts.password, "***"), _STORE_RULE)
+    return _checked(_opens(uri) and urlsplit(uri).password is None, uri, _STORE_RULE)
+
+
+def _opens(uri: str) -> bool:
+    """Whether MLflow would try to open `uri`: a kind of store that it knows, with a server or a file in it."""
+    try:
+        parts = urlsplit(uri)
+        host, _ = parts.hostname, parts.port
+    except ValueError:  # of brackets or a port that are none
+        return False
+    if not uri.isprintable():
+        return False
+    if parts.scheme in ("http", "https"):
+        return bool(host) and " " not in uri
+    if parts.scheme.partition("+")[0] == "sqlite":
+        return not parts.netloc and len(parts.path) > 1
+    others = {found.name for found in entry_points(group="mlflow.tracking_store")}
+    return parts.scheme.partition("+")[0] in (*_STORES, *others)
 
 
 def _checked(good: bool, value: str, rule: str) -> str:

@@ -1,0 +1,180 @@
+"""What a late phase of a curriculum would be refused for is told before the first one."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from toy_journey import RECIPES, TINY, Journey
+
+from talkies.cli.main import run
+from talkies.prepare.config import SyntheticSource
+from talkies.prepare.items import ordered, scan
+from talkies.prepare.world import render_source
+from talkies.recipe.gates import SYNC, measured
+from talkies.recipe.source import recipe_of
+
+pytestmark = pytest.mark.timeout(600)
+VOICES = {"source": "clips", "geometry": "32x32x25@12.5", "modalities": ["audio"], "duration_token": True}
+PREPARE = {
+    "kind": "prepare",
+    "name": "few",
+    "sources": {"clips": {"kind": "folder", "path": "clips", "heldout": 3}},
+    "codecs": {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio"}, "text": {"kind": "bytes"}},
+    "fit_sets": ["voices"],
+    "sets": {"voices": VOICES, "voices_heldout": {**VOICES, "split": "heldout"}},
+}
+NAMED = [text for text in TINY if not text.startswith(("validation.clips", "lora."))]
+
+
+@dataclass(frozen=True)
+class Few:
+    """Two phases over a folder of clips of which three are held out, one of them without a caption."""
+
+    folder: Path
+
+    def train(self, *words: str) -> int:
+        small = [f"phases.{text}" for text in (*NAMED, "validation.clips=2")]
+        where = ["--runs", str(self.folder / "runs"), "--quiet"]
+        return run(["train", str(self.folder / "curriculum.yaml"), *small, *words, *where])
+
+    @property
+    def begun(self) -> list[str]:
+        """What training would have made."""
+        return [
+            path.name for path in self.folder.rglob("*") if path.name in ("spool.jsonl", "checkpoints", "recipe.json")
+        ]
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("few") / "clips"
+    render_source(SyntheticSource(clips=6), folder, seed=0)
+    ordered(scan(folder)[0])[0].media.with_suffix(".txt").unlink()
+    return folder
+
+
+@pytest.fixture
+def few(rendered: Path, tmp_path: Path) -> Few:
+    shutil.copytree(rendered, tmp_path / "clips")
+    (tmp_path / "prepare.yaml").write_text(json.dumps(PREPARE))
+    for name in ("first", "second"):
+        phase = {"extends": os.path.relpath(RECIPES / "audio_pretraining.yaml", tmp_path), "name": name}
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(phase))
+    curriculum = {
+        "kind": "curriculum",
+        "name": "few",
+        "prepare": "prepare.yaml",
+        "phases": ["first.yaml", "second.yaml"],
+    }
+    (tmp_path / "curriculum.yaml").write_text(json.dumps(curriculum))
+    return Few(folder=tmp_path)
+
+
+def test_fewer_clips_than_the_last_phase_asks_for(
+    few: Few, journey: Journey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The source holds three out, so only the preparation can tell that two are left. Nor can anything but it tell that
+    the codecs are others than a parent's."""
+    assert few.train("second.validation.clips=3") == 2
+    told = capsys.readouterr().err
+    assert told == (
+        "talkies: phase 'second': recipe: `validation.clips` is 3, but set 'voices_heldout' has 2 clips: lower it, or "
+        "hold out more\n"
+    )
+    assert few.begun == []
+    assert few.train(f"second.parents.audio={journey.phase('audio_pretraining')}") == 65
+    told = capsys.readouterr().err
+    assert "phase 'second': parent: " in told
+    assert "was trained with audio codec " in told
+    assert few.begun == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (
+            ["second.validation.clips=4"],
+            2,
+            "phase 'second': recipe: `validation.clips` is 4, but set 'voices_heldout' w",
+        ),
+        (
+            ["second.parents.audio=nowhere"],
+            65,
+            "phase 'second': parent: 'nowhere' is neither a phase of this curriculum",
+        ),
+        (
+            ["second.parents.audio=models:/nobody@champion"],
+            69,
+            "phase 'second': tracking: models:/nobody@champion cannot",
+        ),
+        (["second.steps.keep=100000000", "second.steps.max=1000000000"], 74, "phase 'second': storage: "),
+    ],
+)
+def test_what_needs_no_data_is_told_before_the_preparation(
+    few: Few, capsys: pytest.CaptureFixture[str], words: list[str], code: int, told: str
+) -> None:
+    assert few.train(*words) == code
+    assert told in capsys.readouterr().err
+    assert few.begun == []
+    assert not (few.folder / "runs" / "data").exists()
+
+
+def test_a_damaged_parent_from_elsewhere_is_told_before_the_preparation(
+    few: Few, journey: Journey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = few.folder / "parent"
+    shutil.copytree(journey.phase("audio_pretraining"), parent)
+    weights = parent / "release" / "audio.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(bytes(content))
+    assert few.train(f"second.parents.audio={parent}") == 65
+    assert f"phase 'second': release: {weights} is damaged" in capsys.readouterr().err
+    assert not (few.folder / "runs" / "data").exists()
+
+
+def test_submit_looks_at_what_it_sees(few: Few, capsys: pytest.CaptureFixture[str]) -> None:
+    site = few.folder / "site.yaml"
+    limits = {"nodes": 1, "gpus_per_node": 1, "time": "01:00:00"}
+    site.write_text(json.dumps({"kind": "site", "limits": limits, "runs": str(few.folder / "runs")}))
+    small = [f"phases.{text}" for text in (*NAMED, "validation.clips=2")]
+    words = ["submit", str(few.folder / "curriculum.yaml"), *small, "--site", str(site)]
+    for more, code in (
+        ("second.validation.clips=4", 2),
+        ("second.parents.audio=nowhere", 65),
+        ("second.steps.max=9", 0),
+    ):
+        dry = ["--dry-run"] if not code else []
+        assert run([*words, more, *dry]) == code
+        told = capsys.readouterr().err
+        assert ("phase 'second': " in told) == bool(code)
+    assert not (few.folder / "runs").exists()
+
+
+@pytest.mark.parametrize("verb", ["train", "plan"])
+def test_a_phase_alone_is_refused_for_its_data_before_anything(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    words = [str(RECIPES / "audio_pretraining.yaml"), *NAMED, f"data.root={journey.data}", "validation.clips=9"]
+    where = ["--runs", str(tmp_path / "runs")] if verb == "train" else []
+    assert run([verb, *words, *where]) == 2
+    assert "`validation.clips` is 9, but set 'voices_heldout' has 8 clips" in capsys.readouterr().err
+    assert not [*tmp_path.rglob("*.json")]
+
+
+def test_the_metrics_that_gates_may_name_are_those_that_are_measured(journey: Journey) -> None:
+    """Bins of training that no draw of four steps hit, and lags of clips that have none, are missing in such a run."""
+    for record in journey.folder.glob("*/result.json"):
+        phase = record.parent
+        recipe = recipe_of(json.loads((phase / "recipe.json").read_text())["recipe"], phase)
+        found = {*json.loads(record.read_text())["metrics"]}
+        if (phase / "evaluation.json").exists():
+            found |= {*json.loads((phase / "evaluation.json").read_text())["metrics"]}
+            missing = {key for key in measured(recipe) if key.startswith("evaluation/")} - found
+            assert missing <= {f"evaluation/{key}" for key in SYNC if "lag" in key}
+        assert found <= {*measured(recipe)}, found - {*measured(recipe)}
+        trained = {key for key in measured(recipe) if not key.startswith("evaluation/")}
+        assert all("/bin" in key or key == "data/quarantined" for key in trained - found), trained - found

@@ -1,0 +1,136 @@
+"""What the recipes of a curriculum say of its phases is looked at before anything is made."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from talkies.config import StorageError, UserError
+from talkies.planning.render import size
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.curriculum import load_curriculum
+from talkies.recipe.foresight import foresee
+from talkies.recipe.journey import phase_folders
+from talkies.recipe.room import check_room_for_all, need_of
+
+CURRICULUM = Path(__file__).parents[2] / "recipes" / "mova" / "toy" / "curriculum.yaml"
+CASES = {
+    "final clips": (
+        ["prepare.sources.masks.heldout=8", "phases.validation.clips=8"],
+        2,
+        "phase 'lora': recipe: `validation.final_clips` is 64, but set 'masks_heldout' will have at most 8 clips: "
+        "lower it, or hold out more",
+    ),
+    "clips": (
+        ["prepare.sources.faces_high.heldout=8"],
+        2,
+        "phase 'high_resolution': recipe: `validation.clips` is 32, but set 'high_heldout' will have at most 8",
+    ),
+    "samples": (
+        ["prepare.sources.faces.heldout=1", "phases.validation.clips=1"],
+        2,
+        "`validation.samples` is 2, but set 'low_heldout' will have at most 1",
+    ),
+    "no such set": (
+        ["lora.data.shards=mask"],
+        2,
+        "phase 'lora': recipe: `data.shards` is 'mask', which the preparation 'mova-toy' does not make; did you mean "
+        "'masks'? its sets: low, ",
+    ),
+    "no such held-out set": (["lora.data.heldout=held"], 2, "phase 'lora': recipe: `data.heldout` is 'held', which"),
+    "geometry": (
+        ["high_resolution.data.geometry=32x32x25@12.5"],
+        2,
+        "phase 'high_resolution': recipe: set 'high' of the preparation (`data.shards`) has geometry 64x64x25@12.5, "
+        "the phase expects 32x32x25@12.5",
+    ),
+    "modality": (
+        ["joint_phase2.data.shards=voices"],
+        2,
+        "phase 'joint_phase2': recipe: set 'voices' of the preparation (`data.shards`) keeps no video, only audio",
+    ),
+    "codec": (
+        ["joint_phase2.codecs.text.length=12"],
+        2,
+        "phase 'joint_phase2': recipe: `codecs.text.length` is 12, the preparation 'mova-toy' has 24",
+    ),
+    "codec's kind": (["prepare.codecs.audio.hop=320"], 2, "`codecs.audio.hop` is 1280, the preparation"),
+    "parent without the tower": (
+        ["joint_phase1.parents.video=audio_pretraining"],
+        65,
+        "phase 'joint_phase1': parent: 'audio_pretraining' brings no video_high, only audio",
+    ),
+    "adapter as a parent": (
+        ["high_resolution.phase={kind: lora, rank: 2, alpha: 2}"],
+        65,
+        "phase 'lora': parent: 'high_resolution' is a LoRA adapter, which no phase can start from",
+    ),
+    "nothing to register": (
+        ["lora.tracking.register=null"],
+        2,
+        "`promote` is 'lora', but that phase names no registered model: set lora.tracking.register=NAME",
+    ),
+    "two stores": (
+        ["lora.tracking.uri=http://localhost:5000"],
+        2,
+        "their `tracking.uri` are: video_pretraining None, ",
+    ),
+    "unknown metric": (
+        ["lora.tracking.gates=[{metric: evaluation/synch, op: '>=', value: 0.3}]"],
+        2,
+        "`tracking.gates.0.metric` is 'evaluation/synch', which a lora phase of `data.geometry` 64x64x25@12.5 does not "
+        "measure; did you mean evaluation/sync?",
+    ),
+    "metric of another modality": (
+        ["audio_pretraining.tracking.gates=[{metric: heldout/video, op: '<=', value: 1}]"],
+        2,
+        "`tracking.gates.0.metric` is 'heldout/video', which a audio_pretraining phase",
+    ),
+    "metric of a bin beyond": (
+        ["lora.tracking.gates=[{metric: heldout/video/bin4, op: '<=', value: 1}]"],
+        2,
+        "'heldout/video/bin4', which a lora phase",
+    ),
+    "one clip to evaluate": (["lora.validation.final_clips=1"], 2, "`validation.final_clips` is 1, but the evaluation"),
+    "alias": (["lora.tracking.alias=latest"], 2, "`tracking.alias` must be"),
+    "name": (["lora.tracking.register=a/b"], 2, "`tracking.register` must be"),
+    "tracking URI": (["phases.tracking.uri=htp://host"], 2, "`tracking.uri` must be"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_late_phase_would_be_refused_for_is_told_from_the_recipes(name: str) -> None:
+    words, code, told = CASES[name]
+    with pytest.raises(UserError) as caught:
+        foresee(load_curriculum(CURRICULUM, words))
+    assert told in str(caught.value)
+    assert caught.value.exit_code == code
+
+
+def test_the_toy_itself_passes_and_finished_phases_are_not_looked_at() -> None:
+    foresee(load_curriculum(CURRICULUM))
+    few = load_curriculum(CURRICULUM, ["prepare.sources.masks.heldout=8", "phases.validation.clips=8"])
+    foresee(few, done={"lora"})
+
+
+def test_room_is_asked_for_all_phases_at_once(file_system: Callable[[str], Path]) -> None:
+    """Each phase alone has room; what those before it leave is counted."""
+    curriculum = load_curriculum(CURRICULUM)
+
+    def wanted(disk: Path) -> dict[Path, PhaseRecipe]:
+        folders = phase_folders(curriculum, disk / "x" / "0001")
+        return {folders[phase.name]: phase for phase in curriculum.phases}
+
+    needs = [need_of(recipe, folder) for folder, recipe in wanted(Path("nowhere")).items()]
+    left, page = sum(need.left for need in needs[:-1]), os.sysconf("SC_PAGE_SIZE")
+    enough = -(-(left + needs[-1].most) // page) * page
+    check_room_for_all(wanted(file_system(f"size={enough}")))
+    small = file_system(f"size={enough - page}")
+    assert all(need.most < enough - page for need in needs)
+    with pytest.raises(StorageError) as caught:
+        check_room_for_all(wanted(small))
+    assert re.match(rf"phase 'lora': storage: {small}/x/0001/6-lora has {enough - page} bytes free", str(caught.value))
+    assert f"what the phases before it leave ({size(left)})" in str(caught.value)
+    assert list(small.iterdir()) == []
