@@ -74,6 +74,9 @@ def read_fitted(config: object, folder: Path) -> dict[str, Tensor]:
         raise DataError(f"no fitted codec in {folder}: {CONFIG} is missing; run `talkies prepare`, which fits it")
     record = read_config(folder)
     _check_config(config, record, folder)
+    if not (folder / WEIGHTS).is_file():  # a pipe would be waited for
+        what = "is no file" if (folder / WEIGHTS).exists() else "is missing"
+        raise DataError(f"codec {folder}: {WEIGHTS} {what}; restore it or run `talkies prepare` again")
     try:
         weights = (folder / WEIGHTS).read_bytes()
     except OSError as error:

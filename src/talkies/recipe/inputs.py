@@ -7,6 +7,7 @@ from pathlib import Path
 from talkies.codecs.load import load_codecs
 from talkies.data.shards import ShardSet
 from talkies.data.substitutes import open_to_train
+from talkies.recipe.carried import carried
 from talkies.recipe.check import check, enough
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
@@ -33,6 +34,8 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     """
     check(recipe)
     wanted = tuple(parts(recipe).weights)
+    if verify:
+        carried(recipe.codecs, data_root)
     codecs = load_codecs(recipe.codecs, data_root / "codecs", modalities=wanted)
     identities = {"text": codecs.text.identity}
     for modality in wanted:

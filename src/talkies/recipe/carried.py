@@ -1,0 +1,55 @@
+"""The fitted codecs that a release carries along: all that were prepared with its data, also those that its own phase
+does not read, for the phases that start from it do.
+"""
+
+import json
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from talkies.codecs.config import CodecsConfig
+from talkies.codecs.load import load_audio, load_video
+from talkies.config import DataError
+from talkies.data.index import INDEX, read_index
+from talkies.prepare.pipeline import REPORT
+from talkies.streams.codec import AudioCodec, VideoCodec
+
+FITTED = ("video", "audio")
+
+
+def carried(config: CodecsConfig, data_root: Path) -> dict[str, str]:
+    """Part -> identity of every fitted codec that was prepared in `data_root`, each read whole and hashed.
+
+    Raises DataError that names a codec which is gone, damaged, unreadable, of another config than the recipe's, or
+    another than the one that the data was encoded with.
+    """
+    made = _prepared(data_root)
+    found = {}
+    load: Callable[[CodecsConfig, Path], VideoCodec | AudioCodec]
+    for part, load in (("video", load_video), ("audio", load_audio)):
+        folder = data_root / "codecs" / part
+        if not getattr(config, part).kind.startswith("linear_") or not (part in made or folder.exists()):
+            continue
+        try:
+            found[part] = load(config, data_root / "codecs").identity
+        except DataError as error:
+            raise DataError(f"data: every release of this data carries its {part} codec: {error}") from None
+        if found[part] not in made.get(part, {found[part]}):
+            raise DataError(
+                f"data: every release of this data carries its {part} codec, but {folder} holds {found[part][:16]}, "
+                f"and the data was prepared with {min(made[part])[:16]}: put that one back, or run `talkies prepare`"
+            )
+    return found
+
+
+def _prepared(data_root: Path) -> dict[str, Collection[str]]:
+    """Part -> the identities that the preparation's report names; without one, those in the indices of the sets."""
+    try:
+        codecs = json.loads((data_root / REPORT).read_text())["codecs"]
+        return {part: {str(codecs[part])} for part in FITTED if part in codecs}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # a preparation that goes on or was killed; a root that was copied in parts
+    found: dict[str, Collection[str]] = {}
+    for index in sorted((data_root / "sets").glob(f"*/{INDEX}")):
+        codecs = read_index(index.parent).header["codecs"]
+        found |= {part: {*found.get(part, ()), codecs[part]} for part in FITTED if part in codecs}
+    return found
