@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
-    parser.add_argument("--data", type=Path, help="prepared data (the run's own)")
+    parser.add_argument("--data", type=Path, help="prepared data (the run's own); of others nothing is kept")
+    parser.add_argument("--heldout", help="the set of it that is measured (the recipe's `data.heldout`)")
     parser.add_argument("--clips", type=int, help="held-out clips (the recipe's `validation.final_clips`)")
     parser.add_argument("--seed", type=seed_of, default=0)
     add_store(parser)
@@ -31,9 +32,11 @@ def evaluate_source(
     clips: int | None,
     seed: int,
     data: Path | None = None,
+    heldout: str | None = None,
     ranks: "Ranks | None" = None,
 ) -> dict[str, float]:
-    """Evaluate `spec`; where it is a run, hold it and keep the metrics in its folder and its MLflow run.
+    """Evaluate `spec`; where it is a run, hold it and keep the metrics in its folder and its MLflow run, unless they
+    are of other data (`data`, or the set `heldout`) than its own.
 
     Every process of `ranks` takes part; the main one keeps the books. Raises RunLockedError where somebody trains the
     run or evaluates it too.
@@ -42,6 +45,7 @@ def evaluate_source(
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import ALONE
     from talkies.recipe.folders import locked
+    from talkies.recipe.run import place_of
     from talkies.recipe.source import open_source
 
     if clips is not None and clips < 2:
@@ -49,15 +53,18 @@ def evaluate_source(
     ranks = ranks or Ranks(ALONE)
     source = open_source(spec, registry_of(runs, uri, source=spec), ranks)
     clips = source.recipe.validation.final_clips if clips is None else clips
-    if source.run is not None:
+    other = data is not None or heldout is not None
+    if source.run is not None and not other:
         with ExitStack() as held:
             hold = partial(locked, source.run, hint="then evaluate it")
             ranks.agree((lambda: held.enter_context(hold())) if ranks.main else None)
             place = tracked_at(source.run, source.recipe, runs=runs, uri=uri)
-            return evaluate_run(source, place, clips=clips, seed=seed, data=data, send=True, ranks=ranks)
+            return evaluate_run(source, place, clips=clips, seed=seed, send=True, ranks=ranks)
+    if data is None and source.run is not None:
+        data = place_of(source.run).data_root
     ranks.agree(_refuse if ranks.main and data is None else None, spec)
     assert data is not None
-    return _measured(source, data, clips=clips, seed=seed)[0]
+    return _measured(source, data, heldout or source.recipe.data.heldout, clips=clips, seed=seed)[0]
 
 
 def _refuse(spec: str) -> None:
@@ -72,17 +79,17 @@ def evaluate_run(
     *,
     clips: int,
     seed: int,
-    data: Path | None = None,
     send: bool,
     ranks: "Ranks",
 ) -> dict[str, float]:
-    """Evaluate the run at `place`, which the caller holds, on its own data or on `data`. `send`: to MLflow now, not
-    only into the run's spool."""
+    """Evaluate the run at `place`, which the caller holds, on its own data. `send`: to MLflow now, not only into the
+    run's spool."""
     from talkies.tracking.spool import check_store
 
     check_store(place.folder, place.store)  # before minutes of work
     kept = place.folder if ranks.main else None
-    metrics, heldout = _measured(source, data or place.data_root, clips=clips, seed=seed, run=kept)
+    name = source.recipe.data.heldout
+    metrics, heldout = _measured(source, place.data_root, name, clips=clips, seed=seed, run=kept)
     record = {"sha256": source.sha256, "clips": clips, "seed": seed, "heldout": heldout, "metrics": metrics}
     ranks.agree(_record if ranks.main else None, source, place, record, send)
     return metrics
@@ -109,13 +116,14 @@ def _record(source: "Source", place: "Place", record: dict[str, Any], send: bool
 
 
 def _measured(
-    source: "Source", data: Path, *, clips: int, seed: int, run: Path | None = None
+    source: "Source", data: Path, name: str, *, clips: int, seed: int, run: Path | None = None
 ) -> tuple[dict[str, float], str]:
-    """The metrics over held-out clips of `data`, and what these clips are. `run`: where a few clips are kept."""
-    from talkies.data.shards import ShardSet
+    """The metrics over held-out clips, those of the set `name` of `data`, and what these clips are. `run`: where a few
+    clips are kept. RecipeError where the set was encoded by other codecs than the model's."""
     from talkies.recipe.evaluate import evaluate
+    from talkies.recipe.source import open_set
 
-    heldout = ShardSet.open(data / "sets" / source.recipe.data.heldout)
+    heldout = open_set(data, name, source)
     folder = None if run is None else run / "evaluation"
     metrics = evaluate(source, heldout, clips=clips, sampling=source.recipe.sampling, seed=seed, folder=folder)
     return metrics, heldout.fingerprint
@@ -130,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace, ranks: "Ranks") -> int:
-    where = {"runs": args.runs, "uri": args.tracking_uri, "data": args.data}
+    where = {"runs": args.runs, "uri": args.tracking_uri, "data": args.data, "heldout": args.heldout}
     metrics = evaluate_source(args.source, clips=args.clips, seed=args.seed, ranks=ranks, **where)
     for key, value in sorted(metrics.items()) if ranks.main else ():
         print(f"{key:<32} {value:.4f}")

@@ -7,6 +7,7 @@ from pydantic import Field
 from talkies.codecs.config import CodecsConfig
 from talkies.config import config
 from talkies.config.numbers import Count, Loudness, Natural, Positive
+from talkies.config.schema import added
 
 
 @config
@@ -62,7 +63,10 @@ class SetConfig:
 
 @config
 class PrepareConfig:
-    """What `talkies prepare` makes. `fit_clips` clips of every set named in `fit_sets` fit the linear codecs, once."""
+    """What `talkies prepare` makes. `fit_clips` clips of every set named in `fit_sets` fit the linear codecs, once.
+
+    `codecs_from` takes the linear codecs of something that was trained instead, so that it can be trained further on
+    these clips: a run, a release or a data root (relative to the recipe), or models:/name@alias."""
 
     kind: Literal["prepare"] = "prepare"
     name: str
@@ -74,3 +78,4 @@ class PrepareConfig:
     shard_clips: Count = 256
     quarantine_max: Natural = 100
     seed: Natural = 0
+    codecs_from: str | None = added(None)

@@ -1,14 +1,15 @@
 """Fitting the linear codecs, once, on the clips of the sets that the recipe names."""
 
 import json
+import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from talkies.codecs import linear_audio, linear_video
-from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig
+from talkies.codecs.config import CodecsConfig, LinearAudioConfig, LinearVideoConfig
 from talkies.codecs.load import load_audio, load_video, save_codec
 from talkies.config import DataError
 from talkies.config.canonical import to_dict
@@ -23,8 +24,10 @@ from talkies.prepare.plan import fitted_parts
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Quarantined, reasons
 from talkies.prepare.swap import replacing_folder
+from talkies.streams.codec import AudioCodec, VideoCodec
 
 RECORD = "fit.json"
+LOAD: Mapping[str, Callable[[CodecsConfig, Path], VideoCodec | AudioCodec]] = {"video": load_video, "audio": load_audio}
 
 
 def fit_codecs(config: PrepareConfig, jobs: Mapping[str, Job], folder: Path, reader: Reader, bars: Bars) -> None:
@@ -48,6 +51,25 @@ def fit_codecs(config: PrepareConfig, jobs: Mapping[str, Job], folder: Path, rea
         write_text(work / RECORD, canonical_json({"key": key, "clips": len(clips)}) + "\n")
 
 
+def take_codecs(config: PrepareConfig, given: Path, folder: Path) -> None:
+    """Put the fitted codecs of the folder `given` (video/, audio/) into `folder`, unless the same ones are there.
+
+    Raises DataError where `given` lacks one, holds one of another config, or is damaged.
+    """
+    parts = fitted_parts(config)
+    try:
+        identities = {part: LOAD[part](config.codecs, given).identity for part in parts}
+    except DataError as error:
+        raise DataError(f"prepare: `codecs_from`: {error}") from None
+    key = fingerprint({"codecs_from": identities})
+    if _stands(config, folder, key):
+        return
+    with replacing_folder(folder) as work:
+        for part in parts:
+            shutil.copytree(given / part, work / part)
+        write_text(work / RECORD, canonical_json({"key": key}) + "\n")
+
+
 def _fit(config: PrepareConfig, parts: tuple[str, ...], frames: list[Tensor], sounds: list[Tensor], work: Path) -> None:
     if "video" in parts:
         assert isinstance(config.codecs.video, LinearVideoConfig)
@@ -65,11 +87,10 @@ def _stands(config: PrepareConfig, folder: Path, key: str) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     try:
-        for part, load in (("video", load_video), ("audio", load_audio)):
-            if part in fitted_parts(config):
-                load(config.codecs, folder)
+        for part in fitted_parts(config):
+            LOAD[part](config.codecs, folder)
     except DataError as error:
-        warnings.warn(f"prepare: fitting the codecs again: {error}", stacklevel=2)
+        warnings.warn(f"prepare: making the codecs again: {error}", stacklevel=2)
         return False
     return True
 

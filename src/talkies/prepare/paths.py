@@ -30,4 +30,7 @@ def located(config: PrepareConfig, recipe_folder: Path, *, present: bool) -> dic
         if not isinstance(source, SyntheticSource):
             path = source_path(name, source, recipe_folder, present=present)
             values["sources"][name]["path"] = str(path.resolve())
+    given = config.codecs_from
+    if given is not None and not given.startswith("models:/"):
+        values["codecs_from"] = str((recipe_folder / Path(given).expanduser()).resolve())
     return values

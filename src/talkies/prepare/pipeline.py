@@ -17,7 +17,7 @@ from talkies.data.durable import write_text
 from talkies.prepare.bars import Bars, bars
 from talkies.prepare.building import Builder
 from talkies.prepare.config import PrepareConfig, SyntheticSource
-from talkies.prepare.fitting import fit_codecs
+from talkies.prepare.fitting import fit_codecs, take_codecs
 from talkies.prepare.hashes import Hashes, contents, fingerprint
 from talkies.prepare.jobs import Job
 from talkies.prepare.plan import SetPlan, plan
@@ -33,28 +33,39 @@ REPORT = "report.json"
 REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 
 
-def prepare(config: PrepareConfig, root: Path, *, recipe_folder: Path, progress: bool) -> Report:
+def prepare(
+    config: PrepareConfig, root: Path, *, recipe_folder: Path, progress: bool, codecs: Path | None = None
+) -> Report:
     """Make everything that a prepare recipe asks for below `root`, and root/report.json last.
 
     root/codecs holds the fitted codecs, root/sets/NAME the shard sets, root/sources what was rendered; nothing in them
     depends on where `root` lies. What was made before from the same files, settings and codecs is reused. Paths in the
-    recipe are relative to `recipe_folder`. Raises RecipeError (before any work) for what cannot be made, DataError for
-    media that cannot be used, StorageError where the disk refuses.
+    recipe are relative to `recipe_folder`; `codecs` is the folder of those that `codecs_from` names. Raises RecipeError
+    (before any work) for what cannot be made, DataError for media that cannot be used, StorageError where the disk
+    refuses.
     """
     plans = plan(config)
     with _storage(root):
         (root / REPORT).unlink(missing_ok=True)
-        return _finish(config, root, *_made(config, plans, root, recipe_folder, progress=progress, names=tuple(plans)))
+        names = tuple(plans)
+        made = _made(config, plans, root, recipe_folder=recipe_folder, codecs=codecs, progress=progress, names=names)
+        return _finish(config, root, *made)
 
 
 def prepare_sets(
-    config: PrepareConfig, root: Path, *, recipe_folder: Path, progress: bool, names: Sequence[str]
+    config: PrepareConfig,
+    root: Path,
+    *,
+    recipe_folder: Path,
+    progress: bool,
+    names: Sequence[str],
+    codecs: Path | None = None,
 ) -> None:
     """As `prepare`, but only what all sets share and the sets `names`, and without a report. Once that is made with no
     names, different sets may be made by several processes at once."""
     plans = plan(config)
     with _storage(root):
-        _made(config, plans, root, recipe_folder, progress=progress, names=names)
+        _made(config, plans, root, recipe_folder=recipe_folder, codecs=codecs, progress=progress, names=names)
 
 
 @contextmanager
@@ -74,8 +85,9 @@ def _made(
     config: PrepareConfig,
     plans: Mapping[str, SetPlan],
     root: Path,
-    recipe_folder: Path,
     *,
+    recipe_folder: Path,
+    codecs: Path | None,
     progress: bool,
     names: Sequence[str],
 ) -> tuple[dict[str, str], dict[str, SetReport], dict[str, Source]]:
@@ -85,12 +97,16 @@ def _made(
         sources = _sources(config, root / "sources", recipe_folder, bar)
         jobs = _jobs(plans, sources, root / "sources")
         reader = Reader()
-        fit_codecs(config, jobs, root / "codecs", reader, bar)
+        if config.codecs_from is None:
+            fit_codecs(config, jobs, root / "codecs", reader, bar)
+        else:
+            assert codecs is not None, "who calls has looked up `codecs_from`"
+            take_codecs(config, codecs, root / "codecs")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        codecs, identities = _open_codecs(config, root / "codecs", device)
-        null = codecs.text.encode([""]).to("cpu")
+        opened, identities = _open_codecs(config, root / "codecs", device)
+        null = opened.text.encode([""]).to("cpu")
         builder = Builder(
-            codecs=codecs,
+            codecs=opened,
             reader=reader,
             bars=bar,
             device=device,

@@ -102,13 +102,20 @@ def fitted_parts(config: PrepareConfig) -> tuple[str, ...]:
 
 
 def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
-    """`fit_sets` must be sets that have what is to be fitted, and must not be given where nothing is."""
+    """`fit_sets` must be sets that have what is to be fitted, and must not be given where nothing is; `codecs_from`
+    takes its place."""
     for name in config.fit_sets:
         if name not in sets:
             raise RecipeError(f"recipe: `fit_sets` names {name!r}, which is no set; there are: {', '.join(sets)}")
     parts = fitted_parts(config)
     if config.fit_sets and not parts:
         raise RecipeError("recipe: `fit_sets` is given, but no codec is fitted: leave it out")
+    if config.codecs_from is not None:
+        if config.fit_sets:
+            raise RecipeError("recipe: `codecs_from` takes codecs that are fitted already: leave `fit_sets` out")
+        if not parts:
+            raise RecipeError("recipe: `codecs_from` is given, but no codec is of a fitted kind: leave it out")
+        return
     for part in parts:
         if not any(part in sets[name].config.modalities for name in config.fit_sets):
             raise RecipeError(

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from talkies.config import RecipeError
+from talkies.config import DataError, RecipeError
 from talkies.config.canonical import recipe_hash
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
@@ -35,11 +35,30 @@ def data_folder(runs: Path, config: PrepareConfig, *, recipe_folder: Path) -> Pa
     return runs / "data" / f"{config.name}-{recipe_hash(values)[:8]}"
 
 
+def codecs_folder(config: PrepareConfig, workshop: Workshop, recipe_folder: Path) -> Path | None:
+    """The folder of the codecs that `codecs_from` names; None without it.
+
+    Raises DataError where there are none, TrackingError where a version is not registered.
+    """
+    spec = config.codecs_from
+    if spec is None:
+        return None
+    source = workshop.registry(spec) if spec.startswith("models:/") else recipe_folder / Path(spec).expanduser()
+    for folder in (source / "codecs", source / "release" / "codecs"):
+        if folder.is_dir():
+            return folder
+    raise DataError(
+        f"prepare: `codecs_from`: no codecs in {source} (looked for codecs/ and release/codecs/): give a finished run, "
+        "a release, a data root, or models:/name@alias"
+    )
+
+
 def prepare_data(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Path) -> tuple[Path, Report]:
     """Prepare (or reuse) the data of a recipe."""
     root = data_folder(workshop.runs, config, recipe_folder=recipe_folder)
     with locked(root, hint=OTHER_RUNS):
-        return root, prepare(config, root, recipe_folder=recipe_folder, progress=workshop.bar)
+        codecs = codecs_folder(config, workshop, recipe_folder)
+        return root, prepare(config, root, recipe_folder=recipe_folder, codecs=codecs, progress=workshop.bar)
 
 
 def prepare_part(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Path, number: int | None) -> Path:
@@ -57,5 +76,6 @@ def prepare_part(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Pa
         held.enter_context(locked(root, hint=OTHER_RUNS, shared=bool(chosen)))
         for name in chosen:
             held.enter_context(locked(root / "parts" / name, hint=OTHER_RUNS))
-        prepare_sets(config, root, recipe_folder=recipe_folder, progress=workshop.bar, names=chosen)
+        codecs = codecs_folder(config, workshop, recipe_folder)
+        prepare_sets(config, root, recipe_folder=recipe_folder, codecs=codecs, progress=workshop.bar, names=chosen)
     return root

@@ -18,6 +18,7 @@ from talkies.codecs.load import load_codecs
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.decode import decode_values
 from talkies.config.records import present
+from talkies.data.shards import ShardSet
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
 from talkies.parallel.ranks import Ranks
@@ -220,3 +221,15 @@ def _source(
         released=released,
         device=device,
     )
+
+
+def open_set(data: Path, name: str, source: Source) -> ShardSet:
+    """The shard set `name` of a data root, to measure `source` on.
+
+    Raises DataError where it is missing or damaged, or was encoded by other codecs than those of `source`.
+    """
+    found = ShardSet.open(data / "sets" / name)
+    held = {"video": source.codecs.video, "audio": source.codecs.audio, "text": source.codecs.text}
+    identities = {part: codec.identity for part, codec in held.items() if codec is not None}
+    found.check(codec_identities=identities, geometry=found.header.geometry, modalities=tuple(source.grids))
+    return found

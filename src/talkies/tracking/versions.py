@@ -95,7 +95,8 @@ def download(client: MlflowClient, version: ModelVersion, *, spec: str, uri: str
     if "base.source" in tags:
         base = _fetched(client, tags["base.source"], tags["base.sha256"], uri, download_to)
         link = folder / BASE
-        if not link.is_symlink():
+        if not link.is_dir():  # one that was copied without its links holds the base itself
+            link.unlink(missing_ok=True)
             link.symlink_to(Path("..") / base.name, target_is_directory=True)
     return folder
 

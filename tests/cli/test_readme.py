@@ -1,0 +1,191 @@
+"""Every command and every YAML of README and docs works: verbatim where this machine can, else through its parser.
+
+The commands run in a folder that holds `recipes/` and the `runs/` of one tiny curriculum. Placeholders stand for what
+BOUND and SHORT say; `-...` in a path is the one folder that fits. EXTRA makes a command short (a later override wins).
+"""
+
+import importlib
+import re
+import shlex
+import shutil
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+from readme import ROOT, blocks, commands, inline
+from torch.distributed.run import get_args_parser
+from toy_journey import SMALL, TINY, Journey
+
+from talkies.cli.main import VERBS, _Parser, run
+from talkies.config.decode import decode
+from talkies.config.source import load
+from talkies.launch.site import load_site
+from talkies.prepare.config import SyntheticSource
+from talkies.prepare.world import render_source
+from talkies.recipe.check import check
+from talkies.recipe.config import PhaseRecipe
+
+pytestmark = pytest.mark.timeout(600)
+BOUND = {"/data/clips": "clips"}
+SHORT = {
+    "RECIPE": "recipes/mova/toy/audio_pretraining.yaml",
+    "SITE": "recipes/sites/example.yaml",
+    "RUN": "runs/mova-toy-.../0001/3-joint_phase1",
+    "RUN|JOB": "runs/mova-toy-.../0001/3-joint_phase1",
+    "[RUN|JOB]": "runs/mova-toy-.../0001/3-joint_phase1",
+    "FOLDER": "exported",
+}
+MINE = ["steps.max=2", "steps.global_batch=2", "steps.checkpoint_every=2", "validation.sampling_steps=1",
+        "sampling.steps=2"]  # fmt: skip
+EXTRA = {
+    "talkies train recipes/mova/toy/joint_phase1.yaml": TINY,
+    "talkies sample": [],
+    "talkies prepare mine.yaml": [],
+    "talkies train mine-lora.yaml": MINE,
+    "talkies evaluate": [],
+    "talkies promote": [],
+    "talkies export": [],
+    "talkies submit": ["--dry-run"],
+}
+"""Commands that run here, by their beginning."""
+PARSED = ("talkies train RECIPE parallel", "talkies status", "talkies cancel", "torchrun")
+"""Commands that need a cluster or several processes."""
+LONG = ("talkies train recipes/mova/toy/curriculum.yaml",)
+"""Commands of the stage `slow`; without overrides this is command 1, which every test of this folder is built on."""
+SETUP = re.compile(r"python3\.11 -m venv|\.venv/bin/(pip install|python -m pytest|talkies train)")
+
+
+@pytest.fixture(scope="module")
+def project(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a newcomer after command 1, with clips of their own, as the working directory."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "recipes").symlink_to(ROOT / "recipes")
+    shutil.copytree(journey.runs, folder / "runs")
+    source = SyntheticSource(domain="masks", clips=12, size=64, frames=49, fps=24.0)
+    render_source(source, folder / "clips", 0, None)
+    Image.new("RGB", (96, 64), (200, 30, 60)).save(folder / "first.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, text in files().items():
+            Path(name).write_text("\n".join(" ".join(map(bound, line.split(" "))) for line in text.splitlines()))
+        yield folder
+
+
+def files() -> dict[str, str]:
+    """The YAML blocks whose first line names the file that they are: name -> text."""
+    named = {block: re.match(r"# ([\w-]+\.yaml)\b", block) for block in blocks("yaml")}
+    return {found[1]: block for block, found in named.items() if found is not None}
+
+
+def bound(word: str) -> str:
+    """A word with its placeholders replaced."""
+    word = SHORT.get(word, word)
+    for placeholder, value in BOUND.items():
+        word = word.replace(placeholder, value)
+    return re.sub(r"runs/[^\s,{}=]*-\.\.\.[^\s,{}=]*", lambda found: _only(found[0]), word)
+
+
+def _only(pattern: str) -> str:
+    (found,) = Path().glob(pattern.replace("-...", "-*"))
+    return str(found)
+
+
+def words_of(command: str) -> list[str]:
+    """The words of a command after `talkies`, bound."""
+    return [bound(word) for word in shlex.split(command)[1:] if word != "..."]
+
+
+def parser_of(verb: str) -> _Parser:
+    parser = _Parser(prog=f"talkies {verb}", allow_abbrev=False)
+    importlib.import_module(VERBS[verb][0]).add_arguments(parser)
+    return parser
+
+
+def check_parsed(words: list[str]) -> None:
+    """The verb takes these words, and what is trained decodes with its overrides."""
+    parsed = parser_of(words[0]).parse_intermixed_args(words[1:])
+    if words[0] == "train":
+        check(decode(PhaseRecipe, load(Path(parsed.recipe), parsed.overrides)))
+
+
+def test_every_command_belongs_to_one_kind() -> None:
+    for command in commands():
+        kinds = [begin for begin in (*EXTRA, *PARSED, *LONG) if command.startswith(begin)]
+        kinds += (SETUP.match(command) is not None and ["setup"]) or []
+        assert len(kinds) == 1, f"{command}: {kinds}: name it in this test's tables"
+    assert all(any(command.startswith(begin) for command in commands()) for begin in (*EXTRA, *PARSED, *LONG))
+
+
+def test_commands_that_this_machine_can_run_end_well(project: Path) -> None:
+    for command in commands():
+        extra = [words for begin, words in EXTRA.items() if command.startswith(begin)]
+        if extra:
+            words = [*words_of(command), *extra[0]]
+            assert run([*dict.fromkeys(words)]) == 0, command
+            assert all(Path(words[i + 1]).exists() for i, word in enumerate(words) if word == "--out"), command
+
+
+def test_commands_of_a_cluster_pass_their_parsers(project: Path) -> None:
+    for command in commands():
+        if command.startswith("torchrun"):
+            launched = get_args_parser().parse_args(words_of(command))
+            assert (launched.module, launched.training_script) == (True, "talkies.cli.main")
+            check_parsed(launched.training_script_args)
+        elif command.startswith(PARSED):
+            check_parsed(words_of(command))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [command for command in commands() if command.startswith(LONG)])
+def test_a_curriculum_with_overrides_is_trained(tmp_path: Path, command: str) -> None:
+    own = [word for word in SMALL if word.startswith("phases.steps.max")]
+    last = ["joint_phase2.steps.max=4", *own]
+    recipe, *overrides = words_of(command)[1:]
+    words = ["train", str(ROOT / recipe), *SMALL, *overrides, *last, "--runs", str(tmp_path), "--quiet"]
+    assert run(words) == 0
+
+
+def test_setup_is_what_ci_does() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    setup = [command for command in commands() if SETUP.match(command)]
+    assert "python3.11 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[test]' && " in script
+    assert {command.replace("'.[test]'", ".") for command in setup if "pip" in command} == {
+        ".venv/bin/pip install -q -c constraints.txt -e ."
+    }
+    assert ".venv/bin/talkies train recipes/mova/toy/curriculum.yaml" in setup
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {name for piece in inline("pip install") for name in re.findall(r"\.\[(\w+)\]", piece)} <= set(extras)
+    assert all(f"-m {stage}" in script for stage in ("slurm", "faults", '"ranks or slow"'))
+
+
+def test_every_yaml_is_a_file_or_a_part_of_a_recipe(project: Path) -> None:
+    for block in blocks("yaml"):
+        values = yaml.safe_load(block)
+        if block in files().values():
+            continue
+        if values.get("kind") == "site":
+            Path("site.yaml").write_text(block)
+            load_site(Path("site.yaml"))
+            continue
+        commented = [yaml.safe_load(line[2:]) for line in block.splitlines() if re.match(r"# \w+: [{\[]", line)]
+        for part in (values, *({**values, **other} for other in commented)):
+            whole = {"extends": "recipes/mova/joint_phase2.yaml", **part}
+            Path("part.yaml").write_text(yaml.safe_dump(whole))
+            check(decode(PhaseRecipe, load(Path("part.yaml"))))
+
+
+@pytest.mark.parametrize("piece", sorted(set(inline("talkies "))))
+def test_a_command_within_a_line_names_a_verb_and_its_flags(piece: str) -> None:
+    for verb, rest in re.findall(r"talkies ([a-z]+)\b([^`]*)", piece):
+        flags = parser_of(verb)._option_string_actions
+        assert set(re.findall(r"--[a-z-]+", rest)) <= set(flags)
+
+
+@pytest.mark.parametrize("piece", sorted(set(inline("benchmarks/"))))
+def test_a_benchmark_within_a_line_exists_with_its_flags(piece: str) -> None:
+    (name,) = re.findall(r"benchmarks/\w+\.py", piece)
+    source = (ROOT / name).read_text()
+    assert all(f'"{flag}"' in source for flag in re.findall(r"--[a-z-]+", piece.split(name)[1]))
