@@ -19,6 +19,7 @@ from talkies.prepare.pipeline import Report, prepare
 
 Maker = Callable[..., Path]
 Recipe = Callable[..., PrepareConfig]
+BYTES = {"kind": "bytes", "dim": 16, "length": 6}
 AUDIO = {"source": "media", "split": "all", "geometry": "32x32x25@12", "modalities": ["audio"], "duration_token": True}
 
 
@@ -341,3 +342,41 @@ def test_the_real_clip_in_both_orientations(real_clips: Path, run: Callable[...,
     assert tall.grids["video"].shape == (13, 14, 8)
     assert wide.grids["audio"] == tall.grids["audio"]
     assert wide.ids == ["cat_yarn_352x624_24fps.mp4"]
+
+
+def test_codecs_are_taken_from_where_they_were_fitted(
+    three: list[Path], make: Maker, run: Callable[..., Report], recipe: Recipe, tmp_path: Path
+) -> None:
+    """Other clips, encoded as the first ones were; a second time nothing is made anew."""
+    codecs = run().codecs
+    shutil.rmtree(tmp_path / "media")
+    make("other.mp4", seed=9)
+    taken = recipe(codecs_from="root", fit_sets=[])
+    where = {"recipe_folder": tmp_path, "progress": False, "codecs": tmp_path / "root" / "codecs"}
+    report = prepare(taken, tmp_path / "other", **where)
+    assert report.codecs == codecs
+    assert ShardSet.open(tmp_path / "other" / "sets" / "all").header.codecs == codecs
+    before = times(tmp_path / "other" / "codecs")
+    assert prepare(taken, tmp_path / "other", **where).sets["all"].reused
+    assert times(tmp_path / "other" / "codecs") == before
+    run("fitted anew", fit_sets=["all"])
+    assert run("fitted anew").codecs != codecs
+
+
+@pytest.mark.parametrize("fault", ["gone", "damaged", "another config"])
+def test_codecs_that_cannot_be_taken_are_refused_by_name(
+    three: list[Path], run: Callable[..., Report], recipe: Recipe, tmp_path: Path, fault: str
+) -> None:
+    run()
+    given = tmp_path / "root" / "codecs"
+    sections: dict[str, Any] = {"codecs_from": "root", "fit_sets": []}
+    if fault == "gone":
+        shutil.rmtree(given / "audio")
+    elif fault == "damaged":
+        (given / "audio" / "model.safetensors").write_bytes(b"nothing")
+    else:
+        audio = {"kind": "linear_audio", "channels": 8, "hop": 320}
+        sections["codecs"] = {"video": {"kind": "linear_video", "channels": 8}, "audio": audio, "text": BYTES}
+    with pytest.raises(DataError, match=r"prepare: `codecs_from`: .*audio"):
+        prepare(recipe(**sections), tmp_path / "other", recipe_folder=tmp_path, progress=False, codecs=given)
+    assert not (tmp_path / "other" / "codecs").exists()

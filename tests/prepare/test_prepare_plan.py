@@ -37,6 +37,11 @@ def one_set(**keys: Any) -> dict[str, Any]:
         ({"fit_sets": ["al"]}, "`fit_sets` names 'al', which is no set; there are: all"),
         ({"fit_sets": []}, r"`codecs\.video` is fitted on clips: `fit_sets` must name a set with video"),
         ({"codecs": {"video": WAN, "audio": DAC, "text": BYTES}}, "`fit_sets` is given, but no codec is fitted"),
+        ({"codecs_from": "base"}, "`codecs_from` takes codecs that are fitted already: leave `fit_sets` out"),
+        (
+            {"codecs_from": "base", "fit_sets": [], "codecs": {"video": WAN, "audio": DAC, "text": BYTES}},
+            "`codecs_from` is given, but no codec is of a fitted kind",
+        ),
         ({"sources": {"../x": {"kind": "folder", "path": "media"}}}, r"`sources\.\.\./x` names a folder"),
         (
             {"sources": {"media": {"kind": "folder", "path": "a"}, "more": {"kind": "folder", "path": "b"}}},

@@ -1,16 +1,17 @@
 """Where prepared data lie: one folder per recipe and per media, whoever asks."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from talkies.config import RecipeError
+from talkies.config import DataError, RecipeError
 from talkies.config.decode import decode, decode_values
 from talkies.config.source import load
 from talkies.prepare.config import PrepareConfig
 from talkies.recipe.folders import RunLockedError, locked, wait_unlocked
-from talkies.recipe.preparation import Workshop, data_folder, prepare_data, prepare_part
+from talkies.recipe.preparation import Workshop, codecs_folder, data_folder, prepare_data, prepare_part
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 RUNS = Path("runs")
@@ -124,3 +125,23 @@ def test_an_attempt_waits_for_its_predecessor_but_not_for_ever(tmp_path: Path) -
     began = time.monotonic()
     wait_unlocked(tmp_path, 60.0)
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("place", ["base/codecs", "base/release/codecs"])
+def test_codecs_of_a_release_a_run_or_a_data_root_are_found(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    workshop = Workshop(runs=tmp_path, store="", artifacts=None, registry=lambda _: tmp_path / "base", bar=False)
+    for spec in ("base", str(tmp_path / "base"), "models:/toy@champion"):
+        assert codecs_folder(replace(TWO_SETS, codecs_from=spec), workshop, tmp_path) == folder
+    assert codecs_folder(TWO_SETS, workshop, tmp_path) is None
+    with pytest.raises(DataError, match=r"`codecs_from`: no codecs in .*nowhere"):
+        codecs_folder(replace(TWO_SETS, codecs_from="nowhere"), workshop, tmp_path)
+
+
+def test_codecs_from_is_part_of_a_folders_name(tmp_path: Path) -> None:
+    """By what it leads to, as the sources are."""
+    specs = [(None, tmp_path), ("base", tmp_path), ("base", tmp_path / "two"), ("models:/toy@champion", tmp_path)]
+    names = [data_folder(RUNS, replace(TWO_SETS, codecs_from=spec), recipe_folder=at) for spec, at in specs]
+    assert len(set(names)) == 4
+    assert data_folder(RUNS, replace(TWO_SETS, codecs_from="../base"), recipe_folder=tmp_path / "two") == names[1]

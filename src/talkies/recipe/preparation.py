@@ -56,8 +56,8 @@ def codecs_folder(config: PrepareConfig, workshop: Workshop, recipe_folder: Path
 def prepare_data(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Path) -> tuple[Path, Report]:
     """Prepare (or reuse) the data of a recipe."""
     root = data_folder(workshop.runs, config, recipe_folder=recipe_folder)
+    codecs = codecs_folder(config, workshop, recipe_folder)
     with locked(root, hint=OTHER_RUNS):
-        codecs = codecs_folder(config, workshop, recipe_folder)
         return root, prepare(config, root, recipe_folder=recipe_folder, codecs=codecs, progress=workshop.bar)
 
 
@@ -71,11 +71,11 @@ def prepare_part(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Pa
     if number is not None and not 0 <= number < len(names):
         raise RecipeError(f"prepare: there is no set {number}: the recipe has {len(names)}, 0 to {len(names) - 1}")
     root = data_folder(workshop.runs, config, recipe_folder=recipe_folder)
+    codecs = codecs_folder(config, workshop, recipe_folder)
     chosen = [] if number is None else [names[number]]
     with ExitStack() as held:
         held.enter_context(locked(root, hint=OTHER_RUNS, shared=bool(chosen)))
         for name in chosen:
             held.enter_context(locked(root / "parts" / name, hint=OTHER_RUNS))
-        codecs = codecs_folder(config, workshop, recipe_folder)
         prepare_sets(config, root, recipe_folder=recipe_folder, codecs=codecs, progress=workshop.bar, names=chosen)
     return root
