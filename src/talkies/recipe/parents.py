@@ -125,8 +125,8 @@ def check_codecs(component: str, parent: Parent, identities: Mapping[str, str]) 
         if theirs is not None and ours is not None and theirs != ours:
             raise CheckpointError(
                 f"parent: {parent.spec!r} was trained with {part} codec {theirs[:16]}, the data of this phase with "
-                f"{ours[:16]}: its {component} would read other latents; train on data of the parent's codecs, or "
-                "choose another parent"
+                f"{ours[:16]}: its {component} would read other latents; prepare the data with the parent's "
+                "(`codecs_from`), or choose another parent"
             )
 
 
