@@ -59,7 +59,7 @@ def test_another_job_of_the_run_begins_its_own_count(tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"made": [{"jo')
-    with pytest.raises(CheckpointError, match=rf"{FILE} is damaged .* remove it"):
+    with pytest.raises(CheckpointError, match=rf"{FILE} is damaged: .* remove it"):
         begin(tmp_path, Attempt(job="1", restart=0, step=0))
 
 

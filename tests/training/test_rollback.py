@@ -160,7 +160,7 @@ def test_a_damaged_record_is_no_reason_to_train_on_what_was_passed_over(
     tmp_path: Path, store: CheckpointStore, content: str
 ) -> None:
     (tmp_path / FILE).write_text(content)
-    with pytest.raises(CheckpointError, match=r"rollbacks\.json is damaged: restore it, or train anew"):
+    with pytest.raises(CheckpointError, match=r"rollbacks\.json is damaged: i.*; restore it from a copy, or train"):
         settle(tmp_path, store, nobody)
 
 
@@ -174,5 +174,7 @@ def test_a_record_that_lacks_what_a_checkpoint_knows_is_refused(
     (tmp_path / FILE).unlink()
     if content is not None:
         (tmp_path / FILE).write_text(content)
-    with pytest.raises(CheckpointError, match=r"rollbacks\.json lacks what step-00000020 has passed over: restore it"):
+    with pytest.raises(
+        CheckpointError, match="it (lacks what step-00000020 has passed over|holds a mapping, .* list); re"
+    ):
         settle(tmp_path, store, nobody)

@@ -1,6 +1,7 @@
 """Weights from files that others may have made: safetensors only, checked before they are mapped."""
 
 import json
+import os
 import struct
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from talkies.config import CheckpointError
+from talkies.config.records import open_regular
 
 PICKLES = {".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 _HEADER_LIMIT = 100_000_000
@@ -37,7 +39,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         _check_header(path)
         tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError, struct.error, ValueError) as error:
+    except (OSError, SafetensorError, struct.error, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"weights: cannot read {path}: {error}") from None
@@ -55,7 +57,7 @@ def open_weights(path: Path) -> Iterator[tuple[str, tuple[int, ...], Callable[[i
                 part = file.get_slice(name)
                 shape = tuple(part.get_shape())
                 yield name, shape, partial(_read_rows, file, name, whole=not shape)
-    except (OSError, SafetensorError, struct.error, ValueError) as error:
+    except (OSError, SafetensorError, struct.error, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"weights: cannot read {path}: {error}") from None
@@ -69,7 +71,7 @@ def _read_rows(file: Any, name: str, first: int, last: int, *, whole: bool) -> T
 def _check_header(path: Path) -> None:
     """The header: its length, little-endian in 8 bytes, then JSON."""
     size = path.stat().st_size
-    with path.open("rb") as handle:
+    with os.fdopen(open_regular(path), "rb") as handle:
         (length,) = struct.unpack("<Q", handle.read(8))
         if length > min(size - 8, _HEADER_LIMIT):
             raise CheckpointError(

@@ -188,13 +188,14 @@ def _best(run: Path) -> dict[str, Any]:
 
 def _survived(run: Path) -> dict[str, Any]:
     """What of the run's own records names trouble."""
-    from talkies.data.substitutes import FILE
+    from talkies.config.records import present
+    from talkies.data.substitutes import FILE, QUARANTINED
     from talkies.training.rollback import read_rollbacks
 
     counts = {
         "bad steps (bad_steps/)": len([*(run / "bad_steps").glob("*.json")]),
         "times gone back (rollbacks.json)": len(read_rollbacks(run)),
-        f"clips replaced ({FILE})": (run / FILE).read_bytes().count(b"\n") if (run / FILE).is_file() else 0,
+        f"clips replaced ({FILE})": QUARANTINED.content(run / FILE).count(b"\n") if present(run / FILE) else 0,
     }
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     return {"survived": f"survived: {told}"} if told else {}

@@ -79,7 +79,7 @@ class Kind(Generic[T]):
 
     def read(self, path: Path) -> T:
         """The record in the file `path`. Raises `error` where it is missing, no regular file, too large or damaged."""
-        return self._decoded(self._bytes(path), str(path))
+        return self._decoded(self.content(path), str(path))
 
     def find(self, path: Path) -> T | None:
         """As `read`, but None where there is nothing at `path`."""
@@ -87,7 +87,7 @@ class Kind(Generic[T]):
 
     def read_with(self, path: Path) -> tuple[T, bytes]:
         """As `read`, with the bytes that were decoded."""
-        data = self._bytes(path)
+        data = self.content(path)
         return self._decoded(data, str(path)), data
 
     def decode(self, data: bytes, where: str) -> T:
@@ -100,7 +100,8 @@ class Kind(Generic[T]):
         """The error for the record `where`, which holds what it cannot hold."""
         return self.error(f"{self.about}: {where} is damaged: {how}; {self.remedy}")
 
-    def _bytes(self, path: Path) -> bytes:
+    def content(self, path: Path) -> bytes:
+        """What the file `path` holds, not decoded; errors as of `read`."""
         try:
             return regular_bytes(path, self.limit)
         except OSError as error:
@@ -216,9 +217,8 @@ def _complaint(detail: ErrorDetails) -> str:
     """What pydantic has found first, after "is damaged: "."""
     kind, value, path = detail["type"], detail["input"], ".".join(named(part) for part in detail["loc"])
     if kind == "json_invalid":
-        return (
-            "it is nested too deeply" if "recursion" in detail["msg"] else f"it holds no JSON object: {detail['msg']}"
-        )
+        deep = "recursion" in detail["msg"]
+        return DEEP if deep else f"it holds no JSON object: {detail['msg']}"
     if kind == "missing":
         return f"it has no `{path}`"
     if kind == "value_error" and isinstance(value, dict):  # of __post_init__, which says it all
@@ -227,9 +227,9 @@ def _complaint(detail: ErrorDetails) -> str:
         wanted = _WORDS[kind].format(**detail.get("ctx", {}))
     else:
         wanted = _said(detail) if kind == "value_error" else needed(detail)
-    if not path and kind == "dataclass_type":
-        return f"it holds no JSON object but {shown(value)}"
-    return f"its `{path}` is {shown(value)}, and must be {wanted}" if path else f"it holds {shown(value)}: {wanted}"
+    if not path:
+        return f"it holds {'no JSON object but ' * (kind == 'dataclass_type')}{shown(value)}, and must be {wanted}"
+    return f"its `{path}` is {shown(value)}, and must be {wanted}"
 
 
 def _said(detail: ErrorDetails) -> str:

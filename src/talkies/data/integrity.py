@@ -1,8 +1,11 @@
 """Whether a file is still what was written. safetensors itself notices truncation, but no flipped byte."""
 
 import hashlib
+import os
 import time
 from pathlib import Path
+
+from talkies.config.records import open_regular
 
 _CHUNK = 1 << 20
 # A file changed within one clock tick keeps its time stamps: only older files are remembered.
@@ -30,7 +33,7 @@ def sha256_of(path: Path) -> str:
     if known is not None and known[0] == before:
         return known[1]
     digest = hashlib.sha256()
-    with path.open("rb") as handle:
+    with os.fdopen(open_regular(path), "rb") as handle:
         while chunk := handle.read(_CHUNK):
             digest.update(chunk)
     if settled(path):

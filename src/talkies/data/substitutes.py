@@ -12,6 +12,7 @@ from json import dumps
 from pathlib import Path
 
 from talkies.config import DataError
+from talkies.config.records import Kind, record
 from talkies.data.clip import Clip
 from talkies.data.index import read_index
 from talkies.data.shards import ShardSet
@@ -26,6 +27,16 @@ FAR = 2**61
 """Visits of substitutes begin here: a clip that stands in for another is noised as never in its own turn."""
 _TOLD = 5
 _log = logging.getLogger(__name__)
+
+
+@record
+class QuarantinedRecord:
+    """A line of quarantine.jsonl: the clip that could not be read. Beside it stands what took its place, and why."""
+
+    id: str
+
+
+QUARANTINED = Kind(holds=QuarantinedRecord, about="run", remedy="move it away", limit=1 << 28)
 
 
 class UnreadableError(DataError):

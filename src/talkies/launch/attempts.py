@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from itertools import takewhile
 from pathlib import Path
 
 from talkies.config import CheckpointError
+from talkies.config.numbers import Natural
+from talkies.config.records import Kind, Name, record
 from talkies.data.durable import write_text
 
 FILE = "attempts.json"
@@ -14,36 +16,40 @@ IN_VAIN = 3
 """Requeues without progress after which a job is held."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Attempt:
     """One start of a job: its id and restart number, and the step of the newest checkpoint at that time."""
 
-    job: str
-    restart: int
-    step: int
+    job: Name
+    restart: Natural
+    step: Natural
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Attempts:
     """All attempts of a run, oldest first. `held`: why the job waits for somebody to release it; `since`: the number
     of attempts that a release has forgiven."""
 
-    made: tuple[Attempt, ...] = ()
-    held: str | None = None
-    since: int = field(default=0)
+    made: tuple[Attempt, ...]
+    held: str | None
+    since: Natural
+
+    def __post_init__(self) -> None:
+        if self.since > len(self.made):
+            raise ValueError(f"its `since` is {self.since}, and it has {len(self.made)} attempts")
+
+
+ATTEMPTS = Kind(
+    holds=Attempts,
+    about="run",
+    remedy="restore it from a copy, or remove it: only the count of requeues goes",
+    error=CheckpointError,
+)
 
 
 def read_attempts(folder: Path) -> Attempts:
     """What is recorded in `folder`; CheckpointError where the record is damaged."""
-    path = folder / FILE
-    try:
-        values = json.loads(path.read_text())
-        made = tuple(Attempt(**entry) for entry in values["made"])
-        return Attempts(made=made, held=values["held"], since=values["since"])
-    except FileNotFoundError:
-        return Attempts()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"run: {path} is damaged ({error}); remove it, only the count of requeues goes") from None
+    return ATTEMPTS.find(folder / FILE) or Attempts(made=(), held=None, since=0)
 
 
 def begin(folder: Path, attempt: Attempt) -> Attempts:

@@ -4,25 +4,36 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from talkies.config import CheckpointError
+from talkies.config.records import Kind, Name, record
 from talkies.data.durable import write_text
 from talkies.launch.slurm import Job, SlurmError, cancel, jobs_of, submit
 
 FILE = "jobs.json"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class ChainJob:
     """One job: `name`, the phase that it trains (None: it prepares data) in run folder `run`, and its script. `id` is
     None until it is submitted."""
 
-    name: str
-    phase: str | None
-    run: str | None
-    script: str
-    id: str | None = None
+    name: Name
+    phase: Name | None
+    run: Name | None
+    script: Name
+    id: Name | None = None
+
+
+@record
+class ChainRecord:
+    """jobs.json: a Chain but its folder."""
+
+    jobs: tuple[ChainJob, ...]
+    earlier: tuple[Name, ...]
+
+
+CHAIN = Kind(holds=ChainRecord, about="slurm", remedy="restore it from a copy, or use scancel", error=CheckpointError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +60,10 @@ class Chain:
 
 
 def read_chain(folder: Path) -> Chain | None:
-    """The chain that was submitted for the run in `folder`; None where there is none."""
-    path = folder / FILE
-    try:
-        values: dict[str, Any] = json.loads(path.read_text())
-        jobs = tuple(ChainJob(**job) for job in values["jobs"])
-        return Chain(folder=folder, jobs=jobs, earlier=tuple(values["earlier"]))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"slurm: {path} is damaged ({error}); restore it, or use scancel") from None
+    """The chain that was submitted for the run in `folder`; None where there is none. CheckpointError
+    where jobs.json is damaged."""
+    found = CHAIN.find(folder / FILE)
+    return None if found is None else Chain(folder=folder, jobs=found.jobs, earlier=found.earlier)
 
 
 def chains(runs: Path) -> Iterator[Chain]:

@@ -5,9 +5,17 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from talkies.config import DataError
+from talkies.config.numbers import Natural, NonNegative
+from talkies.config.records import Kind, record
+from talkies.config.shown import one_line
 
 FOLDER, HANGS = "heartbeats", "hangs"
 ENDED = "ended"
@@ -15,27 +23,41 @@ ENDED = "ended"
 EVERY_S = 10.0
 """A rank that makes progress writes that often (more often where the watchdog's limits are shorter than a minute)."""
 NAMED = 8
+FAR = 250_000_000_000
+"""Seconds since the epoch, in a year that calendars have."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Beat:
     """`rank` is in `phase` since `seconds`, after `step` optimizer steps of the run. `moves` counts what it began and
     ended in this `attempt`: every rank does the same in the same order, so the one with the fewest is behind.
     `written` is the time of day."""
 
-    rank: int
+    rank: Natural
     attempt: str
     phase: str
-    step: int
-    moves: int
-    seconds: float
+    step: Natural
+    moves: Natural
+    seconds: NonNegative
     written: float
-    pid: int
+    pid: Natural
 
     @property
     def silent_s(self) -> float:
         """Seconds since it was written."""
         return max(0.0, time.time() - self.written)
+
+
+@record
+class Hang:
+    """What was told of a hang, and when, in seconds since the epoch."""
+
+    told: str
+    at: Annotated[float, Field(ge=0, lt=FAR)]
+
+
+BEAT = Kind(holds=Beat, about="run", remedy="remove it: it is of use while the run works")
+HANG = Kind(holds=Hang, about="run", remedy="remove it")
 
 
 def path_of(run: Path, rank: int) -> Path:
@@ -48,8 +70,11 @@ def write_beat(run: Path, beat: Beat) -> None:
     path = path_of(run, beat.rank)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    aside.write_text(json.dumps(asdict(beat)))
-    aside.replace(path)
+    try:
+        aside.write_text(json.dumps(asdict(beat)))
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read_beats(run: Path, attempt: str | None = None) -> list[Beat]:
@@ -57,8 +82,8 @@ def read_beats(run: Path, attempt: str | None = None) -> list[Beat]:
     out."""
     found: list[Beat] = []
     for path in (run / FOLDER).glob("rank-*.json"):
-        with suppress(OSError, ValueError, TypeError):
-            found.append(Beat(**json.loads(path.read_text())))
+        with suppress(DataError):
+            found.append(BEAT.read(path))
     wanted = attempt or max((beat.attempt for beat in found), default="")
     return sorted((beat for beat in found if beat.attempt == wanted), key=lambda beat: beat.rank)
 
@@ -105,12 +130,10 @@ def _place(beat: Beat) -> str:
 def last_hang(run: Path, since_s: float = 0.0) -> str | None:
     """What was said of the last hang in the run's folder, and when; None of one before `since_s` (since the epoch)."""
     told = sorted((run / HANGS).glob("*.json"))
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        if told:
-            last = json.loads(told[-1].read_text())
-            if float(last["at"]) < since_s:
-                return None
-            return f"{datetime.fromtimestamp(float(last['at']), UTC):%Y-%m-%d %H:%M} UTC: {last['told']}"
+    with suppress(DataError):
+        last = HANG.read(told[-1]) if told else None
+        if last is not None and last.at >= since_s:
+            return f"{datetime.fromtimestamp(last.at, UTC):%Y-%m-%d %H:%M} UTC: {one_line(last.told)}"
     return None
 
 

@@ -70,8 +70,11 @@ class LastWords:
         line = self._line(limit_s)
         say(line)
         ask(on_hang)
-        with suppress(OSError):  # a full disk must not keep the others waiting
+        try:
             self._told.write_text(json.dumps({"told": line, "attempt": self.attempt, "at": time.time()}))
+        except OSError:  # a full disk must not keep the others waiting
+            with suppress(OSError):
+                self._told.unlink()
         with suppress(OSError):
             os.write(claim, DONE.encode())
 

@@ -18,8 +18,22 @@ from torch import Tensor, nn
 from talkies.checkpoints.spans import Held
 from talkies.checkpoints.weights import open_weights
 from talkies.config import CheckpointError, RecipeError
+from talkies.config.numbers import Count
+from talkies.config.records import Kind, record
 from talkies.parallel.sharding import copy_part
 from talkies.training.config import LoraConfig
+
+
+@record
+class AdapterRecord:
+    """adapter_config.json: what of PEFT's keys decides the adapter's weights."""
+
+    r: Count
+    lora_alpha: float
+    target_modules: tuple[str, ...]
+
+
+ADAPTER = Kind(holds=AdapterRecord, about="adapter", remedy="restore it from a copy", error=CheckpointError)
 
 
 def add_lora(model: nn.Module, config: LoraConfig, *, seed: int | None = None) -> None:
@@ -97,9 +111,10 @@ def load_adapter(model: nn.Module, folder: Path, config: LoraConfig) -> None:
 
     Raises CheckpointError where its rank, scale or targets are others, or its weights are not all there.
     """
-    values = json.loads((folder / "adapter_config.json").read_text())
-    found = (values.get("r"), values.get("lora_alpha"), sorted(values.get("target_modules", ())))
-    if found != (needed := (config.rank, config.alpha, sorted(config.targets))):
+    values = ADAPTER.read(folder / "adapter_config.json")
+    found: tuple[object, ...] = (values.r, values.lora_alpha, sorted(values.target_modules))
+    needed: tuple[object, ...] = (config.rank, config.alpha, sorted(config.targets))
+    if found != needed:
         raise CheckpointError(f"adapter {folder}: its (rank, alpha, targets) are {found}, the recipe's {needed}")
     own = {name: p for name, p in model.named_parameters() if ".lora_" in name}
     wanted = set(own)

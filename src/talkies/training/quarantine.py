@@ -1,6 +1,5 @@
 """The books of clips that could not be read: told once, kept in a file and in the checkpoints, and limited."""
 
-import json
 import logging
 import os
 from collections.abc import Callable
@@ -11,9 +10,10 @@ from pathlib import Path
 from lightning import Callback, Trainer
 
 from talkies.config import DataError
+from talkies.config.records import present, regular_bytes
 from talkies.data.durable import canonical_json, sync
 from talkies.data.module import ClipsData
-from talkies.data.substitutes import KEY, allowed
+from talkies.data.substitutes import KEY, QUARANTINED, allowed
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch, Replaced
@@ -124,12 +124,12 @@ def append(file: Path, new: list[tuple[int, Replaced]]) -> list[tuple[int, Repla
 def recorded(file: Path) -> set[str]:
     """The ids in the whole lines of `file`. A line that a process did not end is cut off; one that is damaged names
     nobody."""
-    content = file.read_bytes() if file.exists() else b""
+    content = regular_bytes(file, QUARANTINED.limit) if present(file) else b""
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         os.truncate(file, len(whole))
     found = set()
     for line in whole.splitlines():
-        with suppress(ValueError, KeyError, TypeError):
-            found.add(str(json.loads(line)["id"]))
+        with suppress(DataError):
+            found.add(QUARANTINED.decode(line, str(file)).id)
     return found

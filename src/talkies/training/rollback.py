@@ -6,13 +6,14 @@ until then: whoever starts next knows what a process that died in between had in
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
+from talkies.config.numbers import Natural
+from talkies.config.records import Kind, record
 from talkies.data.durable import write_text
 from talkies.data.order import Passed, joined
 from talkies.training.config import RollbackConfig
@@ -21,47 +22,37 @@ from talkies.training.guard import BadStepError
 FILE = "rollbacks.json"
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Rollback:
     """From the bad step `at` (counted from 1) back to the checkpoint of step `to` (0: the beginning, of a run without
     one); positions [start, stop) of the stream of samples are passed over."""
 
-    at: int
-    to: int
-    start: int
-    stop: int
+    at: Natural
+    to: Natural
+    start: Natural
+    stop: Natural
     reason: str
+
+    def __post_init__(self) -> None:
+        if self.to >= self.at:
+            raise ValueError(f"its `to` is {self.to}, and must be less than its `at` {self.at}")
+        if self.start >= self.stop:
+            raise ValueError(f"its `start` is {self.start}, and must be less than its `stop` {self.stop}")
+
+
+ROLLBACKS = Kind(
+    holds=tuple[Rollback, ...],
+    about="run",
+    remedy=(
+        "restore it from a copy, or train anew with --new; without it the batches that made trouble would be trained on"
+    ),
+    error=CheckpointError,
+)
 
 
 def read_rollbacks(folder: Path) -> tuple[Rollback, ...]:
     """Those of the run in `folder`, oldest first; CheckpointError where the record is damaged."""
-    path = folder / FILE
-    try:
-        return tuple(_rollback(entry) for entry in json.loads(path.read_text()))
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise _damaged(path, f"cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError):
-        raise _damaged(path, "is damaged") from None
-
-
-def _rollback(entry: Any) -> Rollback:
-    """ValueError or TypeError for what is none."""
-    made = Rollback(**entry)
-    numbers = (made.to, made.at, made.start, made.stop)
-    if not all(type(number) is int for number in numbers) or not isinstance(made.reason, str):
-        raise TypeError
-    if not (0 <= made.to < made.at and 0 <= made.start < made.stop):
-        raise ValueError
-    return made
-
-
-def _damaged(path: Path, how: str) -> CheckpointError:
-    return CheckpointError(
-        f"run: {path} {how}: restore it, or train anew with --new; without it the batches that made trouble would be "
-        "trained on"
-    )
+    return ROLLBACKS.find(folder / FILE) or ()
 
 
 def go_back(
@@ -107,7 +98,7 @@ def settle(folder: Path, store: CheckpointStore, leave: Callable[[Rollback], obj
     for step in store.steps()[-1:]:
         known = _passed(store.path(step)) or ()
         if any(not any(a <= start and stop <= b for a, b in held) for start, stop in known):
-            raise _damaged(folder / FILE, f"lacks what {store.path(step).name} has passed over")
+            raise ROLLBACKS.damaged(folder / FILE, f"it lacks what {store.path(step).name} has passed over")
     for made in past[-1:]:
         newer = [step for step in store.steps() if step > made.to]
         if any(not _knows(store.path(step), made) for step in newer):
