@@ -1,12 +1,15 @@
 """The whole curriculum through the command line: every part real, only small."""
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from mlflow import MlflowClient
+from PIL import Image
 from toy_journey import RECIPES, SMALL, Journey
 
 from talkies.checkpoints.release import read_release, release_sha256
@@ -47,6 +50,7 @@ def test_mlflow_holds_one_run_per_phase_under_the_curriculums(journey: Journey) 
     assert experiment is not None
     runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
     assert set(runs) == {"mova-toy", *PHASES}
+    assert [found.name for found in client.search_experiments()] == ["mova-toy"]
     parent = runs["mova-toy"].info.run_id
     for name in PHASES:
         assert runs[name].data.tags["mlflow.parentRunId"] == parent
@@ -80,6 +84,30 @@ def test_the_promoted_version_brings_its_base_and_codecs_and_samples(journey: Jo
     assert version.tags["sha256"] in {release_sha256(p.parent) for p in found}
     assert any((p.parent / "base" / "bridge.safetensors").is_file() for p in found)
     assert all((p.parent / "codecs" / "audio" / "model.safetensors").is_file() for p in found)
+
+
+def test_the_card_shows_samples_and_its_command_works_as_pasted(
+    journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = journey.phase("lora") / "cards" / "mova-toy" / "version-0001.md"
+    text = card.read_text()
+    pictures = re.findall(r"\]\((.*?\.jpg)\)", text)
+    assert len(pictures) == 3
+    for path in pictures:
+        with Image.open(card.parent / path) as picture:
+            assert picture.width <= 960
+    client = MlflowClient(f"sqlite:///{journey.runs / 'mlflow.db'}")
+    stored = client.list_artifacts(client.get_model_version("mova-toy", "1").run_id, "cards/version-0001")
+    assert [f"version-0001/{Path(file.path).name}" for file in stored] == pictures
+    (tmp_path / "runs").symlink_to(journey.runs)
+    monkeypatch.chdir(tmp_path)
+    (command,) = re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL)
+    program, *words = shlex.split(command)
+    assert program == "talkies"
+    assert run(words) == 0
+    assert probe(Path("sample.mp4")).audio_seconds == pytest.approx(2.0, abs=0.1)
+    assert "| gate |" in text
+    assert "| Synchronisation: correlation of mouth and loudness | higher |" in text
 
 
 def test_a_checkpoint_and_its_release_sample_the_same(journey: Journey, tmp_path: Path) -> None:

@@ -3,31 +3,52 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+from test_markdown import NASTY, seen
 from tracking_release import info
 
-from talkies.tracking.card_text import Card, body, card_text, front_matter, parse_card
-from talkies.tracking.cards import model_cards, render_model_cards, update_aliases, write_card
+from talkies.config import DataError
+from talkies.config.lines import flat, plain
+from talkies.recipe.full_scale import full_scale
+from talkies.tracking.card_body import body, brief, metrics_of
+from talkies.tracking.card_text import Card, Sample, card_text, front_matter, parse_card
+from talkies.tracking.cards import Shelf, read_card
 from talkies.tracking.gates import GateResult
 
+ROOT = Path(__file__).parents[2]
 FULL = [("recipes/mova/joint_phase1.yaml", "128 nodes x 8 GPUs")]
+PROMPT = "The happy silver mask of the cat"
 
 
-def card(version: str = "3", **changes: Any) -> Card:
+def card(version: str = "3", *, changed: dict[str, Any] | None = None, **release: Any) -> Card:
     files = {
         "codecs/audio/model.safetensors": {"sha256": "e1" * 32, "size": 9},
         "audio.safetensors": {"sha256": "e2" * 32},
     }
-    release = info(components={"audio": {"parameters": 1234567}}, files=files, base=None, **changes)
-    return Card(
-        name="toy-model",
-        version=version,
-        sha256="ab" * 32,
-        run_id="run1",
-        license="apache-2.0",
-        info=release,
-        metrics={"evaluation/sync": 0.4123, "evaluation/lag_ms": 41.0},
-        gates=[GateResult(metric="evaluation/sync", op=">=", needed=0.35, found=0.4123)],
-    )
+    given: dict[str, Any] = {
+        "name": "toy-model",
+        "version": version,
+        "sha256": "ab" * 32,
+        "run_id": "run1",
+        "license": "apache-2.0",
+        "info": info(components={"audio": {"parameters": 1234567}}, files=files, base=None, **release),
+        "metrics": {
+            "evaluation/sync": 0.4123,
+            "evaluation/sync_reference": 0.9587,
+            "evaluation/sync_shuffled": -0.0041,
+            "evaluation/lag_ms": 41.02,
+            "train/lr": 4.8e-05,
+        },
+        "gates": [GateResult(metric="evaluation/sync", op=">=", needed=0.35, found=0.4123)],
+        "samples": [Sample(prompt=PROMPT, picture=b"JPEG"), Sample(prompt="Another", picture=b"JPEG 2")],
+    }
+    return Card(**{**given, **(changed or {})})
+
+
+def put(files: dict[Path, bytes]) -> None:
+    for path, data in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 def test_the_front_matter_is_what_the_hub_reads() -> None:
@@ -52,31 +73,65 @@ def test_an_adapter_names_its_base() -> None:
     front = front_matter(adapter, [])
     assert (front["base_model"], front["base_model_relation"]) == (["joint"], "adapter")
     text = body(front)
-    assert "LoRA adapter of joint" in text
-    assert f"- audio from joint, step 600, sha256 `{'77' * 32}`" in text
+    assert "LoRA adapter of joint, trained for 100 steps" in text
+    assert "- audio and video_high of `joint`, step 600" in text
+    assert "The release brings its codecs and its base along." in text
+    assert f"| audio from joint, sha256 | `{'77' * 32}` |" in text
     sound = card(data={**info()["data"], "grids": {"audio": {}}}, parents={"audio": parent})
     front = front_matter(sound, [])
     assert (front["pipeline_tag"], front["base_model_relation"]) == ("text-to-audio", "finetune")
+    assert "A prompt becomes sound." in body(front)
+    assert "--image" not in body(front)
 
 
-def test_a_card_says_everything_again_in_words() -> None:
-    text = card_text(front_matter(card(), ["champion"]))
-    assert parse_card(text) == front_matter(card(), ["champion"])
+def test_a_card_is_for_reading_and_what_few_want_is_folded() -> None:
+    front = front_matter(card(), ["champion"])
+    text = card_text(front)
+    assert parse_card(text) == front
     assert text.split("---\n\n", 1)[1] == body(parse_card(text))
+    read, folded = body(front).split("<details>", 1)
     for told in (
         "# toy-model version 3 (champion)",
-        "audio (1,234,567 parameters)",
-        "| evaluation/sync | 0.4123 |",
-        "| evaluation/sync | >= 0.35 | 0.4123 | passed |",
-        f"`{'a1' * 32}`",
-        f"manifest hash `{'f1' * 32}`",
-        f"codec: audio `{'d2' * 32}`",
-        "talkies sample models:/toy-model/3",
-        "no parents: random initial weights",
-        "96 clips of one geometry (64x64x25@12)",
-        "License: apache-2.0.",
+        "2.08 s of video (64 x 64 pixels, 12 frames per second) with sound",
+        "Joint model, 1.23 million parameters, trained for 100 steps, ema weights.",
+        f"![{PROMPT}](version-0003/sample-00.jpg)\n\n> {PROMPT}",
+        f"talkies sample models:/toy-model/3 --prompt '{PROMPT}' --out sample.mp4",
+        "| higher | **0.412** | 0.959 | -0.0041 | &gt;= 0.35: passed |",
+        "| nearer to 0 | **41** | 0 |  |  |",
+        "- 96 clips of the set `masks` (`64x64x25@12`)",
+        "- no parents: random initial weights",
+        "## License\n\napache-2.0",
     ):
-        assert told in text, told
+        assert told in read, told
+    for told in ("| train/lr | 4.8e-05 |", f"`{'a1' * 32}`", f"`{'f1' * 32}`", f"| codec audio | `{'d2' * 32}` |"):
+        assert told in folded, told
+        assert told not in read
+    short = brief(front)
+    assert "![" not in short
+    assert "<details>" not in short
+    assert "| higher | **0.412** |" in short
+
+
+def test_a_card_without_samples_and_numbers_says_so() -> None:
+    text = body(front_matter(card(changed={"samples": [], "metrics": {}, "gates": []}), []))
+    assert "## Samples" not in text
+    assert "Nothing was evaluated." in text
+    assert "--prompt 'What is to be seen, and what is to be heard.'" in text
+
+
+def test_a_gate_on_a_metric_that_has_no_row_gets_one() -> None:
+    gates = [GateResult(metric="heldout/video/bin0", op="<=", needed=0.3, found=0.25)]
+    assert "| heldout/video/bin0 |  | **0.25** |  |  | &lt;= 0.3: passed |" in body(
+        front_matter(card(changed={"gates": gates}), [])
+    )
+
+
+def test_only_a_server_without_credentials_is_named() -> None:
+    for store, named in (("http://host:5000/x", True), ("https://u:p@host", False), ("sqlite:////home/x.db", False)):
+        text = card_text(front_matter(card(changed={"store": store}), []))
+        assert (f"--tracking-uri {store}" in text) == named
+        assert (store in text) == named
+        assert ("elsewhere with `--runs FOLDER`" in text) != named
 
 
 def test_a_card_counts_the_clips_that_were_replaced() -> None:
@@ -85,37 +140,93 @@ def test_a_card_counts_the_clips_that_were_replaced() -> None:
     assert "could not be read" not in body(front_matter(card(quarantined={"clips": 0, "sha256": None}), ["champion"]))
 
 
+@pytest.mark.parametrize("text", [text for text in NASTY if text.strip()])
+def test_any_text_of_an_old_record_is_one_line_that_is_only_shown(text: str) -> None:
+    data = {**info()["data"], "shards": text, "geometry": text}
+    parent = {"name": text, "step": 1, "sha256": text, "recipe_hash": text, "spec": text, "commit": text}
+    gate = GateResult(metric=text, op=">=", needed=0.0, found=1.0)
+    wild = card(
+        changed={"license": text, "samples": [Sample(prompt=text, picture=b"")], "gates": [gate]},
+        data=data, parents={"audio": parent}, codecs={text: text}, commit=text, name=text, phase=text, weights=text,
+        survival={"skipped_steps": [{"step": 1, "what": text}], "passed_batches": []},
+    )  # fmt: skip
+    front = front_matter(wild, [])
+    written = card_text(front)
+    assert parse_card(written) == front
+    assert front["license"] == front["datasets"][0] == front["talkies"]["samples"][0]["prompt"] == flat(text)
+    assert written.isascii() or plain(written.replace("\n", ""))
+    found = seen(body(front))
+    assert found.links == ["version-0003/sample-00.jpg"]
+    assert {*found.tags} <= {
+        "h1", "h2", "p", "img", "blockquote", "pre", "code", "table", "thead", "tbody", "tr", "th", "td", "ul", "li",
+        "strong", "details", "summary",
+    }  # fmt: skip
+    assert found.tags.count("h1") == 1
+    assert found.tags.count("details") == 2
+
+
+def test_an_old_front_matter_with_odd_text_is_escaped_where_it_is_shown() -> None:
+    front = parse_card(card_text(front_matter(card(), [])))
+    front["license"] = "mit\ntags: [x]\n---\n# Injected <script>"
+    assert parse_card(card_text(front)) == front
+    found = seen(body(front))
+    assert found.tags.count("h1") == 1
+    assert "script" not in found.tags
+
+
 def test_cards_follow_the_alias(tmp_path: Path) -> None:
-    first = write_card(tmp_path, card("1"), {"champion": "1"})
-    assert first == tmp_path / "toy-model" / "version-0001.md"
-    second = write_card(tmp_path, card("2"), {"champion": "2", "previous_champion": "1"})
-    assert parse_card(first.read_text())["talkies"]["aliases"] == ["previous_champion"]
+    shelf = Shelf(folder=tmp_path)
+    put(shelf.with_card(card("1"), {"champion": "1"}))
+    first, second = (tmp_path / "cards" / "toy-model" / f"version-000{number}.md" for number in (1, 2))
+    assert (first.parent / "version-0001" / "sample-01.jpg").read_bytes() == b"JPEG 2"
+    put(shelf.with_card(card("2"), {"champion": "2", "previous_champion": "1"}))
+    assert read_card(first)["talkies"]["aliases"] == ["previous_champion"]
     assert "# toy-model version 2 (champion)" in second.read_text()
-    update_aliases(tmp_path, "toy-model", {"champion": "1"})
+    put(shelf.with_aliases("toy-model", {"champion": "1"}))
     assert "# toy-model version 1 (champion)" in first.read_text()
     assert "# toy-model version 2\n" in second.read_text()
 
 
-def test_model_cards_are_a_function_of_the_card_files(tmp_path: Path) -> None:
-    cards = tmp_path / "cards"
-    write_card(cards, card("1"), {"champion": "1"})
-    write_card(cards, card("2"), {"champion": "2", "previous_champion": "1"})
-    target = tmp_path / "MODEL_CARDS.md"
-    render_model_cards(cards, FULL, target)
-    text = target.read_text()
-    assert text == model_cards(cards, FULL, beside=tmp_path)
-    assert (
-        "| [2](cards/toy-model/version-0002.md) | champion | joint | 100 | - | masks (96 clips) | lora `a1a1a1a1` |"
-        in text
-    )
-    assert "| evaluation/sync | >= 0.35 | 0.4123 | 0.4123 |" in text
+def test_model_cards_has_one_row_a_version_and_follows_from_the_card_files(tmp_path: Path) -> None:
+    shelf = Shelf(folder=tmp_path, full_scale=FULL)
+    put(shelf.with_card(card("1"), {"champion": "1"}))
+    put(shelf.with_card(card("2"), {"champion": "2", "previous_champion": "1"}))
+    text = shelf.index.read_text()
+    assert text == shelf.text()
+    rows = [line for line in text.splitlines() if line.startswith("| [")]
+    assert rows == [
+        f"| [{number}](cards/toy-model/version-000{number}.md) | {alias} | joint model, 1.23 million parameters | "
+        "96 clips of `masks` | sync 0.412 of 0.959 | 1 of 1 passed |"
+        for number, alias in ((1, "previous_champion"), (2, "champion"))
+    ]
     assert "- `recipes/mova/joint_phase1.yaml`: 128 nodes x 8 GPUs" in text
     assert "Nobody has trained them" in text
-    render_model_cards(cards, FULL, cards / "MODEL_CARDS.md")
-    assert "[2](toy-model/version-0002.md)" in (cards / "MODEL_CARDS.md").read_text()
 
 
 def test_without_cards_nothing_was_promoted(tmp_path: Path) -> None:
-    text = model_cards(tmp_path, [], beside=tmp_path)
+    text = Shelf(folder=tmp_path).text()
     assert "No model was promoted here." in text
     assert "- none" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# no front matter", "---\na: 1\n", "---\n- a\n---\n", "---\na: [\n---\n", "---\na: !!python/x\n---\n"]
+)
+def test_a_damaged_card_is_named(tmp_path: Path, text: str) -> None:
+    shelf = Shelf(folder=tmp_path)
+    put(shelf.with_card(card("1"), {}))
+    path = tmp_path / "cards" / "toy-model" / "version-0001.md"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"version-0001\.md is damaged: .*; restore it, or remove it$"):
+        shelf.with_card(card("2"), {})
+
+
+def test_the_cards_of_this_repository_are_what_their_front_matter_says() -> None:
+    shelf = Shelf(folder=ROOT, full_scale=full_scale())
+    assert shelf.index.read_text() == shelf.text()
+    files = sorted((ROOT / "cards").rglob("*.md"))
+    assert files
+    for path in files:
+        front = read_card(path)
+        assert path.read_text() == card_text(front)
+        assert metrics_of(front)

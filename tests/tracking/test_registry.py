@@ -14,6 +14,7 @@ from talkies.checkpoints.release import load_component, read_release, release_sh
 from talkies.config import CheckpointError, GateError, RecipeError, TrackingError
 from talkies.tracking.alias import aliases, move
 from talkies.tracking.card_text import parse_card
+from talkies.tracking.cards import Shelf
 from talkies.tracking.config import GateConfig, TrackingConfig
 from talkies.tracking.identity import read_identity
 from talkies.tracking.registry import Promotion, promote, resolve, rollback
@@ -27,7 +28,7 @@ def promoted(run: Path, config: TrackingConfig, store: str, **more: Any) -> Prom
     arguments: dict[str, Any] = {
         "metrics": {"evaluation/sync": 0.5},
         "expect": None,
-        "cards_folder": run.parent / "cards",
+        "shelf": Shelf(folder=run.parent),
     }
     return promote(run, run / "release", config, store=store, **{**arguments, **more})
 
@@ -94,7 +95,7 @@ def test_promotion_keeps_the_way_back(tmp_path: Path, made_run: MakeRun, config:
         promoted(made_run("run4", seed=4), config, store, expect="1")
     with pytest.raises(GateError, match="expected toy-model@champion at 2, found version 3"):
         rollback(NAME, "champion", store=store, expect="2")
-    done = rollback(NAME, "champion", store=store, expect="3", cards_folder=cards)
+    done = rollback(NAME, "champion", store=store, expect="3", shelf=Shelf(folder=tmp_path))
     assert (done.version, done.previous) == ("2", "3")
     assert aliases(client, NAME) == {"champion": "2", "previous_champion": "1"}
     assert card_aliases(cards) == [["previous_champion"], ["champion"], []]
@@ -118,7 +119,7 @@ def test_two_promoters_race_and_one_wins(
     def go(run: Path) -> None:
         start.wait()
         try:
-            outcomes[run.name] = promoted(run, config, store, expect="1", cards_folder=run / "cards")
+            outcomes[run.name] = promoted(run, config, store, expect="1", shelf=Shelf(folder=run))
         except (GateError, TrackingError) as error:
             outcomes[run.name] = error
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from talkies.config import GateError, RecipeError, TrackingError
-from talkies.tracking.card_text import metrics_of, parse_card
+from talkies.tracking.card_body import metrics_of
+from talkies.tracking.card_text import parse_card
+from talkies.tracking.cards import Shelf
 from talkies.tracking.config import GateConfig, TrackingConfig
 from talkies.tracking.registry import Promotion, promote, resolve, rollback
 from talkies.tracking.store import open_client
@@ -20,7 +22,7 @@ NAME = "toy-model"
 
 
 def promoted(run: Path, config: TrackingConfig, store: str, sync: float = 0.5) -> Promotion:
-    more: dict[str, Any] = {"metrics": {"evaluation/sync": sync}, "expect": None, "cards_folder": run.parent / "cards"}
+    more: dict[str, Any] = {"metrics": {"evaluation/sync": sync}, "expect": None, "shelf": Shelf(folder=run.parent)}
     return promote(run, run / "release", config, store=store, **more)
 
 
@@ -40,7 +42,7 @@ def test_a_release_promoted_again_has_one_set_of_numbers(
         front = parse_card(done.card.read_text())
         assert metrics_of(front) == {"evaluation/sync": value}
         assert front["talkies"]["gates"][0]["needed"] == needed
-        assert f"| evaluation/sync | {value:.4f} |" in version.description
+        assert f"| higher | **{value:g}** |  |  | &gt;= {needed}: passed |" in version.description
 
 
 def test_a_lost_race_leaves_the_numbers_of_a_version(

@@ -16,6 +16,7 @@ from mlflow_servers import free_port, listening, process, serve_here, silent, wa
 
 from talkies.checkpoints.release import read_release
 from talkies.config import TrackingError
+from talkies.tracking.cards import Shelf
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.identity import read_identity
 from talkies.tracking.records import SPOOL, read
@@ -200,9 +201,7 @@ def test_a_registry_behind_a_server(
     with listening(free_port()) as uri:
         joint = made_run("joint", store=uri)
         lora = made_run("lora", base=joint / "release", store=uri, seed=1)
-        done = promote(
-            lora, lora / "release", config, store=uri, metrics={}, expect=None, cards_folder=tmp_path / "cards"
-        )
+        done = promote(lora, lora / "release", config, store=uri, metrics={}, expect=None, shelf=Shelf(folder=tmp_path))
         assert (done.version, done.previous) == ("1", None)
         folder = resolve("models:/toy-model@champion", uri=uri, download_to=tmp_path / "downloads")
         assert read_release(folder) == read_release(lora / "release")
@@ -212,6 +211,6 @@ def test_a_registry_behind_a_server(
         served[0].write_bytes(b"other")
         monkeypatch.setattr("mlflow.MlflowClient.log_artifacts", lambda *_, **__: None)  # a store that loses
         with pytest.raises(TrackingError, match=r"gives back sha256 .* for .*adapter_model"):
-            promote(lora, lora / "release", config, store=uri, metrics={}, expect=None, cards_folder=tmp_path / "cards")
+            promote(lora, lora / "release", config, store=uri, metrics={}, expect=None, shelf=Shelf(folder=tmp_path))
     with pytest.raises(TrackingError, match=r"no server answers at http"):
         resolve("models:/toy-model@champion", uri=uri, download_to=tmp_path / "again")

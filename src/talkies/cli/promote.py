@@ -74,19 +74,26 @@ def _register(
     place: "Place", tracking: "TrackingConfig", metrics: dict[str, float], *, expect: str | None, folder: Path
 ) -> str:
     """Gates, version, alias and card; returns the spec."""
-    from talkies.checkpoints.release import read_release
+    from talkies.checkpoints.release import read_release, release_sha256
     from talkies.recipe.full_scale import full_scale
     from talkies.recipe.keeping import mark
-    from talkies.tracking.cards import render_model_cards
+    from talkies.recipe.samples import samples_of
+    from talkies.tracking.cards import Shelf
     from talkies.tracking.registry import promote
 
-    run, cards = place.folder, folder / "cards"
+    run, release = place.folder, place.folder / "release"
+    samples = samples_of(run / "evaluation", release_sha256(release))
     done = promote(
-        run, run / "release", tracking, store=place.store, metrics=metrics, expect=expect, cards_folder=cards
+        run,
+        release,
+        tracking,
+        store=place.store,
+        metrics=metrics,
+        expect=expect,
+        shelf=Shelf(folder=folder, full_scale=full_scale()),
+        samples=samples,
+        keep=partial(mark, run, int(read_release(release, verify=False)["step"])),
     )
-    step = int(read_release(run / "release", verify=False)["step"])
-    mark(run, step, f"models:/{done.name}/{done.version}")
-    render_model_cards(cards, full_scale=full_scale(), target=folder / "MODEL_CARDS.md")
     print(f"promoted: models:/{done.name}@{done.alias} is version {done.version} (was {done.previous or 'unset'})")
     print(f"card:     {done.card}")
     return f"models:/{done.name}@{done.alias}"

@@ -18,13 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Roll one alias back."""
     from talkies.recipe.full_scale import full_scale
-    from talkies.tracking.cards import render_model_cards
+    from talkies.tracking.cards import Shelf
     from talkies.tracking.registry import rollback
 
     store, _ = named_store(args.runs, args.tracking_uri)
-    folder = None if args.cards is None else args.cards / "cards"
-    done = rollback(args.name, args.alias, store=store, expect=args.expect, cards_folder=folder)
-    if folder is not None:
-        render_model_cards(folder, full_scale=full_scale(), target=args.cards / "MODEL_CARDS.md")
+    shelf = None if args.cards is None else Shelf(folder=args.cards, full_scale=full_scale())
+    done = rollback(args.name, args.alias, store=store, expect=args.expect, shelf=shelf)
     print(f"rolled back: models:/{done.name}@{done.alias} is version {done.version} (was {done.previous})")
     return 0

@@ -1,5 +1,6 @@
 """A contact sheet: a clip at one glance."""
 
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from talkies.config import DataError
 from talkies.media.replacing import replacing
 
 FRAMES = 12
@@ -29,6 +31,20 @@ def contact_sheet(path: Path | str, frames: Tensor | None, samples: Tensor | Non
         rows.append(_wave(samples, sample_rate, rows[0].shape[1] if rows else WIDTH))
     with replacing(Path(path)) as temporary:
         Image.fromarray(np.concatenate(rows)).save(temporary, format="PNG")
+
+
+def reduced(path: Path) -> bytes:
+    """A picture that `contact_sheet` wrote as a JPEG of at most 960 x 480 pixels, for a page. Raises DataError where it
+    is damaged."""
+    data = BytesIO()
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            small = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"media: {path} is damaged ({error}): remove it, and evaluate again") from None
+    small.thumbnail((WIDTH, WIDTH // 2))
+    small.save(data, format="JPEG", quality=85)
+    return data.getvalue()
 
 
 def _film(frames: Tensor) -> np.ndarray:

@@ -12,13 +12,14 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from talkies.config import GateError
 from talkies.tracking.names import PREVIOUS
+from talkies.tracking.store import FAILURES
 
 LEASE_S = 600.0
 TRIES = 20
@@ -46,22 +47,41 @@ def expected(found: Mapping[str, str], alias: str, expect: str | None, *, target
 
 
 def move(client: MlflowClient, name: str, alias: str, *, to: str, before: str | None, previous: str | None) -> None:
-    """Move `alias` from version `before` to version `to`, and previous_<alias> to `previous` (None removes it).
+    """Move `alias` from version `before` to version `to`, and previous_<alias> to `previous` (None removes it). The
+    alias itself is the last that is moved; where that fails, the other is put back.
 
     Raises GateError where somebody else moved it meanwhile, saying who won and whether this moved it too.
     """
     with _turn(client, name, alias):
-        now = aliases(client, name).get(alias)
+        found = aliases(client, name)
+        now, back = found.get(alias), found.get(PREVIOUS + alias)
         if now != before:
             raise GateError(_lost(client, name, alias, before, now) + f"; it was left there, not moved to version {to}")
-        client.set_registered_model_alias(name, alias, to)
-        now = aliases(client, name).get(alias)
-        if now != to:
-            raise GateError(_lost(client, name, alias, before, now) + f"; this had moved it to version {to} in between")
-        if previous is not None:
-            client.set_registered_model_alias(name, PREVIOUS + alias, previous)
-        elif PREVIOUS + alias in aliases(client, name):
-            client.delete_registered_model_alias(name, PREVIOUS + alias)
+        _point(client, name, PREVIOUS + alias, previous)
+        try:
+            client.set_registered_model_alias(name, alias, to)
+            now = aliases(client, name).get(alias)
+            if now != to:
+                lost = _lost(client, name, alias, before, now)
+                raise GateError(f"{lost}; this had moved it to version {to} in between")
+        except BaseException:
+            with suppress(*FAILURES):  # the first error says more
+                _point(client, name, PREVIOUS + alias, back)
+            raise
+
+
+def moved(found: Mapping[str, str], alias: str, *, to: str, previous: str | None) -> dict[str, str]:
+    """What the aliases `found` are after a `move`."""
+    others = {known: version for known, version in found.items() if known != PREVIOUS + alias}
+    return {**others, alias: to, **({} if previous is None else {PREVIOUS + alias: previous})}
+
+
+def _point(client: MlflowClient, name: str, alias: str, version: str | None) -> None:
+    """Set `alias` to `version`; None removes it."""
+    if version is not None:
+        client.set_registered_model_alias(name, alias, version)
+    elif alias in aliases(client, name):
+        client.delete_registered_model_alias(name, alias)
 
 
 @contextmanager

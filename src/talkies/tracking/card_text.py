@@ -1,23 +1,37 @@
-"""A model card: YAML front matter made from a release and its metrics, and a body made from the front matter alone.
+"""The facts of a model card: YAML front matter made from a release and its metrics.
 
-No sentence is written by hand, so none can disagree with the registry. The keys outside `talkies` are the Hub's
-(https://huggingface.co/docs/hub/model-cards).
+No sentence of a card is written by hand, so none can disagree with the registry: the body follows from the front matter
+alone (`card_body.py`). The keys outside `talkies` are the Hub's (https://huggingface.co/docs/hub/model-cards).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
+from talkies.config.lines import flat
+from talkies.config.secrets import credential
+from talkies.tracking.card_body import body
 from talkies.tracking.gates import GateResult
 
 Front = dict[str, Any]
+FENCE = "---"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A clip of the version: its `prompt`, and a `picture` (JPEG) of it."""
+
+    prompt: str
+    picture: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a card says: a registered version, its release.json (`info`), and what was measured."""
+    """What a card says: a registered version, its release.json (`info`), what was measured, a few `samples`. `store`:
+    where it is registered."""
 
     name: str
     version: str
@@ -27,10 +41,23 @@ class Card:
     info: Mapping[str, Any]
     metrics: Mapping[str, float]
     gates: Sequence[GateResult]
+    samples: Sequence[Sample] = ()
+    store: str = ""
+
+    @property
+    def file(self) -> str:
+        """The card's file in the model's folder; its pictures lie in a folder of that name without the suffix."""
+        return f"version-{int(self.version):04d}.md"
+
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        """Path relative to the card -> picture."""
+        folder = self.file.removesuffix(".md")
+        return {f"{folder}/sample-{number:02d}.jpg": sample.picture for number, sample in enumerate(self.samples)}
 
 
 def front_matter(card: Card, aliases: Sequence[str]) -> Front:
-    """The front matter of a card; `aliases` point at this version now."""
+    """The front matter of a card; `aliases` point at this version now. Every text in it is one line."""
     info = card.info
     task = "image-to-video" if "video" in info["data"]["grids"] else "text-to-audio"
     parents = [{"component": component, **lineage} for component, lineage in sorted(info["parents"].items())]
@@ -51,6 +78,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
         "aliases": sorted(aliases),
         "sha256": card.sha256,
         "run_id": card.run_id,
+        "server": _server(card.store),
         **{key: info[key] for key in ("phase", "step", "weights", "recipe_hash", "commit")},
         "recipe": info["name"],
         "components": {name: part["parameters"] for name, part in sorted(info["components"].items())},
@@ -60,6 +88,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
             key: info["data"][key]
             for key in ("shards", "clips", "fingerprint", "heldout_fingerprint", "geometry", "fps")
         },
+        "codec_kinds": {name: part["kind"] for name, part in sorted(info.get("recipe", {}).get("codecs", {}).items())},
         "codecs": _codecs(info),
         "survival": info.get("survival", {}),
         "quarantined": info.get("quarantined", {}),
@@ -67,8 +96,26 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
             {"metric": g.metric, "op": g.op, "needed": g.needed, "found": g.found, "passed": g.passed}
             for g in card.gates
         ],
+        "samples": [
+            {"picture": path, "prompt": sample.prompt} for path, sample in zip(card.pictures, card.samples, strict=True)
+        ],
     }
-    return front
+    lined: Front = _lined(front)
+    return lined
+
+
+def _lined(value: Any) -> Any:
+    """A copy with every text on one line: recipes are checked, but records of older versions and captions are not."""
+    if isinstance(value, Mapping):
+        return {flat(key): _lined(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_lined(entry) for entry in value]
+    return flat(value) if isinstance(value, str) else value
+
+
+def _server(store: str) -> str | None:
+    """The tracking server that a reader must name, if it is one; a database or a file is only known where it lies."""
+    return store if urlsplit(store).scheme in ("http", "https") and credential(store) is None else None
 
 
 def _codecs(info: Mapping[str, Any]) -> dict[str, str]:
@@ -90,105 +137,20 @@ def _result(card: Card, task: str) -> dict[str, Any]:
     }
 
 
-def metrics_of(front: Front) -> dict[str, float]:
-    """The metrics of a card."""
-    return {entry["type"]: entry["value"] for entry in front["model-index"][0]["results"][0]["metrics"]}
-
-
 def card_text(front: Front) -> str:
     """The card file: `front` and the body that follows from it."""
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=False)}---\n\n{body(front)}"
+    return f"{FENCE}\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=False)}{FENCE}\n\n{body(front)}"
 
 
 def parse_card(text: str) -> Front:
-    """The front matter of a card file."""
-    front: Front = yaml.safe_load(text.split("---\n", 2)[1])
+    """The front matter of a card file. Raises ValueError where it has none, or none of a card."""
+    first, *lines = text.split("\n")
+    if first != FENCE or FENCE not in lines:
+        raise ValueError(f"it does not begin with front matter between two lines {FENCE}")
+    try:
+        front = yaml.safe_load("\n".join(lines[: lines.index(FENCE)]))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"its front matter is no YAML: {flat(error, 200)}") from None
+    if not isinstance(front, dict) or not isinstance(front.get("talkies"), dict):
+        raise ValueError("its front matter has no `talkies`")
     return front
-
-
-def body(front: Front) -> str:
-    """Markdown that says what `front` says."""
-    card = front["talkies"]
-    sections = [
-        _head(card),
-        "## Numbers\n\n" + _numbers(front),
-        "## Gates\n\n" + _gates(card["gates"]),
-        "## Lineage\n\n" + _lineage(card),
-        "## Data\n\n" + _data(card),
-        *_survival(card),
-        "## Sample\n\n" + _sample(card),
-        "## Limits\n\n" + _limits(front),
-        f"License: {front['license']}.\n",
-    ]
-    return "\n\n".join(sections)
-
-
-def _head(card: Mapping[str, Any]) -> str:
-    aliases = f" ({', '.join(card['aliases'])})" if card["aliases"] else ""
-    sizes = ", ".join(f"{name} ({count:,} parameters)" for name, count in card["components"].items())
-    kind = f"LoRA adapter of {card['base']['name']}" if card["base"] else sizes
-    return (
-        f"# {card['name']} version {card['version']}{aliases}\n\n"
-        f"{kind}: phase `{card['phase']}` of recipe `{card['recipe']}`, {card['step']} steps, {card['weights']} "
-        f"weights; release sha256 `{card['sha256']}`."
-    )
-
-
-def _numbers(front: Front) -> str:
-    rows = [f"| {key} | {value:.4f} |" for key, value in metrics_of(front).items()]
-    return "\n".join(["| metric | value |", "|---|---|", *rows]) if rows else "Nothing was measured."
-
-
-def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
-    if not gates:
-        return "The recipe sets no gates."
-    rows = [f"| {g['metric']} | {g['op']} {g['needed']:g} | {g['found']:.4f} | passed |" for g in gates]
-    return "\n".join(["| gate | needed | found | result |", "|---|---|---|---|", *rows])
-
-
-def _lineage(card: Mapping[str, Any]) -> str:
-    lines = [f"- recipe `{card['recipe']}`, hash `{card['recipe_hash']}`", f"- commit `{card['commit']}`"]
-    lines.append(f"- MLflow run `{card['run_id']}`")
-    if card["base"]:
-        lines.append(f"- base: {card['base']['name']}, sha256 `{card['base']['sha256']}`")
-    for parent in card["parents"]:
-        lines.append(
-            f"- {parent['component']} from {parent['name']}, step {parent['step']}, sha256 `{parent['sha256']}`"
-        )
-    return "\n".join(lines if card["parents"] or card["base"] else [*lines, "- no parents: random initial weights"])
-
-
-def _data(card: Mapping[str, Any]) -> str:
-    data = card["data"]
-    lines = [
-        f"- {data['clips']} clips of shard set `{data['shards']}`, {data['geometry']}",
-        f"- training: manifest hash `{data['fingerprint']}`",
-        f"- held out: manifest hash `{data['heldout_fingerprint']}`",
-    ]
-    lines += [f"- codec: {name} `{identity}`" for name, identity in card["codecs"].items()]
-    return "\n".join(lines)
-
-
-def _survival(card: Mapping[str, Any]) -> list[str]:
-    """A section on what the run left out; none where it left nothing out (or is older than the record of it)."""
-    kept = card.get("survival", {})
-    lines = [f"- step {entry['step']} was skipped: {entry['what']}" for entry in kept.get("skipped_steps", ())]
-    lines += [f"- batches {first + 1} to {end} were passed over" for first, end in kept.get("passed_batches", ())]
-    replaced = card.get("quarantined", {}).get("clips", 0)
-    lines += [f"- {replaced} clips could not be read and were replaced"] if replaced else []
-    return ["## Left out\n\n" + "\n".join(lines)] if lines else []
-
-
-def _sample(card: Mapping[str, Any]) -> str:
-    command = f'talkies sample models:/{card["name"]}/{card["version"]} --prompt "..."'
-    return f"```\n{command}\n```\n\nThe release brings its codecs{' and its base' if card['base'] else ''} along."
-
-
-def _limits(front: Front) -> str:
-    data = front["talkies"]["data"]
-    made = "frames and sound are" if front["pipeline_tag"] == "image-to-video" else "sound is"
-    return (
-        f"- trained on {data['clips']} clips of one geometry ({data['geometry']}); nothing else was tried\n"
-        f"- evaluated on held-out clips of the same source only, by the numbers above and no others\n"
-        f"- its {made} synthetic: files that talkies writes say so in their metadata"
-    )

@@ -1,23 +1,27 @@
 """The registered model: versions by sha256, an alias that moves on purpose, and the way from a name to files."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import RecipeError, TrackingError
-from talkies.tracking.alias import aliases, expected, move
-from talkies.tracking.card_text import Card, body, parse_card
-from talkies.tracking.cards import update_aliases, write_card
+from talkies.tracking.alias import aliases, expected, move, moved
+from talkies.tracking.atomic import staged
+from talkies.tracking.card_text import Card, Sample
+from talkies.tracking.cards import Shelf
 from talkies.tracking.config import TrackingConfig
+from talkies.tracking.describe import describe
 from talkies.tracking.gates import demand, judge
 from talkies.tracking.identity import read_identity
 from talkies.tracking.names import PREVIOUS, check, parse_spec
 from talkies.tracking.records import SPOOL
 from talkies.tracking.replay import replay
 from talkies.tracking.spool import check_store
-from talkies.tracking.store import cut, need_store, open_client, translated
-from talkies.tracking.versions import download, measured, register, versions
+from talkies.tracking.store import need_store, open_client, translated
+from talkies.tracking.undo import Undo
+from talkies.tracking.versions import download, next_version, register, versions
 
 TIMEOUT_S = 60
 WHERE = "give the --runs folder or the tracking URI that it is registered in"
@@ -43,14 +47,22 @@ def promote(
     store: str,
     metrics: Mapping[str, float],
     expect: str | None,
-    cards_folder: Path,
+    shelf: Shelf,
+    samples: Sequence[Sample] = (),
+    keep: Callable[[str], Path] | None = None,
 ) -> Promotion:
-    """Apply the gates to `metrics`, register the release, move `config.alias` to it and write its card file. A release
-    that is promoted again keeps its version, whose tags and card then hold these metrics and gates.
+    """Apply the gates to `metrics`, register the release, write its card on the `shelf` and move `config.alias` to it.
+    A release that is promoted again keeps its version, whose tags and card then hold these metrics and gates.
 
     `expect`: the version that the alias must have now ('none': unset); None: the one that it has when this begins.
-    Raises GateError for a failing gate, another version than expected or a lost race; RecipeError where the recipe
-    registers nothing; CheckpointError for a damaged release; TrackingError where the store fails.
+    `keep`: called with the version before the alias moves; the file that it writes for a new version is removed where
+    that fails.
+
+    All files are made in memory, and written beside those that they replace, before the registry is touched; the alias
+    moves last. So whatever fails leaves the registry, the cards and MODEL_CARDS.md as they were (the run keeps its
+    stored release). Raises GateError for a failing gate, another version than expected or a lost race; RecipeError
+    where the recipe registers nothing; CheckpointError for a damaged release; DataError for a damaged card;
+    StorageError where the cards cannot be written; TrackingError where the store fails.
     """
     if config.register is None:
         raise RecipeError("promote: the recipe registers nothing: set `tracking.register` to the model's name")
@@ -58,40 +70,48 @@ def promote(
     check(name, alias)
     gates = judge(config.gates, metrics)
     demand(gates, f"{name}@{alias}")
-    info, sha256 = read_release(release_folder), release_sha256(release_folder)
     run_id = _run_of(run_folder, store)
     client = open_client(store, timeout_s=TIMEOUT_S)
-    with translated(f"cannot promote to {name}@{alias}"):
-        before = expected(aliases(client, name), alias, expect, target=f"{name}@{alias}")
-        version = register(client, name, run_id, release_folder, metrics=metrics, gates=gates)
-        if version != before:
-            move(client, name, alias, to=version, before=before, previous=before)
-            client.set_model_version_tag(name, version, PREVIOUS + alias, before or "none")
-        for key, text in measured(metrics, gates).items():
-            client.set_model_version_tag(name, version, key, text)
+    with translated(f"cannot promote to {name}@{alias}"), ExitStack() as held, Undo() as undo:
+        found = aliases(client, name)
+        before = expected(found, alias, expect, target=f"{name}@{alias}")
         card = Card(
             name=name,
-            version=version,
-            sha256=sha256,
+            version=next_version(client, name, run_id, release_folder),
+            sha256=release_sha256(release_folder),
             run_id=run_id,
             license=config.license,
-            info=info,
+            info=read_release(release_folder),
             metrics=metrics,
             gates=gates,
+            samples=samples,
+            store=store,
         )
-        path = write_card(cards_folder, card, aliases(client, name))
-        client.log_artifact(run_id, str(path), artifact_path="cards")
-        client.update_model_version(name, version, description=cut(body(parse_card(path.read_text()))))
-    return Promotion(name=name, alias=alias, version=version, previous=before, sha256=sha256, card=path)
+        with staged(shelf.with_card(card, _after(found, alias, before, card.version))):
+            pass  # the registry is touched only where all of it can be written
+        version, new = register(client, name, run_id, release_folder, metrics=metrics, gates=gates, undo=undo)
+        card, after = replace(card, version=version), _after(found, alias, before, version)
+        put = held.enter_context(staged(shelf.with_card(card, after)))
+        previous = {} if version == before else {PREVIOUS + alias: before or "none"}
+        describe(client, card, after, undo, previous=previous, scratch=run_folder)
+        if keep is not None:
+            kept = keep(f"models:/{name}/{version}")
+            if new:
+                undo.add(kept.unlink, missing_ok=True)
+        if version != before:
+            move(client, name, alias, to=version, before=before, previous=before)
+        undo.forget()
+        put()
+    path = shelf.cards / name / card.file
+    return Promotion(name=name, alias=alias, version=version, previous=before, sha256=card.sha256, card=path)
 
 
-def rollback(
-    name: str, alias: str, *, store: str, expect: str | None = None, cards_folder: Path | None = None
-) -> Promotion:
-    """Move `alias` back to the version before, and previous_<alias> to the one before that.
+def rollback(name: str, alias: str, *, store: str, expect: str | None = None, shelf: Shelf | None = None) -> Promotion:
+    """Move `alias` back to the version before, and previous_<alias> to the one before that; the cards on the `shelf`
+    follow. They are written beside the old ones before anything is moved, so that a failure leaves all as it was.
 
     Raises GateError where the alias is not at `expect` or was moved meanwhile; TrackingError where there is nothing to
-    go back to.
+    go back to; DataError and StorageError for cards that are damaged or cannot be written.
     """
     check(name, alias)
     need_store(store, f"{name}@{alias}", WHERE)
@@ -106,13 +126,20 @@ def rollback(
             )
             raise TrackingError(f"rollback: {what}; known aliases: {', '.join(sorted(found)) or 'none'}")
         version = client.get_model_version(name, target)
-        before_that = version.tags.get(PREVIOUS + alias, "none")
-        move(client, name, alias, to=target, before=now, previous=None if before_that == "none" else before_that)
-        if cards_folder is not None:
-            update_aliases(cards_folder, name, aliases(client, name))
+        told = version.tags.get(PREVIOUS + alias, "none")
+        previous = None if told == "none" else told
+        after = moved(found, alias, to=target, previous=previous)
+        with staged({} if shelf is None else shelf.with_aliases(name, after)) as put:
+            move(client, name, alias, to=target, before=now, previous=previous)
+            put()
     return Promotion(
         name=name, alias=alias, version=target, previous=now, sha256=str(version.tags.get("sha256")), card=None
     )
+
+
+def _after(found: Mapping[str, str], alias: str, before: str | None, version: str) -> Mapping[str, str]:
+    """The aliases once `alias` is at `version`; a release that is promoted again moves nothing."""
+    return found if version == before else moved(found, alias, to=version, previous=before)
 
 
 def resolve(spec: str, *, uri: str, download_to: Path) -> Path:

@@ -1,10 +1,8 @@
 """Versions of a registered model: from a release folder to a version, and from a version to a verified folder."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,15 @@ from mlflow.exceptions import MlflowException
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError, TrackingError
 from talkies.config.records import Kind, Name, record
+from talkies.tracking.alias import aliases
 from talkies.tracking.artifacts import fetch, push
 from talkies.tracking.atomic import write_json
+from talkies.tracking.describe import measured
 from talkies.tracking.gates import GateResult
 from talkies.tracking.identity import read_identity
 from talkies.tracking.records import SPOOL
 from talkies.tracking.replay import replay
+from talkies.tracking.undo import Undo
 
 BASE = "base"
 
@@ -46,9 +47,11 @@ def register(
     *,
     metrics: Mapping[str, float],
     gates: Sequence[GateResult],
-) -> str:
-    """Store the release with its run and register it; returns the version. A release that is registered already keeps
-    its version. An adapter's base is stored once, with the base's own run.
+    undo: Undo,
+) -> tuple[str, bool]:
+    """Store the release with its run and register it; returns the version and whether it is new. A release that is
+    registered already keeps its version. An adapter's base is stored once, with the base's own run. `undo` unregisters
+    it again.
 
     Raises CheckpointError for a damaged release, TrackingError where the store gives back other bytes.
     """
@@ -63,17 +66,37 @@ def register(
     }
     if info.get("base"):
         tags |= {"base.sha256": info["base"]["sha256"], "base.source": _store_base(client, run_id, info["base"])}
-    for found in versions(client, name):
-        if found.tags.get("sha256") == sha256 and found.source == source:
-            return str(found.version)
-    _ensure_model(client, name)
-    return str(client.create_model_version(name, source, run_id=run_id, tags=tags).version)
+    if known := _known(client, name, sha256, source):
+        return known, False
+    if _ensure_model(client, name):
+        undo.add(_drop_model, client, name)
+    version = str(client.create_model_version(name, source, run_id=run_id, tags=tags).version)
+    undo.add(_drop_version, client, name, version)
+    return version, True
 
 
-def measured(metrics: Mapping[str, float], gates: Sequence[GateResult]) -> dict[str, str]:
-    """The tags of a version that say what it was promoted by."""
-    values = {key: float(value) for key, value in metrics.items()}
-    return {"metrics": json.dumps(values), "gates": json.dumps([asdict(gate) for gate in gates])}
+def next_version(client: MlflowClient, name: str, run_id: str, release_folder: Path) -> str:
+    """The version that `register` will give, if nobody else registers one before."""
+    known = _known(client, name, release_sha256(release_folder), f"runs:/{run_id}/release")
+    return known or str(max((int(found.version) for found in versions(client, name)), default=0) + 1)
+
+
+def _known(client: MlflowClient, name: str, sha256: str, source: str) -> str | None:
+    """The version that a release is registered as."""
+    same = (found for found in versions(client, name) if found.tags.get("sha256") == sha256 and found.source == source)
+    return next((str(found.version) for found in same), None)
+
+
+def _drop_version(client: MlflowClient, name: str, version: str) -> None:
+    """Unregister a version, unless an alias has come to point at it."""
+    if version not in aliases(client, name).values():
+        client.delete_model_version(name, version)
+
+
+def _drop_model(client: MlflowClient, name: str) -> None:
+    """Remove a registered model in which nobody has registered anything meanwhile."""
+    if not versions(client, name):
+        client.delete_registered_model(name)
 
 
 def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
@@ -101,12 +124,15 @@ def download(client: MlflowClient, version: ModelVersion, *, spec: str, uri: str
     return folder
 
 
-def _ensure_model(client: MlflowClient, name: str) -> None:
+def _ensure_model(client: MlflowClient, name: str) -> bool:
+    """Make the registered model; False where it was there."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+        return False
+    return True
 
 
 def _store_base(client: MlflowClient, run_id: str, base: Mapping[str, Any]) -> str:

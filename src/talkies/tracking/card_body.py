@@ -1,0 +1,212 @@
+"""The body of a model card: Markdown that says what the front matter says, for a person to read.
+
+What it is, samples, how to use it, the numbers that matter, what it was made from, limits, license; all else is folded.
+Front matter of older versions lacks `server`, `codec_kinds` and `samples`.
+"""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from talkies.config.lines import flat
+from talkies.evaluation.measures import MEASURES, Measure
+from talkies.prepare.geometry import FORM, Geometry
+from talkies.tracking.markdown import code, escaped, folded, number, picture, table
+
+Front = Mapping[str, Any]
+PROMPT = "What is to be seen, and what is to be heard."
+KINDS = {
+    "image-to-video": "A prompt, and a first frame, become {clip} with sound",
+    "text-to-audio": "A prompt becomes sound",
+}
+
+
+def body(front: Front) -> str:
+    """The body of a card file, whose pictures lie beside it."""
+    card = front["talkies"]
+    head, *rest = _sections(front)
+    every = folded(f"Every metric ({len(metrics_of(front))})", _every_metric(front))
+    return "\n\n".join([head, *_samples(card), *rest, every, folded("Hashes", _hashes(card))]) + "\n"
+
+
+def brief(front: Front) -> str:
+    """The body without pictures and without what is folded."""
+    return "\n\n".join(_sections(front)) + "\n"
+
+
+def _sections(front: Front) -> list[str]:
+    card = front["talkies"]
+    return [
+        f"# {escaped(card['name'])} version {card['version']}{_aliases(card)}\n\n{_what(front)}",
+        f"## Use it\n\n{_use(front)}",
+        f"## Numbers\n\n{_numbers(front)}",
+        f"## Made from\n\n{_made_from(card)}",
+        f"## Limits\n\n{_limits(front)}",
+        f"## License\n\n{escaped(front['license'])}",
+    ]
+
+
+def metrics_of(front: Front) -> dict[str, float]:
+    """The metrics of a card."""
+    return {entry["type"]: entry["value"] for entry in front["model-index"][0]["results"][0]["metrics"]}
+
+
+def summary(card: Mapping[str, Any]) -> str:
+    """What kind of model it is, in a few words of Markdown."""
+    if card["base"]:
+        return f"LoRA adapter of {escaped(card['base']['name'])}"
+    parameters = sum(card["components"].values())
+    return f"{escaped(card['phase'])} model, {_million(parameters)} parameters"
+
+
+def main_number(front: Front) -> str:
+    """The first number of a card, beside its ceiling; `-` where nothing was measured."""
+    metrics = metrics_of(front)
+    for measure in MEASURES:
+        if measure.key in metrics:
+            ceiling = _value(measure.ceiling, metrics)
+            beside = f" of {ceiling}" if isinstance(measure.ceiling, str) and ceiling else ""
+            return f"{escaped(measure.key.rpartition('/')[2])} {number(metrics[measure.key])}{beside}"
+    return "-"
+
+
+def _aliases(card: Mapping[str, Any]) -> str:
+    return f" ({', '.join(map(escaped, card['aliases']))})" if card["aliases"] else ""
+
+
+def _what(front: Front) -> str:
+    card = front["talkies"]
+    task = KINDS.get(front["pipeline_tag"], escaped(front["pipeline_tag"])).format(clip=_clip(card["data"]["geometry"]))
+    kind = summary(card)
+    steps = f"{card['step']:,} steps, {escaped(card['weights'])} weights"
+    return f"{task}.\n{kind[:1].upper()}{kind[1:]}, trained for {steps}."
+
+
+def _clip(geometry: str) -> str:
+    if FORM.fullmatch(geometry) is None:
+        return f"a clip ({escaped(geometry)})"
+    size = Geometry.parse(geometry, key="data.geometry")
+    return (
+        f"{float(size.seconds):.3g} s of video ({size.width} x {size.height} pixels, {size.fps:.4g} frames per second)"
+    )
+
+
+def _million(count: int) -> str:
+    for unit, name in ((1e9, "billion"), (1e6, "million")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count:,}"
+
+
+def _samples(card: Mapping[str, Any]) -> Iterator[str]:
+    """A section with a picture per sample; none for a card without."""
+    shown = [f"{picture(s['picture'], s['prompt'])}\n\n> {escaped(s['prompt'])}" for s in card.get("samples", ())]
+    if shown:
+        what = "Of held-out prompts and first frames: frames of each clip, over its waveform (grey) and loudness (red)."
+        yield "\n\n".join(["## Samples", what, *shown])
+
+
+def _use(front: Front) -> str:
+    card = front["talkies"]
+    prompt = next((sample["prompt"] for sample in card.get("samples", ())), PROMPT)
+    server = card.get("server")
+    words = ["talkies", "sample", f"models:/{card['name']}/{card['version']}", "--prompt", flat(prompt)]
+    words += ["--out", "sample.mp4", *(("--tracking-uri", server) if server else ())]
+    where = "" if server else "In the folder whose `runs/` it was registered in; elsewhere with `--runs FOLDER`. "
+    image = " `--image FILE` gives the first frame; without it, it is white." if "video" in front["tags"] else ""
+    brought = "its codecs and its base" if card["base"] else "its codecs"
+    return f"```bash\n{shlex.join(words)}\n```\n\n{where}The release brings {brought} along.{image}"
+
+
+def _numbers(front: Front) -> str:
+    metrics, gates = metrics_of(front), {gate["metric"]: gate for gate in front["talkies"]["gates"]}
+    known = [measure for measure in MEASURES if measure.key in metrics]
+    others = [Measure(key=key, words=key, better="") for key in gates if key not in {m.key for m in known}]
+    rows = [_row(measure, metrics, gates.get(measure.key)) for measure in [*known, *others]]
+    if not rows:
+        return "Nothing was evaluated."
+    head = ["metric", "better", "this version", "ceiling", "control", "gate"]
+    return table(head, rows) + (
+        "\n\nCeiling: real clips through the codecs. Control: the same frames with the sound of other clips."
+    )
+
+
+def _row(measure: Measure, metrics: Mapping[str, float], gate: Mapping[str, Any] | None) -> list[str]:
+    found = metrics.get(measure.key, gate["found"] if gate else None)
+    return [
+        escaped(measure.words),
+        measure.better,
+        "-" if found is None else f"**{number(found)}**",
+        _value(measure.ceiling, metrics),
+        _value(measure.control, metrics),
+        ""
+        if gate is None
+        else f"{escaped(gate['op'])} {number(gate['needed'])}: {'passed' if gate['passed'] else 'failed'}",
+    ]
+
+
+def _value(of: str | float | None, metrics: Mapping[str, float]) -> str:
+    value = metrics.get(of) if isinstance(of, str) else of
+    return "" if value is None else number(value)
+
+
+def _made_from(card: Mapping[str, Any]) -> str:
+    data, kinds = card["data"], card.get("codec_kinds", {})
+    lines = [f"- {data['clips']:,} clips of the set {code(data['shards'])} ({code(data['geometry'])})"]
+    lines += [f"- {_listed(names)} of {code(name)}, step {step:,}" for (name, step), names in _parents(card).items()]
+    if not card["parents"] and not card["base"]:
+        lines.append("- no parents: random initial weights")
+    if kinds:
+        lines.append("- codecs: " + ", ".join(f"{escaped(name)} {code(kind)}" for name, kind in kinds.items()))
+    lines.append(f"- recipe {code(card['recipe'])} at commit {code(card['commit'][:12])}")
+    return "\n".join([*lines, *_left_out(card)])
+
+
+def _parents(card: Mapping[str, Any]) -> dict[tuple[str, int], list[str]]:
+    """(name, step) of a parent -> the components that came from it."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for parent in card["parents"]:
+        found.setdefault((parent["name"], parent["step"]), []).append(parent["component"])
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = map(escaped, names)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _left_out(card: Mapping[str, Any]) -> list[str]:
+    """What the run left out; nothing where it left nothing out (or is older than the record of it)."""
+    kept = card.get("survival", {})
+    lines = [f"- step {entry['step']} was skipped: {escaped(entry['what'])}" for entry in kept.get("skipped_steps", ())]
+    lines += [f"- batches {first + 1} to {end} were passed over" for first, end in kept.get("passed_batches", ())]
+    replaced = card.get("quarantined", {}).get("clips", 0)
+    return lines + ([f"- {replaced} clips could not be read and were replaced"] if replaced else [])
+
+
+def _limits(front: Front) -> str:
+    data = front["talkies"]["data"]
+    made = "frames and sound are" if front["pipeline_tag"] == "image-to-video" else "sound is"
+    return (
+        f"- trained on {data['clips']:,} clips of one geometry ({code(data['geometry'])}); nothing else was tried\n"
+        f"- evaluated on held-out clips of the same source only, by the numbers above and no others\n"
+        f"- its {made} synthetic: files that talkies writes say so in their metadata"
+    )
+
+
+def _every_metric(front: Front) -> str:
+    rows = [[escaped(key), f"{value:.6g}"] for key, value in metrics_of(front).items()]
+    return table(["metric", "value"], rows) if rows else "Nothing was measured."
+
+
+def _hashes(card: Mapping[str, Any]) -> str:
+    data = card["data"]
+    rows = [("release, sha256", card["sha256"]), ("recipe", card["recipe_hash"]), ("commit", card["commit"])]
+    rows += [("MLflow run", card["run_id"]), ("training clips, manifest", data["fingerprint"])]
+    rows += [("held-out clips, manifest", data["heldout_fingerprint"])]
+    if card["base"]:
+        rows.append((f"base {card['base']['name']}, sha256", card["base"]["sha256"]))
+    rows += [(f"{p['component']} from {p['name']}, sha256", p["sha256"]) for p in card["parents"]]
+    rows += [(f"codec {name}", identity) for name, identity in card["codecs"].items()]
+    rows += [(f"{name}, parameters", f"{count:,}") for name, count in card["components"].items()]
+    return table(["what", "value"], [[escaped(what), code(value)] for what, value in rows])

@@ -1,0 +1,56 @@
+"""What the registry says of a version beside its files: tags, a description, and the card."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from talkies.tracking.card_body import brief
+from talkies.tracking.card_text import Card, card_text, front_matter
+from talkies.tracking.gates import GateResult
+from talkies.tracking.store import cut
+from talkies.tracking.undo import Undo
+
+
+def measured(metrics: Mapping[str, float], gates: Sequence[GateResult]) -> dict[str, str]:
+    """The tags of a version that say what it was promoted by."""
+    values = {key: float(value) for key, value in metrics.items()}
+    return {"metrics": json.dumps(values), "gates": json.dumps([asdict(gate) for gate in gates])}
+
+
+def describe(
+    client: MlflowClient,
+    card: Card,
+    after: Mapping[str, str],
+    undo: Undo,
+    *,
+    previous: Mapping[str, str],
+    scratch: Path,
+) -> None:
+    """Tell the registry what a version was promoted by: as tags, as its description, and as the card with its run.
+    `after`: the aliases as they will be; `previous`: the tag that says where the alias was; `scratch`: a folder to
+    write in. `undo` puts tags and description back."""
+    known = client.get_model_version(card.name, card.version)
+    for key, text in {**measured(card.metrics, card.gates), **previous}.items():
+        undo.add(_tag, client, card, key, known.tags.get(key))
+        _tag(client, card, key, text)
+    front = front_matter(card, [alias for alias, version in after.items() if version == card.version])
+    undo.add(client.update_model_version, card.name, card.version, known.description or "")
+    client.update_model_version(card.name, card.version, description=cut(brief(front)))
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".card-") as folder:
+        files = {card.file: card_text(front).encode(), **card.pictures}
+        for path, data in files.items():
+            (Path(folder) / path).parent.mkdir(exist_ok=True)
+            (Path(folder) / path).write_bytes(data)
+        client.log_artifacts(card.run_id, folder, artifact_path="cards")
+
+
+def _tag(client: MlflowClient, card: Card, key: str, text: str | None) -> None:
+    """Set a tag of a version; None removes it."""
+    if text is None:
+        client.delete_model_version_tag(card.name, card.version, key)
+    else:
+        client.set_model_version_tag(card.name, card.version, key, text)
