@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from talkies.config import DataError, config
-from talkies.config.numbers import Count
+from talkies.config.numbers import Block, Channels, Hop, Length, SampleRate, Stride, Width
 from talkies.streams import Grid
 
 
@@ -16,10 +16,10 @@ class LinearVideoConfig:
     `motion` of the channels hold what moves within a block's frames."""
 
     kind: Literal["linear_video"] = "linear_video"
-    channels: Count = 12
-    motion: Count = 2
-    stride: Count = 2
-    block: Count = 8
+    channels: Channels = 12
+    motion: Channels = 2
+    stride: Stride = 2
+    block: Block = 8
 
 
 @config
@@ -28,9 +28,9 @@ class WanVideoConfig:
 
     kind: Literal["wan"] = "wan"
     weights: str | None = None
-    channels: Count = 16
-    stride: Count = 4
-    block: Count = 8
+    channels: Channels = 16
+    stride: Stride = 4
+    block: Block = 8
 
 
 VideoCodecConfig = Annotated[LinearVideoConfig | WanVideoConfig, Field(discriminator="kind")]
@@ -42,9 +42,9 @@ class LinearAudioConfig:
     components of the logarithmic spectrum; phases are made anew."""
 
     kind: Literal["linear_audio"] = "linear_audio"
-    channels: Count = 8
-    sample_rate: Count = 16000
-    hop: Count = 1280
+    channels: Channels = 8
+    sample_rate: SampleRate = 16000
+    hop: Hop = 1280
 
 
 @config
@@ -54,9 +54,9 @@ class MovaAudioConfig:
 
     kind: Literal["mova_dac"] = "mova_dac"
     weights: str | None = None
-    channels: Count = 128
-    sample_rate: Count = 48000
-    hop: Count = 960
+    channels: Channels = 128
+    sample_rate: SampleRate = 48000
+    hop: Hop = 960
 
 
 AudioCodecConfig = Annotated[LinearAudioConfig | MovaAudioConfig, Field(discriminator="kind")]
@@ -67,8 +67,8 @@ class ByteTextConfig:
     """Byte-level text features of the toy: each word's bytes hashed into `dim` features, at most `length` words."""
 
     kind: Literal["bytes"] = "bytes"
-    dim: Count = 64
-    length: Count = 24
+    dim: Width = 64
+    length: Length = 24
 
 
 @config
@@ -77,8 +77,8 @@ class Umt5TextConfig:
 
     kind: Literal["umt5"] = "umt5"
     weights: str | None = None
-    dim: Count = 4096
-    length: Count = 512
+    dim: Width = 4096
+    length: Length = 512
 
 
 TextEncoderConfig = Annotated[ByteTextConfig | Umt5TextConfig, Field(discriminator="kind")]

@@ -1,6 +1,8 @@
 """Numbers that a recipe may hold, with their bounds. Decoding checks them; the names say what they mean.
 
-Integers stay below LIMIT: seeds, counts and steps become 64-bit numbers in torch, NumPy and MLflow.
+Integers stay below LIMIT: seeds, counts and steps become 64-bit numbers in torch, NumPy and MLflow. What sizes an
+allocation, or is done so many times at once, has a bound far above what can be meant: beyond it lies a slip, which
+would be found only when the memory is full.
 """
 
 from typing import Annotated
@@ -11,8 +13,31 @@ LIMIT = 2**63
 
 Count = Annotated[int, Field(ge=1, lt=LIMIT)]
 Natural = Annotated[int, Field(ge=0, lt=LIMIT)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
+Batch = Annotated[int, Field(ge=1, le=2**20)]
+"""Clips of one optimizer step."""
+Bins = Annotated[int, Field(ge=1, le=1000)]
+Draws = Annotated[int, Field(ge=1, le=10_000)]
+"""Steps of a sampler."""
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Workers = Annotated[int, Field(ge=0, le=256)]
+Side = Annotated[int, Field(ge=1, le=8192)]
+"""Pixels."""
+Frames = Annotated[int, Field(ge=1, le=100_000)]
+Fps = Annotated[float, Field(ge=0.1, le=1000)]
+Clips = Annotated[int, Field(ge=1, le=1_000_000)]
+"""Clips that are made, or held in memory until they are written."""
+Channels = Annotated[int, Field(ge=1, le=4096)]
+Stride = Annotated[int, Field(ge=1, le=64)]
+Block = Annotated[int, Field(ge=1, le=256)]
+SampleRate = Annotated[int, Field(ge=1, le=384_000)]
+Hop = Annotated[int, Field(ge=16, le=8192)]
+"""Samples of one step: the linear codec's tables grow with its square."""
+Width = Annotated[int, Field(ge=1, le=16_384)]
+"""Features of a text."""
+Length = Annotated[int, Field(ge=1, le=8192)]
+"""Tokens of a text."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]

@@ -1,7 +1,7 @@
 """Recipe keys of the shards that a phase reads."""
 
 from talkies.config import config
-from talkies.config.numbers import Natural
+from talkies.config.numbers import Workers
 
 
 @config
@@ -12,4 +12,4 @@ class DataConfig:
     heldout: str
     geometry: str
     root: str | None = None
-    workers: Natural = 0
+    workers: Workers = 0

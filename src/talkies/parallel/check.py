@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import isqrt
 
 from talkies.config import RecipeError
+from talkies.config.shown import listed
 from talkies.parallel.config import ComputeConfig, Layout
 from talkies.streams import Modality
 
@@ -30,7 +31,7 @@ def check_layout(layout: Layout, compute: ComputeConfig, *, global_batch: int, a
     if layout.shard % layout.sequence:
         raise RecipeError(
             f"recipe: `parallel.sequence` {layout.sequence} does not divide `parallel.shard` {layout.shard}, inside "
-            f"which sequence groups lie; divisors: {_divisors(layout.shard)}"
+            f"which sequence groups lie; divisors: {divisors(layout.shard)}"
         )
     readers = layout.ranks // layout.sequence
     if global_batch % (readers * accumulate):
@@ -49,14 +50,15 @@ def check_sequence(layout: Layout, tokens: Mapping[Modality, int]) -> None:
         raise RecipeError(
             f"recipe: `parallel.sequence` {layout.sequence} shares the {least} {name} tokens of a clip "
             f"(`data.geometry`) among more ranks than there are tokens; divisors of `parallel.shard` {layout.shard} up "
-            f"to {least}: {_divisors(layout.shard, least)}"
+            f"to {least}: {divisors(layout.shard, least)}"
         )
 
 
-def _divisors(number: int, most: int | None = None) -> str:
+def divisors(number: int, most: int | None = None) -> str:
+    """The divisors of `number` (up to `most`), for a message."""
     small = [k for k in range(1, isqrt(number) + 1) if number % k == 0]
     found = sorted({*small, *(number // k for k in small)})
-    return ", ".join(str(k) for k in found if most is None or k <= most)
+    return listed([k for k in found if most is None or k <= most])
 
 
 def _nearest(number: int, step: int) -> str:

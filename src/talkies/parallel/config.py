@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from talkies.config import config
-from talkies.config.numbers import Count
+from talkies.config.numbers import Threads
 
 Degree = Annotated[int, Field(ge=1, le=2**16)]
 
@@ -82,4 +82,4 @@ class ComputeConfig:
 
     checkpointing: bool = False
     compile: bool = False
-    threads: Count | None = None
+    threads: Threads | None = None

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from talkies.codecs.config import CodecsConfig
 from talkies.config import config
-from talkies.config.numbers import Count, Loudness, Natural, Positive
+from talkies.config.numbers import Clips, Fps, Frames, Loudness, Natural, Side
 from talkies.config.schema import added
 
 
@@ -17,11 +17,11 @@ class SyntheticSource:
 
     kind: Literal["synthetic"] = "synthetic"
     domain: Literal["faces", "masks"] = "faces"
-    clips: Count
+    clips: Clips
     heldout: Natural = 0
-    size: Count = 32
-    frames: Count = 25
-    fps: Positive = 12.5
+    size: Side = 32
+    frames: Frames = 25
+    fps: Fps = 12.5
     seed: Natural = 0
 
 
@@ -74,8 +74,8 @@ class PrepareConfig:
     codecs: CodecsConfig
     sets: dict[str, SetConfig]
     fit_sets: tuple[str, ...] = ()
-    fit_clips: Count = 256
-    shard_clips: Count = 256
+    fit_clips: Clips = 256
+    shard_clips: Clips = 256
     quarantine_max: Natural = 100
     seed: Natural = 0
     codecs_from: str | None = added(None)

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from talkies.config import RecipeError
+from talkies.config.shown import shown
 
-FORM = re.compile(r"(\d+)x(\d+)x(\d+)@(\d+(?:\.\d+)?)", re.ASCII)
+FORM = re.compile(r"(\d{1,9})x(\d{1,9})x(\d{1,9})@(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
+SIDE, FRAMES, VOLUME, FPS = 8192, 100_000, 2**31, (0.1, 1000.0)
+"""The most pixels of a side, frames, pixels in all, and the range of a rate: what lies beyond is a slip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +30,17 @@ class Geometry:
         found = FORM.fullmatch(text)
         if found is None:
             raise RecipeError(
-                f"recipe: `{key}` is {text!r}; needed HEIGHTxWIDTHxFRAMES@FPS, for example 352x640x193@24"
+                f"recipe: `{key}` is {shown(text)}; needed HEIGHTxWIDTHxFRAMES@FPS, for example 352x640x193@24"
             )
         height, width, frames = (int(number) for number in found.groups()[:3])
         if min(height, width, frames) < 1 or float(found[4]) <= 0:
-            raise RecipeError(f"recipe: `{key}` is {text!r}; height, width, frames and fps must be above 0")
+            raise RecipeError(f"recipe: `{key}` is {shown(text)}; height, width, frames and fps must be above 0")
+        small = max(height, width) <= SIDE and frames <= FRAMES and height * width * frames <= VOLUME
+        if not (small and FPS[0] <= float(found[4]) <= FPS[1]):
+            raise RecipeError(
+                f"recipe: `{key}` is {shown(text)}; a side has at most {SIDE} pixels, a clip {FRAMES} frames and "
+                f"{VOLUME} pixels in all, and fps lie between {FPS[0]:g} and {FPS[1]:g}"
+            )
         return cls(height=height, width=width, frames=frames, fps=_rate(found[4]))
 
     def __str__(self) -> str:

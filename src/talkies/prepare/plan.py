@@ -4,13 +4,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from talkies.codecs.config import audio_grid, video_grid
+from talkies.codecs.config import LinearVideoConfig, WanVideoConfig, audio_grid, video_grid
 from talkies.config import DataError, RecipeError
 from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry
 
 TOLERANCE = 0.05
 """Seconds by which the durations of sound and pictures may differ."""
+BLOCK_VALUES = 8192
+"""The most values of a block that are fitted: their covariance takes half a GB."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 
@@ -101,6 +103,16 @@ def fitted_parts(config: PrepareConfig) -> tuple[str, ...]:
     return tuple(part for part, kind in kinds.items() if kind.startswith("linear_") and part in used)
 
 
+def _check_video_fit(codec: LinearVideoConfig | WanVideoConfig) -> None:
+    """What is fitted is the covariance of blocks, whose size grows with the square of a block's values."""
+    values = 3 * codec.stride * codec.block**2
+    if values > BLOCK_VALUES:
+        raise RecipeError(
+            f"recipe: `codecs.video` has blocks of 3 x {codec.stride} (`stride`) x {codec.block} x {codec.block} "
+            f"(`block`) = {values} values, and at most {BLOCK_VALUES} can be fitted: lower one of them"
+        )
+
+
 def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
     """`fit_sets` must be sets that have what is to be fitted, and must not be given where nothing is; `codecs_from`
     takes its place."""
@@ -108,6 +120,8 @@ def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
         if name not in sets:
             raise RecipeError(f"recipe: `fit_sets` names {name!r}, which is no set; there are: {', '.join(sets)}")
     parts = fitted_parts(config)
+    if "video" in parts:
+        _check_video_fit(config.codecs.video)
     if config.fit_sets and not parts:
         raise RecipeError("recipe: `fit_sets` is given, but no codec is fitted: leave it out")
     if config.codecs_from is not None:

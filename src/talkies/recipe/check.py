@@ -6,7 +6,7 @@ from talkies.codecs.config import audio_grid, video_grid
 from talkies.config import DataError, RecipeError
 from talkies.config.shown import shown
 from talkies.models.config import TowerConfig
-from talkies.parallel.check import check_layout, check_sequence
+from talkies.parallel.check import check_layout, check_sequence, divisors
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
@@ -87,6 +87,17 @@ def enough(recipe: PhaseRecipe, heldout: int, *, held: str = "has") -> None:
             )
 
 
+def _check_rank(recipe: PhaseRecipe) -> None:
+    """RecipeError for a LoRA with more columns than the layers that it adapts, which would only fill memory."""
+    phase, shape = recipe.phase, recipe.model.shape
+    most = max(shape.video.dim, shape.audio.dim)
+    if phase.kind == "lora" and phase.rank > most:
+        raise RecipeError(
+            f"recipe: `phase.rank` is {phase.rank}, but the towers of `model.preset` {recipe.model.preset} are at most "
+            f"{most} wide: lower it"
+        )
+
+
 def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
     """Raise RecipeError where sections disagree; return the grids of the phase."""
     shape, codecs = recipe.model.shape, recipe.codecs
@@ -102,14 +113,14 @@ def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
         raise RecipeError("recipe: `sampling.bridge_scale` needs a Bridge; `model.bridge` is false")
     steps = recipe.steps
     if steps.global_batch % steps.accumulate:
-        near = [k for k in range(1, steps.global_batch + 1) if steps.global_batch % k == 0]
         raise RecipeError(
             f"recipe: `steps.global_batch` {steps.global_batch} does not divide by `steps.accumulate` "
-            f"{steps.accumulate}; divisors: {', '.join(map(str, near))}"
+            f"{steps.accumulate}; divisors: {divisors(steps.global_batch)}"
         )
     check_layout(recipe.parallel, recipe.compute, global_batch=steps.global_batch, accumulate=steps.accumulate)
     _check_survival(recipe.survival)
     check_gates(recipe)
+    _check_rank(recipe)
     parent_of(recipe)
     try:
         found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from talkies.codecs.load import load_codecs
 from talkies.data.shards import ShardSet
 from talkies.data.substitutes import open_to_train
+from talkies.recipe.affordable import check_step, check_workers
 from talkies.recipe.carried import carried
 from talkies.recipe.check import check, enough
 from talkies.recipe.components import parts
@@ -33,6 +34,7 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     was trained with other codecs.
     """
     check(recipe)
+    check_workers(recipe)
     wanted = tuple(parts(recipe).weights)
     if verify:
         carried(recipe.codecs, data_root)
@@ -46,6 +48,7 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     for found in (shards, heldout):
         found.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=wanted)
     enough(recipe, len(heldout))
+    check_step(recipe, shards)
     for component, parent in parents.items():
         check_codecs(component, parent, identities)
     return Inputs(shards=shards, heldout=heldout, codecs=codecs, parents=parents)

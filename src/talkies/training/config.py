@@ -5,7 +5,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from talkies.config import config
-from talkies.config.numbers import Count, Decay, Natural, NonNegative, Positive, PositiveShare, Share
+from talkies.config.numbers import (
+    Batch,
+    Bins,
+    Count,
+    Decay,
+    Draws,
+    Natural,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Share,
+)
 
 
 @config
@@ -85,8 +96,8 @@ class StepsConfig:
     """Durations in optimizer steps. `global_batch` clips per optimizer step, in `accumulate` equal micro-batches."""
 
     max: Count
-    global_batch: Count
-    accumulate: Count = 1
+    global_batch: Batch
+    accumulate: Batch = 1
     checkpoint_every: Count
     keep: Count = 2
     log_every: Count = 10
@@ -106,9 +117,9 @@ class ValidationConfig:
 
     every: Count
     clips: Count = 16
-    bins: Count = 4
+    bins: Bins = 4
     samples: Annotated[int, Field(ge=0, le=16)] = 2
-    sampling_steps: Count = 20
+    sampling_steps: Draws = 20
     final_clips: Count = 64
 
 
@@ -167,7 +178,7 @@ class SurvivalConfig:
     rollback: RollbackConfig = RollbackConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     quarantine: QuarantineConfig = QuarantineConfig()
-    straggler: Annotated[float, Field(gt=1)] = 2.0
+    straggler: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
     failed_saves: Count = 3
 
     @property
