@@ -9,6 +9,7 @@ from typing import Any
 
 from talkies.checkpoints.together import Together
 from talkies.config import CheckpointError
+from talkies.config.shown import shown
 from talkies.data.durable import canonical_json, write_text
 from talkies.data.integrity import damage, sha256_of
 
@@ -62,11 +63,11 @@ def read_manifest(folder: Path) -> Manifest:
             f"checkpoint: {folder} is incomplete: cannot read {MANIFEST}, its completion marker ({error.strerror})"
         ) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"checkpoint: {path} is damaged: {error!r}") from None
+        raise CheckpointError(f"checkpoint: {path} is damaged: {shown(error)}") from None
     if found != sha256:
         raise CheckpointError(f"checkpoint: {path} is damaged: found sha256 {found[:16]}, expected {sha256[:16]}")
     if schema != SCHEMA:
-        raise CheckpointError(f"checkpoint: {path} has schema {schema!r}, this version reads {SCHEMA}")
+        raise CheckpointError(f"checkpoint: {path} has schema {shown(schema)}, this version reads {SCHEMA}")
     for name in files:
         check_inside(folder, name)
     return Manifest(step=step, files=files, sha256=sha256)
@@ -76,7 +77,7 @@ def check_inside(folder: Path, name: str) -> None:
     """Raise CheckpointError where `name` is no relative path below `folder`."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise CheckpointError(f"checkpoint: {folder} names a file outside of it: {name!r}")
+        raise CheckpointError(f"checkpoint: {folder} names a file outside of it: {shown(name)}")
 
 
 def verify(folder: Path, names: Collection[str] | None = None) -> Manifest:

@@ -21,6 +21,7 @@ from talkies.checkpoints.spans import Held
 from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
+from talkies.config.shown import shown
 from talkies.data.durable import storage_errors, sync, sync_tree, write_text
 from talkies.data.integrity import damage, sha256_of
 from talkies.data.streamed import stream_tensors
@@ -201,9 +202,9 @@ def _read(folder: Path) -> dict[str, Any]:
         _refuse_deepspeed(folder)
         raise CheckpointError(f"release: {folder} is no release: cannot read {RELEASE} ({error.strerror})") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"release: {path} is damaged: {error!r}") from None
+        raise CheckpointError(f"release: {path} is damaged: {shown(error)}") from None
     if schema != SCHEMA:
-        raise CheckpointError(f"release: {path} has schema {schema!r}, this version reads {SCHEMA}")
+        raise CheckpointError(f"release: {path} has schema {shown(schema)}, this version reads {SCHEMA}")
     if not complete:
         raise CheckpointError(f"release: {path} is damaged: it lacks keys that every release has")
     return values

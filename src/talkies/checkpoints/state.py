@@ -15,6 +15,7 @@ from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors
 from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
+from talkies.config.shown import shown
 from talkies.data.durable import canonical_json, storage_errors, write_tensors, write_text
 
 LOOP = "loop.json"
@@ -156,7 +157,7 @@ def _read(
     for name, value in load_tensors(folder / SHARDS, files, wanted, like=like, group=group).items():
         part, _, rest = name.partition("/")
         if part not in parts:
-            raise CheckpointError(f"checkpoint: {folder} holds {name!r}, which is no part of a state")
+            raise CheckpointError(f"checkpoint: {folder} holds {shown(name)}, which is no part of a state")
         parts[part][rest] = value
     return parts
 

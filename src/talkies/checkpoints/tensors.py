@@ -25,6 +25,7 @@ from torch.distributed.tensor import DTensor
 
 from talkies.checkpoints.spans import Held, TensorSpan
 from talkies.config import CheckpointError
+from talkies.config.shown import shown
 
 _ALLOWED = {
     ("pathlib", "PosixPath"),
@@ -187,7 +188,9 @@ def _read_metadata(folder: Path) -> Metadata:
     try:
         metadata = _Unpickler(io.BytesIO(path.read_bytes())).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError) as error:
-        raise CheckpointError(f"checkpoint: {path} is no index of torch.distributed.checkpoint: {error!r}") from None
+        raise CheckpointError(
+            f"checkpoint: {path} is no index of torch.distributed.checkpoint: {shown(error)}"
+        ) from None
     if not isinstance(metadata, Metadata):
         raise CheckpointError(f"checkpoint: {path} is no index of torch.distributed.checkpoint")
     return metadata

@@ -158,7 +158,7 @@ def _dispatch(arguments: list[str]) -> int:
     verb = arguments[0]
     if verb not in VERBS:
         near = difflib.get_close_matches(verb[:WIDTH], VERBS, 1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Verbs: {', '.join(VERBS)}"
+        hint = f"Did you mean {shown(near[0])}?" if near else f"Verbs: {', '.join(VERBS)}"
         raise RecipeError(f"usage: unknown verb {shown(verb)}. {hint}")
     from talkies.cli.versions import check_versions
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from talkies.cli.place import add_runs, registry_of, store_of
+from talkies.config.shown import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,5 +57,5 @@ def _number(part: str) -> int | None:
     from talkies.config import RecipeError
 
     if part != "codecs" and not part.isdecimal():
-        raise RecipeError(f"prepare: --part {part!r:.40}: give 'codecs' or the number of a set, from 0")
+        raise RecipeError(f"prepare: --part {shown(part)}: give 'codecs' or the number of a set, from 0")
     return None if part == "codecs" else int(part)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import RUNS, add_runs
+from talkies.config.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,8 +139,8 @@ def _phase_script(request: Request, work: "Work", name: str, recipe: "PhaseRecip
     needed = planned.speed.seconds + planned.disk.write_seconds
     if needed > request.site.lead:
         raise RecipeError(
-            f"submit: phase {recipe.name!r} needs about {needed:.0f} s for a step and a checkpoint, but is signalled "
-            f"{request.site.lead} s before its end (`lead` of the site): raise it"
+            f"submit: phase {shown(recipe.name)} needs about {needed:.0f} s for a step and a checkpoint, but is "
+            f"signalled {request.site.lead} s before its end (`lead` of the site): raise it"
         )
     return train_script(work, name, given, words)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from talkies.codecs.identity import config_values
 from talkies.codecs.pretrained import read_config
 from talkies.config import DataError, StorageError
+from talkies.config.shown import shown
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -97,7 +98,9 @@ def _check_config(config: object, record: Mapping[str, Any], folder: Path) -> No
         raise DataError(f"codec {folder}: {CONFIG} holds no `codec` section; run `talkies prepare` again")
     odd = [key for key in sorted(needed.keys() | found.keys()) if needed.get(key) != found.get(key)]
     if odd:
-        differences = ", ".join(f"{key}: recipe {needed.get(key)!r}, folder {found.get(key)!r}" for key in odd)
+        differences = ", ".join(
+            f"{key}: recipe {shown(needed.get(key))}, folder {shown(found.get(key))}" for key in odd
+        )
         raise DataError(
             f"codec {folder} was fitted under another config ({differences}); change the recipe or fit again"
         )

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -57,7 +58,7 @@ def decode_values(target: type[T], values: dict[str, Any], *, where: str) -> T:
 
 def _decoded(target: Any, source: Source) -> Any:
     try:
-        return TypeAdapter(target).validate_json(json.dumps(source.values))
+        return _adapter(target).validate_json(json.dumps(source.values))
     except ValidationError as error:
         details = error.errors(include_url=False)
     ordered = sorted(details, key=lambda detail: detail["type"] != _UNKNOWN)
@@ -66,6 +67,11 @@ def _decoded(target: Any, source: Source) -> Any:
     keys = ", ".join(f"`{named(path)}`" for path in others) + (", ..." if len(ordered) > NAMED + 1 else "")
     more = f"\n... and {len(ordered) - 1} more: {keys}" if others else ""
     raise RecipeError(f"recipe: {message.line(ordered[0])}{more}")
+
+
+@cache
+def _adapter(target: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(target)
 
 
 class _Message:

@@ -24,7 +24,7 @@ def shown(value: Any) -> str:
         return f"an integer of about {round(value.bit_length() * 0.30103)} digits"
     if isinstance(value, Path | str):
         return _cut(repr(masked(_head(str(value)))))
-    return _cut(repr(value))
+    return _cut(one_line(repr(value)))
 
 
 def named(text: object) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from talkies.config import DataError
+from talkies.config.shown import shown
 from talkies.streams import Grid, Modality
 from talkies.streams.batch import Text
 
@@ -53,10 +54,12 @@ class Header:
 
     def __post_init__(self) -> None:
         if _GEOMETRY.fullmatch(self.geometry) is None:
-            raise DataError(f"data: geometry {self.geometry!r} of set {self.name!r} is not HEIGHTxWIDTHxFRAMES@FPS")
+            raise DataError(
+                f"data: geometry {shown(self.geometry)} of set {shown(self.name)} is not HEIGHTxWIDTHxFRAMES@FPS"
+            )
         batch = self.null_text.embedding.shape[0]
         if batch != 1:
-            raise DataError(f"data: the null text of set {self.name!r} has batch {batch}, not 1")
+            raise DataError(f"data: the null text of set {shown(self.name)} has batch {batch}, not 1")
 
     @property
     def seconds(self) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from talkies.config import DataError
+from talkies.config.shown import shown
 from talkies.data.clip import Header
 from talkies.data.durable import canonical_json, write_text
 from talkies.streams import Grid, Modality
@@ -104,9 +105,9 @@ def read_index(folder: Path) -> Index:
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"data: {path} is damaged: {error!r}; run `talkies prepare` again") from None
+        raise DataError(f"data: {path} is damaged: {shown(error)}; run `talkies prepare` again") from None
     raise DataError(
-        f"data: {path} has schema {schema!r}, this version reads {SCHEMA}: use the talkies that wrote it, or "
+        f"data: {path} has schema {shown(schema)}, this version reads {SCHEMA}: use the talkies that wrote it, or "
         "prepare again"
     )
 
@@ -136,15 +137,15 @@ def _check(folder: Path, index: Index) -> None:
         raise DataError(f"data: {folder / INDEX} lists {len(index.clips)} clips, its shards hold {held}: prepare again")
     for entry in (index.null_text, *index.shards):
         if Path(entry.name).name != entry.name or entry.name.startswith("."):
-            raise DataError(f"data: {folder / INDEX} names a file outside its folder: {entry.name!r}")
+            raise DataError(f"data: {folder / INDEX} names a file outside its folder: {shown(entry.name)}")
     seen: set[str] = set()
     stored = {"text", *(f"latent.{m}" for m in index.grids), *(["image"] if index.image else [])}
     for clip in index.clips:
         if clip.checksums.keys() != stored:
             raise DataError(
-                f"data: {folder / INDEX} is damaged: clip {clip.id!r} has checksums of {sorted(clip.checksums)}, "
+                f"data: {folder / INDEX} is damaged: clip {shown(clip.id)} has checksums of {sorted(clip.checksums)}, "
                 f"it must have them of {sorted(stored)}; run `talkies prepare` again"
             )
         if clip.id in seen:
-            raise DataError(f"data: clip {clip.id!r} stands twice in {folder / INDEX}: ids must be unique")
+            raise DataError(f"data: clip {shown(clip.id)} stands twice in {folder / INDEX}: ids must be unique")
         seen.add(clip.id)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from talkies.config import DataError
+from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
 from talkies.data.index import FileEntry, Index, read_index
 from talkies.data.stored import StoredTensors, checksum, finite
@@ -119,7 +120,7 @@ class ShardSet:
 
     def check(self, codec_identities: Mapping[str, str], geometry: str, modalities: Collection[Modality]) -> None:
         """Raise DataError where the set lacks a modality, has another geometry, or was encoded by other codecs."""
-        where = f"data: shard set {self.header.name!r} ({self.folder})"
+        where = f"data: shard set {shown(self.header.name)} ({self.folder})"
         for modality in modalities:
             if modality not in self.grids:
                 held = ", ".join(self.grids)
@@ -155,7 +156,7 @@ class ShardSet:
         found, expected = checksum(tensor), entry.checksums[name]
         if found == expected and finite(tensor):
             return tensor
-        where = f"data: {name} of clip {entry.id!r} in {self.folder / shard.name}"
+        where = f"data: {name} of clip {shown(entry.id)} in {self.folder / shard.name}"
         if found != expected:
             raise DataError(f"{where} is damaged: found crc32 {found:08x}, expected {expected:08x}; copy it again")
         raise DataError(f"{where} has values that are not finite; prepare it again")

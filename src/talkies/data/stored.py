@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from talkies.config import DataError
+from talkies.config.shown import shown
 from talkies.data.streamed import KINDS
 
 _DTYPES = {name: dtype for dtype, name in KINDS.items()}
@@ -67,7 +68,7 @@ class StoredTensors:
         except (KeyError, TypeError, ValueError):
             fits = False
         if not fits:
-            raise DataError(f"data: cannot read {key} from {self.path}: its header is damaged ({entry!r:.80})")
+            raise DataError(f"data: cannot read {key} from {self.path}: its header is damaged ({shown(entry)})")
         missing = self._start + end - os.fstat(self._file).st_size
         if missing > 0:
             raise self._truncated(key, missing)

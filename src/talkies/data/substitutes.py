@@ -13,6 +13,7 @@ from pathlib import Path
 
 from talkies.config import DataError
 from talkies.config.records import Kind, record
+from talkies.config.shown import listed, shown
 from talkies.data.clip import Clip
 from talkies.data.index import read_index
 from talkies.data.shards import ShardSet
@@ -82,10 +83,9 @@ def read_sound(
             continue
         return clip, far, Replaced(id=due, shard=shards.shard_of(i), reason=str(first), substitute=clip.id)
     distinct = list(dict.fromkeys(bad))
-    shown = ", ".join(distinct[:_TOLD]) + (f" and {len(distinct) - _TOLD} more" if len(distinct) > _TOLD else "")
     raise UnreadableError(
-        f"data: clip {due!r} cannot be read, nor can {len(bad) - 1} substitutes in a row (`{KEY}.in_a_row` "
-        f"{in_a_row}): {shown}; the last: {last}"
+        f"data: clip {shown(due)} cannot be read, nor can {len(bad) - 1} substitutes in a row (`{KEY}.in_a_row` "
+        f"{in_a_row}): {listed(distinct)}; the last: {last}"
     )
 
 
@@ -123,7 +123,7 @@ def _weigh(shards: ShardSet, damaged: dict[str, str], modalities: Collection[Mod
         others = f" and {len(bad) - 1} other shards are damaged" if len(bad) > 1 else ""
         raise DataError(
             f"data: shard {shards.folder / name} {damaged[name]}{others}: {total} of the {len(shards)} clips of set "
-            f"{shards.header.name!r} cannot be read, and `{KEY}.share` {share:g} allows {limit}; copy the shards "
+            f"{shown(shards.header.name)} cannot be read, and `{KEY}.share` {share:g} allows {limit}; copy the shards "
             "again, run `talkies prepare`, or raise it"
         )
     for name in list(bad)[:_TOLD]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from talkies.config import DataError
+from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
 from talkies.data.durable import write_tensors
 from talkies.data.index import INDEX, NULL_TEXT, ClipEntry, FileEntry, write_index
@@ -48,7 +49,7 @@ class ShardWriter:
     def add(self, clip: Clip) -> None:
         """Take one clip. Raises DataError for a second clip of the same id, another geometry or values not finite."""
         if clip.id in self._ids:
-            raise DataError(f"data: clip {clip.id!r} is added twice to {self.folder}: ids must be unique")
+            raise DataError(f"data: clip {shown(clip.id)} is added twice to {self.folder}: ids must be unique")
         self._first = self._first or clip
         _check(clip, self._first, self.header)
         self._ids.add(clip.id)
@@ -67,7 +68,9 @@ class ShardWriter:
     def close(self) -> None:
         """Write the last shard and the index. Raises DataError where no clip was added."""
         if self._first is None:
-            raise DataError(f"data: no clip for shard set {self.header.name!r} in {self.folder}: nothing to train on")
+            raise DataError(
+                f"data: no clip for shard set {shown(self.header.name)} in {self.folder}: nothing to train on"
+            )
         if self._pending:
             self._flush()
         write_index(
@@ -103,9 +106,11 @@ def stored(clip: Clip) -> dict[str, Tensor]:
 
 def _check(clip: Clip, first: Clip, header: Header) -> None:
     """Raise DataError where `clip` does not fit the set that `first` began."""
-    where = f"data: clip {clip.id!r}"
+    where = f"data: clip {shown(clip.id)}"
     if clip.grids != first.grids or (clip.image is None) != (first.image is None):
-        raise DataError(f"{where} has another geometry than {first.id!r} of its set: {clip.grids} != {first.grids}")
+        raise DataError(
+            f"{where} has another geometry than {shown(first.id)} of its set: {clip.grids} != {first.grids}"
+        )
     if not clip.latents.keys() == clip.grids.keys() == clip.valid.keys() or not clip.grids:
         raise DataError(f"{where}: latents, grids and valid must name the same modalities, at least one")
     for modality, grid in clip.grids.items():

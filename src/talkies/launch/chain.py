@@ -7,6 +7,7 @@ from pathlib import Path
 
 from talkies.config import CheckpointError
 from talkies.config.records import Kind, Name, record
+from talkies.config.shown import shown
 from talkies.data.durable import write_text
 from talkies.launch.slurm import Job, SlurmError, cancel, jobs_of, submit
 
@@ -90,7 +91,7 @@ def start(chain: Chain, scripts: Sequence[str]) -> Chain:
             if done:
                 cancel([made.id for made in reversed(done) if made.id is not None])
             more = f"; the {len(done)} jobs before it are cancelled" if done else ""
-            raise SlurmError(f"{error} (job {job.name!r}, {job.script}){more}") from None
+            raise SlurmError(f"{error} (job {shown(job.name)}, {job.script}){more}") from None
         done.append(replace(job, id=known))
         chain = replace(chain, jobs=(*done, *chain.jobs[len(done) :]))
         chain.write()

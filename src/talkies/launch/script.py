@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from talkies.config import RecipeError
+from talkies.config.shown import shown
 from talkies.launch.config import SiteConfig
 from talkies.launch.secrets import refuse_secret_words
 from talkies.launch.site import Allocation
@@ -76,7 +77,7 @@ def job_name(*parts: str) -> str:
     """A job's name. RecipeError for characters outside [A-Za-z0-9._-]."""
     name = ".".join(parts)
     if not _NAME.fullmatch(name):
-        raise RecipeError(f"slurm: job name {name!r:.80} contains characters outside [A-Za-z0-9._-]: change `name`")
+        raise RecipeError(f"slurm: job name {shown(name)} contains characters outside [A-Za-z0-9._-]: change `name`")
     return name
 
 
@@ -122,7 +123,7 @@ def _path(path: Path, what: str) -> str:
     text = str(path.resolve())
     if not _PATH.fullmatch(text):
         raise RecipeError(
-            f"slurm: {what} {text!r:.200} contains characters outside [A-Za-z0-9._/+@=-], which sbatch would not "
+            f"slurm: {what} {shown(text)} contains characters outside [A-Za-z0-9._/+@=-], which sbatch would not "
             "read as one path: work in another folder (--runs)"
         )
     return text
@@ -130,7 +131,7 @@ def _path(path: Path, what: str) -> str:
 
 def _quoted(word: str) -> str:
     if _CONTROL.search(word):
-        raise RecipeError(f"submit: {word!r:.80} contains a line break or another control character: remove it")
+        raise RecipeError(f"submit: {shown(word)} contains a line break or another control character: remove it")
     return shlex.quote(word)
 
 

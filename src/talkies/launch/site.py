@@ -5,6 +5,7 @@ from pathlib import Path
 
 from talkies.config import RecipeError
 from talkies.config.decode import decode
+from talkies.config.shown import shown
 from talkies.config.source import load, unresolved
 from talkies.launch.config import SiteConfig, SlurmConfig, seconds_of
 from talkies.launch.secrets import refuse_secrets
@@ -29,7 +30,7 @@ def load_site(path: Path) -> SiteConfig:
     """The site profile at `path`. Raises RecipeError as every recipe does, and for a credential."""
     kind = unresolved(path).values.get("kind")
     if kind != "site":
-        raise RecipeError(f"site: `kind` is {kind!r} in {path}; a site profile has `kind: site`")
+        raise RecipeError(f"site: `kind` is {shown(kind)} in {path}; a site profile has `kind: site`")
     source = load(path)
     refuse_secrets(source)
     site = decode(SiteConfig, source)
@@ -49,15 +50,15 @@ def allocation(site: SiteConfig, slurm: SlurmConfig, *, ranks: int, phase: str) 
     nodes = slurm.nodes or max(1, ranks // per_node)
     if nodes * per_node != ranks:
         raise RecipeError(
-            f"submit: phase {phase!r} has {ranks} ranks (`parallel`), but `slurm` gives {nodes} nodes x {per_node} "
-            f"GPUs = {nodes * per_node}: change `parallel`, `slurm.nodes` or `slurm.gpus_per_node`"
+            f"submit: phase {shown(phase)} has {ranks} ranks (`parallel`), but `slurm` gives {nodes} nodes x "
+            f"{per_node} GPUs = {nodes * per_node}: change `parallel`, `slurm.nodes` or `slurm.gpus_per_node`"
         )
     wanted = {"nodes": nodes, "gpus_per_node": per_node}
     for key, found in wanted.items():
         most = getattr(limits, key)
         if found > most:
             raise RecipeError(
-                f"submit: phase {phase!r} needs {found} {key.replace('_', ' ')}, the site gives {most} "
+                f"submit: phase {shown(phase)} needs {found} {key.replace('_', ' ')}, the site gives {most} "
                 f"(`limits.{key}`): choose a smaller layout (`parallel`, `slurm.{key}`) or another site"
             )
     return Allocation(nodes=nodes, per_node=per_node, time=_time(site, slurm, phase), requeue=slurm.requeue)
@@ -73,11 +74,12 @@ def _time(site: SiteConfig, slurm: SlurmConfig, phase: str) -> str:
     if seconds_of(time) > seconds_of(limit):
         advice = "an attempt that ends there queues itself again, so ask for less"
         raise RecipeError(
-            f"submit: phase {phase!r} asks for {time} (`slurm.time`), the site gives {limit} (`limits.time`): {advice}"
+            f"submit: phase {shown(phase)} asks for {time} (`slurm.time`), the site gives {limit} "
+            f"(`limits.time`): {advice}"
         )
     if seconds_of(time) <= site.lead:
         raise RecipeError(
-            f"submit: phase {phase!r} asks for {time} (`slurm.time`), but is signalled {site.lead} s before its end "
-            "(`lead`): ask for more"
+            f"submit: phase {shown(phase)} asks for {time} (`slurm.time`), but is signalled {site.lead} s before "
+            "its end (`lead`): ask for more"
         )
     return time

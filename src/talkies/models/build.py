@@ -7,6 +7,7 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
+from talkies.config.shown import shown
 from talkies.models.config import COMPONENTS, MovaConfig
 from talkies.models.mova import Mova
 
@@ -69,7 +70,7 @@ def component_of(parameter_name: str) -> str:
     """The component that a parameter of Mova belongs to. Raises ValueError for a name of no component."""
     name = parameter_name.split(".", 1)[0]
     if name not in COMPONENTS:
-        raise ValueError(f"{parameter_name!r} belongs to none of the components {', '.join(COMPONENTS)}")
+        raise ValueError(f"{shown(parameter_name)} belongs to none of the components {', '.join(COMPONENTS)}")
     return name
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from talkies.config.shown import shown
 from talkies.models.bridge import Bridge
 from talkies.models.config import COMPONENTS, MovaShape
 from talkies.models.tower import Tower
@@ -57,5 +58,7 @@ class Mova(nn.Module):
         name = EXPERTS[expert] if modality == "video" else modality
         tower: Tower | None = getattr(self, name)
         if tower is None:
-            raise ValueError(f"a {modality} stream needs the component {name!r}, which this model was built without")
+            raise ValueError(
+                f"a {modality} stream needs the component {shown(name)}, which this model was built without"
+            )
         return tower

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from talkies.config import CheckpointError
+from talkies.config.shown import shown
 
 _RENAMED = (
     (r"condition_embedder\.text_embedder\.linear_1\.", "text_embedding.0."),
@@ -43,6 +44,6 @@ def _renamed(key: str) -> str:
         if found:
             return renamed
     raise CheckpointError(
-        f"diffusers weights: key {key!r} has no place in a tower; needed: a WanTransformer3DModel without image "
+        f"diffusers weights: key {shown(key)} has no place in a tower; needed: a WanTransformer3DModel without image "
         "branch, such as Wan2.2-I2V-A14B or Wan2.1-T2V"
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from talkies.config import RecipeError
+from talkies.config.shown import shown
 
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_STEP_NUM_NODES")
@@ -45,7 +46,7 @@ def world_of(environment: Mapping[str, str] = os.environ) -> World:
         try:
             rank, size, local, last = (int(environment[name]) for name in names)
         except ValueError:
-            found = ", ".join(f"{name}={environment[name]!r}" for name in names)
+            found = ", ".join(f"{name}={shown(environment[name])}" for name in names)
             raise RecipeError(f"parallel: {found}: numbers are needed; start with torchrun or srun") from None
         nodes = last if names is SLURM else size // max(1, last)
         if not 0 <= rank < size or not nodes > 0 or size % nodes:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from talkies.config import DataError
+from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
 from talkies.data.durable import canonical_json, write_text
 from talkies.data.shards import ShardSet, ShardWriter
@@ -59,8 +60,8 @@ class Builder:
             write_text(work / RECORD, canonical_json({"key": key, "report": report.to_json()}) + "\n")
         if report.truncated:
             warnings.warn(
-                f"prepare: set {header.name!r}: {report.truncated} of {report.kept} captions are longer than the text "
-                "encoder takes; they lose their ends",
+                f"prepare: set {shown(header.name)}: {report.truncated} of {report.kept} captions are longer "
+                "than the text encoder takes; they lose their ends",
                 stacklevel=2,
             )
         return report
@@ -81,7 +82,7 @@ class Builder:
             bar(count.kept + len(refused))
         if not count.kept:
             raise DataError(
-                f"prepare: set {header.name!r} is empty: all {len(refused)} media files are quarantined: "
+                f"prepare: set {shown(header.name)} is empty: all {len(refused)} media files are quarantined: "
                 f"{reasons(refused)}"
             )
         writer.close()
@@ -171,6 +172,6 @@ def reusable(folder: Path, key: str) -> SetReport | None:
 def _limit(job: Job, refused: Sequence[Quarantined], allowed: int) -> None:
     if len(refused) > allowed:
         raise DataError(
-            f"prepare: set {job.plan.name!r} has more than `quarantine_max` = {allowed} media files that cannot be "
-            f"used: {reasons(refused)}; repair them, or raise `quarantine_max`"
+            f"prepare: set {shown(job.plan.name)} has more than `quarantine_max` = {allowed} media files that "
+            f"cannot be used: {reasons(refused)}; repair them, or raise `quarantine_max`"
         )

@@ -13,6 +13,7 @@ from talkies.codecs.config import CodecsConfig, LinearAudioConfig, LinearVideoCo
 from talkies.codecs.load import load_audio, load_video, save_codec
 from talkies.config import DataError
 from talkies.config.canonical import to_dict
+from talkies.config.shown import shown
 from talkies.data.durable import canonical_json, write_text
 from talkies.prepare.bars import Bars
 from talkies.prepare.clips import RawClip
@@ -109,5 +110,5 @@ def _clips(name: str, job: Job, wanted: int, reader: Reader, bars: Bars) -> list
         if len(found) == wanted:
             break
     if not found:
-        raise DataError(f"prepare: set {name!r} has no usable clip to fit codecs on: {reasons(refused)}")
+        raise DataError(f"prepare: set {shown(name)} has no usable clip to fit codecs on: {reasons(refused)}")
     return found

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from talkies.config import DataError
+from talkies.config.shown import shown
 
 SUFFIXES = (
     *(".aac", ".avi", ".flac", ".flv", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts"),
@@ -92,7 +93,7 @@ def read_manifest(path: Path) -> list[Item]:
         where = f"prepare: {path}:{number}"
         item = _entry(path.parent, line, where)
         if item.id in lines:
-            raise DataError(f"{where}: media {item.id!r} is listed twice, first in line {lines[item.id]}")
+            raise DataError(f"{where}: media {shown(item.id)} is listed twice, first in line {lines[item.id]}")
         lines[item.id] = number
         items.append(item)
     return items
@@ -123,13 +124,15 @@ def _entry(folder: Path, line: str, where: str) -> Item:
         raise DataError(f'{where}: needed {{"media": ..., "caption": ...}}, found {type(values).__name__}')
     for key in values.keys() - set(KEYS):
         near = difflib.get_close_matches(key, KEYS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"only {' and '.join(KEYS)} are allowed"
-        raise DataError(f"{where}: unknown key {key!r}; {hint}")
+        hint = f"did you mean {shown(near[0])}?" if near else f"only {' and '.join(KEYS)} are allowed"
+        raise DataError(f"{where}: unknown key {shown(key)}; {hint}")
     media, caption = values.get("media"), values.get("caption", "")
     if not isinstance(media, str) or not media or not isinstance(caption, str):
-        raise DataError(f"{where}: `media` must be a path and `caption` text, found {media!r:.80} and {caption!r:.80}")
+        raise DataError(
+            f"{where}: `media` must be a path and `caption` text, found {shown(media)} and {shown(caption)}"
+        )
     try:
         os.fsencode(media)
     except UnicodeEncodeError:
-        raise DataError(f"{where}: `media` is {media!r:.80}, which is half a character and no file's name") from None
+        raise DataError(f"{where}: `media` is {shown(media)}, which is half a character and no file's name") from None
     return Item(id=_utf8(PurePosixPath(media).as_posix()), media=folder / media, caption=caption)

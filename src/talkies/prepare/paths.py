@@ -5,6 +5,7 @@ from typing import Any
 
 from talkies.config import RecipeError
 from talkies.config.canonical import hashed
+from talkies.config.shown import shown
 from talkies.prepare.config import FolderSource, ManifestSource, PrepareConfig, SyntheticSource
 
 
@@ -14,7 +15,9 @@ def source_path(name: str, config: FolderSource | ManifestSource, recipe_folder:
     try:
         path = recipe_folder / Path(config.path).expanduser()
     except RuntimeError as error:
-        raise RecipeError(f"recipe: `sources.{name}.path` is {config.path!r}: {error}; write the whole path") from None
+        raise RecipeError(
+            f"recipe: `sources.{name}.path` is {shown(config.path)}: {error}; write the whole path"
+        ) from None
     wanted = "folder" if isinstance(config, FolderSource) else "file"
     if present and not (path.is_dir() if wanted == "folder" else path.is_file()):
         raise RecipeError(f"recipe: `sources.{name}.path`: {path} is no {wanted}")

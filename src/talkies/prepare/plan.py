@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from talkies.codecs.config import LinearVideoConfig, WanVideoConfig, audio_grid, video_grid
 from talkies.config import DataError, RecipeError
+from talkies.config.shown import listed, named, shown
 from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry
 
@@ -43,12 +44,14 @@ def plan(config: PrepareConfig) -> dict[str, SetPlan]:
     for section, names in (("sources", config.sources), ("sets", config.sets)):
         for name in names:
             if NAME.fullmatch(name) is None:
-                raise RecipeError(f"recipe: `{section}.{name}` names a folder: use letters, digits, dot, - and _ only")
+                raise RecipeError(
+                    f"recipe: `{section}.{named(name)}` names a folder: use letters, digits, dot, - and _ only"
+                )
     sets = {name: _plan_set(config, name, section) for name, section in config.sets.items()}
     unused = config.sources.keys() - {section.source for section in config.sets.values()}
     if unused:
         raise RecipeError(
-            f"recipe: `sources.{min(unused)}` is used by no set: remove it, or name it in a set's `source`"
+            f"recipe: `sources.{named(min(unused))}` is used by no set: remove it, or name it in a set's `source`"
         )
     _check_fit(config, sets)
     return sets
@@ -59,12 +62,15 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig) -> SetPlan:
     source = config.sources.get(section.source)
     if source is None:
         raise RecipeError(
-            f"recipe: `{key}.source` is {section.source!r}, which is no source; there are: {', '.join(config.sources)}"
+            f"recipe: `{key}.source` is {shown(section.source)}, which is no source; there are: "
+            f"{listed([*config.sources])}"
         )
     if section.split == "heldout" and source.heldout == 0:
         raise RecipeError(f"recipe: `{key}.split` is heldout, but `sources.{section.source}.heldout` is 0")
     if not section.modalities or len(set(section.modalities)) < len(section.modalities):
-        raise RecipeError(f"recipe: `{key}.modalities` is {list(section.modalities)}: name video, audio or both, once")
+        raise RecipeError(
+            f"recipe: `{key}.modalities` is {listed(section.modalities)}: name video, audio or both, once"
+        )
     if "audio" not in section.modalities and (section.lufs is not None or section.duration_token):
         raise RecipeError(f"recipe: `{key}` has `lufs` or `duration_token`, which need audio in its `modalities`")
     found = SetPlan(
@@ -118,7 +124,7 @@ def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
     takes its place."""
     for name in config.fit_sets:
         if name not in sets:
-            raise RecipeError(f"recipe: `fit_sets` names {name!r}, which is no set; there are: {', '.join(sets)}")
+            raise RecipeError(f"recipe: `fit_sets` names {shown(name)}, which is no set; there are: {listed([*sets])}")
     parts = fitted_parts(config)
     if "video" in parts:
         _check_video_fit(config.codecs.video)
@@ -134,5 +140,5 @@ def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
         if not any(part in sets[name].config.modalities for name in config.fit_sets):
             raise RecipeError(
                 f"recipe: `codecs.{part}` is fitted on clips: `fit_sets` must name a set with {part}, found "
-                f"{list(config.fit_sets)}"
+                f"{listed(config.fit_sets)}"
             )

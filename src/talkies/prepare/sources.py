@@ -7,6 +7,7 @@ from pathlib import Path
 
 from talkies.config import DataError
 from talkies.config.canonical import recipe_hash
+from talkies.config.shown import shown
 from talkies.data.durable import sync_tree, write_text
 from talkies.prepare.config import FolderSource, SourceConfig, SyntheticSource
 from talkies.prepare.items import SUFFIXES, Item, ordered, read_manifest, scan
@@ -55,8 +56,8 @@ def collect(
         items = read_manifest(source_path(name, config, recipe_folder))
     if len(items) <= config.heldout:
         raise DataError(
-            f"prepare: source {name!r} has {len(items)} media files and holds out {config.heldout}: nothing is left to "
-            f"train on; lower `sources.{name}.heldout` or add media ({' '.join(SUFFIXES)})"
+            f"prepare: source {shown(name)} has {len(items)} media files and holds out {config.heldout}: nothing "
+            f"is left to train on; lower `sources.{name}.heldout` or add media ({' '.join(SUFFIXES)})"
         )
     return Source(name=name, items=ordered(items), heldout=config.heldout, ignored=ignored)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from talkies.checkpoints.release import open_component
 from talkies.config import CheckpointError
+from talkies.config.shown import shown
 from talkies.models.build import build_mova, drawn
 from talkies.parallel.arrange import Read, arrange, placed
 from talkies.parallel.config import ComputeConfig
@@ -29,7 +30,7 @@ def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh |
     model, put = _arranged(recipe, mesh, recipe.compute, bf16=recipe.precision == "bf16")
     own = _plain(model)
     for component, parent in parents.items():
-        _fill(own, put, component, parent.folder, f"parent {parent.spec!r}")
+        _fill(own, put, component, parent.folder, f"parent {shown(parent.spec)}")
     skeleton = build_mova(recipe.model, components=components, seed=recipe.seed, device="meta")
     for name, value in drawn(skeleton, recipe.seed, components - parents.keys()):
         put(own[name][0], _rows(value))

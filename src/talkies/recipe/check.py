@@ -82,7 +82,7 @@ def enough(recipe: PhaseRecipe, heldout: int, *, held: str = "has") -> None:
     for key, count in wanted_clips(recipe).items():
         if count > heldout:
             raise RecipeError(
-                f"recipe: `validation.{key}` is {count}, but set {recipe.data.heldout!r} {held} {heldout} clips: "
+                f"recipe: `validation.{key}` is {count}, but set {shown(recipe.data.heldout)} {held} {heldout} clips: "
                 "lower it, or hold out more"
             )
 

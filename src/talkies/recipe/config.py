@@ -7,6 +7,7 @@ from pydantic import Field
 from talkies.codecs.config import CodecsConfig
 from talkies.config import RecipeError, config
 from talkies.config.numbers import Natural
+from talkies.config.shown import shown
 from talkies.config.source import Source
 from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig
@@ -86,5 +87,5 @@ def kind_of(source: Source) -> str:
     """The `kind` that a recipe file declares; RecipeError where it declares none of the known ones."""
     kind = source.values.get("kind")
     if kind not in KINDS:
-        raise RecipeError(f"recipe: `kind` is {kind!r}; it must be one of {', '.join(KINDS)}")
+        raise RecipeError(f"recipe: `kind` is {shown(kind)}; it must be one of {', '.join(KINDS)}")
     return str(kind)

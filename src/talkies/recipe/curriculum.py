@@ -7,6 +7,7 @@ from pathlib import Path
 from talkies.config import RecipeError
 from talkies.config.canonical import recipe_hash
 from talkies.config.decode import decode
+from talkies.config.shown import listed, shown
 from talkies.config.source import Source, load
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
@@ -35,7 +36,7 @@ class Curriculum:
         names = [phase.name for phase in self.phases]
         if name not in names:
             raise RecipeError(
-                f"train: --phase {name!r:.80} is no phase of the curriculum; its phases: {', '.join(names)}"
+                f"train: --phase {shown(name)} is no phase of the curriculum; its phases: {listed(names)}"
             )
         return self.phase(name)
 
@@ -77,7 +78,9 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
         check(phase)
         check_license(phase.tracking)
     if recipe.promote is not None and recipe.promote not in {phase.name for phase in phases}:
-        raise RecipeError(f"recipe: `promote` is {recipe.promote!r} in {path}, which is no phase of the curriculum")
+        raise RecipeError(
+            f"recipe: `promote` is {shown(recipe.promote)} in {path}, which is no phase of the curriculum"
+        )
     folder = (path.parent / recipe.prepare).parent
     values = located(prepare, folder, present=False)  # a plan needs no media
     digest = recipe_hash({"prepare": values, "phases": [recipe_hash(phase) for phase in phases]})
@@ -94,18 +97,22 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
 def _check_order(path: Path, phases: Sequence[PhaseRecipe], overrides: Sequence[str]) -> None:
     names = [phase.name for phase in phases]
     if odd := {"prepare", "phases"} & set(names):
-        raise RecipeError(f"recipe: a phase of {path} is named {odd.pop()!r}, which overrides take for another member")
+        raise RecipeError(
+            f"recipe: a phase of {path} is named {shown(odd.pop())}, which overrides take for another member"
+        )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise RecipeError(f"recipe: phase {twice!r} stands twice in {path}: every phase needs a `name` of its own")
+        raise RecipeError(f"recipe: phase {shown(twice)} stands twice in {path}: every phase needs a `name` of its own")
     for text in overrides:
         head = text.split(".", 1)[0]
         if head not in {*names, "prepare", "phases"} or "=" not in text:
             raise RecipeError(
-                f"recipe: override {text!r} names no member of {path}; begin it with one of: "
-                f"{', '.join(['phases', 'prepare', *names])}"
+                f"recipe: override {shown(text)} names no member of {path}; begin it with one of: "
+                f"{listed(['phases', 'prepare', *names])}"
             )
     for place, phase in enumerate(phases):
         for parent in (phase.parents.base, phase.parents.video, phase.parents.audio):
             if parent in names[place:]:
-                raise RecipeError(f"recipe: phase {phase.name!r} has parent {parent!r}, which comes later in {path}")
+                raise RecipeError(
+                    f"recipe: phase {shown(phase.name)} has parent {shown(parent)}, which comes later in {path}"
+                )

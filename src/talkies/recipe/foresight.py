@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from talkies.codecs.identity import config_values
 from talkies.config import RecipeError, UserError
+from talkies.config.shown import shown
 from talkies.prepare.config import PrepareConfig, SetConfig, SyntheticSource
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.check import enough
@@ -23,7 +24,7 @@ def of_phase(name: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise type(error)(f"phase {name!r}: {error}") from None
+        raise type(error)(f"phase {shown(name)}: {error}") from None
 
 
 def foresee(curriculum: Curriculum, *, done: Collection[str] = ()) -> None:
@@ -47,10 +48,10 @@ def _check_sets(phase: PhaseRecipe, prepare: PrepareConfig) -> None:
         name = getattr(phase.data, key)
         if name not in prepare.sets:
             near = difflib.get_close_matches(name, prepare.sets, 1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = f"did you mean {shown(near[0])}? " if near else ""
             raise RecipeError(
-                f"recipe: `data.{key}` is {name!r:.80}, which the preparation {prepare.name!r} does not make; {hint}"
-                f"its sets: {', '.join(prepare.sets)}"
+                f"recipe: `data.{key}` is {shown(name)}, which the preparation {shown(prepare.name)} does not "
+                f"make; {hint}its sets: {', '.join(prepare.sets)}"
             )
         _check_set(phase, key, prepare.sets[name])
     most = _most(prepare, prepare.sets[phase.data.heldout])
@@ -59,7 +60,7 @@ def _check_sets(phase: PhaseRecipe, prepare: PrepareConfig) -> None:
 
 
 def _check_set(phase: PhaseRecipe, key: str, section: SetConfig) -> None:
-    where = f"set {getattr(phase.data, key)!r} of the preparation (`data.{key}`)"
+    where = f"set {shown(getattr(phase.data, key))} of the preparation (`data.{key}`)"
     for modality in parts(phase).weights:
         if modality not in section.modalities:
             held = ", ".join(section.modalities)
@@ -90,8 +91,9 @@ def _check_codecs(phase: PhaseRecipe, prepare: PrepareConfig) -> None:
         for key in sorted(ours.keys() | made.keys()):
             if ours.get(key) != made.get(key):
                 raise RecipeError(
-                    f"recipe: `codecs.{part}.{key}` is {ours.get(key)!r:.80}, the preparation {prepare.name!r} has "
-                    f"{made.get(key)!r:.80}: the data would be encoded by another codec; make them the same"
+                    f"recipe: `codecs.{part}.{key}` is {shown(ours.get(key))}, the preparation "
+                    f"{shown(prepare.name)} has "
+                    f"{shown(made.get(key))}: the data would be encoded by another codec; make them the same"
                 )
 
 
@@ -108,7 +110,7 @@ def _check_parents(phase: PhaseRecipe, earlier: Mapping[str, PhaseRecipe]) -> No
 def _check_tracking(curriculum: Curriculum) -> None:
     stores = {phase.name: phase.tracking.uri for phase in curriculum.phases}
     if len({*stores.values()}) > 1:
-        told = ", ".join(f"{name} {uri!r:.80}" for name, uri in stores.items())
+        told = ", ".join(f"{name} {shown(uri)}" for name, uri in stores.items())
         raise RecipeError(
             f"recipe: the phases of a curriculum are tracked in one store, but their `tracking.uri` are: {told}; set "
             "phases.tracking.uri"
@@ -116,6 +118,6 @@ def _check_tracking(curriculum: Curriculum) -> None:
     name = curriculum.recipe.promote
     if name is not None and curriculum.phase(name).tracking.register is None:
         raise RecipeError(
-            f"recipe: `promote` is {name!r}, but that phase names no registered model: set "
+            f"recipe: `promote` is {shown(name)}, but that phase names no registered model: set "
             f"{name}.tracking.register=NAME, or drop `promote`"
         )

@@ -3,6 +3,7 @@
 import difflib
 
 from talkies.config import RecipeError
+from talkies.config.shown import shown
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
@@ -37,7 +38,7 @@ def check_gates(recipe: PhaseRecipe) -> None:
             near = difflib.get_close_matches(gate.metric, known, SHOWN, cutoff=0.4)
             hint = f"did you mean {near[0]}? Near it: {', '.join(near)}" if near else f"it measures {', '.join(known)}"
             raise RecipeError(
-                f"recipe: `tracking.gates.{number}.metric` is {gate.metric!r:.80}, which a {recipe.phase.kind} phase "
+                f"recipe: `tracking.gates.{number}.metric` is {shown(gate.metric)}, which a {recipe.phase.kind} phase "
                 f"of `data.geometry` {recipe.data.geometry} does not measure; {hint}"
             )
     if recipe.tracking.register is not None and recipe.validation.final_clips < 2:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
+from talkies.config.shown import shown
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.prepare.report import Report
@@ -91,7 +92,8 @@ def _need(folders: Mapping[str, Path], only: str) -> None:
             return
         if not finished(folder):
             raise CheckpointError(
-                f"train: phase {only!r} comes after {name!r}, which is not finished in {folder}: train that first"
+                f"train: phase {shown(only)} comes after {shown(name)}, which is not finished in {folder}: train "
+                "that first"
             )
 
 

@@ -9,6 +9,7 @@ from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
 from talkies.config.records import present
+from talkies.config.shown import shown
 from talkies.recipe.components import parent_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import finished
@@ -48,7 +49,7 @@ def open_parent(spec: str, siblings: Mapping[str, Path], registry: Resolver, *, 
         if not path.is_dir():
             known = ", ".join(siblings) or "none"
             raise CheckpointError(
-                f"parent: {spec!r} is neither a phase of this curriculum (known: {known}), nor a run or release "
+                f"parent: {shown(spec)} is neither a phase of this curriculum (known: {known}), nor a run or release "
                 "folder, nor models:/name@alias; give one of these under `parents`"
             )
         folder = path if present(path / "release.json") else _of_run(path, spec)
@@ -57,15 +58,17 @@ def open_parent(spec: str, siblings: Mapping[str, Path], registry: Resolver, *, 
 
 def _of_run(run: Path, spec: str) -> Path:
     if not finished(run):
-        raise CheckpointError(f"parent: {spec!r} has no result in {run}: train it to its end first")
+        raise CheckpointError(f"parent: {shown(spec)} has no result in {run}: train it to its end first")
     result = RESULT.read(run / "result.json")
     folder = run / "release"
     if not folder.is_dir():
-        raise CheckpointError(f"parent: {spec!r}: {folder} is missing; its result names sha256 {result.sha256[:12]}")
+        raise CheckpointError(
+            f"parent: {shown(spec)}: {folder} is missing; its result names sha256 {result.sha256[:12]}"
+        )
     found = release_sha256(folder)
     if found != result.sha256:
         raise CheckpointError(
-            f"parent: {spec!r}: {folder} has sha256 {found[:12]}, its result.json says {result.sha256[:12]}; "
+            f"parent: {shown(spec)}: {folder} has sha256 {found[:12]}, its result.json says {result.sha256[:12]}; "
             "the release was changed after training: train it again"
         )
     return folder
@@ -98,21 +101,21 @@ def check_brings(component: str, spec: str, components: Collection[str]) -> None
     """CheckpointError where a parent lacks a tower; a Bridge may be missing."""
     if component not in components and component != "bridge":
         held = ", ".join(sorted(components)) or "none"
-        raise CheckpointError(f"parent: {spec!r} brings no {component}, only {held}: choose another parent")
+        raise CheckpointError(f"parent: {shown(spec)} brings no {component}, only {held}: choose another parent")
 
 
 def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: PhaseRecipe, *, adapter: bool) -> None:
     """CheckpointError where a parent of `shape` (release.json's) is of another architecture than the phase needs, or
     an `adapter` alone."""
     if adapter:
-        raise CheckpointError(f"parent: {spec!r} is a LoRA adapter, which no phase can start from: use its base")
+        raise CheckpointError(f"parent: {shown(spec)} is a LoRA adapter, which no phase can start from: use its base")
     section = "video" if component.startswith("video") else component
     theirs, ours = shape[section], shape_json(recipe)[section]
     odd = sorted(key for key in ours if ours[key] != theirs.get(key))
     if odd:
         key = odd[0]
         raise CheckpointError(
-            f"parent: {spec!r} is of another architecture: {section}.{key} is {theirs.get(key)}, this recipe's "
+            f"parent: {shown(spec)} is of another architecture: {section}.{key} is {theirs.get(key)}, this recipe's "
             f"`model.preset` {recipe.model.preset} has {ours[key]}"
         )
 
@@ -124,7 +127,8 @@ def check_codecs(component: str, parent: Parent, identities: Mapping[str, str]) 
         theirs, ours = parent.info["codecs"].get(part), identities.get(part)
         if theirs is not None and ours is not None and theirs != ours:
             raise CheckpointError(
-                f"parent: {parent.spec!r} was trained with {part} codec {theirs[:16]}, the data of this phase with "
+                f"parent: {shown(parent.spec)} was trained with {part} codec {theirs[:16]}, the data of this "
+                "phase with "
                 f"{ours[:16]}: its {component} would read other latents; prepare the data with the parent's "
                 "(`codecs_from`), or choose another parent"
             )

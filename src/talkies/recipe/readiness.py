@@ -5,6 +5,7 @@ from pathlib import Path
 
 from talkies.codecs.identity import config_values
 from talkies.config import DataError
+from talkies.config.shown import shown
 from talkies.data.shards import ShardSet
 from talkies.prepare.report import Report
 from talkies.recipe.check import enough
@@ -101,7 +102,8 @@ def check_root(recipe: PhaseRecipe, root: Path) -> None:
             values, made = config_values(getattr(recipe.codecs, part)), found.header.codec_configs.get(part)
             if made != values:
                 raise DataError(
-                    f"data: shard set {name!r} ({found.folder}) was encoded with {part} codec {made!r:.80}, the recipe "
-                    f"has {values!r:.80}: prepare it again, or set `codecs.{part}` to what encoded it"
+                    f"data: shard set {shown(name)} ({found.folder}) was encoded with {part} codec "
+                    f"{shown(made)}, the recipe "
+                    f"has {shown(values)}: prepare it again, or set `codecs.{part}` to what encoded it"
                 )
     enough(recipe, len(found))

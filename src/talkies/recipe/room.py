@@ -7,6 +7,7 @@ from pathlib import Path
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import StorageError
+from talkies.config.shown import shown
 from talkies.data.durable import storage_errors, sync
 from talkies.planning.cost import Disk, disk
 from talkies.planning.parameters import count_parts
@@ -68,7 +69,7 @@ def check_room_for_all(runs: Mapping[Path, PhaseRecipe]) -> None:
     for folder, recipe in runs.items():
         need, free = need_of(recipe, folder), _free(folder)
         if free is not None and free < before + need.most:
-            raise StorageError(f"phase {recipe.name!r}: {_told(recipe, folder, need, free=free, before=before)}")
+            raise StorageError(f"phase {shown(recipe.name)}: {_told(recipe, folder, need, free=free, before=before)}")
         before += need.left
 
 

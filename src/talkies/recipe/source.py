@@ -18,6 +18,7 @@ from talkies.codecs.load import load_codecs
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.decode import decode_values
 from talkies.config.records import present
+from talkies.config.shown import shown
 from talkies.data.shards import ShardSet
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
@@ -74,7 +75,7 @@ def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None) -> So
     path = Path(spec)
     if not path.is_dir():
         raise CheckpointError(
-            f"source: {spec!r} is no folder; give a run, a checkpoint, a release or models:/name@alias"
+            f"source: {shown(spec)} is no folder; give a run, a checkpoint, a release or models:/name@alias"
         )
     if present(path / "release.json"):
         return _from_release(path, run=path.parent if finished(path.parent) else None, ranks=ranks)
@@ -139,7 +140,7 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
     info = ranks.after_main(lambda main: read_release(folder, verify=main))
     for key in ("recipe", "name", "step"):
         if key not in info:
-            raise CheckpointError(f"release: {folder / 'release.json'} has no {key!r}: another program wrote it")
+            raise CheckpointError(f"release: {folder / 'release.json'} has no {shown(key)}: another program wrote it")
     recipe = recipe_of(info["recipe"], folder / "release.json")
     base = folder if not info.get("base") else _base_folder(folder, info["base"])
     ranks.after_main(lambda main: read_release(base, verify=main))

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic_core import PydanticCustomError
 
 from talkies.config import RecipeError
+from talkies.config.shown import shown
 
 PREVIOUS = "previous_"
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -70,7 +71,7 @@ def check(name: str, alias: str) -> None:
         try:
             valid(value)
         except PydanticCustomError:
-            raise RecipeError(f"registry: {value!r} must be {rule}") from None
+            raise RecipeError(f"registry: {shown(value)} must be {rule}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,5 +87,5 @@ def parse_spec(spec: str) -> ModelSpec:
     """`spec` in its parts; RecipeError where it has another form."""
     found = _SPEC.fullmatch(spec)
     if found is None or not _MODEL.fullmatch(found["name"]):
-        raise RecipeError(f"registry: {spec!r} must be models:/NAME@ALIAS or models:/NAME/VERSION (a number)")
+        raise RecipeError(f"registry: {shown(spec)} must be models:/NAME@ALIAS or models:/NAME/VERSION (a number)")
     return ModelSpec(name=found["name"], alias=found["alias"], version=found["version"])

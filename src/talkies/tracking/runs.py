@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from talkies.config import TrackingError
+from talkies.config.shown import shown
 from talkies.tracking.identity import Identity, read_identity, write_identity
 from talkies.tracking.journal import Journal
 from talkies.tracking.page import dress, tags
@@ -50,7 +51,7 @@ def _make_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
         raise TrackingError(f"tracking: {run_folder / SPOOL} holds no run yet")
     parent = None if origin["parent"] is None else parent_run(Path(origin["parent"]))
     client = open_client(origin["store"])
-    with translated(f"cannot make a run in experiment {origin['experiment']!r} at {origin['store']}"):
+    with translated(f"cannot make a run in experiment {shown(origin['experiment'])} at {origin['store']}"):
         experiment = _experiment(client, origin)
         found = client.search_runs([experiment], f"tags.`{KEY}` = '{origin['run']}'", max_results=1)
         run_id = found[0].info.run_id if found else _create(client, experiment, origin, parent)
@@ -91,7 +92,7 @@ def _experiment(client: MlflowClient, origin: Record) -> str:
             found = client.get_experiment_by_name(name)  # somebody else was faster
     if found.lifecycle_stage != "active":
         raise TrackingError(
-            f"tracking: experiment {name!r} was deleted at {origin['store']}: restore it with `mlflow experiments "
+            f"tracking: experiment {shown(name)} was deleted at {origin['store']}: restore it with `mlflow experiments "
             f"restore --experiment-id {found.experiment_id}`, or set another `tracking.experiment`"
         )
     dress(client, found)

@@ -20,6 +20,7 @@ from talkies.checkpoints.weights import open_weights
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.numbers import Count
 from talkies.config.records import Kind, record
+from talkies.config.shown import shown
 from talkies.parallel.sharding import copy_part
 from talkies.training.config import LoraConfig
 
@@ -88,7 +89,8 @@ def _check_targets(model: nn.Module, config: LoraConfig) -> None:
         if not any(name.endswith(f".{target}") for name in linears):
             near = difflib.get_close_matches(target, known, 3, 0.3) or known
             raise RecipeError(
-                f"`phase.targets`: {target!r} matches none of {len(linears)} linear layers; nearest: {', '.join(near)}"
+                f"`phase.targets`: {shown(target)} matches none of {len(linears)} linear layers; nearest: "
+                f"{', '.join(near)}"
             )
 
 
