@@ -31,7 +31,7 @@ def one_set(**keys: Any) -> dict[str, Any]:
         (one_set(geometry="32x32x25"), r"`sets\.low\.geometry` is '32x32x25'; needed HEIGHTxWIDTH"),
         (one_set(geometry="32x32x24@12"), r"`sets\.low\.geometry` is 32x32x24@12: 24 frames do not fit.*23 or 25"),
         (one_set(geometry="36x32x25@12"), r"`sets\.low\.geometry` is 36x32x25@12: height 36.*32 or 40"),
-        (one_set(modalities=[]), r"`sets\.low\.modalities` is \[\]"),
+        (one_set(modalities=[]), r"`sets\.low\.modalities` is empty: name video"),
         (one_set(modalities=["audio", "audio"]), r"`sets\.low\.modalities`"),
         (one_set(modalities=["video"], lufs=-23.0), r"`sets\.low` has `lufs` or `duration_token`, which need audio"),
         ({"fit_sets": ["al"]}, "`fit_sets` names 'al', which is no set; there are: all"),

@@ -75,7 +75,7 @@ CASES = {
     "two stores": (
         ["lora.tracking.uri=http://localhost:5000"],
         2,
-        "their `tracking.uri` are: video_pretraining None, ",
+        "their `tracking.uri` are: video_pretraining null, ",
     ),
     "unknown metric": (
         ["lora.tracking.gates=[{metric: evaluation/synch, op: '>=', value: 0.3}]"],

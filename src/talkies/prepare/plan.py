@@ -69,7 +69,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig) -> SetPlan:
         raise RecipeError(f"recipe: `{key}.split` is heldout, but `sources.{section.source}.heldout` is 0")
     if not section.modalities or len(set(section.modalities)) < len(section.modalities):
         raise RecipeError(
-            f"recipe: `{key}.modalities` is {listed(section.modalities)}: name video, audio or both, once"
+            f"recipe: `{key}.modalities` is {listed(section.modalities) or 'empty'}: name video, audio or both, once"
         )
     if "audio" not in section.modalities and (section.lufs is not None or section.duration_token):
         raise RecipeError(f"recipe: `{key}` has `lufs` or `duration_token`, which need audio in its `modalities`")
@@ -140,5 +140,5 @@ def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
         if not any(part in sets[name].config.modalities for name in config.fit_sets):
             raise RecipeError(
                 f"recipe: `codecs.{part}` is fitted on clips: `fit_sets` must name a set with {part}, found "
-                f"{listed(config.fit_sets)}"
+                f"{listed(config.fit_sets) or 'none'}"
             )
