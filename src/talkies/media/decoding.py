@@ -6,6 +6,7 @@ to one that was cut away (open GOP). What cannot be decoded there is passed over
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ UNTIMED = "avi"
 """The container that says when packets are decoded, not when their pictures are shown."""
 
 
+INSIDE = "begins inside a group of pictures"
+REENCODE = "cut it from its source with re-encoding (ffmpeg -ss START -i SOURCE -c:v libx264 -c:a aac OUT)"
+
+
 class _DamagedError(MediaError):
     """A packet or a frame that cannot be decoded."""
 
@@ -25,10 +30,16 @@ def pictures(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[fl
     """(seconds in the file's own time, frame) of every picture, in the order in which they are shown.
 
     Begins with the first key picture: of what refers to pictures that are not there decoders make grey ones. Raises
-    MediaError at the first damaged or undated picture, and where there is none to begin with.
+    MediaError at the first damaged or undated picture.
     """
     packets = _from_key(container, stream, path)
-    return _counted(packets, stream, path) if container.format.name == UNTIMED else _shown(packets, path)
+    codec = stream.codec_context.codec
+    # Containers mark packets wrongly, too. H.264 may do without key pictures: its decoder knows which ones are whole.
+    sure = codec.intra_only or codec.name == "h264"
+    if container.format.name != UNTIMED:
+        return _shown(packets, _Marks(path, sure=sure), path)
+    made = _counted(packets, stream, path)
+    return made if sure else dropwhile(lambda shown: not shown[1].key_frame, made)
 
 
 def sounds(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float, Any]]:
@@ -64,32 +75,77 @@ def _from_key(container: Any, stream: Any, path: Path | str) -> Iterator[Any]:
     if passed and not begun:
         raise MediaError(
             path,
-            f"cannot be decoded: it begins inside a group of pictures, and none of its {passed} pictures is a key "
-            "picture; cut it from its source with re-encoding",
+            f"cannot be decoded: it {INSIDE}, and none of its {passed} pictures is a key picture; {REENCODE}",
         )
 
 
-def _shown(packets: Iterator[Any], path: Path | str) -> Iterator[tuple[float, Any]]:
-    """Pictures at their presentation times. Those before the first key picture refer to what is not there."""
-    key: float | None = None
+def _shown(packets: Iterator[Any], marks: "_Marks", path: Path | str) -> Iterator[tuple[float, Any]]:
+    """Pictures at their presentation times."""
     last: Any = None
     for packet in packets:
         time = None if packet.pts is None else float(packet.pts * packet.time_base)
-        key = time if key is None else key
         if packet.size == 0 and time is not None:  # Theora: the picture before is shown again
             if last is not None:
                 yield time, last
             continue
+        marks.note(packet, time)
         try:
             for frame in _frames(packet, path):
                 if frame.time is None:
                     raise MediaError(path, "its video has no timestamps; remux it")
-                if key is None or frame.time >= key:
+                if marks.whole(frame):
                     last = frame
                     yield frame.time, frame
-        except _DamagedError:
-            if time is None or key is None or time >= key:
-                raise
+        except _DamagedError as error:
+            if marks.excuse(time):
+                continue
+            if last is None:
+                raise _DamagedError(path, f"{error.reason}; unless it is damaged, it {INSIDE}; {REENCODE}") from error
+            raise
+
+
+class _Marks:
+    """The key pictures of a stream: what is shown before the first of them, or decoded without it, is not whole.
+
+    `sure`: the codec's decoder knows itself which pictures are whole.
+    """
+
+    def __init__(self, path: Path | str, *, sure: bool) -> None:
+        self.first: float | None = None
+        self._path, self._sure = path, sure
+        self._begun, self._hidden, self._open = sure, False, False
+        self._marked = set[float]()
+
+    def note(self, packet: Any, time: float | None) -> None:
+        """The next packet, whose picture is shown at `time`."""
+        if self.first is None and time is not None:
+            # An edit list may hide the pictures that those which it shows refer to.
+            self.first, self._hidden = time, packet.is_discard
+        elif packet.is_keyframe:
+            self._open = False
+        elif self._sure and time is not None and self.first is not None and time < self.first:
+            self._open = True
+        if self._hidden and packet.is_keyframe and time is not None:
+            self._marked.add(time)
+
+    def whole(self, frame: Any) -> bool:
+        """Whether a frame is. MediaError where an edit list was applied by a wrong mark, so that times are wrong."""
+        if frame.time in self._marked and not frame.key_frame:
+            raise MediaError(
+                self._path,
+                "hides its beginning by an edit list, but marks pictures as key pictures that are none, so that nobody "
+                f"knows when they are shown; {REENCODE}",
+            )
+        self._begun = self._begun or self._hidden or frame.key_frame
+        return self._begun and (self.first is None or frame.time >= self.first)
+
+    def excuse(self, time: float | None) -> bool:
+        """Whether a packet whose picture is shown at `time` may fail: before the first key picture.
+
+        In an open group H.264's first ones after that are told to forget pictures that are not there, which libav takes
+        for an error. Their own pictures come out whole, or are missed later.
+        """
+        return time is not None and self.first is not None and (time < self.first or self._open)
 
 
 def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[tuple[float, Any]]:
@@ -103,8 +159,7 @@ def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[
             if last is None and packet.size and len(slots) - 1 > stream.codec_context.reorder_depth:
                 raise MediaError(
                     path,
-                    "begins inside a group of pictures, and AVI does not say when those that are left are shown; cut "
-                    "it from its source with re-encoding",
+                    f"{INSIDE}, and AVI does not say when those that are left are shown; {REENCODE}",
                 )
             slot = slots.popleft()
             if last is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from talkies.media.container import EndedError, find_stream, frame_rate, need_stream, opened
-from talkies.media.decoding import pictures, sounds
+from talkies.media.decoding import INSIDE, REENCODE, pictures, sounds
 from talkies.streams import MODALITIES, Modality
 
 LATE = 0.05
@@ -86,6 +86,8 @@ def _at_picture(container: Any, path: Path | str, sound: float | None, after: fl
         raise EndedError(
             path, f"its sound begins {sound - first:.3f} s after its first picture, when all pictures have been shown"
         )
+    if first is None:
+        raise EndedError(path, f"has no whole picture: it {INSIDE}, and no key picture follows; {REENCODE}")
     raise EndedError(path, f"has no picture after {after:g} s")
 
 
