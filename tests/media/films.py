@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 FPS, FRAMES, GOP = 24, 48, 12
-WINDOW = 20
+WINDOW = 21
 HEIGHT, WIDTH = 48, 64
 RATE = 48000
 EVENTS = (3, 8, 15, 19, 26, 30, 37, 41, 45)
@@ -36,8 +36,15 @@ VIDEO: dict[str, tuple[str, dict[str, str]]] = {
     "mpeg4-b": ("mpeg4", {"g": "12", "bf": "2", "b": "1M"}),
 }
 """Encoders and their options by name: "-b" has B-pictures, "-open" also lets them refer to the group before."""
-AUDIO = {"aac": "aac", "opus": "libopus", "mp3": "libmp3lame", "mp2": "mp2", "ac3": "ac3", "flac": "flac"} | {
-    "pcm": "pcm_s16le"
+AUDIO = {
+    "aac": "aac",
+    "ac3": "ac3",
+    "flac": "flac",
+    "mp2": "mp2",
+    "mp3": "libmp3lame",
+    "opus": "libopus",
+    "pcm": "pcm_s16le",
+    "vorbis": "vorbis",
 }
 FORMATS = {"mkv": "matroska", "ts": "mpegts", "fmp4": "mp4"}
 
@@ -64,8 +71,8 @@ def sound() -> Any:
 
 @dataclass(frozen=True)
 class Film:
-    """A film to make: `container` is its suffix ("fmp4": mp4 in fragments), `video` and `audio` keys of VIDEO and AUDIO,
-    `change` one of CHANGES."""
+    """A film to make: `container` is its suffix ("fmp4": mp4 in fragments), the others are keys of VIDEO, AUDIO and
+    CHANGES."""
 
     container: str
     video: str
@@ -93,7 +100,8 @@ def _encoded(out: Any, film: Film) -> tuple[list[Any], list[Any]]:
     encoder, options = VIDEO[film.video]
     video = out.add_stream(encoder, rate=FPS, options=options)
     video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-    audio = out.add_stream(AUDIO[film.audio], rate=RATE, layout="mono")
+    layout = "stereo" if film.audio == "vorbis" else "mono"  # all that this encoder takes
+    audio = out.add_stream(AUDIO[film.audio], rate=RATE, layout=layout, options={"strict": "experimental"})
     pictures = []
     for number in range(FRAMES):
         frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
@@ -105,7 +113,7 @@ def _encoded(out: Any, film: Film) -> tuple[list[Any], list[Any]]:
     frame = av.AudioFrame.from_ndarray(sound()[None, ahead:], format="fltp", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = RATE, ahead, Fraction(1, RATE)
     resampler = av.AudioResampler(
-        format=audio.format, layout="mono", rate=RATE, frame_size=audio.codec_context.frame_size or 1024
+        format=audio.format, layout=layout, rate=RATE, frame_size=audio.codec_context.frame_size or 1024
     )
     parts = [*resampler.resample(frame), *resampler.resample(None)]
     sounds = [packet for part in [*parts, None] for packet in audio.encode(part)]
@@ -141,6 +149,7 @@ CHANGES = {
     "later": Change(later=Fraction(11, 8)),
     "negative": Change(later=-Fraction(9, FPS)),
     "sound late": Change(silent=HALF),
+    "sound too late": Change(silent=Fraction(3, 2)),
     "pictures late": Change(first=GOP),
     # What -ss does when it copies: pictures from the key picture before, at negative times, and sound from 0 on.
     "sought": Change(silent=SEVEN, later=-SEVEN),

@@ -142,6 +142,19 @@ def test_a_gap_in_the_sound_stays_a_gap(tmp_path: Path) -> None:
     assert samples[6000:].min() > 0.49
 
 
+def test_sound_that_overlaps_stays_in_time_and_sound_that_goes_back_is_refused(tmp_path: Path) -> None:
+    quiet, loud = torch.full((2000,), 0.25), torch.full((2000,), 0.5)
+    mux_sound(tmp_path / "a.mka", [(0.0, quiet), (0.2, loud), (0.3, quiet)], 8000)
+    samples = read_audio(tmp_path / "a.mka", sample_rate=8000, seconds=0.2)
+    assert (samples - 0.25).abs().max() < 1e-3
+    mux_sound(tmp_path / "b.mka", [(0.0, quiet), (0.2, loud)], 8000)
+    samples = read_audio(tmp_path / "b.mka", sample_rate=8000, seconds=0.4)
+    assert (samples[:1600] - 0.25).abs().max() < 1e-3
+    assert (samples[1600:] - 0.5).abs().max() < 1e-3
+    with pytest.raises(MediaError, match=r"its sound goes back by 0\.150 s after 0\.450 s; cut it there"):
+        read_audio(tmp_path / "a.mka", sample_rate=8000, seconds=0.6)
+
+
 def test_uneven_frames_are_refused(tmp_path: Path) -> None:
     mux(tmp_path / "a.mkv", [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15])
     with pytest.raises(DataError, match=r"frame 6 is shown at 0\.667 s instead of 0\.500 s"):

@@ -17,8 +17,11 @@ from talkies.media.decoding import sounds
 from talkies.media.timeline import Beginning, find_beginning
 
 Samples = NDArray[np.float32]
-GAP = 0.02
-"""Seconds: a jump of the timestamps beyond this is a gap or an overlap, below it rounding (Matroska: 1 ms)."""
+GAP = 0.008
+"""Seconds: a jump of the timestamps beyond this is a gap or an overlap, below it rounding (Matroska: 1 ms). Less than
+half a frame at 60 fps."""
+OVERLAP = 0.1
+"""Seconds: sound that begins before the sound so far ends takes its place; more than this is a file that goes back."""
 MARGIN = 0.05
 """Seconds decoded beyond the window, so that its last samples are resampled from what really follows."""
 
@@ -96,6 +99,11 @@ def _placed(
         if found != rate:
             raise MediaError(path, f"its sample rate changes from {rate} to {found} Hz; convert it to one")
         place = round((time - origin) * rate)
+        if cursor - place > OVERLAP * rate:
+            at, back = cursor / rate, (cursor - place) / rate
+            raise MediaError(
+                path, f"its sound goes back by {back:.3f} s after {at:.3f} s; cut it there, or encode it anew"
+            )
         cursor = place if abs(place - cursor) > GAP * rate else cursor
         first, last = max(0, cursor), min(len(held), cursor + len(samples))
         if first < last:
