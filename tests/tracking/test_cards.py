@@ -106,8 +106,8 @@ def test_a_card_is_for_reading_and_what_few_want_is_folded() -> None:
     for told in ("| train/lr | 4.8e-05 |", f"`{'a1' * 32}`", f"`{'f1' * 32}`", f"| codec audio | `{'d2' * 32}` |"):
         assert told in folded, told
         assert told not in read
-    short = brief(front)
-    assert "![" not in short
+    short = brief(front, stored="get?path=cards/")
+    assert f"![{PROMPT}](get?path=cards/version-0003/sample-00.jpg)" in short
     assert "<details>" not in short
     assert "| higher | **0.412** |" in short
 

@@ -42,6 +42,19 @@ def disk_of(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_texts_are_one_line_without_credentials(tmp_path: Path, config: TrackingConfig) -> None:
+    made = tracker(tmp_path, config)
+    odd = {"a": "x\n# y\u2028\x1b[2J\u202e", "b": "https://user:sesame@host/x", "c": "runs/caf\u00e9 1"}
+    made.params(odd)
+    made.tags(odd)
+    made.close()
+    for kind in ("params", "tags"):
+        (record,) = records(tmp_path, kind)
+        assert record["values"] == {
+            "a": "x\\n# y\\u2028\\x1b[2J\\u202e", "b": "https://***@host/x", "c": "runs/caf\u00e9 1"
+        }  # fmt: skip
+
+
 def test_the_spool_loads_neither_mlflow_nor_torch() -> None:
     code = (
         "import sys, talkies.tracking.spool; print([m for m in ('mlflow', 'torch', 'lightning') if m in sys.modules])"

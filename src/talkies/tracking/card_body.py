@@ -21,23 +21,22 @@ KINDS = {
 }
 
 
-def body(front: Front) -> str:
-    """The body of a card file, whose pictures lie beside it."""
-    card = front["talkies"]
-    head, *rest = _sections(front)
+def body(front: Front, *, stored: str | None = None) -> str:
+    """The body of a card file, whose pictures lie beside it. `stored`: where else they are, before their paths."""
     every = folded(f"Every metric ({len(metrics_of(front))})", _every_metric(front))
-    return "\n\n".join([head, *_samples(card), *rest, every, folded("Hashes", _hashes(card))]) + "\n"
+    return f"{brief(front, stored=stored)}\n{every}\n\n{folded('Hashes', _hashes(front['talkies']))}\n"
 
 
-def brief(front: Front) -> str:
-    """The body without pictures and without what is folded."""
-    return "\n\n".join(_sections(front)) + "\n"
+def brief(front: Front, *, stored: str | None = None) -> str:
+    """The body without what is folded."""
+    return "\n\n".join(_sections(front, stored or "")) + "\n"
 
 
-def _sections(front: Front) -> list[str]:
+def _sections(front: Front, stored: str) -> list[str]:
     card = front["talkies"]
     return [
         f"# {escaped(card['name'])} version {card['version']}{_aliases(card)}\n\n{_what(front)}",
+        *_samples(card, stored),
         f"## Use it\n\n{_use(front)}",
         f"## Numbers\n\n{_numbers(front)}",
         f"## Made from\n\n{_made_from(card)}",
@@ -98,9 +97,11 @@ def _million(count: int) -> str:
     return f"{count:,}"
 
 
-def _samples(card: Mapping[str, Any]) -> Iterator[str]:
+def _samples(card: Mapping[str, Any], stored: str) -> Iterator[str]:
     """A section with a picture per sample; none for a card without."""
-    shown = [f"{picture(s['picture'], s['prompt'])}\n\n> {escaped(s['prompt'])}" for s in card.get("samples", ())]
+    shown = [
+        f"{picture(stored + s['picture'], s['prompt'])}\n\n> {escaped(s['prompt'])}" for s in card.get("samples", ())
+    ]
     if shown:
         what = "Of held-out prompts and first frames: frames of each clip, over its waveform (grey) and loudness (red)."
         yield "\n\n".join(["## Samples", what, *shown])

@@ -139,7 +139,12 @@ def _result(card: Card, task: str) -> dict[str, Any]:
 
 def card_text(front: Front) -> str:
     """The card file: `front` and the body that follows from it."""
-    return f"{FENCE}\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=False)}{FENCE}\n\n{body(front)}"
+    return f"{FENCE}\n{yaml_text(front)}{FENCE}\n\n{body(front)}"
+
+
+def yaml_text(front: Front) -> str:
+    """The front matter as YAML, in ASCII."""
+    return str(yaml.safe_dump(front, sort_keys=False, allow_unicode=False))
 
 
 def parse_card(text: str) -> Front:

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from talkies.tracking.card_body import brief
-from talkies.tracking.card_text import Card, card_text, front_matter
+from talkies.tracking.card_body import body, brief
+from talkies.tracking.card_text import Card, front_matter, yaml_text
 from talkies.tracking.gates import GateResult
 from talkies.tracking.store import cut
 from talkies.tracking.undo import Undo
+
+PICTURES = "get-artifact?run_uuid={run}&path=cards/"
+"""Where MLflow's page, whatever its address, finds a file of the folder `cards` of a run."""
 
 
 def measured(metrics: Mapping[str, float], gates: Sequence[GateResult]) -> dict[str, str]:
@@ -39,9 +42,15 @@ def describe(
         _tag(client, card, key, text)
     front = front_matter(card, [alias for alias, version in after.items() if version == card.version])
     undo.add(client.update_model_version, card.name, card.version, known.description or "")
-    client.update_model_version(card.name, card.version, description=cut(brief(front)))
+    stored = PICTURES.format(run=card.run_id)
+    client.update_model_version(card.name, card.version, description=cut(brief(front, stored=stored)))
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".card-") as folder:
-        files = {card.file: card_text(front).encode(), **card.pictures}
+        shown = body(front, stored=stored)  # MLflow's page takes front matter for text
+        files = {
+            card.file: shown.encode(),
+            Path(card.file).with_suffix(".yaml").name: yaml_text(front).encode(),
+            **card.pictures,
+        }
         for path, data in files.items():
             (Path(folder) / path).parent.mkdir(exist_ok=True)
             (Path(folder) / path).write_bytes(data)

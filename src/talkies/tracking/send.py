@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from talkies.config.shown import one_line
 from talkies.tracking.journal import Batch, Point
 from talkies.tracking.store import cut, refused, translated
 
@@ -68,7 +69,7 @@ class Sender:
     def tags(self, tags: Mapping[str, str]) -> None:
         """Set tags now."""
         with translated(f"cannot tag run {self.run_id}"):
-            self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+            self.client.log_batch(self.run_id, tags=[RunTag(key, cut(one_line(value))) for key, value in tags.items()])
 
     def clear(self, batch: Batch) -> None:
         """Drop the kept files of a batch that was sent."""

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from talkies.config import RecipeError
 from talkies.config.records import open_ours
+from talkies.config.shown import one_line
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.identity import read_identity
 from talkies.tracking.records import OUTBOX, SPOOL, encode, number, read
@@ -67,11 +68,11 @@ class Tracker:
 
     def params(self, values: Mapping[str, object]) -> None:
         """Parameters; the first value of each stays (MLflow's rule), a later one becomes the tag `changed.<key>`."""
-        self._write("params", {"values": {key: str(value) for key, value in values.items()}})
+        self._write("params", {"values": _lines(values)})
 
     def tags(self, values: Mapping[str, object]) -> None:
         """Tags; the last value of each stays."""
-        self._write("tags", {"values": {key: str(value) for key, value in values.items()}})
+        self._write("tags", {"values": _lines(values)})
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Metrics at an optimizer step; NaN and infinity are kept. The first value of a (key, step) stays: what a
@@ -233,6 +234,11 @@ def _keep(path: Path, kept: Path) -> None:
         os.link(path, kept)
     except OSError:  # another file system, or one without links
         shutil.copyfile(path, kept)
+
+
+def _lines(values: Mapping[str, object]) -> dict[str, str]:
+    """Texts for MLflow's pages: each on one line, without credentials."""
+    return {key: one_line(str(value)) for key, value in values.items()}
 
 
 def _text(path: Path | None) -> str | None:
