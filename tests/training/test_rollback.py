@@ -175,6 +175,6 @@ def test_a_record_that_lacks_what_a_checkpoint_knows_is_refused(
     if content is not None:
         (tmp_path / FILE).write_text(content)
     with pytest.raises(
-        CheckpointError, match="it (lacks what step-00000020 has passed over|holds a mapping, .* list); re"
+        CheckpointError, match=r"it (lacks what step-00000020 has passed over|holds a mapping, .* list); re"
     ):
         settle(tmp_path, store, nobody)

@@ -5,10 +5,14 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from talkies.checkpoints.together import Together
 from talkies.config import CheckpointError
+from talkies.config.numbers import Natural
+from talkies.config.records import Kind, Name, Sha256, present, record
 from talkies.config.shown import shown
 from talkies.data.durable import canonical_json, write_text
 from talkies.data.integrity import damage, sha256_of
@@ -25,6 +29,32 @@ class Manifest:
     files: dict[str, tuple[str, int]]
     sha256: str
 
+
+@record
+class FileRecord:
+    """What the bytes of a file must be."""
+
+    sha256: Sha256
+    size: Natural
+
+
+@record
+class ManifestRecord:
+    """manifest.json."""
+
+    schema: Annotated[int, Field(ge=1, le=1)]
+    step: Natural
+    files: dict[Name, FileRecord]
+    sha256: Sha256
+
+
+RECORD = Kind(
+    holds=ManifestRecord,
+    about="checkpoint",
+    remedy="restore it from a copy",
+    error=CheckpointError,
+    limit=1 << 28,
+)
 
 Table = dict[str, dict[str, Any]]
 """Relative path -> {"sha256", "size"}."""
@@ -52,25 +82,17 @@ def _digest(values: dict[str, Any]) -> str:
 def read_manifest(folder: Path) -> Manifest:
     """Decode folder/manifest.json. Raises CheckpointError where it is missing, damaged or of an unknown schema."""
     path = folder / MANIFEST
-    try:
-        values = json.loads(path.read_bytes())
-        sha256, schema = values.pop("sha256"), values["schema"]
-        found = _digest(values)
-        files = {name: (str(entry["sha256"]), int(entry["size"])) for name, entry in values["files"].items()}
-        step = int(values["step"])
-    except OSError as error:
-        raise CheckpointError(
-            f"checkpoint: {folder} is incomplete: cannot read {MANIFEST}, its completion marker ({error.strerror})"
-        ) from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"checkpoint: {path} is damaged: {shown(error)}") from None
+    if not present(path):
+        raise CheckpointError(f"checkpoint: {folder} is incomplete: it has no {MANIFEST}, its completion marker")
+    known, data = RECORD.read_with(path)
+    values = json.loads(data)
+    found, sha256 = _digest({key: value for key, value in values.items() if key != "sha256"}), known.sha256
     if found != sha256:
-        raise CheckpointError(f"checkpoint: {path} is damaged: found sha256 {found[:16]}, expected {sha256[:16]}")
-    if schema != SCHEMA:
-        raise CheckpointError(f"checkpoint: {path} has schema {shown(schema)}, this version reads {SCHEMA}")
-    for name in files:
+        raise RECORD.damaged(path, f"found sha256 {found[:16]}, expected {sha256[:16]}")
+    for name in known.files:
         check_inside(folder, name)
-    return Manifest(step=step, files=files, sha256=sha256)
+    files = {name: (entry.sha256, entry.size) for name, entry in known.files.items()}
+    return Manifest(step=known.step, files=files, sha256=sha256)
 
 
 def check_inside(folder: Path, name: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,47 @@ from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors
 from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
+from talkies.config.numbers import Natural
+from talkies.config.records import Kind, record
 from talkies.config.shown import shown
 from talkies.data.durable import canonical_json, storage_errors, write_tensors, write_text
 
 LOOP = "loop.json"
 GENERATORS = "generators.safetensors"
 SHARDS = "shards"
+
+
+@record
+class DataRecord:
+    """Where a run stands in its stream of samples."""
+
+    consumed: Natural = 0
+    passed: tuple[tuple[Natural, Natural], ...] = ()
+    quarantined: tuple[str, ...] = ()
+
+
+@record
+class GuardRecord:
+    """What was made of bad steps."""
+
+    good: dict[str, Any] = field(default_factory=dict)
+    skipped: tuple[dict[str, Any], ...] = ()
+
+
+@record
+class LoopRecord:
+    """What of loop.json others than its writers read."""
+
+    step: Natural = 0
+    recipe: str | None = None
+    ema_updates: Natural = 0
+    data: DataRecord = field(default_factory=DataRecord)
+    guard: GuardRecord = field(default_factory=GuardRecord)
+
+
+RECORD = Kind(
+    holds=LoopRecord, about="checkpoint", remedy="restore it from a copy", error=CheckpointError, limit=1 << 28
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +161,7 @@ def open_ema(folder: Path) -> Callable[[str], Tensor]:
 def read_loop(folder: Path) -> dict[str, Any]:
     """The loop's part of a state. Raises CheckpointError where it is missing or damaged."""
     verify(folder, [LOOP])
-    loop: dict[str, Any] = json.loads((folder / LOOP).read_bytes())
+    loop: dict[str, Any] = json.loads(RECORD.read_with(folder / LOOP)[1])
     return loop
 
 

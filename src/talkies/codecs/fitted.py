@@ -17,11 +17,25 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from talkies.codecs.identity import config_values
-from talkies.codecs.pretrained import read_config
 from talkies.config import DataError, StorageError
-from talkies.config.shown import shown
+from talkies.config.records import Kind, Sha256, present, record, regular_bytes
+from talkies.config.shown import named, shown
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS_LIMIT = 1 << 32
+"""Bytes that the weights may have, which are read whole."""
+
+
+@record
+class FittedRecord:
+    """config.json of a fitted codec."""
+
+    codec: dict[str, Any]
+    identity: Sha256
+    sha256: Sha256
+
+
+FITTED = Kind(holds=FittedRecord, about="codec", remedy="restore it from a copy, or run `talkies prepare` again")
 
 
 class Fitted(Protocol):
@@ -71,36 +85,33 @@ def read_fitted(config: object, folder: Path) -> dict[str, Tensor]:
 
     Raises DataError where the folder is missing, was fitted under another config (naming the keys), or is damaged.
     """
-    if not (folder / CONFIG).is_file():
+    if not present(folder / CONFIG):
         raise DataError(f"no fitted codec in {folder}: {CONFIG} is missing; run `talkies prepare`, which fits it")
-    record = read_config(folder)
-    _check_config(config, record, folder)
+    record = FITTED.read(folder / CONFIG)
+    _check_config(config, record.codec, folder)
     if not (folder / WEIGHTS).is_file():  # a pipe would be waited for
         what = "is no file" if (folder / WEIGHTS).exists() else "is missing"
         raise DataError(f"codec {folder}: {WEIGHTS} {what}; restore it or run `talkies prepare` again")
     try:
-        weights = (folder / WEIGHTS).read_bytes()
+        weights = regular_bytes(folder / WEIGHTS, WEIGHTS_LIMIT)
     except OSError as error:
         raise DataError(f"codec {folder}: cannot read {WEIGHTS}: {error.strerror}") from None
     found = hashlib.sha256(weights).hexdigest()
-    if found != record.get("sha256"):
+    if found != record.sha256:
         raise DataError(
             f"codec {folder}: {WEIGHTS} is damaged: sha256 {found[:12]}, {CONFIG} has "
-            f"{str(record.get('sha256'))[:12]}; restore it or run `talkies prepare` again"
+            f"{record.sha256[:12]}; restore it or run `talkies prepare` again"
         )
     tensors: dict[str, Tensor] = load_tensors(weights)
     return tensors
 
 
-def _check_config(config: object, record: Mapping[str, Any], folder: Path) -> None:
-    needed, found = config_values(config), record.get("codec")
-    if not isinstance(found, dict):
-        raise DataError(f"codec {folder}: {CONFIG} holds no `codec` section; run `talkies prepare` again")
+def _check_config(config: object, found: Mapping[str, Any], folder: Path) -> None:
+    needed = config_values(config)
     odd = [key for key in sorted(needed.keys() | found.keys()) if needed.get(key) != found.get(key)]
     if odd:
-        differences = ", ".join(
-            f"{key}: recipe {shown(needed.get(key))}, folder {shown(found.get(key))}" for key in odd
-        )
+        pairs = [(named(key), shown(needed.get(key)), shown(found.get(key))) for key in odd]
+        differences = ", ".join(f"{key}: recipe {ours}, folder {theirs}" for key, ours, theirs in pairs)
         raise DataError(
             f"codec {folder} was fitted under another config ({differences}); change the recipe or fit again"
         )
@@ -108,9 +119,9 @@ def _check_config(config: object, record: Mapping[str, Any], folder: Path) -> No
 
 def check_identity(codec: Fitted, folder: Path) -> None:
     """A fitted codec is the one that was saved: a changed algorithm shows here, not in garbled pictures."""
-    saved = read_config(folder).get("identity")
+    saved = FITTED.read(folder / CONFIG).identity
     if codec.identity != saved:
         raise DataError(
-            f"codec {folder}: its identity is {codec.identity[:12]}, {CONFIG} has {str(saved)[:12]}: it was fitted by "
+            f"codec {folder}: its identity is {codec.identity[:12]}, {CONFIG} has {saved[:12]}: it was fitted by "
             "another version of talkies; run `talkies prepare` again"
         )

@@ -1,6 +1,5 @@
 """Reading pretrained weights: safetensors only, every tensor accounted for, nothing unpickled."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talkies.config import DataError, RecipeError
+from talkies.config.records import Kind
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+PRETRAINED = Kind(holds=dict[str, Any], about="codec", remedy="download the weights again")
 
 
 def weights_folder(weights: str | None, *, key: str, holds: str) -> Path:
@@ -26,14 +29,7 @@ def weights_folder(weights: str | None, *, key: str, holds: str) -> Path:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a weights folder; DataError where it is missing or no JSON object."""
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}") from None
-    if not isinstance(values, dict):
-        raise DataError(f"{path} holds {type(values).__name__}, needed a JSON object")
-    return values
+    return PRETRAINED.read(folder / "config.json")
 
 
 def safetensors_files(folder: Path) -> list[Path]:

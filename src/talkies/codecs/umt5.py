@@ -13,6 +13,7 @@ from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, safetensors_files, weights_folder
 from talkies.codecs.prompt import clean_prompt
 from talkies.config import DataError, RecipeError
+from talkies.config.records import regular_bytes
 from talkies.streams.batch import Text
 
 KEY = "codecs.text"
@@ -91,10 +92,13 @@ def _tokenizer(spelled: str) -> Tokenizer:
     return tokenizer
 
 
+TOKENIZER_LIMIT = 1 << 28
+
+
 def _read_text(path: Path) -> str:
     """tokenizer.json as text; DataError where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return regular_bytes(path, TOKENIZER_LIMIT).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"cannot read {path}: {error}; where there is only spiece.model, load it with transformers' T5Tokenizer "

@@ -114,10 +114,19 @@ class Kind(Generic[T]):
             found: T = _adapter(holds).validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
+            if first["loc"] == ("schema",) and type(first["input"]) is int:
+                raise self._of_another(where, first) from None
             raise self.damaged(where, _complaint(first)) from None
         except ValueError as error:
             raise self.damaged(where, str(error)) from None
         return found
+
+    def _of_another(self, where: str, detail: ErrorDetails) -> UserError:
+        found, (known,) = shown(detail["input"]), detail.get("ctx", {}).values()
+        return self.error(
+            f"{self.about}: {where} has schema {found}, this version reads {known}: use the talkies that wrote it; or "
+            f"{self.remedy}"
+        )
 
 
 def present(path: Path) -> bool:

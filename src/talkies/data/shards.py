@@ -12,7 +12,8 @@ from torch.nn.functional import pad
 from talkies.config import DataError
 from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
-from talkies.data.index import FileEntry, Index, read_index
+from talkies.data.index import Index, read_index
+from talkies.data.records import FileEntry
 from talkies.data.stored import StoredTensors, checksum, finite
 from talkies.data.verify import verify_files
 from talkies.data.writer import ShardWriter

@@ -11,8 +11,9 @@ from talkies.config import DataError
 from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
 from talkies.data.durable import write_tensors
-from talkies.data.index import INDEX, NULL_TEXT, ClipEntry, FileEntry, write_index
+from talkies.data.index import INDEX, NULL_TEXT, write_index
 from talkies.data.integrity import sha256_of
+from talkies.data.records import ClipEntry, FileEntry
 from talkies.data.stored import checksum
 
 

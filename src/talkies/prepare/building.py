@@ -1,6 +1,5 @@
 """One shard set, from media files to a folder that a phase opens."""
 
-import json
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from talkies.prepare.hashes import fingerprint
 from talkies.prepare.jobs import Job
 from talkies.prepare.plan import SetPlan
 from talkies.prepare.reading import Reader
-from talkies.prepare.report import Quarantined, SetReport, reasons
+from talkies.prepare.report import PREPARED, Quarantined, SetReport, reasons
 from talkies.prepare.swap import replacing_folder
 from talkies.streams.codec import Codecs
 
@@ -93,7 +92,7 @@ class Builder:
             padded=count.padded,
             peak_limited=count.peak_limited,
             late=count.late,
-            quarantined=refused,
+            quarantined=tuple(refused),
             fingerprint=ShardSet.open(work, verify=False).fingerprint,
             took=round(time.monotonic() - began, 3),
         )
@@ -155,18 +154,18 @@ def batch_size(plan: SetPlan) -> int:
 def reusable(folder: Path, key: str) -> SetReport | None:
     """The report of the set in `folder` if it has this key and its shards are whole; what is damaged is told."""
     try:
-        record = json.loads((folder / RECORD).read_text())
-        report = SetReport.from_json(record["report"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if record["key"] != key:
-        return None
-    try:
-        found = ShardSet.open(folder)
+        found = PREPARED.find(folder / RECORD)
     except DataError as error:
         warnings.warn(f"prepare: making the set again: {error}", stacklevel=3)
         return None
-    return replace(report, reused=True) if found.fingerprint == report.fingerprint else None
+    if found is None or found.key != key:
+        return None
+    try:
+        fingerprint = ShardSet.open(folder).fingerprint
+    except DataError as error:
+        warnings.warn(f"prepare: making the set again: {error}", stacklevel=3)
+        return None
+    return replace(found.report, reused=True) if fingerprint == found.report.fingerprint else None
 
 
 def _limit(job: Job, refused: Sequence[Quarantined], allowed: int) -> None:

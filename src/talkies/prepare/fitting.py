@@ -1,6 +1,5 @@
 """Fitting the linear codecs, once, on the clips of the sets that the recipe names."""
 
-import json
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,6 +12,8 @@ from talkies.codecs.config import CodecsConfig, LinearAudioConfig, LinearVideoCo
 from talkies.codecs.load import load_audio, load_video, save_codec
 from talkies.config import DataError
 from talkies.config.canonical import to_dict
+from talkies.config.numbers import Natural
+from talkies.config.records import Kind, Name, record
 from talkies.config.shown import shown
 from talkies.data.durable import canonical_json, write_text
 from talkies.prepare.bars import Bars
@@ -28,6 +29,17 @@ from talkies.prepare.swap import replacing_folder
 from talkies.streams.codec import AudioCodec, VideoCodec
 
 RECORD = "fit.json"
+
+
+@record
+class FitRecord:
+    """fit.json: the `key` of what codecs were fitted on, and on how many clips (0: they are another's)."""
+
+    key: Name
+    clips: Natural = 0
+
+
+FIT = Kind(holds=FitRecord, about="prepare", remedy="run `talkies prepare`, which fits the codecs again")
 LOAD: Mapping[str, Callable[[CodecsConfig, Path], VideoCodec | AudioCodec]] = {"video": load_video, "audio": load_audio}
 
 
@@ -83,11 +95,9 @@ def _fit(config: PrepareConfig, parts: tuple[str, ...], frames: list[Tensor], so
 def _stands(config: PrepareConfig, folder: Path, key: str) -> bool:
     """Whether `folder` holds the codecs of `key`, whole; a damaged one is told and fitted again."""
     try:
-        if json.loads((folder / RECORD).read_text())["key"] != key:
+        found = FIT.find(folder / RECORD)
+        if found is None or found.key != key:
             return False
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    try:
         for part in fitted_parts(config):
             LOAD[part](config.codecs, folder)
     except DataError as error:

@@ -1,13 +1,16 @@
 """What names the content of a source: the sha256 of every file, hashed once and then only after a change."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from talkies.config import DataError
+from talkies.config.records import Kind
 from talkies.data.durable import canonical_json, write_text
 from talkies.data.integrity import settled, sha256_of, stamp
 from talkies.prepare.items import Item
+
+HASHES = Kind(holds=dict[str, tuple[str, str]], about="prepare", remedy="remove it: it only saves time", limit=1 << 30)
 
 
 class Hashes:
@@ -15,8 +18,8 @@ class Hashes:
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
-        self._known: dict[str, list[str]] = _read(cache)
-        self._found: dict[str, list[str]] = {}
+        self._known: dict[str, tuple[str, str]] = _read(cache)
+        self._found: dict[str, tuple[str, str]] = {}
 
     def content(self, item: Item) -> list[str]:
         """[id, sha256 of the media, sha256 of the caption]; "missing" stands for what is not there."""
@@ -38,18 +41,17 @@ class Hashes:
             known = self._known.get(name)
             digest = known[1] if known and known[0] == mark else sha256_of(path)
             if settled(path):
-                self._found[name] = [mark, digest]
+                self._found[name] = (mark, digest)
         except OSError:
             return "missing"
         return digest
 
 
-def _read(cache: Path) -> dict[str, list[str]]:
+def _read(cache: Path) -> dict[str, tuple[str, str]]:
     try:
-        values = json.loads(cache.read_text())
-    except (OSError, ValueError):
+        return HASHES.find(cache) or {}
+    except DataError:
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def fingerprint(values: object) -> str:

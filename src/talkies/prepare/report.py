@@ -5,46 +5,42 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from talkies.prepare.clips import Reason
+from talkies.config.numbers import Natural, NonNegative
+from talkies.config.records import Kind, Name, record
 
 SHOWN = 5
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Quarantined:
     """A media file that was left out of a set."""
 
     id: str
-    reason: Reason
+    reason: Name
     detail: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class SetReport:
     """One set: `kept` clips that last `seconds`; how many of their captions the text encoder cuts (`truncated`), how
     many are filled up with silence (`padded`), stay below the loudness target for their peak (`peak_limited`) or leave
     out the beginning of their file, where pictures or sound are missing (`late`); `fingerprint` is the shard set's;
     `took` seconds of work, `reused` where that was done before."""
 
-    kept: int
-    seconds: float
-    truncated: int
-    padded: int
-    peak_limited: int
-    late: int
-    quarantined: Sequence[Quarantined]
+    kept: Natural
+    seconds: NonNegative
+    truncated: Natural
+    padded: Natural
+    peak_limited: Natural
+    late: Natural = 0
+    quarantined: tuple[Quarantined, ...]
     fingerprint: str
-    took: float
+    took: NonNegative
     reused: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "SetReport":
-        """The inverse of `to_json`."""
-        return cls(**{**values, "quarantined": [Quarantined(**entry) for entry in values["quarantined"]]})
 
     def lines(self, name: str) -> list[str]:
         """For people: one line, and one per reason for quarantine with the first files."""
@@ -58,6 +54,17 @@ class SetReport:
         told = "".join(f", {count} {words}" for words, count in notes.items() if count)
         source = "reused" if self.reused else f"{self.took:.1f} s"
         return [f"{name}: {self.kept} clips, {self.seconds:.0f} s{told} ({source})", *_reasons(self.quarantined)]
+
+
+@record
+class PreparedRecord:
+    """prepared.json: the `key` of what a set was made from, and how that went."""
+
+    key: Name
+    report: SetReport
+
+
+PREPARED = Kind(holds=PreparedRecord, about="prepare", remedy="run `talkies prepare`, which makes the set again")
 
 
 def _reasons(quarantined: Sequence[Quarantined]) -> list[str]:

@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from talkies.config import DataError
 from talkies.config.canonical import recipe_hash
+from talkies.config.records import regular_bytes
 from talkies.config.shown import shown
 from talkies.data.durable import sync_tree, write_text
 from talkies.prepare.config import FolderSource, SourceConfig, SyntheticSource
@@ -66,8 +68,9 @@ def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[
     """Render a synthetic source into `folder`, whole or not at all; one that is there is kept if it is the same."""
     drawn = recipe_hash({"source": replace(config, heldout=0), "seed": seed})
     marker = folder / MARKER
-    if marker.is_file() and marker.read_text().strip() == drawn:
-        return
+    with suppress(OSError):
+        if regular_bytes(marker, len(drawn) + 2).strip() == drawn.encode():
+            return
     work = folder.with_name(f".{folder.name}.tmp")
     for stale in (folder, work):
         if stale.exists():
