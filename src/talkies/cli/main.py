@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from talkies.cli.output import bounded, open_streams, refuse_unreadable, silence, usage_words
+from talkies.cli.output import bounded, local_path, open_streams, refuse_unreadable, silence, usage_words
 from talkies.cli.signals import interruptible
 from talkies.config.errors import Interruption, RecipeError, UserError
 from talkies.config.shown import WIDTH, shown
@@ -47,9 +47,12 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose errors are RecipeErrors: one line, exit code 2."""
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
-        """As argparse's, but `nargs="*"` is never called required (intermixed parsing does so without a default)."""
+        """As argparse's, but `nargs="*"` is never called required (intermixed parsing does so without a default),
+        and a path is no URI."""
         if options.get("nargs") == "*":
             options.setdefault("default", [])
+        if options.get("type") is Path:
+            options["type"] = local_path
         return super().add_argument(*names, **options)
 
     def error(self, message: str) -> NoReturn:

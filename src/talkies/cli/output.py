@@ -1,12 +1,15 @@
 """The standard streams and the words of a command as they were found: closed, full, or of another encoding."""
 
+import argparse
 import io
 import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from talkies.config.errors import RecipeError
+from talkies.config.secrets import credential
 from talkies.config.shown import named, printed, shown
 
 STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
@@ -56,6 +59,13 @@ def refuse_unreadable(words: Sequence[str]) -> None:
             ) from None
         if "\0" in word:
             raise RecipeError(f"usage: argument {number} holds NUL: {shown(word)}; remove it")
+
+
+def local_path(text: str) -> Path:
+    """A path among the words of a command; for argparse. A URI is none, and would be recorded."""
+    if part := credential(text):
+        raise argparse.ArgumentTypeError(f"it is no path, and can carry a credential: {part}")
+    return Path(text)
 
 
 def usage_words(message: str) -> str:

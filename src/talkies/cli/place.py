@@ -23,7 +23,24 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 def add_store(parser: argparse.ArgumentParser) -> None:
     """--tracking-uri beside --runs, of the verbs that look something up or add to a run."""
     add_runs(parser)
-    parser.add_argument("--tracking-uri", help="tracking store and registry (the run's own, else that of --runs)")
+    parser.add_argument(
+        "--tracking-uri", type=store_uri, help="tracking store and registry (the run's own, else that of --runs)"
+    )
+
+
+def store_uri(text: str) -> str:
+    """The value of --tracking-uri; for argparse."""
+    from pydantic_core import PydanticCustomError
+
+    from talkies.config.secrets import INSTEAD, credential
+    from talkies.tracking.names import valid_store
+
+    if part := credential(text):
+        raise argparse.ArgumentTypeError(f"it can carry a credential: {part}; {INSTEAD}")
+    try:
+        return valid_store(text)
+    except PydanticCustomError as error:
+        raise argparse.ArgumentTypeError(f"it must be {error.message().removeprefix('Input should be ')}") from None
 
 
 def seed_of(text: str) -> int:
@@ -55,6 +72,7 @@ def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None)
     from dataclasses import replace
 
     from talkies.config import RecipeError
+    from talkies.config.secrets import masked
     from talkies.recipe.run import place_of
 
     place = place_of(run)
@@ -65,8 +83,8 @@ def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None)
         return replace(place, store=store, artifacts=artifacts)
     if runs is not RUNS and recipe.tracking.uri is None:
         raise RecipeError(
-            f"tracking: {run} is tracked at {place.store}, which is not the store of --runs {runs} ({store}); drop "
-            "--runs, or say which with --tracking-uri"
+            f"tracking: {run} is tracked at {masked(place.store)}, which is not the store of --runs {runs} "
+            f"({store}); drop --runs, or say which with --tracking-uri"
         )
     return place
 
@@ -74,12 +92,13 @@ def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None)
 def where_to_look(run: Path, store: str) -> list[str]:
     """Lines that say how MLflow shows a run: the command that serves a local store, and the page. The page is known
     once the run was sent."""
+    from talkies.config.secrets import masked
     from talkies.tracking.identity import page, read_identity
 
     identity = read_identity(run)
     address = None if identity is None else page(identity)
     served = [f"mlflow ui --backend-store-uri {shlex.quote(store)}"] if store.startswith("sqlite:") else []
-    return [*served, *([address] if address else [])] or [store]
+    return [*served, *([address] if address else [])] or [masked(store)]
 
 
 def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Callable[[str], Path]:

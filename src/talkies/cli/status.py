@@ -27,7 +27,8 @@ OWN = 4
 class Row:
     """One job: its state as Slurm says it, `step` of `max` of its phase, the best checkpoint with its held-out loss,
     why it is held, what went wrong and was survived, the MLflow run; of one that has not ended, its heartbeats and its
-    last hang; and what of the run's records is damaged."""
+    last hang; what of the run's records is damaged, and which of
+    them can carry a credential."""
 
     id: str | None
     name: str
@@ -42,6 +43,7 @@ class Row:
     hang: str | None
     survived: str | None
     damaged: str | None
+    exposed: str | None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -116,7 +118,7 @@ def _known(run: str | Path | None) -> dict[str, Any]:
     damaged: list[str] = []
     if run is None:
         return found
-    for reader in (_progress, _best, _held, _survived, _link, _life):
+    for reader in (_progress, _best, _held, _survived, _link, _life, _exposed):
         try:
             found |= reader(Path(run))
         except UserError as error:
@@ -208,14 +210,34 @@ def _link(run: Path) -> dict[str, Any]:
     known = read_identity(run)
     if known is None:
         return {}
-    uri, id = known.tracking_uri, known.mlflow_run_id
+    from talkies.config.secrets import bare
+
+    uri, id = bare(known.tracking_uri), known.mlflow_run_id
     return {"mlflow": f"{uri.rstrip('/')}/#/runs/{id}" if uri.startswith("http") else f"{uri} run {id}"}
+
+
+def _exposed(run: Path) -> dict[str, Any]:
+    """Which records of an older version hold a URI that can carry a credential."""
+    from talkies.config.secrets import credential
+    from talkies.recipe.records import PLACE, RECIPE
+    from talkies.tracking.identity import FILE, read_identity
+
+    place, recipe, known = PLACE.find(run / "place.json"), RECIPE.find(run / "recipe.json"), read_identity(run)
+    tracking = None if recipe is None else recipe.recipe.get("tracking")
+    uris = {
+        "recipe.json": tracking.get("uri") if isinstance(tracking, dict) else None,
+        "place.json": None if place is None else place.store,
+        FILE: None if known is None else known.tracking_uri,
+    }
+    told = [f"{name} ({part})" for name, uri in uris.items() if isinstance(uri, str) and (part := credential(uri))]
+    advice = "replace the credential at its server, and take it out of these files, spool.jsonl and outbox/"
+    return {"exposed": f"can carry a credential: the tracking URI in {', '.join(told)}: {advice}"} if told else {}
 
 
 def _lines(row: Row) -> list[str]:
     again = f", {row.restarts} restarts" if row.restarts else ""
     steps = f"  step {row.step} of {row.max}" if row.step is not None else ""
     lines = [f"  {row.id or '-':>8}  {row.name}  {row.state}{again}{steps}"]
-    told = (row.best, row.held, row.survived, row.pulse, row.hang, row.mlflow, row.damaged)
+    told = (row.best, row.held, row.survived, row.pulse, row.hang, row.mlflow, row.damaged, row.exposed)
     lines += [f"            {text}" for text in told if text is not None]
     return lines

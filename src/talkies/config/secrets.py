@@ -35,7 +35,9 @@ _PARTS = re.compile(
 )
 _INNER = re.compile(r"//[^/?#]*@")
 """Of a URI within the path of another."""
-_PAGE = re.compile(r"#/(?:experiments|runs|models)(?:/[\w.-]+)*")
+_PAGE = re.compile(
+    r"#/(?:experiments|runs|models)(?:/[\w.-]+)*(?:\?(?:&?(?:workflowType|compareRunsMode|viewStateShareKey)=\w+)+)?"
+)
 """A page of MLflow's own, which `status` links."""
 
 
@@ -62,6 +64,18 @@ def masked(text: str) -> str:
     else:
         hidden = _URI.sub(lambda uri: _hidden(uri["scheme"], uri["rest"]), text)
     return _FORM.sub(MASK, _ASSIGNED.sub(rf"\1{MASK}", hidden))
+
+
+def bare(uri: str) -> str:
+    """`uri` without all that can carry a credential: which store it is, whoever opens it."""
+    found = _WHOLE.fullmatch(uri)
+    if found is None:
+        return uri
+    scheme = found["scheme"] or ""
+    parts = _split(scheme, found["rest"])
+    user = _user(scheme, parts)
+    host, path = (parts["authority"], parts["path"]) if user is None else (user, "")
+    return f"{scheme}{parts['slashes']}{host}{path if '@' not in parts['authority'] else parts['path']}"
 
 
 def _carriers(scheme: str, rest: str) -> list[str]:

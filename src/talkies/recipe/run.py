@@ -1,5 +1,6 @@
 """Run one phase in its folder: adopt or begin, train, export the result, and keep the books."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from talkies.config import CheckpointError, Interruption
 from talkies.config.canonical import recipe_hash, to_dict
+from talkies.config.secrets import credential
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.config import PhaseRecipe
@@ -19,6 +21,7 @@ from talkies.recipe.room import check_room
 from talkies.recipe.train import train
 from talkies.tracking.spool import Status, Tracker
 
+_log = logging.getLogger(__name__)
 UPLOAD_S = 10.0
 """How long a run waits at its end for the uploader."""
 
@@ -48,9 +51,18 @@ def place_of(run: Path) -> Place:
     return Place(
         folder=run,
         data_root=Path(found.data_root),
-        store=found.store,
+        store=_told(found.store, run),
         artifacts=None if found.artifacts is None else Path(found.artifacts),
     )
+
+
+def _told(store: str, run: Path) -> str:
+    """`store`, after a warning where an older version has recorded what can carry a credential."""
+    if part := credential(store):
+        _log.warning(
+            "tracking: the URI in the records of %s can carry a credential: %s; see `talkies status`", run, part
+        )
+    return store
 
 
 def unsent(folders: str) -> str:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from talkies.config.numbers import Natural
 from talkies.config.records import Kind, Name, record
+from talkies.config.secrets import bare
 from talkies.tracking.atomic import write_json
 
 FILE = "run.json"
@@ -45,7 +46,7 @@ def page(identity: Identity) -> str | None:
     record does not say which experiment that is. A local store is served by `mlflow ui`."""
     if identity.experiment_id is None:
         return None
-    uri = identity.tracking_uri
+    uri = bare(identity.tracking_uri)
     host = uri.rstrip("/") if urlsplit(uri).scheme in ("http", "https") else LOCAL
     shown = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}"
     return f"{host}/#/experiments/{identity.experiment_id}/runs?{shown}"

@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from talkies.config import TrackingError
+from talkies.config.secrets import masked
 from talkies.config.shown import shown
 from talkies.tracking.identity import Identity, read_identity, write_identity
 from talkies.tracking.journal import Journal
@@ -34,7 +35,7 @@ def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
         run = client.get_run(identity.mlflow_run_id)
     if run.info.lifecycle_stage != "active":
         raise TrackingError(
-            f"tracking: {known} was deleted at {identity.tracking_uri}: restore it, or remove "
+            f"tracking: {known} was deleted at {masked(identity.tracking_uri)}: restore it, or remove "
             f"{run_folder / 'run.json'} to upload it as a new one"
         )
     if identity.experiment_id is None:  # an older version has made the run

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from talkies.config import RecipeError
 from talkies.config.records import open_ours
+from talkies.config.secrets import bare, masked
 from talkies.config.shown import one_line
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.identity import read_identity
@@ -190,11 +191,13 @@ class Tracker:
 
 
 def check_store(run_folder: Path, store: str) -> None:
-    """RecipeError where the run is already tracked in another store than `store`."""
+    """RecipeError where the run is already tracked in another store than `store`. A credential in the URI of a record
+    that an older version wrote makes no other store."""
     found = read_identity(run_folder)
-    if found is not None and found.tracking_uri != store:
+    if found is not None and bare(found.tracking_uri) != bare(store):
         raise RecipeError(
-            f"tracking: {run_folder} is tracked at {found.tracking_uri}, not at {store}: set `tracking.uri` to that, "
+            f"tracking: {run_folder} is tracked at {masked(found.tracking_uri)}, not at {masked(store)}: set "
+            "`tracking.uri` to that, "
             f"start anew with --new, or remove {run_folder / 'run.json'} to upload the whole run again"
         )
 

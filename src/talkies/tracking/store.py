@@ -18,6 +18,7 @@ from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from talkies.config import TrackingError
+from talkies.config.secrets import masked
 
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -82,7 +83,9 @@ def _reachable(uri: str) -> None:
     if parts.scheme == "sqlite":
         folder = Path(uri.removeprefix(SQLITE)).parent
         if not folder.is_dir():
-            raise TrackingError(f"tracking: {uri}: there is no folder {folder}; make it or set another `tracking.uri`")
+            raise TrackingError(
+                f"tracking: {masked(uri)}: there is no folder {folder}; make it or set another `tracking.uri`"
+            )
     proxied = parts.scheme in getproxies()
     if parts.scheme in ("http", "https") and parts.hostname is not None and not proxied:
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -90,7 +93,8 @@ def _reachable(uri: str) -> None:
             socket.create_connection((parts.hostname, port), timeout=5).close()
         except OSError as error:
             raise TrackingError(
-                f"tracking: no server answers at {uri} ({error}); start it or set `tracking.uri`, then try again"
+                f"tracking: no server answers at {masked(uri)} ({error}); start it or set `tracking.uri`, then "
+                "try again"
             ) from None
 
 
@@ -100,8 +104,8 @@ def translated(action: str) -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        text = " ".join(str(error).split())
-        raise TrackingError(f"tracking: {action}: {text[:400]}") from error
+        text = masked(" ".join(str(error).split()))
+        raise TrackingError(f"tracking: {masked(action)}: {text[:400]}") from error
 
 
 def refused(error: BaseException) -> bool:
