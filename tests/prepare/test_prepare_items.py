@@ -78,6 +78,8 @@ def test_a_manifest_is_read_relative_to_itself(tmp_path: Path) -> None:
         (b'{"media": "a.mp4", "caption": "\xff"}', "not UTF-8"),
         (b'{"media": "./ok.mp4", "caption": "again"}', "'ok.mp4' is listed twice, first in line 1"),
         (rb'{"media": "\ud800.mp4", "caption": "x"}', "half a character and no file's name"),
+        (rb'{"media": "a\u0000.mp4", "caption": "x"}', "holds NUL and is no file's name"),
+        (b'{"%s": 1}' % (b"x" * 100_000), f"unknown key '{'x' * 76}...; only"),
         (b"[" * 100_000, "not JSON"),
     ],
 )

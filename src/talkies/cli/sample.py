@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_store, registry_of, seed_of
+from talkies.config.shown import one_line, shown
 
-MAX_SCALE = 100.0
+MAX_SCALE, MAX_STEPS, TITLE = 100.0, 10_000, 200
 ONLY = {"video": ", video without sound", "audio": ", sound without video"}
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def sampling_of(args: argparse.Namespace, base: "SamplingConfig") -> "SamplingCo
         key: getattr(args, key) for key in ("steps", "text_scale", "bridge_scale") if getattr(args, key) is not None
     }
     scales = {key: value for key, value in changed.items() if key != "steps"}
-    if changed.get("steps", 1) < 1:
-        raise RecipeError(f"sample: --steps {changed['steps']}: at least 1 is needed")
+    if not 1 <= changed.get("steps", 1) <= MAX_STEPS:
+        raise RecipeError(f"sample: --steps {shown(changed['steps'])}: needed is 1 to {MAX_STEPS}")
     for key, value in scales.items():
         if not math.isfinite(value) or not 0 <= value <= MAX_SCALE:
             raise RecipeError(f"sample: --{key.replace('_', '-')} {value}: needed is 0 to {MAX_SCALE:g}; 1 is off")
@@ -64,8 +65,8 @@ def make_clip(
     only = ONLY[next(iter(source.grids))] if len(source.grids) == 1 else ""
 
     def write() -> None:
-        write_mp4(out, media, tags={**tags, "title": request.prompt[:200]})
-        print(f"sample:   {out} ({source.name}, seed {seed}{only}): {request.prompt}")
+        write_mp4(out, media, tags={**tags, "title": request.prompt[:TITLE]})
+        print(f"sample:   {out} ({source.name}, seed {seed}{only}): {one_line(request.prompt[:TITLE])}")
 
     ranks.agree(write if ranks.main else None)
 

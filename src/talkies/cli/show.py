@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from talkies.config.shown import one_line
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
@@ -53,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         return _json(views)
     for view in views:
-        head = f"# {view.file}" if not view.name else f"\n# {view.name}: {view.file}"
+        file = one_line(str(view.file))
+        head = f"# {file}" if not view.name else f"\n# {view.name}: {file}"
         print(f"{head}  hash {view.hash[:12]}")
         print("\n".join(resolved_lines(view.recipe, view.origins)))
     return 0
@@ -131,9 +134,8 @@ def _difference(args: argparse.Namespace, views: Sequence[View], others: Sequenc
     if args.json:
         print(json.dumps({path: {"recipe": a, "other": b} for path, (a, b) in found.items()}, indent=2))
         return 0
-    print(
-        f"# {args.recipe} -> {args.diff}: {len(found)} differ" if found else f"{args.recipe} and {args.diff}: the same"
-    )
+    one, other = one_line(str(args.recipe)), one_line(str(args.diff))
+    print(f"# {one} -> {other}: {len(found)} differ" if found else f"{one} and {other}: the same")
     wide = max(map(len, found), default=0)
     for path, (a, b) in found.items():
         print(f"{path:<{wide}}  {_shown(a)} -> {_shown(b)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from talkies.cli.place import add_runs
+from talkies.config.shown import one_line
 
 if TYPE_CHECKING:
     from talkies.launch.chain import Chain, ChainJob
@@ -239,5 +240,5 @@ def _lines(row: Row) -> list[str]:
     steps = f"  step {row.step} of {row.max}" if row.step is not None else ""
     lines = [f"  {row.id or '-':>8}  {row.name}  {row.state}{again}{steps}"]
     told = (row.best, row.held, row.survived, row.pulse, row.hang, row.mlflow, row.damaged, row.exposed)
-    lines += [f"            {text}" for text in told if text is not None]
+    lines += [f"            {one_line(text)}" for text in told if text is not None]
     return lines

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from talkies.config import DataError
-from talkies.config.shown import shown
+from talkies.config.shown import WIDTH, shown
 
 SUFFIXES = (
     *(".aac", ".avi", ".flac", ".flv", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts"),
@@ -123,7 +123,7 @@ def _entry(folder: Path, line: str, where: str) -> Item:
     if not isinstance(values, dict):
         raise DataError(f'{where}: needed {{"media": ..., "caption": ...}}, found {type(values).__name__}')
     for key in values.keys() - set(KEYS):
-        near = difflib.get_close_matches(key, KEYS, 1)
+        near = difflib.get_close_matches(key[:WIDTH], KEYS, 1)
         hint = f"did you mean {shown(near[0])}?" if near else f"only {' and '.join(KEYS)} are allowed"
         raise DataError(f"{where}: unknown key {shown(key)}; {hint}")
     media, caption = values.get("media"), values.get("caption", "")
@@ -135,4 +135,6 @@ def _entry(folder: Path, line: str, where: str) -> Item:
         os.fsencode(media)
     except UnicodeEncodeError:
         raise DataError(f"{where}: `media` is {shown(media)}, which is half a character and no file's name") from None
+    if "\0" in media:
+        raise DataError(f"{where}: `media` is {shown(media)}, which holds NUL and is no file's name")
     return Item(id=_utf8(PurePosixPath(media).as_posix()), media=folder / media, caption=caption)
