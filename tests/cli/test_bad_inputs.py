@@ -14,6 +14,7 @@ from toy_journey import RECIPES, TINY, Journey
 from talkies.cli.main import run
 
 PHASE = str(RECIPES / "joint_phase1.yaml")
+CURRICULUM = str(RECIPES / "curriculum.yaml")
 pytestmark = pytest.mark.timeout(600)
 CASES = {
     "unknown key": (
@@ -52,6 +53,26 @@ CASES = {
     "no such source": (["sample", "nowhere", "--prompt", "x"], 65, r"nowhere.*models:/"),
     "not registered": (["sample", "models:/nobody@champion", "--prompt", "x"], 69, r"nobody"),
     "name with a path": (["train", PHASE, "name=../x", "data.root=x"], 2, r"`?name`?.*\.\./x"),
+    "license of two lines": (
+        ["train", CURRICULUM, 'lora.tracking.license="mit\\ntags: [x]\\n---\\n# Injected"'],
+        2,
+        r"`tracking.license` .* one line",
+    ),
+    "license of another form": (
+        ["train", PHASE, "data.root=x", "tracking.license=<script>"],
+        2,
+        r"`tracking.license` must be an identifier",
+    ),
+    "a plan with such a license": (
+        ["plan", PHASE, "tracking.license=My own"],
+        2,
+        r"`tracking.license` must be an identifier",
+    ),
+    "gate of two lines": (
+        ["train", PHASE, 'tracking.gates=[{metric: "a\\n# b", op: ">=", value: 1}]'],
+        2,
+        r"`tracking.gates.0.metric` .* one line",
+    ),
     "stop-at zero": (["train", PHASE, "--stop-at", "0"], 2, r"--stop-at 0"),
     "runs is a file": (["train", PHASE, "data.root=x", "--runs", str(Path(__file__))], 2, r"files: .*test_bad_inputs"),
     "not an mp4": (["sample", "x", "--prompt", "x", "--out", "x.avi"], 2, r"x\.avi.*\.mp4"),

@@ -169,6 +169,19 @@ def test_a_gate_that_fails_moves_nothing(journey: Journey, tmp_path: Path, capsy
     assert str(client.get_model_version_by_alias("mova-toy", "champion").version) == "1"
 
 
+def test_a_run_with_odd_text_in_its_record_is_promoted_and_shows_it_escaped(journey: Journey, tmp_path: Path) -> None:
+    """Recipes are checked today; the record of an older run was not."""
+    copy = tmp_path / "run"
+    shutil.copytree(journey.phase("lora"), copy)
+    record = json.loads((copy / "recipe.json").read_text())
+    record["recipe"]["tracking"]["license"] = "mit\n---\n# Injected <script>"
+    (copy / "recipe.json").write_text(json.dumps(record))
+    assert run(["promote", str(copy), "--runs", str(journey.runs), "--cards", str(tmp_path)]) == 0
+    text = (tmp_path / "cards" / "mova-toy" / "version-0001.md").read_text()
+    assert "## License\n\nmit --- # Injected &lt;script&gt;\n" in text
+    assert "(cards/mova-toy/version-0001.md)" in (tmp_path / "MODEL_CARDS.md").read_text()
+
+
 def test_an_expected_version_that_moved_is_refused(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["promote", str(journey.phase("lora")), "--expect", "7", "--runs", str(journey.runs)]) == 3
     assert "7" in capsys.readouterr().err

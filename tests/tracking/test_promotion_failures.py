@@ -3,14 +3,16 @@
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow_servers import free_port, listening, serve_here
 
-from talkies.config import DataError, GateError, StorageError, UserError
+from talkies.config import DataError, GateError, StorageError, TrackingError, UserError
 from talkies.tracking.alias import aliases
 from talkies.tracking.card_text import Sample, parse_card
 from talkies.tracking.cards import Shelf
@@ -185,3 +187,27 @@ def test_odd_text_of_an_old_record_is_promoted_as_one_line(
     assert "\n# Injected" not in body
     version = open_client(store).get_model_version(NAME, "1")
     assert "<script>" not in version.description
+
+
+def test_a_server_that_dies_before_the_alias_moves_is_told_and_the_same_command_goes_on(
+    made_run: MakeRun, config: TrackingConfig, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_here(monkeypatch, tmp_path, store)
+    port, shelf = free_port(), Shelf(folder=tmp_path / "shelf")
+    with ExitStack() as serving:
+        uri = serving.enter_context(listening(port))
+        run = made_run("run1", store=uri)
+
+        def die(_spec: str) -> Path:
+            serving.close()
+            return tmp_path / "mark"
+
+        with pytest.raises(TrackingError, match=r"^tracking: cannot promote to toy-model@champion: .*") as caught:
+            promoted(run, config, uri, shelf, keep=die)
+        assert "\n" not in str(caught.value)
+    assert not shelf.folder.exists()
+    with listening(port):
+        assert aliases(open_client(uri), NAME) == {}
+        assert promoted(run, config, uri, shelf, expect="none") == "1"
+        assert aliases(open_client(uri), NAME) == {"champion": "1"}
+    assert parse_card((shelf.cards / NAME / "version-0001.md").read_text())["talkies"]["server"] == uri

@@ -91,8 +91,9 @@ def plan_phase(recipe: "PhaseRecipe", options: "Options | None" = None) -> "Plan
     """The plan of one phase recipe. Raises RecipeError or DataError where its sections disagree, its layout does not
     divide, or does not fit a card."""
     from talkies.planning.plan import plan
-    from talkies.recipe.check import check
+    from talkies.recipe.check import check, check_license
     from talkies.recipe.components import parts
 
     grids = check(recipe)
+    check_license(recipe.tracking)
     return plan(recipe, components=parts(recipe).components, grids=grids, options=options)
