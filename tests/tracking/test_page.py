@@ -78,6 +78,8 @@ def test_the_page_is_that_of_the_charts() -> None:
     shown = f"runs?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}"
     assert page(known) == f"http://127.0.0.1:5000/#/experiments/7/{shown}"
     assert page(replace(known, tracking_uri="https://host/a/")) == f"https://host/a/#/experiments/7/{shown}"
+    assert page(replace(known, tracking_uri="postgresql+psycopg2://me@host/x")) == page(known)
+    assert page(replace(known, tracking_uri="databricks")) is None
 
 
 @pytest.mark.slow

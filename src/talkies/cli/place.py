@@ -90,15 +90,16 @@ def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None)
 
 
 def where_to_look(run: Path, store: str) -> list[str]:
-    """Lines that say how MLflow shows a run: the command that serves a local store, and the page. The page is known
-    once the run was sent."""
+    """Lines that say how MLflow shows a run: the command that serves a database, and the page. The page is known once
+    the run was sent."""
     from talkies.config.secrets import masked
-    from talkies.tracking.identity import page, read_identity
+    from talkies.tracking.identity import DATABASES, page, read_identity
 
     identity = read_identity(run)
     address = None if identity is None else page(identity)
-    served = [f"mlflow ui --backend-store-uri {shlex.quote(store)}"] if store.startswith("sqlite:") else []
-    return [*served, *([address] if address else [])] or [masked(store)]
+    shown = masked(store)
+    served = [f"mlflow ui --backend-store-uri {shlex.quote(shown)}"] if store.startswith(DATABASES) else []
+    return [*served, *([address] if address else [])] or [shown]
 
 
 def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Callable[[str], Path]:

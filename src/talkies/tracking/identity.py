@@ -12,6 +12,7 @@ from talkies.tracking.atomic import write_json
 FILE = "run.json"
 VIEW = "talkies"
 """The saved view of charts that an experiment has."""
+WEB, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
 LOCAL = "http://127.0.0.1:5000"
 """Where `mlflow ui` serves, unless it is told otherwise."""
 
@@ -43,10 +44,10 @@ def write_identity(run_folder: Path, identity: Identity) -> None:
 
 def page(identity: Identity) -> str | None:
     """The address of the runs and charts of the experiment that a run is in; None for a run of an older version, whose
-    record does not say which experiment that is. A local store is served by `mlflow ui`."""
-    if identity.experiment_id is None:
+    record does not say which experiment that is, and for a store of another kind. `mlflow ui` serves a database."""
+    scheme = urlsplit(identity.tracking_uri).scheme
+    if identity.experiment_id is None or not (scheme in WEB or scheme.partition("+")[0] in DATABASES):
         return None
-    uri = bare(identity.tracking_uri)
-    host = uri.rstrip("/") if urlsplit(uri).scheme in ("http", "https") else LOCAL
+    host = bare(identity.tracking_uri).rstrip("/") if scheme in WEB else LOCAL
     shown = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}"
     return f"{host}/#/experiments/{identity.experiment_id}/runs?{shown}"

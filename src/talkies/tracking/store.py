@@ -5,7 +5,7 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -60,7 +60,8 @@ def _drop_default(client: MlflowClient) -> None:
     makes another one where experiment 0 is not there at all."""
     default = client.get_experiment(DEFAULT)
     if default.lifecycle_stage == "active" and not client.search_runs([DEFAULT], run_view_type=ViewType.ALL):
-        client.delete_experiment(DEFAULT)
+        with suppress(MlflowException):  # another process has made the same store, and deleted it, too
+            client.delete_experiment(DEFAULT)
 
 
 def need_store(uri: str, wanted: str, remedy: str) -> None:
