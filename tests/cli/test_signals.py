@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from signalled import LONG, SLOW, last_words
+from talkies.cli.signals import interruptible
 from toy_journey import RECIPES, Journey
 
 from talkies.cli.main import run
-from talkies.cli.signals import interruptible
 from talkies.config import Interruption
 
 pytestmark = pytest.mark.timeout(600)

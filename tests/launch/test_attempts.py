@@ -1,7 +1,6 @@
 """Attempts in vain are counted; a job asks for its requeue once; where processes of srun meet."""
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def test_a_job_that_could_not_queue_itself_again_says_so_at_its_start(monkeypatc
 
 
 @pytest.mark.parametrize("main", [True, False])
-def test_the_signal_queues_the_job_again_once_and_from_one_process(
+def test_a_preemption_queues_the_job_again_once_and_from_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: bool
 ) -> None:
     """A program in the place of scontrol writes down what it was called with."""
@@ -88,15 +87,10 @@ def test_the_signal_queues_the_job_again_once_and_from_one_process(
     fake.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    before = signal.getsignal(signal.SIGUSR1)
-    try:
-        job = SlurmJob(id="7", restart=0, main=main)
-        job.listen()
-        os.kill(os.getpid(), signal.SIGUSR1)
-        os.kill(os.getpid(), signal.SIGUSR1)
-        job.requeue()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    job = SlurmJob(id="7", restart=0, main=main)
+    job.preempted()
+    job.preempted()
+    job.requeue()
     assert (calls.read_text() if calls.exists() else "") == ("requeue 7\n" if main else "")
 
 

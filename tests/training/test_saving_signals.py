@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 
 from talkies.checkpoints.state import read_loop, save_state
 from talkies.checkpoints.store import CheckpointStore
+from talkies.config import Interruption
 from talkies.data.shards import ShardSet
+from talkies.signals.answer import listening, look
 from talkies.training import writing
 
 
@@ -29,13 +32,23 @@ class Signal(Callback):
             os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("more", [(), (signal.SIGTERM,), (signal.SIGUSR1,)], ids=["once", "twice", "and preempted"])
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ((signal.SIGTERM,), "SIGTERM"),
+        ((signal.SIGHUP,), "SIGHUP"),
+        ((signal.SIGTERM, signal.SIGTERM), "SIGTERM"),
+        ((signal.SIGTERM, signal.SIGUSR1), "SIGTERM"),
+        ((signal.SIGINT, signal.SIGINT, signal.SIGINT), "SIGINT"),
+    ],
+    ids=["once", "terminal gone", "twice", "and preempted", "an impatient finger"],
+)
 def test_a_signal_saves_at_the_next_step_boundary(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, more: tuple[int, ...]
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, sent: tuple[int, ...], name: str
 ) -> None:
     """Whoever ends a job may tell its launcher and its processes, and the launcher tells them again."""
-    phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGTERM, *more)])
-    assert saving.stopped_by == "SIGTERM"
+    phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(*sent)])
+    assert saving.stopped_by == name
     assert phase.trainer.global_step == 3
     latest = CheckpointStore(tmp_path / "run").latest()
     assert latest is not None
@@ -57,31 +70,28 @@ class Preempted(Callback):
 @pytest.mark.parametrize(
     ("preempted", "stopped_by", "heard"),
     [
-        (Preempted(2), "SIGUSR1", 0),
-        (Preempted(2, signal.SIGTERM), "SIGTERM", 0),
-        (Preempted(7), "SIGUSR1", 1),
+        (Preempted(2), "SIGUSR1", False),
+        (Preempted(2, signal.SIGTERM), "SIGTERM", False),
+        (Preempted(7), "SIGUSR1", True),
     ],
     ids=["stops", "and ended", "at the last step"],
 )
-def test_a_preemption_stops_training_or_is_told_to_who_listened_before(
+def test_a_preemption_stops_training_or_is_left_to_who_looks_next(
     shards: ShardSet,
     build: Callable[[], nn.Module],
     tmp_path: Path,
     *,
     preempted: Preempted,
     stopped_by: str,
-    heard: int,
+    heard: bool,
 ) -> None:
-    """At the last step nothing is left to stop; an end of the job overrules its preemption."""
-    told: list[int] = []
-    before = signal.signal(signal.SIGUSR1, lambda number, _: told.append(number))
-    try:
+    """At the last step nothing is left to stop, and the next who looks hears of it; an end overrules a preemption."""
+    with listening():
         phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[preempted])
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+        with pytest.raises(Interruption, match=r"by SIGUSR1$") if heard else nullcontext():
+            look()
     assert saving.stopped_by == stopped_by
     assert CheckpointStore(tmp_path / "run").steps()[-1] == phase.trainer.global_step == preempted.step + 1
-    assert len(told) == heard
 
 
 @pytest.mark.fault("6", "second signal during save", injected="SIGUSR1, and SIGTERM while its checkpoint is written")
@@ -98,32 +108,27 @@ def test_a_second_signal_while_the_checkpoint_is_written_changes_nothing(
         save_state(folder, **state)
 
     monkeypatch.setattr(writing, "save_state", slow)
-    heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
-    try:
+    with listening():
         began = time.monotonic()
         _, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGUSR1)])
         seconds = time.monotonic() - began
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert (saving.stopped_by, heard) == ("SIGUSR1", [])
+        look()  # nothing is left to be answered
+    assert saving.stopped_by == "SIGUSR1"
     latest = CheckpointStore(tmp_path / "run").latest()
     assert latest is not None
     assert read_loop(latest)["step"] == 3
     told("the save completes, the run still ends as preempted", steps_lost=0, back_s=seconds)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_the_last_step_goes_to_who_listened_before_once_all_is_saved(
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_in_the_last_step_is_left_to_who_looks_next(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, number: signal.Signals
 ) -> None:
-    heard: list[int] = []
-    before = signal.signal(number, lambda *_: heard.append(CheckpointStore(tmp_path / "run").steps()[-1]))
-    try:
+    with listening():
         fit(shards, build, tmp_path / "run", 3, extra=[Signal(number)])
-    finally:
-        signal.signal(number, before)
-    assert heard == [3]
+        assert CheckpointStore(tmp_path / "run").steps() == [3]
+        with pytest.raises(Interruption, match=rf"by {number.name}$"):
+            look()
 
 
 class InsideAStep(Callback):

@@ -1,5 +1,9 @@
 """talkies VERB ...: one function per verb, imported when it is asked for; the place where errors become one line."""
 
+from talkies.signals import entry  # first: from here on no signal is lost
+
+# isort: split
+
 import argparse
 import difflib
 import errno
@@ -14,9 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from talkies.cli.output import bounded, local_path, open_streams, refuse_unreadable, silence, usage_words
-from talkies.cli.signals import interruptible
 from talkies.config.errors import Interruption, RecipeError, UserError
 from talkies.config.shown import WIDTH, shown
+from talkies.signals.answer import listening, look
+from talkies.signals.watch import ended, follower
 
 VERBS = {
     "prepare": ("talkies.cli.prepare", "media files to filtered, captioned, encoded clips in shards"),
@@ -59,18 +64,26 @@ class _Parser(argparse.ArgumentParser):
         raise RecipeError(f"{self.prog.removeprefix('talkies ')}: {usage_words(message)}; see {self.prog} --help")
 
 
-def run(argv: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return per kind of error)
-    """The console script: run a verb and return the exit code.
+def run(argv: Sequence[str] | None = None) -> int:
+    """The console script: run a verb and return the exit code. With `argv`: the same within another program, whose
+    handlers of signals are back afterwards.
 
     A UserError is one line on stderr and its own exit code, an interruption 130, a full or read-only disk 74. Set
     TALKIES_TRACEBACK=1 to see where one of these came from.
     """
     open_streams()
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        entry.listen()
+        return ended(_run(sys.argv[1:]))
+    with listening():
+        return _run(list(argv))
+
+
+def _run(arguments: list[str]) -> int:  # noqa: PLR0911 (one return per kind of error)
     if os.environ.get("TALKIES_TRACEBACK") == "1":
         return _dispatch(arguments)
     try:
-        with _plain_warnings(), interruptible():
+        with _plain_warnings():
             code = _dispatch(arguments)
         sys.stdout.flush()
     except UserError as error:
@@ -135,17 +148,10 @@ def _one_line(
 
 
 def _complain(message: str, code: int) -> int:
-    if not _follower():
+    if not follower():
         with suppress(OSError):  # the terminal may be gone
             print(f"talkies: {bounded(message)}", file=sys.stderr)
     return code
-
-
-def _follower() -> bool:
-    """Whether this is one of several processes and not the first, which says what went wrong for all."""
-    step = "SLURM_STEP_ID" in os.environ
-    rank = os.environ.get("RANK") or (os.environ.get("SLURM_PROCID") if step else None)
-    return rank not in (None, "", "0")
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -168,6 +174,8 @@ def _dispatch(arguments: list[str]) -> int:
     check_versions()
     name, summary = VERBS[verb]
     module = importlib.import_module(name)
+    if os.environ.get("TALKIES_REQUEUE") != "1":  # a job has to know itself before it can answer a preemption
+        look()
     parser = _Parser(prog=f"talkies {verb}", description=summary, allow_abbrev=False)
     module.add_arguments(parser)
     try:

@@ -43,12 +43,15 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
     if world.size > 1:
         meet()
     from talkies.recipe.run import InterruptedRunError
+    from talkies.signals.answer import look
 
+    look()
     start(world)
     ranks = Ranks(world)
     try:
         return work(ranks)
     except RankError:
+        look()  # the other was told to end, too, and was faster
         raise
     except InterruptedRunError:
         ranks.gather(None)  # torchrun ends the others with the first that leaves: the main process has its say before
@@ -56,6 +59,7 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
     except RuntimeError as error:
         if world.size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
+        look()
         raise RankError(
             "parallel: another process ended in the middle of an exchange; what it says stands above, and the same "
             "command continues from the last checkpoint",

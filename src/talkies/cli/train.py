@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from talkies.recipe.config import PhaseRecipe
     from talkies.recipe.curriculum import Curriculum
     from talkies.recipe.preparation import Workshop
+    from talkies.recipe.run import InterruptedRunError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,18 +36,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and say where the result is."""
+    from talkies.config import Interruption
     from talkies.launch.job import PREEMPTED, this_job
     from talkies.parallel.world import world_of
+    from talkies.signals.answer import requeue_by
 
     job = this_job(main=world_of().main)
-    if job is not None:
-        job.listen()  # before torch is imported: a signal must not end a job that is only starting
+    if job is None:
+        return _run(args, None)
+    requeue_by(job.preempted)  # before torch is imported: a signal must not end a job that is only starting
+    try:
+        return _run(args, job)
+    except Interruption as error:
+        if error.name != PREEMPTED:
+            raise
+        job.preempted()
+        return 0
+
+
+def _run(args: argparse.Namespace, job: "SlurmJob | None") -> int:
     from talkies.config import RecipeError
     from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
     from talkies.recipe.config import PhaseRecipe, kind_of
     from talkies.recipe.run import InterruptedRunError
+    from talkies.signals.answer import look
 
+    look()
     kind = kind_of(unresolved(args.recipe))
     if kind == "prepare":
         raise RecipeError(f"train: {args.recipe} is a prepare recipe; train takes a phase or a curriculum")
@@ -63,16 +79,24 @@ def run(args: argparse.Namespace) -> int:
             return _curriculum(args, job)
         return _phase(args, decode(PhaseRecipe, load(args.recipe, args.overrides)), job)
     except InterruptedRunError as error:
-        if job is not None and error.cause == PREEMPTED:
-            if job.main:
-                print(f"{error}; job {job.id} queues itself again", flush=True)
-            job.requeue()
-            return 0
-        if args.stop_at is None:
-            raise KeyboardInterrupt(str(error)) from None
-        if world_of().main:
-            print(error)
+        return _stopped(error, job)
+
+
+def _stopped(error: "InterruptedRunError", job: "SlurmJob | None") -> int:
+    """What becomes of a run that was stopped at the end of a step."""
+    from talkies.launch.job import PREEMPTED
+    from talkies.parallel.world import world_of
+
+    if job is not None and error.cause == PREEMPTED:
+        if job.main:
+            print(f"{error}; job {job.id} queues itself again", flush=True)
+        job.requeue()
         return 0
+    if error.cause.startswith("SIG"):
+        raise KeyboardInterrupt(str(error)) from None
+    if world_of().main:
+        print(error)
+    return 0
 
 
 def _workshop(args: argparse.Namespace, uri: str | None) -> "Workshop":

@@ -1,5 +1,18 @@
 """What a user can cause. Every message says what was found, where, what is allowed and what to do."""
 
+from talkies.signals.flag import Interruption
+
+__all__ = [
+    "HUNG",
+    "CheckpointError",
+    "DataError",
+    "GateError",
+    "Interruption",
+    "RecipeError",
+    "StorageError",
+    "TrackingError",
+    "UserError",
+]
 HUNG = 71
 """The exit code of a process that its watchdog has ended."""
 
@@ -42,10 +55,3 @@ class GateError(UserError):
     """A promotion that its gates or the expected-current check refused."""
 
     exit_code = 3
-
-
-class Interruption(BaseException):
-    """A signal asked the process to end. No KeyboardInterrupt, of which Lightning makes exit code 1 without a word; no
-    Exception, which something on the way may catch."""
-
-    exit_code = 130

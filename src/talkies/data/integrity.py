@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from talkies.config.records import open_regular
+from talkies.signals.answer import look
 
 _CHUNK = 1 << 20
 # A file changed within one clock tick keeps its time stamps: only older files are remembered.
@@ -36,6 +37,7 @@ def sha256_of(path: Path) -> str:
     with os.fdopen(open_regular(path), "rb") as handle:
         while chunk := handle.read(_CHUNK):
             digest.update(chunk)
+            look()
     if settled(path):
         _KNOWN[path] = (before, digest.hexdigest())
     return digest.hexdigest()

@@ -19,6 +19,7 @@ from talkies.data.collate import collate
 from talkies.data.order import CounterSampler, Passed, beyond, joined, micro_batch
 from talkies.data.shards import ShardSet
 from talkies.data.substitutes import IN_A_ROW, read_sound
+from talkies.signals.children import only_from_parent
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Replaced
 
@@ -107,6 +108,7 @@ class ClipsData(LightningDataModule):
                 batch_sampler=sampler,
                 num_workers=self.workers,
                 collate_fn=dataset.batch,
+                worker_init_fn=only_from_parent,
                 snapshot_every_n_steps=2**31,  # each snapshot costs time, and none is ever read
             )
 

@@ -3,10 +3,8 @@
 import logging
 import os
 import shutil
-import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import FrameType
 
 from talkies.config import RecipeError
 from talkies.launch import slurm
@@ -26,10 +24,13 @@ class SlurmJob:
     main: bool
     asked: bool = field(default=False)
 
-    def listen(self) -> None:
-        """Until training listens itself, the signal queues the job again at once: there is nothing to save. (What is
+    def preempted(self) -> None:
+        """The signal came where nobody trains, and there is nothing to save: the job is queued again at once. (What is
         half written then is as after a lost node: every file is written aside first.)"""
-        signal.signal(signal.SIGUSR1, self._hear)
+        told = not self.main or self.asked
+        self.requeue()
+        if not told:
+            _log.warning("slurm: %s outside of training: job %s is queued again", PREEMPTED, self.id)
 
     def requeue(self, *, hold: bool = False) -> None:
         """Ask Slurm, once and in the main process only, to queue this job again. It kills this process soon."""
@@ -43,11 +44,6 @@ class SlurmJob:
             self.asked = True
             slurm.requeue(self.id, hold=False)
             _log.warning("slurm: job %s hangs and is queued again", self.id)  # last: a thread may hold its lock
-
-    def _hear(self, number: int, _: FrameType | None) -> None:
-        if self.main:
-            _log.warning("slurm: %s outside of training: job %s is queued again", signal.Signals(number).name, self.id)
-        self.requeue()
 
 
 def this_job(*, main: bool, environment: Mapping[str, str] = os.environ) -> SlurmJob | None:

@@ -1,6 +1,5 @@
 """The processes of a layout on this machine, where neither torchrun nor srun has started them."""
 
-import ctypes
 import os
 import signal
 import socket
@@ -8,54 +7,51 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
 
 from talkies.config.errors import HUNG
+from talkies.signals.answer import claimed, heard, kept, listening
+from talkies.signals.children import end_with_parent, hear_as_a_program
 
 GRACE_S = 60.0
 """How long the others may take to end when one has failed."""
 HUNG_S = 3.0
 """The same where it was a watchdog: the others have one of their own, and what hangs does not end by itself."""
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-PR_SET_PDEATHSIG = 1
 
 
 def launch(command: Sequence[str], count: int, *, grace_s: float = GRACE_S) -> int:
     """Run `command` as `count` processes of one world; the exit code of the first that failed, else 0.
 
-    Signals that end a program are passed on as SIGTERM (SIGINT as itself). When one process fails, the others have
-    `grace_s` seconds to end, then they are killed; they do not outlive this process.
+    The signals that are heard are passed on. When one process fails, the others have `grace_s` seconds to end, then
+    they are killed; they do not outlive this process.
     """
     port, processes = _free_port(), list["subprocess.Popen[bytes]"]()
-
-    def forward(number: int, _: FrameType | None) -> None:
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-
-    before = {number: signal.signal(number, forward) for number in PASSED_ON}
-    try:
-        for rank in range(count):
-            # In a session of its own: a terminal's Ctrl-C reaches it once, from `forward`, and not from it as well.
-            own = {"env": _environment(rank, count, port), "start_new_session": True, "preexec_fn": _end_with_parent}
-            processes.append(subprocess.Popen(list(command), **own))  # type: ignore[call-overload]
-        return _wait(processes, grace_s)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with listening(), claimed(), kept():
+        try:
+            for rank in range(count):
+                # In a session of its own: a terminal's Ctrl-C reaches it once, from here, and not from it as well.
+                own = {"env": _environment(rank, count, port), "start_new_session": True, "preexec_fn": _as_a_rank}
+                processes.append(subprocess.Popen(list(command), **own))  # type: ignore[call-overload]
+            return _wait(processes, grace_s)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
 
 
-def _end_with_parent() -> None:
-    """In a child: SIGTERM when the launcher is killed (Linux)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _as_a_rank() -> None:
+    """In a child, before it becomes a rank."""
+    hear_as_a_program()
+    end_with_parent()
 
 
 def _wait(processes: Sequence["subprocess.Popen[bytes]"], grace_s: float) -> int:
-    failed, since = 0, 0.0
+    failed, since, passed_on = 0, 0.0, 0
     while True:
+        new = heard(passed_on)
+        for process, number in ((process, number) for number in new for process in processes):
+            if process.poll() is None:
+                process.send_signal(number)
+        passed_on += len(new)
         codes = [process.poll() for process in processes]
         found = next(((rank, code) for rank, code in enumerate(codes) if code), None)
         if found is not None and not failed:

@@ -22,6 +22,7 @@ from talkies.prepare.plan import SetPlan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import PREPARED, Quarantined, SetReport, reasons
 from talkies.prepare.swap import replacing_folder
+from talkies.signals.answer import look
 from talkies.streams.codec import Codecs
 
 RECORD = "prepared.json"
@@ -79,6 +80,7 @@ class Builder:
                 writer.add(clip)
                 count = count.plus(raw, job.plan, self.codecs)
             bar(count.kept + len(refused))
+            look()
         if not count.kept:
             raise DataError(
                 f"prepare: set {shown(header.name)} is empty: all {len(refused)} media files are quarantined: "

@@ -26,6 +26,7 @@ from talkies.prepare.plan import fitted_parts
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Quarantined, reasons
 from talkies.prepare.swap import replacing_folder
+from talkies.signals.answer import look
 from talkies.streams.codec import AudioCodec, VideoCodec
 
 RECORD = "fit.json"
@@ -112,6 +113,7 @@ def _clips(name: str, job: Job, wanted: int, reader: Reader, bars: Bars) -> list
     found: list[RawClip] = []
     refused: list[Quarantined] = []
     for clip in job.read(reader):
+        look()
         if isinstance(clip, Quarantined):
             refused.append(clip)
             continue

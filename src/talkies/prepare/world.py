@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from talkies.media.write import PROVENANCE, write_mp4
 from talkies.prepare.config import SyntheticSource
 from talkies.prepare.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
 from talkies.prepare.voices import SAMPLE_RATE, Voice, draw_loudness, sing
+from talkies.signals.answer import look
+from talkies.signals.children import deaf, end_with_parent
 from talkies.streams.codec import Media
 
 CLIPS_PER_PROCESS = 64
@@ -110,6 +112,7 @@ def render_source(
     work = partial(_render_clip, source, seed, folder)
     with _workers(source.clips) as spread:
         for done, _ in enumerate(spread(work, range(source.clips)), 1):
+            look()
             if progress is not None:
                 progress(done)
     return paths
@@ -130,5 +133,12 @@ def _workers(clips: int) -> Iterator[Callable[[Callable[[int], None], Iterable[i
     if count < 2:
         yield map
         return
-    with ProcessPoolExecutor(count, mp_context=get_context("forkserver")) as pool:
-        yield partial(pool.map, chunksize=8)
+    context = get_context("forkserver")
+    with deaf():
+        forkserver.ensure_running()
+    with ProcessPoolExecutor(count, mp_context=context, initializer=end_with_parent) as pool:
+        try:
+            yield partial(pool.map, chunksize=8)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -11,6 +11,7 @@ from talkies.generate.config import SamplingConfig
 from talkies.media.write import PROVENANCE
 from talkies.recipe.source import Source
 from talkies.recipe.validation import batches, decoded, sample_batch, write_samples
+from talkies.signals.answer import look
 from talkies.streams.codec import Media
 
 
@@ -33,6 +34,7 @@ def evaluate(
     made: list[Media] = []
     real: list[Media] = []
     for batch in found:
+        look()
         made += sample_batch(source.model, source.codecs, batch, sampling, fps=heldout.fps, device=device, **fixed)
         real += decoded(batch, source.codecs, heldout.fps, seconds=heldout.seconds)
     metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(made, real).items()}

@@ -13,6 +13,7 @@ from typing import TextIO
 from talkies.config import CheckpointError, UserError
 from talkies.config.records import open_ours, present
 from talkies.data.durable import write_text
+from talkies.signals.answer import pause
 
 LOCK, TRIES = ".lock", 100
 
@@ -61,7 +62,7 @@ def wait_unlocked(folder: Path, seconds: float) -> None:
             with locked(folder):
                 return
         except RunLockedError:
-            time.sleep(1)
+            pause(1)
 
 
 @contextmanager

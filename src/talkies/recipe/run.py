@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from talkies.config import CheckpointError, Interruption
@@ -19,11 +20,12 @@ from talkies.recipe.records import PLACE, RECIPE, RESULT
 from talkies.recipe.result import commit, export, write_result
 from talkies.recipe.room import check_room
 from talkies.recipe.train import train
+from talkies.signals.answer import asked, before_end, look
 from talkies.tracking.spool import Status, Tracker
 
 _log = logging.getLogger(__name__)
 UPLOAD_S = 10.0
-"""How long a run waits at its end for the uploader."""
+"""How long a run waits at its end for the uploader, which goes on without it; not at all once it was told to stop."""
 
 
 class InterruptedRunError(Exception):
@@ -150,6 +152,7 @@ def run_phase(
     InterruptedRunError where a signal or `stop_at` ended it early, RankError where another process failed.
     """
     folder, ranks = place.folder, ranks or Ranks(ALONE)
+    look()
     with ExitStack() as held:
         ranks.agree((lambda: held.enter_context(locked(folder))) if ranks.main else None)
         parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main))
@@ -201,7 +204,8 @@ def booked(
     where it has not sent everything."""
     status: Status = "FAILED"
     try:
-        yield
+        with before_end(partial(tracker.status, "KILLED")):
+            yield
         status = "FINISHED" if done() else "RUNNING"
     except (InterruptedRunError, Interruption, KeyboardInterrupt):
         status = "KILLED"
@@ -209,5 +213,5 @@ def booked(
     finally:
         tracker.status(status)
         sent = tracker.close(deadline_s=UPLOAD_S if uploads else 0.0)
-        if uploads and not sent:
+        if uploads and not sent and asked() is None:
             say(unsent(uploads))

@@ -88,7 +88,7 @@ def make_trainer(
     # Lightning 2.6.6 asks torch >= 2.13 in a way that torch deprecates; nothing that a user could change.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
     bf16 = recipe.precision == "bf16"
-    return Trainer(
+    trainer = Trainer(
         **strategy_of(recipe.parallel, world, alternate=parts(recipe).alternate, clip=recipe.optimizer.clip, bf16=bf16),
         max_epochs=-1,
         max_steps=recipe.steps.max,
@@ -103,6 +103,9 @@ def make_trainer(
         num_sanity_val_steps=0,
         limit_val_batches=0,
     )
+    # Lightning's handler of SIGTERM would talk to the other processes, and raise in the middle of a step.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    return trainer
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from talkies.config import GateError
+from talkies.signals.answer import pause
 from talkies.tracking.names import PREVIOUS
 from talkies.tracking.store import FAILURES
 
@@ -94,7 +95,7 @@ def _turn(client: MlflowClient, name: str, alias: str) -> Iterator[None]:
         if not others:
             break
         client.delete_registered_model_tag(name, mine)
-        time.sleep(random.uniform(0.05, 0.5))
+        pause(random.uniform(0.05, 0.5))
     else:
         raise GateError(
             f"registry: another move of {name}@{alias} is at work ({others[0].removeprefix(prefix)}); nothing was "

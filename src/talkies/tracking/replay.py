@@ -8,6 +8,7 @@ from pathlib import Path
 
 from talkies.config import TrackingError
 from talkies.config.records import present
+from talkies.signals.answer import pause
 from talkies.tracking.journal import Journal
 from talkies.tracking.progress import FILE, PROGRESS, Progress, begun, load, save, sent, sole_sender
 from talkies.tracking.records import OUTBOX, SPOOL
@@ -165,4 +166,4 @@ def replay(run_folder: Path, *, wait_s: float = 10.0) -> ReplayReport:
                 return replayer.report(replayer.drain())
         if time.monotonic() >= until:
             raise TrackingError(f"tracking: an uploader of {run_folder} is at work (see uploader.log); try again later")
-        time.sleep(0.2)
+        pause(0.2)

@@ -20,6 +20,8 @@ from talkies.config import RecipeError
 from talkies.config.records import open_ours
 from talkies.config.secrets import bare, masked
 from talkies.config.shown import one_line
+from talkies.signals.answer import until
+from talkies.signals.children import deaf
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.identity import read_identity
 from talkies.tracking.records import OUTBOX, SPOOL, encode, number, read
@@ -119,18 +121,16 @@ class Tracker:
             _log.warning("tracking: no uploader (%s); send the run later: talkies replay %s", error, self.folder)
 
     def close(self, deadline_s: float = 0.0) -> bool:
-        """Record the end; wait up to `deadline_s` for the uploader. True if it has sent everything."""
+        """Record the end; wait for the uploader, up to `deadline_s` or a signal. True if it has sent everything."""
         self._write("end", {})
         self._sync(always=True)
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        if self._process is None:
+        process = self._process
+        if process is None:
             return False
-        try:
-            return self._process.wait(deadline_s) == 0
-        except subprocess.TimeoutExpired:
-            return False
+        return until(lambda: process.poll() is not None, deadline_s) and process.returncode == 0
 
     def _open(self) -> int | None:
         path = self.folder / SPOOL
@@ -222,7 +222,8 @@ def start_uploader(*folders: Path, options: Sequence[str] = ()) -> "subprocess.P
     path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-P", "-m", "talkies.tracking.uploader", "--parent", str(os.getpid())]
     folders[0].mkdir(parents=True, exist_ok=True)
-    with os.fdopen(open_ours(folders[0] / "uploader.log", os.O_WRONLY | os.O_APPEND), "ab") as log:
+    # It is told of its parent's end by that end, and not by what the parent was told.
+    with os.fdopen(open_ours(folders[0] / "uploader.log", os.O_WRONLY | os.O_APPEND), "ab") as log, deaf():
         process = subprocess.Popen(
             [*command, *options, *(str(folder.resolve()) for folder in folders)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

@@ -83,20 +83,16 @@ class Saving(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: Phase) -> None:
         """End the checkpoint that is being written, and give the signals back.
 
-        Until then who tells a stopping run to stop once more (a launcher does) changes nothing. What came too late to
-        stop anything goes to who listened before training did.
+        Until then who tells a stopping run to stop once more (a launcher does) changes nothing.
         """
         del pl_module
         self.stopping.settle()
         self._writer.wait()
-        self.stopping.hush()
-        if self.stopped_by is None or trainer.global_step >= self.steps.max:
-            self.stopping.hand_on()
+        self.stopping.hush(stopped=self.stopped_by is not None and trainer.global_step < self.steps.max)
 
     def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
         """Give the signals back, and end the checkpoint that is being written, if it still can be."""
         del trainer, pl_module
-        self.stopping.hush()
         try:
             self.stopping.settle(BROKEN)
         except RuntimeError as error:
@@ -108,6 +104,7 @@ class Saving(Callback):
                 self.failure = error
                 if not isinstance(exception, BackError):  # who goes back tells of it
                     _log.warning("checkpoint: that of step %d was not written: %s", self._last_saved, error)
+        self.stopping.hush()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Phase, outputs: object, batch: object, batch_idx: int

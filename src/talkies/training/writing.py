@@ -14,6 +14,7 @@ from talkies.checkpoints.state import save_state
 from talkies.checkpoints.store import CheckpointStore, CheckpointWarning
 from talkies.config import StorageError, UserError
 from talkies.parallel.ranks import Ranks
+from talkies.signals.answer import kept
 
 
 class Background:
@@ -49,7 +50,8 @@ class Background:
 
     def _run(self, job: Callable[[], None]) -> None:
         try:
-            job()
+            with kept():
+                job()
         except BaseException as error:
             self._failure = error
 

@@ -1,0 +1,1 @@
+"""Signals that end a process: heard at once, answered where it is safe."""

@@ -1,0 +1,34 @@
+"""The first import of `talkies`: from here on no signal is lost, whatever else is still to be imported.
+
+Only where this process is the console script or `python -m talkies.cli.main`; whoever imports `talkies.cli.main` for
+another purpose keeps the handlers.
+"""
+
+import sys
+
+from talkies.signals.flag import FLAG, install
+
+MODULE, SCRIPT = "talkies.cli.main", "/talkies"
+
+
+def listen() -> None:
+    """Hear signals from now on, until the process ends."""
+    if FLAG.for_good:
+        return
+    if not FLAG.before:
+        install()
+    FLAG.for_good = True
+    from talkies.signals import watch  # noqa: PLC0415 (it imports more: the handlers come first)
+
+    watch.start()
+
+
+def ours() -> bool:
+    """Whether this process was started as `talkies`."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    return getattr(spec, "name", None) == MODULE or str(getattr(main, "__file__", "")).endswith(SCRIPT)
+
+
+if ours():
+    listen()
