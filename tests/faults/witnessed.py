@@ -13,6 +13,10 @@ once the checkpoint of step `complete` is, if that is given.
 Only Watching.callbacks and Phase.training_step are wrapped; all else is what `talkies` runs.
 """
 
+import hears_first  # noqa: F401
+
+# isort: split
+
 import json
 import os
 import signal
@@ -99,7 +103,8 @@ def main(plan: dict[str, Any], words: list[str]) -> int:
 
     Watching.callbacks = watched  # type: ignore[method-assign]
     Phase.training_step = met  # type: ignore[method-assign, assignment]
-    return run(words)
+    sys.argv[1:] = words
+    return run()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Looking at the flag: at the end of a step, of a wait, of an import; and who answers in whose place."""
 
+import signal
 import threading
 import time
 from _thread import get_ident
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from signal import signal
 
 from talkies.signals.flag import FLAG, Interruption, hear, install
 
@@ -25,7 +25,7 @@ def listening() -> Iterator[None]:
         yield
     finally:
         for number, handler in FLAG.before.items():
-            signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)  # type: ignore[arg-type]
         FLAG.before, FLAG.terminals = {}, ()
         FLAG.clear()
 
@@ -67,7 +67,7 @@ def claimed() -> Iterator[None]:
     has replaced the handlers loses them."""
     if get_ident() == FLAG.main:
         for number in FLAG.before:
-            signal(number, hear)
+            signal.signal(number, hear)
     FLAG.claims += 1
     try:
         yield

@@ -1,0 +1,62 @@
+"""Small programs that hear signals as `talkies` does."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[2] / "src"
+HEAD = """
+from talkies.signals import entry
+entry.listen()
+import os, signal, sys, threading, time
+from talkies.signals.answer import *
+from talkies.signals import watch
+from talkies.signals.watch import ended
+for name in ("GRACE_S", "ENDING_S", "AGAIN_S", "ACT_S"):
+    setattr(watch, name, getattr(watch, name) / {pace})
+def ready():
+    print("ready", flush=True)
+"""
+PATIENCE_S = 60
+PACE = 4
+"""All patience is that much shorter, for the sake of the tests' time."""
+
+
+def started(
+    body: str, *, pace: int = PACE, environment: dict[str, str] | None = None, ignored: Sequence[int] = ()
+) -> "Program":
+    """A process that runs `body` after HEAD, and has come to its `ready()`."""
+
+    def as_a_shell_would() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+
+    own = {"env": {**os.environ, "PYTHONPATH": str(SOURCE), **(environment or {})}, "preexec_fn": as_a_shell_would}
+    words = [sys.executable, "-c", HEAD.format(pace=pace) + textwrap.dedent(body)]
+    found = Program(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **own)  # type: ignore[call-overload]
+    assert found.stdout is not None
+    assert found.stdout.readline() == "ready\n", found.communicate()
+    return found
+
+
+class Program(subprocess.Popen[str]):
+    """One of them."""
+
+    def hear(self, *numbers: int, apart_s: float = 0.01) -> None:
+        """Send it signals."""
+        for number in numbers:
+            self.send_signal(number)
+            time.sleep(apart_s)
+
+    def end(self) -> tuple[int, str, str]:
+        """Its exit code, and what it said on stdout and on stderr."""
+        try:
+            out, errors = self.communicate(timeout=PATIENCE_S)
+        finally:
+            self.kill()
+        return self.returncode, out, errors

@@ -1,0 +1,98 @@
+"""What processes that `talkies` starts make of signals: workers outlast their parent's save, and never their parent."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from programs import started
+
+DEAF = [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid: int, seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+FORKS = """
+from talkies.signals.children import *
+here, there = os.pipe()
+child = os.fork()
+if child == 0:
+    {what}
+    os.write(there, b"!")
+    time.sleep(60)
+    os._exit(0)
+os.read(here, 1)
+ready()
+print(child, flush=True)
+with claimed():
+    time.sleep({seconds})
+{then}
+sys.exit(ended(0))
+"""
+
+
+@pytest.mark.parametrize("numbers", [DEAF, [*DEAF, signal.SIGTERM]], ids=["forked", "worker"])
+def test_a_child_does_not_hear_what_its_group_is_told(numbers: list[signal.Signals]) -> None:
+    """A worker does not even hear SIGTERM, unless its parent sends it."""
+    worker = signal.SIGTERM in numbers
+    then = "os.kill(child, signal.SIGTERM); print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)"
+    program = started(FORKS.format(what="only_from_parent()" if worker else "pass", seconds=1, then=then))
+    assert program.stdout is not None
+    child = int(program.stdout.readline())
+    for number in numbers:
+        os.kill(child, number)
+    time.sleep(0.5)
+    assert alive(child)
+    assert program.end()[:2] == (0, "0\n" if worker else f"{-signal.SIGTERM}\n")
+
+
+def test_a_worker_does_not_outlive_its_parent() -> None:
+    program = started(FORKS.format(what="only_from_parent()", seconds=60, then=""))
+    assert program.stdout is not None
+    child = int(program.stdout.readline())
+    program.kill()
+    program.end()
+    assert gone(child)
+
+
+def test_a_program_hears_again_what_its_parent_heard() -> None:
+    program = started("""
+        import subprocess
+        from talkies.signals.children import hear_as_a_program
+        words = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_DFL)"]
+        ready()
+        sys.exit(subprocess.call(words, preexec_fn=hear_as_a_program))
+        """)
+    assert program.end() == (0, "True\n", "")
+
+
+def test_who_is_started_deaf_hears_nothing_of_it() -> None:
+    program = started("""
+        import subprocess
+        from talkies.signals.children import deaf
+        words = [sys.executable, "-c", "import os; [os.kill(os.getpid(), n) for n in (1, 2, 10)]; print('deaf')"]
+        ready()
+        with deaf():
+            child = subprocess.Popen(words)
+        child.wait()
+        os.kill(os.getpid(), signal.SIGHUP)
+        try:
+            pause(5)
+        except BaseException as error:
+            print(error, flush=True)
+        sys.exit(ended(7))
+        """)
+    assert program.end() == (7, "deaf\ninterrupted by SIGHUP\n", "")

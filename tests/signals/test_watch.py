@@ -1,0 +1,186 @@
+"""A signal ends the process with one line, whatever the process is at; and waits where somebody answers."""
+
+import os
+import signal
+import time
+
+import pytest
+from programs import started
+
+INT, TERM, HUP, USR1 = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1
+LIMIT_S = 5.0
+PLACES = {
+    "a system call that goes on": "ready(); time.sleep(60)",
+    "a __del__": """
+        class Long:
+            def __del__(self):
+                ready()
+                while True: pass
+        held = Long()
+        del held
+        """,
+    "an import": """
+        import importlib.abc, importlib.util
+        class Slow(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+            def find_spec(self, name, path, target=None):
+                return importlib.util.spec_from_loader(name, self) if name == "slow" else None
+            def exec_module(self, module):
+                ready()
+                while True: pass
+        sys.meta_path.insert(0, Slow())
+        try:
+            import slow
+        except ImportError:
+            pass
+        """,
+    "a lock": "lock = threading.Lock(); lock.acquire(); ready(); lock.acquire()",
+    "what catches all": """
+        ready()
+        while True:
+            try:
+                pause(60)
+            except BaseException:
+                pass
+        """,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_signal_that_nobody_answers_ends_the_process(place: str) -> None:
+    program = started(PLACES[place])
+    program.hear(TERM)
+    assert program.end() == (130, "", "talkies: interrupted by SIGTERM\n")
+
+
+def test_that_takes_less_than_five_seconds() -> None:
+    program = started("ready(); time.sleep(60)", pace=1)
+    began = time.monotonic()
+    program.hear(TERM)
+    assert program.end() == (130, "", "talkies: interrupted by SIGTERM\n")
+    assert time.monotonic() - began < LIMIT_S
+
+
+@pytest.mark.parametrize("number", [INT, TERM, HUP, USR1])
+def test_who_looks_ends_as_it_wants(number: signal.Signals) -> None:
+    program = started("""
+        ready()
+        try:
+            pause(60)
+        except BaseException as error:
+            look()  # once is enough: what is cleaned up here is not disturbed
+            print(error, flush=True)
+            sys.exit(ended(7))
+        """)
+    program.hear(number)
+    assert program.end() == (7, f"interrupted by {number.name}\n", "")
+
+
+CLAIMS = """
+with claimed():
+    ready()
+    while asked() is None: time.sleep(0.01)
+    time.sleep(1)
+    print(asked(), flush=True)
+    answered()
+sys.exit(ended(7))
+"""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "name"),
+    [([TERM], "SIGTERM"), ([INT, INT, INT, TERM], "SIGTERM"), ([INT, INT, INT], "SIGINT"), ([USR1, TERM], "SIGTERM"),
+     ([TERM, USR1], "SIGTERM"), ([HUP, HUP], "SIGHUP")],
+)  # fmt: skip
+def test_who_has_claimed_them_answers_in_its_own_time(numbers: list[int], name: str) -> None:
+    program = started(CLAIMS)
+    program.hear(*numbers)
+    assert program.end() == (7, f"{name}\n", "")
+
+
+def test_a_second_ctrl_c_is_for_now_but_what_is_kept_is_done() -> None:
+    program = started("""
+        def save():
+            with kept():
+                time.sleep(1.5)
+                print("saved", flush=True)
+        with claimed():
+            threading.Thread(target=save).start()
+            ready()
+            time.sleep(60)
+        """)
+    program.hear(INT, INT, apart_s=0.5)
+    assert program.end() == (130, "saved\n", "talkies: interrupted by SIGINT\n")
+
+
+def test_what_is_to_be_done_before_the_end_is_done_and_cannot_delay_it() -> None:
+    program = started("""
+        with before_end(lambda: print("told", flush=True)), before_end(lambda: time.sleep(60)):
+            ready()
+            time.sleep(60)
+        """)
+    program.hear(TERM)
+    assert program.end() == (130, "told\n", "talkies: interrupted by SIGTERM\n")
+
+
+def test_a_job_is_preempted_only_once_it_can_queue_itself_again() -> None:
+    program = started(
+        """
+        ready()
+        time.sleep(1)
+        requeue_by(lambda: print("queued again", flush=True))
+        time.sleep(60)
+        """,
+        environment={"TALKIES_REQUEUE": "1"},
+    )
+    program.hear(USR1)
+    assert program.end() == (0, "queued again\n", "")
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_first_of_several_processes_says_it(rank: str) -> None:
+    program = started("ready(); time.sleep(60)", environment={"RANK": rank})
+    program.hear(TERM)
+    assert program.end() == (130, "", "talkies: interrupted by SIGTERM\n" if rank == "0" else "")
+
+
+@pytest.mark.parametrize("number", [INT, TERM, HUP, USR1])
+def test_what_is_ignored_at_the_start_stays_ignored(number: signal.Signals) -> None:
+    """By nohup, and by a shell that starts a process in the background of a script."""
+    program = started("ready(); pause(0.5); sys.exit(ended(7))", ignored=[number])
+    program.hear(number)
+    assert program.end() == (7, "", "")
+
+
+def test_a_process_on_its_way_out_has_its_exit_code() -> None:
+    program = started("""
+        import atexit
+        atexit.register(lambda: (ready(), time.sleep(1)))
+        sys.exit(ended(7))
+        """)
+    program.hear(INT, INT, INT, TERM)
+    assert program.end() == (7, "", "")
+
+
+def test_a_terminal_that_is_gone_is_no_error_for_who_writes() -> None:
+    """The kernel tells the session's leader; what it prints on its way out goes nowhere."""
+    body = """
+        import fcntl, termios
+        os.setsid()
+        fcntl.ioctl(os.open(os.environ["TERMINAL"], os.O_RDWR), termios.TIOCSCTTY, 0)
+        terminal = os.open(os.environ["TERMINAL"], os.O_RDWR)
+        os.dup2(terminal, 2)
+        from talkies.signals.flag import FLAG
+        FLAG.terminals = (2,)
+        with claimed():
+            ready()
+            while asked() is None: time.sleep(0.01)
+            print("x" * 100_000, file=sys.stderr, flush=True)
+            answered()
+        print(asked(), flush=True)
+        sys.exit(ended(7))
+        """
+    ours, theirs = os.openpty()
+    program = started(body, environment={"TERMINAL": os.ttyname(theirs)})
+    os.close(theirs)
+    os.close(ours)
+    assert program.end()[:2] == (7, "SIGHUP\n")
