@@ -156,7 +156,8 @@ def survivor(
     quarantine = watching.quarantine(data)
     saving = Saving(
         CheckpointStore(folder / "checkpoints"), recipe.steps, recipe.ema, data,
-        saved=watching.saved, protect=watching.kept.protects, settle=quarantine.settle, ranks=ranks,
+        saved=watching.saved, protect=watching.kept.protects, ranks=ranks,
+        quarantine=quarantine, metrics=watching.metrics,
     )  # fmt: skip
     validation = watching.validation(phase, saving)
     callbacks = [*watching.callbacks(quarantine, saving, validation, bar=False), clock]

@@ -91,7 +91,7 @@ def test_overrides_may_stand_after_options(verb: Callable[..., None], capsys: py
         (DataError("data: no"), 65, "talkies: data: no\n"),
         (CheckpointError("parent: no"), 65, "talkies: parent: no\n"),
         (KeyboardInterrupt(), 130, "talkies: interrupted\n"),
-        (Interruption("interrupted by SIGTERM"), 130, "talkies: interrupted by SIGTERM\n"),
+        (Interruption("SIGTERM"), 130, "talkies: interrupted by SIGTERM\n"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/x/y"),
             74,

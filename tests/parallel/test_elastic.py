@@ -68,6 +68,8 @@ def test_stops_and_resumes_are_bitwise_nothing_on_the_same_layout(
         assert [loss for stage in several for loss in stage["losses"]] == one[0]["losses"]
         assert same(several[-1]["weights"], one[0]["weights"])
         assert same(several[-1]["ema"], one[0]["ema"])
+        assert [point for stage in several for point in stage["points"]] == one[0]["points"]
+    assert whole[0][0]["points"]
     told("EMA equal on every rank, bitwise", steps_lost=0)
 
 
@@ -88,6 +90,10 @@ def test_saved_on_four_ranks_continues_on_two_on_one_and_back(
     for name, weight in expected["weights"].items():
         assert float((back[0]["weights"][name] - weight).abs().max()) <= 1e-9, name
         assert float((back[0]["ema"][name] - expected["ema"][name]).abs().max()) <= 1e-6, name
+    points = [point for stage in (four[0], two[0], one, back[0]) for point in stage["points"]]
+    assert [point[:2] for point in points] == [point[:2] for point in expected["points"]]
+    for found, wanted in zip(points, expected["points"], strict=True):
+        assert found[2] == pytest.approx(wanted[2], rel=1e-5), found[:2]
     told("same global batches, losses within 1e-5, weights within 1e-9 (fp64)", steps_lost=0)
 
 
@@ -128,6 +134,7 @@ def test_every_rank_draws_on_where_it_was(shards: str, tmp_path: Path, told: Cal
         assert [loss for stage in several for loss in stage["losses"]] == one["losses"]
         assert torch.equal(several[-1]["drawn"], one["drawn"])
         assert same(several[-1]["weights"], one["weights"])
+        assert [point for stage in several for point in stage["points"]] == one["points"]
     assert not torch.equal(whole[0][0]["drawn"], whole[1][0]["drawn"])
     told("every rank's losses, generator and weights equal, bitwise", steps_lost=0)
 

@@ -28,6 +28,7 @@ from talkies.parallel.world import ALONE, world_of
 from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, RatesConfig, StepsConfig, SurvivalConfig
 from talkies.training.guard import Guard, NonFiniteError, SurvivalWarning
 from talkies.training.lora import add_lora
+from talkies.training.metrics import TrainingMetrics
 from talkies.training.optimizer import Alternating, parameter_groups
 from talkies.training.phase import Objective, Phase
 from talkies.training.quarantine import Quarantine
@@ -178,20 +179,23 @@ def train(
     )  # fmt: skip
     callbacks: list[Callback] = [watch]
     latest = None
-    counts: list[tuple[int, int]] = []
+    counts, points = list[tuple[int, int]](), list[tuple[int, str, float]]()
     if folder is not None:
         store, ranks = CheckpointStore(Path(folder)), Ranks(world)
-        latest, settle = store.latest(), None
+        latest, quarantine = store.latest(), None
+        metrics = TrainingMetrics(
+            every=3, bins=2, sink=lambda found, step: points.extend((step, *x) for x in sorted(found.items())),
+            ranks=ranks, share=layout.sequence,
+        )  # fmt: skip
+        callbacks.append(metrics)
         if share is not None:
             quarantine = Quarantine(
                 data, Path(folder) / "quarantine.jsonl", share=share, every=3, last=count,
                 sink=lambda bad, step: counts.append((bad, step)), ranks=ranks,
             )  # fmt: skip
             callbacks.append(quarantine)
-            settle = quarantine.settle
-        callbacks.append(
-            Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=ranks, settle=settle)
-        )
+        books = {"quarantine": quarantine, "metrics": metrics}
+        callbacks.append(Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=ranks, **books))
     told = strategy_of(layout, world, alternate=True, clip=optimizer.clip)
     if layout.kind == "deepspeed":
         told["strategy"] = OnTheCpuNotTheCudaPath(layout, world, clip=optimizer.clip)
@@ -204,10 +208,11 @@ def train(
         rewind(trainer, data, read_loop(latest))
     torch.manual_seed(11 + world.rank)  # what the entry point does
     trainer.fit(phase, datamodule=data)
-    weights = whole_weights(phase)
-    found = {"losses": watch.losses, "ids": watch.ids, "grads": watch.grads, "norm": watch.norm, "weights": weights}
-    found["drawn"] = torch.rand(4)  # where this rank's generator is
-    found |= {"counts": counts, "quarantined": sorted(data.quarantined)}
+    found = {"losses": watch.losses, "ids": watch.ids, "grads": watch.grads, "norm": watch.norm}
+    # Last: where this rank's generator is.
+    found |= {"weights": whole_weights(phase), "drawn": torch.rand(4)}
+    points = [point for point in points if point[1] != "train/clips_per_second"]
+    found |= {"points": points, "counts": counts, "quarantined": sorted(data.quarantined)}
     if folder is not None:
         saving = callbacks[-1]
         assert isinstance(saving, Saving)

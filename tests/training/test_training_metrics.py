@@ -1,18 +1,23 @@
 """What training reports: means since the last report, and a throughput of training alone."""
 
+import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning import Callback, Trainer
+from tiny_phase import fit as fit_in
 from tiny_phase import phase_of, steps
 from torch import nn
 
+from talkies.checkpoints.manifest import MANIFEST, write_manifest
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.training.metrics import ClockOn, TrainingMetrics
+from talkies.training.work import Steps, Work
 
 PAUSE_S = 0.4
 
@@ -91,3 +96,70 @@ def test_means_are_those_of_the_steps_since_the_last_report(
                     assert metrics[f"train/{m}/bin{k}"] == pytest.approx(expected, rel=1e-5)
                 else:
                     assert f"train/{m}/bin{k}" not in metrics
+
+
+CLOCKS = {"train/clips_per_second", "train/data_seconds"}
+Points = list[tuple[int, str, float | None]]
+
+
+def curves(
+    shards: ShardSet, build: Callable[[], nn.Module], folder: Path, *, stops: Sequence[int], every: int, accumulate: int
+) -> Points:
+    """Of a run of 13 steps that was stopped after these: every point; those of a clock without their value."""
+    points: Points = []
+
+    def sink(values: Mapping[str, float], step: int) -> None:
+        points.extend((step, key, None if key in CLOCKS else value) for key, value in sorted(values.items()))
+
+    for stop in (*stops, None):
+        work = Work()
+        work.begin()
+        metrics = TrainingMetrics(every=every, bins=4, sink=sink, own=work.own)
+        _, saving, _ = fit_in(
+            shards, build, folder, 13, stop_at=stop, before=[Steps(work), metrics], after=[ClockOn(metrics)],
+            saved_as={"metrics": metrics}, accumulate=accumulate, profiler=work,
+        )  # fmt: skip
+        assert saving.stopped_by == (None if stop is None else f"--stop-at {stop}")
+    return points
+
+
+@pytest.mark.parametrize(("every", "accumulate"), [(1, 2), (4, 1)])
+def test_the_curves_of_a_run_that_was_stopped_are_those_of_one_left_alone(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, every: int, accumulate: int
+) -> None:
+    stops = sorted(random.Random(10 * every + accumulate).sample(range(1, 13), 3))
+    whole = curves(shards, build, tmp_path / "whole", stops=(), every=every, accumulate=accumulate)
+    parts = curves(shards, build, tmp_path / "parts", stops=stops, every=every, accumulate=accumulate)
+    assert parts == whole, stops
+    assert {step for step, _, _ in whole} == set(range(every, 14, every))
+    assert {"train/audio/bin1", "train/video/bin3", *CLOCKS} <= {key for _, key, _ in whole}
+
+
+def test_a_checkpoint_from_before_holds_nothing_gathered_and_is_gone_on_from(
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    _, saving, _ = fit_in(shards, build, tmp_path, 6, stop_at=3)
+    (checkpoint,) = saving.store.folder.glob("step-*")
+    for name in ("gathered-00000.json", MANIFEST):
+        (checkpoint / name).unlink()
+    write_manifest(checkpoint, 3)
+    found: list[int] = []
+    metrics = TrainingMetrics(every=6, bins=2, sink=lambda _, step: found.append(step))
+    fit_in(shards, build, tmp_path, 6, before=[metrics], saved_as={"metrics": metrics})
+    assert found == [6]
+
+
+@pytest.mark.parametrize(("ranks", "share"), [(1, 1), (2, 1), (3, 1), (4, 2)])
+def test_what_many_ranks_have_gathered_is_the_same_on_any_other_number(ranks: int, share: int) -> None:
+    """Means of it; of sequence groups, too, whose ranks count the same clips."""
+    old = [TrainingMetrics(every=9, bins=2, sink=lambda *_: None, share=2) for _ in range(4)]
+    for rank, metrics in enumerate(old):
+        metrics._add("train/audio", torch.tensor([rank // 2 + 0.5, 1.25]))
+        metrics._clips += 2
+    states = [metrics.state_dict() for metrics in old]
+    new = [TrainingMetrics(every=9, bins=2, sink=lambda *_: None, share=share) for _ in range(ranks)]
+    for rank, metrics in enumerate(new):
+        metrics.load_state_dicts(states[rank::ranks], torch.device("cpu"))
+    sums = sum(float(metrics._sums["train/audio"]) for metrics in new)
+    assert sums / sum(float(metrics._counts["train/audio"]) for metrics in new) == pytest.approx((0.5 + 1.5 + 2.5) / 4)
+    assert sum(metrics._clips for metrics in new) / share == 4

@@ -1,12 +1,13 @@
 """A phase of the toy preset over tiny shards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.profilers import Profiler
 from tiny_shards import MASK, TOY, grids, tiny_shards
 from torch import Tensor, nn
 
@@ -73,10 +74,13 @@ def fit(
     saved_as: dict[str, Any] | None = None,
     guard: Guard | None = None,
     kind: type[Phase] = Phase,
+    before: Sequence[Callback] = (),
+    after: Sequence[Callback] = (),
+    profiler: Profiler | None = None,
     **durations: int,
 ) -> tuple[Phase, Saving, Ids]:
-    """Train to step `count`, or go on in `folder`, with more callbacks, other options of Saving, a guard, another kind
-    of phase."""
+    """Train to step `count`, or go on in `folder`, with more callbacks (before Saving and after all), other options of
+    Saving, a guard, another kind of phase."""
     store, planned = CheckpointStore(folder), steps(count, **durations)
     latest = store.latest()
     data = ClipsData(shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)
@@ -84,7 +88,8 @@ def fit(
     saving = Saving(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at, **saved_as or {})
     trainer = Trainer(
         accelerator="cpu", max_epochs=-1, max_steps=count, accumulate_grad_batches=planned.accumulate,
-        callbacks=[ids, saving, *(extra or [])], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        callbacks=[ids, *before, saving, *(extra or []), *after], profiler=profiler, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
     )  # fmt: skip
     if latest is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from talkies.checkpoints.gathered import Gathered, read_gathered, write_gathered
 from talkies.checkpoints.manifest import complaint, read_manifest, verify
 from talkies.checkpoints.spans import Held, mapped
 from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors, stored_tensors
@@ -62,7 +63,7 @@ RECORD = Kind(
 class State:
     """A restored state: tensors on the CPU, but parts where the parameters are.
 
-    `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step).
+    `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step); `gathered`: see `read_gathered`.
     """
 
     model: dict[str, Held]
@@ -70,6 +71,7 @@ class State:
     ema: dict[str, Held]
     loop: dict[str, Any]
     generators: dict[str, Tensor]
+    gathered: list[dict[str, Any]]
 
 
 def save_state(
@@ -80,14 +82,15 @@ def save_state(
     ema: Mapping[str, Held],
     loop: Mapping[str, Any],
     generators: Mapping[str, Tensor],
+    gathered: Gathered | None = None,
     rank: int = 0,
     group: ProcessGroup | None = None,
 ) -> None:
     """Write a state into the empty `folder`; a CheckpointStore completes it.
 
     `optimizer` maps "<parameter name>/<key>" to a tensor; `loop` is plain JSON (counters, the data's state, parameter
-    groups). Every process of `group` calls it as its `rank`: each writes its shards and its generators, rank 0 the
-    loop. Raises StorageError with the bytes needed where the disk is full.
+    groups). Every process of `group` calls it as its `rank`: each writes its shards, its generators and what it
+    has `gathered`, rank 0 the loop. Raises StorageError with the bytes needed where the disk is full.
     """
     tensors = {
         f"{part}/{name}": value
@@ -97,6 +100,8 @@ def save_state(
     with storage_errors(folder, sum(value.nbytes for value in tensors.values())):
         save_tensors(folder / SHARDS, tensors, group)
         write_tensors(folder / generators_file(rank), generators)
+        if gathered is not None:
+            write_gathered(folder, rank, gathered)
         if rank == 0:
             write_text(folder / LOOP, canonical_json(dict(loop)) + "\n")
 
@@ -130,7 +135,8 @@ def load_state(
     own = generators_file(together.place[0])
     own = own if own in read_manifest(folder).files else GENERATORS
     verify(folder, [own])
-    return State(**parts, loop=read_loop(folder), generators=read_weights(folder / own))
+    gathered = read_gathered(folder, together.place)
+    return State(**parts, loop=read_loop(folder), generators=read_weights(folder / own), gathered=gathered)
 
 
 def load_ema(

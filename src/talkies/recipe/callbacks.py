@@ -51,6 +51,15 @@ class Watching:
         self.kept = Keeping(folder, parts(recipe).weights, back=back)
         self._validated = folder / "validated.json"
         self._bars: list[StepProgress] = []
+        self.metrics = TrainingMetrics(
+            every=recipe.steps.log_every,
+            bins=recipe.validation.bins,
+            sink=self._measured,
+            ranks=ranks,
+            share=recipe.parallel.sequence,
+            own=self.work.own,
+            ratio=recipe.survival.straggler,
+        )
 
     @property
     def tracker(self) -> Tracker:
@@ -62,16 +71,7 @@ class Watching:
         self, quarantine: Quarantine, saving: Saving, validation: ValidationCallback, *, bar: bool
     ) -> list[Callback]:
         """In the order that each asks for."""
-        recipe = self.recipe
-        metrics = TrainingMetrics(
-            every=recipe.steps.log_every,
-            bins=recipe.validation.bins,
-            sink=self._measured,
-            ranks=self.ranks,
-            share=recipe.parallel.sequence,
-            own=self.work.own,
-            ratio=recipe.survival.straggler,
-        )
+        recipe, metrics = self.recipe, self.metrics
         self._bars = [StepProgress(recipe.name, recipe.steps.max)] if bar and self.ranks.main else []
         return [Steps(self.work), metrics, quarantine, saving, validation, *self._bars, ClockOn(metrics)]
 

@@ -32,6 +32,7 @@ from talkies.recipe.resuming import resumed_from
 from talkies.tracking.spool import Tracker
 from talkies.training.guard import BackError, Guard
 from talkies.training.phase import Objective, Phase
+from talkies.training.quarantine import Quarantine
 from talkies.training.rollback import go_back, settle
 from talkies.training.saving import Saving, rewind
 from talkies.training.work import Work
@@ -181,7 +182,7 @@ def _attempt(
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh), guard)
     data = make_data(recipe, inputs.shards, world)
     quarantine = watching.quarantine(data)
-    saving = _saving(recipe, store, data, watching, latest=latest, stop_at=stop_at, settle=quarantine.settle)
+    saving = _saving(recipe, store, data, watching, latest=latest, stop_at=stop_at, quarantine=quarantine)
     validation = watching.validation(phase, saving)
     if done:  # stopped between the last step and the export
         saving.recall(phase)
@@ -210,7 +211,7 @@ def _saving(
     *,
     latest: Path | None,
     stop_at: int | None,
-    settle: Callable[[int], None],
+    quarantine: Quarantine,
 ) -> Saving:
     return Saving(
         store,
@@ -224,7 +225,8 @@ def _saving(
         failed_saves=recipe.survival.failed_saves,
         ranks=watching.ranks,
         recipe=recipe_hash(recipe),
-        settle=settle,
+        quarantine=quarantine,
+        metrics=watching.metrics,
     )
 
 

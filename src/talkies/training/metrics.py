@@ -1,7 +1,7 @@
 """Training metrics: losses per modality and noise bin, gradient norm, rate, throughput."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -51,6 +51,32 @@ class TrainingMetrics(Callback):
         """Forget what happened before this attempt."""
         del trainer, pl_module
         self._clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What this rank has gathered since the last report; plain JSON."""
+        data, compute = ([], []) if self.own is None else self.own.seconds()
+        return {
+            "sums": {key: _plain(value) for key, value in self._sums.items()},
+            "counts": {key: _plain(value) for key, value in self._counts.items()},
+            "clips": self._clips,
+            "share": self.share,
+            "clock": {"seconds": self._seconds, "data": data, "compute": compute},
+        }
+
+    def load_state_dicts(self, states: Iterable[Mapping[str, Any]], device: torch.device) -> None:
+        """Go on with what one rank or several have gathered before. Where more or fewer ranks read the same clips now
+        (`share`), each clip counts as often as one that comes."""
+        for state in states:
+            factor = self.share / state["share"]
+            for mine, kept in ((self._sums, state["sums"]), (self._counts, state["counts"])):
+                for key, value in kept.items():
+                    found = _tensor(value).to(device)
+                    found = found if factor == 1 else found * factor
+                    mine[key] = mine[key] + found if key in mine else found
+            self._clips += round(state["clips"] * factor)
+            self._seconds = max(self._seconds, state["clock"]["seconds"])
+            if self.own is not None:
+                self.own.resume(state["clock"]["data"], state["clock"]["compute"])
 
     def _add(self, key: str, values: Tensor) -> None:
         self._sums[key] = self._sums.get(key, 0) + values.sum()
@@ -103,6 +129,18 @@ class TrainingMetrics(Callback):
         metrics["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         metrics["train/clips_per_second"] = clips / max(1e-9, self._seconds)
         return metrics | self.stragglers.metrics([times for _, _, times in everywhere], trainer.global_step)
+
+
+def _plain(value: Tensor) -> dict[str, Any]:
+    """A small tensor in JSON, exactly; NaN and infinity as text."""
+    numbers = [str(number) for number in value.reshape(-1).tolist()]
+    return {"dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape), "values": numbers}
+
+
+def _tensor(plain: Mapping[str, Any]) -> Tensor:
+    dtype = getattr(torch, plain["dtype"])
+    kind = float if dtype.is_floating_point else int
+    return torch.tensor([kind(text) for text in plain["values"]], dtype=dtype).reshape(plain["shape"])
 
 
 class ClockOn(Callback):

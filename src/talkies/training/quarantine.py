@@ -2,11 +2,13 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import torch
 from lightning import Callback, Trainer
 
 from talkies.config import DataError
@@ -56,6 +58,16 @@ class Quarantine(Callback):
         self._found: dict[str, tuple[int, Replaced]] = {}
         self._unwritten: list[tuple[int, Replaced]] = []
         self._told = 0
+        self._unreported = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the ids, which the data's state holds; plain JSON."""
+        return {"unreported": self._unreported}
+
+    def load_state_dicts(self, states: Iterable[Mapping[str, Any]], device: torch.device) -> None:
+        """Go on with it."""
+        del device
+        self._unreported = any(state["unreported"] for state in states)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Phase, outputs: object, batch: Batch, batch_idx: int
@@ -71,8 +83,9 @@ class Quarantine(Callback):
             self.settle(step)
             self._limit()
 
-    def settle(self, step: int) -> None:
-        """What one process has found, all know. Every process calls it at the same step."""
+    def settle(self, step: int, *, report: bool = True) -> None:
+        """What one process has found, all know. Every process calls it at the same step. Without `report` the metric
+        waits for the next call: a run that is stopped has the same points as one that is not."""
         everywhere = [found for own in self.ranks.gather(list(self._found.values())) for found in own]
         self._found = {}
         new: dict[str, tuple[int, Replaced]] = {}
@@ -81,12 +94,16 @@ class Quarantine(Callback):
                 new.setdefault(one.id, (first, one))
         if new:
             self.data.quarantined |= new.keys()
+            self._unreported = True
             if self.ranks.main:
-                self._tell(list(new.values()), step)
+                self._tell(list(new.values()))
+        if report and self._unreported:
+            self._unreported = False
+            if self.ranks.main:
+                self.sink(len(self.data.quarantined), step)
 
-    def _tell(self, new: list[tuple[int, Replaced]], step: int) -> None:
+    def _tell(self, new: list[tuple[int, Replaced]]) -> None:
         self._unwritten = append(self.file, [*self._unwritten, *new])
-        self.sink(len(self.data.quarantined), step)
         for _, one in new[: max(0, TOLD - self._told)]:
             _log.warning("%s; clip %s stands in for it while training", one.reason, one.substitute)
         self._told += len(new)

@@ -19,7 +19,9 @@ from talkies.training.config import EmaConfig, StepsConfig, SurvivalConfig
 from talkies.training.ema import Ema
 from talkies.training.guard import BackError
 from talkies.training.held import write
+from talkies.training.metrics import TrainingMetrics
 from talkies.training.phase import Phase
+from talkies.training.quarantine import Quarantine
 from talkies.training.stopping import BROKEN, Stopping
 from talkies.training.writing import Writer
 
@@ -31,10 +33,11 @@ class Saving(Callback):
 
     It is one callback because a checkpoint must see all of these at the same step. `resume` is the folder of a
     verified checkpoint; training stops after optimizer step `stop_at`; `saved(step, folder)` is told of every new one,
-    and `protect(step)` asked before an old one goes, in the thread that writes; `settle(step)` is called in every
-    process before its state is taken. Checkpoints are written in the background, of a copy of the state; `failed_saves`
-    of the periodic ones may fail in a row for want of room, the last one and that of a stop may not. Every process has
-    one; a signal to one of them stops all at the same step. `recipe` is the hash that every checkpoint names.
+    and `protect(step)` asked before an old one goes, in the thread that writes; `quarantine` is settled in every
+    process before its state is taken, and what it and `metrics` have gathered since their last report is part of it.
+    Checkpoints are written in the background, of a copy of the state; `failed_saves` of the periodic ones may fail in a
+    row for want of room, the last one and that of a stop may not. Every process has one; a signal to one of them stops
+    all at the same step. `recipe` is the hash that every checkpoint names.
     """
 
     def __init__(
@@ -51,9 +54,12 @@ class Saving(Callback):
         failed_saves: int = SurvivalConfig().failed_saves,
         ranks: Ranks | None = None,
         recipe: str | None = None,
-        settle: Callable[[int], None] | None = None,
+        quarantine: Quarantine | None = None,
+        metrics: TrainingMetrics | None = None,
     ) -> None:
-        self.settle = settle
+        self.quarantine = quarantine
+        gatherers: dict[str, TrainingMetrics | Quarantine | None] = {"metrics": metrics, "quarantine": quarantine}
+        self._gatherers = {name: gatherer for name, gatherer in gatherers.items() if gatherer is not None}
         self.store, self.steps, self.ema_config, self.data = store, steps, ema, data
         self.resume, self.recipe = resume, recipe
         self.ema: Ema | None = None
@@ -76,7 +82,9 @@ class Saving(Callback):
         """Build the EMA, then put back what the checkpoint holds."""
         self.ema = Ema(pl_module.trainable(), self.ema_config)
         if self.resume is not None:
-            restore(self.resume, pl_module, self.ema, self.ranks)
+            gathered = restore(self.resume, pl_module, self.ema, self.ranks)
+            for name, gatherer in self._gatherers.items():
+                gatherer.load_state_dicts([found[name] for found in gathered if name in found], pl_module.device)
             self._last_saved = trainer.global_step
         self.stopping.listen()
 
@@ -123,8 +131,12 @@ class Saving(Callback):
             self._writer.wait()  # a checkpoint that failed is why all stop: it raises here, in all
             self.stopped_by = self.stopping.cause(step)
             trainer.should_stop = True
-        if step % self.steps.checkpoint_every == 0 or last or stop:
+        if self._due(step) or stop:
             self.save(trainer, pl_module, needed=last or stop)
+
+    def _due(self, step: int) -> bool:
+        """Whether a checkpoint is made of `step` where nobody is told to stop."""
+        return step % self.steps.checkpoint_every == 0 or step == self.steps.max
 
     def save(self, trainer: Trainer, phase: Phase, *, needed: bool = True) -> None:
         """Write the state of this optimizer step, once; `needed`: the run cannot go on without."""
@@ -132,10 +144,11 @@ class Saving(Callback):
         if step == self._last_saved:
             return
         assert self.ema is not None
-        if self.settle is not None:
-            self.settle(step)
+        if self.quarantine is not None:
+            self.quarantine.settle(step, report=self._due(step))
         state = capture(trainer, phase, self.ema, self.data)
         state["loop"]["recipe"] = self.recipe
+        state["gathered"] = {name: gatherer.state_dict() for name, gatherer in self._gatherers.items()}
         self._writer.start(step, state, needed=needed)
         self._last_saved = step
 
@@ -165,8 +178,9 @@ def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[s
     }
 
 
-def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> None:
-    """The inverse of `capture`, for all but the data's counter and the loop's (`rewind` puts them back earlier)."""
+def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> list[dict[str, Any]]:
+    """The inverse of `capture`, for all but the data's counter and the loop's (`rewind` puts them back earlier).
+    Returns what was gathered for the metrics."""
     held = phase.held
     state = load_state(folder, model=held.weights(), ema=ema.averages, together=ranks, group=ranks.group)
     write(state.model, held)
@@ -178,6 +192,7 @@ def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> None:
     torch.set_rng_state(state.generators["torch"])
     if phase.device.type == "cuda" and "cuda" in state.generators:
         torch.cuda.set_rng_state(state.generators["cuda"], phase.device)
+    return state.gathered
 
 
 def generators(device: torch.device) -> dict[str, Tensor]:

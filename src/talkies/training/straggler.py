@@ -37,7 +37,7 @@ class Own:
 
 class OwnTime:
     """The clock of one rank. On CUDA computing is timed by events on the stream, which are read in `take`, never in a
-    step. The first micro-batch of an attempt compiles and allocates; it is left out."""
+    step. The first micro-batch of an attempt compiles and allocates; it is left out where there are others."""
 
     def __init__(self) -> None:
         self._events = torch.cuda.is_available()
@@ -47,6 +47,7 @@ class OwnTime:
     def clear(self) -> None:
         """Another attempt begins; a step of the one before may have been left in the middle."""
         self._first = True
+        self._before: tuple[list[float], list[float]] = ([], [])
         self._data: list[float] = []
         self._compute: list[float] = []
         self._pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
@@ -71,13 +72,26 @@ class OwnTime:
         else:
             self._compute.append(time.perf_counter() - self._loaded)
 
-    def take(self, micro_batches: int) -> Own | None:
-        """The time of a step of `micro_batches` since the last call; None where nothing was measured."""
+    def seconds(self) -> tuple[list[float], list[float]]:
+        """Waits for data and times of computing since the last `take`. Waits for the device."""
         if self._pairs:
             torch.cuda.current_stream().synchronize()
             self._compute = [begin.elapsed_time(end) / 1000 for begin, end in self._pairs]
-        data, compute = (times[int(self._first) :] for times in (self._data, self._compute))
+        data, compute = (
+            before + (times[int(self._first) :] or ([] if before else times))
+            for before, times in zip(self._before, (self._data, self._compute), strict=True)
+        )
+        return data, compute
+
+    def resume(self, data: list[float], compute: list[float]) -> None:
+        """What an attempt before this one has measured since its last `take`."""
+        self._before = (self._before[0] + data, self._before[1] + compute)
+
+    def take(self, micro_batches: int) -> Own | None:
+        """The time of a step of `micro_batches` since the last call; None where nothing was measured."""
+        data, compute = self.seconds()
         self._first = False
+        self._before = ([], [])
         self._data, self._compute, self._pairs = [], [], []
         if not data or not compute:
             return None
