@@ -84,8 +84,8 @@ class TrainingMetrics(Callback):
 
     def _add_binned(self, key: str, losses: Tensor, times: Tensor) -> None:
         index = (times * self.bins).long().clamp(0, self.bins - 1)
-        sums = torch.zeros(self.bins, device=losses.device).index_add_(0, index, losses)
-        counts = torch.zeros(self.bins, device=losses.device).index_add_(0, index, torch.ones_like(losses))
+        none = losses.new_zeros(self.bins)
+        sums, counts = none.index_add(0, index, losses), none.index_add(0, index, torch.ones_like(losses))
         self._sums[key] = self._sums.get(key, 0) + sums
         self._counts[key] = self._counts.get(key, 0) + counts
 
