@@ -93,7 +93,8 @@ class TrainingMetrics(Callback):
         self, trainer: Trainer, pl_module: Phase, outputs: Mapping[str, Any], batch: Batch, batch_idx: int
     ) -> None:
         """Add a micro-batch; report after the last one of a reporting step."""
-        self._add("train/loss", outputs["loss"].detach())
+        # A clip counts as much as another, on however many ranks they are.
+        self._add("train/loss", outputs["loss"].detach().expand(len(batch.ids)))
         for modality, losses in outputs["losses"].items():
             self._add(f"train/{modality}", losses)
             self._add_binned(f"train/{modality}/bin", losses, outputs["times"][modality])
