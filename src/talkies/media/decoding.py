@@ -130,7 +130,7 @@ class _Marks:
 
     def whole(self, frame: Any) -> bool:
         """Whether a frame is. MediaError where an edit list was applied by a wrong mark, so that times are wrong."""
-        if frame.time in self._marked and not frame.key_frame:
+        if frame.time in self._marked and not frame.key_frame and not self._sure:
             raise MediaError(
                 self._path,
                 "hides its beginning by an edit list, but marks pictures as key pictures that are none, so that nobody "
