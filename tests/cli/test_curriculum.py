@@ -15,6 +15,7 @@ from toy_journey import RECIPES, SMALL, Journey
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
+from talkies.evaluation.measures import MEASURES
 from talkies.media.read import probe, read_frames
 from talkies.media.write import PROVENANCE, read_tags
 from talkies.recipe.folders import locked
@@ -106,8 +107,12 @@ def test_the_card_shows_samples_and_its_command_works_as_pasted(
     assert program == "talkies"
     assert run(words) == 0
     assert probe(Path("sample.mp4")).audio_seconds == pytest.approx(2.0, abs=0.1)
-    assert "| gate |" in text
-    assert "| Synchronisation: correlation of mouth and loudness | higher |" in text
+    measured = json.loads((journey.phase("lora") / "evaluation.json").read_text())["metrics"]
+    for measure in MEASURES:
+        assert f"| {measure.words} | {measure.better} | **" in text
+        assert {measure.key, *(key for key in (measure.ceiling, measure.control) if isinstance(key, str))} <= set(
+            measured
+        )
 
 
 def test_a_checkpoint_and_its_release_sample_the_same(journey: Journey, tmp_path: Path) -> None:
@@ -182,9 +187,15 @@ def test_a_run_with_odd_text_in_its_record_is_promoted_and_shows_it_escaped(jour
     assert "(cards/mova-toy/version-0001.md)" in (tmp_path / "MODEL_CARDS.md").read_text()
 
 
-def test_an_expected_version_that_moved_is_refused(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["promote", str(journey.phase("lora")), "--expect", "7", "--runs", str(journey.runs)]) == 3
+def test_an_expected_version_that_moved_is_refused_before_anything_is_evaluated(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(journey.phase("lora"), copy)
+    (copy / "evaluation.json").unlink()
+    assert run(["promote", str(copy), "--expect", "7", "--runs", str(journey.runs)]) == 3
     assert "7" in capsys.readouterr().err
+    assert not (copy / "evaluation.json").exists()
 
 
 def test_stop_and_resume_through_the_command_line_equal_one_run(journey: Journey, tmp_path: Path) -> None:

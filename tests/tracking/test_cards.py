@@ -126,12 +126,18 @@ def test_a_gate_on_a_metric_that_has_no_row_gets_one() -> None:
     )
 
 
-def test_only_a_server_without_credentials_is_named() -> None:
-    for store, named in (("http://host:5000/x", True), ("https://u:p@host", False), ("sqlite:////home/x.db", False)):
-        text = card_text(front_matter(card(changed={"store": store}), []))
-        assert (f"--tracking-uri {store}" in text) == named
-        assert (store in text) == named
-        assert ("elsewhere with `--runs FOLDER`" in text) != named
+@pytest.mark.parametrize(
+    ("store", "server"),
+    [("http://host:5000/x", "http://host:5000/x"), ("https://me:sesame@host/y?token=sesame", "https://host/y"),
+     ("sqlite:////home/sesame.db", None), ("postgresql://me:sesame@host/db", None)],
+)  # fmt: skip
+def test_only_a_server_is_named_and_without_credentials(store: str, server: str | None) -> None:
+    front = front_matter(card(changed={"store": store}), [])
+    text = card_text(front)
+    assert front["talkies"]["server"] == server
+    assert (f"--tracking-uri {server}" in text) == (server is not None)
+    assert ("elsewhere with `--runs FOLDER`" in text) == (server is None)
+    assert "sesame" not in text
 
 
 def test_a_card_counts_the_clips_that_were_replaced() -> None:

@@ -82,6 +82,19 @@ def test_the_page_is_that_of_the_charts() -> None:
     assert page(replace(known, tracking_uri="databricks")) is None
 
 
+def test_the_installed_page_knows_what_it_is_told() -> None:
+    """Kind, view and address are MLflow's own and in no document: another release may have changed them."""
+    import mlflow.server
+
+    scripts = (Path(mlflow.server.__file__).parent / "js" / "build" / "static" / "js").glob("*.js")
+    text = "".join(script.read_text(encoding="utf-8") for script in scripts)
+    for told in (KIND, TRAINING, VIEW_TAG.removesuffix(VIEW), "viewStateShareKey", "workflowType", "machine_learning"):
+        assert f'"{told}' in text, told
+    for key in ("compareRunCharts", "compareRunSections", "isAccordionReordered", "searchFilter", "selectedMetricKeys"):
+        assert key in text, key
+    assert "envelope: expected an object with a string `name`, number `createdAt`, and string `state`" in text
+
+
 @pytest.mark.slow
 def test_a_real_server_serves_a_store_without_its_default(made_run: MakeRun, tmp_path: Path, store: str) -> None:
     replay(made_run("joint"))

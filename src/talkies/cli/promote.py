@@ -11,6 +11,7 @@ from talkies.cli.place import add_store, registry_of, tracked_at
 if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.run import Place
+    from talkies.tracking.cards import Shelf
     from talkies.tracking.config import TrackingConfig
 
 
@@ -45,7 +46,10 @@ def promote_run(
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import ALONE
     from talkies.recipe.folders import finished, locked
+    from talkies.recipe.full_scale import full_scale
     from talkies.recipe.source import recipe_of, recipe_of_run, refuse_many
+    from talkies.tracking.cards import Shelf
+    from talkies.tracking.registry import ready
 
     ranks = ranks or Ranks(ALONE)
     if not finished(run):
@@ -65,20 +69,21 @@ def promote_run(
                 "tracking.register=NAME, which trains nothing again"
             )
         place = tracked_at(run, recipe, runs=runs, uri=uri)
+        shelf = Shelf(folder=cards or run, full_scale=full_scale())
+        early = partial(ready, run, tracking, store=place.store, expect=expect, shelf=shelf)
+        ranks.agree(early if ranks.main else None)
         metrics = _metrics(place, clips=recipe.validation.final_clips, runs=runs, uri=uri, ranks=ranks)
-        register = partial(_register, place, tracking, metrics, expect=expect, folder=cards or run)
+        register = partial(_register, place, tracking, metrics, expect=expect, shelf=shelf)
         return ranks.first(register)
 
 
 def _register(
-    place: "Place", tracking: "TrackingConfig", metrics: dict[str, float], *, expect: str | None, folder: Path
+    place: "Place", tracking: "TrackingConfig", metrics: dict[str, float], *, expect: str | None, shelf: "Shelf"
 ) -> str:
     """Gates, version, alias and card; returns the spec."""
     from talkies.checkpoints.release import read_release, release_sha256
-    from talkies.recipe.full_scale import full_scale
     from talkies.recipe.keeping import mark
     from talkies.recipe.samples import samples_of
-    from talkies.tracking.cards import Shelf
     from talkies.tracking.registry import promote
 
     run, release = place.folder, place.folder / "release"
@@ -90,7 +95,7 @@ def _register(
         store=place.store,
         metrics=metrics,
         expect=expect,
-        shelf=Shelf(folder=folder, full_scale=full_scale()),
+        shelf=shelf,
         samples=samples,
         keep=partial(mark, run, int(read_release(release, verify=False)["step"])),
     )

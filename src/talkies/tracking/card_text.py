@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from talkies.config.lines import flat
-from talkies.config.secrets import credential
+from talkies.config.secrets import bare
 from talkies.tracking.card_body import body
 from talkies.tracking.gates import GateResult
 
@@ -114,8 +114,9 @@ def _lined(value: Any) -> Any:
 
 
 def _server(store: str) -> str | None:
-    """The tracking server that a reader must name, if it is one; a database or a file is only known where it lies."""
-    return store if urlsplit(store).scheme in ("http", "https") and credential(store) is None else None
+    """The tracking server that a reader must name, if it is one, without credentials; a database or a file is only
+    known where it lies."""
+    return bare(store) if urlsplit(store).scheme in ("http", "https") else None
 
 
 def _codecs(info: Mapping[str, Any]) -> dict[str, str]:

@@ -39,6 +39,18 @@ class Promotion:
     card: Path | None
 
 
+def ready(run_folder: Path, config: TrackingConfig, *, store: str, expect: str | None, shelf: Shelf) -> None:
+    """Raise what `promote` would raise of names, store, alias and cards, before minutes are spent on an evaluation."""
+    name, alias = _target(config)
+    check_store(run_folder, store)
+    client = open_client(store, timeout_s=TIMEOUT_S)
+    with translated(f"cannot promote to {name}@{alias}"):
+        found = aliases(client, name)
+        expected(found, alias, expect, target=f"{name}@{alias}")
+        with staged(shelf.with_aliases(name, found)):
+            pass
+
+
 def promote(
     run_folder: Path,
     release_folder: Path,
@@ -64,10 +76,7 @@ def promote(
     where the recipe registers nothing; CheckpointError for a damaged release; DataError for a damaged card;
     StorageError where the cards cannot be written; TrackingError where the store fails.
     """
-    if config.register is None:
-        raise RecipeError("promote: the recipe registers nothing: set `tracking.register` to the model's name")
-    name, alias = config.register, config.alias
-    check(name, alias)
+    name, alias = _target(config)
     gates = judge(config.gates, metrics)
     demand(gates, f"{name}@{alias}")
     run_id = _run_of(run_folder, store)
@@ -135,6 +144,14 @@ def rollback(name: str, alias: str, *, store: str, expect: str | None = None, sh
     return Promotion(
         name=name, alias=alias, version=target, previous=now, sha256=str(version.tags.get("sha256")), card=None
     )
+
+
+def _target(config: TrackingConfig) -> tuple[str, str]:
+    """The registered model and the alias that a promotion is about."""
+    if config.register is None:
+        raise RecipeError("promote: the recipe registers nothing: set `tracking.register` to the model's name")
+    check(config.register, config.alias)
+    return config.register, config.alias
 
 
 def _after(found: Mapping[str, str], alias: str, before: str | None, version: str) -> Mapping[str, str]:
