@@ -26,16 +26,19 @@ VIDEO: dict[str, tuple[str, dict[str, str]]] = {
     "h264": ("libx264", {**X264, "bf": "0"}),
     "h264-b": ("libx264", {**X264, "bf": "2"}),
     "h264-open": ("libx264", {**X264, "bf": "3", "x264-params": "open-gop=1:b-adapt=0"}),
+    "h264-refresh": ("libx264", {**X264, "bf": "0", "intra-refresh": "1"}),
     "hevc": ("libx265", {"preset": "ultrafast", "x265-params": f"{X265}:open-gop=0"}),
     "hevc-open": ("libx265", {"preset": "ultrafast", "x265-params": f"{X265}:open-gop=1"}),
     "vp9": ("libvpx-vp9", {"g": "12", "deadline": "realtime", "cpu-used": "8", "b": "500k"}),
     "vp8": ("libvpx", {"g": "12", "deadline": "realtime", "cpu-used": "8", "b": "500k"}),
+    "av1": ("libsvtav1", {"g": "12", "preset": "10", "svtav1-params": "lp=1", "crf": "5"}),
     "mpeg2": ("mpeg2video", {"g": "12", "bf": "0", "b": "1M"}),
     "mpeg2-b": ("mpeg2video", {"g": "12", "bf": "2", "b": "1M"}),
     "mpeg4": ("mpeg4", {"g": "12", "bf": "0", "b": "1M"}),
     "mpeg4-b": ("mpeg4", {"g": "12", "bf": "2", "b": "1M"}),
 }
-"""Encoders and their options by name: "-b" has B-pictures, "-open" also lets them refer to the group before."""
+"""Encoders and their options by name: "-b" has B-pictures, "-open" also lets them refer to the group before, "-refresh"
+has no key pictures, but renews a column with each picture."""
 AUDIO = {
     "aac": "aac",
     "ac3": "ac3",
@@ -46,7 +49,7 @@ AUDIO = {
     "pcm": "pcm_s16le",
     "vorbis": "vorbis",
 }
-FORMATS = {"mkv": "matroska", "ts": "mpegts", "fmp4": "mp4"}
+FORMATS = {"mkv": "matroska", "ts": "mpegts", "fmp4": "mp4", "mpg": "vob", "wmv": "asf"}
 
 
 def picture(number: int) -> Any:

@@ -23,13 +23,18 @@ from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import prepare
 
 STREAMS = {
-    "mp4": "h264/aac h264-b/aac h264-open/aac hevc/aac hevc-open/opus mpeg4-b/mp3 vp9/opus mpeg2-b/mp2",
+    "mp4": "h264/aac h264-b/aac h264-open/aac h264-refresh/aac hevc/aac hevc-open/opus vp9/opus mpeg2-b/mp2 "
+    "mpeg4-b/mp3",
     "fmp4": "h264-b/aac hevc-open/aac",
     "mov": "h264-b/pcm h264-open/aac hevc/aac mpeg4/aac mpeg4-b/pcm mpeg2/mp2 mpeg2-b/pcm",
     "mkv": "h264/aac h264-b/mp3 h264-open/opus hevc/flac hevc-open/aac vp8/pcm vp9/opus mpeg2-b/mp2 mpeg4/vorbis "
-    "mpeg4-b/ac3",
+    "mpeg4-b/ac3 av1/opus",
+    "flv": "h264-open/aac h264-b/mp3",
+    "mpg": "mpeg2-b/mp2 mpeg2/ac3",
+    "wmv": "mpeg4/mp3 h264-b/aac",
     "webm": "vp9/opus vp8/vorbis",
-    "ts": "h264/aac h264/opus h264-b/mp2 h264-b/mp3 h264-open/aac hevc/aac hevc-open/ac3 mpeg2/mp2 mpeg2-b/mp2",
+    "ts": "h264/aac h264/opus h264-b/mp2 h264-b/mp3 h264-open/aac h264-refresh/aac hevc/aac hevc-open/ac3 mpeg2/mp2 "
+    "mpeg2-b/mp2",
     "avi": "mpeg4/pcm mpeg4/mp3 mpeg4-b/mp3 h264/pcm h264-b/ac3 mpeg2-b/mp2",
 }
 AVI = ("whole", "inside, from 0", "second group, from 0")
@@ -62,6 +67,9 @@ TELLING = {
     "ts-h264-open-aac": ("torn",),
     "ts-hevc-aac": ("pictures late", "torn"),
     "ts-mpeg2-b-mp2": ("whole", "inside", "torn"),
+    "flv-h264-b-mp3": ("inside",),
+    "mpg-mpeg2-b-mp2": ("inside",),
+    "wmv-mpeg4-mp3": ("sought",),
     "avi-mpeg4-mp3": ("whole", "inside, from 0"),
     "avi-h264-b-ac3": ("whole",),
     "avi-mpeg2-b-mp2": ("second group, from 0",),
@@ -83,9 +91,25 @@ ALL = films()
 TOLD = [film for film in ALL if film.change in TELLING.get(f"{film.container}-{film.video}-{film.audio}", ())]
 
 
+def first(film: Film) -> tuple[int, ...]:
+    """The numbers of the picture with which a film may be read to begin."""
+    if film.video == "h264-refresh" and film.change in (
+        "inside",
+        "inside, from 0",
+        "second group",
+        "second group, from 0",
+        "pictures late",
+        "torn",
+    ):
+        return tuple(number + 2 for number in FIRST[film.change])
+    return FIRST[film.change]
+
+
 def reason(film: Film) -> str | None:
     """Why a film is refused; None where it is read in step."""
     cut = film.change.startswith(("inside", "second group"))
+    if film.container == "wmv" and film.video == "h264-b":  # ASF keeps one time for each packet
+        return r"frame \d is shown at 0\.\d+ s instead of 0\.\d+ s: frames are missing, or the rate varies"
     if film.change == "sound too late":
         return r"ends after 1\d frames, 21 are needed: its sound begins 1\.\d+ s after its first whole picture"
     if film.container == "avi" and film.video in ("mpeg4-b", "mpeg2-b") and cut:
@@ -104,7 +128,7 @@ def in_step(film: Film, folder: Path) -> None:
         return
     frames, samples = read(path)
     numbers = [number_of(image) for image in frames]
-    assert numbers[0] in FIRST[film.change]
+    assert numbers[0] in first(film)
     assert numbers == list(range(numbers[0], numbers[0] + WINDOW))
     assert abs(apart(frames, samples, RATE)) < 0.1
 
@@ -137,8 +161,8 @@ def test_all_others_in_step_or_refused(film: Film, tmp_path: Path) -> None:
 def test_a_window_that_begins_later(film: Film, after: float, tmp_path: Path) -> None:
     """At the nearest picture, with the sound that belongs to it."""
     path = film.write(tmp_path)
-    first, (frames, samples) = find_beginning(path), read(path, after=after)
-    assert abs(find_beginning(path, after=after).seconds - first.seconds - after) <= 0.5 / FPS
+    begin, (frames, samples) = find_beginning(path), read(path, after=after)
+    assert abs(find_beginning(path, after=after).seconds - begin.seconds - after) <= 0.5 / FPS
     assert number_of(frames[0]) - number_of(read(path)[0][0]) == round(after * FPS)
     assert abs(apart(frames, samples, RATE)) < 0.1
 

@@ -16,8 +16,6 @@ from talkies.media.container import MediaError
 
 UNTIMED = "avi"
 """The container that says when packets are decoded, not when their pictures are shown."""
-
-
 INSIDE = "begins inside a group of pictures"
 REENCODE = "cut it from its source with re-encoding (ffmpeg -ss START -i SOURCE -c:v libx264 -c:a aac OUT)"
 
@@ -51,11 +49,10 @@ def sounds(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
     begun, failed = False, None
     for packet in container.demux(stream):
         try:
-            for frame in _frames(packet, path):
-                if frame.time is None:
-                    raise MediaError(path, "its audio has no timestamps; remux it")
+            for frame in _decoded(packet, path):
+                time = _time(frame, stream, path)
                 begun = True
-                yield frame.time, frame
+                yield time, frame
         except _DamagedError as error:
             if begun:
                 raise
@@ -90,18 +87,17 @@ def _shown(packets: Iterator[Any], marks: "_Marks", path: Path | str) -> Iterato
             continue
         marks.note(packet, time)
         try:
-            for frame in _frames(packet, path):
-                if frame.time is None:
-                    raise MediaError(path, "its video has no timestamps; remux it")
-                if marks.whole(frame):
-                    last = frame
-                    yield frame.time, frame
+            frames = _decoded(packet, path)
         except _DamagedError as error:
             if marks.excuse(time):
                 continue
             if last is None:
                 raise _DamagedError(path, f"{error.reason}; unless it is damaged, it {INSIDE}; {REENCODE}") from error
             raise
+        for frame in frames:
+            if marks.whole(frame):
+                shown, last = _time(frame, packet.stream, path), frame
+                yield shown, frame
 
 
 class _Marks:
@@ -130,14 +126,14 @@ class _Marks:
 
     def whole(self, frame: Any) -> bool:
         """Whether a frame is. MediaError where an edit list was applied by a wrong mark, so that times are wrong."""
-        if frame.time in self._marked and not frame.key_frame:
+        if frame.time in self._marked and not frame.key_frame and not self._sure:
             raise MediaError(
                 self._path,
                 "hides its beginning by an edit list, but marks pictures as key pictures that are none, so that nobody "
                 f"knows when they are shown; {REENCODE}",
             )
         self._begun = self._begun or self._hidden or frame.key_frame
-        return self._begun and (self.first is None or frame.time >= self.first)
+        return self._begun and (self.first is None or frame.time is None or frame.time >= self.first)
 
     def excuse(self, time: float | None) -> bool:
         """Whether a packet whose picture is shown at `time` may fail: before the first key picture.
@@ -153,14 +149,14 @@ def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[
     slots: deque[int] = deque()
     last: tuple[int, Any] | None = None
     for packet in packets:
-        if packet.size:
+        if packet.size and packet.dts is not None:
             slots.append(packet.dts)
-        for frame in _frames(packet, path):
+        for frame in _decoded(packet, path):
             if last is None and packet.size and len(slots) - 1 > stream.codec_context.reorder_depth:
-                raise MediaError(
-                    path,
-                    f"{INSIDE}, and AVI does not say when those that are left are shown; {REENCODE}",
-                )
+                raise MediaError(path, f"{INSIDE}, and AVI does not say when those that are left are shown; {REENCODE}")
+            if not slots:
+                raise MediaError(path, "has more pictures than its index; remux it")
+            _whole(frame, stream, path)
             slot = slots.popleft()
             if last is not None:
                 for empty in range(last[0] + 1, slot):
@@ -169,16 +165,25 @@ def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[
             yield float(slot * stream.time_base), frame
 
 
-def _frames(packet: Any, path: Path | str) -> Iterator[Any]:
-    """What a packet completes; _DamagedError where it or a frame is damaged."""
-    kind = packet.stream.type
+def _decoded(packet: Any, path: Path | str) -> list[Any]:
+    """The frames that a packet completes; _DamagedError where it is damaged."""
     if packet.is_corrupt:
-        raise _DamagedError(path, f"cannot be decoded (its {kind} is cut off or damaged)")
+        raise _DamagedError(path, f"cannot be decoded (its {packet.stream.type} is cut off or damaged)")
     try:
-        frames = packet.decode()
+        frames: list[Any] = packet.decode()
     except av.FFmpegError as error:
         raise _DamagedError(path, f"cannot be decoded ({error.strerror or error})") from error
-    for frame in frames:
-        if frame.is_corrupt:
-            raise _DamagedError(path, f"cannot be decoded (its {kind} is damaged at {frame.time} s)")
-        yield frame
+    return frames
+
+
+def _time(frame: Any, stream: Any, path: Path | str) -> float:
+    """When a frame is presented; MediaError where nobody says, or where it is damaged."""
+    _whole(frame, stream, path)
+    if frame.time is None:
+        raise MediaError(path, f"its {stream.type} has no timestamps; remux it")
+    return float(frame.time)
+
+
+def _whole(frame: Any, stream: Any, path: Path | str) -> None:
+    if frame.is_corrupt:
+        raise _DamagedError(path, f"cannot be decoded (its {stream.type} is damaged at {frame.time} s)")
