@@ -11,6 +11,7 @@ CARRIERS = [
     ("https://me:sesame@host/x", BEFORE_AT, "https://***@host/x"),
     ("https://sesame@host", BEFORE_AT, "https://***@host"),
     ("HTTPS://sesame@host", BEFORE_AT, "HTTPS://***@host"),
+    ("-1e3://me:sesame@host", BEFORE_AT, "-1e3://***@host"),
     ("https://:sesame@host:5000/x?", BEFORE_AT, "https://***@host:5000/x"),
     ("--https://me:sesame@host", BEFORE_AT, "--https://***@host"),
     ("models:/https://me:sesame@host", BEFORE_AT, "models:/https://***@host"),

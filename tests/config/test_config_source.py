@@ -112,6 +112,7 @@ def test_interpolation(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ('extends: "a\\0b"', "`extends` must be a path relative to the file, got 'a\\x00b' at x.yaml:1"),
+        ('extends: "\\ud800"', "`extends` must be a path relative to the file, got '\\ud800' at x.yaml:1"),
         ("extends: " + "x" * 200, f"x.yaml:1 extends {'x' * 77}...: no file "),
         ("a: ${b.c}", "`a` is '${b.c}' (x.yaml:1), which leads to no key that the recipe sets"),
         ("a: ${b}\nb: ${a}", "runs in a circle"),

@@ -27,7 +27,7 @@ _FORM = re.compile(
 _ASSIGNED = re.compile(rf"((?<![\w.-])[\w.-]{{0,60}}?(?:{_SECRET})[\w-]{{0,40}}=)[^\s'\"`&;,)]+", re.IGNORECASE)
 _DATABASE = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?:", re.IGNORECASE)
 _WITHOUT_HOST = re.compile(r"(?:models|file|sqlite(?:\+\w+)?):", re.IGNORECASE)
-_SCHEME = r"(?P<scheme>(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{0,40}:)"
+_SCHEME = r"(?P<scheme>(?<![A-Za-z0-9])[A-Za-z0-9][A-Za-z0-9+.-]{0,40}:)"
 _URI = re.compile(rf"{_SCHEME}(?P<rest>/[^\s'\"`<>]*)")
 _WHOLE = re.compile(rf"(?P<lead>(?:[\w.-]{{1,200}}=)?)(?:{_SCHEME}(?=/|[^\s/]\S*@\S*\Z)|(?=//))(?P<rest>.*)", re.DOTALL)
 _PARTS = re.compile(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from talkies.config.errors import RecipeError
+from talkies.config.lines import plain
 from talkies.config.merge import leaves, merge, override, resolve
 from talkies.config.parse import parse
 from talkies.config.shown import listed, named, one_line, shown
@@ -57,7 +58,7 @@ def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[st
     if "extends" not in values:
         return [(values, origins)]
     parent, place = values.pop("extends"), origins.pop("extends")
-    if not isinstance(parent, str) or Path(parent).is_absolute() or "\0" in parent:
+    if not isinstance(parent, str) or Path(parent).is_absolute() or not plain(parent):
         raise RecipeError(f"recipe: `extends` must be a path relative to the file, got {shown(parent)} at {place}")
     target = file.parent / parent
     trail = [*trail, file.resolve()]
