@@ -1,5 +1,8 @@
 """Cards say what the release and the metrics say, and MODEL_CARDS.md what the cards say."""
 
+import argparse
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +10,7 @@ import pytest
 from test_markdown import NASTY, seen
 from tracking_release import info
 
+from talkies.cli.sample import add_arguments
 from talkies.config import DataError
 from talkies.config.lines import flat, plain
 from talkies.recipe.full_scale import full_scale
@@ -169,6 +173,10 @@ def test_any_text_of_an_old_record_is_one_line_that_is_only_shown(text: str) -> 
     }  # fmt: skip
     assert found.tags.count("h1") == 1
     assert found.tags.count("details") == 2
+    (command,) = re.findall(r"^```bash\n(.*)\n```$", body(front), re.MULTILINE)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(shlex.split(command)[2:]).prompt == flat(text)
 
 
 def test_an_old_front_matter_with_odd_text_is_escaped_where_it_is_shown() -> None:

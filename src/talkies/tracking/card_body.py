@@ -109,14 +109,15 @@ def _samples(card: Mapping[str, Any], stored: str) -> Iterator[str]:
 
 def _use(front: Front) -> str:
     card = front["talkies"]
-    prompt = next((sample["prompt"] for sample in card.get("samples", ())), PROMPT)
+    prompt = next((sample["prompt"] for sample in card.get("samples", ()) if sample["prompt"]), PROMPT)
     server = card.get("server")
-    words = ["talkies", "sample", f"models:/{card['name']}/{card['version']}", "--prompt", flat(prompt)]
+    words = ["talkies", "sample", f"models:/{card['name']}/{card['version']}"]
+    words += [f"--prompt={prompt}"] if prompt.startswith("-") else ["--prompt", prompt]
     words += ["--out", "sample.mp4", *(("--tracking-uri", server) if server else ())]
     where = "" if server else "In the folder whose `runs/` it was registered in; elsewhere with `--runs FOLDER`. "
     image = " `--image FILE` gives the first frame; without it, it is white." if "video" in front["tags"] else ""
     brought = "its codecs and its base" if card["base"] else "its codecs"
-    return f"```bash\n{shlex.join(words)}\n```\n\n{where}The release brings {brought} along.{image}"
+    return f"```bash\n{shlex.join(map(flat, words))}\n```\n\n{where}The release brings {brought} along.{image}"
 
 
 def _numbers(front: Front) -> str:
