@@ -97,7 +97,7 @@ def test_a_preparation_alone(capsys: pytest.CaptureFixture[str]) -> None:
         ([PHASE1, "slurm.nods=4"], {}, "Did you mean `slurm.nodes`?"),
         ([PHASE1, "name=x; touch y"], {}, "`name` must"),
         ([PHASE1, "name=x\n#SBATCH --uid=0"], {}, "contains a line break"),
-        ([PHASE1, 'name="x\\n#SBATCH --uid=0"'], {}, "`name` must"),
+        ([PHASE1, 'name="x\\n#SBATCH --uid=0"'], {}, "`name`"),
         ([AUDIO], {}, "`data_root` in the site profile"),
         ([AUDIO, "data.root=x", "tracking.uri=https://me:sesame@host"], {}, "`tracking.uri`"),
         ([AUDIO, "data.root=x", "--prepare"], {}, "--prepare takes a curriculum"),
