@@ -1,0 +1,86 @@
+"""Signals at every part of a start, and in bursts around a checkpoint: 130, one line, and the same command goes on.
+
+(Every 50 ms: `python tests/faults/sweep.py`.)
+"""
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from oracle import check_same
+from sweep import strike, verbs
+from whole_runs import WholeRun
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+LIMIT_S = 5.0
+"""Of the process's own computing: others may be at work here, too."""
+POINTS, SPAN_S = 5, 4.0
+"""So many moments, over so many seconds of processor time; every signal has its own."""
+TRAINING = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
+
+
+def spread(number: int) -> list[float]:
+    """The moments of the signal with this number."""
+    return [SPAN_S * (point + number / len(TRAINING)) / POINTS for point in range(POINTS)]
+
+
+def test_a_run_that_was_interrupted_at_every_part_of_its_start(tmp_path: Path, data: Path, whole: WholeRun) -> None:
+    broken = WholeRun(runs=tmp_path / "runs", data=data)
+    broken.runs.mkdir()
+    found = [
+        strike(broken.command([]), signal.Signals[name], at)
+        for number, name in enumerate(TRAINING)
+        for at in spread(number)
+    ]
+    assert [one for one in found if not one.well] == []
+    assert max(one.used for one in found) < LIMIT_S
+    last = broken.attempt()
+    assert last.code == 0, last.err
+    assert check_same(broken, whole) == []
+
+
+@pytest.mark.parametrize("verb", ["sample", "evaluate", "prepare"])
+def test_every_verb_that_samples_or_prepares(tmp_path: Path, data: Path, whole: WholeRun, verb: str) -> None:
+    words = verbs(tmp_path, data, whole.folder)[verb]
+    found = [strike(words, signal.Signals[TRAINING[n]], at) for n in (0, 1) for at in spread(n)[:4]]
+    assert [one for one in found if not one.well] == []
+    assert max(one.used for one in found) < LIMIT_S
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def burst(broken: WholeRun, seed: int, process: "subprocess.Popen[str]") -> None:
+    """Three SIGINTs 10 ms apart and a SIGTERM, about when a checkpoint is written."""
+    dice = random.Random(seed)
+    known = broken.newest() if broken.runs.joinpath("record.jsonl").exists() else 0
+    while process.poll() is None and not any(
+        step > known or path.suffix == ".tmp"
+        for path in broken.runs.glob("*/0001/checkpoints/step-*")
+        for step in [int(path.name.split("-")[1][:8])]
+    ):
+        time.sleep(0.001)
+    time.sleep(dice.uniform(0.0, 0.05))
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        if process.poll() is None:
+            process.send_signal(number)
+        time.sleep(dice.choice([0.0, 0.01]))
+
+
+@pytest.mark.fault("6", "second signal during a save", injected="SIGINT three times 10 ms apart, and SIGTERM")
+def test_bursts_around_a_checkpoint(tmp_path: Path, data: Path, whole: WholeRun, told: Callable[..., None]) -> None:
+    broken = WholeRun(runs=tmp_path / "runs", data=data, words={"steps.checkpoint_every": 1, "steps.keep": 30})
+    for seed in range(4):
+        attempt = broken.attempt(meanwhile=partial(burst, broken, seed))
+        assert attempt.code == 130, attempt.err
+        (line,) = attempt.err.splitlines()
+        assert "stopped by SIG" in line
+        assert attempt.steps[-1] == broken.newest(), "what was made is saved"
+    last = broken.attempt()
+    assert last.code == 0, last.err
+    assert check_same(broken, whole) == []
+    told("130 and one line, saved; all equal, bitwise", steps_lost=0)
