@@ -8,8 +8,10 @@ import pytest
 from toy_journey import RECIPES, TINY, Journey
 
 from talkies.cli.main import run
+from talkies.config import RecipeError
 from talkies.config.secrets import bare
 from talkies.tracking.identity import Identity, write_identity
+from talkies.tracking.spool import check_store
 
 URIS = [
     "https://me:sesame@host",
@@ -144,3 +146,14 @@ def test_a_store_is_the_same_without_the_credential() -> None:
     }
     assert bare("sqlite:////a/b@c/mlflow.db") == "sqlite:////a/b@c/mlflow.db"
     assert bare("postgresql://me@host/db?sslmode=require") == "postgresql://me@host/db"
+
+
+def test_an_old_run_goes_on_once_its_recipe_has_no_credential(tmp_path: Path) -> None:
+    uri = "https://me:sesame@host/x?token=sesame"
+    write_identity(tmp_path, Identity(mlflow_run_id="ab", experiment="toy", tracking_uri=uri, created=1))
+    check_store(tmp_path, "https://host/x")
+    with pytest.raises(
+        RecipeError, match=r"is tracked at https://\*\*\*@host/x\?token=\*\*\*, not at https://other"
+    ) as caught:
+        check_store(tmp_path, "https://other")
+    assert "sesame" not in str(caught.value)

@@ -80,6 +80,14 @@ def test_a_credential_is_refused_without_being_shown(tmp_path: Path, changed: di
     assert "sesame" not in str(caught.value)
 
 
+def test_an_image_of_a_registry_may_have_its_separator_but_no_credential(tmp_path: Path) -> None:
+    for kind in ("pyxis", "apptainer"):
+        load_site(written(tmp_path, container={"kind": kind, "image": "nvcr.io#nvidia/pytorch:25.01-py3"}))
+        with pytest.raises(RecipeError, match=r"`container\.image` .* looks like a credential") as caught:
+            load_site(written(tmp_path, container={"kind": kind, "image": "docker://me:sesame@nvcr.io#nvidia/pytorch"}))
+        assert "sesame" not in str(caught.value)
+
+
 def test_a_credential_in_an_override_is_refused_without_being_shown() -> None:
     with pytest.raises(RecipeError, match=r"override `tracking\.uri` looks like a credential") as caught:
         refuse_secret_words(["steps.max=3", "tracking.uri=https://me:sesame-1@host"])
