@@ -39,7 +39,7 @@ def steps(heard: Heard, at: int | None, failed: tuple[int, int] | None = None) -
     cause = stopping.cause(step) if found and failed is None else None
     left = stopping._answer is not None
     stopping.settle()
-    stopping.hush(stopped=found)
+    stopping.hush(stopped_by=cause)
     try:
         look()
         unanswered = None

@@ -29,6 +29,7 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.inputs import Inputs
 from talkies.recipe.resuming import resumed_from
+from talkies.signals.answer import answered
 from talkies.tracking.spool import Tracker
 from talkies.training.guard import BackError, Guard
 from talkies.training.phase import Objective, Phase
@@ -238,6 +239,7 @@ def _fit(trainer: Trainer, phase: Phase, data: ClipsData, saving: Saving) -> Out
             raise saving.failure from None
         heard = [cause for cause in saving.ranks.gather(saving.stopping.asked) if cause is not None]
         if heard:  # the next attempt meets the bad step again
+            answered(heard[0])
             return Outcome(step=error.step - 1, stopped_by=heard[0])
         return Outcome(step=error.step - 1, stopped_by=None, bad=error.reason, position=data.position)
     return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by)

@@ -76,8 +76,10 @@ def claimed() -> Iterator[None]:
         FLAG.released = time.monotonic()
 
 
-def answered() -> None:
-    """What was heard has been done: the process is on its way out, and nobody need look any more."""
+def answered(name: str | None = None) -> None:
+    """What was heard has been done: the process is on its way out, and nobody need look any more. `name`: of the
+    signal, which another process may have heard for this one."""
+    FLAG.name = FLAG.name or name
     FLAG.answered = FLAG.name is not None
 
 

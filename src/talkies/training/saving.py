@@ -96,7 +96,7 @@ class Saving(Callback):
         del pl_module
         self.stopping.settle()
         self._writer.wait()
-        self.stopping.hush(stopped=self.stopped_by is not None and trainer.global_step < self.steps.max)
+        self.stopping.hush(stopped_by=None if trainer.global_step >= self.steps.max else self.stopped_by)
 
     def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
         """Give the signals back, and end the checkpoint that is being written, if it still can be."""

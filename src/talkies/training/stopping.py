@@ -65,11 +65,11 @@ class Stopping:
         self._held.enter_context(answer.listening())
         self._held.enter_context(answer.claimed())
 
-    def hush(self, *, stopped: bool = False) -> None:
-        """Give the signals back; `stopped`: what was heard has been done. What came too late to stop anything is there
-        for who looks next."""
-        if stopped:
-            answer.answered()
+    def hush(self, *, stopped_by: str | None = None) -> None:
+        """Give the signals back; `stopped_by`: what stopped all, here or in another process, and is done with. What
+        came too late to stop anything is there for who looks next."""
+        if stopped_by is not None:
+            answer.answered(stopped_by if stopped_by.startswith("SIG") else None)
         self._held.close()
 
     def _due(self, step: int) -> bool:
