@@ -74,7 +74,7 @@ def test_a_layout_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     again = [overrides[0].strip("'"), *overrides[1].split()]
     assert planned(capsys, PHASE2, *again, "--card", "24")["fit"]["fits"]
     assert "no layout of at most 1024 ranks" in refused(
-        capsys, str(RECIPES / "finetune_720p.yaml"), "data.geometry=23040x40960x193@24", "--card", "24"
+        capsys, str(RECIPES / "finetune_720p.yaml"), "data.geometry=8192x8192x29@24", "--card", "24"
     )
 
 
