@@ -14,7 +14,8 @@ from talkies.config.source import load
 from talkies.data.shards import ShardSet
 from talkies.evaluation.heldout import heldout_loss
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.run import Place, place_of, run_phase
+from talkies.recipe.run import run_phase
+from talkies.recipe.where import Place, place_of
 from talkies.recipe.source import open_source
 from talkies.recipe.validation import batches
 

@@ -4,6 +4,7 @@ release.json                      what it is, and the sha256 and size of every o
 <component>.safetensors           a tower or the Bridge, under upstream's keys
 adapter/adapter_model.safetensors, adapter/adapter_config.json    a LoRA, in PEFT's format
 codecs/{video,audio}/...          the fitted codecs that it was trained with
+places.json                       where its base and its pretrained codecs were; no part of what it is, and not hashed
 """
 
 import json
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from talkies.checkpoints import spans
 from talkies.checkpoints.manifest import FileRecord, check_inside, file_table
+from talkies.checkpoints.places import PLACES, places_text
 from talkies.checkpoints.spans import Held
 from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
@@ -93,6 +95,7 @@ def write_release(
     codecs_folder: Path | None = None,
     adapter: tuple[Mapping[str, Held], str] | None = None,
     base: Mapping[str, Any] | None = None,
+    weights: Mapping[str, str] | None = None,
     whole: Callable[[Held], Tensor] = spans.whole,
     together: Together | None = None,
 ) -> None:
@@ -103,8 +106,9 @@ def write_release(
 
     `info` (plain JSON: name, recipe, lineage, metrics, provenance) becomes the top level of release.json; `adapter` is
     (tensors, adapter_config.json) of a LoRA over `base` {"sha256", "path", "name"}; `codecs_folder` is copied where it
-    exists (pretrained codecs leave none). Raises StorageError where the disk is full, CheckpointError where `folder`
-    is something else or the codecs hold a pickle.
+    exists (pretrained codecs leave none); `weights`: folders of pretrained codecs by part. Paths go to places.json.
+    Raises StorageError where the disk is full, CheckpointError where `folder` is something else or the codecs hold a
+    pickle.
     """
     clash = _OWN_KEYS & info.keys()
     assert not clash, f"release.json has its own {clash}"
@@ -117,8 +121,11 @@ def write_release(
 
     def complete() -> None:
         own = {"schema": SCHEMA, "components": _table(temporary, components), "files": file_table(temporary)}
-        values = {**info, **own, "base": None if base is None else dict(base), "adapter": adapter is not None}
+        values = {**info, **own, "base": _without_path(base), "adapter": adapter is not None}
         write_text(temporary / RELEASE, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        if base is not None or weights:
+            path = None if base is None else Path(base["path"])
+            write_text(temporary / PLACES, places_text(folder, path, weights or {}))
         sync_tree(temporary)
 
     try:
@@ -131,6 +138,10 @@ def write_release(
         if main:
             shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _without_path(base: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if base is None else {key: value for key, value in base.items() if key != "path"}
 
 
 def _size(components: Mapping[str, Mapping[str, Held]], adapter: tuple[Mapping[str, Held], str] | None) -> int:

@@ -40,7 +40,8 @@ def may_begin(job: "SlurmJob | None", recipe: "PhaseRecipe", folder: Path) -> bo
 
 def _tell(recipe: "PhaseRecipe", folder: Path, reason: str) -> None:
     """The run in MLflow has failed; an attempt that never came to its place has none."""
-    from talkies.recipe.run import UPLOAD_S, open_tracker, place_of
+    from talkies.recipe.run import UPLOAD_S, open_tracker
+    from talkies.recipe.where import place_of
 
     if not (folder / "place.json").is_file():
         return

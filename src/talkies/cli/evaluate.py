@@ -10,8 +10,8 @@ from talkies.cli.place import add_store, registry_of, seed_of, tracked_at
 
 if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
-    from talkies.recipe.run import Place
     from talkies.recipe.source import Source
+    from talkies.recipe.where import Place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,20 +45,21 @@ def evaluate_source(
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import ALONE
     from talkies.recipe.folders import locked
-    from talkies.recipe.run import place_of
-    from talkies.recipe.source import open_source
+    from talkies.recipe.source import as_tracked, open_source
+    from talkies.recipe.where import place_of
 
     if clips is not None and clips < 2:
         raise RecipeError(f"evaluate: --clips {clips}: at least 2 are needed")
     ranks = ranks or Ranks(ALONE)
-    source = open_source(spec, registry_of(runs, uri, source=spec), ranks)
+    source = open_source(spec, registry_of(runs, uri, source=spec), ranks, data=data)
     clips = source.recipe.validation.final_clips if clips is None else clips
     other = data is not None or heldout is not None
-    if source.run is not None and not other:
+    if (held_run := source.run) is not None and not other:
         with ExitStack() as held:
-            hold = partial(locked, source.run, hint="then evaluate it")
+            hold = partial(locked, held_run, hint="then evaluate it")
             ranks.agree((lambda: held.enter_context(hold())) if ranks.main else None)
-            place = tracked_at(source.run, source.recipe, runs=runs, uri=uri)
+            source = as_tracked(source)
+            place = tracked_at(held_run, source.recipe, runs=runs, uri=uri)
             return evaluate_run(source, place, clips=clips, seed=seed, send=True, ranks=ranks)
     if data is None and source.run is not None:
         data = place_of(source.run).data_root
@@ -119,14 +120,24 @@ def _measured(
     source: "Source", data: Path, name: str, *, clips: int, seed: int, run: Path | None = None
 ) -> tuple[dict[str, float], str]:
     """The metrics over held-out clips, those of the set `name` of `data`, and what these clips are. `run`: where a few
-    clips are kept. RecipeError where the set was encoded by other codecs than the model's."""
+    clips are kept. DataError where the data are gone, or were encoded by other codecs than the model's."""
+    from talkies.config import DataError
     from talkies.recipe.evaluate import evaluate
     from talkies.recipe.source import open_set
 
+    if not data.is_dir():
+        looked = _looked(data, source)
+        raise DataError(f"evaluate: the held-out clips are gone (looked for: {looked}); give --data FOLDER")
     heldout = open_set(data, name, source)
     folder = None if run is None else run / "evaluation"
     metrics = evaluate(source, heldout, clips=clips, sampling=source.recipe.sampling, seed=seed, folder=folder)
     return metrics, heldout.fingerprint
+
+
+def _looked(data: Path, source: "Source") -> str:
+    from talkies.config.places import looked_for
+
+    return str(data) if source.run is None else looked_for(data, source.run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,8 +4,12 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_store, registry_of
+
+if TYPE_CHECKING:
+    from talkies.recipe.facts import Facts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,34 +22,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one safetensors file per component, of the averaged weights, from the shards of any layout",
     )
     parser.add_argument("--out", type=Path, required=True, help="the release folder to make")
+    parser.add_argument("--data", type=Path, help="prepared data whose codecs it takes (the run's own)")
     add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the release; one process, one tensor in memory at a time. A run that goes on keeps the checkpoint."""
     from talkies.config import CheckpointError, RecipeError
+    from talkies.recipe.facts import read_facts
     from talkies.recipe.folders import finished
-    from talkies.recipe.inputs import open_inputs
-    from talkies.recipe.parents import open_parents
+    from talkies.recipe.parents import check_lineage, open_parents
     from talkies.recipe.result import consolidate
-    from talkies.recipe.run import place_of
     from talkies.recipe.source import checkpoint_of, neighbours, recipe_of_run
+    from talkies.recipe.where import place_of
 
     if args.out.exists():
         raise RecipeError(f"export: --out {args.out} exists: choose a new folder")
     checkpoint, run_folder = checkpoint_of(args.source)
     recipe = recipe_of_run(run_folder)
     registry = registry_of(args.runs, args.tracking_uri, source=str(run_folder))
-    data_root = place_of(run_folder).data_root
+    facts, codecs = read_facts(recipe, place_of(run_folder), args.data)
+    _check_data(facts, checkpoint)
     try:
-        inputs = open_inputs(recipe, data_root, open_parents(recipe, neighbours(run_folder), registry))
+        parents = open_parents(recipe, neighbours(run_folder), registry, near=run_folder)
+        check_lineage(run_folder, parents)
     except CheckpointError as error:
         raise CheckpointError(f"export: what {run_folder} started from is needed for its lineage: {error}") from None
     stays = finished(run_folder) or checkpoint.parent != run_folder / "checkpoints"
     with nullcontext() if stays else _kept(run_folder, checkpoint, args.out):
-        sha256 = consolidate(recipe, inputs, checkpoint, args.out, data_root=data_root)
+        sha256 = consolidate(recipe, facts, parents, checkpoint, args.out, run=run_folder, codecs=codecs)
     print(f"release:  {args.out} sha256 {sha256[:16]} ({recipe.name}, {checkpoint.name}, averaged weights)")
     return 0
+
+
+def _check_data(facts: "Facts", checkpoint: Path) -> None:
+    """Refuse data that are not those that the checkpoint was trained on."""
+    from talkies.checkpoints.state import read_loop
+    from talkies.config import DataError
+
+    trained, found = str(read_loop(checkpoint)["data"]["fingerprint"]), str(facts.data["fingerprint"])
+    if trained != found:
+        raise DataError(
+            f"export: {checkpoint} was trained on data {trained[:12]}, the data of its run are {found[:12]}: put those "
+            "back, or give them with --data FOLDER"
+        )
 
 
 @contextmanager

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from talkies.config.places import SQLITE, absolute_uri
+
 if TYPE_CHECKING:
     from talkies.recipe.config import PhaseRecipe
-    from talkies.recipe.run import Place
+    from talkies.recipe.where import Place
 
 RUNS = Path("runs")
 """The default of --runs; that very object says that the option was not given."""
@@ -53,7 +55,7 @@ def seed_of(text: str) -> int:
 def named_store(runs: Path, uri: str | None) -> tuple[str, Path | None]:
     """The tracking URI and, for SQLite, where artifacts go: `uri`, else the store of `runs`. Makes nothing."""
     root = runs.resolve()
-    store = uri or f"sqlite:///{root / 'mlflow.db'}"
+    store = absolute_uri(uri) if uri else f"{SQLITE}{root / 'mlflow.db'}"
     return store, root / "artifacts" if store.startswith("sqlite:") else None
 
 
@@ -73,7 +75,7 @@ def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None)
 
     from talkies.config import RecipeError
     from talkies.config.secrets import masked
-    from talkies.recipe.run import place_of
+    from talkies.recipe.where import place_of
 
     place = place_of(run)
     store, artifacts = named_store(runs, uri)
@@ -107,7 +109,7 @@ def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Ca
     own store its parents are looked up where neither --runs nor --tracking-uri says another."""
 
     def resolve_spec(spec: str) -> Path:
-        from talkies.recipe.run import place_of
+        from talkies.recipe.where import place_of
         from talkies.tracking.registry import resolve
 
         run = None if source is None or uri is not None or runs is not RUNS else _run_of(Path(source))

@@ -10,7 +10,7 @@ from talkies.cli.place import add_store, registry_of, tracked_at
 
 if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
-    from talkies.recipe.run import Place
+    from talkies.recipe.where import Place
     from talkies.tracking.cards import Shelf
     from talkies.tracking.config import TrackingConfig
 
@@ -47,7 +47,7 @@ def promote_run(
     from talkies.parallel.world import ALONE
     from talkies.recipe.folders import finished, locked
     from talkies.recipe.full_scale import full_scale
-    from talkies.recipe.source import recipe_of, recipe_of_run, refuse_many
+    from talkies.recipe.source import recipe_of_release, recipe_of_run, refuse_many
     from talkies.tracking.cards import Shelf
     from talkies.tracking.registry import ready
 
@@ -61,14 +61,14 @@ def promote_run(
     with ExitStack() as held:
         ranks.agree((lambda: held.enter_context(locked(run, hint="then promote it"))) if ranks.main else None)
         info = ranks.after_main(lambda main: read_release(release, verify=main))
-        recipe = recipe_of(info["recipe"], release / "release.json")
-        tracking = tracking or recipe_of_run(run).tracking  # is no part of the hash: the last command counts
+        recipe, begun = recipe_of_release(release, info), recipe_of_run(run)
+        tracking = tracking or begun.tracking  # is no part of the hash: the last command counts
         if tracking.register is None:
             raise RecipeError(
                 f"promote: the recipe of {run} names no registered model: repeat its `talkies train` with "
                 "tracking.register=NAME, which trains nothing again"
             )
-        place = tracked_at(run, recipe, runs=runs, uri=uri)
+        place = tracked_at(run, begun, runs=runs, uri=uri)
         shelf = Shelf(folder=cards or run, full_scale=full_scale())
         early = partial(ready, run, tracking, store=place.store, expect=expect, shelf=shelf)
         ranks.agree(early if ranks.main else None)
@@ -109,7 +109,7 @@ def _metrics(place: "Place", *, clips: int, runs: Path, uri: str | None, ranks: 
     from talkies.checkpoints.release import read_release, release_sha256
     from talkies.cli.evaluate import evaluate_run
     from talkies.recipe.records import EVALUATION, RESULT
-    from talkies.recipe.source import open_source
+    from talkies.recipe.source import as_tracked, open_source
 
     run, release = place.folder, place.folder / "release"
     trained = RESULT.read(run / "result.json").metrics
@@ -118,7 +118,7 @@ def _metrics(place: "Place", *, clips: int, runs: Path, uri: str | None, ranks: 
     known = EVALUATION.find(run / "evaluation.json")
     if known is not None and {key: getattr(known, key) for key in wanted} == wanted:
         return {**trained, **known.metrics}
-    source = open_source(str(run), registry_of(runs, uri, source=str(run)), ranks)
+    source = as_tracked(open_source(str(run), registry_of(runs, uri, source=str(run)), ranks))
     return {**trained, **evaluate_run(source, place, clips=clips, seed=0, send=False, ranks=ranks)}
 
 

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="Euler steps (the recipe's)")
     parser.add_argument("--text-scale", type=float, help="text guidance, 1 is off (the recipe's)")
     parser.add_argument("--bridge-scale", type=float, help="Bridge guidance, 1 is off (the recipe's)")
+    parser.add_argument("--data", type=Path, help="prepared data with a checkpoint's codecs (its run's own)")
     add_store(parser)
 
 
@@ -75,9 +76,9 @@ def sample_heldout(spec: str, run: Path, *, registry: "Callable[[str], Path]", o
     """Sample a registered version with the caption and the first frame of a held-out clip of the run's data."""
     from talkies.data.shards import ShardSet
     from talkies.generate.clip import Request
-    from talkies.recipe.run import place_of
     from talkies.recipe.source import open_source
     from talkies.recipe.validation import batches, first_frames
+    from talkies.recipe.where import place_of
 
     source = open_source(spec, registry, ranks)
     root = place_of(run).data_root
@@ -109,7 +110,9 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
     from talkies.generate.image import load_image
     from talkies.recipe.source import open_source
 
-    source = open_source(args.source, registry_of(args.runs, args.tracking_uri, source=args.source), ranks)
+    source = open_source(
+        args.source, registry_of(args.runs, args.tracking_uri, source=args.source), ranks, data=args.data
+    )
     image = None
     if args.image is not None:
         if "video" not in source.grids:

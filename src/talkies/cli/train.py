@@ -182,7 +182,8 @@ def _phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | Non
 def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | None", ranks: "Ranks") -> int:
     from talkies.config.canonical import recipe_hash
     from talkies.recipe.folders import run_folder
-    from talkies.recipe.run import Place, run_phase
+    from talkies.recipe.run import run_phase
+    from talkies.recipe.where import Place
 
     assert recipe.data.root is not None
     digest = recipe_hash(recipe)

@@ -37,14 +37,19 @@ def recipe_hash(recipe: Any) -> str:
     """sha256 of what decides a run's mathematics and data: all keys, defaults too, but those in NOT_HASHED (where
     the results are tracked, on how many processes and how the blocks are computed, what a cluster is asked for, what
     a run does when something goes wrong, where the data lies and who reads it)."""
+    text = json.dumps(decisive(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def decisive(recipe: Any) -> Any:
+    """The values that `recipe_hash` is of."""
     values = hashed(recipe)
     for path in NOT_HASHED:
         holder = values
         for name in path[:-1]:
             holder = holder.get(name, {})
         holder.pop(path[-1], None)
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return values
 
 
 def flat(recipe: Any) -> dict[str, Any]:

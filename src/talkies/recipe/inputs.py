@@ -1,7 +1,7 @@
 """What a phase reads, opened and checked against its recipe."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from talkies.codecs.load import load_codecs
@@ -18,12 +18,14 @@ from talkies.streams.codec import Codecs
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a phase reads: its shards, the held-out ones, the codecs of both, and its parents by component."""
+    """What a phase reads: its shards, the held-out ones, the codecs of both, and its parents by component. `carried`:
+    identities of the codecs that its release takes along, in the process that has verified them."""
 
     shards: ShardSet
     heldout: ShardSet
     codecs: Codecs
     parents: Mapping[str, Parent]
+    carried: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Parent], *, verify: bool = True) -> Inputs:
@@ -36,8 +38,7 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     check(recipe)
     check_workers(recipe)
     wanted = tuple(parts(recipe).weights)
-    if verify:
-        carried(recipe.codecs, data_root)
+    taken = carried(recipe.codecs, data_root) if verify else {}
     codecs = load_codecs(recipe.codecs, data_root / "codecs", modalities=wanted)
     identities = {"text": codecs.text.identity}
     for modality in wanted:
@@ -51,4 +52,4 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     check_step(recipe, shards)
     for component, parent in parents.items():
         check_codecs(component, parent, identities)
-    return Inputs(shards=shards, heldout=heldout, codecs=codecs, parents=parents)
+    return Inputs(shards=shards, heldout=heldout, codecs=codecs, parents=parents, carried=taken)

@@ -15,7 +15,8 @@ from talkies.recipe.folders import finished, locked, write_json
 from talkies.recipe.preparation import Workshop, prepare_data
 from talkies.recipe.readiness import check_before, check_prepared
 from talkies.recipe.result import commit
-from talkies.recipe.run import Place, booked, run_phase
+from talkies.recipe.run import booked, run_phase
+from talkies.recipe.where import Place
 from talkies.tracking.spool import Tracker
 
 

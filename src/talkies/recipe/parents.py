@@ -8,24 +8,32 @@ from typing import Any
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
+from talkies.config.places import looked_for, moved, runs_of
 from talkies.config.records import present
 from talkies.config.shown import shown
 from talkies.recipe.components import parent_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import finished
-from talkies.recipe.records import RESULT
+from talkies.recipe.records import RECIPE, RESULT
 
 Resolver = Callable[[str], Path]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """A verified release: where it lies, the hash of its manifest, and what release.json says."""
+    """A verified release: where it lies, the hash of its manifest, and what release.json says. `by_path`: `spec` is a
+    path, and not the name of a phase or of a registered version."""
 
     spec: str
     folder: Path
     sha256: str
     info: Mapping[str, Any]
+    by_path: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What a release calls it: its name, or its hash where it has none but a place."""
+        return f"sha256:{self.sha256}" if self.by_path else self.spec
 
     def lineage(self) -> dict[str, object]:
         """What a child records of it."""
@@ -33,12 +41,15 @@ class Parent:
         return {"spec": self.spec, "sha256": self.sha256, **{key: self.info[key] for key in keys}}
 
 
-def open_parent(spec: str, siblings: Mapping[str, Path], registry: Resolver, *, verify: bool = True) -> Parent:
+def open_parent(
+    spec: str, siblings: Mapping[str, Path], registry: Resolver, *, verify: bool = True, near: Path | None = None
+) -> Parent:
     """The release that `spec` names: an earlier phase of this curriculum, a run folder, a release folder, or
     models:/name@alias.
 
-    `verify`: its files are hashed; of many processes one does. Raises CheckpointError where it is missing, unfinished
-    or damaged, TrackingError where it is not registered.
+    `verify`: its files are hashed; of many processes one does. `near`: the run folder that starts from it: a path that
+    leads nowhere is looked for in its runs folder, which may have been moved. Raises CheckpointError where it is
+    missing, unfinished or damaged, TrackingError where it is not registered.
     """
     if spec.startswith("models:/"):
         folder = registry(spec)
@@ -46,14 +57,19 @@ def open_parent(spec: str, siblings: Mapping[str, Path], registry: Resolver, *, 
         folder = _of_run(siblings[spec], spec)
     else:
         path = Path(spec)
+        if not path.is_dir() and near is not None:
+            path = moved(path, near) or path
         if not path.is_dir():
             known = ", ".join(siblings) or "none"
+            also = "" if near is None or runs_of(near) is None else f" (looked for: {looked_for(path, near)})"
             raise CheckpointError(
                 f"parent: {shown(spec)} is neither a phase of this curriculum (known: {known}), nor a run or release "
-                "folder, nor models:/name@alias; give one of these under `parents`"
+                f"folder{also}, nor models:/name@alias; give one of these under `parents`, or put it back"
             )
         folder = path if present(path / "release.json") else _of_run(path, spec)
-    return Parent(spec=spec, folder=folder, sha256=release_sha256(folder), info=read_release(folder, verify=verify))
+    by_path = spec not in siblings and not spec.startswith("models:/")
+    info = read_release(folder, verify=verify)
+    return Parent(spec=spec, folder=folder, sha256=release_sha256(folder), info=info, by_path=by_path)
 
 
 def _of_run(run: Path, spec: str) -> Path:
@@ -81,11 +97,14 @@ def open_parents(
     *,
     verify: bool = True,
     only: Mapping[str, str] | None = None,
+    near: Path | None = None,
 ) -> dict[str, Parent]:
     """component -> its parent, each parent opened once and checked against this phase's architecture. `only`: those of
-    these components (component -> spec)."""
+    these components (component -> spec). `near`: as for `open_parent`."""
     wanted = parent_of(recipe) if only is None else only
-    opened = {spec: open_parent(spec, siblings, registry, verify=verify) for spec in dict.fromkeys(wanted.values())}
+    opened = {
+        spec: open_parent(spec, siblings, registry, verify=verify, near=near) for spec in dict.fromkeys(wanted.values())
+    }
     found = {component: opened[spec] for component, spec in wanted.items()}
     for component, parent in list(found.items()):
         check_shape(component, parent.spec, parent.info["shape"], recipe, adapter=bool(parent.info.get("base")))
@@ -95,6 +114,18 @@ def open_parents(
         ):  # towers that never met bring none: it starts from random weights
             del found[component]
     return found
+
+
+def check_lineage(run: Path, parents: Mapping[str, Parent]) -> None:
+    """CheckpointError where a parent of the run in folder `run` is not the release that it was begun from."""
+    recorded = RECIPE.read(run / "recipe.json").parents
+    for component, parent in parents.items():
+        known = recorded.get(component, {}).get("sha256", parent.sha256)
+        if known != parent.sha256:
+            raise CheckpointError(
+                f"parent: {run} was begun from {parent.spec!r} with sha256 {str(known)[:12]}, but {parent.folder} has "
+                f"{parent.sha256[:12]}: put the right one back"
+            )
 
 
 def check_brings(component: str, spec: str, components: Collection[str]) -> None:

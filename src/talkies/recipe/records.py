@@ -42,11 +42,13 @@ class RecipeRecord:
 
 @record
 class PlaceRecord:
-    """place.json: where the prepared data lies, the tracking store, and where a local store keeps artifacts."""
+    """place.json: where the prepared data lies, the tracking store, and where a local store keeps artifacts; relative
+    paths begin at `folder`, or wherever that is now."""
 
     data_root: Name
     store: Name
     artifacts: Name | None = None
+    folder: Name | None = None
 
 
 @record

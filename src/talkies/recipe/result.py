@@ -3,6 +3,7 @@
 import math
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from talkies.checkpoints.release import release_sha256, write_release
 from talkies.checkpoints.spans import Held, whole
 from talkies.checkpoints.state import open_ema, read_loop, stored_ema
 from talkies.checkpoints.together import Together
-from talkies.config.canonical import BESIDE, recipe_hash, to_dict
+from talkies.config.canonical import decisive, recipe_hash, to_dict
 from talkies.data.integrity import sha256_of
 from talkies.data.substitutes import FILE
 from talkies.models.build import component_of
 from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.facts import CODECS, FACTS, Facts
+from talkies.recipe.facts import FILE as FACTS_FILE
 from talkies.recipe.folders import write_json
-from talkies.recipe.inputs import Inputs
 from talkies.recipe.parents import Parent, shape_json
 from talkies.training.lora import adapter_json, adapter_tensors
 from talkies.training.phase import Phase
@@ -38,32 +40,43 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-def release_info(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path) -> dict[str, Any]:
-    """What release.json says besides its files: enough to sample, to start a child, and to write a card."""
-    shards, loop = inputs.shards, read_loop(checkpoint)
+def placeless(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> PhaseRecipe:
+    """The recipe as a release has it: parents that were named by a path go by their hash, and weights of pretrained
+    codecs, whose identities stand beside it, have no path."""
+    identities = {parent.spec: parent.identity for parent in parents.values()}
+    named = {key: identities.get(spec, spec) for key, spec in to_dict(recipe.parents).items()}
+    codecs = {key: replace(value, weights=None) for key, value in _pretrained(recipe).items()}
+    return replace(recipe, parents=replace(recipe.parents, **named), codecs=replace(recipe.codecs, **codecs))
+
+
+def _pretrained(recipe: PhaseRecipe) -> dict[str, Any]:
+    """Part -> config of the codecs that read weights from a folder."""
+    found = {part: getattr(recipe.codecs, part) for part in ("video", "audio", "text")}
+    return {part: config for part, config in found.items() if getattr(config, "weights", None) is not None}
+
+
+def release_info(
+    recipe: PhaseRecipe, facts: Facts, parents: Mapping[str, Parent], checkpoint: Path, run: Path
+) -> dict[str, Any]:
+    """What release.json says besides its files: enough to sample, to start a child, and to write a card, and nothing of
+    where it was made or tracked."""
+    loop, recipe = read_loop(checkpoint), placeless(recipe, parents)
+    lineage = {component: {**parent.lineage(), "spec": parent.identity} for component, parent in parents.items()}
     return {
         "name": recipe.name,
         "phase": recipe.phase.kind,
         "step": loop["step"],
         "weights": "ema",
-        "recipe": {key: value for key, value in to_dict(recipe).items() if key not in BESIDE},
+        "recipe": decisive(recipe),
         "recipe_hash": recipe_hash(recipe),
         "commit": commit(),
         "model": to_dict(recipe.model),
         "shape": shape_json(recipe),
-        "data": {
-            "shards": recipe.data.shards,
-            "clips": len(shards),
-            "fingerprint": shards.fingerprint,
-            "heldout_fingerprint": inputs.heldout.fingerprint,
-            "geometry": recipe.data.geometry,
-            "fps": shards.fps,
-            "grids": {m: grid.to_json() for m, grid in shards.grids.items()},
-        },
-        "codecs": dict(shards.header.codecs),
+        "data": facts.data,
+        "codecs": facts.codecs,
         "survival": survived(loop, recipe.steps.global_batch),
-        "quarantined": quarantined(loop, checkpoint.parents[1]),
-        "parents": {component: parent.lineage() for component, parent in inputs.parents.items()},
+        "quarantined": quarantined(loop, run),
+        "parents": lineage,
     }
 
 
@@ -92,24 +105,35 @@ def split_components(state: Mapping[str, Held]) -> dict[str, dict[str, Held]]:
     return found
 
 
-def export(recipe: PhaseRecipe, inputs: Inputs, folder: Path, phase: Phase, saving: Saving, *, data_root: Path) -> str:
+def export(recipe: PhaseRecipe, parents: Mapping[str, Parent], folder: Path, phase: Phase, saving: Saving) -> str:
     """Write folder/release from the averaged weights; returns its sha256. Every process of the run calls it."""
     assert saving.ema is not None
     with saving.ema.swapped(phase.held):
         tensors = phase.trainable()
         return publish(
             recipe,
-            inputs,
+            FACTS.read(folder / FACTS_FILE),
+            parents,
             folder / "release",
             tensors,
+            run=folder,
             checkpoint=saving.store.path(recipe.steps.max),
-            data_root=data_root,
+            codecs=folder / CODECS,
             whole=whole,
             together=saving.ranks,
         )
 
 
-def consolidate(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path, folder: Path, *, data_root: Path) -> str:
+def consolidate(
+    recipe: PhaseRecipe,
+    facts: Facts,
+    parents: Mapping[str, Parent],
+    checkpoint: Path,
+    folder: Path,
+    *,
+    run: Path,
+    codecs: Path,
+) -> str:
     """Write the release `folder` from the averaged weights of a checkpoint, whichever layout wrote it, in one process
     that holds one tensor at a time; returns its sha256. Raises CheckpointError where the checkpoint is damaged."""
     found = stored_ema(checkpoint)
@@ -117,11 +141,13 @@ def consolidate(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path, folder: P
     read = open_ema(checkpoint)
     return publish(
         recipe,
-        inputs,
+        facts,
+        parents,
         folder,
         found,
+        run=run,
         checkpoint=checkpoint,
-        data_root=data_root,
+        codecs=codecs,
         whole=lambda tensor: read(names[id(tensor)]),
         together=None,
     )
@@ -129,23 +155,26 @@ def consolidate(recipe: PhaseRecipe, inputs: Inputs, checkpoint: Path, folder: P
 
 def publish(
     recipe: PhaseRecipe,
-    inputs: Inputs,
+    facts: Facts,
+    parents: Mapping[str, Parent],
     folder: Path,
     tensors: Mapping[str, Held],
     *,
+    run: Path,
     checkpoint: Path,
-    data_root: Path,
+    codecs: Path,
     whole: Callable[[Held], Tensor],
     together: Together | None,
 ) -> str:
-    """Write the release `folder` of what a phase trained until `checkpoint`, by parameter name; returns its sha256.
+    """Write the release `folder` of what a phase trained until `checkpoint` in `run`, by parameter name, with the
+    fitted codecs in `codecs`; returns its sha256.
 
     A LoRA's release holds the adapter in PEFT's format and names its base by hash.
     """
     adapter, base = None, None
     components: dict[str, dict[str, Held]] = {}
     if recipe.phase.kind == "lora":
-        parent = _base(inputs.parents)
+        parent = next(iter(parents.values()))
         base = {"sha256": parent.sha256, "path": str(parent.folder.resolve()), "name": parent.info["name"]}
         adapter = (adapter_tensors(tensors), adapter_json(recipe.phase, parent.sha256))
     else:
@@ -153,18 +182,15 @@ def publish(
     write_release(
         folder,
         components=components,
-        info=release_info(recipe, inputs, checkpoint),
-        codecs_folder=data_root / "codecs",
+        info=release_info(recipe, facts, parents, checkpoint, run),
+        codecs_folder=codecs,
         adapter=adapter,
         base=base,
+        weights={part: config.weights for part, config in _pretrained(recipe).items()},
         whole=whole,
         together=together,
     )
     return release_sha256(folder)
-
-
-def _base(parents: Mapping[str, Parent]) -> Parent:
-    return next(iter(parents.values()))
 
 
 def write_result(folder: Path, *, step: int, sha256: str, metrics: Mapping[str, float]) -> None:

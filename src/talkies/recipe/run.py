@@ -1,29 +1,27 @@
 """Run one phase in its folder: adopt or begin, train, export the result, and keep the books."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from talkies.config import CheckpointError, Interruption
 from talkies.config.canonical import recipe_hash, to_dict
-from talkies.config.secrets import credential
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.facts import facts_of, keep
 from talkies.recipe.folders import finished, locked, write_json
 from talkies.recipe.inputs import Inputs, open_inputs
 from talkies.recipe.parents import Parent, Resolver, open_parents
-from talkies.recipe.records import PLACE, RECIPE, RESULT
+from talkies.recipe.records import RECIPE, RESULT, RecipeRecord
 from talkies.recipe.result import commit, export, write_result
 from talkies.recipe.room import check_room
 from talkies.recipe.train import train
+from talkies.recipe.where import Place, write_place
 from talkies.signals.answer import asked, before_end, look
 from talkies.tracking.spool import Status, Tracker
 
-_log = logging.getLogger(__name__)
 UPLOAD_S = 10.0
 """How long a run waits at its end for the uploader, which goes on without it; not at all once it was told to stop."""
 
@@ -34,37 +32,6 @@ class InterruptedRunError(Exception):
     def __init__(self, folder: Path, step: int, cause: str) -> None:
         super().__init__(f"{folder} stopped by {cause} after step {step}; the same command continues it")
         self.cause = cause
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a run works: its folder, the prepared data, the tracking store, and the curriculum's folder, if any."""
-
-    folder: Path
-    data_root: Path
-    store: str
-    artifacts: Path | None
-    parent: Path | None = None
-
-
-def place_of(run: Path) -> Place:
-    """Where a run works, as its place.json says. CheckpointError where that is missing or damaged."""
-    found = PLACE.read(run / "place.json")
-    return Place(
-        folder=run,
-        data_root=Path(found.data_root),
-        store=_told(found.store, run),
-        artifacts=None if found.artifacts is None else Path(found.artifacts),
-    )
-
-
-def _told(store: str, run: Path) -> str:
-    """`store`, after a warning where an older version has recorded what can carry a credential."""
-    if part := credential(store):
-        _log.warning(
-            "tracking: the URI in the records of %s can carry a credential: %s; see `talkies status`", run, part
-        )
-    return store
 
 
 def unsent(folders: str) -> str:
@@ -98,14 +65,23 @@ def adopt(recipe: PhaseRecipe, folder: Path, parents: Mapping[str, Parent]) -> N
     wanted = {"recipe": to_dict(recipe), "recipe_hash": recipe_hash(recipe), "parents": lineage, "commit": commit()}
     path = folder / "recipe.json"
     found = RECIPE.find(path)
-    for key in ("recipe_hash", "parents") if found is not None else ():
-        if getattr(found, key) != wanted[key]:
-            raise CheckpointError(
-                f"resume: {folder} was begun with other {key} than now; continue it unchanged, or start anew with --new"
-            )
+    for key in () if found is None else _differing(found, recipe, parents):
+        raise CheckpointError(
+            f"resume: {folder} was begun with other {key} than now; continue it unchanged, or start anew with --new"
+        )
     if found is None or found.recipe != wanted["recipe"]:
         begun = None if found is None else found.commit
         write_json(path, {**wanted, "commit": begun or wanted["commit"]})
+
+
+def _differing(found: RecipeRecord, recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> list[str]:
+    """What is another than when the run was begun. Parents are compared by what they are, wherever they lie."""
+    known = {component: parent.get("sha256") for component, parent in found.parents.items()}
+    same = {
+        "recipe_hash": found.recipe_hash == recipe_hash(recipe),
+        "parents": known == {component: parent.sha256 for component, parent in parents.items()},
+    }
+    return [key for key, equal in same.items() if not equal]
 
 
 def describe(tracker: Tracker, recipe: PhaseRecipe, inputs: Inputs, folder: Path) -> None:
@@ -155,32 +131,32 @@ def run_phase(
     look()
     with ExitStack() as held:
         ranks.agree((lambda: held.enter_context(locked(folder))) if ranks.main else None)
-        parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main))
+        parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=folder))
         if ranks.first(lambda: finished(folder)):
             ranks.agree(adopt if ranks.main else None, recipe, folder, parents)
             return RESULT.read(folder / "result.json").sha256
         inputs = ranks.after_main(lambda main: open_inputs(recipe, place.data_root, parents, verify=main))
         ranks.agree(check_room if ranks.main else None, recipe, folder)
-        ranks.agree(_settle if ranks.main else None, recipe, place, parents)
+        ranks.agree(_settle if ranks.main else None, recipe, place, parents, inputs)
         with _books(recipe, place, inputs, say) if ranks.main else nullcontext() as tracker:
             outcome, phase, saving = train(
                 recipe, inputs, folder, tracker, stop_at=stop_at, bar=bar, ranks=ranks, on_hang=on_hang
             )
             if outcome.step < recipe.steps.max:
                 raise InterruptedRunError(folder, outcome.step, outcome.stopped_by or "the trainer")
-            sha256 = export(recipe, inputs, folder, phase, saving, data_root=place.data_root)
+            sha256 = export(recipe, parents, folder, phase, saving)
             if tracker is not None:
                 tracker.tags({"release.sha256": sha256})
                 write_result(folder, step=outcome.step, sha256=sha256, metrics=tracker.last)
     return sha256
 
 
-def _settle(recipe: PhaseRecipe, place: Place, parents: Mapping[str, Parent]) -> None:
-    """Write what the run is and where it works."""
+def _settle(recipe: PhaseRecipe, place: Place, parents: Mapping[str, Parent], inputs: Inputs) -> None:
+    """Write what the run is, where it works, and what its data is."""
     adopt(recipe, place.folder, parents)
-    artifacts = None if place.artifacts is None else str(place.artifacts.resolve())
-    where = {"data_root": str(place.data_root.resolve()), "store": place.store, "artifacts": artifacts}
-    write_json(place.folder / "place.json", where)
+    write_place(place)
+    facts = facts_of(recipe, inputs.shards.index, inputs.heldout.index, inputs.carried)
+    keep(place.folder, facts, place.data_root)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A SOURCE on the command line: a checkpoint, a run, a release, or models:/name@alias, opened for sampling."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from talkies.checkpoints.bases import base_folder
 from talkies.checkpoints.manifest import read_manifest
+from talkies.checkpoints.places import recorded_weights
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.checkpoints.spans import local
 from talkies.checkpoints.state import load_ema, read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
-from talkies.config import CheckpointError, RecipeError
+from talkies.config import CheckpointError, DataError, RecipeError
 from talkies.config.decode import decode_values
 from talkies.config.records import present
 from talkies.config.shown import shown
@@ -28,14 +30,18 @@ from talkies.prepare.geometry import Geometry
 from talkies.recipe.building import build_model, restore_model
 from talkies.recipe.check import grids, mask_channels
 from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.facts import FACTS, find_codecs
+from talkies.recipe.facts import FILE as FACTS_FILE
 from talkies.recipe.folders import finished
-from talkies.recipe.parents import Resolver, open_parents
+from talkies.recipe.parents import Resolver, check_lineage, open_parents
 from talkies.recipe.records import RECIPE
-from talkies.recipe.run import place_of
+from talkies.recipe.where import place_of
 from talkies.streams import Grid, Modality
 from talkies.streams.codec import Codecs
 
 NAMED = 12
+UNTRACKED = "released"
+"""The experiment of a recipe that has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +70,9 @@ class Source:
         return {"boundary": self.recipe.model.shape.boundary, "mask_channels": mask_channels(self.recipe)}
 
 
-def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None) -> Source:
-    """Open `spec`; CheckpointError where it is missing or damaged, TrackingError where it is not registered.
+def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None, *, data: Path | None = None) -> Source:
+    """Open `spec`; CheckpointError where it is missing or damaged, TrackingError where it is not registered, DataError
+    where its codecs are gone or others. `data`: the prepared data whose codecs a checkpoint takes, if not its run's.
 
     Every process of `ranks` calls it, and holds its share of the weights: together they sample and measure.
     """
@@ -82,7 +89,7 @@ def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None) -> So
     if finished(path) and (path / "release").is_dir():
         return _from_release(path / "release", run=path, ranks=ranks)
     checkpoint, run = checkpoint_of(path, ranks)
-    return _from_checkpoint(checkpoint, run, registry, ranks)
+    return _from_checkpoint(checkpoint, run, registry, ranks, data)
 
 
 def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
@@ -126,9 +133,24 @@ def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
         ) from None
 
 
+def recipe_of_release(folder: Path, info: Mapping[str, Any]) -> PhaseRecipe:
+    """The PhaseRecipe in a release.json. A release says neither how its run was tracked nor where the weights of
+    pretrained codecs were; the latter stand beside it."""
+    values = {"tracking": {"experiment": UNTRACKED}, **info["recipe"]}
+    for part, path in recorded_weights(folder).items():
+        values["codecs"] = {**values["codecs"], part: {**values["codecs"][part], "weights": path}}
+    return recipe_of(values, folder / "release.json")
+
+
 def recipe_of_run(run: Path) -> PhaseRecipe:
     """The PhaseRecipe in the recipe.json of a run."""
     return recipe_of(RECIPE.read(run / "recipe.json").recipe, run / "recipe.json")
+
+
+def as_tracked(source: Source) -> Source:
+    """`source`, of a run, with the tracking that the run's recipe.json says: its release says none."""
+    assert source.run is not None
+    return replace(source, recipe=replace(source.recipe, tracking=recipe_of_run(source.run).tracking))
 
 
 def _mesh(ranks: Ranks) -> Mesh | None:
@@ -141,8 +163,8 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
     for key in ("recipe", "name", "step"):
         if key not in info:
             raise CheckpointError(f"release: {folder / 'release.json'} has no {shown(key)}: another program wrote it")
-    recipe = recipe_of(info["recipe"], folder / "release.json")
-    base = folder if not info.get("base") else _base_folder(folder, info["base"])
+    recipe = recipe_of_release(folder, info)
+    base = folder if not info.get("base") else base_folder(folder, info["base"])
     ranks.after_main(lambda main: read_release(base, verify=main))
     model = restore_model(recipe, base, folder / "adapter" if info.get("base") else None, _mesh(ranks))
     return _source(
@@ -153,45 +175,41 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
         sha256=release_sha256(folder),
         run=run,
         step=int(info["step"]),
+        identities=info["codecs"],
     )
 
 
-def _base_folder(folder: Path, base: Mapping[str, Any]) -> Path:
-    """The release that an adapter adapts: beside it (a downloaded version), or where it was trained."""
-    for candidate in (folder / "base", Path(str(base["path"]))):
-        if present(candidate / "release.json"):
-            found = release_sha256(candidate)
-            if found != base["sha256"]:
-                raise CheckpointError(
-                    f"lora: {folder} adapts base {base['sha256'][:12]}, but {candidate} is {found[:12]}: refusing"
-                )
-            return candidate
-    raise CheckpointError(f"lora: the base of {folder} ({base['name']}, sha256 {base['sha256'][:12]}) was not found")
-
-
-def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks) -> Source:
+def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks, data: Path | None) -> Source:
     """A checkpoint's averaged weights over the run's parents."""
     recipe = recipe_of_run(run)
     siblings = neighbours(run)
-    parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main))
+    codecs, identities = _codecs_of(recipe, run, data)
+    parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=run))
+    check_lineage(run, parents)
     model = build_model(recipe, parents, _mesh(ranks))
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
         for name, value in load_ema(folder, trainable, together=ranks, group=ranks.group).items():
             local(trainable[name]).copy_(local(value))
-    root = place_of(run).data_root
     sha256 = read_manifest(folder).sha256
     step = int(read_loop(folder)["step"])
     return _source(
         recipe,
         model,
-        root / "codecs",
+        codecs,
         name=f"{recipe.name}/{folder.name}",
         sha256=sha256,
         run=run,
         step=step,
+        identities=identities,
         released=False,
     )
+
+
+def _codecs_of(recipe: PhaseRecipe, run: Path, data: Path | None) -> tuple[Path, Mapping[str, str]]:
+    """The folder of a run's fitted codecs, and what is known of their identities."""
+    known = FACTS.find(run / FACTS_FILE)
+    return find_codecs(recipe, place_of(run), data), {} if known is None else known.codecs
 
 
 def _source(
@@ -203,17 +221,20 @@ def _source(
     sha256: str,
     run: Path | None,
     step: int,
+    identities: Mapping[str, str],
     released: bool = True,
 ) -> Source:
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     found = grids(recipe, geometry)
     device = root_device(world_of())
     model.eval().requires_grad_(False).to(device)
+    loaded = load_codecs(recipe.codecs, codecs, modalities=tuple(found), device=device)
+    _check_identities(name, loaded, identities)
     return Source(
         name=name,
         sha256=sha256,
         model=model,
-        codecs=load_codecs(recipe.codecs, codecs, modalities=tuple(found), device=device),
+        codecs=loaded,
         recipe=recipe,
         grids=found,
         fps=float(Fraction(geometry.fps).limit_denominator(1001)),
@@ -234,3 +255,14 @@ def open_set(data: Path, name: str, source: Source) -> ShardSet:
     identities = {part: codec.identity for part, codec in held.items() if codec is not None}
     found.check(codec_identities=identities, geometry=found.header.geometry, modalities=tuple(source.grids))
     return found
+
+
+def _check_identities(name: str, codecs: Codecs, identities: Mapping[str, str]) -> None:
+    """DataError where a codec is not the one that the model was trained with: what it decodes would be noise."""
+    for part, known in identities.items():
+        codec = getattr(codecs, part)
+        if codec is not None and codec.identity != known:
+            raise DataError(
+                f"source: {name} was trained with {part} codec {known[:16]}, this one is {codec.identity[:16]}: put "
+                "the codec back that it was trained with"
+            )

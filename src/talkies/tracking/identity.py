@@ -1,10 +1,11 @@
 """RUN_FOLDER/run.json: which MLflow run a folder is, across every requeue and resume."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from talkies.config.numbers import Natural
+from talkies.config.places import kept_uri, opened_uri
 from talkies.config.records import Kind, Name, record
 from talkies.config.secrets import bare
 from talkies.tracking.atomic import write_json
@@ -20,26 +21,32 @@ LOCAL = "http://127.0.0.1:5000"
 @record
 class Identity:
     """`created`: start of the first attempt, ms since the epoch. `experiment_id`: None in a record of an older
-    version."""
+    version. `folder`: where the record was written, which a relative `tracking_uri` in it begins at."""
 
     mlflow_run_id: Name
     experiment: Name
     tracking_uri: Name
     created: Natural
     experiment_id: Name | None = None
+    folder: Name | None = None
 
 
 IDENTITY = Kind(holds=Identity, about="tracking", remedy="restore it from a copy, or remove it to upload the run again")
 
 
 def read_identity(run_folder: Path) -> Identity | None:
-    """The identity of a run that MLflow knows; None before. DataError where run.json is damaged."""
-    return IDENTITY.find(run_folder / FILE)
+    """The identity of a run that MLflow knows, its store where it is now; None before. DataError where run.json is
+    damaged."""
+    found = IDENTITY.find(run_folder / FILE)
+    if found is None:
+        return None
+    return replace(found, tracking_uri=opened_uri(found.tracking_uri, run_folder, written_in=found.folder))
 
 
 def write_identity(run_folder: Path, identity: Identity) -> None:
     """Write run.json atomically."""
-    write_json(run_folder / FILE, asdict(identity))
+    here = {"tracking_uri": kept_uri(identity.tracking_uri, run_folder), "folder": str(run_folder.resolve())}
+    write_json(run_folder / FILE, {**asdict(identity), **here})
 
 
 def page(identity: Identity) -> str | None:

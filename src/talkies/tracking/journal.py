@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from talkies.config.places import opened, opened_uri
 from talkies.tracking.records import SPOOL, Record, read
 
 MAX_METRICS = 800
@@ -100,7 +101,10 @@ class Journal:
         begins = [record for _, record in read(self.path, 0) if record is not None and record["kind"] == "begin"]
         if not begins:
             return None
-        return {**begins[0], "store": begins[-1]["store"], "artifacts": begins[-1]["artifacts"]}
+        folder, last = self.path.parent, begins[-1]
+        paths = {"parent": begins[0]["parent"], "artifacts": last["artifacts"]}
+        places = {key: None if text is None else str(opened(text, folder)) for key, text in paths.items()}
+        return {**begins[0], **places, "store": opened_uri(last["store"], folder)}
 
     def rest(self) -> bool:
         """Whether complete records wait to be read."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from talkies.config import RecipeError
+from talkies.config.places import kept, kept_uri
 from talkies.config.records import open_ours
 from talkies.config.secrets import bare, masked
 from talkies.config.shown import one_line
@@ -62,8 +63,10 @@ class Tracker:
         self._process: subprocess.Popen[bytes] | None = None
         self._unreported = 0
         self._torn = False
-        begin: dict[str, Any] = {"run": uuid.uuid4().hex, "name": name, "experiment": config.experiment, "store": store}
-        begin |= {"artifacts": _text(artifact_root), "parent": _text(parent_folder), "training": training}
+        begin: dict[str, Any] = {"run": uuid.uuid4().hex, "name": name, "experiment": config.experiment}
+        places = {"artifacts": artifact_root, "parent": parent_folder}
+        begin |= {key: None if path is None else kept(path, run_folder) for key, path in places.items()}
+        begin |= {"store": kept_uri(store, run_folder), "training": training}
         begin |= {"pid": os.getpid(), "host": socket.gethostname()}
         self._begin: dict[str, Any] | None = begin
         self._file = self._open()
@@ -243,7 +246,3 @@ def _keep(path: Path, kept: Path) -> None:
 def _lines(values: Mapping[str, object]) -> dict[str, str]:
     """Texts for MLflow's pages: each on one line, without credentials."""
     return {key: one_line(str(value)) for key, value in values.items()}
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path.resolve())

@@ -18,7 +18,9 @@ from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from talkies.config import TrackingError
+from talkies.config.places import SQLITE
 from talkies.config.secrets import masked
+from talkies.tracking.settling import beside, local_path, settle
 
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -27,7 +29,6 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-SQLITE = "sqlite:///"
 DEFAULT = "0"
 _set: dict[str, str] = {}
 FAILURES = (MlflowException, RequestException, SQLAlchemyError, OSError)
@@ -49,6 +50,8 @@ def open_client(uri: str, *, timeout_s: int = 5) -> MlflowClient:
     with translated(f"cannot open {uri}"), warnings.catch_warnings():
         # mlflow 3.17 under SQLAlchemy 2.1 warns of its own lazy="noload" when the first SQL store is opened
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
+        if uri.startswith(SQLITE) and not made:
+            settle(Path(uri.removeprefix(SQLITE)))
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if made:
             _drop_default(client)
@@ -122,8 +125,7 @@ def cut(text: str, limit: int = 5000) -> str:
 
 def local_artifacts(client: MlflowClient, run_id: str) -> Path | None:
     """The folder of a run's artifacts where this machine holds them itself; None where a server does."""
-    uri = str(client.get_run(run_id).info.artifact_uri)
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return Path(parts.path)
-    return Path(uri) if uri.startswith("/") else None
+    path, uri = local_path(str(client.get_run(run_id).info.artifact_uri)), str(client.tracking_uri)
+    if path is None or not uri.startswith(SQLITE):
+        return path
+    return beside(path, Path(uri.removeprefix(SQLITE)))

@@ -4,14 +4,15 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from talkies.checkpoints.bases import BASE, base_folder
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError, TrackingError
+from talkies.config.places import kept_uri, opened_uri
 from talkies.config.records import Kind, Name, record
 from talkies.tracking.alias import aliases
 from talkies.tracking.artifacts import fetch, push
@@ -22,8 +23,6 @@ from talkies.tracking.identity import read_identity
 from talkies.tracking.records import SPOOL
 from talkies.tracking.replay import replay
 from talkies.tracking.undo import Undo
-
-BASE = "base"
 
 
 @record
@@ -65,7 +64,8 @@ def register(
         **measured(metrics, gates),
     }
     if info.get("base"):
-        tags |= {"base.sha256": info["base"]["sha256"], "base.source": _store_base(client, run_id, info["base"])}
+        base = base_folder(release_folder, info["base"])
+        tags |= {"base.sha256": info["base"]["sha256"], "base.source": _store_base(client, run_id, base)}
     if known := _known(client, name, sha256, source):
         return known, False
     if _ensure_model(client, name):
@@ -135,17 +135,12 @@ def _ensure_model(client: MlflowClient, name: str) -> bool:
     return True
 
 
-def _store_base(client: MlflowClient, run_id: str, base: Mapping[str, Any]) -> str:
+def _store_base(client: MlflowClient, run_id: str, found: Path) -> str:
     """Where the registry has the base of an adapter: with its own run, where it was downloaded from, or, if this
     registry knows neither, with the adapter's run."""
-    folder = Path(base["path"]).resolve()  # a downloaded adapter's base is a link
-    if not folder.is_dir():
-        raise CheckpointError(f"promote: the adapter's base {base['name']} is no longer at {folder}: put it back")
-    if (found := release_sha256(folder)) != base["sha256"]:
-        raise CheckpointError(f"promote: {folder} has sha256 {found[:12]}, the adapter's base is {base['sha256'][:12]}")
-    origin = _origin(folder)
-    known = ORIGIN.find(origin)
-    if known is not None and known.uri == client.tracking_uri:
+    folder = found.resolve()  # a downloaded adapter's base is a link
+    known = ORIGIN.find(_origin(folder))
+    if known is not None and opened_uri(known.uri, folder.parent) == client.tracking_uri:
         return known.source
     owner = folder.parent
     if (owner / SPOOL).is_file():
@@ -167,7 +162,7 @@ def _fetched(client: MlflowClient, source: str, sha256: str, uri: str, download_
     try:
         fetch(client, source, temporary)
         _verify(temporary, sha256, f"{source} at {uri}; it was refused")
-        write_json(_origin(target), {"source": source, "uri": uri})
+        write_json(_origin(target), {"source": source, "uri": kept_uri(uri, download_to, runs=download_to.parent)})
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

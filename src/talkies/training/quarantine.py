@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,9 @@ class Quarantine(Callback):
                 self.sink(len(self.data.quarantined), step)
 
     def _tell(self, new: list[tuple[int, Replaced]]) -> None:
-        self._unwritten = append(self.file, [*self._unwritten, *new])
+        place = f"{self.data.shards.folder}{os.sep}"  # a release holds the file's hash, and says nothing of places
+        told = [(first, replace(one, reason=one.reason.replace(place, ""))) for first, one in new]
+        self._unwritten = append(self.file, [*self._unwritten, *told])
         for _, one in new[: max(0, TOLD - self._told)]:
             _log.warning("%s; clip %s stands in for it while training", one.reason, one.substitute)
         self._told += len(new)

@@ -1,0 +1,34 @@
+"""The release that an adapter adapts, found by its hash."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from talkies.checkpoints.places import recorded_base
+from talkies.checkpoints.release import RELEASE, release_sha256
+from talkies.config import CheckpointError
+from talkies.config.places import looked_for, opened
+from talkies.config.records import present
+
+BASE = "base"
+
+
+def base_folder(folder: Path, base: Mapping[str, Any]) -> Path:
+    """The release that the adapter in `folder` adapts (`base` of its release.json): in it (a downloaded version), where
+    it was trained, or in a run beside its own. CheckpointError where it is nowhere, or another one is in its place."""
+    places = [folder / BASE, *recorded_base(folder)]
+    if base.get("path"):  # of a release that an older version has made
+        places.append(opened(str(base["path"]), folder))
+    others = sorted(folder.resolve().parents[1].glob(f"*/{folder.name}"))
+    wrong = []
+    for candidate in (*places, *others):
+        if present(candidate / RELEASE):
+            found = release_sha256(candidate)
+            if found == base["sha256"]:
+                return candidate
+            wrong += [f", and {candidate} is {found[:12]}: refusing"] if candidate in places else []
+    looked = "; ".join(looked_for(path, folder) for path in places)
+    raise CheckpointError(
+        f"lora: the base of {folder} ({base['name']}, sha256 {base['sha256'][:12]}) was not found{''.join(wrong[:1])} "
+        f"(looked for: {looked}); put that release at {folder / BASE}"
+    )

@@ -1,0 +1,95 @@
+"""Paths in the records of a run: what lies in the same runs folder is written relative to the folder of the record, so
+that a runs folder works wherever it is moved or copied; everything else is absolute.
+
+A record also says in which folder it was written, for a run that is taken out of its runs folder alone. Records of
+older versions hold absolute paths: where these lead nowhere, or to the runs folder that this one is a copy of, the same
+place in the run's own runs folder is taken.
+"""
+
+import os
+import re
+from pathlib import Path
+
+SQLITE = "sqlite:///"
+_HASHED = re.compile(r".+-[0-9a-f]{8}")
+_NUMBER = re.compile(r"\d{4,}")
+_PHASE = re.compile(r"\d+-.+")
+INSIDE = ("release", "checkpoints")
+
+
+def runs_of(folder: Path) -> Path | None:
+    """RUNS of RUNS/NAME-HASH/NUMBER, of a phase NUMBER-PHASE in it, and of what lies in either; None elsewhere."""
+    whole = folder.resolve()
+    for path in (whole, *whole.parents[:3]):
+        if _NUMBER.fullmatch(path.name) and _HASHED.fullmatch(path.parent.name):
+            between = whole.relative_to(path).parts
+            known = not between or _PHASE.fullmatch(between[0]) or between[0] in INSIDE
+            return path.parents[1] if known else None
+    return None
+
+
+def kept(path: Path, folder: Path, *, runs: Path | None = None) -> str:
+    """`path` as a record in `folder` holds it: relative where both lie in the same `runs` folder (that of `folder`)."""
+    whole, root = path.resolve(), (runs or runs_of(folder) or Path(os.devnull)).resolve()
+    return os.path.relpath(whole, folder.resolve()) if whole.is_relative_to(root) else str(whole)
+
+
+def opened(text: str, folder: Path, *, written_in: str | None = None) -> Path:
+    """What `text`, found in a record in `folder`, leads to; `written_in`: the folder in which it was written, as the
+    record says. The path is absolute, and need not exist: then it is where it should be."""
+    here = Path(os.path.normpath(folder.resolve() / text))
+    if not Path(text).is_absolute():
+        if written_in is None or here.exists():
+            return here
+        there = Path(os.path.normpath(Path(written_in) / text))
+        return there if there.exists() else here
+    return moved(Path(text), folder) or Path(text)
+
+
+def moved(path: Path, folder: Path) -> Path | None:
+    """Where `path` is now, if the runs folder that holds the run `folder` was moved, or copied from where `path` is:
+    the longest end of it that exists there. None where there is none, or `path` is still right."""
+    runs = runs_of(folder)
+    if runs is None:
+        return None
+    own = folder.resolve().relative_to(runs)
+    for number in range(1, len(path.parts)):
+        before, candidate = Path(*path.parts[:number]), runs / Path(*path.parts[number:])
+        if before.resolve() == runs or not candidate.exists():
+            continue
+        copied = (before / own).exists()  # the original is there, too
+        if copied or not path.exists():
+            return candidate
+    return None
+
+
+def looked_for(path: Path, folder: Path) -> str:
+    """For a message: where `path` was looked for on behalf of a run in `folder`."""
+    runs = runs_of(folder)
+    inside = runs is not None and path.is_relative_to(runs)
+    return str(path) if inside or runs is None else f"{path}, or an end of that path in {runs}"
+
+
+def kept_uri(uri: str, folder: Path, *, runs: Path | None = None) -> str:
+    """As `kept`, of a tracking URI: that of a SQLite file may be relative."""
+    file = uri.removeprefix(SQLITE)
+    if not uri.startswith(SQLITE) or not Path(file).is_absolute():
+        return uri
+    return f"{SQLITE}{kept(Path(file), folder, runs=runs)}"
+
+
+def opened_uri(uri: str, folder: Path, *, written_in: str | None = None) -> str:
+    """As `opened`, of a tracking URI. One that older versions wrote may be relative to the working directory."""
+    file = uri.removeprefix(SQLITE)
+    if not uri.startswith(SQLITE):
+        return uri
+    found = opened(file, folder, written_in=written_in)
+    if not Path(file).is_absolute() and not found.exists() and Path(file).exists():
+        found = Path(file).absolute()
+    return f"{SQLITE}{found}"
+
+
+def absolute_uri(uri: str) -> str:
+    """A tracking URI whose SQLite file does not depend on the working directory."""
+    file = uri.removeprefix(SQLITE)
+    return f"{SQLITE}{Path(file).absolute()}" if uri.startswith(SQLITE) and file else uri

@@ -1,0 +1,131 @@
+"""What a run's data is, kept in its folder: enough to make a release of a checkpoint where the data are gone.
+
+RUN/inputs.json    the sets, their geometry and the identities of their codecs, as release.json has them
+RUN/codecs/        the fitted codecs that its releases carry along
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from talkies.codecs.load import load_audio, load_video
+from talkies.config import CheckpointError, DataError
+from talkies.config.places import looked_for
+from talkies.config.records import Kind, Name, present, record
+from talkies.data.durable import storage_errors, sync_tree
+from talkies.data.index import Index, read_index
+from talkies.recipe.carried import carried
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.folders import write_json
+from talkies.recipe.where import Place
+
+FILE = "inputs.json"
+CODECS = "codecs"
+
+
+@record
+class Facts:
+    """`data`: of release.json; `codecs`: part -> identity of what the data was encoded with; `carried`: part ->
+    identity of the fitted codecs in RUN/codecs."""
+
+    data: dict[str, Any]
+    codecs: dict[str, Name]
+    carried: dict[str, Name]
+
+
+FACTS = Kind(
+    holds=Facts,
+    about="run",
+    remedy="restore it from a copy, or remove it, to look at the prepared data again",
+    error=CheckpointError,
+)
+
+
+def facts_of(recipe: PhaseRecipe, shards: Index, heldout: Index, codecs: Mapping[str, str]) -> Facts:
+    """What is to be kept of the sets that a phase trains on and is measured on; `codecs`: those that are carried."""
+    data = {
+        "shards": recipe.data.shards,
+        "clips": len(shards.clips),
+        "fingerprint": shards.fingerprint,
+        "heldout_fingerprint": heldout.fingerprint,
+        "geometry": recipe.data.geometry,
+        "fps": shards.header["fps"],
+        "grids": {m: grid.to_json() for m, grid in shards.grids.items()},
+    }
+    return Facts(data=data, codecs=dict(shards.header["codecs"]), carried=dict(codecs))
+
+
+def keep(folder: Path, facts: Facts, data_root: Path) -> None:
+    """Write down what a run's data is, and copy the codecs that its releases carry. Raises StorageError on a full
+    disk."""
+    target = folder / CODECS
+    known = FACTS.find(folder / FILE)
+    if known == facts and all((target / part).is_dir() for part in facts.carried):
+        return
+    temporary = folder / f".{CODECS}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    with storage_errors(folder, 0):
+        temporary.mkdir(parents=True)
+        for part in facts.carried:
+            shutil.copytree(data_root / CODECS / part, temporary / part)
+        sync_tree(temporary)
+        shutil.rmtree(target, ignore_errors=True)
+        if facts.carried:
+            temporary.rename(target)
+        else:
+            temporary.rmdir()
+    write_json(folder / FILE, {"data": facts.data, "codecs": facts.codecs, "carried": facts.carried})
+
+
+def find_codecs(recipe: PhaseRecipe, place: Place, data: Path | None = None) -> Path:
+    """The folder with the fitted codecs of a run: its own copy, else that of `data`, else that of the run's data.
+
+    Raises DataError, which says where it was looked for, where there is none.
+    """
+    root = data or place.data_root
+    own = place.folder / CODECS
+    if own.is_dir():
+        return own
+    fitted = [part for part in ("video", "audio") if getattr(recipe.codecs, part).kind.startswith("linear_")]
+    if fitted and not (root / CODECS).is_dir():
+        raise DataError(
+            f"data: the codecs of {place.folder} are gone (looked for: {own}; {looked_for(root / CODECS, place.folder)}"
+            "): put the data back, or give --data FOLDER"
+        )
+    return root / CODECS
+
+
+def read_facts(recipe: PhaseRecipe, place: Place, data: Path | None = None) -> tuple[Facts, Path]:
+    """What the data of the run at `place` is, and the folder of its codecs, each read whole and checked; the shards
+    are not opened. A run of an older version needs the indices of its two sets for it.
+
+    Raises DataError for what is gone or damaged, and for codecs that are not those of the run.
+    """
+    path = place.folder / FILE
+    root = data or place.data_root
+    codecs = find_codecs(recipe, place, data)
+    if present(path):
+        facts = FACTS.read(path)
+    else:
+        if not root.is_dir():
+            raise DataError(
+                f"data: {place.folder} has no {FILE}, and its data are gone (looked for: "
+                f"{looked_for(root, place.folder)}): put them back, or give --data FOLDER"
+            )
+        shards, heldout = (read_index(root / "sets" / name) for name in (recipe.data.shards, recipe.data.heldout))
+        facts = facts_of(recipe, shards, heldout, carried(recipe.codecs, root))
+    check_codecs_of(recipe, facts.carried, codecs)
+    return facts, codecs
+
+
+def check_codecs_of(recipe: PhaseRecipe, identities: Mapping[str, str], folder: Path) -> None:
+    """DataError where a fitted codec in `folder` is gone, damaged, or not the one of `identities` (by part)."""
+    for part, load in (("video", load_video), ("audio", load_audio)):
+        if part in identities and getattr(recipe.codecs, part).kind.startswith("linear_"):
+            found = load(recipe.codecs, folder).identity
+            if found != identities[part]:
+                raise DataError(
+                    f"data: {folder / part} is {part} codec {found[:16]}, the run was trained with "
+                    f"{identities[part][:16]}: put that one back"
+                )
