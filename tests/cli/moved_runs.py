@@ -1,0 +1,104 @@
+"""A runs folder to be moved: the journey's, with a run that was stopped; in today's records or in those of before."""
+
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from toy_journey import RECIPES, TINY, Journey
+
+from talkies.cli.main import run
+from talkies.data.integrity import sha256_of
+from talkies.tracking.records import encode
+from talkies.tracking.settling import settle
+
+AUDIO = str(RECIPES / "audio_pretraining.yaml")
+
+
+def train(runs: Path, *words: str) -> int:
+    """Train the phase alone that is stopped in the copy, in and on what lies in `runs`."""
+    (data,) = (runs / "data").iterdir()
+    return run(["train", AUDIO, *TINY, f"data.root={data}", *words, "--runs", str(runs), "--quiet"])
+
+
+def copied(journey: Journey, runs: Path, *, old: bool) -> Path:
+    """The journey's runs folder at `runs`, as if it had been made there, and beside them a phase stopped at step 2."""
+    shutil.copytree(journey.runs, runs, copy_function=_copy)
+    if old:
+        as_before(runs)
+    assert train(runs, "--stop-at", "2") == 0
+    if old:
+        as_before(runs)
+    return runs
+
+
+def _copy(source: str, target: str) -> None:
+    """Nobody writes into weights: a link does."""
+    if source.endswith((".safetensors", ".distcp")):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+def as_before(runs: Path) -> None:
+    """Every record below `runs` as the version before relative paths wrote it there."""
+    for path in runs.rglob("*.json"):
+        if path.name in ("place.json", "run.json"):
+            path.write_text(json.dumps(_absolute(json.loads(path.read_text()), path.parent)))
+    for path in runs.rglob("spool.jsonl"):
+        _respool(path)
+    for place in [*runs.glob("*/*/place.json"), *runs.glob("*/*/*/place.json")]:
+        (place.parent / "inputs.json").unlink(missing_ok=True)
+        shutil.rmtree(place.parent / "codecs", ignore_errors=True)
+    for run_folder in runs.glob("*/*/6-lora"):
+        _base_by_path(run_folder, runs)
+    settle(runs / "mlflow.db")  # the copied store says that its artifacts are where it is now
+
+
+def _respool(path: Path) -> None:
+    """The spool with absolute paths, and how far it was sent: a line that begins an attempt is longer now."""
+    sent = path.with_name("progress.json")
+    told = json.loads(sent.read_text()) if sent.exists() else {}
+    lines, read = [], 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        values = json.loads(line)
+        lines.append(encode(_absolute(values, path.parent)) if values["kind"] == "begin" else line)
+        read += len(line)
+        if read == told.get("offset"):
+            sent.write_text(json.dumps({**told, "offset": len(b"".join(lines))}))
+    path.write_bytes(b"".join(lines))
+
+
+def _absolute(values: dict[str, object], folder: Path) -> dict[str, object]:
+    values.pop("folder", None)
+    for key in ("data_root", "artifacts", "parent"):
+        if values.get(key):
+            values[key] = str((folder / str(values[key])).resolve())
+    for key in ("store", "tracking_uri"):
+        file = str(values.get(key, "")).removeprefix("sqlite:///")
+        if file:
+            values[key] = f"sqlite:///{(folder / file).resolve()}"
+    return values
+
+
+def _base_by_path(run_folder: Path, runs: Path) -> None:
+    """A LoRA's release named its base by a path, too: so it has another hash, in the registry as well."""
+    release = run_folder / "release" / "release.json"
+    old, values = sha256_of(release), json.loads(release.read_text())
+    values["base"]["path"] = str(run_folder.parent / "5-high_resolution" / "release")
+    for path in [path for path in runs.rglob("release/release.json") if sha256_of(path) == old]:
+        path.write_text(json.dumps(values))
+        path.with_name("places.json").unlink(missing_ok=True)
+    for name in ("result.json", "evaluation.json"):
+        record = json.loads((run_folder / name).read_text())
+        (run_folder / name).write_text(json.dumps({**record, "sha256": sha256_of(release)}))
+    with closing(sqlite3.connect(runs / "mlflow.db")) as store, store:
+        store.execute("UPDATE model_version_tags SET value = ? WHERE value = ?", (sha256_of(release), old))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below `folder` by its path and hash."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): sha256_of(path) for path in files}
