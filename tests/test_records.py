@@ -54,9 +54,14 @@ RECORDS = {
         free="recipe.name parents.video",
     ),
     "recipe.records:PLACE": sample(
-        {"data_root": "/data", "store": "sqlite:////runs/mlflow.db", "artifacts": "/runs/artifacts"},
-        optional="artifacts",
-        nullable="artifacts",
+        {
+            "data_root": "../../data/x",
+            "store": "sqlite:///../../mlflow.db",
+            "artifacts": "../../artifacts",
+            "folder": "/runs/x-0a1b2c3d/0001",
+        },
+        optional="artifacts folder",
+        nullable="artifacts folder",
     ),
     "recipe.records:RESULT": sample({"step": 4, "sha256": SHA, "metrics": {"train/loss": 2.5}}),
     "recipe.records:BEST": sample({"step": 4, "metric": "1 * heldout/video", "value": 2.5}),
@@ -71,9 +76,10 @@ RECORDS = {
             "tracking_uri": "sqlite:////runs/mlflow.db",
             "created": 1795898061809,
             "experiment_id": "1",
+            "folder": "/runs/x-0a1b2c3d/0001",
         },
-        optional="experiment_id",
-        nullable="experiment_id",
+        optional="experiment_id folder",
+        nullable="experiment_id folder",
     ),
     "tracking.progress:PROGRESS": sample(
         {"run_id": "df14", "offset": 1, "inflight": 9, "metrics": 5, "artifacts": 1, "missing": 0, "refused": 0},
@@ -169,6 +175,14 @@ RECORDS = {
         optional="name phase step recipe recipe_hash commit shape data parents",
         nullable="base base.path",
         free="components.bridge.sha256 components.bridge.bytes recipe.name shape.video parents.video",
+    ),
+    "recipe.facts:FACTS": sample(
+        {"data": {"clips": 3}, "codecs": {"text": SHA}, "carried": {"audio": SHA}}, free="data.clips"
+    ),
+    "checkpoints.places:KIND": sample(
+        {"folder": "/runs/x/release", "weights": {"video": "/weights/wan"}, "base": "../../base/release"},
+        optional="base weights.video",
+        nullable="base",
     ),
     "prepare.report:PREPARED": sample(
         {

@@ -16,7 +16,7 @@ from talkies.cli.promote import promote_run
 from talkies.config import GateError
 from talkies.media.read import probe
 from talkies.recipe.folders import locked
-from talkies.recipe.source import recipe_of
+from talkies.recipe.source import recipe_of_run
 from talkies.tracking.config import GateConfig
 
 pytestmark = pytest.mark.timeout(600)
@@ -132,8 +132,7 @@ def test_the_tracking_that_promote_is_given_is_the_one_it_uses(
     journey: Journey, copied: Callable[[str], Path], tmp_path: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = copied("lora")
-    values = json.loads((folder / "release" / "release.json").read_text())["recipe"]
-    own = recipe_of(values, folder / "release.json").tracking
+    own = recipe_of_run(folder).tracking
     other = replace(own, register="mova-toy-other", alias="challenger", gates=())
     strict = replace(other, gates=(GateConfig(metric="evaluation/sync_reference", op=">=", value=2.0),))
     given = {"runs": journey.runs, "expect": None, "cards": tmp_path}

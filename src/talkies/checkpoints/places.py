@@ -23,7 +23,7 @@ class Places:
     base: Name | None = None
 
 
-_KIND = Kind(holds=Places, about="release", remedy="restore it from a copy, or remove it", error=CheckpointError)
+KIND = Kind(holds=Places, about="release", remedy="restore it from a copy, or remove it", error=CheckpointError)
 
 
 def places_text(folder: Path, base: Path | None, weights: Mapping[str, str]) -> str:
@@ -35,7 +35,7 @@ def places_text(folder: Path, base: Path | None, weights: Mapping[str, str]) -> 
 
 def recorded_weights(folder: Path) -> dict[str, str]:
     """Part -> where the weights of a release's pretrained codecs are."""
-    found = _KIND.find(folder / PLACES)
+    found = KIND.find(folder / PLACES)
     if found is None:
         return {}
     return {part: str(opened(text, folder, written_in=found.folder)) for part, text in found.weights.items()}
@@ -43,5 +43,5 @@ def recorded_weights(folder: Path) -> dict[str, str]:
 
 def recorded_base(folder: Path) -> list[Path]:
     """Where the base of a release is, if it says so."""
-    found = _KIND.find(folder / PLACES)
+    found = KIND.find(folder / PLACES)
     return [opened(found.base, folder, written_in=found.folder)] if found is not None and found.base else []

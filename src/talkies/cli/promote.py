@@ -2,6 +2,7 @@
 
 import argparse
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--expect", metavar="VERSION", help="refuse unless the alias is at this version now ('none': unset)"
     )
     parser.add_argument("--cards", type=Path, help="where cards/ and MODEL_CARDS.md are written (RUN)")
+    parser.add_argument("--data", type=Path, help="prepared data with its held-out clips (the run's own)")
     add_store(parser)
 
 
@@ -33,18 +35,20 @@ def promote_run(
     cards: Path | None = None,
     tracking: "TrackingConfig | None" = None,
     uri: str | None = None,
+    data: Path | None = None,
     ranks: "Ranks | None" = None,
 ) -> str:
     """Hold a finished run, evaluate it if it was not yet, apply its gates, register it, move its alias; returns its
     spec.
 
     Every process of `ranks` takes part in the evaluation; the main one does the rest. `tracking`: gates and names in
-    place of those that the run was trained with; `uri`: the store, if not the run's own.
+    place of those that the run was trained with; `uri`: the store, and `data`: the prepared data, if not the run's own.
     """
     from talkies.checkpoints.release import read_release
     from talkies.config import CheckpointError, RecipeError
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import ALONE
+    from talkies.recipe.facts import check_release
     from talkies.recipe.folders import finished, locked
     from talkies.recipe.full_scale import full_scale
     from talkies.recipe.source import recipe_of_release, recipe_of_run, refuse_many
@@ -62,6 +66,7 @@ def promote_run(
         ranks.agree((lambda: held.enter_context(locked(run, hint="then promote it"))) if ranks.main else None)
         info = ranks.after_main(lambda main: read_release(release, verify=main))
         recipe, begun = recipe_of_release(release, info), recipe_of_run(run)
+        ranks.agree(check_release if ranks.main else None, run, recipe, info)
         tracking = tracking or begun.tracking  # is no part of the hash: the last command counts
         if tracking.register is None:
             raise RecipeError(
@@ -69,6 +74,7 @@ def promote_run(
                 "tracking.register=NAME, which trains nothing again"
             )
         place = tracked_at(run, begun, runs=runs, uri=uri)
+        place = place if data is None else replace(place, data_root=data)
         shelf = Shelf(folder=cards or run, full_scale=full_scale())
         early = partial(ready, run, tracking, store=place.store, expect=expect, shelf=shelf)
         ranks.agree(early if ranks.main else None)
@@ -131,6 +137,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _promote(args: argparse.Namespace, ranks: "Ranks") -> int:
-    where = {"runs": args.runs, "cards": args.cards, "uri": args.tracking_uri}
+    where = {"runs": args.runs, "cards": args.cards, "uri": args.tracking_uri, "data": args.data}
     promote_run(args.run, expect=args.expect, ranks=ranks, **where)
     return 0

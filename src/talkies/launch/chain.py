@@ -1,11 +1,13 @@
 """The jobs of a run: RUN_FOLDER/jobs.json, written as they are submitted."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from talkies.config import CheckpointError
+from talkies.config.places import opened
 from talkies.config.records import Kind, Name, record
 from talkies.config.shown import shown
 from talkies.data.durable import write_text
@@ -56,7 +58,11 @@ class Chain:
 
     def write(self) -> None:
         """Record the chain in its folder."""
-        values = {"jobs": [asdict(job) for job in self.jobs], "earlier": self.earlier}
+        jobs = [
+            replace(job, run=job.run and _within(job.run, self.folder), script=_within(job.script, self.folder))
+            for job in self.jobs
+        ]
+        values = {"jobs": [asdict(job) for job in jobs], "earlier": self.earlier}
         write_text(self.folder / FILE, json.dumps(values, indent=2) + "\n")
 
 
@@ -64,7 +70,19 @@ def read_chain(folder: Path) -> Chain | None:
     """The chain that was submitted for the run in `folder`; None where there is none. CheckpointError
     where jobs.json is damaged."""
     found = CHAIN.find(folder / FILE)
-    return None if found is None else Chain(folder=folder, jobs=found.jobs, earlier=found.earlier)
+    if found is None:
+        return None
+    jobs = [
+        replace(job, run=job.run and str(opened(job.run, folder)), script=str(opened(job.script, folder)))
+        for job in found.jobs
+    ]
+    return Chain(folder=folder, jobs=tuple(jobs), earlier=found.earlier)
+
+
+def _within(path: str, folder: Path) -> str:
+    """`path` as the record holds it: relative in the run's own folder, which may be moved."""
+    inside = Path(path).is_absolute() and Path(path).resolve().is_relative_to(folder.resolve())
+    return os.path.relpath(Path(path).resolve(), folder.resolve()) if inside else path
 
 
 def chains(runs: Path) -> Iterator[Chain]:

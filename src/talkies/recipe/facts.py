@@ -119,6 +119,14 @@ def read_facts(recipe: PhaseRecipe, place: Place, data: Path | None = None) -> t
     return facts, codecs
 
 
+def check_release(run: Path, recipe: PhaseRecipe, info: Mapping[str, Any]) -> None:
+    """DataError where the release of `run` (`info`: its release.json) lacks a fitted codec that it is to carry, or has
+    another one."""
+    known = FACTS.find(run / FILE)
+    carries = {} if known is None else known.carried
+    check_codecs_of(recipe, {**info["codecs"], **carries}, run / "release" / CODECS)
+
+
 def check_codecs_of(recipe: PhaseRecipe, identities: Mapping[str, str], folder: Path) -> None:
     """DataError where a fitted codec in `folder` is gone, damaged, or not the one of `identities` (by part)."""
     for part, load in (("video", load_video), ("audio", load_audio)):
