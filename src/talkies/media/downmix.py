@@ -1,0 +1,79 @@
+"""From the channels of decoded sound to one: a mix with the standard coefficients, or the channel that was chosen."""
+
+from functools import cache
+from typing import Any, Literal
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+Channel = Literal["mix", "left", "right"] | int
+"""What of a file's sound is kept: the mix of its channels, or one of them by name or number."""
+Samples = NDArray[np.float32]
+Values = NDArray[np.float64]
+SIDES = {"left": ("FL", "DL"), "right": ("FR", "DR")}
+UNNAMED = "NONE"
+
+
+class ChannelError(ValueError):
+    """Sound that lacks the channel that was asked for, or whose channels cannot be mixed; the text ends a sentence."""
+
+
+def channel_values(frame: Any) -> Values:
+    """[C, S] in [-1, 1] of a decoded frame. ValueError for samples that PyAV cannot hand out."""
+    values = frame.to_ndarray()
+    if not frame.format.is_planar:
+        values = values.reshape(-1, frame.layout.nb_channels).T
+    if values.dtype.kind == "u":
+        made: Values = (values.astype(np.float64) - 128) / 128
+        return made
+    scale = 1.0 if values.dtype.kind == "f" else float(-int(np.iinfo(values.dtype).min))
+    made = values.astype(np.float64) / scale
+    return made
+
+
+def mono(frame: Any, channel: Channel = "mix") -> Samples:
+    """[S] in [-1, 1] of a decoded frame. ChannelError where it has no such channel."""
+    values = channel_values(frame)
+    if channel == "mix":
+        return (mix_weights(frame.layout.name) @ values).astype(np.float32)
+    return values[channel_number(frame.layout.name, channel)].astype(np.float32)
+
+
+@cache
+def mix_weights(layout: str) -> Values:
+    """[C] weights of a mono mix by ITU-R BS.775 (front 0.707, centre 1, surround 0.5, no LFE), divided by their sum so
+    that no mix exceeds full scale: the mean of two channels; of 5.1 0.293 for the centre.
+
+    libswresample knows the coefficients of every layout; channels without names it takes for its usual layout of so
+    many, as players do. ChannelError where it has none (ambisonics).
+    """
+    count = av.AudioLayout(layout).nb_channels
+    if count == 1:
+        return np.ones(1)
+    single = np.eye(count, dtype=np.float32).reshape(1, -1)  # at moment i, channel i alone is 1
+    frame = av.AudioFrame.from_ndarray(single, format="flt", layout=layout)
+    frame.sample_rate = 48000
+    try:
+        mixer = av.AudioResampler(format="flt", layout="mono", rate=48000)
+        made = [*mixer.resample(frame), *mixer.resample(None)]
+    except (av.FFmpegError, ValueError) as error:
+        raise ChannelError(f"has a layout ({layout}) without a standard mix; choose one channel by `channel`") from error
+    weights: Values = np.concatenate([part.to_ndarray()[0] for part in made]).astype(np.float64)
+    return weights / np.abs(weights).sum()
+
+
+@cache
+def channel_number(layout: str, channel: Literal["left", "right"] | int) -> int:
+    """Which channel of a layout that is. ChannelError where there is none."""
+    names = [found.name for found in av.AudioLayout(layout).channels]
+    if isinstance(channel, int):
+        if channel >= len(names):
+            raise ChannelError(f"has {len(names)} channels ({layout}), the first is 0; `channel` is {channel}")
+        return channel
+    if len(names) == 2 and set(names) == {UNNAMED}:
+        return ("left", "right").index(channel)
+    for name in SIDES[channel]:
+        if name in names:
+            return names.index(name)
+    raise ChannelError(f"has no {channel} channel ({layout}); `channel` can be mix, or a number from 0")
