@@ -15,7 +15,7 @@ SIDES = {"left": ("FL", "DL"), "right": ("FR", "DR")}
 UNNAMED = "NONE"
 
 
-class ChannelError(ValueError):
+class NoChannelError(ValueError):
     """Sound that lacks the channel that was asked for, or whose channels cannot be mixed; the text ends a sentence."""
 
 
@@ -33,7 +33,7 @@ def channel_values(frame: Any) -> Values:
 
 
 def mono(frame: Any, channel: Channel = "mix") -> Samples:
-    """[S] in [-1, 1] of a decoded frame. ChannelError where it has no such channel."""
+    """[S] in [-1, 1] of a decoded frame. NoChannelError where it has no such channel."""
     values = channel_values(frame)
     if channel == "mix":
         return (mix_weights(frame.layout.name) @ values).astype(np.float32)
@@ -46,7 +46,7 @@ def mix_weights(layout: str) -> Values:
     that no mix exceeds full scale: the mean of two channels; of 5.1 0.293 for the centre.
 
     libswresample knows the coefficients of every layout; channels without names it takes for its usual layout of so
-    many, as players do. ChannelError where it has none (ambisonics).
+    many, as players do. NoChannelError where it has none (ambisonics).
     """
     count = av.AudioLayout(layout).nb_channels
     if count == 1:
@@ -58,22 +58,22 @@ def mix_weights(layout: str) -> Values:
         mixer = av.AudioResampler(format="flt", layout="mono", rate=48000)
         made = [*mixer.resample(frame), *mixer.resample(None)]
     except (av.FFmpegError, ValueError) as error:
-        raise ChannelError(f"has a layout ({layout}) without a standard mix; choose one channel by `channel`") from error
+        raise NoChannelError(f"has a layout ({layout}) without a standard mix; choose one channel by `channel`") from error
     weights: Values = np.concatenate([part.to_ndarray()[0] for part in made]).astype(np.float64)
     return weights / np.abs(weights).sum()
 
 
 @cache
 def channel_number(layout: str, channel: Literal["left", "right"] | int) -> int:
-    """Which channel of a layout that is. ChannelError where there is none."""
+    """Which channel of a layout that is. NoChannelError where there is none."""
     names = [found.name for found in av.AudioLayout(layout).channels]
     if isinstance(channel, int):
         if channel >= len(names):
-            raise ChannelError(f"has {len(names)} channels ({layout}), the first is 0; `channel` is {channel}")
+            raise NoChannelError(f"has {len(names)} channels ({layout}), the first is 0; `channel` is {channel}")
         return channel
     if len(names) == 2 and set(names) == {UNNAMED}:
         return ("left", "right").index(channel)
     for name in SIDES[channel]:
         if name in names:
             return names.index(name)
-    raise ChannelError(f"has no {channel} channel ({layout}); `channel` can be mix, or a number from 0")
+    raise NoChannelError(f"has no {channel} channel ({layout}); `channel` can be mix, or a number from 0")

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.signal import resample_poly
 from torch import Tensor
 
 from talkies.media.container import MediaError, need_stream, opened
 from talkies.media.decoding import sounds
+from talkies.media.downmix import Channel, NoChannelError, Samples, mono
 from talkies.media.timeline import Beginning, find_beginning
 
-Samples = NDArray[np.float32]
 GAP = 0.008
 """Seconds: a jump of the timestamps beyond this is a gap or an overlap, below it rounding (Matroska: 1 ms). Less than
 half a frame at 60 fps."""
@@ -26,36 +25,48 @@ MARGIN = 0.05
 """Seconds decoded beyond the window, so that its last samples are resampled from what really follows."""
 
 
+class ChannelError(MediaError):
+    """Sound without the channel that was asked for."""
+
+
 def read_audio(
-    path: Path | str, *, sample_rate: int, seconds: float | Fraction, begin: Beginning | None = None
+    path: Path | str,
+    *,
+    sample_rate: int,
+    seconds: float | Fraction,
+    begin: Beginning | None = None,
+    channel: Channel = "mix",
 ) -> Tensor:
     """Sound [S] fp32 from `begin` on (default: `find_beginning(path)`), when the window's first picture is shown.
 
-    The mean of the channels, resampled to `sample_rate`; silence where the file's sound has a gap. S is
+    The mix of the channels or one of them, resampled to `sample_rate`; silence where the file's sound has a gap. S is
     floor(sample_rate * seconds), or less where the sound ends before. Raises MediaError without an audio stream or
-    where it is damaged within the window.
+    where it is damaged within the window, ChannelError without such a channel.
     """
     with opened(path) as container:
         stream = need_stream(container, "audio", path)
         begin = find_beginning(path) if begin is None else begin
-        rate, mono = _placed(_pieces(container, stream, path), begin.seconds, float(seconds) + MARGIN, path)
+        pieces = _pieces(container, stream, path, channel)
+        rate, sound = _placed(pieces, begin.seconds, float(seconds) + MARGIN, path)
     if rate != sample_rate:
         common = Fraction(sample_rate, rate)
-        mono = resample_poly(mono, common.numerator, common.denominator).astype(np.float32)
+        sound = resample_poly(sound, common.numerator, common.denominator).astype(np.float32)
     # A float such as 193 / 24 may lie a rounding error below the duration that it stands for.
-    return torch.from_numpy(mono[: floor(sample_rate * seconds + 1e-6)].copy())
+    return torch.from_numpy(sound[: floor(sample_rate * seconds + 1e-6)].copy())
 
 
-def _pieces(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float, int, Samples]]:
+def _pieces(
+    container: Any, stream: Any, path: Path | str, channel: Channel
+) -> Iterator[tuple[float, int, Samples]]:
     """(start in seconds, sample rate, mono samples) of every decoded frame; the last may be shorter than decoded."""
     last: tuple[float, Any] | None = None
     for time, frame in sounds(container, stream, path):
         if last is not None:
-            yield last[0], last[1].sample_rate, _read(last[1], path)
+            yield last[0], last[1].sample_rate, _read(last[1], path, channel)
         last = time, frame
     if last is not None:
         time, frame = last
-        yield time, frame.sample_rate, _read(frame, path)[: _meant(frame)]
+        yield time, frame.sample_rate, _read(frame, path, channel)[: _meant(frame)]
 
 
 def _meant(frame: Any) -> int:
@@ -65,25 +76,13 @@ def _meant(frame: Any) -> int:
     return told if 0 < told < samples - tick else samples
 
 
-def _read(frame: Any, path: Path | str) -> Samples:
+def _read(frame: Any, path: Path | str, channel: Channel) -> Samples:
     try:
-        return _mono(frame)
+        return mono(frame, channel)
+    except NoChannelError as error:
+        raise ChannelError(path, f"its sound {error}") from error
     except ValueError as error:
         raise MediaError(path, f"its {frame.format.name} samples cannot be read ({error}); convert them") from error
-
-
-def _mono(frame: Any) -> Samples:
-    """Mean of the channels in [-1, 1]."""
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
-    if values.dtype.kind == "u":
-        values = values.astype(np.float32) - 128
-        scale = 128.0
-    else:
-        scale = 1.0 if values.dtype.kind == "f" else float(-int(np.iinfo(values.dtype).min))
-    mono: Samples = (values.mean(axis=0, dtype=np.float64) / scale).astype(np.float32)
-    return mono
 
 
 def _placed(

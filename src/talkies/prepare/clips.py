@@ -7,10 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from talkies.media.cancelling import find_cancelling
 from talkies.media.clipping import CROWDED, find_clipping
 from talkies.media.container import EndedError, MediaError
 from talkies.media.loudness import gain_to
 from talkies.media.read import MediaInfo
+from talkies.media.sound import ChannelError
 from talkies.prepare.items import Item
 from talkies.prepare.plan import TOLERANCE, SetPlan
 from talkies.prepare.reading import Reader
@@ -23,6 +25,8 @@ Reason = Literal[
     "too short",
     "broken stream",
     "audio and video disagree",
+    "no channel",
+    "channels cancel",
     "silent",
     "clipped",
     "no caption",
@@ -33,6 +37,8 @@ Reason = Literal[
 FPS_TOLERANCE = 1e-3
 SILENCE = 1e-3
 """RMS below this (-60 dB) is silence."""
+FAINT = 0.03
+"""RMS below which (-30 dB) a mix is compared with its channels. Speech lies above it."""
 DAMAGED = 10.0
 """Times full scale; AAC of clipped sound overshoots to 2.3 at most (measured), a damaged frame to anything."""
 
@@ -72,22 +78,24 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     try:
         begin = reader.beginning(item.media, plan.config.modalities)
         frames = reader.frames(item.media, plan.geometry, begin) if plan.video else None
-        sound = reader.sound(item.media, plan.geometry, plan.sample_rate, begin) if plan.audio else None
+        sound = reader.sound(item.media, plan.geometry, plan.sample_rate, begin, plan.channel) if plan.audio else None
         recorded = None
         if plan.audio and info.audio_rate:
-            recorded = reader.sound(item.media, plan.geometry, info.audio_rate, begin)
+            recorded = reader.sound(item.media, plan.geometry, info.audio_rate, begin, plan.channel)
     except EndedError as error:
         raise Rejected("too short", error.reason) from error
+    except ChannelError as error:
+        raise Rejected("no channel", error.reason) from error
     except MediaError as error:
         raise Rejected("broken stream", error.reason) from error
     samples, real, limited = None, 0, False
     if sound is not None and recorded is not None:
         _check_sound(sound, plan, info)
+        _check_level(item.media, sound, plan, info)
         _check_clipping(recorded)
         real, window = len(sound), plan.geometry.samples(plan.sample_rate)
         if plan.config.lufs is not None:
-            gain = gain_to(sound, plan.sample_rate, plan.config.lufs)
-            sound, limited = sound * gain.factor, gain.limited
+            sound, limited = _levelled(sound, plan.sample_rate, plan.config.lufs)
         samples = torch.nn.functional.pad(sound, (0, window - real))
     if plan.config.duration_token:
         caption += f" Duration {real / plan.sample_rate:.1f} seconds."
@@ -147,7 +155,7 @@ def _probed(path: Path, plan: SetPlan, reader: Reader) -> MediaInfo:
 
 
 def _check_sound(sound: Tensor, plan: SetPlan, info: MediaInfo) -> None:
-    """Rejected for sound [S] that is missing, silent, damaged, or ends before the pictures do."""
+    """Rejected for sound [S] that is missing, damaged, or ends before the pictures do."""
     seconds, whole = len(sound) / plan.sample_rate, float(plan.geometry.seconds)
     if plan.video and whole - seconds > TOLERANCE:
         raise Rejected(
@@ -157,11 +165,33 @@ def _check_sound(sound: Tensor, plan: SetPlan, info: MediaInfo) -> None:
         raise Rejected("no audio", f"its audio stream has no samples (it claims {info.audio_seconds} s)")
     if not bool(sound.isfinite().all()):
         raise Rejected("not finite", "its sound has samples that are not finite")
-    peak, level = float(sound.abs().max()), float(sound.square().mean().sqrt())
+    peak = float(sound.abs().max())
     if peak > DAMAGED:
         raise Rejected("broken stream", f"its sound reaches {peak:.3g} times full scale, so that it must be damaged")
+
+
+def _check_level(path: Path, sound: Tensor, plan: SetPlan, info: MediaInfo) -> None:
+    """Rejected for sound [S] that is silent, or that would not be if its channels did not cancel each other."""
+    level = float(sound.square().mean().sqrt())
+    if level < FAINT and plan.channel == "mix" and (info.audio_channels or 1) > 1:
+        found = find_cancelling(path, plan.geometry.seconds)
+        if found is not None and found.level >= SILENCE:
+            raise Rejected(
+                "channels cancel",
+                f"the mix of its channels has an RMS of {found.mix:.1e}, channel {found.channel} alone {found.level:.1e}; "
+                f"take one channel: `sources.{plan.config.source}.channel` = {found.channel}",
+            )
     if level < SILENCE:
+        seconds = len(sound) / plan.sample_rate
         raise Rejected("silent", f"its RMS over {seconds:.2f} s is {level:.1e}; at least {SILENCE:g} is needed")
+
+
+def _levelled(sound: Tensor, sample_rate: int, target: float) -> tuple[Tensor, bool]:
+    """Sound [S] at the loudness target, and whether its peak kept it below. Rejected where it has no loudness."""
+    gain = gain_to(sound, sample_rate, target)
+    if gain is None:
+        raise Rejected("silent", "its loudness cannot be measured: no 0.4 s of it reach -70 LUFS, the gate of BS.1770")
+    return sound * gain.factor, gain.limited
 
 
 def _check_clipping(recorded: Tensor) -> None:

@@ -9,6 +9,8 @@ from talkies.config import config
 from talkies.config.numbers import Clips, Fps, Frames, Loudness, Natural, Side
 from talkies.config.schema import added
 
+ChannelKey = Literal["mix", "left", "right"] | Natural
+
 
 @config
 class SyntheticSource:
@@ -27,20 +29,28 @@ class SyntheticSource:
 
 @config
 class FolderSource:
-    """A folder of media files, each with a caption in a .txt of the same stem."""
+    """A folder of media files, each with a caption in a .txt of the same stem.
+
+    `channel`: the mix of a file's channels (ITU-R BS.775), or one of them: left, right, or a number from 0.
+    `duplicates`: of files with the same content one is kept (drop), or all (keep), on one side of the split."""
 
     kind: Literal["folder"] = "folder"
     path: str
     heldout: Natural = 0
+    channel: ChannelKey = added("mix")
+    duplicates: Literal["drop", "keep"] = added("drop")
 
 
 @config
 class ManifestSource:
-    """A JSONL manifest: one {"media": path, "caption": text} per line, paths relative to the manifest."""
+    """A JSONL manifest: one {"media": path, "caption": text} per line, paths relative to the manifest. `channel` and
+    `duplicates` as of a folder."""
 
     kind: Literal["manifest"] = "manifest"
     path: str
     heldout: Natural = 0
+    channel: ChannelKey = added("mix")
+    duplicates: Literal["drop", "keep"] = added("drop")
 
 
 SourceConfig = Annotated[SyntheticSource | FolderSource | ManifestSource, Field(discriminator="kind")]

@@ -23,7 +23,12 @@ class Job:
     @property
     def key(self) -> Mapping[str, Any]:
         """What decides the clips before they are encoded. Where the files lie does not."""
-        return {"set": to_dict(self.plan.config), "rate": self.plan.sample_rate, "content": self.content}
+        return {
+            "set": to_dict(self.plan.config),
+            "rate": self.plan.sample_rate,
+            "channel": self.plan.channel,
+            "content": self.content,
+        }
 
     def read(self, reader: Reader) -> Iterator[RawClip | Quarantined]:
         """Every item in order: a clip to encode, or why it is none."""

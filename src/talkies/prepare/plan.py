@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from talkies.codecs.config import LinearVideoConfig, WanVideoConfig, audio_grid, video_grid
 from talkies.config import DataError, RecipeError
 from talkies.config.shown import listed, named, shown
-from talkies.prepare.config import PrepareConfig, SetConfig
+from talkies.media.downmix import Channel
+from talkies.prepare.config import PrepareConfig, SetConfig, SyntheticSource
 from talkies.prepare.geometry import Geometry
 
 TOLERANCE = 0.05
@@ -19,12 +20,14 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class SetPlan:
-    """One shard set to make: its recipe section, its geometry, and the sample rate of its sound."""
+    """One shard set to make: its recipe section, its geometry, the sample rate of its sound, and which channel of the
+    files that is."""
 
     name: str
     config: SetConfig
     geometry: Geometry
     sample_rate: int
+    channel: Channel
 
     @property
     def video(self) -> bool:
@@ -78,6 +81,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig) -> SetPlan:
         config=section,
         geometry=Geometry.parse(section.geometry, key=f"{key}.geometry"),
         sample_rate=config.codecs.audio.sample_rate,
+        channel="mix" if isinstance(source, SyntheticSource) else source.channel,
     )
     _check_grids(config, found)
     return found

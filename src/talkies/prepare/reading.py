@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from talkies.media.downmix import Channel
 from talkies.media.read import MediaInfo, probe, read_audio, read_frames
 from talkies.media.timeline import Beginning, find_beginning
 from talkies.prepare.geometry import Geometry
@@ -45,11 +46,13 @@ class Reader:
             ),
         )
 
-    def sound(self, path: Path, size: Geometry, sample_rate: int, begin: Beginning) -> Tensor:
+    def sound(self, path: Path, size: Geometry, sample_rate: int, begin: Beginning, channel: Channel) -> Tensor:
         """fp32 [S], shorter than the window where the file's sound is."""
         return self._kept(
-            (path, size.seconds, sample_rate, begin.seconds),
-            lambda: read_audio(path, sample_rate=sample_rate, seconds=size.seconds, begin=begin),
+            (path, size.seconds, sample_rate, begin.seconds, channel),
+            lambda: read_audio(
+                path, sample_rate=sample_rate, seconds=size.seconds, begin=begin, channel=channel
+            ),
         )
 
     def _kept(self, key: object, read: Callable[[], Tensor]) -> Tensor:
