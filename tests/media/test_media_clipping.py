@@ -64,7 +64,7 @@ def test_sound_that_reaches_full_scale_is_not_clipped(name: str, rate: int, soun
     assert find_clipping(coded(samples, rate, tmp_path)) is None
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.9, 0.6])
+@pytest.mark.parametrize("scale", [1.0, 0.6, 0.05])
 @pytest.mark.parametrize("decibels", [6, 20])
 @pytest.mark.parametrize("rate", [16000, 48000])
 @pytest.mark.parametrize("name", SOUNDS)
@@ -90,10 +90,45 @@ def test_a_few_clipped_peaks_are_no_clipped_sound(sound: Sound) -> None:
 def test_coarse_samples_are_not_clipped(name: str, sound: Sound) -> None:
     """8-bit and mu-law samples crowd at the few amplitudes that they have."""
     samples = sound(name, 16000)
-    for peak in (1.0, 0.5, 0.1):
+    for peak in (1.0, 0.5, 0.2, 0.1):
         assert find_clipping((samples * peak * 127).round() / 128) is None
     steps = (samples.sign() * (255 * samples.abs()).log1p() / np.log(256) * 127).round() / 127
-    assert find_clipping(steps.sign() * ((steps.abs() * np.log(256)).expm1() / 255)) is None
+    for peak in (1.0, 0.1):
+        assert find_clipping(peak * steps.sign() * ((steps.abs() * np.log(256)).expm1() / 255)) is None
+
+
+def repeating(rate: int, period: float, *, lasting: float, noise: float, level: float = 0.5) -> torch.Tensor:
+    """A second with a tone of `period` samples, in noise as the issue's example has it."""
+    time = np.arange(rate) / rate
+    hiss = noise * (2 * np.random.default_rng(2).random(rate) - 1)
+    return torch.from_numpy(level * np.sin(2 * np.pi * time * rate / period) * (time < lasting) + hiss).float()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.05])
+@pytest.mark.parametrize("lasting", [1.0, 0.1])
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+def test_tones_that_repeat_their_samples_are_not_clipped(*, rate: int, lasting: float, noise: float) -> None:
+    """Whole periods of samples, and 440, 997 and 1000 Hz, the issue's case."""
+    for period in (*range(3, 49, 3), 50, 64, 75, 80, 96, 100, 120, 160, 240, 480, rate / 440, rate / 997, rate / 1000):
+        assert find_clipping(repeating(rate, period, lasting=lasting, noise=noise)) is None, period
+
+
+@pytest.mark.parametrize("level", [1.0, 0.25, 0.05])
+def test_two_tones_that_repeat_together_are_not_clipped(level: float) -> None:
+    for first, second in ((48, 16), (48, 32), (24, 36), (12, 8), (40, 50)):
+        both = sum(repeating(48000, period, lasting=1.0, noise=0.01, level=0.5) for period in (first, second))
+        assert isinstance(both, torch.Tensor)
+        assert find_clipping(both * level) is None, (first, second)
+
+
+@pytest.mark.parametrize("level", [1.0, 0.4, 0.05])
+@pytest.mark.parametrize("decibels", [3, 6, 12])
+@pytest.mark.parametrize("period", [24, 48, 48.144, 109.1])
+def test_clipped_tones_are_found_though_they_repeat(period: float, decibels: int, level: float) -> None:
+    tone = repeating(48000, period, lasting=0.5, noise=0.01, level=10 ** (decibels / 20))
+    crowd = find_clipping(tone.clamp(-1, 1) * level)
+    assert crowd is not None
+    assert crowd.level == pytest.approx(level, rel=0.1)
 
 
 def test_next_to_no_sound_is_not_judged() -> None:

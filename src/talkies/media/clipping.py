@@ -5,15 +5,23 @@ looked for as a crowd: a band of amplitudes with many more samples than the equa
 rises and falls a band holds about as many as its neighbour; of a pure tone, the most that a smooth periodic sound
 reaches, the top band 1 + sqrt(2) = 2.41 times as many.
 
-Measured at full scale, 0.9 and 0.4 of it, AAC of 16 kHz at 96 and 48 kHz at 192 kbps: unclipped voices of the synthetic
-world (24) and the real clip at most 1.4 times, chords 2.25, tones 2.36; the same clipped by 6 dB at least 4.3, 5.8 and
-7.9, and all of them found, at 48 kHz and 96 kbps 90 %, at 64 kbps a third. Noise is found from 20 dB on: less hardly
-cuts into it. Flat-topped synthetic tones of one level (a square wave) cannot be told from clipped ones.
+A tone that repeats after a whole number of samples has few amplitudes and crowds at each, whatever its level and with
+some noise, too. It is told by its neighbourhoods, which recur (voices differ by 12 % of the power and more after any
+such period, tones in noise by 4 %), and judged between its samples. None of 5,168 such tones (periods of 3 to 1,000
+samples at 16, 44.1 and 48 kHz, in noise of up to 0.1, lasting or 0.1 s long) is taken for clipped.
+
+Measured at full scale, 0.9, 0.4 and 0.05 of it, PCM and AAC (of 16 kHz at 96, 48 kHz at 192 kbps): unclipped voices of
+the synthetic world (9), the real clip and chords at most 1.2 times, tones 2.3; the same clipped by 6 dB at least 3.0,
+7.1, 9.5 and 10, and all of them found, at 48 kHz and 96 kbps 9 of 10, at 64 kbps 2. By 3 dB, which cuts only the highest
+peaks of voices, 4 in 5 are found. Noise is found from 20 dB on: less hardly cuts into it. Not told from clipped ones: flat-topped synthetic sounds (a square wave). Not found: tones of fewer than 6
+samples a period, whose clipped tops last for one or two.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,11 +32,18 @@ LOUD = 0.005
 """Share of the samples that lies above that level: the overshoots of a codec do not move it."""
 WIDTHS = (8, 16, 32)
 """Bins of a band: 4 % of the level finds light clipping, 16 % what a low bit rate has spread."""
-SHARE, FEWEST = 0.004, 50
+SHARE, FEWEST = 0.004, 100
 """A crowd is this share of all samples, and this many. Sound that touches full scale in a few peaks has none."""
-QUIET = 0.25
-"""Sound below this level is not judged: 8-bit samples have too few steps there."""
+QUIET, COARSE = 0.01, 0.25
+"""Sound below this level is not judged: 16-bit samples have too few steps there, and 8-bit ones."""
 FILLED = 0.9
+SHORT, LONG = 64, 400
+"""Periods in samples that are looked for: of more, tones have amplitudes enough."""
+ROUGHLY, EXACTLY = 0.08, 0.001
+"""Share of the power that may differ after a period: a short one, and a long one, after which voices recur, too."""
+NARROW, NEAR, SEEN = 0.04, 2, 300
+"""How near the level of a crowd its samples lie, how many neighbours must recur, how many samples are looked at."""
+TAPS, PHASES, KAISER = 8, 512, 6.0
 GOLDEN = (5**0.5 - 1) / 2
 
 Values = NDArray[np.float32]
@@ -52,12 +67,14 @@ def find_clipping(samples: Tensor) -> Crowd | None:
     if len(values) < FEWEST:
         return None
     counts, step = _histogram(values)
-    found = _densest(counts, len(values)) if step * BINS >= QUIET else Crowd(ratio=0, level=0)
+    if step * BINS < (COARSE if _of_eight_bits(values) else QUIET):
+        return None
+    found = _densest(counts, len(values))
     if found.ratio <= CROWDED:
         return None
-    # A tone whose period is a whole number of samples, or coarse quantisation, has few amplitudes and crowds at each of
-    # them; it does not between the samples. There, clipping that lasts for one or two samples cannot be seen either.
-    if not _filled(counts):
+    # Sound that repeats after a few samples, or is coarsely quantised, has few amplitudes and crowds at each of them. It
+    # does not between the samples; there, clipping that lasts for one or two samples cannot be seen either.
+    if not _filled(counts) or _repeats(values, found.level * step):
         counts, step = _histogram(_between(values))
         found = _densest(counts, len(values))
     return Crowd(ratio=found.ratio, level=found.level * step) if found.ratio > CROWDED else None
@@ -81,7 +98,8 @@ def _densest(counts: Counts, samples: int) -> Crowd:
     for width in WIDTHS:
         low = np.arange(BINS // 2, 2 * BINS - width)
         here, below = total[low + width] - total[low], total[low] - total[low - width]
-        ratios = np.where(here >= max(FEWEST, SHARE * samples), here / np.maximum(below, 1), 0)
+        surely = here - np.sqrt(here)  # one standard deviation may be chance
+        ratios = np.where(here >= max(FEWEST, SHARE * samples), surely / np.maximum(below, 1), 0)
         top = int(ratios.argmax())
         if ratios[top] > best.ratio:
             best = Crowd(ratio=float(ratios[top]), level=float(low[top] + width / 2))
@@ -95,10 +113,40 @@ def _filled(counts: Counts) -> bool:
     return bool((loud > 0.1 * loud.mean()).mean() > FILLED)
 
 
+def _of_eight_bits(values: Values) -> bool:
+    """Whether all samples are multiples of 1 / 256: 8 bits, or the mean of two channels of these."""
+    steps = values * 256
+    return bool((np.abs(steps - np.round(steps)) < 1e-3).all())
+
+
+def _repeats(values: Values, level: float) -> bool:
+    """Whether the samples at a level recur with their neighbours after a fixed number of samples."""
+    reach = min(LONG, len(values) // 4)
+    crowd = np.flatnonzero(np.abs(np.abs(values) - level) < NARROW * level)
+    crowd = crowd[(crowd >= NEAR) & (crowd < len(values) - reach - NEAR)]
+    if len(crowd) == 0:
+        return False
+    chosen = crowd[np.linspace(0, len(crowd) - 1, min(SEEN, len(crowd))).astype(int)]
+    around = sliding_window_view(values, 2 * NEAR + 1)
+    here, periods = around[chosen - NEAR], np.arange(2, reach + 1)
+    changes = np.array([np.square(around[chosen - NEAR + period] - here).mean() for period in periods])
+    allowed = np.where(periods <= SHORT, ROUGHLY, EXACTLY) * 2 * np.square(here).mean()
+    return bool((changes < allowed).any())
+
+
 def _between(values: Values) -> Values:
-    """One value between every two samples (Catmull-Rom), at places that no period in samples repeats."""
-    place = (np.arange(len(values) - 3) * GOLDEN % 1).astype(np.float32)
-    a, b, c, d = values[:-3], values[1:-2], values[2:-1], values[3:]
-    curve = 2 * a - 5 * b + 4 * c - d + place * (3 * (b - c) + d - a)
-    made: Values = b + 0.5 * place * (c - a + place * curve)
+    """One value after every sample, at places that no period in samples repeats, interpolated with a windowed sinc."""
+    count = max(0, len(values) - TAPS + 1)
+    places = (np.arange(count) * GOLDEN % 1 * PHASES).astype(np.int64)
+    made: Values = np.einsum("st,st->s", _kernels()[places], sliding_window_view(values, TAPS))
+    return made
+
+
+@cache
+def _kernels() -> Values:
+    """[PHASES, TAPS]: what makes the value at a place between the two samples in the middle."""
+    distance = np.arange(PHASES)[:, None] / PHASES - (np.arange(TAPS) - TAPS // 2 + 1)
+    window = np.i0(KAISER * np.sqrt(np.maximum(0, 1 - (2 * distance / TAPS) ** 2)))
+    kernels = np.sinc(distance) * window
+    made: Values = (kernels / kernels.sum(axis=1, keepdims=True)).astype(np.float32)
     return made
