@@ -40,17 +40,16 @@ def near_its_level(samples: torch.Tensor, rate: int) -> bool:
 def test_every_length_below_a_block_is_measured(rate: int) -> None:
     """pyloudnorm rounds the block of 1,396 of the 19,199 lengths at 48 kHz to more samples than there are; 7 is one."""
     noise = torch.randn(int(0.41 * rate), generator=torch.Generator().manual_seed(3))
-    lengths = {*range(1, 40), *range(40, len(noise), 997), *range(round(0.4 * rate) - 3, round(0.4 * rate) + 4)}
+    lengths = {*range(1, 24), *range(24, len(noise), 4999), *range(round(0.4 * rate) - 3, round(0.4 * rate) + 4)}
     for length in lengths:
         assert near_its_level(noise[:length], rate), length
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rate", [16000, 48000])
-def test_every_single_length_is_measured(rate: int) -> None:
-    noise = torch.randn(round(0.4 * rate), generator=torch.Generator().manual_seed(3))
+def test_every_single_length_is_measured() -> None:
+    noise = torch.randn(19_200, generator=torch.Generator().manual_seed(3))
     for length in range(1, len(noise) + 1):
-        assert near_its_level(noise[:length], rate), length
+        assert near_its_level(noise[:length], 48000), length
 
 
 def test_a_block_of_its_own_length_meets_the_usual_one() -> None:

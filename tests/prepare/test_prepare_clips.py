@@ -194,6 +194,59 @@ def test_pictures_alone_need_no_sound(make: Maker, read: Callable[..., RawClip])
     assert clip.frames is not None
 
 
+def stereo(path: Path, left: torch.Tensor, right: torch.Tensor) -> Path:
+    """A file of two channels at 16 kHz."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=16000, layout="stereo")
+        packed = (torch.stack([left, right], dim=1).reshape(1, -1) * 32767).short().numpy()
+        frame = av.AudioFrame.from_ndarray(packed, format="s16", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+        out.mux([*stream.encode(frame), *stream.encode(None)])
+    return path
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.01])
+def test_antiphase_stereo_is_told_and_one_channel_can_be_taken(
+    read: Callable[..., RawClip], recipe: Recipe, tmp_path: Path, rest: float
+) -> None:
+    hum = 0.3 * torch.sin(torch.arange(40000) * 0.2)
+    path = stereo(tmp_path / "a.wav", hum, -hum * (1 - rest))
+    with pytest.raises(Rejected, match=r"^channels cancel: .*channel 0 alone .*`sources\.media\.channel` = 0"):
+        read(path, caption="x", modalities=["audio"])
+    sources = {"media": {"kind": "folder", "path": "media", "channel": "right"}}
+    section = {"source": "media", "split": "all", "geometry": "32x32x25@12", "modalities": ["audio"]}
+    made = plan(recipe(sets={"all": section}, sources=sources))["all"]
+    clip = read_clip(Item(id="a", media=path, caption="x"), made, Reader())
+    assert clip.samples is not None
+    torch.testing.assert_close(clip.samples, -hum[:33333] * (1 - rest), atol=1e-4, rtol=0)
+
+
+def test_a_channel_that_a_file_lacks_is_a_reason(make: Maker, recipe: Recipe) -> None:
+    sources = {"media": {"kind": "folder", "path": "media", "channel": 3}}
+    made = plan(recipe(sources=sources))["all"]
+    path = make("a.mp4")
+    with pytest.raises(Rejected, match=r"^no channel: its sound has 1 channels .*`channel` is 3"):
+        read_clip(Item(id="a", media=path, caption="x"), made, Reader())
+
+
+def test_sound_without_loudness_is_silent_where_a_target_is_set(read: Callable[..., RawClip], tmp_path: Path) -> None:
+    """A constant: far above the level of silence, and nothing that BS.1770 could hear."""
+    path = stereo(tmp_path / "a.wav", torch.full((40000,), 0.002), torch.full((40000,), 0.002))
+    keys = {"modalities": ["audio"], "caption": "x"}
+    assert read(path, **keys).real == 33333
+    with pytest.raises(Rejected, match=r"^silent: its loudness cannot be measured"):
+        read(path, lufs=-23.0, **keys)
+
+
+@pytest.mark.parametrize("samples", [7, 3001, 19199])
+def test_short_sound_has_a_loudness(read: Callable[..., RawClip], tmp_path: Path, samples: int) -> None:
+    """Lengths at which pyloudnorm's rounding asked for a sample too many."""
+    noise = 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(1)).clamp(-3, 3)
+    clip = read(stereo(tmp_path / "a.wav", noise, noise), caption="x", modalities=["audio"], lufs=-30.0)
+    assert clip.samples is not None
+    assert loudness(clip.samples[: clip.real], 16000) == pytest.approx(-30, abs=0.1)
+
+
 def test_loudness_is_brought_to_its_target(make: Maker, read: Callable[..., RawClip]) -> None:
     clip = read(make("a.mp4"), lufs=-30.0)
     assert clip.samples is not None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from talkies.media.container import decoded, need_stream, opened
+from talkies.media.container import need_stream, opened
+from talkies.media.decoding import sounds
 from talkies.media.downmix import channel_values, mix_weights
 
 CANCELLED = 0.1
@@ -23,25 +24,28 @@ class Cancelling:
     level: float
 
 
-def find_cancelling(path: Path | str, seconds: float | Fraction) -> Cancelling | None:
-    """The channels of the first `seconds` of a file's sound where they cancel; None where they do not.
+def find_cancelling(path: Path | str, *, begin: float, seconds: float | Fraction) -> Cancelling | None:
+    """The channels of `seconds` of a file's sound, from `begin` in the file's own time, where they cancel; else None.
 
     Raises MediaError for what cannot be decoded.
     """
     powers, count = np.zeros(1), 0
     with opened(path) as container:
-        for frame in decoded(container, need_stream(container, "audio", path), path):
+        for time, frame in sounds(container, need_stream(container, "audio", path), path):
+            if time < begin - frame.samples / frame.sample_rate:
+                continue
+            if time > begin + seconds:
+                break
             weights, values = mix_weights(frame.layout.name), channel_values(frame)
             # The last number is the mix's, the others the channels'.
             found = np.square(np.vstack([values, weights @ values])).sum(axis=1)
             powers = found + (powers if len(powers) == len(found) else 0)
             count += values.shape[1]
-            if count >= seconds * frame.sample_rate:
-                break
     if count == 0:
         return None
     *levels, mix = np.sqrt(powers / count)
-    loudest = int(np.argmax(weights * levels))
-    if mix >= CANCELLED * weights[loudest] * levels[loudest]:
+    shares = weights * np.array(levels)
+    loudest = int(np.argmax(shares))
+    if mix >= CANCELLED * shares[loudest]:
         return None
     return Cancelling(mix=float(mix), channel=loudest, level=float(levels[loudest]))

@@ -24,20 +24,21 @@ def channel_values(frame: Any) -> Values:
     values = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(-1, frame.layout.nb_channels).T
+    zero, scale = 0.0, 1.0
     if values.dtype.kind == "u":
-        made: Values = (values.astype(np.float64) - 128) / 128
-        return made
-    scale = 1.0 if values.dtype.kind == "f" else float(-int(np.iinfo(values.dtype).min))
-    made = values.astype(np.float64) / scale
+        zero = scale = 128.0
+    elif values.dtype.kind == "i":
+        scale = float(-int(np.iinfo(values.dtype).min))
+    made: Values = (values.astype(np.float64) - zero) / scale
     return made
 
 
 def mono(frame: Any, channel: Channel = "mix") -> Samples:
     """[S] in [-1, 1] of a decoded frame. NoChannelError where it has no such channel."""
-    values = channel_values(frame)
-    if channel == "mix":
-        return (mix_weights(frame.layout.name) @ values).astype(np.float32)
-    return values[channel_number(frame.layout.name, channel)].astype(np.float32)
+    values, layout = channel_values(frame), frame.layout.name
+    sound = mix_weights(layout) @ values if channel == "mix" else values[channel_number(layout, channel)]
+    made: Samples = sound.astype(np.float32)
+    return made
 
 
 @cache
@@ -58,9 +59,12 @@ def mix_weights(layout: str) -> Values:
         mixer = av.AudioResampler(format="flt", layout="mono", rate=48000)
         made = [*mixer.resample(frame), *mixer.resample(None)]
     except (av.FFmpegError, ValueError) as error:
-        raise NoChannelError(f"has a layout ({layout}) without a standard mix; choose one channel by `channel`") from error
+        raise NoChannelError(
+            f"has a layout ({layout}) without a standard mix; choose one channel by `channel`"
+        ) from error
     weights: Values = np.concatenate([part.to_ndarray()[0] for part in made]).astype(np.float64)
-    return weights / np.abs(weights).sum()
+    weights /= np.abs(weights).sum()
+    return weights
 
 
 @cache
@@ -71,8 +75,8 @@ def channel_number(layout: str, channel: Literal["left", "right"] | int) -> int:
         if channel >= len(names):
             raise NoChannelError(f"has {len(names)} channels ({layout}), the first is 0; `channel` is {channel}")
         return channel
-    if len(names) == 2 and set(names) == {UNNAMED}:
-        return ("left", "right").index(channel)
+    if len(names) > 1 and set(names) == {UNNAMED}:
+        return ("left", "right").index(channel)  # the usual layouts begin with these
     for name in SIDES[channel]:
         if name in names:
             return names.index(name)

@@ -55,9 +55,7 @@ def read_audio(
     return torch.from_numpy(sound[: floor(sample_rate * seconds + 1e-6)].copy())
 
 
-def _pieces(
-    container: Any, stream: Any, path: Path | str, channel: Channel
-) -> Iterator[tuple[float, int, Samples]]:
+def _pieces(container: Any, stream: Any, path: Path | str, channel: Channel) -> Iterator[tuple[float, int, Samples]]:
     """(start in seconds, sample rate, mono samples) of every decoded frame; the last may be shorter than decoded."""
     last: tuple[float, Any] | None = None
     for time, frame in sounds(container, stream, path):

@@ -13,6 +13,7 @@ from talkies.media.container import EndedError, MediaError
 from talkies.media.loudness import gain_to
 from talkies.media.read import MediaInfo
 from talkies.media.sound import ChannelError
+from talkies.media.timeline import Beginning
 from talkies.prepare.items import Item
 from talkies.prepare.plan import TOLERANCE, SetPlan
 from talkies.prepare.reading import Reader
@@ -91,7 +92,7 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     samples, real, limited = None, 0, False
     if sound is not None and recorded is not None:
         _check_sound(sound, plan, info)
-        _check_level(item.media, sound, plan, info)
+        _check_level(item.media, sound, plan, info, begin)
         _check_clipping(recorded)
         real, window = len(sound), plan.geometry.samples(plan.sample_rate)
         if plan.config.lufs is not None:
@@ -170,16 +171,16 @@ def _check_sound(sound: Tensor, plan: SetPlan, info: MediaInfo) -> None:
         raise Rejected("broken stream", f"its sound reaches {peak:.3g} times full scale, so that it must be damaged")
 
 
-def _check_level(path: Path, sound: Tensor, plan: SetPlan, info: MediaInfo) -> None:
+def _check_level(path: Path, sound: Tensor, plan: SetPlan, info: MediaInfo, begin: Beginning) -> None:
     """Rejected for sound [S] that is silent, or that would not be if its channels did not cancel each other."""
     level = float(sound.square().mean().sqrt())
     if level < FAINT and plan.channel == "mix" and (info.audio_channels or 1) > 1:
-        found = find_cancelling(path, plan.geometry.seconds)
+        found = find_cancelling(path, begin=begin.seconds, seconds=plan.geometry.seconds)
         if found is not None and found.level >= SILENCE:
             raise Rejected(
                 "channels cancel",
-                f"the mix of its channels has an RMS of {found.mix:.1e}, channel {found.channel} alone {found.level:.1e}; "
-                f"take one channel: `sources.{plan.config.source}.channel` = {found.channel}",
+                f"the mix of its channels has an RMS of {found.mix:.1e}, channel {found.channel} alone "
+                f"{found.level:.1e}; take one channel: `sources.{plan.config.source}.channel` = {found.channel}",
             )
     if level < SILENCE:
         seconds = len(sound) / plan.sample_rate

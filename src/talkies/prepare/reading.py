@@ -50,9 +50,7 @@ class Reader:
         """fp32 [S], shorter than the window where the file's sound is."""
         return self._kept(
             (path, size.seconds, sample_rate, begin.seconds, channel),
-            lambda: read_audio(
-                path, sample_rate=sample_rate, seconds=size.seconds, begin=begin, channel=channel
-            ),
+            lambda: read_audio(path, sample_rate=sample_rate, seconds=size.seconds, begin=begin, channel=channel),
         )
 
     def _kept(self, key: object, read: Callable[[], Tensor]) -> Tensor:
