@@ -6,14 +6,14 @@ rises and falls a band holds about as many as its neighbour; of a pure tone, the
 reaches, the top band 1 + sqrt(2) = 2.41 times as many.
 
 A tone that repeats after a whole number of samples has few amplitudes and crowds at each, whatever its level and with
-some noise, too. It is told by its neighbourhoods, which recur (after so few samples voices differ by 12 % of their power
-and more, tones in noise by 4 %), and judged between its samples. Of 5,168 such tones (periods of 3 to 1,000 samples at
-16, 44.1 and 48 kHz, in noise of up to 0.1, for 0.1 s or all the time) none is taken for clipped.
+some noise, too. It is told by its neighbourhoods, which recur (after so few samples voices differ by 12 % of their
+power and more, tones in noise by 4 %), and judged between its samples. Of 5,168 such tones (periods of 3 to 1,000
+samples at 16, 44.1 and 48 kHz, in noise of up to 0.1, for 0.1 s or all the time) none is taken for clipped.
 
-Measured at full scale, 0.9, 0.4, 0.1 and 0.02 of it, PCM and AAC (16 kHz at 96 kbps, 48 kHz at 192): unclipped voices of
-the synthetic world (9), the real clip and chords at most 1.3 times, tones 2.33; the same clipped by 6 dB at least 2.9,
-6.3, 9.5 and 10.7, and all of them found, at 48 kHz and 96 kbps 9 of 10, at 64 kbps 2. Clipped by 3 dB, which cuts only
-the highest peaks of voices, 4 in 5 are found. Noise is found from 20 dB on: less hardly cuts into it.
+Measured at full scale, 0.9, 0.4, 0.1 and 0.02 of it, PCM and AAC (16 kHz at 96 kbps, 48 kHz at 192): unclipped voices
+of the synthetic world (9), the real clip and chords at most 1.3 times, tones 2.33; the same clipped by 6 dB at least
+2.9, 6.3, 9.5 and 10.7, and all of them found, at 48 kHz and 96 kbps 9 of 10, at 64 kbps 2. Clipped by 3 dB, which cuts
+only the highest peaks of voices, 4 in 5 are found. Noise is found from 20 dB on: less hardly cuts into it.
 
 Flat-topped synthetic tones of one level (a square wave) cannot be told from clipped ones, nor tones of less than 6
 samples a period, clipped, from unclipped ones: their tops last for one sample or two.
