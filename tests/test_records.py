@@ -140,6 +140,7 @@ RECORDS = {
         free="header.codec_configs.video.kind",
     ),
     "data.records:VERIFIED": sample({"shard-00000.safetensors": f"9-1-1-7 {SHA}"}, optional="shard-00000.safetensors"),
+    "checkpoints.gathered:RECORD": sample({"train/loss": 2.5}, optional="train/loss", free="train/loss"),
     "checkpoints.manifest:RECORD": sample(
         {"schema": 1, "step": 4, "files": {"loop.json": {"sha256": SHA, "size": 9}}, "sha256": SHA}
     ),
@@ -201,6 +202,7 @@ RECORDS = {
             },
         },
     ),
+    "prepare.report:REPORT": sample({"codecs": {"video": SHA}, "manifest": SHA}, free="manifest"),
     "prepare.fitting:FIT": sample({"key": SHA, "clips": 8}, optional="clips"),
     "prepare.hashes:HASHES": sample({"a.mp4": ["9-1-1-7", SHA]}, optional="a.mp4"),
     "codecs.pretrained:PRETRAINED": sample({"z_dim": 16}, optional="z_dim", free="z_dim"),
@@ -388,3 +390,35 @@ def test_no_kind_of_record_is_forgotten_here() -> None:
         if isinstance(target, ast.Name) and ast.unparse(node.value.func) == "Kind"
     }
     assert found == RECORDS.keys()
+
+
+READERS = {
+    "checkpoints/manifest.py": "of bytes that the reader has decoded",
+    "checkpoints/release.py": "of bytes that the reader has decoded",
+    "checkpoints/state.py": "of bytes that the reader has decoded",
+    "checkpoints/tensors.py": "of a file that its manifest vouches for, which damage() has opened",
+    "checkpoints/weights.py": "the header of a safetensors file, of a bounded length",
+    "codecs/identity.py": "of what it has just written",
+    "codecs/umt5.py": "a tokenizer, by regular_bytes",
+    "config/records.py": "the reader",
+    "data/stored.py": "the header of a safetensors file, of a bounded length",
+    "launch/script.py": "a template of the repository",
+    "prepare/clips.py": "captions, which are the user's",
+    "prepare/items.py": "manifests, which are the user's",
+    "recipe/full_scale.py": "recipes of the repository",
+    "tracking/records.py": "lines of a spool, which are checked there",
+    "tracking/replay.py": "/proc",
+}
+"""Who reads files without the reader of records, and what."""
+
+
+def test_records_are_read_by_the_reader_alone() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        if ast.unparse(node.func).rpartition(".")[2] in ("read_text", "read_bytes", "_read_text")
+        or ast.unparse(node.func) in ("json.load", "json.loads")
+    }
+    assert found <= READERS.keys(), "read records by a Kind of talkies/config/records.py"

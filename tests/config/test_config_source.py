@@ -1,5 +1,6 @@
 """Reading, extending, overriding and interpolating recipe files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -208,3 +209,22 @@ def test_what_is_no_recipe_is_not_repeated(tmp_path: Path, text: str) -> None:
 def test_a_number_that_is_not_finite_is_named_by_its_key(tmp_path: Path) -> None:
     said = refused(write(tmp_path, "x.yaml", "a: 1"), "survival.spike={sigma: 1e400}")
     assert "`survival.spike.sigma` is '1e400', which is not a finite float, at override" in said
+
+
+@pytest.mark.timeout(20)
+def test_a_recipe_is_a_regular_file_of_a_bounded_size(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    os.mkfifo(file)
+    with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: it is a named pipe, no regular file"):
+        load(file)
+    file.unlink()
+    file.write_text("kind: phase\n#" + "x" * (1 << 20))
+    with pytest.raises(RecipeError, match="it has 1048589 bytes, and at most 1048576 are read"):
+        load(file)
+    (tmp_path / "child.yaml").write_text("extends: r.yaml\n")
+    with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: it has 1048589 bytes"):
+        load(tmp_path / "child.yaml")
+    bomb = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+    file.write_text(f"a0: &a0 x\n{bomb}")
+    with pytest.raises(RecipeError, match="an alias at or after"):
+        load(file)

@@ -107,6 +107,14 @@ def test_promotion_keeps_the_way_back(tmp_path: Path, made_run: MakeRun, config:
         rollback(NAME, "staging", store=store)
 
 
+def test_a_way_back_that_was_deleted_is_named(made_run: MakeRun, config: TrackingConfig, store: str) -> None:
+    for number in (1, 2):
+        promoted(made_run(f"run{number}", seed=number), config, store)
+    open_client(store).delete_model_version(NAME, "1")
+    with pytest.raises(TrackingError, match="toy-model@champion was at version 1 before 2, but that was deleted"):
+        rollback(NAME, "champion", store=store)
+
+
 @pytest.mark.fault("j", "promotion race", injected="two threads expect the same version")
 def test_two_promoters_race_and_one_wins(
     made_run: MakeRun, config: TrackingConfig, store: str, told: Callable[..., None]

@@ -1,6 +1,8 @@
 """Who of many ranks is behind."""
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,13 @@ def test_a_pulse_is_a_few_words(tmp_path: Path, moves: tuple[int, int], told: st
     for rank, count in enumerate(moves):
         write_beat(tmp_path, beat(rank, count, silent_s=5))
     assert pulse(tmp_path) == f"last heartbeat 5 s ago: validation after step 6 for 30 s{told}"
+
+
+def test_a_full_disk_leaves_no_temporary_file(file_system: Callable[[str], Path]) -> None:
+    disk = file_system("size=64k")
+    write_beat(disk, beat(0, 1))
+    with suppress(OSError):
+        (disk / "filling").write_bytes(bytes(1 << 20))
+    with pytest.raises(OSError, match="No space left"):
+        write_beat(disk, beat(1, 1))
+    assert sorted(path.name for path in (disk / "heartbeats").iterdir()) == ["rank-0.json"]

@@ -1,17 +1,20 @@
 """What each rank has gathered since it last reported: part of a checkpoint, so that the next report holds all of it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from talkies.checkpoints.manifest import read_manifest, verify
 from talkies.config import CheckpointError
+from talkies.config.records import Kind
 from talkies.data.durable import canonical_json, write_text
 
 Gathered = Mapping[str, Any]
 """Plain JSON."""
 GATHERED = "gathered"
+RECORD = Kind(
+    holds=dict[str, Any], about="checkpoint", remedy="restore it from a copy", error=CheckpointError, limit=1 << 28
+)
 
 
 def gathered_file(rank: int) -> str:
@@ -33,8 +36,4 @@ def read_gathered(folder: Path, place: tuple[int, int]) -> list[dict[str, Any]]:
     rank, size = place
     names = sorted(name for name in read_manifest(folder).files if name.startswith(f"{GATHERED}-"))[rank::size]
     verify(folder, names)
-    found = [json.loads((folder / name).read_bytes()) for name in names]
-    for name, one in zip(names, found, strict=True):
-        if not isinstance(one, dict):
-            raise CheckpointError(f"checkpoint: {folder / name} is damaged: it holds no JSON object")
-    return found
+    return [RECORD.read(folder / name) for name in names]

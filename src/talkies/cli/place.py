@@ -1,6 +1,7 @@
 """Where a command works: the runs folder, the tracking store, the registry."""
 
 import argparse
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,15 @@ def named_store(runs: Path, uri: str | None) -> tuple[str, Path | None]:
 
 def store_of(runs: Path, uri: str | None) -> tuple[str, Path | None]:
     """As `named_store`, for a command that writes: the folder of the runs is made."""
+    root = str(runs.resolve())
+    if os.fsencode(root).decode(errors="ignore") != root:
+        from talkies.config import RecipeError
+        from talkies.config.shown import shown
+
+        raise RecipeError(
+            f"runs: the path of the runs folder, {shown(root)}, is not UTF-8, and no tracking store can name it: give "
+            "another folder (--runs)"
+        )
     if uri is None:
         runs.resolve().mkdir(parents=True, exist_ok=True)
     return named_store(runs, uri)

@@ -4,11 +4,7 @@ A `Kind` says what a kind of record holds, and what is to be done where one is d
 are passed over, for another version may have written it; every key that it knows is checked.
 """
 
-import errno
 import json
-import os
-import stat
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +16,10 @@ from pydantic_core import ErrorDetails
 from talkies.config.decode import needed
 from talkies.config.errors import DataError, UserError
 from talkies.config.numbers import LIMIT
+from talkies.config.regular import open_ours, open_regular, present, regular_bytes
 from talkies.config.shown import named, shown
+
+__all__ = ["Integer", "Kind", "Name", "Sha256", "open_ours", "open_regular", "present", "record", "regular_bytes"]
 
 T = TypeVar("T")
 SIZE = 16 << 20
@@ -33,15 +32,6 @@ _WORDS = {
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
 }
-_MODES = (
-    (stat.S_ISDIR, "it is a folder"),
-    (stat.S_ISFIFO, "it is a named pipe, no regular file"),
-    (stat.S_ISSOCK, "it is a socket, no regular file"),
-)
-
-
-class IrregularError(OSError):
-    """A folder, a pipe, a socket or a device in place of a regular file."""
 
 
 def _no_nul(text: str) -> str:
@@ -127,55 +117,6 @@ class Kind(Generic[T]):
             f"{self.about}: {where} has schema {found}, this version reads {known}: use the talkies that wrote it; or "
             f"{self.remedy}"
         )
-
-
-def present(path: Path) -> bool:
-    """Whether anything is there, a broken link and a pipe too: who reads it will refuse it by name."""
-    return os.path.lexists(path)
-
-
-def regular_bytes(path: Path, limit: int) -> bytes:
-    """What the regular file `path` holds. OSError, whose `strerror` says why, for anything else, which is not waited
-    for, and for more than `limit` bytes, which are not read."""
-    with os.fdopen(open_regular(path), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        data = b"" if size > limit else file.read(limit + 1)
-    if max(size, len(data)) > limit:  # it may have grown meanwhile
-        found = max(size, len(data))
-        raise OSError(errno.EOVERFLOW, f"it has {found} bytes, and at most {limit} are read", str(path))
-    return data
-
-
-def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of the regular file `path`. OSError, whose `strerror` says why, for anything else, which is not
-    waited for."""
-    with suppress(FileNotFoundError):  # which O_CREAT makes
-        _need_regular(path.stat(), path)  # before it is opened: to open a device may do something
-    handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o644)
-    try:
-        _need_regular(os.fstat(handle), path)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
-
-
-def open_ours(path: Path, flags: int) -> int:
-    """As `open_regular`, for a file that we make and keep open (a lock, a log). Raises DataError where something else
-    has taken its place, OSError where the disk refuses."""
-    try:
-        return open_regular(path, flags | os.O_CREAT)
-    except IrregularError as error:
-        raise DataError(f"files: cannot open {path}: {error.strerror}; remove it, or move it away") from None
-
-
-def _need_regular(found: os.stat_result, path: Path) -> None:
-    if stat.S_ISREG(found.st_mode):
-        return
-    for is_so, what in _MODES:
-        if is_so(found.st_mode):
-            raise IrregularError(errno.EINVAL, what, str(path))
-    raise IrregularError(errno.EINVAL, "it is a device, no regular file", str(path))
 
 
 def plain_json(data: bytes) -> str:

@@ -10,9 +10,12 @@ from talkies.config.errors import RecipeError
 from talkies.config.lines import plain
 from talkies.config.merge import leaves, merge, override, resolve
 from talkies.config.parse import parse
+from talkies.config.regular import present, regular_bytes
 from talkies.config.shown import listed, named, one_line, shown
 
 MAX_EXTENDS = 2
+LIMIT = 1 << 20
+"""Bytes that a recipe may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +69,16 @@ def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[st
         raise RecipeError(f"recipe: `extends` runs in a circle: {place} leads back to {displayed(target)}")
     if len(trail) > MAX_EXTENDS:
         raise RecipeError(f"recipe: `extends` at {place} is more than {MAX_EXTENDS} deep; merge {name} into its parent")
-    if not target.is_file():
+    if not present(target) or target.is_dir():
         raise RecipeError(f"recipe: {place} extends {named(parent)}: {_missing(target)}")
     return [*_layers(target, trail), (values, origins)]
 
 
 def _read(file: Path) -> str:
-    if not file.is_file():
+    if not present(file) or file.is_dir():
         raise RecipeError(f"recipe: {_missing(file)}")
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        return regular_bytes(file, LIMIT).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         found = f"byte 0x{error.object[error.start]:02x}"

@@ -64,6 +64,14 @@ class PreparedRecord:
     report: SetReport
 
 
+@record
+class ReportRecord:
+    """report.json: what of a Report others read."""
+
+    codecs: dict[str, str]
+
+
+REPORT = Kind(holds=ReportRecord, about="prepare", remedy="run `talkies prepare` again", limit=1 << 28)
 PREPARED = Kind(holds=PreparedRecord, about="prepare", remedy="run `talkies prepare`, which makes the set again")
 
 

@@ -2,7 +2,6 @@
 does not read, for the phases that start from it do.
 """
 
-import json
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from talkies.codecs.load import load_audio, load_video
 from talkies.config import DataError
 from talkies.data.index import INDEX, read_index
 from talkies.prepare.pipeline import REPORT
+from talkies.prepare.report import REPORT as RECORD
 from talkies.streams.codec import AudioCodec, VideoCodec
 
 FITTED = ("video", "audio")
@@ -43,11 +43,10 @@ def carried(config: CodecsConfig, data_root: Path) -> dict[str, str]:
 
 def _prepared(data_root: Path) -> dict[str, Collection[str]]:
     """Part -> the identities that the preparation's report names; without one, those in the indices of the sets."""
-    try:
-        codecs = json.loads((data_root / REPORT).read_text())["codecs"]
-        return {part: {str(codecs[part])} for part in FITTED if part in codecs}
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # a preparation that goes on or was killed; a root that was copied in parts
+    report = RECORD.find(data_root / REPORT)
+    if report is not None:
+        return {part: {report.codecs[part]} for part in FITTED if part in report.codecs}
+    # A preparation that goes on or was killed; a root that was copied in parts.
     found: dict[str, Collection[str]] = {}
     for index in sorted((data_root / "sets").glob(f"*/{INDEX}")):
         codecs = read_index(index.parent).header["codecs"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talkies.config import DataError
+from talkies.config.records import regular_bytes
 from talkies.tracking.card_body import main_number, summary
 from talkies.tracking.card_text import Card, Front, card_text, front_matter, parse_card
 from talkies.tracking.markdown import code, escaped, table
@@ -68,10 +69,14 @@ class Shelf:
         return {path: text.encode() for path, text in files.items()}
 
 
+LIMIT = 16 << 20
+"""Bytes that a card may have."""
+
+
 def read_card(path: Path) -> Front:
     """The front matter of a card file. Raises DataError where it is damaged or cannot be read."""
     try:
-        return parse_card(path.read_text(encoding="utf-8"))
+        return parse_card(regular_bytes(path, LIMIT).decode())
     except OSError as error:
         raise DataError(f"cards: cannot read {path}: {error.strerror}; restore it, or remove it") from None
     except ValueError as error:

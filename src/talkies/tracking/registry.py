@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mlflow import MlflowClient
+
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import RecipeError, TrackingError
 from talkies.tracking.alias import aliases, expected, move, moved
@@ -130,9 +132,7 @@ def rollback(name: str, alias: str, *, store: str, expect: str | None = None, sh
         now = expected(found, alias, expect, target=f"{name}@{alias}")
         target = found.get(PREVIOUS + alias)
         if now is None or target is None:
-            what = (
-                f"nothing is registered as {name}@{alias}" if now is None else f"{name}@{alias} had no version before"
-            )
+            what = f"nothing is registered as {name}@{alias}" if now is None else _no_way_back(client, name, alias, now)
             raise TrackingError(f"rollback: {what}; known aliases: {', '.join(sorted(found)) or 'none'}")
         version = client.get_model_version(name, target)
         told = version.tags.get(PREVIOUS + alias, "none")
@@ -152,6 +152,16 @@ def _target(config: TrackingConfig) -> tuple[str, str]:
         raise RecipeError("promote: the recipe registers nothing: set `tracking.register` to the model's name")
     check(config.register, config.alias)
     return config.register, config.alias
+
+
+def _no_way_back(client: MlflowClient, name: str, alias: str, now: str) -> str:
+    """Why there is nothing to go back to. MLflow removes the aliases of a version that is deleted."""
+    before = client.get_model_version(name, now).tags.get(PREVIOUS + alias, "none")
+    if before == "none":
+        return f"{name}@{alias} had no version before"
+    there = any(str(version.version) == before for version in versions(client, name))
+    gone = f"the alias {PREVIOUS}{alias} was removed" if there else "that was deleted"
+    return f"{name}@{alias} was at version {before} before {now}, but {gone}; move the alias in MLflow, or promote"
 
 
 def _after(found: Mapping[str, str], alias: str, before: str | None, version: str) -> Mapping[str, str]:
