@@ -25,13 +25,18 @@ def train(runs: Path, *words: str) -> int:
 
 def copied(journey: Journey, runs: Path, *, old: bool) -> Path:
     """The journey's runs folder at `runs`, as if it had been made there, and beside them a phase stopped at step 2."""
-    shutil.copytree(journey.runs, runs, copy_function=_copy)
+    copy_runs(journey, runs)
     if old:
         as_before(runs)
     assert train(runs, "--stop-at", "2") == 0
     if old:
         as_before(runs)
     return runs
+
+
+def copy_runs(journey: Journey, runs: Path) -> None:
+    """The journey's runs folder at `runs`."""
+    shutil.copytree(journey.runs, runs, copy_function=_copy, symlinks=True)
 
 
 def _copy(source: str, target: str) -> None:

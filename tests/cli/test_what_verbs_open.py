@@ -1,0 +1,107 @@
+"""Each verb opens what it needs and nothing else: data that are gone or damaged stop only those that read them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from moved_runs import as_before, copy_runs
+from toy_journey import Journey
+
+from talkies.cli.main import run
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def runs(journey: Journey, tmp_path: Path) -> Path:
+    """A copy of the journey's runs folder, as from another machine: where it was made is not here."""
+    copy_runs(journey, tmp_path / "runs")
+    for record in (tmp_path / "runs").rglob("place*.json"):
+        values = json.loads(record.read_text())
+        record.write_text(json.dumps({**values, "folder": f"/nowhere{values['folder']}"}))
+    return tmp_path / "runs"
+
+
+def lora_of(runs: Path) -> Path:
+    return next(runs.glob("mova-toy-*/0001/6-lora"))
+
+
+def done(*words: object) -> None:
+    assert run([*map(str, words)]) == 0
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    capsys.readouterr()
+    assert run([*map(str, words)]) == 65
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
+    return line
+
+
+def test_without_its_data_only_what_measures_is_refused(
+    runs: Path, journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(runs / "data")
+    lora, clip = lora_of(runs), ["--prompt", "A happy man", "--out", tmp_path / "made.mp4"]
+    done("export", lora, "--consolidate", "--out", tmp_path / "out")
+    done("sample", lora / "checkpoints" / "step-00000002", *clip)
+    done("sample", lora, *clip)
+    done("status", lora)
+    done("replay", lora)
+    done("promote", lora, "--expect", "1")
+    told = refused(capsys, "evaluate", lora, "--clips", "2")
+    assert "evaluate: the held-out clips are gone (looked for: " in told
+    assert str(runs / "data" / journey.data.name) in told
+    assert told.endswith("give --data FOLDER")
+    done("evaluate", lora, "--clips", "2", "--data", journey.data)
+
+
+def test_a_damaged_shard_is_no_matter_for_who_reads_none(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data,) = (runs / "data").iterdir()
+    for name in ("masks", "masks_heldout"):
+        shard = data / "sets" / name / "shard-00000.safetensors"
+        content = shard.read_bytes()
+        shard.unlink()  # a link to the journey's
+        shard.write_bytes(content[:-9])
+    lora = lora_of(runs)
+    done("export", lora, "--consolidate", "--out", tmp_path / "out")
+    done("promote", lora, "--expect", "1")
+    assert "masks_heldout/shard-00000.safetensors is truncated" in refused(capsys, "evaluate", lora, "--clips", "2")
+
+
+def test_a_run_of_before_says_where_its_codecs_were_looked_for(
+    runs: Path, journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    as_before(runs)
+    moved = tmp_path / "moved"
+    runs.rename(moved)
+    shutil.rmtree(moved / "data")
+    lora, clip = lora_of(moved), ["--prompt", "A happy man", "--out", tmp_path / "made.mp4"]
+    told = refused(capsys, "sample", lora / "checkpoints" / "step-00000002", *clip)
+    for part in (lora / "codecs", runs / "data" / journey.data.name / "codecs", f"in {moved}", "--data FOLDER"):
+        assert str(part) in told
+    assert "give --data FOLDER" in refused(capsys, "export", lora, "--consolidate", "--out", tmp_path / "out")
+    done("sample", lora / "checkpoints" / "step-00000002", *clip, "--data", journey.data)
+    done("export", lora, "--consolidate", "--out", tmp_path / "out", "--data", journey.data)
+
+
+def test_a_codec_of_another_fit_is_not_sampled_with(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The weights of the sound's codec under its own record: whole, and another one."""
+    lora = lora_of(runs)
+    record = lora / "inputs.json"
+    values = json.loads(record.read_text())
+    record.write_text(json.dumps({**values, "codecs": {**values["codecs"], "audio": "0" * 64}}))
+    told = refused(capsys, "sample", lora / "checkpoints" / "step-00000002", "--prompt", "x")
+    assert "was trained with audio codec 0000000000000000, this one is " in told
+
+
+def test_a_release_that_lacks_a_codec_is_not_promoted(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lora = lora_of(runs)
+    release = lora / "release" / "release.json"
+    values = json.loads(release.read_text())
+    values["files"] = {name: entry for name, entry in values["files"].items() if not name.startswith("codecs/video/")}
+    release.write_text(json.dumps(values))
+    shutil.rmtree(lora / "release" / "codecs" / "video")
+    assert f"no fitted codec in {lora / 'release' / 'codecs' / 'video'}" in refused(capsys, "promote", lora)
