@@ -1,7 +1,7 @@
 """What names the content of a source: the sha256 of every file, hashed once and then only after a change."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from talkies.config import DataError
@@ -11,6 +11,9 @@ from talkies.data.integrity import settled, sha256_of, stamp
 from talkies.prepare.items import Item
 
 HASHES = Kind(holds=dict[str, tuple[str, str]], about="prepare", remedy="remove it: it only saves time", limit=1 << 30)
+
+
+MISSING = "missing"
 
 
 class Hashes:
@@ -23,10 +26,20 @@ class Hashes:
 
     def content(self, item: Item) -> list[str]:
         """[id, sha256 of the media, sha256 of the caption]; "missing" stands for what is not there."""
-        media = self._file(item.id, item.media)
+        media = self.media(item)
         if isinstance(item.caption, Path):
             return [item.id, media, self._file(f"{item.id}\0caption", item.caption)]
         return [item.id, media, hashlib.sha256(item.caption.encode(errors="surrogatepass")).hexdigest()]
+
+    def media(self, item: Item) -> str:
+        """sha256 of the media."""
+        return self._file(item.id, item.media)
+
+    def remembered(self, name: str, mark: str, make: Callable[[], str]) -> str:
+        """What `make` answers, remembered under `name` for as long as `mark` is the same."""
+        known = self._known.get(name)
+        self._found[name] = known if known and known[0] == mark else (mark, make())
+        return self._found[name][1]
 
     def save(self) -> None:
         """Remember what was hashed, for the next time."""
@@ -36,14 +49,14 @@ class Hashes:
     def _file(self, name: str, path: Path) -> str:
         try:
             if not path.is_file():  # reading a pipe would wait for ever
-                return "missing"
+                return MISSING
             mark = stamp(path)
             known = self._known.get(name)
             digest = known[1] if known and known[0] == mark else sha256_of(path)
             if settled(path):
                 self._found[name] = (mark, digest)
         except OSError:
-            return "missing"
+            return MISSING
         return digest
 
 

@@ -17,6 +17,7 @@ from talkies.data.durable import write_text
 from talkies.prepare.bars import Bars, bars
 from talkies.prepare.building import Builder
 from talkies.prepare.config import PrepareConfig, SyntheticSource
+from talkies.prepare.copies import settle_copies
 from talkies.prepare.fitting import fit_codecs, take_codecs
 from talkies.prepare.hashes import Hashes, contents, fingerprint
 from talkies.prepare.jobs import Job
@@ -95,7 +96,10 @@ def _made(
     (root / "sources").mkdir(parents=True, exist_ok=True)
     with bars(progress) as bar:
         sources = _sources(config, root / "sources", recipe_folder, bar)
-        jobs = _jobs(plans, sources, root / "sources")
+        hashes = {name: Hashes(root / "sources" / f"{name}.files.json") for name in sources}
+        window = min((made.geometry for made in plans.values()), key=lambda geometry: geometry.seconds)
+        sources = settle_copies(sources, config, hashes, window)
+        jobs = _jobs(plans, sources, hashes)
         reader = Reader()
         if config.codecs_from is None:
             fit_codecs(config, jobs, root / "codecs", reader, bar)
@@ -151,8 +155,7 @@ def _sources(config: PrepareConfig, folder: Path, recipe_folder: Path, bar: Bars
     return found
 
 
-def _jobs(plans: Mapping[str, SetPlan], sources: Mapping[str, Source], folder: Path) -> dict[str, Job]:
-    hashes = {name: Hashes(folder / f"{name}.files.json") for name in sources}
+def _jobs(plans: Mapping[str, SetPlan], sources: Mapping[str, Source], hashes: Mapping[str, Hashes]) -> dict[str, Job]:
     jobs = {}
     for name, made in plans.items():
         items = sources[made.config.source].split(made.config.split)
@@ -185,6 +188,7 @@ def _finish(
         codecs=identities,
         sets=sets,
         ignored={name: source.ignored for name, source in sources.items() if source.ignored},
+        copies={name: source.copies for name, source in sources.items() if source.copies},
     )
     write_text(root / REPORT, json.dumps(report.to_json(), indent=2, sort_keys=True) + "\n")
     return report

@@ -7,6 +7,7 @@ from typing import Any
 
 from talkies.config.numbers import Natural, NonNegative
 from talkies.config.records import Kind, Name, record
+from talkies.prepare.sources import Copy
 
 SHOWN = 5
 
@@ -97,13 +98,15 @@ def reasons(quarantined: Sequence[Quarantined]) -> str:
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """A whole preparation. `manifest` is the sha256 over every set's fingerprint and every codec's identity: it names
-    the data. `ignored` counts files that are no media, by source and suffix."""
+    the data. `ignored` counts files that are no media, by source and suffix; `copies` are files with the content of
+    another, by source."""
 
     recipe: str
     manifest: str
     codecs: Mapping[str, str]
     sets: Mapping[str, SetReport]
     ignored: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    copies: Mapping[str, Sequence[Copy]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -121,4 +124,10 @@ class Report:
         for name, counts in self.ignored.items():
             files = ", ".join(f"{count} {plain(suffix)}" for suffix, count in counts.items())
             lines.append(f"source {name}: ignored beside the media: {files}")
+        for name, copies in self.copies.items():
+            for kept, words in ((False, "left out"), (True, "kept on one side of the split")):
+                found = [plain(f"{copy.id} (as {copy.of})") for copy in copies if copy.kept == kept]
+                if found:
+                    files = "; ".join(found[:SHOWN]) + ("; ..." if len(found) > SHOWN else "")
+                    lines.append(f"source {name}: copies {words}: {len(found)}: {files}")
         return [*lines, self.summary()]

@@ -20,18 +20,31 @@ MARKER = ".rendered"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A media file with the content of another, `of`: left out, or `kept` on the same side of the split."""
+
+    id: str
+    of: str
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """The items of a source, ordered. The first `heldout` are held out, in every set alike, whatever becomes of them;
-    `ignored` counts the files beside them by suffix."""
+    `ignored` counts the files beside them by suffix. `copies` were found, and `barred` are ids that are not trained on,
+    as another source holds the same content out."""
 
     name: str
     items: Sequence[Item]
     heldout: int
     ignored: Mapping[str, int]
+    copies: Sequence[Copy] = ()
+    barred: frozenset[str] = frozenset()
 
     def split(self, name: str) -> Sequence[Item]:
         """The items of split "train", "heldout" or "all"."""
-        return {"heldout": self.items[: self.heldout], "train": self.items[self.heldout :], "all": self.items}[name]
+        train = [item for item in self.items[self.heldout :] if item.id not in self.barred]
+        return {"heldout": self.items[: self.heldout], "train": train, "all": self.items}[name]
 
 
 def collect(
