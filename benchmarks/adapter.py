@@ -15,9 +15,9 @@ from talkies.data.shards import ShardSet
 from talkies.evaluation.heldout import heldout_loss
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.run import run_phase
-from talkies.recipe.where import Place, place_of
 from talkies.recipe.source import open_source
 from talkies.recipe.validation import batches
+from talkies.recipe.where import Place, place_of
 
 WEIGHTS = {"heldout/video": 1.0, "heldout/audio": 0.2}
 
