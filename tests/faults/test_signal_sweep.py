@@ -3,11 +3,13 @@
 (Every 50 ms: `python tests/faults/sweep.py`.)
 """
 
+import os
 import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +54,38 @@ def test_every_verb_that_samples_or_prepares(tmp_path: Path, data: Path, whole: 
     assert max(one.used for one in found) < LIMIT_S
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def to_all(broken: WholeRun, number: signal.Signals, process: "subprocess.Popen[str]") -> None:
+    """Tell the whole group, as a terminal does, and Slurm."""
+    known = len(broken.lines())
+    while process.poll() is None and len(broken.lines()) < known + 2:
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+
+
+def test_a_terminal_or_slurm_that_tells_every_process_of_a_run(tmp_path: Path, data: Path, whole: WholeRun) -> None:
+    """Loader workers are there until all is saved, and then no more."""
+    broken = WholeRun(runs=tmp_path / "runs", data=data, words={"data.workers": 2, "steps.checkpoint_every": 100})
+    for name in TRAINING:
+        attempt = broken.attempt(meanwhile=partial(to_all, broken, signal.Signals[name]), under=["setsid"])
+        assert attempt.code == 130, attempt.err
+        (line,) = attempt.err.splitlines()
+        assert f"stopped by {name}" in line
+        assert attempt.steps[-1] == broken.newest(), "what was made is saved"
+        left = {pid: words for pid, words in commands() if str(tmp_path) in words and "uploader" not in words}
+        assert left == {}
+    last = broken.attempt()
+    assert last.code == 0, last.err
+    assert check_same(broken, whole) == []
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Processes that live, and their words. Workers that have lost their parent may take a moment to see it."""
+    time.sleep(1)
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield path.parent.name, path.read_text()
 
 
 def burst(broken: WholeRun, seed: int, process: "subprocess.Popen[str]") -> None:
