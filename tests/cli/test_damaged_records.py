@@ -1,7 +1,9 @@
 """Records of a run that lack what they must hold: one line that names the file and the key, exit code 65."""
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,52 @@ def test_a_record_without_its_keys_is_named(
     assert told.count("\n") == 1
     assert f"{folder / file} is damaged: it has no `" in told
     assert all_of_it or f"no `{key}`" in told
+
+
+def changed(key: str, value: object) -> Callable[[Path], None]:
+    def change(file: Path) -> None:
+        file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+
+    return change
+
+
+def piped(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+DEEP = "[" * 10_000
+HARMED: list[tuple[str, str, Callable[[Path], object], str]] = [
+    ("promote", "result.json", changed("metrics", {"loss": "x"}), "its `metrics.loss` is 'x', and must be a number"),
+    ("promote", "evaluation.json", changed("clips", []), "its `clips` is a list of 0, and must be an integer"),
+    ("evaluate", "place.json", changed("artifacts", []), "its `artifacts` is a list of 0, and must be text"),
+    ("evaluate", "run.json", lambda file: file.write_text(DEEP), "it is nested too deeply"),
+    ("export", "recipe.json", lambda file: file.write_text(DEEP), "it is nested too deeply"),
+    ("export", "recipe.json", changed("recipe", {"steps": {"max": 4}, "name": 5}), "is damaged"),
+    ("sample", "recipe.json", piped, "it is a named pipe, no regular file"),
+    ("replay", "progress.json", changed("offset", "x"), "its `offset` is 'x', and must be an integer"),
+    ("replay", "progress.json", changed("metrics", [1]), "its `metrics` is a list of 1, and must be an integer"),
+    ("replay", "spool.jsonl", piped, "it is a named pipe, no regular file"),
+]
+
+
+@pytest.mark.parametrize(("verb", "file", "harm", "message"), HARMED)
+def test_a_record_of_wrong_content_is_named_in_one_line(
+    journey: Journey,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    verb: str,
+    file: str,
+    harm: Callable[[Path], object],
+    message: str,
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(journey.phase("lora" if verb == "promote" else "audio_pretraining"), folder)
+    harm(folder / file)
+    source = CheckpointStore(folder / "checkpoints").latest() if verb == "sample" else folder
+    more = {"sample": ["--prompt", "x"], "export": ["--consolidate", "--out", str(tmp_path / "out")]}
+    assert run([verb, str(source), *more.get(verb, [])]) == 65
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert str(folder / file) in told
+    assert message in told

@@ -212,6 +212,13 @@ def read_release(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     return values
 
 
+def need(values: Mapping[str, Any], folder: Path, *keys: str) -> None:
+    """CheckpointError where the release.json of `folder` lacks one of `keys`, which every phase writes."""
+    for key in keys:
+        if key not in values:
+            raise CheckpointError(f"release: {folder / RELEASE} has no `{key}`: no phase of talkies has written it")
+
+
 def release_sha256(folder: Path) -> str:
     """One hash for the release: the sha256 of release.json, which holds that of every other file."""
     _read(folder)

@@ -127,8 +127,9 @@ def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
     try:
         return decode_values(PhaseRecipe, dict(values), where=str(where))
     except RecipeError as error:
+        told = " ".join(str(error).split())
         raise CheckpointError(
-            f"run: {where} is damaged, or of another version of talkies: {error}; restore it from a copy, or use that "
+            f"run: {where} is damaged, or of another version of talkies: {told}; restore it from a copy, or use that "
             "version"
         ) from None
 
