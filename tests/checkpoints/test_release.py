@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from talkies.checkpoints.bases import base_folder
-from talkies.checkpoints.release import RELEASE, load_component, read_release, release_sha256, write_release
+from talkies.checkpoints.release import RELEASE, load_component, need, read_release, release_sha256, write_release
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError, StorageError
 from talkies.data.integrity import sha256_of
@@ -228,3 +228,10 @@ def test_full_disk_is_a_storage_error(tmp_path: Path, release: Path) -> None:
     assert re.search(r"audio\.safetensors: File too large; 4000 bytes are needed", messages.get())
     assert release_sha256(release) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "release"]
+
+
+def test_a_release_that_no_phase_has_written_is_named(release: Path) -> None:
+    values = read_release(release)
+    need(values, release, "name", "recipe_hash")
+    with pytest.raises(CheckpointError, match=r"release\.json has no `shape`: no phase of talkies has written it"):
+        need(values, release, "name", "shape")

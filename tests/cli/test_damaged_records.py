@@ -77,6 +77,7 @@ HARMED: list[tuple[str, str, Callable[[Path], object], str]] = [
 
 @pytest.mark.parametrize(("verb", "file", "harm", "message"), HARMED)
 def test_a_record_of_wrong_content_is_named_in_one_line(
+    *,
     journey: Journey,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
