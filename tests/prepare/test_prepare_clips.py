@@ -10,6 +10,7 @@ import av
 import pytest
 import torch
 
+from talkies.codecs.prompt import LONGEST
 from talkies.media.loudness import PEAK, loudness
 from talkies.media.read import read_audio
 from talkies.media.write import write_mp4
@@ -82,6 +83,24 @@ def test_what_cannot_be_trained_on(
 def test_half_a_character_is_no_caption(make: Maker, read: Callable[..., RawClip]) -> None:
     with pytest.raises(Rejected, match=r"^caption encoding: .*half a character \('\\ud800'\)"):
         read(make("a.mp4"), caption="a \ud800 hums")
+
+
+@pytest.mark.parametrize("size", [LONGEST + 1, 30_000_000])
+def test_a_caption_of_a_book_is_quarantined_unread(make: Maker, read: Callable[..., RawClip], size: int) -> None:
+    path = make("a.mp4", caption=None)
+    with path.with_suffix(".txt").open("wb") as file:
+        file.write(b"word")
+        file.truncate(size)
+    with pytest.raises(Rejected, match=rf"^caption too long: the caption has {size:,} bytes"):
+        read(path)
+    with pytest.raises(Rejected, match=r"^caption too long"):
+        read(path, caption="word " * (size // 5 + 1))
+    with pytest.raises(Rejected, match=r"^caption too long"):
+        read(path, caption="\u00e9" * (LONGEST // 2 + 1))
+
+
+def test_the_longest_caption_is_taken(make: Maker, read: Callable[..., RawClip]) -> None:
+    assert len(read(make("a.mp4", caption="x" * LONGEST)).caption) == LONGEST
 
 
 def test_a_caption_that_is_no_file(make: Maker, read: Callable[..., RawClip]) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError, RecipeError
 from talkies.prepare.config import FolderSource, ManifestSource, SyntheticSource
 from talkies.prepare.items import read_manifest, scan
@@ -86,6 +87,23 @@ def test_a_manifest_is_read_relative_to_itself(tmp_path: Path) -> None:
 def test_a_bad_line_is_named(tmp_path: Path, line: bytes, words: str) -> None:
     (tmp_path / "m.jsonl").write_bytes(b'{"media": "ok.mp4", "caption": "fine"}\n' + line + b"\n")
     with pytest.raises(DataError, match=rf"m\.jsonl:2: .*{words}"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_long_manifest_is_read_line_by_line(tmp_path: Path) -> None:
+    with (tmp_path / "m.jsonl").open("w") as file:
+        for i in range(20_000):
+            file.write(f'{{"media": "{i}.mp4", "caption": "clip {i}"}}\n')
+        file.write('{"media": "book.mp4", "caption": "' + "word " * 400_000 + '"}\n')
+    items = read_manifest(tmp_path / "m.jsonl")
+    assert len(items) == 20_001
+    assert len(str(items[-1].caption)) == LONGEST + 1  # enough to be quarantined as too long
+
+
+def test_a_manifest_of_one_endless_line_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "m.jsonl").open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(DataError, match=r"m\.jsonl:1: longer than 16,777,216 bytes; one clip per line"):
         read_manifest(tmp_path / "m.jsonl")
 
 

@@ -90,6 +90,7 @@ def sample_heldout(spec: str, run: Path, *, registry: "Callable[[str], Path]", o
 def run(args: argparse.Namespace) -> int:
     """Sample one clip."""
     from talkies.cli.ranks import with_ranks
+    from talkies.codecs.prompt import LONGEST
     from talkies.config import RecipeError
     from talkies.parallel.world import world_of
 
@@ -99,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
     if any("\ud800" <= letter <= "\udfff" for letter in args.prompt):
         raise RecipeError("sample: --prompt is not UTF-8: write it anew")
+    if (size := len(args.prompt.encode())) > LONGEST:
+        raise RecipeError(f"sample: --prompt has {size:,} bytes; at most {LONGEST:,} are taken")
     if not args.prompt.strip():
         raise RecipeError("sample: --prompt is empty: say what to show and to hear")
     return with_ranks(args.argv, {"sample": world_of().size}, partial(_sample, args))

@@ -1,6 +1,7 @@
 """Byte-level text features that need no download: the toy's text encoder."""
 
 import hashlib
+from collections import Counter
 from functools import cached_property
 
 import numpy as np
@@ -53,7 +54,9 @@ class ByteTextEncoder:
 
 def word_feature(word: str, dim: int) -> np.ndarray:
     """[dim] fp32 of length sqrt(dim)."""
-    total = np.sum([_signs(gram, dim) for gram in _grams(word)], axis=0, dtype=np.int64)
+    total = np.zeros(dim, dtype=np.int64)
+    for gram, count in Counter(_grams(word)).items():  # one at a time: a word may be as long as a book
+        total += count * _signs(gram, dim)
     # Integers until here, then one division: nothing that could round differently elsewhere.
     length = np.sqrt(float(np.dot(total, total)))
     assert length > 0, "an odd number of signs never sums to zero"

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from talkies.codecs.prompt import LONGEST
 from talkies.media.cancelling import find_cancelling
 from talkies.media.clipping import CROWDED, find_clipping
 from talkies.media.container import EndedError, MediaError
@@ -32,6 +33,7 @@ Reason = Literal[
     "clipped",
     "no caption",
     "caption encoding",
+    "caption too long",
     "not finite",
 ]
 
@@ -105,12 +107,16 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
 
 
 def read_caption(caption: str | Path) -> str:
-    """The text without surrounding space. Raises Rejected where it is missing, empty or not UTF-8 text."""
+    """The text without surrounding space. Raises Rejected where it is missing, empty, not UTF-8 text, or longer than
+    LONGEST bytes, of which no more are read."""
     if isinstance(caption, Path):
         try:
             if caption.exists() and not caption.is_file():  # reading a pipe would wait for ever
                 raise Rejected("no caption", f"{caption.name} is no file")
-            text = caption.read_text(encoding="utf-8-sig")
+            with caption.open("rb") as file:
+                data = file.read(LONGEST + 1)
+            _check_length(len(data), caption.stat().st_size)
+            text = data.decode("utf-8-sig")
         except FileNotFoundError:
             raise Rejected("no caption", f"{caption.name} is missing") from None
         except UnicodeDecodeError as error:
@@ -119,16 +125,23 @@ def read_caption(caption: str | Path) -> str:
             raise Rejected("no caption", f"{caption.name} cannot be read ({error.strerror})") from None
     else:
         text = caption
+        _check_length(len(text), len(text))
     if "\0" in text:
         raise Rejected("caption encoding", "the caption holds a NUL character")
     try:
-        text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError as error:  # JSON spells halves of surrogate pairs, which no text encoder takes
         odd = ascii(text[error.start])
         raise Rejected("caption encoding", f"the caption holds half a character ({odd}); write it whole") from None
+    _check_length(size, size)
     if not text.strip():
         raise Rejected("no caption", "the caption is empty")
     return text.strip()
+
+
+def _check_length(read: int, size: int) -> None:
+    if read > LONGEST:
+        raise Rejected("caption too long", f"the caption has {size:,} bytes or more, at most {LONGEST:,} are read")
 
 
 def _probed(path: Path, plan: SetPlan, reader: Reader) -> MediaInfo:

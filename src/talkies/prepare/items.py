@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
+from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError
 from talkies.config.shown import WIDTH, shown
 
@@ -18,6 +19,8 @@ SUFFIXES = (
     *(".ogg", ".ogv", ".opus", ".ts", ".wav", ".webm", ".wmv"),
 )
 KEYS = ("media", "caption")
+LINE = 1 << 24
+"""Bytes of a manifest's line. A caption beyond LONGEST is cut behind it, and so its clip is quarantined as too long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,8 @@ def ordered(items: Sequence[Item]) -> list[Item]:
 def scan(folder: Path) -> tuple[list[Item], Mapping[str, int]]:
     """The media files below `folder`, each with the .txt of the same stem, and everything else counted by suffix.
 
-    A link that leads nowhere is an item too, so that it is quarantined and not overlooked. Hidden files and folders
+    Names match by their Unicode letters, not by how these are spelled (NFC, or NFD as on a Mac), and .TXT is as good;
+    the file that is spelled as the media file is comes first. A link that leads nowhere is an item too, so that it is quarantined and not overlooked. Hidden files and folders
     count as neither. Raises DataError for a folder that cannot be listed.
     """
     try:
@@ -99,20 +103,25 @@ def read_manifest(path: Path) -> list[Item]:
     return items
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a manifest, one at a time."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(LINE + 1), b""), 1):
+                if len(line) > LINE:
+                    raise DataError(
+                        f"prepare: {path}:{number}: longer than {LINE:,} bytes; one clip per line is needed"
+                    )
+                yield _text(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, f"{path}:{number}")
     except OSError as error:
         raise DataError(f"prepare: manifest {path} cannot be read ({error.strerror})") from None
-    lines = []
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        try:
-            lines.append(line.decode())
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"prepare: {path}:{number}: not UTF-8 ({error.reason}); save the manifest as UTF-8"
-            ) from None
-    return lines
+
+
+def _text(line: bytes, where: str) -> str:
+    try:
+        return line.decode().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"prepare: {where}: not UTF-8 ({error.reason}); save the manifest as UTF-8") from None
 
 
 def _entry(folder: Path, line: str, where: str) -> Item:
@@ -137,4 +146,4 @@ def _entry(folder: Path, line: str, where: str) -> Item:
         raise DataError(f"{where}: `media` is {shown(media)}, which is half a character and no file's name") from None
     if "\0" in media:
         raise DataError(f"{where}: `media` is {shown(media)}, which holds NUL and is no file's name")
-    return Item(id=_utf8(PurePosixPath(media).as_posix()), media=folder / media, caption=caption)
+    return Item(id=_utf8(PurePosixPath(media).as_posix()), media=folder / media, caption=caption[: LONGEST + 1])
