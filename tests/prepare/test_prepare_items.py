@@ -61,6 +61,37 @@ def test_a_name_that_is_not_utf8_gets_an_id_that_is(tmp_path: Path) -> None:
     assert items[0].media.is_file()
 
 
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(("media", "caption"), [(NFD, NFC), (NFC, NFD), (NFC, NFC), ("cafe", "cafe")])
+@pytest.mark.parametrize("suffixes", [(".mp4", ".txt"), (".MP4", ".TXT")])
+def test_names_match_by_their_letters(tmp_path: Path, media: str, caption: str, suffixes: tuple[str, str]) -> None:
+    touch(tmp_path, f"deep/{media}{suffixes[0]}", f"deep/{caption}{suffixes[1]}")
+    items, ignored = scan(tmp_path)
+    assert items[0].caption == tmp_path / "deep" / f"{caption}{suffixes[1]}"
+    assert ignored == {}
+
+
+def test_captions_that_collide_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, f"{NFD}.mp4", f"{NFD}.txt", f"{NFC}.txt")
+    with pytest.warns(UserWarning, match=r"has 2 captions .*differ only in how they are spelled"):
+        items, ignored = scan(tmp_path)
+    assert items[0].caption == tmp_path / f"{NFD}.txt"  # spelled as the media file
+    assert ignored == {".txt": 1}
+
+
+def test_a_manifest_finds_a_file_by_its_letters(tmp_path: Path) -> None:
+    touch(tmp_path, f"{NFD}.mp4")
+    (tmp_path / "m.jsonl").write_text(f'{{"media": "{NFC}.mp4", "caption": "x"}}')
+    assert read_manifest(tmp_path / "m.jsonl")[0].media.is_file()
+
+
+def test_a_name_that_no_file_can_have_is_an_item(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text(f'{{"media": "{"x" * 300}.mp4", "caption": "x"}}')
+    assert len(read_manifest(tmp_path / "m.jsonl")) == 1
+
+
 def test_a_manifest_is_read_relative_to_itself(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text('{"media": "clips/a.mp4", "caption": "über"}\n\n{"media": "/b.mp4"}\n')
     first, second = read_manifest(tmp_path / "m.jsonl")

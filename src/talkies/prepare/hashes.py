@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError
 from talkies.config.records import Kind
 from talkies.data.durable import canonical_json, write_text
@@ -28,7 +29,7 @@ class Hashes:
         """[id, sha256 of the media, sha256 of the caption]; "missing" stands for what is not there."""
         media = self.media(item)
         if isinstance(item.caption, Path):
-            return [item.id, media, self._file(f"{item.id}\0caption", item.caption)]
+            return [item.id, media, self._caption(item.id, item.caption)]
         return [item.id, media, hashlib.sha256(item.caption.encode(errors="surrogatepass")).hexdigest()]
 
     def media(self, item: Item) -> str:
@@ -45,6 +46,14 @@ class Hashes:
         """Remember what was hashed, for the next time."""
         if self._found != self._known:
             write_text(self.cache, canonical_json(self._found))
+
+    def _caption(self, name: str, path: Path) -> str:
+        """sha256 of a caption; one that is too long is not read."""
+        try:
+            size = path.stat().st_size
+        except OSError:
+            return MISSING
+        return f"{size} bytes" if size > LONGEST else self._file(f"{name}\0caption", path)
 
     def _file(self, name: str, path: Path) -> str:
         try:
