@@ -1,50 +1,70 @@
 """Frames of a media file, as they are shown: in order, upright, and on time."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from av.video.reformatter import Interpolation
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from talkies.media.container import EndedError, MediaError, frame_rate, need_stream, opened
 from talkies.media.decoding import pictures
+from talkies.media.fields import progressive
+from talkies.media.orientation import orientation
+from talkies.media.pixels import Rendering, Treatment
 from talkies.media.timeline import Beginning, find_beginning
 
 FPS_TOLERANCE = 1e-3
-# libav's default upsamples chroma by repetition, which costs small frames 2.5 dB. One thread: starting a pool for every
-# frame takes longer than converting it.
-CHROMA = (
-    Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
-)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """Frames that were read: `pixels` uint8 [F, 3, H, W], and what more than decoding had to be done to them."""
+
+    pixels: Tensor
+    treated: frozenset[Treatment]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels."""
+        return self.pixels.nbytes
 
 
 def read_frames(
     path: Path | str, *, frames: int, fps: float, height: int, width: int, begin: Beginning | None = None
 ) -> Tensor:
-    """`frames` consecutive frames from `begin` on (default: `find_beginning(path)`), uint8 [frames, 3, height, width].
+    """The pixels of `read_film`."""
+    return read_film(path, frames=frames, fps=fps, height=height, width=width, begin=begin).pixels
 
-    Upright, cropped around the centre to the target's aspect, resized (antialiased bilinear). Frames are taken as they
-    are: raises MediaError where the file's rate is not `fps` (0.1 %), its frames are not evenly spaced, or one is
-    damaged, EndedError (a MediaError) where there are too few.
+
+def read_film(
+    path: Path | str, *, frames: int, fps: float, height: int, width: int, begin: Beginning | None = None
+) -> Film:
+    """`frames` consecutive frames of `height` x `width` from `begin` on (default: `find_beginning(path)`).
+
+    As they are shown (`Rendering`), deinterlaced, cropped around the centre to the target's aspect, resized
+    (antialiased bilinear). Their times are taken as they are: raises MediaError where the file's rate is not `fps`
+    (0.1 %), its frames are not evenly spaced, or one is damaged, EndedError (a MediaError) where there are too few.
     """
     begin = find_beginning(path) if begin is None else begin
     pixels: list[Tensor] = []
+    rendering = Rendering(path)
     with opened(path) as container:
         stream = need_stream(container, "video", path)
         found = float(frame_rate(stream, path))
         if abs(found / fps - 1) > FPS_TOLERANCE:
             raise MediaError(path, f"runs at {found:g} fps, {fps:g} are needed; convert its frame rate")
-        shown = ((time, frame) for time, frame in pictures(container, stream, path) if time >= begin.seconds)
+        whole = progressive(pictures(container, stream, path), stream, lambda: rendering.treated.add("deinterlaced"))
+        shown = ((time, frame) for time, frame in whole if time >= begin.seconds)
         for frame in _evenly(shown, begin.seconds, fps, path):
-            pixels.append(fitted(upright(frame), height, width, _pixel_aspect(stream, frame)))
+            pixels.append(fitted(rendering.render(frame), height, width, _pixel_aspect(stream, frame, path)))
             if len(pixels) == frames:
-                return torch.stack(pixels)
+                rendering.finish()
+                return Film(pixels=torch.stack(pixels), treated=frozenset(rendering.treated))
     because = f": {begin.reason}" if begin.reason else ""
     raise EndedError(path, f"ends after {len(pixels)} frames, {frames} are needed{because}")
 
@@ -62,24 +82,14 @@ def _evenly(shown: Iterator[tuple[float, Any]], begin: float, fps: float, path: 
         yield frame
 
 
-def _sideways(frame: Any) -> bool:
-    return bool(frame.rotation % 180)
+def upright_size(frame: Any, path: Path | str) -> tuple[int, int]:
+    """Width and height of a frame as it is shown. Raises OrientationError where that is not understood."""
+    return (frame.height, frame.width) if orientation(frame, path).transposed else (frame.width, frame.height)
 
 
-def upright_size(frame: Any) -> tuple[int, int]:
-    """Width and height of a frame as it is shown."""
-    return (frame.height, frame.width) if _sideways(frame) else (frame.width, frame.height)
-
-
-def upright(frame: Any) -> Tensor:
-    """uint8 [3, H, W] RGB as it is shown: telephones store pictures sideways."""
-    picture = frame.to_ndarray(format="rgb24", interpolation=CHROMA, threads=1)
-    return torch.from_numpy(np.rot90(picture, frame.rotation // 90).copy()).permute(2, 0, 1)
-
-
-def _pixel_aspect(stream: Any, frame: Any) -> Fraction:
+def _pixel_aspect(stream: Any, frame: Any, path: Path | str) -> Fraction:
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    return 1 / aspect if _sideways(frame) else aspect
+    return 1 / aspect if orientation(frame, path).transposed else aspect
 
 
 def fitted(picture: Tensor, height: int, width: int, pixel_aspect: Fraction = Fraction(1)) -> Tensor:

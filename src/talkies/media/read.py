@@ -1,4 +1,4 @@
-"""What is in a media file. `read_frames` and `read_audio` are found here too."""
+"""What is in a media file. `read_film`, `read_frames` and `read_audio` are found here too."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 
 from talkies.media.container import MediaError, find_stream, frame_rate, need_stream, opened
 from talkies.media.decoding import pictures, sounds
-from talkies.media.frames import read_frames, upright_size
+from talkies.media.frames import Film, read_film, read_frames, upright_size
 from talkies.media.sound import read_audio
 
-__all__ = ["MediaInfo", "probe", "read_audio", "read_frames"]
+__all__ = ["Film", "MediaInfo", "probe", "read_audio", "read_film", "read_frames"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def _video(container: Any, path: Path | str) -> dict[str, Any]:
     stream = need_stream(container, "video", path)
     first = _first(pictures(container, stream, path), stream, path)
     fps, seconds = float(frame_rate(stream, path)), _seconds(container, stream)
-    width, height = upright_size(first)
+    width, height = upright_size(first, path)
     return {"fps": fps, "frames": stream.frames or None, "seconds": seconds, "width": width, "height": height}
 
 

@@ -2,8 +2,9 @@
 
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -94,6 +95,7 @@ class Builder:
             padded=count.padded,
             peak_limited=count.peak_limited,
             late=count.late,
+            treated=dict(sorted(count.treated.items())),
             quarantined=tuple(refused),
             fingerprint=ShardSet.open(work, verify=False).fingerprint,
             took=round(time.monotonic() - began, 3),
@@ -131,6 +133,7 @@ class Tally:
     padded: int = 0
     peak_limited: int = 0
     late: int = 0
+    treated: Counter[str] = field(default_factory=Counter)
 
     def plus(self, clip: RawClip, plan: SetPlan, codecs: Codecs) -> "Tally":
         """One clip more."""
@@ -143,6 +146,7 @@ class Tally:
             padded=self.padded + (plan.audio and clip.real < window),
             peak_limited=self.peak_limited + clip.limited,
             late=self.late + clip.late,
+            treated=self.treated + Counter(clip.treated),
         )
 
 

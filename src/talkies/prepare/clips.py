@@ -10,8 +10,11 @@ from torch import Tensor
 from talkies.codecs.prompt import LONGEST
 from talkies.media.cancelling import find_cancelling
 from talkies.media.clipping import CROWDED, find_clipping
+from talkies.media.colour import ColourError
 from talkies.media.container import EndedError, MediaError
 from talkies.media.loudness import gain_to
+from talkies.media.orientation import OrientationError
+from talkies.media.pixels import Treatment
 from talkies.media.read import MediaInfo
 from talkies.media.sound import ChannelError
 from talkies.media.timeline import Beginning
@@ -26,6 +29,8 @@ Reason = Literal[
     "wrong fps",
     "too short",
     "broken stream",
+    "colours",
+    "orientation",
     "audio and video disagree",
     "no channel",
     "channels cancel",
@@ -58,7 +63,7 @@ class Rejected(Exception):  # noqa: N818 - it is no error: preparation goes on
 class RawClip:
     """A clip that passed: `frames` uint8 [F, 3, H, W], `samples` [S] fp32 of the whole window, of which `real` come
     from the file (the others are silence); `limited` where the loudness target could not be reached, `late` where the
-    window leaves out more than TOLERANCE of the file's beginning."""
+    window leaves out more than TOLERANCE of the file's beginning; `treated` is what its frames needed."""
 
     id: str
     caption: str
@@ -67,6 +72,7 @@ class RawClip:
     real: int
     limited: bool
     late: bool
+    treated: frozenset[Treatment]
 
 
 def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
@@ -80,7 +86,7 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     info = _probed(item.media, plan, reader)
     try:
         begin = reader.beginning(item.media, plan.config.modalities)
-        frames = reader.frames(item.media, plan.geometry, begin) if plan.video else None
+        film = reader.film(item.media, plan.geometry, begin) if plan.video else None
         sound = reader.sound(item.media, plan.geometry, plan.sample_rate, begin, plan.channel) if plan.audio else None
         recorded = None
         if plan.audio and info.audio_rate:
@@ -90,7 +96,7 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     except ChannelError as error:
         raise Rejected("no channel", error.reason) from error
     except MediaError as error:
-        raise Rejected("broken stream", error.reason) from error
+        raise Rejected(_unfit(error, "broken stream"), error.reason) from error
     samples, real, limited = None, 0, False
     if sound is not None and recorded is not None:
         _check_sound(sound, plan, info)
@@ -102,8 +108,21 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
         samples = torch.nn.functional.pad(sound, (0, window - real))
     if plan.config.duration_token:
         caption += f" Duration {real / plan.sample_rate:.1f} seconds."
-    late = begin.late > TOLERANCE
-    return RawClip(id=item.id, caption=caption, frames=frames, samples=samples, real=real, limited=limited, late=late)
+    return RawClip(
+        id=item.id,
+        caption=caption,
+        frames=film.pixels if film else None,
+        samples=samples,
+        real=real,
+        limited=limited,
+        late=begin.late > TOLERANCE,
+        treated=film.treated if film else frozenset(),
+    )
+
+
+def _unfit(error: MediaError, otherwise: Reason) -> Reason:
+    kinds: dict[type[MediaError], Reason] = {ColourError: "colours", OrientationError: "orientation"}
+    return kinds.get(type(error), otherwise)
 
 
 def read_caption(caption: str | Path) -> str:
@@ -149,7 +168,7 @@ def _probed(path: Path, plan: SetPlan, reader: Reader) -> MediaInfo:
     try:
         info = reader.probe(path)
     except MediaError as error:
-        raise Rejected("undecodable", error.reason) from error
+        raise Rejected(_unfit(error, "undecodable"), error.reason) from error
     if plan.audio and info.audio_rate is None:
         raise Rejected("no audio", "it has no audio stream")
     if not plan.video:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from talkies.media.downmix import Channel
-from talkies.media.read import MediaInfo, probe, read_audio, read_frames
+from talkies.media.read import Film, MediaInfo, probe, read_audio, read_film
 from talkies.media.timeline import Beginning, find_beginning
 from talkies.prepare.geometry import Geometry
 from talkies.streams import Modality
@@ -14,13 +15,15 @@ from talkies.streams import Modality
 BUDGET = 1 << 30
 """Bytes of decoded media that are kept; what comes later is decoded anew each time."""
 
+Kept = TypeVar("Kept", Tensor, Film)
+
 
 class Reader:
     """Reads the first window of files, from where they have what a set keeps. Raises MediaError, which is not kept."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self._left = budget
-        self._tensors: dict[object, Tensor] = {}
+        self._windows: dict[object, Any] = {}
         self._infos: dict[Path, MediaInfo] = {}
         self._beginnings: dict[tuple[Path, frozenset[Modality]], Beginning] = {}
 
@@ -37,11 +40,11 @@ class Reader:
             self._beginnings[key] = find_beginning(path, modalities=modalities)
         return self._beginnings[key]
 
-    def frames(self, path: Path, size: Geometry, begin: Beginning) -> Tensor:
-        """uint8 [F, 3, H, W]."""
+    def film(self, path: Path, size: Geometry, begin: Beginning) -> Film:
+        """The frames of the window."""
         return self._kept(
             (path, size, begin.seconds),
-            lambda: read_frames(
+            lambda: read_film(
                 path, frames=size.frames, fps=size.fps, height=size.height, width=size.width, begin=begin
             ),
         )
@@ -53,11 +56,12 @@ class Reader:
             lambda: read_audio(path, sample_rate=sample_rate, seconds=size.seconds, begin=begin, channel=channel),
         )
 
-    def _kept(self, key: object, read: Callable[[], Tensor]) -> Tensor:
-        found = self._tensors.get(key)
-        if found is None:
-            found = read()
-            if found.nbytes <= self._left:
-                self._tensors[key] = found
-                self._left -= found.nbytes
+    def _kept(self, key: object, read: Callable[[], Kept]) -> Kept:
+        if key in self._windows:
+            kept: Kept = self._windows[key]
+            return kept
+        found = read()
+        if found.nbytes <= self._left:
+            self._windows[key] = found
+            self._left -= found.nbytes
         return found

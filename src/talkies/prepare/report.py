@@ -25,8 +25,9 @@ class Quarantined:
 class SetReport:
     """One set: `kept` clips that last `seconds`; how many of their captions the text encoder cuts (`truncated`), how
     many are filled up with silence (`padded`), stay below the loudness target for their peak (`peak_limited`) or leave
-    out the beginning of their file, where pictures or sound are missing (`late`); `fingerprint` is the shard set's;
-    `took` seconds of work, `reused` where that was done before."""
+    out the beginning of their file, where pictures or sound are missing (`late`); `treated` counts clips by what their
+    frames needed ("laid on white": they were transparent); `fingerprint` is the shard set's; `took` seconds of work,
+    `reused` where that was done before."""
 
     kept: Natural
     seconds: NonNegative
@@ -34,6 +35,7 @@ class SetReport:
     padded: Natural
     peak_limited: Natural
     late: Natural = 0
+    treated: dict[str, Natural] = field(default_factory=dict)
     quarantined: tuple[Quarantined, ...]
     fingerprint: str
     took: NonNegative
@@ -51,7 +53,7 @@ class SetReport:
             "padded with silence": self.padded,
             "limited by their peak": self.peak_limited,
             "begun later than their files": self.late,
-        }
+        } | dict(self.treated)
         told = "".join(f", {count} {words}" for words, count in notes.items() if count)
         source = "reused" if self.reused else f"{self.took:.1f} s"
         return [f"{name}: {self.kept} clips, {self.seconds:.0f} s{told} ({source})", *_reasons(self.quarantined)]

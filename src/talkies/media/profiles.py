@@ -1,0 +1,24 @@
+"""Colour profiles (ICC) that come with pictures."""
+
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+
+from PIL import Image, ImageCms
+
+
+def to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    """A picture without alpha as sRGB. Raises ValueError for a profile that is damaged or meant for another kind of
+    picture."""
+    try:
+        made = ImageCms.applyTransform(picture, _transform(profile, picture.mode))
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise ValueError(f"its colour profile cannot be used ({error})") from error
+    assert made is not None, "applyTransform returns None only where it works in place"
+    return made
+
+
+@lru_cache(maxsize=8)
+def _transform(profile: bytes, mode: str) -> Any:
+    source = ImageCms.ImageCmsProfile(BytesIO(profile))
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")

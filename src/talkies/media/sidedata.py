@@ -1,0 +1,49 @@
+"""What a decoded frame carries beside its pixels."""
+
+from fractions import Fraction
+from itertools import count
+from typing import Any
+
+import av
+from av.filter import Graph
+from av.sidedata.sidedata import Type
+
+# Kinds are numbered from 0.
+FIRST_UNKNOWN = 1 + len(Type)
+
+
+def side_data(frame: Any, kind: Type) -> bytes | None:
+    """The data of one kind; None where the frame has none."""
+    try:
+        found = frame.side_data
+    except ValueError:  # PyAV refuses the whole list for one kind (EXIF, view number) that is newer than it
+        found = _known(frame).side_data
+    return bytes(found[kind]) if kind in found else None
+
+
+def _known(frame: Any) -> Any:
+    """The same frame without the kinds that PyAV does not know."""
+    graph = Graph()
+    nodes = [source(graph, frame)]
+    for kind in count(FIRST_UNKNOWN):
+        try:
+            nodes.append(graph.add("sidedata", f"mode=delete:type={kind}"))
+        except av.FFmpegError:  # libav knows no more kinds
+            break
+    nodes.append(graph.add("buffersink"))
+    graph.link_nodes(*nodes).configure()
+    nodes[0].push(frame)
+    return nodes[-1].pull()
+
+
+def source(graph: Graph, frame: Any) -> Any:
+    """A filter graph's source of frames like this one."""
+    return graph.add(
+        "buffer",
+        video_size=f"{frame.width}x{frame.height}",
+        pix_fmt=frame.format.name,
+        time_base=str(frame.time_base or Fraction(1, 1000)),
+        pixel_aspect="1/1",
+        colorspace=str(int(frame.colorspace)),
+        range=str(int(frame.color_range)),
+    )
