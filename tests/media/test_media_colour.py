@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.media.painted import TO_2020, coded, colour_of, filled, hlg, light, picture, pq, read, write
+from painted import TO_2020, coded, colour_of, filled, hlg, light, picture, pq, read, write
 
 from talkies.media.colour import ColourError
 from talkies.media.read import read_frames
@@ -101,7 +101,7 @@ def test_grey_and_rgb(tmp_path: Path, pixels: str) -> None:
         frame = filled([512 if "10" in pixels else 128], pixels, 720, 64)
     else:
         frame = picture(torch.tensor(colour, dtype=torch.uint8)[:, None, None].expand(3, 720, 64), pixels)
-    path = tmp_path / ("a.mov" if pixels == "rgb24" else "a.mkv")
+    path = tmp_path / {"gbrp": "a.avi", "rgb24": "a.mov"}.get(pixels, "a.mkv")
     write(path, [frame], codec={"gbrp": "utvideo", "rgb24": "png"}.get(pixels, "ffv1"))
     assert near(colour_of(read(path, height=16, width=16, frames=1)), colour, 1)
 

@@ -13,6 +13,7 @@ from typing import Any
 import av
 
 from talkies.media.container import MediaError
+from talkies.media.decoders import Decode, own, picture_decoder
 
 UNTIMED = "avi"
 """The container that says when packets are decoded, not when their pictures are shown."""
@@ -35,7 +36,7 @@ def pictures(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[fl
     # Containers mark packets wrongly, too. H.264 may do without key pictures: its decoder knows which ones are whole.
     sure = codec.intra_only or codec.name == "h264"
     if container.format.name != UNTIMED:
-        return _shown(packets, _Marks(path, sure=sure), path)
+        return _shown(packets, picture_decoder(stream, path), _Marks(path, sure=sure), path)
     made = _counted(packets, stream, path)
     return made if sure else dropwhile(lambda shown: not shown[1].key_frame, made)
 
@@ -76,7 +77,7 @@ def _from_key(container: Any, stream: Any, path: Path | str) -> Iterator[Any]:
         )
 
 
-def _shown(packets: Iterator[Any], marks: "_Marks", path: Path | str) -> Iterator[tuple[float, Any]]:
+def _shown(packets: Iterator[Any], decode: Decode, marks: "_Marks", path: Path | str) -> Iterator[tuple[float, Any]]:
     """Pictures at their presentation times."""
     last: Any = None
     for packet in packets:
@@ -87,7 +88,7 @@ def _shown(packets: Iterator[Any], marks: "_Marks", path: Path | str) -> Iterato
             continue
         marks.note(packet, time)
         try:
-            frames = _decoded(packet, path)
+            frames = _decoded(packet, path, decode)
         except _DamagedError as error:
             if marks.excuse(time):
                 continue
@@ -165,12 +166,12 @@ def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[
             yield float(slot * stream.time_base), frame
 
 
-def _decoded(packet: Any, path: Path | str) -> list[Any]:
+def _decoded(packet: Any, path: Path | str, decode: Decode = own) -> list[Any]:
     """The frames that a packet completes; _DamagedError where it is damaged."""
     if packet.is_corrupt:
         raise _DamagedError(path, f"cannot be decoded (its {packet.stream.type} is cut off or damaged)")
     try:
-        frames: list[Any] = packet.decode()
+        frames = decode(packet)
     except av.FFmpegError as error:
         raise _DamagedError(path, f"cannot be decoded ({error.strerror or error})") from error
     return frames
