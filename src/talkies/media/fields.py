@@ -11,8 +11,8 @@ from talkies.media.sidedata import source
 
 TOP_FIRST, BOTTOM_FIRST = (2, 4), (3, 5)
 """libavcodec's AV_FIELD_*: by what is shown first, whichever is stored first."""
-UNMARKED = ("dnxhd", "huffyuv", "jpeg2000", "mjpeg", "png", "rawvideo", "utvideo", "v210", "v410")
-"""Decoders that need not say which frames are interlaced; for them, what the container says about all counts."""
+UNMARKED = ("cfhd", "ffvhuff", "huffyuv", "jpeg2000", "magicyuv", "png", "qtrle", "utvideo")
+"""Decoders that do not mark interlaced frames; for them, what the container says about all of them counts."""
 
 
 def progressive(
