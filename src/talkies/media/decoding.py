@@ -34,9 +34,11 @@ def pictures(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[fl
     packets = _from_key(container, stream, path)
     codec = stream.codec_context.codec
     # Containers mark packets wrongly, too. H.264 may do without key pictures: its decoder knows which ones are whole.
-    sure = codec.intra_only or codec.name == "h264"
+    # Apple's Animation decoder and libvpx mark none.
+    decode = picture_decoder(stream, path)
+    sure = codec.intra_only or codec.name in ("h264", "qtrle") or decode is not own
     if container.format.name != UNTIMED:
-        return _shown(packets, picture_decoder(stream, path), _Marks(path, sure=sure), path)
+        return _shown(packets, decode, _Marks(path, sure=sure), path)
     made = _counted(packets, stream, path)
     return made if sure else dropwhile(lambda shown: not shown[1].key_frame, made)
 
