@@ -56,6 +56,31 @@ def test_only_the_first_window_is_taken(make: Maker, read: Callable[..., RawClip
 
 
 @pytest.mark.parametrize(
+    ("keys", "reason"), [({"color_trc": 8}, "colours"), ({"matrix": (1 << 16, 0, 1 << 15, 1 << 16)}, "orientation")]
+)
+def test_pictures_that_are_not_understood(
+    make: Maker, read: Callable[..., RawClip], keys: dict[str, Any], reason: str
+) -> None:
+    path = make("a.mp4").with_suffix(".mov")
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=12)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.color_trc = keys.get("color_trc", 1)
+        if "matrix" in keys:
+            a, b, c, d = keys["matrix"]
+            stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        for index in range(26):
+            frame = av.VideoFrame(32, 32, "yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, 12)
+            frame.color_trc = keys.get("color_trc", 1)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with pytest.raises(Rejected) as found:
+        read(path, modalities=["video"])
+    assert found.value.reason == reason
+
+
+@pytest.mark.parametrize(
     ("keys", "reason", "words"),
     [
         ({"frames": 20}, "too short", "20 frames, a clip has 25"),
