@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from talkies.config import DataError
 from talkies.generate.image import load_image
@@ -68,6 +68,43 @@ def test_a_rotated_photograph_stands_upright(tmp_path: Path) -> None:
     image = load_image(path, 16, 8)
     assert image[:, 0, 0].tolist() == [1, -1, -1]
     assert image[:, -1, -1].tolist() == [-1, -1, 1]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_all_eight_orientations(tmp_path: Path, orientation: int, suffix: str) -> None:
+    """What EXIF says of row 0 and column 0: 1 top left, 2 top right, ... 6 right top (turned by 90 degrees)."""
+    quarters = np.array([[[250, 20, 20], [20, 250, 20]], [[20, 20, 250], [220, 220, 220]]], np.uint8)
+    stored = quarters.repeat(16, 0).repeat(24, 1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}.get(suffix, {})
+    upright = {
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.swapaxes(0, 1),
+        6: np.rot90(stored, -1),
+        7: stored[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(stored),
+    }[orientation]
+    found = load_image(save(tmp_path / f"a.{suffix}", stored, exif=exif, **options), *upright.shape[:2])
+    meant = torch.from_numpy(np.ascontiguousarray(upright)).permute(2, 0, 1) / 127.5 - 1
+    assert (found - meant).abs().mean() < 0.03
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_colour_profile_is_applied(tmp_path: Path, alpha: bool) -> None:
+    """Lab's profile fits no RGB picture; sRGB's changes nothing."""
+    pixels = np.full((8, 8, 4 if alpha else 3), 200, np.uint8)
+    pixels[..., 3:] = 255
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    image = load_image(save(tmp_path / "a.png", pixels, icc_profile=srgb), 8, 8)
+    assert (image - (200 / 127.5 - 1)).abs().max() < 0.02
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    with pytest.raises(DataError, match="its colour profile cannot be used"):
+        load_image(save(tmp_path / "b.png", pixels, icc_profile=lab), 8, 8)
 
 
 def broken(path: Path, kind: str) -> Path:
