@@ -77,6 +77,7 @@ CASES = {
     "runs is a file": (["train", PHASE, "data.root=x", "--runs", str(Path(__file__))], 2, r"files: .*test_bad_inputs"),
     "not an mp4": (["sample", "x", "--prompt", "x", "--out", "x.avi"], 2, r"x\.avi.*\.mp4"),
     "empty prompt": (["sample", "x", "--prompt", " "], 2, r"--prompt is empty"),
+    "endless prompt": (["sample", "x", "--prompt", "x" * 65537], 2, r"--prompt has 65,537 bytes; at most 65,536"),
     "promote nothing": (["promote", "nowhere"], 2, "there is no nowhere: give the folder of a run"),
     "roll back nothing": (["rollback", "nobody"], 69, r"nobody"),
     "replay nothing": (["replay", "nowhere"], 65, r"nowhere.*spool"),

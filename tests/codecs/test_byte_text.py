@@ -1,6 +1,7 @@
 """Byte-level text features."""
 
 import hashlib
+import tracemalloc
 
 import pytest
 import torch
@@ -81,3 +82,12 @@ def test_misuse_is_refused() -> None:
         ENCODER.encode([])
     with pytest.raises(RecipeError, match=r"codecs\.text"):
         ByteTextEncoder(ByteTextConfig(length=0))
+
+
+def test_a_word_as_long_as_a_caption_may_be_takes_little() -> None:
+    """One n-gram at a time: 65,536 letters once took 130,000 vectors at once."""
+    tracemalloc.start()
+    word_feature("ab" * 32768, 512)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
