@@ -15,7 +15,9 @@ from talkies.cli.main import VERBS, run
 from talkies.config import CheckpointError, DataError, Interruption, RecipeError
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "lightning", "mlflow", "transformers", "diffusers", "peft", "pydantic", "omegaconf", "yaml", "rich"}
+READS = {"pydantic", "omegaconf", "yaml"}
+"""What it takes to read a recipe."""
+HEAVY = {"torch", "lightning", "mlflow", "transformers", "diffusers", "peft", "rich", *READS}
 
 
 @pytest.fixture
@@ -76,6 +78,18 @@ def test_every_verb_has_its_options_without_heavy_imports(name: str) -> None:
     done = child(code)
     assert f"usage: talkies {name}" in done.stdout, done.stderr
     assert not HEAVY & set(done.stdout.partition("LOADED")[2].split())
+
+
+@pytest.mark.parametrize("text", ["kind: phase\nname: x\nfoo: 1\n", "kind: curriculum\nname: x\nfoo: 1\n"])
+def test_train_refuses_a_recipe_without_heavy_imports(tmp_path: Path, text: str) -> None:
+    """They take seconds."""
+    (tmp_path / "bad.yaml").write_text(text)
+    done = child(
+        f"import sys; from talkies.cli.main import run; assert run(['train', {str(tmp_path / 'bad.yaml')!r}]) == 2\n"
+        "print('LOADED', *{m.split('.')[0] for m in sys.modules})"
+    )
+    assert "unknown key `foo`" in done.stderr
+    assert not (HEAVY - READS) & set(done.stdout.partition("LOADED")[2].split())
 
 
 def test_overrides_may_stand_after_options(verb: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from talkies.cli.asked import asked
 from talkies.cli.place import add_runs, registry_of, store_of, where_to_look
 
 if TYPE_CHECKING:
@@ -55,29 +56,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, job: "SlurmJob | None") -> int:
-    from talkies.config import RecipeError
-    from talkies.config.decode import decode
-    from talkies.config.source import load, unresolved
-    from talkies.recipe.config import PhaseRecipe, kind_of
+    recipe = asked(args)  # before torch is imported, which takes seconds
+    from talkies.recipe.config import PhaseRecipe
     from talkies.recipe.run import InterruptedRunError
     from talkies.signals.answer import look
 
     look()
-    kind = kind_of(unresolved(args.recipe))
-    if kind == "prepare":
-        raise RecipeError(f"train: {args.recipe} is a prepare recipe; train takes a phase or a curriculum")
-    if kind == "curriculum" and args.stop_at is not None:
-        raise RecipeError("train: --stop-at takes a phase recipe, not a curriculum; drop it")
-    if args.stop_at is not None and args.stop_at < 1:
-        raise RecipeError(f"train: --stop-at {args.stop_at}: give an optimizer step, 1 or later")
-    if args.phase is not None and kind != "curriculum":
-        raise RecipeError("train: --phase takes a curriculum, not a phase recipe; drop it")
-    if args.folder is not None and args.new:
-        raise RecipeError("train: --folder is a run to work in, --new another one; give one of the two")
     try:
-        if kind == "curriculum":
-            return _curriculum(args, job)
-        return _phase(args, decode(PhaseRecipe, load(args.recipe, args.overrides)), job)
+        return _phase(args, recipe, job) if isinstance(recipe, PhaseRecipe) else _curriculum(args, recipe, job)
     except InterruptedRunError as error:
         return _stopped(error, job)
 
@@ -107,15 +93,13 @@ def _workshop(args: argparse.Namespace, uri: str | None) -> "Workshop":
     return Workshop(runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, uri), bar=bar)
 
 
-def _curriculum(args: argparse.Namespace, job: "SlurmJob | None") -> int:
+def _curriculum(args: argparse.Namespace, curriculum: "Curriculum", job: "SlurmJob | None") -> int:
     from talkies.cli.attempt import may_begin
     from talkies.cli.ranks import with_ranks
     from talkies.parallel.machine import check_machine
-    from talkies.recipe.curriculum import load_curriculum
     from talkies.recipe.folders import run_named
     from talkies.recipe.journey import phase_folder
 
-    curriculum = load_curriculum(args.recipe, args.overrides)
     for phase in curriculum.phases:
         check_machine(phase.parallel, bf16=phase.precision == "bf16")
     if args.folder is not None:
@@ -159,19 +143,11 @@ def _train_curriculum(
 def _phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | None") -> int:
     from talkies.cli.attempt import may_begin
     from talkies.cli.ranks import with_ranks
-    from talkies.config import RecipeError
     from talkies.config.canonical import recipe_hash
     from talkies.parallel.machine import check_machine
-    from talkies.recipe.check import check, check_license
     from talkies.recipe.folders import run_named
 
-    check(recipe)
-    check_license(recipe.tracking)
     check_machine(recipe.parallel, bf16=recipe.precision == "bf16")
-    if recipe.data.root is None:
-        raise RecipeError(
-            "train: `data.root` is not set: prepare the data and give data.root=FOLDER, or train a curriculum"
-        )
     if args.folder is not None:
         run_named(args.folder, recipe.name, recipe_hash(recipe))
         if not may_begin(job, recipe, args.folder):
