@@ -1,6 +1,7 @@
 """What every test shares: markers, thread count, and no network."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,15 @@ STAGES = ("slow", "ranks", "slurm", "faults")
 """Stages with a command of their own: README, "Tests"."""
 
 
+def _hear_signals() -> None:
+    """Tests send signals that whoever started pytest may ignore: nohup does, and a shell's background job."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    _hear_signals()
     config.addinivalue_line("markers", "gpu: needs a CUDA device; skipped where there is none")
     config.addinivalue_line("markers", "ranks: training on several processes; runs only with `-m ranks`")
     config.addinivalue_line("markers", "slurm: jobs of a throw-away Slurm cluster; runs only with `-m slurm`")
