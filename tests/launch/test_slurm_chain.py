@@ -64,14 +64,13 @@ def test_status_shows_every_job_and_how_far_it_is(
 
 def test_a_phase_that_fails_takes_those_after_it_along(toys: Toys, chained: Path) -> None:
     """The failure is one line in the log; the preparation was reused."""
-    broken = toys.curriculum("broken", "audio_pretraining.validation.clips=5000")
+    broken = toys.curriculum("broken", "audio_pretraining.optimizer.lr.towers=1.0e+30")
     folder = toys.submit(broken, toys.site(prepare={"cpus": 1, "array": 0}))
     wait_to_end(folder, "CANCELLED")
     assert states(folder) == [{"COMPLETED"}, {"FAILED"}, {"CANCELLED"}]
     log = (folder / "slurm" / f"broken.audio_pretraining-{ids(folder)[1]}.out").read_text()
-    assert [line for line in log.splitlines() if line.startswith("talkies: ")] == [
-        "talkies: recipe: `validation.clips` is 5000, but set 'voices_heldout' has 8 clips: lower it"
-    ]
+    (line,) = [line for line in log.splitlines() if line.startswith("talkies: ") and "warning" not in line]
+    assert "finite" in line
 
 
 def test_what_slurm_refuses_is_one_line_and_leaves_no_job(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:

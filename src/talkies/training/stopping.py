@@ -61,8 +61,11 @@ class Stopping:
             before.wait(patience)
 
     def listen(self) -> None:
-        """Claim the signals: from now on they stop training at the end of a step."""
+        """Claim the signals: from now on they stop training at the end of a step. A process alone is ended by one that
+        came before, with nothing made that would have to be saved; several agree at the end of the first step."""
         self._held.enter_context(answer.listening())
+        if self.ranks.world.size == 1:
+            answer.look()
         self._held.enter_context(answer.claimed())
 
     def hush(self, *, stopped_by: str | None = None) -> None:
