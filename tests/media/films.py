@@ -18,6 +18,7 @@ FPS, FRAMES, GOP = 24, 48, 12
 WINDOW = 21
 HEIGHT, WIDTH = 48, 64
 RATE = 48000
+TICK = Fraction(1, 240_000)
 EVENTS = (3, 8, 15, 19, 26, 30, 37, 41, 45)
 DARK, LIGHT, FLASH = 40, 200, 230
 X265 = "keyint=12:min-keyint=12:scenecut=0:log-level=none:pools=none:bframes=3"
@@ -131,8 +132,9 @@ def _changed(change: str, pictures: list[Any], sounds: list[Any]) -> list[Any]:
     pictures = pictures[first:]
     sounds = [packet for packet in sounds if packet.pts * packet.time_base >= made.silent]
     for packet in (*pictures, *sounds):
-        packet.pts += round(made.later / packet.time_base)
-        packet.dts += round(made.later / packet.time_base)
+        times = (ticks * packet.time_base + made.later for ticks in (packet.pts, packet.dts))
+        packet.pts, packet.dts = (round(time / TICK) for time in times)
+        packet.time_base = TICK
     return sorted(pictures + sounds, key=lambda packet: packet.dts * packet.time_base)
 
 
@@ -146,7 +148,7 @@ class Change:
     later: Fraction = Fraction(0)
 
 
-SEVEN, HALF = Fraction(7, FPS), Fraction(GOP, FPS)
+SEVEN, BETWEEN, HALF = Fraction(7, FPS), Fraction(37, 5 * FPS), Fraction(GOP, FPS)
 CHANGES = {
     "whole": Change(),
     "later": Change(later=Fraction(11, 8)),
@@ -156,6 +158,7 @@ CHANGES = {
     "pictures late": Change(first=GOP),
     # What -ss does when it copies: pictures from the key picture before, at negative times, and sound from 0 on.
     "sought": Change(silent=SEVEN, later=-SEVEN),
+    "sought, between": Change(silent=BETWEEN, later=-BETWEEN),
     # What -copyinkf leaves, with the source's times and from 0 on.
     "inside": Change(first=7, silent=SEVEN),
     "inside, from 0": Change(first=7, silent=SEVEN, later=-SEVEN),

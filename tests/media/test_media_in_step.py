@@ -46,6 +46,7 @@ FIRST = {
     "sound late": (11, 12, 13, 14),  # packets of sound are cut whole, and one of FLAC lasts 2.3 frames
     "pictures late": (12,),
     "sought": (6, 7, 8, 9),
+    "sought, between": (7, 8, 9),
     "inside": (12,),
     "inside, from 0": (12,),
     "second group": (12, 13, 14),
@@ -53,10 +54,11 @@ FIRST = {
     "torn": (24,),
 }
 TELLING = {
-    "mp4-h264-b-aac": ("whole", "negative", "sound late", "sound too late", "sought", "inside"),
+    "mp4-h264-b-aac": ("whole", "negative", "sound late", "sound too late", "sought", "sought, between", "inside"),
     "mp4-hevc-open-opus": ("whole", "pictures late", "inside"),
     "mp4-mpeg4-b-mp3": ("sought", "inside"),
-    "fmp4-h264-b-aac": ("later", "sought"),
+    "fmp4-h264-b-aac": ("later", "sought", "sought, between"),
+    "mov-hevc-aac": ("sought, between",),
     "mov-mpeg2-b-pcm": ("whole", "inside"),
     "mov-h264-open-aac": ("second group",),
     "mkv-h264-aac": ("later", "inside"),

@@ -31,14 +31,17 @@ class EndedError(MediaError):
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[Any]:
-    """The av container of a local file; whatever libav says while it is open becomes a MediaError."""
+def opened(path: Path | str, **options: str) -> Iterator[Any]:
+    """The av container of a local file; whatever libav says while it is open becomes a MediaError.
+
+    `options` are libav's for the container.
+    """
     _check_file(path)
     # Without the protocol, a file named "concat:..." would be one; a playlist may not lead elsewhere either.
     source = f"file:{Path(path).absolute()}"
     try:
         # Tags are often Latin-1, and nobody needs them to be right.
-        with av.open(source, options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+        with av.open(source, options={"protocol_whitelist": "file", **options}, metadata_errors="replace") as container:
             if container.format.name in PLAYLISTS:
                 raise MediaError(path, "is a list of other files, not media; list those files instead")
             yield container

@@ -14,6 +14,7 @@ import av
 
 from talkies.media.container import MediaError
 from talkies.media.decoders import Decode, own, picture_decoder
+from talkies.media.edits import Edits
 
 UNTIMED = "avi"
 """The container that says when packets are decoded, not when their pictures are shown."""
@@ -31,7 +32,15 @@ def pictures(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[fl
     Begins with the first key picture: of what refers to pictures that are not there decoders make grey ones. Raises
     MediaError at the first damaged or undated picture.
     """
-    packets = _from_key(container, stream, path)
+    edits = Edits(container, path)
+    for time, frame in _whole_pictures(edits.noted(container.demux(stream), stream.index), container, stream, path):
+        yield time + edits.late, frame
+
+
+def _whole_pictures(
+    demuxed: Iterator[Any], container: Any, stream: Any, path: Path | str
+) -> Iterator[tuple[float, Any]]:
+    packets = _from_key(demuxed, path)
     codec = stream.codec_context.codec
     # Containers mark packets wrongly, too. H.264 may do without key pictures: its decoder knows which ones are whole.
     # Apple's Animation decoder and libvpx mark none.
@@ -64,10 +73,10 @@ def sounds(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
         raise failed
 
 
-def _from_key(container: Any, stream: Any, path: Path | str) -> Iterator[Any]:
+def _from_key(packets: Iterator[Any], path: Path | str) -> Iterator[Any]:
     """The packets of a stream without those before its first key picture."""
     begun, passed = False, 0
-    for packet in container.demux(stream):
+    for packet in packets:
         begun = begun or packet.is_keyframe
         if begun:
             yield packet
