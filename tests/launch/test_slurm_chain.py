@@ -107,7 +107,7 @@ def test_a_preempted_phase_keeps_its_place_in_the_chain_and_cancel_ends_it(
 
 def test_a_signal_before_training_queues_the_job_again(toys: Toys) -> None:
     """There is nothing to save then; the next attempt begins from the start. (The first waits for its signal.)"""
-    folder = toys.phase(toys.site_with("time.sleep(100)", module="talkies.recipe.run", rank=0), "steps.max=6")
+    folder = toys.phase(toys.site_with("time.sleep(100)", module="talkies.launch.rendezvous", rank=0), "steps.max=6")
     wait_for(lambda: read_attempts(folder).made, "the first attempt")
     assert not (folder / "checkpoints").exists()
     command("scancel", "--signal=USR1", ids(folder)[-1])
