@@ -3,7 +3,6 @@
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,6 @@ from av.stream import Disposition
 
 from talkies.config import DataError
 
-ROUNDED = 0.002, 0.05
-"""How far the mean rate of a short file may be from the rate at which its time stamps advance: frames divided by a
-rounded duration (measured: 24.4167 for 24 in ASF). Below it 24 and 23.976 differ, beyond it the rate varies."""
 PLAYLISTS = ("concat", "dash", "hls", "imf")
 
 
@@ -77,13 +73,3 @@ def need_stream(container: Any, kind: str, path: Path | str) -> Any:
         raise MediaError(path, f"its {kind} has a codec that is not known here; convert it to H.264 and AAC")
     stream.codec_context.options = {"err_detect": "explode"}
     return stream
-
-
-def frame_rate(stream: Any, path: Path | str) -> Fraction:
-    """Frames per second of a video stream; MediaError where the file does not tell."""
-    average, guessed = stream.average_rate, stream.guessed_rate
-    if not average and not guessed:
-        raise MediaError(path, "its frame rate is unknown; remux it with a constant one")
-    if average and guessed and ROUNDED[0] < abs(average / guessed - 1) < ROUNDED[1]:
-        return Fraction(guessed)
-    return Fraction(average or guessed)

@@ -15,6 +15,7 @@ import av
 from talkies.media.container import MediaError
 from talkies.media.decoders import Decode, own, picture_decoder
 from talkies.media.edits import Edits
+from talkies.media.rates import slots_each
 
 UNTIMED = "avi"
 """The container that says when packets are decoded, not when their pictures are shown."""
@@ -157,8 +158,10 @@ class _Marks:
 
 
 def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[tuple[float, Any]]:
-    """Pictures of AVI: the n-th is shown in the n-th slot, and again in every slot that is empty."""
+    """Pictures of AVI: the n-th is shown in the n-th slot, and again in every slot that is empty; of slots that each
+    picture fills several of, in the first of them."""
     slots: deque[int] = deque()
+    each = slots_each(stream) or 1
     last: tuple[int, Any] | None = None
     for packet in packets:
         if packet.size and packet.dts is not None:
@@ -171,7 +174,7 @@ def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[
             _whole(frame, stream, path)
             slot = slots.popleft()
             if last is not None:
-                for empty in range(last[0] + 1, slot):
+                for empty in range(last[0] + each, slot, each):
                     yield float(empty * stream.time_base), last[1]
             last = slot, frame
             yield float(slot * stream.time_base), frame

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from talkies.media.container import EndedError, MediaError, frame_rate, need_stream, opened
+from talkies.media.container import EndedError, MediaError, need_stream, opened
 from talkies.media.decoding import pictures
 from talkies.media.fields import progressive
 from talkies.media.orientation import orientation
 from talkies.media.pixels import Rendering, Treatment
+from talkies.media.rates import frame_rate
 from talkies.media.timeline import Beginning, find_beginning
 
 FPS_TOLERANCE = 1e-3

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talkies.media.container import MediaError, find_stream, frame_rate, need_stream, opened
+from talkies.media.container import MediaError, find_stream, need_stream, opened
 from talkies.media.decoding import pictures, sounds
 from talkies.media.frames import Film, read_film, read_frames, upright_size
+from talkies.media.rates import frame_rate
 from talkies.media.sound import read_audio
 
 __all__ = ["Film", "MediaInfo", "probe", "read_audio", "read_film", "read_frames"]

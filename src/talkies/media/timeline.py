@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talkies.media.container import EndedError, find_stream, frame_rate, need_stream, opened
+from talkies.media.container import EndedError, find_stream, need_stream, opened
 from talkies.media.decoding import INSIDE, REENCODE, pictures, sounds
+from talkies.media.rates import frame_rate
 from talkies.streams import MODALITIES, Modality
 
 LATE = 0.05
