@@ -50,6 +50,7 @@ AUDIO = {
     "pcm": "pcm_s16le",
     "vorbis": "vorbis",
 }
+DELAYS = {"mp3": 1105, "mp2": 481, "ac3": 256}
 FORMATS = {"mkv": "matroska", "ts": "mpegts", "fmp4": "mp4", "mpg": "vob", "wmv": "asf"}
 
 
@@ -76,15 +77,19 @@ def sound() -> Any:
 @dataclass(frozen=True)
 class Film:
     """A film to make: `container` is its suffix ("fmp4": mp4 in fragments), the others are keys of VIDEO, AUDIO and
-    CHANGES."""
+    CHANGES. `periods`: of the header's frame periods, how many a picture lasts; `early`: AVI's sound is put ahead by
+    its encoder's delay, of which AVI can say nothing."""
 
     container: str
     video: str
     audio: str
     change: str = "whole"
+    periods: int = 1
+    early: bool = True
 
     def __str__(self) -> str:
-        return f"{self.container}-{self.video}-{self.audio}-{self.change.replace(' ', '_')}"
+        each = f"-each_{self.periods}" if self.periods > 1 else ""
+        return f"{self.container}-{self.video}-{self.audio}-{self.change.replace(' ', '_')}{each}"
 
     def write(self, folder: Path) -> Path:
         """Make it in a folder."""
@@ -102,17 +107,17 @@ class Film:
 def _encoded(out: Any, film: Film) -> tuple[list[Any], list[Any]]:
     """Packets of pictures and of sound, in the order of decoding."""
     encoder, options = VIDEO[film.video]
-    video = out.add_stream(encoder, rate=FPS, options=options)
+    video = out.add_stream(encoder, rate=FPS * film.periods, options=options)
     video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     layout = "stereo" if film.audio == "vorbis" else "mono"  # all that this encoder takes
     audio = out.add_stream(AUDIO[film.audio], rate=RATE, layout=layout, options={"strict": "experimental"})
     pictures = []
     for number in range(FRAMES):
         frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
-        frame.pts, frame.time_base = number, Fraction(1, FPS)
+        frame.pts, frame.time_base = number * film.periods, Fraction(1, FPS * film.periods)
         pictures += video.encode(frame)
     # AVI can say neither that sound begins later nor that its first samples are the encoder's delay.
-    delay, change = {"mp3": 1105, "mp2": 481, "ac3": 256}.get(film.audio, 0), CHANGES[film.change]
+    delay, change = DELAYS.get(film.audio, 0) if film.early else 0, CHANGES[film.change]
     ahead = delay + round(max(change.silent, 0) * RATE) if film.container == "avi" else 0
     frame = av.AudioFrame.from_ndarray(sound()[None, ahead:], format="fltp", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = RATE, ahead, Fraction(1, RATE)

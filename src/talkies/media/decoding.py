@@ -15,12 +15,12 @@ import av
 from talkies.media.container import MediaError
 from talkies.media.decoders import Decode, own, picture_decoder
 from talkies.media.edits import Edits
-from talkies.media.rates import slots_each
+from talkies.media.marks import INSIDE, REENCODE, Marks
+from talkies.media.rates import SLOTTED, slots_each
 
-UNTIMED = "avi"
-"""The container that says when packets are decoded, not when their pictures are shown."""
-INSIDE = "begins inside a group of pictures"
-REENCODE = "cut it from its source with re-encoding (ffmpeg -ss START -i SOURCE -c:v libx264 -c:a aac OUT)"
+ONCE = "asf"
+"""The container that has one time for each packet: libav takes it for when it is decoded, and guesses when it is shown;
+it guesses wrong where no picture waits for another."""
 
 
 class _DamagedError(MediaError):
@@ -41,14 +41,14 @@ def pictures(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[fl
 def _whole_pictures(
     demuxed: Iterator[Any], container: Any, stream: Any, path: Path | str
 ) -> Iterator[tuple[float, Any]]:
-    packets = _from_key(demuxed, path)
+    packets = _from_key(_dated(demuxed, container, stream), path)
     codec = stream.codec_context.codec
     # Containers mark packets wrongly, too. H.264 may do without key pictures: its decoder knows which ones are whole.
     # Apple's Animation decoder and libvpx mark none.
     decode = picture_decoder(stream, path)
     sure = codec.intra_only or codec.name in ("h264", "qtrle") or decode is not own
-    if container.format.name != UNTIMED:
-        return _shown(packets, decode, _Marks(path, sure=sure), path)
+    if container.format.name != SLOTTED:
+        return _shown(packets, decode, Marks(path, sure=sure), path)
     made = _counted(packets, stream, path)
     return made if sure else dropwhile(lambda shown: not shown[1].key_frame, made)
 
@@ -57,7 +57,9 @@ def sounds(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
     """(seconds in the file's own time, frame) of all sound, in order.
 
     Raises MediaError at the first damaged or undated frame. Packets before the first that can be decoded may be what
-    is left of one that was cut: they are an error only where nothing follows.
+    is left of one that was cut: they are an error only where nothing follows. AVI cannot say how late an encoder makes
+    its sound (23 ms for MP3 at 48 kHz; writers move the pictures by whole slots instead, or not at all): it is heard as
+    late as players play it.
     """
     begun, failed = False, None
     for packet in container.demux(stream):
@@ -89,7 +91,16 @@ def _from_key(packets: Iterator[Any], path: Path | str) -> Iterator[Any]:
         )
 
 
-def _shown(packets: Iterator[Any], decode: Decode, marks: "_Marks", path: Path | str) -> Iterator[tuple[float, Any]]:
+def _dated(packets: Iterator[Any], container: Any, stream: Any) -> Iterator[Any]:
+    """The packets, with the times at which they are shown, as far as these are known."""
+    alike = container.format.name == ONCE and not stream.codec_context.reorder_depth
+    for packet in packets:
+        if alike:
+            packet.pts = packet.dts
+        yield packet
+
+
+def _shown(packets: Iterator[Any], decode: Decode, marks: "Marks", path: Path | str) -> Iterator[tuple[float, Any]]:
     """Pictures at their presentation times."""
     last: Any = None
     for packet in packets:
@@ -113,53 +124,9 @@ def _shown(packets: Iterator[Any], decode: Decode, marks: "_Marks", path: Path |
                 yield shown, frame
 
 
-class _Marks:
-    """The key pictures of a stream: what is shown before the first of them, or decoded without it, is not whole.
-
-    `sure`: the codec's decoder knows itself which pictures are whole.
-    """
-
-    def __init__(self, path: Path | str, *, sure: bool) -> None:
-        self.first: float | None = None
-        self._path, self._sure = path, sure
-        self._begun, self._hidden, self._open = sure, False, False
-        self._marked = set[float]()
-
-    def note(self, packet: Any, time: float | None) -> None:
-        """The next packet, whose picture is shown at `time`."""
-        if self.first is None and time is not None:
-            # An edit list may hide the pictures that those which it shows refer to.
-            self.first, self._hidden = time, packet.is_discard
-        elif packet.is_keyframe:
-            self._open = False
-        elif self._sure and time is not None and self.first is not None and time < self.first:
-            self._open = True
-        if self._hidden and packet.is_keyframe and time is not None:
-            self._marked.add(time)
-
-    def whole(self, frame: Any) -> bool:
-        """Whether a frame is. MediaError where an edit list was applied by a wrong mark, so that times are wrong."""
-        if frame.time in self._marked and not frame.key_frame and not self._sure:
-            raise MediaError(
-                self._path,
-                "hides its beginning by an edit list, but marks pictures as key pictures that are none, so that nobody "
-                f"knows when they are shown; {REENCODE}",
-            )
-        self._begun = self._begun or self._hidden or frame.key_frame
-        return self._begun and (self.first is None or frame.time is None or frame.time >= self.first)
-
-    def excuse(self, time: float | None) -> bool:
-        """Whether a packet whose picture is shown at `time` may fail: before the first key picture.
-
-        In an open group H.264's first ones after that are told to forget pictures that are not there, which libav takes
-        for an error. Their own pictures come out whole, or are missed later.
-        """
-        return time is not None and self.first is not None and (time < self.first or self._open)
-
-
 def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[tuple[float, Any]]:
-    """Pictures of AVI: the n-th is shown in the n-th slot, and again in every slot that is empty; of slots that each
-    picture fills several of, in the first of them."""
+    """Pictures of AVI, which says when packets are decoded, not when they are shown: the n-th is shown in the n-th
+    slot, and again in every slot that is empty; where all fill several slots, in the first of these."""
     slots: deque[int] = deque()
     each = slots_each(stream) or 1
     last: tuple[int, Any] | None = None

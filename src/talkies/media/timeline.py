@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from talkies.media.container import EndedError, find_stream, need_stream, opened
-from talkies.media.decoding import INSIDE, REENCODE, pictures, sounds
+from talkies.media.decoding import pictures, sounds
+from talkies.media.marks import INSIDE, REENCODE
 from talkies.media.rates import frame_rate
 from talkies.streams import MODALITIES, Modality
 
