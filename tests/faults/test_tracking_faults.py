@@ -18,7 +18,7 @@ from talkies.tracking.identity import read_identity
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 Told = Callable[..., None]
-START_S = 15.0
+START_S = 40.0
 """Beside other work; alone it is less than one. Who waits for a server waits for minutes."""
 HICCUP_S = 0.25
 """What other work on the machine may take from the slowest steps of 20 ms; who waits for a server waits for seconds."""
