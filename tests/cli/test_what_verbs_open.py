@@ -17,7 +17,8 @@ pytestmark = pytest.mark.timeout(600)
 def runs(journey: Journey, tmp_path: Path) -> Path:
     """A copy of the journey's runs folder, as from another machine: where it was made is not here."""
     copy_runs(journey, tmp_path / "runs")
-    for record in (tmp_path / "runs").rglob("place*.json"):
+    places = [path for name in ("place*.json", "run.json") for path in (tmp_path / "runs").rglob(name)]
+    for record in places:
         values = json.loads(record.read_text())
         record.write_text(json.dumps({**values, "folder": f"/nowhere{values['folder']}"}))
     return tmp_path / "runs"
@@ -69,6 +70,32 @@ def test_a_damaged_shard_is_no_matter_for_who_reads_none(
     done("export", lora, "--consolidate", "--out", tmp_path / "out")
     done("promote", lora, "--expect", "1")
     assert "masks_heldout/shard-00000.safetensors is truncated" in refused(capsys, "evaluate", lora, "--clips", "2")
+
+
+def test_a_run_taken_home_alone_is_sampled_from_and_its_store_is_not_made_up(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its parents and its store stayed behind. All weights of a phase that is no LoRA are its own."""
+    alone, lora = tmp_path / "deep" / "down" / "5-high_resolution", tmp_path / "deep" / "down" / "6-lora"
+    clip = ["--prompt", "A happy man", "--out", tmp_path / "made.mp4"]
+    shutil.copytree(lora_of(runs).with_name(alone.name), alone)
+    done("sample", alone / "checkpoints" / "step-00000004", *clip)
+    whole = (tmp_path / "made.mp4").read_bytes()
+    monkeypatch.chdir(alone / "checkpoints")
+    done("sample", "step-00000004", *clip)
+    assert (tmp_path / "made.mp4").read_bytes() == whole
+    done("sample", lora_of(runs).with_name(alone.name) / "checkpoints" / "step-00000004", *clip)
+    assert (tmp_path / "made.mp4").read_bytes() == whole, "as where its parents are"
+    shutil.copytree(alone / "checkpoints" / "step-00000004", tmp_path / "step")
+    assert f"there is no {tmp_path.parent / 'recipe.json'}; give it as RUN/" in refused(
+        capsys, "sample", tmp_path / "step", *clip
+    )
+    shutil.copytree(lora_of(runs), lora)
+    before = {*tmp_path.rglob("mlflow.db")}
+    for verb in ("promote", "replay"):
+        assert run([verb, str(lora)]) == 69
+        assert "cannot be looked up: there is no store " in capsys.readouterr().err
+    assert {*tmp_path.rglob("mlflow.db")} == before
 
 
 def test_a_run_of_before_says_where_its_codecs_were_looked_for(

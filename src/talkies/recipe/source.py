@@ -33,7 +33,7 @@ from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.facts import FACTS, find_codecs
 from talkies.recipe.facts import FILE as FACTS_FILE
 from talkies.recipe.folders import finished
-from talkies.recipe.parents import Resolver, check_lineage, open_parents
+from talkies.recipe.parents import Parent, Resolver, check_lineage, open_parents
 from talkies.recipe.records import RECIPE
 from talkies.recipe.where import place_of
 from talkies.streams import Grid, Modality
@@ -101,7 +101,14 @@ def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
             raise CheckpointError(f"source: {path} has no complete checkpoint yet")
         return latest, path
     if present(path / "manifest.json"):
-        return path, path.parent.parent
+        path = path.resolve()  # of a relative one, "." is no run
+        run = path.parent.parent
+        if not present(run / "recipe.json"):
+            raise CheckpointError(
+                f"source: {path} is a checkpoint without its run: there is no {run / 'recipe.json'}; give it as "
+                "RUN/checkpoints/step-..., in the folder of the run that wrote it"
+            )
+        return path, run
     refuse_many("source", path)
     raise CheckpointError(
         f"source: {path} is neither a run, a checkpoint nor a release: no recipe.json, no release.json"
@@ -181,12 +188,11 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
 
 
 def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks, data: Path | None) -> Source:
-    """A checkpoint's averaged weights over the run's parents."""
+    """A checkpoint's averaged weights: all that the phase trains. A LoRA's lie over its parents', which no other phase
+    reads again."""
     recipe = recipe_of_run(run)
-    siblings = neighbours(run)
     codecs, identities = _codecs_of(recipe, run, data)
-    parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=run))
-    check_lineage(run, parents)
+    parents = _below_adapter(run, registry, ranks) if recipe.phase.kind == "lora" else {}
     model = build_model(recipe, parents, _mesh(ranks))
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
@@ -205,6 +211,14 @@ def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks, 
         identities=identities,
         released=False,
     )
+
+
+def _below_adapter(run: Path, registry: Resolver, ranks: Ranks) -> Mapping[str, Parent]:
+    """The parents that a LoRA's `run` was begun from."""
+    recipe, siblings = recipe_of_run(run), neighbours(run)
+    parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=run))
+    check_lineage(run, parents)
+    return parents
 
 
 def _codecs_of(recipe: PhaseRecipe, run: Path, data: Path | None) -> tuple[Path, Mapping[str, str]]:

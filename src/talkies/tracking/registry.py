@@ -20,6 +20,7 @@ from talkies.tracking.identity import read_identity
 from talkies.tracking.names import PREVIOUS, check, parse_spec
 from talkies.tracking.records import SPOOL
 from talkies.tracking.replay import replay
+from talkies.tracking.runs import need_run_store
 from talkies.tracking.spool import check_store
 from talkies.tracking.store import need_store, open_client, translated
 from talkies.tracking.undo import Undo
@@ -45,6 +46,7 @@ def ready(run_folder: Path, config: TrackingConfig, *, store: str, expect: str |
     """Raise what `promote` would raise of names, store, alias and cards, before minutes are spent on an evaluation."""
     name, alias = _target(config)
     check_store(run_folder, store)
+    need_run_store(run_folder)
     client = open_client(store, timeout_s=TIMEOUT_S)
     with translated(f"cannot promote to {name}@{alias}"):
         found = aliases(client, name)

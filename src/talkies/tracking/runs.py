@@ -28,8 +28,8 @@ def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
     identity = read_identity(run_folder)
     if identity is None:
         return _make_run(run_folder)
+    need_run_store(run_folder)
     known = f"run {identity.mlflow_run_id} of {run_folder}"
-    need_store(identity.tracking_uri, known, f"restore it, or remove {run_folder / 'run.json'} to upload the run again")
     client = open_client(identity.tracking_uri)
     with translated(f"cannot read {known}"):
         run = client.get_run(identity.mlflow_run_id)
@@ -44,6 +44,15 @@ def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
             dress(client, client.get_experiment(identity.experiment_id))
         write_identity(run_folder, identity)
     return client, identity
+
+
+def need_run_store(run_folder: Path) -> None:
+    """TrackingError where the SQLite store that holds the run of `run_folder` is gone; nothing where it has none."""
+    identity = read_identity(run_folder)
+    if identity is not None:
+        known = f"run {identity.mlflow_run_id} of {run_folder}"
+        remedy = f"put it, or the run, back, or remove {run_folder / 'run.json'} to upload the run again"
+        need_store(identity.tracking_uri, known, remedy)
 
 
 def _make_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
