@@ -102,12 +102,12 @@ def test_only_marked_frames_are_changed(tmp_path: Path) -> None:
 def test_a_container_that_says_so_is_believed_where_the_codec_cannot(tmp_path: Path, order: int, parity: str) -> None:
     write(tmp_path / "a.mov", woven("rgb24", parity), codec="png")
     data = (tmp_path / "a.mov").read_bytes()
-    assert not read(tmp_path / "a.mov", height=64, width=96, frames=3).treated
+    assert not read(tmp_path / "a.mov", height=64, width=96, frames=2).treated  # too few to be seen
     data = with_fields(data, {2: 1, 3: 6}[order])
     (tmp_path / "b.mov").write_bytes(data)
-    film = read(tmp_path / "b.mov", height=64, width=96, frames=5)
+    film = read(tmp_path / "b.mov", height=64, width=96, frames=2)
     assert film.treated == {"deinterlaced"}
-    assert (film.pixels.float() - firsts(5).float()).abs().mean() < 1.5
+    assert (film.pixels.float() - firsts(2).float()).abs().mean() < 1.5
 
 
 def with_fields(data: bytes, detail: int) -> bytes:

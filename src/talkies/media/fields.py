@@ -7,6 +7,7 @@ from typing import Any
 import av
 from av.filter import Graph
 
+from talkies.media.combing import Order
 from talkies.media.sidedata import source
 
 TOP_FIRST, BOTTOM_FIRST = (2, 4), (3, 5)
@@ -16,13 +17,13 @@ UNMARKED = ("cfhd", "ffvhuff", "huffyuv", "jpeg2000", "magicyuv", "png", "qtrle"
 
 
 def progressive(
-    shown: Iterator[tuple[float, Any]], stream: Any, notice: Callable[[], object]
+    shown: Iterator[tuple[float, Any]], stream: Any, notice: Callable[[], object], order: Order | None = None
 ) -> Iterator[tuple[float, Any]]:
     """The same frames at the same times; from the first interlaced one on, those that are interlaced come from libav's
     bwdif: the lines of the half picture that is shown first, with what lies between them interpolated. `notice` is
-    called at that first one. Frames that do not say so stay as they are, combed or not.
+    called at that first one. Frames that do not say so stay as they are, combed or not, unless `order` says it of all.
     """
-    parity = _container_parity(stream)
+    parity = order or _container_parity(stream)
     before: Any = None
     for time, frame in shown:
         if frame.interlaced_frame or parity:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from math import floor
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from talkies.media.combing import Combing, Order
 from talkies.media.container import EndedError, MediaError, need_stream, opened
 from talkies.media.decoding import pictures
 from talkies.media.fields import progressive
@@ -47,25 +49,38 @@ def read_film(
 ) -> Film:
     """`frames` consecutive frames of `height` x `width` from `begin` on (default: `find_beginning(path)`).
 
-    As they are shown (`Rendering`), deinterlaced, cropped around the centre to the target's aspect, resized
-    (antialiased bilinear). Their times are taken as they are: raises MediaError where the file's rate is not `fps`
-    (0.1 %), its frames are not evenly spaced, or one is damaged, EndedError (a MediaError) where there are too few.
+    As they are shown (`Rendering`), deinterlaced where they are marked as interlaced or combed (then the file is
+    decoded twice), cropped around the centre to the target's aspect, resized (antialiased bilinear). Their times are
+    taken as they are: raises MediaError where the file's rate is not `fps` (0.1 %), its frames are not evenly spaced,
+    or one is damaged, EndedError (a MediaError) where there are too few.
     """
     begin = find_beginning(path) if begin is None else begin
+    read = partial(_read, path, begin, frames=frames, fps=fps, height=height, width=width)
+    film, order = read(order=None)
+    return film if order is None else read(order=order)[0]
+
+
+def _read(
+    path: Path | str, begin: Beginning, *, frames: int, fps: float, height: int, width: int, order: Order | None
+) -> tuple[Film, Order | None]:
+    """The film, deinterlaced if `order` says how, and the order of half pictures that its frames still show."""
     pixels: list[Tensor] = []
-    rendering = Rendering(path)
+    rendering, combing = Rendering(path), Combing()
     with opened(path) as container:
         stream = need_stream(container, "video", path)
         found = float(frame_rate(stream, path))
         if abs(found / fps - 1) > FPS_TOLERANCE:
             raise MediaError(path, f"runs at {found:g} fps, {fps:g} are needed; convert its frame rate")
-        whole = progressive(pictures(container, stream, path), stream, lambda: rendering.treated.add("deinterlaced"))
+        decoded = pictures(container, stream, path)
+        whole = progressive(decoded, stream, lambda: rendering.treated.add("deinterlaced"), order)
         shown = ((time, frame) for time, frame in whole if time >= begin.seconds)
         for frame in _evenly(shown, begin.seconds, fps, path):
+            if order is None:
+                combing.note(frame)
             pixels.append(fitted(rendering.render(frame), height, width, _pixel_aspect(stream, frame, path)))
             if len(pixels) == frames:
                 rendering.finish()
-                return Film(pixels=torch.stack(pixels), treated=frozenset(rendering.treated))
+                return Film(pixels=torch.stack(pixels), treated=frozenset(rendering.treated)), combing.order
     because = f": {begin.reason}" if begin.reason else ""
     raise EndedError(path, f"ends after {len(pixels)} frames, {frames} are needed{because}")
 
