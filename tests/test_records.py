@@ -41,6 +41,15 @@ def sample(values: Any, *, optional: str = "", nullable: str = "", free: str = "
 
 FILE = {"name": "shard-00000.safetensors", "size": 9, "sha256": SHA}
 LINEAGE = {"spec": "video", "sha256": SHA, "name": "video", "step": 4, "recipe_hash": SHA, "commit": "unknown"}
+SETS = {
+    "shards": "faces",
+    "clips": 3,
+    "fingerprint": SHA,
+    "heldout_fingerprint": SHA,
+    "geometry": "64x112x25@24",
+    "fps": 24.0,
+    "grids": {"video": {"channels": 4, "shape": [7, 8, 14], "rate": "6"}},
+}
 RECORDS = {
     "recipe.records:RECIPE": sample(
         {
@@ -140,23 +149,41 @@ RECORDS = {
         free="header.codec_configs.video.kind",
     ),
     "data.records:VERIFIED": sample({"shard-00000.safetensors": f"9-1-1-7 {SHA}"}, optional="shard-00000.safetensors"),
-    "checkpoints.gathered:RECORD": sample({"train/loss": 2.5}, optional="train/loss", free="train/loss"),
+    "checkpoints.gathered:RECORD": sample(
+        {
+            "metrics": {
+                "sums": {"train/loss": {"dtype": "float32", "shape": [2], "values": ["nan", "1.5"]}},
+                "counts": {"train/loss": {"dtype": "int64", "shape": [2], "values": ["1", "2"]}},
+                "clips": 4,
+                "share": 1,
+                "clock": {"seconds": 0.5, "data": [0.1], "compute": [0.2]},
+            },
+            "quarantine": {"unreported": False},
+        },
+        optional="metrics quarantine",
+        nullable="metrics quarantine",
+    ),
     "checkpoints.manifest:RECORD": sample(
         {"schema": 1, "step": 4, "files": {"loop.json": {"sha256": SHA, "size": 9}}, "sha256": SHA}
     ),
-    "checkpoints.state:RECORD": sample(
+    "checkpoints.loop:RECORD": sample(
         {
             "step": 4,
             "recipe": SHA,
             "ema_updates": 4,
-            "data": {"consumed": 16, "passed": [[4, 8]], "quarantined": ["c1"], "clips": 12, "seed": 1},
-            "guard": {"good": {}, "skipped": [{"step": 2, "what": "x"}]},
+            "data": {
+                "consumed": 16,
+                "passed": [[4, 8]],
+                "quarantined": ["c1"],
+                "clips": 12,
+                "fingerprint": SHA,
+                "seed": 1,
+            },
+            "guard": {"good": {"0": [[0.5, 1.5]]}, "skipped": [{"step": 2, "kind": "spike", "what": "x"}]},
         },
-        optional="step recipe ema_updates data guard guard.skipped.0.step guard.skipped.0.what",
         nullable="recipe",
-        free="data.clips data.seed guard.skipped.0",
     ),
-    "checkpoints.release:RECORD": sample(
+    "checkpoints.released:RECORD": sample(
         {
             "schema": 1,
             "components": {"bridge": {"file": "bridge.safetensors", "sha256": SHA, "bytes": 9, "parameters": 2}},
@@ -166,20 +193,24 @@ RECORDS = {
             "name": "joint",
             "phase": "joint",
             "step": 4,
-            "recipe": {"name": "joint"},
+            "weights": "ema",
+            "recipe": {"name": "joint", "codecs": {"video": {"kind": "linear_video"}}},
             "recipe_hash": SHA,
             "commit": "unknown",
-            "shape": {"video": {"dim": 8}},
-            "data": {"fingerprint": SHA, "heldout_fingerprint": SHA},
+            "shape": {"video": {"dim": 8}, "audio": {}, "bridge": {}},
+            "data": SETS,
+            "codecs": {"video": SHA},
+            "survival": {
+                "skipped_steps": [{"step": 2, "kind": "spike", "what": "x"}],
+                "passed_batches": [[1, 2]],
+            },
+            "quarantined": {"clips": 0, "sha256": SHA},
             "parents": {"video": LINEAGE},
         },
-        optional="name phase step recipe recipe_hash commit shape data parents",
-        nullable="base base.path",
-        free="components.bridge.sha256 components.bridge.bytes recipe.name shape.video parents.video",
+        nullable="base base.path quarantined.sha256",
+        free="components.bridge.sha256 components.bridge.bytes recipe.name shape.video.dim",
     ),
-    "recipe.facts:FACTS": sample(
-        {"data": {"clips": 3}, "codecs": {"text": SHA}, "carried": {"audio": SHA}}, free="data.clips"
-    ),
+    "recipe.facts:FACTS": sample({"data": SETS, "codecs": {"text": SHA}, "carried": {"audio": SHA}}),
     "checkpoints.places:KIND": sample(
         {"folder": "/runs/x/release", "weights": {"video": "/weights/wan"}, "base": "../../base/release"},
         optional="base weights.video",
@@ -394,8 +425,9 @@ def test_no_kind_of_record_is_forgotten_here() -> None:
 
 READERS = {
     "checkpoints/manifest.py": "of bytes that the reader has decoded",
+    "checkpoints/gathered.py": "of bytes that the reader has decoded",
+    "checkpoints/loop.py": "of bytes that the reader has decoded",
     "checkpoints/release.py": "of bytes that the reader has decoded",
-    "checkpoints/state.py": "of bytes that the reader has decoded",
     "checkpoints/tensors.py": "of a file that its manifest vouches for, which damage() has opened",
     "checkpoints/weights.py": "the header of a safetensors file, of a bounded length",
     "codecs/identity.py": "of what it has just written",

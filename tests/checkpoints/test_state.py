@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from small_store import loop_of
 from torch import Tensor, nn
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.manifest import MANIFEST, write_manifest
-from talkies.checkpoints.state import State, load_ema, load_state, read_loop, save_state
+from talkies.checkpoints.state import State, load_ema, load_state, save_state
 from talkies.checkpoints.store import CheckpointStore
 from talkies.checkpoints.tensors import save_tensors
 from talkies.config import CheckpointError, StorageError
@@ -58,7 +60,7 @@ def state_of(seed: int = 0) -> dict[str, Any]:
         "model": model,
         "optimizer": optimizer,
         "ema": {name: value.float().clone() for name, value in model.items()},
-        "loop": {"step": 7, "data": {"consumed": 28, "fingerprint": "ab"}, "loss": 0.1 + 0.2, "groups": [{"lr": 1e-5}]},
+        "loop": loop_of(),
         "generators": {"torch": generator.get_state()},
     }
 
@@ -265,6 +267,7 @@ def test_full_disk_names_path_and_bytes_and_keeps_the_last_checkpoint(
 ) -> None:
     small, large = state_of(), state_of()
     large["model"]["video.w"] = torch.zeros(1000, 1000)
+    small["loop"] = loop_of(1)
     first = saved(store, small, step=1)
     context = multiprocessing.get_context("fork")
     messages = context.SimpleQueue()
@@ -272,7 +275,7 @@ def test_full_disk_names_path_and_bytes_and_keeps_the_last_checkpoint(
     def save_too_much() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         try:
-            saved(store, large, step=2)
+            saved(store, large, step=7)
         except StorageError as error:
             messages.put(str(error))
 
@@ -281,7 +284,7 @@ def test_full_disk_names_path_and_bytes_and_keeps_the_last_checkpoint(
     child.join(60)
     assert child.exitcode == 0
     assert not messages.empty()
-    found = re.search(r"step-00000002\.tmp: File too large; (\d+) bytes are needed, \d+ are free", messages.get())
+    found = re.search(r"step-00000007\.tmp: File too large; (\d+) bytes are needed, \d+ are free", messages.get())
     assert found is not None
     assert int(found[1]) == sum(t.nbytes for part in ("model", "optimizer", "ema") for t in large[part].values())
     assert sorted(path.name for path in store.folder.iterdir()) == ["LATEST", "step-00000001"]
@@ -320,7 +323,7 @@ def test_resumed_training_is_bitwise_the_same(store: CheckpointStore) -> None:
     named = dict(model.named_parameters())
     first = train(model, optimizer, 5)
     moments = {f"{name}/{key}": value for name, p in named.items() for key, value in optimizer.state[p].items()}
-    loop = {"step": 5}
+    loop = loop_of()
     generators = {"torch": torch.get_rng_state()}
     state = {"model": named, "optimizer": moments, "ema": {}, "loop": loop, "generators": generators}
     folder = saved(store, state)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_store import fill, flip, names
+from small_store import fill, flip, loop_of, names
 
 from talkies.checkpoints import manifest as manifest_module
 from talkies.checkpoints.manifest import MANIFEST, read_manifest
@@ -135,7 +135,7 @@ def test_tmpdir_is_not_used(
     monkeypatch.setattr(tempfile, "tempdir", None)  # Python remembers what it has found
     assert store.latest() is None
     weights = {"w": torch.arange(6.0)}
-    parts = {"model": weights, "optimizer": {}, "ema": weights, "loop": {"step": 1}}
+    parts = {"model": weights, "optimizer": {}, "ema": weights, "loop": loop_of(1)}
     store.save(1, lambda folder: save_state(folder, **parts, generators={"torch": torch.get_rng_state()}))
     assert store.latest() == store.path(1)
     assert torch.equal(load_state(store.path(1), model=weights, ema=weights).model["w"], weights["w"])  # type: ignore[arg-type]

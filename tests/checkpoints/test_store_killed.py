@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_store import fill, names
+from small_store import fill, loop_of, names
 
 from talkies.checkpoints import state as state_module
 from talkies.checkpoints import store as store_module
@@ -59,7 +59,7 @@ def state(folder: Path) -> None:
     """Two shards, generators and the loop."""
     weights = {"w": torch.zeros(10)}
     generators = {"torch": torch.get_rng_state()}
-    save_state(folder, model=weights, optimizer={}, ema=weights, loop={"step": 2}, generators=generators)
+    save_state(folder, model=weights, optimizer={}, ema=weights, loop=loop_of(2), generators=generators)
 
 
 def shard_and_die(self: object, plan: object, planner: object) -> None:

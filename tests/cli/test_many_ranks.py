@@ -17,8 +17,8 @@ import pytest
 from signalled import LONG, SLOW, last_words, saved
 from toy_journey import RECIPES, TINY, Journey
 
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.release import load_component, read_release
-from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
 

@@ -13,8 +13,9 @@ from typing import Any
 from toy_journey import released
 from whole_runs import CLIPS, WholeRun
 
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.manifest import read_manifest
-from talkies.checkpoints.state import SHARDS, read_loop
+from talkies.checkpoints.state import SHARDS
 from talkies.checkpoints.tensors import load_tensors
 from talkies.cli.main import run
 from talkies.tracking.identity import read_identity

@@ -11,7 +11,7 @@ import pytest
 from oracle import check_same, status
 from whole_runs import STEPS, WholeRun, killed
 
-from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.loop import read_loop
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 PLACES = ("training_step", "optimizer_step", "zero_grad")

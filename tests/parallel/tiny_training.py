@@ -10,8 +10,8 @@ from lightning import Callback, Trainer
 from tiny_shards import TOY
 from torch import Tensor
 
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.spans import whole
-from talkies.checkpoints.state import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet

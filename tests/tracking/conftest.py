@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tracking_release import info
+from tracking_release import LINEAGE, info
 
 from talkies.checkpoints.release import release_sha256, write_release
 from talkies.tracking.config import TrackingConfig
@@ -54,7 +54,7 @@ def made_run(tmp_path: Path, config: TrackingConfig, request: pytest.FixtureRequ
             write_release(folder / "release", components={"audio": weights}, info=info(name=name), codecs_folder=codecs)
             return folder
         named = {"sha256": release_sha256(base), "path": str(base), "name": "joint"}
-        parents = {"audio": {"name": "joint", "step": 100, "sha256": named["sha256"], "recipe_hash": "b2" * 32}}
+        parents = {"audio": {**LINEAGE, "sha256": named["sha256"]}}
         lora = info(name=name, phase="lora", parents=parents)
         write_release(folder / "release", components={}, info=lora, adapter=(weights, "{}"), base=named)
         return folder

@@ -2,15 +2,18 @@
 
 from typing import Any
 
+LINEAGE = {"spec": "joint", "name": "joint", "step": 100, "sha256": "b1" * 32, "recipe_hash": "b2" * 32, "commit": "c0"}
+
 
 def info(**changes: Any) -> dict[str, Any]:
     """What a phase writes into release.json besides its files."""
-    grid = {"shape": [2, 2, 2]}
+    grid = {"channels": 4, "shape": [2, 2, 2], "rate": "25/2"}
     values: dict[str, Any] = {
         "name": "lora",
         "phase": "joint",
         "step": 100,
         "weights": "ema",
+        "recipe": {"codecs": {"video": {"kind": "linear_video"}}},
         "recipe_hash": "a1" * 32,
         "commit": "c0ffee" * 6,
         "data": {
@@ -23,6 +26,9 @@ def info(**changes: Any) -> dict[str, Any]:
             "grids": {"video": grid, "audio": grid},
         },
         "codecs": {"video": "d1" * 32, "audio": "d2" * 32, "text": "d3" * 32},
+        "shape": {"video": {}, "audio": {}, "bridge": {}},
+        "survival": {"skipped_steps": [], "passed_batches": []},
+        "quarantined": {"clips": 0, "sha256": None},
         "parents": {},
     }
     return {**values, **changes}

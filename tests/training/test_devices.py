@@ -15,7 +15,7 @@ from tiny_phase import GRIDS, phase_of, steps
 from tiny_shards import MASK
 from torch import nn
 
-from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.collate import collate
 from talkies.data.module import ClipsData

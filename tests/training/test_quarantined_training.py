@@ -15,7 +15,7 @@ from lightning import Trainer
 from tiny_phase import Ids, phase_of, steps
 from torch import Tensor, nn
 
-from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet

@@ -30,7 +30,9 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 def save(store: CheckpointStore, step: int, *passed: tuple[int, int]) -> None:
     """A checkpoint of which only the data's state matters."""
-    loop = {"step": step, "data": {"consumed": step * BATCH, "passed": [list(pair) for pair in passed]}}
+    data = {"consumed": step * BATCH, "passed": [list(pair) for pair in passed], "quarantined": []}
+    data |= {"clips": 3, "fingerprint": "ab", "seed": 0}
+    loop = {"step": step, "recipe": None, "ema_updates": step, "data": data, "guard": {"good": {}, "skipped": []}}
     store.save(step, lambda folder: write_text(folder / "loop.json", json.dumps(loop)))
 
 

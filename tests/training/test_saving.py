@@ -15,7 +15,8 @@ from tiny_phase import fit, same
 from torch import nn
 
 from talkies.checkpoints import state as state_module
-from talkies.checkpoints.state import load_state, read_loop
+from talkies.checkpoints.loop import read_loop
+from talkies.checkpoints.state import load_state
 from talkies.checkpoints.store import CheckpointStore, CheckpointWarning
 from talkies.data.durable import write_tensors
 from talkies.data.shards import ShardSet

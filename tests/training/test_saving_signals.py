@@ -13,7 +13,8 @@ from lightning import Callback, Trainer
 from tiny_phase import fit, same
 from torch import Tensor, nn
 
-from talkies.checkpoints.state import read_loop, save_state
+from talkies.checkpoints.loop import read_loop
+from talkies.checkpoints.state import save_state
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import Interruption
 from talkies.data.shards import ShardSet

@@ -11,7 +11,7 @@ from lightning.pytorch.profilers import Profiler
 from tiny_shards import MASK, TOY, grids, tiny_shards
 from torch import Tensor, nn
 
-from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet

@@ -1,19 +1,88 @@
 """What each rank has gathered since it last reported: part of a checkpoint, so that the next report holds all of it."""
 
+import json
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from talkies.checkpoints.manifest import read_manifest, verify
 from talkies.config import CheckpointError
-from talkies.config.records import Kind
+from talkies.config.numbers import LIMIT, Count, Natural, NonNegative
+from talkies.config.records import Kind, record
+from talkies.config.shown import shown
 from talkies.data.durable import canonical_json, write_text
 
 Gathered = Mapping[str, Any]
 """Plain JSON."""
 GATHERED = "gathered"
+
+
+@record
+class TensorRecord:
+    """A small tensor, exactly: its numbers as text, as JSON has no NaN."""
+
+    dtype: Literal["float16", "bfloat16", "float32", "float64", "int64"]
+    shape: tuple[Natural, ...]
+    values: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.values) != prod(self.shape):
+            raise ValueError(f"it has {len(self.values)} `values`, and must have {prod(self.shape)} for its `shape`")
+        for text in self.values:
+            if not _fits(text, self.dtype):
+                raise ValueError(f"one of its `values` is {shown(text)}, and must be a number of {self.dtype}")
+
+
+def _fits(text: str, dtype: str) -> bool:
+    try:
+        return -LIMIT <= int(text) < LIMIT if dtype == "int64" else isinstance(float(text), float)
+    except ValueError:
+        return False
+
+
+@record
+class ClockRecord:
+    """Seconds of training since the last report; of each micro-batch the wait for data and the time of computing."""
+
+    seconds: NonNegative
+    data: tuple[float, ...]
+    compute: tuple[float, ...]
+
+
+@record
+class MetricsRecord:
+    """Sums and counts of losses by the name of their metric, over `clips`, which `share` ranks have read alike."""
+
+    sums: dict[str, TensorRecord]
+    counts: dict[str, TensorRecord]
+    clips: Natural
+    share: Count
+    clock: ClockRecord
+
+    def __post_init__(self) -> None:
+        shapes = [{key: one.shape for key, one in part.items()} for part in (self.sums, self.counts)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("its `sums` and its `counts` are not of the same metrics and shapes")
+
+
+@record
+class QuarantineRecord:
+    """Whether clips were replaced of which no report has told yet."""
+
+    unreported: bool
+
+
+@record
+class GatheredRecord:
+    """gathered-RANK.json: what those had gathered that the run had."""
+
+    metrics: MetricsRecord | None = None
+    quarantine: QuarantineRecord | None = None
+
+
 RECORD = Kind(
-    holds=dict[str, Any], about="checkpoint", remedy="restore it from a copy", error=CheckpointError, limit=1 << 28
+    holds=GatheredRecord, about="checkpoint", remedy="restore it from a copy", error=CheckpointError, limit=1 << 28
 )
 
 
@@ -36,4 +105,5 @@ def read_gathered(folder: Path, place: tuple[int, int]) -> list[dict[str, Any]]:
     rank, size = place
     names = sorted(name for name in read_manifest(folder).files if name.startswith(f"{GATHERED}-"))[rank::size]
     verify(folder, names)
-    return [RECORD.read(folder / name) for name in names]
+    found: list[dict[str, Any]] = [json.loads(RECORD.read_with(folder / name)[1]) for name in names]
+    return found

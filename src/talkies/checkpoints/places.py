@@ -5,6 +5,7 @@ listed in release.json nor hashed.
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from talkies.config import CheckpointError
 from talkies.config.places import kept, opened
@@ -19,7 +20,7 @@ class Places:
     `folder`, or wherever that is now."""
 
     folder: Name
-    weights: dict[str, Name]
+    weights: dict[Literal["video", "audio", "text"], Name]
     base: Name | None = None
 
 

@@ -11,22 +11,20 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor
 
 from talkies.checkpoints import spans
-from talkies.checkpoints.manifest import FileRecord, check_inside, file_table
+from talkies.checkpoints.manifest import check_inside, file_table
 from talkies.checkpoints.places import PLACES, places_text
+from talkies.checkpoints.released import RECORD
 from talkies.checkpoints.spans import Held
 from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
-from talkies.config.numbers import Natural
-from talkies.config.records import Kind, Name, Sha256, present, record
+from talkies.config.records import present
 from talkies.data.durable import storage_errors, sync, sync_tree, write_text
 from talkies.data.integrity import damage, sha256_of
 from talkies.data.streamed import stream_tensors
@@ -37,54 +35,6 @@ ADAPTER = "adapter/adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter/adapter_config.json"
 _ZERO_FILE = re.compile(r"zero_pp_rank_(\d+)_mp_rank")
 _OWN_KEYS = {"schema", "components", "files", "base", "adapter"}
-
-
-@record
-class ComponentRecord:
-    """The file of a component. Its size and sha256 stand among the files of the release."""
-
-    file: Name
-    parameters: Natural
-
-
-@record
-class BaseRecord:
-    """What an adapter adapts."""
-
-    sha256: Sha256
-    name: Name
-    path: Name | None = None
-
-
-@record
-class ShardsRecord:
-    """The data that a phase was trained on."""
-
-    fingerprint: str = ""
-    heldout_fingerprint: str = ""
-
-
-@record
-class ReleaseRecord:
-    """release.json. The keys that every release has, and of what a phase says of itself, that which others rely on."""
-
-    schema: Annotated[int, Field(ge=1, le=1)]
-    components: dict[Name, ComponentRecord]
-    files: dict[Name, FileRecord]
-    base: BaseRecord | None
-    adapter: bool
-    name: Name = "unknown"
-    phase: str = ""
-    step: Natural = 0
-    recipe: dict[str, Any] = field(default_factory=dict)
-    recipe_hash: Name = "unknown"
-    commit: Name = "unknown"
-    shape: dict[str, Any] = field(default_factory=dict)
-    data: ShardsRecord = field(default_factory=ShardsRecord)
-    parents: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-RECORD = Kind(holds=ReleaseRecord, about="release", remedy="restore the release from a copy", error=CheckpointError)
 
 
 def write_release(
@@ -210,13 +160,6 @@ def read_release(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     for path in folder.rglob("*"):
         refuse_pickle(path)
     return values
-
-
-def need(values: Mapping[str, Any], folder: Path, *keys: str) -> None:
-    """CheckpointError where the release.json of `folder` lacks one of `keys`, which every phase writes."""
-    for key in keys:
-        if key not in values:
-            raise CheckpointError(f"release: {folder / RELEASE} has no `{key}`: no phase of talkies has written it")
 
 
 def release_sha256(folder: Path) -> str:

@@ -1,8 +1,7 @@
 """All that a run needs to go on bitwise: tensors as DCP shards, the loop as JSON, generators as safetensors."""
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,53 +9,18 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from talkies.checkpoints.gathered import Gathered, read_gathered, write_gathered
+from talkies.checkpoints.loop import LOOP, read_loop
 from talkies.checkpoints.manifest import complaint, read_manifest, verify
 from talkies.checkpoints.spans import Held, mapped
 from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors, stored_tensors
 from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
-from talkies.config.numbers import Natural
-from talkies.config.records import Kind, record
 from talkies.config.shown import shown
 from talkies.data.durable import canonical_json, storage_errors, write_tensors, write_text
 
-LOOP = "loop.json"
 GENERATORS = "generators.safetensors"
 SHARDS = "shards"
-
-
-@record
-class DataRecord:
-    """Where a run stands in its stream of samples."""
-
-    consumed: Natural = 0
-    passed: tuple[tuple[Natural, Natural], ...] = ()
-    quarantined: tuple[str, ...] = ()
-
-
-@record
-class GuardRecord:
-    """What was made of bad steps."""
-
-    good: dict[str, Any] = field(default_factory=dict)
-    skipped: tuple[dict[str, Any], ...] = ()
-
-
-@record
-class LoopRecord:
-    """What of loop.json others than its writers read."""
-
-    step: Natural = 0
-    recipe: str | None = None
-    ema_updates: Natural = 0
-    data: DataRecord = field(default_factory=DataRecord)
-    guard: GuardRecord = field(default_factory=GuardRecord)
-
-
-RECORD = Kind(
-    holds=LoopRecord, about="checkpoint", remedy="restore it from a copy", error=CheckpointError, limit=1 << 28
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,13 +126,6 @@ def open_ema(folder: Path) -> Callable[[str], Tensor]:
     files = {key.removeprefix(f"{SHARDS}/") for key in read_manifest(folder).files if key.startswith(f"{SHARDS}/")}
     read = open_tensors(folder / SHARDS, files)
     return lambda name: read(f"ema/{name}")
-
-
-def read_loop(folder: Path) -> dict[str, Any]:
-    """The loop's part of a state. Raises CheckpointError where it is missing or damaged."""
-    verify(folder, [LOOP])
-    loop: dict[str, Any] = json.loads(RECORD.read_with(folder / LOOP)[1])
-    return loop
 
 
 def _read(

@@ -57,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_data(facts: "Facts", checkpoint: Path) -> None:
     """Refuse data that are not those that the checkpoint was trained on."""
-    from talkies.checkpoints.state import read_loop
+    from talkies.checkpoints.loop import read_loop
     from talkies.config import DataError
 
-    trained, found = str(read_loop(checkpoint)["data"]["fingerprint"]), str(facts.data["fingerprint"])
+    trained, found = str(read_loop(checkpoint)["data"]["fingerprint"]), facts.data.fingerprint
     if trained != found:
         raise DataError(
             f"export: {checkpoint} was trained on data {trained[:12]}, the data of its run are {found[:12]}: put those "

@@ -44,7 +44,7 @@ def promote_run(
     Every process of `ranks` takes part in the evaluation; the main one does the rest. `tracking`: gates and names in
     place of those that the run was trained with; `uri`: the store, and `data`: the prepared data, if not the run's own.
     """
-    from talkies.checkpoints.release import need, read_release
+    from talkies.checkpoints.release import read_release
     from talkies.config import CheckpointError, RecipeError
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import ALONE
@@ -65,7 +65,6 @@ def promote_run(
     with ExitStack() as held:
         ranks.agree((lambda: held.enter_context(locked(run, hint="then promote it"))) if ranks.main else None)
         info = ranks.after_main(lambda main: read_release(release, verify=main))
-        need(info, release, "data", "parents", "phase", "weights", "recipe_hash", "commit")
         recipe, begun = recipe_of_release(release, info), recipe_of_run(run)
         ranks.agree(check_release if ranks.main else None, run, recipe, info)
         tracking = tracking or begun.tracking  # is no part of the hash: the last command counts

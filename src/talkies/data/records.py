@@ -76,6 +76,11 @@ class GridRecord:
     shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
     rate: Annotated[str, AfterValidator(_rate)]
 
+    @classmethod
+    def of(cls, grid: Grid) -> "GridRecord":
+        """The record of a Grid."""
+        return cls(channels=grid.channels, shape=grid.shape, rate=str(grid.rate))
+
     @property
     def grid(self) -> Grid:
         """The Grid itself."""

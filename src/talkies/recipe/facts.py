@@ -6,15 +6,18 @@ RUN/codecs/        the fitted codecs that its releases carry along
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from talkies.checkpoints.released import SetsRecord
 from talkies.codecs.load import load_audio, load_video
 from talkies.config import CheckpointError, DataError
 from talkies.config.places import looked_for
 from talkies.config.records import Kind, Name, present, record
 from talkies.data.durable import storage_errors, sync_tree
 from talkies.data.index import Index, read_index
+from talkies.data.records import GridRecord
 from talkies.recipe.carried import carried
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import write_json
@@ -29,7 +32,7 @@ class Facts:
     """`data`: of release.json; `codecs`: part -> identity of what the data was encoded with; `carried`: part ->
     identity of the fitted codecs in RUN/codecs."""
 
-    data: dict[str, Any]
+    data: SetsRecord
     codecs: dict[str, Name]
     carried: dict[str, Name]
 
@@ -44,15 +47,15 @@ FACTS = Kind(
 
 def facts_of(recipe: PhaseRecipe, shards: Index, heldout: Index, codecs: Mapping[str, str]) -> Facts:
     """What is to be kept of the sets that a phase trains on and is measured on; `codecs`: those that are carried."""
-    data = {
-        "shards": recipe.data.shards,
-        "clips": len(shards.clips),
-        "fingerprint": shards.fingerprint,
-        "heldout_fingerprint": heldout.fingerprint,
-        "geometry": recipe.data.geometry,
-        "fps": shards.header["fps"],
-        "grids": {m: grid.to_json() for m, grid in shards.grids.items()},
-    }
+    data = SetsRecord(
+        shards=recipe.data.shards,
+        clips=len(shards.clips),
+        fingerprint=shards.fingerprint,
+        heldout_fingerprint=heldout.fingerprint,
+        geometry=recipe.data.geometry,
+        fps=shards.header["fps"],
+        grids={m: GridRecord.of(grid) for m, grid in shards.grids.items()},
+    )
     return Facts(data=data, codecs=dict(shards.header["codecs"]), carried=dict(codecs))
 
 
@@ -75,7 +78,7 @@ def keep(folder: Path, facts: Facts, data_root: Path) -> None:
             temporary.rename(target)
         else:
             temporary.rmdir()
-    write_json(folder / FILE, {"data": facts.data, "codecs": facts.codecs, "carried": facts.carried})
+    write_json(folder / FILE, asdict(facts))
 
 
 def find_codecs(recipe: PhaseRecipe, place: Place, data: Path | None = None) -> Path:

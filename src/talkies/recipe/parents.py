@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talkies.checkpoints.release import need, read_release, release_sha256
+from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
 from talkies.config.places import looked_for, moved, runs_of
@@ -69,7 +69,6 @@ def open_parent(
         folder = path if present(path / "release.json") else _of_run(path, spec)
     by_path = spec not in siblings and not spec.startswith("models:/")
     info = read_release(folder, verify=verify)
-    need(info, folder, "name", "step", "recipe_hash", "commit", "shape")
     return Parent(spec=spec, folder=folder, sha256=release_sha256(folder), info=info, by_path=by_path)
 
 
@@ -108,7 +107,7 @@ def open_parents(
     }
     found = {component: opened[spec] for component, spec in wanted.items()}
     for component, parent in list(found.items()):
-        check_shape(component, parent.spec, parent.info["shape"], recipe, adapter=bool(parent.info.get("base")))
+        check_shape(component, parent.spec, parent.info["shape"], recipe, adapter=bool(parent.info["base"]))
         check_brings(component, parent.spec, parent.info["components"])
         if (
             component not in parent.info["components"]
@@ -156,7 +155,7 @@ def check_codecs(component: str, parent: Parent, identities: Mapping[str, str]) 
     """CheckpointError where a parent was trained on latents of another codec: they have other channels for the same."""
     read = {"audio": ("audio", "text"), "bridge": ("video", "audio", "text")}.get(component, ("video", "text"))
     for part in read:
-        theirs, ours = parent.info.get("codecs", {}).get(part), identities.get(part)
+        theirs, ours = parent.info["codecs"].get(part), identities.get(part)
         if theirs is not None and ours is not None and theirs != ours:
             raise CheckpointError(
                 f"parent: {shown(parent.spec)} was trained with {part} codec {theirs[:16]}, the data of this "

@@ -3,15 +3,16 @@
 import math
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.release import release_sha256, write_release
 from talkies.checkpoints.spans import Held, whole
-from talkies.checkpoints.state import open_ema, read_loop, stored_ema
+from talkies.checkpoints.state import open_ema, stored_ema
 from talkies.checkpoints.together import Together
 from talkies.config.canonical import decisive, recipe_hash, to_dict
 from talkies.data.integrity import sha256_of
@@ -72,7 +73,7 @@ def release_info(
         "commit": commit(),
         "model": to_dict(recipe.model),
         "shape": shape_json(recipe),
-        "data": facts.data,
+        "data": asdict(facts.data),
         "codecs": facts.codecs,
         "survival": survived(loop, recipe.steps.global_batch),
         "quarantined": quarantined(loop, run),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
 from talkies.config.canonical import recipe_hash

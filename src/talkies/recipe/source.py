@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from talkies.checkpoints.bases import base_folder
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.manifest import read_manifest
 from talkies.checkpoints.places import recorded_weights
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.checkpoints.spans import local
-from talkies.checkpoints.state import load_ema, read_loop
+from talkies.checkpoints.state import load_ema
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
 from talkies.config import CheckpointError, DataError, RecipeError
@@ -172,9 +173,9 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
         if key not in info:
             raise CheckpointError(f"release: {folder / 'release.json'} has no {shown(key)}: another program wrote it")
     recipe = recipe_of_release(folder, info)
-    base = folder if not info.get("base") else base_folder(folder, info["base"])
+    base = folder if not info["base"] else base_folder(folder, info["base"])
     ranks.after_main(lambda main: read_release(base, verify=main))
-    model = restore_model(recipe, base, folder / "adapter" if info.get("base") else None, _mesh(ranks))
+    model = restore_model(recipe, base, folder / "adapter" if info["base"] else None, _mesh(ranks))
     return _source(
         recipe,
         model,

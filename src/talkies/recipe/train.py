@@ -12,7 +12,7 @@ import torch
 from lightning import Callback, Trainer
 from torch import nn
 
-from talkies.checkpoints.state import read_loop
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config.canonical import recipe_hash
 from talkies.data.module import ClipsData

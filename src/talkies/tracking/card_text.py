@@ -70,7 +70,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
     }
     if parents:
         front["base_model"] = sorted({parent["name"] for parent in parents})
-        front["base_model_relation"] = "adapter" if info.get("base") else "finetune"
+        front["base_model_relation"] = "adapter" if info["base"] else "finetune"
     front["model-index"] = [{"name": card.name, "results": [_result(card, task)]}]
     front["talkies"] = {
         "name": card.name,
@@ -82,16 +82,16 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
         **{key: info[key] for key in ("phase", "step", "weights", "recipe_hash", "commit")},
         "recipe": info["name"],
         "components": {name: part["parameters"] for name, part in sorted(info["components"].items())},
-        "base": None if not info.get("base") else {key: info["base"][key] for key in ("name", "sha256")},
+        "base": None if not info["base"] else {key: info["base"][key] for key in ("name", "sha256")},
         "parents": parents,
         "data": {
             key: info["data"][key]
             for key in ("shards", "clips", "fingerprint", "heldout_fingerprint", "geometry", "fps")
         },
-        "codec_kinds": {name: part["kind"] for name, part in sorted(info.get("recipe", {}).get("codecs", {}).items())},
+        "codec_kinds": {name: part["kind"] for name, part in sorted(info["recipe"]["codecs"].items())},
         "codecs": _codecs(info),
-        "survival": info.get("survival", {}),
-        "quarantined": info.get("quarantined", {}),
+        "survival": info["survival"],
+        "quarantined": info["quarantined"],
         "gates": [
             {"metric": g.metric, "op": g.op, "needed": g.needed, "found": g.found, "passed": g.passed}
             for g in card.gates
@@ -122,7 +122,7 @@ def _server(store: str) -> str | None:
 def _codecs(info: Mapping[str, Any]) -> dict[str, str]:
     """What the release decodes with: the identities that it records, and the files that it brings along."""
     brought = {name: entry["sha256"] for name, entry in sorted(info["files"].items()) if name.startswith("codecs/")}
-    return {**info.get("codecs", {}), **brought}
+    return {**info["codecs"], **brought}
 
 
 def _result(card: Card, task: str) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def register(
         "data": str(info["data"]["fingerprint"]),
         **measured(metrics, gates),
     }
-    if info.get("base"):
+    if info["base"]:
         base = base_folder(release_folder, info["base"])
         tags |= {"base.sha256": info["base"]["sha256"], "base.source": _store_base(client, run_id, base)}
     if known := _known(client, name, sha256, source):

@@ -8,6 +8,7 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from talkies.config.shown import named
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch
@@ -65,8 +66,13 @@ class TrainingMetrics(Callback):
 
     def load_state_dicts(self, states: Iterable[Mapping[str, Any]], device: torch.device) -> None:
         """Go on with what one rank or several have gathered before. Where more or fewer ranks read the same clips now
-        (`share`), each clip counts as often as one that comes."""
+        (`share`), each clip counts as often as one that comes. ValueError for losses in other bins than this run's."""
         for state in states:
+            for key, value in state["sums"].items():
+                wanted = [self.bins] if key.endswith("/bin") else []
+                if value["shape"] != wanted:
+                    other = named(value["shape"])
+                    raise ValueError(f"`metrics.sums.{named(key)}.shape` is {other}, and must be {wanted}")
             factor = self.share / state["share"]
             for mine, kept in ((self._sums, state["sums"]), (self._counts, state["counts"])):
                 for key, value in kept.items():

@@ -9,6 +9,7 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from talkies.checkpoints.gathered import RECORD as GATHERED
 from talkies.checkpoints.spans import local
 from talkies.checkpoints.state import load_ema, load_state
 from talkies.checkpoints.store import CheckpointStore
@@ -84,7 +85,11 @@ class Saving(Callback):
         if self.resume is not None:
             gathered = restore(self.resume, pl_module, self.ema, self.ranks)
             for name, gatherer in self._gatherers.items():
-                gatherer.load_state_dicts([found[name] for found in gathered if name in found], pl_module.device)
+                kept = [found[name] for found in gathered if found.get(name) is not None]
+                try:
+                    gatherer.load_state_dicts(kept, pl_module.device)
+                except ValueError as error:
+                    raise GATHERED.damaged(f"what {self.resume} has gathered", f"its {error}") from None
             self._last_saved = trainer.global_step
         self.stopping.listen()
 

@@ -1,0 +1,80 @@
+"""loop.json of a checkpoint: counters, where the data stand, and what was made of bad steps."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from talkies.checkpoints.manifest import verify
+from talkies.config import CheckpointError
+from talkies.config.numbers import Natural
+from talkies.config.records import Integer, Kind, Name, record
+
+LOOP = "loop.json"
+
+
+def _rising(pair: tuple[int, int]) -> tuple[int, int]:
+    if pair[0] >= pair[1]:
+        raise ValueError("[start, stop] with start < stop")
+    return pair
+
+
+Range = Annotated[tuple[Natural, Natural], AfterValidator(_rising)]
+"""[start, stop), and not empty."""
+
+
+@record
+class DataRecord:
+    """Where a run stands in its stream of samples, and of which data and seed that is."""
+
+    consumed: Natural
+    passed: tuple[Range, ...]
+    quarantined: tuple[Name, ...]
+    clips: Natural
+    fingerprint: Name
+    seed: Integer
+
+
+@record
+class SkippedRecord:
+    """An optimizer step that was not made."""
+
+    step: Natural
+    kind: Name
+    what: str
+
+
+@record
+class GuardRecord:
+    """What was made of bad steps. `good`: by expert, the (loss, gradient norm) that a spike is measured by."""
+
+    good: dict[str, tuple[tuple[float, float], ...]]
+    skipped: tuple[SkippedRecord, ...]
+
+
+@record
+class LoopRecord:
+    """loop.json. `recipe`: the hash of the recipe whose run it is."""
+
+    step: Natural
+    recipe: str | None
+    ema_updates: Natural
+    data: DataRecord
+    guard: GuardRecord
+
+
+RECORD = Kind(
+    holds=LoopRecord, about="checkpoint", remedy="restore it from a copy", error=CheckpointError, limit=1 << 28
+)
+
+
+def read_loop(folder: Path) -> dict[str, Any]:
+    """The loop's part of a state, with every key of a LoopRecord. Raises CheckpointError where it is missing, damaged,
+    or of another step than the manifest's."""
+    manifest = verify(folder, [LOOP])
+    known, data = RECORD.read_with(folder / LOOP)
+    if known.step != manifest.step:
+        raise RECORD.damaged(folder / LOOP, f"its `step` is {known.step}, and the manifest's is {manifest.step}")
+    loop: dict[str, Any] = json.loads(data)
+    return loop
