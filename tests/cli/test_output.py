@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from toy_journey import Journey
 
 from talkies.cli.main import run
 from talkies.cli.output import LONGEST, bounded, usage_words
@@ -41,6 +43,56 @@ def test_a_stream_that_is_closed_or_full(redirected: str, code: int) -> None:
     assert b"usage" in done.stdout or ">" in redirected.partition("2>")[0]
     assert done.stderr.count(b"\n") == (1 if redirected == ">/dev/full" else 0), done.stderr
     assert b"Traceback" not in done.stderr
+
+
+SLOW_SECOND = """
+import sys, time
+from talkies.cli.main import run
+from talkies.tracking import replay
+real = replay.replay
+def slow(folder):
+    if "lora" in folder.name:
+        time.sleep(300)
+    return real(folder)
+replay.replay = slow
+sys.exit(run())
+"""
+"""talkies, where `replay` of a LoRA takes minutes."""
+
+
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_a_line_is_there_as_soon_as_it_is_printed(journey: Journey, tmp_path: Path, kind: str) -> None:
+    folders = [str(journey.phase(name)) for name in ("high_resolution", "lora")]
+    with (tmp_path / "log").open("w") as log:
+        program = subprocess.Popen(
+            [sys.executable, "-c", SLOW_SECOND, "replay", *folders],
+            stdout=subprocess.PIPE if kind == "pipe" else log,
+            text=True,
+        )
+    try:
+        if program.stdout is not None:
+            line = program.stdout.readline()
+        else:
+            while not (line := (tmp_path / "log").read_text()):
+                assert program.poll() is None
+                time.sleep(0.05)
+        assert line.startswith(f"{folders[0]}: ")
+        assert line.count("\n") == 1
+        assert program.poll() is None
+    finally:
+        program.kill()
+        program.communicate()
+
+
+def test_who_does_not_read_on_ends_it_without_a_word() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m talkies.cli.main show {RECIPE} | true; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 141
+    assert done.stderr == b""
 
 
 @pytest.mark.parametrize("redirected", ["2>&-", "2>/dev/full", ">&-", ">&- 2>&-"])

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,20 @@ from talkies.cli.main import run
 
 pytestmark = pytest.mark.timeout(600)
 BOTH = [signal.SIGTERM, signal.SIGINT]
+LATE = """
+import os, signal, sys
+import talkies.cli.{verb} as verb
+from talkies.cli.main import run
+real = verb.run
+def late(args):
+    code = real(args)
+    os.kill(os.getpid(), {number})
+    return code
+verb.run = late
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(run())
+"""
+"""A program as `talkies` is, which is sent a signal when its verb has done all."""
 
 
 def program(module: str, name: str, marker: Path) -> list[str]:
@@ -38,3 +54,14 @@ def test_while_lightning_builds_the_model(journey: Journey, tmp_path: Path, numb
     assert [line["status"] for line in lines if line["kind"] == "status"] == ["RUNNING", "KILLED"]
     assert run(["train", *words, "--stop-at", "1", "--quiet"]) == 0
     assert list((folder / "checkpoints").glob("step-00000001"))
+
+
+@pytest.mark.parametrize("verb", ["plan", "show", "status", "replay"])
+@pytest.mark.parametrize("number", BOTH)
+def test_just_before_a_verb_returns(journey: Journey, tmp_path: Path, verb: str, number: signal.Signals) -> None:
+    """What it had to say is there; that nobody saw the signal on the way changes nothing."""
+    words = {"plan": RECIPES / "lora.yaml", "show": RECIPES / "lora.yaml"}.get(verb, journey.phase("lora"))
+    code = LATE.format(verb=verb, number=int(number))
+    done = subprocess.run([sys.executable, "-c", code, verb, str(words)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, f"talkies: interrupted by {number.name}\n")
+    assert "lora" in done.stdout

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 import pytest
 
 from talkies.config import RecipeError
-from talkies.data.order import CounterSampler, beyond, global_indices, indices, joined, micro_batch, permutation
+from talkies.data.order import (
+    CounterSampler,
+    beyond,
+    global_indices,
+    indices,
+    joined,
+    micro_batch,
+    permutation,
+    reached,
+)
 
 
 def test_every_clip_once_per_epoch() -> None:
@@ -88,6 +97,14 @@ def test_what_is_passed_over_is_left_out_by_every_split(world: int, micro: int) 
 def test_ranges_are_joined_and_left_behind() -> None:
     assert joined([(18, 24), (0, 6), (4, 10), (10, 12)]) == ((0, 12), (18, 24))
     assert [beyond(k, ((0, 12), (12, 16), (18, 24))) for k in (0, 11, 16, 17, 18, 24)] == [16, 16, 16, 17, 24, 24]
+
+
+@pytest.mark.parametrize("passed", [(), ((0, 6),), ((6, 12), (24, 36)), ((18, 24),)])
+def test_where_a_step_ends(passed: tuple[tuple[int, int], ...]) -> None:
+    consumed = 0
+    for step in range(1, 8):
+        consumed = beyond(consumed, passed) + 6
+        assert reached(step, 6, passed) == consumed
 
 
 def test_micro_batch() -> None:

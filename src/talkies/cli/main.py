@@ -174,7 +174,8 @@ def _dispatch(arguments: list[str]) -> int:
     check_versions()
     name, summary = VERBS[verb]
     module = importlib.import_module(name)
-    if os.environ.get("TALKIES_REQUEUE") != "1":  # a job has to know itself before it can answer a preemption
+    waits = os.environ.get("TALKIES_REQUEUE") == "1"
+    if not waits:  # a job has to know itself before it can answer a preemption, and one that is done is done
         look()
     parser = _Parser(prog=f"talkies {verb}", description=summary, allow_abbrev=False)
     module.add_arguments(parser)
@@ -183,7 +184,10 @@ def _dispatch(arguments: list[str]) -> int:
     except SystemExit as done:  # --help: what it printed is flushed where that can fail
         return int(done.code or 0)
     parsed.argv = arguments
-    return int(module.run(parsed))
+    code = int(module.run(parsed))
+    if code == 0 and not waits:
+        look()  # a signal that came too late to be seen on the way
+    return code
 
 
 def _help() -> str:

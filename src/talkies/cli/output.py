@@ -22,13 +22,14 @@ _LONG_PATH = re.compile(rf"[^\s]{{{MOST + 1},}}")
 
 def open_streams() -> None:
     """Lead a standard stream that was closed to /dev/null, or the next file that is opened would be taken for it. What
-    is printed never fails for a character that the terminal does not have."""
+    is printed never fails for a character that the terminal does not have, and is there line by line, in files and
+    pipes too."""
     for number, name, mode in STREAMS:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(_null(number), mode, closefd=False))  # noqa: SIM115 (it stays open to the end)
         elif mode == "w" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
 def _null(number: int) -> int:

@@ -75,7 +75,7 @@ def _stopped(error: "InterruptedRunError", job: "SlurmJob | None") -> int:
 
     if job is not None and error.cause == PREEMPTED:
         if job.main:
-            print(f"{error}; job {job.id} queues itself again", flush=True)
+            print(f"{error}; job {job.id} queues itself again")
         job.requeue()
         return 0
     if error.cause.startswith("SIG"):
@@ -136,7 +136,7 @@ def _train_curriculum(
         sample_heldout(spec, run, registry=workshop.registry, out=folder / "sample.mp4", ranks=ranks)
     _say(ranks)(f"run folder: {folder}")
     for line in where_to_look(folder, workshop.store) if ranks.main else ():
-        print(f"MLflow:     {line}", flush=True)
+        print(f"MLflow:     {line}")
     return 0
 
 
@@ -171,10 +171,10 @@ def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob
     sha256 = run_phase(recipe, place, siblings={}, registry=workshop.registry, **options)
     _say(ranks)(f"run folder: {folder}\nrelease:    {folder / 'release'} sha256 {sha256[:16]}")
     for line in where_to_look(folder, workshop.store) if ranks.main else ():
-        print(f"MLflow:     {line}", flush=True)
+        print(f"MLflow:     {line}")
     return 0
 
 
 def _say(ranks: "Ranks") -> "Callable[[str], None]":
     """Prints in the main process only."""
-    return partial(print, flush=True) if ranks.main else lambda _: None
+    return print if ranks.main else lambda _: None

@@ -76,6 +76,15 @@ def joined(ranges: Iterable[tuple[int, int]]) -> Passed:
     return tuple(found)
 
 
+def reached(steps: int, global_batch: int, passed: Passed) -> int:
+    """Where in the stream the last sample of `steps` optimizer steps ends, which left `passed` (whole global batches)
+    out."""
+    position = steps * global_batch
+    for start, stop in passed:
+        position += stop - start if start < position else 0
+    return position
+
+
 class CounterSampler:
     """Endless micro-batches of (clip, visit) for one rank, beginning where `consumed()` is when iteration begins.
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from talkies.checkpoints.loop import read_loop
+from talkies.checkpoints.loop import LOOP, RECORD, read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
 from talkies.config.canonical import recipe_hash
+from talkies.data.order import joined, reached
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.keeping import best_of
@@ -28,12 +29,21 @@ def resumed_from(recipe: PhaseRecipe, folder: Path, store: CheckpointStore, rank
 
 
 def _same_recipe(recipe: PhaseRecipe, checkpoint: Path) -> None:
-    """Raise CheckpointError for a checkpoint that another recipe's run has written."""
+    """Raise CheckpointError for a checkpoint that another recipe's run has written, or no run."""
     loop: Mapping[str, Any] = read_loop(checkpoint)
     if loop.get("recipe") != recipe_hash(recipe):
         raise CheckpointError(
             f"resume: {checkpoint} was written by a run of another recipe ({str(loop.get('recipe'))[:12]}, this one is "
             f"{recipe_hash(recipe)[:12]}); put the checkpoint back where it belongs, or start anew with --new"
+        )
+    step, consumed, updates = loop["step"], loop["data"]["consumed"], loop["ema_updates"]
+    passed = joined((start, stop) for start, stop in loop["data"]["passed"])
+    if consumed != (found := reached(step, recipe.steps.global_batch, passed)):
+        where = f"step {step} of {recipe.steps.global_batch} clips each ends at {found}"
+        raise RECORD.damaged(checkpoint / LOOP, f"its `data.consumed` is {consumed}, but {where}")
+    if updates > step:
+        raise RECORD.damaged(
+            checkpoint / LOOP, f"its `ema_updates` is {updates}, and must be at most its `step` {step}"
         )
 
 
