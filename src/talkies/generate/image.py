@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from talkies.config import DataError
-from talkies.media.profiles import to_srgb
+from talkies.generate.colours import as_srgb
 
 # Only these decoders see the file: Pillow's others include one that starts Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -19,7 +19,7 @@ DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 def load_image(path: Path | str, height: int, width: int) -> Tensor:
     """The image as a first frame: [3, height, width] fp32 in [-1, 1].
 
-    Turned upright (EXIF), its colour profile applied, transparency laid on white, cropped around its centre to the
+    Turned upright (EXIF), its colours as sRGB (`as_srgb`), transparency laid on white, cropped around its centre to the
     aspect of the target, resized (antialiased bilinear, as training frames are). Raises DataError for what is no
     readable 8-bit PNG, JPEG or WebP.
     """
@@ -36,12 +36,7 @@ def _decoded(path: Path) -> Image.Image:
         with Image.open(path, formats=FORMATS) as file:
             if file.mode in DEEP_MODES:
                 raise DataError(f"reference image {path} has mode {file.mode}: convert it to 8 bits per channel")
-            image, profile = ImageOps.exif_transpose(file), file.info.get("icc_profile")
-            if profile and image.mode in ("RGB", "RGBA", "CMYK"):
-                alpha = image.getchannel("A") if image.mode == "RGBA" else None
-                image = to_srgb(image.convert("RGB") if alpha else image, profile)
-                if alpha:
-                    image.putalpha(alpha)
+            image = _coloured(ImageOps.exif_transpose(file), path)
             if not image.has_transparency_data:
                 return image.convert("RGB")
             image = image.convert("RGBA")
@@ -53,6 +48,13 @@ def _decoded(path: Path) -> Image.Image:
         raise DataError(
             f"reference image {path} cannot be read ({error}): give a whole PNG, JPEG or WebP file"
         ) from error
+
+
+def _coloured(image: Image.Image, path: Path) -> Image.Image:
+    try:
+        return as_srgb(image, path)
+    except ValueError as error:
+        raise DataError(f"reference image {path}: {error}") from error
 
 
 def _cropped(image: Image.Image, height: int, width: int) -> Image.Image:

@@ -84,7 +84,7 @@ class Rendering:
 
     def _profiled(self, frame: Any, made: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3 or 4] with the frame's colour profile applied."""
-        profile = side_data(frame, Type.ICC_PROFILE)
+        profile = side_data(frame, Type.ICC_PROFILE) if frame.opaque is None else frame.opaque
         if profile is None:
             return made
         try:

@@ -1,5 +1,6 @@
 """What a decoded frame carries beside its pixels."""
 
+from collections.abc import Iterable
 from fractions import Fraction
 from itertools import count
 from typing import Any
@@ -21,11 +22,21 @@ def side_data(frame: Any, kind: Type) -> bytes | None:
     return bytes(found[kind]) if kind in found else None
 
 
+def without(frame: Any, kind: Type) -> Any:
+    """The same frame without the data of one kind."""
+    number: Any = kind.value
+    return _deleted(frame, [number])
+
+
 def _known(frame: Any) -> Any:
     """The same frame without the kinds that PyAV does not know."""
+    return _deleted(frame, count(FIRST_UNKNOWN))
+
+
+def _deleted(frame: Any, kinds: Iterable[int]) -> Any:
     graph = Graph()
     nodes = [source(graph, frame)]
-    for kind in count(FIRST_UNKNOWN):
+    for kind in kinds:
         try:
             nodes.append(graph.add("sidedata", f"mode=delete:type={kind}"))
         except av.FFmpegError:  # libav knows no more kinds
