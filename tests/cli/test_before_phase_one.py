@@ -103,7 +103,17 @@ def test_fewer_clips_than_the_last_phase_asks_for(
         (
             ["second.parents.audio=nowhere"],
             65,
-            "phase 'second': parent: 'nowhere' is neither a phase of this curriculum",
+            "phase 'second': parent: 'nowhere' is neither a phase of this curriculum (known: first), nor a run",
+        ),
+        (
+            ["phases.tracking.uri=sqlite:////nowhere/m.db"],
+            69,
+            "tracking: sqlite:////nowhere/m.db: there is no folder /nowhere; make it or set another `tracking.uri`",
+        ),
+        (
+            ["phases.tracking.uri=mysql+nodriver://host/runs"],
+            2,
+            "tracking: mysql+nodriver://host/runs cannot be opened here: ",
         ),
         (
             ["second.parents.audio=models:/nobody@champion"],

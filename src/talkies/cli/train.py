@@ -85,10 +85,13 @@ def _stopped(error: "InterruptedRunError", job: "SlurmJob | None") -> int:
     return 0
 
 
-def _workshop(args: argparse.Namespace, uri: str | None) -> "Workshop":
+def _workshop(args: argparse.Namespace, uri: str | None, ranks: "Ranks") -> "Workshop":
+    """Where training works, once it is known that its store can be opened."""
     from talkies.recipe.preparation import Workshop
+    from talkies.tracking.opening import check_opens
 
     store, artifacts = store_of(args.runs, uri)
+    ranks.agree(check_opens if ranks.main else None, store)
     bar = not args.quiet and sys.stdout.isatty()
     return Workshop(runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, uri), bar=bar)
 
@@ -122,7 +125,7 @@ def _train_curriculum(
 
     name, digest = curriculum.recipe.name, curriculum.digest
     folder = args.folder or ranks.first(lambda: run_folder(args.runs, name, digest, new=args.new))
-    workshop = _workshop(args, curriculum.phases[-1].tracking.uri)
+    workshop = _workshop(args, curriculum.phases[-1].tracking.uri, ranks)
     on_hang = None if job is None else job.requeue_hung
     options = {"only": args.phase, "ranks": ranks, "on_hang": on_hang}
     runs = run_curriculum(curriculum, folder, workshop, say=_say(ranks), **options)
@@ -164,7 +167,7 @@ def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob
     assert recipe.data.root is not None
     digest = recipe_hash(recipe)
     folder = args.folder or ranks.first(lambda: run_folder(args.runs, recipe.name, digest, new=args.new))
-    workshop = _workshop(args, recipe.tracking.uri)
+    workshop = _workshop(args, recipe.tracking.uri, ranks)
     place = Place(folder=folder, data_root=Path(recipe.data.root), store=workshop.store, artifacts=workshop.artifacts)
     options = {"stop_at": args.stop_at, "bar": workshop.bar, "say": _say(ranks), "ranks": ranks}
     options["on_hang"] = None if job is None else job.requeue_hung

@@ -42,14 +42,21 @@ class Parent:
 
 
 def open_parent(
-    spec: str, siblings: Mapping[str, Path], registry: Resolver, *, verify: bool = True, near: Path | None = None
+    spec: str,
+    siblings: Mapping[str, Path],
+    registry: Resolver,
+    *,
+    verify: bool = True,
+    near: Path | None = None,
+    phases: Collection[str] = (),
 ) -> Parent:
     """The release that `spec` names: an earlier phase of this curriculum, a run folder, a release folder, or
     models:/name@alias.
 
     `verify`: its files are hashed; of many processes one does. `near`: the run folder that starts from it: a path that
-    leads nowhere is looked for in its runs folder, which may have been moved. Raises CheckpointError where it is
-    missing, unfinished or damaged, TrackingError where it is not registered.
+    leads nowhere is looked for in its runs folder, which may have been moved. `phases`: names that a message offers
+    beside those of `siblings`. Raises CheckpointError where it is missing, unfinished or damaged, TrackingError where
+    it is not registered.
     """
     if spec.startswith("models:/"):
         folder = registry(spec)
@@ -60,7 +67,7 @@ def open_parent(
         if not path.is_dir() and near is not None:
             path = moved(path, near) or path
         if not path.is_dir():
-            known = ", ".join(siblings) or "none"
+            known = ", ".join([*siblings, *phases]) or "none"
             also = "" if near is None or runs_of(near) is None else f" (looked for: {looked_for(path, near)})"
             raise CheckpointError(
                 f"parent: {shown(spec)} is neither a phase of this curriculum (known: {known}), nor a run or release "
@@ -98,12 +105,14 @@ def open_parents(
     verify: bool = True,
     only: Mapping[str, str] | None = None,
     near: Path | None = None,
+    phases: Collection[str] = (),
 ) -> dict[str, Parent]:
     """component -> its parent, each parent opened once and checked against this phase's architecture. `only`: those of
-    these components (component -> spec). `near`: as for `open_parent`."""
+    these components (component -> spec). `near`, `phases`: as for `open_parent`."""
     wanted = parent_of(recipe) if only is None else only
     opened = {
-        spec: open_parent(spec, siblings, registry, verify=verify, near=near) for spec in dict.fromkeys(wanted.values())
+        spec: open_parent(spec, siblings, registry, verify=verify, near=near, phases=phases)
+        for spec in dict.fromkeys(wanted.values())
     }
     found = {component: opened[spec] for component, spec in wanted.items()}
     for component, parent in list(found.items()):

@@ -34,9 +34,12 @@ def check_before(
     foresee(curriculum, done={phase.name for phase in curriculum.phases} - {phase.name for phase in wanted.values()})
     check_room_for_all(wanted)
     found: dict[str, Mapping[str, Parent]] = {}
+    names = [phase.name for phase in curriculum.phases]
     for phase in wanted.values():
         with of_phase(phase.name):
-            found[phase.name] = open_parents(phase, {}, registry, only=from_elsewhere(curriculum, phase))
+            elsewhere = from_elsewhere(curriculum, phase)
+            earlier = names[: names.index(phase.name)]
+            found[phase.name] = open_parents(phase, {}, registry, only=elsewhere, phases=earlier)
     return found
 
 
@@ -85,7 +88,7 @@ def check_seen(recipe: PhaseRecipe, folder: Path, *, siblings: Collection[str] =
             parse_spec(spec)
     local = {component: spec for component, spec in elsewhere.items() if not spec.startswith("models:/")}
     if not finished(folder):
-        open_parents(recipe, {}, Path, verify=False, only=local)
+        open_parents(recipe, {}, Path, verify=False, only=local, phases=siblings)
 
 
 def check_root(recipe: PhaseRecipe, root: Path) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from talkies.config import TrackingError
 from talkies.config.places import SQLITE
 from talkies.config.secrets import masked
+from talkies.tracking.opening import check_opens
 from talkies.tracking.settling import beside, local_path, settle
 
 ENVIRONMENT = {
@@ -83,13 +84,8 @@ def _set_environment(wanted: Mapping[str, str]) -> None:
 
 def _reachable(uri: str) -> None:
     """Fail in seconds where MLflow would try for minutes."""
+    check_opens(uri)
     parts = urlsplit(uri)
-    if parts.scheme == "sqlite":
-        folder = Path(uri.removeprefix(SQLITE)).parent
-        if not folder.is_dir():
-            raise TrackingError(
-                f"tracking: {masked(uri)}: there is no folder {folder}; make it or set another `tracking.uri`"
-            )
     proxied = parts.scheme in getproxies()
     if parts.scheme in ("http", "https") and parts.hostname is not None and not proxied:
         port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,0 +1,31 @@
+"""What can be told of a tracking store without asking it."""
+
+from pathlib import Path
+
+import pytest
+
+from talkies.config import RecipeError, TrackingError
+from talkies.tracking.opening import check_opens
+from talkies.tracking.store import open_client
+
+DRIVERLESS = ("mysql+nodriver://host/runs", "postgresql+nodriver:///runs", "sqlite+nodriver:////tmp/runs.db")
+
+
+def test_a_store_that_may_answer_is_not_asked(tmp_path: Path) -> None:
+    for uri in (f"sqlite:///{tmp_path / 'mlflow.db'}", "http://127.0.0.1:9", "https://nobody.example", "other://x"):
+        check_opens(uri)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_database_without_a_driver_is_refused_by_all_who_open_it() -> None:
+    for uri in DRIVERLESS:
+        for opens in (check_opens, open_client):
+            with pytest.raises(
+                RecipeError, match=r"cannot be opened here: .*nodriver; install the database's driver, "
+            ):
+                opens(uri)
+
+
+def test_a_file_in_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"there is no folder .*gone; make it or set another `tracking\.uri`"):
+        check_opens(f"sqlite:///{tmp_path / 'gone' / 'mlflow.db'}")
