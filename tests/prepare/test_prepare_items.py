@@ -1,5 +1,7 @@
 """Folders and manifests as lists of items, and how a source is split."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError, RecipeError
 from talkies.prepare.config import FolderSource, ManifestSource, SyntheticSource
 from talkies.prepare.items import read_manifest, scan
+from talkies.prepare.paths import source_path
 from talkies.prepare.sources import Source, collect, render
 
 
@@ -81,10 +84,36 @@ def test_captions_that_collide_are_told(tmp_path: Path) -> None:
     assert ignored == {".txt": 1}
 
 
-def test_a_manifest_finds_a_file_by_its_letters(tmp_path: Path) -> None:
-    touch(tmp_path, f"{NFD}.mp4")
-    (tmp_path / "m.jsonl").write_text(f'{{"media": "{NFC}.mp4", "caption": "x"}}')
-    assert read_manifest(tmp_path / "m.jsonl")[0].media.is_file()
+@pytest.mark.parametrize("captions", [(NFC,), (NFD,), (NFC, NFD)])
+def test_media_that_collide_are_told_with_what_they_take(tmp_path: Path, captions: Sequence[str]) -> None:
+    touch(tmp_path, f"{NFC}.mp4", f"{NFD}.mp4", *(f"{stem}.txt" for stem in captions))
+    with pytest.warns(UserWarning, match=r"media files whose names differ only .* takes .* takes ") as told:
+        items, ignored = scan(tmp_path)
+    assert len(told) == 1
+    for item in items:
+        own = item.media.with_suffix(".txt")
+        assert item.caption == (own if own.exists() else tmp_path / f"{captions[0]}.txt")
+        assert f"{item.media.name!a} takes {Path(item.caption).name!a}" in str(told[0].message)
+    assert ignored == {}
+
+
+@pytest.mark.parametrize(("here", "asked"), [(NFD, NFC), (NFC, NFD)])
+def test_a_manifest_finds_a_file_by_its_letters(tmp_path: Path, here: str, asked: str) -> None:
+    touch(tmp_path, f"{here}/deep/{here}.mp4", f"{here}/{NFC}.mov", f"{here}/{NFD}.mov")
+    named = [f"{asked}/deep/{asked}.mp4", f"{asked}/{NFC}.mov", f"{asked}/{NFD}.mov"]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps({"media": name, "caption": "x"}) + "\n" for name in named))
+    items = read_manifest(tmp_path / "m.jsonl")
+    assert [item.media for item in items] == [
+        tmp_path / here / "deep" / f"{here}.mp4",
+        tmp_path / here / f"{NFC}.mov",
+        tmp_path / here / f"{NFD}.mov",
+    ]
+    assert [item.id for item in items] == named
+
+
+def test_a_source_is_found_by_its_letters(tmp_path: Path) -> None:
+    touch(tmp_path, f"{NFD}/a.mp4")
+    assert source_path("clips", FolderSource(path=NFC), tmp_path) == tmp_path / NFD
 
 
 def test_a_name_that_no_file_can_have_is_an_item(tmp_path: Path) -> None:

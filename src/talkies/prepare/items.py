@@ -4,8 +4,6 @@ import difflib
 import hashlib
 import json
 import os
-import unicodedata
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,8 @@ from typing import NoReturn
 
 from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError
-from talkies.config.shown import WIDTH, listed, shown
+from talkies.config.shown import WIDTH, shown
+from talkies.prepare.spelling import Spellings, captions_of
 
 SUFFIXES = (
     *(".aac", ".avi", ".flac", ".flv", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts"),
@@ -42,15 +41,14 @@ def ordered(items: Sequence[Item]) -> list[Item]:
 def scan(folder: Path) -> tuple[list[Item], Mapping[str, int]]:
     """The media files below `folder`, each with the .txt of the same stem, and everything else counted by suffix.
 
-    Stems match by their letters, however Unicode spells them (NFC, or NFD as on a Mac), and .TXT is as good; a caption
-    that is spelled as the media file is comes first, and more than one are warned of. A link that leads nowhere is an
-    item too, so that it is quarantined and not overlooked. Hidden files and folders count as neither. Raises DataError
-    for a folder that cannot be listed.
+    Stems match by their letters, however Unicode spells them (NFC, or NFD as on a Mac), and .TXT is as good. A link
+    that leads nowhere is an item too, so that it is quarantined and not overlooked. Hidden files and folders count as
+    neither. Raises DataError for a folder that cannot be listed.
     """
     try:
         found = sorted(_walk(folder))
         media = [path for path in found if path.suffix.lower() in SUFFIXES and not path.is_dir()]
-        captions = _captions(found, media)
+        captions = captions_of(media, [path for path in found if path.suffix.lower() == ".txt"])
         known = {*media, *captions.values()}
         others = Counter(_kind(path) for path in found if path not in known)
     except OSError as error:
@@ -59,41 +57,6 @@ def scan(folder: Path) -> tuple[list[Item], Mapping[str, int]]:
         ) from None
     items = [Item(id=_utf8(path.relative_to(folder).as_posix()), media=path, caption=captions[path]) for path in media]
     return items, dict(sorted(others.items()))
-
-
-def _captions(found: Sequence[Path], media: Sequence[Path]) -> dict[Path, Path]:
-    """The caption of every media file; where there is none, what it should be called."""
-    texts: dict[str, list[Path]] = {}
-    for path in found:
-        if path.suffix.lower() == ".txt":
-            texts.setdefault(_letters(path), []).append(path)
-    captions = {}
-    for path in media:
-        same, wanted = texts.get(_letters(path), []), path.with_suffix(".txt")
-        captions[path] = wanted if wanted in same or not same else same[0]
-        if len(same) > 1:
-            warnings.warn(
-                f"prepare: {shown(path.name)} has {len(same)} captions whose names differ only in how they are spelled "
-                f"({listed([ascii(text.name) for text in same])}); {captions[path].name!a} is taken, remove the others",
-                stacklevel=4,
-            )
-    return captions
-
-
-def _letters(path: Path) -> str:
-    return unicodedata.normalize("NFC", str(path.with_suffix("")))
-
-
-def _spelled(path: Path) -> Path:
-    """The file that is there under another spelling of its name; `path` itself where there is none, or several."""
-    wanted = unicodedata.normalize("NFC", path.name)
-    try:
-        if path.exists() or not path.parent.is_dir():
-            return path
-        same = [other for other in path.parent.iterdir() if unicodedata.normalize("NFC", other.name) == wanted]
-    except OSError:  # told of the clip, when it is read
-        return path
-    return same[0] if len(same) == 1 else path
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -127,11 +90,12 @@ def read_manifest(path: Path) -> list[Item]:
     """
     items: list[Item] = []
     lines: dict[str, int] = {}
+    spellings = Spellings()
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
         where = f"prepare: {path}:{number}"
-        item = _entry(path.parent, line, where)
+        item = _entry(path.parent, line, where, spellings)
         if item.id in lines:
             raise DataError(f"{where}: media {shown(item.id)} is listed twice, first in line {lines[item.id]}")
         lines[item.id] = number
@@ -160,7 +124,7 @@ def _text(line: bytes, where: str) -> str:
         raise DataError(f"prepare: {where}: not UTF-8 ({error.reason}); save the manifest as UTF-8") from None
 
 
-def _entry(folder: Path, line: str, where: str) -> Item:
+def _entry(folder: Path, line: str, where: str, spellings: Spellings) -> Item:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -182,6 +146,5 @@ def _entry(folder: Path, line: str, where: str) -> Item:
         raise DataError(f"{where}: `media` is {shown(media)}, which is half a character and no file's name") from None
     if "\0" in media:
         raise DataError(f"{where}: `media` is {shown(media)}, which holds NUL and is no file's name")
-    return Item(
-        id=_utf8(PurePosixPath(media).as_posix()), media=_spelled(folder / media), caption=caption[: LONGEST + 1]
-    )
+    found = spellings.there(folder / media)
+    return Item(id=_utf8(PurePosixPath(media).as_posix()), media=found, caption=caption[: LONGEST + 1])

@@ -7,13 +7,14 @@ from talkies.config import RecipeError
 from talkies.config.canonical import hashed
 from talkies.config.shown import shown
 from talkies.prepare.config import FolderSource, ManifestSource, PrepareConfig, SyntheticSource
+from talkies.prepare.spelling import Spellings
 
 
 def source_path(name: str, config: FolderSource | ManifestSource, recipe_folder: Path, *, present: bool = True) -> Path:
     """Where a source's media or manifest are. Raises RecipeError for a path that leads nowhere, or (`present`) to
     nothing."""
     try:
-        path = recipe_folder / Path(config.path).expanduser()
+        path = Spellings().there(recipe_folder / Path(config.path).expanduser())
     except RuntimeError as error:
         raise RecipeError(
             f"recipe: `sources.{name}.path` is {shown(config.path)}: {error}; write the whole path"
