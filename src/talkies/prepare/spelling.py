@@ -38,7 +38,8 @@ class Spellings:
     def _names(self, folder: Path) -> dict[str, list[str]]:
         """The names in a folder by their letters."""
         if folder not in self._folders:
-            self._folders[folder] = found = {}
+            found: dict[str, list[str]] = {}
+            self._folders[folder] = found
             for path in folder.iterdir():
                 found.setdefault(letters(path.name), []).append(path.name)
         return self._folders[folder]
