@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,47 @@ def remuxed(path: Path, name: str) -> Path:
     return target
 
 
+CODECS = {"aac": "aac", "flac": "flac", "mp3": "libmp3lame", "mp2": "mp2", "opus": "libopus", "pcm": "pcm_s16le"}
+
+
+def recoded(path: Path, name: str, codec: str, *, sound: Path | None = None, bit_rate: int = 64000) -> Path:
+    """The same packets of pictures, with the sound of `sound` (or the own one) coded anew."""
+    target = path.with_name(name)
+    with av.open(str(path)) as source, av.open(str(target), "w") as out:
+        video = out.add_stream_from_template(source.streams.video[0])
+        audio = out.add_stream(CODECS[codec], rate=48000, layout="mono")
+        audio.bit_rate = bit_rate
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+        resampler = av.AudioResampler(
+            format=audio.format, layout="mono", rate=48000, frame_size=audio.codec_context.frame_size or 960
+        )
+        with av.open(str(sound or path)) as heard:
+            frames = [frame for frame in heard.decode(audio=0) for frame in resampler.resample(frame)]
+        for frame in [*frames, *resampler.resample(None), None]:
+            out.mux(audio.encode(frame))
+    target.with_suffix(".txt").write_text("a copy hums")
+    return target
+
+
+def frozen(path: Path, image: Any) -> None:
+    """An mkv beside a file, with its sound and one picture."""
+    with av.open(str(path)) as source, av.open(str(path.with_suffix(".mkv")), "w") as out:
+        video = out.add_stream("ffv1", rate=12)
+        video.width, video.height, video.pix_fmt = image.width, image.height, image.format.name
+        audio = out.add_stream_from_template(source.streams.audio[0])
+        for number in range(9):
+            image.pts, image.time_base = number, Fraction(1, 12)
+            out.mux(video.encode(image))
+        out.mux(video.encode(None))
+        for packet in source.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = audio
+                out.mux(packet)
+
+
 def test_without_copies_nothing_moves(five: list[Path], run: Callable[..., Report], tmp_path: Path) -> None:
     report = run()
     assert not report.copies
@@ -92,6 +134,137 @@ def test_a_remux_is_a_copy(five: list[Path], run: Callable[..., Report], tmp_pat
     report = run()
     assert len(report.copies["media"]) == 5
     assert len(ids(tmp_path / "root", "held") | ids(tmp_path / "root", "train")) == 5
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("mkv", "flac"), ("mkv", "mp3"), ("ts", "mp2"), ("mov", "pcm"), ("mp4", "aac"), ("mkv", "opus")],
+)
+def test_sound_that_was_coded_anew_leaves_a_copy(
+    five: list[Path], run: Callable[..., Report], tmp_path: Path, suffix: str, codec: str
+) -> None:
+    for path in five:
+        recoded(path, f"{path.stem}-again.{suffix}", codec)
+    report = run()
+    assert {copy.id: (copy.of, copy.kept) for copy in report.copies["media"]} == {
+        f"c{i}-again.{suffix}": (f"c{i}.mp4", False) for i in range(5)
+    }
+    held, train = ids(tmp_path / "root", "held"), ids(tmp_path / "root", "train")
+    assert (len(held), len(train)) == (2, 3)
+    assert held | train == {path.name for path in five}
+
+
+def test_dubbed_clips_are_used_and_stand_on_one_side(
+    five: list[Path], make: Maker, run: Callable[..., Report], tmp_path: Path
+) -> None:
+    for number, path in enumerate(five):
+        voice = make("voice.mp4", seed=20 + number, frames=9)
+        recoded(path, f"{path.stem}-dubbed.mkv", "flac", sound=voice)
+        recoded(path, f"{path.stem}-dubbed-again.ts", "mp2", sound=voice)
+        voice.unlink()
+    report = run()
+    held, train = ids(tmp_path / "root", "held"), ids(tmp_path / "root", "train")
+    assert held | train == {name for i in range(5) for name in (f"c{i}.mp4", f"c{i}-dubbed.mkv")}
+    assert len(held) == 2
+    for i in range(5):
+        assert ({f"c{i}.mp4", f"c{i}-dubbed.mkv"} <= held) or ({f"c{i}.mp4", f"c{i}-dubbed.mkv"} <= train)
+    told = "\n".join(report.lines())
+    assert "copies left out: 5: " in told
+    assert "copies kept on one side of the split: 5: " in told
+    assert "c0-dubbed.mkv (as c0.mp4, but with other sound or tags)" in told
+
+
+def test_still_pictures_are_told_apart_by_their_sound(make: Maker, run: Callable[..., Report], tmp_path: Path) -> None:
+    """As podcasts have them: one picture, and something else is said."""
+    paths = [make(f"p{i}.mp4", seed=i, frames=9) for i in range(4)]
+    with av.open(str(paths[0])) as source:
+        image = next(source.decode(video=0))
+    for path in paths:
+        frozen(path, image)
+        path.unlink()
+    recoded(paths[1].with_suffix(".mkv"), "p1-again.mkv", "pcm")
+    for seed in (4, 5, 20):
+        make(f"moving-{seed}.mp4", seed=seed, frames=9)
+    report = run()
+    assert [copy.id for copy in report.copies["media"]] == ["p1-again.mkv"]
+    assert len(ids(tmp_path / "root", "held") | ids(tmp_path / "root", "train")) == 7
+
+
+def test_a_copy_without_sound_is_kept_beside(five: list[Path], run: Callable[..., Report], tmp_path: Path) -> None:
+    """In a set with sound it is quarantined, and the one with sound is used."""
+    mute = five[0].with_name("c.mp4")
+    with av.open(str(five[0])) as source, av.open(str(mute), "w") as out:
+        video = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+    mute.with_suffix(".txt").write_text("a copy hums")
+    report = run()
+    assert [(copy.id, copy.of, copy.kept) for copy in report.copies["media"]] == [("c0.mp4", "c.mp4", True)]
+    assert {entry.id for found in report.sets.values() for entry in found.quarantined} == {"c.mp4"}
+    assert "c0.mp4" in ids(tmp_path / "root", "held") | ids(tmp_path / "root", "train")
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (["c3 (1).mp4", "c3.mp4"], "c3.mp4"),
+        (["c3.mp4", "c3 - Copy.mp4", "c3 (2).mp4"], "c3.mp4"),
+        (["Copy of c3.mp4", "c3.mp4"], "c3.mp4"),
+        (["c10.mp4", "c9.mp4"], "c9.mp4"),
+        (["b.mp4", "a.mp4"], "a.mp4"),
+        (["a/c3 (1).mp4", "z/c3.mp4"], "z/c3.mp4"),
+        (["a/c3.mp4", "c3.mp4"], "c3.mp4"),
+    ],
+)
+def test_the_plainest_name_is_kept_and_other_captions_are_told(
+    make: Maker, run: Callable[..., Report], tmp_path: Path, names: list[str], kept: str
+) -> None:
+    path = make(names[0], frames=9, caption=f"caption of {names[0]}")
+    for name in names[1:]:
+        target = tmp_path / "media" / name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(path, target)
+        target.with_suffix(".txt").write_text(f"caption of {name}")
+    make("other.mp4", seed=5, frames=9)
+    report = run(source={"heldout": 0}, sets={"train": SETS["train"]})
+    assert ids(tmp_path / "root", "train") == {kept, "other.mp4"}
+    shards = ShardSet.open(tmp_path / "root" / "sets" / "train")
+    assert f"caption of {kept}" in {shards.read(index).caption for index in range(2)}
+    assert {copy.id: (copy.of, copy.differs) for copy in report.copies["media"]} == {
+        name: (kept, "caption") for name in names if name != kept
+    }
+    told = "\n".join(report.lines())
+    assert f"(as {kept}, whose other caption is kept)" in told
+    assert f"source media: {len(names) - 1} of them had other captions, which are left out with them" in told
+
+
+def test_the_same_caption_and_none_are_not_told(make: Maker, run: Callable[..., Report], tmp_path: Path) -> None:
+    path = make("a.mp4", frames=9, caption="hums")
+    copied(path, "a (1).mp4", caption="hums \n")
+    copied(path, "a (2).mp4", caption=None)
+    make("other.mp4", seed=5, frames=9)
+    report = run(source={"heldout": 0}, sets={"train": SETS["train"]})
+    assert [copy.differs for copy in report.copies["media"]] == ["", ""]
+    assert "other caption" not in "\n".join(report.lines())
+
+
+def test_what_was_found_is_remembered(
+    five: list[Path], run: Callable[..., Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in five:
+        recoded(path, f"{path.stem}-again.mkv", "flac")
+    first = run()
+
+    def never(*args: Any, **keys: Any) -> Any:
+        raise AssertionError("decoded again")
+
+    for name in ("pictures_of", "sounds_alike", "sound_digest", "has_sound"):
+        monkeypatch.setattr(f"talkies.prepare.likeness.{name}", never)
+    again = run()
+    assert again.copies == first.copies
+    assert all(found.reused for found in again.sets.values())
 
 
 def test_kept_copies_are_on_one_side(five: list[Path], run: Callable[..., Report], tmp_path: Path) -> None:

@@ -1,27 +1,21 @@
-"""Files with the same content: on one side of the split, told, and (unless the source says keep) used once.
+"""Copies of media files (`likeness`): on one side of the split, told, and (unless the source says keep) used once."""
 
-The same are files of the same bytes, and files whose first window decodes to the same pictures and the same sound: what
-another container holds, and what was cut off behind the window. The window is the shortest of the recipe's sets.
-Hashing costs nothing beyond what names a set's content already; for the window every file's head is decoded once (one
-picture and its sound), the pictures of the window only where that agrees, and both are remembered by the file's sha256.
-"""
-
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-
-import av
+from pathlib import PurePosixPath
 
 from talkies.config import DataError
 from talkies.config.shown import shown
-from talkies.media.container import MediaError
-from talkies.media.content import content_digest
 from talkies.prepare.clips import Rejected, read_caption
 from talkies.prepare.config import PrepareConfig, SourceConfig, SyntheticSource
 from talkies.prepare.geometry import Geometry
 from talkies.prepare.hashes import MISSING, Hashes
 from talkies.prepare.items import Item
+from talkies.prepare.likeness import Likeness, Place, likenesses
 from talkies.prepare.sources import Copy, Source
+
+Contents = Mapping[str, Likeness]
+"""By the ids of a source's items."""
 
 
 def settle_copies(
@@ -37,7 +31,9 @@ def settle_copies(
         name: _one_side(source, contents[name], keep=_keeps(config.sources[name])) for name, source in sources.items()
     }
     held = {
-        contents[name][item.id]: (name, item.id) for name, source in settled.items() for item in source.split("heldout")
+        contents[name][item.id].kin: (name, item.id)
+        for name, source in settled.items()
+        for item in source.split("heldout")
     }
     return {name: _apart(source, contents[name], held) for name, source in settled.items()}
 
@@ -48,87 +44,98 @@ def _keeps(source: SourceConfig) -> bool:
 
 def _contents(
     sources: Mapping[str, Source], config: PrepareConfig, hashes: Mapping[str, Hashes], window: Geometry
-) -> dict[str, dict[str, str]]:
+) -> dict[str, Contents]:
     """What names the content of every item, by source and id. Of rendered clips, the file; of what is missing, its
     place."""
     files = {name: {item.id: hashes[name].media(item) for item in source.items} for name, source in sources.items()}
-    shas: dict[str, tuple[Hashes, Item]] = {}
-    for name, source in sources.items():
-        if not isinstance(config.sources[name], SyntheticSource):
-            shas |= {files[name][item.id]: (hashes[name], item) for item in source.items}
-    shas.pop(MISSING, None)
-    digests = {sha: _digest(*place, sha, 1, window) for sha, place in shas.items()}
-    # A picture and the window's sound name the content; where they agree, it takes all pictures.
-    often = Counter(digests.values())
-    digests |= {sha: _digest(*shas[sha], sha, window.frames, window) for sha in shas if often[digests[sha]] > 1}
-    return {
-        name: {id: f"{name}: {id}" if sha == MISSING else digests.get(sha, sha) for id, sha in found.items()}
-        for name, found in files.items()
+    places = {
+        files[name][item.id]: Place(path=item.media, hashes=hashes[name])
+        for name, source in sources.items()
+        if not isinstance(config.sources[name], SyntheticSource)
+        for item in source.items
     }
+    places.pop(MISSING, None)
+    found = likenesses(places, window)
+    return {name: {id: _named(name, id, sha, found) for id, sha in shas.items()} for name, shas in files.items()}
 
 
-def _one_side(source: Source, contents: Mapping[str, str], *, keep: bool) -> Source:
-    """A source whose copies stand where the first of them stood; of each group one is left, unless all are kept."""
-    groups: dict[str, list[Item]] = {}
+def _named(source: str, id: str, sha: str, found: Contents) -> Likeness:
+    name = f"{source}: {id}" if sha == MISSING else sha
+    return found.get(sha, Likeness(same=name, kin=name))
+
+
+def _one_side(source: Source, contents: Contents, *, keep: bool) -> Source:
+    """A source whose kin stand where the first of them stood; of copies one is left, unless all are kept."""
+    families: dict[str, dict[str, list[Item]]] = {}
     for item in source.items:
-        groups.setdefault(contents[item.id], []).append(item)
-    if len(groups) == len(source.items):
+        likeness = contents[item.id]
+        families.setdefault(likeness.kin, {}).setdefault(likeness.same, []).append(item)
+    if len(families) == len(source.items):
         return source
-    chosen = {content: _chosen(group) for content, group in groups.items()}
-    copies = [
-        Copy(id=item.id, of=chosen[content].id, kept=keep)
-        for content, group in groups.items()
-        for item in group
-        if item.id != chosen[content].id
-    ]
-    first = list(dict.fromkeys(contents[item.id] for item in source.items[: source.heldout]))
-    if not keep:  # as many are held out as the recipe says, copies not counted
-        first = list(groups)[: source.heldout]
-    rest = [content for content in groups if content not in set(first)]
-    held, train = ([item for c in side for item in (groups[c] if keep else [chosen[c]])] for side in (first, rest))
+    left = {
+        kin: [item for group in family.values() for item in (group if keep else [_chosen(group)])]
+        for kin, family in families.items()
+    }
+    first = _held_out(source, contents, left, keep=keep)
+    held, train = ([item for kin in left if (kin in first) == out for item in left[kin]] for out in (True, False))
     if not train:
         raise DataError(
-            f"prepare: source {shown(source.name)} has {len(groups)} media files of different content and holds out "
+            f"prepare: source {shown(source.name)} has {len(families)} media files of different content and holds out "
             f"{source.heldout}: nothing is left to train on; lower `sources.{source.name}.heldout` or add media"
         )
+    copies = [copy for family in families.values() for copy in _copies([*family.values()], keep=keep)]
     return replace(source, items=[*held, *train], heldout=len(held), copies=copies)
 
 
+def _held_out(source: Source, contents: Contents, left: Mapping[str, Sequence[Item]], *, keep: bool) -> set[str]:
+    """The kin that is held out. Where copies are left out, as many files as the recipe says, copies not counted."""
+    if keep:
+        return {contents[item.id].kin for item in source.items[: source.heldout]}
+    found, count = set[str](), 0
+    for kin, items in left.items():
+        if count >= source.heldout:
+            break
+        found.add(kin)
+        count += len(items)
+    return found
+
+
+def _copies(groups: Sequence[Sequence[Item]], *, keep: bool) -> list[Copy]:
+    """What is told of a family: the copies in each group, and the groups that are no copies of each other."""
+    chosen = [_chosen(group) for group in groups]
+    head = _chosen(chosen)
+    found = [Copy(id=one.id, of=head.id, kept=True, differs="sound or tags") for one in chosen if one.id != head.id]
+    for group, one in zip(groups, chosen, strict=True):
+        caption = _caption(one)
+        for item in group:
+            if item.id != one.id:
+                other = not keep and _caption(item) not in (None, caption)
+                found.append(Copy(id=item.id, of=one.id, kept=keep, differs="caption" if other else ""))
+    return found
+
+
 def _chosen(group: Sequence[Item]) -> Item:
-    """The first by name that has a caption."""
-    named = sorted(group, key=lambda item: item.id)
-    return next((item for item in named if _captioned(item)), named[0]) if len(named) > 1 else named[0]
+    """The one with the shortest name that has a caption: "c3.mp4" before "c3 (1).mp4"."""
+    named = sorted(group, key=lambda item: (len(PurePosixPath(item.id).stem), len(item.id), item.id))
+    return next((item for item in named if _caption(item) is not None), named[0]) if len(named) > 1 else named[0]
 
 
-def _captioned(item: Item) -> bool:
+def _caption(item: Item) -> str | None:
     try:
-        read_caption(item.caption)
+        return read_caption(item.caption)
     except Rejected:
-        return False
-    return True
+        return None
 
 
-def _apart(source: Source, contents: Mapping[str, str], held: Mapping[str, tuple[str, str]]) -> Source:
+def _apart(source: Source, contents: Contents, held: Mapping[str, tuple[str, str]]) -> Source:
     """A source that does not train on what another one holds out."""
     train = source.split("train")
-    found = [item for item in train if contents[item.id] in held and held[contents[item.id]][0] != source.name]
+    found = [item for item in train if contents[item.id].kin in held and held[contents[item.id].kin][0] != source.name]
     if not found:
         return source
     if len(found) == len(train):
         raise DataError(
             f"prepare: every media file that source {shown(source.name)} has to train on is held out in another source"
         )
-    copies = [Copy(id=item.id, of="{}: {}".format(*held[contents[item.id]]), kept=False) for item in found]
+    copies = [Copy(id=item.id, of="{}: {}".format(*held[contents[item.id].kin]), kept=False) for item in found]
     return replace(source, barred=frozenset(item.id for item in found), copies=[*source.copies, *copies])
-
-
-def _digest(hashes: Hashes, item: Item, sha: str, frames: int, window: Geometry) -> str:
-    """Of the first pictures and the window's sound; the file's own sha256 where it cannot be decoded."""
-
-    def make() -> str:
-        try:
-            return content_digest(item.media, frames=frames, seconds=window.seconds)
-        except (MediaError, ValueError):
-            return sha
-
-    return hashes.remembered(f"{sha}\0{frames}\0{window.seconds}", av.__version__, make)

@@ -10,6 +10,8 @@ from talkies.config.records import Kind, Name, record
 from talkies.prepare.sources import Copy
 
 SHOWN = 5
+DIFFERENT = {"": "", "caption": ", whose other caption is kept", "sound or tags": ", but with other sound or tags"}
+"""What is said of a copy, by what differs."""
 
 
 @record
@@ -87,6 +89,20 @@ def _reasons(quarantined: Sequence[Quarantined]) -> list[str]:
     return lines
 
 
+def _copied(name: str, copies: Sequence[Copy]) -> list[str]:
+    """Those whose caption was left out with them come first."""
+    lines = []
+    for kept, words in ((False, "left out"), (True, "kept on one side of the split")):
+        found = sorted((copy for copy in copies if copy.kept == kept), key=lambda copy: copy.differs != "caption")
+        if found:
+            files = "; ".join(plain(f"{copy.id} (as {copy.of}{DIFFERENT[copy.differs]})") for copy in found[:SHOWN])
+            lines.append(f"source {name}: copies {words}: {len(found)}: {files}{'; ...' if len(found) > SHOWN else ''}")
+    others = sum(copy.differs == "caption" for copy in copies)
+    if others:
+        lines.append(f"source {name}: {others} of them had other captions, which are left out with them")
+    return lines
+
+
 def plain(text: str) -> str:
     """On one line, and nothing that a terminal obeys: file names may hold any character."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
@@ -126,10 +142,5 @@ class Report:
         for name, counts in self.ignored.items():
             files = ", ".join(f"{count} {plain(suffix)}" for suffix, count in counts.items())
             lines.append(f"source {name}: ignored beside the media: {files}")
-        for name, copies in self.copies.items():
-            for kept, words in ((False, "left out"), (True, "kept on one side of the split")):
-                found = [plain(f"{copy.id} (as {copy.of})") for copy in copies if copy.kept == kept]
-                if found:
-                    files = "; ".join(found[:SHOWN]) + ("; ..." if len(found) > SHOWN else "")
-                    lines.append(f"source {name}: copies {words}: {len(found)}: {files}")
+        lines += [line for name, copies in self.copies.items() for line in _copied(name, copies)]
         return [*lines, self.summary()]

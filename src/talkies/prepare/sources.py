@@ -21,11 +21,13 @@ MARKER = ".rendered"
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """A media file with the content of another, `of`: left out, or `kept` on the same side of the split."""
+    """A media file with the content of another, `of`: left out, or `kept` on the same side of the split. `differs`
+    tells what is not the same: the "caption", which was left out too, or the "sound or tags"."""
 
     id: str
     of: str
     kept: bool
+    differs: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
