@@ -121,6 +121,32 @@ def test_two_tones_that_repeat_together_are_not_clipped(level: float) -> None:
         assert find_clipping(both * level) is None, (first, second)
 
 
+def sawtooth(rate: int, pitch: float) -> torch.Tensor:
+    """A second with all overtones that the rate holds, and some noise. It peaks at 1."""
+    turns = 2 * np.pi * np.arange(rate) / rate
+    values = sum(np.sin(number * pitch * turns) / number for number in range(1, int(rate / 2.2 / pitch) + 1))
+    return torch.from_numpy(values / np.abs(values).max()).float() + repeating(rate, 48, lasting=0, noise=0.005)
+
+
+PITCHES = (261.63, 440.0, 500.0, 750.0, 997.0, 1000.0)
+
+
+@pytest.mark.parametrize("level", [0.95, 0.3, 0.05])
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+def test_bright_tones_are_not_clipped_at_the_rungs_of_their_overtones(rate: int, level: float) -> None:
+    for pitch in PITCHES:
+        assert find_clipping(sawtooth(rate, pitch) * level) is None, pitch
+
+
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+@pytest.mark.parametrize("decibels", [6, 12])
+def test_clipped_bright_tones_are_found(rate: int, decibels: int) -> None:
+    for pitch in PITCHES:
+        crowd = find_clipping((sawtooth(rate, pitch) * 10 ** (decibels / 20)).clamp(-1, 1) * 0.5)
+        assert crowd is not None, pitch
+        assert crowd.level == pytest.approx(0.5, rel=0.1)
+
+
 @pytest.mark.parametrize("level", [1.0, 0.4, 0.05])
 @pytest.mark.parametrize("decibels", [3, 6, 12])
 @pytest.mark.parametrize("period", [24, 48, 48.144, 109.1])
