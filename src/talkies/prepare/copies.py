@@ -80,8 +80,9 @@ def _one_side(source: Source, contents: Contents, *, keep: bool) -> Source:
     held, train = ([item for kin in left if (kin in first) == out for item in left[kin]] for out in (True, False))
     if not train:
         raise DataError(
-            f"prepare: source {shown(source.name)} has {len(families)} media files of different content and holds out "
-            f"{source.heldout}: nothing is left to train on; lower `sources.{source.name}.heldout` or add media"
+            f"prepare: source {shown(source.name)} has {len(families)} different media files (copies and other sound "
+            f"for the same pictures go to one side of the split) and holds out {source.heldout}: nothing is left to "
+            f"train on; lower `sources.{source.name}.heldout` or add media"
         )
     copies = [copy for family in families.values() for copy in _copies([*family.values()], keep=keep)]
     return replace(source, items=[*held, *train], heldout=len(held), copies=copies)
