@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from toy_journey import Journey
 
 from talkies.cli.main import run
 
@@ -87,3 +88,32 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
 def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     assert run(arguments) == 2
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("verb", ["show", "plan", "train"])
+def test_what_is_no_recipe_is_called_what_it_is(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    run_folder = journey.phase("lora")
+    told = {
+        run_folder / "recipe.json": "is what a run has recorded, and no recipe: its part `recipe` is the one",
+        journey.folder / "curriculum.json": "is what a run has recorded, and no recipe",
+        run_folder / "release" / "release.json": "with neither `kind` nor `extends` it is no recipe",
+        run_folder / "result.json": "has no `kind`, and is no recipe: `kind` must be one of phase, curriculum, prepare",
+        tmp_path / "other.json": "talkies: recipe: other.json has no `kind`, and is no recipe",
+    }
+    for file, words in told.items():
+        assert run([verb, str(file)]) == 2
+        found = capsys.readouterr().err
+        assert file.name in found
+        assert words in found
+        assert found.count("\n") == 1
+
+
+def test_the_recipe_in_a_record_is_one(journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the message says."""
+    record = json.loads((journey.phase("lora") / "recipe.json").read_text())
+    (tmp_path / "again.yaml").write_text(json.dumps(record["recipe"]))
+    assert run(["show", "again.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hash"] == record["recipe_hash"]

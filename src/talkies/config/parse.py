@@ -138,7 +138,8 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode) or node.tag != _TAG + "str" or not node.value or "." in node.value:
             found = shown(node.value) if isinstance(node, yaml.ScalarNode) else "a collection"
             key = f"key {found}" if self.known else "a key"
-            raise RecipeError(f"recipe: {key} ({self.place(node)}): a key is text without a dot")
+            other = "" if self.known else "; with neither `kind` nor `extends` it is no recipe"
+            raise RecipeError(f"recipe: {key} ({self.place(node)}): a key is text without a dot{other}")
         return str(node.value)
 
     def _scalar(self, node: yaml.ScalarNode, path: str) -> Any:

@@ -1,6 +1,7 @@
 """The root of a recipe: one phase, one preparation, or a curriculum of both."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -8,7 +9,7 @@ from talkies.codecs.config import CodecsConfig
 from talkies.config import RecipeError, config
 from talkies.config.numbers import Natural
 from talkies.config.shown import shown
-from talkies.config.source import Source
+from talkies.config.source import Source, displayed
 from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig
 from talkies.generate.config import SamplingConfig
@@ -86,6 +87,18 @@ Recipe = Annotated[PhaseRecipe | CurriculumRecipe | PrepareConfig, Field(discrim
 def kind_of(source: Source) -> str:
     """The `kind` that a recipe file declares; RecipeError where it declares none of the known ones."""
     kind = source.values.get("kind")
+    if "kind" not in source.values:
+        raise RecipeError(f"recipe: {displayed(source.file)} {_no_recipe(source.values)}")
     if kind not in KINDS:
         raise RecipeError(f"recipe: `kind` is {shown(kind)}; it must be one of {', '.join(KINDS)}")
     return str(kind)
+
+
+def _no_recipe(values: Mapping[str, Any]) -> str:
+    """What a file is that says nothing of its `kind`."""
+    if isinstance(values.get("recipe"), dict):
+        return (
+            "is what a run has recorded, and no recipe: its part `recipe` is the one that was trained; give the file "
+            "of that recipe, or copy the part into a file of its own"
+        )
+    return f"has no `kind`, and is no recipe: `kind` must be one of {', '.join(KINDS)}"
