@@ -41,6 +41,7 @@ def sample(values: Any, *, optional: str = "", nullable: str = "", free: str = "
 
 FILE = {"name": "shard-00000.safetensors", "size": 9, "sha256": SHA}
 LINEAGE = {"spec": "video", "sha256": SHA, "name": "video", "step": 4, "recipe_hash": SHA, "commit": "unknown"}
+FREE_IN_CARDS = ("parents.0.recipe_hash", "parents.0.commit", "parents.0.spec", "data.fps", "data.grids")
 SETS = {
     "shards": "faces",
     "clips": 3,
@@ -239,6 +240,42 @@ RECORDS = {
     "codecs.pretrained:PRETRAINED": sample({"z_dim": 16}, optional="z_dim", free="z_dim"),
     "codecs.fitted:FITTED": sample(
         {"codec": {"kind": "linear_audio"}, "identity": SHA, "sha256": SHA}, free="codec.kind"
+    ),
+    "tracking.card_record:CARD": sample(
+        {
+            "license": "mit",
+            "pipeline_tag": "image-to-video",
+            "tags": ["talkies", "video"],
+            "model-index": [{"results": [{"metrics": [{"type": "evaluation/sync", "value": 0.5}]}]}],
+            "talkies": {
+                "name": "toy",
+                "version": 1,
+                "aliases": ["champion"],
+                "sha256": SHA,
+                "run_id": "df14",
+                "phase": "lora",
+                "step": 4,
+                "weights": "ema",
+                "recipe": "lora",
+                "recipe_hash": SHA,
+                "commit": "unknown",
+                "components": {"audio": 5},
+                "base": {"name": "joint", "sha256": SHA},
+                "parents": [{**LINEAGE, "component": "audio"}],
+                "data": SETS,
+                "codecs": {"audio": SHA},
+                "gates": [
+                    {"metric": "evaluation/sync", "op": ">=", "needed": 0.1, "found": 0.5, "passed": True},
+                ],
+                "survival": {"skipped_steps": [{"step": 2, "what": "x"}], "passed_batches": [[1, 2]]},
+                "quarantined": {"clips": 1},
+                "codec_kinds": {"audio": "linear_audio"},
+                "samples": [{"picture": "a.jpg", "prompt": "A cat"}],
+                "server": "https://host",
+            },
+        },
+        nullable="talkies.base talkies.gates.0.found talkies.server",
+        free=" ".join(f"talkies.{key}" for key in FREE_IN_CARDS),
     ),
     "tracking.versions:ORIGIN": sample({"source": "runs:/df14/release", "uri": "sqlite:////runs/mlflow.db"}),
 }

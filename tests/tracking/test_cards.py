@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from huggingface_hub import ModelCard
 from test_markdown import NASTY, seen
 from tracking_release import info
 
@@ -14,7 +16,8 @@ from talkies.cli.sample import add_arguments
 from talkies.config import DataError
 from talkies.config.lines import flat, plain
 from talkies.recipe.full_scale import full_scale
-from talkies.tracking.card_body import body, brief, metrics_of
+from talkies.tracking.card_body import body, brief
+from talkies.tracking.card_metrics import metrics_of
 from talkies.tracking.card_text import Card, Sample, card_text, front_matter, parse_card
 from talkies.tracking.cards import Shelf, read_card
 from talkies.tracking.gates import GateResult
@@ -68,6 +71,58 @@ def test_the_front_matter_is_what_the_hub_reads() -> None:
     assert told["codecs"] == {"video": "d1" * 32, "audio": "d2" * 32, "text": "d3" * 32} | {
         "codecs/audio/model.safetensors": "e1" * 32
     }
+
+
+def test_the_front_matter_has_the_metrics_that_the_card_begins_with_and_the_folded_table_all(tmp_path: Path) -> None:
+    """Ceiling, control and gates among them; a NaN is no JSON, which the Hub makes of it."""
+    gates = [GateResult(metric="heldout/video", op="<=", needed=3.0, found=2.5)]
+    metrics = {**card().metrics, "heldout/video": 2.5, "heldout/audio": 1 / 3, "evaluation/heldout/audio": float("nan")}
+    front = front_matter(card(changed={"gates": gates, "metrics": metrics}), [])
+    text = card_text(front)
+    head, body = text.split("\n---\n\n")
+    told = {entry["type"] for entry in front["model-index"][0]["results"][0]["metrics"]}
+    assert told == {
+        *(f"evaluation/{name}" for name in ("sync", "sync_reference", "sync_shuffled", "lag_ms")),
+        "heldout/video",
+    }
+    assert "train/lr" not in head
+    assert "<summary>Every metric (8)</summary>" in body
+    assert "| heldout/audio | 0.333333 |" in body
+    assert "| evaluation/heldout/audio | nan |" in body
+    assert card_text(parse_card(text)) == text
+    assert metrics_of(parse_card(text))["train/lr"] == 4.8e-05
+
+
+def test_the_hub_library_reads_it() -> None:
+    found = ModelCard(card_text(front_matter(card(), ["champion"]))).data
+    assert found.model_name == "toy-model"
+    results = {result.metric_type: result.metric_value for result in found.eval_results}
+    assert results["evaluation/sync"] == 0.4123
+    assert len(results) == 4
+    for result in found.eval_results:
+        assert (result.task_type, result.dataset_name) == ("image-to-video", "masks held out")
+        assert result.dataset_revision == "f2" * 32
+    assert found.to_dict()["model-index"] == front_matter(card(), [])["model-index"]
+
+
+@pytest.mark.parametrize("name", [*map(flat, NASTY), "a|b", "a \\| b |"])
+def test_a_metric_of_any_name_is_found_again(name: str) -> None:
+    text = card_text(front_matter(card(changed={"metrics": {name: 0.25, "other": 1e300}}), []))
+    assert metrics_of(parse_card(text)) == {name: 0.25, "other": 1e300}
+
+
+def test_a_card_of_an_older_version_has_all_in_its_front_matter() -> None:
+    front = front_matter(card(), [])
+    old = {
+        **front,
+        "talkies": {key: value for key, value in front["talkies"].items() if key not in ("server", "samples")},
+    }
+    results = front["model-index"][0]["results"][0]
+    every = [{"type": name, "value": value} for name, value in metrics_of(front).items()]
+    old["model-index"] = [{"name": "toy-model", "results": [{**results, "metrics": every}]}]
+    read = parse_card(f"---\n{yaml.safe_dump(old)}---\n\nAnother body.\n")
+    assert read["model-index"] == front["model-index"]
+    assert metrics_of(read) == metrics_of(front)
 
 
 def test_an_adapter_names_its_base() -> None:
@@ -221,6 +276,37 @@ def test_without_cards_nothing_was_promoted(tmp_path: Path) -> None:
     text = Shelf(folder=tmp_path).text()
     assert "No model was promoted here." in text
     assert "- none" in text
+
+
+ROW = "| train/lr | 4.8e-05 |"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("  run_id: run1\n", "", "it has no `talkies.run_id`"),
+        ("  version: 1\n", "  version: x\n", "its `talkies.version` is 'x', and must be an integer"),
+        ("  gates:\n", "  gates: {}\n  other:\n", "its `talkies.gates` is a mapping, and must be a list"),
+        (
+            "      value: 0.4123\n",
+            "      value: [1]\n",
+            "is a list of 1, and must be a number, or one of nan, inf, -inf",
+        ),
+        ("model-index:\n", "model-index: []\nother:\n", "its `model-index` is a list of 0"),
+        (ROW, "| train/lr | fast |", "a row of `Every metric` has no number"),
+        (ROW, "| train/lr |", "a row of `Every metric` has no number"),
+    ],
+)
+def test_what_a_card_lacks_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+    shelf = Shelf(folder=tmp_path)
+    put(shelf.with_card(card("1"), {}))
+    path = tmp_path / "cards" / "toy-model" / "version-0001.md"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(DataError) as found:
+        shelf.with_aliases("toy-model", {})
+    assert str(found.value).startswith(f"cards: {path} is damaged: ")
+    assert said in str(found.value)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from talkies.config import GateError, RecipeError, TrackingError
-from talkies.tracking.card_body import metrics_of
+from talkies.tracking.card_metrics import metrics_of
 from talkies.tracking.card_text import parse_card
 from talkies.tracking.cards import Shelf
 from talkies.tracking.config import GateConfig, TrackingConfig

@@ -19,7 +19,18 @@ from talkies.config.numbers import LIMIT
 from talkies.config.regular import open_ours, open_regular, present, regular_bytes
 from talkies.config.shown import named, shown
 
-__all__ = ["Integer", "Kind", "Name", "Sha256", "open_ours", "open_regular", "present", "record", "regular_bytes"]
+__all__ = [
+    "Integer",
+    "Kind",
+    "Name",
+    "Reading",
+    "Sha256",
+    "open_ours",
+    "open_regular",
+    "present",
+    "record",
+    "regular_bytes",
+]
 
 T = TypeVar("T")
 SIZE = 16 << 20
@@ -42,6 +53,16 @@ def _no_nul(text: str) -> str:
 
 Name = Annotated[str, Field(min_length=1), AfterValidator(_no_nul)]
 """Text that is not empty: a name, a path, a URI."""
+
+
+def _reading(value: Any) -> float:
+    if value not in ("nan", "inf", "-inf") and type(value) not in (int, float):
+        raise ValueError("a number, or one of nan, inf, -inf")
+    return float(value)
+
+
+Reading = Annotated[Any, AfterValidator(_reading)]
+"""A measured number. One that is not finite is the word for it, as JSON has none."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Integer = Annotated[int, Field(ge=-LIMIT, lt=LIMIT)]
 

@@ -6,7 +6,7 @@ from pydantic import AfterValidator
 
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
-from talkies.config.records import Integer, Kind, Name, Sha256, record
+from talkies.config.records import Integer, Kind, Name, Reading, Sha256, record
 
 ANEW = "restore it from a copy, or train anew with --new"
 
@@ -17,12 +17,6 @@ def _a_recipe(values: dict[str, Any]) -> dict[str, Any]:
     if type(last) is not int or last < 1:
         raise ValueError("a recipe, with a number > 0 as its `steps.max`")
     return values
-
-
-def _metric(value: Any) -> float:
-    if value not in ("nan", "inf", "-inf") and type(value) not in (int, float):
-        raise ValueError("a number, or one of nan, inf, -inf")
-    return float(value)
 
 
 @record
@@ -78,7 +72,7 @@ class EvaluationRecord:
     clips: Natural
     seed: Integer
     heldout: Name
-    metrics: dict[str, Annotated[Any, AfterValidator(_metric)]]
+    metrics: dict[str, Reading]
 
 
 @record

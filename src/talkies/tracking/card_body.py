@@ -11,6 +11,7 @@ from typing import Any
 from talkies.config.lines import flat
 from talkies.evaluation.measures import MEASURES, Measure
 from talkies.prepare.geometry import FORM, Geometry
+from talkies.tracking.card_metrics import every_metric, metrics_of
 from talkies.tracking.markdown import code, escaped, folded, number, picture, table
 
 Front = Mapping[str, Any]
@@ -23,8 +24,7 @@ KINDS = {
 
 def body(front: Front, *, stored: str | None = None) -> str:
     """The body of a card file, whose pictures lie beside it. `stored`: where else they are, before their paths."""
-    every = folded(f"Every metric ({len(metrics_of(front))})", _every_metric(front))
-    return f"{brief(front, stored=stored)}\n{every}\n\n{folded('Hashes', _hashes(front['talkies']))}\n"
+    return f"{brief(front, stored=stored)}\n{every_metric(front)}\n\n{folded('Hashes', _hashes(front['talkies']))}\n"
 
 
 def brief(front: Front, *, stored: str | None = None) -> str:
@@ -43,11 +43,6 @@ def _sections(front: Front, stored: str) -> list[str]:
         f"## Limits\n\n{_limits(front)}",
         f"## License\n\n{escaped(front['license'])}",
     ]
-
-
-def metrics_of(front: Front) -> dict[str, float]:
-    """The metrics of a card."""
-    return {entry["type"]: entry["value"] for entry in front["model-index"][0]["results"][0]["metrics"]}
 
 
 def summary(card: Mapping[str, Any]) -> str:
@@ -194,11 +189,6 @@ def _limits(front: Front) -> str:
         f"- evaluated on held-out clips of the same source only, by the numbers above and no others\n"
         f"- its {made} synthetic: files that talkies writes say so in their metadata"
     )
-
-
-def _every_metric(front: Front) -> str:
-    rows = [[escaped(key), f"{value:.6g}"] for key, value in metrics_of(front).items()]
-    return table(["metric", "value"], rows) if rows else "Nothing was measured."
 
 
 def _hashes(card: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ alone (`card_body.py`). The keys outside `talkies` are the Hub's (https://huggin
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ import yaml
 from talkies.config.lines import flat
 from talkies.config.secrets import bare
 from talkies.tracking.card_body import body
+from talkies.tracking.card_metrics import metrics_in, metrics_of, with_metrics, written
+from talkies.tracking.card_record import check
 from talkies.tracking.gates import GateResult
 
 Front = dict[str, Any]
@@ -71,7 +74,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
     if parents:
         front["base_model"] = sorted({parent["name"] for parent in parents})
         front["base_model_relation"] = "adapter" if info["base"] else "finetune"
-    front["model-index"] = [{"name": card.name, "results": [_result(card, task)]}]
+    front["model-index"] = [{"name": card.name, "results": [_result(card, task)]}]  # with_metrics fills it
     front["talkies"] = {
         "name": card.name,
         "version": int(card.version),
@@ -101,6 +104,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
         ],
     }
     lined: Front = _lined(front)
+    with_metrics(lined, {flat(key): value for key, value in card.metrics.items()})
     return lined
 
 
@@ -134,7 +138,7 @@ def _result(card: Card, task: str) -> dict[str, Any]:
             "type": "talkies-shards",
             "revision": data["heldout_fingerprint"],
         },
-        "metrics": [{"type": key, "value": float(value)} for key, value in sorted(card.metrics.items())],
+        "metrics": [],
     }
 
 
@@ -145,18 +149,22 @@ def card_text(front: Front) -> str:
 
 def yaml_text(front: Front) -> str:
     """The front matter as YAML, in ASCII."""
-    return str(yaml.safe_dump(front, sort_keys=False, allow_unicode=False))
+    return str(yaml.safe_dump(written(front), sort_keys=False, allow_unicode=False))
 
 
-def parse_card(text: str) -> Front:
-    """The front matter of a card file. Raises ValueError where it has none, or none of a card."""
+def parse_card(text: str, path: Path = Path("card")) -> Front:
+    """The front matter of the card file `path`, with the metrics that only its body tells (older versions have all in
+    the front matter). Raises ValueError where it has none, DataError where it is none of a card."""
     first, *lines = text.split("\n")
     if first != FENCE or FENCE not in lines:
         raise ValueError(f"it does not begin with front matter between two lines {FENCE}")
     try:
-        front = yaml.safe_load("\n".join(lines[: lines.index(FENCE)]))
+        end = lines.index(FENCE)
+        front = yaml.safe_load("\n".join(lines[:end]))
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"its front matter is no YAML: {flat(error, 200)}") from None
     if not isinstance(front, dict) or not isinstance(front.get("talkies"), dict):
         raise ValueError("its front matter has no `talkies`")
+    check(front, path)
+    with_metrics(front, {**metrics_in("\n".join(lines[end:])), **metrics_of(front)})
     return front

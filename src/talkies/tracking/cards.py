@@ -76,7 +76,7 @@ LIMIT = 16 << 20
 def read_card(path: Path) -> Front:
     """The front matter of a card file. Raises DataError where it is damaged or cannot be read."""
     try:
-        return parse_card(regular_bytes(path, LIMIT).decode())
+        return parse_card(regular_bytes(path, LIMIT).decode(), path)
     except OSError as error:
         raise DataError(f"cards: cannot read {path}: {error.strerror}; restore it, or remove it") from None
     except ValueError as error:

@@ -1,0 +1,165 @@
+"""What the front matter of a card must hold, so that MODEL_CARDS.md and the card itself can be rendered from it."""
+
+import json
+import math
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from talkies.config.numbers import Natural
+from talkies.config.records import Kind, Name, Reading, record
+
+
+@record
+class MetricRecord:
+    """One metric, as the Hub reads it."""
+
+    type: str
+    value: Reading
+
+
+@record
+class ResultRecord:
+    """What was measured on one set."""
+
+    metrics: tuple[MetricRecord, ...]
+
+
+@record
+class ModelRecord:
+    """An entry of the Hub's model-index."""
+
+    results: Annotated[tuple[ResultRecord, ...], Field(min_length=1)]
+
+
+@record
+class NamedRecord:
+    """A base, and its hash."""
+
+    name: str
+    sha256: str
+
+
+@record
+class ParentRecord:
+    """Where a component came from."""
+
+    component: str
+    name: str
+    step: Natural
+    sha256: str
+
+
+@record
+class SetRecord:
+    """What it was trained on."""
+
+    shards: str
+    clips: Natural
+    fingerprint: str
+    heldout_fingerprint: str
+    geometry: str
+
+
+@record
+class StepRecord:
+    """An optimizer step that was skipped."""
+
+    step: Natural
+    what: str
+
+
+@record
+class KeptRecord:
+    """What a run left out."""
+
+    skipped_steps: tuple[StepRecord, ...] = ()
+    passed_batches: tuple[tuple[Natural, Natural], ...] = ()
+
+
+@record
+class ReplacedRecord:
+    """Clips that were replaced."""
+
+    clips: Natural = 0
+
+
+@record
+class GateRecord:
+    """A gate, and what was found for it."""
+
+    metric: str
+    op: str
+    needed: Reading
+    found: Reading | None
+    passed: bool
+
+
+@record
+class SampleRecord:
+    """A clip that is shown."""
+
+    picture: Name
+    prompt: str
+
+
+@record
+class TalkiesRecord:
+    """What is not the Hub's. Cards of older versions lack `server`, `codec_kinds` and `samples`."""
+
+    name: Name
+    version: Natural
+    aliases: tuple[str, ...]
+    sha256: str
+    run_id: str
+    phase: str
+    step: Natural
+    weights: str
+    recipe: str
+    recipe_hash: str
+    commit: str
+    components: dict[str, Natural]
+    base: NamedRecord | None
+    parents: tuple[ParentRecord, ...]
+    data: SetRecord
+    codecs: dict[str, str]
+    gates: tuple[GateRecord, ...]
+    survival: KeptRecord = KeptRecord()
+    quarantined: ReplacedRecord = ReplacedRecord()
+    codec_kinds: dict[str, str] = field(default_factory=dict)
+    samples: tuple[SampleRecord, ...] = ()
+    server: str | None = None
+
+
+@record
+class CardRecord:
+    """The front matter of a card."""
+
+    license: str
+    pipeline_tag: str
+    tags: tuple[str, ...]
+    model_index: Annotated[tuple[ModelRecord, ...], Field(min_length=1, alias="model-index")]
+    talkies: TalkiesRecord
+
+
+CARD = Kind(holds=CardRecord, about="cards", remedy="restore it, or remove it", limit=1 << 24)
+
+
+def check(front: Any, path: Path) -> None:
+    """DataError where the front matter of the card `path` lacks what every card has."""
+    try:
+        text = json.dumps(_worded(front), default=str)
+    except (TypeError, ValueError, RecursionError):
+        raise CARD.damaged(path, "its front matter is no plain mapping") from None
+    CARD.decode(text.encode(), str(path))
+
+
+def _worded(value: Any) -> Any:
+    """A copy whose numbers that are not finite are words: YAML has them, JSON has not."""
+    if isinstance(value, dict):
+        return {key: _worded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_worded(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
