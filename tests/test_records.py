@@ -61,7 +61,7 @@ RECORDS = {
         },
         optional="commit",
         nullable="commit",
-        free="recipe.name parents.video",
+        free="recipe.name",
     ),
     "recipe.records:PLACE": sample(
         {

@@ -129,10 +129,10 @@ def check_lineage(run: Path, parents: Mapping[str, Parent]) -> None:
     """CheckpointError where a parent of the run in folder `run` is not the release that it was begun from."""
     recorded = RECIPE.read(run / "recipe.json").parents
     for component, parent in parents.items():
-        known = recorded.get(component, {}).get("sha256", parent.sha256)
+        known = recorded[component].sha256 if component in recorded else parent.sha256
         if known != parent.sha256:
             raise CheckpointError(
-                f"parent: {run} was begun from {parent.spec!r} with sha256 {str(known)[:12]}, but {parent.folder} has "
+                f"parent: {run} was begun from {parent.spec!r} with sha256 {known[:12]}, but {parent.folder} has "
                 f"{parent.sha256[:12]}: put the right one back"
             )
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from talkies.checkpoints.released import LineageRecord
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
 from talkies.config.records import Integer, Kind, Name, Reading, Sha256, record
@@ -25,7 +26,7 @@ class RecipeRecord:
 
     recipe: Annotated[dict[str, Any], AfterValidator(_a_recipe)]
     recipe_hash: Name
-    parents: dict[str, dict[str, Any]]
+    parents: dict[Name, LineageRecord]
     commit: str | None = None
 
     @property

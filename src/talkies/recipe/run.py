@@ -76,7 +76,7 @@ def adopt(recipe: PhaseRecipe, folder: Path, parents: Mapping[str, Parent]) -> N
 
 def _differing(found: RecipeRecord, recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> list[str]:
     """What is another than when the run was begun. Parents are compared by what they are, wherever they lie."""
-    known = {component: parent.get("sha256") for component, parent in found.parents.items()}
+    known = {component: parent.sha256 for component, parent in found.parents.items()}
     same = {
         "recipe_hash": found.recipe_hash == recipe_hash(recipe),
         "parents": known == {component: parent.sha256 for component, parent in parents.items()},

@@ -19,9 +19,10 @@ from talkies.checkpoints.state import load_ema
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
 from talkies.config import CheckpointError, DataError, RecipeError
+from talkies.config.canonical import recipe_hash
 from talkies.config.decode import decode_values
 from talkies.config.records import present
-from talkies.config.shown import shown
+from talkies.config.shown import named, shown
 from talkies.data.shards import ShardSet
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
@@ -152,8 +153,15 @@ def recipe_of_release(folder: Path, info: Mapping[str, Any]) -> PhaseRecipe:
 
 
 def recipe_of_run(run: Path) -> PhaseRecipe:
-    """The PhaseRecipe in the recipe.json of a run."""
-    return recipe_of(RECIPE.read(run / "recipe.json").recipe, run / "recipe.json")
+    """The PhaseRecipe in the recipe.json of a run. CheckpointError where it is another than the run was begun with."""
+    path = run / "recipe.json"
+    known = RECIPE.read(path)
+    recipe = recipe_of(known.recipe, path)
+    if (found := recipe_hash(recipe)) != known.recipe_hash:
+        raise RECIPE.damaged(
+            path, f"its `recipe` has the hash {found[:12]}, and its `recipe_hash` is {named(known.recipe_hash[:12])}"
+        )
+    return recipe
 
 
 def as_tracked(source: Source) -> Source:
