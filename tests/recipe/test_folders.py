@@ -7,13 +7,14 @@ import shutil
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import TextIO
 
 import pytest
 
 from talkies.config import DataError
-from talkies.recipe.folders import RunLockedError, locked
+from talkies.recipe.folders import RunLockedError, in_turn, locked
 
 
 def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
@@ -36,11 +37,16 @@ def test_what_is_not_empty_or_was_there_before_stays(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def works(folder: Path, inside: Path, seconds: float, pipe: Connection) -> None:
-    """Take and lose the lock for a while; how often it was held, and how often by another at the same time."""
+ENOUGH, PATIENCE_S = 40, 120
+
+
+def works(folder: Path, inside: Path, all_there: Barrier, pipe: Connection) -> None:
+    """Take and lose the lock, together with the others, until it was held ENOUGH times; how often that was, and how
+    often another held it at the same time."""
     held = clashes = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    all_there.wait(PATIENCE_S)
+    end = time.monotonic() + PATIENCE_S
+    while held < ENOUGH and time.monotonic() < end:
         try:
             with locked(folder):
                 held += 1
@@ -56,11 +62,11 @@ def works(folder: Path, inside: Path, seconds: float, pipe: Connection) -> None:
 
 def test_two_never_hold_it_although_each_removes_it(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    ends, processes = [], []
+    ends, processes, all_there = [], [], context.Barrier(3)
     for _ in range(3):
         mine, theirs = context.Pipe()
         ends.append(mine)
-        arguments = (tmp_path / "runs" / "0001", tmp_path / "inside", 1.5, theirs)
+        arguments = (tmp_path / "runs" / "0001", tmp_path / "inside", all_there, theirs)
         processes.append(context.Process(target=works, args=arguments))
     for process in processes:
         process.start()
@@ -68,7 +74,7 @@ def test_two_never_hold_it_although_each_removes_it(tmp_path: Path) -> None:
     for process in processes:
         process.join(30)
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    assert all(held > 10 for held, _ in found)
+    assert [held for held, _ in found] == [ENOUGH] * 3
     assert sum(clashes for _, clashes in found) == 0
 
 
@@ -91,6 +97,37 @@ def test_a_lock_that_vanished_before_it_was_taken_is_none(tmp_path: Path, monkey
         with pytest.raises(RunLockedError), locked(folder):
             pass
     assert len(calls) == 4
+
+
+def test_who_takes_turns_waits_and_leaves_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "shelf").mkdir()
+    context = multiprocessing.get_context("fork")
+    mine, theirs = context.Pipe()
+
+    def second() -> None:
+        theirs.send("waits")
+        with in_turn(tmp_path / "shelf", hint=""):
+            theirs.send((tmp_path / "shelf" / "first").exists())
+
+    with in_turn(tmp_path / "shelf", hint=""):
+        child = context.Process(target=second)
+        child.start()
+        assert mine.recv() == "waits"
+        assert not mine.poll(0.3)
+        (tmp_path / "shelf" / "first").touch()
+    assert mine.recv() is True
+    child.join(30)
+    assert [path.name for path in (tmp_path / "shelf").iterdir()] == ["first"]
+
+
+def test_a_turn_that_does_not_come_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("talkies.recipe.folders.TURN_S", 0.1)
+    told = f"in use by process {os.getpid()}; wait for it, x"
+    with locked(tmp_path), pytest.raises(RunLockedError, match=told), in_turn(tmp_path, hint="x"):
+        pass
+    with in_turn(tmp_path / "new" / "shelf", hint="x"):
+        pass
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.fault("g", "two runs in one directory", injected="a second process wants the run folder of a first")

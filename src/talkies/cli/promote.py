@@ -1,6 +1,7 @@
 """talkies promote RUN: gates on metrics, then a registry version, an alias and a model card."""
 
 import argparse
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -80,7 +81,15 @@ def promote_run(
         ranks.agree(early if ranks.main else None)
         metrics = _metrics(place, clips=recipe.validation.final_clips, runs=runs, uri=uri, ranks=ranks)
         register = partial(_register, place, tracking, metrics, expect=expect, shelf=shelf)
-        return ranks.first(register)
+        return ranks.first(register if cards is None else partial(_in_turn, register, shelf))
+
+
+def _in_turn(register: Callable[[], str], shelf: "Shelf") -> str:
+    """Cards that runs share are read and written by one promotion after the other. (A run's own are held with it.)"""
+    from talkies.recipe.folders import in_turn
+
+    with in_turn(shelf.cards, hint="then promote again"):
+        return register()
 
 
 def _register(

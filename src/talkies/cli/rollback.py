@@ -1,6 +1,7 @@
 """talkies rollback NAME: move the alias back to the version that it held before."""
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 from talkies.cli.place import add_store, named_store
@@ -17,12 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Roll one alias back."""
+    from talkies.recipe.folders import in_turn
     from talkies.recipe.full_scale import full_scale
     from talkies.tracking.cards import Shelf
     from talkies.tracking.registry import rollback
 
     store, _ = named_store(args.runs, args.tracking_uri)
     shelf = None if args.cards is None else Shelf(folder=args.cards, full_scale=full_scale())
-    done = rollback(args.name, args.alias, store=store, expect=args.expect, shelf=shelf)
+    with nullcontext() if shelf is None else in_turn(shelf.cards, hint="then roll back again"):
+        done = rollback(args.name, args.alias, store=store, expect=args.expect, shelf=shelf)
     print(f"rolled back: models:/{done.name}@{done.alias} is version {done.version} (was {done.previous})")
     return 0

@@ -6,16 +6,18 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from talkies.config import CheckpointError, UserError
 from talkies.config.records import open_ours, present
-from talkies.data.durable import write_text
+from talkies.data.durable import storage_errors, write_text
 from talkies.signals.answer import pause
 
 LOCK, TRIES = ".lock", 100
+TURN_S = 120.0
+"""How long a turn is waited for: a promotion sends its release to a server."""
 
 
 class RunLockedError(UserError):
@@ -66,10 +68,12 @@ def wait_unlocked(folder: Path, seconds: float) -> None:
 
 
 @contextmanager
-def locked(folder: Path, *, hint: str = "or use --new", shared: bool = False) -> Iterator[None]:
+def locked(
+    folder: Path, *, hint: str = "or use --new", shared: bool = False, traceless: bool = False
+) -> Iterator[None]:
     """Hold the folder; RunLockedError names who holds it otherwise, and `hint` what to do instead of waiting. The lock
     dies with its process. `shared`: with others that share it, too. What this made and nobody put anything in is gone
-    afterwards."""
+    afterwards; where it is `traceless` its file is, always."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     with _held(folder, hint, shared=shared) as handle:
         handle.seek(0)
@@ -79,9 +83,29 @@ def locked(folder: Path, *, hint: str = "or use --new", shared: bool = False) ->
         try:
             yield
         finally:
-            if made and not shared and [path.name for path in folder.glob("*")] == [LOCK]:
+            empty = bool(made) and not shared and [path.name for path in folder.glob("*")] == [LOCK]
+            if empty or traceless:
                 (folder / LOCK).unlink()  # while it is held: who has opened it meanwhile will see that it is gone
+            if empty:
                 _unmake(made)
+
+
+@contextmanager
+def in_turn(folder: Path, *, hint: str) -> Iterator[None]:
+    """Hold the folder as `locked` does, but wait for who holds it, for TURN_S at most, and leave no trace of it.
+    Raises RunLockedError after that, StorageError where the folder cannot be written."""
+    end = time.monotonic() + TURN_S
+    with ExitStack() as held:
+        while True:
+            try:
+                with storage_errors(folder, 0):
+                    held.enter_context(locked(folder, hint=hint, traceless=True))
+                break
+            except RunLockedError:
+                if time.monotonic() >= end:
+                    raise
+            pause(0.1)
+        yield
 
 
 def _held(folder: Path, hint: str, *, shared: bool) -> TextIO:

@@ -1,0 +1,63 @@
+"""Cards that runs share (`--cards`): promotions at once take turns, and lose nothing of one another."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy_journey import Journey
+
+from talkies.cli.main import run
+from talkies.recipe.folders import locked
+
+PROMOTE = """
+import sys, time
+from dataclasses import replace
+from pathlib import Path
+from talkies.cli.promote import promote_run
+from talkies.recipe.source import recipe_of_run
+from talkies.tracking import registry
+folder, name, runs, cards, ready = sys.argv[1:]
+real = registry.describe
+def slow(*args, **options):
+    time.sleep(1)
+    return real(*args, **options)
+registry.describe = slow
+tracking = replace(recipe_of_run(Path(folder)).tracking, register=name, gates=())
+Path(ready).touch()
+while len(list(Path(ready).parent.glob("*.ready"))) < 2:
+    time.sleep(0.01)
+promote_run(Path(folder), runs=Path(runs), cards=Path(cards), expect=None, tracking=tracking)
+"""
+"""A promotion of a run under another name, which begins with that of the other process and has read the cards a second
+before it writes them."""
+
+
+@pytest.mark.slow
+def test_two_promotions_at_once_keep_both_rows(journey: Journey, tmp_path: Path) -> None:
+    cards, processes = tmp_path / "shared", []
+    for name in ("toy-one", "toy-two"):
+        copy = tmp_path / name
+        shutil.copytree(journey.phase("lora"), copy, ignore=shutil.ignore_patterns("checkpoints"))
+        words = [str(copy), name, str(journey.runs), str(cards), str(tmp_path / f"{name}.ready")]
+        processes.append(subprocess.Popen([sys.executable, "-c", PROMOTE, *words], stderr=subprocess.PIPE, text=True))
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    text = (cards / "MODEL_CARDS.md").read_text()
+    for name in ("toy-one", "toy-two"):
+        assert f"[1](cards/{name}/version-0001.md)" in text
+    assert sorted(path.name for path in (cards / "cards").iterdir()) == ["toy-one", "toy-two"], "no lock stays"
+
+
+def test_who_holds_them_for_too_long_is_named(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("talkies.recipe.folders.TURN_S", 0.2)
+    with locked(tmp_path / "cards"):
+        (tmp_path / "cards" / "x").touch()
+        for words in (["promote", str(journey.phase("lora"))], ["rollback", "mova-toy"]):
+            assert run([*words, "--cards", str(tmp_path), "--runs", str(journey.runs)]) == 75
+            assert f"run: {tmp_path / 'cards'} is in use by process " in capsys.readouterr().err
+    assert not (tmp_path / "MODEL_CARDS.md").exists()
