@@ -469,7 +469,7 @@ READERS = {
     "checkpoints/weights.py": "the header of a safetensors file, of a bounded length",
     "codecs/identity.py": "of what it has just written",
     "codecs/umt5.py": "a tokenizer, by regular_bytes",
-    "config/records.py": "the reader",
+    "config/plain_json.py": "the reader",
     "data/stored.py": "the header of a safetensors file, of a bounded length",
     "launch/script.py": "a template of the repository",
     "prepare/clips.py": "captions, which are the user's",

@@ -4,7 +4,9 @@ A `Kind` says what a kind of record holds, and what is to be done where one is d
 are passed over, for another version may have written it; every key that it knows is checked.
 """
 
-import json
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from pydantic_core import ErrorDetails
 from talkies.config.decode import needed
 from talkies.config.errors import DataError, UserError
 from talkies.config.numbers import LIMIT
+from talkies.config.plain_json import DEEP, plain_json
 from talkies.config.regular import open_ours, open_regular, present, regular_bytes
 from talkies.config.shown import named, shown
 
@@ -35,7 +38,6 @@ __all__ = [
 T = TypeVar("T")
 SIZE = 16 << 20
 """Bytes that a record may have, where its kind does not say otherwise."""
-DEEP = "it is nested too deeply"
 _WORDS = {
     "finite_number": "a finite number",
     "string_too_short": "text that is not empty",
@@ -74,7 +76,7 @@ def record(cls: type[T]) -> type[T]:
     A ValueError of its `__post_init__` completes "FILE is damaged: ...".
     """
     cls.__pydantic_config__ = {"extra": "ignore", "strict": True, "allow_inf_nan": False}  # type: ignore[attr-defined]
-    return dataclass(frozen=True, kw_only=True)(cls)
+    return dataclass(frozen=True, kw_only=True, slots=True)(cls)  # slots: an index has 200,000 of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +122,9 @@ class Kind(Generic[T]):
 
     def _decoded(self, data: bytes, where: str) -> T:
         try:
-            text = plain_json(data)
             holds: Any = self.holds
-            found: T = _adapter(holds).validate_json(text, strict=True)
+            with _uncollected():
+                found: T = _adapter(holds).validate_json(plain_json(data), strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             if first["loc"] == ("schema",) and type(first["input"]) is int:
@@ -140,43 +142,16 @@ class Kind(Generic[T]):
         )
 
 
-def plain_json(data: bytes) -> str:
-    """`data` as text that is one JSON value. ValueError, whose text completes "is damaged: ...", for anything else, a
-    key that stands twice in a mapping, and numbers that are not finite."""
-    if not data.strip():
-        raise ValueError("it is empty")
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would look through all that a large record is made of again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
     try:
-        text = data.decode()
-        json.loads(text, object_pairs_hook=_once, parse_constant=_not_finite, parse_float=_finite, parse_int=_short)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it holds no JSON object: {error.msg} in line {error.lineno}") from None
-    except RecursionError:
-        raise ValueError(DEEP) from None
-    return text
-
-
-def _once(pairs: list[tuple[str, Any]]) -> None:
-    if len(dict(pairs)) < len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it has the key {shown(twice)} twice")
-
-
-def _not_finite(word: str) -> None:
-    raise ValueError(f"it holds {word}, which is no finite number")
-
-
-def _finite(digits: str) -> None:
-    if float(digits) in (float("inf"), -float("inf")):
-        raise ValueError(f"it holds {digits:.40}, which is no finite number")
-
-
-def _short(digits: str) -> None:
-    """Longer ones are no floats, and Python refuses the longest."""
-    if len(digits) > 300:
-        raise ValueError(f"it holds a number of {len(digits)} digits")
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @cache
