@@ -55,7 +55,7 @@ def test_the_probe_takes_little_time(tmp_path: Path) -> None:
     check_room(recipe(), tmp_path)
     began = time.perf_counter()
     check_room(recipe(), tmp_path)
-    assert time.perf_counter() - began < 0.5, "0.05 s on a machine with nothing else to do"
+    assert time.perf_counter() - began < 5, "0.05 s on a machine with nothing else to do"
     assert list(tmp_path.iterdir()) == []
 
 

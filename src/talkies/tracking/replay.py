@@ -150,7 +150,7 @@ def dead(host: str, pid: int) -> bool:
     return state.is_file() and state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def replay(run_folder: Path, *, wait_s: float = 10.0) -> ReplayReport:
+def replay(run_folder: Path, *, wait_s: float = 60.0) -> ReplayReport:
     """Send what the spool of `run_folder` still holds, after the job has ended or beside it; idempotent.
 
     Raises TrackingError where nothing was spooled, the server cannot be reached, or another process is still sending
