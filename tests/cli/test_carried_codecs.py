@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from talkies.cli.main import run
 from talkies.codecs import linear_video
 from talkies.codecs.config import LinearVideoConfig
 from talkies.codecs.fitted import save_codec
+from talkies.recipe.result import export
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -79,6 +81,41 @@ def test_a_codec_that_cannot_be_read_is_named(journey: Journey, tmp_path: Path) 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 65
     assert f"codec {data / 'codecs' / 'video'}: cannot read model.safetensors: Permission denied" in done.stderr
+
+
+LOSSES: dict[str, Callable[[Path], None]] = {
+    "folder gone": shutil.rmtree,
+    "weights gone": lambda video: (video / "model.safetensors").unlink(),
+    "damaged": lambda video: _flip(video / "model.safetensors"),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_codec_that_is_lost_while_a_run_trains_is_missed_before_its_release(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], loss: str
+) -> None:
+    words = ["train", str(RECIPES / "audio_pretraining.yaml"), *TINY, f"data.root={journey.data}", "--quiet"]
+    words += ["--runs", str(tmp_path / "runs")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("talkies.recipe.run.export", _after(LOSSES[loss]))
+        assert run(words) == 65
+    (line,) = capsys.readouterr().err.splitlines()
+    (folder,) = (tmp_path / "runs").glob("*/0001")
+    assert line.startswith(f"talkies: run: {folder} has no release yet")
+    assert "codecs/video" in line
+    assert not (folder / "release").exists()
+    assert run(words) == 0
+    assert {path.name for path in (folder / "release" / "codecs").iterdir()} >= {"audio", "video"}
+
+
+def _after(harm: Callable[[Path], None]) -> Callable[..., str]:
+    """`export` as it is, once the run's own copy of the video codec was harmed."""
+
+    def harmed(recipe: Any, parents: Any, folder: Path, *rest: Any) -> str:
+        harm(folder / "codecs" / "video")
+        return export(recipe, parents, folder, *rest)
+
+    return harmed
 
 
 def test_data_that_never_had_pictures_needs_no_codec_for_them(

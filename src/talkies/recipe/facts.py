@@ -59,12 +59,12 @@ def facts_of(recipe: PhaseRecipe, shards: Index, heldout: Index, codecs: Mapping
     return Facts(data=data, codecs=dict(shards.header["codecs"]), carried=dict(codecs))
 
 
-def keep(folder: Path, facts: Facts, data_root: Path) -> None:
-    """Write down what a run's data is, and copy the codecs that its releases carry. Raises StorageError on a full
-    disk."""
+def keep(folder: Path, recipe: PhaseRecipe, facts: Facts, data_root: Path) -> None:
+    """Write down what a run's data is, and copy the codecs that its releases carry, again where the copy is damaged.
+    Raises StorageError on a full disk."""
     target = folder / CODECS
     known = FACTS.find(folder / FILE)
-    if known == facts and all((target / part).is_dir() for part in facts.carried):
+    if known == facts and _whole(recipe, facts, target):
         return
     temporary = folder / f".{CODECS}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -79,6 +79,26 @@ def keep(folder: Path, facts: Facts, data_root: Path) -> None:
         else:
             temporary.rmdir()
     write_json(folder / FILE, asdict(facts))
+
+
+def _whole(recipe: PhaseRecipe, facts: Facts, folder: Path) -> bool:
+    """Whether `folder` holds every codec that is carried."""
+    try:
+        check_codecs_of(recipe, facts.carried, folder)
+    except DataError:
+        return False
+    return True
+
+
+def check_copies(recipe: PhaseRecipe, facts: Facts, run: Path) -> None:
+    """DataError where a codec in RUN/codecs is gone or damaged since the run began: its release would lack it."""
+    try:
+        check_codecs_of(recipe, facts.carried, run / CODECS)
+    except DataError as error:
+        raise DataError(
+            f"run: {run} has no release yet, for it carries a codec that was lost since the run began ({error}): give "
+            "the same command again, which takes it from the prepared data and trains nothing twice"
+        ) from None
 
 
 def find_codecs(recipe: PhaseRecipe, place: Place, data: Path | None = None) -> Path:

@@ -19,7 +19,7 @@ from talkies.data.integrity import sha256_of
 from talkies.data.substitutes import FILE
 from talkies.models.build import component_of
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.facts import CODECS, FACTS, Facts
+from talkies.recipe.facts import CODECS, FACTS, Facts, check_copies
 from talkies.recipe.facts import FILE as FACTS_FILE
 from talkies.recipe.folders import write_json
 from talkies.recipe.parents import Parent, shape_json
@@ -109,11 +109,13 @@ def split_components(state: Mapping[str, Held]) -> dict[str, dict[str, Held]]:
 def export(recipe: PhaseRecipe, parents: Mapping[str, Parent], folder: Path, phase: Phase, saving: Saving) -> str:
     """Write folder/release from the averaged weights; returns its sha256. Every process of the run calls it."""
     assert saving.ema is not None
+    facts = FACTS.read(folder / FACTS_FILE)
+    saving.ranks.agree(check_copies if saving.ranks.main else None, recipe, facts, folder)
     with saving.ema.swapped(phase.held):
         tensors = phase.trainable()
         return publish(
             recipe,
-            FACTS.read(folder / FACTS_FILE),
+            facts,
             parents,
             folder / "release",
             tensors,

@@ -156,7 +156,7 @@ def _settle(recipe: PhaseRecipe, place: Place, parents: Mapping[str, Parent], in
     adopt(recipe, place.folder, parents)
     write_place(place)
     facts = facts_of(recipe, inputs.shards.index, inputs.heldout.index, inputs.carried)
-    keep(place.folder, facts, place.data_root)
+    keep(place.folder, recipe, facts, place.data_root)
 
 
 @contextmanager
