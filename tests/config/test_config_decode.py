@@ -39,6 +39,8 @@ class Home:
     warm: bool = True
     colour: Literal["red", "green"] = "red"
     note: str | None = None
+    side: Literal["left", "right"] | Count = "left"
+    tag: Annotated[str, Field(pattern=r"^[a-z]*$", max_length=5)] = ""
 
 
 GOOD = "name: a\npet:\n  kind: dog\n  weight: 3\n"
@@ -98,6 +100,10 @@ def test_values_are_decoded_frozen() -> None:
         ("pair: [1, 2, 3]", "`pair` must"),
         ("pair: 3", "`pair` must be a list, got 3"),
         ("note: 3", "`note` must be text, got 3"),
+        ("side: up", "`side` is 'up' (x.yaml:5); needed is 'left', 'right' or an integer"),
+        ("side: [1]", "`side` is a list of 1 (x.yaml:5); needed is 'left', 'right' or an integer"),
+        ("tag: A", "`tag` must be of the form ^[a-z]*$, got 'A' at x.yaml:5"),
+        ("tag: abcdef", "`tag` must be text of at most 5 characters, got 'abcdef' at x.yaml:5"),
     ],
 )
 def test_mistakes(text: str, said: str) -> None:
@@ -119,6 +125,14 @@ def test_unknown_keys_come_first_and_the_others_are_counted() -> None:
     first, second = str(caught.value).split("\n")
     assert first == "recipe: unknown key `pet.weigth` (x.yaml:1). Did you mean `pet.weight`?"
     assert second == "... and 3 more: `name`, `pet.weight`, `share`"
+
+
+def test_a_choice_or_a_number_is_one_mistake_among_others() -> None:
+    with pytest.raises(RecipeError) as caught:
+        decoded(GOOD + "warm: 1\nshare: 2\nside: up")
+    first, others = str(caught.value).split("\n")
+    assert "`share` must be <= 1" in first
+    assert others == "... and 2 more: `warm`, `side`"
 
 
 def test_an_unknown_override_says_so() -> None:

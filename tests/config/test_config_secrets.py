@@ -7,6 +7,7 @@ import pytest
 from talkies.config.secrets import credential, masked
 
 BEFORE_AT, QUERY, FRAGMENT, ASSIGNED = "before its `@`", "query", "fragment", "`name=value`"
+PORT = "in place of its port"
 CARRIERS = [
     ("https://me:sesame@host/x", BEFORE_AT, "https://***@host/x"),
     ("https://sesame@host", BEFORE_AT, "https://***@host"),
@@ -39,6 +40,13 @@ CARRIERS = [
     ("https://host/#sesame", FRAGMENT, "https://host/#***"),
     ("https://host/x;token=sesame", ASSIGNED, "https://host/x;token=***"),
     ("https://host/%3Fpassword=sesame", ASSIGNED, "https://host/%3Fpassword=***"),
+    ("https://host/%3Fpassword%3Dsesame", ASSIGNED, "https://host/%3Fpassword%3D***"),
+    ("https://me:sesame%40host/x", BEFORE_AT, "https://***@host/x"),
+    ("s3://sesame%40host/x", BEFORE_AT, "s3://***@host/x"),
+    ("https://host:sesame/x", PORT, "https://host:***/x"),
+    ("postgresql://host:5sesame", PORT, "postgresql://host:***"),
+    ("mysql://[::1]:sesame/x", PORT, "mysql://[::1]:***/x"),
+    ("no answer from https://host:sesame: refused", PORT, "no answer from https://host:*** refused"),
     ("hf_sesame1sesame1sesame1", "access token", "***"),
     ("https://host/hf_sesame1sesame1sesame1", "access token", "https://host/***"),
     ("see https://me:sesame@host/ for it", BEFORE_AT, "see https://***@host/ for it"),
@@ -51,6 +59,10 @@ PLAIN = [
     "sqlite:////home/me@work/mlflow.db",
     "https://host:5000/mlflow",
     "http://[::1]:5000",
+    "http://[::1]",
+    "https://host:",
+    "no answer from http://host:5000: refused",
+    "(see http://host:5000).",
     "databricks",
     "databricks://profile",
     "databricks://scope:prefix",

@@ -228,3 +228,34 @@ def test_a_recipe_is_a_regular_file_of_a_bounded_size(tmp_path: Path) -> None:
     file.write_text(f"a0: &a0 x\n{bomb}")
     with pytest.raises(RecipeError, match="an alias at or after"):
         load(file)
+
+
+def test_links_in_a_circle_are_told_by_whoever_opens_them(tmp_path: Path) -> None:
+    file, other = tmp_path / "r.yaml", tmp_path / "other.yaml"
+    file.symlink_to("other.yaml")
+    other.symlink_to("r.yaml")
+    with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: Too many levels of symbolic links"):
+        load(file)
+    (tmp_path / "child.yaml").write_text("extends: r.yaml\n")
+    with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: Too many levels of symbolic links"):
+        load(tmp_path / "child.yaml")
+
+
+def test_a_file_that_has_nothing_to_say_yet_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "r.yaml"  # of /proc/kmsg, a regular file by its looks, only root may see it
+    file.write_text("kind: phase\n")
+    reading, writing = os.pipe()
+    real = os.open
+    monkeypatch.setattr("talkies.config.regular.stat.S_ISREG", lambda _: True)
+    monkeypatch.setattr(
+        "talkies.config.regular.os.open",
+        lambda path, flags, *rest: _unblocked(reading) if path == file else real(path, flags, *rest),
+    )
+    with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: it has to be waited for"):
+        load(file)
+    os.close(writing)
+
+
+def _unblocked(descriptor: int) -> int:
+    os.set_blocking(descriptor, False)
+    return descriptor

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,21 @@ def test_a_folder_and_an_impossible_size_are_refused(tmp_path: Path) -> None:
         load_image(tmp_path, 4, 4)
     with pytest.raises(ValueError, match="at least 1"):
         load_image(save(tmp_path / "a.png", noise(4, 4)), 0, 4)
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    (tmp_path / "folder.png").mkdir()
+    said = {
+        "pipe": "it is a named pipe, no regular file",
+        "zero": "it is a device, no regular file",
+        "circle": "Too many levels of symbolic links",
+        "folder": "it is a folder",
+        "nothing": "No such file or directory",
+    }
+    for name, why in said.items():
+        with pytest.raises(DataError, match=rf"{name}\.png cannot be read \({why}\): give a whole PNG"):
+            load_image(tmp_path / f"{name}.png", 4, 4)

@@ -9,6 +9,7 @@ from talkies.checkpoints.release import RELEASE, release_sha256
 from talkies.config import CheckpointError
 from talkies.config.places import looked_for, opened
 from talkies.config.records import present
+from talkies.config.regular import resolved
 
 BASE = "base"
 
@@ -19,7 +20,7 @@ def base_folder(folder: Path, base: Mapping[str, Any]) -> Path:
     places = [folder / BASE, *recorded_base(folder)]
     if base.get("path"):  # of a release that an older version has made
         places.append(opened(str(base["path"]), folder))
-    others = sorted(folder.resolve().parents[1].glob(f"*/{folder.name}"))
+    others = sorted(resolved(folder).parents[1].glob(f"*/{folder.name}"))
     wrong = []
     for candidate in (*places, *others):
         if present(candidate / RELEASE):

@@ -10,6 +10,7 @@ from typing import Literal
 from talkies.config import CheckpointError
 from talkies.config.places import kept, opened
 from talkies.config.records import Kind, Name, record
+from talkies.config.regular import resolved
 
 PLACES = "places.json"
 
@@ -30,7 +31,7 @@ KIND = Kind(holds=Places, about="release", remedy="restore it from a copy, or re
 def places_text(folder: Path, base: Path | None, weights: Mapping[str, str]) -> str:
     """The content of places.json for the release `folder`."""
     where = {part: kept(Path(path).expanduser(), folder) for part, path in weights.items()}
-    values = {"folder": str(folder.resolve()), "weights": where, "base": None if base is None else kept(base, folder)}
+    values = {"folder": str(resolved(folder)), "weights": where, "base": None if base is None else kept(base, folder)}
     return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
 

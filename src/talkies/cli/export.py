@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_store, registry_of
+from talkies.config.regular import resolved
 
 if TYPE_CHECKING:
     from talkies.recipe.facts import Facts
@@ -74,7 +75,7 @@ def _kept(run: Path, checkpoint: Path, out: Path) -> Iterator[None]:
     from talkies.checkpoints.manifest import read_manifest
     from talkies.recipe.keeping import mark
 
-    kept = mark(run, read_manifest(checkpoint).step, str(out.resolve()))
+    kept = mark(run, read_manifest(checkpoint).step, str(resolved(out)))
     try:
         yield
     except BaseException:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.config.places import SQLITE, absolute_uri
+from talkies.config.regular import resolved
 
 if TYPE_CHECKING:
     from talkies.recipe.config import PhaseRecipe
@@ -55,14 +56,14 @@ def seed_of(text: str) -> int:
 
 def named_store(runs: Path, uri: str | None) -> tuple[str, Path | None]:
     """The tracking URI and, for SQLite, where artifacts go: `uri`, else the store of `runs`. Makes nothing."""
-    root = runs.resolve()
+    root = resolved(runs)
     store = absolute_uri(uri) if uri else f"{SQLITE}{root / 'mlflow.db'}"
     return store, root / "artifacts" if store.startswith("sqlite:") else None
 
 
 def store_of(runs: Path, uri: str | None) -> tuple[str, Path | None]:
     """As `named_store`, for a command that writes: the folder of the runs is made."""
-    root = str(runs.resolve())
+    root = str(resolved(runs))
     if os.fsencode(root).decode(errors="ignore") != root:
         from talkies.config import RecipeError
         from talkies.config.shown import shown
@@ -72,7 +73,7 @@ def store_of(runs: Path, uri: str | None) -> tuple[str, Path | None]:
             "another folder (--runs)"
         )
     if uri is None:
-        runs.resolve().mkdir(parents=True, exist_ok=True)
+        resolved(runs).mkdir(parents=True, exist_ok=True)
     return named_store(runs, uri)
 
 
@@ -124,7 +125,7 @@ def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Ca
 
         run = None if source is None or uri is not None or runs is not RUNS else _run_of(Path(source))
         store, artifacts = named_store(runs, uri) if run is None else (place_of(run).store, place_of(run).artifacts)
-        folder = artifacts.parent if artifacts is not None else runs.resolve()
+        folder = artifacts.parent if artifacts is not None else resolved(runs)
         return resolve(spec, uri=store, download_to=folder / "downloads")
 
     return resolve_spec
@@ -134,4 +135,4 @@ def _run_of(source: Path) -> Path | None:
     """The run folder that a run, its release or one of its checkpoints belongs to."""
     from talkies.config.records import present
 
-    return next((path for path in (source, *source.resolve().parents[:2]) if present(path / "place.json")), None)
+    return next((path for path in (source, *resolved(source).parents[:2]) if present(path / "place.json")), None)

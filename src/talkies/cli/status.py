@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from talkies.cli.place import add_runs
+from talkies.config.regular import resolved
 from talkies.config.shown import one_line
 
 if TYPE_CHECKING:
@@ -72,12 +73,12 @@ def _plain(what: str | None) -> bool:
     folder = Path(what or "")
     if what is None or not present(folder / "recipe.json"):
         return False
-    return all(read_chain(path) is None for path in (folder, folder.resolve().parent))
+    return all(read_chain(path) is None for path in (folder, resolved(folder).parent))
 
 
 def _one(run: Path, *, as_json: bool) -> int:
     """Print how far a run is that no job trains."""
-    row = Row(id=None, name=run.resolve().parent.name, state="not submitted", restarts=0, **_known(run))
+    row = Row(id=None, name=resolved(run).parent.name, state="not submitted", restarts=0, **_known(run))
     told = [{"folder": str(run), "jobs": [asdict(row)]}]
     print(json.dumps(told, indent=2) if as_json else "\n".join([str(run), *_lines(row)]))
     return 0
@@ -99,7 +100,7 @@ def chosen(what: str | None, runs: Path) -> "list[Chain]":
             return held
         raise RecipeError(f"status: job {what} was submitted for no run in {runs}; give the run's folder, or --runs")
     folder = Path(what)
-    known = [chain for chain in map(read_chain, (folder, folder.resolve().parent)) if chain is not None]
+    known = [chain for chain in map(read_chain, (folder, resolved(folder).parent)) if chain is not None]
     if not known:
         raise RecipeError(f"status: {what} is no run folder with submitted jobs, nor the id of a job")
     return known[:1]

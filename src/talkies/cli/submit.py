@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import RUNS, add_runs
+from talkies.config.regular import resolved
 from talkies.config.shown import shown
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Request:
 
     def words(self, verb: str, *more: str) -> list[str]:
         """The command of a job."""
-        recipe = str(self.args.recipe.resolve())
+        recipe = str(resolved(self.args.recipe))
         return [verb, recipe, *self.overrides, "--runs", str(self.runs), "--quiet", *more]
 
 
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     kind = kind_of(unresolved(args.recipe))
     if args.prepare and kind == "phase":
         raise RecipeError("submit: --prepare takes a curriculum or a preparation; drop it")
-    request = Request(args=args, site=site, runs=given.resolve(), overrides=list(args.overrides))
+    request = Request(args=args, site=site, runs=resolved(given), overrides=list(args.overrides))
     make = {"phase": _phase, "curriculum": _curriculum, "prepare": _prepare}[kind]
     return _submit(args, *make(request))
 

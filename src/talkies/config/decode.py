@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -63,10 +64,10 @@ def _decoded(target: Any, source: Source) -> Any:
         details = error.errors(include_url=False)
     ordered = sorted(details, key=lambda detail: detail["type"] != _UNKNOWN)
     message = _Message(target, source)
-    others = [message.path(detail) for detail in ordered[1 : NAMED + 1]]
-    keys = ", ".join(f"`{named(path)}`" for path in others) + (", ..." if len(ordered) > NAMED + 1 else "")
-    more = f"\n... and {len(ordered) - 1} more: {keys}" if others else ""
-    raise RecipeError(f"recipe: {message.line(ordered[0])}{more}")
+    first, *others = message.by_path(ordered).items()
+    keys = ", ".join(f"`{named(path)}`" for path, _ in others[:NAMED]) + (", ..." if len(others) > NAMED else "")
+    more = f"\n... and {len(others)} more: {keys}" if others else ""
+    raise RecipeError(f"recipe: {message.line(first[1])}{more}")
 
 
 @cache
@@ -85,8 +86,16 @@ class _Message:
         names, _ = path_of(self.target, self.source.values, detail["loc"])
         return ".".join([*names, "kind"] if detail["type"].startswith("union_tag") else names)
 
-    def line(self, detail: ErrorDetails) -> str:
-        """What is wrong, where, and what is allowed or nearest."""
+    def by_path(self, details: Sequence[ErrorDetails]) -> dict[str, list[ErrorDetails]]:
+        """The errors by key path; of a union without tags there is one for each of its members."""
+        found: dict[str, list[ErrorDetails]] = {}
+        for detail in details:
+            found.setdefault(self.path(detail), []).append(detail)
+        return found
+
+    def line(self, details: Sequence[ErrorDetails]) -> str:
+        """What is wrong with one key, where, and what is allowed or nearest."""
+        detail = details[0]
         path, error = self.path(detail), detail["type"]
         if error == _UNKNOWN:
             return self._unknown(path)
@@ -95,6 +104,9 @@ class _Message:
             allowed = f"; one of {', '.join(variants(kind))}" if variants(kind) else ""
             return f"missing key `{named(path)}`{self._place(path)}{allowed}"
         value = detail["input"]
+        if len(details) > 1:
+            allowed = " or ".join(needed(other).replace(" or ", ", ") for other in details)
+            return f"`{named(path)}` is {shown(value)}{self._place(path)}; needed is {allowed}"
         if error == "union_tag_invalid":
             found = value["kind"]
             return f"unknown kind {shown(found)} at `{named(path)}`{self._place(path)}{_one_of(found, variants(kind))}"
@@ -127,6 +139,10 @@ def needed(detail: ErrorDetails) -> str:
         key, sign = _BOUNDS[error]
         bound = detail.get("ctx", {})[key]
         return f"{sign} {bound}" if isinstance(bound, int) else f"{sign} {bound:g}"
+    if error == "string_pattern_mismatch":
+        return f"of the form {detail.get('ctx', {})['pattern']}"
+    if error == "string_too_long":
+        return f"text of at most {detail.get('ctx', {})['max_length']} characters"
     return _KINDS.get(error) or detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
 
 

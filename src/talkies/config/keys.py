@@ -23,7 +23,8 @@ def variants(kind: Any) -> dict[str, Any]:
     kind = bare(kind)
     if get_origin(kind) not in (Union, types.UnionType):
         return {}
-    return {get_args(hints(member)["kind"])[0]: member for member in get_args(kind)}
+    members = [member for member in get_args(kind) if "kind" in hints(member)]
+    return {get_args(hints(member)["kind"])[0]: member for member in members}
 
 
 @cache
@@ -67,6 +68,11 @@ def _entries(value: Any) -> list[tuple[str, Any]]:
     return [(str(index), entry) for index, entry in enumerate(value)] if isinstance(value, list) else []
 
 
+def mixed(kind: Any) -> bool:
+    """Whether `kind` is a union without tags, such as words or a number."""
+    return get_origin(bare(kind)) in (Union, types.UnionType) and not variants(kind)
+
+
 def choices(kind: Any) -> tuple[Any, ...]:
     """The values of a Literal; empty for every other type."""
     kind = bare(kind)
@@ -83,7 +89,7 @@ def path_of(kind: Any, value: Any, loc: tuple[str | int, ...]) -> tuple[list[str
             if not rest:
                 return path, kind
             rest = rest[1:]
-        if not rest:
+        if not rest or mixed(picked):  # pydantic names each member of such a union
             return path, picked
         path.append(rest[0])
         kind, value, rest = child(picked, rest[0]), dict(_entries(value)).get(rest[0]), rest[1:]

@@ -10,6 +10,8 @@ import os
 import re
 from pathlib import Path
 
+from talkies.config.regular import resolved
+
 SQLITE = "sqlite:///"
 _HASHED = re.compile(r".+-[0-9a-f]{8}")
 _NUMBER = re.compile(r"\d{4,}")
@@ -19,7 +21,7 @@ INSIDE = ("release", "checkpoints")
 
 def runs_of(folder: Path) -> Path | None:
     """RUNS of RUNS/NAME-HASH/NUMBER, of a phase NUMBER-PHASE in it, and of what lies in either; None elsewhere."""
-    whole = folder.resolve()
+    whole = resolved(folder)
     for path in (whole, *whole.parents[:3]):
         if _NUMBER.fullmatch(path.name) and _HASHED.fullmatch(path.parent.name):
             between = whole.relative_to(path).parts
@@ -30,14 +32,14 @@ def runs_of(folder: Path) -> Path | None:
 
 def kept(path: Path, folder: Path, *, runs: Path | None = None) -> str:
     """`path` as a record in `folder` holds it: relative where both lie in the same `runs` folder (that of `folder`)."""
-    whole, root = path.resolve(), (runs or runs_of(folder) or Path(os.devnull)).resolve()
-    return os.path.relpath(whole, folder.resolve()) if whole.is_relative_to(root) else str(whole)
+    whole, root = resolved(path), resolved(runs or runs_of(folder) or Path(os.devnull))
+    return os.path.relpath(whole, resolved(folder)) if whole.is_relative_to(root) else str(whole)
 
 
 def opened(text: str, folder: Path, *, written_in: str | None = None) -> Path:
     """What `text`, found in a record in `folder`, leads to; `written_in`: the folder in which it was written, as the
     record says. The path is absolute, and need not exist: then it is where it should be."""
-    here = Path(os.path.normpath(folder.resolve() / text))
+    here = Path(os.path.normpath(resolved(folder) / text))
     if not Path(text).is_absolute():
         if written_in is None or here.exists():
             return here
@@ -52,10 +54,10 @@ def moved(path: Path, folder: Path) -> Path | None:
     runs = runs_of(folder)
     if runs is None:
         return None
-    own = folder.resolve().relative_to(runs)
+    own = resolved(folder).relative_to(runs)
     for number in range(1, len(path.parts)):
         before, candidate = Path(*path.parts[:number]), runs / Path(*path.parts[number:])
-        if before.resolve() == runs or not candidate.exists():
+        if resolved(before) == runs or not candidate.exists():
             continue
         copied = (before / own).exists()  # the original is there, too
         if copied or not path.exists():

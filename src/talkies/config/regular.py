@@ -24,12 +24,20 @@ def present(path: Path) -> bool:
     return os.path.lexists(path)
 
 
+def resolved(path: Path) -> Path:
+    """`path`, absolute and without links. Path.resolve raises RuntimeError for links in a circle (before Python 3.13);
+    here they are left for whoever opens them, who is told so by the system."""
+    return Path(os.path.realpath(path))
+
+
 def regular_bytes(path: Path, limit: int) -> bytes:
     """What the regular file `path` holds. OSError, whose `strerror` says why, for anything else, which is not waited
     for, and for more than `limit` bytes, which are not read."""
     with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         data = b"" if size > limit else file.read(limit + 1)
+    if data is None:  # what calls itself a regular file, as some of /proc do, has nothing to say now
+        raise IrregularError(errno.EAGAIN, "it has to be waited for", str(path))
     if max(size, len(data)) > limit:  # it may have grown meanwhile
         found = max(size, len(data))
         raise OSError(errno.EOVERFLOW, f"it has {found} bytes, and at most {limit} are read", str(path))

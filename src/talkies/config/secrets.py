@@ -24,8 +24,11 @@ _FORM = re.compile(
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}|\bsk-[A-Za-z0-9_-]{16,}|\bxox[abprs]-[\w-]*"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[\w.-]*|-----BEGIN[\s\S]*"
 )
-_ASSIGNED = re.compile(rf"((?<![\w.-])[\w.-]{{0,60}}?(?:{_SECRET})[\w-]{{0,40}}=)[^\s'\"`&;,)]+", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"((?<![\w.-])[\w.-]{{0,60}}?(?:{_SECRET})[\w-]{{0,40}}(?:=|%3D))[^\s'\"`&;,)]+", re.IGNORECASE)
 _DATABASE = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?:", re.IGNORECASE)
+_WITH_PORT = re.compile(r"https?:|" + _DATABASE.pattern, re.IGNORECASE)
+_AFTER = ":.,;)!"
+"""What may follow a URI in a sentence."""
 _WITHOUT_HOST = re.compile(r"(?:models|file|sqlite(?:\+\w+)?):", re.IGNORECASE)
 _SCHEME = r"(?P<scheme>(?<![A-Za-z0-9])[A-Za-z0-9][A-Za-z0-9+.-]{0,40}:)"
 _URI = re.compile(rf"{_SCHEME}(?P<rest>/[^\s'\"`<>]*)")
@@ -84,6 +87,8 @@ def _carriers(scheme: str, rest: str) -> list[str]:
     told = []
     if _user(scheme, parts) is not None or _INNER.search(parts["path"]):
         told.append("what stands before its `@`")
+    elif _odd_port(scheme, parts["authority"]):
+        told.append("what stands in place of its port, which is a number")
     if _query(scheme, parts["query"]) != parts["query"]:
         told.append("its query (what follows `?`)")
     if parts["fragment"]:
@@ -99,6 +104,8 @@ def _hidden(scheme: str, rest: str) -> str:
     authority, path, user = parts["authority"], parts["path"], _user(scheme, parts)
     if user is not None:
         authority, path = f"{MASK}@{user}", "" if "@" not in authority else path
+    if _odd_port(scheme, authority):
+        authority = f"{authority.rstrip(_AFTER).rpartition(':')[0]}:{MASK}"
     path = _INNER.sub(f"//{MASK}@", path)
     page = _PAGE.fullmatch(parts["fragment"])
     fragment = parts["fragment"] if page else parts["fragment"] and f"#{MASK}"
@@ -112,7 +119,14 @@ def _split(scheme: str, rest: str) -> dict[str, str]:
     parts = {name: text or "" for name, text in found.groupdict().items()}
     if len(parts["slashes"]) != 2 and _WITHOUT_HOST.fullmatch(scheme):
         parts |= {"authority": "", "path": parts["authority"] + parts["path"]}
-    return parts
+    return parts | {"authority": parts["authority"].replace("%40", "@")}
+
+
+def _odd_port(scheme: str, authority: str) -> bool:
+    """Whether no port stands where one belongs: a password, perhaps, that has lost its `@`."""
+    _, colon, port = authority.rstrip(_AFTER).rpartition(":")
+    known = port.isdigit() or "]" in port  # of an IPv6 address
+    return bool(colon) and not known and _WITH_PORT.fullmatch(scheme) is not None
 
 
 def _user(scheme: str, parts: dict[str, str]) -> str | None:

@@ -10,7 +10,7 @@ from talkies.config.errors import RecipeError
 from talkies.config.lines import plain
 from talkies.config.merge import leaves, merge, override, resolve
 from talkies.config.parse import parse
-from talkies.config.regular import present, regular_bytes
+from talkies.config.regular import present, regular_bytes, resolved
 from talkies.config.shown import listed, named, one_line, shown
 
 MAX_EXTENDS = 2
@@ -64,8 +64,8 @@ def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[st
     if not isinstance(parent, str) or Path(parent).is_absolute() or not plain(parent):
         raise RecipeError(f"recipe: `extends` must be a path relative to the file, got {shown(parent)} at {place}")
     target = file.parent / parent
-    trail = [*trail, file.resolve()]
-    if target.resolve() in trail:
+    trail = [*trail, resolved(file)]
+    if resolved(target) in trail:
         raise RecipeError(f"recipe: `extends` runs in a circle: {place} leads back to {displayed(target)}")
     if len(trail) > MAX_EXTENDS:
         raise RecipeError(f"recipe: `extends` at {place} is more than {MAX_EXTENDS} deep; merge {name} into its parent")
@@ -133,7 +133,7 @@ def _complete(values: dict[str, Any], origins: dict[str, str]) -> dict[str, str]
 def displayed(file: Path) -> str:
     """`file` as a message shows it: relative to the working directory where it lies inside."""
     try:
-        return one_line(str(file.resolve().relative_to(Path.cwd())))
+        return one_line(str(resolved(file).relative_to(Path.cwd())))
     except ValueError:
         return one_line(str(file))
 

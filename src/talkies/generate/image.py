@@ -1,5 +1,6 @@
 """Reading a reference image."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from talkies.config import DataError
+from talkies.config.regular import open_regular
 from talkies.generate.colours import as_srgb
 
 # Only these decoders see the file: Pillow's others include one that starts Ghostscript.
@@ -33,7 +35,7 @@ def load_image(path: Path | str, height: int, width: int) -> Tensor:
 def _decoded(path: Path) -> Image.Image:
     """The whole file as upright RGB."""
     try:
-        with Image.open(path, formats=FORMATS) as file:
+        with os.fdopen(open_regular(path), "rb") as opened, Image.open(opened, formats=FORMATS) as file:
             if file.mode in DEEP_MODES:
                 raise DataError(f"reference image {path} has mode {file.mode}: convert it to 8 bits per channel")
             image = _coloured(ImageOps.exif_transpose(file), path)
@@ -45,8 +47,9 @@ def _decoded(path: Path) -> Image.Image:
         raise
     # Pillow's decoders report damage with any of these, a hostile size with its own class.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        why = getattr(error, "strerror", None) or error
         raise DataError(
-            f"reference image {path} cannot be read ({error}): give a whole PNG, JPEG or WebP file"
+            f"reference image {path} cannot be read ({why}): give a whole PNG, JPEG or WebP file"
         ) from error
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from talkies.config import CheckpointError
 from talkies.config.places import opened
 from talkies.config.records import Kind, Name, record
+from talkies.config.regular import resolved
 from talkies.config.shown import shown
 from talkies.data.durable import write_text
 from talkies.launch.slurm import Job, SlurmError, cancel, jobs_of, submit
@@ -81,8 +82,8 @@ def read_chain(folder: Path) -> Chain | None:
 
 def _within(path: str, folder: Path) -> str:
     """`path` as the record holds it: relative in the run's own folder, which may be moved."""
-    inside = Path(path).is_absolute() and Path(path).resolve().is_relative_to(folder.resolve())
-    return os.path.relpath(Path(path).resolve(), folder.resolve()) if inside else path
+    inside = Path(path).is_absolute() and resolved(Path(path)).is_relative_to(resolved(folder))
+    return os.path.relpath(resolved(Path(path)), resolved(folder)) if inside else path
 
 
 def chains(runs: Path) -> Iterator[Chain]:

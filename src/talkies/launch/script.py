@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from talkies.config import RecipeError
+from talkies.config.regular import resolved
 from talkies.config.shown import shown
 from talkies.launch.config import SiteConfig
 from talkies.launch.secrets import refuse_secret_words
@@ -120,7 +121,7 @@ def _python(site: SiteConfig) -> list[str]:
 
 
 def _path(path: Path, what: str) -> str:
-    text = str(path.resolve())
+    text = str(resolved(path))
     if not _PATH.fullmatch(text):
         raise RecipeError(
             f"slurm: {what} {shown(text)} contains characters outside [A-Za-z0-9._/+@=-], which sbatch would not "

@@ -5,6 +5,7 @@ from typing import Any
 
 from talkies.config import RecipeError
 from talkies.config.canonical import hashed
+from talkies.config.regular import resolved
 from talkies.config.shown import shown
 from talkies.prepare.config import FolderSource, ManifestSource, PrepareConfig, SyntheticSource
 from talkies.prepare.spelling import Spellings
@@ -33,8 +34,8 @@ def located(config: PrepareConfig, recipe_folder: Path, *, present: bool) -> dic
     for name, source in config.sources.items():
         if not isinstance(source, SyntheticSource):
             path = source_path(name, source, recipe_folder, present=present)
-            values["sources"][name]["path"] = str(path.resolve())
+            values["sources"][name]["path"] = str(resolved(path))
     given = config.codecs_from
     if given is not None and not given.startswith("models:/"):
-        values["codecs_from"] = str((recipe_folder / Path(given).expanduser()).resolve())
+        values["codecs_from"] = str(resolved(recipe_folder / Path(given).expanduser()))
     return values

@@ -12,6 +12,7 @@ from typing import TextIO
 
 from talkies.config import CheckpointError, UserError
 from talkies.config.records import open_ours, present
+from talkies.config.regular import resolved
 from talkies.data.durable import storage_errors, write_text
 from talkies.signals.answer import pause
 
@@ -49,7 +50,7 @@ def run_folder(runs: Path, name: str, digest: str, *, new: bool) -> Path:
 def run_named(folder: Path, name: str, digest: str) -> None:
     """CheckpointError where `folder` is not one that `run_folder` gives a recipe: it has been changed since."""
     wanted = f"{name}-{digest[:8]}"
-    if folder.resolve().parent.name != wanted:
+    if resolved(folder).parent.name != wanted:
         raise CheckpointError(
             f"train: {folder} is no run of this recipe, whose runs are called {wanted}: it has been changed since; "
             "submit it again"

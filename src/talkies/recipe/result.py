@@ -15,6 +15,7 @@ from talkies.checkpoints.spans import Held, whole
 from talkies.checkpoints.state import open_ema, stored_ema
 from talkies.checkpoints.together import Together
 from talkies.config.canonical import decisive, recipe_hash, to_dict
+from talkies.config.regular import resolved
 from talkies.data.integrity import sha256_of
 from talkies.data.substitutes import FILE
 from talkies.models.build import component_of
@@ -178,7 +179,7 @@ def publish(
     components: dict[str, dict[str, Held]] = {}
     if recipe.phase.kind == "lora":
         parent = next(iter(parents.values()))
-        base = {"sha256": parent.sha256, "path": str(parent.folder.resolve()), "name": parent.info["name"]}
+        base = {"sha256": parent.sha256, "path": str(resolved(parent.folder)), "name": parent.info["name"]}
         adapter = (adapter_tensors(tensors), adapter_json(recipe.phase, parent.sha256))
     else:
         components = split_components(tensors)

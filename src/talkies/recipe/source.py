@@ -22,6 +22,7 @@ from talkies.config import CheckpointError, DataError, RecipeError
 from talkies.config.canonical import recipe_hash
 from talkies.config.decode import decode_values
 from talkies.config.records import present
+from talkies.config.regular import resolved
 from talkies.config.shown import named, shown
 from talkies.data.shards import ShardSet
 from talkies.parallel.config import Fsdp2Config
@@ -103,7 +104,7 @@ def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
             raise CheckpointError(f"source: {path} has no complete checkpoint yet")
         return latest, path
     if present(path / "manifest.json"):
-        path = path.resolve()  # of a relative one, "." is no run
+        path = resolved(path)  # of a relative one, "." is no run
         run = path.parent.parent
         if not present(run / "recipe.json"):
             raise CheckpointError(
@@ -127,7 +128,7 @@ def refuse_many(what: str, path: Path) -> None:
 
 def neighbours(run: Path) -> dict[str, Path]:
     """Phases of the same curriculum by name, from the numbered folders beside `run`."""
-    return {p.name.split("-", 1)[1]: p for p in run.resolve().parent.glob("[0-9]*-*") if p.is_dir()}
+    return {p.name.split("-", 1)[1]: p for p in resolved(run).parent.glob("[0-9]*-*") if p.is_dir()}
 
 
 def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:

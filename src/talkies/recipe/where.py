@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talkies.config.places import kept, kept_uri, opened, opened_uri
+from talkies.config.regular import resolved
 from talkies.config.secrets import credential
 from talkies.recipe.folders import write_json
 from talkies.recipe.records import PLACE
@@ -48,5 +49,5 @@ def write_place(place: Place) -> None:
     """Write place.json."""
     folder, artifacts = place.folder, place.artifacts
     where: dict[str, str | None] = {"data_root": kept(place.data_root, folder), "store": kept_uri(place.store, folder)}
-    where |= {"artifacts": None if artifacts is None else kept(artifacts, folder), "folder": str(folder.resolve())}
+    where |= {"artifacts": None if artifacts is None else kept(artifacts, folder), "folder": str(resolved(folder))}
     write_json(folder / "place.json", where)

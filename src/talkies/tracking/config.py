@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from talkies.config import config
 from talkies.tracking.names import valid_alias, valid_experiment, valid_name, valid_store
@@ -11,6 +11,7 @@ Experiment = Annotated[str, AfterValidator(valid_experiment)]
 Store = Annotated[str, AfterValidator(valid_store)]
 Name = Annotated[str, AfterValidator(valid_name)]
 Alias = Annotated[str, AfterValidator(valid_alias)]
+License = Annotated[str, Field(max_length=200)]
 
 
 @config
@@ -33,4 +34,4 @@ class TrackingConfig:
     register: Name | None = None
     alias: Alias = "champion"
     gates: tuple[GateConfig, ...] = ()
-    license: str = "unknown"
+    license: License = "unknown"

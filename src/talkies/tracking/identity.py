@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from talkies.config.numbers import Natural
 from talkies.config.places import kept_uri, opened_uri
 from talkies.config.records import Kind, Name, record
+from talkies.config.regular import resolved
 from talkies.config.secrets import bare
 from talkies.tracking.atomic import write_json
 
@@ -45,7 +46,7 @@ def read_identity(run_folder: Path) -> Identity | None:
 
 def write_identity(run_folder: Path, identity: Identity) -> None:
     """Write run.json atomically."""
-    here = {"tracking_uri": kept_uri(identity.tracking_uri, run_folder), "folder": str(run_folder.resolve())}
+    here = {"tracking_uri": kept_uri(identity.tracking_uri, run_folder), "folder": str(resolved(run_folder))}
     write_json(run_folder / FILE, {**asdict(identity), **here})
 
 

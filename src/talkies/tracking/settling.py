@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from talkies.config.regular import resolved
+
 ARTIFACTS = "artifacts"
 WAIT_S = 1.0
 _log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ def settle(database: Path) -> None:
     `beside` finds what is read."""
     if not database.is_file():
         return
-    database = database.resolve()
+    database = resolved(database)
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=WAIT_S)) as store:
             old = _elsewhere(store, database)
@@ -35,7 +37,7 @@ def settle(database: Path) -> None:
 
 def beside(path: Path, database: Path) -> Path:
     """Where the artifacts are that `database` has at `path`: in the folder beside it, if it was moved with them."""
-    folder = database.resolve().parent / ARTIFACTS
+    folder = resolved(database).parent / ARTIFACTS
     ends = [path.relative_to(parent) for parent in path.parents if parent.name == ARTIFACTS]
     return next((folder / end for end in ends if (folder / end).is_dir()), path)
 

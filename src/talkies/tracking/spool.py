@@ -19,6 +19,7 @@ from typing import Any, Literal
 from talkies.config import RecipeError
 from talkies.config.places import kept, kept_uri
 from talkies.config.records import open_ours
+from talkies.config.regular import resolved
 from talkies.config.secrets import bare, masked
 from talkies.config.shown import one_line
 from talkies.signals.answer import until
@@ -228,7 +229,7 @@ def start_uploader(*folders: Path, options: Sequence[str] = ()) -> "subprocess.P
     # It is told of its parent's end by that end, and not by what the parent was told.
     with os.fdopen(open_ours(folders[0] / "uploader.log", os.O_WRONLY | os.O_APPEND), "ab") as log, deaf():
         process = subprocess.Popen(
-            [*command, *options, *(str(folder.resolve()) for folder in folders)],
+            [*command, *options, *(str(resolved(folder)) for folder in folders)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip

@@ -14,6 +14,7 @@ from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError, TrackingError
 from talkies.config.places import kept_uri, opened_uri
 from talkies.config.records import Kind, Name, record
+from talkies.config.regular import resolved
 from talkies.tracking.alias import aliases
 from talkies.tracking.artifacts import fetch, push
 from talkies.tracking.atomic import write_json
@@ -138,7 +139,7 @@ def _ensure_model(client: MlflowClient, name: str) -> bool:
 def _store_base(client: MlflowClient, run_id: str, found: Path) -> str:
     """Where the registry has the base of an adapter: with its own run, where it was downloaded from, or, if this
     registry knows neither, with the adapter's run."""
-    folder = found.resolve()  # a downloaded adapter's base is a link
+    folder = resolved(found)  # a downloaded adapter's base is a link
     known = ORIGIN.find(_origin(folder))
     if known is not None and opened_uri(known.uri, folder.parent) == client.tracking_uri:
         return known.source
