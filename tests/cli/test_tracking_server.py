@@ -101,7 +101,7 @@ def test_a_silent_server_holds_nothing_up_and_the_way_out_is_said(
     assert f"`talkies replay {stalled.folder}` sends the rest" in stalled.said
     kinds = [record["kind"] for _, record in read(stalled.folder / SPOOL, 0) if record is not None]
     assert len(kinds) > 10
-    assert stalled.seconds < WAIT_S + 28, "a request waits 5 s for its answer: one per record would take a minute"
+    assert stalled.seconds < 5 * len(kinds), "a request waits 5 s for its answer: there was not one per record"
     assert not (stalled.folder / "run.json").exists()
     ours, theirs = (
         load_component(folder / "release", "audio") for folder in (stalled.folder, journey.phase("audio_pretraining"))

@@ -19,7 +19,7 @@ def test_the_first_failure_is_the_exit_code_and_ends_the_others(failing: int) ->
     began = time.monotonic()
     program = RANK + f"sys.exit(3) if rank == {failing} else time.sleep(60)"
     assert launch([sys.executable, "-c", program], 3, grace_s=0.5) == 3
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
 
 
 def test_a_killed_rank_is_named(capfd: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +46,7 @@ def test_no_rank_outlives_the_launcher(tmp_path: Path, number: signal.Signals) -
     pids = [int(path.read_text()) for path in tmp_path.iterdir()]
     launcher.send_signal(number)
     launcher.wait(timeout=30)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 50
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline, "an orphan trains on"
         time.sleep(0.05)

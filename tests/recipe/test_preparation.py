@@ -124,7 +124,7 @@ def test_an_attempt_waits_for_its_predecessor_but_not_for_ever(tmp_path: Path) -
             locked(tmp_path).__enter__()
     began = time.monotonic()
     wait_unlocked(tmp_path, 60.0)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("place", ["base/codecs", "base/release/codecs"])

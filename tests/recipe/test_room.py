@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-import time
+import timeit
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,10 +52,9 @@ def test_a_disk_that_is_full_or_read_only_is_told(file_system: Callable[[str], P
 
 
 def test_the_probe_takes_little_time(tmp_path: Path) -> None:
-    check_room(recipe(), tmp_path)
-    began = time.perf_counter()
-    check_room(recipe(), tmp_path)
-    assert time.perf_counter() - began < 5, "0.05 s on a machine with nothing else to do"
+    """The quickest of some: a machine may have other things to do."""
+    taken = timeit.repeat(lambda: check_room(recipe(), tmp_path), number=1, repeat=10)
+    assert min(taken) < 0.5, "0.05 s on a machine with nothing else to do"
     assert list(tmp_path.iterdir()) == []
 
 

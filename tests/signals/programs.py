@@ -19,6 +19,7 @@ from talkies.signals import watch
 from talkies.signals.watch import ended
 for name in ("GRACE_S", "ENDING_S", "AGAIN_S", "ACT_S"):
     setattr(watch, name, getattr(watch, name) / {pace})
+watch.AGAIN_S = {again_s} or watch.AGAIN_S
 def ready():
     print("ready", flush=True)
 """
@@ -28,16 +29,21 @@ PACE = 4
 
 
 def started(
-    body: str, *, pace: int = PACE, environment: dict[str, str] | None = None, ignored: Sequence[int] = ()
+    body: str,
+    *,
+    pace: int = PACE,
+    again_s: float | None = None,
+    environment: dict[str, str] | None = None,
+    ignored: Sequence[int] = (),
 ) -> "Program":
-    """A process that runs `body` after HEAD, and has come to its `ready()`."""
+    """A process that runs `body` after HEAD, and has come to its `ready()`. `again_s`: its AGAIN_S."""
 
     def as_a_shell_would() -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
 
     own = {"env": {**os.environ, "PYTHONPATH": str(SOURCE), **(environment or {})}, "preexec_fn": as_a_shell_would}
-    words = [sys.executable, "-c", HEAD.format(pace=pace) + textwrap.dedent(body)]
+    words = [sys.executable, "-c", HEAD.format(pace=pace, again_s=again_s) + textwrap.dedent(body)]
     found = Program(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **own)  # type: ignore[call-overload]
     assert found.stdout is not None
     assert found.stdout.readline() == "ready\n", found.communicate()

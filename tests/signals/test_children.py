@@ -38,29 +38,32 @@ os.read(here, 1)
 ready()
 print(child, flush=True)
 with claimed():
-    time.sleep({seconds})
+    {wait}
 {then}
 sys.exit(ended(0))
 """
 
 
 @pytest.mark.parametrize("numbers", [DEAF, [*DEAF, signal.SIGTERM]], ids=["forked", "worker"])
-def test_a_child_does_not_hear_what_its_group_is_told(numbers: list[signal.Signals]) -> None:
+def test_a_child_does_not_hear_what_its_group_is_told(tmp_path: Path, numbers: list[signal.Signals]) -> None:
     """A worker does not even hear SIGTERM, unless its parent sends it."""
     worker = signal.SIGTERM in numbers
     then = "os.kill(child, signal.SIGTERM); print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)"
-    program = started(FORKS.format(what="only_from_parent()" if worker else "pass", seconds=1, then=then))
+    go = tmp_path / "go"
+    wait = f"while not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    program = started(FORKS.format(what="only_from_parent()" if worker else "pass", wait=wait, then=then))
     assert program.stdout is not None
     child = int(program.stdout.readline())
     for number in numbers:
         os.kill(child, number)
     time.sleep(0.5)
     assert alive(child)
+    go.touch()
     assert program.end()[:2] == (0, "0\n" if worker else f"{-signal.SIGTERM}\n")
 
 
 def test_a_worker_does_not_outlive_its_parent() -> None:
-    program = started(FORKS.format(what="only_from_parent()", seconds=60, then=""))
+    program = started(FORKS.format(what="only_from_parent()", wait="time.sleep(60)", then=""))
     assert program.stdout is not None
     child = int(program.stdout.readline())
     program.kill()

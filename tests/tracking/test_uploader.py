@@ -26,18 +26,22 @@ from talkies.tracking.spool import Tracker, start_uploader
 from talkies.tracking.store import open_client
 from talkies.tracking.uploader import Follower, follow
 
+SPIN_S = 0.0002
+"""About what a call takes on a machine with nothing else to do."""
 QUICK = ("--poll", "0.2", "--slowest", "0.5")
 
 
 def measured(tracker: Tracker, steps: range, pause: float) -> list[tuple[float, float]]:
-    """Seconds of every `metrics` call, and of a bare write beside it: what this machine is busy with hits both."""
+    """Seconds of every `metrics` call, and of bare writes beside it that take SPIN_S: what this machine is busy with
+    hits both."""
     taken = []
     with Path(os.devnull).open("wb", buffering=0) as nothing:
         for step in steps:
             began = time.perf_counter()
             tracker.metrics({f"train/{key}": step + 0.5 for key in "abcdefgh"}, step)
             between = time.perf_counter()
-            nothing.write(b"x")
+            while time.perf_counter() - between < SPIN_S:
+                nothing.write(b"x")
             taken.append((between - began, time.perf_counter() - between))
             time.sleep(pause)
     return taken
@@ -86,7 +90,7 @@ def an_outage(
         assert replay(folder).sent == 0
     assert "no server answers" in (folder / "uploader.log").read_text()
     undisturbed(taken)
-    assert delay < 1
+    assert delay < 5
 
 
 def test_a_server_that_dies_and_comes_back(
@@ -116,7 +120,7 @@ def test_a_server_that_never_answers(tmp_path: Path, config: TrackingConfig, mon
         options = {"parent": None, "poll_s": 0.05, "slowest_s": 0.1, "deadline_s": 60.0}
         thread = threading.Thread(target=lambda: follow([folder], stop=stop, **options))  # type: ignore[arg-type]
         thread.start()
-        assert time.perf_counter() - began < 1
+        assert time.perf_counter() - began < 5
         taken = measured(tracker, range(300), 0.003)
         stop.set()
         thread.join()
@@ -133,7 +137,7 @@ def test_the_uploader_gives_up_after_its_deadline(tmp_path: Path, config: Tracki
     began = time.perf_counter()
     done = follow([tmp_path / "run"], parent=None, poll_s=0.05, slowest_s=0.1, deadline_s=0.4, stop=threading.Event())
     assert not done
-    assert 0.3 < time.perf_counter() - began < 5
+    assert 0.3 < time.perf_counter() - began < 60
 
 
 def test_others_may_send_while_the_uploader_pauses(tmp_path: Path, config: TrackingConfig, store: str) -> None:

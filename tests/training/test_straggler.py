@@ -1,10 +1,11 @@
 """A rank that takes longer than the others is told of, once, with what it spends its time on."""
 
 import logging
-import time
 
 import pytest
+from clock import Clock
 
+from talkies.training import straggler
 from talkies.training.straggler import Own, OwnTime, Stragglers
 
 EVEN = Own(0.05, 0.20, 0.06)
@@ -66,17 +67,18 @@ def test_a_process_alone_is_compared_with_nobody() -> None:
     assert Stragglers(2.0).metrics([None], 1) == {}
 
 
-def test_own_time_is_the_wait_for_data_and_the_forward_pass_without_the_first() -> None:
+def test_own_time_is_the_wait_for_data_and_the_forward_pass_without_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(straggler, "time", clock)
     own = OwnTime()
     for data, compute in ((0.3, 0.3), (0.02, 0.05), (0.02, 0.05)):
         own.loading()
-        time.sleep(data)
+        clock.now += data
         own.loaded()
-        time.sleep(compute)
+        clock.now += compute
         own.computed()
-        time.sleep(0.1)  # backward: others are waited for
+        clock.now += 0.1  # backward: others are waited for
     found = own.take(2)
     assert found is not None
-    assert 0.04 <= found.data < 0.1
-    assert 0.1 <= found.compute < 0.2
+    assert (found.data, found.compute) == (pytest.approx(0.04), pytest.approx(0.1))
     assert own.take(2) is None
