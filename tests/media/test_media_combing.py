@@ -188,6 +188,13 @@ def test_whole_pictures_are_left_alone(tmp_path: Path, name: str) -> None:
     assert order(coded(tmp_path / "a.mp4", WHOLE[name](), "coarse")) is None
 
 
+def test_waves_behind_the_lines_of_a_screen_are_left_alone(tmp_path: Path) -> None:
+    """They are combed wherever they move, and by chance 13 times as many places move one way as the other."""
+    row, column = np.mgrid[:64, :256]
+    waves = [(128 + 100 * np.sin((column + 30 * n) / 12)) * np.where(row % 2, 0.5, 1) for n in range(16)]
+    assert order(coded(tmp_path / "a.mp4", waves, "coarse")) is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_pictures_of_high_quality_are_left_alone(tmp_path: Path, name: str) -> None:

@@ -4,13 +4,15 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 from films import DELAYS, FPS, FRAMES, HEIGHT, RATE, WIDTH, WINDOW, Film, apart, number_of
 
-from talkies.media.container import opened
+from talkies.media.container import MediaError, opened
 from talkies.media.rates import frame_rate
 from talkies.media.read import probe, read_audio, read_frames
+from talkies.media.timeline import find_beginning
 
 PARTS = [
     *(Film("avi", video, "pcm", periods=2) for video in ("h264", "mpeg4-b")),
@@ -91,6 +93,41 @@ def test_pictures_that_are_missing_leave_the_rate(name: str, tmp_path: Path) -> 
     assert written(tmp_path / name, rate=24, ticks=[n for n in range(FRAMES) if n % 5]) == 24
     assert written(tmp_path / name, rate=24, ticks=[0, 2, *range(4, FRAMES)]) == 24
     assert written(tmp_path / name, rate=24, ticks=[0]) == 24
+
+
+def dated(path: Path, ticks: list[int], *, sound: bool = True) -> Path:
+    """AVI with 48 slots a second and pictures that are shown at `ticks`; the first is written into slot 0."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("mjpeg", rate=48)
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        audio = out.add_stream("pcm_s16le", rate=RATE, layout="mono") if sound else None
+        for tick in ticks:
+            frame = av.VideoFrame(WIDTH, HEIGHT, "yuvj420p")
+            frame.pts, frame.time_base = tick, Fraction(1, 48)
+            out.mux(video.encode(frame))
+        if audio is not None:
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, RATE), np.int16), format="s16", layout="mono")
+            frame.sample_rate = RATE
+            out.mux(audio.encode(frame))
+    return path
+
+
+@pytest.mark.parametrize("first", [1, 2, 3, 4, 5])
+def test_avi_whose_first_picture_is_shown_for_other_slots(first: int, tmp_path: Path) -> None:
+    """ffmpeg writes such, where it copies from MP4: the others are where they belong."""
+    path = dated(tmp_path / "a.avi", [0, *range(first, 48, 2)])
+    assert probe(path).fps == 24
+    assert find_beginning(path).seconds == pytest.approx((first % 2 if first > 1 else -1) / 48)
+    read_frames(path, frames=12, fps=24, height=HEIGHT, width=WIDTH)
+
+
+def test_avi_that_lost_where_it_begins(tmp_path: Path) -> None:
+    path = dated(tmp_path / "a.avi", [0, *range(40, 80, 2)])
+    with pytest.raises(MediaError, match=r"0\.792 s longer than every other"):
+        find_beginning(path)
+    find_beginning(path, modalities=("video",))
+    find_beginning(dated(tmp_path / "mute.avi", [0, *range(40, 80, 2)], sound=False))
+    find_beginning(dated(tmp_path / "screen.avi", [0, *range(40, 80, 2), 86, 88]))
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.mp4", "a.nut"])

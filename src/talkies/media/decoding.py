@@ -16,7 +16,7 @@ from talkies.media.container import MediaError
 from talkies.media.decoders import Decode, own, picture_decoder
 from talkies.media.edits import Edits
 from talkies.media.marks import INSIDE, REENCODE, Marks
-from talkies.media.rates import SLOTTED, slots_each
+from talkies.media.rates import SLOTTED, first_slot, slots_each
 
 ONCE = "asf"
 """The container that has one time for each packet: libav takes it for when it is decoded, and guesses when it is shown;
@@ -128,11 +128,12 @@ def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[
     """Pictures of AVI, which says when packets are decoded, not when they are shown: the n-th is shown in the n-th
     slot, and again in every slot that is empty; where all fill several slots, in the first of these."""
     slots: deque[int] = deque()
-    each = slots_each(stream) or 1
+    each, late = slots_each(stream) or 1, first_slot(stream)
     last: tuple[int, Any] | None = None
     for packet in packets:
         if packet.size and packet.dts is not None:
-            slots.append(packet.dts)
+            slots.append(packet.dts + late)
+            late = 0
         for frame in _decoded(packet, path):
             if last is None and packet.size and len(slots) - 1 > stream.codec_context.reorder_depth:
                 raise MediaError(path, f"{INSIDE}, and AVI does not say when those that are left are shown; {REENCODE}")

@@ -41,9 +41,28 @@ def frame_rate(stream: Any, path: Path | str) -> Fraction:
 
 
 def slots_each(stream: Any) -> int:
-    """How many of AVI's slots a picture fills, by its index; 0 where that is missing or has one picture only."""
-    slots = [entry.timestamp for entry in stream.index_entries]
-    return gcd(*(after - before for before, after in pairwise(slots)))
+    """How many of AVI's slots a picture fills, by its index; 0 where that is missing or has one picture only.
+
+    The first does not count: ffmpeg puts it into slot 0, whenever it is shown, and the others where they belong.
+    """
+    gaps = _gaps(stream)
+    return gcd(*(gaps[1:] or gaps))
+
+
+def first_slot(stream: Any) -> int:
+    """The slot after (before, if negative) its own in which AVI's first picture keeps the distance of the others."""
+    gaps, each = _gaps(stream), slots_each(stream)
+    return 0 if not each else gaps[0] - each if gaps[0] < each else gaps[0] % each
+
+
+def held(stream: Any) -> float:
+    """Seconds for which AVI shows its first picture longer than every other, where all others last equally long."""
+    gaps = _gaps(stream) if SLOTTED in stream.container.format.name.split(",") else []
+    return float((gaps[0] - gaps[1]) * stream.time_base) if len(set(gaps[1:])) == 1 else 0.0
+
+
+def _gaps(stream: Any) -> list[int]:
+    return [after - before for before, after in pairwise(entry.timestamp for entry in stream.index_entries)]
 
 
 def _measured(rates: Sequence[Fraction], spacing: float) -> Fraction:

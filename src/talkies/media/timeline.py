@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talkies.media.container import EndedError, find_stream, need_stream, opened
+from talkies.media.container import EndedError, MediaError, find_stream, need_stream, opened
 from talkies.media.decoding import pictures, sounds
 from talkies.media.marks import INSIDE, REENCODE
-from talkies.media.rates import frame_rate
+from talkies.media.rates import frame_rate, held
 from talkies.streams import MODALITIES, Modality
 
 LATE = 0.05
 """Seconds by which sound may begin after the picture that it belongs to; they are filled with silence."""
+HELD = 0.1
+"""Seconds for which AVI may show its first picture longer than all others: writers round what encoders delay."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,12 @@ def _first_sound(path: Path | str) -> float | None:
 def _at_picture(container: Any, path: Path | str, sound: float | None, after: float) -> Beginning:
     stream = need_stream(container, "video", path)
     half = 0.5 / float(frame_rate(stream, path))
+    if sound is not None and held(stream) > HELD:
+        raise MediaError(
+            path,
+            f"its first picture is shown {held(stream):.3f} s longer than every other: its pictures or its sound were "
+            "meant to begin later, and AVI does not say which; make it anew from its source, in another container",
+        )
     first, both = None, None
     for time, _ in pictures(container, stream, path):
         first = time if first is None else first
