@@ -35,6 +35,7 @@ class Combing:
     def __init__(self) -> None:
         self._shown: deque[Values] = deque(maxlen=3)
         self._converter = VideoReformatter()
+        self._changed: np.ndarray | None = None
         self._changing, self._combed = 0, 0
         self._votes = {"tff": 0, "bff": 0}
 
@@ -45,6 +46,7 @@ class Combing:
         columns = luma[:, step // 2 :: step].astype(np.int16)
         if self._shown and self._shown[-1].shape != columns.shape:
             self._shown.clear()
+            self._changed = None
         self._shown.append(columns)
         if len(self._shown) == 3 and len(columns) >= 5:
             self._vote(*self._shown)
@@ -66,9 +68,10 @@ class Combing:
         return "tff" if tff > bff else "bff"
 
     def _vote(self, before: Values, now: Values, after: Values) -> None:
-        changing = np.abs(after - now)[2:-2] > STEP
-        self._changing += int(changing.sum())
-        rows, columns = np.nonzero(_combed(now) & (changing | (np.abs(now - before)[2:-2] > STEP)))
+        changed = _changing(before, now) if self._changed is None else self._changed
+        self._changed = _changing(now, after)
+        self._changing += int(np.count_nonzero(self._changed))
+        rows, columns = np.divmod(np.flatnonzero(_combed(now) & (self._changed | changed)), now.shape[1])
         self._combed += len(rows)
         even = rows % 2 == 0
         own, other = zip(*(_fields(shown, rows, columns) for shown in (before, now, after)), strict=True)
@@ -77,6 +80,11 @@ class Combing:
         )
         self._votes["tff"] += _consistent(tops, bottoms)
         self._votes["bff"] += _consistent(bottoms, tops)
+
+
+def _changing(before: Values, after: Values) -> np.ndarray:
+    """Where something differs. Without the first and last two lines."""
+    return np.asarray(np.abs(after - before)[2:-2] > STEP)
 
 
 def _combed(shown: Values) -> np.ndarray:
