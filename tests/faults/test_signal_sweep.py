@@ -21,7 +21,7 @@ from whole_runs import WholeRun
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 LIMIT_S = 5.0
 """Of the process's own computing: others may be at work here, too."""
-POINTS, SPAN_S = 5, 4.0
+POINTS, SPAN_S = 3, 4.0
 """So many moments, over so many seconds of processor time; every signal has its own."""
 TRAINING = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
 
@@ -49,7 +49,7 @@ def test_a_run_that_was_interrupted_at_every_part_of_its_start(tmp_path: Path, d
 @pytest.mark.parametrize("verb", ["sample", "evaluate", "prepare"])
 def test_every_verb_that_samples_or_prepares(tmp_path: Path, data: Path, whole: WholeRun, verb: str) -> None:
     words = verbs(tmp_path, data, whole.folder)[verb]
-    found = [strike(words, signal.Signals[TRAINING[n]], at) for n in (0, 1) for at in spread(n)[:4]]
+    found = [strike(words, signal.Signals[TRAINING[n]], at) for n in (0, 1) for at in spread(n)]
     assert [one for one in found if not one.well] == []
     assert max(one.used for one in found) < LIMIT_S
     done = subprocess.run(words, capture_output=True, text=True, check=False)
