@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from toy_journey import Journey
+from toy_journey import RECIPES, TINY, Journey
 
+from talkies.checkpoints.manifest import MANIFEST, write_manifest
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
 
@@ -96,3 +97,66 @@ def test_a_record_of_wrong_content_is_named_in_one_line(
     assert told.count("\n") == 1
     assert str(folder / file) in told
     assert message in told
+
+
+WRONG: dict[str, tuple[str, object, str]] = {
+    "recipe.json": ("parents", {"audio": {"sha256": "x"}}, "it has no `parents.audio.spec`"),
+    "run.json": ("created", "x", "its `created` is 'x', and must be an integer"),
+    "inputs.json": ("codecs", [], "its `codecs` is a list of 0, and must be a mapping"),
+    "best.json": ("value", None, "its `value` is null, and must be a number"),
+    "validated.json": ("step", -1, "its `step` is -1, and must be >= 0"),
+    "loop.json": ("guard", {"good": {}}, "it has no `guard.skipped`"),
+    "gathered-00000.json": ("quarantine", {}, "it has no `quarantine.unreported`"),
+}
+
+
+@pytest.fixture(scope="module")
+def stopped(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was stopped after step 2 of 4, having validated."""
+    runs = tmp_path_factory.mktemp("stopped")
+    assert continued(journey, runs, "--stop-at", "2") == 0
+    (run_folder,) = runs.glob("*/0001")
+    assert run(["replay", str(run_folder)]) == 0  # its uploader may not have begun
+    return run_folder
+
+
+def continued(journey: Journey, runs: Path, *more: str) -> int:
+    small = [text.replace("validation.every=4", "validation.every=2") for text in TINY]
+    words = [*small, f"data.root={journey.data}", "--runs", str(runs), "--quiet", *more]
+    return run(["train", str(RECIPES / "audio_pretraining.yaml"), *words])
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_run_is_not_continued_from_a_record_of_wrong_content(
+    journey: Journey, stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    key, value, message = WRONG[name]
+    runs = tmp_path / "runs"
+    shutil.copytree(stopped.parents[1], runs)
+    folder = runs / stopped.parent.name / "0001"
+    (file,) = (*folder.glob(name), *folder.glob(f"checkpoints/*/{name}"))
+    changed(key, value)(file)
+    if (file.parent / MANIFEST).exists():  # a checkpoint that somebody has made whole again
+        (file.parent / MANIFEST).unlink()
+        write_manifest(file.parent, 2)
+    capsys.readouterr()
+    assert continued(journey, runs) == 65
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"{file} is damaged: {message}" in told
+    assert not (folder / "result.json").exists()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_status_tells_of_every_record_of_wrong_content_and_of_the_rest(
+    stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(stopped, folder)
+    for name in ("run.json", "best.json"):
+        key, value, _ = WRONG[name]
+        changed(key, value)(folder / name)
+    assert run(["status", str(folder), *(["--json"] if as_json else [])]) == 65
+    told = capsys.readouterr().out
+    assert "step 2 of 4" in told or '"step": 2' in told
+    for name in ("run.json", "best.json"):
+        assert f"{folder / name} is damaged: {WRONG[name][2]}" in told

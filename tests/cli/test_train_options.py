@@ -91,13 +91,13 @@ def test_status_shows_a_run_with_a_damaged_record(
     shutil.copytree(journey.phase("audio_pretraining"), folder)
     (folder / "best.json").write_text("[]")
     (folder / "run.json").write_text('{"id": 5}')
-    assert run(["status", str(folder)]) == 0
+    assert run(["status", str(folder)]) == 65
     told = capsys.readouterr().out
     assert "best.json is damaged: it holds no JSON object but a list of 0, and must be a mapping of keys; rest" in told
     assert "run.json is damaged: it has no `mlflow_run_id`; restore it from a copy, or remove it to upload" in told
     assert "step 4 of 4" in told
     (folder / "recipe.json").write_text("torn")
-    assert run(["status", str(folder)]) == 0
+    assert run(["status", str(folder)]) == 65
     told = capsys.readouterr().out
     assert "recipe.json is damaged: it holds no JSON object: " in told
     assert "step" not in told.splitlines()[1]

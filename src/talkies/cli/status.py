@@ -49,20 +49,26 @@ class Row:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the chains that were asked for."""
+    """Print the chains that were asked for. All is told; DataError's exit code says that a record is damaged."""
     if _plain(args.run):
         return _one(Path(args.run), as_json=args.json)
-    found = [*chosen(args.run, args.runs)]
-    told = [{"folder": str(chain.folder), "jobs": [asdict(row_of(job)) for job in chain.jobs]} for chain in found]
+    rows = {chain.folder: [row_of(job) for job in chain.jobs] for chain in chosen(args.run, args.runs)}
     if args.json:
+        told = [{"folder": str(folder), "jobs": list(map(asdict, found))} for folder, found in rows.items()]
         print(json.dumps(told, indent=2))
-        return 0
-    for chain in found:
-        print("\n".join([str(chain.folder), *(line for job in chain.jobs for line in _lines(row_of(job)))]))
-        print(f"  logs: {chain.folder / 'slurm'}")
-    if not found:
+        return _code(*rows.values())
+    for folder, found in rows.items():
+        print("\n".join([str(folder), *(line for row in found for line in _lines(row))]))
+        print(f"  logs: {folder / 'slurm'}")
+    if not rows:
         print(f"no submitted runs in {args.runs}")
-    return 0
+    return _code(*rows.values())
+
+
+def _code(*found: "list[Row]") -> int:
+    from talkies.config import DataError
+
+    return DataError.exit_code if any(row.damaged for rows in found for row in rows) else 0
 
 
 def _plain(what: str | None) -> bool:
@@ -81,7 +87,7 @@ def _one(run: Path, *, as_json: bool) -> int:
     row = Row(id=None, name=resolved(run).parent.name, state="not submitted", restarts=0, **_known(run))
     told = [{"folder": str(run), "jobs": [asdict(row)]}]
     print(json.dumps(told, indent=2) if as_json else "\n".join([str(run), *_lines(row)]))
-    return 0
+    return _code([row])
 
 
 def chosen(what: str | None, runs: Path) -> "list[Chain]":
