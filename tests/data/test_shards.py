@@ -159,6 +159,10 @@ def edit(folder: Path, change: Callable[[dict], None]) -> None:
         (lambda v: v.pop("grids"), "is damaged: it has no `grids`"),
         (lambda v: v["clips"][3]["checksums"].pop("image"), "clip 'clip-3' has checksums of .*, it must have them of"),
         (lambda v: v["header"].update(geometry="big"), "geometry 'big'"),
+        (lambda v: v["clips"][3]["valid"].update(audio=0), "`valid.audio` of clip 'clip-3' is 0, and must be 1 to 7"),
+        (lambda v: v["clips"][3]["valid"].update(video=2**60), "`valid.video` of clip 'clip-3' is .*, and must be 1"),
+        (lambda v: v["clips"][3].update(text_length=7), "a `text_length`, .* is 7, but texts .* have 6 at most"),
+        (lambda v: v["null_text"].update(length=2**60), "`null_text.length`, is .*, but texts .* have 6 at most"),
     ],
 )
 @pytest.mark.fault("s8", "names that lead outside", injected="../../etc/passwd in an index of shards")
@@ -170,6 +174,26 @@ def test_bad_index(
     with pytest.raises(DataError, match=message):
         ShardSet.open(folder)
     told("refused")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda v: v["grids"]["audio"].update(channels=2**60),
+            "`grids.audio` says .*, but latent.audio of",
+        ),
+        (lambda v: v["grids"]["video"]["shape"].__setitem__(0, 2**60), "`grids.video` says .*, but latent.video of"),
+        (lambda v: v["clips"][3].update(text_length=1), "`text_length` says 1, but text of clip 'clip-3' has 3"),
+    ],
+)
+def test_an_index_that_says_another_size_than_a_tensor_has_is_damaged(
+    build: Callable[..., Path], change: Callable[[dict], None], message: str
+) -> None:
+    folder = build()
+    edit(folder, change)
+    with pytest.raises(DataError, match=rf"index\.json is damaged: its {message}"):
+        ShardSet.open(folder).read(3)
 
 
 def test_index_that_is_no_json(build: Callable[..., Path]) -> None:

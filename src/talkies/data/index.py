@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from talkies.config import DataError
+from talkies.config import DataError, UserError
 from talkies.config.records import present
 from talkies.config.shown import shown
 from talkies.data.clip import Header
@@ -87,6 +87,11 @@ def read_index(folder: Path) -> Index:
     return index
 
 
+def contradicted(folder: Path, how: str) -> UserError:
+    """The error for an index that says what is not so."""
+    return RECORD.damaged(folder / INDEX, how)
+
+
 def _check(folder: Path, index: Index) -> None:
     if not index.clips:
         raise DataError(f"data: shard set {folder} is empty: see the report of `talkies prepare` for what was dropped")
@@ -94,6 +99,7 @@ def _check(folder: Path, index: Index) -> None:
     if held != len(index.clips):
         raise DataError(f"data: {folder / INDEX} lists {len(index.clips)} clips, its shards hold {held}: prepare again")
     seen: set[str] = set()
+    steps = {modality: grid.shape[0] for modality, grid in index.grids.items()}
     stored = {"text", *(f"latent.{m}" for m in index.grids), *(["image"] if index.image else [])}
     for clip in index.clips:
         if clip.checksums.keys() != stored:
@@ -106,6 +112,12 @@ def _check(folder: Path, index: Index) -> None:
                 f"data: {folder / INDEX} is damaged: clip {shown(clip.id)} has `valid` of {sorted(clip.valid)}, it "
                 f"must have it of {sorted(index.grids)}; run `talkies prepare` again"
             )
+        for modality, valid in clip.valid.items():
+            if not 1 <= valid <= steps[modality]:
+                wanted = f"1 to {steps[modality]} of its grid"
+                raise contradicted(
+                    folder, f"`valid.{modality}` of clip {shown(clip.id)} is {valid}, and must be {wanted}"
+                )
         if clip.id in seen:
             raise DataError(f"data: clip {shown(clip.id)} stands twice in {folder / INDEX}: ids must be unique")
         seen.add(clip.id)

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from talkies.config import DataError
-from talkies.config.shown import shown
+from talkies.config.shown import named, shown
 from talkies.data.clip import Clip, Header
-from talkies.data.index import Index, read_index
-from talkies.data.records import FileEntry
+from talkies.data.index import Index, contradicted, read_index
+from talkies.data.records import ClipEntry, FileEntry
 from talkies.data.stored import StoredTensors, checksum, finite
 from talkies.data.verify import verify_files
 from talkies.data.writer import ShardWriter
@@ -108,14 +108,19 @@ class ShardSet:
     def _read(self, i: int, modalities: Collection[Modality] | None) -> Clip:
         entry = self.index.clips[i]
         wanted = [m for m in self.grids if modalities is None or m in modalities]
+        latents = {m: self._tensor(i, f"latent.{m}") for m in wanted}
+        for m, latent in latents.items():
+            self._match(entry, f"grids.{m}", self.grids[m].latent_shape, f"latent.{m}", tuple(latent.shape))
+        rows = self._tensor(i, "text")
+        self._match(entry, "text_length", entry.text_length, "text", rows.shape[0])
         return Clip(
             id=entry.id,
             caption=entry.caption,
-            latents={m: self._tensor(i, f"latent.{m}") for m in wanted},
+            latents=latents,
             valid={m: entry.valid[m] for m in wanted},
             grids={m: self.grids[m] for m in wanted},
             image=self._tensor(i, "image") if self.index.image and "video" in wanted else None,
-            text=self._padded(self._tensor(i, "text"), self.null_text.embedding.shape[1]),
+            text=self._padded(rows, self.null_text.embedding.shape[1]),
             text_length=entry.text_length,
         )
 
@@ -143,8 +148,19 @@ class ShardSet:
     def _read_header(self) -> Header:
         name = self.index.null_text.name
         embedding = self._again(name, lambda: self._opened(name).read("text"))[None]
-        text = Text(embedding=embedding, length=torch.tensor([self.index.null_text_length]))
+        length = self.index.null_text_length
+        longest = max(length, *(clip.text_length for clip in self.index.clips))
+        if longest > embedding.shape[1]:
+            most = f"texts of this set have {embedding.shape[1]} at most"
+            raise contradicted(self.folder, f"a `text_length`, or `null_text.length`, is {longest}, but {most}")
+        text = Text(embedding=embedding, length=torch.tensor([length]))
         return self.index.header_with(text)
+
+    def _match(self, entry: ClipEntry, key: str, said: object, name: str, found: object) -> None:
+        """Raise DataError where the index says another size than a tensor has."""
+        if said != found:
+            where = f"{name} of clip {shown(entry.id)} has {named(found)}"
+            raise contradicted(self.folder, f"its `{key}` says {named(said)}, but {where}")
 
     @staticmethod
     def _padded(rows: Tensor, length: int) -> Tensor:
