@@ -8,16 +8,20 @@ from typing import Any
 from talkies.media.container import MediaError, find_stream, need_stream, opened
 from talkies.media.decoding import pictures, sounds
 from talkies.media.frames import Film, read_film, read_frames, upright_size
-from talkies.media.rates import frame_rate
+from talkies.media.rates import SLOTTED, frame_rate
 from talkies.media.sound import read_audio
 
 __all__ = ["Film", "MediaInfo", "probe", "read_audio", "read_film", "read_frames"]
+
+UNDELAYED = ("pcm_", "adpcm_", "flac", "alac")
+"""Codecs, by the beginning of their names, whose encoders put nothing before the sound."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
     """What a file says that it holds; the size is that of the upright picture. None where there is no such stream, and
-    for what the file does not tell (Matroska counts no frames)."""
+    for what the file does not tell (Matroska counts no frames). `delayed`: its sound begins with an encoder's delay of
+    unknown length."""
 
     fps: float | None = None
     frames: int | None = None
@@ -27,6 +31,7 @@ class MediaInfo:
     audio_rate: int | None = None
     audio_channels: int | None = None
     audio_seconds: float | None = None
+    delayed: bool = False
 
 
 def probe(path: Path | str) -> MediaInfo:
@@ -59,6 +64,7 @@ def _audio(container: Any, path: Path | str) -> dict[str, Any]:
         "audio_rate": first.sample_rate,
         "audio_channels": first.layout.nb_channels,
         "audio_seconds": _seconds(container, stream),
+        "delayed": container.format.name == SLOTTED and not stream.codec_context.codec.name.startswith(UNDELAYED),
     }
 
 

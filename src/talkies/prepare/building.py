@@ -27,7 +27,7 @@ from talkies.signals.answer import look
 from talkies.streams.codec import Codecs
 
 RECORD = "prepared.json"
-SCHEMA = 4
+SCHEMA = 5
 """Part of every set's key: raise it where the same files would become other clips."""
 BATCH = 32
 BATCH_BYTES = 1 << 28

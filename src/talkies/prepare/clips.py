@@ -32,6 +32,7 @@ Reason = Literal[
     "colours",
     "orientation",
     "audio and video disagree",
+    "sync unknown",
     "no channel",
     "channels cancel",
     "silent",
@@ -181,6 +182,13 @@ def _probed(path: Path, plan: SetPlan, reader: Reader) -> MediaInfo:
             "wrong fps",
             f"it runs at {info.fps:g} fps, the set at {geometry.fps:g}; convert it (ffmpeg -i IN -r {geometry.fps:g} "
             f"OUT), or make a set whose `geometry` ends with @{info.fps:g}",
+        )
+    if plan.audio and info.delayed and not plan.delayed:
+        raise Rejected(
+            "sync unknown",
+            "AVI does not say how much of its sound is the encoder's delay: it may be a frame late (measured: up to 23 "
+            f"ms, of copies that begin elsewhere 77 ms); take its source, or set `sources.{plan.config.source}.avi` to "
+            "keep",
         )
     if info.frames is not None and info.frames < geometry.frames:
         raise Rejected("too short", f"it has {info.frames} frames, a clip has {geometry.frames}")

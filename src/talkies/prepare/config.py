@@ -32,25 +32,28 @@ class FolderSource:
     """A folder of media files, each with a caption in a .txt of the same stem.
 
     `channel`: the mix of a file's channels (ITU-R BS.775), or one of them: left, right, or a number from 0.
-    `duplicates`: of files with the same content one is kept (drop), or all (keep), on one side of the split."""
+    `duplicates`: of files with the same content one is kept (drop), or all (keep), on one side of the split.
+    `avi`: what becomes of AVI files whose sound is not PCM; they do not say how late it is, often half a frame."""
 
     kind: Literal["folder"] = "folder"
     path: str
     heldout: Natural = 0
     channel: ChannelKey = added("mix")
     duplicates: Literal["drop", "keep"] = added("drop")
+    avi: Literal["quarantine", "keep"] = added("quarantine")
 
 
 @config
 class ManifestSource:
-    """A JSONL manifest: one {"media": path, "caption": text} per line, paths relative to the manifest. `channel` and
-    `duplicates` as of a folder."""
+    """A JSONL manifest: one {"media": path, "caption": text} per line, paths relative to the manifest. `channel`,
+    `duplicates` and `avi` as of a folder."""
 
     kind: Literal["manifest"] = "manifest"
     path: str
     heldout: Natural = 0
     channel: ChannelKey = added("mix")
     duplicates: Literal["drop", "keep"] = added("drop")
+    avi: Literal["quarantine", "keep"] = added("quarantine")
 
 
 SourceConfig = Annotated[SyntheticSource | FolderSource | ManifestSource, Field(discriminator="kind")]

@@ -27,6 +27,7 @@ class Job:
             "set": to_dict(self.plan.config),
             "rate": self.plan.sample_rate,
             "channel": self.plan.channel,
+            "delayed": self.plan.delayed,
             "content": self.content,
         }
 

@@ -20,14 +20,15 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class SetPlan:
-    """One shard set to make: its recipe section, its geometry, the sample rate of its sound, and which channel of the
-    files that is."""
+    """One shard set to make: its recipe section, its geometry, the sample rate of its sound, which channel of the files
+    that is, and whether it may be late by an encoder's delay of unknown length."""
 
     name: str
     config: SetConfig
     geometry: Geometry
     sample_rate: int
     channel: Channel
+    delayed: bool
 
     @property
     def video(self) -> bool:
@@ -82,6 +83,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig) -> SetPlan:
         geometry=Geometry.parse(section.geometry, key=f"{key}.geometry"),
         sample_rate=config.codecs.audio.sample_rate,
         channel="mix" if isinstance(source, SyntheticSource) else source.channel,
+        delayed=not isinstance(source, SyntheticSource) and source.avi == "keep",
     )
     _check_grids(config, found)
     return found
