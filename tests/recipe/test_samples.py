@@ -3,6 +3,7 @@
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -28,6 +29,11 @@ def test_samples_are_those_of_the_release(tmp_path: Path) -> None:
     write_samples([clip()] * 5, prompts, tmp_path, tags={PROVENANCE: f"synthetic; talkies lora sha256 {SHA256[:16]}"})
     found = samples_of(tmp_path, SHA256)
     assert [sample.prompt for sample in found] == [f"prompt {number} of <b>two</b> lines" for number in range(3)]
+    frames = [Image.open(BytesIO(sample.first or b""), formats=["PNG"]) for sample in found]
+    expected = ((clip().frames[0] + 1) * 127.5).round().byte().permute(1, 2, 0)  # type: ignore[index]
+    assert all(torch.equal(torch.from_numpy(np.array(frame)), expected) for frame in frames)
+    (tmp_path / "sample-00.first.png").unlink()
+    assert samples_of(tmp_path, SHA256)[0].first is None  # an evaluation of an older version
     assert samples_of(tmp_path, "cd" * 32) == []
     assert samples_of(tmp_path / "none", SHA256) == []
 

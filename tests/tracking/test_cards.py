@@ -16,7 +16,7 @@ from talkies.cli.sample import add_arguments
 from talkies.config import DataError
 from talkies.config.lines import flat, plain
 from talkies.recipe.full_scale import full_scale
-from talkies.tracking.card_body import body, brief
+from talkies.tracking.card_body import body, brief, main_number
 from talkies.tracking.card_metrics import metrics_of
 from talkies.tracking.card_text import Card, Sample, card_text, front_matter, parse_card
 from talkies.tracking.cards import Shelf, read_card
@@ -169,6 +169,40 @@ def test_a_card_is_for_reading_and_what_few_want_is_folded() -> None:
     assert f"![{PROMPT}](get?path=cards/version-0003/sample-00.jpg)" in short
     assert "<details>" not in short
     assert "| higher | **0.412** |" in short
+
+
+def test_synchronisation_is_left_out_where_real_clips_have_none() -> None:
+    metrics = {
+        "evaluation/sync": 0.0204,
+        "evaluation/sync_reference": -0.0391,
+        "evaluation/lag_ms": -90.0,
+        "evaluation/frechet_video": 51.8,
+    }
+    front = front_matter(card(changed={"metrics": metrics, "gates": []}), [])
+    read, folded = body(front).split("<details>", 1)
+    assert "Synchronisation:" not in read
+    assert "Lag" not in read
+    assert "real clips of this set hardly do" in read
+    assert "| evaluation/sync | 0.0204 |" in folded
+    assert main_number(front).startswith("frechet_video 51.8")
+    gate = GateResult(metric="evaluation/sync", op=">=", needed=0.0, found=0.0204)
+    assert "| &gt;= 0: passed |" in body(front_matter(card(changed={"metrics": metrics, "gates": [gate]}), []))
+
+
+@pytest.mark.parametrize("runs", ["runs", "toys"])
+def test_the_command_of_a_card_gives_the_first_frame_from_where_it_works(tmp_path: Path, runs: str) -> None:
+    shelf = Shelf(folder=tmp_path / "home" / runs / "toy-0" / "0001")
+    shown = {"samples": [Sample(prompt=PROMPT, picture=b"JPEG", first=b"PNG")], "shelf": shelf.folder}
+    told = card(changed={**shown, "store": f"sqlite:///{tmp_path}/home/{runs}/mlflow.db"})
+    put(shelf.with_card(told, {}))
+    (line,) = [text for text in body(front_matter(told, [])).splitlines() if text.startswith("talkies sample")]
+    words = shlex.split(line)
+    frame = words[words.index("--image") + 1]
+    assert (tmp_path / "home" / frame).read_bytes() == b"PNG"
+    assert ("--runs" in words) == (runs != "runs")
+    elsewhere = Shelf(folder=tmp_path / "home")
+    told = card(changed={**shown, "shelf": elsewhere.folder, "store": f"sqlite:///{tmp_path}/home/{runs}/mlflow.db"})
+    assert f"--image cards/toy-model/{told.first}" in body(front_matter(told, []))
 
 
 def test_a_card_without_samples_and_numbers_says_so() -> None:

@@ -33,6 +33,13 @@ def contact_sheet(path: Path | str, frames: Tensor | None, samples: Tensor | Non
         Image.fromarray(np.concatenate(rows)).save(temporary, format="PNG")
 
 
+def still(path: Path | str, frame: Tensor) -> None:
+    """Write a frame [3, H, W] in [-1, 1] as a PNG."""
+    pixels = ((frame.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
+    with replacing(Path(path)) as temporary:
+        Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())).save(temporary, format="PNG")
+
+
 def reduced(path: Path) -> bytes:
     """A picture that `contact_sheet` wrote as a JPEG of at most 960 x 480 pixels, for a page. Raises DataError where it
     is damaged."""

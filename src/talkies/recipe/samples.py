@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
+from talkies.config import DataError
 from talkies.config.lines import flat
+from talkies.config.regular import present, regular_bytes
 from talkies.media.sheet import reduced
 from talkies.media.write import PROVENANCE, read_tags
+from talkies.recipe.validation import FIRST
 from talkies.tracking.card_text import Sample
 
 SHOWN = 3
+LIMIT = 16 << 20
+"""Bytes of a first frame on a card."""
 PROMPT = 300
 """Characters of a prompt on a card."""
 
@@ -19,5 +24,14 @@ def samples_of(folder: Path, sha256: str) -> list[Sample]:
     for clip in sorted(folder.glob("sample-*.mp4")):
         tags, sheet = read_tags(clip), clip.with_suffix(".png")
         if sha256[:16] in tags.get(PROVENANCE, "") and sheet.is_file():
-            found.append(Sample(prompt=flat(tags.get("title", ""), PROMPT), picture=reduced(sheet)))
+            prompt = flat(tags.get("title", ""), PROMPT)
+            found.append(Sample(prompt=prompt, picture=reduced(sheet), first=_first(clip.with_suffix(FIRST))))
     return found[:SHOWN]
+
+
+def _first(path: Path) -> bytes | None:
+    """The frame that a clip began with; None where there is none, as of older versions."""
+    try:
+        return regular_bytes(path, LIMIT) if present(path) else None
+    except OSError as error:
+        raise DataError(f"samples: cannot read {path}: {error.strerror}: remove it, and evaluate again") from None

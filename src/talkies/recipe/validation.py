@@ -9,13 +9,15 @@ from talkies.data.collate import collate
 from talkies.data.shards import ShardSet
 from talkies.generate.clip import Request, generate
 from talkies.generate.config import SamplingConfig
-from talkies.media.sheet import contact_sheet
+from talkies.media.sheet import contact_sheet, still
 from talkies.media.write import write_mp4
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Denoiser
 from talkies.streams.codec import Codecs, Media
 
 BATCH = 16
+FIRST = ".first.png"
+"""In place of a clip's suffix: its first frame."""
 
 
 def batches(shards: ShardSet, clips: int, modalities: Collection[Modality]) -> list[Batch]:
@@ -66,7 +68,7 @@ def sample_batch(
 def write_samples(
     media: Sequence[Media], captions: Sequence[str], folder: Path, *, tags: Mapping[str, str]
 ) -> list[Path]:
-    """An mp4 and a contact sheet per clip under `folder`."""
+    """An mp4 and a contact sheet per clip under `folder`, which are returned, and the first frame."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for number, (clip, caption) in enumerate(zip(media, captions, strict=True)):
@@ -75,4 +77,6 @@ def write_samples(
         sheet = path.with_suffix(".png")
         contact_sheet(sheet, clip.frames, clip.samples, clip.sample_rate)
         written += [path, sheet]
+        if clip.frames is not None:
+            still(path.with_suffix(FIRST), clip.frames[0])
     return written

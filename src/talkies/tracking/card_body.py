@@ -6,6 +6,7 @@ Front matter of older versions lacks `server`, `codec_kinds` and `samples`.
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from posixpath import normpath
 from typing import Any
 
 from talkies.config.lines import flat
@@ -20,6 +21,12 @@ KINDS = {
     "image-to-video": "A prompt, and a first frame, become {clip} with sound",
     "text-to-audio": "A prompt becomes sound",
 }
+
+
+_SILENT = (
+    "Synchronisation means mouths that open as voices sound; real clips of this set hardly do, so it is only among "
+    "every metric below."
+)
 
 
 def body(front: Front, *, stored: str | None = None) -> str:
@@ -57,7 +64,7 @@ def main_number(front: Front) -> str:
     """The first number of a card, beside its ceiling; `-` where nothing was measured."""
     metrics = metrics_of(front)
     for measure in MEASURES:
-        if measure.key in metrics:
+        if measure.speaks(metrics):
             ceiling = _value(measure.ceiling, metrics)
             beside = f" of {ceiling}" if isinstance(measure.ceiling, str) and ceiling else ""
             return f"{escaped(measure.key.rpartition('/')[2])} {number(metrics[measure.key])}{beside}"
@@ -108,23 +115,36 @@ def _use(front: Front) -> str:
     server = card.get("server")
     words = ["talkies", "sample", f"models:/{card['name']}/{card['version']}"]
     words += [f"--prompt={prompt}"] if prompt.startswith("-") else ["--prompt", prompt]
-    words += ["--out", "sample.mp4", *(("--tracking-uri", server) if server else ())]
-    where = "" if server else "In the folder whose `runs/` it was registered in; elsewhere with `--runs FOLDER`. "
+    runs, first = card.get("runs") or "runs", _first(card)
+    words += [*(("--image", first) if first else ()), "--out", "sample.mp4"]
+    words += ["--tracking-uri", server] if server else ["--runs", runs] if runs != "runs" else []
+    where = (
+        ""
+        if server
+        else f"In the folder whose {code(f'{runs}/')} it was registered in; elsewhere with `--runs FOLDER`. "
+    )
     image = " `--image FILE` gives the first frame; without it, it is white." if "video" in front["tags"] else ""
     brought = "its codecs and its base" if card["base"] else "its codecs"
     return f"```bash\n{shlex.join(map(flat, words))}\n```\n\n{where}The release brings {brought} along.{image}"
 
 
+def _first(card: Mapping[str, Any]) -> str | None:
+    """The path of a first frame, from where the command works."""
+    return normpath("/".join((card["shelf"], "cards", card["name"], card["first"]))) if card.get("first") else None
+
+
 def _numbers(front: Front) -> str:
     metrics, gates = metrics_of(front), {gate["metric"]: gate for gate in front["talkies"]["gates"]}
-    known = [measure for measure in MEASURES if measure.key in metrics]
+    known = [m for m in MEASURES if m.speaks(metrics) or (m.key in metrics and m.key in gates)]
     others = [Measure(key=key, words=key, better="") for key in gates if key not in {m.key for m in known}]
+    silent = any(m.key in metrics and m not in known for m in MEASURES)
     rows = [_row(measure, metrics, gates.get(measure.key)) for measure in [*known, *others]]
     if not rows:
         return "Nothing was evaluated."
     head = ["metric", "better", "this version", "ceiling", "control", "gate"]
     return table(head, rows) + (
         "\n\nCeiling: real clips through the codecs. Control: the same frames with the sound of other clips."
+        + f" {_SILENT}" * silent
     )
 
 

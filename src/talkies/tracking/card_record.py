@@ -107,7 +107,8 @@ class SampleRecord:
 
 @record
 class TalkiesRecord:
-    """What is not the Hub's. Cards of older versions lack `server`, `codec_kinds` and `samples`."""
+    """What is not the Hub's. Cards of older versions lack `server`, `codec_kinds`, `samples`, `first`, `runs` and
+    `shelf`."""
 
     name: Name
     version: Natural
@@ -131,6 +132,9 @@ class TalkiesRecord:
     codec_kinds: dict[str, str] = field(default_factory=dict)
     samples: tuple[SampleRecord, ...] = ()
     server: str | None = None
+    first: Name | None = None
+    runs: Name | None = None
+    shelf: Name | None = None
 
 
 @record

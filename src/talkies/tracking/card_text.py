@@ -4,6 +4,7 @@ No sentence of a card is written by hand, so none can disagree with the registry
 alone (`card_body.py`). The keys outside `talkies` are the Hub's (https://huggingface.co/docs/hub/model-cards).
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from talkies.config.lines import flat
+from talkies.config.places import SQLITE
+from talkies.config.regular import resolved
 from talkies.config.secrets import bare
 from talkies.tracking.card_body import body
 from talkies.tracking.card_metrics import metrics_in, metrics_of, with_metrics, written
@@ -25,16 +28,17 @@ FENCE = "---"
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A clip of the version: its `prompt`, and a `picture` (JPEG) of it."""
+    """A clip of the version: its `prompt`, a `picture` (JPEG) of it, and the frame that it began with (PNG)."""
 
     prompt: str
     picture: bytes
+    first: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """What a card says: a registered version, its release.json (`info`), what was measured, a few `samples`. `store`:
-    where it is registered."""
+    where it is registered; `shelf`: the folder that the cards of all models lie below."""
 
     name: str
     version: str
@@ -46,6 +50,7 @@ class Card:
     gates: Sequence[GateResult]
     samples: Sequence[Sample] = ()
     store: str = ""
+    shelf: Path = Path()
 
     @property
     def file(self) -> str:
@@ -54,9 +59,20 @@ class Card:
 
     @property
     def pictures(self) -> dict[str, bytes]:
-        """Path relative to the card -> picture."""
+        """Path relative to the card -> picture of a sample."""
         folder = self.file.removesuffix(".md")
         return {f"{folder}/sample-{number:02d}.jpg": sample.picture for number, sample in enumerate(self.samples)}
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Path relative to the card -> what lies beside it: the pictures, and the first frame of the first sample."""
+        first = self.samples[0].first if self.samples else None
+        return self.pictures if first is None else {**self.pictures, self.first: first}
+
+    @property
+    def first(self) -> str:
+        """Path relative to the card of the first sample's first frame."""
+        return f"{self.file.removesuffix('.md')}/first.png"
 
 
 def front_matter(card: Card, aliases: Sequence[str]) -> Front:
@@ -82,6 +98,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
         "sha256": card.sha256,
         "run_id": card.run_id,
         "server": _server(card.store),
+        **_where(card),
         **{key: info[key] for key in ("phase", "step", "weights", "recipe_hash", "commit")},
         "recipe": info["name"],
         "components": {name: part["parameters"] for name, part in sorted(info["components"].items())},
@@ -102,6 +119,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
         "samples": [
             {"picture": path, "prompt": sample.prompt} for path, sample in zip(card.pictures, card.samples, strict=True)
         ],
+        "first": card.first if card.first in card.files else None,
     }
     lined: Front = _lined(front)
     with_metrics(lined, {flat(key): value for key, value in card.metrics.items()})
@@ -121,6 +139,15 @@ def _server(store: str) -> str | None:
     """The tracking server that a reader must name, if it is one, without credentials; a database or a file is only
     known where it lies."""
     return bare(store) if urlsplit(store).scheme in ("http", "https") else None
+
+
+def _where(card: Card) -> dict[str, str | None]:
+    """Where its command works: beside the folder `runs` (None: "runs"), from which `shelf` leads to the cards."""
+    database = Path(card.store.removeprefix(SQLITE)) if card.store.startswith(SQLITE) else None
+    runs = Path("runs") if database is None else resolved(database.parent)
+    beside = Path.cwd() if database is None else runs.parent
+    shelf = os.path.relpath(resolved(card.shelf), beside)
+    return {"runs": None if runs.name == "runs" else runs.name, "shelf": shelf}
 
 
 def _codecs(info: Mapping[str, Any]) -> dict[str, str]:

@@ -40,7 +40,7 @@ class Shelf:
     def with_card(self, card: Card, aliases: Mapping[str, str]) -> dict[Path, bytes]:
         """Every file as it is once `card` is here and the aliases of its model are `aliases` (alias -> version)."""
         path = self.cards / card.name / card.file
-        pictures = {path.parent / name: data for name, data in card.pictures.items()}
+        pictures = {path.parent / name: data for name, data in card.files.items()}
         fronts = {**self._fronts(card.name), path: front_matter(card, _pointing(aliases, card.version))}
         return {**pictures, **self._rendered(card.name, dict(sorted(fronts.items())), aliases)}
 

@@ -49,7 +49,7 @@ def describe(
         files = {
             card.file: shown.encode(),
             Path(card.file).with_suffix(".yaml").name: yaml_text(front).encode(),
-            **card.pictures,
+            **card.files,
         }
         for path, data in files.items():
             (Path(folder) / path).parent.mkdir(exist_ok=True)

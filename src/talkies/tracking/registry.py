@@ -99,6 +99,7 @@ def promote(
             gates=gates,
             samples=samples,
             store=store,
+            shelf=shelf.folder,
         )
         with staged(shelf.with_card(card, _after(found, alias, before, card.version))):
             pass  # the registry is touched only where all of it can be written
