@@ -68,6 +68,14 @@ def _entries(value: Any) -> list[tuple[str, Any]]:
     return [(str(index), entry) for index, entry in enumerate(value)] if isinstance(value, list) else []
 
 
+def _entry(value: Any, name: str) -> Any:
+    """What lies under `name` in a value, however many entries it has; None for nothing."""
+    if isinstance(value, Mapping):
+        return value.get(name)
+    known = isinstance(value, list) and name.isdigit() and int(name) < len(value)
+    return value[int(name)] if known else None
+
+
 def mixed(kind: Any) -> bool:
     """Whether `kind` is a union without tags, such as words or a number."""
     return get_origin(bare(kind)) in (Union, types.UnionType) and not variants(kind)
@@ -92,6 +100,6 @@ def path_of(kind: Any, value: Any, loc: tuple[str | int, ...]) -> tuple[list[str
         if not rest or mixed(picked):  # pydantic names each member of such a union
             return path, picked
         path.append(rest[0])
-        kind, value, rest = child(picked, rest[0]), dict(_entries(value)).get(rest[0]), rest[1:]
+        kind, value, rest = child(picked, rest[0]), _entry(value, rest[0]), rest[1:]
         if kind is None:
             return [*path, *rest], None
