@@ -188,3 +188,11 @@ def test_the_metrics_that_gates_may_name_are_those_that_are_measured(journey: Jo
         assert found <= {*measured(recipe)}, found - {*measured(recipe)}
         trained = {key for key in measured(recipe) if not key.startswith("evaluation/")}
         assert all("/bin" in key or key == "data/quarantined" for key in trained - found), trained - found
+
+
+def test_a_codec_that_differs_is_told_key_by_key(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(RECIPES / "audio_pretraining.yaml"), f"data.root={journey.data}", "codecs.text.length=8"]
+    assert run(["plan", *words]) == 65
+    told = capsys.readouterr().err
+    assert "was encoded with another text codec than the recipe's: `codecs.text.length` is 8, not 24: " in told
+    assert told.count("\n") == 1

@@ -159,6 +159,7 @@ def edit(folder: Path, change: Callable[[dict], None]) -> None:
         (lambda v: v.pop("grids"), "is damaged: it has no `grids`"),
         (lambda v: v["clips"][3]["checksums"].pop("image"), "clip 'clip-3' has checksums of .*, it must have them of"),
         (lambda v: v["header"].update(geometry="big"), "geometry 'big'"),
+        (lambda v: v["header"].update(fps=25.0), "has `fps` 25.0, but 24 in its geometry '16x16x25@24'"),
         (lambda v: v["clips"][3]["valid"].update(audio=0), "`valid.audio` of clip 'clip-3' is 0, and must be 1 to 7"),
         (lambda v: v["clips"][3]["valid"].update(video=2**60), "`valid.video` of clip 'clip-3' is .*, and must be 1"),
         (lambda v: v["clips"][3].update(text_length=7), "a `text_length`, .* is 7, but texts .* have 6 at most"),

@@ -1,5 +1,6 @@
 """What a shard stores: one encoded clip, and what all clips of a set share."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ class Header:
         if _GEOMETRY.fullmatch(self.geometry) is None:
             raise DataError(
                 f"data: geometry {shown(self.geometry)} of set {shown(self.name)} is not HEIGHTxWIDTHxFRAMES@FPS"
+            )
+        if not math.isclose(self.fps, rate := float(self.geometry.rpartition("@")[2]), rel_tol=0.01):
+            raise DataError(
+                f"data: set {shown(self.name)} has `fps` {shown(self.fps)}, but {rate:g} in its geometry "
+                f"{shown(self.geometry)}: copy it again, or run `talkies prepare` again"
             )
         batch = self.null_text.embedding.shape[0]
         if batch != 1:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from talkies.codecs.identity import config_values
 from talkies.config import DataError
+from talkies.config.canonical import difference
 from talkies.config.shown import shown
 from talkies.data.shards import ShardSet
 from talkies.prepare.report import Report
@@ -102,11 +103,11 @@ def check_root(recipe: PhaseRecipe, root: Path) -> None:
         found = ShardSet.open(root / "sets" / name, verify=False)
         found.check(codec_identities={}, geometry=recipe.data.geometry, modalities=wanted)
         for part in ("text", *wanted):
-            values, made = config_values(getattr(recipe.codecs, part)), found.header.codec_configs.get(part)
-            if made != values:
+            values, made = config_values(getattr(recipe.codecs, part)), found.header.codec_configs.get(part, {})
+            if odd := difference(values, made):
+                told = "; ".join(f"`codecs.{part}.{key}` is {shown(a)}, not {shown(b)}" for key, (a, b) in odd.items())
                 raise DataError(
-                    f"data: shard set {shown(name)} ({found.folder}) was encoded with {part} codec "
-                    f"{shown(made)}, the recipe "
-                    f"has {shown(values)}: prepare it again, or set `codecs.{part}` to what encoded it"
+                    f"data: shard set {shown(name)} ({found.folder}) was encoded with another {part} codec than the "
+                    f"recipe's: {told}: prepare it again, or set `codecs.{part}` to what encoded it"
                 )
     enough(recipe, len(found))
