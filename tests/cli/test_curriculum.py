@@ -99,8 +99,8 @@ def test_the_card_shows_samples_and_its_command_works_as_pasted(
             assert picture.width <= 960
     client = MlflowClient(f"sqlite:///{journey.runs / 'mlflow.db'}")
     stored = client.list_artifacts(client.get_model_version("mova-toy", "1").run_id, "cards/version-0001")
-    assert [f"version-0001/{Path(file.path).name}" for file in stored] == pictures
-    (tmp_path / "runs").symlink_to(journey.runs)
+    assert [f"version-0001/{Path(file.path).name}" for file in stored] == ["version-0001/first.png", *pictures]
+    (tmp_path / journey.runs.name).symlink_to(journey.runs)
     monkeypatch.chdir(tmp_path)
     (command,) = re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL)
     program, *words = shlex.split(command)
