@@ -188,7 +188,14 @@ RECORDS = {
         {
             "schema": 1,
             "components": {"bridge": {"file": "bridge.safetensors", "sha256": SHA, "bytes": 9, "parameters": 2}},
-            "files": {"bridge.safetensors": {"sha256": SHA, "size": 9}},
+            "files": {
+                name: {"sha256": SHA, "size": 9}
+                for name in (
+                    "bridge.safetensors",
+                    "adapter/adapter_model.safetensors",
+                    "adapter/adapter_config.json",
+                )
+            },
             "base": {"sha256": SHA, "path": "/runs/x", "name": "x"},
             "adapter": True,
             "name": "joint",

@@ -101,6 +101,30 @@ def test_same_content_same_hash(release: Path, tmp_path: Path, codecs: Path) -> 
     assert len({one, other, named}) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("bridge.safetensors", r"damaged: its `components\.bridge\.file` is 'bridge.safetensors', which its `files`"),
+        ("codecs/audio/model.safetensors", r"does not list codecs/audio/model\.safetensors"),
+    ],
+)
+def test_a_file_that_is_read_is_listed(release: Path, name: str, said: str) -> None:
+    values = json.loads((release / RELEASE).read_text())
+    del values["files"][name]
+    (release / RELEASE).write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=rf"release\.json (is )?{said}"):
+        read_release(release)
+
+
+def test_an_adapter_that_is_not_listed_is_refused(tmp_path: Path, release: Path) -> None:
+    base = {"sha256": release_sha256(release), "path": str(release), "name": "joint"}
+    write_release(tmp_path / "lora", components={}, info=INFO, adapter=({"w": torch.ones(1)}, "{}"), base=base)
+    values = json.loads((tmp_path / "lora" / RELEASE).read_text())
+    (tmp_path / "lora" / RELEASE).write_text(json.dumps({**values, "files": {}}))
+    with pytest.raises(CheckpointError, match="its `files` do not list adapter/adapter_model"):
+        read_release(tmp_path / "lora")
+
+
 def test_adapter_in_peft_files(tmp_path: Path, release: Path) -> None:
     weights = {"base_model.model.q.lora_A.weight": torch.ones(2, 4)}
     base = {"sha256": release_sha256(release), "path": str(release), "name": "joint"}
@@ -177,7 +201,7 @@ def test_component_from_an_unlisted_file_is_refused(release: Path) -> None:
     values = json.loads((release / RELEASE).read_text())
     values["components"]["bridge"]["file"] = "extra.safetensors"
     (release / RELEASE).write_text(json.dumps(values))
-    with pytest.raises(CheckpointError, match=r"does not list extra\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"is .extra\.safetensors., which its `files` do not list"):
         load_component(release, "bridge")
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from talkies.checkpoints import spans
 from talkies.checkpoints.manifest import check_inside, file_table
 from talkies.checkpoints.places import PLACES, places_text
-from talkies.checkpoints.released import RECORD
+from talkies.checkpoints.released import ADAPTER, ADAPTER_CONFIG, RECORD
 from talkies.checkpoints.spans import Held
 from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
@@ -31,8 +31,7 @@ from talkies.data.streamed import stream_tensors
 
 RELEASE = "release.json"
 SCHEMA = 1
-ADAPTER = "adapter/adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter/adapter_config.json"
+CODECS = "codecs"
 _ZERO_FILE = re.compile(r"zero_pp_rank_(\d+)_mp_rank")
 _OWN_KEYS = {"schema", "components", "files", "base", "adapter"}
 
@@ -106,7 +105,7 @@ def _begin(folder: Path, codecs: Path | None) -> None:
     if codecs is not None and codecs.is_dir():
         for path in codecs.rglob("*"):
             refuse_pickle(path)
-        shutil.copytree(codecs, folder / "codecs")
+        shutil.copytree(codecs, folder / CODECS)
 
 
 def _fill(
@@ -152,9 +151,14 @@ def _swap(temporary: Path, folder: Path) -> None:
 def read_release(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     """release.json of a release whose every file was verified by size and sha256 (not where another process does it).
 
-    Raises CheckpointError naming the file that is missing or damaged, or any pickle that lies in the folder.
+    Raises CheckpointError naming the file that is missing or damaged, a codec's that is not listed, or any pickle that
+    lies in the folder.
     """
     values = _read(folder)
+    codecs = (path.relative_to(folder).as_posix() for path in (folder / CODECS).rglob("*") if path.is_file())
+    for name in codecs:
+        if name not in values["files"]:
+            raise CheckpointError(f"release: {folder / RELEASE} does not list {name}: restore the release from a copy")
     for name in values["files"] if verify else ():
         _verify(folder, values, name)
     for path in folder.rglob("*"):

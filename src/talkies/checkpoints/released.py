@@ -9,8 +9,12 @@ from talkies.checkpoints.manifest import FileRecord
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural, Positive
 from talkies.config.records import Kind, Name, Sha256, record
+from talkies.config.shown import named, shown
 from talkies.data.records import GridRecord
 from talkies.streams import Modality
+
+ADAPTER = "adapter/adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter/adapter_config.json"
 
 
 @record
@@ -120,6 +124,13 @@ class ReleaseRecord:
     def __post_init__(self) -> None:
         if self.adapter != (self.base is not None):
             raise ValueError(f"its `adapter` is {str(self.adapter).lower()}, which its `base` contradicts")
+        for name, one in self.components.items():
+            if one.file not in self.files:
+                key = f"components.{named(name)}.file"
+                raise ValueError(f"its `{key}` is {shown(one.file)}, which its `files` do not list")
+        for file in (ADAPTER, ADAPTER_CONFIG) if self.adapter else ():
+            if file not in self.files:
+                raise ValueError(f"its `files` do not list {file}")
 
 
 RECORD = Kind(holds=ReleaseRecord, about="release", remedy="restore the release from a copy", error=CheckpointError)
