@@ -98,3 +98,8 @@ def test_a_lora_wider_than_its_towers_is_refused() -> None:
     used("lora", "phase.rank", 96)
     with pytest.raises(RecipeError, match=r"`phase\.rank` is 97.*at most 96 wide"):
         used("lora", "phase.rank", 97)
+
+
+def test_a_lora_without_targets_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"`phase\.targets` must be a list of at least 1, got a list of 0"):
+        used("lora", "phase.targets", [])

@@ -141,6 +141,8 @@ def needed(detail: ErrorDetails) -> str:
         return f"{sign} {bound}" if isinstance(bound, int) else f"{sign} {bound:g}"
     if error == "string_pattern_mismatch":
         return f"of the form {detail.get('ctx', {})['pattern']}"
+    if error == "too_short":
+        return f"a list of at least {detail.get('ctx', {})['min_length']}"
     if error == "string_too_long":
         return f"text of at most {detail.get('ctx', {})['max_length']} characters"
     return _KINDS.get(error) or detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")

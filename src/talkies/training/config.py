@@ -56,7 +56,7 @@ class LoraConfig:
     rank: Count = 16
     alpha: Count = 16
     dropout: Decay = 0.0
-    targets: tuple[str, ...] = ("q", "k", "v", "o", "ffn.0", "ffn.2")
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("q", "k", "v", "o", "ffn.0", "ffn.2")
     text_dropout: Share = 0.2
     video_loss_weight: NonNegative = 1.0
     audio_loss_weight: NonNegative = 0.2
