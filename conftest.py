@@ -12,6 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two xdist workers share two cores
 
 
+SCHEDULE = os.sched_getscheduler(0)
 STAGES = ("slow", "ranks", "slurm", "faults")
 """Stages with a command of their own: README, "Tests"."""
 
@@ -68,6 +69,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _ordinary() -> Iterator[None]:
+    """No test leaves its worker a real-time process, as an encoder does: later ones would starve all others."""
+    yield
+    assert os.sched_getscheduler(0) == SCHEDULE
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from schedule import own_schedule
 from torch import Tensor
 
 FPS, FRAMES, GOP = 24, 48, 12
@@ -96,7 +97,7 @@ class Film:
         path = folder / f"film.{self.container.replace('fmp4', 'mp4')}"
         options = {"movflags": "frag_keyframe+delay_moov"} if self.container == "fmp4" else {}
         kind = FORMATS.get(self.container, self.container)
-        with av.open(str(path), "w", format=kind, options=options) as out:
+        with own_schedule(), av.open(str(path), "w", format=kind, options=options) as out:
             out.mux(_changed(self.change, *_encoded(out, self)))
         if self.change == "torn":
             data = path.read_bytes()

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import torch
 from av.filter import Graph
+from schedule import own_schedule
 
 from talkies.media.read import Film, read_film
 
@@ -73,7 +74,7 @@ def write(
 ) -> Path:
     """Encode frames. `tags` are attributes of the codec context (colorspace, color_range, color_primaries, color_trc),
     `matrix` the display matrix, as fractions [a, b, c, d]."""
-    with av.open(str(path), "w") as out:
+    with own_schedule(), av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=fps, options=dict(options or {}))
         stream.height, stream.width = frames[0].height, frames[0].width
         stream.pix_fmt = frames[0].format.name
