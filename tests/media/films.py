@@ -98,14 +98,14 @@ class Film:
         options = {"movflags": "frag_keyframe+delay_moov"} if self.container == "fmp4" else {}
         kind = FORMATS.get(self.container, self.container)
         with own_schedule(), av.open(str(path), "w", format=kind, options=options) as out:
-            out.mux(_changed(self.change, *_encoded(out, self)))
+            out.mux(_changed(self.change, *encoded(out, self)))
         if self.change == "torn":
             data = path.read_bytes()
             path.write_bytes(data[round(0.38 * len(data) / 188) * 188 :])
         return path
 
 
-def _encoded(out: Any, film: Film) -> tuple[list[Any], list[Any]]:
+def encoded(out: Any, film: Film) -> tuple[list[Any], list[Any]]:
     """Packets of pictures and of sound, in the order of decoding."""
     encoder, options = VIDEO[film.video]
     video = out.add_stream(encoder, rate=FPS * film.periods, options=options)

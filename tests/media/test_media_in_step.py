@@ -10,7 +10,8 @@ from typing import Any
 import av
 import pytest
 import torch
-from films import CHANGES, FPS, HEIGHT, RATE, WIDTH, WINDOW, Film, apart, number_of, picture
+from films import CHANGES, FORMATS, FPS, HEIGHT, RATE, WIDTH, WINDOW, Film, apart, encoded, number_of, picture
+from schedule import own_schedule
 
 from talkies.codecs.load import load_codecs
 from talkies.config import DataError
@@ -156,6 +157,23 @@ def test_in_step_or_refused(film: Film, tmp_path: Path) -> None:
 @pytest.mark.parametrize("film", [film for film in ALL if film not in TOLD], ids=str)
 def test_all_others_in_step_or_refused(film: Film, tmp_path: Path) -> None:
     in_step(film, tmp_path)
+
+
+@pytest.mark.parametrize(("video", "audio"), [("vp9", "opus"), ("vp8", "vorbis")])
+@pytest.mark.parametrize("container", ["mkv", "webm"])
+def test_matroska_that_begins_before_time_zero_is_refused(
+    container: str, video: str, audio: str, tmp_path: Path
+) -> None:
+    """As `ffmpeg -ss 0.5 -c copy -avoid_negative_ts disabled` writes it."""
+    path, form = tmp_path / f"cut.{container}", FORMATS.get(container, container)
+    with own_schedule(), av.open(str(path), "w", format=form, options={"avoid_negative_ts": "disabled"}) as out:
+        pictures, sounds = encoded(out, Film(container, video, audio))
+        for packet in sorted([*pictures, *sounds], key=lambda packet: float(packet.dts * packet.time_base)):
+            early = round(Fraction(1, 2) / packet.time_base)
+            packet.pts, packet.dts = packet.pts - early, packet.dts - early
+            out.mux(packet)
+    with pytest.raises(MediaError, match=r"pictures begin 0\.\d{3} s before time 0; .*-avoid_negative_ts"):
+        read(path)
 
 
 @pytest.mark.parametrize("after", [0.25, 0.33])

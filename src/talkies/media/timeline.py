@@ -12,6 +12,7 @@ from talkies.streams import MODALITIES, Modality
 
 LATE = 0.05
 """Seconds by which sound may begin after the picture that it belongs to; they are filled with silence."""
+MATROSKA = "matroska,webm"
 HELD = 0.1
 """Seconds for which AVI may show its first picture longer than all others: writers round what encoders delay."""
 
@@ -80,12 +81,8 @@ def _first_sound(path: Path | str) -> float | None:
 def _at_picture(container: Any, path: Path | str, sound: float | None, after: float) -> Beginning:
     stream = need_stream(container, "video", path)
     half = 0.5 / float(frame_rate(stream, path))
-    if sound is not None and held(stream) > HELD:
-        raise MediaError(
-            path,
-            f"its first picture is shown {held(stream):.3f} s longer than every other: its pictures or its sound were "
-            "meant to begin later, and AVI does not say which; make it anew from its source, in another container",
-        )
+    if sound is not None:
+        _check_sound_is_in_place(container, stream, path)
     first, both = None, None
     for time, _ in pictures(container, stream, path):
         first = time if first is None else first
@@ -99,6 +96,24 @@ def _at_picture(container: Any, path: Path | str, sound: float | None, after: fl
     if first is None:
         raise EndedError(path, f"has no whole picture: it {INSIDE}, and no key picture follows; {REENCODE}")
     raise EndedError(path, f"has no picture after {after:g} s")
+
+
+def _check_sound_is_in_place(container: Any, stream: Any, path: Path | str) -> None:
+    """MediaError for files whose sound is known not to lie where they say."""
+    if held(stream) > HELD:
+        raise MediaError(
+            path,
+            f"its first picture is shown {held(stream):.3f} s longer than every other: its pictures or its sound were "
+            "meant to begin later, and AVI does not say which; make it anew from its source, in another container",
+        )
+    if container.format.name == MATROSKA and (stream.start_time or 0) < 0:
+        # libav reads no time below zero there and guesses: 8 to 25 ms were seen between pictures and Opus.
+        early = float(-stream.start_time * stream.time_base)
+        raise MediaError(
+            path,
+            f"its pictures begin {early:.3f} s before time 0; what Matroska says of such times cannot be read: cut it "
+            "anew, without `-avoid_negative_ts disabled`",
+        )
 
 
 def _cut(path: Path | str, first: float) -> float:
