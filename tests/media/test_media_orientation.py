@@ -3,12 +3,14 @@
 import struct
 from pathlib import Path
 
+import av
 import pytest
 import torch
 from painted import picture, read, write
 
 from talkies.media.orientation import OrientationError
 from talkies.media.read import probe, read_frames
+from talkies.media.timeline import find_beginning
 from talkies.media.write import write_mp4
 from talkies.streams.codec import Media
 
@@ -47,6 +49,8 @@ def stored() -> torch.Tensor:
     )
 
 
+ANTICLOCKWISE = bytes.fromhex("00000007 06 2f03 080009 80")
+"""H.264's display orientation message (ITU-T H.264, D.1.27): by 90 degrees, for all of a coded video sequence."""
 MATROSKA = ("upright", "turned right", "turned left", "turned by 180 degrees")  # it knows turns only
 
 
@@ -109,3 +113,38 @@ def test_wide_pixels_turn_with_the_picture(tmp_path: Path, turn: str) -> None:
     whole = read_frames(path, frames=3, fps=24.0, height=96, width=32)
     meant = shown(stored(), TURNS[turn]).repeat_interleave(2, 1)
     assert (whole[0].float() - meant.float()).abs().mean() < 4
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_what_a_key_picture_says_holds_for_all_of_its_group(tmp_path: Path, suffix: str) -> None:
+    """Cameras put a message into the H.264 of key pictures alone."""
+    path = turned(tmp_path / f"a.{suffix}", groups=2)
+    assert (probe(path).height, probe(path).width) == (48, 32)
+    film = read(path, height=48, width=32, frames=6)
+    meant = shown(stored(), TURNS["turned left"]).float()
+    assert (film.pixels.float() - meant).abs().mean(dim=(1, 2, 3)).max() < 8
+    late = read_frames(path, frames=2, fps=24.0, height=48, width=32, begin=find_beginning(path, after=1 / 24))
+    assert torch.equal(late, film.pixels[1:3])
+
+
+def test_a_film_that_is_turned_while_it_plays_is_refused(tmp_path: Path) -> None:
+    path = turned(tmp_path / "a.mkv", groups=1)
+    with pytest.raises(OrientationError, match="is turned while it plays; cut it there, or re-encode it upright"):
+        read(path, height=48, width=32, frames=6)
+    assert len(read(path, height=48, width=32, frames=3).pixels) == 3
+
+
+def turned(path: Path, *, groups: int) -> Path:
+    """Six pictures in two groups, of which the first `groups` say that they are to be turned left."""
+    frames = [picture(stored(), "yuv420p") for _ in range(6)]
+    options = {"g": "3", "bf": "0", "crf": "10", "sc_threshold": "0"}
+    plain = write(path.with_name("plain.mp4"), frames, codec="libx264", options=options)
+    with av.open(str(plain)) as source, av.open(str(path), "w") as out:
+        video = source.streams.video[0]
+        stream = out.add_stream_from_template(video)
+        for number, packet in enumerate(packet for packet in source.demux(video) if packet.size):
+            made = av.Packet(ANTICLOCKWISE + bytes(packet)) if packet.is_keyframe and number < 3 * groups else packet
+            made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
+            made.stream, made.is_keyframe = stream, packet.is_keyframe
+            out.mux(made)
+    return path

@@ -16,7 +16,7 @@ from talkies.media.combing import Combing, Order
 from talkies.media.container import EndedError, MediaError, need_stream, opened
 from talkies.media.decoding import pictures
 from talkies.media.fields import progressive
-from talkies.media.orientation import orientation
+from talkies.media.orientation import Orientation, Turns, orientation
 from talkies.media.pixels import Rendering, Treatment
 from talkies.media.rates import frame_rate
 from talkies.media.timeline import Beginning, find_beginning
@@ -65,7 +65,7 @@ def _read(
 ) -> tuple[Film, Order | None]:
     """The film, deinterlaced if `order` says how, and the order of half pictures that its frames still show."""
     pixels: list[Tensor] = []
-    rendering, combing = Rendering(path), Combing()
+    rendering, combing, turns = Rendering(path), Combing(), Turns(path)
     with opened(path) as container:
         stream = need_stream(container, "video", path)
         found = float(frame_rate(stream, path))
@@ -73,11 +73,12 @@ def _read(
             raise MediaError(path, f"runs at {found:g} fps, {fps:g} are needed; convert its frame rate")
         decoded = pictures(container, stream, path)
         whole = progressive(decoded, stream, lambda: rendering.treated.add("deinterlaced"), order)
-        shown = ((time, frame) for time, frame in whole if time >= begin.seconds)
-        for frame in _evenly(shown, begin.seconds, fps, path):
+        turned = ((time, (frame, turns.of(frame))) for time, frame in whole)  # of those before the window, too
+        shown = ((time, both) for time, both in turned if time >= begin.seconds)
+        for frame, turn in _evenly(shown, begin.seconds, fps, path):
             if order is None:
                 combing.note(frame)
-            pixels.append(fitted(rendering.render(frame), height, width, _pixel_aspect(stream, frame, path)))
+            pixels.append(fitted(rendering.render(frame, turn), height, width, _pixel_aspect(stream, turn)))
             if len(pixels) == frames:
                 rendering.finish()
                 return Film(pixels=torch.stack(pixels), treated=frozenset(rendering.treated)), combing.order
@@ -103,9 +104,9 @@ def upright_size(frame: Any, path: Path | str) -> tuple[int, int]:
     return (frame.height, frame.width) if orientation(frame, path).transposed else (frame.width, frame.height)
 
 
-def _pixel_aspect(stream: Any, frame: Any, path: Path | str) -> Fraction:
+def _pixel_aspect(stream: Any, turn: Orientation) -> Fraction:
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    return 1 / aspect if orientation(frame, path).transposed else aspect
+    return 1 / aspect if turn.transposed else aspect
 
 
 def fitted(picture: Tensor, height: int, width: int, pixel_aspect: Fraction = Fraction(1)) -> Tensor:

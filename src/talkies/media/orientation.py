@@ -38,15 +38,39 @@ class Orientation:
 UPRIGHT = Orientation()
 
 
+class Turns:
+    """How the pictures of one stream lie, asked in the order in which they are shown.
+
+    Containers say it of every picture, H.264 and HEVC in a message at key pictures alone: what was said last holds until
+    the next key picture.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        self._last = UPRIGHT
+
+    def of(self, frame: Any) -> Orientation:
+        """Raises OrientationError as `orientation`."""
+        found = _told(frame, self.path)
+        if found is not None or frame.key_frame:
+            self._last = found or UPRIGHT
+        return self._last
+
+
 def orientation(frame: Any, path: Path | str) -> Orientation:
-    """How a frame is shown: what its display matrix says, which moves the pixel at column p and row q to column
-    a p + c q and row b p + d q (libavutil/display.h). Size and place do not matter here.
+    """How a stream's first frame is shown, and the others as `Turns` says.
 
     Raises OrientationError for a matrix that is none of the eight.
     """
+    return _told(frame, path) or UPRIGHT
+
+
+def _told(frame: Any, path: Path | str) -> Orientation | None:
+    """What a frame's display matrix says, which moves the pixel at column p and row q to column a p + c q and row
+    b p + d q (libavutil/display.h); None where it has none. Size and place do not matter here."""
     data = side_data(frame, Type.DISPLAYMATRIX)
     if data is None:
-        return UPRIGHT
+        return None
     entries = np.frombuffer(data, np.int32).astype(np.float64)
     (a, b, u), (c, d, v) = (entries[0:3] / (1 << 16), entries[3:6] / (1 << 16))
     size = max(abs(value) for value in (a, b, c, d))

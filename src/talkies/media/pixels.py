@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from talkies.media.colour import ColourError, Colours, colours
-from talkies.media.orientation import orientation
+from talkies.media.orientation import Orientation, OrientationError
 from talkies.media.profiles import to_srgb
 from talkies.media.sidedata import side_data
 from talkies.media.tones import to_bt709
@@ -31,14 +31,17 @@ class Rendering:
         self.path = path
         self.treated: set[Treatment] = set()
         self._seen = False
+        self._turn: Orientation | None = None
         self._converter = VideoReformatter()
 
-    def render(self, frame: Any) -> Tensor:
+    def render(self, frame: Any, turn: Orientation) -> Tensor:
         """uint8 [3, H, W] RGB as it is shown.
 
-        Raises ColourError for colours, OrientationError for an orientation that is not understood.
+        Raises ColourError for colours that are not understood, OrientationError where not all frames lie alike.
         """
-        turn = orientation(frame, self.path)
+        if self._turn not in (None, turn):
+            raise OrientationError(self.path, "is turned while it plays; cut it there, or re-encode it upright")
+        self._turn = turn
         found = colours(frame, self.path)
         rgb, alpha = self._converted(frame, found)
         if alpha is None or bool((alpha == 255).all()):
