@@ -33,6 +33,13 @@ def test_a_folder_lists_its_media_and_counts_the_rest(tmp_path: Path) -> None:
     assert ignored == {".md": 1, ".txt": 1}
 
 
+@pytest.mark.parametrize("name", ["phone.3gp", "phone.3g2", "camera.MTS", "camera.m2ts", "disc.vob", "voice.m4a"])
+def test_what_phones_and_cameras_write_is_media(name: str, tmp_path: Path) -> None:
+    touch(tmp_path, name)
+    items, ignored = scan(tmp_path)
+    assert ([item.id for item in items], ignored) == ([name], {})
+
+
 def test_what_is_no_file_is_counted_too(tmp_path: Path) -> None:
     """A link that leads nowhere is media that is missing; folders that pass for media, or are links, hold more."""
     touch(tmp_path / "clips", "a.mp4", "day.mp4/b.mp4", "plain/c.mp4", "lost.\udcff")

@@ -41,8 +41,8 @@ UPRIGHT = Orientation()
 class Turns:
     """How the pictures of one stream lie, asked in the order in which they are shown.
 
-    Containers say it of every picture, H.264 and HEVC in a message at key pictures alone: what was said last holds until
-    the next key picture.
+    Containers say it of every picture, H.264 and HEVC in a message at key pictures alone: what was said last holds
+    until the next key picture.
     """
 
     def __init__(self, path: Path | str) -> None:

@@ -16,8 +16,8 @@ from talkies.config.shown import WIDTH, shown
 from talkies.prepare.spelling import Spellings, captions_of
 
 SUFFIXES = (
-    *(".aac", ".avi", ".flac", ".flv", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts"),
-    *(".ogg", ".ogv", ".opus", ".ts", ".wav", ".webm", ".wmv"),
+    *(".3g2", ".3gp", ".aac", ".avi", ".flac", ".flv", ".m2ts", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4"),
+    *(".mpeg", ".mpg", ".mts", ".ogg", ".ogv", ".opus", ".ts", ".vob", ".wav", ".webm", ".wmv"),
 )
 KEYS = ("media", "caption")
 LINE = 1 << 24
