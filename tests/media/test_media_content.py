@@ -109,6 +109,25 @@ def test_pictures_have_a_digest_whatever_their_container_and_tags(tmp_path: Path
     assert other.digest != one.digest
 
 
+def palette(path: Path, red: int) -> Path:
+    """A film whose only colour stands in a palette, as in 8-bit screen recordings."""
+    frame = av.VideoFrame(32, 32, "pal8")
+    frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+    frame.planes[1].update(np.full(256, 0xFF000000 + (red << 16), np.uint32).tobytes())
+    return write(path, [frame, frame], codec="png")
+
+
+def test_colours_of_a_palette_count(tmp_path: Path) -> None:
+    one, same, other = (
+        pictures_of(palette(tmp_path / name, red), frames=2)
+        for name, red in (("a.mkv", 200), ("b.mov", 200), ("c.mov", 90))
+    )
+    assert one is not None
+    assert same is not None
+    assert other is not None
+    assert (one.digest == same.digest, one.digest == other.digest) == (True, False)
+
+
 def test_still_pictures(tmp_path: Path) -> None:
     found = pictures_of(film(tmp_path / "a.mkv", [40, 40, 40, 41]), frames=3)
     assert found is not None

@@ -56,7 +56,7 @@ def pictures_of(path: Path | str, *, frames: int) -> Pictures | None:
 
 def _values(frame: Any) -> bytes:
     try:
-        values = frame.to_ndarray()
+        values = frame.to_ndarray(format="rgba" if frame.format.has_palette else None)
     except ValueError:  # a format that PyAV cannot hand out
         values = frame.to_ndarray(format="rgb24")
     return f"{values.shape}{values.dtype}".encode() + np.ascontiguousarray(values).tobytes()
