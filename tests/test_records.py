@@ -137,7 +137,7 @@ RECORDS = {
                 "split": "train",
                 "geometry": "64x112x25@24",
                 "fps": 24.0,
-                "codecs": {"video": SHA},
+                "codecs": {"video": SHA, "text": SHA},
                 "codec_configs": {"video": {"kind": "linear_video"}},
                 "mask_channels": 4,
             },
@@ -207,7 +207,7 @@ RECORDS = {
             "commit": "unknown",
             "shape": {"video": {"dim": 8}, "audio": {}, "bridge": {}},
             "data": SETS,
-            "codecs": {"video": SHA},
+            "codecs": {"video": SHA, "text": SHA},
             "survival": {
                 "skipped_steps": [{"step": 2, "kind": "spike", "what": "x"}],
                 "passed_batches": [[1, 2]],
@@ -218,7 +218,7 @@ RECORDS = {
         nullable="base base.path quarantined.sha256",
         free="components.bridge.sha256 components.bridge.bytes recipe.name shape.video.dim",
     ),
-    "recipe.facts:FACTS": sample({"data": SETS, "codecs": {"text": SHA}, "carried": {"audio": SHA}}),
+    "recipe.facts:FACTS": sample({"data": SETS, "codecs": {"video": SHA, "text": SHA}, "carried": {"audio": SHA}}),
     "checkpoints.places:KIND": sample(
         {"folder": "/runs/x/release", "weights": {"video": "/weights/wan"}, "base": "../../base/release"},
         optional="base weights.video",
@@ -413,6 +413,28 @@ def test_every_key_is_checked(tmp_path: Path, name: str) -> None:
                 assert any(name in told for name in [*named, f"has {where} "]), f"{where}: {new!r}: {told}"
             elif not (new is None and where in known.nullable):
                 assert sort(new) == sort(value_at(known.values, path)), f"{where}: {new!r} was read"
+
+
+ENCODED = {
+    "data.records:INDEX": "header.codecs",
+    "checkpoints.released:RECORD": "codecs",
+    "recipe.facts:FACTS": "codecs",
+}
+
+
+@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("part", ["video", "text"])
+def test_each_modality_and_the_text_have_a_codec(tmp_path: Path, name: str, part: str) -> None:
+    kind, file, key = kind_of(name), tmp_path / "record.json", ENCODED[name]
+    file.write_text(json.dumps(changed(RECORDS[name].values, (*key.split("."), part), ...)))
+    assert f"{file} is damaged: its `{key}` lack {part};" in (refusal(kind, file) or "")
+
+
+@pytest.mark.parametrize("source", ["x", "runs:/", "runs:/df14", "runs://release", "/releases/x", "models:/toy/1"])
+def test_a_release_came_from_the_artifacts_of_a_run(tmp_path: Path, source: str) -> None:
+    kind, file = kind_of("tracking.versions:ORIGIN"), tmp_path / "record.json"
+    file.write_text(json.dumps({**RECORDS["tracking.versions:ORIGIN"].values, "source": source}))
+    assert f"its `source` is {source!r}, and must be of the form" in (refusal(kind, file) or "")
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -38,7 +38,7 @@ INFO: dict[str, Any] = {
         "fps": 12.0,
         "grids": {"audio": {"channels": 8, "shape": [25], "rate": "25/2"}},
     },
-    "codecs": {"text": "90" * 32},
+    "codecs": {"audio": "91" * 32, "text": "90" * 32},
     "survival": {"skipped_steps": [], "passed_batches": []},
     "quarantined": {"clips": 0, "sha256": None},
     "parents": {
@@ -113,6 +113,32 @@ def test_a_file_that_is_read_is_listed(release: Path, name: str, said: str) -> N
     del values["files"][name]
     (release / RELEASE).write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match=rf"release\.json (is )?{said}"):
+        read_release(release)
+
+
+def left_out(components: dict[str, Any]) -> None:
+    """A child would begin it from random weights."""
+    del components["bridge"]
+
+
+def exchanged(components: dict[str, Any]) -> None:
+    """Two towers have the same shapes."""
+    one, other = components["bridge"], components["video_high"]
+    one["file"], other["file"] = other["file"], one["file"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (left_out, r"its `files` list bridge\.safetensors, which is of none of its `components`"),
+        (exchanged, r"its `components\.\w+\.file` is '\w+\.safetensors', and must be \w+\.safetensors"),
+    ],
+)
+def test_each_component_has_its_own_file(release: Path, harm: Callable[[dict[str, Any]], None], said: str) -> None:
+    values = json.loads((release / RELEASE).read_text())
+    harm(values["components"])
+    (release / RELEASE).write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=rf"release\.json is damaged: {said}"):
         read_release(release)
 
 
@@ -201,7 +227,7 @@ def test_component_from_an_unlisted_file_is_refused(release: Path) -> None:
     values = json.loads((release / RELEASE).read_text())
     values["components"]["bridge"]["file"] = "extra.safetensors"
     (release / RELEASE).write_text(json.dumps(values))
-    with pytest.raises(CheckpointError, match=r"is .extra\.safetensors., which its `files` do not list"):
+    with pytest.raises(CheckpointError, match=r"is .extra\.safetensors., and must be bridge\.safetensors"):
         load_component(release, "bridge")
 
 

@@ -30,7 +30,8 @@ def tiny_shards(folder: Path, *, width: int = 6) -> Path:
     generator = torch.Generator().manual_seed(0)
     null = Text(embedding=torch.zeros(1, 4, TOY.video.text_dim), length=torch.tensor([1]))
     header = Header(
-        name="tiny", split="train", geometry="16x16x5@12", fps=12.0, codecs={}, codec_configs={}, null_text=null,
+        name="tiny", split="train", geometry="16x16x5@12", fps=12.0,
+        codecs=dict.fromkeys((*geometry, "text"), "0"), codec_configs={}, null_text=null,
         mask_channels=MASK,
     )  # fmt: skip
     with ShardWriter(folder, header, 4) as writer:

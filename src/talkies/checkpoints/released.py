@@ -10,7 +10,7 @@ from talkies.config import CheckpointError
 from talkies.config.numbers import Natural, Positive
 from talkies.config.records import Kind, Name, Sha256, record
 from talkies.config.shown import named, shown
-from talkies.data.records import GridRecord
+from talkies.data.records import GridRecord, check_encoded
 from talkies.streams import Modality
 
 ADAPTER = "adapter/adapter_model.safetensors"
@@ -124,13 +124,25 @@ class ReleaseRecord:
     def __post_init__(self) -> None:
         if self.adapter != (self.base is not None):
             raise ValueError(f"its `adapter` is {str(self.adapter).lower()}, which its `base` contradicts")
-        for name, one in self.components.items():
-            if one.file not in self.files:
-                key = f"components.{named(name)}.file"
-                raise ValueError(f"its `{key}` is {shown(one.file)}, which its `files` do not list")
+        check_encoded(self.data.grids, self.codecs)
+        self._check_components()
         for file in (ADAPTER, ADAPTER_CONFIG) if self.adapter else ():
             if file not in self.files:
                 raise ValueError(f"its `files` do not list {file}")
+
+    def _check_components(self) -> None:
+        """Each component has its own file, and each such file is a component's: one that is left out would begin from
+        random weights, and towers whose files are exchanged have the same shapes."""
+        for name, one in self.components.items():
+            key, own = f"components.{named(name)}.file", f"{name}.safetensors"
+            if one.file != own:
+                raise ValueError(f"its `{key}` is {shown(one.file)}, and must be {named(own)}")
+            if own not in self.files:
+                raise ValueError(f"its `{key}` is {shown(own)}, which its `files` do not list")
+        own_files = {f"{name}.safetensors" for name in self.components}
+        for file in self.files:
+            if "/" not in file and file.endswith(".safetensors") and file not in own_files:
+                raise ValueError(f"its `files` list {named(file)}, which is of none of its `components`")
 
 
 RECORD = Kind(holds=ReleaseRecord, about="release", remedy="restore the release from a copy", error=CheckpointError)

@@ -1,6 +1,7 @@
 """What the records of a shard set hold."""
 
 import re
+from collections.abc import Collection
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -87,6 +88,14 @@ class GridRecord:
         return Grid(channels=self.channels, shape=self.shape, rate=Fraction(self.rate))
 
 
+def check_encoded(grids: Collection[Modality], codecs: Collection[str], key: str = "codecs") -> None:
+    """ValueError where `codecs`, which stand at `key` of the record, lack what encoded a modality of `grids` or its
+    text: what would be checked against it would then pass for the same."""
+    lacking = [part for part in (*grids, "text") if part not in codecs]
+    if lacking:
+        raise ValueError(f"its `{key}` lack {lacking[0]}")
+
+
 @record
 class IndexRecord:
     """index.json."""
@@ -98,6 +107,9 @@ class IndexRecord:
     null_text: NullText
     shards: tuple[FileEntry, ...]
     clips: tuple[ClipEntry, ...]
+
+    def __post_init__(self) -> None:
+        check_encoded(self.grids, self.header.codecs, "header.codecs")
 
 
 INDEX = Kind(holds=IndexRecord, about="data", remedy="copy it again, or run `talkies prepare` again", limit=1 << 30)

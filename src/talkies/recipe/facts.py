@@ -17,7 +17,7 @@ from talkies.config.places import looked_for
 from talkies.config.records import Kind, Name, present, record
 from talkies.data.durable import storage_errors, sync_tree
 from talkies.data.index import Index, read_index
-from talkies.data.records import GridRecord
+from talkies.data.records import GridRecord, check_encoded
 from talkies.recipe.carried import carried
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import write_json
@@ -35,6 +35,9 @@ class Facts:
     data: SetsRecord
     codecs: dict[str, Name]
     carried: dict[str, Name]
+
+    def __post_init__(self) -> None:
+        check_encoded(self.data.grids, self.codecs)
 
 
 FACTS = Kind(

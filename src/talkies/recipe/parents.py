@@ -10,7 +10,7 @@ from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
 from talkies.config.places import looked_for, moved, runs_of
 from talkies.config.records import present
-from talkies.config.shown import shown
+from talkies.config.shown import named, shown
 from talkies.recipe.components import parent_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import finished
@@ -155,8 +155,8 @@ def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: Pha
     if odd:
         key = odd[0]
         raise CheckpointError(
-            f"parent: {shown(spec)} is of another architecture: {section}.{key} is {theirs.get(key)}, this recipe's "
-            f"`model.preset` {recipe.model.preset} has {ours[key]}"
+            f"parent: {shown(spec)} is of another architecture: {section}.{key} is {shown(theirs.get(key))}, this "
+            f"recipe's `model.preset` {recipe.model.preset} has {ours[key]}"
         )
 
 
@@ -167,10 +167,9 @@ def check_codecs(component: str, parent: Parent, identities: Mapping[str, str]) 
         theirs, ours = parent.info["codecs"].get(part), identities.get(part)
         if theirs is not None and ours is not None and theirs != ours:
             raise CheckpointError(
-                f"parent: {shown(parent.spec)} was trained with {part} codec {theirs[:16]}, the data of this "
-                "phase with "
-                f"{ours[:16]}: its {component} would read other latents; prepare the data with the parent's "
-                "(`codecs_from`), or choose another parent"
+                f"parent: {shown(parent.spec)} was trained with {part} codec {named(theirs[:16])}, the data of "
+                f"this phase with {ours[:16]}: its {component} would read other latents; prepare the data with the "
+                "parent's (`codecs_from`), or choose another parent"
             )
 
 

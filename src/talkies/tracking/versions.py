@@ -4,10 +4,12 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from pydantic import Field
 
 from talkies.checkpoints.bases import BASE, base_folder
 from talkies.checkpoints.release import read_release, release_sha256
@@ -30,7 +32,7 @@ from talkies.tracking.undo import Undo
 class Origin:
     """Beside a downloaded release: the version's `source` in the store `uri`."""
 
-    source: Name
+    source: Annotated[Name, Field(pattern=r"^runs:/[^/]+/.+$")]
     uri: Name
 
 
