@@ -137,3 +137,24 @@ def test_what_is_no_part_of_the_hash_is_recorded_as_it_is_now(
     assert run(["promote", str(folder), "--runs", str(tmp_path)]) == 0
     assert "models:/voices" in capsys.readouterr().out
     assert run(["promote", str(tmp_path / "nowhere"), "--runs", str(tmp_path)]) == 2
+
+
+def test_a_finished_run_says_that_its_data_are_others_now(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who adds clips and trains again would take the old adapter for the new one."""
+    shutil.copytree(journey.data, data := tmp_path / "data")
+    words = ["train", AUDIO, *TINY, f"data.root={data}", "--runs", str(tmp_path / "runs"), "--quiet"]
+    for _ in range(2):
+        assert run(words) == 0
+        assert "changed since" not in capsys.readouterr().out
+    train, heldout = (data / "sets" / name for name in ("voices", "voices_heldout"))
+    shutil.rmtree(train)
+    shutil.copytree(heldout, train)
+    assert run(words) == 0
+    told = capsys.readouterr().out
+    assert "is finished, and what it was trained on has changed since: 'voices' (now" in told
+    assert "nothing is trained, --new trains on what is there" in told
+    shutil.rmtree(data)
+    assert run(words) == 0
+    assert "changed since" not in capsys.readouterr().out

@@ -12,9 +12,10 @@ from typing import Any
 
 from talkies.checkpoints.released import SetsRecord
 from talkies.codecs.load import load_audio, load_video
-from talkies.config import CheckpointError, DataError
+from talkies.config import CheckpointError, DataError, UserError
 from talkies.config.places import looked_for
 from talkies.config.records import Kind, Name, present, record
+from talkies.config.shown import shown
 from talkies.data.durable import storage_errors, sync_tree
 from talkies.data.index import Index, read_index
 from talkies.data.records import GridRecord, check_encoded
@@ -143,6 +144,27 @@ def read_facts(recipe: PhaseRecipe, place: Place, data: Path | None = None) -> t
         facts = facts_of(recipe, shards, heldout, carried(recipe.codecs, root))
     check_codecs_of(recipe, facts.carried, codecs)
     return facts, codecs
+
+
+def changed_since(recipe: PhaseRecipe, place: Place) -> str:
+    """What is to be said where the data of a finished run are no longer those that it was trained on; empty where they
+    are, or cannot be read: a finished run needs them no more."""
+    try:
+        known = FACTS.find(place.folder / FILE)
+        if known is None:
+            return ""
+        sets = {recipe.data.shards: known.data.fingerprint, recipe.data.heldout: known.data.heldout_fingerprint}
+        found = {name: read_index(place.data_root / "sets" / name) for name in sets}
+    except UserError:
+        return ""
+    others = [name for name in sets if found[name].fingerprint != sets[name]]
+    if not others:
+        return ""
+    now = " and ".join(f"{shown(name)} (now {len(found[name].clips)} clips)" for name in others)
+    return (
+        f"train: {place.folder} is finished, and what it was trained on has changed since: {now} in {place.data_root}; "
+        "nothing is trained, --new trains on what is there"
+    )
 
 
 def check_release(run: Path, recipe: PhaseRecipe, info: Mapping[str, Any]) -> None:

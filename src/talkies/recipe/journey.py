@@ -74,6 +74,7 @@ def run_curriculum(
                 siblings=runs,
                 registry=workshop.registry,
                 bar=workshop.bar,
+                say=say,
                 ranks=ranks,
                 on_hang=on_hang,
             )

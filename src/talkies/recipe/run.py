@@ -10,7 +10,7 @@ from talkies.config.canonical import recipe_hash, to_dict
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.facts import facts_of, keep
+from talkies.recipe.facts import changed_since, facts_of, keep
 from talkies.recipe.folders import finished, locked, write_json
 from talkies.recipe.inputs import Inputs, open_inputs
 from talkies.recipe.parents import Parent, Resolver, open_parents
@@ -124,8 +124,9 @@ def run_phase(
     """Train a phase to its end (or continue it) and return its release's sha256; a finished one is only read.
 
     Every process of the layout calls it; the main one (of `ranks`) locks the folder and keeps the books. `say` is told
-    where not everything reached the tracking server; `on_hang` is called in one process where training hangs. Raises
-    InterruptedRunError where a signal or `stop_at` ended it early, RankError where another process failed.
+    where not everything reached the tracking server, or the data of a finished run are others now; `on_hang` is called
+    in one process where training hangs. Raises InterruptedRunError where a signal or `stop_at` ended it early,
+    RankError where another process failed.
     """
     folder, ranks = place.folder, ranks or Ranks(ALONE)
     look()
@@ -134,6 +135,8 @@ def run_phase(
         parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=folder))
         if ranks.first(lambda: finished(folder)):
             ranks.agree(adopt if ranks.main else None, recipe, folder, parents)
+            if changed := ranks.first(lambda: changed_since(recipe, place)):
+                say(changed)
             return RESULT.read(folder / "result.json").sha256
         inputs = ranks.after_main(lambda main: open_inputs(recipe, place.data_root, parents, verify=main))
         ranks.agree(check_room if ranks.main else None, recipe, folder)
