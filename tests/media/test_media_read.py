@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import painted
 import pytest
 import torch
 
@@ -349,3 +350,24 @@ def test_real_speech_survives_a_second_encoding_in_time(real_clip: Path, tmp_pat
     spectrum = torch.fft.rfft(first, 2**18).conj() * torch.fft.rfft(again, 2**18)
     lag = int(torch.fft.irfft(spectrum).argmax())
     assert min(lag, 2**18 - lag) / 48000 < 0.001
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "pixels"),
+    [
+        ("cfhd", "mov", "yuv422p10le"),
+        ("qtrle", "mov", "rgb24"),
+        ("svq1", "mov", "yuv410p"),
+        ("rpza", "mov", "rgb555le"),
+        ("flashsv", "flv", "bgr24"),
+        ("flashsv2", "flv", "bgr24"),
+        ("msvideo1", "avi", "rgb555le"),
+    ],
+)
+def test_decoders_that_mark_no_key_pictures(codec: str, suffix: str, pixels: str, tmp_path: Path) -> None:
+    """CineForm of cameras and cutters, and old recordings of screens."""
+    grey = [40, 70, 100, 130, 160]
+    frames = [painted.picture(torch.full((3, 64, 96), value, dtype=torch.uint8), pixels) for value in grey]
+    path = painted.write(tmp_path / f"a.{suffix}", frames, codec=codec)
+    found = painted.read(path, height=64, width=96, frames=5).pixels.float().mean(dim=(1, 2, 3))
+    assert (found - torch.tensor(grey)).abs().max() < 9

@@ -23,6 +23,10 @@ ONCE = "asf"
 it guesses wrong where no picture waits for another."""
 
 
+UNMARKED = ("cfhd", "flashsv", "flashsv2", "msrle", "msvideo1", "qtrle", "roqvideo", "rpza", "smc", "svq1")
+"""Decoders that mark no picture as a key picture, as libvpx does: the container's marks must do."""
+
+
 class _DamagedError(MediaError):
     """A packet or a frame that cannot be decoded."""
 
@@ -44,9 +48,8 @@ def _whole_pictures(
     packets = _from_key(_dated(demuxed, container, stream), path)
     codec = stream.codec_context.codec
     # Containers mark packets wrongly, too. H.264 may do without key pictures: its decoder knows which ones are whole.
-    # Apple's Animation decoder and libvpx mark none.
     decode = picture_decoder(stream, path)
-    sure = codec.intra_only or codec.name in ("h264", "qtrle") or decode is not own
+    sure = codec.intra_only or codec.name in ("h264", *UNMARKED) or decode is not own
     if container.format.name != SLOTTED:
         return _shown(packets, decode, Marks(path, sure=sure), path)
     made = _counted(packets, stream, path)
