@@ -183,6 +183,9 @@ def test_synchronisation_is_left_out_where_real_clips_have_none() -> None:
     assert "Synchronisation:" not in read
     assert "Lag" not in read
     assert "real clips of this set hardly do" in read
+    told = front["model-index"][0]["results"][0]["metrics"]
+    assert [entry["type"] for entry in told] == ["evaluation/frechet_video"], "what the Hub shows first"
+    assert "| evaluation/sync | 0.0204 |" in folded
     assert "| evaluation/sync | 0.0204 |" in folded
     assert main_number(front).startswith("frechet_video 51.8")
     gate = GateResult(metric="evaluation/sync", op=">=", needed=0.0, found=0.0204)

@@ -18,8 +18,8 @@ _BACKSLASH = re.compile(r"\\(.)")
 
 def headline(metrics: Mapping[str, float], gated: Iterable[str]) -> list[str]:
     """Names of the metrics that a card begins with: the known ones, each with its ceiling and control, and what the
-    gates are about."""
-    beside = [key for one in MEASURES if one.key in metrics for key in (one.key, one.ceiling, one.control)]
+    gates are about; not of synchronisation where nothing speaks."""
+    beside = [key for one in MEASURES if one.speaks(metrics) for key in (one.key, one.ceiling, one.control)]
     return [key for key in dict.fromkeys([*beside, *gated]) if isinstance(key, str) and key in metrics]
 
 
