@@ -1,6 +1,11 @@
 """The synthetic world: what is promised about its clips, files and timing."""
 
 import hashlib
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,3 +170,39 @@ def test_a_folder_that_vanishes_is_a_storage_error(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="cannot write"):
         render_source(FACES, folder, seed=0, progress=vanish)
+
+
+RENDER = """
+import os, sys
+from pathlib import Path
+os.cpu_count = lambda: 2
+from talkies.prepare.config import SyntheticSource
+from talkies.prepare.world import render_source
+render_source(SyntheticSource(clips=5000, fps=12.5), Path(sys.argv[1]), 0)
+"""
+
+
+def alive(session: int) -> set[int]:
+    """The processes of a session, but for those that only wait to be collected."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, of = path.read_text().rsplit(")", 1)[1].split()[:4]
+            if int(of) == session and state != "Z":
+                found.add(int(path.parent.name))
+    return found
+
+
+def test_no_worker_outlives_a_killed_renderer(tmp_path: Path) -> None:
+    """Workers' own parent is the fork server, which lives as long as they do."""
+    process = subprocess.Popen([sys.executable, "-c", RENDER, str(tmp_path / "made")], start_new_session=True)
+    while not list(tmp_path.glob("made/*.mp4")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert len(alive(process.pid)) >= 4, "this process, the fork server and two workers"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 30
+    while left := alive(process.pid):
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.05)

@@ -25,7 +25,7 @@ from talkies.prepare.config import SyntheticSource
 from talkies.prepare.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
 from talkies.prepare.voices import SAMPLE_RATE, Voice, draw_loudness, sing
 from talkies.signals.answer import look
-from talkies.signals.children import deaf, end_with_parent
+from talkies.signals.children import deaf, end_with_starter
 from talkies.streams.codec import Media
 
 CLIPS_PER_PROCESS = 64
@@ -136,7 +136,7 @@ def _workers(clips: int) -> Iterator[Callable[[Callable[[int], None], Iterable[i
     context = get_context("forkserver")
     with deaf():
         forkserver.ensure_running()
-    with ProcessPoolExecutor(count, mp_context=context, initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=end_with_starter) as pool:
         try:
             yield partial(pool.map, chunksize=8)
         except BaseException:

@@ -5,6 +5,7 @@ before that has saved. Such children end with, or by, their parent.
 """
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import threading
@@ -36,6 +37,19 @@ def deaf() -> Iterator[None]:
 def end_with_parent() -> None:
     """In a child: SIGTERM when its parent is gone (Linux)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end_with_starter() -> None:
+    """In a worker that a fork server made, and whose parent is that server: it ends when the process that started it is
+    gone, however that ended."""
+    starter = multiprocessing.parent_process()
+    assert starter is not None
+
+    def follow() -> None:
+        starter.join()
+        os._exit(0)
+
+    threading.Thread(target=follow, daemon=True, name="starter").start()
 
 
 def only_from_parent(_: int = 0) -> None:
