@@ -40,8 +40,8 @@ def write(folder: Path, clips: int, per: int) -> None:
     """A shard set of clips of noise, every fourth with the longest caption, the others with half of it."""
     null = Text(embedding=torch.zeros(1, *TEXT), length=torch.tensor([1]))
     header = Header(
-        name="bench", split="train", geometry="352x640x193@24", fps=24.0, codecs={}, codec_configs={}, null_text=null,
-        mask_channels=4,
+        name="bench", split="train", geometry="352x640x193@24", fps=24.0, null_text=null, mask_channels=4,
+        codecs=dict.fromkeys(("video", "audio", "text"), "0"), codec_configs={},
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     with ShardWriter(folder, header, per) as writer:
