@@ -30,7 +30,12 @@ def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
     return Turns(tmp_path_factory.mktemp("ranks"), sequence_rank, CASES)
 
 
-@pytest.mark.parametrize("name", CASES)
+def _case(name: str) -> Any:
+    """Four processes take half a minute to start on two cores."""
+    return pytest.param(name, marks=[pytest.mark.ranks] if CASES[name][0] > 2 else [])
+
+
+@pytest.mark.parametrize("name", [_case(name) for name in CASES])
 def test_loss_and_gradients_are_those_of_one_process(name: str, turns: Turns) -> None:
     """The toy has 2 heads: degree 4 needs the hybrid. Token counts do not divide."""
     loss, grads = step(toy(), padded=CASES[name][1][1])
