@@ -166,6 +166,23 @@ def test_a_process_on_its_way_out_has_its_exit_code() -> None:
     assert program.end() == (7, "", "")
 
 
+def test_what_would_fail_while_the_interpreter_is_taken_apart_does_not() -> None:
+    """A thread of gloo's may let a tensor go then, which aborts the process; what `atexit` was told is still done."""
+    program = started("""
+        import atexit
+        class Tensor:
+            def __del__(self): os.abort()
+        held = Tensor()
+        atexit.register(print, "registered")
+        thread = threading.Thread(target=lambda: (time.sleep(0.2), print("waited for")))
+        ready()
+        thread.start()
+        print("unflushed", end=" ")
+        sys.exit(ended(7))
+        """)
+    assert program.end() == (7, "unflushed waited for\nregistered\n", "")
+
+
 def test_a_terminal_that_is_gone_is_no_error_for_who_writes() -> None:
     """The kernel tells the session's leader; what it prints on its way out goes nowhere."""
     body = """

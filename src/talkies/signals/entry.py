@@ -4,9 +4,10 @@ Only where this process is the console script or `python -m talkies.cli.main`; w
 another purpose keeps the handlers.
 """
 
+import atexit
 import sys
 
-from talkies.signals.flag import FLAG, install
+from talkies.signals.flag import FLAG, install, leave
 
 MODULE, SCRIPT = "talkies.cli.main", "/talkies"
 
@@ -30,5 +31,6 @@ def ours() -> bool:
     return getattr(spec, "name", None) == MODULE or str(getattr(main, "__file__", "")).endswith(SCRIPT)
 
 
+atexit.register(leave)  # the first that is registered is the last that is called
 if ours():
     listen()

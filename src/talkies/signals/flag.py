@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from _thread import get_ident
 from collections.abc import Callable
@@ -33,6 +34,8 @@ class Flag:
         self.ignored: frozenset[int] = frozenset()
         self.for_good = self.hooked = False
         self.main = 0
+        self.code: int | None = None
+        """With what this process ends, once that is settled."""
         self.terminals: tuple[int, ...] = ()
         self.clear()
 
@@ -88,11 +91,24 @@ def install() -> None:
         FLAG.hooked = True
 
 
+def leave() -> None:
+    """End the process, if it is settled with what. The interpreter is not taken apart: threads of libraries may still
+    run, and one of gloo's that lets a tensor go just then aborts the process (pytorch/pytorch#179291)."""
+    if FLAG.code is None:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # closed, full or gone
+            continue
+    os._exit(FLAG.code)
+
+
 def _forget() -> None:
     """A forked child has nothing to do with what its parent hears: it ignores DEAF, and dies of SIGTERM."""
     if FLAG.for_good:
         signal.set_wakeup_fd(-1)
-    before, FLAG.before, FLAG.for_good = FLAG.before, {}, False
+    before, FLAG.before, FLAG.for_good, FLAG.code = FLAG.before, {}, False, None
     FLAG.clear()
     for number in before:
         signal.signal(number, signal.SIG_IGN if number in DEAF else signal.SIG_DFL)

@@ -9,12 +9,11 @@ import fcntl
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
 
-from talkies.signals.flag import FLAG, Interruption
+from talkies.signals.flag import FLAG, Interruption, leave
 
 GRACE_S = 2.0
 """How long the main thread may take to look at the flag."""
@@ -105,16 +104,11 @@ def follower() -> bool:
 
 
 def ended(code: int) -> int:
-    """`code`, with which the process ends now: no signal changes that any more. After one that was heard the
-    interpreter is not taken apart, for threads of libraries may still run."""
-    FLAG.settled = True
+    """`code`, with which the process ends now: no signal changes that any more. What is registered with `atexit` is
+    done before, except after a signal that was heard."""
+    FLAG.settled, FLAG.code = True, code
     for number in FLAG.before:
         signal.signal(number, signal.SIG_IGN)
-    if FLAG.name is None:
-        return code
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):  # closed, full or gone
-            continue
-    os._exit(code)
+    if FLAG.name is not None:
+        leave()
+    return code
