@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from talkies.config import UserError
-from talkies.config.records import Kind
+from talkies.config import DataError, UserError
+from talkies.config.records import Kind, record
 
 ROOT = Path(__file__).parent.parent / "src" / "talkies"
 SHA = "0123456789abcdef" * 4
@@ -56,12 +56,19 @@ RECORDS = {
         {
             "recipe": {"steps": {"max": 4}, "name": "x"},
             "recipe_hash": SHA,
+            "sha256": SHA,
             "parents": {"video": LINEAGE},
             "commit": "unknown",
         },
-        optional="commit",
-        nullable="commit",
+        optional="commit sha256",
+        nullable="commit sha256",
         free="recipe.name",
+    ),
+    "recipe.records:CURRICULUM": sample(
+        {"digest": SHA, "prepare": {"name": "x"}, "phases": [{"name": "x"}]},
+        optional="prepare phases",
+        nullable="prepare",
+        free="prepare.name phases.0.name",
     ),
     "recipe.records:PLACE": sample(
         {
@@ -499,6 +506,7 @@ READERS = {
     "codecs/identity.py": "of what it has just written",
     "codecs/umt5.py": "a tokenizer, by regular_bytes",
     "config/plain_json.py": "the reader",
+    "config/records.py": "the reader",
     "data/stored.py": "the header of a safetensors file, of a bounded length",
     "launch/script.py": "a template of the repository",
     "prepare/clips.py": "captions, which are the user's",
@@ -520,3 +528,42 @@ def test_records_are_read_by_the_reader_alone() -> None:
         or ast.unparse(node.func) in ("json.load", "json.loads")
     }
     assert found <= READERS.keys(), "read records by a Kind of talkies/config/records.py"
+
+
+@record
+class Grown:
+    """A record whose `a` was called `b` in schema 2, and in which `c` came with schema 4."""
+
+    schema: int
+    a: int
+    c: int
+
+
+GROWN = Kind(
+    holds=Grown,
+    about="test",
+    remedy="make it again",
+    first=2,
+    migrations=(
+        lambda values: {"a" if key == "b" else key: value for key, value in values.items()},
+        lambda values: {"c": 7, **values},
+    ),
+)
+
+
+@pytest.mark.parametrize("old", [{"b": 1}, {"schema": 2, "b": 1}, {"schema": 3, "a": 1}, {"schema": 4, "a": 1, "c": 7}])
+def test_a_record_of_an_older_schema_is_read_in_the_newest_form(tmp_path: Path, old: dict[str, int]) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({**old, "beside": "x"}))
+    assert GROWN.read(path) == Grown(schema=4, a=1, c=7)
+    assert GROWN.read_values(path) == {"schema": 4, "a": 1, "c": 7, "beside": "x"}
+
+
+@pytest.mark.parametrize("schema", [1, 5])
+def test_a_record_of_an_unknown_schema_is_refused(tmp_path: Path, schema: int) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"schema": schema, "a": 1, "c": 7}))
+    with pytest.raises(
+        DataError, match=rf"x\.json has schema {schema}, this version reads 2 to 4: use the talkies that"
+    ):
+        GROWN.read(path)

@@ -14,8 +14,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from talkies.checkpoints import names
 from talkies.checkpoints.bases import base_folder
-from talkies.checkpoints.release import RELEASE, load_component, read_release, release_sha256, write_release
+from talkies.checkpoints.release import (
+    RELEASE,
+    load_component,
+    open_component,
+    read_release,
+    release_sha256,
+    write_release,
+)
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError, StorageError
 from talkies.data.integrity import sha256_of
@@ -90,6 +98,16 @@ def test_round_trip(release: Path) -> None:
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in expected.items())
     assert sorted(path.name for path in release.parent.iterdir()) == ["data", "release"]
+
+
+def test_names_of_an_older_schema_are_read_by_those_of_now(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "RENAMES", (lambda path: path.replace(".blocks.", ".layers."),))
+    expected = {key.replace("blocks.", "layers."): value for key, value in tensors()["video_high"].items()}
+    found = load_component(release, "video_high")
+    streamed = {key: read(0, shape[0]) for key, shape, read in open_component(release, "video_high")}
+    for one in (found, streamed):
+        assert one.keys() == expected.keys()
+        assert all(torch.equal(one[key], value) for key, value in expected.items())
 
 
 def test_same_content_same_hash(release: Path, tmp_path: Path, codecs: Path) -> None:

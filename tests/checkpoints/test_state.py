@@ -16,9 +16,10 @@ from small_store import loop_of
 from torch import Tensor, nn
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
+from talkies.checkpoints import names
 from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.manifest import MANIFEST, write_manifest
-from talkies.checkpoints.state import State, load_ema, load_state, save_state
+from talkies.checkpoints.state import State, load_ema, load_state, open_ema, save_state, stored_ema
 from talkies.checkpoints.store import CheckpointStore
 from talkies.checkpoints.tensors import save_tensors
 from talkies.config import CheckpointError, StorageError
@@ -99,6 +100,26 @@ def test_parts_can_be_read_alone(store: CheckpointStore) -> None:
     assert read_loop(folder) == state["loop"]
     with pytest.raises(CheckpointError, match=r"__0_0\.distcp is missing"):
         load_ema(folder, state["model"])
+
+
+def test_names_of_an_older_schema_are_read_by_those_of_now(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parameters, moments and averages, whole and alone."""
+    before = state_of()
+    folder = saved(store, before)
+    monkeypatch.setattr(names, "RENAMES", (lambda path: path.replace("video.", "towers.video."),))
+    now = {**before, **{part: {} for part in ("model", "ema", "optimizer")}}
+    for part in ("model", "ema", "optimizer"):
+        now[part] = {name.replace("video.", "towers.video."): value for name, value in before[part].items()}
+    assert now["model"].keys() != before["model"].keys()
+    found = load(folder, now)
+    for part in ("model", "ema", "optimizer"):
+        assert_same(getattr(found, part), now[part])
+    assert_same(load_ema(folder, now["model"]), now["ema"])
+    assert stored_ema(folder).keys() == now["ema"].keys()
+    read = open_ema(folder)
+    assert_same({name: read(name) for name in now["ema"]}, now["ema"])
 
 
 def test_a_view_is_saved_without_what_it_views(store: CheckpointStore) -> None:

@@ -14,7 +14,7 @@ from talkies.prepare.config import SyntheticSource
 from talkies.prepare.items import ordered, scan
 from talkies.prepare.world import render_source
 from talkies.recipe.gates import SYNC, measured
-from talkies.recipe.source import recipe_of
+from talkies.recipe.recorded import recipe_of
 
 pytestmark = pytest.mark.timeout(600)
 VOICES = {"source": "clips", "geometry": "32x32x25@12.5", "modalities": ["audio"], "duration_token": True}

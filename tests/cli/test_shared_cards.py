@@ -16,7 +16,7 @@ import sys, time
 from dataclasses import replace
 from pathlib import Path
 from talkies.cli.promote import promote_run
-from talkies.recipe.source import recipe_of_run
+from talkies.recipe.recorded import recipe_of_run
 from talkies.tracking import registry
 folder, name, runs, cards, ready = sys.argv[1:]
 real = registry.describe

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from talkies.config import config
-from talkies.config.canonical import ABSENT, difference, flat, recipe_hash, to_dict
+from talkies.config.canonical import ABSENT, difference, differing, flat, identifying, recipe_hash, to_dict
 from talkies.config.decode import decode_values
 from talkies.config.schema import added
 from talkies.config.schema_json import json_schema
@@ -92,7 +92,7 @@ def test_json_schema_is_for_overlays() -> None:
     assert {"pattern": r"\$\{", "type": "string"} in steps
 
 
-def test_a_key_that_was_added_later_is_hashed_only_where_it_is_set() -> None:
+def test_a_key_with_a_default_that_is_added_changes_no_hash() -> None:
     @config
     class Old:
         a: int = 1
@@ -100,9 +100,45 @@ def test_a_key_that_was_added_later_is_hashed_only_where_it_is_set() -> None:
     @config
     class New:
         a: int = 1
-        b: int = added(2)
+        b: int = 2
 
     assert recipe_hash({"x": New()}) == recipe_hash({"x": Old()})
-    assert recipe_hash(New(b=3)) != recipe_hash(New())
+    assert len({recipe_hash({"x": new}) for new in (New(), New(b=3), New(a=3))}) == 3
     assert to_dict(New()) == {"a": 1, "b": 2}
     assert decode_values(New, {"b": 5}, where="test") == New(b=5)
+
+
+def test_what_stands_at_its_default_is_left_out_wherever_it_is() -> None:
+    """But the `kind`, by which variants with the same keys differ; and {} is another value than none."""
+
+    @config
+    class One:
+        kind: str = "one"
+        a: int = 1
+
+    @config
+    class Two:
+        kind: str = "two"
+        a: int = 1
+
+    @config
+    class Holder:
+        needed: One | Two
+        given: One | Two | None = None
+        moved: One | Two = One(a=5)
+
+    assert differing(Holder(needed=One())) == {"needed": {"kind": "one"}}
+    every = [
+        Holder(needed=n, given=g, moved=m) for n in (One(), Two()) for g in (None, One()) for m in (One(), One(a=5))
+    ]
+    assert len({recipe_hash(one) for one in every}) == len(every)
+
+
+def test_what_is_identified_by_all_its_values_keeps_its_hash_when_keys_are_added() -> None:
+    @config
+    class New:
+        a: int = 1
+        b: int = added(2)
+
+    assert identifying(New()) == {"a": 1}
+    assert identifying([New(b=3)]) == [{"a": 1, "b": 3}]

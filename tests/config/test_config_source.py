@@ -1,11 +1,13 @@
 """Reading, extending, overriding and interpolating recipe files."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from talkies.config import RecipeError
+from talkies.config import RecipeError, source
+from talkies.config.migrations import migrated
 from talkies.config.source import load
 
 
@@ -259,3 +261,23 @@ def test_a_file_that_has_nothing_to_say_yet_is_not_waited_for(tmp_path: Path, mo
 def _unblocked(descriptor: int) -> int:
     os.set_blocking(descriptor, False)
     return descriptor
+
+
+def test_a_recipe_of_an_older_schema_is_read_in_the_newest_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It and what it extends; overrides are of the newest. One that says nothing is of the newest, too."""
+    write(tmp_path, "base.yaml", "old: 1\nkept: 2\n")
+    path = write(tmp_path, "x.yaml", "extends: base.yaml\nschema: 1\n")
+    rename = lambda values: {"new" if key == "old" else key: value for key, value in values.items()}  # noqa: E731
+    monkeypatch.setattr(source, "migrated", partial(migrated, migrations=(rename,)))
+    assert load(path, ["kept=3"]).values == {"new": 1, "kept": 3}
+    assert load(path, ["new=3"]).values == {"new": 3, "kept": 2}
+    assert load(tmp_path / "base.yaml").values == {"old": 1, "kept": 2}
+
+
+@pytest.mark.parametrize("schema", ["99", "0", "x", "~"])
+def test_an_unknown_schema_is_refused_with_its_place(tmp_path: Path, schema: str) -> None:
+    told = refused(write(tmp_path, "x.yaml", f"kind: phase\nschema: {schema}\n"))
+    assert "`schema` is " in told
+    assert told.endswith("this version reads 1 to 2 (x.yaml:2)")

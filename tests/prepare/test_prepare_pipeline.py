@@ -14,7 +14,9 @@ from talkies.codecs.load import load_codecs
 from talkies.config import DataError, RecipeError, StorageError
 from talkies.data.shards import ShardSet
 from talkies.media.read import read_audio, read_frames
+from talkies.prepare import building, fitting
 from talkies.prepare.config import PrepareConfig
+from talkies.prepare.jobs import OLDER, Begun
 from talkies.prepare.pipeline import Report, prepare
 
 Maker = Callable[..., Path]
@@ -219,6 +221,42 @@ def test_changed_files_make_the_set_again(
     second = run()
     assert not second.sets["all"].reused
     assert second.manifest != first.manifest
+
+
+@pytest.mark.parametrize("reader", OLDER)
+def test_what_a_run_has_begun_with_stays_though_a_later_reader_would_make_other_clips(
+    three: list[Path], recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: int
+) -> None:
+    """Where the files are the same; other sets of an older version are made again."""
+
+    def made(**options: Any) -> Report:
+        return prepare(recipe(), tmp_path / "root", recipe_folder=tmp_path, progress=False, **options)
+
+    with monkeypatch.context() as older:
+        for module in (building, fitting):
+            older.setattr(module, "READER", reader)
+        old = made()
+    before = times(tmp_path / "root")
+    codecs = frozenset(old.codecs.values())
+    begun = Begun(sets=frozenset({old.sets["all"].fingerprint}), codecs=codecs)
+    kept = made(begun=begun)
+    assert kept.sets["all"].reused
+    assert kept.manifest == old.manifest
+    changed = {name for name, time in times(tmp_path / "root").items() if before.get(name) != time}
+    assert changed <= {"report.json", "sources/media.files.json"}
+    three[0].with_suffix(".txt").write_text("square 0 sings")
+    assert not made(begun=begun).sets["all"].reused
+
+
+def test_what_nobody_has_begun_with_is_made_by_the_reader_of_now(
+    three: list[Path], run: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        for module in (building, fitting):
+            older.setattr(module, "READER", OLDER[0])
+        run()
+    assert not run().sets["all"].reused
+    assert run().sets["all"].reused
 
 
 def test_another_set_leaves_the_finished_ones_alone(three: list[Path], run: Callable[..., Report]) -> None:

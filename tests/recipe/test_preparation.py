@@ -10,8 +10,9 @@ from talkies.config import DataError, RecipeError
 from talkies.config.decode import decode, decode_values
 from talkies.config.source import load
 from talkies.prepare.config import PrepareConfig
+from talkies.recipe.finding import data_of
 from talkies.recipe.folders import RunLockedError, locked, wait_unlocked
-from talkies.recipe.preparation import Workshop, codecs_folder, data_folder, prepare_data, prepare_part
+from talkies.recipe.preparation import Workshop, codecs_folder, prepare_data, prepare_part
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 RUNS = Path("runs")
@@ -54,7 +55,7 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize(("path", "kind"), [("./clips", "folder"), ("list.jsonl", "manifest")])
 def test_the_same_words_in_two_places_are_two_folders(places: tuple[Path, Path], path: str, kind: str) -> None:
-    one, two = (data_folder(RUNS, recipe(path, kind), recipe_folder=place) for place in places)
+    one, two = (data_of(RUNS, recipe(path, kind), recipe_folder=place) for place in places)
     assert one != two
     assert one.parent == two.parent == RUNS / "data"
 
@@ -66,14 +67,17 @@ def test_the_same_media_in_other_words_are_one_folder(
     (two / "linked").symlink_to(one / "clips")
     monkeypatch.chdir(one)
     said = [("./clips", one), ("clips", Path()), ("../one/clips", two), ("linked", two), (f"{one}/clips", tmp_path)]
-    assert len({data_folder(RUNS, recipe(path), recipe_folder=place) for path, place in said}) == 1
+    assert len({data_of(RUNS, recipe(path), recipe_folder=place) for path, place in said}) == 1
 
 
-def test_a_recipe_without_paths_keeps_its_folder(tmp_path: Path) -> None:
-    """What was prepared before paths counted is found again, from anywhere."""
+def test_data_that_schema_1_has_named_are_found(tmp_path: Path) -> None:
+    """From anywhere, where the recipe has no paths; and not those of another recipe."""
     toy = decode(PrepareConfig, load(TOY / "prepare.yaml"))
-    for place in (TOY, tmp_path):
-        assert data_folder(RUNS, toy, recipe_folder=place) == RUNS / "data" / "mova-toy-d9a110ef"
+    (new,) = {data_of(tmp_path, toy, recipe_folder=place) for place in (TOY, tmp_path)}
+    old = tmp_path / "data" / "mova-toy-d9a110ef"
+    old.mkdir(parents=True)
+    assert data_of(tmp_path, toy, recipe_folder=TOY) == old != new
+    assert data_of(tmp_path, replace(toy, fit_clips=95), recipe_folder=TOY) not in (old, new)
 
 
 def test_a_path_that_leads_nowhere_makes_no_folder(tmp_path: Path) -> None:
@@ -86,7 +90,7 @@ def test_a_path_that_leads_nowhere_makes_no_folder(tmp_path: Path) -> None:
 def test_data_in_use_names_a_way_that_prepare_has(places: tuple[Path, Path], tmp_path: Path) -> None:
     workshop = Workshop(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
     with (
-        locked(data_folder(workshop.runs, recipe("clips"), recipe_folder=places[0])),
+        locked(data_of(workshop.runs, recipe("clips"), recipe_folder=places[0])),
         pytest.raises(RunLockedError, match=r"in use by process \d+; wait for it, or choose another --runs$"),
     ):
         prepare_data(recipe("clips"), workshop, recipe_folder=places[0])
@@ -142,6 +146,6 @@ def test_codecs_of_a_release_a_run_or_a_data_root_are_found(tmp_path: Path, plac
 def test_codecs_from_is_part_of_a_folders_name(tmp_path: Path) -> None:
     """By what it leads to, as the sources are."""
     specs = [(None, tmp_path), ("base", tmp_path), ("base", tmp_path / "two"), ("models:/toy@champion", tmp_path)]
-    names = [data_folder(RUNS, replace(TWO_SETS, codecs_from=spec), recipe_folder=at) for spec, at in specs]
+    names = [data_of(RUNS, replace(TWO_SETS, codecs_from=spec), recipe_folder=at) for spec, at in specs]
     assert len(set(names)) == 4
-    assert data_folder(RUNS, replace(TWO_SETS, codecs_from="../base"), recipe_folder=tmp_path / "two") == names[1]
+    assert data_of(RUNS, replace(TWO_SETS, codecs_from="../base"), recipe_folder=tmp_path / "two") == names[1]

@@ -1,6 +1,5 @@
 """What each rank has gathered since it last reported: part of a checkpoint, so that the next report holds all of it."""
 
-import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -105,5 +104,4 @@ def read_gathered(folder: Path, place: tuple[int, int]) -> list[dict[str, Any]]:
     rank, size = place
     names = sorted(name for name in read_manifest(folder).files if name.startswith(f"{GATHERED}-"))[rank::size]
     verify(folder, names)
-    found: list[dict[str, Any]] = [json.loads(RECORD.read_with(folder / name)[1]) for name in names]
-    return found
+    return [RECORD.read_values(folder / name) for name in names]

@@ -1,6 +1,5 @@
 """loop.json of a checkpoint: counters, where the data stand, and what was made of bad steps."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,8 +72,7 @@ def read_loop(folder: Path) -> dict[str, Any]:
     """The loop's part of a state, with every key of a LoopRecord. Raises CheckpointError where it is missing, damaged,
     or of another step than the manifest's."""
     manifest = verify(folder, [LOOP])
-    known, data = RECORD.read_with(folder / LOOP)
-    if known.step != manifest.step:
-        raise RECORD.damaged(folder / LOOP, f"its `step` is {known.step}, and the manifest's is {manifest.step}")
-    loop: dict[str, Any] = json.loads(data)
+    loop = RECORD.read_values(folder / LOOP)
+    if loop["step"] != manifest.step:
+        raise RECORD.damaged(folder / LOOP, f"its `step` is {loop['step']}, and the manifest's is {manifest.step}")
     return loop

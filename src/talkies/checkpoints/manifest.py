@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from talkies.checkpoints.names import NEWEST
 from talkies.checkpoints.together import Together
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
@@ -18,7 +19,6 @@ from talkies.data.durable import canonical_json, write_text
 from talkies.data.integrity import damage, sha256_of
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,7 @@ class Manifest:
     step: int
     files: dict[str, tuple[str, int]]
     sha256: str
+    schema: int
 
 
 @record
@@ -42,7 +43,7 @@ class FileRecord:
 class ManifestRecord:
     """manifest.json."""
 
-    schema: Annotated[int, Field(ge=1, le=1)]
+    schema: Annotated[int, Field(ge=1, le=NEWEST)]
     step: Natural
     files: dict[Name, FileRecord]
     sha256: Sha256
@@ -71,7 +72,7 @@ def file_table(folder: Path, *, share: tuple[int, int] = (0, 1), known: Table | 
 
 def write_manifest(folder: Path, step: int, known: Table | None = None) -> None:
     """Complete `folder`: hash all that is in it, but for what is `known`."""
-    values = {"schema": SCHEMA, "step": step, "files": file_table(folder, known=known)}
+    values = {"schema": NEWEST, "step": step, "files": file_table(folder, known=known)}
     write_text(folder / MANIFEST, canonical_json({**values, "sha256": _digest(values)}) + "\n")
 
 
@@ -92,7 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
     for name in known.files:
         check_inside(folder, name)
     files = {name: (entry.sha256, entry.size) for name, entry in known.files.items()}
-    return Manifest(step=known.step, files=files, sha256=sha256)
+    return Manifest(step=known.step, files=files, sha256=sha256, schema=known.schema)
 
 
 def check_inside(folder: Path, name: str) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from talkies.checkpoints import spans
 from talkies.checkpoints.manifest import check_inside, file_table
+from talkies.checkpoints.names import NEWEST, renamed
 from talkies.checkpoints.places import PLACES, places_text
 from talkies.checkpoints.released import ADAPTER, ADAPTER_CONFIG, RECORD
 from talkies.checkpoints.spans import Held
@@ -30,7 +31,6 @@ from talkies.data.integrity import damage, sha256_of
 from talkies.data.streamed import stream_tensors
 
 RELEASE = "release.json"
-SCHEMA = 1
 CODECS = "codecs"
 _ZERO_FILE = re.compile(r"zero_pp_rank_(\d+)_mp_rank")
 _OWN_KEYS = {"schema", "components", "files", "base", "adapter"}
@@ -69,7 +69,7 @@ def write_release(
     main = together.main
 
     def complete() -> None:
-        own = {"schema": SCHEMA, "components": _table(temporary, components), "files": file_table(temporary)}
+        own = {"schema": NEWEST, "components": _table(temporary, components), "files": file_table(temporary)}
         values = {**info, **own, "base": _without_path(base), "adapter": adapter is not None}
         write_text(temporary / RELEASE, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
         if base is not None or weights:
@@ -172,6 +172,11 @@ def release_sha256(folder: Path) -> str:
     return sha256_of(folder / RELEASE)
 
 
+def release_schema(folder: Path) -> int:
+    """Of which schema the names in a release are."""
+    return RECORD.read(folder / RELEASE).schema
+
+
 def load_component(folder: Path, component: str) -> dict[str, Tensor]:
     """The verified weights of one component. Raises CheckpointError where it is missing or damaged."""
     values = _read(folder)
@@ -180,7 +185,14 @@ def load_component(folder: Path, component: str) -> dict[str, Tensor]:
         raise CheckpointError(f"release: {folder} brings no {component}, only {held}")
     name = str(values["components"][component]["file"])
     _verify(folder, values, name)
-    return read_weights(folder / name)
+    own = _own_name(component, values)
+    return {own(key): tensor for key, tensor in read_weights(folder / name).items()}
+
+
+def _own_name(component: str, values: Mapping[str, Any]) -> Callable[[str], str]:
+    """A key of a component's file -> the parameter's path below the component, as it is now."""
+    before = str(values["components"][component]["file"]).removesuffix(".safetensors")
+    return lambda key: renamed(f"{before}.{key}", int(values["schema"])).removeprefix(f"{component}.")
 
 
 def open_component(folder: Path, component: str) -> Iterator[tuple[str, tuple[int, ...], Callable[[int, int], Tensor]]]:
@@ -194,7 +206,9 @@ def open_component(folder: Path, component: str) -> Iterator[tuple[str, tuple[in
         held = ", ".join(sorted(values["components"])) or "none"
         raise CheckpointError(f"release: {folder} brings no {component}, only {held}")
     name = str(values["components"][component]["file"])
-    yield from open_weights(folder / name)
+    own = _own_name(component, values)
+    for key, shape, read in open_weights(folder / name):
+        yield own(key), shape, read
 
 
 def _verify(folder: Path, values: Mapping[str, Any], name: str) -> None:
@@ -212,8 +226,7 @@ def _read(folder: Path) -> dict[str, Any]:
     if not present(path):
         _refuse_deepspeed(folder)
         raise CheckpointError(f"release: {folder} is no release: it has no {RELEASE}")
-    values: dict[str, Any] = json.loads(RECORD.read_with(path)[1])
-    return values
+    return RECORD.read_values(path)
 
 
 def _refuse_deepspeed(folder: Path) -> None:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from talkies.checkpoints.loop import SkippedRecord
 from talkies.checkpoints.manifest import FileRecord
+from talkies.checkpoints.names import NEWEST
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural, Positive
 from talkies.config.records import Kind, Name, Sha256, record
@@ -102,7 +103,7 @@ class LineageRecord:
 class ReleaseRecord:
     """release.json. A phase writes all of it; nothing else makes releases."""
 
-    schema: Annotated[int, Field(ge=1, le=1)]
+    schema: Annotated[int, Field(ge=1, le=NEWEST)]
     components: dict[Name, ComponentRecord]
     files: dict[Name, FileRecord]
     base: BaseRecord | None

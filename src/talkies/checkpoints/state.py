@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch.distributed import ProcessGroup
 
 from talkies.checkpoints.gathered import Gathered, read_gathered, write_gathered
 from talkies.checkpoints.loop import LOOP, read_loop
-from talkies.checkpoints.manifest import complaint, read_manifest, verify
+from talkies.checkpoints.manifest import Manifest, complaint, read_manifest, verify
+from talkies.checkpoints.names import renamed_entry
 from talkies.checkpoints.spans import Held, mapped
 from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors, stored_tensors
 from talkies.checkpoints.together import Alone, Together
@@ -116,15 +118,15 @@ def load_ema(
 
 def stored_ema(folder: Path) -> dict[str, Tensor]:
     """Name -> averaged weight of a checkpoint, on the meta device: shapes alone. Every file is verified once here."""
-    verify(folder)
-    stored = stored_tensors(folder / SHARDS)
+    stored = stored_tensors(folder / SHARDS, _rename(verify(folder)))
     return {name.removeprefix("ema/"): value for name, value in stored.items() if name.startswith("ema/")}
 
 
 def open_ema(folder: Path) -> Callable[[str], Tensor]:
     """What reads one averaged weight after another, whole, of a checkpoint that `stored_ema` has verified."""
-    files = {key.removeprefix(f"{SHARDS}/") for key in read_manifest(folder).files if key.startswith(f"{SHARDS}/")}
-    read = open_tensors(folder / SHARDS, files)
+    manifest = read_manifest(folder)
+    files = {key.removeprefix(f"{SHARDS}/") for key in manifest.files if key.startswith(f"{SHARDS}/")}
+    read = open_tensors(folder / SHARDS, files, _rename(manifest))
     return lambda name: read(f"ema/{name}")
 
 
@@ -152,12 +154,17 @@ def _read(
     verify(folder, [f"{SHARDS}/.metadata"])
     files = {name.removeprefix(f"{SHARDS}/") for name in manifest.files if name.startswith(f"{SHARDS}/")}
     parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}, "ema": {}}
-    for name, value in load_tensors(folder / SHARDS, files, wanted, like=like, group=group).items():
+    rename = _rename(manifest)
+    for name, value in load_tensors(folder / SHARDS, files, wanted, like=like, group=group, rename=rename).items():
         part, _, rest = name.partition("/")
         if part not in parts:
             raise CheckpointError(f"checkpoint: {folder} holds {shown(name)}, which is no part of a state")
         parts[part][rest] = value
     return parts
+
+
+def _rename(manifest: Manifest) -> Callable[[str], str]:
+    return partial(renamed_entry, schema=manifest.schema)
 
 
 def _refuse(wrong: str) -> None:

@@ -9,6 +9,7 @@ import pickle
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from talkies.checkpoints.spans import Held, TensorSpan
 from talkies.config import CheckpointError
 from talkies.config.shown import shown
 
+Rename = Callable[[str], str]
 _ALLOWED = {
     ("pathlib", "PosixPath"),
     ("pathlib._local", "PosixPath"),
@@ -116,22 +118,24 @@ def load_tensors(
     *,
     like: Callable[[str], Held | None] = lambda _: None,
     group: ProcessGroup | None = None,
+    rename: Rename = str,
 ) -> dict[str, Any]:
-    """The tensors whose names are `wanted`. `files`: the names in `folder` that are listed in its manifest.
+    """The tensors whose names are `wanted`, which are those of the index after `rename`. `files`: the names in `folder`
+    that are listed in its manifest.
 
     Every process of `group` calls it, and gets its part of a tensor where `like(name)` is a sharded one of the same
     shape and dtype, on the same device; the others come whole, on the CPU. Raises CheckpointError where the index holds
     anything but tensors, or names a file that is not in `files`.
     """
-    metadata = _checked(folder, files)
+    metadata = _checked(folder, files, rename)
     state = {name: _target(entry, like(name)) for name, entry in _entries(folder, metadata).items() if wanted(name)}
     _load(folder, metadata, state, group)
     return state
 
 
-def open_tensors(folder: Path, files: Collection[str]) -> Callable[[str], Tensor]:
+def open_tensors(folder: Path, files: Collection[str], rename: Rename = str) -> Callable[[str], Tensor]:
     """What reads one tensor after another, whole, on the CPU; the index is read once. As `load_tensors`."""
-    metadata = _checked(folder, files)
+    metadata = _checked(folder, files, rename)
     entries = _entries(folder, metadata)
 
     def read(name: str) -> Tensor:
@@ -142,9 +146,9 @@ def open_tensors(folder: Path, files: Collection[str]) -> Callable[[str], Tensor
     return read
 
 
-def _checked(folder: Path, files: Collection[str]) -> Metadata:
+def _checked(folder: Path, files: Collection[str], rename: Rename) -> Metadata:
     """The index, which names no file but `files`."""
-    metadata = _read_metadata(folder)
+    metadata = _read_metadata(folder, rename)
     for info in metadata.storage_data.values():
         if info.relative_path not in files:
             raise CheckpointError(f"checkpoint: {folder} keeps tensors in {info.relative_path}, which is not verified")
@@ -167,9 +171,9 @@ def _load(folder: Path, metadata: Metadata, state: dict[str, Any], group: Proces
         load(state, storage_reader=reader, planner=_LoadPlanner(), process_group=group, no_dist=group is None)
 
 
-def stored_tensors(folder: Path) -> dict[str, Tensor]:
+def stored_tensors(folder: Path, rename: Rename = str) -> dict[str, Tensor]:
     """What a verified folder holds, on the meta device. Raises CheckpointError where it holds anything but tensors."""
-    entries = _entries(folder, _read_metadata(folder))
+    entries = _entries(folder, _read_metadata(folder, rename))
     return {name: torch.empty(e.size, dtype=e.properties.dtype, device="meta") for name, e in entries.items()}
 
 
@@ -183,7 +187,7 @@ def _target(entry: TensorStorageMetadata, like: Held | None) -> Held:
     return torch.empty(entry.size, dtype=entry.properties.dtype)
 
 
-def _read_metadata(folder: Path) -> Metadata:
+def _read_metadata(folder: Path, rename: Rename) -> Metadata:
     path = folder / ".metadata"
     try:
         metadata = _Unpickler(io.BytesIO(path.read_bytes())).load()
@@ -193,6 +197,8 @@ def _read_metadata(folder: Path) -> Metadata:
         ) from None
     if not isinstance(metadata, Metadata):
         raise CheckpointError(f"checkpoint: {path} is no index of torch.distributed.checkpoint")
+    metadata.state_dict_metadata = {rename(name): entry for name, entry in metadata.state_dict_metadata.items()}
+    metadata.storage_data = {replace(i, fqn=rename(i.fqn)): info for i, info in metadata.storage_data.items()}
     return metadata
 
 

@@ -33,8 +33,9 @@ def run(args: argparse.Namespace) -> int:
     from talkies.recipe.facts import read_facts
     from talkies.recipe.folders import finished
     from talkies.recipe.parents import check_lineage, open_parents
+    from talkies.recipe.recorded import recipe_of_run
     from talkies.recipe.result import consolidate
-    from talkies.recipe.source import checkpoint_of, neighbours, recipe_of_run
+    from talkies.recipe.source import checkpoint_of, neighbours
     from talkies.recipe.where import place_of
 
     if args.out.exists():

@@ -52,7 +52,8 @@ def promote_run(
     from talkies.recipe.facts import check_release
     from talkies.recipe.folders import finished, locked
     from talkies.recipe.full_scale import full_scale
-    from talkies.recipe.source import recipe_of_release, recipe_of_run, refuse_many
+    from talkies.recipe.recorded import recipe_of_release, recipe_of_run
+    from talkies.recipe.source import refuse_many
     from talkies.tracking.cards import Shelf
     from talkies.tracking.registry import ready
 

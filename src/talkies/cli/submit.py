@@ -98,13 +98,12 @@ def _refuse_second(known: "Chain") -> None:
 def _phase(request: Request) -> "tuple[Chain, list[str]]":
     """The chain of a phase recipe: one job."""
     from talkies.config import RecipeError
-    from talkies.config.canonical import recipe_hash
     from talkies.config.decode import decode
     from talkies.config.source import load
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.script import Work, job_name
     from talkies.recipe.config import PhaseRecipe
-    from talkies.recipe.folders import run_folder
+    from talkies.recipe.finding import run_of
     from talkies.recipe.readiness import check_seen
     from talkies.recipe.room import check_room_for_all
 
@@ -116,7 +115,7 @@ def _phase(request: Request) -> "tuple[Chain, list[str]]":
     if recipe.tracking.uri is None and request.site.tracking_uri is not None:
         request.overrides.append(f"tracking.uri={request.site.tracking_uri}")
     recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
-    folder = run_folder(request.runs, recipe.name, recipe_hash(recipe), new=request.args.new)
+    folder = run_of(request.runs, recipe, new=request.args.new)
     work = Work(site=request.site, folder=folder, directory=Path.cwd())
     name = job_name(recipe.name)
     script = _phase_script(request, work, name, recipe, request.words("train", "--folder", str(folder)))
@@ -151,7 +150,7 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.script import Work, job_name
     from talkies.recipe.curriculum import load_curriculum
-    from talkies.recipe.folders import run_folder
+    from talkies.recipe.finding import curriculum_of
     from talkies.recipe.foresight import foresee
     from talkies.recipe.journey import phase_folders
 
@@ -160,7 +159,7 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
     if request.site.tracking_uri is not None and all(phase.tracking.uri is None for phase in curriculum.phases):
         request.overrides.append(f"phases.tracking.uri={request.site.tracking_uri}")
         curriculum = load_curriculum(args.recipe, request.overrides)
-    folder = run_folder(request.runs, curriculum.recipe.name, curriculum.digest, new=args.new)
+    folder = curriculum_of(request.runs, curriculum, new=args.new)
     folders = phase_folders(curriculum, folder)
     foresee(curriculum)
     work = Work(site=request.site, folder=folder, directory=Path.cwd())
@@ -196,10 +195,10 @@ def _prepare(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.launch.chain import Chain
     from talkies.launch.script import Work
     from talkies.prepare.config import PrepareConfig
-    from talkies.recipe.preparation import data_folder
+    from talkies.recipe.finding import data_of
 
     config = decode(PrepareConfig, load(request.args.recipe, request.overrides))
-    folder = data_folder(request.runs, config, recipe_folder=request.args.recipe.parent)
+    folder = data_of(request.runs, config, recipe_folder=request.args.recipe.parent)
     work = Work(site=request.site, folder=folder, directory=Path.cwd())
     jobs, scripts = _prepare_jobs(request, work, config.name, len(config.sets))
     return Chain(folder=folder, jobs=tuple(jobs)), scripts

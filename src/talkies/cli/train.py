@@ -100,13 +100,13 @@ def _curriculum(args: argparse.Namespace, curriculum: "Curriculum", job: "SlurmJ
     from talkies.cli.attempt import may_begin
     from talkies.cli.ranks import with_ranks
     from talkies.parallel.machine import check_machine
-    from talkies.recipe.folders import run_named
+    from talkies.recipe.finding import check_curriculum_of
     from talkies.recipe.journey import phase_folder
 
     for phase in curriculum.phases:
         check_machine(phase.parallel, bf16=phase.precision == "bf16")
     if args.folder is not None:
-        run_named(args.folder, curriculum.recipe.name, curriculum.digest)
+        check_curriculum_of(args.folder, curriculum)
     wanted = {phase.name: phase.parallel.ranks for phase in curriculum.phases}
     if args.phase is not None:
         phase = curriculum.known_phase(args.phase)
@@ -120,11 +120,10 @@ def _curriculum(args: argparse.Namespace, curriculum: "Curriculum", job: "SlurmJ
 def _train_curriculum(
     args: argparse.Namespace, curriculum: "Curriculum", job: "SlurmJob | None", ranks: "Ranks"
 ) -> int:
-    from talkies.recipe.folders import run_folder
+    from talkies.recipe.finding import curriculum_of
     from talkies.recipe.journey import run_curriculum
 
-    name, digest = curriculum.recipe.name, curriculum.digest
-    folder = args.folder or ranks.first(lambda: run_folder(args.runs, name, digest, new=args.new))
+    folder = args.folder or ranks.first(lambda: curriculum_of(args.runs, curriculum, new=args.new))
     workshop = _workshop(args, curriculum.phases[-1].tracking.uri, ranks)
     on_hang = None if job is None else job.requeue_hung
     options = {"only": args.phase, "ranks": ranks, "on_hang": on_hang}
@@ -146,27 +145,24 @@ def _train_curriculum(
 def _phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | None") -> int:
     from talkies.cli.attempt import may_begin
     from talkies.cli.ranks import with_ranks
-    from talkies.config.canonical import recipe_hash
     from talkies.parallel.machine import check_machine
-    from talkies.recipe.folders import run_named
+    from talkies.recipe.finding import check_run_of
 
     check_machine(recipe.parallel, bf16=recipe.precision == "bf16")
     if args.folder is not None:
-        run_named(args.folder, recipe.name, recipe_hash(recipe))
+        check_run_of(args.folder, recipe)
         if not may_begin(job, recipe, args.folder):
             return 0
     return with_ranks(args.argv, {recipe.name: recipe.parallel.ranks}, partial(_train_phase, args, recipe, job))
 
 
 def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | None", ranks: "Ranks") -> int:
-    from talkies.config.canonical import recipe_hash
-    from talkies.recipe.folders import run_folder
+    from talkies.recipe.finding import run_of
     from talkies.recipe.run import run_phase
     from talkies.recipe.where import Place
 
     assert recipe.data.root is not None
-    digest = recipe_hash(recipe)
-    folder = args.folder or ranks.first(lambda: run_folder(args.runs, recipe.name, digest, new=args.new))
+    folder = args.folder or ranks.first(lambda: run_of(args.runs, recipe, new=args.new))
     workshop = _workshop(args, recipe.tracking.uri, ranks)
     place = Place(folder=folder, data_root=Path(recipe.data.root), store=workshop.store, artifacts=workshop.artifacts)
     options = {"stop_at": args.stop_at, "bar": workshop.bar, "say": _say(ranks), "ranks": ranks}

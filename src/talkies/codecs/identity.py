@@ -3,18 +3,20 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from talkies.config.canonical import identifying
 
 
 def config_values(config: object) -> dict[str, Any]:
     """The values of a codec's config as plain JSON, without `weights`: where a file lies does not change a codec."""
     assert is_dataclass(config)
     assert not isinstance(config, type)
-    values: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    values: dict[str, Any] = identifying(config)
     values.pop("weights", None)
     return values
 

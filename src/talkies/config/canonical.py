@@ -1,11 +1,11 @@
 """One canonical form of a recipe: what it is compared, hashed and recorded by."""
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
+from talkies.config.migrations import compact, without_paths
 from talkies.config.schema import ADDED
 
 ABSENT = "(absent)"
@@ -16,40 +16,45 @@ NOT_HASHED = (("tracking",), *((name,) for name in BESIDE), ("data", "root"), ("
 
 def to_dict(recipe: Any) -> Any:
     """A recipe (or any part of one) as plain JSON values: mappings in the order of the fields, tuples as lists."""
-    if is_dataclass(recipe) and not isinstance(recipe, type):
-        return {field.name: to_dict(getattr(recipe, field.name)) for field in fields(recipe)}
-    if isinstance(recipe, Mapping):
-        return {key: to_dict(value) for key, value in recipe.items()}
-    return [to_dict(value) for value in recipe] if isinstance(recipe, tuple | list) else recipe
+    return _plain(recipe, lambda _, __: True)
 
 
-def hashed(recipe: Any) -> Any:
-    """As `to_dict`, without the keys that were added later and stand at their default."""
+def identifying(recipe: Any) -> Any:
+    """As `to_dict`, without the keys that were `added` later and stand at their default. What is known by a hash of all
+    its values (a codec, a prepared set, a recipe of schema 1) keeps it when keys are added."""
+    return _plain(recipe, lambda field, value: not (field.metadata.get(ADDED) and value == field.default))
+
+
+def differing(recipe: Any) -> Any:
+    """As `to_dict`, but of every config only the keys that are not at their defaults, and its `kind`."""
+    return _plain(recipe, lambda field, value: field.name == "kind" or not _default(field, value))
+
+
+def _plain(recipe: Any, keep: "Callable[[Field[Any], Any], bool]") -> Any:
     if is_dataclass(recipe) and not isinstance(recipe, type):
-        values = {field: getattr(recipe, field.name) for field in fields(recipe)}
-        return {f.name: hashed(v) for f, v in values.items() if not (f.metadata.get(ADDED) and v == f.default)}
+        values = ((field, getattr(recipe, field.name)) for field in fields(recipe))
+        return {field.name: _plain(value, keep) for field, value in values if keep(field, value)}
     if isinstance(recipe, Mapping):
-        return {key: hashed(value) for key, value in recipe.items()}
-    return [hashed(value) for value in recipe] if isinstance(recipe, tuple | list) else recipe
+        return {key: _plain(value, keep) for key, value in recipe.items()}
+    return [_plain(value, keep) for value in recipe] if isinstance(recipe, tuple | list) else recipe
+
+
+def _default(field: "Field[Any]", value: Any) -> bool:
+    found = field.default if field.default_factory is MISSING else field.default_factory()
+    return found is not MISSING and bool(found == value)
 
 
 def recipe_hash(recipe: Any) -> str:
-    """sha256 of what decides a run's mathematics and data: all keys, defaults too, but those in NOT_HASHED (where
-    the results are tracked, on how many processes and how the blocks are computed, what a cluster is asked for, what
-    a run does when something goes wrong, where the data lies and who reads it)."""
-    text = json.dumps(decisive(recipe), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """sha256 of what decides a run's mathematics and data: all keys that are not at their defaults in the newest schema
+    (see `migrations`), but those in NOT_HASHED (where the results are tracked, on how many processes and how the
+    blocks are computed, what a cluster is asked for, what a run does when something goes wrong, where the data lies and
+    who reads it). A key with a default that is added to recipes changes no hash."""
+    return hashlib.sha256(compact(without_paths(differing(recipe), NOT_HASHED)).encode()).hexdigest()
 
 
 def decisive(recipe: Any) -> Any:
-    """The values that `recipe_hash` is of."""
-    values = hashed(recipe)
-    for path in NOT_HASHED:
-        holder = values
-        for name in path[:-1]:
-            holder = holder.get(name, {})
-        holder.pop(path[-1], None)
-    return values
+    """All values, but those in NOT_HASHED."""
+    return without_paths(to_dict(recipe), NOT_HASHED)
 
 
 def flat(recipe: Any) -> dict[str, Any]:

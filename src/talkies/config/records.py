@@ -5,7 +5,8 @@ are passed over, for another version may have written it; every key that it know
 """
 
 import gc
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
 SIZE = 16 << 20
 """Bytes that a record may have, where its kind does not say otherwise."""
 _WORDS = {
@@ -82,13 +84,21 @@ def record(cls: type[T]) -> type[T]:
 @dataclass(frozen=True, kw_only=True)
 class Kind(Generic[T]):
     """A kind of record. `holds`: the type of its content; `about`: the first word of a message; `remedy`: what to do
-    where one is damaged; `limit`: the most bytes that one may have."""
+    where one is damaged; `limit`: the most bytes that one may have. `migrations`: pure functions of a record's values,
+    each from one schema to the next; a record without a `schema` is of the `first`."""
 
     holds: type[T]
     about: str
     remedy: str
     error: type[UserError] = DataError
     limit: int = SIZE
+    first: int = 1
+    migrations: tuple[Migration, ...] = ()
+
+    @property
+    def newest(self) -> int:
+        """The schema that is written."""
+        return self.first + len(self.migrations)
 
     def read(self, path: Path) -> T:
         """The record in the file `path`. Raises `error` where it is missing, no regular file, too large or damaged."""
@@ -99,9 +109,17 @@ class Kind(Generic[T]):
         return self.read(path) if present(path) else None
 
     def read_with(self, path: Path) -> tuple[T, bytes]:
-        """As `read`, with the bytes that were decoded."""
+        """As `read`, with the bytes that the file holds."""
         data = self.content(path)
         return self._decoded(data, str(path)), data
+
+    def read_values(self, path: Path) -> dict[str, Any]:
+        """All that a record holds, in the newest form, once it is known that `read` takes it: keys that it does not
+        know, too."""
+        data = self.content(path)
+        self._decoded(data, str(path))
+        values: dict[str, Any] = json.loads(self._newest(plain_json(data), str(path)))
+        return values
 
     def decode(self, data: bytes, where: str) -> T:
         """The record in `data`, which messages call `where`."""
@@ -124,21 +142,33 @@ class Kind(Generic[T]):
         try:
             holds: Any = self.holds
             with _uncollected():
-                found: T = _adapter(holds).validate_json(plain_json(data), strict=True)
+                found: T = _adapter(holds).validate_json(self._newest(plain_json(data), where), strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             if first["loc"] == ("schema",) and type(first["input"]) is int:
-                raise self._of_another(where, first) from None
+                raise self._of_another(where, first["input"]) from None
             raise self.damaged(where, _complaint(first)) from None
         except ValueError as error:
             raise self.damaged(where, str(error)) from None
         return found
 
-    def _of_another(self, where: str, detail: ErrorDetails) -> UserError:
-        found, (known,) = shown(detail["input"]), detail.get("ctx", {}).values()
+    def _newest(self, text: str, where: str) -> str:
+        """The same record in the newest form."""
+        values = json.loads(text) if self.migrations else None
+        schema = values.get("schema", self.first) if isinstance(values, dict) else None
+        if values is None or type(schema) is not int or schema == self.newest:
+            return text  # or what the decoder refuses
+        if not self.first <= schema < self.newest:
+            raise self._of_another(where, schema)
+        for migration in self.migrations[schema - self.first :]:
+            values = migration(values)
+        return json.dumps({**values, "schema": self.newest})
+
+    def _of_another(self, where: str, schema: object) -> UserError:
+        known = f"{self.first} to {self.newest}" if self.migrations else str(self.newest)
         return self.error(
-            f"{self.about}: {where} has schema {found}, this version reads {known}: use the talkies that wrote it; or "
-            f"{self.remedy}"
+            f"{self.about}: {where} has schema {shown(schema)}, this version reads {known}: use the talkies that wrote "
+            f"it; or {self.remedy}"
         )
 
 

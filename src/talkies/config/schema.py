@@ -5,12 +5,12 @@ from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 ADDED = "added"
-"""Metadata of a field that recipes did not have at first."""
+"""Metadata of such a field."""
 
 
 def added(default: Any) -> Any:
-    """A key that recipes did not have at first: at its `default` it is no part of the hash, so that what was made
-    without it keeps its name."""
+    """A key that codecs, sources and sets did not have at first: at its `default` it is left out of what identifies
+    them, so that what was made without it is still the same. (A recipe's hash leaves out every default.)"""
     return field(default=default, metadata={ADDED: True})
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from talkies.config.migrations import FIRST, NEWEST, SCHEMA
+
 _SCALARS = {"boolean", "integer", "number"}
 
 
@@ -30,7 +32,9 @@ def json_schema(target: Any) -> dict[str, Any]:
 
 def _extendable(part: dict[str, Any]) -> None:
     text = "Recipe that this one changes: a path relative to this file, at most two deep."
-    part["properties"] = {"extends": {"type": "string", "description": text}, **part["properties"]}
+    own: dict[str, Any] = {"extends": {"type": "string", "description": text}}
+    own[SCHEMA] = {"type": "integer", "minimum": FIRST, "maximum": NEWEST, "description": f"{NEWEST} if it is absent."}
+    part["properties"] = {**own, **part["properties"]}
 
 
 def _relaxed(part: Any) -> Any:

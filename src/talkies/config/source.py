@@ -9,6 +9,7 @@ from typing import Any
 from talkies.config.errors import RecipeError
 from talkies.config.lines import plain
 from talkies.config.merge import leaves, merge, override, resolve
+from talkies.config.migrations import SCHEMA, migrated
 from talkies.config.parse import parse
 from talkies.config.regular import present, regular_bytes, resolved
 from talkies.config.shown import listed, named, one_line, shown
@@ -48,7 +49,19 @@ def unresolved(path: str | Path) -> Source:
     for layer, places in _layers(file, []):
         values = merge(values, layer)
         origins |= places
-    return Source(file=file, values=values, origins=origins)
+    return Source(file=file, values=_newest(values, origins), origins=origins)
+
+
+def _newest(values: dict[str, Any], origins: dict[str, str]) -> dict[str, Any]:
+    """What a recipe says, and what it extends, in the newest form; `schema` says of which they are, if of an older
+    one. Overrides come later: they are of the newest."""
+    if SCHEMA not in values:
+        return values
+    place = origins.pop(SCHEMA)
+    try:
+        return migrated(values)
+    except RecipeError as error:
+        raise RecipeError(f"{error} ({place})") from None
 
 
 def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[str, str]]]:

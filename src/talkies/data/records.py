@@ -112,5 +112,7 @@ class IndexRecord:
         check_encoded(self.grids, self.header.codecs, "header.codecs")
 
 
-INDEX = Kind(holds=IndexRecord, about="data", remedy="copy it again, or run `talkies prepare` again", limit=1 << 30)
+INDEX = Kind(
+    holds=IndexRecord, first=SCHEMA, about="data", remedy="copy it again, or run `talkies prepare` again", limit=1 << 30
+)
 VERIFIED = Kind(holds=dict[str, str], about="data", remedy="remove it: it only saves time", limit=1 << 28)

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from talkies.prepare.bars import Bars
 from talkies.prepare.clips import RawClip
 from talkies.prepare.encode import encode
 from talkies.prepare.hashes import fingerprint
-from talkies.prepare.jobs import Job
+from talkies.prepare.jobs import NOTHING, OLDER, READER, Begun, Job
 from talkies.prepare.plan import SetPlan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import PREPARED, Quarantined, SetReport, reasons
@@ -27,8 +27,6 @@ from talkies.signals.answer import look
 from talkies.streams.codec import Codecs
 
 RECORD = "prepared.json"
-SCHEMA = 5
-"""Part of every set's key: raise it where the same files would become other clips."""
 BATCH = 32
 BATCH_BYTES = 1 << 28
 
@@ -43,22 +41,21 @@ class Builder:
     device: torch.device
     shard_clips: int
     quarantine_max: int
+    begun: Begun = NOTHING
 
     def build(self, job: Job, header: Header, folder: Path) -> SetReport:
         """Make the set in `folder`, or reuse what is there if it was made from the same files by the same codecs.
 
         Raises DataError where no clip is left or more are quarantined than allowed; `folder` is then as it was.
         """
-        key = fingerprint(
-            {"schema": SCHEMA, "job": job.key, "codecs": dict(header.codecs), "shard_clips": self.shard_clips}
-        )
-        made = reusable(folder, key)
+        made = self._made(job, header, folder)
         if made is not None:
             _limit(job, made.quarantined, self.quarantine_max)
             return made
         with replacing_folder(folder) as work:
             report = self._write(job, header, work)
-            write_text(work / RECORD, canonical_json({"key": key, "report": report.to_json()}) + "\n")
+            record = {"key": self._key(job, header, READER), "report": report.to_json()}
+            write_text(work / RECORD, canonical_json(record) + "\n")
         if report.truncated:
             warnings.warn(
                 f"prepare: set {shown(header.name)}: {report.truncated} of {report.kept} captions are longer "
@@ -66,6 +63,20 @@ class Builder:
                 stacklevel=2,
             )
         return report
+
+    def _key(self, job: Job, header: Header, reader: int) -> str:
+        values = {"schema": reader, "job": job.key(reader), "codecs": dict(header.codecs)}
+        return fingerprint({**values, "shard_clips": self.shard_clips})
+
+    def _made(self, job: Job, header: Header, folder: Path) -> SetReport | None:
+        """The report of the set that is there, made from the same by this reader, or by an older one for a run that
+        has begun with it."""
+        keys = {self._key(job, header, reader): reader for reader in (READER, *OLDER)}
+        made = reusable(folder, keys)
+        if made is None:
+            return None
+        key, report = made
+        return report if keys[key] == READER or report.fingerprint in self.begun.sets else None
 
     def _write(self, job: Job, header: Header, work: Path) -> SetReport:
         began, count = time.monotonic(), Tally()
@@ -157,21 +168,23 @@ def batch_size(plan: SetPlan) -> int:
     return max(1, min(BATCH, BATCH_BYTES // pixels)) if plan.video else BATCH
 
 
-def reusable(folder: Path, key: str) -> SetReport | None:
-    """The report of the set in `folder` if it has this key and its shards are whole; what is damaged is told."""
+def reusable(folder: Path, keys: Collection[str]) -> tuple[str, SetReport] | None:
+    """The key and the report of the set in `folder` if it has one of these keys and its shards are whole; what is
+    damaged is told."""
     try:
         found = PREPARED.find(folder / RECORD)
     except DataError as error:
         warnings.warn(f"prepare: making the set again: {error}", stacklevel=3)
         return None
-    if found is None or found.key != key:
+    if found is None or found.key not in keys:
         return None
     try:
         fingerprint = ShardSet.open(folder).fingerprint
     except DataError as error:
         warnings.warn(f"prepare: making the set again: {error}", stacklevel=3)
         return None
-    return replace(found.report, reused=True) if fingerprint == found.report.fingerprint else None
+    whole = fingerprint == found.report.fingerprint
+    return (found.key, replace(found.report, reused=True)) if whole else None
 
 
 def _limit(job: Job, refused: Sequence[Quarantined], allowed: int) -> None:

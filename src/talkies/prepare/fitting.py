@@ -2,7 +2,7 @@
 
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from talkies.codecs import linear_audio, linear_video
 from talkies.codecs.config import CodecsConfig, LinearAudioConfig, LinearVideoConfig
 from talkies.codecs.load import load_audio, load_video, save_codec
 from talkies.config import DataError
-from talkies.config.canonical import to_dict
+from talkies.config.canonical import identifying
 from talkies.config.numbers import Natural
 from talkies.config.records import Kind, Name, record
 from talkies.config.shown import shown
@@ -21,7 +21,7 @@ from talkies.prepare.clips import RawClip
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.encode import signed
 from talkies.prepare.hashes import fingerprint
-from talkies.prepare.jobs import Job
+from talkies.prepare.jobs import OLDER, READER, Job
 from talkies.prepare.plan import fitted_parts
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Quarantined, reasons
@@ -44,18 +44,25 @@ FIT = Kind(holds=FitRecord, about="prepare", remedy="run `talkies prepare`, whic
 LOAD: Mapping[str, Callable[[CodecsConfig, Path], VideoCodec | AudioCodec]] = {"video": load_video, "audio": load_audio}
 
 
-def fit_codecs(config: PrepareConfig, jobs: Mapping[str, Job], folder: Path, reader: Reader, bars: Bars) -> None:
-    """Put the codecs that are fitted here into folder/video and folder/audio, unless the same ones are there.
+def fit_codecs(
+    config: PrepareConfig,
+    jobs: Mapping[str, Job],
+    folder: Path,
+    reader: Reader,
+    bars: Bars,
+    *,
+    begun: Collection[str] = (),
+) -> None:
+    """Put the codecs that are fitted here into folder/video and folder/audio, unless the same ones are there, or those
+    that an older version has fitted on the same files and a run has `begun` with (their identities).
 
     Raises DataError where a set to fit on has no usable clip, or too little variety in its clips.
     """
     parts = fitted_parts(config)
     if not parts:
         return
-    codecs = {part: to_dict(getattr(config.codecs, part)) for part in parts}
-    sets = [jobs[name].key for name in config.fit_sets]
-    key = fingerprint({"codecs": codecs, "clips": config.fit_clips, "seed": config.seed, "sets": sets})
-    if _stands(config, folder, key):
+    key, *older = (_fit_key(config, jobs, version) for version in (READER, *OLDER))
+    if _stands(config, folder, key) or any(_stands(config, folder, old, among=begun) for old in older):
         return
     clips = [clip for name in config.fit_sets for clip in _clips(name, jobs[name], config.fit_clips, reader, bars)]
     frames = [signed(clip.frames) for clip in clips if clip.frames is not None]
@@ -63,6 +70,12 @@ def fit_codecs(config: PrepareConfig, jobs: Mapping[str, Job], folder: Path, rea
     with replacing_folder(folder) as work:
         _fit(config, parts, frames, sounds, work)
         write_text(work / RECORD, canonical_json({"key": key, "clips": len(clips)}) + "\n")
+
+
+def _fit_key(config: PrepareConfig, jobs: Mapping[str, Job], version: int) -> str:
+    codecs = {part: identifying(getattr(config.codecs, part)) for part in fitted_parts(config)}
+    sets = [jobs[name].key(version) for name in config.fit_sets]
+    return fingerprint({"codecs": codecs, "clips": config.fit_clips, "seed": config.seed, "sets": sets})
 
 
 def take_codecs(config: PrepareConfig, given: Path, folder: Path) -> None:
@@ -93,18 +106,18 @@ def _fit(config: PrepareConfig, parts: tuple[str, ...], frames: list[Tensor], so
         save_codec(linear_audio.fit(config.codecs.audio, sounds, config.seed), work / "audio")
 
 
-def _stands(config: PrepareConfig, folder: Path, key: str) -> bool:
-    """Whether `folder` holds the codecs of `key`, whole; a damaged one is told and fitted again."""
+def _stands(config: PrepareConfig, folder: Path, key: str, *, among: Collection[str] | None = None) -> bool:
+    """Whether `folder` holds the codecs of `key`, whole, and with identities that are `among` these; a damaged one is
+    told and fitted again."""
     try:
         found = FIT.find(folder / RECORD)
         if found is None or found.key != key:
             return False
-        for part in fitted_parts(config):
-            LOAD[part](config.codecs, folder)
+        identities = {LOAD[part](config.codecs, folder).identity for part in fitted_parts(config)}
     except DataError as error:
         warnings.warn(f"prepare: making the codecs again: {error}", stacklevel=2)
         return False
-    return True
+    return among is None or identities <= set(among)
 
 
 def _clips(name: str, job: Job, wanted: int, reader: Reader, bars: Bars) -> list[RawClip]:

@@ -4,12 +4,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from talkies.config.canonical import to_dict
+from talkies.config.canonical import identifying
 from talkies.prepare.clips import RawClip, Rejected, read_clip
 from talkies.prepare.items import Item
 from talkies.prepare.plan import SetPlan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Quarantined
+
+READER = 5
+"""Part of every set's key: raise it where the same files would become other clips."""
+OLDER = (4, 3, 2)
+"""Those of before, whose sets stay where a run has begun with them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """What runs have begun with: fingerprints of sets, and identities of codecs. They stay as they are, though a later
+    reader would make other clips of the same files."""
+
+    sets: frozenset[str] = frozenset()
+    codecs: frozenset[str] = frozenset()
+
+
+NOTHING = Begun()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,16 +37,15 @@ class Job:
     items: Sequence[Item]
     content: Sequence[Sequence[str]]
 
-    @property
-    def key(self) -> Mapping[str, Any]:
-        """What decides the clips before they are encoded. Where the files lie does not."""
-        return {
-            "set": to_dict(self.plan.config),
-            "rate": self.plan.sample_rate,
-            "channel": self.plan.channel,
-            "delayed": self.plan.delayed,
-            "content": self.content,
-        }
+    def key(self, reader: int = READER) -> Mapping[str, Any]:
+        """What decides the clips before they are encoded, as a version with this `reader` says it. Where the files lie
+        does not."""
+        key = {"set": identifying(self.plan.config), "rate": self.plan.sample_rate, "content": self.content}
+        if reader >= 4:
+            key["channel"] = self.plan.channel
+        if reader >= 5:
+            key["delayed"] = self.plan.delayed
+        return key
 
     def read(self, reader: Reader) -> Iterator[RawClip | Quarantined]:
         """Every item in order: a clip to encode, or why it is none."""

@@ -1,10 +1,9 @@
 """What the paths in a preparation's recipe lead to. No torch: a plan asks, too."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from talkies.config import RecipeError
-from talkies.config.canonical import hashed
 from talkies.config.regular import resolved
 from talkies.config.shown import shown
 from talkies.prepare.config import FolderSource, ManifestSource, PrepareConfig, SyntheticSource
@@ -26,16 +25,16 @@ def source_path(name: str, config: FolderSource | ManifestSource, recipe_folder:
     return path
 
 
-def located(config: PrepareConfig, recipe_folder: Path, *, present: bool) -> dict[str, Any]:
-    """The values of a preparation that its hash covers, with its sources' paths as what they lead to from
-    `recipe_folder`: two recipes with `./clips` beside them differ, and two that name the same clips in their own words
-    do not. Raises as `source_path`."""
-    values: dict[str, Any] = hashed(config)
+def located(config: PrepareConfig, recipe_folder: Path, *, present: bool) -> PrepareConfig:
+    """A preparation as its hash covers it, with its sources' paths as what they lead to from `recipe_folder`: two
+    recipes with `./clips` beside them differ, and two that name the same clips in their own words do not. Raises as
+    `source_path`."""
+    sources = dict(config.sources)
     for name, source in config.sources.items():
         if not isinstance(source, SyntheticSource):
             path = source_path(name, source, recipe_folder, present=present)
-            values["sources"][name]["path"] = str(resolved(path))
+            sources[name] = replace(source, path=str(resolved(path)))
     given = config.codecs_from
     if given is not None and not given.startswith("models:/"):
-        values["codecs_from"] = str(resolved(recipe_folder / Path(given).expanduser()))
-    return values
+        given = str(resolved(recipe_folder / Path(given).expanduser()))
+    return replace(config, sources=sources, codecs_from=given)

@@ -20,7 +20,7 @@ from talkies.prepare.config import PrepareConfig, SyntheticSource
 from talkies.prepare.copies import settle_copies
 from talkies.prepare.fitting import fit_codecs, take_codecs
 from talkies.prepare.hashes import Hashes, contents, fingerprint
-from talkies.prepare.jobs import Job
+from talkies.prepare.jobs import NOTHING, Begun, Job
 from talkies.prepare.plan import SetPlan, plan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Report, SetReport
@@ -35,21 +35,36 @@ REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, e
 
 
 def prepare(
-    config: PrepareConfig, root: Path, *, recipe_folder: Path, progress: bool, codecs: Path | None = None
+    config: PrepareConfig,
+    root: Path,
+    *,
+    recipe_folder: Path,
+    progress: bool,
+    codecs: Path | None = None,
+    begun: Begun = NOTHING,
 ) -> Report:
     """Make everything that a prepare recipe asks for below `root`, and root/report.json last.
 
     root/codecs holds the fitted codecs, root/sets/NAME the shard sets, root/sources what was rendered; nothing in them
     depends on where `root` lies. What was made before from the same files, settings and codecs is reused. Paths in the
-    recipe are relative to `recipe_folder`; `codecs` is the folder of those that `codecs_from` names. Raises RecipeError
+    recipe are relative to `recipe_folder`; `codecs` is the folder of those that `codecs_from` names; what runs have
+    `begun` with stays, though an older version has made it. Raises RecipeError
     (before any work) for what cannot be made, DataError for media that cannot be used, StorageError where the disk
     refuses.
     """
     plans = plan(config)
     with _storage(root):
         (root / REPORT).unlink(missing_ok=True)
-        names = tuple(plans)
-        made = _made(config, plans, root, recipe_folder=recipe_folder, codecs=codecs, progress=progress, names=names)
+        made = _made(
+            config,
+            plans,
+            root,
+            recipe_folder=recipe_folder,
+            codecs=codecs,
+            progress=progress,
+            names=tuple(plans),
+            begun=begun,
+        )
         return _finish(config, root, *made)
 
 
@@ -61,12 +76,22 @@ def prepare_sets(
     progress: bool,
     names: Sequence[str],
     codecs: Path | None = None,
+    begun: Begun = NOTHING,
 ) -> None:
     """As `prepare`, but only what all sets share and the sets `names`, and without a report. Once that is made with no
     names, different sets may be made by several processes at once."""
     plans = plan(config)
     with _storage(root):
-        _made(config, plans, root, recipe_folder=recipe_folder, codecs=codecs, progress=progress, names=names)
+        _made(
+            config,
+            plans,
+            root,
+            recipe_folder=recipe_folder,
+            codecs=codecs,
+            progress=progress,
+            names=names,
+            begun=begun,
+        )
 
 
 @contextmanager
@@ -91,6 +116,7 @@ def _made(
     codecs: Path | None,
     progress: bool,
     names: Sequence[str],
+    begun: Begun,
 ) -> tuple[dict[str, str], dict[str, SetReport], dict[str, Source]]:
     """Sources, codecs and the sets `names`: the codecs' identities, and the reports."""
     (root / "sources").mkdir(parents=True, exist_ok=True)
@@ -102,7 +128,7 @@ def _made(
         jobs = _jobs(plans, sources, hashes)
         reader = Reader()
         if config.codecs_from is None:
-            fit_codecs(config, jobs, root / "codecs", reader, bar)
+            fit_codecs(config, jobs, root / "codecs", reader, bar, begun=begun.codecs)
         else:
             assert codecs is not None, "who calls has looked up `codecs_from`"
             take_codecs(config, codecs, root / "codecs")
@@ -116,6 +142,7 @@ def _made(
             device=device,
             shard_clips=config.shard_clips,
             quarantine_max=config.quarantine_max,
+            begun=begun,
         )
         sets = {
             name: builder.build(job, _header(config, job.plan, identities, null), root / "sets" / name)

@@ -4,11 +4,13 @@ No process ever holds more than its own part and one module of the whole.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from talkies.checkpoints.release import open_component
+from talkies.checkpoints.names import renamed
+from talkies.checkpoints.release import open_component, release_schema
 from talkies.config import CheckpointError
 from talkies.config.shown import shown
 from talkies.models.build import build_mova, drawn
@@ -51,7 +53,7 @@ def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: M
         _fill(own, put, component, base, str(base))
     if adapter is not None:
         assert recipe.phase.kind == "lora"
-        load_adapter(model, adapter, recipe.phase)
+        load_adapter(model, adapter, recipe.phase, rename=partial(renamed, schema=release_schema(adapter.parent)))
     return model
 
 

@@ -17,12 +17,14 @@ from talkies.recipe.config import CurriculumRecipe, PhaseRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum:
-    """A decoded curriculum: the preparation and the phases, each checked, with the hash of it all. `sources`: what each
-    member was decoded from, by `prepare` and the phases' names in order; the curriculum's own is at ''."""
+    """A decoded curriculum: the preparation and the phases, each checked, with the hash of it all. `located`: the
+    preparation with what its paths lead to; `sources`: what each member was decoded from, by `prepare` and the phases'
+    names in order; the curriculum's own is at ''."""
 
     recipe: CurriculumRecipe
     prepare: PrepareConfig
     prepare_folder: Path
+    located: PrepareConfig
     phases: tuple[PhaseRecipe, ...]
     digest: str
     sources: Mapping[str, Source]
@@ -39,6 +41,11 @@ class Curriculum:
                 f"train: --phase {shown(name)} is no phase of the curriculum; its phases: {listed(names)}"
             )
         return self.phase(name)
+
+
+def digest_of(prepare: PrepareConfig, phases: Sequence[PhaseRecipe]) -> str:
+    """The hash of a curriculum: of its preparation, with what its paths lead to, and of its phases."""
+    return recipe_hash({"prepare": prepare, "phases": [recipe_hash(phase) for phase in phases]})
 
 
 def split_overrides(levels: Sequence[Sequence[str]], name: str) -> list[str]:
@@ -82,14 +89,14 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
             f"recipe: `promote` is {shown(recipe.promote)} in {path}, which is no phase of the curriculum"
         )
     folder = (path.parent / recipe.prepare).parent
-    values = located(prepare, folder, present=False)  # a plan needs no media
-    digest = recipe_hash({"prepare": values, "phases": [recipe_hash(phase) for phase in phases]})
+    there = located(prepare, folder, present=False)  # a plan needs no media
     return Curriculum(
         recipe=recipe,
         prepare=prepare,
         prepare_folder=folder,
+        located=there,
         phases=tuple(phases),
-        digest=digest,
+        digest=digest_of(there, phases),
         sources=sources,
     )
 

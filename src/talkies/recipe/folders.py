@@ -10,9 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from talkies.config import CheckpointError, UserError
+from talkies.config import UserError
 from talkies.config.records import open_ours, present
-from talkies.config.regular import resolved
 from talkies.data.durable import storage_errors, write_text
 from talkies.signals.answer import pause
 
@@ -38,23 +37,15 @@ def finished(folder: Path) -> bool:
     return present(folder / "result.json")
 
 
-def run_folder(runs: Path, name: str, digest: str, *, new: bool) -> Path:
-    """The newest run of this recipe, or with `new` (or if there is none) the next number, not yet made."""
-    parent = runs / f"{name}-{digest[:8]}"
-    numbers = sorted(int(p.name) for p in parent.glob("*") if re.fullmatch(r"\d{4}", p.name)) if parent.is_dir() else []
-    if numbers and not new:
-        return parent / f"{numbers[-1]:04d}"
-    return parent / f"{(numbers[-1] if numbers else 0) + 1:04d}"
+def numbered(home: Path) -> list[Path]:
+    """The runs of a recipe, all in its folder `home`, the oldest first."""
+    return sorted(path for path in home.glob("*") if re.fullmatch(r"\d{4}", path.name)) if home.is_dir() else []
 
 
-def run_named(folder: Path, name: str, digest: str) -> None:
-    """CheckpointError where `folder` is not one that `run_folder` gives a recipe: it has been changed since."""
-    wanted = f"{name}-{digest[:8]}"
-    if resolved(folder).parent.name != wanted:
-        raise CheckpointError(
-            f"train: {folder} is no run of this recipe, whose runs are called {wanted}: it has been changed since; "
-            "submit it again"
-        )
+def run_in(home: Path, *, new: bool) -> Path:
+    """The newest run in `home`, or with `new` (or if there is none) the next number, not yet made."""
+    runs = numbered(home)
+    return runs[-1] if runs and not new else home / f"{(int(runs[-1].name) if runs else 0) + 1:04d}"
 
 
 def wait_unlocked(folder: Path, seconds: float) -> None:

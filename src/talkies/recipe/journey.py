@@ -11,9 +11,12 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.prepare.report import Report
 from talkies.recipe.curriculum import Curriculum
+from talkies.recipe.finding import CURRICULUM_FILE
 from talkies.recipe.folders import finished, locked, write_json
 from talkies.recipe.preparation import Workshop, prepare_data
 from talkies.recipe.readiness import check_before, check_prepared
+from talkies.recipe.recorded import values_of
+from talkies.recipe.records import CURRICULUM
 from talkies.recipe.result import commit
 from talkies.recipe.run import booked, run_phase
 from talkies.recipe.where import Place
@@ -115,8 +118,16 @@ def _prepared(
     """The data root of the curriculum, what is in it, and its record in `folder`."""
     root, report = prepare_data(curriculum.prepare, workshop, recipe_folder=curriculum.prepare_folder)
     say(f"prepared {report.summary()} in {root}")
-    write_json(folder / "curriculum.json", {"recipe": to_dict(curriculum.recipe), "digest": curriculum.digest})
+    _record(curriculum, folder / CURRICULUM_FILE)
     return root, report
+
+
+def _record(curriculum: Curriculum, path: Path) -> None:
+    """Write what the curriculum is. Its digest stays that by which its run is known."""
+    known = CURRICULUM.find(path)
+    digest = curriculum.digest if known is None else known.digest
+    members = {"prepare": values_of(curriculum.located), "phases": [values_of(phase) for phase in curriculum.phases]}
+    write_json(path, {"recipe": to_dict(curriculum.recipe), "digest": digest, **members})
 
 
 @contextmanager
@@ -149,6 +160,6 @@ def parent_tracker(curriculum: Curriculum, folder: Path, workshop: Workshop) -> 
         parent_folder=None,
     )
     tracker.status("RUNNING")
-    tracker.tags({"commit": commit(), "curriculum": curriculum.digest})
-    tracker.artifact(folder / "curriculum.json", "recipe")
+    tracker.tags({"commit": commit(), "curriculum": CURRICULUM.read(folder / CURRICULUM_FILE).digest})
+    tracker.artifact(folder / CURRICULUM_FILE, "recipe")
     return tracker

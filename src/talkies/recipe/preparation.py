@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talkies.config import DataError, RecipeError
-from talkies.config.canonical import recipe_hash
 from talkies.prepare.config import PrepareConfig
-from talkies.prepare.paths import located
 from talkies.prepare.pipeline import Report, prepare, prepare_sets
+from talkies.recipe.begun import begun_with
+from talkies.recipe.finding import data_of
 from talkies.recipe.folders import locked
 
 OTHER_RUNS = "or choose another --runs"
@@ -24,15 +24,6 @@ class Workshop:
     artifacts: Path | None
     registry: Callable[[str], Path]
     bar: bool
-
-
-def data_folder(runs: Path, config: PrepareConfig, *, recipe_folder: Path) -> Path:
-    """Where a preparation's result lives: RUNS/data/<name>-<hash>, shared by every run that needs it.
-
-    The hash is that of what the recipe's paths lead to. Raises RecipeError as preparing does.
-    """
-    values = located(config, recipe_folder, present=True)
-    return runs / "data" / f"{config.name}-{recipe_hash(values)[:8]}"
 
 
 def codecs_folder(config: PrepareConfig, workshop: Workshop, recipe_folder: Path) -> Path | None:
@@ -55,10 +46,17 @@ def codecs_folder(config: PrepareConfig, workshop: Workshop, recipe_folder: Path
 
 def prepare_data(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Path) -> tuple[Path, Report]:
     """Prepare (or reuse) the data of a recipe."""
-    root = data_folder(workshop.runs, config, recipe_folder=recipe_folder)
+    root = data_of(workshop.runs, config, recipe_folder=recipe_folder)
     codecs = codecs_folder(config, workshop, recipe_folder)
     with locked(root, hint=OTHER_RUNS):
-        return root, prepare(config, root, recipe_folder=recipe_folder, codecs=codecs, progress=workshop.bar)
+        return root, prepare(
+            config,
+            root,
+            recipe_folder=recipe_folder,
+            codecs=codecs,
+            progress=workshop.bar,
+            begun=begun_with(workshop.runs, root),
+        )
 
 
 def prepare_part(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Path, number: int | None) -> Path:
@@ -70,12 +68,20 @@ def prepare_part(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Pa
     names = list(config.sets)
     if number is not None and not 0 <= number < len(names):
         raise RecipeError(f"prepare: there is no set {number}: the recipe has {len(names)}, 0 to {len(names) - 1}")
-    root = data_folder(workshop.runs, config, recipe_folder=recipe_folder)
+    root = data_of(workshop.runs, config, recipe_folder=recipe_folder)
     codecs = codecs_folder(config, workshop, recipe_folder)
     chosen = [] if number is None else [names[number]]
     with ExitStack() as held:
         held.enter_context(locked(root, hint=OTHER_RUNS, shared=bool(chosen)))
         for name in chosen:
             held.enter_context(locked(root / "parts" / name, hint=OTHER_RUNS))
-        prepare_sets(config, root, recipe_folder=recipe_folder, codecs=codecs, progress=workshop.bar, names=chosen)
+        prepare_sets(
+            config,
+            root,
+            recipe_folder=recipe_folder,
+            codecs=codecs,
+            progress=workshop.bar,
+            names=chosen,
+            begun=begun_with(workshop.runs, root),
+        )
     return root

@@ -22,10 +22,12 @@ def _a_recipe(values: dict[str, Any]) -> dict[str, Any]:
 
 @record
 class RecipeRecord:
-    """recipe.json: what a run trains, and from what. `commit`: of the sources when it began."""
+    """recipe.json: what a run trains, and from what. `recipe_hash`: of the recipe when the run began, in the schema of
+    that day; `sha256`: of what of `recipe` is hashed (schema 1 had none); `commit`: of the sources when it began."""
 
     recipe: Annotated[dict[str, Any], AfterValidator(_a_recipe)]
     recipe_hash: Name
+    sha256: Sha256 | None = None
     parents: dict[Name, LineageRecord]
     commit: str | None = None
 
@@ -33,6 +35,16 @@ class RecipeRecord:
     def steps(self) -> int:
         """The recipe's last step."""
         return int(self.recipe["steps"]["max"])
+
+
+@record
+class CurriculumRecord:
+    """curriculum.json: by which `digest` a curriculum's run is known, and the recipes of its preparation and phases, as
+    recipe.json has them (schema 1 had none)."""
+
+    digest: Name
+    prepare: dict[str, Any] | None = None
+    phases: tuple[dict[str, Any], ...] = ()
 
 
 @record
@@ -84,6 +96,7 @@ class StepRecord:
 
 
 RECIPE = Kind(holds=RecipeRecord, about="run", remedy=ANEW, error=CheckpointError)
+CURRICULUM = Kind(holds=CurriculumRecord, about="run", remedy=ANEW, error=CheckpointError)
 PLACE = Kind(holds=PlaceRecord, about="run", remedy=ANEW, error=CheckpointError)
 RESULT = Kind(holds=ResultRecord, about="run", remedy=ANEW, error=CheckpointError)
 BEST = Kind(

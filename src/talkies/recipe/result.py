@@ -14,7 +14,7 @@ from talkies.checkpoints.release import release_sha256, write_release
 from talkies.checkpoints.spans import Held, whole
 from talkies.checkpoints.state import open_ema, stored_ema
 from talkies.checkpoints.together import Together
-from talkies.config.canonical import decisive, recipe_hash, to_dict
+from talkies.config.canonical import to_dict
 from talkies.config.regular import resolved
 from talkies.data.integrity import sha256_of
 from talkies.data.substitutes import FILE
@@ -24,6 +24,7 @@ from talkies.recipe.facts import CODECS, FACTS, Facts, check_copies
 from talkies.recipe.facts import FILE as FACTS_FILE
 from talkies.recipe.folders import write_json
 from talkies.recipe.parents import Parent, shape_json
+from talkies.recipe.recorded import name_of_run, released_values
 from talkies.training.lora import adapter_json, adapter_tensors
 from talkies.training.phase import Phase
 from talkies.training.saving import Saving
@@ -69,8 +70,8 @@ def release_info(
         "phase": recipe.phase.kind,
         "step": loop["step"],
         "weights": "ema",
-        "recipe": decisive(recipe),
-        "recipe_hash": recipe_hash(recipe),
+        "recipe": released_values(recipe),
+        "recipe_hash": name_of_run(run),
         "commit": commit(),
         "model": to_dict(recipe.model),
         "shape": shape_json(recipe),

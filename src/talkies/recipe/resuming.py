@@ -7,11 +7,11 @@ from typing import Any
 from talkies.checkpoints.loop import LOOP, RECORD, read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
-from talkies.config.canonical import recipe_hash
 from talkies.data.order import joined, reached
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.keeping import best_of
+from talkies.recipe.recorded import name_of_run
 from talkies.tracking.records import SPOOL, read
 
 
@@ -23,18 +23,19 @@ def resumed_from(recipe: PhaseRecipe, folder: Path, store: CheckpointStore, rank
     """
     ranks.first(lambda: best_of(folder))
     latest = store.latest(ranks)
-    check, *told = (_never_saved, folder) if latest is None else (_same_recipe, recipe, latest)
+    check, *told = (_never_saved, folder) if latest is None else (_same_run, recipe, folder, latest)
     ranks.agree(check if ranks.main else None, *told)
     return latest
 
 
-def _same_recipe(recipe: PhaseRecipe, checkpoint: Path) -> None:
+def _same_run(recipe: PhaseRecipe, folder: Path, checkpoint: Path) -> None:
     """Raise CheckpointError for a checkpoint that another recipe's run has written, or no run."""
     loop: Mapping[str, Any] = read_loop(checkpoint)
-    if loop.get("recipe") != recipe_hash(recipe):
+    own = name_of_run(folder)
+    if loop.get("recipe") != own:
         raise CheckpointError(
             f"resume: {checkpoint} was written by a run of another recipe ({str(loop.get('recipe'))[:12]}, this one is "
-            f"{recipe_hash(recipe)[:12]}); put the checkpoint back where it belongs, or start anew with --new"
+            f"{own[:12]}); put the checkpoint back where it belongs, or start anew with --new"
         )
     step, consumed, updates = loop["step"], loop["data"]["consumed"], loop["ema_updates"]
     passed = joined((start, stop) for start, stop in loop["data"]["passed"])

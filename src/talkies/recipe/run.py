@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from talkies.config import CheckpointError, Interruption
-from talkies.config.canonical import recipe_hash, to_dict
+from talkies.config.canonical import recipe_hash
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.config import PhaseRecipe
@@ -14,6 +14,7 @@ from talkies.recipe.facts import changed_since, facts_of, keep
 from talkies.recipe.folders import finished, locked, write_json
 from talkies.recipe.inputs import Inputs, open_inputs
 from talkies.recipe.parents import Parent, Resolver, open_parents
+from talkies.recipe.recorded import FILE, check_sum, name_of_run, recipe_in, values_of
 from talkies.recipe.records import RECIPE, RESULT, RecipeRecord
 from talkies.recipe.result import commit, export, write_result
 from talkies.recipe.room import check_room
@@ -56,29 +57,31 @@ def open_tracker(recipe: PhaseRecipe, place: Place, *, training: bool = True) ->
 
 
 def adopt(recipe: PhaseRecipe, folder: Path, parents: Mapping[str, Parent]) -> None:
-    """Write the run's recipe and lineage, or check that the folder holds the same ones. What is no part of the hash is
-    written as it is now.
+    """Write the run's recipe and lineage, or check that the folder holds the same ones. What the hash leaves out is
+    written as it is now, in the newest schema; the hash stays that by which the run is known.
 
     Raises CheckpointError where a resumed run would change its recipe or its parents.
     """
-    lineage = {component: parent.lineage() for component, parent in sorted(parents.items())}
-    wanted = {"recipe": to_dict(recipe), "recipe_hash": recipe_hash(recipe), "parents": lineage, "commit": commit()}
-    path = folder / "recipe.json"
+    path = folder / FILE
     found = RECIPE.find(path)
-    for key in () if found is None else _differing(found, recipe, parents):
+    for key in () if found is None else _differing(found, path, recipe, parents):
         raise CheckpointError(
             f"resume: {folder} was begun with other {key} than now; continue it unchanged, or start anew with --new"
         )
-    if found is None or found.recipe != wanted["recipe"]:
-        begun = None if found is None else found.commit
-        write_json(path, {**wanted, "commit": begun or wanted["commit"]})
+    values = values_of(recipe)
+    if found is None or found.recipe != values:
+        lineage = {component: parent.lineage() for component, parent in sorted(parents.items())}
+        wanted = {"recipe": values, "sha256": check_sum(values), "parents": lineage}
+        wanted["recipe_hash"] = recipe_hash(recipe) if found is None else found.recipe_hash
+        wanted["commit"] = (None if found is None else found.commit) or commit()
+        write_json(path, wanted)
 
 
-def _differing(found: RecipeRecord, recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> list[str]:
+def _differing(found: RecipeRecord, path: Path, recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> list[str]:
     """What is another than when the run was begun. Parents are compared by what they are, wherever they lie."""
     known = {component: parent.sha256 for component, parent in found.parents.items()}
     same = {
-        "recipe_hash": found.recipe_hash == recipe_hash(recipe),
+        "recipe": recipe_hash(recipe_in(found, path)) == recipe_hash(recipe),
         "parents": known == {component: parent.sha256 for component, parent in parents.items()},
     }
     return [key for key, equal in same.items() if not equal]
@@ -90,7 +93,7 @@ def describe(tracker: Tracker, recipe: PhaseRecipe, inputs: Inputs, folder: Path
     tracker.params(
         {
             "phase": recipe.phase.kind,
-            "recipe_hash": recipe_hash(recipe),
+            "recipe_hash": name_of_run(folder),
             "preset": recipe.model.preset,
             "bridge": recipe.model.bridge,
             "steps": steps.max,

@@ -12,18 +12,15 @@ from torch import nn
 from talkies.checkpoints.bases import base_folder
 from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.manifest import read_manifest
-from talkies.checkpoints.places import recorded_weights
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.checkpoints.spans import local
 from talkies.checkpoints.state import load_ema
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
-from talkies.config import CheckpointError, DataError, RecipeError
-from talkies.config.canonical import recipe_hash
-from talkies.config.decode import decode_values
+from talkies.config import CheckpointError, DataError
 from talkies.config.records import present
 from talkies.config.regular import resolved
-from talkies.config.shown import named, shown
+from talkies.config.shown import shown
 from talkies.data.shards import ShardSet
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
@@ -37,14 +34,12 @@ from talkies.recipe.facts import FACTS, find_codecs
 from talkies.recipe.facts import FILE as FACTS_FILE
 from talkies.recipe.folders import finished
 from talkies.recipe.parents import Parent, Resolver, check_lineage, open_parents
-from talkies.recipe.records import RECIPE
+from talkies.recipe.recorded import recipe_of_release, recipe_of_run
 from talkies.recipe.where import place_of
 from talkies.streams import Grid, Modality
 from talkies.streams.codec import Codecs
 
 NAMED = 12
-UNTRACKED = "released"
-"""The experiment of a recipe that has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,40 +124,6 @@ def refuse_many(what: str, path: Path) -> None:
 def neighbours(run: Path) -> dict[str, Path]:
     """Phases of the same curriculum by name, from the numbered folders beside `run`."""
     return {p.name.split("-", 1)[1]: p for p in resolved(run).parent.glob("[0-9]*-*") if p.is_dir()}
-
-
-def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
-    """The PhaseRecipe that a run or a release was made with. CheckpointError where the record `where` holds none that
-    this version reads."""
-    try:
-        return decode_values(PhaseRecipe, dict(values), where=str(where))
-    except RecipeError as error:
-        told = " ".join(str(error).split())
-        raise CheckpointError(
-            f"run: {where} is damaged, or of another version of talkies: {told}; restore it from a copy, or use that "
-            "version"
-        ) from None
-
-
-def recipe_of_release(folder: Path, info: Mapping[str, Any]) -> PhaseRecipe:
-    """The PhaseRecipe in a release.json. A release says neither how its run was tracked nor where the weights of
-    pretrained codecs were; the latter stand beside it."""
-    values = {"tracking": {"experiment": UNTRACKED}, **info["recipe"]}
-    for part, path in recorded_weights(folder).items():
-        values["codecs"] = {**values["codecs"], part: {**values["codecs"][part], "weights": path}}
-    return recipe_of(values, folder / "release.json")
-
-
-def recipe_of_run(run: Path) -> PhaseRecipe:
-    """The PhaseRecipe in the recipe.json of a run. CheckpointError where it is another than the run was begun with."""
-    path = run / "recipe.json"
-    known = RECIPE.read(path)
-    recipe = recipe_of(known.recipe, path)
-    if (found := recipe_hash(recipe)) != known.recipe_hash:
-        raise RECIPE.damaged(
-            path, f"its `recipe` has the hash {found[:12]}, and its `recipe_hash` is {named(known.recipe_hash[:12])}"
-        )
-    return recipe
 
 
 def as_tracked(source: Source) -> Source:

@@ -14,7 +14,6 @@ from torch import nn
 
 from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.store import CheckpointStore
-from talkies.config.canonical import recipe_hash
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.parallel.config import without_training
@@ -28,6 +27,7 @@ from talkies.recipe.check import mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.inputs import Inputs
+from talkies.recipe.recorded import name_of_run
 from talkies.recipe.resuming import resumed_from
 from talkies.signals.answer import answered
 from talkies.tracking.spool import Tracker
@@ -225,7 +225,7 @@ def _saving(
         protect=watching.kept.protects,
         failed_saves=recipe.survival.failed_saves,
         ranks=watching.ranks,
-        recipe=recipe_hash(recipe),
+        recipe=name_of_run(watching.folder),
         quarantine=quarantine,
         metrics=watching.metrics,
     )

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,11 @@ def adapter_json(config: LoraConfig, base: str) -> str:
     return json.dumps(values, indent=2, sort_keys=True, default=str)
 
 
-def load_adapter(model: nn.Module, folder: Path, config: LoraConfig) -> None:
-    """Fill the adapters that `add_lora(model, config)` made, on any layout, from an adapter folder of PEFT's.
+def load_adapter(
+    model: nn.Module, folder: Path, config: LoraConfig, *, rename: Callable[[str], str] = lambda name: name
+) -> None:
+    """Fill the adapters that `add_lora(model, config)` made, on any layout, from an adapter folder of PEFT's, whose
+    parameters go by what `rename` makes of their names.
 
     Raises CheckpointError where its rank, scale or targets are others, or its weights are not all there.
     """
@@ -121,7 +124,7 @@ def load_adapter(model: nn.Module, folder: Path, config: LoraConfig) -> None:
     own = {name: p for name, p in model.named_parameters() if ".lora_" in name}
     wanted = set(own)
     for key, shape, read in open_weights(folder / "adapter_model.safetensors"):
-        name = _own_key(key)
+        name = rename(_own_key(key))
         if name not in wanted or tuple(own[name].shape) != shape:
             raise CheckpointError(f"adapter {folder}: made for another architecture; first odd key: {name}")
         copy_part(own[name], read)

@@ -1,0 +1,65 @@
+"""Recipes of older schemas, as runs and releases have recorded them, in the form of the newest one.
+
+A recorded recipe says of which schema it is; one that says nothing is of the first. A schema is a form of recipes:
+their keys, what these mean, and their defaults. Whoever renames a key or changes a default adds a migration at the end
+of MIGRATIONS, a pure function of the recorded values: it renames the key, or writes the old default where the key is
+absent. A new key whose default is what was done before needs none.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from typing import Any
+
+from talkies.config.errors import RecipeError
+from talkies.config.shown import shown
+
+Values = dict[str, Any]
+Migration = Callable[[Values], Values]
+SCHEMA = "schema"
+"""The key with the number."""
+FIRST = 1
+
+
+def from_1(values: Values) -> Values:
+    """Schema 2 has the keys and defaults of schema 1: only what is hashed is another (`hash_of_1`)."""
+    return values
+
+
+MIGRATIONS: tuple[Migration, ...] = (from_1,)
+"""The n-th leads from schema n to n + 1."""
+NEWEST = FIRST + len(MIGRATIONS)
+
+
+def migrated(values: Mapping[str, Any], migrations: tuple[Migration, ...] = MIGRATIONS) -> Values:
+    """The recorded `values` of a recipe, of whichever schema, in the newest form and without the schema's number; they
+    stay as they are. RecipeError where they are of a schema that is not known."""
+    found, newest = deepcopy(dict(values)), FIRST + len(migrations)
+    schema = found.pop(SCHEMA, FIRST)
+    if type(schema) is not int or not FIRST <= schema <= newest:
+        raise RecipeError(f"recipe: `{SCHEMA}` is {shown(schema)}; this version reads {FIRST} to {newest}")
+    for migration in migrations[schema - FIRST :]:
+        found = migration(found)
+    return found
+
+
+def hash_of_1(values: Values, left_out: Iterable[tuple[str, ...]] = ()) -> str:
+    """What schema 1 hashed a recipe to: all its keys, at their defaults too, but the paths `left_out`. `values`: what
+    a run has recorded, or `canonical.identifying` of a recipe."""
+    return hashlib.sha256(compact(without_paths(deepcopy(values), left_out)).encode()).hexdigest()
+
+
+def compact(values: Any) -> str:
+    """Plain values as the JSON that is hashed."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def without_paths(values: Values, paths: Iterable[tuple[str, ...]]) -> Values:
+    """`values` without what stands at `paths`, where anything does; changes and returns its argument."""
+    for path in paths:
+        holder = values
+        for name in path[:-1]:
+            holder = holder.get(name, {})
+        holder.pop(path[-1], None)
+    return values

@@ -1,0 +1,59 @@
+"""What the runs beside a data root have begun with: it stays as it is when the data are prepared again."""
+
+import logging
+from pathlib import Path
+
+from talkies.checkpoints.loop import read_loop
+from talkies.checkpoints.release import read_release
+from talkies.checkpoints.store import CheckpointStore
+from talkies.config import UserError
+from talkies.config.regular import resolved
+from talkies.data.index import read_index
+from talkies.prepare.jobs import Begun
+from talkies.recipe.facts import FACTS
+from talkies.recipe.facts import FILE as FACTS_FILE
+from talkies.recipe.folders import finished
+from talkies.recipe.recorded import recipe_of_run
+from talkies.recipe.where import place_of
+
+_log = logging.getLogger(__name__)
+
+
+def begun_with(runs: Path, root: Path) -> Begun:
+    """The sets and codecs in the data root `root` that runs in the folder `runs` were begun with. A run whose records
+    are damaged is told, and not counted."""
+    sets: set[str] = set()
+    codecs: set[str] = set()
+    for run in sorted(path.parent for depth in ("*/*", "*/*/*") for path in runs.glob(f"{depth}/place.json")):
+        try:
+            if resolved(place_of(run).data_root) == resolved(root):
+                found = _of(run, root)
+                sets |= found.sets
+                codecs |= found.codecs
+        except UserError as error:
+            _log.warning("prepare: what %s was begun with is not known: %s", run, error)
+    return Begun(sets=frozenset(sets), codecs=frozenset(codecs))
+
+
+def _of(run: Path, root: Path) -> Begun:
+    """What of a run's data is still there: its sets, where the one that it trains on is what it was."""
+    recipe = recipe_of_run(run)
+    folders = [root / "sets" / name for name in (recipe.data.shards, recipe.data.heldout)]
+    indices = [read_index(folder) for folder in folders]
+    if indices[0].fingerprint != _trained_on(run):
+        return Begun()
+    codecs = {identity for index in indices for identity in index.header["codecs"].values()}
+    return Begun(sets=frozenset(index.fingerprint for index in indices), codecs=frozenset(codecs))
+
+
+def _trained_on(run: Path) -> str | None:
+    """The fingerprint of the set that a run trains on; None where it has saved nothing yet."""
+    facts = FACTS.find(run / FACTS_FILE)
+    if facts is not None:
+        return facts.data.fingerprint
+    if finished(run):
+        return str(read_release(run / "release", verify=False)["data"]["fingerprint"])
+    steps = CheckpointStore(run / "checkpoints").steps()
+    if not steps:
+        return None
+    return str(read_loop(CheckpointStore(run / "checkpoints").path(steps[-1]))["data"]["fingerprint"])

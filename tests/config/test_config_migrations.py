@@ -1,0 +1,68 @@
+"""Recorded recipes of older schemas in the newest form, and what schema 1 hashed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from defaults import FILE, defaults
+
+from talkies.config import RecipeError
+from talkies.config.canonical import NOT_HASHED, identifying, recipe_hash
+from talkies.config.decode import decode_values
+from talkies.config.migrations import NEWEST, hash_of_1, migrated
+from talkies.recipe.config import PhaseRecipe
+
+OLD = json.loads((Path(__file__).parent / "recipe_of_1.json").read_text())
+"""What a run of commit ba90cf5 has recorded."""
+
+
+def renamed(values: dict[str, Any]) -> dict[str, Any]:
+    return {"b" if key == "a" else key: value for key, value in values.items()}
+
+
+def with_the_old_default(values: dict[str, Any]) -> dict[str, Any]:
+    return {"c": 1, **values}
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"a": 5}, {"b": 5, "c": 1}),
+        ({"schema": 1, "a": 5}, {"b": 5, "c": 1}),
+        ({"schema": 2, "b": 5}, {"b": 5, "c": 1}),
+        ({"schema": 2, "b": 5, "c": 2}, {"b": 5, "c": 2}),
+        ({"schema": 3, "a": 5}, {"a": 5}),
+    ],
+)
+def test_what_came_after_a_schema_is_done_to_it(values: dict[str, Any], found: dict[str, Any]) -> None:
+    before = json.dumps(values)
+    assert migrated(values, (renamed, with_the_old_default)) == found
+    assert json.dumps(values) == before
+
+
+@pytest.mark.parametrize("schema", [0, NEWEST + 1, "2", None, True, 2.0])
+def test_an_unknown_schema_is_refused(schema: object) -> None:
+    with pytest.raises(RecipeError, match=rf"`schema` is .*; this version reads 1 to {NEWEST}$"):
+        migrated({"schema": schema})
+
+
+def test_a_recorded_recipe_of_schema_1_is_read_and_its_hash_is_known() -> None:
+    recipe = decode_values(PhaseRecipe, migrated(OLD["recipe"]), where="test")
+    assert hash_of_1(OLD["recipe"], NOT_HASHED) == OLD["recipe_hash"] == hash_of_1(identifying(recipe), NOT_HASHED)
+    assert recipe_hash(recipe) != OLD["recipe_hash"]
+
+
+def test_no_default_has_changed_within_a_schema() -> None:
+    """A changed default is a new schema, whose migration writes the old one. A new key needs none: add it to the file,
+    `python tests/config/defaults.py` writes it."""
+    known, now = json.loads(FILE.read_text()), defaults()
+    assert FILE.stem == f"defaults_{NEWEST}"
+    changed = {
+        f"{name}.{key}": (value, now.get(name, {}).get(key))
+        for name, keys in known.items()
+        for key, value in keys.items()
+        if now.get(name, {}).get(key) != value
+    }
+    assert not changed, "(then, now)"
+    assert known == now, "keys that the file lacks"

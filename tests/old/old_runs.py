@@ -1,0 +1,102 @@
+"""What commit ba90cf5 left half-way, and the words that continue it."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ARCHIVE = HERE / "ba90cf5.tar.xz"
+PROGRAM = HERE / "program.py"
+SMALL = [
+    "steps.global_batch=2",
+    "steps.log_every=1",
+    "steps.checkpoint_every=2",
+    "validation.every=4",
+    "validation.clips=2",
+    "validation.samples=1",
+    "validation.sampling_steps=2",
+    "validation.final_clips=2",
+    "sampling.steps=2",
+]
+LAYOUTS = {
+    "alone": [],
+    "lora": [],
+    "fsdp2": ["parallel={kind: fsdp2, shard: 2}"],
+    "zero": ["parallel={kind: deepspeed, shard: 2, stage: 2}"],
+}
+"""Runs folder -> the layout of the run in it, which was stopped after step 2 of 4."""
+TWO = ("fsdp2", "zero")
+
+
+@dataclass(frozen=True)
+class Old:
+    """The unpacked archive in `folder`, with its own sources; `ours`: continued by today's version."""
+
+    folder: Path
+    ours: bool
+
+    def only(self, pattern: str) -> Path:
+        """The one path that matches."""
+        (found,) = self.folder.glob(pattern)
+        return found
+
+    def near(self, pattern: str) -> Path:
+        """The same, as it is called in a recipe: ba90cf5 hashes parents by their paths."""
+        return self.only(pattern).relative_to(self.folder)
+
+    @property
+    def parents(self) -> list[str]:
+        """Of joint training."""
+        return [f"parents.{part}={self.near(f'runs/{part}_pretraining-*/0001')}" for part in ("video", "audio")]
+
+    @property
+    def base(self) -> list[str]:
+        """What the LoRA is of, and trains on."""
+        low = ["data.shards=low", "data.heldout=low_heldout", "data.geometry=32x32x25@12.5"]
+        return [f"parents.base={self.near('runs/joint_phase1-*/0001')}", *low]
+
+    def recipe(self, name: str) -> str:
+        """A recipe of the archive; today's version is told that it is of schema 1."""
+        path = self.folder / "recipes" / f"{name}.yaml"
+        if self.ours:
+            path = path.with_name(f"{name}-of-1.yaml")
+            path.write_text(f"extends: {name}.yaml\nschema: 1\n")
+        return str(path)
+
+    def train(self, name: str, *words: str, runs: str, processes: int = 1) -> None:
+        """Train, in as many processes."""
+        fixed = [self.recipe(name), *SMALL, f"data.root={self.near('runs/data/*')}", *words]
+        self.run("train", *fixed, "--runs", runs, "--quiet", processes=processes)
+
+    def go_on(self, runs: str) -> Path:
+        """Continue the run of a folder; returns its own folder."""
+        if not self.ours:  # ba90cf5 cannot move a run: its advice is to upload it again
+            (self.only(f"{runs}/*/0001") / "run.json").unlink()
+        name = "lora" if runs == "lora" else "joint_phase1"
+        parents = self.base if runs == "lora" else self.parents
+        self.train(name, *parents, "steps.max=4", *LAYOUTS[runs], runs=runs, processes=2 if runs in TWO else 1)
+        return self.only(f"{runs}/*/0001")
+
+    def run(self, *words: str, processes: int = 1) -> str:
+        """What a verb prints."""
+        program = str(PROGRAM if self.ours else self.folder / "program.py")
+        many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command: Sequence[str] = [sys.executable, *(many if processes > 1 else []), program, *words]
+        sources = {} if self.ours else {"PYTHONPATH": str(self.folder / "src")}
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, cwd=self.folder, env={**os.environ, **sources}
+        )
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+        return done.stdout
+
+
+def unpacked(folder: Path, *, ours: bool) -> Old:
+    """A copy of the archive."""
+    folder.mkdir()
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    return Old(folder, ours)

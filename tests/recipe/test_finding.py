@@ -1,0 +1,128 @@
+"""Runs that an older schema has named are found by what they have recorded, and no others."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from talkies.config import CheckpointError
+from talkies.config.canonical import NOT_HASHED, identifying, recipe_hash, to_dict
+from talkies.config.migrations import hash_of_1
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.curriculum import Curriculum, digest_of, load_curriculum
+from talkies.recipe.finding import CURRICULUM_FILE, check_curriculum_of, check_run_of, curriculum_of, run_of
+from talkies.recipe.recorded import check_sum, values_of
+
+TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
+
+
+@pytest.fixture(scope="module")
+def curriculum() -> Curriculum:
+    return load_curriculum(TOY / "curriculum.yaml")
+
+
+@pytest.fixture(scope="module")
+def recipe(curriculum: Curriculum) -> PhaseRecipe:
+    return curriculum.phases[0]
+
+
+def write(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(values))
+
+
+def old_run(folder: Path, recipe: PhaseRecipe) -> Path:
+    """A run as schema 1 has recorded it."""
+    values = to_dict(recipe)
+    digest = hash_of_1(identifying(recipe), NOT_HASHED)
+    write(folder / "recipe.json", {"recipe": values, "recipe_hash": digest, "parents": {}, "commit": "x"})
+    return folder
+
+
+def new_run(folder: Path, recipe: PhaseRecipe, name: str = "ab" * 32) -> Path:
+    """A run as it is recorded now, which may be known by the hash of an older schema."""
+    values = values_of(recipe)
+    known = {"recipe": values, "sha256": check_sum(values), "recipe_hash": name, "parents": {}, "commit": "x"}
+    write(folder / "recipe.json", known)
+    return folder
+
+
+@pytest.mark.parametrize("record", [old_run, new_run])
+def test_a_run_is_found_under_an_old_name(recipe: PhaseRecipe, tmp_path: Path, record: Any) -> None:
+    old = record(tmp_path / f"{recipe.name}-0a1b2c3d" / "0001", recipe)
+    record(tmp_path / f"{recipe.name}-99999999" / "0001", replace(recipe, seed=7))
+    beside = replace(recipe, tracking=replace(recipe.tracking, experiment="another"))
+    for asked in (recipe, beside):
+        assert run_of(tmp_path, asked, new=False) == old
+        assert run_of(tmp_path, asked, new=True) == old.with_name("0002")
+        check_run_of(old, asked)
+    other = replace(recipe, seed=3)
+    assert run_of(tmp_path, other, new=False) == tmp_path / f"{recipe.name}-{recipe_hash(other)[:8]}" / "0001"
+    with pytest.raises(CheckpointError, match="it has been changed since; submit it again"):
+        check_run_of(old, other)
+
+
+def test_the_name_of_today_comes_first(recipe: PhaseRecipe, tmp_path: Path) -> None:
+    old_run(tmp_path / f"{recipe.name}-0a1b2c3d" / "0001", recipe)
+    own = tmp_path / f"{recipe.name}-{recipe_hash(recipe)[:8]}" / "0001"
+    own.mkdir(parents=True)
+    assert run_of(tmp_path, recipe, new=False) == own
+    check_run_of(own, recipe)
+
+
+def test_two_old_runs_of_one_recipe_are_told(recipe: PhaseRecipe, tmp_path: Path) -> None:
+    """Schema 1 has hashed them differently; which of them is meant, nobody knows."""
+    for digest in ("0a1b2c3d", "1a1b2c3d"):
+        old_run(tmp_path / f"{recipe.name}-{digest}" / "0001", recipe)
+    with pytest.raises(CheckpointError, match=r"0a1b2c3d.*, .*1a1b2c3d.* were all begun .*: choose one by --folder"):
+        run_of(tmp_path, recipe, new=False)
+    assert run_of(tmp_path, recipe, new=True).parent.name == f"{recipe.name}-{recipe_hash(recipe)[:8]}"
+
+
+def test_a_damaged_record_is_told_and_passed_over(
+    recipe: PhaseRecipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = old_run(tmp_path / f"{recipe.name}-0a1b2c3d" / "0001", recipe)
+    path = folder / "recipe.json"
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
+    assert run_of(tmp_path, recipe, new=False).parent.name != folder.parent.name
+    assert f"{path} is damaged: its `recipe` has the hash" in caplog.text
+
+
+def old_curriculum(folder: Path, curriculum: Curriculum) -> None:
+    """Schema 1 has recorded the phases that were begun, and where their data lie."""
+    write(folder / CURRICULUM_FILE, {"digest": "0a1b2c3d" * 8})
+    data = f"{curriculum.prepare.name}-{hash_of_1(identifying(curriculum.located))[:8]}"
+    for number, phase in enumerate(curriculum.phases[:2], 1):
+        run = old_run(folder / f"{number}-{phase.name}", phase)
+        place = {"data_root": f"../../../data/{data}", "store": "sqlite:///x.db", "folder": str(run)}
+        (run / "place.json").write_text(json.dumps(place))
+
+
+def new_curriculum(folder: Path, curriculum: Curriculum) -> None:
+    """It is recorded whole, before any phase begins."""
+    members = {"prepare": values_of(curriculum.located), "phases": [values_of(phase) for phase in curriculum.phases]}
+    write(folder / CURRICULUM_FILE, {"digest": "0a1b2c3d" * 8, **members})
+
+
+def changed(curriculum: Curriculum, **changes: Any) -> Curriculum:
+    made = replace(curriculum, **changes)
+    return replace(made, digest=digest_of(made.located, made.phases))
+
+
+@pytest.mark.parametrize("record", [old_curriculum, new_curriculum])
+def test_a_curriculum_is_found_by_its_members(curriculum: Curriculum, tmp_path: Path, record: Any) -> None:
+    name = curriculum.recipe.name
+    old = tmp_path / f"{name}-0a1b2c3d" / "0001"
+    record(old, curriculum)
+    assert curriculum_of(tmp_path, curriculum, new=False) == old
+    check_curriculum_of(old, curriculum)
+    for other in (
+        changed(curriculum, phases=tuple(replace(phase, seed=9) for phase in curriculum.phases)),
+        changed(curriculum, located=replace(curriculum.located, fit_clips=95)),
+    ):
+        assert curriculum_of(tmp_path, other, new=False) == tmp_path / f"{name}-{other.digest[:8]}" / "0001"
+        with pytest.raises(CheckpointError, match="it has been changed since"):
+            check_curriculum_of(old, other)
