@@ -10,7 +10,7 @@ from defaults import FILE, defaults
 from talkies.config import RecipeError
 from talkies.config.canonical import NOT_HASHED, identifying, recipe_hash
 from talkies.config.decode import decode_values
-from talkies.config.migrations import NEWEST, hash_of_1, migrated
+from talkies.config.migrations import NEWEST, hash_of, migrated
 from talkies.recipe.config import PhaseRecipe
 
 OLD = json.loads((Path(__file__).parent / "recipe_of_1.json").read_text())
@@ -49,7 +49,7 @@ def test_an_unknown_schema_is_refused(schema: object) -> None:
 
 def test_a_recorded_recipe_of_schema_1_is_read_and_its_hash_is_known() -> None:
     recipe = decode_values(PhaseRecipe, migrated(OLD["recipe"]), where="test")
-    assert hash_of_1(OLD["recipe"], NOT_HASHED) == OLD["recipe_hash"] == hash_of_1(identifying(recipe), NOT_HASHED)
+    assert hash_of(OLD["recipe"], NOT_HASHED) == OLD["recipe_hash"] == hash_of(identifying(recipe), NOT_HASHED)
     assert recipe_hash(recipe) != OLD["recipe_hash"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from talkies.config import CheckpointError
 from talkies.config.canonical import NOT_HASHED, identifying, recipe_hash, to_dict
-from talkies.config.migrations import hash_of_1
+from talkies.config.migrations import hash_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum, digest_of, load_curriculum
 from talkies.recipe.finding import CURRICULUM_FILE, check_curriculum_of, check_run_of, curriculum_of, run_of
@@ -36,7 +36,7 @@ def write(path: Path, values: dict[str, Any]) -> None:
 def old_run(folder: Path, recipe: PhaseRecipe) -> Path:
     """A run as schema 1 has recorded it."""
     values = to_dict(recipe)
-    digest = hash_of_1(identifying(recipe), NOT_HASHED)
+    digest = hash_of(identifying(recipe), NOT_HASHED)
     write(folder / "recipe.json", {"recipe": values, "recipe_hash": digest, "parents": {}, "commit": "x"})
     return folder
 
@@ -94,7 +94,7 @@ def test_a_damaged_record_is_told_and_passed_over(
 def old_curriculum(folder: Path, curriculum: Curriculum) -> None:
     """Schema 1 has recorded the phases that were begun, and where their data lie."""
     write(folder / CURRICULUM_FILE, {"digest": "0a1b2c3d" * 8})
-    data = f"{curriculum.prepare.name}-{hash_of_1(identifying(curriculum.located))[:8]}"
+    data = f"{curriculum.prepare.name}-{hash_of(identifying(curriculum.located))[:8]}"
     for number, phase in enumerate(curriculum.phases[:2], 1):
         run = old_run(folder / f"{number}-{phase.name}", phase)
         place = {"data_root": f"../../../data/{data}", "store": "sqlite:///x.db", "folder": str(run)}

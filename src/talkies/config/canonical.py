@@ -1,11 +1,10 @@
 """One canonical form of a recipe: what it is compared, hashed and recorded by."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-from talkies.config.migrations import compact, without_paths
+from talkies.config.migrations import hash_of, without_paths
 from talkies.config.schema import ADDED
 
 ABSENT = "(absent)"
@@ -49,7 +48,7 @@ def recipe_hash(recipe: Any) -> str:
     (see `migrations`), but those in NOT_HASHED (where the results are tracked, on how many processes and how the
     blocks are computed, what a cluster is asked for, what a run does when something goes wrong, where the data lies and
     who reads it). A key with a default that is added to recipes changes no hash."""
-    return hashlib.sha256(compact(without_paths(differing(recipe), NOT_HASHED)).encode()).hexdigest()
+    return hash_of(differing(recipe), NOT_HASHED)
 
 
 def decisive(recipe: Any) -> Any:

@@ -23,7 +23,7 @@ FIRST = 1
 
 
 def from_1(values: Values) -> Values:
-    """Schema 2 has the keys and defaults of schema 1: only what is hashed is another (`hash_of_1`)."""
+    """Schema 2 has the keys and defaults of schema 1: only what is hashed is another (see `hash_of`)."""
     return values
 
 
@@ -44,10 +44,10 @@ def migrated(values: Mapping[str, Any], migrations: tuple[Migration, ...] = MIGR
     return found
 
 
-def hash_of_1(values: Values, left_out: Iterable[tuple[str, ...]] = ()) -> str:
-    """What schema 1 hashed a recipe to: all its keys, at their defaults too, but the paths `left_out`. `values`: what
-    a run has recorded, or `canonical.identifying` of a recipe."""
-    return hashlib.sha256(compact(without_paths(deepcopy(values), left_out)).encode()).hexdigest()
+def hash_of(values: Mapping[str, Any], left_out: Iterable[tuple[str, ...]] = ()) -> str:
+    """sha256 of plain values, but those at the paths `left_out`. Schema 1 hashed all keys of a recipe, at their
+    defaults too: what a run has recorded, or `canonical.identifying` of a recipe."""
+    return hashlib.sha256(compact(without_paths(deepcopy(dict(values)), left_out)).encode()).hexdigest()
 
 
 def compact(values: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from talkies.config import CheckpointError, UserError
 from talkies.config.canonical import identifying, recipe_hash
-from talkies.config.migrations import hash_of_1
+from talkies.config.migrations import hash_of
 from talkies.config.regular import present, resolved
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
@@ -58,7 +58,7 @@ def data_of(runs: Path, config: PrepareConfig, *, recipe_folder: Path) -> Path:
 
 def _data_homes(runs: Path, config: PrepareConfig) -> list[Path]:
     """What the folder of the data of a `located` preparation is called, and what schema 1 called it."""
-    digests = recipe_hash(config), hash_of_1(identifying(config))
+    digests = recipe_hash(config), hash_of(identifying(config))
     return [runs / "data" / f"{config.name}-{digest[:8]}" for digest in digests]
 
 

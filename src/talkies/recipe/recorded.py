@@ -4,9 +4,7 @@ A recorded recipe holds all its values and its schema. `recipe_hash` beside it n
 hashed when the run began, and may be of an older schema; what the recipe hashes to now is `recipe_hash(recipe)`.
 """
 
-import hashlib
 from collections.abc import Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +12,7 @@ from talkies.checkpoints.places import recorded_weights
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.canonical import NOT_HASHED, decisive, recipe_hash, to_dict
 from talkies.config.decode import decode_values
-from talkies.config.migrations import FIRST, NEWEST, SCHEMA, compact, hash_of_1, migrated, without_paths
+from talkies.config.migrations import FIRST, NEWEST, SCHEMA, hash_of, migrated
 from talkies.config.shown import named
 from talkies.prepare.config import PrepareConfig
 from talkies.recipe.config import PhaseRecipe
@@ -38,7 +36,7 @@ def released_values(recipe: PhaseRecipe) -> dict[str, Any]:
 
 def check_sum(values: Mapping[str, Any]) -> str:
     """By which recipe.json vouches for what its recipe's hash covers."""
-    return hashlib.sha256(compact(without_paths(deepcopy(dict(values)), NOT_HASHED)).encode()).hexdigest()
+    return hash_of(values, NOT_HASHED)
 
 
 def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
@@ -78,7 +76,7 @@ def recipe_in(known: RecipeRecord, path: Path) -> PhaseRecipe:
     """As `recipe_of_run`, of the record that was read from `path`."""
     recipe = recipe_of(known.recipe, path)
     first = known.recipe.get(SCHEMA, FIRST) == FIRST
-    found = hash_of_1(known.recipe, NOT_HASHED) if first else check_sum(known.recipe)
+    found = check_sum(known.recipe)
     key, told = ("recipe_hash", known.recipe_hash) if first else ("sha256", known.sha256)
     if found != told:
         raise RECIPE.damaged(
