@@ -26,7 +26,7 @@ from talkies.checkpoints.release import (
 )
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError, StorageError
-from talkies.data.integrity import sha256_of
+from talkies.files.integrity import sha256_of
 
 INFO: dict[str, Any] = {
     "name": "joint",

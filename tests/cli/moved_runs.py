@@ -10,7 +10,7 @@ from pathlib import Path
 from toy_journey import RECIPES, TINY, Journey
 
 from talkies.cli.main import run
-from talkies.data.integrity import sha256_of
+from talkies.files.integrity import sha256_of
 from talkies.tracking.records import encode
 from talkies.tracking.settling import settle
 

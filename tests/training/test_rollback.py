@@ -7,7 +7,7 @@ import pytest
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
-from talkies.data.durable import write_text
+from talkies.files.durable import write_text
 from talkies.recipe.keeping import Keeping, mark
 from talkies.training.config import RollbackConfig
 from talkies.training.guard import BadStepError

@@ -18,8 +18,8 @@ from talkies.checkpoints import state as state_module
 from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.state import load_state
 from talkies.checkpoints.store import CheckpointStore, CheckpointWarning
-from talkies.data.durable import write_tensors
 from talkies.data.shards import ShardSet
+from talkies.files.durable import write_tensors
 from talkies.training.config import LoraConfig
 from talkies.training.guard import NonFiniteError
 from talkies.training.lora import add_lora

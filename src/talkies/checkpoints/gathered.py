@@ -10,7 +10,7 @@ from talkies.config import CheckpointError
 from talkies.config.numbers import LIMIT, Count, Natural, NonNegative
 from talkies.config.records import Kind, record
 from talkies.config.shown import shown
-from talkies.data.durable import canonical_json, write_text
+from talkies.files.durable import canonical_json, write_text
 
 Gathered = Mapping[str, Any]
 """Plain JSON."""

@@ -15,8 +15,8 @@ from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
 from talkies.config.records import Kind, Name, Sha256, present, record
 from talkies.config.shown import shown
-from talkies.data.durable import canonical_json, write_text
-from talkies.data.integrity import damage, sha256_of
+from talkies.files.durable import canonical_json, write_text
+from talkies.files.integrity import damage, sha256_of
 
 MANIFEST = "manifest.json"
 

@@ -26,9 +26,10 @@ from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
 from talkies.config.records import present
-from talkies.data.durable import storage_errors, sync, sync_tree, write_text
-from talkies.data.integrity import damage, sha256_of
-from talkies.data.streamed import stream_tensors
+from talkies.files.durable import storage_errors, sync_tree, write_text
+from talkies.files.folders import swap
+from talkies.files.integrity import damage, sha256_of
+from talkies.files.streamed import stream_tensors
 
 RELEASE = "release.json"
 CODECS = "codecs"
@@ -82,7 +83,7 @@ def write_release(
             together.agree(_begin if main else None, temporary, codecs_folder)
             together.agree(_fill, temporary if main else None, components, adapter, whole)
             together.agree(complete if main else None)
-        together.agree(_swap if main else None, temporary, folder)
+        together.agree(swap if main else None, temporary, folder, folder.with_name(folder.name + ".old.tmp"))
     except BaseException:
         if main:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -135,17 +136,6 @@ def _table(folder: Path, components: Mapping[str, Mapping[str, Held]]) -> dict[s
             "parameters": sum(tensor.shape.numel() for tensor in tensors.values()),
         }
     return table
-
-
-def _swap(temporary: Path, folder: Path) -> None:
-    """Put the finished folder in place of an older release of the same name."""
-    old = folder.with_name(folder.name + ".old.tmp")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    temporary.rename(folder)
-    sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_release(folder: Path, *, verify: bool = True) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
 from talkies.config.shown import shown
-from talkies.data.durable import canonical_json, storage_errors, write_tensors, write_text
+from talkies.files.durable import canonical_json, storage_errors, write_tensors, write_text
 
 GENERATORS = "generators.safetensors"
 SHARDS = "shards"

@@ -13,7 +13,7 @@ from pathlib import Path
 from talkies.checkpoints.manifest import MANIFEST, Manifest, Table, complaint, file_table, verify, write_manifest
 from talkies.checkpoints.together import Alone, Together
 from talkies.config import CheckpointError, RecipeError, StorageError
-from talkies.data.durable import storage_errors, sync, sync_tree, write_text
+from talkies.files.durable import storage_errors, sync, sync_tree, write_text
 
 LATEST = "LATEST"
 TORN = ".tmp"

@@ -10,9 +10,9 @@ from talkies.config import DataError, UserError
 from talkies.config.records import present
 from talkies.config.shown import shown
 from talkies.data.clip import Header
-from talkies.data.durable import canonical_json, write_text
 from talkies.data.records import INDEX as RECORD
 from talkies.data.records import SCHEMA, ClipEntry, FileEntry
+from talkies.files.durable import canonical_json, write_text
 from talkies.streams import Grid, Modality
 from talkies.streams.batch import Text
 

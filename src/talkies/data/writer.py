@@ -10,11 +10,11 @@ from torch import Tensor
 from talkies.config import DataError
 from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
-from talkies.data.durable import write_tensors
 from talkies.data.index import INDEX, NULL_TEXT, write_index
-from talkies.data.integrity import sha256_of
 from talkies.data.records import ClipEntry, FileEntry
 from talkies.data.stored import checksum
+from talkies.files.durable import write_tensors
+from talkies.files.integrity import sha256_of
 
 
 class ShardWriter:

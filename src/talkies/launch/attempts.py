@@ -9,7 +9,7 @@ from pathlib import Path
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
 from talkies.config.records import Kind, Name, record
-from talkies.data.durable import write_text
+from talkies.files.durable import write_text
 
 FILE = "attempts.json"
 IN_VAIN = 3

@@ -11,7 +11,7 @@ from talkies.config.places import opened
 from talkies.config.records import Kind, Name, record
 from talkies.config.regular import resolved
 from talkies.config.shown import shown
-from talkies.data.durable import write_text
+from talkies.files.durable import write_text
 from talkies.launch.slurm import Job, SlurmError, cancel, jobs_of, submit
 
 FILE = "jobs.json"

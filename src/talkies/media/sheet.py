@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from talkies.config import DataError
-from talkies.media.replacing import replacing
+from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 
 FRAMES = 12
 SIDE = 96
@@ -29,14 +29,14 @@ def contact_sheet(path: Path | str, frames: Tensor | None, samples: Tensor | Non
     rows = [] if frames is None else [_film(frames)]
     if samples is not None:
         rows.append(_wave(samples, sample_rate, rows[0].shape[1] if rows else WIDTH))
-    with replacing(Path(path)) as temporary:
+    with storage_errors(Path(path), refused=UNWRITABLE), replacing(Path(path)) as temporary:
         Image.fromarray(np.concatenate(rows)).save(temporary, format="PNG")
 
 
 def still(path: Path | str, frame: Tensor) -> None:
     """Write a frame [3, H, W] in [-1, 1] as a PNG."""
     pixels = ((frame.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
-    with replacing(Path(path)) as temporary:
+    with storage_errors(Path(path), refused=UNWRITABLE), replacing(Path(path)) as temporary:
         Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())).save(temporary, format="PNG")
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from torch import Tensor
 
+from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 from talkies.media.container import opened
-from talkies.media.replacing import replacing
 from talkies.streams.codec import Media
 
 PROVENANCE = "talkies-provenance"
@@ -40,7 +40,11 @@ def write_mp4(path: Path | str, media: Media, *, tags: Mapping[str, str]) -> Non
     _check(media)
     options = {"movflags": "faststart+use_metadata_tags"}
     kind = "ipod" if path.suffix == ".m4a" else "mp4"
-    with replacing(path) as temporary, av.open(f"file:{temporary}", "w", format=kind, container_options=options) as out:
+    with (
+        storage_errors(path, refused=UNWRITABLE),
+        replacing(path) as temporary,
+        av.open(f"file:{temporary}", "w", format=kind, container_options=options) as out,
+    ):
         out.metadata.update({"comment": tags[PROVENANCE]} if PROVENANCE in tags else {})
         out.metadata.update(tags)
         # Both streams must be known before the first packet.

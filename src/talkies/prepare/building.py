@@ -12,8 +12,9 @@ import torch
 from talkies.config import DataError
 from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
-from talkies.data.durable import canonical_json, write_text
 from talkies.data.shards import ShardSet, ShardWriter
+from talkies.files.durable import canonical_json, write_text
+from talkies.files.folders import replacing_folder
 from talkies.prepare.bars import Bars
 from talkies.prepare.clips import RawClip
 from talkies.prepare.encode import encode
@@ -22,7 +23,6 @@ from talkies.prepare.jobs import NOTHING, OLDER, READER, Begun, Job
 from talkies.prepare.plan import SetPlan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import PREPARED, Quarantined, SetReport, reasons
-from talkies.prepare.swap import replacing_folder
 from talkies.signals.answer import look
 from talkies.streams.codec import Codecs
 

@@ -15,7 +15,8 @@ from talkies.config.canonical import identifying
 from talkies.config.numbers import Natural
 from talkies.config.records import Kind, Name, record
 from talkies.config.shown import shown
-from talkies.data.durable import canonical_json, write_text
+from talkies.files.durable import canonical_json, write_text
+from talkies.files.folders import replacing_folder
 from talkies.prepare.bars import Bars
 from talkies.prepare.clips import RawClip
 from talkies.prepare.config import PrepareConfig
@@ -25,7 +26,6 @@ from talkies.prepare.jobs import OLDER, READER, Job
 from talkies.prepare.plan import fitted_parts
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Quarantined, reasons
-from talkies.prepare.swap import replacing_folder
 from talkies.signals.answer import look
 from talkies.streams.codec import AudioCodec, VideoCodec
 

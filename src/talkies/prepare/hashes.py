@@ -7,8 +7,8 @@ from pathlib import Path
 from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError
 from talkies.config.records import Kind
-from talkies.data.durable import canonical_json, write_text
-from talkies.data.integrity import settled, sha256_of, stamp
+from talkies.files.durable import canonical_json, write_text
+from talkies.files.integrity import settled, sha256_of, stamp
 from talkies.prepare.items import Item
 
 HASHES = Kind(holds=dict[str, tuple[str, str]], about="prepare", remedy="remove it: it only saves time", limit=1 << 30)

@@ -13,7 +13,7 @@ from talkies.codecs.load import load_codecs
 from talkies.config import StorageError
 from talkies.config.canonical import recipe_hash
 from talkies.data.clip import Header
-from talkies.data.durable import write_text
+from talkies.files.durable import write_text
 from talkies.prepare.bars import Bars, bars
 from talkies.prepare.building import Builder
 from talkies.prepare.config import PrepareConfig, SyntheticSource

@@ -10,7 +10,7 @@ from talkies.config import DataError
 from talkies.config.canonical import recipe_hash
 from talkies.config.records import regular_bytes
 from talkies.config.shown import shown
-from talkies.data.durable import sync_tree, write_text
+from talkies.files.durable import sync_tree, write_text
 from talkies.prepare.config import FolderSource, SourceConfig, SyntheticSource
 from talkies.prepare.items import SUFFIXES, Item, ordered, read_manifest, scan
 from talkies.prepare.paths import source_path

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from talkies.config import RecipeError
-from talkies.media.replacing import replacing
+from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 from talkies.media.write import PROVENANCE, write_mp4
 from talkies.prepare.config import SyntheticSource
 from talkies.prepare.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
@@ -121,7 +121,8 @@ def render_source(
 def _render_clip(source: SyntheticSource, seed: int, folder: Path, index: int) -> None:
     path = folder / f"{source.domain}-{index:05d}.mp4"
     scene = draw_scene(source, index, seed)
-    with replacing(path.with_suffix(".txt")) as temporary:
+    caption = path.with_suffix(".txt")
+    with storage_errors(caption, refused=UNWRITABLE), replacing(caption) as temporary:
         temporary.write_text(scene.caption + "\n", encoding="utf-8")
     write_mp4(path, scene.media, tags={PROVENANCE: "talkies synthetic world"})
 

@@ -16,9 +16,9 @@ from talkies.config import CheckpointError, DataError, UserError
 from talkies.config.places import looked_for
 from talkies.config.records import Kind, Name, present, record
 from talkies.config.shown import shown
-from talkies.data.durable import storage_errors, sync_tree
 from talkies.data.index import Index, read_index
 from talkies.data.records import GridRecord, check_encoded
+from talkies.files.durable import storage_errors, sync_tree
 from talkies.recipe.carried import carried
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.folders import write_json

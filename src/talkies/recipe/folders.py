@@ -12,7 +12,7 @@ from typing import TextIO
 
 from talkies.config import UserError
 from talkies.config.records import open_ours, present
-from talkies.data.durable import storage_errors, write_text
+from talkies.files.durable import storage_errors, write_text
 from talkies.signals.answer import pause
 
 LOCK, TRIES = ".lock", 100

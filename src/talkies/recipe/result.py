@@ -16,8 +16,8 @@ from talkies.checkpoints.state import open_ema, stored_ema
 from talkies.checkpoints.together import Together
 from talkies.config.canonical import to_dict
 from talkies.config.regular import resolved
-from talkies.data.integrity import sha256_of
 from talkies.data.substitutes import FILE
+from talkies.files.integrity import sha256_of
 from talkies.models.build import component_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.facts import CODECS, FACTS, Facts, check_copies

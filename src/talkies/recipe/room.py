@@ -8,7 +8,7 @@ from pathlib import Path
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import StorageError
 from talkies.config.shown import shown
-from talkies.data.durable import storage_errors, sync
+from talkies.files.durable import storage_errors, sync
 from talkies.planning.cost import Disk, disk
 from talkies.planning.parameters import count_parts
 from talkies.planning.render import size

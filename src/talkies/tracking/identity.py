@@ -9,7 +9,7 @@ from talkies.config.places import kept_uri, opened_uri
 from talkies.config.records import Kind, Name, record
 from talkies.config.regular import resolved
 from talkies.config.secrets import bare
-from talkies.tracking.atomic import write_json
+from talkies.files.staged import write_json
 
 FILE = "run.json"
 VIEW = "talkies"

@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import RecipeError, TrackingError
+from talkies.files.staged import staged
 from talkies.tracking.alias import aliases, expected, move, moved
-from talkies.tracking.atomic import staged
 from talkies.tracking.card_text import Card, Sample
 from talkies.tracking.cards import Shelf
 from talkies.tracking.config import TrackingConfig

@@ -17,9 +17,9 @@ from talkies.config import CheckpointError, TrackingError
 from talkies.config.places import kept_uri, opened_uri
 from talkies.config.records import Kind, Name, record
 from talkies.config.regular import resolved
+from talkies.files.staged import write_json
 from talkies.tracking.alias import aliases
 from talkies.tracking.artifacts import fetch, push
-from talkies.tracking.atomic import write_json
 from talkies.tracking.describe import measured
 from talkies.tracking.gates import GateResult
 from talkies.tracking.identity import read_identity

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from talkies.config import StorageError
-from talkies.data.durable import canonical_json, write_text
+from talkies.files.durable import canonical_json, write_text
 
 Told = Sequence[Sequence[Mapping[str, Any]]]
 """Of every rank, in order, the micro-batches of the step: `Micro.told()`."""

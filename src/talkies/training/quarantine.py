@@ -13,9 +13,9 @@ from lightning import Callback, Trainer
 
 from talkies.config import DataError
 from talkies.config.records import present, regular_bytes
-from talkies.data.durable import canonical_json, sync
 from talkies.data.module import ClipsData
 from talkies.data.substitutes import KEY, QUARANTINED, allowed
+from talkies.files.durable import canonical_json, sync
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch, Replaced

@@ -14,8 +14,8 @@ from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
 from talkies.config.records import Kind, record
-from talkies.data.durable import write_text
 from talkies.data.order import Passed, joined
+from talkies.files.durable import write_text
 from talkies.training.config import RollbackConfig
 from talkies.training.guard import BadStepError
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from talkies.data.durable import sync, sync_tree
+from talkies.files.durable import sync, sync_tree
 
 
 @contextmanager
@@ -22,10 +22,17 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     try:
         yield work
         sync_tree(work)
-        if folder.exists():
-            folder.rename(old)
-        work.rename(folder)
-        sync(folder.parent)
+        swap(work, folder, old)
     finally:
         for left in (work, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def swap(made: Path, folder: Path, old: Path) -> None:
+    """Put the finished `made` in the place of `folder`, which is `old` for a moment and then gone."""
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    made.rename(folder)
+    sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)

@@ -7,12 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from talkies.config import StorageError
-
-REFUSED = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
-    errno.EISDIR,
-}  # fmt: skip
+from talkies.files.durable import UNWRITABLE, storage_errors
 
 
 def write_text(path: Path, text: str) -> None:
@@ -41,12 +36,12 @@ def staged(files: Mapping[Path, bytes]) -> Iterator[Callable[[], None]]:
         nonlocal put
         put = True
         for path, written in temporary.items():
-            with _storage(path):
+            with storage_errors(path, refused=UNWRITABLE):
                 written.replace(path)
 
     try:
         for path, data in files.items():
-            with _storage(path):
+            with storage_errors(path, refused=UNWRITABLE):
                 _make(path.parent, made)
                 if path.is_dir():
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -74,13 +69,3 @@ def _write(path: Path, data: bytes) -> None:
         handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())
-
-
-@contextmanager
-def _storage(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in REFUSED:
-            raise
-        raise StorageError(f"storage: cannot write {path}: {error.strerror}; free space or write elsewhere") from error

@@ -9,7 +9,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from talkies.data.durable import replacing, storage_errors
+from talkies.files.durable import replacing, storage_errors
 
 KINDS = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",

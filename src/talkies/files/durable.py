@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,18 +15,22 @@ from torch import Tensor
 
 from talkies.config import StorageError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+UNWRITABLE = FULL | {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+"""Also what a wrong path leads to."""
 _RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
-def storage_errors(path: Path, needed: int | Callable[[], int] = 0) -> Iterator[None]:
-    """Turn a full (or over quota, or read-only) disk into a StorageError that names `path` and the bytes `needed`
-    (0: not known; a function is asked in that case alone). Other OSErrors pass through."""
+def storage_errors(
+    path: Path, needed: int | Callable[[], int] = 0, *, refused: Collection[int] = FULL
+) -> Iterator[None]:
+    """Turn a full (or over quota, or read-only) disk, or whatever error numbers are `refused`, into a StorageError that
+    names `path` and the bytes `needed` (0: not known; a function is asked in that case alone). Other OSErrors pass."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno is None or error.errno not in refused:
             raise
         count = needed() if callable(needed) else needed
         wanted = f"{count} bytes are needed, " if count else ""
