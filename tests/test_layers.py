@@ -12,7 +12,7 @@ ROWS = [
     ["files", "streams"],
     ["nn", "flow", "media"],
     ["models", "codecs", "data", "launch"],
-    ["parallel", "checkpoints"],
+    ["parallel", "checkpoints", "world"],
     ["prepare", "generate"],
     ["training", "evaluation"],
     ["planning", "tracking"],

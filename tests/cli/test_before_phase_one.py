@@ -10,11 +10,11 @@ import pytest
 from toy_journey import RECIPES, TINY, Journey
 
 from talkies.cli.main import run
-from talkies.prepare.config import SyntheticSource
 from talkies.prepare.items import ordered, scan
-from talkies.prepare.world import render_source
 from talkies.recipe.gates import SYNC, measured
 from talkies.recipe.recorded import recipe_of
+from talkies.world.config import SyntheticSource
+from talkies.world.render import render_source
 
 pytestmark = pytest.mark.timeout(600)
 VOICES = {"source": "clips", "geometry": "32x32x25@12.5", "modalities": ["audio"], "duration_token": True}

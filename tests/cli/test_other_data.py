@@ -6,8 +6,8 @@ import pytest
 from toy_journey import RECIPES, TINY, Journey
 
 from talkies.cli.main import run
-from talkies.prepare.config import SyntheticSource
-from talkies.prepare.world import render_source
+from talkies.world.config import SyntheticSource
+from talkies.world.render import render_source
 
 pytestmark = pytest.mark.timeout(600)
 PREPARE = """

@@ -24,10 +24,10 @@ from talkies.cli.main import VERBS, _Parser, run
 from talkies.config.decode import decode
 from talkies.config.source import load
 from talkies.launch.site import load_site
-from talkies.prepare.config import SyntheticSource
-from talkies.prepare.world import render_source
 from talkies.recipe.check import check
 from talkies.recipe.config import PhaseRecipe
+from talkies.world.config import SyntheticSource
+from talkies.world.render import render_source
 
 pytestmark = pytest.mark.timeout(600)
 BOUND = {"/data/clips": "clips"}

@@ -7,9 +7,9 @@ import torch
 
 from talkies.config import DataError
 from talkies.evaluation.report import evaluate_clips
-from talkies.prepare.config import SyntheticSource
-from talkies.prepare.world import draw_scene
 from talkies.streams.codec import Media
+from talkies.world.config import SyntheticSource
+from talkies.world.render import draw_scene
 
 SOURCE = SyntheticSource(clips=8)
 

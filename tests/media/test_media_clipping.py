@@ -11,8 +11,8 @@ from scipy.signal import resample_poly
 from talkies.media.clipping import CROWDED, find_clipping
 from talkies.media.read import read_audio
 from talkies.media.write import write_mp4
-from talkies.prepare.voices import SAMPLE_RATE, Voice, draw_loudness, sing
 from talkies.streams.codec import Media
+from talkies.world.voices import SAMPLE_RATE, Voice, draw_loudness, sing
 
 SECONDS = 2.0
 VOICES = (  # as the synthetic world casts them: a man's middle voice, a girl's high one, a hollow mask

@@ -8,10 +8,11 @@ import pytest
 
 from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError, RecipeError
-from talkies.prepare.config import FolderSource, ManifestSource, SyntheticSource
+from talkies.prepare.config import FolderSource, ManifestSource
 from talkies.prepare.items import read_manifest, scan
 from talkies.prepare.paths import source_path
 from talkies.prepare.sources import Source, collect, render
+from talkies.world.config import SyntheticSource
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -6,8 +6,8 @@ import torch
 
 from talkies.config import DataError
 from talkies.evaluation.frechet import audio_features, standardised_distance, video_features
-from talkies.evaluation.sync import SyncScore, shuffled, sync
 from talkies.streams.codec import Media
+from talkies.world.sync import SyncScore, shuffled, sync
 
 
 def evaluate_clips(media: list[Media], reference: list[Media]) -> dict[str, float]:

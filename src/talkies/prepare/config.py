@@ -6,25 +6,11 @@ from pydantic import Field
 
 from talkies.codecs.config import CodecsConfig
 from talkies.config import config
-from talkies.config.numbers import Clips, Fps, Frames, Loudness, Natural, Side
+from talkies.config.numbers import Clips, Loudness, Natural
 from talkies.config.schema import added
+from talkies.world.config import SyntheticSource
 
 ChannelKey = Literal["mix", "left", "right"] | Natural
-
-
-@config
-class SyntheticSource:
-    """Synthetic talkies, rendered as H.264 + AAC mp4 files with same-stem captions. `domain` 'masks' is the second one.
-    `size` is the side in pixels; `heldout` clips are split off by id."""
-
-    kind: Literal["synthetic"] = "synthetic"
-    domain: Literal["faces", "masks"] = "faces"
-    clips: Clips
-    heldout: Natural = 0
-    size: Side = 32
-    frames: Frames = 25
-    fps: Fps = 12.5
-    seed: Natural = 0
 
 
 @config

@@ -7,12 +7,13 @@ from pathlib import PurePosixPath
 from talkies.config import DataError
 from talkies.config.shown import shown
 from talkies.prepare.clips import Rejected, read_caption
-from talkies.prepare.config import PrepareConfig, SourceConfig, SyntheticSource
+from talkies.prepare.config import PrepareConfig, SourceConfig
 from talkies.prepare.geometry import Geometry
 from talkies.prepare.hashes import MISSING, Hashes
 from talkies.prepare.items import Item
 from talkies.prepare.likeness import Likeness, Place, likenesses
 from talkies.prepare.sources import Copy, Source
+from talkies.world.config import SyntheticSource
 
 Contents = Mapping[str, Likeness]
 """By the ids of a source's items."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from talkies.config import RecipeError
 from talkies.config.regular import resolved
 from talkies.config.shown import shown
-from talkies.prepare.config import FolderSource, ManifestSource, PrepareConfig, SyntheticSource
+from talkies.prepare.config import FolderSource, ManifestSource, PrepareConfig
 from talkies.prepare.spelling import Spellings
+from talkies.world.config import SyntheticSource
 
 
 def source_path(name: str, config: FolderSource | ManifestSource, recipe_folder: Path, *, present: bool = True) -> Path:

@@ -16,7 +16,7 @@ from talkies.data.clip import Header
 from talkies.files.durable import write_text
 from talkies.prepare.bars import Bars, bars
 from talkies.prepare.building import Builder
-from talkies.prepare.config import PrepareConfig, SyntheticSource
+from talkies.prepare.config import PrepareConfig
 from talkies.prepare.copies import settle_copies
 from talkies.prepare.fitting import fit_codecs, take_codecs
 from talkies.prepare.hashes import Hashes, contents, fingerprint
@@ -28,6 +28,7 @@ from talkies.prepare.sources import Source, collect
 from talkies.streams import MODALITIES
 from talkies.streams.batch import Text
 from talkies.streams.codec import Codecs
+from talkies.world.config import SyntheticSource
 
 __all__ = ["Report", "prepare"]
 REPORT = "report.json"

@@ -8,8 +8,9 @@ from talkies.codecs.config import LinearVideoConfig, WanVideoConfig, audio_grid,
 from talkies.config import DataError, RecipeError
 from talkies.config.shown import listed, named, shown
 from talkies.media.downmix import Channel
-from talkies.prepare.config import PrepareConfig, SetConfig, SyntheticSource
+from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry
+from talkies.world.config import SyntheticSource
 
 TOLERANCE = 0.05
 """Seconds by which the durations of sound and pictures may differ."""

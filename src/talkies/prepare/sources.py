@@ -11,10 +11,11 @@ from talkies.config.canonical import recipe_hash
 from talkies.config.records import regular_bytes
 from talkies.config.shown import shown
 from talkies.files.durable import sync_tree, write_text
-from talkies.prepare.config import FolderSource, SourceConfig, SyntheticSource
+from talkies.prepare.config import FolderSource, SourceConfig
 from talkies.prepare.items import SUFFIXES, Item, ordered, read_manifest, scan
 from talkies.prepare.paths import source_path
-from talkies.prepare.world import render_source
+from talkies.world.config import SyntheticSource
+from talkies.world.render import render_source
 
 MARKER = ".rendered"
 

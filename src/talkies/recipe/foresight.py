@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from talkies.codecs.identity import config_values
 from talkies.config import RecipeError, UserError
 from talkies.config.shown import shown
-from talkies.prepare.config import PrepareConfig, SetConfig, SyntheticSource
+from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.check import enough
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum
 from talkies.recipe.parents import check_brings, check_shape, shape_json
+from talkies.world.config import SyntheticSource
 
 
 @contextmanager

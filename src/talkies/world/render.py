@@ -21,12 +21,12 @@ import torch
 from talkies.config import RecipeError
 from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 from talkies.media.write import PROVENANCE, write_mp4
-from talkies.prepare.config import SyntheticSource
-from talkies.prepare.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
-from talkies.prepare.voices import SAMPLE_RATE, Voice, draw_loudness, sing
 from talkies.signals.answer import look
 from talkies.signals.children import deaf, end_with_starter
 from talkies.streams.codec import Media
+from talkies.world.config import SyntheticSource
+from talkies.world.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
+from talkies.world.voices import SAMPLE_RATE, Voice, draw_loudness, sing
 
 CLIPS_PER_PROCESS = 64
 """A process costs about two seconds to start: as much as this many clips."""

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from talkies.evaluation.sync import (
+from talkies.streams.codec import Media
+from talkies.world.config import SyntheticSource
+from talkies.world.render import draw_scene
+from talkies.world.sync import (
     MAX_LAG,
     correlation,
     loudness_envelope,
@@ -11,9 +14,6 @@ from talkies.evaluation.sync import (
     shuffled,
     sync,
 )
-from talkies.prepare.config import SyntheticSource
-from talkies.prepare.world import draw_scene
-from talkies.streams.codec import Media
 
 RATE, FPS, FRAMES = 16000, 12.5, 25
 HOP = int(RATE / FPS)

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from talkies.config import RecipeError, StorageError
-from talkies.evaluation.sync import loudness_envelope, shuffled, sync
 from talkies.media.frames import read_frames
 from talkies.media.sound import read_audio
 from talkies.media.write import PROVENANCE, read_tags
-from talkies.prepare.config import SyntheticSource
-from talkies.prepare.world import SAMPLE_RATE, Scene, draw_scene, render_source
 from talkies.streams.codec import Media
+from talkies.world.config import SyntheticSource
+from talkies.world.render import SAMPLE_RATE, Scene, draw_scene, render_source
+from talkies.world.sync import loudness_envelope, shuffled, sync
 
 FACES = SyntheticSource(clips=2, fps=12.5)
 MASKS = SyntheticSource(domain="masks", clips=2, fps=12.5)
@@ -176,8 +176,8 @@ RENDER = """
 import os, sys
 from pathlib import Path
 os.cpu_count = lambda: 2
-from talkies.prepare.config import SyntheticSource
-from talkies.prepare.world import render_source
+from talkies.world.config import SyntheticSource
+from talkies.world.render import render_source
 render_source(SyntheticSource(clips=5000, fps=12.5), Path(sys.argv[1]), 0)
 """
 

@@ -12,8 +12,8 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from talkies.prepare.faces import CHEEKS, MOUTH, UNITS, Box
 from talkies.streams.codec import Media
+from talkies.world.faces import CHEEKS, MOUTH, UNITS, Box
 
 MAX_LAG = 4
 STILL = 1e-3
