@@ -40,4 +40,5 @@ if __name__ == "__main__":
         sys.exit(launch([sys.executable, *sys.argv], 2))
     if os.environ["RANK"] == "1":
         spoil(Path(mark), where, when, float(seconds))
-    sys.exit(run(sys.argv[5:]))
+    sys.argv = ["talkies", *sys.argv[5:]]
+    sys.exit(run())

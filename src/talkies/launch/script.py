@@ -1,4 +1,4 @@
-"""The scripts of jobs: templates in the repository's slurm/ folder, filled with checked and quoted values."""
+"""The scripts of jobs: the templates of the repository's slurm/, filled with checked and quoted values."""
 
 import re
 import shlex
@@ -15,7 +15,8 @@ from talkies.launch.config import SiteConfig
 from talkies.launch.secrets import refuse_secret_words
 from talkies.launch.site import Allocation
 
-TEMPLATES = Path(__file__).parents[3] / "slurm"
+TEMPLATES = Path(__file__).parent / "templates"
+"""A link to the folder of the repository; in an installation, a copy of it."""
 _HOLE = re.compile(r"\{\{([a-z_]+)\}\}")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _PATH = re.compile(r"/[A-Za-z0-9._/+@=-]*")
@@ -137,13 +138,7 @@ def _quoted(word: str) -> str:
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
-    path = TEMPLATES / template
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise RecipeError(
-            f"submit: no template {path} ({error.strerror}): install talkies from its repository with pip install -e"
-        ) from None
+    text = (TEMPLATES / template).read_text()
     # One pass: what a value holds is not filled again. An option that a site does not set leaves no empty line.
     filled = _HOLE.sub(lambda found: values[found[1]], text)
     return re.sub(r"\n{2,}", "\n", filled).replace(" \n", "\n")

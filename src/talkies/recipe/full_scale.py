@@ -1,12 +1,13 @@
-"""The full-scale recipes that stand in the repository: what MODEL_CARDS.md lists as never trained here."""
+"""The full-scale recipes that come with talkies: what MODEL_CARDS.md lists as never trained here."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3] / "recipes"
+ROOT = Path(__file__).parent / "recipes"
+"""A link to the folder of the repository; in an installation, a copy of it."""
 
 
 def full_scale() -> list[tuple[str, str]]:
-    """(path, first comment) of every full-scale phase recipe; empty in an installation without the recipes."""
+    """(path, first comment) of every full-scale phase recipe."""
     found = []
     for path in sorted(ROOT.glob("*/*.yaml")):
         lines = path.read_text().splitlines()
