@@ -14,10 +14,10 @@ from talkies.config.source import load
 from talkies.data.shards import ShardSet
 from talkies.evaluation.heldout import heldout_loss
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.run import run_phase
-from talkies.recipe.source import open_source
-from talkies.recipe.validation import batches
-from talkies.recipe.where import Place, place_of
+from talkies.runs.place import Place, place_of
+from talkies.runs.run_phase import run_phase
+from talkies.runs.source import open_source
+from talkies.runs.validation import batches
 
 WEIGHTS = {"heldout/video": 1.0, "heldout/audio": 0.2}
 

@@ -13,8 +13,8 @@ from talkies.cli.place import registry_of, store_of
 from talkies.config.decode import decode
 from talkies.config.source import load
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.run import run_phase
-from talkies.recipe.where import Place, place_of
+from talkies.runs.place import Place, place_of
+from talkies.runs.run_phase import run_phase
 
 JOINT = ("joint_phase1", "joint_phase2")
 

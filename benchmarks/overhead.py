@@ -27,10 +27,10 @@ from talkies.models.streams import as_streams
 from talkies.parallel.mesh import Mesh, leave, mesh_of, start
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import World, world_of
-from talkies.recipe.building import build_model
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.inputs import open_inputs
-from talkies.recipe.train import make_data, make_phase, make_trainer
+from talkies.runs.building import build_model
+from talkies.runs.inputs import open_inputs
+from talkies.runs.train import make_data, make_phase, make_trainer
 from talkies.streams.batch import Batch, Condition
 from talkies.training.ema import Ema
 from talkies.training.metrics import TrainingMetrics

@@ -34,12 +34,12 @@ from talkies.data.shards import ShardSet
 from talkies.parallel.mesh import mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
-from talkies.recipe.building import build_model
-from talkies.recipe.callbacks import Watching
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.inputs import Inputs, open_inputs
-from talkies.recipe.train import make_data, make_phase, make_trainer
+from talkies.runs.building import build_model
+from talkies.runs.inputs import Inputs, open_inputs
+from talkies.runs.run_callbacks import Watching
+from talkies.runs.train import make_data, make_phase, make_trainer
 from talkies.streams.batch import Batch
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.spool import Tracker

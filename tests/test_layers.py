@@ -17,6 +17,7 @@ ROWS = [
     ["training", "evaluation"],
     ["planning", "tracking"],
     ["recipe"],
+    ["runs"],
     ["cli"],
 ]
 ROW = {package: row for row, packages in enumerate(ROWS) for package in packages}

@@ -52,7 +52,7 @@ SETS = {
     "grids": {"video": {"channels": 4, "shape": [7, 8, 14], "rate": "6"}},
 }
 RECORDS = {
-    "recipe.records:RECIPE": sample(
+    "runs.records:RECIPE": sample(
         {
             "recipe": {"steps": {"max": 4}, "name": "x"},
             "recipe_hash": SHA,
@@ -64,13 +64,13 @@ RECORDS = {
         nullable="commit sha256",
         free="recipe.name",
     ),
-    "recipe.records:CURRICULUM": sample(
+    "runs.records:CURRICULUM": sample(
         {"digest": SHA, "prepare": {"name": "x"}, "phases": [{"name": "x"}]},
         optional="prepare phases",
         nullable="prepare",
         free="prepare.name phases.0.name",
     ),
-    "recipe.records:PLACE": sample(
+    "runs.records:PLACE": sample(
         {
             "data_root": "../../data/x",
             "store": "sqlite:///../../mlflow.db",
@@ -80,12 +80,12 @@ RECORDS = {
         optional="artifacts folder",
         nullable="artifacts folder",
     ),
-    "recipe.records:RESULT": sample({"step": 4, "sha256": SHA, "metrics": {"train/loss": 2.5}}),
-    "recipe.records:BEST": sample({"step": 4, "metric": "1 * heldout/video", "value": 2.5}),
-    "recipe.records:EVALUATION": sample(
+    "runs.records:RESULT": sample({"step": 4, "sha256": SHA, "metrics": {"train/loss": 2.5}}),
+    "runs.records:BEST": sample({"step": 4, "metric": "1 * heldout/video", "value": 2.5}),
+    "runs.records:EVALUATION": sample(
         {"sha256": SHA, "clips": 8, "seed": 0, "heldout": SHA, "metrics": {"evaluation/sync": 0.5}}
     ),
-    "recipe.records:VALIDATED": sample({"step": 4}),
+    "runs.records:VALIDATED": sample({"step": 4}),
     "tracking.identity:IDENTITY": sample(
         {
             "mlflow_run_id": "df14f391af5e494fa1c82f5d6849a3c9",
@@ -225,7 +225,9 @@ RECORDS = {
         nullable="base base.path quarantined.sha256",
         free="components.bridge.sha256 components.bridge.bytes recipe.name shape.video.dim",
     ),
-    "recipe.facts:FACTS": sample({"data": SETS, "codecs": {"video": SHA, "text": SHA}, "carried": {"audio": SHA}}),
+    "runs.inputs_record:FACTS": sample(
+        {"data": SETS, "codecs": {"video": SHA, "text": SHA}, "carried": {"audio": SHA}}
+    ),
     "checkpoints.places:KIND": sample(
         {"folder": "/runs/x/release", "weights": {"video": "/weights/wan"}, "base": "../../base/release"},
         optional="base weights.video",
@@ -425,7 +427,7 @@ def test_every_key_is_checked(tmp_path: Path, name: str) -> None:
 ENCODED = {
     "data.records:INDEX": "header.codecs",
     "checkpoints.released:RECORD": "codecs",
-    "recipe.facts:FACTS": "codecs",
+    "runs.inputs_record:FACTS": "codecs",
 }
 
 
@@ -481,7 +483,7 @@ def test_a_socket_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)  # the path of a socket is short
     with socket.socket(socket.AF_UNIX) as made:
         made.bind("s")
-        assert "it is a socket" in str(refusal(kind_of("recipe.records:RESULT"), Path("s")))
+        assert "it is a socket" in str(refusal(kind_of("runs.records:RESULT"), Path("s")))
 
 
 def test_no_kind_of_record_is_forgotten_here() -> None:

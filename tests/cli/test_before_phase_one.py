@@ -12,7 +12,7 @@ from toy_journey import RECIPES, TINY, Journey
 from talkies.cli.main import run
 from talkies.prepare.items import ordered, scan
 from talkies.recipe.gates import SYNC, measured
-from talkies.recipe.recorded import recipe_of
+from talkies.runs.recorded import recipe_of
 from talkies.world.config import SyntheticSource
 from talkies.world.render import render_source
 

@@ -17,7 +17,7 @@ from talkies.cli.main import run
 from talkies.codecs import linear_video
 from talkies.codecs.config import LinearVideoConfig
 from talkies.codecs.fitted import save_codec
-from talkies.recipe.result import export
+from talkies.runs.result import export
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -97,7 +97,7 @@ def test_a_codec_that_is_lost_while_a_run_trains_is_missed_before_its_release(
     words = ["train", str(RECIPES / "audio_pretraining.yaml"), *TINY, f"data.root={journey.data}", "--quiet"]
     words += ["--runs", str(tmp_path / "runs")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("talkies.recipe.run.export", _after(LOSSES[loss]))
+        patch.setattr("talkies.runs.run_phase.export", _after(LOSSES[loss]))
         assert run(words) == 65
     (line,) = capsys.readouterr().err.splitlines()
     (folder,) = (tmp_path / "runs").glob("*/0001")

@@ -18,7 +18,7 @@ from talkies.cli.main import run
 from talkies.evaluation.measures import MEASURES
 from talkies.media.read import probe, read_frames
 from talkies.media.write import PROVENANCE, read_tags
-from talkies.recipe.folders import locked
+from talkies.runs.folders import locked
 
 PHASES = ["video_pretraining", "audio_pretraining", "joint_phase1", "joint_phase2", "high_resolution", "lora"]
 LINEAGE = {

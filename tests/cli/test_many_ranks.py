@@ -155,7 +155,7 @@ def test_one_shard_is_a_layout_too(journey: Journey, tmp_path: Path) -> None:
 def test_a_killed_rank_ends_the_others_with_a_line_before_the_first_step(journey: Journey, tmp_path: Path) -> None:
     """torchrun sends them SIGTERM, while they build the model."""
     marker, script = tmp_path / "building", tmp_path / "slow.py"
-    script.write_text(SLOW.format(module="talkies.recipe.train", name="build_model", marker=str(marker)))
+    script.write_text(SLOW.format(module="talkies.runs.train", name="build_model", marker=str(marker)))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     command = [*torchrun, *words(journey, tmp_path / "runs", "audio_pretraining", *DDP)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

@@ -15,8 +15,8 @@ from talkies.cli.main import run
 from talkies.cli.promote import promote_run
 from talkies.config import GateError
 from talkies.media.read import probe
-from talkies.recipe.folders import locked
-from talkies.recipe.recorded import recipe_of_run
+from talkies.runs.folders import locked
+from talkies.runs.recorded import recipe_of_run
 from talkies.tracking.config import GateConfig
 
 pytestmark = pytest.mark.timeout(600)

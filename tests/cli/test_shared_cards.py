@@ -9,14 +9,14 @@ import pytest
 from toy_journey import Journey
 
 from talkies.cli.main import run
-from talkies.recipe.folders import locked
+from talkies.runs.folders import locked
 
 PROMOTE = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
 from talkies.cli.promote import promote_run
-from talkies.recipe.recorded import recipe_of_run
+from talkies.runs.recorded import recipe_of_run
 from talkies.tracking import registry
 folder, name, runs, cards, ready = sys.argv[1:]
 real = registry.describe
@@ -54,7 +54,7 @@ def test_two_promotions_at_once_keep_both_rows(journey: Journey, tmp_path: Path)
 def test_who_holds_them_for_too_long_is_named(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("talkies.recipe.folders.TURN_S", 0.2)
+    monkeypatch.setattr("talkies.runs.folders.TURN_S", 0.2)
     with locked(tmp_path / "cards"):
         (tmp_path / "cards" / "x").touch()
         for words in (["promote", str(journey.phase("lora"))], ["rollback", "mova-toy"]):

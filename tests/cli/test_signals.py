@@ -47,7 +47,7 @@ def test_while_lightning_builds_the_model(journey: Journey, tmp_path: Path, numb
     """The run is KILLED, and the same command goes on with it."""
     words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", "--runs", str(tmp_path)]
     marker = tmp_path / "building"
-    slow = program("talkies.recipe.train", "build_model", marker)
+    slow = program("talkies.runs.train", "build_model", marker)
     assert last_words(number, words, ready=marker.exists, program=slow) == f"talkies: interrupted by {number.name}"
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
     lines = [json.loads(line) for line in (folder / "spool.jsonl").read_text().splitlines()]

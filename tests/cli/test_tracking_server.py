@@ -14,7 +14,7 @@ import pytest
 from mlflow_servers import process, silent
 from toy_journey import RECIPES, TINY, Journey
 
-import talkies.recipe.run  # before anything is timed
+import talkies.runs.run_phase  # before anything is timed
 from talkies.checkpoints.release import load_component, release_sha256
 from talkies.cli.main import run
 from talkies.media.read import probe
@@ -43,7 +43,7 @@ class Stalled:
 def stalled(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Stalled:
     runs = tmp_path_factory.mktemp("stalled")
     with silent() as uri, pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
-        patch.setattr(talkies.recipe.run, "UPLOAD_S", WAIT_S)
+        patch.setattr(talkies.runs.run_phase, "UPLOAD_S", WAIT_S)
         words = [*TINY, f"data.root={journey.data}", f"tracking.uri={uri}", "--runs", str(runs), "--quiet"]
         began = time.monotonic()
         code = run(["train", AUDIO, *words])

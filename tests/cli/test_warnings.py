@@ -83,7 +83,7 @@ def test_training_passes_no_advice_on_that_is_for_programmers(
     journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every warning is an error in these tests, so that none is there to be shown."""
-    monkeypatch.setattr("talkies.recipe.run.UPLOAD_S", 0.0)
+    monkeypatch.setattr("talkies.runs.run_phase.UPLOAD_S", 0.0)
     words = [*TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
     assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 0
     assert capsys.readouterr().err == ""

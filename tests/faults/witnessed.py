@@ -31,7 +31,7 @@ from lightning import Callback, Trainer
 from talkies.checkpoints.manifest import MANIFEST
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
-from talkies.recipe.callbacks import Watching
+from talkies.runs.run_callbacks import Watching
 from talkies.training.phase import Phase
 
 

@@ -16,10 +16,10 @@ from talkies.data.shards import ShardSet
 from talkies.parallel import strategy
 from talkies.parallel.mesh import mesh_of
 from talkies.parallel.world import world_of
-from talkies.recipe.building import build_model
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.train import make_phase, make_trainer
+from talkies.runs.building import build_model
+from talkies.runs.train import make_phase, make_trainer
 from talkies.training.config import EmaConfig
 from talkies.training.ema import Ema
 from talkies.training.zero_state import ZeroState

@@ -8,7 +8,7 @@ import pytest
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
 from talkies.files.durable import write_text
-from talkies.recipe.keeping import Keeping, mark
+from talkies.runs.retention import Keeping, mark
 from talkies.training.config import RollbackConfig
 from talkies.training.guard import BadStepError
 from talkies.training.rollback import FILE, Rollback, go_back, read_rollbacks, settle

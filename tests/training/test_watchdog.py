@@ -130,7 +130,7 @@ def watched_fit(
     shards: ShardSet, build: Build, run: Path, *others: Callback, workers: int = 0, work: Work | None = None,
     resume: Path | None = None, most: int = 4,
 ) -> None:  # fmt: skip
-    """A fit of one process, as recipe/train.py composes it."""
+    """A fit of one process, as runs/train.py composes it."""
     work, durations = work or Work(), steps(most, checkpoint_every=2)
     data = ClipsData(shards, seed=7, global_batch=4, workers=workers)
     metrics = TrainingMetrics(every=2, bins=2, sink=lambda *_: None, own=work.own)

@@ -21,7 +21,7 @@ def may_begin(job: "SlurmJob | None", recipe: "PhaseRecipe", folder: Path) -> bo
 
     from talkies.checkpoints.store import CheckpointStore
     from talkies.launch.attempts import Attempt, begin
-    from talkies.recipe.folders import wait_unlocked
+    from talkies.runs.folders import wait_unlocked
 
     if job is None or not job.main:
         return True
@@ -40,8 +40,8 @@ def may_begin(job: "SlurmJob | None", recipe: "PhaseRecipe", folder: Path) -> bo
 
 def _tell(recipe: "PhaseRecipe", folder: Path, reason: str) -> None:
     """The run in MLflow has failed; an attempt that never came to its place has none."""
-    from talkies.recipe.run import UPLOAD_S, open_tracker
-    from talkies.recipe.where import place_of
+    from talkies.runs.place import place_of
+    from talkies.runs.run_phase import UPLOAD_S, open_tracker
 
     if not (folder / "place.json").is_file():
         return

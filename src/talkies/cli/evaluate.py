@@ -10,8 +10,8 @@ from talkies.cli.place import add_store, registry_of, seed_of, tracked_at
 
 if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
-    from talkies.recipe.source import Source
-    from talkies.recipe.where import Place
+    from talkies.runs.place import Place
+    from talkies.runs.source import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +44,9 @@ def evaluate_source(
     from talkies.config import RecipeError
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import ALONE
-    from talkies.recipe.folders import locked
-    from talkies.recipe.source import as_tracked, open_source
-    from talkies.recipe.where import place_of
+    from talkies.runs.folders import locked
+    from talkies.runs.place import place_of
+    from talkies.runs.source import as_tracked, open_source
 
     if clips is not None and clips < 2:
         raise RecipeError(f"evaluate: --clips {clips}: at least 2 are needed")
@@ -98,8 +98,8 @@ def evaluate_run(
 
 def _record(source: "Source", place: "Place", record: dict[str, Any], send: bool) -> None:
     """Keep an evaluation in the run's folder, and in its spool or (`send`) its MLflow run."""
-    from talkies.recipe.folders import write_json
-    from talkies.recipe.run import UPLOAD_S, open_tracker, unsent
+    from talkies.runs.folders import write_json
+    from talkies.runs.run_phase import UPLOAD_S, open_tracker, unsent
     from talkies.tracking.records import number
 
     metrics = record["metrics"]
@@ -122,8 +122,8 @@ def _measured(
     """The metrics over held-out clips, those of the set `name` of `data`, and what these clips are. `run`: where a few
     clips are kept. DataError where the data are gone, or were encoded by other codecs than the model's."""
     from talkies.config import DataError
-    from talkies.recipe.evaluate import evaluate
-    from talkies.recipe.source import open_set
+    from talkies.runs.evaluate import evaluate
+    from talkies.runs.source import open_set
 
     if not data.is_dir():
         looked = _looked(data, source)

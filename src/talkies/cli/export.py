@@ -10,7 +10,7 @@ from talkies.cli.place import add_store, registry_of
 from talkies.config.regular import resolved
 
 if TYPE_CHECKING:
-    from talkies.recipe.facts import Facts
+    from talkies.runs.inputs_record import Facts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the release; one process, one tensor in memory at a time. A run that goes on keeps the checkpoint."""
     from talkies.config import CheckpointError, RecipeError
-    from talkies.recipe.facts import read_facts
-    from talkies.recipe.folders import finished
-    from talkies.recipe.parents import check_lineage, open_parents
-    from talkies.recipe.recorded import recipe_of_run
-    from talkies.recipe.result import consolidate
-    from talkies.recipe.source import checkpoint_of, neighbours
-    from talkies.recipe.where import place_of
+    from talkies.runs.folders import finished
+    from talkies.runs.inputs_record import read_facts
+    from talkies.runs.parents import check_lineage, open_parents
+    from talkies.runs.place import place_of
+    from talkies.runs.recorded import recipe_of_run
+    from talkies.runs.result import consolidate
+    from talkies.runs.source import checkpoint_of, neighbours
 
     if args.out.exists():
         raise RecipeError(f"export: --out {args.out} exists: choose a new folder")
@@ -74,7 +74,7 @@ def _check_data(facts: "Facts", checkpoint: Path) -> None:
 def _kept(run: Path, checkpoint: Path, out: Path) -> Iterator[None]:
     """A run that goes on keeps the checkpoint from now on, unless nothing is made of it."""
     from talkies.checkpoints.manifest import read_manifest
-    from talkies.recipe.keeping import mark
+    from talkies.runs.retention import mark
 
     kept = mark(run, read_manifest(checkpoint).step, str(resolved(out)))
     try:

@@ -12,7 +12,7 @@ from talkies.config.regular import resolved
 
 if TYPE_CHECKING:
     from talkies.recipe.config import PhaseRecipe
-    from talkies.recipe.where import Place
+    from talkies.runs.place import Place
 
 RUNS = Path("runs")
 """The default of --runs; that very object says that the option was not given."""
@@ -86,7 +86,7 @@ def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None)
 
     from talkies.config import RecipeError
     from talkies.config.secrets import masked
-    from talkies.recipe.where import place_of
+    from talkies.runs.place import place_of
 
     place = place_of(run)
     store, artifacts = named_store(runs, uri)
@@ -120,7 +120,7 @@ def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Ca
     own store its parents are looked up where neither --runs nor --tracking-uri says another."""
 
     def resolve_spec(spec: str) -> Path:
-        from talkies.recipe.where import place_of
+        from talkies.runs.place import place_of
         from talkies.tracking.registry import resolve
 
         run = None if source is None or uri is not None or runs is not RUNS else _run_of(Path(source))

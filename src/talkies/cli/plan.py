@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import PhaseRecipe, kind_of
     from talkies.recipe.curriculum import load_curriculum
-    from talkies.recipe.foresight import foresee
+    from talkies.runs.curriculum_check import foresee
 
     kind, options = kind_of(unresolved(args.recipe)), options_of(args)
     if kind == "curriculum":
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = decode(PhaseRecipe, source)
     planned = plan_phase(recipe, options)
     if recipe.data.root is not None and Path(recipe.data.root).is_dir():
-        from talkies.recipe.readiness import check_root
+        from talkies.runs.preflight import check_root
 
         check_root(recipe, Path(recipe.data.root))
     return _print(args, [planned], None)

@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import kind_of
     from talkies.recipe.curriculum import load_curriculum
-    from talkies.recipe.foresight import foresee
-    from talkies.recipe.preparation import Workshop, prepare_data, prepare_part
+    from talkies.runs.curriculum_check import foresee
+    from talkies.runs.run_context import Workshop, prepare_data, prepare_part
 
     kind = kind_of(unresolved(args.recipe))
     if kind == "curriculum":

@@ -12,7 +12,7 @@ from talkies.cli.place import add_store, registry_of, tracked_at
 
 if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
-    from talkies.recipe.where import Place
+    from talkies.runs.place import Place
     from talkies.tracking.cards import Shelf
     from talkies.tracking.config import TrackingConfig
 
@@ -49,11 +49,11 @@ def promote_run(
     from talkies.config import CheckpointError, RecipeError
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import ALONE
-    from talkies.recipe.facts import check_release
-    from talkies.recipe.folders import finished, locked
     from talkies.recipe.full_scale import full_scale
-    from talkies.recipe.recorded import recipe_of_release, recipe_of_run
-    from talkies.recipe.source import refuse_many
+    from talkies.runs.folders import finished, locked
+    from talkies.runs.inputs_record import check_release
+    from talkies.runs.recorded import recipe_of_release, recipe_of_run
+    from talkies.runs.source import refuse_many
     from talkies.tracking.cards import Shelf
     from talkies.tracking.registry import ready
 
@@ -87,7 +87,7 @@ def promote_run(
 
 def _in_turn(register: Callable[[], str], shelf: "Shelf") -> str:
     """Cards that runs share are read and written by one promotion after the other. (A run's own are held with it.)"""
-    from talkies.recipe.folders import in_turn
+    from talkies.runs.folders import in_turn
 
     with in_turn(shelf.cards, hint="then promote again"):
         return register()
@@ -98,8 +98,8 @@ def _register(
 ) -> str:
     """Gates, version, alias and card; returns the spec."""
     from talkies.checkpoints.release import read_release, release_sha256
-    from talkies.recipe.keeping import mark
-    from talkies.recipe.samples import samples_of
+    from talkies.runs.card_samples import samples_of
+    from talkies.runs.retention import mark
     from talkies.tracking.registry import promote
 
     run, release = place.folder, place.folder / "release"
@@ -124,8 +124,8 @@ def _metrics(place: "Place", *, clips: int, runs: Path, uri: str | None, ranks: 
     """What training measured last, and the evaluation of this very release; that is made where it was not yet."""
     from talkies.checkpoints.release import read_release, release_sha256
     from talkies.cli.evaluate import evaluate_run
-    from talkies.recipe.records import EVALUATION, RESULT
-    from talkies.recipe.source import as_tracked, open_source
+    from talkies.runs.records import EVALUATION, RESULT
+    from talkies.runs.source import as_tracked, open_source
 
     run, release = place.folder, place.folder / "release"
     trained = RESULT.read(run / "result.json").metrics

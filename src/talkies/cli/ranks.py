@@ -42,7 +42,7 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
 
     if world.size > 1:
         meet()
-    from talkies.recipe.run import InterruptedRunError
+    from talkies.runs.run_phase import InterruptedRunError
     from talkies.signals.answer import look
 
     look()

@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Roll one alias back."""
-    from talkies.recipe.folders import in_turn
     from talkies.recipe.full_scale import full_scale
+    from talkies.runs.folders import in_turn
     from talkies.tracking.cards import Shelf
     from talkies.tracking.registry import rollback
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from talkies.generate.clip import Request
     from talkies.generate.config import SamplingConfig
     from talkies.parallel.ranks import Ranks
-    from talkies.recipe.source import Source
+    from talkies.runs.source import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,9 +76,9 @@ def sample_heldout(spec: str, run: Path, *, registry: "Callable[[str], Path]", o
     """Sample a registered version with the caption and the first frame of a held-out clip of the run's data."""
     from talkies.data.shards import ShardSet
     from talkies.generate.clip import Request
-    from talkies.recipe.source import open_source
-    from talkies.recipe.validation import batches, first_frames
-    from talkies.recipe.where import place_of
+    from talkies.runs.place import place_of
+    from talkies.runs.source import open_source
+    from talkies.runs.validation import batches, first_frames
 
     source = open_source(spec, registry, ranks)
     root = place_of(run).data_root
@@ -111,7 +111,7 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
     from talkies.config import RecipeError
     from talkies.generate.clip import Request
     from talkies.generate.image import load_image
-    from talkies.recipe.source import open_source
+    from talkies.runs.source import open_source
 
     source = open_source(
         args.source, registry_of(args.runs, args.tracking_uri, source=args.source), ranks, data=args.data

@@ -142,7 +142,7 @@ def _held(run: Path) -> dict[str, Any]:
 
 def _life(run: Path) -> dict[str, Any]:
     """Of a run that has not ended: its heartbeats, and its last hang."""
-    from talkies.recipe.folders import finished
+    from talkies.runs.folders import finished
     from talkies.training.heartbeat import last_hang, pulse
 
     return {} if finished(run) else {"pulse": pulse(run), "hang": last_hang(run)}
@@ -172,8 +172,8 @@ def _progress(run: Path) -> dict[str, Any]:
     """The newest checkpoint's step (of a finished run its last) and the recipe's last; nothing before it begins."""
     from talkies.checkpoints.store import CheckpointStore
     from talkies.config.records import present
-    from talkies.recipe.folders import finished
-    from talkies.recipe.records import RECIPE, RESULT
+    from talkies.runs.folders import finished
+    from talkies.runs.records import RECIPE, RESULT
 
     if not present(run / "recipe.json"):
         return {}
@@ -187,7 +187,7 @@ def _progress(run: Path) -> dict[str, Any]:
 def _best(run: Path) -> dict[str, Any]:
     """The checkpoint with the lowest held-out loss, a folder that `sample`, `evaluate` and `export` take."""
     from talkies.checkpoints.store import CheckpointStore
-    from talkies.recipe.keeping import best_of
+    from talkies.runs.retention import best_of
 
     found = best_of(run)
     if found is None:
@@ -227,7 +227,7 @@ def _link(run: Path) -> dict[str, Any]:
 def _exposed(run: Path) -> dict[str, Any]:
     """Which records of an older version hold a URI that can carry a credential."""
     from talkies.config.secrets import credential
-    from talkies.recipe.records import PLACE, RECIPE
+    from talkies.runs.records import PLACE, RECIPE
     from talkies.tracking.identity import FILE, read_identity
 
     place, recipe, known = PLACE.find(run / "place.json"), RECIPE.find(run / "recipe.json"), read_identity(run)

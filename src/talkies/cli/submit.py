@@ -103,9 +103,9 @@ def _phase(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.script import Work, job_name
     from talkies.recipe.config import PhaseRecipe
-    from talkies.recipe.finding import run_of
-    from talkies.recipe.readiness import check_seen
-    from talkies.recipe.room import check_room_for_all
+    from talkies.runs.disk_space import check_room_for_all
+    from talkies.runs.lookup import run_of
+    from talkies.runs.preflight import check_seen
 
     recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
     if recipe.data.root is None and request.site.data_root is not None:
@@ -150,9 +150,9 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.script import Work, job_name
     from talkies.recipe.curriculum import load_curriculum
-    from talkies.recipe.finding import curriculum_of
-    from talkies.recipe.foresight import foresee
-    from talkies.recipe.journey import phase_folders
+    from talkies.runs.curriculum_check import foresee
+    from talkies.runs.lookup import curriculum_of
+    from talkies.runs.run_curriculum import phase_folders
 
     args = request.args
     curriculum = load_curriculum(args.recipe, request.overrides)
@@ -178,9 +178,9 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
 
 def _look(curriculum: "Curriculum", folders: "Mapping[str, Path]") -> None:
     """Refuse what any phase would be refused for in its turn, as far as this machine sees it."""
-    from talkies.recipe.foresight import of_phase
-    from talkies.recipe.readiness import check_seen, unfinished
-    from talkies.recipe.room import check_room_for_all
+    from talkies.runs.curriculum_check import of_phase
+    from talkies.runs.disk_space import check_room_for_all
+    from talkies.runs.preflight import check_seen, unfinished
 
     check_room_for_all(unfinished(curriculum, folders))
     for phase in curriculum.phases:
@@ -195,7 +195,7 @@ def _prepare(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.launch.chain import Chain
     from talkies.launch.script import Work
     from talkies.prepare.config import PrepareConfig
-    from talkies.recipe.finding import data_of
+    from talkies.runs.lookup import data_of
 
     config = decode(PrepareConfig, load(request.args.recipe, request.overrides))
     folder = data_of(request.runs, config, recipe_folder=request.args.recipe.parent)

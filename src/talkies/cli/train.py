@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
     from talkies.recipe.curriculum import Curriculum
-    from talkies.recipe.preparation import Workshop
-    from talkies.recipe.run import InterruptedRunError
+    from talkies.runs.run_context import Workshop
+    from talkies.runs.run_phase import InterruptedRunError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, job: "SlurmJob | None") -> int:
     recipe = asked(args)  # before torch is imported, which takes seconds
     from talkies.recipe.config import PhaseRecipe
-    from talkies.recipe.run import InterruptedRunError
+    from talkies.runs.run_phase import InterruptedRunError
     from talkies.signals.answer import look
 
     look()
@@ -87,7 +87,7 @@ def _stopped(error: "InterruptedRunError", job: "SlurmJob | None") -> int:
 
 def _workshop(args: argparse.Namespace, uri: str | None, ranks: "Ranks") -> "Workshop":
     """Where training works, once it is known that its store can be opened."""
-    from talkies.recipe.preparation import Workshop
+    from talkies.runs.run_context import Workshop
     from talkies.tracking.opening import check_opens
 
     store, artifacts = store_of(args.runs, uri)
@@ -100,8 +100,8 @@ def _curriculum(args: argparse.Namespace, curriculum: "Curriculum", job: "SlurmJ
     from talkies.cli.attempt import may_begin
     from talkies.cli.ranks import with_ranks
     from talkies.parallel.machine import check_machine
-    from talkies.recipe.finding import check_curriculum_of
-    from talkies.recipe.journey import phase_folder
+    from talkies.runs.lookup import check_curriculum_of
+    from talkies.runs.run_curriculum import phase_folder
 
     for phase in curriculum.phases:
         check_machine(phase.parallel, bf16=phase.precision == "bf16")
@@ -120,8 +120,8 @@ def _curriculum(args: argparse.Namespace, curriculum: "Curriculum", job: "SlurmJ
 def _train_curriculum(
     args: argparse.Namespace, curriculum: "Curriculum", job: "SlurmJob | None", ranks: "Ranks"
 ) -> int:
-    from talkies.recipe.finding import curriculum_of
-    from talkies.recipe.journey import run_curriculum
+    from talkies.runs.lookup import curriculum_of
+    from talkies.runs.run_curriculum import run_curriculum
 
     folder = args.folder or ranks.first(lambda: curriculum_of(args.runs, curriculum, new=args.new))
     workshop = _workshop(args, curriculum.phases[-1].tracking.uri, ranks)
@@ -146,7 +146,7 @@ def _phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | Non
     from talkies.cli.attempt import may_begin
     from talkies.cli.ranks import with_ranks
     from talkies.parallel.machine import check_machine
-    from talkies.recipe.finding import check_run_of
+    from talkies.runs.lookup import check_run_of
 
     check_machine(recipe.parallel, bf16=recipe.precision == "bf16")
     if args.folder is not None:
@@ -157,9 +157,9 @@ def _phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | Non
 
 
 def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob | None", ranks: "Ranks") -> int:
-    from talkies.recipe.finding import run_of
-    from talkies.recipe.run import run_phase
-    from talkies.recipe.where import Place
+    from talkies.runs.lookup import run_of
+    from talkies.runs.place import Place
+    from talkies.runs.run_phase import run_phase
 
     assert recipe.data.root is not None
     folder = args.folder or ranks.first(lambda: run_of(args.runs, recipe, new=args.new))

@@ -16,7 +16,7 @@ from talkies.config.migrations import FIRST, NEWEST, SCHEMA, hash_of, migrated
 from talkies.config.shown import named
 from talkies.prepare.config import PrepareConfig
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.records import RECIPE, RecipeRecord
+from talkies.runs.records import RECIPE, RecipeRecord
 
 T = TypeVar("T")
 FILE = "recipe.json"

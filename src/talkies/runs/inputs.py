@@ -7,12 +7,12 @@ from pathlib import Path
 from talkies.codecs.load import load_codecs
 from talkies.data.shards import ShardSet
 from talkies.data.substitutes import open_to_train
-from talkies.recipe.affordable import check_step, check_workers
-from talkies.recipe.carried import carried
 from talkies.recipe.check import check, enough
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.parents import Parent, check_codecs
+from talkies.runs.carried_codecs import carried
+from talkies.runs.host_check import check_step, check_workers
+from talkies.runs.parents import Parent, check_codecs
 from talkies.streams.codec import Codecs
 
 

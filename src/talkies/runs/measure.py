@@ -9,7 +9,7 @@ from talkies.media.write import PROVENANCE
 from talkies.recipe.check import mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.validation import batches, sample_batch, write_samples
+from talkies.runs.validation import batches, sample_batch, write_samples
 from talkies.streams.batch import Batch
 from talkies.training.phase import Phase
 from talkies.training.saving import Saving

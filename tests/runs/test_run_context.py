@@ -10,9 +10,9 @@ from talkies.config import DataError, RecipeError
 from talkies.config.decode import decode, decode_values
 from talkies.config.source import load
 from talkies.prepare.config import PrepareConfig
-from talkies.recipe.finding import data_of
-from talkies.recipe.folders import RunLockedError, locked, wait_unlocked
-from talkies.recipe.preparation import Workshop, codecs_folder, prepare_data, prepare_part
+from talkies.runs.folders import RunLockedError, locked, wait_unlocked
+from talkies.runs.lookup import data_of
+from talkies.runs.run_context import Workshop, codecs_folder, prepare_data, prepare_part
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 RUNS = Path("runs")

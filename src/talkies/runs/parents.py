@@ -13,8 +13,8 @@ from talkies.config.records import present
 from talkies.config.shown import named, shown
 from talkies.recipe.components import parent_of
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.folders import finished
-from talkies.recipe.records import RECIPE, RESULT
+from talkies.runs.folders import finished
+from talkies.runs.records import RECIPE, RESULT
 
 Resolver = Callable[[str], Path]
 

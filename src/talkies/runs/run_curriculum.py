@@ -11,15 +11,15 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.prepare.report import Report
 from talkies.recipe.curriculum import Curriculum
-from talkies.recipe.finding import CURRICULUM_FILE
-from talkies.recipe.folders import finished, locked, write_json
-from talkies.recipe.preparation import Workshop, prepare_data
-from talkies.recipe.readiness import check_before, check_prepared
-from talkies.recipe.recorded import values_of
-from talkies.recipe.records import CURRICULUM
-from talkies.recipe.result import commit
-from talkies.recipe.run import booked, run_phase
-from talkies.recipe.where import Place
+from talkies.runs.folders import finished, locked, write_json
+from talkies.runs.lookup import CURRICULUM_FILE
+from talkies.runs.place import Place
+from talkies.runs.preflight import check_before, check_prepared
+from talkies.runs.recorded import values_of
+from talkies.runs.records import CURRICULUM
+from talkies.runs.result import commit
+from talkies.runs.run_context import Workshop, prepare_data
+from talkies.runs.run_phase import booked, run_phase
 from talkies.tracking.spool import Tracker
 
 

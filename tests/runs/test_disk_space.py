@@ -12,7 +12,7 @@ from talkies.config import StorageError
 from talkies.config.decode import decode
 from talkies.config.source import load
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.room import check_room, checkpoints_to_come
+from talkies.runs.disk_space import check_room, checkpoints_to_come
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy" / "joint_phase1.yaml"
 Disk = Callable[[str], Path]

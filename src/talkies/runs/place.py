@@ -7,8 +7,8 @@ from pathlib import Path
 from talkies.config.places import kept, kept_uri, opened, opened_uri
 from talkies.config.regular import resolved
 from talkies.config.secrets import credential
-from talkies.recipe.folders import write_json
-from talkies.recipe.records import PLACE
+from talkies.runs.folders import write_json
+from talkies.runs.records import PLACE
 
 _log = logging.getLogger(__name__)
 

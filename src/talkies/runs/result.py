@@ -20,11 +20,11 @@ from talkies.data.substitutes import FILE
 from talkies.files.integrity import sha256_of
 from talkies.models.build import component_of
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.facts import CODECS, FACTS, Facts, check_copies
-from talkies.recipe.facts import FILE as FACTS_FILE
-from talkies.recipe.folders import write_json
-from talkies.recipe.parents import Parent, shape_json
-from talkies.recipe.recorded import name_of_run, released_values
+from talkies.runs.folders import write_json
+from talkies.runs.inputs_record import CODECS, FACTS, Facts, check_copies
+from talkies.runs.inputs_record import FILE as FACTS_FILE
+from talkies.runs.parents import Parent, shape_json
+from talkies.runs.recorded import name_of_run, released_values
 from talkies.training.lora import adapter_json, adapter_tensors
 from talkies.training.phase import Phase
 from talkies.training.saving import Saving

@@ -12,8 +12,8 @@ from talkies.config.canonical import NOT_HASHED, identifying, recipe_hash, to_di
 from talkies.config.migrations import hash_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum, digest_of, load_curriculum
-from talkies.recipe.finding import CURRICULUM_FILE, check_curriculum_of, check_run_of, curriculum_of, run_of
-from talkies.recipe.recorded import check_sum, values_of
+from talkies.runs.lookup import CURRICULUM_FILE, check_curriculum_of, check_run_of, curriculum_of, run_of
+from talkies.runs.recorded import check_sum, values_of
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 

@@ -21,14 +21,14 @@ from talkies.parallel.mesh import data_place, mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, World
-from talkies.recipe.building import build_model
-from talkies.recipe.callbacks import Watching
 from talkies.recipe.check import mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.inputs import Inputs
-from talkies.recipe.recorded import name_of_run
-from talkies.recipe.resuming import resumed_from
+from talkies.runs.building import build_model
+from talkies.runs.inputs import Inputs
+from talkies.runs.recorded import name_of_run
+from talkies.runs.resuming import resumed_from
+from talkies.runs.run_callbacks import Watching
 from talkies.signals.answer import answered
 from talkies.tracking.spool import Tracker
 from talkies.training.guard import BackError, Guard

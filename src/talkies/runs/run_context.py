@@ -8,9 +8,9 @@ from pathlib import Path
 from talkies.config import DataError, RecipeError
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import Report, prepare, prepare_sets
-from talkies.recipe.begun import begun_with
-from talkies.recipe.finding import data_of
-from talkies.recipe.folders import locked
+from talkies.runs.data_in_use import begun_with
+from talkies.runs.folders import locked
+from talkies.runs.lookup import data_of
 
 OTHER_RUNS = "or choose another --runs"
 

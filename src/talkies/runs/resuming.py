@@ -10,8 +10,8 @@ from talkies.config import CheckpointError
 from talkies.data.order import joined, reached
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.keeping import best_of
-from talkies.recipe.recorded import name_of_run
+from talkies.runs.recorded import name_of_run
+from talkies.runs.retention import best_of
 from talkies.tracking.records import SPOOL, read
 
 

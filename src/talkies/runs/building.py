@@ -19,7 +19,7 @@ from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.parents import Parent
+from talkies.runs.parents import Parent
 from talkies.training.lora import adapter_values, add_lora, load_adapter, plain_name
 
 

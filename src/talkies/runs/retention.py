@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from talkies.checkpoints.store import CheckpointStore
-from talkies.recipe.folders import write_json
-from talkies.recipe.records import BEST as BEST_RECORD
-from talkies.recipe.records import BestRecord
+from talkies.runs.folders import write_json
+from talkies.runs.records import BEST as BEST_RECORD
+from talkies.runs.records import BestRecord
 from talkies.streams import Modality
 
 BEST = "best.json"

@@ -15,7 +15,7 @@ from talkies.recipe.check import enough
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum
-from talkies.recipe.parents import check_brings, check_shape, shape_json
+from talkies.runs.parents import check_brings, check_shape, shape_json
 from talkies.world.config import SyntheticSource
 
 

@@ -10,11 +10,11 @@ from talkies.config import UserError
 from talkies.config.regular import resolved
 from talkies.data.index import read_index
 from talkies.prepare.jobs import Begun
-from talkies.recipe.facts import FACTS
-from talkies.recipe.facts import FILE as FACTS_FILE
-from talkies.recipe.folders import finished
-from talkies.recipe.recorded import recipe_of_run
-from talkies.recipe.where import place_of
+from talkies.runs.folders import finished
+from talkies.runs.inputs_record import FACTS
+from talkies.runs.inputs_record import FILE as FACTS_FILE
+from talkies.runs.place import place_of
+from talkies.runs.recorded import recipe_of_run
 
 _log = logging.getLogger(__name__)
 

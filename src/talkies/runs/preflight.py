@@ -13,10 +13,10 @@ from talkies.recipe.check import enough
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum
-from talkies.recipe.folders import finished
-from talkies.recipe.foresight import foresee, of_phase
-from talkies.recipe.parents import Parent, Resolver, check_codecs, open_parents
-from talkies.recipe.room import check_room_for_all
+from talkies.runs.curriculum_check import foresee, of_phase
+from talkies.runs.disk_space import check_room_for_all
+from talkies.runs.folders import finished
+from talkies.runs.parents import Parent, Resolver, check_codecs, open_parents
 from talkies.tracking.names import parse_spec
 
 

@@ -19,10 +19,10 @@ from talkies.config.shown import shown
 from talkies.data.index import Index, read_index
 from talkies.data.records import GridRecord, check_encoded
 from talkies.files.durable import storage_errors, sync_tree
-from talkies.recipe.carried import carried
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.folders import write_json
-from talkies.recipe.where import Place
+from talkies.runs.carried_codecs import carried
+from talkies.runs.folders import write_json
+from talkies.runs.place import Place
 
 FILE = "inputs.json"
 CODECS = "codecs"

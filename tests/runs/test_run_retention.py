@@ -8,8 +8,8 @@ import pytest
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
-from talkies.recipe.keeping import Keeping, best_of, mark
-from talkies.recipe.records import BestRecord
+from talkies.runs.records import BestRecord
+from talkies.runs.retention import Keeping, best_of, mark
 from talkies.streams import Modality
 
 WEIGHTS: dict[Modality, float] = {"video": 1.0, "audio": 0.2}

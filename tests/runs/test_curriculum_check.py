@@ -11,9 +11,9 @@ from talkies.config import StorageError, UserError
 from talkies.planning.render import size
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import load_curriculum
-from talkies.recipe.foresight import foresee
-from talkies.recipe.journey import phase_folders
-from talkies.recipe.room import check_room_for_all, need_of
+from talkies.runs.curriculum_check import foresee
+from talkies.runs.disk_space import check_room_for_all, need_of
+from talkies.runs.run_curriculum import phase_folders
 
 CURRICULUM = Path(__file__).parents[2] / "recipes" / "mova" / "toy" / "curriculum.yaml"
 CASES = {

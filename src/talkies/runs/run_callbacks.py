@@ -14,11 +14,11 @@ from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.folders import write_json
-from talkies.recipe.inputs import Inputs
-from talkies.recipe.keeping import Keeping
-from talkies.recipe.measure import Measure
-from talkies.recipe.records import VALIDATED
+from talkies.runs.folders import write_json
+from talkies.runs.inputs import Inputs
+from talkies.runs.measure import Measure
+from talkies.runs.records import VALIDATED
+from talkies.runs.retention import Keeping
 from talkies.tracking.spool import Tracker
 from talkies.training.guard import SurvivalWarning
 from talkies.training.metrics import ClockOn, TrainingMetrics

@@ -10,16 +10,16 @@ from talkies.config.canonical import recipe_hash
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.facts import changed_since, facts_of, keep
-from talkies.recipe.folders import finished, locked, write_json
-from talkies.recipe.inputs import Inputs, open_inputs
-from talkies.recipe.parents import Parent, Resolver, open_parents
-from talkies.recipe.recorded import FILE, check_sum, name_of_run, recipe_in, values_of
-from talkies.recipe.records import RECIPE, RESULT, RecipeRecord
-from talkies.recipe.result import commit, export, write_result
-from talkies.recipe.room import check_room
-from talkies.recipe.train import train
-from talkies.recipe.where import Place, write_place
+from talkies.runs.disk_space import check_room
+from talkies.runs.folders import finished, locked, write_json
+from talkies.runs.inputs import Inputs, open_inputs
+from talkies.runs.inputs_record import changed_since, facts_of, keep
+from talkies.runs.parents import Parent, Resolver, open_parents
+from talkies.runs.place import Place, write_place
+from talkies.runs.recorded import FILE, check_sum, name_of_run, recipe_in, values_of
+from talkies.runs.records import RECIPE, RESULT, RecipeRecord
+from talkies.runs.result import commit, export, write_result
+from talkies.runs.train import train
 from talkies.signals.answer import asked, before_end, look
 from talkies.tracking.spool import Status, Tracker
 

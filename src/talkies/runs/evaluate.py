@@ -9,8 +9,8 @@ from talkies.evaluation.heldout import heldout_loss
 from talkies.evaluation.report import evaluate_clips
 from talkies.generate.config import SamplingConfig
 from talkies.media.write import PROVENANCE
-from talkies.recipe.source import Source
-from talkies.recipe.validation import batches, decoded, sample_batch, write_samples
+from talkies.runs.source import Source
+from talkies.runs.validation import batches, decoded, sample_batch, write_samples
 from talkies.signals.answer import look
 from talkies.streams.codec import Media
 

@@ -14,7 +14,7 @@ from typing import TextIO
 import pytest
 
 from talkies.config import DataError
-from talkies.recipe.folders import RunLockedError, in_turn, locked
+from talkies.runs.folders import RunLockedError, in_turn, locked
 
 
 def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_who_takes_turns_waits_and_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_a_turn_that_does_not_come_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("talkies.recipe.folders.TURN_S", 0.1)
+    monkeypatch.setattr("talkies.runs.folders.TURN_S", 0.1)
     told = f"in use by process {os.getpid()}; wait for it, x"
     with locked(tmp_path), pytest.raises(RunLockedError, match=told), in_turn(tmp_path, hint="x"):
         pass

@@ -27,15 +27,15 @@ from talkies.parallel.mesh import Mesh, mesh_of, root_device
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE, world_of
 from talkies.prepare.geometry import Geometry
-from talkies.recipe.building import build_model, restore_model
 from talkies.recipe.check import grids, mask_channels
 from talkies.recipe.config import PhaseRecipe
-from talkies.recipe.facts import FACTS, find_codecs
-from talkies.recipe.facts import FILE as FACTS_FILE
-from talkies.recipe.folders import finished
-from talkies.recipe.parents import Parent, Resolver, check_lineage, open_parents
-from talkies.recipe.recorded import recipe_of_release, recipe_of_run
-from talkies.recipe.where import place_of
+from talkies.runs.building import build_model, restore_model
+from talkies.runs.folders import finished
+from talkies.runs.inputs_record import FACTS, find_codecs
+from talkies.runs.inputs_record import FILE as FACTS_FILE
+from talkies.runs.parents import Parent, Resolver, check_lineage, open_parents
+from talkies.runs.place import place_of
+from talkies.runs.recorded import recipe_of_release, recipe_of_run
 from talkies.streams import Grid, Modality
 from talkies.streams.codec import Codecs
 

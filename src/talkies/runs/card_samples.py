@@ -7,7 +7,7 @@ from talkies.config.lines import flat
 from talkies.config.regular import present, regular_bytes
 from talkies.media.sheet import reduced
 from talkies.media.write import PROVENANCE, read_tags
-from talkies.recipe.validation import FIRST
+from talkies.runs.validation import FIRST
 from talkies.tracking.card_text import Sample
 
 SHOWN = 3

@@ -11,8 +11,8 @@ from PIL import Image
 from talkies.config import DataError
 from talkies.media.sheet import contact_sheet, reduced
 from talkies.media.write import PROVENANCE
-from talkies.recipe.samples import samples_of
-from talkies.recipe.validation import write_samples
+from talkies.runs.card_samples import samples_of
+from talkies.runs.validation import write_samples
 from talkies.streams.codec import Media
 
 SHA256 = "ab" * 32

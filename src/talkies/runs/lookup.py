@@ -18,10 +18,10 @@ from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum, digest_of
-from talkies.recipe.folders import numbered, run_in
-from talkies.recipe.recorded import FILE, read_as, recipe_of, same_recipe
-from talkies.recipe.records import CURRICULUM
-from talkies.recipe.where import place_of
+from talkies.runs.folders import numbered, run_in
+from talkies.runs.place import place_of
+from talkies.runs.recorded import FILE, read_as, recipe_of, same_recipe
+from talkies.runs.records import CURRICULUM
 
 CURRICULUM_FILE = "curriculum.json"
 _log = logging.getLogger(__name__)
