@@ -36,6 +36,7 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
+from talkies.resilience.guard import Guard
 from talkies.runs.building import build_model
 from talkies.runs.inputs import Inputs, open_inputs
 from talkies.runs.run_callbacks import Watching
@@ -44,7 +45,6 @@ from talkies.streams.batch import Batch
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.spool import Tracker
 from talkies.training.ema import Ema
-from talkies.training.guard import Guard
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.phase import Phase
 from talkies.training.saving import Saving

@@ -13,7 +13,7 @@ ROWS = [
     ["nn", "flow", "media"],
     ["models", "codecs", "data", "launch"],
     ["parallel", "checkpoints", "world"],
-    ["prepare", "generate"],
+    ["prepare", "generate", "resilience"],
     ["training", "evaluation"],
     ["planning", "tracking"],
     ["recipe"],

@@ -114,8 +114,8 @@ RECORDS = {
         optional="jobs.0.id",
         nullable="jobs.0.id jobs.0.phase jobs.0.run",
     ),
-    "training.rollback:ROLLBACKS": sample([{"at": 7, "to": 4, "start": 24, "stop": 32, "reason": "loss is nan"}]),
-    "training.heartbeat:BEAT": sample(
+    "resilience.rollback:ROLLBACKS": sample([{"at": 7, "to": 4, "start": 24, "stop": 32, "reason": "loss is nan"}]),
+    "resilience.heartbeat:BEAT": sample(
         {
             "rank": 0,
             "attempt": "a",
@@ -127,7 +127,7 @@ RECORDS = {
             "pid": 7,
         }
     ),
-    "training.heartbeat:HANG": sample({"told": "hang: rank 1", "attempt": "a", "at": 1795898061.5}, free="attempt"),
+    "resilience.heartbeat:HANG": sample({"told": "hang: rank 1", "attempt": "a", "at": 1795898061.5}, free="attempt"),
     "training.lora:ADAPTER": sample(
         {"r": 4, "lora_alpha": 8.0, "target_modules": ["q", "v"], "peft_type": "LORA", "bias": "none"},
         free="peft_type bias",

@@ -15,7 +15,7 @@ from toy_journey import RECIPES, TINY, Journey, released
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
-from talkies.training.heartbeat import last_hang
+from talkies.resilience.heartbeat import last_hang
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 PROGRAM = Path(__file__).with_name("faulty_rank.py")

@@ -18,7 +18,7 @@ from whole_runs import WORDS
 
 from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
-from talkies.training.guard import SurvivalWarning
+from talkies.resilience.guard import SurvivalWarning
 from talkies.training.phase import Phase
 
 BAD = 20

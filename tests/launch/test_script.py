@@ -10,7 +10,7 @@ import pytest
 
 from talkies.config import RecipeError
 from talkies.launch.config import ApptainerConfig, LimitsConfig, PrepareJobConfig, PyxisConfig, SiteConfig
-from talkies.launch.script import Work, job_name, prepare_script, train_script
+from talkies.launch.script import JobContext, job_name, prepare_script, train_script
 from talkies.launch.site import Allocation
 
 SITE = SiteConfig(
@@ -23,7 +23,7 @@ SITE = SiteConfig(
     sbatch=("--exclusive",),
     prepare=PrepareJobConfig(partition="cpu", cpus=16, gpus=1, array=3),
 )
-WORK = Work(site=SITE, folder=Path("/runs/mova-1/0001"), directory=Path("/work"))
+WORK = JobContext(site=SITE, folder=Path("/runs/mova-1/0001"), directory=Path("/work"))
 GIVEN = Allocation(nodes=2, per_node=8, time="12:00:00", requeue=True)
 
 
@@ -54,8 +54,8 @@ def test_a_phase_asks_for_its_nodes_and_is_told_before_its_end() -> None:
 def test_values_reach_the_job_as_they_are(tmp_path: Path) -> None:
     """The script is run by bash, with a program that prints its arguments in the place of srun."""
     words = ["train", "it's.yaml", "a=[1, 2]", "b=$(touch harm)", "c=`touch harm`", 'd="; touch harm #', "{{time}}", ""]
-    script = train_script(Work(site=replace(SITE, modules=(), source=()), folder=tmp_path, directory=tmp_path), "p",
-                          GIVEN, words)  # fmt: skip
+    job = JobContext(site=replace(SITE, modules=(), source=()), folder=tmp_path, directory=tmp_path)
+    script = train_script(job, "p", GIVEN, words)
     fake = tmp_path / "srun"
     fake.write_text('#!/bin/bash\nprintf "%s\\0" "$NOTE" "$@"\n')
     fake.chmod(0o755)

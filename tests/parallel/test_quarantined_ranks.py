@@ -16,8 +16,8 @@ from tiny_training import train
 
 from talkies.parallel.config import DdpConfig, Layout
 from talkies.parallel.world import world_of
+from talkies.resilience.quarantine import QuarantineError
 from talkies.training.phase import Phase
-from talkies.training.quarantine import QuarantineError
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 TWO = DdpConfig(replicate=2)

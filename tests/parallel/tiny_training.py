@@ -25,13 +25,14 @@ from talkies.parallel.mesh import mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, world_of
-from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, RatesConfig, StepsConfig, SurvivalConfig
-from talkies.training.guard import Guard, NonFiniteError, SurvivalWarning
+from talkies.resilience.config import SurvivalConfig
+from talkies.resilience.guard import Guard, NonFiniteError, SurvivalWarning
+from talkies.resilience.quarantine import Quarantine
+from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, RatesConfig, StepsConfig
 from talkies.training.lora import add_lora
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.optimizer import Alternating, parameter_groups
 from talkies.training.phase import Objective, Phase
-from talkies.training.quarantine import Quarantine
 from talkies.training.saving import Saving, rewind
 from talkies.training.zero_state import ZeroState
 

@@ -20,8 +20,8 @@ from talkies.checkpoints.state import load_state
 from talkies.checkpoints.store import CheckpointStore, CheckpointWarning
 from talkies.data.shards import ShardSet
 from talkies.files.durable import write_tensors
+from talkies.resilience.guard import NonFiniteError
 from talkies.training.config import LoraConfig
-from talkies.training.guard import NonFiniteError
 from talkies.training.lora import add_lora
 from talkies.training.phase import Phase
 from talkies.training.saving import capture

@@ -16,9 +16,9 @@ from torch import nn
 from talkies.checkpoints.manifest import MANIFEST, write_manifest
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
+from talkies.resilience.activity import Activity, Steps
 from talkies.training import metrics as metrics_module
 from talkies.training.metrics import ClockOn, TrainingMetrics
-from talkies.training.work import Steps, Work
 
 PAUSE_S, READ_S = 0.4, 0.1
 
@@ -112,7 +112,7 @@ def curves(
         points.extend((step, key, None if key in CLOCKS else value) for key, value in sorted(values.items()))
 
     for stop in (*stops, None):
-        work = Work()
+        work = Activity()
         work.begin()
         metrics = TrainingMetrics(every=every, bins=4, sink=sink, own=work.own)
         _, saving, _ = fit_in(

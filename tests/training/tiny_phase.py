@@ -18,8 +18,8 @@ from talkies.data.shards import ShardSet
 from talkies.flow.config import FlowConfig
 from talkies.models.build import build_mova
 from talkies.models.config import MovaConfig
+from talkies.resilience.guard import Guard
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
-from talkies.training.guard import Guard
 from talkies.training.phase import Objective, Phase
 from talkies.training.saving import Saving, rewind
 

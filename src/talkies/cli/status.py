@@ -142,8 +142,8 @@ def _held(run: Path) -> dict[str, Any]:
 
 def _life(run: Path) -> dict[str, Any]:
     """Of a run that has not ended: its heartbeats, and its last hang."""
+    from talkies.resilience.heartbeat import last_hang, pulse
     from talkies.runs.folders import finished
-    from talkies.training.heartbeat import last_hang, pulse
 
     return {} if finished(run) else {"pulse": pulse(run), "hang": last_hang(run)}
 
@@ -200,7 +200,7 @@ def _survived(run: Path) -> dict[str, Any]:
     """What of the run's own records names trouble."""
     from talkies.config.records import present
     from talkies.data.substitutes import FILE, QUARANTINED
-    from talkies.training.rollback import read_rollbacks
+    from talkies.resilience.rollback import read_rollbacks
 
     counts = {
         "bad steps (bad_steps/)": len([*(run / "bad_steps").glob("*.json")]),

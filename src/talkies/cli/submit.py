@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.config import SiteConfig
-    from talkies.launch.script import Part, Work
+    from talkies.launch.script import JobContext, Part
     from talkies.recipe.config import PhaseRecipe
     from talkies.recipe.curriculum import Curriculum
 
@@ -101,7 +101,7 @@ def _phase(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.config.decode import decode
     from talkies.config.source import load
     from talkies.launch.chain import Chain, ChainJob
-    from talkies.launch.script import Work, job_name
+    from talkies.launch.script import JobContext, job_name
     from talkies.recipe.config import PhaseRecipe
     from talkies.runs.disk_space import check_room_for_all
     from talkies.runs.lookup import run_of
@@ -116,17 +116,17 @@ def _phase(request: Request) -> "tuple[Chain, list[str]]":
         request.overrides.append(f"tracking.uri={request.site.tracking_uri}")
     recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
     folder = run_of(request.runs, recipe, new=request.args.new)
-    work = Work(site=request.site, folder=folder, directory=Path.cwd())
+    context = JobContext(site=request.site, folder=folder, directory=Path.cwd())
     name = job_name(recipe.name)
-    script = _phase_script(request, work, name, recipe, request.words("train", "--folder", str(folder)))
+    script = _phase_script(request, context, name, recipe, request.words("train", "--folder", str(folder)))
     if not request.args.dry_run:
         check_seen(recipe, folder)
         check_room_for_all({folder: recipe})
-    job = ChainJob(name=name, phase=recipe.name, run=str(folder), script=str(work.script(name)))
+    job = ChainJob(name=name, phase=recipe.name, run=str(folder), script=str(context.script(name)))
     return Chain(folder=folder, jobs=(job,)), [script]
 
 
-def _phase_script(request: Request, work: "Work", name: str, recipe: "PhaseRecipe", words: list[str]) -> str:
+def _phase_script(request: Request, context: "JobContext", name: str, recipe: "PhaseRecipe", words: list[str]) -> str:
     """The script of a phase that was planned: its layout divides, fits the card, the nodes and the signal's lead."""
     from talkies.cli.plan import plan_phase
     from talkies.config import RecipeError
@@ -142,13 +142,13 @@ def _phase_script(request: Request, work: "Work", name: str, recipe: "PhaseRecip
             f"submit: phase {shown(recipe.name)} needs about {needed:.0f} s for a step and a checkpoint, but is "
             f"signalled {request.site.lead} s before its end (`lead` of the site): raise it"
         )
-    return train_script(work, name, given, words)
+    return train_script(context, name, given, words)
 
 
 def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
     """The chain of a curriculum: its preparation, then a job per phase."""
     from talkies.launch.chain import Chain, ChainJob
-    from talkies.launch.script import Work, job_name
+    from talkies.launch.script import JobContext, job_name
     from talkies.recipe.curriculum import load_curriculum
     from talkies.runs.curriculum_check import foresee
     from talkies.runs.lookup import curriculum_of
@@ -162,15 +162,15 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
     folder = curriculum_of(request.runs, curriculum, new=args.new)
     folders = phase_folders(curriculum, folder)
     foresee(curriculum)
-    work = Work(site=request.site, folder=folder, directory=Path.cwd())
-    jobs, scripts = _prepare_jobs(request, work, curriculum.recipe.name, len(curriculum.prepare.sets))
+    context = JobContext(site=request.site, folder=folder, directory=Path.cwd())
+    jobs, scripts = _prepare_jobs(request, context, curriculum.recipe.name, len(curriculum.prepare.sets))
     for phase in () if args.prepare else curriculum.phases:
         name = job_name(curriculum.recipe.name, phase.name)
         promote = ["--no-promote"] if args.no_promote else []
         words = request.words("train", "--folder", str(folder), "--phase", phase.name, *promote)
-        scripts.append(_phase_script(request, work, name, phase, words))
+        scripts.append(_phase_script(request, context, name, phase, words))
         own = str(folders[phase.name])
-        jobs.append(ChainJob(name=name, phase=phase.name, run=own, script=str(work.script(name))))
+        jobs.append(ChainJob(name=name, phase=phase.name, run=own, script=str(context.script(name))))
     if not args.dry_run:
         _look(curriculum, folders)
     return Chain(folder=folder, jobs=tuple(jobs)), scripts
@@ -193,18 +193,18 @@ def _prepare(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.config.decode import decode
     from talkies.config.source import load
     from talkies.launch.chain import Chain
-    from talkies.launch.script import Work
+    from talkies.launch.script import JobContext
     from talkies.prepare.config import PrepareConfig
     from talkies.runs.lookup import data_of
 
     config = decode(PrepareConfig, load(request.args.recipe, request.overrides))
     folder = data_of(request.runs, config, recipe_folder=request.args.recipe.parent)
-    work = Work(site=request.site, folder=folder, directory=Path.cwd())
-    jobs, scripts = _prepare_jobs(request, work, config.name, len(config.sets))
+    context = JobContext(site=request.site, folder=folder, directory=Path.cwd())
+    jobs, scripts = _prepare_jobs(request, context, config.name, len(config.sets))
     return Chain(folder=folder, jobs=tuple(jobs)), scripts
 
 
-def _prepare_jobs(request: Request, work: "Work", name: str, sets: int) -> "tuple[list[ChainJob], list[str]]":
+def _prepare_jobs(request: Request, context: "JobContext", name: str, sets: int) -> "tuple[list[ChainJob], list[str]]":
     """One job; or one for what all sets share, an array with a task per set, and one that checks and reports."""
     from talkies.launch.chain import ChainJob
     from talkies.launch.script import job_name, prepare_script
@@ -214,6 +214,6 @@ def _prepare_jobs(request: Request, work: "Work", name: str, sets: int) -> "tupl
     jobs, scripts = [], []
     for part, suffix in parts if request.site.prepare.array and sets > 1 else whole:
         job = job_name(name, suffix)
-        scripts.append(prepare_script(work, job, request.words("prepare"), part=part, sets=sets))
-        jobs.append(ChainJob(name=job, phase=None, run=None, script=str(work.script(job))))
+        scripts.append(prepare_script(context, job, request.words("prepare"), part=part, sets=sets))
+        jobs.append(ChainJob(name=job, phase=None, run=None, script=str(context.script(job))))
     return jobs, scripts

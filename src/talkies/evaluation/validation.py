@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
+
+from talkies.resilience.activity import VALIDATION
 
 
 class ValidationCallback(Callback):
@@ -20,6 +23,8 @@ class ValidationCallback(Callback):
     A fit that was told to stop before its last step (a signal) ends without validating where none is due.
     Put it after the callback that averages the weights.
     """
+
+    activities: ClassVar = dict.fromkeys(("on_train_start", "on_train_batch_end", "on_train_end"), VALIDATION)
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ _PARTS: Mapping[Part, str] = {"whole": "", "codecs": "--part codecs", "sets": '-
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class JobContext:
     """What every job of a chain shares: the site, the folder of the run (of its record, scripts and logs), and where
     the command was given."""
 
@@ -39,15 +39,15 @@ class Work:
         return self.folder / "slurm" / f"{name}.sbatch"
 
 
-def train_script(work: Work, name: str, given: Allocation, words: Sequence[str]) -> str:
+def train_script(job: JobContext, name: str, given: Allocation, words: Sequence[str]) -> str:
     """The script of a phase; `words`: the talkies command that its processes run.
 
     RecipeError for what may not enter.
     """
-    site = work.site
+    site = job.site
     gpus = (f"--gpus-per-node={given.per_node}",) if site.request_gpus else ()
     options = (*gpus, "--requeue" if given.requeue else "--no-requeue")
-    values = _common(work, name, words, options, f"{name}-%j.out") | {
+    values = _common(job, name, words, options, f"{name}-%j.out") | {
         "nodes": str(given.nodes),
         "per_node": str(given.per_node),
         "cpus": str(site.cpus_per_task),
@@ -58,18 +58,18 @@ def train_script(work: Work, name: str, given: Allocation, words: Sequence[str])
     return _filled("train.sbatch", values)
 
 
-def prepare_script(work: Work, name: str, words: Sequence[str], *, part: Part, sets: int) -> str:
+def prepare_script(job: JobContext, name: str, words: Sequence[str], *, part: Part, sets: int) -> str:
     """The script of a preparation: the whole of it, what its sets share, or an array with one task for each of `sets`
     sets. RecipeError for what may not enter."""
-    asked = work.site.prepare
+    asked = job.site.prepare
     options = [f"--gpus-per-node={asked.gpus}"] if asked.gpus else []
     if part == "sets":
         options.append(f"--array=0-{sets - 1}%{asked.array}")
-    own = replace(work, site=replace(work.site, partition=asked.partition or work.site.partition, sbatch=asked.sbatch))
+    own = replace(job, site=replace(job.site, partition=asked.partition or job.site.partition, sbatch=asked.sbatch))
     log = f"{name}-%A-%a.out" if part == "sets" else f"{name}-%j.out"
     values = _common(own, name, words, options, log) | {
         "cpus": str(asked.cpus),
-        "time": asked.time or work.site.limits.time,
+        "time": asked.time or job.site.limits.time,
         "part": _PARTS[part],
     }
     return _filled("prepare.sbatch", values)
@@ -83,15 +83,15 @@ def job_name(*parts: str) -> str:
     return name
 
 
-def _common(work: Work, name: str, words: Sequence[str], options: Sequence[str], log: str) -> dict[str, str]:
-    site = work.site
+def _common(job: JobContext, name: str, words: Sequence[str], options: Sequence[str], log: str) -> dict[str, str]:
+    site = job.site
     known = {"account": site.account, "partition": site.partition, "qos": site.qos}
     given = [f"--{key}={value}" for key, value in known.items() if value is not None]
     refuse_secret_words(words)
     return {
         "name": job_name(name),
-        "directory": _path(work.directory, "the working directory"),
-        "log": _path(work.folder, "the run folder") + f"/slurm/{log}",
+        "directory": _path(job.directory, "the working directory"),
+        "log": _path(job.folder, "the run folder") + f"/slurm/{log}",
         "options": "\n".join(f"#SBATCH {option}" for option in [*given, *options, *site.sbatch]),
         "setup": "\n".join(_setup(site)),
         "command": " ".join(map(_quoted, [*_container(site), *_python(site), "-m", "talkies.cli.main", *words])),

@@ -8,14 +8,14 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-Work = Callable[[Tensor, ProcessGroup], Tensor]
+Exchange = Callable[[Tensor, ProcessGroup], Tensor]
 
 
 class _Exchange(torch.autograd.Function):
     """`forth(x, group)`, whose gradient is `back(grad, group)`."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup, forth: Work, back: Work) -> Tensor:
+    def forward(ctx: Any, x: Tensor, group: ProcessGroup, forth: Exchange, back: Exchange) -> Tensor:
         ctx.group, ctx.back = group, back
         return forth(x, group)
 
@@ -24,7 +24,7 @@ class _Exchange(torch.autograd.Function):
         return ctx.back(grads[0], ctx.group), None, None, None
 
 
-def _exchange(x: Tensor, group: ProcessGroup, forth: Work, back: Work) -> Tensor:
+def _exchange(x: Tensor, group: ProcessGroup, forth: Exchange, back: Exchange) -> Tensor:
     out: Tensor = _Exchange.apply(x, group, forth, back)  # type: ignore[no-untyped-call]
     return out
 

@@ -11,9 +11,9 @@ from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.gates import check_gates
+from talkies.resilience.config import SurvivalConfig
 from talkies.streams import Grid, Modality
 from talkies.tracking.config import TrackingConfig
-from talkies.training.config import SurvivalConfig
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 

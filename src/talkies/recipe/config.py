@@ -17,15 +17,9 @@ from talkies.launch.config import SlurmConfig
 from talkies.models.config import MovaConfig
 from talkies.parallel.config import ComputeConfig, DdpConfig, ParallelConfig
 from talkies.prepare.config import PrepareConfig
+from talkies.resilience.config import SurvivalConfig
 from talkies.tracking.config import TrackingConfig
-from talkies.training.config import (
-    EmaConfig,
-    OptimizerConfig,
-    PhaseConfig,
-    StepsConfig,
-    SurvivalConfig,
-    ValidationConfig,
-)
+from talkies.training.config import EmaConfig, OptimizerConfig, PhaseConfig, StepsConfig, ValidationConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
 

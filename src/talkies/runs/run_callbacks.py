@@ -14,21 +14,21 @@ from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
+from talkies.resilience.activity import Activity, Steps
+from talkies.resilience.guard import SurvivalWarning
+from talkies.resilience.quarantine import Quarantine
+from talkies.resilience.rollback import Rollback, read_rollbacks
+from talkies.resilience.watchdog import Watchdog
 from talkies.runs.folders import write_json
 from talkies.runs.inputs import Inputs
 from talkies.runs.measure import Measure
 from talkies.runs.records import VALIDATED
 from talkies.runs.retention import Keeping
 from talkies.tracking.spool import Tracker
-from talkies.training.guard import SurvivalWarning
 from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Phase
 from talkies.training.progress import StepProgress
-from talkies.training.quarantine import Quarantine
-from talkies.training.rollback import Rollback, read_rollbacks
 from talkies.training.saving import Saving
-from talkies.training.watchdog import Watchdog
-from talkies.training.work import Steps, Work
 
 
 class Watching:
@@ -46,7 +46,7 @@ class Watching:
     ) -> None:
         self.recipe, self.inputs, self.folder, self.ranks = recipe, inputs, folder, ranks
         self._tracker, self.on_hang = tracker, on_hang
-        self.work = Work()
+        self.activity = Activity()
         back = recipe.survival.rollback.back if recipe.survival.goes_back else None
         self.kept = Keeping(folder, parts(recipe).weights, back=back)
         self._validated = folder / "validated.json"
@@ -57,7 +57,7 @@ class Watching:
             sink=self._measured,
             ranks=ranks,
             share=recipe.parallel.sequence,
-            own=self.work.own,
+            own=self.activity.own,
             ratio=recipe.survival.straggler,
         )
 
@@ -73,7 +73,7 @@ class Watching:
         """In the order that each asks for."""
         recipe, metrics = self.recipe, self.metrics
         self._bars = [StepProgress(recipe.name, recipe.steps.max)] if bar and self.ranks.main else []
-        return [Steps(self.work), metrics, quarantine, saving, validation, *self._bars, ClockOn(metrics)]
+        return [Steps(self.activity), metrics, quarantine, saving, validation, *self._bars, ClockOn(metrics)]
 
     def quarantine(self, data: ClipsData) -> Quarantine:
         """What becomes of the clips that `data` cannot read."""
@@ -102,7 +102,7 @@ class Watching:
 
     def watchdog(self) -> Watchdog:
         """What is to hold while the phase trains; every process must make it."""
-        return Watchdog(self.recipe.survival.watchdog, self.folder, self.work, self.ranks, self.on_hang)
+        return Watchdog(self.recipe.survival.watchdog, self.folder, self.activity, self.ranks, self.on_hang)
 
     def saved(self, step: int, made: Path) -> None:
         """A checkpoint is complete."""

@@ -24,6 +24,10 @@ from talkies.parallel.world import ALONE, World
 from talkies.recipe.check import mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
+from talkies.resilience.activity import Activity
+from talkies.resilience.guard import BackError, Guard
+from talkies.resilience.quarantine import Quarantine
+from talkies.resilience.rollback import go_back, settle
 from talkies.runs.building import build_model
 from talkies.runs.inputs import Inputs
 from talkies.runs.recorded import name_of_run
@@ -31,12 +35,8 @@ from talkies.runs.resuming import resumed_from
 from talkies.runs.run_callbacks import Watching
 from talkies.signals.answer import answered
 from talkies.tracking.spool import Tracker
-from talkies.training.guard import BackError, Guard
 from talkies.training.phase import Objective, Phase
-from talkies.training.quarantine import Quarantine
-from talkies.training.rollback import go_back, settle
 from talkies.training.saving import Saving, rewind
-from talkies.training.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +82,10 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> Cl
 
 
 def make_trainer(
-    recipe: PhaseRecipe, callbacks: list[Callback], world: World = ALONE, work: Work | None = None
+    recipe: PhaseRecipe, callbacks: list[Callback], world: World = ALONE, activity: Activity | None = None
 ) -> Trainer:
     """A trainer without any of Lightning's own files: no logger, no checkpoint, no bar, no advertisements.
-    `work` follows what it does."""
+    `activity` follows what it does."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning 2.6.6 asks torch >= 2.13 in a way that torch deprecates; nothing that a user could change.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
@@ -96,7 +96,7 @@ def make_trainer(
         max_steps=recipe.steps.max,
         accumulate_grad_batches=recipe.steps.accumulate,
         callbacks=callbacks,
-        profiler=work,
+        profiler=activity,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -193,7 +193,7 @@ def _attempt(
     if stop_at is not None and begun >= stop_at:
         return Outcome(step=begun, stopped_by=f"--stop-at {stop_at}"), phase, saving
     callbacks = watching.callbacks(quarantine, saving, validation, bar=bar)
-    trainer = make_trainer(recipe, callbacks, world, watching.work)
+    trainer = make_trainer(recipe, callbacks, world, watching.activity)
     if latest is not None:
         loop = read_loop(latest)
         ranks.after_main(lambda _: rewind(trainer, data, loop))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from talkies.config import TrackingError
 from talkies.config.records import present
+from talkies.resilience.heartbeat import last_hang
 from talkies.signals.answer import pause
 from talkies.tracking.journal import Journal
 from talkies.tracking.progress import FILE, PROGRESS, Progress, begun, load, save, sent, sole_sender
 from talkies.tracking.records import OUTBOX, SPOOL
 from talkies.tracking.runs import adopt_run
 from talkies.tracking.send import Sender
-from talkies.training.heartbeat import last_hang
 
 NAMED = 10
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning import Callback, Trainer
@@ -11,9 +11,10 @@ from torch import Tensor
 from talkies.config.shown import named
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
+from talkies.resilience.activity import REPORTING
+from talkies.resilience.straggler import OwnTime, Stragglers
 from talkies.streams.batch import Batch
 from talkies.training.phase import Phase
-from talkies.training.straggler import OwnTime, Stragglers
 
 
 class TrainingMetrics(Callback):
@@ -25,6 +26,8 @@ class TrainingMetrics(Callback):
     train/clips_per_second; with `own`, this rank's clock, also those of Stragglers (of `ratio`). Put it before every
     callback whose time is not that of training (checkpoints, validation), and `ClockOn` of it after them.
     """
+
+    activities: ClassVar = {"on_train_batch_end": REPORTING}
 
     def __init__(
         self,

@@ -14,10 +14,10 @@ from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
 from talkies.models.streams import as_streams
 from talkies.parallel.zero import ZeroStrategy
+from talkies.resilience.guard import Guard, Micro
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Condition
 from talkies.training.config import OptimizerConfig, StepsConfig
-from talkies.training.guard import Guard, Micro
 from talkies.training.held import HeldState, OwnState
 from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
 from talkies.training.zero_state import ZeroState

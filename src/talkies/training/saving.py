@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning import Callback, Trainer
@@ -16,13 +16,15 @@ from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
-from talkies.training.config import EmaConfig, StepsConfig, SurvivalConfig
+from talkies.resilience.activity import CHECKPOINT, RESTORING
+from talkies.resilience.config import SurvivalConfig
+from talkies.resilience.guard import BackError
+from talkies.resilience.quarantine import Quarantine
+from talkies.training.config import EmaConfig, StepsConfig
 from talkies.training.ema import Ema
-from talkies.training.guard import BackError
 from talkies.training.held import write
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.phase import Phase
-from talkies.training.quarantine import Quarantine
 from talkies.training.stopping import BROKEN, Stopping
 from talkies.training.writing import Writer
 
@@ -40,6 +42,8 @@ class Saving(Callback):
     row for want of room, the last one and that of a stop may not. Every process has one; a signal to one of them stops
     all at the same step. `recipe` is the hash that every checkpoint names.
     """
+
+    activities: ClassVar = {"on_train_start": RESTORING, "on_train_batch_end": CHECKPOINT, "on_train_end": CHECKPOINT}
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from talkies.training.heartbeat import ENDED, Beat, accused, behind, path_of, pulse, read_beats, write_beat
+from talkies.resilience.heartbeat import ENDED, Beat, accused, behind, path_of, pulse, read_beats, write_beat
 
 
 def beat(rank: int, moves: int, phase: str = "validation", *, silent_s: float = 0.0, attempt: str = "b") -> Beat:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 
 from talkies.config import DataError
 from talkies.config.records import present, regular_bytes
@@ -19,7 +19,6 @@ from talkies.files.durable import canonical_json, sync
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch, Replaced
-from talkies.training.phase import Phase
 
 TOLD = 5
 """Clips that are told of one by one; the others are counted."""
@@ -70,7 +69,7 @@ class Quarantine(Callback):
         self._unreported = any(state["unreported"] for state in states)
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: Phase, outputs: object, batch: Batch, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
         """Remember what was replaced; tell the others after the last micro-batch of a reporting step."""
         del pl_module, outputs

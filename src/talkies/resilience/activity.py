@@ -1,26 +1,18 @@
 """What a rank does at the moment, noted as Lightning begins and ends it: no file, no lock, no wait."""
 
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import Profiler
 
-from talkies.training.straggler import OwnTime
+from talkies.resilience.straggler import OwnTime
 
 LOADING, FORWARD, BACKWARD, OPTIMIZER = "loading data", "the forward pass", "the backward pass", "the optimizer"
 RESTORING, CHECKPOINT, VALIDATION, REPORTING = "restoring", "the checkpoint", "validation", "reporting"
 BUILDING, START, BETWEEN = "building the model", "the start", "the exchange between batches"
-CALLBACKS = {
-    "Saving.on_train_start": RESTORING,
-    "Saving.on_train_batch_end": CHECKPOINT,
-    "Saving.on_train_end": CHECKPOINT,
-    "ValidationCallback.on_train_start": VALIDATION,
-    "ValidationCallback.on_train_batch_end": VALIDATION,
-    "ValidationCallback.on_train_end": VALIDATION,
-    "TrainingMetrics.on_train_batch_end": REPORTING,
-}
 _HOOKS = {
     ("Strategy", "training_step"): FORWARD,
     ("Strategy", "backward"): BACKWARD,
@@ -29,14 +21,10 @@ _HOOKS = {
 }
 
 
-def phase_of(action: str) -> str | None:
-    """The phase of work that Lightning's name of an action belongs to; None for what is not told apart."""
-    kind, _, name = action.removeprefix("[").partition("]")
-    if name == ".train_dataloader_next":
-        return LOADING
-    if kind == "Callback":
-        return CALLBACKS.get(name)
-    return _HOOKS.get((kind, name.rpartition(".")[2]))
+class Active(Protocol):
+    """A callback that declares what a rank does in its hooks: {"on_train_end": CHECKPOINT}."""
+
+    activities: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,7 @@ class Moment:
     step: int
 
 
-class Work(Profiler):
+class Activity(Profiler):
     """Follows one fit after another. `now` is replaced as a whole, by the training thread alone, so that another thread
     may read it at any time; `stepped`: an optimizer step of this attempt has ended."""
 
@@ -58,8 +46,18 @@ class Work(Profiler):
         self.own = OwnTime()
         self.now = Moment(0, START, time.monotonic(), 0)
         self.stepped = False
+        self._declared: dict[str, str] = {}
         self._known: dict[str, str | None] = {}
         self._within: list[str] = [START]
+
+    def follow(self, callbacks: Iterable[Callback]) -> None:
+        """These are the callbacks of the fit: what they declare (`Active`) is told apart."""
+        self._declared = {
+            f"{callback.state_key}.{hook}": phase
+            for callback in callbacks
+            for hook, phase in getattr(callback, "activities", {}).items()
+        }
+        self._known = {}
 
     def begin(self) -> None:
         """A fit begins now."""
@@ -98,7 +96,16 @@ class Work(Profiler):
         try:
             return self._known[action]
         except KeyError:
-            return self._known.setdefault(action, phase_of(action))
+            return self._known.setdefault(action, self._found(action))
+
+    def _found(self, action: str) -> str | None:
+        """The phase of work that Lightning's name of an action belongs to; None for what is not told apart."""
+        kind, _, name = action.removeprefix("[").partition("]")
+        if name == ".train_dataloader_next":
+            return LOADING
+        if kind == "Callback":
+            return self._declared.get(name)
+        return _HOOKS.get((kind, name.rpartition(".")[2]))
 
     def _move(self, phase: str, step: int | None = None) -> None:
         last = self.now
@@ -106,19 +113,24 @@ class Work(Profiler):
 
 
 class Steps(Callback):
-    """Tells `work` of every optimizer step; put it before all others."""
+    """Reports every optimizer step to `activity`, and what the callbacks declare; put it before all others."""
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    def __init__(self, activity: Activity) -> None:
+        self.activity = activity
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """All callbacks are known."""
+        del pl_module, stage
+        self.activity.follow(trainer.callbacks)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Where the run begins."""
         del pl_module
-        self.work.at(trainer.global_step, stepped=False)
+        self.activity.at(trainer.global_step, stepped=False)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """A micro-batch is done; with the last of a step, the step."""
         del pl_module, outputs, batch
-        self.work.at(trainer.global_step, stepped=(batch_idx + 1) % trainer.accumulate_grad_batches == 0)
+        self.activity.at(trainer.global_step, stepped=(batch_idx + 1) % trainer.accumulate_grad_batches == 0)

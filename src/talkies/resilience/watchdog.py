@@ -11,10 +11,10 @@ from pathlib import Path
 
 from talkies.config.errors import HUNG
 from talkies.parallel.ranks import Ranks
-from talkies.training.config import WatchdogConfig
-from talkies.training.heartbeat import ENDED, EVERY_S, Beat, write_beat
-from talkies.training.lastwords import LastWords, ask, say
-from talkies.training.work import Moment, Work
+from talkies.resilience.activity import Activity, Moment
+from talkies.resilience.config import WatchdogConfig
+from talkies.resilience.hang_report import LastWords, ask, say
+from talkies.resilience.heartbeat import ENDED, EVERY_S, Beat, write_beat
 
 TICK_S = 1.0
 LAST_WORDS_S, WAIT_S, ASKING_S = 8.0, 5.5, 150.0
@@ -28,17 +28,22 @@ STDERR = 2
 class Watchdog:
     """Within the block (around `fit`) this rank has a heartbeat, and a hang ends its process with exit code 71.
 
-    A hang is `config.first_s` without a move of `work` until the first optimizer step has ended, `config.later_s` after
-    it. The stacks of all threads go to RUN/hangs/ATTEMPT-rank-N.txt on every rank; one of them says on stderr who is
-    behind and calls `on_hang`. All ranks must enter the block. Where the hang holds the interpreter's lock, the stacks
+    A hang is `config.first_s` without a move of `activity` until the first optimizer step has ended, `config.later_s`
+    after it. The stacks of all threads go to RUN/hangs/ATTEMPT-rank-N.txt on every rank; one of them says on stderr who
+    is behind and calls `on_hang`. All ranks must enter the block. Where the hang holds the interpreter's lock, the stacks
     are written by faulthandler (there is one such timer in a process, and it is ours until the block ends), the exit
     code is 1, and the other ranks tell of it; a process alone has nobody, so that its stacks go to stderr.
     """
 
     def __init__(
-        self, config: WatchdogConfig, run: Path, work: Work, ranks: Ranks, on_hang: Callable[[], None] | None = None
+        self,
+        config: WatchdogConfig,
+        run: Path,
+        activity: Activity,
+        ranks: Ranks,
+        on_hang: Callable[[], None] | None = None,
     ) -> None:
-        self.config, self.run, self.work, self.on_hang = config, run, work, on_hang
+        self.config, self.run, self.activity, self.on_hang = config, run, activity, on_hang
         self.rank, self.size = ranks.place
         self.attempt = ranks.tell(f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
         shortest = min(config.first_s, config.later_s)
@@ -53,14 +58,14 @@ class Watchdog:
     @property
     def limit_s(self) -> float:
         """Seconds without a move that are a hang now."""
-        return self.config.later_s if self.work.stepped else self.config.first_s
+        return self.config.later_s if self.activity.stepped else self.config.first_s
 
     @property
     def _asking_s(self) -> float:
         return ASKING_S if self.on_hang is not None else 0.0
 
     def __enter__(self) -> "Watchdog":
-        self.work.begin()
+        self.activity.begin()
         self._spare = self._open_spare()
         self._write()
         self._arm(self.limit_s)
@@ -91,7 +96,7 @@ class Watchdog:
         """Duty of a thread: the files. It looks for another rank's hang only where this one makes no move either."""
         written = time.monotonic()
         while not self._end.wait(self.tick_s):
-            stands = time.monotonic() - self.work.now.since > self.limit_s / 2
+            stands = time.monotonic() - self.activity.now.since > self.limit_s / 2
             if stands or time.monotonic() - written >= self.every_s:
                 self._write()
                 written = time.monotonic()
@@ -99,7 +104,7 @@ class Watchdog:
                 self._called = stands and self.words.claimed()
 
     def _write(self, phase: str | None = None) -> None:
-        now = self.work.now
+        now = self.activity.now
         with suppress(OSError):  # a heartbeat that cannot be written is no reason to stop
             write_beat(
                 self.run,
@@ -118,7 +123,7 @@ class Watchdog:
     def _watch(self) -> None:
         """Duty of a thread: the clock, in memory alone."""
         while not self._end.wait(self.tick_s):
-            now, limit = self.work.now, self.limit_s
+            now, limit = self.activity.now, self.limit_s
             if self._called or time.monotonic() - now.since >= limit:
                 self._bite(now, limit)
             self._arm(limit)

@@ -16,8 +16,8 @@ from talkies.config.numbers import Natural
 from talkies.config.records import Kind, record
 from talkies.data.order import Passed, joined
 from talkies.files.durable import write_text
-from talkies.training.config import RollbackConfig
-from talkies.training.guard import BadStepError
+from talkies.resilience.config import RollbackConfig
+from talkies.resilience.guard import BadStepError
 
 FILE = "rollbacks.json"
 

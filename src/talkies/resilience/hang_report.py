@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from talkies.training.heartbeat import HANGS, accused, behind, read_beats
+from talkies.resilience.heartbeat import HANGS, accused, behind, read_beats
 
 FIRST_S = 1.0
 """How long the others leave the word to rank 0."""

@@ -20,9 +20,9 @@ from torch import Tensor
 from talkies.config import UserError
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
+from talkies.resilience.bad_steps import described, record
+from talkies.resilience.config import SurvivalConfig
 from talkies.streams import Modality
-from talkies.training.bad_steps import described, record
-from talkies.training.config import SurvivalConfig
 
 Kind = Literal["non_finite", "spike"]
 ENOUGH = 16

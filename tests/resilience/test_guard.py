@@ -14,8 +14,8 @@ from tiny_phase import same
 from torch import Tensor, nn
 
 from talkies.data.shards import ShardSet
-from talkies.training.config import SpikeConfig, SurvivalConfig
-from talkies.training.guard import BackError, Guard, NonFiniteError, SpikeError, SurvivalWarning
+from talkies.resilience.config import SpikeConfig, SurvivalConfig
+from talkies.resilience.guard import BackError, Guard, NonFiniteError, SpikeError, SurvivalWarning
 from talkies.training.phase import Phase
 from talkies.training.saving import Saving, capture
 

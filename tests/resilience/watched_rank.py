@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 from talkies.parallel.launch import launch
 
@@ -35,24 +36,31 @@ def slow() -> None:
 
 def main() -> None:
     """Of both ranks."""
+    from lightning import Callback
+
     from talkies.launch.job import this_job
     from talkies.parallel.mesh import start
     from talkies.parallel.ranks import Ranks
     from talkies.parallel.world import world_of
-    from talkies.training.config import WatchdogConfig
-    from talkies.training.watchdog import Watchdog
-    from talkies.training.work import Work
+    from talkies.resilience.activity import VALIDATION, Activity
+    from talkies.resilience.config import WatchdogConfig
+    from talkies.resilience.watchdog import Watchdog
+
+    class Declared(Callback):
+        activities: ClassVar = {"on_train_batch_end": VALIDATION}
 
     world = world_of()
     job = this_job(main=world.main)
     start(world)
-    ranks, work, run = Ranks(world), Work(), Path(sys.argv[1])
+    ranks, work, run = Ranks(world), Activity(), Path(sys.argv[1])
+    declared = Declared()
+    work.follow([declared])
     config = WatchdogConfig(first_s=60.0, later_s=float(sys.argv[3]))
     with Watchdog(config, run, work, ranks, None if job is None else job.requeue_hung):
         work.at(5, stepped=True)
         time.sleep(config.later_s / 2)  # a heartbeat
         ranks.gather(None)
-        for action in ("[Strategy]DDPStrategy.training_step", "[Callback]ValidationCallback.on_train_batch_end"):
+        for action in ("[Strategy]DDPStrategy.training_step", f"[Callback]{declared.state_key}.on_train_batch_end"):
             with work.profile(action):
                 if world.rank == 1:
                     run.joinpath("began").write_text(str(time.time()))

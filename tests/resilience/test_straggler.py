@@ -5,8 +5,8 @@ import logging
 import pytest
 from clock import Clock
 
-from talkies.training import straggler
-from talkies.training.straggler import Own, OwnTime, Stragglers
+from talkies.resilience import straggler
+from talkies.resilience.straggler import Own, OwnTime, Stragglers
 
 EVEN = Own(0.05, 0.20, 0.06)
 SLOW_DATA, SLOW_COMPUTE = Own(0.60, 0.20, 0.61), Own(0.05, 0.75, 0.06)

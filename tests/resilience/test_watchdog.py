@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from lightning import Callback, Trainer
@@ -21,24 +21,24 @@ from talkies.data.shards import ShardSet
 from talkies.evaluation.validation import ValidationCallback
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
-from talkies.training.config import EmaConfig, WatchdogConfig
-from talkies.training.heartbeat import ENDED, last_hang, pulse, read_beats
-from talkies.training.metrics import TrainingMetrics
-from talkies.training.saving import Saving
-from talkies.training.watchdog import Watchdog
-from talkies.training.work import (
+from talkies.resilience.activity import (
     BACKWARD,
     BUILDING,
-    CALLBACKS,
     CHECKPOINT,
     FORWARD,
     LOADING,
     OPTIMIZER,
     REPORTING,
     RESTORING,
+    Activity,
     Steps,
-    Work,
 )
+from talkies.resilience.config import WatchdogConfig
+from talkies.resilience.heartbeat import ENDED, last_hang, pulse, read_beats
+from talkies.resilience.watchdog import Watchdog
+from talkies.training.config import EmaConfig
+from talkies.training.metrics import TrainingMetrics
+from talkies.training.saving import Saving
 
 PROGRAM = Path(__file__).with_name("watched_rank.py")
 LIMIT_S = 2.0
@@ -114,7 +114,7 @@ def test_a_step_and_a_validation_below_the_limit_are_no_hang(tmp_path: Path) -> 
     assert [beat.phase for beat in read_beats(tmp_path / "run")] == [ENDED, ENDED]
 
 
-class Followed(Work):
+class Followed(Activity):
     """Keeps every phase that it was in."""
 
     def __init__(self) -> None:
@@ -127,11 +127,11 @@ class Followed(Work):
 
 
 def watched_fit(
-    shards: ShardSet, build: Build, run: Path, *others: Callback, workers: int = 0, work: Work | None = None,
+    shards: ShardSet, build: Build, run: Path, *others: Callback, workers: int = 0, work: Activity | None = None,
     resume: Path | None = None, most: int = 4,
 ) -> None:  # fmt: skip
     """A fit of one process, as runs/train.py composes it."""
-    work, durations = work or Work(), steps(most, checkpoint_every=2)
+    work, durations = work or Activity(), steps(most, checkpoint_every=2)
     data = ClipsData(shards, seed=7, global_batch=4, workers=workers)
     metrics = TrainingMetrics(every=2, bins=2, sink=lambda *_: None, own=work.own)
     saving = Saving(CheckpointStore(run / "checkpoints"), durations, EmaConfig(), data, resume=resume)
@@ -182,7 +182,7 @@ def test_as_many_moves_in_every_process(shards: ShardSet, build: Build, tmp_path
     """A rank is behind where it has made fewer: they must not depend on anything but the work."""
     counted = []
     for name in ("a", "b"):
-        work = Work()
+        work = Activity()
         watched_fit(shards, build, tmp_path / name, work=work)
         counted.append(work.now.moves)
     assert counted[0] == counted[1]
@@ -238,10 +238,10 @@ import ctypes, os, sys, time
 from pathlib import Path
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
-from talkies.training.config import WatchdogConfig
-from talkies.training.watchdog import Watchdog
-from talkies.training.work import Work
-work = Work()
+from talkies.resilience.config import WatchdogConfig
+from talkies.resilience.watchdog import Watchdog
+from talkies.resilience.activity import Activity
+work = Activity()
 limits = WatchdogConfig(first_s=6.0, later_s=1.0)
 with Watchdog(limits, Path(sys.argv[1]), work, Ranks(ALONE), lambda: os.write(1, b"asked ")):
     time.sleep(2)  # a compiler: the first step has not ended
@@ -300,8 +300,16 @@ def test_a_process_alone_that_holds_pythons_lock_leaves_its_stacks_on_stderr(tmp
     assert f'File "<string>", line {line} in <module>' in done.stderr
 
 
-def test_the_names_of_what_is_noted_are_those_of_the_callbacks() -> None:
-    known = {owner.__qualname__: owner for owner in (Saving, TrainingMetrics, ValidationCallback)}
-    noted = [name.split(".") for name in CALLBACKS]
-    assert {owner for owner, _ in noted} == {*known}
-    assert [hook for owner, hook in noted if hook not in vars(known[owner])] == []
+def test_what_callbacks_declare_are_hooks_of_theirs() -> None:
+    declared = {(owner, hook) for owner in (Saving, TrainingMetrics, ValidationCallback) for hook in owner.activities}
+    assert [(owner, hook) for owner, hook in declared if hook not in vars(owner)] == []
+
+
+def test_a_callback_of_any_name_declares_its_activity() -> None:
+    class Renamed(Callback):
+        activities: ClassVar = {"on_train_end": "a long farewell"}
+
+    activity = Activity()
+    activity.follow([Renamed()])
+    with activity.profile(f"[Callback]{Renamed().state_key}.on_train_end"):
+        assert activity.now.phase == "a long farewell"

@@ -19,8 +19,8 @@ from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
+from talkies.resilience.quarantine import Quarantine, QuarantineError
 from talkies.training.config import EmaConfig
-from talkies.training.quarantine import Quarantine, QuarantineError
 from talkies.training.saving import Saving, rewind
 
 pytestmark = [pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")]

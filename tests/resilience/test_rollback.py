@@ -8,10 +8,10 @@ import pytest
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
 from talkies.files.durable import write_text
+from talkies.resilience.config import RollbackConfig
+from talkies.resilience.guard import BadStepError
+from talkies.resilience.rollback import FILE, Rollback, go_back, read_rollbacks, settle
 from talkies.runs.retention import Keeping, mark
-from talkies.training.config import RollbackConfig
-from talkies.training.guard import BadStepError
-from talkies.training.rollback import FILE, Rollback, go_back, read_rollbacks, settle
 
 BATCH = 4
 
