@@ -84,7 +84,7 @@ class Watch(Callback):
         self.losses.append(float(outputs["loss"]))
         self.ids.append([f"{name}/{visit}" for name, visit in zip(batch.ids, batch.visits, strict=True)])
         if trainer.global_step == 1:
-            self.norm = pl_module.grad_norm
+            self.norm = pl_module.stepping.grad_norm
 
 
 def own_gradient(parameter: Tensor) -> Tensor | None:

@@ -30,9 +30,9 @@ class Watchdog:
 
     A hang is `config.first_s` without a move of `activity` until the first optimizer step has ended, `config.later_s`
     after it. The stacks of all threads go to RUN/hangs/ATTEMPT-rank-N.txt on every rank; one of them says on stderr who
-    is behind and calls `on_hang`. All ranks must enter the block. Where the hang holds the interpreter's lock, the stacks
-    are written by faulthandler (there is one such timer in a process, and it is ours until the block ends), the exit
-    code is 1, and the other ranks tell of it; a process alone has nobody, so that its stacks go to stderr.
+    is behind and calls `on_hang`. All ranks must enter the block. Where the hang holds the interpreter's lock,
+    faulthandler writes the stacks (a process has one such timer, and it is ours until the block ends), the exit code is
+    1, and the other ranks report it; a process alone writes its stacks to stderr.
     """
 
     def __init__(

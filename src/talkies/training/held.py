@@ -1,15 +1,12 @@
-"""Where the state of what trains lies: weights, moments, and what has to be told when they are changed from outside."""
+"""Where the state of what trains lies: weights and moments, and how they are changed from outside."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from talkies.checkpoints.spans import Held, local
-
-if TYPE_CHECKING:
-    from talkies.training.phase import Phase
 
 
 class HeldState(Protocol):
@@ -27,16 +24,25 @@ class HeldState(Protocol):
     def restore(self, moments: Mapping[str, Held]) -> None:
         """Put back what `moments` gave, or another layout's `moments` of the same step."""
 
+    def begin_step(self) -> None:
+        """An optimizer step begins."""
+
+    def norm_before(self) -> Tensor | None:
+        """The global norm of the gradients before a step; None where an engine clips them and knows it after."""
+
+    def norm_after(self) -> Tensor | None:
+        """What an engine says of the step that was just made: infinite where it made none; None without an engine."""
+
 
 class OwnState:
     """Weights are the module's parameters (under FSDP2: their shards), moments those of AdamW over them."""
 
-    def __init__(self, phase: "Phase") -> None:
-        self._phase = phase
+    def __init__(self, model: Callable[[], nn.Module], optimizer: Callable[[], torch.optim.Optimizer]) -> None:
+        self._model, self._optimizer = model, optimizer
 
     def weights(self) -> dict[str, Held]:
         """The parameters that require gradients."""
-        return {name: p for name, p in self._phase.model.named_parameters() if p.requires_grad}
+        return {name: p for name, p in self._model().named_parameters() if p.requires_grad}
 
     def refresh(self) -> None:
         """Nothing: the network computes with them."""
@@ -59,9 +65,17 @@ class OwnState:
                 placed = {key: value.to(parameter.device) for key, value in stored.items() if isinstance(value, Tensor)}
                 optimizer.state[parameter] = {"step": moments[f"{name}/step"], **placed}
 
-    def _optimizer(self) -> torch.optim.Optimizer:
-        optimizer: torch.optim.Optimizer = self._phase.trainer.optimizers[0]
-        return optimizer
+    def begin_step(self) -> None:
+        """Nothing: gradients were set to None."""
+
+    def norm_before(self) -> Tensor:
+        """Over everything that has a gradient."""
+        groups = self._optimizer().param_groups
+        grads = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        return torch.nn.utils.get_total_norm(grads).detach()
+
+    def norm_after(self) -> None:
+        """Nothing: the optimizer makes every step."""
 
     def _named(self) -> list[tuple[str, Any]]:
         groups = self._optimizer().param_groups

@@ -135,7 +135,7 @@ class TrainingMetrics(Callback):
                 if count:
                     metrics[f"{key}{k}" if key.endswith("bin") else key] = value / count
         clips = sum(count for _, count, _ in everywhere) / self.share
-        metrics["train/grad_norm"] = float(phase.grad_norm)
+        metrics["train/grad_norm"] = float(phase.stepping.grad_norm)
         metrics["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         metrics["train/clips_per_second"] = clips / max(1e-9, self._seconds)
         return metrics | self.stragglers.metrics([times for _, _, times in everywhere], trainer.global_step)

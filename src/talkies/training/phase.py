@@ -8,7 +8,7 @@ import torch
 from lightning import LightningModule
 from torch import nn
 
-from talkies.checkpoints.spans import Held, whole
+from talkies.checkpoints.spans import Held
 from talkies.flow.config import FlowConfig
 from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
@@ -20,6 +20,7 @@ from talkies.streams.batch import Batch, Condition
 from talkies.training.config import OptimizerConfig, StepsConfig
 from talkies.training.held import HeldState, OwnState
 from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
+from talkies.training.stepping import Stepping
 from talkies.training.zero_state import ZeroState
 
 
@@ -55,11 +56,11 @@ class Phase(LightningModule):
         guard: Guard | None = None,
     ) -> None:
         super().__init__()
-        self.guard = guard or Guard()
         self.objective, self.optimizer_config, self.steps = objective, optimizer, steps
+        self.guard = guard or Guard()
+        self.stepping = Stepping(self.guard, clip=optimizer.clip, accumulate=steps.accumulate)
         self._build = build
-        self.grad_norm = torch.zeros(())
-        self.held: HeldState = OwnState(self)
+        self.held: HeldState = OwnState(lambda: self.model, self._optimizer)
         self._built = False
 
     def configure_model(self) -> None:
@@ -71,7 +72,12 @@ class Phase(LightningModule):
     def on_fit_start(self) -> None:
         """The strategy has made its engine: look where it keeps the state."""
         strategy = self.trainer.strategy
-        self.held = ZeroState(strategy.model, self.model) if isinstance(strategy, ZeroStrategy) else OwnState(self)
+        if isinstance(strategy, ZeroStrategy):
+            self.held = ZeroState(strategy.model, self.model)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = self.trainer.optimizers[0]
+        return optimizer
 
     @property
     def expert(self) -> int | None:
@@ -109,9 +115,7 @@ class Phase(LightningModule):
             group["lr"] = group["peak"] * factor
             group["resting"] = None not in (group["expert"], self.expert) and group["expert"] != self.expert
         if batch_idx % self.steps.accumulate == 0:
-            self.guard.begin()
-            if isinstance(self.held, ZeroState):
-                self.held.forget_gradients()
+            self.stepping.begin(self.held)
 
     def configure_gradient_clipping(
         self,
@@ -119,44 +123,20 @@ class Phase(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by the global norm, and let the guard judge the step before it reaches the weights.
-
-        DeepSpeed's engine clips, and makes no step of a norm that is not finite: see `optimizer_step`.
-        """
+        """Judge the step and clip its gradients before they reach the weights."""
         del gradient_clip_val, gradient_clip_algorithm
-        engine = isinstance(self.held, ZeroState)
-        if not engine:
-            parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters]).detach()
-            self.grad_norm = whole(norm)
-        if self.guard.seen < self.steps.accumulate:
-            return  # the engine asks after every micro-batch
-        loss = self.guard.loss(self._mean) if self.guard.watches_losses else 0.0
-        number = self.global_step + 1
-        self.guard.judge(number, self.expert, loss, 0.0 if engine else float(self.grad_norm), self._worst)
-        if self.guard.skip:
-            for group in optimizer.param_groups:
-                group["resting"] = True
-        elif not engine and self.optimizer_config.clip:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.optimizer_config.clip, norm)
+        number, expert = self.global_step + 1, self.expert
+        self.stepping.before(optimizer, self.held, self.model, number=number, expert=expert, mean=self._mean)
 
     def _mean(self, loss: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.trainer.strategy.reduce(loss, reduce_op="mean"))
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """A step, after which DeepSpeed's engine is asked whether it made one."""
+        """A step, after which an engine is asked whether it made one."""
         number = self.global_step + 1
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
-        if isinstance(self.held, ZeroState) and (batch_idx + 1) % self.steps.accumulate == 0:
-            self.grad_norm = self.held.norm()
-            if not bool(torch.isfinite(self.grad_norm)) and not self.guard.skip:
-                self.guard.refuse("non_finite", number, f"the gradient norm is {float(self.grad_norm)} (DeepSpeed)")
-
-    def _worst(self) -> str:
-        for name, parameter in self.model.named_parameters():
-            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-                return name
-        return "none (the norm itself overflowed)"
+        if (batch_idx + 1) % self.steps.accumulate == 0:
+            self.stepping.after(self.held, number)
 
     def trainable(self) -> dict[str, Held]:
         """Name -> what this rank holds of what trains: the state that a checkpoint holds."""

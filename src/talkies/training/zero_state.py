@@ -120,11 +120,14 @@ class ZeroState:
     def _states(self) -> Any:
         return self.optimizer.optimizer.state
 
-    def forget_gradients(self) -> None:
-        """Before a step: stage 3 keeps the last gradient of a parameter that had none since, and would count it in."""
+    def begin_step(self) -> None:
+        """Stage 3 keeps the last gradient of a parameter that had none since, and would count it in."""
         if self.third:
             self.optimizer.grad_partitions_flat_buffer.zero_()
 
-    def norm(self) -> Tensor:
+    def norm_before(self) -> None:
+        """The engine clips, and makes no step of a norm that is not finite."""
+
+    def norm_after(self) -> Tensor:
         """The gradient's norm in the step that was just made; infinite where it was not finite, and none was made."""
         return torch.as_tensor(self.engine.get_global_grad_norm(), dtype=torch.float32).detach()

@@ -1,0 +1,68 @@
+"""What stands between the gradients and the weights: clipping by the global norm, and the guard's verdict."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from talkies.checkpoints.spans import whole
+from talkies.resilience.guard import Guard
+from talkies.training.held import HeldState
+
+
+class Stepping:
+    """Of a phase whose steps have `accumulate` micro-batches; `clip` is the largest norm, 0 for any. `grad_norm`: of
+    the last step, before clipping."""
+
+    def __init__(self, guard: Guard, *, clip: float, accumulate: int) -> None:
+        self.guard, self.clip, self.accumulate = guard, clip, accumulate
+        self.grad_norm = torch.zeros(())
+
+    def begin(self, held: HeldState) -> None:
+        """An optimizer step begins."""
+        self.guard.begin()
+        held.begin_step()
+
+    def before(
+        self,
+        optimizer: torch.optim.Optimizer,
+        held: HeldState,
+        model: nn.Module,
+        *,
+        number: int,
+        expert: int | None,
+        mean: Callable[[Tensor], Tensor],
+    ) -> None:
+        """The gradients of step `number` are there: judge the step, and clip them. A step that is skipped leaves all
+        groups inactive. `mean` averages a loss over all processes."""
+        norm = held.norm_before()
+        if norm is not None:
+            self.grad_norm = whole(norm)
+        if self.guard.seen < self.accumulate:
+            return  # DeepSpeed's engine asks after every micro-batch
+        loss = self.guard.loss(mean) if self.guard.watches_losses else 0.0
+        known = 0.0 if norm is None else float(self.grad_norm)
+        self.guard.judge(number, expert, loss, known, lambda: first_not_finite(model))
+        if self.guard.skip:
+            for group in optimizer.param_groups:
+                group["resting"] = True
+        elif norm is not None and self.clip:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
+
+    def after(self, held: HeldState, number: int) -> None:
+        """Step `number` was made, or an engine has refused it."""
+        norm = held.norm_after()
+        if norm is None:
+            return
+        self.grad_norm = norm
+        if not bool(torch.isfinite(norm)) and not self.guard.skip:
+            self.guard.refuse("non_finite", number, f"the gradient norm is {float(norm)} (DeepSpeed)")
+
+
+def first_not_finite(model: nn.Module) -> str:
+    """The name of the first parameter whose gradient is not finite."""
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+            return name
+    return "none (the norm itself overflowed)"
