@@ -8,12 +8,14 @@ import argparse
 import json
 from pathlib import Path
 
-from talkies.cli.evaluate import evaluate_source
-from talkies.cli.place import registry_of, store_of
+from talkies.cli.place import lookups, registry_of, store_of
 from talkies.config.decode import decode
 from talkies.config.source import load
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.world import ALONE
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.place import Place, place_of
+from talkies.runs.run_evaluation import evaluate_source
 from talkies.runs.run_phase import run_phase
 
 JOINT = ("joint_phase1", "joint_phase2")
@@ -52,7 +54,9 @@ def main() -> None:
     control = train_control(args.run, args.recipes, args.runs, args.overrides)
     arms = {"bridge": phase_folders(args.run)[JOINT[-1]], "control": control}
     table = {
-        name: evaluate_source(str(folder), runs=args.runs, uri=None, clips=args.clips, seed=0)
+        name: evaluate_source(
+            str(folder), clips=args.clips, seed=0, ranks=Ranks(ALONE), **lookups(args.runs, None, source=str(folder))
+        )
         for name, folder in arms.items()
     }
     keys = ("sync", "lag_ms", "frechet_video", "frechet_audio", "sync_reference", "sync_shuffled")

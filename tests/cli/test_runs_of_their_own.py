@@ -12,11 +12,14 @@ from mlflow import MlflowClient
 from toy_journey import Journey
 
 from talkies.cli.main import run
-from talkies.cli.promote import promote_run
+from talkies.cli.place import lookups
 from talkies.config import GateError
 from talkies.media.read import probe
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.world import ALONE
 from talkies.runs.folders import locked
 from talkies.runs.recorded import recipe_of_run
+from talkies.runs.run_promotion import promote_run
 from talkies.tracking.config import GateConfig
 
 pytestmark = pytest.mark.timeout(600)
@@ -135,9 +138,10 @@ def test_the_tracking_that_promote_is_given_is_the_one_it_uses(
     own = recipe_of_run(folder).tracking
     other = replace(own, register="mova-toy-other", alias="challenger", gates=())
     strict = replace(other, gates=(GateConfig(metric="evaluation/sync_reference", op=">=", value=2.0),))
-    given = {"runs": journey.runs, "expect": None, "cards": tmp_path}
+    found = lookups(journey.runs, None, source=str(folder))
+    given = {"expect": None, "cards": tmp_path, "ranks": Ranks(ALONE), **found}
     with pytest.raises(GateError, match=r"sync_reference .*needs >= 2.*mova-toy-other@challenger"):
-        promote_run(folder, tracking=strict, **given)  # type: ignore[arg-type]
+        promote_run(folder, tracking=strict, **given)
     assert registry(journey).search_registered_models("name = 'mova-toy-other'") == []
     assert promote_run(folder, tracking=other, **given) == "models:/mova-toy-other@challenger"  # type: ignore[arg-type]
     assert str(registry(journey).get_model_version_by_alias("mova-toy-other", "challenger").version) == "1"

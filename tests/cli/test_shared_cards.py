@@ -15,7 +15,10 @@ PROMOTE = """
 import sys, time
 from dataclasses import replace
 from pathlib import Path
-from talkies.cli.promote import promote_run
+from talkies.cli.place import lookups
+from talkies.parallel.ranks import Ranks
+from talkies.parallel.world import ALONE
+from talkies.runs.run_promotion import promote_run
 from talkies.runs.recorded import recipe_of_run
 from talkies.tracking import registry
 folder, name, runs, cards, ready = sys.argv[1:]
@@ -28,7 +31,8 @@ tracking = replace(recipe_of_run(Path(folder)).tracking, register=name, gates=()
 Path(ready).touch()
 while len(list(Path(ready).parent.glob("*.ready"))) < 2:
     time.sleep(0.01)
-promote_run(Path(folder), runs=Path(runs), cards=Path(cards), expect=None, tracking=tracking)
+given = {"cards": Path(cards), "expect": None, "ranks": Ranks(ALONE), **lookups(Path(runs), None, source=folder)}
+promote_run(Path(folder), tracking=tracking, **given)
 """
 """A promotion of a run under another name, which begins with that of the other process and has read the cards a second
 before it writes them."""

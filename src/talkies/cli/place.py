@@ -4,8 +4,9 @@ import argparse
 import os
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from talkies.config.places import SQLITE, absolute_uri
 from talkies.config.regular import resolved
@@ -129,6 +130,12 @@ def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Ca
         return resolve(spec, uri=store, download_to=folder / "downloads")
 
     return resolve_spec
+
+
+def lookups(runs: Path, uri: str | None, *, source: str) -> dict[str, Any]:
+    """How an evaluation or a promotion of `source` finds versions (`registry`), and where runs are tracked
+    (`tracked`)."""
+    return {"registry": registry_of(runs, uri, source=source), "tracked": partial(tracked_at, runs=runs, uri=uri)}
 
 
 def _run_of(source: Path) -> Path | None:

@@ -1,20 +1,14 @@
 """talkies promote RUN: gates on metrics, then a registry version, an alias and a model card."""
 
 import argparse
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from talkies.cli.place import add_store, registry_of, tracked_at
+from talkies.cli.place import add_store, lookups
 
 if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
-    from talkies.runs.place import Place
-    from talkies.tracking.cards import Shelf
-    from talkies.tracking.config import TrackingConfig
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,116 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
 
 
-def promote_run(
-    run: Path,
-    *,
-    runs: Path,
-    expect: str | None,
-    cards: Path | None = None,
-    tracking: "TrackingConfig | None" = None,
-    uri: str | None = None,
-    data: Path | None = None,
-    ranks: "Ranks | None" = None,
-) -> str:
-    """Hold a finished run, evaluate it if it was not yet, apply its gates, register it, move its alias; returns its
-    spec.
-
-    Every process of `ranks` takes part in the evaluation; the main one does the rest. `tracking`: gates and names in
-    place of those that the run was trained with; `uri`: the store, and `data`: the prepared data, if not the run's own.
-    """
-    from talkies.checkpoints.release import read_release
-    from talkies.config import CheckpointError, RecipeError
-    from talkies.parallel.ranks import Ranks
-    from talkies.parallel.world import ALONE
-    from talkies.recipe.full_scale import full_scale
-    from talkies.runs.folders import finished, locked
-    from talkies.runs.inputs_record import check_release
-    from talkies.runs.recorded import recipe_of_release, recipe_of_run
-    from talkies.runs.source import refuse_many
-    from talkies.tracking.cards import Shelf
-    from talkies.tracking.registry import ready
-
-    ranks = ranks or Ranks(ALONE)
-    if not finished(run):
-        if not run.exists():
-            raise RecipeError(f"promote: there is no {run}: give the folder of a run")
-        refuse_many("promote", run)
-        raise CheckpointError(f"promote: {run} is not a finished run (no result.json): train it to its end first")
-    release = run / "release"
-    with ExitStack() as held:
-        ranks.agree((lambda: held.enter_context(locked(run, hint="then promote it"))) if ranks.main else None)
-        info = ranks.after_main(lambda main: read_release(release, verify=main))
-        recipe, begun = recipe_of_release(release, info), recipe_of_run(run)
-        ranks.agree(check_release if ranks.main else None, run, recipe, info)
-        tracking = tracking or begun.tracking  # is no part of the hash: the last command counts
-        if tracking.register is None:
-            raise RecipeError(
-                f"promote: the recipe of {run} names no registered model: repeat its `talkies train` with "
-                "tracking.register=NAME, which trains nothing again"
-            )
-        place = tracked_at(run, begun, runs=runs, uri=uri)
-        place = place if data is None else replace(place, data_root=data)
-        shelf = Shelf(folder=cards or run, full_scale=full_scale())
-        early = partial(ready, run, tracking, store=place.store, expect=expect, shelf=shelf)
-        ranks.agree(early if ranks.main else None)
-        metrics = _metrics(place, clips=recipe.validation.final_clips, runs=runs, uri=uri, ranks=ranks)
-        register = partial(_register, place, tracking, metrics, expect=expect, shelf=shelf)
-        return ranks.first(register if cards is None else partial(_in_turn, register, shelf))
-
-
-def _in_turn(register: Callable[[], str], shelf: "Shelf") -> str:
-    """Cards that runs share are read and written by one promotion after the other. (A run's own are held with it.)"""
-    from talkies.runs.folders import in_turn
-
-    with in_turn(shelf.cards, hint="then promote again"):
-        return register()
-
-
-def _register(
-    place: "Place", tracking: "TrackingConfig", metrics: dict[str, float], *, expect: str | None, shelf: "Shelf"
-) -> str:
-    """Gates, version, alias and card; returns the spec."""
-    from talkies.checkpoints.release import read_release, release_sha256
-    from talkies.runs.card_samples import samples_of
-    from talkies.runs.retention import mark
-    from talkies.tracking.registry import promote
-
-    run, release = place.folder, place.folder / "release"
-    samples = samples_of(run / "evaluation", release_sha256(release))
-    done = promote(
-        run,
-        release,
-        tracking,
-        store=place.store,
-        metrics=metrics,
-        expect=expect,
-        shelf=shelf,
-        samples=samples,
-        keep=partial(mark, run, int(read_release(release, verify=False)["step"])),
-    )
-    print(f"promoted: models:/{done.name}@{done.alias} is version {done.version} (was {done.previous or 'unset'})")
-    print(f"card:     {done.card}")
-    return f"models:/{done.name}@{done.alias}"
-
-
-def _metrics(place: "Place", *, clips: int, runs: Path, uri: str | None, ranks: "Ranks") -> dict[str, float]:
-    """What training measured last, and the evaluation of this very release; that is made where it was not yet."""
-    from talkies.checkpoints.release import read_release, release_sha256
-    from talkies.cli.evaluate import evaluate_run
-    from talkies.runs.records import EVALUATION, RESULT
-    from talkies.runs.source import as_tracked, open_source
-
-    run, release = place.folder, place.folder / "release"
-    trained = RESULT.read(run / "result.json").metrics
-    wanted = {"sha256": release_sha256(release), "clips": clips, "seed": 0}
-    wanted["heldout"] = read_release(release, verify=False)["data"]["heldout_fingerprint"]
-    known = EVALUATION.find(run / "evaluation.json")
-    if known is not None and {key: getattr(known, key) for key in wanted} == wanted:
-        return {**trained, **known.metrics}
-    source = as_tracked(open_source(str(run), registry_of(runs, uri, source=str(run)), ranks))
-    return {**trained, **evaluate_run(source, place, clips=clips, seed=0, send=False, ranks=ranks)}
-
-
 def run(args: argparse.Namespace) -> int:
     """Promote one run."""
     from talkies.cli.ranks import with_ranks
@@ -147,6 +31,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _promote(args: argparse.Namespace, ranks: "Ranks") -> int:
-    where = {"runs": args.runs, "cards": args.cards, "uri": args.tracking_uri, "data": args.data}
-    promote_run(args.run, expect=args.expect, ranks=ranks, **where)
+    from talkies.runs.run_promotion import promote_run
+
+    promote_run(
+        args.run,
+        expect=args.expect,
+        cards=args.cards,
+        data=args.data,
+        ranks=ranks,
+        **lookups(args.runs, args.tracking_uri, source=str(args.run)),
+    )
     return 0

@@ -6,18 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_store, registry_of, seed_of
-from talkies.config.shown import one_line, shown
+from talkies.config.shown import shown
 
-MAX_SCALE, MAX_STEPS, TITLE = 100.0, 10_000, 200
-ONLY = {"video": ", video without sound", "audio": ", sound without video"}
+MAX_SCALE, MAX_STEPS = 100.0, 10_000
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from talkies.generate.clip import Request
     from talkies.generate.config import SamplingConfig
     from talkies.parallel.ranks import Ranks
-    from talkies.runs.source import Source
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,40 +48,6 @@ def sampling_of(args: argparse.Namespace, base: "SamplingConfig") -> "SamplingCo
     return replace(base, **changed)
 
 
-def make_clip(
-    source: "Source", request: "Request", sampling: "SamplingConfig", *, seed: int, out: Path, ranks: "Ranks"
-) -> None:
-    """Generate one clip, all `ranks` together, and write it with its provenance."""
-    from talkies.generate.clip import generate
-    from talkies.media.write import PROVENANCE, write_mp4
-
-    fixed = {"grids": source.grids, "fps": source.fps, "seed": seed, "device": source.device, **source.fixed}
-    media = generate(source.model, source.codecs, [request], sampling, **fixed)[0]
-    tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"}
-    only = ONLY[next(iter(source.grids))] if len(source.grids) == 1 else ""
-
-    def write() -> None:
-        write_mp4(out, media, tags={**tags, "title": request.prompt[:TITLE]})
-        print(f"sample:   {out} ({source.name}, seed {seed}{only}): {one_line(request.prompt[:TITLE])}")
-
-    ranks.agree(write if ranks.main else None)
-
-
-def sample_heldout(spec: str, run: Path, *, registry: "Callable[[str], Path]", out: Path, ranks: "Ranks") -> None:
-    """Sample a registered version with the caption and the first frame of a held-out clip of the run's data."""
-    from talkies.data.shards import ShardSet
-    from talkies.generate.clip import Request
-    from talkies.runs.place import place_of
-    from talkies.runs.source import open_source
-    from talkies.runs.validation import batches, first_frames
-
-    source = open_source(spec, registry, ranks)
-    root = place_of(run).data_root
-    batch = batches(ShardSet.open(root / "sets" / source.recipe.data.heldout), 1, tuple(source.grids))[0]
-    request = Request(prompt=batch.captions[0], image=first_frames(batch, source.codecs)[0], id="sample")
-    make_clip(source, request, source.recipe.sampling, seed=0, out=out, ranks=ranks)
-
-
 def run(args: argparse.Namespace) -> int:
     """Sample one clip."""
     from talkies.cli.ranks import with_ranks
@@ -111,6 +72,7 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
     from talkies.config import RecipeError
     from talkies.generate.clip import Request
     from talkies.generate.image import load_image
+    from talkies.runs.run_sample import make_clip
     from talkies.runs.source import open_source
 
     source = open_source(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.asked import asked
-from talkies.cli.place import add_runs, registry_of, store_of, where_to_look
+from talkies.cli.place import add_runs, lookups, registry_of, store_of, where_to_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,11 +130,17 @@ def _train_curriculum(
     runs = run_curriculum(curriculum, folder, workshop, say=_say(ranks), **options)
     complete = args.phase in (None, curriculum.phases[-1].name)
     if curriculum.recipe.promote and complete and not args.no_promote:
-        from talkies.cli.promote import promote_run
-        from talkies.cli.sample import sample_heldout
+        from talkies.runs.run_promotion import promote_run
+        from talkies.runs.run_sample import sample_heldout
 
         run, tracking = runs[curriculum.recipe.promote], curriculum.phase(curriculum.recipe.promote).tracking
-        spec = promote_run(run, runs=args.runs, expect=None, tracking=tracking, uri=workshop.store, ranks=ranks)
+        spec = promote_run(
+            run,
+            expect=None,
+            tracking=tracking,
+            ranks=ranks,
+            **lookups(args.runs, workshop.store, source=str(run)),
+        )
         sample_heldout(spec, run, registry=workshop.registry, out=folder / "sample.mp4", ranks=ranks)
     _say(ranks)(f"run folder: {folder}")
     for line in where_to_look(folder, workshop.store) if ranks.main else ():
