@@ -39,7 +39,7 @@ from talkies.recipe.config import PhaseRecipe
 from talkies.resilience.guard import Guard
 from talkies.runs.building import build_model
 from talkies.runs.inputs import Inputs, open_inputs
-from talkies.runs.run_callbacks import Watching
+from talkies.runs.run_callbacks import RunCallbacks
 from talkies.runs.train import make_data, make_phase, make_trainer
 from talkies.streams.batch import Batch
 from talkies.tracking.config import TrackingConfig
@@ -122,10 +122,10 @@ class PlainData(ClipsData):
 
     def train_dataloader(self) -> DataLoader[Batch]:  # type: ignore[override]
         sampler = RandomSampler(self.unchecked, replacement=True, num_samples=10**9)
-        own = {"num_workers": self.workers, "collate_fn": self.together}
+        own = {"num_workers": self.workers, "collate_fn": self.collective}
         return DataLoader(self.unchecked, self.micro, sampler=sampler, **own)
 
-    def together(self, clips: list[Clip]) -> Batch:
+    def collective(self, clips: list[Clip]) -> Batch:
         return collate(clips, [0] * len(clips), self.shards.null_text)
 
     unchecked: Unchecked
@@ -149,20 +149,20 @@ def survivor(
     store = f"sqlite:///{folder / 'mlflow.db'}"  # the spool is written; nobody uploads it meanwhile
     tracker = Tracker(folder, TrackingConfig(experiment="survival"), name="survival", store=store)
     ranks = Ranks(ALONE)
-    watching = Watching(recipe, inputs, folder, tracker, ranks)
-    guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", told=watching.skipped)
+    run_callbacks = RunCallbacks(recipe, inputs, folder, tracker, ranks)
+    guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", told=run_callbacks.skipped)
     phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh_of(recipe.parallel, ALONE)), guard)
     data = make_data(recipe, inputs.shards)
-    quarantine = watching.quarantine(data)
+    quarantine = run_callbacks.quarantine(data)
     saving = Saving(
         CheckpointStore(folder / "checkpoints"), recipe.steps, recipe.ema, data,
-        saved=watching.saved, protect=watching.kept.protects, ranks=ranks,
-        quarantine=quarantine, metrics=watching.metrics,
+        saved=run_callbacks.saved, protect=run_callbacks.kept.protects, ranks=ranks,
+        quarantine=quarantine, metrics=run_callbacks.metrics,
     )  # fmt: skip
-    validation = watching.validation(phase, saving)
-    callbacks = [*watching.callbacks(quarantine, saving, validation, bar=False), clock]
-    trainer = make_trainer(recipe, callbacks, work=watching.work)
-    yield from turns(trainer, phase, data, args, watching.watchdog)
+    validation = run_callbacks.validation(phase, saving)
+    callbacks = [*run_callbacks.callbacks(quarantine, saving, validation, bar=False), clock]
+    trainer = make_trainer(recipe, callbacks, work=run_callbacks.work)
+    yield from turns(trainer, phase, data, args, run_callbacks.watchdog)
 
 
 def plain(recipe: PhaseRecipe, inputs: Inputs, clock: Clock, args: argparse.Namespace) -> Iterator[None]:

@@ -39,7 +39,7 @@ class Share:
             raise error
 
 
-def together(count: int, work: Callable[[Share], object]) -> list[object]:
+def collective(count: int, work: Callable[[Share], object]) -> list[object]:
     """work(share) in every one of `count` processes: what they return or raise."""
     barrier, box = threading.Barrier(count), {}
 
@@ -72,20 +72,20 @@ def test_the_hashing_is_shared_and_what_it_finds_is_the_same(
         return real(path, **known)
 
     monkeypatch.setattr(manifest_module, "damage", counted)
-    assert together(count, store.latest) == [store.path(3)] * count
+    assert collective(count, store.latest) == [store.path(3)] * count
     assert sorted(hashed) == [f"step-00000003/{name}.bin" for name in range(6)], "each file once, by one of them"
     for name in ("4.bin", "1.bin"):
         flip(store.path(3) / name)
     for name in ("0.bin", "5.bin"):
         flip(store.path(2) / name)
     with pytest.warns(CheckpointWarning) as warned:
-        assert together(count, store.latest) == [store.path(1)] * count
+        assert collective(count, store.latest) == [store.path(1)] * count
     assert [re.search(r"step-\d+/\d\.bin", str(w.message))[0] for w in warned] == [  # type: ignore[index]
         "step-00000003/1.bin",
         "step-00000002/0.bin",
     ], "the first of the manifest, whoever found it, and told once"
     flip(store.path(1) / "2.bin")
-    answers = together(count, store.latest)
+    answers = collective(count, store.latest)
     assert len(set(answers)) == 1
     assert "none of the 3 checkpoints" in str(answers[0])
     assert "step-00000003/1.bin is damaged" in str(answers[0])

@@ -11,8 +11,8 @@ from toy_journey import RECIPES, TINY, Journey
 
 from talkies.cli.main import run
 from talkies.files.integrity import sha256_of
+from talkies.tracking.moved_store import readdress
 from talkies.tracking.records import encode
-from talkies.tracking.settling import settle
 
 AUDIO = str(RECIPES / "audio_pretraining.yaml")
 
@@ -59,7 +59,7 @@ def as_before(runs: Path) -> None:
         shutil.rmtree(place.parent / "codecs", ignore_errors=True)
     for run_folder in runs.glob("*/*/6-lora"):
         _base_by_path(run_folder, runs)
-    settle(runs / "mlflow.db")  # the copied store says that its artifacts are where it is now
+    readdress(runs / "mlflow.db")  # the copied store says that its artifacts are where it is now
 
 
 def _respool(path: Path) -> None:

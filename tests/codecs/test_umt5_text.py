@@ -98,8 +98,8 @@ def test_dropout_is_off_whatever_the_model_was_in() -> None:
 
 def test_features_do_not_depend_on_the_batch() -> None:
     encoder = Umt5TextEncoder(CONFIG, network(), spelled_tokenizer())
-    together = encoder.encode(["a face", "a red face speaks", "speaks"]).embedding
-    assert torch.equal(together[1:2], encoder.encode(["a red face speaks"]).embedding)
+    collective = encoder.encode(["a face", "a red face speaks", "speaks"]).embedding
+    assert torch.equal(collective[1:2], encoder.encode(["a red face speaks"]).embedding)
 
 
 def test_a_long_caption_keeps_its_end_and_its_overflow_is_counted() -> None:

@@ -94,8 +94,8 @@ def test_the_same_substitutes_for_any_workers_ranks_and_after_a_resume(build: Ca
     for world in (2, 3):
         ranks = [ClipsData(shards, seed=3, global_batch=6, rank=rank, world=world) for rank in range(world)]
         parts = [seen(data, 6) for data in ranks]
-        together = [sample for group in zip(*map(samples, parts), strict=True) for sample in group]
-        assert together == samples(alone)
+        collective = [sample for group in zip(*map(samples, parts), strict=True) for sample in group]
+        assert collective == samples(alone)
         assert {one for part in parts for one in replaced(part)} == set(replaced(alone))
     resumed = ClipsData(ShardSet.open(folder, verify=False), seed=3, global_batch=6, workers=2)
     resumed.load_state_dict({**resumed.state_dict(), "consumed": 18})

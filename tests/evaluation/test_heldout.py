@@ -85,10 +85,10 @@ def test_does_not_depend_on_the_batch_size_or_visits() -> None:
     model = build_mova(
         MovaConfig(preset="toy"), components=frozenset({"video_high", "video_low", "audio", "bridge"}), seed=0
     ).eval()
-    together = heldout_loss(model, [batch(0, 5)], FLOW, bins=3, **FIXED)
+    collective = heldout_loss(model, [batch(0, 5)], FLOW, bins=3, **FIXED)
     apart = heldout_loss(model, [batch(0, 2), batch(2, 5)], FLOW, bins=3, **FIXED)
-    assert together == pytest.approx(apart, rel=1e-6)
-    assert together == heldout_loss(model, [batch(0, 5)], FLOW, bins=3, **FIXED)
+    assert collective == pytest.approx(apart, rel=1e-6)
+    assert collective == heldout_loss(model, [batch(0, 5)], FLOW, bins=3, **FIXED)
     assert all(p.grad is None for p in model.parameters())
 
 

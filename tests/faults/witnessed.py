@@ -31,7 +31,7 @@ from lightning import Callback, Trainer
 from talkies.checkpoints.manifest import MANIFEST
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
-from talkies.runs.run_callbacks import Watching
+from talkies.runs.run_callbacks import RunCallbacks
 from talkies.training.phase import Phase
 
 
@@ -89,10 +89,10 @@ class Faults(Callback):
 
 def main(plan: dict[str, Any], words: list[str]) -> int:
     """Run `talkies` with these words."""
-    callbacks, training_step = Watching.callbacks, Phase.training_step
+    callbacks, training_step = RunCallbacks.callbacks, Phase.training_step
     made: list[Faults] = []
 
-    def watched(self: Watching, *args: Any, **options: Any) -> list[Callback]:
+    def watched(self: RunCallbacks, *args: Any, **options: Any) -> list[Callback]:
         made.append(Faults(plan["faults"], self.folder))
         return [Witness(Path(plan["record"]), plan["pace"]), *callbacks(self, *args, **options), made[0]]
 
@@ -101,7 +101,7 @@ def main(plan: dict[str, Any], words: list[str]) -> int:
         made[0].meet("training_step", self.global_step)
         return found
 
-    Watching.callbacks = watched  # type: ignore[method-assign]
+    RunCallbacks.callbacks = watched  # type: ignore[method-assign]
     Phase.training_step = met  # type: ignore[method-assign, assignment]
     sys.argv[1:] = words
     return run()

@@ -87,8 +87,8 @@ def test_the_initial_noise_is_the_seed_s_and_the_id_s() -> None:
 
 @pytest.mark.parametrize("denoiser", [Still, Obedient])
 def test_a_clip_does_not_know_its_batch(denoiser: type[Recorder]) -> None:
-    together = make(denoiser())
-    for clip, request in zip(together, REQUESTS, strict=True):
+    collective = make(denoiser())
+    for clip, request in zip(collective, REQUESTS, strict=True):
         (single,) = make(denoiser(), [request])
         assert single.frames is not None
         assert single.samples is not None
@@ -107,8 +107,8 @@ def test_seed_and_id_change_the_clip() -> None:
 def test_one_modality_alone_is_what_it_is_in_company(modality: str) -> None:
     """The Still denoiser does not mix them; the audio alone keeps the grid's whole length."""
     requests = [replace(r, image=None) for r in REQUESTS]
-    together, media = make(Still(), requests), make(Still(), requests, **alone(modality))
-    for clip, joint in zip(media, together, strict=True):
+    collective, media = make(Still(), requests), make(Still(), requests, **alone(modality))
+    for clip, joint in zip(media, collective, strict=True):
         if modality == "video":
             assert clip.samples is None
             assert torch.equal(clip.frames, joint.frames)

@@ -83,12 +83,12 @@ def test_the_toy_makes_clips_of_the_right_size() -> None:
 
 
 def test_a_clip_hardly_knows_its_batch_and_is_made_again_exactly() -> None:
-    together = make(model(), requests("red", "green"))
+    collective = make(model(), requests("red", "green"))
     again = make(model(), requests("red", "green"))
     alone = make(model(), requests("green"))[0]
-    assert all(torch.equal(a.frames, b.frames) for a, b in zip(together, again, strict=True))
-    torch.testing.assert_close(alone.frames, together[1].frames, rtol=0, atol=1e-4)
-    torch.testing.assert_close(alone.samples, together[1].samples, rtol=0, atol=1e-4)
+    assert all(torch.equal(a.frames, b.frames) for a, b in zip(collective, again, strict=True))
+    torch.testing.assert_close(alone.frames, collective[1].frames, rtol=0, atol=1e-4)
+    torch.testing.assert_close(alone.samples, collective[1].samples, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("change", ["prompt", "image", "id", "bridge_scale", "text_scale"])

@@ -120,11 +120,11 @@ def test_gradient_reaches_every_parameter_in_use_and_no_other(expert: int) -> No
 
 def test_samples_do_not_see_each_other_and_have_their_own_times(model: Mova) -> None:
     streams, told = {"video": video(3), "audio": audio(3)}, condition(3)
-    together = model(streams, told)
+    collective = model(streams, told)
     for i in range(3):
         alone = model(*picked(streams, told, slice(i, i + 1)))
         for m in streams:
-            assert_close(together[m][i : i + 1], alone[m], atol=2e-6, rtol=1e-5)
+            assert_close(collective[m][i : i + 1], alone[m], atol=2e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("modality", ["video", "audio"])

@@ -51,7 +51,7 @@ def test_every_layout_trains_as_one_process(layout: str, alone: dict[int, dict[s
     expected, answers = alone[accumulated(LAYOUTS[layout])], turns.answers(layout)
     norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in expected["grads"].values()]))
     for answer in answers:
-        assert answer["grads"].keys() == expected["grads"].keys(), "the resting expert has no gradient"
+        assert answer["grads"].keys() == expected["grads"].keys(), "the inactive expert has no gradient"
         for name, grad in expected["grads"].items():
             assert float((answer["grads"][name] - grad).abs().max()) <= 1e-5 * float(norm), name
         torch.testing.assert_close(answer["norm"], expected["norm"], rtol=1e-9, atol=0)

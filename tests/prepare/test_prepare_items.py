@@ -11,7 +11,7 @@ from talkies.config import DataError, RecipeError
 from talkies.prepare.config import FolderSource, ManifestSource
 from talkies.prepare.items import read_manifest, scan
 from talkies.prepare.paths import source_path
-from talkies.prepare.sources import Source, collect, render
+from talkies.prepare.sources import MediaSource, collect, render
 from talkies.world.config import SyntheticSource
 
 
@@ -21,7 +21,7 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def source(folder: Path, heldout: int = 0) -> Source:
+def source(folder: Path, heldout: int = 0) -> MediaSource:
     config = FolderSource(path=str(folder), heldout=heldout)
     return collect("s", config, recipe_folder=Path("/nowhere"), rendered=folder, seed=0)
 

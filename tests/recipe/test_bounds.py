@@ -10,7 +10,7 @@ from talkies.config import RecipeError
 from talkies.config.canonical import flat
 from talkies.config.decode import decode
 from talkies.config.merge import override
-from talkies.config.source import Source, load
+from talkies.config.source import LoadedRecipe, load
 from talkies.prepare.geometry import Geometry
 from talkies.prepare.plan import plan
 from talkies.recipe.check import check
@@ -39,7 +39,7 @@ UNBOUNDED = {
 
 
 @cache
-def source(name: str) -> Source:
+def source(name: str) -> LoadedRecipe:
     return load(TOY / f"{name}.yaml")
 
 
@@ -56,7 +56,7 @@ def used(name: str, key: str, value: Any) -> None:
     if key.startswith("parallel."):
         values = override(values, {}, "parallel.kind", "ddp")
     values = override(values, {}, key, value)
-    recipe = decode(Recipe, Source(file=Path("x.yaml"), values=values, origins={}))
+    recipe = decode(Recipe, LoadedRecipe(file=Path("x.yaml"), values=values, origins={}))
     check(recipe) if isinstance(recipe, PhaseRecipe) else plan(recipe)
 
 
@@ -89,7 +89,7 @@ def test_a_geometry_beyond_any_clip_is_refused(text: str) -> None:
 
 def test_blocks_too_large_to_fit_a_codec_on_are_refused() -> None:
     values = override(source("prepare").values, {}, "codecs.video", {"block": 32, "stride": 3})
-    recipe = decode(Recipe, Source(file=Path("x.yaml"), values=values, origins={}))
+    recipe = decode(Recipe, LoadedRecipe(file=Path("x.yaml"), values=values, origins={}))
     with pytest.raises(RecipeError, match=r"`codecs\.video`.*9216 values.*at most 8192"):
         plan(recipe)
 

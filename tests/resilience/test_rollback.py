@@ -10,8 +10,8 @@ from talkies.config import CheckpointError
 from talkies.files.durable import write_text
 from talkies.resilience.config import RollbackConfig
 from talkies.resilience.guard import BadStepError
-from talkies.resilience.rollback import FILE, Rollback, go_back, read_rollbacks, settle
-from talkies.runs.retention import Keeping, mark
+from talkies.resilience.rollback import FILE, Rollback, finish_interrupted, go_back, read_rollbacks
+from talkies.runs.retention import Retention, mark
 
 BATCH = 4
 
@@ -55,7 +55,7 @@ def test_it_goes_back_far_enough_and_past_the_batches_before_and_after(tmp_path:
     assert (made.at, made.to, made.start, made.stop) == (23, 15, 15 * BATCH, 25 * BATCH)
     assert store.steps() == [5, 10, 15]
     assert read_rollbacks(tmp_path) == (made,)
-    assert settle(tmp_path, store, nobody) == ((60, 100),)
+    assert finish_interrupted(tmp_path, store, nobody) == ((60, 100),)
 
 
 def test_without_a_checkpoint_that_early_it_goes_back_to_the_oldest(tmp_path: Path, store: CheckpointStore) -> None:
@@ -80,7 +80,7 @@ def test_damage_is_no_reason_to_begin_anew(tmp_path: Path, store: CheckpointStor
 def test_what_must_stay_is_set_aside_before_anything_goes(tmp_path: Path, store: CheckpointStore) -> None:
     """What was made of step 20 keeps its checkpoint; the mark is not that of the step 20 that comes again."""
     mark(tmp_path, 20, "release")
-    kept = Keeping(tmp_path, {"audio": 1.0})
+    kept = Retention(tmp_path, {"audio": 1.0})
     config = RollbackConfig(back=4)
     go_back(
         tmp_path,
@@ -106,10 +106,10 @@ def test_a_process_that_died_over_it_is_finished_by_the_next(tmp_path: Path, sto
     """The record comes first; what it left would otherwise be the newest checkpoint."""
     made = back(tmp_path, store)
     save(store, 20)  # as if it had not been deleted: it knows nothing of the going back
-    assert settle(tmp_path, store, nobody) == ((made.start, made.stop),)
+    assert finish_interrupted(tmp_path, store, nobody) == ((made.start, made.stop),)
     assert store.steps() == [5, 10, 15]
     save(store, 20, (made.start, made.stop))
-    settle(tmp_path, store, nobody)
+    finish_interrupted(tmp_path, store, nobody)
     assert store.steps() == [5, 10, 15, 20], "one that was made afterwards stays"
 
 
@@ -134,7 +134,7 @@ def test_what_must_be_told_is_told_again_by_the_next(tmp_path: Path, store: Chec
     assert store.steps() == [5, 10, 15, 20]
     told: list[Rollback] = []
     for _ in range(2):
-        settle(tmp_path, store, told.append)
+        finish_interrupted(tmp_path, store, told.append)
     assert [made.to for made in told] == [15]
     assert store.steps() == [5, 10, 15]
 
@@ -163,7 +163,7 @@ def test_a_damaged_record_is_no_reason_to_train_on_what_was_passed_over(
 ) -> None:
     (tmp_path / FILE).write_text(content)
     with pytest.raises(CheckpointError, match=r"rollbacks\.json is damaged: i.*; restore it from a copy, or train"):
-        settle(tmp_path, store, nobody)
+        finish_interrupted(tmp_path, store, nobody)
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{}"])
@@ -179,4 +179,4 @@ def test_a_record_that_lacks_what_a_checkpoint_knows_is_refused(
     with pytest.raises(
         CheckpointError, match=r"it (lacks what step-00000020 has passed over|holds a mapping, .* list); re"
     ):
-        settle(tmp_path, store, nobody)
+        finish_interrupted(tmp_path, store, nobody)

@@ -146,7 +146,7 @@ def watched_fit(
 
 def ours() -> list[str]:
     """The threads of a watchdog."""
-    return [thread.name for thread in threading.enumerate() if thread.name in {"heartbeat", "watchdog", "last words"}]
+    return [thread.name for thread in threading.enumerate() if thread.name in {"heartbeat", "watchdog", "hang report"}]
 
 
 class Look(Callback):

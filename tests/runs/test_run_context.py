@@ -12,7 +12,7 @@ from talkies.config.source import load
 from talkies.prepare.config import PrepareConfig
 from talkies.runs.folders import RunLockedError, locked, wait_unlocked
 from talkies.runs.lookup import data_of
-from talkies.runs.run_context import Workshop, codecs_folder, prepare_data, prepare_part
+from talkies.runs.run_context import RunContext, codecs_folder, prepare_data, prepare_part
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 RUNS = Path("runs")
@@ -81,41 +81,41 @@ def test_data_that_schema_1_has_named_are_found(tmp_path: Path) -> None:
 
 
 def test_a_path_that_leads_nowhere_makes_no_folder(tmp_path: Path) -> None:
-    workshop = Workshop(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
+    context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
     with pytest.raises(RecipeError, match=r"`sources\.clips\.path`: .*nowhere is no folder"):
-        prepare_data(recipe("nowhere"), workshop, recipe_folder=tmp_path)
+        prepare_data(recipe("nowhere"), context, recipe_folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_data_in_use_names_a_way_that_prepare_has(places: tuple[Path, Path], tmp_path: Path) -> None:
-    workshop = Workshop(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
+    context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
     with (
-        locked(data_of(workshop.runs, recipe("clips"), recipe_folder=places[0])),
+        locked(data_of(context.runs, recipe("clips"), recipe_folder=places[0])),
         pytest.raises(RunLockedError, match=r"in use by process \d+; wait for it, or choose another --runs$"),
     ):
-        prepare_data(recipe("clips"), workshop, recipe_folder=places[0])
+        prepare_data(recipe("clips"), context, recipe_folder=places[0])
 
 
 def test_parts_that_several_jobs_make_are_what_one_makes(tmp_path: Path) -> None:
     """Codecs first, then sets in any order; two may be made at once, and none while the whole is made."""
     made = []
     for runs in (tmp_path / "parts", tmp_path / "whole"):
-        workshop = Workshop(runs=runs, store="", artifacts=None, registry=Path, bar=False)
+        context = RunContext(runs=runs, store="", artifacts=None, registry=Path, bar=False)
         if runs.name == "parts":
-            root = prepare_part(TWO_SETS, workshop, recipe_folder=tmp_path, number=None)
+            root = prepare_part(TWO_SETS, context, recipe_folder=tmp_path, number=None)
             assert not (root / "sets").exists()
             with locked(root, shared=True):
                 for number in (1, 0):
-                    prepare_part(TWO_SETS, workshop, recipe_folder=tmp_path, number=number)
+                    prepare_part(TWO_SETS, context, recipe_folder=tmp_path, number=number)
             with locked(root), pytest.raises(RunLockedError):
-                prepare_part(TWO_SETS, workshop, recipe_folder=tmp_path, number=0)
+                prepare_part(TWO_SETS, context, recipe_folder=tmp_path, number=0)
             assert not (root / "report.json").exists()
-        _, report = prepare_data(TWO_SETS, workshop, recipe_folder=tmp_path)
+        _, report = prepare_data(TWO_SETS, context, recipe_folder=tmp_path)
         made.append(report)
     assert [found.reused for found in made[0].sets.values()] == [True, True]
     assert made[0].manifest == made[1].manifest
     with pytest.raises(RecipeError, match="no set 2: the recipe has 2, 0 to 1"):
-        prepare_part(TWO_SETS, workshop, recipe_folder=tmp_path, number=2)
+        prepare_part(TWO_SETS, context, recipe_folder=tmp_path, number=2)
 
 
 def test_an_attempt_waits_for_its_predecessor_but_not_for_ever(tmp_path: Path) -> None:
@@ -135,12 +135,12 @@ def test_an_attempt_waits_for_its_predecessor_but_not_for_ever(tmp_path: Path) -
 def test_codecs_of_a_release_a_run_or_a_data_root_are_found(tmp_path: Path, place: str) -> None:
     folder = tmp_path / place
     folder.mkdir(parents=True)
-    workshop = Workshop(runs=tmp_path, store="", artifacts=None, registry=lambda _: tmp_path / "base", bar=False)
+    context = RunContext(runs=tmp_path, store="", artifacts=None, registry=lambda _: tmp_path / "base", bar=False)
     for spec in ("base", str(tmp_path / "base"), "models:/toy@champion"):
-        assert codecs_folder(replace(TWO_SETS, codecs_from=spec), workshop, tmp_path) == folder
-    assert codecs_folder(TWO_SETS, workshop, tmp_path) is None
+        assert codecs_folder(replace(TWO_SETS, codecs_from=spec), context, tmp_path) == folder
+    assert codecs_folder(TWO_SETS, context, tmp_path) is None
     with pytest.raises(DataError, match=r"`codecs_from`: no codecs in .*nowhere"):
-        codecs_folder(replace(TWO_SETS, codecs_from="nowhere"), workshop, tmp_path)
+        codecs_folder(replace(TWO_SETS, codecs_from="nowhere"), context, tmp_path)
 
 
 def test_codecs_from_is_part_of_a_folders_name(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
 from talkies.runs.records import BestRecord
-from talkies.runs.retention import Keeping, best_of, mark
+from talkies.runs.retention import Retention, best_of, mark
 from talkies.streams import Modality
 
 WEIGHTS: dict[Modality, float] = {"video": 1.0, "audio": 0.2}
@@ -20,7 +20,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.store = folder, CheckpointStore(folder / "checkpoints")
-        self.kept = Keeping(folder, WEIGHTS)
+        self.kept = Retention(folder, WEIGHTS)
 
     def save(self, step: int) -> list[int]:
         self.store.save(step, lambda folder: (folder / "loop.json").write_text("{}") and None)
@@ -58,7 +58,7 @@ def test_the_best_stays_until_there_is_a_better_one(run: Run) -> None:
 def test_a_run_that_may_go_back_keeps_where_to(tmp_path: Path) -> None:
     """The newest that is early enough, whatever was saved between (a stop saves where nothing is due)."""
     found = Run(tmp_path)
-    found.kept = Keeping(tmp_path, WEIGHTS, back=4)
+    found.kept = Retention(tmp_path, WEIGHTS, back=4)
     for step, there in [(5, [5]), (10, [5, 10]), (11, [5, 10, 11]), (12, [5, 10, 12]), (16, [12, 16]), (20, [16, 20])]:
         found.save(step)
         assert found.store.steps() == there
@@ -69,7 +69,7 @@ def test_a_run_that_may_go_back_keeps_where_to(tmp_path: Path) -> None:
 )
 def test_there_is_always_one_that_is_old_enough(tmp_path: Path, every: int, keep: int, back: int) -> None:
     """Though retention would have deleted it before it came of age; and it is not much older than it must be."""
-    store, kept = CheckpointStore(tmp_path / "checkpoints"), Keeping(tmp_path, WEIGHTS, back=back)
+    store, kept = CheckpointStore(tmp_path / "checkpoints"), Retention(tmp_path, WEIGHTS, back=back)
     for step in range(every, 20 * every, every):
         store.path(step).mkdir(parents=True)
         (store.path(step) / "manifest.json").touch()

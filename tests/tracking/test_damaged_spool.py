@@ -10,7 +10,7 @@ import pytest
 
 from talkies.config import DataError, TrackingError
 from talkies.tracking.config import TrackingConfig
-from talkies.tracking.journal import Batch, Journal
+from talkies.tracking.journal import Journal, SpoolBatch
 from talkies.tracking.records import LINE, SPOOL
 from talkies.tracking.replay import replay
 from talkies.tracking.spool import Tracker
@@ -21,7 +21,7 @@ def tracker(folder: Path, config: TrackingConfig) -> Tracker:
     return Tracker(folder, config, name="phase", store="sqlite:///x.db")
 
 
-def drain(journal: Journal) -> list[Batch]:
+def drain(journal: Journal) -> list[SpoolBatch]:
     found = []
     while (batch := journal.batch()) is not None:
         found.append(batch)

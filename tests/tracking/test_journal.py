@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from talkies.tracking.config import TrackingConfig
-from talkies.tracking.journal import MAX_METRICS, Batch, Journal
+from talkies.tracking.journal import MAX_METRICS, Journal, SpoolBatch
 from talkies.tracking.records import SPOOL
 from talkies.tracking.spool import Tracker
 
@@ -13,7 +13,7 @@ def tracker(folder: Path, config: TrackingConfig, **more: Any) -> Tracker:
     return Tracker(folder, config, name="phase", store="sqlite:///x.db", **more)
 
 
-def drain(journal: Journal) -> list[Batch]:
+def drain(journal: Journal) -> list[SpoolBatch]:
     found = []
     while (batch := journal.batch()) is not None:
         found.append(batch)

@@ -38,8 +38,8 @@ def steps(heard: Heard, at: int | None, failed: tuple[int, int] | None = None) -
         found = stopping.stop(step, last=step == LAST, failed=(world.rank, step) == failed)
     cause = stopping.cause(step) if found and failed is None else None
     left = stopping._answer is not None
-    stopping.settle()
-    stopping.hush(stopped_by=cause)
+    stopping.finish_pending()
+    stopping.release_signals(stopped_by=cause)
     try:
         look()
         unanswered = None
@@ -119,7 +119,7 @@ def asks_and_leaves() -> float:
     stopping.stop(1, last=False)
     began = time.monotonic()
     with pytest.raises(RuntimeError):
-        stopping.settle(BROKEN)
+        stopping.finish_pending(BROKEN)
     return time.monotonic() - began
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from talkies.checkpoints.collective import Collective
 from talkies.checkpoints.names import NEWEST
-from talkies.checkpoints.together import Together
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
 from talkies.config.records import Kind, Name, Sha256, present, record
@@ -119,20 +119,20 @@ def verify(folder: Path, names: Collection[str] | None = None) -> Manifest:
     return manifest
 
 
-def complaint(folder: Path, together: Together) -> str | None:
-    """What `verify` raises, as text, each process of `together` hashing its share of the bytes; None if nothing is
+def complaint(folder: Path, collective: Collective) -> str | None:
+    """What `verify` raises, as text, each process of `collective` hashing its share of the bytes; None if nothing is
     wrong. The same in all: of several damaged files the manifest's first is named."""
     found: tuple[int, str] | None = None
     try:
         files = read_manifest(folder).files
     except CheckpointError as error:
         found, files = (-1, str(error)), {}
-    first, every = together.place
+    first, every = collective.place
     mine = set(sorted(files, key=lambda name: (-files[name][1], name))[first::every])
     for number, name in enumerate(files):
         wrong = damage(folder / name, size=files[name][1], sha256=files[name][0]) if name in mine else None
         if wrong is not None:
             found = (number, f"checkpoint: {folder / name} {wrong}")
             break
-    told = [one for one in together.gather(found) if one is not None]
+    told = [one for one in collective.gather(found) if one is not None]
     return min(told)[1] if told else None

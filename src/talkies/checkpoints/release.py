@@ -17,12 +17,12 @@ from typing import Any
 from torch import Tensor
 
 from talkies.checkpoints import spans
+from talkies.checkpoints.collective import Alone, Collective
 from talkies.checkpoints.manifest import check_inside, file_table
 from talkies.checkpoints.names import NEWEST, renamed
 from talkies.checkpoints.places import PLACES, places_text
 from talkies.checkpoints.released import ADAPTER, ADAPTER_CONFIG, RECORD
 from talkies.checkpoints.spans import Held
-from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
 from talkies.config.records import present
@@ -47,12 +47,12 @@ def write_release(
     base: Mapping[str, Any] | None = None,
     weights: Mapping[str, str] | None = None,
     whole: Callable[[Held], Tensor] = spans.whole,
-    together: Together | None = None,
+    collective: Collective | None = None,
 ) -> None:
     """Make or replace the release `folder`: filled under a temporary name beside it, then renamed.
 
-    Every process of `together` calls it; `whole` gathers a tensor of which each may hold a part, one at a time, and the
-    main process writes.
+    Every process of `collective` calls it; `whole` gathers a tensor of which each may hold a part, one at a time, and
+    the main process writes.
 
     `info` (plain JSON: name, recipe, lineage, metrics, provenance) becomes the top level of release.json; `adapter` is
     (tensors, adapter_config.json) of a LoRA over `base` {"sha256", "path", "name"}; `codecs_folder` is copied where it
@@ -65,9 +65,9 @@ def write_release(
     assert (adapter is None) == (base is None), "an adapter names its base, and nothing else has one"
     if folder.exists() and not (folder / RELEASE).is_file():
         raise CheckpointError(f"release: {folder} exists and is no release: remove it")
-    together = together or Alone()
+    collective = collective or Alone()
     temporary = folder.with_name(folder.name + ".tmp")
-    main = together.main
+    main = collective.main
 
     def complete() -> None:
         own = {"schema": NEWEST, "components": _table(temporary, components), "files": file_table(temporary)}
@@ -80,10 +80,10 @@ def write_release(
 
     try:
         with storage_errors(folder, _size(components, adapter)):
-            together.agree(_begin if main else None, temporary, codecs_folder)
-            together.agree(_fill, temporary if main else None, components, adapter, whole)
-            together.agree(complete if main else None)
-        together.agree(swap if main else None, temporary, folder, folder.with_name(folder.name + ".old.tmp"))
+            collective.agree(_begin if main else None, temporary, codecs_folder)
+            collective.agree(_fill, temporary if main else None, components, adapter, whole)
+            collective.agree(complete if main else None)
+        collective.agree(swap if main else None, temporary, folder, folder.with_name(folder.name + ".old.tmp"))
     except BaseException:
         if main:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
+from talkies.checkpoints.collective import Alone, Collective
 from talkies.checkpoints.gathered import Gathered, read_gathered, write_gathered
 from talkies.checkpoints.loop import LOOP, read_loop
 from talkies.checkpoints.manifest import Manifest, complaint, read_manifest, verify
 from talkies.checkpoints.names import renamed_entry
 from talkies.checkpoints.spans import Held, mapped
 from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors, stored_tensors
-from talkies.checkpoints.together import Alone, Together
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
 from talkies.config.shown import shown
@@ -82,36 +82,36 @@ def load_state(
     *,
     model: Mapping[str, Held],
     ema: Mapping[str, Held],
-    together: Together | None = None,
+    collective: Collective | None = None,
     group: ProcessGroup | None = None,
 ) -> State:
     """Read a state back, on any number of processes, verified by its manifest first.
 
-    Every process of `together`, whose `group` it is, calls it: each verifies its share (which costs nothing where
+    Every process of `collective`, whose `group` it is, calls it: each verifies its share (which costs nothing where
     `CheckpointStore.latest` did just now), and what it unpickles or reads alone. A process that did not exist when the
     state was written takes the generators of the first.
     `model` and `ema` are what it must fit: the same names, shapes and dtypes, else CheckpointError names the first
     that does not. Raises CheckpointError for a damaged or incomplete checkpoint, before anything of it is unpickled.
     """
-    together = together or Alone()
-    parts = _read(folder, lambda _: True, model, ema, together=together, group=group)
+    collective = collective or Alone()
+    parts = _read(folder, lambda _: True, model, ema, collective=collective, group=group)
     _check(folder, "model", parts["model"], model, dtypes=True)
     _check(folder, "ema", parts["ema"], ema, dtypes=True)
     _check_optimizer(folder, parts["optimizer"], model)
-    own = generators_file(together.place[0])
+    own = generators_file(collective.place[0])
     own = own if own in read_manifest(folder).files else GENERATORS
     verify(folder, [own])
-    gathered = read_gathered(folder, together.place)
+    gathered = read_gathered(folder, collective.place)
     return State(**parts, loop=read_loop(folder), generators=read_weights(folder / own), gathered=gathered)
 
 
 def load_ema(
-    folder: Path, model: Mapping[str, Held], *, together: Together | None = None, group: ProcessGroup | None = None
+    folder: Path, model: Mapping[str, Held], *, collective: Collective | None = None, group: ProcessGroup | None = None
 ) -> dict[str, Held]:
     """Only the averaged weights (fp32), verified; as `load_state`, but `model` may have another dtype."""
     wide = {name: mapped(value, lambda x: x.detach().float()) for name, value in model.items()}
-    together = together or Alone()
-    found = _read(folder, lambda name: name.startswith("ema/"), {}, wide, together=together, group=group)["ema"]
+    collective = collective or Alone()
+    found = _read(folder, lambda name: name.startswith("ema/"), {}, wide, collective=collective, group=group)["ema"]
     _check(folder, "ema", found, model, dtypes=False)
     return found
 
@@ -136,7 +136,7 @@ def _read(
     model: Mapping[str, Held],
     ema: Mapping[str, Held],
     *,
-    together: Together,
+    collective: Collective,
     group: ProcessGroup | None,
 ) -> dict[str, dict[str, Any]]:
     def like(name: str) -> Held | None:
@@ -145,8 +145,8 @@ def _read(
             rest = rest.rpartition("/")[0]
         return (ema if part == "ema" else model).get(rest)
 
-    wrong = complaint(folder, together)
-    together.agree(_refuse if wrong and together.main else None, wrong)
+    wrong = complaint(folder, collective)
+    collective.agree(_refuse if wrong and collective.main else None, wrong)
     manifest = read_manifest(folder)
     for name in (LOOP, GENERATORS, f"{SHARDS}/.metadata"):
         if name not in manifest.files:

@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from talkies.checkpoints.collective import Alone, Collective
 from talkies.checkpoints.manifest import MANIFEST, Manifest, Table, complaint, file_table, verify, write_manifest
-from talkies.checkpoints.together import Alone, Together
 from talkies.config import CheckpointError, RecipeError, StorageError
 from talkies.files.durable import storage_errors, sync, sync_tree, write_text
 
@@ -47,25 +47,25 @@ class CheckpointStore:
         """Check a checkpoint against its manifest; CheckpointError names the file and what is wrong with it."""
         return verify(path)
 
-    def latest(self, together: Together | None = None) -> Path | None:
+    def latest(self, collective: Collective | None = None) -> Path | None:
         """The complete checkpoint of the highest step; None where there is none at all.
 
-        Every process of `together` calls it, and hashes its share. A damaged one is passed over with a
+        Every process of `collective` calls it, and hashes its share. A damaged one is passed over with a
         CheckpointWarning that names file and reason. Raises CheckpointError where all are damaged: starting over would
         be a silent loss.
         """
-        together = together or Alone()
+        collective = collective or Alone()
         reasons: list[str] = []
-        for step in reversed(together.gather(self.steps())[0]):
-            found = complaint(self.path(step), together)
+        for step in reversed(collective.gather(self.steps())[0]):
+            found = complaint(self.path(step), collective)
             if found is not None:
                 self._damaged.add(step)
                 reasons.append(found.removeprefix("checkpoint: "))
                 continue
-            for reason in reasons if together.main else ():
+            for reason in reasons if collective.main else ():
                 self._warn(f"checkpoint: {reason}; falling back to {self.path(step).name}")
             return self.path(step)
-        together.agree(self._refuse if reasons and together.main else None, reasons)
+        collective.agree(self._refuse if reasons and collective.main else None, reasons)
         return None
 
     def _refuse(self, reasons: Sequence[str]) -> None:
@@ -74,25 +74,25 @@ class CheckpointStore:
             "Restore one, or start anew with --new"
         )
 
-    def save(self, step: int, writer: Callable[[Path], None], together: Together | None = None) -> Path:
+    def save(self, step: int, writer: Callable[[Path], None], collective: Collective | None = None) -> Path:
         """Make the checkpoint of `step`: `writer` fills an empty folder. Returns the finished folder.
 
-        Every process of `together` calls it; each fills in its part and hashes its share, the main one does the rest.
+        Every process of `collective` calls it; each fills in its part and hashes its share, the main one does the rest.
         After any exception the store is as before, and every process has one. Raises StorageError where the disk is
         full, CheckpointError where a complete checkpoint of this step exists (a damaged one is replaced, and told).
         """
-        together = together or Alone()
+        collective = collective or Alone()
         final = self.path(step)
         temporary = final.with_name(final.name + TORN)
-        together.agree(self._begin if together.main else None, final, temporary)
+        collective.agree(self._begin if collective.main else None, final, temporary)
         try:
-            together.agree(self._filled, writer, temporary)
+            collective.agree(self._filled, writer, temporary)
             hashed: Table = {}
-            together.agree(lambda: hashed.update(file_table(temporary, share=together.place)))
-            known = {name: entry for table in together.gather(hashed) for name, entry in table.items()}
-            together.agree(self._complete if together.main else None, step, final, temporary, known)
+            collective.agree(lambda: hashed.update(file_table(temporary, share=collective.place)))
+            known = {name: entry for table in collective.gather(hashed) for name, entry in table.items()}
+            collective.agree(self._complete if collective.main else None, step, final, temporary, known)
         except BaseException:
-            if together.main:
+            if collective.main:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise
         self._saved = step

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from talkies.recipe.config import kind_of
     from talkies.recipe.curriculum import load_curriculum
     from talkies.runs.curriculum_check import foresee
-    from talkies.runs.run_context import Workshop, prepare_data, prepare_part
+    from talkies.runs.run_context import RunContext, prepare_data, prepare_part
 
     kind = kind_of(unresolved(args.recipe))
     if kind == "curriculum":
@@ -39,13 +39,13 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError(f"prepare: {args.recipe} is a {kind} recipe; prepare takes a prepare recipe or a curriculum")
     store, artifacts = store_of(args.runs, None)
     bar = not args.quiet and sys.stdout.isatty()
-    workshop = Workshop(
+    context = RunContext(
         runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, None), bar=bar
     )
     if args.part is not None:
-        print(f"data root: {prepare_part(config, workshop, recipe_folder=folder, number=_number(args.part))}")
+        print(f"data root: {prepare_part(config, context, recipe_folder=folder, number=_number(args.part))}")
         return 0
-    root, report = prepare_data(config, workshop, recipe_folder=folder)
+    root, report = prepare_data(config, context, recipe_folder=folder)
     for line in report.lines():
         print(line)
     print(f"data root: {root}")

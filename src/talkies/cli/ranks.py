@@ -66,7 +66,7 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
             70,
         ) from None
     except Exception as error:
-        known = getattr(error, "told", False) or getattr(error, "shared", False)
+        known = getattr(error, "reported", False) or getattr(error, "shared", False)
         if not world.main and not known and isinstance(error, UserError | OSError):
             print(f"talkies: rank {world.rank}: {error}", file=sys.stderr)
         raise

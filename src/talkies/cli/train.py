@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
     from talkies.recipe.curriculum import Curriculum
-    from talkies.runs.run_context import Workshop
+    from talkies.runs.run_context import RunContext
     from talkies.runs.run_phase import InterruptedRunError
 
 
@@ -85,15 +85,15 @@ def _stopped(error: "InterruptedRunError", job: "SlurmJob | None") -> int:
     return 0
 
 
-def _workshop(args: argparse.Namespace, uri: str | None, ranks: "Ranks") -> "Workshop":
+def _context(args: argparse.Namespace, uri: str | None, ranks: "Ranks") -> "RunContext":
     """Where training works, once it is known that its store can be opened."""
-    from talkies.runs.run_context import Workshop
+    from talkies.runs.run_context import RunContext
     from talkies.tracking.opening import check_opens
 
     store, artifacts = store_of(args.runs, uri)
     ranks.agree(check_opens if ranks.main else None, store)
     bar = not args.quiet and sys.stdout.isatty()
-    return Workshop(runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, uri), bar=bar)
+    return RunContext(runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, uri), bar=bar)
 
 
 def _curriculum(args: argparse.Namespace, curriculum: "Curriculum", job: "SlurmJob | None") -> int:
@@ -124,10 +124,10 @@ def _train_curriculum(
     from talkies.runs.run_curriculum import run_curriculum
 
     folder = args.folder or ranks.first(lambda: curriculum_of(args.runs, curriculum, new=args.new))
-    workshop = _workshop(args, curriculum.phases[-1].tracking.uri, ranks)
+    context = _context(args, curriculum.phases[-1].tracking.uri, ranks)
     on_hang = None if job is None else job.requeue_hung
     options = {"only": args.phase, "ranks": ranks, "on_hang": on_hang}
-    runs = run_curriculum(curriculum, folder, workshop, say=_say(ranks), **options)
+    runs = run_curriculum(curriculum, folder, context, say=_say(ranks), **options)
     complete = args.phase in (None, curriculum.phases[-1].name)
     if curriculum.recipe.promote and complete and not args.no_promote:
         from talkies.runs.run_promotion import promote_run
@@ -139,11 +139,11 @@ def _train_curriculum(
             expect=None,
             tracking=tracking,
             ranks=ranks,
-            **lookups(args.runs, workshop.store, source=str(run)),
+            **lookups(args.runs, context.store, source=str(run)),
         )
-        sample_heldout(spec, run, registry=workshop.registry, out=folder / "sample.mp4", ranks=ranks)
+        sample_heldout(spec, run, registry=context.registry, out=folder / "sample.mp4", ranks=ranks)
     _say(ranks)(f"run folder: {folder}")
-    for line in where_to_look(folder, workshop.store) if ranks.main else ():
+    for line in where_to_look(folder, context.store) if ranks.main else ():
         print(f"MLflow:     {line}")
     return 0
 
@@ -169,13 +169,13 @@ def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob
 
     assert recipe.data.root is not None
     folder = args.folder or ranks.first(lambda: run_of(args.runs, recipe, new=args.new))
-    workshop = _workshop(args, recipe.tracking.uri, ranks)
-    place = Place(folder=folder, data_root=Path(recipe.data.root), store=workshop.store, artifacts=workshop.artifacts)
-    options = {"stop_at": args.stop_at, "bar": workshop.bar, "say": _say(ranks), "ranks": ranks}
+    context = _context(args, recipe.tracking.uri, ranks)
+    place = Place(folder=folder, data_root=Path(recipe.data.root), store=context.store, artifacts=context.artifacts)
+    options = {"stop_at": args.stop_at, "bar": context.bar, "say": _say(ranks), "ranks": ranks}
     options["on_hang"] = None if job is None else job.requeue_hung
-    sha256 = run_phase(recipe, place, siblings={}, registry=workshop.registry, **options)
+    sha256 = run_phase(recipe, place, siblings={}, registry=context.registry, **options)
     _say(ranks)(f"run folder: {folder}\nrelease:    {folder / 'release'} sha256 {sha256[:16]}")
-    for line in where_to_look(folder, workshop.store) if ranks.main else ():
+    for line in where_to_look(folder, context.store) if ranks.main else ():
         print(f"MLflow:     {line}")
     return 0
 

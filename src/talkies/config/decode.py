@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from talkies.config.errors import RecipeError
 from talkies.config.keys import choices, known_paths, path_of, variants
 from talkies.config.shown import WIDTH, listed, named, shown
-from talkies.config.source import Source
+from talkies.config.source import LoadedRecipe
 from talkies.config.values import refuse_unfit
 
 T = TypeVar("T")
@@ -38,10 +38,10 @@ _UNKNOWN = "unexpected_keyword_argument"
 
 
 @overload
-def decode(target: type[T], source: Source) -> T: ...
+def decode(target: type[T], source: LoadedRecipe) -> T: ...
 @overload
-def decode(target: Any, source: Source) -> Any: ...
-def decode(target: Any, source: Source) -> Any:
+def decode(target: Any, source: LoadedRecipe) -> Any: ...
+def decode(target: Any, source: LoadedRecipe) -> Any:
     """`source` as a value of type `target`, without any coercion.
 
     Raises one RecipeError for all mistakes: the first in full, then how many more there are and at which keys.
@@ -53,11 +53,11 @@ def decode(target: Any, source: Source) -> Any:
 
 def decode_values(target: type[T], values: dict[str, Any], *, where: str) -> T:
     """Plain `values` that `where` (a file that talkies wrote) holds, as a value of type `target`."""
-    decoded: T = _decoded(target, Source(file=Path(where), values=values, origins={}))
+    decoded: T = _decoded(target, LoadedRecipe(file=Path(where), values=values, origins={}))
     return decoded
 
 
-def _decoded(target: Any, source: Source) -> Any:
+def _decoded(target: Any, source: LoadedRecipe) -> Any:
     try:
         return _adapter(target).validate_json(json.dumps(source.values))
     except ValidationError as error:
@@ -78,7 +78,7 @@ def _adapter(target: Any) -> TypeAdapter[Any]:
 class _Message:
     """Words for pydantic's errors about one source."""
 
-    def __init__(self, target: Any, source: Source) -> None:
+    def __init__(self, target: Any, source: LoadedRecipe) -> None:
         self.target, self.source = target, source
 
     def path(self, detail: ErrorDetails) -> str:

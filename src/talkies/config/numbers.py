@@ -13,7 +13,7 @@ LIMIT = 2**63
 
 Count = Annotated[int, Field(ge=1, lt=LIMIT)]
 Natural = Annotated[int, Field(ge=0, lt=LIMIT)]
-Batch = Annotated[int, Field(ge=1, le=2**20)]
+BatchSize = Annotated[int, Field(ge=1, le=2**20)]
 """Clips of one optimizer step."""
 Bins = Annotated[int, Field(ge=1, le=1000)]
 Draws = Annotated[int, Field(ge=1, le=10_000)]

@@ -20,7 +20,7 @@ LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class LoadedRecipe:
     """`values` as the files and overrides say them; `origins`: key path -> 'file:line' or 'override'."""
 
     file: Path
@@ -28,7 +28,7 @@ class Source:
     origins: dict[str, str]
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Source:
+def load(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """Read `path`, what it extends (relative paths, at most two deep) and `key.path=value` overrides.
 
     Raises RecipeError, with file and line, for anything that cannot be read, merged or interpolated.
@@ -38,10 +38,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Source:
     for key, value in _overrides(overrides):
         values = override(values, origins, key, value)
     values = resolve(values, origins)
-    return Source(file=source.file, values=values, origins=_complete(values, origins))
+    return LoadedRecipe(file=source.file, values=values, origins=_complete(values, origins))
 
 
-def unresolved(path: str | Path) -> Source:
+def unresolved(path: str | Path) -> LoadedRecipe:
     """`path` and what it extends as they are written, ??? and ${key.path} too: enough to see the recipe's kind."""
     file = Path(path)
     values: dict[str, Any] = {}
@@ -49,7 +49,7 @@ def unresolved(path: str | Path) -> Source:
     for layer, places in _layers(file, []):
         values = merge(values, layer)
         origins |= places
-    return Source(file=file, values=_newest(values, origins), origins=origins)
+    return LoadedRecipe(file=file, values=_newest(values, origins), origins=origins)
 
 
 def _newest(values: dict[str, Any], origins: dict[str, str]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from talkies.config.lines import plain
 from talkies.config.merge import leaves
 from talkies.config.secrets import INSTEAD, credential
 from talkies.config.shown import named
-from talkies.config.source import Source
+from talkies.config.source import LoadedRecipe
 
 
-def refuse_unfit(source: Source) -> None:
+def refuse_unfit(source: LoadedRecipe) -> None:
     """RecipeError by key, without the value, for a text or a key that can carry a credential, holds NUL or half a
     character, or is not one line."""
     for path, value in leaves(source.values):

@@ -108,8 +108,8 @@ class CounterSampler:
         self.micro, self.rank, self.world, self.passed = micro, rank, world, passed
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        start, together, passed = self.consumed(), self.micro * self.world, self.passed()
+        start, collective, passed = self.consumed(), self.micro * self.world, self.passed()
         while True:
             start = beyond(start, passed)
-            yield indices(self.size, self.seed, start, together)[self.rank :: self.world]
-            start += together
+            yield indices(self.size, self.seed, start, collective)[self.rank :: self.world]
+            start += collective

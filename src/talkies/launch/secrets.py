@@ -6,7 +6,7 @@ from talkies.config import RecipeError
 from talkies.config.merge import leaves
 from talkies.config.secrets import credential, named_secret
 from talkies.config.shown import named
-from talkies.config.source import Source
+from talkies.config.source import LoadedRecipe
 
 _INSTEAD = (
     "scripts are kept and shown: put it in a file that only you can read, and name that file in the site's `source`"
@@ -15,7 +15,7 @@ _IMAGE = "container.image"
 """Of a registry's images `#` separates the host, which no credential stands behind."""
 
 
-def refuse_secrets(source: Source) -> None:
+def refuse_secrets(source: LoadedRecipe) -> None:
     """RecipeError, without the value, for a key of a site profile that holds a credential or is named like one."""
     for path, value in leaves(source.values):
         name = path.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other outside of a training step."""
+"""What the processes of a run exchange outside of a training step."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -72,11 +72,11 @@ class Ranks:
                 work(*args)
         except BaseException as error:
             failure = error
-        told = self.gather(None if failure is None else _told(failure))
+        complaints = self.gather(None if failure is None else _complaint(failure))
         if failure is not None:
-            failure.told = True  # type: ignore[attr-defined]
+            failure.reported = True  # type: ignore[attr-defined]
             raise failure
-        for rank, complaint in enumerate(told):
+        for rank, complaint in enumerate(complaints):
             if complaint is not None:
                 raise RankError(f"rank {rank}: {complaint[0]}", complaint[1])
 
@@ -88,7 +88,7 @@ class Ranks:
         dist.all_gather_object(found, value, group=self.group)
         return found
 
-    def tell(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The main process's value, everywhere."""
         if self.group is None:
             return value
@@ -100,7 +100,7 @@ class Ranks:
         """What `work` returns in the main process, everywhere; raises in all where it raised there."""
         box: list[T] = []
         self.agree((lambda: box.append(work())) if self.main else None)
-        return cast(T, self.tell(box[0] if box else None))
+        return cast(T, self.broadcast(box[0] if box else None))
 
     def after_main(self, work: Callable[[bool], T]) -> T:
         """work(True) in the main process, then work(False) in the others: for what one must verify and all read."""
@@ -121,5 +121,5 @@ class Ranks:
         return self.ask(flag).wait()
 
 
-def _told(error: BaseException) -> tuple[str, int]:
+def _complaint(error: BaseException) -> tuple[str, int]:
     return (str(error) or type(error).__name__, error.exit_code if isinstance(error, UserError | Interruption) else 70)

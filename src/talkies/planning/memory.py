@@ -12,7 +12,7 @@ class Memory:
     """`weights`, `gradients` (of what one step trains: one video expert at a time), `optimizer` (moments, of both) and
     `ema` are fp32 and, under FSDP, shards. `half`: the bf16 copy of the weights at work that autocast makes.
     `gathered`: what FSDP has unsharded: the largest block and the next one in the dtype of the matmuls, and all that
-    lies outside of blocks (of the resting expert, too), fp32. `reduced`: gradients on their way: of the largest block,
+    lies outside of blocks (of the inactive expert, too), fp32. `reduced`: gradients on their way: of the largest block,
     as computed and as fp32 to be reduced, or all of DDP's buckets. `host`: main memory that a copy of the state takes
     while it is written, `offloaded`: what lies there all the time; neither is in `total`.
     """

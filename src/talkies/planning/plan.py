@@ -22,7 +22,7 @@ from talkies.streams import Grid, Modality
 from talkies.training.config import LoraConfig, PhaseConfig, StepsConfig, ValidationConfig
 
 
-class Phase(Protocol):
+class PlannedPhase(Protocol):
     """The sections of a phase recipe that decide its cost (recipe.config.PhaseRecipe has them all)."""
 
     @property
@@ -123,7 +123,7 @@ class Plan:
 
 
 def plan(
-    recipe: Phase, *, components: frozenset[str], grids: Mapping[Modality, Grid], options: Options | None = None
+    recipe: PlannedPhase, *, components: frozenset[str], grids: Mapping[Modality, Grid], options: Options | None = None
 ) -> Plan:
     """Plan one phase that builds `components` and trains on latents of `grids` (recipe.check.check returns them).
 
@@ -167,14 +167,14 @@ def plan(
     )
 
 
-def _latents(recipe: Phase, grids: Mapping[Modality, Grid]) -> dict[str, Latent]:
+def _latents(recipe: PlannedPhase, grids: Mapping[Modality, Grid]) -> dict[str, Latent]:
     shape, text = recipe.model.shape, recipe.codecs.text
     patches = {"video": shape.video.patch, "audio": shape.audio.patch}
     found = {str(m): Latent(shape=g.latent_shape, tokens=g.tokens(patches[m])) for m, g in grids.items()}
     return found | {"text": Latent(shape=(text.dim, text.length), tokens=text.length)}
 
 
-def _work(recipe: Phase, tokens: Mapping[str, int], components: frozenset[str]) -> Work:
+def _work(recipe: PlannedPhase, tokens: Mapping[str, int], components: frozenset[str]) -> Work:
     return Work(
         shape=recipe.model.shape,
         tokens=tokens,
@@ -188,7 +188,7 @@ def _work(recipe: Phase, tokens: Mapping[str, int], components: frozenset[str]) 
     )
 
 
-def _duration(recipe: Phase, seconds: float) -> Duration:
+def _duration(recipe: PlannedPhase, seconds: float) -> Duration:
     steps = recipe.steps
     clips = steps.max * steps.global_batch
     return Duration(

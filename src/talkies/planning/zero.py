@@ -24,20 +24,20 @@ def zero_memory(parts: Sequence[Part], work: Work, *, fused: bool = True) -> Mem
     """Bytes of a training step under ZeRO.
 
     Masters are a copy of their own at every stage, and counted with the moments; gradients have room for both experts.
-    `reduced` holds the buckets, for stages 1 and 2 zeros for the resting expert and what lies on borders, and stage 1's
-    whole gradients. Matmuls read a bf16 copy of each weight, which autograd keeps. `offloaded` is in main memory.
+    `reduced` holds the buckets, for stages 1 and 2 zeros for the inactive expert and what lies on borders, and stage
+    1's whole gradients. Matmuls read a bf16 copy of each weight, which autograd keeps. `offloaded` is in main memory.
     """
     layout, at_work = work.layout, active(parts)
     ranks = layout.shard
     whole = _values(parts, lambda group: group.all, 1)
     trained = FP32 * _values(parts, lambda group: group.trained, ranks)
     trained_now = FP32 * _values(at_work, lambda group: group.trained, 1)
-    resting = trained - FP32 * _values(at_work, lambda group: group.trained, ranks)
+    inactive = trained - FP32 * _values(at_work, lambda group: group.trained, ranks)
     state = {"gradients": trained, "optimizer": (1 + MOMENTS) * trained, "ema": trained}
     offloaded = sum(state.values()) if work.offload else 0
     if work.offload:
         state = dict.fromkeys(state, 0)
-    kept = 0 if work.zero == 3 or work.offload else resting + _border(at_work)
+    kept = 0 if work.zero == 3 or work.offload else inactive + _border(at_work)
     return Memory(
         weights=FP32 * (_values(parts, lambda group: group.all, ranks) if work.zero == 3 else whole),
         half=_half(at_work, work),

@@ -11,8 +11,8 @@ from talkies.prepare.config import PrepareConfig, SourceConfig
 from talkies.prepare.geometry import Geometry
 from talkies.prepare.hashes import MISSING, Hashes
 from talkies.prepare.items import Item
-from talkies.prepare.likeness import Likeness, Place, likenesses
-from talkies.prepare.sources import Copy, Source
+from talkies.prepare.likeness import FilePlace, Likeness, likenesses
+from talkies.prepare.sources import Copy, MediaSource
 from talkies.world.config import SyntheticSource
 
 Contents = Mapping[str, Likeness]
@@ -20,8 +20,8 @@ Contents = Mapping[str, Likeness]
 
 
 def settle_copies(
-    sources: Mapping[str, Source], config: PrepareConfig, hashes: Mapping[str, Hashes], window: Geometry
-) -> dict[str, Source]:
+    sources: Mapping[str, MediaSource], config: PrepareConfig, hashes: Mapping[str, Hashes], window: Geometry
+) -> dict[str, MediaSource]:
     """The sources with copies left out or brought to one side, and without clips to train on that any source holds out.
 
     Depends on names and contents only, so that the jobs of an array agree. A source without copies stays as it is.
@@ -44,13 +44,13 @@ def _keeps(source: SourceConfig) -> bool:
 
 
 def _contents(
-    sources: Mapping[str, Source], config: PrepareConfig, hashes: Mapping[str, Hashes], window: Geometry
+    sources: Mapping[str, MediaSource], config: PrepareConfig, hashes: Mapping[str, Hashes], window: Geometry
 ) -> dict[str, Contents]:
     """What names the content of every item, by source and id. Of rendered clips, the file; of what is missing, its
     place."""
     files = {name: {item.id: hashes[name].media(item) for item in source.items} for name, source in sources.items()}
     places = {
-        files[name][item.id]: Place(path=item.media, hashes=hashes[name])
+        files[name][item.id]: FilePlace(path=item.media, hashes=hashes[name])
         for name, source in sources.items()
         if not isinstance(config.sources[name], SyntheticSource)
         for item in source.items
@@ -65,7 +65,7 @@ def _named(source: str, id: str, sha: str, found: Contents) -> Likeness:
     return found.get(sha, Likeness(same=name, kin=name))
 
 
-def _one_side(source: Source, contents: Contents, *, keep: bool) -> Source:
+def _one_side(source: MediaSource, contents: Contents, *, keep: bool) -> MediaSource:
     """A source whose kin stand where the first of them stood; of copies one is left, unless all are kept."""
     families: dict[str, dict[str, list[Item]]] = {}
     for item in source.items:
@@ -89,7 +89,7 @@ def _one_side(source: Source, contents: Contents, *, keep: bool) -> Source:
     return replace(source, items=[*held, *train], heldout=len(held), copies=copies)
 
 
-def _held_out(source: Source, contents: Contents, left: Mapping[str, Sequence[Item]], *, keep: bool) -> set[str]:
+def _held_out(source: MediaSource, contents: Contents, left: Mapping[str, Sequence[Item]], *, keep: bool) -> set[str]:
     """The kin that is held out. Where copies are left out, as many files as the recipe says, copies not counted."""
     if keep:
         return {contents[item.id].kin for item in source.items[: source.heldout]}
@@ -129,7 +129,7 @@ def _caption(item: Item) -> str | None:
         return None
 
 
-def _apart(source: Source, contents: Contents, held: Mapping[str, tuple[str, str]]) -> Source:
+def _apart(source: MediaSource, contents: Contents, held: Mapping[str, tuple[str, str]]) -> MediaSource:
     """A source that does not train on what another one holds out."""
     train = source.split("train")
     found = [item for item in train if contents[item.id].kin in held and held[contents[item.id].kin][0] != source.name]

@@ -34,7 +34,7 @@ class Likeness:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class FilePlace:
     """Where a file with some sha256 lies, and what remembers things of it."""
 
     path: Path
@@ -52,7 +52,7 @@ class Place:
         return self.hashes.remembered(name, av.__version__, made)
 
 
-def likenesses(places: Mapping[str, Place], window: Geometry) -> dict[str, Likeness]:
+def likenesses(places: Mapping[str, FilePlace], window: Geometry) -> dict[str, Likeness]:
     """Of every file, by the sha256 of its bytes. Depends on contents only."""
     heads = {sha: _head(sha, place, window) for sha, place in places.items()}
     often = Counter(heads.values())
@@ -65,7 +65,7 @@ def likenesses(places: Mapping[str, Place], window: Geometry) -> dict[str, Liken
     return found
 
 
-def _head(sha: str, place: Place, window: Geometry) -> str:
+def _head(sha: str, place: FilePlace, window: Geometry) -> str:
     """A digest of the first picture, or of the sound where there is none."""
 
     def make() -> str:
@@ -75,7 +75,7 @@ def _head(sha: str, place: Place, window: Geometry) -> str:
     return place.remembered(f"{sha}\0{window.seconds}\0head", make, otherwise=sha)
 
 
-def _content(sha: str, place: Place, head: str, window: Geometry) -> str:
+def _content(sha: str, place: FilePlace, head: str, window: Geometry) -> str:
     """The same of all pictures of the window, with whether they move and how they are shown."""
 
     def make() -> str:
@@ -85,7 +85,7 @@ def _content(sha: str, place: Place, head: str, window: Geometry) -> str:
     return place.remembered(f"{sha}\0{window.frames}\0content", make, otherwise=sha)
 
 
-def _by_sound(content: str, places: Mapping[str, Place], window: Geometry) -> dict[str, Likeness]:
+def _by_sound(content: str, places: Mapping[str, FilePlace], window: Geometry) -> dict[str, Likeness]:
     """Files with the same pictures, in the order of `places`, told apart by their sound."""
     kind, *digest = content.split(" ")[:2]
     if kind not in (STILL, MOVING):
@@ -102,11 +102,11 @@ def _by_sound(content: str, places: Mapping[str, Place], window: Geometry) -> di
     return {sha: Likeness(same=name, kin=digest[0] if kind == MOVING else name) for sha, name in same.items()}
 
 
-def _sounds(sha: str, place: Place) -> bool:
+def _sounds(sha: str, place: FilePlace) -> bool:
     return place.remembered(f"{sha}\0sounds", lambda: str(has_sound(place.path)), otherwise=str(True)) == str(True)
 
 
-def _alike(first: str, sha: str, places: Mapping[str, Place], window: Geometry) -> bool:
+def _alike(first: str, sha: str, places: Mapping[str, FilePlace], window: Geometry) -> bool:
     place, other = places[sha], places[first]
     name = f"{first}\0{sha}\0{window.seconds}\0alike"
     found = place.remembered(

@@ -24,7 +24,7 @@ from talkies.prepare.jobs import NOTHING, Begun, Job
 from talkies.prepare.plan import SetPlan, plan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Report, SetReport
-from talkies.prepare.sources import Source, collect
+from talkies.prepare.sources import MediaSource, collect
 from talkies.streams import MODALITIES
 from talkies.streams.batch import Text
 from talkies.streams.codec import Codecs
@@ -118,7 +118,7 @@ def _made(
     progress: bool,
     names: Sequence[str],
     begun: Begun,
-) -> tuple[dict[str, str], dict[str, SetReport], dict[str, Source]]:
+) -> tuple[dict[str, str], dict[str, SetReport], dict[str, MediaSource]]:
     """Sources, codecs and the sets `names`: the codecs' identities, and the reports."""
     (root / "sources").mkdir(parents=True, exist_ok=True)
     with bars(progress) as bar:
@@ -167,7 +167,7 @@ def _header(config: PrepareConfig, made: SetPlan, identities: Mapping[str, str],
     )
 
 
-def _sources(config: PrepareConfig, folder: Path, recipe_folder: Path, bar: Bars) -> dict[str, Source]:
+def _sources(config: PrepareConfig, folder: Path, recipe_folder: Path, bar: Bars) -> dict[str, MediaSource]:
     """Every source that a set is made from."""
     found = {}
     for name, section in config.sources.items():
@@ -183,7 +183,9 @@ def _sources(config: PrepareConfig, folder: Path, recipe_folder: Path, bar: Bars
     return found
 
 
-def _jobs(plans: Mapping[str, SetPlan], sources: Mapping[str, Source], hashes: Mapping[str, Hashes]) -> dict[str, Job]:
+def _jobs(
+    plans: Mapping[str, SetPlan], sources: Mapping[str, MediaSource], hashes: Mapping[str, Hashes]
+) -> dict[str, Job]:
     jobs = {}
     for name, made in plans.items():
         items = sources[made.config.source].split(made.config.split)
@@ -206,7 +208,7 @@ def _finish(
     root: Path,
     identities: Mapping[str, str],
     sets: Mapping[str, SetReport],
-    sources: Mapping[str, Source],
+    sources: Mapping[str, MediaSource],
 ) -> Report:
     report = Report(
         recipe=recipe_hash(config),

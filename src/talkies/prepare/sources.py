@@ -32,7 +32,7 @@ class Copy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class MediaSource:
     """The items of a source, ordered. The first `heldout` are held out, in every set alike, whatever becomes of them;
     `ignored` counts the files beside them by suffix. `copies` were found, and `barred` are ids that are not trained on,
     as another source holds the same content out."""
@@ -58,7 +58,7 @@ def collect(
     rendered: Path,
     seed: int,
     progress: Callable[[int], None] | None = None,
-) -> Source:
+) -> MediaSource:
     """The items of a source. A synthetic one is rendered into folder `rendered` first, unless it is there already.
 
     Raises RecipeError for a path that is not there, DataError for a manifest that cannot be read or a source with no
@@ -77,7 +77,7 @@ def collect(
             f"prepare: source {shown(name)} has {len(items)} media files and holds out {config.heldout}: nothing "
             f"is left to train on; lower `sources.{name}.heldout` or add media ({' '.join(SUFFIXES)})"
         )
-    return Source(name=name, items=ordered(items), heldout=config.heldout, ignored=ignored)
+    return MediaSource(name=name, items=ordered(items), heldout=config.heldout, ignored=ignored)
 
 
 def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None) -> None:

@@ -9,7 +9,7 @@ from talkies.codecs.config import CodecsConfig
 from talkies.config import RecipeError, config
 from talkies.config.numbers import Natural
 from talkies.config.shown import shown
-from talkies.config.source import Source, displayed
+from talkies.config.source import LoadedRecipe, displayed
 from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig
 from talkies.generate.config import SamplingConfig
@@ -78,7 +78,7 @@ KINDS = ("phase", "curriculum", "prepare")
 Recipe = Annotated[PhaseRecipe | CurriculumRecipe | PrepareConfig, Field(discriminator="kind")]
 
 
-def kind_of(source: Source) -> str:
+def kind_of(source: LoadedRecipe) -> str:
     """The `kind` that a recipe file declares; RecipeError where it declares none of the known ones."""
     kind = source.values.get("kind")
     if "kind" not in source.values:

@@ -8,7 +8,7 @@ from talkies.config import RecipeError
 from talkies.config.canonical import recipe_hash
 from talkies.config.decode import decode
 from talkies.config.shown import listed, shown
-from talkies.config.source import Source, load
+from talkies.config.source import LoadedRecipe, load
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
 from talkies.recipe.check import check, check_license
@@ -27,7 +27,7 @@ class Curriculum:
     located: PrepareConfig
     phases: tuple[PhaseRecipe, ...]
     digest: str
-    sources: Mapping[str, Source]
+    sources: Mapping[str, LoadedRecipe]
 
     def phase(self, name: str) -> PhaseRecipe:
         """The phase of that name."""

@@ -9,31 +9,31 @@ from typing import Any
 from talkies.config import StorageError
 from talkies.files.durable import canonical_json, write_text
 
-Told = Sequence[Sequence[Mapping[str, Any]]]
-"""Of every rank, in order, the micro-batches of the step: `Micro.told()`."""
+Records = Sequence[Sequence[Mapping[str, Any]]]
+"""Of every rank, in order, the micro-batches of the step: `Micro.as_record()`."""
 NAMED = 8
 """Clips of a process that a message names; the record names all."""
 
 
-def described(told: Told) -> str:
+def described(ranks: Records) -> str:
     """The end of a sentence about the step: on which ranks losses are not finite, what the first of them had."""
-    worst = [rank for rank, micros in enumerate(told) if not all(map(_finite, micros))]
+    worst = [rank for rank, micros in enumerate(ranks) if not all(map(_finite, micros))]
     first = worst[0] if worst else 0
-    ids = [name for micro in told[first] for name in micro["ids"]]
+    ids = [name for micro in ranks[first] for name in micro["ids"]]
     more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
     bad = f" (losses that are not finite on rank {', '.join(map(str, worst))})" if worst else ""
-    losses = "; ".join(f"{m} {_mean(told[first], m)}" for m in told[first][0]["losses"]) if told[first] else ""
+    losses = "; ".join(f"{m} {_mean(ranks[first], m)}" for m in ranks[first][0]["losses"]) if ranks[first] else ""
     return f"{bad}; rank {first} had {', '.join(ids[:NAMED])}{more}, mean losses {losses}"
 
 
-def record(folder: Path, *, step: int, kind: str, what: str, told: Told) -> str:
+def record(folder: Path, *, step: int, kind: str, what: str, ranks: Records) -> str:
     """Write the record, and say where. A disk that takes none ends no run that would go on."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A run that went back may come to a bad step again, with other samples.
         known = len([*folder.glob(f"step-{step:08d}*.json")])
         path = folder / f"step-{step:08d}{f'-{known + 1}' if known else ''}.json"
-        write_text(path, canonical_json({"step": step, "kind": kind, "what": what, "ranks": told}) + "\n")
+        write_text(path, canonical_json({"step": step, "kind": kind, "what": what, "ranks": ranks}) + "\n")
     except (OSError, StorageError) as error:
         return f"; the record of all samples could not be written: {error}"
     return f"; all samples in {path}"

@@ -24,7 +24,7 @@ from talkies.resilience.bad_steps import described, record
 from talkies.resilience.config import SurvivalConfig
 from talkies.streams import Modality
 
-Kind = Literal["non_finite", "spike"]
+BadStepKind = Literal["non_finite", "spike"]
 ENOUGH = 16
 """Good steps before a spike can be told from the noise."""
 MAD = 1.4826
@@ -32,7 +32,7 @@ MAD = 1.4826
 
 
 class BadStepError(UserError):
-    """An optimizer step that must not happen; raised before the weights change, by every process: one tells."""
+    """An optimizer step that must not happen; raised before the weights change, by every process: one reports it."""
 
     exit_code = 70
     shared = True
@@ -68,7 +68,7 @@ class Micro:
     losses: Mapping[Modality, Tensor]
     times: Mapping[Modality, Tensor]
 
-    def told(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, Any]:
         """Plain JSON. With the run's seed the ids and visits reproduce its noise, times and dropout."""
         values = {"losses": self.losses, "times": self.times}
         plain = {key: {m: [str(v) for v in x.tolist()] for m, x in found.items()} for key, found in values.items()}
@@ -76,8 +76,8 @@ class Micro:
 
 
 class Guard:
-    """Judges the optimizer steps of a phase. `folder` (None: nowhere) gets a record of every bad one, and `told` hears
-    of those that are skipped, in the main process."""
+    """Judges the optimizer steps of a phase. `folder` (None: nowhere) gets a record of every bad one, and `on_skip` is
+    called with each that is skipped, in the main process."""
 
     def __init__(
         self,
@@ -85,10 +85,10 @@ class Guard:
         *,
         ranks: Ranks | None = None,
         folder: Path | None = None,
-        told: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        on_skip: Callable[[Mapping[str, Any]], None] = lambda _: None,
     ) -> None:
         self.config, self.ranks = config or SurvivalConfig(), ranks or Ranks(ALONE)
-        self.folder, self.told = folder, told
+        self.folder, self.on_skip = folder, on_skip
         self.skipped: list[dict[str, Any]] = []
         self._good: dict[str, deque[tuple[float, float]]] = {}
         self._micros: list[Micro] = []
@@ -136,20 +136,20 @@ class Guard:
             else:
                 self.refuse("spike", step, what)
 
-    def refuse(self, kind: Kind, step: int, what: str) -> None:
+    def refuse(self, kind: BadStepKind, step: int, what: str) -> None:
         """Do what the recipe says of a bad step."""
         action = self.config.non_finite if kind == "non_finite" else self.config.spike.action
-        told = self.ranks.gather([micro.told() for micro in self._micros])
-        reason = f"optimizer step {step}: {what}{described(told)}"
-        if self.folder is not None and self.ranks.main:  # who tells
-            reason += record(self.folder, step=step, kind=kind, what=what, told=told)
+        micros = self.ranks.gather([micro.as_record() for micro in self._micros])
+        reason = f"optimizer step {step}: {what}{described(micros)}"
+        if self.folder is not None and self.ranks.main:
+            reason += record(self.folder, step=step, kind=kind, what=what, ranks=micros)
         if action == "rollback":
             raise BackError(step, reason)
         if action == "skip" and len(self.skipped) < self.config.skips:
             self.skip = True
             self.skipped.append({"step": step, "kind": kind, "what": what})
             if self.ranks.main:
-                self.told(self.skipped[-1])
+                self.on_skip(self.skipped[-1])
                 warnings.warn(f"training: skipped {reason}", SurvivalWarning, stacklevel=2)
             return
         limit = f"; {len(self.skipped)} steps were skipped before (`survival.skips`)" if action == "skip" else ""

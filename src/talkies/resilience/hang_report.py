@@ -11,19 +11,19 @@ from pathlib import Path
 from talkies.resilience.heartbeat import HANGS, accused, behind, read_beats
 
 FIRST_S = 1.0
-"""How long the others leave the word to rank 0."""
+"""How long the others leave the report to rank 0."""
 STACKS_S = 4.0
-"""How long who tells waits for the stacks of all: with its end comes that of the others."""
+"""How long the rank that reports waits for the stacks of all: with its end comes that of the others."""
 DONE = "told"
 
 
-class LastWords:
+class HangReport:
     """The files of `attempt` of a run in RUN/hangs: ATTEMPT-rank-N.txt, ATTEMPT.claimed and ATTEMPT.json."""
 
     def __init__(self, run: Path, attempt: str, rank: int, size: int, every_s: float) -> None:
         self.run, self.attempt, self.rank, self.size, self.every_s = run, attempt, rank, size, every_s
         self.folder = run / HANGS
-        self._claim, self._told = self.folder / f"{attempt}.claimed", self.folder / f"{attempt}.json"
+        self._claim, self._made = self.folder / f"{attempt}.claimed", self.folder / f"{attempt}.json"
 
     def stacks(self, rank: int) -> Path:
         """Where a rank's stacks go."""
@@ -57,7 +57,7 @@ class LastWords:
         with self.stacks(self.rank).open("a") as file:
             faulthandler.dump_traceback(file, all_threads=True)
 
-    def tell(self, limit_s: float, on_hang: Callable[[], None] | None, patience_s: float) -> None:
+    def publish(self, limit_s: float, on_hang: Callable[[], None] | None, patience_s: float) -> None:
         """On one rank: the line, and `on_hang`. The others wait until that is done, for `patience_s` at most: a
         launcher ends all with the first that leaves."""
         time.sleep(min(self.rank, 1) * FIRST_S)
@@ -71,10 +71,10 @@ class LastWords:
         say(line)
         ask(on_hang)
         try:
-            self._told.write_text(json.dumps({"told": line, "attempt": self.attempt, "at": time.time()}))
+            self._made.write_text(json.dumps({"told": line, "attempt": self.attempt, "at": time.time()}))
         except OSError:  # a full disk must not keep the others waiting
             with suppress(OSError):
-                self._told.unlink()
+                self._made.unlink()
         with suppress(OSError):
             os.write(claim, DONE.encode())
 
@@ -99,7 +99,7 @@ def say(line: str) -> None:
 
 
 def ask(on_hang: Callable[[], None] | None) -> None:
-    """Call it; what goes wrong is told."""
+    """Call it; what goes wrong is reported."""
     try:
         if on_hang is not None:
             on_hang()

@@ -34,7 +34,7 @@ class QuarantineError(DataError):
 
 class Quarantine(Callback):
     """Collects what batches say was replaced; every `every` optimizer steps, at the last one and before a checkpoint
-    all processes tell each other (`settle`).
+    all processes exchange what they found (`exchange`).
 
     The main process appends a line per clip to `file`, warns, and hands the number of clips to `sink(count, step)`
     where it has grown. Where more than `share` of the set is bad, all raise QuarantineError at the same step. Put it
@@ -79,10 +79,10 @@ class Quarantine(Callback):
             if one.id not in self.data.quarantined:
                 self._found.setdefault(one.id, (step if stepped else step + 1, one))
         if stepped and (step % self.every == 0 or step == self.last):
-            self.settle(step)
+            self.exchange(step)
             self._limit()
 
-    def settle(self, step: int, *, report: bool = True) -> None:
+    def exchange(self, step: int, *, report: bool = True) -> None:
         """What one process has found, all know. Every process calls it at the same step. Without `report` the metric
         waits for the next call: a run that is stopped has the same points as one that is not."""
         everywhere = [found for own in self.ranks.gather(list(self._found.values())) for found in own]

@@ -88,7 +88,7 @@ def go_back(
     return made
 
 
-def settle(folder: Path, store: CheckpointStore, leave: Callable[[Rollback], object]) -> Passed:
+def finish_interrupted(folder: Path, store: CheckpointStore, leave: Callable[[Rollback], object]) -> Passed:
     """What the run passes over; finishes a going back whose process died before it had deleted what it left.
 
     Raises CheckpointError where the newest checkpoint knows of one that the record does not hold.

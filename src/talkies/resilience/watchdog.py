@@ -13,12 +13,12 @@ from talkies.config.errors import HUNG
 from talkies.parallel.ranks import Ranks
 from talkies.resilience.activity import Activity, Moment
 from talkies.resilience.config import WatchdogConfig
-from talkies.resilience.hang_report import LastWords, ask, say
+from talkies.resilience.hang_report import HangReport, ask, say
 from talkies.resilience.heartbeat import ENDED, EVERY_S, Beat, write_beat
 
 TICK_S = 1.0
-LAST_WORDS_S, WAIT_S, ASKING_S = 8.0, 5.5, 150.0
-"""How long a hanging process may take for its last words (stacks and heartbeats lie on a disk that may hang, too), how
+REPORT_S, WAIT_S, ASKING_S = 8.0, 5.5, 150.0
+"""How long a hanging process may take for its hang report (stacks and heartbeats lie on a disk that may hang, too), how
 long of that it waits for the rank that tells, and how much longer both may be where a scheduler is asked."""
 BACKSTOP_S = 3.0
 """A thread without Python ends a process that much after the limit: what holds the interpreter's lock stops ours."""
@@ -45,10 +45,10 @@ class Watchdog:
     ) -> None:
         self.config, self.run, self.activity, self.on_hang = config, run, activity, on_hang
         self.rank, self.size = ranks.place
-        self.attempt = ranks.tell(f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
+        self.attempt = ranks.broadcast(f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
         shortest = min(config.first_s, config.later_s)
         self.tick_s, self.every_s = min(TICK_S, shortest / 20), min(EVERY_S, shortest / 4)
-        self.words = LastWords(run, self.attempt, self.rank, self.size, self.every_s)
+        self.report = HangReport(run, self.attempt, self.rank, self.size, self.every_s)
         self._end = threading.Event()
         duties = {"heartbeat": self._beat, "watchdog": self._watch}
         self._threads = [threading.Thread(target=duty, daemon=True, name=name) for name, duty in duties.items()]
@@ -76,20 +76,20 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         for thread in self._threads:
-            # It may wait for a disk; or this is another rank's end, which comes into the midst of our last words.
+            # It may wait for a disk; or this is another rank's end, which comes into the midst of our hang report.
             thread.join(timeout=None if self._biting else 5 * TICK_S)
         faulthandler.cancel_dump_traceback_later()
         self._write(ENDED)
         if self._spare != STDERR:
             os.close(self._spare)
-        self.words.close()
+        self.report.close()
 
     def _open_spare(self) -> int:
         """Where faulthandler writes."""
         with suppress(OSError):  # what hurts a run has been said before
-            self.words.open()
+            self.report.open()
             if self.size > 1:
-                return os.open(self.words.stacks(self.rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                return os.open(self.report.stacks(self.rank), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         return STDERR
 
     def _beat(self) -> None:
@@ -101,7 +101,7 @@ class Watchdog:
                 self._write()
                 written = time.monotonic()
             with suppress(OSError):
-                self._called = stands and self.words.claimed()
+                self._called = stands and self.report.claimed()
 
     def _write(self, phase: str | None = None) -> None:
         now = self.activity.now
@@ -134,8 +134,8 @@ class Watchdog:
 
     def _bite(self, now: Moment, limit: float) -> None:
         """Last words, in a thread of their own that is waited for as long as is decent; then the end."""
-        ending = threading.Thread(target=self._speak, args=(now, limit), daemon=True, name="last words")
-        self._biting, patience = True, LAST_WORDS_S + self._asking_s
+        ending = threading.Thread(target=self._speak, args=(now, limit), daemon=True, name="hang report")
+        self._biting, patience = True, REPORT_S + self._asking_s
         self._arm(patience)
         ending.start()
         ending.join(timeout=patience)
@@ -147,8 +147,8 @@ class Watchdog:
     def _speak(self, now: Moment, limit: float) -> None:
         self._write()
         try:
-            self.words.dump()
-            self.words.tell(limit, self.on_hang, WAIT_S + self._asking_s)
+            self.report.dump()
+            self.report.publish(limit, self.on_hang, WAIT_S + self._asking_s)
         except OSError as error:
             self._speak_without_files(now, limit, str(error))
 
@@ -156,7 +156,7 @@ class Watchdog:
         """Where nobody can claim the word, the first rank asks."""
         say(
             f"hang: rank {self.rank} has been in {now.phase} after step {now.step} for more than {limit:g} s; its "
-            f"stacks are not in {self.words.folder}: {why}"
+            f"stacks are not in {self.report.folder}: {why}"
         )
         if self.rank == 0:
             ask(self.on_hang)

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from talkies.checkpoints.collective import Collective
 from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.release import release_sha256, write_release
 from talkies.checkpoints.spans import Held, whole
 from talkies.checkpoints.state import open_ema, stored_ema
-from talkies.checkpoints.together import Together
 from talkies.config.canonical import to_dict
 from talkies.config.regular import resolved
 from talkies.data.substitutes import FILE
@@ -125,7 +125,7 @@ def export(recipe: PhaseRecipe, parents: Mapping[str, Parent], folder: Path, pha
             checkpoint=saving.store.path(recipe.steps.max),
             codecs=folder / CODECS,
             whole=whole,
-            together=saving.ranks,
+            collective=saving.ranks,
         )
 
 
@@ -154,7 +154,7 @@ def consolidate(
         checkpoint=checkpoint,
         codecs=codecs,
         whole=lambda tensor: read(names[id(tensor)]),
-        together=None,
+        collective=None,
     )
 
 
@@ -169,7 +169,7 @@ def publish(
     checkpoint: Path,
     codecs: Path,
     whole: Callable[[Held], Tensor],
-    together: Together | None,
+    collective: Collective | None,
 ) -> str:
     """Write the release `folder` of what a phase trained until `checkpoint` in `run`, by parameter name, with the
     fitted codecs in `codecs`; returns its sha256.
@@ -193,7 +193,7 @@ def publish(
         base=base,
         weights={part: config.weights for part, config in _pretrained(recipe).items()},
         whole=whole,
-        together=together,
+        collective=collective,
     )
     return release_sha256(folder)
 

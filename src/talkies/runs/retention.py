@@ -24,7 +24,7 @@ REGISTERED = "registered"
 LEFT = "left"
 
 
-class Keeping:
+class Retention:
     """What retention asks before it deletes a checkpoint of the run in `folder`.
 
     The best is the step with the lowest sum of `weights` x held-out loss among those that were validated and have a
@@ -51,9 +51,9 @@ class Keeping:
             self._measured = {known: loss for known, loss in self._measured.items() if known < step}
             if math.isfinite(value):
                 self._measured[step] = value
-        self.settle()
+        self.update_best()
 
-    def settle(self) -> None:
+    def update_best(self) -> None:
         """Write down a better checkpoint than the best, if there is one now."""
         with self._lock:
             complete = set(self._store.steps())
@@ -71,7 +71,7 @@ class Keeping:
 
     def protects(self, step: int) -> bool:
         """Whether the checkpoint of `step` must stay. CheckpointError where best.json is damaged."""
-        self.settle()
+        self.update_best()
         known = best_of(self.folder)
         best = known is not None and known.step == step
         return best or step in self._refuges() or any(_marks(self.folder, step))

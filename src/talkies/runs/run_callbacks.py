@@ -23,7 +23,7 @@ from talkies.runs.folders import write_json
 from talkies.runs.inputs import Inputs
 from talkies.runs.measure import Measure
 from talkies.runs.records import VALIDATED
-from talkies.runs.retention import Keeping
+from talkies.runs.retention import Retention
 from talkies.tracking.spool import Tracker
 from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Phase
@@ -31,7 +31,7 @@ from talkies.training.progress import StepProgress
 from talkies.training.saving import Saving
 
 
-class Watching:
+class RunCallbacks:
     """The callbacks of one attempt, and the tracker that the main process has."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Watching:
         self._tracker, self.on_hang = tracker, on_hang
         self.activity = Activity()
         back = recipe.survival.rollback.back if recipe.survival.goes_back else None
-        self.kept = Keeping(folder, parts(recipe).weights, back=back)
+        self.kept = Retention(folder, parts(recipe).weights, back=back)
         self._validated = folder / "validated.json"
         self._bars: list[StepProgress] = []
         self.metrics = TrainingMetrics(
@@ -106,7 +106,7 @@ class Watching:
 
     def saved(self, step: int, made: Path) -> None:
         """A checkpoint is complete."""
-        _noted(self.kept.settle)
+        _noted(self.kept.update_best)
         self.tracker.artifact(made / "manifest.json", f"checkpoints/step-{step:08d}")
 
     def skipped(self, entry: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ OTHER_RUNS = "or choose another --runs"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
+class RunContext:
     """What the command line decides: the runs folder, the tracking store, how models:/ is resolved, progress bars."""
 
     runs: Path
@@ -26,7 +26,7 @@ class Workshop:
     bar: bool
 
 
-def codecs_folder(config: PrepareConfig, workshop: Workshop, recipe_folder: Path) -> Path | None:
+def codecs_folder(config: PrepareConfig, context: RunContext, recipe_folder: Path) -> Path | None:
     """The folder of the codecs that `codecs_from` names; None without it.
 
     Raises DataError where there are none, TrackingError where a version is not registered.
@@ -34,7 +34,7 @@ def codecs_folder(config: PrepareConfig, workshop: Workshop, recipe_folder: Path
     spec = config.codecs_from
     if spec is None:
         return None
-    source = workshop.registry(spec) if spec.startswith("models:/") else recipe_folder / Path(spec).expanduser()
+    source = context.registry(spec) if spec.startswith("models:/") else recipe_folder / Path(spec).expanduser()
     for folder in (source / "codecs", source / "release" / "codecs"):
         if folder.is_dir():
             return folder
@@ -44,22 +44,22 @@ def codecs_folder(config: PrepareConfig, workshop: Workshop, recipe_folder: Path
     )
 
 
-def prepare_data(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Path) -> tuple[Path, Report]:
+def prepare_data(config: PrepareConfig, context: RunContext, *, recipe_folder: Path) -> tuple[Path, Report]:
     """Prepare (or reuse) the data of a recipe."""
-    root = data_of(workshop.runs, config, recipe_folder=recipe_folder)
-    codecs = codecs_folder(config, workshop, recipe_folder)
+    root = data_of(context.runs, config, recipe_folder=recipe_folder)
+    codecs = codecs_folder(config, context, recipe_folder)
     with locked(root, hint=OTHER_RUNS):
         return root, prepare(
             config,
             root,
             recipe_folder=recipe_folder,
             codecs=codecs,
-            progress=workshop.bar,
-            begun=begun_with(workshop.runs, root),
+            progress=context.bar,
+            begun=begun_with(context.runs, root),
         )
 
 
-def prepare_part(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Path, number: int | None) -> Path:
+def prepare_part(config: PrepareConfig, context: RunContext, *, recipe_folder: Path, number: int | None) -> Path:
     """Make the part of the data that one of several jobs makes: shard set `number`, or (None) what all sets share:
     rendered sources and codecs. `prepare_data` reuses all parts. Two jobs may make different sets at once.
 
@@ -68,8 +68,8 @@ def prepare_part(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Pa
     names = list(config.sets)
     if number is not None and not 0 <= number < len(names):
         raise RecipeError(f"prepare: there is no set {number}: the recipe has {len(names)}, 0 to {len(names) - 1}")
-    root = data_of(workshop.runs, config, recipe_folder=recipe_folder)
-    codecs = codecs_folder(config, workshop, recipe_folder)
+    root = data_of(context.runs, config, recipe_folder=recipe_folder)
+    codecs = codecs_folder(config, context, recipe_folder)
     chosen = [] if number is None else [names[number]]
     with ExitStack() as held:
         held.enter_context(locked(root, hint=OTHER_RUNS, shared=bool(chosen)))
@@ -80,8 +80,8 @@ def prepare_part(config: PrepareConfig, workshop: Workshop, *, recipe_folder: Pa
             root,
             recipe_folder=recipe_folder,
             codecs=codecs,
-            progress=workshop.bar,
+            progress=context.bar,
             names=chosen,
-            begun=begun_with(workshop.runs, root),
+            begun=begun_with(context.runs, root),
         )
     return root

@@ -18,7 +18,7 @@ from talkies.runs.preflight import check_before, check_prepared
 from talkies.runs.recorded import values_of
 from talkies.runs.records import CURRICULUM
 from talkies.runs.result import commit
-from talkies.runs.run_context import Workshop, prepare_data
+from talkies.runs.run_context import RunContext, prepare_data
 from talkies.runs.run_phase import booked, run_phase
 from talkies.tracking.spool import Tracker
 
@@ -36,7 +36,7 @@ def phase_folders(curriculum: Curriculum, folder: Path) -> dict[str, Path]:
 def run_curriculum(
     curriculum: Curriculum,
     folder: Path,
-    workshop: Workshop,
+    context: RunContext,
     *,
     say: Callable[[str], None],
     only: str | None = None,
@@ -56,10 +56,10 @@ def run_curriculum(
         ranks.agree((lambda: held.enter_context(locked(folder))) if ranks.main else None)
         if only is not None:
             ranks.agree(_need if ranks.main else None, folders, only)
-        root = ranks.first(lambda: _ready(curriculum, workshop, folder, folders, say))
+        root = ranks.first(lambda: _ready(curriculum, context, folder, folders, say))
         tracker = None
         if ranks.main:
-            tracker = held.enter_context(_books(curriculum, folder, folders, workshop, say=say, only=only))
+            tracker = held.enter_context(_books(curriculum, folder, folders, context, say=say, only=only))
         for number, phase in enumerate(curriculum.phases, 1):
             if only not in (None, phase.name):
                 runs[phase.name] = folders[phase.name]
@@ -67,16 +67,16 @@ def run_curriculum(
             place = Place(
                 folder=folders[phase.name],
                 data_root=root,
-                store=workshop.store,
-                artifacts=workshop.artifacts,
+                store=context.store,
+                artifacts=context.artifacts,
                 parent=folder,
             )
             sha256 = run_phase(
                 phase,
                 place,
                 siblings=runs,
-                registry=workshop.registry,
-                bar=workshop.bar,
+                registry=context.registry,
+                bar=context.bar,
                 say=say,
                 ranks=ranks,
                 on_hang=on_hang,
@@ -103,20 +103,20 @@ def _need(folders: Mapping[str, Path], only: str) -> None:
 
 
 def _ready(
-    curriculum: Curriculum, workshop: Workshop, folder: Path, folders: Mapping[str, Path], say: Callable[[str], None]
+    curriculum: Curriculum, context: RunContext, folder: Path, folders: Mapping[str, Path], say: Callable[[str], None]
 ) -> Path:
     """The data root. What any phase would be refused for is refused here, before the first."""
-    parents = check_before(curriculum, folders, workshop.registry)
-    root, report = _prepared(curriculum, workshop, folder, say)
+    parents = check_before(curriculum, folders, context.registry)
+    root, report = _prepared(curriculum, context, folder, say)
     check_prepared(curriculum, folders, root, report, parents)
     return root
 
 
 def _prepared(
-    curriculum: Curriculum, workshop: Workshop, folder: Path, say: Callable[[str], None]
+    curriculum: Curriculum, context: RunContext, folder: Path, say: Callable[[str], None]
 ) -> tuple[Path, Report]:
     """The data root of the curriculum, what is in it, and its record in `folder`."""
-    root, report = prepare_data(curriculum.prepare, workshop, recipe_folder=curriculum.prepare_folder)
+    root, report = prepare_data(curriculum.prepare, context, recipe_folder=curriculum.prepare_folder)
     say(f"prepared {report.summary()} in {root}")
     _record(curriculum, folder / CURRICULUM_FILE)
     return root, report
@@ -135,13 +135,13 @@ def _books(
     curriculum: Curriculum,
     folder: Path,
     folders: Mapping[str, Path],
-    workshop: Workshop,
+    context: RunContext,
     *,
     say: Callable[[str], None],
     only: str | None,
 ) -> Iterator[Tracker]:
     """The tracker of the curriculum, whose uploader serves its phases too."""
-    tracker = parent_tracker(curriculum, folder, workshop)
+    tracker = parent_tracker(curriculum, folder, context)
     names = [*folders]
     last = len(names) if only is None else names.index(only) + 1
     tracker.start_uploader(*(folders[name] for name in names[:last]))  # it would wait for a phase of another job
@@ -149,14 +149,14 @@ def _books(
         yield tracker
 
 
-def parent_tracker(curriculum: Curriculum, folder: Path, workshop: Workshop) -> Tracker:
+def parent_tracker(curriculum: Curriculum, folder: Path, context: RunContext) -> Tracker:
     """The MLflow run of the curriculum itself: the parent of its phases' runs."""
     tracker = Tracker(
         folder,
         curriculum.phases[-1].tracking,
         name=curriculum.recipe.name,
-        store=workshop.store,
-        artifact_root=workshop.artifacts,
+        store=context.store,
+        artifact_root=context.artifacts,
         parent_folder=None,
     )
     tracker.status("RUNNING")

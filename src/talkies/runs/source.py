@@ -167,7 +167,7 @@ def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks, 
     model = build_model(recipe, parents, _mesh(ranks))
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
-        for name, value in load_ema(folder, trainable, together=ranks, group=ranks.group).items():
+        for name, value in load_ema(folder, trainable, collective=ranks, group=ranks.group).items():
             local(trainable[name]).copy_(local(value))
     sha256 = read_manifest(folder).sha256
     step = int(read_loop(folder)["step"])

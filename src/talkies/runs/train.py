@@ -27,12 +27,12 @@ from talkies.recipe.config import PhaseRecipe
 from talkies.resilience.activity import Activity
 from talkies.resilience.guard import BackError, Guard
 from talkies.resilience.quarantine import Quarantine
-from talkies.resilience.rollback import go_back, settle
+from talkies.resilience.rollback import finish_interrupted, go_back
 from talkies.runs.building import build_model
 from talkies.runs.inputs import Inputs
 from talkies.runs.recorded import name_of_run
 from talkies.runs.resuming import resumed_from
-from talkies.runs.run_callbacks import Watching
+from talkies.runs.run_callbacks import RunCallbacks
 from talkies.signals.answer import answered
 from talkies.tracking.spool import Tracker
 from talkies.training.phase import Objective, Phase
@@ -139,17 +139,17 @@ def train(
     ends them. Raises BadStepError where a step was bad, and the recipe has no other answer.
     """
     ranks = ranks or Ranks(ALONE)
-    watching = Watching(recipe, inputs, folder, tracker, ranks, on_hang=on_hang)
+    run_callbacks = RunCallbacks(recipe, inputs, folder, tracker, ranks, on_hang=on_hang)
     while True:
-        outcome, phase, saving = _attempt(recipe, inputs, folder, watching, ranks, stop_at=stop_at, bar=bar)
+        outcome, phase, saving = _attempt(recipe, inputs, folder, run_callbacks, ranks, stop_at=stop_at, bar=bar)
         if outcome.bad is None:
             return outcome, phase, saving
         del phase, saving
         gc.collect()  # the model goes before another one is built
-        ranks.agree(_go_back if ranks.main else None, recipe, folder, outcome, watching)
+        ranks.agree(_go_back if ranks.main else None, recipe, folder, outcome, run_callbacks)
 
 
-def _go_back(recipe: PhaseRecipe, folder: Path, outcome: Outcome, watching: Watching) -> None:
+def _go_back(recipe: PhaseRecipe, folder: Path, outcome: Outcome, run_callbacks: RunCallbacks) -> None:
     assert outcome.bad is not None
     go_back(
         folder,
@@ -159,7 +159,7 @@ def _go_back(recipe: PhaseRecipe, folder: Path, outcome: Outcome, watching: Watc
         position=outcome.position,
         global_batch=recipe.steps.global_batch,
         reason=outcome.bad,
-        leave=watching.leave,
+        leave=run_callbacks.leave,
     )
 
 
@@ -167,24 +167,24 @@ def _attempt(
     recipe: PhaseRecipe,
     inputs: Inputs,
     folder: Path,
-    watching: Watching,
+    run_callbacks: RunCallbacks,
     ranks: Ranks,
     *,
     stop_at: int | None,
     bar: bool,
 ) -> tuple[Outcome, Phase, Saving]:
     store, world = CheckpointStore(folder / "checkpoints"), ranks.world
-    passed = ranks.first(lambda: settle(folder, store, watching.leave))
+    passed = ranks.first(lambda: finish_interrupted(folder, store, run_callbacks.leave))
     latest = resumed_from(recipe, folder, store, ranks)
     begun = 0 if latest is None else int(read_loop(latest)["step"])
     done = begun >= recipe.steps.max
     mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)
-    guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", told=watching.skipped)
+    guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", on_skip=run_callbacks.skipped)
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh), guard)
     data = make_data(recipe, inputs.shards, world)
-    quarantine = watching.quarantine(data)
-    saving = _saving(recipe, store, data, watching, latest=latest, stop_at=stop_at, quarantine=quarantine)
-    validation = watching.validation(phase, saving)
+    quarantine = run_callbacks.quarantine(data)
+    saving = _saving(recipe, store, data, run_callbacks, latest=latest, stop_at=stop_at, quarantine=quarantine)
+    validation = run_callbacks.validation(phase, saving)
     if done:  # stopped between the last step and the export
         saving.recall(phase)
         if not validation.recorded(begun):
@@ -192,15 +192,15 @@ def _attempt(
         return Outcome(step=begun, stopped_by=None), phase, saving
     if stop_at is not None and begun >= stop_at:
         return Outcome(step=begun, stopped_by=f"--stop-at {stop_at}"), phase, saving
-    callbacks = watching.callbacks(quarantine, saving, validation, bar=bar)
-    trainer = make_trainer(recipe, callbacks, world, watching.activity)
+    callbacks = run_callbacks.callbacks(quarantine, saving, validation, bar=bar)
+    trainer = make_trainer(recipe, callbacks, world, run_callbacks.activity)
     if latest is not None:
         loop = read_loop(latest)
         ranks.after_main(lambda _: rewind(trainer, data, loop))
     data.pass_over(*passed)
     # For LoRA dropout alone: all else is drawn per sample. Ranks have other clips or other tokens.
     torch.manual_seed((recipe.seed + world.rank) % 2**63)
-    with _threads(recipe.compute.threads), watching.watchdog():
+    with _threads(recipe.compute.threads), run_callbacks.watchdog():
         return _fit(trainer, phase, data, saving), phase, saving
 
 
@@ -208,7 +208,7 @@ def _saving(
     recipe: PhaseRecipe,
     store: CheckpointStore,
     data: ClipsData,
-    watching: Watching,
+    run_callbacks: RunCallbacks,
     *,
     latest: Path | None,
     stop_at: int | None,
@@ -221,13 +221,13 @@ def _saving(
         data,
         resume=latest,
         stop_at=stop_at,
-        saved=watching.saved,
-        protect=watching.kept.protects,
+        saved=run_callbacks.saved,
+        protect=run_callbacks.kept.protects,
         failed_saves=recipe.survival.failed_saves,
-        ranks=watching.ranks,
-        recipe=name_of_run(watching.folder),
+        ranks=run_callbacks.ranks,
+        recipe=name_of_run(run_callbacks.folder),
         quarantine=quarantine,
-        metrics=watching.metrics,
+        metrics=run_callbacks.metrics,
     )
 
 

@@ -36,7 +36,7 @@ class File:
 
 
 @dataclass(kw_only=True)
-class Batch:
+class SpoolBatch:
     """Records up to byte `end`. `params` in order of logging, the first of a key first. `status`: the last, with ms."""
 
     end: int
@@ -64,7 +64,7 @@ class Journal:
         self._seen: dict[str, set[int]] = {}
         self._flagged: set[str] = set()
         self._verbs: set[str] = set()
-        self._take: dict[str, Callable[[Record, Batch], None]] = {
+        self._take: dict[str, Callable[[Record, SpoolBatch], None]] = {
             "begin": self._begin,
             "params": lambda record, batch: batch.params.extend(record["values"].items()),
             "tags": lambda record, batch: batch.tags.update(record["values"]),
@@ -76,10 +76,10 @@ class Journal:
             "end": self._end,
         }
 
-    def batch(self, *, until: int | None = None) -> Batch | None:
+    def batch(self, *, until: int | None = None) -> SpoolBatch | None:
         """The next records up to about MAX_METRICS metrics or MAX_FILES files, none beyond byte `until`; None if there
         are none. The same bytes always make the same batch."""
-        batch = Batch(end=self.offset)
+        batch = SpoolBatch(end=self.offset)
         for end, record in read(self.path, self.offset):
             if until is not None and end > until:
                 break
@@ -119,7 +119,7 @@ class Journal:
         self._counted = (end, lines)
         return lines
 
-    def _begin(self, record: Record, batch: Batch) -> None:
+    def _begin(self, record: Record, batch: SpoolBatch) -> None:
         if not record["training"]:
             self._verbs.add(record["session"])
         else:
@@ -132,10 +132,10 @@ class Journal:
             batch.status = (self.status, record["time"])
         self.open[record["session"]] = record
 
-    def _end(self, record: Record, _batch: Batch) -> None:
+    def _end(self, record: Record, _batch: SpoolBatch) -> None:
         self.open.pop(record["session"], None)
 
-    def _metrics(self, record: Record, batch: Batch) -> None:
+    def _metrics(self, record: Record, batch: SpoolBatch) -> None:
         step, again = record["step"], record["session"] in self._verbs
         for key, text in record["values"].items():
             steps = self._seen.setdefault(key, set())
@@ -149,15 +149,15 @@ class Journal:
                 self._flagged.add(key)
                 batch.tags[f"nonfinite.{key}"] = f"{value} at step {step}"
 
-    def _back(self, record: Record, batch: Batch) -> None:
+    def _back(self, record: Record, batch: SpoolBatch) -> None:
         self.backs += 1
         batch.tags["went_back"] = str(self.backs)
         self._seen = {key: {step for step in steps if step <= record["step"]} for key, steps in self._seen.items()}
 
-    def _status(self, record: Record, batch: Batch) -> None:
+    def _status(self, record: Record, batch: SpoolBatch) -> None:
         self.status = record["status"]
         batch.status = (self.status, record["time"])
 
-    def _dropped(self, record: Record, batch: Batch) -> None:
+    def _dropped(self, record: Record, batch: SpoolBatch) -> None:
         self.dropped += record["count"]
         batch.tags["spool.dropped"] = str(self.dropped)

@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from talkies.config.shown import one_line
-from talkies.tracking.journal import Batch, Point
+from talkies.tracking.journal import Point, SpoolBatch
 from talkies.tracking.store import cut, refused, translated
 
 LIMITS = {"metrics": 800, "params": 100, "tags": 100}  # entries of one call
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class SendResult:
     """What became of a batch. `metrics`: how many the server has of it, by this call or an interrupted one."""
 
     metrics: int
@@ -38,7 +38,7 @@ class Sender:
         with translated(f"cannot read run {run_id}"):
             self._params: dict[str, str] = dict(client.get_run(run_id).data.params)
 
-    def send(self, batch: Batch, *, unknown: bool) -> Outcome:
+    def send(self, batch: SpoolBatch, *, unknown: bool) -> SendResult:
         """Send `batch`. `unknown`: an earlier try may have reached the server; then its history is asked first."""
         with translated(f"cannot log to run {self.run_id}"):
             points = self._new(batch.metrics) if unknown else batch.metrics
@@ -51,7 +51,7 @@ class Sender:
             sent = [self._upload(file.file, file.name) for file in batch.files]
             if batch.status is not None:
                 self.status(*batch.status)
-        return Outcome(
+        return SendResult(
             metrics=known + len(points) - bad,
             artifacts=sum(sent),
             missing=len(sent) - sum(sent),
@@ -71,7 +71,7 @@ class Sender:
         with translated(f"cannot tag run {self.run_id}"):
             self.client.log_batch(self.run_id, tags=[RunTag(key, cut(one_line(value))) for key, value in tags.items()])
 
-    def clear(self, batch: Batch) -> None:
+    def clear(self, batch: SpoolBatch) -> None:
         """Drop the kept files of a batch that was sent."""
         for file in batch.files:
             shutil.rmtree((self.outbox / file.file).parent, ignore_errors=True)

@@ -20,8 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from talkies.config import TrackingError
 from talkies.config.places import SQLITE
 from talkies.config.secrets import masked
+from talkies.tracking.moved_store import beside, local_path, readdress
 from talkies.tracking.opening import check_opens
-from talkies.tracking.settling import beside, local_path, settle
 
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -52,7 +52,7 @@ def open_client(uri: str, *, timeout_s: int = 5) -> MlflowClient:
         # mlflow 3.17 under SQLAlchemy 2.1 warns of its own lazy="noload" when the first SQL store is opened
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
         if uri.startswith(SQLITE) and not made:
-            settle(Path(uri.removeprefix(SQLITE)))
+            readdress(Path(uri.removeprefix(SQLITE)))
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if made:
             _drop_default(client)

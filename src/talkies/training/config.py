@@ -6,7 +6,7 @@ from pydantic import Field
 
 from talkies.config import config
 from talkies.config.numbers import (
-    Batch,
+    BatchSize,
     Bins,
     Count,
     Decay,
@@ -96,8 +96,8 @@ class StepsConfig:
     """Durations in optimizer steps. `global_batch` clips per optimizer step, in `accumulate` equal micro-batches."""
 
     max: Count
-    global_batch: Batch
-    accumulate: Batch = 1
+    global_batch: BatchSize
+    accumulate: BatchSize = 1
     checkpoint_every: Count
     keep: Count = 2
     log_every: Count = 10

@@ -16,9 +16,9 @@ EXPERTS = {"video_high": 0, "video_low": 1}
 
 
 class Alternating(torch.optim.Optimizer):
-    """Leaves groups with `resting` untouched.
+    """Leaves groups with `inactive` untouched.
 
-    DDP and FSDP2 leave a resting expert without gradients, and an optimizer would pass over it by itself; DeepSpeed
+    DDP and FSDP2 leave a inactive expert without gradients, and an optimizer would pass over it by itself; DeepSpeed
     hands in zeros, and momentum and weight decay would move it.
     """
 
@@ -29,7 +29,7 @@ class Alternating(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         every = self.param_groups
-        self.param_groups = [group for group in every if not group["resting"]]
+        self.param_groups = [group for group in every if not group["inactive"]]
         try:
             super().step()
         finally:
@@ -57,7 +57,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
         decays = len(shape_of(parameter)) >= 2 and not name.endswith("modulation")
         peak = config.lr.bridge if part == "bridge" else config.lr.towers
         decay = config.weight_decay if decays else 0.0
-        fresh: dict[str, Any] = {"params": [], "names": [], "expert": expert, "resting": False}
+        fresh: dict[str, Any] = {"params": [], "names": [], "expert": expert, "inactive": False}
         group = groups.setdefault((part, expert, decays), {**fresh, "peak": peak, "lr": peak, "weight_decay": decay})
         group["params"].append(parameter)
         group["names"].append(name)

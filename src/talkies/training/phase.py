@@ -113,7 +113,7 @@ class Phase(LightningModule):
         factor = rate(self.global_step, self.steps.max, self.optimizer_config)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["peak"] * factor
-            group["resting"] = None not in (group["expert"], self.expert) and group["expert"] != self.expert
+            group["inactive"] = None not in (group["expert"], self.expert) and group["expert"] != self.expert
         if batch_idx % self.steps.accumulate == 0:
             self.stepping.begin(self.held)
 

@@ -103,15 +103,15 @@ class Saving(Callback):
         Until then who tells a stopping run to stop once more (a launcher does) changes nothing.
         """
         del pl_module
-        self.stopping.settle()
+        self.stopping.finish_pending()
         self._writer.wait()
-        self.stopping.hush(stopped_by=None if trainer.global_step >= self.steps.max else self.stopped_by)
+        self.stopping.release_signals(stopped_by=None if trainer.global_step >= self.steps.max else self.stopped_by)
 
     def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
         """Give the signals back, and end the checkpoint that is being written, if it still can be."""
         del trainer, pl_module
         try:
-            self.stopping.settle(BROKEN)
+            self.stopping.finish_pending(BROKEN)
         except RuntimeError as error:
             exception.add_note(f"the other processes were not there any more: {error}")
         try:
@@ -121,7 +121,7 @@ class Saving(Callback):
                 self.failure = error
                 if not isinstance(exception, BackError):  # who goes back tells of it
                     _log.warning("checkpoint: that of step %d was not written: %s", self._last_saved, error)
-        self.stopping.hush()
+        self.stopping.release_signals()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Phase, outputs: object, batch: object, batch_idx: int
@@ -154,7 +154,7 @@ class Saving(Callback):
             return
         assert self.ema is not None
         if self.quarantine is not None:
-            self.quarantine.settle(step, report=self._due(step))
+            self.quarantine.exchange(step, report=self._due(step))
         state = capture(trainer, phase, self.ema, self.data)
         state["loop"]["recipe"] = self.recipe
         state["gathered"] = {name: gatherer.state_dict() for name, gatherer in self._gatherers.items()}
@@ -167,7 +167,7 @@ class Saving(Callback):
         phase.configure_model()
         phase.to(next(phase.model.parameters()).device)  # Lightning's own idea of where the module is
         self.ema = Ema(phase.trainable(), self.ema_config)
-        self.ema.averages = load_ema(self.resume, phase.trainable(), together=self.ranks, group=self.ranks.group)
+        self.ema.averages = load_ema(self.resume, phase.trainable(), collective=self.ranks, group=self.ranks.group)
         phase.eval()
 
 
@@ -191,7 +191,7 @@ def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> list[dict[str
     """The inverse of `capture`, for all but the data's counter and the loop's (`rewind` puts them back earlier).
     Returns what was gathered for the metrics."""
     held = phase.held
-    state = load_state(folder, model=held.weights(), ema=ema.averages, together=ranks, group=ranks.group)
+    state = load_state(folder, model=held.weights(), ema=ema.averages, collective=ranks, group=ranks.group)
     write(state.model, held)
     held.restore(state.optimizer)
     for name, average in ema.averages.items():

@@ -45,7 +45,7 @@ class Stepping:
         self.guard.judge(number, expert, loss, known, lambda: first_not_finite(model))
         if self.guard.skip:
             for group in optimizer.param_groups:
-                group["resting"] = True
+                group["inactive"] = True
         elif norm is not None and self.clip:
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)

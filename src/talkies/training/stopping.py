@@ -53,7 +53,7 @@ class Stopping:
         heard = self.ranks.gather(self.asked if self._said else None)
         return next(cause for cause in heard if cause is not None)
 
-    def settle(self, patience: timedelta = LATE) -> None:
+    def finish_pending(self, patience: timedelta = LATE) -> None:
         """Leave no question open: no collective may be under way when the processes part. Raises RuntimeError where
         another process is gone, or does not answer within `patience`."""
         before, self._answer = self._answer, None
@@ -68,7 +68,7 @@ class Stopping:
             answer.look()
         self._held.enter_context(answer.claimed())
 
-    def hush(self, *, stopped_by: str | None = None) -> None:
+    def release_signals(self, *, stopped_by: str | None = None) -> None:
         """Give the signals back; `stopped_by`: what stopped all, here or in another process, and is done with. What
         came too late to stop anything is there for who looks next."""
         if stopped_by is not None:

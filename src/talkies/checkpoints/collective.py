@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 
 
-class Together(Protocol):
+class Collective(Protocol):
     """The processes that share a checkpoint: `main` is true in one of them, the first; `place`: which of how many this
     is."""
 

@@ -18,7 +18,7 @@ WAIT_S = 1.0
 _log = logging.getLogger(__name__)
 
 
-def settle(database: Path) -> None:
+def readdress(database: Path) -> None:
     """Let the experiments and runs of `database` have their artifacts in the folder `artifacts` beside it, where these
     are there and the addresses in it lead elsewhere. A database that is locked or read-only is left as it is, and
     `beside` finds what is read."""
