@@ -1,6 +1,7 @@
 """The table of faults: runs the tests that are labelled with its rows, in every stage, and prints what they have seen.
 
 python benchmarks/faults.py [--only 1,4,s3] [--json FILE] [-n WORKERS]
+python benchmarks/faults.py --page docs/resilience.md  # and write the table, condensed, between that page's markers
 python benchmarks/faults.py --kills 20 [--seed 4]      # the aim alone: random kills in one run of 200 steps
 
 Steps lost: made by the broken process after its last complete checkpoint, and made again. Seconds to be back: from the
@@ -11,6 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ EVERY_STAGE = "fault and (slow or ranks or slurm or faults or not faults)"
 """All labelled tests: the name of a stage in the expression brings that stage."""
 HEAD = ("#", "fault", "how injected", "outcome", "steps lost", "back, s", "stage")
 WORST = ("failed", "NOT TESTED", "skipped", "passed")
+BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->"
+INJECTED, OUTCOMES = 2, 3
+"""How many of each a page shows of a row."""
 
 
 @dataclass(kw_only=True)
@@ -57,14 +62,24 @@ class Row:
                 values = [value for value in (getattr(self, key), seen[key]) if value is not None]
                 setattr(self, key, max(values, default=None))
 
+    @property
+    def _sign(self) -> str:
+        return {"passed": "", "failed": "FAILED: ", "skipped": "", "NOT TESTED": "NOT TESTED"}[self.result]
+
     def cells(self) -> list[str]:
         """Of the Markdown table."""
-        sign = {"passed": "", "failed": "FAILED: ", "skipped": "", "NOT TESTED": "NOT TESTED"}[self.result]
         remark = [REMARKS[self.number]] if self.number in REMARKS else []
         lost = "-" if self.steps_lost is None else str(self.steps_lost)
         back = "-" if self.back_s is None else f"{self.back_s:.1f}"
-        outcome = sign + "; ".join([*self.outcomes, *remark])
+        outcome = self._sign + "; ".join([*self.outcomes, *remark])
         return [self.number, self.name, "; ".join(self.injected) or "-", outcome, lost, back, ", ".join(self.stages)]
+
+    def condensed(self) -> list[str]:
+        """The same for a page: the first few ways and outcomes, whole seconds, no stages. The page has the remarks."""
+        number, name, _, _, lost, _, _ = self.cells()
+        back = "-" if self.back_s is None else f"{self.back_s:.0f}"
+        outcome = self._sign + first(self.outcomes, OUTCOMES)
+        return [number, name, first(self.injected, INJECTED) or "-", outcome or "-", lost, back]
 
 
 class Collector:
@@ -100,10 +115,30 @@ def _first_line(report: pytest.TestReport) -> str:
     return " ".join(str(crash.message if crash else report.longrepr).split())[:160]
 
 
-def table(rows: list[Row]) -> str:
-    """Markdown."""
-    lines = [HEAD, ("---",) * len(HEAD), *(row.cells() for row in rows)]
+def first(parts: Sequence[str], count: int) -> str:
+    """The first `count` of them, and how many there are beside."""
+    more = len(parts) - count
+    return "; ".join([*parts[:count], *([f"{more} more"] if more > 0 else [])])
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def table(rows: list[Row]) -> str:
+    """All that was seen, in Markdown."""
+    return markdown(HEAD, [row.cells() for row in rows])
+
+
+def with_table(page: str, rows: list[Row]) -> str:
+    """The text of a page with the condensed table between its markers; ValueError for a page without them."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no {BEGIN.strip()} ... {END}")
+    return f"{before}{begin}\n{markdown(HEAD[:-1], [row.condensed() for row in rows])}\n\n{end}{after}"
 
 
 def kills(count: int, seed: int) -> int:
@@ -126,12 +161,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", help="these rows alone: 1,4,s3")
     parser.add_argument("--json", type=Path, help="write the rows there, too")
+    parser.add_argument("--page", type=Path, help="write the whole table into this page, between its markers")
     parser.add_argument("-n", default="1", help="workers of pytest (1)")
     parser.add_argument("--kills", type=int, help="kill one run that often at random, and nothing else")
     parser.add_argument("--seed", type=int, default=4, help="of the random kills (4)")
     args = parser.parse_args()
     if args.kills is not None:
         return kills(args.kills, args.seed)
+    if args.page is not None and args.only is not None:
+        parser.error("--page takes the whole table: drop --only")
     collector = Collector()
     options = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), "-m", EVERY_STAGE, "-n", args.n, "-q"]
     only = ["--fault", args.only] if args.only else []
@@ -143,6 +181,8 @@ def main() -> int:
         print(f"no such row: {number}")
     if args.json is not None:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    if args.page is not None:
+        args.page.write_text(with_table(args.page.read_text(), rows))
     return int(code not in (0, 5) or bool(collector.unknown) or any(row.result == "failed" for row in rows))
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import pytest
 
-from faults import Collector, table
+from faults import Collector, table, with_table
 
 SEEN: dict[str, Any] = {"outcome": "goes on", "steps_lost": 2, "back_s": 5.0}
 
@@ -54,3 +54,18 @@ def test_what_was_skipped_says_why_and_what_has_no_test_that_it_has_none() -> No
     assert collector.rows["4"].cells()[3] == "skipped: no Slurm here"
     assert collector.rows["5"].cells()[3] == "NOT TESTED"
     assert collector.unknown == {"99"}
+
+
+def test_a_page_gets_the_first_of_what_was_seen_and_keeps_the_rest_of_its_text() -> None:
+    collector = Collector()
+    for number in range(5):
+        run(collector, f"test {number}", "passed", "1", {**SEEN, "outcome": f"seen {number}"})
+    page = with_table("before\n<!-- faults: begin -->\nold\n<!-- faults: end -->\nafter\n", [collector.rows["1"]])
+    before, _, rest = page.partition("<!-- faults: begin -->\n")
+    lines, _, after = rest.partition("<!-- faults: end -->")
+    assert (before, after) == ("before\n", "\nafter\n")
+    assert lines.strip().splitlines()[-1] == (
+        "| 1 | kill -9 between steps | by test 0; by test 1; 3 more | seen 0; seen 1; seen 2; 2 more | 2 | 5 |"
+    )
+    with pytest.raises(ValueError, match="faults: begin"):
+        with_table("a page without markers", [])

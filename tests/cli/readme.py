@@ -17,8 +17,10 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    """Every command of the bash blocks: continued lines joined, comments gone, those joined by `&&` apart."""
-    return [part for block in blocks("bash") for line in _lines(block) for part in line.split(" && ")]
+    """Every command of the bash blocks, once, the README's first: continued lines joined, comments gone, those joined
+    by `&&` apart."""
+    found = [part for block in blocks("bash") for line in _lines(block) for part in line.split(" && ")]
+    return [*dict.fromkeys(found)]
 
 
 def _lines(block: str) -> Iterator[str]:

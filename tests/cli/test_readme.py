@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,14 @@ from toy_journey import SMALL, TINY, Journey
 
 from talkies.cli.main import VERBS, _Parser, run
 from talkies.config.decode import decode
-from talkies.config.source import load
+from talkies.config.source import load, unresolved
 from talkies.launch.site import load_site
+from talkies.prepare.config import PrepareConfig, SyntheticSource
+from talkies.prepare.plan import plan
+from talkies.world.render import render_source
 from talkies.recipe.check import check
 from talkies.recipe.config import PhaseRecipe
-from talkies.world.config import SyntheticSource
-from talkies.world.render import render_source
+from talkies.recipe.curriculum import load_curriculum
 
 pytestmark = pytest.mark.timeout(600)
 BOUND = {"/data/clips": "clips"}
@@ -43,6 +45,7 @@ MINE = ["steps.max=2", "steps.global_batch=2", "steps.checkpoint_every=2", "vali
         "sampling.steps=2"]  # fmt: skip
 EXTRA = {
     "talkies train recipes/mova/toy/joint_phase1.yaml": TINY,
+    "talkies show": [],
     "talkies sample": [],
     "talkies prepare mine.yaml": [],
     "talkies train mine-lora.yaml": MINE,
@@ -56,7 +59,9 @@ PARSED = ("talkies train RECIPE parallel", "talkies status", "talkies cancel", "
 """Commands that need a cluster or several processes."""
 LONG = ("talkies train recipes/mova/toy/curriculum.yaml",)
 """Commands of the stage `slow`; without overrides this is command 1, which every test of this folder is built on."""
-SETUP = re.compile(r"python3\.11 -m venv|\.venv/bin/(pip install|python -m pytest|talkies train)")
+SETUP = re.compile(r"python3\.11 -m venv|\.venv/bin/(pip install|python -m pytest|talkies train|zensical build)")
+PHASE = "recipes/mova/joint_phase2.yaml"
+"""What a block that is a part of a phase's recipe is a part of."""
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,7 @@ def project(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, text in files().items():
-            Path(name).write_text("\n".join(" ".join(map(bound, line.split(" "))) for line in text.splitlines()))
+            Path(name).write_text(bound_text(text))
         yield folder
 
 
@@ -92,6 +97,25 @@ def bound(word: str) -> str:
 def _only(pattern: str) -> str:
     (found,) = Path().glob(pattern.replace("-...", "-*"))
     return str(found)
+
+
+def bound_text(text: str) -> str:
+    """A file with the placeholders of its words replaced."""
+    return re.sub(r"[^ \n]+", lambda word: bound(word[0]), text)
+
+
+def phase_at(path: Path) -> None:
+    """A whole recipe of a phase decodes, and its sections agree."""
+    check(decode(PhaseRecipe, load(path)))
+
+
+READ: dict[str, Callable[[Path], object]] = {
+    "phase": phase_at,
+    "curriculum": load_curriculum,
+    "prepare": lambda path: plan(decode(PrepareConfig, load(path))),
+    "site": load_site,
+}
+"""By the `kind` of a file: what reads it, and refuses it where it is wrong."""
 
 
 def words_of(command: str) -> list[str]:
@@ -151,28 +175,30 @@ def test_setup_is_what_ci_does() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     setup = [command for command in commands() if SETUP.match(command)]
     assert "python3.11 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[test]' && " in script
-    assert {command.replace("'.[test]'", ".") for command in setup if "pip" in command} == {
+    assert {re.sub(r"'\.\[(test|docs)\]'", ".", command) for command in setup if "pip" in command} == {
         ".venv/bin/pip install -q -c constraints.txt -e ."
     }
     assert ".venv/bin/talkies train recipes/mova/toy/curriculum.yaml" in setup
+    documentation = [command for command in setup if "docs" in command or "zensical" in command]
+    assert len(documentation) == 2
+    assert " && ".join(documentation) in script
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {name for piece in inline("pip install") for name in re.findall(r"\.\[(\w+)\]", piece)} <= set(extras)
     assert all(f"-m {stage}" in script for stage in ("slurm", "faults", '"ranks or slow"'))
 
 
-def test_every_yaml_is_a_file_or_a_part_of_a_recipe(project: Path) -> None:
-    for block in blocks("yaml"):
-        values = yaml.safe_load(block)
-        if block in files().values():
-            continue
-        if values.get("kind") == "site":
-            Path("site.yaml").write_text(block)
-            load_site(Path("site.yaml"))
-            continue
-        commented = [yaml.safe_load(line[2:]) for line in block.splitlines() if re.match(r"# \w+: [{\[]", line)]
-        for part in (values, *({**values, **other} for other in commented)):
-            overrides = [f"{key}={json.dumps(value)}" for key, value in part.items()]
-            check(decode(PhaseRecipe, load(ROOT / "recipes" / "mova" / "joint_phase2.yaml", overrides)))
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.partition("\n")[0])
+def test_every_yaml_is_a_recipe_a_site_or_a_part_of_one(project: Path, block: str) -> None:
+    values = yaml.safe_load(block)
+    path = Path(next((name for name, text in files().items() if text == block), "block.yaml"))
+    if "kind" in values or "extends" in values:
+        path.write_text(bound_text(block))
+        READ[str(unresolved(path).values["kind"])](path)
+        return
+    commented = [yaml.safe_load(line[2:]) for line in block.splitlines() if re.match(r"# \w+: [{\[]", line)]
+    for part in (values, *({**values, **other} for other in commented)):
+        overrides = [f"{key}={json.dumps(value)}" for key, value in part.items()]
+        check(decode(PhaseRecipe, load(Path(PHASE), overrides)))
 
 
 @pytest.mark.parametrize("piece", sorted(set(inline("talkies "))))
