@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from talkies.evaluation.sync import correlation, loudness_envelope, mouth_opening
 from talkies.media.read import probe, read_audio, read_frames
+from talkies.world.sync import correlation, loudness_envelope, mouth_opening
 
 FRAMES, SIDE, WAVE = 12, 96, 120
 PAPER, WAVEFORM, LOUDNESS, MOUTH = "#ffffff", "#d5dae2", "#c8283c", "#1f4fa3"

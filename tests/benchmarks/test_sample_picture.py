@@ -7,8 +7,8 @@ from PIL import ImageColor
 from sample_picture import LOUDNESS, MOUTH, PAPER, WAVE, WAVEFORM, film, opened, picture
 
 from talkies.media.write import write_mp4
-from talkies.prepare.config import SyntheticSource
-from talkies.prepare.world import draw_scene
+from talkies.world.config import SyntheticSource
+from talkies.world.render import draw_scene
 
 
 def test_frames_stand_above_the_waveform_and_the_two_curves(tmp_path: Path) -> None:

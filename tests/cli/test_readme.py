@@ -26,10 +26,10 @@ from talkies.config.source import load, unresolved
 from talkies.launch.site import load_site
 from talkies.prepare.config import PrepareConfig, SyntheticSource
 from talkies.prepare.plan import plan
-from talkies.world.render import render_source
 from talkies.recipe.check import check
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import load_curriculum
+from talkies.world.render import render_source
 
 pytestmark = pytest.mark.timeout(600)
 BOUND = {"/data/clips": "clips"}

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import PAGES, README, ROOT, anchors_of, links_of, prose_of
+from pages import PAGES, README, ROOT, anchors_of, code_of, links_of, prose_of
 
 EVERY = [README, *PAGES]
 FIGURE = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)*(?:e-?\d+)?(?: ?%| (?:GiB|MB|ms|s|min)\b)?")
 CONSTANTS = {"80 ms": "a frame, and a step of the toy's audio codec", "2.6.6": "a version"}
 """What is no measured figure, though performance.md and another page have it."""
+PLACES = ("src/", "tests/", "recipes/", "benchmarks/", "slurm/", "docs/", "cards/", ".ci/")
 
 
 def named(page: Path) -> str:
@@ -53,6 +54,14 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         assert target.is_file(), link
         assert not anchor or anchor in anchors_of(target), link
         assert page == README or target.is_relative_to(ROOT / "docs"), f"{link} is not a part of the built pages"
+
+
+@pytest.mark.parametrize("page", EVERY, ids=named)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    for piece in code_of(page):
+        for word in piece.split():
+            if word.startswith(PLACES):
+                assert [*ROOT.glob(word.rstrip("/"))], word
 
 
 @pytest.mark.parametrize("page", EVERY, ids=named)

@@ -1,9 +1,10 @@
-"""Tables that the code decides: the faults of resilience.md."""
+"""Tables that the code decides: the faults of resilience.md, the layers of architecture.md and of its picture."""
 
 import ast
 import re
 import sys
 from collections import defaultdict
+from xml.etree import ElementTree
 
 from pages import FAULTS, ROOT
 
@@ -11,6 +12,8 @@ sys.path.append(str(ROOT / "tests" / "faults"))
 
 from rows import ROWS
 from test_rows import TESTS
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def cells(line: str) -> list[str]:
@@ -43,3 +46,26 @@ def test_the_table_of_faults_has_every_row_as_its_tests_are_labelled() -> None:
         assert more is not None, f"row {number} shows {rest!r}, which no test is labelled with"
         assert len(labels[number]) == len(known) + int(more[1] or 0), number
         assert not re.match(r"FAILED|NOT TESTED|skipped", outcome), number
+
+
+def layers() -> list[list[str]]:
+    """Rows of tests/test_layers.py."""
+    tree = ast.parse((ROOT / "tests" / "test_layers.py").read_text())
+    values = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    rows: list[list[str]] = ast.literal_eval(values["ROWS"])
+    return rows
+
+
+def test_the_layers_are_those_that_the_tests_know() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)
+    assert [int(number) for number, _ in table] == [*range(len(layers()))]
+    for (_, row), packages in zip(table, layers(), strict=True):
+        outside = re.sub(r"\([^)]*\)", "", row)
+        assert set(re.findall(r"`(\w+)`", outside)) == {*packages}
+
+
+def test_the_picture_has_the_same_layers() -> None:
+    root = ElementTree.parse(ROOT / "docs" / "images" / "architecture.svg").getroot()
+    texts = [node.text or "" for node in root.iter(f"{SVG}text") if node.get("class") == "layer"]
+    assert [{*text.split(", ")} for text in texts] == [{*row} for row in reversed(layers())]
