@@ -1,6 +1,7 @@
 """Imports go down the layer table only, function-level ones too."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,16 @@ def test_links_in_a_circle_end_nothing(path: Path) -> None:
     """Path.resolve raises RuntimeError for them, which nobody expects: config/regular.py has `resolved`."""
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
     assert not [node.lineno for node in calls if node.attr == "resolve"]
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not even for typing, nor within functions."""
+    modules = {f"talkies.{'.'.join(path.relative_to(ROOT).with_suffix('').parts)}": path for path in FILES}
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for name, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                graph[name] |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} & modules.keys()
+            elif isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names} & modules.keys()
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
