@@ -145,12 +145,12 @@ def turns(
 def survivor(
     recipe: PhaseRecipe, inputs: Inputs, folder: Path, clock: Clock, args: argparse.Namespace
 ) -> Iterator[None]:
-    """The arm with everything, composed as `recipe.train` does."""
+    """The arm with everything, composed as `runs.train` does."""
     store = f"sqlite:///{folder / 'mlflow.db'}"  # the spool is written; nobody uploads it meanwhile
     tracker = Tracker(folder, TrackingConfig(experiment="survival"), name="survival", store=store)
     ranks = Ranks(ALONE)
     run_callbacks = RunCallbacks(recipe, inputs, folder, tracker, ranks)
-    guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", told=run_callbacks.skipped)
+    guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", on_skip=run_callbacks.skipped)
     phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh_of(recipe.parallel, ALONE)), guard)
     data = make_data(recipe, inputs.shards)
     quarantine = run_callbacks.quarantine(data)
@@ -161,7 +161,7 @@ def survivor(
     )  # fmt: skip
     validation = run_callbacks.validation(phase, saving)
     callbacks = [*run_callbacks.callbacks(quarantine, saving, validation, bar=False), clock]
-    trainer = make_trainer(recipe, callbacks, work=run_callbacks.work)
+    trainer = make_trainer(recipe, callbacks, activity=run_callbacks.activity)
     yield from turns(trainer, phase, data, args, run_callbacks.watchdog)
 
 

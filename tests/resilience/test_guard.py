@@ -107,10 +107,10 @@ def test_a_bad_step_is_refused_before_anything_changes(
 def one_tower(kind: type[Phase]) -> type[Phase]:
     """Without turns, so that every step counts in one window."""
 
-    class Collective(kind):  # type: ignore[misc, valid-type]
+    class OneWindow(kind):  # type: ignore[misc, valid-type]
         expert = None
 
-    return Collective
+    return OneWindow
 
 
 def test_a_record_that_cannot_be_written_ends_no_run_that_skips(
