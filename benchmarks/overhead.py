@@ -32,10 +32,10 @@ from talkies.runs.building import build_model
 from talkies.runs.inputs import open_inputs
 from talkies.runs.train import make_data, make_phase, make_trainer
 from talkies.streams.batch import Batch, Condition
+from talkies.training.after_step import after_step
 from talkies.training.ema import Ema
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.optimizer import parameter_groups, rate
-from talkies.training.saving import Saving
 
 
 class Clock(Callback):
@@ -112,9 +112,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh))
         data, clock = make_data(recipe, inputs.shards, world), Clock()
-        saving = Saving(CheckpointStore(Path(folder)), recipe.steps, recipe.ema, data, ranks=Ranks(world))
-        metrics = TrainingMetrics(every=recipe.steps.log_every, bins=4, sink=lambda *_: None, ranks=saving.ranks)
-        trainer = make_trainer(recipe, [metrics, saving, clock], world)
+        after = after_step(CheckpointStore(Path(folder)), recipe.steps, recipe.ema, data, ranks=Ranks(world))
+        metrics = TrainingMetrics(every=recipe.steps.log_every, bins=4, sink=lambda *_: None, ranks=after.saving.ranks)
+        trainer = make_trainer(recipe, [metrics, *after.callbacks, clock], world)
         plain, arm = [], bare(recipe, inputs, mesh, world)
         for block in range(args.blocks):
             trainer.fit_loop.epoch_loop.max_steps = (block + 1) * (args.block + 1)

@@ -44,10 +44,10 @@ from talkies.runs.train import make_data, make_phase, make_trainer
 from talkies.streams.batch import Batch
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.spool import Tracker
+from talkies.training.after_step import after_step
 from talkies.training.ema import Ema
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.phase import Phase
-from talkies.training.saving import Saving
 
 
 class Clock(Callback):
@@ -154,13 +154,13 @@ def survivor(
     phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh_of(recipe.parallel, ALONE)), guard)
     data = make_data(recipe, inputs.shards)
     quarantine = run_callbacks.quarantine(data)
-    saving = Saving(
+    after = after_step(
         CheckpointStore(folder / "checkpoints"), recipe.steps, recipe.ema, data,
         saved=run_callbacks.saved, protect=run_callbacks.kept.protects, ranks=ranks,
         quarantine=quarantine, metrics=run_callbacks.metrics,
     )  # fmt: skip
-    validation = run_callbacks.validation(phase, saving)
-    callbacks = [*run_callbacks.callbacks(quarantine, saving, validation, bar=False), clock]
+    validation = run_callbacks.validation(phase, after.averaging)
+    callbacks = [*run_callbacks.callbacks(quarantine, after, validation, bar=False), clock]
     trainer = make_trainer(recipe, callbacks, activity=run_callbacks.activity)
     yield from turns(trainer, phase, data, args, run_callbacks.watchdog)
 

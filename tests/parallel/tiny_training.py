@@ -28,12 +28,13 @@ from talkies.parallel.world import ALONE, world_of
 from talkies.resilience.config import SurvivalConfig
 from talkies.resilience.guard import Guard, NonFiniteError, SurvivalWarning
 from talkies.resilience.quarantine import Quarantine
+from talkies.training.after_step import after_step
 from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, RatesConfig, StepsConfig
 from talkies.training.lora import add_lora
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.optimizer import Alternating, parameter_groups
 from talkies.training.phase import Objective, Phase
-from talkies.training.saving import Saving, rewind
+from talkies.training.saving import rewind
 from talkies.training.zero_state import ZeroState
 
 
@@ -196,7 +197,8 @@ def train(
             )  # fmt: skip
             callbacks.append(quarantine)
         books = {"quarantine": quarantine, "metrics": metrics}
-        callbacks.append(Saving(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=ranks, **books))
+        after = after_step(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=ranks, **books)
+        callbacks += after.callbacks
     told = strategy_of(layout, world, alternate=True, clip=optimizer.clip)
     if layout.kind == "deepspeed":
         told["strategy"] = OnTheCpuNotTheCudaPath(layout, world, clip=optimizer.clip)
@@ -215,8 +217,5 @@ def train(
     points = [point for point in points if point[1] != "train/clips_per_second"]
     found |= {"points": points, "counts": counts, "quarantined": sorted(data.quarantined)}
     if folder is not None:
-        saving = callbacks[-1]
-        assert isinstance(saving, Saving)
-        assert saving.ema is not None
-        found["ema"] = {name: whole(average) for name, average in saving.ema.averages.items()}
+        found["ema"] = {name: whole(average) for name, average in after.averaging.ema.averages.items()}
     return found

@@ -55,8 +55,7 @@ class Watch(Callback):
         self.ids.append(batch.ids)
         if (batch_idx + 1) % ACCUMULATE == 0:
             (self.saving,) = (found for found in trainer.callbacks if isinstance(found, Saving))
-            assert self.saving.ema is not None
-            state = capture(trainer, pl_module, self.saving.ema, trainer.datamodule)
+            state = capture(trainer, pl_module, self.saving.averaging.ema, trainer.datamodule)
             parts = (state["model"], state["optimizer"], state["ema"])
             self.seen.append({f"{k}/{n}": v.detach().clone() for k, part in enumerate(parts) for n, v in part.items()})
 

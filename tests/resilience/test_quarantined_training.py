@@ -20,8 +20,9 @@ from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.resilience.quarantine import Quarantine, QuarantineError
+from talkies.training.after_step import after_step
 from talkies.training.config import EmaConfig
-from talkies.training.saving import Saving, rewind
+from talkies.training.saving import rewind
 
 pytestmark = [pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")]
 Told = Callable[..., None]
@@ -50,10 +51,13 @@ class Run:
             self.data, self.file, share=share, every=every, last=count,
             sink=lambda count, step: self.counts.append((count, step)),
         )  # fmt: skip
-        saving = Saving(store, planned, EmaConfig(), self.data, resume=latest, stop_at=stop_at, quarantine=quarantine)
+        after = after_step(
+            store, planned, EmaConfig(), self.data, resume=latest, stop_at=stop_at, quarantine=quarantine
+        )
         trainer = Trainer(
             accelerator="cpu", max_epochs=-1, max_steps=count, accumulate_grad_batches=planned.accumulate,
-            callbacks=[seen, quarantine, saving], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            callbacks=[seen, quarantine, *after.callbacks], logger=False, enable_checkpointing=False,
+            enable_progress_bar=False,
             enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
         )  # fmt: skip
         if latest is not None:

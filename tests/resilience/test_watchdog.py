@@ -36,6 +36,7 @@ from talkies.resilience.activity import (
 from talkies.resilience.config import WatchdogConfig
 from talkies.resilience.heartbeat import ENDED, last_hang, pulse, read_beats
 from talkies.resilience.watchdog import Watchdog
+from talkies.training.after_step import StopWhenAsked, after_step
 from talkies.training.config import EmaConfig
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.saving import Saving
@@ -134,11 +135,11 @@ def watched_fit(
     work, durations = work or Activity(), steps(most, checkpoint_every=2)
     data = ClipsData(shards, seed=7, global_batch=4, workers=workers)
     metrics = TrainingMetrics(every=2, bins=2, sink=lambda *_: None, own=work.own)
-    saving = Saving(CheckpointStore(run / "checkpoints"), durations, EmaConfig(), data, resume=resume)
+    after = after_step(CheckpointStore(run / "checkpoints"), durations, EmaConfig(), data, resume=resume)
     trainer = Trainer(
         accelerator="cpu", max_epochs=-1, max_steps=most, profiler=work, logger=False, enable_checkpointing=False,
-        callbacks=[Steps(work), metrics, saving, *others], enable_progress_bar=False, enable_model_summary=False,
-        limit_val_batches=0, num_sanity_val_steps=0,
+        callbacks=[Steps(work), metrics, *after.callbacks, *others], enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
     )  # fmt: skip
     with Watchdog(WatchdogConfig(), run, work, Ranks(ALONE)):
         trainer.fit(phase_of(build, durations), datamodule=data)
@@ -301,7 +302,11 @@ def test_a_process_alone_that_holds_pythons_lock_leaves_its_stacks_on_stderr(tmp
 
 
 def test_what_callbacks_declare_are_hooks_of_theirs() -> None:
-    declared = {(owner, hook) for owner in (Saving, TrainingMetrics, ValidationCallback) for hook in owner.activities}
+    declared = {
+        (owner, hook)
+        for owner in (Saving, StopWhenAsked, TrainingMetrics, ValidationCallback)
+        for hook in owner.activities
+    }
     assert [(owner, hook) for owner, hook in declared if hook not in vars(owner)] == []
 
 

@@ -25,9 +25,10 @@ from talkies.flow.guidance import guided
 from talkies.flow.schedule import sigma_grid
 from talkies.models.image import image_condition
 from talkies.streams.batch import Batch, Condition, Stream
+from talkies.training.after_step import after_step
 from talkies.training.config import EmaConfig, LoraConfig
 from talkies.training.lora import add_lora
-from talkies.training.saving import Saving, generators, rewind
+from talkies.training.saving import generators, rewind
 
 
 @pytest.fixture
@@ -82,9 +83,10 @@ def fit(
     latest = store.latest()
     data = ClipsData(shards, seed=7, global_batch=4)
     phase = phase_of(build, planned)
-    saving = Saving(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at)
+    after = after_step(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at)
     trainer = Trainer(
-        accelerator=device, devices=1, max_epochs=-1, max_steps=4, callbacks=[saving, Losses(losses)], logger=False,
+        accelerator=device, devices=1, max_epochs=-1, max_steps=4, logger=False,
+        callbacks=[*after.callbacks, Losses(losses)],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
         num_sanity_val_steps=0,
     )  # fmt: skip

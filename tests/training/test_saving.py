@@ -41,19 +41,15 @@ def test_resumed_equals_uninterrupted_bitwise(
     whole, kept, ids = fit(shards, build, tmp_path / "whole", 8, accumulate=accumulate)
     parts: list[Any] = []
     for stop in (3, 5, None):
-        phase, saving, seen = fit(
+        phase, after, seen = fit(
             shards, build, tmp_path / "parts", 8, stop_at=stop, accumulate=accumulate, workers=workers
         )
         parts += seen.seen
     assert parts == ids.seen
     assert same(dict(whole.model.state_dict()), dict(phase.model.state_dict()))
-    assert kept.ema is not None
-    assert saving.ema is not None
-    assert same(kept.ema.averages, saving.ema.averages)
+    assert same(kept.averaging.ema.averages, after.averaging.ema.averages)
     states = [
-        capture(p.trainer, p, s.ema, s.data)["optimizer"]
-        for p, s in ((whole, kept), (phase, saving))
-        if s.ema is not None
+        capture(p.trainer, p, s.averaging.ema, s.saving.data)["optimizer"] for p, s in ((whole, kept), (phase, after))
     ]
     assert same(*states)
     assert states[0]

@@ -48,8 +48,8 @@ def test_a_signal_saves_at_the_next_step_boundary(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, sent: tuple[int, ...], name: str
 ) -> None:
     """Whoever ends a job may tell its launcher and its processes, and the launcher tells them again."""
-    phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(*sent)])
-    assert saving.stopped_by == name
+    phase, after, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(*sent)])
+    assert after.stop.stopped_by == name
     assert phase.trainer.global_step == 3
     latest = CheckpointStore(tmp_path / "run").latest()
     assert latest is not None
@@ -88,10 +88,10 @@ def test_a_preemption_stops_training_or_is_left_to_who_looks_next(
 ) -> None:
     """At the last step nothing is left to stop, and the next who looks hears of it; an end overrules a preemption."""
     with listening():
-        phase, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[preempted])
+        phase, after, _ = fit(shards, build, tmp_path / "run", 8, extra=[preempted])
         with pytest.raises(Interruption, match=r"by SIGUSR1$") if heard else nullcontext():
             look()
-    assert saving.stopped_by == stopped_by
+    assert after.stop.stopped_by == stopped_by
     assert CheckpointStore(tmp_path / "run").steps()[-1] == phase.trainer.global_step == preempted.step + 1
 
 
@@ -111,10 +111,10 @@ def test_a_second_signal_while_the_checkpoint_is_written_changes_nothing(
     monkeypatch.setattr(writing, "save_state", slow)
     with listening():
         began = time.monotonic()
-        _, saving, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGUSR1)])
+        _, after, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGUSR1)])
         seconds = time.monotonic() - began
         look()  # nothing is left to be answered
-    assert saving.stopped_by == "SIGUSR1"
+    assert after.stop.stopped_by == "SIGUSR1"
     latest = CheckpointStore(tmp_path / "run").latest()
     assert latest is not None
     assert read_loop(latest)["step"] == 3
@@ -150,14 +150,12 @@ def test_a_save_that_is_asked_for_inside_an_accumulation_waits_for_its_end(
 ) -> None:
     """The gradients of half a step are in no checkpoint."""
     whole, kept, ids = fit(shards, build, tmp_path / "whole", 6, accumulate=4)
-    stopped, saving, seen = fit(shards, build, tmp_path / "parts", 6, accumulate=4, extra=[InsideAStep(micro)])
-    assert saving.stopped_by == "SIGTERM"
+    stopped, after, seen = fit(shards, build, tmp_path / "parts", 6, accumulate=4, extra=[InsideAStep(micro)])
+    assert after.stop.stopped_by == "SIGTERM"
     assert (stopped.trainer.global_step, len(seen.seen)) == (3, 12), "all four micro-batches, and none of the next step"
-    assert saving.store.steps() == [3]
+    assert after.saving.store.steps() == [3]
     resumed, restored, more = fit(shards, build, tmp_path / "parts", 6, accumulate=4)
     assert seen.seen + more.seen == ids.seen
     assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
-    assert kept.ema is not None
-    assert restored.ema is not None
-    assert same(kept.ema.averages, restored.ema.averages)
+    assert same(kept.averaging.ema.averages, restored.averaging.ema.averages)
     told("saved after micro-batch 4 of 4; equal, bitwise", steps_lost=0)

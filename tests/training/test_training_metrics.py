@@ -115,11 +115,11 @@ def curves(
         work = Activity()
         work.begin()
         metrics = TrainingMetrics(every=every, bins=4, sink=sink, own=work.own)
-        _, saving, _ = fit_in(
+        _, after, _ = fit_in(
             shards, build, folder, 13, stop_at=stop, before=[Steps(work), metrics], after=[ClockOn(metrics)],
             saved_as={"metrics": metrics}, accumulate=accumulate, profiler=work,
         )  # fmt: skip
-        assert saving.stopped_by == (None if stop is None else f"--stop-at {stop}")
+        assert after.stop.stopped_by == (None if stop is None else f"--stop-at {stop}")
     return points
 
 
@@ -138,8 +138,8 @@ def test_the_curves_of_a_run_that_was_stopped_are_those_of_one_left_alone(
 def test_a_checkpoint_from_before_holds_nothing_gathered_and_is_gone_on_from(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
-    _, saving, _ = fit_in(shards, build, tmp_path, 6, stop_at=3)
-    (checkpoint,) = saving.store.folder.glob("step-*")
+    _, after, _ = fit_in(shards, build, tmp_path, 6, stop_at=3)
+    (checkpoint,) = after.saving.store.folder.glob("step-*")
     for name in ("gathered-00000.json", MANIFEST):
         (checkpoint / name).unlink()
     write_manifest(checkpoint, 3)

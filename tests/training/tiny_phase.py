@@ -19,9 +19,10 @@ from talkies.flow.config import FlowConfig
 from talkies.models.build import build_mova
 from talkies.models.config import MovaConfig
 from talkies.resilience.guard import Guard
+from talkies.training.after_step import AfterStep, after_step
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
 from talkies.training.phase import Objective, Phase
-from talkies.training.saving import Saving, rewind
+from talkies.training.saving import rewind
 
 GRIDS = grids(2)
 JOINT = frozenset({"video_high", "video_low", "audio", "bridge"})
@@ -78,17 +79,17 @@ def fit(
     after: Sequence[Callback] = (),
     profiler: Profiler | None = None,
     **durations: int,
-) -> tuple[Phase, Saving, Ids]:
-    """Train to step `count`, or go on in `folder`, with more callbacks (before Saving and after all), other options of
-    Saving, a guard, another kind of phase."""
+) -> tuple[Phase, AfterStep, Ids]:
+    """Train to step `count`, or go on in `folder`, with more callbacks (before those that follow a step, and after
+    them), other options of Saving, a guard, another kind of phase."""
     store, planned = CheckpointStore(folder), steps(count, **durations)
     latest = store.latest()
     data = ClipsData(shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)
     phase, ids = phase_of(build, planned, guard, kind), Ids()
-    saving = Saving(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at, **saved_as or {})
+    after_fit = after_step(store, planned, EmaConfig(decay=0.9), data, resume=latest, stop_at=stop_at, **saved_as or {})
     trainer = Trainer(
         accelerator="cpu", max_epochs=-1, max_steps=count, accumulate_grad_batches=planned.accumulate,
-        callbacks=[ids, *before, saving, *(extra or []), *after], profiler=profiler, logger=False,
+        callbacks=[ids, *before, *after_fit.callbacks, *(extra or []), *after], profiler=profiler, logger=False,
         enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
     )  # fmt: skip
@@ -96,7 +97,7 @@ def fit(
         rewind(trainer, data, read_loop(latest))
     torch.manual_seed(11)  # what the entry point does
     trainer.fit(phase, datamodule=data)
-    return phase, saving, ids
+    return phase, after_fit, ids
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:

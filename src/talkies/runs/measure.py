@@ -6,20 +6,24 @@ from typing import Any
 from talkies.evaluation.heldout import heldout_loss
 from talkies.generate.config import SamplingConfig
 from talkies.media.write import PROVENANCE
+from talkies.parallel.ranks import Ranks
 from talkies.recipe.check import mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.validation import batches, sample_batch, write_samples
 from talkies.streams.batch import Batch
+from talkies.training.averaging import Averaging
 from talkies.training.phase import Phase
-from talkies.training.saving import Saving
 
 
 class Measure:
     """Held-out losses and sampled clips of one run. Batches are read once."""
 
-    def __init__(self, recipe: PhaseRecipe, inputs: Any, folder: Path, phase: Phase, saving: Saving) -> None:
-        self.recipe, self.inputs, self.folder, self.phase, self.saving = recipe, inputs, folder, phase, saving
+    def __init__(
+        self, recipe: PhaseRecipe, inputs: Any, folder: Path, phase: Phase, *, averaging: Averaging, ranks: Ranks
+    ) -> None:
+        self.recipe, self.inputs, self.folder, self.phase = recipe, inputs, folder, phase
+        self.averaging, self.ranks = averaging, ranks
         self.modalities = tuple(parts(recipe).weights)
         self._batches: list[Batch] | None = None
 
@@ -41,15 +45,13 @@ class Measure:
     def losses(self, step: int) -> dict[str, float]:
         """Held-out loss per modality and noise bin at fixed noise."""
         del step
-        assert self.saving.ema is not None
-        with self.saving.ema.swapped(self.phase.held):
+        with self.averaging.ema.swapped(self.phase.held):
             return heldout_loss(
                 self.phase.model, self.batches(), self.recipe.flow, bins=self.recipe.validation.bins, **self.fixed
             )
 
     def samples(self, step: int) -> list[Path]:
         """Sampled clips as mp4 files and contact sheets."""
-        assert self.saving.ema is not None
         count = self.recipe.validation.samples
         batch = batches(self.inputs.heldout, count, self.modalities)[0].to(self.phase.device)
         sampling = SamplingConfig(
@@ -57,7 +59,7 @@ class Measure:
             video_shift=self.recipe.sampling.video_shift,
             audio_shift=self.recipe.sampling.audio_shift,
         )
-        with self.saving.ema.swapped(self.phase.held):
+        with self.averaging.ema.swapped(self.phase.held):
             media = sample_batch(
                 self.phase.model,
                 self.inputs.codecs,
@@ -67,7 +69,7 @@ class Measure:
                 device=self.phase.device,
                 **self.fixed,
             )
-        if not self.saving.ranks.main:
+        if not self.ranks.main:
             return []
         folder = self.folder / f"step-{step:08d}"
         tags = {PROVENANCE: f"synthetic; talkies {self.recipe.name} step {step}"}

@@ -25,9 +25,9 @@ from talkies.runs.inputs_record import CODECS, FACTS, Facts, check_copies
 from talkies.runs.inputs_record import FILE as FACTS_FILE
 from talkies.runs.parents import Parent, shape_json
 from talkies.runs.recorded import name_of_run, released_values
+from talkies.training.after_step import AfterStep
 from talkies.training.lora import adapter_json, adapter_tensors
 from talkies.training.phase import Phase
-from talkies.training.saving import Saving
 
 
 def commit() -> str:
@@ -108,12 +108,12 @@ def split_components(state: Mapping[str, Held]) -> dict[str, dict[str, Held]]:
     return found
 
 
-def export(recipe: PhaseRecipe, parents: Mapping[str, Parent], folder: Path, phase: Phase, saving: Saving) -> str:
+def export(recipe: PhaseRecipe, parents: Mapping[str, Parent], folder: Path, phase: Phase, after: AfterStep) -> str:
     """Write folder/release from the averaged weights; returns its sha256. Every process of the run calls it."""
-    assert saving.ema is not None
     facts = FACTS.read(folder / FACTS_FILE)
-    saving.ranks.agree(check_copies if saving.ranks.main else None, recipe, facts, folder)
-    with saving.ema.swapped(phase.held):
+    ranks = after.saving.ranks
+    ranks.agree(check_copies if ranks.main else None, recipe, facts, folder)
+    with after.averaging.ema.swapped(phase.held):
         tensors = phase.trainable()
         return publish(
             recipe,
@@ -122,10 +122,10 @@ def export(recipe: PhaseRecipe, parents: Mapping[str, Parent], folder: Path, pha
             folder / "release",
             tensors,
             run=folder,
-            checkpoint=saving.store.path(recipe.steps.max),
+            checkpoint=after.saving.store.path(recipe.steps.max),
             codecs=folder / CODECS,
             whole=whole,
-            collective=saving.ranks,
+            collective=ranks,
         )
 
 

@@ -25,10 +25,11 @@ from talkies.runs.measure import Measure
 from talkies.runs.records import VALIDATED
 from talkies.runs.retention import Retention
 from talkies.tracking.spool import Tracker
+from talkies.training.after_step import AfterStep
+from talkies.training.averaging import Averaging
 from talkies.training.metrics import ClockOn, TrainingMetrics
 from talkies.training.phase import Phase
 from talkies.training.progress import StepProgress
-from talkies.training.saving import Saving
 
 
 class RunCallbacks:
@@ -68,12 +69,12 @@ class RunCallbacks:
         return self._tracker
 
     def callbacks(
-        self, quarantine: Quarantine, saving: Saving, validation: ValidationCallback, *, bar: bool
+        self, quarantine: Quarantine, after: AfterStep, validation: ValidationCallback, *, bar: bool
     ) -> list[Callback]:
         """In the order that each asks for."""
         recipe, metrics = self.recipe, self.metrics
         self._bars = [StepProgress(recipe.name, recipe.steps.max)] if bar and self.ranks.main else []
-        return [Steps(self.activity), metrics, quarantine, saving, validation, *self._bars, ClockOn(metrics)]
+        return [Steps(self.activity), metrics, quarantine, *after.callbacks, validation, *self._bars, ClockOn(metrics)]
 
     def quarantine(self, data: ClipsData) -> Quarantine:
         """What becomes of the clips that `data` cannot read."""
@@ -87,9 +88,11 @@ class RunCallbacks:
             ranks=self.ranks,
         )
 
-    def validation(self, phase: Phase, saving: Saving) -> ValidationCallback:
+    def validation(self, phase: Phase, averaging: Averaging) -> ValidationCallback:
         """Held-out losses and samples, each due step once."""
-        measure = Measure(self.recipe, self.inputs, self.folder / "samples", phase, saving)
+        measure = Measure(
+            self.recipe, self.inputs, self.folder / "samples", phase, averaging=averaging, ranks=self.ranks
+        )
         return ValidationCallback(
             every=self.recipe.validation.every,
             measure=measure.losses,

@@ -145,12 +145,12 @@ def run_phase(
         ranks.agree(check_room if ranks.main else None, recipe, folder)
         ranks.agree(_settle if ranks.main else None, recipe, place, parents, inputs)
         with _books(recipe, place, inputs, say) if ranks.main else nullcontext() as tracker:
-            outcome, phase, saving = train(
+            outcome, phase, after = train(
                 recipe, inputs, folder, tracker, stop_at=stop_at, bar=bar, ranks=ranks, on_hang=on_hang
             )
             if outcome.step < recipe.steps.max:
                 raise InterruptedRunError(folder, outcome.step, outcome.stopped_by or "the trainer")
-            sha256 = export(recipe, parents, folder, phase, saving)
+            sha256 = export(recipe, parents, folder, phase, after)
             if tracker is not None:
                 tracker.tags({"release.sha256": sha256})
                 write_result(folder, step=outcome.step, sha256=sha256, metrics=tracker.last)

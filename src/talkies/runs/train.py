@@ -35,8 +35,9 @@ from talkies.runs.resuming import resumed_from
 from talkies.runs.run_callbacks import RunCallbacks
 from talkies.signals.answer import answered
 from talkies.tracking.spool import Tracker
+from talkies.training.after_step import AfterStep, after_step
 from talkies.training.phase import Objective, Phase
-from talkies.training.saving import Saving, rewind
+from talkies.training.saving import rewind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +132,7 @@ def train(
     bar: bool = True,
     ranks: Ranks | None = None,
     on_hang: Callable[[], None] | None = None,
-) -> tuple[Outcome, Phase, Saving]:
+) -> tuple[Outcome, Phase, AfterStep]:
     """Run or continue the phase in `folder` until its last step, `stop_at`, or a signal, going back where the recipe
     wants that of a bad step.
 
@@ -141,10 +142,10 @@ def train(
     ranks = ranks or Ranks(ALONE)
     run_callbacks = RunCallbacks(recipe, inputs, folder, tracker, ranks, on_hang=on_hang)
     while True:
-        outcome, phase, saving = _attempt(recipe, inputs, folder, run_callbacks, ranks, stop_at=stop_at, bar=bar)
+        outcome, phase, after = _attempt(recipe, inputs, folder, run_callbacks, ranks, stop_at=stop_at, bar=bar)
         if outcome.bad is None:
-            return outcome, phase, saving
-        del phase, saving
+            return outcome, phase, after
+        del phase, after
         gc.collect()  # the model goes before another one is built
         ranks.agree(_go_back if ranks.main else None, recipe, folder, outcome, run_callbacks)
 
@@ -172,7 +173,7 @@ def _attempt(
     *,
     stop_at: int | None,
     bar: bool,
-) -> tuple[Outcome, Phase, Saving]:
+) -> tuple[Outcome, Phase, AfterStep]:
     store, world = CheckpointStore(folder / "checkpoints"), ranks.world
     passed = ranks.first(lambda: finish_interrupted(folder, store, run_callbacks.leave))
     latest = resumed_from(recipe, folder, store, ranks)
@@ -183,16 +184,16 @@ def _attempt(
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh), guard)
     data = make_data(recipe, inputs.shards, world)
     quarantine = run_callbacks.quarantine(data)
-    saving = _saving(recipe, store, data, run_callbacks, latest=latest, stop_at=stop_at, quarantine=quarantine)
-    validation = run_callbacks.validation(phase, saving)
+    after = _after_step(recipe, store, data, run_callbacks, latest=latest, stop_at=stop_at, quarantine=quarantine)
+    validation = run_callbacks.validation(phase, after.averaging)
     if done:  # stopped between the last step and the export
-        saving.recall(phase)
+        after.saving.recall(phase)
         if not validation.recorded(begun):
             validation.validate(phase, begun, main=world.main)
-        return Outcome(step=begun, stopped_by=None), phase, saving
+        return Outcome(step=begun, stopped_by=None), phase, after
     if stop_at is not None and begun >= stop_at:
-        return Outcome(step=begun, stopped_by=f"--stop-at {stop_at}"), phase, saving
-    callbacks = run_callbacks.callbacks(quarantine, saving, validation, bar=bar)
+        return Outcome(step=begun, stopped_by=f"--stop-at {stop_at}"), phase, after
+    callbacks = run_callbacks.callbacks(quarantine, after, validation, bar=bar)
     trainer = make_trainer(recipe, callbacks, world, run_callbacks.activity)
     if latest is not None:
         loop = read_loop(latest)
@@ -201,10 +202,10 @@ def _attempt(
     # For LoRA dropout alone: all else is drawn per sample. Ranks have other clips or other tokens.
     torch.manual_seed((recipe.seed + world.rank) % 2**63)
     with _threads(recipe.compute.threads), run_callbacks.watchdog():
-        return _fit(trainer, phase, data, saving), phase, saving
+        return _fit(trainer, phase, data, after), phase, after
 
 
-def _saving(
+def _after_step(
     recipe: PhaseRecipe,
     store: CheckpointStore,
     data: ClipsData,
@@ -213,8 +214,8 @@ def _saving(
     latest: Path | None,
     stop_at: int | None,
     quarantine: Quarantine,
-) -> Saving:
-    return Saving(
+) -> AfterStep:
+    return after_step(
         store,
         recipe.steps,
         recipe.ema,
@@ -231,15 +232,15 @@ def _saving(
     )
 
 
-def _fit(trainer: Trainer, phase: Phase, data: ClipsData, saving: Saving) -> Outcome:
+def _fit(trainer: Trainer, phase: Phase, data: ClipsData, after: AfterStep) -> Outcome:
     try:
         trainer.fit(phase, datamodule=data)
     except BackError as error:
-        if saving.failure is not None:
-            raise saving.failure from None
-        heard = [cause for cause in saving.ranks.gather(saving.stopping.asked) if cause is not None]
+        if after.saving.failure is not None:
+            raise after.saving.failure from None
+        heard = [cause for cause in after.saving.ranks.gather(after.stop.stopping.asked) if cause is not None]
         if heard:  # the next attempt meets the bad step again
             answered(heard[0])
             return Outcome(step=error.step - 1, stopped_by=heard[0])
         return Outcome(step=error.step - 1, stopped_by=None, bad=error.reason, position=data.position)
-    return Outcome(step=trainer.global_step, stopped_by=saving.stopped_by)
+    return Outcome(step=trainer.global_step, stopped_by=after.stop.stopped_by)

@@ -131,11 +131,15 @@ class Phase(LightningModule):
     def _mean(self, loss: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.trainer.strategy.reduce(loss, reduce_op="mean"))
 
+    def ends_step(self, batch_idx: int) -> bool:
+        """Whether micro-batch `batch_idx` is the last of an optimizer step."""
+        return (batch_idx + 1) % self.steps.accumulate == 0
+
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """A step, after which an engine is asked whether it made one."""
         number = self.global_step + 1
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
-        if (batch_idx + 1) % self.steps.accumulate == 0:
+        if self.ends_step(batch_idx):
             self.stepping.after(self.held, number)
 
     def trainable(self) -> dict[str, Held]:

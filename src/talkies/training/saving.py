@@ -20,27 +20,26 @@ from talkies.resilience.activity import CHECKPOINT, RESTORING
 from talkies.resilience.config import SurvivalConfig
 from talkies.resilience.guard import BackError
 from talkies.resilience.quarantine import Quarantine
-from talkies.training.config import EmaConfig, StepsConfig
+from talkies.training.averaging import Averaging
+from talkies.training.config import StepsConfig
 from talkies.training.ema import Ema
 from talkies.training.held import write
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.phase import Phase
-from talkies.training.stopping import BROKEN, Stopping
 from talkies.training.writing import Writer
 
 _log = logging.getLogger(__name__)
 
 
 class Saving(Callback):
-    """Counts what was trained on, keeps the EMA, saves, resumes, and stops at a step boundary when asked.
+    """Saves checkpoints at the end of optimizer steps, and resumes from one.
 
-    It is one callback because a checkpoint must see all of these at the same step. `resume` is the folder of a
-    verified checkpoint; training stops after optimizer step `stop_at`; `saved(step, folder)` is told of every new one,
-    and `protect(step)` asked before an old one goes, in the thread that writes; `quarantine` is settled in every
-    process before its state is taken, and what it and `metrics` have gathered since their last report is part of it.
-    Checkpoints are written in the background, of a copy of the state; `failed_saves` of the periodic ones may fail in a
-    row for want of room, the last one and that of a stop may not. Every process has one; a signal to one of them stops
-    all at the same step. `recipe` is the hash that every checkpoint names.
+    `resume` is the folder of a verified checkpoint. `saved(step, folder)` is called for every new checkpoint, and
+    `protect(step)` before an old one is removed, in the thread that writes. `quarantine` exchanges what the processes
+    have found before its state is taken; what it and `metrics` have gathered since their last report is part of a
+    checkpoint. Checkpoints are written in the background, from a copy of the state. `failed_saves` periodic ones in a
+    row may fail for lack of disk space; the last one, and the one of a stop, may not. Every process has one. `recipe`
+    is the hash that every checkpoint names.
     """
 
     activities: ClassVar = {"on_train_start": RESTORING, "on_train_batch_end": CHECKPOINT, "on_train_end": CHECKPOINT}
@@ -49,11 +48,10 @@ class Saving(Callback):
         self,
         store: CheckpointStore,
         steps: StepsConfig,
-        ema: EmaConfig,
+        averaging: Averaging,
         data: ClipsData,
         *,
         resume: Path | None = None,
-        stop_at: int | None = None,
         saved: Callable[[int, Path], None] | None = None,
         protect: Callable[[int], bool] | None = None,
         failed_saves: int = SurvivalConfig().failed_saves,
@@ -65,14 +63,11 @@ class Saving(Callback):
         self.quarantine = quarantine
         gatherers: dict[str, TrainingMetrics | Quarantine | None] = {"metrics": metrics, "quarantine": quarantine}
         self._gatherers = {name: gatherer for name, gatherer in gatherers.items() if gatherer is not None}
-        self.store, self.steps, self.ema_config, self.data = store, steps, ema, data
+        self.store, self.steps, self.averaging, self.data = store, steps, averaging, data
         self.resume, self.recipe = resume, recipe
-        self.ema: Ema | None = None
-        self.stopped_by: str | None = None
         self.failure: Exception | None = None
         """Why the checkpoint that was being written when `fit` raised something else is not there, in all processes."""
         self.ranks = ranks or Ranks(ALONE)
-        self.stopping = Stopping(self.ranks, stop_at)
         self._writer = Writer(
             store,
             self.ranks,
@@ -83,68 +78,57 @@ class Saving(Callback):
         )
         self._last_saved = -1
 
+    @property
+    def failed(self) -> bool:
+        """Whether `wait` will raise."""
+        return self._writer.failed
+
+    def wait(self) -> None:
+        """Until no checkpoint is being written; raises what went wrong."""
+        self._writer.wait()
+
     def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
-        """Build the EMA, then put back what the checkpoint holds."""
-        self.ema = Ema(pl_module.trainable(), self.ema_config)
-        if self.resume is not None:
-            gathered = restore(self.resume, pl_module, self.ema, self.ranks)
-            for name, gatherer in self._gatherers.items():
-                kept = [found[name] for found in gathered if found.get(name) is not None]
-                try:
-                    gatherer.load_state_dicts(kept, pl_module.device)
-                except ValueError as error:
-                    raise GATHERED.damaged(f"what {self.resume} has gathered", f"its {error}") from None
-            self._last_saved = trainer.global_step
-        self.stopping.listen()
+        """Put back what the checkpoint holds."""
+        if self.resume is None:
+            return
+        gathered = restore(self.resume, pl_module, self.averaging.ema, self.ranks)
+        for name, gatherer in self._gatherers.items():
+            kept = [found[name] for found in gathered if found.get(name) is not None]
+            try:
+                gatherer.load_state_dicts(kept, pl_module.device)
+            except ValueError as error:
+                raise GATHERED.damaged(f"what {self.resume} has gathered", f"its {error}") from None
+        self._last_saved = trainer.global_step
 
     def on_train_end(self, trainer: Trainer, pl_module: Phase) -> None:
-        """End the checkpoint that is being written, and give the signals back.
-
-        Until then who tells a stopping run to stop once more (a launcher does) changes nothing.
-        """
-        del pl_module
-        self.stopping.finish_pending()
-        self._writer.wait()
-        self.stopping.release_signals(stopped_by=None if trainer.global_step >= self.steps.max else self.stopped_by)
+        """Wait for the checkpoint that is being written."""
+        del trainer, pl_module
+        self.wait()
 
     def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
-        """Give the signals back, and end the checkpoint that is being written, if it still can be."""
+        """Wait for the checkpoint that is being written, if it still can be."""
         del trainer, pl_module
         try:
-            self.stopping.finish_pending(BROKEN)
-        except RuntimeError as error:
-            exception.add_note(f"the other processes were not there any more: {error}")
-        try:
-            self._writer.wait()
+            self.wait()
         except Exception as error:
             if error is not exception:
                 self.failure = error
-                if not isinstance(exception, BackError):  # who goes back tells of it
+                if not isinstance(exception, BackError):  # a rollback reports it
                     _log.warning("checkpoint: that of step %d was not written: %s", self._last_saved, error)
-        self.stopping.release_signals()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Phase, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """After an optimizer step: count, average, and save where a save is due."""
+        """After the last micro-batch of a step: save if a checkpoint is due, or training stops here."""
         del outputs, batch
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+        if not pl_module.ends_step(batch_idx):
             return
-        assert self.ema is not None
-        self.data.advance(self.steps.global_batch)
-        if not pl_module.guard.skip:
-            self.ema.update(pl_module.trainable())
-        step, last = trainer.global_step, trainer.global_step == self.steps.max
-        stop = self.stopping.stop(step, last=last, failed=self._writer.failed)
-        if stop:
-            self._writer.wait()  # a checkpoint that failed is why all stop: it raises here, in all
-            self.stopped_by = self.stopping.cause(step)
-            trainer.should_stop = True
-        if self._due(step) or stop:
-            self.save(trainer, pl_module, needed=last or stop)
+        step, stops = trainer.global_step, trainer.should_stop
+        if stops or self._due(step):
+            self.save(trainer, pl_module, needed=stops or step == self.steps.max)
 
     def _due(self, step: int) -> bool:
-        """Whether a checkpoint is made of `step` where nobody is told to stop."""
+        """Whether a checkpoint of `step` is made if training does not stop there."""
         return step % self.steps.checkpoint_every == 0 or step == self.steps.max
 
     def save(self, trainer: Trainer, phase: Phase, *, needed: bool = True) -> None:
@@ -152,10 +136,9 @@ class Saving(Callback):
         step = trainer.global_step
         if step == self._last_saved:
             return
-        assert self.ema is not None
         if self.quarantine is not None:
             self.quarantine.exchange(step, report=self._due(step))
-        state = capture(trainer, phase, self.ema, self.data)
+        state = capture(trainer, phase, self.averaging.ema, self.data)
         state["loop"]["recipe"] = self.recipe
         state["gathered"] = {name: gatherer.state_dict() for name, gatherer in self._gatherers.items()}
         self._writer.start(step, state, needed=needed)
@@ -166,8 +149,8 @@ class Saving(Callback):
         assert self.resume is not None
         phase.configure_model()
         phase.to(next(phase.model.parameters()).device)  # Lightning's own idea of where the module is
-        self.ema = Ema(phase.trainable(), self.ema_config)
-        self.ema.averages = load_ema(self.resume, phase.trainable(), collective=self.ranks, group=self.ranks.group)
+        like, ranks = phase.trainable(), self.ranks
+        self.averaging.begin(phase).averages = load_ema(self.resume, like, collective=ranks, group=ranks.group)
         phase.eval()
 
 
