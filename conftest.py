@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two xdist workers share two cor
 
 SCHEDULE = os.sched_getscheduler(0)
 STAGES = ("slow", "ranks", "slurm", "faults")
-"""Stages with a command of their own: README, "Tests"."""
+"""Stages with a command of their own: docs/contributing.md."""
 
 
 def _hear_signals() -> None:
