@@ -168,7 +168,7 @@ def test_a_process_on_its_way_out_has_its_exit_code() -> None:
 
 def test_what_would_fail_while_the_interpreter_is_taken_apart_does_not() -> None:
     """A thread of gloo's may let a tensor go then, which aborts the process; what `atexit` was told is still done."""
-    program = started("""
+    body = """
         import atexit
         class Tensor:
             def __del__(self): os.abort()
@@ -176,10 +176,11 @@ def test_what_would_fail_while_the_interpreter_is_taken_apart_does_not() -> None
         atexit.register(print, "registered")
         thread = threading.Thread(target=lambda: (time.sleep(0.2), print("waited for")))
         ready()
-        thread.start()
         print("unflushed", end=" ")
+        thread.start()
         sys.exit(ended(7))
-        """)
+        """
+    program = started(body, environment={"PYTHONUNBUFFERED": ""})  # what is not flushed yet is flushed
     assert program.end() == (7, "unflushed waited for\nregistered\n", "")
 
 

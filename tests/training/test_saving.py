@@ -19,7 +19,7 @@ from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.state import load_state
 from talkies.checkpoints.store import CheckpointStore, CheckpointWarning
 from talkies.data.shards import ShardSet
-from talkies.files.durable import write_tensors
+from talkies.files.tensors import write_tensors
 from talkies.resilience.guard import NonFiniteError
 from talkies.training.config import LoraConfig
 from talkies.training.lora import add_lora

@@ -29,7 +29,7 @@ from talkies.config.records import present
 from talkies.files.durable import storage_errors, sync_tree, write_text
 from talkies.files.folders import swap
 from talkies.files.integrity import damage, sha256_of
-from talkies.files.streamed import stream_tensors
+from talkies.files.tensors import stream_tensors
 
 RELEASE = "release.json"
 CODECS = "codecs"

@@ -19,7 +19,8 @@ from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
 from talkies.config.shown import shown
-from talkies.files.durable import canonical_json, storage_errors, write_tensors, write_text
+from talkies.files.durable import canonical_json, storage_errors, write_text
+from talkies.files.tensors import write_tensors
 
 GENERATORS = "generators.safetensors"
 SHARDS = "shards"

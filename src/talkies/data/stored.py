@@ -18,7 +18,7 @@ from torch import Tensor
 
 from talkies.config import DataError
 from talkies.config.shown import shown
-from talkies.files.streamed import KINDS
+from talkies.files.tensors import KINDS
 
 _DTYPES = {name: dtype for dtype, name in KINDS.items()}
 _LENGTH = 8

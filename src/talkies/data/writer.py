@@ -13,8 +13,8 @@ from talkies.data.clip import Clip, Header
 from talkies.data.index import INDEX, NULL_TEXT, write_index
 from talkies.data.records import ClipEntry, FileEntry
 from talkies.data.stored import checksum
-from talkies.files.durable import write_tensors
 from talkies.files.integrity import sha256_of
+from talkies.files.tensors import write_tensors
 
 
 class ShardWriter:

@@ -3,22 +3,16 @@
 import errno
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from talkies.config import StorageError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 UNWRITABLE = FULL | {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 """Also what a wrong path leads to."""
-_RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
@@ -87,17 +81,3 @@ def write_text(path: Path, text: str) -> None:
 def canonical_json(value: object) -> str:
     """JSON that depends on the value alone: sorted keys, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Replace `path` by a safetensors file of `tensors`, in their dtypes. Raises StorageError on a full disk."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    needed = sum(tensor.nbytes for tensor in plain.values())
-    with storage_errors(path, needed), replacing(path) as temporary:
-        try:
-            save_file(plain, temporary, metadata={"format": "pt"})
-        except SafetensorError as error:
-            found = _RUST_ERRNO.search(str(error))
-            if found is None:
-                raise
-            raise OSError(int(found[1]), os.strerror(int(found[1])), str(temporary)) from error

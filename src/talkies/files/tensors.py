@@ -1,12 +1,16 @@
-"""A safetensors file written tensor by tensor: memory holds one of them, however large the file."""
+"""Safetensors files, written as a whole or tensor by tensor: memory then holds one of them, however large the file."""
 
 import json
+import os
+import re
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from talkies.files.durable import replacing, storage_errors
@@ -16,6 +20,7 @@ KINDS = {
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 ALIGNMENT = 8
+_RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 
 class Shaped(Protocol):
@@ -28,6 +33,20 @@ class Shaped(Protocol):
 
 
 T = TypeVar("T", bound=Shaped)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Replace `path` by a safetensors file of `tensors`, in their dtypes. Raises StorageError on a full disk."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    needed = sum(tensor.nbytes for tensor in plain.values())
+    with storage_errors(path, needed), replacing(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:
+            found = _RUST_ERRNO.search(str(error))
+            if found is None:
+                raise
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(temporary)) from error
 
 
 def stream_tensors(path: Path | None, tensors: Mapping[str, T], whole: Callable[[T], Tensor]) -> None:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from talkies.files.streamed import stream_tensors
+from talkies.files.tensors import stream_tensors
 
 
 def tensors() -> dict[str, Tensor]:
