@@ -27,11 +27,11 @@ def talkies(tmp_path_factory: pytest.TempPathFactory) -> Talkies:
     """Runs a verb of an installation, with the recipes beside it: in a folder of its own, by its own interpreter."""
     folder = tmp_path_factory.mktemp("installed")
     source, site, here = folder / "source", folder / "site", folder / "here"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, tracked.split("\0")):
-        if (ROOT / name).exists():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, source / name, follow_symlinks=False)
+    for name in ("src", "slurm", "recipes"):
+        unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=unwanted)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy2(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(site), str(source)], check=True, timeout=300)
     shutil.rmtree(source)
