@@ -16,7 +16,7 @@ from talkies.checkpoints.manifest import MANIFEST, read_manifest
 from talkies.checkpoints.state import load_state, save_state
 from talkies.checkpoints.store import LATEST, CheckpointStore, CheckpointWarning
 from talkies.config import CheckpointError, StorageError
-from talkies.files.durable import canonical_json
+from talkies.config.plain_json import canonical_json
 
 
 def test_a_saved_checkpoint_is_complete(store: CheckpointStore) -> None:

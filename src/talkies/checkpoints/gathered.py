@@ -8,9 +8,10 @@ from typing import Any, Literal
 from talkies.checkpoints.manifest import read_manifest, verify
 from talkies.config import CheckpointError
 from talkies.config.numbers import LIMIT, Count, Natural, NonNegative
+from talkies.config.plain_json import canonical_json
 from talkies.config.records import Kind, record
 from talkies.config.shown import shown
-from talkies.files.durable import canonical_json, write_text
+from talkies.files.durable import write_text
 
 Gathered = Mapping[str, Any]
 """Plain JSON."""

@@ -13,9 +13,10 @@ from talkies.checkpoints.collective import Collective
 from talkies.checkpoints.names import NEWEST
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
+from talkies.config.plain_json import canonical_json
 from talkies.config.records import Kind, Name, Sha256, present, record
 from talkies.config.shown import shown
-from talkies.files.durable import canonical_json, write_text
+from talkies.files.durable import write_text
 from talkies.files.integrity import damage, sha256_of
 
 MANIFEST = "manifest.json"

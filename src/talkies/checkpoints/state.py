@@ -18,8 +18,9 @@ from talkies.checkpoints.spans import Held, mapped
 from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors, stored_tensors
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
+from talkies.config.plain_json import canonical_json
 from talkies.config.shown import shown
-from talkies.files.durable import canonical_json, storage_errors, write_text
+from talkies.files.durable import storage_errors, write_text
 from talkies.files.tensors import write_tensors
 
 GENERATORS = "generators.safetensors"

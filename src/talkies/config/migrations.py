@@ -7,12 +7,12 @@ absent. A new key whose default is what was done before needs none.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
 from talkies.config.errors import RecipeError
+from talkies.config.plain_json import canonical_json
 from talkies.config.shown import shown
 
 Values = dict[str, Any]
@@ -47,12 +47,7 @@ def migrated(values: Mapping[str, Any], migrations: tuple[Migration, ...] = MIGR
 def hash_of(values: Mapping[str, Any], left_out: Iterable[tuple[str, ...]] = ()) -> str:
     """sha256 of plain values, but those at the paths `left_out`. Schema 1 hashed all keys of a recipe, at their
     defaults too: what a run has recorded, or `canonical.identifying` of a recipe."""
-    return hashlib.sha256(compact(without_paths(deepcopy(dict(values)), left_out)).encode()).hexdigest()
-
-
-def compact(values: Any) -> str:
-    """Plain values as the JSON that is hashed."""
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical_json(without_paths(deepcopy(dict(values)), left_out)).encode()).hexdigest()
 
 
 def without_paths(values: Values, paths: Iterable[tuple[str, ...]]) -> Values:

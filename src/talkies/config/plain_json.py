@@ -1,4 +1,4 @@
-"""JSON that is read strictly: one value, no key twice, finite numbers of a bounded length."""
+"""JSON that is read strictly (one value, no key twice, finite numbers of a bounded length), and its canonical form."""
 
 import json
 from collections import Counter
@@ -10,6 +10,11 @@ DIGITS = 300
 """Of an integer, at most."""
 _DIGITS_ALONE = bytes(48 if 48 <= byte < 58 else 32 for byte in range(256))
 DEEP = "it is nested too deeply"
+
+
+def canonical_json(value: object) -> str:
+    """JSON that depends on the value alone: sorted keys, ASCII, no NaN. This is what is hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def plain_json(data: bytes) -> str:

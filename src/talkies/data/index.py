@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from talkies.config import DataError, UserError
+from talkies.config.plain_json import canonical_json
 from talkies.config.records import present
 from talkies.config.shown import shown
 from talkies.data.clip import Header
 from talkies.data.records import INDEX as RECORD
 from talkies.data.records import SCHEMA, ClipEntry, FileEntry
-from talkies.files.durable import canonical_json, write_text
+from talkies.files.durable import write_text
 from talkies.streams import Grid, Modality
 from talkies.streams.batch import Text
 

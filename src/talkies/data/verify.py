@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from talkies.config import DataError, StorageError
+from talkies.config.plain_json import canonical_json
 from talkies.data.records import VERIFIED, FileEntry
-from talkies.files.durable import canonical_json, write_text
+from talkies.files.durable import write_text
 from talkies.files.integrity import damage, settled, stamp
 
 CACHE = ".verified.json"

@@ -1,7 +1,6 @@
 """Files that either exist completely and on the disk, or do not exist."""
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -76,8 +75,3 @@ def write_text(path: Path, text: str) -> None:
     data = text.encode()
     with storage_errors(path, len(data)), replacing(path) as temporary:
         temporary.write_bytes(data)
-
-
-def canonical_json(value: object) -> str:
-    """JSON that depends on the value alone: sorted keys, ASCII, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from talkies.config import DataError
+from talkies.config.plain_json import canonical_json
 from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
 from talkies.data.shards import ShardSet, ShardWriter
-from talkies.files.durable import canonical_json, write_text
+from talkies.files.durable import write_text
 from talkies.files.folders import replacing_folder
 from talkies.prepare.bars import Bars
 from talkies.prepare.clips import RawClip

@@ -13,9 +13,10 @@ from talkies.codecs.load import load_audio, load_video, save_codec
 from talkies.config import DataError
 from talkies.config.canonical import identifying
 from talkies.config.numbers import Natural
+from talkies.config.plain_json import canonical_json
 from talkies.config.records import Kind, Name, record
 from talkies.config.shown import shown
-from talkies.files.durable import canonical_json, write_text
+from talkies.files.durable import write_text
 from talkies.files.folders import replacing_folder
 from talkies.prepare.bars import Bars
 from talkies.prepare.clips import RawClip

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError
+from talkies.config.plain_json import canonical_json
 from talkies.config.records import Kind
-from talkies.files.durable import canonical_json, write_text
+from talkies.files.durable import write_text
 from talkies.files.integrity import settled, sha256_of, stamp
 from talkies.prepare.items import Item
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from talkies.config import StorageError
-from talkies.files.durable import canonical_json, write_text
+from talkies.config.plain_json import canonical_json
+from talkies.files.durable import write_text
 
 Records = Sequence[Sequence[Mapping[str, Any]]]
 """Of every rank, in order, the micro-batches of the step: `Micro.as_record()`."""

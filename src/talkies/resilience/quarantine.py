@@ -12,10 +12,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from talkies.config import DataError
+from talkies.config.plain_json import canonical_json
 from talkies.config.records import present, regular_bytes
 from talkies.data.module import ClipsData
 from talkies.data.substitutes import KEY, QUARANTINED, allowed
-from talkies.files.durable import canonical_json, sync
+from talkies.files.durable import sync
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch, Replaced
