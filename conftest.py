@@ -1,4 +1,4 @@
-"""What every test shares: markers, thread count, and no network."""
+"""Shared by all tests: markers, thread count, and no network."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ STAGES = ("slow", "ranks", "slurm", "faults")
 
 
 def _hear_signals() -> None:
-    """Tests send signals that whoever started pytest may ignore: nohup does, and a shell's background job."""
+    """Restore handlers of signals that tests send but pytest's parent may ignore (nohup, a background job)."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
@@ -26,14 +26,14 @@ def _hear_signals() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     _hear_signals()
-    config.addinivalue_line("markers", "gpu: needs a CUDA device; skipped where there is none")
+    config.addinivalue_line("markers", "gpu: needs a CUDA device; skipped if there is none")
     config.addinivalue_line("markers", "ranks: training on several processes; runs only with `-m ranks`")
     config.addinivalue_line("markers", "slurm: jobs of a throw-away Slurm cluster; runs only with `-m slurm`")
     config.addinivalue_line("markers", "faults: runs that are broken on purpose; runs only with `-m faults`")
     config.addinivalue_line(
         "markers", "fault(number, name, injected): a row of the table of faults (benchmarks/faults.py), in any stage"
     )
-    # Lightning's advice wherever Slurm is installed, to those who do not start their processes themselves.
+    # Lightning warns on every machine with Slurm that srun is not used.
     config.addinivalue_line("filterwarnings", "ignore:The `srun` command is available")
     config.addinivalue_line("markers", "slow: minutes long; runs only with `-m slow`")
 
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _label(items: list[pytest.Item]) -> None:
-    """Every report of a test tells its rows and its stage: xdist's workers send nothing else."""
+    """Attach the rows and the stage of every test to its reports: xdist's workers send nothing else."""
     for item in items:
         stage = next((stage for stage in STAGES if item.get_closest_marker(stage)), "default")
         for mark in item.iter_markers("fault"):
@@ -73,37 +73,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _ordinary() -> Iterator[None]:
-    """No test leaves its worker a real-time process, as an encoder does: later ones would starve all others."""
+    """No test may leave its worker a real-time process, as an encoder does: it would starve all others."""
     yield
     assert os.sched_getscheduler(0) == SCHEDULE
 
 
 @pytest.fixture
 def told(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """told(outcome, steps_lost=..., back_s=...): what a test of a fault has seen, for the table of faults."""
+    """told(outcome, steps_lost=..., back_s=...): reports the outcome of a fault to the table of faults."""
 
-    def tell(outcome: str, *, steps_lost: int | None = None, back_s: float | None = None) -> None:
-        seen = {"outcome": outcome, "steps_lost": steps_lost, "back_s": back_s}
-        request.node.user_properties.append(("fault", seen))
+    def report(outcome: str, *, steps_lost: int | None = None, back_s: float | None = None) -> None:
+        values = {"outcome": outcome, "steps_lost": steps_lost, "back_s": back_s}
+        request.node.user_properties.append(("fault", values))
 
-    return tell
+    return report
 
 
 @pytest.fixture
 def file_system(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """file_system(options): a folder that is a tmpfs of its own, as mount's `options` say."""
-    made: list[Path] = []
+    """file_system(options): a folder with its own tmpfs, mounted with `options`."""
+    folders: list[Path] = []
 
     def mounted(options: str) -> Path:
-        folder = tmp_path / f"disk{len(made)}"
+        folder = tmp_path / f"disk{len(folders)}"
         folder.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", options, "talkies", str(folder)]
-        found = subprocess.run(command, check=False, capture_output=True, text=True)
-        if found.returncode:
-            pytest.skip(f"no file system can be mounted here: {found.stderr.strip()}")
-        made.append(folder)
+        result = subprocess.run(command, check=False, capture_output=True, text=True)
+        if result.returncode:
+            pytest.skip(f"no file system can be mounted here: {result.stderr.strip()}")
+        folders.append(folder)
         return folder
 
     yield mounted
-    for folder in made:
+    for folder in folders:
         subprocess.run(["umount", str(folder)], check=True)

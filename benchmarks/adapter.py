@@ -1,5 +1,5 @@
-"""How much of full fine-tuning's gain on a new domain does the LoRA reach? Trains the full fine-tuning for as many
-steps from the same base and compares held-out losses at fixed noise.
+"""How much of full fine-tuning's gain on a new domain does the LoRA reach? Fine-tunes all weights from the same base
+for the same number of steps and compares held-out losses at fixed noise.
 
     python benchmarks/adapter.py runs/mova-toy-XXXXXXXX/0001
 """
@@ -25,15 +25,15 @@ WEIGHTS = {"heldout/video": 1.0, "heldout/audio": 0.2}
 def loss(folder: Path, heldout: ShardSet, clips: int) -> dict[str, float]:
     """Held-out losses of a run's result, and their training-weighted sum."""
     source = open_source(str(folder), registry_of(Path("runs"), None))
-    found = heldout_loss(
+    losses = heldout_loss(
         source.model, batches(heldout, clips, tuple(source.grids)), source.recipe.flow, bins=4, seed=0, **source.fixed
     )
-    total = sum(weight * found[key] for key, weight in WEIGHTS.items())
-    return {**{key: found[key] for key in WEIGHTS}, "total": total}
+    total = sum(weight * losses[key] for key, weight in WEIGHTS.items())
+    return {**{key: losses[key] for key in WEIGHTS}, "total": total}
 
 
 def main() -> None:
-    """Print and keep the comparison."""
+    """Print the comparison and write it to RUN/adapter.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("overrides", nargs="*")

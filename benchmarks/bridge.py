@@ -1,5 +1,5 @@
-"""Does the Bridge teach synchronisation? Trains the control (no Bridge, as many steps, the same towers) of a finished
-toy curriculum and compares both on the same held-out prompts.
+"""Does the Bridge teach synchronisation? Trains the control of a finished toy curriculum (the same towers and number of
+steps, no Bridge) and compares both on the same held-out prompts.
 
     python benchmarks/bridge.py runs/mova-toy-XXXXXXXX/0001 [--recipe recipes/mova/toy/curriculum.yaml]
 """
@@ -27,7 +27,7 @@ def phase_folders(run: Path) -> dict[str, Path]:
 
 
 def train_control(run: Path, recipes: Path, runs: Path, overrides: list[str]) -> Path:
-    """Both joint phases without the Bridge; returns the last one's folder."""
+    """Train both joint phases without the Bridge; returns the folder of the last one."""
     siblings = phase_folders(run)
     store, artifacts = store_of(runs, None)
     root = place_of(siblings[JOINT[0]]).data_root
@@ -43,7 +43,7 @@ def train_control(run: Path, recipes: Path, runs: Path, overrides: list[str]) ->
 
 
 def main() -> None:
-    """Print and keep the comparison."""
+    """Print the comparison and write it to RUN/bridge.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("overrides", nargs="*", help="the overrides that the curriculum was trained with")

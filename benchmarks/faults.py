@@ -1,11 +1,12 @@
-"""The table of faults: runs the tests that are labelled with its rows, in every stage, and prints what they have seen.
+"""The table of faults: runs the tests that are labelled with its rows, in every stage, and prints their outcomes.
 
 python benchmarks/faults.py [--only 1,4,s3] [--json FILE] [-n WORKERS]
-python benchmarks/faults.py --page docs/resilience.md  # and write the table, condensed, between that page's markers
-python benchmarks/faults.py --kills 20 [--seed 4]      # the aim alone: random kills in one run of 200 steps
+python benchmarks/faults.py --page docs/resilience.md  # also write the condensed table between that page's markers
+python benchmarks/faults.py --kills 20 [--seed 4]      # only random kills in one run of 200 steps
 
-Steps lost: made by the broken process after its last complete checkpoint, and made again. Seconds to be back: from the
-start of the next process, imports and all, to the end of its first optimizer step. Exit code 1 where a row failed.
+Steps lost: steps that the broken process made after its last complete checkpoint and that must be repeated. Seconds to
+be back: from the start of the next process, imports included, to the end of its first optimizer step. Exit code 1 if a
+row failed.
 """
 
 import argparse
@@ -26,17 +27,17 @@ for folder in ("faults", "cli"):
 from rows import REMARKS, ROWS  # noqa: E402
 
 EVERY_STAGE = "fault and (slow or ranks or slurm or faults or not faults)"
-"""All labelled tests: the name of a stage in the expression brings that stage."""
+"""All labelled tests: naming a stage in the expression selects that stage."""
 HEAD = ("#", "fault", "how injected", "outcome", "steps lost", "back, s", "stage")
 WORST = ("failed", "NOT TESTED", "skipped", "passed")
 BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->"
 INJECTED, OUTCOMES = 2, 3
-"""How many of each a page shows of a row."""
+"""How many of each a page shows per row."""
 
 
 @dataclass(kw_only=True)
 class Row:
-    """A row of the table, of all its tests."""
+    """A row of the table, with the results of all its tests."""
 
     number: str
     name: str
@@ -47,19 +48,19 @@ class Row:
     back_s: float | None = None
     stages: list[str] = field(default_factory=list)
 
-    def add(self, result: str, label: dict[str, str], told: list[dict[str, Any]], reason: str) -> None:
-        """What one test has seen."""
+    def add(self, result: str, label: dict[str, str], reported: list[dict[str, Any]], reason: str) -> None:
+        """Add the result of one test and the outcomes that it `reported`."""
         self.result = result if self.result == "NOT TESTED" else min(self.result, result, key=WORST.index)
         for kept, new in ((self.injected, label["injected"]), (self.stages, label["stage"])):
             if new not in kept:
                 kept.append(new)
         if result != "passed" and reason not in self.outcomes:
             self.outcomes.append(reason)
-        for seen in told if result == "passed" else []:
-            if seen["outcome"] not in self.outcomes:
-                self.outcomes.append(seen["outcome"])
+        for outcome in reported if result == "passed" else []:
+            if outcome["outcome"] not in self.outcomes:
+                self.outcomes.append(outcome["outcome"])
             for key in ("steps_lost", "back_s"):
-                values = [value for value in (getattr(self, key), seen[key]) if value is not None]
+                values = [value for value in (getattr(self, key), outcome[key]) if value is not None]
                 setattr(self, key, max(values, default=None))
 
     @property
@@ -67,7 +68,7 @@ class Row:
         return {"passed": "", "failed": "FAILED: ", "skipped": "", "NOT TESTED": "NOT TESTED"}[self.result]
 
     def cells(self) -> list[str]:
-        """Of the Markdown table."""
+        """The cells of the Markdown table."""
         remark = [REMARKS[self.number]] if self.number in REMARKS else []
         lost = "-" if self.steps_lost is None else str(self.steps_lost)
         back = "-" if self.back_s is None else f"{self.back_s:.1f}"
@@ -75,7 +76,7 @@ class Row:
         return [self.number, self.name, "; ".join(self.injected) or "-", outcome, lost, back, ", ".join(self.stages)]
 
     def condensed(self) -> list[str]:
-        """The same for a page: the first few ways and outcomes, whole seconds, no stages. The page has the remarks."""
+        """The cells for a page: only the first injections and outcomes, whole seconds, no stages, no remarks."""
         number, name, _, _, lost, _, _ = self.cells()
         back = "-" if self.back_s is None else f"{self.back_s:.0f}"
         outcome = self._sign + first(self.outcomes, OUTCOMES)
@@ -83,7 +84,7 @@ class Row:
 
 
 class Collector:
-    """A plugin of pytest that keeps what the labelled tests report."""
+    """A pytest plugin that collects the reports of the labelled tests."""
 
     def __init__(self) -> None:
         self.rows = {number: Row(number=number, name=name) for number, name in ROWS.items()}
@@ -91,7 +92,7 @@ class Collector:
         self._seen: dict[str, tuple[str, str]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A test's setup, call or teardown has ended."""
+        """Called after a test's setup, call and teardown."""
         if report.failed:
             self._seen[report.nodeid] = ("failed", _first_line(report))
         elif report.skipped:
@@ -101,11 +102,11 @@ class Collector:
             self._add(report, *self._seen.pop(report.nodeid, ("passed", "")))
 
     def _add(self, report: pytest.TestReport, result: str, reason: str) -> None:
-        told: list[Any] = [value for key, value in report.user_properties if key == "fault"]
+        reported: list[Any] = [value for key, value in report.user_properties if key == "fault"]
         for label in [value for key, value in report.user_properties if key == "row"]:
             assert isinstance(label, dict)
             if label["number"] in self.rows:
-                self.rows[label["number"]].add(result, label, told, reason)
+                self.rows[label["number"]].add(result, label, reported, reason)
             else:
                 self.unknown.add(label["number"])
 
@@ -116,19 +117,19 @@ def _first_line(report: pytest.TestReport) -> str:
 
 
 def first(parts: Sequence[str], count: int) -> str:
-    """The first `count` of them, and how many there are beside."""
+    """The first `count` parts, and the number of the others."""
     more = len(parts) - count
     return "; ".join([*parts[:count], *([f"{more} more"] if more > 0 else [])])
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
+    """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def table(rows: list[Row]) -> str:
-    """All that was seen, in Markdown."""
+    """The whole table, in Markdown."""
     return markdown(HEAD, [row.cells() for row in rows])
 
 
@@ -142,7 +143,7 @@ def with_table(page: str, rows: list[Row]) -> str:
 
 
 def kills(count: int, seed: int) -> int:
-    """The aim alone, with other dice."""
+    """Only the random kills, with this count and seed; returns the exit code."""
     from storm import storm
     from whole_runs import LONG, WholeRun, prepared, undisturbed
 
@@ -157,14 +158,14 @@ def kills(count: int, seed: int) -> int:
 
 
 def main() -> int:
-    """Run, print, and say whether a row failed."""
+    """Run the tests and print the table; returns 1 if a row failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", help="these rows alone: 1,4,s3")
-    parser.add_argument("--json", type=Path, help="write the rows there, too")
+    parser.add_argument("--only", help="only these rows: 1,4,s3")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument("--page", type=Path, help="write the whole table into this page, between its markers")
-    parser.add_argument("-n", default="1", help="workers of pytest (1)")
-    parser.add_argument("--kills", type=int, help="kill one run that often at random, and nothing else")
-    parser.add_argument("--seed", type=int, default=4, help="of the random kills (4)")
+    parser.add_argument("-n", default="1", help="pytest workers (1)")
+    parser.add_argument("--kills", type=int, help="only kill one run this many times at random")
+    parser.add_argument("--seed", type=int, default=4, help="seed of the random kills (4)")
     args = parser.parse_args()
     if args.kills is not None:
         return kills(args.kills, args.seed)

@@ -1,13 +1,13 @@
-"""What one GPU makes of the real networks: seconds per step, MFU, and peak memory beside what `talkies plan` counts.
+"""The real networks on one GPU: seconds per step, MFU, and peak memory compared with the estimate of `talkies plan`.
 
     python benchmarks/gpu.py                                # MOVA's audio tower, and a stack of its video blocks
-    python benchmarks/gpu.py --device cpu --preset toy      # the same program anywhere; memory is not measured there
+    python benchmarks/gpu.py --device cpu --preset toy      # the same program on any machine, without memory
 
-audio: an optimizer step of the whole tower (bf16 by autocast over fp32 weights, clipping, AdamW, EMA), as a phase makes
-it on one GPU. 16 clips of 403 tokens fill the matmuls, and every arm fits 80 GB; the full-scale recipe has 32 per rank.
-video: forward and backward of a tower of `--blocks` blocks over one clip of 43,120 tokens, without an optimizer.
-Arms (eager and compiled, with and without recomputation per block) take turns on the same weights; medians. MFU counts
-useful FLOPs, none that are computed again. An arm that is planned to need more than the card has is left out.
+audio: an optimizer step of the whole tower (bf16 autocast over fp32 weights, clipping, AdamW, EMA), as in a phase on
+one GPU. 16 clips of 403 tokens saturate the matmuls, and every arm fits 80 GB; the full-scale recipe has 32 per rank.
+video: forward and backward of a tower of `--blocks` blocks over one clip of 43,120 tokens, without an optimizer. Arms
+(eager and compiled, with and without recomputation per block) alternate on the same weights; results are medians. MFU
+counts useful FLOPs, without recomputation. An arm is left out if the plan needs more memory than the card has.
 """
 
 import argparse
@@ -39,8 +39,8 @@ FILES = {"a14b": RECIPES / "joint_phase2.yaml", "toy": RECIPES / "toy" / "joint_
 
 @dataclass(kw_only=True)
 class Row:
-    """One arm of one case. `planned` and `peak` in bytes, `peak` None where nothing measures it; `mfu` None without a
-    `--peak`; `left_out` says why nothing ran."""
+    """One arm of one case. `planned` and `peak` in bytes, `peak` None if it is not measured; `mfu` None without
+    `--peak`; `left_out`: why the arm did not run."""
 
     case: str
     arm: str
@@ -53,7 +53,7 @@ class Row:
     left_out: str | None = None
 
     def line(self) -> str:
-        """For the table."""
+        """The line of the table."""
         head = f"{self.case:<6} {self.arm:<20} "
         if self.left_out is not None:
             return f"{head} left out: {self.left_out}"
@@ -63,7 +63,7 @@ class Row:
 
 
 def measured(case: Case, arms: Sequence[ComputeConfig], args: argparse.Namespace) -> list[Row]:
-    """Every arm of a case, in turns."""
+    """Measure every arm of a case, alternating."""
     bench = Bench(case, torch.device(args.device))
     turns = [(_row(bench, arm), bench.arranged(arm)) for arm in arms]
     for number in range(args.warmup + args.rounds):
@@ -84,13 +84,13 @@ def _row(bench: Bench, arm: ComputeConfig) -> Row:
     name = f"{'compiled' if arm.compile else 'eager'}{', recomputed' if arm.checkpointing else ''}"
     row = Row(case=bench.case.modality, arm=name, planned=planned)
     if bench.device.type == "cuda":
-        room = torch.cuda.get_device_properties(bench.device).total_memory
-        row.left_out = f"{size(planned)} planned, {size(room)} there" if planned > room else None
+        available = torch.cuda.get_device_properties(bench.device).total_memory
+        row.left_out = f"{size(planned)} planned, {size(available)} available" if planned > available else None
     return row
 
 
 def _turn(bench: Bench, row: Row, forwards: Forwards, *, counts: bool) -> None:
-    """One step, which `counts` or is for warming up."""
+    """One step, which `counts` or is a warm-up."""
     cuda = bench.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(bench.device)
@@ -112,26 +112,26 @@ class _Parser(argparse.ArgumentParser):
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text:.40} is no number from 1 to 10000")
+        raise argparse.ArgumentTypeError(f"{text:.40} is not a number from 1 to 10000")
     return int(text)
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line, checked against this machine."""
+    """Parse the command line and check it against this machine."""
     parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=FILES, default="a14b")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--cases", nargs="+", choices=["audio", "video"], default=["audio", "video"])
     parser.add_argument("--arms", nargs="+", choices=["eager", "compiled"], default=["eager", "compiled"])
-    parser.add_argument("--clips", type=_count, default=16, help="of the audio step (16)")
-    parser.add_argument("--blocks", type=_count, default=4, help="of the video stack (4)")
-    parser.add_argument("--rounds", type=_count, default=5, help="steps of each arm that count (5)")
-    parser.add_argument("--warmup", type=_count, default=2, help="steps of each arm before those (2)")
+    parser.add_argument("--clips", type=_count, default=16, help="clips of the audio step (16)")
+    parser.add_argument("--blocks", type=_count, default=4, help="blocks of the video stack (4)")
+    parser.add_argument("--rounds", type=_count, default=5, help="measured steps per arm (5)")
+    parser.add_argument("--warmup", type=_count, default=2, help="warm-up steps per arm (2)")
     parser.add_argument("--peak", type=float, help="FLOP/s of the device (989e12 on a GPU: H100 and H200, dense bf16)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)
     if args.device == "cuda" and not torch.cuda.is_available():
-        parser.error("no GPU is here; --device cpu --preset toy runs anywhere")
+        parser.error("this machine has no GPU; --device cpu --preset toy runs anywhere")
     if args.device == "cpu" and args.preset != "toy":
         parser.error("preset a14b needs a GPU; --device cpu --preset toy runs anywhere")
     if args.peak is not None and not 0 < args.peak < math.inf:
@@ -148,16 +148,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     arms = [ComputeConfig(compile=c == "compiled", checkpointing=k) for c, k in product(args.arms, (False, True))]
     gpu = args.device == "cuda"
     device = torch.cuda.get_device_name() if gpu else "CPU"
-    found, chosen = [], [c for c in cases(recipe, blocks=args.blocks, clips=args.clips) if c.modality in args.cases]
+    rows, chosen = [], [c for c in cases(recipe, blocks=args.blocks, clips=args.clips) if c.modality in args.cases]
     for case in chosen:
-        found += measured(case, arms, args)
-        gc.collect()  # the blocks of an arm hold each other
+        rows += measured(case, arms, args)
+        gc.collect()  # the blocks of an arm are in reference cycles
         if gpu:
             torch.cuda.empty_cache()
     if args.json:
         about = {"device": device, "torch": torch.__version__, "peak_flops": args.peak, "preset": args.preset}
         sizes = {c.modality: {**c.work().tokens, "clips": c.clips, "flops": c.flops} for c in chosen}
-        print(json.dumps({**about, "memory_measured": gpu, "cases": sizes, "rows": [asdict(row) for row in found]}))
+        print(json.dumps({**about, "memory_measured": gpu, "cases": sizes, "rows": [asdict(row) for row in rows]}))
         return
     print(f"{device}, torch {torch.__version__}, bf16, {args.rounds} rounds; {args.preset}")
     for case in chosen:
@@ -167,13 +167,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{case.modality}: {what}, {case.tower.layers} blocks, {case.clips} x {tokens:,} tokens, {case.flops:.3e}"
         )
     if not gpu:
-        print("peak memory is not measured on a CPU; planned is what a GPU's kernels would take")
+        print("peak memory is not measured on a CPU; planned memory is that of a GPU's kernels")
     print(f"{'case':<6} {'arm':<20}  {'ms':>10} {'MFU':>7} {'peak':>11} {'planned':>11} {'ratio':>6}")
-    print("\n".join(row.line() for row in found))
+    print("\n".join(row.line() for row in rows))
 
 
 if __name__ == "__main__":
     try:
         main()
-    except UserError as error:  # no compiler, say
+    except UserError as error:  # for example, no compiler
         sys.exit(f"gpu.py: {error}")

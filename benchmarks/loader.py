@@ -1,11 +1,11 @@
-"""Clips per second that a phase's loader reads from shards of full-scale clips, by its workers.
+"""Clips per second that a phase's loader reads from shards of full-scale clips, by number of workers.
 
 python benchmarks/loader.py [--clips 64] [--workers 0 1 2 4] [--rounds 5] [--folder FOLDER] [--parts]
 
 Writes a throw-away shard set (about 30 MB per clip: 352x640x193@24, Wan and DAC latents, 512 rows of UMT5) with the
-repository's own writer, and reads it as training does: checked, collated, sent by the workers. The arms take turns. The
-files stay in the page cache, so this is what the loader itself can do; a disk or a network adds its own time.
-`--parts` times the parts of one read instead: bytes, checksum, finite values.
+repository's own writer, and reads it as training does: checked, collated and sent by the workers. The arms alternate.
+The files stay in the page cache, so this measures the loader itself; a disk or a network adds its own time. `--parts`
+times the parts of one read instead: bytes, checksum, finite values.
 """
 
 import argparse
@@ -37,7 +37,7 @@ STEP_S, GLOBAL_BATCH, GPUS, SEQUENCE = 4.0, 128, 1024, 8
 
 
 def write(folder: Path, clips: int, per: int) -> None:
-    """A shard set of clips of noise, every fourth with the longest caption, the others with half of it."""
+    """Write a shard set of noise clips, every fourth with the longest caption, the others with half that length."""
     null = Text(embedding=torch.zeros(1, *TEXT), length=torch.tensor([1]))
     header = Header(
         name="bench", split="train", geometry="352x640x193@24", fps=24.0, null_text=null, mask_channels=4,
@@ -60,7 +60,7 @@ def write(folder: Path, clips: int, per: int) -> None:
 
 
 def clips_per_second(shards: ShardSet, workers: int, clips: int) -> float:
-    """Of batches of 1, as a rank of the full-scale phases reads them, after the workers have started."""
+    """Clips per second in batches of 1, as a rank of the full-scale phases reads them, after the workers' start-up."""
     data = ClipsData(shards, seed=0, global_batch=1, workers=workers)
     loader = iter(data.train_dataloader())
     warm = 2 * max(1, workers)
@@ -73,7 +73,7 @@ def clips_per_second(shards: ShardSet, workers: int, clips: int) -> float:
 
 
 def parts(shards: ShardSet, rounds: int) -> None:
-    """What one clip's read is made of, in milliseconds."""
+    """Print the times of the parts of one read, in milliseconds."""
     path = shards.folder / shards.shard_of(0)
     names = [f"00000.{name}" for name in shards.index.clips[0].checksums]
     stored = StoredTensors(path)
@@ -89,20 +89,20 @@ def parts(shards: ShardSet, rounds: int) -> None:
         began = time.perf_counter()
         one()
         times[name].append(time.perf_counter() - began)
-    for name, found in times.items():
-        print(f"{name:<16} {1e3 * statistics.median(found):6.2f} ms")
+    for name, seconds in times.items():
+        print(f"{name:<16} {1e3 * statistics.median(seconds):6.2f} ms")
 
 
 def table(shards: ShardSet, workers: list[int], rounds: int, size: float) -> None:
-    """Medians of `rounds` rounds, the arms in turns, beside what a GPU and a rank consume."""
+    """Print medians of `rounds` alternating rounds, relative to the consumption of a GPU and of a rank."""
     rates: dict[int, list[float]] = {count: [] for count in workers}
     for _, count in itertools.product(range(rounds), workers):
         rates[count].append(clips_per_second(shards, count, len(shards)))
     gpu = GLOBAL_BATCH / STEP_S / GPUS
     print(f"one GPU's share: {gpu:.4f} clips/s; a rank, which reads with {SEQUENCE - 1} others: {gpu * SEQUENCE:.2f}")
     print("workers  clips/s    MB/s  x one GPU  x a rank")
-    for count, found in rates.items():
-        rate = statistics.median(found)
+    for count, measured in rates.items():
+        rate = statistics.median(measured)
         print(f"{count:>7}  {rate:7.1f}  {rate * size:6.0f}  {rate / gpu:9.0f}  {rate / gpu / SEQUENCE:8.0f}")
 
 
@@ -110,10 +110,10 @@ def main(words: Sequence[str] | None = None) -> None:
     """Write, read, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument("--per", type=int, default=16, help="clips of a shard")
+    parser.add_argument("--per", type=int, default=16, help="clips per shard")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, help="where the throw-away set is written (default: a temporary folder)")
+    parser.add_argument("--folder", type=Path, help="where to write the throw-away set (default: a temporary folder)")
     parser.add_argument("--parts", action="store_true", help="time the parts of a read")
     args = parser.parse_args(words)
     torch.set_num_threads(1)

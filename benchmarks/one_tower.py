@@ -1,4 +1,4 @@
-"""One tower on one device: its training step under several ways to compute the blocks, on the same weights."""
+"""One tower on one device: its training step with several ways to compute the blocks, on the same weights."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +31,8 @@ Forwards = list[Callable[..., Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A tower of `shape` over `clips` clips, under the other settings of `recipe`; `trains`: its step has an optimizer
-    and an EMA, else it is forward and backward."""
+    """A tower of `shape` over `clips` clips, with the other settings of `recipe`. With `trains`, a step includes
+    optimizer and EMA; else it is forward and backward only."""
 
     modality: Modality
     component: str
@@ -53,7 +53,7 @@ class Case:
         return self.recipe.codecs.text.length
 
     def work(self, *, checkpointing: bool = False) -> Work:
-        """The same as the plan sees it: bf16 by autocast, one process."""
+        """The work as planning describes it: bf16 autocast, one process."""
         return Work(
             shape=self.shape, tokens={self.modality: self.grid.tokens(self.tower.patch), "text": self.text},
             bridge=False, rank=0, bf16=True, clips=self.clips, accumulate=1, layout=DdpConfig(),
@@ -62,14 +62,14 @@ class Case:
 
     @property
     def flops(self) -> int:
-        """Useful ones of a step: forward and backward, nothing recomputed."""
+        """Useful FLOPs of a step: forward and backward, without recomputation."""
         tokens = self.work().tokens
         return compute(self.shape, tokens, components=[self.component], lora=False, clips=self.clips).useful
 
     def planned(self, arm: ComputeConfig) -> int:
-        """The most bytes at once, as `talkies plan` counts them on a GPU."""
-        found = memory(parts_of(self.built(), self.recipe.phase), self.work(checkpointing=arm.checkpointing))
-        return found.total - (0 if self.trains else found.optimizer + found.ema)
+        """Peak memory in bytes, as `talkies plan` estimates it for a GPU."""
+        estimate = memory(parts_of(self.built(), self.recipe.phase), self.work(checkpointing=arm.checkpointing))
+        return estimate.total - (0 if self.trains else estimate.optimizer + estimate.ema)
 
     def built(self) -> Mova:
         """The tower on the meta device."""
@@ -90,7 +90,7 @@ def cases(recipe: PhaseRecipe, *, blocks: int, clips: int) -> Iterator[Case]:
 
 
 class Bench:
-    """A case with weights on `device`, made as training makes them: on the meta device, arranged, then drawn."""
+    """A case with weights on `device`, built as in training: on the meta device, arranged, then initialised."""
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self.case, self.device = case, device
@@ -110,14 +110,14 @@ class Bench:
         self.valid = torch.ones(case.clips, case.grid.shape[0], dtype=torch.bool, device=device)
 
     def arranged(self, arm: ComputeConfig) -> Forwards:
-        """How `arm` computes each block."""
+        """The forward function of each block under `arm`."""
         for block in blocks(self.model):
             vars(block).pop("forward", None)
         arrange(self.model, self.mesh, arm, bf16=True)
         return [block.forward for block in blocks(self.model)]
 
     def step(self, forwards: Sequence[Callable[..., Tensor]]) -> float:
-        """Seconds. The old gradients go after the forward pass, as in Lightning's order."""
+        """Run one step; returns seconds. Old gradients are freed after the forward pass, as in Lightning."""
         for block, forward in zip(blocks(self.model), forwards, strict=True):
             vars(block)["forward"] = forward
         self._finish()

@@ -1,4 +1,4 @@
-"""What a Lightning phase costs over the same step in a bare PyTorch loop: both arms in turns, median per step.
+"""The overhead of a Lightning phase over the same step in a bare PyTorch loop: alternating arms, median per step.
 
 python benchmarks/overhead.py DATA_ROOT [--recipe recipes/mova/toy/joint_phase1.yaml]
 torchrun --standalone --nproc-per-node 2 benchmarks/overhead.py DATA_ROOT parallel.kind=fsdp2 parallel.shard=2
@@ -39,7 +39,7 @@ from talkies.training.optimizer import parameter_groups, rate
 
 
 class Clock(Callback):
-    """Seconds between the ends of successive steps, within one block."""
+    """Seconds between the ends of successive steps within a block."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -65,8 +65,8 @@ def bare(recipe: PhaseRecipe, inputs: Any, mesh: Mesh, world: World) -> Iterator
     parameters = dict(model.named_parameters())
     ema = Ema(parameters, recipe.ema)
     data = make_data(recipe, inputs.shards, world)
-    alike = recipe.parallel.kind == "ddp" and world.size > 1
-    forward = DistributedDataParallel(model, find_unused_parameters=True) if alike else model
+    replicated = recipe.parallel.kind == "ddp" and world.size > 1
+    forward = DistributedDataParallel(model, find_unused_parameters=True) if replicated else model
     last = None
     for step, batch in enumerate(data.train_dataloader()):
         assert isinstance(batch, Batch)

@@ -1,9 +1,9 @@
-"""The picture of the README: frames of a sample, the waveform of its sound, and how its mouth follows its loudness.
+"""Makes the picture of the README: frames of a sample, its waveform, and the mouth's opening over the loudness.
 
 python benchmarks/sample_picture.py runs/mova-toy-XXXXXXXX/0001/sample.mp4 docs/images/sample.png
 
-The two curves are the signals of the synchronisation metric, measured in the decoded frames and sound. The files that
-command 1 of the README leaves will do.
+The two curves are the signals of the synchronisation metric, measured on the decoded frames and sound. Command 1 of the
+README writes a suitable file.
 """
 
 import argparse
@@ -23,10 +23,10 @@ LEGEND = 22
 
 
 def opened(path: Path) -> tuple[Tensor, Tensor, int, float]:
-    """Frames uint8 [F, 3, H, W], samples [S], their rate, and the frames' rate."""
+    """Frames uint8 [F, 3, H, W], samples [S], sample rate and frame rate of a file."""
     info = probe(path)
     assert info.fps is not None, f"{path} has no video"
-    assert info.frames is not None, f"{path} does not say how many frames it has"
+    assert info.frames is not None, f"{path} does not declare its number of frames"
     assert info.audio_rate is not None, f"{path} has no sound"
     frames = read_frames(path, frames=info.frames, fps=info.fps, height=info.height or 0, width=info.width or 0)
     samples = read_audio(path, sample_rate=info.audio_rate, seconds=info.frames / info.fps)
@@ -34,7 +34,7 @@ def opened(path: Path) -> tuple[Tensor, Tensor, int, float]:
 
 
 def film(frames: Tensor) -> Image.Image:
-    """FRAMES of them in a row, enlarged by a whole factor so that their pixels stay sharp."""
+    """FRAMES frames in a row, enlarged by an integer factor so that their pixels stay sharp."""
     chosen = frames[np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)].permute(0, 2, 3, 1).numpy()
     factor = max(1, -(-SIDE // chosen.shape[1]))
     large = chosen.repeat(factor, 1).repeat(factor, 2)
@@ -42,14 +42,14 @@ def film(frames: Tensor) -> Image.Image:
 
 
 def curve(draw: ImageDraw.ImageDraw, signal: Tensor, width: int, top: int, colour: str) -> None:
-    """A signal [F], from its least to its greatest value, one point in the middle of each frame's time."""
+    """Draw a signal [F], scaled from its minimum to its maximum, one point in the middle of each frame's time."""
     spread = (signal - signal.min()) / (signal.max() - signal.min())
     points = [((i + 0.5) * width / len(spread), top + (1 - float(v)) * (WAVE - 12) + 6) for i, v in enumerate(spread)]
     draw.line(points, fill=colour, width=3, joint="curve")
 
 
 def picture(path: Path) -> Image.Image:
-    """The whole of it."""
+    """The whole picture."""
     frames, samples, rate, fps = opened(path)
     row = film(frames)
     page = Image.new("RGB", (row.width, row.height + WAVE + LEGEND), PAPER)
@@ -76,7 +76,7 @@ def picture(path: Path) -> Image.Image:
 def main() -> None:
     """Write the picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("sample", type=Path, help="an mp4 that `talkies sample` has written")
+    parser.add_argument("sample", type=Path, help="an mp4 written by `talkies sample`")
     parser.add_argument("out", type=Path, help="the PNG")
     args = parser.parse_args()
     picture(args.sample).quantize(128).save(args.out, optimize=True)

@@ -1,11 +1,11 @@
-"""What survival costs: one phase with all of its machinery and the same phase without, blocks in turns.
+"""The cost of resilience: one phase with all of its machinery and the same phase without, in alternating blocks.
 
 python benchmarks/survival.py DATA_ROOT [key.path=value ...] [--recipe recipes/mova/toy/joint_phase1.yaml]
 
-With: the counter's loader with checked clips, the norm and the loss judged in every step, signals, a checkpoint in the
-background in the middle of every block, metrics into a spool that is written to, quarantine, heartbeats, watchdog and
-the stragglers' clocks. Without: torch's own DataLoader in random order over the same shards, unchecked, and the norm
-clipped; metrics are counted, but nobody is told. Both under Lightning, with an EMA and as many loader workers.
+With: the counter's loader with checked clips, norm and loss judged in every step, signals, an asynchronous checkpoint
+in the middle of every block, metrics written to a spool, quarantine, heartbeats, watchdog and straggler clocks.
+Without: torch's own DataLoader in random order over the same shards, unchecked; the norm is clipped, metrics are
+computed but not recorded. Both under Lightning, with an EMA and the same number of loader workers.
 """
 
 import argparse
@@ -51,7 +51,7 @@ from talkies.training.phase import Phase
 
 
 class Clock(Callback):
-    """Seconds of each step but the first of a block, a list for each block."""
+    """Seconds of each step except the first of a block; one list per block."""
 
     def __init__(self) -> None:
         self.blocks: list[list[float]] = []
@@ -69,7 +69,7 @@ class Clock(Callback):
 
 
 class Plain(Phase):
-    """A phase whose gradient is clipped and not looked at."""
+    """A phase whose gradient is clipped but not judged."""
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -77,7 +77,7 @@ class Plain(Phase):
 
 
 class Average(Callback):
-    """An EMA and nothing else."""
+    """Only an EMA."""
 
     def __init__(self, recipe: PhaseRecipe) -> None:
         self.recipe = recipe
@@ -89,7 +89,7 @@ class Average(Callback):
 
 
 class Unchecked(Dataset[Clip]):
-    """The clips of a set as safetensors maps them, with no question asked."""
+    """The clips of a set, memory-mapped by safetensors, without any check."""
 
     def __init__(self, shards: ShardSet, recipe: PhaseRecipe) -> None:
         self.shards, self.wanted = shards, tuple(parts(recipe).weights)
@@ -122,10 +122,10 @@ class PlainData(ClipsData):
 
     def train_dataloader(self) -> DataLoader[Batch]:  # type: ignore[override]
         sampler = RandomSampler(self.unchecked, replacement=True, num_samples=10**9)
-        own = {"num_workers": self.workers, "collate_fn": self.collective}
-        return DataLoader(self.unchecked, self.micro, sampler=sampler, **own)
+        options = {"num_workers": self.workers, "collate_fn": self.collate}
+        return DataLoader(self.unchecked, self.micro, sampler=sampler, **options)
 
-    def collective(self, clips: list[Clip]) -> Batch:
+    def collate(self, clips: list[Clip]) -> Batch:
         return collate(clips, [0] * len(clips), self.shards.null_text)
 
     unchecked: Unchecked
@@ -134,7 +134,7 @@ class PlainData(ClipsData):
 def turns(
     trainer: Trainer, phase: Phase, data: ClipsData, args: argparse.Namespace, within: Callable[[], Any] = nullcontext
 ) -> Iterator[None]:
-    """A block of steps at a time, each in a fit of its own; checkpoints lie in the middle of a block."""
+    """Run one block of steps per iteration, each in its own fit; checkpoints are in the middle of a block."""
     for number in range(args.blocks):
         trainer.fit_loop.epoch_loop.max_steps = args.block // 2 + (number + 1) * args.block
         with within():
@@ -156,7 +156,7 @@ def survivor(
     quarantine = run_callbacks.quarantine(data)
     after = after_step(
         CheckpointStore(folder / "checkpoints"), recipe.steps, recipe.ema, data,
-        saved=run_callbacks.saved, protect=run_callbacks.kept.protects, ranks=ranks,
+        saved=run_callbacks.saved, protect=run_callbacks.retention.protects, ranks=ranks,
         quarantine=quarantine, metrics=run_callbacks.metrics,
     )  # fmt: skip
     validation = run_callbacks.validation(phase, after.averaging)
@@ -166,9 +166,9 @@ def survivor(
 
 
 def plain(recipe: PhaseRecipe, inputs: Inputs, clock: Clock, args: argparse.Namespace) -> Iterator[None]:
-    """The arm with nothing."""
-    made = make_phase(recipe, lambda: build_model(recipe, {}, mesh_of(recipe.parallel, ALONE)))
-    phase = Plain(made._build, made.objective, recipe.optimizer, recipe.steps)
+    """The arm without any of it."""
+    full = make_phase(recipe, lambda: build_model(recipe, {}, mesh_of(recipe.parallel, ALONE)))
+    phase = Plain(full._build, full.objective, recipe.optimizer, recipe.steps)
     data = PlainData(
         inputs.shards, seed=recipe.seed, global_batch=recipe.steps.global_batch,
         workers=recipe.data.workers, modalities=tuple(parts(recipe).weights),
@@ -180,7 +180,7 @@ def plain(recipe: PhaseRecipe, inputs: Inputs, clock: Clock, args: argparse.Name
 
 
 def main() -> None:
-    """Print both medians and what the one costs more: per step, and over whole blocks with their checkpoint."""
+    """Print both medians and the overhead: per step, and over whole blocks with their checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="prepared toy data")
     parser.add_argument("overrides", nargs="*", help="key.path=value")

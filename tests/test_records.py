@@ -1,4 +1,4 @@
-"""Every kind of record, mutated key by key: it is read as what it must be, or refused with its file and key."""
+"""Every kind of record, mutated key by key, is read if it is valid, else refused with its file and key."""
 
 import ast
 import importlib
@@ -21,8 +21,8 @@ SHA = "0123456789abcdef" * 4
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A record as it is written. `optional`: keys that an earlier version did not write; `nullable`: those that may be
-    null; `free`: key paths below which anything may stand, for it is only compared or handed on."""
+    """A record as it is written. `optional`: keys that an earlier version did not write; `nullable`: keys that may be
+    null; `free`: key paths below which any value is accepted, because it is only compared or passed on."""
 
     values: Any
     optional: frozenset[str] = field(default=frozenset())
@@ -295,7 +295,7 @@ RECORDS = {
     ),
     "tracking.versions:ORIGIN": sample({"source": "runs:/df14/release", "uri": "sqlite:////runs/mlflow.db"}),
 }
-"""Where each Kind is defined, and what one of it looks like."""
+"""Where each Kind is defined, and a record of that kind."""
 WRONG: tuple[Any, ...] = (
     None,
     True,
@@ -339,12 +339,12 @@ RAW = {
 
 def kind_of(name: str) -> Kind[Any]:
     module, _, attribute = name.partition(":")
-    found: Kind[Any] = getattr(importlib.import_module(f"talkies.{module}"), attribute)
-    return found
+    kind: Kind[Any] = getattr(importlib.import_module(f"talkies.{module}"), attribute)
+    return kind
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every key and of every entry of a list, the outer ones too."""
+    """The path of every key and of every list entry, including the outer ones."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in entries:
         yield (*path, key)
@@ -352,16 +352,16 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    """A copy with `new` at `path`; without it where that is ... (Ellipsis)."""
-    made = json.loads(json.dumps(value))
-    holder = made
+    """A copy with `new` at `path`; if `new` is Ellipsis, without that key."""
+    copy = json.loads(json.dumps(value))
+    holder = copy
     for key in path[:-1]:
         holder = holder[key]
     if new is ...:
         del holder[path[-1]]
     else:
         holder[path[-1]] = new
-    return made
+    return copy
 
 
 def value_at(value: Any, path: tuple[Any, ...]) -> Any:
@@ -370,8 +370,8 @@ def value_at(value: Any, path: tuple[Any, ...]) -> Any:
     return value
 
 
-def sort(value: Any) -> str:
-    """The kind of a JSON value; an integer is a number like another where a number is needed."""
+def json_type(value: Any) -> str:
+    """The type of a JSON value; integers count as numbers."""
     return "number" if type(value) in (int, float) else type(value).__name__
 
 
@@ -380,12 +380,12 @@ def shown(path: tuple[Any, ...]) -> str:
 
 
 def refusal(kind: Kind[Any], file: Path) -> str | None:
-    """What is said of the record in `file`; None where it is read."""
+    """The message with which the record in `file` is refused; None if it is read."""
     try:
         kind.read(file)
         return None
-    except UserError as found:
-        error = found
+    except UserError as refused:
+        error = refused
     message = str(error)
     assert error.exit_code == 65
     assert str(file) in message
@@ -412,16 +412,18 @@ def test_every_key_is_checked(tmp_path: Path, name: str) -> None:
             continue
         named = [f"`{shown(path[: end + 1])}" for end in range(len(path))]  # a key above it, or one below
         if len(path) == 1 and isinstance(path[0], str):
-            told = read(changed(known.values, path, ...))
+            message = read(changed(known.values, path, ...))
             assert (
-                told is None if where in known.optional else told is not None and any(name in told for name in named)
+                message is None
+                if where in known.optional
+                else message is not None and any(name in message for name in named)
             ), where
         for new in WRONG:
-            told = read(changed(known.values, path, new))
-            if told is not None:
-                assert any(name in told for name in [*named, f"has {where} "]), f"{where}: {new!r}: {told}"
+            message = read(changed(known.values, path, new))
+            if message is not None:
+                assert any(name in message for name in [*named, f"has {where} "]), f"{where}: {new!r}: {message}"
             elif not (new is None and where in known.nullable):
-                assert sort(new) == sort(value_at(known.values, path)), f"{where}: {new!r} was read"
+                assert json_type(new) == json_type(value_at(known.values, path)), f"{where}: {new!r} was read"
 
 
 ENCODED = {
@@ -448,7 +450,7 @@ def test_a_release_came_from_the_artifacts_of_a_run(tmp_path: Path, source: str)
 
 @pytest.mark.parametrize("name", RECORDS)
 @pytest.mark.parametrize("raw", RAW)
-def test_what_is_no_json_is_refused(tmp_path: Path, name: str, raw: str) -> None:
+def test_invalid_json_is_refused(tmp_path: Path, name: str, raw: str) -> None:
     file = tmp_path / "record.json"
     file.write_bytes(RAW[raw])
     assert refusal(kind_of(name), file) is not None
@@ -474,20 +476,20 @@ def test_only_regular_files_of_a_bounded_size_are_read(tmp_path: Path, name: str
     with pytest.raises(UserError):
         kind.find(file)
     file.unlink()
-    with file.open("wb") as made:
-        made.truncate(kind.limit + 1)  # a hole: it takes no room
+    with file.open("wb") as handle:
+        handle.truncate(kind.limit + 1)  # a sparse file, which takes no disk space
     assert f"it has {kind.limit + 1} bytes, and at most {kind.limit} are read" in str(refusal(kind, file))
 
 
 def test_a_socket_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # the path of a socket is short
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind("s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("s")
         assert "it is a socket" in str(refusal(kind_of("runs.records:RESULT"), Path("s")))
 
 
-def test_no_kind_of_record_is_forgotten_here() -> None:
-    found = {
+def test_every_kind_of_record_is_listed_here() -> None:
+    kinds = {
         f"{path.relative_to(ROOT).with_suffix('').as_posix().replace('/', '.')}:{target.id}"
         for path in ROOT.rglob("*.py")
         for node in ast.parse(path.read_text()).body
@@ -495,7 +497,7 @@ def test_no_kind_of_record_is_forgotten_here() -> None:
         for target in node.targets
         if isinstance(target, ast.Name) and ast.unparse(node.value.func) == "Kind"
     }
-    assert found == RECORDS.keys()
+    assert kinds == RECORDS.keys()
 
 
 READERS = {
@@ -512,11 +514,11 @@ READERS = {
     "tracking/records.py": "lines of a spool, which are checked there",
     "tracking/replay.py": "/proc",
 }
-"""Who reads files without the reader of records, and what."""
+"""Modules that read files without the reader of records, and what they read."""
 
 
 def test_records_are_read_by_the_reader_alone() -> None:
-    found = {
+    modules = {
         path.relative_to(ROOT).as_posix()
         for path in ROOT.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
@@ -524,12 +526,12 @@ def test_records_are_read_by_the_reader_alone() -> None:
         if ast.unparse(node.func).rpartition(".")[2] in ("read_text", "read_bytes", "_read_text")
         or ast.unparse(node.func) in ("json.load", "json.loads")
     }
-    assert found == READERS.keys(), "read records by a Kind of talkies/config/records.py"
+    assert modules == READERS.keys(), "read records by a Kind of talkies/config/records.py"
 
 
 @record
 class Grown:
-    """A record whose `a` was called `b` in schema 2, and in which `c` came with schema 4."""
+    """A record whose `a` was named `b` in schema 2, and whose `c` was added in schema 4."""
 
     schema: int
     a: int
@@ -549,7 +551,7 @@ GROWN = Kind(
 
 
 @pytest.mark.parametrize("old", [{"b": 1}, {"schema": 2, "b": 1}, {"schema": 3, "a": 1}, {"schema": 4, "a": 1, "c": 7}])
-def test_a_record_of_an_older_schema_is_read_in_the_newest_form(tmp_path: Path, old: dict[str, int]) -> None:
+def test_a_record_of_an_older_schema_is_migrated(tmp_path: Path, old: dict[str, int]) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps({**old, "beside": "x"}))
     assert GROWN.read(path) == Grown(schema=4, a=1, c=7)

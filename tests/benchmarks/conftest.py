@@ -1,4 +1,4 @@
-"""The benchmarks are scripts: their folder is put on the path, as running one does."""
+"""The benchmarks are scripts: their folder is put on the import path, as when running one."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The table of faults: one row per number, the worst of its tests, and what has no test is said to have none."""
+"""The table of faults: one row per number with the worst result of its tests; rows without a test are marked."""
 
 from typing import Any, Literal
 
@@ -14,18 +14,20 @@ def report(
     when: Literal["setup", "call", "teardown"],
     outcome: Literal["passed", "failed", "skipped"],
     row: str,
-    told: dict[str, Any] | None = None,
+    reported: dict[str, Any] | None = None,
 ) -> pytest.TestReport:
     label = {"number": row, "name": "a fault", "injected": f"by {node}", "stage": "faults"}
-    properties: list[tuple[str, object]] = [("row", label), *([("fault", told)] if told else [])]
+    properties: list[tuple[str, object]] = [("row", label), *([("fault", reported)] if reported else [])]
     reason: Any = {"passed": None, "failed": "E  it | broke", "skipped": ("f.py", 1, "Skipped: no Slurm here")}[outcome]
     return pytest.TestReport(node, ("f.py", 1, node), {}, outcome, reason, when, user_properties=properties)
 
 
-def run(collector: Collector, node: str, outcome: Literal["passed", "failed"], row: str, told: dict[str, Any]) -> None:
+def run(
+    collector: Collector, node: str, outcome: Literal["passed", "failed"], row: str, reported: dict[str, Any]
+) -> None:
     collector.pytest_runtest_logreport(report(node, "setup", "passed", row))
-    collector.pytest_runtest_logreport(report(node, "call", outcome, row, told))
-    collector.pytest_runtest_logreport(report(node, "teardown", "passed", row, told))
+    collector.pytest_runtest_logreport(report(node, "call", outcome, row, reported))
+    collector.pytest_runtest_logreport(report(node, "teardown", "passed", row, reported))
 
 
 def test_the_tests_of_a_row_are_one_line() -> None:
@@ -46,7 +48,7 @@ def test_a_row_is_as_bad_as_its_worst_test() -> None:
     assert table([row]).splitlines()[2].count(r"it \| broke") == 1
 
 
-def test_what_was_skipped_says_why_and_what_has_no_test_that_it_has_none() -> None:
+def test_skipped_rows_name_the_reason_and_untested_rows_are_marked() -> None:
     collector = Collector()
     collector.pytest_runtest_logreport(report("one", "setup", "skipped", "4"))
     collector.pytest_runtest_logreport(report("one", "teardown", "passed", "4"))
@@ -56,7 +58,7 @@ def test_what_was_skipped_says_why_and_what_has_no_test_that_it_has_none() -> No
     assert collector.unknown == {"99"}
 
 
-def test_a_page_gets_the_first_of_what_was_seen_and_keeps_the_rest_of_its_text() -> None:
+def test_a_page_gets_the_first_outcomes_and_keeps_the_rest_of_its_text() -> None:
     collector = Collector()
     for number in range(5):
         run(collector, f"test {number}", "passed", "1", {**SEEN, "outcome": f"seen {number}"})

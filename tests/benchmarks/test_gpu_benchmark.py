@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py: the toy anywhere, the real networks as far as a plan goes, arms that differ, mistakes."""
+"""benchmarks/gpu.py: the toy on any machine, the plan of the real networks, distinct arms, mistakes."""
 
 import json
 from typing import Any
@@ -58,8 +58,8 @@ def test_compiled_arms_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_an_arm_is_what_it_says(*, checkpointing: bool) -> None:
-    """Insides of a block are computed once, or again for the gradient; whatever arm was there before."""
+def test_an_arm_computes_as_named(*, checkpointing: bool) -> None:
+    """The inside of a block is computed once, or again for the gradient, whatever arm was active before."""
     bench, calls = Bench(both("toy")[0], torch.device("cpu")), list[int]()
     others, own = (bench.arranged(ComputeConfig(checkpointing=arm)) for arm in (not checkpointing, checkpointing))
     for block in bench.model.audio.blocks:
@@ -89,18 +89,18 @@ def test_the_real_networks_are_planned_as_promised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--device", "cpu"], "preset a14b needs a GPU; --device cpu --preset toy runs anywhere"),
-        ([*TOY, "--rounds", "0"], "0 is no number from 1 to 10000"),
+        ([*TOY, "--rounds", "0"], "0 is not a number from 1 to 10000"),
         ([*TOY, "--peak", "nan"], "--peak is nan: give the FLOP/s"),
         ([*TOY, "--arms", "jitted"], "invalid choice: 'jitted'"),
         ([*TOY, "more"], "unrecognized arguments: more"),
     ],
 )
-def test_a_mistake_is_one_line(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert message in line

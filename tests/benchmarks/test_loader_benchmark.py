@@ -1,4 +1,4 @@
-"""benchmarks/loader.py: clips of the geometry that the plan has, and a row per arm."""
+"""benchmarks/loader.py: clips of the plan's geometry, and a row per arm."""
 
 import json
 from dataclasses import replace
@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.filterwarnings("ignore:This process .* is multi-thread
 def test_its_clips_and_its_consumer_are_those_of_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", str(RECIPE), "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    held = {m: [grid.channels, *grid.shape] for m, grid in loader.GRIDS.items()}
-    assert {m: plan["latents"][m]["shape"] for m in held} == held
+    shapes = {m: [grid.channels, *grid.shape] for m, grid in loader.GRIDS.items()}
+    assert {m: plan["latents"][m]["shape"] for m in shapes} == shapes
     assert plan["latents"]["text"]["shape"] == [*reversed(loader.TEXT)]
     assert plan["speed"]["seconds"] == pytest.approx(loader.STEP_S, abs=0.05)
     assert (plan["ranks"], plan["ranks"] // plan["readers"]) == (loader.GPUS, loader.SEQUENCE)
@@ -37,6 +37,6 @@ def test_a_row_for_every_number_of_workers(
         _, rate, _, gpu, rank = map(float, line.split())
         assert gpu == pytest.approx(8 * rank, rel=0.1)
         assert gpu == pytest.approx(rate / 0.03125, rel=0.1)
-    assert not list(tmp_path.iterdir()), "nothing stays behind"
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
     loader.main(["--clips", "2", "--parts", "--rounds", "1"])
     assert "checksums" in capsys.readouterr().out

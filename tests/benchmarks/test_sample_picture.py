@@ -1,4 +1,4 @@
-"""The README's picture is made of the frames and the sound of a file."""
+"""The README's picture is made from the frames and the sound of a file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The store of small_store for every test of this folder."""
+"""The fixture `store` of small_store, for every test of this folder."""
 
 from small_store import store
 

@@ -1,4 +1,4 @@
-"""A store of small checkpoints, and what harms them."""
+"""A store of small checkpoints, and how to damage them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ DATA = {"consumed": 28, "passed": [[4, 8]], "quarantined": ["c1"], "clips": 12, 
 
 
 def loop_of(step: int = 7) -> dict[str, Any]:
-    """The loop of a run, with keys of another version beside its own."""
+    """The loop of a run, with additional keys of another version."""
     guard = {"good": {"0": [[0.5, 1.5]]}, "skipped": [{"step": 2, "kind": "spike", "what": "x"}]}
     loop = {"step": step, "recipe": None, "ema_updates": 4, "data": DATA, "guard": guard}
     return {**loop, "loss": 0.1 + 0.2, "groups": [{"lr": 1e-5}]}

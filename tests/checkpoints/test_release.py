@@ -100,7 +100,7 @@ def test_round_trip(release: Path) -> None:
     assert sorted(path.name for path in release.parent.iterdir()) == ["data", "release"]
 
 
-def test_names_of_an_older_schema_are_read_by_those_of_now(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_an_older_schema_are_migrated(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "RENAMES", (lambda path: path.replace(".blocks.", ".layers."),))
     expected = {key.replace("blocks.", "layers."): value for key, value in tensors()["video_high"].items()}
     found = load_component(release, "video_high")
@@ -120,43 +120,43 @@ def test_same_content_same_hash(release: Path, tmp_path: Path, codecs: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("bridge.safetensors", r"damaged: its `components\.bridge\.file` is 'bridge.safetensors', which its `files`"),
         ("codecs/audio/model.safetensors", r"does not list codecs/audio/model\.safetensors"),
     ],
 )
-def test_a_file_that_is_read_is_listed(release: Path, name: str, said: str) -> None:
+def test_every_file_must_be_listed(release: Path, name: str, message: str) -> None:
     values = json.loads((release / RELEASE).read_text())
     del values["files"][name]
     (release / RELEASE).write_text(json.dumps(values))
-    with pytest.raises(CheckpointError, match=rf"release\.json (is )?{said}"):
+    with pytest.raises(CheckpointError, match=rf"release\.json (is )?{message}"):
         read_release(release)
 
 
 def left_out(components: dict[str, Any]) -> None:
-    """A child would begin it from random weights."""
+    """A later phase would start it from random weights."""
     del components["bridge"]
 
 
 def exchanged(components: dict[str, Any]) -> None:
-    """Two towers have the same shapes."""
+    """The shapes would not reveal it: two towers have the same."""
     one, other = components["bridge"], components["video_high"]
     one["file"], other["file"] = other["file"], one["file"]
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "message"),
     [
-        (left_out, r"its `files` list bridge\.safetensors, which is of none of its `components`"),
+        (left_out, r"its `files` list bridge\.safetensors, which belongs to none of its `components`"),
         (exchanged, r"its `components\.\w+\.file` is '\w+\.safetensors', and must be \w+\.safetensors"),
     ],
 )
-def test_each_component_has_its_own_file(release: Path, harm: Callable[[dict[str, Any]], None], said: str) -> None:
+def test_each_component_has_its_own_file(release: Path, harm: Callable[[dict[str, Any]], None], message: str) -> None:
     values = json.loads((release / RELEASE).read_text())
     harm(values["components"])
     (release / RELEASE).write_text(json.dumps(values))
-    with pytest.raises(CheckpointError, match=rf"release\.json is damaged: {said}"):
+    with pytest.raises(CheckpointError, match=rf"release\.json is damaged: {message}"):
         read_release(release)
 
 
@@ -175,7 +175,7 @@ def test_adapter_in_peft_files(tmp_path: Path, release: Path) -> None:
     adapter = (weights, '{"r": 2}')
     write_release(tmp_path / "lora", components={}, info=INFO, codecs_folder=None, adapter=adapter, base=base)
     values = read_release(tmp_path / "lora")
-    assert values["base"] == {key: base[key] for key in ("sha256", "name")}, "a path is no part of what it is"
+    assert values["base"] == {key: base[key] for key in ("sha256", "name")}, "a path is excluded"
     assert base_folder(tmp_path / "lora", values["base"]) == release.resolve()
     assert values["adapter"] is True
     assert values["components"] == {}
@@ -249,9 +249,9 @@ def test_component_from_an_unlisted_file_is_refused(release: Path) -> None:
         load_component(release, "bridge")
 
 
-def test_no_release(tmp_path: Path) -> None:
+def test_a_folder_without_release_json_is_refused(tmp_path: Path) -> None:
     for read in (read_release, release_sha256):
-        with pytest.raises(CheckpointError, match=r"is no release: it has no release\.json"):
+        with pytest.raises(CheckpointError, match=r"is not a release: it has no release\.json"):
             read(tmp_path)
 
 
@@ -287,7 +287,7 @@ def test_a_failed_write_keeps_the_older_release(release: Path, codecs: Path) -> 
 
 def test_something_else_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
-    with pytest.raises(CheckpointError, match="exists and is no release"):
+    with pytest.raises(CheckpointError, match="exists and is not a release"):
         write_release(tmp_path / "thesis", components=tensors(), info=INFO)
     assert (tmp_path / "thesis").is_dir()
 
@@ -315,7 +315,7 @@ def test_full_disk_is_a_storage_error(tmp_path: Path, release: Path) -> None:
 
 
 @pytest.mark.parametrize("key", [key for key in INFO if key != "metrics"])
-def test_a_release_that_no_phase_has_written_is_named(release: Path, key: str) -> None:
+def test_a_missing_key_of_release_json_is_named(release: Path, key: str) -> None:
     values = json.loads((release / RELEASE).read_text())
     del values[key]
     (release / RELEASE).write_text(json.dumps(values))

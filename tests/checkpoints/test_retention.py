@@ -1,4 +1,4 @@
-"""Which checkpoints go, and which never do."""
+"""Which checkpoints are deleted, and which never are."""
 
 import warnings
 
@@ -65,7 +65,7 @@ def test_retain_wants_at_least_one(store: CheckpointStore) -> None:
 
 
 @pytest.mark.parametrize(("after", "left"), [(20, [5, 10, 20]), (19, [5, 10]), (5, [5]), (0, [])])
-def test_drop_deletes_what_is_later(store: CheckpointStore, after: int, left: list[int]) -> None:
+def test_drop_deletes_later_checkpoints(store: CheckpointStore, after: int, left: list[int]) -> None:
     for step in (5, 10, 20):
         store.save(step, fill("old"))
     assert store.drop(after) == [step for step in (5, 10, 20) if step not in left]
@@ -73,6 +73,6 @@ def test_drop_deletes_what_is_later(store: CheckpointStore, after: int, left: li
     pointer = store.folder / LATEST
     assert (pointer.read_text() == f"{store.path(left[-1]).name}\n") if left else not pointer.exists()
     if after < 20:
-        store.save(20, fill("new"))  # it comes again
+        store.save(20, fill("new"))  # step 20 is made again
         assert store.retain(1) == left
     assert store.latest() == store.path(20)

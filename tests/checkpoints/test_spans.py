@@ -1,4 +1,4 @@
-"""Spans of tensors: cut into boxes that cover them once, and stored as any other tensor is."""
+"""Spans of tensors are cut into boxes that cover them once, and stored like any other tensor."""
 
 import random
 from math import prod
@@ -45,7 +45,7 @@ def test_a_span_is_read_from_a_tensor_and_a_tensor_from_a_span(tmp_path: Path) -
     assert torch.equal(found["span"], whole)
     save_tensors(tmp_path / "b", {"nothing": empty, "whole": whole})
     files = {path.name for path in (tmp_path / "b").iterdir()}
-    assert load_tensors(tmp_path / "b", files, lambda _: True).keys() == {"whole"}, "a span of nothing is not stored"
+    assert load_tensors(tmp_path / "b", files, lambda _: True).keys() == {"whole"}, "an empty span is not stored"
 
 
 def test_a_span_keeps_its_place_when_its_values_change() -> None:

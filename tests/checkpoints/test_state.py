@@ -1,4 +1,4 @@
-"""A state comes back bitwise, strictly, and nothing of it is unpickled before it is verified."""
+"""A state is restored bitwise and strictly, and nothing is unpickled before it is verified."""
 
 import json
 import multiprocessing
@@ -102,10 +102,8 @@ def test_parts_can_be_read_alone(store: CheckpointStore) -> None:
         load_ema(folder, state["model"])
 
 
-def test_names_of_an_older_schema_are_read_by_those_of_now(
-    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Parameters, moments and averages, whole and alone."""
+def test_names_of_an_older_schema_are_migrated(store: CheckpointStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of parameters, moments and EMA, whether all or only the EMA is read."""
     before = state_of()
     folder = saved(store, before)
     monkeypatch.setattr(names, "RENAMES", (lambda path: path.replace("video.", "towers.video."),))
@@ -122,7 +120,7 @@ def test_names_of_an_older_schema_are_read_by_those_of_now(
     assert_same({name: read(name) for name in now["ema"]}, now["ema"])
 
 
-def test_a_view_is_saved_without_what_it_views(store: CheckpointStore) -> None:
+def test_a_view_is_saved_without_its_base_tensor(store: CheckpointStore) -> None:
     state = state_of()
     state["model"] = {"part": torch.zeros(1000, 1000)[:2, :2]}
     state["ema"] = state["optimizer"] = {}
@@ -216,7 +214,7 @@ def test_flipped_byte_is_named(store: CheckpointStore) -> None:
 
 
 def forged(folder: Path, metadata: bytes) -> None:
-    """What somebody can make who also rewrites the manifest."""
+    """A forgery by somebody who also rewrites the manifest."""
     (folder / "shards" / ".metadata").write_bytes(metadata)
     (folder / MANIFEST).unlink()
     write_manifest(folder, 7)
@@ -234,10 +232,10 @@ def test_forged_checkpoint_runs_no_code(store: CheckpointStore, tmp_path: Path, 
             load(folder, state)
     assert not marker.exists()
     forged(folder, b"no pickle at all")
-    with pytest.raises(CheckpointError, match="is no index"):
+    with pytest.raises(CheckpointError, match="is not an index"):
         load(folder, state)
     forged(folder, pickle.dumps(torch.Size([1])))
-    with pytest.raises(CheckpointError, match="is no index"):
+    with pytest.raises(CheckpointError, match="is not an index"):
         load(folder, state)
     told("refused, no code runs")
 
@@ -275,7 +273,7 @@ def test_foreign_part_is_refused(store: CheckpointStore) -> None:
         shutil.rmtree(folder / "shards")
         save_tensors(folder / "shards", {"other/x": torch.zeros(1)})
 
-    with pytest.raises(CheckpointError, match="holds 'other/x', which is no part of a state"):
+    with pytest.raises(CheckpointError, match="holds 'other/x', which does not belong to a state"):
         load(store.save(1, writer), state)
 
 
@@ -314,7 +312,7 @@ def test_full_disk_names_path_and_bytes_and_keeps_the_last_checkpoint(
     told("a line with path and bytes; the checkpoint before is intact, no file is left over")
 
 
-# What it is for.
+# Resuming.
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:

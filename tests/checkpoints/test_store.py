@@ -34,7 +34,7 @@ def test_a_saved_checkpoint_is_complete(store: CheckpointStore) -> None:
 
 
 @pytest.mark.fault("h", "clock jumps back", injected="time.time() and the files' times lie ten years back")
-def test_latest_goes_by_step_not_by_time(
+def test_latest_is_chosen_by_step_not_by_time(
     store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None]
 ) -> None:
     for step in (9, 10):
@@ -46,7 +46,7 @@ def test_latest_goes_by_step_not_by_time(
             os.utime(path, (past, past))
         os.utime(store.path(step), (past, past))
     assert store.latest() == store.path(100_000_000)
-    assert store.retain(2) == [9], "nor does retention go by it"
+    assert store.retain(2) == [9], "retention does not use the time, either"
     told("the newest is that of the highest step", steps_lost=0)
 
 
@@ -111,7 +111,7 @@ def test_a_complete_checkpoint_is_never_overwritten(store: CheckpointStore) -> N
     assert (store.path(1) / "shards" / "a.bin").read_text() == "a" * 100
 
 
-def test_a_damaged_one_is_replaced_when_its_step_comes_again(store: CheckpointStore) -> None:
+def test_a_damaged_checkpoint_is_replaced_when_its_step_is_saved_again(store: CheckpointStore) -> None:
     flip(store.save(1, fill("a")) / "shards" / "a.bin")
     with pytest.warns(CheckpointWarning, match=r"a\.bin is damaged.*it is replaced"):
         store.save(1, fill("b"))
@@ -127,12 +127,12 @@ TMPDIRS = {"missing": 0o000, "unwritable": 0o555}
 def test_tmpdir_is_not_used(
     store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None], kind: str
 ) -> None:
-    """A whole state, written by DCP, and read back."""
+    """A whole state is written by DCP and read back."""
     place = tmp_path / "scratch"
     if kind == "unwritable":
         place.mkdir(mode=TMPDIRS[kind])
     monkeypatch.setenv("TMPDIR", str(place))
-    monkeypatch.setattr(tempfile, "tempdir", None)  # Python remembers what it has found
+    monkeypatch.setattr(tempfile, "tempdir", None)  # Python caches it
     assert store.latest() is None
     weights = {"w": torch.arange(6.0)}
     parts = {"model": weights, "optimizer": {}, "ema": weights, "loop": loop_of(1)}
@@ -177,8 +177,8 @@ def test_a_read_only_disk_is_a_storage_error_and_others_are_not(store: Checkpoin
     assert names(store) == []
 
 
-def test_a_file_with_the_name_of_a_checkpoint_is_none(tmp_path: Path) -> None:
-    (tmp_path / "step-00000022").write_text("what somebody has put there")
+def test_a_file_with_the_name_of_a_checkpoint_is_not_one(tmp_path: Path) -> None:
+    (tmp_path / "step-00000022").write_text("not a checkpoint")
     store = CheckpointStore(tmp_path)
     assert store.steps() == []
     assert store.latest() is None
@@ -187,7 +187,7 @@ def test_a_file_with_the_name_of_a_checkpoint_is_none(tmp_path: Path) -> None:
     assert store.latest() == store.path(22)
 
 
-def test_a_pointer_that_cannot_be_written_takes_nothing_from_a_complete_checkpoint(store: CheckpointStore) -> None:
+def test_an_unwritable_pointer_does_not_invalidate_a_complete_checkpoint(store: CheckpointStore) -> None:
     (store.folder / LATEST).mkdir(parents=True)
     with pytest.warns(
         CheckpointWarning, match=r"step-00000005 is complete, but .*LATEST cannot be written: .*directory"

@@ -1,4 +1,4 @@
-"""What a killed process leaves is no checkpoint, and is swept."""
+"""What a killed process leaves does not count as a checkpoint, and is swept."""
 
 import multiprocessing
 import os
@@ -63,7 +63,7 @@ def state(folder: Path) -> None:
 
 
 def shard_and_die(self: object, plan: object, planner: object) -> None:
-    """What DCP has when one of its files is there and the next is not."""
+    """Leave what DCP has written when one file is there and the next is not."""
     (self.fs.init_path(self.path) or self.path).joinpath("__0_0.distcp").write_bytes(b"half")  # type: ignore[attr-defined]
     die()
 
@@ -98,10 +98,14 @@ def test_kill_9(store: CheckpointStore, told: Callable[..., None], moment: str, 
         assert (store.folder / LATEST).read_text() == "step-00000001\n"  # old or new, never empty
     told("the newest complete one, and LATEST old or new", back_s=back)
     if torn:
-        with pytest.warns(CheckpointWarning, match=r"removing .*step-00000002\.tmp, torn by a killed process"):
+        with pytest.warns(
+            CheckpointWarning, match=r"removing .*step-00000002\.tmp, left incomplete by a killed process"
+        ):
             store.save(3, fill())
     elif moment == "while the pointer is replaced":
-        with pytest.warns(CheckpointWarning, match=r"removing .*\.LATEST\.\d+\.tmp, torn by a killed process"):
+        with pytest.warns(
+            CheckpointWarning, match=r"removing .*\.LATEST\.\d+\.tmp, left incomplete by a killed process"
+        ):
             store.save(3, fill())
     else:
         store.save(3, fill())
@@ -121,7 +125,7 @@ def retain_and_die(store: CheckpointStore) -> None:
     store.retain(1)
 
 
-def test_a_deletion_that_is_killed_is_no_checkpoint_and_is_swept(store: CheckpointStore) -> None:
+def test_a_killed_deletion_leaves_no_checkpoint_and_is_swept(store: CheckpointStore) -> None:
     for step in (1, 2):
         store.save(step, fill())
     child = multiprocessing.get_context("fork").Process(target=retain_and_die, args=(store,))
@@ -133,7 +137,7 @@ def test_a_deletion_that_is_killed_is_no_checkpoint_and_is_swept(store: Checkpoi
     again = CheckpointStore(store.folder)
     assert again.steps() == [2]
     assert again.latest() == again.path(2)
-    with pytest.warns(CheckpointWarning, match=r"removing .*step-00000001\.old\.tmp, torn"):
+    with pytest.warns(CheckpointWarning, match=r"removing .*step-00000001\.old\.tmp, left incomplete"):
         again.sweep()
     assert names(store) == [LATEST, "step-00000002"]
 

@@ -1,4 +1,4 @@
-"""Several processes hash one checkpoint: each file once, and all learn the same."""
+"""Several processes hash one checkpoint: each file once, and all get the same answer."""
 
 import re
 import threading
@@ -17,7 +17,7 @@ from talkies.config import CheckpointError
 
 
 class Share:
-    """One of `count` processes, which are threads here, and wait for each other."""
+    """One of `count` processes; here they are threads that wait for each other."""
 
     def __init__(self, rank: int, count: int, barrier: threading.Barrier, box: dict[int, object]) -> None:
         self.place, self.main, self._barrier, self._box = (rank, count), rank == 0, barrier, box
@@ -59,7 +59,7 @@ def wide(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 9])
-def test_the_hashing_is_shared_and_what_it_finds_is_the_same(
+def test_the_hashing_is_shared_and_all_find_the_same_damage(
     store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     for step in (1, 2, 3):
@@ -83,7 +83,7 @@ def test_the_hashing_is_shared_and_what_it_finds_is_the_same(
     assert [re.search(r"step-\d+/\d\.bin", str(w.message))[0] for w in warned] == [  # type: ignore[index]
         "step-00000003/1.bin",
         "step-00000002/0.bin",
-    ], "the first of the manifest, whoever found it, and told once"
+    ], "the first in the manifest, whichever process found it, and reported once"
     flip(store.path(1) / "2.bin")
     answers = collective(count, store.latest)
     assert len(set(answers)) == 1
@@ -93,7 +93,7 @@ def test_the_hashing_is_shared_and_what_it_finds_is_the_same(
 
 @pytest.mark.parametrize("ranks", [1, 2, 5])
 def test_a_manifest_is_the_same_however_many_ranks_hash_it(tmp_path: Path, ranks: int) -> None:
-    """And complete where one of them did not see all files yet."""
+    """It is complete even if one of them did not see all files yet."""
     for name in ("a", "b/c", "d"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name * 9)

@@ -1,4 +1,4 @@
-"""Weights from outside: safetensors, or nothing."""
+"""Untrusted weights: safetensors only."""
 
 import pickle
 import struct
@@ -47,7 +47,7 @@ def test_a_pickle_under_another_name_is_refused(tmp_path: Path, told: Callable[.
     marker = tmp_path / "marker"
     for name in ("w.safetensors", "w.weights"):
         (tmp_path / name).write_bytes(pickle.dumps(Malicious(marker)))
-        with pytest.raises(CheckpointError, match=r"damaged or hostile|is no \.safetensors"):
+        with pytest.raises(CheckpointError, match=r"damaged or hostile|is not a \.safetensors"):
             read_weights(tmp_path / name)
     assert not marker.exists()
     told("refused, no code runs")
@@ -58,7 +58,7 @@ def test_a_pickle_under_another_name_is_refused(tmp_path: Path, told: Callable[.
     [
         (struct.pack("<Q", 2**63) + b"{}", "claims a header of 9223372036854775808 bytes and has 10 in all"),
         (struct.pack("<Q", 3) + b"{}", "claims a header of 3 bytes"),
-        (struct.pack("<Q", 4) + b"[42]", "its header is no JSON object"),
+        (struct.pack("<Q", 4) + b"[42]", "its header is not a JSON object"),
         (struct.pack("<Q", 4) + b"nope", "cannot read"),
         (b"", "cannot read"),
         (b"\x01\x02", "cannot read"),

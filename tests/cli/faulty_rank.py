@@ -1,7 +1,7 @@
-"""`talkies` in two processes of which rank 1 is at fault: python faulty_rank.py MARK WHERE WHEN SECONDS VERB ...
+"""`talkies` in two processes with a slow rank 1: python faulty_rank.py MARK WHERE WHEN SECONDS VERB ...
 
 WHERE: `step`, the training step, or `read`, the reading of a clip; WHEN: the numbers of steps (or clips) from 0 on, as
-`5:` or `5:6`. MARK is a file that says when. The processes are started by talkies' own launcher, or by torchrun.
+`5:` or `5:6`. The file MARK records when. The processes are started by talkies' own launcher, or by torchrun.
 """
 
 import os
@@ -16,7 +16,7 @@ from talkies.parallel.launch import launch
 
 
 def spoil(mark: Path, where: str, when: str, seconds: float) -> None:
-    """From now on this process is at fault."""
+    """Make this process slow from now on."""
     from talkies.data.shards import ShardSet
     from talkies.training.phase import Phase
 

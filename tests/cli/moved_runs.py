@@ -1,4 +1,4 @@
-"""A runs folder to be moved: the journey's, with a run that was stopped; in today's records or in those of before."""
+"""A runs folder to move: a copy of the journey's with a stopped run, and records of today or of an older version."""
 
 import json
 import os
@@ -18,13 +18,13 @@ AUDIO = str(RECIPES / "audio_pretraining.yaml")
 
 
 def train(runs: Path, *words: str) -> int:
-    """Train the phase alone that is stopped in the copy, in and on what lies in `runs`."""
+    """Train the phase that the copy has stopped, on its own, in `runs` and on its data."""
     (data,) = (runs / "data").iterdir()
     return run(["train", AUDIO, *TINY, f"data.root={data}", *words, "--runs", str(runs), "--quiet"])
 
 
 def copied(journey: Journey, runs: Path, *, old: bool) -> Path:
-    """The journey's runs folder at `runs`, as if it had been made there, and beside them a phase stopped at step 2."""
+    """The journey's runs folder at `runs`, as if it had been made there, and in it a phase stopped at step 2."""
     copy_runs(journey, runs)
     if old:
         as_before(runs)
@@ -40,7 +40,7 @@ def copy_runs(journey: Journey, runs: Path) -> None:
 
 
 def _copy(source: str, target: str) -> None:
-    """Nobody writes into weights: a link does."""
+    """Link weights, which are never written to, and copy all else."""
     if source.endswith((".safetensors", ".distcp")):
         os.link(source, target)
     else:
@@ -48,7 +48,7 @@ def _copy(source: str, target: str) -> None:
 
 
 def as_before(runs: Path) -> None:
-    """Every record below `runs` as the version before relative paths wrote it there."""
+    """Rewrite every record below `runs` as the version before relative paths wrote it."""
     for path in runs.rglob("*.json"):
         if path.name in ("place.json", "run.json"):
             path.write_text(json.dumps(_absolute(json.loads(path.read_text()), path.parent)))
@@ -59,20 +59,20 @@ def as_before(runs: Path) -> None:
         shutil.rmtree(place.parent / "codecs", ignore_errors=True)
     for run_folder in runs.glob("*/*/6-lora"):
         _base_by_path(run_folder, runs)
-    readdress(runs / "mlflow.db")  # the copied store says that its artifacts are where it is now
+    readdress(runs / "mlflow.db")  # artifacts of the copied store are beside it
 
 
 def _respool(path: Path) -> None:
-    """The spool with absolute paths, and how far it was sent: a line that begins an attempt is longer now."""
+    """Rewrite the spool with absolute paths, and correct the offset up to which it was sent."""
     sent = path.with_name("progress.json")
-    told = json.loads(sent.read_text()) if sent.exists() else {}
+    progress = json.loads(sent.read_text()) if sent.exists() else {}
     lines, read = [], 0
     for line in path.read_bytes().splitlines(keepends=True):
         values = json.loads(line)
         lines.append(encode(_absolute(values, path.parent)) if values["kind"] == "begin" else line)
         read += len(line)
-        if read == told.get("offset"):
-            sent.write_text(json.dumps({**told, "offset": len(b"".join(lines))}))
+        if read == progress.get("offset"):
+            sent.write_text(json.dumps({**progress, "offset": len(b"".join(lines))}))
     path.write_bytes(b"".join(lines))
 
 
@@ -89,7 +89,7 @@ def _absolute(values: dict[str, object], folder: Path) -> dict[str, object]:
 
 
 def _base_by_path(run_folder: Path, runs: Path) -> None:
-    """A LoRA's release named its base by a path, too: so it has another hash, in the registry as well."""
+    """Let a LoRA's release name its base by path, too, which changes its hash, in the registry as well."""
     release = run_folder / "release" / "release.json"
     old, values = sha256_of(release), json.loads(release.read_text())
     values["base"]["path"] = str(run_folder.parent / "5-high_resolution" / "release")

@@ -1,4 +1,4 @@
-"""What the pages show to be typed: fenced blocks of YAML and of commands, and commands within a line."""
+"""Code in the pages of the documentation: fenced blocks of YAML and of commands, and commands within a line."""
 
 import re
 import shlex
@@ -17,8 +17,8 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[str]:
-    """Every command of the bash blocks, once, the README's first: continued lines joined, comments gone, those joined
-    by `&&` apart."""
+    """Every command of the bash blocks once, the README's first: continued lines are joined, comments removed, and
+    commands joined by `&&` split."""
     found = [part for block in blocks("bash") for line in _lines(block) for part in line.split(" && ")]
     return [*dict.fromkeys(found)]
 
@@ -31,7 +31,7 @@ def _lines(block: str) -> Iterator[str]:
 
 
 def inline(containing: str) -> list[str]:
-    """Every piece of code within a line of text or of a table that contains `containing`."""
+    """Every piece of inline code, in text or tables, that contains `containing`."""
     texts = [" ".join(_FENCE.sub("", page.read_text()).split()) for page in PAGES]
     pieces = [piece.replace("\\|", "|") for text in texts for piece in _INLINE.findall(text)]
     return [piece for piece in pieces if containing in piece]

@@ -1,4 +1,4 @@
-"""Training in a process of its own, which is sent a signal."""
+"""Training in a separate process, which is sent a signal."""
 
 import signal
 import subprocess
@@ -25,8 +25,8 @@ def slow(*args, **options):
 {module}.{name} = slow
 sys.exit(run())
 """
-"""A program as `talkies` is, of which one function takes minutes, as it may on a slow disk or for a large model. The
-marker (and rank) is a file that says when it is there, and its process."""
+"""A program like `talkies` with one function that takes minutes, as on a slow disk or for a large model. A file, named
+by the marker and the rank, appears when the function is called, and holds its process id."""
 
 
 def saved(runs: Path) -> bool:
@@ -34,10 +34,10 @@ def saved(runs: Path) -> bool:
     return any(runs.glob("*/0001/checkpoints/step-*/manifest.json"))
 
 
-def last_words(
+def line_after_signal(
     number: signal.Signals, words: Sequence[str], *, ready: Callable[[], bool], program: Sequence[str] = PROGRAM
 ) -> str:
-    """Train until it is `ready`, send signal `number`, and return the one line that is said."""
+    """Train until it is `ready`, send signal `number`, and return the one line that is printed."""
     command = [sys.executable, *program, "train", *words, "--quiet"]
     # A shell may have started these tests in the background, where SIGINT is ignored; children inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -52,5 +52,5 @@ def last_words(
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    (told,) = (line for line in errors.splitlines() if line.startswith("talkies: "))
-    return told
+    (message,) = (line for line in errors.splitlines() if line.startswith("talkies: "))
+    return message

@@ -1,4 +1,4 @@
-"""What bad input gets: one line with what, where, which value and what to do; an exit code; nothing half-written."""
+"""Bad input gives one line with what, where, which value and what to do, and an exit code; nothing is half-written."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ CASES = {
     "train a preparation": (["train", str(RECIPES / "prepare.yaml")], 2, r"prepare recipe"),
     "prepare a phase": (["prepare", PHASE], 2, r"phase recipe"),
     "stop-at a curriculum": (["train", str(RECIPES / "curriculum.yaml"), "--stop-at", "3"], 2, r"--stop-at"),
-    "override of nobody": (
+    "override of no member": (
         ["train", str(RECIPES / "curriculum.yaml"), "joint.steps.max=3"],
         2,
         r"joint\.steps\.max.*phases",
@@ -78,7 +78,7 @@ CASES = {
     "not an mp4": (["sample", "x", "--prompt", "x", "--out", "x.avi"], 2, r"x\.avi.*\.mp4"),
     "empty prompt": (["sample", "x", "--prompt", " "], 2, r"--prompt is empty"),
     "endless prompt": (["sample", "x", "--prompt", "x" * 65537], 2, r"--prompt has 65,537 bytes; at most 65,536"),
-    "promote nothing": (["promote", "nowhere"], 2, "there is no nowhere: give the folder of a run"),
+    "promote nothing": (["promote", "nowhere"], 2, "nowhere does not exist: give the folder of a run"),
     "roll back nothing": (["rollback", "nobody"], 69, r"nobody"),
     "replay nothing": (["replay", "nowhere"], 65, r"nowhere.*spool"),
     "unknown verb": (["trian", PHASE], 2, r"trian.*train"),
@@ -139,7 +139,7 @@ def test_a_damaged_shard_is_named(
     told("exit 65 before the first step: shard, count, budget and its key")
 
 
-def test_a_damaged_heldout_shard_is_not_done_without(
+def test_a_damaged_heldout_shard_is_refused(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = harmed(journey, tmp_path / "data", "flip", "voices_heldout")
@@ -150,7 +150,7 @@ def test_a_damaged_heldout_shard_is_not_done_without(
 
 @pytest.mark.faults
 @pytest.mark.fault("14", "corrupted data sample", injected="one byte of a shard flipped; the run stopped and resumed")
-def test_a_run_within_its_budget_goes_on_and_says_so(
+def test_a_run_within_its_budget_continues_with_a_warning(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
 ) -> None:
     words = [word for word in TINY if not word.startswith("steps.max")]

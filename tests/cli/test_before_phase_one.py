@@ -1,4 +1,4 @@
-"""What a late phase of a curriculum would be refused for is told before the first one."""
+"""An error that a late phase of a curriculum would raise is raised before the first one."""
 
 import json
 import os
@@ -31,7 +31,7 @@ NAMED = [text for text in TINY if not text.startswith(("validation.clips", "lora
 
 @dataclass(frozen=True)
 class Few:
-    """Two phases over a folder of clips of which three are held out, one of them without a caption."""
+    """Two phases over a folder of clips. Three clips are held out, one of them without a caption."""
 
     folder: Path
 
@@ -42,7 +42,7 @@ class Few:
 
     @property
     def begun(self) -> list[str]:
-        """What training would have made."""
+        """The folders that training would have made."""
         return [
             path.name for path in self.folder.rglob("*") if path.name in ("spool.jsonl", "checkpoints", "recipe.json")
         ]
@@ -76,24 +76,24 @@ def few(rendered: Path, tmp_path: Path) -> Few:
 def test_fewer_clips_than_the_last_phase_asks_for(
     few: Few, journey: Journey, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The source holds three out, so only the preparation can tell that two are left. Nor can anything but it tell that
-    the codecs are others than a parent's."""
+    """The source holds out three; only the preparation shows that two are left, and that the codecs are not those of a
+    parent."""
     assert few.train("second.validation.clips=3") == 2
-    told = capsys.readouterr().err
-    assert told == (
+    output = capsys.readouterr().err
+    assert output == (
         "talkies: phase 'second': recipe: `validation.clips` is 3, but set 'voices_heldout' has 2 clips: lower it, or "
         "hold out more\n"
     )
     assert few.begun == []
     assert few.train(f"second.parents.audio={journey.phase('audio_pretraining')}") == 65
-    told = capsys.readouterr().err
-    assert "phase 'second': parent: " in told
-    assert "was trained with audio codec " in told
+    output = capsys.readouterr().err
+    assert "phase 'second': parent: " in output
+    assert "was trained with audio codec " in output
     assert few.begun == []
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (
             ["second.validation.clips=4"],
@@ -123,16 +123,16 @@ def test_fewer_clips_than_the_last_phase_asks_for(
         (["second.steps.keep=100000000", "second.steps.max=1000000000"], 74, "phase 'second': storage: "),
     ],
 )
-def test_what_needs_no_data_is_told_before_the_preparation(
-    few: Few, capsys: pytest.CaptureFixture[str], words: list[str], code: int, told: str
+def test_an_error_that_needs_no_data_is_raised_before_the_preparation(
+    few: Few, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
 ) -> None:
     assert few.train(*words) == code
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert few.begun == []
     assert not (few.folder / "runs" / "data").exists()
 
 
-def test_a_damaged_parent_from_elsewhere_is_told_before_the_preparation(
+def test_a_damaged_parent_from_elsewhere_is_reported_before_the_preparation(
     few: Few, journey: Journey, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parent = few.folder / "parent"
@@ -146,7 +146,7 @@ def test_a_damaged_parent_from_elsewhere_is_told_before_the_preparation(
     assert not (few.folder / "runs" / "data").exists()
 
 
-def test_submit_looks_at_what_it_sees(few: Few, capsys: pytest.CaptureFixture[str]) -> None:
+def test_submit_checks_what_its_machine_sees(few: Few, capsys: pytest.CaptureFixture[str]) -> None:
     site = few.folder / "site.yaml"
     limits = {"nodes": 1, "gpus_per_node": 1, "time": "01:00:00"}
     site.write_text(json.dumps({"kind": "site", "limits": limits, "runs": str(few.folder / "runs")}))
@@ -159,13 +159,13 @@ def test_submit_looks_at_what_it_sees(few: Few, capsys: pytest.CaptureFixture[st
     ):
         dry = ["--dry-run"] if not code else []
         assert run([*words, more, *dry]) == code
-        told = capsys.readouterr().err
-        assert ("phase 'second': " in told) == bool(code)
+        output = capsys.readouterr().err
+        assert ("phase 'second': " in output) == bool(code)
     assert not (few.folder / "runs").exists()
 
 
 @pytest.mark.parametrize("verb", ["train", "plan"])
-def test_a_phase_alone_is_refused_for_its_data_before_anything(
+def test_a_single_phase_is_refused_for_its_data_before_anything(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
     words = [str(RECIPES / "audio_pretraining.yaml"), *NAMED, f"data.root={journey.data}", "validation.clips=9"]
@@ -176,7 +176,7 @@ def test_a_phase_alone_is_refused_for_its_data_before_anything(
 
 
 def test_the_metrics_that_gates_may_name_are_those_that_are_measured(journey: Journey) -> None:
-    """Bins of training that no draw of four steps hit, and lags of clips that have none, are missing in such a run."""
+    """Such a short run lacks bins of training that none of its four steps drew, and lags of clips that have none."""
     for record in journey.folder.glob("*/result.json"):
         phase = record.parent
         recipe = recipe_of(json.loads((phase / "recipe.json").read_text())["recipe"], phase)
@@ -190,9 +190,9 @@ def test_the_metrics_that_gates_may_name_are_those_that_are_measured(journey: Jo
         assert all("/bin" in key or key == "data/quarantined" for key in trained - found), trained - found
 
 
-def test_a_codec_that_differs_is_told_key_by_key(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_codec_that_differs_is_reported_key_by_key(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(RECIPES / "audio_pretraining.yaml"), f"data.root={journey.data}", "codecs.text.length=8"]
     assert run(["plan", *words]) == 65
-    told = capsys.readouterr().err
-    assert "was encoded with another text codec than the recipe's: `codecs.text.length` is 8, not 24: " in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert "was encoded with another text codec than the recipe's: `codecs.text.length` is 8, not 24: " in output
+    assert output.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Every codec that a release carries along is there, whole and the right one, before the first step."""
+"""Every codec that a release carries exists, undamaged and the right one, before the first step."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def _flip(path: Path) -> None:
 
 
 def _of_another_fit(folder: Path) -> None:
-    """A whole codec of the same config, fitted on other clips."""
+    """An undamaged codec of the same config, fitted on other clips."""
     frames = [torch.rand(25, 3, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(8)]
     save_codec(linear_video.fit(LinearVideoConfig(), frames, 0), folder)
 
@@ -51,7 +51,7 @@ HARMS: dict[str, tuple[Callable[[Path], None], str]] = {
     "folder and report gone": (_with_report, "no fitted codec in"),
     "damaged": (lambda video: _flip(video / "model.safetensors"), "model.safetensors is damaged"),
     "another": (_of_another_fit, "and the data was prepared with"),
-    "a pipe": (lambda video: _pipe(video / "model.safetensors"), "model.safetensors is no file"),
+    "a pipe": (lambda video: _pipe(video / "model.safetensors"), "model.safetensors is not a regular file"),
 }
 
 
@@ -61,14 +61,14 @@ def test_a_run_on_sound_is_refused_for_a_lost_video_codec(
 ) -> None:
     data = tmp_path / "data"
     shutil.copytree(journey.data, data)
-    break_it, told = HARMS[harm]
+    break_it, message = HARMS[harm]
     break_it(data / "codecs" / "video")
     words = ["train", str(RECIPES / "audio_pretraining.yaml"), *TINY, f"data.root={data}", "--quiet"]
     assert run([*words, "--runs", str(tmp_path / "runs")]) == 65
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("talkies: data: every release of this data carries its video codec")
     assert str(data / "codecs" / "video") in line
-    assert told in line
+    assert message in line
     assert not [*(tmp_path / "runs").rglob("*.json")]
 
 
@@ -91,7 +91,7 @@ LOSSES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_codec_that_is_lost_while_a_run_trains_is_missed_before_its_release(
+def test_a_codec_lost_while_a_run_trains_is_detected_before_its_release(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], loss: str
 ) -> None:
     words = ["train", str(RECIPES / "audio_pretraining.yaml"), *TINY, f"data.root={journey.data}", "--quiet"]
@@ -109,7 +109,7 @@ def test_a_codec_that_is_lost_while_a_run_trains_is_missed_before_its_release(
 
 
 def _after(harm: Callable[[Path], None]) -> Callable[..., str]:
-    """`export` as it is, once the run's own copy of the video codec was harmed."""
+    """`export`, after damaging the run's own copy of the video codec."""
 
     def harmed(recipe: Any, parents: Any, folder: Path, *rest: Any) -> str:
         harm(folder / "codecs" / "video")

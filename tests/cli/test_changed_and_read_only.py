@@ -1,4 +1,4 @@
-"""A run that is gone on with by another recipe, and an adapter over weights that nobody may write."""
+"""A run continued with a changed recipe, and an adapter over a base that cannot be written."""
 
 import hashlib
 import shutil
@@ -16,12 +16,12 @@ from talkies.cli.main import run
 pytestmark = pytest.mark.timeout(600)
 AUDIO = str(RECIPES / "audio_pretraining.yaml")
 ALLOWED = ["data.workers=1", "compute.checkpointing=true", "survival.non_finite=skip", "slurm.time=01:00:00"]
-"""One of every section that says how a run is done, and not what it is."""
+"""One key of every section that sets how a run is carried out, not what it is."""
 CHANGED = ["optimizer.lr.towers=0.002", "steps.global_batch=8", "seed=2", "flow.audio.shift=2.0", "ema.decay=0.9"]
 
 
 @pytest.mark.fault("f", "config change on resume", injected="a rate, batch, seed, shift or decay; and what may change")
-def test_a_run_is_gone_on_with_by_its_own_recipe_alone(
+def test_a_run_is_continued_only_with_its_own_recipe(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
 ) -> None:
     fixed = ["train", AUDIO, *TINY, "--runs", str(tmp_path), "--quiet"]
@@ -31,7 +31,7 @@ def test_a_run_is_gone_on_with_by_its_own_recipe_alone(
         given = [word for word in fixed if word.partition("=")[0] != change.partition("=")[0]]
         capsys.readouterr()
         assert run([*given, f"data.root={journey.data}", change, "--folder", str(folder)]) == 65
-        assert "is no run of this recipe" in capsys.readouterr().err
+        assert "is not a run of this recipe" in capsys.readouterr().err
     moved = tmp_path / "moved"
     moved.symlink_to(journey.data)
     assert run([*fixed, f"data.root={moved}", *ALLOWED, "--folder", str(folder)]) == 0
@@ -48,7 +48,7 @@ def hashes(folder: Path) -> dict[str, str]:
 def test_an_adapter_over_a_base_that_cannot_be_written(
     journey: Journey, tmp_path: Path, told: Callable[..., None]
 ) -> None:
-    """Root may write everywhere: its capabilities are dropped first."""
+    """Capabilities are dropped first, since root may write everywhere."""
     base = tmp_path / "base"
     shutil.copytree(journey.phase("high_resolution") / "release", base)
     before = hashes(base)

@@ -16,13 +16,13 @@ from talkies.config import CheckpointError, DataError, Interruption, RecipeError
 
 ROOT = Path(__file__).parents[2]
 READS = {"pydantic", "omegaconf", "yaml"}
-"""What it takes to read a recipe."""
+"""Modules that reading a recipe needs."""
 HEAVY = {"torch", "lightning", "mlflow", "transformers", "diffusers", "peft", "rich", *READS}
 
 
 @pytest.fixture
 def verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], None]:
-    """Adds a verb `probe` that raises what it is given."""
+    """Adds a verb `probe` that raises a given error."""
 
     def add(error: BaseException | None) -> None:
         module = types.ModuleType("probe_verb")
@@ -82,7 +82,7 @@ def test_every_verb_has_its_options_without_heavy_imports(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["kind: phase\nname: x\nfoo: 1\n", "kind: curriculum\nname: x\nfoo: 1\n"])
 def test_train_refuses_a_recipe_without_heavy_imports(tmp_path: Path, text: str) -> None:
-    """They take seconds."""
+    """Such imports take seconds."""
     (tmp_path / "bad.yaml").write_text(text)
     done = child(
         f"import sys; from talkies.cli.main import run; assert run(['train', {str(tmp_path / 'bad.yaml')!r}]) == 2\n"
@@ -99,7 +99,7 @@ def test_overrides_may_stand_after_options(verb: Callable[..., None], capsys: py
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (RecipeError("recipe: no"), 2, "talkies: recipe: no\n"),
         (DataError("data: no"), 65, "talkies: data: no\n"),
@@ -115,17 +115,17 @@ def test_overrides_may_stand_after_options(verb: Callable[..., None], capsys: py
     ],
 )
 def test_errors_are_one_line(
-    verb: Callable[..., None], capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+    verb: Callable[..., None], capsys: pytest.CaptureFixture[str], error: BaseException, code: int, message: str
 ) -> None:
     verb(error)
     assert run(["probe", "x"]) == code
     captured = capsys.readouterr()
-    assert captured.err.startswith(said)
+    assert captured.err.startswith(message)
     assert captured.err.count("\n") == 1
     assert captured.out == ""
 
 
-def test_a_defect_is_one_line_that_says_how_to_see_more(
+def test_an_internal_error_is_one_line_that_says_how_to_see_more(
     verb: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     verb(TypeError("ours"))
@@ -136,7 +136,9 @@ def test_a_defect_is_one_line_that_says_how_to_see_more(
         run(["probe", "x"])
 
 
-def test_the_traceback_can_be_asked_for(verb: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_variable_shows_the_traceback(
+    verb: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     verb(RecipeError("recipe: no"))
     monkeypatch.setenv("TALKIES_TRACEBACK", "1")
     with pytest.raises(RecipeError):
@@ -144,7 +146,7 @@ def test_the_traceback_can_be_asked_for(verb: Callable[..., None], monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["shw"], "talkies: usage: unknown verb 'shw'. Did you mean 'show'?"),
         (["frobnicate"], "Verbs: prepare, plan, train"),
@@ -153,11 +155,11 @@ def test_the_traceback_can_be_asked_for(verb: Callable[..., None], monkeypatch: 
     ],
 )
 def test_usage_errors_exit_2(
-    verb: Callable[..., None], capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    verb: Callable[..., None], capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     verb(None)
     assert run(arguments) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_no_verb_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,4 +173,4 @@ def test_a_closed_pipe_is_quiet() -> None:
         ["bash", "-c", f"set -o pipefail; {command}"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
-    assert done.returncode in (0, 141)  # 0 where the pipe's buffer took everything
+    assert done.returncode in (0, 141)  # 0 if everything fitted into the pipe's buffer

@@ -1,4 +1,4 @@
-"""The whole curriculum through the command line: every part real, only small."""
+"""The whole curriculum through the command line, with every part real but small."""
 
 import json
 import re
@@ -175,7 +175,7 @@ def test_a_gate_that_fails_moves_nothing(journey: Journey, tmp_path: Path, capsy
 
 
 def test_a_run_with_odd_text_in_its_record_is_promoted_and_shows_it_escaped(journey: Journey, tmp_path: Path) -> None:
-    """Recipes are checked today; the record of an older run was not."""
+    """Today recipes are checked; the records of older runs were not."""
     copy = tmp_path / "run"
     shutil.copytree(journey.phase("lora"), copy)
     record = json.loads((copy / "recipe.json").read_text())

@@ -1,4 +1,4 @@
-"""Records of a run that lack what they must hold: one line that names the file and the key, exit code 65."""
+"""Records of a run with missing or wrong content: one line that names the file and the key, exit code 65."""
 
 import json
 import os
@@ -43,10 +43,10 @@ def test_a_record_without_its_keys_is_named(
     source = CheckpointStore(folder / "checkpoints").latest() if verb == "sample" else folder
     words = ["--prompt", "x"] if verb == "sample" else []
     assert run([verb, str(source), *words]) == 65
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert f"{folder / file} is damaged: it has no `" in told
-    assert all_of_it or f"no `{key}`" in told
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert f"{folder / file} is damaged: it has no `" in output
+    assert all_of_it or f"no `{key}`" in output
 
 
 def changed(key: str, value: object) -> Callable[[Path], None]:
@@ -93,10 +93,10 @@ def test_a_record_of_wrong_content_is_named_in_one_line(
     source = CheckpointStore(folder / "checkpoints").latest() if verb == "sample" else folder
     more = {"sample": ["--prompt", "x"], "export": ["--consolidate", "--out", str(tmp_path / "out")]}
     assert run([verb, str(source), *more.get(verb, [])]) == 65
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert str(folder / file) in told
-    assert message in told
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert str(folder / file) in output
+    assert message in output
 
 
 WRONG: dict[str, tuple[str, object, str]] = {
@@ -116,7 +116,7 @@ def stopped(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("stopped")
     assert continued(journey, runs, "--stop-at", "2") == 0
     (run_folder,) = runs.glob("*/0001")
-    assert run(["replay", str(run_folder)]) == 0  # its uploader may not have begun
+    assert run(["replay", str(run_folder)]) == 0  # its uploader may not have started
     return run_folder
 
 
@@ -136,18 +136,18 @@ def test_a_run_is_not_continued_from_a_record_of_wrong_content(
     folder = runs / stopped.parent.name / "0001"
     (file,) = (*folder.glob(name), *folder.glob(f"checkpoints/*/{name}"))
     changed(key, value)(file)
-    if (file.parent / MANIFEST).exists():  # a checkpoint that somebody has made whole again
+    if (file.parent / MANIFEST).exists():  # as if the checkpoint's manifest had been repaired
         (file.parent / MANIFEST).unlink()
         write_manifest(file.parent, 2)
     capsys.readouterr()
     assert continued(journey, runs) == 65
-    (told,) = capsys.readouterr().err.splitlines()
-    assert f"{file} is damaged: {message}" in told
+    (output,) = capsys.readouterr().err.splitlines()
+    assert f"{file} is damaged: {message}" in output
     assert not (folder / "result.json").exists()
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_status_tells_of_every_record_of_wrong_content_and_of_the_rest(
+def test_status_reports_every_damaged_record_and_all_others(
     stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
 ) -> None:
     folder = tmp_path / "run"
@@ -156,7 +156,7 @@ def test_status_tells_of_every_record_of_wrong_content_and_of_the_rest(
         key, value, _ = WRONG[name]
         changed(key, value)(folder / name)
     assert run(["status", str(folder), *(["--json"] if as_json else [])]) == 65
-    told = capsys.readouterr().out
-    assert "step 2 of 4" in told or '"step": 2' in told
+    output = capsys.readouterr().out
+    assert "step 2 of 4" in output or '"step": 2' in output
     for name in ("run.json", "best.json"):
-        assert f"{folder / name} is damaged: {WRONG[name][2]}" in told
+        assert f"{folder / name} is damaged: {WRONG[name][2]}" in output

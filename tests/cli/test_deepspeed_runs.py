@@ -1,4 +1,4 @@
-"""Runs under DeepSpeed through the command line: refused where it cannot, and otherwise runs like any other."""
+"""Runs under DeepSpeed through the command line: refused if it cannot run them, and otherwise runs like any other."""
 
 import json
 import os
@@ -21,7 +21,7 @@ LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", P
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         (["parallel.replicate=2"], "`parallel.shard` to 4, or take `parallel.kind` fsdp2"),
         (["parallel.sequence=3"], "divisors: 1, 2"),
@@ -30,13 +30,13 @@ LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", P
     ],
 )
 def test_what_deepspeed_cannot_do_is_refused_by_name(
-    changed: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    changed: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = str(RECIPES / "audio_pretraining.yaml")
     for verb, place in (("plan", []), ("train", ["--runs", str(tmp_path)])):
         assert run([verb, recipe, *ZERO, *changed, *place]) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert told in line
+        assert message in line
     assert not list(tmp_path.iterdir())
 
 
@@ -48,7 +48,7 @@ def test_deepspeed_needs_gpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_plan_for_deepspeed_needs_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
-    """ZeRO-3 shards what ZeRO-2 holds whole; an offloaded optimizer lies in main memory."""
+    """ZeRO-3 shards what ZeRO-2 holds whole; an offloaded optimizer is in main memory."""
     found = {}
     recipe = str(RECIPES.parent / "joint_phase1.yaml")
     for name, more in {"2": ["stage=2"], "3": ["stage=3"], "away": ["stage=3", "offload=true"]}.items():
@@ -75,8 +75,8 @@ def trained(words: list[str]) -> None:
 @pytest.mark.ranks
 @pytest.mark.timeout(600)
 def test_a_run_on_the_cpu_not_the_cuda_path_is_continued_without_deepspeed(journey: Journey, tmp_path: Path) -> None:
-    """Stage 3: parents are streamed into partitions, held-out clips measured, samples made; stopped at 2, continued by
-    stage 2 to 3 and by one process to the end, where it is what one process alone arrives at."""
+    """Stage 3 streams parents into partitions, measures held-out clips and makes samples. It is stopped at step 2 and
+    continued by stage 2 to step 3 and by one process to the end; the result is that of one process alone."""
     trained(often(journey, tmp_path, "joint_phase1", *ZERO, "parallel.stage=3", "--stop-at", "2"))
     (folder,) = tmp_path.glob("joint_phase1-*/*")
     assert run(["export", str(folder), "--consolidate", "--out", str(tmp_path / "made")]) == 0
@@ -110,18 +110,16 @@ def test_a_lora_over_partitions_on_the_cpu_not_the_cuda_path(journey: Journey, t
 @pytest.mark.ranks
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("world", [1, 2])
-def test_processes_that_only_srun_has_named_on_the_cpu_not_the_cuda_path(
-    journey: Journey, tmp_path: Path, world: int
-) -> None:
-    """DeepSpeed reads torchrun's names; srun has others, and a process alone has none."""
-    told = words(journey, tmp_path, "audio_pretraining", f"parallel={{kind: deepspeed, shard: {world}, stage: 3}}")
+def test_processes_started_by_srun_on_the_cpu_not_the_cuda_path(journey: Journey, tmp_path: Path, world: int) -> None:
+    """DeepSpeed reads torchrun's variables; srun sets others, and a single process has none."""
+    arguments = words(journey, tmp_path, "audio_pretraining", f"parallel={{kind: deepspeed, shard: {world}, stage: 3}}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     fixed = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": str(world), "SLURM_STEP_NUM_NODES": "1", "MASTER_PORT": port}
     fixed |= {"MASTER_ADDR": "127.0.0.1"}
     own = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(world)]
-    command = [sys.executable, PROGRAM, *told]
+    command = [sys.executable, PROGRAM, *arguments]
     tasks = [
         subprocess.Popen(command, env={**os.environ, **fixed, **task} if world > 1 else None, stderr=subprocess.PIPE)
         for task in own

@@ -1,4 +1,4 @@
-"""A run of two processes of which one hangs or is slow, through the command line."""
+"""A run of two processes, one of which hangs or is slow, through the command line."""
 
 import io
 import json
@@ -41,19 +41,19 @@ def at_fault(launcher: list[str], mark: Path, fault: list[str], command: list[st
     return subprocess.run(program, check=False, capture_output=True, text=True, timeout=300, env={**os.environ})
 
 
-def told_by(done: subprocess.CompletedProcess[str]) -> list[str]:
+def messages_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if line.startswith("talkies: ")]
 
 
 def status(folder: Path) -> str:
-    with redirect_stdout(io.StringIO()) as said:
+    with redirect_stdout(io.StringIO()) as output:
         assert run(["status", str(folder)]) == 0
-    return said.getvalue()
+    return output.getvalue()
 
 
 @pytest.fixture(scope="module")
 def alone(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run, left alone."""
+    """The same run without a fault."""
     runs = tmp_path_factory.mktemp("alone")
     assert run(words(journey, runs, f"steps.max={LAST}")) == 0
     (folder,) = runs.glob("*/0001")
@@ -62,7 +62,7 @@ def alone(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.fault("20", "hang on one rank", injected="rank 1 sleeps for ever in step 6 of a DDP run")
 @pytest.mark.parametrize("launcher", [OURS, TORCHRUN], ids=["ours", "torchrun"])
-def test_a_rank_that_sleeps_for_ever_ends_the_run_which_goes_on_bitwise(
+def test_a_rank_that_sleeps_for_ever_ends_the_run_which_then_continues_bitwise(
     journey: Journey, tmp_path: Path, alone: Path, launcher: list[str], told: Callable[..., None]
 ) -> None:
     mark = tmp_path / "mark"
@@ -73,10 +73,10 @@ def test_a_rank_that_sleeps_for_ever_ends_the_run_which_goes_on_bitwise(
     assert done.returncode == (71 if launcher is OURS else 1), done.stderr
     assert seconds < LIMIT_S + 10, done.stderr
     (folder,) = (tmp_path / "runs").glob("*/0001")
-    line = next(line for line in told_by(done) if "hang: " in line)
+    line = next(line for line in messages_of(done) if "hang: " in line)
     assert "hang: rank 1 of 2 has been in the forward pass after step 5 for 1" in line
     assert "the others wait, rank 0 in the " in line
-    assert sum("hang: " in line for line in told_by(done)) == 1
+    assert sum("hang: " in line for line in messages_of(done)) == 1
     (stacks,) = folder.glob("hangs/*-rank-1.txt")
     assert str(stacks) in line
     source = PROGRAM.read_text().splitlines().index("            time.sleep(seconds)") + 1
@@ -98,14 +98,14 @@ def test_a_rank_that_sleeps_for_ever_ends_the_run_which_goes_on_bitwise(
 @pytest.mark.parametrize(
     ("fault", "split"), [(["step", "2:", "0.6"], "compute"), (["read", "8:", "0.3"], "data")], ids=["step", "read"]
 )
-def test_a_slow_rank_is_told_of_and_the_run_goes_on(
+def test_a_slow_rank_is_reported_and_the_run_continues(
     journey: Journey, tmp_path: Path, fault: list[str], split: str, told: Callable[..., None]
 ) -> None:
-    """Half a second is more than three times what a step of this phase takes; a step reads two clips."""
+    """Half a second is more than three times the duration of a step of this phase, which reads two clips."""
     command = words(journey, tmp_path / "runs", "steps.max=10")
     done = at_fault(OURS, tmp_path / "mark", fault, command)
     assert done.returncode == 0, done.stderr
-    (line,) = told_by(done)
+    (line,) = messages_of(done)
     assert line.startswith("talkies: warning: straggler: rank 1 takes ")
     own = dict(part.strip(" (").rsplit(" s", 1)[0].split(" ") for part in line.split("(")[1].split(";")[0].split(","))
     assert float(own[split]) > 0.5

@@ -1,4 +1,4 @@
-"""Room, the best and the registered checkpoints of real runs."""
+"""Disk space and the retention of the best and the registered checkpoints, in real runs."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ PHASE = [
 
 @pytest.fixture
 def small(file_system: Callable[[str], Path]) -> Path:
-    """Too small for a run."""
+    """A file system that is too small for a run."""
     return file_system("size=4m")
 
 
@@ -29,7 +29,7 @@ def steps(folder: Path) -> set[int]:
     return {int(path.name[5:]) for path in (folder / "checkpoints").glob("step-*")}
 
 
-def test_a_run_without_room_is_refused_and_leaves_nothing(
+def test_a_run_without_disk_space_is_refused_and_leaves_nothing(
     journey: Journey, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["train", *PHASE, f"data.root={journey.data}", "--runs", str(small / "runs"), "--quiet"]) == 74
@@ -67,7 +67,7 @@ def test_the_best_and_an_exported_checkpoint_stay_and_can_be_used(
 def test_an_export_that_fails_keeps_nothing(journey: Journey, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(journey.phase("audio_pretraining"), folder)
-    (folder / "result.json").unlink()  # it goes on
+    (folder / "result.json").unlink()  # as if it were unfinished
     (shard,) = (folder / "checkpoints" / "step-00000004" / "shards").glob("*.distcp")
     shard.write_bytes(b"x")
     checkpoint = folder / "checkpoints" / "step-00000004"

@@ -1,4 +1,4 @@
-"""Training on several processes through the command line: they are started here, stopped, and continued elsewhere."""
+"""Training on several processes through the command line: started, stopped, and continued on another layout."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from signalled import LONG, SLOW, last_words, saved
+from signalled import LONG, SLOW, line_after_signal, saved
 from toy_journey import RECIPES, TINY, Journey
 
 from talkies.checkpoints.loop import read_loop
@@ -45,7 +45,7 @@ def close(a: Path, b: Path, component: str) -> float:
 def test_stopped_on_two_shards_of_a_sequence_and_continued_by_two_replicas(
     journey: Journey, tmp_path: Path, told: Callable[..., None]
 ) -> None:
-    """The phase of the curriculum, trained by one process, is what both layouts arrive at together."""
+    """Both layouts together arrive at the result of the curriculum's phase, which one process trained."""
     assert run(words(journey, tmp_path, "joint_phase1", *SEQUENCE, "--stop-at", "2")) == 0
     (folder,) = tmp_path.glob("joint_phase1-*/0001")
     stored = {path.name for path in (folder / "checkpoints" / "step-00000002").rglob("*")}
@@ -62,7 +62,7 @@ def test_stopped_on_two_shards_of_a_sequence_and_continued_by_two_replicas(
     assert ours["heldout/video"] == pytest.approx(theirs["heldout/video"], rel=1e-4)
     assert ours["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-4)
     lines = [json.loads(line) for line in (folder / "spool.jsonl").read_text().splitlines()]
-    assert sum(line["kind"] == "begin" for line in lines) == 2, "one process keeps the books"
+    assert sum(line["kind"] == "begin" for line in lines) == 2, "only one process writes records"
     told("weights within 2e-5 (fp32)", steps_lost=0)
 
 
@@ -81,7 +81,7 @@ def test_a_consolidated_checkpoint_is_what_the_run_released(journey: Journey, tm
 
 
 def test_torchrun_evaluates_samples_and_promotes_with_shards_of_the_weights(journey: Journey, tmp_path: Path) -> None:
-    """What every rank has a share of measures as the whole does; the main process alone writes."""
+    """Sharded weights give the metrics of whole ones, and only the main process writes."""
     source = tmp_path / "run"
     shutil.copytree(journey.phase("lora"), source)
     known = json.loads((source / "evaluation.json").read_text())["metrics"]
@@ -104,11 +104,11 @@ def test_torchrun_evaluates_samples_and_promotes_with_shards_of_the_weights(jour
 def test_a_signal_to_the_launcher_stops_every_rank_at_the_same_step(journey: Journey, tmp_path: Path) -> None:
     words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", *DDP]
     words += ["--runs", str(tmp_path)]
-    assert "after step" in last_words(signal.SIGTERM, words, ready=partial(saved, tmp_path))
+    assert "after step" in line_after_signal(signal.SIGTERM, words, ready=partial(saved, tmp_path))
 
 
 def process_of(rank: int, word: str) -> int:
-    """The process with this rank among those that `word` was given to."""
+    """The process of this rank among those with `word` in their command line."""
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             ranked = f"RANK={rank}".encode() in (path / "environ").read_bytes().split(b"\0")
@@ -118,10 +118,10 @@ def process_of(rank: int, word: str) -> int:
 
 
 @pytest.mark.fault("5", "SIGTERM to one rank only", injected="kill rank 1 of 2 under torchrun")
-def test_a_signal_to_one_rank_of_torchrun_is_told_by_the_main_process(
+def test_a_signal_to_one_rank_of_torchrun_is_reported_by_the_main_process(
     journey: Journey, tmp_path: Path, told: Callable[..., None]
 ) -> None:
-    """Which must come to its word before torchrun, having seen the other leave, ends it. Both save the same step."""
+    """It must do so before torchrun, which has seen the other rank exit, ends it. Both ranks save the same step."""
     phase = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", *DDP]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*torchrun, "-m", "talkies.cli.main", "train", *phase, "--runs", str(tmp_path), "--quiet"]
@@ -146,7 +146,7 @@ def test_a_signal_to_one_rank_of_torchrun_is_told_by_the_main_process(
 
 
 def test_one_shard_is_a_layout_too(journey: Journey, tmp_path: Path) -> None:
-    """What `plan --card` proposes where one GPU will do."""
+    """`plan --card` proposes this layout if one GPU is enough."""
     assert run(words(journey, tmp_path, "audio_pretraining", "parallel.kind=fsdp2", "parallel.shard=1")) == 0
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
     assert close(folder / "release", journey.phase("audio_pretraining") / "release", "audio") < 2e-5
@@ -170,7 +170,7 @@ def test_a_killed_rank_ends_the_others_with_a_line_before_the_first_step(journey
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         (["parallel.kind=fsdp2", "parallel.shard=4", "parallel.sequence=3"], "divisors: 1, 2, 4"),
         (["parallel.kind=ddp", "parallel.replicate=3"], "nearest: 3 or 6"),
@@ -180,11 +180,11 @@ def test_a_killed_rank_ends_the_others_with_a_line_before_the_first_step(journey
     ],
 )
 def test_a_layout_that_does_not_fit_is_one_line(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: list[str], told: str
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: list[str], message: str
 ) -> None:
     assert run(words(journey, tmp_path, "joint_phase1", *changed)) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert message in line
     assert not list(tmp_path.iterdir())
 
 

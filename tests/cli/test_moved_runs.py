@@ -1,4 +1,4 @@
-"""A runs folder that was moved or copied works as a whole, whatever version wrote its records."""
+"""A runs folder that was moved or copied works with every verb, whichever version wrote its records."""
 
 import json
 import shutil
@@ -63,11 +63,11 @@ def test_every_verb_works_in_a_moved_runs_folder(
     for known, folder in kept.items():
         assert client.get_run(known).info.artifact_uri.startswith(runs.as_uri())
         assert {"recipe", "samples"} <= {found.path for found in client.list_artifacts(known)}, folder
-    assert contents(before) == untouched, "nothing was written to where it was"
+    assert contents(before) == untouched, "nothing was written at its old path"
 
 
 def stopped_and_continued(journey: Journey, tmp_path: Path) -> Path:
-    """The release of the same run where nothing was moved."""
+    """The release of the same run without a move."""
     runs = tmp_path / "stayed"
     (runs / "data").mkdir(parents=True)
     (runs / "data" / journey.data.name).symlink_to(journey.data)

@@ -1,4 +1,4 @@
-"""Clips of another preparation: measured without a trace, and trained on only in the latents that the base knows."""
+"""Clips of another preparation can be measured without a record, and are trained on only in the latents of the base."""
 
 from pathlib import Path
 
@@ -62,8 +62,8 @@ def test_clips_of_other_codecs_are_refused_beside_a_trained_model(
     data = [f"data.root={root}", "data.shards=train", "data.heldout=kept"]
     lora = ["train", str(RECIPES / "lora.yaml"), *TINY, *data, f"parents.base={base}", "--quiet"]
     assert run([*lora, *words]) == 65
-    told = capsys.readouterr().err
-    assert "was trained with video codec" in told or "was trained with audio codec" in told
-    assert "(`codecs_from`)" in told
+    output = capsys.readouterr().err
+    assert "was trained with video codec" in output or "was trained with audio codec" in output
+    assert "(`codecs_from`)" in output
     assert run(["evaluate", str(base), "--data", str(root), "--heldout", "kept", "--clips", "4", *words]) == 65
     assert "was encoded with" in capsys.readouterr().err

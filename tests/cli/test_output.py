@@ -1,4 +1,4 @@
-"""Standard streams that are closed or full, and words that no message may repeat as they are."""
+"""Standard streams that are closed or full, and arguments that messages must escape."""
 
 import os
 import subprocess
@@ -57,11 +57,11 @@ def slow(folder):
 replay.replay = slow
 sys.exit(run())
 """
-"""talkies, where `replay` of a LoRA takes minutes."""
+"""talkies with a `replay` that takes minutes for a LoRA."""
 
 
 @pytest.mark.parametrize("kind", ["pipe", "file"])
-def test_a_line_is_there_as_soon_as_it_is_printed(journey: Journey, tmp_path: Path, kind: str) -> None:
+def test_output_is_flushed_line_by_line(journey: Journey, tmp_path: Path, kind: str) -> None:
     folders = [str(journey.phase(name)) for name in ("high_resolution", "lora")]
     with (tmp_path / "log").open("w") as log:
         program = subprocess.Popen(
@@ -84,7 +84,7 @@ def test_a_line_is_there_as_soon_as_it_is_printed(journey: Journey, tmp_path: Pa
         program.communicate()
 
 
-def test_who_does_not_read_on_ends_it_without_a_word() -> None:
+def test_a_reader_that_closes_the_pipe_ends_it_silently() -> None:
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m talkies.cli.main show {RECIPE} | true; exit ${{PIPESTATUS[0]}}"],
         cwd=ROOT,
@@ -156,7 +156,7 @@ def test_a_word_that_is_not_utf_8_is_refused() -> None:
     ids=lambda words: " ".join(word[:12] for word in words),
 )
 @pytest.mark.parametrize("harm", ["long", "escape", "secret", "nul"])
-def test_no_message_repeats_a_word_as_it_is(
+def test_no_message_repeats_an_argument_unescaped(
     words: list[str], harm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     kinds = {"escape": "\x1b[31m\n\u202ex", "secret": "https://me:sesame@host/?x=sesame#sesame", "nul": "a\0b"}
@@ -185,7 +185,7 @@ def test_words_of_argparse_are_cut_and_the_whole_message_bounded() -> None:
     assert bounded("a\x1b\nhttps://sesame@host") == "a\\x1b\nhttps://***@host"
 
 
-def test_standard_output_escapes_what_a_terminal_cannot_say() -> None:
+def test_standard_output_escapes_what_a_terminal_cannot_show() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "talkies.cli.main", "show", RECIPE, "tracking.license=caf\xe9"],
         cwd=ROOT,

@@ -1,7 +1,7 @@
-"""Every command and every YAML of README and docs works: verbatim where this machine can, else through its parser.
+"""Every command and every YAML of README and docs works: verbatim if this machine can run it, else through its parser.
 
-The commands run in a folder that holds `recipes/` and the `runs/` of one tiny curriculum. Placeholders stand for what
-BOUND and SHORT say; `-...` in a path is the one folder that fits. EXTRA makes a command short.
+The commands run in a folder with `recipes/` and the `runs/` of one tiny curriculum. BOUND and SHORT replace
+placeholders; `-...` in a path is the one folder that matches. EXTRA makes a command short.
 """
 
 import importlib
@@ -61,7 +61,7 @@ LONG = ("talkies train recipes/mova/toy/curriculum.yaml",)
 """Commands of the stage `slow`; without overrides this is command 1, which every test of this folder is built on."""
 SETUP = re.compile(r"python3\.11 -m venv|\.venv/bin/(pip install|python -m pytest|talkies train|zensical build)")
 PHASE = "recipes/mova/joint_phase2.yaml"
-"""What a block that is a part of a phase's recipe is a part of."""
+"""The recipe that completes a block with only a part of a phase recipe."""
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def project(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def files() -> dict[str, str]:
-    """The YAML blocks whose first line names the file that they are: name -> text."""
+    """The YAML blocks whose first line names their file: name -> text."""
     named = {block: re.match(r"# ([\w-]+\.yaml)\b", block) for block in blocks("yaml")}
     return {found[1]: block for block, found in named.items() if found is not None}
 
@@ -105,7 +105,7 @@ def bound_text(text: str) -> str:
 
 
 def phase_at(path: Path) -> None:
-    """A whole recipe of a phase decodes, and its sections agree."""
+    """Check that a whole phase recipe decodes, and that its sections agree."""
     check(decode(PhaseRecipe, load(path)))
 
 
@@ -115,7 +115,7 @@ READ: dict[str, Callable[[Path], object]] = {
     "prepare": lambda path: plan(decode(PrepareConfig, load(path))),
     "site": load_site,
 }
-"""By the `kind` of a file: what reads it, and refuses it where it is wrong."""
+"""`kind` of a file -> the function that reads it, or refuses it if it is wrong."""
 
 
 def words_of(command: str) -> list[str]:
@@ -130,7 +130,7 @@ def parser_of(verb: str) -> _Parser:
 
 
 def check_parsed(words: list[str]) -> None:
-    """The verb takes these words, and what is trained decodes with its overrides."""
+    """Check that the verb accepts these arguments, and that a recipe to train decodes with its overrides."""
     parsed = parser_of(words[0]).parse_intermixed_args(words[1:])
     if words[0] == "train":
         check(decode(PhaseRecipe, load(Path(parsed.recipe), parsed.overrides)))

@@ -1,4 +1,4 @@
-"""A process that dies between a checkpoint and its validation: the next one makes up for it."""
+"""If a process dies between a checkpoint and its validation, the next one makes up for it."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def test_a_lost_validation_is_made_up_for_once(journey: Journey, tmp_path: Path,
     assert run([*words, *([] if finished else ["--stop-at", str(step)])]) == 0
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
     known = dict(heldout(folder))[step]
-    for name in LOST:  # what a process that was killed right after the checkpoint would not have written
+    for name in LOST:  # written after the checkpoint, so missing if the process was killed there
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     assert run(words) == 0

@@ -1,4 +1,4 @@
-"""Verbs that work on a run: they hold it, use its own store, name what they find, and make nothing where nothing is."""
+"""Verbs that work on a run lock it, use its own store, and make no store or folder that was not there."""
 
 import json
 import os
@@ -28,7 +28,7 @@ PHASES = ["video_pretraining", "audio_pretraining", "joint_phase1", "joint_phase
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory: nothing but what a command makes will be in it."""
+    """An empty working directory, so that it will hold only what a command makes."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -93,10 +93,10 @@ def test_another_store_is_refused_with_both_names(
     other = f"sqlite:///{here / 'other' / 'mlflow.db'}"
     folder = copied("audio_pretraining") if verb == "evaluate" else copied("lora")
     assert run([verb, str(folder), option, "other" if option == "--runs" else other]) == 2
-    told = capsys.readouterr().err
-    assert f"{folder} is tracked at sqlite:///{journey.runs / 'mlflow.db'}" in told
-    assert other in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert f"{folder} is tracked at sqlite:///{journey.runs / 'mlflow.db'}" in output
+    assert other in output
+    assert output.count("\n") == 1
     assert list(here.iterdir()) == []
 
 
@@ -109,14 +109,14 @@ LOOKUPS = {
 
 @pytest.mark.parametrize("more", [[], ["--runs", "gone"], ["--tracking-uri", "sqlite:///gone.db"]], ids=str)
 @pytest.mark.parametrize("verb", LOOKUPS)
-def test_a_lookup_where_no_registry_is_makes_none(
+def test_a_lookup_without_a_registry_makes_none(
     here: Path, capsys: pytest.CaptureFixture[str], verb: str, more: list[str]
 ) -> None:
     assert run([*LOOKUPS[verb], *more]) == 69
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
     for part in ("nobody@champion", "there is no store", more[-1].rpartition("/")[2] if more else "runs", "--runs"):
-        assert part in told, told
+        assert part in output, output
     assert list(here.iterdir()) == []
 
 
@@ -131,7 +131,7 @@ def test_replay_makes_no_store_in_place_of_a_lost_one(
     assert list(here.iterdir()) == []
 
 
-def test_the_tracking_that_promote_is_given_is_the_one_it_uses(
+def test_promote_uses_the_tracking_config_that_it_is_given(
     journey: Journey, copied: Callable[[str], Path], tmp_path: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = copied("lora")
@@ -154,22 +154,22 @@ def test_a_curriculums_folder_names_its_phases(
 ) -> None:
     words = ["--prompt", "x"] if verb == "sample" else []
     assert run([verb, str(journey.folder), *words]) == 65
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert all(str(journey.phase(name)) in told for name in PHASES), told
+    output = capsys.readouterr().err
+    assert output.count("\n") == 1
+    assert all(str(journey.phase(name)) in output for name in PHASES), output
 
 
 @pytest.mark.parametrize(
-    ("phase", "said"), [("audio_pretraining", "sound without video"), ("video_pretraining", "video without sound")]
+    ("phase", "modality"), [("audio_pretraining", "sound without video"), ("video_pretraining", "video without sound")]
 )
-def test_a_clip_of_one_modality_is_said_to_be_one(
-    journey: Journey, here: Path, capsys: pytest.CaptureFixture[str], phase: str, said: str
+def test_a_clip_of_one_modality_is_reported_as_such(
+    journey: Journey, here: Path, capsys: pytest.CaptureFixture[str], phase: str, modality: str
 ) -> None:
     assert run(["sample", str(journey.phase(phase)), "--prompt", "A happy man", "--out", "made.mp4"]) == 0
-    assert f"sample:   made.mp4 ({phase}, seed 0, {said}): A happy man" in capsys.readouterr().out
+    assert f"sample:   made.mp4 ({phase}, seed 0, {modality}): A happy man" in capsys.readouterr().out
     info = probe(Path("made.mp4"))
-    assert (info.height is None) == said.startswith("sound")
-    assert (info.audio_seconds is None) == said.startswith("video")
+    assert (info.height is None) == modality.startswith("sound")
+    assert (info.audio_seconds is None) == modality.startswith("video")
 
 
 @pytest.mark.parametrize("value", ["-1", "9223372036854775808", "1.5", "x"])
@@ -178,5 +178,5 @@ def test_a_seed_is_a_natural_number_of_64_bits(
     here: Path, capsys: pytest.CaptureFixture[str], verb: list[str], value: str
 ) -> None:
     assert run([*verb, "nowhere", "--seed", value]) == 2
-    assert f"--seed: {value} is none: give an integer from 0 to 9223372036854775807" in capsys.readouterr().err
+    assert f"--seed: {value} is not a seed: give an integer from 0 to 9223372036854775807" in capsys.readouterr().err
     assert run([*verb, "nowhere", "--seed", "9223372036854775807"]) == 65

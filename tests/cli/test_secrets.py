@@ -1,4 +1,4 @@
-"""A URI that can carry a credential is refused by key, wherever it is given, and stands nowhere afterwards."""
+"""A URI that can carry a credential is refused by key, wherever it is given, and is not recorded anywhere."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ KEYS = ("tracking.uri", "data.root", "parents.base", "codecs.video.weights", "no
 
 
 def words(uri: str) -> Iterator[tuple[str, list[str]]]:
-    """(the key or flag that a message must name, a command) of every way to give a URI."""
+    """Every way to give a URI: (the key or flag that the message must name, the command)."""
     for verb in ("train", "plan", "show"):
         yield from ((key, [verb, PHASE, f"{key}={uri}"]) for key in KEYS)
         yield "tracking.uri", [verb, CURRICULUM, f"phases.tracking.uri={uri}"]
@@ -62,13 +62,13 @@ def written(uri: str) -> None:
 
 
 def holders(folder: Path) -> list[str]:
-    """What below `folder` has the secret in its name or content."""
+    """Files below `folder` with the secret in their name or content."""
     found = [path for path in folder.rglob("*") if "recipes" not in path.parts]
     return [str(p) for p in found if "sesame" in p.name or (p.is_file() and b"sesame" in p.read_bytes())]
 
 
 @pytest.mark.parametrize("uri", URIS)
-def test_a_uri_is_refused_by_key_and_stands_nowhere(
+def test_a_uri_is_refused_by_key_and_recorded_nowhere(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -95,12 +95,12 @@ def test_a_source_with_one_is_refused_without_it(
     for spec in (uri, f"models:/{uri}", "models:/toy@champion?token=sesame", "models:/sesame#sesame@x"):
         for command in (["sample", spec, "--prompt", "x"], ["evaluate", spec], ["status", spec], ["cancel", spec]):
             assert run(command) in (2, 65, 69)
-            said = capsys.readouterr().err
-            assert "sesame" not in said.replace("models:/sesame#", "models:/#"), (command, said)
+            output = capsys.readouterr().err
+            assert "sesame" not in output.replace("models:/sesame#", "models:/#"), (command, output)
     assert holders(tmp_path) == []
 
 
-def test_what_the_environment_holds_stands_in_no_record_or_log(
+def test_secrets_of_the_environment_are_in_no_record_or_log(
     journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "HTTPS_PROXY"):
@@ -121,7 +121,7 @@ def test_what_the_environment_holds_stands_in_no_record_or_log(
 
 
 @pytest.mark.parametrize("uri", [uri for uri in URIS if uri.startswith("http")])
-def test_a_run_of_an_older_version_that_holds_one_is_told_and_masked(
+def test_one_in_a_run_of_an_older_version_is_reported_and_masked(
     uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
@@ -132,10 +132,10 @@ def test_a_run_of_an_older_version_that_holds_one_is_told_and_masked(
     write_identity(folder, Identity(mlflow_run_id="ab", experiment="toy", tracking_uri=uri, created=1))
     for more in ([], ["--json"]):
         assert run(["status", str(folder), *more]) == 0
-        said = capsys.readouterr().out
-        assert "can carry a credential: the tracking URI in recipe.json (" in said
-        assert all(name in said for name in ("place.json (", "run.json (", "/#/runs/ab"))
-        assert "sesame" not in said
+        output = capsys.readouterr().out
+        assert "can carry a credential: the tracking URI in recipe.json (" in output
+        assert all(name in output for name in ("place.json (", "run.json (", "/#/runs/ab"))
+        assert "sesame" not in output
     assert run(["replay", str(folder)]) != 0
     assert "sesame" not in capsys.readouterr().err
 
@@ -148,7 +148,7 @@ def test_a_store_is_the_same_without_the_credential() -> None:
     assert bare("postgresql://me@host/db?sslmode=require") == "postgresql://me@host/db"
 
 
-def test_an_old_run_goes_on_once_its_recipe_has_no_credential(tmp_path: Path) -> None:
+def test_an_old_run_continues_once_its_recipe_has_no_credential(tmp_path: Path) -> None:
     uri = "https://me:sesame@host/x?token=sesame"
     write_identity(tmp_path, Identity(mlflow_run_id="ab", experiment="toy", tracking_uri=uri, created=1))
     check_store(tmp_path, "https://host/x")

@@ -1,4 +1,4 @@
-"""Cards that runs share (`--cards`): promotions at once take turns, and lose nothing of one another."""
+"""Cards that runs share (`--cards`): simultaneous promotions take turns, and keep each other's changes."""
 
 import shutil
 import subprocess
@@ -34,8 +34,8 @@ while len(list(Path(ready).parent.glob("*.ready"))) < 2:
 given = {"cards": Path(cards), "expect": None, "ranks": Ranks(ALONE), **lookups(Path(runs), None, source=folder)}
 promote_run(Path(folder), tracking=tracking, **given)
 """
-"""A promotion of a run under another name, which begins with that of the other process and has read the cards a second
-before it writes them."""
+"""A promotion of a run under another name. It starts together with that of the other process, and reads the cards a
+second before it writes them."""
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_two_promotions_at_once_keep_both_rows(journey: Journey, tmp_path: Path)
     assert sorted(path.name for path in (cards / "cards").iterdir()) == ["toy-one", "toy-two"], "no lock stays"
 
 
-def test_who_holds_them_for_too_long_is_named(
+def test_a_process_that_holds_them_for_too_long_is_named(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("talkies.runs.folders.TURN_S", 0.2)

@@ -34,7 +34,7 @@ def lines(text: str) -> dict[str, tuple[str, str]]:
     return {row[0]: (" ".join(row[1:-1]), row[-1]) for row in rows}
 
 
-def test_each_value_with_where_it_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_value_is_shown_with_its_origin(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["show", "x.yaml", "seed=3"]) == 0
     shown = lines(capsys.readouterr().out)
     assert shown["name"] == ("y", "x.yaml:2")
@@ -74,7 +74,7 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["show"], "talkies: show: give a RECIPE, or --schema\n"),
         (["show", "x.yaml", "--schema"], "talkies: show: --schema describes every recipe; drop the other arguments\n"),
@@ -85,25 +85,25 @@ def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
         (["show", "y.yaml"], "talkies: recipe: no file y.yaml; nearest: x.yaml\n"),
     ],
 )
-def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     assert run(arguments) == 2
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.parametrize("verb", ["show", "plan", "train"])
-def test_what_is_no_recipe_is_called_what_it_is(
+def test_a_file_that_is_not_a_recipe_is_described(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
     (tmp_path / "other.json").write_text('{"a": 1}')
     run_folder = journey.phase("lora")
-    told = {
-        run_folder / "recipe.json": "is what a run has recorded, and no recipe: its part `recipe` is the one",
-        journey.folder / "curriculum.json": "is what a run has recorded, and no recipe",
+    messages = {
+        run_folder / "recipe.json": "is the record of a run, not a recipe: its part `recipe` is the one",
+        journey.folder / "curriculum.json": "is the record of a run, not a recipe",
         run_folder / "release" / "release.json": "with neither `kind` nor `extends` it is no recipe",
-        run_folder / "result.json": "has no `kind`, and is no recipe: `kind` must be one of phase, curriculum, prepare",
-        tmp_path / "other.json": "talkies: recipe: other.json has no `kind`, and is no recipe",
+        run_folder / "result.json": "has no `kind`, so it is not a recipe: `kind` must be one of phase, ",
+        tmp_path / "other.json": "talkies: recipe: other.json has no `kind`, so it is not a recipe",
     }
-    for file, words in told.items():
+    for file, words in messages.items():
         assert run([verb, str(file)]) == 2
         found = capsys.readouterr().err
         assert file.name in found
@@ -111,7 +111,9 @@ def test_what_is_no_recipe_is_called_what_it_is(
         assert found.count("\n") == 1
 
 
-def test_the_recipe_in_a_record_is_one(journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_recipe_in_a_record_can_be_used(
+    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As the message says."""
     record = json.loads((journey.phase("lora") / "recipe.json").read_text())
     (tmp_path / "again.yaml").write_text(json.dumps(record["recipe"]))

@@ -1,4 +1,4 @@
-"""talkies show CURRICULUM: itself, its preparation and its phases, under the overrides that train takes."""
+"""talkies show CURRICULUM: itself, its preparation and its phases, with the overrides that train takes."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A signal outside of the training loop: one line and 130, in real processes, whatever the process is at."""
+"""A signal outside the training loop gives one line and exit code 130, in real processes, at any time."""
 
 import json
 import signal
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from signalled import LONG, SLOW, last_words
+from signalled import LONG, SLOW, line_after_signal
 from toy_journey import RECIPES, Journey
 
 from talkies.cli.main import run
@@ -27,7 +27,7 @@ verb.run = late
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(run())
 """
-"""A program as `talkies` is, which is sent a signal when its verb has done all."""
+"""A program like `talkies` that receives a signal when its verb has finished."""
 
 
 def program(module: str, name: str, marker: Path) -> list[str]:
@@ -38,17 +38,21 @@ def test_while_the_recipe_is_read(tmp_path: Path) -> None:
     marker = tmp_path / "reading"
     slow = program("talkies.config.source", "load", marker)
     words = [str(RECIPES / "audio_pretraining.yaml"), "--runs", str(tmp_path / "runs")]
-    assert last_words(signal.SIGTERM, words, ready=marker.exists, program=slow) == "talkies: interrupted by SIGTERM"
+    assert (
+        line_after_signal(signal.SIGTERM, words, ready=marker.exists, program=slow) == "talkies: interrupted by SIGTERM"
+    )
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("number", BOTH)
 def test_while_lightning_builds_the_model(journey: Journey, tmp_path: Path, number: signal.Signals) -> None:
-    """The run is KILLED, and the same command goes on with it."""
+    """The run's status is KILLED, and the same command continues it."""
     words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", "--runs", str(tmp_path)]
     marker = tmp_path / "building"
     slow = program("talkies.runs.train", "build_model", marker)
-    assert last_words(number, words, ready=marker.exists, program=slow) == f"talkies: interrupted by {number.name}"
+    assert (
+        line_after_signal(number, words, ready=marker.exists, program=slow) == f"talkies: interrupted by {number.name}"
+    )
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
     lines = [json.loads(line) for line in (folder / "spool.jsonl").read_text().splitlines()]
     assert [line["status"] for line in lines if line["kind"] == "status"] == ["RUNNING", "KILLED"]
@@ -59,7 +63,7 @@ def test_while_lightning_builds_the_model(journey: Journey, tmp_path: Path, numb
 @pytest.mark.parametrize("verb", ["plan", "show", "status", "replay"])
 @pytest.mark.parametrize("number", BOTH)
 def test_just_before_a_verb_returns(journey: Journey, tmp_path: Path, verb: str, number: signal.Signals) -> None:
-    """What it had to say is there; that nobody saw the signal on the way changes nothing."""
+    """The output is complete, and the signal counts although no check of the verb saw it."""
     words = {"plan": RECIPES / "lora.yaml", "show": RECIPES / "lora.yaml"}.get(verb, journey.phase("lora"))
     code = LATE.format(verb=verb, number=int(number))
     done = subprocess.run([sys.executable, "-c", code, verb, str(words)], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Sizes that no machine has are refused in one line, before memory or processes are asked for."""
+"""Sizes beyond any machine are refused in one line, before memory or processes are requested."""
 
 import json
 import resource
@@ -23,12 +23,12 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_phase_is_not_begun(name: str, journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words, told = CASES[name]
+    words, message = CASES[name]
     given = [word for word in TRAIN if word.partition("=")[0] not in {other.partition("=")[0] for other in words}]
     code = run([*given, *words, f"data.root={journey.data}", "--stop-at", "1", "--runs", str(tmp_path), "--quiet"])
     captured = capsys.readouterr()
     assert code == 2
-    assert told in captured.err
+    assert message in captured.err
     assert captured.err.count("\n") == 1
     assert not list(tmp_path.rglob("checkpoints"))
 

@@ -1,4 +1,4 @@
-"""`talkies submit` without a cluster: what is planned and refused, and the scripts that --dry-run prints."""
+"""`talkies submit` without a cluster: plans, refusals, and the scripts that --dry-run prints."""
 
 import json
 import shlex
@@ -26,7 +26,7 @@ def site(**changed: object) -> list[str]:
 
 
 def scripts(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, str]:
-    """Job name -> script, of a dry run, which writes nothing."""
+    """Job name -> script of a dry run, which writes nothing."""
     before = sorted(Path().rglob("*"))
     assert run(["submit", *words, "--dry-run"]) == 0
     assert sorted(Path().rglob("*")) == before
@@ -38,7 +38,7 @@ def scripts(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, str]:
 
 
 def command(script: str) -> list[str]:
-    """What the processes run."""
+    """The command that the processes run."""
     words = shlex.split(script.rstrip().splitlines()[-1])
     return words[words.index("talkies.cli.main") + 1 :]
 
@@ -80,13 +80,13 @@ def test_a_curriculum_is_a_preparation_and_a_job_per_phase(capsys: pytest.Captur
     assert [*whole] == ["mova-toy.prepare"]
 
 
-def test_a_preparation_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_single_preparation(capsys: pytest.CaptureFixture[str]) -> None:
     found = scripts(capsys, str(RECIPES / "toy" / "prepare.yaml"), *site(prepare={"array": 0}))
     assert command(found["mova-toy.prepare"])[0] == "prepare"
 
 
 @pytest.mark.parametrize(
-    ("words", "changed", "told"),
+    ("words", "changed", "message"),
     [
         ([PHASE1], {"limits": {**LIMITS, "nodes": 64}}, r"joint_phase1' needs 128 nodes, the site gives 64"),
         ([PHASE1, "parallel.shard=8", "parallel.replicate=128"], {"card": 24}, "24 GB"),
@@ -106,11 +106,11 @@ def test_a_preparation_alone(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_is_queued(
-    capsys: pytest.CaptureFixture[str], words: list[str], changed: dict[str, object], told: str
+    capsys: pytest.CaptureFixture[str], words: list[str], changed: dict[str, object], message: str
 ) -> None:
     root = {"data_root": "/data"} if words[0] == PHASE1 else {}
     line = refused(capsys, *words, *site(**root, **changed))
-    assert told in line
+    assert message in line
     assert "sesame" not in line
 
 
@@ -130,34 +130,36 @@ def test_without_slurm_nothing_is_queued_and_the_reason_is_one_line(
 
 
 @pytest.mark.parametrize("verb", ["status", "cancel"])
-@pytest.mark.parametrize(("what", "told"), [("17", "job 17 was submitted for no run"), ("nowhere", "is no run folder")])
+@pytest.mark.parametrize(
+    ("what", "message"), [("17", "job 17 belongs to no run"), ("nowhere", "is neither a run folder")]
+)
 def test_a_run_that_was_not_submitted_is_named(
-    capsys: pytest.CaptureFixture[str], verb: str, what: str, told: str
+    capsys: pytest.CaptureFixture[str], verb: str, what: str, message: str
 ) -> None:
     assert run([verb, what]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (
             ["train", TOY, "--phase", "lara"],
             2,
-            "--phase 'lara' is no phase of the curriculum; its phases: ",
+            "--phase 'lara' is not a phase of the curriculum; its phases: ",
         ),
         (["train", AUDIO, "--phase", "lora"], 2, "--phase takes a curriculum"),
-        (["train", TOY, "--folder", "runs/mova-toy-00000000/0001"], 65, "it has been changed since"),
+        (["train", TOY, "--folder", "runs/mova-toy-00000000/0001"], 65, "the recipe has changed since"),
         (["train", AUDIO, "data.root=x", "--folder", "x", "--new"], 2, "give one of the two"),
         (["prepare", TOY, "--part", "x"], 2, "--part 'x'"),
         (["prepare", TOY, "--part", "10"], 2, "no set 10: the recipe has 10, 0 to 9"),
     ],
 )
 def test_what_a_job_cannot_do_is_one_line(
-    capsys: pytest.CaptureFixture[str], words: list[str], code: int, told: str
+    capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
 ) -> None:
     assert run(words) == code
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_phase_needs_those_before_it_and_says_so_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Training through the command line with an MLflow server behind HTTP: one that answers, and one that never does."""
+"""Training through the command line with an MLflow server: one that answers, and one that never does."""
 
 import contextlib
 import io
@@ -30,19 +30,19 @@ WAIT_S = 2.0
 
 @dataclass(frozen=True)
 class Stalled:
-    """A run whose server took every connection and never answered; `uri` is where it was."""
+    """A run whose server at `uri` accepted every connection and never answered."""
 
     uri: str
     folder: Path
     code: int
     seconds: float
-    said: str
+    output: str
 
 
 @pytest.fixture(scope="module")
 def stalled(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Stalled:
     runs = tmp_path_factory.mktemp("stalled")
-    with silent() as uri, pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+    with silent() as uri, pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as output:
         patch.setattr(talkies.runs.run_phase, "UPLOAD_S", WAIT_S)
         words = [*TINY, f"data.root={journey.data}", f"tracking.uri={uri}", "--runs", str(runs), "--quiet"]
         began = time.monotonic()
@@ -51,14 +51,14 @@ def stalled(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Stall
     (folder,) = runs.glob("audio_pretraining-*/0001")
     for uploader in spool._detached:
         if str(folder) in list(map(str, uploader.args)):  # type: ignore[arg-type]
-            uploader.kill()  # the job has ended, and everything that it started
+            uploader.kill()  # the end of the job ends everything that it started
             uploader.wait()
-    return Stalled(uri=uri, folder=folder, code=code, seconds=seconds, said=said.getvalue())
+    return Stalled(uri=uri, folder=folder, code=code, seconds=seconds, output=output.getvalue())
 
 
 @pytest.fixture(scope="module")
 def server(journey: Journey, stalled: Stalled, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`mlflow server`, where the silent one was; its database is a copy of one that MLflow made already."""
+    """`mlflow server` at the address of the silent one; its database is a copy of one that MLflow made before."""
     folder = tmp_path_factory.mktemp("server")
     with (
         contextlib.closing(sqlite3.connect(journey.runs / "mlflow.db")) as old,
@@ -73,7 +73,7 @@ def server(journey: Journey, stalled: Stalled, tmp_path_factory: pytest.TempPath
 
 
 def each_metric_once(uri: str, folder: Path) -> int:
-    """How many points of training's own metrics the server has; they must be those of the spool, each once."""
+    """The number of points of training metrics on the server, which must be those of the spool, each once."""
     identity = read_identity(folder)
     assert identity is not None
     assert identity.tracking_uri == uri
@@ -94,11 +94,11 @@ def each_metric_once(uri: str, folder: Path) -> int:
 
 
 @pytest.mark.fault("22", "tracking server down", injected="a server that takes connections and never answers")
-def test_a_silent_server_holds_nothing_up_and_the_way_out_is_said(
+def test_a_silent_server_delays_nothing_and_the_remedy_is_printed(
     stalled: Stalled, journey: Journey, told: Callable[..., None]
 ) -> None:
     assert stalled.code == 0
-    assert f"`talkies replay {stalled.folder}` sends the rest" in stalled.said
+    assert f"`talkies replay {stalled.folder}` sends the rest" in stalled.output
     kinds = [record["kind"] for _, record in read(stalled.folder / SPOOL, 0) if record is not None]
     assert len(kinds) > 10
     assert stalled.seconds < 5 * len(kinds), "a request waits 5 s for its answer: there was not one per record"
@@ -138,9 +138,9 @@ def test_train_promote_and_sample_with_a_server_in_the_recipe(
     capsys.readouterr()
     assert run(["promote", str(folder)]) == 0
     assert each_metric_once(server, folder) > 10
-    told = capsys.readouterr()
-    assert "models:/served-toy@champion is version 1 (was unset)" in told.out
-    assert told.err == ""
+    output = capsys.readouterr()
+    assert "models:/served-toy@champion is version 1 (was unset)" in output.out
+    assert output.err == ""
 
     client, identity = open_client(server), read_identity(folder)
     assert identity is not None

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from signalled import LONG, last_words, saved
+from signalled import LONG, line_after_signal, saved
 from toy_journey import RECIPES, TINY, Journey
 
 from talkies.checkpoints.release import load_component
@@ -43,9 +43,9 @@ def test_a_dead_tracking_server_neither_stops_nor_falsifies_training(journey: Jo
 
 def test_ctrl_c_saves_exits_130_and_the_same_command_continues(journey: Journey, tmp_path: Path) -> None:
     words = [AUDIO, *LONG, f"data.root={journey.data}"]
-    told = last_words(signal.SIGINT, [*words, "--runs", str(tmp_path)], ready=partial(saved, tmp_path))
-    assert "SIGINT" in told
-    stopped = int(told.split("after step ")[1].split(";")[0])
+    message = line_after_signal(signal.SIGINT, [*words, "--runs", str(tmp_path)], ready=partial(saved, tmp_path))
+    assert "SIGINT" in message
+    stopped = int(message.split("after step ")[1].split(";")[0])
     assert run(["train", *words, "--stop-at", str(stopped + 1), "--runs", str(tmp_path), "--quiet"]) == 0
     (loop,) = tmp_path.glob(f"audio_pretraining-*/0001/checkpoints/step-{stopped + 1:08d}/loop.json")
     assert json.loads(loop.read_text())["step"] == stopped + 1
@@ -55,7 +55,7 @@ def test_ctrl_c_saves_exits_130_and_the_same_command_continues(journey: Journey,
 def test_a_checkpoint_of_another_recipe_is_refused(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
 ) -> None:
-    """Same data, same architecture, same seed; another rate."""
+    """Same data, architecture and seed; another learning rate."""
     fixed = ["train", AUDIO, *TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
     folders = []
     for rate in ("0.001", "0.002"):
@@ -71,16 +71,16 @@ def test_a_checkpoint_of_another_recipe_is_refused(
     told("exit 65")
 
 
-def test_a_run_whose_checkpoints_are_gone_does_not_begin_again(
+def test_a_run_whose_checkpoints_are_gone_does_not_start_over(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It would train on the same clips twice, in the same MLflow run."""
+    """It would train on the same clips twice in one MLflow run."""
     words = ["train", AUDIO, *TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
     assert run([*words, "--stop-at", "2"]) == 0
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
     shutil.rmtree(folder / "checkpoints")
     assert run(words) == 65
-    assert "has saved checkpoints/step-00000002, but holds no checkpoint any more" in capsys.readouterr().err
+    assert "has saved checkpoints/step-00000002, but no longer holds any checkpoint" in capsys.readouterr().err
     assert run([*words, "--new"]) == 0
 
 
@@ -92,18 +92,20 @@ def test_status_shows_a_run_with_a_damaged_record(
     (folder / "best.json").write_text("[]")
     (folder / "run.json").write_text('{"id": 5}')
     assert run(["status", str(folder)]) == 65
-    told = capsys.readouterr().out
-    assert "best.json is damaged: it holds no JSON object but a list of 0, and must be a mapping of keys; rest" in told
-    assert "run.json is damaged: it has no `mlflow_run_id`; restore it from a copy, or remove it to upload" in told
-    assert "step 4 of 4" in told
+    output = capsys.readouterr().out
+    assert (
+        "best.json is damaged: it holds no JSON object but a list of 0, and must be a mapping of keys; rest" in output
+    )
+    assert "run.json is damaged: it has no `mlflow_run_id`; restore it from a copy, or remove it to upload" in output
+    assert "step 4 of 4" in output
     (folder / "recipe.json").write_text("torn")
     assert run(["status", str(folder)]) == 65
-    told = capsys.readouterr().out
-    assert "recipe.json is damaged: it holds no JSON object: " in told
-    assert "step" not in told.splitlines()[1]
+    output = capsys.readouterr().out
+    assert "recipe.json is damaged: it holds no JSON object: " in output
+    assert "step" not in output.splitlines()[1]
 
 
-def test_status_tells_what_was_survived(journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_reports_survived_failures(journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
     shutil.copytree(journey.phase("audio_pretraining"), folder)
     assert run(["status", str(folder)]) == 0
@@ -114,14 +116,14 @@ def test_status_tells_what_was_survived(journey: Journey, tmp_path: Path, capsys
     made = {"at": 3, "to": 0, "start": 0, "stop": 4, "reason": "a spike"}
     (folder / "rollbacks.json").write_text(json.dumps([made]))
     assert run(["status", str(folder)]) == 0
-    told = "survived: 1 bad steps (bad_steps/), 1 times gone back (rollbacks.json), 2 clips replaced (quarantine.jsonl)"
-    assert told in capsys.readouterr().out
+    message = "survived: 1 bad steps (bad_steps/), 1 rollbacks (rollbacks.json), 2 clips replaced (quarantine.jsonl)"
+    assert message in capsys.readouterr().out
 
 
-def test_what_is_no_part_of_the_hash_is_recorded_as_it_is_now(
+def test_values_excluded_from_the_hash_are_recorded_as_they_are_now(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A finished run can be given a name to promote it by."""
+    """So a finished run can be given a model name to promote it under."""
     words = ["train", AUDIO, *TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
     assert run(words) == 0
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
@@ -139,10 +141,10 @@ def test_what_is_no_part_of_the_hash_is_recorded_as_it_is_now(
     assert run(["promote", str(tmp_path / "nowhere"), "--runs", str(tmp_path)]) == 2
 
 
-def test_a_finished_run_says_that_its_data_are_others_now(
+def test_a_finished_run_reports_that_its_data_have_changed(
     journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Who adds clips and trains again would take the old adapter for the new one."""
+    """Otherwise a user who adds clips and trains again would take the old adapter for a new one."""
     shutil.copytree(journey.data, data := tmp_path / "data")
     words = ["train", AUDIO, *TINY, f"data.root={data}", "--runs", str(tmp_path / "runs"), "--quiet"]
     for _ in range(2):
@@ -152,9 +154,9 @@ def test_a_finished_run_says_that_its_data_are_others_now(
     shutil.rmtree(train)
     shutil.copytree(heldout, train)
     assert run(words) == 0
-    told = capsys.readouterr().out
-    assert "is finished, and what it was trained on has changed since: 'voices' (now" in told
-    assert "nothing is trained, --new trains on what is there" in told
+    output = capsys.readouterr().out
+    assert "is finished, and its training data have changed since: 'voices' (now" in output
+    assert "nothing is trained, --new trains on what is there" in output
     shutil.rmtree(data)
     assert run(words) == 0
     assert "changed since" not in capsys.readouterr().out

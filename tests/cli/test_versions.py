@@ -16,15 +16,15 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "mova" / "toy" / "audio_pretrai
 
 
 def installed(folder: Path, name: str, version: str) -> Path:
-    """A folder for PYTHONPATH with that package, which leaves a file behind where it is imported."""
-    made = folder / "packages"
-    (made / f"{name}-{version}.dist-info").mkdir(parents=True)
-    (made / f"{name}-{version}.dist-info" / "METADATA").write_text(
+    """A folder for PYTHONPATH with that package, which leaves a file behind when it is imported."""
+    packages = folder / "packages"
+    (packages / f"{name}-{version}.dist-info").mkdir(parents=True)
+    (packages / f"{name}-{version}.dist-info" / "METADATA").write_text(
         f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     )
-    (made / name).mkdir()
-    (made / name / "__init__.py").write_text(f"open({str(folder / 'stolen')!r}, 'w').close()\n")
-    return made
+    (packages / name).mkdir()
+    (packages / name / "__init__.py").write_text(f"open({str(folder / 'stolen')!r}, 'w').close()\n")
+    return packages
 
 
 def talkies(packages: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -53,7 +53,7 @@ def test_a_malicious_release_is_refused_and_never_imported(
 
 
 @pytest.mark.fault("s10", "compromised lightning installed", injected="its payload under another version's name")
-def test_the_payload_is_known_whatever_its_version_says(tmp_path: Path, told: Callable[..., None]) -> None:
+def test_the_payload_is_recognised_whatever_the_version(tmp_path: Path, told: Callable[..., None]) -> None:
     packages = installed(tmp_path, "lightning", "2.6.9")
     (packages / "lightning" / "_runtime").mkdir()
     done = talkies(packages, "train", str(RECIPE))

@@ -1,4 +1,4 @@
-"""What a warning looks like to who uses the command line."""
+"""The form of warnings on the command line."""
 
 import os
 import subprocess
@@ -50,10 +50,10 @@ def test_a_warning_is_one_line_without_pythons_internals() -> None:
     ]
 
 
-def test_where_it_came_from_can_be_asked_for() -> None:
-    told = child(PROBE, TALKIES_TRACEBACK="1").stderr
-    assert "x.py:3: UserWarning: two\n lines" in told
-    assert "talkies: warning: " not in told
+def test_an_environment_variable_shows_the_origin() -> None:
+    message = child(PROBE, TALKIES_TRACEBACK="1").stderr
+    assert "x.py:3: UserWarning: two\n lines" in message
+    assert "talkies: warning: " not in message
 
 
 def test_a_prompt_that_is_cut_is_one_line(journey: Journey, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_prompt_that_is_cut_is_one_line(journey: Journey, tmp_path: Path) -> N
     assert line.startswith("talkies: warning: prompt of request sample is too long")
 
 
-def test_who_records_warnings_still_does(journey: Journey, tmp_path: Path) -> None:
+def test_a_recorder_of_warnings_still_gets_them(journey: Journey, tmp_path: Path) -> None:
     before = warnings.formatwarning
     words = ["sample", str(journey.phase("audio_pretraining")), "--prompt", LONG, "--out", str(tmp_path / "x.mp4")]
     with pytest.warns(UserWarning, match="too long"):
@@ -79,10 +79,10 @@ def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("many_cores")
-def test_training_passes_no_advice_on_that_is_for_programmers(
+def test_training_shows_no_advice_for_programmers(
     journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every warning is an error in these tests, so that none is there to be shown."""
+    """Every warning is an error in these tests, so any advice would fail this one."""
     monkeypatch.setattr("talkies.runs.run_phase.UPLOAD_S", 0.0)
     words = [*TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
     assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 0

@@ -1,4 +1,4 @@
-"""Each verb opens what it needs and nothing else: data that are gone or damaged stop only those that read them."""
+"""Each verb opens only what it needs: missing or damaged data stop only the verbs that read them."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 def runs(journey: Journey, tmp_path: Path) -> Path:
-    """A copy of the journey's runs folder, as from another machine: where it was made is not here."""
+    """A copy of the journey's runs folder, as from another machine: its original path does not exist here."""
     copy_runs(journey, tmp_path / "runs")
     places = [path for name in ("place*.json", "run.json") for path in (tmp_path / "runs").rglob(name)]
     for record in places:
@@ -50,14 +50,14 @@ def test_without_its_data_only_what_measures_is_refused(
     done("status", lora)
     done("replay", lora)
     done("promote", lora, "--expect", "1")
-    told = refused(capsys, "evaluate", lora, "--clips", "2")
-    assert "evaluate: the held-out clips are gone (looked for: " in told
-    assert str(runs / "data" / journey.data.name) in told
-    assert told.endswith("give --data FOLDER")
+    output = refused(capsys, "evaluate", lora, "--clips", "2")
+    assert "evaluate: the held-out clips are gone (looked for: " in output
+    assert str(runs / "data" / journey.data.name) in output
+    assert output.endswith("give --data FOLDER")
     done("evaluate", lora, "--clips", "2", "--data", journey.data)
 
 
-def test_a_damaged_shard_is_no_matter_for_who_reads_none(
+def test_a_damaged_shard_does_not_stop_a_verb_that_reads_none(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (data,) = (runs / "data").iterdir()
@@ -72,10 +72,10 @@ def test_a_damaged_shard_is_no_matter_for_who_reads_none(
     assert "masks_heldout/shard-00000.safetensors is truncated" in refused(capsys, "evaluate", lora, "--clips", "2")
 
 
-def test_a_run_taken_home_alone_is_sampled_from_and_its_store_is_not_made_up(
+def test_a_run_copied_on_its_own_can_be_sampled_and_its_store_is_not_made_again(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its parents and its store stayed behind. All weights of a phase that is no LoRA are its own."""
+    """Its parents and its store stayed behind. Only a LoRA needs its parents' weights."""
     alone, lora = tmp_path / "deep" / "down" / "5-high_resolution", tmp_path / "deep" / "down" / "6-lora"
     clip = ["--prompt", "A happy man", "--out", tmp_path / "made.mp4"]
     shutil.copytree(lora_of(runs).with_name(alone.name), alone)
@@ -85,7 +85,7 @@ def test_a_run_taken_home_alone_is_sampled_from_and_its_store_is_not_made_up(
     done("sample", "step-00000004", *clip)
     assert (tmp_path / "made.mp4").read_bytes() == whole
     done("sample", lora_of(runs).with_name(alone.name) / "checkpoints" / "step-00000004", *clip)
-    assert (tmp_path / "made.mp4").read_bytes() == whole, "as where its parents are"
+    assert (tmp_path / "made.mp4").read_bytes() == whole, "as with its parents"
     shutil.copytree(alone / "checkpoints" / "step-00000004", tmp_path / "step")
     assert f"there is no {tmp_path.parent / 'recipe.json'}; give it as RUN/" in refused(
         capsys, "sample", tmp_path / "step", *clip
@@ -98,7 +98,7 @@ def test_a_run_taken_home_alone_is_sampled_from_and_its_store_is_not_made_up(
     assert {*tmp_path.rglob("mlflow.db")} == before
 
 
-def test_a_run_of_before_says_where_its_codecs_were_looked_for(
+def test_a_run_of_an_older_version_names_the_paths_tried_for_its_codecs(
     runs: Path, journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     as_before(runs)
@@ -106,22 +106,22 @@ def test_a_run_of_before_says_where_its_codecs_were_looked_for(
     runs.rename(moved)
     shutil.rmtree(moved / "data")
     lora, clip = lora_of(moved), ["--prompt", "A happy man", "--out", tmp_path / "made.mp4"]
-    told = refused(capsys, "sample", lora / "checkpoints" / "step-00000002", *clip)
+    output = refused(capsys, "sample", lora / "checkpoints" / "step-00000002", *clip)
     for part in (lora / "codecs", runs / "data" / journey.data.name / "codecs", f"in {moved}", "--data FOLDER"):
-        assert str(part) in told
+        assert str(part) in output
     assert "give --data FOLDER" in refused(capsys, "export", lora, "--consolidate", "--out", tmp_path / "out")
     done("sample", lora / "checkpoints" / "step-00000002", *clip, "--data", journey.data)
     done("export", lora, "--consolidate", "--out", tmp_path / "out", "--data", journey.data)
 
 
 def test_a_codec_of_another_fit_is_not_sampled_with(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The weights of the sound's codec under its own record: whole, and another one."""
+    """The audio codec's weights under a matching record: undamaged, but another codec."""
     lora = lora_of(runs)
     record = lora / "inputs.json"
     values = json.loads(record.read_text())
     record.write_text(json.dumps({**values, "codecs": {**values["codecs"], "audio": "0" * 64}}))
-    told = refused(capsys, "sample", lora / "checkpoints" / "step-00000002", "--prompt", "x")
-    assert "was trained with audio codec 0000000000000000, this one is " in told
+    output = refused(capsys, "sample", lora / "checkpoints" / "step-00000002", "--prompt", "x")
+    assert "was trained with audio codec 0000000000000000, this one is " in output
 
 
 def test_a_release_that_lacks_a_codec_is_not_promoted(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""One tiny run of the whole toy curriculum, shared by the tests that look at its results."""
+"""One tiny run of the whole toy curriculum, shared by the tests that inspect its results."""
 
 import fcntl
 import os
@@ -31,12 +31,12 @@ SMALL = [
     "lora.tracking.gates=[{metric: evaluation/sync_reference, op: '>=', value: 0.9}]",
 ]
 TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
-"""The same for a phase alone."""
+"""The same for a single phase."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Wait for the other worker, if it makes the journey now."""
+    """Wait for another worker that is making the journey."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -45,7 +45,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Journey:
-    """Where the curriculum ran."""
+    """The folders of the curriculum's run."""
 
     runs: Path
     folder: Path
@@ -75,11 +75,11 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
 def released(folder: Path) -> dict[str, str]:
     """sha256 of every file of weights that the run in `folder` has released."""
     files = read_release(folder / "release")["files"]
-    return {name: told["sha256"] for name, told in files.items() if name.endswith(".safetensors")}
+    return {name: entry["sha256"] for name, entry in files.items() if name.endswith(".safetensors")}
 
 
 def as_owner_alone() -> list[str]:
-    """A command before another, which then has no right but those that its files give: root may write everywhere."""
+    """A prefix for a command that drops root's capability to write everywhere."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:

@@ -67,7 +67,7 @@ def test_only_what_is_needed_is_read(folder: Path) -> None:
     assert (codecs.video, codecs.audio) == (None, None)
 
 
-def test_the_toy_waits_for_no_heavy_library(folder: Path) -> None:
+def test_the_toy_imports_no_heavy_library(folder: Path) -> None:
     program = (
         "import pathlib, sys\n"
         "from talkies.codecs.config import *\n"

@@ -120,7 +120,7 @@ def test_audio_latents_follow_the_grid(audio: linear_audio.LinearAudioCodec) -> 
         assert audio.decode(latent).shape == (2, math.ceil(samples / 1280) * 1280)
 
 
-def test_channel_0_is_the_loudness_and_is_heard_again(audio: linear_audio.LinearAudioCodec) -> None:
+def test_channel_0_is_the_loudness_and_is_restored(audio: linear_audio.LinearAudioCodec) -> None:
     def rms(samples: torch.Tensor) -> torch.Tensor:
         return samples.unflatten(-1, (-1, 1280)).square().mean(-1).sqrt()
 
@@ -143,7 +143,7 @@ def test_the_pitch_comes_back(audio: linear_audio.LinearAudioCodec) -> None:
 def test_decoding_is_smooth_and_silence_is_silent(audio: linear_audio.LinearAudioCodec) -> None:
     back = audio.decode(audio.encode(torch.stack([sound(i) for i in range(4)])))
     steps = (back[:, 1:] - back[:, :-1]).abs()
-    # Periods meet at the centres of the steps; the sound goes on there as it does one sample before and after.
+    # Periods meet at the centres of the steps: the waveform must be as smooth there as one sample before and after.
     before, seam, after = (steps[:, 640 - 1 + offset :: 1280].mean() for offset in (-1, 0, 1))
     assert float(seam) == pytest.approx(float(before + after) / 2, rel=0.1)
     assert audio.decode(audio.encode(torch.zeros(1, 12800))).abs().max() < 1e-3
@@ -161,7 +161,7 @@ def test_audio_refuses_silence_and_nothing() -> None:
         linear_audio.fit(AUDIO, [], seed=0)
 
 
-def test_fitting_is_deterministic_and_the_identity_tells_codecs_apart(
+def test_fitting_is_deterministic_and_the_identity_distinguishes_codecs(
     video: linear_video.LinearVideoCodec, audio: linear_audio.LinearAudioCodec
 ) -> None:
     again = linear_audio.fit(AUDIO, [sound(i) for i in range(24)], seed=1)

@@ -1,4 +1,4 @@
-"""The continuous DAC against the facts of MOVA section 6 and against transformers' DAC."""
+"""The continuous DAC against the sizes of the released code and against transformers' DAC."""
 
 import json
 from pathlib import Path
@@ -154,7 +154,7 @@ def test_errors_name_what_to_change(tmp_path: Path) -> None:
     state = network().state_dict()
     with pytest.raises(RecipeError, match=r"`codecs\.audio\.weights` is not set.*config\.json"):
         MovaAudioCodec.load(MovaAudioConfig())
-    with pytest.raises(RecipeError, match=r"`codecs\.audio\.weights`: .*no folder"):
+    with pytest.raises(RecipeError, match=r"`codecs\.audio\.weights`: .*not a folder"):
         MovaAudioCodec.load(MovaAudioConfig(weights=str(tmp_path / "missing")))
     with pytest.raises(RecipeError, match=r"`codecs\.audio\.channels` is 128, the weights have 4"):
         MovaAudioCodec.load(MovaAudioConfig(weights=written(tmp_path, state).weights))

@@ -19,7 +19,7 @@ CONFIG = Umt5TextConfig(dim=32, length=8)
 
 
 def spelled_tokenizer(*, ends: bool = True) -> str:
-    """A T5-like unigram tokenizer as tokenizer.json, with truncation and padding left on as a saved one may have."""
+    """A T5-like unigram tokenizer as tokenizer.json, with truncation and padding on, as a saved one may have them."""
     tokenizer = Tokenizer(models.Unigram([(word, -float(i)) for i, word in enumerate(WORDS)], unk_id=2))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     if ends:
@@ -88,7 +88,7 @@ def test_features_are_the_last_hidden_state_and_zero_past_the_length() -> None:
     assert text.embedding[1, 0].any()
 
 
-def test_dropout_is_off_whatever_the_model_was_in() -> None:
+def test_dropout_is_off_whatever_mode_the_model_was_in() -> None:
     made = network().train()
     encoder = Umt5TextEncoder(CONFIG, made, spelled_tokenizer())
     assert torch.equal(encoder.encode(["a red face"]).embedding, encoder.encode(["a red face"]).embedding)
@@ -98,8 +98,8 @@ def test_dropout_is_off_whatever_the_model_was_in() -> None:
 
 def test_features_do_not_depend_on_the_batch() -> None:
     encoder = Umt5TextEncoder(CONFIG, network(), spelled_tokenizer())
-    collective = encoder.encode(["a face", "a red face speaks", "speaks"]).embedding
-    assert torch.equal(collective[1:2], encoder.encode(["a red face speaks"]).embedding)
+    batched = encoder.encode(["a face", "a red face speaks", "speaks"]).embedding
+    assert torch.equal(batched[1:2], encoder.encode(["a red face speaks"]).embedding)
 
 
 def test_a_long_caption_keeps_its_end_and_its_overflow_is_counted() -> None:

@@ -1,4 +1,4 @@
-"""The defaults of every config that a recipe may hold, as `defaults_N.json` keeps those of schema N."""
+"""The defaults of every config that a recipe may contain; `defaults_N.json` stores those of schema N."""
 
 import json
 from dataclasses import MISSING, fields, is_dataclass

@@ -1,4 +1,4 @@
-"""One canonical form: dictionary, hash, difference, JSON Schema."""
+"""The canonical form of recipes: dictionary, hash, difference, JSON Schema."""
 
 import json
 from dataclasses import replace
@@ -45,7 +45,7 @@ def test_the_hash_is_stable(recipe: PhaseRecipe) -> None:
     assert len(recipe_hash(recipe)) == 64
 
 
-def test_the_hash_leaves_out_where_and_covers_what(recipe: PhaseRecipe) -> None:
+def test_the_hash_covers_what_is_computed_but_not_where(recipe: PhaseRecipe) -> None:
     same = replace(
         recipe,
         tracking=replace(recipe.tracking, experiment="other", gates=()),
@@ -92,7 +92,7 @@ def test_json_schema_is_for_overlays() -> None:
     assert {"pattern": r"\$\{", "type": "string"} in steps
 
 
-def test_a_key_with_a_default_that_is_added_changes_no_hash() -> None:
+def test_adding_a_key_with_a_default_changes_no_hash() -> None:
     @config
     class Old:
         a: int = 1
@@ -108,8 +108,8 @@ def test_a_key_with_a_default_that_is_added_changes_no_hash() -> None:
     assert decode_values(New, {"b": 5}, where="test") == New(b=5)
 
 
-def test_what_stands_at_its_default_is_left_out_wherever_it_is() -> None:
-    """But the `kind`, by which variants with the same keys differ; and {} is another value than none."""
+def test_values_at_their_defaults_are_left_out_at_every_depth() -> None:
+    """Except `kind`, by which variants with the same keys differ; and {} differs from None."""
 
     @config
     class One:
@@ -134,7 +134,7 @@ def test_what_stands_at_its_default_is_left_out_wherever_it_is() -> None:
     assert len({recipe_hash(one) for one in every}) == len(every)
 
 
-def test_what_is_identified_by_all_its_values_keeps_its_hash_when_keys_are_added() -> None:
+def test_added_keys_at_their_defaults_do_not_identify() -> None:
     @config
     class New:
         a: int = 1

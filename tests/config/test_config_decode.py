@@ -1,4 +1,4 @@
-"""Strict decoding: every mistake named by key path, place, value, and what is allowed or nearest."""
+"""Strict decoding: every error names key path, place, value, and what is allowed or nearest."""
 
 import json
 import time
@@ -67,7 +67,7 @@ def test_values_are_decoded_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("shar: 0.1", "unknown key `shar` (x.yaml:5). Did you mean `share`?"),
         ("weight: 1", "unknown key `weight` (x.yaml:5). Did you mean `pet.weight`?"),
@@ -106,11 +106,11 @@ def test_values_are_decoded_frozen() -> None:
         ("tag: abcdef", "`tag` must be text of at most 5 characters, got 'abcdef' at x.yaml:5"),
     ],
 )
-def test_mistakes(text: str, said: str) -> None:
+def test_mistakes(text: str, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         decoded(GOOD + text)
     assert str(caught.value).startswith("recipe: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -147,11 +147,11 @@ def test_an_override_of_the_kind_does_not_drop_keys_silently() -> None:
 
 
 def test_the_root_union_names_its_kinds() -> None:
-    for text, said in (("name: x", "missing key `kind`"), ("kind: phaze", "Did you mean 'phase'?")):
+    for text, message in (("name: x", "missing key `kind`"), ("kind: phaze", "Did you mean 'phase'?")):
         Path("x.yaml").write_text(text)
         with pytest.raises(RecipeError) as caught:
             decode(Recipe, load("x.yaml"))
-        assert said in str(caught.value)
+        assert message in str(caught.value)
         assert "one of phase, curriculum, prepare" in str(caught.value)
 
 
@@ -175,10 +175,10 @@ def test_a_credential_is_refused_by_key_before_all_else(key: str) -> None:
 
 
 @pytest.mark.parametrize("value", ['"a\\0b"', '"a\\ud800b"', '"\\udce9"'])
-def test_a_text_that_no_file_can_be_called_is_refused_by_key(value: str) -> None:
-    with pytest.raises(RecipeError, match=r"^recipe: `note` \(override\) holds NUL or half a character"):
+def test_characters_that_no_file_name_can_have_are_refused_by_key(value: str) -> None:
+    with pytest.raises(RecipeError, match=r"^recipe: `note` \(override\) contains NUL or a lone surrogate"):
         decoded(GOOD, f"note={value}")
-    with pytest.raises(RecipeError, match=r"holds NUL or half a character"):
+    with pytest.raises(RecipeError, match=r"contains NUL or a lone surrogate"):
         decoded(GOOD + f"{value}: 1")
 
 
@@ -232,7 +232,7 @@ def test_a_text_of_more_than_one_line_is_refused_by_key(odd: str) -> None:
         decoded(GOOD + f"{value}: 1")
 
 
-def test_one_line_in_any_script_is_taken() -> None:
+def test_one_line_in_any_script_is_accepted() -> None:
     for text in (
         "caf\u00e9",
         "\u6771\u4eac\u3000\u99c5",

@@ -3,7 +3,7 @@
 from talkies.config.lines import flat, plain
 
 
-def test_what_is_flat_is_plain_and_keeps_its_words() -> None:
+def test_flat_text_is_plain_and_keeps_its_words() -> None:
     text = "mit\r\n---\u2028# Injected\x85\u202eevil\t \x1b[2J \u200d end"
     assert not plain(text)
     assert flat(text) == "mit --- # Injected evil [2J \u200d end"

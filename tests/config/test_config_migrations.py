@@ -1,4 +1,4 @@
-"""Recorded recipes of older schemas in the newest form, and what schema 1 hashed."""
+"""Recorded recipes of older schemas are migrated to the newest one, and hashes of schema 1 are reproduced."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from talkies.config.migrations import NEWEST, hash_of, migrated
 from talkies.recipe.config import PhaseRecipe
 
 OLD = json.loads((Path(__file__).parent / "recipe_of_1.json").read_text())
-"""What a run of commit ba90cf5 has recorded."""
+"""The record of a run of commit ba90cf5."""
 
 
 def renamed(values: dict[str, Any]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def with_the_old_default(values: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("values", "found"),
+    ("values", "expected"),
     [
         ({"a": 5}, {"b": 5, "c": 1}),
         ({"schema": 1, "a": 5}, {"b": 5, "c": 1}),
@@ -35,9 +35,9 @@ def with_the_old_default(values: dict[str, Any]) -> dict[str, Any]:
         ({"schema": 3, "a": 5}, {"a": 5}),
     ],
 )
-def test_what_came_after_a_schema_is_done_to_it(values: dict[str, Any], found: dict[str, Any]) -> None:
+def test_all_later_migrations_are_applied(values: dict[str, Any], expected: dict[str, Any]) -> None:
     before = json.dumps(values)
-    assert migrated(values, (renamed, with_the_old_default)) == found
+    assert migrated(values, (renamed, with_the_old_default)) == expected
     assert json.dumps(values) == before
 
 
@@ -54,8 +54,8 @@ def test_a_recorded_recipe_of_schema_1_is_read_and_its_hash_is_known() -> None:
 
 
 def test_no_default_has_changed_within_a_schema() -> None:
-    """A changed default is a new schema, whose migration writes the old one. A new key needs none: add it to the file,
-    `python tests/config/defaults.py` writes it."""
+    """A changed default needs a new schema, whose migration writes the old default. A new key needs none: add it to the
+    file by `python tests/config/defaults.py`."""
     known, now = json.loads(FILE.read_text()), defaults()
     assert FILE.stem == f"defaults_{NEWEST}"
     changed = {

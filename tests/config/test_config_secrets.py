@@ -1,4 +1,4 @@
-"""What can carry a credential is found by its part and never shown."""
+"""Text that can carry a credential is refused by the name of its part, and never shown."""
 
 import time
 
@@ -77,29 +77,29 @@ PLAIN = [
 
 
 @pytest.mark.parametrize(("text", "part", "hidden"), CARRIERS)
-def test_what_can_carry_a_credential_is_told_by_its_part_and_masked(text: str, part: str, hidden: str) -> None:
-    told = credential(text)
-    assert told is not None
-    assert part in told
-    assert "sesame" not in told
+def test_a_part_that_can_carry_a_credential_is_named_and_masked(text: str, part: str, hidden: str) -> None:
+    description = credential(text)
+    assert description is not None
+    assert part in description
+    assert "sesame" not in description
     assert masked(text) == hidden
     assert masked(hidden) == hidden
 
 
 @pytest.mark.parametrize("text", PLAIN)
-def test_what_carries_none_stays_as_it_is(text: str) -> None:
+def test_text_without_a_credential_is_unchanged(text: str) -> None:
     assert credential(text) is None
     assert masked(text) == text
 
 
-def test_what_is_assigned_to_a_secret_name_and_pages_of_a_server_in_a_message() -> None:
+def test_messages_hide_values_of_secret_names_but_show_pages_of_a_server() -> None:
     assert masked("unrecognized arguments: --password=sesame -x") == "unrecognized arguments: --password=*** -x"
     assert masked("MLFLOW_TRACKING_TOKEN=sesame talkies train") == "MLFLOW_TRACKING_TOKEN=*** talkies train"
     assert masked("at https://host:5000/#/experiments/1/runs/ab12") == "at https://host:5000/#/experiments/1/runs/ab12"
 
 
 @pytest.mark.parametrize("piece", ["a", "token", "a=", "://", "https://", "a:", "@", "eyJ", "sk-", "a.password=", "?#"])
-def test_long_texts_take_time_in_proportion(piece: str) -> None:
+def test_the_time_is_linear_in_the_length(piece: str) -> None:
     text = piece * (100_000 // len(piece))
     began = time.process_time()
     credential(text)

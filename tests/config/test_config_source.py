@@ -78,7 +78,7 @@ def test_overrides_are_yaml_and_remembered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "fragment"),
     [
         ("steps.max", "must be key.path=value"),
         ("=3", "must be key.path=value"),
@@ -93,9 +93,9 @@ def test_overrides_are_yaml_and_remembered(tmp_path: Path) -> None:
         ("name=!!python/object/apply:os.system [id]", "tag"),
     ],
 )
-def test_bad_overrides(tmp_path: Path, override: str, said: str) -> None:
+def test_bad_overrides(tmp_path: Path, override: str, fragment: str) -> None:
     top = write(tmp_path, "x.yaml", "steps: {max: 3}\ngates: [1]\n")
-    assert said in refused(top, override)
+    assert fragment in refused(top, override)
 
 
 def test_an_override_given_twice(tmp_path: Path) -> None:
@@ -112,13 +112,13 @@ def test_interpolation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "fragment"),
     [
         ('extends: "a\\0b"', "`extends` must be a path relative to the file, got 'a\\x00b' at x.yaml:1"),
         ('extends: "\\ud800"', "`extends` must be a path relative to the file, got '\\ud800' at x.yaml:1"),
         ("extends: " + "x" * 200, f"x.yaml:1 extends {'x' * 77}...: no file "),
         ("a: ${b.c}", "`a` is '${b.c}' (x.yaml:1), which leads to no key that the recipe sets"),
-        ("a: ${b}\nb: ${a}", "runs in a circle"),
+        ("a: ${b}\nb: ${a}", "is circular"),
         ("a: ${oc.env:HOME}", "only ${key.path} is allowed"),
         ("a: ${oc.env:HF_TOKEN,none}", "only ${key.path} is allowed"),
         ("a: ${${b}}\nb: a", "only ${key.path} is allowed"),
@@ -148,13 +148,13 @@ def test_interpolation(tmp_path: Path) -> None:
         ("- a", "a recipe is a mapping"),
         ("extends: 3", "`extends` must be a path relative to the file, got 3 at x.yaml:1"),
         ("extends: /etc/x.yaml", "must be a path relative"),
-        ("extends: x.yaml", "runs in a circle"),
+        ("extends: x.yaml", "is circular"),
         ("extends: x.yml", "x.yaml:1 extends x.yml: no file x.yml; nearest: x.yaml"),
     ],
 )
-def test_bad_files(tmp_path: Path, text: str, said: str) -> None:
+def test_bad_files(tmp_path: Path, text: str, fragment: str) -> None:
     message = refused(write(tmp_path, "x.yaml", text))
-    assert said in message
+    assert fragment in message
     assert "\n" not in message
     assert not (tmp_path / "pwned").exists()
 
@@ -204,13 +204,13 @@ SESAME = (
 
 
 @pytest.mark.parametrize("text", SESAME)
-def test_what_is_no_recipe_is_not_repeated(tmp_path: Path, text: str) -> None:
+def test_files_that_are_not_recipes_are_not_quoted(tmp_path: Path, text: str) -> None:
     assert "sesame" not in refused(write(tmp_path, "x.yaml", text))
 
 
 def test_a_number_that_is_not_finite_is_named_by_its_key(tmp_path: Path) -> None:
-    said = refused(write(tmp_path, "x.yaml", "a: 1"), "survival.spike={sigma: 1e400}")
-    assert "`survival.spike.sigma` is '1e400', which is not a finite float, at override" in said
+    message = refused(write(tmp_path, "x.yaml", "a: 1"), "survival.spike={sigma: 1e400}")
+    assert "`survival.spike.sigma` is '1e400', which is not a finite float, at override" in message
 
 
 @pytest.mark.timeout(20)
@@ -232,7 +232,7 @@ def test_a_recipe_is_a_regular_file_of_a_bounded_size(tmp_path: Path) -> None:
         load(file)
 
 
-def test_links_in_a_circle_are_told_by_whoever_opens_them(tmp_path: Path) -> None:
+def test_circular_links_are_reported_when_they_are_opened(tmp_path: Path) -> None:
     file, other = tmp_path / "r.yaml", tmp_path / "other.yaml"
     file.symlink_to("other.yaml")
     other.symlink_to("r.yaml")
@@ -243,8 +243,8 @@ def test_links_in_a_circle_are_told_by_whoever_opens_them(tmp_path: Path) -> Non
         load(tmp_path / "child.yaml")
 
 
-def test_a_file_that_has_nothing_to_say_yet_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "r.yaml"  # of /proc/kmsg, a regular file by its looks, only root may see it
+def test_a_file_without_data_yet_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "r.yaml"  # stands for /proc/kmsg, which appears regular, but which only root may read
     file.write_text("kind: phase\n")
     reading, writing = os.pipe()
     real = os.open
@@ -263,10 +263,8 @@ def _unblocked(descriptor: int) -> int:
     return descriptor
 
 
-def test_a_recipe_of_an_older_schema_is_read_in_the_newest_form(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It and what it extends; overrides are of the newest. One that says nothing is of the newest, too."""
+def test_a_recipe_of_an_older_schema_is_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is the file that it extends. Overrides use the newest schema, and so do recipes without a number."""
     write(tmp_path, "base.yaml", "old: 1\nkept: 2\n")
     path = write(tmp_path, "x.yaml", "extends: base.yaml\nschema: 1\n")
     rename = lambda values: {"new" if key == "old" else key: value for key, value in values.items()}  # noqa: E731
@@ -278,6 +276,6 @@ def test_a_recipe_of_an_older_schema_is_read_in_the_newest_form(
 
 @pytest.mark.parametrize("schema", ["99", "0", "x", "~"])
 def test_an_unknown_schema_is_refused_with_its_place(tmp_path: Path, schema: str) -> None:
-    told = refused(write(tmp_path, "x.yaml", f"kind: phase\nschema: {schema}\n"))
-    assert "`schema` is " in told
-    assert told.endswith("this version reads 1 to 2 (x.yaml:2)")
+    message = refused(write(tmp_path, "x.yaml", f"kind: phase\nschema: {schema}\n"))
+    assert "`schema` is " in message
+    assert message.endswith("this version reads 1 to 2 (x.yaml:2)")

@@ -1,4 +1,4 @@
-"""Training that stops and resumes sees the samples, and gets the weights, of training that does not."""
+"""Training that stops and resumes sees the same samples and reaches the same weights as uninterrupted training."""
 
 import itertools
 import json
@@ -59,7 +59,7 @@ class Count(Callback):
 
 @dataclass
 class Run:
-    """What training leaves: everything that was seen, and the states to go on from."""
+    """The result of training: all samples seen, and the states from which to continue."""
 
     seen: list[Any] = field(default_factory=list)
     data: dict[str, Any] | None = None

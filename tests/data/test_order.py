@@ -32,7 +32,7 @@ def test_epochs_and_seeds_differ() -> None:
 
 
 def test_order_is_pinned() -> None:
-    # A resumed run may meet another numpy: the order must not move.
+    # A resumed run may use another numpy: the order must not change.
     assert permutation(8, 0, 0).tolist() == [4, 7, 5, 0, 3, 1, 2, 6]
     assert permutation(8, 7, 3).tolist() == [6, 5, 2, 3, 4, 1, 0, 7]
 
@@ -82,8 +82,8 @@ def test_iteration_begins_at_the_counter_of_that_moment() -> None:
 
 
 @pytest.mark.parametrize(("world", "micro"), [(1, 6), (1, 3), (2, 3), (3, 1), (6, 1)])
-def test_what_is_passed_over_is_left_out_by_every_split(world: int, micro: int) -> None:
-    """Two steps of six samples, of which one lies at the beginning; the rest of the stream keeps its order."""
+def test_skipped_positions_are_skipped_by_every_split(world: int, micro: int) -> None:
+    """Two steps of six samples are skipped, one of them at the beginning; the rest of the stream keeps its order."""
     passed = joined([(0, 6), (18, 24)])
     each = 6 // (micro * world)
     ranks = [
@@ -94,7 +94,7 @@ def test_what_is_passed_over_is_left_out_by_every_split(world: int, micro: int) 
     assert found == [*indices(10, 3, 6, 12), *indices(10, 3, 24, 6)]
 
 
-def test_ranges_are_joined_and_left_behind() -> None:
+def test_ranges_are_merged_and_skipped() -> None:
     assert joined([(18, 24), (0, 6), (4, 10), (10, 12)]) == ((0, 12), (18, 24))
     assert [beyond(k, ((0, 12), (12, 16), (18, 24))) for k in (0, 11, 16, 17, 18, 24)] == [16, 16, 16, 17, 24, 24]
 

@@ -119,7 +119,7 @@ def test_damaged_header_without_verification_is_a_data_error(build: Callable[...
 def test_verification_is_remembered_until_a_file_changes(build: Callable[..., Path]) -> None:
     folder = build()
     ShardSet.open(folder)
-    assert not (folder / CACHE).exists()  # the files are too fresh for their time stamps to tell a change
+    assert not (folder / CACHE).exists()  # the files are too recent for their time stamps to reveal a change
     for path in folder.glob("*.safetensors"):
         old = time.time() - 100
         os.utime(path, (old, old))
@@ -128,7 +128,7 @@ def test_verification_is_remembered_until_a_file_changes(build: Callable[..., Pa
     known = json.loads((folder / CACHE).read_text())
     assert set(known) == {path.name for path in folder.glob("*.safetensors")}
     flip(folder / "shard-00001.safetensors")
-    os.utime(folder / "shard-00001.safetensors", (old, old))  # same size, same mtime: the change time tells
+    os.utime(folder / "shard-00001.safetensors", (old, old))  # same size, same mtime: only the ctime reveals the change
     with pytest.raises(DataError, match="shard-00001"):
         ShardSet.open(folder)
 
@@ -153,17 +153,20 @@ def edit(folder: Path, change: Callable[[dict], None]) -> None:
     [
         (lambda v: v.update(schema=1), "has schema 1, this version reads 2"),
         (lambda v: v.update(clips=[], shards=[]), "is empty"),
-        (lambda v: v["clips"].pop(), "lists 9 clips, its shards hold 10"),
+        (lambda v: v["clips"].pop(), "lists 9 clips, but its shards hold 10"),
         (lambda v: v["shards"][0].update(name="../../etc/passwd"), "outside its folder"),
-        (lambda v: v["clips"][1].update(id="clip-0"), "'clip-0' stands twice"),
+        (lambda v: v["clips"][1].update(id="clip-0"), "'clip-0' appears twice"),
         (lambda v: v.pop("grids"), "is damaged: it has no `grids`"),
-        (lambda v: v["clips"][3]["checksums"].pop("image"), "clip 'clip-3' has checksums of .*, it must have them of"),
+        (
+            lambda v: v["clips"][3]["checksums"].pop("image"),
+            "clip 'clip-3' has checksums of .*, but must have those",
+        ),
         (lambda v: v["header"].update(geometry="big"), "geometry 'big'"),
         (lambda v: v["header"].update(fps=25.0), "has `fps` 25.0, but 24 in its geometry '16x16x25@24'"),
         (lambda v: v["clips"][3]["valid"].update(audio=0), "`valid.audio` of clip 'clip-3' is 0, and must be 1 to 7"),
         (lambda v: v["clips"][3]["valid"].update(video=2**60), "`valid.video` of clip 'clip-3' is .*, and must be 1"),
-        (lambda v: v["clips"][3].update(text_length=7), "a `text_length`, .* is 7, but texts .* have 6 at most"),
-        (lambda v: v["null_text"].update(length=2**60), "`null_text.length`, is .*, but texts .* have 6 at most"),
+        (lambda v: v["clips"][3].update(text_length=7), "a `text_length`, .* is 7, but texts .* have at most 6"),
+        (lambda v: v["null_text"].update(length=2**60), "`null_text.length`, is .*, but texts .* have at most 6"),
     ],
 )
 @pytest.mark.fault("s8", "names that lead outside", injected="../../etc/passwd in an index of shards")
@@ -188,7 +191,7 @@ def test_bad_index(
         (lambda v: v["clips"][3].update(text_length=1), "`text_length` says 1, but text of clip 'clip-3' has 3"),
     ],
 )
-def test_an_index_that_says_another_size_than_a_tensor_has_is_damaged(
+def test_an_index_that_contradicts_the_size_of_a_tensor_is_damaged(
     build: Callable[..., Path], change: Callable[[dict], None], message: str
 ) -> None:
     folder = build()
@@ -247,7 +250,7 @@ def test_pickle_carries_no_open_file(shards: ShardSet, make_clip: Callable[..., 
 
 
 def test_a_file_that_is_cut_short_while_it_is_open_is_a_data_error(build: Callable[..., Path]) -> None:
-    """Of a mapped file it would be a SIGBUS, which ends the process."""
+    """A memory-mapped file would raise SIGBUS, which kills the process."""
     folder = build()
     shards = ShardSet.open(folder)
     shards.read(3)

@@ -1,4 +1,4 @@
-"""Our reader of safetensors files reads what the library wrote, and names what is wrong with a file."""
+"""Our safetensors reader reads files that the library wrote, and names the damage of a bad file."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_what_the_library_wrote_is_read_bitwise(path: Path) -> None:
         assert checksum(found) == checksum(tensor)
 
 
-def test_what_is_read_is_ones_own(path: Path) -> None:
+def test_what_is_read_is_private_memory(path: Path) -> None:
     stored = StoredTensors(path)
     stored.read("plain").zero_()
     assert torch.equal(stored.read("plain"), TENSORS["plain"])
@@ -98,7 +98,7 @@ def test_a_missing_tensor_and_a_missing_file(path: Path) -> None:
         StoredTensors(path.with_name("other"))
 
 
-def test_a_file_is_closed_when_nobody_needs_it(path: Path) -> None:
+def test_a_file_is_closed_when_unreferenced(path: Path) -> None:
     stored = StoredTensors(path)
     file = stored._file
     del stored
@@ -118,7 +118,7 @@ def test_the_checksum_sees_a_bit_the_shape_and_the_dtype() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_finite_is_what_looking_at_each_value_says(dtype: torch.dtype) -> None:
+def test_finite_agrees_with_testing_each_value(dtype: torch.dtype) -> None:
     top = torch.finfo(dtype).max
     assert finite(torch.full((1000,), top, dtype=dtype))  # whose sum is not
     assert finite(torch.zeros(0, dtype=dtype))
@@ -131,8 +131,8 @@ def test_finite_is_what_looking_at_each_value_says(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "shard.safetensors"
     make(path)
-    with pytest.raises(DataError, match=r"shard\.safetensors: it is no file"):
+    with pytest.raises(DataError, match=r"shard\.safetensors: it is not a regular file"):
         StoredTensors(path)

@@ -1,4 +1,4 @@
-"""Bad clips are replaced: the same ones by the same ones, whoever reads, and everything else stays as it was."""
+"""Bad clips are replaced, by the same substitutes in every process, and all other samples are unchanged."""
 
 import errno
 import itertools
@@ -94,8 +94,8 @@ def test_the_same_substitutes_for_any_workers_ranks_and_after_a_resume(build: Ca
     for world in (2, 3):
         ranks = [ClipsData(shards, seed=3, global_batch=6, rank=rank, world=world) for rank in range(world)]
         parts = [seen(data, 6) for data in ranks]
-        collective = [sample for group in zip(*map(samples, parts), strict=True) for sample in group]
-        assert collective == samples(alone)
+        merged = [sample for group in zip(*map(samples, parts), strict=True) for sample in group]
+        assert merged == samples(alone)
         assert {one for part in parts for one in replaced(part)} == set(replaced(alone))
     resumed = ClipsData(ShardSet.open(folder, verify=False), seed=3, global_batch=6, workers=2)
     resumed.load_state_dict({**resumed.state_dict(), "consumed": 18})
@@ -131,7 +131,7 @@ def test_a_file_that_was_replaced_by_a_sound_one_is_opened_anew(build: Callable[
     expected = shards.read(1)
     path = folder / "shard-00000.safetensors"
     shutil.copy(path, tmp_path / "sound")
-    os.truncate(path, 100)  # what is still open
+    os.truncate(path, 100)  # the file that is still open
     (tmp_path / "sound").replace(path)
     clip, visit, bad = read_sound(shards, 1, 0, BOTH, seed=0)
     assert (clip.id, visit, bad) == ("clip-1", 0, None)
@@ -139,7 +139,7 @@ def test_a_file_that_was_replaced_by_a_sound_one_is_opened_anew(build: Callable[
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException, times: int) -> None:
-    """Reading from the first shard fails so often."""
+    """Reading from the first shard fails this many times."""
     read, left = StoredTensors.read, [times]
 
     def broken(self: StoredTensors, key: str) -> torch.Tensor:
@@ -166,7 +166,7 @@ def test_an_error_of_the_disk_is_tried_again_once(
 @pytest.mark.parametrize(
     "error", [KeyError("x"), ValueError("x"), MemoryError(), RuntimeError("x"), OSError(errno.EMFILE, "too many")]
 )
-def test_what_is_no_fault_of_the_clip_is_not_swallowed(
+def test_errors_that_are_not_the_clip_s_are_not_swallowed(
     shards: ShardSet, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     failing(monkeypatch, error, 99)
@@ -278,7 +278,7 @@ def test_a_damaged_shard_is_named_and_its_bad_clips_are_replaced(
     assert f"{folder}/shard-00001.safetensors is " in text
     assert f"{bad} of its 4 clips cannot be read and are replaced ({bad} of the 10 of the set;" in text
     assert "share` 0.4 allows 4" in text
-    # Who does not verify finds the same by reading.
+    # Without verification, reading finds the same clips.
     others = [open_to_train(folder, BOTH, share=0.4, verify=False), shards]
     found = [seen(ClipsData(each, seed=3, global_batch=5), 4) for each in others]
     assert samples(found[0]) == samples(found[1])
@@ -307,7 +307,7 @@ def test_beyond_the_budget_the_first_shard_the_count_and_the_key_are_named(
     assert len(open_to_train(folder, BOTH, share=0.5)) == 10
 
 
-def test_damage_that_hits_no_clip_is_told_and_allowed(
+def test_damage_that_hits_no_clip_is_reported_and_allowed(
     build: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = build(10)

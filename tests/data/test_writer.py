@@ -1,4 +1,4 @@
-"""What a writer refuses, and what an interrupted one leaves."""
+"""What a writer refuses, and what an interrupted one leaves behind."""
 
 import multiprocessing
 import re
@@ -52,7 +52,7 @@ def test_bad_clip_is_refused(
     writer.add(make_clip(0))
     with pytest.raises(DataError, match=message):
         writer.add(change(make_clip(1)))
-    writer.add(make_clip(2))  # a refused clip may be left out: the writer goes on
+    writer.add(make_clip(2))  # a refused clip may be skipped: the writer continues
     writer.close()
     assert ShardSet.open(tmp_path / "s").ids == ["clip-0", "clip-2"]
 

@@ -62,7 +62,7 @@ def test_misuse_is_refused() -> None:
         audio_features(torch.zeros(0), RATE)
 
 
-def test_video_features_tell_colour_motion_and_detail_apart() -> None:
+def test_video_features_distinguish_colour_motion_and_detail() -> None:
     still = torch.zeros(5, 3, 16, 16)
     red = still.clone()
     red[:, 0] = 0.5
@@ -85,7 +85,7 @@ def test_one_frame_is_a_video() -> None:
     assert video_features(torch.rand(1, 3, 8, 8)).isfinite().all()
 
 
-def test_audio_features_tell_pitch_level_and_rhythm_apart() -> None:
+def test_audio_features_distinguish_pitch_level_and_rhythm() -> None:
     low, high = audio_features(tone(100), RATE), audio_features(tone(3000), RATE)
     assert low.shape == (24,)
     assert int(low[:8].argmax()) < int(high[:8].argmax())

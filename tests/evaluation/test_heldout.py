@@ -25,7 +25,7 @@ FIXED = {"seed": 3, "boundary": 0.9, "mask_channels": 2}
 
 
 def batch(first: int, last: int, modalities: tuple[Modality, ...] = ("video", "audio")) -> Batch:
-    """Clips first ... last - 1 of an endless set: each the same in any batch."""
+    """Clips first ... last - 1 of an endless set; each is the same in any batch."""
     ids = tuple(f"clip{i}" for i in range(first, last))
     shapes = {m: GRIDS[m].latent_shape for m in modalities}
     latents = {m: gaussian(0, ids, [0] * len(ids), m, shape) for m, shape in shapes.items()}
@@ -45,13 +45,13 @@ def batch(first: int, last: int, modalities: tuple[Modality, ...] = ("video", "a
 
 
 class Zero:
-    """A denoiser that predicts nothing and remembers what it was asked."""
+    """A denoiser that predicts zeros and records its calls."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[dict[Modality, float], int]] = []
+        self.calls: list[tuple[dict[Modality, float], int]] = []
 
     def __call__(self, streams: Mapping[Modality, Stream], condition: Condition) -> dict[Modality, Tensor]:
-        self.asked.append(({m: float(s.time[0]) for m, s in streams.items()}, condition.expert))
+        self.calls.append(({m: float(s.time[0]) for m, s in streams.items()}, condition.expert))
         return {m: torch.zeros_like(s.latent) for m, s in streams.items()}
 
 
@@ -62,7 +62,7 @@ def test_keys_levels_and_experts() -> None:
         "heldout/video", "heldout/video/bin0", "heldout/video/bin1",
         "heldout/audio", "heldout/audio/bin0", "heldout/audio/bin1",
     ]  # fmt: skip
-    (low, late), (high, early) = denoiser.asked
+    (low, late), (high, early) = denoiser.calls
     assert low == pytest.approx({"video": 5 * 0.25 / 2, "audio": 0.25})
     assert high == pytest.approx({"video": 5 * 0.75 / 4, "audio": 0.75})
     assert (late, early) == (1, 0)

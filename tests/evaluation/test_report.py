@@ -36,7 +36,7 @@ def test_real_clips_against_themselves(real: list[Media]) -> None:
     assert abs(metrics["lag_ms"]) < 42
 
 
-def test_distances_rank_what_is_worse(real: list[Media]) -> None:
+def test_distances_grow_with_the_damage(real: list[Media]) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def noisy(clip: Media, level: float) -> Media:
@@ -67,7 +67,7 @@ def test_still_mouths_score_zero_and_have_no_lag(real: list[Media]) -> None:
     metrics = evaluate_clips(still, real)
     assert metrics["sync"] == 0
     assert "lag_ms" not in metrics
-    assert "sync" not in evaluate_clips(real, still), "a reference without faces says nothing about synchronisation"
+    assert "sync" not in evaluate_clips(real, still), "no sync metrics without faces in the reference"
 
 
 def test_one_modality_alone(real: list[Media]) -> None:

@@ -1,4 +1,4 @@
-"""Validation inside a real fit: when it runs, and that training never notices."""
+"""Validation inside a real fit: when it runs, and that it does not affect training."""
 
 import random
 from collections.abc import Callable
@@ -48,7 +48,7 @@ class Tiny(LightningModule):
 
 
 class Log:
-    """The two sinks, and a measure that draws from every generator."""
+    """The two sinks, and a `measure` that draws from every random generator."""
 
     def __init__(self, module: Tiny, folder: Path) -> None:
         self.module, self.folder = module, folder
@@ -95,13 +95,13 @@ def fit(module: Tiny, callbacks: list[Callback], *, steps: int = 5, accumulate: 
     return trainer
 
 
-def made() -> Tiny:
+def tiny() -> Tiny:
     seed_everything(0, verbose=False)
     return Tiny()
 
 
 def test_training_is_bitwise_the_same_with_and_without(tmp_path: Path) -> None:
-    plain, watched = made(), made()
+    plain, watched = tiny(), tiny()
     fit(plain, [])
     log = Log(watched, tmp_path)
     fit(watched, [log.callback(1)])
@@ -113,8 +113,8 @@ def test_training_is_bitwise_the_same_with_and_without(tmp_path: Path) -> None:
 
 
 def test_a_network_may_cache_in_validation_what_it_trains_with(tmp_path: Path) -> None:
-    """Under inference_mode the table would be an inference tensor, which no backward pass may save."""
-    module = made()
+    """Under inference_mode the table would be an inference tensor, which a backward pass cannot save."""
+    module = tiny()
 
     def forget(step: int) -> dict[str, float]:
         module.table = None
@@ -128,11 +128,11 @@ def test_a_network_may_cache_in_validation_what_it_trains_with(tmp_path: Path) -
 
 
 def test_runs_at_due_steps_and_at_the_end_once(tmp_path: Path) -> None:
-    log = Log(made(), tmp_path)
+    log = Log(tiny(), tmp_path)
     fit(log.module, [log.callback(2)], steps=5)
     assert [step for step, _ in log.metrics] == [2, 4, 5]
     assert log.media == [("2.mp4", 2), ("4.mp4", 4), ("5.mp4", 5)]
-    log = Log(made(), tmp_path)
+    log = Log(tiny(), tmp_path)
     fit(log.module, [log.callback(2, samples=False)], steps=4)
     assert [step for step, _ in log.metrics] == [2, 4]
     assert log.media == []
@@ -149,8 +149,8 @@ class StopAt(Callback):
             trainer.should_stop = True
 
 
-def test_an_interrupted_fit_ends_without_validation_where_none_is_due(tmp_path: Path) -> None:
-    log = Log(made(), tmp_path)
+def test_an_interrupted_fit_ends_without_a_validation_that_is_not_due(tmp_path: Path) -> None:
+    log = Log(tiny(), tmp_path)
     assert fit(log.module, [StopAt(3), log.callback(2)], steps=8).global_step == 3
     assert [step for step, _ in log.metrics] == [2]
 
@@ -167,7 +167,7 @@ class Rewind(Callback):
 
 
 def test_a_resumed_fit_does_not_repeat_the_step_at_which_it_begins(tmp_path: Path) -> None:
-    log = Log(made(), tmp_path)
+    log = Log(tiny(), tmp_path)
     log.done = [2, 4]
     fit(log.module, [Rewind(4), log.callback(2)], steps=7)
     assert [step for step, _ in log.metrics] == [6, 7]
@@ -175,17 +175,17 @@ def test_a_resumed_fit_does_not_repeat_the_step_at_which_it_begins(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("begin", "expected"), [(4, [4, 6, 7]), (3, [4, 6, 7]), (0, [2, 4, 6, 7])])
-def test_a_resumed_fit_makes_up_for_a_validation_that_its_process_did_not_live_to_end(
+def test_a_resumed_fit_makes_up_for_a_validation_that_a_crash_prevented(
     tmp_path: Path, begin: int, expected: list[int]
 ) -> None:
-    log = Log(made(), tmp_path)
+    log = Log(tiny(), tmp_path)
     fit(log.module, [Rewind(begin), log.callback(2)], steps=7)
     assert [step for step, _ in log.metrics] == expected
     assert log.done == expected
 
 
-def test_nothing_is_recorded_before_everything_is_handed_on(tmp_path: Path) -> None:
-    log = Log(made(), tmp_path)
+def test_a_validation_is_recorded_only_after_its_sinks(tmp_path: Path) -> None:
+    log = Log(tiny(), tmp_path)
     callback = log.callback(2)
 
     def refused(path: Path, step: int) -> None:
@@ -198,7 +198,7 @@ def test_nothing_is_recorded_before_everything_is_handed_on(tmp_path: Path) -> N
 
 
 def test_modes_are_restored_after_a_failure(tmp_path: Path) -> None:
-    module = made()
+    module = tiny()
 
     def broken(step: int) -> dict[str, float]:
         raise RuntimeError("measure failed")
@@ -213,6 +213,6 @@ def test_modes_are_restored_after_a_failure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("every", [0, -3])
 def test_misuse_is_refused(tmp_path: Path, every: int) -> None:
-    call: Callable[[int], ValidationCallback] = Log(made(), tmp_path).callback
+    call: Callable[[int], ValidationCallback] = Log(tiny(), tmp_path).callback
     with pytest.raises(ValueError, match=r"validation\.every"):
         call(every)

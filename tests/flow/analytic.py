@@ -1,4 +1,4 @@
-"""A denoiser whose answer is known in closed form."""
+"""A denoiser whose result is known in closed form."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -13,7 +13,7 @@ from talkies.streams.batch import Condition, Stream, Text
 class GaussianDenoiser:
     """The exact velocity field of x0 ~ N(mean, std**2), which flows noise z to mean + std z.
 
-    The mean depends on what the denoiser is told: the sum of the caption's features, and `coupling` where the
+    The mean depends on the condition: the sum of the caption's features, and `coupling` where the
     modalities are coupled. `calls` lists the conditions and `seen` the streams of every evaluation.
     """
 

@@ -55,7 +55,7 @@ def test_nothing_global_is_read_or_changed() -> None:
 
 
 def test_another_process_draws_the_same() -> None:
-    """No hash randomisation, no global state: what a second rank or a resumed run draws."""
+    """No hash randomisation, no global state: a second rank or a resumed run draws the same."""
     call = "(1, ['x'], [2], 'n'"
     code = f"from talkies.flow.draw import *; print(uniform{call}).item(), gaussian{call}, (1,)).item())"
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
@@ -64,7 +64,7 @@ def test_another_process_draws_the_same() -> None:
 
 
 def test_the_streams_never_change() -> None:
-    """Written down: a change here changes every training run and every sample of a published version."""
+    """Pinned values: a change here changes every training run and every sample of a published version."""
     assert uniform(42, ["clip-0"], [3], "time/video").item() == 0.06121367285759938
     x = gaussian(42, ["clip-0"], [3], "noise/video", (3,))[0]
     torch.testing.assert_close(x, torch.tensor([0.9783175, -2.3257620, 0.4159400]), rtol=0, atol=1e-6)
@@ -108,7 +108,7 @@ def test_the_values_are_framed() -> None:
 
 
 def test_more_than_32_bits_of_the_key_count() -> None:
-    """torch's own CPU generator would repeat itself among so many samples; see the module's comment."""
+    """torch's CPU generator would repeat itself among so many samples; see the module docstring."""
     many = [str(i) for i in range(120_000)]
     assert uniform(0, many, [0] * len(many), "n").unique().numel() == len(many)
     pairs = gaussian(0, many[:20_000], [0] * 20_000, "n", (2,))

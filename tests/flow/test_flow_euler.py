@@ -43,7 +43,7 @@ def test_a_gaussian_is_reached_at_first_order(video: float, audio: float) -> Non
     assert errors[1] / errors[2] == pytest.approx(2, abs=0.15)
 
 
-def test_guidance_moves_the_mean_by_the_report_s_formula() -> None:
+def test_guidance_moves_the_mean_by_the_formula_of_the_report() -> None:
     """The velocity is affine in the mean and the branches' weights sum to 1: the guided flow has the guided mean."""
     denoiser = GaussianDenoiser(std=0.0, coupling=0.5)
     guide = guided(denoiser, null_text=text(0.25), text_scale=4.0, bridge_scale=2.0)
@@ -55,7 +55,7 @@ def test_guidance_moves_the_mean_by_the_report_s_formula() -> None:
     assert len(denoiser.calls) == 30
 
 
-def test_every_step_tells_levels_and_expert() -> None:
+def test_every_step_passes_levels_and_expert() -> None:
     denoiser, done, levels = GaussianDenoiser(std=0.5), [], grid(50, 5.0, 1.0)
     start = streams()
     euler(denoiser, start, CONDITION, levels, boundary=0.9, on_step=done.append)
@@ -77,7 +77,7 @@ def test_the_expert_follows_the_video_s_level_alone() -> None:
     assert [c.expert for c in alone.calls] == [0] * 4
 
 
-def test_modalities_that_do_not_meet_do_not_matter_to_each_other() -> None:
+def test_uncoupled_modalities_do_not_affect_each_other() -> None:
     both = euler(GaussianDenoiser(std=0.5), streams(), CONDITION, grid(8, 5.0, 1.0), boundary=0.9)
     for m in ("video", "audio"):
         levels = {m: grid(8, 5.0, 1.0)[m]}

@@ -18,7 +18,7 @@ def at_half() -> dict:
 
 
 @pytest.mark.parametrize(("text_scale", "bridge_scale", "evaluations"), SCALES)
-def test_the_ladder_is_the_report_s_formula_in_as_few_evaluations(
+def test_the_ladder_is_the_formula_of_the_report_with_the_fewest_evaluations(
     text_scale: float, bridge_scale: float, evaluations: int
 ) -> None:
     denoiser = GaussianDenoiser(std=0.7, coupling=COUPLING)
@@ -53,7 +53,7 @@ def test_scale_one_is_no_guidance() -> None:
     assert denoiser.calls[-1] is CONDITION
 
 
-def test_what_the_branches_are_told() -> None:
+def test_conditions_of_the_branches() -> None:
     denoiser = GaussianDenoiser(std=0.7, coupling=COUPLING)
     guided(denoiser, null_text=NULL, text_scale=4.0, bridge_scale=2.0)(at_half(), CONDITION)
     captions = [c.text.embedding.sum(dim=(1, 2)).tolist() for c in denoiser.calls]
@@ -64,7 +64,7 @@ def test_what_the_branches_are_told() -> None:
 
 
 def test_equal_branches_are_left_exactly_as_they_are() -> None:
-    """Where a condition changes nothing, no scale adds rounding."""
+    """If a condition changes nothing, no scale adds rounding."""
     denoiser = GaussianDenoiser(std=0.7, coupling=0.0)
     unconditional = replace(CONDITION, text=text(0.25, 0.25))
     now = at_half()

@@ -65,7 +65,7 @@ def test_the_parts_fit_together() -> None:
         torch.testing.assert_close(u, uniform(7, ["a", "b"], [0, 4], f"time/{m}"), rtol=0, atol=1e-5)
 
 
-def test_a_clip_does_not_know_its_batch_but_its_visit() -> None:
+def test_a_clip_s_noise_depends_on_its_visit_but_not_on_its_batch() -> None:
     batch = clips(["a", "b", "c"])
     whole = noised(batch, PHASE1, seed=7, boundary=0.9, expert=0)
     part = noised(pick(batch, [2, 0]), PHASE1, seed=7, boundary=0.9, expert=0)

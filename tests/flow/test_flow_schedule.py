@@ -32,7 +32,7 @@ def test_impossible_shifts_are_refused(s: float) -> None:
 
 
 def test_the_released_grid() -> None:
-    """The figures of facts/mova.md sections 3 and 7."""
+    """The noise levels of the released scheduler, and its expert switch after 18 of 50 steps."""
     levels = [1000 * sigma for sigma in sigma_grid(50, 5.0)]
     assert len(levels) == 51
     assert levels[:3] == pytest.approx([1000, 995.93, 991.74], abs=5e-3)

@@ -1,4 +1,4 @@
-"""Codecs that only rearrange, so that a decoded clip shows exactly what was sampled, and denoisers to sample with."""
+"""Codecs that only rearrange values, so that a decoded clip is exactly what was sampled; and denoisers for tests."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ GRIDS: dict[Modality, Grid] = {"video": VIDEO.grid(FRAMES, HEIGHT, WIDTH, FPS), 
 
 
 class Recorder(ABC):
-    """Keeps what a denoiser was asked."""
+    """A denoiser that records its inputs."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Mapping[Modality, Stream], Condition]] = []
@@ -79,11 +79,11 @@ class Recorder(ABC):
 
     @abstractmethod
     def velocity(self, modality: Modality, stream: Stream, condition: Condition) -> Tensor:
-        """What it answers."""
+        """The velocity that it returns."""
 
 
 class Still(Recorder):
-    """Moves nothing: the clip that comes out is the decoded initial noise."""
+    """Zero velocity: the clip is the decoded initial noise."""
 
     def velocity(self, modality: Modality, stream: Stream, condition: Condition) -> Tensor:
         del modality, condition
@@ -91,9 +91,9 @@ class Still(Recorder):
 
 
 class Obedient(Recorder):
-    """The exact field towards one point: video that is the image it was given, sound that is the caption's level.
+    """The exact field towards one point: the video is the given image, the sound is the caption's level.
 
-    The level is 1 / 4 of the mean of the caption's features plus, where the modalities are coupled, 1 / 8.
+    The level is 1 / 4 of the mean of the caption's features plus, if the modalities are coupled, 1 / 8.
     """
 
     def velocity(self, modality: Modality, stream: Stream, condition: Condition) -> Tensor:

@@ -63,15 +63,15 @@ def test_a_clip_starts_with_its_image_and_sounds_as_long_as_it_lasts() -> None:
         torch.testing.assert_close(clip.samples, expected, rtol=0, atol=1e-5)
 
 
-def test_the_network_is_told_the_first_frame_and_where_it_is() -> None:
+def test_the_network_gets_the_first_frame_and_its_mask() -> None:
     denoiser = Obedient()
     make(denoiser)
     streams, condition = denoiser.calls[0]
-    told = streams["video"].condition
-    assert told is not None
-    assert told.shape == (2, MASK_CHANNELS + GRIDS["video"].channels, *GRIDS["video"].shape)
-    assert bool((told[:, :MASK_CHANNELS, 0] == 1).all())
-    assert not bool(told[:, :MASK_CHANNELS, 1:].any())
+    image = streams["video"].condition
+    assert image is not None
+    assert image.shape == (2, MASK_CHANNELS + GRIDS["video"].channels, *GRIDS["video"].shape)
+    assert bool((image[:, :MASK_CHANNELS, 0] == 1).all())
+    assert not bool(image[:, :MASK_CHANNELS, 1:].any())
     assert streams["audio"].condition is None
     assert torch.equal(condition.text.embedding, CODECS.text.encode([r.prompt for r in REQUESTS]).embedding)
 
@@ -86,9 +86,9 @@ def test_the_initial_noise_is_the_seed_s_and_the_id_s() -> None:
 
 
 @pytest.mark.parametrize("denoiser", [Still, Obedient])
-def test_a_clip_does_not_know_its_batch(denoiser: type[Recorder]) -> None:
-    collective = make(denoiser())
-    for clip, request in zip(collective, REQUESTS, strict=True):
+def test_a_clip_does_not_depend_on_its_batch(denoiser: type[Recorder]) -> None:
+    batched = make(denoiser())
+    for clip, request in zip(batched, REQUESTS, strict=True):
         (single,) = make(denoiser(), [request])
         assert single.frames is not None
         assert single.samples is not None
@@ -104,11 +104,11 @@ def test_seed_and_id_change_the_clip() -> None:
 
 
 @pytest.mark.parametrize("modality", ["video", "audio"])
-def test_one_modality_alone_is_what_it_is_in_company(modality: str) -> None:
-    """The Still denoiser does not mix them; the audio alone keeps the grid's whole length."""
+def test_one_modality_alone_equals_that_of_joint_generation(modality: str) -> None:
+    """The Still denoiser does not mix modalities; audio alone has the grid's whole length."""
     requests = [replace(r, image=None) for r in REQUESTS]
-    collective, media = make(Still(), requests), make(Still(), requests, **alone(modality))
-    for clip, joint in zip(media, collective, strict=True):
+    batched, media = make(Still(), requests), make(Still(), requests, **alone(modality))
+    for clip, joint in zip(media, batched, strict=True):
         if modality == "video":
             assert clip.samples is None
             assert torch.equal(clip.frames, joint.frames)
@@ -147,8 +147,8 @@ def test_one_modality_refuses_a_bridge_scale() -> None:
         make(Still(), requests, sampling=replace(SAMPLING, bridge_scale=2.0), **alone("audio"))
 
 
-def test_what_sampling_touched_still_trains() -> None:
-    """A network that keeps a table from its first call, as RoPE does, must be able to learn afterwards."""
+def test_a_network_still_trains_after_sampling() -> None:
+    """A network that caches a table in its first call, as RoPE does, must be able to train afterwards."""
 
     class Tabled(nn.Module):
         def __init__(self) -> None:
@@ -172,8 +172,8 @@ def test_what_sampling_touched_still_trains() -> None:
     [
         (torch.zeros(3, HEIGHT, WIDTH + 4), r"image of request x .* needs \(3, 8, 12\).*load_image"),
         (torch.zeros(1, HEIGHT, WIDTH), r"shape \(1, 8, 12\)"),
-        (torch.full((3, HEIGHT, WIDTH), 255.0), r"leaves \[-1, 1\]"),
-        (torch.full((3, HEIGHT, WIDTH), torch.nan), r"leaves \[-1, 1\]"),
+        (torch.full((3, HEIGHT, WIDTH), 255.0), r"outside \[-1, 1\]"),
+        (torch.full((3, HEIGHT, WIDTH), torch.nan), r"outside \[-1, 1\]"),
     ],
 )
 def test_images_that_do_not_fit_are_refused_before_sampling(image: Tensor, message: str) -> None:

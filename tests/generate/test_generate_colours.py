@@ -1,4 +1,4 @@
-"""Colours of reference images: read as they are meant, or refused with what to do."""
+"""Colours of reference images: converted as declared, or refused with a remedy."""
 
 import struct
 import zlib
@@ -57,7 +57,7 @@ def pq(colour: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def grey_profile(exponent: float) -> bytes:
-    """A grey ICC profile (version 2) whose values are light to the power of 1 / `exponent`."""
+    """A grey ICC profile (version 2): value = light ** (1 / `exponent`)."""
     text = b"desc" + bytes(4) + struct.pack(">I", 2) + b"g\0" + bytes(78)
     tags = {
         b"desc": text,
@@ -76,7 +76,7 @@ def grey_profile(exponent: float) -> bytes:
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 
-def test_nothing_said_is_srgb(tmp_path: Path) -> None:
+def test_untagged_is_srgb(tmp_path: Path) -> None:
     assert colour_of(png(tmp_path / "a.png", RED)) == list(RED)
 
 
@@ -97,7 +97,7 @@ def test_primaries_of_code_points_are_converted(tmp_path: Path) -> None:
     assert near(colour_of(png(tmp_path / "a.png", (184, 58, 51), coded(12, 13, 0, 1))), RED, 4)
 
 
-def test_code_points_count_more_than_a_profile(tmp_path: Path) -> None:
+def test_code_points_take_precedence_over_a_profile(tmp_path: Path) -> None:
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     path = png(tmp_path / "a.png", RED, coded(1, 13, 0, 1), gamma(1), icc_profile=lab)
     assert colour_of(path) == list(RED)
@@ -112,7 +112,7 @@ def test_code_points_that_are_not_known_are_refused(tmp_path: Path, values: tupl
         colour_of(png(tmp_path / "a.png", RED, coded(*values)))
 
 
-def test_code_points_behind_the_pixels_do_not_count(tmp_path: Path) -> None:
+def test_code_points_after_the_pixels_are_ignored(tmp_path: Path) -> None:
     path = png(tmp_path / "a.png", RED)
     data, body = path.read_bytes(), bytes((9, 16, 0, 1))
     extra = struct.pack(">I", 4) + b"cICP" + body + struct.pack(">I", zlib.crc32(b"cICP" + body))
@@ -123,7 +123,7 @@ def test_code_points_behind_the_pixels_do_not_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [1.0, 1 / 1.8, 1 / 2.6])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
 def test_an_odd_gamma_is_applied(tmp_path: Path, mode: str, value: float) -> None:
-    """A value v stands for the light v ** (1 / gAMA), which sRGB writes as about its 2.2th root."""
+    """A value v means the light v ** (1 / gAMA), which sRGB encodes as about its 2.2th root."""
     meant = round(255 * (120 / 255) ** (1 / value / 2.2))
     colour = {"RGB": GREY, "RGBA": (*GREY, 255), "L": (120,), "P": (0,)}[mode]
     path = tmp_path / "a.png"

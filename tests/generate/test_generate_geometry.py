@@ -17,7 +17,7 @@ def test_the_clip_of_a_grid_is_found_again(stride: int, block: int, fps: float) 
 
 
 def test_the_released_sizes() -> None:
-    """facts/mova.md section 2: 193 frames at 24 fps, 352x640 and 720x1280; int(48000 193 / 24) = 386,000 samples."""
+    """193 frames at 24 fps, 352x640 and 720x1280 (docs/mova.md: Shapes); int(48000 193 / 24) = 386,000 samples."""
     wan, dac = PixelVideo(4, 8), HopAudio(48000, 960)
     for size, latent in (((352, 640), (49, 44, 80)), ((720, 1280), (49, 90, 160))):
         grid = wan.grid(193, *size, 24.0)

@@ -64,7 +64,7 @@ def test_grey_palette_and_transparent_files(tmp_path: Path) -> None:
 
 def test_a_rotated_photograph_stands_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     path = save(tmp_path / "a.png", striped(8, 16, 1), exif=exif)
     image = load_image(path, 16, 8)
     assert image[:, 0, 0].tolist() == [1, -1, -1]
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_image_is_refused(tmp_path: Path, kind: str) -> None:
         load_image(broken(tmp_path / "bad.png", kind), 4, 4)
 
 
-def test_every_cut_of_a_file_is_refused(tmp_path: Path) -> None:
+def test_every_truncation_of_a_file_is_refused(tmp_path: Path) -> None:
     whole = save(tmp_path / "a.jpg", noise(16, 16)).read_bytes()
     for length in range(0, len(whole) - 2, 7):
         (tmp_path / "cut.jpg").write_bytes(whole[:length])
@@ -162,7 +162,7 @@ def test_a_folder_and_an_impossible_size_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(20)
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_what_is_not_a_regular_file_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     (tmp_path / "circle.png").symlink_to("circle.png")
@@ -175,5 +175,5 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
         "nothing": "No such file or directory",
     }
     for name, why in said.items():
-        with pytest.raises(DataError, match=rf"{name}\.png cannot be read \({why}\): give a whole PNG"):
+        with pytest.raises(DataError, match=rf"{name}\.png cannot be read \({why}\): use an undamaged PNG"):
             load_image(tmp_path / f"{name}.png", 4, 4)

@@ -82,13 +82,13 @@ def test_the_toy_makes_clips_of_the_right_size() -> None:
         assert float(media.frames.std()) > 0.01
 
 
-def test_a_clip_hardly_knows_its_batch_and_is_made_again_exactly() -> None:
-    collective = make(model(), requests("red", "green"))
+def test_a_clip_hardly_depends_on_its_batch_and_is_reproduced_exactly() -> None:
+    batched = make(model(), requests("red", "green"))
     again = make(model(), requests("red", "green"))
     alone = make(model(), requests("green"))[0]
-    assert all(torch.equal(a.frames, b.frames) for a, b in zip(collective, again, strict=True))
-    torch.testing.assert_close(alone.frames, collective[1].frames, rtol=0, atol=1e-4)
-    torch.testing.assert_close(alone.samples, collective[1].samples, rtol=0, atol=1e-4)
+    assert all(torch.equal(a.frames, b.frames) for a, b in zip(batched, again, strict=True))
+    torch.testing.assert_close(alone.frames, batched[1].frames, rtol=0, atol=1e-4)
+    torch.testing.assert_close(alone.samples, batched[1].samples, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("change", ["prompt", "image", "id", "bridge_scale", "text_scale"])

@@ -1,7 +1,7 @@
 """A throw-away Slurm cluster: munged, slurmctld and two slurmd on this machine, in one folder, on loopback only.
 
-Slurm 22.05 of Debian 12 runs several slurmd on one host (`-N n1`, `-N n2`). Its GPUs are two terminals: they are
-scheduled and show in CUDA_VISIBLE_DEVICES, and that is all.
+Slurm 22.05 of Debian 12 runs several slurmd on one host (`-N n1`, `-N n2`). Its GPUs are two terminal devices: they are
+scheduled and appear in CUDA_VISIBLE_DEVICES, nothing more.
 """
 
 import os
@@ -58,7 +58,7 @@ PartitionName=toys Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe
 
 
 def missing() -> str | None:
-    """Why no cluster can be started here."""
+    """Why no cluster can be started here, or None."""
     absent = [name for name in NEEDED if shutil.which(name) is None]
     if absent:
         return f"needs {', '.join(absent)}: apt-get install slurm-wlm munge"
@@ -66,7 +66,7 @@ def missing() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
+    """Unused ports."""
     sockets = [socket.socket() for _ in range(count)]
     for probe in sockets:
         probe.bind(("127.0.0.1", 0))
@@ -76,22 +76,22 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_for(what: Callable[[], object], told: str, seconds: float = 120.0) -> None:
-    """Return as soon as `what()` is true."""
+def wait_for(condition: Callable[[], object], name: str, seconds: float = 120.0) -> None:
+    """Return as soon as `condition()` is true; `name` names it if that takes too long."""
     end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"waited {seconds:g} s for: {told}"
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:g} s for: {name}"
         time.sleep(0.1)
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Path]:
-    """Start the daemons and give the path of slurm.conf; stop them at the end."""
+    """Start the daemons and yield the path of slurm.conf; stop them at the end."""
     port, *ports = free_ports(1 + len(NODES))
     host = socket.gethostname().partition(".")[0]
     lines = [
-        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={own} CPUs=4 RealMemory=8000 Gres=gpu:2"
-        for name, own in zip(NODES, ports, strict=True)
+        f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=4 RealMemory=8000 Gres=gpu:2"
+        for name, node_port in zip(NODES, ports, strict=True)
     ]
     (folder / "state").mkdir(parents=True)
     folder.chmod(0o755)
@@ -111,14 +111,14 @@ def _start(folder: Path, conf: Path) -> None:
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
     files = {"socket": "munge.sock", "pid-file": "munged.pid", "log-file": "munged.log", "seed-file": "munge.seed"}
-    own = [f"--{option}={folder / name}" for option, name in files.items()]
+    options = [f"--{option}={folder / name}" for option, name in files.items()]
 
     def run(*words: str) -> str | None:
-        own = {**os.environ, "SLURM_CONF": str(conf)}
-        done = subprocess.run(words, check=False, capture_output=True, text=True, env=own)
+        environment = {**os.environ, "SLURM_CONF": str(conf)}
+        done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
         return done.stdout if done.returncode == 0 else None
 
-    assert run("munged", "--force", f"--key-file={key}", *own, "--num-threads=2") is not None
+    assert run("munged", "--force", f"--key-file={key}", *options, "--num-threads=2") is not None
     wait_for(lambda: run("munge", "-n", "-S", str(folder / "munge.sock")), "munged")
     assert run("slurmctld", "-f", str(conf), "-i") is not None
     for name in NODES:

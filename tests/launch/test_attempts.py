@@ -1,4 +1,4 @@
-"""Attempts in vain are counted; a job asks for its requeue once; where processes of srun meet."""
+"""Requeues without progress are counted; a job requests its requeue once; the rendezvous of srun's processes."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 
 from talkies.config import CheckpointError, RecipeError
 from talkies.launch import slurm
-from talkies.launch.attempts import FILE, IN_VAIN, Attempt, begin, read_attempts
+from talkies.launch.attempts import FILE, REQUEUE_LIMIT, Attempt, begin, read_attempts
 from talkies.launch.job import SlurmJob, this_job
 from talkies.launch.rendezvous import meet
 
@@ -16,17 +16,17 @@ TASK = {"TALKIES_REQUEUE": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "7"}
 
 
 def tried(folder: Path, *steps: int, job: str = "7") -> list[bool]:
-    """Whether each of these attempts may go on."""
+    """Whether each of these attempts may continue."""
     count = len(read_attempts(folder).made)
-    made = [begin(folder, Attempt(job=job, restart=count + n, step=step)) for n, step in enumerate(steps)]
-    return [found.held is None for found in made]
+    records = [begin(folder, Attempt(job=job, restart=count + n, step=step)) for n, step in enumerate(steps)]
+    return [record.held is None for record in records]
 
 
 @pytest.mark.fault("25", "requeue storm", injected="four attempts at the same step")
 def test_three_requeues_without_a_new_checkpoint_are_the_last(tmp_path: Path, told: Callable[..., None]) -> None:
     assert tried(tmp_path, 0, 0, 0, 0) == [True, True, True, False]
     found = read_attempts(tmp_path)
-    assert len(found.made) == IN_VAIN + 1
+    assert len(found.made) == REQUEUE_LIMIT + 1
     assert found.held is not None
     assert "job 7 is held: 3 requeues in a row without a new checkpoint (the newest: none)" in found.held
     told("the fourth attempt is held, with its reason")
@@ -40,7 +40,7 @@ def test_restarts_that_could_not_be_recorded_count_too(tmp_path: Path, told: Cal
     told("restarts that left no record count")
 
 
-def test_progress_begins_the_count_anew(tmp_path: Path) -> None:
+def test_progress_resets_the_count(tmp_path: Path) -> None:
     assert all(tried(tmp_path, 0, 0, 0, 20, 20, 20, 40))
     assert tried(tmp_path, 40, 40, 40) == [True, True, False]
     assert "the newest: step 40" in str(read_attempts(tmp_path).held)
@@ -63,7 +63,7 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", [*TASK])
-def test_only_a_task_of_a_job_of_submit_queues_itself_again(missing: str) -> None:
+def test_only_a_task_of_a_job_of_submit_requeues_itself(missing: str) -> None:
     assert this_job(main=False, environment=TASK) == SlurmJob(id="7", restart=0, main=False)
     if missing == "SLURM_JOB_ID":
         assert this_job(main=False, environment={**TASK, "TALKIES_REQUEUE": "0"}) is None
@@ -71,7 +71,7 @@ def test_only_a_task_of_a_job_of_submit_queues_itself_again(missing: str) -> Non
         assert this_job(main=False, environment={k: v for k, v in TASK.items() if k != missing}) is None
 
 
-def test_a_job_that_could_not_queue_itself_again_says_so_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_could_not_requeue_itself_fails_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RecipeError, match=r"no scontrol in this job.*`slurm\.requeue=false`"):
         this_job(main=True, environment=TASK)
@@ -79,10 +79,10 @@ def test_a_job_that_could_not_queue_itself_again_says_so_at_its_start(monkeypatc
 
 
 @pytest.mark.parametrize("main", [True, False])
-def test_a_preemption_queues_the_job_again_once_and_from_one_process(
+def test_a_preemption_requeues_the_job_once_and_from_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: bool
 ) -> None:
-    """A program in the place of scontrol writes down what it was called with."""
+    """A program that replaces scontrol records its arguments."""
     fake, calls = tmp_path / "scontrol", tmp_path / "calls"
     fake.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
     fake.chmod(0o755)
@@ -94,7 +94,7 @@ def test_a_preemption_queues_the_job_again_once_and_from_one_process(
     assert (calls.read_text() if calls.exists() else "") == ("requeue 7\n" if main else "")
 
 
-def test_slurm_that_is_not_here_or_refuses_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_missing_or_refusing_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(slurm.SlurmError, match="no squeue on PATH"):
         slurm.run("squeue")
@@ -105,7 +105,7 @@ def test_slurm_that_is_not_here_or_refuses_is_one_line(tmp_path: Path, monkeypat
         slurm.run("squeue")
 
 
-def test_processes_of_srun_meet_at_its_node_on_a_port_of_their_own() -> None:
+def test_processes_of_srun_meet_on_its_node_at_a_port_of_their_own() -> None:
     task = {"SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0", "SLURM_LAUNCH_NODE_IPADDR": "10.1.2.3", "ENVIRONMENT": "BATCH"}
     found, again = dict(task), {**task, "SLURM_RESTART_COUNT": "1"}
     meet(found)
@@ -115,13 +115,13 @@ def test_processes_of_srun_meet_at_its_node_on_a_port_of_their_own() -> None:
     assert again["MASTER_PORT"] != found["MASTER_PORT"]
 
 
-def test_who_was_told_where_to_meet_meets_there() -> None:
-    for told in ({"SLURM_STEP_ID": "0", "MASTER_ADDR": "here", "MASTER_PORT": "1"}, {"SLURM_JOB_ID": "9"}):
-        found = dict(told)
-        meet(found)
-        assert found == told
+def test_a_given_rendezvous_is_kept() -> None:
+    for given in ({"SLURM_STEP_ID": "0", "MASTER_ADDR": "here", "MASTER_PORT": "1"}, {"SLURM_JOB_ID": "9"}):
+        environment = dict(given)
+        meet(environment)
+        assert environment == given
 
 
-def test_srun_that_may_run_elsewhere_has_to_be_told() -> None:
+def test_srun_outside_of_a_batch_job_needs_an_address() -> None:
     with pytest.raises(RecipeError, match="outside of an sbatch job without MASTER_ADDR"):
         meet({"SLURM_JOB_ID": "9", "SLURM_STEP_ID": "0", "SLURM_LAUNCH_NODE_IPADDR": "10.1.2.3"})

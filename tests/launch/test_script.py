@@ -1,4 +1,4 @@
-"""Scripts: what is in them, and that nothing given to them can become a command or an option."""
+"""Job scripts: their content, and that no value in them can become a command or an option."""
 
 import shlex
 import subprocess
@@ -32,11 +32,11 @@ def options(script: str) -> list[str]:
 
 
 def valid(script: str) -> bool:
-    """Whether bash can read it."""
+    """Whether bash can parse it."""
     return subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
-def test_a_phase_asks_for_its_nodes_and_is_told_before_its_end() -> None:
+def test_a_phase_requests_its_nodes_and_a_signal_before_its_end() -> None:
     script = train_script(WORK, "p", GIVEN, ["train", "r.yaml"])
     assert valid(script)
     wanted = """--job-name=p --nodes=2 --ntasks-per-node=8 --cpus-per-task=1 --time=12:00:00 --signal=USR1@300
@@ -46,13 +46,13 @@ def test_a_phase_asks_for_its_nodes_and_is_told_before_its_end() -> None:
     assert "export TALKIES_REQUEUE=1\n" in script
     assert script.splitlines()[-1].startswith("exec srun --export=ALL --kill-on-bad-exit=1 --cpus-per-task=1 ")
     assert "\n\n" not in script
-    kept = train_script(WORK, "p", replace(GIVEN, requeue=False), ["train", "r.yaml"])
-    assert "--no-requeue" in options(kept)
-    assert "export TALKIES_REQUEUE=0\n" in kept
+    once = train_script(WORK, "p", replace(GIVEN, requeue=False), ["train", "r.yaml"])
+    assert "--no-requeue" in options(once)
+    assert "export TALKIES_REQUEUE=0\n" in once
 
 
-def test_values_reach_the_job_as_they_are(tmp_path: Path) -> None:
-    """The script is run by bash, with a program that prints its arguments in the place of srun."""
+def test_values_reach_the_job_unchanged(tmp_path: Path) -> None:
+    """Bash runs the script, with a program instead of srun that prints its arguments."""
     words = ["train", "it's.yaml", "a=[1, 2]", "b=$(touch harm)", "c=`touch harm`", 'd="; touch harm #', "{{time}}", ""]
     job = JobContext(site=replace(SITE, modules=(), source=()), folder=tmp_path, directory=tmp_path)
     script = train_script(job, "p", GIVEN, words)
@@ -60,8 +60,8 @@ def test_values_reach_the_job_as_they_are(tmp_path: Path) -> None:
     fake.write_text('#!/bin/bash\nprintf "%s\\0" "$NOTE" "$@"\n')
     fake.chmod(0o755)
     body = script.replace("exec srun", f"exec {shlex.quote(str(fake))}")
-    said = subprocess.run(["bash"], input=body, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    note, *arguments = said.split("\0")[:-1]
+    output = subprocess.run(["bash"], input=body, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    note, *arguments = output.split("\0")[:-1]
     assert note == SITE.environment["NOTE"]
     assert arguments[-len(words) :] == words
     assert not (tmp_path / "harm").exists()
@@ -82,7 +82,7 @@ def test_a_preparation_is_an_array_with_a_task_per_set() -> None:
     assert "--array" not in codecs + whole
 
 
-def test_a_container_holds_the_processes() -> None:
+def test_processes_run_in_a_container() -> None:
     pyxis = PyxisConfig(image="/i.sqsh", mounts=("/scratch", "/etc/slurm:/etc/slurm:ro"))
     inside = replace(WORK, site=replace(SITE, container=pyxis, python=None))
     script = train_script(inside, "p", GIVEN, ["train"])

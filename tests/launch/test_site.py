@@ -1,4 +1,4 @@
-"""Site profiles: what they may hold, what they refuse by key, and the allocation that they give a phase."""
+"""Site profiles: what they may contain, what is refused by key, and the allocation of a phase."""
 
 import json
 from pathlib import Path
@@ -27,23 +27,23 @@ def test_the_profiles_of_the_repository_can_be_used(path: Path) -> None:
     assert path.read_text().startswith("# ")
 
 
-def test_a_profile_needs_its_limits_alone(tmp_path: Path) -> None:
+def test_a_profile_needs_only_its_limits(tmp_path: Path) -> None:
     assert load_site(written(tmp_path)) == SITE
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"partition": "gpu;reboot"}, "`partition` must be letters, digits"),
         ({"account": "a b"}, "`account` must be"),
-        ({"qos": "x\n#SBATCH --uid=0"}, "must be one line: it holds a line break"),
+        ({"qos": "x\n#SBATCH --uid=0"}, "must be one line: it contains a line break"),
         ({"modules": ["cuda", "$(id)"]}, "`modules.1` must be a module"),
         ({"source": ["/etc/x;id"]}, "`source.0` must be a path"),
         ({"runs": "/scratch/my runs"}, "`runs` must be a path"),
-        ({"environment": {"A": "one\ntwo"}}, "must be one line: it holds a line break"),
+        ({"environment": {"A": "one\ntwo"}}, "must be one line: it contains a line break"),
         ({"environment": {"A B": "x"}}, "must be the name of a variable"),
         ({"sbatch": ["--comment x"]}, "`sbatch.0` must be --option"),
-        ({"sbatch": ["--mem=1\n#SBATCH --uid=0"]}, "must be one line: it holds a line break"),
+        ({"sbatch": ["--mem=1\n#SBATCH --uid=0"]}, "must be one line: it contains a line break"),
         ({"sbatch": ["--uid=0"]}, "`sbatch.0` must be an option that no other key decides"),
         ({"sbatch": ["--nodes=9"]}, "`sbatch.0` must be an option that no other key decides"),
         ({"limits": {**LIMITS, "time": "24h"}}, "`limits.time` must be [DAYS-]HOURS:MINUTES:SECONDS"),
@@ -57,10 +57,12 @@ def test_a_profile_needs_its_limits_alone(tmp_path: Path) -> None:
         ({"environment": {"KEY": "${oc.env:AWS_SECRET_ACCESS_KEY}"}}, "no resolver such as oc.env"),
     ],
 )
-def test_what_may_not_enter_a_script_is_refused_by_key(tmp_path: Path, changed: dict[str, object], told: str) -> None:
+def test_values_that_must_not_enter_a_script_are_refused_by_key(
+    tmp_path: Path, changed: dict[str, object], message: str
+) -> None:
     with pytest.raises(RecipeError) as caught:
         load_site(written(tmp_path, **changed))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -80,7 +82,7 @@ def test_a_credential_is_refused_without_being_shown(tmp_path: Path, changed: di
     assert "sesame" not in str(caught.value)
 
 
-def test_an_image_of_a_registry_may_have_its_separator_but_no_credential(tmp_path: Path) -> None:
+def test_the_name_of_an_image_may_have_a_separator_but_no_credential(tmp_path: Path) -> None:
     for kind in ("pyxis", "apptainer"):
         load_site(written(tmp_path, container={"kind": kind, "image": "nvcr.io#nvidia/pytorch:25.01-py3"}))
         with pytest.raises(RecipeError, match=r"`container\.image` .* looks like a credential") as caught:
@@ -115,7 +117,7 @@ def test_an_allocation_has_as_many_gpus_as_the_layout_ranks(
 
 
 @pytest.mark.parametrize(
-    ("slurm", "ranks", "told"),
+    ("slurm", "ranks", "message"),
     [
         (SlurmConfig(), 12, "12 ranks .* 1 nodes x 8 GPUs = 8"),
         (SlurmConfig(nodes=2, gpus_per_node=8), 8, r"8 ranks .* 2 nodes x 8 GPUs = 16.*`slurm\.nodes`"),
@@ -125,8 +127,8 @@ def test_an_allocation_has_as_many_gpus_as_the_layout_ranks(
         (SlurmConfig(time="00:05:00"), 8, r"is signalled 300 s before its end"),
     ],
 )
-def test_more_than_the_site_gives_is_refused(slurm: SlurmConfig, ranks: int, told: str) -> None:
-    with pytest.raises(RecipeError, match=told):
+def test_more_than_the_site_gives_is_refused(slurm: SlurmConfig, ranks: int, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
         allocation(SITE, slurm, ranks=ranks, phase="p")
 
 

@@ -1,4 +1,4 @@
-"""On a real Slurm: chains of jobs from submission to their end, and what becomes of them when one fails."""
+"""On a real Slurm: chains of jobs from submission to their end, also if one fails."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def chained(toys: Toys, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A curriculum that was submitted, and asked for again while it ran."""
+    """A curriculum that was submitted, and submitted again while it ran."""
     recipe, site = toys.curriculum("chain"), toys.site()
     folder = toys.submit(recipe, site)
     assert run(["submit", str(recipe), "--site", str(site), "--runs", str(toys.runs)]) == 2, "it is queued already"
@@ -53,16 +53,16 @@ def test_status_shows_every_job_and_how_far_it_is(
     chained: Path, toys: Toys, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["status", ids(chained)[3], "--runs", str(toys.runs), "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)
-    assert told["folder"] == str(chained)
-    assert [row["state"] for row in told["jobs"]] == ["COMPLETED", "4 COMPLETED", *["COMPLETED"] * 3]
-    assert [(row["step"], row["max"]) for row in told["jobs"][3:]] == [(6, 6), (6, 6)]
-    assert "mlflow.db run " in told["jobs"][3]["mlflow"]
+    (status,) = json.loads(capsys.readouterr().out)
+    assert status["folder"] == str(chained)
+    assert [row["state"] for row in status["jobs"]] == ["COMPLETED", "4 COMPLETED", *["COMPLETED"] * 3]
+    assert [(row["step"], row["max"]) for row in status["jobs"][3:]] == [(6, 6), (6, 6)]
+    assert "mlflow.db run " in status["jobs"][3]["mlflow"]
     assert run(["status", str(chained / "2-video_pretraining")]) == 0
     assert "chain.video_pretraining  COMPLETED  step 6 of 6" in capsys.readouterr().out
 
 
-def test_a_phase_that_fails_takes_those_after_it_along(toys: Toys, chained: Path) -> None:
+def test_a_failed_phase_cancels_those_after_it(toys: Toys, chained: Path) -> None:
     """The failure is one line in the log; the preparation was reused."""
     broken = toys.curriculum("broken", "audio_pretraining.optimizer.lr.towers=1.0e+30")
     folder = toys.submit(broken, toys.site(prepare={"cpus": 1, "array": 0}))
@@ -73,7 +73,7 @@ def test_a_phase_that_fails_takes_those_after_it_along(toys: Toys, chained: Path
     assert "finite" in line
 
 
-def test_what_slurm_refuses_is_one_line_and_leaves_no_job(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_of_slurm_is_one_line_and_leaves_no_job(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, site = toys.curriculum("refused"), toys.site(partition="nowhere", prepare={"cpus": 1, "partition": "toys"})
     assert run(["submit", str(recipe), "--site", str(site), "--runs", str(toys.runs)]) == 69
     (line,) = capsys.readouterr().err.splitlines()
@@ -86,15 +86,15 @@ def test_what_slurm_refuses_is_one_line_and_leaves_no_job(toys: Toys, capsys: py
 def test_a_preempted_phase_keeps_its_place_in_the_chain_and_cancel_ends_it(
     toys: Toys, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The next phase waits on while the first is queued again. A phase that is cancelled saves, but is not queued."""
+    """The next phase keeps waiting while the first is requeued. A cancelled phase saves, but is not requeued."""
     recipe = toys.curriculum("cancelled", "audio_pretraining.steps.max=100000")
     folder = toys.submit(recipe, toys.site(prepare={"cpus": 1, "array": 0}))
-    own = folder / "1-audio_pretraining"
-    wait_for_checkpoint(own)
+    phase = folder / "1-audio_pretraining"
+    wait_for_checkpoint(phase)
     command("scancel", "--signal=USR1", ids(folder)[1])
-    wait_for(lambda: len(read_attempts(own).made) == 2, "the second attempt")
+    wait_for(lambda: len(read_attempts(phase).made) == 2, "the second attempt")
     assert states(folder) == [{"COMPLETED"}, {"RUNNING"}, {"PENDING"}]
-    wait_for_checkpoint(own, after=read_attempts(own).made[1].step)
+    wait_for_checkpoint(phase, after=read_attempts(phase).made[1].step)
     capsys.readouterr()
     assert run(["cancel", ids(folder)[-1], "--runs", str(toys.runs)]) == 0
     assert capsys.readouterr().out.endswith(f"cancelled {ids(folder)[2]}, {ids(folder)[1]}\n")
@@ -105,8 +105,8 @@ def test_a_preempted_phase_keeps_its_place_in_the_chain_and_cancel_ends_it(
     assert log.count("queues itself again") == 1
 
 
-def test_a_signal_before_training_queues_the_job_again(toys: Toys) -> None:
-    """There is nothing to save then; the next attempt begins from the start. (The first waits for its signal.)"""
+def test_a_signal_before_training_requeues_the_job(toys: Toys) -> None:
+    """There is nothing to save yet; the next attempt starts from the beginning. (The first waits for its signal.)"""
     folder = toys.phase(toys.site_with("time.sleep(100)", module="talkies.launch.rendezvous", rank=0), "steps.max=6")
     wait_for(lambda: read_attempts(folder).made, "the first attempt")
     assert not (folder / "checkpoints").exists()

@@ -1,4 +1,4 @@
-"""On a real Slurm: runs that are preempted, reach their time limit or lose their node, and what they are at the end."""
+"""On a real Slurm: runs that are preempted, reach their time limit or lose their node still end as undisturbed ones."""
 
 import json
 import os
@@ -24,25 +24,26 @@ STEPS = f"steps.max={LAST}"
 
 
 def weights(folder: Path) -> dict[str, str]:
-    """The hash of every file of weights that a run has released."""
+    """The hashes of the weight files of a run's release."""
     files = read_release(folder / "release")["files"]
-    return {name: told["sha256"] for name, told in files.items() if name.endswith(".safetensors")}
+    return {name: entry["sha256"] for name, entry in files.items() if name.endswith(".safetensors")}
 
 
 def uninterrupted(toys: Toys, runs: Path, *words: str, processes: int) -> Path:
-    """The same phase without Slurm: alone, or under torchrun."""
+    """The same phase without Slurm: in one process, or under torchrun."""
     command = ["train", str(AUDIO), f"data.root={toys.data}", *TINY, STEPS, *words, "--runs", str(runs), "--quiet"]
     if processes == 1:
         assert run(command) == 0
     else:
         start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-        own = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
-        subprocess.run([sys.executable, *start, "talkies.cli.main", *command], check=True, capture_output=True, env=own)
+        environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+        words = [sys.executable, *start, "talkies.cli.main", *command]
+        subprocess.run(words, check=True, capture_output=True, env=environment)
     (folder,) = runs.glob("audio_pretraining-*/0001")
     return folder
 
 
-def check_books(toys: Toys, folder: Path, status: str = "FINISHED") -> None:
+def check_tracking(toys: Toys, folder: Path, status: str = "FINISHED") -> None:
     """One MLflow run over all attempts, with every step once."""
     assert run(["replay", str(folder)]) == 0
     client = MlflowClient(f"sqlite:///{toys.runs / 'mlflow.db'}")
@@ -57,10 +58,10 @@ def check_books(toys: Toys, folder: Path, status: str = "FINISHED") -> None:
 
 @pytest.mark.parametrize("two", [[*TWO, "seed=11"], [*SHARDED, "seed=21"]], ids=["ddp", "fsdp2"])
 @pytest.mark.fault("4", "SIGUSR1 inside a step", injected="scancel --signal=USR1 on a real Slurm, two nodes")
-def test_a_preempted_run_goes_on_in_the_same_run_bitwise(
+def test_a_preempted_run_continues_in_the_same_run_bitwise(
     toys: Toys, tmp_path: Path, two: list[str], told: Callable[..., None]
 ) -> None:
-    """Two nodes under srun, signalled in the middle, against two processes of torchrun that were left in peace."""
+    """Two nodes under srun, signalled in the middle, compared with two undisturbed processes of torchrun."""
     folder = toys.phase(toys.site(), STEPS, *two, "slurm.nodes=2")
     wait_for_checkpoint(folder)
     command("scancel", "--signal=USR1", ids(folder)[-1])
@@ -69,10 +70,10 @@ def test_a_preempted_run_goes_on_in_the_same_run_bitwise(
     assert (first.step, first.restart, second.restart) == (0, 0, 1)
     assert 20 <= second.step < LAST
     (log,) = (folder / "slurm").glob("*.out")
-    assert f"stopped by SIGUSR1 after step {second.step}" in log.read_text(), "it saved where it was told"
+    assert f"stopped by SIGUSR1 after step {second.step}" in log.read_text(), "it saved at the signal"
     assert log.read_text().count("queues itself again") == 1
     assert weights(folder) == weights(uninterrupted(toys, tmp_path, *two, processes=2))
-    check_books(toys, folder)
+    check_tracking(toys, folder)
     told("real Slurm: saved, requeued once, one MLflow run; equal, bitwise", steps_lost=0)
 
 
@@ -88,10 +89,10 @@ module.Phase.training_step = training_step
 
 
 @pytest.mark.fault("20", "hang on one rank, Slurm", injected="rank 1 sleeps for ever in step 26, on two nodes")
-def test_a_run_that_hangs_is_queued_again_once_and_goes_on_bitwise(
+def test_a_run_that_hangs_is_requeued_once_and_continues_bitwise(
     toys: Toys, tmp_path: Path, told: Callable[..., None]
 ) -> None:
-    """Both ranks find the hang; the second attempt is left alone."""
+    """Both ranks detect the hang; the second attempt is undisturbed."""
     site = toys.site_with(HANG, module="talkies.training.phase", rank=1)
     limits = ["survival.watchdog.later_s=10", "survival.watchdog.first_s=200"]
     folder = toys.phase(site, STEPS, *TWO, *limits, "slurm.nodes=2", "seed=15")
@@ -103,27 +104,27 @@ def test_a_run_that_hangs_is_queued_again_once_and_goes_on_bitwise(
     assert log.read_text().count("hangs and is queued again") == 1
     assert [*folder.glob("hangs/*-rank-1.txt")]
     assert weights(folder) == weights(uninterrupted(toys, tmp_path, *TWO, "seed=15", processes=2))
-    check_books(toys, folder)
+    check_tracking(toys, folder)
     told("requeued once, continued in the same MLflow run, bitwise", steps_lost=25 - second.step)
 
 
-def test_a_run_that_loses_its_node_goes_on_from_its_checkpoint_bitwise(toys: Toys, tmp_path: Path) -> None:
+def test_a_run_that_loses_its_node_continues_from_its_checkpoint_bitwise(toys: Toys, tmp_path: Path) -> None:
     folder = toys.phase(toys.site(), STEPS, "seed=12")
     wait_for_checkpoint(folder)
-    said = command("scontrol", "-o", "show", "job", ids(folder)[-1])
-    (lost,) = [name for name in NODES if f" NodeList={name} " in said]
+    output = command("scontrol", "-o", "show", "job", ids(folder)[-1])
+    (lost,) = [name for name in NODES if f" NodeList={name} " in output]
     scontrol("update", f"nodename={lost}", "state=down", "reason=test")
     assert wait_to_end(folder).restarts == 1
     first, second = read_attempts(folder).made
     assert (first.step, second.step > 0) == (0, True), "Slurm ends what still runs there, and that saves"
     assert weights(folder) == weights(uninterrupted(toys, tmp_path, "seed=12", processes=1))
-    check_books(toys, folder)
+    check_tracking(toys, folder)
     scontrol("update", f"nodename={lost}", "state=resume")
     wait_for(lambda: command("sinfo", "-h", "-N", "-o", "%t").split().count("idle") == len(NODES), "both nodes")
 
 
-def test_a_run_longer_than_its_time_limit_queues_itself_again(toys: Toys) -> None:
-    """One minute, which the training alone exceeds; Slurm looks at its limits every half minute."""
+def test_a_run_longer_than_its_time_limit_requeues_itself(toys: Toys) -> None:
+    """The limit is one minute, and training takes longer; Slurm checks its limits every half minute."""
     folder = toys.phase(toys.site(), "steps.max=100000", "slurm.time=00:01:00", "seed=13")
     known = ids(folder)[-1]
     wait_for(lambda: any(made.step for made in read_attempts(folder).made), "an attempt from a checkpoint", 240)
@@ -139,8 +140,8 @@ def test_a_run_longer_than_its_time_limit_queues_itself_again(toys: Toys) -> Non
 def test_three_requeues_without_progress_hold_the_job(
     toys: Toys, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
 ) -> None:
-    """It stands in the run's folder, in `status` and in MLflow; a release gives it three more. (The first requeue comes
-    while it trains, and makes a checkpoint.)"""
+    """The hold is shown in the run's folder, in `status` and in MLflow; a release allows three more. (The first requeue
+    comes during training, and leaves a checkpoint.)"""
     folder = toys.phase(toys.site(), "steps.max=100000", "steps.checkpoint_every=100000", "seed=14")
     known = ids(folder)[-1]
     wait_for((folder / "run.json").exists, "the MLflow run")
@@ -156,7 +157,7 @@ def test_three_requeues_without_progress_hold_the_job(
     capsys.readouterr()
     assert run(["status", str(folder)]) == 0
     assert f"job {known} is held: 3 requeues in a row without a new checkpoint (the newest: " in capsys.readouterr().out
-    check_books(toys, folder, "FAILED")
+    check_tracking(toys, folder, "FAILED")
     scontrol("release", known)
     wait_for(lambda: len(read_attempts(folder).made) == len(made) + 1, "the attempt after the release")
     assert read_attempts(folder).held is None

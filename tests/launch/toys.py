@@ -1,4 +1,4 @@
-"""Toy recipes, data and a site profile for the throw-away cluster, and what is asked of its jobs."""
+"""Toy recipes, data and a site profile for the throw-away cluster, and helpers to watch its jobs."""
 
 import json
 import os
@@ -76,7 +76,8 @@ class Late:
 if (os.environ.get("SLURM_PROCID"), os.environ.get("SLURM_RESTART_COUNT", "0")) == ("{rank}", "0"):
     sys.meta_path.insert(0, Late())
 """
-"""Python's own start runs it: when one rank of a first attempt has imported a module, other code runs."""
+"""A sitecustomize.py that Python runs at its start: it runs `code` when one rank of a first attempt has imported
+`module`."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,11 @@ class Toys:
     def site_with(self, code: str, *, module: str, rank: int) -> Path:
         """A site profile under which `code` runs in one rank of a job's first attempt, once `module` is imported."""
         number = len([*self.folder.glob("site-*")])
-        own = self.folder / f"code-{number}"
-        own.mkdir()
-        own.joinpath("sitecustomize.py").write_text(LATE.format(module=module, code=code, rank=rank))
+        folder = self.folder / f"code-{number}"
+        folder.mkdir()
+        folder.joinpath("sitecustomize.py").write_text(LATE.format(module=module, code=code, rank=rank))
         environment = SITE["environment"]
-        return self.site(environment={**environment, "PYTHONPATH": f"{own}:{environment['PYTHONPATH']}"})
+        return self.site(environment={**environment, "PYTHONPATH": f"{folder}:{environment['PYTHONPATH']}"})
 
     def curriculum(self, name: str, *overrides: str) -> Path:
         """Two phases, on one node and on two."""
@@ -116,13 +117,13 @@ class Toys:
 
     @property
     def data(self) -> Path:
-        """The prepared data, made where nobody has yet."""
+        """The prepared data, made on the first call."""
         assert run(["prepare", str(self.folder / "prepare.yaml"), "--runs", str(self.runs), "--quiet"]) == 0
         (root,) = (self.runs / "data").iterdir()
         return root
 
     def submit(self, recipe: Path, site: Path, *words: str) -> Path:
-        """Submit a recipe; the folder of its run."""
+        """Submit a recipe; returns the folder of its run."""
         known = {*self.runs.glob("*/*/jobs.json")}
         assert run(["submit", str(recipe), "--site", str(site), "--runs", str(self.runs), *words]) == 0
         (path,) = {*self.runs.glob("*/*/jobs.json")} - known
@@ -134,13 +135,13 @@ class Toys:
 
 
 def with_tiny(head: str, *words: str) -> list[str]:
-    """Overrides, and those of TINY that they do not replace."""
+    """The overrides `words`, and those of TINY that they do not replace."""
     given = {word.partition("=")[0] for word in words}
     return [*(f"{head}{word}" for word in TINY if f"{head}{word.partition('=')[0]}" not in given), *words]
 
 
 def start_toys(folder: Path) -> Iterator[Toys]:
-    """A cluster and its toys; SLURM_CONF leads to it meanwhile."""
+    """A cluster and its toys; SLURM_CONF points to it meanwhile."""
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
@@ -158,18 +159,18 @@ def ids(folder: Path) -> list[str]:
 
 
 def job(folder: Path) -> Job:
-    """What Slurm knows of the last job of a run."""
+    """The last job of a run, as Slurm knows it."""
     (found,) = jobs_of(ids(folder)[-1])
     return found
 
 
 def states(folder: Path) -> list[set[str]]:
-    """The states of every job of a run, of an array all of them."""
+    """The states of every job of a run; an array may have several."""
     return [{task.state for task in jobs_of(known)} for known in ids(folder)]
 
 
 def wait_to_end(folder: Path, state: str = "COMPLETED", seconds: float = 240) -> Job:
-    """Wait until no job of the run will run again; the last one, which ended in `state`."""
+    """Wait until no job of the run will run again; returns the last one, which must have ended in `state`."""
 
     def over() -> bool:
         return all(task.ended for known in ids(folder) for task in jobs_of(known))
@@ -187,5 +188,5 @@ def wait_for_checkpoint(run_folder: Path, after: int = 0) -> None:
 
 
 def scontrol(*words: str) -> None:
-    """One of Slurm's own commands."""
+    """Run Slurm's scontrol."""
     subprocess.run(["scontrol", *words], check=True, capture_output=True, env={**os.environ})

@@ -1,4 +1,4 @@
-"""Clips to write and the real clip that lies beside the repository."""
+"""Clips to write, and the real clip in the folder beside the repository."""
 
 from pathlib import Path
 

@@ -1,7 +1,8 @@
-"""Small films with flashes and beeps at the same moments, in every container, and what of them is read.
+"""Small films with flashes and beeps at the same moments, in every container, and checks of what is read from them.
 
-A film has FRAMES pictures. Each shows its own number in eight blocks, so that a picture is known for certain and one
-that a decoder has made up is found out; EVENTS are bright below, and a tone sounds as long as each of them is shown.
+A film has FRAMES pictures. Each shows its number in eight blocks, so that a picture is identified with certainty and
+one that a decoder has invented is detected; EVENTS are bright in the lower part, and a tone lasts as long as each of
+them.
 """
 
 from dataclasses import dataclass
@@ -39,8 +40,8 @@ VIDEO: dict[str, tuple[str, dict[str, str]]] = {
     "mpeg4": ("mpeg4", {"g": "12", "bf": "0", "b": "1M"}),
     "mpeg4-b": ("mpeg4", {"g": "12", "bf": "2", "b": "1M"}),
 }
-"""Encoders and their options by name: "-b" has B-pictures, "-open" also lets them refer to the group before, "-refresh"
-has no key pictures, but renews a column with each picture."""
+"""Encoders and their options by name: "-b" has B-pictures, "-open" also lets them refer to the previous group,
+"-refresh" has no key pictures, but refreshes a column with each picture."""
 AUDIO = {
     "aac": "aac",
     "ac3": "ac3",
@@ -77,9 +78,9 @@ def sound() -> Any:
 
 @dataclass(frozen=True)
 class Film:
-    """A film to make: `container` is its suffix ("fmp4": mp4 in fragments), the others are keys of VIDEO, AUDIO and
-    CHANGES. `periods`: of the header's frame periods, how many a picture lasts; `early`: AVI's sound is put ahead by
-    its encoder's delay, of which AVI can say nothing."""
+    """A film to make: `container` is its suffix ("fmp4": fragmented mp4), the others are keys of VIDEO, AUDIO and
+    CHANGES. `periods`: duration of a picture in the header's frame periods; `early`: AVI's sound is moved ahead by its
+    encoder's delay, which AVI cannot record."""
 
     container: str
     video: str
@@ -117,7 +118,7 @@ def encoded(out: Any, film: Film) -> tuple[list[Any], list[Any]]:
         frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
         frame.pts, frame.time_base = number * film.periods, Fraction(1, FPS * film.periods)
         pictures += video.encode(frame)
-    # AVI can say neither that sound begins later nor that its first samples are the encoder's delay.
+    # AVI can record neither a later beginning of the sound nor that its first samples are the encoder's delay.
     delay, change = DELAYS.get(film.audio, 0) if film.early else 0, CHANGES[film.change]
     ahead = delay + round(max(change.silent, 0) * RATE) if film.container == "avi" else 0
     frame = av.AudioFrame.from_ndarray(sound()[None, ahead:], format="fltp", layout="mono")
@@ -131,7 +132,7 @@ def encoded(out: Any, film: Film) -> tuple[list[Any], list[Any]]:
 
 
 def _changed(change: str, pictures: list[Any], sounds: list[Any]) -> list[Any]:
-    """The packets that are left, moved in time, in the order in which they are written."""
+    """The remaining packets, moved in time, in writing order."""
     made = CHANGES[change]
     keys = [index for index, packet in enumerate(pictures) if packet.is_keyframe]
     first = made.first if made.first < GOP else keys[1]
@@ -146,8 +147,8 @@ def _changed(change: str, pictures: list[Any], sounds: list[Any]) -> list[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """`first`: the first packet of pictures that is left (GOP: the second key picture); `silent`: seconds of sound that
-    are cut away; then all times are moved by `later` seconds."""
+    """`first`: the first video packet that remains (GOP: the second key picture); `silent`: seconds of sound to cut;
+    then all times are moved by `later` seconds."""
 
     first: int = 0
     silent: Fraction = Fraction(-1)
@@ -162,10 +163,10 @@ CHANGES = {
     "sound late": Change(silent=HALF),
     "sound too late": Change(silent=Fraction(3, 2)),
     "pictures late": Change(first=GOP),
-    # What -ss does when it copies: pictures from the key picture before, at negative times, and sound from 0 on.
+    # Like -ss when copying: pictures from the previous key picture, at negative times, and sound from 0 on.
     "sought": Change(silent=SEVEN, later=-SEVEN),
     "sought, between": Change(silent=BETWEEN, later=-BETWEEN),
-    # What -copyinkf leaves, with the source's times and from 0 on.
+    # Like -copyinkf, with the source's times and from 0 on.
     "inside": Change(first=7, silent=SEVEN),
     "inside, from 0": Change(first=7, silent=SEVEN, later=-SEVEN),
     # From the second key picture on. Pictures of an open group that are shown before it refer to the first group.
@@ -177,7 +178,7 @@ CHANGES = {
 
 
 def number_of(image: Tensor) -> int:
-    """The number that a picture [3, HEIGHT, WIDTH] shows. AssertionError where it is not one of ours, whole."""
+    """The number that a picture [3, HEIGHT, WIDTH] shows. AssertionError if it is not a complete picture of a film."""
     values = [float(image[:, 3:13, 8 * bit + 2 : 8 * bit + 6].float().mean()) for bit in range(8)]
     assert all(min(abs(value - DARK), abs(value - LIGHT)) < 30 for value in values), f"no picture of the film: {values}"
     number = sum((value > (DARK + LIGHT) / 2) << bit for bit, value in enumerate(values))
@@ -207,7 +208,7 @@ def beeps(samples: Tensor, rate: int) -> list[float]:
 
 
 def apart(frames: Tensor, samples: Tensor, rate: int) -> float:
-    """Frames by which the beeps of a window are late, the largest of its whole events. AssertionError where flashes and
+    """Frames by which the beeps of a window are late, the largest of its whole events. AssertionError if flashes and
     beeps are not the same number."""
     inner = [time for time in flashes(frames) if 3 < time < len(frames) - 1]
     heard = beeps(samples, rate)

@@ -1,4 +1,4 @@
-"""Edit lists of MP4 and QuickTime: pictures stay with the sound wherever an edit begins."""
+"""Edit lists of MP4 and QuickTime: pictures stay in sync with the sound wherever an edit begins."""
 
 import struct
 from fractions import Fraction
@@ -13,27 +13,27 @@ from talkies.media.read import read_audio, read_frames
 from talkies.media.timeline import find_beginning
 
 SECOND, MATERIAL = 1000, 12288
-"""Time scales of what libav writes: of edits, and of the pictures of a film at 24 a second."""
+"""Time scales that libav writes: of edits, and of the pictures of a film at 24 per second."""
 
 
 def edit(path: Path, edits: list[tuple[int, int]], track: int) -> None:
-    """Give a track of a film another edit list: (how long, from where in the material; -1: nothing)."""
+    """Replace the edit list of a track: (duration, start in the material; -1: empty)."""
     data = bytearray(path.read_bytes())
     start, end, around = 0, len(data), list[int]()
     for kind, index in ((b"moov", 0), (b"trak", track), (b"edts", 0), (b"elst", 0)):
         start, end = inside(data, start, end, kind, index)
         around.append(start)
         start += 8
-    made = struct.pack(">II", 0, len(edits)) + b"".join(struct.pack(">Iii", *one, 0x10000) for one in edits)
-    grown = len(made) - (end - start)
-    data[start:end] = made
+    body = struct.pack(">II", 0, len(edits)) + b"".join(struct.pack(">Iii", *entry, 0x10000) for entry in edits)
+    growth = len(body) - (end - start)
+    data[start:end] = body
     for box in around:
-        data[box : box + 4] = struct.pack(">I", struct.unpack(">I", data[box : box + 4])[0] + grown)
+        data[box : box + 4] = struct.pack(">I", struct.unpack(">I", data[box : box + 4])[0] + growth)
     path.write_bytes(data)
 
 
 def inside(data: bytearray, start: int, end: int, kind: bytes, index: int) -> tuple[int, int]:
-    """Where the box of that kind and index lies."""
+    """The position of the box of that kind and index."""
     found = []
     while start < end:
         size, name = struct.unpack(">I4s", data[start : start + 8])

@@ -67,9 +67,9 @@ def test_a_palette_with_a_transparent_entry(tmp_path: Path) -> None:
 
 
 def test_a_video_that_shows_nothing_is_refused(tmp_path: Path) -> None:
-    """Screen recorders write alpha 0 and mean none: a white clip would be wrong."""
+    """Screen recorders write alpha 0 without meaning it: a white clip would be wrong."""
     write(tmp_path / "a.mkv", [see_through("bgra", (0, 0, 0)) for _ in range(2)])
-    with pytest.raises(ColourError, match="wholly transparent"):
+    with pytest.raises(ColourError, match="fully transparent"):
         read(tmp_path / "a.mkv", height=32, width=48, frames=2)
     write(tmp_path / "b.mkv", [see_through("bgra", (0, 0, 0)), see_through("bgra")])
     assert bool((read(tmp_path / "b.mkv", height=32, width=48, frames=2).pixels[0] == 255).all()), "it fades in"

@@ -1,4 +1,4 @@
-"""AVI does not say how much of its sound is the encoder's delay: where that matters, it is quarantined."""
+"""AVI does not record its audio encoder's delay: files for which it matters are quarantined."""
 
 from pathlib import Path
 

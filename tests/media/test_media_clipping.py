@@ -1,4 +1,4 @@
-"""Clipped sound is found through AAC, and sound that only reaches full scale is not taken for it."""
+"""Clipped sound is found through AAC; sound that only reaches full scale is not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from talkies.streams.codec import Media
 from talkies.world.voices import SAMPLE_RATE, Voice, draw_loudness, sing
 
 SECONDS = 2.0
-VOICES = (  # as the synthetic world casts them: a man's middle voice, a girl's high one, a hollow mask
+VOICES = (  # from the synthetic world: a man's middle voice, a girl's high one, a hollow mask
     Voice(pitch=162.5, tilt=0.6, formants=(500.0, 1200.0, 2400.0)),
     Voice(pitch=237.5, tilt=0.9, formants=(850.0, 2100.0, 3200.0)),
     Voice(pitch=137.5, tilt=0.3, formants=(900.0, 3000.0), hollow=True),
@@ -51,7 +51,7 @@ def made(name: str, rate: int, request: pytest.FixtureRequest) -> torch.Tensor:
 
 
 def coded(samples: torch.Tensor, rate: int, folder: Path) -> torch.Tensor:
-    """What the project's writer and reader make of it: AAC at 96 kbps (16 kHz) or 192 kbps (48 kHz)."""
+    """The sound after the project's writer and reader: AAC at 96 kbps (16 kHz) or 192 kbps (48 kHz)."""
     write_mp4(folder / "a.m4a", Media(frames=None, fps=24.0, samples=samples, sample_rate=rate), tags={})
     return read_audio(folder / "a.m4a", sample_rate=rate, seconds=SECONDS)
 
@@ -80,7 +80,7 @@ def test_clipped_sound_is_found_at_its_level(
         assert crowd.level == pytest.approx(scale, rel=0.15)
 
 
-def test_a_few_clipped_peaks_are_no_clipped_sound(sound: Sound) -> None:
+def test_a_few_clipped_peaks_are_not_clipped_sound(sound: Sound) -> None:
     samples = sound("voice 0", 16000)
     limit = float(samples.abs().sort().values[-len(samples) // 1000])
     assert find_clipping(samples.clamp(-limit, limit) / limit) is None
@@ -98,7 +98,7 @@ def test_coarse_samples_are_not_clipped(name: str, sound: Sound) -> None:
 
 
 def repeating(rate: int, period: float, *, lasting: float, noise: float, level: float = 0.5) -> torch.Tensor:
-    """A second with a tone of `period` samples, in noise as the issue's example has it."""
+    """A second of a tone of `period` samples, in noise."""
     time = np.arange(rate) / rate
     hiss = noise * (2 * np.random.default_rng(2).random(rate) - 1)
     return torch.from_numpy(level * np.sin(2 * np.pi * time * rate / period) * (time < lasting) + hiss).float()
@@ -108,7 +108,7 @@ def repeating(rate: int, period: float, *, lasting: float, noise: float, level: 
 @pytest.mark.parametrize("lasting", [1.0, 0.1])
 @pytest.mark.parametrize("rate", [16000, 44100, 48000])
 def test_tones_that_repeat_their_samples_are_not_clipped(*, rate: int, lasting: float, noise: float) -> None:
-    """Whole periods of samples, and 440, 997 and 1000 Hz, the issue's case."""
+    """Periods of a whole number of samples, and 440, 997 and 1000 Hz."""
     for period in (*range(3, 49, 3), 50, 64, 75, 80, 96, 100, 120, 160, 240, 480, rate / 440, rate / 997, rate / 1000):
         assert find_clipping(repeating(rate, period, lasting=lasting, noise=noise)) is None, period
 
@@ -122,7 +122,7 @@ def test_two_tones_that_repeat_together_are_not_clipped(level: float) -> None:
 
 
 def sawtooth(rate: int, pitch: float) -> torch.Tensor:
-    """A second with all overtones that the rate holds, and some noise. It peaks at 1."""
+    """A second with all overtones below the Nyquist frequency, and some noise. It peaks at 1."""
     turns = 2 * np.pi * np.arange(rate) / rate
     values = sum(np.sin(number * pitch * turns) / number for number in range(1, int(rate / 2.2 / pitch) + 1))
     return torch.from_numpy(values / np.abs(values).max()).float() + repeating(rate, 48, lasting=0, noise=0.005)

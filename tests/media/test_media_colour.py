@@ -1,4 +1,4 @@
-"""Colours: what was meant is what is read, whatever the tags, the depth and the range."""
+"""Colours are read as intended, for any tags, depth and range."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -37,7 +37,7 @@ def near(found: Sequence[int], meant: Sequence[float], levels: int = 3) -> bool:
         ((1280, 720), "bt709"),
     ],
 )
-def test_untagged_video_is_taken_as_players_take_it(tmp_path: Path, size: tuple[int, int], matrix: str) -> None:
+def test_untagged_video_is_read_as_by_players(tmp_path: Path, size: tuple[int, int], matrix: str) -> None:
     frames = [filled(coded(GREEN, matrix), "yuv420p", *size)]
     options = {"qp": "4", "preset": "ultrafast"}
     write(tmp_path / "a.mp4", frames, codec="libx264", options=options)
@@ -49,7 +49,7 @@ MATRICES = {"bt709": 1, "bt601": 6, "smpte240m": 7, "bt2020": 9}
 
 @pytest.mark.parametrize("size", [(64, 64), (720, 128)])
 @pytest.mark.parametrize("matrix", MATRICES)
-def test_a_tag_counts_more_than_the_size(tmp_path: Path, matrix: str, size: tuple[int, int]) -> None:
+def test_a_tag_takes_precedence_over_the_size(tmp_path: Path, matrix: str, size: tuple[int, int]) -> None:
     frames = [filled(coded(GREEN, matrix), "yuv420p", *size)]
     write(tmp_path / "a.mkv", frames, tags=tagged(MATRICES[matrix], 1))
     assert near(colour_of(read(tmp_path / "a.mkv", height=16, width=16, frames=1)), GREEN)
@@ -95,7 +95,7 @@ def test_full_range_flags_of_codecs(tmp_path: Path, codec: str, pixels: str, ful
 
 @pytest.mark.parametrize("pixels", ["gray", "gray10le", "gbrp", "gbrp10le", "bgr0", "rgb24"])
 def test_grey_and_rgb(tmp_path: Path, pixels: str) -> None:
-    """Whatever the size, RGB needs no matrix."""
+    """At any size, RGB needs no matrix."""
     colour = GREY if pixels.startswith("gray") else GREEN
     if pixels.startswith("gray"):
         frame = filled([512 if "10" in pixels else 128], pixels, 720, 64)
@@ -120,7 +120,7 @@ CURVES = {"sdr": 14, "pq": 16, "hlg": 18}
 
 
 def wide(colour: Sequence[float], curve: str) -> np.ndarray:
-    """R'G'B' in 0..255 that BT.2020 gives a colour whose white is 203 cd/m2."""
+    """R'G'B' in 0..255 of a colour in BT.2020, with white at 203 cd/m2."""
     shown = TO_2020 @ light(colour)
     return np.asarray(255 * shown ** (1 / 2.4) if curve == "sdr" else {"pq": pq, "hlg": hlg}[curve](203 * shown))
 
@@ -129,7 +129,7 @@ def wide(colour: Sequence[float], curve: str) -> np.ndarray:
 @pytest.mark.parametrize("curve", CURVES)
 @pytest.mark.parametrize("untagged", [(), ("colorspace",), ("color_primaries",)])
 def test_bt2020_becomes_bt709(tmp_path: Path, curve: str, colour: Sequence[int], untagged: Sequence[str]) -> None:
-    """SDR is converted, HDR tone-mapped: up to 0.6 of reference white colours come out as they were meant."""
+    """SDR is converted, HDR tone-mapped: colours up to 0.6 of reference white are preserved."""
     values = coded(wide(colour, curve), "bt2020", bits=10)
     tags = {name: 2 if name in untagged else value for name, value in tagged(9, 9, CURVES[curve], 1).items()}
     write(tmp_path / "a.mkv", [filled(values, "yuv444p10le", 64, 64)], tags=tags)
@@ -141,7 +141,7 @@ def test_bt2020_becomes_bt709(tmp_path: Path, curve: str, colour: Sequence[int],
 @pytest.mark.parametrize("codec", ["libx265", "libsvtav1"])
 @pytest.mark.parametrize("curve", ["pq", "hlg"])
 def test_hdr_of_telephones_and_films(tmp_path: Path, codec: str, curve: str) -> None:
-    """The issue's red: (121, 76, 60) where the transfer is ignored."""
+    """A red that becomes (121, 76, 60) if the transfer is ignored."""
     values = coded(wide(RED, curve), "bt2020", bits=10)
     options: Mapping[str, str] = {
         "libx265": {"x265-params": "qp=2:bframes=0:log-level=none"},
@@ -155,7 +155,7 @@ def test_hdr_of_telephones_and_films(tmp_path: Path, codec: str, curve: str) -> 
 
 @pytest.mark.parametrize("curve", ["pq", "hlg"])
 def test_highlights_keep_their_order(tmp_path: Path, curve: str) -> None:
-    """From dark to 1000 cd/m2 greys grow; reference white is bright, the peak is white."""
+    """From dark to 1000 cd/m2, greys increase; reference white is bright, the peak is white."""
     found = []
     for nits in (1, 20, 100, 203, 400, 700, 1000):
         values = coded({"pq": pq, "hlg": hlg}[curve](np.full(3, float(nits))), "bt2020", bits=10)
@@ -178,7 +178,7 @@ def test_highlights_keep_their_order(tmp_path: Path, curve: str) -> None:
         ({"color_primaries": 11}, r"primaries 11 \(SMPTE431\)"),
     ],
 )
-def test_colours_that_are_not_understood_are_refused(tmp_path: Path, tags: Mapping[str, int], words: str) -> None:
+def test_unsupported_colours_are_refused(tmp_path: Path, tags: Mapping[str, int], words: str) -> None:
     write(tmp_path / "a.mkv", [filled([90, 100, 110], "yuv444p", 32, 32)], tags=tags)
     with pytest.raises(ColourError, match=words + r", which are not known here; convert it to BT\.709"):
         read(tmp_path / "a.mkv", height=16, width=16, frames=1)

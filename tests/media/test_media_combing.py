@@ -1,4 +1,4 @@
-"""Interlaced video that nobody marked is seen by its combs; nothing else is taken for it."""
+"""Unmarked interlaced video is detected by combing; other video is not."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,7 +70,7 @@ def seen(x: float, y: float = 20) -> np.ndarray:
 
 
 def woven(fine: Pictures, parity: str) -> list[np.ndarray]:
-    """Pictures of two moments each."""
+    """Pictures of two fields, each of its own moment."""
     second = slice(1, None, 2) if parity == "tff" else slice(0, None, 2)
     made = []
     for first, other in zip(fine[::2], fine[1::2], strict=True):
@@ -88,7 +88,7 @@ def test_interlaced_drawings(tmp_path: Path, parity: str, size: str, coder: str)
 
 
 def test_cameras_that_soften_their_lines(tmp_path: Path) -> None:
-    """As cameras do, against flicker: each line has half of its neighbours."""
+    """As cameras do against flicker: each line is blended half with its neighbours."""
     sharp = [picture.astype(float) for picture in source("320x180", 2 * FPS, 2 * FRAMES)]
     soft = [np.roll(made, 1, 0) / 4 + made / 2 + np.roll(made, -1, 0) / 4 for made in sharp]
     assert order(coded(tmp_path / "a.mp4", woven(soft, "bff"), "coarse")) == "bff"
@@ -108,7 +108,7 @@ MOVED: dict[str, Callable[[float], np.ndarray]] = {
 
 @pytest.mark.parametrize("coder", CODERS)
 @pytest.mark.parametrize("name", MOVED)
-def test_the_same_motion_as_whole_pictures_and_as_halves(tmp_path: Path, name: str, coder: str) -> None:
+def test_the_same_motion_as_frames_and_as_fields(tmp_path: Path, name: str, coder: str) -> None:
     moments = [MOVED[name](half / 2) for half in range(2 * FRAMES)]
     assert order(coded(tmp_path / "a.mp4", moments[::2], coder)) is None
     for parity in ("tff", "bff"):
@@ -116,7 +116,7 @@ def test_the_same_motion_as_whole_pictures_and_as_halves(tmp_path: Path, name: s
 
 
 def test_film_in_the_halves_of_video(tmp_path: Path) -> None:
-    """Hard telecine shows two of five pictures combed; halves of two pictures that were paired wrongly, all."""
+    """Hard telecine combs two of five pictures; wrongly paired fields comb all."""
     film = [seen(5 + 4 * index) for index in range(FRAMES)]
     shifted = woven([part for pair in zip(film[1:], film, strict=False) for part in pair], "tff")
     assert order(coded(tmp_path / "a.mp4", shifted)) == "bff"
@@ -184,12 +184,12 @@ WHOLE: dict[str, Callable[[], Pictures]] = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_whole_pictures_are_left_alone(tmp_path: Path, name: str) -> None:
+def test_progressive_pictures_are_unchanged(tmp_path: Path, name: str) -> None:
     assert order(coded(tmp_path / "a.mp4", WHOLE[name](), "coarse")) is None
 
 
-def test_waves_behind_the_lines_of_a_screen_are_left_alone(tmp_path: Path) -> None:
-    """They are combed wherever they move, and by chance 13 times as many places move one way as the other."""
+def test_waves_behind_scan_lines_are_unchanged(tmp_path: Path) -> None:
+    """They are combed wherever they move, and by chance 13 times as many places agree on one order as on the other."""
     row, column = np.mgrid[:64, :256]
     waves = [(128 + 100 * np.sin((column + 30 * n) / 12)) * np.where(row % 2, 0.5, 1) for n in range(16)]
     assert order(coded(tmp_path / "a.mp4", waves, "coarse")) is None
@@ -197,7 +197,7 @@ def test_waves_behind_the_lines_of_a_screen_are_left_alone(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WHOLE)
-def test_whole_pictures_of_high_quality_are_left_alone(tmp_path: Path, name: str) -> None:
+def test_progressive_pictures_of_high_quality_are_unchanged(tmp_path: Path, name: str) -> None:
     assert order(coded(tmp_path / "a.mp4", WHOLE[name](), "fine")) is None
 
 
@@ -213,7 +213,7 @@ FORMATS = {"a.mp4": ("libx264", "yuv420p"), "a.mkv": ("ffv1", "yuv422p10le"), "a
 
 @pytest.mark.parametrize("parity", ["tff", "bff"])
 @pytest.mark.parametrize("name", FORMATS)
-def test_what_is_combed_is_deinterlaced_and_counted(tmp_path: Path, name: str, parity: str) -> None:
+def test_combed_pictures_are_deinterlaced_and_counted(tmp_path: Path, name: str, parity: str) -> None:
     codec, pixels = FORMATS[name]
     pictures = woven([bar(half) for half in range(2 * FRAMES)], parity)
     frames: list[Any] = [av.VideoFrame.from_ndarray(made, format="rgb24").reformat(format=pixels) for made in pictures]

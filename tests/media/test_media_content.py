@@ -1,4 +1,4 @@
-"""What makes two files copies of each other."""
+"""Which files are copies of each other."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -52,7 +52,7 @@ CODERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("coder", CODERS)
 @pytest.mark.parametrize("name", ["voice", "noise", "tone", "silence"])
-def test_sound_that_was_coded_anew_is_alike(tmp_path: Path, name: str, coder: str) -> None:
+def test_re_encoded_sound_is_alike(tmp_path: Path, name: str, coder: str) -> None:
     whole, (file, options) = heard(tmp_path / "whole.wav", SOUNDS[name]), CODERS[coder]
     coded = heard(tmp_path / file, 0.5 * SOUNDS[name], **options)
     assert sounds_alike(whole, coded, seconds=SECONDS)
@@ -66,7 +66,7 @@ def test_other_sounds_are_not_alike(tmp_path: Path, name: str) -> None:
         assert sounds_alike(one, heard(tmp_path / "b.wav", samples), seconds=SECONDS) == (other == name)
 
 
-def test_sound_may_be_late_by_what_encoders_delay_it(tmp_path: Path) -> None:
+def test_sound_may_be_late_by_an_encoder_delay(tmp_path: Path) -> None:
     one = heard(tmp_path / "one.wav", SOUNDS["voice"])
     for late, alike in ((0.05, True), (0.3, False)):
         for shift in (late, -late):
@@ -110,7 +110,7 @@ def test_pictures_have_a_digest_whatever_their_container_and_tags(tmp_path: Path
 
 
 def palette(path: Path, red: int) -> Path:
-    """A film whose only colour stands in a palette, as in 8-bit screen recordings."""
+    """A film whose only colour is in a palette, as in 8-bit screen recordings."""
     frame = av.VideoFrame(32, 32, "pal8")
     frame.planes[0].update(bytes(frame.planes[0].buffer_size))
     frame.planes[1].update(np.full(256, 0xFF000000 + (red << 16), np.uint32).tobytes())
@@ -134,14 +134,14 @@ def test_still_pictures(tmp_path: Path) -> None:
     assert found.still
 
 
-def test_colours_that_are_not_understood_are_a_way_to_be_shown(tmp_path: Path) -> None:
+def test_unsupported_colours_are_part_of_the_display(tmp_path: Path) -> None:
     found = pictures_of(film(tmp_path / "a.mkv", [40, 50], tags={"color_trc": 8}), frames=2)
     assert found is not None
     assert "transfer characteristics 8 (LINEAR)" in found.shown
     assert str(tmp_path) not in found.shown
 
 
-def test_what_is_not_there(tmp_path: Path, square: Media) -> None:
+def test_missing_streams(tmp_path: Path, square: Media) -> None:
     sound = heard(tmp_path / "a.wav", SOUNDS["tone"])
     assert pictures_of(sound, frames=3) is None
     mute = film(tmp_path / "a.mkv", [40, 50])

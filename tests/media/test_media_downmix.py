@@ -1,4 +1,4 @@
-"""Many channels become one by standard coefficients, or by choice."""
+"""Channels are mixed to mono with the standard coefficients, or one is chosen."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +26,7 @@ def write(path: Path, values: np.ndarray, layout: str, codec: str = "pcm_s16le",
 
 
 def tones(channels: int) -> np.ndarray:
-    """[C, S]: a tone of its own in every channel."""
+    """[C, S]: a different tone in every channel."""
     time = np.arange(RATE) / RATE
     return np.stack([0.5 * np.sin(2 * np.pi * (300 + 100 * i) * time) for i in range(channels)])
 
@@ -57,7 +57,7 @@ def test_dialogue_of_a_film_is_five_decibels_above_the_mean_of_its_channels() ->
     assert 20 * np.log10(mix_weights("5.1")[2] * 6) == pytest.approx(4.9, abs=0.05)
 
 
-def test_channels_without_names_are_taken_for_the_usual_layout() -> None:
+def test_channels_without_names_have_the_default_layout() -> None:
     np.testing.assert_array_equal(mix_weights("6 channels"), mix_weights("5.1"))
     np.testing.assert_array_equal(mix_weights("2 channels"), [0.5, 0.5])
 
@@ -98,7 +98,7 @@ def test_antiphase_channels_cancel(*, rest: float, cancel: bool, tmp_path: Path)
 
 @pytest.mark.parametrize("codec", ["libopus", "aac"])
 def test_antiphase_channels_cancel_whatever_a_codec_makes_of_hiss(codec: str, tmp_path: Path) -> None:
-    """Codecs replace hiss by noise of their own, another one in each channel: the mix is made of that."""
+    """Codecs replace hiss by noise that differs between channels and does not cancel in the mix."""
     time = np.arange(48000) / 48000
     hiss = np.diff(np.random.default_rng(1).normal(size=48001))
     voice = 0.1 * np.sin(2 * np.pi * 313 * time) * np.sin(2 * np.pi * 4 * time) + 0.02 * hiss

@@ -1,4 +1,4 @@
-"""Interlaced video: each frame becomes the half picture that is shown first, at its own time."""
+"""Interlaced video: each frame becomes the picture of the field that is shown first, at its own time."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ def moment(half: int) -> np.ndarray:
 
 
 def woven(pixels: str, parity: str) -> list[Any]:
-    """Frames of two moments each, marked as interlaced."""
+    """Frames of two fields, each of its own moment, marked as interlaced."""
     frames = []
     for index in range(FRAMES):
         both = moment(2 * index)
@@ -82,7 +82,7 @@ def test_times_stay(tmp_path: Path) -> None:
 
 
 def test_only_marked_frames_are_changed(tmp_path: Path) -> None:
-    """A stream that changes over: its progressive frames stay, with their finest lines."""
+    """A stream that changes to interlaced: its progressive frames are unchanged, with their finest lines."""
     fine = np.full((64, 96, 3), 40, np.uint8)
     fine[::2] = 220
     plain = [av.VideoFrame.from_ndarray(fine, format="rgb24").reformat(format="yuv422p10le") for _ in range(3)]
@@ -99,7 +99,7 @@ def test_only_marked_frames_are_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("order", "parity"), [(2, "tff"), (3, "bff")])
-def test_a_container_that_says_so_is_believed_where_the_codec_cannot(tmp_path: Path, order: int, parity: str) -> None:
+def test_the_container_s_field_order_is_used_if_the_codec_has_none(tmp_path: Path, order: int, parity: str) -> None:
     write(tmp_path / "a.mov", woven("rgb24", parity), codec="png")
     data = (tmp_path / "a.mov").read_bytes()
     assert not read(tmp_path / "a.mov", height=64, width=96, frames=2).treated  # too few to be seen

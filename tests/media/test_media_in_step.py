@@ -1,4 +1,4 @@
-"""Flash against beep in every container: within a tenth of a frame after reading, or refused with the reason.
+"""Flash against beep in every container: within a tenth of a frame after reading, or refused with a reason.
 
 Every film is one or the other by `reason` below, and begins with the picture that `FIRST` says.
 """
@@ -77,11 +77,11 @@ TELLING = {
     "avi-h264-b-ac3": ("whole",),
     "avi-mpeg2-b-mp2": ("second group, from 0",),
 }
-"""What every run of the tests looks at; the others are slow."""
+"""The cases of every test run; the others are slow."""
 
 
 def films() -> list[Film]:
-    """Every one that its container allows."""
+    """Every case that its container allows."""
     made = []
     for container, streams in STREAMS.items():
         for video, audio in (pair.split("/") for pair in streams.split()):
@@ -95,7 +95,7 @@ TOLD = [film for film in ALL if film.change in TELLING.get(f"{film.container}-{f
 
 
 def first(film: Film) -> tuple[int, ...]:
-    """The numbers of the picture with which a film may be read to begin."""
+    """The numbers of the pictures with which a film may begin when read."""
     if film.video == "h264-refresh" and film.change in (
         "inside",
         "inside, from 0",
@@ -109,16 +109,16 @@ def first(film: Film) -> tuple[int, ...]:
 
 
 def reason(film: Film) -> str | None:
-    """Why a film is refused; None where it is read in step."""
+    """Why a film is refused; None if it is read in step."""
     cut = film.change.startswith(("inside", "second group"))
     if film.container == "wmv" and film.video == "h264-b":  # ASF keeps one time for each packet
         return r"frame \d is shown at 0\.\d+ s instead of 0\.\d+ s: frames are missing, or the rate varies"
     if film.change == "sound too late":
         return r"ends after 1\d frames, 21 are needed: its sound begins 1\.\d+ s after its first whole picture"
     if film.container == "avi" and film.video in ("mpeg4-b", "mpeg2-b") and cut:
-        return "begins inside a group of pictures, and AVI does not say when those that are left are shown"
+        return "begins inside a group of pictures, and AVI does not record when the others are shown"
     if (film.container, film.video, film.change) == ("mov", "mpeg2-b", "inside"):
-        return "hides its beginning by an edit list, but marks pictures as key pictures that are none"
+        return "hides its beginning with an edit list and wrongly marks pictures as key pictures"
     return None
 
 
@@ -142,7 +142,7 @@ def read(path: Path, **begin: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return frames, read_audio(path, sample_rate=RATE, seconds=Fraction(WINDOW, FPS), begin=found)
 
 
-def test_what_every_run_looks_at_exists() -> None:
+def test_the_cases_of_every_run_exist() -> None:
     assert len(TOLD) == sum(map(len, TELLING.values()))
     assert {film.change for film in TOLD} == set(CHANGES)
     assert {film.container for film in TOLD} == set(STREAMS)
@@ -172,14 +172,14 @@ def test_matroska_that_begins_before_time_zero_is_refused(
             early = round(Fraction(1, 2) / packet.time_base)
             packet.pts, packet.dts = packet.pts - early, packet.dts - early
             out.mux(packet)
-    with pytest.raises(MediaError, match=r"pictures begin 0\.\d{3} s before time 0; .*-avoid_negative_ts"):
+    with pytest.raises(MediaError, match=r"pictures begin 0\.\d{3} s before time 0, .*-avoid_negative_ts"):
         read(path)
 
 
 @pytest.mark.parametrize("after", [0.25, 0.33])
 @pytest.mark.parametrize("film", [Film("mkv", "h264-b", "opus", "inside"), Film("ts", "mpeg2-b", "mp2")], ids=str)
 def test_a_window_that_begins_later(film: Film, after: float, tmp_path: Path) -> None:
-    """At the nearest picture, with the sound that belongs to it."""
+    """At the nearest picture, with its sound."""
     path = film.write(tmp_path)
     begin, (frames, samples) = find_beginning(path), read(path, after=after)
     assert abs(find_beginning(path, after=after).seconds - begin.seconds - after) <= 0.5 / FPS
@@ -190,7 +190,7 @@ def test_a_window_that_begins_later(film: Film, after: float, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize(("video", "audio"), [("mpeg2-b", "mp2"), ("h264-open", "aac"), ("hevc-open", "aac")])
 def test_a_transport_stream_torn_anywhere(video: str, audio: str, tmp_path: Path) -> None:
-    """In step, or too little is left and it is said why."""
+    """In step, or too little is left and the error names the reason."""
     path = Film("ts", video, audio).write(tmp_path)
     data = path.read_bytes()
     packets, read_in_step, refused = len(data) // 188, 0, list[str]()
@@ -210,7 +210,7 @@ def test_a_transport_stream_torn_anywhere(video: str, audio: str, tmp_path: Path
 
 
 def test_stored_clips_are_in_step(tmp_path: Path) -> None:
-    """Through `prepare`: what the codecs make of the stored latents, and what is quarantined."""
+    """Through `prepare`: the clips decoded from the stored latents, and what is quarantined."""
     wanted = [
         Film("mp4", "h264-b", "aac", "sought"),
         Film("mkv", "h264", "aac", "inside"),
@@ -255,12 +255,12 @@ def test_stored_clips_are_in_step(tmp_path: Path) -> None:
 
 
 EMPTY = (4, 5, 30)
-"""Pictures that are packets without data: the one before is shown again."""
+"""Pictures that are packets without data: the previous one is repeated."""
 
 
 @pytest.mark.parametrize("container", ["avi", "nut"])
-def test_pictures_that_are_shown_again(container: str, tmp_path: Path) -> None:
-    """As Theora and captured AVI have them."""
+def test_repeated_pictures(container: str, tmp_path: Path) -> None:
+    """As in Theora and captured AVI."""
     path = tmp_path / f"a.{container}"
     with av.open(str(path), "w") as out:
         video = out.add_stream("mpeg4", rate=FPS, options={"b": "1M"})

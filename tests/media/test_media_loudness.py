@@ -32,7 +32,7 @@ def test_silence_is_minus_infinity_and_stays(level: float) -> None:
 
 
 def near_its_level(samples: torch.Tensor, rate: int) -> bool:
-    """What the weighting adds to noise, or takes from it, is bounded."""
+    """The change that the weighting makes to noise is bounded."""
     return -6 < loudness(samples, rate) - 10 * float(samples.double().square().mean().log10()) < 6
 
 
@@ -53,7 +53,7 @@ def test_every_single_length_is_measured() -> None:
 
 
 def test_a_block_of_its_own_length_meets_the_usual_one() -> None:
-    """No step where a clip becomes long enough for a whole block."""
+    """No step at the length of a whole block."""
     samples = tone(0.1, 0.5)
     levels = [loudness(samples[:length], 48000) for length in (19_000, 19_199, 19_200, 19_201)]
     assert max(levels) - min(levels) < 0.05
@@ -75,13 +75,13 @@ def test_quiet_clips_reach_the_target_though_louder_blocks_pass_the_gate(level: 
 
 
 def test_one_step_would_miss() -> None:
-    """Else the test above would not show anything."""
+    """Otherwise the test above would prove nothing."""
     samples = quiet(-71.0)
     once = samples * 10 ** ((-23.0 - loudness(samples, 16000)) / 20)
     assert abs(loudness(once, 16000) + 23) > 0.3
 
 
-def test_what_exceeds_the_peak_already_is_turned_down() -> None:
+def test_samples_above_the_peak_are_attenuated() -> None:
     samples = tone(1.2, rate=16000)
     assert gain_to(samples, 16000, -1.0) is not None
     assert float(normalise(samples, 16000, -1.0).abs().max()) == pytest.approx(PEAK, rel=1e-5)
@@ -108,6 +108,6 @@ def test_the_peak_limits_the_gain() -> None:
 
 
 @pytest.mark.parametrize("samples", [torch.zeros(0), torch.zeros(2, 100)])
-def test_what_is_no_mono_sound_is_refused(samples: torch.Tensor) -> None:
+def test_what_is_not_mono_sound_is_refused(samples: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="mono samples"):
         loudness(samples, 16000)

@@ -1,4 +1,4 @@
-"""All eight ways in which a stored picture can lie."""
+"""All eight orientations of a stored picture."""
 
 import struct
 from pathlib import Path
@@ -28,7 +28,7 @@ TURNS = {
 
 
 def shown(stored: torch.Tensor, matrix: tuple[int, ...]) -> torch.Tensor:
-    """[3, H, W] with every pixel where the matrix puts it: column a p + c q, row b p + d q."""
+    """[3, H, W] with every pixel at its place by the matrix: column a p + c q, row b p + d q."""
     a, b, c, d = (value // ONE for value in matrix)
     _, height, width = stored.shape
     q, p = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -51,7 +51,7 @@ def stored() -> torch.Tensor:
 
 ANTICLOCKWISE = bytes.fromhex("00000007 06 2f03 080009 80")
 """H.264's display orientation message (ITU-T H.264, D.1.27): by 90 degrees, for all of a coded video sequence."""
-MATROSKA = ("upright", "turned right", "turned left", "turned by 180 degrees")  # it knows turns only
+MATROSKA = ("upright", "turned right", "turned left", "turned by 180 degrees")  # it has rotations only
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_half_the_size_or_a_rounded_angle_changes_nothing(tmp_path: Path, turn: 
     ],
 )
 def test_other_matrices_are_refused(tmp_path: Path, matrix: tuple[int, ...]) -> None:
-    """Odd angles, shears, one side stretched, and what shows nothing."""
+    """Odd angles, shears, one side stretched, and singular matrices."""
     write(tmp_path / "a.mov", [picture(stored(), "rgb24")], codec="libx264rgb", options={"qp": "0"}, matrix=matrix)
     for look in (probe, lambda path: read(path, height=32, width=32, frames=1)):
         with pytest.raises(OrientationError, match=r"display matrix \[.*re-encode it upright"):
@@ -100,7 +100,7 @@ def test_other_matrices_are_refused(tmp_path: Path, matrix: tuple[int, ...]) -> 
 
 
 @pytest.mark.parametrize("turn", ["turned right", "transposed"])
-def test_wide_pixels_turn_with_the_picture(tmp_path: Path, turn: str) -> None:
+def test_wide_pixels_rotate_with_the_picture(tmp_path: Path, turn: str) -> None:
     """Stored 32x48 with pixels twice as wide as high: shown 96 high and 32 wide."""
     path = tmp_path / "a.mp4"
     media = Media(frames=stored().float().expand(3, 3, 32, 48) / 127.5 - 1, fps=24.0, samples=None, sample_rate=1)
@@ -116,7 +116,7 @@ def test_wide_pixels_turn_with_the_picture(tmp_path: Path, turn: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
-def test_what_a_key_picture_says_holds_for_all_of_its_group(tmp_path: Path, suffix: str) -> None:
+def test_the_orientation_of_a_key_picture_holds_for_its_group(tmp_path: Path, suffix: str) -> None:
     """Cameras put a message into the H.264 of key pictures alone."""
     path = turned(tmp_path / f"a.{suffix}", groups=2)
     assert (probe(path).height, probe(path).width) == (48, 32)
@@ -127,15 +127,15 @@ def test_what_a_key_picture_says_holds_for_all_of_its_group(tmp_path: Path, suff
     assert torch.equal(late, film.pixels[1:3])
 
 
-def test_a_film_that_is_turned_while_it_plays_is_refused(tmp_path: Path) -> None:
+def test_a_film_that_changes_its_orientation_is_refused(tmp_path: Path) -> None:
     path = turned(tmp_path / "a.mkv", groups=1)
-    with pytest.raises(OrientationError, match="is turned while it plays; cut it there, or re-encode it upright"):
+    with pytest.raises(OrientationError, match="changes its orientation while it plays; cut it there, or re-encode it"):
         read(path, height=48, width=32, frames=6)
     assert len(read(path, height=48, width=32, frames=3).pixels) == 3
 
 
 def turned(path: Path, *, groups: int) -> Path:
-    """Six pictures in two groups, of which the first `groups` say that they are to be turned left."""
+    """Six pictures in two groups, of which the first `groups` are marked as rotated left."""
     frames = [picture(stored(), "yuv420p") for _ in range(6)]
     options = {"g": "3", "bf": "0", "crf": "10", "sc_threshold": "0"}
     plain = write(path.with_name("plain.mp4"), frames, codec="libx264", options=options)

@@ -19,13 +19,13 @@ from talkies.media.read import probe, read_frames
 COLOUR = (120, 60, 200)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 LINEAR = SRGB.replace(struct.pack(">I", round(2.4 * 65536)), struct.pack(">I", 65536))
-"""sRGB's profile with another exponent, by which COLOUR looks as BENT."""
+"""sRGB's profile with another exponent, which displays COLOUR as BENT."""
 BENT = [round(255 * (1.055 * ((v / 255 + 0.055) / 1.055) ** (1 / 2.4) - 0.055)) for v in COLOUR]
 LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
 
 def film(path: Path, *pictures: bytes) -> Path:
-    """QuickTime with pictures that others have encoded."""
+    """QuickTime with pictures that another encoder made."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream("png", rate=FPS)
         stream.width = stream.height = 32

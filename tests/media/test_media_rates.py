@@ -1,4 +1,4 @@
-"""The frame rate is that of the pictures, whatever part of one the header counts."""
+"""The frame rate is that of the pictures, even if the header counts parts of pictures."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_other_headers_that_count_parts_of_pictures(film: Film, tmp_path: Path) 
 @pytest.mark.parametrize("periods", [1, 2])
 @pytest.mark.parametrize("video", ["mpeg4", "mpeg4-b"])
 def test_avi_is_off_by_no_more_than_its_encoder_makes_sound_late(video: str, periods: int, tmp_path: Path) -> None:
-    """As ffmpeg writes it: some pictures moved by whole slots, others not; the file does not tell."""
+    """As ffmpeg writes it: some pictures are moved by whole slots, others not, and the file does not record which."""
     frames, samples = read(Film("avi", video, "mp3", periods=periods, early=False).write(tmp_path))
     assert abs(apart(frames, samples, RATE)) < DELAYS["mp3"] / RATE * FPS + 0.05
 
@@ -114,7 +114,7 @@ def dated(path: Path, ticks: list[int], *, sound: bool = True) -> Path:
 
 @pytest.mark.parametrize("first", [1, 2, 3, 4, 5])
 def test_avi_whose_first_picture_is_shown_for_other_slots(first: int, tmp_path: Path) -> None:
-    """ffmpeg writes such, where it copies from MP4: the others are where they belong."""
+    """ffmpeg writes such files when it copies from MP4: the other pictures are in their slots."""
     path = dated(tmp_path / "a.avi", [0, *range(first, 48, 2)])
     assert probe(path).fps == 24
     assert find_beginning(path).seconds == pytest.approx((first % 2 if first > 1 else -1) / 48)
@@ -132,7 +132,7 @@ def test_avi_that_lost_where_it_begins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.mp4", "a.nut"])
 def test_a_part_of_an_odd_rate_stays_exact(name: str, tmp_path: Path) -> None:
-    """60000/1001 of which every other is there: not 30."""
+    """60000/1001 with every other picture present: not 30."""
     with av.open(str(tmp_path / name), "w") as out:
         video = out.add_stream("mjpeg", rate=Fraction(60000, 1001))
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuvj420p"

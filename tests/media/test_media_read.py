@@ -1,4 +1,4 @@
-"""Reading: geometry, time, and every way in which a file can be broken."""
+"""Reading: geometry, time, and every kind of damage."""
 
 import os
 import struct
@@ -51,7 +51,7 @@ def mux(path: Path, times: list[int], *, fps: int = 12, audio_start: float | Non
             out.mux(packet)
 
 
-def test_probe_says_what_a_file_holds(written: Path) -> None:
+def test_probe_describes_a_file(written: Path) -> None:
     info = probe(written)
     assert (info.fps, info.frames, info.width, info.height) == (12.0, 25, 32, 32)
     assert (info.audio_rate, info.audio_channels) == (16000, 1)
@@ -212,7 +212,7 @@ def test_a_file_that_breaks_in_the_middle_is_not_hidden(written: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n" * 40, bytes(range(256)) * 40])
-def test_what_is_no_media_file_is_a_data_error(tmp_path: Path, content: bytes) -> None:
+def test_what_is_not_a_media_file_is_a_data_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.mp4: cannot be decoded"):
         probe(tmp_path / "a.mp4")
@@ -224,10 +224,10 @@ def test_missing_files_and_folders_are_data_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder"):
         probe(tmp_path)
     (tmp_path / "link.mp4").symlink_to(tmp_path / "a.mp4")
-    with pytest.raises(DataError, match="a link that leads nowhere"):
+    with pytest.raises(DataError, match="is a dangling link"):
         probe(tmp_path / "link.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
-    with pytest.raises(DataError, match="no regular file"):  # and does not wait for somebody to write
+    with pytest.raises(DataError, match="not a regular file"):  # and does not block
         probe(tmp_path / "pipe.mp4")
     for name in ("a" * 300, "a\0.mp4"):
         with pytest.raises(DataError, match="cannot be read"):
@@ -243,9 +243,9 @@ def test_tags_that_are_not_utf8_do_no_harm(tmp_path: Path, square: Media) -> Non
     assert read_tags(path)["title"] == "caf\ufffd "
 
 
-def test_a_codec_that_nobody_knows(written: Path) -> None:
+def test_an_unsupported_codec(written: Path) -> None:
     written.write_bytes(written.read_bytes().replace(b"avc1", b"zzzz"))
-    with pytest.raises(MediaError, match="its video has a codec that is not known"):
+    with pytest.raises(MediaError, match="its video has an unsupported codec"):
         probe(written)
 
 
@@ -267,13 +267,13 @@ def test_a_name_is_never_a_protocol(tmp_path: Path, written: Path, monkeypatch: 
     assert probe("concat:b.mp4").frames == 25
 
 
-def test_a_list_of_files_is_no_media(tmp_path: Path, written: Path) -> None:
+def test_a_list_of_files_is_not_media(tmp_path: Path, written: Path) -> None:
     (tmp_path / "b.mp4").write_text(f"ffconcat version 1.0\nfile {written.name}\n")
     with pytest.raises(MediaError, match="a list of other files"):
         probe(tmp_path / "b.mp4")
 
 
-def test_a_playlist_leads_nowhere(tmp_path: Path, written: Path) -> None:
+def test_a_playlist_opens_no_other_file(tmp_path: Path, written: Path) -> None:
     (tmp_path / "a.m3u8").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(DataError, match="cannot be decoded"):
         probe(tmp_path / "a.m3u8")
@@ -310,7 +310,7 @@ def test_wide_pixels_are_taken_as_shown() -> None:
 
 @pytest.mark.parametrize(("matrix", "turned"), [((0, 1, -1, 0), 3), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
 def test_telephone_pictures_are_turned_upright(tmp_path: Path, matrix: tuple[int, ...], turned: int) -> None:
-    """The track header's matrix [a b; c d] says how the stored picture is turned (90 degrees clockwise: 0 1 -1 0)."""
+    """The track header's matrix [a b; c d] rotates the stored picture (90 degrees clockwise: 0 1 -1 0)."""
     frames = torch.full((3, 3, 32, 48), -0.8)
     frames[:, :, :16, :16] = 0.8  # a light corner, top left
     path = tmp_path / "a.mp4"
@@ -365,7 +365,7 @@ def test_real_speech_survives_a_second_encoding_in_time(real_clip: Path, tmp_pat
     ],
 )
 def test_decoders_that_mark_no_key_pictures(codec: str, suffix: str, pixels: str, tmp_path: Path) -> None:
-    """CineForm of cameras and cutters, and old recordings of screens."""
+    """CineForm from cameras and editing software, and old screen recordings."""
     grey = [40, 70, 100, 130, 160]
     frames = [painted.picture(torch.full((3, 64, 96), value, dtype=torch.uint8), pixels) for value in grey]
     path = painted.write(tmp_path / f"a.{suffix}", frames, codec=codec)

@@ -1,4 +1,4 @@
-"""Through `prepare`: what its report says of pictures that need more than decoding, and of those that are refused."""
+"""Through `prepare`: its report on pictures that need more than decoding, and on those that are refused."""
 
 import json
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def clear() -> list[Any]:
 
 
 def halves(mark: str | None) -> list[Any]:
-    """A bar of white on COLOUR that moves by 4 pixels each half picture, odd lines after even ones, or before them."""
+    """A bar of white on COLOUR that moves by 4 pixels per field, odd lines after even ones, or before them."""
     made = []
     for index in range(FRAMES):
         image = torch.tensor(COLOUR, dtype=torch.uint8)[:, None, None].repeat(1, HEIGHT, WIDTH)
@@ -135,7 +135,7 @@ def test_the_report_counts_and_gives_reasons(clips: Path) -> None:
 
 
 def check_pictures(root: Path, config: PrepareConfig) -> None:
-    """What the codecs make of what is stored has the colours and places that were meant."""
+    """Clips decoded from the stored latents have the intended colours and places."""
     shards = ShardSet.open(root / "sets" / "all")
     codecs = load_codecs(config.codecs, root / "codecs", modalities=["video"])
     assert codecs.video is not None
@@ -155,7 +155,7 @@ def check_pictures(root: Path, config: PrepareConfig) -> None:
     assert ((films["clear.mkv"][0, :, 40, 100] + 1) * 127.5).min() > 243
 
 
-def test_a_second_time_the_same_is_told(clips: Path) -> None:
+def test_a_second_run_reports_the_same(clips: Path) -> None:
     first, again = prepared(clips)[0], prepared(clips)[0]
     assert again.sets["all"].reused
     assert again.sets["all"].treated == first.sets["all"].treated
@@ -163,7 +163,7 @@ def test_a_second_time_the_same_is_told(clips: Path) -> None:
     assert again.lines()[1:] == first.lines()[1:]
 
 
-def test_where_only_refused_clips_are_left_the_reasons_are_told(clips: Path) -> None:
+def test_if_only_refused_clips_are_left_the_reasons_are_reported(clips: Path) -> None:
     for path in clips.glob("*.m*"):
         if path.stem not in ("sheared", "linear"):
             path.unlink()

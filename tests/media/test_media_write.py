@@ -1,4 +1,4 @@
-"""What write_mp4 writes is what read_* read: pictures, sound on time, tags; and it is there whole or not at all."""
+"""Files of write_mp4 are read back by read_*: pictures, sound on time, tags; and they are written atomically."""
 
 import resource
 from dataclasses import replace
@@ -33,7 +33,7 @@ def test_small_frames_stay_faithful(tmp_path: Path, square: Media, size: int) ->
 
 
 def test_colours_survive(tmp_path: Path) -> None:
-    """Flat saturated colours come back within a few levels: one matrix and range on both sides, and in the file."""
+    """Flat saturated colours come back within a few levels: writer, file and reader agree on matrix and range."""
     for colour in ([1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-0.5, -0.5, 0.9], [1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]):
         frames = torch.tensor(colour)[None, :, None, None].expand(3, 3, 32, 32)
         write_mp4(tmp_path / "a.mp4", Media(frames=frames, fps=12.0, samples=None, sample_rate=1), tags={})
@@ -101,7 +101,7 @@ def test_the_index_comes_first_so_that_browsers_can_start(tmp_path: Path, square
 
 @pytest.mark.parametrize("loud", [0.4, 0.9])
 def test_the_same_clip_gives_the_same_bytes(tmp_path: Path, loud: float) -> None:
-    """Also after other clips, which leave memory in another state."""
+    """Also after other clips, which leave other values in memory."""
     rng = torch.Generator().manual_seed(0)
     coarse = torch.rand(60, 3, 4, 4, generator=rng) * 1.6 - 0.8
     sound = loud * (2 * torch.rand(80000, generator=rng) - 1)

@@ -50,8 +50,8 @@ def test_only_the_memory_is_normalised() -> None:
     assert not torch.allclose(query, plain - tokens["video"], atol=1e-3)  # no LayerNorm of the query
 
 
-def test_conditioners_hear_time_not_space() -> None:
-    """Queries of one frame that are equal hear the same; of two frames, not."""
+def test_conditioners_see_time_not_space() -> None:
+    """Equal queries of one frame give equal results; those of two frames do not."""
     bridge, tokens, streams = setup()
     per_frame = tokens["video"].shape[1] // streams["video"].grid.token_shape(TOY.video.patch)[0]
     tokens["video"] = tokens["video"][:, :1].expand_as(tokens["video"])
@@ -61,7 +61,7 @@ def test_conditioners_hear_time_not_space() -> None:
     assert not torch.allclose(heard[:, 0, 0], heard[:, 1, 0], atol=1e-5)
 
 
-def test_padded_audio_is_no_memory() -> None:
+def test_padded_audio_is_masked() -> None:
     bridge, tokens, streams = setup()
     ropes = bridge.ropes({m: s.grid for m, s in streams.items()}, CPU)
     mask = torch.ones(2, 1, 1, tokens["audio"].shape[1], dtype=torch.bool)
@@ -73,9 +73,9 @@ def test_padded_audio_is_no_memory() -> None:
     assert not torch.allclose(bridge(0, tokens, ropes, masks)["video"], bridge(0, tokens, ropes, NO_MASKS)["video"])
 
 
-def test_sound_moves_the_picture_and_the_other_way_round() -> None:
-    model, streams, told = toy(), {"video": video(), "audio": audio()}, condition()
-    before = model(streams, told)
+def test_each_modality_changes_the_other() -> None:
+    model, streams, cond = toy(), {"video": video(), "audio": audio()}, condition()
+    before = model(streams, cond)
     for moved, heard in (("audio", "video"), ("video", "audio")):
         changed = streams | {moved: replace(streams[moved], latent=torch.randn_like(streams[moved].latent))}
-        assert not torch.allclose(model(changed, told)[heard], before[heard], atol=1e-5)
+        assert not torch.allclose(model(changed, cond)[heard], before[heard], atol=1e-5)

@@ -21,7 +21,7 @@ def model() -> Mova:
     return toy()
 
 
-def picked(streams: dict[str, Stream], told: Condition, index: slice) -> tuple[dict[str, Stream], Condition]:
+def picked(streams: dict[str, Stream], cond: Condition, index: slice) -> tuple[dict[str, Stream], Condition]:
     """Some samples of a batch."""
     part = {
         m: replace(
@@ -33,8 +33,8 @@ def picked(streams: dict[str, Stream], told: Condition, index: slice) -> tuple[d
         )
         for m, s in streams.items()
     }
-    text = Text(embedding=told.text.embedding[index], length=told.text.length[index])
-    return part, replace(told, text=text)
+    text = Text(embedding=cond.text.embedding[index], length=cond.text.length[index])
+    return part, replace(cond, text=text)
 
 
 def test_velocities_are_fp32_and_shaped_like_the_latents(model: Mova) -> None:
@@ -56,8 +56,8 @@ def test_the_toy_preset_runs_and_learns() -> None:
 
 
 def test_forward_is_bridge_then_blocks_layer_by_layer(model: Mova) -> None:
-    streams, told = {"video": video(), "audio": audio()}, condition(expert=1)
-    text, bridge = told.text.embedding, model.bridge
+    streams, cond = {"video": video(), "audio": audio()}, condition(expert=1)
+    text, bridge = cond.text.embedding, model.bridge
     states = {
         "video": model.video_low.embed(streams["video"], text),
         "audio": model.audio.embed(streams["audio"], text),
@@ -72,33 +72,33 @@ def test_forward_is_bridge_then_blocks_layer_by_layer(model: Mova) -> None:
             tokens["video"] = model.video_low.blocks[i](tokens["video"], v.text, v.modulation, v.rope)
         if i < TOY.audio.layers:
             tokens["audio"] = model.audio.blocks[i](tokens["audio"], a.text, a.modulation, a.rope)
-    out = model(streams, told)
+    out = model(streams, cond)
     assert torch.equal(out["video"], model.video_low.velocity(tokens["video"], v))
     assert torch.equal(out["audio"], model.audio.velocity(tokens["audio"], a))
 
 
-def test_uncoupled_is_the_towers_alone_bitwise(model: Mova) -> None:
-    streams, told = {"video": video(), "audio": audio()}, condition(coupled=False)
-    out = model(streams, told)
-    assert torch.equal(out["video"], model.video_high(streams["video"], told.text.embedding))
-    assert torch.equal(out["audio"], model.audio(streams["audio"], told.text.embedding))
+def test_uncoupled_equals_the_towers_alone_bitwise(model: Mova) -> None:
+    streams, cond = {"video": video(), "audio": audio()}, condition(coupled=False)
+    out = model(streams, cond)
+    assert torch.equal(out["video"], model.video_high(streams["video"], cond.text.embedding))
+    assert torch.equal(out["audio"], model.audio(streams["audio"], cond.text.embedding))
     for m in ("video", "audio"):
-        assert torch.equal(out[m], model({m: streams[m]}, told)[m])
-        assert torch.equal(out[m], model({m: streams[m]}, replace(told, coupled=True))[m])
-    coupled = model(streams, replace(told, coupled=True))
+        assert torch.equal(out[m], model({m: streams[m]}, cond)[m])
+        assert torch.equal(out[m], model({m: streams[m]}, replace(cond, coupled=True))[m])
+    coupled = model(streams, replace(cond, coupled=True))
     assert not any(torch.allclose(out[m], coupled[m], atol=1e-4) for m in streams)
 
 
-def test_uncoupled_is_built_without_the_bridge_bitwise(model: Mova) -> None:
+def test_uncoupled_equals_a_model_without_the_bridge_bitwise(model: Mova) -> None:
     without = toy("video_high", "audio")
-    streams, told = {"video": video(), "audio": audio()}, condition()
-    out, expected = without(streams, told), model(streams, replace(told, coupled=False))
+    streams, cond = {"video": video(), "audio": audio()}, condition()
+    out, expected = without(streams, cond), model(streams, replace(cond, coupled=False))
     assert all(torch.equal(out[m], expected[m]) for m in streams)
 
 
 def test_experts_are_different_weights(model: Mova) -> None:
-    streams, told = {"video": video(), "audio": audio()}, condition(coupled=False)
-    high, low = model(streams, told), model(streams, replace(told, expert=1))
+    streams, cond = {"video": video(), "audio": audio()}, condition(coupled=False)
+    high, low = model(streams, cond), model(streams, replace(cond, expert=1))
     assert not torch.allclose(high["video"], low["video"], atol=1e-3)
     assert torch.equal(high["audio"], low["audio"])
 
@@ -119,26 +119,26 @@ def test_gradient_reaches_every_parameter_in_use_and_no_other(expert: int) -> No
 
 
 def test_samples_do_not_see_each_other_and_have_their_own_times(model: Mova) -> None:
-    streams, told = {"video": video(3), "audio": audio(3)}, condition(3)
-    collective = model(streams, told)
+    streams, cond = {"video": video(3), "audio": audio(3)}, condition(3)
+    batched = model(streams, cond)
     for i in range(3):
-        alone = model(*picked(streams, told, slice(i, i + 1)))
+        alone = model(*picked(streams, cond, slice(i, i + 1)))
         for m in streams:
-            assert_close(collective[m][i : i + 1], alone[m], atol=2e-6, rtol=1e-5)
+            assert_close(batched[m][i : i + 1], alone[m], atol=2e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("modality", ["video", "audio"])
 def test_each_stream_has_its_own_time(model: Mova, modality: str) -> None:
-    streams, told = {"video": video(), "audio": audio()}, condition()
+    streams, cond = {"video": video(), "audio": audio()}, condition()
     later = streams | {modality: replace(streams[modality], time=streams[modality].time + torch.tensor([0.0, 0.2]))}
-    before, after = model(streams, told), model(later, told)
-    for m in streams:  # the Bridge tells the other tower, the other sample hears nothing
+    before, after = model(streams, cond), model(later, cond)
+    for m in streams:  # the other tower sees the change through the Bridge; the other sample does not
         assert torch.equal(before[m][0], after[m][0])
         assert not torch.allclose(before[m][1], after[m][1], atol=1e-4)
 
 
 def padded(stream: Stream, extra: int, junk: float) -> Stream:
-    """`stream` with `extra` steps of junk that its mask declares padding."""
+    """`stream` with `extra` steps of garbage that its mask declares padding."""
     steps = stream.grid.shape[0]
     shape = (steps + extra, *stream.grid.shape[1:])
     grid = Grid(channels=stream.grid.channels, shape=shape, rate=stream.grid.rate)
@@ -147,17 +147,17 @@ def padded(stream: Stream, extra: int, junk: float) -> Stream:
     def wide(x: Tensor) -> Tensor:
         return torch.cat((x, junk * torch.randn(*x.shape[:2], extra, *x.shape[3:])), 2)
 
-    given = None if stream.condition is None else wide(stream.condition)
-    return replace(stream, latent=wide(stream.latent), condition=given, grid=grid, mask=mask)
+    cond = None if stream.condition is None else wide(stream.condition)
+    return replace(stream, latent=wide(stream.latent), condition=cond, grid=grid, mask=mask)
 
 
 @pytest.mark.parametrize("modality", ["video", "audio"])
 def test_padding_changes_nothing(model: Mova, modality: str) -> None:
-    streams, told = {"video": video(), "audio": audio()}, condition()
+    streams, cond = {"video": video(), "audio": audio()}, condition()
     extra = 4 * getattr(TOY, modality).patch[0]
     wide = streams | {modality: padded(streams[modality], extra, junk=10.0)}
-    before, after = model(streams, told), model(wide, told)
-    unmasked = model(wide | {modality: replace(wide[modality], mask=None)}, told)
+    before, after = model(streams, cond), model(wide, cond)
+    unmasked = model(wide | {modality: replace(wide[modality], mask=None)}, cond)
     steps = streams[modality].grid.shape[0]
     for m in streams:
         keep = steps if m == modality else before[m].shape[2]
@@ -166,10 +166,10 @@ def test_padding_changes_nothing(model: Mova, modality: str) -> None:
 
 
 def test_a_sample_without_any_audio_gives_finite_velocities_and_gradients() -> None:
-    model, told = toy(), condition()
+    model, cond = toy(), condition()
     sound = audio()
     sound = replace(sound, mask=torch.stack((torch.ones(sound.grid.shape[0]), torch.zeros(sound.grid.shape[0]))).bool())
-    out = model({"video": video(), "audio": sound}, told)
+    out = model({"video": video(), "audio": sound}, cond)
     (out["video"].sum() + out["audio"][0].sum()).backward()
     assert out["video"].isfinite().all()
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
@@ -177,11 +177,11 @@ def test_a_sample_without_any_audio_gives_finite_velocities_and_gradients() -> N
 
 @pytest.mark.parametrize("lowered_by", ["autocast", "weights"])
 def test_bf16_stays_close_and_answers_in_fp32(model: Mova, lowered_by: str) -> None:
-    streams, told = {"video": video(), "audio": audio()}, condition()
-    exact = model(streams, told)
+    streams, cond = {"video": video(), "audio": audio()}, condition()
+    exact = model(streams, cond)
     low_model = copy.deepcopy(model).bfloat16() if lowered_by == "weights" else model
     with torch.autocast("cpu", torch.bfloat16, enabled=lowered_by == "autocast"):
-        low = low_model(streams, told)
+        low = low_model(streams, cond)
     for m in streams:
         assert low[m].dtype == torch.float32
         assert 0 < (low[m] - exact[m]).norm() < 0.02 * exact[m].norm()
@@ -199,8 +199,8 @@ def test_time_embedding_is_exact_under_autocast(model: Mova) -> None:
 
 def test_meta_forward_needs_no_values() -> None:
     with torch.device("meta"):
-        streams, told = {"video": video(), "audio": audio()}, condition()
-        out = Mova(TOY, components=frozenset({"video_high", "audio", "bridge"}))(streams, told)
+        streams, cond = {"video": video(), "audio": audio()}, condition()
+        out = Mova(TOY, components=frozenset({"video_high", "audio", "bridge"}))(streams, cond)
     assert out["video"].shape == streams["video"].latent.shape
 
 

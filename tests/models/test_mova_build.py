@@ -21,7 +21,7 @@ def leaves(prefix: str, modules: dict[str, tuple[str, ...]]) -> set[str]:
 
 
 def tower_keys(layers: int) -> set[str]:
-    """The list of facts section 10."""
+    """Parameter names of a tower in the released checkpoints (docs/mova.md: Checkpoint keys)."""
     stem = ("patch_embedding", "text_embedding.0", "text_embedding.2", "time_embedding.0", "time_embedding.2")
     keys = leaves("", dict.fromkeys((*stem, "time_projection.1", "head.head"), LINEAR)) | {"head.modulation"}
     for i in range(layers):
@@ -92,7 +92,7 @@ def test_counts_from_the_shape_are_the_built_ones(preset: str) -> None:
     assert parameter_counts(shape) == {name: count_parameters(part) for name, part in built.named_children()}
 
 
-def test_count_formulas_are_those_of_the_fact_sheet() -> None:
+def test_count_formulas_give_the_released_layer_sizes() -> None:
     shape = PRESETS["a14b"]
     assert tower_parameters(shape.video) == 14_288_901_184
     assert tower_parameters(shape.audio) == 1_419_193_472
@@ -122,7 +122,7 @@ def test_weights_depend_on_seed_and_component_only() -> None:
     assert not torch.equal(everything[f"audio.{name}"], drawn("audio", seed=2)[f"audio.{name}"])
 
 
-def test_linears_start_as_torch_makes_them_and_the_head_is_not_zero() -> None:
+def test_linears_have_torch_default_initialisation_and_the_head_is_not_zero() -> None:
     model = toy()
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):

@@ -27,15 +27,15 @@ def test_flops_are_what_torch_counts(modalities: tuple[str, ...], expert: int) -
         if isinstance(module, Attention):
             module.attend = written_out
     streams = {m: {"video": video, "audio": audio}[m](batch) for m in modalities}
-    told = condition(batch, expert=expert)
+    cond = condition(batch, expert=expert)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(streams, told)
+        model(streams, cond)
     tokens = {m: s.grid.tokens(getattr(TOY, m).patch) for m, s in streams.items()}
     expected = forward_flops(
         TOY,
         video_tokens=tokens.get("video", 0),
         audio_tokens=tokens.get("audio", 0),
-        text_tokens=told.text.embedding.shape[1],
+        text_tokens=cond.text.embedding.shape[1],
         expert=expert,
     )
     assert counter.get_total_flops() == batch * sum(expected.values())
@@ -43,8 +43,8 @@ def test_flops_are_what_torch_counts(modalities: tuple[str, ...], expert: int) -
     assert expected.keys() == {names[m] for m in modalities} | ({"bridge"} if len(modalities) == 2 else set())
 
 
-def test_a_720p_clip_costs_what_the_fact_sheet_says() -> None:
-    """Section 8: about 3.05e16 FLOP a forward, 84 % of it attention."""
+def test_a_720p_clip_costs_what_was_estimated_independently() -> None:
+    """About 3.05e16 FLOP per forward, 84 % of it attention (derived from the released shapes)."""
     shape = PRESETS["a14b"]
     video_tokens = prod((49, 45, 80))
     flops = forward_flops(shape, video_tokens=video_tokens, audio_tokens=403, text_tokens=512)

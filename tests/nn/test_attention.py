@@ -46,7 +46,7 @@ def test_cross_attention_over_another_width_is_the_formula() -> None:
     assert_close(m(x, memory), written_out(m, x, memory, None, None))
 
 
-def test_masked_keys_are_as_if_they_were_not_there() -> None:
+def test_masked_keys_are_as_if_absent() -> None:
     m, x, memory = Attention(24, 2, memory_dim=10, eps=1e-6), torch.randn(2, 5, 24), torch.randn(2, 7, 10)
     mask = torch.tensor([True] * 4 + [False] * 3).expand(2, 1, 1, 7)
     assert_close(m(x, memory, mask=mask), m(x, memory[:, :4]))

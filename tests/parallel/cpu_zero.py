@@ -1,4 +1,4 @@
-"""DeepSpeed's engine on the CPU: partitions, reductions, steps, state, but not the CUDA path of a user's run."""
+"""DeepSpeed's engine on the CPU: partitions, reductions, steps and state, but not the CUDA path of a user's run."""
 
 import deepspeed
 import torch
@@ -6,11 +6,11 @@ from lightning.pytorch.strategies import DeepSpeedStrategy
 
 from talkies.parallel.zero import ZeroStrategy
 
-deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # a C++ build of 90 s; gloo serves as well
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # a C++ build of 90 s, which gloo replaces
 
 
 class OnTheCpuNotTheCudaPath(ZeroStrategy):
-    """ZeroStrategy without Lightning's check for CUDA, and with an index for the CPU as a device."""
+    """ZeroStrategy without Lightning's check for CUDA, and with an index for the CPU device."""
 
     def setup_environment(self) -> None:
         super(DeepSpeedStrategy, self).setup_environment()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def garbage(folder: Path, clip: int, *, per: int = 4, tensor: str = "latent.audio") -> None:
-    """Overwrite the record of `tensor` of clip number `clip`, in place, by bytes of another pattern."""
+    """Overwrite the record of `tensor` of clip number `clip`, in place, with other bytes."""
     path = folder / f"shard-{clip // per:05d}.safetensors"
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])

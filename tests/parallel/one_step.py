@@ -1,4 +1,4 @@
-"""One forward and backward pass of the toy: 18 video and 7 audio tokens, of which nothing divides by 4."""
+"""One forward and backward pass of the toy, with 18 video and 7 audio tokens: 4 divides neither."""
 
 from collections.abc import Collection
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Real processes over gloo: run a function on every rank and bring the answers back."""
+"""Real processes over gloo: run a function on every rank and return the answers."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -14,14 +14,14 @@ import torch.multiprocessing as mp
 def _rank(rank: int, world: int, folder: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     os.environ |= {"LOCAL_WORLD_SIZE": str(world), "GLOO_SOCKET_IFNAME": "lo"}
-    mp.set_start_method("fork", force=True)  # of loaders' workers: as in a process that torchrun starts
+    mp.set_start_method("fork", force=True)  # for loader workers, as in a process that torchrun starts
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     try:
         torch.save(function(*args), f"{folder}/answer-{rank}.pt")
     finally:
         dist.destroy_process_group()
-    os._exit(0)  # as a rank of talkies does: see signals.flag.leave
+    os._exit(0)  # like a rank of talkies: see signals.flag.leave
 
 
 def on_ranks(folder: Path, world: int, function: Callable[..., Any], *args: Any) -> list[Any]:
@@ -33,7 +33,7 @@ def on_ranks(folder: Path, world: int, function: Callable[..., Any], *args: Any)
 
 
 def in_turn(function: Callable[..., Any], cases: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """`function(*case)` of every case, one after the other in these processes; a failure says of which."""
+    """`function(*case)` for all cases in turn, in the same processes; a failure names its case."""
     answers = []
     for case in cases:
         try:
@@ -45,8 +45,8 @@ def in_turn(function: Callable[..., Any], cases: Sequence[tuple[Any, ...]]) -> l
 
 
 class Turns:
-    """Cases by name, of one world size each. Every world is started once, for all of its cases, when the first is asked
-    for: starting one takes longer than most of what it is asked."""
+    """Cases by name, each with a world size. Every world is started once, for all its cases, when the first is needed:
+    starting it takes longer than most cases."""
 
     def __init__(
         self, folder: Path, function: Callable[..., Any], cases: dict[str, tuple[int, tuple[Any, ...]]]
@@ -55,7 +55,7 @@ class Turns:
         self._world = cache(self._start)
 
     def answers(self, name: str) -> list[Any]:
-        """Of every rank, in order."""
+        """The answers of a case, by rank."""
         world = self.cases[name][0]
         return [answer[name] for answer in self._world(world)]
 

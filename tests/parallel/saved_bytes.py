@@ -1,4 +1,4 @@
-"""What autograd really keeps of a forward pass, and what the sequence groups really send, for the plan to meet."""
+"""Measures what autograd keeps of a forward pass and what sequence groups send, to compare the plan with."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -73,7 +73,7 @@ def loss(model: Mova, name: str) -> Tensor:
 
 
 class _Casts(TorchDispatchMode):
-    """Learns the storages of parameters that autocast lowers: they are no activations."""
+    """Collects the storages of parameters that autocast casts: they do not count as activations."""
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class _Casts(TorchDispatchMode):
 
 
 def saved(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[int, Tensor]:
-    """Bytes of the storages that `forward` leaves for its backward pass, each once, without parameters."""
+    """Bytes of the storages that `forward` keeps for its backward pass, each counted once, without parameters."""
     casts, found, alive = _Casts(model.parameters()), {}, []
 
     def pack(x: Tensor) -> Tensor:
@@ -112,12 +112,12 @@ SENT = {
     "reduce_scatter_single": ("reduce_scatter", lambda size, n: size * (n - 1) / n),
     "all_reduce": ("all_reduce", lambda size, n: 2 * size * (n - 1) / n),
 }
-"""Collective (older and newer names) -> kind, and what a ring sends of an input of `size` bytes over n ranks."""
+"""Collective (older and newer names) -> its kind, and the bytes that a ring of n ranks sends for `size` input bytes."""
 
 
 @contextmanager
 def counted() -> Iterator[dict[str, int]]:
-    """The bytes that this rank sends to others, by kind; DDP's own and those of its C++ are not seen."""
+    """The bytes that this rank sends to others, by kind; collectives issued by DDP's C++ code are not seen."""
     sent = dict.fromkeys((kind for kind, _ in SENT.values()), 0)
 
     def counting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,7 +139,7 @@ def counted() -> Iterator[dict[str, int]]:
 
 
 def work(name: str, degree: int, *, checkpointing: bool, mode: str) -> Work:
-    """The same as the plan sees it. mode: fp32, bf16 (the weights of blocks, as FSDP lowers them) or autocast."""
+    """The same according to the plan. mode: fp32, bf16 (the weights of blocks, as FSDP casts them) or autocast."""
     layout = DdpConfig() if mode == "autocast" else Fsdp2Config(shard=degree, sequence=degree)
     return Work(
         shape=SHAPES[name], tokens=tokens(name), bridge=True, rank=0, bf16=mode != "fp32", clips=CLIPS, accumulate=1,

@@ -1,4 +1,4 @@
-"""Two optimizer steps of the toy on a layout, and what every rank holds of the state."""
+"""Two optimizer steps of the toy on a layout, and the bytes of state that every rank holds."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,7 +34,7 @@ def toy(name: str, *overrides: str) -> PhaseRecipe:
 
 
 class Weigh(Callback):
-    """Bytes of weights, gradients (of the last step), moments and averages on this rank."""
+    """Bytes of weights, gradients (of the last step), moments and EMA on this rank."""
 
     def __init__(self) -> None:
         self.found: dict[str, int] = {}
@@ -58,13 +58,13 @@ class Weigh(Callback):
 
 
 def storage(tensors: Iterable[Tensor]) -> int:
-    """Bytes behind `tensors`, counted once where several look at the same."""
+    """Bytes of the storages of `tensors`; a shared storage counts once."""
     found = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(found.values())
 
 
 def partitioned_gradients(optimizer: Any) -> list[Tensor]:
-    """What ZeRO has reduced and keeps for its step."""
+    """The gradients that ZeRO has reduced and keeps for its step."""
     if hasattr(optimizer, "grad_partitions_flat_buffer"):
         return [optimizer.grad_partitions_flat_buffer]
     kept = [grad for group in optimizer.averaged_gradients.values() for grad in group or [] if grad is not None]
@@ -73,7 +73,7 @@ def partitioned_gradients(optimizer: Any) -> list[Tensor]:
 
 
 def state(shards: str, name: str, overrides: list[str]) -> dict[str, int]:
-    """Train on this rank and weigh; "sent/..." are bytes per step."""
+    """Train on this rank and measure; "sent/..." are bytes per step."""
     recipe, world, watch = toy(name, *overrides), world_of(), Weigh()
     if recipe.parallel.kind == "deepspeed":
         import cpu_zero

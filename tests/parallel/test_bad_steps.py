@@ -1,4 +1,4 @@
-"""A loss that is not finite on one rank: every rank leaves the same step out, whatever the layout."""
+"""A loss that is not finite on one rank: every rank skips the same step, whatever the layout."""
 
 import json
 from typing import Any
@@ -32,21 +32,21 @@ def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
 @pytest.mark.fault("17", "NaN loss on one rank", injected="the loss of the last of 2 ranks is made infinite in a step")
 @pytest.mark.fault("19", "inf or NaN gradient", injected="the same, under DDP, FSDP2 and ZeRO 1 to 3 (CPU subclass)")
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_all_ranks_leave_the_same_step_out(layout: str, turns: Turns, told: Any) -> None:
+def test_all_ranks_skip_the_same_step(layout: str, turns: Turns, told: Any) -> None:
     answers = turns.answers(layout)
     for rank, answer in enumerate(answers):
         first, second, third, fourth = answer["each"]
         assert [entry["step"] for entry in answer["skipped"]] == [2]
         assert first.keys() == second.keys()
         assert any(name.endswith("/exp_avg") for name in first)
-        assert all(torch.equal(first[name], second[name]) for name in first), "no weight has moved, and no moment"
+        assert all(torch.equal(first[name], second[name]) for name in first), "no weight has changed, and no moment"
         for before, after in ((second, third), (third, fourth)):
-            assert any(not torch.equal(before[name], after[name]) for name in before), "and training goes on"
+            assert any(not torch.equal(before[name], after[name]) for name in before), "training continues"
             assert all(bool(torch.isfinite(value).all()) for value in after.values())
-        assert len(answer["said"]) == (rank == 0), "one process tells"
+        assert len(answer["said"]) == (rank == 0), "one process warns"
         assert all(torch.equal(fourth[name], value) for name, value in answers[0]["each"][3].items())
     assert "skipped optimizer step 2: the gradient norm is" in answers[0]["said"][0]
     record = json.loads((turns.folder / layout / "step-00000002.json").read_text())
-    assert len(record["ranks"]) == 2, "what each rank had is written"
+    assert len(record["ranks"]) == 2, "the samples of each rank are recorded"
     assert sum(len(micro["ids"]) for micros in record["ranks"] for micro in micros) == 8
     told("every rank skips the step; no weight moves", steps_lost=1)

@@ -1,4 +1,4 @@
-"""Compiled = eager, on one process and on two; what is compiled does not grow with steps or blocks."""
+"""Compiled = eager, on one process and on two; the number of graphs does not grow with steps or blocks."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,9 +24,9 @@ from talkies.training.config import LoraConfig
 from talkies.training.lora import add_lora
 
 pytestmark = [
-    # torch hides it by another showwarning, which is not asked where warnings are errors.
+    # torch hides it with its own showwarning, which is not called if warnings are errors.
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
-    # Inductor imports what torch itself deprecates.
+    # Inductor imports modules that torch itself deprecates.
     pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning"),
 ]
 KINDS = 4  # blocks of two towers, conditioners of two directions
@@ -39,20 +39,20 @@ def compiled(model: Mova, *, checkpointing: bool = False, mesh: Mesh | None = No
 
 
 def graphs() -> int:
-    """So many were compiled, each from a whole forward pass."""
+    """Exactly `count` graphs were compiled, each from a whole forward pass."""
     assert not counters["graph_break"]
     return int(counters["stats"]["unique_graphs"])
 
 
 @pytest.fixture
 def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What becomes a graph is decided before a backend sees it: no C++ is compiled here."""
+    """Graphs are decided before a backend sees them: no C++ is compiled here."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
 
 
 @pytest.fixture
 def count(traced_only: None) -> Callable[[Mova], list[int]]:
-    """Graphs after each of some steps: both experts, other batches, padded ones last."""
+    """The number of graphs after each of several steps: both experts, different batches, padded ones last."""
 
     def counts(model: Mova) -> list[int]:
         found = []
@@ -68,13 +68,13 @@ def test_a_kind_of_block_is_compiled_once_and_once_for_padding(count: Callable[[
     assert count(compiled(toy())) == [KINDS] * 4 + [2 * KINDS] * 4
 
 
-def test_more_blocks_are_no_more_graphs(count: Callable[[Mova], list[int]]) -> None:
+def test_more_blocks_make_no_more_graphs(count: Callable[[Mova], list[int]]) -> None:
     deeper = replace(TOY, video=replace(TOY.video, layers=12), audio=replace(TOY.audio, layers=9))
     assert count(compiled(toy(replace(deeper, bridge=replace(TOY.bridge, layers=9)))))[-1] == 2 * KINDS
 
 
 def test_the_first_block_of_a_lora_is_a_kind_of_its_own(count: Callable[[Mova], list[int]]) -> None:
-    """Nothing before it is trained. Of the Bridge both directions are first at once."""
+    """Nothing before it is trained. In the Bridge both directions are first."""
     model = toy()
     add_lora(model, LoraConfig(rank=2), seed=0)
     found = count(compiled(model, checkpointing=True))
@@ -92,7 +92,7 @@ def test_without_gradients_nothing_is_compiled() -> None:
 
 
 @pytest.mark.usefixtures("traced_only")
-def test_what_an_earlier_phase_compiled_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_of_an_earlier_phase_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("talkies.parallel.compiled.VARIANTS", 1)
     for _ in range(3):
         model = compiled(toy(components=["audio"]))
@@ -102,7 +102,7 @@ def test_what_an_earlier_phase_compiled_does_not_count(monkeypatch: pytest.Monke
     assert "\n" not in str(caught.value)
 
 
-def test_a_machine_without_a_compiler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     with pytest.raises(RecipeError, match="No working C\\+\\+ compiler found") as caught:
@@ -111,7 +111,7 @@ def test_a_machine_without_a_compiler_is_one_line(tmp_path: Path, monkeypatch: p
 
 
 def close(found: tuple[Tensor, dict[str, Tensor]], expected: tuple[Tensor, dict[str, Tensor]]) -> None:
-    """Loss, and gradients within 1e-5 of the norm of all."""
+    """Compare the loss, and gradients within 1e-5 of their global norm."""
     torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=0)
     assert found[1].keys() == expected[1].keys()
     norm = torch.linalg.vector_norm(torch.stack([grad.norm() for grad in expected[1].values()]))
@@ -120,8 +120,8 @@ def close(found: tuple[Tensor, dict[str, Tensor]], expected: tuple[Tensor, dict[
 
 
 @pytest.mark.slow
-def test_compiled_is_eager_also_where_blocks_are_computed_again() -> None:
-    """Through C++. No warning: every operation is one that Inductor has code for."""
+def test_compiled_equals_eager_with_activation_checkpointing() -> None:
+    """Through C++. There is no warning: Inductor has code for every operation."""
     expected = step(toy())
     for checkpointing in (False, True):
         close(step(compiled(toy(), checkpointing=checkpointing)), expected)
@@ -142,7 +142,7 @@ def sharded() -> dict[str, Tensor]:
 
 
 def split() -> dict[str, Tensor]:
-    """Half of the tokens on each rank; the exchanges are in the graphs, and no backend is needed to see that."""
+    """Half of the tokens on each rank; the collectives are in the graphs, which needs no backend to check."""
     import torch.distributed as dist
 
     groups = SequenceGroups("cpu", 2, 2)
@@ -164,7 +164,7 @@ def on_both() -> dict[str, dict[str, Tensor]]:
 
 @pytest.mark.ranks
 @pytest.mark.timeout(600)
-def test_compiled_on_two_ranks_is_eager_on_one(tmp_path: Path) -> None:
+def test_compiled_on_two_ranks_equals_eager_on_one(tmp_path: Path) -> None:
     expected = {"sharded": step(toy(components=["audio"]), only=["audio"]), "split": step(toy())}
     for answer in on_ranks(tmp_path, 2, on_both):
         for name, found in answer.items():

@@ -1,4 +1,4 @@
-"""DeepSpeed's engine, on the CPU and not the CUDA path: trains as one process does, and its checkpoints are ours."""
+"""DeepSpeed's engine, on the CPU and not the CUDA path: it trains like one process, and its checkpoints are ours."""
 
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,9 @@ def trained(shards: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_every_stage_trains_as_one_process_on_the_cpu_not_the_cuda_path(shards: str, tmp_path: Path) -> None:
-    """Gradients within 1e-5 of their norm; weights after 4 steps of SGD within 1e-9, or one unit in the last
-    place of fp32 where that is more."""
+def test_every_stage_trains_like_one_process_on_the_cpu_not_the_cuda_path(shards: str, tmp_path: Path) -> None:
+    """Gradients within 1e-5 of their norm; weights after 4 steps of SGD within 1e-9 or one unit in the last place
+    of fp32, whichever is more."""
     alone = {k: train(shards, ALONE, k, dtype=torch.float32, kind=SgdPhase) for k in (1, 2)}
     ranks = on_ranks(tmp_path, 2, trained, shards)
     for number, (layout, accumulate, _) in enumerate(TRAINED):
@@ -67,13 +67,13 @@ RESTING = [DeepspeedConfig(stage=2, shard=2), DeepspeedConfig(stage=3, shard=2, 
 
 
 def rested(shards: str) -> list[list[dict[str, Tensor]]]:
-    """Weights after 2 and after 3 steps of AdamW with weight decay, the third of which is the high-noise expert's."""
+    """Weights after 2 and 3 steps of AdamW with weight decay; the third step trains the high-noise expert."""
     fixed = {"dtype": torch.float32}
     return [[train(shards, layout, count=count, **fixed)["weights"] for count in (2, 3)] for layout in RESTING]
 
 
-def test_the_resting_expert_is_untouched(shards: str, tmp_path: Path) -> None:
-    """Bitwise, with momentum behind it; ZeRO fills its gradients with zeros."""
+def test_the_inactive_expert_is_unchanged(shards: str, tmp_path: Path) -> None:
+    """Bitwise, although it has momentum; ZeRO fills its gradients with zeros."""
     for two, three in on_ranks(tmp_path, 2, rested, shards)[0]:
         moved = {name.split(".")[0] for name in two if not torch.equal(two[name], three[name])}
         assert moved == {"video_high", "audio", "bridge"}
@@ -85,11 +85,11 @@ STOPS: list[tuple[DeepspeedConfig, list[tuple[int | None, int]]]] = [
     (DeepspeedConfig(stage=3, shard=2), [(3, 0), (None, 0)]),
     (DeepspeedConfig(stage=3, shard=2, offload=True), [(2, 0), (None, 0)]),
 ]
-"""Layouts, and where each stops (in the middle of a pass over the data, at its end) with how many loader workers."""
+"""Layouts, and the steps where each stops (within a pass over the data, and at its end) and its loader workers."""
 
 
 def resumed(shards: str, folder: str) -> list[dict[str, Any]]:
-    """5 steps of 2 micro-batches: without a stop, and with stops."""
+    """5 steps of 2 micro-batches, without and with stops."""
     found = []
     for number, (layout, stops) in enumerate(STOPS):
         fixed = {"count": 5, "dtype": torch.float32}
@@ -102,7 +102,7 @@ def resumed(shards: str, folder: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_stops_and_resumes_are_bitwise_no_stop_at_all(shards: str, tmp_path: Path) -> None:
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one_bitwise(shards: str, tmp_path: Path) -> None:
     for answers in on_ranks(tmp_path, 2, resumed, shards, str(tmp_path)):
         for (layout, _), answer in zip(STOPS, answers, strict=True):
             assert answer["ids"] == answer["one"]["ids"]
@@ -116,7 +116,7 @@ CHAIN: list[tuple[int, list[tuple[Layout, int]]]] = [
     (1, [(DdpConfig(), 5)]),
     (4, [(DeepspeedConfig(stage=1, shard=4), 6), (DeepspeedConfig(stage=3, shard=4, sequence=2), 7)]),
 ]
-"""Processes, and the layouts that these train on in turn, each until a step."""
+"""Number of processes, and the layouts on which they train in turn, each up to a step."""
 
 
 def link(shards: str, folder: str, layouts: list[tuple[Layout, int]]) -> list[dict[str, Any]]:
@@ -125,14 +125,14 @@ def link(shards: str, folder: str, layouts: list[tuple[Layout, int]]) -> list[di
 
 
 def test_a_checkpoint_of_any_stage_continues_on_any_layout(shards: str, tmp_path: Path) -> None:
-    """The same clips in every step, losses within 1e-5: no ZeRO world is fixed."""
+    """The same clips in every step, losses within 1e-5: the number of ranks may change under ZeRO, too."""
     expected = train(shards, ALONE, folder=str(tmp_path / "alone"), count=7, dtype=torch.float32)
     folder = str(tmp_path / "run")
     clips: list[set[str]] = []
     losses: list[Tensor] = []
     for world, layouts in CHAIN:
-        told = (shards, folder, layouts)
-        here = [link(*told)] if world == 1 else on_ranks(tmp_path, world, link, *told)
+        arguments = (shards, folder, layouts)
+        here = [link(*arguments)] if world == 1 else on_ranks(tmp_path, world, link, *arguments)
         for answers in zip(*here, strict=True):
             clips += [set().union(*step) for step in zip(*(answer["ids"] for answer in answers), strict=True)]
             losses.append(torch.tensor([answer["losses"] for answer in answers]).mean(0))
@@ -141,7 +141,7 @@ def test_a_checkpoint_of_any_stage_continues_on_any_layout(shards: str, tmp_path
 
 
 class KeptPhase(Phase):
-    """Lets DeepSpeed write a checkpoint of its own at the end."""
+    """Makes DeepSpeed write a checkpoint of its own at the end."""
 
     folder: str
 

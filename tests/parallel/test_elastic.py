@@ -1,4 +1,4 @@
-"""A checkpoint continues on any layout: the same clips, the same losses; bitwise where the layout is the same."""
+"""A checkpoint continues on any layout with the same clips and losses, and bitwise on the same layout."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ TWO = [DdpConfig(replicate=2), Fsdp2Config(shard=2), SEQUENCE]
 
 
 def chain(shards: str, folder: str, stages: list[tuple[Layout, int, int]]) -> list[dict[str, Any]]:
-    """In these processes: train to each stage's step with so many loader workers, every stage a new trainer."""
+    """In these processes: train to the step of each stage with its loader workers, each stage with a new trainer."""
     last = stages[-1][1]
     return [
         train(shards, layout, folder=folder, count=last, stop_at=stop if stop < last else None, workers=workers)
@@ -49,7 +49,7 @@ def batches(answers: list[dict[str, Any]], readers: int) -> list[set[str]]:
 
 @pytest.fixture(scope="module")
 def turns(shards: str, tmp_path_factory: pytest.TempPathFactory) -> Turns:
-    """Five steps at once; several stops within one pass over the 11 clips and at its end, other workers each time."""
+    """Five steps at once, and with stops within one pass over the 11 clips and at its end, each with other workers."""
     folder, cases = tmp_path_factory.mktemp("turns"), {}
     for layout in TWO:
         parts = [(layout, 1, 0), (layout, 3, 2), (layout, 5, 0)]
@@ -60,7 +60,7 @@ def turns(shards: str, tmp_path_factory: pytest.TempPathFactory) -> Turns:
 
 @pytest.mark.parametrize("layout", TWO, ids=str)
 @pytest.mark.fault("d", "EMA resume equality", injected="stops on 2 ranks: DDP, FSDP2, sequence")
-def test_stops_and_resumes_are_bitwise_nothing_on_the_same_layout(
+def test_stops_and_resumes_on_the_same_layout_change_nothing_bitwise(
     layout: Layout, turns: Turns, told: Callable[..., None]
 ) -> None:
     whole, parts = (turns.answers(f"{layout} {name}") for name in ("whole", "parts"))
@@ -99,7 +99,7 @@ def test_saved_on_four_ranks_continues_on_two_on_one_and_back(
 
 @pytest.mark.fault("24", "world size change", injected="1 -> 2 -> 1 and 2 -> 4 ranks over gloo")
 def test_one_process_becomes_two_and_one_again(shards: str, tmp_path: Path, told: Callable[..., None]) -> None:
-    """And two become four."""
+    """And two processes become four."""
     expected = train(shards, ALONE, folder=str(tmp_path / "alone"), count=5)
     clips = [set(ids) for ids in expected["ids"]]
     folder, grown = str(tmp_path / "run"), str(tmp_path / "grown")
@@ -119,15 +119,15 @@ def test_one_process_becomes_two_and_one_again(shards: str, tmp_path: Path, told
 
 
 def adapted(shards: str, folder: str, stops: list[int]) -> list[dict[str, Any]]:
-    """LoRA with dropout on two replicas, stopped after these steps."""
+    """LoRA with dropout on two replicas, stopped after `stops`."""
     layout, lora = DdpConfig(replicate=2), LoraConfig(rank=2, dropout=0.5)
     ends = [*stops, 5]
     return [train(shards, layout, folder=folder, count=5, stop_at=s if s < 5 else None, lora=lora) for s in ends]
 
 
 @pytest.mark.fault("a", "generators per rank", injected="LoRA with dropout 0.5 on 2 ranks, stops after steps 1 and 3")
-def test_every_rank_draws_on_where_it_was(shards: str, tmp_path: Path, told: Callable[..., None]) -> None:
-    """Its dropout is the only thing that a generator decides; the ranks' are different ones."""
+def test_every_rank_restores_its_own_generator(shards: str, tmp_path: Path, told: Callable[..., None]) -> None:
+    """Only dropout depends on a generator, and every rank has its own."""
     whole = on_ranks(tmp_path / "a", 2, adapted, shards, str(tmp_path / "whole"), [])
     parts = on_ranks(tmp_path / "b", 2, adapted, shards, str(tmp_path / "parts"), [1, 3])
     for (one,), several in zip(whole, parts, strict=True):

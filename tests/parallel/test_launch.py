@@ -1,4 +1,4 @@
-"""Processes started here end together, whichever of them ends first, and never outlive who started them."""
+"""Launched processes end together, whichever of them ends first, and never outlive their launcher."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def test_a_killed_rank_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     assert "rank 1 was ended by SIGKILL (out of memory?)" in capfd.readouterr().err
 
 
-def test_all_well_is_zero_and_every_rank_knows_its_place(tmp_path: Path) -> None:
+def test_success_is_zero_and_every_rank_knows_its_place(tmp_path: Path) -> None:
     program = RANK + f"open(f'{tmp_path}/{{rank}}', 'w').write(os.environ['WORLD_SIZE'] + os.environ['MASTER_PORT'])"
     assert launch([sys.executable, "-c", program], 3) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
@@ -48,7 +48,7 @@ def test_no_rank_outlives_the_launcher(tmp_path: Path, number: signal.Signals) -
     launcher.wait(timeout=30)
     deadline = time.monotonic() + 50
     while any(alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, "an orphan trains on"
+        assert time.monotonic() < deadline, "an orphan keeps training"
         time.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""What a machine cannot do is said before anything starts. None here lacks it all: torch is told that it does."""
+"""What a machine cannot do is reported before anything starts. Torch's answers about the machine are replaced."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The plan's bytes are those of real processes: weights, gradients, moments, EMA; activations; what is sent."""
+"""The plan's bytes are those of real processes: weights, gradients, moments, EMA; activations; communication."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -60,7 +60,7 @@ def overrides_of(name: str, layout: str, precision: str, accumulate: int) -> lis
 
 
 def kept_by(name: str, degree: int, checkpointing: bool, mode: str, rank: int) -> list[int]:
-    """Bytes that autograd keeps of one micro-batch on this rank, and the bytes that it sends in the whole of it."""
+    """Bytes that autograd keeps of one micro-batch on this rank, and the bytes that the rank sends during it."""
     groups = SequenceGroups("cpu", degree, degree) if degree > 1 else None
     mesh = Mesh(device=torch.device("cpu"), weights=None, sequence=groups, data_rank=0, data_world=1)
     model = network(name)
@@ -78,7 +78,7 @@ def kept_by(name: str, degree: int, checkpointing: bool, mode: str, rank: int) -
 
 
 def peak_of(name: str, degree: int, checkpointing: bool, mode: str) -> int:
-    """The most bytes at once on this rank of a real FSDP2 step before the optimizer's, as PyTorch's tracker sees it."""
+    """Peak bytes on this rank in a real FSDP2 step before the optimizer's step, by PyTorch's memory tracker."""
     from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
     from torch.distributed.device_mesh import init_device_mesh
 
@@ -105,7 +105,7 @@ def on_rank(world: int, shards: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Answers]:
-    """World size, which is the sequence degree of `kept`, -> every rank's answer; each world is started once."""
+    """World size (the sequence degree of `kept`) -> every rank's answer; each world is started once."""
     shards, folder = str(tiny_shards(tmp_path_factory.mktemp("tiny"))), tmp_path_factory.mktemp("ranks")
 
     @cache
@@ -117,7 +117,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Answer
 
 @pytest.mark.parametrize(("world", "index"), [(world, i) for world in STATES for i in range(len(STATES[world]))])
 def test_state_and_traffic(world: int, index: int, measured: Callable[[int], Answers]) -> None:
-    """After two steps, in which both experts have trained; the plan is the fullest rank's."""
+    """After two steps, in which both experts have trained; the plan is that of the fullest rank."""
     name, *rest = STATES[world][index]
     planned = plan_phase(toy(name, *overrides_of(name, *rest)))
     answers = [answer["states"][index] for answer in measured(world)]
@@ -139,7 +139,7 @@ def test_state_and_traffic(world: int, index: int, measured: Callable[[int], Ans
 @pytest.mark.parametrize("degree", [1, 2, 4])
 @pytest.mark.parametrize("index", range(len(KEPT)), ids=lambda i: "-".join(map(str, KEPT[i])))
 def test_activations(degree: int, index: int, measured: Callable[[int], Answers]) -> None:
-    """Within 15 %; what recomputation keeps in closures (RoPE) no hook sees."""
+    """Within 15 %: no hook sees what recomputation keeps in closures (RoPE)."""
     name, checkpointing, mode, rank = KEPT[index]
     at_work = replace(work(name, degree, checkpointing=checkpointing, mode=mode), rank=rank)
     planned = activations(at_work, fused=False)
@@ -152,8 +152,8 @@ def test_activations(degree: int, index: int, measured: Callable[[int], Answers]
 
 @pytest.mark.parametrize("index", range(len(PEAKS)), ids=lambda i: "-".join(map(str, PEAKS[i])))
 def test_peak(index: int, measured: Callable[[int], Answers]) -> None:
-    """State, gathered weights, activations and gradients in flight together, without EMA. A CPU gathers one block at a
-    time, where a GPU has the next one on its way: the plan is 2 to 14 % more."""
+    """State, gathered weights, activations and gradients in flight, without EMA. A CPU gathers one block at a time,
+    while a GPU prefetches the next one: the plan is 2 to 14 % higher."""
     name, checkpointing, mode = PEAKS[index]
     parts = parts_of(network(name), JointConfig())
     planned = memory(parts, work(name, 2, checkpointing=checkpointing, mode=mode), fused=False)
@@ -169,8 +169,8 @@ def test_activations_under_autocast(name: str, checkpointing: bool) -> None:
 
 
 @pytest.mark.parametrize(("name", "mode"), list(product(("toy", "mid"), ("fp32", "bf16"))))
-def test_the_block_that_is_computed_again(name: str, mode: str) -> None:
-    """Recomputation keeps the insides of one block at a time: those of the largest, which the plan adds."""
+def test_the_recomputed_block(name: str, mode: str) -> None:
+    """Recomputation keeps the activations of one block at a time: the plan adds those of the largest."""
     model, count = network(name), tokens(name)
     block, d = model.video_high.blocks[0], model.video_high.config.dim
     head = model.video_high.config.head_dim

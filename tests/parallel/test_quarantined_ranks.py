@@ -1,4 +1,4 @@
-"""Processes of which one alone reads a bad clip: as many steps, the same substitutes, one list, one end."""
+"""Several processes, one of which reads a bad clip: the same steps, substitutes, record and end for all."""
 
 import json
 import time
@@ -25,7 +25,7 @@ STEPS = 6
 
 
 class LateDamage(Phase):
-    """One whose shards are damaged when its training begins; it counts its steps."""
+    """A phase whose shards are damaged when its training begins; it counts its steps."""
 
     harm: Callable[[], None]
     begun = 0
@@ -40,7 +40,7 @@ class LateDamage(Phase):
 
 
 def limited(shards: str, layout: Layout, folder: str, share: float, bad: list[int]) -> dict[str, Any]:
-    """What is said where clips go bad while they are read, more than may be, and the steps until then."""
+    """The error when more clips become unreadable during training than allowed, and the steps until then."""
 
     def harm() -> None:
         if world_of().main:
@@ -62,7 +62,7 @@ def shards(tmp_path: Path) -> Path:
 
 
 def two(shards: str, folder: str, stop: int | None) -> dict[str, Any]:
-    """On two ranks: six steps, or as far as `stop`."""
+    """On two ranks: six steps, or up to `stop`."""
     return train(shards, TWO, folder=folder, count=STEPS, stop_at=stop, share=0.2)
 
 
@@ -79,7 +79,7 @@ def test_two_ranks_make_the_steps_and_the_samples_of_one(
     began = time.perf_counter()
     second = on_ranks(tmp_path / "c", 2, two, str(shards), str(tmp_path / "parts"), None)
     took = time.perf_counter() - began
-    assert [len(answer["ids"]) for answer in whole] == [STEPS, STEPS], "as many steps, each of a full batch"
+    assert [len(answer["ids"]) for answer in whole] == [STEPS, STEPS], "the same number of steps, each of a full batch"
     for step, ids in enumerate(alone["ids"]):
         parts = [answer["ids"][step] for answer in whole]
         assert [len(part) for part in parts] == [4, 4]
@@ -90,7 +90,7 @@ def test_two_ranks_make_the_steps_and_the_samples_of_one(
         assert before["losses"] + after["losses"] == one["losses"]
         assert all(torch.equal(after["weights"][name], value) for name, value in one["weights"].items())
     assert [answer["quarantined"] for answer in (*whole, *second)] == [["clip-5"]] * 4, "all ranks know"
-    assert [len(answer["counts"]) for answer in whole] == [1, 0], "the main process tells, once"
+    assert [len(answer["counts"]) for answer in whole] == [1, 0], "the main process reports it once"
     assert whole[0]["counts"][0][0] == 1
     lists = [(tmp_path / name / "quarantine.jsonl").read_text() for name in ("alone", "whole", "parts")]
     assert lists[0] == lists[1] == lists[2]
@@ -103,7 +103,7 @@ def test_two_ranks_make_the_steps_and_the_samples_of_one(
 def test_beyond_the_budget_all_ranks_end_at_the_same_step(
     shards: Path, tmp_path: Path, told: Callable[..., None]
 ) -> None:
-    """The damage comes when every process has opened the set."""
+    """The shards are damaged after every process has opened them."""
     (tmp_path / "run").mkdir()
     began = time.perf_counter()
     answers = on_ranks(tmp_path / "d", 2, limited, str(shards), TWO, str(tmp_path / "run"), 0.3, [0, 1, 2])

@@ -1,4 +1,4 @@
-"""Sequence parallel = not: forward, loss and gradients of the whole model, on real processes."""
+"""Sequence parallelism changes nothing: forward, loss and gradients of the whole model, on real processes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Every layout trains as one process does: gradients of the first step, weights after a few, in real processes."""
+"""Every layout trains like one process: gradients of the first step, weights after a few, in real processes."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -47,7 +47,7 @@ def turns(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Turns:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_trains_as_one_process(layout: str, alone: dict[int, dict[str, Any]], turns: Turns) -> None:
+def test_every_layout_trains_like_one_process(layout: str, alone: dict[int, dict[str, Any]], turns: Turns) -> None:
     expected, answers = alone[accumulated(LAYOUTS[layout])], turns.answers(layout)
     norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in expected["grads"].values()]))
     for answer in answers:

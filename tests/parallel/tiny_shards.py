@@ -24,8 +24,8 @@ def grids(width: int) -> dict[Modality, Grid]:
 
 
 def tiny_shards(folder: Path, *, width: int = 6) -> Path:
-    """11 clips of 9 video tokens (at width 6) and 5 of audio, some padded: passes end in the middle of a batch, nothing
-    divides."""
+    """11 clips of 9 video tokens (at width 6) and 5 audio tokens, some padded: passes end within a batch, and no number
+    divides another."""
     geometry = grids(width)
     generator = torch.Generator().manual_seed(0)
     null = Text(embedding=torch.zeros(1, 4, TOY.video.text_dim), length=torch.tensor([1]))

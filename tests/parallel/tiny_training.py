@@ -1,4 +1,4 @@
-"""A few steps of the toy on a layout: what every rank saw and ended with."""
+"""A few steps of the toy on a layout: what every rank saw, and its final state."""
 
 import warnings
 from pathlib import Path
@@ -39,18 +39,18 @@ from talkies.training.zero_state import ZeroState
 
 
 class AlternatingSgd(Alternating, torch.optim.SGD):
-    """AdamW divides by the root of a square: where a gradient is almost 0 it makes much of fp32's rounding."""
+    """AdamW normalises gradients, and so magnifies fp32's rounding of those that are almost 0."""
 
 
 class SgdPhase(Phase):
-    """A phase that SGD trains."""
+    """A phase that is trained by SGD."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return AlternatingSgd(parameter_groups(self.model, self.optimizer_config), lr=1.0)
 
 
 class BrokenPhase(Phase):
-    """One whose second step has an infinite gradient on the last rank alone."""
+    """A phase whose second step has an infinite gradient on the last rank only."""
 
     made: "BrokenPhase"
     before: dict[str, Tensor]
@@ -93,7 +93,7 @@ def own_gradient(parameter: Tensor) -> Tensor | None:
 
 
 def zero_gradient(parameter: Tensor) -> Tensor | None:
-    """What DeepSpeed has reduced; zeros of an expert that rests."""
+    """The gradients that DeepSpeed has reduced; zeros for an inactive expert."""
     from deepspeed.utils import safe_get_full_grad
 
     grad = safe_get_full_grad(parameter).clone()
@@ -105,7 +105,7 @@ def whole_weights(phase: Phase) -> dict[str, Tensor]:
 
 
 def refused(shards: str, layout: Layout) -> dict[str, Any]:
-    """What is said of a gradient that is not finite, and the weights before and after."""
+    """The error for a gradient that is not finite, and the weights before and after."""
     with pytest.raises(NonFiniteError) as error:
         train(shards, layout, dtype=torch.float32, kind=BrokenPhase)
     return {"error": str(error.value), "before": BrokenPhase.before, "after": whole_weights(BrokenPhase.made)}
@@ -122,13 +122,13 @@ class WatchedPhase(BrokenPhase):
 
 
 def skipped(shards: str, layout: Layout, record: str, accumulate: int = 1) -> dict[str, Any]:
-    """Four steps of which the second is skipped: weights and moments after each, and what the guard says."""
+    """Four steps, the second of which is skipped: weights and moments after each, and the guard's warnings."""
     WatchedPhase.each = []
     guard = Guard(SurvivalConfig(non_finite="skip"), ranks=Ranks(world_of()), folder=Path(record))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SurvivalWarning)
         train(shards, layout, accumulate, dtype=torch.float32, kind=WatchedPhase, guard=guard)
-    said = [str(entry.message) for entry in told if entry.category is SurvivalWarning]
+    said = [str(entry.message) for entry in caught if entry.category is SurvivalWarning]
     return {"each": WatchedPhase.each[accumulate - 1 :: accumulate], "skipped": guard.skipped, "said": said}
 
 
@@ -149,7 +149,7 @@ def train(
     share: float | None = None,
 ) -> dict[str, Any]:
     """Train `count` steps on `layout`, or (with `folder`) continue there; every rank's record and the whole weights.
-    With `share` bad clips are replaced and listed in the folder, and only the main process verifies."""
+    With `share`, bad clips are replaced and recorded in the folder, and only the main process verifies."""
     world = world_of() if layout.ranks > 1 else ALONE
     if layout.kind == "deepspeed":
         from cpu_zero import OnTheCpuNotTheCudaPath  # before anything of DeepSpeed starts
@@ -199,11 +199,11 @@ def train(
         books = {"quarantine": quarantine, "metrics": metrics}
         after = after_step(store, steps, EmaConfig(), data, resume=latest, stop_at=stop_at, ranks=ranks, **books)
         callbacks += after.callbacks
-    told = strategy_of(layout, world, alternate=True, clip=optimizer.clip)
+    options = strategy_of(layout, world, alternate=True, clip=optimizer.clip)
     if layout.kind == "deepspeed":
-        told["strategy"] = OnTheCpuNotTheCudaPath(layout, world, clip=optimizer.clip)
+        options["strategy"] = OnTheCpuNotTheCudaPath(layout, world, clip=optimizer.clip)
     trainer = Trainer(
-        **told, max_epochs=-1, max_steps=count, callbacks=callbacks,
+        **options, max_epochs=-1, max_steps=count, callbacks=callbacks,
         accumulate_grad_batches=accumulate, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0, use_distributed_sampler=False,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`talkies plan` of layouts, from the command line: cards, rates, degrees that do not divide."""
+"""`talkies plan` of layouts, from the command line: cards, rates, degrees that do not divide evenly."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_json_holds_every_section(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_verb_names_the_cards() -> None:
-    """It says so before anything heavy is imported."""
+    """In its help, before anything heavy is imported."""
     assert verb.CARDS == card.CARDS
 
 
@@ -93,11 +93,11 @@ def test_degrees_that_do_not_divide(capsys: pytest.CaptureFixture[str], override
 @pytest.mark.parametrize(
     "options", [["--mfu", "0"], ["--mfu", "35"], ["--flops-rate", "-1"], ["--mfu", "0.3", "--measured-rate", "1e14"]]
 )
-def test_rates_that_make_no_sense(capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
+def test_rates_out_of_range_are_refused(capsys: pytest.CaptureFixture[str], options: list[str]) -> None:
     assert "--" in refused(capsys, PHASE2, *options)
 
 
-def test_text_names_what_a_reader_looks_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_has_every_section(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", PHASE2, "--card", "80"]) == 0
     text = capsys.readouterr().out
     for words in ("1,024 ranks", "seconds per step", "sequence all-to-all", "gathered weights", "fits a card of 80 GB"):

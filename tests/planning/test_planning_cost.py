@@ -1,4 +1,4 @@
-"""Parameters, FLOPs and bytes of a plan against the built modules, the fact sheet and what PyTorch measures."""
+"""Parameters, FLOPs and bytes of a plan against the built modules, MOVA's published numbers and PyTorch's counts."""
 
 import pytest
 import torch
@@ -51,13 +51,13 @@ def test_only_what_is_built_is_counted() -> None:
 
 
 def visible_attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention in plain products, which the counter sees on every device."""
+    """Attention as plain matrix products, which PyTorch's counter sees on every device."""
     assert mask is None
     return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1) @ v
 
 
 def step_flops(*, lora: bool) -> tuple[int, dict[str, int]]:
-    """FLOPs that PyTorch counts in a forward and backward pass of the toy over one clip, and the clip's tokens."""
+    """FLOPs that PyTorch counts in a forward and backward pass of the toy on one clip, and the clip's tokens."""
     video = video_grid(LinearVideoConfig(), frames=25, height=64, width=64, fps=12.0)
     audio = audio_grid(LinearAudioConfig(), samples=33333)
     model = build_mova(TOY, components=ALL, seed=0)
@@ -86,27 +86,27 @@ def step_flops(*, lora: bool) -> tuple[int, dict[str, int]]:
 
 
 @pytest.mark.parametrize("lora", [False, True])
-def test_planned_flops_are_what_a_step_spends(lora: bool) -> None:
+def test_planned_flops_are_those_of_a_step(lora: bool) -> None:
     measured, tokens = step_flops(lora=lora)
     planned = compute(TOY.shape, tokens, components=COMPONENTS, lora=lora, clips=1)
-    # a little less is spent: gradients stop at the inputs; a little more: the rank 1 adapters
+    # A step needs a little less, since gradients stop at the inputs, and a little more for the rank 1 adapters.
     assert planned.useful == pytest.approx(measured, rel=0.05)
     assert planned.with_recompute == planned.useful + sum(planned.forward.values())
     assert compute(TOY.shape, tokens, components=COMPONENTS, lora=lora, clips=7).useful == 7 * planned.useful
 
 
-def test_720p_forward_is_the_fact_sheets() -> None:
+def test_720p_flops_agree_with_the_published_training_time() -> None:
     tokens = {"video": 176_400, "audio": 403, "text": 512}
     planned = compute(A14B.shape, tokens, components=COMPONENTS, lora=False, clips=64)
     once = sum(planned.forward.values())
     assert once == pytest.approx(3.05e16, rel=0.01)
     assert attention_products(A14B.shape, 176_400, 403, 512, bridge=True) / once == pytest.approx(0.84, abs=0.01)
     assert planned.useful == 3 * once * 64
-    # 77,000 steps in 20 days on 1,024 GPUs (report, section 4)
+    # 20 days on 1,024 GPUs (MOVA, section 4 and table 7), about 77,000 steps
     assert h100_days(planned.with_recompute * 77_000) == pytest.approx(20 * 1024, rel=0.05)
 
 
-def test_without_a_bridge_or_a_modality_nothing_is_spent_on_it() -> None:
+def test_a_missing_bridge_or_modality_costs_nothing() -> None:
     tokens = {"video": 52, "audio": 53, "text": 24}
     assert set(compute(TOY.shape, tokens, components=COMPONENTS[:3], lora=False, clips=1).forward) == {
         "video_high",

@@ -1,4 +1,4 @@
-"""Plans of layouts: shares of tokens, bytes per rank, what is sent, step times, and what fits a card."""
+"""Plans of layouts: shares of tokens, bytes per rank, communication, step times, and layouts that fit a card."""
 
 from dataclasses import replace
 from math import gcd
@@ -47,8 +47,8 @@ def test_tokens_are_padded_and_heads_need_not_divide() -> None:
 
 
 @pytest.mark.parametrize(("work", "reported"), [(PHASE2, 4.6), (PHASE3, 22.5)])
-def test_steps_take_the_reports_time(work: Work, reported: float) -> None:
-    """1,024 GPUs of 989 TFLOP/s at 35 %, counting recomputation (report, section 4; its step times are inferred)."""
+def test_steps_take_the_published_time(work: Work, reported: float) -> None:
+    """1,024 GPUs of 989 TFLOP/s at 35 %, counting recomputation; step times follow from MOVA, table 7."""
     step = compute(A14B, work.tokens, components=COMPONENTS, lora=False, clips=work.clips)
     found = speed(work, step, Rate(peak=989e12, mfu=0.35))
     assert found.seconds == pytest.approx(reported, rel=0.25)
@@ -62,7 +62,7 @@ def test_steps_take_the_reports_time(work: Work, reported: float) -> None:
     assert eager.mfu_useful == eager.mfu_recompute
 
 
-def test_flops_of_a_sequence_group_are_those_of_one_rank_and_what_all_repeat() -> None:
+def test_flops_of_a_sequence_group_are_those_of_one_rank_and_repeated_work() -> None:
     counts = {"video_tokens": 43_120, "audio_tokens": 403, "text_tokens": 512}
     whole = sum(forward_flops(A14B, **counts).values())
     assert sum(forward_flops(A14B, **counts, degree=1).values()) == whole
@@ -70,7 +70,7 @@ def test_flops_of_a_sequence_group_are_those_of_one_rank_and_what_all_repeat() -
     assert whole / 8 < eighth < 1.01 * whole / 8
 
 
-def test_state_of_one_process_is_what_adamw_holds() -> None:
+def test_state_of_one_process_is_that_of_adamw() -> None:
     config = MovaConfig(preset="toy")
     model = build_mova(config, components=ALL, seed=0)
     work = replace(ALONE, shape=config.shape, tokens={"video": 52, "audio": 53, "text": 24}, bf16=False)
@@ -93,18 +93,18 @@ def test_frozen_weights_have_no_state() -> None:
     assert planned.weights == pytest.approx(4 * (32_656_733_440 + trained) / 16, rel=0.002)
 
 
-def test_the_fullest_rank_holds_the_rows_that_do_not_divide() -> None:
+def test_the_fullest_rank_holds_the_rest_of_an_uneven_division() -> None:
     full = torch.empty(10, 3)
     assert dealt(((10, 3),), 4) == max(chunk.numel() for chunk in full.chunk(4)) == 9
     assert dealt(((1, 6),), 4) == 6
     assert dealt(((10, 3), (1, 6)), 1) == 36
 
 
-def test_full_scale_state_is_the_fact_sheets() -> None:
-    """16 bytes per parameter, 522 GB (section 1): here with EMA, and gradients of one expert only."""
+def test_full_scale_state_is_16_bytes_per_parameter() -> None:
+    """522 GB for 32.66 billion parameters: here with EMA, and the gradients of only one expert."""
     planned = memory(PARTS, PHASE2)
     state = planned.weights + planned.optimizer + planned.ema
-    assert 16 * 32_656_733_440 / 16 < state == pytest.approx(16 * 32_656_733_440 / 16, rel=0.002)  # rows do not divide
+    assert 16 * 32_656_733_440 / 16 < state == pytest.approx(16 * 32_656_733_440 / 16, rel=0.002)  # uneven rows
     assert planned.gradients == pytest.approx(4 * 18_367_832_256 / 16, rel=0.002)
     assert planned.host == state
     assert 2 * 2 * 351_394_304 < planned.gathered < 4e9
@@ -119,7 +119,7 @@ def test_activations_shrink_with_degree_and_recomputation() -> None:
     assert activations(PHASE2, fused=False).blocks > eight.blocks
 
 
-def test_what_is_sent() -> None:
+def test_communication() -> None:
     found = communication(PARTS, PHASE2)
     gradients = 4 * 18_367_832_256
     assert found.reduce_scatter == pytest.approx(gradients * 15 / 16, rel=0.002)
@@ -159,7 +159,7 @@ def test_cards_in_order() -> None:
     assert fit(PARTS, PHASE2, 80).fits
 
 
-def test_what_does_not_fit_is_refused_in_one_line() -> None:
+def test_a_layout_that_does_not_fit_is_refused_in_one_line() -> None:
     with pytest.raises(RecipeError, match=r"phase2 needs 53\.\d GB .* 24 GB; the smallest .*shard: \d+") as caught:
         refuse("phase2", PHASE2, fit(PARTS, PHASE2, 24))
     assert "\n" not in str(caught.value)
@@ -169,5 +169,5 @@ def test_what_does_not_fit_is_refused_in_one_line() -> None:
     assert smallest(PARTS, endless, 24) is None
 
 
-def test_one_expert_works_at_a_time() -> None:
+def test_one_expert_is_active_at_a_time() -> None:
     assert [part.name for part in active(PARTS)] == ["video_high", "audio", "bridge"]

@@ -1,4 +1,4 @@
-"""One file -> one clip, or the reason why not: every reason is made to happen with a real file."""
+"""One file -> one clip, or the reason for quarantine: every reason is produced with a real file."""
 
 import os
 from collections.abc import Callable
@@ -75,15 +75,15 @@ def test_pictures_that_are_not_understood(
             frame.color_trc = keys.get("color_trc", 1)
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    with pytest.raises(Rejected) as found:
+    with pytest.raises(Rejected) as caught:
         read(path, modalities=["video"])
-    assert found.value.reason == reason
+    assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize(
     ("keys", "reason", "words"),
     [
-        ({"frames": 20}, "too short", "20 frames, a clip has 25"),
+        ({"frames": 20}, "too short", "20 frames, but a clip has 25"),
         ({"fps": 24.0, "frames": 60}, "wrong fps", "runs at 24 fps, the set at 12; convert it (ffmpeg"),
         ({"audio": False}, "no audio", "no audio stream"),
         ({"video": False}, "no video", "no video stream"),
@@ -111,7 +111,7 @@ def test_half_a_character_is_no_caption(make: Maker, read: Callable[..., RawClip
 
 
 @pytest.mark.parametrize("size", [LONGEST + 1, 30_000_000])
-def test_a_caption_of_a_book_is_quarantined_unread(make: Maker, read: Callable[..., RawClip], size: int) -> None:
+def test_an_overlong_caption_is_quarantined_unread(make: Maker, read: Callable[..., RawClip], size: int) -> None:
     path = make("a.mp4", caption=None)
     with path.with_suffix(".txt").open("wb") as file:
         file.write(b"word")
@@ -131,11 +131,11 @@ def test_the_longest_caption_is_taken(make: Maker, read: Callable[..., RawClip])
 def test_a_caption_that_is_no_file(make: Maker, read: Callable[..., RawClip]) -> None:
     media = make("a.mp4", caption=None)
     media.with_suffix(".txt").mkdir()
-    with pytest.raises(Rejected, match=r"^no caption: a.txt is no file"):
+    with pytest.raises(Rejected, match=r"^no caption: a.txt is not a regular file"):
         read(media)
     media.with_suffix(".txt").rmdir()
-    os.mkfifo(media.with_suffix(".txt"))  # and nobody waits for somebody to write
-    with pytest.raises(Rejected, match=r"^no caption: a.txt is no file"):
+    os.mkfifo(media.with_suffix(".txt"))  # reading it would block
+    with pytest.raises(Rejected, match=r"^no caption: a.txt is not a regular file"):
         read(media)
 
 
@@ -159,7 +159,7 @@ def test_one_impossible_sample(read: Callable[..., RawClip], tmp_path: Path, val
 
 
 @pytest.mark.parametrize("gain", [1.0, 2.0])
-def test_clipping_is_looked_for_before_resampling(
+def test_clipping_is_detected_before_resampling(
     real_clips: Path, read: Callable[..., RawClip], tmp_path: Path, gain: float
 ) -> None:
     """The real clip at 48 kHz, at full scale and 6 dB beyond, for a set at 16 kHz."""
@@ -214,7 +214,7 @@ def test_the_middle_of_a_portrait_is_taken(make: Maker, read: Callable[..., RawC
     assert torch.equal(portrait.frames, middle.frames[:, :, 32:64])
 
 
-def test_sound_alone_may_be_shorter_and_says_how_long_it_is(make: Maker, read: Callable[..., RawClip]) -> None:
+def test_sound_alone_may_be_shorter_and_its_caption_has_its_duration(make: Maker, read: Callable[..., RawClip]) -> None:
     keys = {"modalities": ["audio"], "duration_token": True}
     clip = read(make("a.m4a", video=False, seconds=1.3, caption="A hum."), **keys)
     assert clip.frames is None
@@ -250,7 +250,7 @@ def stereo(path: Path, left: torch.Tensor, right: torch.Tensor) -> Path:
 
 
 @pytest.mark.parametrize("rest", [0.0, 0.01])
-def test_antiphase_stereo_is_told_and_one_channel_can_be_taken(
+def test_antiphase_stereo_is_reported_and_one_channel_can_be_used(
     read: Callable[..., RawClip], recipe: Recipe, tmp_path: Path, rest: float
 ) -> None:
     hum = 0.3 * torch.sin(torch.arange(40000) * 0.2)
@@ -274,7 +274,7 @@ def test_a_channel_that_a_file_lacks_is_a_reason(make: Maker, recipe: Recipe) ->
 
 
 def test_sound_without_loudness_is_silent_where_a_target_is_set(read: Callable[..., RawClip], tmp_path: Path) -> None:
-    """A constant: far above the level of silence, and nothing that BS.1770 could hear."""
+    """A constant: far above the level of silence, but without loudness under BS.1770."""
     path = stereo(tmp_path / "a.wav", torch.full((40000,), 0.002), torch.full((40000,), 0.002))
     keys = {"modalities": ["audio"], "caption": "x"}
     assert read(path, **keys).real == 33333
@@ -284,7 +284,7 @@ def test_sound_without_loudness_is_silent_where_a_target_is_set(read: Callable[.
 
 @pytest.mark.parametrize("samples", [7, 3001, 19199])
 def test_short_sound_has_a_loudness(read: Callable[..., RawClip], tmp_path: Path, samples: int) -> None:
-    """Lengths at which pyloudnorm's rounding asked for a sample too many."""
+    """Lengths at which pyloudnorm's rounding needed one sample too many."""
     noise = 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(1)).clamp(-3, 3)
     clip = read(stereo(tmp_path / "a.wav", noise, noise), caption="x", modalities=["audio"], lufs=-30.0)
     assert clip.samples is not None

@@ -1,4 +1,4 @@
-"""The same content is never on both sides of a split, and is told."""
+"""The same content is never on both sides of a split, and copies are reported."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ CODECS = {"aac": "aac", "flac": "flac", "mp3": "libmp3lame", "mp2": "mp2", "opus
 
 
 def recoded(path: Path, name: str, codec: str, *, sound: Path | None = None, bit_rate: int = 64000) -> Path:
-    """The same packets of pictures, with the sound of `sound` (or the own one) coded anew."""
+    """The same video packets, with the sound of `sound` (default: its own) re-encoded."""
     target = path.with_name(name)
     with av.open(str(path)) as source, av.open(str(target), "w") as out:
         video = out.add_stream_from_template(source.streams.video[0])
@@ -113,7 +113,7 @@ def test_without_copies_nothing_moves(five: list[Path], run: Callable[..., Repor
 def test_every_copy_is_found_counted_and_used_once(
     five: list[Path], run: Callable[..., Report], tmp_path: Path
 ) -> None:
-    """Of every clip one, so that some would have been on the other side."""
+    """One copy of every clip, so that some would be on the other side."""
     run("before")
     for path in five:
         copied(path, f"{path.stem} (1).mp4", caption=None)
@@ -168,14 +168,14 @@ def test_dubbed_clips_are_used_and_stand_on_one_side(
     assert len(held) == 2
     for i in range(5):
         assert ({f"c{i}.mp4", f"c{i}-dubbed.mkv"} <= held) or ({f"c{i}.mp4", f"c{i}-dubbed.mkv"} <= train)
-    told = "\n".join(report.lines())
-    assert "copies left out: 5: " in told
-    assert "copies kept on one side of the split: 5: " in told
-    assert "c0-dubbed.mkv (as c0.mp4, but with other sound or tags)" in told
+    text = "\n".join(report.lines())
+    assert "copies left out: 5: " in text
+    assert "copies kept on one side of the split: 5: " in text
+    assert "c0-dubbed.mkv (as c0.mp4, but with other sound or tags)" in text
 
 
-def test_still_pictures_are_told_apart_by_their_sound(make: Maker, run: Callable[..., Report], tmp_path: Path) -> None:
-    """As podcasts have them: one picture, and something else is said."""
+def test_still_pictures_are_distinguished_by_sound(make: Maker, run: Callable[..., Report], tmp_path: Path) -> None:
+    """As in podcasts: one picture, different speech."""
     paths = [make(f"p{i}.mp4", seed=i, frames=9) for i in range(4)]
     with av.open(str(paths[0])) as source:
         image = next(source.decode(video=0))
@@ -191,7 +191,7 @@ def test_still_pictures_are_told_apart_by_their_sound(make: Maker, run: Callable
 
 
 def test_a_copy_without_sound_is_kept_beside(five: list[Path], run: Callable[..., Report], tmp_path: Path) -> None:
-    """In a set with sound it is quarantined, and the one with sound is used."""
+    """In a set with sound, the copy is quarantined and the file with sound is used."""
     mute = five[0].with_name("c.mp4")
     with av.open(str(five[0])) as source, av.open(str(mute), "w") as out:
         video = out.add_stream_from_template(source.streams.video[0])
@@ -218,7 +218,7 @@ def test_a_copy_without_sound_is_kept_beside(five: list[Path], run: Callable[...
         (["a/c3.mp4", "c3.mp4"], "c3.mp4"),
     ],
 )
-def test_the_plainest_name_is_kept_and_other_captions_are_told(
+def test_the_shortest_name_is_kept_and_other_captions_are_reported(
     make: Maker, run: Callable[..., Report], tmp_path: Path, names: list[str], kept: str
 ) -> None:
     path = make(names[0], frames=9, caption=f"caption of {names[0]}")
@@ -235,12 +235,12 @@ def test_the_plainest_name_is_kept_and_other_captions_are_told(
     assert {copy.id: (copy.of, copy.differs) for copy in report.copies["media"]} == {
         name: (kept, "caption") for name in names if name != kept
     }
-    told = "\n".join(report.lines())
-    assert f"(as {kept}, whose other caption is kept)" in told
-    assert f"source media: {len(names) - 1} of them had other captions, which are left out with them" in told
+    text = "\n".join(report.lines())
+    assert f"(as {kept}, whose other caption is kept)" in text
+    assert f"source media: {len(names) - 1} of them had other captions, which are left out with them" in text
 
 
-def test_the_same_caption_and_none_are_not_told(make: Maker, run: Callable[..., Report], tmp_path: Path) -> None:
+def test_equal_and_missing_captions_are_not_reported(make: Maker, run: Callable[..., Report], tmp_path: Path) -> None:
     path = make("a.mp4", frames=9, caption="hums")
     copied(path, "a (1).mp4", caption="hums \n")
     copied(path, "a (2).mp4", caption=None)
@@ -310,7 +310,7 @@ def test_nothing_left_but_copies_is_refused(make: Maker, run: Callable[..., Repo
     path = make("a.mp4", frames=9)
     copied(path, "b.mp4")
     copied(path, "c.mp4")
-    with pytest.raises(DataError, match=r"1 different media files \(copies .*\) and holds out 2"):
+    with pytest.raises(DataError, match=r"1 different media files \(copies.*\) and holds out 2"):
         run()
 
 

@@ -41,8 +41,8 @@ def test_what_phones_and_cameras_write_is_media(name: str, tmp_path: Path) -> No
     assert ([item.id for item in items], ignored) == ([name], {})
 
 
-def test_what_is_no_file_is_counted_too(tmp_path: Path) -> None:
-    """A link that leads nowhere is media that is missing; folders that pass for media, or are links, hold more."""
+def test_links_and_folders_named_like_media_are_counted_too(tmp_path: Path) -> None:
+    """A dangling link is a missing media file; linked folders and folders named like media are counted as folders."""
     touch(tmp_path / "clips", "a.mp4", "day.mp4/b.mp4", "plain/c.mp4", "lost.\udcff")
     touch(tmp_path / "elsewhere", "d.mp4")
     (tmp_path / "clips" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
@@ -61,7 +61,7 @@ def test_what_is_no_file_is_counted_too(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot look into .*gone \(No such file or directory\); make it readable"):
+    with pytest.raises(DataError, match=r"cannot list .*gone \(No such file or directory\); make it readable"):
         scan(tmp_path / "gone")
 
 
@@ -84,24 +84,24 @@ def test_names_match_by_their_letters(tmp_path: Path, media: str, caption: str, 
     assert ignored == {}
 
 
-def test_captions_that_collide_are_told(tmp_path: Path) -> None:
+def test_captions_that_collide_are_reported(tmp_path: Path) -> None:
     touch(tmp_path, f"{NFD}.mp4", f"{NFD}.txt", f"{NFC}.txt")
-    with pytest.warns(UserWarning, match=r"has 2 captions .*differ only in how they are spelled"):
+    with pytest.warns(UserWarning, match=r"has 2 captions .*differ only in their Unicode form"):
         items, ignored = scan(tmp_path)
     assert items[0].caption == tmp_path / f"{NFD}.txt"  # spelled as the media file
     assert ignored == {".txt": 1}
 
 
 @pytest.mark.parametrize("captions", [(NFC,), (NFD,), (NFC, NFD)])
-def test_media_that_collide_are_told_with_what_they_take(tmp_path: Path, captions: Sequence[str]) -> None:
+def test_media_that_collide_are_reported_with_their_captions(tmp_path: Path, captions: Sequence[str]) -> None:
     touch(tmp_path, f"{NFC}.mp4", f"{NFD}.mp4", *(f"{stem}.txt" for stem in captions))
-    with pytest.warns(UserWarning, match=r"media files whose names differ only .* takes .* takes ") as told:
+    with pytest.warns(UserWarning, match=r"media files whose names differ only .* takes .* takes ") as warned:
         items, ignored = scan(tmp_path)
-    assert len(told) == 1
+    assert len(warned) == 1
     for item in items:
         own = item.media.with_suffix(".txt")
         assert item.caption == (own if own.exists() else tmp_path / f"{captions[0]}.txt")
-        assert f"{item.media.name!a} takes {Path(item.caption).name!a}" in str(told[0].message)
+        assert f"{item.media.name!a} takes {Path(item.caption).name!a}" in str(warned[0].message)
     assert ignored == {}
 
 
@@ -146,8 +146,8 @@ def test_a_manifest_is_read_relative_to_itself(tmp_path: Path) -> None:
         (b'{"media": "a.mp4", "caption": 3}', "`caption` text, found 'a.mp4' and 3"),
         (b'{"media": "a.mp4", "caption": "\xff"}', "not UTF-8"),
         (b'{"media": "./ok.mp4", "caption": "again"}', "'ok.mp4' is listed twice, first in line 1"),
-        (rb'{"media": "\ud800.mp4", "caption": "x"}', "half a character and no file's name"),
-        (rb'{"media": "a\u0000.mp4", "caption": "x"}', "holds NUL and is no file's name"),
+        (rb'{"media": "\ud800.mp4", "caption": "x"}', "half a character and cannot be a file name"),
+        (rb'{"media": "a\u0000.mp4", "caption": "x"}', "contains NUL and cannot be a file name"),
         (b'{"%s": 1}' % (b"x" * 100_000), f"unknown key '{'x' * 76}...; only"),
         (b"[" * 100_000, "not JSON"),
     ],
@@ -210,27 +210,27 @@ def test_a_source_without_enough_media_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("config", "kind"), [(FolderSource(path="no"), "folder"), (ManifestSource(path="no"), "file")])
 def test_a_path_that_is_not_there_names_the_key(tmp_path: Path, config: FolderSource, kind: str) -> None:
-    with pytest.raises(RecipeError, match=rf"`sources\.s\.path`: {tmp_path / 'no'} is no {kind}"):
+    with pytest.raises(RecipeError, match=rf"`sources\.s\.path`: {tmp_path / 'no'} is not a {kind}"):
         collect("s", config, recipe_folder=tmp_path, rendered=tmp_path, seed=0)
 
 
-def test_a_home_that_nobody_has_names_the_key(tmp_path: Path) -> None:
+def test_an_unknown_home_names_the_key(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"`sources\.s\.path` is '~nobody-here/clips': .*write the whole path"):
         collect("s", FolderSource(path="~nobody-here/clips"), recipe_folder=tmp_path, rendered=tmp_path, seed=0)
 
 
 def test_rendering_happens_once_and_again_when_the_source_changes(tmp_path: Path) -> None:
     folder, config = tmp_path / "faces", SyntheticSource(clips=2, frames=5)
-    told: list[int] = []
-    render(config, folder, 0, told.append)
-    assert told == [1, 2]
+    progress: list[int] = []
+    render(config, folder, 0, progress.append)
+    assert progress == [1, 2]
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    render(config, folder, 0, told.append)
-    render(SyntheticSource(clips=2, frames=5, heldout=1), folder, 0, told.append)
-    assert told == [1, 2]
+    render(config, folder, 0, progress.append)
+    render(SyntheticSource(clips=2, frames=5, heldout=1), folder, 0, progress.append)
+    assert progress == [1, 2]
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
-    render(SyntheticSource(clips=1, frames=5), folder, 0, told.append)
-    assert told == [1, 2, 1]
+    render(SyntheticSource(clips=1, frames=5), folder, 0, progress.append)
+    assert progress == [1, 2, 1]
     assert len(scan(folder)[0]) == 1
 
 

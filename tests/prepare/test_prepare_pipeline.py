@@ -1,4 +1,4 @@
-"""From files to shard sets: what is kept, dropped, reused, and never half there."""
+"""From files to shard sets: what is kept, dropped and reused; a set is never left incomplete."""
 
 import json
 import os
@@ -111,7 +111,7 @@ def test_odd_names_stay_on_one_line_and_missing_files_are_counted(
     media = tmp_path / "media"
     (media / "notes.\udcff").touch()
     (media / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
-    os.mkfifo(media / "pipe.mp4")  # reading it would wait for ever
+    os.mkfifo(media / "pipe.mp4")  # reading it would block
     for name in ("gone", "pipe"):
         (media / f"{name}.txt").write_text("x")
     report = run()
@@ -150,7 +150,7 @@ def test_more_than_the_allowed_number_is_an_error_and_leaves_no_set(
     assert list((tmp_path / "root" / "sets").iterdir()) == []
     assert not (tmp_path / "root" / "report.json").exists()
     assert run(quarantine_max=3).sets["all"].kept == 3
-    with pytest.raises(DataError, match="quarantine_max"):  # a finished set is no way around it
+    with pytest.raises(DataError, match="quarantine_max"):  # a finished set does not evade the limit
         run(quarantine_max=2)
 
 
@@ -224,10 +224,10 @@ def test_changed_files_make_the_set_again(
 
 
 @pytest.mark.parametrize("reader", OLDER)
-def test_what_a_run_has_begun_with_stays_though_a_later_reader_would_make_other_clips(
+def test_data_that_a_run_has_begun_with_is_kept_when_the_reader_changes(
     three: list[Path], recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: int
 ) -> None:
-    """Where the files are the same; other sets of an older version are made again."""
+    """If the files are the same; other sets of an older version are made again."""
 
     def made(**options: Any) -> Report:
         return prepare(recipe(), tmp_path / "root", recipe_folder=tmp_path, progress=False, **options)
@@ -248,7 +248,7 @@ def test_what_a_run_has_begun_with_stays_though_a_later_reader_would_make_other_
     assert not made(begun=begun).sets["all"].reused
 
 
-def test_what_nobody_has_begun_with_is_made_by_the_reader_of_now(
+def test_data_that_no_run_has_begun_with_is_made_by_the_current_reader(
     three: list[Path], run: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
@@ -327,9 +327,9 @@ def test_sound_that_is_shorter_is_padded_and_marked(
 def test_long_captions_are_counted_with_one_warning(three: list[Path], make: Maker, run: Callable[..., Report]) -> None:
     for i in range(2):
         make(f"long-{i}.mp4", seed=20 + i, caption="seven words are more than six here")
-    with pytest.warns(UserWarning, match="2 of 5 captions are longer") as told:
+    with pytest.warns(UserWarning, match="2 of 5 captions are longer") as warned:
         report = run()
-    assert len(told) == 1
+    assert len(warned) == 1
     assert report.sets["all"].truncated == 2
 
 
@@ -385,7 +385,7 @@ def test_the_real_clip_in_both_orientations(real_clips: Path, run: Callable[...,
 def test_codecs_are_taken_from_where_they_were_fitted(
     three: list[Path], make: Maker, run: Callable[..., Report], recipe: Recipe, tmp_path: Path
 ) -> None:
-    """Other clips, encoded as the first ones were; a second time nothing is made anew."""
+    """Other clips, encoded with the codecs of the first ones; the second time everything is reused."""
     codecs = run().codecs
     shutil.rmtree(tmp_path / "media")
     make("other.mp4", seed=9)

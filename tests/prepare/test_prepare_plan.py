@@ -1,4 +1,4 @@
-"""What a recipe cannot ask for is refused before any work, by key."""
+"""Recipes that cannot be made are refused before any work, by key."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,10 +34,10 @@ def one_set(**keys: Any) -> dict[str, Any]:
         (one_set(modalities=[]), r"`sets\.low\.modalities` is empty: name video"),
         (one_set(modalities=["audio", "audio"]), r"`sets\.low\.modalities`"),
         (one_set(modalities=["video"], lufs=-23.0), r"`sets\.low` has `lufs` or `duration_token`, which need audio"),
-        ({"fit_sets": ["al"]}, "`fit_sets` names 'al', which is no set; there are: all"),
+        ({"fit_sets": ["al"]}, "`fit_sets` names 'al', which is not a set; there are: all"),
         ({"fit_sets": []}, r"`codecs\.video` is fitted on clips: `fit_sets` must name a set with video"),
         ({"codecs": {"video": WAN, "audio": DAC, "text": BYTES}}, "`fit_sets` is given, but no codec is fitted"),
-        ({"codecs_from": "base"}, "`codecs_from` takes codecs that are fitted already: leave `fit_sets` out"),
+        ({"codecs_from": "base"}, "`codecs_from` takes codecs that are fitted already: remove `fit_sets`"),
         (
             {"codecs_from": "base", "fit_sets": [], "codecs": {"video": WAN, "audio": DAC, "text": BYTES}},
             "`codecs_from` is given, but no codec is of a fitted kind",

@@ -1,4 +1,4 @@
-"""What sizes an allocation or a loop is bounded: whatever a number is, a recipe is used or refused by key, at once."""
+"""Numbers that size an allocation or a loop are bounded: any number is used, or refused by key at once."""
 
 from functools import cache
 from pathlib import Path
@@ -24,17 +24,17 @@ UNBOUNDED = {
         "sources.faces_high.seed",
         "sources.masks.seed",
         "phase.alpha",
-    ),  # numbers that nothing is as large as
+    ),  # numbers without a natural limit
     *(
         "sources.faces.heldout",
         "sources.faces_high.heldout",
         "sources.masks.heldout",
         "quarantine_max",
-    ),  # compared with what there is
+    ),  # compared with what exists
     *("steps.max", "steps.checkpoint_every", "steps.keep", "steps.log_every", "optimizer.warmup", "validation.every"),
-    *("validation.clips", "validation.final_clips"),  # refused where the set has fewer
+    *("validation.clips", "validation.final_clips"),  # refused if the set has fewer
     *("survival.skips", "survival.rollback.times", "survival.quarantine.in_a_row", "survival.failed_saves"),
-    *("slurm.nodes", "slurm.gpus_per_node"),  # refused where the site gives fewer
+    *("slurm.nodes", "slurm.gpus_per_node"),  # refused if the site gives fewer
 }
 
 
@@ -61,7 +61,7 @@ def used(name: str, key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "key"), KEYS)
-def test_a_number_that_nothing_can_be_as_large_as_is_refused_by_key(name: str, key: str) -> None:
+def test_an_impossibly_large_number_is_refused_by_key(name: str, key: str) -> None:
     for value in (-1, 2**63, 10**400, *(() if key in UNBOUNDED else (10**9 + 1, 10**18))):
         with pytest.raises(RecipeError) as caught:
             used(name, key, value)
@@ -69,7 +69,7 @@ def test_a_number_that_nothing_can_be_as_large_as_is_refused_by_key(name: str, k
         assert len(str(caught.value)) < 300
 
 
-def test_all_that_is_unbounded_is_there() -> None:
+def test_the_list_of_unbounded_numbers_is_complete() -> None:
     assert {key for _, key in KEYS} >= UNBOUNDED - {"slurm.nodes", "slurm.gpus_per_node"}
 
 

@@ -1,4 +1,4 @@
-"""What must agree between the sections of a phase recipe: the degree that shares a sequence, and its tokens."""
+"""Sections of a phase recipe must agree: the sequence degree with the tokens, and the license with the Hub."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ def checked(recipe: str, *, replicate: int = 1, shard: int, sequence: int) -> No
     check(decode(PhaseRecipe, load(RECIPES / f"{recipe}.yaml", [layout])))
 
 
-def test_more_ranks_than_audio_tokens_are_refused_with_what_would_do() -> None:
-    """403 audio tokens beside 43,120 of video: the fewest decide. Up to one rank per token is allowed."""
+def test_more_ranks_than_audio_tokens_are_refused_with_a_degree_that_fits() -> None:
+    """403 audio tokens beside 43,120 of video: the smaller number decides. One rank per token is the limit."""
     checked("joint_phase2", replicate=2, shard=512, sequence=256)
     with pytest.raises(RecipeError) as caught:
         checked("joint_phase2", replicate=2, shard=512, sequence=512)
@@ -37,7 +37,7 @@ def test_only_what_a_phase_trains_counts(phase: str, tokens: str) -> None:
     with pytest.raises(RecipeError, match=f"`parallel.sequence` 64 shares the {tokens} tokens"):
         checked(f"toy/{phase}", shard=64, sequence=64)
     if "video" in phase:
-        checked(f"toy/{phase}", shard=32, sequence=32)  # more than the 25 of audio, which it has none of
+        checked(f"toy/{phase}", shard=32, sequence=32)  # more than the 25 tokens of audio, which it does not train
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A curriculum is what its paths lead to, not how they are spelled."""
+"""A curriculum is identified by its resolved paths, not by their spelling."""
 
 from pathlib import Path
 
@@ -27,12 +27,12 @@ def digest(folder: Path, path: str) -> str:
     return load_curriculum(folder / "curriculum.yaml", []).digest
 
 
-def test_the_same_words_in_two_folders_are_two_curricula_and_two_words_for_one_folder_one(tmp_path: Path) -> None:
+def test_resolved_paths_identify_a_curriculum(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     assert digest(a, "./clips") != digest(b, "./clips")
     assert digest(a, "./clips") == digest(b, str(a / "clips")) == digest(b, "../a/clips")
 
 
-def test_the_home_of_nobody_is_named(tmp_path: Path) -> None:
+def test_an_unknown_home_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"`sources\.clips\.path` is '~nobody-here/clips': .*write the whole path"):
         digest(tmp_path, "~nobody-here/clips")

@@ -1,4 +1,4 @@
-"""Recipes that were damaged at random, with fixed seeds: each is used, or refused in one message that can be read."""
+"""Recipes damaged at random, with fixed seeds: each is used, or refused with one readable message."""
 
 import random
 from collections.abc import Callable
@@ -53,21 +53,21 @@ def named(draw: random.Random, lines: list[str]) -> None:
 
 
 def moved(draw: random.Random, lines: list[str]) -> None:
-    """A line somewhere else, deeper, twice or gone."""
+    """A line moved, indented, duplicated or removed."""
     line = lines.pop(draw.randrange(len(lines)))
     for _ in range(draw.randrange(3)):
         lines.insert(draw.randrange(len(lines) + 1), " " * draw.randrange(4) + line)
 
 
 def pricked(draw: random.Random, lines: list[str]) -> None:
-    """A character more or less."""
+    """A character added or removed."""
     at = draw.randrange(len(lines))
     place = draw.randrange(len(lines[at]) + 1)
     lines[at] = lines[at][:place] + draw.choice(["", *":{}[]&*!|>'\"%@#,-?\x07\x85\u2028"]) + lines[at][place + 1 :]
 
 
 def many(draw: random.Random, lines: list[str]) -> None:
-    """Keys that nobody knows."""
+    """Unknown keys."""
     lines += [f"{draw.choice(['steps', 'zz', LONG[:300]])}{number}: {number}" for number in range(200)]
 
 

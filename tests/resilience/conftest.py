@@ -1,4 +1,4 @@
-"""The fixtures of the tests of training, whose tiny phase is what goes wrong here."""
+"""Fixtures of the tests of training: here things go wrong in their tiny phase."""
 
 import sys
 from pathlib import Path

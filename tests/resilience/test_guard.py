@@ -1,4 +1,4 @@
-"""Bad steps: refused, skipped or gone back from; and a resumed run judges as one that was left alone."""
+"""Bad steps are refused, skipped or rolled back; a resumed run judges like an uninterrupted one."""
 
 import json
 import re
@@ -25,7 +25,7 @@ SKIP_SPIKES = SurvivalConfig(spike=SpikeConfig(action="skip", sigma=20.0, window
 
 
 class Loud(Phase):
-    """Batches that begin at `bad` positions of the stream have a loss of another size, on every visit."""
+    """The loss of batches that begin at `bad` positions of the stream is `factor` times as large, on every visit."""
 
     bad: tuple[int, ...] = ()
     factor = 1.0
@@ -44,7 +44,7 @@ def loud(factor: float, *steps: int) -> type[Phase]:
 
 
 class Watch(Callback):
-    """All that a step may change, after each."""
+    """Collects after each step all that it may change."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Tensor]] = []
@@ -104,7 +104,7 @@ def test_a_bad_step_is_refused_before_anything_changes(
 
 
 def one_tower(kind: type[Phase]) -> type[Phase]:
-    """Without turns, so that every step counts in one window."""
+    """Without alternating experts, so that every step counts in one window."""
 
     class OneWindow(kind):  # type: ignore[misc, valid-type]
         expert = None
@@ -112,7 +112,7 @@ def one_tower(kind: type[Phase]) -> type[Phase]:
     return OneWindow
 
 
-def test_a_record_that_cannot_be_written_ends_no_run_that_skips(
+def test_an_unwritable_record_does_not_end_a_run_that_skips(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
     (tmp_path / "bad_steps").write_text("in the way")
@@ -126,7 +126,7 @@ def test_a_record_that_cannot_be_written_ends_no_run_that_skips(
 def test_a_checkpoint_that_fails_beside_a_bad_step_is_not_forgotten(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
-    """Who goes back must know that the disk is no good."""
+    """A run that goes back must know that its disk cannot be written."""
     (tmp_path / "checkpoints").write_text("in the way")
     watch, config = Watch(), SurvivalConfig(non_finite="rollback")
     with pytest.raises(BackError):
@@ -159,7 +159,7 @@ def test_the_parameter_that_is_named_is_the_one_concerned(
 def test_a_resumed_run_skips_what_an_uninterrupted_one_skips(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, told: Any
 ) -> None:
-    """The losses that a spike is measured by are part of the checkpoint."""
+    """The losses by which spikes are measured are part of the checkpoint."""
     kind = one_tower(loud(1e4, 3, 18, 21))
     with pytest.warns(SurvivalWarning, match="skipped optimizer step"):
         guard, whole = fit(shards, build, tmp_path / "whole", SKIP_SPIKES, kind, count=24)

@@ -1,4 +1,4 @@
-"""Clips that cannot be read while training: counted once, in the file and in the checkpoints, and limited."""
+"""Clips that cannot be read during training: counted once, in the file and in the checkpoints, and limited."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ class Run:
     def fit(
         self, count: int = 8, *, stop_at: int | None = None, share: float = 1.0, every: int = 3, **more: int
     ) -> None:
-        """Go on to step `stop_at` or `count`."""
+        """Continue to step `stop_at` or `count`."""
         self.folder.mkdir(exist_ok=True)
         store, workers = CheckpointStore(self.folder / "checkpoints"), more.pop("workers", 0)
         planned, latest = steps(count, **more), store.latest()
@@ -89,7 +89,7 @@ def test_a_run_that_was_stopped_makes_the_same_substitutions_bitwise(
     assert parts.seen == whole.seen
     assert all(torch.equal(parts.weights[name], value) for name, value in whole.weights.items())
     assert parts.counts == whole.counts
-    assert [count for count, _ in whole.counts] == [1], "told once, not per attempt"
+    assert [count for count, _ in whole.counts] == [1], "reported once, not per attempt"
     assert parts.lines() == whole.lines()
     (line,) = whole.lines()
     assert line.keys() == {"id", "shard", "reason", "substitute", "step"}
@@ -112,12 +112,12 @@ def test_a_checkpoint_between_two_reports_holds_what_was_found_before_it(
     latest = CheckpointStore(run.folder / "checkpoints").latest()
     assert latest is not None
     assert read_loop(latest)["data"]["quarantined"] == ["clip-5"]
-    assert run.counts == [], "a stop reports nothing that a run left alone would not"
+    assert run.counts == [], "a stop reports nothing that an uninterrupted run would not report"
     run.fit(every=100)
     assert run.counts == [(1, 8)]
 
 
-def test_damage_while_a_run_reads_is_found_as_damage_before_it(
+def test_damage_during_a_run_is_handled_like_damage_before_it(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
     sound, late, early = (Run(tmp_path / name, shards, build) for name in ("sound", "late", "early"))
@@ -133,7 +133,7 @@ def test_damage_while_a_run_reads_is_found_as_damage_before_it(
 
 
 @pytest.mark.parametrize(("every", "step"), [(3, 3), (100, 8)])
-def test_beyond_the_budget_a_run_ends_where_it_reports(
+def test_beyond_the_budget_a_run_ends_at_the_next_report(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, every: int, step: int
 ) -> None:
     for clip in (2, 5, 9):
@@ -141,8 +141,8 @@ def test_beyond_the_budget_a_run_ends_where_it_reports(
     run = Run(tmp_path / "run", shards, build)
     message = (
         rf"^data: 3 of the 11 clips of {shards.folder} could not be read, and `survival\.quarantine\.share` 0\.2 "
-        rf"allows 2; {run.file} names them\. .*: raise it to go on, or copy "
-        rf"their shards again .* begin anew with --new$"
+        rf"allows 2; {run.file} names them\. .*: raise the share to continue, or copy "
+        rf"the shards again .* start with --new$"
     )
     with pytest.raises(QuarantineError, match=message) as error:
         run.fit(share=0.2, every=every)
@@ -151,7 +151,7 @@ def test_beyond_the_budget_a_run_ends_where_it_reports(
     assert {line["id"] for line in run.lines()} == {"clip-2", "clip-5", "clip-9"}
 
 
-def test_who_allows_more_goes_on_from_the_last_checkpoint(
+def test_a_larger_budget_continues_from_the_last_checkpoint(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
     for clip in (2, 5, 9):
@@ -192,7 +192,7 @@ def test_warnings_are_few(
     assert len(texts) == 6
 
 
-def test_a_list_that_cannot_be_written_does_not_end_a_run(
+def test_an_unwritable_record_does_not_end_a_run(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     garbage(shards.folder, 5)

@@ -1,4 +1,4 @@
-"""Going back to an earlier checkpoint, past the batches that led to a bad step; and when the process dies over it."""
+"""Rollback to an earlier checkpoint, past the batches that led to a bad step, also if the process dies during it."""
 
 import json
 from pathlib import Path
@@ -16,8 +16,8 @@ from talkies.runs.retention import Retention, mark
 BATCH = 4
 
 
-def nobody(_: Rollback) -> None:
-    """Nothing must stay."""
+def leave_nothing(_: Rollback) -> None:
+    """No checkpoint must stay."""
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def save(store: CheckpointStore, step: int, *passed: tuple[int, int]) -> None:
-    """A checkpoint of which only the data's state matters."""
+    """A checkpoint; only its data's state matters."""
     data = {"consumed": step * BATCH, "passed": [list(pair) for pair in passed], "quarantined": []}
     data |= {"clips": 3, "fingerprint": "ab", "seed": 0}
     loop = {"step": step, "recipe": None, "ema_updates": step, "data": data, "guard": {"good": {}, "skipped": []}}
@@ -46,7 +46,7 @@ def back(folder: Path, store: CheckpointStore, **changed: int) -> Rollback:
         position=22 * BATCH,
         global_batch=BATCH,
         reason="step 23: a spike",
-        leave=nobody,
+        leave=leave_nothing,
     )
 
 
@@ -55,7 +55,7 @@ def test_it_goes_back_far_enough_and_past_the_batches_before_and_after(tmp_path:
     assert (made.at, made.to, made.start, made.stop) == (23, 15, 15 * BATCH, 25 * BATCH)
     assert store.steps() == [5, 10, 15]
     assert read_rollbacks(tmp_path) == (made,)
-    assert finish_interrupted(tmp_path, store, nobody) == ((60, 100),)
+    assert finish_interrupted(tmp_path, store, leave_nothing) == ((60, 100),)
 
 
 def test_without_a_checkpoint_that_early_it_goes_back_to_the_oldest(tmp_path: Path, store: CheckpointStore) -> None:
@@ -77,8 +77,8 @@ def test_damage_is_no_reason_to_begin_anew(tmp_path: Path, store: CheckpointStor
     assert store.steps() == [5, 10, 15, 20]
 
 
-def test_what_must_stay_is_set_aside_before_anything_goes(tmp_path: Path, store: CheckpointStore) -> None:
-    """What was made of step 20 keeps its checkpoint; the mark is not that of the step 20 that comes again."""
+def test_what_must_stay_is_set_aside_before_anything_is_deleted(tmp_path: Path, store: CheckpointStore) -> None:
+    """The release of step 20 keeps its checkpoint; its mark does not apply to the step 20 that is made again."""
     mark(tmp_path, 20, "release")
     kept = Retention(tmp_path, {"audio": 1.0})
     config = RollbackConfig(back=4)
@@ -102,19 +102,19 @@ def test_a_damaged_checkpoint_is_no_place_to_go_back_to(tmp_path: Path, store: C
     assert back(tmp_path, store).to == 10
 
 
-def test_a_process_that_died_over_it_is_finished_by_the_next(tmp_path: Path, store: CheckpointStore) -> None:
-    """The record comes first; what it left would otherwise be the newest checkpoint."""
+def test_the_next_process_finishes_an_interrupted_rollback(tmp_path: Path, store: CheckpointStore) -> None:
+    """The record is written first; else a checkpoint that was left behind would be the newest one."""
     made = back(tmp_path, store)
-    save(store, 20)  # as if it had not been deleted: it knows nothing of the going back
-    assert finish_interrupted(tmp_path, store, nobody) == ((made.start, made.stop),)
+    save(store, 20)  # as if it had not been deleted: it does not know the rollback
+    assert finish_interrupted(tmp_path, store, leave_nothing) == ((made.start, made.stop),)
     assert store.steps() == [5, 10, 15]
     save(store, 20, (made.start, made.stop))
-    finish_interrupted(tmp_path, store, nobody)
-    assert store.steps() == [5, 10, 15, 20], "one that was made afterwards stays"
+    finish_interrupted(tmp_path, store, leave_nothing)
+    assert store.steps() == [5, 10, 15, 20], "a checkpoint made after the rollback stays"
 
 
-def test_what_must_be_told_is_told_again_by_the_next(tmp_path: Path, store: CheckpointStore) -> None:
-    """Who dies while it tells, or sets aside, has written the record and deleted nothing."""
+def test_the_next_process_reports_an_interrupted_rollback_again(tmp_path: Path, store: CheckpointStore) -> None:
+    """A process that dies while it reports, or sets aside, has written the record and deleted nothing."""
 
     def die(_: Rollback) -> None:
         assert read_rollbacks(tmp_path)
@@ -132,14 +132,14 @@ def test_what_must_be_told_is_told_again_by_the_next(tmp_path: Path, store: Chec
             leave=die,
         )
     assert store.steps() == [5, 10, 15, 20]
-    told: list[Rollback] = []
+    reported: list[Rollback] = []
     for _ in range(2):
-        finish_interrupted(tmp_path, store, told.append)
-    assert [made.to for made in told] == [15]
+        finish_interrupted(tmp_path, store, reported.append)
+    assert [rollback.to for rollback in reported] == [15]
     assert store.steps() == [5, 10, 15]
 
 
-def test_a_run_goes_back_so_often_and_no_more(tmp_path: Path, store: CheckpointStore) -> None:
+def test_the_number_of_rollbacks_is_limited(tmp_path: Path, store: CheckpointStore) -> None:
     back(tmp_path, store, times=1)
     with pytest.raises(
         BadStepError, match=r"a spike\. The run has gone back 1 times in its life \(`survival.rollback.times`\)"
@@ -163,7 +163,7 @@ def test_a_damaged_record_is_no_reason_to_train_on_what_was_passed_over(
 ) -> None:
     (tmp_path / FILE).write_text(content)
     with pytest.raises(CheckpointError, match=r"rollbacks\.json is damaged: i.*; restore it from a copy, or train"):
-        finish_interrupted(tmp_path, store, nobody)
+        finish_interrupted(tmp_path, store, leave_nothing)
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{}"])
@@ -179,4 +179,4 @@ def test_a_record_that_lacks_what_a_checkpoint_knows_is_refused(
     with pytest.raises(
         CheckpointError, match=r"it (lacks what step-00000020 has passed over|holds a mapping, .* list); re"
     ):
-        finish_interrupted(tmp_path, store, nobody)
+        finish_interrupted(tmp_path, store, leave_nothing)

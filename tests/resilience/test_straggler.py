@@ -1,4 +1,4 @@
-"""A rank that takes longer than the others is told of, once, with what it spends its time on."""
+"""A rank that takes longer than the others is reported once, with what it spends its time on."""
 
 import logging
 
@@ -16,7 +16,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_once_per_spell_with_its_split(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_warning_until_the_rank_is_fast_again(caplog: pytest.LogCaptureFixture) -> None:
     judge = Stragglers(2.0)
     for step in range(1, 6):
         found = judge.metrics([EVEN, EVEN, SLOW_DATA, EVEN], step)
@@ -38,25 +38,25 @@ def test_once_per_spell_with_its_split(caplog: pytest.LogCaptureFixture) -> None
     "owned",
     [
         [EVEN, Own(0.05, 0.44, 0.05)],  # below the ratio
-        [Own(0.0, 0.001, 0.0), Own(0.0, 0.05, 0.0)],  # 50 times as long, and nothing
+        [Own(0.0, 0.001, 0.0), Own(0.0, 0.05, 0.0)],  # 50 times as long, but negligible
     ],
 )
-def test_small_differences_are_not_told_of(caplog: pytest.LogCaptureFixture, owned: list[Own]) -> None:
+def test_small_differences_are_not_reported(caplog: pytest.LogCaptureFixture, owned: list[Own]) -> None:
     judge = Stragglers(2.0)
     for step in range(9):
         judge.metrics(owned, step)
     assert warned(caplog) == []
 
 
-def test_one_slow_report_is_no_spell(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_slow_report_is_not_enough(caplog: pytest.LogCaptureFixture) -> None:
     judge = Stragglers(2.0)
     for step in range(9):
         judge.metrics([EVEN, SLOW_DATA if step % 2 else EVEN], step)
     assert warned(caplog) == []
 
 
-def test_only_who_is_to_tell_does(caplog: pytest.LogCaptureFixture) -> None:
-    judge = Stragglers(2.0, tell=False)
+def test_without_warn_there_are_metrics_alone(caplog: pytest.LogCaptureFixture) -> None:
+    judge = Stragglers(2.0, warn=False)
     for step in range(5):
         assert judge.metrics([EVEN, SLOW_DATA], step)["train/slowest_rank"] == 1
     assert warned(caplog) == []
@@ -77,7 +77,7 @@ def test_own_time_is_the_wait_for_data_and_the_forward_pass_without_the_first(mo
         own.loaded()
         clock.now += compute
         own.computed()
-        clock.now += 0.1  # backward: others are waited for
+        clock.now += 0.1  # backward: it waits for other ranks
     found = own.take(2)
     assert found is not None
     assert (found.data, found.compute) == (pytest.approx(0.04), pytest.approx(0.1))

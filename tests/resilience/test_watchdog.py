@@ -1,4 +1,4 @@
-"""A rank that hangs is named and ends; one that is slow is not, and nobody notices the watch."""
+"""A rank that hangs is named and ended; a slow one is not, and the watchdog disturbs nothing."""
 
 import os
 import re
@@ -116,7 +116,7 @@ def test_a_step_and_a_validation_below_the_limit_are_no_hang(tmp_path: Path) -> 
 
 
 class Followed(Activity):
-    """Keeps every phase that it was in."""
+    """Keeps every phase that it has been in."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ def ours() -> list[str]:
 
 
 class Look(Callback):
-    """What is seen after a step; an error, if it is asked for."""
+    """Looks at threads and heartbeats after every step; raises `error` if there is one."""
 
     def __init__(self, run: Path, error: BaseException | None = None) -> None:
         self.run, self.error = run, error
@@ -165,8 +165,8 @@ class Look(Callback):
             raise self.error
 
 
-def test_every_phase_of_a_fit_is_told_apart(shards: ShardSet, build: Build, tmp_path: Path) -> None:
-    """The names are Lightning's: this fails where another version calls its actions otherwise."""
+def test_every_phase_of_a_fit_is_distinguished(shards: ShardSet, build: Build, tmp_path: Path) -> None:
+    """The names are Lightning's: this fails if another version renames its actions."""
     work = Followed()
     watched_fit(shards, build, tmp_path, work=work)
     needed = [BUILDING, LOADING, FORWARD, BACKWARD, OPTIMIZER, REPORTING, CHECKPOINT]
@@ -180,7 +180,7 @@ def test_every_phase_of_a_fit_is_told_apart(shards: ShardSet, build: Build, tmp_
 
 
 def test_as_many_moves_in_every_process(shards: ShardSet, build: Build, tmp_path: Path) -> None:
-    """A rank is behind where it has made fewer: they must not depend on anything but the work."""
+    """The rank with fewer moves is behind: their number must depend on the work alone."""
     counted = []
     for name in ("a", "b"):
         work = Activity()
@@ -227,7 +227,7 @@ def test_workers_of_the_loader_have_no_watch(
     assert look.pids == {os.getpid()}
 
 
-def test_a_heartbeat_that_cannot_be_written_hurts_nobody(shards: ShardSet, build: Build, tmp_path: Path) -> None:
+def test_an_unwritable_heartbeat_does_not_end_a_run(shards: ShardSet, build: Build, tmp_path: Path) -> None:
     (tmp_path / "heartbeats").write_text("in the way")
     (tmp_path / "hangs").write_text("in the way")
     watched_fit(shards, build, tmp_path)
@@ -257,7 +257,7 @@ def alone(run: Path, hang: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
 
 
-def test_a_process_alone_tells_of_itself(tmp_path: Path) -> None:
+def test_a_single_process_reports_its_own_hang(tmp_path: Path) -> None:
     """Twice the later limit before the first step is no hang."""
     done = alone(tmp_path, "time.sleep(600)")
     assert done.returncode == 71
@@ -281,15 +281,15 @@ BLOCKED = {
 }
 
 
-@pytest.mark.parametrize(("blocked", "told"), BLOCKED.items())
-def test_a_hang_is_told_of_without_a_disk(tmp_path: Path, blocked: tuple[str, ...], told: str) -> None:
-    """And the job is queued again."""
+@pytest.mark.parametrize(("blocked", "message"), BLOCKED.items())
+def test_a_hang_is_reported_without_a_disk(tmp_path: Path, blocked: tuple[str, ...], message: str) -> None:
+    """And `on_hang` queues the job again."""
     for name in blocked:
         (tmp_path / name).write_text("in the way")
     done = alone(tmp_path, "time.sleep(600)")
     assert done.returncode == 71
     (line,) = done.stderr.splitlines()
-    assert re.match(f"talkies: hang: {told}", line)
+    assert re.match(f"talkies: hang: {message}", line)
     assert done.stdout == "asked "
 
 
@@ -301,7 +301,7 @@ def test_a_process_alone_that_holds_pythons_lock_leaves_its_stacks_on_stderr(tmp
     assert f'File "<string>", line {line} in <module>' in done.stderr
 
 
-def test_what_callbacks_declare_are_hooks_of_theirs() -> None:
+def test_callbacks_declare_activities_for_their_own_hooks() -> None:
     declared = {
         (owner, hook)
         for owner in (Saving, StopWhenAsked, TrainingMetrics, ValidationCallback)

@@ -1,6 +1,6 @@
 """Two ranks under a watchdog, as a program: python watched_rank.py RUN HOW LATER_S; it starts two of itself.
 
-Rank 0 waits for rank 1 in an exchange, as in a backward pass; rank 1 does before it what HOW says.
+Rank 0 waits for rank 1 in a collective, as in a backward pass; rank 1 first does what HOW says.
 """
 
 import ctypes
@@ -15,27 +15,27 @@ from talkies.parallel.launch import launch
 
 
 def slept() -> None:
-    """With the interpreter's lock free."""
+    """Hang with the interpreter's lock free."""
     time.sleep(600)
 
 
 def locked() -> None:
-    """With the interpreter's lock held."""
+    """Hang with the interpreter's lock held."""
     ctypes.PyDLL(None).sleep(600)
 
 
 def stopped() -> None:
-    """As a process that somebody has stopped."""
+    """Be stopped by a signal."""
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def slow() -> None:
-    """For 0.7 of the limit, which is no hang."""
+    """Wait for 0.7 of the limit, which is no hang."""
     time.sleep(0.7 * float(sys.argv[3]))
 
 
 def main() -> None:
-    """Of both ranks."""
+    """The program of both ranks."""
     from lightning import Callback
 
     from talkies.launch.job import this_job

@@ -1,4 +1,4 @@
-"""What the recipes of a curriculum say of its phases is looked at before anything is made."""
+"""The recipes of a curriculum are checked for all its phases before anything is made."""
 
 import os
 import re
@@ -11,8 +11,8 @@ from talkies.config import StorageError, UserError
 from talkies.planning.render import size
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import load_curriculum
-from talkies.runs.curriculum_check import foresee
-from talkies.runs.disk_space import check_room_for_all, need_of
+from talkies.runs.curriculum_check import check_recipes
+from talkies.runs.disk_space import check_disk_space_for_all, space_needed
 from talkies.runs.run_curriculum import phase_folders
 
 CURRICULUM = Path(__file__).parents[2] / "recipes" / "mova" / "toy" / "curriculum.yaml"
@@ -101,36 +101,36 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_a_late_phase_would_be_refused_for_is_told_from_the_recipes(name: str) -> None:
-    words, code, told = CASES[name]
+def test_an_error_of_a_late_phase_is_raised_from_the_recipes(name: str) -> None:
+    overrides, code, message = CASES[name]
     with pytest.raises(UserError) as caught:
-        foresee(load_curriculum(CURRICULUM, words))
-    assert told in str(caught.value)
+        check_recipes(load_curriculum(CURRICULUM, overrides))
+    assert message in str(caught.value)
     assert caught.value.exit_code == code
 
 
-def test_the_toy_itself_passes_and_finished_phases_are_not_looked_at() -> None:
-    foresee(load_curriculum(CURRICULUM))
+def test_the_toy_itself_passes_and_finished_phases_are_not_checked() -> None:
+    check_recipes(load_curriculum(CURRICULUM))
     few = load_curriculum(CURRICULUM, ["prepare.sources.masks.heldout=8", "phases.validation.clips=8"])
-    foresee(few, done={"lora"})
+    check_recipes(few, done={"lora"})
 
 
-def test_room_is_asked_for_all_phases_at_once(file_system: Callable[[str], Path]) -> None:
-    """Each phase alone has room; what those before it leave is counted."""
+def test_disk_space_is_checked_for_all_phases_at_once(file_system: Callable[[str], Path]) -> None:
+    """Each phase alone has enough space; what those before it leave is counted."""
     curriculum = load_curriculum(CURRICULUM)
 
     def wanted(disk: Path) -> dict[Path, PhaseRecipe]:
         folders = phase_folders(curriculum, disk / "x" / "0001")
         return {folders[phase.name]: phase for phase in curriculum.phases}
 
-    needs = [need_of(recipe, folder) for folder, recipe in wanted(Path("nowhere")).items()]
-    left, page = sum(need.left for need in needs[:-1]), os.sysconf("SC_PAGE_SIZE")
-    enough = -(-(left + needs[-1].most) // page) * page
-    check_room_for_all(wanted(file_system(f"size={enough}")))
+    needs = [space_needed(recipe, folder) for folder, recipe in wanted(Path("nowhere")).items()]
+    final, page = sum(need.final for need in needs[:-1]), os.sysconf("SC_PAGE_SIZE")
+    enough = -(-(final + needs[-1].peak) // page) * page
+    check_disk_space_for_all(wanted(file_system(f"size={enough}")))
     small = file_system(f"size={enough - page}")
-    assert all(need.most < enough - page for need in needs)
+    assert all(need.peak < enough - page for need in needs)
     with pytest.raises(StorageError) as caught:
-        check_room_for_all(wanted(small))
+        check_disk_space_for_all(wanted(small))
     assert re.match(rf"phase 'lora': storage: {small}/x/0001/6-lora has {enough - page} bytes free", str(caught.value))
-    assert f"what the phases before it leave ({size(left)})" in str(caught.value)
+    assert f"what the phases before it leave ({size(final)})" in str(caught.value)
     assert list(small.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Room for checkpoints is asked for before a run begins, on real file systems."""
+"""Disk space for checkpoints is checked before a run begins, on real file systems."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from talkies.config import StorageError
 from talkies.config.decode import decode
 from talkies.config.source import load
 from talkies.recipe.config import PhaseRecipe
-from talkies.runs.disk_space import check_room, checkpoints_to_come
+from talkies.runs.disk_space import check_disk_space, checkpoints_to_come
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy" / "joint_phase1.yaml"
 Disk = Callable[[str], Path]
@@ -23,11 +23,11 @@ def recipe(*changed: str) -> PhaseRecipe:
     return decode(PhaseRecipe, load(TOY, [*fixed, *changed]))
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_written(file_system: Callable[[str], Path]) -> None:
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_written(file_system: Callable[[str], Path]) -> None:
     """The toy's checkpoint takes 22.7 MB: four of them, and a release of 5.7 MB."""
     folder = file_system("size=90m")
     with pytest.raises(StorageError) as error:
-        check_room(recipe(), folder)
+        check_disk_space(recipe(), folder)
     assert error.value.exit_code == 74
     needed = 1_419_656 * 4 * (4 * 4 + 1)
     assert str(error.value).startswith(
@@ -35,26 +35,26 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(file_system
         "21.7 MiB beside those there (`steps.keep` 2, the best, and one while it is written) and a release of 5.4 MiB."
     )
     assert list(folder.iterdir()) == []
-    check_room(recipe("steps.keep=1"), folder)
-    check_room(recipe(), file_system("size=95m"))
+    check_disk_space(recipe("steps.keep=1"), folder)
+    check_disk_space(recipe(), file_system("size=95m"))
 
 
-def test_a_disk_that_is_full_or_read_only_is_told(file_system: Callable[[str], Path]) -> None:
+def test_a_full_or_read_only_disk_is_reported(file_system: Callable[[str], Path]) -> None:
     full = file_system("size=1m")
     (full / "filler").write_bytes(bytes(1 << 20))
     with pytest.raises(StorageError, match=r"No space left on device; \d+ bytes are needed, 0 are free"):
-        check_room(recipe(), full)
+        check_disk_space(recipe(), full)
     assert os.listdir(full) == ["filler"]  # noqa: PTH208
     frozen = file_system("size=200m")
     subprocess.run(["mount", "-o", "remount,ro", str(frozen)], check=True)
     with pytest.raises(StorageError, match="Read-only file system"):
-        check_room(recipe(), frozen)
+        check_disk_space(recipe(), frozen)
 
 
 def test_the_probe_takes_little_time(tmp_path: Path) -> None:
-    """The quickest of some: a machine may have other things to do."""
-    taken = timeit.repeat(lambda: check_room(recipe(), tmp_path), number=1, repeat=10)
-    assert min(taken) < 0.5, "0.05 s on a machine with nothing else to do"
+    """The fastest of ten, since the machine may be busy."""
+    taken = timeit.repeat(lambda: check_disk_space(recipe(), tmp_path), number=1, repeat=10)
+    assert min(taken) < 0.5, "0.05 s on an idle machine"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,14 +69,14 @@ def test_the_probe_takes_little_time(tmp_path: Path) -> None:
         ([90, 100], 0),  # only the release is left
     ],
 )
-def test_what_lies_there_is_not_asked_for_again(steps: list[int], expected: int) -> None:
+def test_existing_checkpoints_need_no_further_space(steps: list[int], expected: int) -> None:
     assert checkpoints_to_come(recipe(), steps) == expected
 
 
 @pytest.mark.parametrize(("last", "every", "expected"), [(10, 10, 1), (9, 10, 1), (11, 10, 2), (1000, 10, 4)])
-def test_a_short_run_needs_room_for_what_it_writes(last: int, every: int, expected: int) -> None:
+def test_a_short_run_needs_space_for_what_it_writes(last: int, every: int, expected: int) -> None:
     assert checkpoints_to_come(recipe(f"steps.max={last}", f"steps.checkpoint_every={every}"), []) == expected
 
 
-def test_a_run_that_may_go_back_needs_room_for_where_to() -> None:
+def test_a_run_with_rollback_needs_space_for_the_checkpoints_that_it_goes_back_to() -> None:
     assert checkpoints_to_come(recipe("survival.non_finite=rollback"), []) == 6

@@ -1,4 +1,4 @@
-"""A lock leaves nothing where nothing was done, and two never hold it at once."""
+"""A lock leaves no files if nothing was done under it, and two processes never hold it at once."""
 
 import fcntl
 import multiprocessing
@@ -41,8 +41,8 @@ ENOUGH, PATIENCE_S = 12, 120
 
 
 def works(folder: Path, inside: Path, all_there: Barrier, pipe: Connection) -> None:
-    """Take and lose the lock, together with the others, until it was held ENOUGH times; how often that was, and how
-    often another held it at the same time."""
+    """Compete for the lock until it was held ENOUGH times. Sends how often it was held, and how often another process
+    held it at the same time."""
     held = clashes = 0
     all_there.wait(PATIENCE_S)
     end = time.monotonic() + PATIENCE_S
@@ -56,7 +56,7 @@ def works(folder: Path, inside: Path, all_there: Barrier, pipe: Connection) -> N
                 except FileExistsError:
                     clashes += 1
         except RunLockedError:
-            time.sleep(0.001)  # so that who holds it is not kept from working by who asks for it
+            time.sleep(0.001)  # leaves the processor to the process that holds the lock
     pipe.send((held, clashes))
 
 
@@ -78,8 +78,10 @@ def test_two_never_hold_it_although_each_removes_it(tmp_path: Path) -> None:
     assert sum(clashes for _, clashes in found) == 0
 
 
-def test_a_lock_that_vanished_before_it_was_taken_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between opening the file and locking it, who held it before has removed it."""
+def test_a_lock_file_that_vanished_before_it_was_locked_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The previous holder removes the file after it was opened and before it is locked."""
     folder, real = tmp_path / "runs" / "0001", fcntl.flock
     calls: list[int] = []
 
@@ -88,7 +90,7 @@ def test_a_lock_that_vanished_before_it_was_taken_is_none(tmp_path: Path, monkey
         if len(calls) == 1:
             with locked(folder):
                 pass
-            shutil.rmtree(folder)  # that one did not make it
+            shutil.rmtree(folder)  # before the next try, which makes it again
         real(handle, how)
 
     monkeypatch.setattr(fcntl, "flock", flock)
@@ -99,7 +101,7 @@ def test_a_lock_that_vanished_before_it_was_taken_is_none(tmp_path: Path, monkey
     assert len(calls) == 4
 
 
-def test_who_takes_turns_waits_and_leaves_no_trace(tmp_path: Path) -> None:
+def test_a_turn_waits_for_the_lock_and_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "shelf").mkdir()
     context = multiprocessing.get_context("fork")
     mine, theirs = context.Pipe()
@@ -122,8 +124,8 @@ def test_who_takes_turns_waits_and_leaves_no_trace(tmp_path: Path) -> None:
 
 def test_a_turn_that_does_not_come_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("talkies.runs.folders.TURN_S", 0.1)
-    told = f"in use by process {os.getpid()}; wait for it, x"
-    with locked(tmp_path), pytest.raises(RunLockedError, match=told), in_turn(tmp_path, hint="x"):
+    message = f"in use by process {os.getpid()}; wait for it, x"
+    with locked(tmp_path), pytest.raises(RunLockedError, match=message), in_turn(tmp_path, hint="x"):
         pass
     with in_turn(tmp_path / "new" / "shelf", hint="x"):
         pass
@@ -154,7 +156,7 @@ def test_the_second_run_in_a_folder_is_refused(tmp_path: Path, told: Callable[..
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
-def test_a_lock_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_a_lock_that_is_not_a_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / ".lock")
     with pytest.raises(DataError, match=r"cannot open .*\.lock: it is a (named pipe|folder)"), locked(tmp_path):
         pass

@@ -1,4 +1,4 @@
-"""Runs that an older schema has named are found by what they have recorded, and no others."""
+"""Runs named by an older schema are found by their recorded recipes, and no other runs are."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ def write(path: Path, values: dict[str, Any]) -> None:
 
 
 def old_run(folder: Path, recipe: PhaseRecipe) -> Path:
-    """A run as schema 1 has recorded it."""
+    """A run as schema 1 recorded it."""
     values = to_dict(recipe)
     digest = hash_of(identifying(recipe), NOT_HASHED)
     write(folder / "recipe.json", {"recipe": values, "recipe_hash": digest, "parents": {}, "commit": "x"})
@@ -42,7 +42,7 @@ def old_run(folder: Path, recipe: PhaseRecipe) -> Path:
 
 
 def new_run(folder: Path, recipe: PhaseRecipe, name: str = "ab" * 32) -> Path:
-    """A run as it is recorded now, which may be known by the hash of an older schema."""
+    """A run as it is recorded now, perhaps named by the hash of an older schema."""
     values = values_of(recipe)
     known = {"recipe": values, "sha256": check_sum(values), "recipe_hash": name, "parents": {}, "commit": "x"}
     write(folder / "recipe.json", known)
@@ -54,13 +54,13 @@ def test_a_run_is_found_under_an_old_name(recipe: PhaseRecipe, tmp_path: Path, r
     old = record(tmp_path / f"{recipe.name}-0a1b2c3d" / "0001", recipe)
     record(tmp_path / f"{recipe.name}-99999999" / "0001", replace(recipe, seed=7))
     beside = replace(recipe, tracking=replace(recipe.tracking, experiment="another"))
-    for asked in (recipe, beside):
-        assert run_of(tmp_path, asked, new=False) == old
-        assert run_of(tmp_path, asked, new=True) == old.with_name("0002")
-        check_run_of(old, asked)
+    for same in (recipe, beside):
+        assert run_of(tmp_path, same, new=False) == old
+        assert run_of(tmp_path, same, new=True) == old.with_name("0002")
+        check_run_of(old, same)
     other = replace(recipe, seed=3)
     assert run_of(tmp_path, other, new=False) == tmp_path / f"{recipe.name}-{recipe_hash(other)[:8]}" / "0001"
-    with pytest.raises(CheckpointError, match="it has been changed since; submit it again"):
+    with pytest.raises(CheckpointError, match="the recipe has changed since; submit it again"):
         check_run_of(old, other)
 
 
@@ -72,8 +72,8 @@ def test_the_name_of_today_comes_first(recipe: PhaseRecipe, tmp_path: Path) -> N
     check_run_of(own, recipe)
 
 
-def test_two_old_runs_of_one_recipe_are_told(recipe: PhaseRecipe, tmp_path: Path) -> None:
-    """Schema 1 has hashed them differently; which of them is meant, nobody knows."""
+def test_two_old_runs_of_one_recipe_are_reported(recipe: PhaseRecipe, tmp_path: Path) -> None:
+    """Schema 1 hashed them differently, so it is unknown which one is meant."""
     for digest in ("0a1b2c3d", "1a1b2c3d"):
         old_run(tmp_path / f"{recipe.name}-{digest}" / "0001", recipe)
     with pytest.raises(CheckpointError, match=r"0a1b2c3d.*, .*1a1b2c3d.* were all begun .*: choose one by --folder"):
@@ -81,7 +81,7 @@ def test_two_old_runs_of_one_recipe_are_told(recipe: PhaseRecipe, tmp_path: Path
     assert run_of(tmp_path, recipe, new=True).parent.name == f"{recipe.name}-{recipe_hash(recipe)[:8]}"
 
 
-def test_a_damaged_record_is_told_and_passed_over(
+def test_a_damaged_record_is_reported_and_skipped(
     recipe: PhaseRecipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = old_run(tmp_path / f"{recipe.name}-0a1b2c3d" / "0001", recipe)
@@ -92,7 +92,7 @@ def test_a_damaged_record_is_told_and_passed_over(
 
 
 def old_curriculum(folder: Path, curriculum: Curriculum) -> None:
-    """Schema 1 has recorded the phases that were begun, and where their data lie."""
+    """As schema 1 recorded it: the phases that were begun, and the paths of their data."""
     write(folder / CURRICULUM_FILE, {"digest": "0a1b2c3d" * 8})
     data = f"{curriculum.prepare.name}-{hash_of(identifying(curriculum.located))[:8]}"
     for number, phase in enumerate(curriculum.phases[:2], 1):
@@ -102,14 +102,14 @@ def old_curriculum(folder: Path, curriculum: Curriculum) -> None:
 
 
 def new_curriculum(folder: Path, curriculum: Curriculum) -> None:
-    """It is recorded whole, before any phase begins."""
+    """As it is recorded now: whole, before any phase begins."""
     members = {"prepare": values_of(curriculum.located), "phases": [values_of(phase) for phase in curriculum.phases]}
     write(folder / CURRICULUM_FILE, {"digest": "0a1b2c3d" * 8, **members})
 
 
 def changed(curriculum: Curriculum, **changes: Any) -> Curriculum:
-    made = replace(curriculum, **changes)
-    return replace(made, digest=digest_of(made.located, made.phases))
+    copy = replace(curriculum, **changes)
+    return replace(copy, digest=digest_of(copy.located, copy.phases))
 
 
 @pytest.mark.parametrize("record", [old_curriculum, new_curriculum])
@@ -124,5 +124,5 @@ def test_a_curriculum_is_found_by_its_members(curriculum: Curriculum, tmp_path: 
         changed(curriculum, located=replace(curriculum.located, fit_clips=95)),
     ):
         assert curriculum_of(tmp_path, other, new=False) == tmp_path / f"{name}-{other.digest[:8]}" / "0001"
-        with pytest.raises(CheckpointError, match="it has been changed since"):
+        with pytest.raises(CheckpointError, match="the recipe has changed since"):
             check_curriculum_of(old, other)

@@ -1,4 +1,4 @@
-"""Where prepared data lie: one folder per recipe and per media, whoever asks."""
+"""The folder of prepared data: one per recipe and per media, from whatever working folder."""
 
 import time
 from dataclasses import replace
@@ -54,24 +54,26 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize(("path", "kind"), [("./clips", "folder"), ("list.jsonl", "manifest")])
-def test_the_same_words_in_two_places_are_two_folders(places: tuple[Path, Path], path: str, kind: str) -> None:
+def test_one_relative_path_in_two_places_makes_two_data_folders(
+    places: tuple[Path, Path], path: str, kind: str
+) -> None:
     one, two = (data_of(RUNS, recipe(path, kind), recipe_folder=place) for place in places)
     assert one != two
     assert one.parent == two.parent == RUNS / "data"
 
 
-def test_the_same_media_in_other_words_are_one_folder(
+def test_one_folder_of_media_spelled_differently_makes_one_data_folder(
     places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = places
     (two / "linked").symlink_to(one / "clips")
     monkeypatch.chdir(one)
-    said = [("./clips", one), ("clips", Path()), ("../one/clips", two), ("linked", two), (f"{one}/clips", tmp_path)]
-    assert len({data_of(RUNS, recipe(path), recipe_folder=place) for path, place in said}) == 1
+    paths = [("./clips", one), ("clips", Path()), ("../one/clips", two), ("linked", two), (f"{one}/clips", tmp_path)]
+    assert len({data_of(RUNS, recipe(path), recipe_folder=place) for path, place in paths}) == 1
 
 
-def test_data_that_schema_1_has_named_are_found(tmp_path: Path) -> None:
-    """From anywhere, where the recipe has no paths; and not those of another recipe."""
+def test_data_named_by_schema_1_are_found(tmp_path: Path) -> None:
+    """From any folder, since the recipe has no paths; data of another recipe are not found."""
     toy = decode(PrepareConfig, load(TOY / "prepare.yaml"))
     (new,) = {data_of(tmp_path, toy, recipe_folder=place) for place in (TOY, tmp_path)}
     old = tmp_path / "data" / "mova-toy-d9a110ef"
@@ -80,14 +82,14 @@ def test_data_that_schema_1_has_named_are_found(tmp_path: Path) -> None:
     assert data_of(tmp_path, replace(toy, fit_clips=95), recipe_folder=TOY) not in (old, new)
 
 
-def test_a_path_that_leads_nowhere_makes_no_folder(tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_makes_no_folder(tmp_path: Path) -> None:
     context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
-    with pytest.raises(RecipeError, match=r"`sources\.clips\.path`: .*nowhere is no folder"):
+    with pytest.raises(RecipeError, match=r"`sources\.clips\.path`: .*nowhere is not a folder"):
         prepare_data(recipe("nowhere"), context, recipe_folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_in_use_names_a_way_that_prepare_has(places: tuple[Path, Path], tmp_path: Path) -> None:
+def test_data_in_use_are_refused_with_an_option_that_prepare_has(places: tuple[Path, Path], tmp_path: Path) -> None:
     context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
     with (
         locked(data_of(context.runs, recipe("clips"), recipe_folder=places[0])),
@@ -97,7 +99,7 @@ def test_data_in_use_names_a_way_that_prepare_has(places: tuple[Path, Path], tmp
 
 
 def test_parts_that_several_jobs_make_are_what_one_makes(tmp_path: Path) -> None:
-    """Codecs first, then sets in any order; two may be made at once, and none while the whole is made."""
+    """Codecs first, then sets in any order; two may be made at once, but none while the whole is being made."""
     made = []
     for runs in (tmp_path / "parts", tmp_path / "whole"):
         context = RunContext(runs=runs, store="", artifacts=None, registry=Path, bar=False)
@@ -119,7 +121,7 @@ def test_parts_that_several_jobs_make_are_what_one_makes(tmp_path: Path) -> None
 
 
 def test_an_attempt_waits_for_its_predecessor_but_not_for_ever(tmp_path: Path) -> None:
-    """Who takes the lock then says who holds it."""
+    """After the wait, taking the lock raises RunLockedError."""
     with locked(tmp_path):
         began = time.monotonic()
         wait_unlocked(tmp_path, 0.5)
@@ -144,7 +146,7 @@ def test_codecs_of_a_release_a_run_or_a_data_root_are_found(tmp_path: Path, plac
 
 
 def test_codecs_from_is_part_of_a_folders_name(tmp_path: Path) -> None:
-    """By what it leads to, as the sources are."""
+    """By its resolved path, as for the sources."""
     specs = [(None, tmp_path), ("base", tmp_path), ("base", tmp_path / "two"), ("models:/toy@champion", tmp_path)]
     names = [data_of(RUNS, replace(TWO_SETS, codecs_from=spec), recipe_folder=at) for spec, at in specs]
     assert len(set(names)) == 4

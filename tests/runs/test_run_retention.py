@@ -1,4 +1,4 @@
-"""The best checkpoint and those of which something was registered stay, whatever retention deletes."""
+"""Retention keeps the best checkpoint and those that a registered release was made from."""
 
 import json
 import multiprocessing
@@ -55,8 +55,8 @@ def test_the_best_stays_until_there_is_a_better_one(run: Run) -> None:
     }  # fmt: skip
 
 
-def test_a_run_that_may_go_back_keeps_where_to(tmp_path: Path) -> None:
-    """The newest that is early enough, whatever was saved between (a stop saves where nothing is due)."""
+def test_a_run_with_rollback_keeps_the_checkpoint_to_go_back_to(tmp_path: Path) -> None:
+    """The newest that is old enough, whatever was saved since (a stop saves between the due steps)."""
     found = Run(tmp_path)
     found.kept = Retention(tmp_path, WEIGHTS, back=4)
     for step, there in [(5, [5]), (10, [5, 10]), (11, [5, 10, 11]), (12, [5, 10, 12]), (16, [12, 16]), (20, [16, 20])]:
@@ -68,7 +68,7 @@ def test_a_run_that_may_go_back_keeps_where_to(tmp_path: Path) -> None:
     ("every", "keep", "back"), [(20, 2, 100), (10, 1, 100), (50, 2, 100), (7, 3, 30), (100, 1, 20)]
 )
 def test_there_is_always_one_that_is_old_enough(tmp_path: Path, every: int, keep: int, back: int) -> None:
-    """Though retention would have deleted it before it came of age; and it is not much older than it must be."""
+    """It is kept until it is old enough, and is not much older than necessary."""
     store, kept = CheckpointStore(tmp_path / "checkpoints"), Retention(tmp_path, WEIGHTS, back=back)
     for step in range(every, 20 * every, every):
         store.path(step).mkdir(parents=True)
@@ -92,7 +92,7 @@ def test_it_survives_the_process(run: Run) -> None:
 
 
 def test_a_validation_that_ends_before_its_checkpoint_waits_for_it(run: Run) -> None:
-    """And one whose checkpoint never comes (the disk was full) does not take the place of the best."""
+    """One whose checkpoint is never written (a full disk) does not replace the best."""
     run.save(1)
     run.measure(1, 5.0)
     run.measure(2, 1.0)  # while the checkpoint is being written
@@ -111,7 +111,7 @@ def test_a_loss_that_is_not_finite_is_never_the_best(run: Run) -> None:
     assert run.best is None
 
 
-def test_a_run_that_goes_back_forgets_what_it_has_undone(run: Run) -> None:
+def test_a_rollback_forgets_the_losses_of_undone_steps(run: Run) -> None:
     run.save(1)
     run.measure(1, 5.0)
     mark(run.folder, 1, "keeps 1")
@@ -141,14 +141,14 @@ def test_marks_whose_checkpoint_was_moved_by_a_killed_process_follow_it(run: Run
     assert (run.kept.protects(1), run.kept.protects(2)) == (True, False)
 
 
-def test_what_was_measured_at_a_step_that_comes_again_is_replaced(run: Run) -> None:
+def test_the_loss_of_a_repeated_step_is_replaced(run: Run) -> None:
     run.save(1)
     run.measure(1, 1.0)
     run.measure(1, 6.0)
     assert best_of(run.folder) == BestRecord(step=1, metric=run.kept.metric, value=6.0)
 
 
-def test_a_damaged_record_is_no_licence_to_delete(run: Run) -> None:
+def test_nothing_is_deleted_while_the_record_of_the_best_is_damaged(run: Run) -> None:
     run.save(1)
     run.measure(1, 1.0)
     (run.folder / "best.json").write_text("{}")
@@ -175,7 +175,7 @@ def test_a_mark_of_another_process_counts_at_once(run: Run) -> None:
 
 
 def test_a_mark_that_comes_while_others_are_deleted_counts(run: Run) -> None:
-    """It is asked for right before each deletion."""
+    """Marks are read right before each deletion."""
     for step in (1, 2, 3):
         run.store.save(step, lambda folder: (folder / "loop.json").write_text("{}") and None)
 

@@ -1,4 +1,4 @@
-"""Small programs that hear signals as `talkies` does."""
+"""Small programs that handle signals like `talkies`."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def ready():
 """
 PATIENCE_S = 60
 PACE = 4
-"""All patience is that much shorter, for the sake of the tests' time."""
+"""All time limits are divided by this, to make the tests faster."""
 
 
 def started(
@@ -36,31 +36,31 @@ def started(
     environment: dict[str, str] | None = None,
     ignored: Sequence[int] = (),
 ) -> "Program":
-    """A process that runs `body` after HEAD, and has come to its `ready()`. `again_s`: its AGAIN_S."""
+    """A process that runs `body` after HEAD, and has reached its `ready()`. `again_s`: its AGAIN_S."""
 
-    def as_a_shell_would() -> None:
+    def set_handlers() -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
 
-    own = {"env": {**os.environ, "PYTHONPATH": str(SOURCE), **(environment or {})}, "preexec_fn": as_a_shell_would}
+    options = {"env": {**os.environ, "PYTHONPATH": str(SOURCE), **(environment or {})}, "preexec_fn": set_handlers}
     words = [sys.executable, "-c", HEAD.format(pace=pace, again_s=again_s) + textwrap.dedent(body)]
-    found = Program(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **own)  # type: ignore[call-overload]
-    assert found.stdout is not None
-    assert found.stdout.readline() == "ready\n", found.communicate()
-    return found
+    program = Program(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n", program.communicate()
+    return program
 
 
 class Program(subprocess.Popen[str]):
-    """One of them."""
+    """A running program."""
 
-    def hear(self, *numbers: int, apart_s: float = 0.01) -> None:
+    def send(self, *numbers: int, apart_s: float = 0.01) -> None:
         """Send it signals."""
         for number in numbers:
             self.send_signal(number)
             time.sleep(apart_s)
 
     def end(self) -> tuple[int, str, str]:
-        """Its exit code, and what it said on stdout and on stderr."""
+        """Wait for its end; its exit code, stdout and stderr."""
         try:
             out, errors = self.communicate(timeout=PATIENCE_S)
         finally:

@@ -1,4 +1,4 @@
-"""Within another program the handlers are those of `talkies` for a block alone."""
+"""Within another program the handlers of `talkies` are installed only for a block."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ from talkies.signals.answer import asked, claimed, listening, look, pause, until
 from talkies.signals.flag import ENDING
 
 
-def test_what_was_there_before_is_there_after() -> None:
+def test_the_old_handlers_are_restored() -> None:
     before = [signal.getsignal(number) for number in ENDING]
     with listening(), listening():
         signal.raise_signal(signal.SIGTERM)
@@ -23,7 +23,7 @@ def test_what_was_there_before_is_there_after() -> None:
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
-    """As the shell starts what runs in the background of a script."""
+    """A shell ignores SIGINT for processes in the background of a script."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with listening():
@@ -34,7 +34,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 
 def test_only_the_main_thread_is_interrupted() -> None:
-    """The thread that writes a checkpoint hashes files, and looks there."""
+    """The thread that writes checkpoints hashes files, and `look`s meanwhile."""
     seen: list[str] = []
     with listening():
         signal.raise_signal(signal.SIGTERM)
@@ -46,7 +46,7 @@ def test_only_the_main_thread_is_interrupted() -> None:
     assert seen == ["went on"]
 
 
-def test_handlers_that_a_library_has_replaced_are_ours_again_where_signals_are_claimed() -> None:
+def test_claiming_reinstalls_handlers_that_a_library_has_replaced() -> None:
     with listening():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         with claimed():
@@ -57,7 +57,7 @@ def test_handlers_that_a_library_has_replaced_are_ours_again_where_signals_are_c
             look()
 
 
-def test_a_wait_ends_with_what_it_waits_for_its_time_or_a_signal() -> None:
+def test_a_wait_ends_with_its_condition_its_time_or_a_signal() -> None:
     with listening():
         assert until(lambda: True, 60)
         assert not until(lambda: False, 0.1)

@@ -1,4 +1,4 @@
-"""What processes that `talkies` starts make of signals: workers outlast their parent's save, and never their parent."""
+"""How children of `talkies` handle signals: workers outlast their parent's save, but never their parent."""
 
 import os
 import signal
@@ -45,8 +45,8 @@ sys.exit(ended(0))
 
 
 @pytest.mark.parametrize("numbers", [DEAF, [*DEAF, signal.SIGTERM]], ids=["forked", "worker"])
-def test_a_child_does_not_hear_what_its_group_is_told(tmp_path: Path, numbers: list[signal.Signals]) -> None:
-    """A worker does not even hear SIGTERM, unless its parent sends it."""
+def test_a_child_ignores_signals_to_its_group(tmp_path: Path, numbers: list[signal.Signals]) -> None:
+    """A worker ignores even SIGTERM, unless its parent sends it."""
     worker = signal.SIGTERM in numbers
     then = "os.kill(child, signal.SIGTERM); print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)"
     go = tmp_path / "go"
@@ -71,18 +71,18 @@ def test_a_worker_does_not_outlive_its_parent() -> None:
     assert gone(child)
 
 
-def test_a_program_hears_again_what_its_parent_heard() -> None:
+def test_a_new_program_has_the_default_handlers() -> None:
     program = started("""
         import subprocess
-        from talkies.signals.children import hear_as_a_program
+        from talkies.signals.children import restore_default_handlers
         words = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_DFL)"]
         ready()
-        sys.exit(subprocess.call(words, preexec_fn=hear_as_a_program))
+        sys.exit(subprocess.call(words, preexec_fn=restore_default_handlers))
         """)
     assert program.end() == (0, "True\n", "")
 
 
-def test_who_is_started_deaf_hears_nothing_of_it() -> None:
+def test_a_program_that_is_started_deaf_receives_none_of_the_signals() -> None:
     program = started("""
         import subprocess
         from talkies.signals.children import deaf

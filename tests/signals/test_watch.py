@@ -1,4 +1,4 @@
-"""A signal ends the process with one line, whatever the process is at; and waits where somebody answers."""
+"""A signal ends the process with one line, whatever the process is doing, unless the signal is handled."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from programs import started
 INT, TERM, HUP, USR1 = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1
 LIMIT_S = 5.0
 PLACES = {
-    "a system call that goes on": "ready(); time.sleep(60)",
+    "a system call that continues": "ready(); time.sleep(60)",
     "a __del__": """
         class Long:
             def __del__(self):
                 ready()
                 while True: pass
-        held = Long()
-        del held
+        long = Long()
+        del long
         """,
     "an import": """
         import importlib.abc, importlib.util
@@ -46,36 +46,36 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_signal_that_nobody_answers_ends_the_process(place: str) -> None:
+def test_an_unhandled_signal_ends_the_process(place: str) -> None:
     program = started(PLACES[place])
-    program.hear(TERM)
+    program.send(TERM)
     assert program.end() == (130, "", "talkies: interrupted by SIGTERM\n")
 
 
-def test_that_takes_less_than_five_seconds() -> None:
-    """The quickest of three: a machine may have other things to do."""
+def test_an_unhandled_signal_takes_less_than_five_seconds() -> None:
+    """The fastest of three tries: the machine may be busy."""
     taken: list[float] = []
     while len(taken) < 3 and min(taken, default=LIMIT_S) >= LIMIT_S:
         program = started("ready(); time.sleep(60)", pace=1)
         began = time.monotonic()
-        program.hear(TERM)
+        program.send(TERM)
         assert program.end() == (130, "", "talkies: interrupted by SIGTERM\n")
         taken.append(time.monotonic() - began)
     assert min(taken) < LIMIT_S, taken
 
 
 @pytest.mark.parametrize("number", [INT, TERM, HUP, USR1])
-def test_who_looks_ends_as_it_wants(number: signal.Signals) -> None:
+def test_a_process_that_looks_ends_its_own_way(number: signal.Signals) -> None:
     program = started("""
         ready()
         try:
             pause(60)
         except BaseException as error:
-            look()  # once is enough: what is cleaned up here is not disturbed
+            look()  # it raises once only: cleaning up is not disturbed
             print(error, flush=True)
             sys.exit(ended(7))
         """)
-    program.hear(number)
+    program.send(number)
     assert program.end() == (7, f"interrupted by {number.name}\n", "")
 
 
@@ -95,16 +95,16 @@ sys.exit(ended(7))
     [([TERM], "SIGTERM"), ([INT, INT, INT, TERM], "SIGTERM"), ([INT, INT, INT], "SIGINT"), ([USR1, TERM], "SIGTERM"),
      ([TERM, USR1], "SIGTERM"), ([HUP, HUP], "SIGHUP")],
 )  # fmt: skip
-def test_who_has_claimed_them_answers_in_its_own_time(numbers: list[int], name: str) -> None:
-    program = started(CLAIMS, again_s=60)  # they are of one Ctrl-C, however slow the machine is
-    program.hear(*numbers)
+def test_claimed_signals_are_handled_without_a_time_limit(numbers: list[int], name: str) -> None:
+    program = started(CLAIMS, again_s=60)  # all belong to one Ctrl-C, however slow the machine is
+    program.send(*numbers)
     assert program.end() == (7, f"{name}\n", "")
 
 
-def test_a_second_ctrl_c_is_for_now_but_what_is_kept_is_done() -> None:
+def test_a_second_ctrl_c_ends_at_once_but_a_protected_block_is_finished() -> None:
     program = started("""
         def save():
-            with kept():
+            with protected():
                 time.sleep(1.5)
                 print("saved", flush=True)
         with claimed():
@@ -113,21 +113,21 @@ def test_a_second_ctrl_c_is_for_now_but_what_is_kept_is_done() -> None:
             time.sleep(60)
         """)
     while program.poll() is None:
-        program.hear(INT, apart_s=0.5)
+        program.send(INT, apart_s=0.5)
     assert program.end() == (130, "saved\n", "talkies: interrupted by SIGINT\n")
 
 
-def test_what_is_to_be_done_before_the_end_is_done_and_cannot_delay_it() -> None:
+def test_actions_before_the_end_are_called_and_cannot_delay_it() -> None:
     program = started("""
-        with before_end(lambda: print("told", flush=True)), before_end(lambda: time.sleep(60)):
+        with before_end(lambda: print("called", flush=True)), before_end(lambda: time.sleep(60)):
             ready()
             time.sleep(60)
         """)
-    program.hear(TERM)
-    assert program.end() == (130, "told\n", "talkies: interrupted by SIGTERM\n")
+    program.send(TERM)
+    assert program.end() == (130, "called\n", "talkies: interrupted by SIGTERM\n")
 
 
-def test_a_job_is_preempted_only_once_it_can_queue_itself_again() -> None:
+def test_a_job_is_preempted_only_once_it_can_requeue_itself() -> None:
     program = started(
         """
         ready()
@@ -137,42 +137,42 @@ def test_a_job_is_preempted_only_once_it_can_queue_itself_again() -> None:
         """,
         environment={"TALKIES_REQUEUE": "1"},
     )
-    program.hear(USR1)
+    program.send(USR1)
     assert program.end() == (0, "queued again\n", "")
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_the_first_of_several_processes_says_it(rank: str) -> None:
+def test_the_first_of_several_processes_prints_the_line(rank: str) -> None:
     program = started("ready(); time.sleep(60)", environment={"RANK": rank})
-    program.hear(TERM)
+    program.send(TERM)
     assert program.end() == (130, "", "talkies: interrupted by SIGTERM\n" if rank == "0" else "")
 
 
 @pytest.mark.parametrize("number", [INT, TERM, HUP, USR1])
-def test_what_is_ignored_at_the_start_stays_ignored(number: signal.Signals) -> None:
-    """By nohup, and by a shell that starts a process in the background of a script."""
+def test_a_signal_that_is_ignored_at_the_start_stays_ignored(number: signal.Signals) -> None:
+    """As under nohup, or in the background of a shell script."""
     program = started("ready(); pause(0.5); sys.exit(ended(7))", ignored=[number])
-    program.hear(number)
+    program.send(number)
     assert program.end() == (7, "", "")
 
 
-def test_a_process_on_its_way_out_has_its_exit_code() -> None:
+def test_a_signal_does_not_change_a_settled_exit_code() -> None:
     program = started("""
         import atexit
         atexit.register(lambda: (ready(), time.sleep(1)))
         sys.exit(ended(7))
         """)
-    program.hear(INT, INT, INT, TERM)
+    program.send(INT, INT, INT, TERM)
     assert program.end() == (7, "", "")
 
 
-def test_what_would_fail_while_the_interpreter_is_taken_apart_does_not() -> None:
-    """A thread of gloo's may let a tensor go then, which aborts the process; what `atexit` was told is still done."""
+def test_the_interpreter_is_not_shut_down() -> None:
+    """A gloo thread may release a tensor during shutdown, which aborts the process. `atexit` functions still run."""
     body = """
         import atexit
         class Tensor:
             def __del__(self): os.abort()
-        held = Tensor()
+        tensor = Tensor()
         atexit.register(print, "registered")
         thread = threading.Thread(target=lambda: (time.sleep(0.2), print("waited for")))
         ready()
@@ -180,12 +180,12 @@ def test_what_would_fail_while_the_interpreter_is_taken_apart_does_not() -> None
         thread.start()
         sys.exit(ended(7))
         """
-    program = started(body, environment={"PYTHONUNBUFFERED": ""})  # what is not flushed yet is flushed
+    program = started(body, environment={"PYTHONUNBUFFERED": ""})  # so that there is unflushed output
     assert program.end() == (7, "unflushed waited for\nregistered\n", "")
 
 
-def test_a_terminal_that_is_gone_is_no_error_for_who_writes() -> None:
-    """The kernel tells the session's leader; what it prints on its way out goes nowhere."""
+def test_writing_to_a_terminal_that_is_gone_is_no_error() -> None:
+    """The kernel sends SIGHUP to the session's leader; what the process prints afterwards is dropped."""
     body = """
         import fcntl, termios
         os.setsid()
@@ -202,8 +202,8 @@ def test_a_terminal_that_is_gone_is_no_error_for_who_writes() -> None:
         print(asked(), flush=True)
         sys.exit(ended(7))
         """
-    ours, theirs = os.openpty()
-    program = started(body, environment={"TERMINAL": os.ttyname(theirs)})
-    os.close(theirs)
-    os.close(ours)
+    parent_end, child_end = os.openpty()
+    program = started(body, environment={"TERMINAL": os.ttyname(child_end)})
+    os.close(child_end)
+    os.close(parent_end)
     assert program.end()[:2] == (7, "SIGHUP\n")

@@ -1,4 +1,4 @@
-"""A real MLflow SQLite store per test, copied from one that is made once."""
+"""A real MLflow SQLite store for each test, copied from one that is made once."""
 
 import shutil
 from collections.abc import Callable

@@ -70,7 +70,7 @@ def listening(port: int) -> Iterator[str]:
 
 @contextmanager
 def process(folder: Path, store: str, port: int) -> Iterator[str]:
-    """`mlflow server` itself, with all its processes; killed at the end."""
+    """A real `mlflow server` with all its processes, which is killed at the end."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "served")]
     with (folder / "server.log").open("ab") as log:
@@ -86,7 +86,7 @@ def process(folder: Path, store: str, port: int) -> Iterator[str]:
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """Takes connections and never answers."""
+    """A server that accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)

@@ -1,4 +1,4 @@
-"""Cards say what the release and the metrics say, and MODEL_CARDS.md what the cards say."""
+"""Cards hold the facts of the release and the metrics, and MODEL_CARDS.md follows from the cards."""
 
 import argparse
 import re
@@ -66,22 +66,22 @@ def test_the_front_matter_is_what_the_hub_reads() -> None:
     (result,) = model["results"]
     assert result["dataset"]["revision"] == "f2" * 32
     assert {"type": "evaluation/sync", "value": 0.4123} in result["metrics"]
-    told = front["talkies"]
-    assert (told["sha256"], told["recipe_hash"], told["commit"]) == ("ab" * 32, "a1" * 32, "c0ffee" * 6)
-    assert told["codecs"] == {"video": "d1" * 32, "audio": "d2" * 32, "text": "d3" * 32} | {
+    facts = front["talkies"]
+    assert (facts["sha256"], facts["recipe_hash"], facts["commit"]) == ("ab" * 32, "a1" * 32, "c0ffee" * 6)
+    assert facts["codecs"] == {"video": "d1" * 32, "audio": "d2" * 32, "text": "d3" * 32} | {
         "codecs/audio/model.safetensors": "e1" * 32
     }
 
 
-def test_the_front_matter_has_the_metrics_that_the_card_begins_with_and_the_folded_table_all(tmp_path: Path) -> None:
-    """Ceiling, control and gates among them; a NaN is no JSON, which the Hub makes of it."""
+def test_the_front_matter_has_the_main_metrics_and_the_folded_table_has_all(tmp_path: Path) -> None:
+    """Main metrics include ceiling, control and gates, but no NaN, which the JSON of the Hub does not have."""
     gates = [GateResult(metric="heldout/video", op="<=", needed=3.0, found=2.5)]
     metrics = {**card().metrics, "heldout/video": 2.5, "heldout/audio": 1 / 3, "evaluation/heldout/audio": float("nan")}
     front = front_matter(card(changed={"gates": gates, "metrics": metrics}), [])
     text = card_text(front)
     head, body = text.split("\n---\n\n")
-    told = {entry["type"] for entry in front["model-index"][0]["results"][0]["metrics"]}
-    assert told == {
+    types = {entry["type"] for entry in front["model-index"][0]["results"][0]["metrics"]}
+    assert types == {
         *(f"evaluation/{name}" for name in ("sync", "sync_reference", "sync_shuffled", "lag_ms")),
         "heldout/video",
     }
@@ -143,13 +143,13 @@ def test_an_adapter_names_its_base() -> None:
     assert "--image" not in body(front)
 
 
-def test_a_card_is_for_reading_and_what_few_want_is_folded() -> None:
+def test_a_card_is_readable_and_its_details_are_folded() -> None:
     front = front_matter(card(), ["champion"])
     text = card_text(front)
     assert parse_card(text) == front
     assert text.split("---\n\n", 1)[1] == body(parse_card(text))
     read, folded = body(front).split("<details>", 1)
-    for told in (
+    for part in (
         "# toy-model version 3 (champion)",
         "2.08 s of video (64 x 64 pixels, 12 frames per second) with sound",
         "Joint model, 1.23 million parameters, trained for 100 steps, ema weights.",
@@ -161,17 +161,17 @@ def test_a_card_is_for_reading_and_what_few_want_is_folded() -> None:
         "- no parents: random initial weights",
         "## License\n\napache-2.0",
     ):
-        assert told in read, told
-    for told in ("| train/lr | 4.8e-05 |", f"`{'a1' * 32}`", f"`{'f1' * 32}`", f"| codec audio | `{'d2' * 32}` |"):
-        assert told in folded, told
-        assert told not in read
+        assert part in read, part
+    for part in ("| train/lr | 4.8e-05 |", f"`{'a1' * 32}`", f"`{'f1' * 32}`", f"| codec audio | `{'d2' * 32}` |"):
+        assert part in folded, part
+        assert part not in read
     short = brief(front, stored="get?path=cards/")
     assert f"![{PROMPT}](get?path=cards/version-0003/sample-00.jpg)" in short
     assert "<details>" not in short
     assert "| higher | **0.412** |" in short
 
 
-def test_synchronisation_is_left_out_where_real_clips_have_none() -> None:
+def test_sync_is_left_out_if_real_clips_have_none() -> None:
     metrics = {
         "evaluation/sync": 0.0204,
         "evaluation/sync_reference": -0.0391,
@@ -183,8 +183,8 @@ def test_synchronisation_is_left_out_where_real_clips_have_none() -> None:
     assert "Synchronisation:" not in read
     assert "Lag" not in read
     assert "real clips of this set hardly do" in read
-    told = front["model-index"][0]["results"][0]["metrics"]
-    assert [entry["type"] for entry in told] == ["evaluation/frechet_video"], "what the Hub shows first"
+    entries = front["model-index"][0]["results"][0]["metrics"]
+    assert [entry["type"] for entry in entries] == ["evaluation/frechet_video"], "what the Hub shows first"
     assert "| evaluation/sync | 0.0204 |" in folded
     assert "| evaluation/sync | 0.0204 |" in folded
     assert main_number(front).startswith("frechet_video 51.8")
@@ -193,19 +193,19 @@ def test_synchronisation_is_left_out_where_real_clips_have_none() -> None:
 
 
 @pytest.mark.parametrize("runs", ["runs", "toys"])
-def test_the_command_of_a_card_gives_the_first_frame_from_where_it_works(tmp_path: Path, runs: str) -> None:
+def test_the_command_of_a_card_gives_the_first_frame_relative_to_its_folder(tmp_path: Path, runs: str) -> None:
     shelf = Shelf(folder=tmp_path / "home" / runs / "toy-0" / "0001")
     shown = {"samples": [Sample(prompt=PROMPT, picture=b"JPEG", first=b"PNG")], "shelf": shelf.folder}
-    told = card(changed={**shown, "store": f"sqlite:///{tmp_path}/home/{runs}/mlflow.db"})
-    put(shelf.with_card(told, {}))
-    (line,) = [text for text in body(front_matter(told, [])).splitlines() if text.startswith("talkies sample")]
+    record = card(changed={**shown, "store": f"sqlite:///{tmp_path}/home/{runs}/mlflow.db"})
+    put(shelf.with_card(record, {}))
+    (line,) = [text for text in body(front_matter(record, [])).splitlines() if text.startswith("talkies sample")]
     words = shlex.split(line)
     frame = words[words.index("--image") + 1]
     assert (tmp_path / "home" / frame).read_bytes() == b"PNG"
     assert ("--runs" in words) == (runs != "runs")
     elsewhere = Shelf(folder=tmp_path / "home")
-    told = card(changed={**shown, "shelf": elsewhere.folder, "store": f"sqlite:///{tmp_path}/home/{runs}/mlflow.db"})
-    assert f"--image cards/toy-model/{told.first}" in body(front_matter(told, []))
+    record = card(changed={**shown, "shelf": elsewhere.folder, "store": f"sqlite:///{tmp_path}/home/{runs}/mlflow.db"})
+    assert f"--image cards/toy-model/{record.first}" in body(front_matter(record, []))
 
 
 def test_a_card_without_samples_and_numbers_says_so() -> None:
@@ -237,13 +237,13 @@ def test_only_a_server_is_named_and_without_credentials(store: str, server: str 
 
 
 def test_a_card_counts_the_clips_that_were_replaced() -> None:
-    told = "- 3 clips could not be read and were replaced"
-    assert told in body(front_matter(card(quarantined={"clips": 3, "sha256": "ab" * 32}), ["champion"]))
+    message = "- 3 clips could not be read and were replaced"
+    assert message in body(front_matter(card(quarantined={"clips": 3, "sha256": "ab" * 32}), ["champion"]))
     assert "could not be read" not in body(front_matter(card(quarantined={"clips": 0, "sha256": None}), ["champion"]))
 
 
 @pytest.mark.parametrize("text", [text for text in NASTY if text.strip()])
-def test_any_text_of_an_old_record_is_one_line_that_is_only_shown(text: str) -> None:
+def test_any_text_of_an_old_record_is_shown_literally_on_one_line(text: str) -> None:
     data = {**info()["data"], "shards": text, "geometry": text}
     parent = {"name": text, "step": 1, "sha256": text, "recipe_hash": text, "spec": text, "commit": text}
     gate = GateResult(metric=text, op=">=", needed=0.0, found=1.0)
@@ -271,7 +271,7 @@ def test_any_text_of_an_old_record_is_one_line_that_is_only_shown(text: str) -> 
     assert parser.parse_args(shlex.split(command)[2:]).prompt == flat(text)
 
 
-def test_an_old_front_matter_with_odd_text_is_escaped_where_it_is_shown() -> None:
+def test_odd_text_of_an_old_front_matter_is_escaped() -> None:
     front = parse_card(card_text(front_matter(card(), [])))
     front["license"] = "mit\ntags: [x]\n---\n# Injected <script>"
     assert parse_card(card_text(front)) == front
@@ -293,7 +293,7 @@ def test_cards_follow_the_alias(tmp_path: Path) -> None:
     assert "# toy-model version 2\n" in second.read_text()
 
 
-def test_model_cards_has_one_row_a_version_and_follows_from_the_card_files(tmp_path: Path) -> None:
+def test_model_cards_has_one_row_per_version_and_follows_from_the_card_files(tmp_path: Path) -> None:
     shelf = Shelf(folder=tmp_path, full_scale=FULL)
     put(shelf.with_card(card("1"), {"champion": "1"}))
     put(shelf.with_card(card("2"), {"champion": "2", "previous_champion": "1"}))
@@ -319,7 +319,7 @@ ROW = "| train/lr | 4.8e-05 |"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("  run_id: run1\n", "", "it has no `talkies.run_id`"),
         ("  version: 1\n", "  version: x\n", "its `talkies.version` is 'x', and must be an integer"),
@@ -334,7 +334,7 @@ ROW = "| train/lr | 4.8e-05 |"
         (ROW, "| train/lr |", "a row of `Every metric` has no number"),
     ],
 )
-def test_what_a_card_lacks_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_what_a_card_lacks_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
     shelf = Shelf(folder=tmp_path)
     put(shelf.with_card(card("1"), {}))
     path = tmp_path / "cards" / "toy-model" / "version-0001.md"
@@ -343,7 +343,7 @@ def test_what_a_card_lacks_is_named(tmp_path: Path, old: str, new: str, said: st
     with pytest.raises(DataError) as found:
         shelf.with_aliases("toy-model", {})
     assert str(found.value).startswith(f"cards: {path} is damaged: ")
-    assert said in str(found.value)
+    assert message in str(found.value)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_a_damaged_card_is_named(tmp_path: Path, text: str) -> None:
         shelf.with_card(card("2"), {})
 
 
-def test_the_cards_of_this_repository_are_what_their_front_matter_says() -> None:
+def test_the_cards_of_this_repository_follow_from_their_front_matter() -> None:
     shelf = Shelf(folder=ROOT, full_scale=full_scale())
     assert shelf.index.read_text() == shelf.text()
     files = sorted((ROOT / "cards").rglob("*.md"))

@@ -1,4 +1,4 @@
-"""Lines of a spool that are no records: left out, counted, and named by their numbers."""
+"""Lines of a spool that are not records are left out, counted, and named by their numbers."""
 
 import json
 import os
@@ -35,7 +35,7 @@ DAMAGED: dict[str, dict[str, Any]] = {
     "no step": {"step": None},
     "a step beyond 64 bits": {"step": 2**63},
     "no values": {"values": None},
-    "a value that is none": {"values": {"loss": "many"}},
+    "a value that is not a number": {"values": {"loss": "many"}},
     "unknown kind": {"kind": "metric"},
     "kind of no text": {"kind": ["metrics"]},
     "a params line with numbers": {"kind": "params", "values": {"lr": 1}},
@@ -46,16 +46,16 @@ DAMAGED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_line_that_is_no_record_costs_only_itself_and_is_named(
+def test_a_line_that_is_not_a_record_is_left_out_alone_and_named(
     tmp_path: Path, config: TrackingConfig, name: str
 ) -> None:
-    made = tracker(tmp_path, config)
-    made.metrics({"loss": 1.0}, 0)
+    spool = tracker(tmp_path, config)
+    spool.metrics({"loss": 1.0}, 0)
     whole = json.loads((tmp_path / SPOOL).read_text().splitlines()[-1])
     changed = {key: value for key, value in {**whole, **DAMAGED[name]}.items() if value is not None}
     with (tmp_path / SPOOL).open("a") as handle:
         handle.write(json.dumps(changed) + "\n")
-    made.metrics({"loss": 2.0}, 1)
+    spool.metrics({"loss": 2.0}, 1)
     journal = Journal(tmp_path)
     (batch,) = drain(journal)
     assert [(point.step, point.value) for point in batch.metrics] == [(0, 1.0), (1, 2.0)]
@@ -64,9 +64,9 @@ def test_a_line_that_is_no_record_costs_only_itself_and_is_named(
 
 
 def test_the_numbers_of_bad_lines_are_those_of_the_file(tmp_path: Path, config: TrackingConfig) -> None:
-    made = tracker(tmp_path, config)
+    spool = tracker(tmp_path, config)
     for step in range(6):
-        made.metrics({"loss": 1.0}, step)
+        spool.metrics({"loss": 1.0}, step)
     lines = (tmp_path / SPOOL).read_text().splitlines()
     bad = [2, 3, 7]  # from 1; the first is the begin
     for number in bad:
@@ -103,13 +103,13 @@ def test_a_spool_whose_begin_is_damaged_is_no_run(tmp_path: Path, config: Tracki
         replay(folder)
 
 
-def test_a_line_too_long_to_be_one_of_ours_is_not_held(tmp_path: Path, config: TrackingConfig) -> None:
-    made = tracker(tmp_path, config)
+def test_a_line_too_long_for_a_record_is_not_kept_in_memory(tmp_path: Path, config: TrackingConfig) -> None:
+    spool = tracker(tmp_path, config)
     with (tmp_path / SPOOL).open("ab") as file:
-        file.truncate(file.tell() + 3 * LINE)  # a hole: it takes no room
+        file.truncate(file.tell() + 3 * LINE)  # a hole, which takes no disk space
         file.seek(0, os.SEEK_END)
         file.write(b"\n")
-    made.metrics({"loss": 1.0}, 0)
+    spool.metrics({"loss": 1.0}, 0)
     journal = Journal(tmp_path)
     assert [point.value for batch in drain(journal) for point in batch.metrics] == [1.0]
     assert journal.bad == [2]
@@ -117,7 +117,7 @@ def test_a_line_too_long_to_be_one_of_ours_is_not_held(tmp_path: Path, config: T
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", [SPOOL, ".uploader.lock", "progress.json", "run.json"])
-def test_a_pipe_among_the_files_of_a_run_is_refused_and_not_waited_for(
+def test_a_pipe_among_the_files_of_a_run_is_refused_without_waiting(
     tmp_path: Path, config: TrackingConfig, name: str
 ) -> None:
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"

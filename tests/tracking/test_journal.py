@@ -1,4 +1,4 @@
-"""What a spool means, without a server."""
+"""Reading a spool into batches, without a server."""
 
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,10 @@ def test_a_step_counts_once_over_all_attempts(tmp_path: Path, config: TrackingCo
     assert [point.step for point in points] == list(range(10))
     assert [point.value for point in points] == [*range(100, 108), 208, 209]
     assert (journal.skipped, journal.attempts) == (3, 2)
-    assert not journal.open  # the first attempt never ended, but the second replaced it
+    assert not journal.open  # the first attempt has no end record, but the second replaced it
 
 
-def test_a_verb_measures_again_and_makes_no_attempt(tmp_path: Path, config: TrackingConfig) -> None:
+def test_a_verb_may_measure_again_and_does_not_count_as_an_attempt(tmp_path: Path, config: TrackingConfig) -> None:
     training = tracker(tmp_path, config)
     training.metrics({"evaluation/sync": 0.1}, 5)
     verb = tracker(tmp_path, config, training=False)
@@ -46,13 +46,13 @@ def test_a_verb_measures_again_and_makes_no_attempt(tmp_path: Path, config: Trac
     (batch,) = drain(journal)
     assert [point.value for point in batch.metrics] == [0.1, 0.2]
     assert batch.tags["attempts"] == "1"
-    assert len(journal.open) == 1  # training goes on
+    assert len(journal.open) == 1  # training continues
 
 
 def test_the_same_bytes_make_the_same_batches(tmp_path: Path, config: TrackingConfig) -> None:
-    made = tracker(tmp_path, config)
+    spool = tracker(tmp_path, config)
     for step in range(MAX_METRICS):
-        made.metrics({"a": 1.0, "b": 2.0}, step)
+        spool.metrics({"a": 1.0, "b": 2.0}, step)
     ends = [batch.end for batch in drain(Journal(tmp_path))]
     assert len(ends) == 2
     again = Journal(tmp_path)
@@ -63,21 +63,21 @@ def test_the_same_bytes_make_the_same_batches(tmp_path: Path, config: TrackingCo
     assert again.offset == (tmp_path / SPOOL).stat().st_size
 
 
-def test_what_is_not_finite_is_flagged_once(tmp_path: Path, config: TrackingConfig) -> None:
-    made = tracker(tmp_path, config)
-    made.metrics({"loss": float("nan")}, 3)
-    made.metrics({"loss": float("inf")}, 4)
+def test_a_metric_that_is_not_finite_is_flagged_once(tmp_path: Path, config: TrackingConfig) -> None:
+    spool = tracker(tmp_path, config)
+    spool.metrics({"loss": float("nan")}, 3)
+    spool.metrics({"loss": float("inf")}, 4)
     (batch,) = drain(Journal(tmp_path))
     assert batch.tags["nonfinite.loss"] == "nan at step 3"
     assert [str(point.value) for point in batch.metrics] == ["nan", "inf"]
 
 
-def test_losses_become_tags(tmp_path: Path, config: TrackingConfig) -> None:
-    made = tracker(tmp_path, config)
-    made.artifact(tmp_path / "nowhere", "x")
+def test_dropped_records_become_tags(tmp_path: Path, config: TrackingConfig) -> None:
+    spool = tracker(tmp_path, config)
+    spool.artifact(tmp_path / "nowhere", "x")
     with (tmp_path / SPOOL).open("ab") as handle:
         handle.write(b'{"kind": "metr\n')
-    made.metrics({"loss": 1.0}, 0)
+    spool.metrics({"loss": 1.0}, 0)
     (batch,) = drain(Journal(tmp_path))
     assert (batch.tags["spool.dropped"], batch.tags["spool.torn"]) == ("1", "1")
 

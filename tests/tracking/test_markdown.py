@@ -1,4 +1,4 @@
-"""Any text in a card is shown as it is: read back by a Markdown parser that takes HTML, too."""
+"""Any text in a card is shown literally, as read back by a Markdown parser that accepts HTML, too."""
 
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -54,7 +54,7 @@ def seen(text: str) -> Seen:
 
 @pytest.mark.parametrize("text", NASTY)
 @pytest.mark.parametrize("shown", [escaped, code])
-def test_a_text_is_its_characters_wherever_it_stands(text: str, shown: Callable[[object], str]) -> None:
+def test_a_text_is_shown_literally_in_every_place(text: str, shown: Callable[[object], str]) -> None:
     for before, after, tags in (("- ", "", ["ul", "li"]), ("> ", "", ["blockquote", "p"]), ("# ", "", ["h1"]),
                                 ("a ", " b", ["p"])):  # fmt: skip
         found = seen(f"{before}{shown(text)}{after}")
@@ -66,7 +66,7 @@ def test_a_text_is_its_characters_wherever_it_stands(text: str, shown: Callable[
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_a_text_fills_its_cell_alone(text: str) -> None:
+def test_a_text_stays_in_its_cell(text: str) -> None:
     found = seen(table(["one", "two"], [[escaped(text), "x"], ["y", code(text)]]))
     assert [tag for tag in found.tags if tag != "code"] == (
         ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td", "tr", "td", "td"]

@@ -1,4 +1,4 @@
-"""What can be told of a tracking store without asking it."""
+"""Checks of a tracking store without contacting it."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from talkies.tracking.store import open_client
 DRIVERLESS = ("mysql+nodriver://host/runs", "postgresql+nodriver:///runs", "sqlite+nodriver:////tmp/runs.db")
 
 
-def test_a_store_that_may_answer_is_not_asked(tmp_path: Path) -> None:
+def test_a_store_that_may_answer_is_not_contacted(tmp_path: Path) -> None:
     for uri in (f"sqlite:///{tmp_path / 'mlflow.db'}", "http://127.0.0.1:9", "https://nobody.example", "other://x"):
         check_opens(uri)
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_database_without_a_driver_is_refused_by_all_who_open_it() -> None:
+def test_a_database_without_a_driver_is_refused() -> None:
     for uri in DRIVERLESS:
         for opens in (check_opens, open_client):
             with pytest.raises(

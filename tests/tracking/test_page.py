@@ -1,4 +1,4 @@
-"""What a person sees of an experiment in MLflow."""
+"""An experiment's page in MLflow."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def test_a_fresh_store_has_no_empty_experiment(empty_store: Path, tmp_path: Path
     assert open_client(f"sqlite:///{empty_store}").search_experiments() == []  # MLflow does not make it again
 
 
-def test_what_others_keep_in_a_store_stays(store: str) -> None:
+def test_other_experiments_of_a_store_stay(store: str) -> None:
     client = open_client(store)
     client.restore_experiment("0")
     assert [found.name for found in open_client(store).search_experiments()] == ["Default"]
@@ -47,7 +47,7 @@ def test_an_experiment_is_marked_for_training_and_has_a_view_of_charts(made_run:
     assert (type(view["name"]), type(view["createdAt"]), type(view["state"])) == (str, int, str)  # or MLflow omits it
 
 
-def test_an_older_experiment_is_marked_and_what_somebody_chose_stays(
+def test_an_older_experiment_is_marked_and_existing_tags_stay(
     made_run: MakeRun, config: TrackingConfig, store: str
 ) -> None:
     client = open_client(store)
@@ -58,7 +58,7 @@ def test_an_older_experiment_is_marked_and_what_somebody_chose_stays(
     assert VIEW_TAG in tags
 
 
-def test_a_run_of_an_older_version_learns_its_experiment(made_run: MakeRun, store: str) -> None:
+def test_the_experiment_is_added_to_a_run_of_an_older_version(made_run: MakeRun, store: str) -> None:
     run = made_run("joint")
     replay(run)
     found, client = read_identity(run), open_client(store)
@@ -82,14 +82,14 @@ def test_the_page_is_that_of_the_charts() -> None:
     assert page(replace(known, tracking_uri="databricks")) is None
 
 
-def test_the_installed_page_knows_what_it_is_told() -> None:
-    """Kind, view and address are MLflow's own and in no document: another release may have changed them."""
+def test_the_installed_page_knows_our_tags_and_address() -> None:
+    """Kind, view and address are undocumented details of MLflow, which another release may have changed."""
     import mlflow.server
 
     scripts = (Path(mlflow.server.__file__).parent / "js" / "build" / "static" / "js").glob("*.js")
     text = "".join(script.read_text(encoding="utf-8") for script in scripts)
-    for told in (KIND, TRAINING, VIEW_TAG.removesuffix(VIEW), "viewStateShareKey", "workflowType", "machine_learning"):
-        assert f'"{told}' in text, told
+    for key in (KIND, TRAINING, VIEW_TAG.removesuffix(VIEW), "viewStateShareKey", "workflowType", "machine_learning"):
+        assert f'"{key}' in text, key
     for key in ("compareRunCharts", "compareRunSections", "isAccordionReordered", "searchFilter", "selectedMetricKeys"):
         assert key in text, key
     assert "envelope: expected an object with a string `name`, number `createdAt`, and string `state`" in text

@@ -31,7 +31,7 @@ def promoted(run: Path, config: TrackingConfig, store: str, shelf: Shelf, **more
 
 
 def registry(client: MlflowClient) -> dict[str, Any]:
-    """Everything that the registry says of the models in it."""
+    """Everything that the registry holds of its models."""
     return {
         model.name: {
             "aliases": aliases(client, model.name),
@@ -70,7 +70,7 @@ def read_only(shelf: Shelf, client: MlflowClient) -> dict[str, Any]:
 
 
 def overtaken(shelf: Shelf, client: MlflowClient) -> dict[str, Any]:
-    """Somebody moves the alias when the version is registered already."""
+    """Another process moves the alias after the version was registered."""
 
     def move_away(_spec: str) -> Path:
         client.set_registered_model_alias(NAME, "champion", "1")
@@ -119,7 +119,7 @@ def test_a_failed_promotion_changes_nothing(
     kind: type[UserError],
     words: str,
 ) -> None:
-    """`again`: a release that is registered already as version 1, with other numbers."""
+    """`again`: a release that is already registered as version 1, with other metrics."""
     config = replace(config, gates=(GateConfig(metric="evaluation/sync", op=">=", value=0.3),))
     shelf, client = Shelf(folder=file_system("size=1m")), open_client(store)
     first = made_run("run1", seed=1)
@@ -176,7 +176,7 @@ def test_a_failed_rollback_changes_nothing(
 def test_odd_text_of_an_old_record_is_promoted_as_one_line(
     made_run: MakeRun, config: TrackingConfig, store: str, tmp_path: Path
 ) -> None:
-    """Recipes are checked now; the record of a run that was made before is not."""
+    """Recipes are checked now; records of older runs are not."""
     odd = replace(config, license="mit\ntags: [x]\n---\n# Injected <script>alert(1)</script>")
     shelf = Shelf(folder=tmp_path)
     promoted(made_run("run1"), odd, store, shelf)
@@ -189,7 +189,7 @@ def test_odd_text_of_an_old_record_is_promoted_as_one_line(
     assert "<script>" not in version.description
 
 
-def test_a_server_that_dies_before_the_alias_moves_is_told_and_the_same_command_goes_on(
+def test_a_server_that_dies_before_the_alias_moves_is_reported_and_the_same_command_continues(
     made_run: MakeRun, config: TrackingConfig, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve_here(monkeypatch, tmp_path, store)

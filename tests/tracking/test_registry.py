@@ -1,4 +1,4 @@
-"""Promotion, rollback and the way back from a name to verified files, on a real MLflow registry."""
+"""Promotion, rollback and resolving a name to verified files, on a real MLflow registry."""
 
 import json
 import threading
@@ -83,7 +83,9 @@ def test_failing_gates_move_nothing(made_run: MakeRun, config: TrackingConfig, s
     assert not (run.parent / "cards").exists()
 
 
-def test_promotion_keeps_the_way_back(tmp_path: Path, made_run: MakeRun, config: TrackingConfig, store: str) -> None:
+def test_promotion_records_the_version_to_go_back_to(
+    tmp_path: Path, made_run: MakeRun, config: TrackingConfig, store: str
+) -> None:
     cards = tmp_path / "cards"
     for number in (1, 2, 3):
         promoted(made_run(f"run{number}", seed=number), config, store)
@@ -107,7 +109,9 @@ def test_promotion_keeps_the_way_back(tmp_path: Path, made_run: MakeRun, config:
         rollback(NAME, "staging", store=store)
 
 
-def test_a_way_back_that_was_deleted_is_named(made_run: MakeRun, config: TrackingConfig, store: str) -> None:
+def test_a_rollback_to_a_deleted_version_is_refused_by_name(
+    made_run: MakeRun, config: TrackingConfig, store: str
+) -> None:
     for number in (1, 2):
         promoted(made_run(f"run{number}", seed=number), config, store)
     open_client(store).delete_model_version(NAME, "1")
@@ -167,7 +171,7 @@ def test_an_alias_moved_before_is_left(three_versions: MlflowClient) -> None:
 
 
 @pytest.mark.fault("j", "promotion race", injected="the alias moves between check and write")
-def test_an_alias_moved_in_between_is_told(
+def test_an_alias_moved_in_between_is_reported(
     three_versions: MlflowClient, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None]
 ) -> None:
     real = MlflowClient.set_registered_model_alias
@@ -187,7 +191,7 @@ def test_promoters_take_turns(three_versions: MlflowClient, monkeypatch: pytest.
     import time
 
     three_versions.set_registered_model_tag(NAME, "promoting.champion.other.7.ab", str(time.time()))
-    with pytest.raises(GateError, match=r"another move of toy-model@champion is at work \(other\.7\.ab\)"):
+    with pytest.raises(GateError, match=r"another process is moving toy-model@champion \(other\.7\.ab\)"):
         move(three_versions, NAME, "champion", to="3", before="1", previous="1")
     assert aliases(three_versions, NAME)["champion"] == "1"
     three_versions.set_registered_model_tag(NAME, "promoting.champion.other.7.ab", str(time.time() - 3600))  # it died
@@ -207,7 +211,7 @@ def test_an_adapter_brings_its_base(tmp_path: Path, made_run: MakeRun, config: T
     folder = resolve(f"models:/{NAME}@champion", uri=store, download_to=tmp_path / "downloads")
     assert read_release(folder / "base") == read_release(joint / "release")
 
-    # an adapter of what was downloaded names where that came from; one of a stranger keeps it itself
+    # An adapter of a downloaded base records its source; an adapter of any other base stores the base itself.
     child = made_run("child", base=folder / "base", seed=2)
     promoted(child, config, store)
     assert open_client(store).get_model_version(NAME, "2").tags["base.source"] == version.tags["base.source"]
@@ -234,7 +238,7 @@ def test_other_bytes_are_refused(
     stored = tmp_path / "artifacts" / "toy" / version.run_id / "artifacts" / "release" / "audio.safetensors"
     data = bytearray(stored.read_bytes())
     data[-1] ^= 1
-    stored.unlink()  # it was a hard link to the run's own file
+    stored.unlink()  # a hard link to the run's own file
     stored.write_bytes(data)
     with pytest.raises(CheckpointError, match=r"audio\.safetensors"):
         resolve(f"models:/{NAME}/1", uri=store, download_to=tmp_path / "downloads")
@@ -243,7 +247,7 @@ def test_other_bytes_are_refused(
     with pytest.raises(CheckpointError, match=r"is not the registered 000000000000.*refused"):
         resolve(f"models:/{NAME}/1", uri=store, download_to=tmp_path / "downloads")
     client.delete_model_version_tag(NAME, "1", "sha256")
-    with pytest.raises(TrackingError, match="nothing vouches for it"):
+    with pytest.raises(TrackingError, match="did not register it and cannot verify it"):
         resolve(f"models:/{NAME}/1", uri=store, download_to=tmp_path / "downloads")
     told("refused, nothing kept")
 
@@ -258,17 +262,19 @@ def test_a_run_keeps_one_release(made_run: MakeRun, config: TrackingConfig, stor
         promoted(run, config, store)
 
 
-def test_a_version_of_nothing_is_found_out(tmp_path: Path, store: str) -> None:
+def test_a_version_without_files_is_detected(tmp_path: Path, store: str) -> None:
     client = open_client(store)
     run = client.create_run(client.create_experiment("other"))
     client.create_registered_model(NAME)
     source = f"runs:/{run.info.run_id}/release"
     client.create_model_version(NAME, source, run.info.run_id, tags={"sha256": "1" * 64})  # MLflow says READY
-    with pytest.raises(TrackingError, match=r"the registered version points at nothing"):
+    with pytest.raises(TrackingError, match=r"the registered version has no files"):
         resolve(f"models:/{NAME}/1", uri=store, download_to=tmp_path)
 
 
-def test_unknown_names_say_what_is_known(tmp_path: Path, made_run: MakeRun, config: TrackingConfig, store: str) -> None:
+def test_the_message_for_an_unknown_name_lists_known_ones(
+    tmp_path: Path, made_run: MakeRun, config: TrackingConfig, store: str
+) -> None:
     with pytest.raises(TrackingError, match="known: nothing of that name"):
         resolve("models:/toy-model@champion", uri=store, download_to=tmp_path)
     with pytest.raises(RecipeError, match="registers nothing"):

@@ -1,4 +1,4 @@
-"""What the registry says of one version is said once, and only where the run is tracked."""
+"""A version has one set of numbers in the registry, and only in the store that tracks its run."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def test_a_lost_race_leaves_the_numbers_of_a_version(
     assert json.loads(client.get_model_version(NAME, "1").tags["metrics"]) == {"evaluation/sync": 0.5}
 
 
-def test_nothing_is_looked_up_where_no_store_is(tmp_path: Path) -> None:
+def test_nothing_is_looked_up_without_a_store(tmp_path: Path) -> None:
     gone = tmp_path / "gone.db"
     for look in (
         lambda: resolve(f"models:/{NAME}@champion", uri=f"sqlite:///{gone}", download_to=tmp_path / "downloads"),
@@ -72,7 +72,7 @@ def test_nothing_is_looked_up_where_no_store_is(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_is_registered_only_where_it_is_tracked(
+def test_a_run_is_registered_only_in_its_own_store(
     tmp_path: Path, made_run: MakeRun, config: TrackingConfig, store: str
 ) -> None:
     run = made_run("joint")  # spooled for `store`, and never sent

@@ -1,4 +1,4 @@
-"""Spools sent to a real MLflow store: once, with their first timestamps, whatever happens on the way."""
+"""Spools sent to a real MLflow store: once, with their first timestamps, despite failures on the way."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ from talkies.tracking.store import open_client
 
 
 def points(store: str, run_id: str, key: str) -> list[tuple[int, int, float]]:
-    """(step, timestamp, value) of everything that the store has of a metric."""
+    """(step, timestamp, value) of every point of a metric in the store."""
     history = open_client(store).get_metric_history(run_id, key)
     return sorted((metric.step, metric.timestamp, metric.value) for metric in history)
 
@@ -68,7 +68,7 @@ def test_a_run_is_sent_once_with_its_first_timestamps(tmp_path: Path, config: Tr
     assert (identity.mlflow_run_id, identity.tracking_uri) == (report.run_id, store)
 
 
-def test_numbers_that_are_none_are_kept(tmp_path: Path, config: TrackingConfig, store: str) -> None:
+def test_non_finite_numbers_are_kept(tmp_path: Path, config: TrackingConfig, store: str) -> None:
     tracker = Tracker(tmp_path / "run", config, name="phase", store=store)
     tracker.metrics({"loss": float("nan")}, 0)
     tracker.metrics({"loss": float("-inf")}, 1)
@@ -109,7 +109,7 @@ def test_a_resumed_run_is_one_run_on_one_axis(tmp_path: Path, config: TrackingCo
 
 
 class _Watched:
-    """The real client, whose first batch of metrics arrives although its answer is lost; it counts what was sent."""
+    """The real client, which loses the answer to its first batch of metrics, and counts the points sent."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[Metric] = []
@@ -126,7 +126,7 @@ class _Watched:
         monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
 
 
-def test_a_batch_of_unknown_fate_is_not_sent_twice(
+def test_a_batch_that_may_have_arrived_is_not_sent_twice(
     tmp_path: Path, config: TrackingConfig, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
@@ -145,7 +145,7 @@ def test_a_batch_of_unknown_fate_is_not_sent_twice(
     assert points(store, report.run_id, "loss") == spooled(folder, "loss")
 
 
-def test_a_run_whose_making_was_interrupted_is_adopted(
+def test_a_run_whose_creation_was_interrupted_is_adopted(
     tmp_path: Path, config: TrackingConfig, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
@@ -184,13 +184,13 @@ def test_a_phase_is_a_child_of_its_curriculum(tmp_path: Path, config: TrackingCo
 
 def test_only_one_sends(tmp_path: Path, config: TrackingConfig, store: str) -> None:
     Tracker(tmp_path / "run", config, name="phase", store=store).close()
-    with sole_sender(tmp_path / "run"), pytest.raises(TrackingError, match=r"an uploader of .* is at work"):
+    with sole_sender(tmp_path / "run"), pytest.raises(TrackingError, match=r"an uploader of .* is still sending"):
         replay(tmp_path / "run", wait_s=0.1)
     with pytest.raises(TrackingError, match=r"has no spool\.jsonl"):
         replay(tmp_path / "nothing")
 
 
-def test_what_the_server_does_not_take_costs_only_itself(tmp_path: Path, config: TrackingConfig, store: str) -> None:
+def test_an_entry_that_the_server_refuses_is_left_out_alone(tmp_path: Path, config: TrackingConfig, store: str) -> None:
     folder = tmp_path / "run"
     tracker = Tracker(folder, config, name="phase", store=store)
     tracker.metrics({"good": 1.0, "bad;key$": 2.0}, 0)
@@ -208,7 +208,7 @@ def test_what_the_server_does_not_take_costs_only_itself(tmp_path: Path, config:
 
 
 def died(folder: Path, store: str, last: str = "pass") -> None:
-    """An attempt that ends without a record of it, once it has done `last`."""
+    """An attempt whose process dies without an end record, after running `last`."""
     code = (
         "import json, os, sys, time; from pathlib import Path; from talkies.tracking.spool import Tracker;"
         f"from talkies.tracking.config import TrackingConfig; folder = Path({str(folder)!r});"
@@ -223,11 +223,11 @@ def test_a_run_whose_process_died_is_killed(tmp_path: Path, config: TrackingConf
     died(folder, store)
     report = replay(folder)
     run = open_client(store).get_run(report.run_id)
-    assert (run.info.status, run.data.tags["ended.attempt-1"]) == ("KILLED", "the process died without a word")
+    assert (run.info.status, run.data.tags["ended.attempt-1"]) == ("KILLED", "the process died without a message")
 
 
 def test_a_run_that_hung_has_failed_and_says_why(tmp_path: Path, config: TrackingConfig, store: str) -> None:
-    """What an earlier attempt's watchdog said is not its word."""
+    """The hang report of an earlier attempt does not count."""
     folder = tmp_path / "run"
     (folder / "hangs").mkdir(parents=True)
     (folder / "hangs" / "20260101T000000.0.json").write_text('{"told": "long ago", "at": 1767225600.0}')
@@ -241,7 +241,7 @@ def test_a_run_that_hung_has_failed_and_says_why(tmp_path: Path, config: Trackin
     assert run.data.tags["ended.attempt-1"].endswith(" UTC: hang: x")
     died(folder, store, "pass")
     run = open_client(store).get_run(replay(folder).run_id)
-    assert (run.info.status, run.data.tags["ended.attempt-2"]) == ("KILLED", "the process died without a word")
+    assert (run.info.status, run.data.tags["ended.attempt-2"]) == ("KILLED", "the process died without a message")
 
 
 def test_only_processes_of_this_machine_can_be_seen_dead() -> None:
@@ -272,7 +272,7 @@ def test_a_damaged_spool_is_refused(tmp_path: Path, config: TrackingConfig, stor
     replay(folder)
     with (folder / SPOOL).open("r+b") as handle:
         handle.truncate(20)
-    with pytest.raises(TrackingError, match="is shorter than what run"):
+    with pytest.raises(TrackingError, match="is shorter than the part that run"):
         replay(folder)
 
 

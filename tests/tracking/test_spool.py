@@ -1,4 +1,4 @@
-"""The spool: cheap, never in training's way, honest about what it lost."""
+"""The spool is fast, never fails training, and counts what it lost."""
 
 import json
 import logging
@@ -43,11 +43,11 @@ def disk_of(size: int) -> Iterator[None]:
 
 
 def test_texts_are_one_line_without_credentials(tmp_path: Path, config: TrackingConfig) -> None:
-    made = tracker(tmp_path, config)
+    log = tracker(tmp_path, config)
     odd = {"a": "x\n# y\u2028\x1b[2J\u202e", "b": "https://user:sesame@host/x", "c": "runs/caf\u00e9 1"}
-    made.params(odd)
-    made.tags(odd)
-    made.close()
+    log.params(odd)
+    log.tags(odd)
+    log.close()
     for kind in ("params", "tags"):
         (record,) = records(tmp_path, kind)
         assert record["values"] == {
@@ -64,12 +64,12 @@ def test_the_spool_loads_neither_mlflow_nor_torch() -> None:
 
 
 def test_every_kind_is_recorded_with_its_time(tmp_path: Path, config: TrackingConfig) -> None:
-    made = tracker(tmp_path, config, artifact_root=tmp_path / "artifacts", parent_folder=tmp_path / "parent")
-    made.params({"lr": 1e-4, "bridge": True})
-    made.tags({"commit": "abc"})
-    made.metrics({"train/loss": torch.tensor(0.5)}, 3)  # type: ignore[dict-item]
-    made.status("FINISHED")
-    assert made.close() is False  # no uploader was started, so nothing was sent
+    log = tracker(tmp_path, config, artifact_root=tmp_path / "artifacts", parent_folder=tmp_path / "parent")
+    log.params({"lr": 1e-4, "bridge": True})
+    log.tags({"commit": "abc"})
+    log.metrics({"train/loss": torch.tensor(0.5)}, 3)  # type: ignore[dict-item]
+    log.status("FINISHED")
+    assert log.close() is False  # no uploader was started, so nothing was sent
     kinds = [record["kind"] for record in records(tmp_path)]
     assert kinds == ["begin", "params", "tags", "metrics", "status", "end"]
     begin, params, _, metrics, _, _ = records(tmp_path)
@@ -81,9 +81,9 @@ def test_every_kind_is_recorded_with_its_time(tmp_path: Path, config: TrackingCo
     assert times[0] > 1_700_000_000_000  # milliseconds
 
 
-def test_numbers_that_are_none_are_valid_json(tmp_path: Path, config: TrackingConfig) -> None:
-    made = tracker(tmp_path, config)
-    made.metrics({"a": float("nan"), "b": float("inf"), "c": -float("inf")}, 0)
+def test_non_finite_numbers_are_valid_json(tmp_path: Path, config: TrackingConfig) -> None:
+    log = tracker(tmp_path, config)
+    log.metrics({"a": float("nan"), "b": float("inf"), "c": -float("inf")}, 0)
 
     def refuse(text: str) -> float:
         raise AssertionError(f"{text} is not JSON")
@@ -96,37 +96,37 @@ def test_numbers_that_are_none_are_valid_json(tmp_path: Path, config: TrackingCo
 def test_a_full_disk_drops_with_one_warning_and_counts(
     tmp_path: Path, config: TrackingConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = tracker(tmp_path, config)
-    made.metrics({"loss": 1.0}, 0)
-    with disk_of((tmp_path / SPOOL).stat().st_size + 40):  # room for a part of one record
+    log = tracker(tmp_path, config)
+    log.metrics({"loss": 1.0}, 0)
+    with disk_of((tmp_path / SPOOL).stat().st_size + 40):  # space for a part of one record
         for step in range(1, 6):
-            made.metrics({"loss": 1.0}, step)
-    made.metrics({"loss": 1.0}, 6)
-    assert made.dropped == 5
+            log.metrics({"loss": 1.0}, step)
+    log.metrics({"loss": 1.0}, 6)
+    assert log.dropped == 5
     assert [record["count"] for record in records(tmp_path, "dropped")] == [5]
     assert [record["step"] for record in records(tmp_path, "metrics")] == [0, 6]
     assert len([entry for entry in caplog.records if entry.levelno == logging.WARNING]) == 1
-    assert made.last == {"loss": 1.0}
+    assert log.last == {"loss": 1.0}
 
 
 def test_a_run_that_begins_on_a_full_disk_is_still_described(tmp_path: Path, config: TrackingConfig) -> None:
     tmp_path.joinpath(SPOOL).touch()
     with disk_of(0):
-        made = tracker(tmp_path, config)
-        made.metrics({"loss": 1.0}, 0)
-    made.metrics({"loss": 2.0}, 1)
+        log = tracker(tmp_path, config)
+        log.metrics({"loss": 1.0}, 0)
+    log.metrics({"loss": 2.0}, 1)
     assert [record["kind"] for record in records(tmp_path)] == ["begin", "dropped", "metrics"]
 
 
-def test_what_cannot_be_a_number_is_dropped_not_raised(tmp_path: Path, config: TrackingConfig) -> None:
-    made = tracker(tmp_path, config)
-    made.metrics({"loss": torch.zeros(2)}, 0)  # type: ignore[dict-item]
-    made.metrics({"loss": 1.0}, 1)
-    assert made.dropped == 1
+def test_a_value_that_is_not_a_number_is_dropped_and_does_not_raise(tmp_path: Path, config: TrackingConfig) -> None:
+    log = tracker(tmp_path, config)
+    log.metrics({"loss": torch.zeros(2)}, 0)  # type: ignore[dict-item]
+    log.metrics({"loss": 1.0}, 1)
+    assert log.dropped == 1
     assert [record["step"] for record in records(tmp_path, "metrics")] == [1]
 
 
-def test_a_line_cut_by_a_kill_costs_only_itself(tmp_path: Path, config: TrackingConfig) -> None:
+def test_a_line_cut_by_a_kill_is_left_out_alone(tmp_path: Path, config: TrackingConfig) -> None:
     tracker(tmp_path, config).metrics({"loss": 1.0}, 0)
     spool = tmp_path / SPOOL
     with spool.open("ab") as handle:
@@ -146,10 +146,10 @@ def test_a_resumed_tracker_knows_the_last_values(tmp_path: Path, config: Trackin
 
 
 def test_an_artifact_is_kept_as_it_was(tmp_path: Path, config: TrackingConfig) -> None:
-    made = tracker(tmp_path / "run", config)
+    log = tracker(tmp_path / "run", config)
     path = tmp_path / "manifest.json"
     path.write_text("step 1")
-    made.artifact(path, "checkpoints/step-1")
+    log.artifact(path, "checkpoints/step-1")
     path.unlink()
     path.write_text("step 2")
     (record,) = records(tmp_path / "run", "artifact")
@@ -160,13 +160,13 @@ def test_an_artifact_is_kept_as_it_was(tmp_path: Path, config: TrackingConfig) -
 def test_artifacts_that_are_missing_or_huge_are_refused(
     tmp_path: Path, config: TrackingConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = tracker(tmp_path, config)
+    log = tracker(tmp_path, config)
     huge = tmp_path / "weights"
     with huge.open("wb") as handle:
         handle.truncate(MAX_ARTIFACT + 1)  # sparse
-    made.artifact(huge, "weights")
-    made.artifact(tmp_path / "nowhere.mp4", "samples")
-    assert made.dropped == 2
+    log.artifact(huge, "weights")
+    log.artifact(tmp_path / "nowhere.mp4", "samples")
+    assert log.dropped == 2
     assert records(tmp_path, "artifact") == []
     assert "log its manifest instead" in caplog.text
 

@@ -1,4 +1,4 @@
-"""How MLflow is opened."""
+"""Opening MLflow."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_the_timeout_is_the_callers_unless_the_user_set_one(store: str, monkeypa
     assert os.environ[TIMEOUT] == "7"
 
 
-def test_nothing_is_reported_to_anybody(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_telemetry_is_sent(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow.telemetry import get_telemetry_client
 
     monkeypatch.setattr("mlflow.telemetry.utils._IS_IN_CI_ENV_OR_TESTING", False)  # or pytest alone silences it
@@ -39,6 +39,6 @@ def test_an_unreachable_store_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_what_is_too_long_is_cut_visibly() -> None:
+def test_a_long_text_is_cut_visibly() -> None:
     assert cut("a" * 20, 20) == "a" * 20
     assert cut("a" * 21, 20) == "a" * 14 + " [cut]"

@@ -1,4 +1,4 @@
-"""The side process against servers that are absent, dead, slow, and back again."""
+"""The uploader with servers that are absent, die, are slow, and come back."""
 
 import os
 import shutil
@@ -27,13 +27,13 @@ from talkies.tracking.store import open_client
 from talkies.tracking.uploader import Follower, follow
 
 SPIN_S = 0.0002
-"""About what a call takes on a machine with nothing else to do."""
+"""About the duration of a call on an idle machine."""
 QUICK = ("--poll", "0.2", "--slowest", "0.5")
 
 
 def measured(tracker: Tracker, steps: range, pause: float) -> list[tuple[float, float]]:
-    """Seconds of every `metrics` call, and of bare writes beside it that take SPIN_S: what this machine is busy with
-    hits both."""
+    """Seconds of every `metrics` call, and of plain writes beside it that take SPIN_S. Other load on this machine
+    affects both."""
     taken = []
     with Path(os.devnull).open("wb", buffering=0) as nothing:
         for step in steps:
@@ -59,7 +59,7 @@ def an_outage(
     port: int,
     server: Callable[[], AbstractContextManager[str]],
 ) -> None:
-    """A run whose server is absent at first, comes, dies mid-run, and is back after the end."""
+    """A run whose server is absent at first, starts, dies mid-run, and is back after the end."""
     began = time.perf_counter()
     tracker = Tracker(folder, config, name="phase", store=f"http://127.0.0.1:{port}")
     uploader = start_uploader(folder, options=QUICK)
@@ -140,7 +140,7 @@ def test_the_uploader_gives_up_after_its_deadline(tmp_path: Path, config: Tracki
     assert 0.3 < time.perf_counter() - began < 60
 
 
-def test_others_may_send_while_the_uploader_pauses(tmp_path: Path, config: TrackingConfig, store: str) -> None:
+def test_other_processes_may_send_while_the_uploader_pauses(tmp_path: Path, config: TrackingConfig, store: str) -> None:
     folder, gone = tmp_path / "run", tmp_path / "gone" / "mlflow.db"
     Tracker(folder, config, name="phase", store=f"sqlite:///{gone}").close()
     follower = Follower(folder, poll_s=60.0, slowest_s=60.0)
@@ -174,7 +174,7 @@ def test_one_uploader_follows_folders_that_come_later(tmp_path: Path, config: Tr
     assert reports[1].metrics == 1
 
 
-def test_the_uploader_outlives_a_killed_training_and_says_so(
+def test_the_uploader_outlives_a_killed_training_and_reports_it(
     tmp_path: Path, config: TrackingConfig, store: str
 ) -> None:
     folder = tmp_path / "run"

@@ -1,12 +1,12 @@
-"""A clock that goes only where a test says so."""
+"""A clock that moves only when a test moves it."""
 
 
 class Clock:
-    """In place of a module's `time`."""
+    """Replaces a module's `time`."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def perf_counter(self) -> float:
-        """Seconds since it was made."""
+        """Seconds since the clock was made."""
         return self.now

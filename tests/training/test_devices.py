@@ -1,7 +1,7 @@
-"""A step on another device: nothing of it stays behind, and nothing waits for the host.
+"""A step on another device leaves no tensor on the CPU, and never waits for the host.
 
-The meta device stands for "another device" everywhere: an operation over meta and CPU tensors is refused as one over
-CUDA and CPU tensors is, and to read a number from it (.item(), bool(), float()) is an error.
+Without a GPU the meta device is the other device: PyTorch refuses to mix meta and CPU tensors, as it does with CUDA,
+and reading a number from a meta tensor (.item(), bool(), float()) is an error.
 """
 
 from collections.abc import Callable
@@ -44,8 +44,8 @@ def test_a_training_step_stays_on_the_device_of_its_batch(build: Callable[[], nn
     loss = phase.training_step(batch.to("meta"), 0)["loss"]
     assert isinstance(loss, torch.Tensor)
     loss.backward()
-    found = {str(p.grad.device) for p in phase.model.parameters() if p.grad is not None}
-    assert found == {"meta"}
+    devices = {str(p.grad.device) for p in phase.model.parameters() if p.grad is not None}
+    assert devices == {"meta"}
     with pytest.raises(RuntimeError):
         phase.training_step(batch, 0)
 
@@ -61,24 +61,24 @@ def test_guided_sampling_stays_on_the_device_of_its_noise(build: Callable[[], nn
     denoiser = guided(build().to("meta"), null_text=moved.null_text, text_scale=5.0, bridge_scale=3.5)
     sigmas = {m: sigma_grid(3, 5.0) for m in streams}
     with torch.no_grad():
-        made = euler(denoiser, streams, Condition(text=moved.text), sigmas, boundary=0.9)
-    assert {str(x.device) for x in made.values()} == {"meta"}
+        latents = euler(denoiser, streams, Condition(text=moved.text), sigmas, boundary=0.9)
+    assert {str(x.device) for x in latents.values()} == {"meta"}
 
 
 class Losses(Callback):
     """Appends the loss of every step."""
 
-    def __init__(self, found: list[float]) -> None:
-        self.found = found
+    def __init__(self, losses: list[float]) -> None:
+        self.losses = losses
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.found.append(float(outputs["loss"]))
+        self.losses.append(float(outputs["loss"]))
 
 
 def fit(
     shards: ShardSet, build: Callable[[], nn.Module], folder: Path, device: str, stop_at: int | None = None
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """Losses and weights of four steps on `device`, or of those that were left after an earlier call."""
+    """Losses and weights of four steps on `device`, or of the steps that remain after an earlier call."""
     store, planned, losses = CheckpointStore(folder), steps(4), list[float]()
     latest = store.latest()
     data = ClipsData(shards, seed=7, global_batch=4)
@@ -98,7 +98,7 @@ def fit(
 
 
 @pytest.mark.gpu
-def test_cuda_trains_as_the_cpu_does(shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path) -> None:
+def test_cuda_trains_like_the_cpu(shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path) -> None:
     cpu, _ = fit(shards, build, tmp_path / "cpu", "cpu")
     cuda, _ = fit(shards, build, tmp_path / "cuda", "cuda")
     assert cuda == pytest.approx(cpu, rel=1e-3)
@@ -108,7 +108,7 @@ def test_cuda_trains_as_the_cpu_does(shards: ShardSet, build: Callable[[], nn.Mo
 def test_lora_with_dropout_resumes(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, device: str
 ) -> None:
-    """Its dropout draws from the device's own generator, which a checkpoint holds."""
+    """LoRA's dropout draws from the device's own generator, which a checkpoint holds."""
 
     def adapted() -> nn.Module:
         model = build()

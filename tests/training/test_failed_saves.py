@@ -1,4 +1,4 @@
-"""A disk that is full while training: told, tried again, and the end only where it must be."""
+"""A disk that is full during training: warnings and retries, and the run ends only if it must."""
 
 import os
 import resource
@@ -23,7 +23,7 @@ from talkies.parallel.world import world_of
 from talkies.training.saving import Saving
 from talkies.training.writing import Writer
 
-DISK_MB = 80  # three checkpoints of the toy, and a little
+DISK_MB = 80  # a little more than three checkpoints of the toy
 Build = Callable[[], nn.Module]
 
 
@@ -62,9 +62,9 @@ def test_a_periodic_checkpoint_may_fail_and_the_next_one_is_tried(
     run = disk / "run"
     with pytest.warns(
         CheckpointWarning, match=r"step 4 was not saved, 1 of 3 .*No space left .* bytes are needed"
-    ) as told_of:
+    ) as warned:
         phase, _, _ = fit(shards, build, run, 8, extra=[Fills(disk, 3, 5)], checkpoint_every=2)
-    assert len([x for x in told_of if x.category is CheckpointWarning]) == 1
+    assert len([x for x in warned if x.category is CheckpointWarning]) == 1
     assert left(run) == [LATEST, "step-00000006", "step-00000008"]
     assert CheckpointStore(run).latest() == run / "step-00000008"
     assert same(dict(whole.model.state_dict()), dict(phase.model.state_dict()))
@@ -89,7 +89,7 @@ def test_too_many_in_a_row_end_the_run(shards: ShardSet, build: Build, disk: Pat
 
 
 class Ends(Callback):
-    """A signal in the step after `step`."""
+    """Sends a signal in the step after `step`."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -111,14 +111,14 @@ def test_the_save_that_ends_a_run_may_not_fail(
     told(f"{end}: exit 74 at once, the checkpoint before is intact")
 
 
-def test_what_is_no_want_of_room_ends_the_run(shards: ShardSet, build: Build, tmp_path: Path) -> None:
+def test_any_other_error_of_a_save_ends_the_run(shards: ShardSet, build: Build, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(NotADirectoryError):
         fit(shards, build, tmp_path / "run", 40, checkpoint_every=2)
 
 
 def writes(folder: str) -> dict[str, Any]:
-    """Five checkpoints, of which rank 1 cannot write four: what this rank has seen."""
+    """Write five checkpoints, four of which rank 1 cannot write; return what this rank has seen."""
     world = world_of()
     writer = Writer(
         CheckpointStore(Path(folder)), Ranks(world), keep=2, may_fail=3, protect=lambda _: False, saved=lambda *_: None

@@ -28,8 +28,8 @@ def linears(module: nn.Module) -> set[str]:
 def test_targets_are_every_linear_of_every_block_and_of_the_bridge() -> None:
     plain, adapted = model(), model()
     add_lora(adapted, LoraConfig(rank=2), seed=1)
-    found = {name.split(".lora_")[0] for name, p in adapted.named_parameters() if p.requires_grad}
-    assert found == {name for name in linears(plain) if ".blocks." in name or name.startswith("bridge.")}
+    targets = {name.split(".lora_")[0] for name, p in adapted.named_parameters() if p.requires_grad}
+    assert targets == {name for name in linears(plain) if ".blocks." in name or name.startswith("bridge.")}
     assert all(".lora_" in name for name, p in adapted.named_parameters() if p.requires_grad)
 
 

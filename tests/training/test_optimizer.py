@@ -1,4 +1,4 @@
-"""Rates, groups, averages: small and exact."""
+"""Learning rates, parameter groups and EMA: small and exact."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def test_groups_hold_every_trainable_parameter_once_with_the_bridge_apart() -> N
         assert decays == {group["weight_decay"] > 0}
 
 
-def test_ema_follows_its_formula_and_gives_the_weights_back_bitwise() -> None:
+def test_ema_follows_its_formula_and_restores_the_weights_bitwise() -> None:
     parameter = nn.Parameter(torch.tensor([1.0, 2.0]))
     state = Weights(parameter)
     ema = Ema(state.weights(), EmaConfig(decay=0.5))
@@ -70,4 +70,4 @@ def test_ema_follows_its_formula_and_gives_the_weights_back_bitwise() -> None:
     with ema.swapped(state):
         assert torch.equal(parameter.detach(), ema.averages["w"])
     assert torch.equal(parameter.detach(), before)
-    assert state.refreshed == 2, "the network is told of both writes"
+    assert state.refreshed == 2, "the network is refreshed after both writes"

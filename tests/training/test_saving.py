@@ -1,4 +1,4 @@
-"""N steps = stop + resume, bitwise; experts take turns; a killed save is none."""
+"""N steps = stop + resume, bitwise; experts alternate; a killed save leaves no checkpoint."""
 
 import multiprocessing
 import os
@@ -38,7 +38,7 @@ def test_resumed_equals_uninterrupted_bitwise(
     workers: int,
     told: Callable[..., None],
 ) -> None:
-    whole, kept, ids = fit(shards, build, tmp_path / "whole", 8, accumulate=accumulate)
+    whole, undisturbed, ids = fit(shards, build, tmp_path / "whole", 8, accumulate=accumulate)
     parts: list[Any] = []
     for stop in (3, 5, None):
         phase, after, seen = fit(
@@ -47,9 +47,10 @@ def test_resumed_equals_uninterrupted_bitwise(
         parts += seen.seen
     assert parts == ids.seen
     assert same(dict(whole.model.state_dict()), dict(phase.model.state_dict()))
-    assert same(kept.averaging.ema.averages, after.averaging.ema.averages)
+    assert same(undisturbed.averaging.ema.averages, after.averaging.ema.averages)
     states = [
-        capture(p.trainer, p, s.averaging.ema, s.saving.data)["optimizer"] for p, s in ((whole, kept), (phase, after))
+        capture(p.trainer, p, s.averaging.ema, s.saving.data)["optimizer"]
+        for p, s in ((whole, undisturbed), (phase, after))
     ]
     assert same(*states)
     assert states[0]
@@ -78,7 +79,7 @@ def test_lora_resumes_bitwise_from_its_adapter_alone(
     told("the checkpoint holds the adapter alone; equal, bitwise", steps_lost=0)
 
 
-def test_experts_take_turns_and_the_resting_one_is_untouched(
+def test_experts_alternate_and_the_inactive_one_is_unchanged(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
     first, _, _ = fit(shards, build, tmp_path / "one", 1)
@@ -94,10 +95,10 @@ def test_experts_take_turns_and_the_resting_one_is_untouched(
 
 @pytest.mark.faults
 @pytest.mark.fault("8", "crash between shards and loop.json", injected="SIGKILL between the two, while training")
-def test_killed_between_shards_and_loop_a_run_goes_on_from_one_moment(
+def test_killed_between_shards_and_loop_a_run_continues_from_one_step(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, told: Callable[..., None]
 ) -> None:
-    """Never the weights of one step with the counters of another."""
+    """Never from the weights of one step with the counters of another."""
 
     def dies(path: Path, tensors: Any) -> None:
         if path.parent.name == "step-00000004.tmp":
@@ -121,7 +122,7 @@ def test_killed_between_shards_and_loop_a_run_goes_on_from_one_moment(
     like = dict(build().named_parameters())
     moments = load_state(latest, model=like, ema=like).optimizer
     assert {int(value) for name, value in moments.items() if name.endswith("audio.head.head.bias/step")} == {2}
-    with pytest.warns(CheckpointWarning, match=r"step-00000004\.tmp, torn by a killed process"):
+    with pytest.warns(CheckpointWarning, match=r"step-00000004\.tmp, left incomplete by a killed process"):
         resumed, _, _ = fit(shards, build, tmp_path / "run", 6)
     whole, _, _ = fit(shards, build, tmp_path / "whole", 6)
     assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
@@ -139,12 +140,12 @@ class Poison(Callback):
 def test_a_gradient_that_is_not_finite_is_refused_before_the_weights_change(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
-    kept: list[nn.Module] = []
+    models: list[nn.Module] = []
 
     def remembered() -> nn.Module:
-        kept.append(build())
-        return kept[0]
+        models.append(build())
+        return models[0]
 
     with pytest.raises(NonFiniteError, match=r"step 1: .* audio\.head\.head\.bias"):
         fit(shards, remembered, tmp_path / "run", 8, extra=[Poison()])
-    assert same(dict(kept[0].state_dict()), dict(build().state_dict()))
+    assert same(dict(models[0].state_dict()), dict(build().state_dict()))

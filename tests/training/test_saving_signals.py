@@ -1,4 +1,4 @@
-"""A signal stops training at a step boundary, once all is saved; and who hears of it."""
+"""A signal stops training at a step boundary, once everything is saved; late signals stay pending."""
 
 import os
 import signal
@@ -42,12 +42,12 @@ class Signal(Callback):
         ((signal.SIGTERM, signal.SIGUSR1), "SIGTERM"),
         ((signal.SIGINT, signal.SIGINT, signal.SIGINT), "SIGINT"),
     ],
-    ids=["once", "terminal gone", "twice", "and preempted", "an impatient finger"],
+    ids=["once", "terminal gone", "twice", "and preempted", "ctrl-c three times"],
 )
 def test_a_signal_saves_at_the_next_step_boundary(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, sent: tuple[int, ...], name: str
 ) -> None:
-    """Whoever ends a job may tell its launcher and its processes, and the launcher tells them again."""
+    """A scheduler may signal the launcher and its processes, and the launcher signals them again."""
     phase, after, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(*sent)])
     assert after.stop.stopped_by == name
     assert phase.trainer.global_step == 3
@@ -57,7 +57,7 @@ def test_a_signal_saves_at_the_next_step_boundary(
 
 
 class Preempted(Callback):
-    """Tells of a preemption twice, in the middle of a step."""
+    """Signals a preemption twice, in the middle of a step."""
 
     def __init__(self, step: int, *more: int) -> None:
         self.step, self.more = step, more
@@ -69,7 +69,7 @@ class Preempted(Callback):
 
 
 @pytest.mark.parametrize(
-    ("preempted", "stopped_by", "heard"),
+    ("preempted", "stopped_by", "pending"),
     [
         (Preempted(2), "SIGUSR1", False),
         (Preempted(2, signal.SIGTERM), "SIGTERM", False),
@@ -77,19 +77,19 @@ class Preempted(Callback):
     ],
     ids=["stops", "and ended", "at the last step"],
 )
-def test_a_preemption_stops_training_or_is_left_to_who_looks_next(
+def test_a_preemption_stops_training_or_stays_pending(
     shards: ShardSet,
     build: Callable[[], nn.Module],
     tmp_path: Path,
     *,
     preempted: Preempted,
     stopped_by: str,
-    heard: bool,
+    pending: bool,
 ) -> None:
-    """At the last step nothing is left to stop, and the next who looks hears of it; an end overrules a preemption."""
+    """At the last step nothing is left to stop, and the next `look` finds the signal; an end overrules a preemption."""
     with listening():
         phase, after, _ = fit(shards, build, tmp_path / "run", 8, extra=[preempted])
-        with pytest.raises(Interruption, match=r"by SIGUSR1$") if heard else nullcontext():
+        with pytest.raises(Interruption, match=r"by SIGUSR1$") if pending else nullcontext():
             look()
     assert after.stop.stopped_by == stopped_by
     assert CheckpointStore(tmp_path / "run").steps()[-1] == phase.trainer.global_step == preempted.step + 1
@@ -113,7 +113,7 @@ def test_a_second_signal_while_the_checkpoint_is_written_changes_nothing(
         began = time.monotonic()
         _, after, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGUSR1)])
         seconds = time.monotonic() - began
-        look()  # nothing is left to be answered
+        look()  # no signal is pending
     assert after.stop.stopped_by == "SIGUSR1"
     latest = CheckpointStore(tmp_path / "run").latest()
     assert latest is not None
@@ -122,7 +122,7 @@ def test_a_second_signal_while_the_checkpoint_is_written_changes_nothing(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_in_the_last_step_is_left_to_who_looks_next(
+def test_a_signal_in_the_last_step_stays_pending(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, number: signal.Signals
 ) -> None:
     with listening():
@@ -145,11 +145,11 @@ class InsideAStep(Callback):
 
 @pytest.mark.fault("b", "save asked for inside an accumulation", injected="SIGTERM in micro-batch 1, 2 or 4 of 4")
 @pytest.mark.parametrize("micro", [1, 2, 4])
-def test_a_save_that_is_asked_for_inside_an_accumulation_waits_for_its_end(
+def test_a_save_requested_inside_an_accumulation_waits_for_its_end(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, micro: int, told: Callable[..., None]
 ) -> None:
-    """The gradients of half a step are in no checkpoint."""
-    whole, kept, ids = fit(shards, build, tmp_path / "whole", 6, accumulate=4)
+    """A checkpoint does not hold the gradients of half a step."""
+    whole, undisturbed, ids = fit(shards, build, tmp_path / "whole", 6, accumulate=4)
     stopped, after, seen = fit(shards, build, tmp_path / "parts", 6, accumulate=4, extra=[InsideAStep(micro)])
     assert after.stop.stopped_by == "SIGTERM"
     assert (stopped.trainer.global_step, len(seen.seen)) == (3, 12), "all four micro-batches, and none of the next step"
@@ -157,5 +157,5 @@ def test_a_save_that_is_asked_for_inside_an_accumulation_waits_for_its_end(
     resumed, restored, more = fit(shards, build, tmp_path / "parts", 6, accumulate=4)
     assert seen.seen + more.seen == ids.seen
     assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
-    assert same(kept.averaging.ema.averages, restored.averaging.ema.averages)
+    assert same(undisturbed.averaging.ema.averages, restored.averaging.ema.averages)
     told("saved after micro-batch 4 of 4; equal, bitwise", steps_lost=0)

@@ -1,4 +1,4 @@
-"""All processes stop at the same step, one after the signal; one alone stops at once."""
+"""All processes stop at the same step, one step after the signal; a single process stops at once."""
 
 import multiprocessing
 import os
@@ -18,25 +18,25 @@ from talkies.parallel.world import ALONE, world_of
 from talkies.signals.answer import listening, look
 from talkies.training.stopping import BROKEN, Stopping
 
-Heard = dict[tuple[int, int], signal.Signals]
-"""(rank, step) -> the signal that comes there, in the middle of the step."""
+Sent = dict[tuple[int, int], signal.Signals]
+"""(rank, step) -> the signal that the rank gets in the middle of the step."""
 LAST = 8
 
 
-def steps(heard: Heard, at: int | None, failed: tuple[int, int] | None = None) -> dict[str, Any]:
-    """Steps of nothing until the stop or the last one: which it was, why, and whether a question was left open."""
+def steps(sent: Sent, at: int | None, failed: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Make empty steps until the stop or the last one; return the last step, the cause, and what was left pending."""
     world = world_of() if dist.is_initialized() else ALONE
     outer = ExitStack()
     outer.enter_context(listening())
     stopping = Stopping(Ranks(world), at)
     stopping.listen()
-    step, found = 0, False
-    while not found and step < LAST:
+    step, stopped = 0, False
+    while not stopped and step < LAST:
         step += 1
-        if (world.rank, step) in heard:
-            os.kill(os.getpid(), heard[world.rank, step])
-        found = stopping.stop(step, last=step == LAST, failed=(world.rank, step) == failed)
-    cause = stopping.cause(step) if found and failed is None else None
+        if (world.rank, step) in sent:
+            os.kill(os.getpid(), sent[world.rank, step])
+        stopped = stopping.stop(step, last=step == LAST, failed=(world.rank, step) == failed)
+    cause = stopping.cause(step) if stopped and failed is None else None
     left = stopping._answer is not None
     stopping.finish_pending()
     stopping.release_signals(stopped_by=cause)
@@ -46,7 +46,7 @@ def steps(heard: Heard, at: int | None, failed: tuple[int, int] | None = None) -
     except Interruption as error:
         unanswered = error.name
     outer.close()
-    return {"stopped": found, "step": step, "cause": cause, "left": left, "unanswered": unanswered}
+    return {"stopped": stopped, "step": step, "cause": cause, "left": left, "unanswered": unanswered}
 
 
 TERM, USR1 = signal.SIGTERM, signal.SIGUSR1
@@ -89,14 +89,14 @@ def test_all_stop_at_the_same_step(turns: Turns, name: str) -> None:
     answers = turns.answers(name)
     for answer in answers:
         assert (answer["stopped"], answer["step"], answer["cause"]) == EXPECTED[name]
-        assert not answer["left"], "nobody parts with a question open"
+        assert not answer["left"], "no process ends with an exchange pending"
     for rank, answer in enumerate(answers):
         late = "SIGUSR1" if name == "the last" and rank == 1 else None
-        assert answer["unanswered"] == late, "who looks next hears of what came too late to stop anything"
+        assert answer["unanswered"] == late, "a signal that came too late to stop anything stays pending"
 
 
 @pytest.mark.parametrize(
-    ("heard", "at", "expected"),
+    ("sent", "at", "expected"),
     [
         ({(0, 3): TERM}, None, (True, 3, "SIGTERM")),
         ({(0, LAST): USR1}, None, (True, LAST, "SIGUSR1")),
@@ -104,13 +104,13 @@ def test_all_stop_at_the_same_step(turns: Turns, name: str) -> None:
         ({}, None, (False, LAST, None)),
     ],
 )
-def test_one_alone_stops_at_once(heard: Heard, at: int | None, expected: tuple[bool, int, str | None]) -> None:
-    answer = steps(heard, at)
+def test_a_single_process_stops_at_once(sent: Sent, at: int | None, expected: tuple[bool, int, str | None]) -> None:
+    answer = steps(sent, at)
     assert (answer["stopped"], answer["step"], answer["cause"]) == expected
 
 
 def asks_and_leaves() -> float:
-    """Rank 1 asks and waits; rank 0 dies without a word. How long rank 1 waits."""
+    """Rank 1 asks and waits; rank 0 dies silently. Returns how long rank 1 waits."""
     world = world_of()
     ranks = Ranks(world)
     if world.rank == 0:
@@ -124,7 +124,7 @@ def asks_and_leaves() -> float:
 
 
 @pytest.mark.ranks
-def test_nobody_waits_for_one_that_has_died(tmp_path: Path) -> None:
+def test_no_process_waits_for_a_dead_one(tmp_path: Path) -> None:
     processes = [
         multiprocessing.get_context("spawn").Process(target=_rank, args=(rank, 2, str(tmp_path), asks_and_leaves, ()))
         for rank in (0, 1)

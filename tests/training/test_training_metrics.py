@@ -1,4 +1,4 @@
-"""What training reports: means since the last report, and a throughput of training alone."""
+"""Training metrics: means since the last report, and the throughput of training alone."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ class Slow(Callback):
 
 
 class Kept(Callback):
-    """The losses and times of every micro-batch, as the step returned them."""
+    """Collects the outputs of every micro-batch, as the step returned them."""
 
     def __init__(self) -> None:
         self.outputs: list[Mapping[str, Any]] = []
@@ -59,7 +59,7 @@ def fit(
 
 
 @pytest.mark.parametrize("paused", [False, True])
-def test_throughput_holds_the_wait_for_the_loader_and_leaves_checkpoints_and_validation_out(
+def test_throughput_includes_the_wait_for_the_loader_but_not_checkpoints_and_validation(
     shards: ShardSet, build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch, *, paused: bool
 ) -> None:
     clock, read = Clock(), ShardSet.read
@@ -105,7 +105,7 @@ Points = list[tuple[int, str, float | None]]
 def curves(
     shards: ShardSet, build: Callable[[], nn.Module], folder: Path, *, stops: Sequence[int], every: int, accumulate: int
 ) -> Points:
-    """Of a run of 13 steps that was stopped after these: every point; those of a clock without their value."""
+    """Every point of a run of 13 steps that is stopped after `stops`; those of a clock without their value."""
     points: Points = []
 
     def sink(values: Mapping[str, float], step: int) -> None:
@@ -124,7 +124,7 @@ def curves(
 
 
 @pytest.mark.parametrize(("every", "accumulate"), [(1, 2), (4, 1)])
-def test_the_curves_of_a_run_that_was_stopped_are_those_of_one_left_alone(
+def test_a_stopped_run_has_the_curves_of_an_uninterrupted_one(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, every: int, accumulate: int
 ) -> None:
     stops = sorted(random.Random(10 * every + accumulate).sample(range(1, 13), 3))
@@ -135,7 +135,7 @@ def test_the_curves_of_a_run_that_was_stopped_are_those_of_one_left_alone(
     assert {"train/audio/bin1", "train/video/bin3", *CLOCKS} <= {key for _, key, _ in whole}
 
 
-def test_a_checkpoint_from_before_holds_nothing_gathered_and_is_gone_on_from(
+def test_a_run_continues_from_an_old_checkpoint_without_gathered_metrics(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
     _, after, _ = fit_in(shards, build, tmp_path, 6, stop_at=3)
@@ -150,8 +150,8 @@ def test_a_checkpoint_from_before_holds_nothing_gathered_and_is_gone_on_from(
 
 
 @pytest.mark.parametrize(("ranks", "share"), [(1, 1), (2, 1), (3, 1), (4, 2)])
-def test_what_many_ranks_have_gathered_is_the_same_on_any_other_number(ranks: int, share: int) -> None:
-    """Means of it; of sequence groups, too, whose ranks count the same clips."""
+def test_gathered_metrics_keep_their_means_on_another_number_of_ranks(ranks: int, share: int) -> None:
+    """Also in sequence groups, whose ranks count the same clips."""
     old = [TrainingMetrics(every=9, bins=2, sink=lambda *_: None, share=2) for _ in range(4)]
     for rank, metrics in enumerate(old):
         metrics._add("train/audio", torch.tensor([rank // 2 + 0.5, 1.25]))

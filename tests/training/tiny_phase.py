@@ -54,7 +54,7 @@ def phase_of(
 
 
 class Ids(Callback):
-    """Records what every micro-batch held and which expert trained."""
+    """Records step, ids, visits and loss of every micro-batch."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, tuple[str, ...], tuple[int, ...], float]] = []
@@ -80,8 +80,8 @@ def fit(
     profiler: Profiler | None = None,
     **durations: int,
 ) -> tuple[Phase, AfterStep, Ids]:
-    """Train to step `count`, or go on in `folder`, with more callbacks (before those that follow a step, and after
-    them), other options of Saving, a guard, another kind of phase."""
+    """Train to step `count`, or continue in `folder`; optionally with more callbacks (before or after those of
+    `after_step`), other options of Saving (`saved_as`), a guard, and another kind of phase."""
     store, planned = CheckpointStore(folder), steps(count, **durations)
     latest = store.latest()
     data = ClipsData(shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)

@@ -1,4 +1,4 @@
-"""The synchronisation metric on signals whose answer is known."""
+"""The synchronisation metric on signals with known scores."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The synthetic world: what is promised about its clips, files and timing."""
+"""The synthetic world: properties of its clips, files and timing."""
 
 import hashlib
 import signal
@@ -73,7 +73,7 @@ def test_the_opening_is_the_loudness_of_the_sound(source: SyntheticSource) -> No
         assert ratio.abs().max() < 0.12
 
 
-def test_captions_tell_who_and_how_but_the_timing_is_independent_of_them() -> None:
+def test_captions_name_the_cast_and_the_timing_is_independent_of_them() -> None:
     drawn = scenes(FACES, 100)
     captions = [scene.caption for scene in drawn]
     assert len(set(captions)) > 70
@@ -183,7 +183,7 @@ render_source(SyntheticSource(clips=5000, fps=12.5), Path(sys.argv[1]), 0)
 
 
 def alive(session: int) -> set[int]:
-    """The processes of a session, but for those that only wait to be collected."""
+    """The processes of a session, without zombies."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):

@@ -15,10 +15,10 @@ BASE = "base"
 
 
 def base_folder(folder: Path, base: Mapping[str, Any]) -> Path:
-    """The release that the adapter in `folder` adapts (`base` of its release.json): in it (a downloaded version), where
-    it was trained, or in a run beside its own. CheckpointError where it is nowhere, or another one is in its place."""
+    """The release that the adapter in `folder` adapts (`base` of its release.json): inside `folder` (a downloaded
+    version), at its recorded path, or in a run beside the adapter's. CheckpointError if it is not found there."""
     places = [folder / BASE, *recorded_base(folder)]
-    if base.get("path"):  # of a release that an older version has made
+    if base.get("path"):  # in releases of older versions
         places.append(opened(str(base["path"]), folder))
     others = sorted(resolved(folder).parents[1].glob(f"*/{folder.name}"))
     wrong = []
@@ -27,7 +27,7 @@ def base_folder(folder: Path, base: Mapping[str, Any]) -> Path:
             found = release_sha256(candidate)
             if found == base["sha256"]:
                 return candidate
-            wrong += [f", and {candidate} is {found[:12]}: refusing"] if candidate in places else []
+            wrong += [f", and {candidate} has sha256 {found[:12]}"] if candidate in places else []
     looked = "; ".join(looked_for(path, folder) for path in places)
     raise CheckpointError(
         f"lora: the base of {folder} ({base['name']}, sha256 {base['sha256'][:12]}) was not found{''.join(wrong[:1])} "

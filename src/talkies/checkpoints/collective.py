@@ -1,4 +1,4 @@
-"""The processes that make or read one checkpoint."""
+"""The processes that write or read a checkpoint together."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -7,18 +7,17 @@ T = TypeVar("T")
 
 
 class Collective(Protocol):
-    """The processes that share a checkpoint: `main` is true in one of them, the first; `place`: which of how many this
-    is."""
+    """The processes that share a checkpoint. `main` is true in the first one; `place` is (rank, number of ranks)."""
 
     @property
     def main(self) -> bool: ...
     @property
     def place(self) -> tuple[int, int]: ...
     def gather(self, value: T) -> list[T]:
-        """The values of all, in their order."""
+        """The values of all processes, by rank."""
 
     def agree(self, work: Callable[..., None] | None, *args: Any) -> None:
-        """Do `work(*args)` (None: nothing) and wait for the others; raises in all where it raised in one."""
+        """Call `work(*args)` (None: nothing) and wait for the others; raises in all processes if it raised in one."""
 
 
 class Alone:

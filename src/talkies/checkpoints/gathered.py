@@ -1,4 +1,4 @@
-"""What each rank has gathered since it last reported: part of a checkpoint, so that the next report holds all of it."""
+"""What each rank has gathered since the last report: part of a checkpoint, so that the next report is complete."""
 
 from collections.abc import Mapping
 from math import prod
@@ -20,7 +20,7 @@ GATHERED = "gathered"
 
 @record
 class TensorRecord:
-    """A small tensor, exactly: its numbers as text, as JSON has no NaN."""
+    """A small tensor, exactly; the numbers are text, because JSON has no NaN."""
 
     dtype: Literal["float16", "bfloat16", "float32", "float64", "int64"]
     shape: tuple[Natural, ...]
@@ -43,7 +43,7 @@ def _fits(text: str, dtype: str) -> bool:
 
 @record
 class ClockRecord:
-    """Seconds of training since the last report; of each micro-batch the wait for data and the time of computing."""
+    """Seconds of training since the last report; wait for data and time of computing of each micro-batch."""
 
     seconds: NonNegative
     data: tuple[float, ...]
@@ -52,7 +52,7 @@ class ClockRecord:
 
 @record
 class MetricsRecord:
-    """Sums and counts of losses by the name of their metric, over `clips`, which `share` ranks have read alike."""
+    """Sums and counts of losses by metric, over `clips`, each of which `share` ranks have read."""
 
     sums: dict[str, TensorRecord]
     counts: dict[str, TensorRecord]
@@ -63,19 +63,19 @@ class MetricsRecord:
     def __post_init__(self) -> None:
         shapes = [{key: one.shape for key, one in part.items()} for part in (self.sums, self.counts)]
         if shapes[0] != shapes[1]:
-            raise ValueError("its `sums` and its `counts` are not of the same metrics and shapes")
+            raise ValueError("its `sums` and its `counts` have different metrics or shapes")
 
 
 @record
 class QuarantineRecord:
-    """Whether clips were replaced of which no report has told yet."""
+    """Whether clips were replaced since the last report."""
 
     unreported: bool
 
 
 @record
 class GatheredRecord:
-    """gathered-RANK.json: what those had gathered that the run had."""
+    """gathered-RANK.json; metrics or quarantine are absent if the run had none."""
 
     metrics: MetricsRecord | None = None
     quarantine: QuarantineRecord | None = None
@@ -87,18 +87,18 @@ RECORD = Kind(
 
 
 def gathered_file(rank: int) -> str:
-    """Where a rank keeps its own."""
+    """The name of a rank's file."""
     return f"{GATHERED}-{rank:05d}.json"
 
 
 def write_gathered(folder: Path, rank: int, gathered: Gathered) -> None:
-    """Write that of one rank into a checkpoint that is being made."""
+    """Write the file of one rank into a checkpoint that is being made."""
     write_text(folder / gathered_file(rank), canonical_json(dict(gathered)) + "\n")
 
 
 def read_gathered(folder: Path, place: tuple[int, int]) -> list[dict[str, Any]]:
-    """What rank `place[0]` of `place[1]` takes over: its own; of ranks that are no more, every `place[1]`-th one's, so
-    that nothing is lost. Empty for a checkpoint of before there was any.
+    """What rank `place[0]` of `place[1]` takes over: every `place[1]`-th file from its own on, so that the files of
+    ranks that no longer exist are read, too. Empty for checkpoints of older versions.
 
     Raises CheckpointError for a damaged file.
     """

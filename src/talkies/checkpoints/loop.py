@@ -1,4 +1,4 @@
-"""loop.json of a checkpoint: counters, where the data stand, and what was made of bad steps."""
+"""loop.json of a checkpoint: counters, the position in the data, and the guard's state."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,12 +20,12 @@ def _rising(pair: tuple[int, int]) -> tuple[int, int]:
 
 
 Range = Annotated[tuple[Natural, Natural], AfterValidator(_rising)]
-"""[start, stop), and not empty."""
+"""[start, stop), not empty."""
 
 
 @record
 class DataRecord:
-    """Where a run stands in its stream of samples, and of which data and seed that is."""
+    """A run's position in its stream of samples, and the data and seed that determine the stream."""
 
     consumed: Natural
     passed: tuple[Range, ...]
@@ -46,7 +46,7 @@ class SkippedRecord:
 
 @record
 class GuardRecord:
-    """What was made of bad steps. `good`: by expert, the (loss, gradient norm) that a spike is measured by."""
+    """The state of the guard. `good`: by expert, the (loss, gradient norm) pairs by which spikes are measured."""
 
     good: dict[str, tuple[tuple[float, float], ...]]
     skipped: tuple[SkippedRecord, ...]
@@ -54,7 +54,7 @@ class GuardRecord:
 
 @record
 class LoopRecord:
-    """loop.json. `recipe`: the hash of the recipe whose run it is."""
+    """loop.json. `recipe`: the recipe hash of the run."""
 
     step: Natural
     recipe: str | None
@@ -69,8 +69,8 @@ RECORD = Kind(
 
 
 def read_loop(folder: Path) -> dict[str, Any]:
-    """The loop's part of a state, with every key of a LoopRecord. Raises CheckpointError where it is missing, damaged,
-    or of another step than the manifest's."""
+    """The loop's part of a state, with every key of a LoopRecord. Raises CheckpointError if loop.json is missing or
+    damaged, or if its step is not the manifest's."""
     manifest = verify(folder, [LOOP])
     loop = RECORD.read_values(folder / LOOP)
     if loop["step"] != manifest.step:

@@ -1,4 +1,4 @@
-"""manifest.json: the sha256 and size of every file of a folder. It is written last: a folder without it is torn."""
+"""manifest.json: the sha256 and size of every file of a folder. Written last: a folder without it is incomplete."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A decoded manifest: `files` maps a relative path to its (sha256, size); `sha256` is one hash over all of it."""
+    """A decoded manifest: `files` maps a relative path to its (sha256, size); `sha256` is one hash over everything."""
 
     step: int
     files: dict[str, tuple[str, int]]
@@ -34,7 +34,7 @@ class Manifest:
 
 @record
 class FileRecord:
-    """What the bytes of a file must be."""
+    """The sha256 and size that a file must have."""
 
     sha256: Sha256
     size: Natural
@@ -63,8 +63,7 @@ Table = dict[str, dict[str, Any]]
 
 
 def file_table(folder: Path, *, share: tuple[int, int] = (0, 1), known: Table | None = None) -> Table:
-    """What is in `folder`, read from the disk but for what is `known`; of `share` (k, n) every n-th file from the k-th
-    on."""
+    """The files in `folder`, hashed unless they are `known`. With `share` (k, n): every n-th file from the k-th on."""
     known, (first, every) = known or {}, share
     paths = sorted(path for path in folder.rglob("*") if path.is_file())[first::every]
     names = {path.relative_to(folder).as_posix(): path for path in paths}
@@ -72,7 +71,7 @@ def file_table(folder: Path, *, share: tuple[int, int] = (0, 1), known: Table | 
 
 
 def write_manifest(folder: Path, step: int, known: Table | None = None) -> None:
-    """Complete `folder`: hash all that is in it, but for what is `known`."""
+    """Complete `folder`: hash all files that are not `known`, and write the manifest."""
     values = {"schema": NEWEST, "step": step, "files": file_table(folder, known=known)}
     write_text(folder / MANIFEST, canonical_json({**values, "sha256": _digest(values)}) + "\n")
 
@@ -82,7 +81,7 @@ def _digest(values: dict[str, Any]) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Decode folder/manifest.json. Raises CheckpointError where it is missing, damaged or of an unknown schema."""
+    """Decode folder/manifest.json. Raises CheckpointError if it is missing, damaged or of an unknown schema."""
     path = folder / MANIFEST
     if not present(path):
         raise CheckpointError(f"checkpoint: {folder} is incomplete: it has no {MANIFEST}, its completion marker")
@@ -98,42 +97,42 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_inside(folder: Path, name: str) -> None:
-    """Raise CheckpointError where `name` is no relative path below `folder`."""
+    """Raise CheckpointError if `name` is not a relative path below `folder`."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise CheckpointError(f"checkpoint: {folder} names a file outside of it: {shown(name)}")
+        raise CheckpointError(f"checkpoint: {folder} names a file outside itself: {shown(name)}")
 
 
 def verify(folder: Path, names: Collection[str] | None = None) -> Manifest:
-    """Check the files of a manifest (`names` of them, default all) against the disk.
+    """Check the files of a manifest (`names`, default all) against the disk.
 
-    Raises CheckpointError naming the first that is missing, truncated or changed, or that the manifest does not list.
+    Raises CheckpointError for the first file that is missing, truncated or changed, or that the manifest does not list.
     """
     manifest = read_manifest(folder)
     for name in manifest.files if names is None else names:
         if name not in manifest.files:
             raise CheckpointError(f"checkpoint: {folder} has no {name}: its manifest does not list it")
         sha256, size = manifest.files[name]
-        found = damage(folder / name, size=size, sha256=sha256)
-        if found is not None:
-            raise CheckpointError(f"checkpoint: {folder / name} {found}")
+        wrong = damage(folder / name, size=size, sha256=sha256)
+        if wrong is not None:
+            raise CheckpointError(f"checkpoint: {folder / name} {wrong}")
     return manifest
 
 
-def complaint(folder: Path, collective: Collective) -> str | None:
-    """What `verify` raises, as text, each process of `collective` hashing its share of the bytes; None if nothing is
-    wrong. The same in all: of several damaged files the manifest's first is named."""
-    found: tuple[int, str] | None = None
+def find_damage(folder: Path, collective: Collective) -> str | None:
+    """The message of `verify`'s error, None if the folder is sound; each process of `collective` hashes its share of
+    the bytes. All return the same: of several damaged files the manifest's first is named."""
+    first_damaged: tuple[int, str] | None = None
     try:
         files = read_manifest(folder).files
     except CheckpointError as error:
-        found, files = (-1, str(error)), {}
+        first_damaged, files = (-1, str(error)), {}
     first, every = collective.place
-    mine = set(sorted(files, key=lambda name: (-files[name][1], name))[first::every])
+    share = set(sorted(files, key=lambda name: (-files[name][1], name))[first::every])
     for number, name in enumerate(files):
-        wrong = damage(folder / name, size=files[name][1], sha256=files[name][0]) if name in mine else None
+        wrong = damage(folder / name, size=files[name][1], sha256=files[name][0]) if name in share else None
         if wrong is not None:
-            found = (number, f"checkpoint: {folder / name} {wrong}")
+            first_damaged = (number, f"checkpoint: {folder / name} {wrong}")
             break
-    told = [one for one in collective.gather(found) if one is not None]
-    return min(told)[1] if told else None
+    complaints = [one for one in collective.gather(first_damaged) if one is not None]
+    return min(complaints)[1] if complaints else None

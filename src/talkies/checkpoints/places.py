@@ -1,5 +1,5 @@
-"""places.json of a release: where its base and its pretrained codecs are. It is no part of what the release is: neither
-listed in release.json nor hashed.
+"""places.json of a release: where its base and its pretrained codecs are. It is excluded from the release's identity:
+neither listed in release.json nor hashed.
 """
 
 import json
@@ -17,8 +17,8 @@ PLACES = "places.json"
 
 @record
 class Places:
-    """Where the `base` of an adapter was, and the `weights` of pretrained codecs by part; relative paths begin at
-    `folder`, or wherever that is now."""
+    """Where the `base` of an adapter was, and the `weights` of pretrained codecs by part. Relative paths start at
+    `folder`, or at its new place if it was moved."""
 
     folder: Name
     weights: dict[Literal["video", "audio", "text"], Name]
@@ -30,20 +30,20 @@ KIND = Kind(holds=Places, about="release", remedy="restore it from a copy, or re
 
 def places_text(folder: Path, base: Path | None, weights: Mapping[str, str]) -> str:
     """The content of places.json for the release `folder`."""
-    where = {part: kept(Path(path).expanduser(), folder) for part, path in weights.items()}
-    values = {"folder": str(resolved(folder)), "weights": where, "base": None if base is None else kept(base, folder)}
+    paths = {part: kept(Path(path).expanduser(), folder) for part, path in weights.items()}
+    values = {"folder": str(resolved(folder)), "weights": paths, "base": None if base is None else kept(base, folder)}
     return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
 
 def recorded_weights(folder: Path) -> dict[str, str]:
-    """Part -> where the weights of a release's pretrained codecs are."""
-    found = KIND.find(folder / PLACES)
-    if found is None:
+    """Part -> the recorded path of the weights of a pretrained codec."""
+    places = KIND.find(folder / PLACES)
+    if places is None:
         return {}
-    return {part: str(opened(text, folder, written_in=found.folder)) for part, text in found.weights.items()}
+    return {part: str(opened(text, folder, written_in=places.folder)) for part, text in places.weights.items()}
 
 
 def recorded_base(folder: Path) -> list[Path]:
-    """Where the base of a release is, if it says so."""
-    found = KIND.find(folder / PLACES)
-    return [opened(found.base, folder, written_in=found.folder)] if found is not None and found.base else []
+    """The recorded path of an adapter's base, if there is one."""
+    places = KIND.find(folder / PLACES)
+    return [opened(places.base, folder, written_in=places.folder)] if places is not None and places.base else []

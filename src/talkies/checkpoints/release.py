@@ -1,10 +1,10 @@
-"""A release: what a phase gives to its children, to samplers and to the registry. Safetensors and JSON, all hashed.
+"""A release: what a phase gives to later phases, to samplers and to the registry. Safetensors and JSON, all hashed.
 
 release.json                      what it is, and the sha256 and size of every other file; written last
 <component>.safetensors           a tower or the Bridge, under upstream's keys
 adapter/adapter_model.safetensors, adapter/adapter_config.json    a LoRA, in PEFT's format
 codecs/{video,audio}/...          the fitted codecs that it was trained with
-places.json                       where its base and its pretrained codecs were; no part of what it is, and not hashed
+places.json                       where its base and its pretrained codecs were; excluded from the hash
 """
 
 import json
@@ -49,29 +49,29 @@ def write_release(
     whole: Callable[[Held], Tensor] = spans.whole,
     collective: Collective | None = None,
 ) -> None:
-    """Make or replace the release `folder`: filled under a temporary name beside it, then renamed.
+    """Make or replace the release `folder`: it is filled under a temporary name beside it, then renamed.
 
-    Every process of `collective` calls it; `whole` gathers a tensor of which each may hold a part, one at a time, and
-    the main process writes.
+    Every process of `collective` calls it; `whole` gathers the tensors one at a time (each process may hold a part),
+    and the main process writes.
 
     `info` (plain JSON: name, recipe, lineage, metrics, provenance) becomes the top level of release.json; `adapter` is
-    (tensors, adapter_config.json) of a LoRA over `base` {"sha256", "path", "name"}; `codecs_folder` is copied where it
-    exists (pretrained codecs leave none); `weights`: folders of pretrained codecs by part. Paths go to places.json.
-    Raises StorageError where the disk is full, CheckpointError where `folder` is something else or the codecs hold a
-    pickle.
+    (tensors, adapter_config.json) of a LoRA over `base` {"sha256", "path", "name"}; `codecs_folder` is copied if it
+    exists (pretrained codecs leave none); `weights`: folders of pretrained codecs by part. Paths are written to
+    places.json. Raises StorageError if the disk is full, CheckpointError if `folder` is something else or the codecs
+    contain a pickle.
     """
     clash = _OWN_KEYS & info.keys()
     assert not clash, f"release.json has its own {clash}"
-    assert (adapter is None) == (base is None), "an adapter names its base, and nothing else has one"
+    assert (adapter is None) == (base is None), "an adapter names its base, and nothing else has a base"
     if folder.exists() and not (folder / RELEASE).is_file():
-        raise CheckpointError(f"release: {folder} exists and is no release: remove it")
+        raise CheckpointError(f"release: {folder} exists and is not a release: remove it")
     collective = collective or Alone()
     temporary = folder.with_name(folder.name + ".tmp")
     main = collective.main
 
     def complete() -> None:
-        own = {"schema": NEWEST, "components": _table(temporary, components), "files": file_table(temporary)}
-        values = {**info, **own, "base": _without_path(base), "adapter": adapter is not None}
+        content = {"schema": NEWEST, "components": _table(temporary, components), "files": file_table(temporary)}
+        values = {**info, **content, "base": _without_path(base), "adapter": adapter is not None}
         write_text(temporary / RELEASE, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
         if base is not None or weights:
             path = None if base is None else Path(base["path"])
@@ -100,7 +100,7 @@ def _size(components: Mapping[str, Mapping[str, Held]], adapter: tuple[Mapping[s
 
 
 def _begin(folder: Path, codecs: Path | None) -> None:
-    """An empty `folder` with the codecs in it."""
+    """Make an empty `folder` and copy the codecs into it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if codecs is not None and codecs.is_dir():
@@ -115,7 +115,7 @@ def _fill(
     adapter: tuple[Mapping[str, Held], str] | None,
     whole: Callable[[Held], Tensor],
 ) -> None:
-    """The weights; a process without a `folder` only helps to gather them."""
+    """Write the weights; a process without a `folder` only helps to gather them."""
     for name, tensors in components.items():
         stream_tensors(None if folder is None else folder / f"{name}.safetensors", tensors, whole)
     if adapter is not None:
@@ -139,14 +139,14 @@ def _table(folder: Path, components: Mapping[str, Mapping[str, Held]]) -> dict[s
 
 
 def read_release(folder: Path, *, verify: bool = True) -> dict[str, Any]:
-    """release.json of a release whose every file was verified by size and sha256 (not where another process does it).
+    """The content of release.json, after every file was verified by size and sha256 (without `verify` another process
+    does that).
 
-    Raises CheckpointError naming the file that is missing or damaged, a codec's that is not listed, or any pickle that
-    lies in the folder.
+    Raises CheckpointError for a missing or damaged file, a codec's file that is not listed, or a pickle in the folder.
     """
     values = _read(folder)
-    codecs = (path.relative_to(folder).as_posix() for path in (folder / CODECS).rglob("*") if path.is_file())
-    for name in codecs:
+    codec_files = (path.relative_to(folder).as_posix() for path in (folder / CODECS).rglob("*") if path.is_file())
+    for name in codec_files:
         if name not in values["files"]:
             raise CheckpointError(f"release: {folder / RELEASE} does not list {name}: restore the release from a copy")
     for name in values["files"] if verify else ():
@@ -157,48 +157,49 @@ def read_release(folder: Path, *, verify: bool = True) -> dict[str, Any]:
 
 
 def release_sha256(folder: Path) -> str:
-    """One hash for the release: the sha256 of release.json, which holds that of every other file."""
+    """The hash of the release: the sha256 of release.json, which holds those of all other files."""
     _read(folder)
     return sha256_of(folder / RELEASE)
 
 
 def release_schema(folder: Path) -> int:
-    """Of which schema the names in a release are."""
+    """The schema of the names in a release."""
     return RECORD.read(folder / RELEASE).schema
 
 
 def load_component(folder: Path, component: str) -> dict[str, Tensor]:
-    """The verified weights of one component. Raises CheckpointError where it is missing or damaged."""
+    """The verified weights of one component. Raises CheckpointError if it is missing or damaged."""
     values = _read(folder)
-    if component not in values["components"]:
-        held = ", ".join(sorted(values["components"])) or "none"
-        raise CheckpointError(f"release: {folder} brings no {component}, only {held}")
-    name = str(values["components"][component]["file"])
+    name = _component_file(folder, values, component)
     _verify(folder, values, name)
-    own = _own_name(component, values)
-    return {own(key): tensor for key, tensor in read_weights(folder / name).items()}
+    path = _current_path(component, values)
+    return {path(key): tensor for key, tensor in read_weights(folder / name).items()}
 
 
-def _own_name(component: str, values: Mapping[str, Any]) -> Callable[[str], str]:
-    """A key of a component's file -> the parameter's path below the component, as it is now."""
+def _component_file(folder: Path, values: Mapping[str, Any], component: str) -> str:
+    if component not in values["components"]:
+        others = ", ".join(sorted(values["components"])) or "none"
+        raise CheckpointError(f"release: {folder} brings no {component}, only {others}")
+    return str(values["components"][component]["file"])
+
+
+def _current_path(component: str, values: Mapping[str, Any]) -> Callable[[str], str]:
+    """A function from the keys of a component's file to the current paths of its parameters below the component."""
     before = str(values["components"][component]["file"]).removesuffix(".safetensors")
     return lambda key: renamed(f"{before}.{key}", int(values["schema"])).removeprefix(f"{component}.")
 
 
 def open_component(folder: Path, component: str) -> Iterator[tuple[str, tuple[int, ...], Callable[[int, int], Tensor]]]:
-    """(name, shape, read) of every tensor of a component; `read(first, last)` reads these rows alone.
+    """(name, shape, read) of every tensor of a component; `read(first, last)` reads only these rows.
 
-    Nothing is hashed again: `read_release` has done it, in this process or another. Raises CheckpointError where it is
-    missing.
+    Nothing is hashed again: `read_release` has verified the files, in this process or another. Raises CheckpointError
+    if the component is missing.
     """
     values = _read(folder)
-    if component not in values["components"]:
-        held = ", ".join(sorted(values["components"])) or "none"
-        raise CheckpointError(f"release: {folder} brings no {component}, only {held}")
-    name = str(values["components"][component]["file"])
-    own = _own_name(component, values)
+    name = _component_file(folder, values, component)
+    path = _current_path(component, values)
     for key, shape, read in open_weights(folder / name):
-        yield own(key), shape, read
+        yield path(key), shape, read
 
 
 def _verify(folder: Path, values: Mapping[str, Any], name: str) -> None:
@@ -206,25 +207,25 @@ def _verify(folder: Path, values: Mapping[str, Any], name: str) -> None:
     entry = values["files"].get(name)
     if entry is None:
         raise CheckpointError(f"release: {folder / RELEASE} does not list {name}")
-    found = damage(folder / name, size=entry["size"], sha256=entry["sha256"])
-    if found is not None:
-        raise CheckpointError(f"release: {folder / name} {found}")
+    wrong = damage(folder / name, size=entry["size"], sha256=entry["sha256"])
+    if wrong is not None:
+        raise CheckpointError(f"release: {folder / name} {wrong}")
 
 
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / RELEASE
     if not present(path):
         _refuse_deepspeed(folder)
-        raise CheckpointError(f"release: {folder} is no release: it has no {RELEASE}")
+        raise CheckpointError(f"release: {folder} is not a release: it has no {RELEASE}")
     return RECORD.read_values(path)
 
 
 def _refuse_deepspeed(folder: Path) -> None:
-    """Raise CheckpointError for a folder that DeepSpeed itself has written, with its fixed world and the way out."""
+    """Raise CheckpointError for a folder written by DeepSpeed itself, naming its number of ranks and a converter."""
     ranks = {match[1] for path in folder.rglob("*_optim_states.pt") if (match := _ZERO_FILE.search(path.name))}
     if ranks:
         raise CheckpointError(
             f"release: {folder} is a checkpoint of DeepSpeed's own, pickled by {len(ranks)} ranks and readable by as "
-            f"many: python {folder}/zero_to_fp32.py {folder} OUT --safe_serialization makes safetensors of it; runs of "
-            "talkies keep theirs in checkpoints/, which any layout reads"
+            f"many: python {folder}/zero_to_fp32.py {folder} OUT --safe_serialization converts it to safetensors; runs "
+            "of talkies keep theirs in checkpoints/, which any layout reads"
         )

@@ -1,4 +1,4 @@
-"""What release.json holds: what every release has, and what a phase says of what it made."""
+"""The content of release.json, as records."""
 
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ ADAPTER_CONFIG = "adapter/adapter_config.json"
 
 @record
 class ComponentRecord:
-    """The file of a component. Its size and sha256 stand among the files of the release."""
+    """The file of a component; its size and sha256 are in `files` of the release."""
 
     file: Name
     parameters: Natural
@@ -28,7 +28,7 @@ class ComponentRecord:
 
 @record
 class BaseRecord:
-    """What an adapter adapts. `path`: where it was, in releases of older versions."""
+    """The release that an adapter adapts. `path`: where it was, in releases of older versions."""
 
     sha256: Sha256
     name: Name
@@ -37,7 +37,7 @@ class BaseRecord:
 
 @record
 class SetsRecord:
-    """The sets that a phase was trained on and is measured on."""
+    """The training set and the held-out set of a phase."""
 
     shards: Name
     clips: Natural
@@ -50,21 +50,21 @@ class SetsRecord:
 
 @record
 class CodecRecord:
-    """The config of a codec; `kind` says how the rest of it is read."""
+    """The configuration of a codec; `kind` determines its other keys."""
 
     kind: Name
 
 
 @record
 class RecipePart:
-    """What of a recipe is read without decoding it."""
+    """The part of a recipe that is read without decoding all of it."""
 
     codecs: dict[str, CodecRecord]
 
 
 @record
 class ShapeRecord:
-    """The numbers that fix the parameters, by network."""
+    """The sizes that determine the parameters, by network."""
 
     video: dict[str, Any]
     audio: dict[str, Any]
@@ -73,7 +73,7 @@ class ShapeRecord:
 
 @record
 class SurvivalRecord:
-    """What was left out."""
+    """The steps that were skipped, and the batches that were passed over."""
 
     skipped_steps: tuple[SkippedRecord, ...]
     passed_batches: tuple[tuple[Natural, Natural], ...]
@@ -89,7 +89,7 @@ class ReplacedRecord:
 
 @record
 class LineageRecord:
-    """What a component was begun from."""
+    """The release that a component was initialised from."""
 
     spec: Name
     sha256: Sha256
@@ -101,7 +101,7 @@ class LineageRecord:
 
 @record
 class ReleaseRecord:
-    """release.json. A phase writes all of it; nothing else makes releases."""
+    """release.json. Only a phase makes releases, and it writes all keys."""
 
     schema: Annotated[int, Field(ge=1, le=NEWEST)]
     components: dict[Name, ComponentRecord]
@@ -132,18 +132,18 @@ class ReleaseRecord:
                 raise ValueError(f"its `files` do not list {file}")
 
     def _check_components(self) -> None:
-        """Each component has its own file, and each such file is a component's: one that is left out would begin from
-        random weights, and towers whose files are exchanged have the same shapes."""
+        """Each component has its own file, and each such file belongs to a component: a component that is left out
+        would start from random weights, and exchanged towers would not be noticed, because their shapes are equal."""
         for name, one in self.components.items():
-            key, own = f"components.{named(name)}.file", f"{name}.safetensors"
-            if one.file != own:
-                raise ValueError(f"its `{key}` is {shown(one.file)}, and must be {named(own)}")
-            if own not in self.files:
-                raise ValueError(f"its `{key}` is {shown(own)}, which its `files` do not list")
-        own_files = {f"{name}.safetensors" for name in self.components}
+            key, expected = f"components.{named(name)}.file", f"{name}.safetensors"
+            if one.file != expected:
+                raise ValueError(f"its `{key}` is {shown(one.file)}, and must be {named(expected)}")
+            if expected not in self.files:
+                raise ValueError(f"its `{key}` is {shown(expected)}, which its `files` do not list")
+        expected_files = {f"{name}.safetensors" for name in self.components}
         for file in self.files:
-            if "/" not in file and file.endswith(".safetensors") and file not in own_files:
-                raise ValueError(f"its `files` list {named(file)}, which is of none of its `components`")
+            if "/" not in file and file.endswith(".safetensors") and file not in expected_files:
+                raise ValueError(f"its `files` list {named(file)}, which belongs to none of its `components`")
 
 
 RECORD = Kind(holds=ReleaseRecord, about="release", remedy="restore the release from a copy", error=CheckpointError)

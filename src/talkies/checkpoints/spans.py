@@ -1,7 +1,7 @@
-"""A span of consecutive elements of a tensor: what ZeRO leaves to a rank, as torch.distributed.checkpoint stores it.
+"""A span of consecutive elements of a tensor: a rank's part under ZeRO, as it is stored in a checkpoint.
 
-DCP stores boxes. A span that begins or ends in the middle of a row is cut into a few of them, so that what ZeRO wrote
-is the same checkpoint as any other layout's, and is read by any other.
+torch.distributed.checkpoint (DCP) stores boxes. A span that begins or ends in the middle of a row is cut into several
+boxes, so that a checkpoint written under ZeRO equals that of any other layout, and any other layout can read it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 
 @dataclass(frozen=True)
 class Box:
-    """`values[first : first + prod(sizes)]` of a span, at `offsets` of the whole."""
+    """`values[first : first + prod(sizes)]` of a span, at `offsets` in the whole tensor."""
 
     offsets: tuple[int, ...]
     sizes: tuple[int, ...]
@@ -35,35 +35,35 @@ class TensorSpan:
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the whole."""
+        """The dtype of the tensor."""
         return self.values.dtype
 
     @property
     def ndim(self) -> int:
-        """That of the whole."""
+        """The number of dimensions of the whole tensor."""
         return len(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """What this rank holds."""
+        """The bytes that this rank holds."""
         return self.values.nbytes
 
     def size(self) -> torch.Size:
-        """That of the whole, as DCP asks for it."""
+        """The shape of the whole tensor; DCP calls it."""
         return self.shape
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "TensorSpan":
-        """The span of `function`'s values, which must be as many."""
+        """The span of `function(values)`, which must have the same shape."""
         values = function(self.values)
         assert values.shape == self.values.shape, (values.shape, self.values.shape)
         return replace(self, values=values)
 
     def to_local(self) -> Tensor:
-        """What this rank holds, in one dimension."""
+        """The elements that this rank holds, in one dimension."""
         return self.values
 
     def full_tensor(self) -> Tensor:
-        """All of it, on every rank; each must ask for it. The spans of all ranks cover the whole once."""
+        """The whole tensor, on every rank; a collective. The spans of all ranks cover the tensor exactly once."""
         whole = self.values.new_zeros(prod(self.shape))
         whole[self.start : self.start + len(self.values)] = self.values
         if dist.is_initialized():
@@ -71,13 +71,13 @@ class TensorSpan:
         return whole.view(self.shape)
 
     def boxes(self) -> Iterator[Box]:
-        """The boxes of which the span consists, in order."""
+        """The boxes that make up the span, in order."""
         return _boxes(self.shape, self.start, self.start + len(self.values), self.start)
 
     def box(self, offsets: torch.Size | None) -> Tensor:
         """The values of the box at `offsets`, one of `boxes`."""
-        (found,) = (box for box in self.boxes() if torch.Size(box.offsets) == offsets)
-        return self.values[found.first : found.first + prod(found.sizes)].view(found.sizes)
+        (match,) = (box for box in self.boxes() if torch.Size(box.offsets) == offsets)
+        return self.values[match.first : match.first + prod(match.sizes)].view(match.sizes)
 
     def __create_write_items__(self, fqn: str, _: object) -> list[WriteItem]:
         properties = TensorProperties(dtype=self.dtype)
@@ -95,7 +95,7 @@ class TensorSpan:
 
 
 Held = Tensor | TensorSpan
-"""What a rank holds of a tensor: all of it, the shard of a DTensor, or a span."""
+"""What a rank holds of a tensor: the whole, its shard of a DTensor, or a span."""
 
 
 def local(held: Held) -> Tensor:
@@ -104,12 +104,12 @@ def local(held: Held) -> Tensor:
 
 
 def whole(held: Held) -> Tensor:
-    """All of it, gathered from every rank that holds a part; for small ones."""
+    """The whole tensor, gathered from every rank that holds a part; for small tensors."""
     return held.full_tensor() if isinstance(held, DTensor | TensorSpan) else held
 
 
 def mapped(held: Held, function: Callable[[Tensor], Tensor]) -> Held:
-    """`function` of it, element by element, held alike."""
+    """`function`, applied element by element; the result is sharded like `held`."""
     return function(held) if isinstance(held, Tensor) else held.mapped(function)
 
 
@@ -118,7 +118,7 @@ def _chunk(box: Box) -> ChunkStorageMetadata:
 
 
 def _boxes(shape: Sequence[int], begin: int, end: int, origin: int) -> Iterator[Box]:
-    """Boxes of the elements `begin` to `end` of a tensor of `shape`; the values of the span begin at `origin`."""
+    """The boxes of elements `begin` to `end` of a tensor of `shape`; the span's values begin at element `origin`."""
     if begin >= end:
         return
     if not shape:
@@ -136,7 +136,7 @@ def _boxes(shape: Sequence[int], begin: int, end: int, origin: int) -> Iterator[
 
 
 def _inside(rest: Sequence[int], begin: int, end: int, origin: int) -> Iterator[Box]:
-    """Boxes of a part of one row, whose shape is `rest`."""
+    """The boxes of a part of one row; `rest` is the shape of the row."""
     number = begin // prod(rest)
     base = number * prod(rest)
     for box in _boxes(rest, begin - base, end - base, origin - base):

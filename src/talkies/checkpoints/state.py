@@ -1,4 +1,4 @@
-"""All that a run needs to go on bitwise: tensors as DCP shards, the loop as JSON, generators as safetensors."""
+"""All that a run needs to continue bitwise: tensors as DCP shards, the loop as JSON, generators as safetensors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch.distributed import ProcessGroup
 from talkies.checkpoints.collective import Alone, Collective
 from talkies.checkpoints.gathered import Gathered, read_gathered, write_gathered
 from talkies.checkpoints.loop import LOOP, read_loop
-from talkies.checkpoints.manifest import Manifest, complaint, read_manifest, verify
+from talkies.checkpoints.manifest import Manifest, find_damage, read_manifest, verify
 from talkies.checkpoints.names import renamed_entry
 from talkies.checkpoints.spans import Held, mapped
 from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors, stored_tensors
@@ -29,7 +29,7 @@ SHARDS = "shards"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """A restored state: tensors on the CPU, but parts where the parameters are.
+    """A restored state: whole tensors on the CPU, shards and spans on the devices of their parameters.
 
     `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step); `gathered`: see `read_gathered`.
     """
@@ -56,9 +56,9 @@ def save_state(
 ) -> None:
     """Write a state into the empty `folder`; a CheckpointStore completes it.
 
-    `optimizer` maps "<parameter name>/<key>" to a tensor; `loop` is plain JSON (counters, the data's state, parameter
-    groups). Every process of `group` calls it as its `rank`: each writes its shards, its generators and what it
-    has `gathered`, rank 0 the loop. Raises StorageError with the bytes needed where the disk is full.
+    `optimizer` maps "<parameter name>/<key>" to a tensor; `loop` is plain JSON (counters, the data's and the guard's
+    state). Every process of `group` calls it with its `rank`: each writes its shards, its generators and what it has
+    `gathered`, rank 0 also the loop. Raises StorageError with the bytes needed if the disk is full.
     """
     tensors = {
         f"{part}/{name}": value
@@ -75,7 +75,7 @@ def save_state(
 
 
 def generators_file(rank: int) -> str:
-    """Where a process keeps the states of its generators."""
+    """The name of the file with the states of a rank's generators."""
     return GENERATORS if rank == 0 else f"generators-{rank:05d}.safetensors"
 
 
@@ -87,45 +87,45 @@ def load_state(
     collective: Collective | None = None,
     group: ProcessGroup | None = None,
 ) -> State:
-    """Read a state back, on any number of processes, verified by its manifest first.
+    """Read a state on any number of processes; its manifest verifies it first.
 
-    Every process of `collective`, whose `group` it is, calls it: each verifies its share (which costs nothing where
-    `CheckpointStore.latest` did just now), and what it unpickles or reads alone. A process that did not exist when the
-    state was written takes the generators of the first.
-    `model` and `ema` are what it must fit: the same names, shapes and dtypes, else CheckpointError names the first
-    that does not. Raises CheckpointError for a damaged or incomplete checkpoint, before anything of it is unpickled.
+    Every process of `collective` (its process group is `group`) calls it. Each verifies its share of the files (free if
+    `CheckpointStore.latest` has just done so), and every file that it unpickles or reads alone. A rank that did not
+    exist when the state was written uses the generators of rank 0.
+    The state must have the names, shapes and dtypes of `model` and `ema`, else CheckpointError names the first that
+    differs. Raises CheckpointError for a damaged or incomplete checkpoint, before anything is unpickled.
     """
     collective = collective or Alone()
     parts = _read(folder, lambda _: True, model, ema, collective=collective, group=group)
     _check(folder, "model", parts["model"], model, dtypes=True)
     _check(folder, "ema", parts["ema"], ema, dtypes=True)
     _check_optimizer(folder, parts["optimizer"], model)
-    own = generators_file(collective.place[0])
-    own = own if own in read_manifest(folder).files else GENERATORS
-    verify(folder, [own])
+    file = generators_file(collective.place[0])
+    file = file if file in read_manifest(folder).files else GENERATORS
+    verify(folder, [file])
     gathered = read_gathered(folder, collective.place)
-    return State(**parts, loop=read_loop(folder), generators=read_weights(folder / own), gathered=gathered)
+    return State(**parts, loop=read_loop(folder), generators=read_weights(folder / file), gathered=gathered)
 
 
 def load_ema(
     folder: Path, model: Mapping[str, Held], *, collective: Collective | None = None, group: ProcessGroup | None = None
 ) -> dict[str, Held]:
-    """Only the averaged weights (fp32), verified; as `load_state`, but `model` may have another dtype."""
-    wide = {name: mapped(value, lambda x: x.detach().float()) for name, value in model.items()}
+    """Only the EMA weights (fp32), verified; like `load_state`, but `model` may have another dtype."""
+    fp32 = {name: mapped(value, lambda x: x.detach().float()) for name, value in model.items()}
     collective = collective or Alone()
-    found = _read(folder, lambda name: name.startswith("ema/"), {}, wide, collective=collective, group=group)["ema"]
-    _check(folder, "ema", found, model, dtypes=False)
-    return found
+    ema = _read(folder, lambda name: name.startswith("ema/"), {}, fp32, collective=collective, group=group)["ema"]
+    _check(folder, "ema", ema, model, dtypes=False)
+    return ema
 
 
 def stored_ema(folder: Path) -> dict[str, Tensor]:
-    """Name -> averaged weight of a checkpoint, on the meta device: shapes alone. Every file is verified once here."""
+    """Name -> EMA weight of a checkpoint, on the meta device (shapes only). Verifies every file of the checkpoint."""
     stored = stored_tensors(folder / SHARDS, _rename(verify(folder)))
     return {name.removeprefix("ema/"): value for name, value in stored.items() if name.startswith("ema/")}
 
 
 def open_ema(folder: Path) -> Callable[[str], Tensor]:
-    """What reads one averaged weight after another, whole, of a checkpoint that `stored_ema` has verified."""
+    """A function that reads one whole EMA weight by name, from a checkpoint that `stored_ema` has verified."""
     manifest = read_manifest(folder)
     files = {key.removeprefix(f"{SHARDS}/") for key in manifest.files if key.startswith(f"{SHARDS}/")}
     read = open_tensors(folder / SHARDS, files, _rename(manifest))
@@ -147,7 +147,7 @@ def _read(
             rest = rest.rpartition("/")[0]
         return (ema if part == "ema" else model).get(rest)
 
-    wrong = complaint(folder, collective)
+    wrong = find_damage(folder, collective)
     collective.agree(_refuse if wrong and collective.main else None, wrong)
     manifest = read_manifest(folder)
     for name in (LOOP, GENERATORS, f"{SHARDS}/.metadata"):
@@ -160,7 +160,7 @@ def _read(
     for name, value in load_tensors(folder / SHARDS, files, wanted, like=like, group=group, rename=rename).items():
         part, _, rest = name.partition("/")
         if part not in parts:
-            raise CheckpointError(f"checkpoint: {folder} holds {shown(name)}, which is no part of a state")
+            raise CheckpointError(f"checkpoint: {folder} holds {shown(name)}, which does not belong to a state")
         parts[part][rest] = value
     return parts
 
@@ -174,25 +174,22 @@ def _refuse(wrong: str) -> None:
 
 
 def _check(folder: Path, part: str, found: Mapping[str, Held], expected: Mapping[str, Held], *, dtypes: bool) -> None:
-    """Raise CheckpointError where names, shapes or (with `dtypes`) dtypes differ."""
+    """Raise CheckpointError if names, shapes or (with `dtypes`) dtypes differ."""
 
     def kind(tensor: Held) -> tuple[object, ...]:
         return (tuple(tensor.shape), tensor.dtype) if dtypes else (tuple(tensor.shape),)
 
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
-    other = [name for name in expected if name in found and kind(found[name]) != kind(expected[name])]
-    odd = [f"{word} {names[0]} ({len(names)} in all)" for word, names in _words(missing, unexpected) if names]
-    odd += [f"{name} is {_shown(found[name])}, not {_shown(expected[name])}" for name in other[:1]]
-    if odd:
+    changed = [name for name in expected if name in found and kind(found[name]) != kind(expected[name])]
+    names_of = {"missing": missing, "unexpected": unexpected}
+    faults = [f"{word} {names[0]} ({len(names)} in all)" for word, names in names_of.items() if names]
+    faults += [f"{name} is {_shown(found[name])}, not {_shown(expected[name])}" for name in changed[:1]]
+    if faults:
         raise CheckpointError(
-            f"checkpoint: {folder} is of another architecture: {part}: {'; '.join(odd)}. Resume with the recipe it was "
-            "trained with, or start a new run (--new)"
+            f"checkpoint: {folder} is of another architecture: {part}: {'; '.join(faults)}. Resume with the recipe it "
+            "was trained with, or start a new run (--new)"
         )
-
-
-def _words(missing: list[str], unexpected: list[str]) -> list[tuple[str, list[str]]]:
-    return [("missing", missing), ("unexpected", unexpected)]
 
 
 def _shown(tensor: Held) -> str:
@@ -200,7 +197,7 @@ def _shown(tensor: Held) -> str:
 
 
 def _check_optimizer(folder: Path, found: Mapping[str, Held], model: Mapping[str, Held]) -> None:
-    """A parameter may have no moments yet (an expert whose turn did not come), but none may have another's."""
+    """Every moment must fit its parameter; a parameter whose expert was inactive so far may have none."""
     for key, value in found.items():
         name = key.rpartition("/")[0]
         if name not in model or (value.ndim and value.shape != model[name].shape):

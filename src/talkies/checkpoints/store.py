@@ -1,7 +1,7 @@
 """The checkpoints of a run: step-00000123/ folders that exist completely or not at all.
 
-A folder is filled under a temporary name beside its own, its manifest is written last, then it is renamed, then LATEST
-is replaced. Nothing is overwritten in place, nothing is staged in $TMPDIR (reliability.md A2).
+A folder is filled under a temporary name beside its own; its manifest is written last; then it is renamed, and LATEST
+is replaced. Nothing is overwritten in place, and nothing is staged in $TMPDIR.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from talkies.checkpoints.collective import Alone, Collective
-from talkies.checkpoints.manifest import MANIFEST, Manifest, Table, complaint, file_table, verify, write_manifest
+from talkies.checkpoints.manifest import MANIFEST, Manifest, Table, file_table, find_damage, verify, write_manifest
 from talkies.config import CheckpointError, RecipeError, StorageError
 from talkies.files.durable import storage_errors, sync, sync_tree, write_text
 
@@ -25,8 +25,8 @@ class CheckpointWarning(UserWarning):
 
 
 class CheckpointStore:
-    """Checkpoints in `folder`, which need not exist yet. Opening and `latest` change nothing on the disk, so a reader
-    may look while a run writes; only one process may save (the run's lock sees to it)."""
+    """Checkpoints in `folder`, which need not exist yet. Opening and `latest` change nothing on the disk, so that other
+    processes may read while a run writes; only one process may save (the run's lock ensures it)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,31 +36,31 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Steps that have a folder, rising. They are not verified."""
-        found = [_NAME.fullmatch(path.name) for path in self.folder.glob("step-*") if path.is_dir()]
-        return sorted(int(match[1]) for match in found if match)
+        matches = [_NAME.fullmatch(path.name) for path in self.folder.glob("step-*") if path.is_dir()]
+        return sorted(int(match[1]) for match in matches if match)
 
     def path(self, step: int) -> Path:
-        """Where the checkpoint of `step` lies."""
+        """The folder of the checkpoint of `step`."""
         return self.folder / f"step-{step:08d}"
 
     def verify(self, path: Path) -> Manifest:
-        """Check a checkpoint against its manifest; CheckpointError names the file and what is wrong with it."""
+        """Check a checkpoint against its manifest; CheckpointError names the file and its damage."""
         return verify(path)
 
     def latest(self, collective: Collective | None = None) -> Path | None:
-        """The complete checkpoint of the highest step; None where there is none at all.
+        """The complete checkpoint of the highest step; None if there is no checkpoint.
 
-        Every process of `collective` calls it, and hashes its share. A damaged one is passed over with a
-        CheckpointWarning that names file and reason. Raises CheckpointError where all are damaged: starting over would
-        be a silent loss.
+        Every process of `collective` calls it, and hashes its share. A damaged checkpoint is skipped with a
+        CheckpointWarning that names file and reason. Raises CheckpointError if all are damaged: starting over would be
+        a silent loss.
         """
         collective = collective or Alone()
         reasons: list[str] = []
         for step in reversed(collective.gather(self.steps())[0]):
-            found = complaint(self.path(step), collective)
-            if found is not None:
+            wrong = find_damage(self.path(step), collective)
+            if wrong is not None:
                 self._damaged.add(step)
-                reasons.append(found.removeprefix("checkpoint: "))
+                reasons.append(wrong.removeprefix("checkpoint: "))
                 continue
             for reason in reasons if collective.main else ():
                 self._warn(f"checkpoint: {reason}; falling back to {self.path(step).name}")
@@ -77,16 +77,16 @@ class CheckpointStore:
     def save(self, step: int, writer: Callable[[Path], None], collective: Collective | None = None) -> Path:
         """Make the checkpoint of `step`: `writer` fills an empty folder. Returns the finished folder.
 
-        Every process of `collective` calls it; each fills in its part and hashes its share, the main one does the rest.
-        After any exception the store is as before, and every process has one. Raises StorageError where the disk is
-        full, CheckpointError where a complete checkpoint of this step exists (a damaged one is replaced, and told).
+        Every process of `collective` calls it; each writes its part and hashes its share, the main one does the rest.
+        An exception is raised in every process, and leaves the store as it was. Raises StorageError if the disk is
+        full, CheckpointError if a complete checkpoint of this step exists (a damaged one is replaced, with a warning).
         """
         collective = collective or Alone()
         final = self.path(step)
         temporary = final.with_name(final.name + TORN)
         collective.agree(self._begin if collective.main else None, final, temporary)
         try:
-            collective.agree(self._filled, writer, temporary)
+            collective.agree(self._fill, writer, temporary)
             hashed: Table = {}
             collective.agree(lambda: hashed.update(file_table(temporary, share=collective.place)))
             known = {name: entry for table in collective.gather(hashed) for name, entry in table.items()}
@@ -99,7 +99,7 @@ class CheckpointStore:
         self._damaged.discard(step)
         return final
 
-    def _filled(self, writer: Callable[[Path], None], temporary: Path) -> None:
+    def _fill(self, writer: Callable[[Path], None], temporary: Path) -> None:
         with storage_errors(temporary, self.size_of_newest):
             writer(temporary)
 
@@ -122,7 +122,7 @@ class CheckpointStore:
             self._warn(f"checkpoint: {final} is complete, but {self.folder / LATEST} cannot be written: {error}")
 
     def _point(self, steps: Sequence[int]) -> None:
-        """LATEST names the last of `steps`, for people and scripts; `latest` looks at the folders."""
+        """Make LATEST name the last of `steps`, for people and scripts; `latest` itself looks at the folders."""
         if steps:
             write_text(self.folder / LATEST, f"{self.path(steps[-1]).name}\n")
         else:
@@ -130,28 +130,29 @@ class CheckpointStore:
 
     def retain(self, keep: int, protect: Callable[[int], bool] = lambda _: False) -> list[int]:
         """Delete all but the newest `keep` complete checkpoints and the protected ones; returns the deleted steps.
-        `protect` is asked right before each goes: another process may protect one meanwhile.
+        `protect` is called right before each deletion, because another process may protect a checkpoint meanwhile.
 
-        The newest complete checkpoint and the one just saved always stay; what `latest` found damaged does not count.
+        The newest complete checkpoint and the one just saved always stay; those that `latest` found damaged do not
+        count.
         """
         if keep < 1:
             raise RecipeError(f"checkpoint: `steps.keep` is {keep}; at least 1 must stay")
         steps = self.steps()
         complete = [s for s in steps if s not in self._damaged and (self.path(s) / MANIFEST).is_file()]
         kept = {*complete[-keep:], self._saved}
-        gone = []
+        deleted = []
         for step in steps:
             if complete and step < complete[-1] and step not in kept and not protect(step):
                 self._remove(self.path(step))
                 self._damaged.discard(step)
-                gone.append(step)
-        return gone
+                deleted.append(step)
+        return deleted
 
     def drop(self, after: int) -> list[int]:
-        """Delete every checkpoint later than step `after`, whoever protects it, the newest first; returns their steps.
+        """Delete every checkpoint later than step `after`, protected or not, the newest first; returns their steps.
 
-        For a run that goes back: its later steps will come again. Only for the process that saves, and not while it
-        does. LATEST names what is left, before anything goes.
+        For a rollback: the later steps will be made again. Only for the process that saves, and not while it saves.
+        LATEST names the newest remaining checkpoint before anything is deleted.
         """
         steps = self.steps()
         doomed = [step for step in reversed(steps) if step > after]
@@ -164,14 +165,14 @@ class CheckpointStore:
         return sorted(doomed)
 
     def sweep(self) -> None:
-        """Remove what a killed process left half made, with a warning. Only for the process that saves."""
+        """Remove what a killed process left incomplete, with a warning. Only for the process that saves."""
         self._swept = True
         for path in sorted(self.folder.glob(f"*{TORN}")) if self.folder.is_dir() else []:
-            self._warn(f"checkpoint: removing {path}, torn by a killed process")
+            self._warn(f"checkpoint: removing {path}, left incomplete by a killed process")
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _clear(self, final: Path) -> None:
-        """Make room for a checkpoint of the same step: only a damaged one goes."""
+        """Make room for a checkpoint of the same step: remove a damaged one, refuse to replace a complete one."""
         if not final.exists():
             return
         try:
@@ -184,13 +185,13 @@ class CheckpointStore:
 
     @staticmethod
     def _remove(path: Path) -> None:
-        # Renamed first: a deletion that is killed half-way must not leave what looks like a checkpoint.
+        # Rename first: a deletion that is killed half-way must not leave a folder that looks like a checkpoint.
         doomed = path.with_name(path.name + ".old" + TORN)
         path.rename(doomed)
         shutil.rmtree(doomed) if doomed.is_dir() else doomed.unlink()
 
     def size_of_newest(self) -> int:
-        """Bytes of the newest checkpoint, 0 without one: what the next one will need."""
+        """Bytes of the newest checkpoint (0 without one): the next one will need as many."""
         steps = self.steps()
         files = self.path(steps[-1]).rglob("*") if steps else []
         return sum(path.stat().st_size for path in files if path.is_file())

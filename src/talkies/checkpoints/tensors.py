@@ -1,7 +1,7 @@
-"""Named tensors as a torch.distributed.checkpoint folder, written and read by one process or by many.
+"""Named tensors as a torch.distributed.checkpoint (DCP) folder, written and read by one process or several.
 
-DCP keeps its index as a pickle. It is read only after its folder's manifest verified it, and then by an unpickler that
-knows nothing but DCP's own record types.
+DCP's index is a pickle. It is read only after the folder's manifest has verified it, by an unpickler that allows
+nothing but DCP's own record types.
 """
 
 import io
@@ -47,7 +47,7 @@ _ALLOWED = {
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """Only what DCP's index consists of."""
+        """Allow only the classes of DCP's index."""
         dtype = module == "torch" and isinstance(vars(torch).get(name), torch.dtype)
         if not dtype and (module, name) not in _ALLOWED:
             raise CheckpointError(f"checkpoint: its index asks for {module}.{name}: refusing to unpickle it")
@@ -55,22 +55,22 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Reader(FileSystemReader):
-    """DCP's reader with a metadata that is already read."""
+    """DCP's reader, with metadata that was read and checked before."""
 
     def __init__(self, folder: Path, metadata: Metadata) -> None:
         super().__init__(folder)
         self.metadata = metadata
 
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:
-        """The metadata that was checked."""
+        """The checked metadata."""
         return self.metadata
 
 
 class _Writer(FileSystemWriter):
-    """DCP's writer, which tells all ranks of an error without what it came from: that is said here."""
+    """DCP's writer. DCP sends an error to all ranks without its cause; this writer raises the cause itself."""
 
     def write_data(self, plan: Any, planner: Any) -> Any:
-        """As DCP's, but a full disk is an OSError in every rank."""
+        """Like DCP's, but a full disk is an OSError on every rank."""
         try:
             return super().write_data(plan, planner)
         except Exception as error:
@@ -78,32 +78,32 @@ class _Writer(FileSystemWriter):
 
 
 class _SavePlanner(DefaultSavePlanner):
-    """DCP's planner, which asks only a torch.Tensor for its boxes."""
+    """DCP's planner for saving, which also finds the boxes of a TensorSpan."""
 
     def lookup_object(self, index: MetadataIndex) -> Any:
-        """The values to be written."""
+        """The values to write."""
         held = self.state_dict[index.fqn]
         return held.box(index.offset) if isinstance(held, TensorSpan) else super().lookup_object(index)
 
 
 class _LoadPlanner(DefaultLoadPlanner):
-    """The same for reading, of names that are flat already."""
+    """DCP's planner for loading, with spans; names are flat already."""
 
     def set_up_planner(
         self, state_dict: dict[str, Any], metadata: Metadata | None = None, is_coordinator: bool = False
     ) -> None:
-        """As it is: DCP's would take a span to pieces, looking for tensors."""
+        """Keep the state as it is: DCP would flatten a span in search of tensors."""
         self.flatten_state_dict = self.flatten_sharded_tensors = False
         self.state_dict, self.metadata, self.is_coordinator = state_dict, metadata, is_coordinator
 
     def lookup_tensor(self, index: MetadataIndex) -> Tensor:
-        """Where values are read to."""
+        """The tensor to read values into."""
         held = self.state_dict[index.fqn]
         return held.box(index.offset) if isinstance(held, TensorSpan) else super().lookup_tensor(index)
 
 
 def save_tensors(folder: Path, tensors: Mapping[str, Held], group: ProcessGroup | None = None) -> None:
-    """Write `tensors` bitwise, and sync them to the disk: every process of `group` calls it with what it holds."""
+    """Write `tensors` bitwise and sync them to the disk; every process of `group` calls it with its own parts."""
     assert all(isinstance(value, Held) for value in tensors.values()), "DCP would pickle anything but tensors"
     plain = {name: value.detach() if isinstance(value, Tensor) else value for name, value in tensors.items()}
     writer = _Writer(folder, sync_files=True, overwrite=False)
@@ -120,11 +120,10 @@ def load_tensors(
     group: ProcessGroup | None = None,
     rename: Rename = str,
 ) -> dict[str, Any]:
-    """The tensors whose names are `wanted`, which are those of the index after `rename`. `files`: the names in `folder`
-    that are listed in its manifest.
+    """The tensors whose names, after `rename`, are `wanted`. `files`: the names in `folder` that its manifest lists.
 
-    Every process of `group` calls it, and gets its part of a tensor where `like(name)` is a sharded one of the same
-    shape and dtype, on the same device; the others come whole, on the CPU. Raises CheckpointError where the index holds
+    Every process of `group` calls it. If `like(name)` is sharded and has the stored shape and dtype, the result is this
+    rank's part, on the same device; other tensors are whole, on the CPU. Raises CheckpointError if the index holds
     anything but tensors, or names a file that is not in `files`.
     """
     metadata = _checked(folder, files, rename)
@@ -134,20 +133,20 @@ def load_tensors(
 
 
 def open_tensors(folder: Path, files: Collection[str], rename: Rename = str) -> Callable[[str], Tensor]:
-    """What reads one tensor after another, whole, on the CPU; the index is read once. As `load_tensors`."""
+    """A function that reads one whole tensor by name, on the CPU; the index is read once. Errors as `load_tensors`."""
     metadata = _checked(folder, files, rename)
     entries = _entries(folder, metadata)
 
     def read(name: str) -> Tensor:
-        found = torch.empty(entries[name].size, dtype=entries[name].properties.dtype)
-        _load(folder, metadata, {name: found}, None)
-        return found
+        tensor = torch.empty(entries[name].size, dtype=entries[name].properties.dtype)
+        _load(folder, metadata, {name: tensor}, None)
+        return tensor
 
     return read
 
 
 def _checked(folder: Path, files: Collection[str], rename: Rename) -> Metadata:
-    """The index, which names no file but `files`."""
+    """The index; CheckpointError if it names a file that is not in `files`."""
     metadata = _read_metadata(folder, rename)
     for info in metadata.storage_data.values():
         if info.relative_path not in files:
@@ -156,13 +155,13 @@ def _checked(folder: Path, files: Collection[str], rename: Rename) -> Metadata:
 
 
 def _entries(folder: Path, metadata: Metadata) -> dict[str, TensorStorageMetadata]:
-    """What the index lists, which must be nothing but tensors."""
-    found: dict[str, TensorStorageMetadata] = {}
+    """The entries of the index; CheckpointError unless all are tensors."""
+    entries: dict[str, TensorStorageMetadata] = {}
     for name, entry in metadata.state_dict_metadata.items():
         if not isinstance(entry, TensorStorageMetadata):
-            raise CheckpointError(f"checkpoint: {name} in {folder} is no tensor: refusing to unpickle it")
-        found[name] = entry
-    return found
+            raise CheckpointError(f"checkpoint: {name} in {folder} is not a tensor: refusing to unpickle it")
+        entries[name] = entry
+    return entries
 
 
 def _load(folder: Path, metadata: Metadata, state: dict[str, Any], group: ProcessGroup | None) -> None:
@@ -172,13 +171,13 @@ def _load(folder: Path, metadata: Metadata, state: dict[str, Any], group: Proces
 
 
 def stored_tensors(folder: Path, rename: Rename = str) -> dict[str, Tensor]:
-    """What a verified folder holds, on the meta device. Raises CheckpointError where it holds anything but tensors."""
+    """The tensors of a verified folder, on the meta device. Raises CheckpointError if it holds anything else."""
     entries = _entries(folder, _read_metadata(folder, rename))
     return {name: torch.empty(e.size, dtype=e.properties.dtype, device="meta") for name, e in entries.items()}
 
 
 def _target(entry: TensorStorageMetadata, like: Held | None) -> Held:
-    """Room for a stored tensor: a part where `like` is one of that tensor, else the whole on the CPU."""
+    """Memory for a stored tensor: this rank's part if `like` is sharded and fits, else the whole, on the CPU."""
     if like is not None and (like.shape, like.dtype) == (entry.size, entry.properties.dtype):
         if isinstance(like, DTensor):
             return torch.empty_like(like)
@@ -193,10 +192,10 @@ def _read_metadata(folder: Path, rename: Rename) -> Metadata:
         metadata = _Unpickler(io.BytesIO(path.read_bytes())).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"checkpoint: {path} is no index of torch.distributed.checkpoint: {shown(error)}"
+            f"checkpoint: {path} is not an index of torch.distributed.checkpoint: {shown(error)}"
         ) from None
     if not isinstance(metadata, Metadata):
-        raise CheckpointError(f"checkpoint: {path} is no index of torch.distributed.checkpoint")
+        raise CheckpointError(f"checkpoint: {path} is not an index of torch.distributed.checkpoint")
     metadata.state_dict_metadata = {rename(name): entry for name, entry in metadata.state_dict_metadata.items()}
     metadata.storage_data = {replace(i, fqn=rename(i.fqn)): info for i, info in metadata.storage_data.items()}
     return metadata
@@ -204,7 +203,7 @@ def _read_metadata(folder: Path, rename: Rename) -> Metadata:
 
 @contextmanager
 def _single_process() -> Iterator[None]:
-    """Without DCP's remark that there is no process group, and with its errors as they were raised."""
+    """Suppress DCP's warning that there is no process group, and raise errors as they were raised within DCP."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
         try:
@@ -216,7 +215,7 @@ def _single_process() -> Iterator[None]:
 
 def _root(error: BaseException) -> BaseException:
     """The OSError behind `error`, if there is one: torch's zip writer hides a full disk behind a RuntimeError."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, OSError):
-        found = found.__cause__ or found.__context__
-    return found or error
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause or error

@@ -1,4 +1,4 @@
-"""Weights from files that others may have made: safetensors only, checked before they are mapped."""
+"""Weights from untrusted files: safetensors only, checked before they are mapped into memory."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _HEADER_LIMIT = 100_000_000
 
 
 def refuse_pickle(path: Path) -> None:
-    """Raise CheckpointError for a file whose kind can run code when it is loaded."""
+    """Raise CheckpointError for a file format that can run code when it is loaded."""
     if path.suffix.lower() in PICKLES:
         raise CheckpointError(
             f"weights: refusing {path}: a {path.suffix} file is a pickle and may run code. Provide .safetensors"
@@ -30,12 +30,12 @@ def refuse_pickle(path: Path) -> None:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, on the CPU, in their dtypes.
 
-    Raises CheckpointError for a pickle, a missing file, a header of absurd length, or damaged contents. No checksum
-    stands in a safetensors file: compare its sha256 first where one is known.
+    Raises CheckpointError for a pickle, a missing file, a header of impossible length, or damaged contents. A
+    safetensors file has no checksum of its own: compare its sha256 first if one is known.
     """
     refuse_pickle(path)
     if path.suffix != ".safetensors":
-        raise CheckpointError(f"weights: {path} is no .safetensors file")
+        raise CheckpointError(f"weights: {path} is not a .safetensors file")
     try:
         _check_header(path)
         tensors: dict[str, Tensor] = load_file(path)
@@ -47,7 +47,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def open_weights(path: Path) -> Iterator[tuple[str, tuple[int, ...], Callable[[int, int], Tensor]]]:
-    """(name, shape, read) of every tensor of a safetensors file; `read(first, last)` reads these rows of it alone.
+    """(name, shape, read) of every tensor of a safetensors file; `read(first, last)` reads only these rows.
     Errors as `read_weights`."""
     refuse_pickle(path)
     try:
@@ -64,12 +64,12 @@ def open_weights(path: Path) -> Iterator[tuple[str, tuple[int, ...], Callable[[i
 
 
 def _read_rows(file: Any, name: str, first: int, last: int, *, whole: bool) -> Tensor:
-    found: Tensor = file.get_tensor(name) if whole else file.get_slice(name)[first:last]
-    return found
+    tensor: Tensor = file.get_tensor(name) if whole else file.get_slice(name)[first:last]
+    return tensor
 
 
 def _check_header(path: Path) -> None:
-    """The header: its length, little-endian in 8 bytes, then JSON."""
+    """Check the header: its length (8 bytes, little-endian), then JSON."""
     size = path.stat().st_size
     with os.fdopen(open_regular(path), "rb") as handle:
         (length,) = struct.unpack("<Q", handle.read(8))
@@ -78,4 +78,4 @@ def _check_header(path: Path) -> None:
                 f"weights: {path} is damaged or hostile: it claims a header of {length} bytes and has {size} in all"
             )
         if not isinstance(json.loads(handle.read(length)), dict):
-            raise CheckpointError(f"weights: {path} is damaged: its header is no JSON object")
+            raise CheckpointError(f"weights: {path} is damaged: its header is not a JSON object")

@@ -1,4 +1,4 @@
-"""What `talkies train` was asked for: its recipe and its options, checked before torch is imported."""
+"""The recipe and the options of `talkies train`, checked before torch is imported."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from talkies.recipe.curriculum import Curriculum
 
 
-def asked(args: argparse.Namespace) -> "PhaseRecipe | Curriculum":
-    """The recipe, decoded and checked as far as it needs neither torch nor data. RecipeError where it, or an option,
-    asks for what cannot be."""
+def load_recipe(args: argparse.Namespace) -> "PhaseRecipe | Curriculum":
+    """The recipe, decoded and checked as far as possible without torch and data. RecipeError if the recipe or an option
+    is invalid."""
     from talkies.config import RecipeError
     from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
@@ -36,7 +36,7 @@ def asked(args: argparse.Namespace) -> "PhaseRecipe | Curriculum":
 
 
 def _check_options(args: argparse.Namespace, kind: str) -> None:
-    """RecipeError where an option does not fit another, or the `kind` of the recipe."""
+    """RecipeError if an option does not go with another one, or with the `kind` of the recipe."""
     from talkies.config import RecipeError
 
     if kind == "prepare":

@@ -1,4 +1,4 @@
-"""The beginning of an attempt in a job of `submit`: recorded, or the job is held because attempts are in vain."""
+"""The start of an attempt in a job of `submit`: it is recorded, or the job is held if attempts make no progress."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from talkies.recipe.config import PhaseRecipe
 
 PREDECESSOR_S = 120.0
-"""How long an attempt waits for the run's lock, which processes of a lost node may hold until they are ended."""
+"""How long an attempt waits for the run's lock, which processes of a lost node may hold until they end."""
 
 
 def may_begin(job: "SlurmJob | None", recipe: "PhaseRecipe", folder: Path) -> bool:
-    """Record the attempt in the run's folder (in the main process of a job).
+    """Record the attempt in the run's folder, in the main process of a job.
 
-    False where three requeues brought no checkpoint: the job is held then, the run's status is FAILED, and the reason
-    is in attempts.json, in MLflow and on stderr.
+    Returns False if three requeues brought no checkpoint. Then the job is held, the run's status is FAILED, and the
+    reason is in attempts.json, in MLflow and on stderr.
     """
     import sys
 
@@ -33,13 +33,13 @@ def may_begin(job: "SlurmJob | None", recipe: "PhaseRecipe", folder: Path) -> bo
     if reason is None:
         return True
     print(f"talkies: slurm: {reason}", file=sys.stderr, flush=True)
-    _tell(recipe, folder, reason)
+    _report_held(recipe, folder, reason)
     job.requeue(hold=True)
     return False
 
 
-def _tell(recipe: "PhaseRecipe", folder: Path, reason: str) -> None:
-    """The run in MLflow has failed; an attempt that never came to its place has none."""
+def _report_held(recipe: "PhaseRecipe", folder: Path, reason: str) -> None:
+    """Set the run's status in MLflow to FAILED, with the reason; a run that never began training has no MLflow run."""
     from talkies.runs.place import place_of
     from talkies.runs.run_phase import UPLOAD_S, open_tracker
 

@@ -12,14 +12,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Cancel the chain, the last job first; a phase that trains saves before it ends, and can be continued."""
+    """Cancel the chain, the last job first. A phase that is training saves before it ends, and can be continued."""
     from talkies.cli.status import chosen
     from talkies.launch.slurm import cancel
 
     for chain in chosen(args.run, args.runs):
         active = {job.id for job in chain.active()}
-        doomed = [known for known in reversed(chain.ids) if known in active]
-        if doomed:
-            cancel(doomed)
-        print(f"{chain.folder}: cancelled {', '.join(doomed)}" if doomed else f"{chain.folder}: every job has ended")
+        ids = [id for id in reversed(chain.ids) if id in active]
+        if ids:
+            cancel(ids)
+        print(f"{chain.folder}: cancelled {', '.join(ids)}" if ids else f"{chain.folder}: every job has ended")
     return 0

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
-    parser.add_argument("--data", type=Path, help="prepared data (the run's own); of others nothing is kept")
-    parser.add_argument("--heldout", help="the set of it that is measured (the recipe's `data.heldout`)")
+    parser.add_argument("--data", type=Path, help="prepared data (the run's own); results on other data are not kept")
+    parser.add_argument("--heldout", help="the held-out set of the data to use (the recipe's `data.heldout`)")
     parser.add_argument("--clips", type=int, help="held-out clips (the recipe's `validation.final_clips`)")
     parser.add_argument("--seed", type=seed_of, default=0)
     add_store(parser)

@@ -20,15 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--consolidate",
         action="store_true",
         required=True,
-        help="one safetensors file per component, of the averaged weights, from the shards of any layout",
+        help="one safetensors file per component, of the EMA weights, from the shards of any layout",
     )
     parser.add_argument("--out", type=Path, required=True, help="the release folder to make")
-    parser.add_argument("--data", type=Path, help="prepared data whose codecs it takes (the run's own)")
+    parser.add_argument("--data", type=Path, help="prepared data with the codecs to include (the run's own)")
     add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the release; one process, one tensor in memory at a time. A run that goes on keeps the checkpoint."""
+    """Write the release in one process, with one tensor in memory at a time. An unfinished run keeps the checkpoint."""
     from talkies.config import CheckpointError, RecipeError
     from talkies.runs.folders import finished
     from talkies.runs.inputs_record import read_facts
@@ -49,36 +49,36 @@ def run(args: argparse.Namespace) -> int:
         parents = open_parents(recipe, neighbours(run_folder), registry, near=run_folder)
         check_lineage(run_folder, parents)
     except CheckpointError as error:
-        raise CheckpointError(f"export: what {run_folder} started from is needed for its lineage: {error}") from None
+        raise CheckpointError(f"export: the parents of {run_folder} are needed for its lineage: {error}") from None
     stays = finished(run_folder) or checkpoint.parent != run_folder / "checkpoints"
     with nullcontext() if stays else _kept(run_folder, checkpoint, args.out):
         sha256 = consolidate(recipe, facts, parents, checkpoint, args.out, run=run_folder, codecs=codecs)
-    print(f"release:  {args.out} sha256 {sha256[:16]} ({recipe.name}, {checkpoint.name}, averaged weights)")
+    print(f"release:  {args.out} sha256 {sha256[:16]} ({recipe.name}, {checkpoint.name}, EMA weights)")
     return 0
 
 
 def _check_data(facts: "Facts", checkpoint: Path) -> None:
-    """Refuse data that are not those that the checkpoint was trained on."""
+    """DataError if the data are not those that the checkpoint was trained on."""
     from talkies.checkpoints.loop import read_loop
     from talkies.config import DataError
 
     trained, found = str(read_loop(checkpoint)["data"]["fingerprint"]), facts.data.fingerprint
     if trained != found:
         raise DataError(
-            f"export: {checkpoint} was trained on data {trained[:12]}, the data of its run are {found[:12]}: put those "
-            "back, or give them with --data FOLDER"
+            f"export: {checkpoint} was trained on data {trained[:12]}, the data of its run are now {found[:12]}: put "
+            "back the former, or give them with --data FOLDER"
         )
 
 
 @contextmanager
 def _kept(run: Path, checkpoint: Path, out: Path) -> Iterator[None]:
-    """A run that goes on keeps the checkpoint from now on, unless nothing is made of it."""
+    """Mark the checkpoint, so that an unfinished run keeps it; unmark it if the block fails."""
     from talkies.checkpoints.manifest import read_manifest
     from talkies.runs.retention import mark
 
-    kept = mark(run, read_manifest(checkpoint).step, str(resolved(out)))
+    checkpoint_mark = mark(run, read_manifest(checkpoint).step, str(resolved(out)))
     try:
         yield
     except BaseException:
-        kept.unlink()
+        checkpoint_mark.unlink()
         raise

@@ -1,4 +1,4 @@
-"""talkies VERB ...: one function per verb, imported when it is asked for; the place where errors become one line."""
+"""talkies VERB ...: one function per verb, imported when it is called. Here errors become one line."""
 
 from talkies.signals import entry  # first: from here on no signal is lost
 
@@ -49,11 +49,11 @@ WARNING = "talkies: warning: "
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse whose errors are RecipeErrors: one line, exit code 2."""
+    """An argparse parser whose errors are RecipeErrors: one line, exit code 2."""
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
-        """As argparse's, but `nargs="*"` is never called required (intermixed parsing does so without a default),
-        and a path is no URI."""
+        """As argparse's, but `nargs="*"` is never reported as required (intermixed parsing does so without a default),
+        and a path that is a URI is refused."""
         if options.get("nargs") == "*":
             options.setdefault("default", [])
         if options.get("type") is Path:
@@ -66,10 +66,10 @@ class _Parser(argparse.ArgumentParser):
 
 def run(argv: Sequence[str] | None = None) -> int:
     """The console script: run a verb and return the exit code. With `argv`: the same within another program, whose
-    handlers of signals are back afterwards.
+    signal handlers are restored afterwards.
 
-    A UserError is one line on stderr and its own exit code, an interruption 130, a full or read-only disk 74. Set
-    TALKIES_TRACEBACK=1 to see where one of these came from.
+    A UserError becomes one line on stderr and its own exit code, an interruption 130, a full or read-only disk 74. With
+    TALKIES_TRACEBACK=1 the traceback is shown instead.
     """
     open_streams()
     if argv is None:
@@ -98,32 +98,33 @@ def _run(arguments: list[str]) -> int:  # noqa: PLR0911 (one return per kind of 
         if error.errno not in STORAGE:
             return _complain(f"files: {error.strerror or error}{where}; give another path", RecipeError.exit_code)
         return _complain(
-            f"storage: {error.strerror}{where}; free space or write elsewhere (also what is printed)", STORAGE_EXIT
+            f"storage: {error.strerror}{where}; free space or write elsewhere (this includes standard output)",
+            STORAGE_EXIT,
         )
     except Exception as error:
-        hint = "this is a bug or a damaged file; TALKIES_TRACEBACK=1 shows where it came from"
+        hint = "this is a bug or a damaged file; TALKIES_TRACEBACK=1 shows the traceback"
         return _complain(f"internal error: {type(error).__name__}: {bounded(str(error))}; {hint}", INTERNAL)
     return code
 
 
 class _OneLine(logging.Handler):
-    """Prints what is logged as a warning is."""
+    """Prints log records in the form of warnings."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """To what is stderr now: a progress bar replaces it while it is shown."""
-        with suppress(OSError):  # a warning that nobody can see ends nothing
+        """Print to the current sys.stderr, which a progress bar replaces while it is shown."""
+        with suppress(OSError):  # a warning that cannot be shown ends nothing
             print(f"{WARNING}{bounded(' '.join(record.getMessage().split()))}", file=sys.stderr)
 
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Within the block a warning is one line on stderr without anything of Python's in it."""
+    """Within the block a warning is one line on stderr, without Python's file name and source line."""
     handler, logger, python = _OneLine(logging.WARNING), logging.getLogger("talkies"), warnings.formatwarning
     with warnings.catch_warnings():
-        # Advice to who writes a Trainer, such as more `num_workers` on more cores; the recipe decides these.
+        # Lightning's advice to programmers, such as more `num_workers`; the recipe decides these.
         warnings.filterwarnings("ignore", module=r"lightning\.")
         logger.addHandler(handler)
-        # Not showwarning: whoever records warnings (pytest) replaces that one, and still records them all.
+        # Not showwarning, which recorders of warnings (pytest) replace.
         warnings.formatwarning = _one_line
         try:
             yield
@@ -135,7 +136,7 @@ def _plain_warnings() -> Iterator[None]:
 def _one_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """A warning as it is printed: ours as they are, a library's with its name, but none that is for programmers."""
+    """A warning as it is printed: our own as they are, a library's with its name, none that is for programmers."""
     del lineno, line
     text = bounded(" ".join(str(message).split()))
     path = Path(filename)
@@ -175,18 +176,18 @@ def _dispatch(arguments: list[str]) -> int:
     name, summary = VERBS[verb]
     module = importlib.import_module(name)
     waits = os.environ.get("TALKIES_REQUEUE") == "1"
-    if not waits:  # a job has to know itself before it can answer a preemption, and one that is done is done
+    if not waits:  # a job can answer a preemption only once `train` knows the job, and never after it has finished
         look()
     parser = _Parser(prog=f"talkies {verb}", description=summary, allow_abbrev=False)
     module.add_arguments(parser)
     try:
         parsed = parser.parse_intermixed_args(arguments[1:])
-    except SystemExit as done:  # --help: what it printed is flushed where that can fail
+    except SystemExit as done:  # --help: return, so that the output is flushed where a failure is handled
         return int(done.code or 0)
     parsed.argv = arguments
     code = int(module.run(parsed))
     if code == 0 and not waits:
-        look()  # a signal that came too late to be seen on the way
+        look()  # a signal that arrived after the verb's last check
     return code
 
 

@@ -1,4 +1,4 @@
-"""The standard streams and the words of a command as they were found: closed, full, or of another encoding."""
+"""Standard streams and command-line arguments in any state: closed, full, or of another encoding."""
 
 import argparse
 import io
@@ -21,9 +21,8 @@ _LONG_PATH = re.compile(rf"[^\s]{{{MOST + 1},}}")
 
 
 def open_streams() -> None:
-    """Lead a standard stream that was closed to /dev/null, or the next file that is opened would be taken for it. What
-    is printed never fails for a character that the terminal does not have, and is there line by line, in files and
-    pipes too."""
+    """Open /dev/null in place of a closed standard stream; otherwise the next opened file would take its descriptor.
+    Characters that the terminal lacks are escaped, and output is flushed line by line, also to files and pipes."""
     for number, name, mode in STREAMS:
         stream = getattr(sys, name)
         if stream is None:
@@ -33,24 +32,24 @@ def open_streams() -> None:
 
 
 def _null(number: int) -> int:
-    """A descriptor of /dev/null: `number` itself where that is free."""
-    found = os.open(os.devnull, os.O_RDWR)
+    """A descriptor of /dev/null: `number` itself if that is free."""
+    null = os.open(os.devnull, os.O_RDWR)
     try:
         os.fstat(number)
     except OSError:
-        os.dup2(found, number)
-        os.close(found)
+        os.dup2(null, number)
+        os.close(null)
         return number
-    return found
+    return null
 
 
 def silence() -> None:
-    """Standard output takes nothing any more: nothing is left to flush at exit."""
+    """Send standard output to /dev/null, so that the flush at exit cannot fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def refuse_unreadable(words: Sequence[str]) -> None:
-    """RecipeError for a word of the command that is not UTF-8 or holds NUL: it could stand in no record."""
+    """RecipeError for an argument that is not UTF-8 or contains NUL, which no record could hold."""
     for number, word in enumerate(words, 1):
         try:
             word.encode()
@@ -59,23 +58,23 @@ def refuse_unreadable(words: Sequence[str]) -> None:
                 f"usage: argument {number} is not UTF-8: {shown(word)}; rename the file, or work in its folder"
             ) from None
         if "\0" in word:
-            raise RecipeError(f"usage: argument {number} holds NUL: {shown(word)}; remove it")
+            raise RecipeError(f"usage: argument {number} contains NUL: {shown(word)}; remove it")
 
 
 def local_path(text: str) -> Path:
-    """A path among the words of a command; for argparse. A URI is none, and would be recorded."""
+    """A path argument, for argparse. A URI is refused: it would be recorded, with any credential in it."""
     if part := credential(text):
-        raise argparse.ArgumentTypeError(f"it is no path, and can carry a credential: {part}")
+        raise argparse.ArgumentTypeError(f"it is not a path, and can carry a credential: {part}")
     return Path(text)
 
 
 def usage_words(message: str) -> str:
-    """argparse's own message, which repeats what was given, with every word of it as `named`."""
+    """argparse's own message, which repeats the arguments, with every long word passed through `named`."""
     short = _LONG_WORD.sub(lambda found: named(found[0]), printed(" ".join(message.split())))
     return short if len(short) <= MOST else f"{short[: MOST - 3]}..."
 
 
 def bounded(message: str) -> str:
-    """A whole message: escaped and masked, and no longer than can be read, whatever it was made from."""
+    """A whole message, escaped, masked and cut to a readable length."""
     text = _LONG_PATH.sub(lambda found: f"{found[0][: MOST - 3]}...", printed(message[: 4 * LONGEST]))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

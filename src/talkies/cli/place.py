@@ -1,4 +1,4 @@
-"""Where a command works: the runs folder, the tracking store, the registry."""
+"""The runs folder, the tracking store and the registry of a command."""
 
 import argparse
 import os
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from talkies.runs.place import Place
 
 RUNS = Path("runs")
-"""The default of --runs; that very object says that the option was not given."""
+"""The default of --runs. Identity with this object means that the option was not given."""
 SEEDS = 2**63
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
-    """The --runs option that every verb shares."""
+    """Add the --runs option that all verbs share."""
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of runs and prepared data (runs)")
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
-    """--tracking-uri beside --runs, of the verbs that look something up or add to a run."""
+    """Add --tracking-uri beside --runs, for verbs that use the registry or add to a run."""
     add_runs(parser)
     parser.add_argument(
         "--tracking-uri", type=store_uri, help="tracking store and registry (the run's own, else that of --runs)"
@@ -51,26 +51,26 @@ def store_uri(text: str) -> str:
 def seed_of(text: str) -> int:
     """The value of --seed; for argparse."""
     if not text.isdecimal() or int(text) >= SEEDS:
-        raise argparse.ArgumentTypeError(f"{text:.40} is none: give an integer from 0 to {SEEDS - 1}")
+        raise argparse.ArgumentTypeError(f"{text:.40} is not a seed: give an integer from 0 to {SEEDS - 1}")
     return int(text)
 
 
 def named_store(runs: Path, uri: str | None) -> tuple[str, Path | None]:
-    """The tracking URI and, for SQLite, where artifacts go: `uri`, else the store of `runs`. Makes nothing."""
+    """The tracking URI (`uri`, else the store of `runs`) and, for SQLite, the folder of artifacts. Makes nothing."""
     root = resolved(runs)
     store = absolute_uri(uri) if uri else f"{SQLITE}{root / 'mlflow.db'}"
     return store, root / "artifacts" if store.startswith("sqlite:") else None
 
 
 def store_of(runs: Path, uri: str | None) -> tuple[str, Path | None]:
-    """As `named_store`, for a command that writes: the folder of the runs is made."""
+    """As `named_store`, for a command that writes: the runs folder is made."""
     root = str(resolved(runs))
     if os.fsencode(root).decode(errors="ignore") != root:
         from talkies.config import RecipeError
         from talkies.config.shown import shown
 
         raise RecipeError(
-            f"runs: the path of the runs folder, {shown(root)}, is not UTF-8, and no tracking store can name it: give "
+            f"runs: the path of the runs folder, {shown(root)}, is not UTF-8, so no tracking store can name it: give "
             "another folder (--runs)"
         )
     if uri is None:
@@ -81,7 +81,7 @@ def store_of(runs: Path, uri: str | None) -> tuple[str, Path | None]:
 def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None) -> "Place":
     """Where `run` works and is tracked: in the store `uri`, else in its own.
 
-    RecipeError where --runs was given and means another store: nobody says which of the two is right.
+    Raises RecipeError if --runs was given and means another store, since it is unclear which of the two is right.
     """
     from dataclasses import replace
 
@@ -98,27 +98,27 @@ def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None)
     if runs is not RUNS and recipe.tracking.uri is None:
         raise RecipeError(
             f"tracking: {run} is tracked at {masked(place.store)}, which is not the store of --runs {runs} "
-            f"({store}); drop --runs, or say which with --tracking-uri"
+            f"({store}); drop --runs, or choose one with --tracking-uri"
         )
     return place
 
 
 def where_to_look(run: Path, store: str) -> list[str]:
-    """Lines that say how MLflow shows a run: the command that serves a database, and the page. The page is known once
-    the run was sent."""
+    """Lines that say how to see a run in MLflow: the command that serves a database, and the page's address, which is
+    known once the run was sent."""
     from talkies.config.secrets import masked
     from talkies.tracking.identity import DATABASES, page, read_identity
 
     identity = read_identity(run)
     address = None if identity is None else page(identity)
     shown = masked(store)
-    served = [f"mlflow ui --backend-store-uri {shlex.quote(shown)}"] if store.startswith(DATABASES) else []
-    return [*served, *([address] if address else [])] or [shown]
+    command = [f"mlflow ui --backend-store-uri {shlex.quote(shown)}"] if store.startswith(DATABASES) else []
+    return [*command, *([address] if address else [])] or [shown]
 
 
 def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Callable[[str], Path]:
-    """What turns models:/name@alias into a verified release folder. `source`: a run (or something of one), in whose
-    own store its parents are looked up where neither --runs nor --tracking-uri says another."""
+    """The function that turns models:/name@alias into a verified release folder. `source`: a run, or a release or
+    checkpoint of one; without --runs and --tracking-uri, names are looked up in the run's own store."""
 
     def resolve_spec(spec: str) -> Path:
         from talkies.runs.place import place_of
@@ -133,8 +133,8 @@ def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Ca
 
 
 def lookups(runs: Path, uri: str | None, *, source: str) -> dict[str, Any]:
-    """How an evaluation or a promotion of `source` finds versions (`registry`), and where runs are tracked
-    (`tracked`)."""
+    """The arguments of an evaluation or a promotion of `source`: how it finds versions (`registry`), and where runs are
+    tracked (`tracked`)."""
     return {"registry": registry_of(runs, uri, source=source), "tracked": partial(tracked_at, runs=runs, uri=uri)}
 
 

@@ -1,4 +1,4 @@
-"""talkies plan RECIPE: what a phase, a curriculum or a preparation will be, before anything is queued."""
+"""talkies plan RECIPE: the costs of a phase, a curriculum or a preparation, before anything is queued."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a phase, a curriculum or a preparation")
     parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key... or phases.key...")
     parser.add_argument("--json", action="store_true", help="print JSON, in plain numbers and bytes")
-    rates = parser.add_argument_group("what a GPU and a file system do")
+    rates = parser.add_argument_group("assumed rates of a GPU and a file system")
     rates.add_argument("--flops-rate", type=float, metavar="FLOP/S", help="peak of one GPU (default: 989e12, an H100)")
     rates.add_argument("--mfu", type=float, help="share of the peak, counting recomputation (default: 0.35)")
     rates.add_argument("--measured-rate", type=float, metavar="FLOP/S", help="what one GPU sustains, instead of --mfu")
@@ -27,18 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the plan of whatever the recipe is."""
+    """Print the plan of any kind of recipe."""
     from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import PhaseRecipe, kind_of
     from talkies.recipe.curriculum import load_curriculum
-    from talkies.runs.curriculum_check import foresee
+    from talkies.runs.curriculum_check import check_recipes
 
     kind, options = kind_of(unresolved(args.recipe)), options_of(args)
     if kind == "curriculum":
         curriculum = load_curriculum(args.recipe, args.overrides)
-        foresee(curriculum)
+        check_recipes(curriculum)
         return _print(args, [plan_phase(phase, options) for phase in curriculum.phases], curriculum.prepare)
     source = load(args.recipe, args.overrides)
     if kind == "prepare":
@@ -68,7 +68,7 @@ def _print(args: argparse.Namespace, plans: "list[Plan]", prepare: "PrepareConfi
 
 
 def options_of(args: argparse.Namespace) -> "Options":
-    """What the command line assumes. Raises RecipeError for a rate that is not positive, and for two that disagree."""
+    """The assumptions of the command line. Raises RecipeError for a rate out of range, and for two that conflict."""
     from talkies.config import RecipeError
     from talkies.planning.plan import Options
     from talkies.planning.speed import Rate
@@ -78,9 +78,9 @@ def options_of(args: argparse.Namespace) -> "Options":
     for name, value in given.items():
         low, high = (1e-6, 1.0) if name == "mfu" else (1.0, 1e30)
         if not low <= value <= high:
-            raise RecipeError(f"plan: --{name.replace('_', '-')} is {value}: needed is {low:g} to {high:g}")
+            raise RecipeError(f"plan: --{name.replace('_', '-')} is {value}: give a value from {low:g} to {high:g}")
     if "mfu" in given and "measured_rate" in given:
-        raise RecipeError("--mfu and --measured-rate both say what a GPU sustains: give one of them")
+        raise RecipeError("plan: --mfu and --measured-rate both set what a GPU sustains: give one of them")
     names = {"flops_rate": "peak", "mfu": "mfu", "measured_rate": "measured"}
     rate = Rate(**{names[name]: value for name, value in given.items() if name in names})
     rest = {name: value for name, value in given.items() if name == "write_rate"}
@@ -88,8 +88,8 @@ def options_of(args: argparse.Namespace) -> "Options":
 
 
 def plan_phase(recipe: "PhaseRecipe", options: "Options | None" = None) -> "Plan":
-    """The plan of one phase recipe. Raises RecipeError or DataError where its sections disagree, its layout does not
-    divide, or does not fit a card."""
+    """The plan of one phase recipe. Raises RecipeError or DataError if its sections disagree, or its layout does not
+    divide evenly or does not fit a card."""
     from talkies.planning.plan import plan
     from talkies.recipe.check import check, check_license
     from talkies.recipe.components import parts

@@ -13,25 +13,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="a prepare recipe, or a curriculum that names one")
     parser.add_argument("overrides", nargs="*", help="key.path=value")
     add_runs(parser)
-    parser.add_argument("--part", help="make only 'codecs', which all sets share, or the set of this number, from 0")
+    parser.add_argument("--part", help="make only 'codecs' (what all sets share), or the set of this number, from 0")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare, and say what was kept and what was quarantined."""
+    """Prepare, and print what was kept and what was quarantined."""
     from talkies.config import RecipeError
     from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import kind_of
     from talkies.recipe.curriculum import load_curriculum
-    from talkies.runs.curriculum_check import foresee
+    from talkies.runs.curriculum_check import check_recipes
     from talkies.runs.run_context import RunContext, prepare_data, prepare_part
 
     kind = kind_of(unresolved(args.recipe))
     if kind == "curriculum":
         curriculum = load_curriculum(args.recipe, args.overrides)
-        foresee(curriculum)
+        check_recipes(curriculum)
         config, folder = curriculum.prepare, curriculum.prepare_folder
     elif kind == "prepare":
         config, folder = decode(PrepareConfig, load(args.recipe, args.overrides)), args.recipe.parent
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _number(part: str) -> int | None:
-    """The number of a set; None for what they share."""
+    """The number of a set; None for the codecs that all sets share."""
     from talkies.config import RecipeError
 
     if part != "codecs" and not part.isdecimal():

@@ -1,4 +1,4 @@
-"""The processes of a run: joined where torchrun or srun started them, started here where nobody did."""
+"""The processes of a run: those of torchrun or srun are joined; otherwise they are started here."""
 
 import os
 import sys
@@ -12,19 +12,20 @@ PER_CORE = 4
 
 
 def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[Ranks], int]") -> int:
-    """`work(ranks)` in every process of a layout of `wanted` (phase name -> ranks); `argv` starts this command again.
+    """Call `work(ranks)` in every process of a layout of `wanted` (phase name -> ranks); `argv` starts this command
+    again.
 
-    Raises RecipeError where the phases want different numbers, or another number of processes was started.
+    Raises RecipeError if the phases want different numbers of ranks, or another number of processes was started.
     """
     from talkies.config import RecipeError, UserError
     from talkies.parallel.world import world_of
 
     counts = sorted(set(wanted.values()))
     if len(counts) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in wanted.items())
+        by_phase = ", ".join(f"{name} {count}" for name, count in wanted.items())
         raise RecipeError(
-            f"parallel: the phases of a curriculum run in the same processes, but their layouts have {told} ranks: "
-            "give each as many (`replicate`), or train them one by one"
+            f"parallel: the phases of a curriculum run in the same processes, but their layouts have {by_phase} ranks: "
+            "give all the same number (`replicate`), or train them one by one"
         )
     world = world_of()
     if world.size == 1 and counts[0] > 1:
@@ -51,18 +52,18 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
     try:
         return work(ranks)
     except RankError:
-        look()  # the other was told to end, too, and was faster
+        look()  # the other process may have stopped for a signal that this one received, too
         raise
     except InterruptedRunError:
-        ranks.gather(None)  # torchrun ends the others with the first that leaves: the main process has its say before
+        ranks.gather(None)  # torchrun ends all processes with the first that exits: let the main one report before
         raise
     except RuntimeError as error:
         if world.size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
         look()
         raise RankError(
-            "parallel: another process ended in the middle of an exchange; what it says stands above, and the same "
-            "command continues from the last checkpoint",
+            "parallel: another process ended during a collective; its message is above, and the same command continues "
+            "from the last checkpoint",
             70,
         ) from None
     except Exception as error:
@@ -75,7 +76,7 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
 
 
 def _started_here(argv: Sequence[str], count: int) -> int:
-    """Every process on this machine; each needs a GPU where there are GPUs at all, or a share of a core."""
+    """Start every process on this machine. Each needs a GPU or, on a machine without GPUs, a share of a core."""
     import torch
 
     from talkies.config import RecipeError
@@ -83,9 +84,9 @@ def _started_here(argv: Sequence[str], count: int) -> int:
 
     gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
     if count > (gpus or PER_CORE * cores):
-        has = f"{gpus} GPUs" if gpus else f"no GPU and {cores} cores, which take {PER_CORE * cores} at most"
+        devices = f"{gpus} GPUs" if gpus else f"no GPU and {cores} cores, which allow at most {PER_CORE * cores}"
         raise RecipeError(
-            f"parallel: the layout has {count} ranks, this machine {has}: start it on enough nodes with torchrun or "
-            "srun, or choose a smaller layout"
+            f"parallel: the layout has {count} ranks, this machine has {devices}: start it on enough nodes with "
+            "torchrun or srun, or choose a smaller layout"
         )
     return launch([sys.executable, "-m", "talkies.cli.main", *argv], count)

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def sampling_of(args: argparse.Namespace, base: "SamplingConfig") -> "SamplingConfig":
-    """The recipe's sampling with what the command line changes; RecipeError for values that make no sense."""
+    """The recipe's sampling with the changes of the command line; RecipeError for values out of range."""
     import math
     from dataclasses import replace
 
@@ -41,10 +41,10 @@ def sampling_of(args: argparse.Namespace, base: "SamplingConfig") -> "SamplingCo
     }
     scales = {key: value for key, value in changed.items() if key != "steps"}
     if not 1 <= changed.get("steps", 1) <= MAX_STEPS:
-        raise RecipeError(f"sample: --steps {shown(changed['steps'])}: needed is 1 to {MAX_STEPS}")
+        raise RecipeError(f"sample: --steps {shown(changed['steps'])}: give a value from 1 to {MAX_STEPS}")
     for key, value in scales.items():
         if not math.isfinite(value) or not 0 <= value <= MAX_SCALE:
-            raise RecipeError(f"sample: --{key.replace('_', '-')} {value}: needed is 0 to {MAX_SCALE:g}; 1 is off")
+            raise RecipeError(f"sample: --{key.replace('_', '-')} {value}: give 0 to {MAX_SCALE:g}; 1 is off")
     return replace(base, **changed)
 
 
@@ -60,11 +60,11 @@ def run(args: argparse.Namespace) -> int:
     if args.out.is_dir():
         raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
     if any("\ud800" <= letter <= "\udfff" for letter in args.prompt):
-        raise RecipeError("sample: --prompt is not UTF-8: write it anew")
+        raise RecipeError("sample: --prompt is not UTF-8: encode it as UTF-8")
     if (size := len(args.prompt.encode())) > LONGEST:
-        raise RecipeError(f"sample: --prompt has {size:,} bytes; at most {LONGEST:,} are taken")
+        raise RecipeError(f"sample: --prompt has {size:,} bytes; at most {LONGEST:,} are allowed")
     if not args.prompt.strip():
-        raise RecipeError("sample: --prompt is empty: say what to show and to hear")
+        raise RecipeError("sample: --prompt is empty: describe what to show and to hear")
     return with_ranks(args.argv, {"sample": world_of().size}, partial(_sample, args))
 
 
@@ -81,7 +81,7 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
     image = None
     if args.image is not None:
         if "video" not in source.grids:
-            raise RecipeError(f"sample: {args.source} makes sound only; drop --image")
+            raise RecipeError(f"sample: {args.source} generates sound only; drop --image")
         block = source.recipe.codecs.video.block
         height, width = (n * block for n in source.grids["video"].shape[1:])
         image = load_image(args.image, height=height, width=width)

@@ -1,6 +1,6 @@
-"""talkies show RECIPE: the resolved recipe with where each value came from, its JSON Schema, or what sets two apart.
+"""talkies show RECIPE: the resolved recipe with the origin of each value, the JSON Schema, or the difference of two.
 
-A curriculum is shown whole: itself, then its preparation and every phase under their names.
+A curriculum is shown with its members: itself, then its preparation and every phase under their names.
 """
 
 import argparse
@@ -18,13 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", type=Path, help="any recipe: a phase, a preparation or a curriculum")
     parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key... or phases.key...")
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of recipe files, for editors")
-    parser.add_argument("--diff", type=Path, metavar="OTHER", help="print what OTHER sets otherwise")
+    parser.add_argument("--diff", type=Path, metavar="OTHER", help="print the values that differ from OTHER")
     parser.add_argument("--json", action="store_true", help="print JSON: hash, values and origins")
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A decoded recipe to show: `name` is '' for the file that was asked for, else that of a curriculum's member."""
+    """A decoded recipe to show. `name`: '' for the file that was given, else that of a curriculum's member."""
 
     name: str
     file: Path
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_views(path: Path, overrides: Sequence[str] = ()) -> list[View]:
-    """The recipe at `path`; of a curriculum, its members after it."""
+    """The recipe at `path`; a curriculum is followed by its members."""
     from talkies.config.canonical import recipe_hash
     from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
@@ -81,10 +81,11 @@ def _curriculum(path: Path, overrides: Sequence[str]) -> list[View]:
     from talkies.config.source import displayed
     from talkies.recipe.curriculum import load_curriculum
 
-    found = load_curriculum(path, overrides)
-    views = [View(name="", file=path, hash=found.digest, recipe=found.recipe, origins=found.sources[""].origins)]
-    for name, recipe in {"prepare": found.prepare, **{phase.name: phase for phase in found.phases}}.items():
-        source = found.sources[name]
+    curriculum = load_curriculum(path, overrides)
+    origins = curriculum.sources[""].origins
+    views = [View(name="", file=path, hash=curriculum.digest, recipe=curriculum.recipe, origins=origins)]
+    for name, recipe in {"prepare": curriculum.prepare, **{phase.name: phase for phase in curriculum.phases}}.items():
+        source = curriculum.sources[name]
         file = Path(displayed(source.file))
         views.append(View(name=name, file=file, hash=recipe_hash(recipe), recipe=recipe, origins=source.origins))
     return views
@@ -99,10 +100,10 @@ def _schema() -> int:
 
 
 def _json(views: Sequence[View]) -> int:
-    own, *members = (view.to_json() for view in views)
+    shown, *members = (view.to_json() for view in views)
     if members:
-        own["members"] = {view.name: member for view, member in zip(views[1:], members, strict=True)}
-    print(json.dumps(own, indent=2))
+        shown["members"] = {view.name: member for view, member in zip(views[1:], members, strict=True)}
+    print(json.dumps(shown, indent=2))
     return 0
 
 
@@ -117,11 +118,11 @@ def resolved_lines(recipe: Any, origins: Mapping[str, str]) -> list[str]:
 
 
 def _flat(views: Sequence[View]) -> dict[str, Any]:
-    """Key path -> value of every leaf, those of a member behind its name as an override has them."""
+    """Key path -> value of every leaf; the keys of a member are prefixed with its name, as in an override."""
     from talkies.config.canonical import flat
 
-    own, *members = views
-    leaves = flat(own.recipe)
+    first, *members = views
+    leaves = flat(first.recipe)
     for view in members:
         leaves |= {f"{view.name}.{path}": value for path, value in flat(view.recipe).items()}
     return leaves

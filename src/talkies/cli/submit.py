@@ -26,14 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", type=Path, required=True, help="the site profile: a YAML file of `kind: site`")
     add_runs(parser)
     parser.add_argument("--new", action="store_true", help="begin another run instead of continuing the newest")
-    parser.add_argument("--prepare", action="store_true", help="of a curriculum, the preparation alone")
+    parser.add_argument("--prepare", action="store_true", help="only the preparation of a curriculum")
     parser.add_argument("--no-promote", action="store_true", help="leave a curriculum's result unpromoted")
-    parser.add_argument("--dry-run", action="store_true", help="print the scripts, and queue and write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the scripts; queue and write nothing")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked for: the arguments, the site, the runs folder, and the overrides with those that the site adds."""
+    """A call of `submit`: the arguments, the site, the runs folder, and the overrides including those of the site."""
 
     args: argparse.Namespace
     site: "SiteConfig"
@@ -41,7 +41,7 @@ class Request:
     overrides: list[str]
 
     def words(self, verb: str, *more: str) -> list[str]:
-        """The command of a job."""
+        """The command line of a job."""
         recipe = str(resolved(self.args.recipe))
         return [verb, recipe, *self.overrides, "--runs", str(self.runs), "--quiet", *more]
 
@@ -75,7 +75,7 @@ def _submit(args: argparse.Namespace, chain: "Chain", scripts: list[str]) -> int
         return 0
     known = read_chain(chain.folder)
     if known is not None:
-        _refuse_second(known)
+        _require_no_active_jobs(known)
         chain = replace(chain, earlier=(*known.earlier, *known.ids))
     for job in start(chain, scripts).jobs:
         print(f"{job.id}  {job.name}")
@@ -83,15 +83,15 @@ def _submit(args: argparse.Namespace, chain: "Chain", scripts: list[str]) -> int
     return 0
 
 
-def _refuse_second(known: "Chain") -> None:
+def _require_no_active_jobs(known: "Chain") -> None:
     from talkies.config import RecipeError
 
     active = known.active()
     if active:
-        told = ", ".join(sorted({job.id for job in active}, key=int))
+        ids = ", ".join(sorted({job.id for job in active}, key=int))
         raise RecipeError(
-            f"submit: jobs {told} of {known.folder} are queued or run: wait for them, `talkies cancel {known.folder}`, "
-            "or begin another run with --new"
+            f"submit: jobs {ids} of {known.folder} are queued or running: wait for them, `talkies cancel "
+            f"{known.folder}`, or begin another run with --new"
         )
 
 
@@ -103,9 +103,9 @@ def _phase(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.script import JobContext, job_name
     from talkies.recipe.config import PhaseRecipe
-    from talkies.runs.disk_space import check_room_for_all
+    from talkies.runs.disk_space import check_disk_space_for_all
     from talkies.runs.lookup import run_of
-    from talkies.runs.preflight import check_seen
+    from talkies.runs.preflight import check_before_submit
 
     recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
     if recipe.data.root is None and request.site.data_root is not None:
@@ -120,14 +120,15 @@ def _phase(request: Request) -> "tuple[Chain, list[str]]":
     name = job_name(recipe.name)
     script = _phase_script(request, context, name, recipe, request.words("train", "--folder", str(folder)))
     if not request.args.dry_run:
-        check_seen(recipe, folder)
-        check_room_for_all({folder: recipe})
+        check_before_submit(recipe, folder)
+        check_disk_space_for_all({folder: recipe})
     job = ChainJob(name=name, phase=recipe.name, run=str(folder), script=str(context.script(name)))
     return Chain(folder=folder, jobs=(job,)), [script]
 
 
 def _phase_script(request: Request, context: "JobContext", name: str, recipe: "PhaseRecipe", words: list[str]) -> str:
-    """The script of a phase that was planned: its layout divides, fits the card, the nodes and the signal's lead."""
+    """The script of a phase, once its plan shows that the layout divides evenly and fits the card, the nodes and the
+    time between signal and end."""
     from talkies.cli.plan import plan_phase
     from talkies.config import RecipeError
     from talkies.launch.script import train_script
@@ -150,7 +151,7 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.script import JobContext, job_name
     from talkies.recipe.curriculum import load_curriculum
-    from talkies.runs.curriculum_check import foresee
+    from talkies.runs.curriculum_check import check_recipes
     from talkies.runs.lookup import curriculum_of
     from talkies.runs.run_curriculum import phase_folders
 
@@ -161,7 +162,7 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
         curriculum = load_curriculum(args.recipe, request.overrides)
     folder = curriculum_of(request.runs, curriculum, new=args.new)
     folders = phase_folders(curriculum, folder)
-    foresee(curriculum)
+    check_recipes(curriculum)
     context = JobContext(site=request.site, folder=folder, directory=Path.cwd())
     jobs, scripts = _prepare_jobs(request, context, curriculum.recipe.name, len(curriculum.prepare.sets))
     for phase in () if args.prepare else curriculum.phases:
@@ -169,23 +170,23 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
         promote = ["--no-promote"] if args.no_promote else []
         words = request.words("train", "--folder", str(folder), "--phase", phase.name, *promote)
         scripts.append(_phase_script(request, context, name, phase, words))
-        own = str(folders[phase.name])
-        jobs.append(ChainJob(name=name, phase=phase.name, run=own, script=str(context.script(name))))
+        run_folder = str(folders[phase.name])
+        jobs.append(ChainJob(name=name, phase=phase.name, run=run_folder, script=str(context.script(name))))
     if not args.dry_run:
-        _look(curriculum, folders)
+        _check_phases(curriculum, folders)
     return Chain(folder=folder, jobs=tuple(jobs)), scripts
 
 
-def _look(curriculum: "Curriculum", folders: "Mapping[str, Path]") -> None:
-    """Refuse what any phase would be refused for in its turn, as far as this machine sees it."""
+def _check_phases(curriculum: "Curriculum", folders: "Mapping[str, Path]") -> None:
+    """Raise now what a phase would raise later, as far as this machine can check it."""
     from talkies.runs.curriculum_check import of_phase
-    from talkies.runs.disk_space import check_room_for_all
-    from talkies.runs.preflight import check_seen, unfinished
+    from talkies.runs.disk_space import check_disk_space_for_all
+    from talkies.runs.preflight import check_before_submit, unfinished
 
-    check_room_for_all(unfinished(curriculum, folders))
+    check_disk_space_for_all(unfinished(curriculum, folders))
     for phase in curriculum.phases:
         with of_phase(phase.name):
-            check_seen(phase, folders[phase.name], siblings=folders)
+            check_before_submit(phase, folders[phase.name], siblings=folders)
 
 
 def _prepare(request: Request) -> "tuple[Chain, list[str]]":
@@ -205,7 +206,8 @@ def _prepare(request: Request) -> "tuple[Chain, list[str]]":
 
 
 def _prepare_jobs(request: Request, context: "JobContext", name: str, sets: int) -> "tuple[list[ChainJob], list[str]]":
-    """One job; or one for what all sets share, an array with a task per set, and one that checks and reports."""
+    """One job; or three: for what all sets share, an array with a task per set, and a last one that checks and
+    reports."""
     from talkies.launch.chain import ChainJob
     from talkies.launch.script import job_name, prepare_script
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from talkies.cli.asked import asked
+from talkies.cli.asked import load_recipe
 from talkies.cli.place import add_runs, lookups, registry_of, store_of, where_to_look
 
 if TYPE_CHECKING:
@@ -29,14 +29,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_runs(parser)
     parser.add_argument("--new", action="store_true", help="begin another run instead of continuing the newest")
     parser.add_argument("--folder", type=Path, help="run in this folder of RUNS/NAME-HASH, as the jobs of `submit` do")
-    parser.add_argument("--phase", metavar="NAME", help="train this phase of a curriculum alone; those before are done")
+    parser.add_argument(
+        "--phase", metavar="NAME", help="train only this phase of a curriculum; those before must be done"
+    )
     parser.add_argument("--stop-at", type=int, metavar="STEP", help="stop a phase after this optimizer step")
     parser.add_argument("--no-promote", action="store_true", help="leave a curriculum's result unpromoted")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and say where the result is."""
+    """Train, and print where the result is."""
     from talkies.config import Interruption
     from talkies.launch.job import PREEMPTED, this_job
     from talkies.parallel.world import world_of
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     job = this_job(main=world_of().main)
     if job is None:
         return _run(args, None)
-    requeue_by(job.preempted)  # before torch is imported: a signal must not end a job that is only starting
+    requeue_by(job.preempted)  # before torch is imported: a signal must not end a job that is still starting
     try:
         return _run(args, job)
     except Interruption as error:
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, job: "SlurmJob | None") -> int:
-    recipe = asked(args)  # before torch is imported, which takes seconds
+    recipe = load_recipe(args)  # before torch is imported, which takes seconds
     from talkies.recipe.config import PhaseRecipe
     from talkies.runs.run_phase import InterruptedRunError
     from talkies.signals.answer import look
@@ -69,7 +71,7 @@ def _run(args: argparse.Namespace, job: "SlurmJob | None") -> int:
 
 
 def _stopped(error: "InterruptedRunError", job: "SlurmJob | None") -> int:
-    """What becomes of a run that was stopped at the end of a step."""
+    """End the process, or requeue its job, after the run was stopped at the end of a step."""
     from talkies.launch.job import PREEMPTED
     from talkies.parallel.world import world_of
 
@@ -86,7 +88,7 @@ def _stopped(error: "InterruptedRunError", job: "SlurmJob | None") -> int:
 
 
 def _context(args: argparse.Namespace, uri: str | None, ranks: "Ranks") -> "RunContext":
-    """Where training works, once it is known that its store can be opened."""
+    """The context of the run, once the tracking store is known to open."""
     from talkies.runs.run_context import RunContext
     from talkies.tracking.opening import check_opens
 
@@ -181,5 +183,5 @@ def _train_phase(args: argparse.Namespace, recipe: "PhaseRecipe", job: "SlurmJob
 
 
 def _say(ranks: "Ranks") -> "Callable[[str], None]":
-    """Prints in the main process only."""
+    """A function that prints in the main process only."""
     return print if ranks.main else lambda _: None

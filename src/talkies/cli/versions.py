@@ -7,7 +7,7 @@ from pathlib import Path
 from talkies.config.errors import RecipeError
 
 MALICIOUS = ((2, 6, 2), (2, 6, 3))
-"""Of lightning (GHSA-w37p-236h-pfx3): importing them starts a thief of credentials, lightning/_runtime/start.py."""
+"""Of lightning (GHSA-w37p-236h-pfx3): importing them runs a credential stealer, lightning/_runtime/start.py."""
 FLOORS = {
     "lightning": ((2, 6, 6), "releases before it run code that a checkpoint names (CVE-2026-58659)"),
     "torch": ((2, 10), "releases before it corrupt memory on a crafted file of weights (CVE-2026-24747)"),
@@ -16,12 +16,12 @@ FLOORS = {
 
 
 def check_versions() -> None:
-    """RecipeError where a package is installed that must not be imported. Reads metadata, and imports none of them."""
+    """RecipeError if a package is installed that must not be imported. Reads metadata only, and imports nothing."""
     for name, (floor, why) in FLOORS.items():
         try:
             found = distribution(name)
         except PackageNotFoundError:
-            continue  # whoever imports it says so
+            continue  # the import will fail with its own message
         install = f"pip install '{name}>={_text(floor)}'"
         if name == "lightning" and (_release(found.version) in MALICIOUS or _carries_its_payload(found)):
             raise RecipeError(
@@ -40,7 +40,7 @@ def _carries_its_payload(found: Distribution) -> bool:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """The numbers before any suffix: (2, 10) of 2.10.0+cu128, without zeros at the end; () of what is no version."""
+    """The numbers before any suffix, without trailing zeros: (2, 10) for 2.10.0+cu128; () if there are none."""
     match = re.match(r"\d+(\.\d+)*", version or "")
     numbers = [int(part) for part in match[0].split(".")] if match else []
     while numbers and not numbers[-1]:

@@ -1,4 +1,4 @@
-"""Recipe keys of the frozen codecs. The Grid of a codec follows from these values alone, without its weights."""
+"""Recipe keys of the frozen codecs. These values alone determine a codec's Grid; its weights are not needed."""
 
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ from talkies.streams import Grid
 @config
 class LinearVideoConfig:
     """Closed-form (PCA) video codec of the toy: blocks of `stride` x `block` x `block` pixels, a causal first frame.
-    `motion` of the channels hold what moves within a block's frames."""
+    `motion` of the channels hold the motion within a block."""
 
     kind: Literal["linear_video"] = "linear_video"
     channels: Channels = 12
@@ -39,7 +39,7 @@ VideoCodecConfig = Annotated[LinearVideoConfig | WanVideoConfig, Field(discrimin
 @config
 class LinearAudioConfig:
     """Closed-form audio codec of the toy, `hop` samples per step: channel 0 is the loudness, the others principal
-    components of the logarithmic spectrum; phases are made anew."""
+    components of the logarithmic spectrum; decoding synthesises new phases."""
 
     kind: Literal["linear_audio"] = "linear_audio"
     channels: Channels = 8
@@ -49,8 +49,8 @@ class LinearAudioConfig:
 
 @config
 class MovaAudioConfig:
-    """MOVA's audio VAE: a continuous DAC, 48 kHz mono, 50 Hz, 128 channels (MOVA section 6). `weights`: a folder with
-    the DAC's config.json and its tensors as safetensors, with or without weight norm."""
+    """MOVA's audio VAE: a continuous DAC, 48 kHz mono, 50 Hz, 128 channels (docs/mova.md: Codecs). `weights`: a folder
+    with the DAC's config.json and its tensors as safetensors, with or without weight norm."""
 
     kind: Literal["mova_dac"] = "mova_dac"
     weights: str | None = None
@@ -96,7 +96,7 @@ class CodecsConfig:
 def video_grid(codec: LinearVideoConfig | WanVideoConfig, *, frames: int, height: int, width: int, fps: float) -> Grid:
     """Latent geometry of a clip: T = (frames - 1) / stride + 1, rate fps / stride.
 
-    Raises DataError where frames are not 1 mod the temporal stride or a side does not divide by the block.
+    Raises DataError if frames are not 1 mod the temporal stride or a side is not divisible by the block.
     """
     if frames < 1 or (frames - 1) % codec.stride:
         low = max(1, (frames - 1) // codec.stride * codec.stride + 1)
@@ -108,7 +108,7 @@ def video_grid(codec: LinearVideoConfig | WanVideoConfig, *, frames: int, height
         if size < codec.block or size % codec.block:
             low = max(codec.block, size // codec.block * codec.block)
             raise DataError(
-                f"{name} {size} does not fit codec {codec.kind}: it must divide by {codec.block}; "
+                f"{name} {size} does not fit codec {codec.kind}: it must be divisible by {codec.block}; "
                 f"nearest: {low} or {low + codec.block}"
             )
     rate = Fraction(fps).limit_denominator(1001) / codec.stride

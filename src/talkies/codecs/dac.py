@@ -1,4 +1,4 @@
-"""The continuous DAC network (MOVA section 6), without weight norm. State-dict keys are the released checkpoint's."""
+"""The continuous DAC network (docs/mova.md: Codecs), without weight norm; keys are the released checkpoint's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from talkies.config import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class DacShape:
-    """Everything that fixes the network's parameters; the defaults are the released MOVA's (371,539,137)."""
+    """Everything that determines the network's parameters; the defaults are the released MOVA's (371,539,137)."""
 
     encoder_dim: int = 128
     encoder_rates: tuple[int, ...] = (2, 3, 4, 5, 8)
@@ -24,8 +24,8 @@ class DacShape:
     def __post_init__(self) -> None:
         if prod(self.encoder_rates) != prod(self.decoder_rates):
             raise DataError(
-                f"DAC encoder rates {self.encoder_rates} shorten by {prod(self.encoder_rates)}, decoder rates "
-                f"{self.decoder_rates} lengthen by {prod(self.decoder_rates)}: the products must be equal"
+                f"DAC encoder rates {self.encoder_rates} downsample by {prod(self.encoder_rates)}, decoder rates "
+                f"{self.decoder_rates} upsample by {prod(self.decoder_rates)}: the products must be equal"
             )
 
     @property
@@ -35,7 +35,7 @@ class DacShape:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "DacShape":
-        """From the keys of a released config.json; DataError names a missing one."""
+        """From the keys of a released config.json; DataError if one is missing."""
         keys = ("encoder_dim", "encoder_rates", "latent_dim", "decoder_dim", "decoder_rates")
         missing = [key for key in keys if key not in values]
         if missing:
@@ -92,7 +92,7 @@ class EncoderBlock(nn.Module):
         self.block = nn.Sequential(*_residuals(channels), Snake(channels), down)
 
     def forward(self, x: Tensor) -> Tensor:
-        """T must divide by the stride."""
+        """T must be divisible by the stride."""
         out: Tensor = self.block(x)
         return out
 
@@ -109,7 +109,7 @@ class DecoderBlock(nn.Module):
         self.block = nn.Sequential(Snake(channels), up, *_residuals(half))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The inverse length of an EncoderBlock of the same stride."""
+        """Restores the length that an EncoderBlock of the same stride took."""
         out: Tensor = self.block(x)
         return out
 
@@ -127,7 +127,7 @@ class Encoder(nn.Module):
         self.block = nn.Sequential(*layers, Snake(width), nn.Conv1d(width, shape.latent_dim, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """S must divide by the hop."""
+        """S must be divisible by the hop."""
         out: Tensor = self.block(x)
         return out
 
@@ -151,7 +151,7 @@ class Decoder(nn.Module):
 
 
 class Dac(nn.Module):
-    """Encoder, posterior, decoder. `quant_conv` gives mean | logvar; only the mean (the mode) is ever used here."""
+    """Encoder, posterior, decoder. `quant_conv` gives mean | logvar; only the mean (the mode) is used."""
 
     def __init__(self, shape: DacShape) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class Dac(nn.Module):
         self.decoder = Decoder(shape)
 
     def mode(self, samples: Tensor) -> Tensor:
-        """Samples [B, 1, S], S whole hops -> posterior mean [B, latent_dim, S / hop], not normalised."""
+        """Samples [B, 1, S], S a multiple of the hop -> posterior mean [B, latent_dim, S / hop], not normalised."""
         mean: Tensor = self.quant_conv(self.encoder(samples)).chunk(2, dim=1)[0]
         return mean
 

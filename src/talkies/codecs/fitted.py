@@ -1,7 +1,7 @@
-"""The folder of a codec that was fitted here.
+"""The folder of a fitted codec.
 
-It holds model.safetensors and config.json = {"codec": config values, "identity", "sha256" of model.safetensors};
-config.json is written last: without it the codec does not exist.
+It holds model.safetensors and config.json = {"codec": config values, "identity", "sha256" of model.safetensors}.
+config.json is written last: a folder without it holds no codec.
 """
 
 import errno
@@ -23,7 +23,7 @@ from talkies.config.shown import named, shown
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 WEIGHTS_LIMIT = 1 << 32
-"""Bytes that the weights may have, which are read whole."""
+"""Largest size of the weights in bytes; they are read at once."""
 
 
 @record
@@ -39,7 +39,7 @@ FITTED = Kind(holds=FittedRecord, about="codec", remedy="restore it from a copy,
 
 
 class Fitted(Protocol):
-    """A codec that was fitted here: everything that it computes with is in `config` and `weights`."""
+    """A fitted codec: `config` and `weights` determine everything that it computes."""
 
     config: Any
     identity: str
@@ -49,7 +49,7 @@ class Fitted(Protocol):
 
 
 def save_codec(codec: Fitted, folder: Path) -> None:
-    """Write a fitted codec's folder atomically. StorageError where the disk is full or read-only."""
+    """Write a fitted codec's folder atomically. StorageError if the disk is full or read-only."""
     weights = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in codec.weights.items()})
     record = {
         "codec": config_values(codec.config),
@@ -58,7 +58,7 @@ def save_codec(codec: Fitted, folder: Path) -> None:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # An old marker must not vouch for new weights.
+        # An old config.json must not vouch for new weights.
         (folder / CONFIG).unlink(missing_ok=True)
         _replace(folder / WEIGHTS, weights)
         _replace(folder / CONFIG, (json.dumps(record, indent=2, sort_keys=True) + "\n").encode())
@@ -83,15 +83,15 @@ def _replace(path: Path, content: bytes) -> None:
 def read_fitted(config: object, folder: Path) -> dict[str, Tensor]:
     """The tensors of a fitted codec's folder.
 
-    Raises DataError where the folder is missing, was fitted under another config (naming the keys), or is damaged.
+    Raises DataError if the folder is missing, was fitted under another config (naming the keys), or is damaged.
     """
     if not present(folder / CONFIG):
         raise DataError(f"no fitted codec in {folder}: {CONFIG} is missing; run `talkies prepare`, which fits it")
     record = FITTED.read(folder / CONFIG)
     _check_config(config, record.codec, folder)
-    if not (folder / WEIGHTS).is_file():  # a pipe would be waited for
-        what = "is no file" if (folder / WEIGHTS).exists() else "is missing"
-        raise DataError(f"codec {folder}: {WEIGHTS} {what}; restore it or run `talkies prepare` again")
+    if not (folder / WEIGHTS).is_file():  # reading a pipe would block
+        problem = "is not a regular file" if (folder / WEIGHTS).exists() else "is missing"
+        raise DataError(f"codec {folder}: {WEIGHTS} {problem}; restore it or run `talkies prepare` again")
     try:
         weights = regular_bytes(folder / WEIGHTS, WEIGHTS_LIMIT)
     except OSError as error:
@@ -108,9 +108,9 @@ def read_fitted(config: object, folder: Path) -> dict[str, Tensor]:
 
 def _check_config(config: object, found: Mapping[str, Any], folder: Path) -> None:
     needed = config_values(config)
-    odd = [key for key in sorted(needed.keys() | found.keys()) if needed.get(key) != found.get(key)]
-    if odd:
-        pairs = [(named(key), shown(needed.get(key)), shown(found.get(key))) for key in odd]
+    differing = [key for key in sorted(needed.keys() | found.keys()) if needed.get(key) != found.get(key)]
+    if differing:
+        pairs = [(named(key), shown(needed.get(key)), shown(found.get(key))) for key in differing]
         differences = ", ".join(f"{key}: recipe {ours}, folder {theirs}" for key, ours, theirs in pairs)
         raise DataError(
             f"codec {folder} was fitted under another config ({differences}); change the recipe or fit again"
@@ -118,7 +118,7 @@ def _check_config(config: object, found: Mapping[str, Any], folder: Path) -> Non
 
 
 def check_identity(codec: Fitted, folder: Path) -> None:
-    """A fitted codec is the one that was saved: a changed algorithm shows here, not in garbled pictures."""
+    """Raise DataError if a loaded codec is not the one that was saved, because the algorithm has changed since."""
     saved = FITTED.read(folder / CONFIG).identity
     if codec.identity != saved:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What makes two codecs the same: every shard and every registered version carries this hash."""
+"""The identity of a codec: a hash that every shard and every registered version carries."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from talkies.config.canonical import identifying
 
 
 def config_values(config: object) -> dict[str, Any]:
-    """The values of a codec's config as plain JSON, without `weights`: where a file lies does not change a codec."""
+    """The values of a codec's config as plain JSON, without `weights`: a file's location does not change a codec."""
     assert is_dataclass(config)
     assert not isinstance(config, type)
     values: dict[str, Any] = identifying(config)
@@ -24,7 +24,7 @@ def config_values(config: object) -> dict[str, Any]:
 def identity(config: object, tensors: Mapping[str, Tensor]) -> str:
     """sha256 over the config (its `kind` included) and every tensor's name, dtype, shape and bytes, in name order.
 
-    A codec passes the tensors that it computes with, so the same file read at another precision is another codec.
+    A codec passes the tensors that it computes with, so the same file read at another precision has another identity.
     """
     values = config_values(config)
     assert "kind" in values, "a codec's config names its kind"
@@ -37,5 +37,5 @@ def identity(config: object, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _header(value: object) -> bytes:
-    # The newline ends the header, so that no two (header, bytes) sequences run together.
+    # The newline ends the header, so that different (header, bytes) sequences never hash the same bytes.
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"

@@ -1,8 +1,8 @@
-"""The toy's audio codec: loudness and a spectrum's principal components per step, in closed form, phase made anew.
+"""The toy's audio codec, in closed form: loudness and principal components of the spectrum per step, without phase.
 
-A code that is linear in the waveform carries loudness only in the spread of coefficients whose signs are random, which
-is hard to learn. This one is linear in what is heard: the loudness of a step and its logarithmic amplitude spectrum.
-Phases are dropped; decoding adds up sinusoids of fixed phases, so that what comes back sounds alike but is not the same
+A code that is linear in the waveform carries loudness only in the spread of coefficients with random signs, which is
+hard to learn. This one is linear in perceptual quantities: the loudness of a step and its logarithmic amplitude
+spectrum. Phases are dropped; decoding sums sinusoids of fixed phases, so the result sounds similar but is a different
 waveform.
 """
 
@@ -28,8 +28,8 @@ class LinearAudioCodec:
 
     Channel 0 of step j is the normalised RMS amplitude of samples [j hop, (j + 1) hop). The other channels are the
     principal components of log(1 + a / FLOOR) over the amplitudes a of the partials k * sample_rate / hop, 1 <= k <
-    hop / 2, seen through a Hann window of two hops around the step's centre. Decoding gives T * hop samples: the
-    partials of each step, at the step's RMS amplitude, faded into the next step's.
+    hop / 2, under a Hann window of two hops around the step's centre. Decoding gives T * hop samples: the partials of
+    each step at the step's RMS amplitude, cross-faded into the next step's.
     """
 
     def __init__(self, config: LinearAudioConfig, weights: Mapping[str, Tensor]) -> None:
@@ -41,7 +41,7 @@ class LinearAudioCodec:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """What `save_codec` stores: the components, and `level` [2], mean and spread of the RMS amplitude."""
+        """What `save_codec` stores: the components, and `level` [2], mean and deviation of the RMS amplitude."""
         return {"level": self.level, **self.components.to_weights()}
 
     @property
@@ -90,19 +90,19 @@ def _spectrum(samples: Tensor, hop: int) -> Tensor:
 
 
 def _waves(hop: int) -> Tensor:
-    """One hop of each partial [hop / 2 - 1, hop]. Their phases grow with the square of the frequency (Schroeder 1970),
-    so that their peaks do not pile up; every one is periodic in the hop, so that neighbouring steps fade seamlessly."""
+    """One hop of each partial [hop / 2 - 1, hop]. Phases grow with the square of the frequency (Schroeder 1970), so
+    peaks do not coincide; every partial is periodic in the hop, so neighbouring steps cross-fade seamlessly."""
     partial = torch.arange(1, hop // 2, dtype=torch.float64)[:, None]
     clock = torch.arange(hop, dtype=torch.float64)[None, :] / hop
     return torch.sin(2 * pi * partial * clock + pi * partial.square() / (hop // 16)).float()
 
 
 def _fade(waves: Tensor, hop: int) -> Tensor:
-    """One period per step [B, T, hop] -> samples [B, T * hop]: from centre to centre one fades into the next."""
+    """One period per step [B, T, hop] -> samples [B, T * hop], cross-faded between the centres of the steps."""
     half, steps = hop // 2, waves.shape[1]
     ends = torch.cat([waves[:, :1], waves, waves[:, -1:]], dim=1)
     rising = 0.5 - 0.5 * torch.cos(pi * (torch.arange(hop, device=waves.device) + 0.5) / hop)
-    # Between the centres of steps j - 1 and j a period starts half a hop late.
+    # Between the centres of steps j - 1 and j, a period starts half a hop late.
     period = torch.roll(ends, -half, dims=-1)
     mixed = period[:, :-1] * (1 - rising) + period[:, 1:] * rising
     return mixed.flatten(1)[:, half : half + steps * hop]
@@ -114,9 +114,9 @@ def _rows(clips: Sequence[Tensor], hop: int) -> Iterator[Tensor]:
 
 
 def fit(config: LinearAudioConfig, clips: Sequence[Tensor], seed: int) -> LinearAudioCodec:
-    """Fit the codec on clips [S] fp32 in [-1, 1] at the codec's sample rate; each clip weighs the same.
+    """Fit the codec on clips [S] fp32 in [-1, 1] at the codec's sample rate; each clip has the same weight.
 
-    Closed form: `seed` changes nothing. Raises DataError where there is nothing to hear, or too little variety.
+    Closed form: `seed` is not used. Raises DataError if the clips are silent or vary too little.
     """
     del seed
     if config.channels < 2 or config.hop < 16 or config.hop % 2:
@@ -125,10 +125,10 @@ def fit(config: LinearAudioConfig, clips: Sequence[Tensor], seed: int) -> Linear
             "spectrum) and an even hop of 16 or more are needed"
         )
     if not clips:
-        raise DataError("the linear audio codec has no clips to be fitted on; name sets in `fit_sets` that have clips")
+        raise DataError("there are no clips to fit the linear audio codec on; name sets in `fit_sets` that have clips")
     loudness = torch.cat([_rms(clip[None], config.hop)[0] for clip in clips]).double()
     level = torch.stack([loudness.mean(), loudness.std(correction=0)]).float()
     if float(level[1]) < FLOOR / 10:
-        raise DataError("linear audio codec: the clips it is fitted on are silent or never change their loudness")
+        raise DataError("linear audio codec: the clips it is fitted on are silent or constant in loudness")
     shape = fit_principal(_rows(clips, config.hop), config.channels - 1, "linear audio codec")
     return LinearAudioCodec(config, {"level": level, **shape.to_weights()})

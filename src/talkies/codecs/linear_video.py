@@ -16,8 +16,8 @@ class LinearVideoCodec:
     """Frames [B, F, 3, H, W] in [-1, 1] <-> latents [B, C, T, h, w] of about unit variance per channel.
 
     One latent pixel holds principal components of a block of `stride` frames x `block` x `block` pixels: first those of
-    the block's average over its frames, then `motion` components of how its frames differ from that (fitted apart: in
-    most blocks nothing moves, and all components would go to what stands still).
+    the block's average over its frames, then `motion` components of the frames' differences from it. The two are fitted
+    separately: most blocks are static and would otherwise claim all components.
     Latent step 0 holds the first frame alone, repeated `stride` times (so that the codec is causal and one basis fits
     all steps); step i > 0 holds frames stride * (i - 1) + 1 ... stride * i. Nothing depends on H and W.
     """
@@ -33,7 +33,7 @@ class LinearVideoCodec:
         return self.components.to_weights()
 
     def grid(self, frames: int, height: int, width: int, fps: float) -> Grid:
-        """Latent geometry; DataError where the sizes do not fit."""
+        """Latent geometry; DataError if the sizes do not fit."""
         return video_grid(self.config, frames=frames, height=height, width=width, fps=fps)
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -62,9 +62,9 @@ def _blocks(frames: Tensor, config: LinearVideoConfig) -> Tensor:
 
 
 def fit(config: LinearVideoConfig, clips: Sequence[Tensor], seed: int) -> LinearVideoCodec:
-    """Fit the codec on clips [F, 3, H, W] fp32 in [-1, 1] of any sizes that it can encode; each clip weighs the same.
+    """Fit the codec on clips [F, 3, H, W] fp32 in [-1, 1] of any size that it encodes; each clip has the same weight.
 
-    Closed form: `seed` changes nothing. Raises DataError where the clips do not vary in `channels` directions.
+    Closed form: `seed` is not used. Raises DataError if the clips do not vary in `channels` directions.
     """
     del seed
     if config.motion >= config.channels:
@@ -72,7 +72,7 @@ def fit(config: LinearVideoConfig, clips: Sequence[Tensor], seed: int) -> Linear
             f"`codecs.video.motion` is {config.motion}, but it must be below `codecs.video.channels`, {config.channels}"
         )
     if not clips:
-        raise DataError("the linear video codec has no clips to be fitted on; name sets in `fit_sets` that have clips")
+        raise DataError("there are no clips to fit the linear video codec on; name sets in `fit_sets` that have clips")
     for clip in clips:
         video_grid(config, frames=clip.shape[0], height=clip.shape[2], width=clip.shape[3], fps=1.0)
     still = (_split(clip, config)[0] for clip in clips)
@@ -84,7 +84,7 @@ def fit(config: LinearVideoConfig, clips: Sequence[Tensor], seed: int) -> Linear
 
 
 def _split(clip: Tensor, config: LinearVideoConfig) -> tuple[Tensor, Tensor]:
-    """Rows [n, D] of a clip [F, 3, H, W]: each block's average over its frames, and what moves around it."""
+    """Rows [n, D] of a clip [F, 3, H, W]: each block's average over its frames, and the differences from it."""
     rows = _blocks(clip[None], config).flatten(0, -2)
     frames = torch.unflatten(rows, -1, (config.stride, -1))
     still = frames.mean(1, keepdim=True).expand_as(frames).flatten(1)

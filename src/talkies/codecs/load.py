@@ -1,4 +1,4 @@
-"""Codecs from a recipe: fitted ones from their folder, pretrained ones from the weights that the recipe names."""
+"""Loads the codecs of a recipe: fitted ones from their folder, pretrained ones from the weights that it names."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -22,7 +22,7 @@ def _part(folder: Path | None, name: str, kind: str) -> Path:
     return folder / name
 
 
-# The imports stand inside the functions: a toy must not wait ten seconds for diffusers and transformers.
+# Imports are inside the functions: a toy run must not spend ten seconds importing diffusers and transformers.
 
 
 def load_video(config: CodecsConfig, folder: Path | None, *, device: torch.device | str = "cpu") -> VideoCodec:
@@ -71,11 +71,11 @@ def load_codecs(
     modalities: Collection[Modality] = MODALITIES,
     device: torch.device | str = "cpu",
 ) -> Codecs:
-    """The codecs of `modalities` and the text encoder; the others are None and nothing of them is read.
+    """The codecs of `modalities` and the text encoder. The others are None and their files are not read.
 
-    `folder` is <data root>/codecs with video/ and audio/ of the fitted kinds (None where all kinds are pretrained);
-    pretrained networks are put on `device`. Raises RecipeError for a missing or unfit `codecs.<part>.weights`,
-    DataError for what lies in a folder.
+    `folder` is <data root>/codecs with video/ and audio/ of the fitted kinds (None if all kinds are pretrained);
+    pretrained networks are put on `device`. Raises RecipeError for a missing or unsuitable `codecs.<part>.weights`,
+    DataError for the contents of a folder.
     """
     return Codecs(
         video=load_video(config, folder, device=device) if "video" in modalities else None,

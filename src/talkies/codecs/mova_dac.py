@@ -1,4 +1,4 @@
-"""MOVA's audio codec: 48 kHz mono <-> [128, T] at 50 Hz through a continuous DAC (MOVA section 6)."""
+"""MOVA's audio codec: 48 kHz mono <-> [128, T] at 50 Hz through a continuous DAC (docs/mova.md: Codecs)."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -18,23 +18,23 @@ HOLDS = "config.json and diffusion_pytorch_model.safetensors of the DAC, such as
 
 
 class MovaAudioCodec:
-    """Latents are the posterior mode, raw: no mean or scale is applied. fp32, one clip at a time, so that a clip's
-    latent does not depend on its batch; results come back on the device of the input."""
+    """Latents are the raw posterior mode: no mean or scale is applied. fp32, one clip at a time, so that a clip's
+    latent does not depend on its batch; results are on the device of the input."""
 
     def __init__(self, config: MovaAudioConfig, network: Dac) -> None:
         self.config, self.network = config, network.eval()
 
     @classmethod
     def load(cls, config: MovaAudioConfig, *, device: torch.device | str = "cpu") -> "MovaAudioCodec":
-        """From `config.weights`; an original with weight norm (weight_g, weight_v) is folded on the way.
+        """From `config.weights`; weight norm (weight_g, weight_v) is folded into the weights.
 
-        Raises RecipeError for the folder or a geometry that disagrees, DataError for its contents.
+        Raises RecipeError for a missing folder or another geometry, DataError for the folder's contents.
         """
         folder = weights_folder(config.weights, key=f"{KEY}.weights", holds=HOLDS)
         values = read_config(folder)
         if values.get("continuous") is not True:
             raise DataError(
-                f"{folder}: needed a continuous DAC, its config.json has continuous {values.get('continuous')}"
+                f"{folder}: needed a continuous DAC, but its config.json has continuous {values.get('continuous')}"
             )
         shape = DacShape.from_json(values)
         sizes = {"channels": (config.channels, shape.latent_dim), "hop": (config.hop, shape.hop)}
@@ -78,7 +78,7 @@ class MovaAudioCodec:
 
 def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors with every weight-norm pair replaced by its weight v * g / |v|, the norm per output channel
-    (dim 0). Both of torch's spellings are known: `weight_g`, `weight_v` and `parametrizations.weight.original0/1`."""
+    (dim 0). Accepts both of torch's spellings: `weight_g`, `weight_v` and `parametrizations.weight.original0/1`."""
     folded: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         for g, v in (

@@ -18,22 +18,22 @@ PRETRAINED = Kind(holds=dict[str, Any], about="codec", remedy="download the weig
 
 
 def weights_folder(weights: str | None, *, key: str, holds: str) -> Path:
-    """The folder that recipe key `key` names; `holds` says what must lie in it. RecipeError where there is none."""
+    """The folder that recipe key `key` names; `holds` describes its contents. RecipeError if there is none."""
     if weights is None:
-        raise RecipeError(f"`{key}` is not set: this kind of codec is pretrained; put there a folder with {holds}")
+        raise RecipeError(f"`{key}` is not set: this kind of codec is pretrained; set it to a folder with {holds}")
     folder = Path(weights).expanduser()
     if not folder.is_dir():
-        raise RecipeError(f"`{key}`: {folder} is no folder; put there a folder with {holds}")
+        raise RecipeError(f"`{key}`: {folder} is not a folder; set it to a folder with {holds}")
     return folder
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a weights folder; DataError where it is missing or no JSON object."""
+    """config.json of a weights folder; DataError if it is missing or not a JSON object."""
     return PRETRAINED.read(folder / "config.json")
 
 
 def safetensors_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder, by name; DataError where there are none, naming pickled weights if found."""
+    """The safetensors files of a folder, sorted by name; DataError if there are none (it names pickled weights)."""
     files = sorted(folder.glob("*.safetensors"))
     if files:
         return files
@@ -56,25 +56,25 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Put fp32 copies of `tensors` in place of the parameters of `network` (built on the meta device), freeze it and
-    switch dropout off. DataError where a name or a shape differs."""
+    """Replace the parameters of `network` (built on the meta device) by fp32 copies of `tensors`, freeze it and switch
+    dropout off. DataError if a name or a shape differs."""
     needed = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    for kind, odd in (
+    for kind, names in (
         ("lacks", needed.keys() - found.keys()),
         ("has unknown", found.keys() - needed.keys()),
         ("has other shapes for", {name for name in needed.keys() & found.keys() if needed[name] != found[name]}),
     ):
-        if odd:
-            first = sorted(odd)[0]
+        if names:
+            first = sorted(names)[0]
             shapes = f"needed {needed.get(first)}, found {found.get(first)}"
-            raise DataError(f"{source}: {kind} {len(odd)} of {len(needed)} tensors; first: {first} ({shapes})")
+            raise DataError(f"{source}: {kind} {len(names)} of {len(needed)} tensors; first: {first} ({shapes})")
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
     network.requires_grad_(False).eval()
 
 
 def check_geometry(key: str, values: Mapping[str, tuple[int, int]]) -> None:
-    """RecipeError where a recipe value differs from the weights': `values[name]` = (recipe's, weights')."""
+    """RecipeError if a recipe value differs from the weights': `values[name]` = (recipe's, weights')."""
     for name, (recipe, weights) in values.items():
         if recipe != weights:
             raise RecipeError(f"`{key}.{name}` is {recipe}, the weights have {weights}: set it to {weights}")

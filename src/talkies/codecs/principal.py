@@ -33,12 +33,12 @@ class Principal:
 
     @classmethod
     def from_weights(cls, weights: Mapping[str, Tensor]) -> "Principal":
-        """The inverse of `to_weights`; other names are left alone."""
+        """The inverse of `to_weights`; ignores other names."""
         return cls(mean=weights["mean"], basis=weights["basis"], scale=weights["scale"])
 
     @classmethod
     def joined(cls, parts: Sequence["Principal"]) -> "Principal":
-        """One set of components from several of the same rows whose bases are orthogonal to each other."""
+        """One set of components from several that describe the same rows and whose bases are mutually orthogonal."""
         return cls(
             mean=torch.stack([part.mean for part in parts]).sum(0),
             basis=torch.cat([part.basis for part in parts], dim=1),
@@ -47,9 +47,9 @@ class Principal:
 
 
 def fit_principal(groups: Iterable[Tensor], channels: int, name: str) -> Principal:
-    """Fit on groups of rows [n, D], each group weighing the same. Signs are fixed: the largest entry is positive.
+    """Fit on groups of rows [n, D]; each group has the same weight. Signs are fixed: the largest entry is positive.
 
-    Raises DataError where the rows have fewer than `channels` directions.
+    Raises DataError if the rows have fewer than `channels` directions.
     """
     first, second, count = torch.zeros(()).double(), torch.zeros(()).double(), 0
     for group in groups:

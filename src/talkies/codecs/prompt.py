@@ -1,11 +1,11 @@
-"""Cleaning of prompts, as the text towers were trained with (MOVA section 6)."""
+"""Cleaning of prompts, as in the released code."""
 
 import html
 
 import ftfy
 
 LONGEST = 1 << 16
-"""Bytes that a caption or a prompt may have as UTF-8. The text encoders take some hundred words."""
+"""Largest size of a caption or a prompt in bytes of UTF-8. The text encoders take a few hundred words."""
 
 
 def clean_prompt(text: str) -> str:

@@ -1,4 +1,4 @@
-"""UMT5 text features for both towers (MOVA section 6)."""
+"""UMT5 text features for both towers (docs/mova.md: Codecs)."""
 
 from functools import cached_property
 from pathlib import Path
@@ -25,20 +25,20 @@ HOLDS = (
 class Umt5TextEncoder:
     """Captions -> last hidden state, padded to `config.length` tokens, zero past the true length (which counts </s>).
 
-    The weights keep their stored precision; features are fp32 on the CPU. `tokenizer` is the content of tokenizer.json:
-    the tokenizers library reads it as upstream's T5TokenizerFast did, in any version of transformers.
+    The weights keep their stored precision; features are fp32 on the CPU. `tokenizer` is the content of tokenizer.json,
+    which the tokenizers library reads like upstream's T5TokenizerFast, with any version of transformers.
     """
 
     def __init__(self, config: Umt5TextConfig, network: UMT5EncoderModel, tokenizer: str) -> None:
         if config.length < 1:
             raise RecipeError(f"`{KEY}.length` is {config.length}: it must be at least 1")
-        # Upstream's trainer leaves the encoder's dropout on; this codec is no Module, so nothing switches it on again.
+        # Upstream's trainer leaves the encoder's dropout on. This codec is not a Module: train() never reaches it.
         self.config, self.network = config, network.requires_grad_(False).eval()
         self._spelled, self._tokenizer = tokenizer, _tokenizer(tokenizer)
 
     @classmethod
     def load(cls, config: Umt5TextConfig, *, device: torch.device | str = "cpu") -> "Umt5TextEncoder":
-        """From `config.weights`. RecipeError for the folder or a width that disagrees, DataError for its contents."""
+        """From `config.weights`. RecipeError for a missing folder or another width, DataError for its contents."""
         folder = weights_folder(config.weights, key=f"{KEY}.weights", holds=HOLDS)
         tokenizer = _read_text(folder / "tokenizer" / "tokenizer.json")
         network = _read_network(folder / "text_encoder")
@@ -61,14 +61,14 @@ class Umt5TextEncoder:
 
     @torch.no_grad()
     def encode(self, captions: list[str]) -> Text:
-        """One row per caption; a longer caption loses its tail and keeps its </s>. ValueError for no captions."""
+        """One row per caption; a long caption is truncated and keeps its </s>. ValueError for no captions."""
         if not captions:
             raise ValueError("no captions to encode: at least 1 is needed")
         rows = [self._row(caption) for caption in captions]
         return Text(embedding=torch.cat([row for row, _ in rows]), length=torch.tensor([n for _, n in rows]))
 
     def _row(self, caption: str) -> tuple[Tensor, int]:
-        """[1, L, D] fp32 and the length of one caption: alone, so that features do not depend on the batch."""
+        """[1, L, D] fp32 and the length of one caption, encoded alone so that features do not depend on the batch."""
         ids = self._tokens(caption)
         ids = ids if len(ids) <= self.config.length else [*ids[: self.config.length - 1], ids[-1]]
         pad = self.config.length - len(ids)
@@ -79,7 +79,7 @@ class Umt5TextEncoder:
 
 
 def _tokenizer(spelled: str) -> Tokenizer:
-    """A tokenizer that neither cuts nor pads, and adds </s>; DataError where `spelled` is none."""
+    """A tokenizer that neither truncates nor pads, and adds </s>; DataError if `spelled` does not describe one."""
     try:
         tokenizer = Tokenizer.from_str(spelled)
     except Exception as error:  # the tokenizers library raises bare Exceptions
@@ -96,18 +96,18 @@ TOKENIZER_LIMIT = 1 << 28
 
 
 def _read_text(path: Path) -> str:
-    """tokenizer.json as text; DataError where it cannot be read."""
+    """tokenizer.json as text; DataError if it cannot be read."""
     try:
         return regular_bytes(path, TOKENIZER_LIMIT).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"cannot read {path}: {error}; where there is only spiece.model, load it with transformers' T5Tokenizer "
+            f"cannot read {path}: {error}; if there is only spiece.model, load it with transformers' T5Tokenizer "
             "and save it again: that writes tokenizer.json"
         ) from None
 
 
 def _read_network(folder: Path) -> UMT5EncoderModel:
-    """The encoder in its stored precision; DataError where a tensor is missing, unknown or of another shape."""
+    """The encoder in its stored precision; DataError if a tensor is missing, unknown or of another shape."""
     safetensors_files(folder)
     try:
         network, report = UMT5EncoderModel.from_pretrained(
@@ -115,7 +115,7 @@ def _read_network(folder: Path) -> UMT5EncoderModel:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"cannot load a UMT5 encoder from {folder}: {error}") from None
-    # transformers fills what a file lacks with random weights and only logs it.
+    # transformers fills missing tensors with random weights and only logs it.
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[kind]:
             raise DataError(f"{folder}: {kind.replace('_', ' ')}: {', '.join(map(str, sorted(report[kind])[:3]))} ...")

@@ -1,4 +1,4 @@
-"""The Wan2.1 video VAE behind the codec protocol: 16 channels, 4 x 8 x 8, causal (MOVA section 6)."""
+"""The Wan2.1 video VAE behind the codec protocol: 16 channels, 4 x 8 x 8, causal (docs/mova.md: Codecs)."""
 
 from functools import cached_property
 
@@ -20,7 +20,7 @@ HOLDS = (
 
 class WanVideoCodec:
     """Latents are (posterior mode - mean) / std with the VAE's own per-channel statistics. fp32, one clip at a time, so
-    that a clip's latent does not depend on its batch; results come back on the device of the input."""
+    that a clip's latent does not depend on its batch; results are on the device of the input."""
 
     def __init__(self, config: WanVideoConfig, network: AutoencoderKLWan) -> None:
         self.config, self.network = config, network.eval()
@@ -29,12 +29,13 @@ class WanVideoCodec:
 
     @classmethod
     def load(cls, config: WanVideoConfig, *, device: torch.device | str = "cpu") -> "WanVideoCodec":
-        """From `config.weights`. Raises RecipeError for the folder or a geometry that disagrees, DataError for its
-        contents."""
+        """From `config.weights`. Raises RecipeError for a missing folder or another geometry, DataError for the
+        folder's contents."""
         folder = weights_folder(config.weights, key=f"{KEY}.weights", holds=HOLDS)
         values = read_config(folder)
         if values.get("_class_name") != "AutoencoderKLWan":
-            raise DataError(f"{folder}: needed an AutoencoderKLWan, its config.json names {values.get('_class_name')}")
+            name = values.get("_class_name")
+            raise DataError(f"{folder}: needed an AutoencoderKLWan, but its config.json names {name}")
         with torch.device("meta"):
             network = AutoencoderKLWan.from_config(values)
         sizes = network.config
@@ -57,7 +58,7 @@ class WanVideoCodec:
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
-        """[B, F, 3, H, W] in [-1, 1] -> [B, C, T, h, w], T = (F - 1) / 4 + 1. DataError for a misfit."""
+        """[B, F, 3, H, W] in [-1, 1] -> [B, C, T, h, w], T = (F - 1) / 4 + 1. DataError if the sizes do not fit."""
         _, count, _, height, width = frames.shape
         self.grid(count, height, width, 1.0)
         clips = frames.transpose(1, 2)

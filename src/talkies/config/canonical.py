@@ -1,4 +1,4 @@
-"""One canonical form of a recipe: what it is compared, hashed and recorded by."""
+"""The canonical form of a recipe, by which it is compared, hashed and recorded."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -9,7 +9,7 @@ from talkies.config.schema import ADDED
 
 ABSENT = "(absent)"
 BESIDE = ("parallel", "compute", "slurm", "survival")
-"""Sections of a phase that say how it is run, and not what it is."""
+"""Sections of a phase that determine how it runs, but not what it computes."""
 NOT_HASHED = (("tracking",), *((name,) for name in BESIDE), ("data", "root"), ("data", "workers"))
 
 
@@ -19,13 +19,13 @@ def to_dict(recipe: Any) -> Any:
 
 
 def identifying(recipe: Any) -> Any:
-    """As `to_dict`, without the keys that were `added` later and stand at their default. What is known by a hash of all
-    its values (a codec, a prepared set, a recipe of schema 1) keeps it when keys are added."""
+    """Like `to_dict`, without keys that were `added` later and have their default. The hash of anything that is
+    identified by all its values (a codec, a prepared set, a recipe of schema 1) stays the same when keys are added."""
     return _plain(recipe, lambda field, value: not (field.metadata.get(ADDED) and value == field.default))
 
 
 def differing(recipe: Any) -> Any:
-    """As `to_dict`, but of every config only the keys that are not at their defaults, and its `kind`."""
+    """Like `to_dict`, but with only the keys of every config that differ from their defaults, and its `kind`."""
     return _plain(recipe, lambda field, value: field.name == "kind" or not _default(field, value))
 
 
@@ -39,20 +39,20 @@ def _plain(recipe: Any, keep: "Callable[[Field[Any], Any], bool]") -> Any:
 
 
 def _default(field: "Field[Any]", value: Any) -> bool:
-    found = field.default if field.default_factory is MISSING else field.default_factory()
-    return found is not MISSING and bool(found == value)
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return default is not MISSING and bool(default == value)
 
 
 def recipe_hash(recipe: Any) -> str:
-    """sha256 of what decides a run's mathematics and data: all keys that are not at their defaults in the newest schema
-    (see `migrations`), but those in NOT_HASHED (where the results are tracked, on how many processes and how the
-    blocks are computed, what a cluster is asked for, what a run does when something goes wrong, where the data lies and
-    who reads it). A key with a default that is added to recipes changes no hash."""
+    """sha256 of what determines a run's mathematics and data: all keys that differ from their defaults in the newest
+    schema (see `migrations`), except those in NOT_HASHED (tracking; number of processes and how blocks compute; the
+    cluster's allocation; what a run does when something goes wrong; where the data lies and how many workers read it).
+    Adding a key with a default to recipes changes no hash."""
     return hash_of(differing(recipe), NOT_HASHED)
 
 
 def decisive(recipe: Any) -> Any:
-    """All values, but those in NOT_HASHED."""
+    """All values except those in NOT_HASHED."""
     return without_paths(to_dict(recipe), NOT_HASHED)
 
 
@@ -71,7 +71,7 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def difference(a: Any, b: Any) -> dict[str, tuple[Any, Any]]:
-    """Key path -> (value in `a`, value in `b`) wherever two recipes differ; ABSENT where one lacks the key."""
+    """Key path -> (value in `a`, value in `b`) where two recipes differ; ABSENT if one lacks the key."""
     left, right = flat(a), flat(b)
     keys = [*left, *(key for key in right if key not in left)]
     pairs = {key: (left.get(key, ABSENT), right.get(key, ABSENT)) for key in keys}

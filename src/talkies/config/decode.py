@@ -1,4 +1,4 @@
-"""Plain values -> a frozen recipe, strictly; every mistake named by key path, place, value and what is allowed."""
+"""Plain values -> a frozen recipe, strictly; every error names key path, place, value and what is allowed."""
 
 import difflib
 import json
@@ -18,7 +18,7 @@ from talkies.config.values import refuse_unfit
 
 T = TypeVar("T")
 NAMED = 5
-"""Keys that are named after the first mistake; the rest are counted."""
+"""How many keys are named after the first error; the others are counted."""
 _KINDS = {
     "bool_type": "true or false",
     "dataclass_type": "a mapping of keys",
@@ -44,15 +44,15 @@ def decode(target: Any, source: LoadedRecipe) -> Any: ...
 def decode(target: Any, source: LoadedRecipe) -> Any:
     """`source` as a value of type `target`, without any coercion.
 
-    Raises one RecipeError for all mistakes: the first in full, then how many more there are and at which keys.
-    Unknown keys come first, for a missing key is often a misspelt one; before them all what no recipe may hold.
+    Raises one RecipeError for all errors: the first in full, then the number and keys of the others. Unknown keys come
+    first, because a missing key is often a misspelt one; values that no recipe may hold come before all.
     """
     refuse_unfit(source)
     return _decoded(target, source)
 
 
 def decode_values(target: type[T], values: dict[str, Any], *, where: str) -> T:
-    """Plain `values` that `where` (a file that talkies wrote) holds, as a value of type `target`."""
+    """The plain `values` of `where` (a file that talkies wrote) as a value of type `target`."""
     decoded: T = _decoded(target, LoadedRecipe(file=Path(where), values=values, origins={}))
     return decoded
 
@@ -76,22 +76,22 @@ def _adapter(target: Any) -> TypeAdapter[Any]:
 
 
 class _Message:
-    """Words for pydantic's errors about one source."""
+    """Messages for pydantic's errors about one source."""
 
     def __init__(self, target: Any, source: LoadedRecipe) -> None:
         self.target, self.source = target, source
 
     def path(self, detail: ErrorDetails) -> str:
-        """Key path of an error; a union without a usable kind is at fault in its `kind`."""
+        """The key path of an error; if a union has no usable kind, that of its `kind`."""
         names, _ = path_of(self.target, self.source.values, detail["loc"])
         return ".".join([*names, "kind"] if detail["type"].startswith("union_tag") else names)
 
     def by_path(self, details: Sequence[ErrorDetails]) -> dict[str, list[ErrorDetails]]:
-        """The errors by key path; of a union without tags there is one for each of its members."""
-        found: dict[str, list[ErrorDetails]] = {}
+        """The errors by key path; a union without tags has one for each of its members."""
+        errors: dict[str, list[ErrorDetails]] = {}
         for detail in details:
-            found.setdefault(self.path(detail), []).append(detail)
-        return found
+            errors.setdefault(self.path(detail), []).append(detail)
+        return errors
 
     def line(self, details: Sequence[ErrorDetails]) -> str:
         """What is wrong with one key, where, and what is allowed or nearest."""
@@ -108,14 +108,14 @@ class _Message:
             allowed = " or ".join(needed(other).replace(" or ", ", ") for other in details)
             return f"`{named(path)}` is {shown(value)}{self._place(path)}; needed is {allowed}"
         if error == "union_tag_invalid":
-            found = value["kind"]
-            return f"unknown kind {shown(found)} at `{named(path)}`{self._place(path)}{_one_of(found, variants(kind))}"
+            tag = value["kind"]
+            return f"unknown kind {shown(tag)} at `{named(path)}`{self._place(path)}{_one_of(tag, variants(kind))}"
         if error == "literal_error":
             return f"`{named(path)}` is {shown(value)}{self._place(path)}{_one_of(value, choices(kind))}"
         return f"`{named(path)}` must be {needed(detail)}, got {shown(value)}{self._place(path, ' at ')}"
 
     def _place(self, path: str, form: str = "") -> str:
-        """Where `path` was written, or for a missing key where what should hold it begins."""
+        """Where `path` is written; for a missing key, where the mapping that should hold it begins."""
         while path and path not in self.source.origins:
             path = path.rpartition(".")[0]
         place = self.source.origins.get(path, str(self.source.file))
@@ -133,7 +133,7 @@ class _Message:
 
 
 def needed(detail: ErrorDetails) -> str:
-    """What a value must be instead, as the words after "must be"."""
+    """What is allowed instead of a value, as the words after "must be"."""
     error = detail["type"]
     if error in _BOUNDS:
         key, sign = _BOUNDS[error]

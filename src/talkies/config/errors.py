@@ -1,4 +1,4 @@
-"""What a user can cause. Every message says what was found, where, what is allowed and what to do."""
+"""Errors that a user can cause. Every message says what was found, where, what is allowed and what to do."""
 
 from talkies.signals.flag import Interruption
 

@@ -1,4 +1,4 @@
-"""What a recipe type knows: the keys of its dataclasses and the kinds of its tagged unions."""
+"""The keys and kinds of a recipe type: its dataclasses and tagged unions."""
 
 import types
 from collections.abc import Iterator, Mapping
@@ -35,13 +35,13 @@ def hints(kind: Any) -> dict[str, Any]:
 
 
 def chosen(kind: Any, value: Any) -> Any:
-    """The class that `value`'s own `kind` key picks where `kind` is a tagged union; else `kind`."""
+    """If `kind` is a tagged union, the class that the `kind` key of `value` picks; else `kind`."""
     tag = value.get("kind") if isinstance(value, Mapping) else None
     return variants(kind).get(tag, kind) if isinstance(tag, str) else kind
 
 
 def child(kind: Any, name: str) -> Any:
-    """Type of what lies under `name` (a key or an index) in a value of type `kind`; None where nothing may be."""
+    """The type under `name` (a key or an index) in a value of type `kind`; None if there is no such key."""
     kind = bare(kind)
     arguments = get_args(kind)
     if get_origin(kind) is dict:
@@ -69,7 +69,7 @@ def _entries(value: Any) -> list[tuple[str, Any]]:
 
 
 def _entry(value: Any, name: str) -> Any:
-    """What lies under `name` in a value, however many entries it has; None for nothing."""
+    """The entry under `name` (a key or an index) in a value; None if there is none."""
     if isinstance(value, Mapping):
         return value.get(name)
     known = isinstance(value, list) and name.isdigit() and int(name) < len(value)
@@ -77,7 +77,7 @@ def _entry(value: Any, name: str) -> Any:
 
 
 def mixed(kind: Any) -> bool:
-    """Whether `kind` is a union without tags, such as words or a number."""
+    """Whether `kind` is a union without tags, such as Literal | int."""
     return get_origin(bare(kind)) in (Union, types.UnionType) and not variants(kind)
 
 
@@ -88,7 +88,7 @@ def choices(kind: Any) -> tuple[Any, ...]:
 
 
 def path_of(kind: Any, value: Any, loc: tuple[str | int, ...]) -> tuple[list[str], Any]:
-    """pydantic's error location (which names the kind of each union that it passes) -> key path and type there."""
+    """pydantic's error location (which includes the kind of each union on the way) -> key path and type there."""
     path: list[str] = []
     rest = [str(part) for part in loc]
     while True:

@@ -1,18 +1,18 @@
-"""Text on one line: what recipes must hold, and what records that were made before are shown as."""
+"""Text on one line: recipes must contain no other, and text from older records is flattened for display."""
 
 import unicodedata
 
-_JOINERS = "\u200c\u200d"  # of Persian words and of emoji: they are format characters that belong to the text
+_JOINERS = "\u200c\u200d"  # format characters that are part of the text, in Persian words and in emoji
 
 
 def plain(text: str) -> bool:
-    """Whether `text` is one line: no line break (U+0085, U+2028 and U+2029 too), no control character, no mark that
-    changes the direction of writing or is not seen at all."""
+    """Whether `text` is one line: no line break (including U+0085, U+2028 and U+2029), no control character, no
+    invisible mark, and none that changes the writing direction."""
     return not any(map(_odd, text))
 
 
 def flat(text: object, limit: int | None = None) -> str:
-    """`text` as one line: odd characters become spaces, and runs of spaces one; cut at `limit` characters."""
+    """`text` as one line: characters that `plain` refuses become spaces, runs of spaces one; cut at `limit`."""
     line = " ".join("".join(" " if _odd(character) else character for character in str(text)).split())
     return line if limit is None or len(line) <= limit else f"{line[: limit - 3].rstrip()}..."
 

@@ -1,4 +1,4 @@
-"""OmegaConf's merge and interpolation over plain values, without any resolver."""
+"""OmegaConf's merge and interpolation for plain values, without any resolver."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ _INTERPOLATION = re.compile(r"\$\{\.*[A-Za-z_][\w-]*(?:\.[\w-]+)*\}")
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every (key path, value) below `value`, mappings and lists too, parents before children."""
+    """Every (key path, value) below `value`, including mappings and lists, parents before children."""
     items: list[tuple[str, Any]] = []
     if isinstance(value, Mapping):
         items = [(str(key), child) for key, child in value.items()]
@@ -28,20 +28,20 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """`overlay` over `base`: mappings merge, lists and scalars replace, and so does a mapping of another `kind`."""
+    """`overlay` over `base`: mappings merge; lists, scalars and mappings of another `kind` replace."""
     for path, text in leaves(overlay):
         _check_text(path, text)
     if not base:
         return dict(overlay)
-    merged = OmegaConf.merge(_what_stays(base, overlay), dict(overlay))
+    merged = OmegaConf.merge(_remaining(base, overlay), dict(overlay))
     container = OmegaConf.to_container(merged, resolve=False)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
 
 
-def _what_stays(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` without what `overlay` replaces by something of another shape."""
-    stays = dict(base)
+def _remaining(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` without the keys that `overlay` replaces rather than merges."""
+    remaining = dict(base)
     for key in base.keys() & overlay.keys():
         old, new = base[key], overlay[key]
         if (
@@ -49,14 +49,14 @@ def _what_stays(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str
             and isinstance(new, Mapping)
             and new.get("kind", old.get("kind")) == old.get("kind")
         ):
-            stays[key] = _what_stays(old, new)
+            remaining[key] = _remaining(old, new)
         else:
-            del stays[key]
-    return stays
+            del remaining[key]
+    return remaining
 
 
 def override(values: dict[str, Any], origins: dict[str, str], key: str, value: Any) -> dict[str, Any]:
-    """`values` with `value` at key path `key`; notes 'override' in `origins`. A number in the path indexes a list."""
+    """`values` with `value` at key path `key`; records 'override' in `origins`. A number in the path indexes a list."""
     for path, text in leaves(value, key):
         _check_text(path, text)
     _check_text(key, value)
@@ -67,7 +67,7 @@ def override(values: dict[str, Any], origins: dict[str, str], key: str, value: A
 
 
 def _assign(target: Any, above: list[str], names: list[str], value: Any, origins: Mapping[str, str]) -> Any:
-    """`target`, which lies at path `above`, with `value` at `names` below it."""
+    """`target`, whose path is `above`, with `value` at `names` below it."""
     if not names:
         return merge({"": target}, {"": value})[""]
     name, rest = names[0], names[1:]
@@ -91,7 +91,7 @@ def _check_text(path: str, text: Any) -> None:
 
 
 def resolve(values: dict[str, Any], origins: Mapping[str, str]) -> dict[str, Any]:
-    """`values` with every `${key.path}` replaced. Raises RecipeError where one leads nowhere or ??? is left."""
+    """`values` with every `${key.path}` replaced. Raises RecipeError if one has no target, or if a ??? is left."""
     open_keys = [path for path, value in leaves(values) if value == MISSING]
     if open_keys:
         more = f" (and {listed(open_keys[1:], '`')})" if open_keys[1:] else ""
@@ -115,6 +115,6 @@ def _interpolation_error(error: Exception, values: dict[str, Any], origins: Mapp
     why = (
         "leads to no key that the recipe sets"
         if isinstance(error, InterpolationKeyError)
-        else "runs in a circle or has no value"
+        else "is circular or has no value"
     )
     return f"recipe: `{named(path)}` is {shown(text)} ({origins.get(path, 'override')}), which {why}"

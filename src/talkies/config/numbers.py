@@ -1,8 +1,8 @@
-"""Numbers that a recipe may hold, with their bounds. Decoding checks them; the names say what they mean.
+"""Numbers that a recipe may hold, with their bounds; decoding checks them.
 
-Integers stay below LIMIT: seeds, counts and steps become 64-bit numbers in torch, NumPy and MLflow. What sizes an
-allocation, or is done so many times at once, has a bound far above what can be meant: beyond it lies a slip, which
-would be found only when the memory is full.
+Integers stay below LIMIT: seeds, counts and steps become 64-bit numbers in torch, NumPy and MLflow. Numbers that size
+an allocation or a loop have a bound far above any sensible value: a larger one is a typing error, which would otherwise
+be noticed only when the memory is full.
 """
 
 from typing import Annotated
@@ -25,13 +25,13 @@ Side = Annotated[int, Field(ge=1, le=8192)]
 Frames = Annotated[int, Field(ge=1, le=100_000)]
 Fps = Annotated[float, Field(ge=0.1, le=1000)]
 Clips = Annotated[int, Field(ge=1, le=1_000_000)]
-"""Clips that are made, or held in memory until they are written."""
+"""Clips that are generated, or held in memory until they are written."""
 Channels = Annotated[int, Field(ge=1, le=4096)]
 Stride = Annotated[int, Field(ge=1, le=64)]
 Block = Annotated[int, Field(ge=1, le=256)]
 SampleRate = Annotated[int, Field(ge=1, le=384_000)]
 Hop = Annotated[int, Field(ge=16, le=8192)]
-"""Samples of one step: the linear codec's tables grow with its square."""
+"""Samples per latent step: the linear codec's tables grow with its square."""
 Width = Annotated[int, Field(ge=1, le=16_384)]
 """Features of a text."""
 Length = Annotated[int, Field(ge=1, le=8192)]

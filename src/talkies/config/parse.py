@@ -1,7 +1,7 @@
-"""YAML text -> plain values, each with the line that it came from.
+"""YAML text -> plain values, each with the line where it was written.
 
-The scalars are YAML 1.2's: `1e-4` is a number, `no` and `010` are text (so that a strict type refuses them instead of
-reading False and 8), and there are no dates, anchors, merge keys or tags.
+Scalars follow YAML 1.2: `1e-4` is a number, `no` and `010` are text (so that a strict type refuses them instead of
+reading False and 8). There are no dates, anchors, merge keys or tags.
 """
 
 import math
@@ -18,7 +18,7 @@ _TAG = "tag:yaml.org,2002:"
 _BLANK = "\0 \t\r\n\x85\u2028\u2029"
 _DIGITS = r"(?:0|[1-9][0-9]*(?:_[0-9]+)*)"
 _QUOTED = re.compile(r"(alias|anchor|tag handle) [\s\S]*")
-"""Where PyYAML repeats a word of the file."""
+"""Messages in which PyYAML quotes a word of the file."""
 _SCALARS = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
@@ -28,7 +28,7 @@ _SCALARS = (
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the resolvers above and no others, and `{key: ???}`, which YAML 1.2 allows."""
+    """PyYAML's safe loader with only the resolvers above; it also accepts `{key: ???}`, as YAML 1.2 does."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own class attribute, replaced here)
 
@@ -36,15 +36,15 @@ class _Loader(yaml.SafeLoader):
         return self.prefix(3) == "???" and self.peek(3) in f"{_BLANK},]}}"
 
     def check_key(self) -> bool:
-        """The marker begins no complex key."""
+        """??? does not begin a complex key."""
         return not self._at_missing() and bool(super().check_key())
 
     def check_plain(self) -> bool:
-        """The marker begins a text."""
+        """??? begins a plain scalar."""
         return self._at_missing() or bool(super().check_plain())
 
     def scan_plain(self) -> yaml.ScalarToken:
-        """The marker is a whole text."""
+        """??? is a complete scalar."""
         if not self._at_missing():
             return super().scan_plain()
         start = self.get_mark()
@@ -57,10 +57,10 @@ for _name, _pattern, _first in _SCALARS:
 
 
 def parse(text: str, file: str, *, key: str | None = None) -> tuple[Any, dict[str, str]]:
-    """The document in `text` and key path -> 'file:line' of everything in it. `key`: what an override sets to it.
+    """The document in `text`, and key path -> 'file:line' of everything in it. `key`: the key that an override sets.
 
-    Raises RecipeError, naming `file` and the line, for what is not YAML, duplicate keys, tags, aliases and numbers
-    that are not finite. A file without `kind` and `extends` is no recipe: nothing that it holds is repeated.
+    Raises RecipeError, naming `file` and the line, for invalid YAML, duplicate keys, tags, aliases and numbers that
+    are not finite. A file without `kind` and `extends` is not a recipe: messages do not quote its content.
     """
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -75,7 +75,7 @@ def parse(text: str, file: str, *, key: str | None = None) -> tuple[Any, dict[st
 
 
 def _recipe(node: yaml.Node) -> bool:
-    """Whether a document has the keys that every recipe has one of."""
+    """Whether a document has `kind` or `extends`, as every recipe does."""
     keys = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
     return "kind" in keys or "extends" in keys
 
@@ -89,7 +89,7 @@ def _not_yaml(error: yaml.YAMLError, file: str) -> str:
 
 
 class _Reader:
-    """Walks a node graph once, collecting `origins`. `known`: the document is a recipe, and its words may be shown."""
+    """Walks a node graph once, collecting `origins`. `known`: the document is a recipe; messages may quote it."""
 
     def __init__(self, file: str, key: str | None, *, known: bool) -> None:
         self.file, self.key, self.known = file, key, known
@@ -118,7 +118,7 @@ class _Reader:
         return f"recipe: {tag} ({self.place(node)}): recipes hold plain values only"
 
     def _named(self, path: str) -> str:
-        """A key as a message names it."""
+        """How a message names a key."""
         return f"`{named('.'.join(filter(None, [self.key, path])))}`" if self.known else "a key"
 
     def _items(self, node: yaml.MappingNode, path: str) -> Iterator[tuple[str, yaml.Node]]:
@@ -127,10 +127,8 @@ class _Reader:
             here = _join(path, key)
             if here in self.origins:
                 first = self.origins[here]
-                found = self._named(here) if self.known else ""
-                raise RecipeError(
-                    f"recipe: duplicate key{' ' * bool(found)}{found} ({self.place(key_node)}); first at {first}"
-                )
+                name = f" {self._named(here)}" if self.known else ""
+                raise RecipeError(f"recipe: duplicate key{name} ({self.place(key_node)}); first at {first}")
             self.origins[here] = self.place(key_node)
             yield key, child
 

@@ -1,9 +1,9 @@
-"""Paths in the records of a run: what lies in the same runs folder is written relative to the folder of the record, so
-that a runs folder works wherever it is moved or copied; everything else is absolute.
+"""Paths in the records of a run. A path within the same runs folder is written relative to the record's folder, so that
+a runs folder still works after it was moved or copied; all other paths are absolute.
 
-A record also says in which folder it was written, for a run that is taken out of its runs folder alone. Records of
-older versions hold absolute paths: where these lead nowhere, or to the runs folder that this one is a copy of, the same
-place in the run's own runs folder is taken.
+A record also names the folder in which it was written, for a run that is moved out of its runs folder. Records of
+older versions hold absolute paths: if such a path no longer exists, or leads to the runs folder that this one was
+copied from, the same place in the run's own runs folder is used.
 """
 
 import os
@@ -20,7 +20,7 @@ INSIDE = ("release", "checkpoints")
 
 
 def runs_of(folder: Path) -> Path | None:
-    """RUNS of RUNS/NAME-HASH/NUMBER, of a phase NUMBER-PHASE in it, and of what lies in either; None elsewhere."""
+    """RUNS for a folder RUNS/NAME-HASH/NUMBER, a phase NUMBER-PHASE within it, and folders inside these; else None."""
     whole = resolved(folder)
     for path in (whole, *whole.parents[:3]):
         if _NUMBER.fullmatch(path.name) and _HASHED.fullmatch(path.parent.name):
@@ -31,14 +31,14 @@ def runs_of(folder: Path) -> Path | None:
 
 
 def kept(path: Path, folder: Path, *, runs: Path | None = None) -> str:
-    """`path` as a record in `folder` holds it: relative where both lie in the same `runs` folder (that of `folder`)."""
+    """`path` as a record in `folder` stores it: relative if both lie in the same `runs` folder (default: its own)."""
     whole, root = resolved(path), resolved(runs or runs_of(folder) or Path(os.devnull))
     return os.path.relpath(whole, resolved(folder)) if whole.is_relative_to(root) else str(whole)
 
 
 def opened(text: str, folder: Path, *, written_in: str | None = None) -> Path:
-    """What `text`, found in a record in `folder`, leads to; `written_in`: the folder in which it was written, as the
-    record says. The path is absolute, and need not exist: then it is where it should be."""
+    """The absolute path that `text`, from a record in `folder`, leads to; `written_in`: the folder in which the record
+    says it was written. The path need not exist: then it is the expected one."""
     here = Path(os.path.normpath(resolved(folder) / text))
     if not Path(text).is_absolute():
         if written_in is None or here.exists():
@@ -49,31 +49,31 @@ def opened(text: str, folder: Path, *, written_in: str | None = None) -> Path:
 
 
 def moved(path: Path, folder: Path) -> Path | None:
-    """Where `path` is now, if the runs folder that holds the run `folder` was moved, or copied from where `path` is:
-    the longest end of it that exists there. None where there is none, or `path` is still right."""
+    """Where `path` is now, if the runs folder that contains the run `folder` was moved, or copied from where `path` is:
+    the longest end of `path` that exists there. None if there is none, or if `path` is still right."""
     runs = runs_of(folder)
     if runs is None:
         return None
-    own = resolved(folder).relative_to(runs)
+    run = resolved(folder).relative_to(runs)
     for number in range(1, len(path.parts)):
         before, candidate = Path(*path.parts[:number]), runs / Path(*path.parts[number:])
         if resolved(before) == runs or not candidate.exists():
             continue
-        copied = (before / own).exists()  # the original is there, too
+        copied = (before / run).exists()  # the original run still exists
         if copied or not path.exists():
             return candidate
     return None
 
 
 def looked_for(path: Path, folder: Path) -> str:
-    """For a message: where `path` was looked for on behalf of a run in `folder`."""
+    """For a message: where `path` was looked for, for a run in `folder`."""
     runs = runs_of(folder)
     inside = runs is not None and path.is_relative_to(runs)
     return str(path) if inside or runs is None else f"{path}, or an end of that path in {runs}"
 
 
 def kept_uri(uri: str, folder: Path, *, runs: Path | None = None) -> str:
-    """As `kept`, of a tracking URI: that of a SQLite file may be relative."""
+    """Like `kept`, for a tracking URI: the path of a SQLite file may become relative."""
     file = uri.removeprefix(SQLITE)
     if not uri.startswith(SQLITE) or not Path(file).is_absolute():
         return uri
@@ -81,14 +81,14 @@ def kept_uri(uri: str, folder: Path, *, runs: Path | None = None) -> str:
 
 
 def opened_uri(uri: str, folder: Path, *, written_in: str | None = None) -> str:
-    """As `opened`, of a tracking URI. One that older versions wrote may be relative to the working directory."""
+    """Like `opened`, for a tracking URI. One that older versions wrote may be relative to the working directory."""
     file = uri.removeprefix(SQLITE)
     if not uri.startswith(SQLITE):
         return uri
-    found = opened(file, folder, written_in=written_in)
-    if not Path(file).is_absolute() and not found.exists() and Path(file).exists():
-        found = Path(file).absolute()
-    return f"{SQLITE}{found}"
+    path = opened(file, folder, written_in=written_in)
+    if not Path(file).is_absolute() and not path.exists() and Path(file).exists():
+        path = Path(file).absolute()
+    return f"{SQLITE}{path}"
 
 
 def absolute_uri(uri: str) -> str:

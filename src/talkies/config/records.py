@@ -1,7 +1,7 @@
-"""The one reader of the JSON records that we write ourselves: regular files of a bounded size, decoded strictly.
+"""The reader of all JSON records that talkies writes: regular files of a bounded size, decoded strictly.
 
-A `Kind` says what a kind of record holds, and what is to be done where one is damaged. Keys that a record does not know
-are passed over, for another version may have written it; every key that it knows is checked.
+A `Kind` defines the content of a kind of record, and what to do if one is damaged. Unknown keys are ignored, because
+another version may have written them; every known key is checked.
 """
 
 import gc
@@ -39,7 +39,7 @@ __all__ = [
 T = TypeVar("T")
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 SIZE = 16 << 20
-"""Bytes that a record may have, where its kind does not say otherwise."""
+"""The most bytes of a record, unless its kind says otherwise."""
 _WORDS = {
     "finite_number": "a finite number",
     "string_too_short": "text that is not empty",
@@ -66,26 +66,26 @@ def _reading(value: Any) -> float:
 
 
 Reading = Annotated[Any, AfterValidator(_reading)]
-"""A measured number. One that is not finite is the word for it, as JSON has none."""
+"""A measured number. One that is not finite is stored as text, because JSON has no such numbers."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Integer = Annotated[int, Field(ge=-LIMIT, lt=LIMIT)]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def record(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen, keyword-only dataclass that is decoded without any coercion; other keys are passed over.
+    """Make `cls` a frozen, keyword-only dataclass that is decoded without any coercion and ignores unknown keys.
 
-    A ValueError of its `__post_init__` completes "FILE is damaged: ...".
+    The text of a ValueError from its `__post_init__` completes "FILE is damaged: ...".
     """
     cls.__pydantic_config__ = {"extra": "ignore", "strict": True, "allow_inf_nan": False}  # type: ignore[attr-defined]
-    return dataclass(frozen=True, kw_only=True, slots=True)(cls)  # slots: an index has 200,000 of them
+    return dataclass(frozen=True, kw_only=True, slots=True)(cls)  # slots, because an index has 200,000 of them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind(Generic[T]):
-    """A kind of record. `holds`: the type of its content; `about`: the first word of a message; `remedy`: what to do
-    where one is damaged; `limit`: the most bytes that one may have. `migrations`: pure functions of a record's values,
-    each from one schema to the next; a record without a `schema` is of the `first`."""
+    """A kind of record. `holds`: the type of its content; `about`: the first word of messages; `remedy`: what to do if
+    one is damaged; `limit`: the most bytes of a record. `migrations`: pure functions of a record's values, each from
+    one schema to the next; a record without `schema` has the `first`."""
 
     holds: type[T]
     about: str
@@ -97,42 +97,41 @@ class Kind(Generic[T]):
 
     @property
     def newest(self) -> int:
-        """The schema that is written."""
+        """The schema of new records."""
         return self.first + len(self.migrations)
 
     def read(self, path: Path) -> T:
-        """The record in the file `path`. Raises `error` where it is missing, no regular file, too large or damaged."""
+        """The record in the file `path`. Raises `error` if it is missing, not a regular file, too large or damaged."""
         return self._decoded(self.content(path), str(path))
 
     def find(self, path: Path) -> T | None:
-        """As `read`, but None where there is nothing at `path`."""
+        """Like `read`, but None if there is nothing at `path`."""
         return self.read(path) if present(path) else None
 
     def read_with(self, path: Path) -> tuple[T, bytes]:
-        """As `read`, with the bytes that the file holds."""
+        """Like `read`, but also returns the bytes of the file."""
         data = self.content(path)
         return self._decoded(data, str(path)), data
 
     def read_values(self, path: Path) -> dict[str, Any]:
-        """All that a record holds, in the newest form, once it is known that `read` takes it: keys that it does not
-        know, too."""
+        """All values of a record that `read` accepts, in the newest schema, including unknown keys."""
         data = self.content(path)
         self._decoded(data, str(path))
         values: dict[str, Any] = json.loads(self._newest(plain_json(data), str(path)))
         return values
 
     def decode(self, data: bytes, where: str) -> T:
-        """The record in `data`, which messages call `where`."""
+        """The record in `data`; messages name it `where`."""
         if len(data) > self.limit:
             raise self.damaged(where, f"it has {len(data)} bytes, and at most {self.limit} are read")
         return self._decoded(data, where)
 
     def damaged(self, where: object, how: str) -> UserError:
-        """The error for the record `where`, which holds what it cannot hold."""
+        """The error for the damaged record `where`; `how` is the damage."""
         return self.error(f"{self.about}: {where} is damaged: {how}; {self.remedy}")
 
     def content(self, path: Path) -> bytes:
-        """What the file `path` holds, not decoded; errors as of `read`."""
+        """The bytes of the file `path`, not decoded; errors as in `read`."""
         try:
             return regular_bytes(path, self.limit)
         except OSError as error:
@@ -142,7 +141,7 @@ class Kind(Generic[T]):
         try:
             holds: Any = self.holds
             with _uncollected():
-                found: T = _adapter(holds).validate_json(self._newest(plain_json(data), where), strict=True)
+                decoded: T = _adapter(holds).validate_json(self._newest(plain_json(data), where), strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             if first["loc"] == ("schema",) and type(first["input"]) is int:
@@ -150,14 +149,14 @@ class Kind(Generic[T]):
             raise self.damaged(where, _complaint(first)) from None
         except ValueError as error:
             raise self.damaged(where, str(error)) from None
-        return found
+        return decoded
 
     def _newest(self, text: str, where: str) -> str:
-        """The same record in the newest form."""
+        """The text of the record in the newest schema."""
         values = json.loads(text) if self.migrations else None
         schema = values.get("schema", self.first) if isinstance(values, dict) else None
         if values is None or type(schema) is not int or schema == self.newest:
-            return text  # or what the decoder refuses
+            return text  # is current, or refused by the decoder
         if not self.first <= schema < self.newest:
             raise self._of_another(where, schema)
         for migration in self.migrations[schema - self.first :]:
@@ -174,7 +173,7 @@ class Kind(Generic[T]):
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would look through all that a large record is made of again and again."""
+    """Without the garbage collector, which would scan the parts of a large record again and again."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -190,14 +189,14 @@ def _adapter(target: Any) -> TypeAdapter[Any]:
 
 
 def _complaint(detail: ErrorDetails) -> str:
-    """What pydantic has found first, after "is damaged: "."""
+    """pydantic's first error, as the text after "is damaged: "."""
     kind, value, path = detail["type"], detail["input"], ".".join(named(part) for part in detail["loc"])
     if kind == "json_invalid":
         deep = "recursion" in detail["msg"]
         return DEEP if deep else f"it holds no JSON object: {detail['msg']}"
     if kind == "missing":
         return f"it has no `{path}`"
-    if kind == "value_error" and isinstance(value, dict):  # of __post_init__, which says it all
+    if kind == "value_error" and isinstance(value, dict):  # from __post_init__, with a complete message
         return f"in `{path}` {_said(detail)}" if path else _said(detail)
     if kind in _WORDS:
         wanted = _WORDS[kind].format(**detail.get("ctx", {}))

@@ -1,16 +1,16 @@
-"""The one decorator that makes a class a piece of a recipe."""
+"""The decorator that makes a class a part of a recipe."""
 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 ADDED = "added"
-"""Metadata of such a field."""
+"""Metadata key of a field that was `added`."""
 
 
 def added(default: Any) -> Any:
-    """A key that codecs, sources and sets did not have at first: at its `default` it is left out of what identifies
-    them, so that what was made without it is still the same. (A recipe's hash leaves out every default.)"""
+    """A key that codecs, sources and sets did not have at first. At its `default` it is excluded from their identity,
+    so that older ones keep theirs. (A recipe's hash excludes every default.)"""
     return field(default=default, metadata={ADDED: True})
 
 
@@ -18,8 +18,8 @@ def added(default: Any) -> Any:
 def config(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, keyword-only dataclass that refuses unknown keys and never coerces types when decoded.
 
-    A class that stands in a union carries `kind: Literal["..."] = "..."`, and the union is annotated with
-    `Annotated[A | B, Tagged]`.
+    A class in a union has `kind: Literal["..."] = "..."`, and the union is
+    `Annotated[A | B, Field(discriminator="kind")]`.
     """
     cls.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
     return dataclass(frozen=True, kw_only=True)(cls)

@@ -12,7 +12,7 @@ _SCALARS = {"boolean", "integer", "number"}
 def json_schema(target: Any) -> dict[str, Any]:
     """Schema of a file that decodes to `target`, alone or as an overlay.
 
-    An overlay may leave out what its `extends:` brings, so nothing is required here (decoding says what is missing),
+    An overlay may omit what its `extends:` provides, so nothing is required here (decoding reports what is missing),
     and a number may be written as ${key.path}.
     """
     schema = TypeAdapter(target).json_schema()
@@ -32,13 +32,13 @@ def json_schema(target: Any) -> dict[str, Any]:
 
 def _extendable(part: dict[str, Any]) -> None:
     text = "Recipe that this one changes: a path relative to this file, at most two deep."
-    own: dict[str, Any] = {"extends": {"type": "string", "description": text}}
-    own[SCHEMA] = {"type": "integer", "minimum": FIRST, "maximum": NEWEST, "description": f"{NEWEST} if it is absent."}
-    part["properties"] = {**own, **part["properties"]}
+    added: dict[str, Any] = {"extends": {"type": "string", "description": text}}
+    added[SCHEMA] = {"type": "integer", "minimum": FIRST, "maximum": NEWEST, "description": f"{NEWEST} if absent."}
+    part["properties"] = {**added, **part["properties"]}
 
 
 def _relaxed(part: Any) -> Any:
-    """`part` without `required`, unions as anyOf (a union's kind may come from another file), numbers or ${...}."""
+    """`part` without `required`; unions become anyOf (their kind may come from another file), numbers may be ${...}."""
     if isinstance(part, list):
         return [_relaxed(entry) for entry in part]
     if not isinstance(part, dict):

@@ -1,8 +1,8 @@
-"""What looks like a credential: what may not enter a recipe, and what no message, log or record shows.
+"""Text that looks like a credential: refused in recipes, and masked in messages, logs and records.
 
-A URI has three parts that can carry one: what stands before an `@`, the query and the fragment. All three are refused
-and masked, but for what a database needs to be found: a user's name alone, and the parameters in HARMLESS. A reference
-`models:/name@alias` is no such URI.
+Three parts of a URI can carry a credential: the text before an `@`, the query and the fragment. All three are refused
+and masked, except what is needed to find a database: a user name without a password, and the parameters in HARMLESS.
+A reference `models:/name@alias` is not such a URI.
 """
 
 import re
@@ -16,7 +16,7 @@ INSTEAD = (
 HARMLESS = frozenset(
     {"charset", "connect_timeout", "read_default_file", "read_default_group", "sslmode", "sslrootcert"}
 )
-"""Query parameters of a database's URI that say how to connect, and not as whom."""
+"""Query parameters of a database URI that determine how to connect, but carry no identity."""
 _SECRET = r"secret|(?<!duration_)token(?!s)|passw|pwd|credential|api_?key|access_?key|private_?key|signature"
 _NAME = re.compile(_SECRET, re.IGNORECASE)
 _FORM = re.compile(
@@ -28,7 +28,7 @@ _ASSIGNED = re.compile(rf"((?<![\w.-])[\w.-]{{0,60}}?(?:{_SECRET})[\w-]{{0,40}}(
 _DATABASE = re.compile(r"(?:postgresql|mysql|mssql)(?:\+\w+)?:", re.IGNORECASE)
 _WITH_PORT = re.compile(r"https?:|" + _DATABASE.pattern, re.IGNORECASE)
 _AFTER = ":.,;)!"
-"""What may follow a URI in a sentence."""
+"""Punctuation that may follow a URI in a sentence."""
 _WITHOUT_HOST = re.compile(r"(?:models|file|sqlite(?:\+\w+)?):", re.IGNORECASE)
 _SCHEME = r"(?P<scheme>(?<![A-Za-z0-9])[A-Za-z0-9][A-Za-z0-9+.-]{0,40}:)"
 _URI = re.compile(rf"{_SCHEME}(?P<rest>/[^\s'\"`<>]*)")
@@ -37,69 +37,69 @@ _PARTS = re.compile(
     r"(?P<slashes>/*)(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?P<fragment>#.*)?", re.DOTALL
 )
 _INNER = re.compile(r"//[^/?#]*@")
-"""Of a URI within the path of another."""
+"""The user part of a URI within the path of another URI."""
 _PAGE = re.compile(
     r"#/(?:experiments|runs|models)(?:/[\w.-]+)*(?:\?(?:&?(?:workflowType|compareRunsMode|viewStateShareKey)=\w+)+)?"
 )
-"""A page of MLflow's own, which `status` links."""
+"""A page of MLflow's UI, to which `status` links."""
 
 
 def named_secret(name: str) -> bool:
-    """Whether what is called `name` is a credential."""
+    """Whether `name` is the name of a credential."""
     return _NAME.search(name) is not None
 
 
 def credential(text: str) -> str | None:
-    """Which part of `text` can carry a credential, in words and without its value; None for none."""
-    found = _WHOLE.fullmatch(text)
-    uris = [found] if found else _URI.finditer(text)
-    told = [part for uri in uris for part in _carriers(uri["scheme"] or "", uri["rest"])]
-    if told:
-        return told[0]
+    """A description, without the value, of the part of `text` that can carry a credential; None if there is none."""
+    whole = _WHOLE.fullmatch(text)
+    uris = [whole] if whole else _URI.finditer(text)
+    parts = [part for uri in uris for part in _carriers(uri["scheme"] or "", uri["rest"])]
+    if parts:
+        return parts[0]
     return "a word in the form of an access token or a key" if _FORM.search(text) else None
 
 
 def masked(text: str) -> str:
-    """`text` with *** for what can carry a credential."""
-    found = _WHOLE.fullmatch(text)
-    if found:
-        hidden = f"{found['lead']}{_hidden(found['scheme'] or '', found['rest'])}"
+    """`text` with *** in place of everything that can carry a credential."""
+    whole = _WHOLE.fullmatch(text)
+    if whole:
+        hidden = f"{whole['lead']}{_hidden(whole['scheme'] or '', whole['rest'])}"
     else:
         hidden = _URI.sub(lambda uri: _hidden(uri["scheme"], uri["rest"]), text)
     return _FORM.sub(MASK, _ASSIGNED.sub(rf"\1{MASK}", hidden))
 
 
 def bare(uri: str) -> str:
-    """`uri` without all that can carry a credential: which store it is, whoever opens it."""
-    found = _WHOLE.fullmatch(uri)
-    if found is None:
+    """`uri` without any part that can carry a credential: it identifies the store, independent of the user."""
+    whole = _WHOLE.fullmatch(uri)
+    if whole is None:
         return uri
-    scheme = found["scheme"] or ""
-    parts = _split(scheme, found["rest"])
+    scheme = whole["scheme"] or ""
+    parts = _split(scheme, whole["rest"])
     user = _user(scheme, parts)
     host, path = (parts["authority"], parts["path"]) if user is None else (user, "")
     return f"{scheme}{parts['slashes']}{host}{path if '@' not in parts['authority'] else parts['path']}"
 
 
 def _carriers(scheme: str, rest: str) -> list[str]:
-    """The parts of one URI that can carry a credential."""
+    """Descriptions of the parts of one URI that can carry a credential."""
     parts = _split(scheme, rest)
-    told = []
+    carriers = []
     if _user(scheme, parts) is not None or _INNER.search(parts["path"]):
-        told.append("what stands before its `@`")
+        carriers.append("the text before its `@`")
     elif _odd_port(scheme, parts["authority"]):
-        told.append("what stands in place of its port, which is a number")
+        carriers.append("the text in place of its port, which must be a number")
     if _query(scheme, parts["query"]) != parts["query"]:
-        told.append("its query (what follows `?`)")
+        carriers.append("its query (the text after `?`)")
     if parts["fragment"]:
-        told.append("its fragment (what follows `#`)")
+        carriers.append("its fragment (the text after `#`)")
     if _ASSIGNED.search(unquote(parts["authority"] + parts["path"])):
-        told.append("a `name=value` in it that is called like one")
-    return told
+        carriers.append("a `name=value` in it that is named like a credential")
+    return carriers
 
 
 def _hidden(scheme: str, rest: str) -> str:
-    """One URI with *** in such parts."""
+    """One URI with *** in place of these parts."""
     parts = _split(scheme, rest)
     authority, path, user = parts["authority"], parts["path"], _user(scheme, parts)
     if user is not None:
@@ -113,26 +113,26 @@ def _hidden(scheme: str, rest: str) -> str:
 
 
 def _split(scheme: str, rest: str) -> dict[str, str]:
-    """What follows a URI's scheme, in its parts. The schemes that name no host have an authority after two slashes."""
-    found = _PARTS.fullmatch(rest)
-    assert found is not None
-    parts = {name: text or "" for name, text in found.groupdict().items()}
+    """The parts of a URI after its scheme. Schemes without a host have an authority only after exactly two slashes."""
+    match = _PARTS.fullmatch(rest)
+    assert match is not None
+    parts = {name: text or "" for name, text in match.groupdict().items()}
     if len(parts["slashes"]) != 2 and _WITHOUT_HOST.fullmatch(scheme):
         parts |= {"authority": "", "path": parts["authority"] + parts["path"]}
     return parts | {"authority": parts["authority"].replace("%40", "@")}
 
 
 def _odd_port(scheme: str, authority: str) -> bool:
-    """Whether no port stands where one belongs: a password, perhaps, that has lost its `@`."""
+    """Whether something else stands in place of a port: perhaps a password that has lost its `@`."""
     _, colon, port = authority.rstrip(_AFTER).rpartition(":")
-    known = port.isdigit() or "]" in port  # of an IPv6 address
+    known = port.isdigit() or "]" in port  # "]": an IPv6 address
     return bool(colon) and not known and _WITH_PORT.fullmatch(scheme) is not None
 
 
 def _user(scheme: str, parts: dict[str, str]) -> str | None:
-    """What follows the user's part of a URI where that can be a credential; None where it cannot.
+    """If the user part of a URI can be a credential, what follows it; else None.
 
-    A slash in a password ends the authority before its `@`: a port that is no number tells that.
+    A slash in a password ends the authority before its `@`: then the port is not a number.
     """
     authority = parts["authority"]
     if "@" in authority:
@@ -145,7 +145,7 @@ def _user(scheme: str, parts: dict[str, str]) -> str | None:
 
 
 def _query(scheme: str, query: str) -> str:
-    """A query with *** for the values of all but harmless parameters, and for those without a name."""
+    """A query with *** in place of all values except those of harmless parameters, and of texts without a name."""
     if len(query) < 2:
         return ""
     return "?" + "&".join(_parameter(scheme, text) for text in query[1:].split("&"))

@@ -1,4 +1,4 @@
-"""What a user gave, as a message shows it: short, on one line, without control characters and credentials."""
+"""How messages show values: short, on one line, without control characters and credentials."""
 
 import json
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from talkies.config.secrets import masked
 WIDTH = 80
 NAMES = 12
 _READ = 2_000
-"""Characters of a long value that are looked at: as many as a longer mask could make WIDTH from."""
+"""Characters of a long value that are examined: enough to fill WIDTH after masking."""
 
 
 def shown(value: Any) -> str:
-    """A value in at most 80 characters, as Python writes it, so that control characters, half surrogates and bidi
-    marks are escapes; credentials are ***."""
+    """A value in at most 80 characters, as its repr, so that control characters, lone surrogates and bidi marks are
+    escapes; credentials are ***."""
     if isinstance(value, dict | list | tuple):
         return "a mapping" if isinstance(value, dict) else f"a list of {len(value)}"
     if value is None or isinstance(value, bool):
@@ -28,28 +28,28 @@ def shown(value: Any) -> str:
 
 
 def named(text: object) -> str:
-    """A name, a key path or a file without quotes, in at most 80 characters; otherwise as `shown`."""
+    """A name, a key path or a file without quotes, in at most 80 characters; otherwise like `shown`."""
     return _cut(one_line(_head(str(text))))
 
 
 def listed(names: Sequence[object], mark: str = "") -> str:
-    """The first names of many, each as `named` between two marks, and how many more there are."""
+    """The first names of a list, each as `named` between two marks, and the number of the others."""
     words = ", ".join(f"{mark}{named(name)}{mark}" for name in names[:NAMES])
     return words + (f" and {len(names) - NAMES} more" if len(names) > NAMES else "")
 
 
 def one_line(text: str) -> str:
-    """`text` of any length with credentials as *** and control characters, line breaks too, as escapes."""
+    """`text` of any length; credentials become ***, control characters and line breaks become escapes."""
     return "".join(map(_escaped, masked(text)))
 
 
 def printed(message: str) -> str:
-    """A whole message as `one_line`, but with its line breaks."""
+    """A whole message like `one_line`, but with its line breaks."""
     return "\n".join(map(one_line, message.split("\n")))
 
 
 def _head(text: str) -> str:
-    """The beginning of a long text, with the `@` that says that a password may stand before it."""
+    """The beginning of a long text, plus an `@` if the rest has one: it marks a password before it."""
     head, rest = text[:_READ], text[_READ:]
     return head + "@" * ("@" in rest)
 

@@ -1,4 +1,4 @@
-"""A recipe file, what it extends and the overrides, merged into plain values that remember where they came from."""
+"""A recipe file, the files that it extends and the overrides, merged into plain values with their origins."""
 
 import difflib
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from talkies.config.shown import listed, named, one_line, shown
 
 MAX_EXTENDS = 2
 LIMIT = 1 << 20
-"""Bytes that a recipe may have."""
+"""The most bytes of a recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedRecipe:
-    """`values` as the files and overrides say them; `origins`: key path -> 'file:line' or 'override'."""
+    """The merged `values` of files and overrides; `origins`: key path -> 'file:line' or 'override'."""
 
     file: Path
     values: dict[str, Any]
@@ -29,7 +29,7 @@ class LoadedRecipe:
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
-    """Read `path`, what it extends (relative paths, at most two deep) and `key.path=value` overrides.
+    """Read `path`, the files that it extends (relative paths, at most two deep) and `key.path=value` overrides.
 
     Raises RecipeError, with file and line, for anything that cannot be read, merged or interpolated.
     """
@@ -42,7 +42,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
 
 
 def unresolved(path: str | Path) -> LoadedRecipe:
-    """`path` and what it extends as they are written, ??? and ${key.path} too: enough to see the recipe's kind."""
+    """`path` and the files that it extends, with ??? and ${key.path} unresolved: enough to see the recipe's kind."""
     file = Path(path)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -53,8 +53,8 @@ def unresolved(path: str | Path) -> LoadedRecipe:
 
 
 def _newest(values: dict[str, Any], origins: dict[str, str]) -> dict[str, Any]:
-    """What a recipe says, and what it extends, in the newest form; `schema` says of which they are, if of an older
-    one. Overrides come later: they are of the newest."""
+    """The values of a recipe and of the files that it extends, in the newest schema; `schema` names an older one.
+    Overrides are applied later: they use the newest schema."""
     if SCHEMA not in values:
         return values
     place = origins.pop(SCHEMA)
@@ -65,7 +65,7 @@ def _newest(values: dict[str, Any], origins: dict[str, str]) -> dict[str, Any]:
 
 
 def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[str, str]]]:
-    """The files to merge, the most general first. `trail`: the files that lead here through `extends`."""
+    """The files to merge, the most general first. `trail`: the files that led here through `extends`."""
     name = displayed(file)
     values, origins = parse(_read(file), name)
     if not isinstance(values, dict):
@@ -79,7 +79,7 @@ def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[st
     target = file.parent / parent
     trail = [*trail, resolved(file)]
     if resolved(target) in trail:
-        raise RecipeError(f"recipe: `extends` runs in a circle: {place} leads back to {displayed(target)}")
+        raise RecipeError(f"recipe: `extends` is circular: {place} leads back to {displayed(target)}")
     if len(trail) > MAX_EXTENDS:
         raise RecipeError(f"recipe: `extends` at {place} is more than {MAX_EXTENDS} deep; merge {name} into its parent")
     if not present(target) or target.is_dir():
@@ -101,7 +101,7 @@ def _read(file: Path) -> str:
 
 
 def _missing(file: Path) -> str:
-    """Why `file` is not there, with the nearest name that is."""
+    """Why `file` cannot be found, with the nearest existing name."""
     if file.is_dir():
         names = sorted(p.name for p in file.glob("*.yaml"))
         return f"{displayed(file)} is a folder, not a recipe" + (f"; it holds {listed(names)}" if names else "")
@@ -119,23 +119,23 @@ def _missing(file: Path) -> str:
 
 def _overrides(items: Sequence[str]) -> list[tuple[str, Any]]:
     """`key.path=value` -> (key path, value parsed as YAML)."""
-    found: dict[str, tuple[str, Any]] = {}
+    parsed: dict[str, tuple[str, Any]] = {}
     for item in items:
         key, sign, text = item.partition("=")
         if not sign or not key or not all(part and part == part.strip() for part in key.split(".")):
             raise RecipeError(f"recipe: override {shown(item)} must be key.path=value")
         if not text.strip():
             raise RecipeError(f"recipe: override `{named(key)}` has no value; write {named(key)}=null for none")
-        if key in found:
+        if key in parsed:
             raise RecipeError(
-                f"recipe: override `{named(key)}` is given twice: {shown(found[key][0])} and {shown(item)}"
+                f"recipe: override `{named(key)}` is given twice: {shown(parsed[key][0])} and {shown(item)}"
             )
-        found[key] = (item, parse(text, f"override {shown(item)}", key=key)[0])
-    return [(key, value) for key, (_, value) in found.items()]
+        parsed[key] = (item, parse(text, f"override {shown(item)}", key=key)[0])
+    return [(key, value) for key, (_, value) in parsed.items()]
 
 
 def _complete(values: dict[str, Any], origins: dict[str, str]) -> dict[str, str]:
-    """Origins of exactly what is in `values`; what an interpolation brought has the origin of its parent."""
+    """The origins of exactly the keys in `values`; keys that an interpolation added have the origin of their parent."""
     complete: dict[str, str] = {}
     for path, _ in leaves(values):
         parent = path.rpartition(".")[0]
@@ -144,7 +144,7 @@ def _complete(values: dict[str, Any], origins: dict[str, str]) -> dict[str, str]
 
 
 def displayed(file: Path) -> str:
-    """`file` as a message shows it: relative to the working directory where it lies inside."""
+    """`file` as a message shows it: relative to the working directory if it lies inside."""
     try:
         return one_line(str(resolved(file).relative_to(Path.cwd())))
     except ValueError:
@@ -152,7 +152,7 @@ def displayed(file: Path) -> str:
 
 
 def _what(value: Any) -> str:
-    """What a document is that is no mapping; what it says is not repeated, for it is no recipe."""
+    """The type of a document that is not a mapping; its content is not quoted, because it is not a recipe."""
     if isinstance(value, str | list):
         return "text" if isinstance(value, str) else f"a list of {len(value)}"
     return "a number, true or false"

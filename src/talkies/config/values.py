@@ -1,5 +1,5 @@
-"""What no value of a recipe may hold, whatever its key: a credential, a second line, and characters that no file or
-server takes."""
+"""What no value of a recipe may contain, whatever its key: a credential, a second line, or characters that no file or
+server accepts."""
 
 from talkies.config.errors import RecipeError
 from talkies.config.lines import plain
@@ -10,8 +10,8 @@ from talkies.config.source import LoadedRecipe
 
 
 def refuse_unfit(source: LoadedRecipe) -> None:
-    """RecipeError by key, without the value, for a text or a key that can carry a credential, holds NUL or half a
-    character, or is not one line."""
+    """Raise RecipeError, naming the key but not the value, for a text or a key that can carry a credential, contains
+    NUL or a lone surrogate, or is not one line."""
     for path, value in leaves(source.values):
         key = path.rpartition(".")[2]
         place = source.origins.get(path, str(source.file))
@@ -21,13 +21,11 @@ def refuse_unfit(source: LoadedRecipe) -> None:
             if part := credential(text):
                 raise RecipeError(f"recipe: `{named(path)}` ({place}) can carry a credential: {part}; {INSTEAD}")
             if "\0" in text or not _whole(text):
-                raise RecipeError(
-                    f"recipe: `{named(path)}` ({place}) holds NUL or half a character (a surrogate): remove it"
-                )
+                raise RecipeError(f"recipe: `{named(path)}` ({place}) contains NUL or a lone surrogate: remove it")
             if not plain(text):
                 raise RecipeError(
-                    f"recipe: `{named(path)}` ({place}) must be one line: it holds a line break, a control character "
-                    "or an invisible mark; remove it"
+                    f"recipe: `{named(path)}` ({place}) must be one line: it contains a line break, a control "
+                    "character or an invisible mark; remove it"
                 )
 
 

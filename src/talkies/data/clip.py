@@ -1,4 +1,4 @@
-"""What a shard stores: one encoded clip, and what all clips of a set share."""
+"""What a shard set stores: encoded clips (Clip), and what they share (Header)."""
 
 import math
 import re
@@ -18,9 +18,9 @@ _GEOMETRY = re.compile(r"\d+x\d+x(\d+)@\d+(\.\d+)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One encoded clip, in the dtypes that the codecs gave.
+    """One encoded clip, in the dtypes of the codecs.
 
-    `latents[m]` [C, *shape] with `grids[m]` its geometry and `valid[m]` how many of its time steps are no padding;
+    `latents[m]` [C, *shape] with `grids[m]` its geometry and `valid[m]` how many of its time steps are not padding;
     `image` [C, T, H, W] the latent of (first frame, then mid-grey), None without video; `text` [L, D] the encoded
     caption, zero past its first `text_length` rows.
     """
@@ -70,6 +70,6 @@ class Header:
     @property
     def seconds(self) -> float:
         """Duration of every clip of the set: frames / fps."""
-        found = _GEOMETRY.fullmatch(self.geometry)
-        assert found is not None
-        return int(found[1]) / self.fps
+        match = _GEOMETRY.fullmatch(self.geometry)
+        assert match is not None
+        return int(match[1]) / self.fps

@@ -12,7 +12,7 @@ from talkies.streams.batch import Batch, Replaced, Text
 def collate(clips: Sequence[Clip], visits: Sequence[int], null_text: Text, replaced: Sequence[Replaced] = ()) -> Batch:
     """One Batch of clips of one geometry; floats become fp32.
 
-    `masks[m]` [B, T] is True on the valid steps of each clip; `padded` names the modalities in which some are not.
+    `masks[m]` [B, T] is True on the valid steps of each clip; `padded` names the modalities with padded steps.
     """
     first = clips[0]
     assert all(clip.grids == first.grids for clip in clips), "the clips of a set share their geometry"

@@ -6,7 +6,7 @@ from talkies.config.numbers import Workers
 
 @config
 class DataConfig:
-    """`root`: a folder made by `talkies prepare`; a curriculum fills it in. `shards` and `heldout` name sets in it."""
+    """`root`: a data root (`talkies prepare`); a curriculum fills it in. `shards` and `heldout` name sets in it."""
 
     shards: str
     heldout: str

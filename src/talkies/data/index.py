@@ -1,4 +1,4 @@
-"""index.json: what a shard set holds. It is written last, so a set without it does not exist."""
+"""index.json: the contents of a shard set. It is written last, so a folder without it holds no complete set."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _HEADER_KEYS = ("name", "split", "geometry", "fps", "codecs", "codec_configs", "
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """A decoded index.json. `header` are the values of a Header but its null text; `fingerprint` the file's sha256."""
+    """A decoded index.json. `header`: the values of a Header except its null text; `fingerprint`: the file's sha256."""
 
     header: Mapping[str, Any]
     grids: Mapping[Modality, Grid]
@@ -55,7 +55,7 @@ def write_index(
     shards: Sequence[FileEntry],
     clips: Sequence[ClipEntry],
 ) -> None:
-    """Write index.json: the last act of writing a set."""
+    """Write index.json, as the last step of writing a set."""
     values = {
         "schema": SCHEMA,
         "header": header_values(header),
@@ -69,19 +69,19 @@ def write_index(
 
 
 def read_index(folder: Path) -> Index:
-    """Decode folder/index.json. Raises DataError where it is missing, damaged, empty or of an unknown schema."""
+    """Decode folder/index.json. Raises DataError if it is missing, damaged, empty or of an unknown schema."""
     path = folder / INDEX
     if not present(path):
         raise DataError(f"data: {folder} holds no complete shard set: {INDEX} is missing; run `talkies prepare`")
-    found, data = RECORD.read_with(path)
+    record, data = RECORD.read_with(path)
     index = Index(
-        header={key: getattr(found.header, key) for key in _HEADER_KEYS},
-        grids={modality: grid.grid for modality, grid in found.grids.items()},
-        image=found.image,
-        null_text=found.null_text,
-        null_text_length=found.null_text.length,
-        shards=found.shards,
-        clips=found.clips,
+        header={key: getattr(record.header, key) for key in _HEADER_KEYS},
+        grids={modality: grid.grid for modality, grid in record.grids.items()},
+        image=record.image,
+        null_text=record.null_text,
+        null_text_length=record.null_text.length,
+        shards=record.shards,
+        clips=record.clips,
         fingerprint=hashlib.sha256(data).hexdigest(),
     )
     _check(folder, index)
@@ -89,16 +89,19 @@ def read_index(folder: Path) -> Index:
 
 
 def contradicted(folder: Path, how: str) -> UserError:
-    """The error for an index that says what is not so."""
+    """The error for an index that contradicts itself or its shards."""
     return RECORD.damaged(folder / INDEX, how)
 
 
 def _check(folder: Path, index: Index) -> None:
     if not index.clips:
         raise DataError(f"data: shard set {folder} is empty: see the report of `talkies prepare` for what was dropped")
-    held = sum(shard.clips for shard in index.shards)
-    if held != len(index.clips):
-        raise DataError(f"data: {folder / INDEX} lists {len(index.clips)} clips, its shards hold {held}: prepare again")
+    total = sum(shard.clips for shard in index.shards)
+    if total != len(index.clips):
+        raise DataError(
+            f"data: {folder / INDEX} lists {len(index.clips)} clips, but its shards hold {total}: "
+            "run `talkies prepare` again"
+        )
     seen: set[str] = set()
     steps = {modality: grid.shape[0] for modality, grid in index.grids.items()}
     stored = {"text", *(f"latent.{m}" for m in index.grids), *(["image"] if index.image else [])}
@@ -106,12 +109,12 @@ def _check(folder: Path, index: Index) -> None:
         if clip.checksums.keys() != stored:
             raise DataError(
                 f"data: {folder / INDEX} is damaged: clip {shown(clip.id)} has checksums of {sorted(clip.checksums)}, "
-                f"it must have them of {sorted(stored)}; run `talkies prepare` again"
+                f"but must have those of {sorted(stored)}; run `talkies prepare` again"
             )
         if clip.valid.keys() != index.grids.keys():
             raise DataError(
-                f"data: {folder / INDEX} is damaged: clip {shown(clip.id)} has `valid` of {sorted(clip.valid)}, it "
-                f"must have it of {sorted(index.grids)}; run `talkies prepare` again"
+                f"data: {folder / INDEX} is damaged: clip {shown(clip.id)} has `valid` for {sorted(clip.valid)}, but "
+                f"must have it for {sorted(index.grids)}; run `talkies prepare` again"
             )
         for modality, valid in clip.valid.items():
             if not 1 <= valid <= steps[modality]:
@@ -120,5 +123,5 @@ def _check(folder: Path, index: Index) -> None:
                     folder, f"`valid.{modality}` of clip {shown(clip.id)} is {valid}, and must be {wanted}"
                 )
         if clip.id in seen:
-            raise DataError(f"data: clip {shown(clip.id)} stands twice in {folder / INDEX}: ids must be unique")
+            raise DataError(f"data: clip {shown(clip.id)} appears twice in {folder / INDEX}: ids must be unique")
         seen.add(clip.id)

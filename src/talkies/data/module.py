@@ -1,7 +1,7 @@
-"""The loader of a phase. Its state is one number, the position in the stream of samples, and what is passed over in it.
+"""The loader of a phase. Its state is a position in the stream of samples and the ranges that are skipped.
 
-Facts: out of the box Lightning and StatefulDataLoader lose or repeat data on resume (reliability.md B2); this counter
-does not (B3). StatefulDataLoader only carries batches; its own state is never used.
+By default, Lightning and StatefulDataLoader lose or repeat data on resume; this counter does not. StatefulDataLoader
+only delivers batches; its own state is never used.
 """
 
 import warnings
@@ -24,12 +24,12 @@ from talkies.streams import Modality
 from talkies.streams.batch import Batch, Replaced
 
 Sample = tuple[Clip, int, Replaced | None]
-"""A clip, its visit, and what it replaces."""
+"""A clip, its visit, and the clip that it replaces."""
 
 
 class ClipDataset(Dataset[Sample]):
-    """(clip index, visit) -> the clip or what stands in for it. It pickles without open files, so any start method of
-    workers will do."""
+    """(clip index, visit) -> the clip or its substitute. It pickles without open files, so workers may use any start
+    method."""
 
     def __init__(
         self, shards: ShardSet, modalities: Collection[Modality], *, seed: int, in_a_row: int = IN_A_ROW
@@ -40,17 +40,17 @@ class ClipDataset(Dataset[Sample]):
         return read_sound(self.shards, *key, self.modalities, seed=self.seed, in_a_row=self.in_a_row)
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
-        """What the workers send."""
+        """The collate function of the workers."""
         clips, visits, replaced = zip(*samples, strict=True)
-        return collate(clips, visits, self.shards.null_text, [one for one in replaced if one is not None])
+        return collate(clips, visits, self.shards.null_text, [entry for entry in replaced if entry is not None])
 
 
 class ClipsData(LightningDataModule):
-    """Micro-batches of `global_batch` / (`accumulate` x `world`) clips, endless, from sample number `consumed` on.
+    """Endless micro-batches of `global_batch` / (`accumulate` x `world`) clips, from sample number `consumed` on.
 
-    `modalities` (default: all of the set) are what is read. For `Trainer(max_epochs=-1, max_steps=...)`: there is no
-    epoch, so there is no epoch's end to lose. A clip that cannot be read is replaced (`in_a_row`: see `read_sound`);
-    `quarantined` are the ids of those known so far. Raises RecipeError where the global batch does not divide.
+    Only `modalities` (default: all of the set) are read. Use it with `Trainer(max_epochs=-1, max_steps=...)`: it has no
+    epochs. A clip that cannot be read is replaced (`in_a_row`: see `read_sound`); `quarantined` holds the ids of those
+    known so far. Raises RecipeError if the global batch is not divisible.
     """
 
     def __init__(
@@ -77,20 +77,20 @@ class ClipsData(LightningDataModule):
         self.quarantined: frozenset[str] = frozenset()
 
     def advance(self, n: int) -> None:
-        """`n` more samples (of all ranks) were trained on: call it once per optimizer step, after it."""
+        """Count `n` more samples (of all ranks) as trained on; call it once after every optimizer step."""
         self.consumed = self.position + n
 
     @property
     def position(self) -> int:
-        """Where in the stream the next optimizer step begins."""
+        """Position in the stream at which the next optimizer step begins."""
         return beyond(self.consumed, self.passed)
 
     def pass_over(self, *ranges: tuple[int, int]) -> None:
-        """Leave positions [start, stop) out from now on; whole global batches, before the loader is iterated."""
+        """Skip positions [start, stop) (whole global batches) from now on; call it before the loader is iterated."""
         self.passed = joined((*self.passed, *ranges))
 
     def train_dataloader(self) -> StatefulDataLoader:
-        """Begins at `consumed`, as it is when the loader is iterated."""
+        """Begins at the value of `consumed` when iteration starts."""
         dataset = ClipDataset(self.shards, self.modalities, seed=self.seed, in_a_row=self.in_a_row)
         sampler = CounterSampler(
             len(self.shards),
@@ -101,7 +101,7 @@ class ClipsData(LightningDataModule):
             world=self.world,
             passed=lambda: self.passed,
         )
-        with warnings.catch_warnings():  # torchdata 0.11 calls what newer torch deprecates
+        with warnings.catch_warnings():  # torchdata 0.11 calls a function that newer torch deprecates
             warnings.filterwarnings("ignore", "'set_vital' is deprecated")
             return StatefulDataLoader(
                 dataset,
@@ -109,7 +109,7 @@ class ClipsData(LightningDataModule):
                 num_workers=self.workers,
                 collate_fn=dataset.batch,
                 worker_init_fn=only_from_parent,
-                snapshot_every_n_steps=2**31,  # each snapshot costs time, and none is ever read
+                snapshot_every_n_steps=2**31,  # a snapshot costs time, and none is ever read
             )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
@@ -129,15 +129,15 @@ class ClipsData(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue at a saved counter; before or after `train_dataloader`, but before it is iterated.
+        """Continue at a saved counter; call it before the loader of `train_dataloader` is iterated.
 
-        Raises DataError where the data or the seed is another: the order of samples would be too.
+        Raises DataError if the data or the seed differs, because the order of samples would differ too.
         """
         if state_dict["fingerprint"] != self.shards.fingerprint:
             raise DataError(
                 f"resume: the fingerprint of {self.shards.folder} is {self.shards.fingerprint[:12]} "
                 f"({len(self.shards)} clips), the checkpoint's is {state_dict['fingerprint'][:12]} "
-                f"({state_dict['clips']} clips): give back the data it was trained on, or start a new run (--new)"
+                f"({state_dict['clips']} clips): restore the data it was trained on, or start a new run (--new)"
             )
         if state_dict["seed"] != self.seed:
             raise DataError(f"resume: `seed` is {self.seed}, the checkpoint's is {state_dict['seed']}: use that one")

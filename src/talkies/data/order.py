@@ -1,7 +1,7 @@
-"""Which clips an optimizer step trains on: a pure function of (seed, step), whatever the workers and ranks.
+"""Which clips an optimizer step trains on: a pure function of (seed, step), independent of workers and ranks.
 
-The stream of samples is endless: epoch after epoch, each a permutation of all clips. Position p of the stream is the
-p % size th clip of epoch p // size; a batch may hold an epoch's tail and the next one's head.
+The stream of samples is endless: epoch after epoch, each a permutation of all clips. Position p of the stream is clip
+number p % size of epoch p // size; a batch may span two epochs.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from talkies.config import RecipeError
 
 Passed = tuple[tuple[int, int], ...]
-"""Rising ranges [start, stop) of positions in the stream of samples that are not trained on."""
+"""Ascending ranges [start, stop) of positions in the stream of samples that are not trained on."""
 
 
 @lru_cache(maxsize=2)
 def permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Order of the `size` clips in `epoch`.
 
-    Sorted raw Philox words, because numpy promises their values across its versions (those of `shuffle` it does not).
+    Sorts raw Philox words: numpy guarantees their values across versions, but not those of `shuffle`.
     """
     key = blake2b(f"{seed} {epoch}".encode(), digest_size=16, person=b"talkies.order").digest()
     words = np.random.Philox(key=int.from_bytes(key, "little")).random_raw(size)
@@ -29,13 +29,13 @@ def permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def indices(size: int, seed: int, start: int, count: int) -> list[tuple[int, int]]:
-    """(clip, visit) at positions start..start + count of the stream; `visit` is how often the clip came before."""
-    found: list[tuple[int, int]] = []
-    while len(found) < count:
-        epoch, offset = divmod(start + len(found), size)
-        part = permutation(size, seed, epoch)[offset : offset + count - len(found)]
-        found += [(clip, epoch) for clip in part.tolist()]
-    return found
+    """(clip, visit) at positions [start, start + count) of the stream; `visit` is how often the clip came before."""
+    pairs: list[tuple[int, int]] = []
+    while len(pairs) < count:
+        epoch, offset = divmod(start + len(pairs), size)
+        part = permutation(size, seed, epoch)[offset : offset + count - len(pairs)]
+        pairs += [(clip, epoch) for clip in part.tolist()]
+    return pairs
 
 
 def global_indices(size: int, seed: int, step: int, global_batch: int) -> list[tuple[int, int]]:
@@ -44,7 +44,7 @@ def global_indices(size: int, seed: int, step: int, global_batch: int) -> list[t
 
 
 def micro_batch(global_batch: int, accumulate: int, world: int) -> int:
-    """Clips of one micro-batch on one rank. Raises RecipeError where the global batch does not divide."""
+    """Clips of one micro-batch on one rank. Raises RecipeError if the global batch is not divisible."""
     parts = accumulate * world
     if global_batch < 1 or global_batch % parts:
         below = global_batch // parts * parts
@@ -58,7 +58,7 @@ def micro_batch(global_batch: int, accumulate: int, world: int) -> int:
 
 
 def beyond(position: int, passed: Passed) -> int:
-    """The first position of the stream from `position` on that is not passed over."""
+    """The first position of the stream from `position` on that is not skipped."""
     for start, stop in passed:
         if start <= position < stop:
             position = stop
@@ -66,19 +66,18 @@ def beyond(position: int, passed: Passed) -> int:
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> Passed:
-    """The same positions as rising ranges that do not touch."""
-    found: list[tuple[int, int]] = []
+    """The same positions as ascending, disjoint ranges; adjacent ranges are merged."""
+    merged: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(stop, found[-1][1]))
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
         else:
-            found.append((start, stop))
-    return tuple(found)
+            merged.append((start, stop))
+    return tuple(merged)
 
 
 def reached(steps: int, global_batch: int, passed: Passed) -> int:
-    """Where in the stream the last sample of `steps` optimizer steps ends, which left `passed` (whole global batches)
-    out."""
+    """Position in the stream after `steps` optimizer steps that skipped `passed` (whole global batches)."""
     position = steps * global_batch
     for start, stop in passed:
         position += stop - start if start < position else 0
@@ -86,10 +85,10 @@ def reached(steps: int, global_batch: int, passed: Passed) -> int:
 
 
 class CounterSampler:
-    """Endless micro-batches of (clip, visit) for one rank, beginning where `consumed()` is when iteration begins.
+    """Endless micro-batches of (clip, visit) for one rank, from the value of `consumed()` when iteration begins.
 
     Rank r takes [r::world] of each global micro-batch, so that their union does not depend on the world size. Positions
-    in `passed()` (whole global batches) are left out.
+    in `passed()` (whole global batches) are skipped.
     """
 
     def __init__(
@@ -108,8 +107,8 @@ class CounterSampler:
         self.micro, self.rank, self.world, self.passed = micro, rank, world, passed
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        start, collective, passed = self.consumed(), self.micro * self.world, self.passed()
+        start, global_micro, passed = self.consumed(), self.micro * self.world, self.passed()
         while True:
             start = beyond(start, passed)
-            yield indices(self.size, self.seed, start, collective)[self.rank :: self.world]
-            start += collective
+            yield indices(self.size, self.seed, start, global_micro)[self.rank :: self.world]
+            start += global_micro

@@ -1,4 +1,4 @@
-"""What the records of a shard set hold."""
+"""The records of a shard set."""
 
 import re
 from collections.abc import Collection
@@ -46,8 +46,8 @@ class NullText(FileEntry):
 
 @record
 class ClipEntry:
-    """What the index says of one clip; its tensors lie in a shard. `checksums`: of each, by the name that it has there
-    after the clip's row."""
+    """A clip's entry in the index; its tensors are in a shard. `checksums` has one per tensor, by its name in the shard
+    without the clip's row."""
 
     id: Name
     caption: str
@@ -58,7 +58,7 @@ class ClipEntry:
 
 @record
 class HeaderRecord:
-    """A Header but its null text."""
+    """A Header without its null text."""
 
     name: Name
     split: Name
@@ -71,7 +71,7 @@ class HeaderRecord:
 
 @record
 class GridRecord:
-    """A Grid, with its rate as text, which is exact."""
+    """A Grid, with its exact rate as text."""
 
     channels: Count
     shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
@@ -89,8 +89,8 @@ class GridRecord:
 
 
 def check_encoded(grids: Collection[Modality], codecs: Collection[str], key: str = "codecs") -> None:
-    """ValueError where `codecs`, which stand at `key` of the record, lack what encoded a modality of `grids` or its
-    text: what would be checked against it would then pass for the same."""
+    """ValueError if `codecs` (`key` in the record) lack an entry for a modality of `grids` or for the text: a check of
+    the codecs would then pass without comparing it."""
     lacking = [part for part in (*grids, "text") if part not in codecs]
     if lacking:
         raise ValueError(f"its `{key}` lack {lacking[0]}")

@@ -25,11 +25,11 @@ __all__ = ["ShardSet", "ShardWriter"]
 T = TypeVar("T")
 OPEN_FILES = 64
 _OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-"""What no file can help."""
+"""Errors of this process or machine, not of a file."""
 
 
 class ShardSet:
-    """The clips of one folder, read by index. Files are opened when read, and the last OPEN_FILES stay so.
+    """The clips of one folder, read by index. Files are opened on demand; the last OPEN_FILES used stay open.
 
     `fingerprint` is the sha256 of the index, which holds the sha256 of every shard: it names the data.
     """
@@ -48,8 +48,8 @@ class ShardSet:
     def open(cls, folder: Path, verify: bool = True) -> "ShardSet":
         """Open the set in `folder`.
 
-        Raises DataError where it is missing, empty, of an unknown schema, or (with `verify`) where a shard's size or
-        sha256 is not what the index says. What is already verified and unchanged is not read again.
+        Raises DataError if it is missing, empty, of an unknown schema, or (with `verify`) if a shard's size or sha256
+        differs from the index. Files that were verified before and have not changed are not read again.
         """
         index = read_index(folder)
         if verify:
@@ -60,7 +60,7 @@ class ShardSet:
         return len(self.index.clips)
 
     def __getstate__(self) -> dict[str, Any]:
-        # An open file does not travel to a worker process.
+        # Open files cannot be sent to a worker process.
         return {**self.__dict__, "_handles": {}}
 
     @property
@@ -100,8 +100,8 @@ class ShardSet:
     def read(self, i: int, modalities: Collection[Modality] | None = None) -> Clip:
         """Clip `i`; with `modalities` only these latents (and the first-frame latent only with video).
 
-        Raises DataError where, even with the file opened anew, a tensor cannot be read, is not the one that was
-        written, or has values that are not finite.
+        Raises DataError if, even after reopening the file, a tensor cannot be read, fails its checksum, or has values
+        that are not finite.
         """
         return self._again(self.shard_of(i), lambda: self._read(i, modalities))
 
@@ -125,12 +125,14 @@ class ShardSet:
         )
 
     def check(self, codec_identities: Mapping[str, str], geometry: str, modalities: Collection[Modality]) -> None:
-        """Raise DataError where the set lacks a modality, has another geometry, or was encoded by other codecs."""
+        """Raise DataError if the set lacks a modality, has another geometry, or was encoded by other codecs."""
         where = f"data: shard set {shown(self.header.name)} ({self.folder})"
         for modality in modalities:
             if modality not in self.grids:
-                held = ", ".join(self.grids)
-                raise DataError(f"{where} holds no {modality}, only {held}: choose another `data.shards` or prepare it")
+                present = ", ".join(self.grids)
+                raise DataError(
+                    f"{where} holds no {modality}, only {present}: choose another `data.shards` or prepare it"
+                )
         if geometry != self.header.geometry:
             raise DataError(
                 f"{where} has geometry {self.header.geometry}, the recipe expects {geometry}: set `data.geometry` to "
@@ -151,23 +153,23 @@ class ShardSet:
         length = self.index.null_text_length
         longest = max(length, *(clip.text_length for clip in self.index.clips))
         if longest > embedding.shape[1]:
-            most = f"texts of this set have {embedding.shape[1]} at most"
+            most = f"texts of this set have at most {embedding.shape[1]}"
             raise contradicted(self.folder, f"a `text_length`, or `null_text.length`, is {longest}, but {most}")
         text = Text(embedding=embedding, length=torch.tensor([length]))
         return self.index.header_with(text)
 
-    def _match(self, entry: ClipEntry, key: str, said: object, name: str, found: object) -> None:
-        """Raise DataError where the index says another size than a tensor has."""
-        if said != found:
+    def _match(self, entry: ClipEntry, key: str, recorded: object, name: str, found: object) -> None:
+        """Raise DataError if the size in the index is not that of the tensor."""
+        if recorded != found:
             where = f"{name} of clip {shown(entry.id)} has {named(found)}"
-            raise contradicted(self.folder, f"its `{key}` says {named(said)}, but {where}")
+            raise contradicted(self.folder, f"its `{key}` says {named(recorded)}, but {where}")
 
     @staticmethod
     def _padded(rows: Tensor, length: int) -> Tensor:
         return pad(rows, (0, 0, 0, length - rows.shape[0])) if rows.shape[0] < length else rows
 
     def _tensor(self, i: int, name: str) -> Tensor:
-        """What is stored of clip `i` under `name`, checked."""
+        """The stored tensor `name` of clip `i`, checked."""
         (start, shard), entry = self._starts[i], self.index.clips[i]
         tensor = self._opened(shard.name).read(f"{i - start:05d}.{name}")
         found, expected = checksum(tensor), entry.checksums[name]
@@ -182,11 +184,11 @@ class ShardSet:
         stored = self._handles.pop(file, None) or StoredTensors(self.folder / file)
         self._handles[file] = stored
         if len(self._handles) > OPEN_FILES:
-            del self._handles[next(iter(self._handles))]  # the one that was not asked for longest
+            del self._handles[next(iter(self._handles))]  # the least recently used one
         return stored
 
     def _again(self, file: str, read: Callable[[], T]) -> T:
-        """`read()`; once more with `file` opened anew where that failed, for network storage has its moments."""
+        """`read()`, retried once with `file` reopened if it fails: network storage has transient errors."""
         for last in (False, True):
             try:
                 return read()
@@ -196,7 +198,7 @@ class ShardSet:
                     raise
                 if last:
                     raise _cannot(self.folder / file, error) from None
-        raise AssertionError("the last turn returns or raises")
+        raise AssertionError("the last attempt returns or raises")
 
 
 def _cannot(path: Path, error: DataError | OSError) -> DataError:

@@ -1,8 +1,8 @@
-"""Tensors of a safetensors file, read into memory of one's own, and their checksums.
+"""Tensors of a safetensors file, read into private memory, and their checksums.
 
-Not memory-mapped: of a mapped file that was cut short, or of which the disk no longer gives a block, a touch ends the
-process with SIGBUS, where a read raises an error that can be answered. And what was checked is what is used: bytes of a
-mapped file may change in between.
+Not memory-mapped: touching a mapped page that the disk cannot deliver, or that was truncated away, kills the process
+with SIGBUS; a read raises an error that can be handled. And the bytes that were checked are those that are used: the
+bytes of a mapped file may change in between.
 """
 
 import json
@@ -26,25 +26,25 @@ _LONGEST_HEADER = 100_000_000  # what safetensors itself reads
 
 
 def checksum(tensor: Tensor) -> int:
-    """crc32 of dtype, shape and the values as they are stored: a flipped bit never gives the same one."""
+    """crc32 of dtype, shape and the values as stored; it changes with every flipped bit."""
     plain = tensor.detach().cpu().contiguous()
-    begun = zlib.crc32(f"{KINDS[plain.dtype]}{list(plain.shape)}".encode())
-    return zlib.crc32(_bytes(plain), begun)
+    header = zlib.crc32(f"{KINDS[plain.dtype]}{list(plain.shape)}".encode())
+    return zlib.crc32(_bytes(plain), header)
 
 
 def finite(tensor: Tensor) -> bool:
-    """Whether every value is a finite number. A finite sum says so, at a fraction of the cost of looking at each."""
+    """Whether every value is finite. A finite sum proves it at a fraction of the cost of testing each value."""
     return bool(torch.isfinite(tensor.sum(dtype=torch.float32))) or bool(torch.isfinite(tensor).all())
 
 
 class StoredTensors:
-    """One open safetensors file. Raises OSError where the disk does, DataError where the file
-    is no safetensors file or a truncated one."""
+    """One open safetensors file. Raises OSError on a disk error, DataError if the file is not a safetensors file or is
+    truncated."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file() and path.exists():  # a pipe would be waited for
-            raise DataError(f"data: cannot read {path}: it is no file")
+        if not path.is_file() and path.exists():  # opening a pipe would block
+            raise DataError(f"data: cannot read {path}: it is not a regular file")
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._start, self._entries = self._header()
@@ -78,16 +78,16 @@ class StoredTensors:
 
     def _header(self) -> tuple[int, dict[str, Any]]:
         (length,) = struct.unpack("<Q", os.pread(self._file, _LENGTH, 0))
-        held = os.fstat(self._file).st_size
-        if not 2 <= length <= min(held - _LENGTH, _LONGEST_HEADER):
-            raise DataError(f"its header cannot be {length} bytes long, in a file of {held}")
+        size = os.fstat(self._file).st_size
+        if not 2 <= length <= min(size - _LENGTH, _LONGEST_HEADER):
+            raise DataError(f"its header cannot be {length} bytes long in a file of {size}")
         entries = json.loads(os.pread(self._file, length, _LENGTH))
         if not isinstance(entries, dict):
-            raise DataError("its header is no mapping")
+            raise DataError("its header is not a mapping")
         return _LENGTH + length, entries
 
     def _fill(self, into: memoryview, offset: int, key: str) -> None:
-        """One read gives 2 GiB at most."""
+        """Fill `into` from `offset` on, in a loop: one read returns at most 2 GiB."""
         done = 0
         while done < len(into):
             count = os.preadv(self._file, [into[done:]], offset + done)

@@ -1,7 +1,7 @@
-"""Clips that cannot be read while training, and what is read in their place.
+"""Substitutes for clips that cannot be read during training.
 
-What is bad is found by reading alone, and its substitute is a pure function of (seed, clip, visit): every process, any
-number of workers and ranks and every resumed run replace the same clips by the same ones, and nobody has to be told.
+A bad clip is found by reading it, and its substitute is a pure function of (seed, clip, visit): every process replaces
+the same clips by the same substitutes, with any number of workers and ranks and after a resume, without communication.
 """
 
 import logging
@@ -23,16 +23,16 @@ from talkies.streams.batch import Replaced
 
 IN_A_ROW = 100
 KEY, FILE = "survival.quarantine", "quarantine.jsonl"
-"""Its section in a recipe, its record in a run's folder."""
+"""The recipe section of the quarantine, and its record in a run folder."""
 FAR = 2**61
-"""Visits of substitutes begin here: a clip that stands in for another is noised as never in its own turn."""
-_TOLD = 5
+"""Visits of substitutes begin here: a substitute's noise differs from any that the clip gets in its own turn."""
+_WARNINGS = 5
 _log = logging.getLogger(__name__)
 
 
 @record
 class QuarantinedRecord:
-    """A line of quarantine.jsonl: the clip that could not be read. Beside it stands what took its place, and why."""
+    """A line of quarantine.jsonl: the clip that could not be read. The line also has the substitute and the reason."""
 
     id: str
 
@@ -44,12 +44,12 @@ class UnreadableError(DataError):
     """Neither a clip nor any of its substitutes can be read."""
 
     def __init__(self, message: str) -> None:
-        # A loader raises its worker's error again with the worker's traceback for a message, whose last line this is.
+        # A loader re-raises a worker's error with the worker's traceback as the message; its last line is our message.
         super().__init__(message.rstrip().rpartition("\n")[2].removeprefix(f"{__name__}.{type(self).__name__}: "))
 
 
 def substitutes(size: int, seed: int, clip: str, i: int, visit: int) -> Iterator[tuple[int, int]]:
-    """(clip, visit) of what stands in for clip number `i` of `size` at `visit`, endless; never `i` itself."""
+    """(clip, visit) of the substitutes for clip number `i` of `size` at `visit`: endless, and never `i` itself."""
     attempt = 0
     while True:
         attempt += 1
@@ -62,10 +62,10 @@ def substitutes(size: int, seed: int, clip: str, i: int, visit: int) -> Iterator
 def read_sound(
     shards: ShardSet, i: int, visit: int, modalities: Collection[Modality], *, seed: int, in_a_row: int = IN_A_ROW
 ) -> tuple[Clip, int, Replaced | None]:
-    """Clip `i`, or what stands in for it: the clip, its visit, and what it replaces, if anything.
+    """Clip `i` or its substitute: the clip, its visit, and the clip that it replaces, if any.
 
-    Raises UnreadableError where `in_a_row` substitutes cannot be read either. Nothing but what is wrong with a clip is
-    answered with a substitute.
+    Raises UnreadableError if `in_a_row` substitutes cannot be read either. Only errors of a clip itself (DataError)
+    lead to a substitute.
     """
     try:
         return shards.read(i, modalities), visit, None
@@ -90,16 +90,16 @@ def read_sound(
 
 
 def allowed(share: float, clips: int) -> int:
-    """How many of `clips` clips may be bad; a share of 0.29 of 100 is 29, whatever binary fractions say."""
+    """How many of `clips` clips may be bad; a share of 0.29 of 100 is 29 in spite of binary rounding."""
     return math.floor(share * clips + 1e-9)
 
 
 def open_to_train(folder: Path, modalities: Collection[Modality], *, share: float, verify: bool = True) -> ShardSet:
-    """Open the set in `folder` for training: with `verify` its damaged shards are named in warnings, and DataError is
-    raised where more than `share` of its clips cannot be read, or the null text is damaged.
+    """Open the set in `folder` for training. With `verify`, its damaged shards are named in warnings, and DataError is
+    raised if more than `share` of its clips cannot be read, or if the null text is damaged.
 
-    A clip is bad where it cannot be read itself: so a shard that was damaged while a run trained on it is the same to
-    the run that continues.
+    Only clips that cannot be read are bad, not all clips of a damaged shard: a shard that was damaged during training
+    has the same effect before and after a resume.
     """
     index = read_index(folder)
     damaged = damaged_files(folder, [index.null_text, *index.shards]) if verify else {}
@@ -112,11 +112,11 @@ def open_to_train(folder: Path, modalities: Collection[Modality], *, share: floa
 
 
 def _weigh(shards: ShardSet, damaged: dict[str, str], modalities: Collection[Modality], share: float) -> None:
-    held: dict[str, list[int]] = {name: [] for name in damaged}
+    contents: dict[str, list[int]] = {name: [] for name in damaged}
     for i in range(len(shards)):
-        if shards.shard_of(i) in held:
-            held[shards.shard_of(i)].append(i)
-    bad = {name: sum(not _readable(shards, i, modalities) for i in clips) for name, clips in held.items()}
+        if shards.shard_of(i) in contents:
+            contents[shards.shard_of(i)].append(i)
+    bad = {name: sum(not _readable(shards, i, modalities) for i in clips) for name, clips in contents.items()}
     total, limit = sum(bad.values()), allowed(share, len(shards))
     if total > limit:
         name = max(bad, key=lambda name: bad[name] > 0)
@@ -126,14 +126,14 @@ def _weigh(shards: ShardSet, damaged: dict[str, str], modalities: Collection[Mod
             f"{shown(shards.header.name)} cannot be read, and `{KEY}.share` {share:g} allows {limit}; copy the shards "
             "again, run `talkies prepare`, or raise it"
         )
-    for name in list(bad)[:_TOLD]:
+    for name in list(bad)[:_WARNINGS]:
         _log.warning(
             "data: shard %s %s; %d of its %d clips cannot be read and are replaced (%d of the %d of the set; "
             "`%s.share` %g allows %d)",
-            shards.folder / name, damaged[name], bad[name], len(held[name]), total, len(shards), KEY, share, limit,
+            shards.folder / name, damaged[name], bad[name], len(contents[name]), total, len(shards), KEY, share, limit,
         )  # fmt: skip
-    if len(bad) > _TOLD:
-        _log.warning("data: %d more shards of %s are damaged", len(bad) - _TOLD, shards.folder)
+    if len(bad) > _WARNINGS:
+        _log.warning("data: %d more shards of %s are damaged", len(bad) - _WARNINGS, shards.folder)
 
 
 def _readable(shards: ShardSet, i: int, modalities: Collection[Modality]) -> bool:

@@ -1,4 +1,4 @@
-"""Whether the files of a shard set are those of its index, hashed once and then only after a change."""
+"""Checks the files of a shard set against its index; a file is hashed once and then only after a change."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +13,10 @@ CACHE = ".verified.json"
 
 
 def damaged_files(folder: Path, entries: Sequence[FileEntry]) -> dict[str, str]:
-    """What is wrong with each file whose size or sha256 is not the entry's: name -> the end of a sentence about it.
+    """The files whose size or sha256 is not the entry's: name -> a predicate that describes the damage.
 
-    What was found good is noted beside the shards, by (size, times, inode, sha256); where the folder cannot be written
-    everything is hashed each time.
+    Good files are recorded beside the shards, by (size, times, inode, sha256); if the folder is not writable, every
+    file is hashed each time.
     """
     known = _read(folder / CACHE)
     good: dict[str, str] = {}
@@ -37,13 +37,13 @@ def damaged_files(folder: Path, entries: Sequence[FileEntry]) -> dict[str, str]:
 
 
 def verify_files(folder: Path, entries: Sequence[FileEntry]) -> None:
-    """Raise DataError naming the first file that is not its entry's."""
+    """Raise DataError naming the first file that does not match its entry."""
     for name, found in damaged_files(folder, entries).items():
         raise refusal(folder / name, found)
 
 
 def refusal(path: Path, found: str) -> DataError:
-    """What is said of a damaged file that is not done without."""
+    """The error for a damaged file that is required."""
     return DataError(f"data: shard {path} {found}; copy it again or run `talkies prepare`")
 
 
@@ -51,7 +51,7 @@ def _read(path: Path) -> dict[str, str]:
     try:
         return VERIFIED.find(path) or {}
     except DataError:
-        return {}  # it only saves time
+        return {}  # the record only saves time
 
 
 def _write(path: Path, good: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Clips into a shard set."""
+"""Writes clips into a shard set."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +18,10 @@ from talkies.files.tensors import write_tensors
 
 
 class ShardWriter:
-    """Writes clips into `folder`, `shard_clips` to a file; index.json comes last, so a torn set is no set.
+    """Writes clips into `folder`, `shard_clips` to a file; index.json comes last, so an incomplete set is never opened.
 
-    All clips must have the geometry of the first. What an interrupted writer left is removed. Raises DataError where
-    `folder` already holds a set, StorageError where the disk is full. As a context manager it closes on success.
+    All clips must have the geometry of the first. Leftovers of an interrupted writer are removed. Raises DataError if
+    `folder` already holds a set, StorageError if the disk is full. As a context manager it closes on success.
     """
 
     def __init__(self, folder: Path, header: Header, shard_clips: int) -> None:
@@ -48,7 +48,7 @@ class ShardWriter:
             self.close()
 
     def add(self, clip: Clip) -> None:
-        """Take one clip. Raises DataError for a second clip of the same id, another geometry or values not finite."""
+        """Add one clip. Raises DataError for a repeated id, another geometry or values that are not finite."""
         if clip.id in self._ids:
             raise DataError(f"data: clip {shown(clip.id)} is added twice to {self.folder}: ids must be unique")
         self._first = self._first or clip
@@ -67,7 +67,7 @@ class ShardWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write the last shard and the index. Raises DataError where no clip was added."""
+        """Write the last shard and the index. Raises DataError if no clip was added."""
         if self._first is None:
             raise DataError(
                 f"data: no clip for shard set {shown(self.header.name)} in {self.folder}: nothing to train on"
@@ -99,14 +99,14 @@ class ShardWriter:
 
 
 def stored(clip: Clip) -> dict[str, Tensor]:
-    """What a shard holds of a clip, by its name there after the clip's row."""
+    """The tensors that a shard holds of a clip, by their names without the clip's row."""
     tensors = {f"latent.{modality}": latent for modality, latent in clip.latents.items()}
     tensors["text"] = clip.text[: clip.text_length].clone()
     return tensors if clip.image is None else {**tensors, "image": clip.image}
 
 
 def _check(clip: Clip, first: Clip, header: Header) -> None:
-    """Raise DataError where `clip` does not fit the set that `first` began."""
+    """Raise DataError if `clip` does not fit the set that `first` began."""
     where = f"data: clip {shown(clip.id)}"
     if clip.grids != first.grids or (clip.image is None) != (first.image is None):
         raise DataError(
@@ -132,6 +132,6 @@ def _check_text(where: str, clip: Clip, expected: tuple[int, ...]) -> None:
     found, length = tuple(clip.text.shape), clip.text_length
     if found != expected or not 0 <= length <= expected[0]:
         raise DataError(f"{where}: text {found} of length {length} does not match the null text's {expected}")
-    # Only the first `length` rows are stored: most captions fill little of a text encoder's length.
+    # Only the first `length` rows are stored: most captions are much shorter than the text encoder's length.
     if bool(clip.text[length:].any()):
         raise DataError(f"{where} has text features past its length {length}: the encoder must zero them")

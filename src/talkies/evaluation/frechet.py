@@ -1,8 +1,8 @@
 """Frechet distances over simple hand-made features: no network, no download.
 
-They compare a set of clips with a reference set of the same geometry, per modality. The features say how clips look
-and sound as a whole (colour, detail, motion; spectrum, envelope), not what they show: numbers from other feature sets
-or geometries must not be compared with these.
+They compare a set of clips with a reference set of the same geometry, per modality. The features describe how clips
+look and sound as a whole (colour, detail, motion; spectrum, envelope), not what they show. Distances over other
+features or geometries are not comparable with these.
 """
 
 from math import ceil
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad
 
 SPREAD_FLOOR = 1e-3
-"""Least standard deviation by which a feature is divided: one that is constant in the reference still counts."""
+"""Minimum standard deviation that a feature is divided by, so that a constant feature still counts."""
 WINDOW_SECONDS = 0.032
 BANDS = 8
 BAND_RANGE = (50.0, 8000.0)
@@ -23,9 +23,9 @@ SILENCE = 1e-3
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Squared Frechet distance between Gaussians fitted to rows a [N, D] and b [M, D]; >= 0, symmetric, 0 for a = b.
 
-    |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)), the last trace computed as the nuclear norm of A^(1/2) B^(1/2): it
-    needs no inverse and no jitter where there are fewer rows than features. Raises ValueError for fewer than 2 rows or
-    values that are not finite.
+    |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)). The last trace is computed as the nuclear norm of A^(1/2) B^(1/2),
+    which needs no inverse and no jitter if there are fewer rows than features. Raises ValueError for fewer than 2 rows
+    or values that are not finite.
     """
     roots, means, traces = [], [], []
     for rows in (a.double(), b.double()):
@@ -35,7 +35,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
             raise ValueError("a Frechet distance needs finite features; a clip holds NaN or infinite values")
         covariance = torch.cov(rows.T).reshape(rows.shape[1], rows.shape[1])
         values, vectors = torch.linalg.eigh(covariance)
-        # Rounding leaves tiny negative eigenvalues where the covariance is singular.
+        # Rounding leaves tiny negative eigenvalues if the covariance is singular.
         roots.append(vectors * values.clamp(min=0).sqrt() @ vectors.T)
         means.append(rows.mean(0))
         traces.append(covariance.trace())
@@ -44,10 +44,10 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     return max(0.0, float(distance))
 
 
-def standardised_distance(found: Tensor, reference: Tensor) -> float:
+def standardised_distance(clips: Tensor, reference: Tensor) -> float:
     """`frechet_distance` of rows [N, D] and [M, D] after dividing each feature by its deviation in the reference."""
     spread = reference.double().std(0).clamp(min=SPREAD_FLOOR)
-    return frechet_distance(found.double() / spread, reference.double() / spread)
+    return frechet_distance(clips.double() / spread, reference.double() / spread)
 
 
 def video_features(frames: Tensor) -> Tensor:

@@ -31,11 +31,11 @@ def heldout_loss(
 
     Bin k holds the share [k, k + 1) / `bins` of the training draw u ~ U(0, 1), least noise first, and is measured at
     its centre, shifted per modality: t = shift((k + 0.5) / bins). So the mean over bins estimates the training loss
-    without text dropout, and the modalities meet at the levels at which a sampler pairs them. The video expert is the
-    one that serves t at `boundary`: the high-noise one is seen only where the last bin's centre reaches the boundary.
-    Noise is a function of (seed, clip id, bin). Every clip weighs the same; one without valid steps of a modality does
-    not count there. `batches` lie on the denoiser's device, which is in eval mode with the weights to be measured.
-    Raises ValueError where there are no bins or no clips.
+    without text dropout, and the modalities are paired at the levels of a sampler. The video expert is the one for t at
+    `boundary`; the high-noise expert is measured only if the centre of the last bin reaches the boundary. Noise is a
+    function of (seed, clip id, bin). Every clip has the same weight; a clip without valid steps of a modality does not
+    count there. `batches` are on the device of the denoiser, which is in eval mode with the weights to measure.
+    Raises ValueError if there are no bins or no clips.
     """
     if bins < 1:
         raise ValueError(f"held-out loss in {bins} noise bins: at least 1 is needed; set validation.bins")
@@ -49,8 +49,8 @@ def heldout_loss(
             streams, targets = _noised(batch, levels, k, seed=seed, mask_channels=mask_channels)
             predicted = denoiser(streams, Condition(text=batch.text, expert=expert))
             for m, mask in batch.masks.items():
-                found = per_sample_loss(predicted[m], targets[m], mask)
-                losses[m, k].append(found[mask.any(1)].double().cpu())
+                per_clip = per_sample_loss(predicted[m], targets[m], mask)
+                losses[m, k].append(per_clip[mask.any(1)].double().cpu())
     if not losses:
         raise ValueError("held-out loss: no clips were given; set validation.clips to at least 1")
     return _means(losses, bins)
@@ -59,7 +59,7 @@ def heldout_loss(
 def _noised(
     batch: Batch, levels: Mapping[Modality, float], k: int, *, seed: int, mask_channels: int
 ) -> tuple[dict[Modality, Stream], dict[Modality, Tensor]]:
-    """Streams at `levels` with bin k's noise, and the velocities to be predicted."""
+    """Streams at `levels` with bin k's noise, and the target velocities."""
     noisy, targets, times = {}, {}, {}
     for m, latent in batch.latents.items():
         noise = gaussian(seed, batch.ids, [k] * len(batch.ids), f"heldout/{m}", latent.shape[1:]).to(latent.device)
@@ -75,7 +75,7 @@ def _means(losses: dict[tuple[Modality, int], list[Tensor]], bins: int) -> dict[
         clips = [torch.cat(losses[modality, k]) for k in range(bins)]
         if not len(clips[0]):
             raise ValueError(f"held-out loss: no clip holds valid {modality}; its shard set cannot be measured")
-        found = [float(x.mean()) for x in clips]
-        metrics[f"heldout/{modality}"] = sum(found) / bins
-        metrics |= {f"heldout/{modality}/bin{k}": value for k, value in enumerate(found)}
+        means = [float(x.mean()) for x in clips]
+        metrics[f"heldout/{modality}"] = sum(means) / bins
+        metrics |= {f"heldout/{modality}/bin{k}": value for k, value in enumerate(means)}
     return metrics

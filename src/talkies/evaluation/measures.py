@@ -1,17 +1,17 @@
-"""What the metrics of an evaluation mean to a reader, and which of them belong together (`report.py` computes them)."""
+"""How the metrics of an evaluation are presented, and which of them belong together (`report.py` computes them)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 SEEN = 0.3
-"""What real clips must reach through the codecs for synchronisation to mean anything: not all show a mouth."""
+"""Minimum sync of real clips through the codecs for sync metrics to be meaningful: not all clips show a mouth."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A metric `key` in `words`, and in which direction it is `better`. `ceiling`: the metric that says how good real
-    clips are through the codecs, or the value that identical clips have; `control`: the metric of the same clips by
-    chance. `only`: the metric of real clips that must reach SEEN, or this one means nothing."""
+    """A metric `key`, described in `words`, and the direction in which it is `better`. `ceiling`: the metric of real
+    clips through the codecs, or the value for identical clips; `control`: the metric at chance level; `only`: the
+    metric of real clips that must reach SEEN for this one to be meaningful."""
 
     key: str
     words: str
@@ -21,7 +21,7 @@ class Measure:
     only: str | None = None
 
     def speaks(self, metrics: Mapping[str, float]) -> bool:
-        """Whether the metric is there and means something."""
+        """Whether the metric was measured and is meaningful."""
         return self.key in metrics and (self.only is None or metrics.get(self.only, 1.0) >= SEEN)
 
 

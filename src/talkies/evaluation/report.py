@@ -11,15 +11,16 @@ from talkies.world.sync import SyncScore, shuffled, sync
 
 
 def evaluate_clips(media: list[Media], reference: list[Media]) -> dict[str, float]:
-    """Per modality that the clips have `frechet_video`, `frechet_audio`; and, with both, the synchronisation.
+    """`frechet_video` and `frechet_audio` for the modalities of the clips and, for clips with both, sync metrics.
 
-    `sync` is the mean correlation over the clips and `sync_median` their median (0 counts for a clip whose mouth or
-    sound stays still), `sync_shuffled` the chance level (frames with the sound of the other clips), `sync_reference`
-    the reference's mean; `lag_ms` is the median and `lag_ms_mean` the mean lag of the clips that have one (absent where
-    none has). They are given where the reference has mouths that move and voices that sound; how far `sync_reference`
-    lies above chance says how far they can be trusted.
+    `sync` is the mean correlation over the clips and `sync_median` the median (0 for a clip with a still mouth or
+    sound), `sync_shuffled` the chance level (frames with the sound of the other clips), `sync_reference` the mean of
+    the reference; `lag_ms` is the median and `lag_ms_mean` the mean lag of the clips that have one (absent if none
+    has).
+    Sync metrics need a reference with moving mouths and audible voices. The further `sync_reference` is above chance,
+    the more they can be trusted.
     Lower distances are better; they are squared, in units of the reference's deviations.
-    Raises DataError for fewer than 2 clips in a set or clips that do not all have the same modalities.
+    Raises DataError for fewer than 2 clips in a set, or clips that do not all have the same modalities.
     """
     for name, clips in (("generated", media), ("reference", reference)):
         if len(clips) < 2:
@@ -36,7 +37,7 @@ def evaluate_clips(media: list[Media], reference: list[Media]) -> dict[str, floa
 
 
 def _modalities(clips: list[Media]) -> tuple[bool, bool]:
-    """Whether the clips have video and audio; DataError where they differ."""
+    """Whether the clips have video and audio; DataError if they differ."""
     found = {(clip.frames is not None, clip.samples is not None) for clip in clips}
     if len(found) > 1:
         raise DataError("evaluation: some clips lack a modality that others have; compare clips of one kind")

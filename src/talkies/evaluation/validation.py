@@ -1,4 +1,4 @@
-"""Validation inside training: measured and sampled at optimizer steps, and training never notices."""
+"""Validation during training: measuring and sampling at optimizer steps, without any effect on training."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,12 +16,12 @@ class ValidationCallback(Callback):
     """After every `every`-th optimizer step, and after the last one, calls `measure(step)` and `sample(step)`.
 
     `measure` returns metrics, `sample` (None: no samples) the media files that it wrote; every rank calls both, and
-    rank 0 hands the results to `sink_metrics(metrics, step)` and `sink_media(path, step)`. They run in eval mode,
-    without gradients and with every random state put back afterwards, so that training is bitwise the same with and
+    rank 0 passes the results to `sink_metrics(metrics, step)` and `sink_media(path, step)`. They run in eval mode,
+    without gradients, and all random states are restored afterwards, so that training is bitwise the same with and
     without them. A step is validated once: `record(step)` is called after its sinks, and a resumed fit first makes up
     for a due step for which `recorded(step)` is false (its process died between the checkpoint and the validation).
-    A fit that was told to stop before its last step (a signal) ends without validating where none is due.
-    Put it after the callback that averages the weights.
+    A fit that is stopped early by a signal validates only if its last step is due.
+    Put it after the callback that keeps the EMA.
     """
 
     activities: ClassVar = dict.fromkeys(("on_train_start", "on_train_batch_end", "on_train_end"), VALIDATION)
@@ -45,7 +45,7 @@ class ValidationCallback(Callback):
         self._seen = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The step at which this attempt begins belongs to the one before, which may have died before it was done."""
+        """Validate the step that this attempt begins at, if the attempt before died before it had done so."""
         step = trainer.global_step
         if step and step % self.every == 0 and not self.recorded(step):
             self.validate(pl_module, step, main=trainer.is_global_zero)
@@ -54,7 +54,7 @@ class ValidationCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Validate where the batch ended a due optimizer step."""
+        """Validate if the batch completed a due optimizer step."""
         del outputs, batch, batch_idx
         if trainer.global_step % self.every == 0:
             self._once(trainer, pl_module)
@@ -71,7 +71,7 @@ class ValidationCallback(Callback):
             self.validate(module, step, main=trainer.is_global_zero)
 
     def validate(self, module: LightningModule, step: int, *, main: bool = True) -> None:
-        """Measure and sample `module` as it is now; `main`: this rank hands on what was found."""
+        """Measure and sample `module` as it is now; `main`: this rank passes the results to the sinks."""
         # Not inference_mode: what a network caches here (position tables) must still serve the next training step.
         with isolate_rng(), _eval_mode(module), torch.no_grad():
             metrics = self.measure(step)
@@ -85,7 +85,7 @@ class ValidationCallback(Callback):
 
 @contextmanager
 def _eval_mode(module: torch.nn.Module) -> Iterator[None]:
-    """Inside the block every submodule is in eval mode; afterwards each is in the mode that it was in."""
+    """Within the block every submodule is in eval mode; afterwards each has its previous mode."""
     modes = [(child, child.training) for child in module.modules()]
     module.eval()
     try:

@@ -1,4 +1,4 @@
-"""Files that either exist completely and on the disk, or do not exist."""
+"""Files that either exist completely, synced to the disk, or do not exist."""
 
 import errno
 import os
@@ -11,24 +11,24 @@ from talkies.config import StorageError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 UNWRITABLE = FULL | {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
-"""Also what a wrong path leads to."""
+"""FULL, and the errors of a wrong path."""
 
 
 @contextmanager
 def storage_errors(
     path: Path, needed: int | Callable[[], int] = 0, *, refused: Collection[int] = FULL
 ) -> Iterator[None]:
-    """Turn a full (or over quota, or read-only) disk, or whatever error numbers are `refused`, into a StorageError that
-    names `path` and the bytes `needed` (0: not known; a function is asked in that case alone). Other OSErrors pass."""
+    """Turn OSErrors with a `refused` number (default: disk full, over quota or read-only) into a StorageError that
+    names `path` and the bytes `needed` (0: unknown; a function is called only on error). Other OSErrors pass."""
     try:
         yield
     except OSError as error:
         if error.errno is None or error.errno not in refused:
             raise
         count = needed() if callable(needed) else needed
-        wanted = f"{count} bytes are needed, " if count else ""
+        room = f"{count} bytes are needed, " if count else ""
         raise StorageError(
-            f"storage: cannot write {path}: {os.strerror(error.errno)}; {wanted}{_free(path)}. Free space there, or "
+            f"storage: cannot write {path}: {os.strerror(error.errno)}; {room}{_free(path)}. Free space there, or "
             "choose another folder"
         ) from error
 
@@ -40,9 +40,9 @@ def _free(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; what was written there replaces `path` at the end, synced to the disk.
+    """A temporary path beside `path`; the file written there replaces `path` at the end, synced to the disk.
 
-    After an exception the temporary file is gone and `path` is what it was.
+    After an exception the temporary file is removed and `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -64,7 +64,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """fsync everything in `folder`, and the folder itself last."""
+    """fsync everything in `folder`, then the folder itself."""
     for path in folder.rglob("*"):
         sync(path)
     sync(folder)

@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all."""
+"""Folders that exist completely or not at all."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from talkies.files.durable import sync, sync_tree
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder beside `folder`; what is made there takes its place when the block ends well.
+    """An empty folder beside `folder`, which it replaces when the block ends without an error.
 
-    A killed process leaves hidden folders (.NAME.new, .NAME.old) that the next one removes.
+    A killed process leaves hidden folders (.NAME.new, .NAME.old), which the next call removes.
     """
     work, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for stale in (work, old):
@@ -28,11 +28,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def swap(made: Path, folder: Path, old: Path) -> None:
-    """Put the finished `made` in the place of `folder`, which is `old` for a moment and then gone."""
+def swap(new: Path, folder: Path, old: Path) -> None:
+    """Replace `folder` by the finished `new`; the previous `folder` is renamed to `old`, then deleted."""
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
-    made.rename(folder)
+    new.rename(folder)
     sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Whether a file is still what was written. safetensors itself notices truncation, but no flipped byte."""
+"""Checks that a file is unchanged. safetensors itself detects truncation, but not a flipped byte."""
 
 import hashlib
 import os
@@ -9,25 +9,25 @@ from talkies.config.records import open_regular
 from talkies.signals.answer import look
 
 _CHUNK = 1 << 20
-# A file changed within one clock tick keeps its time stamps: only older files are remembered.
+# A change within one clock tick does not change the time stamps: only hashes of older files are cached.
 _SETTLED_NS = 2_000_000_000
 _KNOWN: dict[Path, tuple[str, str]] = {}
 
 
 def stamp(path: Path) -> str:
-    """What changes whenever the file's content may have: size, mtime, ctime (which cannot be set) and inode."""
-    found = path.stat()
-    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}"
+    """A text that changes whenever the content may have: size, mtime, ctime (which cannot be set) and inode."""
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
 
 
 def settled(path: Path) -> bool:
-    """Whether the file is old enough for its stamp to tell every later change."""
-    found = path.stat()
-    return time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED_NS
+    """Whether the file is old enough for its stamp to reveal every later change."""
+    status = path.stat()
+    return time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file, read as a stream; a file that did not change since is read once per process."""
+    """sha256 of a file, read as a stream; an unchanged file is read once per process."""
     path = path.absolute()
     before = stamp(path)
     known = _KNOWN.get(path)
@@ -44,7 +44,7 @@ def sha256_of(path: Path) -> str:
 
 
 def damage(path: Path, *, size: int, sha256: str) -> str | None:
-    """What is wrong with a file of known size and sha256, as the end of a sentence about it; None if nothing is."""
+    """How a file differs from its known size and sha256, as the end of a sentence about it; None if it does not."""
     try:
         if not path.is_file():
             return "is missing"

@@ -1,4 +1,4 @@
-"""Small files that are either old or new, never half."""
+"""Small files that are either old or new, never half written."""
 
 import errno
 import json
@@ -23,18 +23,19 @@ def write_json(path: Path, value: object) -> None:
 
 @contextmanager
 def staged(files: Mapping[Path, bytes]) -> Iterator[Callable[[], None]]:
-    """Write all of `files` beside what they will replace, synced to the disk, and give the function that puts them in
-    place: by renaming alone, which needs no room. Where it is not called, all is as it was before, folders too.
+    """Write all `files` beside the files that they will replace, synced to the disk, and yield the function that puts
+    them in place: it only renames, which needs no disk space. If it is not called, everything is restored, new folders
+    included.
 
-    Raises StorageError where the disk is full or a folder cannot be written.
+    Raises StorageError if the disk is full or a folder cannot be written.
     """
-    made: list[Path] = []
+    new_folders: list[Path] = []
     temporary: dict[Path, Path] = {}
-    put = False
+    placed = False
 
     def place() -> None:
-        nonlocal put
-        put = True
+        nonlocal placed
+        placed = True
         for path, written in temporary.items():
             with storage_errors(path, refused=UNWRITABLE):
                 written.replace(path)
@@ -42,7 +43,7 @@ def staged(files: Mapping[Path, bytes]) -> Iterator[Callable[[], None]]:
     try:
         for path, data in files.items():
             with storage_errors(path, refused=UNWRITABLE):
-                _make(path.parent, made)
+                _make(path.parent, new_folders)
                 if path.is_dir():
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
                 temporary[path] = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -50,18 +51,18 @@ def staged(files: Mapping[Path, bytes]) -> Iterator[Callable[[], None]]:
         yield place
     finally:
         for written in temporary.values():
-            with suppress(OSError):  # a read-only disk holds nothing of it
+            with suppress(OSError):  # on a read-only disk there is nothing to remove
                 written.unlink(missing_ok=True)
-        for folder in reversed(made if not put else []):
-            with suppress(OSError):  # somebody else has put something there
+        for folder in reversed(new_folders if not placed else []):
+            with suppress(OSError):  # another process has put something there
                 folder.rmdir()
 
 
-def _make(folder: Path, made: list[Path]) -> None:
-    """Make `folder` and those above it; what was not there is added to `made`, the outermost first."""
+def _make(folder: Path, new_folders: list[Path]) -> None:
+    """Make `folder` and its missing parents, and append them to `new_folders`, the outermost first."""
     for missing in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
         missing.mkdir(exist_ok=True)
-        made.append(missing)
+        new_folders.append(missing)
 
 
 def _write(path: Path, data: bytes) -> None:

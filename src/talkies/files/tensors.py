@@ -1,4 +1,4 @@
-"""Safetensors files, written as a whole or tensor by tensor: memory then holds one of them, however large the file."""
+"""Safetensors files, written as a whole, or tensor by tensor so that memory holds only one tensor at a time."""
 
 import json
 import os
@@ -24,7 +24,7 @@ _RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 
 class Shaped(Protocol):
-    """A tensor, or what stands for one that is in parts."""
+    """A tensor, or an object that represents a sharded one."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -43,17 +43,17 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         try:
             save_file(plain, temporary, metadata={"format": "pt"})
         except SafetensorError as error:
-            found = _RUST_ERRNO.search(str(error))
-            if found is None:
+            number = _RUST_ERRNO.search(str(error))
+            if number is None:
                 raise
-            raise OSError(int(found[1]), os.strerror(int(found[1])), str(temporary)) from error
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(temporary)) from error
 
 
 def stream_tensors(path: Path | None, tensors: Mapping[str, T], whole: Callable[[T], Tensor]) -> None:
-    """Replace `path` by a safetensors file of `tensors`, each made `whole` when its turn comes.
+    """Replace `path` by a safetensors file of `tensors`, each made `whole` right before it is written.
 
-    Where `whole` gathers shards, every process calls this with the same names; those without a `path` only take part.
-    Raises StorageError on a full disk, after every tensor was gathered: nobody waits for this process.
+    If `whole` gathers shards, every process calls this with the same names; those without a `path` only take part.
+    Raises StorageError on a full disk, but first gathers the remaining tensors, so that no process waits for this one.
     """
     names = sorted(tensors)
     if path is None:
@@ -70,9 +70,9 @@ def stream_tensors(path: Path | None, tensors: Mapping[str, T], whole: Callable[
             with temporary.open("wb") as file:
                 file.write(header)
                 for name in names:
-                    found = whole(tensors[name]).detach()
+                    tensor = whole(tensors[name]).detach()
                     done += 1
-                    _write(file, found)
+                    _write(file, tensor)
         except BaseException:
             for name in names[done:]:
                 whole(tensors[name])
@@ -95,6 +95,6 @@ def _header(tensors: Mapping[str, Shaped]) -> bytes:
 
 
 def _write(file: BinaryIO, tensor: Tensor) -> None:
-    """The values in row-major order, little-endian, as this machine has them."""
+    """Write the values in row-major order, little-endian like this machine."""
     plain = tensor.cpu().contiguous().reshape(-1)
     file.write(plain.view(torch.uint8).numpy().data)

@@ -8,7 +8,7 @@ from talkies.config.numbers import Positive
 
 @config
 class StreamFlowConfig:
-    """Sigma shift of one modality: sigma(u) = shift u / (1 + (shift - 1) u) (MOVA section 7)."""
+    """Sigma shift of one modality: sigma(u) = shift u / (1 + (shift - 1) u) (docs/mova.md: Objective)."""
 
     shift: Positive = 5.0
 

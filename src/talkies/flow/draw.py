@@ -1,9 +1,9 @@
 """Random numbers that are pure functions of (seed, sample id, visit, name).
 
-Nothing is consumed and nothing is remembered: a sample draws the same noise in any batch, order, worker, rank and world
-size, and after any resume. The four values are hashed to 128 bits; a uniform number is 53 of them, and Gaussian numbers
-come from numpy's counter-based Philox under the whole key. (torch's CPU generator keeps 32 bits of its seed only: among
-2**16 samples two would already be likely to share their noise.)
+There is no generator state: a sample draws the same noise in any batch, order, worker, rank and world size, and after
+any resume. The four values are hashed to 128 bits; a uniform number uses 53 of them, and Gaussian numbers come from
+numpy's counter-based Philox keyed with all of them. (torch's CPU generator keeps only 32 bits of its seed: among 2**16
+samples, two would probably share their noise.)
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ UNIFORM_BITS = 53
 
 
 def _keys(seed: int, ids: Sequence[str], visits: Sequence[int], name: str) -> Iterator[int]:
-    """One 128-bit key per sample. JSON frames the values, so that no two different draws spell the same message."""
+    """One 128-bit key per sample. JSON delimits the values, so different draws never hash the same message."""
     for sample, visit in zip(ids, visits, strict=True):
         message = dumps([seed, sample, visit, name]).encode()
         digest = blake2b(message, digest_size=KEY_BITS // 8, person=b"talkies.draw").digest()

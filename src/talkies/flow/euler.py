@@ -1,4 +1,4 @@
-"""The sampler: Euler from noise to data, each modality along its own column of noise levels (MOVA section 7)."""
+"""The sampler: Euler from noise to data, each modality with its own column of noise levels (docs/mova.md: Sampling)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,12 +24,12 @@ def euler(
 ) -> dict[Modality, Tensor]:
     """Latents at the last noise level, one per stream, fp32.
 
-    `streams` hold the latents at the first noise level (their `time` is set here); `sigmas[m]` decreases, N + 1 values,
-    the same N for every modality. With video, the expert follows the video's level: 0 while it is at or above
-    `boundary`, then 1 for good. `on_step` is called after each step with the number of steps done.
+    `streams` hold the latents at the first noise level (their `time` is set here). `sigmas[m]` has N + 1 decreasing
+    values, with the same N for every modality. With video, the expert follows the video's level: 0 at or above
+    `boundary`, 1 below. `on_step` is called after each step with the number of steps done.
     """
     assert sigmas.keys() == streams.keys(), f"levels for {list(sigmas)}, streams {list(streams)}"
-    assert len({len(column) for column in sigmas.values()}) == 1, "every modality takes the same number of steps"
+    assert len({len(column) for column in sigmas.values()}) == 1, "modalities differ in their number of steps"
     columns = {m: list(pairwise(column)) for m, column in sigmas.items()}
     state = {m: stream.latent.float() for m, stream in streams.items()}
     for step in range(len(next(iter(columns.values())))):

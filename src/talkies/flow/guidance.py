@@ -1,4 +1,4 @@
-"""Classifier-free guidance over two conditions, text and Bridge (MOVA section 7, report 5.1 eq. 6 and 7.2)."""
+"""Classifier-free guidance over two conditions, text and Bridge (MOVA, section 5.1, eq. 6, and section 7.2)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +12,7 @@ from talkies.streams.batch import Condition, Denoiser, Stream, Text
 
 
 class Branch(NamedTuple):
-    """What one evaluation of the denoiser is told: the caption or the empty one; the modalities coupled or apart."""
+    """The conditions of one evaluation of the denoiser: the caption or the empty one; modalities coupled or not."""
 
     text: bool
     bridge: bool
@@ -23,12 +23,12 @@ LADDER = (Branch(text=False, bridge=False), Branch(text=False, bridge=True), FUL
 
 
 def rungs(text_scale: float, bridge_scale: float) -> list[tuple[Branch, float]]:
-    """The branches that the scales need, each with the scale of its step up from the branch before; the first has 1.
+    """The branches that the scales need, each with the scale of its difference from the previous one (1 for the first).
 
     v = 1 v(0,0) + s_B [v(0,c_B) - v(0,0)] + s_T [v(c_T,c_B) - v(0,c_B)] is a ladder of three scales (1, s_B, s_T).
-    Sorted by branch, each v is weighted with its own scale minus the next one, so two equal neighbours drop the branch
-    between them (and a last scale of 0 drops the last): (1, 1) needs one evaluation; s_B = 1 or s_B = s_T two;
-    s_T = 1 with another s_B three, because v(0,c_B) keeps the weight s_B - 1.
+    Collected by branch, each v has the weight (own scale - next scale), so a branch whose scale equals the next one
+    drops out (and so does the last if its scale is 0): (1, 1) needs one evaluation; s_B = 1 or s_B = s_T two; s_T = 1
+    with another s_B three, because v(0,c_B) keeps the weight s_B - 1.
     """
     scales = (1.0, bridge_scale, text_scale)
     steps = zip(LADDER, scales, (*scales[1:], 0.0), strict=True)
@@ -38,8 +38,8 @@ def rungs(text_scale: float, bridge_scale: float) -> list[tuple[Branch, float]]:
 def guided(denoiser: Denoiser, *, null_text: Text, text_scale: float, bridge_scale: float) -> Denoiser:
     """A denoiser that extrapolates from the empty caption (batch 1) and from uncoupled modalities; a scale of 1 is off.
 
-    Evaluates `denoiser` once per branch needed (see `rungs`) and combines in fp32; (1, 1) is `denoiser` itself.
-    Raises ValueError for a scale that is not finite and, when called, for a Bridge scale that has nothing to act on.
+    Evaluates `denoiser` once per branch needed (see `rungs`) and combines in fp32; (1, 1) returns `denoiser` itself.
+    Raises ValueError if a scale is not finite and, when called, if a Bridge scale has no Bridge to act on.
     """
     for name, scale in (("text_scale", text_scale), ("bridge_scale", bridge_scale)):
         if not isfinite(scale):

@@ -1,4 +1,4 @@
-"""From a batch to what a training step regresses: times, noise, noisy latents, targets, and dropped captions."""
+"""From a batch to the inputs and targets of a training step: times, noise, noisy latents, targets, dropped captions."""
 
 from typing import NamedTuple
 
@@ -22,11 +22,11 @@ class Noised(NamedTuple):
 
 
 def noised(batch: Batch, flow: FlowConfig, *, seed: int, boundary: float, expert: int | None) -> Noised:
-    """Draw u ~ U(0, 1) per sample and modality, shift it, and noise the latents to that level (MOVA sections 7, 8).
+    """Draw u ~ U(0, 1) per sample and modality, shift it, and noise the latents to that level (MOVA, section 4.5).
 
-    With an `expert`, the video's u is drawn from the levels that the expert serves at `boundary`; the audio's stays
-    unrestricted, our reading where the report is silent (with `times: shared` both are one u, restricted with the
-    video's). Raises ValueError for an expert without video in the batch.
+    With an `expert`, the video's u is restricted to the levels that the expert serves at `boundary`. The audio's u is
+    not restricted: the report does not say, so this is our choice. With `times: shared` both are one u, restricted as
+    the video's. Raises ValueError for an expert without video in the batch.
     """
     if expert is not None and "video" not in batch.latents:
         raise ValueError(f"video expert {expert} cannot train on clips with {', '.join(batch.latents)} only")
@@ -54,7 +54,7 @@ def _levels(
 def dropped_text(batch: Batch, *, seed: int, rate: float) -> Text:
     """The captions' features, each replaced by the empty caption's with probability `rate`.
 
-    Raises ValueError where `rate` is not a probability.
+    Raises ValueError if `rate` is not a probability.
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"text dropout {rate}: it must lie between 0 and 1; set phase.text_dropout")

@@ -1,4 +1,4 @@
-"""Rectified flow between data (t = 0) and noise (t = 1): path, target, loss, experts (MOVA section 7)."""
+"""Rectified flow between data (t = 0) and noise (t = 1): path, target, loss, experts (docs/mova.md: Objective)."""
 
 import torch
 from torch import Tensor
@@ -20,8 +20,8 @@ def velocity(x0: Tensor, noise: Tensor) -> Tensor:
 def per_sample_loss(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error per sample over its valid latent steps, [B] fp32 (fp64 for an fp64 prediction).
 
-    pred and target [B, C, T, ...]; mask [B, T] bool, False where a step is padding: what stands there, NaN included,
-    reaches neither the loss nor the gradient. A sample without a valid step gives 0.
+    pred and target [B, C, T, ...]; mask [B, T] bool, False where a step is padding. Values in padding, NaN included,
+    affect neither the loss nor the gradient. A sample without a valid step gives 0.
     """
     assert pred.shape == target.shape, f"prediction {tuple(pred.shape)}, target {tuple(target.shape)}"
     assert mask.shape == (pred.shape[0], pred.shape[2]), f"mask {tuple(mask.shape)} for latents {tuple(pred.shape)}"
@@ -40,7 +40,7 @@ def expert_at(sigma: float, boundary: float) -> int:
 def expert_range(expert: int, boundary: float, shift: float) -> tuple[float, float]:
     """The u in [low, high) whose shifted levels belong to `expert`: [u_b, 1) or [0, u_b), where shift(u_b) = boundary.
 
-    Raises ValueError where `boundary` leaves an expert without noise levels.
+    Raises ValueError if `boundary` leaves an expert without noise levels.
     """
     assert expert in (0, 1), f"expert {expert}: there are two"
     if not 0 < boundary < 1:

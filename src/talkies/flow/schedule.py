@@ -1,4 +1,4 @@
-"""Noise levels: the sigma shift and the sampling grid (MOVA section 7). fp64, so that `plan` and training agree."""
+"""Noise levels: the sigma shift and the sampling grid of the released code. fp64, so that `plan` and training agree."""
 
 from math import isfinite
 from typing import TypeVar
@@ -16,7 +16,7 @@ def _check(s: float) -> None:
 def shift(u: Level, s: float) -> Level:
     """sigma(u) = s u / (1 + (s - 1) u): maps [0, 1] onto itself, towards noise for s > 1; the identity for s = 1.
 
-    Raises ValueError where `s` is not above 0.
+    Raises ValueError if `s` is not above 0.
     """
     _check(s)
     return s * u / (1 + (s - 1) * u)

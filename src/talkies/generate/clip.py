@@ -1,4 +1,4 @@
-"""Prompt to decoded clip: the one path that `sample`, validation and the gates share."""
+"""From prompt to decoded clip: the code path that `sample`, validation and gates share."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,8 +22,8 @@ from talkies.streams.codec import Codecs, Media
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One clip to make. `image` [3, H, W] in [-1, 1] becomes its first frame; None stands for a white one (text only,
-    MOVA section 1). With the seed, `id` alone determines the initial noise."""
+    """One clip to make. `image` [3, H, W] in [-1, 1] becomes its first frame; None means a white one (text only; MOVA,
+    section 5.2). With the seed, `id` alone determines the initial noise."""
 
     prompt: str
     id: str
@@ -44,10 +44,10 @@ def generate(
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> list[Media]:
-    """One Media per request, on the CPU, made as one batch of the modalities in `grids`.
+    """One Media per request, on the CPU, made as one batch with the modalities in `grids`.
 
-    `denoiser` computes on `device`, where the codecs are given their inputs too; `progress` is called with the number
-    of Euler steps done. With video, the sound is cut to the video's duration; without, it keeps the grid's.
+    `denoiser` runs on `device`, and the codecs get their inputs there; `progress` is called with the number of Euler
+    steps done. With video, the sound is cut to the video's duration; without, it has the grid's.
     Raises DataError for an image or a grid that does not fit the codecs, ValueError for sampling values that cannot be
     used, CheckpointError for latents that are not finite.
     """
@@ -56,8 +56,8 @@ def generate(
     _check(codecs, request, grids)
     samples_kept = _samples_kept(codecs, grids, fps)
     sigmas = {m: sigma_grid(sampling.steps, s) for m, s in _shifts(sampling).items() if m in grids}
-    # Not inference_mode: sampling happens within training runs, and what a network caches here (RoPE tables, FSDP's
-    # gathered parameters) must still serve a backward pass afterwards.
+    # Not inference_mode: training runs sample too, and what a network caches here (RoPE tables, FSDP's gathered
+    # parameters) must remain usable in a later backward pass.
     with torch.no_grad():
         text = codecs.text.encode([r.prompt for r in request]).to(device)
         guide = guided(
@@ -85,19 +85,19 @@ def _shifts(sampling: SamplingConfig) -> dict[Modality, float]:
 
 
 def _check(codecs: Codecs, request: list[Request], grids: Mapping[Modality, Grid]) -> None:
-    """What can be refused before anything is computed; warns of prompts that the text encoder cuts."""
+    """Refuse invalid requests before anything is computed; warn of prompts that the text encoder truncates."""
     for modality, codec in (("video", codecs.video), ("audio", codecs.audio)):
         if modality in grids and codec is None:
-            raise DataError(f"generation of {modality} needs a {modality} codec; the recipe's codecs have none")
+            raise DataError(f"generating {modality} needs a {modality} codec; the recipe's codecs have none")
     for r in request:
         if r.image is not None and "video" not in grids:
-            raise ValueError(f"request {r.id} has an image, but no video is generated; leave the image out")
+            raise ValueError(f"request {r.id} has an image, but no video is generated; remove the image")
         if excess := codecs.text.overflow(r.prompt):
             warnings.warn(f"prompt of request {r.id} is too long: its last {excess} units are ignored", stacklevel=3)
 
 
 def _samples_kept(codecs: Codecs, grids: Mapping[Modality, Grid], fps: float) -> int | None:
-    """Length of the sound, that of the video; None where one of the two is not generated."""
+    """Samples of sound that last as long as the video; None unless both are generated."""
     if "video" not in grids or "audio" not in grids:
         return None
     assert codecs.video is not None
@@ -129,7 +129,7 @@ def _streams(
 
 
 def _image_latent(codecs: Codecs, request: list[Request], grid: Grid, fps: float, device: torch.device | str) -> Tensor:
-    """The latent [B, C, T, h, w] of (first frame, then mid-grey frames), encoded whole (MOVA section 3)."""
+    """The latent [B, C, T, h, w] of (first frame, then mid-grey frames), encoded whole (docs/mova.md: First frame)."""
     assert codecs.video is not None
     frames, height, width = clip_shape(codecs.video, grid, fps)
     clips = torch.zeros(len(request), frames, 3, height, width, device=device)
@@ -141,11 +141,13 @@ def _image_latent(codecs: Codecs, request: list[Request], grid: Grid, fps: float
 def _first_frame(image: Tensor, name: str, height: int, width: int) -> Tensor:
     if image.shape != (3, height, width):
         raise DataError(
-            f"image of request {name} has shape {tuple(image.shape)}, the grid needs (3, {height}, {width}); "
+            f"image of request {name} has shape {tuple(image.shape)}, but the grid needs (3, {height}, {width}); "
             "read it with talkies.generate.image.load_image"
         )
     if not bool(image.abs().max() <= 1):
-        raise DataError(f"image of request {name} leaves [-1, 1]: scale its 0..255 pixels by 1 / 127.5 and subtract 1")
+        raise DataError(
+            f"image of request {name} has values outside [-1, 1]: scale its 0..255 pixels by 1 / 127.5 and subtract 1"
+        )
     return image
 
 
@@ -156,7 +158,7 @@ def _decode(
     for m, latent in latents.items():
         if not bool(latent.isfinite().all()):
             raise CheckpointError(
-                f"sampled {m} latents are not finite: the weights are damaged, or the guidance scales too large"
+                f"sampled {m} latents are not finite: the weights are damaged, or the guidance scales are too large"
             )
     frames = samples = None
     if "video" in latents:

@@ -1,4 +1,4 @@
-"""What the colours of a reference image mean: its profile, or PNG's own tags, in the order in which PNG ranks them."""
+"""Converts a reference image to sRGB: by its ICC profile or PNG's colour chunks, in PNG's order of precedence."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,18 +14,18 @@ from talkies.media.tones import CHROMATICITIES, HDR, to_bt709
 
 BT709 = 1
 DISPLAY = 2.2
-"""The exponent for which PNG's gAMA is usually written: 1 / 2.2."""
+"""The usual display exponent; PNG's gAMA has its inverse, 1 / 2.2."""
 GAMMAS = 0.1, 4.0
 SRGB = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 """cHRM's values: x and y of white, red, green and blue."""
 NEAR = 0.01, 0.05
-"""What is taken for sRGB: how far chromaticities, and gAMA in relation, may be away."""
+"""Tolerances within which colours count as sRGB: absolute for chromaticities, relative for gAMA."""
 
 
 def as_srgb(image: Image.Image, path: Path) -> Image.Image:
-    """The image as sRGB, RGB or RGBA where anything had to be done; HDR is tone-mapped.
+    """The image in sRGB: unchanged if it already is, else converted to RGB or RGBA; HDR is tone-mapped.
 
-    Raises ValueError for colours that are not understood.
+    Raises ValueError for colours that are not supported.
     """
     coded = _cicp(path)
     if coded is not None:
@@ -49,7 +49,7 @@ def as_srgb(image: Image.Image, path: Path) -> Image.Image:
 
 
 def _over(image: Image.Image, change: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
-    """The image with `change` made to its uint8 [H, W, 3]; what is transparent stays so."""
+    """The image with `change` applied to its uint8 [H, W, 3]; transparency is kept."""
     clear = image.has_transparency_data
     values = np.array(image.convert("RGBA" if clear else "RGB"))
     values[..., :3] = change(np.ascontiguousarray(values[..., :3]))
@@ -65,7 +65,7 @@ def _from_code_points(rgb: np.ndarray, primaries: int, transfer: int, matrix: in
     known = primaries in CHROMATICITIES and transfer in (*SDR, *HDR)
     if not known or matrix != 0 or full != 1:
         raise ValueError(
-            f"its colours (cICP) are {primaries}/{transfer}/{matrix}/{full}, which are not known here; convert it to "
+            f"its colours (cICP) are {primaries}/{transfer}/{matrix}/{full}, which are not supported; convert it to "
             "sRGB"
         )
     if primaries == BT709 and transfer not in HDR:
@@ -83,7 +83,7 @@ def _check_primaries(found: tuple[float, ...]) -> None:
 
 
 def _cicp(path: Path) -> tuple[int, int, int, int] | None:
-    """PNG's cICP, of which Pillow tells nothing; None where there is none before the pixels."""
+    """PNG's cICP, which Pillow does not expose; None if there is none before the pixels."""
     with path.open("rb") as file:
         body = png_chunk(file, b"cICP")
     if body is None:

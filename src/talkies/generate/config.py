@@ -6,7 +6,7 @@ from talkies.config.numbers import Draws, NonNegative, Positive
 
 @config
 class SamplingConfig:
-    """Euler over the released scheduler's grid, one shift per modality; guidance scales of MOVA section 7 (1: off)."""
+    """Euler over the released scheduler's grid, one shift per modality; guidance scales (MOVA, section 5.1; 1: off)."""
 
     steps: Draws = 50
     video_shift: Positive = 5.0

@@ -1,4 +1,4 @@
-"""From a latent's Grid back to frames, pixels and samples, through the codec that wrote it."""
+"""From a latent's Grid back to frames, pixels and samples, with the codec that made it."""
 
 from fractions import Fraction
 from math import lcm
@@ -7,7 +7,7 @@ from talkies.config import DataError
 from talkies.streams import Grid
 from talkies.streams.codec import AudioCodec, VideoCodec
 
-# A side that every spatial factor up to 64 divides: the grid of one frame of this size tells the codec's factor.
+# A side divisible by every spatial factor up to 64: the grid of one frame of this size reveals the codec's factor.
 PROBE = lcm(*range(1, 65))
 
 
@@ -19,14 +19,14 @@ def exact_fps(fps: float) -> Fraction:
 def clip_shape(codec: VideoCodec, grid: Grid, fps: float) -> tuple[int, int, int]:
     """(frames, height, width) of the clips whose latents have `grid` at `fps` frames per second.
 
-    Raises DataError where the codec gives no clip that grid: another codec's grid, or another frame rate.
+    Raises DataError if no clip has that grid under this codec: the grid is another codec's, or of another frame rate.
     """
     probe = codec.grid(1, PROBE, PROBE, fps)
     if (grid.channels, grid.rate) != (probe.channels, probe.rate):
         raise DataError(
-            f"video grid of {grid.channels} channels at {float(grid.rate):g} steps per second, but at {fps:g} fps this "
-            f"video codec makes {probe.channels} channels at {float(probe.rate):g}; use the codec and the frame rate "
-            "with which the grid was made"
+            f"the video grid has {grid.channels} channels at {float(grid.rate):g} steps per second, but at {fps:g} fps "
+            f"this video codec makes {probe.channels} channels at {float(probe.rate):g}; use the codec and the frame "
+            "rate with which the grid was made"
         )
     steps, *sides = grid.shape
     height, width = (n * (PROBE // p) for n, p in zip(sides, probe.shape[1:], strict=True))
@@ -38,13 +38,13 @@ def clip_shape(codec: VideoCodec, grid: Grid, fps: float) -> tuple[int, int, int
 def sample_count(codec: AudioCodec, grid: Grid, frames: int, fps: float) -> int:
     """Audio samples that last as long as `frames` at `fps`, rounded down.
 
-    Raises DataError where a latent of `grid` decodes to fewer.
+    Raises DataError if a latent of `grid` decodes to fewer.
     """
     wanted = int(frames * codec.sample_rate / exact_fps(fps))
-    held = int(grid.shape[0] * codec.sample_rate / grid.rate)
-    if held < wanted:
+    available = int(grid.shape[0] * codec.sample_rate / grid.rate)
+    if available < wanted:
         raise DataError(
-            f"audio grid {grid.shape} holds {held} samples, but {frames} frames at {fps:g} fps need {wanted} at "
+            f"audio grid {grid.shape} holds {available} samples, but {frames} frames at {fps:g} fps need {wanted} at "
             f"{codec.sample_rate} Hz; use the audio and video grids of one shard set"
         )
     return wanted

@@ -1,4 +1,4 @@
-"""Reading a reference image."""
+"""Reads a reference image."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from talkies.config import DataError
 from talkies.config.regular import open_regular
 from talkies.generate.colours import as_srgb
 
-# Only these decoders see the file: Pillow's others include one that starts Ghostscript.
+# Only these decoders may open the file: Pillow's others include one that starts Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP")
 # Pillow converts these to 8 bits by clipping, which turns a 16-bit image white.
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
@@ -21,9 +21,9 @@ DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 def load_image(path: Path | str, height: int, width: int) -> Tensor:
     """The image as a first frame: [3, height, width] fp32 in [-1, 1].
 
-    Turned upright (EXIF), its colours as sRGB (`as_srgb`), transparency laid on white, cropped around its centre to the
-    aspect of the target, resized (antialiased bilinear, as training frames are). Raises DataError for what is no
-    readable 8-bit PNG, JPEG or WebP.
+    Rotated upright (EXIF), converted to sRGB (`as_srgb`), laid on white where transparent, cropped around its centre to
+    the target's aspect, resized (antialiased bilinear, as training frames). Raises DataError if it is not a readable
+    8-bit PNG, JPEG or WebP.
     """
     if height < 1 or width < 1:
         raise ValueError(f"reference image size {height}x{width}: both sides must be at least 1")
@@ -45,11 +45,11 @@ def _decoded(path: Path) -> Image.Image:
             return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     except DataError:
         raise
-    # Pillow's decoders report damage with any of these, a hostile size with its own class.
+    # Pillow's decoders report damage with any of these, and a hostile size with its own class.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        why = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"reference image {path} cannot be read ({why}): give a whole PNG, JPEG or WebP file"
+            f"reference image {path} cannot be read ({reason}): use an undamaged PNG, JPEG or WebP file"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The attempts of a run under Slurm, in RUN_FOLDER/attempts.json: what each began with, and why the run is held."""
+"""The attempts of a run under Slurm, in RUN_FOLDER/attempts.json: how each began, and why the run is held."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from talkies.config.records import Kind, Name, record
 from talkies.files.durable import write_text
 
 FILE = "attempts.json"
-IN_VAIN = 3
+REQUEUE_LIMIT = 3
 """Requeues without progress after which a job is held."""
 
 
@@ -27,8 +27,8 @@ class Attempt:
 
 @record
 class Attempts:
-    """All attempts of a run, oldest first. `held`: why the job waits for somebody to release it; `since`: the number
-    of attempts that a release has forgiven."""
+    """All attempts of a run, oldest first. `held`: why the job waits to be released by its owner; `since`: how many
+    attempts came before the last release, and no longer count."""
 
     made: tuple[Attempt, ...]
     held: str | None
@@ -42,38 +42,39 @@ class Attempts:
 ATTEMPTS = Kind(
     holds=Attempts,
     about="run",
-    remedy="restore it from a copy, or remove it: only the count of requeues goes",
+    remedy="restore it from a copy, or remove it: only the count of requeues is lost",
     error=CheckpointError,
 )
 
 
 def read_attempts(folder: Path) -> Attempts:
-    """What is recorded in `folder`; CheckpointError where the record is damaged."""
+    """The attempts recorded in `folder`; CheckpointError if the record is damaged."""
     return ATTEMPTS.find(folder / FILE) or Attempts(made=(), held=None, since=0)
 
 
 def begin(folder: Path, attempt: Attempt) -> Attempts:
-    """Record that `attempt` begins; its `held` says why it must not: as many requeues before it were in vain.
+    """Record that `attempt` begins. After REQUEUE_LIMIT requeues without progress the result's `held` gives the reason,
+    and the attempt must not continue.
 
-    Restarts are counted and not records, for an attempt may be requeued before it could write one.
+    Restarts are counted, not records: an attempt may be requeued before it could write one.
     """
-    known = read_attempts(folder)
-    if known.held is not None:  # somebody has released the job
-        known = replace(known, held=None, since=len(known.made))
-    known = replace(known, made=(*known.made, attempt))
-    recent = [made for made in known.made[known.since :] if made.job == attempt.job]
-    same = [*takewhile(lambda made: made.step == attempt.step, reversed(recent))]
-    if attempt.restart - same[-1].restart >= IN_VAIN:
-        known = replace(known, held=_reason(attempt))
-    values: Mapping[str, object] = asdict(known)
+    attempts = read_attempts(folder)
+    if attempts.held is not None:  # the owner has released the job
+        attempts = replace(attempts, held=None, since=len(attempts.made))
+    attempts = replace(attempts, made=(*attempts.made, attempt))
+    recent = [earlier for earlier in attempts.made[attempts.since :] if earlier.job == attempt.job]
+    same_step = [*takewhile(lambda earlier: earlier.step == attempt.step, reversed(recent))]
+    if attempt.restart - same_step[-1].restart >= REQUEUE_LIMIT:
+        attempts = replace(attempts, held=_reason(attempt))
+    values: Mapping[str, object] = asdict(attempts)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / FILE, json.dumps(values, indent=2) + "\n")
-    return known
+    return attempts
 
 
 def _reason(attempt: Attempt) -> str:
     return (
-        f"job {attempt.job} is held: {IN_VAIN} requeues in a row without a new checkpoint (the newest: "
+        f"job {attempt.job} is held: {REQUEUE_LIMIT} requeues in a row without a new checkpoint (the newest: "
         f"{f'step {attempt.step}' if attempt.step else 'none'}); read its log, then `scontrol release {attempt.job}`, "
         "or `talkies cancel` it"
     )

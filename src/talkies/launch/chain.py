@@ -19,8 +19,8 @@ FILE = "jobs.json"
 
 @record
 class ChainJob:
-    """One job: `name`, the phase that it trains (None: it prepares data) in run folder `run`, and its script. `id` is
-    None until it is submitted."""
+    """One job: its `name`, the phase that it trains (None: it prepares data) in run folder `run`, and its script. `id`
+    is None until the job is submitted."""
 
     name: Name
     phase: Name | None
@@ -31,7 +31,7 @@ class ChainJob:
 
 @record
 class ChainRecord:
-    """jobs.json: a Chain but its folder."""
+    """jobs.json: a Chain without its folder."""
 
     jobs: tuple[ChainJob, ...]
     earlier: tuple[Name, ...]
@@ -42,7 +42,7 @@ CHAIN = Kind(holds=ChainRecord, about="slurm", remedy="restore it from a copy, o
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """The jobs of a run, each after the one before: the last submission; `earlier` ids are of the ones before it."""
+    """The jobs of a run's last submission, each after the previous one; `earlier`: job ids of earlier submissions."""
 
     folder: Path
     jobs: tuple[ChainJob, ...]
@@ -50,11 +50,11 @@ class Chain:
 
     @property
     def ids(self) -> list[str]:
-        """Of the jobs that were submitted, first to last."""
+        """The ids of the submitted jobs, first to last."""
         return [job.id for job in self.jobs if job.id is not None]
 
     def active(self) -> list[Job]:
-        """What Slurm knows of them, but those that have ended."""
+        """The jobs that have not ended, as Slurm knows them."""
         return [job for known in self.ids for job in jobs_of(known) if not job.ended]
 
     def write(self) -> None:
@@ -68,26 +68,26 @@ class Chain:
 
 
 def read_chain(folder: Path) -> Chain | None:
-    """The chain that was submitted for the run in `folder`; None where there is none. CheckpointError
-    where jobs.json is damaged."""
-    found = CHAIN.find(folder / FILE)
-    if found is None:
+    """The chain that was submitted for the run in `folder`; None if there is none. CheckpointError if jobs.json is
+    damaged."""
+    record = CHAIN.find(folder / FILE)
+    if record is None:
         return None
     jobs = [
         replace(job, run=job.run and str(opened(job.run, folder)), script=str(opened(job.script, folder)))
-        for job in found.jobs
+        for job in record.jobs
     ]
-    return Chain(folder=folder, jobs=tuple(jobs), earlier=found.earlier)
+    return Chain(folder=folder, jobs=tuple(jobs), earlier=record.earlier)
 
 
 def _within(path: str, folder: Path) -> str:
-    """`path` as the record holds it: relative in the run's own folder, which may be moved."""
+    """`path` as the record stores it: relative if it lies in the run's folder, which may be moved."""
     inside = Path(path).is_absolute() and resolved(Path(path)).is_relative_to(resolved(folder))
     return os.path.relpath(resolved(Path(path)), resolved(folder)) if inside else path
 
 
 def chains(runs: Path) -> Iterator[Chain]:
-    """Every chain below a runs folder, by folder."""
+    """All chains in a runs folder, sorted by folder."""
     for path in sorted([*runs.glob(f"*/*/{FILE}")]):
         chain = read_chain(path.parent)
         if chain is not None:
@@ -95,23 +95,23 @@ def chains(runs: Path) -> Iterator[Chain]:
 
 
 def start(chain: Chain, scripts: Sequence[str]) -> Chain:
-    """Write the scripts and submit them in order; each job id is recorded before the next is asked for. Where Slurm
-    refuses one, those before it are cancelled and SlurmError says so."""
+    """Write the scripts and submit them in order; each job id is recorded before the next submission. If Slurm refuses
+    a job, those before it are cancelled, and SlurmError reports both."""
     for job, text in zip(chain.jobs, scripts, strict=True):
         path = Path(job.script)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     chain.write()
-    done: list[ChainJob] = []
+    submitted: list[ChainJob] = []
     for job in chain.jobs:
         try:
-            known = submit(Path(job.script), after=done[-1].id if done else None)
+            job_id = submit(Path(job.script), after=submitted[-1].id if submitted else None)
         except SlurmError as error:
-            if done:
-                cancel([made.id for made in reversed(done) if made.id is not None])
-            more = f"; the {len(done)} jobs before it are cancelled" if done else ""
+            if submitted:
+                cancel([earlier.id for earlier in reversed(submitted) if earlier.id is not None])
+            more = f"; the {len(submitted)} jobs before it are cancelled" if submitted else ""
             raise SlurmError(f"{error} (job {shown(job.name)}, {job.script}){more}") from None
-        done.append(replace(job, id=known))
-        chain = replace(chain, jobs=(*done, *chain.jobs[len(done) :]))
+        submitted.append(replace(job, id=job_id))
+        chain = replace(chain, jobs=(*submitted, *chain.jobs[len(submitted) :]))
         chain.write()
     return chain

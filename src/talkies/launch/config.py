@@ -1,4 +1,4 @@
-"""Keys of a site profile and of a recipe's `slurm` section. What may enter a script is decided here, by character."""
+"""Keys of a site profile and of a recipe's `slurm` section. Patterns decide which characters may enter a script."""
 
 import re
 from dataclasses import field
@@ -17,14 +17,14 @@ _OURS = (
     "signal test-only time uid wait wrap"
 )
 OURS = frozenset(_OURS.split())
-"""Options of sbatch that another key decides, or that would change who runs what."""
+"""Options of sbatch that another key sets, or that would change the user or the command of a job."""
 
 
 def seconds_of(time: str) -> int:
     """[DAYS-]HOURS:MINUTES:SECONDS as seconds."""
-    found = _TIME.fullmatch(time)
-    assert found is not None, time
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    match = _TIME.fullmatch(time)
+    assert match is not None, time
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
@@ -71,9 +71,10 @@ Time = Annotated[str, AfterValidator(_time)]
 
 @config
 class SlurmConfig:
-    """The allocation of one phase; no part of the recipe's hash. `nodes` and `gpus_per_node`: their product is the
-    ranks of `parallel`; left out, they fill the site's nodes. `time` of one attempt (the site's limit); `requeue`:
-    an attempt that ends at its limit or is preempted queues the job again and goes on from its checkpoint."""
+    """The allocation of one phase; excluded from the recipe's hash. The product of `nodes` and `gpus_per_node` is the
+    number of ranks of `parallel`; by default they fill the site's nodes. `time`: of one attempt (default: the site's
+    limit); `requeue`: an attempt that reaches its limit or is preempted requeues the job, which then continues from its
+    checkpoint."""
 
     nodes: Count | None = None
     gpus_per_node: Count | None = None
@@ -92,7 +93,7 @@ class LimitsConfig:
 
 @config
 class PyxisConfig:
-    """srun starts the processes in `image` (pyxis and enroot)."""
+    """srun starts the processes in `image`, by pyxis and enroot."""
 
     kind: Literal["pyxis"] = "pyxis"
     image: Image
@@ -113,8 +114,8 @@ ContainerConfig = Annotated[PyxisConfig | ApptainerConfig, Field(discriminator="
 
 @config
 class PrepareJobConfig:
-    """The allocation of a preparation's jobs: one node, one process. `array`: one task per shard set, at most so many
-    at once; 0 makes all sets in one job."""
+    """The allocation of a preparation's jobs: one node, one process. `array`: one task per shard set, at most this many
+    at once; 0: one job makes all sets."""
 
     partition: Word | None = None
     cpus: Count = 4
@@ -126,12 +127,12 @@ class PrepareJobConfig:
 
 @config
 class SiteConfig:
-    """A cluster, as its users know it. Nothing secret stands here: scripts are kept beside the runs and shown. `source`
-    names files that every job reads first, and such a file may set credentials.
+    """A cluster from its users' point of view. It must not contain secrets: scripts are kept beside the runs, and
+    shown. `source` names files that every job sources first; these may set credentials.
 
-    `python`: the interpreter (that of `submit`); `runs`: the runs folder; `data_root`: of a phase that names none;
-    `card`: GB of a GPU, which a layout has to fit; `lead`: seconds between the signal and the end of a job, enough for
-    the longest step, a validation and a checkpoint; `sbatch`: further options of a phase's job."""
+    `python`: the interpreter (default: that of `submit`); `runs`: the runs folder; `data_root`: for phases that name
+    none; `card`: GB of a GPU, which a layout must fit; `lead`: seconds between the signal and the end of a job, enough
+    for the longest step, a validation and a checkpoint; `sbatch`: further options of a phase's job."""
 
     kind: Literal["site"] = "site"
     account: Word | None = None

@@ -1,4 +1,4 @@
-"""Where the processes that srun started meet, when nobody has said it."""
+"""The rendezvous of processes that srun started without MASTER_ADDR."""
 
 import os
 from collections.abc import MutableMapping
@@ -6,14 +6,14 @@ from collections.abc import MutableMapping
 from talkies.config import RecipeError
 
 FIRST_PORT, PORTS = 20_000, 12_000
-"""Below the ports that Linux hands out by itself."""
+"""Below the range from which Linux picks ports by itself."""
 
 
 def meet(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set MASTER_ADDR and MASTER_PORT in one of several tasks of srun, where they are not set.
+    """In a task of srun, set MASTER_ADDR and MASTER_PORT unless they are set.
 
-    In an sbatch job srun runs on the first node, so its address is right and no name has to be resolved; the port is
-    of this job, step and restart. Raises RecipeError elsewhere: salloc may run srun on a login node.
+    In an sbatch job srun runs on the first node, so that its IP address is right and needs no name resolution; the port
+    follows from job, step and restart. Raises RecipeError elsewhere: under salloc, srun may run on a login node.
     """
     if "SLURM_STEP_ID" not in environment or "MASTER_ADDR" in environment:
         return

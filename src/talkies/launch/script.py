@@ -1,4 +1,4 @@
-"""The scripts of jobs: the templates of the repository's slurm/, filled with checked and quoted values."""
+"""Job scripts: the templates of the repository's slurm/, filled with checked and quoted values."""
 
 import re
 import shlex
@@ -16,8 +16,8 @@ from talkies.launch.secrets import refuse_secret_words
 from talkies.launch.site import Allocation
 
 TEMPLATES = Path(__file__).parent / "templates"
-"""A link to the folder of the repository; in an installation, a copy of it."""
-_HOLE = re.compile(r"\{\{([a-z_]+)\}\}")
+"""A link to the repository's folder; in an installation, a copy of it."""
+_PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _PATH = re.compile(r"/[A-Za-z0-9._/+@=-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -27,56 +27,56 @@ _PARTS: Mapping[Part, str] = {"whole": "", "codecs": "--part codecs", "sets": '-
 
 @dataclass(frozen=True, kw_only=True)
 class JobContext:
-    """What every job of a chain shares: the site, the folder of the run (of its record, scripts and logs), and where
-    the command was given."""
+    """What all jobs of a chain share: the site, the run's `folder` (record, scripts and logs), and the working
+    `directory` of the command."""
 
     site: SiteConfig
     folder: Path
     directory: Path
 
     def script(self, name: str) -> Path:
-        """Where the script of job `name` lies."""
+        """The path of the script of job `name`."""
         return self.folder / "slurm" / f"{name}.sbatch"
 
 
-def train_script(job: JobContext, name: str, given: Allocation, words: Sequence[str]) -> str:
+def train_script(job: JobContext, name: str, allocation: Allocation, words: Sequence[str]) -> str:
     """The script of a phase; `words`: the talkies command that its processes run.
 
-    RecipeError for what may not enter.
+    RecipeError for values that must not enter a script.
     """
     site = job.site
-    gpus = (f"--gpus-per-node={given.per_node}",) if site.request_gpus else ()
-    options = (*gpus, "--requeue" if given.requeue else "--no-requeue")
+    gpus = (f"--gpus-per-node={allocation.per_node}",) if site.request_gpus else ()
+    options = (*gpus, "--requeue" if allocation.requeue else "--no-requeue")
     values = _common(job, name, words, options, f"{name}-%j.out") | {
-        "nodes": str(given.nodes),
-        "per_node": str(given.per_node),
+        "nodes": str(allocation.nodes),
+        "per_node": str(allocation.per_node),
         "cpus": str(site.cpus_per_task),
-        "time": given.time,
+        "time": allocation.time,
         "lead": str(site.lead),
-        "requeue": str(int(given.requeue)),
+        "requeue": str(int(allocation.requeue)),
     }
     return _filled("train.sbatch", values)
 
 
 def prepare_script(job: JobContext, name: str, words: Sequence[str], *, part: Part, sets: int) -> str:
-    """The script of a preparation: the whole of it, what its sets share, or an array with one task for each of `sets`
-    sets. RecipeError for what may not enter."""
-    asked = job.site.prepare
-    options = [f"--gpus-per-node={asked.gpus}"] if asked.gpus else []
+    """The script of a preparation: all of it, the codecs that its sets share, or an array with one task for each of
+    `sets` sets. RecipeError for values that must not enter a script."""
+    prepare = job.site.prepare
+    options = [f"--gpus-per-node={prepare.gpus}"] if prepare.gpus else []
     if part == "sets":
-        options.append(f"--array=0-{sets - 1}%{asked.array}")
-    own = replace(job, site=replace(job.site, partition=asked.partition or job.site.partition, sbatch=asked.sbatch))
+        options.append(f"--array=0-{sets - 1}%{prepare.array}")
+    site = replace(job.site, partition=prepare.partition or job.site.partition, sbatch=prepare.sbatch)
     log = f"{name}-%A-%a.out" if part == "sets" else f"{name}-%j.out"
-    values = _common(own, name, words, options, log) | {
-        "cpus": str(asked.cpus),
-        "time": asked.time or job.site.limits.time,
+    values = _common(replace(job, site=site), name, words, options, log) | {
+        "cpus": str(prepare.cpus),
+        "time": prepare.time or job.site.limits.time,
         "part": _PARTS[part],
     }
     return _filled("prepare.sbatch", values)
 
 
 def job_name(*parts: str) -> str:
-    """A job's name. RecipeError for characters outside [A-Za-z0-9._-]."""
+    """The name of a job. RecipeError for characters outside [A-Za-z0-9._-]."""
     name = ".".join(parts)
     if not _NAME.fullmatch(name):
         raise RecipeError(f"slurm: job name {shown(name)} contains characters outside [A-Za-z0-9._-]: change `name`")
@@ -85,21 +85,21 @@ def job_name(*parts: str) -> str:
 
 def _common(job: JobContext, name: str, words: Sequence[str], options: Sequence[str], log: str) -> dict[str, str]:
     site = job.site
-    known = {"account": site.account, "partition": site.partition, "qos": site.qos}
-    given = [f"--{key}={value}" for key, value in known.items() if value is not None]
+    queue = {"account": site.account, "partition": site.partition, "qos": site.qos}
+    queue_options = [f"--{key}={value}" for key, value in queue.items() if value is not None]
     refuse_secret_words(words)
     return {
         "name": job_name(name),
         "directory": _path(job.directory, "the working directory"),
         "log": _path(job.folder, "the run folder") + f"/slurm/{log}",
-        "options": "\n".join(f"#SBATCH {option}" for option in [*given, *options, *site.sbatch]),
+        "options": "\n".join(f"#SBATCH {option}" for option in [*queue_options, *options, *site.sbatch]),
         "setup": "\n".join(_setup(site)),
         "command": " ".join(map(_quoted, [*_container(site), *_python(site), "-m", "talkies.cli.main", *words])),
     }
 
 
 def _setup(site: SiteConfig) -> list[str]:
-    """The lines before srun: modules, then files that are read, then variables."""
+    """The lines before srun: modules, then sourced files, then variables."""
     modules = [f"module load {' '.join(map(_quoted, site.modules))}"] if site.modules else []
     files = [f"source {_quoted(str(Path(path).expanduser()))}" for path in site.source]
     return [*modules, *files, *(f"export {name}={_quoted(value)}" for name, value in site.environment.items())]
@@ -139,6 +139,6 @@ def _quoted(word: str) -> str:
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
     text = (TEMPLATES / template).read_text()
-    # One pass: what a value holds is not filled again. An option that a site does not set leaves no empty line.
-    filled = _HOLE.sub(lambda found: values[found[1]], text)
+    # A single pass, so that placeholders within values stay as they are. Options that are not set leave no empty line.
+    filled = _PLACEHOLDER.sub(lambda match: values[match[1]], text)
     return re.sub(r"\n{2,}", "\n", filled).replace(" \n", "\n")

@@ -1,4 +1,4 @@
-"""A credential is refused wherever it would be written into a script."""
+"""Credentials are refused wherever they would be written into a script."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ _INSTEAD = (
     "scripts are kept and shown: put it in a file that only you can read, and name that file in the site's `source`"
 )
 _IMAGE = "container.image"
-"""Of a registry's images `#` separates the host, which no credential stands behind."""
+"""In the name of an image, `#` only separates the registry's host: it does not introduce a credential."""
 
 
 def refuse_secrets(source: LoadedRecipe) -> None:
-    """RecipeError, without the value, for a key of a site profile that holds a credential or is named like one."""
+    """RecipeError, without the value, for a key of a site profile that contains a credential or is named like one."""
     for path, value in leaves(source.values):
         name = path.rpartition(".")[2]
         text = value.replace("#", "/", 1) if path == _IMAGE and isinstance(value, str) else value
@@ -26,7 +26,7 @@ def refuse_secrets(source: LoadedRecipe) -> None:
 
 
 def refuse_secret_words(words: Sequence[str]) -> None:
-    """RecipeError, without the value, for an override that holds a credential."""
+    """RecipeError, without the value, for an override that contains a credential."""
     for word in words:
         if credential(word):
             key = named(word.partition("=")[0])

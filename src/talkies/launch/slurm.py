@@ -1,4 +1,4 @@
-"""Slurm's own commands, each as a list of arguments: no shell reads what is passed to them."""
+"""Slurm's own commands, each called with a list of arguments: no shell interprets them."""
 
 import re
 import shutil
@@ -15,14 +15,14 @@ ENDED = frozenset(_ENDED.split())
 
 
 class SlurmError(UserError):
-    """Slurm refused, or is not here."""
+    """Slurm refused, or is not available."""
 
     exit_code = 69
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What Slurm knows of a job, or of one task of an array (`task`)."""
+    """What Slurm knows about a job, or about one `task` of an array."""
 
     id: str
     task: str | None
@@ -37,7 +37,7 @@ class Job:
 
 
 def run(*words: str) -> str:
-    """The output of one of Slurm's commands. Raises SlurmError with what it said."""
+    """The output of one of Slurm's commands. Raises SlurmError with its message."""
     if shutil.which(words[0]) is None:
         raise SlurmError(f"slurm: there is no {words[0]} on PATH: go to a login node of the cluster, or load Slurm")
     try:
@@ -45,27 +45,27 @@ def run(*words: str) -> str:
     except subprocess.TimeoutExpired:
         raise SlurmError(f"slurm: {words[0]} did not answer within {PATIENCE_S:g} s: try again later") from None
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split()).removeprefix(f"{words[0]}: ").removeprefix("error: ")
-        raise SlurmError(f"slurm: {words[0]} refused: {said:.400}")
+        message = " ".join((done.stderr or done.stdout).split()).removeprefix(f"{words[0]}: ").removeprefix("error: ")
+        raise SlurmError(f"slurm: {words[0]} refused: {message:.400}")
     return done.stdout
 
 
 def submit(script: Path, *, after: str | None) -> str:
-    """Queue a script, if need be until job `after` has ended well (else it is cancelled); returns the job's id."""
+    """Queue a script; returns the job's id. It runs once job `after` has succeeded, and is cancelled if that fails."""
     chain = [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"] if after is not None else []
-    said = run("sbatch", "--parsable", *chain, str(script))
-    return said.strip().partition(";")[0]
+    output = run("sbatch", "--parsable", *chain, str(script))
+    return output.strip().partition(";")[0]
 
 
 def jobs_of(job: str) -> list[Job]:
-    """The job `job`, or the tasks of that array; empty where Slurm has forgotten it."""
+    """The job `job`, or the tasks of that array; empty if Slurm no longer knows it."""
     try:
-        said = run("scontrol", "-o", "show", "job", job)
+        output = run("scontrol", "-o", "show", "job", job)
     except SlurmError as error:
         if "Invalid job id" in str(error):
             return []
         raise
-    return [_job(line) for line in said.splitlines() if line.strip()]
+    return [_job(line) for line in output.splitlines() if line.strip()]
 
 
 def _job(line: str) -> Job:
@@ -86,5 +86,5 @@ def cancel(jobs: Sequence[str]) -> None:
 
 
 def requeue(job: str, *, hold: bool) -> None:
-    """Queue the running job `job` again; with `hold` it waits until somebody releases it."""
+    """Requeue the running job `job`; with `hold` it waits until it is released."""
     run("scontrol", "requeuehold" if hold else "requeue", job)

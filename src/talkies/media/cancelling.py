@@ -1,4 +1,4 @@
-"""Whether the channels of a file cancel each other in their mix, as antiphase stereo does."""
+"""Detects channels that cancel each other in their mix, as in antiphase stereo."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,14 +12,14 @@ from talkies.media.decoding import sounds
 from talkies.media.downmix import Values, channel_values, mix_weights
 
 CANCELLED = 0.2
-"""Of what the loudest channel alone would give the mix, the share (-14 dB) below which the channels cancel. A channel
-that sounds alone gives all of it; channels that have nothing in common, more."""
+"""The channels cancel if the mix has less than this share (-14 dB) of the level that the loudest channel alone would
+give it. A single active channel gives all of it; uncorrelated channels give more."""
 LOW = 4000
-"""Samples a second of the sound that is looked at: AAC, Opus and Vorbis replace what is higher by noise that is another
-one in each channel, and does not cancel. Measured of antiphase voices and noise, of all that is heard: up to 1.7; below
-2 kHz: at most 0.16 (Opus at 32 kbit/s, which stores voices like that, too: 0.53)."""
+"""Sample rate of the analysis: AAC, Opus and Vorbis replace higher frequencies by noise that differs between channels
+and does not cancel. Measured ratios for antiphase voices and noise: up to 1.7 over all frequencies, at most 0.16 below
+2 kHz (Opus at 32 kbit/s replaces voices, too: 0.53)."""
 HEARD = 0.1
-"""Of a channel's level, what must be left below 2 kHz, so that it tells about all."""
+"""Share of a channel's level that must be below 2 kHz for this band to represent it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,10 @@ class Cancelling:
 
 
 def find_cancelling(path: Path | str, *, begin: float, seconds: float | Fraction) -> Cancelling | None:
-    """The channels of `seconds` of a file's sound, from `begin` in the file's own time, where they cancel; else None.
+    """The levels of `seconds` of a file's sound, from `begin` in the file's own time, if its channels cancel; else
+    None.
 
-    Raises MediaError for what cannot be decoded.
+    Raises MediaError if the sound cannot be decoded.
     """
     pieces: list[Values] = []
     layout, rate = "", 0

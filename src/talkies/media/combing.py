@@ -1,7 +1,7 @@
-"""Whether pictures that are not marked as interlaced are so: two half pictures, taken one after the other, in a frame.
+"""Detects interlaced pictures that are not marked as such: two fields, taken one after the other, in a frame.
 
-Fine lines, noise, cuts and crawling text look combed, too. Time tells them apart: where something moves across a
-combed place, the lines of one parity show it half a picture before those of the other do, and always the same ones.
+Fine lines, noise, cuts and crawling text look combed, too. Time distinguishes them: if something moves across a combed
+place, the lines of one parity show it half a frame before those of the other, and it is always the same parity.
 """
 
 from collections import deque
@@ -14,23 +14,24 @@ from av.video.reformatter import VideoReformatter
 
 Order = Literal["tff", "bff"]
 COLUMNS = 128
-"""About how many columns are looked at: combing is seen in each of them alone."""
+"""Approximate number of columns to examine: combing is visible in each column alone."""
 STEP = 10
-"""Levels of 255: what differs by less is taken for the same."""
+"""Smallest difference that counts, in levels of 255."""
 PLANAR = ("gray", "yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p")
 VOTES, SHARE, MAJORITY = 32, 0.002, 6
-"""How many combed places must agree on the order, of how many that change, and how many times as many as say the
-contrary. Measured (H.264 of crf 0 to 30, 64 to 576 lines, films and drawings, tests/media/test_media_combing.py):
-interlaced ones have 0.8 to 20 % and mostly 30 to 10,000 times as many; others less than 0.1 %, or at most 4 times."""
+"""Combed places that must agree on the field order: their number, their share of the changing places, and their ratio
+to the places that disagree. Measured (H.264 of crf 0 to 30, 64 to 576 lines, films and drawings,
+tests/media/test_media_combing.py): interlaced pictures have a share of 0.8 to 20 % and mostly a ratio of 30 to 10,000;
+others a share below 0.1 %, or a ratio of at most 4."""
 
 AGREED = 0.02
-"""Of how many combed places. Measured: interlaced ones have 4 to 85 %, a game behind the lines of a screen 0.5 %."""
+"""Share of the combed places that must agree. Measured: 4 to 85 % if interlaced, 0.5 % for a game behind scan lines."""
 
 Values = np.ndarray[Any, np.dtype[np.int16]]
 
 
 class Combing:
-    """Looks at pictures in the order in which they are shown."""
+    """Examines pictures in presentation order."""
 
     def __init__(self) -> None:
         self._shown: deque[Values] = deque(maxlen=3)
@@ -40,7 +41,7 @@ class Combing:
         self._votes = {"tff": 0, "bff": 0}
 
     def note(self, frame: Any) -> None:
-        """The next picture."""
+        """Take the next picture into account."""
         luma = self._luma(frame)
         step = max(1, luma.shape[1] // COLUMNS)
         columns = luma[:, step // 2 :: step].astype(np.int16)
@@ -52,7 +53,7 @@ class Combing:
             self._vote(*self._shown)
 
     def _luma(self, frame: Any) -> np.ndarray:
-        """uint8 [H, W], without a copy where the frame has just that."""
+        """uint8 [H, W], without a copy if the frame has a luma plane."""
         if frame.format.name in PLANAR:
             plane = frame.planes[0]
             return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
@@ -60,8 +61,8 @@ class Combing:
 
     @property
     def order(self) -> Order | None:
-        """Which lines are shown first ("tff": the even ones); None where the pictures are not interlaced, or where that
-        cannot be told."""
+        """Which lines are shown first ("tff": the even ones); None if the pictures are not interlaced or this cannot be
+        determined."""
         tff, bff = self._votes["tff"], self._votes["bff"]
         if max(tff, bff) < max(VOTES, SHARE * self._changing, AGREED * self._combed, MAJORITY * min(tff, bff)):
             return None
@@ -83,13 +84,13 @@ class Combing:
 
 
 def _changing(before: Values, after: Values) -> np.ndarray:
-    """Where something differs. Without the first and last two lines."""
+    """Mask of the changed places, without the first and last two lines."""
     return np.asarray(np.abs(after - before)[2:-2] > STEP)
 
 
 def _combed(shown: Values) -> np.ndarray:
-    """Where five lines alternate: all of one parity are brighter than all of the other. Without the first and last two
-    lines."""
+    """Mask of the places where five lines alternate: all lines of one parity are brighter than all of the other.
+    Without the first and last two lines."""
     height = len(shown)
     first, second, third, fourth, fifth = (shown[index : height - 4 + index] for index in range(5))
     lowest, highest = np.minimum(np.minimum(first, third), fifth), np.maximum(np.maximum(first, third), fifth)
@@ -98,12 +99,12 @@ def _combed(shown: Values) -> np.ndarray:
 
 
 def _fields(shown: Values, rows: np.ndarray, columns: np.ndarray) -> tuple[Values, Values]:
-    """At places of `_combed`: the line's own value, and that of its neighbours, which are of the other parity."""
+    """At places of `_combed`: the value of the line itself, and that of its neighbours, which have the other parity."""
     return shown[rows + 2, columns], (shown[rows + 1, columns] + shown[rows + 3, columns]) // 2
 
 
 def _consistent(first: Sequence[Values], second: Sequence[Values]) -> int:
-    """At how many places the values of three pictures only rise or only fall, if each shows `first` before `second`."""
+    """Number of places where the values of three pictures are monotonic, if each shows `first` before `second`."""
     rise = second[1] - first[1]
     slack = np.abs(rise) // 4
     values = [value for pair in zip(first, second, strict=True) for value in pair]

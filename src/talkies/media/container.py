@@ -1,4 +1,4 @@
-"""Opening media files: which streams count, and libav's errors in words."""
+"""Opens media files: which streams are used, and libav's errors as MediaError."""
 
 import stat
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ PLAYLISTS = ("concat", "dash", "hls", "imf")
 
 
 class MediaError(DataError):
-    """A media file that cannot be used; `reason` says why without the path."""
+    """A media file that cannot be used; `reason` is the message without the path."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(f"media: {path}: {reason}")
@@ -28,15 +28,15 @@ class EndedError(MediaError):
 
 @contextmanager
 def opened(path: Path | str, **options: str) -> Iterator[Any]:
-    """The av container of a local file; whatever libav says while it is open becomes a MediaError.
+    """The av container of a local file; any libav error while it is open becomes a MediaError.
 
-    `options` are libav's for the container.
+    `options` are libav's container options.
     """
     _check_file(path)
-    # Without the protocol, a file named "concat:..." would be one; a playlist may not lead elsewhere either.
+    # Without the prefix, a file named "concat:..." would select a protocol; playlists must not open other files either.
     source = f"file:{Path(path).absolute()}"
     try:
-        # Tags are often Latin-1, and nobody needs them to be right.
+        # Tags are often Latin-1, and their exact text does not matter.
         with av.open(source, options={"protocol_whitelist": "file", **options}, metadata_errors="replace") as container:
             if container.format.name in PLAYLISTS:
                 raise MediaError(path, "is a list of other files, not media; list those files instead")
@@ -46,30 +46,30 @@ def opened(path: Path | str, **options: str) -> Iterator[Any]:
 
 
 def _check_file(path: Path | str) -> None:
-    """MediaError for what is no file; opening a pipe would wait for ever."""
+    """MediaError if it is not a regular file; opening a pipe would block."""
     try:
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
-        words = "is a link that leads nowhere" if Path(path).is_symlink() else "the file does not exist"
-        raise MediaError(path, words) from None
+        reason = "is a dangling link" if Path(path).is_symlink() else "the file does not exist"
+        raise MediaError(path, reason) from None
     except (OSError, ValueError) as error:
         raise MediaError(path, f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if not stat.S_ISREG(mode):
-        raise MediaError(path, "is a folder, not a file" if stat.S_ISDIR(mode) else "is no regular file")
+        raise MediaError(path, "is a folder, not a file" if stat.S_ISDIR(mode) else "is not a regular file")
 
 
 def find_stream(container: Any, kind: str) -> Any | None:
-    """The best stream of a kind ("video", "audio"); cover art is no video. None where there is none."""
-    found = container.streams.best(kind)
-    return None if found is None or found.disposition & Disposition.attached_pic else found
+    """The best stream of a kind ("video", "audio"); cover art does not count. None if there is none."""
+    stream = container.streams.best(kind)
+    return None if stream is None or stream.disposition & Disposition.attached_pic else stream
 
 
 def need_stream(container: Any, kind: str, path: Path | str) -> Any:
-    """The stream, set to raise at the first damaged frame instead of hiding the damage; MediaError without one."""
+    """The stream, set to raise at the first damaged frame instead of concealing it; MediaError if there is none."""
     stream = find_stream(container, kind)
     if stream is None:
         raise MediaError(path, f"has no {kind} stream")
     if stream.codec_context is None:
-        raise MediaError(path, f"its {kind} has a codec that is not known here; convert it to H.264 and AAC")
+        raise MediaError(path, f"its {kind} has an unsupported codec; convert it to H.264 and AAC")
     stream.codec_context.options = {"err_detect": "explode"}
     return stream

@@ -1,4 +1,4 @@
-"""What a file decodes to, whatever its container: what makes two files copies of each other."""
+"""The decoded content of a file, independent of its container; files with equal content are copies."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from talkies.media.rates import frame_rate
 from talkies.media.sound import read_audio
 
 RATE, LAG = 8000, 0.1
-"""Hz at which sounds are compared, and seconds by which they may be apart: encoders delay them."""
+"""Hz at which sounds are compared, and seconds by which they may be shifted: encoders delay sound."""
 SILENT = 1e-3
 """RMS below which sound is silence."""
 ALIKE = 0.7
-"""The correlation from which two sounds are one, coded differently. Measured over 1 s of speech, music, noise and tones
-that were coded anew: 0.84 (white noise in Opus at 24 kbit/s) to 1; other sounds: below 0.1."""
+"""Smallest correlation of two encodings of the same sound. Measured over 1 s of re-encoded speech, music, noise and
+tones: 0.84 (white noise in Opus at 24 kbit/s) to 1; different sounds: below 0.1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """The first pictures of a file: a `digest` of their stored values; `shown`, how they are to be shown (rate, shape
-    of pixels, colours and orientation, as far as they are understood); whether all are the same (`still`)."""
+    """The first pictures of a file: a `digest` of their stored values; `shown`: how they are displayed (rate, pixel
+    aspect, colours and orientation, or why these are unsupported); `still`: whether all are the same."""
 
     digest: str
     shown: str
@@ -37,8 +37,8 @@ class Pictures:
 
 
 def pictures_of(path: Path | str, *, frames: int) -> Pictures | None:
-    """Of the first `frames` pictures, as the codec gives them out; None where a file has none. Raises MediaError for
-    what cannot be decoded."""
+    """Pictures of the first `frames` decoded frames; None if the file has none. Raises MediaError if they cannot be
+    decoded."""
     with opened(path) as container:
         stream = find_stream(container, "video")
         if stream is None or stream.codec_context is None:
@@ -57,7 +57,7 @@ def pictures_of(path: Path | str, *, frames: int) -> Pictures | None:
 def _values(frame: Any) -> bytes:
     try:
         values = frame.to_ndarray(format="rgba" if frame.format.has_palette else None)
-    except ValueError:  # a format that PyAV cannot hand out
+    except ValueError:  # a format that PyAV cannot convert to an array
         values = frame.to_ndarray(format="rgb24")
     return f"{values.shape}{values.dtype}".encode() + np.ascontiguousarray(values).tobytes()
 
@@ -71,14 +71,13 @@ def _shown(stream: Any, frame: Any, path: Path | str) -> str:
 
 
 def sound_digest(path: Path | str, *, seconds: float | Fraction) -> str:
-    """sha256 over `seconds` of sound as the codec gives it out. Raises MediaError without sound, and for what cannot be
-    decoded."""
+    """sha256 over `seconds` of decoded sound. Raises MediaError if there is no sound, or if it cannot be decoded."""
     digest = hashlib.sha256()
     with opened(path) as container:
         stream = find_stream(container, "audio")
         if stream is None or stream.codec_context is None:
             raise MediaError(path, "has neither a video nor an audio stream")
-        # Containers differ in how they declare the priming of a codec, not in what it decodes to.
+        # Containers differ in how they declare a codec's priming, but the decoded samples are the same.
         stream.codec_context.flags2 |= Flags2.skip_manual
         left: int | None = None
         for frame in container.decode(stream):
@@ -92,14 +91,14 @@ def sound_digest(path: Path | str, *, seconds: float | Fraction) -> str:
 
 
 def has_sound(path: Path | str) -> bool:
-    """Whether a file has a stream of sound. Raises MediaError for what cannot be opened."""
+    """Whether a file has an audio stream. Raises MediaError if it cannot be opened."""
     with opened(path) as container:
         return find_stream(container, "audio") is not None
 
 
 def sounds_alike(first: Path | str, second: Path | str, *, seconds: float | Fraction) -> bool:
-    """Whether two files have the same sound, whatever codecs made of it, or whether both are silent. Raises MediaError
-    for sound that cannot be decoded, or is missing."""
+    """Whether two files have the same sound, possibly in different encodings, or are both silent. Raises MediaError if
+    the sound is missing or cannot be decoded."""
     one, other = (read_audio(path, sample_rate=RATE, seconds=seconds).double().numpy() for path in (first, second))
     one, other = (np.pad(values, (0, max(len(one), len(other)) - len(values))) for values in (one, other))
     levels = [float(np.sqrt(np.square(values).mean())) if len(values) else 0.0 for values in (one, other)]

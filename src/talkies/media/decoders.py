@@ -1,4 +1,4 @@
-"""Which decoder pictures need, where libav's first choice loses something."""
+"""Chooses the decoder of pictures where libav's default loses information."""
 
 from collections import deque
 from collections.abc import Callable
@@ -18,46 +18,48 @@ Decode = Callable[[Any], list[Any]]
 
 
 def picture_decoder(stream: Any, path: Path | str) -> Decode:
-    """From a packet to its frames. libav's own decoders of VP8 and VP9 drop the alpha that WebM keeps beside the
-    picture; libvpx's do not. Raises MediaError where they are needed and missing. Frames of PNG have their colour
+    """A function from a packet to its frames. libav's native VP8 and VP9 decoders drop the alpha that WebM stores
+    beside the picture; libvpx's do not. Raises MediaError if they are needed and missing. PNG frames have their colour
     profile as `opaque`."""
     if stream.codec_context.name in ("png", "apng"):
         return _png_decoder(stream.codec_context.extradata or b"")
     name = ALPHA_DECODERS.get(stream.codec_context.name)
     modes = [value for key, value in stream.metadata.items() if key.lower() == "alpha_mode"]
     if name is None or modes != ["1"]:
-        return own
+        return default_decode
     try:
         decoder: Any = av.CodecContext.create(name, "r")
     except ValueError:
-        raise MediaError(path, f"has alpha, and this build of libav has no {name}; re-encode it without") from None
-    for tag in ("colorspace", "color_range", "color_primaries", "color_trc"):  # what the container says
+        raise MediaError(
+            path, f"has alpha, but this build of libav has no {name}; re-encode it without alpha"
+        ) from None
+    for tag in ("colorspace", "color_range", "color_primaries", "color_trc"):  # the container's tags
         setattr(decoder, tag, getattr(stream.codec_context, tag))
     decode: Decode = decoder.decode
     return decode
 
 
-def own(packet: Any) -> list[Any]:
-    """The frames that the decoder makes which libav chose for the packet's stream."""
+def default_decode(packet: Any) -> list[Any]:
+    """The frames from the decoder that libav chose for the packet's stream."""
     frames: list[Any] = packet.decode()
     return frames
 
 
 def _png_decoder(header: bytes) -> Decode:
-    """PyAV 18 frees the name of a frame's colour profile, which only PNG has, twice: nobody may ask for it there. The
-    chunks that all pictures of an animated PNG share are its `header`."""
+    """PyAV 18 frees the name of a frame's colour profile twice (only PNG has one), so the profile must not be read from
+    the frame. `header` holds the chunks that all pictures of an animated PNG share."""
     shared = png_profile(BytesIO(SIGNATURE + header))
     profiles: deque[bytes | None] = deque()
 
     def decode(packet: Any) -> list[Any]:
         if packet.size:
-            own_profile = png_profile(BytesIO(bytes(packet)))
-            profiles.append(shared if own_profile is None else own_profile)
-        made = []
-        for frame in own(packet):
+            packet_profile = png_profile(BytesIO(bytes(packet)))
+            profiles.append(shared if packet_profile is None else packet_profile)
+        frames = []
+        for frame in default_decode(packet):
             profile = profiles.popleft()
-            made.append(frame if profile is None else without(frame, Type.ICC_PROFILE))
-            made[-1].opaque = profile
-        return made
+            frames.append(frame if profile is None else without(frame, Type.ICC_PROFILE))
+            frames[-1].opaque = profile
+        return frames
 
     return decode

@@ -1,7 +1,7 @@
-"""Decoding from the first whole picture and the first sample on, each with the time at which it is presented.
+"""Decodes from the first complete picture and the first sample on, each with its presentation time.
 
 A file may begin anywhere: inside a group of pictures (cut without re-encoding, broadcast), or with pictures that refer
-to one that was cut away (open GOP). What cannot be decoded there is passed over; later damage is an error.
+to one that was cut away (open GOP). Undecodable pictures at the beginning are skipped; later damage is an error.
 """
 
 from collections import deque
@@ -13,18 +13,18 @@ from typing import Any
 import av
 
 from talkies.media.container import MediaError
-from talkies.media.decoders import Decode, own, picture_decoder
+from talkies.media.decoders import Decode, default_decode, picture_decoder
 from talkies.media.edits import Edits
 from talkies.media.marks import INSIDE, REENCODE, Marks
 from talkies.media.rates import SLOTTED, first_slot, slots_each
 
 ONCE = "asf"
-"""The container that has one time for each packet: libav takes it for when it is decoded, and guesses when it is shown;
-it guesses wrong where no picture waits for another."""
+"""The container with a single time per packet: libav takes it as the decoding time and guesses the presentation time,
+wrongly if pictures are not reordered."""
 
 
 UNMARKED = ("cfhd", "flashsv", "flashsv2", "msrle", "msvideo1", "qtrle", "roqvideo", "rpza", "smc", "svq1")
-"""Decoders that mark no picture as a key picture, as libvpx does: the container's marks must do."""
+"""Decoders that do not mark key pictures, like libvpx: the container's marks are used instead."""
 
 
 class _DamagedError(MediaError):
@@ -32,10 +32,10 @@ class _DamagedError(MediaError):
 
 
 def pictures(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float, Any]]:
-    """(seconds in the file's own time, frame) of every picture, in the order in which they are shown.
+    """(seconds in the file's own time, frame) of every picture, in presentation order.
 
-    Begins with the first key picture: of what refers to pictures that are not there decoders make grey ones. Raises
-    MediaError at the first damaged or undated picture.
+    Begins with the first key picture: decoders render pictures grey if their references are missing. Raises MediaError
+    at the first picture that is damaged or has no time.
     """
     edits = Edits(container, path)
     for time, frame in _whole_pictures(edits.noted(container.demux(stream), stream.index), container, stream, path):
@@ -47,22 +47,22 @@ def _whole_pictures(
 ) -> Iterator[tuple[float, Any]]:
     packets = _from_key(_dated(demuxed, container, stream), path)
     codec = stream.codec_context.codec
-    # Containers mark packets wrongly, too. H.264 may do without key pictures: its decoder knows which ones are whole.
+    # Containers may mark packets wrongly. H.264 may have no key pictures, but its decoder knows which are complete.
     decode = picture_decoder(stream, path)
-    sure = codec.intra_only or codec.name in ("h264", *UNMARKED) or decode is not own
+    sure = codec.intra_only or codec.name in ("h264", *UNMARKED) or decode is not default_decode
     if container.format.name != SLOTTED:
         return _shown(packets, decode, Marks(path, sure=sure), path)
-    made = _counted(packets, stream, path)
-    return made if sure else dropwhile(lambda shown: not shown[1].key_frame, made)
+    counted = _counted(packets, stream, path)
+    return counted if sure else dropwhile(lambda shown: not shown[1].key_frame, counted)
 
 
 def sounds(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[float, Any]]:
     """(seconds in the file's own time, frame) of all sound, in order.
 
-    Raises MediaError at the first damaged or undated frame. Packets before the first that can be decoded may be what
-    is left of one that was cut: they are an error only where nothing follows. AVI cannot say how late an encoder makes
-    its sound (23 ms for MP3 at 48 kHz; writers move the pictures by whole slots instead, or not at all): it is heard as
-    late as players play it.
+    Raises MediaError at the first frame that is damaged or has no time. Undecodable packets at the beginning may be the
+    rest of one that was cut; they are an error only if nothing follows. AVI cannot record an audio encoder's delay
+    (23 ms for MP3 at 48 kHz; writers shift the pictures by whole slots instead, or not at all): its sound is as late as
+    in players.
     """
     begun, failed = False, None
     for packet in container.demux(stream):
@@ -81,24 +81,24 @@ def sounds(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[floa
 
 def _from_key(packets: Iterator[Any], path: Path | str) -> Iterator[Any]:
     """The packets of a stream without those before its first key picture."""
-    begun, passed = False, 0
+    begun, count = False, 0
     for packet in packets:
         begun = begun or packet.is_keyframe
         if begun:
             yield packet
-        passed += packet.size > 0
-    if passed and not begun:
+        count += packet.size > 0
+    if count and not begun:
         raise MediaError(
             path,
-            f"cannot be decoded: it {INSIDE}, and none of its {passed} pictures is a key picture; {REENCODE}",
+            f"cannot be decoded: it {INSIDE}, and none of its {count} pictures is a key picture; {REENCODE}",
         )
 
 
 def _dated(packets: Iterator[Any], container: Any, stream: Any) -> Iterator[Any]:
-    """The packets, with the times at which they are shown, as far as these are known."""
-    alike = container.format.name == ONCE and not stream.codec_context.reorder_depth
+    """The packets, with presentation times as far as these are known."""
+    unordered = container.format.name == ONCE and not stream.codec_context.reorder_depth
     for packet in packets:
-        if alike:
+        if unordered:
             packet.pts = packet.dts
         yield packet
 
@@ -108,7 +108,7 @@ def _shown(packets: Iterator[Any], decode: Decode, marks: "Marks", path: Path | 
     last: Any = None
     for packet in packets:
         time = None if packet.pts is None else float(packet.pts * packet.time_base)
-        if packet.size == 0 and time is not None:  # Theora: the picture before is shown again
+        if packet.size == 0 and time is not None:  # Theora: the previous picture is repeated
             if last is not None:
                 yield time, last
             continue
@@ -119,7 +119,7 @@ def _shown(packets: Iterator[Any], decode: Decode, marks: "Marks", path: Path | 
             if marks.excuse(time):
                 continue
             if last is None:
-                raise _DamagedError(path, f"{error.reason}; unless it is damaged, it {INSIDE}; {REENCODE}") from error
+                raise _DamagedError(path, f"{error.reason}; it is damaged, or {INSIDE}; {REENCODE}") from error
             raise
         for frame in frames:
             if marks.whole(frame):
@@ -128,8 +128,8 @@ def _shown(packets: Iterator[Any], decode: Decode, marks: "Marks", path: Path | 
 
 
 def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[tuple[float, Any]]:
-    """Pictures of AVI, which says when packets are decoded, not when they are shown: the n-th is shown in the n-th
-    slot, and again in every slot that is empty; where all fill several slots, in the first of these."""
+    """Pictures of AVI, which records when packets are decoded, not when they are shown: the n-th picture is shown in
+    the n-th slot, and repeated in every empty slot; if each fills several slots, it is shown in the first of them."""
     slots: deque[int] = deque()
     each, late = slots_each(stream) or 1, first_slot(stream)
     last: tuple[int, Any] | None = None
@@ -139,7 +139,7 @@ def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[
             late = 0
         for frame in _decoded(packet, path):
             if last is None and packet.size and len(slots) - 1 > stream.codec_context.reorder_depth:
-                raise MediaError(path, f"{INSIDE}, and AVI does not say when those that are left are shown; {REENCODE}")
+                raise MediaError(path, f"{INSIDE}, and AVI does not record when the others are shown; {REENCODE}")
             if not slots:
                 raise MediaError(path, "has more pictures than its index; remux it")
             _whole(frame, stream, path)
@@ -151,8 +151,8 @@ def _counted(packets: Iterator[Any], stream: Any, path: Path | str) -> Iterator[
             yield float(slot * stream.time_base), frame
 
 
-def _decoded(packet: Any, path: Path | str, decode: Decode = own) -> list[Any]:
-    """The frames that a packet completes; _DamagedError where it is damaged."""
+def _decoded(packet: Any, path: Path | str, decode: Decode = default_decode) -> list[Any]:
+    """The frames that a packet completes; _DamagedError if it is damaged."""
     if packet.is_corrupt:
         raise _DamagedError(path, f"cannot be decoded (its {packet.stream.type} is cut off or damaged)")
     try:
@@ -163,7 +163,7 @@ def _decoded(packet: Any, path: Path | str, decode: Decode = own) -> list[Any]:
 
 
 def _time(frame: Any, stream: Any, path: Path | str) -> float:
-    """When a frame is presented; MediaError where nobody says, or where it is damaged."""
+    """The presentation time of a frame; MediaError if it has none, or if the frame is damaged."""
     _whole(frame, stream, path)
     if frame.time is None:
         raise MediaError(path, f"its {stream.type} has no timestamps; remux it")

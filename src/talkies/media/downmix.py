@@ -1,4 +1,4 @@
-"""From the channels of decoded sound to one: a mix with the standard coefficients, or the channel that was chosen."""
+"""From the channels of decoded sound to one: a mix with the standard coefficients, or a chosen channel."""
 
 from functools import cache
 from typing import Any, Literal
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Channel = Literal["mix", "left", "right"] | int
-"""What of a file's sound is kept: the mix of its channels, or one of them by name or number."""
+"""The part of a file's sound to keep: the mix of its channels, or one of them by name or number."""
 Samples = NDArray[np.float32]
 Values = NDArray[np.float64]
 SIDES = {"left": ("FL", "DL"), "right": ("FR", "DR")}
@@ -16,11 +16,11 @@ UNNAMED = "NONE"
 
 
 class NoChannelError(ValueError):
-    """Sound that lacks the channel that was asked for, or whose channels cannot be mixed; the text ends a sentence."""
+    """Sound that lacks the requested channel, or whose channels cannot be mixed; the text completes "its sound ..."."""
 
 
 def channel_values(frame: Any) -> Values:
-    """[C, S] in [-1, 1] of a decoded frame. ValueError for samples that PyAV cannot hand out."""
+    """[C, S] in [-1, 1] of a decoded frame. ValueError for samples that PyAV cannot convert to an array."""
     values = frame.to_ndarray()
     if not frame.format.is_planar:
         values = values.reshape(-1, frame.layout.nb_channels).T
@@ -29,25 +29,25 @@ def channel_values(frame: Any) -> Values:
         zero = scale = 128.0
     elif values.dtype.kind == "i":
         scale = float(-int(np.iinfo(values.dtype).min))
-    made: Values = (values.astype(np.float64) - zero) / scale
-    return made
+    scaled: Values = (values.astype(np.float64) - zero) / scale
+    return scaled
 
 
 def mono(frame: Any, channel: Channel = "mix") -> Samples:
-    """[S] in [-1, 1] of a decoded frame. NoChannelError where it has no such channel."""
+    """[S] in [-1, 1] of a decoded frame. NoChannelError if it has no such channel."""
     values, layout = channel_values(frame), frame.layout.name
     sound = mix_weights(layout) @ values if channel == "mix" else values[channel_number(layout, channel)]
-    made: Samples = sound.astype(np.float32)
-    return made
+    samples: Samples = sound.astype(np.float32)
+    return samples
 
 
 @cache
 def mix_weights(layout: str) -> Values:
     """[C] weights of a mono mix by ITU-R BS.775 (front 0.707, centre 1, surround 0.5, no LFE), divided by their sum so
-    that no mix exceeds full scale: the mean of two channels; of 5.1 0.293 for the centre.
+    that no mix exceeds full scale: the mean for two channels; 0.293 for the centre of 5.1.
 
-    libswresample knows the coefficients of every layout; channels without names it takes for its usual layout of so
-    many, as players do. NoChannelError where it has none (ambisonics).
+    libswresample provides the coefficients of every layout; like players, it treats unnamed channels as the default
+    layout of that many. NoChannelError if it has none (ambisonics).
     """
     count = av.AudioLayout(layout).nb_channels
     if count == 1:
@@ -57,26 +57,26 @@ def mix_weights(layout: str) -> Values:
     frame.sample_rate = 48000
     try:
         mixer = av.AudioResampler(format="flt", layout="mono", rate=48000)
-        made = [*mixer.resample(frame), *mixer.resample(None)]
+        mixed = [*mixer.resample(frame), *mixer.resample(None)]
     except (av.FFmpegError, ValueError) as error:
         raise NoChannelError(
             f"has a layout ({layout}) without a standard mix; choose one channel by `channel`"
         ) from error
-    weights: Values = np.concatenate([part.to_ndarray()[0] for part in made]).astype(np.float64)
+    weights: Values = np.concatenate([part.to_ndarray()[0] for part in mixed]).astype(np.float64)
     weights /= np.abs(weights).sum()
     return weights
 
 
 @cache
 def channel_number(layout: str, channel: Literal["left", "right"] | int) -> int:
-    """Which channel of a layout that is. NoChannelError where there is none."""
+    """The index of a channel in a layout. NoChannelError if there is none."""
     names = [found.name for found in av.AudioLayout(layout).channels]
     if isinstance(channel, int):
         if channel >= len(names):
             raise NoChannelError(f"has {len(names)} channels ({layout}), the first is 0; `channel` is {channel}")
         return channel
     if len(names) > 1 and set(names) == {UNNAMED}:
-        return ("left", "right").index(channel)  # the usual layouts begin with these
+        return ("left", "right").index(channel)  # default layouts begin with these
     for name in SIDES[channel]:
         if name in names:
             return names.index(name)

@@ -1,4 +1,4 @@
-"""Interlaced video: two half pictures, taken at different times, in one frame."""
+"""Deinterlaces video: a frame of two fields, taken at different times, becomes the first field's picture."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,17 +11,17 @@ from talkies.media.combing import Order
 from talkies.media.sidedata import source
 
 TOP_FIRST, BOTTOM_FIRST = (2, 4), (3, 5)
-"""libavcodec's AV_FIELD_*: by what is shown first, whichever is stored first."""
+"""libavcodec's AV_FIELD_*, grouped by the field that is shown first, whichever is stored first."""
 UNMARKED = ("cfhd", "ffvhuff", "huffyuv", "jpeg2000", "magicyuv", "png", "qtrle", "utvideo")
-"""Decoders that do not mark interlaced frames; for them, what the container says about all of them counts."""
+"""Decoders that do not mark interlaced frames; for them, the container's field order applies to all frames."""
 
 
 def progressive(
     shown: Iterator[tuple[float, Any]], stream: Any, notice: Callable[[], object], order: Order | None = None
 ) -> Iterator[tuple[float, Any]]:
-    """The same frames at the same times; from the first interlaced one on, those that are interlaced come from libav's
-    bwdif: the lines of the half picture that is shown first, with what lies between them interpolated. `notice` is
-    called at that first one. Frames that do not say so stay as they are, combed or not, unless `order` says it of all.
+    """The same frames at the same times. From the first interlaced one on, interlaced frames are replaced by libav's
+    bwdif: the lines of the field that is shown first, with the lines between them interpolated. `notice` is called at
+    that first one. Frames that are not marked stay unchanged, combed or not, unless `order` is given for all of them.
     """
     parity = order or _container_parity(stream)
     before: Any = None
@@ -35,7 +35,7 @@ def progressive(
 
 
 def _container_parity(stream: Any) -> str:
-    """ "tff" or "bff" where only the container can say it, else ""."""
+    """ "tff" or "bff" if only the container records the field order, else ""."""
     order = stream.codec_context.field_order
     if stream.codec_context.name not in UNMARKED:
         return ""
@@ -48,7 +48,7 @@ def _deinterlaced(
     graph, sink = _graph(first[1], parity)
     times: deque[float | None] = deque()
     if before is not None and before.format.name == first[1].format.name:
-        graph.push(before)  # the first one is better with its neighbour
+        graph.push(before)  # a neighbour improves the first interlaced frame
         times.append(None)
     graph.push(first[1])
     times.append(first[0])
@@ -72,7 +72,7 @@ def _graph(frame: Any, parity: str) -> tuple[Graph, Any]:
 
 
 def _pulled(sink: Any, times: deque[float | None]) -> Iterator[tuple[float, Any]]:
-    """What is ready: one frame for each that was pushed, in their order, the last one missing until the end."""
+    """The frames that are ready: one for each that was pushed, in order; the last one comes at the end."""
     while True:
         try:
             frame = sink.pull()

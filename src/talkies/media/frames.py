@@ -1,4 +1,4 @@
-"""Frames of a media file, as they are shown: in order, upright, and on time."""
+"""Reads the frames of a media file as displayed: in order, upright, and at their times."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from talkies.media.combing import Combing, Order
 from talkies.media.container import EndedError, MediaError, need_stream, opened
 from talkies.media.decoding import pictures
 from talkies.media.fields import progressive
-from talkies.media.orientation import Orientation, Turns, orientation
+from talkies.media.orientation import Orientation, Orientations, orientation
 from talkies.media.pixels import Rendering, Treatment
 from talkies.media.rates import frame_rate
 from talkies.media.timeline import Beginning, find_beginning
@@ -26,7 +26,7 @@ FPS_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """Frames that were read: `pixels` uint8 [F, 3, H, W], and what more than decoding had to be done to them."""
+    """Frames that were read: `pixels` uint8 [F, 3, H, W], and the treatments that they needed besides decoding."""
 
     pixels: Tensor
     treated: frozenset[Treatment]
@@ -49,10 +49,10 @@ def read_film(
 ) -> Film:
     """`frames` consecutive frames of `height` x `width` from `begin` on (default: `find_beginning(path)`).
 
-    As they are shown (`Rendering`), deinterlaced where they are marked as interlaced or combed (then the file is
-    decoded twice), cropped around the centre to the target's aspect, resized (antialiased bilinear). Their times are
-    taken as they are: raises MediaError where the file's rate is not `fps` (0.1 %), its frames are not evenly spaced,
-    or one is damaged, EndedError (a MediaError) where there are too few.
+    As displayed (`Rendering`), deinterlaced if they are marked as interlaced or combed (then the file is decoded
+    twice), cropped around the centre to the target's aspect, resized (antialiased bilinear). Times are never resampled:
+    raises MediaError if the file's rate is not `fps` (0.1 %), if its frames are not evenly spaced, or if one is
+    damaged; EndedError (a MediaError) if there are too few.
     """
     begin = find_beginning(path) if begin is None else begin
     read = partial(_read, path, begin, frames=frames, fps=fps, height=height, width=width)
@@ -63,9 +63,9 @@ def read_film(
 def _read(
     path: Path | str, begin: Beginning, *, frames: int, fps: float, height: int, width: int, order: Order | None
 ) -> tuple[Film, Order | None]:
-    """The film, deinterlaced if `order` says how, and the order of half pictures that its frames still show."""
+    """The film, deinterlaced if `order` is given, and the field order that is detected in its frames."""
     pixels: list[Tensor] = []
-    rendering, combing, turns = Rendering(path), Combing(), Turns(path)
+    rendering, combing, orientations = Rendering(path), Combing(), Orientations(path)
     with opened(path) as container:
         stream = need_stream(container, "video", path)
         found = float(frame_rate(stream, path))
@@ -73,8 +73,8 @@ def _read(
             raise MediaError(path, f"runs at {found:g} fps, {fps:g} are needed; convert its frame rate")
         decoded = pictures(container, stream, path)
         whole = progressive(decoded, stream, lambda: rendering.treated.add("deinterlaced"), order)
-        turned = ((time, (frame, turns.of(frame))) for time, frame in whole)  # of those before the window, too
-        shown = ((time, both) for time, both in turned if time >= begin.seconds)
+        oriented = ((time, (frame, orientations.of(frame))) for time, frame in whole)  # also before the window
+        shown = ((time, pair) for time, pair in oriented if time >= begin.seconds)
         for frame, turn in _evenly(shown, begin.seconds, fps, path):
             if order is None:
                 combing.note(frame)
@@ -82,12 +82,12 @@ def _read(
             if len(pixels) == frames:
                 rendering.finish()
                 return Film(pixels=torch.stack(pixels), treated=frozenset(rendering.treated)), combing.order
-    because = f": {begin.reason}" if begin.reason else ""
-    raise EndedError(path, f"ends after {len(pixels)} frames, {frames} are needed{because}")
+    reason = f": {begin.reason}" if begin.reason else ""
+    raise EndedError(path, f"ends after {len(pixels)} frames, {frames} are needed{reason}")
 
 
 def _evenly(shown: Iterator[tuple[float, Any]], begin: float, fps: float, path: Path | str) -> Iterator[Any]:
-    """The frames; MediaError at one that is half a frame from where it should be."""
+    """The frames; MediaError at one that is more than half a frame from its expected time."""
     for index, (time, frame) in enumerate(shown):
         expected, found = index / fps, time - begin
         if abs(found - expected) > 0.5 / fps:
@@ -100,7 +100,7 @@ def _evenly(shown: Iterator[tuple[float, Any]], begin: float, fps: float, path: 
 
 
 def upright_size(frame: Any, path: Path | str) -> tuple[int, int]:
-    """Width and height of a frame as it is shown. Raises OrientationError where that is not understood."""
+    """Width and height of a frame as displayed. Raises OrientationError for an unsupported orientation."""
     return (frame.height, frame.width) if orientation(frame, path).transposed else (frame.width, frame.height)
 
 

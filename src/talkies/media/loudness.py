@@ -1,4 +1,4 @@
-"""Loudness of sound (ITU-R BS.1770), and bringing a clip to a target without clipping it."""
+"""Loudness of sound (ITU-R BS.1770), and normalisation to a target without clipping."""
 
 import warnings
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ BLOCK = 0.4
 PEAK = 10 ** (-1 / 20)
 """Largest sample after normalisation: EBU R 128's -1 dB."""
 CLOSE = 0.05
-"""LU within which a target is reached."""
+"""Tolerance of a target in LU."""
 ROUNDS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """`factor` to multiply samples with; `limited` where the peak, not the target, decided it."""
+    """`factor` to multiply samples with; `limited` if it is determined by the peak instead of the target."""
 
     factor: float
     limited: bool
 
 
 def loudness(samples: Tensor, sample_rate: int) -> float:
-    """Integrated loudness in LUFS of mono samples [S]; -inf where no block reaches the gate of -70 LUFS (silence).
+    """Integrated loudness in LUFS of mono samples [S]; -inf if no block reaches the gate of -70 LUFS (silence).
 
     A clip shorter than a gating block is measured in one block of its own length. ValueError for no samples.
     """
@@ -35,10 +35,10 @@ def loudness(samples: Tensor, sample_rate: int) -> float:
         raise ValueError(f"loudness needs mono samples [S], found shape {tuple(samples.shape)}")
     whole, values = ceil(BLOCK * sample_rate), samples.double()
     if len(samples) < whole:
-        # pyloudnorm rounds a block of another length to more samples than there are. Filled up to its usual block and
-        # amplified by as much as that dilutes it, the clip has the mean square of its own length.
+        # pyloudnorm may round a block of another length to more samples than there are. Padded to the usual block and
+        # amplified to compensate, the clip has the mean square of its own length.
         values = torch.nn.functional.pad(values, (0, whole - len(values))) * sqrt(whole / len(samples))
-    # Silence makes pyloudnorm take the logarithm of zero and the mean of nothing; it then answers nan or -inf.
+    # For silence, pyloudnorm takes the logarithm of zero and the mean of an empty slice; it returns nan or -inf.
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mean of empty slice", category=RuntimeWarning)
         found = float(pyloudnorm.Meter(sample_rate, block_size=BLOCK).integrated_loudness(values.numpy()))
@@ -46,12 +46,12 @@ def loudness(samples: Tensor, sample_rate: int) -> float:
 
 
 def gain_to(samples: Tensor, sample_rate: int, target: float) -> Gain | None:
-    """The gain that brings samples [S] to within 0.05 LU of `target` LUFS, or as far as their peak allows. None where
-    they have no loudness, whose gain nothing tells.
+    """The gain that brings samples [S] to within 0.05 LU of `target` LUFS, or as close as their peak allows. None if
+    they have no loudness.
 
-    What gain does to loudness is not quite what it does to level: with it, quiet blocks pass the gate of -70 LUFS and
-    lower the mean. So it is measured after each step, between a gain that is too small and one that is too large:
-    loudness rises steadily and only ever jumps down, so that it meets the target between the two.
+    Loudness does not rise exactly with gain: at a higher gain, more quiet blocks pass the gate of -70 LUFS and lower
+    the mean. So loudness is measured after each step, and the gain is bracketed between one that is too small and one
+    that is too large: loudness is continuous except for downward jumps, so it reaches the target between them.
     """
     if loudness(samples, sample_rate) == -inf:
         return None
@@ -70,7 +70,7 @@ def gain_to(samples: Tensor, sample_rate: int, target: float) -> Gain | None:
 
 
 def normalise(samples: Tensor, sample_rate: int, target: float) -> Tensor:
-    """Samples [S] at `target` LUFS, or at the loudness at which their peak reaches -1 dB. What has no loudness stays as
-    it is."""
+    """Samples [S] at `target` LUFS, or at the loudness at which their peak reaches -1 dB. Samples without loudness are
+    unchanged."""
     gain = gain_to(samples, sample_rate, target)
     return samples if gain is None else samples * gain.factor

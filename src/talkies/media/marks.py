@@ -1,4 +1,4 @@
-"""Which pictures of a stream are whole, and which may fail, by the marks of its key pictures."""
+"""Determines from key-picture marks which pictures of a stream are complete, and which may fail to decode."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ REENCODE = "cut it from its source with re-encoding (ffmpeg -ss START -i SOURCE 
 
 
 class Marks:
-    """The key pictures of a stream: what is shown before the first of them, or decoded without it, is not whole.
+    """The key pictures of a stream: a picture shown before the first one, or decoded without it, is not complete.
 
-    `sure`: the codec's decoder knows itself which pictures are whole.
+    `sure`: the codec's decoder itself knows which pictures are complete.
     """
 
     def __init__(self, path: Path | str, *, sure: bool) -> None:
@@ -22,9 +22,9 @@ class Marks:
         self._marked = set[float]()
 
     def note(self, packet: Any, time: float | None) -> None:
-        """The next packet, whose picture is shown at `time`."""
+        """Take the next packet into account; its picture is shown at `time`."""
         if self.first is None and time is not None:
-            # An edit list may hide the pictures that those which it shows refer to.
+            # An edit list may hide the reference pictures of those that it shows.
             self.first, self._hidden = time, packet.is_discard
         elif packet.is_keyframe:
             self._open = False
@@ -34,20 +34,21 @@ class Marks:
             self._marked.add(time)
 
     def whole(self, frame: Any) -> bool:
-        """Whether a frame is. MediaError where an edit list was applied by a wrong mark, so that times are wrong."""
+        """Whether a frame is complete. MediaError if libav applied an edit list at a wrong mark, so that times are
+        wrong."""
         if frame.time in self._marked and not frame.key_frame and not self._sure:
             raise MediaError(
                 self._path,
-                "hides its beginning by an edit list, but marks pictures as key pictures that are none, so that nobody "
-                f"knows when they are shown; {REENCODE}",
+                "hides its beginning with an edit list and wrongly marks pictures as key pictures, so that their times "
+                f"are unknown; {REENCODE}",
             )
         self._begun = self._begun or self._hidden or frame.key_frame
         return self._begun and (self.first is None or frame.time is None or frame.time >= self.first)
 
     def excuse(self, time: float | None) -> bool:
-        """Whether a packet whose picture is shown at `time` may fail: before the first key picture.
+        """Whether a packet whose picture is shown at `time` may fail to decode: if it is before the first key picture.
 
-        In an open group H.264's first ones after that are told to forget pictures that are not there, which libav takes
-        for an error. Their own pictures come out whole, or are missed later.
+        In an open group, the H.264 packets after it may order the decoder to drop references that are missing, which
+        libav reports as an error. Their own pictures are complete, or their absence is detected later.
         """
         return time is not None and self.first is not None and (time < self.first or self._open)

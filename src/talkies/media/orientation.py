@@ -1,4 +1,4 @@
-"""Which way up a stored picture is shown."""
+"""The orientation in which a stored picture is displayed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +12,24 @@ from talkies.media.container import MediaError
 from talkies.media.sidedata import side_data
 
 TOLERANCE = 0.01
-"""How far an entry may be from 0 or 1: files round angles (0.5 degrees)."""
+"""Tolerance of an entry from 0 or 1: files round angles (0.5 degrees)."""
 
 
 class OrientationError(MediaError):
-    """A picture that is shown turned by an odd angle, sheared or stretched."""
+    """A picture that is displayed rotated by another angle than 90 degrees, sheared or stretched."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orientation:
-    """One of the eight ways in which a picture can lie: `transposed` (rows become columns) first, then mirrored from
-    left to right (`mirrored`), then turned upside down (`flipped`)."""
+    """One of the eight orientations: first `transposed` (rows become columns), then `mirrored` from left to right, then
+    `flipped` upside down."""
 
     transposed: bool = False
     mirrored: bool = False
     flipped: bool = False
 
     def apply(self, picture: Tensor) -> Tensor:
-        """[..., H, W] as it is shown; [..., W, H] where it is transposed."""
+        """[..., H, W] as displayed; [..., W, H] if transposed."""
         picture = picture.transpose(-1, -2) if self.transposed else picture
         dims = [dim for dim, turn in ((-1, self.mirrored), (-2, self.flipped)) if turn]
         return picture.flip(dims) if dims else picture
@@ -38,11 +38,11 @@ class Orientation:
 UPRIGHT = Orientation()
 
 
-class Turns:
-    """How the pictures of one stream lie, asked in the order in which they are shown.
+class Orientations:
+    """The orientations of the pictures of one stream, queried in presentation order.
 
-    Containers say it of every picture, H.264 and HEVC in a message at key pictures alone: what was said last holds
-    until the next key picture.
+    Containers record it for every picture; H.264 and HEVC send a message at key pictures only, which holds until the
+    next key picture.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -51,23 +51,23 @@ class Turns:
 
     def of(self, frame: Any) -> Orientation:
         """Raises OrientationError as `orientation`."""
-        found = _told(frame, self.path)
+        found = _by_matrix(frame, self.path)
         if found is not None or frame.key_frame:
             self._last = found or UPRIGHT
         return self._last
 
 
 def orientation(frame: Any, path: Path | str) -> Orientation:
-    """How a stream's first frame is shown, and the others as `Turns` says.
+    """The orientation of a stream's first frame; for the others see `Orientations`.
 
-    Raises OrientationError for a matrix that is none of the eight.
+    Raises OrientationError for a display matrix that is not one of the eight.
     """
-    return _told(frame, path) or UPRIGHT
+    return _by_matrix(frame, path) or UPRIGHT
 
 
-def _told(frame: Any, path: Path | str) -> Orientation | None:
-    """What a frame's display matrix says, which moves the pixel at column p and row q to column a p + c q and row
-    b p + d q (libavutil/display.h); None where it has none. Size and place do not matter here."""
+def _by_matrix(frame: Any, path: Path | str) -> Orientation | None:
+    """The orientation by a frame's display matrix, which moves the pixel at column p and row q to column a p + c q and
+    row b p + d q (libavutil/display.h); None if it has none. Scale and translation are ignored."""
     data = side_data(frame, Type.DISPLAYMATRIX)
     if data is None:
         return None

@@ -1,4 +1,4 @@
-"""Colour profiles (ICC) that come with pictures."""
+"""Applies the colour profiles (ICC) of pictures."""
 
 from functools import lru_cache
 from io import BytesIO
@@ -10,17 +10,17 @@ from PIL import Image, ImageCms
 def to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
     """A picture without alpha, RGB or CMYK, as sRGB. A grey profile needs equal red, green and blue.
 
-    Raises ValueError for a profile that is damaged or meant for another kind of picture.
+    Raises ValueError for a profile that is damaged or made for another kind of picture.
     """
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         if source.profile.xcolor_space.strip() == "GRAY":
             picture = _grey(picture)
-        made = ImageCms.applyTransform(picture, _transform(profile, picture.mode))
+        converted = ImageCms.applyTransform(picture, _transform(profile, picture.mode))
     except (ImageCms.PyCMSError, OSError) as error:
         raise ValueError(f"its colour profile cannot be used ({error})") from error
-    assert made is not None, "applyTransform returns None only where it works in place"
-    return made
+    assert converted is not None, "applyTransform returns None only when it works in place"
+    return converted
 
 
 def _grey(picture: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""How many pictures a second a video has, whatever its header counts."""
+"""The frame rate of a video, independent of what its header counts."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -10,21 +10,22 @@ from typing import Any
 from talkies.media.container import MediaError, opened
 
 ROUNDED = 0.002, 0.05
-"""How far the mean rate of a short file may be from the rate at which its time stamps advance: frames divided by a
-rounded duration (measured: 24.4167 for 24 in ASF). Below it 24 and 23.976 differ, beyond it the rate varies."""
+"""Range of relative deviations between the mean rate (frames divided by a rounded duration) and the rate of the time
+stamps that are explained by a short duration (measured: 24.4167 for 24 in ASF). Below, 24 and 23.976 must stay
+distinct; above, the rate varies."""
 SLOTTED, COUNTED = "avi", "mov"
-"""AVI counts slots, which a picture may fill several of; MP4 and QuickTime divide pictures by the time they take."""
+"""AVI counts slots, of which a picture may fill several; MP4 and QuickTime divide the pictures by their duration."""
 READ, MEASURED = 32, 20
-"""Packets that are read, and pictures, in the order in which they are shown, that are measured among them."""
+"""Packets to read, and pictures among them, in presentation order, to measure."""
 EVEN = 0.02
-"""How far the measured rate may be from the one that it is taken for: time stamps are rounded (Matroska: 1 ms)."""
+"""Tolerance of the measured rate: time stamps are rounded (Matroska: 1 ms)."""
 
 
 def frame_rate(stream: Any, path: Path | str) -> Fraction:
-    """Pictures per second of a video stream; MediaError where the file does not tell.
+    """Pictures per second of a video stream; MediaError if it is unknown.
 
-    Headers often count half pictures (48 where 24 are meant, as ffmpeg does when it copies into AVI): where the first
-    pictures last several of the header's periods each, or a part of one, it is their rate that counts.
+    Headers often count fields (48 for 24 pictures, as ffmpeg does when it copies into AVI): if each of the first
+    pictures lasts several of the header's periods, or a part of one, the rate of the pictures is used.
     """
     average, guessed = stream.average_rate, stream.guessed_rate
     if not average and not guessed:
@@ -41,22 +42,22 @@ def frame_rate(stream: Any, path: Path | str) -> Fraction:
 
 
 def slots_each(stream: Any) -> int:
-    """How many of AVI's slots a picture fills, by its index; 0 where that is missing or has one picture only.
+    """How many of AVI's slots a picture fills, by its index; 0 if the index is missing or has only one picture.
 
-    The first does not count: ffmpeg puts it into slot 0, whenever it is shown, and the others where they belong.
+    The first picture is ignored: ffmpeg puts it into slot 0, whenever it is shown, and the others into their slots.
     """
     gaps = _gaps(stream)
     return gcd(*(gaps[1:] or gaps))
 
 
 def first_slot(stream: Any) -> int:
-    """The slot after (before, if negative) its own in which AVI's first picture keeps the distance of the others."""
+    """Slots by which AVI's first picture must be moved (negative: earlier) to have the distance of the others."""
     gaps, each = _gaps(stream), slots_each(stream)
     return 0 if not each else gaps[0] - each if gaps[0] < each else gaps[0] % each
 
 
-def held(stream: Any) -> float:
-    """Seconds for which AVI shows its first picture longer than every other, where all others last equally long."""
+def first_excess(stream: Any) -> float:
+    """Seconds by which AVI shows its first picture longer than the others, if these all last equally long; else 0."""
     gaps = _gaps(stream) if SLOTTED in stream.container.format.name.split(",") else []
     return float((gaps[0] - gaps[1]) * stream.time_base) if len(set(gaps[1:])) == 1 else 0.0
 
@@ -66,8 +67,8 @@ def _gaps(stream: Any) -> list[int]:
 
 
 def _measured(rates: Sequence[Fraction], spacing: float) -> Fraction:
-    """The first of `rates` that, times or divided by a whole number, shows pictures `spacing` seconds apart; else the
-    first as it is."""
+    """The first of `rates` that, multiplied or divided by an integer, has pictures `spacing` seconds apart; else the
+    first one unchanged."""
     for rate in rates if spacing else ():
         periods = float(rate) * spacing
         whole = round(max(periods, 1 / periods))
@@ -78,7 +79,7 @@ def _measured(rates: Sequence[Fraction], spacing: float) -> Fraction:
 
 
 def _spacing(index: int, path: Path | str) -> float:
-    """The mean distance of the first pictures in seconds; 0 where there are none with times."""
+    """The mean distance of the first pictures in seconds; 0 if they have no times."""
     times = list[float]()
     with opened(path) as container:
         for _, packet in zip(range(READ), container.demux(container.streams[index]), strict=False):

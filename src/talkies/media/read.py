@@ -1,4 +1,4 @@
-"""What is in a media file. `read_film`, `read_frames` and `read_audio` are found here too."""
+"""Describes a media file (`probe`). Also exports `read_film`, `read_frames` and `read_audio`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from talkies.media.sound import read_audio
 __all__ = ["Film", "MediaInfo", "probe", "read_audio", "read_film", "read_frames"]
 
 UNDELAYED = ("pcm_", "adpcm_", "flac", "alac")
-"""Codecs, by the beginning of their names, whose encoders put nothing before the sound."""
+"""Codecs, by the prefix of their names, whose encoders add no delay before the sound."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """What a file says that it holds; the size is that of the upright picture. None where there is no such stream, and
-    for what the file does not tell (Matroska counts no frames). `delayed`: its sound begins with an encoder's delay of
+    """The declared properties of a file; the size is that of the upright picture. None if there is no such stream, or
+    if the file does not declare it (Matroska has no frame count). `delayed`: its sound begins with an encoder delay of
     unknown length."""
 
     fps: float | None = None
@@ -37,16 +37,16 @@ class MediaInfo:
 def probe(path: Path | str) -> MediaInfo:
     """Describe a file whose first frame and first sound can be decoded.
 
-    Raises MediaError (a DataError) where they cannot, or where there is neither video nor sound.
+    Raises MediaError (a DataError) if they cannot, or if there is neither video nor sound.
     """
-    found: dict[str, Any] = {}
+    properties: dict[str, Any] = {}
     for kind, describe in (("video", _video), ("audio", _audio)):
         with opened(path) as container:
             if find_stream(container, kind) is not None:
-                found |= describe(container, path)
-    if not found:
+                properties |= describe(container, path)
+    if not properties:
         raise MediaError(path, "has neither a video nor an audio stream")
-    return MediaInfo(**found)
+    return MediaInfo(**properties)
 
 
 def _video(container: Any, path: Path | str) -> dict[str, Any]:

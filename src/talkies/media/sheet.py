@@ -1,4 +1,4 @@
-"""A contact sheet: a clip at one glance."""
+"""Contact sheets: a picture that summarises a clip."""
 
 from io import BytesIO
 from itertools import pairwise
@@ -14,7 +14,7 @@ from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 
 FRAMES = 12
 SIDE = 96
-"""Height of a frame on the sheet; smaller ones are enlarged by whole factors."""
+"""Height of a frame on the sheet; smaller ones are enlarged by integer factors."""
 WAVE = 96
 WIDTH = 960
 """Width of a sheet without frames."""
@@ -22,8 +22,8 @@ PAPER, INK, LOUD = (255, 255, 255), (120, 130, 150), (200, 40, 40)
 
 
 def contact_sheet(path: Path | str, frames: Tensor | None, samples: Tensor | None, sample_rate: int) -> None:
-    """Write a PNG: up to 12 frames [F, 3, H, W] in [-1, 1] in a row, over the waveform (grey) and the loudness (red,
-    RMS over 50 ms) of samples [S], each over the whole width. Either may be None. Raises ValueError without both."""
+    """Write a PNG: up to 12 frames [F, 3, H, W] in [-1, 1] in a row, above the waveform (grey) and the loudness (red,
+    RMS over 50 ms) of samples [S], each over the whole width. Raises ValueError if both are None."""
     if frames is None and samples is None:
         raise ValueError("a contact sheet needs frames or sound")
     rows = [] if frames is None else [_film(frames)]
@@ -41,14 +41,14 @@ def still(path: Path | str, frame: Tensor) -> None:
 
 
 def reduced(path: Path) -> bytes:
-    """A picture that `contact_sheet` wrote as a JPEG of at most 960 x 480 pixels, for a page. Raises DataError where it
+    """A picture of `contact_sheet`, reduced to a JPEG of at most 960 x 480 pixels, for a page. Raises DataError if it
     is damaged."""
     data = BytesIO()
     try:
         with Image.open(path, formats=["PNG"]) as picture:
             small = picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"media: {path} is damaged ({error}): remove it, and evaluate again") from None
+        raise DataError(f"media: {path} is damaged ({error}): remove it and evaluate again") from None
     small.thumbnail((WIDTH, WIDTH // 2))
     small.save(data, format="JPEG", quality=85)
     return data.getvalue()

@@ -1,4 +1,4 @@
-"""What a decoded frame carries beside its pixels."""
+"""The side data of decoded frames."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -14,10 +14,10 @@ FIRST_UNKNOWN = 1 + len(Type)
 
 
 def side_data(frame: Any, kind: Type) -> bytes | None:
-    """The data of one kind; None where the frame has none."""
+    """The data of one kind; None if the frame has none."""
     try:
         found = frame.side_data
-    except ValueError:  # PyAV refuses the whole list for one kind (EXIF, view number) that is newer than it
+    except ValueError:  # PyAV refuses the whole list if it does not know one kind (EXIF, view number)
         found = _known(frame).side_data
     return bytes(found[kind]) if kind in found else None
 
@@ -39,7 +39,7 @@ def _deleted(frame: Any, kinds: Iterable[int]) -> Any:
     for kind in kinds:
         try:
             nodes.append(graph.add("sidedata", f"mode=delete:type={kind}"))
-        except av.FFmpegError:  # libav knows no more kinds
+        except av.FFmpegError:  # libav has no more kinds
             break
     nodes.append(graph.add("buffersink"))
     graph.link_nodes(*nodes).configure()
@@ -48,7 +48,7 @@ def _deleted(frame: Any, kinds: Iterable[int]) -> Any:
 
 
 def source(graph: Graph, frame: Any) -> Any:
-    """A filter graph's source of frames like this one."""
+    """A source node of a filter graph, for frames like this one."""
     return graph.add(
         "buffer",
         video_size=f"{frame.width}x{frame.height}",

@@ -1,4 +1,4 @@
-"""The sound of a media file, mono, placed in time as the file's timestamps say."""
+"""Reads the sound of a media file as mono, placed in time by its timestamps."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -17,16 +17,16 @@ from talkies.media.downmix import Channel, NoChannelError, Samples, mono
 from talkies.media.timeline import Beginning, find_beginning
 
 GAP = 0.008
-"""Seconds: a jump of the timestamps beyond this is a gap or an overlap, below it rounding (Matroska: 1 ms). Less than
-half a frame at 60 fps."""
+"""Seconds: a larger jump of the timestamps is a gap or an overlap, a smaller one is rounding (Matroska: 1 ms). Less
+than half a frame at 60 fps."""
 OVERLAP = 0.1
-"""Seconds: sound that begins before the sound so far ends takes its place; more than this is a file that goes back."""
+"""Seconds: overlapping sound replaces earlier sound up to this duration; beyond, the file jumps back in time."""
 MARGIN = 0.05
-"""Seconds decoded beyond the window, so that its last samples are resampled from what really follows."""
+"""Seconds decoded beyond the window, so that its last samples are resampled from the sound that follows."""
 
 
 class ChannelError(MediaError):
-    """Sound without the channel that was asked for."""
+    """Sound without the requested channel."""
 
 
 def read_audio(
@@ -39,9 +39,9 @@ def read_audio(
 ) -> Tensor:
     """Sound [S] fp32 from `begin` on (default: `find_beginning(path)`), when the window's first picture is shown.
 
-    The mix of the channels or one of them, resampled to `sample_rate`; silence where the file's sound has a gap. S is
-    floor(sample_rate * seconds), or less where the sound ends before. Raises MediaError without an audio stream or
-    where it is damaged within the window, ChannelError without such a channel.
+    The mix of the channels or one of them, resampled to `sample_rate`; gaps in the file's sound become silence. S is
+    floor(sample_rate * seconds), or less if the sound ends earlier. Raises MediaError if there is no audio stream or it
+    is damaged within the window, ChannelError if there is no such channel.
     """
     with opened(path) as container:
         stream = need_stream(container, "audio", path)
@@ -51,7 +51,7 @@ def read_audio(
     if rate != sample_rate:
         common = Fraction(sample_rate, rate)
         sound = resample_poly(sound, common.numerator, common.denominator).astype(np.float32)
-    # A float such as 193 / 24 may lie a rounding error below the duration that it stands for.
+    # A float such as 193 / 24 may be a rounding error below the duration that it represents.
     return torch.from_numpy(sound[: floor(sample_rate * seconds + 1e-6)].copy())
 
 
@@ -64,14 +64,14 @@ def _pieces(container: Any, stream: Any, path: Path | str, channel: Channel) -> 
         last = time, frame
     if last is not None:
         time, frame = last
-        yield time, frame.sample_rate, _read(frame, path, channel)[: _meant(frame)]
+        yield time, frame.sample_rate, _read(frame, path, channel)[: _without_padding(frame)]
 
 
-def _meant(frame: Any) -> int:
-    """How many samples of the stream's last frame belong to it: encoders fill it up, and mp4 says how far."""
-    told, tick = round(frame.duration * frame.time_base * frame.sample_rate), frame.time_base * frame.sample_rate
+def _without_padding(frame: Any) -> int:
+    """Number of samples of the stream's last frame without the encoder's padding, which mp4 declares."""
+    declared, tick = round(frame.duration * frame.time_base * frame.sample_rate), frame.time_base * frame.sample_rate
     samples: int = frame.samples
-    return told if 0 < told < samples - tick else samples
+    return declared if 0 < declared < samples - tick else samples
 
 
 def _read(frame: Any, path: Path | str, channel: Channel) -> Samples:
@@ -88,25 +88,25 @@ def _placed(
 ) -> tuple[int, Samples]:
     """The file's sample rate, and its sound over [origin, origin + seconds)."""
     rate, cursor, filled = 0, 0, 0
-    held = np.zeros(0, dtype=np.float32)
-    for time, found, samples in pieces:
+    window = np.zeros(0, dtype=np.float32)
+    for time, piece_rate, samples in pieces:
         if not rate:
-            rate, cursor = found, round((time - origin) * found)
-            held = np.zeros(ceil(seconds * rate), dtype=np.float32)
-        if found != rate:
-            raise MediaError(path, f"its sample rate changes from {rate} to {found} Hz; convert it to one")
+            rate, cursor = piece_rate, round((time - origin) * piece_rate)
+            window = np.zeros(ceil(seconds * rate), dtype=np.float32)
+        if piece_rate != rate:
+            raise MediaError(path, f"its sample rate changes from {rate} to {piece_rate} Hz; convert it to one")
         place = round((time - origin) * rate)
         if cursor - place > OVERLAP * rate:
             at, back = cursor / rate, (cursor - place) / rate
             raise MediaError(
-                path, f"its sound goes back by {back:.3f} s after {at:.3f} s; cut it there, or encode it anew"
+                path, f"its sound goes back by {back:.3f} s after {at:.3f} s; cut it there, or re-encode it"
             )
         cursor = place if abs(place - cursor) > GAP * rate else cursor
-        first, last = max(0, cursor), min(len(held), cursor + len(samples))
+        first, last = max(0, cursor), min(len(window), cursor + len(samples))
         if first < last:
-            held[first:last] = samples[first - cursor : last - cursor]
+            window[first:last] = samples[first - cursor : last - cursor]
             filled = max(filled, last)
         cursor += len(samples)
-        if cursor >= len(held):
+        if cursor >= len(window):
             break
-    return max(rate, 1), held[:filled]
+    return max(rate, 1), window[:filled]

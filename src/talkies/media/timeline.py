@@ -1,4 +1,4 @@
-"""The one time line of a file's pictures and its sound: when what is decoded is presented, in the file's own time."""
+"""The common timeline of a file's pictures and sound: presentation times in the file's own time."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,23 +7,23 @@ from typing import Any
 from talkies.media.container import EndedError, MediaError, find_stream, need_stream, opened
 from talkies.media.decoding import pictures, sounds
 from talkies.media.marks import INSIDE, REENCODE
-from talkies.media.rates import frame_rate, held
+from talkies.media.rates import first_excess, frame_rate
 from talkies.streams import MODALITIES, Modality
 
 LATE = 0.05
-"""Seconds by which sound may begin after the picture that it belongs to; they are filled with silence."""
+"""Seconds by which sound may begin after the picture that it belongs to; silence fills them."""
 MATROSKA = "matroska,webm"
-HELD = 0.1
-"""Seconds for which AVI may show its first picture longer than all others: writers round what encoders delay."""
+FIRST_EXCESS = 0.1
+"""Seconds by which AVI may show its first picture longer than the others: writers round the encoder's delay."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beginning:
-    """Where a window begins. All times are seconds in the file's own time.
+    """The beginning of a window. All times are seconds in the file's own time.
 
-    At `seconds` picture 0 is shown and sample 0 is heard. `picture` and `sound` are the first whole picture and the
-    first sample, None where the window has none; `cut` is how long the pictures before the first whole one last, which
-    refer to what is not in the file.
+    At `seconds`, picture 0 is shown and sample 0 is heard. `picture` and `sound` are the times of the first complete
+    picture and the first sample, None if the window has none; `cut` is the duration of the pictures before the first
+    complete one, whose references are missing from the file.
     """
 
     seconds: float
@@ -33,13 +33,13 @@ class Beginning:
 
     @property
     def late(self) -> float:
-        """Seconds that the window leaves out at the file's beginning."""
+        """Seconds at the file's beginning that the window omits."""
         firsts = [] if self.picture is None else [self.picture - self.cut]
         return self.seconds - min(firsts if self.sound is None else [*firsts, self.sound])
 
     @property
     def reason(self) -> str:
-        """Why the window leaves them out, for people; empty where nothing is missing."""
+        """Why the window omits them, as text for a message; empty if nothing is missing."""
         reasons = []
         if self.cut:
             reasons.append(
@@ -55,10 +55,10 @@ class Beginning:
 
 
 def find_beginning(path: Path | str, *, modalities: tuple[Modality, ...] = MODALITIES, after: float = 0.0) -> Beginning:
-    """The first picture at which all `modalities` that the file has are there, or the picture `after` seconds later.
+    """The first picture at which all `modalities` that the file has are present, or the picture `after` seconds later.
 
-    Sound may begin up to LATE after that picture. Without pictures, the first sample. Raises MediaError for what cannot
-    be decoded, EndedError (a MediaError) where no such picture is left.
+    Sound may begin up to LATE after that picture. Without pictures, the first sample. Raises MediaError if the file
+    cannot be decoded, EndedError (a MediaError) if there is no such picture.
     """
     sound = _first_sound(path) if "audio" in modalities else None
     if "video" in modalities:
@@ -99,25 +99,25 @@ def _at_picture(container: Any, path: Path | str, sound: float | None, after: fl
 
 
 def _check_sound_is_in_place(container: Any, stream: Any, path: Path | str) -> None:
-    """MediaError for files whose sound is known not to lie where they say."""
-    if held(stream) > HELD:
+    """MediaError for files whose declared times of the sound are known to be wrong."""
+    if first_excess(stream) > FIRST_EXCESS:
         raise MediaError(
             path,
-            f"its first picture is shown {held(stream):.3f} s longer than every other: its pictures or its sound were "
-            "meant to begin later, and AVI does not say which; make it anew from its source, in another container",
+            f"its first picture is shown {first_excess(stream):.3f} s longer than every other: its pictures or its "
+            "sound should begin later, and AVI does not record which; remake it from its source in another container",
         )
     if container.format.name == MATROSKA and (stream.start_time or 0) < 0:
-        # libav reads no time below zero there and guesses: 8 to 25 ms were seen between pictures and Opus.
+        # libav cannot read negative times here and guesses: errors of 8 to 25 ms between pictures and Opus were seen.
         early = float(-stream.start_time * stream.time_base)
         raise MediaError(
             path,
-            f"its pictures begin {early:.3f} s before time 0; what Matroska says of such times cannot be read: cut it "
-            "anew, without `-avoid_negative_ts disabled`",
+            f"its pictures begin {early:.3f} s before time 0, and negative times in Matroska cannot be read; cut it "
+            "again, without `-avoid_negative_ts disabled`",
         )
 
 
 def _cut(path: Path | str, first: float) -> float:
-    """Seconds from the file's first picture, whole or not, to the first whole one."""
+    """Seconds from the file's first picture, complete or not, to the first complete one."""
     with opened(path) as container:
         packet = next(container.demux(need_stream(container, "video", path)))
         ticks = packet.dts if packet.pts is None else packet.pts

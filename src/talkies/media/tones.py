@@ -1,7 +1,7 @@
-"""Light: from any colours that are understood to BT.709 (ITU-R BT.709, BT.1886, BT.2100, BT.2408).
+"""Converts any supported colours to BT.709 via linear light (ITU-R BT.709, BT.1886, BT.2100, BT.2408).
 
-libav's own conversions were measured and are not used: from BT.2020 to BT.709, swscale (FFmpeg 8.1) moves (40, 180, 60)
-to (32, 165, 56) and takes 2.5 s a file for its table; `colorspace` moves it to (64, 181, 65).
+libav's own conversions were measured and are not used: from BT.2020 to BT.709, swscale (FFmpeg 8.1) maps (40, 180, 60)
+to (32, 165, 56) and takes 2.5 s per file for its table; `colorspace` maps it to (64, 181, 65).
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from av.video.reformatter import ColorPrimaries, ColorTrc
 from torch import Tensor
 
 GAMMA = 2.4
-"""BT.1886: how a display turns the values of SDR video, whatever their camera's curve, into light."""
+"""BT.1886: the exponent with which a display converts SDR values to light, whatever the camera's curve."""
 WHITE = 203.0
 """cd/m2 of HDR's reference white (BT.2408), which becomes SDR's white."""
 PEAK = 1000.0 / WHITE
-"""The brightest light that is told from white: BT.2100's nominal HLG display, and what HDR10 is mastered for."""
+"""The brightest light that is kept distinct: BT.2100's nominal HLG display, and the mastering level of HDR10."""
 KNEE = 0.6
-"""Light up to this share of white keeps its value; what is brighter is compressed up to PEAK."""
+"""Light up to this share of white is unchanged; brighter light, up to PEAK, is compressed."""
 HLG_GAMMA = 1.2
 HLG_LUMA = (0.2627, 0.6780, 0.0593)
 HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
@@ -36,8 +36,8 @@ CHROMATICITIES: Mapping[int, tuple[tuple[float, float], ...]] = {
 
 
 def to_bt709(encoded: Tensor, *, transfer: int, primaries: int) -> Tensor:
-    """R'G'B' [3, ...] in [0, 1] as BT.709 in [0, 1]. HDR is tone-mapped: its hues stay, as does what is darker than
-    KNEE; colours that BT.709 does not have are clipped."""
+    """R'G'B' [3, ...] in [0, 1] as BT.709 in [0, 1]. HDR is tone-mapped: hues and light below KNEE are preserved.
+    Colours outside BT.709 are clipped."""
     if transfer == ColorTrc.SMPTE2084:
         light = _pq(encoded) * (10000 / WHITE)
     elif transfer == ColorTrc.ARIB_STD_B67:
@@ -80,8 +80,8 @@ def _hlg(encoded: Tensor) -> Tensor:
 
 
 def _compressed(light: Tensor) -> Tensor:
-    """All three components scaled alike, so that the greatest is at most 1: a Moebius curve that leaves KNEE with slope
-    1 and reaches 1 at PEAK."""
+    """All three components scaled by one factor, so that the largest is at most 1: a Moebius curve with slope 1 at KNEE
+    and value 1 at PEAK."""
     top = light.amax(dim=0).clamp(min=1e-6, max=PEAK)
     a = -(KNEE**2) * (PEAK - 1) / (KNEE**2 - 2 * KNEE + PEAK)
     b = (KNEE**2 - 2 * KNEE * PEAK + PEAK) / (PEAK - 1)

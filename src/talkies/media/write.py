@@ -1,4 +1,4 @@
-"""Writing clips as mp4 files that browsers play, and their metadata tags."""
+"""Writes clips as mp4 files that browsers play, with metadata tags."""
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -15,26 +15,26 @@ from talkies.media.container import opened
 from talkies.streams.codec import Media
 
 PROVENANCE = "talkies-provenance"
-"""The tag that says which model (or world) made a file; `comment`, which players show, repeats it."""
+"""The tag that names the model (or world) that made a file; `comment`, which players show, repeats it."""
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 AAC_BIT_RATE = 192_000
-# At such bit rates the `fast` search is also the more faithful one (measured: +4 to +6 dB over the default), but it
-# cuts strong tones off: a sine of amplitude 0.5 comes back with 27 dB, of 0.6 with 17, of 1.0 with 8 (default: 66).
+# At such bit rates the `fast` search is also more faithful (measured: +4 to +6 dB over the default), but it truncates
+# strong tones: a sine of amplitude 0.5 comes back with 27 dB, of 0.6 with 17 dB, of 1.0 with 8 dB (default: 66 dB).
 FAST_AAC, FAST_PEAK = {"aac_coder": "fast"}, 0.5
 AAC_BITS_PER_SAMPLE = 6
 """AAC's own limit: 6144 bits per channel and frame of 1024 samples."""
-# Nearly lossless: small frames cost little, and they are what codecs are fitted on. With more threads the bytes depend
-# on the scheduler, with macroblock trees on what memory held (measured: 22 files from 25 times the same 64x64 frames).
+# Nearly lossless: small frames cost little, and codecs are fitted on them. With more threads, the bytes depend on the
+# scheduler; with macroblock trees, on uninitialised memory (measured: 22 different files from 25 equal inputs, 64x64).
 X264 = {"crf": "12", "preset": "medium", "threads": "1", "mbtree": "0"}
 CHROMA = Interpolation.AREA | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
 CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 
 
 def write_mp4(path: Path | str, media: Media, *, tags: Mapping[str, str]) -> None:
-    """Write H.264 (yuv420p, BT.709) and AAC, whichever of them `media` has, atomically; `tags` become metadata.
+    """Write the frames as H.264 (yuv420p, BT.709) and the samples as AAC, atomically; `tags` become metadata.
 
-    Frame 0 and sample 0 are presented at time 0. Raises ValueError for media that mp4 cannot hold, StorageError
-    where the disk refuses.
+    Frame 0 and sample 0 are presented at time 0. Raises ValueError for media that mp4 cannot hold, StorageError if the
+    disk is full or not writable.
     """
     path = Path(path)
     _check(media)
@@ -57,7 +57,7 @@ def write_mp4(path: Path | str, media: Media, *, tags: Mapping[str, str]) -> Non
 
 
 def read_tags(path: Path | str) -> dict[str, str]:
-    """The metadata tags of a file, without those that every container has. Raises MediaError for an unreadable one."""
+    """The metadata tags of a file, without those that every container has. Raises MediaError if it is unreadable."""
     with opened(path) as container:
         return {key: value for key, value in container.metadata.items() if key not in CONTAINER_KEYS}
 
@@ -76,7 +76,7 @@ def _check(media: Media) -> None:
 
 
 def _video(out: Any, media: Media) -> Iterator[Any]:
-    """Add the video stream; its packets come when they are asked for."""
+    """Add the video stream; its packets are produced on demand."""
     assert media.frames is not None
     rate = Fraction(media.fps).limit_denominator(1001)
     stream = out.add_stream("libx264", rate=rate, options=X264)
@@ -106,7 +106,7 @@ def _video_packets(stream: Any, frames: Tensor, rate: Fraction) -> Iterator[Any]
 
 
 def _audio(out: Any, media: Media) -> Iterator[Any]:
-    """Add the audio stream; its packets come when they are asked for."""
+    """Add the audio stream; its packets are produced on demand."""
     assert media.samples is not None
     options = FAST_AAC if float(media.samples.detach().abs().max()) <= FAST_PEAK else {}
     stream = out.add_stream("aac", rate=media.sample_rate, layout="mono", options=options)
@@ -115,7 +115,7 @@ def _audio(out: Any, media: Media) -> Iterator[Any]:
 
 
 def _audio_packets(stream: Any, samples: Tensor, rate: int) -> Iterator[Any]:
-    # The encoder's priming packet gets a negative time, which mp4's edit list hides: sample 0 stays at time 0.
+    # The encoder's priming packet has a negative time, which mp4's edit list hides: sample 0 is at time 0.
     values = np.ascontiguousarray(samples.detach().float().clamp(-1, 1).cpu().numpy()[None])
     frame = av.AudioFrame.from_ndarray(values, format="fltp", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)

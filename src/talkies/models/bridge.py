@@ -1,4 +1,4 @@
-"""The two-way Bridge between the towers (MOVA section 5)."""
+"""The two-way Bridge between the towers (docs/mova.md: Bridge)."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ Ropes = Mapping[Modality, Mapping[Modality, Rope]]
 
 
 class Conditioner(nn.Module):
-    """What one modality hears of the other: attention of the query as it is over the LayerNorm'd memory."""
+    """Cross-attention from one modality to the other; LayerNorm on the memory only."""
 
     def __init__(self, dim: int, memory_dim: int, heads: int, *, eps: float) -> None:
         super().__init__()
@@ -33,7 +33,8 @@ class Conditioner(nn.Module):
 class Bridge(nn.Module):
     """One conditioner per direction and layer, applied before the towers' blocks of the same index.
 
-    No gate, no zero init, no normalised query: at the start the joint model is not the two towers (section 5).
+    No gate, no zero initialisation, no normalised query: the Bridge starts random, so even the untrained joint model
+    differs from its two towers (MOVA, sections 4.1 and 4.4).
     """
 
     def __init__(self, shape: MovaShape) -> None:
@@ -42,7 +43,7 @@ class Bridge(nn.Module):
         video, audio = shape.video, shape.audio
         if layers > min(video.layers, audio.layers):
             raise ValueError(
-                f"bridge.layers is {layers}, but it can be at most the depth of both towers, {video.layers} (video) "
+                f"bridge.layers is {layers}, but it must not exceed the depth of either tower, {video.layers} (video) "
                 f"and {audio.layers} (audio)"
             )
         self.towers: dict[Modality, TowerConfig] = {"video": video, "audio": audio}
@@ -60,7 +61,7 @@ class Bridge(nn.Module):
         return len(self.audio_to_video_conditioners)
 
     def ropes(self, grids: Mapping[Modality, Grid], device: torch.device) -> Ropes:
-        """`ropes[q][m]`: the positions of modality m in attention with q's heads, the same time line for both."""
+        """`ropes[q][m]`: positions of modality m for attention with q's heads, on one timeline for both."""
         towers = self.towers
         return {
             q: {

@@ -13,7 +13,7 @@ from talkies.models.mova import Mova
 
 
 def build_mova(config: MovaConfig, *, components: frozenset[str], seed: int, device: str = "cpu") -> Mova:
-    """MOVA in fp32 on `device`: "cpu", drawn from `seed`, or "meta", without values.
+    """MOVA in fp32 on `device`: "cpu" with weights drawn from `seed`, or "meta" without values.
 
     A component's weights are a function of (seed, component): they do not depend on which others are built.
     """
@@ -27,18 +27,18 @@ def build_mova(config: MovaConfig, *, components: frozenset[str], seed: int, dev
 
 
 def initialise(model: nn.Module, seed: int) -> None:
-    """Draw every parameter of `model` on the CPU afresh, component by component; the global generator is untouched."""
+    """Redraw every parameter of `model` on the CPU, component by component; the global generator is untouched."""
     with torch.no_grad():
-        own = dict(model.named_parameters())
+        parameters = dict(model.named_parameters())
         for name, value in drawn(model, seed):
-            own[name].copy_(value)
+            parameters[name].copy_(value)
 
 
 def drawn(model: nn.Module, seed: int, components: Collection[str] = COMPONENTS) -> Iterator[tuple[str, Tensor]]:
-    """(name, value on the CPU) of every parameter of these components of `model`, one module's at a time.
+    """Yield (name, value on the CPU) for every parameter of these components of `model`, module by module.
 
-    `model` only says what there is, and may lie on the meta device; a value is a function of (seed, component) and of
-    what comes before it in its component. The global generator is untouched.
+    Only the structure of `model` is read, so it may be on the meta device. A value depends on (seed, component) and on
+    the parameters before it in its component. The global generator is untouched.
     """
     for component, module in model.named_children():
         if component not in components:
@@ -46,14 +46,14 @@ def drawn(model: nn.Module, seed: int, components: Collection[str] = COMPONENTS)
         digest = hashlib.sha256(f"{seed}/{component}".encode()).digest()
         state = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big")).get_state()
         for path, part in module.named_modules(prefix=component):
-            own = [name for name, _ in part.named_parameters(recurse=False)]
-            if own:
+            names = [name for name, _ in part.named_parameters(recurse=False)]
+            if names:
                 values, state = _draw(part, state)
-                yield from ((f"{path}.{name}", values[name]) for name in own)
+                yield from ((f"{path}.{name}", values[name]) for name in names)
 
 
 def _draw(part: nn.Module, state: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """The parameters of a copy of `part` alone, drawn by a generator in `state`, and the state after it."""
+    """New values for the parameters of `part` alone, drawn from generator `state`, and the state afterwards."""
     fresh = copy(part)
     fresh._parameters = {
         name: None if p is None else nn.Parameter(torch.empty(p.shape, dtype=p.dtype))
@@ -67,7 +67,7 @@ def _draw(part: nn.Module, state: Tensor) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def component_of(parameter_name: str) -> str:
-    """The component that a parameter of Mova belongs to. Raises ValueError for a name of no component."""
+    """The component that a parameter of Mova belongs to. Raises ValueError if there is none."""
     name = parameter_name.split(".", 1)[0]
     if name not in COMPONENTS:
         raise ValueError(f"{shown(parameter_name)} belongs to none of the components {', '.join(COMPONENTS)}")

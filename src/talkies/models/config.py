@@ -1,4 +1,4 @@
-"""Recipe keys and presets of the networks. Sizes of `a14b` are the released MOVA's (its config.json files)."""
+"""Recipe keys and presets of the networks. `a14b` has the sizes of the released MOVA (its config.json files)."""
 
 from math import prod
 from typing import Literal
@@ -10,7 +10,7 @@ COMPONENTS = ("video_high", "video_low", "audio", "bridge")
 
 @config
 class TowerConfig:
-    """A diffusion transformer over one modality (MOVA sections 3 and 4). head_dim = dim / heads."""
+    """A diffusion transformer over one modality (docs/mova.md: Towers). head_dim = dim / heads."""
 
     dim: int
     ffn_dim: int
@@ -25,9 +25,9 @@ class TowerConfig:
 
     @property
     def head_dim(self) -> int:
-        """Width of one attention head. Raises ValueError where `heads` does not divide `dim`."""
+        """Width of one attention head. Raises ValueError if `heads` does not divide `dim`."""
         if self.dim % self.heads:
-            raise ValueError(f"tower: dim {self.dim} does not divide by {self.heads} heads")
+            raise ValueError(f"tower: dim {self.dim} is not divisible by {self.heads} heads")
         return self.dim // self.heads
 
     @property
@@ -38,8 +38,8 @@ class TowerConfig:
 
 @config
 class BridgeConfig:
-    """The two-way Bridge (MOVA section 5): one conditioner per direction and layer, aligned RoPE at `rate` positions
-    per second (the audio tower's latent rate)."""
+    """The two-way Bridge: one conditioner per direction and layer, aligned RoPE (MOVA, section 2.2) at `rate`
+    positions per second (the audio tower's latent rate)."""
 
     layers: int
     rate: float
@@ -48,7 +48,8 @@ class BridgeConfig:
 
 @config
 class MovaShape:
-    """Everything that fixes MOVA's parameters. `boundary`: video noise level below which the second expert works."""
+    """Everything that determines MOVA's parameters. `boundary`: video noise level below which the low-noise expert is
+    used."""
 
     video: TowerConfig
     audio: TowerConfig

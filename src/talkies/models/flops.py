@@ -1,4 +1,4 @@
-"""Parameters and matmul FLOPs of MOVA from its shape alone (MOVA section 1). No torch."""
+"""Parameter counts and matmul FLOPs of MOVA, from its shape alone. No torch."""
 
 from talkies.models.config import MovaShape, TowerConfig
 
@@ -36,9 +36,9 @@ def forward_flops(
 ) -> dict[str, int]:
     """component -> matmul and attention FLOPs (2 per multiply-add) of one clip through one evaluation.
 
-    Holds what works: the expert's tower where there are video tokens, audio, and the Bridge where there are both and
-    `bridge`. With a `degree`: those of one of as many ranks that share the sequence, which is padded to divide; text,
-    time and patches are computed by each of them.
+    Counts what runs: the expert's tower if there are video tokens, the audio tower if there are audio tokens, the
+    Bridge if there are both and `bridge`. A `degree` above 1 counts one of `degree` sequence-parallel ranks: the
+    sequence is padded to a multiple of it; text, time and patch embeddings are computed on every rank.
     """
     flops: dict[str, int] = {}
     if video_tokens:
@@ -52,12 +52,12 @@ def forward_flops(
 
 def tower_flops(config: TowerConfig, tokens: int, text_tokens: int, degree: int = 1) -> int:
     """One sample through one tower."""
-    d, patch, held = config.dim, config.patch_volume, -(-tokens // degree)
+    d, patch, local = config.dim, config.patch_volume, -(-tokens // degree)
     time = 2 * d * (config.freq_dim + 7 * d)
     text = 2 * text_tokens * d * (config.text_dim + d)
-    ends = 2 * d * patch * (tokens * config.in_channels + held * config.out_channels)
-    attention = _attention(held, held, held * degree, d, d) + _attention(held, text_tokens, text_tokens, d, d)
-    return time + text + ends + config.layers * (attention + 4 * held * d * config.ffn_dim)
+    ends = 2 * d * patch * (tokens * config.in_channels + local * config.out_channels)
+    attention = _attention(local, local, local * degree, d, d) + _attention(local, text_tokens, text_tokens, d, d)
+    return time + text + ends + config.layers * (attention + 4 * local * d * config.ffn_dim)
 
 
 def bridge_flops(shape: MovaShape, video_tokens: int, audio_tokens: int, degree: int = 1) -> int:
@@ -68,6 +68,6 @@ def bridge_flops(shape: MovaShape, video_tokens: int, audio_tokens: int, degree:
     return shape.bridge.layers * both
 
 
-def _attention(queries: int, held: int, keys: int, dim: int, memory_dim: int) -> int:
-    """q and o, k and v of the `held` keys, then q k^T and its product with v over all `keys`."""
-    return 4 * queries * dim * dim + 4 * held * memory_dim * dim + 4 * queries * keys * dim
+def _attention(queries: int, local_keys: int, keys: int, dim: int, memory_dim: int) -> int:
+    """Projections q and o of `queries`, k and v of `local_keys`; then q k^T and its product with v over all `keys`."""
+    return 4 * queries * dim * dim + 4 * local_keys * memory_dim * dim + 4 * queries * keys * dim

@@ -1,4 +1,4 @@
-"""MOVA: two video experts, an audio tower and the Bridge (arXiv 2602.08794, facts sections 1 to 5)."""
+"""MOVA: two video experts, an audio tower and the Bridge (arXiv 2602.08794; docs/mova.md)."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ EXPERTS = ("video_high", "video_low")
 
 
 class Mova(nn.Module):
-    """A Denoiser. Parts that are not in `components` are None and have no parameters."""
+    """A Denoiser. Parts missing from `components` are None and have no parameters."""
 
     video_high: Tower | None
     video_low: Tower | None
@@ -32,10 +32,10 @@ class Mova(nn.Module):
         self.bridge = Bridge(shape) if "bridge" in components else None
 
     def forward(self, streams: Mapping[Modality, Stream], condition: Condition) -> dict[Modality, Tensor]:
-        """Velocities [B, C, *shape] fp32 of the streams given, the others are not computed.
+        """Velocities [B, C, *shape] fp32 of the given streams; the others are not computed.
 
-        The Bridge works where both are given, it was built and `condition.coupled`. Raises ValueError for a stream
-        whose tower (for video: the condition's expert) was not built.
+        The Bridge applies if both are given, it was built, and `condition.coupled` is set. Raises ValueError for a
+        stream whose tower (for video: the condition's expert) was not built.
         """
         towers = {m: self.tower(m, condition.expert) for m in streams}
         states = {m: tower.embed(streams[m], condition.text.embedding) for m, tower in towers.items()}
@@ -54,11 +54,11 @@ class Mova(nn.Module):
         return {m: tower.velocity(tokens[m], states[m]) for m, tower in towers.items()}
 
     def tower(self, modality: Modality, expert: int) -> Tower:
-        """The tower that denoises `modality`; `expert` (0 or 1) chooses between the video ones."""
+        """The tower that denoises `modality`; `expert` (0 or 1) selects the video tower."""
         name = EXPERTS[expert] if modality == "video" else modality
         tower: Tower | None = getattr(self, name)
         if tower is None:
             raise ValueError(
-                f"a {modality} stream needs the component {shown(name)}, which this model was built without"
+                f"a {modality} stream needs the component {shown(name)}, but this model was built without it"
             )
         return tower

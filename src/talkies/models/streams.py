@@ -1,4 +1,4 @@
-"""From a batch of latents to what a denoiser takes."""
+"""From a batch of latents to the inputs of a denoiser."""
 
 from collections.abc import Mapping
 
@@ -12,13 +12,13 @@ from talkies.streams.batch import Batch, Stream
 def as_streams(
     batch: Batch, noisy: Mapping[Modality, Tensor], times: Mapping[Modality, Tensor], *, mask_channels: int
 ) -> dict[Modality, Stream]:
-    """One Stream per modality of `noisy`: its grid, its padding mask (None where nothing is padded), and for video the
-    first-frame condition (mask channels, then the image latent; MOVA section 3)."""
+    """One Stream per modality of `noisy`: its grid, its padding mask (None if nothing is padded), and for video the
+    first-frame condition (mask channels, then the image latent; docs/mova.md: First frame)."""
     streams: dict[Modality, Stream] = {}
     for modality, latent in noisy.items():
         condition = None
         if modality == "video":
-            assert batch.image is not None, "a batch with video carries its first-frame latent"
+            assert batch.image is not None, "a batch with video has a first-frame latent"
             condition = image_condition(batch.image, mask_channels)
         streams[modality] = Stream(
             latent=latent,

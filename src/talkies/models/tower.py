@@ -1,4 +1,4 @@
-"""A diffusion transformer over one modality: embed, blocks, head (MOVA sections 3 and 4)."""
+"""A diffusion transformer over one modality: embed, blocks, head (docs/mova.md: Towers)."""
 
 from dataclasses import dataclass
 from math import prod
@@ -21,10 +21,10 @@ NETWORK_TIME = 1000.0
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """A stream inside a tower. Blocks change `tokens` [B, T, d] fp32; the rest is the same for all of them.
+    """A stream inside a tower. Blocks change `tokens` [B, T, d] fp32; the rest is the same for every block.
 
     `text` [B, L, d]; `time` [B, d] and `modulation` [B, 6, d] fp32; `rope` of the tokens; `mask` [B, 1, 1, keys] bool,
-    False where a token is padding and no key (None: all are keys); `shape` of the whole sequence, in tokens.
+    False where a key is padding (None: no padding); `shape` of the whole sequence, in tokens.
     """
 
     tokens: Tensor
@@ -37,7 +37,7 @@ class Embedded:
 
 
 class Tower(nn.Module):
-    """Wan's transformer for a patch of any rank; state-dict keys are upstream's (MOVA section 10)."""
+    """Wan's transformer for a patch of any rank; state-dict keys are upstream's (docs/mova.md: Checkpoint keys)."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -63,9 +63,9 @@ class Tower(nn.Module):
         return self.velocity(tokens, state)
 
     def embed(self, stream: Stream, text: Tensor) -> Embedded:
-        """Tokens of `stream` and what the blocks are told: text [B, L, text_dim], every position of it.
+        """Tokens of `stream` and the other inputs of the blocks, which see every position of text [B, L, text_dim].
 
-        Raises ValueError for another batch size or number of channels, or a grid that the patch does not divide.
+        Raises ValueError if batch sizes or channels do not match, or if the patch does not divide the grid.
         """
         config, grid = self.config, stream.grid
         parts = [stream.latent] if stream.condition is None else [stream.latent, stream.condition]
@@ -106,7 +106,7 @@ class Tower(nn.Module):
 
 
 def key_mask(mask: Tensor, grid: Grid, patch: tuple[int, ...]) -> Tensor:
-    """mask [B, latent steps] bool -> [B, 1, 1, T]: a token is a key where any of its latent steps is valid."""
+    """mask [B, latent steps] bool -> [B, 1, 1, T]: a token is a key if any of its latent steps is valid."""
     steps, *space = grid.token_shape(patch)
     valid = torch.unflatten(mask, 1, (steps, patch[0])).any(-1)
     for size in space:

@@ -1,4 +1,4 @@
-"""Names of diffusers' WanTransformer3DModel parameters in our towers (which have Wan's own, MOVA section 10)."""
+"""Maps diffusers' WanTransformer3DModel keys to those of our towers, Wan's own (docs/mova.md: Checkpoint keys)."""
 
 import re
 from collections.abc import Mapping
@@ -31,9 +31,9 @@ _RENAMED = (
 
 
 def tower_from_diffusers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under our tower's keys.
+    """The same tensors under the keys of our towers.
 
-    Raises CheckpointError for a key that no tower has, for instance of Wan2.1's CLIP image branch.
+    Raises CheckpointError for a key that a tower does not have, such as one of Wan2.1's CLIP image branch.
     """
     return {_renamed(key): value for key, value in state_dict.items()}
 
@@ -44,6 +44,6 @@ def _renamed(key: str) -> str:
         if found:
             return renamed
     raise CheckpointError(
-        f"diffusers weights: key {shown(key)} has no place in a tower; needed: a WanTransformer3DModel without image "
+        f"diffusers weights: a tower has no parameter for key {shown(key)}; use a WanTransformer3DModel without image "
         "branch, such as Wan2.2-I2V-A14B or Wan2.1-T2V"
     )

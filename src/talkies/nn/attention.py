@@ -13,16 +13,16 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(head_dim)) v: q [B, H, Tq, D], k and v [B, H, Tk, D], mask [B, 1, 1, Tk] bool (False: key is
-    not seen; None: all are) -> [B, H, Tq, D]. A sample none of whose keys is seen gives 0."""
+    """softmax(q k^T / sqrt(head_dim)) v: q [B, H, Tq, D], k and v [B, H, Tk, D], mask [B, 1, 1, Tk] bool (False: masked
+    out; None: no mask) -> [B, H, Tq, D]. A sample whose keys are all masked out gives 0."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 class Attention(nn.Module):
     """Queries of width `dim` over a memory of width `memory_dim`; RMSNorm over the full width of q and k.
 
-    `attend` may be replaced per instance, for sequence parallelism or another kernel. `over_text`: the memory is the
-    text, which every process holds whole, and not tokens, which may be split (nn/split.py).
+    `attend` may be replaced per instance, for sequence parallelism or another kernel. `over_text`: the memory is text,
+    which every process holds in full, rather than tokens, which may be split (nn/split.py).
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         """x [B, Tq, dim] (memory [B, Tk, memory_dim]; None: x itself) -> [B, Tq, dim] in the matmuls' dtype.
 
-        `rope` turns q, `memory_rope` k; `mask` as in `attend`.
+        `rope` rotates q, `memory_rope` k; `mask` as in `attend`.
         """
         x = lowered(x, self.q)
         memory = x if memory is None else lowered(memory, self.k)
@@ -60,6 +60,6 @@ class Attention(nn.Module):
         return out
 
     def _heads(self, x: Tensor, rope: Rope | None = None) -> Tensor:
-        """[B, T, dim] -> [B, heads, T, head_dim], turned where there is a rope."""
+        """[B, T, dim] -> [B, heads, T, head_dim], rotated if `rope` is given."""
         x = torch.unflatten(x, -1, (self.heads, -1))
         return (x if rope is None else rotate(x, rope)).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""The one DiT block of every modality, and the head after the last (MOVA sections 3 and 4)."""
+"""The DiT block of every modality, and the head after the last block (docs/mova.md: Towers)."""
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class Mlp(nn.Sequential):
 
 
 class Modulated(nn.Module):
-    """A module with a learned offset [1, n, dim] to what the time embedding says; N(0, 1) / sqrt(dim) at the start."""
+    """A module with a learned offset [1, n, dim] to the modulation by time, initialised to N(0, 1) / sqrt(dim)."""
 
     def __init__(self, n: int, dim: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Modulated(nn.Module):
         Modulated.reset_parameters(self)
 
     def reset_parameters(self) -> None:
-        """Draw `modulation` afresh."""
+        """Redraw `modulation`."""
         nn.init.normal_(self.modulation, std=self.modulation.shape[-1] ** -0.5)
 
     def vectors(self, time: Tensor) -> tuple[Tensor, ...]:
@@ -45,7 +45,7 @@ class Modulated(nn.Module):
 
 class Block(Modulated):
     """Self-attention, cross-attention to the text, feed-forward; the first and last gated by adaLN. The residual is
-    fp32 as soon as a gate has touched it."""
+    fp32 from the first gate on."""
 
     def __init__(self, dim: int, ffn_dim: int, heads: int, *, eps: float) -> None:
         super().__init__(6, dim)
@@ -57,7 +57,7 @@ class Block(Modulated):
         self.ffn = Mlp(dim, ffn_dim, dim)
 
     def forward(self, x: Tensor, text: Tensor, time: Tensor, rope: Rope, mask: Tensor | None = None) -> Tensor:
-        """x [B, T, d], text [B, L, d], time [B, 6, d] fp32, mask [B, 1, 1, T] bool (False: no key) -> [B, T, d]."""
+        """x [B, T, d], text [B, L, d], time [B, 6, d] fp32, mask [B, 1, 1, T] bool (False: padding) -> [B, T, d]."""
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = self.vectors(time)
         normed = modulate(self.norm1(x), shift_sa, scale_sa)
         x = torch.addcmul(x, gate_sa, self.self_attn(normed, rope=rope, memory_rope=rope, mask=mask))
@@ -66,7 +66,7 @@ class Block(Modulated):
 
 
 class Head(Modulated):
-    """Tokens to the values of one patch, adaLN'd by the time embedding itself."""
+    """Tokens to patch values, modulated by the time embedding itself (the blocks use its projection)."""
 
     def __init__(self, dim: int, out: int, *, eps: float) -> None:
         super().__init__(2, dim)

@@ -22,5 +22,5 @@ def time_embedding(freq_dim: int, dim: int) -> nn.Sequential:
 
 
 def time_projection(dim: int) -> nn.Sequential:
-    """[B, dim] -> [B, 6 dim], fp32: the six vectors of every block."""
+    """[B, dim] -> [B, 6 dim], fp32: the six modulation vectors that all blocks share."""
     return nn.Sequential(nn.SiLU(), Linear32(dim, 6 * dim))

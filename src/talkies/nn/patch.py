@@ -11,7 +11,7 @@ from talkies.nn.precision import lowered
 
 
 def patchify(x: Tensor, patch: Sequence[int]) -> Tensor:
-    """[B, C, *shape] -> [B, T, C * prod(patch)]: tokens row-major, within a token channel slowest (a conv's order).
+    """[B, C, *shape] -> [B, T, C * prod(patch)]: tokens row-major, channel slowest within a token (a conv's order).
 
     `patch` must divide the shape.
     """
@@ -22,7 +22,7 @@ def patchify(x: Tensor, patch: Sequence[int]) -> Tensor:
 
 
 def unpatchify(x: Tensor, shape: Sequence[int], patch: Sequence[int]) -> Tensor:
-    """[B, T, prod(patch) * C], channel fastest -> [B, C, *(shape * patch)]; `shape` in tokens (MOVA section 3)."""
+    """[B, T, prod(patch) * C], channel fastest (as upstream) -> [B, C, *(shape * patch)]; `shape` in tokens."""
     n = len(patch)
     x = x.reshape(x.shape[0], *shape, *patch, -1)
     order = (0, 2 * n + 1, *(axis for i in range(1, n + 1) for axis in (i, n + i)))
@@ -30,7 +30,7 @@ def unpatchify(x: Tensor, shape: Sequence[int], patch: Sequence[int]) -> Tensor:
 
 
 class PatchEmbedding(nn.Module):
-    """A convolution whose kernel is its stride, as one matmul; parameters are the convolution's."""
+    """A convolution whose kernel size equals its stride, as one matmul, with the convolution's parameters."""
 
     def __init__(self, channels: int, dim: int, patch: tuple[int, ...]) -> None:
         super().__init__()

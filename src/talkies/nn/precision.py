@@ -1,4 +1,4 @@
-"""What stays fp32 when the matmuls around it run in bf16, by autocast or because the weights are bf16."""
+"""Layers that stay fp32 when the matmuls around them run in bf16, under autocast or with bf16 weights."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The dtype that autocast lowers matmuls to on `device`; None where it is off."""
+    """The dtype to which autocast lowers matmuls on `device`; None if it is off."""
     kind = device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
@@ -16,9 +16,9 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 
 
 def lowered(x: Tensor, layer: nn.Module) -> Tensor:
-    """`x` in the dtype in which a matmul with the weight of `layer` runs.
+    """`x` in the dtype of a matmul with the weight of `layer`.
 
-    Cast once before several matmuls: autocast alone would cast, and keep for backward, one copy for each of them.
+    Call it once before several matmuls: autocast alone would cast, and keep for backward, one copy for each of them.
     """
     weight = layer.weight
     assert isinstance(weight, Tensor)
@@ -26,12 +26,12 @@ def lowered(x: Tensor, layer: nn.Module) -> Tensor:
 
 
 def widened(x: Tensor) -> Tensor:
-    """`x` in fp32, or in fp64 if it is: what is pinned to fp32 against bf16 does not spoil a computation in fp64."""
+    """`x` in fp32, or unchanged if it is fp64: pinning guards against bf16 and must not degrade an fp64 computation."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class Linear32(nn.Linear):
-    """A Linear that computes and answers in fp32, whatever autocast or the weight's dtype say."""
+    """A Linear that computes and returns fp32, whatever autocast or the weight's dtype."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] any float dtype -> [..., out] fp32."""
@@ -42,7 +42,7 @@ class Linear32(nn.Linear):
 
 
 class LayerNorm32(nn.LayerNorm):
-    """LayerNorm that computes and answers in fp32."""
+    """LayerNorm that computes and returns fp32."""
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., dim] any float dtype -> [..., dim] fp32."""
@@ -52,7 +52,7 @@ class LayerNorm32(nn.LayerNorm):
 
 
 class RMSNorm32(nn.RMSNorm):
-    """RMSNorm with a learned weight that computes and answers in fp32."""
+    """RMSNorm with a learned weight that computes and returns fp32."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., dim] any float dtype -> [..., dim] fp32."""

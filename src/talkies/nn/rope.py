@@ -1,7 +1,7 @@
-"""Rotary position embeddings as plain functions over positions that come from a Grid.
+"""Rotary position embeddings as plain functions of positions that come from a Grid.
 
-Angles are computed in fp64, the turns kept and applied in fp32, bf16 or not: they are arguments and no buffers, so that
-`module.bfloat16()` does not see them, and no policy here casts arguments.
+Angles are computed in fp64; rotations are kept and applied in fp32, also in a bf16 run. They are arguments, not
+buffers: `module.bfloat16()` does not cast them, and no mixed-precision policy here casts arguments.
 """
 
 from dataclasses import dataclass
@@ -22,26 +22,26 @@ Rate = float | Fraction
 
 @dataclass(frozen=True, kw_only=True)
 class Rope:
-    """One turn per token and pair of dimensions: `turns` [T, 1, head_dim / 2, 2] fp32, cosine and sine.
+    """One rotation per token and pair of dimensions: `turns` [T, 1, head_dim / 2, 2] fp32, cosine and sine.
 
-    `halves` False pairs dimensions (2j, 2j + 1), as the towers do; True pairs (j, j + head_dim / 2), as the Bridge.
+    `halves` False pairs dimensions (2j, 2j + 1), as in the towers; True pairs (j, j + head_dim / 2), as in the Bridge.
     """
 
     turns: Tensor
     halves: bool
 
     def to(self, device: torch.device) -> "Rope":
-        """On `device`."""
+        """The same on `device`."""
         return Rope(turns=self.turns.to(device), halves=self.halves)
 
 
 def rope_of(angle: Tensor, *, halves: bool) -> Rope:
-    """Turns by `angle` [T, head_dim / 2], fp64."""
+    """Rotations by `angle` [T, head_dim / 2], fp64."""
     return Rope(turns=torch.stack((angle.cos(), angle.sin()), -1).float().unsqueeze(1), halves=halves)
 
 
 def rotate(x: Tensor, rope: Rope) -> Tensor:
-    """Turn every pair of dimensions of `x` [B, T, heads, head_dim] by its token's angle; fp32."""
+    """Rotate every pair of dimensions of `x` [B, T, heads, head_dim] by its token's angle; fp32."""
     x, (cos, sin) = widened(x), rope.turns.unbind(-1)
     if rope.halves:
         swapped = x.roll(x.shape[-1] // 2, -1)
@@ -50,14 +50,14 @@ def rotate(x: Tensor, rope: Rope) -> Tensor:
     if torch.compiler.is_compiling():  # Inductor fuses no complex arithmetic
         a, b = pairs.unbind(-1)
         return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
-    # One kernel: what is written out above takes a CPU four times as long where nothing fuses it.
+    # One kernel: unfused, the arithmetic above takes a CPU four times as long.
     return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rope.turns)).flatten(-2)
 
 
 def axis_dims(head_dim: int, axes: int) -> tuple[int, ...]:
-    """How many of `head_dim` dimensions each axis turns: all for one, d - 2 (d // 3), d // 3, d // 3 for three.
+    """How many of `head_dim` dimensions each axis rotates: all for one axis; d - 2 (d // 3), d // 3, d // 3 for three.
 
-    Raises ValueError where an axis would get an odd number (MOVA sections 3 and 4).
+    Raises ValueError if an axis would get an odd number. Source: the released code (docs/mova.md: Towers).
     """
     assert axes in (1, 3), axes
     third = head_dim // 3
@@ -70,7 +70,7 @@ def axis_dims(head_dim: int, axes: int) -> tuple[int, ...]:
 
 
 def angles(positions: Tensor, dim: int) -> Tensor:
-    """positions [N] -> [N, dim / 2] fp64: position * 10000^(-2j / dim), the axis' own normaliser."""
+    """positions [N] -> [N, dim / 2] fp64: position * 10000^(-2j / dim), with `dim` the axis's dimensions."""
     exponents = torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device) / dim
     return positions.double()[:, None] * THETA**-exponents
 
@@ -83,9 +83,9 @@ def token_times(grid: Grid, patch: tuple[int, ...], rate: Rate) -> list[float]:
 
 @lru_cache(maxsize=32)
 def tower_rope(grid: Grid, patch: tuple[int, ...], head_dim: int, rate: Rate, device: torch.device) -> Rope:
-    """A tower's own RoPE over time and, for video, height and width in tokens; interleaved (MOVA sections 3 and 4).
+    """A tower's RoPE over time and, for video, height and width in tokens; interleaved (docs/mova.md: Towers).
 
-    `rate` is in time positions per second. Tokens in row-major order.
+    `rate` is in positions per second. Tokens are in row-major order.
     """
     shape = grid.token_shape(patch)
     with torch.inference_mode(False):
@@ -99,8 +99,8 @@ def tower_rope(grid: Grid, patch: tuple[int, ...], head_dim: int, rate: Rate, de
 
 @lru_cache(maxsize=32)
 def aligned_rope(grid: Grid, patch: tuple[int, ...], head_dim: int, rate: Rate, device: torch.device) -> Rope:
-    """The Bridge's RoPE: every token at its start time, `rate` positions per second, wherever it lies in space;
-    half-split (MOVA section 5)."""
+    """The Bridge's RoPE: every token at its start time, `rate` positions per second, whatever its place in the frame
+    (MOVA, section 2.2); half-split (released code)."""
     space = prod(grid.token_shape(patch)[1:])
     with torch.inference_mode(False):
         times = torch.tensor(token_times(grid, patch, rate), dtype=torch.float64)

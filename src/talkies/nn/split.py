@@ -1,4 +1,4 @@
-"""The seam at which a sequence of tokens is shared out among devices: where a tower embeds and where it ends."""
+"""The interface of sequence parallelism: a tower's tokens are split after embedding and gathered at its output."""
 
 from typing import Protocol
 
@@ -8,24 +8,24 @@ from talkies.nn.rope import Rope
 
 
 class Split(Protocol):
-    """How a tower's tokens are kept. Everything between `tokens` and `whole` sees the part that this process holds;
-    attention over tokens sees all of them, by its `attend`."""
+    """How a tower's tokens are distributed. From `tokens` to `whole`, layers see only the tokens of this process;
+    attention over tokens sees all of them through its `attend`."""
 
     def tokens(self, x: Tensor) -> Tensor:
-        """All tokens [B, T, d] -> the held ones [B, T', d]."""
+        """All tokens [B, T, d] -> those of this process [B, T', d]."""
 
     def rope(self, rope: Rope) -> Rope:
-        """Turns of all tokens [T, ...] -> of the held ones [T', ...]."""
+        """Rotations of all tokens [T, ...] -> of those of this process [T', ...]."""
 
     def mask(self, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
-        """Key mask [B, 1, 1, T] (None: all are keys) for all `tokens` [B, T, d] -> the one that `attend` takes."""
+        """Key mask [B, 1, 1, T] (None: no padding) of all `tokens` [B, T, d] -> the mask that `attend` takes."""
 
     def whole(self, x: Tensor, count: int) -> Tensor:
-        """Held values [B, T', d] -> those of all `count` tokens [B, T, d]."""
+        """Values of this process's tokens [B, T', d] -> those of all `count` tokens [B, T, d]."""
 
 
 class Undivided:
-    """Every token is here: the split of a single process."""
+    """No split: a single process holds every token."""
 
     def tokens(self, x: Tensor) -> Tensor:
         """x"""

@@ -1,1 +1,1 @@
-"""Many processes: meshes, sharding, sequence parallelism, and Lightning's strategies."""
+"""Several processes: meshes, sharding, sequence parallelism, and Lightning's strategies."""

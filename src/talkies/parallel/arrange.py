@@ -1,4 +1,4 @@
-"""A model on a layout: how its blocks are computed, where its tokens and its weights lie."""
+"""Put a model on a layout: how its blocks compute, and where its tokens and weights lie."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from talkies.parallel.compiled import compiled, forget
+from talkies.parallel.compiled import compiled, reset_compiled
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.parallel.sequence import split_sequence
@@ -16,13 +16,13 @@ from talkies.parallel.sharding import blocks, copy_part, shard_model
 from talkies.parallel.zero import Partitions
 
 Read = Callable[[int, int], Tensor]
-"""(first, last) -> these rows of a parameter, on the CPU."""
+"""(first, last) -> rows [first, last) of a parameter, on the CPU."""
 
 
 def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool) -> None:
-    """Compile, recompute, split and shard `model`, which may lie on the meta device. No name of a parameter changes."""
+    """Compile, recompute, split and shard `model`, which may be on the meta device. Parameters keep their names."""
     if compute.compile:
-        forget()
+        reset_compiled()
     for block in blocks(model):
         if compute.compile:
             block.forward = compiled(block.forward)
@@ -39,14 +39,14 @@ def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16
 
 
 def placed(model: nn.Module, mesh: Mesh | None) -> Callable[[str, Read], None]:
-    """Give an arranged `model` on the meta device room for its weights, and return what fills a parameter by name.
-    Every process fills each once, in the same order."""
+    """Allocate the weights of an arranged `model` that is on the meta device, and return a function that fills a
+    parameter by name. Every process fills every parameter once, in the same order."""
     device = mesh.device if mesh is not None else torch.device("cpu")
     if mesh is not None and mesh.partitions is not None:
         return partial(_cut, model, mesh.partitions, device)
     model.to_empty(device=device)
-    own = dict(model.named_parameters())
-    return lambda name, read: copy_part(own[name], read)
+    parameters = dict(model.named_parameters())
+    return lambda name, read: copy_part(parameters[name], read)
 
 
 def _cut(model: nn.Module, partitions: Partitions, device: torch.device, name: str, read: Read) -> None:
@@ -61,7 +61,7 @@ def _cut(model: nn.Module, partitions: Partitions, device: torch.device, name: s
 
 
 def _lowered(device: str, forward: Callable[..., Tensor], *args: Any) -> Tensor:
-    """Matmuls in bf16. Without a cache: it would keep a copy of every weight, of which stage 3 lets go."""
+    """Matmuls in bf16. Without autocast's cache, which would keep a copy of every weight that stage 3 releases."""
     with torch.autocast(device, torch.bfloat16, cache_enabled=False):
         return forward(*args)
 

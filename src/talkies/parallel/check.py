@@ -1,4 +1,4 @@
-"""What of a layout does not fit its recipe, found before a process is started."""
+"""Checks of a layout against its recipe, before a process is started."""
 
 from collections.abc import Mapping
 from math import isqrt
@@ -10,8 +10,8 @@ from talkies.streams import Modality
 
 
 def check_layout(layout: Layout, compute: ComputeConfig, *, global_batch: int, accumulate: int) -> None:
-    """Raise RecipeError where degrees do not divide each other or the batch, with the nearest values that do, and where
-    a strategy cannot do what it is told."""
+    """Raise RecipeError if degrees do not divide each other or the batch (naming the nearest values that do), or if the
+    strategy does not support the layout."""
     for key in ("shard", "sequence") if layout.kind == "ddp" else ():
         if getattr(layout, key) > 1:
             raise RecipeError(
@@ -44,7 +44,7 @@ def check_layout(layout: Layout, compute: ComputeConfig, *, global_batch: int, a
 
 
 def check_sequence(layout: Layout, tokens: Mapping[Modality, int]) -> None:
-    """Raise RecipeError where a modality has fewer tokens than ranks to share them: some would hold padding alone."""
+    """Raise RecipeError if a modality has fewer tokens than a sequence group has ranks: some would get only padding."""
     name, least = min(tokens.items(), key=lambda item: item[1])
     if layout.sequence > least:
         raise RecipeError(
@@ -57,8 +57,8 @@ def check_sequence(layout: Layout, tokens: Mapping[Modality, int]) -> None:
 def divisors(number: int, most: int | None = None) -> str:
     """The divisors of `number` (up to `most`), for a message."""
     small = [k for k in range(1, isqrt(number) + 1) if number % k == 0]
-    found = sorted({*small, *(number // k for k in small)})
-    return listed([k for k in found if most is None or k <= most])
+    every = sorted({*small, *(number // k for k in small)})
+    return listed([k for k in every if most is None or k <= most])
 
 
 def _nearest(number: int, step: int) -> str:

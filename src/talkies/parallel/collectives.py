@@ -1,4 +1,4 @@
-"""The three exchanges of sequence parallelism, with their gradients. Dimension 0 is what is exchanged."""
+"""The three collectives of sequence parallelism, with their gradients. They exchange parts of dimension 0."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,19 +30,19 @@ def _exchange(x: Tensor, group: ProcessGroup, forth: Exchange, back: Exchange) -
 
 
 def all_to_all(x: Tensor, group: ProcessGroup) -> Tensor:
-    """x [ranks, ...], part i for rank i -> [ranks, ...], part i from rank i: its own inverse, so its own gradient."""
+    """x [ranks, ...], part i for rank i -> [ranks, ...], part i from rank i. It is its own inverse and gradient."""
     return _exchange(x, group, _all_to_all, _all_to_all)
 
 
 def gather(x: Tensor, group: ProcessGroup) -> Tensor:
-    """x [n, ...] -> [ranks * n, ...], the parts of all ranks in order, for what the ranks use differently: every one
-    goes on with its own computation, so the gradients add up."""
+    """x [n, ...] -> [ranks * n, ...], the parts of all ranks in order, for a result that each rank uses in a
+    computation of its own: the gradients of all ranks add up."""
     return _exchange(x, group, _all_gather, _reduce_scatter)
 
 
 def gather_same(x: Tensor, group: ProcessGroup) -> Tensor:
-    """As `gather`, for what all ranks put into the same loss: each has the whole gradient already. It is scaled by the
-    number of ranks, because gradients are averaged over all of them and each brings the share of its own tokens only.
+    """Like `gather`, for a result that all ranks put into the same loss, so that each already has the whole gradient.
+    The gradient is scaled by the number of ranks: each contributes only its own tokens' share to the later average.
     """
     return _exchange(x, group, _all_gather, _own_part)
 

@@ -1,4 +1,4 @@
-"""torch.compile for blocks, without what it does quietly: no graph break, no fallback, no growing cache."""
+"""torch.compile for blocks, without silent surprises: no graph break, no fallback, no growing cache."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,21 +10,21 @@ from talkies.config import RecipeError
 
 Forward = Callable[..., Tensor]
 VARIANTS = 16
-"""Graphs of one kind of module: two towers, with and without padding, the first block of a LoRA (whose input needs no
-gradient) and the others: that is 8, all that torch would allow."""
+"""Graphs allowed per kind of module. Two towers, with and without padding, and under LoRA a first block whose input
+needs no gradient, make 8: already torch's default limit."""
 
 
-def forget() -> None:
-    """Drop what was compiled in this process: an earlier phase of a curriculum does not count against the next."""
+def reset_compiled() -> None:
+    """Drop all compiled graphs of this process, so that an earlier phase does not count towards the limit."""
     torch._dynamo.reset()
     torch._dynamo.config.recompile_limit = VARIANTS
 
 
 def compiled(forward: Forward) -> Forward:
-    """`forward` of a block, compiled for training steps; without gradients (validation, samples: other shapes) it runs
-    as it is. Blocks of one class and one size share their code, however many there are.
+    """`forward` of a block, compiled for training steps. Without gradients (validation and sampling have other shapes)
+    it runs uncompiled. Blocks of the same class and size share their compiled code.
 
-    Shapes are static: a phase has one geometry. Raises RecipeError where a block cannot be compiled.
+    Shapes are static: a phase has one geometry. Raises RecipeError if a block cannot be compiled.
     """
     fast: Forward = torch.compile(forward, fullgraph=True, dynamic=False)
 
@@ -42,7 +42,7 @@ def compiled(forward: Forward) -> Forward:
 
 
 def _why(error: BaseException) -> str:
-    """The first paragraph of what torch says, on one line, without its hints."""
+    """The first paragraph of torch's message, on one line, without its hints."""
     limit = error.__cause__ if isinstance(error, torch._dynamo.exc.FailOnRecompileLimitHit) else None
     paragraph = str(limit or error).strip().split("\n\n")[0]
     return " ".join(paragraph.split("Hint:")[0].split())

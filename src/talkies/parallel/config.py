@@ -1,4 +1,4 @@
-"""Recipe keys of a layout over many processes. No layout changes what is computed: none is part of a recipe's hash."""
+"""Recipe keys of a layout over processes. Layouts do not change results, and are excluded from the recipe's hash."""
 
 from typing import Annotated, Literal
 
@@ -12,8 +12,8 @@ Degree = Annotated[int, Field(ge=1, le=2**16)]
 
 @config
 class DdpConfig:
-    """Every rank holds the whole model and whole sequences; `replicate` ranks share the batch. The other degrees are
-    1: `check_layout` says which strategy has them."""
+    """Every rank holds the whole model and whole sequences; `replicate` ranks share the batch. The other degrees must
+    be 1: `check_layout` names the strategy that supports more."""
 
     kind: Literal["ddp"] = "ddp"
     replicate: Degree = 1
@@ -28,8 +28,8 @@ class DdpConfig:
 
 @config
 class Fsdp2Config:
-    """`fully_shard`: `shard` ranks hold one copy of the weights between them, `replicate` such groups exist (hybrid).
-    Within a shard group every `sequence` consecutive ranks share their clips' tokens."""
+    """`fully_shard`: `shard` ranks share one copy of the weights, and `replicate` such groups exist (hybrid). Within a
+    shard group every `sequence` consecutive ranks share the tokens of their clips."""
 
     kind: Literal["fsdp2"] = "fsdp2"
     replicate: Degree = 1
@@ -44,9 +44,9 @@ class Fsdp2Config:
 
 @config
 class DeepspeedConfig:
-    """DeepSpeed's ZeRO over `shard` ranks: `stage` 1 shards the optimizer's state, 2 the gradients too, 3 the weights
-    too. `offload` keeps the optimizer's state in the host's memory, and steps there. Every `sequence` consecutive ranks
-    share their clips' tokens."""
+    """DeepSpeed's ZeRO over `shard` ranks: `stage` 1 shards the optimizer's state, 2 also the gradients, 3 also the
+    weights. `offload` keeps the optimizer's state in the host's memory, and steps there. Every `sequence` consecutive
+    ranks share the tokens of their clips."""
 
     kind: Literal["deepspeed"] = "deepspeed"
     stage: Literal[1, 2, 3] = 2
@@ -62,7 +62,7 @@ class DeepspeedConfig:
 
 
 def without_training(layout: "Layout") -> "Layout":
-    """The same ranks for weights that are only read: DeepSpeed has an engine for training alone."""
+    """A layout of the same ranks for inference, for which DeepSpeed's training engine cannot be used."""
     if layout.kind != "deepspeed":
         return layout
     if layout.ranks == 1:
@@ -76,9 +76,9 @@ ParallelConfig = Annotated[Layout, Field(discriminator="kind")]
 
 @config
 class ComputeConfig:
-    """How blocks are computed: `checkpointing` keeps their inputs only and computes their insides again for the
-    gradient; `compile` compiles each kind of block, for training steps. `threads` of every process on the CPU, if not
-    torch's choice: one is fastest for small networks, and does not spin where cores are shared."""
+    """How blocks compute: `checkpointing` keeps only their inputs and recomputes the rest for the gradient; `compile`
+    compiles each kind of block for training steps. `threads`: CPU threads per process instead of torch's choice; one is
+    fastest for small networks, and does not spin when cores are shared."""
 
     checkpointing: bool = False
     compile: bool = False

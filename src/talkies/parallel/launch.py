@@ -1,4 +1,4 @@
-"""The processes of a layout on this machine, where neither torchrun nor srun has started them."""
+"""Start the processes of a layout on this machine, if neither torchrun nor srun has started them."""
 
 import os
 import signal
@@ -9,28 +9,28 @@ import time
 from collections.abc import Sequence
 
 from talkies.config.errors import HUNG
-from talkies.signals.answer import claimed, heard, kept, listening
-from talkies.signals.children import end_with_parent, hear_as_a_program
+from talkies.signals.answer import claimed, listening, protected, received
+from talkies.signals.children import end_with_parent, restore_default_handlers
 
 GRACE_S = 60.0
-"""How long the others may take to end when one has failed."""
+"""How long the other processes may take to end after one has failed."""
 HUNG_S = 3.0
-"""The same where it was a watchdog: the others have one of their own, and what hangs does not end by itself."""
+"""The same after a watchdog has ended one: the others have their own, and a hanging process does not end by itself."""
 
 
 def launch(command: Sequence[str], count: int, *, grace_s: float = GRACE_S) -> int:
-    """Run `command` as `count` processes of one world; the exit code of the first that failed, else 0.
+    """Run `command` as `count` processes of one world; returns the exit code of the first that failed, else 0.
 
-    The signals that are heard are passed on. When one process fails, the others have `grace_s` seconds to end, then
-    they are killed; they do not outlive this process.
+    Signals to this process are forwarded. When one process fails, the others have `grace_s` seconds to end, then they
+    are killed; they do not outlive this process.
     """
     port, processes = _free_port(), list["subprocess.Popen[bytes]"]()
-    with listening(), claimed(), kept():
+    with listening(), claimed(), protected():
         try:
             for rank in range(count):
-                # In a session of its own: a terminal's Ctrl-C reaches it once, from here, and not from it as well.
-                own = {"env": _environment(rank, count, port), "start_new_session": True, "preexec_fn": _as_a_rank}
-                processes.append(subprocess.Popen(list(command), **own))  # type: ignore[call-overload]
+                # In a session of its own, so that Ctrl-C reaches it once, from here, and not from the terminal, too.
+                options = {"env": _environment(rank, count, port), "start_new_session": True, "preexec_fn": _as_a_rank}
+                processes.append(subprocess.Popen(list(command), **options))  # type: ignore[call-overload]
             return _wait(processes, grace_s)
         finally:
             for process in processes:
@@ -39,37 +39,37 @@ def launch(command: Sequence[str], count: int, *, grace_s: float = GRACE_S) -> i
 
 
 def _as_a_rank() -> None:
-    """In a child, before it becomes a rank."""
-    hear_as_a_program()
+    """Runs in a forked child before it becomes a rank."""
+    restore_default_handlers()
     end_with_parent()
 
 
 def _wait(processes: Sequence["subprocess.Popen[bytes]"], grace_s: float) -> int:
-    failed, since, passed_on = 0, 0.0, 0
+    failed, since, forwarded = 0, 0.0, 0
     while True:
-        new = heard(passed_on)
+        new = received(forwarded)
         for process, number in ((process, number) for number in new for process in processes):
             if process.poll() is None:
                 process.send_signal(number)
-        passed_on += len(new)
+        forwarded += len(new)
         codes = [process.poll() for process in processes]
-        found = next(((rank, code) for rank, code in enumerate(codes) if code), None)
-        if found is not None and not failed:
-            failed, since = found[1], time.monotonic()
+        first = next(((rank, code) for rank, code in enumerate(codes) if code), None)
+        if first is not None and not failed:
+            failed, since = first[1], time.monotonic()
             grace_s = min(grace_s, HUNG_S) if failed == HUNG else grace_s
             if failed < 0:
                 name = signal.Signals(-failed).name
                 why = " (out of memory?)" if -failed == signal.SIGKILL else ""
-                print(f"talkies: rank {found[0]} was ended by {name}{why}; the others are stopped", file=sys.stderr)  # noqa: T201
+                print(f"talkies: rank {first[0]} was ended by {name}{why}; the others are stopped", file=sys.stderr)  # noqa: T201
         if None not in codes or (failed and time.monotonic() - since > grace_s):
             return failed if failed >= 0 else 128 - failed
         time.sleep(0.05)
 
 
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:
-    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
-    return {**threads, **os.environ, **{key: str(value) for key, value in own.items()}, "MASTER_ADDR": "127.0.0.1"}
+    return {**threads, **os.environ, **{key: str(value) for key, value in place.items()}, "MASTER_ADDR": "127.0.0.1"}
 
 
 def _free_port() -> int:

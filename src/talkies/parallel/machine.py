@@ -1,4 +1,4 @@
-"""What of a layout this machine cannot do, found before a process is started."""
+"""Checks of a layout against this machine, before a process is started."""
 
 from importlib.util import find_spec
 
@@ -9,7 +9,7 @@ from talkies.parallel.config import Layout
 
 
 def check_machine(layout: Layout, *, bf16: bool) -> None:
-    """Raise RecipeError where a package, a GPU or a kind of number is missing."""
+    """Raise RecipeError if a package, a GPU or a number format is missing."""
     cuda = torch.cuda.is_available()
     if layout.kind == "deepspeed" and not cuda:
         raise RecipeError(

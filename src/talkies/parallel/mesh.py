@@ -1,4 +1,4 @@
-"""The groups of a layout: who shards with whom, who replicates whom, who shares a sequence."""
+"""The process groups of a layout: which ranks shard, which replicate, and which share a sequence."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from talkies.parallel.config import Layout
 from talkies.parallel.sequence import SequenceGroups
 from talkies.parallel.world import World
-from talkies.parallel.zero import Partitions, tell_deepspeed
+from talkies.parallel.zero import Partitions, set_deepspeed_environment
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mesh:
-    """`weights`: the mesh over which FSDP shards (its last dimension), None under others; `sequence`: None where every
-    rank has whole sequences. `data_rank` of `data_world` readers of different clips; `device` of this process.
-    `zero`: the weights are DeepSpeed's, and `partitions` cuts those that stage 3 shards."""
+    """`weights`: the mesh over whose last dimension FSDP shards, None under other strategies; `sequence`: None if every
+    rank has whole sequences. This process is reader `data_rank` of `data_world` that read different clips; `device` is
+    its own. `zero`: DeepSpeed manages the weights; `partitions` cuts them under stage 3."""
 
     device: torch.device
     weights: DeviceMesh | None
@@ -28,18 +28,18 @@ class Mesh:
 
 
 def data_place(layout: Layout, world: World) -> tuple[int, int]:
-    """(reader, readers): which share of a global batch this process reads. Ranks of a sequence group read the same."""
+    """(reader, readers): the share of a global batch that this process reads; a sequence group reads the same clips."""
     return world.rank // layout.sequence, world.size // layout.sequence
 
 
 def mesh_of(layout: Layout, world: World) -> Mesh:
-    """Make the groups of `layout`; every process of the world must call it, after `start`."""
+    """Make the process groups of `layout`; every process of the world must call it, after `start`."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = None
-    if layout.kind != "ddp" and not dist.is_initialized():  # both want a group of one, too
+    if layout.kind != "ddp" and not dist.is_initialized():  # FSDP2 and DeepSpeed need a group even for one process
         dist.init_process_group(_backend(), store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     if layout.kind == "deepspeed":
-        tell_deepspeed(world)
+        set_deepspeed_environment(world)
     if layout.kind == "fsdp2":
         if layout.replicate > 1:
             names = ("replicate", "shard")
@@ -59,20 +59,21 @@ def mesh_of(layout: Layout, world: World) -> Mesh:
 
 
 def root_device(world: World) -> torch.device:
-    """The accelerator of this process: that of its number on the node, or the only one that it is shown (srun)."""
+    """The accelerator of this process: the one with its local rank, or the only visible one (srun)."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", 0 if torch.cuda.device_count() == 1 else world.local)
 
 
 def leave() -> None:
-    """Give the process group back, if there is one."""
+    """Destroy the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def start(world: World) -> None:
-    """Join the other processes; does nothing alone or twice. torchrun's or our sbatch's MASTER_ADDR says where."""
+    """Join the other processes at MASTER_ADDR (set by torchrun or our sbatch script). Does nothing for a single
+    process, or if called again."""
     if world.size == 1 and not dist.is_initialized():
         return
     if not dist.is_initialized():

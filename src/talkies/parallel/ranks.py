@@ -1,4 +1,4 @@
-"""What the processes of a run exchange outside of a training step."""
+"""Collectives between the processes of a run outside of the training step."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,7 +15,7 @@ from talkies.parallel.world import World
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=1)
-"""How long the others wait for one that prepares data or writes a release."""
+"""How long processes wait for one that prepares data or writes a release."""
 
 
 class RankError(UserError):
@@ -27,21 +27,22 @@ class RankError(UserError):
 
 
 class Answer:
-    """What will be known when all have been asked: whether one of them said yes."""
+    """The pending result of `Ranks.ask`: whether the flag of any process is true."""
 
-    def __init__(self, found: Tensor, work: Work | None) -> None:
-        self._found, self._work = found, work
+    def __init__(self, flag: Tensor, work: Work | None) -> None:
+        self._flag, self._work = flag, work
 
     def wait(self, patience: timedelta = PATIENCE) -> bool:
-        """It, once it is there. Raises RuntimeError where it is not within `patience`, or a process is gone."""
+        """Wait for the result. Raises RuntimeError if it takes longer than `patience`, or if a process is gone."""
         if self._work is not None:
             self._work.wait(patience)
-        return bool(self._found)
+        return bool(self._flag)
 
 
 class Ranks:
-    """All processes of `world`, over their own gloo group: nothing here touches a GPU, and a background thread may use
-    one object while the training step uses another. Every process must make it, and call the same in the same order."""
+    """All processes of `world`, over a gloo group of their own: nothing here touches a GPU, and a background thread may
+    use one object while the training step uses another. Every process must make it, and make equal calls in the same
+    order."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -51,21 +52,21 @@ class Ranks:
 
     @cached_property
     def writers(self) -> "Ranks":
-        """The same processes over a group of their own, for the thread that writes checkpoints; made once."""
+        """The same processes over a second group, for the thread that writes checkpoints; made once."""
         return Ranks(self.world)
 
     @property
     def main(self) -> bool:
-        """Whether this process writes the files of which there is one."""
+        """Whether this process writes the files of which the run has only one."""
         return self.world.main
 
     @property
     def place(self) -> tuple[int, int]:
-        """Which of how many processes this is."""
+        """(rank, number of ranks)."""
         return self.world.rank, self.world.size
 
     def agree(self, work: Callable[..., None] | None, *args: Any) -> None:
-        """Do `work(*args)` (None: nothing) and wait for the others; raises in all where it raised in one."""
+        """Call `work(*args)` (None: nothing) and wait for the others; raises in all processes if it raised in one."""
         failure: BaseException | None = None
         try:
             if work is not None:
@@ -84,12 +85,12 @@ class Ranks:
         """The values of all processes, in rank order; plain Python values."""
         if self.group is None:
             return [value]
-        found: list[Any] = [None] * self.world.size
-        dist.all_gather_object(found, value, group=self.group)
-        return found
+        values: list[Any] = [None] * self.world.size
+        dist.all_gather_object(values, value, group=self.group)
+        return values
 
     def broadcast(self, value: T) -> T:
-        """The main process's value, everywhere."""
+        """The main process's value, in every process."""
         if self.group is None:
             return value
         box = [value]
@@ -97,27 +98,27 @@ class Ranks:
         return box[0]
 
     def first(self, work: Callable[[], T]) -> T:
-        """What `work` returns in the main process, everywhere; raises in all where it raised there."""
+        """Run `work` in the main process and return its result in every process; raises in all if it raised there."""
         box: list[T] = []
         self.agree((lambda: box.append(work())) if self.main else None)
         return cast(T, self.broadcast(box[0] if box else None))
 
     def after_main(self, work: Callable[[bool], T]) -> T:
-        """work(True) in the main process, then work(False) in the others: for what one must verify and all read."""
+        """work(True) in the main process, then work(False) in the others: for files that one verifies and all read."""
         box: list[T] = []
         self.agree((lambda: box.append(work(True))) if self.main else None)
         self.agree(None if self.main else lambda: box.append(work(False)))
         return box[0]
 
     def ask(self, flag: bool) -> Answer:
-        """Begin to find out whether `flag` is true in one of the processes. All must ask; nobody waits here."""
-        found = torch.tensor(int(flag))
+        """Start to reduce `flag` over all processes (true in any of them?). All must call it; it does not wait."""
+        any_flag = torch.tensor(int(flag))
         if self.group is None:
-            return Answer(found, None)
-        return Answer(found, dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.group, async_op=True))
+            return Answer(any_flag, None)
+        return Answer(any_flag, dist.all_reduce(any_flag, op=dist.ReduceOp.MAX, group=self.group, async_op=True))
 
     def any(self, flag: bool) -> bool:
-        """Whether `flag` is true in one of the processes."""
+        """Whether `flag` is true in any of the processes."""
         return self.ask(flag).wait()
 
 

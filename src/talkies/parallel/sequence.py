@@ -1,8 +1,8 @@
 """Sequence parallelism: each rank of a group holds a slice of the tokens; attention sees all of them.
 
 Ulysses (arXiv 2309.14509): before attention an all-to-all turns "all heads of some tokens" into "some heads of all
-tokens", and another turns the result back. Where the degree exceeds what divides the heads (the audio tower has 12),
-a hybrid: Ulysses in groups of the greatest common divisor of both, and keys and values gathered over the rest.
+tokens", and another one turns the result back. If the degree does not divide the number of heads (the audio tower has
+12), a hybrid: Ulysses in groups of their greatest common divisor, and keys and values gathered over the rest.
 """
 
 from math import gcd
@@ -20,9 +20,9 @@ from talkies.parallel.collectives import all_to_all, gather, gather_same
 
 
 class SequenceGroups:
-    """The groups of `degree` consecutive ranks that share a sequence, of this process's world of `world` ranks.
+    """Groups of `degree` consecutive ranks, among the `world` ranks, that share a sequence.
 
-    Every process of the world must make it, and ask it for the same head counts in the same order.
+    Every process of the world must make it, and call `hybrid` with the same head counts in the same order.
     """
 
     def __init__(self, device: str, world: int, degree: int) -> None:
@@ -33,8 +33,8 @@ class SequenceGroups:
         self._hybrids: dict[int, tuple[ProcessGroup, ProcessGroup | None]] = {}
 
     def hybrid(self, heads: int) -> tuple[ProcessGroup, ProcessGroup | None]:
-        """For attention with `heads` heads: the group that exchanges heads for tokens, and the one that gathers keys
-        and values (None where the first is the whole group)."""
+        """For attention with `heads` heads: the group that exchanges heads for tokens, and the group that gathers keys
+        and values (None if the first one is the whole sequence group)."""
         inner = gcd(heads, self.degree)
         if inner == self.degree:
             return self.group, None
@@ -48,13 +48,13 @@ class SequenceGroups:
 
 
 class SequenceSplit(Split):
-    """Consecutive slices of equal length; the last ones are padded with tokens that are no keys."""
+    """Consecutive slices of equal length; the last ones are padded with tokens that are masked as keys."""
 
     def __init__(self, groups: SequenceGroups) -> None:
         self.groups = groups
 
     def tokens(self, x: Tensor) -> Tensor:
-        """[B, T, d] -> [B, ceil(T / degree), d], zero past the end; a copy, so that the whole is freed."""
+        """[B, T, d] -> [B, ceil(T / degree), d], zero past the end; a copy, so that the whole tensor is freed."""
         padding = self._length(x.shape[1]) * self.groups.degree - x.shape[1]
         return self._slice(F.pad(x, (0, 0, 0, padding)), 1).clone()
 
@@ -65,7 +65,7 @@ class SequenceSplit(Split):
         return Rope(turns=self._slice(F.pad(rope.turns, (0, 0) * 3 + (0, padding)), 0), halves=rope.halves)
 
     def mask(self, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
-        """Keys of the whole padded sequence, [B, 1, 1, degree * ceil(T / degree)]; None where all are keys."""
+        """Which tokens of the padded sequence are keys, [B, 1, 1, degree * ceil(T / degree)]; None if all are."""
         count = tokens.shape[1]
         padding = self._length(count) * self.groups.degree - count
         if not padding:
@@ -86,7 +86,7 @@ class SequenceSplit(Split):
 
 
 def sequence_attend(attend: Attend, groups: SequenceGroups, heads: int) -> Attend:
-    """`attend` over the whole sequence for slices of it: q, k, v [B, heads, t, D] -> [B, heads, t, D]."""
+    """`attend` over the whole sequence, given slices: q, k, v [B, heads, t, D] -> [B, heads, t, D]."""
     exchange, rest = groups.hybrid(heads)
 
     def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -116,9 +116,9 @@ def _gather_tokens(x: Tensor, group: ProcessGroup) -> Tensor:
 
 
 def split_sequence(model: nn.Module, groups: SequenceGroups) -> None:
-    """Let every part of `model` that has a `split` hold slices of the tokens, and every attention over tokens see all.
+    """Make every module with a `split` hold slices of the tokens, and every attention over tokens see all of them.
 
-    Text is held whole by every rank, so attention over it needs no exchange.
+    Every rank holds the whole text, so that attention over text needs no communication.
     """
     split = SequenceSplit(groups)
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""FSDP2 over every block: weights, gradients and moments lie in shards, and are gathered block by block."""
+"""FSDP2 over every block: weights, gradients and moments are sharded; weights are gathered block by block."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 
 
 def blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """What is gathered, recomputed and compiled as one: every entry of every list of modules, in order."""
+    """The units of gathering, recomputing and compiling: all entries of all module lists, in order."""
     for module in model.modules():
         if isinstance(module, nn.ModuleList):
             yield from module
@@ -20,8 +20,8 @@ def blocks(model: nn.Module) -> Iterator[nn.Module]:
 def shard_model(model: nn.Module, mesh: DeviceMesh, *, bf16: bool) -> None:
     """Shard `model` over the last dimension of `mesh`; a first dimension replicates (hybrid).
 
-    `bf16`: blocks are gathered and computed in bf16, gradients reduced in fp32, master weights fp32. What lies outside
-    of blocks (embeddings of time and patches, heads) is small and stays fp32. Inputs are never lowered: the residual
+    `bf16`: blocks are gathered and computed in bf16, gradients are reduced in fp32, master weights are fp32. Modules
+    outside of blocks (time and patch embeddings, heads) are small and stay fp32. Inputs are never cast: the residual
     stream and the time vectors are fp32 between blocks.
     """
     lowered = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
@@ -30,17 +30,17 @@ def shard_model(model: nn.Module, mesh: DeviceMesh, *, bf16: bool) -> None:
     whole_model = MixedPrecisionPolicy(cast_forward_inputs=False)
     # By default the root stays gathered until a backward pass, which sampling and validation never make.
     fully_shard(model, mesh=mesh, mp_policy=whole_model, reshard_after_forward=True)
-    # It warns of modules whose output is a view, as that of every Linear is; nothing here works in place on one.
+    # FSDP2 warns about modules whose output is a view, as every Linear's is; nothing here modifies one in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
 
 
 def shape_of(parameter: Tensor) -> torch.Size:
-    """Of the whole parameter: one that ZeRO-3 has cut says of itself that it is empty."""
+    """The shape of the whole parameter; the `shape` of a parameter that ZeRO-3 has partitioned is empty."""
     return torch.Size(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def rows(tensor: Tensor) -> tuple[int, int]:
-    """The range along dimension 0 of a parameter that this rank holds; all of it where it is not sharded."""
+    """The rows [first, last) of a parameter that this rank holds; all rows if it is not sharded."""
     if not isinstance(tensor, DTensor):
         return 0, tensor.shape[0] if tensor.ndim else 1
     first, count = 0, tensor.shape[0]
@@ -56,13 +56,13 @@ def rows(tensor: Tensor) -> tuple[int, int]:
 
 
 def _coordinate(tensor: DTensor) -> list[int]:
-    found = tensor.device_mesh.get_coordinate()
-    assert found is not None, "a tensor of a mesh that this rank is not part of"
-    return list(found)
+    coordinate = tensor.device_mesh.get_coordinate()
+    assert coordinate is not None, "a tensor of a mesh that this rank is not part of"
+    return list(coordinate)
 
 
 @torch.no_grad()
 def copy_part(target: Tensor, read: Callable[[int, int], Tensor]) -> None:
-    """Fill what this rank holds of `target`; `read(first, last)` gives rows of the whole, on the CPU."""
-    own = target.to_local() if isinstance(target, DTensor) else target
-    own.copy_(read(*rows(target)))
+    """Fill this rank's part of `target`; `read(first, last)` returns rows of the whole tensor, on the CPU."""
+    part = target.to_local() if isinstance(target, DTensor) else target
+    part.copy_(read(*rows(target)))

@@ -1,4 +1,4 @@
-"""Which of how many processes this is, as torchrun or srun say it, before anything of torch.distributed starts."""
+"""This process's rank and the number of processes, from torchrun's or srun's variables, without torch.distributed."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ SLURM = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_STEP_NUM_NODES"
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """`rank` of `size` processes on `nodes` nodes, equally many on each; `local` its number on its node."""
+    """Process `rank` of `size` on `nodes` nodes, equally many on each; `local` is its rank on its node."""
 
     rank: int = 0
     size: int = 1
@@ -30,9 +30,9 @@ ALONE = World()
 
 
 def world_of(environment: Mapping[str, str] = os.environ) -> World:
-    """The world that this process was started in: by torchrun, by srun as one of several tasks, or alone.
+    """The world that this process belongs to: started by torchrun, by srun as one of several tasks, or alone.
 
-    Raises RecipeError where a launcher's variables are incomplete or are no numbers.
+    Raises RecipeError if a launcher's variables are incomplete or not numbers.
     """
     for names in (TORCHRUN, SLURM):
         present = [name for name in names if name in environment]
@@ -46,18 +46,18 @@ def world_of(environment: Mapping[str, str] = os.environ) -> World:
         try:
             rank, size, local, last = (int(environment[name]) for name in names)
         except ValueError:
-            found = ", ".join(f"{name}={shown(environment[name])}" for name in names)
-            raise RecipeError(f"parallel: {found}: numbers are needed; start with torchrun or srun") from None
+            values = ", ".join(f"{name}={shown(environment[name])}" for name in names)
+            raise RecipeError(f"parallel: {values}: numbers are needed; start with torchrun or srun") from None
         nodes = last if names is SLURM else size // max(1, last)
         if not 0 <= rank < size or not nodes > 0 or size % nodes:
             raise RecipeError(
-                f"parallel: rank {rank} of {size} processes on {nodes} nodes: every node needs as many; start with "
-                "torchrun or srun"
+                f"parallel: rank {rank} of {size} processes on {nodes} nodes: every node needs the same number; start "
+                "with torchrun or srun"
             )
         return World(rank=rank, size=size, local=local, nodes=nodes)
     return ALONE
 
 
 def _several(environment: Mapping[str, str]) -> bool:
-    """A step of srun; an sbatch script itself has these variables too, but no step id."""
+    """Whether this is one of several tasks of srun. An sbatch script has these variables, too, but no step id."""
     return "SLURM_STEP_ID" in environment and environment.get("SLURM_NTASKS", "1") != "1"

@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO as one of Lightning's strategies, on weights that this project has placed itself."""
+"""DeepSpeed's ZeRO as a Lightning strategy, over weights that this project places itself."""
 
 import logging
 import os
@@ -17,12 +17,12 @@ from talkies.parallel.world import World
 from talkies.parallel.zero_sizes import BUCKET, LIVE
 
 WHOLE = 10**15
-"""More elements than any parameter group has: each is one partition."""
+"""More elements than any parameter group has, so that each group is one partition."""
 
 
 def zero_config(layout: DeepspeedConfig, *, clip: float) -> dict[str, Any]:
-    """What DeepSpeed is told: weights, masters and all that is sent are fp32 (`arrange` lowers what blocks compute).
-    `clip` is the limit of the gradient's norm, 0 for none."""
+    """DeepSpeed's configuration: weights, masters and communication are fp32 (`arrange` makes blocks compute in bf16).
+    `clip` is the limit of the gradient norm, 0 for none."""
     cuda = torch.cuda.is_available()
     zero: dict[str, Any] = {
         "stage": layout.stage,
@@ -42,58 +42,58 @@ def zero_config(layout: DeepspeedConfig, *, clip: float) -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,  # torch's own fused AdamW needs no compiler at run time
         "gradient_clipping": clip,
-        "train_micro_batch_size_per_gpu": 1,  # for DeepSpeed's own throughput log alone, which is off
+        "train_micro_batch_size_per_gpu": 1,  # used only by DeepSpeed's own throughput log, which is off
     }
 
 
-def tell_deepspeed(world: World) -> None:
-    """Who this process is, under the names that DeepSpeed reads: srun, and a process alone, have not set them."""
+def set_deepspeed_environment(world: World) -> None:
+    """Set the environment variables that DeepSpeed reads: srun does not set them, and a single process has none."""
     os.environ |= {"RANK": str(world.rank), "WORLD_SIZE": str(world.size), "LOCAL_RANK": str(world.local)}
 
 
 class ZeroPrecision(DeepSpeedPrecision):
-    """fp32 as Lightning sees it."""
+    """fp32, from Lightning's point of view."""
 
     def __init__(self) -> None:
         super().__init__("32-true")
 
     def convert_input(self, data: Any) -> Any:
-        """The same: a Batch is frozen, and fp32."""
+        """Return it unchanged: a Batch is frozen, and fp32."""
         return data
 
     def backward(self, tensor: Tensor, model: LightningModule, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        """Lightning 2.6.6 has divided the loss by the number of micro-batches, and DeepSpeed would do so again."""
+        """Without DeepSpeed's division by the number of micro-batches: Lightning 2.6.6 has already divided the loss."""
         del optimizer
         model.trainer.model.backward(tensor, *args, scale_wrt_gas=False, **kwargs)
 
 
 class ZeroStrategy(DeepSpeedStrategy):
-    """Lightning's strategy, in a world whose process group exists, for a module that builds and places its weights."""
+    """Lightning's strategy, for an existing process group and a module that builds and places its own weights."""
 
     def __init__(self, layout: DeepspeedConfig, world: World, *, clip: float) -> None:
         super().__init__(config=zero_config(layout, clip=clip), logging_level=logging.ERROR)
         self.layout, self.world = layout, world
 
     def setup_distributed(self) -> None:
-        """DeepSpeed takes the process group that there is."""
+        """Make DeepSpeed use the existing process group."""
         import deepspeed  # noqa: PLC0415 (seconds, and installed only where it is wanted)
 
         self.set_world_ranks()
         deepspeed.init_distributed(dist_init_required=False, verbose=False)
 
     def init_deepspeed(self) -> None:
-        """Without Lightning's remark on a module that clips by itself: ours leaves it to DeepSpeed."""
+        """Skip Lightning's warning about modules that clip by themselves: ours leaves clipping to DeepSpeed."""
         assert self.lightning_module is not None
         self._initialize_deepspeed_train(self.lightning_module)
 
     @contextmanager
     def model_sharded_context(self) -> Generator[None, None, None]:
-        """Nothing is sharded behind the module's back (`Partitions` does it)."""
+        """Do not shard implicitly: `Partitions` does it."""
         yield
 
 
 class Partitions:
-    """Stage 3: a parameter is made whole, then at once cut into the parts that the ranks keep."""
+    """Stage 3: every parameter is made whole, then immediately partitioned over the ranks."""
 
     def __init__(self) -> None:
         import deepspeed  # noqa: PLC0415
@@ -102,8 +102,8 @@ class Partitions:
         self._init = deepspeed.zero.Init
 
     def cut(self, parameter: nn.Parameter) -> None:
-        """Keep this rank's part of it; every rank must call it with the same ones."""
+        """Keep this rank's part of `parameter`; every rank must call it with the same parameters in the same order."""
         holder = nn.Module()
         holder.register_parameter("cut", parameter)
-        # Its linear layer of its own is a patch of torch's for every module of the process.
+        # DeepSpeed's memory-efficient linear would patch torch's for every module of the process.
         self._init(module=holder, mem_efficient_linear=False, dtype=parameter.dtype)

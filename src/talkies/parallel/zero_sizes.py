@@ -1,6 +1,6 @@
-"""How much DeepSpeed handles at once, in elements; apart from what needs torch, for the plan."""
+"""DeepSpeed's buffer sizes, in elements; a module without torch, because plans import it."""
 
 BUCKET = 200_000_000
-"""Elements that are gathered or reduced at once, in each of two buffers."""
+"""Elements gathered or reduced at once, in each of two buffers."""
 LIVE = 500_000_000
-"""Elements that stage 3 keeps gathered at most."""
+"""The most elements that stage 3 keeps gathered."""

@@ -2,9 +2,9 @@
 of nn/block.py, nn/attention.py, models/bridge.py, models/tower.py and parallel/sequence.py, tensor by tensor.
 
 Every term is tokens x width x bytes: F for fp32, `w` for the dtype of the matmuls. Tests count the same on real
-processes (`saved_tensors_hooks`). Where kernels differ: CUDA's fused RMSNorm keeps its input and one value per token;
-the CPU's composite keeps the normalised tokens too (`fused` False). SDPA is planned as a flash kernel: q, k, v, the
-result and one fp32 value per query and head, true of CUDA's flash and efficient kernels and of the CPU's; the plain
+processes (`saved_tensors_hooks`). Kernels differ: CUDA's fused RMSNorm keeps its input and one value per token; the
+CPU's composite keeps the normalised tokens, too (`fused` False). SDPA is planned as a flash kernel: q, k, v, the result
+and one fp32 value per query and head, which holds for CUDA's flash and efficient kernels and for the CPU's; the plain
 ("math") kernel would keep all probabilities. torch.compile may keep less.
 """
 
@@ -21,9 +21,9 @@ F = FP32
 
 @dataclass(frozen=True, kw_only=True)
 class Activations:
-    """Bytes. `blocks`: the insides of blocks, of all or (recomputed) of the largest; `inputs`: the tokens between
-    blocks; `ends`: embeddings, heads, losses; `working`: gradients in flight in the largest block, which no hook
-    counts."""
+    """Bytes. `blocks`: the insides of all blocks or, with recomputation, of the largest one; `inputs`: the tokens
+    between blocks; `ends`: embeddings, heads, losses; `working`: temporary gradients in the largest block, which no
+    hook counts."""
 
     blocks: int
     inputs: int
@@ -32,12 +32,12 @@ class Activations:
 
     @property
     def kept(self) -> int:
-        """What autograd keeps at the end of the forward pass, and the insides of a block that is computed again."""
+        """Bytes that autograd keeps after the forward pass, with the insides of a block that is recomputed."""
         return self.blocks + self.inputs + self.ends
 
     @property
     def total(self) -> int:
-        """The most at once."""
+        """The peak."""
         return self.kept + self.working
 
 
@@ -57,41 +57,42 @@ def activations(work: Work, *, fused: bool = True) -> Activations:
 
 
 class _Rules:
-    """The terms for one layout. b clips; w and r: bytes per value in the matmuls of blocks and outside of them."""
+    """The terms for one layout. b: clips; w, r: bytes per value in the matmuls inside and outside of blocks."""
 
     def __init__(self, work: Work, *, fused: bool) -> None:
         self.work, self.fused, self.b = work, fused, work.micro
         self.w = BF16 if work.bf16 else F
-        self.r = F if work.sharded or work.zero else self.w  # blocks alone are lowered; under DDP all that may be
+        self.r = F if work.sharded or work.zero else self.w  # only blocks are in bf16; under DDP all that autocast can
         self.trains = not work.rank  # frozen weights do not need the factors of their gradients
 
     def block(self, m: Modality) -> int:
-        """Insides of nn.block.Block, without the tokens that go in."""
+        """Insides of nn.block.Block, without its input tokens."""
         config, t, text = self.work.towers[m], self.work.held(m), self.work.tokens["text"]
         d, w = config.dim, self.w
-        own = 8 * d * F + 6 * t * F  # vectors of adaLN, statistics of three LayerNorms
-        own += 3 * t * d * w + 2 * t * d * F  # what q/k/v, cross q and ffn read; tokens before norm3 and norm2
-        own += (2 * t * d * F + 2 * t * d * w) * self.trains  # normalised tokens, and what the gates multiply
-        own += 2 * t * config.ffn_dim * w + 2 * t * self.work.rank * w  # before and after GELU
-        own += text * d * w * (self.r != w)  # the block's own copy of the text
-        own += self._attention(config, t, t, over_tokens=True) + self._attention(config, t, text, over_tokens=False)
-        return self.b * own
+        per_clip = 8 * d * F + 6 * t * F  # vectors of adaLN, statistics of three LayerNorms
+        per_clip += 3 * t * d * w + 2 * t * d * F  # inputs of q/k/v, cross q and ffn; tokens before norm3 and norm2
+        per_clip += (2 * t * d * F + 2 * t * d * w) * self.trains  # normalised tokens, and the factors of the gates
+        per_clip += 2 * t * config.ffn_dim * w + 2 * t * self.work.rank * w  # before and after GELU
+        per_clip += text * d * w * (self.r != w)  # the block's own copy of the text
+        per_clip += self._attention(config, t, t, over_tokens=True)
+        per_clip += self._attention(config, t, text, over_tokens=False)
+        return self.b * per_clip
 
     def conditioner(self, q: Modality, m: Modality) -> int:
         """Insides of models.bridge.Conditioner: attention of q's tokens over m's."""
         config, width = self.work.towers[q], self.work.towers[m].dim
         queries, keys = self.work.held(q), self.work.held(m)
-        own = 2 * keys * F + keys * width * self.w  # y_norm
-        own += queries * config.dim * self.w * (self.w != F)  # lowered queries
-        own += self._attention(config, queries, keys, over_tokens=True)
-        return self.b * own + 2 * (queries + keys) * config.head_dim * F  # cos and sin
+        per_clip = 2 * keys * F + keys * width * self.w  # y_norm
+        per_clip += queries * config.dim * self.w * (self.w != F)  # queries in bf16
+        per_clip += self._attention(config, queries, keys, over_tokens=True)
+        return self.b * per_clip + 2 * (queries + keys) * config.head_dim * F  # cos and sin
 
     def _attention(self, config: TowerConfig, queries: int, keys: int, *, over_tokens: bool) -> int:
         d, w, degree = config.dim, self.w, self.work.layout.sequence if over_tokens else 1
-        spread = degree // gcd(config.heads, degree)  # keys and values gathered where heads do not suffice
+        gathered = degree // gcd(config.heads, degree)  # factor of gathered keys and values if heads do not suffice
         norms = self._rms(queries, d) + self._rms(keys, d)
-        sdpa = 2 * queries * d * w + 2 * keys * spread * d * w + config.heads * queries * F
-        exchanged = queries * d * w * (degree > 1)  # the result, back with its tokens
+        sdpa = 2 * queries * d * w + 2 * keys * gathered * d * w + config.heads * queries * F
+        exchanged = queries * d * w * (degree > 1)  # the result after the second all-to-all
         return norms + sdpa + exchanged + (2 * queries + 2 * keys) * self.work.rank * w
 
     def _rms(self, tokens: int, d: int) -> int:
@@ -99,22 +100,22 @@ class _Rules:
         return tokens * d * F + normalised + tokens * F
 
     def inputs(self, m: Modality) -> int:
-        """Tokens fp32 before every block, conditioner and head, the turns of RoPE, and what recomputation is told."""
+        """fp32 tokens before every block, conditioner and head, RoPE's table, and further inputs of recomputation."""
         config, t, whole = self.work.towers[m], self.work.held(m), self.work.padded(m)
         d, text = config.dim, self.work.tokens["text"]
         tokens = (config.layers + self.work.bridges + 1) * t * d
-        told = (6 * d * F + text * d * self.r * (self.r != self.w)) * self.work.checkpointing
-        return self.b * (tokens * F + told) + whole * config.head_dim // 2 * 8
+        extra = (6 * d * F + text * d * self.r * (self.r != self.w)) * self.work.checkpointing
+        return self.b * (tokens * F + extra) + whole * config.head_dim // 2 * 8
 
     def ends(self, m: Modality) -> int:
-        """Patches, text and time embedding, head, and the error of every predicted value, which every rank has."""
+        """Patches, text and time embedding, head, and the error of every predicted value, which every rank holds."""
         config, t, count = self.work.towers[m], self.work.held(m), self.work.tokens[m]
         d, text = config.dim, self.work.tokens["text"]
         error = count * config.out_channels * config.patch_volume * F + 2 * t * F
         if not self.trains:
             return self.b * error
         patches = count * config.in_channels * config.patch_volume * self.r
-        widths = config.text_dim + 2 * d + d * (self.r == self.w)  # the result too, where no block lowers a copy of it
+        widths = config.text_dim + 2 * d + d * (self.r == self.w)  # the result, too, if blocks make no bf16 copy of it
         embedded = text * widths * self.r + (config.freq_dim + 4 * d) * F
         return self.b * (error + patches + embedded + 2 * t * d * F + 2 * d * F)
 

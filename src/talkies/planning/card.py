@@ -1,4 +1,4 @@
-"""Whether a layout fits a card, and the smallest that does."""
+"""Whether a layout fits a card, and the smallest layout that does."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from talkies.config import RecipeError
 from talkies.parallel.config import Fsdp2Config
 from talkies.planning.work import Part, Work
-from talkies.planning.zero import held
+from talkies.planning.zero import rank_memory
 
 CARDS = (24, 48, 80, 141)
-"""GB on the label. A plan may fill as many 10^9 bytes: the 2^30 that cards have leave 7 % to CUDA's context, NCCL and
-fragmentation."""
+"""GB on the label. A plan may use as many 10^9 bytes: cards have that many 2^30 bytes, which leaves 7 % for CUDA's
+context, NCCL and fragmentation."""
 MOST = 1024
 SHARDS = (1, 2, 4, *range(8, MOST + 1, 8))  # GPUs of one node, then whole nodes of 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Smallest:
-    """The fewest ranks that hold the work, blocks recomputed, one clip per micro-batch; `bytes` on the fullest."""
+    """The fewest ranks that hold the work with blocks recomputed, one clip per micro-batch; `bytes` on the fullest."""
 
     shard: int
     sequence: int
@@ -25,14 +25,14 @@ class Smallest:
     bytes: int
 
     def overrides(self) -> str:
-        """What to write behind the recipe."""
+        """The overrides that select this layout."""
         layout = f"{{kind: fsdp2, replicate: 1, shard: {self.shard}, sequence: {self.sequence}}}"
         return f"'parallel={layout}' compute.checkpointing=true steps.accumulate={self.accumulate}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A layout that needs `bytes` on a card of `card` GB; `smallest`: None where no layout of at most 1024 fits."""
+    """A layout that needs `bytes` on a card of `card` GB; `smallest`: None if no layout of at most 1024 fits."""
 
     card: int
     bytes: int
@@ -41,18 +41,18 @@ class Fit:
 
 
 def fit(parts: Sequence[Part], work: Work, card: int) -> Fit:
-    """Ask for one card."""
-    needed = held(parts, work).total
+    """Whether `work` fits one card, and the smallest layout that does."""
+    needed = rank_memory(parts, work).total
     return Fit(card=card, bytes=needed, fits=needed <= card * 10**9, smallest=smallest(parts, work, card))
 
 
 def smallest(parts: Sequence[Part], work: Work, card: int) -> Smallest | None:
-    """The first that fits, by ranks, then by sequence degree."""
+    """The first layout that fits, by ranks, then by sequence degree."""
     return next((found for found in _layouts(parts, work) if found.bytes <= card * 10**9), None)
 
 
 def _layouts(parts: Sequence[Part], work: Work) -> Iterator[Smallest]:
-    """Every layout of one replica whose degrees divide."""
+    """Every layout of one replica whose degrees divide evenly."""
     longest = min(work.tokens[m] for m in work.towers)
     for shard in SHARDS:
         for sequence in (n for n in range(1, min(shard, longest) + 1) if shard % n == 0):
@@ -60,13 +60,13 @@ def _layouts(parts: Sequence[Part], work: Work) -> Iterator[Smallest]:
             if rest:
                 continue
             layout = Fsdp2Config(shard=shard, sequence=sequence)
-            tried = replace(work, layout=layout, accumulate=accumulate, checkpointing=True)
-            needed = held(parts, tried).total
+            candidate = replace(work, layout=layout, accumulate=accumulate, checkpointing=True)
+            needed = rank_memory(parts, candidate).total
             yield Smallest(shard=shard, sequence=sequence, accumulate=accumulate, bytes=needed)
 
 
 def refuse(name: str, work: Work, found: Fit) -> None:
-    """Raise RecipeError where the layout does not fit, naming what is needed and what would fit."""
+    """Raise RecipeError if the layout does not fit, naming what is needed and what would fit."""
     if found.fits:
         return
     layout = work.layout

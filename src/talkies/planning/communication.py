@@ -1,4 +1,4 @@
-"""Bytes that one rank sends per optimizer step (it receives as many), for ring algorithms: of a tensor of N bytes over
+"""Bytes that one rank sends per optimizer step (it receives as many), for ring algorithms. For a tensor of N bytes over
 n ranks an all-gather, a reduce-scatter and an all-to-all send (n - 1) / n N, an all-reduce twice that."""
 
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ from talkies.planning.work import BF16, FP32, Part, Work, active, dealt
 @dataclass(frozen=True, kw_only=True)
 class Communication:
     """Bytes. `all_gather`, `reduce_scatter`: FSDP's or ZeRO's, of weights and gradients, within a shard group;
-    `all_reduce`: FSDP's gradients between the replicas, or those of ZeRO 1 and 2; `exchange`, `gather`: heads for
-    tokens, and keys, values and velocities, within a sequence group; `ddp`: DDP's gradients, both experts'."""
+    `all_reduce`: FSDP's gradients between the replicas, or those of ZeRO 1 and 2; `exchange`: all-to-alls of heads for
+    tokens, and `gather`: of keys, values and velocities, both within a sequence group; `ddp`: DDP's gradients, of both
+    experts."""
 
     all_gather: int = 0
     reduce_scatter: int = 0
@@ -30,8 +31,8 @@ class Communication:
 
 
 def communication(parts: Sequence[Part], work: Work) -> Communication:
-    """What one rank sends in all micro-batches of a step. FSDP gathers everything at work twice in each, forward and
-    backward (recomputation is part of the latter), and reduces after each; DDP reduces after the last."""
+    """Bytes that one rank sends in all micro-batches of a step. In each, FSDP gathers all active weights twice, forward
+    and backward (which includes recomputation), and reduces gradients; DDP reduces only after the last."""
     layout = work.layout
     if not work.sharded:
         trained = sum(group.count * dealt(group.trained, 1) for part in parts for group in part.groups)
@@ -57,27 +58,27 @@ def all_reduce(size: int, ranks: int) -> int:
 
 
 def sequence_bytes(work: Work) -> tuple[int, int]:
-    """(all-to-all, gathers) of one micro-batch: forward, backward, and forward again where blocks are recomputed."""
+    """(all-to-all, gathers) of one micro-batch: forward, backward, and forward again if blocks are recomputed."""
     exchange = gather = 0
     for m, config in work.towers.items():
-        own = _attention(work, config, work.held(m), work.held(m))
-        exchange, gather = exchange + config.layers * own[0], gather + config.layers * own[1]
+        layer = _attention(work, config, work.held(m), work.held(m))
+        exchange, gather = exchange + config.layers * layer[0], gather + config.layers * layer[1]
     for q, m in permutations(work.towers, 2) if work.bridges else ():
-        own = _attention(work, work.towers[q], work.held(q), work.held(m))
-        exchange, gather = exchange + work.bridges * own[0], gather + work.bridges * own[1]
+        layer = _attention(work, work.towers[q], work.held(q), work.held(m))
+        exchange, gather = exchange + work.bridges * layer[0], gather + work.bridges * layer[1]
     passes = 3 if work.checkpointing else 2
     return passes * exchange, passes * gather + _velocities(work)
 
 
 def _attention(work: Work, config: TowerConfig, queries: int, keys: int) -> tuple[int, int]:
-    """One forward pass: q, k, v and the result change sides in groups of `inner` ranks; k and v are gathered over the
-    rest."""
+    """One forward pass: groups of `inner` ranks exchange heads for tokens of q, k, v and the result; k and v are
+    gathered over the groups."""
     degree, width = work.layout.sequence, work.micro * config.dim * (BF16 if work.bf16 else FP32)
     inner = gcd(config.heads, degree)
     return 2 * (queries + keys) * width * (inner - 1) // inner, 2 * keys * width * (degree // inner - 1)
 
 
 def _velocities(work: Work) -> int:
-    """The heads' fp32 values of all tokens, on every rank; their gradient needs no exchange."""
+    """The output heads' fp32 values of all tokens, gathered on every rank; their gradient needs no exchange."""
     values = sum(work.held(m) * c.out_channels * c.patch_volume for m, c in work.towers.items())
     return work.micro * values * FP32 * (work.layout.sequence - 1)

@@ -1,4 +1,4 @@
-"""What a phase costs: FLOPs per optimizer step, bytes on disk. Pure arithmetic."""
+"""The cost of a phase: FLOPs per optimizer step, bytes on disk. Pure arithmetic."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from talkies.models.config import MovaShape
 from talkies.models.flops import forward_flops
 from talkies.planning.work import FP32, MOMENTS, Part
 
-H100_FLOPS, UTILISATION = 989e12, 0.35  # dense bf16; the share that MOVA's report reached, counting recomputation
-WRITE_RATE = 5e9  # bytes per second: ours, a modest share of a parallel file system
-HASH_RATE = 1e9  # bytes per second: sha256 on one core that has the instructions for it
+H100_FLOPS, UTILISATION = 989e12, 0.35  # dense bf16; the MFU that the MOVA paper reports, counting recomputation
+WRITE_RATE = 5e9  # bytes per second: our assumption, a modest share of a parallel file system
+HASH_RATE = 1e9  # bytes per second: sha256 on one core with SHA instructions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """FLOPs (2 per multiply-add). `forward`: per clip and component, one video expert at work. `useful` and
-    `with_recompute`: per optimizer step over the global batch, without and with activations computed twice."""
+    """FLOPs (2 per multiply-add). `forward`: per clip and component, with one video expert active. `useful` and
+    `with_recompute`: per optimizer step over the global batch, without and with recomputed activations."""
 
     forward: dict[str, int]
     useful: int
@@ -24,9 +24,9 @@ class Compute:
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """Bytes: one `checkpoint` (weights, moments and EMA of what trains), `peak` with all that are kept and the best
-    while one more is written, and the final `release` (the averaged weights of what trained). All ranks together write
-    `write_rate` bytes per second, in the background, and read their shares back to hash them, then and at resume."""
+    """Bytes: one `checkpoint` (weights, moments and EMA of what trains), `peak` with all kept ones and the best while
+    one more is written, and the final `release` (the EMA of what trained). All ranks together write `write_rate` bytes
+    per second, in the background; they read their shares to hash them, after writing and at resume."""
 
     checkpoint: int
     write_seconds: float
@@ -41,9 +41,8 @@ def compute(
 ) -> Compute:
     """FLOPs of a step over `clips` clips with `tokens` per stream (video, audio, text).
 
-    A backward pass costs two forward passes. Under LoRA the frozen weights need no gradients, so that it costs one,
-    and two in the products of attention, whose factors both carry gradients; the adapter's own share (under 1 %) is
-    left out.
+    A backward pass costs two forward passes. Under LoRA it costs one, since frozen weights need no gradients, but two
+    in the products of attention, both of whose factors have gradients. The adapter's own share (under 1 %) is left out.
     """
     video, audio, text = tokens.get("video", 0), tokens.get("audio", 0), tokens["text"]
     forward = forward_flops(
@@ -78,5 +77,5 @@ def disk(parts: Sequence[Part], *, keep: int, write_rate: float = WRITE_RATE) ->
 
 
 def h100_days(flops: float) -> float:
-    """Days of one H100 for `flops`, at the utilisation that MOVA's report reached."""
+    """Days of one H100 for `flops`, at the MFU that the MOVA paper reports."""
     return flops / (H100_FLOPS * UTILISATION) / 86400

@@ -1,4 +1,4 @@
-"""What a layout makes of tokens, heads and batch. parallel/check.py has refused the degrees that do not divide."""
+"""How a layout divides tokens, heads and batch. parallel/check.py has refused degrees that do not divide evenly."""
 
 from dataclasses import dataclass
 from math import gcd
@@ -8,8 +8,8 @@ from talkies.planning.work import Work
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """One stream on one rank: `tokens` of it, `padding` of them added over the sequence group (masked, no keys);
-    attention exchanges heads in groups of `exchange` ranks and gathers keys and values over `gather` such groups."""
+    """One stream on one rank: its `tokens`; `padding` added over the sequence group (masked, no keys). Attention
+    exchanges heads in groups of `exchange` ranks, and gathers keys and values over `gather` such groups."""
 
     tokens: int
     padding: int
@@ -19,9 +19,9 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Divisibility:
-    """The values that would divide, too: `steps.global_batch` must be a multiple of `batch` (readers x accumulate), the
+    """Other values that divide evenly: `steps.global_batch` must be a multiple of `batch` (readers x accumulate), the
     nearest others are `batches`; `sequences` divide the shard group, and no modality has fewer tokens. Heads and tokens
-    need not divide."""
+    need not divide evenly."""
 
     batch: int
     batches: tuple[int, ...]
@@ -29,7 +29,7 @@ class Divisibility:
 
 
 def shares(work: Work) -> dict[str, Share]:
-    """stream -> what one rank has of it."""
+    """stream -> the share of one rank."""
     degree, found = work.layout.sequence, {}
     for m, config in work.towers.items():
         inner = gcd(config.heads, degree)
@@ -39,7 +39,7 @@ def shares(work: Work) -> dict[str, Share]:
 
 
 def divisibility(work: Work) -> Divisibility:
-    """What else the layout of `work` could be given."""
+    """The batches and sequence degrees that the layout of `work` allows."""
     batch, shard = work.readers * work.accumulate, work.layout.shard
     near = tuple(n for n in (work.clips - batch, work.clips + batch) if n > 0)
     longest = min(shard, *(work.tokens[m] for m in work.towers))

@@ -1,4 +1,4 @@
-"""Bytes on the fullest rank. Tests compare them with what real processes hold."""
+"""Bytes on the fullest rank. Tests compare them with the memory of real processes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from talkies.planning.work import BF16, FP32, MOMENTS, Group, Part, Sizes, Work,
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """`weights`, `gradients` (of what one step trains: one video expert at a time), `optimizer` (moments, of both) and
-    `ema` are fp32 and, under FSDP, shards. `half`: the bf16 copy of the weights at work that autocast makes.
-    `gathered`: what FSDP has unsharded: the largest block and the next one in the dtype of the matmuls, and all that
-    lies outside of blocks (of the inactive expert, too), fp32. `reduced`: gradients on their way: of the largest block,
-    as computed and as fp32 to be reduced, or all of DDP's buckets. `host`: main memory that a copy of the state takes
-    while it is written, `offloaded`: what lies there all the time; neither is in `total`.
+    """`weights`, `gradients` (of what one step trains, with one video expert), `optimizer` (moments, of both experts)
+    and `ema` are fp32 and, under FSDP, sharded. `half`: autocast's bf16 copy of the active weights. `gathered`: the
+    weights that FSDP has unsharded: two blocks in the dtype of the matmuls, and everything outside of blocks (of the
+    inactive expert, too) in fp32. `reduced`: gradients being reduced: those of the largest block, as computed and in
+    fp32, or all of DDP's buckets. `host`: main memory for a copy of the state while it is written; `offloaded`: main
+    memory in use all the time; neither is in `total`.
     """
 
     weights: int
@@ -30,7 +30,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """The most at once: everything, while the backward pass begins. CUDA's context (about 1 GB) comes on top."""
+        """The peak, at the start of the backward pass. CUDA's context (about 1 GB) comes on top."""
         state = self.weights + self.half + self.gradients + self.optimizer + self.ema
         return state + self.gathered + self.reduced + self.activations.total
 
@@ -38,11 +38,11 @@ class Memory:
 def memory(parts: Sequence[Part], work: Work, *, fused: bool = True) -> Memory:
     """Bytes of a training step; `fused` as in `activations`."""
     at_work, lowered = active(parts), BF16 if work.bf16 else FP32
-    trained = FP32 * _held(parts, work, lambda group: group.trained)
+    trained = FP32 * _on_rank(parts, work, lambda group: group.trained)
     return Memory(
-        weights=FP32 * _held(parts, work, lambda group: group.all),
+        weights=FP32 * _on_rank(parts, work, lambda group: group.all),
         half=0 if work.sharded or not work.bf16 else BF16 * _whole(at_work),
-        gradients=FP32 * _held(at_work, work, lambda group: group.trained),
+        gradients=FP32 * _on_rank(at_work, work, lambda group: group.trained),
         optimizer=MOMENTS * trained,
         ema=trained,
         gathered=_gathered(parts, work, lowered) if work.sharded else 0,
@@ -52,8 +52,8 @@ def memory(parts: Sequence[Part], work: Work, *, fused: bool = True) -> Memory:
     )
 
 
-def _held(parts: Sequence[Part], work: Work, choose: Callable[[Group], Sizes]) -> int:
-    """Values on one rank."""
+def _on_rank(parts: Sequence[Part], work: Work, choose: Callable[[Group], Sizes]) -> int:
+    """Values on the fullest rank."""
     return sum(group.count * dealt(choose(group), work.layout.shard) for part in parts for group in part.groups)
 
 

@@ -32,7 +32,7 @@ class _WithoutInit(TorchFunctionMode):
 
 @dataclass(frozen=True, kw_only=True)
 class _Shapes:
-    """What lies in one group: (rows, values per row) of each tensor."""
+    """The tensors of one group, each as (rows, values per row)."""
 
     block: bool
     base: Sizes
@@ -73,15 +73,15 @@ def _shapes(modules: Iterable[nn.Module], targets: frozenset[int], rank: int, *,
     base: list[tuple[int, int]] = []
     adapter: list[tuple[int, int]] = []
     for module in modules:
-        own = [p.shape for p in module.parameters(recurse=False)]
-        base += [(shape[0], shape[1:].numel()) for shape in own]
+        direct = [p.shape for p in module.parameters(recurse=False)]
+        base += [(shape[0], shape[1:].numel()) for shape in direct]
         if id(module) in targets and isinstance(module, nn.Linear):
             adapter += [(rank, module.in_features), (module.out_features, rank)]
     return _Shapes(block=block, base=tuple(base), adapter=tuple(adapter))
 
 
 def _targets(module: nn.Module, config: LoraConfig) -> frozenset[int]:
-    """Every Linear beside which PEFT puts a pair of rank r, of r (in + out) weights: those that a target names."""
+    """Every Linear that a target names: PEFT adds a pair of matrices of rank r to it, with r (in + out) weights."""
     ends = tuple(f".{target}" for target in config.targets)
     named = module.named_modules()
     return frozenset(id(linear) for name, linear in named if isinstance(linear, nn.Linear) and name.endswith(ends))

@@ -1,4 +1,4 @@
-"""What a phase will be, before it runs: parameters, latents, tokens, FLOPs, memory, disk. No Lightning, no data."""
+"""The plan of a phase: parameters, latents, tokens, FLOPs, memory, disk. Needs neither Lightning nor data."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,14 +16,14 @@ from talkies.planning.memory import Memory
 from talkies.planning.parameters import count_parts
 from talkies.planning.speed import Rate, Speed, speed
 from talkies.planning.work import Part, Work
-from talkies.planning.zero import held, sent
+from talkies.planning.zero import rank_communication, rank_memory
 from talkies.prepare.geometry import Geometry
 from talkies.streams import Grid, Modality
 from talkies.training.config import LoraConfig, PhaseConfig, StepsConfig, ValidationConfig
 
 
 class PlannedPhase(Protocol):
-    """The sections of a phase recipe that decide its cost (recipe.config.PhaseRecipe has them all)."""
+    """The sections of a phase recipe that determine its cost (recipe.config.PhaseRecipe has them all)."""
 
     @property
     def name(self) -> str: ...
@@ -49,8 +49,8 @@ class PlannedPhase(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a plan assumes: what a GPU sustains, bytes per second that checkpoints are written with, and the card (GB)
-    that the layout has to fit."""
+    """The assumptions of a plan: the rate of a GPU, the bytes per second of writing checkpoints, and the card (GB) that
+    the layout has to fit."""
 
     rate: Rate = field(default_factory=Rate)
     write_rate: float = WRITE_RATE
@@ -67,8 +67,8 @@ class Latent:
 
 @dataclass(frozen=True, kw_only=True)
 class Duration:
-    """Optimizer steps, the clips and hours of media that they see, and how often they save and validate. How many
-    epochs that is depends on the data, which a plan does not open."""
+    """Optimizer steps, the clips and hours of media that they read, and how often they save and validate. The number of
+    epochs depends on the data, which a plan does not open."""
 
     steps: int
     clips: int
@@ -110,7 +110,7 @@ class Plan:
         return self.compute.useful * self.duration.steps
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, with the sums that a reader wants."""
+        """Plain JSON, with sums."""
         values = asdict(self)
         values["parts"] = {part.name: {"built": part.built, "trained": part.trained} for part in self.parts}
         values["parameters"] = {key: sum(getattr(p, key) for p in self.parts) for key in ("built", "trained")}
@@ -159,8 +159,8 @@ def plan(
         divisibility=divisibility(work),
         compute=computed,
         speed=speed(work, computed, chosen.rate),
-        memory=held(parts, work),
-        communication=sent(parts, work),
+        memory=rank_memory(parts, work),
+        communication=rank_communication(parts, work),
         fit=fitted,
         duration=_duration(recipe, float(geometry.seconds)),
         disk=disk(parts, keep=steps.keep, write_rate=chosen.write_rate),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from talkies.planning.cost import HASH_RATE, UTILISATION, h100_days
 from talkies.streams import Grid, Modality
 
-if TYPE_CHECKING:  # plan.py imports torch, which the plan of a preparation does without
+if TYPE_CHECKING:  # plan.py imports torch, which the plan of a preparation does not need
     from talkies.planning.plan import Plan
 
 
@@ -31,7 +31,7 @@ def _layout(plan: "Plan") -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns, the first flush left and the others right."""
+    """Aligned columns, the first one left and the others right."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     pads = [str.ljust, *[str.rjust] * (len(head) - 1)]
     lines = ["  ".join(pad(c, w) for pad, c, w in zip(pads, row, widths, strict=True)) for row in (head, *rows)]
@@ -48,9 +48,9 @@ def _latents(plan: "Plan") -> list[str]:
     rows = []
     for name, x in plan.latents.items():
         share = plan.shares.get(name)
-        held = f"{share.tokens:,}" if share else f"{x.tokens:,}"
+        per_rank = f"{share.tokens:,}" if share else f"{x.tokens:,}"
         padding = f"{share.padding:,}" if share else "0"
-        rows.append((name, " x ".join(map(str, x.shape)), f"{x.tokens:,}", held, padding))
+        rows.append((name, " x ".join(map(str, x.shape)), f"{x.tokens:,}", per_rank, padding))
     head = (f"latents of {plan.geometry} ({plan.seconds:.2f} s)", "shape", "tokens", "per rank", "padding")
     lines = _table(head, rows)
     hybrids = [f"{m} {share.exchange} x {share.gather}" for m, share in plan.shares.items() if share.gather > 1]
@@ -157,7 +157,7 @@ def _duration(plan: "Plan") -> list[str]:
 
 
 def size(count: int) -> str:
-    """Bytes in the unit that leaves one to four digits before the point: 1,023.9 MiB, 1.0 GiB."""
+    """Bytes in the unit with one to four digits before the point: 1,023.9 MiB, 1.0 GiB."""
     value, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if value < 1024:

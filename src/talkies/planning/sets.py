@@ -1,4 +1,4 @@
-"""What a preparation will make: the latent geometry of every shard set."""
+"""The plan of a preparation: the latent geometry of every shard set."""
 
 from talkies.codecs.config import audio_grid, video_grid
 from talkies.prepare.config import PrepareConfig
@@ -7,7 +7,7 @@ from talkies.streams import Grid, Modality
 
 
 def plan_sets(config: PrepareConfig) -> dict[str, dict[Modality, Grid]]:
-    """Shard set -> modality -> Grid. Raises RecipeError for what cannot be made, naming the key."""
+    """Shard set -> modality -> Grid. Raises RecipeError, with the key, for a set that cannot be made."""
     return {name: _grids(config, wanted) for name, wanted in plan(config).items()}
 
 

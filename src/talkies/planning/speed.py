@@ -1,4 +1,4 @@
-"""FLOPs of one rank and the time of a step, from what a GPU can do and the share of it that is reached."""
+"""FLOPs of one rank and the time of a step, from the peak rate of a GPU and the share of it that is reached."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from talkies.planning.work import Work
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """FLOP/s of one GPU: its `peak`, and what it sustains: the share `mfu` of the peak, counting what is recomputed, or
-    a `measured` rate."""
+    """FLOP/s of one GPU: its `peak`, and what it sustains: the share `mfu` of the peak, counting recomputation, or a
+    `measured` rate."""
 
     peak: float = H100_FLOPS
     mfu: float = UTILISATION
@@ -24,10 +24,9 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """`flops` of one rank and optimizer step, with what is recomputed, padded, and computed alike by every rank of a
-    sequence group; `seconds` per step at `sustained` FLOP/s, communication hidden or part of the share that is lost.
-    Shares of `peak`: `mfu_useful` of the FLOPs of one undivided forward and backward pass, `mfu_recompute` with those
-    of recomputation."""
+    """`flops` of one rank and optimizer step, including recomputation, padding, and work that every rank of a sequence
+    group repeats; `seconds` per step at `sustained` FLOP/s, which allows for communication. Shares of `peak`:
+    `mfu_useful` counts the FLOPs of one undivided forward and backward pass, `mfu_recompute` recomputation, too."""
 
     flops: int
     seconds: float
@@ -38,7 +37,7 @@ class Speed:
 
 
 def speed(work: Work, compute: Compute, rate: Rate) -> Speed:
-    """`compute` is that of the whole step, undivided."""
+    """The speed of a step; `compute`: FLOPs of the whole step, undivided."""
     forward = forward_flops(
         work.shape,
         video_tokens=work.tokens.get("video", 0),

@@ -1,4 +1,4 @@
-"""What one rank has to hold and compute, in plain numbers: the facts that every estimate starts from. No torch."""
+"""What one rank has to hold and compute, in plain numbers: the input of every estimate. Imports no torch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Sizes = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Parameters that FSDP gathers at once: a block, or what lies outside of all blocks. There are `count` of them."""
+    """Parameters that FSDP gathers together: a block, or everything outside of blocks. `count`: such groups in all."""
 
     block: bool
     count: int
@@ -24,13 +24,13 @@ class Group:
 
     @property
     def all(self) -> Sizes:
-        """Both."""
+        """Trained and frozen tensors."""
         return self.trained + self.frozen
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One component: its own parameters, and those of the LoRA beside it, which train in its stead."""
+    """One component: its own parameters, and those of its LoRA, if any, which train instead."""
 
     name: str
     built: int
@@ -45,8 +45,8 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A phase on a layout. `tokens` per stream of one clip (text among them); `bridge`: whether it is built; `rank` of
-    the LoRA, 0 where all weights train; `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
+    """A phase on a layout. `tokens` per stream of one clip (including text); `bridge`: whether it is built; `rank` of
+    the LoRA, 0 if all weights train; `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
 
     shape: MovaShape
     tokens: Mapping[str, int]
@@ -65,12 +65,12 @@ class Work:
 
     @property
     def zero(self) -> int:
-        """The stage of DeepSpeed's ZeRO; 0 where another strategy trains."""
+        """The stage of DeepSpeed's ZeRO; 0 for other strategies."""
         return self.layout.stage if isinstance(self.layout, DeepspeedConfig) else 0
 
     @property
     def offload(self) -> bool:
-        """Whether the optimizer's state lies in main memory."""
+        """Whether the optimizer's state is in main memory."""
         return isinstance(self.layout, DeepspeedConfig) and self.layout.offload
 
     @property
@@ -85,17 +85,17 @@ class Work:
 
     @property
     def towers(self) -> dict[Modality, TowerConfig]:
-        """The towers that work in a step, one video expert at a time."""
+        """The towers that are active in a step, with one video expert."""
         shapes: dict[Modality, TowerConfig] = {"video": self.shape.video, "audio": self.shape.audio}
         return {m: shapes[m] for m in MODALITIES if self.tokens.get(m)}
 
     @property
     def bridges(self) -> int:
-        """Layers of the Bridge at work: it needs both towers."""
+        """Active layers of the Bridge, which needs both towers."""
         return self.shape.bridge.layers if self.bridge and len(self.towers) == 2 else 0
 
     def held(self, stream: str) -> int:
-        """Tokens of a stream on one rank, padding among them; text is held whole."""
+        """Tokens of a stream on one rank, including padding; every rank holds the whole text."""
         return self.tokens[stream] if stream == "text" else -(-self.tokens[stream] // self.layout.sequence)
 
     def padded(self, stream: str) -> int:
@@ -104,7 +104,7 @@ class Work:
 
 
 def active(parts: Iterable[Part]) -> list[Part]:
-    """What works in one step: the experts take turns and are of one size."""
+    """The components that are active in one step: the experts alternate and have the same size."""
     return [part for part in parts if part.name != "video_low"]
 
 

@@ -1,4 +1,4 @@
-"""What DeepSpeed's ZeRO leaves on a rank and sends: it deals out values, where FSDP deals out rows."""
+"""Memory and communication of a rank under DeepSpeed's ZeRO, which shards by value; FSDP shards by row."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -10,22 +10,23 @@ from talkies.planning.memory import Memory, memory
 from talkies.planning.work import BF16, FP32, MOMENTS, Group, Part, Sizes, Work, active
 
 
-def held(parts: Sequence[Part], work: Work) -> Memory:
-    """Bytes on the fullest rank, whichever strategy trains."""
+def rank_memory(parts: Sequence[Part], work: Work) -> Memory:
+    """Bytes on the fullest rank, for any strategy."""
     return zero_memory(parts, work) if work.zero else memory(parts, work)
 
 
-def sent(parts: Sequence[Part], work: Work) -> Communication:
-    """Bytes that a rank sends per step, whichever strategy trains."""
+def rank_communication(parts: Sequence[Part], work: Work) -> Communication:
+    """Bytes that a rank sends per step, for any strategy."""
     return zero_communication(parts, work) if work.zero else communication(parts, work)
 
 
 def zero_memory(parts: Sequence[Part], work: Work, *, fused: bool = True) -> Memory:
     """Bytes of a training step under ZeRO.
 
-    Masters are a copy of their own at every stage, and counted with the moments; gradients have room for both experts.
-    `reduced` holds the buckets, for stages 1 and 2 zeros for the inactive expert and what lies on borders, and stage
-    1's whole gradients. Matmuls read a bf16 copy of each weight, which autograd keeps. `offloaded` is in main memory.
+    Master weights are a separate copy at every stage, counted with the moments; gradients take the space of both
+    experts. `reduced`: the buckets; for stages 1 and 2 also zeros for the inactive expert and tensors on partition
+    borders; for stage 1 also whole gradients. Matmuls read a bf16 copy of each weight, which autograd keeps.
+    `offloaded` is in main memory.
     """
     layout, at_work = work.layout, active(parts)
     ranks = layout.shard
@@ -51,14 +52,14 @@ def zero_memory(parts: Sequence[Part], work: Work, *, fused: bool = True) -> Mem
 
 
 def _border(at_work: Sequence[Part]) -> int:
-    """Stages 1 and 2 keep the gradient of a tensor whole where it lies on the border of two ranks' partitions: at most
-    the largest of each component."""
+    """Stages 1 and 2 keep the whole gradient of a tensor on the border of two ranks' partitions: at most the largest
+    tensor of each component."""
     largest = [max((prod(s) for g in part.groups for s in g.trained), default=0) for part in at_work]
     return FP32 * sum(largest)
 
 
 def _half(at_work: Sequence[Part], work: Work) -> int:
-    """bf16 copies of the weights of all blocks, or of the one that is computed again."""
+    """bf16 copies of the weights of all blocks, or of the one that is recomputed."""
     if not work.bf16:
         return 0
     blocks = [group for part in at_work for group in part.groups if group.block]
@@ -68,8 +69,9 @@ def _half(at_work: Sequence[Part], work: Work) -> int:
 
 
 def zero_communication(parts: Sequence[Part], work: Work) -> Communication:
-    """What one rank sends in all micro-batches of a step: stages 1 and 2 reduce whole gradients after each, and gather
-    all weights after the step; stage 3 gathers what is at work forward and backward, and scatters gradients."""
+    """Bytes that one rank sends in all micro-batches of a step. Stages 1 and 2 reduce whole gradients after each, and
+    gather all weights after the step; stage 3 gathers the active weights forward and backward, and scatters gradients.
+    """
     ranks, at_work = work.layout.shard, active(parts)
     exchange, gather = (work.accumulate * size for size in sequence_bytes(work))
     if work.zero < 3:

@@ -1,4 +1,4 @@
-"""One shard set, from media files to a folder that a phase opens."""
+"""Builds one shard set, from media files to a folder that a phase opens."""
 
 import time
 import warnings
@@ -45,14 +45,14 @@ class Builder:
     begun: Begun = NOTHING
 
     def build(self, job: Job, header: Header, folder: Path) -> SetReport:
-        """Make the set in `folder`, or reuse what is there if it was made from the same files by the same codecs.
+        """Make the set in `folder`, or reuse the existing one if it was made from the same files with the same codecs.
 
-        Raises DataError where no clip is left or more are quarantined than allowed; `folder` is then as it was.
+        Raises DataError if no clip is left or more are quarantined than allowed; `folder` is then unchanged.
         """
-        made = self._made(job, header, folder)
-        if made is not None:
-            _limit(job, made.quarantined, self.quarantine_max)
-            return made
+        existing = self._existing(job, header, folder)
+        if existing is not None:
+            _limit(job, existing.quarantined, self.quarantine_max)
+            return existing
         with replacing_folder(folder) as work:
             report = self._write(job, header, work)
             record = {"key": self._key(job, header, READER), "report": report.to_json()}
@@ -60,7 +60,7 @@ class Builder:
         if report.truncated:
             warnings.warn(
                 f"prepare: set {shown(header.name)}: {report.truncated} of {report.kept} captions are longer "
-                "than the text encoder takes; they lose their ends",
+                "than the text encoder accepts; they are truncated",
                 stacklevel=2,
             )
         return report
@@ -69,14 +69,14 @@ class Builder:
         values = {"schema": reader, "job": job.key(reader), "codecs": dict(header.codecs)}
         return fingerprint({**values, "shard_clips": self.shard_clips})
 
-    def _made(self, job: Job, header: Header, folder: Path) -> SetReport | None:
-        """The report of the set that is there, made from the same by this reader, or by an older one for a run that
-        has begun with it."""
+    def _existing(self, job: Job, header: Header, folder: Path) -> SetReport | None:
+        """The report of the set in `folder`, if it was made from the same input by this reader, or by an older reader
+        for a run that has begun with it."""
         keys = {self._key(job, header, reader): reader for reader in (READER, *OLDER)}
-        made = reusable(folder, keys)
-        if made is None:
+        found = reusable(folder, keys)
+        if found is None:
             return None
-        key, report = made
+        key, report = found
         return report if keys[key] == READER or report.fingerprint in self.begun.sets else None
 
     def _write(self, job: Job, header: Header, work: Path) -> SetReport:
@@ -84,12 +84,12 @@ class Builder:
         refused: list[Quarantined] = []
         bar = self.bars(header.name, len(job.items))
         writer = ShardWriter(work, header, self.shard_clips)
-        for made in self._encoded(job):
-            if isinstance(made, Quarantined):
-                refused.append(made)
+        for result in self._encoded(job):
+            if isinstance(result, Quarantined):
+                refused.append(result)
                 _limit(job, refused, self.quarantine_max)
             else:
-                raw, clip = made
+                raw, clip = result
                 writer.add(clip)
                 count = count.plus(raw, job.plan, self.codecs)
             bar(count.kept + len(refused))
@@ -114,7 +114,7 @@ class Builder:
         )
 
     def _encoded(self, job: Job) -> Iterator[tuple[RawClip, Clip] | Quarantined]:
-        """Every item, encoded in batches; a clip comes with what it was made from."""
+        """Every item, encoded in batches: the clip with the RawClip that it was made from, or why there is none."""
         size, batch = batch_size(job.plan), list[RawClip]()
         for read in job.read(self.reader):
             if isinstance(read, Quarantined):
@@ -128,16 +128,16 @@ class Builder:
             yield from self._batch(job.plan, batch)
 
     def _batch(self, plan: SetPlan, batch: list[RawClip]) -> Iterator[tuple[RawClip, Clip] | Quarantined]:
-        for raw, made in zip(batch, encode(batch, plan, self.codecs, self.device), strict=True):
-            if isinstance(made, Clip):
-                yield raw, made
+        for raw, result in zip(batch, encode(batch, plan, self.codecs, self.device), strict=True):
+            if isinstance(result, Clip):
+                yield raw, result
             else:
-                yield Quarantined(id=raw.id, reason=made.reason, detail=made.detail)
+                yield Quarantined(id=raw.id, reason=result.reason, detail=result.detail)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What is counted of the clips that are kept."""
+    """Counts over the clips that are kept."""
 
     kept: int = 0
     seconds: float = 0.0
@@ -148,7 +148,7 @@ class Tally:
     treated: Counter[str] = field(default_factory=Counter)
 
     def plus(self, clip: RawClip, plan: SetPlan, codecs: Codecs) -> "Tally":
-        """One clip more."""
+        """The counts with one more clip."""
         window = plan.geometry.samples(plan.sample_rate)
         return replace(
             self,
@@ -163,29 +163,29 @@ class Tally:
 
 
 def batch_size(plan: SetPlan) -> int:
-    """Clips that are encoded at once: what BATCH_BYTES of fp32 pixels hold, at most BATCH."""
+    """Clips to encode at once: as many as BATCH_BYTES of fp32 pixels hold, at most BATCH."""
     size = plan.geometry
     pixels = size.frames * size.height * size.width * 3 * 4
     return max(1, min(BATCH, BATCH_BYTES // pixels)) if plan.video else BATCH
 
 
 def reusable(folder: Path, keys: Collection[str]) -> tuple[str, SetReport] | None:
-    """The key and the report of the set in `folder` if it has one of these keys and its shards are whole; what is
-    damaged is told."""
+    """The key and the report of the set in `folder` if it has one of these keys and its shards are intact; warns if
+    they are damaged."""
     try:
-        found = PREPARED.find(folder / RECORD)
+        record = PREPARED.find(folder / RECORD)
     except DataError as error:
         warnings.warn(f"prepare: making the set again: {error}", stacklevel=3)
         return None
-    if found is None or found.key not in keys:
+    if record is None or record.key not in keys:
         return None
     try:
         fingerprint = ShardSet.open(folder).fingerprint
     except DataError as error:
         warnings.warn(f"prepare: making the set again: {error}", stacklevel=3)
         return None
-    whole = fingerprint == found.report.fingerprint
-    return (found.key, replace(found.report, reused=True)) if whole else None
+    intact = fingerprint == record.report.fingerprint
+    return (record.key, replace(record.report, reused=True)) if intact else None
 
 
 def _limit(job: Job, refused: Sequence[Quarantined], allowed: int) -> None:

@@ -1,4 +1,4 @@
-"""One media file -> one clip to encode, or the reason why not."""
+"""One media file -> one clip to encode, or the reason why it is quarantined."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +47,13 @@ FPS_TOLERANCE = 1e-3
 SILENCE = 1e-3
 """RMS below this (-60 dB) is silence."""
 FAINT = 0.03
-"""RMS below which (-30 dB) a mix is compared with its channels. Speech lies above it."""
+"""RMS (-30 dB) below which a mix is compared with its channels. Speech is louder."""
 DAMAGED = 10.0
-"""Times full scale; AAC of clipped sound overshoots to 2.3 at most (measured), a damaged frame to anything."""
+"""Times full scale; AAC of clipped sound overshoots to at most 2.3 (measured), a damaged frame to any value."""
 
 
-class Rejected(Exception):  # noqa: N818 - it is no error: preparation goes on
-    """A clip that is quarantined: `reason` is one of a closed list, `detail` has the figures."""
+class Rejected(Exception):  # noqa: N818 - not an error: preparation continues
+    """A clip that is quarantined: `reason` is one of a closed list, `detail` has the measured values."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -63,8 +63,8 @@ class Rejected(Exception):  # noqa: N818 - it is no error: preparation goes on
 @dataclass(frozen=True, kw_only=True)
 class RawClip:
     """A clip that passed: `frames` uint8 [F, 3, H, W], `samples` [S] fp32 of the whole window, of which `real` come
-    from the file (the others are silence); `limited` where the loudness target could not be reached, `late` where the
-    window leaves out more than TOLERANCE of the file's beginning; `treated` is what its frames needed."""
+    from the file (the rest is silence). `limited`: the loudness target could not be reached; `late`: the window begins
+    more than TOLERANCE after the file; `treated`: the treatments that its frames needed."""
 
     id: str
     caption: str
@@ -77,11 +77,11 @@ class RawClip:
 
 
 def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
-    """The first window of frames / fps seconds of a media file (MOVA section 9), with its caption. It begins where
-    the file has everything that the set keeps: with its first whole picture to which there is sound.
+    """The first window of frames / fps seconds of a media file, with its caption. It begins where the file has
+    everything that the set keeps: at its first complete picture that has sound.
 
-    Raises Rejected for media that cannot be trained on. A shorter file is padded with silence where the set keeps sound
-    only, or where its sound ends within the tolerance.
+    Raises Rejected for media that cannot be trained on. A shorter file is padded with silence if the set keeps sound
+    only, or if its sound ends within the tolerance.
     """
     caption = read_caption(item.caption)
     info = _probed(item.media, plan, reader)
@@ -127,12 +127,12 @@ def _unfit(error: MediaError, otherwise: Reason) -> Reason:
 
 
 def read_caption(caption: str | Path) -> str:
-    """The text without surrounding space. Raises Rejected where it is missing, empty, not UTF-8 text, or longer than
-    LONGEST bytes, of which no more are read."""
+    """The text without surrounding space. Raises Rejected if it is missing, empty, not UTF-8 text, or longer than
+    LONGEST bytes; no more are read."""
     if isinstance(caption, Path):
         try:
-            if caption.exists() and not caption.is_file():  # reading a pipe would wait for ever
-                raise Rejected("no caption", f"{caption.name} is no file")
+            if caption.exists() and not caption.is_file():  # reading a pipe would block
+                raise Rejected("no caption", f"{caption.name} is not a regular file")
             with caption.open("rb") as file:
                 data = file.read(LONGEST + 1)
             _check_length(len(data), caption.stat().st_size)
@@ -147,12 +147,14 @@ def read_caption(caption: str | Path) -> str:
         text = caption
         _check_length(len(text), len(text))
     if "\0" in text:
-        raise Rejected("caption encoding", "the caption holds a NUL character")
+        raise Rejected("caption encoding", "the caption contains a NUL character")
     try:
         size = len(text.encode())
-    except UnicodeEncodeError as error:  # JSON spells halves of surrogate pairs, which no text encoder takes
-        odd = ascii(text[error.start])
-        raise Rejected("caption encoding", f"the caption holds half a character ({odd}); write it whole") from None
+    except UnicodeEncodeError as error:  # JSON can spell lone surrogates, which no text encoder accepts
+        surrogate = ascii(text[error.start])
+        raise Rejected(
+            "caption encoding", f"the caption contains half a character ({surrogate}); write the whole character"
+        ) from None
     _check_length(size, size)
     if not text.strip():
         raise Rejected("no caption", "the caption is empty")
@@ -161,11 +163,11 @@ def read_caption(caption: str | Path) -> str:
 
 def _check_length(read: int, size: int) -> None:
     if read > LONGEST:
-        raise Rejected("caption too long", f"the caption has {size:,} bytes or more, at most {LONGEST:,} are read")
+        raise Rejected("caption too long", f"the caption has {size:,} bytes or more; at most {LONGEST:,} are read")
 
 
 def _probed(path: Path, plan: SetPlan, reader: Reader) -> MediaInfo:
-    """What the file holds; Rejected where the set needs more."""
+    """The streams of the file. Raises Rejected if the set needs more."""
     try:
         info = reader.probe(path)
     except MediaError as error:
@@ -186,12 +188,12 @@ def _probed(path: Path, plan: SetPlan, reader: Reader) -> MediaInfo:
     if plan.audio and info.delayed and not plan.delayed:
         raise Rejected(
             "sync unknown",
-            "AVI does not say how much of its sound is the encoder's delay: it may be a frame late (measured: up to 23 "
-            f"ms, of copies that begin elsewhere 77 ms); take its source, or set `sources.{plan.config.source}.avi` to "
-            "keep",
+            "AVI does not record the delay of its audio encoder, so the sound may be a frame late (measured: up to 23 "
+            "ms, 77 ms in copies that begin elsewhere); use the original file, or set "
+            f"`sources.{plan.config.source}.avi` to keep",
         )
     if info.frames is not None and info.frames < geometry.frames:
-        raise Rejected("too short", f"it has {info.frames} frames, a clip has {geometry.frames}")
+        raise Rejected("too short", f"it has {info.frames} frames, but a clip has {geometry.frames}")
     return info
 
 
@@ -200,7 +202,7 @@ def _check_sound(sound: Tensor, plan: SetPlan, info: MediaInfo) -> None:
     seconds, whole = len(sound) / plan.sample_rate, float(plan.geometry.seconds)
     if plan.video and whole - seconds > TOLERANCE:
         raise Rejected(
-            "audio and video disagree", f"its sound ends at {seconds:.3f} s, its {whole:.3f} s of frames go on"
+            "audio and video disagree", f"its sound ends at {seconds:.3f} s, but its frames last {whole:.3f} s"
         )
     if len(sound) == 0:
         raise Rejected("no audio", f"its audio stream has no samples (it claims {info.audio_seconds} s)")
@@ -208,11 +210,11 @@ def _check_sound(sound: Tensor, plan: SetPlan, info: MediaInfo) -> None:
         raise Rejected("not finite", "its sound has samples that are not finite")
     peak = float(sound.abs().max())
     if peak > DAMAGED:
-        raise Rejected("broken stream", f"its sound reaches {peak:.3g} times full scale, so that it must be damaged")
+        raise Rejected("broken stream", f"its sound reaches {peak:.3g} times full scale, so it must be damaged")
 
 
 def _check_level(path: Path, sound: Tensor, plan: SetPlan, info: MediaInfo, begin: Beginning) -> None:
-    """Rejected for sound [S] that is silent, or that would not be if its channels did not cancel each other."""
+    """Rejected for sound [S] that is silent, or whose channels cancel each other in the mix."""
     level = float(sound.square().mean().sqrt())
     if level < FAINT and plan.channel == "mix" and (info.audio_channels or 1) > 1:
         found = find_cancelling(path, begin=begin.seconds, seconds=plan.geometry.seconds)
@@ -224,23 +226,23 @@ def _check_level(path: Path, sound: Tensor, plan: SetPlan, info: MediaInfo, begi
             )
     if level < SILENCE:
         seconds = len(sound) / plan.sample_rate
-        raise Rejected("silent", f"its RMS over {seconds:.2f} s is {level:.1e}; at least {SILENCE:g} is needed")
+        raise Rejected("silent", f"its RMS over {seconds:.2f} s is {level:.1e}; it must be at least {SILENCE:g}")
 
 
 def _levelled(sound: Tensor, sample_rate: int, target: float) -> tuple[Tensor, bool]:
-    """Sound [S] at the loudness target, and whether its peak kept it below. Rejected where it has no loudness."""
+    """Sound [S] at the loudness target, and whether its peak kept it below. Rejected if it has no loudness."""
     gain = gain_to(sound, sample_rate, target)
     if gain is None:
-        raise Rejected("silent", "its loudness cannot be measured: no 0.4 s of it reach -70 LUFS, the gate of BS.1770")
+        raise Rejected("silent", "its loudness cannot be measured: no 0.4 s reach -70 LUFS, the gate of BS.1770")
     return sound * gain.factor, gain.limited
 
 
 def _check_clipping(recorded: Tensor) -> None:
-    """Rejected for sound [S] that was clipped; it is looked for at the file's own sample rate."""
+    """Rejected for sound [S] that was clipped; `recorded` has the file's own sample rate, since resampling hides it."""
     crowd = find_clipping(recorded)
     if crowd is not None:
         raise Rejected(
             "clipped",
-            f"its samples crowd at {crowd.level:.2f} of full scale, {crowd.ratio:.1f} times as many as just below "
-            f"(at most {CROWDED:g}); take a recording that was not clipped",
+            f"its samples accumulate at {crowd.level:.2f} of full scale, {crowd.ratio:.1f} times as many as just below "
+            f"(at most {CROWDED:g} are allowed); use a recording that was not clipped",
         )

@@ -18,8 +18,8 @@ class FolderSource:
     """A folder of media files, each with a caption in a .txt of the same stem.
 
     `channel`: the mix of a file's channels (ITU-R BS.775), or one of them: left, right, or a number from 0.
-    `duplicates`: of files with the same content one is kept (drop), or all (keep), on one side of the split.
-    `avi`: what becomes of AVI files whose sound is not PCM; they do not say how late it is, often half a frame."""
+    `duplicates`: keep one of the files with the same content (drop), or all of them on one side of the split (keep).
+    `avi`: how to treat AVI files whose sound is not PCM; they do not record its delay, often half a frame."""
 
     kind: Literal["folder"] = "folder"
     path: str
@@ -32,7 +32,7 @@ class FolderSource:
 @config
 class ManifestSource:
     """A JSONL manifest: one {"media": path, "caption": text} per line, paths relative to the manifest. `channel`,
-    `duplicates` and `avi` as of a folder."""
+    `duplicates` and `avi` as for a folder."""
 
     kind: Literal["manifest"] = "manifest"
     path: str
@@ -49,7 +49,7 @@ SourceConfig = Annotated[SyntheticSource | FolderSource | ManifestSource, Field(
 class SetConfig:
     """One shard set: a split of a source at one geometry (HEIGHTxWIDTHxFRAMES@FPS), with the modalities it keeps.
 
-    `lufs`: loudness normalisation target (ITU-R BS.1770), None leaves the level; `duration_token` appends the real
+    `lufs`: loudness normalisation target (ITU-R BS.1770), None for no normalisation; `duration_token` appends the real
     duration to the caption (audio pretraining)."""
 
     source: str
@@ -62,10 +62,10 @@ class SetConfig:
 
 @config
 class PrepareConfig:
-    """What `talkies prepare` makes. `fit_clips` clips of every set named in `fit_sets` fit the linear codecs, once.
+    """What `talkies prepare` makes. The linear codecs are fitted once, on `fit_clips` clips of each set in `fit_sets`.
 
-    `codecs_from` takes the linear codecs of something that was trained instead, so that it can be trained further on
-    these clips: a run, a release or a data root (relative to the recipe), or models:/name@alias."""
+    `codecs_from` takes existing linear codecs instead, so that a trained model can be trained further on these clips:
+    those of a run, a release or a data root (relative to the recipe), or of models:/name@alias."""
 
     kind: Literal["prepare"] = "prepare"
     name: str

@@ -1,4 +1,4 @@
-"""Clips that passed -> what a shard stores."""
+"""Encodes clips that passed (RawClip) into what a shard stores (Clip)."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def signed(frames: Tensor) -> Tensor:
 def encode(
     clips: Sequence[RawClip], plan: SetPlan, codecs: Codecs, device: torch.device | str
 ) -> list[Clip | Rejected]:
-    """Encode a batch of clips of one set, in order; a clip whose latents are not finite comes back as Rejected."""
+    """Encode a batch of clips of one set, in order; a clip whose latents are not finite is returned as Rejected."""
     with torch.inference_mode():
         text = codecs.text.encode([clip.caption for clip in clips]).to("cpu")
         latents: dict[Modality, Tensor] = {}
@@ -30,13 +30,13 @@ def encode(
             latents["video"], image, grids["video"] = _video(clips, plan, codecs, device)
         if plan.audio:
             latents["audio"], grids["audio"] = _audio(clips, codecs, device)
-    made: list[Clip | Rejected] = []
+    results: list[Clip | Rejected] = []
     for i, clip in enumerate(clips):
-        odd = [m for m, latent in latents.items() if not bool(latent[i].isfinite().all())]
-        if odd:
-            made.append(Rejected("not finite", f"its {odd[0]} latent has values that are not finite"))
+        bad = [m for m, latent in latents.items() if not bool(latent[i].isfinite().all())]
+        if bad:
+            results.append(Rejected("not finite", f"its {bad[0]} latent has values that are not finite"))
             continue
-        made.append(
+        results.append(
             Clip(
                 id=clip.id,
                 caption=clip.caption,
@@ -48,13 +48,13 @@ def encode(
                 text_length=int(text.length[i]),
             )
         )
-    return made
+    return results
 
 
 def _video(
     clips: Sequence[RawClip], plan: SetPlan, codecs: Codecs, device: torch.device | str
 ) -> tuple[Tensor, Tensor, Grid]:
-    """Latents of the frames, and of (first frame, then mid-grey), encoded whole (MOVA section 3)."""
+    """Latents of the frames, and of (first frame, then mid-grey), encoded whole (docs/mova.md: First frame)."""
     assert codecs.video is not None
     frames = torch.stack([signed(clip.frames) for clip in clips if clip.frames is not None]).to(device)
     still = torch.zeros_like(frames)
@@ -71,7 +71,7 @@ def _audio(clips: Sequence[RawClip], codecs: Codecs, device: torch.device | str)
 
 
 def _valid(modality: Modality, clip: RawClip, grids: dict[Modality, Grid], codecs: Codecs) -> int:
-    """Latent steps that hold something of the file; a step that it fills in part counts."""
+    """Latent steps with content of the file; partly filled steps count."""
     if modality == "video":
         return grids["video"].shape[0]
     assert codecs.audio is not None

@@ -1,4 +1,4 @@
-"""Fitting the linear codecs, once, on the clips of the sets that the recipe names."""
+"""Fits the linear codecs, once, on clips of the sets that the recipe names."""
 
 import shutil
 import warnings
@@ -35,7 +35,7 @@ RECORD = "fit.json"
 
 @record
 class FitRecord:
-    """fit.json: the `key` of what codecs were fitted on, and on how many clips (0: they are another's)."""
+    """fit.json: the `key` of the clips that codecs were fitted on, and their number (0: taken from elsewhere)."""
 
     key: Name
     clips: Natural = 0
@@ -54,16 +54,16 @@ def fit_codecs(
     *,
     begun: Collection[str] = (),
 ) -> None:
-    """Put the codecs that are fitted here into folder/video and folder/audio, unless the same ones are there, or those
-    that an older version has fitted on the same files and a run has `begun` with (their identities).
+    """Fit the codecs into folder/video and folder/audio, unless they are there already. Codecs that an older version
+    fitted on the same files are kept if a run has `begun` with them (identities).
 
-    Raises DataError where a set to fit on has no usable clip, or too little variety in its clips.
+    Raises DataError if a set to fit on has no usable clip, or if its clips vary too little.
     """
     parts = fitted_parts(config)
     if not parts:
         return
     key, *older = (_fit_key(config, jobs, version) for version in (READER, *OLDER))
-    if _stands(config, folder, key) or any(_stands(config, folder, old, among=begun) for old in older):
+    if _present(config, folder, key) or any(_present(config, folder, old, among=begun) for old in older):
         return
     clips = [clip for name in config.fit_sets for clip in _clips(name, jobs[name], config.fit_clips, reader, bars)]
     frames = [signed(clip.frames) for clip in clips if clip.frames is not None]
@@ -80,9 +80,9 @@ def _fit_key(config: PrepareConfig, jobs: Mapping[str, Job], version: int) -> st
 
 
 def take_codecs(config: PrepareConfig, given: Path, folder: Path) -> None:
-    """Put the fitted codecs of the folder `given` (video/, audio/) into `folder`, unless the same ones are there.
+    """Copy the fitted codecs of the folder `given` (video/, audio/) into `folder`, unless they are there already.
 
-    Raises DataError where `given` lacks one, holds one of another config, or is damaged.
+    Raises DataError if `given` lacks one, holds one of another config, or is damaged.
     """
     parts = fitted_parts(config)
     try:
@@ -90,7 +90,7 @@ def take_codecs(config: PrepareConfig, given: Path, folder: Path) -> None:
     except DataError as error:
         raise DataError(f"prepare: `codecs_from`: {error}") from None
     key = fingerprint({"codecs_from": identities})
-    if _stands(config, folder, key):
+    if _present(config, folder, key):
         return
     with replacing_folder(folder) as work:
         for part in parts:
@@ -107,12 +107,12 @@ def _fit(config: PrepareConfig, parts: tuple[str, ...], frames: list[Tensor], so
         save_codec(linear_audio.fit(config.codecs.audio, sounds, config.seed), work / "audio")
 
 
-def _stands(config: PrepareConfig, folder: Path, key: str, *, among: Collection[str] | None = None) -> bool:
-    """Whether `folder` holds the codecs of `key`, whole, and with identities that are `among` these; a damaged one is
-    told and fitted again."""
+def _present(config: PrepareConfig, folder: Path, key: str, *, among: Collection[str] | None = None) -> bool:
+    """Whether `folder` holds intact codecs of `key`, with identities that are `among` the given ones; warns if one is
+    damaged and must be made again."""
     try:
-        found = FIT.find(folder / RECORD)
-        if found is None or found.key != key:
+        previous = FIT.find(folder / RECORD)
+        if previous is None or previous.key != key:
             return False
         identities = {LOAD[part](config.codecs, folder).identity for part in fitted_parts(config)}
     except DataError as error:
@@ -124,17 +124,17 @@ def _stands(config: PrepareConfig, folder: Path, key: str, *, among: Collection[
 def _clips(name: str, job: Job, wanted: int, reader: Reader, bars: Bars) -> list[RawClip]:
     """The first `wanted` usable clips of a set."""
     bar = bars(f"fit on {name}", min(wanted, len(job.items)))
-    found: list[RawClip] = []
+    clips: list[RawClip] = []
     refused: list[Quarantined] = []
     for clip in job.read(reader):
         look()
         if isinstance(clip, Quarantined):
             refused.append(clip)
             continue
-        found.append(clip)
-        bar(len(found))
-        if len(found) == wanted:
+        clips.append(clip)
+        bar(len(clips))
+        if len(clips) == wanted:
             break
-    if not found:
+    if not clips:
         raise DataError(f"prepare: set {shown(name)} has no usable clip to fit codecs on: {reasons(refused)}")
-    return found
+    return clips

@@ -9,7 +9,7 @@ from talkies.config.shown import shown
 
 FORM = re.compile(r"(\d{1,9})x(\d{1,9})x(\d{1,9})@(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
 SIDE, FRAMES, VOLUME, FPS = 8192, 100_000, 2**31, (0.1, 1000.0)
-"""The most pixels of a side, frames, pixels in all, and the range of a rate: what lies beyond is a slip."""
+"""Largest side, number of frames and number of pixels, and the range of frame rates; other values are mistakes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,25 +23,25 @@ class Geometry:
 
     @classmethod
     def parse(cls, text: str, *, key: str) -> "Geometry":
-        """Read e.g. 352x640x193@24; 23.976, 29.97 and 59.94 mean the broadcast rates (n * 1000 / 1001).
+        """Parse e.g. 352x640x193@24; 23.976, 29.97 and 59.94 mean the broadcast rates (n * 1000 / 1001).
 
         Raises RecipeError that names the recipe `key`.
         """
-        found = FORM.fullmatch(text)
-        if found is None:
+        match = FORM.fullmatch(text)
+        if match is None:
             raise RecipeError(
                 f"recipe: `{key}` is {shown(text)}; needed HEIGHTxWIDTHxFRAMES@FPS, for example 352x640x193@24"
             )
-        height, width, frames = (int(number) for number in found.groups()[:3])
-        if min(height, width, frames) < 1 or float(found[4]) <= 0:
+        height, width, frames = (int(number) for number in match.groups()[:3])
+        if min(height, width, frames) < 1 or float(match[4]) <= 0:
             raise RecipeError(f"recipe: `{key}` is {shown(text)}; height, width, frames and fps must be above 0")
         small = max(height, width) <= SIDE and frames <= FRAMES and height * width * frames <= VOLUME
-        if not (small and FPS[0] <= float(found[4]) <= FPS[1]):
+        if not (small and FPS[0] <= float(match[4]) <= FPS[1]):
             raise RecipeError(
                 f"recipe: `{key}` is {shown(text)}; a side has at most {SIDE} pixels, a clip {FRAMES} frames and "
                 f"{VOLUME} pixels in all, and fps lie between {FPS[0]:g} and {FPS[1]:g}"
             )
-        return cls(height=height, width=width, frames=frames, fps=_rate(found[4]))
+        return cls(height=height, width=width, frames=frames, fps=_rate(match[4]))
 
     def __str__(self) -> str:
         """The form that `parse` reads."""
@@ -53,12 +53,12 @@ class Geometry:
         return self.frames / Fraction(self.fps).limit_denominator(1001)
 
     def samples(self, sample_rate: int) -> int:
-        """Whole samples that the clip lasts: floor(sample_rate * frames / fps)."""
+        """Number of whole samples in the clip: floor(sample_rate * frames / fps)."""
         return int(sample_rate * self.seconds)
 
 
 def _rate(text: str) -> float:
-    """Frames per second; a decimal next to n * 1000 / 1001 is that."""
+    """Frames per second; a decimal close to n * 1000 / 1001 means exactly that."""
     written = float(text)
     broadcast = round(written) * 1000 / 1001
     return broadcast if written != round(written) and abs(written - broadcast) < 0.005 else written

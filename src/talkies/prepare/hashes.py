@@ -1,4 +1,4 @@
-"""What names the content of a source: the sha256 of every file, hashed once and then only after a change."""
+"""The sha256 of every file of a source; a file is hashed once and then only after a change."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ MISSING = "missing"
 
 
 class Hashes:
-    """sha256 of files, remembered in the file `cache` by (size, times, inode). Losing the cache costs time only."""
+    """sha256 of files, cached in the file `cache` by (size, times, inode). Losing the cache only costs time."""
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
@@ -27,7 +27,7 @@ class Hashes:
         self._found: dict[str, tuple[str, str]] = {}
 
     def content(self, item: Item) -> list[str]:
-        """[id, sha256 of the media, sha256 of the caption]; "missing" stands for what is not there."""
+        """[id, sha256 of the media, sha256 of the caption]; "missing" for a file that does not exist."""
         media = self.media(item)
         if isinstance(item.caption, Path):
             return [item.id, media, self._caption(item.id, item.caption)]
@@ -38,18 +38,18 @@ class Hashes:
         return self._file(item.id, item.media)
 
     def remembered(self, name: str, mark: str, make: Callable[[], str]) -> str:
-        """What `make` answers, remembered under `name` for as long as `mark` is the same."""
+        """The result of `make`, cached under `name` as long as `mark` is the same."""
         known = self._known.get(name)
         self._found[name] = known if known and known[0] == mark else (mark, make())
         return self._found[name][1]
 
     def save(self) -> None:
-        """Remember what was hashed, for the next time."""
+        """Write the cache."""
         if self._found != self._known:
             write_text(self.cache, canonical_json(self._found))
 
     def _caption(self, name: str, path: Path) -> str:
-        """sha256 of a caption; one that is too long is not read."""
+        """sha256 of a caption; one that is too long is named by its size and not read."""
         try:
             size = path.stat().st_size
         except OSError:
@@ -58,7 +58,7 @@ class Hashes:
 
     def _file(self, name: str, path: Path) -> str:
         try:
-            if not path.is_file():  # reading a pipe would wait for ever
+            if not path.is_file():  # reading a pipe would block
                 return MISSING
             mark = stamp(path)
             known = self._known.get(name)

@@ -1,4 +1,4 @@
-"""The media files that a folder or a manifest lists, before anybody has looked into them."""
+"""The media files that a folder or a manifest lists; none is opened yet."""
 
 import difflib
 import hashlib
@@ -21,7 +21,7 @@ SUFFIXES = (
 )
 KEYS = ("media", "caption")
 LINE = 1 << 24
-"""Bytes of a manifest's line. A caption beyond LONGEST is cut behind it, and so its clip is quarantined as too long."""
+"""Longest line of a manifest in bytes. A caption is cut to LONGEST + 1, so that a longer one is quarantined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,33 +34,33 @@ class Item:
 
 
 def ordered(items: Sequence[Item]) -> list[Item]:
-    """By the sha256 of the id: the order, and so a split, depends on nothing but the names."""
+    """Sorted by the sha256 of the id: the order, and so the split, depends on names only."""
     return sorted(items, key=lambda item: (hashlib.sha256(item.id.encode()).digest(), item.id))
 
 
 def scan(folder: Path) -> tuple[list[Item], Mapping[str, int]]:
-    """The media files below `folder`, each with the .txt of the same stem, and everything else counted by suffix.
+    """The media files below `folder`, each with the .txt of the same stem, and all other files counted by suffix.
 
-    Stems match by their letters, however Unicode spells them (NFC, or NFD as on a Mac), and .TXT is as good. A link
-    that leads nowhere is an item too, so that it is quarantined and not overlooked. Hidden files and folders count as
-    neither. Raises DataError for a folder that cannot be listed.
+    Stems match in any Unicode form (NFC, or NFD as on a Mac), and .TXT is accepted. A dangling link is an item too, so
+    that it is quarantined and not overlooked. Hidden files and folders are ignored. Raises DataError for a folder that
+    cannot be listed.
     """
     try:
-        found = sorted(_walk(folder))
-        media = [path for path in found if path.suffix.lower() in SUFFIXES and not path.is_dir()]
-        captions = captions_of(media, [path for path in found if path.suffix.lower() == ".txt"])
+        paths = sorted(_walk(folder))
+        media = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+        captions = captions_of(media, [path for path in paths if path.suffix.lower() == ".txt"])
         known = {*media, *captions.values()}
-        others = Counter(_kind(path) for path in found if path not in known)
+        others = Counter(_kind(path) for path in paths if path not in known)
     except OSError as error:
         raise DataError(
-            f"prepare: cannot look into {error.filename} ({error.strerror}); make it readable or move it away"
+            f"prepare: cannot list {error.filename} ({error.strerror}); make it readable or move it away"
         ) from None
     items = [Item(id=_utf8(path.relative_to(folder).as_posix()), media=path, caption=captions[path]) for path in media]
     return items, dict(sorted(others.items()))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Everything below `folder` that is no plain folder; folders that pass for media or are links are told, too."""
+    """Everything below `folder` except plain folders; includes folders that are links or are named like media."""
 
     def refuse(error: OSError) -> NoReturn:
         raise error
@@ -68,25 +68,25 @@ def _walk(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         here = Path(place)
-        odd = [name for name in folders if (here / name).is_symlink() or Path(name).suffix.lower() in SUFFIXES]
-        yield from (here / name for name in (*odd, *files) if not name.startswith("."))
+        special = [name for name in folders if (here / name).is_symlink() or Path(name).suffix.lower() in SUFFIXES]
+        yield from (here / name for name in (*special, *files) if not name.startswith("."))
 
 
 def _kind(path: Path) -> str:
-    """What the report counts a file under."""
+    """The name under which the report counts a file."""
     kind = _utf8(path.suffix.lower() or path.name)
     return f"{kind} ({'linked ' if path.is_symlink() else ''}folder)" if path.is_dir() else kind
 
 
 def _utf8(name: str) -> str:
-    """A name that is not UTF-8 would break every file that lists it."""
+    """The name as valid UTF-8; any other name would break every file that lists it."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def read_manifest(path: Path) -> list[Item]:
     """One {"media": path, "caption": text} per line; paths are relative to the manifest, empty lines are skipped.
 
-    Raises DataError with file:line for a line that is something else, or for a media file listed twice.
+    Raises DataError with file:line for an invalid line, or for a media file listed twice.
     """
     items: list[Item] = []
     lines: dict[str, int] = {}
@@ -143,8 +143,10 @@ def _entry(folder: Path, line: str, where: str, spellings: Spellings) -> Item:
     try:
         os.fsencode(media)
     except UnicodeEncodeError:
-        raise DataError(f"{where}: `media` is {shown(media)}, which is half a character and no file's name") from None
+        raise DataError(
+            f"{where}: `media` is {shown(media)}, which contains half a character and cannot be a file name"
+        ) from None
     if "\0" in media:
-        raise DataError(f"{where}: `media` is {shown(media)}, which holds NUL and is no file's name")
-    found = spellings.there(folder / media)
-    return Item(id=_utf8(PurePosixPath(media).as_posix()), media=found, caption=caption[: LONGEST + 1])
+        raise DataError(f"{where}: `media` is {shown(media)}, which contains NUL and cannot be a file name")
+    path = spellings.resolve(folder / media)
+    return Item(id=_utf8(PurePosixPath(media).as_posix()), media=path, caption=caption[: LONGEST + 1])

@@ -1,4 +1,4 @@
-"""The sets to make, each with the items that it is made from."""
+"""The sets to make, each with its items."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from talkies.prepare.reading import Reader
 from talkies.prepare.report import Quarantined
 
 READER = 5
-"""Part of every set's key: raise it where the same files would become other clips."""
+"""Part of every set's key: raise it when the same files would give other clips."""
 OLDER = (4, 3, 2)
-"""Those of before, whose sets stay where a run has begun with them."""
+"""Earlier versions; their sets are kept if a run has begun with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """What runs have begun with: fingerprints of sets, and identities of codecs. They stay as they are, though a later
-    reader would make other clips of the same files."""
+    """The data that runs have begun with: fingerprints of sets, and identities of codecs. It is kept, even if a later
+    reader would make other clips from the same files."""
 
     sets: frozenset[str] = frozenset()
     codecs: frozenset[str] = frozenset()
@@ -31,15 +31,15 @@ NOTHING = Begun()
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One set: its plan, its items in order, and what these files hold (id, sha256 of media and of caption)."""
+    """One set: its plan, its items in order, and their contents (id, sha256 of media and of caption)."""
 
     plan: SetPlan
     items: Sequence[Item]
     content: Sequence[Sequence[str]]
 
     def key(self, reader: int = READER) -> Mapping[str, Any]:
-        """What decides the clips before they are encoded, as a version with this `reader` says it. Where the files lie
-        does not."""
+        """Everything that determines the clips before they are encoded, in the form of version `reader`; the location
+        of the files does not matter."""
         key = {"set": identifying(self.plan.config), "rate": self.plan.sample_rate, "content": self.content}
         if reader >= 4:
             key["channel"] = self.plan.channel
@@ -48,7 +48,7 @@ class Job:
         return key
 
     def read(self, reader: Reader) -> Iterator[RawClip | Quarantined]:
-        """Every item in order: a clip to encode, or why it is none."""
+        """Every item in order: a clip to encode, or the reason why there is none."""
         for item in self.items:
             try:
                 yield read_clip(item, self.plan, reader)

@@ -1,13 +1,13 @@
 """Which media files have the same content.
 
-Copies (`same`) are files of the same bytes, and files whose first window shows the same pictures in the same way with
-the same sound: in another container, cut off behind the window, or with the sound coded anew. Files whose moving
-pictures are the same, but not their sound (dubbed, or none) or how they are shown (colours, orientation, rate), are no
-copies, but of one `kin`. Of still pictures the sound alone tells, and files without pictures are copies where their
-sound is the same to the bit. The window is the shortest of the recipe's sets.
+Copies (`same`) are files with the same bytes, and files whose first window has the same pictures, displayed in the same
+way, with the same sound: in another container, cut after the window, or with re-encoded sound. Files with the same
+moving pictures but other sound (dubbed, or none) or another display (colours, orientation, rate) are not copies, but of
+one `kin`. Still pictures are distinguished by their sound alone; files without pictures are copies if their sound is
+bitwise the same. The window is the shortest of the recipe's sets.
 
-Hashing costs nothing beyond what names a set's content already. One picture of every file is decoded, all of the window
-and its sound only where that agrees; what was found is remembered by the files' sha256.
+Files are hashed anyway, to name a set's content. One picture of every file is decoded; the whole window and its sound
+only if that picture agrees with another file's. Results are cached by the files' sha256.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ STILL, MOVING, SOUND = "still", "moving", "sound"
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """What names a file's content (`same`), and what it must be on one side of a split with (`kin`)."""
+    """The name of a file's content (`same`), and of the group (`kin`) that must be on one side of a split."""
 
     same: str
     kin: str
@@ -35,58 +35,58 @@ class Likeness:
 
 @dataclass(frozen=True, kw_only=True)
 class FilePlace:
-    """Where a file with some sha256 lies, and what remembers things of it."""
+    """The location of a file with some sha256, and the cache of results about it."""
 
     path: Path
     hashes: Hashes
 
     def remembered(self, name: str, make: Callable[[], str], otherwise: str) -> str:
-        """What `make` answers, or `otherwise` where the file cannot be decoded."""
+        """The cached result of `make`, or `otherwise` if the file cannot be decoded."""
 
-        def made() -> str:
+        def guarded() -> str:
             try:
                 return make()
             except (MediaError, ValueError):
                 return otherwise
 
-        return self.hashes.remembered(name, av.__version__, made)
+        return self.hashes.remembered(name, av.__version__, guarded)
 
 
 def likenesses(places: Mapping[str, FilePlace], window: Geometry) -> dict[str, Likeness]:
-    """Of every file, by the sha256 of its bytes. Depends on contents only."""
+    """The Likeness of every file, by the sha256 of its bytes. Depends on contents only."""
     heads = {sha: _head(sha, place, window) for sha, place in places.items()}
-    often = Counter(heads.values())
-    found = {sha: Likeness(same=sha, kin=sha) for sha in places}
+    counts = Counter(heads.values())
+    result = {sha: Likeness(same=sha, kin=sha) for sha in places}
     groups: dict[str, list[str]] = {}
-    for sha in sorted(sha for sha, head in heads.items() if often[head] > 1):
+    for sha in sorted(sha for sha, head in heads.items() if counts[head] > 1):
         groups.setdefault(_content(sha, places[sha], heads[sha], window), []).append(sha)
     for content, shas in groups.items():
-        found |= _by_sound(content, {sha: places[sha] for sha in shas}, window)
-    return found
+        result |= _by_sound(content, {sha: places[sha] for sha in shas}, window)
+    return result
 
 
 def _head(sha: str, place: FilePlace, window: Geometry) -> str:
-    """A digest of the first picture, or of the sound where there is none."""
+    """A digest of the first picture, or of the sound if there is none."""
 
     def make() -> str:
-        found = pictures_of(place.path, frames=1)
-        return f"{SOUND} {sound_digest(place.path, seconds=window.seconds)}" if found is None else found.digest
+        pictures = pictures_of(place.path, frames=1)
+        return f"{SOUND} {sound_digest(place.path, seconds=window.seconds)}" if pictures is None else pictures.digest
 
     return place.remembered(f"{sha}\0{window.seconds}\0head", make, otherwise=sha)
 
 
 def _content(sha: str, place: FilePlace, head: str, window: Geometry) -> str:
-    """The same of all pictures of the window, with whether they move and how they are shown."""
+    """A digest of all pictures of the window, with whether they move and how they are displayed."""
 
     def make() -> str:
-        found = pictures_of(place.path, frames=window.frames)
-        return head if found is None else f"{STILL if found.still else MOVING} {found.digest} {found.shown}"
+        pictures = pictures_of(place.path, frames=window.frames)
+        return head if pictures is None else f"{STILL if pictures.still else MOVING} {pictures.digest} {pictures.shown}"
 
     return place.remembered(f"{sha}\0{window.frames}\0content", make, otherwise=sha)
 
 
 def _by_sound(content: str, places: Mapping[str, FilePlace], window: Geometry) -> dict[str, Likeness]:
-    """Files with the same pictures, in the order of `places`, told apart by their sound."""
+    """The Likeness of files with the same pictures, in the order of `places`, distinguished by their sound."""
     kind, *digest = content.split(" ")[:2]
     if kind not in (STILL, MOVING):
         return {sha: Likeness(same=content, kin=content) for sha in places}

@@ -1,4 +1,4 @@
-"""What the paths in a preparation's recipe lead to. No torch: a plan asks, too."""
+"""Resolves the paths in a preparation's recipe. No torch: planning uses it, too."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,24 +12,23 @@ from talkies.world.config import SyntheticSource
 
 
 def source_path(name: str, config: FolderSource | ManifestSource, recipe_folder: Path, *, present: bool = True) -> Path:
-    """Where a source's media or manifest are. Raises RecipeError for a path that leads nowhere, or (`present`) to
-    nothing."""
+    """The path of a source's media or manifest. Raises RecipeError if it cannot be resolved, or (`present`) if nothing
+    is there."""
     try:
-        path = Spellings().there(recipe_folder / Path(config.path).expanduser())
+        path = Spellings().resolve(recipe_folder / Path(config.path).expanduser())
     except RuntimeError as error:
         raise RecipeError(
             f"recipe: `sources.{name}.path` is {shown(config.path)}: {error}; write the whole path"
         ) from None
     wanted = "folder" if isinstance(config, FolderSource) else "file"
     if present and not (path.is_dir() if wanted == "folder" else path.is_file()):
-        raise RecipeError(f"recipe: `sources.{name}.path`: {path} is no {wanted}")
+        raise RecipeError(f"recipe: `sources.{name}.path`: {path} is not a {wanted}")
     return path
 
 
 def located(config: PrepareConfig, recipe_folder: Path, *, present: bool) -> PrepareConfig:
-    """A preparation as its hash covers it, with its sources' paths as what they lead to from `recipe_folder`: two
-    recipes with `./clips` beside them differ, and two that name the same clips in their own words do not. Raises as
-    `source_path`."""
+    """The preparation as its hash covers it, with paths resolved from `recipe_folder`: recipes in two folders that both
+    name `./clips` differ, and recipes that name the same clips by different paths do not. Raises as `source_path`."""
     sources = dict(config.sources)
     for name, source in config.sources.items():
         if not isinstance(source, SyntheticSource):

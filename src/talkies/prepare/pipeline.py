@@ -17,7 +17,7 @@ from talkies.files.durable import write_text
 from talkies.prepare.bars import Bars, bars
 from talkies.prepare.building import Builder
 from talkies.prepare.config import PrepareConfig
-from talkies.prepare.copies import settle_copies
+from talkies.prepare.copies import resolve_copies
 from talkies.prepare.fitting import fit_codecs, take_codecs
 from talkies.prepare.hashes import Hashes, contents, fingerprint
 from talkies.prepare.jobs import NOTHING, Begun, Job
@@ -46,17 +46,16 @@ def prepare(
 ) -> Report:
     """Make everything that a prepare recipe asks for below `root`, and root/report.json last.
 
-    root/codecs holds the fitted codecs, root/sets/NAME the shard sets, root/sources what was rendered; nothing in them
-    depends on where `root` lies. What was made before from the same files, settings and codecs is reused. Paths in the
-    recipe are relative to `recipe_folder`; `codecs` is the folder of those that `codecs_from` names; what runs have
-    `begun` with stays, though an older version has made it. Raises RecipeError
-    (before any work) for what cannot be made, DataError for media that cannot be used, StorageError where the disk
-    refuses.
+    root/codecs holds the fitted codecs, root/sets/NAME the shard sets, root/sources the rendered media; none of them
+    depends on the location of `root`. Existing results of the same files, settings and codecs are reused. Paths in the
+    recipe are relative to `recipe_folder`; `codecs` is the folder of the codecs that `codecs_from` names; data that
+    runs have `begun` with is kept, even from an older version. Raises RecipeError (before any work) for what cannot be
+    made, DataError for media that cannot be used, StorageError if the disk is full or not writable.
     """
     plans = plan(config)
     with _storage(root):
         (root / REPORT).unlink(missing_ok=True)
-        made = _made(
+        results = _make(
             config,
             plans,
             root,
@@ -66,7 +65,7 @@ def prepare(
             names=tuple(plans),
             begun=begun,
         )
-        return _finish(config, root, *made)
+        return _finish(config, root, *results)
 
 
 def prepare_sets(
@@ -79,11 +78,11 @@ def prepare_sets(
     codecs: Path | None = None,
     begun: Begun = NOTHING,
 ) -> None:
-    """As `prepare`, but only what all sets share and the sets `names`, and without a report. Once that is made with no
-    names, different sets may be made by several processes at once."""
+    """As `prepare`, but only the shared parts and the sets `names`, and without a report. After a call without names,
+    several processes may make different sets at once."""
     plans = plan(config)
     with _storage(root):
-        _made(
+        _make(
             config,
             plans,
             root,
@@ -108,7 +107,7 @@ def _storage(root: Path) -> Iterator[None]:
         ) from error
 
 
-def _made(
+def _make(
     config: PrepareConfig,
     plans: Mapping[str, SetPlan],
     root: Path,
@@ -119,19 +118,19 @@ def _made(
     names: Sequence[str],
     begun: Begun,
 ) -> tuple[dict[str, str], dict[str, SetReport], dict[str, MediaSource]]:
-    """Sources, codecs and the sets `names`: the codecs' identities, and the reports."""
+    """Make sources, codecs and the sets `names`; returns the codecs' identities, the reports and the sources."""
     (root / "sources").mkdir(parents=True, exist_ok=True)
     with bars(progress) as bar:
         sources = _sources(config, root / "sources", recipe_folder, bar)
         hashes = {name: Hashes(root / "sources" / f"{name}.files.json") for name in sources}
-        window = min((made.geometry for made in plans.values()), key=lambda geometry: geometry.seconds)
-        sources = settle_copies(sources, config, hashes, window)
+        window = min((set_plan.geometry for set_plan in plans.values()), key=lambda geometry: geometry.seconds)
+        sources = resolve_copies(sources, config, hashes, window)
         jobs = _jobs(plans, sources, hashes)
         reader = Reader()
         if config.codecs_from is None:
             fit_codecs(config, jobs, root / "codecs", reader, bar, begun=begun.codecs)
         else:
-            assert codecs is not None, "who calls has looked up `codecs_from`"
+            assert codecs is not None, "the caller resolves `codecs_from`"
             take_codecs(config, codecs, root / "codecs")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         opened, identities = _open_codecs(config, root / "codecs", device)
@@ -153,13 +152,13 @@ def _made(
     return identities, sets, sources
 
 
-def _header(config: PrepareConfig, made: SetPlan, identities: Mapping[str, str], null: Text) -> Header:
-    parts = (*made.config.modalities, "text")
+def _header(config: PrepareConfig, set_plan: SetPlan, identities: Mapping[str, str], null: Text) -> Header:
+    parts = (*set_plan.config.modalities, "text")
     return Header(
-        name=made.name,
-        split=made.config.split,
-        geometry=str(made.geometry),
-        fps=made.geometry.fps,
+        name=set_plan.name,
+        split=set_plan.config.split,
+        geometry=str(set_plan.geometry),
+        fps=set_plan.geometry.fps,
         codecs={part: identities[part] for part in parts},
         codec_configs={part: config_values(getattr(config.codecs, part)) for part in parts},
         null_text=null,
@@ -168,11 +167,11 @@ def _header(config: PrepareConfig, made: SetPlan, identities: Mapping[str, str],
 
 
 def _sources(config: PrepareConfig, folder: Path, recipe_folder: Path, bar: Bars) -> dict[str, MediaSource]:
-    """Every source that a set is made from."""
-    found = {}
+    """Every source of the recipe, with its items."""
+    sources = {}
     for name, section in config.sources.items():
         rendering = bar(f"render {name}", section.clips) if isinstance(section, SyntheticSource) else None
-        found[name] = collect(
+        sources[name] = collect(
             name,
             section,
             recipe_folder=recipe_folder,
@@ -180,18 +179,18 @@ def _sources(config: PrepareConfig, folder: Path, recipe_folder: Path, bar: Bars
             seed=config.seed,
             progress=rendering,
         )
-    return found
+    return sources
 
 
 def _jobs(
     plans: Mapping[str, SetPlan], sources: Mapping[str, MediaSource], hashes: Mapping[str, Hashes]
 ) -> dict[str, Job]:
     jobs = {}
-    for name, made in plans.items():
-        items = sources[made.config.source].split(made.config.split)
-        jobs[name] = Job(plan=made, items=items, content=contents(items, hashes[made.config.source]))
-    for known in hashes.values():
-        known.save()
+    for name, set_plan in plans.items():
+        items = sources[set_plan.config.source].split(set_plan.config.split)
+        jobs[name] = Job(plan=set_plan, items=items, content=contents(items, hashes[set_plan.config.source]))
+    for cache in hashes.values():
+        cache.save()
     return jobs
 
 

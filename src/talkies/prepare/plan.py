@@ -1,4 +1,4 @@
-"""What a prepare recipe asks for, checked before any work."""
+"""The shard sets that a prepare recipe asks for, checked before any work."""
 
 import re
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from talkies.world.config import SyntheticSource
 TOLERANCE = 0.05
 """Seconds by which the durations of sound and pictures may differ."""
 BLOCK_VALUES = 8192
-"""The most values of a block that are fitted: their covariance takes half a GB."""
+"""Largest number of values in a block that can be fitted: their covariance takes half a GB."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetPlan:
-    """One shard set to make: its recipe section, its geometry, the sample rate of its sound, which channel of the files
-    that is, and whether it may be late by an encoder's delay of unknown length."""
+    """One shard set to make: its recipe section, its geometry, the sample rate and channel of its sound, and whether
+    the sound may be late by an encoder delay of unknown length."""
 
     name: str
     config: SetConfig
@@ -67,7 +67,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig) -> SetPlan:
     source = config.sources.get(section.source)
     if source is None:
         raise RecipeError(
-            f"recipe: `{key}.source` is {shown(section.source)}, which is no source; there are: "
+            f"recipe: `{key}.source` is {shown(section.source)}, which is not a source; there are: "
             f"{listed([*config.sources])}"
         )
     if section.split == "heldout" and source.heldout == 0:
@@ -78,7 +78,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig) -> SetPlan:
         )
     if "audio" not in section.modalities and (section.lufs is not None or section.duration_token):
         raise RecipeError(f"recipe: `{key}` has `lufs` or `duration_token`, which need audio in its `modalities`")
-    found = SetPlan(
+    set_plan = SetPlan(
         name=name,
         config=section,
         geometry=Geometry.parse(section.geometry, key=f"{key}.geometry"),
@@ -86,38 +86,38 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig) -> SetPlan:
         channel="mix" if isinstance(source, SyntheticSource) else source.channel,
         delayed=not isinstance(source, SyntheticSource) and source.avi == "keep",
     )
-    _check_grids(config, found)
-    return found
+    _check_grids(config, set_plan)
+    return set_plan
 
 
-def _check_grids(config: PrepareConfig, found: SetPlan) -> None:
-    """The codecs must take the geometry, and what they make of sound and pictures must last equally long."""
-    key, geometry = f"sets.{found.name}.geometry", found.geometry
+def _check_grids(config: PrepareConfig, set_plan: SetPlan) -> None:
+    """The codecs must accept the geometry, and the latents of sound and pictures must have the same duration."""
+    key, geometry = f"sets.{set_plan.name}.geometry", set_plan.geometry
     try:
-        if found.video:
+        if set_plan.video:
             size = {"height": geometry.height, "width": geometry.width}
             video_grid(config.codecs.video, frames=geometry.frames, fps=geometry.fps, **size)
-        if found.audio:
-            grid = audio_grid(config.codecs.audio, samples=geometry.samples(found.sample_rate))
+        if set_plan.audio:
+            grid = audio_grid(config.codecs.audio, samples=geometry.samples(set_plan.sample_rate))
     except DataError as error:
-        raise RecipeError(f"recipe: `{key}` is {found.config.geometry}: {error}") from None
-    if found.video and found.audio and abs(grid.seconds(grid.shape[0]) - geometry.seconds) > TOLERANCE:
+        raise RecipeError(f"recipe: `{key}` is {set_plan.config.geometry}: {error}") from None
+    if set_plan.video and set_plan.audio and abs(grid.seconds(grid.shape[0]) - geometry.seconds) > TOLERANCE:
         raise RecipeError(
-            f"recipe: `{key}` is {found.config.geometry}: its {float(geometry.seconds):.3f} s of frames become "
+            f"recipe: `{key}` is {set_plan.config.geometry}: its {float(geometry.seconds):.3f} s of frames become "
             f"{float(grid.seconds(grid.shape[0])):.3f} s of audio latents (tolerance {TOLERANCE} s); use a smaller "
             "`codecs.audio.hop` or another number of frames"
         )
 
 
 def fitted_parts(config: PrepareConfig) -> tuple[str, ...]:
-    """The codecs that are fitted here, of "video" and "audio"; the others bring their weights."""
+    """Which of the "video" and "audio" codecs are fitted; the others are pretrained."""
     kinds = {"video": config.codecs.video.kind, "audio": config.codecs.audio.kind}
     used = {modality for section in config.sets.values() for modality in section.modalities}
     return tuple(part for part, kind in kinds.items() if kind.startswith("linear_") and part in used)
 
 
 def _check_video_fit(codec: LinearVideoConfig | WanVideoConfig) -> None:
-    """What is fitted is the covariance of blocks, whose size grows with the square of a block's values."""
+    """Fitting takes the covariance of blocks, whose size grows with the square of the values in a block."""
     values = 3 * codec.stride * codec.block**2
     if values > BLOCK_VALUES:
         raise RecipeError(
@@ -127,21 +127,23 @@ def _check_video_fit(codec: LinearVideoConfig | WanVideoConfig) -> None:
 
 
 def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
-    """`fit_sets` must be sets that have what is to be fitted, and must not be given where nothing is; `codecs_from`
-    takes its place."""
+    """`fit_sets` must name sets with the modalities to fit, and must be empty if nothing is fitted or `codecs_from` is
+    set."""
     for name in config.fit_sets:
         if name not in sets:
-            raise RecipeError(f"recipe: `fit_sets` names {shown(name)}, which is no set; there are: {listed([*sets])}")
+            raise RecipeError(
+                f"recipe: `fit_sets` names {shown(name)}, which is not a set; there are: {listed([*sets])}"
+            )
     parts = fitted_parts(config)
     if "video" in parts:
         _check_video_fit(config.codecs.video)
     if config.fit_sets and not parts:
-        raise RecipeError("recipe: `fit_sets` is given, but no codec is fitted: leave it out")
+        raise RecipeError("recipe: `fit_sets` is given, but no codec is fitted: remove it")
     if config.codecs_from is not None:
         if config.fit_sets:
-            raise RecipeError("recipe: `codecs_from` takes codecs that are fitted already: leave `fit_sets` out")
+            raise RecipeError("recipe: `codecs_from` takes codecs that are fitted already: remove `fit_sets`")
         if not parts:
-            raise RecipeError("recipe: `codecs_from` is given, but no codec is of a fitted kind: leave it out")
+            raise RecipeError("recipe: `codecs_from` is given, but no codec is of a fitted kind: remove it")
         return
     for part in parts:
         if not any(part in sets[name].config.modalities for name in config.fit_sets):

@@ -1,4 +1,4 @@
-"""Decoded windows of media files, kept while they fit: several sets are often made from one source."""
+"""A cache of decoded windows of media files: several sets are often made from one source."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +13,13 @@ from talkies.prepare.geometry import Geometry
 from talkies.streams import Modality
 
 BUDGET = 1 << 30
-"""Bytes of decoded media that are kept; what comes later is decoded anew each time."""
+"""Size of the cache in bytes; once it is full, other windows are decoded each time."""
 
-Kept = TypeVar("Kept", Tensor, Film)
+Window = TypeVar("Window", Tensor, Film)
 
 
 class Reader:
-    """Reads the first window of files, from where they have what a set keeps. Raises MediaError, which is not kept."""
+    """Reads the first window of files, from where they have what a set keeps. MediaError is raised and not cached."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self._left = budget
@@ -28,13 +28,13 @@ class Reader:
         self._beginnings: dict[tuple[Path, frozenset[Modality]], Beginning] = {}
 
     def probe(self, path: Path) -> MediaInfo:
-        """What the file holds."""
+        """The streams of the file."""
         if path not in self._infos:
             self._infos[path] = probe(path)
         return self._infos[path]
 
     def beginning(self, path: Path, modalities: tuple[Modality, ...]) -> Beginning:
-        """Where the window of a set with these modalities begins."""
+        """The beginning of the window of a set with these modalities."""
         key = path, frozenset(modalities)
         if key not in self._beginnings:
             self._beginnings[key] = find_beginning(path, modalities=modalities)
@@ -42,7 +42,7 @@ class Reader:
 
     def film(self, path: Path, size: Geometry, begin: Beginning) -> Film:
         """The frames of the window."""
-        return self._kept(
+        return self._cached(
             (path, size, begin.seconds),
             lambda: read_film(
                 path, frames=size.frames, fps=size.fps, height=size.height, width=size.width, begin=begin
@@ -50,18 +50,18 @@ class Reader:
         )
 
     def sound(self, path: Path, size: Geometry, sample_rate: int, begin: Beginning, channel: Channel) -> Tensor:
-        """fp32 [S], shorter than the window where the file's sound is."""
-        return self._kept(
+        """fp32 [S], shorter than the window if the file's sound is."""
+        return self._cached(
             (path, size.seconds, sample_rate, begin.seconds, channel),
             lambda: read_audio(path, sample_rate=sample_rate, seconds=size.seconds, begin=begin, channel=channel),
         )
 
-    def _kept(self, key: object, read: Callable[[], Kept]) -> Kept:
+    def _cached(self, key: object, read: Callable[[], Window]) -> Window:
         if key in self._windows:
-            kept: Kept = self._windows[key]
-            return kept
-        found = read()
-        if found.nbytes <= self._left:
-            self._windows[key] = found
-            self._left -= found.nbytes
-        return found
+            cached: Window = self._windows[key]
+            return cached
+        window = read()
+        if window.nbytes <= self._left:
+            self._windows[key] = window
+            self._left -= window.nbytes
+        return window

@@ -1,4 +1,4 @@
-"""What preparation kept, what it dropped, and why."""
+"""The report of a preparation: what was kept, what was dropped, and why."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from talkies.prepare.sources import Copy
 
 SHOWN = 5
 DIFFERENT = {"": "", "caption": ", whose other caption is kept", "sound or tags": ", but with other sound or tags"}
-"""What is said of a copy, by what differs."""
+"""The remark about a copy, by what differs from the original."""
 
 
 @record
@@ -25,11 +25,11 @@ class Quarantined:
 
 @record
 class SetReport:
-    """One set: `kept` clips that last `seconds`; how many of their captions the text encoder cuts (`truncated`), how
-    many are filled up with silence (`padded`), stay below the loudness target for their peak (`peak_limited`) or leave
-    out the beginning of their file, where pictures or sound are missing (`late`); `treated` counts clips by what their
-    frames needed ("laid on white": they were transparent); `fingerprint` is the shard set's; `took` seconds of work,
-    `reused` where that was done before."""
+    """One set of `kept` clips that last `seconds`. Of these, `truncated` have captions that the text encoder cuts,
+    `padded` are padded with silence, `peak_limited` stay below the loudness target because of their peak, `late` begin
+    later than their file, where pictures or sound are missing; `treated` counts clips by the treatment of their frames
+    ("laid on white": they were transparent). `fingerprint` is the shard set's; the work took `took` seconds; `reused`
+    if it was done before."""
 
     kept: Natural
     seconds: NonNegative
@@ -48,7 +48,7 @@ class SetReport:
         return asdict(self)
 
     def lines(self, name: str) -> list[str]:
-        """For people: one line, and one per reason for quarantine with the first files."""
+        """For the terminal: one line for the set, and one per reason for quarantine with the first files."""
         notes = {
             "quarantined": len(self.quarantined),
             "captions truncated": self.truncated,
@@ -56,14 +56,14 @@ class SetReport:
             "limited by their peak": self.peak_limited,
             "begun later than their files": self.late,
         } | dict(self.treated)
-        told = "".join(f", {count} {words}" for words, count in notes.items() if count)
+        counts = "".join(f", {count} {note}" for note, count in notes.items() if count)
         source = "reused" if self.reused else f"{self.took:.1f} s"
-        return [f"{name}: {self.kept} clips, {self.seconds:.0f} s{told} ({source})", *_reasons(self.quarantined)]
+        return [f"{name}: {self.kept} clips, {self.seconds:.0f} s{counts} ({source})", *_reasons(self.quarantined)]
 
 
 @record
 class PreparedRecord:
-    """prepared.json: the `key` of what a set was made from, and how that went."""
+    """prepared.json: the `key` of what a set was made from, and its report."""
 
     key: Name
     report: SetReport
@@ -71,7 +71,7 @@ class PreparedRecord:
 
 @record
 class ReportRecord:
-    """report.json: what of a Report others read."""
+    """report.json: the part of a Report that other commands read."""
 
     codecs: dict[str, str]
 
@@ -90,13 +90,13 @@ def _reasons(quarantined: Sequence[Quarantined]) -> list[str]:
 
 
 def _copied(name: str, copies: Sequence[Copy]) -> list[str]:
-    """Those whose caption was left out with them come first."""
+    """One line per kind of copies; copies whose own caption was left out come first."""
     lines = []
     for kept, words in ((False, "left out"), (True, "kept on one side of the split")):
-        found = sorted((copy for copy in copies if copy.kept == kept), key=lambda copy: copy.differs != "caption")
-        if found:
-            files = "; ".join(plain(f"{copy.id} (as {copy.of}{DIFFERENT[copy.differs]})") for copy in found[:SHOWN])
-            lines.append(f"source {name}: copies {words}: {len(found)}: {files}{'; ...' if len(found) > SHOWN else ''}")
+        group = sorted((copy for copy in copies if copy.kept == kept), key=lambda copy: copy.differs != "caption")
+        if group:
+            files = "; ".join(plain(f"{copy.id} (as {copy.of}{DIFFERENT[copy.differs]})") for copy in group[:SHOWN])
+            lines.append(f"source {name}: copies {words}: {len(group)}: {files}{'; ...' if len(group) > SHOWN else ''}")
     others = sum(copy.differs == "caption" for copy in copies)
     if others:
         lines.append(f"source {name}: {others} of them had other captions, which are left out with them")
@@ -104,19 +104,19 @@ def _copied(name: str, copies: Sequence[Copy]) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """On one line, and nothing that a terminal obeys: file names may hold any character."""
+    """On one line and without control characters: file names may contain any character."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def reasons(quarantined: Sequence[Quarantined]) -> str:
-    """The same in one sentence."""
+    """The reasons for quarantine, on one line."""
     return " |".join(_reasons(quarantined)).strip()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """A whole preparation. `manifest` is the sha256 over every set's fingerprint and every codec's identity: it names
-    the data. `ignored` counts files that are no media, by source and suffix; `copies` are files with the content of
+    the data. `ignored` counts files that are not media, by source and suffix; `copies` are files with the content of
     another, by source."""
 
     recipe: str
@@ -132,13 +132,13 @@ class Report:
 
     def summary(self) -> str:
         """One line."""
-        dropped = sum(len(found.quarantined) for found in self.sets.values())
-        kept = sum(found.kept for found in self.sets.values())
+        dropped = sum(len(report.quarantined) for report in self.sets.values())
+        kept = sum(report.kept for report in self.sets.values())
         return f"{len(self.sets)} sets, {kept} clips ({dropped} quarantined), manifest {self.manifest[:12]}"
 
     def lines(self) -> list[str]:
-        """For people: every set with what was dropped and why."""
-        lines = [line for name, found in self.sets.items() for line in found.lines(name)]
+        """For the terminal: every set, with what was dropped and why."""
+        lines = [line for name, report in self.sets.items() for line in report.lines(name)]
         for name, counts in self.ignored.items():
             files = ", ".join(f"{count} {plain(suffix)}" for suffix, count in counts.items())
             lines.append(f"source {name}: ignored beside the media: {files}")

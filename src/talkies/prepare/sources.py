@@ -1,4 +1,4 @@
-"""Where media come from: a folder, a manifest, or the synthetic world. All become a list of items in one order."""
+"""Sources of media: a folder, a manifest, or the synthetic world. Each becomes an ordered list of items."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ MARKER = ".rendered"
 @dataclass(frozen=True, kw_only=True)
 class Copy:
     """A media file with the content of another, `of`: left out, or `kept` on the same side of the split. `differs`
-    tells what is not the same: the "caption", which was left out too, or the "sound or tags"."""
+    names the difference: the "caption", which is left out too, or the "sound or tags"."""
 
     id: str
     of: str
@@ -33,9 +33,9 @@ class Copy:
 
 @dataclass(frozen=True, kw_only=True)
 class MediaSource:
-    """The items of a source, ordered. The first `heldout` are held out, in every set alike, whatever becomes of them;
-    `ignored` counts the files beside them by suffix. `copies` were found, and `barred` are ids that are not trained on,
-    as another source holds the same content out."""
+    """The items of a source, ordered. The first `heldout` are held out in every set, even if some are quarantined;
+    `ignored` counts other files by suffix. `copies` are those found; `barred` are ids that are not trained on because
+    another source holds the same content out."""
 
     name: str
     items: Sequence[Item]
@@ -61,8 +61,8 @@ def collect(
 ) -> MediaSource:
     """The items of a source. A synthetic one is rendered into folder `rendered` first, unless it is there already.
 
-    Raises RecipeError for a path that is not there, DataError for a manifest that cannot be read or a source with no
-    more items than it holds out.
+    Raises RecipeError for a missing path, DataError for a manifest that cannot be read or a source that has no more
+    items than it holds out.
     """
     ignored: Mapping[str, int] = {}
     if isinstance(config, SyntheticSource):
@@ -81,11 +81,11 @@ def collect(
 
 
 def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None) -> None:
-    """Render a synthetic source into `folder`, whole or not at all; one that is there is kept if it is the same."""
-    drawn = recipe_hash({"source": replace(config, heldout=0), "seed": seed})
+    """Render a synthetic source into `folder`, completely or not at all; an existing one is kept if it is the same."""
+    key = recipe_hash({"source": replace(config, heldout=0), "seed": seed})
     marker = folder / MARKER
     with suppress(OSError):
-        if regular_bytes(marker, len(drawn) + 2).strip() == drawn.encode():
+        if regular_bytes(marker, len(key) + 2).strip() == key.encode():
             return
     work = folder.with_name(f".{folder.name}.tmp")
     for stale in (folder, work):
@@ -93,5 +93,5 @@ def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[
             shutil.rmtree(stale)
     render_source(config, work, seed, progress)
     sync_tree(work)
-    write_text(work / MARKER, drawn + "\n")
+    write_text(work / MARKER, key + "\n")
     work.rename(folder)

@@ -1,4 +1,4 @@
-"""What must agree between the sections of a phase recipe, before anything is built."""
+"""Consistency checks between the sections of a phase recipe, before anything is built."""
 
 import re
 
@@ -32,7 +32,7 @@ def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[Modality, Grid]:
 
 
 def mask_channels(recipe: PhaseRecipe) -> int:
-    """Channels of the first-frame mask: the pixel frames that fold into one latent frame (MOVA section 3)."""
+    """Channels of the first-frame mask: the pixel frames that fold into one latent frame (as in the released code)."""
     return recipe.codecs.video.stride
 
 
@@ -45,7 +45,7 @@ def _channels(section: str, tower: TowerConfig, *, needed_in: int, needed_out: i
 
 
 def _check_survival(survival: SurvivalConfig) -> None:
-    """RecipeError for a setting that nothing would look at."""
+    """RecipeError for a setting that has no effect with the others."""
     default, spike = SurvivalConfig(), survival.spike
     if spike != default.spike and spike.action == "ignore":
         raise RecipeError("recipe: `survival.spike` is set, but its `action` is ignore: choose raise, skip or rollback")
@@ -62,8 +62,8 @@ def _check_survival(survival: SurvivalConfig) -> None:
 
 
 def check_license(tracking: TrackingConfig) -> None:
-    """RecipeError for a license that is no identifier: asked where training begins, so that runs with another text,
-    made before this rule, can still be opened."""
+    """RecipeError for a license that is not an identifier. Checked only when training begins, so that runs made before
+    this rule can still be opened."""
     if not _LICENSE.fullmatch(tracking.license):
         raise RecipeError(
             f"recipe: `tracking.license` must be an identifier of the Hub (apache-2.0, cc-by-4.0, other, unknown; all: "
@@ -72,13 +72,13 @@ def check_license(tracking: TrackingConfig) -> None:
 
 
 def wanted_clips(recipe: PhaseRecipe) -> dict[str, int]:
-    """Key of `validation` -> held-out clips that it asks for."""
+    """Key of `validation` -> the number of held-out clips that it asks for."""
     wanted = {"clips": recipe.validation.clips, "samples": recipe.validation.samples}
     return wanted if recipe.tracking.register is None else {**wanted, "final_clips": recipe.validation.final_clips}
 
 
-def enough(recipe: PhaseRecipe, heldout: int, *, held: str = "has") -> None:
-    """Raise RecipeError where more held-out clips are asked for than there are."""
+def check_heldout_clips(recipe: PhaseRecipe, heldout: int, *, held: str = "has") -> None:
+    """Raise RecipeError if the recipe asks for more than `heldout` held-out clips."""
     for key, count in wanted_clips(recipe).items():
         if count > heldout:
             raise RecipeError(
@@ -88,7 +88,7 @@ def enough(recipe: PhaseRecipe, heldout: int, *, held: str = "has") -> None:
 
 
 def _check_rank(recipe: PhaseRecipe) -> None:
-    """RecipeError for a LoRA with more columns than the layers that it adapts, which would only fill memory."""
+    """RecipeError for a LoRA of a higher rank than the layers that it adapts, which would only take memory."""
     phase, shape = recipe.phase, recipe.model.shape
     most = max(shape.video.dim, shape.audio.dim)
     if phase.kind == "lora" and phase.rank > most:
@@ -99,7 +99,7 @@ def _check_rank(recipe: PhaseRecipe) -> None:
 
 
 def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
-    """Raise RecipeError where sections disagree; return the grids of the phase."""
+    """Raise RecipeError if sections disagree; return the grids of the phase."""
     shape, codecs = recipe.model.shape, recipe.codecs
     video, audio = codecs.video, codecs.audio
     _channels("video", shape.video, needed_in=2 * video.channels + video.stride, needed_out=video.channels)
@@ -114,7 +114,7 @@ def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
     steps = recipe.steps
     if steps.global_batch % steps.accumulate:
         raise RecipeError(
-            f"recipe: `steps.global_batch` {steps.global_batch} does not divide by `steps.accumulate` "
+            f"recipe: `steps.global_batch` {steps.global_batch} is not divisible by `steps.accumulate` "
             f"{steps.accumulate}; divisors: {divisors(steps.global_batch)}"
         )
     check_layout(recipe.parallel, recipe.compute, global_batch=steps.global_batch, accumulate=steps.accumulate)

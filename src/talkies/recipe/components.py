@@ -12,7 +12,8 @@ JOINT = (*VIDEO, "audio", "bridge")
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """`components` of the model that the phase builds; `weights` the loss weight of each modality that trains."""
+    """`components`: what the phase builds; `weights`: the loss weight of each modality that it trains; `alternate`: its
+    steps alternate between the two video experts."""
 
     components: frozenset[str]
     weights: dict[Modality, float]
@@ -20,7 +21,7 @@ class Parts:
 
 
 def parts(recipe: PhaseRecipe) -> Parts:
-    """The parts of a phase, from its kind."""
+    """The parts of a phase, determined by its kind."""
     phase = recipe.phase
     if phase.kind == "video_pretraining":
         return Parts(components=frozenset(VIDEO), weights={"video": 1.0}, alternate=True)
@@ -34,7 +35,7 @@ def parts(recipe: PhaseRecipe) -> Parts:
 def parent_of(recipe: PhaseRecipe) -> dict[str, str]:
     """component -> the parent that brings it. A component without a parent starts from random weights.
 
-    Raises RecipeError where a LoRA has no base, or a parent brings nothing that this phase builds.
+    Raises RecipeError if a LoRA has no base, or a parent brings nothing that this phase builds.
     """
     parents, built = recipe.parents, parts(recipe).components
     if recipe.phase.kind == "lora" and parents.base is None:

@@ -79,7 +79,7 @@ Recipe = Annotated[PhaseRecipe | CurriculumRecipe | PrepareConfig, Field(discrim
 
 
 def kind_of(source: LoadedRecipe) -> str:
-    """The `kind` that a recipe file declares; RecipeError where it declares none of the known ones."""
+    """The `kind` that a recipe file declares; RecipeError if it declares none of the known ones."""
     kind = source.values.get("kind")
     if "kind" not in source.values:
         raise RecipeError(f"recipe: {displayed(source.file)} {_no_recipe(source.values)}")
@@ -89,10 +89,10 @@ def kind_of(source: LoadedRecipe) -> str:
 
 
 def _no_recipe(values: Mapping[str, Any]) -> str:
-    """What a file is that says nothing of its `kind`."""
+    """The message for a file without a `kind`."""
     if isinstance(values.get("recipe"), dict):
         return (
-            "is what a run has recorded, and no recipe: its part `recipe` is the one that was trained; give the file "
-            "of that recipe, or copy the part into a file of its own"
+            "is the record of a run, not a recipe: its part `recipe` is the one that was trained; give the file of "
+            "that recipe, or copy the part into a file of its own"
         )
-    return f"has no `kind`, and is no recipe: `kind` must be one of {', '.join(KINDS)}"
+    return f"has no `kind`, so it is not a recipe: `kind` must be one of {', '.join(KINDS)}"

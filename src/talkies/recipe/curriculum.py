@@ -17,9 +17,9 @@ from talkies.recipe.config import CurriculumRecipe, PhaseRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum:
-    """A decoded curriculum: the preparation and the phases, each checked, with the hash of it all. `located`: the
-    preparation with what its paths lead to; `sources`: what each member was decoded from, by `prepare` and the phases'
-    names in order; the curriculum's own is at ''."""
+    """A decoded curriculum: the preparation and the phases, each checked, and their common hash. `located`: the
+    preparation with its paths resolved; `sources`: what each member was decoded from, by '' for the curriculum itself,
+    `prepare`, and the names of the phases in order."""
 
     recipe: CurriculumRecipe
     prepare: PrepareConfig
@@ -34,17 +34,17 @@ class Curriculum:
         return next(phase for phase in self.phases if phase.name == name)
 
     def known_phase(self, name: str) -> PhaseRecipe:
-        """As `phase`; RecipeError where a user names one that is not there."""
+        """As `phase`, for a name from the user: RecipeError if there is no such phase."""
         names = [phase.name for phase in self.phases]
         if name not in names:
             raise RecipeError(
-                f"train: --phase {shown(name)} is no phase of the curriculum; its phases: {listed(names)}"
+                f"train: --phase {shown(name)} is not a phase of the curriculum; its phases: {listed(names)}"
             )
         return self.phase(name)
 
 
 def digest_of(prepare: PrepareConfig, phases: Sequence[PhaseRecipe]) -> str:
-    """The hash of a curriculum: of its preparation, with what its paths lead to, and of its phases."""
+    """The hash of a curriculum: of its preparation, with its paths resolved, and of its phases."""
     return recipe_hash({"prepare": prepare, "phases": [recipe_hash(phase) for phase in phases]})
 
 
@@ -69,10 +69,10 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
 
     Raises RecipeError for an override of no member, a phase named twice, or a parent that comes later.
     """
-    own = load(path)
-    recipe = decode(CurriculumRecipe, own)
+    curriculum_source = load(path)
+    recipe = decode(CurriculumRecipe, curriculum_source)
     levels = (recipe.overrides, overrides)
-    sources = {"": own, "prepare": load(path.parent / recipe.prepare, split_overrides(levels, "prepare"))}
+    sources = {"": curriculum_source, "prepare": load(path.parent / recipe.prepare, split_overrides(levels, "prepare"))}
     prepare = decode(PrepareConfig, sources["prepare"])
     phases: list[PhaseRecipe] = []
     for file in recipe.phases:
@@ -86,30 +86,32 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
         check_license(phase.tracking)
     if recipe.promote is not None and recipe.promote not in {phase.name for phase in phases}:
         raise RecipeError(
-            f"recipe: `promote` is {shown(recipe.promote)} in {path}, which is no phase of the curriculum"
+            f"recipe: `promote` is {shown(recipe.promote)} in {path}, which is not a phase of the curriculum"
         )
     folder = (path.parent / recipe.prepare).parent
-    there = located(prepare, folder, present=False)  # a plan needs no media
+    located_prepare = located(prepare, folder, present=False)  # a plan needs no media
     return Curriculum(
         recipe=recipe,
         prepare=prepare,
         prepare_folder=folder,
-        located=there,
+        located=located_prepare,
         phases=tuple(phases),
-        digest=digest_of(there, phases),
+        digest=digest_of(located_prepare, phases),
         sources=sources,
     )
 
 
 def _check_order(path: Path, phases: Sequence[PhaseRecipe], overrides: Sequence[str]) -> None:
     names = [phase.name for phase in phases]
-    if odd := {"prepare", "phases"} & set(names):
+    if reserved := {"prepare", "phases"} & set(names):
         raise RecipeError(
-            f"recipe: a phase of {path} is named {shown(odd.pop())}, which overrides take for another member"
+            f"recipe: a phase of {path} is named {shown(reserved.pop())}, which overrides take for another member"
         )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise RecipeError(f"recipe: phase {shown(twice)} stands twice in {path}: every phase needs a `name` of its own")
+        raise RecipeError(
+            f"recipe: two phases of {path} are named {shown(twice)}: every phase needs a `name` of its own"
+        )
     for text in overrides:
         head = text.split(".", 1)[0]
         if head not in {*names, "prepare", "phases"} or "=" not in text:

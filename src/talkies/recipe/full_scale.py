@@ -1,4 +1,4 @@
-"""The full-scale recipes that come with talkies: what MODEL_CARDS.md lists as never trained here."""
+"""The full-scale recipes that come with talkies, which MODEL_CARDS.md lists as never trained here."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a phase measures, by name: a gate on anything else would refuse every promotion."""
+"""The metrics that a phase measures, by name. A gate on any other metric would refuse every promotion."""
 
 import difflib
 
@@ -9,14 +9,14 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 
 SYNC_FRAMES = 3
-"""Fewer frames have no motion to compare with the sound."""
+"""With fewer frames there is no motion to compare with the sound."""
 SYNC = ("sync", "sync_median", "sync_shuffled", "sync_reference", "lag_ms", "lag_ms_mean")
 SHOWN = 5
 
 
 def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
-    """Names of the metrics that training, validation and the evaluation before a promotion can give, sorted. Those of
-    synchronisation are given where the clips have mouths that move and voices that sound."""
+    """Names of the metrics that training, validation and the evaluation before a promotion can give, sorted. Sync
+    metrics need clips with moving mouths and audible voices."""
     modalities, bins = tuple(parts(recipe).weights), range(recipe.validation.bins)
     losses = [f"{m}{part}" for m in modalities for part in ("", *(f"/bin{k}" for k in bins))]
     found = {f"train/{key}" for key in ("loss", "grad_norm", "lr", "clips_per_second", "data_seconds", *losses)}
@@ -31,7 +31,7 @@ def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
 
 
 def check_gates(recipe: PhaseRecipe) -> None:
-    """RecipeError for a gate on what nobody measures, and for a registered model that cannot be evaluated."""
+    """RecipeError for a gate on a metric that is not measured, and for a registered model that cannot be evaluated."""
     known = measured(recipe)
     for number, gate in enumerate(recipe.tracking.gates):
         if gate.metric not in known:

@@ -1,4 +1,4 @@
-"""What a rank does at the moment, noted as Lightning begins and ends it: no file, no lock, no wait."""
+"""What a rank is doing now, recorded as Lightning begins and ends each action: no file, no lock, no wait."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -22,14 +22,14 @@ _HOOKS = {
 
 
 class Active(Protocol):
-    """A callback that declares what a rank does in its hooks: {"on_train_end": CHECKPOINT}."""
+    """A callback that declares which activity each of its hooks is: {"on_train_end": CHECKPOINT}."""
 
     activities: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Moment:
-    """In `phase` since `since` (of time.monotonic), after `step` optimizer steps; `moves` begun and ended so far."""
+    """In `phase` since `since` (time.monotonic), after `step` optimizer steps; `moves`: actions begun or ended."""
 
     moves: int
     phase: str
@@ -38,8 +38,8 @@ class Moment:
 
 
 class Activity(Profiler):
-    """Follows one fit after another. `now` is replaced as a whole, by the training thread alone, so that another thread
-    may read it at any time; `stepped`: an optimizer step of this attempt has ended."""
+    """Follows one fit after another. Only the training thread replaces `now`, always as a whole, so that another thread
+    may read it at any time. `stepped`: an optimizer step of this attempt has ended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Activity(Profiler):
         self._within: list[str] = [START]
 
     def follow(self, callbacks: Iterable[Callback]) -> None:
-        """These are the callbacks of the fit: what they declare (`Active`) is told apart."""
+        """Register the callbacks of the fit: the activities that they declare (`Active`) become phases."""
         self._declared = {
             f"{callback.state_key}.{hook}": phase
             for callback in callbacks
@@ -60,7 +60,7 @@ class Activity(Profiler):
         self._known = {}
 
     def begin(self) -> None:
-        """A fit begins now."""
+        """A fit begins."""
         self.stepped = False
         self.own.clear()
         self._within = [START]
@@ -76,7 +76,7 @@ class Activity(Profiler):
                 self.own.loading()
 
     def stop(self, action_name: str) -> None:
-        """Lightning ends it: what it is part of goes on."""
+        """Lightning ends an action; the one around it continues."""
         phase = self._phase(action_name)
         if phase is not None:
             self._within.pop()
@@ -87,7 +87,7 @@ class Activity(Profiler):
                 self.own.computed()
 
     def at(self, step: int, *, stepped: bool) -> None:
-        """`step` optimizer steps are done; `stepped`: one of them just now."""
+        """`step` optimizer steps are done; `stepped`: the last of them has just ended."""
         self.stepped = self.stepped or stepped
         self._within = [BETWEEN]
         self._move(BETWEEN, step)
@@ -96,10 +96,10 @@ class Activity(Profiler):
         try:
             return self._known[action]
         except KeyError:
-            return self._known.setdefault(action, self._found(action))
+            return self._known.setdefault(action, self._classify(action))
 
-    def _found(self, action: str) -> str | None:
-        """The phase of work that Lightning's name of an action belongs to; None for what is not told apart."""
+    def _classify(self, action: str) -> str | None:
+        """The phase of Lightning's action; None if it is not a phase of its own."""
         kind, _, name = action.removeprefix("[").partition("]")
         if name == ".train_dataloader_next":
             return LOADING
@@ -113,24 +113,24 @@ class Activity(Profiler):
 
 
 class Steps(Callback):
-    """Reports every optimizer step to `activity`, and what the callbacks declare; put it before all others."""
+    """Reports to `activity` every optimizer step and what the callbacks declare; put it before all others."""
 
     def __init__(self, activity: Activity) -> None:
         self.activity = activity
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """All callbacks are known."""
+        """All callbacks are known: register them."""
         del pl_module, stage
         self.activity.follow(trainer.callbacks)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Where the run begins."""
+        """Report the step at which the fit begins."""
         del pl_module
         self.activity.at(trainer.global_step, stepped=False)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A micro-batch is done; with the last of a step, the step."""
+        """Report the end of a micro-batch; the last one of a step ends the step."""
         del pl_module, outputs, batch
         self.activity.at(trainer.global_step, stepped=(batch_idx + 1) % trainer.accumulate_grad_batches == 0)

@@ -1,4 +1,4 @@
-"""The samples of a bad optimizer step: what is said of them, and RUN/bad_steps/step-N.json, which names all."""
+"""The samples of a bad optimizer step: their summary in a message, and RUN/bad_steps/step-N.json, which names all."""
 
 import math
 import statistics
@@ -11,13 +11,13 @@ from talkies.config.plain_json import canonical_json
 from talkies.files.durable import write_text
 
 Records = Sequence[Sequence[Mapping[str, Any]]]
-"""Of every rank, in order, the micro-batches of the step: `Micro.as_record()`."""
+"""The micro-batches of the step (`Micro.as_record()`) by rank."""
 NAMED = 8
-"""Clips of a process that a message names; the record names all."""
+"""How many clips of a rank a message names; the record names all."""
 
 
 def described(ranks: Records) -> str:
-    """The end of a sentence about the step: on which ranks losses are not finite, what the first of them had."""
+    """The end of a sentence about the step: the ranks with non-finite losses, and the samples of the first of them."""
     worst = [rank for rank, micros in enumerate(ranks) if not all(map(_finite, micros))]
     first = worst[0] if worst else 0
     ids = [name for micro in ranks[first] for name in micro["ids"]]
@@ -28,10 +28,11 @@ def described(ranks: Records) -> str:
 
 
 def record(folder: Path, *, step: int, kind: str, what: str, ranks: Records) -> str:
-    """Write the record, and say where. A disk that takes none ends no run that would go on."""
+    """Write the record and return where it lies, as the end of a sentence. A failed write must not end a run that
+    would continue."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A run that went back may come to a bad step again, with other samples.
+        # After a rollback the same step may be bad again, with other samples.
         known = len([*folder.glob(f"step-{step:08d}*.json")])
         path = folder / f"step-{step:08d}{f'-{known + 1}' if known else ''}.json"
         write_text(path, canonical_json({"step": step, "kind": kind, "what": what, "ranks": ranks}) + "\n")

@@ -8,14 +8,14 @@ from talkies.config import config
 from talkies.config.numbers import Count, Positive, Share
 
 FAR, LONG_S = 1_000_000_000, 10_000_000.0
-"""Steps of no run, and a hundred days: what lies beyond is a slip."""
+"""More steps than any run has, and about a hundred days: larger values are typing errors."""
 
 
 @config
 class SpikeConfig:
-    """A step is a spike where its loss or gradient norm lies more than `sigma` standard deviations (1.4826 times the
-    median absolute deviation) above the median of the last `window` good steps of the same expert, from 16 on. (Under
-    DeepSpeed the loss alone: its norm is known after the step.)"""
+    """A step is a spike if its loss or gradient norm lies more than `sigma` standard deviations (1.4826 times the
+    median absolute deviation) above the median of the last `window` good steps of the same expert, once there are 16.
+    (Under DeepSpeed only the loss counts: its norm is known after the step.)"""
 
     action: Literal["ignore", "raise", "skip", "rollback"] = "ignore"
     sigma: Positive = 6.0
@@ -24,8 +24,8 @@ class SpikeConfig:
 
 @config
 class RollbackConfig:
-    """Training goes back to the newest checkpoint at least `back` steps before the event (or to its beginning) and
-    passes over every batch from there to `ahead` batches past the event; at most `times` in a run."""
+    """Training returns to the newest checkpoint at least `back` steps before the bad step (or to the beginning) and
+    passes over every batch from there to `ahead` batches past the bad step; at most `times` in a run."""
 
     back: Annotated[int, Field(ge=0, le=FAR)] = 100
     ahead: Annotated[int, Field(ge=0, le=FAR)] = 100
@@ -34,8 +34,8 @@ class RollbackConfig:
 
 @config
 class WatchdogConfig:
-    """Seconds without progress after which a process is taken to hang: `first_s` until its first step has ended,
-    `later_s` in any step, checkpoint or validation after it."""
+    """Seconds without progress after which a process counts as hanging: `first_s` until its first step has ended,
+    `later_s` in every later step, checkpoint or validation."""
 
     first_s: Annotated[float, Field(ge=1, le=LONG_S)] = 3600.0
     later_s: Annotated[float, Field(ge=1, le=LONG_S)] = 1800.0
@@ -43,8 +43,8 @@ class WatchdogConfig:
 
 @config
 class QuarantineConfig:
-    """Clips that cannot be read while training are replaced; the run ends where more than `share` of the set, or more
-    than `in_a_row` substitutes for one clip, are bad."""
+    """Clips that cannot be read during training are replaced; the run ends when more than `share` of the set, or more
+    than `in_a_row` substitutes for one clip, are unreadable."""
 
     share: Share = 0.01
     in_a_row: Count = 100
@@ -52,9 +52,9 @@ class QuarantineConfig:
 
 @config
 class SurvivalConfig:
-    """What a run does when something goes wrong: no part of the recipe's hash, so that a run that has failed may go on
-    with another answer. `skips`: steps that may be skipped in a run; `straggler`: a rank is told of when its own time
-    of a step is that many times the others' median; `failed_saves`: periodic checkpoints in a row that may fail."""
+    """What a run does when something goes wrong. Excluded from the recipe's hash, so that a failed run may continue
+    with other settings. `skips`: how many steps a run may skip; `straggler`: a rank is reported when its own time per
+    step exceeds this many times the others' median; `failed_saves`: periodic checkpoints in a row that may fail."""
 
     non_finite: Literal["raise", "skip", "rollback"] = "raise"
     spike: SpikeConfig = SpikeConfig()
@@ -67,5 +67,5 @@ class SurvivalConfig:
 
     @property
     def goes_back(self) -> bool:
-        """Whether a bad step may send the run back to an earlier checkpoint."""
+        """Whether a bad step may make the run return to an earlier checkpoint."""
         return "rollback" in (self.non_finite, self.spike.action)

@@ -1,8 +1,8 @@
-"""Whether an optimizer step may happen, and what is done instead where it may not.
+"""Decides whether an optimizer step may happen, and what happens instead.
 
-A step is bad where its gradient's norm is not finite, or where its loss or its norm is a spike. Every process comes to
-the same verdict, for it is made of numbers that are equal on all of them. What was skipped, and the losses that a spike
-is measured by, are part of a checkpoint: a run that is resumed judges as one that was left alone.
+A step is bad if its gradient norm is not finite, or if its loss or norm is a spike. Every process reaches the same
+verdict, because it follows from numbers that are equal on all of them. The skipped steps, and the losses by which
+spikes are measured, are part of a checkpoint: a resumed run judges like an uninterrupted one.
 """
 
 import math
@@ -26,13 +26,13 @@ from talkies.streams import Modality
 
 BadStepKind = Literal["non_finite", "spike"]
 ENOUGH = 16
-"""Good steps before a spike can be told from the noise."""
+"""Good steps needed before a spike can be distinguished from noise."""
 MAD = 1.4826
-"""Standard deviations of a normal distribution in its median absolute deviation."""
+"""Standard deviation of a normal distribution, in units of its median absolute deviation."""
 
 
 class BadStepError(UserError):
-    """An optimizer step that must not happen; raised before the weights change, by every process: one reports it."""
+    """An optimizer step that must not happen. Every process raises it, before the weights change; one reports it."""
 
     exit_code = 70
     shared = True
@@ -43,15 +43,15 @@ class NonFiniteError(BadStepError):
 
 
 class SpikeError(BadStepError):
-    """A loss or a gradient far above those of the steps before."""
+    """A loss or a gradient norm far above those of the previous steps."""
 
 
 class SurvivalWarning(UserWarning):
-    """Something went wrong, and training goes on."""
+    """Something went wrong, and training continues."""
 
 
 class BackError(Exception):
-    """Training must go on from an earlier step: see `training.rollback`. `step` is the number of the bad one."""
+    """Training must continue from an earlier step, see `resilience.rollback`; `step` is the number of the bad step."""
 
     def __init__(self, step: int, reason: str) -> None:
         super().__init__(reason)
@@ -60,7 +60,7 @@ class BackError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Micro:
-    """One micro-batch of the step: what names its samples, its loss, and per-sample losses [B] and noise levels [B]."""
+    """One micro-batch of the step: the ids and visits of its samples, its loss, per-sample losses [B] and times [B]."""
 
     ids: tuple[str, ...]
     visits: tuple[int, ...]
@@ -69,15 +69,15 @@ class Micro:
     times: Mapping[Modality, Tensor]
 
     def as_record(self) -> dict[str, Any]:
-        """Plain JSON. With the run's seed the ids and visits reproduce its noise, times and dropout."""
+        """Plain JSON. With the run's seed, ids and visits reproduce noise, times and dropout."""
         values = {"losses": self.losses, "times": self.times}
-        plain = {key: {m: [str(v) for v in x.tolist()] for m, x in found.items()} for key, found in values.items()}
+        plain = {key: {m: [str(v) for v in x.tolist()] for m, x in by_m.items()} for key, by_m in values.items()}
         return {"ids": list(self.ids), "visits": list(self.visits), **plain}
 
 
 class Guard:
-    """Judges the optimizer steps of a phase. `folder` (None: nowhere) gets a record of every bad one, and `on_skip` is
-    called with each that is skipped, in the main process."""
+    """Judges the optimizer steps of a phase. The main process writes a record of every bad step to `folder` (None: no
+    record), and calls `on_skip` with every skipped one."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Guard:
 
     @property
     def watches_losses(self) -> bool:
-        """Whether the loss is looked at in every step, and not only the gradient's norm."""
+        """Whether every step's loss is judged, too, and not the gradient norm alone."""
         return self.config.spike.action != "ignore"
 
     def begin(self) -> None:
@@ -104,25 +104,25 @@ class Guard:
         self._micros, self.skip = [], False
 
     def note(self, micro: Micro) -> None:
-        """One more micro-batch of the step; nothing waits for its values."""
+        """Add a micro-batch of the step, without waiting for its values."""
         self._micros.append(micro)
 
     @property
     def seen(self) -> int:
-        """Micro-batches of the step until now."""
+        """Micro-batches of the step so far."""
         return len(self._micros)
 
     def loss(self, mean: Callable[[Tensor], Tensor]) -> float:
-        """The loss of the step, of which `mean` makes that of all processes."""
+        """The loss of the step; `mean` averages it over all processes."""
         return float(mean(torch.stack([micro.loss for micro in self._micros]).mean()))
 
     def judge(self, step: int, expert: int | None, loss: float, norm: float, worst: Callable[[], str]) -> None:
-        """Look at a step before it is made: `skip` is true afterwards where it must not be. `step` counts from 1, as
-        the metrics of a step do.
+        """Judge a step before it is made; `skip` is true afterwards if it must be skipped. `step` counts from 1, as in
+        the metrics.
 
-        `loss` is 0 where nobody asked for it (`watches_losses`), `norm` where nobody knows it yet. `worst` names the
+        `loss` is 0 if it is not watched (`watches_losses`), `norm` is 0 if it is not known yet. `worst` names the
         parameter whose gradient is not finite; every process calls it. Raises NonFiniteError, SpikeError or BackError
-        where the recipe says so.
+        if the recipe says so.
         """
         if not math.isfinite(norm):
             self.refuse("non_finite", step, f"the gradient norm is {norm}, first parameter concerned: {worst()}")
@@ -137,7 +137,7 @@ class Guard:
                 self.refuse("spike", step, what)
 
     def refuse(self, kind: BadStepKind, step: int, what: str) -> None:
-        """Do what the recipe says of a bad step."""
+        """Handle a bad step as the recipe says."""
         action = self.config.non_finite if kind == "non_finite" else self.config.spike.action
         micros = self.ranks.gather([micro.as_record() for micro in self._micros])
         reason = f"optimizer step {step}: {what}{described(micros)}"
@@ -155,8 +155,8 @@ class Guard:
         limit = f"; {len(self.skipped)} steps were skipped before (`survival.skips`)" if action == "skip" else ""
         key = "survival.non_finite" if kind == "non_finite" else "survival.spike.action"
         raise (NonFiniteError if kind == "non_finite" else SpikeError)(
-            f"training: {reason}{limit}. The weights are as the step before left them; lower `optimizer.lr` or "
-            f"`optimizer.clip`, or go on with `{key}` {'rollback' if action == 'skip' else 'skip or rollback'}"
+            f"training: {reason}{limit}. The weights are those of the previous step; lower `optimizer.lr` or "
+            f"`optimizer.clip`, or set `{key}` to {'rollback' if action == 'skip' else 'skip or rollback'}"
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -164,17 +164,17 @@ class Guard:
         return {"skipped": self.skipped, "good": {key: [list(pair) for pair in v] for key, v in self._good.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Judge as the run that made `state`."""
+        """Continue judging like the run that saved `state`."""
         self.skipped = [dict(entry) for entry in state["skipped"]]
         size = self.config.spike.window
         self._good = {key: deque(((a, b) for a, b in pairs), maxlen=size) for key, pairs in state["good"].items()}
 
-    def _spike(self, window: deque[tuple[float, float]], found: Mapping[str, float]) -> str | None:
+    def _spike(self, window: deque[tuple[float, float]], values: Mapping[str, float]) -> str | None:
         if len(window) < ENOUGH:
             return None
-        for (name, value), past in zip(found.items(), zip(*window, strict=True), strict=True):
-            middle = statistics.median(past)  # one early spike in the window must not hide those that follow
-            sigma = MAD * statistics.median(abs(entry - middle) for entry in past)
+        for (name, value), earlier in zip(values.items(), zip(*window, strict=True), strict=True):
+            middle = statistics.median(earlier)  # one early spike in the window must not hide those that follow
+            sigma = MAD * statistics.median(abs(entry - middle) for entry in earlier)
             if value > middle + self.config.spike.sigma * sigma:
                 sigmas = (value - middle) / sigma if sigma else math.inf
                 return f"the {name} is {value:.4g}, {sigmas:.1f} sigma above {middle:.4g} +- {sigma:.2g}"

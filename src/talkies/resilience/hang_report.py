@@ -1,4 +1,4 @@
-"""What is left of a rank that hangs: the stacks of its threads, and, of one rank for all, a line and a requeue."""
+"""The hang report: every rank writes the stacks of its threads; one rank prints a line and asks for a requeue."""
 
 import faulthandler
 import json
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from talkies.resilience.heartbeat import HANGS, accused, behind, read_beats
+from talkies.resilience.heartbeat import HANGS, behind, describe_hang, read_beats
 
 FIRST_S = 1.0
-"""How long the others leave the report to rank 0."""
+"""How long the other ranks leave the report to rank 0."""
 STACKS_S = 4.0
-"""How long the rank that reports waits for the stacks of all: with its end comes that of the others."""
-DONE = "told"
+"""How long the reporting rank waits for the stacks of all ranks: when it exits, the others are ended, too."""
+DONE = "reported"
 
 
 class HangReport:
@@ -23,43 +23,43 @@ class HangReport:
     def __init__(self, run: Path, attempt: str, rank: int, size: int, every_s: float) -> None:
         self.run, self.attempt, self.rank, self.size, self.every_s = run, attempt, rank, size, every_s
         self.folder = run / HANGS
-        self._claim, self._made = self.folder / f"{attempt}.claimed", self.folder / f"{attempt}.json"
+        self._claim, self._record = self.folder / f"{attempt}.claimed", self.folder / f"{attempt}.json"
 
     def stacks(self, rank: int) -> Path:
-        """Where a rank's stacks go."""
+        """The file of a rank's stacks."""
         return self.folder / f"{self.attempt}-rank-{rank}.txt"
 
     def open(self) -> None:
-        """Make the folder; OSError where that is not possible."""
+        """Make the folder; OSError if it cannot be made."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
 
     def close(self) -> None:
-        """Nothing was said: leave no trace."""
+        """Remove what is empty: without a hang, no trace is left."""
         self._sweep()
-        with suppress(OSError):  # somebody else's may lie there
+        with suppress(OSError):  # the folder may hold files of other ranks or attempts
             self.folder.rmdir()
 
     def _sweep(self) -> None:
-        """Remove the empty files of this rank; earlier attempts that were killed have left theirs."""
+        """Remove the empty files of this rank, those of killed attempts included."""
         for path in self.folder.glob(f"*-rank-{self.rank}.txt"):
             with suppress(OSError):
                 if not path.stat().st_size:
                     path.unlink()
 
     def claimed(self) -> bool:
-        """Whether a rank has found a hang."""
+        """Whether a rank has detected a hang."""
         return self._claim.exists()
 
     def dump(self) -> None:
-        """The stacks of all threads of this process."""
+        """Write the stacks of all threads of this process."""
         self.folder.mkdir(parents=True, exist_ok=True)  # another rank that ended its fit may have removed it
         with self.stacks(self.rank).open("a") as file:
             faulthandler.dump_traceback(file, all_threads=True)
 
     def publish(self, limit_s: float, on_hang: Callable[[], None] | None, patience_s: float) -> None:
-        """On one rank: the line, and `on_hang`. The others wait until that is done, for `patience_s` at most: a
-        launcher ends all with the first that leaves."""
+        """The first rank to claim the report prints the line and calls `on_hang`. The others wait for it, at most
+        `patience_s`: a launcher ends all ranks when the first one exits."""
         time.sleep(min(self.rank, 1) * FIRST_S)
         try:
             claim = os.open(self._claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -68,13 +68,13 @@ class HangReport:
             return
         _until(lambda: all(self._has_stacks(rank) for rank in range(self.size)), STACKS_S)
         line = self._line(limit_s)
-        say(line)
-        ask(on_hang)
+        print_line(line)
+        call_safely(on_hang)
         try:
-            self._made.write_text(json.dumps({"told": line, "attempt": self.attempt, "at": time.time()}))
-        except OSError:  # a full disk must not keep the others waiting
+            self._record.write_text(json.dumps({"told": line, "attempt": self.attempt, "at": time.time()}))
+        except OSError:  # a full disk must not keep the other ranks waiting
             with suppress(OSError):
-                self._made.unlink()
+                self._record.unlink()
         with suppress(OSError):
             os.write(claim, DONE.encode())
 
@@ -84,7 +84,7 @@ class HangReport:
         files = ", ".join(str(self.stacks(rank)) for rank in late[:2]) + (" ..." if len(late) > 2 else "")
         files = files or str(self.folder)
         return (
-            f"hang: {accused(beats, self.size, self.every_s)}; the limit is {limit_s:g} s (`survival.watchdog`); "
+            f"hang: {describe_hang(beats, self.size, self.every_s)}; the limit is {limit_s:g} s (`survival.watchdog`); "
             f"stacks: {files}; the same command continues from the last checkpoint"
         )
 
@@ -93,21 +93,21 @@ class HangReport:
         return path.exists() and path.stat().st_size > 0
 
 
-def say(line: str) -> None:
-    """On stderr, past what Python makes of it: a thread that hangs may hold its lock."""
+def print_line(line: str) -> None:
+    """Write to file descriptor 2 directly: a hanging thread may hold the lock of sys.stderr."""
     os.write(2, f"talkies: {line}\n".encode())
 
 
-def ask(on_hang: Callable[[], None] | None) -> None:
-    """Call it; what goes wrong is reported."""
+def call_safely(on_hang: Callable[[], None] | None) -> None:
+    """Call `on_hang`; an error is reported, not raised."""
     try:
         if on_hang is not None:
             on_hang()
     except Exception as error:
-        say(f"warning: hang: {' '.join(str(error).split())}")
+        print_line(f"warning: hang: {' '.join(str(error).split())}")
 
 
-def _until(true: Callable[[], bool], seconds: float) -> None:
+def _until(condition: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not true():
+    while time.monotonic() < end and not condition():
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Heartbeats: what every rank of a run does, in RUN/heartbeats/rank-N.json, and what is made of them in a hang."""
+"""Heartbeats: what every rank of a run is doing, in RUN/heartbeats/rank-N.json, and which rank a hang is blamed on."""
 
 import json
 import os
@@ -19,19 +19,19 @@ from talkies.config.shown import one_line
 
 FOLDER, HANGS = "heartbeats", "hangs"
 ENDED = "ended"
-"""The phase of a rank whose training has ended, well or not."""
+"""The phase of a rank whose training has ended, with or without an error."""
 EVERY_S = 10.0
-"""A rank that makes progress writes that often (more often where the watchdog's limits are shorter than a minute)."""
+"""How often a rank that makes progress writes (more often if a limit of the watchdog is shorter than 40 s)."""
 NAMED = 8
 FAR = 250_000_000_000
-"""Seconds since the epoch, in a year that calendars have."""
+"""Seconds since the epoch; datetime can represent all times before this one."""
 
 
 @record
 class Beat:
-    """`rank` is in `phase` since `seconds`, after `step` optimizer steps of the run. `moves` counts what it began and
-    ended in this `attempt`: every rank does the same in the same order, so the one with the fewest is behind.
-    `written` is the time of day."""
+    """`rank` has been in `phase` for `seconds`, after `step` optimizer steps of the run. `moves` counts the actions
+    begun or ended in this `attempt`: all ranks do the same in the same order, so the one with the fewest is behind.
+    `written`: seconds since the epoch."""
 
     rank: Natural
     attempt: str
@@ -50,13 +50,13 @@ class Beat:
 
 @record
 class Hang:
-    """What was told of a hang, and when, in seconds since the epoch."""
+    """The line that reported a hang (`told`), and when (`at`), in seconds since the epoch."""
 
     told: str
     at: Annotated[float, Field(ge=0, lt=FAR)]
 
 
-BEAT = Kind(holds=Beat, about="run", remedy="remove it: it is of use while the run works")
+BEAT = Kind(holds=Beat, about="run", remedy="remove it: it is needed only while the run works")
 HANG = Kind(holds=Hang, about="run", remedy="remove it")
 
 
@@ -66,7 +66,7 @@ def path_of(run: Path, rank: int) -> Path:
 
 
 def write_beat(run: Path, beat: Beat) -> None:
-    """Replace the heartbeat of a rank; OSError where it cannot. Not synced: it is of use for seconds only."""
+    """Replace the heartbeat of a rank; raises OSError. Not synced: it is of use for seconds only."""
     path = path_of(run, beat.rank)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -78,26 +78,25 @@ def write_beat(run: Path, beat: Beat) -> None:
 
 
 def read_beats(run: Path, attempt: str | None = None) -> list[Beat]:
-    """The heartbeats of `attempt` (None: the newest one that is there), by rank; those that cannot be read are left
-    out."""
-    found: list[Beat] = []
+    """The heartbeats of `attempt` (None: the newest one), sorted by rank; unreadable ones are left out."""
+    beats: list[Beat] = []
     for path in (run / FOLDER).glob("rank-*.json"):
         with suppress(DataError):
-            found.append(BEAT.read(path))
-    wanted = attempt or max((beat.attempt for beat in found), default="")
-    return sorted((beat for beat in found if beat.attempt == wanted), key=lambda beat: beat.rank)
+            beats.append(BEAT.read(path))
+    wanted = attempt or max((beat.attempt for beat in beats), default="")
+    return sorted((beat for beat in beats if beat.attempt == wanted), key=lambda beat: beat.rank)
 
 
 def behind(beats: Sequence[Beat]) -> list[Beat]:
-    """Who is earliest in the order of work; everybody, where all have come equally far."""
+    """The ranks that have made the fewest moves; all ranks if they are equally far."""
     running = [beat for beat in beats if beat.phase != ENDED]
     fewest = min((beat.moves for beat in running), default=0)
     return [beat for beat in running if beat.moves == fewest]
 
 
-def accused(beats: Sequence[Beat], size: int, every_s: float) -> str:
-    """Which of `size` ranks is behind, where, for how long, and what the others do meanwhile. A rank whose heartbeat is
-    older than three times `every_s` is stopped, or holds the interpreter's lock."""
+def describe_hang(beats: Sequence[Beat], size: int, every_s: float) -> str:
+    """Which of `size` ranks is behind, where, for how long, and what the others do. A rank whose heartbeat is older
+    than three times `every_s` is stopped, or holds the interpreter's lock."""
     late = behind(beats)
     if not late:
         return "no rank moves, and which one is behind is not known: no heartbeat can be read"
@@ -128,17 +127,17 @@ def _place(beat: Beat) -> str:
 
 
 def last_hang(run: Path, since_s: float = 0.0) -> str | None:
-    """What was said of the last hang in the run's folder, and when; None of one before `since_s` (since the epoch)."""
-    told = sorted((run / HANGS).glob("*.json"))
+    """When the last hang in the run's folder happened, and its line; None if none has since `since_s` (epoch)."""
+    reports = sorted((run / HANGS).glob("*.json"))
     with suppress(DataError):
-        last = HANG.read(told[-1]) if told else None
+        last = HANG.read(reports[-1]) if reports else None
         if last is not None and last.at >= since_s:
             return f"{datetime.fromtimestamp(last.at, UTC):%Y-%m-%d %H:%M} UTC: {one_line(last.told)}"
     return None
 
 
 def pulse(run: Path) -> str | None:
-    """How its ranks are, in a few words: who is behind, where, and when the last was heard of; None where none was."""
+    """A summary of the ranks: which one is behind, where, and the age of the newest heartbeat; None if no rank runs."""
     beats = read_beats(run)
     if not behind(beats):
         return None

@@ -1,4 +1,4 @@
-"""The books of clips that could not be read: told once, kept in a file and in the checkpoints, and limited."""
+"""Clips that could not be read: reported once each, recorded in a file and in the checkpoints, limited in number."""
 
 import logging
 import os
@@ -21,8 +21,8 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch, Replaced
 
-TOLD = 5
-"""Clips that are told of one by one; the others are counted."""
+NAMED = 5
+"""How many clips get a warning of their own; the others are counted."""
 _log = logging.getLogger(__name__)
 
 
@@ -30,16 +30,16 @@ class QuarantineError(DataError):
     """More clips cannot be read than the recipe allows."""
 
     shared = True
-    """Every rank raises it: one tells."""
+    """Every rank raises it; one reports it."""
 
 
 class Quarantine(Callback):
-    """Collects what batches say was replaced; every `every` optimizer steps, at the last one and before a checkpoint
-    all processes exchange what they found (`exchange`).
+    """Collects the clips that batches report as replaced. Every `every` optimizer steps, at the last one and before a
+    checkpoint, all processes exchange what they found (`exchange`).
 
-    The main process appends a line per clip to `file`, warns, and hands the number of clips to `sink(count, step)`
-    where it has grown. Where more than `share` of the set is bad, all raise QuarantineError at the same step. Put it
-    before `Saving`.
+    The main process appends a line per clip to `file`, warns, and calls `sink(count, step)` when the number of clips
+    has grown. If more than `share` of the set is unreadable, all raise QuarantineError at the same step. Put it before
+    `Saving`.
     """
 
     def __init__(
@@ -57,22 +57,22 @@ class Quarantine(Callback):
         self.sink, self.ranks = sink, ranks or Ranks(ALONE)
         self._found: dict[str, tuple[int, Replaced]] = {}
         self._unwritten: list[tuple[int, Replaced]] = []
-        self._told = 0
+        self._reported = 0
         self._unreported = False
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the ids, which the data's state holds; plain JSON."""
+        """Plain JSON, without the ids: the data's state holds them."""
         return {"unreported": self._unreported}
 
     def load_state_dicts(self, states: Iterable[Mapping[str, Any]], device: torch.device) -> None:
-        """Go on with it."""
+        """Restore what `state_dict` returned on every rank."""
         del device
         self._unreported = any(state["unreported"] for state in states)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
-        """Remember what was replaced; tell the others after the last micro-batch of a reporting step."""
+        """Collect the replaced clips; exchange them after the last micro-batch of a reporting step."""
         del pl_module, outputs
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         step = trainer.global_step
@@ -84,9 +84,9 @@ class Quarantine(Callback):
             self._limit()
 
     def exchange(self, step: int, *, report: bool = True) -> None:
-        """What one process has found, all know. Every process calls it at the same step. Without `report` the metric
-        waits for the next call: a run that is stopped has the same points as one that is not."""
-        everywhere = [found for own in self.ranks.gather(list(self._found.values())) for found in own]
+        """Share the finds of every process with all. Every process calls it at the same step. Without `report` the
+        metric waits for the next call, so that a stopped run logs the same points as an uninterrupted one."""
+        everywhere = [found for of_rank in self.ranks.gather(list(self._found.values())) for found in of_rank]
         self._found = {}
         new: dict[str, tuple[int, Replaced]] = {}
         for first, one in sorted(everywhere, key=lambda found: (found[0], found[1].id)):
@@ -96,20 +96,20 @@ class Quarantine(Callback):
             self.data.quarantined |= new.keys()
             self._unreported = True
             if self.ranks.main:
-                self._tell(list(new.values()))
+                self._report(list(new.values()))
         if report and self._unreported:
             self._unreported = False
             if self.ranks.main:
                 self.sink(len(self.data.quarantined), step)
 
-    def _tell(self, new: list[tuple[int, Replaced]]) -> None:
-        place = f"{self.data.shards.folder}{os.sep}"  # a release holds the file's hash, and says nothing of places
-        told = [(first, replace(one, reason=one.reason.replace(place, ""))) for first, one in new]
-        self._unwritten = append(self.file, [*self._unwritten, *told])
-        for _, one in new[: max(0, TOLD - self._told)]:
+    def _report(self, new: list[tuple[int, Replaced]]) -> None:
+        place = f"{self.data.shards.folder}{os.sep}"  # a release holds the file's hash: it must not depend on paths
+        relative = [(first, replace(one, reason=one.reason.replace(place, ""))) for first, one in new]
+        self._unwritten = append(self.file, [*self._unwritten, *relative])
+        for _, one in new[: max(0, NAMED - self._reported)]:
             _log.warning("%s; clip %s stands in for it while training", one.reason, one.substitute)
-        self._told += len(new)
-        if self._told > TOLD:
+        self._reported += len(new)
+        if self._reported > NAMED:
             _log.warning("data: %d clips are replaced so far; %s names them", len(self.data.quarantined), self.file)
 
     def _limit(self) -> None:
@@ -118,14 +118,14 @@ class Quarantine(Callback):
         if bad > limit:
             raise QuarantineError(
                 f"data: {bad} of the {clips} clips of {self.data.shards.folder} could not be read, and `{KEY}.share` "
-                f"{self.share:g} allows {limit}; {self.file} names them. A run counts them all its life: raise "
-                "it to go on, or copy their shards again (or run `talkies prepare`) and begin anew with --new"
+                f"{self.share:g} allows {limit}; {self.file} names them. The count lasts for the run's whole life: "
+                "raise the share to continue, or copy the shards again (or run `talkies prepare`) and start with --new"
             )
 
 
 def append(file: Path, new: list[tuple[int, Replaced]]) -> list[tuple[int, Replaced]]:
-    """A line for every clip that has none yet. What a full disk refuses comes back, with a warning: the checkpoints
-    hold the ids, too."""
+    """Append a line for every clip that has none yet. If the disk refuses them, warn and return `new` for the next try;
+    the checkpoints hold the ids, too."""
     try:
         known = recorded(file)
         lines = [{**asdict(one), "step": step} for step, one in new if one.id not in known]
@@ -141,14 +141,13 @@ def append(file: Path, new: list[tuple[int, Replaced]]) -> list[tuple[int, Repla
 
 
 def recorded(file: Path) -> set[str]:
-    """The ids in the whole lines of `file`. A line that a process did not end is cut off; one that is damaged names
-    nobody."""
+    """The ids in the complete lines of `file`. An incomplete last line is cut off; a damaged line is ignored."""
     content = regular_bytes(file, QUARANTINED.limit) if present(file) else b""
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         os.truncate(file, len(whole))
-    found = set()
+    ids = set()
     for line in whole.splitlines():
         with suppress(DataError):
-            found.add(QUARANTINED.decode(line, str(file)).id)
-    return found
+            ids.add(QUARANTINED.decode(line, str(file)).id)
+    return ids

@@ -1,7 +1,7 @@
-"""Going back: training goes on from an earlier checkpoint and passes over the batches that led to a bad step.
+"""Rollback: training continues from an earlier checkpoint and passes over the batches that led to a bad step.
 
-The record, RUN/rollbacks.json, is written before anything is deleted, and every checkpoint names what was passed over
-until then: whoever starts next knows what a process that died in between had in mind.
+RUN/rollbacks.json is written before anything is deleted, and every checkpoint names the batches passed over until then:
+if the process dies in between, the next one can finish its rollback.
 """
 
 import json
@@ -43,15 +43,13 @@ class Rollback:
 ROLLBACKS = Kind(
     holds=tuple[Rollback, ...],
     about="run",
-    remedy=(
-        "restore it from a copy, or train anew with --new; without it the batches that made trouble would be trained on"
-    ),
+    remedy=("restore it from a copy, or train anew with --new; without it the batches passed over would be trained on"),
     error=CheckpointError,
 )
 
 
 def read_rollbacks(folder: Path) -> tuple[Rollback, ...]:
-    """Those of the run in `folder`, oldest first; CheckpointError where the record is damaged."""
+    """The rollbacks of the run in `folder`, oldest first; CheckpointError if the record is damaged."""
     return ROLLBACKS.find(folder / FILE) or ()
 
 
@@ -66,50 +64,49 @@ def go_back(
     reason: str,
     leave: Callable[[Rollback], object],
 ) -> Rollback:
-    """Record that the run goes back from its bad step `at`, whose samples begin at `position`, and delete the
-    checkpoints after the one that it goes back to, once `leave` has told of it and moved those of them that must stay.
+    """Record the rollback from the bad step `at`, whose samples begin at `position`, call `leave` (it reports the
+    rollback and moves checkpoints that must stay), and delete the checkpoints after the one to which the run returns.
     Only for the main process, when no checkpoint is being written.
 
-    Raises BadStepError where the run has gone back `config.times` already, CheckpointError where it has checkpoints and
-    none is usable.
+    Raises BadStepError after `config.times` rollbacks, CheckpointError if none of the run's checkpoints is usable.
     """
-    past = read_rollbacks(folder)
-    if len(past) >= config.times:
+    earlier = read_rollbacks(folder)
+    if len(earlier) >= config.times:
         raise BadStepError(
-            f"training: {reason}. The run has gone back {len(past)} times in its life (`survival.rollback.times`): see "
-            f"{folder / FILE}; raise that, or begin anew with a lower `optimizer.lr`"
+            f"training: {reason}. The run has gone back {len(earlier)} times in its life (`survival.rollback.times`): "
+            f"see {folder / FILE}; raise that, or begin anew with a lower `optimizer.lr`"
         )
     to, start = _target(store, at - 1 - config.back)
     stop = position + (1 + config.ahead) * global_batch
-    made = Rollback(at=at, to=to, start=start, stop=stop, reason=reason)
-    write_text(folder / FILE, json.dumps([asdict(entry) for entry in (*past, made)], indent=2) + "\n")
-    leave(made)
+    rollback = Rollback(at=at, to=to, start=start, stop=stop, reason=reason)
+    write_text(folder / FILE, json.dumps([asdict(entry) for entry in (*earlier, rollback)], indent=2) + "\n")
+    leave(rollback)
     store.drop(after=to)
-    return made
+    return rollback
 
 
 def finish_interrupted(folder: Path, store: CheckpointStore, leave: Callable[[Rollback], object]) -> Passed:
-    """What the run passes over; finishes a going back whose process died before it had deleted what it left.
+    """What the run passes over. Finishes a rollback whose process died before it had deleted the later checkpoints.
 
-    Raises CheckpointError where the newest checkpoint knows of one that the record does not hold.
+    Raises CheckpointError if the record lacks a rollback that the newest checkpoint names.
     """
-    past = read_rollbacks(folder)
-    held = joined((made.start, made.stop) for made in past)
+    rollbacks = read_rollbacks(folder)
+    recorded = joined((rollback.start, rollback.stop) for rollback in rollbacks)
     for step in store.steps()[-1:]:
         known = _passed(store.path(step)) or ()
-        if any(not any(a <= start and stop <= b for a, b in held) for start, stop in known):
+        if any(not any(a <= start and stop <= b for a, b in recorded) for start, stop in known):
             raise ROLLBACKS.damaged(folder / FILE, f"it lacks what {store.path(step).name} has passed over")
-    for made in past[-1:]:
-        newer = [step for step in store.steps() if step > made.to]
-        if any(not _knows(store.path(step), made) for step in newer):
-            leave(made)
-            store.drop(after=made.to)
-    return held
+    for last in rollbacks[-1:]:
+        newer = [step for step in store.steps() if step > last.to]
+        if any(not _knows(store.path(step), last) for step in newer):
+            leave(last)
+            store.drop(after=last.to)
+    return recorded
 
 
 def _target(store: CheckpointStore, limit: int) -> tuple[int, int]:
-    """The newest complete checkpoint until step `limit`, else the oldest there is, and the position in the stream at
-    which it stands; the beginning for a run that has never had one."""
+    """The step of the newest usable checkpoint up to step `limit` (else of the oldest one after it), and its position
+    in the stream of samples; (0, 0) without checkpoints."""
     steps = store.steps()
     early = [step for step in steps if step <= limit]
     for step in (*reversed(early), *steps[len(early) :]):
@@ -119,18 +116,18 @@ def _target(store: CheckpointStore, limit: int) -> tuple[int, int]:
         except CheckpointError as error:
             damaged = error
     if steps:
-        raise CheckpointError(f"{damaged}; the run would go back, but none of its {len(steps)} checkpoints is usable")
+        raise CheckpointError(f"{damaged}; the run must go back, but none of its {len(steps)} checkpoints is usable")
     return 0, 0
 
 
-def _knows(checkpoint: Path, made: Rollback) -> bool:
-    """Whether a checkpoint was written after the run had gone back (a damaged one is left to `latest`)."""
+def _knows(checkpoint: Path, rollback: Rollback) -> bool:
+    """Whether a checkpoint was written after the rollback (a damaged one is left to `latest`)."""
     passed = _passed(checkpoint)
-    return passed is None or any(start <= made.start and made.stop <= stop for start, stop in passed)
+    return passed is None or any(start <= rollback.start and rollback.stop <= stop for start, stop in passed)
 
 
 def _passed(checkpoint: Path) -> Passed | None:
-    """What a checkpoint's run had passed over; None of a damaged one."""
+    """What the run had passed over when it wrote the checkpoint; None if the checkpoint is damaged."""
     try:
         return joined((start, stop) for start, stop in read_loop(checkpoint)["data"]["passed"])
     except CheckpointError:

@@ -1,9 +1,9 @@
-"""A rank that is slower than the others: each measures the time that is its own, and the main process compares.
+"""Stragglers, ranks slower than the others: every rank measures its own time, and the main process compares.
 
 Ranks wait for each other in every step, so whole steps last equally long everywhere. A rank's own time of a
-micro-batch is its wait for data, and from there to the end of its forward pass, which under DDP exchanges nothing.
-Under FSDP2, ZeRO-3 and in sequence groups the forward pass waits for the others, too: a rank that computes slowly looks
-like the rest there, and only slow data is told apart.
+micro-batch is its wait for data and its forward pass, which under DDP does not communicate. Under FSDP2, ZeRO-3 and in
+sequence groups the forward pass waits for the other ranks, too: there slow data can be attributed to a rank, slow
+computing cannot.
 """
 
 import logging
@@ -15,15 +15,15 @@ from statistics import fmean, median
 import torch
 
 LEAST_S = 0.1
-"""A rank that loses less than this in a step to the median of the others is not told of."""
+"""A rank that is slower by less than this per step than the median of the others is not reported."""
 REPORTS = 2
-"""A spell begins with that many reports in a row: one may be a page fault, or somebody else's program."""
+"""Slow reports in a row before the warning: a single one may be a page fault, or another program on the machine."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Own:
-    """Seconds of a step that are a rank's own: medians of the waits for data and of computing; and the mean wait."""
+    """A rank's own seconds per step: median wait for data, median time of computing, and mean wait for data."""
 
     data: float
     compute: float
@@ -31,13 +31,13 @@ class Own:
 
     @property
     def seconds(self) -> float:
-        """Both."""
+        """Data and compute."""
         return self.data + self.compute
 
 
 class OwnTime:
-    """The clock of one rank. On CUDA computing is timed by events on the stream, which are read in `take`, never in a
-    step. The first micro-batch of an attempt compiles and allocates; it is left out where there are others."""
+    """The clock of one rank. On CUDA, events on the stream time the computing; they are read in `take`, never within a
+    step. The first micro-batch of an attempt compiles and allocates: it is left out if there are others."""
 
     def __init__(self) -> None:
         self._events = torch.cuda.is_available()
@@ -45,7 +45,7 @@ class OwnTime:
         self.clear()
 
     def clear(self) -> None:
-        """Another attempt begins; a step of the one before may have been left in the middle."""
+        """Another attempt begins; the previous one may have ended in the middle of a step."""
         self._first = True
         self._before: tuple[list[float], list[float]] = ([], [])
         self._data: list[float] = []
@@ -53,11 +53,11 @@ class OwnTime:
         self._pairs: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     def loading(self) -> None:
-        """The next micro-batch is asked for."""
+        """The wait for the next micro-batch begins."""
         self._began = time.perf_counter()
 
     def loaded(self) -> None:
-        """It is there."""
+        """The micro-batch has arrived."""
         self._loaded = time.perf_counter()
         self._data.append(self._loaded - self._began)
         if self._events:
@@ -66,14 +66,14 @@ class OwnTime:
             self._pairs.append((begin, end))
 
     def computed(self) -> None:
-        """Its forward pass has been asked for (CUDA) or has ended."""
+        """Its forward pass has been launched (CUDA) or has ended (CPU)."""
         if self._events:
             self._pairs[-1][1].record()
         else:
             self._compute.append(time.perf_counter() - self._loaded)
 
     def seconds(self) -> tuple[list[float], list[float]]:
-        """Waits for data and times of computing since the last `take`. Waits for the device."""
+        """Waits for data and times of computing since the last `take`. Synchronises with the device."""
         if self._pairs:
             torch.cuda.current_stream().synchronize()
             self._compute = [begin.elapsed_time(end) / 1000 for begin, end in self._pairs]
@@ -84,11 +84,11 @@ class OwnTime:
         return data, compute
 
     def resume(self, data: list[float], compute: list[float]) -> None:
-        """What an attempt before this one has measured since its last `take`."""
+        """Add what an earlier attempt measured after its last `take`."""
         self._before = (self._before[0] + data, self._before[1] + compute)
 
     def take(self, micro_batches: int) -> Own | None:
-        """The time of a step of `micro_batches` since the last call; None where nothing was measured."""
+        """The time of a step of `micro_batches` since the last call; None if nothing was measured."""
         data, compute = self.seconds()
         self._first = False
         self._before = ([], [])
@@ -100,37 +100,38 @@ class OwnTime:
 
 
 class Stragglers:
-    """Names the slowest rank, and warns once per spell (where it is to `tell`) of one
-    that needs more than `ratio` times the others' median."""
+    """Finds the slowest rank, and warns (if `warn`) of one that needs more than `ratio` times the others' median: once,
+    until it is fast again."""
 
-    def __init__(self, ratio: float, *, tell: bool = True) -> None:
-        self.ratio, self.tell = ratio, tell
+    def __init__(self, ratio: float, *, warn: bool = True) -> None:
+        self.ratio, self.warn = ratio, warn
         self._slow: dict[int, int] = {}
 
     def metrics(self, owned: Sequence[Own | None], step: int) -> dict[str, float]:
-        """train/data_seconds (mean over ranks of a step's wait) and, of several ranks, who is slowest and how many
-        times the median of the others it takes."""
+        """train/data_seconds (mean wait per step over ranks) and, of several ranks, train/slowest_rank and its time as
+        a multiple of the others' median, train/slowest_ratio."""
         known = [own for own in owned if own is not None]
         if len(known) < len(owned):
             return {}
-        found = {"train/data_seconds": fmean(own.mean_data for own in known)}
+        metrics = {"train/data_seconds": fmean(own.mean_data for own in known)}
         if len(known) > 1:
             rank = max(range(len(known)), key=lambda number: known[number].seconds)
             usual = median(own.seconds for number, own in enumerate(known) if number != rank)
             times = known[rank].seconds / max(usual, 1e-6)
-            found |= {"train/slowest_rank": float(rank), "train/slowest_ratio": times}
+            metrics |= {"train/slowest_rank": float(rank), "train/slowest_ratio": times}
             self._judge(rank, known, usual, step)
-        return found
+        return metrics
 
     def _judge(self, rank: int, known: Sequence[Own], usual: float, step: int) -> None:
         own = known[rank]
         slow = own.seconds > self.ratio * usual and own.seconds - usual > LEAST_S
         self._slow = {rank: self._slow.get(rank, 0) + 1} if slow else {}
-        if self._slow.get(rank) == REPORTS and self.tell:
+        if self._slow.get(rank) == REPORTS and self.warn:
             others = [other for number, other in enumerate(known) if number != rank]
             _log.warning(
-                "straggler: rank %d takes %.1f times as long as the median of the others until step %d: %.3f s of its "
-                "own in a step (data %.3f s, compute %.3f s; the others: data %.3f s, compute %.3f s); the run goes on",
+                "straggler: rank %d takes %.1f times as long as the median of the others until step %d: "
+                "%.3f s of its own per step (data %.3f s, compute %.3f s; the others: data %.3f s, compute %.3f s); "
+                "the run continues",
                 rank, own.seconds / max(usual, 1e-6), step, own.seconds, own.data, own.compute,
                 median(other.data for other in others), median(other.compute for other in others),
             )  # fmt: skip

@@ -24,18 +24,18 @@ from talkies.training.lora import adapter_values, add_lora, load_adapter, plain_
 
 
 def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh | None = None) -> nn.Module:
-    """The phase's model: random weights from the recipe's seed where no parent brings any, then LoRA.
+    """The phase's model: its parents' weights, random ones from the recipe's seed for the other components, then LoRA.
 
-    Values are the same on every layout. Raises CheckpointError for a parent whose weights are not this model's.
+    Values are the same on every layout. Raises CheckpointError for a parent whose weights do not match this model.
     """
     components = parts(recipe).components
     model, put = _arranged(recipe, mesh, recipe.compute, bf16=recipe.precision == "bf16")
-    own = _plain(model)
+    parameters = _by_plain_name(model)
     for component, parent in parents.items():
-        _fill(own, put, component, parent.folder, f"parent {shown(parent.spec)}")
+        _fill(parameters, put, component, parent.folder, f"parent {shown(parent.spec)}")
     skeleton = build_mova(recipe.model, components=components, seed=recipe.seed, device="meta")
     for name, value in drawn(skeleton, recipe.seed, components - parents.keys()):
-        put(own[name][0], _rows(value))
+        put(parameters[name][0], _rows(value))
     if recipe.phase.kind == "lora":
         for name, value in adapter_values(model, recipe.seed):
             put(name, _rows(value))
@@ -45,12 +45,12 @@ def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh |
 def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: Mesh | None = None) -> nn.Module:
     """The model of a release, on any layout: the components of `base` and, for a LoRA, its `adapter` folder.
 
-    Raises CheckpointError for weights that are not this model's.
+    Raises CheckpointError for weights that do not match this model.
     """
     model, put = _arranged(recipe, mesh, ComputeConfig(), bf16=False)
-    own = _plain(model)
+    parameters = _by_plain_name(model)
     for component in sorted(parts(recipe).components):
-        _fill(own, put, component, base, str(base))
+        _fill(parameters, put, component, base, str(base))
     if adapter is not None:
         assert recipe.phase.kind == "lora"
         load_adapter(model, adapter, recipe.phase, rename=partial(renamed, schema=release_schema(adapter.parent)))
@@ -60,7 +60,7 @@ def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: M
 def _arranged(
     recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool
 ) -> tuple[nn.Module, Callable[[str, Read], None]]:
-    """The phase's model on its layout, without values, and what fills a parameter by name."""
+    """The phase's model on its layout, without values, and the function that fills a parameter by name."""
     model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed, device="meta")
     if recipe.phase.kind == "lora":
         add_lora(model, recipe.phase)
@@ -68,8 +68,8 @@ def _arranged(
     return model, placed(model, mesh)
 
 
-def _plain(model: nn.Module) -> dict[str, tuple[str, Tensor]]:
-    """A parameter's name without LoRA -> its name here, and what it is; adapters are left out."""
+def _by_plain_name(model: nn.Module) -> dict[str, tuple[str, Tensor]]:
+    """A parameter's name without LoRA -> its name in `model`, and the parameter; adapters are left out."""
     return {plain_name(name): (name, p) for name, p in model.named_parameters() if ".lora_" not in name}
 
 
@@ -78,16 +78,20 @@ def _rows(value: Tensor) -> Read:
 
 
 def _fill(
-    own: Mapping[str, tuple[str, Tensor]], put: Callable[[str, Read], None], component: str, release: Path, named: str
+    parameters: Mapping[str, tuple[str, Tensor]],
+    put: Callable[[str, Read], None],
+    component: str,
+    release: Path,
+    named: str,
 ) -> None:
     """Stream a component of `release` into the parameters that this process holds of it."""
-    wanted = {name for name in own if name.startswith(f"{component}.")}
+    wanted = {name for name in parameters if name.startswith(f"{component}.")}
     for key, shape, read in open_component(release, component):
         name = f"{component}.{key}"
-        if name not in wanted or tuple(own[name][1].shape) != shape:
-            needed = tuple(own[name][1].shape) if name in wanted else "no such parameter"
+        if name not in wanted or tuple(parameters[name][1].shape) != shape:
+            needed = tuple(parameters[name][1].shape) if name in wanted else "no such parameter"
             raise CheckpointError(f"weights: {named}: {name} is {shape}, this model has {needed}")
-        put(own[name][0], read)
+        put(parameters[name][0], read)
         wanted.discard(name)
     if wanted:
         raise CheckpointError(f"weights: {named} lacks {min(wanted)} ({len(wanted)} in all)")

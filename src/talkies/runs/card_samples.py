@@ -18,8 +18,8 @@ PROMPT = 300
 
 
 def samples_of(folder: Path, sha256: str) -> list[Sample]:
-    """Up to 3 samples of the release `sha256` among the evaluated clips in `folder`: clips say of themselves what made
-    them, and each has a contact sheet. Raises MediaError for a clip that is damaged."""
+    """Up to 3 samples of the release `sha256` among the evaluated clips in `folder`. A clip's tags name its release;
+    only clips with a contact sheet count. Raises MediaError for a damaged clip."""
     found = []
     for clip in sorted(folder.glob("sample-*.mp4")):
         tags, sheet = read_tags(clip), clip.with_suffix(".png")
@@ -30,7 +30,7 @@ def samples_of(folder: Path, sha256: str) -> list[Sample]:
 
 
 def _first(path: Path) -> bytes | None:
-    """The frame that a clip began with; None where there is none, as of older versions."""
+    """The first frame of a clip; None if it was not kept, as in older versions."""
     try:
         return regular_bytes(path, LIMIT) if present(path) else None
     except OSError as error:

@@ -1,5 +1,5 @@
-"""The fitted codecs that a release carries along: all that were prepared with its data, also those that its own phase
-does not read, for the phases that start from it do.
+"""The fitted codecs that a release carries: all that its data was prepared with. Codecs that its own phase does not
+read are included, because phases that start from the release may read them.
 """
 
 from collections.abc import Callable, Collection
@@ -19,34 +19,35 @@ FITTED = ("video", "audio")
 def carried(config: CodecsConfig, data_root: Path) -> dict[str, str]:
     """Part -> identity of every fitted codec that was prepared in `data_root`, each read whole and hashed.
 
-    Raises DataError that names a codec which is gone, damaged, unreadable, of another config than the recipe's, or
-    another than the one that the data was encoded with.
+    Raises DataError that names a codec which is missing, damaged, unreadable, of a config other than the recipe's, or
+    not the one that the data was encoded with.
     """
-    made = _prepared(data_root)
+    prepared = _prepared(data_root)
     found = {}
     load: Callable[[CodecsConfig, Path], VideoCodec | AudioCodec]
     for part, load in (("video", load_video), ("audio", load_audio)):
         folder = data_root / "codecs" / part
-        if not getattr(config, part).kind.startswith("linear_") or not (part in made or folder.exists()):
+        if not getattr(config, part).kind.startswith("linear_") or not (part in prepared or folder.exists()):
             continue
         try:
             found[part] = load(config, data_root / "codecs").identity
         except DataError as error:
             raise DataError(f"data: every release of this data carries its {part} codec: {error}") from None
-        if found[part] not in made.get(part, {found[part]}):
+        if found[part] not in prepared.get(part, {found[part]}):
             raise DataError(
                 f"data: every release of this data carries its {part} codec, but {folder} holds {found[part][:16]}, "
-                f"and the data was prepared with {min(made[part])[:16]}: put that one back, or run `talkies prepare`"
+                f"and the data was prepared with {min(prepared[part])[:16]}: put that one back, or run "
+                "`talkies prepare`"
             )
     return found
 
 
 def _prepared(data_root: Path) -> dict[str, Collection[str]]:
-    """Part -> the identities that the preparation's report names; without one, those in the indices of the sets."""
+    """Part -> the identities in the preparation's report or, without a report, in the indices of the sets."""
     report = RECORD.find(data_root / REPORT)
     if report is not None:
         return {part: {report.codecs[part]} for part in FITTED if part in report.codecs}
-    # A preparation that goes on or was killed; a root that was copied in parts.
+    # The preparation is still running or was killed, or the root was copied in parts.
     found: dict[str, Collection[str]] = {}
     for index in sorted((data_root / "sets").glob(f"*/{INDEX}")):
         codecs = read_index(index.parent).header["codecs"]

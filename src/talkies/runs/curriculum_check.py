@@ -1,5 +1,5 @@
-"""What the recipes of a curriculum say of its phases before anything is made: what one would be refused for in the end,
-all are refused for at the beginning.
+"""Checks of a curriculum's recipes before anything is made: an error that would stop a late phase stops the curriculum
+at its start.
 """
 
 import difflib
@@ -11,7 +11,7 @@ from talkies.config import RecipeError, UserError
 from talkies.config.shown import shown
 from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry
-from talkies.recipe.check import enough
+from talkies.recipe.check import check_heldout_clips
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum
@@ -21,17 +21,17 @@ from talkies.world.config import SyntheticSource
 
 @contextmanager
 def of_phase(name: str) -> Iterator[None]:
-    """What is refused within the block is said to be of phase `name`."""
+    """Name the phase in every error raised within the block."""
     try:
         yield
     except UserError as error:
         raise type(error)(f"phase {shown(name)}: {error}") from None
 
 
-def foresee(curriculum: Curriculum, *, done: Collection[str] = ()) -> None:
-    """Raise what a phase would raise once its turn comes, as far as the recipes tell it: sets that the preparation does
-    not make or makes otherwise, other codecs, more held-out clips than are held out, a parent of another architecture,
-    a promotion of what registers nothing. Phases of `done` are finished and not looked at.
+def check_recipes(curriculum: Curriculum, *, done: Collection[str] = ()) -> None:
+    """Raise now what a phase would raise later, as far as the recipes show it: a set that the preparation does not make
+    or makes differently, other codecs, more held-out clips than are held out, a parent of another architecture, a
+    promotion of a phase that registers nothing. Phases in `done` are finished and are not checked.
     """
     earlier: dict[str, PhaseRecipe] = {}
     for phase in curriculum.phases:
@@ -55,30 +55,30 @@ def _check_sets(phase: PhaseRecipe, prepare: PrepareConfig) -> None:
                 f"make; {hint}its sets: {', '.join(prepare.sets)}"
             )
         _check_set(phase, key, prepare.sets[name])
-    most = _most(prepare, prepare.sets[phase.data.heldout])
+    most = _max_clips(prepare, prepare.sets[phase.data.heldout])
     if most is not None:
-        enough(phase, most, held="will have at most")
+        check_heldout_clips(phase, most, held="will have at most")
 
 
 def _check_set(phase: PhaseRecipe, key: str, section: SetConfig) -> None:
     where = f"set {shown(getattr(phase.data, key))} of the preparation (`data.{key}`)"
     for modality in parts(phase).weights:
         if modality not in section.modalities:
-            held = ", ".join(section.modalities)
-            raise RecipeError(f"recipe: {where} keeps no {modality}, only {held}: choose another, or keep it")
-    made = str(Geometry.parse(section.geometry, key=f"sets.{getattr(phase.data, key)}.geometry"))
-    if made != phase.data.geometry:
+            kept = ", ".join(section.modalities)
+            raise RecipeError(f"recipe: {where} keeps no {modality}, only {kept}: choose another, or keep it")
+    geometry = str(Geometry.parse(section.geometry, key=f"sets.{getattr(phase.data, key)}.geometry"))
+    if geometry != phase.data.geometry:
         raise RecipeError(
-            f"recipe: {where} has geometry {made}, the phase expects {phase.data.geometry}: set `data.geometry` to "
-            f"{made}, or prepare a set of {phase.data.geometry}"
+            f"recipe: {where} has geometry {geometry}, the phase expects {phase.data.geometry}: set `data.geometry` to "
+            f"{geometry}, or prepare a set of {phase.data.geometry}"
         )
 
 
-def _most(prepare: PrepareConfig, section: SetConfig) -> int | None:
-    """The most clips that a set can have; None where only its media tell."""
+def _max_clips(prepare: PrepareConfig, section: SetConfig) -> int | None:
+    """The most clips that a set can have; None if that depends on its media."""
     source = prepare.sources.get(section.source)
     if source is None:
-        return None  # preparing says so
+        return None  # the preparation raises for it
     if section.split == "heldout":
         return source.heldout
     if not isinstance(source, SyntheticSource):
@@ -88,18 +88,17 @@ def _most(prepare: PrepareConfig, section: SetConfig) -> int | None:
 
 def _check_codecs(phase: PhaseRecipe, prepare: PrepareConfig) -> None:
     for part in ("video", "audio", "text"):
-        ours, made = (config_values(getattr(recipe.codecs, part)) for recipe in (phase, prepare))
-        for key in sorted(ours.keys() | made.keys()):
-            if ours.get(key) != made.get(key):
+        ours, theirs = (config_values(getattr(recipe.codecs, part)) for recipe in (phase, prepare))
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
                 raise RecipeError(
-                    f"recipe: `codecs.{part}.{key}` is {shown(ours.get(key))}, the preparation "
-                    f"{shown(prepare.name)} has "
-                    f"{shown(made.get(key))}: the data would be encoded by another codec; make them the same"
+                    f"recipe: `codecs.{part}.{key}` is {shown(ours.get(key))}, the preparation {shown(prepare.name)} "
+                    f"has {shown(theirs.get(key))}: the data would be encoded by another codec; use one value for both"
                 )
 
 
 def _check_parents(phase: PhaseRecipe, earlier: Mapping[str, PhaseRecipe]) -> None:
-    """Of parents that are phases of this curriculum, which are not trained yet."""
+    """Check the parents that are phases of this curriculum, not trained yet."""
     for component, spec in parent_of(phase).items():
         if spec in earlier:
             parent = earlier[spec]
@@ -111,9 +110,9 @@ def _check_parents(phase: PhaseRecipe, earlier: Mapping[str, PhaseRecipe]) -> No
 def _check_tracking(curriculum: Curriculum) -> None:
     stores = {phase.name: phase.tracking.uri for phase in curriculum.phases}
     if len({*stores.values()}) > 1:
-        told = ", ".join(f"{name} {shown(uri)}" for name, uri in stores.items())
+        uris = ", ".join(f"{name} {shown(uri)}" for name, uri in stores.items())
         raise RecipeError(
-            f"recipe: the phases of a curriculum are tracked in one store, but their `tracking.uri` are: {told}; set "
+            f"recipe: the phases of a curriculum are tracked in one store, but their `tracking.uri` are: {uris}; set "
             "phases.tracking.uri"
         )
     name = curriculum.recipe.promote

@@ -1,4 +1,4 @@
-"""What the runs beside a data root have begun with: it stays as it is when the data are prepared again."""
+"""The sets and codecs that runs beside a data root depend on. Preparing the data again leaves these unchanged."""
 
 import logging
 from pathlib import Path
@@ -19,9 +19,9 @@ from talkies.runs.recorded import recipe_of_run
 _log = logging.getLogger(__name__)
 
 
-def begun_with(runs: Path, root: Path) -> Begun:
-    """The sets and codecs in the data root `root` that runs in the folder `runs` were begun with. A run whose records
-    are damaged is told, and not counted."""
+def used_by_runs(runs: Path, root: Path) -> Begun:
+    """The sets and codecs in the data root `root` that runs in the folder `runs` were begun with. A run with damaged
+    records is not counted, and a warning names it."""
     sets: set[str] = set()
     codecs: set[str] = set()
     for run in sorted(path.parent for depth in ("*/*", "*/*/*") for path in runs.glob(f"{depth}/place.json")):
@@ -31,12 +31,12 @@ def begun_with(runs: Path, root: Path) -> Begun:
                 sets |= found.sets
                 codecs |= found.codecs
         except UserError as error:
-            _log.warning("prepare: what %s was begun with is not known: %s", run, error)
+            _log.warning("prepare: cannot determine which data %s was begun with: %s", run, error)
     return Begun(sets=frozenset(sets), codecs=frozenset(codecs))
 
 
 def _of(run: Path, root: Path) -> Begun:
-    """What of a run's data is still there: its sets, where the one that it trains on is what it was."""
+    """The sets and codecs that a run still uses; none if the set that it trains on has changed."""
     recipe = recipe_of_run(run)
     folders = [root / "sets" / name for name in (recipe.data.shards, recipe.data.heldout)]
     indices = [read_index(folder) for folder in folders]
@@ -47,7 +47,7 @@ def _of(run: Path, root: Path) -> Begun:
 
 
 def _trained_on(run: Path) -> str | None:
-    """The fingerprint of the set that a run trains on; None where it has saved nothing yet."""
+    """The fingerprint of the set that a run trains on; None if it has saved nothing yet."""
     facts = FACTS.find(run / FACTS_FILE)
     if facts is not None:
         return facts.data.fingerprint

@@ -1,4 +1,4 @@
-"""Where runs live: RUNS/<name>-<recipe hash>/<number>/, locked while somebody works in it."""
+"""Run folders, RUNS/<name>-<recipe hash>/<number>/, and their locks."""
 
 import fcntl
 import json
@@ -17,11 +17,11 @@ from talkies.signals.answer import pause
 
 LOCK, TRIES = ".lock", 100
 TURN_S = 120.0
-"""How long a turn is waited for: a promotion sends its release to a server."""
+"""How long to wait for a turn: a promotion sends its release to a server."""
 
 
 class RunLockedError(UserError):
-    """Another process works in this run folder."""
+    """Another process holds this run folder."""
 
     exit_code = 75
 
@@ -33,7 +33,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def finished(folder: Path) -> bool:
-    """Whether the run in `folder` has ended well: result.json is written last."""
+    """Whether the run in `folder` is complete: result.json is written last."""
     return present(folder / "result.json")
 
 
@@ -43,13 +43,14 @@ def numbered(home: Path) -> list[Path]:
 
 
 def run_in(home: Path, *, new: bool) -> Path:
-    """The newest run in `home`, or with `new` (or if there is none) the next number, not yet made."""
+    """The newest run in `home`, or with `new` (or if there is none) the folder of the next number, which is not made
+    here."""
     runs = numbered(home)
     return runs[-1] if runs and not new else home / f"{(int(runs[-1].name) if runs else 0) + 1:04d}"
 
 
 def wait_unlocked(folder: Path, seconds: float) -> None:
-    """Return when nobody holds the folder, or after `seconds`: an attempt's predecessor may still be on its way out."""
+    """Return once the folder is unlocked, or after `seconds`: the previous attempt may still be ending."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -63,11 +64,12 @@ def wait_unlocked(folder: Path, seconds: float) -> None:
 def locked(
     folder: Path, *, hint: str = "or use --new", shared: bool = False, traceless: bool = False
 ) -> Iterator[None]:
-    """Hold the folder; RunLockedError names who holds it otherwise, and `hint` what to do instead of waiting. The lock
-    dies with its process. `shared`: with others that share it, too. What this made and nobody put anything in is gone
-    afterwards; where it is `traceless` its file is, always."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    with _held(folder, hint, shared=shared) as handle:
+    """Lock the folder, which is made if it is missing. RunLockedError names the process that holds it, and `hint` says
+    what to do instead of waiting. The lock ends with its process. `shared`: several processes may hold it at once.
+
+    Folders made here are removed afterwards if they are still empty; the lock file too, or always if `traceless`."""
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+    with _acquired(folder, hint, shared=shared) as handle:
         handle.seek(0)
         handle.truncate()
         handle.write(str(os.getpid()))
@@ -75,23 +77,24 @@ def locked(
         try:
             yield
         finally:
-            empty = bool(made) and not shared and [path.name for path in folder.glob("*")] == [LOCK]
+            empty = bool(new_folders) and not shared and [path.name for path in folder.glob("*")] == [LOCK]
             if empty or traceless:
-                (folder / LOCK).unlink()  # while it is held: who has opened it meanwhile will see that it is gone
+                # Removed while locked: a process that has opened the file meanwhile detects it in `_same_file`.
+                (folder / LOCK).unlink()
             if empty:
-                _unmake(made)
+                _remove_empty(new_folders)
 
 
 @contextmanager
 def in_turn(folder: Path, *, hint: str) -> Iterator[None]:
-    """Hold the folder as `locked` does, but wait for who holds it, for TURN_S at most, and leave no trace of it.
-    Raises RunLockedError after that, StorageError where the folder cannot be written."""
+    """Lock the folder as `locked` does, but wait up to TURN_S for another holder, and leave no lock file.
+    Raises RunLockedError after that time, StorageError if the folder cannot be written."""
     end = time.monotonic() + TURN_S
-    with ExitStack() as held:
+    with ExitStack() as locks:
         while True:
             try:
                 with storage_errors(folder, 0):
-                    held.enter_context(locked(folder, hint=hint, traceless=True))
+                    locks.enter_context(locked(folder, hint=hint, traceless=True))
                 break
             except RunLockedError:
                 if time.monotonic() >= end:
@@ -100,14 +103,14 @@ def in_turn(folder: Path, *, hint: str) -> Iterator[None]:
         yield
 
 
-def _held(folder: Path, hint: str, *, shared: bool) -> TextIO:
-    """The folder's lock file, made, open and locked. It may vanish between any two of these, with who made it."""
-    for left in reversed(range(TRIES)):
+def _acquired(folder: Path, hint: str, *, shared: bool) -> TextIO:
+    """The folder's lock file: made, opened and locked. Between these steps another process may remove it."""
+    for tries_left in reversed(range(TRIES)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.fdopen(open_ours(folder / LOCK, os.O_RDWR | os.O_APPEND), "a+")
         except (FileNotFoundError, FileExistsError):
-            if not left:
+            if not tries_left:
                 raise
             continue
         try:
@@ -120,7 +123,9 @@ def _held(folder: Path, hint: str, *, shared: bool) -> TextIO:
             handle.close()
             raise RunLockedError(f"run: {folder} is in use by process {holder}; wait for it, {hint}") from None
         handle.close()
-    raise RunLockedError(f"run: {folder} comes and goes with the processes that want it; wait for them, {hint}")
+    raise RunLockedError(
+        f"run: other processes made and removed {folder} each time it was to be locked; wait for them, {hint}"
+    )
 
 
 def _same_file(handle: TextIO, path: Path) -> bool:
@@ -130,8 +135,8 @@ def _same_file(handle: TextIO, path: Path) -> bool:
         return False
 
 
-def _unmake(folders: Sequence[Path]) -> None:
-    """Remove folders, the innermost first, up to one that is not empty."""
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, until one is not empty."""
     for path in folders:
         try:
             path.rmdir()

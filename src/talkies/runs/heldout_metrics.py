@@ -18,28 +18,29 @@ from talkies.streams.codec import Media
 def evaluate(
     source: Source, heldout: ShardSet, *, clips: int, sampling: SamplingConfig, seed: int, folder: Path | None = None
 ) -> dict[str, float]:
-    """Generate one clip per held-out caption and first frame and compare with the real clips through their codecs.
+    """Generate one clip per held-out caption and first frame, and compare them with the decoded held-out clips.
 
-    Keys: `evaluation/` before those of `heldout_loss` and `evaluate_clips`; sync_reference is the codecs' own ceiling.
-    `folder`: where the first clips are kept as mp4.
+    Keys: those of `heldout_loss` and `evaluate_clips`, prefixed with `evaluation/`; `sync_reference` is the ceiling set
+    by the codecs. `folder`: receives the first 8 clips as mp4.
     """
     if clips > len(heldout):
         raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")
-    found = batches(heldout, clips, tuple(source.grids))
+    heldout_batches = batches(heldout, clips, tuple(source.grids))
     fixed = {**source.fixed, "seed": seed}
     bins = source.recipe.validation.bins
     device = source.device
-    losses = heldout_loss(source.model, [b.to(device) for b in found], source.recipe.flow, bins=bins, **fixed)
+    on_device = [batch.to(device) for batch in heldout_batches]
+    losses = heldout_loss(source.model, on_device, source.recipe.flow, bins=bins, **fixed)
     metrics = {f"evaluation/{key}": value for key, value in losses.items()}
-    made: list[Media] = []
+    generated: list[Media] = []
     real: list[Media] = []
-    for batch in found:
+    for batch in heldout_batches:
         look()
-        made += sample_batch(source.model, source.codecs, batch, sampling, fps=heldout.fps, device=device, **fixed)
+        generated += sample_batch(source.model, source.codecs, batch, sampling, fps=heldout.fps, device=device, **fixed)
         real += decoded(batch, source.codecs, heldout.fps, seconds=heldout.seconds)
-    metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(made, real).items()}
+    metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(generated, real).items()}
     if folder is not None:
-        captions: Sequence[str] = [caption for batch in found for caption in batch.captions]
+        captions: Sequence[str] = [caption for batch in heldout_batches for caption in batch.captions]
         tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"}
-        write_samples(made[:8], captions[:8], folder, tags=tags)
+        write_samples(generated[:8], captions[:8], folder, tags=tags)
     return metrics

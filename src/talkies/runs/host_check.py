@@ -1,4 +1,4 @@
-"""What a phase asks of this machine that it cannot give, found when its data are open and before anything trains."""
+"""Checks that this machine can run a phase, made once its data are open and before anything trains."""
 
 import os
 from math import prod
@@ -20,13 +20,14 @@ def check_workers(recipe: PhaseRecipe) -> None:
     most = max(16, 4 * cores)
     if recipe.data.workers > most:
         raise RecipeError(
-            f"recipe: `data.workers` is {recipe.data.workers}, this machine has {cores} cores, which take {most} at "
-            "most: lower it"
+            f"recipe: `data.workers` is {recipe.data.workers}, but this machine has {cores} cores, which allow at most "
+            f"{most}: lower it"
         )
 
 
 def check_step(recipe: PhaseRecipe, shards: ShardSet) -> None:
-    """Raise RecipeError for a step that repeats every clip over and over, or whose micro-batch no memory can hold."""
+    """Raise RecipeError for a step that repeats its clips more than REPEATS times, or whose micro-batch does not fit in
+    this machine's memory."""
     steps, layout = recipe.steps, recipe.parallel
     if steps.global_batch > REPEATS * len(shards):
         raise RecipeError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from talkies.codecs.load import load_codecs
 from talkies.data.shards import ShardSet
 from talkies.data.substitutes import open_to_train
-from talkies.recipe.check import check, enough
+from talkies.recipe.check import check, check_heldout_clips
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.carried_codecs import carried
@@ -19,7 +19,7 @@ from talkies.streams.codec import Codecs
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a phase reads: its shards, the held-out ones, the codecs of both, and its parents by component. `carried`:
-    identities of the codecs that its release takes along, in the process that has verified them."""
+    identities of the codecs that its release carries; empty in a process that has not verified them."""
 
     shards: ShardSet
     heldout: ShardSet
@@ -29,27 +29,27 @@ class Inputs:
 
 
 def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Parent], *, verify: bool = True) -> Inputs:
-    """Open the phase's shard sets and codecs, and (`verify`: one process of many does) hash them.
+    """Open the phase's shard sets and codecs. `verify`: hash them, too; one process does this for all.
 
-    Raises DataError for missing or foreign shards, for more bad clips to train on than the recipe allows, and for any
-    damage of the held-out ones; RecipeError where the recipe disagrees with itself; CheckpointError for a parent that
-    was trained with other codecs.
+    Raises DataError for missing or mismatched shards, for more bad training clips than the recipe allows, and for any
+    damage to the held-out set; RecipeError if the recipe contradicts itself; CheckpointError for a parent that was
+    trained with other codecs.
     """
     check(recipe)
     check_workers(recipe)
-    wanted = tuple(parts(recipe).weights)
-    taken = carried(recipe.codecs, data_root) if verify else {}
-    codecs = load_codecs(recipe.codecs, data_root / "codecs", modalities=wanted)
+    modalities = tuple(parts(recipe).weights)
+    to_carry = carried(recipe.codecs, data_root) if verify else {}
+    codecs = load_codecs(recipe.codecs, data_root / "codecs", modalities=modalities)
     identities = {"text": codecs.text.identity}
-    for modality in wanted:
+    for modality in modalities:
         identities[modality] = getattr(codecs, modality).identity
     sets, share = data_root / "sets", recipe.survival.quarantine.share
-    shards = open_to_train(sets / recipe.data.shards, wanted, share=share, verify=verify)
+    shards = open_to_train(sets / recipe.data.shards, modalities, share=share, verify=verify)
     heldout = ShardSet.open(sets / recipe.data.heldout, verify=verify)
-    for found in (shards, heldout):
-        found.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=wanted)
-    enough(recipe, len(heldout))
+    for shard_set in (shards, heldout):
+        shard_set.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=modalities)
+    check_heldout_clips(recipe, len(heldout))
     check_step(recipe, shards)
     for component, parent in parents.items():
         check_codecs(component, parent, identities)
-    return Inputs(shards=shards, heldout=heldout, codecs=codecs, parents=parents, carried=taken)
+    return Inputs(shards=shards, heldout=heldout, codecs=codecs, parents=parents, carried=to_carry)

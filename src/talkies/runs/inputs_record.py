@@ -1,7 +1,7 @@
-"""What a run's data is, kept in its folder: enough to make a release of a checkpoint where the data are gone.
+"""The record of a run's data in its folder: enough to make a release of a checkpoint after the data are gone.
 
 RUN/inputs.json    the sets, their geometry and the identities of their codecs, as release.json has them
-RUN/codecs/        the fitted codecs that its releases carry along
+RUN/codecs/        the fitted codecs that its releases carry
 """
 
 import shutil
@@ -30,8 +30,8 @@ CODECS = "codecs"
 
 @record
 class Facts:
-    """`data`: of release.json; `codecs`: part -> identity of what the data was encoded with; `carried`: part ->
-    identity of the fitted codecs in RUN/codecs."""
+    """`data`: as in release.json; `codecs`: part -> identity of the codec that encoded the data; `carried`: part ->
+    identity of the fitted codec in RUN/codecs."""
 
     data: SetsRecord
     codecs: dict[str, Name]
@@ -50,7 +50,7 @@ FACTS = Kind(
 
 
 def facts_of(recipe: PhaseRecipe, shards: Index, heldout: Index, codecs: Mapping[str, str]) -> Facts:
-    """What is to be kept of the sets that a phase trains on and is measured on; `codecs`: those that are carried."""
+    """The record of the sets that a phase trains on and is measured on; `codecs`: part -> identity of those carried."""
     data = SetsRecord(
         shards=recipe.data.shards,
         clips=len(shards.clips),
@@ -63,9 +63,9 @@ def facts_of(recipe: PhaseRecipe, shards: Index, heldout: Index, codecs: Mapping
     return Facts(data=data, codecs=dict(shards.header["codecs"]), carried=dict(codecs))
 
 
-def keep(folder: Path, recipe: PhaseRecipe, facts: Facts, data_root: Path) -> None:
-    """Write down what a run's data is, and copy the codecs that its releases carry, again where the copy is damaged.
-    Raises StorageError on a full disk."""
+def record_inputs(folder: Path, recipe: PhaseRecipe, facts: Facts, data_root: Path) -> None:
+    """Record a run's data, and copy the codecs that its releases carry; a damaged copy is made again. Raises
+    StorageError on a full disk."""
     target = folder / CODECS
     known = FACTS.find(folder / FILE)
     if known == facts and _whole(recipe, facts, target):
@@ -86,7 +86,7 @@ def keep(folder: Path, recipe: PhaseRecipe, facts: Facts, data_root: Path) -> No
 
 
 def _whole(recipe: PhaseRecipe, facts: Facts, folder: Path) -> bool:
-    """Whether `folder` holds every codec that is carried."""
+    """Whether `folder` holds every carried codec, undamaged."""
     try:
         check_codecs_of(recipe, facts.carried, folder)
     except DataError:
@@ -95,39 +95,39 @@ def _whole(recipe: PhaseRecipe, facts: Facts, folder: Path) -> bool:
 
 
 def check_copies(recipe: PhaseRecipe, facts: Facts, run: Path) -> None:
-    """DataError where a codec in RUN/codecs is gone or damaged since the run began: its release would lack it."""
+    """DataError if a codec in RUN/codecs was lost or damaged since the run began: its release would lack it."""
     try:
         check_codecs_of(recipe, facts.carried, run / CODECS)
     except DataError as error:
         raise DataError(
-            f"run: {run} has no release yet, for it carries a codec that was lost since the run began ({error}): give "
-            "the same command again, which takes it from the prepared data and trains nothing twice"
+            f"run: {run} has no release yet, because a codec that it carries was lost since the run began ({error}): "
+            "repeat the same command, which copies the codec from the prepared data and trains nothing twice"
         ) from None
 
 
 def find_codecs(recipe: PhaseRecipe, place: Place, data: Path | None = None) -> Path:
     """The folder with the fitted codecs of a run: its own copy, else that of `data`, else that of the run's data.
 
-    Raises DataError, which says where it was looked for, where there is none.
+    Raises DataError, with the paths that were tried, if there is none.
     """
     root = data or place.data_root
-    own = place.folder / CODECS
-    if own.is_dir():
-        return own
+    copy = place.folder / CODECS
+    if copy.is_dir():
+        return copy
     fitted = [part for part in ("video", "audio") if getattr(recipe.codecs, part).kind.startswith("linear_")]
     if fitted and not (root / CODECS).is_dir():
         raise DataError(
-            f"data: the codecs of {place.folder} are gone (looked for: {own}; {looked_for(root / CODECS, place.folder)}"
-            "): put the data back, or give --data FOLDER"
+            f"data: the codecs of {place.folder} are gone (looked for: {copy}; "
+            f"{looked_for(root / CODECS, place.folder)}): put the data back, or give --data FOLDER"
         )
     return root / CODECS
 
 
 def read_facts(recipe: PhaseRecipe, place: Place, data: Path | None = None) -> tuple[Facts, Path]:
-    """What the data of the run at `place` is, and the folder of its codecs, each read whole and checked; the shards
-    are not opened. A run of an older version needs the indices of its two sets for it.
+    """The record of the data of the run at `place`, and the folder of its codecs, each read whole and checked. Shards
+    are not opened. A run of an older version has no record: then the indices of its two sets are read.
 
-    Raises DataError for what is gone or damaged, and for codecs that are not those of the run.
+    Raises DataError for what is missing or damaged, and for codecs that are not those of the run.
     """
     path = place.folder / FILE
     root = data or place.data_root
@@ -147,8 +147,8 @@ def read_facts(recipe: PhaseRecipe, place: Place, data: Path | None = None) -> t
 
 
 def changed_since(recipe: PhaseRecipe, place: Place) -> str:
-    """What is to be said where the data of a finished run are no longer those that it was trained on; empty where they
-    are, or cannot be read: a finished run needs them no more."""
+    """The message for a finished run whose data have changed since it was trained. Empty if they are the same, or
+    cannot be read: a finished run no longer needs them."""
     try:
         known = FACTS.find(place.folder / FILE)
         if known is None:
@@ -162,21 +162,21 @@ def changed_since(recipe: PhaseRecipe, place: Place) -> str:
         return ""
     now = " and ".join(f"{shown(name)} (now {len(found[name].clips)} clips)" for name in others)
     return (
-        f"train: {place.folder} is finished, and what it was trained on has changed since: {now} in {place.data_root}; "
+        f"train: {place.folder} is finished, and its training data have changed since: {now} in {place.data_root}; "
         "nothing is trained, --new trains on what is there"
     )
 
 
 def check_release(run: Path, recipe: PhaseRecipe, info: Mapping[str, Any]) -> None:
-    """DataError where the release of `run` (`info`: its release.json) lacks a fitted codec that it is to carry, or has
+    """DataError if the release of `run` (`info`: its release.json) lacks a fitted codec that it should carry, or has
     another one."""
     known = FACTS.find(run / FILE)
-    carries = {} if known is None else known.carried
-    check_codecs_of(recipe, {**info["codecs"], **carries}, run / "release" / CODECS)
+    expected = {} if known is None else known.carried
+    check_codecs_of(recipe, {**info["codecs"], **expected}, run / "release" / CODECS)
 
 
 def check_codecs_of(recipe: PhaseRecipe, identities: Mapping[str, str], folder: Path) -> None:
-    """DataError where a fitted codec in `folder` is gone, damaged, or not the one of `identities` (by part)."""
+    """DataError if a fitted codec in `folder` is missing, damaged, or not the one in `identities` (by part)."""
     for part, load in (("video", load_video), ("audio", load_audio)):
         if part in identities and getattr(recipe.codecs, part).kind.startswith("linear_"):
             found = load(recipe.codecs, folder).identity

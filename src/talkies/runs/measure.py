@@ -1,4 +1,4 @@
-"""What a phase measures while it trains, on its averaged (EMA) weights."""
+"""Measurements of a phase while it trains, on its EMA weights."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from talkies.training.phase import Phase
 
 
 class Measure:
-    """Held-out losses and sampled clips of one run. Batches are read once."""
+    """Held-out losses and sampled clips of one run. The held-out batches are read once."""
 
     def __init__(
         self, recipe: PhaseRecipe, inputs: Any, folder: Path, phase: Phase, *, averaging: Averaging, ranks: Ranks
@@ -29,7 +29,7 @@ class Measure:
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """What every evaluation of this recipe shares."""
+        """The arguments that every evaluation of this recipe shares."""
         return {
             "boundary": self.recipe.model.shape.boundary,
             "mask_channels": mask_channels(self.recipe),

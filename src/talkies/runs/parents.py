@@ -1,4 +1,4 @@
-"""Where weights come from: the exact result of an earlier run, verified by hash before it is used."""
+"""The parents that a phase takes weights from: exact results of earlier runs, verified by hash before use."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ Resolver = Callable[[str], Path]
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """A verified release: where it lies, the hash of its manifest, and what release.json says. `by_path`: `spec` is a
-    path, and not the name of a phase or of a registered version."""
+    """A verified release: its folder, the hash of its manifest, and its release.json. `by_path`: `spec` is a path, not
+    the name of a phase or of a registered version."""
 
     spec: str
     folder: Path
@@ -32,11 +32,11 @@ class Parent:
 
     @property
     def identity(self) -> str:
-        """What a release calls it: its name, or its hash where it has none but a place."""
+        """Its name in a child's release: `spec`, or the hash if `spec` is a path."""
         return f"sha256:{self.sha256}" if self.by_path else self.spec
 
     def lineage(self) -> dict[str, object]:
-        """What a child records of it."""
+        """What a child records about it."""
         keys = ("name", "step", "recipe_hash", "commit")
         return {"spec": self.spec, "sha256": self.sha256, **{key: self.info[key] for key in keys}}
 
@@ -53,9 +53,9 @@ def open_parent(
     """The release that `spec` names: an earlier phase of this curriculum, a run folder, a release folder, or
     models:/name@alias.
 
-    `verify`: its files are hashed; of many processes one does. `near`: the run folder that starts from it: a path that
-    leads nowhere is looked for in its runs folder, which may have been moved. `phases`: names that a message offers
-    beside those of `siblings`. Raises CheckpointError where it is missing, unfinished or damaged, TrackingError where
+    `verify`: hash its files; one process does this for all. `near`: the run folder that starts from it; if a path does
+    not exist, it is looked up in that run's runs folder, which may have been moved. `phases`: further names that error
+    messages offer beside `siblings`. Raises CheckpointError if it is missing, unfinished or damaged, TrackingError if
     it is not registered.
     """
     if spec.startswith("models:/"):
@@ -68,10 +68,10 @@ def open_parent(
             path = moved(path, near) or path
         if not path.is_dir():
             known = ", ".join([*siblings, *phases]) or "none"
-            also = "" if near is None or runs_of(near) is None else f" (looked for: {looked_for(path, near)})"
+            tried = "" if near is None or runs_of(near) is None else f" (looked for: {looked_for(path, near)})"
             raise CheckpointError(
                 f"parent: {shown(spec)} is neither a phase of this curriculum (known: {known}), nor a run or release "
-                f"folder{also}, nor models:/name@alias; give one of these under `parents`, or put it back"
+                f"folder{tried}, nor models:/name@alias; give one of these under `parents`, or put it back"
             )
         folder = path if present(path / "release.json") else _of_run(path, spec)
     by_path = spec not in siblings and not spec.startswith("models:/")
@@ -107,8 +107,8 @@ def open_parents(
     near: Path | None = None,
     phases: Collection[str] = (),
 ) -> dict[str, Parent]:
-    """component -> its parent, each parent opened once and checked against this phase's architecture. `only`: those of
-    these components (component -> spec). `near`, `phases`: as for `open_parent`."""
+    """component -> its parent, each opened once and checked against this phase's architecture. `only`: open just these
+    (component -> spec). `near`, `phases`: as for `open_parent`."""
     wanted = parent_of(recipe) if only is None else only
     opened = {
         spec: open_parent(spec, siblings, registry, verify=verify, near=near, phases=phases)
@@ -118,15 +118,13 @@ def open_parents(
     for component, parent in list(found.items()):
         check_shape(component, parent.spec, parent.info["shape"], recipe, adapter=bool(parent.info["base"]))
         check_brings(component, parent.spec, parent.info["components"])
-        if (
-            component not in parent.info["components"]
-        ):  # towers that never met bring none: it starts from random weights
+        if component not in parent.info["components"]:  # a parent without a Bridge: it starts from random weights
             del found[component]
     return found
 
 
 def check_lineage(run: Path, parents: Mapping[str, Parent]) -> None:
-    """CheckpointError where a parent of the run in folder `run` is not the release that it was begun from."""
+    """CheckpointError if a parent of the run in `run` is not the release that the run was begun from."""
     recorded = RECIPE.read(run / "recipe.json").parents
     for component, parent in parents.items():
         known = recorded[component].sha256 if component in recorded else parent.sha256
@@ -138,22 +136,22 @@ def check_lineage(run: Path, parents: Mapping[str, Parent]) -> None:
 
 
 def check_brings(component: str, spec: str, components: Collection[str]) -> None:
-    """CheckpointError where a parent lacks a tower; a Bridge may be missing."""
+    """CheckpointError if a parent lacks a tower; a Bridge may be missing."""
     if component not in components and component != "bridge":
-        held = ", ".join(sorted(components)) or "none"
-        raise CheckpointError(f"parent: {shown(spec)} brings no {component}, only {held}: choose another parent")
+        available = ", ".join(sorted(components)) or "none"
+        raise CheckpointError(f"parent: {shown(spec)} brings no {component}, only {available}: choose another parent")
 
 
 def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: PhaseRecipe, *, adapter: bool) -> None:
-    """CheckpointError where a parent of `shape` (release.json's) is of another architecture than the phase needs, or
-    an `adapter` alone."""
+    """CheckpointError if a parent of `shape` (as in release.json) has another architecture than the phase needs, or is
+    only an `adapter`."""
     if adapter:
         raise CheckpointError(f"parent: {shown(spec)} is a LoRA adapter, which no phase can start from: use its base")
     section = "video" if component.startswith("video") else component
     theirs, ours = shape[section], shape_json(recipe)[section]
-    odd = sorted(key for key in ours if ours[key] != theirs.get(key))
-    if odd:
-        key = odd[0]
+    different = sorted(key for key in ours if ours[key] != theirs.get(key))
+    if different:
+        key = different[0]
         raise CheckpointError(
             f"parent: {shown(spec)} is of another architecture: {section}.{key} is {shown(theirs.get(key))}, this "
             f"recipe's `model.preset` {recipe.model.preset} has {ours[key]}"
@@ -161,7 +159,7 @@ def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: Pha
 
 
 def check_codecs(component: str, parent: Parent, identities: Mapping[str, str]) -> None:
-    """CheckpointError where a parent was trained on latents of another codec: they have other channels for the same."""
+    """CheckpointError if a parent was trained on latents of another codec, whose channels mean something else."""
     read = {"audio": ("audio", "text"), "bridge": ("video", "audio", "text")}.get(component, ("video", "text"))
     for part in read:
         theirs, ours = parent.info["codecs"].get(part), identities.get(part)
@@ -174,5 +172,5 @@ def check_codecs(component: str, parent: Parent, identities: Mapping[str, str]) 
 
 
 def shape_json(recipe: PhaseRecipe) -> dict[str, Any]:
-    """The numbers that fix the parameters, as release.json keeps them."""
+    """The sizes that determine the parameters, as release.json records them."""
     return dict(to_dict(recipe.model.shape))

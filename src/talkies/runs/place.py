@@ -25,19 +25,19 @@ class Place:
 
 
 def place_of(run: Path) -> Place:
-    """Where a run works, as its place.json says, and where that is now. CheckpointError where that is missing or
-    damaged."""
+    """The Place in a run's place.json, with paths as they are now if the run was moved. CheckpointError if the file is
+    missing or damaged."""
     found = PLACE.read(run / "place.json")
     return Place(
         folder=run,
         data_root=opened(found.data_root, run, written_in=found.folder),
-        store=_told(opened_uri(found.store, run, written_in=found.folder), run),
+        store=_checked(opened_uri(found.store, run, written_in=found.folder), run),
         artifacts=None if found.artifacts is None else opened(found.artifacts, run, written_in=found.folder),
     )
 
 
-def _told(store: str, run: Path) -> str:
-    """`store`, after a warning where an older version has recorded what can carry a credential."""
+def _checked(store: str, run: Path) -> str:
+    """`store`, after a warning if an older version recorded a part that can carry a credential."""
     if part := credential(store):
         _log.warning(
             "tracking: the URI in the records of %s can carry a credential: %s; see `talkies status`", run, part

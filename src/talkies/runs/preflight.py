@@ -1,4 +1,4 @@
-"""What the disk, the registry and the prepared data say of a curriculum's phases before the first of them begins."""
+"""Checks of a curriculum's phases against the disk, the registry and the prepared data, before the first one begins."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,12 +9,12 @@ from talkies.config.canonical import difference
 from talkies.config.shown import shown
 from talkies.data.shards import ShardSet
 from talkies.prepare.report import Report
-from talkies.recipe.check import enough
+from talkies.recipe.check import check_heldout_clips
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum
-from talkies.runs.curriculum_check import foresee, of_phase
-from talkies.runs.disk_space import check_room_for_all
+from talkies.runs.curriculum_check import check_recipes, of_phase
+from talkies.runs.disk_space import check_disk_space_for_all
 from talkies.runs.folders import finished
 from talkies.runs.parents import Parent, Resolver, check_codecs, open_parents
 from talkies.tracking.names import parse_spec
@@ -28,15 +28,16 @@ def unfinished(curriculum: Curriculum, folders: Mapping[str, Path]) -> dict[Path
 def check_before(
     curriculum: Curriculum, folders: Mapping[str, Path], registry: Resolver
 ) -> dict[str, Mapping[str, Parent]]:
-    """Before the preparation: what the recipes say, room for all phases, and the parents that come from elsewhere, each
-    verified; phase -> component -> parent. Raises what the first phase that cannot work would raise.
+    """Checks before the preparation: the recipes, disk space for all phases, and the parents from outside the
+    curriculum, each verified. Returns phase -> component -> parent. Raises what the first impossible phase would raise.
     """
-    wanted = unfinished(curriculum, folders)
-    foresee(curriculum, done={phase.name for phase in curriculum.phases} - {phase.name for phase in wanted.values()})
-    check_room_for_all(wanted)
+    remaining = unfinished(curriculum, folders)
+    done = {phase.name for phase in curriculum.phases} - {phase.name for phase in remaining.values()}
+    check_recipes(curriculum, done=done)
+    check_disk_space_for_all(remaining)
     found: dict[str, Mapping[str, Parent]] = {}
     names = [phase.name for phase in curriculum.phases]
-    for phase in wanted.values():
+    for phase in remaining.values():
         with of_phase(phase.name):
             elsewhere = from_elsewhere(curriculum, phase)
             earlier = names[: names.index(phase.name)]
@@ -45,7 +46,7 @@ def check_before(
 
 
 def from_elsewhere(curriculum: Curriculum, phase: PhaseRecipe) -> dict[str, str]:
-    """component -> its parent, of those that are no phases of the curriculum."""
+    """component -> its parent, for parents that are not phases of the curriculum."""
     names = {phase.name for phase in curriculum.phases}
     return {component: spec for component, spec in parent_of(phase).items() if spec not in names}
 
@@ -57,29 +58,29 @@ def check_prepared(
     report: Report,
     parents: Mapping[str, Mapping[str, Parent]],
 ) -> None:
-    """After the preparation, which has verified its sets: that each phase has the clips that it asks for, encoded by
+    """Checks after the preparation, which has verified its sets: each phase has the clips that it asks for, encoded by
     the codecs that its parents were trained with.
 
-    Raises RecipeError where a set has too few, DataError for one that is of something else, CheckpointError for a
-    parent of other codecs.
+    Raises RecipeError for a set with too few clips, DataError for a set that does not match the phase, CheckpointError
+    for a parent of other codecs.
     """
     sets: dict[str, ShardSet] = {}
     for phase in unfinished(curriculum, folders).values():
-        wanted = tuple(parts(phase).weights)
-        identities = {part: report.codecs[part] for part in ("text", *wanted)}
+        modalities = tuple(parts(phase).weights)
+        identities = {part: report.codecs[part] for part in ("text", *modalities)}
         with of_phase(phase.name):
             for name in (phase.data.shards, phase.data.heldout):
                 if name not in sets:
                     sets[name] = ShardSet.open(root / "sets" / name, verify=False)
-                sets[name].check(codec_identities=identities, geometry=phase.data.geometry, modalities=wanted)
-            enough(phase, len(sets[phase.data.heldout]))
+                sets[name].check(codec_identities=identities, geometry=phase.data.geometry, modalities=modalities)
+            check_heldout_clips(phase, len(sets[phase.data.heldout]))
             for component, parent in parents[phase.name].items():
                 check_codecs(component, parent, identities)
 
 
-def check_seen(recipe: PhaseRecipe, folder: Path, *, siblings: Collection[str] = ()) -> None:
-    """What the machine that submits a phase sees of it: its sets where `data.root` is there, the releases and runs that
-    it starts from, unhashed, and the names of registered ones. Raises as training would."""
+def check_before_submit(recipe: PhaseRecipe, folder: Path, *, siblings: Collection[str] = ()) -> None:
+    """Checks that the submitting machine can make: the phase's sets if `data.root` exists here, the releases and runs
+    that it starts from (not hashed), and the form of registry specs. Raises as training would."""
     root = None if recipe.data.root is None else Path(recipe.data.root)
     if root is not None and root.is_dir():
         check_root(recipe, root)
@@ -93,21 +94,23 @@ def check_seen(recipe: PhaseRecipe, folder: Path, *, siblings: Collection[str] =
 
 
 def check_root(recipe: PhaseRecipe, root: Path) -> None:
-    """That the sets of a phase are in the data root and are what it expects, as their indices say. No shard is read.
+    """Check by their indices that the sets of a phase are in the data root and match the phase. No shard is read.
 
-    Raises DataError for a set that is missing, of something else or encoded by another codec, RecipeError where there
-    are too few held-out clips.
+    Raises DataError for a set that is missing, does not match or was encoded by another codec, RecipeError for too few
+    held-out clips.
     """
-    wanted = tuple(parts(recipe).weights)
+    modalities = tuple(parts(recipe).weights)
     for name in (recipe.data.shards, recipe.data.heldout):
         found = ShardSet.open(root / "sets" / name, verify=False)
-        found.check(codec_identities={}, geometry=recipe.data.geometry, modalities=wanted)
-        for part in ("text", *wanted):
-            values, made = config_values(getattr(recipe.codecs, part)), found.header.codec_configs.get(part, {})
-            if odd := difference(values, made):
-                told = "; ".join(f"`codecs.{part}.{key}` is {shown(a)}, not {shown(b)}" for key, (a, b) in odd.items())
+        found.check(codec_identities={}, geometry=recipe.data.geometry, modalities=modalities)
+        for part in ("text", *modalities):
+            ours, theirs = config_values(getattr(recipe.codecs, part)), found.header.codec_configs.get(part, {})
+            if pairs := difference(ours, theirs):
+                values = "; ".join(
+                    f"`codecs.{part}.{key}` is {shown(a)}, not {shown(b)}" for key, (a, b) in pairs.items()
+                )
                 raise DataError(
                     f"data: shard set {shown(name)} ({found.folder}) was encoded with another {part} codec than the "
-                    f"recipe's: {told}: prepare it again, or set `codecs.{part}` to what encoded it"
+                    f"recipe's: {values}: prepare it again, or set `codecs.{part}` to what encoded it"
                 )
-    enough(recipe, len(found))
+    check_heldout_clips(recipe, len(found))

@@ -1,7 +1,7 @@
-"""Recipes as runs and releases have recorded them: of an older schema, too, they are read in the newest form.
+"""Recipes as runs and releases record them. Recipes of an older schema are read in the newest form.
 
-A recorded recipe holds all its values and its schema. `recipe_hash` beside it names the run for good: it is what was
-hashed when the run began, and may be of an older schema; what the recipe hashes to now is `recipe_hash(recipe)`.
+A recorded recipe holds all its values and its schema. The `recipe_hash` recorded beside it names the run for good: it
+was computed when the run began, perhaps in an older schema. The hash in today's schema is `recipe_hash(recipe)`.
 """
 
 from collections.abc import Mapping
@@ -21,45 +21,45 @@ from talkies.runs.records import RECIPE, RecipeRecord
 T = TypeVar("T")
 FILE = "recipe.json"
 UNTRACKED = "released"
-"""The experiment of a recipe that has none."""
+"""The experiment of a recipe read from a release, which records none."""
 
 
 def values_of(recipe: PhaseRecipe | PrepareConfig) -> dict[str, Any]:
-    """What recipe.json, or curriculum.json, says of a recipe."""
+    """A recipe as recipe.json and curriculum.json record it."""
     return {SCHEMA: NEWEST, **to_dict(recipe)}
 
 
 def released_values(recipe: PhaseRecipe) -> dict[str, Any]:
-    """What release.json says of a recipe: neither how its run was tracked, nor what it ran on."""
+    """A recipe as release.json records it: without how its run was tracked and what it ran on."""
     return {SCHEMA: NEWEST, **decisive(recipe)}
 
 
 def check_sum(values: Mapping[str, Any]) -> str:
-    """By which recipe.json vouches for what its recipe's hash covers."""
+    """The checksum in recipe.json of the values that the recipe's hash covers."""
     return hash_of(values, NOT_HASHED)
 
 
 def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
-    """The PhaseRecipe that a run or a release was made with, in the newest form. CheckpointError where the record
-    `where` holds none that this version reads."""
+    """The PhaseRecipe that a run or a release was made with, in the newest form. CheckpointError if this version cannot
+    read the one in the record `where`."""
     return read_as(PhaseRecipe, values, where)
 
 
 def read_as(target: type[T], values: Mapping[str, Any], where: Path) -> T:
-    """The same for any kind of recipe."""
+    """As `recipe_of`, for any kind of recipe."""
     try:
         return decode_values(target, migrated(values), where=str(where))
     except RecipeError as error:
-        told = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise CheckpointError(
-            f"run: {where} is damaged, or of another version of talkies: {told}; restore it from a copy, or use that "
-            "version"
+            f"run: {where} is damaged, or of another version of talkies: {message}; restore it from a copy, or use "
+            "that version"
         ) from None
 
 
 def recipe_of_release(folder: Path, info: Mapping[str, Any]) -> PhaseRecipe:
-    """The PhaseRecipe in a release.json. A release says neither how its run was tracked nor where the weights of
-    pretrained codecs were; the latter stand beside it."""
+    """The PhaseRecipe in a release.json, which leaves out how the run was tracked and the paths of pretrained codecs'
+    weights. The paths are recorded in a file beside it."""
     values = {"tracking": {"experiment": UNTRACKED}, **info["recipe"]}
     for part, path in recorded_weights(folder).items():
         values["codecs"] = {**values["codecs"], part: {**values["codecs"][part], "weights": path}}
@@ -67,29 +67,29 @@ def recipe_of_release(folder: Path, info: Mapping[str, Any]) -> PhaseRecipe:
 
 
 def recipe_of_run(run: Path) -> PhaseRecipe:
-    """The PhaseRecipe in the recipe.json of a run. CheckpointError where it is another than the run was begun with."""
+    """The PhaseRecipe in the recipe.json of a run. CheckpointError if it is not the one that the run was begun with."""
     path = run / FILE
     return recipe_in(RECIPE.read(path), path)
 
 
 def recipe_in(known: RecipeRecord, path: Path) -> PhaseRecipe:
-    """As `recipe_of_run`, of the record that was read from `path`."""
+    """As `recipe_of_run`, for the record that was read from `path`."""
     recipe = recipe_of(known.recipe, path)
     first = known.recipe.get(SCHEMA, FIRST) == FIRST
     found = check_sum(known.recipe)
-    key, told = ("recipe_hash", known.recipe_hash) if first else ("sha256", known.sha256)
-    if found != told:
+    key, recorded = ("recipe_hash", known.recipe_hash) if first else ("sha256", known.sha256)
+    if found != recorded:
         raise RECIPE.damaged(
-            path, f"its `recipe` has the hash {found[:12]}, and its `{key}` is {named(str(told)[:12])}"
+            path, f"its `recipe` has the hash {found[:12]}, and its `{key}` is {named(str(recorded)[:12])}"
         )
     return recipe
 
 
 def name_of_run(run: Path) -> str:
-    """The `recipe_hash` by which a run, its checkpoints and its releases are known."""
+    """The recorded `recipe_hash`, which identifies a run, its checkpoints and its releases."""
     return RECIPE.read(run / FILE).recipe_hash
 
 
 def same_recipe(run: Path, recipe: PhaseRecipe) -> bool:
-    """Whether the run in a folder was begun with `recipe`, under whatever hash. Raises as `recipe_of_run`."""
+    """Whether the run in a folder was begun with `recipe`, whatever hash it recorded. Raises as `recipe_of_run`."""
     return recipe_hash(recipe_of_run(run)) == recipe_hash(recipe)

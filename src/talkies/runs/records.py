@@ -1,4 +1,4 @@
-"""What the records in a run's folder hold."""
+"""The records in a run's folder."""
 
 from typing import Annotated, Any
 
@@ -22,8 +22,9 @@ def _a_recipe(values: dict[str, Any]) -> dict[str, Any]:
 
 @record
 class RecipeRecord:
-    """recipe.json: what a run trains, and from what. `recipe_hash`: of the recipe when the run began, in the schema of
-    that day; `sha256`: of what of `recipe` is hashed (schema 1 had none); `commit`: of the sources when it began."""
+    """recipe.json: what a run trains, and from which parents. `recipe_hash`: of the recipe when the run began, in the
+    schema of that time; `sha256`: of the hashed part of `recipe` (schema 1 had none); `commit`: of the sources when the
+    run began."""
 
     recipe: Annotated[dict[str, Any], AfterValidator(_a_recipe)]
     recipe_hash: Name
@@ -39,8 +40,8 @@ class RecipeRecord:
 
 @record
 class CurriculumRecord:
-    """curriculum.json: by which `digest` a curriculum's run is known, and the recipes of its preparation and phases, as
-    recipe.json has them (schema 1 had none)."""
+    """curriculum.json: the `digest` that identifies a curriculum's run, and the recipes of its preparation and phases,
+    in the form of recipe.json (schema 1 had none)."""
 
     digest: Name
     prepare: dict[str, Any] | None = None
@@ -49,8 +50,8 @@ class CurriculumRecord:
 
 @record
 class PlaceRecord:
-    """place.json: where the prepared data lies, the tracking store, and where a local store keeps artifacts; relative
-    paths begin at `folder`, or wherever that is now."""
+    """place.json: the data root, the tracking store, and the folder where a local store keeps artifacts. Relative paths
+    start at `folder`, or at its present place if it was moved."""
 
     data_root: Name
     store: Name
@@ -69,7 +70,7 @@ class ResultRecord:
 
 @record
 class BestRecord:
-    """best.json: the step of the best checkpoint, and the `value` of the `metric` that says so."""
+    """best.json: the step of the best checkpoint, and the `value` of the `metric` that it was chosen by."""
 
     step: Natural
     metric: str
@@ -78,8 +79,8 @@ class BestRecord:
 
 @record
 class EvaluationRecord:
-    """evaluation.json: what the release `sha256` does on `clips` clips of the held-out set `heldout` (its fingerprint),
-    with noise of `seed`. A metric that is no finite number is the word for it, as JSON has none."""
+    """evaluation.json: the metrics of the release `sha256` on `clips` clips of the held-out set with the fingerprint
+    `heldout`, with noise from `seed`. A metric that is not finite is a string, since JSON has no such number."""
 
     sha256: Sha256
     clips: Natural

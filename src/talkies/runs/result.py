@@ -1,4 +1,4 @@
-"""The result of a phase: its averaged weights as a release, and result.json, written last."""
+"""The result of a phase: its EMA weights as a release, and result.json, written last."""
 
 import math
 import subprocess
@@ -43,9 +43,9 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-def placeless(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> PhaseRecipe:
-    """The recipe as a release has it: parents that were named by a path go by their hash, and weights of pretrained
-    codecs, whose identities stand beside it, have no path."""
+def without_paths(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> PhaseRecipe:
+    """The recipe as a release records it: a parent given as a path is named by its hash, and pretrained codecs have no
+    path to their weights, since the release records their identities."""
     identities = {parent.spec: parent.identity for parent in parents.values()}
     named = {key: identities.get(spec, spec) for key, spec in to_dict(recipe.parents).items()}
     codecs = {key: replace(value, weights=None) for key, value in _pretrained(recipe).items()}
@@ -61,9 +61,9 @@ def _pretrained(recipe: PhaseRecipe) -> dict[str, Any]:
 def release_info(
     recipe: PhaseRecipe, facts: Facts, parents: Mapping[str, Parent], checkpoint: Path, run: Path
 ) -> dict[str, Any]:
-    """What release.json says besides its files: enough to sample, to start a child, and to write a card, and nothing of
-    where it was made or tracked."""
-    loop, recipe = read_loop(checkpoint), placeless(recipe, parents)
+    """The contents of release.json other than its files: enough to sample, to start a child and to write a card, and
+    nothing about where it was made or tracked."""
+    loop, recipe = read_loop(checkpoint), without_paths(recipe, parents)
     lineage = {component: {**parent.lineage(), "spec": parent.identity} for component, parent in parents.items()}
     return {
         "name": recipe.name,
@@ -77,15 +77,15 @@ def release_info(
         "shape": shape_json(recipe),
         "data": asdict(facts.data),
         "codecs": facts.codecs,
-        "survival": survived(loop, recipe.steps.global_batch),
+        "survival": left_out(loop, recipe.steps.global_batch),
         "quarantined": quarantined(loop, run),
         "parents": lineage,
     }
 
 
-def survived(loop: Mapping[str, Any], global_batch: int) -> dict[str, Any]:
-    """What a run left out: optimizer steps that were skipped, and ranges [first, end) of batches that it passed over
-    when it went back, counted in optimizer steps of an undisturbed run."""
+def left_out(loop: Mapping[str, Any], global_batch: int) -> dict[str, Any]:
+    """What a run left out: skipped optimizer steps, and the ranges [first, end) of batches passed over in rollbacks,
+    counted in optimizer steps of an undisturbed run."""
     passed = loop["data"]["passed"]
     return {
         "skipped_steps": loop["guard"]["skipped"],
@@ -109,7 +109,7 @@ def split_components(state: Mapping[str, Held]) -> dict[str, dict[str, Held]]:
 
 
 def export(recipe: PhaseRecipe, parents: Mapping[str, Parent], folder: Path, phase: Phase, after: AfterStep) -> str:
-    """Write folder/release from the averaged weights; returns its sha256. Every process of the run calls it."""
+    """Write folder/release from the EMA weights; returns its sha256. Every process of the run calls it."""
     facts = FACTS.read(folder / FACTS_FILE)
     ranks = after.saving.ranks
     ranks.agree(check_copies if ranks.main else None, recipe, facts, folder)
@@ -139,17 +139,17 @@ def consolidate(
     run: Path,
     codecs: Path,
 ) -> str:
-    """Write the release `folder` from the averaged weights of a checkpoint, whichever layout wrote it, in one process
-    that holds one tensor at a time; returns its sha256. Raises CheckpointError where the checkpoint is damaged."""
-    found = stored_ema(checkpoint)
-    names = {id(tensor): name for name, tensor in found.items()}
+    """Write the release `folder` from the EMA weights of a checkpoint of any layout, in one process that holds one
+    tensor at a time; returns its sha256. Raises CheckpointError if the checkpoint is damaged."""
+    stored = stored_ema(checkpoint)
+    names = {id(tensor): name for name, tensor in stored.items()}
     read = open_ema(checkpoint)
     return publish(
         recipe,
         facts,
         parents,
         folder,
-        found,
+        stored,
         run=run,
         checkpoint=checkpoint,
         codecs=codecs,
@@ -171,8 +171,8 @@ def publish(
     whole: Callable[[Held], Tensor],
     collective: Collective | None,
 ) -> str:
-    """Write the release `folder` of what a phase trained until `checkpoint` in `run`, by parameter name, with the
-    fitted codecs in `codecs`; returns its sha256.
+    """Write the release `folder` of a phase at `checkpoint` in `run`, with the fitted codecs in `codecs`; returns its
+    sha256. `tensors`: what the phase trains, by parameter name.
 
     A LoRA's release holds the adapter in PEFT's format and names its base by hash.
     """

@@ -1,4 +1,4 @@
-"""What a run goes on from: its newest usable checkpoint, where that is its own."""
+"""The checkpoint that a run resumes from: the newest usable one, if this run wrote it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,26 +16,26 @@ from talkies.tracking.records import SPOOL, read
 
 
 def resumed_from(recipe: PhaseRecipe, folder: Path, store: CheckpointStore, ranks: Ranks) -> Path | None:
-    """The checkpoint that the run in `folder` goes on from, None for one that has not saved yet.
+    """The checkpoint that the run in `folder` resumes from; None if it has not saved one yet.
 
-    Every process calls it. Raises CheckpointError, before anything trains, where a record or every checkpoint is
-    damaged, all are gone, or the newest is another recipe's.
+    Every process calls it. Raises CheckpointError, before anything trains, if a record or every checkpoint is damaged,
+    if all checkpoints are gone, or if the newest was written for another recipe.
     """
     ranks.first(lambda: best_of(folder))
     latest = store.latest(ranks)
-    check, *told = (_never_saved, folder) if latest is None else (_same_run, recipe, folder, latest)
-    ranks.agree(check if ranks.main else None, *told)
+    check, *arguments = (_never_saved, folder) if latest is None else (_same_run, recipe, folder, latest)
+    ranks.agree(check if ranks.main else None, *arguments)
     return latest
 
 
 def _same_run(recipe: PhaseRecipe, folder: Path, checkpoint: Path) -> None:
-    """Raise CheckpointError for a checkpoint that another recipe's run has written, or no run."""
+    """Raise CheckpointError for a checkpoint of another recipe's run, or one whose counts contradict each other."""
     loop: Mapping[str, Any] = read_loop(checkpoint)
-    own = name_of_run(folder)
-    if loop.get("recipe") != own:
+    expected = name_of_run(folder)
+    if loop.get("recipe") != expected:
         raise CheckpointError(
             f"resume: {checkpoint} was written by a run of another recipe ({str(loop.get('recipe'))[:12]}, this one is "
-            f"{own[:12]}); put the checkpoint back where it belongs, or start anew with --new"
+            f"{expected[:12]}); put the checkpoint back where it belongs, or start anew with --new"
         )
     step, consumed, updates = loop["step"], loop["data"]["consumed"], loop["ema_updates"]
     passed = joined((start, stop) for start, stop in loop["data"]["passed"])
@@ -49,12 +49,12 @@ def _same_run(recipe: PhaseRecipe, folder: Path, checkpoint: Path) -> None:
 
 
 def _never_saved(folder: Path) -> None:
-    """Raise CheckpointError for a run without a checkpoint that has told the tracker of one: to begin it again would
-    train on the same samples twice, in the same MLflow run."""
-    told = [record["name"] for _, record in read(folder / SPOOL, 0) if record and record["kind"] == "artifact"]
-    made = [name for name in told if name.startswith("checkpoints/")]
-    if made:
+    """Raise CheckpointError for a run without a checkpoint whose spool records one: starting over would train on the
+    same samples twice in one MLflow run."""
+    artifacts = [record["name"] for _, record in read(folder / SPOOL, 0) if record and record["kind"] == "artifact"]
+    saved = [name for name in artifacts if name.startswith("checkpoints/")]
+    if saved:
         raise CheckpointError(
-            f"resume: {folder} has saved {made[-1]}, but holds no checkpoint any more: put it back, or start anew with "
-            "--new"
+            f"resume: {folder} has saved {saved[-1]}, but no longer holds any checkpoint: put it back, or start anew "
+            "with --new"
         )

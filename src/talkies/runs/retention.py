@@ -1,9 +1,9 @@
-"""Which checkpoints of a run must stay: the best by held-out loss, those that something registered was made of, and
-the one that a run would go back to.
+"""Retention: which checkpoints of a run must be kept. These are the best by held-out loss, those that a registered
+release was made from, and those that a rollback needs.
 
 RUN/best.json                 step, metric and value of the best
-RUN/registered/*.json         one mark for each release made of a checkpoint; any process leaves one, at any time
-RUN/left/                     marked checkpoints of steps that a run has gone back from
+RUN/registered/*.json         one mark per release made from a checkpoint; any process may write one at any time
+RUN/left/                     marked checkpoints of steps that the run rolled back
 """
 
 import hashlib
@@ -25,12 +25,12 @@ LEFT = "left"
 
 
 class Retention:
-    """What retention asks before it deletes a checkpoint of the run in `folder`.
+    """Decides which checkpoints of the run in `folder` must be kept.
 
     The best is the step with the lowest sum of `weights` x held-out loss among those that were validated and have a
-    complete checkpoint. A validation and its checkpoint may end in any order, in two threads: whichever comes last
-    settles it. A best whose checkpoint is gone (the run went back) is none. `back` (None: it never goes back): how many
-    steps before a bad one a run goes on from.
+    complete checkpoint. A validation and its checkpoint may end in any order, in two threads; the later of them updates
+    the best. A best whose checkpoint is gone (after a rollback) does not count. `back`: how many steps before a bad one
+    a rollback resumes; None for a run without rollback.
     """
 
     def __init__(self, folder: Path, weights: Mapping[Modality, float], *, back: int | None = None) -> None:
@@ -41,11 +41,11 @@ class Retention:
 
     @property
     def metric(self) -> str:
-        """What is compared, by the names of the metrics."""
+        """The compared quantity, as a formula of metric names."""
         return " + ".join(f"{weight:g} * heldout/{modality}" for modality, weight in self.weights.items())
 
     def measured(self, metrics: Mapping[str, float], step: int) -> None:
-        """A validation has ended."""
+        """Take the metrics of a validation that has ended."""
         with self._lock:
             value = sum(weight * metrics[f"heldout/{modality}"] for modality, weight in self.weights.items())
             self._measured = {known: loss for known, loss in self._measured.items() if known < step}
@@ -54,7 +54,7 @@ class Retention:
         self.update_best()
 
     def update_best(self) -> None:
-        """Write down a better checkpoint than the best, if there is one now."""
+        """Write best.json if there is now a better checkpoint."""
         with self._lock:
             complete = set(self._store.steps())
             ready = {step: value for step, value in self._measured.items() if step in complete}
@@ -70,15 +70,15 @@ class Retention:
             self._measured = {later: loss for later, loss in self._measured.items() if later not in complete}
 
     def protects(self, step: int) -> bool:
-        """Whether the checkpoint of `step` must stay. CheckpointError where best.json is damaged."""
+        """Whether the checkpoint of `step` must stay. CheckpointError if best.json is damaged."""
         self.update_best()
         known = best_of(self.folder)
         best = known is not None and known.step == step
-        return best or step in self._refuges() or any(_marks(self.folder, step))
+        return best or step in self._rollback_steps() or any(_marks(self.folder, step))
 
     def set_aside(self, after: int) -> None:
         """Move the marked checkpoints later than step `after` to RUN/left, with their marks, and forget a best later
-        than that: the run goes back, and these steps will come again with other weights."""
+        than that. For a rollback: these steps will be trained again with other weights."""
         known = best_of(self.folder)
         if known is not None and known.step > after:
             (self.folder / BEST).unlink()
@@ -89,19 +89,19 @@ class Retention:
                 self._set_aside(step)
 
     def _set_aside(self, step: int) -> None:
-        """The checkpoint goes first. Where its marks alone are there, a process has died over it."""
-        held = [path for path in (self.folder / LEFT).glob(f"step-{step:08d}-*") if path.is_dir()]
+        """Move the checkpoint, then its marks. If only the marks are left, a process died between the two."""
+        earlier = [path for path in (self.folder / LEFT).glob(f"step-{step:08d}-*") if path.is_dir()]
         checkpoint = self._store.path(step)
-        target = self.folder / LEFT / f"step-{step:08d}-{len(held) + checkpoint.is_dir()}"
+        target = self.folder / LEFT / f"step-{step:08d}-{len(earlier) + checkpoint.is_dir()}"
         target.parent.mkdir(exist_ok=True)
         if checkpoint.is_dir():
             checkpoint.rename(target)
         for path in _marks(self.folder, step):
             path.rename(target.with_name(f"{target.name}-{path.name}"))
 
-    def _refuges(self) -> list[int]:
-        """The checkpoint that is old enough, whichever step from now on is bad, and the one that will be after it.
-        Without the second, none between `keep` and `back` would ever come of age."""
+    def _rollback_steps(self) -> list[int]:
+        """The newest checkpoint that is old enough to go back to from any later step, and the one after it. Without the
+        second, checkpoints would be deleted before they are old enough."""
         steps = self._store.steps()
         if self.back is None or not steps:
             return []
@@ -110,14 +110,14 @@ class Retention:
 
 
 def best_of(folder: Path) -> BestRecord | None:
-    """best.json of a run, None where it has no best or the best one's checkpoint is gone."""
+    """best.json of a run; None if there is none, or its checkpoint is gone."""
     found = BEST_RECORD.find(folder / BEST)
     return found if found is not None and found.step in CheckpointStore(folder / "checkpoints").steps() else None
 
 
 def mark(folder: Path, step: int, name: str) -> Path:
-    """Keep the checkpoint of `step` in the run `folder` for what is made of it: `name` says what that is, and where.
-    Returns the mark; who removes it gives the checkpoint up."""
+    """Mark the checkpoint of `step` in the run `folder` to be kept for the release `name` made from it. Returns the
+    mark's file; without it the checkpoint may be deleted."""
     path = folder / REGISTERED / f"step-{step:08d}-{hashlib.sha256(name.encode()).hexdigest()[:12]}.json"
     write_json(path, {"step": step, "name": name})
     return path

@@ -1,4 +1,6 @@
-"""What watches a phase while it trains: metrics, checkpoints, validation, the bar, and where each tells of it."""
+"""The callbacks of a phase (metrics, checkpoints, validation, progress bar), connected to the run's records and
+tracker.
+"""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -33,7 +35,7 @@ from talkies.training.progress import StepProgress
 
 
 class RunCallbacks:
-    """The callbacks of one attempt, and the tracker that the main process has."""
+    """The callbacks of a run, and the tracker of its main process."""
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class RunCallbacks:
         self._tracker, self.on_hang = tracker, on_hang
         self.activity = Activity()
         back = recipe.survival.rollback.back if recipe.survival.goes_back else None
-        self.kept = Retention(folder, parts(recipe).weights, back=back)
+        self.retention = Retention(folder, parts(recipe).weights, back=back)
         self._validated = folder / "validated.json"
         self._bars: list[StepProgress] = []
         self.metrics = TrainingMetrics(
@@ -64,20 +66,20 @@ class RunCallbacks:
 
     @property
     def tracker(self) -> Tracker:
-        """Where the main process tells."""
-        assert self._tracker is not None, "only the main process tells"
+        """The run's tracker."""
+        assert self._tracker is not None, "only the main process has a tracker"
         return self._tracker
 
     def callbacks(
         self, quarantine: Quarantine, after: AfterStep, validation: ValidationCallback, *, bar: bool
     ) -> list[Callback]:
-        """In the order that each asks for."""
+        """The callbacks of one attempt, in the order that they require."""
         recipe, metrics = self.recipe, self.metrics
         self._bars = [StepProgress(recipe.name, recipe.steps.max)] if bar and self.ranks.main else []
         return [Steps(self.activity), metrics, quarantine, *after.callbacks, validation, *self._bars, ClockOn(metrics)]
 
     def quarantine(self, data: ClipsData) -> Quarantine:
-        """What becomes of the clips that `data` cannot read."""
+        """The quarantine of clips that `data` cannot read."""
         return Quarantine(
             data,
             self.folder / FILE,
@@ -89,7 +91,7 @@ class RunCallbacks:
         )
 
     def validation(self, phase: Phase, averaging: Averaging) -> ValidationCallback:
-        """Held-out losses and samples, each due step once."""
+        """Held-out losses and samples, once for each due step."""
         measure = Measure(
             self.recipe, self.inputs, self.folder / "samples", phase, averaging=averaging, ranks=self.ranks
         )
@@ -100,59 +102,58 @@ class RunCallbacks:
             sink_metrics=self._validation_measured,
             sink_media=lambda path, step: self.tracker.artifact(path, f"samples/step-{step:08d}"),
             recorded=lambda step: self.ranks.first(lambda: self._validated_at() == step),
-            record=lambda step: _noted(write_json, self._validated, {"step": step}),
+            record=lambda step: _warn_on_full_disk(write_json, self._validated, {"step": step}),
         )
 
     def watchdog(self) -> Watchdog:
-        """What is to hold while the phase trains; every process must make it."""
+        """The watchdog to enter while the phase trains; every process must make it."""
         return Watchdog(self.recipe.survival.watchdog, self.folder, self.activity, self.ranks, self.on_hang)
 
-    def saved(self, step: int, made: Path) -> None:
-        """A checkpoint is complete."""
-        _noted(self.kept.update_best)
-        self.tracker.artifact(made / "manifest.json", f"checkpoints/step-{step:08d}")
+    def saved(self, step: int, checkpoint: Path) -> None:
+        """Record a complete checkpoint."""
+        _warn_on_full_disk(self.retention.update_best)
+        self.tracker.artifact(checkpoint / "manifest.json", f"checkpoints/step-{step:08d}")
 
     def skipped(self, entry: Mapping[str, Any]) -> None:
-        """A step was skipped."""
+        """Record a skipped step."""
         self.tracker.tags({f"skipped.step-{entry['step']:08d}": entry["what"]})
 
-    def leave(self, made: Rollback) -> None:
-        """Training goes on from an earlier step: what was logged and validated after it is so again, and what must stay
-        is set aside."""
-        self.tracker.went_back(made.to)
-        self.tracker.tags(
-            {f"went_back.{len(read_rollbacks(self.folder))}": f"step {made.at}: to step {made.to}: {made.reason}"}
-        )
+    def leave(self, rollback: Rollback) -> None:
+        """Prepare the records for a rollback: steps after `rollback.to` will be logged and validated again, and their
+        marked checkpoints are set aside."""
+        at, to, reason = rollback.at, rollback.to, rollback.reason
+        self.tracker.went_back(to)
+        self.tracker.tags({f"went_back.{len(read_rollbacks(self.folder))}": f"step {at}: to step {to}: {reason}"})
         warnings.warn(
-            f"training: {made.reason}; going back to step {made.to}, and past samples {made.start} to {made.stop}",
+            f"training: {reason}; going back to step {to}, and past samples {rollback.start} to {rollback.stop}",
             SurvivalWarning,
             stacklevel=2,
         )
-        self.kept.set_aside(made.to)
-        if (self._validated_at() or 0) > made.to:
+        self.retention.set_aside(to)
+        if (self._validated_at() or 0) > to:
             self._validated.unlink()
 
     def _measured(self, metrics: Mapping[str, float], step: int) -> None:
         self.tracker.metrics(metrics, step)
-        for line in self._bars:
-            line.report(metrics)
+        for bar in self._bars:
+            bar.report(metrics)
 
     def _quarantined(self, count: int, step: int) -> None:
         self.tracker.metrics({"data/quarantined": count}, step)
         self.tracker.tags({"quarantined": count})
 
     def _validation_measured(self, metrics: Mapping[str, float], step: int) -> None:
-        _noted(self.kept.measured, metrics, step)
+        _warn_on_full_disk(self.retention.measured, metrics, step)
         self.tracker.metrics(metrics, step)
 
     def _validated_at(self) -> int | None:
-        """The step whose validation was handed on last."""
+        """The step of the last recorded validation."""
         found = VALIDATED.find(self._validated)
         return None if found is None else found.step
 
 
-def _noted(write: Callable[..., None], *args: object) -> None:
-    """A small record that the disk does not take is no reason to stop: it is written with the next one."""
+def _warn_on_full_disk(write: Callable[..., None], *args: object) -> None:
+    """Write a small record; on a StorageError only warn, since the next write makes up for it."""
     try:
         write(*args)
     except StorageError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from talkies.config import DataError, RecipeError
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import Report, prepare, prepare_sets
-from talkies.runs.data_in_use import begun_with
+from talkies.runs.data_in_use import used_by_runs
 from talkies.runs.folders import locked
 from talkies.runs.lookup import data_of
 
@@ -17,7 +17,7 @@ OTHER_RUNS = "or choose another --runs"
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What the command line decides: the runs folder, the tracking store, how models:/ is resolved, progress bars."""
+    """The choices of the command line: the runs folder, the tracking store, how models:/ is resolved, progress bars."""
 
     runs: Path
     store: str
@@ -29,7 +29,7 @@ class RunContext:
 def codecs_folder(config: PrepareConfig, context: RunContext, recipe_folder: Path) -> Path | None:
     """The folder of the codecs that `codecs_from` names; None without it.
 
-    Raises DataError where there are none, TrackingError where a version is not registered.
+    Raises DataError if it has no codecs, TrackingError if a version is not registered.
     """
     spec = config.codecs_from
     if spec is None:
@@ -45,7 +45,7 @@ def codecs_folder(config: PrepareConfig, context: RunContext, recipe_folder: Pat
 
 
 def prepare_data(config: PrepareConfig, context: RunContext, *, recipe_folder: Path) -> tuple[Path, Report]:
-    """Prepare (or reuse) the data of a recipe."""
+    """Prepare or reuse the data of a recipe; returns its data root and the report."""
     root = data_of(context.runs, config, recipe_folder=recipe_folder)
     codecs = codecs_folder(config, context, recipe_folder)
     with locked(root, hint=OTHER_RUNS):
@@ -55,15 +55,15 @@ def prepare_data(config: PrepareConfig, context: RunContext, *, recipe_folder: P
             recipe_folder=recipe_folder,
             codecs=codecs,
             progress=context.bar,
-            begun=begun_with(context.runs, root),
+            begun=used_by_runs(context.runs, root),
         )
 
 
 def prepare_part(config: PrepareConfig, context: RunContext, *, recipe_folder: Path, number: int | None) -> Path:
-    """Make the part of the data that one of several jobs makes: shard set `number`, or (None) what all sets share:
-    rendered sources and codecs. `prepare_data` reuses all parts. Two jobs may make different sets at once.
+    """Make one job's part of the data: shard set `number`, or, if None, what all sets share (rendered sources and
+    codecs). `prepare_data` reuses all parts. Two jobs may make different sets at once.
 
-    RecipeError where there is no set of that number.
+    Raises RecipeError if there is no set of that number.
     """
     names = list(config.sets)
     if number is not None and not 0 <= number < len(names):
@@ -71,10 +71,10 @@ def prepare_part(config: PrepareConfig, context: RunContext, *, recipe_folder: P
     root = data_of(context.runs, config, recipe_folder=recipe_folder)
     codecs = codecs_folder(config, context, recipe_folder)
     chosen = [] if number is None else [names[number]]
-    with ExitStack() as held:
-        held.enter_context(locked(root, hint=OTHER_RUNS, shared=bool(chosen)))
+    with ExitStack() as locks:
+        locks.enter_context(locked(root, hint=OTHER_RUNS, shared=bool(chosen)))
         for name in chosen:
-            held.enter_context(locked(root / "parts" / name, hint=OTHER_RUNS))
+            locks.enter_context(locked(root / "parts" / name, hint=OTHER_RUNS))
         prepare_sets(
             config,
             root,
@@ -82,6 +82,6 @@ def prepare_part(config: PrepareConfig, context: RunContext, *, recipe_folder: P
             codecs=codecs,
             progress=context.bar,
             names=chosen,
-            begun=begun_with(context.runs, root),
+            begun=used_by_runs(context.runs, root),
         )
     return root

@@ -19,12 +19,12 @@ from talkies.runs.recorded import values_of
 from talkies.runs.records import CURRICULUM
 from talkies.runs.result import commit
 from talkies.runs.run_context import RunContext, prepare_data
-from talkies.runs.run_phase import booked, run_phase
+from talkies.runs.run_phase import closing_with_status, run_phase
 from talkies.tracking.spool import Tracker
 
 
 def phase_folder(folder: Path, number: int, name: str) -> Path:
-    """Where phase `number` (from 1) of a curriculum run works."""
+    """The folder of phase `number` (from 1) of a curriculum run."""
     return folder / f"{number}-{name}"
 
 
@@ -44,22 +44,24 @@ def run_curriculum(
     on_hang: Callable[[], None] | None = None,
 ) -> dict[str, Path]:
     """Run or continue a curriculum in `folder`; returns phase name -> run folder. Finished phases are not repeated.
-    `only`: train that phase alone, from those before it; CheckpointError where one of them is not finished.
+    `only`: train that phase alone, from those before it; CheckpointError if one of them is not finished.
 
-    Every process calls it; the main one (of `ranks`) locks the folder, prepares the data and keeps the books.
-    `on_hang` is for `run_phase`.
+    Every process calls it; the main one (of `ranks`) locks the folder, prepares the data and writes all records.
+    `on_hang`: as for `run_phase`.
     """
     ranks = ranks or Ranks(ALONE)
     folders = phase_folders(curriculum, folder)
     runs: dict[str, Path] = {}
-    with ExitStack() as held:
-        ranks.agree((lambda: held.enter_context(locked(folder))) if ranks.main else None)
+    with ExitStack() as resources:
+        ranks.agree((lambda: resources.enter_context(locked(folder))) if ranks.main else None)
         if only is not None:
-            ranks.agree(_need if ranks.main else None, folders, only)
-        root = ranks.first(lambda: _ready(curriculum, context, folder, folders, say))
+            ranks.agree(_require_earlier if ranks.main else None, folders, only)
+        root = ranks.first(lambda: _checked_data_root(curriculum, context, folder, folders, say))
         tracker = None
         if ranks.main:
-            tracker = held.enter_context(_books(curriculum, folder, folders, context, say=say, only=only))
+            tracker = resources.enter_context(
+                _running_tracker(curriculum, folder, folders, context, say=say, only=only)
+            )
         for number, phase in enumerate(curriculum.phases, 1):
             if only not in (None, phase.name):
                 runs[phase.name] = folders[phase.name]
@@ -90,8 +92,8 @@ def run_curriculum(
     return runs
 
 
-def _need(folders: Mapping[str, Path], only: str) -> None:
-    """CheckpointError where a phase before `only` is not finished."""
+def _require_earlier(folders: Mapping[str, Path], only: str) -> None:
+    """CheckpointError if a phase before `only` is not finished."""
     for name, folder in folders.items():
         if name == only:
             return
@@ -102,10 +104,10 @@ def _need(folders: Mapping[str, Path], only: str) -> None:
             )
 
 
-def _ready(
+def _checked_data_root(
     curriculum: Curriculum, context: RunContext, folder: Path, folders: Mapping[str, Path], say: Callable[[str], None]
 ) -> Path:
-    """The data root. What any phase would be refused for is refused here, before the first."""
+    """The prepared data root. An error that would stop any phase is raised here, before the first one begins."""
     parents = check_before(curriculum, folders, context.registry)
     root, report = _prepared(curriculum, context, folder, say)
     check_prepared(curriculum, folders, root, report, parents)
@@ -115,7 +117,7 @@ def _ready(
 def _prepared(
     curriculum: Curriculum, context: RunContext, folder: Path, say: Callable[[str], None]
 ) -> tuple[Path, Report]:
-    """The data root of the curriculum, what is in it, and its record in `folder`."""
+    """Prepare the data root of the curriculum, and write curriculum.json in `folder`."""
     root, report = prepare_data(curriculum.prepare, context, recipe_folder=curriculum.prepare_folder)
     say(f"prepared {report.summary()} in {root}")
     _record(curriculum, folder / CURRICULUM_FILE)
@@ -123,7 +125,7 @@ def _prepared(
 
 
 def _record(curriculum: Curriculum, path: Path) -> None:
-    """Write what the curriculum is. Its digest stays that by which its run is known."""
+    """Write curriculum.json. A digest that is already recorded stays, because it identifies the run."""
     known = CURRICULUM.find(path)
     digest = curriculum.digest if known is None else known.digest
     members = {"prepare": values_of(curriculum.located), "phases": [values_of(phase) for phase in curriculum.phases]}
@@ -131,7 +133,7 @@ def _record(curriculum: Curriculum, path: Path) -> None:
 
 
 @contextmanager
-def _books(
+def _running_tracker(
     curriculum: Curriculum,
     folder: Path,
     folders: Mapping[str, Path],
@@ -140,12 +142,12 @@ def _books(
     say: Callable[[str], None],
     only: str | None,
 ) -> Iterator[Tracker]:
-    """The tracker of the curriculum, whose uploader serves its phases too."""
+    """The curriculum's tracker, whose uploader also serves its phases."""
     tracker = parent_tracker(curriculum, folder, context)
     names = [*folders]
     last = len(names) if only is None else names.index(only) + 1
-    tracker.start_uploader(*(folders[name] for name in names[:last]))  # it would wait for a phase of another job
-    with booked(tracker, f"{folder} {folder}/*/", say, done=lambda: all(map(finished, folders.values()))):
+    tracker.start_uploader(*(folders[name] for name in names[:last]))  # it would wait for a later phase, of another job
+    with closing_with_status(tracker, f"{folder} {folder}/*/", say, done=lambda: all(map(finished, folders.values()))):
         yield tracker
 
 

@@ -1,4 +1,4 @@
-"""An evaluation: metrics of a model over held-out clips; those of a run are kept in its folder and its MLflow run."""
+"""An evaluation: the metrics of a model over held-out clips. Those of a run are kept in its folder and MLflow run."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from talkies.recipe.config import PhaseRecipe
 from talkies.runs.folders import locked, write_json
 from talkies.runs.heldout_metrics import evaluate
 from talkies.runs.place import Place, place_of
-from talkies.runs.run_phase import UPLOAD_S, open_tracker, unsent
+from talkies.runs.run_phase import UPLOAD_S, open_tracker, unsent_message
 from talkies.runs.source import Source, as_tracked, open_set, open_source
 from talkies.tracking.records import number
 from talkies.tracking.spool import check_store
@@ -21,7 +21,7 @@ from talkies.tracking.spool import check_store
 Registry = Callable[[str], Path]
 """Turns models:/name@alias into a verified release folder."""
 Tracked = Callable[[Path, PhaseRecipe], Place]
-"""Says where a run works and is tracked."""
+"""Returns where a run works and is tracked."""
 
 
 def evaluate_source(
@@ -36,30 +36,30 @@ def evaluate_source(
     heldout: str | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, float]:
-    """Evaluate `spec`; where it is a run, hold it and keep the metrics in its folder and its MLflow run, unless they
-    are of other data (`data`, or the set `heldout`) than its own.
+    """Evaluate `spec`. If it is a run, lock it and keep the metrics in its folder and MLflow run, except those of other
+    data (`data`, or the set `heldout`) than its own.
 
-    Every process of `ranks` takes part; the main one keeps the books. Raises RunLockedError where somebody trains the
-    run or evaluates it too.
+    Every process of `ranks` takes part; the main one writes all records. Raises RunLockedError if another process
+    trains or evaluates the run.
     """
     source = open_source(spec, registry, ranks, data=data)
     clips = source.recipe.validation.final_clips if clips is None else clips
     other = data is not None or heldout is not None
-    if (held_run := source.run) is not None and not other:
-        with ExitStack() as held:
-            hold = partial(locked, held_run, hint="then evaluate it")
-            ranks.agree((lambda: held.enter_context(hold())) if ranks.main else None)
+    if (run := source.run) is not None and not other:
+        with ExitStack() as locks:
+            lock = partial(locked, run, hint="then evaluate it")
+            ranks.agree((lambda: locks.enter_context(lock())) if ranks.main else None)
             source = as_tracked(source)
-            place = tracked(held_run, source.recipe)
+            place = tracked(run, source.recipe)
             return evaluate_run(source, place, clips=clips, seed=seed, send=True, ranks=ranks, say=say)
     if data is None and source.run is not None:
         data = place_of(source.run).data_root
-    ranks.agree(_refuse if ranks.main and data is None else None, spec)
+    ranks.agree(_raise_no_data if ranks.main and data is None else None, spec)
     assert data is not None
     return _measured(source, data, heldout or source.recipe.data.heldout, clips=clips, seed=seed)[0]
 
 
-def _refuse(spec: str) -> None:
+def _raise_no_data(spec: str) -> None:
     raise DataError(f"evaluate: {spec} does not say where its held-out clips are; give --data FOLDER")
 
 
@@ -73,7 +73,7 @@ def evaluate_run(
     ranks: Ranks,
     say: Callable[[str], None] = print,
 ) -> dict[str, float]:
-    """Evaluate the run at `place`, which the caller holds, on its own data. `send`: to MLflow now, not only into the
+    """Evaluate the run at `place`, which the caller has locked, on its own data. `send`: to MLflow now, not only to the
     run's spool."""
     check_store(place.folder, place.store)  # before minutes of work
     kept = place.folder if ranks.main else None
@@ -88,8 +88,8 @@ def _record(source: Source, place: Place, record: dict[str, Any], send: bool, sa
     """Keep an evaluation in the run's folder, and in its spool or (`send`) its MLflow run."""
     metrics = record["metrics"]
     if source.released:
-        told = {name: number(value) for name, value in metrics.items()}
-        write_json(place.folder / "evaluation.json", {**record, "metrics": told})
+        values = {name: number(value) for name, value in metrics.items()}
+        write_json(place.folder / "evaluation.json", {**record, "metrics": values})
     tracker = open_tracker(source.recipe, place, training=False)
     tracker.metrics(metrics, source.step)
     for path in sorted((place.folder / "evaluation").glob("*.mp4")):
@@ -97,17 +97,17 @@ def _record(source: Source, place: Place, record: dict[str, Any], send: bool, sa
     if send:
         tracker.start_uploader()
     if not tracker.close(deadline_s=UPLOAD_S) and send:
-        say(unsent(str(place.folder)))
+        say(unsent_message(str(place.folder)))
 
 
 def _measured(
     source: Source, data: Path, name: str, *, clips: int, seed: int, run: Path | None = None
 ) -> tuple[dict[str, float], str]:
-    """The metrics over held-out clips, those of the set `name` of `data`, and what these clips are. `run`: where a few
-    clips are kept. DataError where the data are gone, or were encoded by other codecs than the model's."""
+    """The metrics over the held-out set `name` of `data`, and the set's fingerprint. `run`: the run folder that keeps a
+    few clips. DataError if the data are gone, or were encoded by other codecs than the model's."""
     if not data.is_dir():
-        looked = str(data) if source.run is None else looked_for(data, source.run)
-        raise DataError(f"evaluate: the held-out clips are gone (looked for: {looked}); give --data FOLDER")
+        tried = str(data) if source.run is None else looked_for(data, source.run)
+        raise DataError(f"evaluate: the held-out clips are gone (looked for: {tried}); give --data FOLDER")
     heldout = open_set(data, name, source)
     folder = None if run is None else run / "evaluation"
     metrics = evaluate(source, heldout, clips=clips, sampling=source.recipe.sampling, seed=seed, folder=folder)

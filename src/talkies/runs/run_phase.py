@@ -1,4 +1,4 @@
-"""Run one phase in its folder: adopt or begin, train, export the result, and keep the books."""
+"""Run one phase in its folder: begin or resume, train, export the result, and record and track all of it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -10,10 +10,10 @@ from talkies.config.canonical import recipe_hash
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.config import PhaseRecipe
-from talkies.runs.disk_space import check_room
+from talkies.runs.disk_space import check_disk_space
 from talkies.runs.folders import finished, locked, write_json
 from talkies.runs.inputs import Inputs, open_inputs
-from talkies.runs.inputs_record import changed_since, facts_of, keep
+from talkies.runs.inputs_record import changed_since, facts_of, record_inputs
 from talkies.runs.parents import Parent, Resolver, open_parents
 from talkies.runs.place import Place, write_place
 from talkies.runs.recorded import FILE, check_sum, name_of_run, recipe_in, values_of
@@ -24,19 +24,19 @@ from talkies.signals.answer import asked, before_end, look
 from talkies.tracking.spool import Status, Tracker
 
 UPLOAD_S = 10.0
-"""How long a run waits at its end for the uploader, which goes on without it; not at all once it was told to stop."""
+"""How long a run waits at its end for the uploader, which continues without it; an interrupted run does not wait."""
 
 
 class InterruptedRunError(Exception):
-    """The run was stopped at a step boundary and can be continued with the same command."""
+    """The run stopped at a step boundary; the same command continues it."""
 
     def __init__(self, folder: Path, step: int, cause: str) -> None:
         super().__init__(f"{folder} stopped by {cause} after step {step}; the same command continues it")
         self.cause = cause
 
 
-def unsent(folders: str) -> str:
-    """What is said of runs whose uploader has not sent everything."""
+def unsent_message(folders: str) -> str:
+    """The message for runs whose uploader has not sent everything."""
     return (
         "tracking: not everything is sent yet; a side process tries for 10 more minutes, and "
         f"`talkies replay {folders}` sends the rest"
@@ -57,28 +57,30 @@ def open_tracker(recipe: PhaseRecipe, place: Place, *, training: bool = True) ->
 
 
 def adopt(recipe: PhaseRecipe, folder: Path, parents: Mapping[str, Parent]) -> None:
-    """Write the run's recipe and lineage, or check that the folder holds the same ones. What the hash leaves out is
-    written as it is now, in the newest schema; the hash stays that by which the run is known.
+    """Write the run's recipe and lineage, or check that the folder holds the same ones. Values that the hash does not
+    cover are updated, in the newest schema; a recorded hash stays, because it identifies the run.
 
-    Raises CheckpointError where a resumed run would change its recipe or its parents.
+    Raises CheckpointError if a resumed run would change its recipe or its parents.
     """
     path = folder / FILE
     found = RECIPE.find(path)
     for key in () if found is None else _differing(found, path, recipe, parents):
         raise CheckpointError(
-            f"resume: {folder} was begun with other {key} than now; continue it unchanged, or start anew with --new"
+            f"resume: {folder} was begun with another value of its {key}; continue it unchanged, or start anew with "
+            "--new"
         )
     values = values_of(recipe)
     if found is None or found.recipe != values:
         lineage = {component: parent.lineage() for component, parent in sorted(parents.items())}
-        wanted = {"recipe": values, "sha256": check_sum(values), "parents": lineage}
-        wanted["recipe_hash"] = recipe_hash(recipe) if found is None else found.recipe_hash
-        wanted["commit"] = (None if found is None else found.commit) or commit()
-        write_json(path, wanted)
+        record = {"recipe": values, "sha256": check_sum(values), "parents": lineage}
+        record["recipe_hash"] = recipe_hash(recipe) if found is None else found.recipe_hash
+        record["commit"] = (None if found is None else found.commit) or commit()
+        write_json(path, record)
 
 
 def _differing(found: RecipeRecord, path: Path, recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> list[str]:
-    """What is another than when the run was begun. Parents are compared by what they are, wherever they lie."""
+    """What has changed since the run was begun: "recipe", "parents" or both. Parents are compared by hash, not by
+    path."""
     known = {component: parent.sha256 for component, parent in found.parents.items()}
     same = {
         "recipe": recipe_hash(recipe_in(found, path)) == recipe_hash(recipe),
@@ -88,7 +90,7 @@ def _differing(found: RecipeRecord, path: Path, recipe: PhaseRecipe, parents: Ma
 
 
 def describe(tracker: Tracker, recipe: PhaseRecipe, inputs: Inputs, folder: Path) -> None:
-    """Parameters, tags and the resolved recipe of a run."""
+    """Log the parameters, tags and resolved recipe of a run."""
     steps = recipe.steps
     tracker.params(
         {
@@ -124,17 +126,17 @@ def run_phase(
     ranks: Ranks | None = None,
     on_hang: Callable[[], None] | None = None,
 ) -> str:
-    """Train a phase to its end (or continue it) and return its release's sha256; a finished one is only read.
+    """Train or continue a phase to its end and return its release's sha256; of a finished phase it is only read.
 
-    Every process of the layout calls it; the main one (of `ranks`) locks the folder and keeps the books. `say` is told
-    where not everything reached the tracking server, or the data of a finished run are others now; `on_hang` is called
-    in one process where training hangs. Raises InterruptedRunError where a signal or `stop_at` ended it early,
-    RankError where another process failed.
+    Every process of the layout calls it; the main one (of `ranks`) locks the folder and writes all records. `say`
+    reports that not everything reached the tracking server, or that the data of a finished run have changed. `on_hang`
+    is called in one process if training hangs. Raises InterruptedRunError if a signal or `stop_at` ended it early,
+    RankError if another process failed.
     """
     folder, ranks = place.folder, ranks or Ranks(ALONE)
     look()
-    with ExitStack() as held:
-        ranks.agree((lambda: held.enter_context(locked(folder))) if ranks.main else None)
+    with ExitStack() as locks:
+        ranks.agree((lambda: locks.enter_context(locked(folder))) if ranks.main else None)
         parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=folder))
         if ranks.first(lambda: finished(folder)):
             ranks.agree(adopt if ranks.main else None, recipe, folder, parents)
@@ -142,9 +144,9 @@ def run_phase(
                 say(changed)
             return RESULT.read(folder / "result.json").sha256
         inputs = ranks.after_main(lambda main: open_inputs(recipe, place.data_root, parents, verify=main))
-        ranks.agree(check_room if ranks.main else None, recipe, folder)
-        ranks.agree(_settle if ranks.main else None, recipe, place, parents, inputs)
-        with _books(recipe, place, inputs, say) if ranks.main else nullcontext() as tracker:
+        ranks.agree(check_disk_space if ranks.main else None, recipe, folder)
+        ranks.agree(_write_records if ranks.main else None, recipe, place, parents, inputs)
+        with _running_tracker(recipe, place, inputs, say) if ranks.main else nullcontext() as tracker:
             outcome, phase, after = train(
                 recipe, inputs, folder, tracker, stop_at=stop_at, bar=bar, ranks=ranks, on_hang=on_hang
             )
@@ -157,33 +159,35 @@ def run_phase(
     return sha256
 
 
-def _settle(recipe: PhaseRecipe, place: Place, parents: Mapping[str, Parent], inputs: Inputs) -> None:
-    """Write what the run is, where it works, and what its data is."""
+def _write_records(recipe: PhaseRecipe, place: Place, parents: Mapping[str, Parent], inputs: Inputs) -> None:
+    """Write recipe.json, place.json and inputs.json of the run."""
     adopt(recipe, place.folder, parents)
     write_place(place)
     facts = facts_of(recipe, inputs.shards.index, inputs.heldout.index, inputs.carried)
-    keep(place.folder, recipe, facts, place.data_root)
+    record_inputs(place.folder, recipe, facts, place.data_root)
 
 
 @contextmanager
-def _books(recipe: PhaseRecipe, place: Place, inputs: Inputs, say: Callable[[str], None]) -> Iterator[Tracker]:
-    """The tracker of an attempt, from RUNNING to the status that it ended with."""
+def _running_tracker(
+    recipe: PhaseRecipe, place: Place, inputs: Inputs, say: Callable[[str], None]
+) -> Iterator[Tracker]:
+    """The tracker of an attempt, from status RUNNING to the one that it ends with."""
     tracker, alone = open_tracker(recipe, place), place.parent is None
     if alone:  # a curriculum has one uploader for all its phases
         tracker.start_uploader()
-    with booked(tracker, str(place.folder) if alone else None, say):
+    with closing_with_status(tracker, str(place.folder) if alone else None, say):
         tracker.status("RUNNING")
         describe(tracker, recipe, inputs, place.folder)
         yield tracker
 
 
 @contextmanager
-def booked(
+def closing_with_status(
     tracker: Tracker, uploads: str | None, say: Callable[[str], None], done: Callable[[], bool] = lambda: True
 ) -> Iterator[None]:
-    """Close `tracker` after the block, with the status that the block ended with; RUNNING where it is not `done` then.
-    `uploads`: the run folders that its uploader serves, as a shell names them; it is waited for, and `say` is told
-    where it has not sent everything."""
+    """Close `tracker` after the block with the status of the block's end, or RUNNING if not everything is `done` then.
+    `uploads`: the run folders that its uploader serves, in shell notation. If given, wait for the uploader, and `say`
+    if it has not sent everything."""
     status: Status = "FAILED"
     try:
         with before_end(partial(tracker.status, "KILLED")):
@@ -196,4 +200,4 @@ def booked(
         tracker.status(status)
         sent = tracker.close(deadline_s=UPLOAD_S if uploads else 0.0)
         if uploads and not sent and asked() is None:
-            say(unsent(uploads))
+            say(unsent_message(uploads))

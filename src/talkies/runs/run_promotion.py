@@ -36,30 +36,30 @@ def promote_run(
     data: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> str:
-    """Hold a finished run, evaluate it if it was not yet, apply its gates, register it, move its alias; returns its
-    spec.
+    """Lock a finished run, evaluate it unless that was done, apply its gates, register it and move its alias; returns
+    its spec.
 
-    Every process of `ranks` takes part in the evaluation; the main one does the rest. `tracking`: gates and names in
-    place of those that the run was trained with; `data`: the prepared data, if not the run's own.
+    Every process of `ranks` takes part in the evaluation; the main one does the rest. `tracking`: gates and names that
+    replace those of the run; `data`: the prepared data, if not the run's own.
     """
     _check_finished(run)
     release = run / "release"
-    with ExitStack() as held:
-        ranks.agree((lambda: held.enter_context(locked(run, hint="then promote it"))) if ranks.main else None)
+    with ExitStack() as locks:
+        ranks.agree((lambda: locks.enter_context(locked(run, hint="then promote it"))) if ranks.main else None)
         info = ranks.after_main(lambda main: read_release(release, verify=main))
-        recipe, begun = recipe_of_release(release, info), recipe_of_run(run)
+        recipe, run_recipe = recipe_of_release(release, info), recipe_of_run(run)
         ranks.agree(check_release if ranks.main else None, run, recipe, info)
-        tracking = tracking or begun.tracking  # excluded from the hash: the last command counts
+        tracking = tracking or run_recipe.tracking  # excluded from the hash: that of the last command is recorded
         if tracking.register is None:
             raise RecipeError(
                 f"promote: the recipe of {run} names no registered model: repeat its `talkies train` with "
-                "tracking.register=NAME, which trains nothing again"
+                "tracking.register=NAME; nothing is trained again"
             )
-        place = tracked(run, begun)
+        place = tracked(run, run_recipe)
         place = place if data is None else replace(place, data_root=data)
         shelf = Shelf(folder=cards or run, full_scale=full_scale())
-        early = partial(ready, run, tracking, store=place.store, expect=expect, shelf=shelf)
-        ranks.agree(early if ranks.main else None)
+        check_ready = partial(ready, run, tracking, store=place.store, expect=expect, shelf=shelf)
+        ranks.agree(check_ready if ranks.main else None)
         metrics = _metrics(place, clips=recipe.validation.final_clips, registry=registry, ranks=ranks, say=say)
         register = partial(_register, place, tracking, metrics, expect=expect, shelf=shelf, say=say)
         return ranks.first(register if cards is None else partial(_in_turn, register, shelf))
@@ -69,13 +69,13 @@ def _check_finished(run: Path) -> None:
     if finished(run):
         return
     if not run.exists():
-        raise RecipeError(f"promote: there is no {run}: give the folder of a run")
+        raise RecipeError(f"promote: {run} does not exist: give the folder of a run")
     refuse_many("promote", run)
     raise CheckpointError(f"promote: {run} is not a finished run (no result.json): train it to its end first")
 
 
 def _in_turn(register: Callable[[], str], shelf: Shelf) -> str:
-    """Cards that runs share are read and written by one promotion after the other. (A run's own are held with it.)"""
+    """Register while holding the lock of cards that several runs share. (A run's own cards are covered by its lock.)"""
     with in_turn(shelf.cards, hint="then promote again"):
         return register()
 
@@ -89,10 +89,10 @@ def _register(
     shelf: Shelf,
     say: Callable[[str], None],
 ) -> str:
-    """Gates, version, alias and card; returns the spec."""
+    """Apply the gates, register the version, move the alias, write the card; returns the spec."""
     run, release = place.folder, place.folder / "release"
     samples = samples_of(run / "evaluation", release_sha256(release))
-    done = promote(
+    promotion = promote(
         run,
         release,
         tracking,
@@ -103,15 +103,16 @@ def _register(
         samples=samples,
         keep=partial(mark, run, int(read_release(release, verify=False)["step"])),
     )
-    say(f"promoted: models:/{done.name}@{done.alias} is version {done.version} (was {done.previous or 'unset'})")
-    say(f"card:     {done.card}")
-    return f"models:/{done.name}@{done.alias}"
+    spec = f"models:/{promotion.name}@{promotion.alias}"
+    say(f"promoted: {spec} is version {promotion.version} (was {promotion.previous or 'unset'})")
+    say(f"card:     {promotion.card}")
+    return spec
 
 
 def _metrics(
     place: Place, *, clips: int, registry: Registry, ranks: Ranks, say: Callable[[str], None]
 ) -> dict[str, float]:
-    """What training measured last, and the evaluation of this very release; that is made where it was not yet."""
+    """The last metrics of training and those of this release's evaluation, which is made unless it exists."""
     run, release = place.folder, place.folder / "release"
     trained = RESULT.read(run / "result.json").metrics
     wanted = {"sha256": release_sha256(release), "clips": clips, "seed": 0}

@@ -27,7 +27,7 @@ def make_clip(
     ranks: Ranks,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Generate one clip, all `ranks` together, and write it with its provenance."""
+    """Generate one clip and write it with its provenance. Every process of `ranks` calls it."""
     fixed = {"grids": source.grids, "fps": source.fps, "seed": seed, "device": source.device, **source.fixed}
     media = generate(source.model, source.codecs, [request], sampling, **fixed)[0]
     tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"}

@@ -44,10 +44,10 @@ NAMED = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A model ready to sample on `device` (the GPU where there is one): weights, codecs, geometry.
+    """A model ready to sample on `device` (the GPU if there is one): weights, codecs, geometry.
 
-    `sha256` and `name` say what it is, `step` how long it was trained; `run` is its run folder where it came from one;
-    `released`: a release, not a checkpoint.
+    `sha256` and `name` identify it, `step` is how long it was trained, `run` its run folder, if any; `released`: it is
+    a release, not a checkpoint.
     """
 
     name: str
@@ -64,15 +64,15 @@ class Source:
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """What `generate` needs to know of the model."""
+        """What `generate` needs to know about the model."""
         return {"boundary": self.recipe.model.shape.boundary, "mask_channels": mask_channels(self.recipe)}
 
 
 def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None, *, data: Path | None = None) -> Source:
-    """Open `spec`; CheckpointError where it is missing or damaged, TrackingError where it is not registered, DataError
-    where its codecs are gone or others. `data`: the prepared data whose codecs a checkpoint takes, if not its run's.
+    """Open `spec`. Raises CheckpointError if it is missing or damaged, TrackingError if it is not registered, DataError
+    if its codecs are missing or do not match. `data`: the data root whose codecs a checkpoint uses, if not its run's.
 
-    Every process of `ranks` calls it, and holds its share of the weights: together they sample and measure.
+    Every process of `ranks` calls it and holds its share of the weights; sampling and measuring need all of them.
     """
     ranks = ranks or Ranks(ALONE)
     if spec.startswith("models:/"):
@@ -80,7 +80,7 @@ def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None, *, da
     path = Path(spec)
     if not path.is_dir():
         raise CheckpointError(
-            f"source: {shown(spec)} is no folder; give a run, a checkpoint, a release or models:/name@alias"
+            f"source: {shown(spec)} is not a folder; give a run, a checkpoint, a release or models:/name@alias"
         )
     if present(path / "release.json"):
         return _from_release(path, run=path.parent if finished(path.parent) else None, ranks=ranks)
@@ -91,19 +91,19 @@ def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None, *, da
 
 
 def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
-    """A checkpoint and its run: `path` itself, or the newest one of the run `path`, of which every process of `ranks`
-    hashes its share. CheckpointError for neither."""
+    """A checkpoint and its run: `path` itself, or the newest checkpoint of the run `path`, which the processes of
+    `ranks` hash together. CheckpointError if `path` is neither."""
     if present(path / "recipe.json"):
         latest = CheckpointStore(path / "checkpoints").latest(ranks)
         if latest is None:
             raise CheckpointError(f"source: {path} has no complete checkpoint yet")
         return latest, path
     if present(path / "manifest.json"):
-        path = resolved(path)  # of a relative one, "." is no run
+        path = resolved(path)  # the parents of "." are not those of the folder
         run = path.parent.parent
         if not present(run / "recipe.json"):
             raise CheckpointError(
-                f"source: {path} is a checkpoint without its run: there is no {run / 'recipe.json'}; give it as "
+                f"source: {path} is a checkpoint without its run: {run / 'recipe.json'} is missing; give it as "
                 "RUN/checkpoints/step-..., in the folder of the run that wrote it"
             )
         return path, run
@@ -114,11 +114,11 @@ def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
 
 
 def refuse_many(what: str, path: Path) -> None:
-    """CheckpointError that names the runs where `path` is a curriculum's folder, or another that holds runs."""
+    """CheckpointError that names the runs if `path` is a folder of several, such as a curriculum's."""
     found = sorted({record.parent for pattern in ("*", "*/*") for record in path.glob(f"{pattern}/recipe.json")})
     if found:
         named = ", ".join(map(str, found[:NAMED])) + ("" if len(found) <= NAMED else ", ...")
-        raise CheckpointError(f"{what}: {path} holds {len(found)} runs and is none itself; give one of them: {named}")
+        raise CheckpointError(f"{what}: {path} is a folder of {len(found)} runs; give one of them: {named}")
 
 
 def neighbours(run: Path) -> dict[str, Path]:
@@ -127,13 +127,13 @@ def neighbours(run: Path) -> dict[str, Path]:
 
 
 def as_tracked(source: Source) -> Source:
-    """`source`, of a run, with the tracking that the run's recipe.json says: its release says none."""
+    """`source`, of a run, with the tracking config of the run's recipe.json, which a release does not record."""
     assert source.run is not None
     return replace(source, recipe=replace(source.recipe, tracking=recipe_of_run(source.run).tracking))
 
 
 def _mesh(ranks: Ranks) -> Mesh | None:
-    """To sample and to measure, the weights are sharded over all processes."""
+    """The mesh for sampling and measuring: weights sharded over all processes; None for one process."""
     return mesh_of(Fsdp2Config(shard=ranks.world.size), ranks.world) if ranks.world.size > 1 else None
 
 
@@ -141,7 +141,9 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
     info = ranks.after_main(lambda main: read_release(folder, verify=main))
     for key in ("recipe", "name", "step"):
         if key not in info:
-            raise CheckpointError(f"release: {folder / 'release.json'} has no {shown(key)}: another program wrote it")
+            raise CheckpointError(
+                f"release: {folder / 'release.json'} has no {shown(key)}: it was not written by talkies"
+            )
     recipe = recipe_of_release(folder, info)
     base = folder if not info["base"] else base_folder(folder, info["base"])
     ranks.after_main(lambda main: read_release(base, verify=main))
@@ -159,8 +161,8 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
 
 
 def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks, data: Path | None) -> Source:
-    """A checkpoint's averaged weights: all that the phase trains. A LoRA's lie over its parents', which no other phase
-    reads again."""
+    """A checkpoint's EMA weights: all that the phase trains. Only a LoRA also reads its parents, whose weights it
+    adapts."""
     recipe = recipe_of_run(run)
     codecs, identities = _codecs_of(recipe, run, data)
     parents = _below_adapter(run, registry, ranks) if recipe.phase.kind == "lora" else {}
@@ -185,7 +187,7 @@ def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks, 
 
 
 def _below_adapter(run: Path, registry: Resolver, ranks: Ranks) -> Mapping[str, Parent]:
-    """The parents that a LoRA's `run` was begun from."""
+    """The parents that the `run` of a LoRA was begun from."""
     recipe, siblings = recipe_of_run(run), neighbours(run)
     parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=run))
     check_lineage(run, parents)
@@ -193,7 +195,7 @@ def _below_adapter(run: Path, registry: Resolver, ranks: Ranks) -> Mapping[str, 
 
 
 def _codecs_of(recipe: PhaseRecipe, run: Path, data: Path | None) -> tuple[Path, Mapping[str, str]]:
-    """The folder of a run's fitted codecs, and what is known of their identities."""
+    """The folder of a run's fitted codecs, and their recorded identities, if any."""
     known = FACTS.find(run / FACTS_FILE)
     return find_codecs(recipe, place_of(run), data), {} if known is None else known.codecs
 
@@ -234,21 +236,21 @@ def _source(
 def open_set(data: Path, name: str, source: Source) -> ShardSet:
     """The shard set `name` of a data root, to measure `source` on.
 
-    Raises DataError where it is missing or damaged, or was encoded by other codecs than those of `source`.
+    Raises DataError if it is missing or damaged, or was encoded by other codecs than those of `source`.
     """
-    found = ShardSet.open(data / "sets" / name)
-    held = {"video": source.codecs.video, "audio": source.codecs.audio, "text": source.codecs.text}
-    identities = {part: codec.identity for part, codec in held.items() if codec is not None}
-    found.check(codec_identities=identities, geometry=found.header.geometry, modalities=tuple(source.grids))
-    return found
+    shards = ShardSet.open(data / "sets" / name)
+    codecs = {"video": source.codecs.video, "audio": source.codecs.audio, "text": source.codecs.text}
+    identities = {part: codec.identity for part, codec in codecs.items() if codec is not None}
+    shards.check(codec_identities=identities, geometry=shards.header.geometry, modalities=tuple(source.grids))
+    return shards
 
 
 def _check_identities(name: str, codecs: Codecs, identities: Mapping[str, str]) -> None:
-    """DataError where a codec is not the one that the model was trained with: what it decodes would be noise."""
+    """DataError if a codec is not the one that the model was trained with: what it decodes would be noise."""
     for part, known in identities.items():
         codec = getattr(codecs, part)
         if codec is not None and codec.identity != known:
             raise DataError(
                 f"source: {name} was trained with {part} codec {known[:16]}, this one is {codec.identity[:16]}: put "
-                "the codec back that it was trained with"
+                "back the codec that it was trained with"
             )

@@ -1,4 +1,4 @@
-"""One phase, from its recipe to its result: the composition that knows every component."""
+"""Training of one phase, composed of all components: model, data, callbacks, trainer and guard."""
 
 import gc
 import logging
@@ -42,8 +42,8 @@ from talkies.training.saving import rewind
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How training ended: `step` reached, and the signal or the stop that ended it early; or the `bad` step that it
-    goes back from, whose samples begin at `position` of the stream."""
+    """How training ended: the `step` reached, and the signal or stop that ended it early; or the reason of a `bad` step
+    to roll back from, whose samples begin at `position` of the stream."""
 
     step: int
     stopped_by: str | None
@@ -67,7 +67,7 @@ def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module], guard: Guard
 
 
 def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> ClipsData:
-    """The loader of a recipe for one process of many."""
+    """The data module of a recipe for one process of `world`."""
     rank, readers = data_place(recipe.parallel, world)
     return ClipsData(
         shards,
@@ -85,10 +85,10 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> Cl
 def make_trainer(
     recipe: PhaseRecipe, callbacks: list[Callback], world: World = ALONE, activity: Activity | None = None
 ) -> Trainer:
-    """A trainer without any of Lightning's own files: no logger, no checkpoint, no bar, no advertisements.
-    `activity` follows what it does."""
+    """A trainer without Lightning's own loggers, checkpoints, progress bars and tips. `activity`: its profiler, which
+    records what the trainer is doing."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # Lightning 2.6.6 asks torch >= 2.13 in a way that torch deprecates; nothing that a user could change.
+    # Lightning 2.6.6 calls torch >= 2.13 in a deprecated way, which users cannot change.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
     bf16 = recipe.precision == "bf16"
     trainer = Trainer(
@@ -106,7 +106,7 @@ def make_trainer(
         num_sanity_val_steps=0,
         limit_val_batches=0,
     )
-    # Lightning's handler of SIGTERM would talk to the other processes, and raise in the middle of a step.
+    # Lightning's SIGTERM handler would communicate with the other processes, and raise in the middle of a step.
     trainer._signal_connector.register_signal_handlers = lambda: None
     return trainer
 
@@ -133,11 +133,11 @@ def train(
     ranks: Ranks | None = None,
     on_hang: Callable[[], None] | None = None,
 ) -> tuple[Outcome, Phase, AfterStep]:
-    """Run or continue the phase in `folder` until its last step, `stop_at`, or a signal, going back where the recipe
-    wants that of a bad step.
+    """Run or continue the phase in `folder` until its last step, `stop_at`, or a signal. A bad step leads to a rollback
+    if the recipe says so.
 
-    Every process of `ranks` calls it; the main one has the `tracker`; one of them calls `on_hang` before the watchdog
-    ends them. Raises BadStepError where a step was bad, and the recipe has no other answer.
+    Every process of `ranks` calls it; the main one has the `tracker`. One process calls `on_hang` before the watchdog
+    ends them all. Raises BadStepError for a bad step that the recipe neither skips nor rolls back.
     """
     ranks = ranks or Ranks(ALONE)
     run_callbacks = RunCallbacks(recipe, inputs, folder, tracker, ranks, on_hang=on_hang)
@@ -146,7 +146,7 @@ def train(
         if outcome.bad is None:
             return outcome, phase, after
         del phase, after
-        gc.collect()  # the model goes before another one is built
+        gc.collect()  # frees the model before the next one is built
         ranks.agree(_go_back if ranks.main else None, recipe, folder, outcome, run_callbacks)
 
 
@@ -177,8 +177,8 @@ def _attempt(
     store, world = CheckpointStore(folder / "checkpoints"), ranks.world
     passed = ranks.first(lambda: finish_interrupted(folder, store, run_callbacks.leave))
     latest = resumed_from(recipe, folder, store, ranks)
-    begun = 0 if latest is None else int(read_loop(latest)["step"])
-    done = begun >= recipe.steps.max
+    start = 0 if latest is None else int(read_loop(latest)["step"])
+    done = start >= recipe.steps.max
     mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)
     guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", on_skip=run_callbacks.skipped)
     phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh), guard)
@@ -188,18 +188,18 @@ def _attempt(
     validation = run_callbacks.validation(phase, after.averaging)
     if done:  # stopped between the last step and the export
         after.saving.recall(phase)
-        if not validation.recorded(begun):
-            validation.validate(phase, begun, main=world.main)
-        return Outcome(step=begun, stopped_by=None), phase, after
-    if stop_at is not None and begun >= stop_at:
-        return Outcome(step=begun, stopped_by=f"--stop-at {stop_at}"), phase, after
+        if not validation.recorded(start):
+            validation.validate(phase, start, main=world.main)
+        return Outcome(step=start, stopped_by=None), phase, after
+    if stop_at is not None and start >= stop_at:
+        return Outcome(step=start, stopped_by=f"--stop-at {stop_at}"), phase, after
     callbacks = run_callbacks.callbacks(quarantine, after, validation, bar=bar)
     trainer = make_trainer(recipe, callbacks, world, run_callbacks.activity)
     if latest is not None:
         loop = read_loop(latest)
         ranks.after_main(lambda _: rewind(trainer, data, loop))
     data.pass_over(*passed)
-    # For LoRA dropout alone: all else is drawn per sample. Ranks have other clips or other tokens.
+    # For LoRA dropout only: everything else is drawn per sample. Ranks hold different clips or different tokens.
     torch.manual_seed((recipe.seed + world.rank) % 2**63)
     with _threads(recipe.compute.threads), run_callbacks.watchdog():
         return _fit(trainer, phase, data, after), phase, after
@@ -223,7 +223,7 @@ def _after_step(
         resume=latest,
         stop_at=stop_at,
         saved=run_callbacks.saved,
-        protect=run_callbacks.kept.protects,
+        protect=run_callbacks.retention.protects,
         failed_saves=recipe.survival.failed_saves,
         ranks=run_callbacks.ranks,
         recipe=name_of_run(run_callbacks.folder),
@@ -238,9 +238,9 @@ def _fit(trainer: Trainer, phase: Phase, data: ClipsData, after: AfterStep) -> O
     except BackError as error:
         if after.saving.failure is not None:
             raise after.saving.failure from None
-        heard = [cause for cause in after.saving.ranks.gather(after.stop.stopping.asked) if cause is not None]
-        if heard:  # the next attempt meets the bad step again
-            answered(heard[0])
-            return Outcome(step=error.step - 1, stopped_by=heard[0])
+        causes = [cause for cause in after.saving.ranks.gather(after.stop.stopping.asked) if cause is not None]
+        if causes:  # the next attempt will reach the bad step again
+            answered(causes[0])
+            return Outcome(step=error.step - 1, stopped_by=causes[0])
         return Outcome(step=error.step - 1, stopped_by=None, bad=error.reason, position=data.position)
     return Outcome(step=trainer.global_step, stopped_by=after.stop.stopped_by)

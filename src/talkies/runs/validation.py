@@ -1,4 +1,4 @@
-"""What a phase measures while it trains: held-out loss at fixed noise, and sampled clips."""
+"""Held-out batches, and the clips that are decoded or sampled from them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ from talkies.streams.codec import Codecs, Media
 
 BATCH = 16
 FIRST = ".first.png"
-"""In place of a clip's suffix: its first frame."""
+"""Suffix of the first frame's file, in place of the clip's."""
 
 
 def batches(shards: ShardSet, clips: int, modalities: Collection[Modality]) -> list[Batch]:
-    """The first `clips` held-out clips with the modalities that a phase trains, in batches; visit 0."""
+    """The first `clips` held-out clips with the given modalities, in batches, as of visit 0."""
     count = min(clips, len(shards))
     read = [shards.read(i, modalities) for i in range(count)]
     return [
@@ -30,7 +30,7 @@ def batches(shards: ShardSet, clips: int, modalities: Collection[Modality]) -> l
 
 
 def first_frames(batch: Batch, codecs: Codecs) -> list[torch.Tensor | None]:
-    """The first frame of every clip as the codec keeps it, [3, H, W] in [-1, 1]; None without video."""
+    """The decoded first frame of every clip, [3, H, W] in [-1, 1]; None without video."""
     if codecs.video is None or "video" not in batch.latents:
         return [None] * len(batch.ids)
     frames = codecs.video.decode(batch.latents["video"][:, :, :1])
@@ -38,7 +38,7 @@ def first_frames(batch: Batch, codecs: Codecs) -> list[torch.Tensor | None]:
 
 
 def decoded(batch: Batch, codecs: Codecs, fps: float, *, seconds: float) -> list[Media]:
-    """The clips of a batch through their codecs: the ceiling of every metric."""
+    """The clips of a batch, decoded from their latents: the ceiling of every metric."""
     frames = None if codecs.video is None else codecs.video.decode(batch.latents["video"]).clamp(-1, 1)
     rate = codecs.audio.sample_rate if codecs.audio is not None else 1
     samples = None if codecs.audio is None else codecs.audio.decode(batch.latents["audio"])[:, : round(seconds * rate)]
@@ -56,7 +56,7 @@ def decoded(batch: Batch, codecs: Codecs, fps: float, *, seconds: float) -> list
 def sample_batch(
     denoiser: Denoiser, codecs: Codecs, batch: Batch, sampling: SamplingConfig, *, fps: float, **fixed: object
 ) -> list[Media]:
-    """Generate one clip per caption and first frame of `batch`. `fixed` goes to `generate` (boundary, seed, ...)."""
+    """Generate one clip per caption and first frame of `batch`. `fixed`: further arguments of `generate`."""
     images = first_frames(batch, codecs)
     requests = [
         Request(prompt=caption, image=image, id=name)
@@ -68,7 +68,7 @@ def sample_batch(
 def write_samples(
     media: Sequence[Media], captions: Sequence[str], folder: Path, *, tags: Mapping[str, str]
 ) -> list[Path]:
-    """An mp4 and a contact sheet per clip under `folder`, which are returned, and the first frame."""
+    """Write an mp4, a contact sheet and the first frame of each clip to `folder`. Returns the mp4s and the sheets."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for number, (clip, caption) in enumerate(zip(media, captions, strict=True)):

@@ -1,1 +1,1 @@
-"""Signals that end a process: heard at once, answered where it is safe."""
+"""Signals that end a process: recorded at once, handled where it is safe."""

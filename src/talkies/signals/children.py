@@ -1,7 +1,7 @@
-"""What processes that this one starts make of signals.
+"""How child processes handle signals.
 
-A terminal sends Ctrl-C and its own end to all of them, and Slurm its signals, too: who works for a process must not die
-before that has saved. Such children end with, or by, their parent.
+A terminal sends SIGINT and SIGHUP to all processes of a job, and so does Slurm with its signals: a worker must not die
+before its parent has saved. Such children end together with their parent, or when it ends them.
 """
 
 import ctypes
@@ -17,8 +17,8 @@ from talkies.signals.flag import DEAF, FLAG
 PR_SET_PDEATHSIG = 1
 
 
-def hear_as_a_program() -> None:
-    """In a forked child that is about to become another program: the handlers of a program that starts."""
+def restore_default_handlers() -> None:
+    """In a forked child that is about to become another program: restore the default handlers."""
     for number in DEAF:
         if number not in FLAG.ignored:
             signal.signal(number, signal.SIG_DFL)
@@ -26,7 +26,7 @@ def hear_as_a_program() -> None:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Programs that are started within the block, and their children, never hear DEAF."""
+    """Programs started within the block, and their children, never receive the signals in DEAF."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF)
     try:
         yield
@@ -35,13 +35,13 @@ def deaf() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """In a child: SIGTERM when its parent is gone (Linux)."""
+    """In a child: request SIGTERM for the moment when its parent is gone (Linux)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def end_with_starter() -> None:
-    """In a worker that a fork server made, and whose parent is that server: it ends when the process that started it is
-    gone, however that ended."""
+    """In a worker of a fork server, which is its parent: end when the process that requested the worker is gone,
+    however it ended."""
     starter = multiprocessing.parent_process()
     assert starter is not None
 
@@ -53,8 +53,8 @@ def end_with_starter() -> None:
 
 
 def only_from_parent(_: int = 0) -> None:
-    """In a worker: SIGTERM ends it only where its parent sends it. Whoever ends a job tells all its processes, and the
-    parent needs its workers until it has saved. Takes a worker's number, as loaders call it."""
+    """In a worker: only the parent's SIGTERM ends it. A scheduler signals all processes of a job, and the parent needs
+    its workers until it has saved. The argument is the worker's number that data loaders pass."""
     parent = os.getppid()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # before there is another thread
 

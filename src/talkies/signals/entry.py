@@ -1,7 +1,7 @@
-"""The first import of `talkies`: from here on no signal is lost, whatever else is still to be imported.
+"""The first import of `talkies`: from here on no signal is lost, whatever is still to be imported.
 
-Only where this process is the console script or `python -m talkies.cli.main`; whoever imports `talkies.cli.main` for
-another purpose keeps the handlers.
+Only if this process is the console script or `python -m talkies.cli.main`; a program that merely imports
+`talkies.cli.main` keeps its handlers.
 """
 
 import atexit
@@ -13,13 +13,13 @@ MODULE, SCRIPT = "talkies.cli.main", "/talkies"
 
 
 def listen() -> None:
-    """Hear signals from now on, until the process ends."""
-    if FLAG.for_good:
+    """Record signals from now on, until the process ends."""
+    if FLAG.permanent:
         return
-    if not FLAG.before:
+    if not FLAG.replaced:
         install()
-    FLAG.for_good = True
-    from talkies.signals import watch  # noqa: PLC0415 (it imports more: the handlers come first)
+    FLAG.permanent = True
+    from talkies.signals import watch  # noqa: PLC0415 (it imports more, and the handlers come first)
 
     watch.start()
 
@@ -31,6 +31,6 @@ def ours() -> bool:
     return getattr(spec, "name", None) == MODULE or str(getattr(main, "__file__", "")).endswith(SCRIPT)
 
 
-atexit.register(leave)  # the first that is registered is the last that is called
+atexit.register(leave)  # registered first, called last
 if ours():
     listen()

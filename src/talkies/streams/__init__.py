@@ -1,4 +1,4 @@
-"""The vocabulary that every file speaks. Tensors live in `streams.batch` and `streams.codec`."""
+"""Modalities and latent grids, without torch. Types that hold tensors are in `streams.batch` and `streams.codec`."""
 
 from talkies.streams.grid import MODALITIES, Grid, Modality
 

@@ -1,4 +1,4 @@
-"""What a loader yields and what a network takes."""
+"""What a loader yields (Batch) and what a network takes (Stream, Condition)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Replaced:
-    """A clip that could not be read: its id, the file that holds it, why, and the id of the clip in its place."""
+    """A clip that could not be read: its id, its file, the reason, and the id of the clip in its place."""
 
     id: str
     shard: str
@@ -43,12 +43,12 @@ class Replaced:
 class Batch:
     """Encoded clips of one geometry.
 
-    `padded` names the modalities in which some sample has padding (known on the host, so that no step waits for it).
+    `padded` names the modalities in which some sample has padding (on the host, so that no step syncs with the device).
     `latents[m]` [B, C, *shape] fp32; `masks[m]` [B, T] bool, False where a latent step holds padding; `grids[m]` their
     geometry; `image` [B, C, T, H, W] the latent of (first frame, then mid-grey frames), None without video;
-    `text` the encoded captions and `null_text` (batch 1) the encoded empty caption; `ids` and `visits` name
-    each sample and how often it was seen before: with the seed they determine its noise, times and dropout. `replaced`
-    names the clips that were due and could not be read.
+    `text` the encoded captions and `null_text` (batch 1) the encoded empty caption; `ids` and `visits` give
+    each sample's name and how often it was seen before: with the seed they determine its noise, times and dropout.
+    `replaced` lists the clips that were due but could not be read.
     """
 
     ids: tuple[str, ...]
@@ -80,7 +80,7 @@ class Stream:
     """One modality as a network takes it.
 
     `latent` [B, C, *grid.shape] at noise level `time` [B] in [0, 1] (1 is noise); `condition` [B, K, *grid.shape] is
-    joined to the latent's channels; `mask` [B, T] bool is False where a step is padding (None: all valid).
+    concatenated to the latent's channels; `mask` [B, T] bool is False where a step is padding (None: all valid).
     """
 
     latent: Tensor
@@ -92,10 +92,10 @@ class Stream:
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What a denoiser is told besides the noisy streams.
+    """The inputs of a denoiser besides the noisy streams.
 
-    `expert`: index of the video expert (0 high-noise, 1 low-noise; MOVA section 2); `coupled`: whether the modalities
-    may see each other (False switches the Bridge off, the null branch of dual guidance, MOVA section 5.1).
+    `expert`: index of the video expert (0 high-noise, 1 low-noise); `coupled`: whether the modalities may see each
+    other (False switches the Bridge off: the null branch of dual guidance, MOVA, section 5.1).
     """
 
     text: Text

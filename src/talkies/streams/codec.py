@@ -1,4 +1,4 @@
-"""The protocols of frozen encoders and decoders, and what they turn into latents."""
+"""Protocols of frozen encoders and decoders, and the media that they encode."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -39,7 +39,7 @@ class AudioCodec(Protocol):
 
 
 class TextEncoder(Protocol):
-    """Captions -> Text; `overflow` counts the units of a caption that the encoder cannot take."""
+    """Captions -> Text; `overflow` counts the units (bytes, tokens) of a caption beyond the encoder's limit."""
 
     @property
     def identity(self) -> str: ...
@@ -51,7 +51,7 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Codecs:
-    """The frozen parts around a denoiser. `video` or `audio` is None where a phase has no such stream."""
+    """The frozen parts around a denoiser. `video` or `audio` is None if a phase has no such stream."""
 
     video: VideoCodec | None
     audio: AudioCodec | None

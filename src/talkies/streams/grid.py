@@ -30,10 +30,10 @@ class Grid:
     def token_shape(self, patch: tuple[int, ...]) -> tuple[int, ...]:
         """Shape in tokens of a network that folds `patch` latent steps into one token.
 
-        Raises ValueError where `patch` does not divide the shape.
+        Raises ValueError if `patch` does not divide the shape.
         """
         if len(patch) != len(self.shape) or any(n % p for n, p in zip(self.shape, patch, strict=True)):
-            raise ValueError(f"latent shape {self.shape} does not divide by the patch {patch}")
+            raise ValueError(f"latent shape {self.shape} is not divisible by the patch {patch}")
         return tuple(n // p for n, p in zip(self.shape, patch, strict=True))
 
     def tokens(self, patch: tuple[int, ...]) -> int:

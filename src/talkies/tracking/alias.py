@@ -1,8 +1,8 @@
 """Moving a registered model's alias. MLflow has no compare-and-set, so promoters take turns and check twice.
 
-A promoter announces itself by a tag of its own on the model and goes on only if it is alone there; two that come
-together both step back and try again. What others do to the alias (MLflow's page) is seen by reading it right before
-and right after the move.
+A promoter claims its turn by a tag on the model, and continues only if that is the only claim; two promoters that claim
+at once both withdraw and try again. Moves made by other means (MLflow's page) are detected by reading the alias right
+before and right after the move.
 """
 
 import math
@@ -27,7 +27,7 @@ TRIES = 20
 
 
 def aliases(client: MlflowClient, name: str) -> dict[str, str]:
-    """alias -> version of a registered model; empty where there is no such model."""
+    """alias -> version of a registered model; empty if there is no such model."""
     try:
         return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
     except MlflowException as error:
@@ -37,25 +37,25 @@ def aliases(client: MlflowClient, name: str) -> dict[str, str]:
 
 
 def expected(found: Mapping[str, str], alias: str, expect: str | None, *, target: str) -> str | None:
-    """The version that `alias` has now; GateError unless it is `expect` ('none': unset; None: whatever it is)."""
+    """The version that `alias` is at; GateError unless it is `expect` ('none': unset; None: any version)."""
     now = found.get(alias)
     if expect is not None and (now or "none") != expect.removeprefix("v"):
         raise GateError(
-            f"registry: expected {target} at {expect}, found {_shown(now)}; nothing was moved. Compare them, then say "
-            f"--expect {now or 'none'}"
+            f"registry: expected {target} at {expect}, found {_shown(now)}; nothing was moved. Compare them, then "
+            f"give --expect {now or 'none'}"
         )
     return now
 
 
 def move(client: MlflowClient, name: str, alias: str, *, to: str, before: str | None, previous: str | None) -> None:
     """Move `alias` from version `before` to version `to`, and previous_<alias> to `previous` (None removes it). The
-    alias itself is the last that is moved; where that fails, the other is put back.
+    alias itself is moved last; if that fails, the other is restored.
 
-    Raises GateError where somebody else moved it meanwhile, saying who won and whether this moved it too.
+    Raises GateError if another process moved it meanwhile, saying who won and whether this call moved it, too.
     """
     with _turn(client, name, alias):
         found = aliases(client, name)
-        now, back = found.get(alias), found.get(PREVIOUS + alias)
+        now, old_previous = found.get(alias), found.get(PREVIOUS + alias)
         if now != before:
             raise GateError(_lost(client, name, alias, before, now) + f"; it was left there, not moved to version {to}")
         _point(client, name, PREVIOUS + alias, previous)
@@ -66,13 +66,13 @@ def move(client: MlflowClient, name: str, alias: str, *, to: str, before: str | 
                 lost = _lost(client, name, alias, before, now)
                 raise GateError(f"{lost}; this had moved it to version {to} in between")
         except BaseException:
-            with suppress(*FAILURES):  # the first error says more
-                _point(client, name, PREVIOUS + alias, back)
+            with suppress(*FAILURES):  # the first error is the one to raise
+                _point(client, name, PREVIOUS + alias, old_previous)
             raise
 
 
 def moved(found: Mapping[str, str], alias: str, *, to: str, previous: str | None) -> dict[str, str]:
-    """What the aliases `found` are after a `move`."""
+    """The aliases `found` as they are after a `move`."""
     others = {known: version for known, version in found.items() if known != PREVIOUS + alias}
     return {**others, alias: to, **({} if previous is None else {PREVIOUS + alias: previous})}
 
@@ -87,28 +87,29 @@ def _point(client: MlflowClient, name: str, alias: str, version: str | None) -> 
 
 @contextmanager
 def _turn(client: MlflowClient, name: str, alias: str) -> Iterator[None]:
+    """Hold the only claim on the alias within the block. GateError if another process keeps one."""
     prefix = f"promoting.{alias}."
-    mine = f"{prefix}{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    claim = f"{prefix}{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
     for _ in range(TRIES):
-        client.set_registered_model_tag(name, mine, str(time.time()))
-        others = [key for key in _claims(client, name, prefix) if key != mine]
+        client.set_registered_model_tag(name, claim, str(time.time()))
+        others = [key for key in _claims(client, name, prefix) if key != claim]
         if not others:
             break
-        client.delete_registered_model_tag(name, mine)
+        client.delete_registered_model_tag(name, claim)
         pause(random.uniform(0.05, 0.5))
     else:
         raise GateError(
-            f"registry: another move of {name}@{alias} is at work ({others[0].removeprefix(prefix)}); nothing was "
-            "moved. Try again when it has ended"
+            f"registry: another process is moving {name}@{alias} ({others[0].removeprefix(prefix)}); nothing was "
+            "moved. Try again when it has finished"
         )
     try:
         yield
     finally:
-        client.delete_registered_model_tag(name, mine)
+        client.delete_registered_model_tag(name, claim)
 
 
 def _claims(client: MlflowClient, name: str, prefix: str) -> list[str]:
-    """Who is at work on the alias; a claim older than its lease was left by a promoter that died, and is removed."""
+    """The claims on the alias. A claim older than its lease was left by a promoter that died, and is removed."""
     alive = []
     for key, since in client.get_registered_model(name).tags.items():
         if not key.startswith(prefix):
@@ -121,7 +122,7 @@ def _claims(client: MlflowClient, name: str, prefix: str) -> list[str]:
 
 
 def _age_s(since: str) -> float:
-    """Seconds since a claim was made; endless where its time is none, which no promoter writes."""
+    """Seconds since a claim was made; infinity if its time is not a number, which no promoter writes."""
     try:
         age = time.time() - float(since)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Release folders as a run's artifacts: stored once, read back and compared before anybody trusts them."""
+"""Release folders as a run's artifacts: stored once, then read back and compared."""
 
 import hashlib
 import os
@@ -15,23 +15,23 @@ MARKER = "release.json"
 
 
 def push(client: MlflowClient, run_id: str, folder: Path, name: str) -> str:
-    """Store `folder` as the run's artifact folder `name` (hard links where the store is this machine's), read it back
-    and compare every file's sha256. Returns its source, `runs:/ID/NAME`.
+    """Store `folder` as the run's artifact folder `name` (as hard links in a store on this machine), read it back and
+    compare every file's sha256. Returns its source, `runs:/ID/NAME`.
 
-    Raises TrackingError where the run already has another release there, or the store gives back something else.
+    Raises TrackingError if the run already has another release there, or the store gives back something else.
     """
     with translated(f"cannot store {folder} in run {run_id}"):
         local = local_artifacts(client, run_id)
         target = None if local is None else local / name
-        _refuse_other(_stored(client, run_id, f"{name}/{MARKER}", target), folder, f"runs:/{run_id}/{name}")
+        _require_same(_stored(client, run_id, f"{name}/{MARKER}", target), folder, f"runs:/{run_id}/{name}")
         if target is None:
             client.log_artifacts(run_id, str(folder), artifact_path=name)
         else:
             link_tree(folder, target)
         for path in files(folder):
-            found = _stored(client, run_id, f"{name}/{path}", target)
-            if found != digest(folder / path):
-                what = "nothing" if found is None else f"sha256 {found[:12]}"
+            stored = _stored(client, run_id, f"{name}/{path}", target)
+            if stored != digest(folder / path):
+                what = "nothing" if stored is None else f"sha256 {stored[:12]}"
                 raise TrackingError(
                     f"tracking: runs:/{run_id}/{name} gives back {what} for {path}; the store is damaged"
                 )
@@ -41,7 +41,7 @@ def push(client: MlflowClient, run_id: str, folder: Path, name: str) -> str:
 def fetch(client: MlflowClient, source: str, target: Path) -> None:
     """Write the artifact folder `source` (`runs:/ID/NAME`) to the new folder `target`, unverified.
 
-    Raises TrackingError where the store has nothing there (MLflow registers versions of paths that do not exist).
+    Raises TrackingError if the store has nothing there (MLflow registers versions of paths that do not exist).
     """
     run_id, _, name = source.removeprefix("runs:/").partition("/")
     with translated(f"cannot fetch {source}"):
@@ -52,22 +52,22 @@ def fetch(client: MlflowClient, source: str, target: Path) -> None:
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as beside:
                 Path(client.download_artifacts(run_id, name, beside)).rename(target)
         else:
-            raise TrackingError(f"tracking: {source} holds no {MARKER}: the registered version points at nothing")
+            raise TrackingError(f"tracking: {source} holds no {MARKER}: the registered version has no files")
 
 
 def link_tree(folder: Path, target: Path) -> None:
-    """Hard links (copies, across file systems) of every file of `folder` below `target`; same files are left."""
+    """Hard-link every file of `folder` below `target`, or copy it to another file system; files there are replaced."""
     for path in files(folder):
-        made = target / path
-        made.parent.mkdir(parents=True, exist_ok=True)
-        temporary = made.with_name(f".{made.name}.{os.getpid()}.tmp")
+        linked = target / path
+        linked.parent.mkdir(parents=True, exist_ok=True)
+        temporary = linked.with_name(f".{linked.name}.{os.getpid()}.tmp")
         temporary.unlink(missing_ok=True)
         try:
             temporary.hardlink_to(folder / path)
         except OSError:  # another file system, or one without links
             shutil.copyfile(folder / path, temporary)
-        temporary.replace(made)
-        temporary.unlink(missing_ok=True)  # rename(2) leaves two links to one file as they were
+        temporary.replace(linked)
+        temporary.unlink(missing_ok=True)  # rename(2) does nothing if both are links to one file
 
 
 def files(folder: Path) -> list[Path]:
@@ -82,10 +82,10 @@ def digest(path: Path) -> str:
 
 
 def _stored(client: MlflowClient, run_id: str, path: str, target: Path | None) -> str | None:
-    """sha256 of what the store gives back for an artifact; None where it has none. `target`: its folder, if local."""
+    """sha256 of an artifact as the store gives it back; None if it has none. `target`: its folder, if local."""
     if target is not None:
-        here = target.parent / path
-        return digest(here) if here.is_file() else None
+        local = target.parent / path
+        return digest(local) if local.is_file() else None
     parent = path.rpartition("/")[0]
     if all(entry.path != path for entry in client.list_artifacts(run_id, parent)):
         return None
@@ -93,7 +93,7 @@ def _stored(client: MlflowClient, run_id: str, path: str, target: Path | None) -
         return digest(Path(client.download_artifacts(run_id, path, folder)))
 
 
-def _refuse_other(found: str | None, folder: Path, source: str) -> None:
+def _require_same(found: str | None, folder: Path, source: str) -> None:
     wanted = digest(folder / MARKER)
     if found is not None and found != wanted:
         raise TrackingError(

@@ -1,7 +1,7 @@
-"""The body of a model card: Markdown that says what the front matter says, for a person to read.
+"""The body of a model card: the front matter rendered as Markdown for people.
 
-What it is, samples, how to use it, the numbers that matter, what it was made from, limits, license; all else is folded.
-Front matter of older versions lacks `server`, `codec_kinds` and `samples`.
+What it is, samples, how to use it, the main numbers, what it was made from, limits, license; all else is folded. Front
+matter of older versions lacks `server`, `codec_kinds` and `samples`.
 """
 
 import shlex
@@ -30,12 +30,12 @@ _SILENT = (
 
 
 def body(front: Front, *, stored: str | None = None) -> str:
-    """The body of a card file, whose pictures lie beside it. `stored`: where else they are, before their paths."""
+    """The body of a card file with its pictures beside it, or at `stored`, a prefix of their paths."""
     return f"{brief(front, stored=stored)}\n{every_metric(front)}\n\n{folded('Hashes', _hashes(front['talkies']))}\n"
 
 
 def brief(front: Front, *, stored: str | None = None) -> str:
-    """The body without what is folded."""
+    """The body without its folded parts."""
     return "\n\n".join(_sections(front, stored or "")) + "\n"
 
 
@@ -53,7 +53,7 @@ def _sections(front: Front, stored: str) -> list[str]:
 
 
 def summary(card: Mapping[str, Any]) -> str:
-    """What kind of model it is, in a few words of Markdown."""
+    """The kind of model, in a few words of Markdown."""
     if card["base"]:
         return f"LoRA adapter of {escaped(card['base']['name'])}"
     parameters = sum(card["components"].values())
@@ -61,7 +61,7 @@ def summary(card: Mapping[str, Any]) -> str:
 
 
 def main_number(front: Front) -> str:
-    """The first number of a card, beside its ceiling; `-` where nothing was measured."""
+    """The first number of a card, with its ceiling; `-` if nothing was measured."""
     metrics = metrics_of(front)
     for measure in MEASURES:
         if measure.speaks(metrics):
@@ -100,7 +100,7 @@ def _million(count: int) -> str:
 
 
 def _samples(card: Mapping[str, Any], stored: str) -> Iterator[str]:
-    """A section with a picture per sample; none for a card without."""
+    """A section with a picture per sample; no section without samples."""
     shown = [
         f"{picture(stored + s['picture'], s['prompt'])}\n\n> {escaped(s['prompt'])}" for s in card.get("samples", ())
     ]
@@ -129,7 +129,7 @@ def _use(front: Front) -> str:
 
 
 def _first(card: Mapping[str, Any]) -> str | None:
-    """The path of a first frame, from where the command works."""
+    """The path of a first frame, relative to the working folder of the card's command."""
     return normpath("/".join((card["shelf"], "cards", card["name"], card["first"]))) if card.get("first") else None
 
 
@@ -193,7 +193,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _left_out(card: Mapping[str, Any]) -> list[str]:
-    """What the run left out; nothing where it left nothing out (or is older than the record of it)."""
+    """Lines on what the run left out; none if nothing was left out, or the run is older than this record."""
     kept = card.get("survival", {})
     lines = [f"- step {entry['step']} was skipped: {escaped(entry['what'])}" for entry in kept.get("skipped_steps", ())]
     lines += [f"- batches {first + 1} to {end} were passed over" for first, end in kept.get("passed_batches", ())]

@@ -1,4 +1,4 @@
-"""The metrics of a card: the few that it begins with stand in its front matter, all of them in a table of its body."""
+"""The metrics of a card: a few main ones in its front matter, and all of them in a table of its body."""
 
 import html
 import math
@@ -12,25 +12,25 @@ from talkies.tracking.markdown import escaped, folded, table
 Front = Mapping[str, Any]
 TITLE = "Every metric"
 _OTHERS = "metrics"
-"""In `talkies` of a front matter: the metrics that it is written without."""
+"""Key in `talkies` of a front matter for the metrics that are not written to the file's front matter."""
 _BACKSLASH = re.compile(r"\\(.)")
 
 
 def headline(metrics: Mapping[str, float], gated: Iterable[str]) -> list[str]:
-    """Names of the metrics that a card begins with: the known ones, each with its ceiling and control, and what the
-    gates are about; not of synchronisation where nothing speaks."""
+    """Names of the metrics that a card begins with: the meaningful ones of MEASURES, each with its ceiling and control,
+    and those of the gates."""
     beside = [key for one in MEASURES if one.speaks(metrics) for key in (one.key, one.ceiling, one.control)]
     return [key for key in dict.fromkeys([*beside, *gated]) if isinstance(key, str) and key in metrics]
 
 
 def metrics_of(front: Front) -> dict[str, float]:
-    """The metrics of a card, in order of their names."""
-    told = {entry["type"]: entry["value"] for entry in _entries(front)}
-    return dict(sorted({**front["talkies"].get(_OTHERS, {}), **told}.items()))
+    """The metrics of a card, sorted by name."""
+    main = {entry["type"]: entry["value"] for entry in _entries(front)}
+    return dict(sorted({**front["talkies"].get(_OTHERS, {}), **main}.items()))
 
 
 def with_metrics(front: dict[str, Any], metrics: Mapping[str, float]) -> None:
-    """Put `metrics` into a front matter: those of the headline that are finite for the Hub, the others beside."""
+    """Put `metrics` into a front matter: finite ones of the headline in the Hub's form, the others under `talkies`."""
     gated = [gate["metric"] for gate in front["talkies"]["gates"]]
     names = [name for name in headline(metrics, gated) if math.isfinite(metrics[name])]
     _entries(front)[:] = [{"type": name, "value": float(metrics[name])} for name in names]
@@ -39,19 +39,19 @@ def with_metrics(front: dict[str, Any], metrics: Mapping[str, float]) -> None:
 
 
 def written(front: Front) -> dict[str, Any]:
-    """A front matter as its file has it."""
+    """A front matter as it is written to its file."""
     return {**front, "talkies": {key: value for key, value in front["talkies"].items() if key != _OTHERS}}
 
 
 def every_metric(front: Front) -> str:
-    """The table of all, folded."""
+    """The folded table of all metrics."""
     rows = [[escaped(name), f"{_rounded(value)!r}"] for name, value in metrics_of(front).items()]
     return folded(f"{TITLE} ({len(rows)})", table(["metric", "value"], rows) if rows else "Nothing was measured.")
 
 
 def metrics_in(body: str) -> dict[str, float]:
-    """What `every_metric` says in the body of a card; empty where it stands there no more. ValueError for a row that
-    is none."""
+    """The metrics in the table of `every_metric` in the body of a card; empty if the table is missing. ValueError for a
+    row without a number."""
     _, _, rest = body.partition(f"<details>\n<summary>{TITLE} (")
     rows = [line for line in rest.partition("\n</details>")[0].split("\n") if line.startswith("|")][2:]
     return dict(map(_cells, rows))

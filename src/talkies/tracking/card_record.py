@@ -1,4 +1,4 @@
-"""What the front matter of a card must hold, so that MODEL_CARDS.md and the card itself can be rendered from it."""
+"""The required form of a card's front matter, from which MODEL_CARDS.md and the card's body are rendered."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from talkies.config.records import Kind, Name, Reading, record
 
 @record
 class MetricRecord:
-    """One metric, as the Hub reads it."""
+    """One metric, in the Hub's form."""
 
     type: str
     value: Reading
@@ -22,7 +22,7 @@ class MetricRecord:
 
 @record
 class ResultRecord:
-    """What was measured on one set."""
+    """The metrics on one set."""
 
     metrics: tuple[MetricRecord, ...]
 
@@ -44,7 +44,7 @@ class NamedRecord:
 
 @record
 class ParentRecord:
-    """Where a component came from."""
+    """The parent of a component."""
 
     component: str
     name: str
@@ -54,7 +54,7 @@ class ParentRecord:
 
 @record
 class SetRecord:
-    """What it was trained on."""
+    """The sets that it was trained and evaluated on."""
 
     shards: str
     clips: Natural
@@ -99,7 +99,7 @@ class GateRecord:
 
 @record
 class SampleRecord:
-    """A clip that is shown."""
+    """A sampled clip on the card."""
 
     picture: Name
     prompt: str
@@ -107,7 +107,7 @@ class SampleRecord:
 
 @record
 class TalkiesRecord:
-    """What is not the Hub's. Cards of older versions lack `server`, `codec_kinds`, `samples`, `first`, `runs` and
+    """Keys that are not the Hub's. Cards of older versions lack `server`, `codec_kinds`, `samples`, `first`, `runs` and
     `shelf`."""
 
     name: Name
@@ -152,18 +152,18 @@ CARD = Kind(holds=CardRecord, about="cards", remedy="restore it, or remove it", 
 
 
 def check(front: Any, path: Path) -> None:
-    """DataError where the front matter of the card `path` lacks what every card has."""
+    """DataError if the front matter of the card `path` lacks what every card has."""
     try:
-        text = json.dumps(_worded(front), default=str)
+        text = json.dumps(_with_text_numbers(front), default=str)
     except (TypeError, ValueError, RecursionError):
-        raise CARD.damaged(path, "its front matter is no plain mapping") from None
+        raise CARD.damaged(path, "its front matter is not a plain mapping") from None
     CARD.decode(text.encode(), str(path))
 
 
-def _worded(value: Any) -> Any:
-    """A copy whose numbers that are not finite are words: YAML has them, JSON has not."""
+def _with_text_numbers(value: Any) -> Any:
+    """A copy with numbers that are not finite as text: YAML has them, JSON does not."""
     if isinstance(value, dict):
-        return {key: _worded(entry) for key, entry in value.items()}
+        return {key: _with_text_numbers(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_worded(entry) for entry in value]
+        return [_with_text_numbers(entry) for entry in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

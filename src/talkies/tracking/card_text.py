@@ -1,7 +1,7 @@
 """The facts of a model card: YAML front matter made from a release and its metrics.
 
-No sentence of a card is written by hand, so none can disagree with the registry: the body follows from the front matter
-alone (`card_body.py`). The keys outside `talkies` are the Hub's (https://huggingface.co/docs/hub/model-cards).
+No sentence of a card is written by hand, so none can contradict the registry: the body is a function of the front
+matter (`card_body.py`). The keys outside `talkies` are the Hub's (https://huggingface.co/docs/hub/model-cards).
 """
 
 import os
@@ -28,7 +28,7 @@ FENCE = "---"
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A clip of the version: its `prompt`, a `picture` (JPEG) of it, and the frame that it began with (PNG)."""
+    """A sampled clip of the version: its `prompt`, a `picture` (JPEG) of it, and its `first` frame (PNG)."""
 
     prompt: str
     picture: bytes
@@ -37,8 +37,8 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a card says: a registered version, its release.json (`info`), what was measured, a few `samples`. `store`:
-    where it is registered; `shelf`: the folder that the cards of all models lie below."""
+    """The facts of a card: a registered version, its release.json (`info`), its metrics and gates, a few `samples`.
+    `store`: where it is registered; `shelf`: the folder above the cards of all models."""
 
     name: str
     version: str
@@ -54,7 +54,7 @@ class Card:
 
     @property
     def file(self) -> str:
-        """The card's file in the model's folder; its pictures lie in a folder of that name without the suffix."""
+        """The card's file in the model's folder; its pictures are in a folder of that name without the suffix."""
         return f"version-{int(self.version):04d}.md"
 
     @property
@@ -65,18 +65,18 @@ class Card:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Path relative to the card -> what lies beside it: the pictures, and the first frame of the first sample."""
+        """Path relative to the card -> file beside it: the pictures, and the first frame of the first sample."""
         first = self.samples[0].first if self.samples else None
         return self.pictures if first is None else {**self.pictures, self.first: first}
 
     @property
     def first(self) -> str:
-        """Path relative to the card of the first sample's first frame."""
+        """The path of the first sample's first frame, relative to the card."""
         return f"{self.file.removesuffix('.md')}/first.png"
 
 
 def front_matter(card: Card, aliases: Sequence[str]) -> Front:
-    """The front matter of a card; `aliases` point at this version now. Every text in it is one line."""
+    """The front matter of a card; `aliases`: those of this version. Every text in it is on one line."""
     info = card.info
     task = "image-to-video" if "video" in info["data"]["grids"] else "text-to-audio"
     parents = [{"component": component, **lineage} for component, lineage in sorted(info["parents"].items())]
@@ -127,7 +127,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
 
 
 def _lined(value: Any) -> Any:
-    """A copy with every text on one line: recipes are checked, but records of older versions and captions are not."""
+    """A copy with every text on one line, since records of older versions and captions may contain line breaks."""
     if isinstance(value, Mapping):
         return {flat(key): _lined(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -136,24 +136,25 @@ def _lined(value: Any) -> Any:
 
 
 def _server(store: str) -> str | None:
-    """The tracking server that a reader must name, if it is one, without credentials; a database or a file is only
-    known where it lies."""
+    """The tracking server that a reader must name, without credentials; None for a database or a file, which other
+    machines cannot open."""
     return bare(store) if urlsplit(store).scheme in ("http", "https") else None
 
 
 def _where(card: Card) -> dict[str, str | None]:
-    """Where its command works: beside the folder `runs` (None: "runs"), from which `shelf` leads to the cards."""
+    """The folders for the card's command, which works beside the folder `runs` (None: "runs"): `runs`, and `shelf`, the
+    path from there to the cards."""
     database = Path(card.store.removeprefix(SQLITE)) if card.store.startswith(SQLITE) else None
     runs = Path("runs") if database is None else resolved(database.parent)
-    beside = Path.cwd() if database is None else runs.parent
-    shelf = os.path.relpath(resolved(card.shelf), beside)
+    working_folder = Path.cwd() if database is None else runs.parent
+    shelf = os.path.relpath(resolved(card.shelf), working_folder)
     return {"runs": None if runs.name == "runs" else runs.name, "shelf": shelf}
 
 
 def _codecs(info: Mapping[str, Any]) -> dict[str, str]:
-    """What the release decodes with: the identities that it records, and the files that it brings along."""
-    brought = {name: entry["sha256"] for name, entry in sorted(info["files"].items()) if name.startswith("codecs/")}
-    return {**info["codecs"], **brought}
+    """The codecs of the release: the identities that it records, and the hashes of the files that it carries."""
+    carried = {name: entry["sha256"] for name, entry in sorted(info["files"].items()) if name.startswith("codecs/")}
+    return {**info["codecs"], **carried}
 
 
 def _result(card: Card, task: str) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def _result(card: Card, task: str) -> dict[str, Any]:
 
 
 def card_text(front: Front) -> str:
-    """The card file: `front` and the body that follows from it."""
+    """The card file: `front` and the body rendered from it."""
     return f"{FENCE}\n{yaml_text(front)}{FENCE}\n\n{body(front)}"
 
 
@@ -180,8 +181,8 @@ def yaml_text(front: Front) -> str:
 
 
 def parse_card(text: str, path: Path = Path("card")) -> Front:
-    """The front matter of the card file `path`, with the metrics that only its body tells (older versions have all in
-    the front matter). Raises ValueError where it has none, DataError where it is none of a card."""
+    """The front matter of the card file `path`, with the metrics that only its body holds (older versions have all in
+    the front matter). Raises ValueError if it has no front matter, DataError for front matter that is not a card's."""
     first, *lines = text.split("\n")
     if first != FENCE or FENCE not in lines:
         raise ValueError(f"it does not begin with front matter between two lines {FENCE}")
@@ -189,7 +190,7 @@ def parse_card(text: str, path: Path = Path("card")) -> Front:
         end = lines.index(FENCE)
         front = yaml.safe_load("\n".join(lines[:end]))
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"its front matter is no YAML: {flat(error, 200)}") from None
+        raise ValueError(f"its front matter is not YAML: {flat(error, 200)}") from None
     if not isinstance(front, dict) or not isinstance(front.get("talkies"), dict):
         raise ValueError("its front matter has no `talkies`")
     check(front, path)

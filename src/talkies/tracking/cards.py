@@ -1,7 +1,7 @@
-"""Card files, one per registered version, and MODEL_CARDS.md, which says what they say.
+"""Card files, one per registered version, and MODEL_CARDS.md, which summarises them.
 
-FOLDER/cards/NAME/version-000N.md and, beside it, version-000N/sample-*.jpg; FOLDER/MODEL_CARDS.md. What a promotion
-writes is made in memory as a whole, before any of it is written.
+FOLDER/cards/NAME/version-000N.md and, beside it, version-000N/sample-*.jpg; FOLDER/MODEL_CARDS.md. The files of a
+promotion are rendered in memory before any of them is written.
 """
 
 import os
@@ -15,14 +15,14 @@ from talkies.tracking.card_body import main_number, summary
 from talkies.tracking.card_text import Card, Front, card_text, front_matter, parse_card
 from talkies.tracking.markdown import code, escaped, table
 
-FullScale = Sequence[tuple[str, str]]  # path of a recipe that nobody has trained, one line of what it is planned for
-Fronts = Mapping[Path, Front]  # of the cards of one model, by their files
+FullScale = Sequence[tuple[str, str]]  # path of a recipe that was never trained, one line on its purpose
+Fronts = Mapping[Path, Front]  # front matter of the cards of one model, by file
 HEAD = ("version", "alias", "what it is", "trained on", "result", "gates")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shelf:
-    """Where the cards of all models are: below `folder`. `full_scale`: the recipes that MODEL_CARDS.md names, too."""
+    """The cards of all models below `folder`. `full_scale`: recipes that MODEL_CARDS.md lists as never trained."""
 
     folder: Path
     full_scale: FullScale = ()
@@ -38,19 +38,18 @@ class Shelf:
         return self.folder / "MODEL_CARDS.md"
 
     def with_card(self, card: Card, aliases: Mapping[str, str]) -> dict[Path, bytes]:
-        """Every file as it is once `card` is here and the aliases of its model are `aliases` (alias -> version)."""
+        """Every file as it will be with `card`, once its model has the `aliases` (alias -> version)."""
         path = self.cards / card.name / card.file
         pictures = {path.parent / name: data for name, data in card.files.items()}
         fronts = {**self._fronts(card.name), path: front_matter(card, _pointing(aliases, card.version))}
         return {**pictures, **self._rendered(card.name, dict(sorted(fronts.items())), aliases)}
 
     def with_aliases(self, name: str, aliases: Mapping[str, str]) -> dict[Path, bytes]:
-        """Every file as it is once the aliases of model `name` are `aliases`."""
+        """Every file as it will be once model `name` has the `aliases`."""
         return self._rendered(name, self._fronts(name), aliases)
 
     def text(self, changed: Mapping[str, Fronts] | None = None) -> str:
-        """MODEL_CARDS.md: a function of the card files and the list alone. `changed`: cards of a model, as they will
-        be."""
+        """MODEL_CARDS.md, a function of the card files and `full_scale`. `changed`: cards of models as they will be."""
         names = {path.name for path in self.cards.glob("*") if path.is_dir()}
         models = {name: self._fronts(name) for name in names} | dict(changed or {})
         parts = ["# Model cards\n\nRendered by `talkies promote` from the card files; change nothing here."]
@@ -70,11 +69,11 @@ class Shelf:
 
 
 LIMIT = 16 << 20
-"""Bytes that a card may have."""
+"""Largest size of a card, in bytes."""
 
 
 def read_card(path: Path) -> Front:
-    """The front matter of a card file. Raises DataError where it is damaged or cannot be read."""
+    """The front matter of a card file. Raises DataError if it is damaged or cannot be read."""
     try:
         return parse_card(regular_bytes(path, LIMIT).decode(), path)
     except OSError as error:

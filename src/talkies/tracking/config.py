@@ -26,7 +26,7 @@ class GateConfig:
 @config
 class TrackingConfig:
     """`uri`: None is a SQLite store beside the run folders; credentials come from MLflow's own variables, never from
-    here. `register`: the registered model's name; `alias` is what `promote` moves; `gates` must all hold.
+    here. `register`: the registered model's name; `alias`: the one that `promote` moves; `gates` must all pass.
     `license`: the identifier that the model card gives (https://hf.co/docs/hub/repositories-licenses)."""
 
     experiment: Experiment

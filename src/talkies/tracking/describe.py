@@ -1,4 +1,4 @@
-"""What the registry says of a version beside its files: tags, a description, and the card."""
+"""What the registry holds of a version besides its files: tags, a description, and the card."""
 
 import json
 import tempfile
@@ -15,11 +15,11 @@ from talkies.tracking.store import cut
 from talkies.tracking.undo import Undo
 
 PICTURES = "get-artifact?run_uuid={run}&path=cards/"
-"""Where MLflow's page, whatever its address, finds a file of the folder `cards` of a run."""
+"""Relative address, on MLflow's page, of a file in the artifact folder `cards` of a run."""
 
 
 def measured(metrics: Mapping[str, float], gates: Sequence[GateResult]) -> dict[str, str]:
-    """The tags of a version that say what it was promoted by."""
+    """The tags with the metrics and gates that a version was promoted by."""
     values = {key: float(value) for key, value in metrics.items()}
     return {"metrics": json.dumps(values), "gates": json.dumps([asdict(gate) for gate in gates])}
 
@@ -33,9 +33,9 @@ def describe(
     previous: Mapping[str, str],
     scratch: Path,
 ) -> None:
-    """Tell the registry what a version was promoted by: as tags, as its description, and as the card with its run.
-    `after`: the aliases as they will be; `previous`: the tag that says where the alias was; `scratch`: a folder to
-    write in. `undo` puts tags and description back."""
+    """Record in the registry what a version was promoted by: as tags, as its description, and as the card in its run.
+    `after`: the aliases as they will be; `previous`: the tag with the alias's version before; `scratch`: a folder for
+    temporary files. `undo` restores tags and description."""
     known = client.get_model_version(card.name, card.version)
     for key, text in {**measured(card.metrics, card.gates), **previous}.items():
         undo.add(_tag, client, card, key, known.tags.get(key))
@@ -45,7 +45,7 @@ def describe(
     stored = PICTURES.format(run=card.run_id)
     client.update_model_version(card.name, card.version, description=cut(brief(front, stored=stored)))
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".card-") as folder:
-        shown = body(front, stored=stored)  # MLflow's page takes front matter for text
+        shown = body(front, stored=stored)  # MLflow's page would show front matter as text
         files = {
             card.file: shown.encode(),
             Path(card.file).with_suffix(".yaml").name: yaml_text(front).encode(),

@@ -1,4 +1,4 @@
-"""Promotion gates: what a run's metrics must be before anything moves."""
+"""Promotion gates: conditions on a run's metrics that must hold before an alias moves."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from talkies.tracking.config import GateConfig
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    """One gate and the value that was found for it; None where the metric was not measured."""
+    """One gate and the value that was found for it; None if the metric was not measured."""
 
     metric: str
     op: str
@@ -19,7 +19,7 @@ class GateResult:
 
     @property
     def passed(self) -> bool:
-        """A metric that is missing or NaN fails."""
+        """Whether the gate holds; a metric that is missing or NaN fails it."""
         if self.found is None or math.isnan(self.found):
             return False
         return self.found >= self.needed if self.op == ">=" else self.found <= self.needed
@@ -30,7 +30,7 @@ class GateResult:
 
 
 def judge(gates: Sequence[GateConfig], metrics: Mapping[str, float]) -> tuple[GateResult, ...]:
-    """Every gate with what was measured."""
+    """Every gate with the measured value."""
     found = {gate.metric: float(metrics[gate.metric]) for gate in gates if gate.metric in metrics}
     return tuple(
         GateResult(metric=gate.metric, op=gate.op, needed=gate.value, found=found.get(gate.metric)) for gate in gates
@@ -38,7 +38,7 @@ def judge(gates: Sequence[GateConfig], metrics: Mapping[str, float]) -> tuple[Ga
 
 
 def demand(results: Sequence[GateResult], target: str) -> None:
-    """Raise GateError, naming every failing gate, unless all passed. `target`: the alias that then stays."""
+    """Raise GateError, naming every failing gate, unless all passed. `target`: the alias, which then stays."""
     failed = [result for result in results if not result.passed]
     if failed:
         lines = "; ".join(map(str, failed))

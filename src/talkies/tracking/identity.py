@@ -1,4 +1,4 @@
-"""RUN_FOLDER/run.json: which MLflow run a folder is, across every requeue and resume."""
+"""RUN_FOLDER/run.json: the MLflow run of a folder, the same across all requeues and resumes."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,16 +13,16 @@ from talkies.files.staged import write_json
 
 FILE = "run.json"
 VIEW = "talkies"
-"""The saved view of charts that an experiment has."""
+"""The saved view of charts in every experiment."""
 WEB, DATABASES = ("http", "https"), ("sqlite", "postgresql", "mysql", "mssql")
 LOCAL = "http://127.0.0.1:5000"
-"""Where `mlflow ui` serves, unless it is told otherwise."""
+"""The default address of `mlflow ui`."""
 
 
 @record
 class Identity:
-    """`created`: start of the first attempt, ms since the epoch. `experiment_id`: None in a record of an older
-    version. `folder`: where the record was written, which a relative `tracking_uri` in it begins at."""
+    """`created`: start of the first attempt, ms since the epoch. `experiment_id`: None in a record of an older version.
+    `folder`: the folder where the record was written; a relative `tracking_uri` starts there."""
 
     mlflow_run_id: Name
     experiment: Name
@@ -36,8 +36,8 @@ IDENTITY = Kind(holds=Identity, about="tracking", remedy="restore it from a copy
 
 
 def read_identity(run_folder: Path) -> Identity | None:
-    """The identity of a run that MLflow knows, its store where it is now; None before. DataError where run.json is
-    damaged."""
+    """The identity of a run, with the present path of its store; None before the run exists in MLflow. DataError if
+    run.json is damaged."""
     found = IDENTITY.find(run_folder / FILE)
     if found is None:
         return None
@@ -51,8 +51,8 @@ def write_identity(run_folder: Path, identity: Identity) -> None:
 
 
 def page(identity: Identity) -> str | None:
-    """The address of the runs and charts of the experiment that a run is in; None for a run of an older version, whose
-    record does not say which experiment that is, and for a store of another kind. `mlflow ui` serves a database."""
+    """The address of the page with runs and charts of a run's experiment; for a database, as `mlflow ui` serves it.
+    None for a run of an older version, whose record lacks the experiment, and for other kinds of stores."""
     scheme = urlsplit(identity.tracking_uri).scheme
     if identity.experiment_id is None or not (scheme in WEB or scheme.partition("+")[0] in DATABASES):
         return None

@@ -1,8 +1,8 @@
-"""What a spool means: its records in order, as batches that MLflow can take. Knows no server.
+"""A spool read in order, as batches that MLflow accepts. Nothing here contacts a server.
 
-A (key, step) counts once over all attempts of training: MLflow keeps every point that it is given and cannot replace
-one, so what a resumed run logs again is skipped and the first point stays. Where a run has gone back from a bad step it
-trains on other batches: there the later steps have a second point, the true one.
+A (key, step) counts once over all attempts of training: MLflow keeps every point and cannot replace one, so the first
+point stays and what a resumed run logs again is skipped. After a rollback the run trains on other batches: then the
+later steps get a second point, which is the valid one.
 """
 
 import math
@@ -37,7 +37,8 @@ class File:
 
 @dataclass(kw_only=True)
 class SpoolBatch:
-    """Records up to byte `end`. `params` in order of logging, the first of a key first. `status`: the last, with ms."""
+    """Records up to byte `end`. `params` in order of logging, so that the first value of a key comes first. `status`:
+    the last one, with its time in ms."""
 
     end: int
     metrics: list[Point] = field(default_factory=list)
@@ -48,9 +49,9 @@ class SpoolBatch:
 
 
 class Journal:
-    """Reads a spool once, front to back. `open`: the sessions that have begun and not ended; `status`: of the run
-    now; `last_time`: ms of the last record; `bad`: numbers of the lines that are no records (a kill cut them, or
-    somebody changed them); the counts are of what was read so far."""
+    """Reads a spool once, front to back. `open`: the sessions that have begun and not ended; `status`: of the run now;
+    `last_time`: ms of the last record; `bad`: numbers of the lines that are not records (cut by a kill, or edited). The
+    counts cover what was read so far."""
 
     def __init__(self, run_folder: Path) -> None:
         self.path = run_folder / SPOOL
@@ -92,12 +93,12 @@ class Journal:
                 self._take[record["kind"]](record, batch)
             if len(batch.metrics) >= MAX_METRICS or len(batch.files) >= MAX_FILES:
                 break
-        found = batch.end > self.offset
+        has_records = batch.end > self.offset
         self.offset = batch.end
-        return batch if found else None
+        return batch if has_records else None
 
     def origin(self) -> Record | None:
-        """What the run is: its first begin record, with the store that the last one names; None before there is one."""
+        """The run's first begin record, with the store and artifacts of the last one; None before there is one."""
         begins = [record for _, record in read(self.path, 0) if record is not None and record["kind"] == "begin"]
         if not begins:
             return None
@@ -107,7 +108,7 @@ class Journal:
         return {**begins[0], **places, "store": opened_uri(last["store"], folder)}
 
     def rest(self) -> bool:
-        """Whether complete records wait to be read."""
+        """Whether there are complete records still to be read."""
         return next(read(self.path, self.offset), None) is not None
 
     def _line(self, end: int) -> int:
@@ -123,9 +124,8 @@ class Journal:
         if not record["training"]:
             self._verbs.add(record["session"])
         else:
-            self.open = {
-                name: begin for name, begin in self.open.items() if name in self._verbs
-            }  # one trains at a time
+            # Only one session trains at a time, so a new one ends the others.
+            self.open = {name: begin for name, begin in self.open.items() if name in self._verbs}
             self.attempts += 1
             batch.tags["attempts"] = str(self.attempts)
             self.status = "RUNNING"
@@ -136,10 +136,10 @@ class Journal:
         self.open.pop(record["session"], None)
 
     def _metrics(self, record: Record, batch: SpoolBatch) -> None:
-        step, again = record["step"], record["session"] in self._verbs
+        step, repeats_count = record["step"], record["session"] in self._verbs
         for key, text in record["values"].items():
             steps = self._seen.setdefault(key, set())
-            if step in steps and not again:
+            if step in steps and not repeats_count:
                 self.skipped += 1
                 continue
             steps.add(step)

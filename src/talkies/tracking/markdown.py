@@ -1,4 +1,4 @@
-"""Pieces of GitHub's Markdown, in which any text stands for itself: no link, no markup, no HTML, one line."""
+"""Pieces of GitHub's Markdown that show any text literally: no link, no markup, no HTML, one line."""
 
 import html
 import re
@@ -20,7 +20,7 @@ def escaped(text: object) -> str:
 
 
 def code(text: object) -> str:
-    """A name, a hash or a path as code; what is none of these is only escaped."""
+    """A name, a hash or a path as code; any other text is escaped."""
     line = flat(text)
     return f"`{line}`" if _NAME.fullmatch(line) else escaped(line)
 
@@ -32,17 +32,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def folded(title: str, content: str) -> str:
-    """`content` that is seen after a click on `title`."""
+    """`content` that is shown after a click on `title`."""
     return f"<details>\n<summary>{html.escape(flat(title))}</summary>\n\n{content}\n\n</details>"
 
 
 def picture(path: str, text: object) -> str:
-    """The picture at a relative `path`, or `text` where it cannot be shown."""
+    """The picture at a relative `path`, with `text` in its place if it cannot be shown."""
     return f"![{escaped(text)}]({path})"
 
 
 def number(value: float) -> str:
-    """A value in three significant digits; whole ones from 1,000 to 10 million."""
+    """A value in three significant digits, or as an integer from 1,000 to 10 million."""
     if abs(value) >= 1000:
         return f"{value:,.0f}" if abs(value) < 1e7 else f"{value:.3g}"
     return f"{value:.3g}"

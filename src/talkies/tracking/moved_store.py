@@ -1,7 +1,7 @@
-"""A SQLite store that was moved or copied with the artifacts beside it: MLflow has written absolute addresses into it,
-which lead to where it was. They are put right when the store is opened, in one transaction, and said so.
+"""A SQLite store that was moved or copied with the artifacts beside it. MLflow stores absolute addresses, which lead to
+the old place. They are corrected when the store is opened, in one transaction, with a warning.
 
-Nothing is changed unless this file's own folder holds the artifacts: RUNS/mlflow.db with RUNS/artifacts/EXPERIMENT.
+Nothing is changed unless the store's own folder holds the artifacts: RUNS/mlflow.db with RUNS/artifacts/EXPERIMENT.
 """
 
 import logging
@@ -19,9 +19,9 @@ _log = logging.getLogger(__name__)
 
 
 def readdress(database: Path) -> None:
-    """Let the experiments and runs of `database` have their artifacts in the folder `artifacts` beside it, where these
-    are there and the addresses in it lead elsewhere. A database that is locked or read-only is left as it is, and
-    `beside` finds what is read."""
+    """Point the experiments and runs of `database` to the folder `artifacts` beside it, if the artifacts are there and
+    the addresses lead elsewhere. A locked or read-only database stays as it is; `beside` then finds the files to read.
+    """
     if not database.is_file():
         return
     database = resolved(database)
@@ -30,20 +30,20 @@ def readdress(database: Path) -> None:
             old = _elsewhere(store, database)
             if old:
                 _rewrite(store, old)
-                _log.warning("tracking: %s was moved: it now says that its artifacts are beside it", database)
+                _log.warning("tracking: %s was moved: its addresses now lead to the artifacts beside it", database)
     except sqlite3.Error as error:
-        _log.debug("tracking: %s: %s", database, error)  # MLflow says what is wrong with it
+        _log.debug("tracking: %s: %s", database, error)  # MLflow reports what is wrong with it
 
 
 def beside(path: Path, database: Path) -> Path:
-    """Where the artifacts are that `database` has at `path`: in the folder beside it, if it was moved with them."""
+    """The present path of the artifacts that `database` records at `path`: beside it, if it was moved with them."""
     folder = resolved(database).parent / ARTIFACTS
     ends = [path.relative_to(parent) for parent in path.parents if parent.name == ARTIFACTS]
     return next((folder / end for end in ends if (folder / end).is_dir()), path)
 
 
 def _elsewhere(store: sqlite3.Connection, database: Path) -> Mapping[str, str]:
-    """Address of an experiment's artifacts -> where they are now."""
+    """Address of an experiment's artifacts -> their present address, for those that have moved."""
     folder = database.parent / ARTIFACTS
     found = {}
     for (address,) in store.execute("SELECT artifact_location FROM experiments WHERE artifact_location IS NOT NULL"):
@@ -68,7 +68,7 @@ def _rewrite(store: sqlite3.Connection, addresses: Mapping[str, str]) -> None:
 
 
 def local_path(address: str) -> Path | None:
-    """The folder that an address of artifacts means on this machine; None for a server's."""
+    """The folder on this machine of an artifact address; None for a server's."""
     parts = urlsplit(address)
     if parts.scheme == "file":
         return Path(unquote(parts.path))

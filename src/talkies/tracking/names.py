@@ -1,4 +1,4 @@
-"""Names that MLflow takes, checked before anything runs: models, aliases, stores, `models:/...`."""
+"""Names that MLflow accepts, checked before anything runs: models, aliases, stores, `models:/...`."""
 
 import re
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def _opens(uri: str) -> bool:
     try:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port
-    except ValueError:  # of brackets or a port that are none
+    except ValueError:  # invalid brackets or port
         return False
     if not uri.isprintable():
         return False
@@ -66,7 +66,7 @@ def _checked(good: bool, value: str, rule: str) -> str:
 
 
 def check(name: str, alias: str) -> None:
-    """RecipeError where `name` is no registered model's name or `alias` cannot be moved."""
+    """RecipeError if `name` is not valid for a registered model, or `alias` cannot be moved."""
     for value, rule, valid in ((name, _NAME_RULE, valid_name), (alias, _ALIAS_RULE, valid_alias)):
         try:
             valid(value)
@@ -84,7 +84,7 @@ class ModelSpec:
 
 
 def parse_spec(spec: str) -> ModelSpec:
-    """`spec` in its parts; RecipeError where it has another form."""
+    """The parts of `spec`; RecipeError if it has another form."""
     found = _SPEC.fullmatch(spec)
     if found is None or not _MODEL.fullmatch(found["name"]):
         raise RecipeError(f"registry: {shown(spec)} must be models:/NAME@ALIAS or models:/NAME/VERSION (a number)")

@@ -1,4 +1,4 @@
-"""What can be told of a tracking store before anybody asks it: minutes or weeks before something is sent there."""
+"""Checks of a tracking store without opening it, long before anything is sent there."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,8 +13,8 @@ from talkies.tracking.identity import DATABASES
 
 
 def check_opens(uri: str) -> None:
-    """TrackingError where the folder of a SQLite file is not there; RecipeError where no driver for the database is
-    installed. Asks no server."""
+    """TrackingError if the folder of a SQLite file is not there; RecipeError if no driver for the database is
+    installed. Contacts no server."""
     scheme = urlsplit(uri).scheme
     if uri.startswith(SQLITE):
         folder = Path(uri.removeprefix(SQLITE)).parent

@@ -1,8 +1,8 @@
-"""What a person sees of an experiment in MLflow: its runs, and a saved view of three charts on top.
+"""An experiment's page in MLflow: its runs, and a saved view with three charts.
 
-MLflow 3.17 opens every experiment on its GenAI page unless the browser, or the address, says model training: so the
-address is printed (`identity.page`). Other versions go by the kind that is set here. A view is a tag in MLflow's own
-format, which may change: a view that a version cannot read is missing from its list, and nothing else.
+MLflow 3.17 opens every experiment on its GenAI page unless the browser or the address selects model training: so that
+address is printed (`identity.page`). Other versions use the kind that is set here. A view is a tag in MLflow's own
+format, which may change; a version that cannot read the view only omits it from its list.
 """
 
 import json
@@ -27,8 +27,8 @@ def tags() -> dict[str, str]:
 
 
 def dress(client: MlflowClient, experiment: Experiment) -> None:
-    """Set the tags that `experiment` lacks; what somebody has set otherwise stays. A server that does not allow it is
-    no reason to send nothing: that is a warning."""
+    """Set the tags that `experiment` lacks; existing ones stay. A server that does not allow this causes only a
+    warning."""
     for key, value in tags().items():
         if key not in experiment.tags:
             try:

@@ -1,4 +1,4 @@
-"""RUN_FOLDER/progress.json: how far a spool was sent, and the batch whose fate is unknown; one sender at a time."""
+"""RUN_FOLDER/progress.json: how far a spool was sent, and a batch that was perhaps sent; one sender at a time."""
 
 import fcntl
 import os
@@ -17,9 +17,9 @@ LOCK = ".uploader.lock"
 
 @record
 class Progress:
-    """Bytes of the spool that `run_id` has; `inflight`: end of a batch that was begun and perhaps sent. The counts are
-    over the whole life of the run: metrics sent, artifacts sent, artifacts whose file was gone, entries that the server
-    refused."""
+    """`offset`: bytes of the spool that `run_id` has; `inflight`: end of a batch that was begun and perhaps sent. The
+    counts cover the whole life of the run: metrics sent, artifacts sent, artifacts whose file was missing, entries that
+    the server refused."""
 
     run_id: Name
     offset: Natural
@@ -40,8 +40,8 @@ PROGRESS = Kind(
 
 
 def load(run_folder: Path, run_id: str) -> Progress:
-    """The progress of `run_id`, from its beginning where nothing (or another run) is recorded. DataError where
-    progress.json is damaged."""
+    """The progress of `run_id`; zero if none, or that of another run, is recorded. DataError if progress.json is
+    damaged."""
     found = PROGRESS.find(run_folder / FILE)
     return found if found is not None and found.run_id == run_id else Progress(run_id=run_id, offset=0, inflight=None)
 
@@ -52,12 +52,12 @@ def save(run_folder: Path, progress: Progress) -> None:
 
 
 def begun(progress: Progress, end: int) -> Progress:
-    """Before a batch that ends at byte `end` is sent."""
+    """The progress before a batch that ends at byte `end` is sent."""
     return replace(progress, inflight=end)
 
 
 def sent(progress: Progress, *, metrics: int, artifacts: int, missing: int, refused: int) -> Progress:
-    """After the batch in flight was sent."""
+    """The progress after the batch in flight was sent."""
     assert progress.inflight is not None
     return replace(
         progress,
@@ -72,7 +72,8 @@ def sent(progress: Progress, *, metrics: int, artifacts: int, missing: int, refu
 
 @contextmanager
 def sole_sender(run_folder: Path) -> Iterator[bool]:
-    """Whether this process alone may send the run's spool while the block runs. The lock dies with its process."""
+    """Yields whether this process holds the lock for sending the run's spool in the block. The lock ends with its
+    process."""
     with os.fdopen(open_ours(run_folder / LOCK, os.O_RDWR), "r+b") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""The lines of a spool: one JSON object each; what is none of the records below is counted and left out.
+"""The lines of a spool, one JSON object each. Lines that are none of the records below are counted and left out.
 
 Every record has `kind`, `time` (wall clock of the first logging, ms) and `session` (one per Tracker). Non-finite
-numbers are the strings "nan", "inf" and "-inf", as JSON has no others.
+numbers are the strings "nan", "inf" and "-inf", since JSON has no such numbers.
 """
 
 import json
@@ -35,10 +35,10 @@ def number(value: float) -> float | str:
 
 
 def read(path: Path, offset: int) -> Iterator[tuple[int, Record | None]]:
-    """(offset after the line, its record) of every complete line from byte `offset` on; None for a torn line, or for
-    one that is no record of a Tracker.
+    """(offset after the line, its record) of every complete line from byte `offset` on; the record is None for a torn
+    line, or one that no Tracker wrote.
 
-    A last line without its newline is still being written: it is left for the next call. DataError where `path` is no
+    A last line without its newline is still being written: it is left for the next call. DataError if `path` is not a
     regular file or cannot be read.
     """
     if not present(path):
@@ -56,7 +56,7 @@ def read(path: Path, offset: int) -> Iterator[tuple[int, Record | None]]:
 
 
 def _lines(handle: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """(bytes, content) of every complete line; None for the content of one longer than LINE, which is not held."""
+    """(bytes, content) of every complete line; content is None for a line longer than LINE, which is not kept."""
     size = 0
     while part := handle.readline(LINE):
         size += len(part)
@@ -72,11 +72,11 @@ def _decode(line: bytes) -> Record | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and _whole(record) else None
+    return record if isinstance(record, dict) and _complete(record) else None
 
 
-def _whole(record: Record) -> bool:
-    """Whether a record has everything that its kind promises, so that no reader of it needs to ask."""
+def _complete(record: Record) -> bool:
+    """Whether a record has all fields of its kind, so that its readers need not check."""
     kind = record.get("kind")
     fields = KINDS.get(kind) if isinstance(kind, str) else None
     return fields is not None and all(good(record.get(key)) for key, good in {**COMMON, **fields}.items())
@@ -104,7 +104,7 @@ def _texts(value: Any) -> bool:
 
 
 def _kept(value: Any) -> bool:
-    """TOKEN/NAME below the outbox, and nothing outside of it."""
+    """Whether a value is TOKEN/NAME below the outbox, and not a path out of it."""
     parts = PurePosixPath(value).parts if isinstance(value, str) else ()
     return len(parts) == 2 and not {"..", "/"} & {*parts}
 

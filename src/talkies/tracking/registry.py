@@ -1,4 +1,4 @@
-"""The registered model: versions by sha256, an alias that moves on purpose, and the way from a name to files."""
+"""The registered model: promotion and rollback of its versions and aliases, and resolving a name to files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -27,12 +27,12 @@ from talkies.tracking.undo import Undo
 from talkies.tracking.versions import download, next_version, register, versions
 
 TIMEOUT_S = 60
-WHERE = "give the --runs folder or the tracking URI that it is registered in"
+WHERE = "give the --runs folder or the tracking URI where it is registered"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """What a promotion or a rollback did: `alias` of `name` is at `version` now and was at `previous`."""
+    """The result of a promotion or a rollback: `alias` of `name` is at `version` now and was at `previous`."""
 
     name: str
     alias: str
@@ -43,7 +43,7 @@ class Promotion:
 
 
 def ready(run_folder: Path, config: TrackingConfig, *, store: str, expect: str | None, shelf: Shelf) -> None:
-    """Raise what `promote` would raise of names, store, alias and cards, before minutes are spent on an evaluation."""
+    """Raise what `promote` would raise about names, store, alias and cards, before the minutes of an evaluation."""
     name, alias = _target(config)
     check_store(run_folder, store)
     need_run_store(run_folder)
@@ -67,25 +67,24 @@ def promote(
     samples: Sequence[Sample] = (),
     keep: Callable[[str], Path] | None = None,
 ) -> Promotion:
-    """Apply the gates to `metrics`, register the release, write its card on the `shelf` and move `config.alias` to it.
+    """Apply the gates to `metrics`, register the release, write its card to the `shelf` and move `config.alias` to it.
     A release that is promoted again keeps its version, whose tags and card then hold these metrics and gates.
 
-    `expect`: the version that the alias must have now ('none': unset); None: the one that it has when this begins.
-    `keep`: called with the version before the alias moves; the file that it writes for a new version is removed where
-    that fails.
+    `expect`: the version that the alias must be at ('none': unset); None: the one that it is at now. `keep`: called
+    with the version before the alias moves; the file that it writes for a new version is removed if the move fails.
 
-    All files are made in memory, and written beside those that they replace, before the registry is touched; the alias
-    moves last. So whatever fails leaves the registry, the cards and MODEL_CARDS.md as they were (the run keeps its
+    All files are rendered in memory, and written beside those that they replace, before the registry is changed; the
+    alias moves last. So a failure leaves the registry, the cards and MODEL_CARDS.md as they were (the run keeps its
     stored release). Raises GateError for a failing gate, another version than expected or a lost race; RecipeError
-    where the recipe registers nothing; CheckpointError for a damaged release; DataError for a damaged card;
-    StorageError where the cards cannot be written; TrackingError where the store fails.
+    if the recipe registers nothing; CheckpointError for a damaged release; DataError for a damaged card;
+    StorageError if the cards cannot be written; TrackingError if the store fails.
     """
     name, alias = _target(config)
     gates = judge(config.gates, metrics)
     demand(gates, f"{name}@{alias}")
     run_id = _run_of(run_folder, store)
     client = open_client(store, timeout_s=TIMEOUT_S)
-    with translated(f"cannot promote to {name}@{alias}"), ExitStack() as held, Undo() as undo:
+    with translated(f"cannot promote to {name}@{alias}"), ExitStack() as staging, Undo() as undo:
         found = aliases(client, name)
         before = expected(found, alias, expect, target=f"{name}@{alias}")
         card = Card(
@@ -102,16 +101,16 @@ def promote(
             shelf=shelf.folder,
         )
         with staged(shelf.with_card(card, _after(found, alias, before, card.version))):
-            pass  # the registry is touched only where all of it can be written
+            pass  # the registry is changed only if all files can be written
         version, new = register(client, name, run_id, release_folder, metrics=metrics, gates=gates, undo=undo)
         card, after = replace(card, version=version), _after(found, alias, before, version)
-        put = held.enter_context(staged(shelf.with_card(card, after)))
+        put = staging.enter_context(staged(shelf.with_card(card, after)))
         previous = {} if version == before else {PREVIOUS + alias: before or "none"}
         describe(client, card, after, undo, previous=previous, scratch=run_folder)
         if keep is not None:
-            kept = keep(f"models:/{name}/{version}")
+            mark = keep(f"models:/{name}/{version}")
             if new:
-                undo.add(kept.unlink, missing_ok=True)
+                undo.add(mark.unlink, missing_ok=True)
         if version != before:
             move(client, name, alias, to=version, before=before, previous=before)
         undo.forget()
@@ -121,10 +120,10 @@ def promote(
 
 
 def rollback(name: str, alias: str, *, store: str, expect: str | None = None, shelf: Shelf | None = None) -> Promotion:
-    """Move `alias` back to the version before, and previous_<alias> to the one before that; the cards on the `shelf`
-    follow. They are written beside the old ones before anything is moved, so that a failure leaves all as it was.
+    """Move `alias` back to the version before, and previous_<alias> to the one before that, and update the cards on the
+    `shelf`. The cards are written beside the old ones before anything moves, so that a failure leaves all as it was.
 
-    Raises GateError where the alias is not at `expect` or was moved meanwhile; TrackingError where there is nothing to
+    Raises GateError if the alias is not at `expect` or was moved meanwhile; TrackingError if there is no version to
     go back to; DataError and StorageError for cards that are damaged or cannot be written.
     """
     check(name, alias)
@@ -135,11 +134,11 @@ def rollback(name: str, alias: str, *, store: str, expect: str | None = None, sh
         now = expected(found, alias, expect, target=f"{name}@{alias}")
         target = found.get(PREVIOUS + alias)
         if now is None or target is None:
-            what = f"nothing is registered as {name}@{alias}" if now is None else _no_way_back(client, name, alias, now)
+            what = f"nothing is registered as {name}@{alias}" if now is None else _no_previous(client, name, alias, now)
             raise TrackingError(f"rollback: {what}; known aliases: {', '.join(sorted(found)) or 'none'}")
         version = client.get_model_version(name, target)
-        told = version.tags.get(PREVIOUS + alias, "none")
-        previous = None if told == "none" else told
+        recorded = version.tags.get(PREVIOUS + alias, "none")
+        previous = None if recorded == "none" else recorded
         after = moved(found, alias, to=target, previous=previous)
         with staged({} if shelf is None else shelf.with_aliases(name, after)) as put:
             move(client, name, alias, to=target, before=now, previous=previous)
@@ -150,33 +149,33 @@ def rollback(name: str, alias: str, *, store: str, expect: str | None = None, sh
 
 
 def _target(config: TrackingConfig) -> tuple[str, str]:
-    """The registered model and the alias that a promotion is about."""
+    """The registered model and the alias of a promotion."""
     if config.register is None:
         raise RecipeError("promote: the recipe registers nothing: set `tracking.register` to the model's name")
     check(config.register, config.alias)
     return config.register, config.alias
 
 
-def _no_way_back(client: MlflowClient, name: str, alias: str, now: str) -> str:
-    """Why there is nothing to go back to. MLflow removes the aliases of a version that is deleted."""
+def _no_previous(client: MlflowClient, name: str, alias: str, now: str) -> str:
+    """Why there is no version to go back to. MLflow removes the aliases of a version that is deleted."""
     before = client.get_model_version(name, now).tags.get(PREVIOUS + alias, "none")
     if before == "none":
         return f"{name}@{alias} had no version before"
-    there = any(str(version.version) == before for version in versions(client, name))
-    gone = f"the alias {PREVIOUS}{alias} was removed" if there else "that was deleted"
-    return f"{name}@{alias} was at version {before} before {now}, but {gone}; move the alias in MLflow, or promote"
+    exists = any(str(version.version) == before for version in versions(client, name))
+    reason = f"the alias {PREVIOUS}{alias} was removed" if exists else "that was deleted"
+    return f"{name}@{alias} was at version {before} before {now}, but {reason}; move the alias in MLflow, or promote"
 
 
 def _after(found: Mapping[str, str], alias: str, before: str | None, version: str) -> Mapping[str, str]:
-    """The aliases once `alias` is at `version`; a release that is promoted again moves nothing."""
+    """The aliases once `alias` is at `version`; promoting the same release again moves nothing."""
     return found if version == before else moved(found, alias, to=version, previous=before)
 
 
 def resolve(spec: str, *, uri: str, download_to: Path) -> Path:
     """The release folder of `models:/name@alias` or `models:/name/3`, fetched once to `download_to` and verified
-    against the version's sha256 every time; an adapter's base lies in its `base` folder.
+    against the version's sha256 every time; an adapter's base is in its `base` folder.
 
-    Raises RecipeError for another form, TrackingError where it is not registered, CheckpointError where the files are
+    Raises RecipeError for another form, TrackingError if it is not registered, CheckpointError if the files are
     not the registered ones.
     """
     wanted = parse_spec(spec)
@@ -195,11 +194,11 @@ def resolve(spec: str, *, uri: str, download_to: Path) -> Path:
 
 
 def _run_of(run_folder: Path, store: str) -> str:
-    """The MLflow run of a run folder, everything that it spooled sent."""
+    """The MLflow run id of a run folder, after sending the rest of its spool."""
     check_store(run_folder, store)
     if (run_folder / SPOOL).is_file():
         replay(run_folder)
-        check_store(run_folder, store)  # the spool itself says where a run goes that was never sent
+        check_store(run_folder, store)  # a run that was never sent has just gone to the store that its spool names
     identity = read_identity(run_folder)
     if identity is None:
         raise TrackingError(f"registry: {run_folder} has neither {SPOOL} nor run.json: it was never tracked")

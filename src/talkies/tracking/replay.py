@@ -1,4 +1,4 @@
-"""A spool, sent to MLflow: every metric exactly once, with its first timestamp."""
+"""Sending a spool to MLflow: every metric exactly once, with its first timestamp."""
 
 import os
 import socket
@@ -21,9 +21,9 @@ NAMED = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayReport:
-    """What MLflow has of a run now. `metrics`, `artifacts`: sent over the run's life, and `sent` metrics by this call;
+    """What MLflow has of a run. `metrics`, `artifacts`: sent over the run's life; `sent`: metrics sent by this call;
     `skipped`: logged again by a resumed attempt; `dropped`: lost to a full disk; `bad`: numbers of the spool's lines
-    that are no records; `missing`: artifacts whose file was gone; `refused`: entries that the server does not take."""
+    that are not records; `missing`: artifacts whose file was gone; `refused`: entries that the server rejects."""
 
     run_id: str
     sent: int
@@ -50,7 +50,7 @@ class ReplayReport:
 class Replayer:
     """Sends one run folder's spool, batch by batch. Only the folder's sole sender may use it.
 
-    Construction raises TrackingError where the store cannot be reached.
+    Construction raises TrackingError if the store cannot be reached.
     """
 
     def __init__(self, run_folder: Path) -> None:
@@ -62,18 +62,18 @@ class Replayer:
         self._catch_up(self.progress)
 
     def drain(self) -> int:
-        """Send everything that is complete now; returns the number of metrics. TrackingError where sending fails: call
+        """Send everything that is complete now; returns the number of metrics. TrackingError if sending fails: call
         again later with a new Replayer."""
         before = self.progress.metrics
         while self._step():
             pass
         if self._died():
             began = max(begin["time"] for begin in self.journal.open.values() if begin["training"])
-            word = last_hang(self.folder, since_s=began / 1000)
-            self.sender.status("KILLED" if word is None else "FAILED", self.journal.last_time)
-            # Of this attempt: the next one may end well.
+            hang = last_hang(self.folder, since_s=began / 1000)
+            self.sender.status("KILLED" if hang is None else "FAILED", self.journal.last_time)
+            # The tag names the attempt: the next one may succeed.
             tag = f"ended.attempt-{self.journal.attempts}"
-            self.sender.tags({tag: word or "the process died without a word"})
+            self.sender.tags({tag: hang or "the process died without a message"})
             self.journal.open.clear()
         return self.progress.metrics - before
 
@@ -83,7 +83,7 @@ class Replayer:
         return not self.journal.open and not self.journal.rest()
 
     def report(self, new: int) -> ReplayReport:
-        """The counts, `new` of the metrics by this call."""
+        """The counts; `new`: metrics sent by this call."""
         journal, progress = self.journal, self.progress
         return ReplayReport(
             run_id=progress.run_id,
@@ -98,12 +98,12 @@ class Replayer:
         )
 
     def _catch_up(self, progress: Progress) -> None:
-        """Read what was sent before, to know what must not be sent again."""
+        """Read what was sent before, which must not be sent again."""
         while self.journal.offset < progress.offset:
             if self.journal.batch(until=progress.offset) is None:
                 raise TrackingError(
-                    f"tracking: {self.folder / SPOOL} is shorter than what run {progress.run_id} has of it: restore "
-                    "it, or remove run.json to upload the run again"
+                    f"tracking: {self.folder / SPOOL} is shorter than the part that run {progress.run_id} has of it: "
+                    "restore it, or remove run.json to upload the run again"
                 )
 
     def _step(self) -> bool:
@@ -129,7 +129,7 @@ class Replayer:
         return True
 
     def _died(self) -> bool:
-        """Whether the session that is still open lost its process on this machine."""
+        """Whether the process of the open training session has died on this machine."""
         begins = [begin for begin in self.journal.open.values() if begin["training"]]
         if not begins or self.journal.status != "RUNNING" or self.journal.rest():
             return False
@@ -151,10 +151,10 @@ def dead(host: str, pid: int) -> bool:
 
 
 def replay(run_folder: Path, *, wait_s: float = 60.0) -> ReplayReport:
-    """Send what the spool of `run_folder` still holds, after the job has ended or beside it; idempotent.
+    """Send the rest of the spool of `run_folder`, after the job has ended or while it runs; idempotent.
 
-    Raises TrackingError where nothing was spooled, the server cannot be reached, or another process is still sending
-    after `wait_s`.
+    Raises TrackingError if there is no spool, the server cannot be reached, or another process is still sending after
+    `wait_s`.
     """
     if not present(run_folder / SPOOL):
         raise TrackingError(f"tracking: {run_folder} has no {SPOOL}: give the folder of a run that was trained")
@@ -165,5 +165,7 @@ def replay(run_folder: Path, *, wait_s: float = 60.0) -> ReplayReport:
                 replayer = Replayer(run_folder)
                 return replayer.report(replayer.drain())
         if time.monotonic() >= until:
-            raise TrackingError(f"tracking: an uploader of {run_folder} is at work (see uploader.log); try again later")
+            raise TrackingError(
+                f"tracking: an uploader of {run_folder} is still sending (see uploader.log); try again later"
+            )
         pause(0.2)

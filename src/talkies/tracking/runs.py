@@ -1,4 +1,4 @@
-"""The MLflow run of a run folder: made once, adopted ever after."""
+"""The MLflow run of a run folder: made once, then always reused."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +20,10 @@ KEY = "talkies.run"
 
 
 def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
-    """The MLflow run of `run_folder`, made now if it is not there yet, as a child of its parent's run.
+    """The MLflow run of `run_folder`, made now if it does not exist yet, as a child of its parent's run.
 
-    Only the sole sender of the folder may call this. Raises TrackingError where the store cannot be reached, the
-    run was deleted, or nothing was spooled yet.
+    Only the sole sender of the folder may call this. Raises TrackingError if the store cannot be reached, the run was
+    deleted, or the spool is empty.
     """
     identity = read_identity(run_folder)
     if identity is None:
@@ -38,7 +38,7 @@ def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
             f"tracking: {known} was deleted at {masked(identity.tracking_uri)}: restore it, or remove "
             f"{run_folder / 'run.json'} to upload it as a new one"
         )
-    if identity.experiment_id is None:  # an older version has made the run
+    if identity.experiment_id is None:  # an older version made the run
         identity = replace(identity, experiment_id=str(run.info.experiment_id))
         with translated(f"cannot read the experiment of {known}"):
             dress(client, client.get_experiment(identity.experiment_id))
@@ -47,11 +47,11 @@ def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
 
 
 def need_run_store(run_folder: Path) -> None:
-    """TrackingError where the SQLite store that holds the run of `run_folder` is gone; nothing where it has none."""
+    """TrackingError if the SQLite store with the run of `run_folder` is gone; a run that was never sent passes."""
     identity = read_identity(run_folder)
     if identity is not None:
         known = f"run {identity.mlflow_run_id} of {run_folder}"
-        remedy = f"put it, or the run, back, or remove {run_folder / 'run.json'} to upload the run again"
+        remedy = f"put back the store or the run, or remove {run_folder / 'run.json'} to upload the run again"
         need_store(identity.tracking_uri, known, remedy)
 
 
@@ -77,7 +77,7 @@ def _make_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
 
 
 def parent_run(folder: Path) -> str:
-    """The MLflow run id of a parent's run folder; it is made here unless its own uploader is at work on it."""
+    """The MLflow run id of a parent's run folder. The run is made here unless its own uploader is making it."""
     identity = read_identity(folder)
     if identity is not None:
         return identity.mlflow_run_id
@@ -99,7 +99,7 @@ def _experiment(client: MlflowClient, origin: Record) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)  # somebody else was faster
+            found = client.get_experiment_by_name(name)  # another process was faster
     if found.lifecycle_stage != "active":
         raise TrackingError(
             f"tracking: experiment {shown(name)} was deleted at {origin['store']}: restore it with `mlflow experiments "

@@ -1,4 +1,4 @@
-"""One batch of a spool, given to MLflow."""
+"""Sending one batch of a spool to MLflow."""
 
 import logging
 import shutil
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SendResult:
-    """What became of a batch. `metrics`: how many the server has of it, by this call or an interrupted one."""
+    """The result of sending a batch. `metrics`: how many of it the server has, from this call or an interrupted one."""
 
     metrics: int
     artifacts: int
@@ -30,7 +30,7 @@ class SendResult:
 
 
 class Sender:
-    """Sends batches to one run; raises TrackingError where the server does not answer, and can then be told again with
+    """Sends batches to one run. Raises TrackingError if the server does not answer; then send the batch again with
     `unknown=True`."""
 
     def __init__(self, client: MlflowClient, run_id: str, outbox: Path) -> None:
@@ -39,7 +39,7 @@ class Sender:
             self._params: dict[str, str] = dict(client.get_run(run_id).data.params)
 
     def send(self, batch: SpoolBatch, *, unknown: bool) -> SendResult:
-        """Send `batch`. `unknown`: an earlier try may have reached the server; then its history is asked first."""
+        """Send `batch`. `unknown`: an earlier try may have reached the server, so its history is read first."""
         with translated(f"cannot log to run {self.run_id}"):
             points = self._new(batch.metrics) if unknown else batch.metrics
             known = len(batch.metrics) - len(points)
@@ -72,12 +72,12 @@ class Sender:
             self.client.log_batch(self.run_id, tags=[RunTag(key, cut(one_line(value))) for key, value in tags.items()])
 
     def clear(self, batch: SpoolBatch) -> None:
-        """Drop the kept files of a batch that was sent."""
+        """Remove the kept files of a batch that was sent."""
         for file in batch.files:
             shutil.rmtree((self.outbox / file.file).parent, ignore_errors=True)
 
     def _new(self, points: Sequence[Point]) -> list[Point]:
-        """The points that the server has not: a (key, step, timestamp) is one point, whatever became of its value."""
+        """The points that the server lacks. A (key, step, timestamp) identifies a point, whatever its value."""
         had = {
             (key, metric.step, metric.timestamp)
             for key in dict.fromkeys(point.key for point in points)
@@ -86,7 +86,7 @@ class Sender:
         return [point for point in points if (point.key, point.step, point.time) not in had]
 
     def _fresh(self, params: Sequence[tuple[str, str]]) -> tuple[list[Param], dict[str, str]]:
-        """New parameters; those that another attempt set otherwise become tags, as MLflow's cannot change."""
+        """New parameters, and tags for those whose value has changed, since MLflow's parameters cannot change."""
         fresh: list[Param] = []
         changed: dict[str, str] = {}
         for key, text in params:
@@ -99,8 +99,8 @@ class Sender:
         return fresh, changed
 
     def _log(self, kind: str, entries: Sequence[Metric | Param | RunTag]) -> int:
-        """Log entries of one kind; returns how many the server refuses for what they are. It checks a call before it
-        writes any of it, so one bad entry costs only itself."""
+        """Log entries of one kind; returns how many the server refuses. It checks a whole call before it writes, so the
+        entries of a refused call are sent one by one."""
         bad = 0
         for start in range(0, len(entries), LIMITS[kind]):
             part = list(entries[start : start + LIMITS[kind]])

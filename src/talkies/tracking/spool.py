@@ -1,7 +1,7 @@
-"""What training logs to: lines appended to a file in the run folder. A side process sends them to MLflow.
+"""The spool: the file in the run folder that training logs to, line by line. A side process sends it to MLflow.
 
 Nothing here waits for a server, imports MLflow, or raises into training: on a full disk records are dropped with one
-warning and counted, and the count is recorded as soon as there is room again.
+warning and counted, and the count is recorded as soon as there is space again.
 """
 
 import logging
@@ -32,17 +32,18 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 MAX_ARTIFACT = 256 << 20
 TAIL = 8 << 20
 _log = logging.getLogger(__name__)
-_detached: list["subprocess.Popen[bytes]"] = []  # they outlive their Tracker; Popen warns of a forgotten child
+_detached: list["subprocess.Popen[bytes]"] = []  # uploaders outlive their Tracker; Popen would warn of them
 
 
 class Tracker:
     """Appends parameters, tags, metrics, small files and the status of a run to RUN_FOLDER/spool.jsonl.
 
     `store`: the resolved tracking URI; `artifact_root`: where a local store keeps artifacts; `parent_folder`: run
-    folder of the parent run. `training=False` is for a verb that adds measurements to a run: it makes no attempt of it,
-    and what it measures again at the same step is kept beside the first. `fsync` syncs every record, not only the last.
+    folder of the parent run. `training=False`: for a verb that adds measurements to a run. It does not count as an
+    attempt, and repeated measurements at a step are kept beside the first. `fsync`: sync every record, not only the
+    last.
 
-    Raises RecipeError where the run is already tracked in another store.
+    Raises RecipeError if the run is already tracked in another store.
     """
 
     def __init__(
@@ -93,12 +94,12 @@ class Tracker:
         self._write("metrics", {"step": int(step), "values": {key: number(value) for key, value in found.items()}})
 
     def went_back(self, step: int) -> None:
-        """Training goes on from `step`: what is logged of later steps from now on is sent, though they had values."""
+        """Record a rollback to `step`: values of later steps are sent from now on, although these had values before."""
         self._write("back", {"step": step})
 
     def artifact(self, path: Path, name: str) -> None:
-        """Send the small file `path` into the run's artifact folder `name`, as it is now: a hard link (or a copy) is
-        kept until it was sent. Files above 256 MiB are refused with a warning: log a manifest instead."""
+        """Send the small file `path` to the run's artifact folder `name`, as it is now: a hard link or a copy is kept
+        until it was sent. Files above 256 MiB are dropped with a warning: log a manifest instead."""
         token = uuid.uuid4().hex[:12]
         kept = self.folder / OUTBOX / token / path.name
         try:
@@ -114,7 +115,7 @@ class Tracker:
         self._write("artifact", {"file": f"{token}/{path.name}", "name": name})
 
     def status(self, status: Status) -> None:
-        """The run's status from now on."""
+        """Set the run's status."""
         self._write("status", {"status": status})
 
     def start_uploader(self, *folders: Path) -> None:
@@ -125,7 +126,7 @@ class Tracker:
             _log.warning("tracking: no uploader (%s); send the run later: talkies replay %s", error, self.folder)
 
     def close(self, deadline_s: float = 0.0) -> bool:
-        """Record the end; wait for the uploader, up to `deadline_s` or a signal. True if it has sent everything."""
+        """Record the end, and wait for the uploader, up to `deadline_s` or a signal. True if it has sent everything."""
         self._write("end", {})
         self._sync(always=True)
         if self._file is not None:
@@ -190,19 +191,19 @@ class Tracker:
         self.dropped += 1
         if self.dropped == 1:
             _log.warning(
-                "tracking: dropped a record of %s (%s); training goes on, later drops are counted", self.folder, why
+                "tracking: dropped a record of %s (%s); training continues, later drops are counted", self.folder, why
             )
 
 
 def check_store(run_folder: Path, store: str) -> None:
-    """RecipeError where the run is already tracked in another store than `store`. A credential in the URI of a record
-    that an older version wrote makes no other store."""
+    """RecipeError if the run is already tracked in another store than `store`. Credentials in the recorded URI (older
+    versions kept them) are ignored in the comparison."""
     found = read_identity(run_folder)
     if found is not None and bare(found.tracking_uri) != bare(store):
         raise RecipeError(
             f"tracking: {run_folder} is tracked at {masked(found.tracking_uri)}, not at {masked(store)}: set "
-            "`tracking.uri` to that, "
-            f"start anew with --new, or remove {run_folder / 'run.json'} to upload the whole run again"
+            f"`tracking.uri` to the former, start anew with --new, or remove {run_folder / 'run.json'} to upload the "
+            "whole run again"
         )
 
 
@@ -220,13 +221,13 @@ def recorded(run_folder: Path) -> dict[str, float]:
 def start_uploader(*folders: Path, options: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
     """Start the side process that sends the spools of `folders`; its log is uploader.log in the first.
 
-    It outlives this process until everything is sent, or for its own deadline. `options`: of the uploader's command.
+    It outlives this process until everything is sent or its deadline has passed. `options`: of the uploader's command.
     """
     source = Path(__file__).parents[2]
     path = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-P", "-m", "talkies.tracking.uploader", "--parent", str(os.getpid())]
     folders[0].mkdir(parents=True, exist_ok=True)
-    # It is told of its parent's end by that end, and not by what the parent was told.
+    # The uploader ends after its parent has ended, not at a signal that the parent receives.
     with os.fdopen(open_ours(folders[0] / "uploader.log", os.O_WRONLY | os.O_APPEND), "ab") as log, deaf():
         process = subprocess.Popen(
             [*command, *options, *(str(resolved(folder)) for folder in folders)],
@@ -245,5 +246,5 @@ def _keep(path: Path, kept: Path) -> None:
 
 
 def _lines(values: Mapping[str, object]) -> dict[str, str]:
-    """Texts for MLflow's pages: each on one line, without credentials."""
+    """Values as text for MLflow's pages: each on one line, without credentials."""
     return {key: one_line(str(value)) for key, value in values.items()}

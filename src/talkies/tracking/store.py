@@ -1,4 +1,4 @@
-"""MLflow, opened so that it answers or fails within seconds and reports nothing to anybody else."""
+"""Opening MLflow so that it answers or fails within seconds, and sends no telemetry."""
 
 import logging
 import os
@@ -38,52 +38,51 @@ FAILURES = (MlflowException, RequestException, SQLAlchemyError, OSError)
 def open_client(uri: str, *, timeout_s: int = 5) -> MlflowClient:
     """A client of the tracking store and registry at `uri`. A request without an answer fails after `timeout_s`.
 
-    A SQLite file that is made by this is made without MLflow's empty experiment "Default". Raises TrackingError where
-    nothing answers at `uri` or a SQLite file cannot be there. MLflow's own environment variables win over what is set
-    here.
+    A new SQLite file is made without MLflow's empty experiment "Default". Raises TrackingError if nothing answers at
+    `uri`, or a SQLite file cannot be made there. MLflow's environment variables take precedence over the values here.
     """
     _set_environment({**ENVIRONMENT, "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout_s)})
-    set_telemetry_client()  # MLflow decided at its import; now it sees the variable
-    for name in ("alembic", "mlflow.store"):  # what MLflow is doing, told on stderr
+    set_telemetry_client()  # MLflow decided at its import; now it reads the variable again
+    for name in ("alembic", "mlflow.store"):  # they log routine work to stderr
         logging.getLogger(name).setLevel(logging.WARNING)
     _reachable(uri)
-    made = uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists()
+    new_file = uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists()
     with translated(f"cannot open {uri}"), warnings.catch_warnings():
-        # mlflow 3.17 under SQLAlchemy 2.1 warns of its own lazy="noload" when the first SQL store is opened
+        # mlflow 3.17 with SQLAlchemy 2.1 warns of its own lazy="noload" when the first SQL store is opened.
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
-        if uri.startswith(SQLITE) and not made:
+        if uri.startswith(SQLITE) and not new_file:
             readdress(Path(uri.removeprefix(SQLITE)))
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        if made:
+        if new_file:
             _drop_default(client)
         return client
 
 
 def _drop_default(client: MlflowClient) -> None:
-    """Delete the experiment that MLflow makes in every new database, if it is still empty. It is only marked: MLflow
-    makes another one where experiment 0 is not there at all."""
+    """Delete the experiment that MLflow makes in every new database, if it is still empty. It is only marked as
+    deleted: MLflow would make it again if experiment 0 did not exist."""
     default = client.get_experiment(DEFAULT)
     if default.lifecycle_stage == "active" and not client.search_runs([DEFAULT], run_view_type=ViewType.ALL):
-        with suppress(MlflowException):  # another process has made the same store, and deleted it, too
+        with suppress(MlflowException):  # another process that opened the new store has deleted it
             client.delete_experiment(DEFAULT)
 
 
 def need_store(uri: str, wanted: str, remedy: str) -> None:
-    """TrackingError where `wanted` is looked up in a SQLite store that is not there: MLflow would make an empty one."""
+    """TrackingError if `wanted` is looked up in a SQLite store that does not exist: MLflow would make an empty one."""
     file = Path(uri.removeprefix(SQLITE))
     if uri.startswith(SQLITE) and not file.is_file():
         raise TrackingError(f"tracking: {wanted} cannot be looked up: there is no store {file}; {remedy}")
 
 
 def _set_environment(wanted: Mapping[str, str]) -> None:
-    """Set MLflow's variables, but for those that somebody else has set."""
+    """Set MLflow's variables, except those set by the user."""
     for key, value in wanted.items():
         if os.environ.get(key) in (None, _set.get(key)):
             os.environ[key] = _set[key] = value
 
 
 def _reachable(uri: str) -> None:
-    """Fail in seconds where MLflow would try for minutes."""
+    """Fail in seconds if no server answers; MLflow would try for minutes."""
     check_opens(uri)
     parts = urlsplit(uri)
     proxied = parts.scheme in getproxies()
@@ -100,7 +99,7 @@ def _reachable(uri: str) -> None:
 
 @contextmanager
 def translated(action: str) -> Iterator[None]:
-    """Turn what MLflow raises into a TrackingError that says which `action` failed, on one line."""
+    """Turn an error of MLflow into a one-line TrackingError that names the failed `action`."""
     try:
         yield
     except FAILURES as error:
@@ -109,18 +108,18 @@ def translated(action: str) -> Iterator[None]:
 
 
 def refused(error: BaseException) -> bool:
-    """Whether a server will never take this, however often it is sent."""
+    """Whether a server will refuse this every time."""
     return isinstance(error, MlflowException) and error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 
 
 def cut(text: str, limit: int = 5000) -> str:
-    """`text` in at most `limit` characters, which is what MLflow's tables hold."""
+    """`text` cut to `limit` characters, which MLflow's tables can hold."""
     mark = " [cut]"
     return text if len(text) <= limit else text[: limit - len(mark)] + mark
 
 
 def local_artifacts(client: MlflowClient, run_id: str) -> Path | None:
-    """The folder of a run's artifacts where this machine holds them itself; None where a server does."""
+    """The folder of a run's artifacts if this machine holds them; None if a server does."""
     path, uri = local_path(str(client.get_run(run_id).info.artifact_uri)), str(client.tracking_uri)
     if path is None or not uri.startswith(SQLITE):
         return path

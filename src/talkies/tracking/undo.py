@@ -1,4 +1,4 @@
-"""What is taken back where something that belongs together was done only in part."""
+"""Undoing the finished steps of a change that failed in between."""
 
 import logging
 from collections.abc import Callable
@@ -11,18 +11,18 @@ _log = logging.getLogger(__name__)
 
 
 class Undo(AbstractContextManager["Undo"]):
-    """Steps back, made at the end of the block in reverse, unless they were forgotten by then. One that fails (the
-    server is gone, too) is a warning: the error that led to it is the one to be told."""
+    """Undo steps, carried out in reverse at the end of the block unless they were forgotten. A step that fails (the
+    server is gone, too) only warns, so that the original error is the one raised."""
 
     def __init__(self) -> None:
         self._steps = ExitStack()
 
     def add(self, step: Callable[..., object], *arguments: object, **options: object) -> None:
-        """Make `step(*arguments, **options)` where the block does not end well."""
+        """Call `step(*arguments, **options)` if the block fails."""
         self._steps.callback(_try, step, *arguments, **options)
 
     def forget(self) -> None:
-        """All is done: take nothing back."""
+        """Drop all steps, since the change is complete."""
         self._steps.pop_all()
 
     def __exit__(
@@ -35,4 +35,4 @@ def _try(step: Callable[..., object], *arguments: object, **options: object) -> 
     try:
         step(*arguments, **options)
     except FAILURES as error:
-        _log.warning("promote: cannot take back %s: %.200s", getattr(step, "__name__", step), error)
+        _log.warning("promote: cannot undo by %s: %.200s", getattr(step, "__name__", step), error)

@@ -1,8 +1,8 @@
 """`python -m talkies.tracking.uploader RUN_FOLDER...`: the side process that sends spools to MLflow while runs work.
 
-It ends when every run has ended and was sent, when it is told to (SIGTERM), or, once its parent process is gone, when
-nothing is left to send or the deadline has passed. What is left then is for `talkies replay`. A server that is down is
-tried again for ever, at most once a minute.
+It ends when every run has ended and was sent, on SIGTERM, or, once its parent process is gone, when nothing is left to
+send or the deadline has passed; `talkies replay` sends the rest. A server that is down is retried without limit, at
+most once a minute.
 """
 
 import argparse
@@ -25,19 +25,19 @@ _log = logging.getLogger(__name__)
 
 
 class Follower:
-    """One run folder: waits for its spool and its lock, then sends what appears, with growing pauses after failures.
-    `idle`: nothing is left to send now; `done`: nothing will be."""
+    """Follows one run folder: waits for its spool and its lock, then sends new records, with growing pauses after
+    failures. `idle`: nothing is left to send now; `done`: nothing more will come."""
 
     def __init__(self, folder: Path, poll_s: float, slowest_s: float) -> None:
         self.folder, self.poll_s, self.slowest_s = folder, poll_s, slowest_s
         self.done = self.idle = False
         self._replayer: Replayer | None = None
-        self._held = ExitStack()
+        self._lock = ExitStack()
         self._failures = 0
         self._next = 0.0
 
     def step(self) -> None:
-        """Send what there is, if it is time."""
+        """Send new records, if the pause is over."""
         if self.done or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + self.poll_s
@@ -50,23 +50,23 @@ class Follower:
             _log.warning("%s; again in %.0f s", error, pause)
             self._next = time.monotonic() + pause
             self._replayer = None
-            self.close()  # in the pauses `talkies replay` may try
+            self.close()  # during the pause `talkies replay` may try
 
     def wake(self) -> None:
-        """Look again at once: what was sent until now may not be all that there is."""
+        """Check again at once: there may be more to send."""
         self._next, self.idle = 0.0, False
 
     def close(self) -> None:
-        """Let others send."""
-        self._held.close()
+        """Let other processes send."""
+        self._lock.close()
 
     def _send(self) -> None:
         if not (self.folder / SPOOL).is_file():
             self.idle = True
             return
         if self._replayer is None:
-            self._held.close()
-            if not self._held.enter_context(sole_sender(self.folder)):
+            self._lock.close()
+            if not self._lock.enter_context(sole_sender(self.folder)):
                 return  # an earlier attempt's uploader still holds it
             self._replayer = Replayer(self.folder)
             _log.info("%s is run %s", self.folder, self._replayer.progress.run_id)
@@ -83,9 +83,9 @@ class Follower:
 def follow(
     folders: Sequence[Path], *, parent: int | None, poll_s: float, slowest_s: float, deadline_s: float, stop: Event
 ) -> bool:
-    """Send the spools of `folders` until one of the ends above; True if all of it was sent.
+    """Send the spools of `folders` until one of the conditions above holds; True if everything was sent.
 
-    `parent`: this process's parent while that lives; None: there is none, and the deadline runs already.
+    `parent`: process id of this process's parent; None: there is none, and the deadline already runs.
     """
     followers = [Follower(folder, poll_s, slowest_s) for folder in folders]
     alone_since: float | None = None
@@ -93,7 +93,7 @@ def follow(
         gone = parent is None or os.getppid() != parent
         for follower in followers:
             if gone and alone_since is None:
-                follower.wake()  # only now can a process be seen to have died
+                follower.wake()  # only now can the death of the parent be seen
             follower.step()
         if all(follower.done or (gone and follower.idle) for follower in followers):
             break

@@ -30,7 +30,7 @@ from talkies.tracking.undo import Undo
 
 @record
 class Origin:
-    """Beside a downloaded release: the version's `source` in the store `uri`."""
+    """NAME.origin.json beside a downloaded release: the version's `source` in the store `uri`."""
 
     source: Annotated[Name, Field(pattern=r"^runs:/[^/]+/.+$")]
     uri: Name
@@ -52,10 +52,10 @@ def register(
     undo: Undo,
 ) -> tuple[str, bool]:
     """Store the release with its run and register it; returns the version and whether it is new. A release that is
-    registered already keeps its version. An adapter's base is stored once, with the base's own run. `undo` unregisters
-    it again.
+    already registered keeps its version. An adapter's base is stored once, with the base's own run. `undo` removes the
+    registration.
 
-    Raises CheckpointError for a damaged release, TrackingError where the store gives back other bytes.
+    Raises CheckpointError for a damaged release, TrackingError if the store gives back other bytes.
     """
     info, sha256 = read_release(release_folder), release_sha256(release_folder)
     source = push(client, run_id, release_folder, "release")
@@ -79,7 +79,7 @@ def register(
 
 
 def next_version(client: MlflowClient, name: str, run_id: str, release_folder: Path) -> str:
-    """The version that `register` will give, if nobody else registers one before."""
+    """The version that `register` will give, if no other process registers one before."""
     known = _known(client, name, release_sha256(release_folder), f"runs:/{run_id}/release")
     return known or str(max((int(found.version) for found in versions(client, name)), default=0) + 1)
 
@@ -91,19 +91,19 @@ def _known(client: MlflowClient, name: str, sha256: str, source: str) -> str | N
 
 
 def _drop_version(client: MlflowClient, name: str, version: str) -> None:
-    """Unregister a version, unless an alias has come to point at it."""
+    """Unregister a version, unless an alias points at it by now."""
     if version not in aliases(client, name).values():
         client.delete_model_version(name, version)
 
 
 def _drop_model(client: MlflowClient, name: str) -> None:
-    """Remove a registered model in which nobody has registered anything meanwhile."""
+    """Remove a registered model, unless it has versions by now."""
     if not versions(client, name):
         client.delete_registered_model(name)
 
 
 def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """Every version of a registered model, the newest first; none where there is no such model."""
+    """Every version of a registered model, the newest first; none if there is no such model."""
     return sorted(client.search_model_versions(f"name = '{name}'"), key=lambda version: -int(version.version))
 
 
@@ -111,24 +111,24 @@ def download(client: MlflowClient, version: ModelVersion, *, spec: str, uri: str
     """The release folder of a version below `download_to`, fetched once, verified every time; an adapter's base is its
     folder `base`.
 
-    Raises TrackingError where nothing vouches for the version or its files are not there, CheckpointError where they
-    are not the registered ones.
+    Raises TrackingError if the version has no recorded hash or its files are missing, CheckpointError if they are not
+    the registered ones.
     """
     tags = version.tags
     if "sha256" not in tags:
-        raise TrackingError(f"registry: {spec} has no sha256 tag: talkies did not register it, nothing vouches for it")
+        raise TrackingError(f"registry: {spec} has no sha256 tag: talkies did not register it and cannot verify it")
     folder = _fetched(client, version.source, tags["sha256"], uri, download_to)
     if "base.source" in tags:
         base = _fetched(client, tags["base.source"], tags["base.sha256"], uri, download_to)
         link = folder / BASE
-        if not link.is_dir():  # one that was copied without its links holds the base itself
+        if not link.is_dir():  # a copy that resolved its links holds the base itself
             link.unlink(missing_ok=True)
             link.symlink_to(Path("..") / base.name, target_is_directory=True)
     return folder
 
 
 def _ensure_model(client: MlflowClient, name: str) -> bool:
-    """Make the registered model; False where it was there."""
+    """Make the registered model; False if it already exists."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -139,8 +139,8 @@ def _ensure_model(client: MlflowClient, name: str) -> bool:
 
 
 def _store_base(client: MlflowClient, run_id: str, found: Path) -> str:
-    """Where the registry has the base of an adapter: with its own run, where it was downloaded from, or, if this
-    registry knows neither, with the adapter's run."""
+    """The source of an adapter's base in the registry: where it was downloaded from, else with its own run, else with
+    the adapter's run."""
     folder = resolved(found)  # a downloaded adapter's base is a link
     known = ORIGIN.find(_origin(folder))
     if known is not None and opened_uri(known.uri, folder.parent) == client.tracking_uri:

@@ -1,6 +1,6 @@
-"""What follows an optimizer step: samples are counted, weights averaged, a stop is agreed on, a checkpoint is written.
+"""After an optimizer step samples are counted, the EMA is updated, a stop is agreed on, and a checkpoint is written.
 
-These are callbacks of their own, and run in this order: a checkpoint holds the state of all of them at the same step.
+Each of these is a callback; they run in this order, so that a checkpoint holds the state of all at the same step.
 """
 
 from collections.abc import Callable
@@ -38,8 +38,8 @@ class Counting(Callback):
 
 
 class StopWhenAsked(Callback):
-    """Stops training after the optimizer step at which all ranks agree on it, or at which a checkpoint of `saving` has
-    failed. `stopped_by`: what stopped it. Put it before `saving`, which then saves that step."""
+    """Stops training after an optimizer step if all ranks agree on it, or if a checkpoint of `saving` has failed.
+    `stopped_by`: the cause. Put it before `saving`, which then saves that step."""
 
     activities: ClassVar = {"on_train_batch_end": CHECKPOINT, "on_train_end": CHECKPOINT}
 
@@ -61,7 +61,7 @@ class StopWhenAsked(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: Phase) -> None:
-        """No collective may be pending when the ranks part."""
+        """Finish the pending collective before the ranks end."""
         del trainer, pl_module
         self.stopping.finish_pending()
 
@@ -71,29 +71,29 @@ class StopWhenAsked(Callback):
         try:
             self.stopping.finish_pending(BROKEN)
         except RuntimeError as error:
-            exception.add_note(f"the other processes were not there any more: {error}")
+            exception.add_note(f"the other processes did not answer any more: {error}")
 
 
 class ClaimSignals(Callback):
-    """Claims the signals while training runs: `stop` answers them. Put it after `Saving`, so that a signal is still
-    claimed while the last checkpoint is being written; a repeated one changes nothing then."""
+    """Claims the signals during training, so that `stop` handles them. Put it after `Saving`: signals stay claimed
+    while the last checkpoint is being written, and repeated ones change nothing."""
 
     def __init__(self, stop: StopWhenAsked) -> None:
         self.stop = stop
 
     def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
-        """The state is restored: from now on there is something to save."""
+        """Claim the signals: the state is restored, and from now on there is something to save."""
         del trainer, pl_module
         self.stop.stopping.listen()
 
     def on_train_end(self, trainer: Trainer, pl_module: Phase) -> None:
-        """Give the signals back."""
+        """Release the signals."""
         del pl_module
         finished = trainer.global_step >= self.stop.last
         self.stop.stopping.release_signals(stopped_by=None if finished else self.stop.stopped_by)
 
     def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
-        """Give the signals back."""
+        """Release the signals."""
         del trainer, pl_module, exception
         self.stop.stopping.release_signals()
 
@@ -128,7 +128,7 @@ def after_step(
     **options: Any,
 ) -> AfterStep:
     """Compose the callbacks. Training stops after optimizer step `stop_at`; the other keywords are those of `Saving`.
-    Every process of `ranks` has one; a signal to one of them stops all at the same step."""
+    Every process of `ranks` has these callbacks; a signal to one process stops all at the same step."""
     ranks, averaging = ranks or Ranks(ALONE), Averaging(ema)
     saving = Saving(store, steps, averaging, data, resume=resume, ranks=ranks, saved=saved, protect=protect, **options)
     stop = StopWhenAsked(Stopping(ranks, stop_at), saving, steps.max)

@@ -1,4 +1,4 @@
-"""The callback that averages the weights."""
+"""The callback that updates the EMA."""
 
 from lightning import Callback, Trainer
 
@@ -8,7 +8,7 @@ from talkies.training.phase import Phase
 
 
 class Averaging(Callback):
-    """Keeps the EMA of what a phase trains. A step that the guard skipped does not count."""
+    """Maintains the EMA of a phase's trainable parameters. Steps that the guard skips do not count."""
 
     def __init__(self, config: EmaConfig) -> None:
         self.config = config
@@ -16,17 +16,17 @@ class Averaging(Callback):
 
     @property
     def ema(self) -> Ema:
-        """The averages, from the start of training on."""
+        """The EMA; it exists from the start of training on."""
         assert self._ema is not None, "training has not begun"
         return self._ema
 
     def begin(self, phase: Phase) -> Ema:
-        """Averages of the weights as they are now."""
+        """Start the EMA from the current weights."""
         self._ema = Ema(phase.trainable(), self.config)
         return self._ema
 
     def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
-        """The weights are built; a checkpoint is restored after this."""
+        """Start the EMA of the new weights; a checkpoint is restored after this."""
         del trainer
         self.begin(pl_module)
 

@@ -30,7 +30,7 @@ class VideoPretrainingConfig:
 
 @config
 class AudioPretrainingConfig:
-    """Text-to-audio pretraining of the audio tower (MOVA stage A)."""
+    """Text-to-audio pretraining of the audio tower."""
 
     kind: Literal["audio_pretraining"] = "audio_pretraining"
     text_dropout: Share = 0.1
@@ -38,7 +38,7 @@ class AudioPretrainingConfig:
 
 @config
 class JointConfig:
-    """Both experts, audio tower and Bridge, all trained (MOVA stage B)."""
+    """Joint training of both video experts, the audio tower and the Bridge (MOVA, section 4.4)."""
 
     kind: Literal["joint"] = "joint"
     experts: Literal["alternate"] = "alternate"
@@ -49,7 +49,8 @@ class JointConfig:
 
 @config
 class LoraConfig:
-    """PEFT LoRA over a frozen joint model: every Linear of every DiT block and of the Bridge (MOVA section 9)."""
+    """PEFT LoRA over a frozen joint model: every Linear of every DiT block and of the Bridge, as in the
+    released code."""
 
     kind: Literal["lora"] = "lora"
     experts: Literal["alternate"] = "alternate"
@@ -77,8 +78,8 @@ class RatesConfig:
 
 @config
 class OptimizerConfig:
-    """AdamW over fp32 master weights. `warmup` steps rise linearly; `schedule` shapes the rest of the phase; `decay` is
-    the share of the steps in which `wsd` falls to zero."""
+    """AdamW over fp32 master weights. The rate rises linearly over `warmup` steps; `schedule` shapes the rest of the
+    phase; `decay` is the share of the steps over which `wsd` falls to zero."""
 
     kind: Literal["adamw"] = "adamw"
     lr: RatesConfig
@@ -105,15 +106,15 @@ class StepsConfig:
 
 @config
 class EmaConfig:
-    """Exponential average of what trains: decay min(`decay`, (1 + n) / (10 + n)) after n updates."""
+    """Exponential moving average of the trained parameters: decay min(`decay`, (1 + n) / (10 + n)) after n updates."""
 
     decay: Decay = 0.999
 
 
 @config
 class ValidationConfig:
-    """Every `every` steps: held-out loss at fixed noise in `bins` noise levels over `clips` clips, and `samples`
-    sampled clips. `final_clips`: how many the evaluation before a promotion makes."""
+    """Every `every` steps: the loss on `clips` held-out clips at fixed noise, in `bins` noise bins, and `samples`
+    sampled clips. `final_clips`: how many clips the evaluation before a promotion samples."""
 
     every: Count
     clips: Count = 16

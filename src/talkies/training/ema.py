@@ -1,4 +1,4 @@
-"""Exponential moving average of what trains, and nothing else."""
+"""Exponential moving average of the trainable parameters."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ from talkies.training.held import HeldState, write
 
 
 class Ema:
-    """fp32 averages of named parameters, held as they are. Decay after n updates: min(`decay`, (1 + n) / (10 + n)),
-    so that the average forgets the initial weights early."""
+    """fp32 averages of named parameters, sharded as they are. The decay after n updates is min(`decay`,
+    (1 + n) / (10 + n)), so that the average soon forgets the initial weights."""
 
     def __init__(self, parameters: Mapping[str, Held], config: EmaConfig) -> None:
         self.config = config
@@ -30,13 +30,13 @@ class Ema:
 
     @contextmanager
     def swapped(self, state: HeldState) -> Iterator[None]:
-        """Inside the block the weights of `state` are the averages; afterwards they are bitwise what they were."""
-        kept = {name: mapped(p, _copied) for name, p in state.weights().items()}
+        """Within the block the weights of `state` are the averages; then they are restored bitwise."""
+        original = {name: mapped(p, _copied) for name, p in state.weights().items()}
         write(self.averages, state)
         try:
             yield
         finally:
-            write(kept, state)
+            write(original, state)
 
 
 def _copied(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where the state of what trains lies: weights and moments, and how they are changed from outside."""
+"""The trainable state of a phase, weights and optimizer moments: where it lies, and how to read and write it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -13,29 +13,29 @@ class HeldState(Protocol):
     """This rank's part of a phase's state, by parameter name."""
 
     def weights(self) -> dict[str, Held]:
-        """What trains, in fp32 (the masters); writing into these changes the state."""
+        """The trainable parameters in fp32 (the masters); writing into them changes the state."""
 
     def refresh(self) -> None:
-        """The weights were written to: let the network compute with them. Every rank calls it."""
+        """Make the network compute with weights that were written from outside. Every rank calls it."""
 
     def moments(self) -> dict[str, Held]:
-        """ "<name>/<key>" -> the optimizer's exp_avg, exp_avg_sq and step, of what has been stepped."""
+        """ "<name>/<key>" -> the optimizer's exp_avg, exp_avg_sq and step, for parameters that have been stepped."""
 
     def restore(self, moments: Mapping[str, Held]) -> None:
-        """Put back what `moments` gave, or another layout's `moments` of the same step."""
+        """Restore what `moments` returned, under this layout or another."""
 
     def begin_step(self) -> None:
         """An optimizer step begins."""
 
     def norm_before(self) -> Tensor | None:
-        """The global norm of the gradients before a step; None where an engine clips them and knows it after."""
+        """The global gradient norm before a step; None if an engine clips, and knows it only after the step."""
 
     def norm_after(self) -> Tensor | None:
-        """What an engine says of the step that was just made: infinite where it made none; None without an engine."""
+        """The gradient norm that an engine reports after a step: infinite if it made none; None without an engine."""
 
 
 class OwnState:
-    """Weights are the module's parameters (under FSDP2: their shards), moments those of AdamW over them."""
+    """The weights are the module's parameters (under FSDP2 their shards), the moments are AdamW's."""
 
     def __init__(self, model: Callable[[], nn.Module], optimizer: Callable[[], torch.optim.Optimizer]) -> None:
         self._model, self._optimizer = model, optimizer
@@ -45,19 +45,19 @@ class OwnState:
         return {name: p for name, p in self._model().named_parameters() if p.requires_grad}
 
     def refresh(self) -> None:
-        """Nothing: the network computes with them."""
+        """Nothing to do: the network computes with these weights."""
 
     def moments(self) -> dict[str, Held]:
-        """Of every parameter that AdamW has stepped."""
+        """The moments of every parameter that AdamW has stepped."""
         optimizer = self._optimizer()
-        found: dict[str, Held] = {}
+        moments: dict[str, Held] = {}
         for name, parameter in self._named():
             for key, value in optimizer.state.get(parameter, {}).items():
-                found[f"{name}/{key}"] = value
-        return found
+                moments[f"{name}/{key}"] = value
+        return moments
 
     def restore(self, moments: Mapping[str, Held]) -> None:
-        """AdamW's state, on the device of each parameter; the step stays on the CPU."""
+        """Restore AdamW's state on the device of each parameter; the step stays on the CPU."""
         optimizer = self._optimizer()
         for name, parameter in self._named():
             if f"{name}/step" in moments:
@@ -66,16 +66,16 @@ class OwnState:
                 optimizer.state[parameter] = {"step": moments[f"{name}/step"], **placed}
 
     def begin_step(self) -> None:
-        """Nothing: gradients were set to None."""
+        """Nothing to do: gradients were set to None."""
 
     def norm_before(self) -> Tensor:
-        """Over everything that has a gradient."""
+        """The global norm over all parameters that have a gradient."""
         groups = self._optimizer().param_groups
         grads = [p.grad for group in groups for p in group["params"] if p.grad is not None]
         return torch.nn.utils.get_total_norm(grads).detach()
 
     def norm_after(self) -> None:
-        """Nothing: the optimizer makes every step."""
+        """None: there is no engine."""
 
     def _named(self) -> list[tuple[str, Any]]:
         groups = self._optimizer().param_groups
@@ -84,7 +84,7 @@ class OwnState:
 
 @torch.no_grad()
 def write(source: Mapping[str, Held], state: HeldState) -> None:
-    """Set the weights of `state` to `source` (held alike), and let the network know."""
+    """Set the weights of `state` to `source` (sharded alike), and refresh the network."""
     target = state.weights()
     for name, value in source.items():
         local(target[name]).copy_(local(value))

@@ -1,4 +1,4 @@
-"""LoRA by PEFT, over a frozen denoiser."""
+"""LoRA adapters (PEFT) over a frozen denoiser."""
 
 import difflib
 import hashlib
@@ -27,7 +27,7 @@ from talkies.training.config import LoraConfig
 
 @record
 class AdapterRecord:
-    """adapter_config.json: what of PEFT's keys decides the adapter's weights."""
+    """adapter_config.json: those of PEFT's keys that determine the adapter's weights."""
 
     r: Count
     lora_alpha: float
@@ -38,28 +38,28 @@ ADAPTER = Kind(holds=AdapterRecord, about="adapter", remedy="restore it from a c
 
 
 def add_lora(model: nn.Module, config: LoraConfig, *, seed: int | None = None) -> None:
-    """Freeze `model` and put adapters on every Linear that `targets` names inside a block or the Bridge.
+    """Freeze `model` and add adapters to every Linear that `targets` names in a block or the Bridge.
 
-    PEFT renames a target's weight `q.base_layer.weight`. Where `seed` is given, the adapters get their values, too;
-    a model on the meta device gets them later (`adapter_values`). Raises RecipeError for a target that matches nothing.
+    PEFT renames a target's weight to `q.base_layer.weight`. With `seed` the adapters are initialised, too; a model on
+    the meta device gets its values later (`adapter_values`). Raises RecipeError for a target that matches nothing.
     """
     _check_targets(model, config)
     model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(peft_config(config), model, low_cpu_mem_usage=seed is None)
     if seed is not None:
-        own = dict(model.named_parameters())
+        parameters = dict(model.named_parameters())
         with torch.no_grad():
             for name, value in adapter_values(model, seed):
-                own[name].copy_(value)
+                parameters[name].copy_(value)
 
 
 def adapter_values(model: nn.Module, seed: int) -> Iterator[tuple[str, Tensor]]:
-    """(name, first value on the CPU) of every adapter: A Kaiming, B zero, so that the model is unchanged.
+    """(name, initial value on the CPU) of every adapter: A Kaiming, B zero, so that the model is unchanged.
 
-    A value is a function of (seed, the parameter's name).
+    A value is a function of the seed and the parameter's name.
     """
-    for name, parameter in list(model.named_parameters()):  # which the caller may replace
+    for name, parameter in list(model.named_parameters()):  # a list, because the caller may replace parameters
         if ".lora_" not in name:
             continue
         value = torch.zeros(parameter.shape)
@@ -71,12 +71,12 @@ def adapter_values(model: nn.Module, seed: int) -> Iterator[tuple[str, Tensor]]:
 
 
 def plain_name(name: str) -> str:
-    """A parameter's name before PEFT renamed it."""
+    """The name that a parameter had before PEFT renamed it."""
     return name.replace(".base_layer.", ".")
 
 
 def peft_config(config: LoraConfig) -> Any:
-    """The same in PEFT's words."""
+    """`config` as PEFT's own configuration."""
     return PeftLora(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(config.targets)
     )
@@ -95,14 +95,14 @@ def _check_targets(model: nn.Module, config: LoraConfig) -> None:
 
 
 def adapter_tensors(parameters: Mapping[str, Held]) -> dict[str, Held]:
-    """The adapter's weights among `parameters`, under PEFT's own file keys (`base_model.model.` before the path)."""
+    """The adapter's weights among `parameters`, under the keys of PEFT's files (`base_model.model.` and the path)."""
     return {
         f"base_model.model.{name.replace('.default.', '.')}": p for name, p in parameters.items() if ".lora_" in name
     }
 
 
 def adapter_json(config: LoraConfig, base: str) -> str:
-    """adapter_config.json as PEFT writes it; `base` names the model that it adapts."""
+    """adapter_config.json as PEFT writes it; `base` names the adapted model."""
     values = peft_config(config).to_dict()
     values |= {"base_model_name_or_path": base, "inference_mode": True, "target_modules": sorted(config.targets)}
     return json.dumps(values, indent=2, sort_keys=True, default=str)
@@ -111,29 +111,29 @@ def adapter_json(config: LoraConfig, base: str) -> str:
 def load_adapter(
     model: nn.Module, folder: Path, config: LoraConfig, *, rename: Callable[[str], str] = lambda name: name
 ) -> None:
-    """Fill the adapters that `add_lora(model, config)` made, on any layout, from an adapter folder of PEFT's, whose
-    parameters go by what `rename` makes of their names.
+    """Fill the adapters that `add_lora(model, config)` made, under any layout, from a PEFT adapter folder; `rename`
+    maps the names in the folder to the model's.
 
-    Raises CheckpointError where its rank, scale or targets are others, or its weights are not all there.
+    Raises CheckpointError if its rank, scale or targets differ, or if its weights are incomplete.
     """
     values = ADAPTER.read(folder / "adapter_config.json")
     found: tuple[object, ...] = (values.r, values.lora_alpha, sorted(values.target_modules))
     needed: tuple[object, ...] = (config.rank, config.alpha, sorted(config.targets))
     if found != needed:
         raise CheckpointError(f"adapter {folder}: its (rank, alpha, targets) are {found}, the recipe's {needed}")
-    own = {name: p for name, p in model.named_parameters() if ".lora_" in name}
-    wanted = set(own)
+    adapters = {name: p for name, p in model.named_parameters() if ".lora_" in name}
+    missing = set(adapters)
     for key, shape, read in open_weights(folder / "adapter_model.safetensors"):
-        name = rename(_own_key(key))
-        if name not in wanted or tuple(own[name].shape) != shape:
-            raise CheckpointError(f"adapter {folder}: made for another architecture; first odd key: {name}")
-        copy_part(own[name], read)
-        wanted.discard(name)
-    if wanted:
-        raise CheckpointError(f"adapter {folder}: made for another architecture; it lacks {min(wanted)}")
+        name = rename(_parameter_name(key))
+        if name not in missing or tuple(adapters[name].shape) != shape:
+            raise CheckpointError(f"adapter {folder}: made for another architecture; first unknown key: {name}")
+        copy_part(adapters[name], read)
+        missing.discard(name)
+    if missing:
+        raise CheckpointError(f"adapter {folder}: made for another architecture; it lacks {min(missing)}")
 
 
-def _own_key(key: str) -> str:
+def _parameter_name(key: str) -> str:
     return (
         key.removeprefix("base_model.model.")
         .replace(".lora_A.", ".lora_A.default.")
@@ -143,7 +143,7 @@ def _own_key(key: str) -> str:
 
 @contextmanager
 def adapters_off(model: nn.Module) -> Iterator[None]:
-    """Inside the block the model is its frozen base, bitwise."""
+    """Within the block the model is its frozen base, bitwise."""
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
     for layer in layers:
         layer.enable_adapters(False)

@@ -1,4 +1,4 @@
-"""Training metrics: losses per modality and noise bin, gradient norm, rate, throughput."""
+"""Training metrics: losses per modality and noise bin, gradient norm, learning rate, throughput."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,13 +18,13 @@ from talkies.training.phase import Phase
 
 
 class TrainingMetrics(Callback):
-    """Every `every` optimizer steps hands `sink(metrics, step)`, in the main process, the means since the last call,
-    over all processes (`share` of which read the same clips).
+    """Every `every` optimizer steps the main process calls `sink(metrics, step)` with the means since the last call,
+    over all processes (`share` of them read the same clips).
 
     Sums stay on the device between calls, so that a step never waits for the host. Keys: train/loss,
     train/<modality>, train/<modality>/bin<k> (noise level in [k, k+1) / bins), train/grad_norm, train/lr,
-    train/clips_per_second; with `own`, this rank's clock, also those of Stragglers (of `ratio`). Put it before every
-    callback whose time is not that of training (checkpoints, validation), and `ClockOn` of it after them.
+    train/clips_per_second; with `own`, this rank's clock, also those of Stragglers (of `ratio`). Put it before all
+    callbacks whose time does not count as training (checkpoints, validation), and its `ClockOn` after them.
     """
 
     activities: ClassVar = {"on_train_batch_end": REPORTING}
@@ -41,7 +41,7 @@ class TrainingMetrics(Callback):
         ratio: float = 2.0,
     ) -> None:
         self.every, self.bins, self.sink, self.ranks, self.share = every, bins, sink, ranks or Ranks(ALONE), share
-        self.own, self.stragglers = own, Stragglers(ratio, tell=self.ranks.main)
+        self.own, self.stragglers = own, Stragglers(ratio, warn=self.ranks.main)
         self._clear()
 
     def _clear(self) -> None:
@@ -52,7 +52,7 @@ class TrainingMetrics(Callback):
         self._since = time.perf_counter()
 
     def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
-        """Forget what happened before this attempt."""
+        """Clear what an earlier attempt gathered."""
         del trainer, pl_module
         self._clear()
 
@@ -68,8 +68,8 @@ class TrainingMetrics(Callback):
         }
 
     def load_state_dicts(self, states: Iterable[Mapping[str, Any]], device: torch.device) -> None:
-        """Go on with what one rank or several have gathered before. Where more or fewer ranks read the same clips now
-        (`share`), each clip counts as often as one that comes. ValueError for losses in other bins than this run's."""
+        """Add what one or several ranks gathered earlier, rescaled if another number of ranks (`share`) reads the same
+        clips now. ValueError if the losses have other bins than this run's."""
         for state in states:
             for key, value in state["sums"].items():
                 wanted = [self.bins] if key.endswith("/bin") else []
@@ -77,11 +77,11 @@ class TrainingMetrics(Callback):
                     other = named(value["shape"])
                     raise ValueError(f"`metrics.sums.{named(key)}.shape` is {other}, and must be {wanted}")
             factor = self.share / state["share"]
-            for mine, kept in ((self._sums, state["sums"]), (self._counts, state["counts"])):
-                for key, value in kept.items():
-                    found = _tensor(value).to(device)
-                    found = found if factor == 1 else found * factor
-                    mine[key] = mine[key] + found if key in mine else found
+            for totals, saved in ((self._sums, state["sums"]), (self._counts, state["counts"])):
+                for key, plain in saved.items():
+                    value = _tensor(plain).to(device)
+                    value = value if factor == 1 else value * factor
+                    totals[key] = totals[key] + value if key in totals else value
             self._clips += round(state["clips"] * factor)
             self._seconds = max(self._seconds, state["clock"]["seconds"])
             if self.own is not None:
@@ -102,7 +102,7 @@ class TrainingMetrics(Callback):
         self, trainer: Trainer, pl_module: Phase, outputs: Mapping[str, Any], batch: Batch, batch_idx: int
     ) -> None:
         """Add a micro-batch; report after the last one of a reporting step."""
-        # A clip counts as much as another, on however many ranks they are.
+        # Every clip has the same weight, whatever the number of ranks.
         self._add("train/loss", outputs["loss"].detach().expand(len(batch.ids)))
         for modality, losses in outputs["losses"].items():
             self._add(f"train/{modality}", losses)
@@ -117,20 +117,20 @@ class TrainingMetrics(Callback):
             self._clear()
 
     def resume_clock(self) -> None:
-        """What happened since the end of the last batch was not training."""
+        """Start the clock: the time since the end of the last batch was not training."""
         self._since = time.perf_counter()
 
     def _report(self, trainer: Trainer, phase: Phase) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        own = {
+        totals = {
             key: (total.reshape(-1).tolist(), self._counts[key].reshape(-1).tolist())
             for key, total in self._sums.items()
         }
-        clocked = None if self.own is None else self.own.take(trainer.accumulate_grad_batches)
-        everywhere = self.ranks.gather((own, self._clips, clocked))
-        for key in own:
-            sums = [sum(column) for column in zip(*(found[key][0] for found, _, _ in everywhere), strict=True)]
-            counts = [sum(column) for column in zip(*(found[key][1] for found, _, _ in everywhere), strict=True)]
+        times = None if self.own is None else self.own.take(trainer.accumulate_grad_batches)
+        everywhere = self.ranks.gather((totals, self._clips, times))
+        for key in totals:
+            sums = [sum(column) for column in zip(*(of_rank[key][0] for of_rank, _, _ in everywhere), strict=True)]
+            counts = [sum(column) for column in zip(*(of_rank[key][1] for of_rank, _, _ in everywhere), strict=True)]
             for k, (value, count) in enumerate(zip(sums, counts, strict=True)):
                 if count:
                     metrics[f"{key}{k}" if key.endswith("bin") else key] = value / count
@@ -138,11 +138,11 @@ class TrainingMetrics(Callback):
         metrics["train/grad_norm"] = float(phase.stepping.grad_norm)
         metrics["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         metrics["train/clips_per_second"] = clips / max(1e-9, self._seconds)
-        return metrics | self.stragglers.metrics([times for _, _, times in everywhere], trainer.global_step)
+        return metrics | self.stragglers.metrics([own for _, _, own in everywhere], trainer.global_step)
 
 
 def _plain(value: Tensor) -> dict[str, Any]:
-    """A small tensor in JSON, exactly; NaN and infinity as text."""
+    """A small tensor as exact JSON; numbers are text, so that NaN and infinity survive."""
     numbers = [str(number) for number in value.reshape(-1).tolist()]
     return {"dtype": str(value.dtype).removeprefix("torch."), "shape": list(value.shape), "values": numbers}
 
@@ -154,13 +154,13 @@ def _tensor(plain: Mapping[str, Any]) -> Tensor:
 
 
 class ClockOn(Callback):
-    """Starts the clock of `metrics` again when every callback before this one has ended."""
+    """Restarts the clock of `metrics` after all callbacks before this one."""
 
     def __init__(self, metrics: TrainingMetrics) -> None:
         self.metrics = metrics
 
     def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
-        """Restoring a checkpoint is no training either."""
+        """Restoring a checkpoint does not count as training."""
         del trainer, pl_module
         self.metrics.resume_clock()
 

@@ -1,4 +1,4 @@
-"""What trains, at which rate."""
+"""AdamW for alternating experts: parameter groups and the learning-rate schedule."""
 
 import math
 from collections.abc import Callable
@@ -12,41 +12,41 @@ from talkies.parallel.sharding import shape_of
 from talkies.training.config import OptimizerConfig
 
 EXPERTS = {"video_high": 0, "video_low": 1}
-"""Component -> the expert that it is; the others train in every step."""
+"""Component -> its expert; all other components train in every step."""
 
 
 class Alternating(torch.optim.Optimizer):
-    """Leaves groups with `inactive` untouched.
+    """Does not step groups that are `inactive`.
 
-    DDP and FSDP2 leave a inactive expert without gradients, and an optimizer would pass over it by itself; DeepSpeed
-    hands in zeros, and momentum and weight decay would move it.
+    Under DDP and FSDP2 an inactive expert has no gradients, and any optimizer would skip it. DeepSpeed passes zeros:
+    momentum and weight decay would move the expert.
     """
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """A step of the groups that do not rest. `closure` forgets the gradients of all."""
+        """Step the active groups. `closure` clears the gradients of all groups."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        every = self.param_groups
-        self.param_groups = [group for group in every if not group["inactive"]]
+        all_groups = self.param_groups
+        self.param_groups = [group for group in all_groups if not group["inactive"]]
         try:
             super().step()
         finally:
-            self.param_groups = every
+            self.param_groups = all_groups
         return loss
 
 
 class AlternatingAdamW(Alternating, torch.optim.AdamW):
-    """AdamW for experts that take turns."""
+    """AdamW for experts that alternate."""
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
     """AdamW groups of the parameters that require gradients: towers (each expert its own) and Bridge, with and without
     weight decay.
 
-    Matrices decay; vectors (biases, norms) and modulations do not: the report is silent, this is the usual choice.
-    Each group carries its `peak` rate, and which `expert` it is (None: it never rests).
+    Matrices decay; vectors (biases, norms) and modulations do not: the MOVA paper does not say, this is the usual
+    choice. Each group has its `peak` rate and its `expert` (None: it is never inactive).
     """
     groups: dict[tuple[str, int | None, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
@@ -57,15 +57,15 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
         decays = len(shape_of(parameter)) >= 2 and not name.endswith("modulation")
         peak = config.lr.bridge if part == "bridge" else config.lr.towers
         decay = config.weight_decay if decays else 0.0
-        fresh: dict[str, Any] = {"params": [], "names": [], "expert": expert, "inactive": False}
-        group = groups.setdefault((part, expert, decays), {**fresh, "peak": peak, "lr": peak, "weight_decay": decay})
+        empty: dict[str, Any] = {"params": [], "names": [], "expert": expert, "inactive": False}
+        group = groups.setdefault((part, expert, decays), {**empty, "peak": peak, "lr": peak, "weight_decay": decay})
         group["params"].append(parameter)
         group["names"].append(name)
     return list(groups.values())
 
 
 def rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """Factor on the peak rate at optimizer step `step` of `steps`: linear warm-up, then the schedule."""
+    """The factor on the peak rate at optimizer step `step` of `steps`: linear warm-up, then the schedule."""
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     progress = (step - config.warmup) / max(1, steps - config.warmup)
     if config.schedule == "constant" or progress <= 0:

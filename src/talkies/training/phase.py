@@ -1,4 +1,4 @@
-"""The LightningModule of every phase: a Denoiser, a Flow, and what trains at which rate."""
+"""The LightningModule of every phase: denoiser, objective, optimizer and learning rates."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ from talkies.training.zero_state import ZeroState
 class Objective:
     """What a phase minimises.
 
-    `weights[m]` is the loss weight of a modality that trains; `boundary` the video noise level between the experts;
-    `alternate` whether the video experts take turns (even optimizer steps train the high-noise expert, odd ones the
-    low-noise one: MOVA section 8); `mask_channels` the first-frame mask's channels.
+    `weights[m]` is the loss weight of a trained modality; `boundary` is the video noise level between the experts;
+    `alternate`: the video experts alternate (even optimizer steps, from 0, train the high-noise expert, odd steps the
+    low-noise one: MOVA, section 4.5); `mask_channels`: channels of the first-frame mask.
     """
 
     flow: FlowConfig
@@ -70,7 +70,7 @@ class Phase(LightningModule):
             self._built = True
 
     def on_fit_start(self) -> None:
-        """The strategy has made its engine: look where it keeps the state."""
+        """Find where the strategy's engine, which exists now, keeps the state."""
         strategy = self.trainer.strategy
         if isinstance(strategy, ZeroStrategy):
             self.held = ZeroState(strategy.model, self.model)
@@ -81,11 +81,11 @@ class Phase(LightningModule):
 
     @property
     def expert(self) -> int | None:
-        """The video expert of the current optimizer step, None where no video trains."""
+        """The video expert of the current optimizer step; None without alternation."""
         return self.global_step % 2 if self.objective.alternate else None
 
     def training_step(self, batch: Batch, _: int) -> dict[str, object]:
-        """Loss of one micro-batch: the weighted sum over modalities of the mean of per-sample masked means."""
+        """Loss of one micro-batch: the weighted sum, over modalities, of the mean over samples of the masked mean."""
         objective, expert = self.objective, self.expert
         draw = noised(batch, objective.flow, seed=objective.seed, boundary=objective.boundary, expert=expert)
         text = dropped_text(batch, seed=objective.seed, rate=objective.text_dropout)
@@ -93,22 +93,22 @@ class Phase(LightningModule):
         predicted = self.model(streams, Condition(text=text, expert=expert or 0))
         losses = {m: per_sample_loss(predicted[m], draw.targets[m], batch.masks[m]) for m in objective.weights}
         loss = torch.stack([weight * losses[m].mean() for m, weight in objective.weights.items()]).sum()
-        found = {m: x.detach() for m, x in losses.items()}
-        self.guard.note(Micro(ids=batch.ids, visits=batch.visits, loss=loss.detach(), losses=found, times=draw.times))
-        return {"loss": loss, "losses": found, "times": draw.times}
+        values = {m: x.detach() for m, x in losses.items()}
+        self.guard.note(Micro(ids=batch.ids, visits=batch.visits, loss=loss.detach(), losses=values, times=draw.times))
+        return {"loss": loss, "losses": values, "times": draw.times}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW over what trains; the rate of a step is set in `on_train_batch_start`."""
+        """AdamW over the trainable parameters; `on_train_batch_start` sets the rate of each step."""
         config = self.optimizer_config
         groups = parameter_groups(self.model, config)
         strategy = self.trainer.strategy
-        away = isinstance(strategy, ZeroStrategy) and strategy.layout.offload  # one pass over main memory
-        fused = True if away else None
+        offloaded = isinstance(strategy, ZeroStrategy) and strategy.layout.offload
+        fused = True if offloaded else None  # a single pass over main memory
         return AlternatingAdamW(groups, lr=config.lr.towers, betas=config.betas, eps=config.eps, fused=fused)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """The learning rate and which expert rests are pure functions of the optimizer step: there is no scheduler
-        state to restore."""
+        """Set learning rates and the inactive expert. Both are pure functions of the optimizer step, so that there is
+        no scheduler state to restore."""
         del batch
         factor = rate(self.global_step, self.steps.max, self.optimizer_config)
         for group in self.trainer.optimizers[0].param_groups:
@@ -136,12 +136,12 @@ class Phase(LightningModule):
         return (batch_idx + 1) % self.steps.accumulate == 0
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """A step, after which an engine is asked whether it made one."""
+        """Step; then check whether an engine has refused the step."""
         number = self.global_step + 1
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         if self.ends_step(batch_idx):
             self.stepping.after(self.held, number)
 
     def trainable(self) -> dict[str, Held]:
-        """Name -> what this rank holds of what trains: the state that a checkpoint holds."""
+        """Name -> this rank's part of each trainable parameter, as checkpoints store it."""
         return self.held.weights()

@@ -17,19 +17,19 @@ class StepProgress(Callback):
         self._task = self._bar.add_task(name, total=steps, loss="")
 
     def report(self, metrics: Mapping[str, float]) -> None:
-        """Show the losses that were just measured."""
+        """Show the latest losses."""
         shown = [f"{k.split('/')[1]} {v:.3f}" for k, v in metrics.items() if k in {"train/video", "train/audio"}]
         if shown:
             self._bar.update(self._task, loss=" ".join(shown))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin where the run is."""
+        """Start the bar at the current step."""
         del pl_module
         self._bar.update(self._task, completed=trainer.global_step)
         self._bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Advance with the optimizer."""
+        """Advance to the current step."""
         self._bar.update(self._task, completed=trainer.global_step)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -38,6 +38,6 @@ class StepProgress(Callback):
         self._bar.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the terminal back before the message."""
+        """Release the terminal before the error message."""
         del trainer, pl_module, exception
         self._bar.stop()

@@ -35,11 +35,11 @@ class Saving(Callback):
     """Saves checkpoints at the end of optimizer steps, and resumes from one.
 
     `resume` is the folder of a verified checkpoint. `saved(step, folder)` is called for every new checkpoint, and
-    `protect(step)` before an old one is removed, in the thread that writes. `quarantine` exchanges what the processes
-    have found before its state is taken; what it and `metrics` have gathered since their last report is part of a
-    checkpoint. Checkpoints are written in the background, from a copy of the state. `failed_saves` periodic ones in a
-    row may fail for lack of disk space; the last one, and the one of a stop, may not. Every process has one. `recipe`
-    is the hash that every checkpoint names.
+    `protect(step)`, in the writing thread, before an old one is deleted. Processes exchange their `quarantine` before
+    its state is captured; a checkpoint also holds what it and `metrics` have gathered since their last report. A copy
+    of the state is written in the background. `failed_saves` periodic checkpoints in a row may fail for lack of disk
+    space, but not the last one, nor that of a stop. Every process has this callback. `recipe` is the recipe hash that
+    every checkpoint names.
     """
 
     activities: ClassVar = {"on_train_start": RESTORING, "on_train_batch_end": CHECKPOINT, "on_train_end": CHECKPOINT}
@@ -66,7 +66,7 @@ class Saving(Callback):
         self.store, self.steps, self.averaging, self.data = store, steps, averaging, data
         self.resume, self.recipe = resume, recipe
         self.failure: Exception | None = None
-        """Why the checkpoint that was being written when `fit` raised something else is not there, in all processes."""
+        """Why a checkpoint that was being written when `fit` raised another error was not completed; on all ranks."""
         self.ranks = ranks or Ranks(ALONE)
         self._writer = Writer(
             store,
@@ -84,18 +84,18 @@ class Saving(Callback):
         return self._writer.failed
 
     def wait(self) -> None:
-        """Until no checkpoint is being written; raises what went wrong."""
+        """Wait until no checkpoint is being written; raises the error of a failed one."""
         self._writer.wait()
 
     def on_train_start(self, trainer: Trainer, pl_module: Phase) -> None:
-        """Put back what the checkpoint holds."""
+        """Restore the checkpoint."""
         if self.resume is None:
             return
         gathered = restore(self.resume, pl_module, self.averaging.ema, self.ranks)
         for name, gatherer in self._gatherers.items():
-            kept = [found[name] for found in gathered if found.get(name) is not None]
+            states = [of_rank[name] for of_rank in gathered if of_rank.get(name) is not None]
             try:
-                gatherer.load_state_dicts(kept, pl_module.device)
+                gatherer.load_state_dicts(states, pl_module.device)
             except ValueError as error:
                 raise GATHERED.damaged(f"what {self.resume} has gathered", f"its {error}") from None
         self._last_saved = trainer.global_step
@@ -106,7 +106,7 @@ class Saving(Callback):
         self.wait()
 
     def on_exception(self, trainer: Trainer, pl_module: Phase, exception: BaseException) -> None:
-        """Wait for the checkpoint that is being written, if it still can be."""
+        """Wait for the checkpoint that is being written, if it can still be completed."""
         del trainer, pl_module
         try:
             self.wait()
@@ -114,7 +114,7 @@ class Saving(Callback):
             if error is not exception:
                 self.failure = error
                 if not isinstance(exception, BackError):  # a rollback reports it
-                    _log.warning("checkpoint: that of step %d was not written: %s", self._last_saved, error)
+                    _log.warning("checkpoint: step %d was not saved: %s", self._last_saved, error)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Phase, outputs: object, batch: object, batch_idx: int
@@ -128,11 +128,11 @@ class Saving(Callback):
             self.save(trainer, pl_module, needed=stops or step == self.steps.max)
 
     def _due(self, step: int) -> bool:
-        """Whether a checkpoint of `step` is made if training does not stop there."""
+        """Whether a checkpoint of `step` is due without a stop."""
         return step % self.steps.checkpoint_every == 0 or step == self.steps.max
 
     def save(self, trainer: Trainer, phase: Phase, *, needed: bool = True) -> None:
-        """Write the state of this optimizer step, once; `needed`: the run cannot go on without."""
+        """Save the state of this optimizer step, once; `needed`: failing is an error, not a warning."""
         step = trainer.global_step
         if step == self._last_saved:
             return
@@ -145,17 +145,17 @@ class Saving(Callback):
         self._last_saved = step
 
     def recall(self, phase: Phase) -> None:
-        """Put the averages of `resume` back without a trainer: for a run whose last step is already done."""
+        """Restore the EMA of `resume` without a trainer: for a run whose last step is already done."""
         assert self.resume is not None
         phase.configure_model()
-        phase.to(next(phase.model.parameters()).device)  # Lightning's own idea of where the module is
+        phase.to(next(phase.model.parameters()).device)  # sets Lightning's own record of the module's device
         like, ranks = phase.trainable(), self.ranks
         self.averaging.begin(phase).averages = load_ema(self.resume, like, collective=ranks, group=ranks.group)
         phase.eval()
 
 
 def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[str, Any]:
-    """Everything that the rest of the run depends on, under the names of `save_state`."""
+    """Everything that the rest of the run depends on, by the keywords of `save_state`."""
     return {
         "model": phase.held.weights(),
         "optimizer": phase.held.moments(),
@@ -171,8 +171,8 @@ def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[s
 
 
 def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> list[dict[str, Any]]:
-    """The inverse of `capture`, for all but the data's counter and the loop's (`rewind` puts them back earlier).
-    Returns what was gathered for the metrics."""
+    """The inverse of `capture`, except for the counters of data and loop (`rewind` restores them before `fit`).
+    Returns the states of the gatherers (metrics, quarantine) by rank."""
     held = phase.held
     state = load_state(folder, model=held.weights(), ema=ema.averages, collective=ranks, group=ranks.group)
     write(state.model, held)
@@ -189,10 +189,10 @@ def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> list[dict[str
 
 def generators(device: torch.device) -> dict[str, Tensor]:
     """The states of the generators that a step on `device` may draw from (LoRA's dropout)."""
-    found = {"torch": torch.get_rng_state()}
+    states = {"torch": torch.get_rng_state()}
     if device.type == "cuda":
-        found["cuda"] = torch.cuda.get_rng_state(device)
-    return found
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
 
 
 def rewind(trainer: Trainer, data: ClipsData, loop: dict[str, Any]) -> None:

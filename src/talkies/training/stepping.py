@@ -1,4 +1,4 @@
-"""What stands between the gradients and the weights: clipping by the global norm, and the guard's verdict."""
+"""Between gradients and weights: the guard's verdict, and clipping by the global norm."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ from talkies.training.held import HeldState
 
 
 class Stepping:
-    """Of a phase whose steps have `accumulate` micro-batches; `clip` is the largest norm, 0 for any. `grad_norm`: of
-    the last step, before clipping."""
+    """The optimizer steps of a phase, each of `accumulate` micro-batches. `clip` is the largest norm allowed (0: any);
+    `grad_norm` is the norm of the last step, before clipping."""
 
     def __init__(self, guard: Guard, *, clip: float, accumulate: int) -> None:
         self.guard, self.clip, self.accumulate = guard, clip, accumulate
@@ -33,13 +33,13 @@ class Stepping:
         expert: int | None,
         mean: Callable[[Tensor], Tensor],
     ) -> None:
-        """The gradients of step `number` are there: judge the step, and clip them. A step that is skipped leaves all
-        groups inactive. `mean` averages a loss over all processes."""
+        """Judge step `number`, whose gradients are complete, and clip them. For a skipped step all groups become
+        inactive. `mean` averages a loss over all processes."""
         norm = held.norm_before()
         if norm is not None:
             self.grad_norm = whole(norm)
         if self.guard.seen < self.accumulate:
-            return  # DeepSpeed's engine asks after every micro-batch
+            return  # under DeepSpeed this hook runs after every micro-batch
         loss = self.guard.loss(mean) if self.guard.watches_losses else 0.0
         known = 0.0 if norm is None else float(self.grad_norm)
         self.guard.judge(number, expert, loss, known, lambda: first_not_finite(model))
@@ -51,7 +51,7 @@ class Stepping:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
 
     def after(self, held: HeldState, number: int) -> None:
-        """Step `number` was made, or an engine has refused it."""
+        """After step `number`: refuse it if an engine has found a non-finite norm."""
         norm = held.norm_after()
         if norm is None:
             return

@@ -1,4 +1,4 @@
-"""Checkpoints are written behind training's back: a step only waits for a copy of the state."""
+"""Checkpoints are written in the background: a step waits only for a copy of the state."""
 
 import threading
 import warnings
@@ -14,7 +14,7 @@ from talkies.checkpoints.state import save_state
 from talkies.checkpoints.store import CheckpointStore, CheckpointWarning
 from talkies.config import StorageError, UserError
 from talkies.parallel.ranks import Ranks
-from talkies.signals.answer import kept
+from talkies.signals.answer import protected
 
 
 class Background:
@@ -31,14 +31,14 @@ class Background:
         return self._failure is not None
 
     def start(self, job: Callable[[], None], after: Callable[[], None]) -> None:
-        """Wait for the job before, then begin `job`; `after` runs in the thread that waits for it."""
+        """Wait for the previous job, then start `job`; `after` runs in the thread that waits for it."""
         self.wait()
         self._after = after
         self._thread = threading.Thread(target=self._run, args=(job,), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
-        """End the running job, if there is one; raises what it raised."""
+        """Wait for the running job, if there is one; raises what it raised."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -50,18 +50,18 @@ class Background:
 
     def _run(self, job: Callable[[], None]) -> None:
         try:
-            with kept():
+            with protected():
                 job()
         except BaseException as error:
             self._failure = error
 
 
 class Writer:
-    """Saves copies of the state into `store`, keeps the newest `keep` and what `protect` says, and tells `saved` of
-    every complete checkpoint, in the training thread. Every process of `ranks` has one, and calls the same.
+    """Saves copies of the state into `store`, keeps the newest `keep` and those that `protect` names, and calls `saved`
+    for every complete checkpoint, in the training thread. Every process of `ranks` has a writer, and makes equal calls.
 
-    A checkpoint that the disk has no room for is a warning, and the run goes on without it, unless it is `needed` or
-    `may_fail` in a row have failed: then, and for every other error, `wait` and the next `start` raise.
+    If the disk has no room for a checkpoint, there is a warning, and the run continues without it, unless it is
+    `needed`, or `may_fail` in a row have failed: then, as for every other error, `wait` and the next `start` raise.
     """
 
     def __init__(
@@ -83,23 +83,25 @@ class Writer:
 
     @property
     def failed(self) -> bool:
-        """Whether `wait` will raise: training need not go on until then."""
+        """Whether `wait` will raise: training need not continue."""
         return self._background.failed
 
     def start(self, step: int, state: Mapping[str, Any], *, needed: bool) -> None:
-        """Copy `state` (the keywords of `save_state`), and begin to write it once the checkpoint before is done."""
-        self._background.start(partial(self._write, step, staged(state), needed=needed), partial(self._tell, step))
+        """Copy `state` (the keywords of `save_state`), and start writing it once the previous checkpoint is done."""
+        self._background.start(
+            partial(self._write, step, copied_to_cpu(state), needed=needed), partial(self._report, step)
+        )
 
     def wait(self) -> None:
-        """Until nothing is being written; raises what ended it."""
+        """Wait until nothing is being written; raises the error of a failed checkpoint."""
         self._background.wait()
 
     def _write(self, step: int, state: dict[str, Any], *, needed: bool) -> None:
         state |= {"rank": self._ranks.world.rank, "group": self._ranks.group}
         try:
             self.store.save(step, lambda folder: save_state(folder, **state), self._ranks)
-        except Exception as error:  # it fails in all processes, but perhaps not of the same cause
-            if not all(self._ranks.gather(_no_room(error))) or needed or not self._bear(step, error):
+        except Exception as error:  # it fails in all processes, but perhaps for different reasons
+            if not all(self._ranks.gather(_no_room(error))) or needed or not self._tolerate(step, error):
                 raise
             return
         self._complete, self._failures = step, 0
@@ -108,20 +110,20 @@ class Writer:
     def _retain(self) -> None:
         self.store.retain(self.keep, self.protect)
 
-    def _bear(self, step: int, error: Exception) -> bool:
-        """Tell of a failure; False where it was one too many."""
+    def _tolerate(self, step: int, error: Exception) -> bool:
+        """Warn about a failure; False if it was one too many."""
         self._failures += 1
         if self._ranks.main:
-            goes_on = self._failures < self.may_fail
+            continues = self._failures < self.may_fail
             warnings.warn(
                 f"checkpoint: step {step} was not saved, {self._failures} of {self.may_fail} in a row that end a run "
-                f"(`survival.failed_saves`); {'the next one is tried' if goes_on else 'this is the last'}: {error}",
+                f"(`survival.failed_saves`); {'the next one is tried' if continues else 'this is the last'}: {error}",
                 CheckpointWarning,
                 stacklevel=2,
             )
         return self._failures < self.may_fail
 
-    def _tell(self, step: int) -> None:
+    def _report(self, step: int) -> None:
         if self._complete == step and self._ranks.main:
             self.saved(step, self.store.path(step))
 
@@ -131,14 +133,14 @@ def _no_room(error: Exception) -> bool:
     return isinstance(error, UserError) and error.exit_code == StorageError.exit_code
 
 
-def staged(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested mappings whose tensors (parts stay parts) lie on the CPU and are nobody else's."""
-    return {key: _staged(value) for key, value in state.items()}
+def copied_to_cpu(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested mappings; their tensors are copied to the CPU, and spans stay spans."""
+    return {key: _copied_value(value) for key, value in state.items()}
 
 
-def _staged(value: Any) -> Any:
+def _copied_value(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, TensorSpan):
-        return value.mapped(_staged)
-    return staged(value) if isinstance(value, Mapping) else value
+        return value.mapped(_copied_value)
+    return copied_to_cpu(value) if isinstance(value, Mapping) else value

@@ -1,8 +1,8 @@
 """The state of a phase under DeepSpeed's ZeRO: spans of flat fp32 partitions, one partition per parameter group.
 
-DeepSpeed's own accessors gather a whole parameter on every rank, or write the state under names of a fixed world. Here
-each rank reads and writes its own spans, so that a checkpoint is the same as any other layout's. Written against the
-attributes of DeepSpeed 0.19's two optimizers.
+DeepSpeed's own accessors gather a whole parameter on every rank, or write a state that is tied to the number of ranks.
+Here each rank reads and writes its own spans, so that a checkpoint equals that of any other layout. Written against
+the attributes of the two ZeRO optimizers in DeepSpeed 0.19.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """Where `count` elements of a parameter, from its `start`, lie in this rank's `flat` partition of a group."""
+    """`count` elements of a parameter, from its `start`, lie at `offset` in this rank's `flat` partition of a group."""
 
     name: str
     shape: torch.Size
@@ -30,12 +30,12 @@ class Slot:
     offset: int
 
     def of(self, values: Tensor) -> TensorSpan:
-        """The span of `values`, which are laid out as the partition is."""
+        """The span of `values`, which are laid out like the partition."""
         return TensorSpan(values=values[self.offset : self.offset + self.count], shape=self.shape, start=self.start)
 
 
 class ZeroState:
-    """`engine` of DeepSpeed, whose module's `model` trains."""
+    """The state of DeepSpeed's `engine`, whose module contains the trained `model`."""
 
     def __init__(self, engine: Any, model: nn.Module) -> None:
         self.engine, self.optimizer = engine, engine.optimizer
@@ -47,14 +47,14 @@ class ZeroState:
         optimizer = self.optimizer
         for group, flat in zip(optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups, strict=True):
             for parameter in group:
-                held = parameter._hp_mapping
+                fragment = parameter._hp_mapping
                 yield Slot(
                     name=names[id(parameter)],
                     shape=parameter.shape,
-                    start=held.lp_fragment_address.start if held else 0,
-                    count=held.lp_fragment_address.numel if held else 0,
+                    start=fragment.lp_fragment_address.start if fragment else 0,
+                    count=fragment.lp_fragment_address.numel if fragment else 0,
                     flat=flat,
-                    offset=held.hp_fragment_address.start if held else 0,
+                    offset=fragment.hp_fragment_address.start if fragment else 0,
                 )
 
     def _of_stage_3(self, names: Mapping[int, str]) -> Iterator[Slot]:
@@ -78,28 +78,28 @@ class ZeroState:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Copy the masters to what the network computes with."""
+        """Copy the masters to the weights that the network computes with."""
         if not self.third:
             self.optimizer.update_lp_params()
             return
         self.optimizer._partition_all_parameters()
         for group in range(len(self.optimizer.fp16_groups)):
             self.optimizer._reassign_or_swap_out_partitioned_parameters(group)
-        if kept := self.optimizer.persistent_parameters:
-            kept[0].all_gather(kept)
+        if persistent := self.optimizer.persistent_parameters:
+            persistent[0].all_gather(persistent)
 
     def moments(self) -> dict[str, Held]:
-        """Of every group that has been stepped."""
-        found: dict[str, Held] = {}
+        """The moments of every group that has been stepped."""
+        moments: dict[str, Held] = {}
         for slot in self.slots:
             state = self._states().get(slot.flat, {})
             if "step" in state:
-                found |= {f"{slot.name}/{key}": slot.of(state[key]) for key in MOMENTS}
-                found[f"{slot.name}/step"] = state["step"]
-        return found
+                moments |= {f"{slot.name}/{key}": slot.of(state[key]) for key in MOMENTS}
+                moments[f"{slot.name}/step"] = state["step"]
+        return moments
 
     def restore(self, moments: Mapping[str, Held]) -> None:
-        """Moments lie in the partitions; one step counts for all of a group."""
+        """Write the moments into the partitions; a group has one step count for all its parameters."""
         for slot in self.slots:
             key = f"{slot.name}/step"
             if key not in moments:
@@ -111,8 +111,8 @@ class ZeroState:
             state = self._states()[slot.flat]
             if float(state["step"]) != float(step):
                 raise CheckpointError(
-                    f"checkpoint: {slot.name} was stepped {int(step)} times, others of its group {int(state['step'])}: "
-                    "DeepSpeed counts them as one; continue with `parallel.kind` fsdp2 or ddp"
+                    f"checkpoint: {slot.name} was stepped {int(step)} times, others of its group {int(state['step'])}; "
+                    "DeepSpeed has one count per group: continue with `parallel.kind` fsdp2 or ddp"
                 )
             for name in MOMENTS:
                 slot.of(state[name]).values.copy_(local(moments[f"{slot.name}/{name}"]))
@@ -121,13 +121,13 @@ class ZeroState:
         return self.optimizer.optimizer.state
 
     def begin_step(self) -> None:
-        """Stage 3 keeps the last gradient of a parameter that had none since, and would count it in."""
+        """Clear the gradient buffer: stage 3 would count old gradients of parameters that get none in this step."""
         if self.third:
             self.optimizer.grad_partitions_flat_buffer.zero_()
 
     def norm_before(self) -> None:
-        """The engine clips, and makes no step of a norm that is not finite."""
+        """None: the engine clips, and makes no step if the norm is not finite."""
 
     def norm_after(self) -> Tensor:
-        """The gradient's norm in the step that was just made; infinite where it was not finite, and none was made."""
+        """The gradient norm of the last step; infinite if it was not finite, and no step was made."""
         return torch.as_tensor(self.engine.get_global_grad_norm(), dtype=torch.float32).detach()

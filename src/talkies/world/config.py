@@ -8,8 +8,8 @@ from talkies.config.numbers import Clips, Fps, Frames, Natural, Side
 
 @config
 class SyntheticSource:
-    """Synthetic talkies, rendered as H.264 + AAC mp4 files with same-stem captions. `domain` 'masks' is the second one.
-    `size` is the side in pixels; `heldout` clips are split off by id."""
+    """Synthetic clips of talking faces, rendered as H.264 + AAC mp4 files with captions of the same stem. `domain`:
+    'faces', or 'masks' as a second one. `size`: side in pixels; `heldout` clips are split off by id."""
 
     kind: Literal["synthetic"] = "synthetic"
     domain: Literal["faces", "masks"] = "faces"

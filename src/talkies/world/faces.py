@@ -1,4 +1,4 @@
-"""The faces of the synthetic talkies: who is seen, drawn at any size, and where the mouth is."""
+"""The faces of the synthetic world: drawn at any size, with a mouth at a fixed place."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ Box = tuple[float, float, float, float]
 # row of 8 x 8 blocks of a 32-pixel frame.
 UNITS = 32.0
 MOUTH: Box = (10.5, 16.2, 21.5, 23.8)
-"""Where the mouth can open: left, top, right, bottom in 32nds of the frame."""
+"""The region in which the mouth opens: left, top, right, bottom in 32nds of the frame."""
 CHEEKS: tuple[Box, Box] = ((6.8, 17.0, 9.4, 22.0), (22.6, 17.0, 25.2, 22.0))
 """Skin beside the mouth that never moves."""
 
@@ -54,7 +54,7 @@ BROWS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """What does not move: a painted picture [S, S, 3] in [0, 1], the mouth's colour and its outline's exponent
+    """The static part: a painted picture [S, S, 3] in [0, 1], the colour of the mouth and the exponent of its outline
     (2: an ellipse; larger: a slot)."""
 
     picture: Array
@@ -77,7 +77,7 @@ def _shrink(fine: Array, size: int) -> Array:
 
 
 def _oval(x: Array, y: Array, box: Box, power: float = 2.0) -> NDArray[np.bool_]:
-    """Inside the superellipse that fills `box`."""
+    """Mask of the superellipse that fills `box`."""
     left, top, right, bottom = box
     across = np.abs(x - (left + right) / 2) / ((right - left) / 2)
     down = np.abs(y - (top + bottom) / 2) / ((bottom - top) / 2)
@@ -99,7 +99,7 @@ def _eyes(picture: Array, x: Array, y: Array, *, radius: float, white: RGB, pupi
 
 
 def paint_face(who: str, wall: str, mood: str, skin: int, size: int) -> Face:
-    """A person before a coloured wall."""
+    """A person in front of a coloured wall."""
     x, y = _axes(size)
     picture = np.empty((size * OVERSAMPLING, size * OVERSAMPLING, 3))
     picture[:] = WALLS[wall]
@@ -119,7 +119,7 @@ def paint_face(who: str, wall: str, mood: str, skin: int, size: int) -> Face:
 
 
 def paint_mask(who: str, paint: str, mood: str, size: int) -> Face:
-    """A painted animal mask before a dark curtain."""
+    """A painted animal mask in front of a dark curtain."""
     x, y = _axes(size)
     picture = np.empty((size * OVERSAMPLING, size * OVERSAMPLING, 3))
     picture[:] = np.where((x % 4 < 2)[..., None], (0.10, 0.06, 0.16), (0.16, 0.10, 0.24))
@@ -140,9 +140,9 @@ def paint_mask(who: str, paint: str, mood: str, size: int) -> Face:
 
 
 def animate(face: Face, openings: Array) -> Array:
-    """Frames [F, S, S, 3] in [0, 1]: nothing moves but the mouth, which is `openings` [F] in [0, 1] open.
+    """Frames [F, S, S, 3] in [0, 1]: only the mouth moves; `openings` [F] in [0, 1] say how far it is open.
 
-    The mouth's area is exact in every pixel, so that it grows linearly with the opening at every size.
+    The mouth's coverage of every pixel is exact, so its area grows linearly with the opening at every size.
     """
     size = face.picture.shape[0]
     left, top, right, bottom = MOUTH

@@ -1,8 +1,8 @@
-"""Synthetic talkies: mp4 files of a face whose mouth opens with the loudness of the voice that is heard.
+"""Renders the synthetic world: mp4 files of a face whose mouth opens with the loudness of its voice.
 
-The caption beside a file says who is seen, in which colour and mood, and how high the voice is. Nothing but the file's
-two tracks says *when* the voice is heard: the first frame always shows a closed mouth, and the syllables follow a
-process that does not know when the clip starts.
+The caption of a file names the person, colour, mood and pitch of the voice. Only the file's two tracks contain the
+*timing* of the voice: the first frame always shows a closed mouth, and the syllables follow a random process that is
+independent of the clip's start.
 """
 
 import os
@@ -29,7 +29,7 @@ from talkies.world.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Fac
 from talkies.world.voices import SAMPLE_RATE, Voice, draw_loudness, sing
 
 CLIPS_PER_PROCESS = 64
-"""A process costs about two seconds to start: as much as this many clips."""
+"""Starting a process takes about two seconds, as long as rendering this many clips."""
 
 DOMAINS = ("faces", "masks")
 PITCHES: dict[str, dict[str, float]] = {
@@ -51,7 +51,7 @@ TILTS: dict[str, float] = {"happy": 0.6, "angry": 0.3, "sad": 1.2, "calm": 0.9}
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One clip before it is encoded: its media, its caption, and the mouth's true opening per frame."""
+    """One clip before encoding: its media, its caption, and the mouth's true opening per frame."""
 
     media: Media
     caption: str
@@ -79,7 +79,7 @@ def _cast_mask(rng: np.random.Generator, size: int) -> tuple[Face, Voice, str]:
 
 
 def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
-    """Clip `index` of `source`: a pure function of (seed, source, index); `size` changes nothing but the resolution."""
+    """Clip `index` of `source`: a pure function of (seed, source, index); `size` only changes the resolution."""
     per_frame = SAMPLE_RATE / source.fps
     if source.frames < 2 or source.fps <= 0 or source.size < 16 or source.size % 2:
         raise RecipeError(
@@ -101,11 +101,11 @@ def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
 def render_source(
     source: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None
 ) -> list[Path]:
-    """Render `source.clips` mp4 files (H.264, AAC 16 kHz mono) with same-stem .txt captions into `folder`.
+    """Render `source.clips` mp4 files (H.264, AAC 16 kHz mono) with .txt captions of the same stem into `folder`.
 
-    A caption is written before its mp4, so an mp4 that exists is complete; both appear whole or not at all.
-    `progress` is told the number of clips done. Returns the mp4 paths in order. Raises StorageError where the disk
-    refuses.
+    A caption is written before its mp4, so an existing mp4 has its caption; each file is written atomically.
+    `progress` is called with the number of clips done. Returns the mp4 paths in order. Raises StorageError if the disk
+    is full or not writable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{source.domain}-{index:05d}.mp4" for index in range(source.clips)]
@@ -129,7 +129,7 @@ def _render_clip(source: SyntheticSource, seed: int, folder: Path, index: int) -
 
 @contextmanager
 def _workers(clips: int) -> Iterator[Callable[[Callable[[int], None], Iterable[int]], Iterator[None]]]:
-    """A `map` over as many processes as the machine has cores; in this process where there is little to do."""
+    """A `map` over as many processes as the machine has cores, or in this process if there is little to do."""
     count = min(os.cpu_count() or 1, clips // CLIPS_PER_PROCESS)
     if count < 2:
         yield map

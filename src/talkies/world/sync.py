@@ -1,9 +1,9 @@
-"""The exact synchronisation metric of the toy world: how a mouth moves against how loud its voice is.
+"""The exact synchronisation metric of the synthetic world: a mouth's movement against the loudness of its voice.
 
-Both signals are measured in what a clip shows and sounds like, never in latents: the opening is how much darker the
-mouth's region is than the cheeks beside it, frame by frame (the inside of every mouth is dark, whatever the face's
-colours); the loudness is the RMS amplitude over the interval of each frame. Their Pearson correlation over a clip is
-the score: close to 1 for real clips, close to 0 for the sound of another one. Gains, sizes and colours do not matter.
+Both signals are measured on decoded media, never on latents. The opening is how much darker the mouth's region is than
+the cheeks beside it, frame by frame (the inside of every mouth is dark, whatever the face's colours); the loudness is
+the RMS amplitude over the interval of each frame. The score is their Pearson correlation over a clip: close to 1 for
+real clips, close to 0 with the sound of another clip, and independent of gain, size and colour.
 """
 
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from talkies.world.faces import CHEEKS, MOUTH, UNITS, Box
 
 MAX_LAG = 4
 STILL = 1e-3
-"""A signal whose standard deviation is below this is constant: nothing moves, or nothing is heard."""
+"""A signal with a smaller standard deviation counts as constant: no movement, or no change of loudness."""
 LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyncScore:
-    """Of one clip: `correlation` in [-1, 1] at no lag (0 where a signal is constant), and `lag_ms`, the shift of the
-    sound that fits best within MAX_LAG frames (positive: the sound is late; None where a signal is constant)."""
+    """The score of one clip: `correlation` in [-1, 1] without lag (0 if a signal is constant), and `lag_ms`, the best
+    shift of the sound within MAX_LAG frames (positive: the sound is late; None if a signal is constant)."""
 
     correlation: float
     lag_ms: float | None
 
 
 def _region(luma: Tensor, box: Box) -> Tensor:
-    """Mean [F] of luma [F, H, W] in a box of 32nds of the frame, pixels weighted by how much of them lies inside."""
+    """Mean [F] of luma [F, H, W] in a box in 32nds of the frame; pixels are weighted by their share inside it."""
     height, width = luma.shape[-2:]
     left, top, right, bottom = box
     across = _coverage(width, left / UNITS * width, right / UNITS * width)
@@ -54,7 +54,7 @@ def mouth_opening(frames: Tensor) -> Tensor:
 
 
 def loudness_envelope(samples: Tensor, sample_rate: int, fps: float, frames: int) -> Tensor:
-    """RMS [frames] fp64 of mono samples [S] over each frame's interval. Sound that ends early is silent from there."""
+    """RMS [frames] fp64 of mono samples [S] over each frame's interval; silence after the end of the sound."""
     needed = ceil(frames * sample_rate / fps)
     power = torch.nn.functional.pad(samples.double()[:needed], (0, max(0, needed - len(samples)))).square()
     edges = (torch.arange(frames + 1, dtype=torch.float64) * sample_rate / fps).round().long().clamp(max=needed)
@@ -64,7 +64,7 @@ def loudness_envelope(samples: Tensor, sample_rate: int, fps: float, frames: int
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson correlation of two signals [F]; 0 where one of them is constant."""
+    """Pearson correlation of two signals [F]; 0 if one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
     if min(float(a.std(correction=0)), float(b.std(correction=0))) < STILL:
         return 0.0
@@ -72,7 +72,7 @@ def correlation(a: Tensor, b: Tensor) -> float:
 
 
 def _lag(opening: Tensor, loudness: Tensor) -> float | None:
-    """Frames by which the loudness is late: the best whole lag, refined by a parabola through its neighbours."""
+    """Frames by which the loudness is late: the best integer lag, refined by a parabola through its neighbours."""
     frames = len(opening)
     reach = min(MAX_LAG, frames - 3)
     if reach < 0 or correlation(opening, loudness) == 0.0:
@@ -102,7 +102,7 @@ def _signals(media: Media) -> tuple[Tensor, Tensor]:
 def sync(media: Media) -> SyncScore:
     """Score a clip that has frames and sound.
 
-    Raises ValueError where one of them is missing or there are fewer than 3 frames.
+    Raises ValueError if one of them is missing, or if there are fewer than 3 frames.
     """
     opening, loudness = _signals(media)
     lag = _lag(opening, loudness)

@@ -1,4 +1,4 @@
-"""The voices of the synthetic talkies: syllables at random times, sung by a harmonic source."""
+"""The voices of the synthetic world: syllables at random times, sung by a harmonic source."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ SAMPLE_RATE = 16000
 CEILING = 3600.0
 PEAK = 0.5
 
-# Loudness follows a stationary renewal process: gaps of exponential length, syllables of random length and level. It
-# has been running for a while when a clip starts, so that the time since the start says little about the loudness.
+# Loudness follows a stationary renewal process: gaps of exponential length, syllables of random length and level. A
+# warm-up before the clip makes the loudness nearly independent of the time since its start.
 GAP = 0.5
 SYLLABLE = (0.25, 0.5)
 LEVEL = (0.35, 1.0)
@@ -32,8 +32,8 @@ class Voice:
 
 
 def draw_loudness(rng: np.random.Generator, samples: int, first_frame: int) -> Array:
-    """Amplitude [samples] in [0, 1] of one clip: silent over its first `first_frame` samples, heard for at least a
-    tenth of it. Clips that are not are drawn again, from the same generator."""
+    """Amplitude [samples] in [0, 1] of one clip: silent over its first `first_frame` samples, and audible for at least
+    a tenth of it. Other draws are rejected and repeated with the same generator."""
     while True:
         loudness = _syllables(rng, samples)
         level, share = HEARD
