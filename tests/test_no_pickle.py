@@ -32,7 +32,7 @@ def offences(path: Path, text: str) -> Iterator[str]:
 
 
 @pytest.mark.fault("s1", "malicious pickle in .pt/.ckpt", injected="a rule over the whole source")
-def test_nothing_unpickles(told: Callable[..., None]) -> None:
+def test_nothing_unpickles(record_outcome: Callable[..., None]) -> None:
     files = {path.relative_to(ROOT): path.read_text() for path in ROOT.rglob("*.py")}
     assert len(files) > 100
     assert [said for path, text in files.items() for said in offences(path, text)] == []
@@ -40,7 +40,7 @@ def test_nothing_unpickles(told: Callable[..., None]) -> None:
     calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
     readers = [call for call in calls if "npickl" in call and "(" not in call]
     assert readers == [ALLOWED[1]], "the one that refuses code, in one place"
-    told("no weights_only=False, no pickle but the verified index")
+    record_outcome("no weights_only=False, no pickle but the verified index")
 
 
 @pytest.mark.parametrize(

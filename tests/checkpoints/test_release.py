@@ -230,14 +230,14 @@ def test_changed_file_is_named(release: Path, name: str, harm: Callable[[Path], 
 )
 @pytest.mark.fault("s8", "names that lead outside", injected="../x and /etc/passwd in a release")
 def test_bad_release_json(
-    release: Path, change: Callable[[dict[str, Any]], Any], message: str, told: Callable[..., None]
+    release: Path, change: Callable[[dict[str, Any]], Any], message: str, record_outcome: Callable[..., None]
 ) -> None:
     values = json.loads((release / RELEASE).read_text())
     change(values)
     (release / RELEASE).write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match=message):
         read_release(release)
-    told("refused")
+    record_outcome("refused")
 
 
 def test_component_from_an_unlisted_file_is_refused(release: Path) -> None:

@@ -186,7 +186,9 @@ class Malicious:
 
 
 @pytest.mark.fault("s1", "malicious pickle", injected="a payload as a checkpoint's index")
-def test_changed_metadata_is_never_unpickled(store: CheckpointStore, tmp_path: Path, told: Callable[..., None]) -> None:
+def test_changed_metadata_is_never_unpickled(
+    store: CheckpointStore, tmp_path: Path, record_outcome: Callable[..., None]
+) -> None:
     state, marker = state_of(), tmp_path / "marker"
     folder = saved(store, state)
     (folder / "shards" / ".metadata").write_bytes(pickle.dumps(Malicious(marker)))
@@ -196,7 +198,7 @@ def test_changed_metadata_is_never_unpickled(store: CheckpointStore, tmp_path: P
     with pytest.raises(CheckpointError, match=r"shards/\.metadata is (truncated|damaged)"):
         load(folder, state)
     assert not marker.exists()
-    told("refused by its hash")
+    record_outcome("refused by its hash")
 
 
 def test_flipped_byte_is_named(store: CheckpointStore) -> None:
@@ -221,7 +223,9 @@ def forged(folder: Path, metadata: bytes) -> None:
 
 
 @pytest.mark.fault("s1", "malicious pickle", injected="a payload as a checkpoint's index, and a new manifest")
-def test_forged_checkpoint_runs_no_code(store: CheckpointStore, tmp_path: Path, told: Callable[..., None]) -> None:
+def test_forged_checkpoint_runs_no_code(
+    store: CheckpointStore, tmp_path: Path, record_outcome: Callable[..., None]
+) -> None:
     state, marker = state_of(), tmp_path / "marker"
     folder = saved(store, state)
     index = pickle.loads((folder / "shards" / ".metadata").read_bytes())
@@ -237,7 +241,7 @@ def test_forged_checkpoint_runs_no_code(store: CheckpointStore, tmp_path: Path, 
     forged(folder, pickle.dumps(torch.Size([1])))
     with pytest.raises(CheckpointError, match="is not an index"):
         load(folder, state)
-    told("refused, no code runs")
+    record_outcome("refused, no code runs")
 
 
 def test_forged_index_with_foreign_parts_is_refused(store: CheckpointStore) -> None:
@@ -282,7 +286,7 @@ def test_foreign_part_is_refused(store: CheckpointStore) -> None:
 
 @pytest.mark.fault("10", "disk full on checkpoint", injected="RLIMIT_FSIZE in a child process")
 def test_full_disk_names_path_and_bytes_and_keeps_the_last_checkpoint(
-    store: CheckpointStore, told: Callable[..., None]
+    store: CheckpointStore, record_outcome: Callable[..., None]
 ) -> None:
     small, large = state_of(), state_of()
     large["model"]["video.w"] = torch.zeros(1000, 1000)
@@ -309,7 +313,7 @@ def test_full_disk_names_path_and_bytes_and_keeps_the_last_checkpoint(
     assert sorted(path.name for path in store.folder.iterdir()) == ["LATEST", "step-00000001"]
     assert store.latest() == first
     assert_same(load(first, small).model, small["model"])
-    told("a line with path and bytes; the checkpoint before is intact, no file is left over")
+    record_outcome("a line with path and bytes; the checkpoint before is intact, no file is left over")
 
 
 # Resuming.

@@ -35,7 +35,7 @@ def test_a_saved_checkpoint_is_complete(store: CheckpointStore) -> None:
 
 @pytest.mark.fault("h", "clock jumps back", injected="time.time() and the files' times lie ten years back")
 def test_latest_is_chosen_by_step_not_by_time(
-    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None]
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch, record_outcome: Callable[..., None]
 ) -> None:
     for step in (9, 10):
         store.save(step, fill())
@@ -47,7 +47,7 @@ def test_latest_is_chosen_by_step_not_by_time(
         os.utime(store.path(step), (past, past))
     assert store.latest() == store.path(100_000_000)
     assert store.retain(2) == [9], "retention does not use the time, either"
-    told("the newest is that of the highest step", steps_lost=0)
+    record_outcome("the newest is that of the highest step", steps_lost=0)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,9 @@ def test_all_damaged_is_an_error_not_a_fresh_start(store: CheckpointStore) -> No
 
 
 @pytest.mark.fault("s8", "names that lead outside", injected="../../secret in a checkpoint's manifest")
-def test_manifest_may_not_name_files_outside(store: CheckpointStore, tmp_path: Path, told: Callable[..., None]) -> None:
+def test_manifest_may_not_name_files_outside(
+    store: CheckpointStore, tmp_path: Path, record_outcome: Callable[..., None]
+) -> None:
     made = store.save(1, fill())
     (tmp_path / "secret").write_text("s")
     values = {"schema": 1, "step": 1, "files": {"../../secret": {"sha256": "0" * 64, "size": 1}}}
@@ -87,7 +89,7 @@ def test_manifest_may_not_name_files_outside(store: CheckpointStore, tmp_path: P
     (made / MANIFEST).write_text(text)
     with pytest.raises(CheckpointError, match="names a file outside"):
         read_manifest(made)
-    told("refused")
+    record_outcome("refused")
 
 
 def test_a_failing_writer_changes_nothing(store: CheckpointStore) -> None:
@@ -125,7 +127,11 @@ TMPDIRS = {"missing": 0o000, "unwritable": 0o555}
 @pytest.mark.fault("11", "TMPDIR unwritable or missing", injected="TMPDIR=/nonexistent, or a folder that is read-only")
 @pytest.mark.parametrize("kind", TMPDIRS)
 def test_tmpdir_is_not_used(
-    store: CheckpointStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None], kind: str
+    store: CheckpointStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_outcome: Callable[..., None],
+    kind: str,
 ) -> None:
     """A whole state is written by DCP and read back."""
     place = tmp_path / "scratch"
@@ -140,7 +146,7 @@ def test_tmpdir_is_not_used(
     assert store.latest() == store.path(1)
     assert torch.equal(load_state(store.path(1), model=weights, ema=weights).model["w"], weights["w"])  # type: ignore[arg-type]
     assert not place.exists() or not list(place.iterdir())
-    told("saved and read back: all is staged beside its target", steps_lost=0)
+    record_outcome("saved and read back: all is staged beside its target", steps_lost=0)
 
 
 # The disk.

@@ -85,7 +85,9 @@ POINTER = pytest.mark.fault("9", "crash during LATEST update", injected="SIGKILL
         pytest.param("while the pointer is replaced", 2, False, marks=POINTER),
     ],
 )
-def test_kill_9(store: CheckpointStore, told: Callable[..., None], moment: str, newest: int | None, torn: bool) -> None:
+def test_kill_9(
+    store: CheckpointStore, record_outcome: Callable[..., None], moment: str, newest: int | None, torn: bool
+) -> None:
     child = multiprocessing.get_context("fork").Process(target=save_and_die, args=(store, moment))
     child.start()
     child.join(60)
@@ -96,7 +98,7 @@ def test_kill_9(store: CheckpointStore, told: Callable[..., None], moment: str, 
     back = time.monotonic() - began
     if newest is not None:
         assert (store.folder / LATEST).read_text() == "step-00000001\n"  # old or new, never empty
-    told("the newest complete one, and LATEST old or new", back_s=back)
+    record_outcome("the newest complete one, and LATEST old or new", back_s=back)
     if torn:
         with pytest.warns(
             CheckpointWarning, match=r"removing .*step-00000002\.tmp, left incomplete by a killed process"

@@ -33,24 +33,24 @@ def test_round_trip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["w.pt", "w.ckpt", "w.bin", "w.PTH", "w.pkl"])
 @pytest.mark.fault("s1", "malicious pickle", injected="a payload as .pt, .ckpt, .bin, .pth, .pkl")
-def test_pickles_are_refused_unread(tmp_path: Path, name: str, told: Callable[..., None]) -> None:
+def test_pickles_are_refused_unread(tmp_path: Path, name: str, record_outcome: Callable[..., None]) -> None:
     marker = tmp_path / "marker"
     torch.save({"w": Malicious(marker)}, tmp_path / name)
     with pytest.raises(CheckpointError, match=r"is a pickle and may run code. Provide \.safetensors"):
         read_weights(tmp_path / name)
     assert not marker.exists()
-    told("refused unread")
+    record_outcome("refused unread")
 
 
 @pytest.mark.fault("s1", "malicious pickle", injected="a payload as .safetensors")
-def test_a_pickle_under_another_name_is_refused(tmp_path: Path, told: Callable[..., None]) -> None:
+def test_a_pickle_under_another_name_is_refused(tmp_path: Path, record_outcome: Callable[..., None]) -> None:
     marker = tmp_path / "marker"
     for name in ("w.safetensors", "w.weights"):
         (tmp_path / name).write_bytes(pickle.dumps(Malicious(marker)))
         with pytest.raises(CheckpointError, match=r"damaged or hostile|is not a \.safetensors"):
             read_weights(tmp_path / name)
     assert not marker.exists()
-    told("refused, no code runs")
+    record_outcome("refused, no code runs")
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,13 @@ def test_a_pickle_under_another_name_is_refused(tmp_path: Path, told: Callable[.
     ],
 )
 @pytest.mark.fault("s2", "huge safetensors header", injected="headers of 2^63 and other impossible bytes")
-def test_hostile_headers_are_refused(tmp_path: Path, content: bytes, message: str, told: Callable[..., None]) -> None:
+def test_hostile_headers_are_refused(
+    tmp_path: Path, content: bytes, message: str, record_outcome: Callable[..., None]
+) -> None:
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         read_weights(tmp_path / "w.safetensors")
-    told("refused with both sizes")
+    record_outcome("refused with both sizes")
 
 
 def test_truncated_and_missing(tmp_path: Path) -> None:

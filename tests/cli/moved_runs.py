@@ -1,4 +1,4 @@
-"""A runs folder to move: a copy of the journey's with a stopped run, and records of today or of an older version."""
+"""A runs folder to move: a copy of the toy_run's with a stopped run, and records of today or of an older version."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
 from talkies.files.integrity import sha256_of
@@ -23,9 +23,9 @@ def train(runs: Path, *words: str) -> int:
     return run(["train", AUDIO, *TINY, f"data.root={data}", *words, "--runs", str(runs), "--quiet"])
 
 
-def copied(journey: Journey, runs: Path, *, old: bool) -> Path:
-    """The journey's runs folder at `runs`, as if it had been made there, and in it a phase stopped at step 2."""
-    copy_runs(journey, runs)
+def copied(toy_run: ToyRun, runs: Path, *, old: bool) -> Path:
+    """The toy_run's runs folder at `runs`, as if it had been made there, and in it a phase stopped at step 2."""
+    copy_runs(toy_run, runs)
     if old:
         as_before(runs)
     assert train(runs, "--stop-at", "2") == 0
@@ -34,9 +34,9 @@ def copied(journey: Journey, runs: Path, *, old: bool) -> Path:
     return runs
 
 
-def copy_runs(journey: Journey, runs: Path) -> None:
-    """The journey's runs folder at `runs`."""
-    shutil.copytree(journey.runs, runs, copy_function=_copy, symlinks=True)
+def copy_runs(toy_run: ToyRun, runs: Path) -> None:
+    """The toy_run's runs folder at `runs`."""
+    shutil.copytree(toy_run.runs, runs, copy_function=_copy, symlinks=True)
 
 
 def _copy(source: str, target: str) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from toy_journey import TINY
+from toy_run import TINY
 
 LONG = [text for text in TINY if not text.startswith(("steps.max", "validation.every"))]
 LONG += ["steps.max=5000", "validation.every=5000"]

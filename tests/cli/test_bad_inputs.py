@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
 
@@ -103,18 +103,18 @@ def test_bad_input_is_one_line_and_its_code(
 
 
 def test_shards_of_other_codecs_are_refused(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "data"
-    shutil.copytree(journey.data, data)
+    shutil.copytree(toy_run.data, data)
     words = [*TINY, f"data.root={data}", "codecs.text.length=12", "--runs", str(tmp_path / "runs"), "--quiet"]
     assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 65
     assert "text codec" in capsys.readouterr().err
 
 
-def harmed(journey: Journey, data: Path, harm: str, name: str = "voices") -> Path:
-    """A copy of the journey's data with the first shard of a set damaged."""
-    shutil.copytree(journey.data, data)
+def harmed(toy_run: ToyRun, data: Path, harm: str, name: str = "voices") -> Path:
+    """A copy of the toy_run's data with the first shard of a set damaged."""
+    shutil.copytree(toy_run.data, data)
     shard = data / "sets" / name / "shard-00000.safetensors"
     content = bytearray(shard.read_bytes())
     content[8 if harm == "header" else len(content) // 2] ^= 1
@@ -127,22 +127,22 @@ def harmed(journey: Journey, data: Path, harm: str, name: str = "voices") -> Pat
 @pytest.mark.fault("15", "corrupted or missing whole shard", injected="header xored, cut short, removed; budget of 1 %")
 @pytest.mark.parametrize("harm", ["truncate", "flip", "header", "remove"])
 def test_a_damaged_shard_is_named(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: str, told: Callable[..., None]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: str, record_outcome: Callable[..., None]
 ) -> None:
-    data = harmed(journey, tmp_path / "data", harm)
+    data = harmed(toy_run, tmp_path / "data", harm)
     words = [*TINY, f"data.root={data}", "--runs", str(tmp_path / "runs"), "--quiet"]
     assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 65
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"^talkies: data: shard .*/voices/shard-00000\.safetensors is ", line)
     assert re.search(r"\d+ of the \d+ clips of set 'voices' cannot be read, and `survival\.quarantine\.share`", line)
     assert not list((tmp_path / "runs").rglob("checkpoints"))
-    told("exit 65 before the first step: shard, count, budget and its key")
+    record_outcome("exit 65 before the first step: shard, count, budget and its key")
 
 
 def test_a_damaged_heldout_shard_is_refused(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = harmed(journey, tmp_path / "data", "flip", "voices_heldout")
+    data = harmed(toy_run, tmp_path / "data", "flip", "voices_heldout")
     words = [*TINY, f"data.root={data}", "survival.quarantine.share=1", "--runs", str(tmp_path / "runs"), "--quiet"]
     assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 65
     assert re.search(r"voices_heldout/shard-00000\.safetensors is damaged", capsys.readouterr().err)
@@ -151,10 +151,10 @@ def test_a_damaged_heldout_shard_is_refused(
 @pytest.mark.faults
 @pytest.mark.fault("14", "corrupted data sample", injected="one byte of a shard flipped; the run stopped and resumed")
 def test_a_run_within_its_budget_continues_with_a_warning(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], record_outcome: Callable[..., None]
 ) -> None:
     words = [word for word in TINY if not word.startswith("steps.max")]
-    words += ["steps.max=6", f"data.root={harmed(journey, tmp_path / 'data', 'flip')}", "--quiet"]
+    words += ["steps.max=6", f"data.root={harmed(toy_run, tmp_path / 'data', 'flip')}", "--quiet"]
     words += ["survival.quarantine.share=0.1"]
     train = ["train", str(RECIPES / "audio_pretraining.yaml"), *words, "--runs"]
     assert run([*train, str(tmp_path / "whole")]) == 0
@@ -176,37 +176,39 @@ def test_a_run_within_its_budget_continues_with_a_warning(
     assert json.loads((whole / "result.json").read_text())["metrics"]["data/quarantined"] == 1
     spooled = (whole / "spool.jsonl").read_text()
     assert '"quarantined":"1"' in spooled.replace(" ", "")
-    told("1 clip replaced and counted; stopped and resumed: the same release, bitwise", steps_lost=0, back_s=took)
+    record_outcome(
+        "1 clip replaced and counted; stopped and resumed: the same release, bitwise", steps_lost=0, back_s=took
+    )
 
 
 def test_a_parent_without_the_component_is_refused(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [*TINY, f"data.root={journey.data}", f"parents.base={journey.phase('audio_pretraining')}"]
+    words = [*TINY, f"data.root={toy_run.data}", f"parents.base={toy_run.phase('audio_pretraining')}"]
     code = run(["train", str(RECIPES / "joint_phase2.yaml"), *words, "--runs", str(tmp_path), "--quiet"])
     assert code == 65
     assert "brings no video_high" in capsys.readouterr().err
 
 
 def test_a_parent_of_another_architecture_is_refused(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parent = tmp_path / "release"
-    shutil.copytree(journey.phase("joint_phase2") / "release", parent)
+    shutil.copytree(toy_run.phase("joint_phase2") / "release", parent)
     info = json.loads((parent / "release.json").read_text())
     info["shape"]["video"]["dim"] = 128
     (parent / "release.json").write_text(json.dumps(info))
-    words = [*TINY, f"data.root={journey.data}", f"parents.base={parent}", "--runs", str(tmp_path / "runs"), "--quiet"]
+    words = [*TINY, f"data.root={toy_run.data}", f"parents.base={parent}", "--runs", str(tmp_path / "runs"), "--quiet"]
     assert run(["train", str(RECIPES / "high_resolution.yaml"), *words]) == 65
     assert re.search(r"another architecture: video\.dim is 128.*96", capsys.readouterr().err)
 
 
-def test_an_evaluation_of_other_clips_does_not_count_for_a_promotion(journey: Journey, tmp_path: Path) -> None:
+def test_an_evaluation_of_other_clips_does_not_count_for_a_promotion(toy_run: ToyRun, tmp_path: Path) -> None:
     copy = tmp_path / "run"
-    shutil.copytree(journey.phase("lora"), copy)
+    shutil.copytree(toy_run.phase("lora"), copy)
     record = json.loads((copy / "evaluation.json").read_text())
     (copy / "evaluation.json").write_text(json.dumps({**record, "clips": 2, "metrics": {"evaluation/sync": -1.0}}))
-    assert run(["promote", str(copy), "--runs", str(journey.runs), "--cards", str(tmp_path)]) == 0
+    assert run(["promote", str(copy), "--runs", str(toy_run.runs), "--cards", str(tmp_path)]) == 0
     again = json.loads((copy / "evaluation.json").read_text())
     assert again["clips"] == record["clips"]
     assert again["metrics"]["evaluation/sync_reference"] == pytest.approx(

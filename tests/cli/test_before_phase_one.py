@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
 from talkies.prepare.items import ordered, scan
@@ -74,7 +74,7 @@ def few(rendered: Path, tmp_path: Path) -> Few:
 
 
 def test_fewer_clips_than_the_last_phase_asks_for(
-    few: Few, journey: Journey, capsys: pytest.CaptureFixture[str]
+    few: Few, toy_run: ToyRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The source holds out three; only the preparation shows that two are left, and that the codecs are not those of a
     parent."""
@@ -85,7 +85,7 @@ def test_fewer_clips_than_the_last_phase_asks_for(
         "hold out more\n"
     )
     assert few.begun == []
-    assert few.train(f"second.parents.audio={journey.phase('audio_pretraining')}") == 65
+    assert few.train(f"second.parents.audio={toy_run.phase('audio_pretraining')}") == 65
     output = capsys.readouterr().err
     assert "phase 'second': parent: " in output
     assert "was trained with audio codec " in output
@@ -133,10 +133,10 @@ def test_an_error_that_needs_no_data_is_raised_before_the_preparation(
 
 
 def test_a_damaged_parent_from_elsewhere_is_reported_before_the_preparation(
-    few: Few, journey: Journey, capsys: pytest.CaptureFixture[str]
+    few: Few, toy_run: ToyRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parent = few.folder / "parent"
-    shutil.copytree(journey.phase("audio_pretraining"), parent)
+    shutil.copytree(toy_run.phase("audio_pretraining"), parent)
     weights = parent / "release" / "audio.safetensors"
     content = bytearray(weights.read_bytes())
     content[-5] ^= 1
@@ -166,18 +166,18 @@ def test_submit_checks_what_its_machine_sees(few: Few, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("verb", ["train", "plan"])
 def test_a_single_phase_is_refused_for_its_data_before_anything(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
-    words = [str(RECIPES / "audio_pretraining.yaml"), *NAMED, f"data.root={journey.data}", "validation.clips=9"]
+    words = [str(RECIPES / "audio_pretraining.yaml"), *NAMED, f"data.root={toy_run.data}", "validation.clips=9"]
     where = ["--runs", str(tmp_path / "runs")] if verb == "train" else []
     assert run([verb, *words, *where]) == 2
     assert "`validation.clips` is 9, but set 'voices_heldout' has 8 clips" in capsys.readouterr().err
     assert not [*tmp_path.rglob("*.json")]
 
 
-def test_the_metrics_that_gates_may_name_are_those_that_are_measured(journey: Journey) -> None:
+def test_the_metrics_that_gates_may_name_are_those_that_are_measured(toy_run: ToyRun) -> None:
     """Such a short run lacks bins of training that none of its four steps drew, and lags of clips that have none."""
-    for record in journey.folder.glob("*/result.json"):
+    for record in toy_run.folder.glob("*/result.json"):
         phase = record.parent
         recipe = recipe_of(json.loads((phase / "recipe.json").read_text())["recipe"], phase)
         found = {*json.loads(record.read_text())["metrics"]}
@@ -190,8 +190,8 @@ def test_the_metrics_that_gates_may_name_are_those_that_are_measured(journey: Jo
         assert all("/bin" in key or key == "data/quarantined" for key in trained - found), trained - found
 
 
-def test_a_codec_that_differs_is_reported_key_by_key(journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [str(RECIPES / "audio_pretraining.yaml"), f"data.root={journey.data}", "codecs.text.length=8"]
+def test_a_codec_that_differs_is_reported_key_by_key(toy_run: ToyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(RECIPES / "audio_pretraining.yaml"), f"data.root={toy_run.data}", "codecs.text.length=8"]
     assert run(["plan", *words]) == 65
     output = capsys.readouterr().err
     assert "was encoded with another text codec than the recipe's: `codecs.text.length` is 8, not 24: " in output

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy_journey import RECIPES, TINY, Journey, as_owner_alone
+from toy_run import RECIPES, TINY, ToyRun, as_owner_alone
 
 from talkies.cli.main import run
 from talkies.codecs import linear_video
@@ -57,10 +57,10 @@ HARMS: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_run_on_sound_is_refused_for_a_lost_video_codec(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: str
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: str
 ) -> None:
     data = tmp_path / "data"
-    shutil.copytree(journey.data, data)
+    shutil.copytree(toy_run.data, data)
     break_it, message = HARMS[harm]
     break_it(data / "codecs" / "video")
     words = ["train", str(RECIPES / "audio_pretraining.yaml"), *TINY, f"data.root={data}", "--quiet"]
@@ -72,9 +72,9 @@ def test_a_run_on_sound_is_refused_for_a_lost_video_codec(
     assert not [*(tmp_path / "runs").rglob("*.json")]
 
 
-def test_a_codec_that_cannot_be_read_is_named(journey: Journey, tmp_path: Path) -> None:
+def test_a_codec_that_cannot_be_read_is_named(toy_run: ToyRun, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    shutil.copytree(journey.data, data)
+    shutil.copytree(toy_run.data, data)
     (data / "codecs" / "video" / "model.safetensors").chmod(0)
     words = ["train", str(RECIPES / "audio_pretraining.yaml"), *TINY, f"data.root={data}", "--quiet"]
     command = [*as_owner_alone(), sys.executable, "-m", "talkies.cli.main", *words, "--runs", str(tmp_path / "runs")]
@@ -92,9 +92,9 @@ LOSSES: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_codec_lost_while_a_run_trains_is_detected_before_its_release(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], loss: str
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], loss: str
 ) -> None:
-    words = ["train", str(RECIPES / "audio_pretraining.yaml"), *TINY, f"data.root={journey.data}", "--quiet"]
+    words = ["train", str(RECIPES / "audio_pretraining.yaml"), *TINY, f"data.root={toy_run.data}", "--quiet"]
     words += ["--runs", str(tmp_path / "runs")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("talkies.runs.run_phase.export", _after(LOSSES[loss]))
@@ -119,10 +119,10 @@ def _after(harm: Callable[[Path], None]) -> Callable[..., str]:
 
 
 def test_data_that_never_had_pictures_needs_no_codec_for_them(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "data"
-    shutil.copytree(journey.data, data)
+    shutil.copytree(toy_run.data, data)
     for folder in (data / "sets").iterdir():
         if not folder.name.startswith("voices"):
             shutil.rmtree(folder)

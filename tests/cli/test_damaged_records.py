@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.checkpoints.manifest import MANIFEST, write_manifest
 from talkies.checkpoints.store import CheckpointStore
@@ -27,7 +27,7 @@ DAMAGES = [
 @pytest.mark.parametrize("all_of_it", [False, True], ids=["one key", "all keys"])
 def test_a_record_without_its_keys_is_named(
     *,
-    journey: Journey,
+    toy_run: ToyRun,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     file: str,
@@ -36,7 +36,7 @@ def test_a_record_without_its_keys_is_named(
     all_of_it: bool,
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(journey.phase("lora" if verb == "promote" else "audio_pretraining"), folder)
+    shutil.copytree(toy_run.phase("lora" if verb == "promote" else "audio_pretraining"), folder)
     values = json.loads((folder / file).read_text())
     del values[key]
     (folder / file).write_text("{}" if all_of_it else json.dumps(values))
@@ -79,7 +79,7 @@ HARMED: list[tuple[str, str, Callable[[Path], object], str]] = [
 @pytest.mark.parametrize(("verb", "file", "harm", "message"), HARMED)
 def test_a_record_of_wrong_content_is_named_in_one_line(
     *,
-    journey: Journey,
+    toy_run: ToyRun,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     verb: str,
@@ -88,7 +88,7 @@ def test_a_record_of_wrong_content_is_named_in_one_line(
     message: str,
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(journey.phase("lora" if verb == "promote" else "audio_pretraining"), folder)
+    shutil.copytree(toy_run.phase("lora" if verb == "promote" else "audio_pretraining"), folder)
     harm(folder / file)
     source = CheckpointStore(folder / "checkpoints").latest() if verb == "sample" else folder
     more = {"sample": ["--prompt", "x"], "export": ["--consolidate", "--out", str(tmp_path / "out")]}
@@ -111,24 +111,24 @@ WRONG: dict[str, tuple[str, object, str]] = {
 
 
 @pytest.fixture(scope="module")
-def stopped(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(toy_run: ToyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was stopped after step 2 of 4, having validated."""
     runs = tmp_path_factory.mktemp("stopped")
-    assert continued(journey, runs, "--stop-at", "2") == 0
+    assert continued(toy_run, runs, "--stop-at", "2") == 0
     (run_folder,) = runs.glob("*/0001")
     assert run(["replay", str(run_folder)]) == 0  # its uploader may not have started
     return run_folder
 
 
-def continued(journey: Journey, runs: Path, *more: str) -> int:
+def continued(toy_run: ToyRun, runs: Path, *more: str) -> int:
     small = [text.replace("validation.every=4", "validation.every=2") for text in TINY]
-    words = [*small, f"data.root={journey.data}", "--runs", str(runs), "--quiet", *more]
+    words = [*small, f"data.root={toy_run.data}", "--runs", str(runs), "--quiet", *more]
     return run(["train", str(RECIPES / "audio_pretraining.yaml"), *words])
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_a_run_is_not_continued_from_a_record_of_wrong_content(
-    journey: Journey, stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    toy_run: ToyRun, stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     key, value, message = WRONG[name]
     runs = tmp_path / "runs"
@@ -140,7 +140,7 @@ def test_a_run_is_not_continued_from_a_record_of_wrong_content(
         (file.parent / MANIFEST).unlink()
         write_manifest(file.parent, 2)
     capsys.readouterr()
-    assert continued(journey, runs) == 65
+    assert continued(toy_run, runs) == 65
     (output,) = capsys.readouterr().err.splitlines()
     assert f"{file} is damaged: {message}" in output
     assert not (folder / "result.json").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_many_ranks import close, words
-from toy_journey import RECIPES, Journey
+from toy_run import RECIPES, ToyRun
 
 from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
@@ -62,9 +62,9 @@ def test_a_plan_for_deepspeed_needs_no_gpu(capsys: pytest.CaptureFixture[str]) -
     assert found["away"]["offloaded"] == pytest.approx(held)
 
 
-def often(journey: Journey, runs: Path, phase: str, *more: str) -> list[str]:
+def often(toy_run: ToyRun, runs: Path, phase: str, *more: str) -> list[str]:
     """A run that is validated every second step."""
-    return [word.replace("validation.every=4", "validation.every=2") for word in words(journey, runs, phase, *more)]
+    return [word.replace("validation.every=4", "validation.every=2") for word in words(toy_run, runs, phase, *more)]
 
 
 def trained(words: list[str]) -> None:
@@ -74,17 +74,17 @@ def trained(words: list[str]) -> None:
 
 @pytest.mark.ranks
 @pytest.mark.timeout(600)
-def test_a_run_on_the_cpu_not_the_cuda_path_is_continued_without_deepspeed(journey: Journey, tmp_path: Path) -> None:
+def test_a_run_on_the_cpu_not_the_cuda_path_is_continued_without_deepspeed(toy_run: ToyRun, tmp_path: Path) -> None:
     """Stage 3 streams parents into partitions, measures held-out clips and makes samples. It is stopped at step 2 and
     continued by stage 2 to step 3 and by one process to the end; the result is that of one process alone."""
-    trained(often(journey, tmp_path, "joint_phase1", *ZERO, "parallel.stage=3", "--stop-at", "2"))
+    trained(often(toy_run, tmp_path, "joint_phase1", *ZERO, "parallel.stage=3", "--stop-at", "2"))
     (folder,) = tmp_path.glob("joint_phase1-*/*")
     assert run(["export", str(folder), "--consolidate", "--out", str(tmp_path / "made")]) == 0
     assert read_release(tmp_path / "made")["step"] == 2
-    trained(often(journey, tmp_path, "joint_phase1", *ZERO, "parallel.stage=2", "--stop-at", "3"))
-    assert run(often(journey, tmp_path, "joint_phase1")) == 0
+    trained(often(toy_run, tmp_path, "joint_phase1", *ZERO, "parallel.stage=2", "--stop-at", "3"))
+    assert run(often(toy_run, tmp_path, "joint_phase1")) == 0
     assert list(tmp_path.glob("joint_phase1-*/*")) == [folder], "a layout is no other run"
-    alone = journey.phase("joint_phase1")
+    alone = toy_run.phase("joint_phase1")
     for component in read_release(alone / "release")["components"]:
         assert close(folder / "release", alone / "release", component) < 5e-5
     ours, theirs = (json.loads((path / "result.json").read_text())["metrics"] for path in (folder, alone))
@@ -96,12 +96,12 @@ def test_a_run_on_the_cpu_not_the_cuda_path_is_continued_without_deepspeed(journ
 
 @pytest.mark.ranks
 @pytest.mark.timeout(600)
-def test_a_lora_over_partitions_on_the_cpu_not_the_cuda_path(journey: Journey, tmp_path: Path) -> None:
+def test_a_lora_over_partitions_on_the_cpu_not_the_cuda_path(toy_run: ToyRun, tmp_path: Path) -> None:
     """The frozen base is in partitions, too; the release is exported from them."""
-    parents = f"parents.base={journey.phase('high_resolution')}"
-    trained(words(journey, tmp_path, "lora", *ZERO, "parallel.stage=3", parents))
+    parents = f"parents.base={toy_run.phase('high_resolution')}"
+    trained(words(toy_run, tmp_path, "lora", *ZERO, "parallel.stage=3", parents))
     (folder,) = tmp_path.glob("lora-*/*")
-    runs = (folder, journey.phase("lora"))
+    runs = (folder, toy_run.phase("lora"))
     ours, theirs = (json.loads((path / "result.json").read_text())["metrics"] for path in runs)
     assert ours["heldout/video"] == pytest.approx(theirs["heldout/video"], rel=1e-4)
     assert ours["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-4)
@@ -110,9 +110,9 @@ def test_a_lora_over_partitions_on_the_cpu_not_the_cuda_path(journey: Journey, t
 @pytest.mark.ranks
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("world", [1, 2])
-def test_processes_started_by_srun_on_the_cpu_not_the_cuda_path(journey: Journey, tmp_path: Path, world: int) -> None:
+def test_processes_started_by_srun_on_the_cpu_not_the_cuda_path(toy_run: ToyRun, tmp_path: Path, world: int) -> None:
     """DeepSpeed reads torchrun's variables; srun sets others, and a single process has none."""
-    arguments = words(journey, tmp_path, "audio_pretraining", f"parallel={{kind: deepspeed, shard: {world}, stage: 3}}")
+    arguments = words(toy_run, tmp_path, "audio_pretraining", f"parallel={{kind: deepspeed, shard: {world}, stage: 3}}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -127,4 +127,4 @@ def test_processes_started_by_srun_on_the_cpu_not_the_cuda_path(journey: Journey
     errors = [task.communicate(timeout=300)[1] for task in tasks]
     assert [task.returncode for task in tasks] == [0] * world, errors
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
-    assert close(folder / "release", journey.phase("audio_pretraining") / "release", "audio") < 2e-5
+    assert close(folder / "release", toy_run.phase("audio_pretraining") / "release", "audio") < 2e-5

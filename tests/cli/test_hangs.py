@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey, released
+from toy_run import RECIPES, TINY, ToyRun, released
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
@@ -31,9 +31,9 @@ PHASE = [
 ]
 
 
-def words(journey: Journey, runs: Path, *more: str) -> list[str]:
+def words(toy_run: ToyRun, runs: Path, *more: str) -> list[str]:
     recipe = str(RECIPES / "audio_pretraining.yaml")
-    return ["train", recipe, *PHASE, f"data.root={journey.data}", "--runs", str(runs), "--quiet", *more]
+    return ["train", recipe, *PHASE, f"data.root={toy_run.data}", "--runs", str(runs), "--quiet", *more]
 
 
 def at_fault(launcher: list[str], mark: Path, fault: list[str], command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -52,10 +52,10 @@ def status(folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def alone(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(toy_run: ToyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run without a fault."""
     runs = tmp_path_factory.mktemp("alone")
-    assert run(words(journey, runs, f"steps.max={LAST}")) == 0
+    assert run(words(toy_run, runs, f"steps.max={LAST}")) == 0
     (folder,) = runs.glob("*/0001")
     return folder
 
@@ -63,11 +63,11 @@ def alone(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.fault("20", "hang on one rank", injected="rank 1 sleeps for ever in step 6 of a DDP run")
 @pytest.mark.parametrize("launcher", [OURS, TORCHRUN], ids=["ours", "torchrun"])
 def test_a_rank_that_sleeps_for_ever_ends_the_run_which_then_continues_bitwise(
-    journey: Journey, tmp_path: Path, alone: Path, launcher: list[str], told: Callable[..., None]
+    toy_run: ToyRun, tmp_path: Path, alone: Path, launcher: list[str], record_outcome: Callable[..., None]
 ) -> None:
     mark = tmp_path / "mark"
     limits = ["survival.watchdog.first_s=120", f"survival.watchdog.later_s={LIMIT_S:g}"]
-    command = words(journey, tmp_path / "runs", f"steps.max={LAST}", *limits)
+    command = words(toy_run, tmp_path / "runs", f"steps.max={LAST}", *limits)
     done = at_fault(launcher, mark, ["step", "5:", "9999"], command)
     seconds = time.time() - float(mark.read_text())
     assert done.returncode == (71 if launcher is OURS else 1), done.stderr
@@ -90,7 +90,7 @@ def test_a_rank_that_sleeps_for_ever_ends_the_run_which_then_continues_bitwise(
     back = time.time() - began
     assert released(folder) == released(alone)
     assert "hang: " not in status(folder), "it has ended well"
-    told(f"rank and phase named, stacks, ended {seconds - LIMIT_S:.1f} s after the limit; then bitwise equal",
+    record_outcome(f"rank and phase named, stacks, ended {seconds - LIMIT_S:.1f} s after the limit; then bitwise equal",
          steps_lost=5 - reached, back_s=back)  # fmt: skip
 
 
@@ -99,10 +99,10 @@ def test_a_rank_that_sleeps_for_ever_ends_the_run_which_then_continues_bitwise(
     ("fault", "split"), [(["step", "2:", "0.6"], "compute"), (["read", "8:", "0.3"], "data")], ids=["step", "read"]
 )
 def test_a_slow_rank_is_reported_and_the_run_continues(
-    journey: Journey, tmp_path: Path, fault: list[str], split: str, told: Callable[..., None]
+    toy_run: ToyRun, tmp_path: Path, fault: list[str], split: str, record_outcome: Callable[..., None]
 ) -> None:
     """Half a second is more than three times the duration of a step of this phase, which reads two clips."""
-    command = words(journey, tmp_path / "runs", "steps.max=10")
+    command = words(toy_run, tmp_path / "runs", "steps.max=10")
     done = at_fault(OURS, tmp_path / "mark", fault, command)
     assert done.returncode == 0, done.stderr
     (line,) = messages_of(done)
@@ -116,4 +116,4 @@ def test_a_slow_rank_is_reported_and_the_run_continues(
     key = "train/slowest_ratio"
     ratios = [entry["values"][key] for entry in spooled if entry["kind"] == "metrics" and key in entry["values"]]
     assert max(ratios) > 3
-    told(line.partition("straggler: ")[2])
+    record_outcome(line.partition("straggler: ")[2])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
 
@@ -30,9 +30,9 @@ def steps(folder: Path) -> set[int]:
 
 
 def test_a_run_without_disk_space_is_refused_and_leaves_nothing(
-    journey: Journey, small: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["train", *PHASE, f"data.root={journey.data}", "--runs", str(small / "runs"), "--quiet"]) == 74
+    assert run(["train", *PHASE, f"data.root={toy_run.data}", "--runs", str(small / "runs"), "--quiet"]) == 74
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("talkies: storage: ")
     assert "are needed" in line
@@ -41,9 +41,9 @@ def test_a_run_without_disk_space_is_refused_and_leaves_nothing(
 
 
 def test_the_best_and_an_exported_checkpoint_stay_and_can_be_used(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["train", *PHASE, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
+    words = ["train", *PHASE, f"data.root={toy_run.data}", "--runs", str(tmp_path), "--quiet"]
     assert run([*words, "--stop-at", "3"]) == 0
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
     best = json.loads((folder / "best.json").read_text())
@@ -64,9 +64,9 @@ def test_the_best_and_an_exported_checkpoint_stay_and_can_be_used(
     assert clip.stat().st_size > 0
 
 
-def test_an_export_that_fails_keeps_nothing(journey: Journey, tmp_path: Path) -> None:
+def test_an_export_that_fails_keeps_nothing(toy_run: ToyRun, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(journey.phase("audio_pretraining"), folder)
+    shutil.copytree(toy_run.phase("audio_pretraining"), folder)
     (folder / "result.json").unlink()  # as if it were unfinished
     (shard,) = (folder / "checkpoints" / "step-00000004" / "shards").glob("*.distcp")
     shard.write_bytes(b"x")
@@ -75,7 +75,7 @@ def test_an_export_that_fails_keeps_nothing(journey: Journey, tmp_path: Path) ->
     assert not list((folder / "registered").glob("*"))
 
 
-def test_a_promotion_marks_its_checkpoint(journey: Journey) -> None:
-    marks = [json.loads(path.read_text()) for path in (journey.phase("lora") / "registered").iterdir()]
+def test_a_promotion_marks_its_checkpoint(toy_run: ToyRun) -> None:
+    marks = [json.loads(path.read_text()) for path in (toy_run.phase("lora") / "registered").iterdir()]
     assert [mark["step"] for mark in marks] == [4] * len(marks)
     assert any(mark["name"].startswith("models:/") for mark in marks)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from signalled import LONG, SLOW, line_after_signal, saved
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.release import load_component, read_release
@@ -27,10 +27,10 @@ DDP = ["parallel.kind=ddp", "parallel.replicate=2"]
 SEQUENCE = ["parallel.kind=fsdp2", "parallel.shard=2", "parallel.sequence=2"]
 
 
-def words(journey: Journey, runs: Path, phase: str, *more: str) -> list[str]:
-    parents = {"joint_phase1": [f"parents.{m}={journey.phase(f'{m}_pretraining')}" for m in ("video", "audio")]}
+def words(toy_run: ToyRun, runs: Path, phase: str, *more: str) -> list[str]:
+    parents = {"joint_phase1": [f"parents.{m}={toy_run.phase(f'{m}_pretraining')}" for m in ("video", "audio")]}
     recipe = str(RECIPES / f"{phase}.yaml")
-    fixed = [*TINY, *parents.get(phase, []), f"data.root={journey.data}", "--runs", str(runs), "--quiet"]
+    fixed = [*TINY, *parents.get(phase, []), f"data.root={toy_run.data}", "--runs", str(runs), "--quiet"]
     return ["train", recipe, *fixed, *more]
 
 
@@ -43,19 +43,19 @@ def close(a: Path, b: Path, component: str) -> float:
 
 @pytest.mark.fault("24", "world size change", injected="2 sequence shards -> 2 replicas, against 1 process")
 def test_stopped_on_two_shards_of_a_sequence_and_continued_by_two_replicas(
-    journey: Journey, tmp_path: Path, told: Callable[..., None]
+    toy_run: ToyRun, tmp_path: Path, record_outcome: Callable[..., None]
 ) -> None:
     """Both layouts together arrive at the result of the curriculum's phase, which one process trained."""
-    assert run(words(journey, tmp_path, "joint_phase1", *SEQUENCE, "--stop-at", "2")) == 0
+    assert run(words(toy_run, tmp_path, "joint_phase1", *SEQUENCE, "--stop-at", "2")) == 0
     (folder,) = tmp_path.glob("joint_phase1-*/0001")
     stored = {path.name for path in (folder / "checkpoints" / "step-00000002").rglob("*")}
     assert {"__0_0.distcp", "__1_0.distcp", "generators-00001.safetensors"} <= stored
     made = tmp_path / "consolidated"
     assert run(["export", str(folder), "--consolidate", "--out", str(made)]) == 0
     assert read_release(made)["step"] == 2
-    assert run(words(journey, tmp_path, "joint_phase1", *DDP)) == 0
+    assert run(words(toy_run, tmp_path, "joint_phase1", *DDP)) == 0
     assert list(tmp_path.glob("joint_phase1-*/*")) == [folder], "a layout is no other run"
-    alone = journey.phase("joint_phase1")
+    alone = toy_run.phase("joint_phase1")
     for component in read_release(alone / "release")["components"]:
         assert close(folder / "release", alone / "release", component) < 2e-5
     ours, theirs = (json.loads((path / "result.json").read_text())["metrics"] for path in (folder, alone))
@@ -63,12 +63,12 @@ def test_stopped_on_two_shards_of_a_sequence_and_continued_by_two_replicas(
     assert ours["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-4)
     lines = [json.loads(line) for line in (folder / "spool.jsonl").read_text().splitlines()]
     assert sum(line["kind"] == "begin" for line in lines) == 2, "only one process writes records"
-    told("weights within 2e-5 (fp32)", steps_lost=0)
+    record_outcome("weights within 2e-5 (fp32)", steps_lost=0)
 
 
 @pytest.mark.parametrize("phase", ["joint_phase1", "lora"])
-def test_a_consolidated_checkpoint_is_what_the_run_released(journey: Journey, tmp_path: Path, phase: str) -> None:
-    folder, made = journey.phase(phase), tmp_path / "made"
+def test_a_consolidated_checkpoint_is_what_the_run_released(toy_run: ToyRun, tmp_path: Path, phase: str) -> None:
+    folder, made = toy_run.phase(phase), tmp_path / "made"
     assert run(["export", str(folder / "checkpoints" / "step-00000004"), "--consolidate", "--out", str(made)]) == 0
     ours, theirs = read_release(made), read_release(folder / "release")
     weights = [name for name in theirs["files"] if name.endswith(".safetensors")]
@@ -80,10 +80,10 @@ def test_a_consolidated_checkpoint_is_what_the_run_released(journey: Journey, tm
     assert run(["export", str(folder), "--consolidate", "--out", str(made)]) == 2, "nothing is overwritten"
 
 
-def test_torchrun_evaluates_samples_and_promotes_with_shards_of_the_weights(journey: Journey, tmp_path: Path) -> None:
+def test_torchrun_evaluates_samples_and_promotes_with_shards_of_the_weights(toy_run: ToyRun, tmp_path: Path) -> None:
     """Sharded weights give the metrics of whole ones, and only the main process writes."""
     source = tmp_path / "run"
-    shutil.copytree(journey.phase("lora"), source)
+    shutil.copytree(toy_run.phase("lora"), source)
     known = json.loads((source / "evaluation.json").read_text())["metrics"]
     for name in ("evaluation.json", "run.json", "spool.jsonl"):
         (source / name).unlink()
@@ -101,8 +101,8 @@ def test_torchrun_evaluates_samples_and_promotes_with_shards_of_the_weights(jour
         assert found[key] == pytest.approx(known[key], rel=1e-4), key
 
 
-def test_a_signal_to_the_launcher_stops_every_rank_at_the_same_step(journey: Journey, tmp_path: Path) -> None:
-    words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", *DDP]
+def test_a_signal_to_the_launcher_stops_every_rank_at_the_same_step(toy_run: ToyRun, tmp_path: Path) -> None:
+    words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={toy_run.data}", *DDP]
     words += ["--runs", str(tmp_path)]
     assert "after step" in line_after_signal(signal.SIGTERM, words, ready=partial(saved, tmp_path))
 
@@ -119,10 +119,10 @@ def process_of(rank: int, word: str) -> int:
 
 @pytest.mark.fault("5", "SIGTERM to one rank only", injected="kill rank 1 of 2 under torchrun")
 def test_a_signal_to_one_rank_of_torchrun_is_reported_by_the_main_process(
-    journey: Journey, tmp_path: Path, told: Callable[..., None]
+    toy_run: ToyRun, tmp_path: Path, record_outcome: Callable[..., None]
 ) -> None:
     """It must do so before torchrun, which has seen the other rank exit, ends it. Both ranks save the same step."""
-    phase = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", *DDP]
+    phase = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={toy_run.data}", *DDP]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*torchrun, "-m", "talkies.cli.main", "train", *phase, "--runs", str(tmp_path), "--quiet"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -142,22 +142,22 @@ def test_a_signal_to_one_rank_of_torchrun_is_reported_by_the_main_process(
     assert read_loop(newest)["step"] == int(found[1])
     assert {"generators.safetensors", "generators-00001.safetensors"} <= {path.name for path in newest.iterdir()}
     assert seconds < 30
-    told("both ranks save the same step and exit", steps_lost=0, back_s=seconds)
+    record_outcome("both ranks save the same step and exit", steps_lost=0, back_s=seconds)
 
 
-def test_one_shard_is_a_layout_too(journey: Journey, tmp_path: Path) -> None:
+def test_one_shard_is_a_layout_too(toy_run: ToyRun, tmp_path: Path) -> None:
     """`plan --card` proposes this layout if one GPU is enough."""
-    assert run(words(journey, tmp_path, "audio_pretraining", "parallel.kind=fsdp2", "parallel.shard=1")) == 0
+    assert run(words(toy_run, tmp_path, "audio_pretraining", "parallel.kind=fsdp2", "parallel.shard=1")) == 0
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
-    assert close(folder / "release", journey.phase("audio_pretraining") / "release", "audio") < 2e-5
+    assert close(folder / "release", toy_run.phase("audio_pretraining") / "release", "audio") < 2e-5
 
 
-def test_a_killed_rank_ends_the_others_with_a_line_before_the_first_step(journey: Journey, tmp_path: Path) -> None:
+def test_a_killed_rank_ends_the_others_with_a_line_before_the_first_step(toy_run: ToyRun, tmp_path: Path) -> None:
     """torchrun sends them SIGTERM, while they build the model."""
     marker, script = tmp_path / "building", tmp_path / "slow.py"
     script.write_text(SLOW.format(module="talkies.runs.train", name="build_model", marker=str(marker)))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    command = [*torchrun, *words(journey, tmp_path / "runs", "audio_pretraining", *DDP)]
+    command = [*torchrun, *words(toy_run, tmp_path / "runs", "audio_pretraining", *DDP)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     ranks = [Path(f"{marker}{rank}") for rank in (0, 1)]
     while not all(rank.exists() and rank.read_text() for rank in ranks):
@@ -180,9 +180,9 @@ def test_a_killed_rank_ends_the_others_with_a_line_before_the_first_step(journey
     ],
 )
 def test_a_layout_that_does_not_fit_is_one_line(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: list[str], message: str
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: list[str], message: str
 ) -> None:
-    assert run(words(journey, tmp_path, "joint_phase1", *changed)) == 2
+    assert run(words(toy_run, tmp_path, "joint_phase1", *changed)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not list(tmp_path.iterdir())
@@ -190,18 +190,18 @@ def test_a_layout_that_does_not_fit_is_one_line(
 
 @pytest.mark.fault("24", "world size change", injected="4 processes for a layout of 2")
 def test_another_number_of_processes_than_the_layout_is_refused(
-    journey: Journey,
+    toy_run: ToyRun,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    told: Callable[..., None],
+    record_outcome: Callable[..., None],
 ) -> None:
     started = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "4"}
     for name, value in started.items():
         monkeypatch.setenv(name, value)
-    assert run(words(journey, tmp_path, "audio_pretraining", *DDP)) == 2
+    assert run(words(toy_run, tmp_path, "audio_pretraining", *DDP)) == 2
     assert "layout has 2 ranks (`parallel`), but 4 processes were started" in capsys.readouterr().err
     monkeypatch.delenv("LOCAL_RANK")
-    assert run(words(journey, tmp_path, "audio_pretraining", *DDP)) == 2
+    assert run(words(toy_run, tmp_path, "audio_pretraining", *DDP)) == 2
     assert "set without LOCAL_RANK" in capsys.readouterr().err
-    told("exit 2 with both numbers")
+    record_outcome("exit 2 with both numbers")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from moved_runs import contents, copied, train
-from toy_journey import RECIPES, SMALL, Journey
+from toy_run import RECIPES, SMALL, ToyRun
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.cli.main import run
@@ -23,9 +23,9 @@ WAYS = [
 
 @pytest.mark.parametrize(("records", "way"), WAYS)
 def test_every_verb_works_in_a_moved_runs_folder(
-    journey: Journey, tmp_path: Path, records: str, way: str, capfd: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, records: str, way: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = copied(journey, tmp_path / "cluster" / "runs", old=records == "old")
+    before = copied(toy_run, tmp_path / "cluster" / "runs", old=records == "old")
     runs = tmp_path / "home" / "of mine"
     runs.parent.mkdir()
     if way == "moved":
@@ -54,7 +54,7 @@ def test_every_verb_works_in_a_moved_runs_folder(
     done("export", str(lora), "--consolidate", "--out", str(tmp_path / "out"))
     assert f"{lora}/cards/mova-toy/version-000" in done("promote", str(lora))
     assert train(runs) == 0
-    assert release_sha256(alone / "release") == release_sha256(stopped_and_continued(journey, tmp_path))
+    assert release_sha256(alone / "release") == release_sha256(stopped_and_continued(toy_run, tmp_path))
     done("train", str(RECIPES / "curriculum.yaml"), *SMALL, "--runs", str(runs), "--quiet", "--no-promote")
     assert release_sha256(lora / "release") == was, "nothing was made again"
     assert read_release(tmp_path / "out")["base"]["sha256"] == read_release(lora / "release")["base"]["sha256"]
@@ -66,11 +66,11 @@ def test_every_verb_works_in_a_moved_runs_folder(
     assert contents(before) == untouched, "nothing was written at its old path"
 
 
-def stopped_and_continued(journey: Journey, tmp_path: Path) -> Path:
+def stopped_and_continued(toy_run: ToyRun, tmp_path: Path) -> Path:
     """The release of the same run without a move."""
     runs = tmp_path / "stayed"
     (runs / "data").mkdir(parents=True)
-    (runs / "data" / journey.data.name).symlink_to(journey.data)
+    (runs / "data" / toy_run.data.name).symlink_to(toy_run.data)
     assert train(runs, "tracking.experiment=another", "tracking.license=mit") == 0
     (folder,) = runs.glob("audio_pretraining-*/0001")
     return folder / "release"

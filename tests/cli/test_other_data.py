@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
 from talkies.world.config import SyntheticSource
@@ -39,12 +39,12 @@ def prepared(clips: Path, name: str, codecs: str) -> Path:
 
 
 def test_a_base_is_measured_on_other_clips_and_keeps_its_own_evaluation(
-    journey: Journey, clips: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = journey.phase("high_resolution")
+    base = toy_run.phase("high_resolution")
     root = prepared(clips, "taken", f"codecs_from: {base}")
     before = {path: path.read_bytes() for path in (base / "spool.jsonl", base / "evaluation.json") if path.exists()}
-    words = ["evaluate", str(base), "--data", str(root), "--clips", "4", "--runs", str(journey.runs)]
+    words = ["evaluate", str(base), "--data", str(root), "--clips", "4", "--runs", str(toy_run.runs)]
     assert run([*words, "--heldout", "kept"]) == 0
     assert "evaluation/heldout/video" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in before} == before
@@ -54,9 +54,9 @@ def test_a_base_is_measured_on_other_clips_and_keeps_its_own_evaluation(
 
 
 def test_clips_of_other_codecs_are_refused_beside_a_trained_model(
-    journey: Journey, clips: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base = journey.phase("high_resolution")
+    base = toy_run.phase("high_resolution")
     root = prepared(clips, "fitted", "fit_sets: [train]")
     words = ["--runs", str(clips / "runs")]
     data = [f"data.root={root}", "data.shards=train", "data.heldout=kept"]

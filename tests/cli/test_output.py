@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_journey import Journey
+from toy_run import ToyRun
 
 from talkies.cli.main import run
 from talkies.cli.output import LONGEST, bounded, usage_words
@@ -61,8 +61,8 @@ sys.exit(run())
 
 
 @pytest.mark.parametrize("kind", ["pipe", "file"])
-def test_output_is_flushed_line_by_line(journey: Journey, tmp_path: Path, kind: str) -> None:
-    folders = [str(journey.phase(name)) for name in ("high_resolution", "lora")]
+def test_output_is_flushed_line_by_line(toy_run: ToyRun, tmp_path: Path, kind: str) -> None:
+    folders = [str(toy_run.phase(name)) for name in ("high_resolution", "lora")]
     with (tmp_path / "log").open("w") as log:
         program = subprocess.Popen(
             [sys.executable, "-c", SLOW_SECOND, "replay", *folders],

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 from readme import ROOT, blocks, commands, inline
 from torch.distributed.run import get_args_parser
-from toy_journey import SMALL, TINY, Journey
+from toy_run import SMALL, TINY, ToyRun
 
 from talkies.cli.main import VERBS, _Parser, run
 from talkies.config.decode import decode
@@ -65,11 +65,11 @@ PHASE = "recipes/mova/joint_phase2.yaml"
 
 
 @pytest.fixture(scope="module")
-def project(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def project(toy_run: ToyRun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a newcomer after command 1, with clips of their own, as the working directory."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "recipes").symlink_to(ROOT / "recipes")
-    shutil.copytree(journey.runs, folder / "runs")
+    shutil.copytree(toy_run.runs, folder / "runs")
     source = SyntheticSource(domain="masks", clips=12, size=64, frames=49, fps=24.0)
     render_source(source, folder / "clips", 0, None)
     Image.new("RGB", (96, 64), (200, 30, 60)).save(folder / "first.png")

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
 
@@ -22,9 +22,9 @@ def heldout(folder: Path) -> list[tuple[int, dict[str, float]]]:
 
 
 @pytest.mark.parametrize(("step", "finished"), [(2, False), (4, True)])
-def test_a_lost_validation_is_made_up_for_once(journey: Journey, tmp_path: Path, step: int, finished: bool) -> None:
+def test_a_lost_validation_is_made_up_for_once(toy_run: ToyRun, tmp_path: Path, step: int, finished: bool) -> None:
     changed = [text for text in TINY if not text.startswith("validation.every")]
-    words = ["train", AUDIO, *changed, "validation.every=2", f"data.root={journey.data}", "--runs", str(tmp_path)]
+    words = ["train", AUDIO, *changed, "validation.every=2", f"data.root={toy_run.data}", "--runs", str(tmp_path)]
     words += ["--quiet"]
     assert run([*words, *([] if finished else ["--stop-at", str(step)])]) == 0
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
 from talkies.config import RecipeError
@@ -101,13 +101,13 @@ def test_a_source_with_one_is_refused_without_it(
 
 
 def test_secrets_of_the_environment_are_in_no_record_or_log(
-    journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "https://me:sesame@host/?token=sesame")
     for name in ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "sesame")
-    steps = ["steps.max=1", "steps.checkpoint_every=1", "validation.every=1", f"data.root={journey.data}"]
+    steps = ["steps.max=1", "steps.checkpoint_every=1", "validation.every=1", f"data.root={toy_run.data}"]
     command = ["train", str(RECIPES / "audio_pretraining.yaml"), *TINY[1:], *steps]
     given = {word.partition("=")[0]: word for word in command[2:]}
     assert run([*command[:2], *given.values(), "--runs", str(tmp_path / "runs"), "--quiet"]) == 0

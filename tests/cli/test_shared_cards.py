@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy_journey import Journey
+from toy_run import ToyRun
 
 from talkies.cli.main import run
 from talkies.runs.folders import locked
@@ -39,12 +39,12 @@ second before it writes them."""
 
 
 @pytest.mark.slow
-def test_two_promotions_at_once_keep_both_rows(journey: Journey, tmp_path: Path) -> None:
+def test_two_promotions_at_once_keep_both_rows(toy_run: ToyRun, tmp_path: Path) -> None:
     cards, processes = tmp_path / "shared", []
     for name in ("toy-one", "toy-two"):
         copy = tmp_path / name
-        shutil.copytree(journey.phase("lora"), copy, ignore=shutil.ignore_patterns("checkpoints"))
-        words = [str(copy), name, str(journey.runs), str(cards), str(tmp_path / f"{name}.ready")]
+        shutil.copytree(toy_run.phase("lora"), copy, ignore=shutil.ignore_patterns("checkpoints"))
+        words = [str(copy), name, str(toy_run.runs), str(cards), str(tmp_path / f"{name}.ready")]
         processes.append(subprocess.Popen([sys.executable, "-c", PROMOTE, *words], stderr=subprocess.PIPE, text=True))
     for process in processes:
         _, errors = process.communicate(timeout=120)
@@ -56,12 +56,12 @@ def test_two_promotions_at_once_keep_both_rows(journey: Journey, tmp_path: Path)
 
 
 def test_a_process_that_holds_them_for_too_long_is_named(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("talkies.runs.folders.TURN_S", 0.2)
     with locked(tmp_path / "cards"):
         (tmp_path / "cards" / "x").touch()
-        for words in (["promote", str(journey.phase("lora"))], ["rollback", "mova-toy"]):
-            assert run([*words, "--cards", str(tmp_path), "--runs", str(journey.runs)]) == 75
+        for words in (["promote", str(toy_run.phase("lora"))], ["rollback", "mova-toy"]):
+            assert run([*words, "--cards", str(tmp_path), "--runs", str(toy_run.runs)]) == 75
             assert f"run: {tmp_path / 'cards'} is in use by process " in capsys.readouterr().err
     assert not (tmp_path / "MODEL_CARDS.md").exists()

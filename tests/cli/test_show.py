@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from toy_journey import Journey
+from toy_run import ToyRun
 
 from talkies.cli.main import run
 
@@ -92,13 +92,13 @@ def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], arguments: li
 
 @pytest.mark.parametrize("verb", ["show", "plan", "train"])
 def test_a_file_that_is_not_a_recipe_is_described(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
     (tmp_path / "other.json").write_text('{"a": 1}')
-    run_folder = journey.phase("lora")
+    run_folder = toy_run.phase("lora")
     messages = {
         run_folder / "recipe.json": "is the record of a run, not a recipe: its part `recipe` is the one",
-        journey.folder / "curriculum.json": "is the record of a run, not a recipe",
+        toy_run.folder / "curriculum.json": "is the record of a run, not a recipe",
         run_folder / "release" / "release.json": "with neither `kind` nor `extends` it is no recipe",
         run_folder / "result.json": "has no `kind`, so it is not a recipe: `kind` must be one of phase, ",
         tmp_path / "other.json": "talkies: recipe: other.json has no `kind`, so it is not a recipe",
@@ -112,10 +112,10 @@ def test_a_file_that_is_not_a_recipe_is_described(
 
 
 def test_the_recipe_in_a_record_can_be_used(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As the message says."""
-    record = json.loads((journey.phase("lora") / "recipe.json").read_text())
+    record = json.loads((toy_run.phase("lora") / "recipe.json").read_text())
     (tmp_path / "again.yaml").write_text(json.dumps(record["recipe"]))
     assert run(["show", "again.yaml", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hash"] == record["recipe_hash"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_journey import RECIPES
+from toy_run import RECIPES
 
 from talkies.cli.main import run
 from talkies.config.canonical import recipe_hash, to_dict

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from signalled import LONG, SLOW, line_after_signal
-from toy_journey import RECIPES, Journey
+from toy_run import RECIPES, ToyRun
 
 from talkies.cli.main import run
 
@@ -45,9 +45,9 @@ def test_while_the_recipe_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", BOTH)
-def test_while_lightning_builds_the_model(journey: Journey, tmp_path: Path, number: signal.Signals) -> None:
+def test_while_lightning_builds_the_model(toy_run: ToyRun, tmp_path: Path, number: signal.Signals) -> None:
     """The run's status is KILLED, and the same command continues it."""
-    words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={journey.data}", "--runs", str(tmp_path)]
+    words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={toy_run.data}", "--runs", str(tmp_path)]
     marker = tmp_path / "building"
     slow = program("talkies.runs.train", "build_model", marker)
     assert (
@@ -62,9 +62,9 @@ def test_while_lightning_builds_the_model(journey: Journey, tmp_path: Path, numb
 
 @pytest.mark.parametrize("verb", ["plan", "show", "status", "replay"])
 @pytest.mark.parametrize("number", BOTH)
-def test_just_before_a_verb_returns(journey: Journey, tmp_path: Path, verb: str, number: signal.Signals) -> None:
+def test_just_before_a_verb_returns(toy_run: ToyRun, tmp_path: Path, verb: str, number: signal.Signals) -> None:
     """The output is complete, and the signal counts although no check of the verb saw it."""
-    words = {"plan": RECIPES / "lora.yaml", "show": RECIPES / "lora.yaml"}.get(verb, journey.phase("lora"))
+    words = {"plan": RECIPES / "lora.yaml", "show": RECIPES / "lora.yaml"}.get(verb, toy_run.phase("lora"))
     code = LATE.format(verb=verb, number=int(number))
     done = subprocess.run([sys.executable, "-c", code, verb, str(words)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, f"talkies: interrupted by {number.name}\n")

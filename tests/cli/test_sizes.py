@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
 
@@ -22,10 +22,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_phase_is_not_begun(name: str, journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_phase_is_not_begun(name: str, toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words, message = CASES[name]
     given = [word for word in TRAIN if word.partition("=")[0] not in {other.partition("=")[0] for other in words}]
-    code = run([*given, *words, f"data.root={journey.data}", "--stop-at", "1", "--runs", str(tmp_path), "--quiet"])
+    code = run([*given, *words, f"data.root={toy_run.data}", "--stop-at", "1", "--runs", str(tmp_path), "--quiet"])
     captured = capsys.readouterr()
     assert code == 2
     assert message in captured.err
@@ -37,17 +37,17 @@ def test_a_phase_is_not_begun(name: str, journey: Journey, tmp_path: Path, capsy
     "words", [["--steps", HUGE], ["--steps", "10001"], ["--seed", HUGE * 3], ["--text-scale", "1e400"]]
 )
 def test_a_sample_is_not_begun(
-    words: list[str], journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "x.mp4"
-    assert run(["sample", str(journey.phase("lora")), "--prompt", "x", "--out", str(out), *words]) == 2
+    assert run(["sample", str(toy_run.phase("lora")), "--prompt", "x", "--out", str(out), *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not out.exists()
 
 
 @pytest.mark.parametrize("clips", [HUGE, "9" * 400])
-def test_an_evaluation_is_not_begun(clips: str, journey: Journey, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["evaluate", str(journey.phase("lora")), "--clips", clips]) in (2, 65)
+def test_an_evaluation_is_not_begun(clips: str, toy_run: ToyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", str(toy_run.phase("lora")), "--clips", clips]) in (2, 65)
     assert capsys.readouterr().err.count("\n") == 1
 
 

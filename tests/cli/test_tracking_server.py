@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from mlflow_servers import process, silent
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 import talkies.runs.run_phase  # before anything is timed
 from talkies.checkpoints.release import load_component, release_sha256
@@ -40,11 +40,11 @@ class Stalled:
 
 
 @pytest.fixture(scope="module")
-def stalled(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Stalled:
+def stalled(toy_run: ToyRun, tmp_path_factory: pytest.TempPathFactory) -> Stalled:
     runs = tmp_path_factory.mktemp("stalled")
     with silent() as uri, pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as output:
         patch.setattr(talkies.runs.run_phase, "UPLOAD_S", WAIT_S)
-        words = [*TINY, f"data.root={journey.data}", f"tracking.uri={uri}", "--runs", str(runs), "--quiet"]
+        words = [*TINY, f"data.root={toy_run.data}", f"tracking.uri={uri}", "--runs", str(runs), "--quiet"]
         began = time.monotonic()
         code = run(["train", AUDIO, *words])
         seconds = time.monotonic() - began
@@ -57,11 +57,11 @@ def stalled(journey: Journey, tmp_path_factory: pytest.TempPathFactory) -> Stall
 
 
 @pytest.fixture(scope="module")
-def server(journey: Journey, stalled: Stalled, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(toy_run: ToyRun, stalled: Stalled, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`mlflow server` at the address of the silent one; its database is a copy of one that MLflow made before."""
     folder = tmp_path_factory.mktemp("server")
     with (
-        contextlib.closing(sqlite3.connect(journey.runs / "mlflow.db")) as old,
+        contextlib.closing(sqlite3.connect(toy_run.runs / "mlflow.db")) as old,
         contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as new,
     ):
         old.backup(new)
@@ -95,7 +95,7 @@ def each_metric_once(uri: str, folder: Path) -> int:
 
 @pytest.mark.fault("22", "tracking server down", injected="a server that takes connections and never answers")
 def test_a_silent_server_delays_nothing_and_the_remedy_is_printed(
-    stalled: Stalled, journey: Journey, told: Callable[..., None]
+    stalled: Stalled, toy_run: ToyRun, record_outcome: Callable[..., None]
 ) -> None:
     assert stalled.code == 0
     assert f"`talkies replay {stalled.folder}` sends the rest" in stalled.output
@@ -104,15 +104,15 @@ def test_a_silent_server_delays_nothing_and_the_remedy_is_printed(
     assert stalled.seconds < 5 * len(kinds), "a request waits 5 s for its answer: there was not one per record"
     assert not (stalled.folder / "run.json").exists()
     ours, theirs = (
-        load_component(folder / "release", "audio") for folder in (stalled.folder, journey.phase("audio_pretraining"))
+        load_component(folder / "release", "audio") for folder in (stalled.folder, toy_run.phase("audio_pretraining"))
     )
     assert all(bool((ours[key] == theirs[key]).all()) for key in theirs)
-    told("exit 0, the same weights")
+    record_outcome("exit 0, the same weights")
 
 
 @pytest.mark.fault("22", "tracking server down", injected="a server that takes connections and never answers")
 def test_replay_puts_each_metric_exactly_once(
-    stalled: Stalled, server: str, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
+    stalled: Stalled, server: str, capsys: pytest.CaptureFixture[str], record_outcome: Callable[..., None]
 ) -> None:
     assert run(["replay", str(stalled.folder)]) == 0
     count = each_metric_once(server, stalled.folder)
@@ -122,18 +122,18 @@ def test_replay_puts_each_metric_exactly_once(
     assert run(["replay", str(stalled.folder)]) == 0
     assert f"0 metrics sent, {count} in run" in capsys.readouterr().out
     assert each_metric_once(server, stalled.folder) == count
-    told("replay: every metric once")
+    record_outcome("replay: every metric once")
 
 
 def test_train_promote_and_sample_with_a_server_in_the_recipe(
-    journey: Journey, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("defaults.yaml", "audio_pretraining.yaml"):
         shutil.copyfile(RECIPES / name, name)
     own = f"extends: audio_pretraining.yaml\ntracking: {{experiment: served, uri: '{server}', register: served-toy}}\n"
     Path("served.yaml").write_text(own)
-    assert run(["train", "served.yaml", *TINY, f"data.root={journey.data}", "--quiet"]) == 0
+    assert run(["train", "served.yaml", *TINY, f"data.root={toy_run.data}", "--quiet"]) == 0
     (folder,) = Path("runs").glob("audio_pretraining-*/0001")
     capsys.readouterr()
     assert run(["promote", str(folder)]) == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from signalled import LONG, line_after_signal, saved
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.checkpoints.release import load_component
 from talkies.cli.main import run
@@ -18,31 +18,31 @@ pytestmark = pytest.mark.timeout(600)
 AUDIO = str(RECIPES / "audio_pretraining.yaml")
 
 
-def test_bf16_keeps_fp32_master_weights(journey: Journey, tmp_path: Path) -> None:
-    words = ["train", AUDIO, *TINY, f"data.root={journey.data}", "precision=bf16", "--runs", str(tmp_path), "--quiet"]
+def test_bf16_keeps_fp32_master_weights(toy_run: ToyRun, tmp_path: Path) -> None:
+    words = ["train", AUDIO, *TINY, f"data.root={toy_run.data}", "precision=bf16", "--runs", str(tmp_path), "--quiet"]
     assert run(words) == 0
     (release,) = tmp_path.glob("audio_pretraining-*/0001/release")
     weights = load_component(release, "audio")
     assert {str(tensor.dtype) for tensor in weights.values()} == {"torch.float32"}
     assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
-    plain = load_component(journey.phase("audio_pretraining") / "release", "audio")
+    plain = load_component(toy_run.phase("audio_pretraining") / "release", "audio")
     assert any(not bool((weights[key] == plain[key]).all()) for key in plain)
 
 
-def test_a_dead_tracking_server_neither_stops_nor_falsifies_training(journey: Journey, tmp_path: Path) -> None:
-    words = [*TINY, f"data.root={journey.data}", "tracking.uri=http://127.0.0.1:9", "--runs", str(tmp_path), "--quiet"]
+def test_a_dead_tracking_server_neither_stops_nor_falsifies_training(toy_run: ToyRun, tmp_path: Path) -> None:
+    words = [*TINY, f"data.root={toy_run.data}", "tracking.uri=http://127.0.0.1:9", "--runs", str(tmp_path), "--quiet"]
     assert run(["train", AUDIO, *words]) == 0
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
     ours = load_component(folder / "release", "audio")
-    theirs = load_component(journey.phase("audio_pretraining") / "release", "audio")
+    theirs = load_component(toy_run.phase("audio_pretraining") / "release", "audio")
     assert all(bool((ours[key] == theirs[key]).all()) for key in theirs)
     kinds = [json.loads(line)["kind"] for line in (folder / "spool.jsonl").read_text().splitlines()]
     assert "metrics" in kinds
     assert not (folder / "run.json").exists()
 
 
-def test_ctrl_c_saves_exits_130_and_the_same_command_continues(journey: Journey, tmp_path: Path) -> None:
-    words = [AUDIO, *LONG, f"data.root={journey.data}"]
+def test_ctrl_c_saves_exits_130_and_the_same_command_continues(toy_run: ToyRun, tmp_path: Path) -> None:
+    words = [AUDIO, *LONG, f"data.root={toy_run.data}"]
     message = line_after_signal(signal.SIGINT, [*words, "--runs", str(tmp_path)], ready=partial(saved, tmp_path))
     assert "SIGINT" in message
     stopped = int(message.split("after step ")[1].split(";")[0])
@@ -53,10 +53,10 @@ def test_ctrl_c_saves_exits_130_and_the_same_command_continues(journey: Journey,
 
 @pytest.mark.fault("f", "config change on resume", injected="checkpoints of a run with another rate")
 def test_a_checkpoint_of_another_recipe_is_refused(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], record_outcome: Callable[..., None]
 ) -> None:
     """Same data, architecture and seed; another learning rate."""
-    fixed = ["train", AUDIO, *TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
+    fixed = ["train", AUDIO, *TINY, f"data.root={toy_run.data}", "--runs", str(tmp_path), "--quiet"]
     folders = []
     for rate in ("0.001", "0.002"):
         assert run([*fixed, f"optimizer.lr.towers={rate}", "--stop-at", "2"]) == 0
@@ -68,14 +68,14 @@ def test_a_checkpoint_of_another_recipe_is_refused(
     assert run([*fixed, "optimizer.lr.towers=0.002"]) == 65
     (line,) = capsys.readouterr().err.splitlines()
     assert "was written by a run of another recipe" in line
-    told("exit 65")
+    record_outcome("exit 65")
 
 
 def test_a_run_whose_checkpoints_are_gone_does_not_start_over(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It would train on the same clips twice in one MLflow run."""
-    words = ["train", AUDIO, *TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
+    words = ["train", AUDIO, *TINY, f"data.root={toy_run.data}", "--runs", str(tmp_path), "--quiet"]
     assert run([*words, "--stop-at", "2"]) == 0
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
     shutil.rmtree(folder / "checkpoints")
@@ -85,10 +85,10 @@ def test_a_run_whose_checkpoints_are_gone_does_not_start_over(
 
 
 def test_status_shows_a_run_with_a_damaged_record(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(journey.phase("audio_pretraining"), folder)
+    shutil.copytree(toy_run.phase("audio_pretraining"), folder)
     (folder / "best.json").write_text("[]")
     (folder / "run.json").write_text('{"id": 5}')
     assert run(["status", str(folder)]) == 65
@@ -105,9 +105,9 @@ def test_status_shows_a_run_with_a_damaged_record(
     assert "step" not in output.splitlines()[1]
 
 
-def test_status_reports_survived_failures(journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_reports_survived_failures(toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(journey.phase("audio_pretraining"), folder)
+    shutil.copytree(toy_run.phase("audio_pretraining"), folder)
     assert run(["status", str(folder)]) == 0
     assert "survived" not in capsys.readouterr().out
     (folder / "bad_steps").mkdir()
@@ -121,10 +121,10 @@ def test_status_reports_survived_failures(journey: Journey, tmp_path: Path, caps
 
 
 def test_values_excluded_from_the_hash_are_recorded_as_they_are_now(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """So a finished run can be given a model name to promote it under."""
-    words = ["train", AUDIO, *TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
+    words = ["train", AUDIO, *TINY, f"data.root={toy_run.data}", "--runs", str(tmp_path), "--quiet"]
     assert run(words) == 0
     (folder,) = tmp_path.glob("audio_pretraining-*/0001")
     before = json.loads((folder / "recipe.json").read_text())
@@ -142,10 +142,10 @@ def test_values_excluded_from_the_hash_are_recorded_as_they_are_now(
 
 
 def test_a_finished_run_reports_that_its_data_have_changed(
-    journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Otherwise a user who adds clips and trains again would take the old adapter for a new one."""
-    shutil.copytree(journey.data, data := tmp_path / "data")
+    shutil.copytree(toy_run.data, data := tmp_path / "data")
     words = ["train", AUDIO, *TINY, f"data.root={data}", "--runs", str(tmp_path / "runs"), "--quiet"]
     for _ in range(2):
         assert run(words) == 0

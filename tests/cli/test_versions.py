@@ -36,7 +36,7 @@ def talkies(packages: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.fault("s10", "compromised lightning installed", injected="a dist-info of lightning 2.6.3 on PYTHONPATH")
 @pytest.mark.parametrize("version", ["2.6.2", "2.6.3"])
 def test_a_malicious_release_is_refused_and_never_imported(
-    tmp_path: Path, version: str, told: Callable[..., None]
+    tmp_path: Path, version: str, record_outcome: Callable[..., None]
 ) -> None:
     packages = installed(tmp_path, "lightning", version)
     for verb in ("train", "prepare", "submit", "sample"):
@@ -49,17 +49,17 @@ def test_a_malicious_release_is_refused_and_never_imported(
     assert not (tmp_path / "runs").exists()
     subprocess.run([sys.executable, "-c", "import lightning"], check=True, env={"PYTHONPATH": str(packages)})
     assert (tmp_path / "stolen").exists(), "an import would have been seen"
-    told("exit 2 with the reason, never imported")
+    record_outcome("exit 2 with the reason, never imported")
 
 
 @pytest.mark.fault("s10", "compromised lightning installed", injected="its payload under another version's name")
-def test_the_payload_is_recognised_whatever_the_version(tmp_path: Path, told: Callable[..., None]) -> None:
+def test_the_payload_is_recognised_whatever_the_version(tmp_path: Path, record_outcome: Callable[..., None]) -> None:
     packages = installed(tmp_path, "lightning", "2.6.9")
     (packages / "lightning" / "_runtime").mkdir()
     done = talkies(packages, "train", str(RECIPE))
     assert (done.returncode, "malicious" in done.stderr) == (2, True)
     assert not (tmp_path / "stolen").exists()
-    told("exit 2, never imported")
+    record_outcome("exit 2, never imported")
 
 
 @pytest.mark.parametrize(

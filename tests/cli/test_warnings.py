@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from toy_journey import RECIPES, TINY, Journey
+from toy_run import RECIPES, TINY, ToyRun
 
 import talkies
 from talkies.cli.main import run
@@ -56,17 +56,17 @@ def test_an_environment_variable_shows_the_origin() -> None:
     assert "talkies: warning: " not in message
 
 
-def test_a_prompt_that_is_cut_is_one_line(journey: Journey, tmp_path: Path) -> None:
-    words = ["sample", str(journey.phase("audio_pretraining")), "--prompt", LONG, "--out", str(tmp_path / "x.mp4")]
+def test_a_prompt_that_is_cut_is_one_line(toy_run: ToyRun, tmp_path: Path) -> None:
+    words = ["sample", str(toy_run.phase("audio_pretraining")), "--prompt", LONG, "--out", str(tmp_path / "x.mp4")]
     done = child(f"import sys; from talkies.cli.main import run; sys.exit(run({words!r}))", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("talkies: warning: prompt of request sample is too long")
 
 
-def test_a_recorder_of_warnings_still_gets_them(journey: Journey, tmp_path: Path) -> None:
+def test_a_recorder_of_warnings_still_gets_them(toy_run: ToyRun, tmp_path: Path) -> None:
     before = warnings.formatwarning
-    words = ["sample", str(journey.phase("audio_pretraining")), "--prompt", LONG, "--out", str(tmp_path / "x.mp4")]
+    words = ["sample", str(toy_run.phase("audio_pretraining")), "--prompt", LONG, "--out", str(tmp_path / "x.mp4")]
     with pytest.warns(UserWarning, match="too long"):
         assert run(words) == 0
     assert warnings.formatwarning is before
@@ -80,10 +80,10 @@ def many_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("many_cores")
 def test_training_shows_no_advice_for_programmers(
-    journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every warning is an error in these tests, so any advice would fail this one."""
     monkeypatch.setattr("talkies.runs.run_phase.UPLOAD_S", 0.0)
-    words = [*TINY, f"data.root={journey.data}", "--runs", str(tmp_path), "--quiet"]
+    words = [*TINY, f"data.root={toy_run.data}", "--runs", str(tmp_path), "--quiet"]
     assert run(["train", str(RECIPES / "audio_pretraining.yaml"), *words]) == 0
     assert capsys.readouterr().err == ""

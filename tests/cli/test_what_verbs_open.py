@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from moved_runs import as_before, copy_runs
-from toy_journey import Journey
+from toy_run import ToyRun
 
 from talkies.cli.main import run
 
@@ -14,9 +14,9 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
-def runs(journey: Journey, tmp_path: Path) -> Path:
-    """A copy of the journey's runs folder, as from another machine: its original path does not exist here."""
-    copy_runs(journey, tmp_path / "runs")
+def runs(toy_run: ToyRun, tmp_path: Path) -> Path:
+    """A copy of the toy_run's runs folder, as from another machine: its original path does not exist here."""
+    copy_runs(toy_run, tmp_path / "runs")
     places = [path for name in ("place*.json", "run.json") for path in (tmp_path / "runs").rglob(name)]
     for record in places:
         values = json.loads(record.read_text())
@@ -40,7 +40,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 
 
 def test_without_its_data_only_what_measures_is_refused(
-    runs: Path, journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: Path, toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(runs / "data")
     lora, clip = lora_of(runs), ["--prompt", "A happy man", "--out", tmp_path / "made.mp4"]
@@ -52,9 +52,9 @@ def test_without_its_data_only_what_measures_is_refused(
     done("promote", lora, "--expect", "1")
     output = refused(capsys, "evaluate", lora, "--clips", "2")
     assert "evaluate: the held-out clips are gone (looked for: " in output
-    assert str(runs / "data" / journey.data.name) in output
+    assert str(runs / "data" / toy_run.data.name) in output
     assert output.endswith("give --data FOLDER")
-    done("evaluate", lora, "--clips", "2", "--data", journey.data)
+    done("evaluate", lora, "--clips", "2", "--data", toy_run.data)
 
 
 def test_a_damaged_shard_does_not_stop_a_verb_that_reads_none(
@@ -64,7 +64,7 @@ def test_a_damaged_shard_does_not_stop_a_verb_that_reads_none(
     for name in ("masks", "masks_heldout"):
         shard = data / "sets" / name / "shard-00000.safetensors"
         content = shard.read_bytes()
-        shard.unlink()  # a link to the journey's
+        shard.unlink()  # a link to the toy_run's
         shard.write_bytes(content[:-9])
     lora = lora_of(runs)
     done("export", lora, "--consolidate", "--out", tmp_path / "out")
@@ -99,7 +99,7 @@ def test_a_run_copied_on_its_own_can_be_sampled_and_its_store_is_not_made_again(
 
 
 def test_a_run_of_an_older_version_names_the_paths_tried_for_its_codecs(
-    runs: Path, journey: Journey, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: Path, toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     as_before(runs)
     moved = tmp_path / "moved"
@@ -107,11 +107,11 @@ def test_a_run_of_an_older_version_names_the_paths_tried_for_its_codecs(
     shutil.rmtree(moved / "data")
     lora, clip = lora_of(moved), ["--prompt", "A happy man", "--out", tmp_path / "made.mp4"]
     output = refused(capsys, "sample", lora / "checkpoints" / "step-00000002", *clip)
-    for part in (lora / "codecs", runs / "data" / journey.data.name / "codecs", f"in {moved}", "--data FOLDER"):
+    for part in (lora / "codecs", runs / "data" / toy_run.data.name / "codecs", f"in {moved}", "--data FOLDER"):
         assert str(part) in output
     assert "give --data FOLDER" in refused(capsys, "export", lora, "--consolidate", "--out", tmp_path / "out")
-    done("sample", lora / "checkpoints" / "step-00000002", *clip, "--data", journey.data)
-    done("export", lora, "--consolidate", "--out", tmp_path / "out", "--data", journey.data)
+    done("sample", lora / "checkpoints" / "step-00000002", *clip, "--data", toy_run.data)
+    done("export", lora, "--consolidate", "--out", tmp_path / "out", "--data", toy_run.data)
 
 
 def test_a_codec_of_another_fit_is_not_sampled_with(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

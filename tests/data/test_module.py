@@ -150,7 +150,7 @@ def test_resumed_equals_uninterrupted(
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes:UserWarning")  # on two cores
 @pytest.mark.fault("c", "other loader workers on resume", injected="0, then 2, then 4, then 0 workers")
 def test_the_number_of_workers_may_change(
-    build: Callable[..., Path], whole: Callable[[ShardSet, int], Run], told: Callable[..., None]
+    build: Callable[..., Path], whole: Callable[[ShardSet, int], Run], record_outcome: Callable[..., None]
 ) -> None:
     """In the middle of a pass and at its end."""
     shards = ShardSet.open(build(12))
@@ -161,7 +161,7 @@ def test_the_number_of_workers_may_change(
     assert run.weights is not None
     assert expected.weights is not None
     assert all(torch.equal(run.weights[name], value) for name, value in expected.weights.items())
-    told("same clips, same weights, bitwise", steps_lost=0)
+    record_outcome("same clips, same weights, bitwise", steps_lost=0)
 
 
 def first(data: ClipsData, count: int) -> list[Batch]:
@@ -173,7 +173,7 @@ def ids(batches: Sequence[Batch]) -> list[tuple[str, int]]:
 
 
 @pytest.mark.fault("24", "world size change", injected="1 -> 2 readers")
-def test_world_size_may_change(shards: ShardSet, told: Callable[..., None]) -> None:
+def test_world_size_may_change(shards: ShardSet, record_outcome: Callable[..., None]) -> None:
     alone = ClipsData(shards, seed=1, global_batch=6, accumulate=3)
     expected = ids(first(alone, 9))
     alone.advance(6)
@@ -184,7 +184,7 @@ def test_world_size_may_change(shards: ShardSet, told: Callable[..., None]) -> N
             data.load_state_dict(alone.state_dict())
             found.append(ids(first(data, 6)))
         assert [sample for group in zip(*found, strict=True) for sample in group] == expected[6:]
-    told("same clips")
+    record_outcome("same clips")
 
 
 def test_state_may_be_loaded_after_the_loader_was_made(shards: ShardSet) -> None:
@@ -211,10 +211,10 @@ def test_other_data_or_seed_is_refused(build: Callable[..., Path]) -> None:
 
 
 @pytest.mark.fault("24", "world size change", injected="a world that does not divide the global batch")
-def test_indivisible_global_batch_is_refused(shards: ShardSet, told: Callable[..., None]) -> None:
+def test_indivisible_global_batch_is_refused(shards: ShardSet, record_outcome: Callable[..., None]) -> None:
     with pytest.raises(RecipeError, match="nearest valid: 8, 12"):
         ClipsData(shards, seed=0, global_batch=10, accumulate=2, world=2)
-    told("refused with the nearest that does")
+    record_outcome("refused with the nearest that does")
 
 
 def test_collate(shards: ShardSet) -> None:

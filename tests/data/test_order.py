@@ -8,13 +8,13 @@ import pytest
 from talkies.config import RecipeError
 from talkies.data.order import (
     CounterSampler,
-    beyond,
     global_indices,
     indices,
-    joined,
+    merged_ranges,
     micro_batch,
+    past_skipped,
     permutation,
-    reached,
+    position_after,
 )
 
 
@@ -84,7 +84,7 @@ def test_iteration_begins_at_the_counter_of_that_moment() -> None:
 @pytest.mark.parametrize(("world", "micro"), [(1, 6), (1, 3), (2, 3), (3, 1), (6, 1)])
 def test_skipped_positions_are_skipped_by_every_split(world: int, micro: int) -> None:
     """Two steps of six samples are skipped, one of them at the beginning; the rest of the stream keeps its order."""
-    passed = joined([(0, 6), (18, 24)])
+    passed = merged_ranges([(0, 6), (18, 24)])
     each = 6 // (micro * world)
     ranks = [
         take(CounterSampler(10, 3, lambda: 0, micro=micro, rank=r, world=world, passed=lambda: passed), 3 * each)
@@ -95,16 +95,16 @@ def test_skipped_positions_are_skipped_by_every_split(world: int, micro: int) ->
 
 
 def test_ranges_are_merged_and_skipped() -> None:
-    assert joined([(18, 24), (0, 6), (4, 10), (10, 12)]) == ((0, 12), (18, 24))
-    assert [beyond(k, ((0, 12), (12, 16), (18, 24))) for k in (0, 11, 16, 17, 18, 24)] == [16, 16, 16, 17, 24, 24]
+    assert merged_ranges([(18, 24), (0, 6), (4, 10), (10, 12)]) == ((0, 12), (18, 24))
+    assert [past_skipped(k, ((0, 12), (12, 16), (18, 24))) for k in (0, 11, 16, 17, 18, 24)] == [16, 16, 16, 17, 24, 24]
 
 
 @pytest.mark.parametrize("passed", [(), ((0, 6),), ((6, 12), (24, 36)), ((18, 24),)])
 def test_where_a_step_ends(passed: tuple[tuple[int, int], ...]) -> None:
     consumed = 0
     for step in range(1, 8):
-        consumed = beyond(consumed, passed) + 6
-        assert reached(step, 6, passed) == consumed
+        consumed = past_skipped(consumed, passed) + 6
+        assert position_after(step, 6, passed) == consumed
 
 
 def test_micro_batch() -> None:

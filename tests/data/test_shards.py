@@ -171,13 +171,13 @@ def edit(folder: Path, change: Callable[[dict], None]) -> None:
 )
 @pytest.mark.fault("s8", "names that lead outside", injected="../../etc/passwd in an index of shards")
 def test_bad_index(
-    build: Callable[..., Path], change: Callable[[dict], None], message: str, told: Callable[..., None]
+    build: Callable[..., Path], change: Callable[[dict], None], message: str, record_outcome: Callable[..., None]
 ) -> None:
     folder = build()
     edit(folder, change)
     with pytest.raises(DataError, match=message):
         ShardSet.open(folder)
-    told("refused")
+    record_outcome("refused")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from talkies.streams.batch import Batch, Replaced
 
 pytestmark = [pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")]
 BOTH = ("video", "audio")
-Told = Callable[..., None]
+RecordOutcome = Callable[..., None]
 
 
 def seen(data: ClipsData, batches: int) -> list[Batch]:
@@ -53,7 +53,7 @@ def replaced(batches: list[Batch]) -> list[Replaced]:
 )
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_only_the_bad_clip_is_replaced_and_only_by_sound_ones(
-    build: Callable[..., Path], when: str, told: Told
+    build: Callable[..., Path], when: str, record_outcome: RecordOutcome
 ) -> None:
     folder = build(10)
     expected = seen(ClipsData(ShardSet.open(folder), seed=3, global_batch=5), 6)
@@ -78,11 +78,15 @@ def test_only_the_bad_clip_is_replaced_and_only_by_sound_ones(
         for row in range(5):
             if a.ids[row] == b.ids[row]:
                 assert all(torch.equal(a.latents[m][row], b.latents[m][row]) for m in BOTH)
-    told("replaced alone, each time by a sound clip; the other 27 samples unchanged", steps_lost=0, back_s=took)
+    record_outcome(
+        "replaced alone, each time by a sound clip; the other 27 samples unchanged", steps_lost=0, back_s=took
+    )
 
 
 @pytest.mark.fault("14", "corrupted data sample", injected="the same, read by other workers, ranks and a resumed run")
-def test_the_same_substitutes_for_any_workers_ranks_and_after_a_resume(build: Callable[..., Path], told: Told) -> None:
+def test_the_same_substitutes_for_any_workers_ranks_and_after_a_resume(
+    build: Callable[..., Path], record_outcome: RecordOutcome
+) -> None:
     folder = build(10)
     for clip in (1, 6, 7):
         garbage(folder, clip)
@@ -100,7 +104,7 @@ def test_the_same_substitutes_for_any_workers_ranks_and_after_a_resume(build: Ca
     resumed = ClipsData(ShardSet.open(folder, verify=False), seed=3, global_batch=6, workers=2)
     resumed.load_state_dict({**resumed.state_dict(), "consumed": 18})
     assert samples(seen(resumed, 3)) == samples(alone[3:])
-    told("the same substitutes for 0 to 2 workers, 1 to 3 ranks and a resumed run", steps_lost=0)
+    record_outcome("the same substitutes for 0 to 2 workers, 1 to 3 ranks and a resumed run", steps_lost=0)
 
 
 def test_another_seed_or_visit_draws_other_substitutes_and_never_the_clip_itself() -> None:
@@ -203,7 +207,7 @@ def test_what_a_phase_does_not_read_does_not_matter(build: Callable[..., Path]) 
 # torchdata waits 5 s for every worker of a loader that has failed.
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.faults)])
 def test_too_many_in_a_row_end_with_the_last_reason_and_the_ids(
-    build: Callable[..., Path], workers: int, told: Told
+    build: Callable[..., Path], workers: int, record_outcome: RecordOutcome
 ) -> None:
     folder = build(101, 1)
     data = ClipsData(ShardSet.open(folder), seed=0, global_batch=2, workers=workers)
@@ -221,7 +225,7 @@ def test_too_many_in_a_row_end_with_the_last_reason_and_the_ids(
     last = text.rpartition("; the last: ")[2]
     assert last.startswith(f"data: cannot read {folder}/shard-")
     assert "No such file" in last
-    told("exit 65 after 100 substitutes, with ids and the last error", back_s=took)
+    record_outcome("exit 65 after 100 substitutes, with ids and the last error", back_s=took)
 
 
 def test_the_limit_in_a_row_is_exact(build: Callable[..., Path]) -> None:
@@ -265,7 +269,7 @@ def harm(folder: Path, how: str) -> int:
 @pytest.mark.fault("15", "corrupted or missing whole shard", injected="header xored, cut short, removed: within budget")
 @pytest.mark.parametrize("how", ["remove", "header", "length", "truncate", "byte"])
 def test_a_damaged_shard_is_named_and_its_bad_clips_are_replaced(
-    build: Callable[..., Path], caplog: pytest.LogCaptureFixture, how: str, told: Told
+    build: Callable[..., Path], caplog: pytest.LogCaptureFixture, how: str, record_outcome: RecordOutcome
 ) -> None:
     folder = build(10)
     bad = harm(folder, how)
@@ -285,12 +289,12 @@ def test_a_damaged_shard_is_named_and_its_bad_clips_are_replaced(
     names = {one.id for one in replaced(found[0])}
     assert len(names) == bad
     assert names <= {f"clip-{i}" for i in range(4, 8)}
-    told(f"{how}: named; {bad} of 10 clips replaced", steps_lost=0, back_s=took)
+    record_outcome(f"{how}: named; {bad} of 10 clips replaced", steps_lost=0, back_s=took)
 
 
 @pytest.mark.fault("15", "corrupted or missing whole shard", injected="the same, beyond the budget")
 def test_beyond_the_budget_the_first_shard_the_count_and_the_key_are_named(
-    build: Callable[..., Path], told: Told
+    build: Callable[..., Path], record_outcome: RecordOutcome
 ) -> None:
     folder = build(10)
     harm(folder, "remove")
@@ -303,7 +307,9 @@ def test_beyond_the_budget_the_first_shard_the_count_and_the_key_are_named(
     with pytest.raises(DataError, match=message) as error:
         open_to_train(folder, BOTH, share=0.4)
     assert error.value.exit_code == 65
-    told("exit 65 before anything trains; shard, count, budget and key are named", back_s=time.perf_counter() - began)
+    record_outcome(
+        "exit 65 before anything trains; shard, count, budget and key are named", back_s=time.perf_counter() - began
+    )
     assert len(open_to_train(folder, BOTH, share=0.5)) == 10
 
 

@@ -46,13 +46,13 @@ def refused(marker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
     def check(*words: str, codes: tuple[int, ...] = (2,)) -> str:
         code = run([*words] if words[0] in ("show", "plan") else [*words, "--runs", str(tmp_path / "runs")])
-        told = capsys.readouterr()
-        assert code in codes, told.err
-        assert told.err.startswith("talkies: ")
-        assert "internal error" not in told.err
-        assert "Traceback" not in told.err
+        printed = capsys.readouterr()
+        assert code in codes, printed.err
+        assert printed.err.startswith("talkies: ")
+        assert "internal error" not in printed.err
+        assert "Traceback" not in printed.err
         assert not marker.exists()
         assert not [*tmp_path.rglob("result.json")]
-        return told.err + told.out
+        return printed.err + printed.out
 
     return check

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from toy_journey import released
+from toy_run import released
 from whole_runs import CLIPS, WholeRun
 
 from talkies.checkpoints.loop import read_loop

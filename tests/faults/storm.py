@@ -27,9 +27,9 @@ class Storm:
     back_s: list[float]
 
     def __str__(self) -> str:
-        told = ", ".join(f"{count} {name}" for name, count in sorted(self.signals.items()))
+        kinds = ", ".join(f"{count} {name}" for name, count in sorted(self.signals.items()))
         return (
-            f"{self.signals.total()} kills ({told}; {self.starting} before a first step): {self.again} steps "
+            f"{self.signals.total()} kills ({kinds}; {self.starting} before a first step): {self.again} steps "
             f"made again after SIGKILL, {self.again_after_stops} after the others"
         )
 

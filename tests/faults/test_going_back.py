@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 from torch import Tensor
-from toy_journey import RECIPES, released
+from toy_run import RECIPES, released
 from whole_runs import WORDS
 
 from talkies.checkpoints.release import read_release
@@ -35,8 +35,8 @@ SPIKES = {
 
 def words(**more: object) -> list[str]:
     """Overrides of a run that goes back."""
-    told = {**WORDS, **SPIKES, **more}
-    return [f"{key}={value}" for key, value in told.items()]
+    options = {**WORDS, **SPIKES, **more}
+    return [f"{key}={value}" for key, value in options.items()]
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 def train(data: Path, runs: Path) -> Path:
     recipe = RECIPES / "audio_pretraining.yaml"
-    told = ["train", str(recipe), f"data.root={data}", *words(), "--runs", str(runs), "--quiet"]
-    assert run(told) == 0
+    arguments = ["train", str(recipe), f"data.root={data}", *words(), "--runs", str(runs), "--quiet"]
+    assert run(arguments) == 0
     (folder,) = runs.glob("audio_pretraining-*/0001")
     return folder
 
@@ -68,7 +68,7 @@ def train(data: Path, runs: Path) -> Path:
 @pytest.mark.faults
 @pytest.mark.fault("18", "loss spike", injected="the gradient of one batch times 10000: policy rollback")
 def test_a_run_goes_back_and_passes_the_batch_over(
-    data: Path, tmp_path: Path, seen: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, told: Any
+    data: Path, tmp_path: Path, seen: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, record_outcome: Any
 ) -> None:
     with pytest.warns(SurvivalWarning, match=r"optimizer step 21: the gradient norm is .*; going back to step 15"):
         folder = train(data, tmp_path / "a")
@@ -105,7 +105,7 @@ def test_a_run_goes_back_and_passes_the_batch_over(
     with pytest.warns(SurvivalWarning, match="going back to step"):
         assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
     assert released(train(data, tmp_path / "b")) == released(folder), "whoever was stopped in between ends the same"
-    told("back to step 15, past 7 batches; a run stopped 4 times ends bitwise equal", steps_lost=5)
+    record_outcome("back to step 15, past 7 batches; a run stopped 4 times ends bitwise equal", steps_lost=5)
 
 
 @pytest.mark.faults
@@ -161,12 +161,12 @@ def start(data: Path, folder: Path, launcher: Sequence[str], *more: str) -> tupl
     """Train through PROGRAM; the run's folder, and what is said."""
     program = folder / "program.py"
     program.write_text(PROGRAM.replace("{cli}", str(Path(__file__).parents[1] / "cli")))
-    told = [word for word in words() if "spike" not in word]
-    told += ["survival.non_finite=rollback", *more, "--runs", str(folder / "runs"), "--quiet"]
+    overrides = [word for word in words() if "spike" not in word]
+    overrides += ["survival.non_finite=rollback", *more, "--runs", str(folder / "runs"), "--quiet"]
     command = [sys.executable, *launcher, str(program), "train", str(RECIPES / "audio_pretraining.yaml")]
     own = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
-        [*command, f"data.root={data}", *told], check=False, capture_output=True, text=True, env=own, timeout=280
+        [*command, f"data.root={data}", *overrides], check=False, capture_output=True, text=True, env=own, timeout=280
     )
     assert done.returncode == 0, done.stderr
     (found,) = (folder / "runs").glob("audio_pretraining-*/0001")
@@ -192,7 +192,7 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 @pytest.mark.fault("17", "NaN loss on one rank", injected="2 ranks, the loss of rank 1 is NaN: policy rollback")
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_all_ranks_go_back_together(
-    data: Path, tmp_path: Path, alone: dict[str, Tensor], layout: list[str], told: Any
+    data: Path, tmp_path: Path, alone: dict[str, Tensor], layout: list[str], record_outcome: Any
 ) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     folder, said = start(data, tmp_path, torchrun, *layout)
@@ -202,7 +202,7 @@ def test_all_ranks_go_back_together(
     found = tensors(folder)
     assert found.keys() == alone.keys()
     assert max(float((found[name] - value).abs().max()) for name, value in alone.items()) < 1e-4
-    told(f"both ranks go back to step 15 ({layout[0].rpartition('=')[2]})", steps_lost=5)
+    record_outcome(f"both ranks go back to step 15 ({layout[0].rpartition('=')[2]})", steps_lost=5)
 
 
 def test_a_setting_that_nothing_looks_at_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from talkies.config import DataError
 
 JOINT = str(RECIPES / "joint_phase1.yaml")
 SOURCE = Path(__file__).parents[2] / "src"
-Told = Callable[..., None]
+RecordOutcome = Callable[..., None]
 Refused = Callable[..., str]
 
 
@@ -48,7 +48,7 @@ def pickled(folder: Path, marker: Path, *names: str) -> Path:
 
 
 @pytest.mark.fault("s1", "malicious pickle", injected="wherever a user names a file: parents, sample, evaluate, export")
-def test_no_verb_opens_a_pickle(tmp_path: Path, marker: Path, refused: Refused, told: Told) -> None:
+def test_no_verb_opens_a_pickle(tmp_path: Path, marker: Path, refused: Refused, record_outcome: RecordOutcome) -> None:
     folder = pickled(tmp_path / "theirs", marker, "a.ckpt", "b.pt", "model.bin", "c.pth")
     torch.load(folder / "a.ckpt", weights_only=False)
     assert marker.exists(), "the payload works"
@@ -63,11 +63,11 @@ def test_no_verb_opens_a_pickle(tmp_path: Path, marker: Path, refused: Refused, 
         refused("promote", str(source), codes=(2, 65))
     deepspeed = pickled(tmp_path / "theirs" / "zero", marker, "global_step5/mp_rank_00_model_states.pt", "latest")
     refused("sample", str(deepspeed), "--prompt", "a man", codes=(65,))
-    told("exit 65 in one line, nothing unpickled")
+    record_outcome("exit 65 in one line, nothing unpickled")
 
 
 @pytest.mark.fault("s1", "malicious pickle", injected="in the folders of the pretrained codecs")
-def test_no_codec_opens_a_pickle(tmp_path: Path, marker: Path, told: Told) -> None:
+def test_no_codec_opens_a_pickle(tmp_path: Path, marker: Path, record_outcome: RecordOutcome) -> None:
     """Also beside good weights, as an adapter that transformers would look for."""
     from talkies.codecs.mova_dac import MovaAudioCodec
     from talkies.codecs.umt5 import Umt5TextEncoder
@@ -102,22 +102,22 @@ def test_no_codec_opens_a_pickle(tmp_path: Path, marker: Path, told: Told) -> No
     with contextlib.suppress(DataError):  # or the adapter is not looked at
         Umt5TextEncoder.load(good)
     assert not marker.exists()
-    told("refused, nothing unpickled")
+    record_outcome("refused, nothing unpickled")
 
 
 @pytest.mark.fault("s2", "huge safetensors header", injected="2^63 bytes, as weights of a codec")
-def test_a_huge_header_is_refused(tmp_path: Path, told: Told) -> None:
+def test_a_huge_header_is_refused(tmp_path: Path, record_outcome: RecordOutcome) -> None:
     from talkies.codecs.pretrained import read_tensors
 
     for size in (2**63, 2**40, 100_000_001):
         (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", size) + b"{}")
         with pytest.raises(DataError, match=r"cannot read .*w\.safetensors"):
             read_tensors(tmp_path)
-    told("refused")
+    record_outcome("refused")
 
 
 @pytest.mark.fault("s8", "tar member ../../etc/x", injected="a tar as media, manifest entry, parent, source and data")
-def test_no_archive_is_unpacked(tmp_path: Path, marker: Path, refused: Refused, told: Told) -> None:
+def test_no_archive_is_unpacked(tmp_path: Path, marker: Path, refused: Refused, record_outcome: RecordOutcome) -> None:
     """There is no import of archives; what is handed in as something else is not taken for one."""
     deep = tmp_path / "a" / "b" / "clips"
     deep.mkdir(parents=True)
@@ -150,4 +150,4 @@ def test_no_archive_is_unpacked(tmp_path: Path, marker: Path, refused: Refused, 
     }
     assert not modules & {"tarfile", "zipfile"}
     assert not [path for path in SOURCE.rglob("*.py") if "unpack_archive" in path.read_text()]
-    told("nothing is unpacked: no code for it; refused as media, parent, source and data")
+    record_outcome("nothing is unpacked: no code for it; refused as media, parent, source and data")

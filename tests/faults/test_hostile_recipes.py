@@ -13,7 +13,7 @@ from whole_runs import PREPARE, RECIPES
 
 JOINT = str(RECIPES / "joint_phase1.yaml")
 SITE = {"kind": "site", "limits": {"nodes": 2, "gpus_per_node": 2, "time": "01:00:00"}}
-Told = Callable[..., None]
+RecordOutcome = Callable[..., None]
 Refused = Callable[..., str]
 
 
@@ -26,7 +26,9 @@ HOSTILE_YAML = (
 
 @pytest.mark.fault("s3", "YAML !!python/object/apply", injected="in a recipe, a preparation, a site, an override")
 @pytest.mark.parametrize("text", HOSTILE_YAML)
-def test_no_yaml_makes_an_object(tmp_path: Path, marker: Path, refused: Refused, text: str, told: Told) -> None:
+def test_no_yaml_makes_an_object(
+    tmp_path: Path, marker: Path, refused: Refused, text: str, record_outcome: RecordOutcome
+) -> None:
     spelled = text.format(marker=marker)
     yaml.load(spelled, Loader=yaml.UnsafeLoader)
     assert marker.exists(), "the payload works"
@@ -37,13 +39,13 @@ def test_no_yaml_makes_an_object(tmp_path: Path, marker: Path, refused: Refused,
     (tmp_path / "site.yaml").write_text(f"kind: site\npartition: {spelled}\n")
     assert "tag '!!python" in refused("submit", JOINT, "--site", str(tmp_path / "site.yaml"), "--dry-run")
     assert "tag '!!python" in refused("train", JOINT, f"name={spelled}")
-    told("exit 2 with file and line")
+    record_outcome("exit 2 with file and line")
 
 
 @pytest.mark.fault("s4", "dotted path as a name", injected="module.function for every kind, _target_ and class_path")
 @pytest.mark.fault("s5", "alias path to os.system", injected="torch.utils.data.dataloader.os.system for every kind")
 def test_no_name_is_imported(
-    tmp_path: Path, marker: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch, told: Told
+    tmp_path: Path, marker: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch, record_outcome: RecordOutcome
 ) -> None:
     (tmp_path / "canary_of_talkies.py").write_text(f"open({str(marker)!r}, 'w').close()\ndef go(*args): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -61,12 +63,12 @@ def test_no_name_is_imported(
     importlib.import_module("canary_of_talkies")
     assert marker.exists(), "an import would have been seen"
     sys.modules.pop("canary_of_talkies")
-    told("exit 2, never imported: kinds are a closed list")
+    record_outcome("exit 2, never imported: kinds are a closed list")
 
 
 @pytest.mark.fault("s6", "${oc.env:AWS_SECRET_ACCESS_KEY}", injected="in a recipe, an override, a preparation, a site")
 def test_no_recipe_reads_the_environment(
-    tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch, told: Told
+    tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch, record_outcome: RecordOutcome
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
     said = []
@@ -80,14 +82,16 @@ def test_no_recipe_reads_the_environment(
         said += [refused("submit", JOINT, "--site", str(tmp_path / "site.yaml"), "--dry-run")]
     assert not [line for line in said if "wJalrXUtnFEMI" in line]
     assert [line for line in said if not ("resolver" in line or "only ${key.path} is allowed" in line)] == []
-    told("exit 2, the value is never read")
+    record_outcome("exit 2, the value is never read")
 
 
 @pytest.mark.fault("s7", "hostile job name", injected="through `submit`")
-def test_submit_refuses_a_hostile_name(tmp_path: Path, marker: Path, refused: Refused, told: Told) -> None:
+def test_submit_refuses_a_hostile_name(
+    tmp_path: Path, marker: Path, refused: Refused, record_outcome: RecordOutcome
+) -> None:
     (tmp_path / "site.yaml").write_text(json.dumps(SITE))
     for name in (f"x; touch {marker}", "x\\n#SBATCH --uid=0", "$(id)", "x y"):
         said = refused("submit", JOINT, f'name="{name}"', "--site", str(tmp_path / "site.yaml"), "--dry-run")
         assert "name" in said
         assert "#SBATCH --job-name" not in said
-    told("exit 2, no script")
+    record_outcome("exit 2, no script")

@@ -9,7 +9,7 @@ from oracle import check_same, once_per_pass
 from whole_runs import CLIPS, STEPS, WholeRun, killed
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-Told = Callable[..., None]
+RecordOutcome = Callable[..., None]
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def broken(tmp_path: Path, data: Path) -> WholeRun:
 
 
 @pytest.mark.fault("1", "kill -9 between steps", injected="SIGKILL after step 7 of 20, a checkpoint every 5")
-def test_kill_9_between_steps(broken: WholeRun, whole: WholeRun, told: Told) -> None:
+def test_kill_9_between_steps(broken: WholeRun, whole: WholeRun, record_outcome: RecordOutcome) -> None:
     first = broken.attempt(killed(7, complete=5))
     assert first.code == -9
     lost = first.steps[-1] - broken.newest()
@@ -27,11 +27,11 @@ def test_kill_9_between_steps(broken: WholeRun, whole: WholeRun, told: Told) -> 
     assert second.code == 0, second.err
     assert (first.steps, second.steps) == ([*range(1, 8)], [*range(6, STEPS + 1)])
     assert check_same(broken, whole) == [6, 7]
-    told("goes on from step 5; all equal, bitwise", steps_lost=lost, back_s=second.back_s)
+    record_outcome("goes on from step 5; all equal, bitwise", steps_lost=lost, back_s=second.back_s)
 
 
 @pytest.mark.fault("2", "kill -9 at the epoch boundary", injected="64 clips in fours, SIGKILL after step 16")
-def test_kill_9_at_the_end_of_a_pass(broken: WholeRun, whole: WholeRun, told: Told) -> None:
+def test_kill_9_at_the_end_of_a_pass(broken: WholeRun, whole: WholeRun, record_outcome: RecordOutcome) -> None:
     """With a checkpoint of that very step."""
     broken.words["steps.checkpoint_every"] = 4
     first = broken.attempt(killed(16, complete=16))
@@ -42,11 +42,11 @@ def test_kill_9_at_the_end_of_a_pass(broken: WholeRun, whole: WholeRun, told: To
     assert second.steps == [*range(17, STEPS + 1)]
     assert once_per_pass(broken.lines())
     assert check_same(broken, whole) == []
-    told("the second pass begins at its first clip; all equal, bitwise", steps_lost=0, back_s=second.back_s)
+    record_outcome("the second pass begins at its first clip; all equal, bitwise", steps_lost=0, back_s=second.back_s)
 
 
 @pytest.mark.fault("3", "three preemptions in one epoch", injected="SIGTERM in steps 3, 9 and 11 of a pass of 16")
-def test_three_stops_in_one_pass(broken: WholeRun, whole: WholeRun, told: Told) -> None:
+def test_three_stops_in_one_pass(broken: WholeRun, whole: WholeRun, record_outcome: RecordOutcome) -> None:
     back = []
     for step in (3, 9, 11):
         attempt = broken.attempt(killed(step - 1, name="SIGTERM", where="training_step"))
@@ -57,7 +57,7 @@ def test_three_stops_in_one_pass(broken: WholeRun, whole: WholeRun, told: Told) 
     assert last.code == 0, last.err
     assert once_per_pass(broken.lines())
     assert check_same(broken, whole) == []
-    told("every clip once per pass; all equal, bitwise", steps_lost=0, back_s=max([*back[1:], last.back_s]))
+    record_outcome("every clip once per pass; all equal, bitwise", steps_lost=0, back_s=max([*back[1:], last.back_s]))
 
 
 def killed_after_two(broken: WholeRun) -> Path:
@@ -69,7 +69,9 @@ def killed_after_two(broken: WholeRun) -> Path:
 
 
 @pytest.mark.fault("12", "truncated checkpoint file", injected="the newest checkpoint's largest file cut to half")
-def test_a_truncated_checkpoint_is_passed_over(broken: WholeRun, whole: WholeRun, told: Told) -> None:
+def test_a_truncated_checkpoint_is_passed_over(
+    broken: WholeRun, whole: WholeRun, record_outcome: RecordOutcome
+) -> None:
     newest = killed_after_two(broken)
     victim = max((path for path in newest.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     size = victim.stat().st_size
@@ -83,11 +85,11 @@ def test_a_truncated_checkpoint_is_passed_over(broken: WholeRun, whole: WholeRun
     assert "falling back to step-00000003" in warning
     assert second.steps[0] == 4
     assert check_same(broken, whole) == [4, 5, 6, 7]
-    told("file and sizes named, the checkpoint before is used", steps_lost=lost, back_s=second.back_s)
+    record_outcome("file and sizes named, the checkpoint before is used", steps_lost=lost, back_s=second.back_s)
 
 
 @pytest.mark.fault("13", "flipped byte in a checkpoint shard", injected="one byte of the newest shard xor 1")
-def test_a_flipped_byte_is_never_loaded(broken: WholeRun, whole: WholeRun, told: Told) -> None:
+def test_a_flipped_byte_is_never_loaded(broken: WholeRun, whole: WholeRun, record_outcome: RecordOutcome) -> None:
     newest = killed_after_two(broken)
     (victim,) = newest.rglob("*.distcp")
     data = bytearray(victim.read_bytes())
@@ -100,4 +102,4 @@ def test_a_flipped_byte_is_never_loaded(broken: WholeRun, whole: WholeRun, told:
     assert re.search(rf"{victim.name} is damaged: found sha256 [0-9a-f]+, expected [0-9a-f]+", warning), warning
     assert second.steps[0] == 4
     assert check_same(broken, whole) == [4, 5, 6, 7]
-    told("file and sha256 named, the checkpoint before is used", steps_lost=lost, back_s=second.back_s)
+    record_outcome("file and sha256 named, the checkpoint before is used", steps_lost=lost, back_s=second.back_s)

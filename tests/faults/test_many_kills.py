@@ -16,11 +16,11 @@ KILLS = 20
 @pytest.mark.fault(
     "aim", "20 random kills in 200 steps", injected="SIGKILL, SIGTERM, SIGUSR1, SIGINT at random moments"
 )
-def test_twenty_random_kills(tmp_path: Path, data: Path, long: WholeRun, told: Callable[..., None]) -> None:
+def test_twenty_random_kills(tmp_path: Path, data: Path, long: WholeRun, record_outcome: Callable[..., None]) -> None:
     """What the weights have learned from is, clip by clip, what it is without a kill."""
     broken = WholeRun(runs=tmp_path / "runs", data=data, words={**LONG, "steps.checkpoint_every": 4})
     found = storm(broken, long, kills=KILLS, seed=4)
     assert once_per_pass(broken.lines())
     assert found.signals.total() == KILLS
     assert found.again_after_stops == 0
-    told(str(found), steps_lost=found.again, back_s=statistics.median(found.back_s))
+    record_outcome(str(found), steps_lost=found.again, back_s=statistics.median(found.back_s))

@@ -22,7 +22,9 @@ WITHIN_S = 30.0
 @pytest.mark.fault(
     "4", "SIGUSR1 inside a step", injected="os.kill in training_step, before optimizer.step, in zero_grad"
 )
-def test_a_preemption_inside_a_step(tmp_path: Path, data: Path, whole: WholeRun, told: Callable[..., None]) -> None:
+def test_a_preemption_inside_a_step(
+    tmp_path: Path, data: Path, whole: WholeRun, record_outcome: Callable[..., None]
+) -> None:
     """A program in the place of scontrol writes down what it was called with, an argument per line."""
     called, programs = tmp_path / "called", tmp_path / "programs"
     programs.mkdir()
@@ -55,4 +57,4 @@ def test_a_preemption_inside_a_step(tmp_path: Path, data: Path, whole: WholeRun,
     assert last.steps[-1] == STEPS
     assert check_same(broken, whole) == []
     outcome = f"saved at the step's end, requeued once, exit 0 within {max(seconds):.1f} s; all equal, bitwise"
-    told(outcome, steps_lost=0, back_s=max([*back[1:], last.back_s]))
+    record_outcome(outcome, steps_lost=0, back_s=max([*back[1:], last.back_s]))

@@ -106,7 +106,9 @@ def burst(broken: WholeRun, seed: int, process: "subprocess.Popen[str]") -> None
 
 
 @pytest.mark.fault("6", "second signal during a save", injected="SIGINT three times 10 ms apart, and SIGTERM")
-def test_bursts_around_a_checkpoint(tmp_path: Path, data: Path, whole: WholeRun, told: Callable[..., None]) -> None:
+def test_bursts_around_a_checkpoint(
+    tmp_path: Path, data: Path, whole: WholeRun, record_outcome: Callable[..., None]
+) -> None:
     broken = WholeRun(runs=tmp_path / "runs", data=data, words={"steps.checkpoint_every": 1, "steps.keep": 30})
     for seed in range(4):
         attempt = broken.attempt(meanwhile=partial(burst, broken, seed))
@@ -117,4 +119,4 @@ def test_bursts_around_a_checkpoint(tmp_path: Path, data: Path, whole: WholeRun,
     last = broken.attempt()
     assert last.code == 0, last.err
     assert check_same(broken, whole) == []
-    told("130 and one line, saved; all equal, bitwise", steps_lost=0)
+    record_outcome("130 and one line, saved; all equal, bitwise", steps_lost=0)

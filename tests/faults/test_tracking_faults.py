@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from mlflow_servers import free_port, listening, serve_here
 from oracle import check_same, slow_steps
-from toy_journey import as_owner_alone
+from toy_run import as_owner_alone
 from whole_runs import LONG, Attempt, WholeRun
 
 from talkies.tracking.identity import read_identity
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
-Told = Callable[..., None]
+RecordOutcome = Callable[..., None]
 START_S = 40.0
 """Beside other work; alone it is less than one. Who waits for a server waits for minutes."""
 HICCUP_S = 0.25
@@ -49,7 +49,7 @@ def check_unhurt(attempt: Attempt, long: WholeRun) -> str:
     injected="no server until step 60, there until the run is made in it, none to the end, back after it",
 )
 def test_a_server_that_is_there_now_and_then(
-    broken: WholeRun, long: WholeRun, monkeypatch: pytest.MonkeyPatch, told: Told
+    broken: WholeRun, long: WholeRun, monkeypatch: pytest.MonkeyPatch, record_outcome: RecordOutcome
 ) -> None:
     serve_here(monkeypatch, broken.runs, f"sqlite:///{broken.runs / 'mlflow.db'}")
     port = free_port()
@@ -65,7 +65,7 @@ def test_a_server_that_is_there_now_and_then(
     measured = check_unhurt(broken.attempt(meanwhile=come_and_go), long)
     with listening(port):
         assert check_same(broken, long) == []
-    told(f"exit 0, {measured}; every metric once", steps_lost=0)
+    record_outcome(f"exit 0, {measured}; every metric once", steps_lost=0)
 
 
 def wait_until(process: "subprocess.Popen[str]", true: Callable[[], object]) -> None:
@@ -104,7 +104,10 @@ def no_file(database: Path) -> Iterator[None]:
 @pytest.mark.fault("23", "tracking database locked or read-only", injected="exclusive transaction; chmod 444; a folder")
 @pytest.mark.parametrize("broke", [locked, read_only, no_file])
 def test_a_database_that_takes_nothing(
-    broken: WholeRun, long: WholeRun, told: Told, broke: Callable[[Path], contextlib.AbstractContextManager[None]]
+    broken: WholeRun,
+    long: WholeRun,
+    record_outcome: RecordOutcome,
+    broke: Callable[[Path], contextlib.AbstractContextManager[None]],
 ) -> None:
     under = as_owner_alone()
     with broke(broken.runs / "mlflow.db"):
@@ -113,4 +116,4 @@ def test_a_database_that_takes_nothing(
     measured = check_unhurt(attempt, long)
     assert f"talkies replay {broken.folder}" in attempt.out, "the way to send it is said"
     assert check_same(broken, long) == []
-    told(f"{broke.__name__}: exit 0, {measured}; every metric once", steps_lost=0)
+    record_outcome(f"{broke.__name__}: exit 0, {measured}; every metric once", steps_lost=0)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_journey import RECIPES, locked
+from toy_run import RECIPES, locked
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run

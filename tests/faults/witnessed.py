@@ -43,7 +43,7 @@ class Witness(Callback):
         self._since = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        now, told = time.perf_counter(), self.record.open("a")
+        now, log = time.perf_counter(), self.record.open("a")
         line = {
             "pid": os.getpid(),
             "step": trainer.global_step,
@@ -53,8 +53,8 @@ class Witness(Callback):
             "time": time.time(),
             "seconds": now - self._since,
         }
-        with told:
-            told.write(json.dumps(line) + "\n")
+        with log:
+            log.write(json.dumps(line) + "\n")
         time.sleep(self.pace)
         self._since = time.perf_counter()
 
@@ -72,8 +72,8 @@ class Faults(Callback):
             complete = fault.get("complete")
             while complete is not None and not (self.checkpoints.path(complete) / MANIFEST).is_file():
                 time.sleep(0.01)
-            with Path(os.environ["WITNESSED"]).open("a") as told:
-                told.write(f"{time.time()}\n")
+            with Path(os.environ["WITNESSED"]).open("a") as log:
+                log.write(f"{time.time()}\n")
             os.kill(os.getpid(), signal.Signals[fault["signal"]])
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:

@@ -23,21 +23,23 @@ def tried(folder: Path, *steps: int, job: str = "7") -> list[bool]:
 
 
 @pytest.mark.fault("25", "requeue storm", injected="four attempts at the same step")
-def test_three_requeues_without_a_new_checkpoint_are_the_last(tmp_path: Path, told: Callable[..., None]) -> None:
+def test_three_requeues_without_a_new_checkpoint_are_the_last(
+    tmp_path: Path, record_outcome: Callable[..., None]
+) -> None:
     assert tried(tmp_path, 0, 0, 0, 0) == [True, True, True, False]
     found = read_attempts(tmp_path)
     assert len(found.made) == REQUEUE_LIMIT + 1
     assert found.held is not None
     assert "job 7 is held: 3 requeues in a row without a new checkpoint (the newest: none)" in found.held
-    told("the fourth attempt is held, with its reason")
+    record_outcome("the fourth attempt is held, with its reason")
 
 
 @pytest.mark.fault("25", "requeue storm", injected="SLURM_RESTART_COUNT counts on")
-def test_restarts_that_could_not_be_recorded_count_too(tmp_path: Path, told: Callable[..., None]) -> None:
+def test_restarts_that_could_not_be_recorded_count_too(tmp_path: Path, record_outcome: Callable[..., None]) -> None:
     assert begin(tmp_path, Attempt(job="7", restart=0, step=9)).held is None
     assert begin(tmp_path, Attempt(job="7", restart=2, step=9)).held is None
     assert begin(tmp_path, Attempt(job="7", restart=3, step=9)).held is not None
-    told("restarts that left no record count")
+    record_outcome("restarts that left no record count")
 
 
 def test_progress_resets_the_count(tmp_path: Path) -> None:

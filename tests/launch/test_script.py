@@ -95,13 +95,13 @@ def test_processes_run_in_a_container() -> None:
 
 @pytest.mark.parametrize("name", ["x; touch y", "x y", "x\n#SBATCH --uid=0", "x/y", "$(id)", ""])
 @pytest.mark.fault("s7", "hostile job name", injected="x; touch y, a newline and #SBATCH --uid=0, $(id)")
-def test_a_job_name_with_other_characters_is_refused(name: str, told: Callable[..., None]) -> None:
+def test_a_job_name_with_other_characters_is_refused(name: str, record_outcome: Callable[..., None]) -> None:
     with pytest.raises(RecipeError, match=r"job name .* outside \[A-Za-z0-9\._-\]") as caught:
         job_name(name)
     assert "\n" not in str(caught.value)
     with pytest.raises(RecipeError, match="job name"):
         train_script(WORK, name, GIVEN, ["train"])
-    told("refused in one line")
+    record_outcome("refused in one line")
 
 
 @pytest.mark.parametrize("path", ["/runs/my runs", "/runs/a;b", "/runs/a\nb", "/runs/%j", "/runs/$HOME"])

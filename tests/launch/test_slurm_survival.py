@@ -59,7 +59,7 @@ def check_tracking(toys: Toys, folder: Path, status: str = "FINISHED") -> None:
 @pytest.mark.parametrize("two", [[*TWO, "seed=11"], [*SHARDED, "seed=21"]], ids=["ddp", "fsdp2"])
 @pytest.mark.fault("4", "SIGUSR1 inside a step", injected="scancel --signal=USR1 on a real Slurm, two nodes")
 def test_a_preempted_run_continues_in_the_same_run_bitwise(
-    toys: Toys, tmp_path: Path, two: list[str], told: Callable[..., None]
+    toys: Toys, tmp_path: Path, two: list[str], record_outcome: Callable[..., None]
 ) -> None:
     """Two nodes under srun, signalled in the middle, compared with two undisturbed processes of torchrun."""
     folder = toys.phase(toys.site(), STEPS, *two, "slurm.nodes=2")
@@ -74,7 +74,7 @@ def test_a_preempted_run_continues_in_the_same_run_bitwise(
     assert log.read_text().count("queues itself again") == 1
     assert weights(folder) == weights(uninterrupted(toys, tmp_path, *two, processes=2))
     check_tracking(toys, folder)
-    told("real Slurm: saved, requeued once, one MLflow run; equal, bitwise", steps_lost=0)
+    record_outcome("real Slurm: saved, requeued once, one MLflow run; equal, bitwise", steps_lost=0)
 
 
 HANG = """
@@ -90,7 +90,7 @@ module.Phase.training_step = training_step
 
 @pytest.mark.fault("20", "hang on one rank, Slurm", injected="rank 1 sleeps for ever in step 26, on two nodes")
 def test_a_run_that_hangs_is_requeued_once_and_continues_bitwise(
-    toys: Toys, tmp_path: Path, told: Callable[..., None]
+    toys: Toys, tmp_path: Path, record_outcome: Callable[..., None]
 ) -> None:
     """Both ranks detect the hang; the second attempt is undisturbed."""
     site = toys.site_with(HANG, module="talkies.training.phase", rank=1)
@@ -105,7 +105,7 @@ def test_a_run_that_hangs_is_requeued_once_and_continues_bitwise(
     assert [*folder.glob("hangs/*-rank-1.txt")]
     assert weights(folder) == weights(uninterrupted(toys, tmp_path, *TWO, "seed=15", processes=2))
     check_tracking(toys, folder)
-    told("requeued once, continued in the same MLflow run, bitwise", steps_lost=25 - second.step)
+    record_outcome("requeued once, continued in the same MLflow run, bitwise", steps_lost=25 - second.step)
 
 
 def test_a_run_that_loses_its_node_continues_from_its_checkpoint_bitwise(toys: Toys, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_run_longer_than_its_time_limit_requeues_itself(toys: Toys) -> None:
 
 @pytest.mark.fault("25", "requeue storm", injected="scontrol requeue on a real Slurm, before a new checkpoint")
 def test_three_requeues_without_progress_hold_the_job(
-    toys: Toys, capsys: pytest.CaptureFixture[str], told: Callable[..., None]
+    toys: Toys, capsys: pytest.CaptureFixture[str], record_outcome: Callable[..., None]
 ) -> None:
     """The hold is shown in the run's folder, in `status` and in MLflow; a release allows three more. (The first requeue
     comes during training, and leaves a checkpoint.)"""
@@ -163,4 +163,4 @@ def test_three_requeues_without_progress_hold_the_job(
     assert read_attempts(folder).held is None
     assert run(["cancel", known, "--runs", str(toys.runs)]) == 0
     wait_to_end(folder, "CANCELLED")
-    told("real Slurm: held with its reason, the MLflow run FAILED")
+    record_outcome("real Slurm: held with its reason, the MLflow run FAILED")

@@ -23,7 +23,7 @@ def rope_at(positions: list[float], dim: int, *, halves: bool) -> Rope:
 
 
 def angle_of(rope: Rope) -> Tensor:
-    return torch.view_as_complex(rope.turns[:, 0]).angle()
+    return torch.view_as_complex(rope.rotations[:, 0]).angle()
 
 
 def wrapped(angle: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ def test_head_dims_that_leave_an_odd_axis_are_refused(head_dim: int, axes: int) 
 def test_video_turns_by_frame_row_and_column_each_with_its_own_normaliser() -> None:
     head_dim, frame, row, column = 128, 31, 1, 2
     rope = tower_rope(VIDEO, PATCH, head_dim, VIDEO.rate, CPU)
-    assert rope.turns.shape == (49 * 2 * 3, 1, 64, 2)
+    assert rope.rotations.shape == (49 * 2 * 3, 1, 64, 2)
     assert not rope.halves
     wanted = [
         position * 10000.0 ** (-2 * j / dim)

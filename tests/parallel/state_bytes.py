@@ -41,13 +41,13 @@ class Weigh(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
         grads = [p.grad for p in pl_module.model.parameters() if p.grad is not None]
-        if isinstance(pl_module.held, ZeroState):
-            grads += partitioned_gradients(pl_module.held.optimizer)
+        if isinstance(pl_module.state, ZeroState):
+            grads += partitioned_gradients(pl_module.state.optimizer)
         self.found["gradients"] = sum(local(grad).nbytes for grad in grads)
         self.found["kept gradients"] = storage(local(grad) for grad in grads)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        held, optimizer = pl_module.held, trainer.optimizers[0]
+        held, optimizer = pl_module.state, trainer.optimizers[0]
         state = held.optimizer.optimizer.state if isinstance(held, ZeroState) else optimizer.state
         moments = [local(value) for found in state.values() for value in found.values()]
         weights = [getattr(p, "ds_tensor", local(p)) for p in pl_module.model.parameters()]

@@ -32,7 +32,7 @@ def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
 @pytest.mark.fault("17", "NaN loss on one rank", injected="the loss of the last of 2 ranks is made infinite in a step")
 @pytest.mark.fault("19", "inf or NaN gradient", injected="the same, under DDP, FSDP2 and ZeRO 1 to 3 (CPU subclass)")
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_all_ranks_skip_the_same_step(layout: str, turns: Turns, told: Any) -> None:
+def test_all_ranks_skip_the_same_step(layout: str, turns: Turns, record_outcome: Any) -> None:
     answers = turns.answers(layout)
     for rank, answer in enumerate(answers):
         first, second, third, fourth = answer["each"]
@@ -49,4 +49,4 @@ def test_all_ranks_skip_the_same_step(layout: str, turns: Turns, told: Any) -> N
     record = json.loads((turns.folder / layout / "step-00000002.json").read_text())
     assert len(record["ranks"]) == 2, "the samples of each rank are recorded"
     assert sum(len(micro["ids"]) for micros in record["ranks"] for micro in micros) == 8
-    told("every rank skips the step; no weight moves", steps_lost=1)
+    record_outcome("every rank skips the step; no weight moves", steps_lost=1)

@@ -61,7 +61,7 @@ def turns(shards: str, tmp_path_factory: pytest.TempPathFactory) -> Turns:
 @pytest.mark.parametrize("layout", TWO, ids=str)
 @pytest.mark.fault("d", "EMA resume equality", injected="stops on 2 ranks: DDP, FSDP2, sequence")
 def test_stops_and_resumes_on_the_same_layout_change_nothing_bitwise(
-    layout: Layout, turns: Turns, told: Callable[..., None]
+    layout: Layout, turns: Turns, record_outcome: Callable[..., None]
 ) -> None:
     whole, parts = (turns.answers(f"{layout} {name}") for name in ("whole", "parts"))
     for one, several in zip(whole, parts, strict=True):
@@ -70,12 +70,12 @@ def test_stops_and_resumes_on_the_same_layout_change_nothing_bitwise(
         assert same(several[-1]["ema"], one[0]["ema"])
         assert [point for stage in several for point in stage["points"]] == one[0]["points"]
     assert whole[0][0]["points"]
-    told("EMA equal on every rank, bitwise", steps_lost=0)
+    record_outcome("EMA equal on every rank, bitwise", steps_lost=0)
 
 
 @pytest.mark.fault("24", "world size change", injected="4 -> 2 -> 1 -> 4 ranks over gloo")
 def test_saved_on_four_ranks_continues_on_two_on_one_and_back(
-    shards: str, tmp_path: Path, told: Callable[..., None]
+    shards: str, tmp_path: Path, record_outcome: Callable[..., None]
 ) -> None:
     folder = str(tmp_path / "run")
     expected = train(shards, ALONE, folder=str(tmp_path / "alone"), count=5)
@@ -94,11 +94,13 @@ def test_saved_on_four_ranks_continues_on_two_on_one_and_back(
     assert [point[:2] for point in points] == [point[:2] for point in expected["points"]]
     for found, wanted in zip(points, expected["points"], strict=True):
         assert found[2] == pytest.approx(wanted[2], rel=1e-5), found[:2]
-    told("same global batches, losses within 1e-5, weights within 1e-9 (fp64)", steps_lost=0)
+    record_outcome("same global batches, losses within 1e-5, weights within 1e-9 (fp64)", steps_lost=0)
 
 
 @pytest.mark.fault("24", "world size change", injected="1 -> 2 -> 1 and 2 -> 4 ranks over gloo")
-def test_one_process_becomes_two_and_one_again(shards: str, tmp_path: Path, told: Callable[..., None]) -> None:
+def test_one_process_becomes_two_and_one_again(
+    shards: str, tmp_path: Path, record_outcome: Callable[..., None]
+) -> None:
     """And two processes become four."""
     expected = train(shards, ALONE, folder=str(tmp_path / "alone"), count=5)
     clips = [set(ids) for ids in expected["ids"]]
@@ -115,7 +117,7 @@ def test_one_process_becomes_two_and_one_again(shards: str, tmp_path: Path, told
         torch.testing.assert_close(losses, torch.tensor(expected["losses"]), rtol=1e-6, atol=0)
         found = stages[-1][0]["weights"]
         assert max(float((found[name] - weight).abs().max()) for name, weight in expected["weights"].items()) <= 1e-9
-    told("same global batches, losses within 1e-6, weights within 1e-9 (fp64)", steps_lost=0)
+    record_outcome("same global batches, losses within 1e-6, weights within 1e-9 (fp64)", steps_lost=0)
 
 
 def adapted(shards: str, folder: str, stops: list[int]) -> list[dict[str, Any]]:
@@ -126,7 +128,9 @@ def adapted(shards: str, folder: str, stops: list[int]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.fault("a", "generators per rank", injected="LoRA with dropout 0.5 on 2 ranks, stops after steps 1 and 3")
-def test_every_rank_restores_its_own_generator(shards: str, tmp_path: Path, told: Callable[..., None]) -> None:
+def test_every_rank_restores_its_own_generator(
+    shards: str, tmp_path: Path, record_outcome: Callable[..., None]
+) -> None:
     """Only dropout depends on a generator, and every rank has its own."""
     whole = on_ranks(tmp_path / "a", 2, adapted, shards, str(tmp_path / "whole"), [])
     parts = on_ranks(tmp_path / "b", 2, adapted, shards, str(tmp_path / "parts"), [1, 3])
@@ -136,7 +140,7 @@ def test_every_rank_restores_its_own_generator(shards: str, tmp_path: Path, told
         assert same(several[-1]["weights"], one["weights"])
         assert [point for stage in several for point in stage["points"]] == one["points"]
     assert not torch.equal(whole[0][0]["drawn"], whole[1][0]["drawn"])
-    told("every rank's losses, generator and weights equal, bitwise", steps_lost=0)
+    record_outcome("every rank's losses, generator and weights equal, bitwise", steps_lost=0)
 
 
 def train_until(shards: str, layout: Layout, folder: str, stop: int) -> dict[str, Any]:

@@ -181,4 +181,4 @@ def test_the_recomputed_block(name: str, mode: str) -> None:
     rope = rope_of(torch.zeros(count["video"], head // 2), halves=False)
     found, _ = saved(block, lambda: block(x, text, torch.zeros(CLIPS, 6, d), rope))
     planned = activations(work(name, 1, checkpointing=True, mode=mode), fused=False)
-    assert planned.blocks == pytest.approx(found - x.nbytes - rope.turns.nbytes, rel=0.15)
+    assert planned.blocks == pytest.approx(found - x.nbytes - rope.rotations.nbytes, rel=0.15)

@@ -68,7 +68,7 @@ def two(shards: str, folder: str, stop: int | None) -> dict[str, Any]:
 
 @pytest.mark.fault("14", "corrupted data sample", injected="garbage in one record, two ranks, stopped and resumed")
 def test_two_ranks_make_the_steps_and_the_samples_of_one(
-    shards: Path, tmp_path: Path, told: Callable[..., None]
+    shards: Path, tmp_path: Path, record_outcome: Callable[..., None]
 ) -> None:
     (tmp_path / "alone").mkdir()
     alone = train(str(shards), DdpConfig(), folder=str(tmp_path / "alone"), count=STEPS, share=0.2)
@@ -96,12 +96,14 @@ def test_two_ranks_make_the_steps_and_the_samples_of_one(
     assert lists[0] == lists[1] == lists[2]
     (line,) = lists[0].splitlines()
     assert json.loads(line)["id"] == "clip-5"
-    told("2 ranks: as many steps; stopped and resumed: the same, bitwise; the run counts 1", steps_lost=0, back_s=took)
+    record_outcome(
+        "2 ranks: as many steps; stopped and resumed: the same, bitwise; the run counts 1", steps_lost=0, back_s=took
+    )
 
 
 @pytest.mark.fault("15", "corrupted or missing whole shard", injected="beyond the budget while two ranks train")
 def test_beyond_the_budget_all_ranks_end_at_the_same_step(
-    shards: Path, tmp_path: Path, told: Callable[..., None]
+    shards: Path, tmp_path: Path, record_outcome: Callable[..., None]
 ) -> None:
     """The shards are damaged after every process has opened them."""
     (tmp_path / "run").mkdir()
@@ -112,4 +114,4 @@ def test_beyond_the_budget_all_ranks_end_at_the_same_step(
     assert answers[0]["steps"] == 3
     assert "4 of the 11 clips of" in answers[0]["error"]
     assert "allows 3" in answers[0]["error"]
-    told("all ranks end at the same step with exit 65: count, budget, key, list", back_s=took)
+    record_outcome("all ranks end at the same step with exit 65: count, budget, key, list", back_s=took)

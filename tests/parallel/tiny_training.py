@@ -74,7 +74,7 @@ class Watch(Callback):
         self.norm = torch.zeros(())
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
-        held = pl_module.held
+        held = pl_module.state
         zero = isinstance(held, ZeroState)
         if trainer.global_step == 0 and not (zero and not held.engine.is_gradient_accumulation_boundary()):
             read = zero_gradient if zero else own_gradient
@@ -101,7 +101,7 @@ def zero_gradient(parameter: Tensor) -> Tensor | None:
 
 
 def whole_weights(phase: Phase) -> dict[str, Tensor]:
-    return {name: whole(p).detach().clone() for name, p in phase.held.weights().items()}
+    return {name: whole(p).detach().clone() for name, p in phase.state.weights().items()}
 
 
 def refused(shards: str, layout: Layout) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class WatchedPhase(BrokenPhase):
     each: list[dict[str, Tensor]]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        moments = {name: whole(held).detach().clone() for name, held in self.held.moments().items()}
+        moments = {name: whole(held).detach().clone() for name, held in self.state.moments().items()}
         WatchedPhase.each.append(whole_weights(self) | moments)
 
 

@@ -106,7 +106,7 @@ def test_what_cannot_be_trained_on(
 
 
 def test_half_a_character_is_no_caption(make: Maker, read: Callable[..., RawClip]) -> None:
-    with pytest.raises(Rejected, match=r"^caption encoding: .*half a character \('\\ud800'\)"):
+    with pytest.raises(Rejected, match=r"^caption encoding: .*a lone surrogate \('\\ud800'\)"):
         read(make("a.mp4"), caption="a \ud800 hums")
 
 

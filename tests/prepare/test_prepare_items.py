@@ -146,7 +146,7 @@ def test_a_manifest_is_read_relative_to_itself(tmp_path: Path) -> None:
         (b'{"media": "a.mp4", "caption": 3}', "`caption` text, found 'a.mp4' and 3"),
         (b'{"media": "a.mp4", "caption": "\xff"}', "not UTF-8"),
         (b'{"media": "./ok.mp4", "caption": "again"}', "'ok.mp4' is listed twice, first in line 1"),
-        (rb'{"media": "\ud800.mp4", "caption": "x"}', "half a character and cannot be a file name"),
+        (rb'{"media": "\ud800.mp4", "caption": "x"}', "a lone surrogate and cannot be a file name"),
         (rb'{"media": "a\u0000.mp4", "caption": "x"}', "contains NUL and cannot be a file name"),
         (b'{"%s": 1}' % (b"x" * 100_000), f"unknown key '{'x' * 76}...; only"),
         (b"[" * 100_000, "not JSON"),

@@ -16,7 +16,7 @@ from talkies.data.shards import ShardSet
 from talkies.media.read import read_audio, read_frames
 from talkies.prepare import building, fitting
 from talkies.prepare.config import PrepareConfig
-from talkies.prepare.jobs import OLDER, Begun
+from talkies.prepare.jobs import OLDER, InUse
 from talkies.prepare.pipeline import Report, prepare
 
 Maker = Callable[..., Path]
@@ -238,14 +238,14 @@ def test_data_that_a_run_has_begun_with_is_kept_when_the_reader_changes(
         old = made()
     before = times(tmp_path / "root")
     codecs = frozenset(old.codecs.values())
-    begun = Begun(sets=frozenset({old.sets["all"].fingerprint}), codecs=codecs)
-    kept = made(begun=begun)
+    in_use = InUse(sets=frozenset({old.sets["all"].fingerprint}), codecs=codecs)
+    kept = made(in_use=in_use)
     assert kept.sets["all"].reused
     assert kept.manifest == old.manifest
     changed = {name for name, time in times(tmp_path / "root").items() if before.get(name) != time}
     assert changed <= {"report.json", "sources/media.files.json"}
     three[0].with_suffix(".txt").write_text("square 0 sings")
-    assert not made(begun=begun).sets["all"].reused
+    assert not made(in_use=in_use).sets["all"].reused
 
 
 def test_data_that_no_run_has_begun_with_is_made_by_the_current_reader(

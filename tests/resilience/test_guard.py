@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from talkies.data.shards import ShardSet
 from talkies.resilience.config import SpikeConfig, SurvivalConfig
-from talkies.resilience.guard import BackError, Guard, NonFiniteError, SpikeError, SurvivalWarning
+from talkies.resilience.guard import Guard, NonFiniteError, RollbackError, SpikeError, SurvivalWarning
 from talkies.training.phase import Phase
 from talkies.training.saving import Saving, capture
 
@@ -88,8 +88,8 @@ SPIKE = {action: SurvivalConfig(spike=SpikeConfig(action=action, sigma=20.0)) fo
 ANSWERS: dict[str, tuple[SurvivalConfig, float, type[Exception], str]] = {
     "raise": (SurvivalConfig(), float("nan"), NonFiniteError, "the gradient norm is nan.*`survival.non_finite`"),
     "spike": (SPIKE["raise"], 1e4, SpikeError, "the loss is .* sigma above"),
-    "rollback": (SurvivalConfig(non_finite="rollback"), float("inf"), BackError, "the gradient norm is"),
-    "spike rollback": (SPIKE["rollback"], 1e4, BackError, "the loss is"),
+    "rollback": (SurvivalConfig(non_finite="rollback"), float("inf"), RollbackError, "the gradient norm is"),
+    "spike rollback": (SPIKE["rollback"], 1e4, RollbackError, "the loss is"),
 }
 
 
@@ -129,7 +129,7 @@ def test_a_checkpoint_that_fails_beside_a_bad_step_is_not_forgotten(
     """A run that goes back must know that its disk cannot be written."""
     (tmp_path / "checkpoints").write_text("in the way")
     watch, config = Watch(), SurvivalConfig(non_finite="rollback")
-    with pytest.raises(BackError):
+    with pytest.raises(RollbackError):
         fit(shards, build, tmp_path, config, loud(float("nan"), 2), watch=watch, checkpoint_every=2)
     assert watch.saving is not None
     assert isinstance(watch.saving.failure, NotADirectoryError)
@@ -157,7 +157,7 @@ def test_the_parameter_that_is_named_is_the_one_concerned(
 
 @pytest.mark.fault("18", "loss spike", injected="the loss of one batch times 10000, window 16")
 def test_a_resumed_run_skips_what_an_uninterrupted_one_skips(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, told: Any
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, record_outcome: Any
 ) -> None:
     """The losses by which spikes are measured are part of the checkpoint."""
     kind = one_tower(loud(1e4, 3, 18, 21))
@@ -173,7 +173,7 @@ def test_a_resumed_run_skips_what_an_uninterrupted_one_skips(
     assert again.skipped == guard.skipped
     assert len(parts) == len(whole.seen)
     assert all(map(same, parts, whole.seen))
-    told("the same steps skipped by the run resumed twice; weights, moments, EMA bitwise equal", steps_lost=1)
+    record_outcome("the same steps skipped by the run resumed twice; weights, moments, EMA bitwise equal", steps_lost=1)
 
 
 def test_a_run_that_skips_too_much_ends(shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from talkies.training.config import EmaConfig
 from talkies.training.saving import rewind
 
 pytestmark = [pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")]
-Told = Callable[..., None]
+RecordOutcome = Callable[..., None]
 
 
 class Run:
@@ -75,7 +75,7 @@ class Run:
 @pytest.mark.fault("14", "corrupted data sample", injected="garbage in one record, a run stopped twice and resumed")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_was_stopped_makes_the_same_substitutions_bitwise(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, workers: int, told: Told
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, workers: int, record_outcome: RecordOutcome
 ) -> None:
     garbage(shards.folder, 5)
     whole, parts = (Run(tmp_path / name, shards, build) for name in ("whole", "parts"))
@@ -100,7 +100,7 @@ def test_a_run_that_was_stopped_makes_the_same_substitutions_bitwise(
     latest = CheckpointStore(parts.folder / "checkpoints").latest()
     assert latest is not None
     assert read_loop(latest)["data"]["quarantined"] == ["clip-5"]
-    told("the run counts 1; resumed twice: same ids, losses and weights, bitwise", steps_lost=0, back_s=took)
+    record_outcome("the run counts 1; resumed twice: same ids, losses and weights, bitwise", steps_lost=0, back_s=took)
 
 
 def test_a_checkpoint_between_two_reports_holds_what_was_found_before_it(

@@ -6,10 +6,10 @@ import pytest
 from clock import Clock
 
 from talkies.resilience import straggler
-from talkies.resilience.straggler import Own, OwnTime, Stragglers
+from talkies.resilience.straggler import RankClock, RankTime, Stragglers
 
-EVEN = Own(0.05, 0.20, 0.06)
-SLOW_DATA, SLOW_COMPUTE = Own(0.60, 0.20, 0.61), Own(0.05, 0.75, 0.06)
+EVEN = RankTime(0.05, 0.20, 0.06)
+SLOW_DATA, SLOW_COMPUTE = RankTime(0.60, 0.20, 0.61), RankTime(0.05, 0.75, 0.06)
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -37,11 +37,11 @@ def test_one_warning_until_the_rank_is_fast_again(caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize(
     "owned",
     [
-        [EVEN, Own(0.05, 0.44, 0.05)],  # below the ratio
-        [Own(0.0, 0.001, 0.0), Own(0.0, 0.05, 0.0)],  # 50 times as long, but negligible
+        [EVEN, RankTime(0.05, 0.44, 0.05)],  # below the ratio
+        [RankTime(0.0, 0.001, 0.0), RankTime(0.0, 0.05, 0.0)],  # 50 times as long, but negligible
     ],
 )
-def test_small_differences_are_not_reported(caplog: pytest.LogCaptureFixture, owned: list[Own]) -> None:
+def test_small_differences_are_not_reported(caplog: pytest.LogCaptureFixture, owned: list[RankTime]) -> None:
     judge = Stragglers(2.0)
     for step in range(9):
         judge.metrics(owned, step)
@@ -70,7 +70,7 @@ def test_a_process_alone_is_compared_with_nobody() -> None:
 def test_own_time_is_the_wait_for_data_and_the_forward_pass_without_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(straggler, "time", clock)
-    own = OwnTime()
+    own = RankClock()
     for data, compute in ((0.3, 0.3), (0.02, 0.05), (0.02, 0.05)):
         own.loading()
         clock.now += data

@@ -59,7 +59,9 @@ def two_ranks(run: Path, how: str, **environment: str) -> tuple[int, list[str], 
 @pytest.mark.ranks
 @pytest.mark.parametrize("how", ["slept", "locked", "stopped"])
 @pytest.mark.fault("20", "hang on one rank", injected="rank 1 sleeps, with Python's lock free or held, or is stopped")
-def test_the_rank_that_is_behind_is_named_and_all_end(tmp_path: Path, how: str, told: Callable[..., None]) -> None:
+def test_the_rank_that_is_behind_is_named_and_all_end(
+    tmp_path: Path, how: str, record_outcome: Callable[..., None]
+) -> None:
     run = tmp_path / "run"
     code, lines, seconds = two_ranks(run, how)
     (line,) = lines
@@ -79,7 +81,9 @@ def test_the_rank_that_is_behind_is_named_and_all_end(tmp_path: Path, how: str, 
         assert "the forward pass" in line
     if how != "stopped":  # nothing of such a process runs
         assert f'watched_rank.py", line {line_of(how)} in {how}' in stacks.read_text()
-    told(f"rank 1 named, stacks of both, code {code}, {seconds:.1f} s at a limit of {LIMIT_S:g} s", back_s=seconds)
+    record_outcome(
+        f"rank 1 named, stacks of both, code {code}, {seconds:.1f} s at a limit of {LIMIT_S:g} s", back_s=seconds
+    )
 
 
 def line_of(how: str) -> int:
@@ -91,7 +95,7 @@ def line_of(how: str) -> int:
 @pytest.mark.ranks
 @pytest.mark.fault("20", "hang on one rank, under Slurm", injected="rank 1 sleeps; scontrol is a program that counts")
 def test_the_job_is_queued_again_once_though_both_ranks_find_the_hang(
-    tmp_path: Path, told: Callable[..., None]
+    tmp_path: Path, record_outcome: Callable[..., None]
 ) -> None:
     asked, scontrol = tmp_path / "asked", tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
@@ -103,7 +107,7 @@ def test_the_job_is_queued_again_once_though_both_ranks_find_the_hang(
     assert code == 71
     assert asked.read_text() == "requeue 77\n"
     assert [line for line in lines if "hang: rank 1 of 2" in line] == lines[:1]
-    told("one `scontrol requeue 77`")
+    record_outcome("one `scontrol requeue 77`")
 
 
 @pytest.mark.ranks

@@ -133,7 +133,7 @@ def test_a_turn_that_does_not_come_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.fault("g", "two runs in one directory", injected="a second process wants the run folder of a first")
-def test_the_second_run_in_a_folder_is_refused(tmp_path: Path, told: Callable[..., None]) -> None:
+def test_the_second_run_in_a_folder_is_refused(tmp_path: Path, record_outcome: Callable[..., None]) -> None:
     context = multiprocessing.get_context("fork")
     mine, theirs = context.Pipe()
 
@@ -151,7 +151,7 @@ def test_the_second_run_in_a_folder_is_refused(tmp_path: Path, told: Callable[..
         answer = mine.recv()
         child.join(30)
     assert answer.startswith(f"75 run: {tmp_path / 'run'} is in use by process {os.getpid()}; wait for it")
-    told("exit 75 names the process that works there", steps_lost=0)
+    record_outcome("exit 75 names the process that works there", steps_lost=0)
 
 
 @pytest.mark.timeout(20)

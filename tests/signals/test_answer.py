@@ -7,7 +7,7 @@ import time
 import pytest
 
 from talkies.config import Interruption
-from talkies.signals.answer import asked, claimed, listening, look, pause, until
+from talkies.signals.answer import check_signal, claimed, listening, pause, signal_name, until
 from talkies.signals.flag import ENDING
 
 
@@ -18,8 +18,8 @@ def test_the_old_handlers_are_restored() -> None:
         with pytest.raises(Interruption, match=r"^interrupted by SIGTERM$"):
             pause(60)
     assert [signal.getsignal(number) for number in ENDING] == before
-    assert asked() is None
-    look()
+    assert signal_name() is None
+    check_signal()
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
@@ -28,21 +28,21 @@ def test_an_ignored_signal_stays_ignored() -> None:
     try:
         with listening():
             signal.raise_signal(signal.SIGINT)
-            look()
+            check_signal()
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def test_only_the_main_thread_is_interrupted() -> None:
-    """The thread that writes checkpoints hashes files, and `look`s meanwhile."""
+    """The thread that writes checkpoints hashes files, and `check_signal`s meanwhile."""
     seen: list[str] = []
     with listening():
         signal.raise_signal(signal.SIGTERM)
-        thread = threading.Thread(target=lambda: (look(), seen.append("went on")))
+        thread = threading.Thread(target=lambda: (check_signal(), seen.append("went on")))
         thread.start()
         thread.join()
         with pytest.raises(Interruption):
-            look()
+            check_signal()
     assert seen == ["went on"]
 
 
@@ -51,10 +51,10 @@ def test_claiming_reinstalls_handlers_that_a_library_has_replaced() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         with claimed():
             signal.raise_signal(signal.SIGTERM)
-            look()
-            assert asked() == "SIGTERM"
+            check_signal()
+            assert signal_name() == "SIGTERM"
         with pytest.raises(Interruption):
-            look()
+            check_signal()
 
 
 def test_a_wait_ends_with_its_condition_its_time_or_a_signal() -> None:

@@ -82,10 +82,10 @@ def test_a_process_that_looks_ends_its_own_way(number: signal.Signals) -> None:
 CLAIMS = """
 with claimed():
     ready()
-    while asked() is None: time.sleep(0.01)
+    while signal_name() is None: time.sleep(0.01)
     time.sleep(1)
-    print(asked(), flush=True)
-    answered()
+    print(signal_name(), flush=True)
+    mark_handled()
 sys.exit(ended(7))
 """
 
@@ -196,10 +196,10 @@ def test_writing_to_a_terminal_that_is_gone_is_no_error() -> None:
         FLAG.terminals = (2,)
         with claimed():
             ready()
-            while asked() is None: time.sleep(0.01)
+            while signal_name() is None: time.sleep(0.01)
             print("x" * 100_000, file=sys.stderr, flush=True)
-            answered()
-        print(asked(), flush=True)
+            mark_handled()
+        print(signal_name(), flush=True)
         sys.exit(ended(7))
         """
     parent_end, child_end = os.openpty()

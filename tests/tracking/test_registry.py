@@ -121,7 +121,7 @@ def test_a_rollback_to_a_deleted_version_is_refused_by_name(
 
 @pytest.mark.fault("j", "promotion race", injected="two threads expect the same version")
 def test_two_promoters_race_and_one_wins(
-    made_run: MakeRun, config: TrackingConfig, store: str, told: Callable[..., None]
+    made_run: MakeRun, config: TrackingConfig, store: str, record_outcome: Callable[..., None]
 ) -> None:
     promoted(made_run("before"), config, store)
     runs = [made_run(f"run{number}", seed=number) for number in (1, 2)]
@@ -147,7 +147,7 @@ def test_two_promoters_race_and_one_wins(
     assert f"version {winners[0].version}" in str(losers[0])
     found = aliases(open_client(store), NAME)
     assert found == {"champion": winners[0].version, "previous_champion": "1"}
-    told("one wins, the loser is told the version that it found")
+    record_outcome("one wins, the loser is told the version that it found")
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_an_alias_moved_before_is_left(three_versions: MlflowClient) -> None:
 
 @pytest.mark.fault("j", "promotion race", injected="the alias moves between check and write")
 def test_an_alias_moved_in_between_is_reported(
-    three_versions: MlflowClient, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None]
+    three_versions: MlflowClient, monkeypatch: pytest.MonkeyPatch, record_outcome: Callable[..., None]
 ) -> None:
     real = MlflowClient.set_registered_model_alias
 
@@ -183,7 +183,7 @@ def test_an_alias_moved_in_between_is_reported(
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", overtaken)
     with pytest.raises(GateError, match=r"is version 2 now .*this had moved it to version 3 in between"):
         move(three_versions, NAME, "champion", to="3", before="1", previous="1")
-    told("told")
+    record_outcome("told")
 
 
 def test_promoters_take_turns(three_versions: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_an_adapter_brings_its_base(tmp_path: Path, made_run: MakeRun, config: T
     "s9", "artifact with another sha256", injected="a flipped byte in the store; another registered sha256; none"
 )
 def test_other_bytes_are_refused(
-    tmp_path: Path, made_run: MakeRun, config: TrackingConfig, store: str, told: Callable[..., None]
+    tmp_path: Path, made_run: MakeRun, config: TrackingConfig, store: str, record_outcome: Callable[..., None]
 ) -> None:
     run = made_run("joint")
     promoted(run, config, store)
@@ -249,7 +249,7 @@ def test_other_bytes_are_refused(
     client.delete_model_version_tag(NAME, "1", "sha256")
     with pytest.raises(TrackingError, match="did not register it and cannot verify it"):
         resolve(f"models:/{NAME}/1", uri=store, download_to=tmp_path / "downloads")
-    told("refused, nothing kept")
+    record_outcome("refused, nothing kept")
 
 
 def test_a_run_keeps_one_release(made_run: MakeRun, config: TrackingConfig, store: str) -> None:

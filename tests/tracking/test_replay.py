@@ -296,7 +296,11 @@ def test_a_sqlite_store_in_no_folder_is_refused(tmp_path: Path, config: Tracking
 @pytest.mark.slow  # MLflow waits 20 s for a locked SQLite file
 @pytest.mark.fault("23", "tracking database locked", injected="exclusive transaction")
 def test_a_locked_store_is_tried_again_later(
-    tmp_path: Path, config: TrackingConfig, store: str, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None]
+    tmp_path: Path,
+    config: TrackingConfig,
+    store: str,
+    monkeypatch: pytest.MonkeyPatch,
+    record_outcome: Callable[..., None],
 ) -> None:
     folder = tmp_path / "run"
     tracker = Tracker(folder, config, name="phase", store=store)
@@ -309,4 +313,4 @@ def test_a_locked_store_is_tried_again_later(
         other.rollback()
     report = replay(folder)
     assert points(store, report.run_id, "loss") == spooled(folder, "loss")
-    told("named, sent later")
+    record_outcome("named, sent later")

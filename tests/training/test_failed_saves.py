@@ -56,7 +56,7 @@ def left(folder: Path) -> list[str]:
 
 @pytest.mark.fault("10", "disk full on checkpoint", injected="a tmpfs of 80 MB, full for one of four checkpoints")
 def test_a_periodic_checkpoint_may_fail_and_the_next_one_is_tried(
-    shards: ShardSet, build: Build, disk: Path, tmp_path: Path, told: Callable[..., None]
+    shards: ShardSet, build: Build, disk: Path, tmp_path: Path, record_outcome: Callable[..., None]
 ) -> None:
     whole, _, _ = fit(shards, build, tmp_path / "whole", 8, checkpoint_every=100)
     run = disk / "run"
@@ -68,11 +68,13 @@ def test_a_periodic_checkpoint_may_fail_and_the_next_one_is_tried(
     assert left(run) == [LATEST, "step-00000006", "step-00000008"]
     assert CheckpointStore(run).latest() == run / "step-00000008"
     assert same(dict(whole.model.state_dict()), dict(phase.model.state_dict()))
-    told("one warning, the next checkpoint is written, weights as undisturbed", steps_lost=0)
+    record_outcome("one warning, the next checkpoint is written, weights as undisturbed", steps_lost=0)
 
 
 @pytest.mark.fault("10", "disk full on checkpoint", injected="a tmpfs of 80 MB, full from step 3 on")
-def test_too_many_in_a_row_end_the_run(shards: ShardSet, build: Build, disk: Path, told: Callable[..., None]) -> None:
+def test_too_many_in_a_row_end_the_run(
+    shards: ShardSet, build: Build, disk: Path, record_outcome: Callable[..., None]
+) -> None:
     run = disk / "run"
     with (
         pytest.warns(CheckpointWarning, match=r"not saved, [12] of 2 in a row") as warned,
@@ -85,7 +87,7 @@ def test_too_many_in_a_row_end_the_run(shards: ShardSet, build: Build, disk: Pat
     ]
     assert left(run) == [LATEST, "step-00000002"]
     assert CheckpointStore(run).latest() == run / "step-00000002"
-    told("two warnings, then exit 74; the checkpoint before is intact, no file is left over")
+    record_outcome("two warnings, then exit 74; the checkpoint before is intact, no file is left over")
 
 
 class Ends(Callback):
@@ -102,13 +104,13 @@ class Ends(Callback):
 @pytest.mark.fault("10", "disk full on checkpoint", injected="a tmpfs of 80 MB, full when the last save is due")
 @pytest.mark.parametrize("end", ["signal", "stop-at", "last step"])
 def test_the_save_that_ends_a_run_may_not_fail(
-    shards: ShardSet, build: Build, disk: Path, told: Callable[..., None], end: str
+    shards: ShardSet, build: Build, disk: Path, record_outcome: Callable[..., None], end: str
 ) -> None:
     run, extra = disk / "run", [Fills(disk, 3), *([Ends(4)] if end == "signal" else [])]
     with pytest.raises(StorageError, match=r"step-0000000[56]\.tmp: No space left"):
         fit(shards, build, run, 6, extra=extra, stop_at=5 if end == "stop-at" else None, checkpoint_every=3)
     assert left(run) == [LATEST, "step-00000003"]
-    told(f"{end}: exit 74 at once, the checkpoint before is intact")
+    record_outcome(f"{end}: exit 74 at once, the checkpoint before is intact")
 
 
 def test_any_other_error_of_a_save_ends_the_run(shards: ShardSet, build: Build, tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def writes(folder: str) -> dict[str, Any]:
 
 @pytest.mark.ranks
 @pytest.mark.fault("10", "disk full on checkpoint", injected="RLIMIT_FSIZE in one of two ranks")
-def test_a_disk_that_is_full_for_one_rank_is_full_for_all(tmp_path: Path, told: Callable[..., None]) -> None:
+def test_a_disk_that_is_full_for_one_rank_is_full_for_all(tmp_path: Path, record_outcome: Callable[..., None]) -> None:
     folder = tmp_path / "run"
     main, other = on_ranks(tmp_path, 2, writes, str(folder))
     assert main["steps"] == other["steps"] == [1, 2, 3]
@@ -153,4 +155,4 @@ def test_a_disk_that_is_full_for_one_rank_is_full_for_all(tmp_path: Path, told: 
     assert (main["warned"], other["warned"]) == (3, 0)
     assert "storage: cannot write" in main["error"]
     assert left(folder) == [LATEST, "step-00000001"]
-    told("all ranks go on, and all end at the third failure in a row with 74")
+    record_outcome("all ranks go on, and all end at the third failure in a row with 74")

@@ -4,22 +4,22 @@ import pytest
 import torch
 from torch import nn
 
-from talkies.checkpoints.spans import Held
+from talkies.checkpoints.spans import StateTensor
 from talkies.models.build import build_mova
 from talkies.models.config import MovaConfig
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig
 from talkies.training.ema import Ema
-from talkies.training.held import OwnState
 from talkies.training.optimizer import EXPERTS, parameter_groups, rate
+from talkies.training.state import ModuleState
 
 
-class Weights(OwnState):
+class Weights(ModuleState):
     """One parameter without a phase."""
 
     def __init__(self, parameter: nn.Parameter) -> None:
         self.parameter, self.refreshed = parameter, 0
 
-    def weights(self) -> dict[str, Held]:
+    def weights(self) -> dict[str, StateTensor]:
         return {"w": self.parameter}
 
     def refresh(self) -> None:

@@ -36,7 +36,7 @@ def test_resumed_equals_uninterrupted_bitwise(
     *,
     accumulate: int,
     workers: int,
-    told: Callable[..., None],
+    record_outcome: Callable[..., None],
 ) -> None:
     whole, undisturbed, ids = fit(shards, build, tmp_path / "whole", 8, accumulate=accumulate)
     parts: list[Any] = []
@@ -54,12 +54,12 @@ def test_resumed_equals_uninterrupted_bitwise(
     ]
     assert same(*states)
     assert states[0]
-    told("averages equal, bitwise", steps_lost=0)
+    record_outcome("averages equal, bitwise", steps_lost=0)
 
 
 @pytest.mark.fault("e", "LoRA-only resume equality", injected="stop after step 3 of 6, dropout 0.1")
 def test_lora_resumes_bitwise_from_its_adapter_alone(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, told: Callable[..., None]
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, record_outcome: Callable[..., None]
 ) -> None:
     def adapted() -> nn.Module:
         model = build()
@@ -76,7 +76,7 @@ def test_lora_resumes_bitwise_from_its_adapter_alone(
         name.replace(".base_layer", ""): p for name, p in whole.model.state_dict().items() if ".lora_" not in name
     }
     assert same(base, frozen)
-    told("the checkpoint holds the adapter alone; equal, bitwise", steps_lost=0)
+    record_outcome("the checkpoint holds the adapter alone; equal, bitwise", steps_lost=0)
 
 
 def test_experts_alternate_and_the_inactive_one_is_unchanged(
@@ -96,7 +96,7 @@ def test_experts_alternate_and_the_inactive_one_is_unchanged(
 @pytest.mark.faults
 @pytest.mark.fault("8", "crash between shards and loop.json", injected="SIGKILL between the two, while training")
 def test_killed_between_shards_and_loop_a_run_continues_from_one_step(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, told: Callable[..., None]
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, record_outcome: Callable[..., None]
 ) -> None:
     """Never from the weights of one step with the counters of another."""
 
@@ -126,7 +126,7 @@ def test_killed_between_shards_and_loop_a_run_continues_from_one_step(
         resumed, _, _ = fit(shards, build, tmp_path / "run", 6)
     whole, _, _ = fit(shards, build, tmp_path / "whole", 6)
     assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
-    told("goes on from the step before: moments and counters are of one step", steps_lost=2, back_s=back)
+    record_outcome("goes on from the step before: moments and counters are of one step", steps_lost=2, back_s=back)
 
 
 class Poison(Callback):

@@ -18,7 +18,7 @@ from talkies.checkpoints.state import save_state
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import Interruption
 from talkies.data.shards import ShardSet
-from talkies.signals.answer import listening, look
+from talkies.signals.answer import check_signal, listening
 from talkies.training import writing
 
 
@@ -86,11 +86,12 @@ def test_a_preemption_stops_training_or_stays_pending(
     stopped_by: str,
     pending: bool,
 ) -> None:
-    """At the last step nothing is left to stop, and the next `look` finds the signal; an end overrules a preemption."""
+    """At the last step nothing is left to stop, and the next `check_signal` finds the signal; an end overrules a
+    preemption."""
     with listening():
         phase, after, _ = fit(shards, build, tmp_path / "run", 8, extra=[preempted])
         with pytest.raises(Interruption, match=r"by SIGUSR1$") if pending else nullcontext():
-            look()
+            check_signal()
     assert after.stop.stopped_by == stopped_by
     assert CheckpointStore(tmp_path / "run").steps()[-1] == phase.trainer.global_step == preempted.step + 1
 
@@ -101,7 +102,7 @@ def test_a_second_signal_while_the_checkpoint_is_written_changes_nothing(
     build: Callable[[], nn.Module],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    told: Callable[..., None],
+    record_outcome: Callable[..., None],
 ) -> None:
     def slow(folder: Path, **state: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -113,12 +114,12 @@ def test_a_second_signal_while_the_checkpoint_is_written_changes_nothing(
         began = time.monotonic()
         _, after, _ = fit(shards, build, tmp_path / "run", 8, extra=[Signal(signal.SIGUSR1)])
         seconds = time.monotonic() - began
-        look()  # no signal is pending
+        check_signal()  # no signal is pending
     assert after.stop.stopped_by == "SIGUSR1"
     latest = CheckpointStore(tmp_path / "run").latest()
     assert latest is not None
     assert read_loop(latest)["step"] == 3
-    told("the save completes, the run still ends as preempted", steps_lost=0, back_s=seconds)
+    record_outcome("the save completes, the run still ends as preempted", steps_lost=0, back_s=seconds)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -129,7 +130,7 @@ def test_a_signal_in_the_last_step_stays_pending(
         fit(shards, build, tmp_path / "run", 3, extra=[Signal(number)])
         assert CheckpointStore(tmp_path / "run").steps() == [3]
         with pytest.raises(Interruption, match=rf"by {number.name}$"):
-            look()
+            check_signal()
 
 
 class InsideAStep(Callback):
@@ -146,7 +147,7 @@ class InsideAStep(Callback):
 @pytest.mark.fault("b", "save asked for inside an accumulation", injected="SIGTERM in micro-batch 1, 2 or 4 of 4")
 @pytest.mark.parametrize("micro", [1, 2, 4])
 def test_a_save_requested_inside_an_accumulation_waits_for_its_end(
-    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, micro: int, told: Callable[..., None]
+    shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, micro: int, record_outcome: Callable[..., None]
 ) -> None:
     """A checkpoint does not hold the gradients of half a step."""
     whole, undisturbed, ids = fit(shards, build, tmp_path / "whole", 6, accumulate=4)
@@ -158,4 +159,4 @@ def test_a_save_requested_inside_an_accumulation_waits_for_its_end(
     assert seen.seen + more.seen == ids.seen
     assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
     assert same(undisturbed.averaging.ema.averages, restored.averaging.ema.averages)
-    told("saved after micro-batch 4 of 4; equal, bitwise", steps_lost=0)
+    record_outcome("saved after micro-batch 4 of 4; equal, bitwise", steps_lost=0)

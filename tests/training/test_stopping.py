@@ -15,7 +15,7 @@ from ranks import Turns, _rank
 from talkies.config import Interruption
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE, world_of
-from talkies.signals.answer import listening, look
+from talkies.signals.answer import check_signal, listening
 from talkies.training.stopping import BROKEN, Stopping
 
 Sent = dict[tuple[int, int], signal.Signals]
@@ -41,7 +41,7 @@ def steps(sent: Sent, at: int | None, failed: tuple[int, int] | None = None) -> 
     stopping.finish_pending()
     stopping.release_signals(stopped_by=cause)
     try:
-        look()
+        check_signal()
         unanswered = None
     except Interruption as error:
         unanswered = error.name

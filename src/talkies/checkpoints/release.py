@@ -22,7 +22,7 @@ from talkies.checkpoints.manifest import check_inside, file_table
 from talkies.checkpoints.names import NEWEST, renamed
 from talkies.checkpoints.places import PLACES, places_text
 from talkies.checkpoints.released import ADAPTER, ADAPTER_CONFIG, RECORD
-from talkies.checkpoints.spans import Held
+from talkies.checkpoints.spans import StateTensor
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
 from talkies.config.records import present
@@ -40,13 +40,13 @@ _OWN_KEYS = {"schema", "components", "files", "base", "adapter"}
 def write_release(
     folder: Path,
     *,
-    components: Mapping[str, Mapping[str, Held]],
+    components: Mapping[str, Mapping[str, StateTensor]],
     info: Mapping[str, Any],
     codecs_folder: Path | None = None,
-    adapter: tuple[Mapping[str, Held], str] | None = None,
+    adapter: tuple[Mapping[str, StateTensor], str] | None = None,
     base: Mapping[str, Any] | None = None,
     weights: Mapping[str, str] | None = None,
-    whole: Callable[[Held], Tensor] = spans.whole,
+    whole: Callable[[StateTensor], Tensor] = spans.whole,
     collective: Collective | None = None,
 ) -> None:
     """Make or replace the release `folder`: it is filled under a temporary name beside it, then renamed.
@@ -94,7 +94,9 @@ def _without_path(base: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if base is None else {key: value for key, value in base.items() if key != "path"}
 
 
-def _size(components: Mapping[str, Mapping[str, Held]], adapter: tuple[Mapping[str, Held], str] | None) -> int:
+def _size(
+    components: Mapping[str, Mapping[str, StateTensor]], adapter: tuple[Mapping[str, StateTensor], str] | None
+) -> int:
     parts = [*components.values(), *([adapter[0]] if adapter else [])]
     return sum(tensor.nbytes for tensors in parts for tensor in tensors.values())
 
@@ -111,9 +113,9 @@ def _begin(folder: Path, codecs: Path | None) -> None:
 
 def _fill(
     folder: Path | None,
-    components: Mapping[str, Mapping[str, Held]],
-    adapter: tuple[Mapping[str, Held], str] | None,
-    whole: Callable[[Held], Tensor],
+    components: Mapping[str, Mapping[str, StateTensor]],
+    adapter: tuple[Mapping[str, StateTensor], str] | None,
+    whole: Callable[[StateTensor], Tensor],
 ) -> None:
     """Write the weights; a process without a `folder` only helps to gather them."""
     for name, tensors in components.items():
@@ -125,7 +127,7 @@ def _fill(
         stream_tensors(None if folder is None else folder / ADAPTER, adapter[0], whole)
 
 
-def _table(folder: Path, components: Mapping[str, Mapping[str, Held]]) -> dict[str, dict[str, Any]]:
+def _table(folder: Path, components: Mapping[str, Mapping[str, StateTensor]]) -> dict[str, dict[str, Any]]:
     table = {}
     for name, tensors in components.items():
         path = folder / f"{name}.safetensors"

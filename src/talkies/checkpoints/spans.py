@@ -94,23 +94,23 @@ class TensorSpan:
         return [_chunk(box) for box in self.boxes()]
 
 
-Held = Tensor | TensorSpan
+StateTensor = Tensor | TensorSpan
 """What a rank holds of a tensor: the whole, its shard of a DTensor, or a span."""
 
 
-def local(held: Held) -> Tensor:
+def local(tensor: StateTensor) -> Tensor:
     """The part that this rank holds."""
-    return held.to_local() if isinstance(held, DTensor | TensorSpan) else held
+    return tensor.to_local() if isinstance(tensor, DTensor | TensorSpan) else tensor
 
 
-def whole(held: Held) -> Tensor:
+def whole(tensor: StateTensor) -> Tensor:
     """The whole tensor, gathered from every rank that holds a part; for small tensors."""
-    return held.full_tensor() if isinstance(held, DTensor | TensorSpan) else held
+    return tensor.full_tensor() if isinstance(tensor, DTensor | TensorSpan) else tensor
 
 
-def mapped(held: Held, function: Callable[[Tensor], Tensor]) -> Held:
-    """`function`, applied element by element; the result is sharded like `held`."""
-    return function(held) if isinstance(held, Tensor) else held.mapped(function)
+def mapped(tensor: StateTensor, function: Callable[[Tensor], Tensor]) -> StateTensor:
+    """`function`, applied element by element; the result is sharded like `tensor`."""
+    return function(tensor) if isinstance(tensor, Tensor) else tensor.mapped(function)
 
 
 def _chunk(box: Box) -> ChunkStorageMetadata:

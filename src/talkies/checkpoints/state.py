@@ -14,7 +14,7 @@ from talkies.checkpoints.gathered import Gathered, read_gathered, write_gathered
 from talkies.checkpoints.loop import LOOP, read_loop
 from talkies.checkpoints.manifest import Manifest, find_damage, read_manifest, verify
 from talkies.checkpoints.names import renamed_entry
-from talkies.checkpoints.spans import Held, mapped
+from talkies.checkpoints.spans import StateTensor, mapped
 from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors, stored_tensors
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
@@ -34,9 +34,9 @@ class State:
     `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step); `gathered`: see `read_gathered`.
     """
 
-    model: dict[str, Held]
-    optimizer: dict[str, Held]
-    ema: dict[str, Held]
+    model: dict[str, StateTensor]
+    optimizer: dict[str, StateTensor]
+    ema: dict[str, StateTensor]
     loop: dict[str, Any]
     generators: dict[str, Tensor]
     gathered: list[dict[str, Any]]
@@ -45,9 +45,9 @@ class State:
 def save_state(
     folder: Path,
     *,
-    model: Mapping[str, Held],
-    optimizer: Mapping[str, Held],
-    ema: Mapping[str, Held],
+    model: Mapping[str, StateTensor],
+    optimizer: Mapping[str, StateTensor],
+    ema: Mapping[str, StateTensor],
     loop: Mapping[str, Any],
     generators: Mapping[str, Tensor],
     gathered: Gathered | None = None,
@@ -82,8 +82,8 @@ def generators_file(rank: int) -> str:
 def load_state(
     folder: Path,
     *,
-    model: Mapping[str, Held],
-    ema: Mapping[str, Held],
+    model: Mapping[str, StateTensor],
+    ema: Mapping[str, StateTensor],
     collective: Collective | None = None,
     group: ProcessGroup | None = None,
 ) -> State:
@@ -108,8 +108,12 @@ def load_state(
 
 
 def load_ema(
-    folder: Path, model: Mapping[str, Held], *, collective: Collective | None = None, group: ProcessGroup | None = None
-) -> dict[str, Held]:
+    folder: Path,
+    model: Mapping[str, StateTensor],
+    *,
+    collective: Collective | None = None,
+    group: ProcessGroup | None = None,
+) -> dict[str, StateTensor]:
     """Only the EMA weights (fp32), verified; like `load_state`, but `model` may have another dtype."""
     fp32 = {name: mapped(value, lambda x: x.detach().float()) for name, value in model.items()}
     collective = collective or Alone()
@@ -135,13 +139,13 @@ def open_ema(folder: Path) -> Callable[[str], Tensor]:
 def _read(
     folder: Path,
     wanted: Callable[[str], bool],
-    model: Mapping[str, Held],
-    ema: Mapping[str, Held],
+    model: Mapping[str, StateTensor],
+    ema: Mapping[str, StateTensor],
     *,
     collective: Collective,
     group: ProcessGroup | None,
 ) -> dict[str, dict[str, Any]]:
-    def like(name: str) -> Held | None:
+    def like(name: str) -> StateTensor | None:
         part, _, rest = name.partition("/")
         if part == "optimizer":
             rest = rest.rpartition("/")[0]
@@ -173,10 +177,12 @@ def _refuse(wrong: str) -> None:
     raise CheckpointError(wrong)
 
 
-def _check(folder: Path, part: str, found: Mapping[str, Held], expected: Mapping[str, Held], *, dtypes: bool) -> None:
+def _check(
+    folder: Path, part: str, found: Mapping[str, StateTensor], expected: Mapping[str, StateTensor], *, dtypes: bool
+) -> None:
     """Raise CheckpointError if names, shapes or (with `dtypes`) dtypes differ."""
 
-    def kind(tensor: Held) -> tuple[object, ...]:
+    def kind(tensor: StateTensor) -> tuple[object, ...]:
         return (tuple(tensor.shape), tensor.dtype) if dtypes else (tuple(tensor.shape),)
 
     missing = [name for name in expected if name not in found]
@@ -192,11 +198,11 @@ def _check(folder: Path, part: str, found: Mapping[str, Held], expected: Mapping
         )
 
 
-def _shown(tensor: Held) -> str:
+def _shown(tensor: StateTensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _check_optimizer(folder: Path, found: Mapping[str, Held], model: Mapping[str, Held]) -> None:
+def _check_optimizer(folder: Path, found: Mapping[str, StateTensor], model: Mapping[str, StateTensor]) -> None:
     """Every moment must fit its parameter; a parameter whose expert was inactive so far may have none."""
     for key, value in found.items():
         name = key.rpartition("/")[0]

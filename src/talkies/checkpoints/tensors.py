@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
-from talkies.checkpoints.spans import Held, TensorSpan
+from talkies.checkpoints.spans import StateTensor, TensorSpan
 from talkies.config import CheckpointError
 from talkies.config.shown import shown
 
@@ -102,9 +102,9 @@ class _LoadPlanner(DefaultLoadPlanner):
         return held.box(index.offset) if isinstance(held, TensorSpan) else super().lookup_tensor(index)
 
 
-def save_tensors(folder: Path, tensors: Mapping[str, Held], group: ProcessGroup | None = None) -> None:
+def save_tensors(folder: Path, tensors: Mapping[str, StateTensor], group: ProcessGroup | None = None) -> None:
     """Write `tensors` bitwise and sync them to the disk; every process of `group` calls it with its own parts."""
-    assert all(isinstance(value, Held) for value in tensors.values()), "DCP would pickle anything but tensors"
+    assert all(isinstance(value, StateTensor) for value in tensors.values()), "DCP would pickle anything but tensors"
     plain = {name: value.detach() if isinstance(value, Tensor) else value for name, value in tensors.items()}
     writer = _Writer(folder, sync_files=True, overwrite=False)
     with _single_process():
@@ -116,7 +116,7 @@ def load_tensors(
     files: Collection[str],
     wanted: Callable[[str], bool],
     *,
-    like: Callable[[str], Held | None] = lambda _: None,
+    like: Callable[[str], StateTensor | None] = lambda _: None,
     group: ProcessGroup | None = None,
     rename: Rename = str,
 ) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def stored_tensors(folder: Path, rename: Rename = str) -> dict[str, Tensor]:
     return {name: torch.empty(e.size, dtype=e.properties.dtype, device="meta") for name, e in entries.items()}
 
 
-def _target(entry: TensorStorageMetadata, like: Held | None) -> Held:
+def _target(entry: TensorStorageMetadata, like: StateTensor | None) -> StateTensor:
     """Memory for a stored tensor: this rank's part if `like` is sharded and fits, else the whole, on the CPU."""
     if like is not None and (like.shape, like.dtype) == (entry.size, entry.properties.dtype):
         if isinstance(like, DTensor):

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from talkies.cli.output import bounded, local_path, open_streams, refuse_unreadable, silence, usage_words
 from talkies.config.errors import Interruption, RecipeError, UserError
 from talkies.config.shown import WIDTH, shown
-from talkies.signals.answer import listening, look
+from talkies.signals.answer import check_signal, listening
 from talkies.signals.watch import ended, follower
 
 VERBS = {
@@ -177,7 +177,7 @@ def _dispatch(arguments: list[str]) -> int:
     module = importlib.import_module(name)
     waits = os.environ.get("TALKIES_REQUEUE") == "1"
     if not waits:  # a job can answer a preemption only once `train` knows the job, and never after it has finished
-        look()
+        check_signal()
     parser = _Parser(prog=f"talkies {verb}", description=summary, allow_abbrev=False)
     module.add_arguments(parser)
     try:
@@ -187,7 +187,7 @@ def _dispatch(arguments: list[str]) -> int:
     parsed.argv = arguments
     code = int(module.run(parsed))
     if code == 0 and not waits:
-        look()  # a signal that arrived after the verb's last check
+        check_signal()  # a signal that arrived after the verb's last check
     return code
 
 

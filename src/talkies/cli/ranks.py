@@ -44,15 +44,15 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
     if world.size > 1:
         meet()
     from talkies.runs.run_phase import InterruptedRunError
-    from talkies.signals.answer import look
+    from talkies.signals.answer import check_signal
 
-    look()
+    check_signal()
     start(world)
     ranks = Ranks(world)
     try:
         return work(ranks)
     except RankError:
-        look()  # the other process may have stopped for a signal that this one received, too
+        check_signal()  # the other process may have stopped for a signal that this one received, too
         raise
     except InterruptedRunError:
         ranks.gather(None)  # torchrun ends all processes with the first that exits: let the main one report before
@@ -60,7 +60,7 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
     except RuntimeError as error:
         if world.size == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
             raise
-        look()
+        check_signal()
         raise RankError(
             "parallel: another process ended during a collective; its message is above, and the same command continues "
             "from the last checkpoint",

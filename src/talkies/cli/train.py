@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from talkies.cli.asked import load_recipe
 from talkies.cli.place import add_runs, lookups, registry_of, store_of, where_to_look
+from talkies.cli.train_arguments import load_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,9 +61,9 @@ def _run(args: argparse.Namespace, job: "SlurmJob | None") -> int:
     recipe = load_recipe(args)  # before torch is imported, which takes seconds
     from talkies.recipe.config import PhaseRecipe
     from talkies.runs.run_phase import InterruptedRunError
-    from talkies.signals.answer import look
+    from talkies.signals.answer import check_signal
 
-    look()
+    check_signal()
     try:
         return _phase(args, recipe, job) if isinstance(recipe, PhaseRecipe) else _curriculum(args, recipe, job)
     except InterruptedRunError as error:

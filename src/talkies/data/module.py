@@ -16,7 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from talkies.config import DataError
 from talkies.data.clip import Clip
 from talkies.data.collate import collate
-from talkies.data.order import CounterSampler, Passed, beyond, joined, micro_batch
+from talkies.data.order import CounterSampler, Skipped, merged_ranges, micro_batch, past_skipped
 from talkies.data.shards import ShardSet
 from talkies.data.substitutes import IN_A_ROW, read_sound
 from talkies.signals.children import only_from_parent
@@ -73,7 +73,7 @@ class ClipsData(LightningDataModule):
         self.rank, self.world = rank, world
         self.in_a_row = in_a_row
         self.consumed = 0
-        self.passed: Passed = ()
+        self.passed: Skipped = ()
         self.quarantined: frozenset[str] = frozenset()
 
     def advance(self, n: int) -> None:
@@ -83,11 +83,11 @@ class ClipsData(LightningDataModule):
     @property
     def position(self) -> int:
         """Position in the stream at which the next optimizer step begins."""
-        return beyond(self.consumed, self.passed)
+        return past_skipped(self.consumed, self.passed)
 
     def pass_over(self, *ranges: tuple[int, int]) -> None:
         """Skip positions [start, stop) (whole global batches) from now on; call it before the loader is iterated."""
-        self.passed = joined((*self.passed, *ranges))
+        self.passed = merged_ranges((*self.passed, *ranges))
 
     def train_dataloader(self) -> StatefulDataLoader:
         """Begins at the value of `consumed` when iteration starts."""
@@ -142,5 +142,5 @@ class ClipsData(LightningDataModule):
         if state_dict["seed"] != self.seed:
             raise DataError(f"resume: `seed` is {self.seed}, the checkpoint's is {state_dict['seed']}: use that one")
         self.consumed = int(state_dict["consumed"])
-        self.passed = joined((start, stop) for start, stop in state_dict["passed"])
+        self.passed = merged_ranges((start, stop) for start, stop in state_dict["passed"])
         self.quarantined = frozenset(state_dict["quarantined"])

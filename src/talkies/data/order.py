@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from talkies.config import RecipeError
 
-Passed = tuple[tuple[int, int], ...]
+Skipped = tuple[tuple[int, int], ...]
 """Ascending ranges [start, stop) of positions in the stream of samples that are not trained on."""
 
 
@@ -57,7 +57,7 @@ def micro_batch(global_batch: int, accumulate: int, world: int) -> int:
     return global_batch // parts
 
 
-def beyond(position: int, passed: Passed) -> int:
+def past_skipped(position: int, passed: Skipped) -> int:
     """The first position of the stream from `position` on that is not skipped."""
     for start, stop in passed:
         if start <= position < stop:
@@ -65,7 +65,7 @@ def beyond(position: int, passed: Passed) -> int:
     return position
 
 
-def joined(ranges: Iterable[tuple[int, int]]) -> Passed:
+def merged_ranges(ranges: Iterable[tuple[int, int]]) -> Skipped:
     """The same positions as ascending, disjoint ranges; adjacent ranges are merged."""
     merged: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
@@ -76,7 +76,7 @@ def joined(ranges: Iterable[tuple[int, int]]) -> Passed:
     return tuple(merged)
 
 
-def reached(steps: int, global_batch: int, passed: Passed) -> int:
+def position_after(steps: int, global_batch: int, passed: Skipped) -> int:
     """Position in the stream after `steps` optimizer steps that skipped `passed` (whole global batches)."""
     position = steps * global_batch
     for start, stop in passed:
@@ -100,7 +100,7 @@ class CounterSampler:
         micro: int,
         rank: int = 0,
         world: int = 1,
-        passed: Callable[[], Passed] = tuple,
+        passed: Callable[[], Skipped] = tuple,
     ) -> None:
         assert 0 <= rank < world, f"rank {rank} of {world}"
         self.size, self.seed, self.consumed = size, seed, consumed
@@ -109,6 +109,6 @@ class CounterSampler:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         start, global_micro, passed = self.consumed(), self.micro * self.world, self.passed()
         while True:
-            start = beyond(start, passed)
+            start = past_skipped(start, passed)
             yield indices(self.size, self.seed, start, global_micro)[self.rank :: self.world]
             start += global_micro

@@ -11,7 +11,7 @@ from talkies.flow.draw import gaussian
 from talkies.flow.objective import expert_at, interpolate, per_sample_loss, velocity
 from talkies.flow.schedule import shift
 from talkies.models.streams import as_streams
-from talkies.signals.answer import look
+from talkies.signals.answer import check_signal
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Condition, Denoiser, Stream
 
@@ -43,7 +43,7 @@ def heldout_loss(
     losses: dict[tuple[Modality, int], list[Tensor]] = defaultdict(list)
     for batch in batches:
         for k in range(bins):
-            look()
+            check_signal()
             levels = {m: shift((k + 0.5) / bins, shifts[m]) for m in batch.latents}
             expert = expert_at(levels["video"], boundary) if "video" in levels else 0
             streams, targets = _noised(batch, levels, k, seed=seed, mask_channels=mask_channels)

@@ -20,7 +20,7 @@ class Measure:
     control: str | None = None
     only: str | None = None
 
-    def speaks(self, metrics: Mapping[str, float]) -> bool:
+    def applies_to(self, metrics: Mapping[str, float]) -> bool:
         """Whether the metric was measured and is meaningful."""
         return self.key in metrics and (self.only is None or metrics.get(self.only, 1.0) >= SEEN)
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from talkies.config.records import open_regular
-from talkies.signals.answer import look
+from talkies.signals.answer import check_signal
 
 _CHUNK = 1 << 20
 # A change within one clock tick does not change the time stamps: only hashes of older files are cached.
@@ -37,7 +37,7 @@ def sha256_of(path: Path) -> str:
     with os.fdopen(open_regular(path), "rb") as handle:
         while chunk := handle.read(_CHUNK):
             digest.update(chunk)
-            look()
+            check_signal()
     if settled(path):
         _KNOWN[path] = (before, digest.hexdigest())
     return digest.hexdigest()

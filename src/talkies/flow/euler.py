@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from talkies.flow.objective import expert_at
-from talkies.signals.answer import look
+from talkies.signals.answer import check_signal
 from talkies.streams import Modality
 from talkies.streams.batch import Condition, Denoiser, Stream
 
@@ -33,7 +33,7 @@ def euler(
     columns = {m: list(pairwise(column)) for m, column in sigmas.items()}
     state = {m: stream.latent.float() for m, stream in streams.items()}
     for step in range(len(next(iter(columns.values())))):
-        look()
+        check_signal()
         now = {m: _at(streams[m], latent, columns[m][step][0]) for m, latent in state.items()}
         if "video" in columns:
             condition = replace(condition, expert=expert_at(columns["video"][step][0], boundary))

@@ -30,11 +30,11 @@ def initialise(model: nn.Module, seed: int) -> None:
     """Redraw every parameter of `model` on the CPU, component by component; the global generator is untouched."""
     with torch.no_grad():
         parameters = dict(model.named_parameters())
-        for name, value in drawn(model, seed):
+        for name, value in draw_weights(model, seed):
             parameters[name].copy_(value)
 
 
-def drawn(model: nn.Module, seed: int, components: Collection[str] = COMPONENTS) -> Iterator[tuple[str, Tensor]]:
+def draw_weights(model: nn.Module, seed: int, components: Collection[str] = COMPONENTS) -> Iterator[tuple[str, Tensor]]:
     """Yield (name, value on the CPU) for every parameter of these components of `model`, module by module.
 
     Only the structure of `model` is read, so it may be on the meta device. A value depends on (seed, component) and on

@@ -22,27 +22,27 @@ Rate = float | Fraction
 
 @dataclass(frozen=True, kw_only=True)
 class Rope:
-    """One rotation per token and pair of dimensions: `turns` [T, 1, head_dim / 2, 2] fp32, cosine and sine.
+    """One rotation per token and pair of dimensions: `rotations` [T, 1, head_dim / 2, 2] fp32, cosine and sine.
 
     `halves` False pairs dimensions (2j, 2j + 1), as in the towers; True pairs (j, j + head_dim / 2), as in the Bridge.
     """
 
-    turns: Tensor
+    rotations: Tensor
     halves: bool
 
     def to(self, device: torch.device) -> "Rope":
         """The same on `device`."""
-        return Rope(turns=self.turns.to(device), halves=self.halves)
+        return Rope(rotations=self.rotations.to(device), halves=self.halves)
 
 
 def rope_of(angle: Tensor, *, halves: bool) -> Rope:
     """Rotations by `angle` [T, head_dim / 2], fp64."""
-    return Rope(turns=torch.stack((angle.cos(), angle.sin()), -1).float().unsqueeze(1), halves=halves)
+    return Rope(rotations=torch.stack((angle.cos(), angle.sin()), -1).float().unsqueeze(1), halves=halves)
 
 
 def rotate(x: Tensor, rope: Rope) -> Tensor:
     """Rotate every pair of dimensions of `x` [B, T, heads, head_dim] by its token's angle; fp32."""
-    x, (cos, sin) = widened(x), rope.turns.unbind(-1)
+    x, (cos, sin) = widened(x), rope.rotations.unbind(-1)
     if rope.halves:
         swapped = x.roll(x.shape[-1] // 2, -1)
         return x * torch.cat((cos, cos), -1) + swapped * torch.cat((-sin, sin), -1)
@@ -51,7 +51,7 @@ def rotate(x: Tensor, rope: Rope) -> Tensor:
         a, b = pairs.unbind(-1)
         return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
     # One kernel: unfused, the arithmetic above takes a CPU four times as long.
-    return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rope.turns)).flatten(-2)
+    return torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rope.rotations)).flatten(-2)
 
 
 def axis_dims(head_dim: int, axes: int) -> tuple[int, ...]:

@@ -60,9 +60,9 @@ class SequenceSplit(Split):
 
     def rope(self, rope: Rope) -> Rope:
         """Turns [T, 1, d, 2] -> [ceil(T / degree), 1, d, 2], zero past the end."""
-        count = rope.turns.shape[0]
+        count = rope.rotations.shape[0]
         padding = self._length(count) * self.groups.degree - count
-        return Rope(turns=self._slice(F.pad(rope.turns, (0, 0) * 3 + (0, padding)), 0), halves=rope.halves)
+        return Rope(rotations=self._slice(F.pad(rope.rotations, (0, 0) * 3 + (0, padding)), 0), halves=rope.halves)
 
     def mask(self, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
         """Which tokens of the padded sequence are keys, [B, 1, 1, degree * ceil(T / degree)]; None if all are."""

@@ -67,7 +67,7 @@ class _Rules:
 
     def block(self, m: Modality) -> int:
         """Insides of nn.block.Block, without its input tokens."""
-        config, t, text = self.work.towers[m], self.work.held(m), self.work.tokens["text"]
+        config, t, text = self.work.towers[m], self.work.rank_tokens(m), self.work.tokens["text"]
         d, w = config.dim, self.w
         per_clip = 8 * d * F + 6 * t * F  # vectors of adaLN, statistics of three LayerNorms
         per_clip += 3 * t * d * w + 2 * t * d * F  # inputs of q/k/v, cross q and ffn; tokens before norm3 and norm2
@@ -81,7 +81,7 @@ class _Rules:
     def conditioner(self, q: Modality, m: Modality) -> int:
         """Insides of models.bridge.Conditioner: attention of q's tokens over m's."""
         config, width = self.work.towers[q], self.work.towers[m].dim
-        queries, keys = self.work.held(q), self.work.held(m)
+        queries, keys = self.work.rank_tokens(q), self.work.rank_tokens(m)
         per_clip = 2 * keys * F + keys * width * self.w  # y_norm
         per_clip += queries * config.dim * self.w * (self.w != F)  # queries in bf16
         per_clip += self._attention(config, queries, keys, over_tokens=True)
@@ -101,7 +101,7 @@ class _Rules:
 
     def inputs(self, m: Modality) -> int:
         """fp32 tokens before every block, conditioner and head, RoPE's table, and further inputs of recomputation."""
-        config, t, whole = self.work.towers[m], self.work.held(m), self.work.padded(m)
+        config, t, whole = self.work.towers[m], self.work.rank_tokens(m), self.work.padded(m)
         d, text = config.dim, self.work.tokens["text"]
         tokens = (config.layers + self.work.bridges + 1) * t * d
         extra = (6 * d * F + text * d * self.r * (self.r != self.w)) * self.work.checkpointing
@@ -109,7 +109,7 @@ class _Rules:
 
     def ends(self, m: Modality) -> int:
         """Patches, text and time embedding, head, and the error of every predicted value, which every rank holds."""
-        config, t, count = self.work.towers[m], self.work.held(m), self.work.tokens[m]
+        config, t, count = self.work.towers[m], self.work.rank_tokens(m), self.work.tokens[m]
         d, text = config.dim, self.work.tokens["text"]
         error = count * config.out_channels * config.patch_volume * F + 2 * t * F
         if not self.trains:
@@ -121,5 +121,5 @@ class _Rules:
 
     def working(self, m: Modality) -> int:
         """Gradients at the start of a block's backward pass: of its result and the residual, and around GELU."""
-        config, t = self.work.towers[m], self.work.held(m)
+        config, t = self.work.towers[m], self.work.rank_tokens(m)
         return self.b * 2 * t * (config.dim * F + config.ffn_dim * self.w)

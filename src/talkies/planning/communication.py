@@ -61,10 +61,10 @@ def sequence_bytes(work: Work) -> tuple[int, int]:
     """(all-to-all, gathers) of one micro-batch: forward, backward, and forward again if blocks are recomputed."""
     exchange = gather = 0
     for m, config in work.towers.items():
-        layer = _attention(work, config, work.held(m), work.held(m))
+        layer = _attention(work, config, work.rank_tokens(m), work.rank_tokens(m))
         exchange, gather = exchange + config.layers * layer[0], gather + config.layers * layer[1]
     for q, m in permutations(work.towers, 2) if work.bridges else ():
-        layer = _attention(work, work.towers[q], work.held(q), work.held(m))
+        layer = _attention(work, work.towers[q], work.rank_tokens(q), work.rank_tokens(m))
         exchange, gather = exchange + work.bridges * layer[0], gather + work.bridges * layer[1]
     passes = 3 if work.checkpointing else 2
     return passes * exchange, passes * gather + _velocities(work)
@@ -80,5 +80,5 @@ def _attention(work: Work, config: TowerConfig, queries: int, keys: int) -> tupl
 
 def _velocities(work: Work) -> int:
     """The output heads' fp32 values of all tokens, gathered on every rank; their gradient needs no exchange."""
-    values = sum(work.held(m) * c.out_channels * c.patch_volume for m, c in work.towers.items())
+    values = sum(work.rank_tokens(m) * c.out_channels * c.patch_volume for m, c in work.towers.items())
     return work.micro * values * FP32 * (work.layout.sequence - 1)

@@ -34,7 +34,7 @@ def shares(work: Work) -> dict[str, Share]:
     for m, config in work.towers.items():
         inner = gcd(config.heads, degree)
         padding = work.padded(m) - work.tokens[m]
-        found[str(m)] = Share(tokens=work.held(m), padding=padding, exchange=inner, gather=degree // inner)
+        found[str(m)] = Share(tokens=work.rank_tokens(m), padding=padding, exchange=inner, gather=degree // inner)
     return found
 
 

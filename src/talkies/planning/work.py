@@ -94,13 +94,13 @@ class Work:
         """Active layers of the Bridge, which needs both towers."""
         return self.shape.bridge.layers if self.bridge and len(self.towers) == 2 else 0
 
-    def held(self, stream: str) -> int:
+    def rank_tokens(self, stream: str) -> int:
         """Tokens of a stream on one rank, including padding; every rank holds the whole text."""
         return self.tokens[stream] if stream == "text" else -(-self.tokens[stream] // self.layout.sequence)
 
     def padded(self, stream: str) -> int:
         """Tokens of a stream over the ranks of a sequence group."""
-        return self.tokens[stream] if stream == "text" else self.held(stream) * self.layout.sequence
+        return self.tokens[stream] if stream == "text" else self.rank_tokens(stream) * self.layout.sequence
 
 
 def active(parts: Iterable[Part]) -> list[Part]:

@@ -20,11 +20,11 @@ from talkies.prepare.bars import Bars
 from talkies.prepare.clips import RawClip
 from talkies.prepare.encode import encode
 from talkies.prepare.hashes import fingerprint
-from talkies.prepare.jobs import NOTHING, OLDER, READER, Begun, Job
+from talkies.prepare.jobs import NOTHING_IN_USE, OLDER, READER, InUse, Job
 from talkies.prepare.plan import SetPlan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import PREPARED, Quarantined, SetReport, reasons
-from talkies.signals.answer import look
+from talkies.signals.answer import check_signal
 from talkies.streams.codec import Codecs
 
 RECORD = "prepared.json"
@@ -42,7 +42,7 @@ class Builder:
     device: torch.device
     shard_clips: int
     quarantine_max: int
-    begun: Begun = NOTHING
+    in_use: InUse = NOTHING_IN_USE
 
     def build(self, job: Job, header: Header, folder: Path) -> SetReport:
         """Make the set in `folder`, or reuse the existing one if it was made from the same files with the same codecs.
@@ -77,7 +77,7 @@ class Builder:
         if found is None:
             return None
         key, report = found
-        return report if keys[key] == READER or report.fingerprint in self.begun.sets else None
+        return report if keys[key] == READER or report.fingerprint in self.in_use.sets else None
 
     def _write(self, job: Job, header: Header, work: Path) -> SetReport:
         began, count = time.monotonic(), Tally()
@@ -93,7 +93,7 @@ class Builder:
                 writer.add(clip)
                 count = count.plus(raw, job.plan, self.codecs)
             bar(count.kept + len(refused))
-            look()
+            check_signal()
         if not count.kept:
             raise DataError(
                 f"prepare: set {shown(header.name)} is empty: all {len(refused)} media files are quarantined: "

@@ -153,7 +153,7 @@ def read_caption(caption: str | Path) -> str:
     except UnicodeEncodeError as error:  # JSON can spell lone surrogates, which no text encoder accepts
         surrogate = ascii(text[error.start])
         raise Rejected(
-            "caption encoding", f"the caption contains half a character ({surrogate}); write the whole character"
+            "caption encoding", f"the caption contains a lone surrogate ({surrogate}); write the whole character"
         ) from None
     _check_length(size, size)
     if not text.strip():

@@ -27,7 +27,7 @@ from talkies.prepare.jobs import OLDER, READER, Job
 from talkies.prepare.plan import fitted_parts
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Quarantined, reasons
-from talkies.signals.answer import look
+from talkies.signals.answer import check_signal
 from talkies.streams.codec import AudioCodec, VideoCodec
 
 RECORD = "fit.json"
@@ -52,10 +52,10 @@ def fit_codecs(
     reader: Reader,
     bars: Bars,
     *,
-    begun: Collection[str] = (),
+    in_use: Collection[str] = (),
 ) -> None:
     """Fit the codecs into folder/video and folder/audio, unless they are there already. Codecs that an older version
-    fitted on the same files are kept if a run has `begun` with them (identities).
+    fitted on the same files are kept if a run has them `in_use` (identities).
 
     Raises DataError if a set to fit on has no usable clip, or if its clips vary too little.
     """
@@ -63,7 +63,7 @@ def fit_codecs(
     if not parts:
         return
     key, *older = (_fit_key(config, jobs, version) for version in (READER, *OLDER))
-    if _present(config, folder, key) or any(_present(config, folder, old, among=begun) for old in older):
+    if _present(config, folder, key) or any(_present(config, folder, old, among=in_use) for old in older):
         return
     clips = [clip for name in config.fit_sets for clip in _clips(name, jobs[name], config.fit_clips, reader, bars)]
     frames = [signed(clip.frames) for clip in clips if clip.frames is not None]
@@ -127,7 +127,7 @@ def _clips(name: str, job: Job, wanted: int, reader: Reader, bars: Bars) -> list
     clips: list[RawClip] = []
     refused: list[Quarantined] = []
     for clip in job.read(reader):
-        look()
+        check_signal()
         if isinstance(clip, Quarantined):
             refused.append(clip)
             continue

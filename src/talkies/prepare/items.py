@@ -144,7 +144,7 @@ def _entry(folder: Path, line: str, where: str, spellings: Spellings) -> Item:
         os.fsencode(media)
     except UnicodeEncodeError:
         raise DataError(
-            f"{where}: `media` is {shown(media)}, which contains half a character and cannot be a file name"
+            f"{where}: `media` is {shown(media)}, which contains a lone surrogate and cannot be a file name"
         ) from None
     if "\0" in media:
         raise DataError(f"{where}: `media` is {shown(media)}, which contains NUL and cannot be a file name")

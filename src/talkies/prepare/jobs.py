@@ -18,7 +18,7 @@ OLDER = (4, 3, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
+class InUse:
     """The data that runs have begun with: fingerprints of sets, and identities of codecs. It is kept, even if a later
     reader would make other clips from the same files."""
 
@@ -26,7 +26,7 @@ class Begun:
     codecs: frozenset[str] = frozenset()
 
 
-NOTHING = Begun()
+NOTHING_IN_USE = InUse()
 
 
 @dataclass(frozen=True, kw_only=True)

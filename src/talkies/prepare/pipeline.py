@@ -20,7 +20,7 @@ from talkies.prepare.config import PrepareConfig
 from talkies.prepare.copies import resolve_copies
 from talkies.prepare.fitting import fit_codecs, take_codecs
 from talkies.prepare.hashes import Hashes, contents, fingerprint
-from talkies.prepare.jobs import NOTHING, Begun, Job
+from talkies.prepare.jobs import NOTHING_IN_USE, InUse, Job
 from talkies.prepare.plan import SetPlan, plan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Report, SetReport
@@ -42,14 +42,14 @@ def prepare(
     recipe_folder: Path,
     progress: bool,
     codecs: Path | None = None,
-    begun: Begun = NOTHING,
+    in_use: InUse = NOTHING_IN_USE,
 ) -> Report:
     """Make everything that a prepare recipe asks for below `root`, and root/report.json last.
 
     root/codecs holds the fitted codecs, root/sets/NAME the shard sets, root/sources the rendered media; none of them
     depends on the location of `root`. Existing results of the same files, settings and codecs are reused. Paths in the
     recipe are relative to `recipe_folder`; `codecs` is the folder of the codecs that `codecs_from` names; data that
-    runs have `begun` with is kept, even from an older version. Raises RecipeError (before any work) for what cannot be
+    runs have `in_use` is kept, even from an older version. Raises RecipeError (before any work) for what cannot be
     made, DataError for media that cannot be used, StorageError if the disk is full or not writable.
     """
     plans = plan(config)
@@ -63,7 +63,7 @@ def prepare(
             codecs=codecs,
             progress=progress,
             names=tuple(plans),
-            begun=begun,
+            in_use=in_use,
         )
         return _finish(config, root, *results)
 
@@ -76,7 +76,7 @@ def prepare_sets(
     progress: bool,
     names: Sequence[str],
     codecs: Path | None = None,
-    begun: Begun = NOTHING,
+    in_use: InUse = NOTHING_IN_USE,
 ) -> None:
     """As `prepare`, but only the shared parts and the sets `names`, and without a report. After a call without names,
     several processes may make different sets at once."""
@@ -90,7 +90,7 @@ def prepare_sets(
             codecs=codecs,
             progress=progress,
             names=names,
-            begun=begun,
+            in_use=in_use,
         )
 
 
@@ -116,7 +116,7 @@ def _make(
     codecs: Path | None,
     progress: bool,
     names: Sequence[str],
-    begun: Begun,
+    in_use: InUse,
 ) -> tuple[dict[str, str], dict[str, SetReport], dict[str, MediaSource]]:
     """Make sources, codecs and the sets `names`; returns the codecs' identities, the reports and the sources."""
     (root / "sources").mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def _make(
         jobs = _jobs(plans, sources, hashes)
         reader = Reader()
         if config.codecs_from is None:
-            fit_codecs(config, jobs, root / "codecs", reader, bar, begun=begun.codecs)
+            fit_codecs(config, jobs, root / "codecs", reader, bar, in_use=in_use.codecs)
         else:
             assert codecs is not None, "the caller resolves `codecs_from`"
             take_codecs(config, codecs, root / "codecs")
@@ -142,7 +142,7 @@ def _make(
             device=device,
             shard_clips=config.shard_clips,
             quarantine_max=config.quarantine_max,
-            begun=begun,
+            in_use=in_use,
         )
         sets = {
             name: builder.build(job, _header(config, job.plan, identities, null), root / "sets" / name)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.profilers import Profiler
 
-from talkies.resilience.straggler import OwnTime
+from talkies.resilience.straggler import RankClock
 
 LOADING, FORWARD, BACKWARD, OPTIMIZER = "loading data", "the forward pass", "the backward pass", "the optimizer"
 RESTORING, CHECKPOINT, VALIDATION, REPORTING = "restoring", "the checkpoint", "validation", "reporting"
@@ -43,7 +43,7 @@ class Activity(Profiler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.own = OwnTime()
+        self.own = RankClock()
         self.now = Moment(0, START, time.monotonic(), 0)
         self.stepped = False
         self._declared: dict[str, str] = {}

@@ -50,7 +50,7 @@ class SurvivalWarning(UserWarning):
     """Something went wrong, and training continues."""
 
 
-class BackError(Exception):
+class RollbackError(Exception):
     """Training must continue from an earlier step, see `resilience.rollback`; `step` is the number of the bad step."""
 
     def __init__(self, step: int, reason: str) -> None:
@@ -144,7 +144,7 @@ class Guard:
         if self.folder is not None and self.ranks.main:
             reason += record(self.folder, step=step, kind=kind, what=what, ranks=micros)
         if action == "rollback":
-            raise BackError(step, reason)
+            raise RollbackError(step, reason)
         if action == "skip" and len(self.skipped) < self.config.skips:
             self.skip = True
             self.skipped.append({"step": step, "kind": kind, "what": what})

@@ -14,7 +14,7 @@ from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
 from talkies.config.records import Kind, record
-from talkies.data.order import Passed, joined
+from talkies.data.order import Skipped, merged_ranges
 from talkies.files.durable import write_text
 from talkies.resilience.config import RollbackConfig
 from talkies.resilience.guard import BadStepError
@@ -85,13 +85,13 @@ def go_back(
     return rollback
 
 
-def finish_interrupted(folder: Path, store: CheckpointStore, leave: Callable[[Rollback], object]) -> Passed:
+def finish_interrupted(folder: Path, store: CheckpointStore, leave: Callable[[Rollback], object]) -> Skipped:
     """What the run passes over. Finishes a rollback whose process died before it had deleted the later checkpoints.
 
     Raises CheckpointError if the record lacks a rollback that the newest checkpoint names.
     """
     rollbacks = read_rollbacks(folder)
-    recorded = joined((rollback.start, rollback.stop) for rollback in rollbacks)
+    recorded = merged_ranges((rollback.start, rollback.stop) for rollback in rollbacks)
     for step in store.steps()[-1:]:
         known = _passed(store.path(step)) or ()
         if any(not any(a <= start and stop <= b for a, b in recorded) for start, stop in known):
@@ -126,9 +126,9 @@ def _knows(checkpoint: Path, rollback: Rollback) -> bool:
     return passed is None or any(start <= rollback.start and rollback.stop <= stop for start, stop in passed)
 
 
-def _passed(checkpoint: Path) -> Passed | None:
+def _passed(checkpoint: Path) -> Skipped | None:
     """What the run had passed over when it wrote the checkpoint; None if the checkpoint is damaged."""
     try:
-        return joined((start, stop) for start, stop in read_loop(checkpoint)["data"]["passed"])
+        return merged_ranges((start, stop) for start, stop in read_loop(checkpoint)["data"]["passed"])
     except CheckpointError:
         return None

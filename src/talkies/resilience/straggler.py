@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Own:
+class RankTime:
     """A rank's own seconds per step: median wait for data, median time of computing, and mean wait for data."""
 
     data: float
@@ -35,7 +35,7 @@ class Own:
         return self.data + self.compute
 
 
-class OwnTime:
+class RankClock:
     """The clock of one rank. On CUDA, events on the stream time the computing; they are read in `take`, never within a
     step. The first micro-batch of an attempt compiles and allocates: it is left out if there are others."""
 
@@ -87,7 +87,7 @@ class OwnTime:
         """Add what an earlier attempt measured after its last `take`."""
         self._before = (self._before[0] + data, self._before[1] + compute)
 
-    def take(self, micro_batches: int) -> Own | None:
+    def take(self, micro_batches: int) -> RankTime | None:
         """The time of a step of `micro_batches` since the last call; None if nothing was measured."""
         data, compute = self.seconds()
         self._first = False
@@ -96,7 +96,7 @@ class OwnTime:
         if not data or not compute:
             return None
         values = (median(data), median(compute), fmean(data))
-        return Own(*(value * micro_batches for value in values))
+        return RankTime(*(value * micro_batches for value in values))
 
 
 class Stragglers:
@@ -107,7 +107,7 @@ class Stragglers:
         self.ratio, self.warn = ratio, warn
         self._slow: dict[int, int] = {}
 
-    def metrics(self, owned: Sequence[Own | None], step: int) -> dict[str, float]:
+    def metrics(self, owned: Sequence[RankTime | None], step: int) -> dict[str, float]:
         """train/data_seconds (mean wait per step over ranks) and, of several ranks, train/slowest_rank and its time as
         a multiple of the others' median, train/slowest_ratio."""
         known = [own for own in owned if own is not None]
@@ -122,7 +122,7 @@ class Stragglers:
             self._judge(rank, known, usual, step)
         return metrics
 
-    def _judge(self, rank: int, known: Sequence[Own], usual: float, step: int) -> None:
+    def _judge(self, rank: int, known: Sequence[RankTime], usual: float, step: int) -> None:
         own = known[rank]
         slow = own.seconds > self.ratio * usual and own.seconds - usual > LEAST_S
         self._slow = {rank: self._slow.get(rank, 0) + 1} if slow else {}

@@ -13,7 +13,7 @@ from talkies.checkpoints.names import renamed
 from talkies.checkpoints.release import open_component, release_schema
 from talkies.config import CheckpointError
 from talkies.config.shown import shown
-from talkies.models.build import build_mova, drawn
+from talkies.models.build import build_mova, draw_weights
 from talkies.parallel.arrange import Read, arrange, placed
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
@@ -34,7 +34,7 @@ def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh |
     for component, parent in parents.items():
         _fill(parameters, put, component, parent.folder, f"parent {shown(parent.spec)}")
     skeleton = build_mova(recipe.model, components=components, seed=recipe.seed, device="meta")
-    for name, value in drawn(skeleton, recipe.seed, components - parents.keys()):
+    for name, value in draw_weights(skeleton, recipe.seed, components - parents.keys()):
         put(parameters[name][0], _rows(value))
     if recipe.phase.kind == "lora":
         for name, value in adapter_values(model, recipe.seed):

@@ -9,7 +9,7 @@ from talkies.checkpoints.store import CheckpointStore
 from talkies.config import UserError
 from talkies.config.regular import resolved
 from talkies.data.index import read_index
-from talkies.prepare.jobs import Begun
+from talkies.prepare.jobs import InUse
 from talkies.runs.folders import finished
 from talkies.runs.inputs_record import FACTS
 from talkies.runs.inputs_record import FILE as FACTS_FILE
@@ -19,7 +19,7 @@ from talkies.runs.recorded import recipe_of_run
 _log = logging.getLogger(__name__)
 
 
-def used_by_runs(runs: Path, root: Path) -> Begun:
+def used_by_runs(runs: Path, root: Path) -> InUse:
     """The sets and codecs in the data root `root` that runs in the folder `runs` were begun with. A run with damaged
     records is not counted, and a warning names it."""
     sets: set[str] = set()
@@ -32,18 +32,18 @@ def used_by_runs(runs: Path, root: Path) -> Begun:
                 codecs |= found.codecs
         except UserError as error:
             _log.warning("prepare: cannot determine which data %s was begun with: %s", run, error)
-    return Begun(sets=frozenset(sets), codecs=frozenset(codecs))
+    return InUse(sets=frozenset(sets), codecs=frozenset(codecs))
 
 
-def _of(run: Path, root: Path) -> Begun:
+def _of(run: Path, root: Path) -> InUse:
     """The sets and codecs that a run still uses; none if the set that it trains on has changed."""
     recipe = recipe_of_run(run)
     folders = [root / "sets" / name for name in (recipe.data.shards, recipe.data.heldout)]
     indices = [read_index(folder) for folder in folders]
     if indices[0].fingerprint != _trained_on(run):
-        return Begun()
+        return InUse()
     codecs = {identity for index in indices for identity in index.header["codecs"].values()}
-    return Begun(sets=frozenset(index.fingerprint for index in indices), codecs=frozenset(codecs))
+    return InUse(sets=frozenset(index.fingerprint for index in indices), codecs=frozenset(codecs))
 
 
 def _trained_on(run: Path) -> str | None:

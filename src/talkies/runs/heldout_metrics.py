@@ -11,7 +11,7 @@ from talkies.generate.config import SamplingConfig
 from talkies.media.write import PROVENANCE
 from talkies.runs.source import Source
 from talkies.runs.validation import batches, decoded, sample_batch, write_samples
-from talkies.signals.answer import look
+from talkies.signals.answer import check_signal
 from talkies.streams.codec import Media
 
 
@@ -35,7 +35,7 @@ def evaluate(
     generated: list[Media] = []
     real: list[Media] = []
     for batch in heldout_batches:
-        look()
+        check_signal()
         generated += sample_batch(source.model, source.codecs, batch, sampling, fps=heldout.fps, device=device, **fixed)
         real += decoded(batch, source.codecs, heldout.fps, seconds=heldout.seconds)
     metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(generated, real).items()}

@@ -10,9 +10,9 @@ from talkies.data.substitutes import open_to_train
 from talkies.recipe.check import check, check_heldout_clips
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.runs.carried_codecs import carried
 from talkies.runs.host_check import check_step, check_workers
 from talkies.runs.parents import Parent, check_codecs
+from talkies.runs.release_codecs import carried
 from talkies.streams.codec import Codecs
 
 

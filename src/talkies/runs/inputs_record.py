@@ -20,9 +20,9 @@ from talkies.data.index import Index, read_index
 from talkies.data.records import GridRecord, check_encoded
 from talkies.files.durable import storage_errors, sync_tree
 from talkies.recipe.config import PhaseRecipe
-from talkies.runs.carried_codecs import carried
 from talkies.runs.folders import write_json
 from talkies.runs.place import Place
+from talkies.runs.release_codecs import carried
 
 FILE = "inputs.json"
 CODECS = "codecs"

@@ -45,7 +45,7 @@ class Measure:
     def losses(self, step: int) -> dict[str, float]:
         """Held-out loss per modality and noise bin at fixed noise."""
         del step
-        with self.averaging.ema.swapped(self.phase.held):
+        with self.averaging.ema.swapped(self.phase.state):
             return heldout_loss(
                 self.phase.model, self.batches(), self.recipe.flow, bins=self.recipe.validation.bins, **self.fixed
             )
@@ -59,7 +59,7 @@ class Measure:
             video_shift=self.recipe.sampling.video_shift,
             audio_shift=self.recipe.sampling.audio_shift,
         )
-        with self.averaging.ema.swapped(self.phase.held):
+        with self.averaging.ema.swapped(self.phase.state):
             media = sample_batch(
                 self.phase.model,
                 self.inputs.codecs,

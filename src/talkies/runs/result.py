@@ -12,7 +12,7 @@ from torch import Tensor
 from talkies.checkpoints.collective import Collective
 from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.release import release_sha256, write_release
-from talkies.checkpoints.spans import Held, whole
+from talkies.checkpoints.spans import StateTensor, whole
 from talkies.checkpoints.state import open_ema, stored_ema
 from talkies.config.canonical import to_dict
 from talkies.config.regular import resolved
@@ -99,9 +99,9 @@ def quarantined(loop: Mapping[str, Any], run: Path) -> dict[str, Any]:
     return {"clips": len(loop["data"]["quarantined"]), "sha256": sha256_of(file) if file.exists() else None}
 
 
-def split_components(state: Mapping[str, Held]) -> dict[str, dict[str, Held]]:
+def split_components(state: Mapping[str, StateTensor]) -> dict[str, dict[str, StateTensor]]:
     """component -> its weights under upstream's keys."""
-    found: dict[str, dict[str, Held]] = {}
+    found: dict[str, dict[str, StateTensor]] = {}
     for name, tensor in state.items():
         component = component_of(name)
         found.setdefault(component, {})[name.removeprefix(f"{component}.")] = tensor
@@ -113,7 +113,7 @@ def export(recipe: PhaseRecipe, parents: Mapping[str, Parent], folder: Path, pha
     facts = FACTS.read(folder / FACTS_FILE)
     ranks = after.saving.ranks
     ranks.agree(check_copies if ranks.main else None, recipe, facts, folder)
-    with after.averaging.ema.swapped(phase.held):
+    with after.averaging.ema.swapped(phase.state):
         tensors = phase.trainable()
         return publish(
             recipe,
@@ -163,12 +163,12 @@ def publish(
     facts: Facts,
     parents: Mapping[str, Parent],
     folder: Path,
-    tensors: Mapping[str, Held],
+    tensors: Mapping[str, StateTensor],
     *,
     run: Path,
     checkpoint: Path,
     codecs: Path,
-    whole: Callable[[Held], Tensor],
+    whole: Callable[[StateTensor], Tensor],
     collective: Collective | None,
 ) -> str:
     """Write the release `folder` of a phase at `checkpoint` in `run`, with the fitted codecs in `codecs`; returns its
@@ -177,7 +177,7 @@ def publish(
     A LoRA's release holds the adapter in PEFT's format and names its base by hash.
     """
     adapter, base = None, None
-    components: dict[str, dict[str, Held]] = {}
+    components: dict[str, dict[str, StateTensor]] = {}
     if recipe.phase.kind == "lora":
         parent = next(iter(parents.values()))
         base = {"sha256": parent.sha256, "path": str(resolved(parent.folder)), "name": parent.info["name"]}

@@ -7,7 +7,7 @@ from typing import Any
 from talkies.checkpoints.loop import LOOP, RECORD, read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
-from talkies.data.order import joined, reached
+from talkies.data.order import merged_ranges, position_after
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.recorded import name_of_run
@@ -38,8 +38,8 @@ def _same_run(recipe: PhaseRecipe, folder: Path, checkpoint: Path) -> None:
             f"{expected[:12]}); put the checkpoint back where it belongs, or start anew with --new"
         )
     step, consumed, updates = loop["step"], loop["data"]["consumed"], loop["ema_updates"]
-    passed = joined((start, stop) for start, stop in loop["data"]["passed"])
-    if consumed != (found := reached(step, recipe.steps.global_batch, passed)):
+    passed = merged_ranges((start, stop) for start, stop in loop["data"]["passed"])
+    if consumed != (found := position_after(step, recipe.steps.global_batch, passed)):
         where = f"step {step} of {recipe.steps.global_batch} clips each ends at {found}"
         raise RECORD.damaged(checkpoint / LOOP, f"its `data.consumed` is {consumed}, but {where}")
     if updates > step:

@@ -55,7 +55,7 @@ def prepare_data(config: PrepareConfig, context: RunContext, *, recipe_folder: P
             recipe_folder=recipe_folder,
             codecs=codecs,
             progress=context.bar,
-            begun=used_by_runs(context.runs, root),
+            in_use=used_by_runs(context.runs, root),
         )
 
 
@@ -82,6 +82,6 @@ def prepare_part(config: PrepareConfig, context: RunContext, *, recipe_folder: P
             codecs=codecs,
             progress=context.bar,
             names=chosen,
-            begun=used_by_runs(context.runs, root),
+            in_use=used_by_runs(context.runs, root),
         )
     return root

@@ -20,7 +20,7 @@ from talkies.runs.recorded import FILE, check_sum, name_of_run, recipe_in, value
 from talkies.runs.records import RECIPE, RESULT, RecipeRecord
 from talkies.runs.result import commit, export, write_result
 from talkies.runs.train import train
-from talkies.signals.answer import asked, before_end, look
+from talkies.signals.answer import before_end, check_signal, signal_name
 from talkies.tracking.spool import Status, Tracker
 
 UPLOAD_S = 10.0
@@ -134,7 +134,7 @@ def run_phase(
     RankError if another process failed.
     """
     folder, ranks = place.folder, ranks or Ranks(ALONE)
-    look()
+    check_signal()
     with ExitStack() as locks:
         ranks.agree((lambda: locks.enter_context(locked(folder))) if ranks.main else None)
         parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=folder))
@@ -199,5 +199,5 @@ def closing_with_status(
     finally:
         tracker.status(status)
         sent = tracker.close(deadline_s=UPLOAD_S if uploads else 0.0)
-        if uploads and not sent and asked() is None:
+        if uploads and not sent and signal_name() is None:
             say(unsent_message(uploads))

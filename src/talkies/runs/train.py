@@ -25,7 +25,7 @@ from talkies.recipe.check import mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.resilience.activity import Activity
-from talkies.resilience.guard import BackError, Guard
+from talkies.resilience.guard import Guard, RollbackError
 from talkies.resilience.quarantine import Quarantine
 from talkies.resilience.rollback import finish_interrupted, go_back
 from talkies.runs.building import build_model
@@ -33,7 +33,7 @@ from talkies.runs.inputs import Inputs
 from talkies.runs.recorded import name_of_run
 from talkies.runs.resuming import resumed_from
 from talkies.runs.run_callbacks import RunCallbacks
-from talkies.signals.answer import answered
+from talkies.signals.answer import mark_handled
 from talkies.tracking.spool import Tracker
 from talkies.training.after_step import AfterStep, after_step
 from talkies.training.phase import Objective, Phase
@@ -235,12 +235,12 @@ def _after_step(
 def _fit(trainer: Trainer, phase: Phase, data: ClipsData, after: AfterStep) -> Outcome:
     try:
         trainer.fit(phase, datamodule=data)
-    except BackError as error:
+    except RollbackError as error:
         if after.saving.failure is not None:
             raise after.saving.failure from None
-        causes = [cause for cause in after.saving.ranks.gather(after.stop.stopping.asked) if cause is not None]
+        causes = [cause for cause in after.saving.ranks.gather(after.stop.stopping.signal_name) if cause is not None]
         if causes:  # the next attempt will reach the bad step again
-            answered(causes[0])
+            mark_handled(causes[0])
             return Outcome(step=error.step - 1, stopped_by=causes[0])
         return Outcome(step=error.step - 1, stopped_by=None, bad=error.reason, position=data.position)
     return Outcome(step=trainer.global_step, stopped_by=after.stop.stopped_by)

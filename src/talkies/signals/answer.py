@@ -30,25 +30,25 @@ def listening() -> Iterator[None]:
         FLAG.clear()
 
 
-def asked() -> str | None:
+def signal_name() -> str | None:
     """The name of the signal that was received, or None."""
     return FLAG.name
 
 
-def look() -> None:
+def check_signal() -> None:
     """Raise Interruption if a signal was received and is not claimed: once, and only in the main thread."""
-    if FLAG.name is not None and not (FLAG.claims or FLAG.raised or FLAG.answered) and get_ident() == FLAG.main:
+    if FLAG.name is not None and not (FLAG.claims or FLAG.raised or FLAG.handled) and get_ident() == FLAG.main:
         FLAG.raised = True
         raise Interruption(FLAG.name)
 
 
 def pause(seconds: float) -> None:
-    """Sleep, but `look` all the time. (time.sleep continues after a signal.)"""
+    """Sleep, but `check_signal` all the time. (time.sleep continues after a signal.)"""
     end = time.monotonic() + seconds
-    look()
+    check_signal()
     while (left := end - time.monotonic()) > 0:
         time.sleep(min(left, POLL_S))
-        look()
+        check_signal()
 
 
 def until(done: Callable[[], bool], seconds: float) -> bool:
@@ -63,8 +63,8 @@ def until(done: Callable[[], bool], seconds: float) -> bool:
 
 @contextmanager
 def claimed() -> Iterator[None]:
-    """Within the block the caller handles signals (see `asked`) at a moment of its choice. Handlers that a library has
-    installed are replaced by ours."""
+    """Within the block the caller handles signals (see `signal_name`) at a moment of its choice. Handlers that a
+    library has installed are replaced by ours."""
     if get_ident() == FLAG.main:
         for number in FLAG.replaced:
             signal.signal(number, record_signal)
@@ -76,11 +76,11 @@ def claimed() -> Iterator[None]:
         FLAG.released = time.monotonic()
 
 
-def answered(name: str | None = None) -> None:
-    """The signal has been handled: the process is about to end, and `look` no longer raises. `name`: the signal, which
-    another process may have received on behalf of this one."""
+def mark_handled(name: str | None = None) -> None:
+    """The signal has been handled: the process is about to end, and `check_signal` no longer raises. `name`: the
+    signal, which another process may have received on behalf of this one."""
     FLAG.name = FLAG.name or name
-    FLAG.answered = FLAG.name is not None
+    FLAG.handled = FLAG.name is not None
 
 
 @contextmanager
@@ -97,8 +97,8 @@ def protected() -> Iterator[None]:
 
 @contextmanager
 def before_end(act: Callable[[], None]) -> Iterator[None]:
-    """If a signal ends the process within the block without a `look`, `act` is called first (in another thread, for at
-    most a second)."""
+    """If a signal ends the process within the block without a `check_signal`, `act` is called first (in another thread,
+    for at most a second)."""
     FLAG.actions.append(act)
     try:
         yield

@@ -44,7 +44,7 @@ class Flag:
         self.name: str | None = None
         self.since = self.released = 0.0
         self.received: list[int] = []
-        self.raised = self.answered = self.settled = self.forced = False
+        self.raised = self.handled = self.settled = self.forced = False
         self.claims = self.protections = 0
         self.actions: list[Callable[[], None]] = []
         self.requeue: Callable[[], None] | None = None

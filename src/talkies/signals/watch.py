@@ -1,8 +1,9 @@
 """The watcher of a `talkies` process: a thread that ends the process if nothing handles a signal in time.
 
 The main thread may be inside an import, a library or a system call that continues after a signal; an exception raised
-there would be lost or break things. So the main thread must look itself (`answer.look`); if it does not in time, this
-thread writes the one line and ends the process. No file is damaged by that: files are written aside, then renamed.
+there would be lost or break things. So the main thread must check itself (`answer.check_signal`); if it does not in
+time, this thread writes the one line and ends the process. No file is damaged by that: files are written aside, then
+renamed.
 """
 
 import fcntl
@@ -68,7 +69,7 @@ def _due(now: float) -> bool:
         return True
     if FLAG.claims or (_preempted() and FLAG.requeue is None and os.environ.get("TALKIES_REQUEUE") == "1"):
         return False  # a claimed signal is handled elsewhere; a preempted job must first be able to requeue itself
-    patience = ENDING_S if FLAG.raised or FLAG.answered else GRACE_S
+    patience = ENDING_S if FLAG.raised or FLAG.handled else GRACE_S
     return now - max(FLAG.since, FLAG.released) > patience
 
 

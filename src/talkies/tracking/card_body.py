@@ -64,7 +64,7 @@ def main_number(front: Front) -> str:
     """The first number of a card, with its ceiling; `-` if nothing was measured."""
     metrics = metrics_of(front)
     for measure in MEASURES:
-        if measure.speaks(metrics):
+        if measure.applies_to(metrics):
             ceiling = _value(measure.ceiling, metrics)
             beside = f" of {ceiling}" if isinstance(measure.ceiling, str) and ceiling else ""
             return f"{escaped(measure.key.rpartition('/')[2])} {number(metrics[measure.key])}{beside}"
@@ -135,7 +135,7 @@ def _first(card: Mapping[str, Any]) -> str | None:
 
 def _numbers(front: Front) -> str:
     metrics, gates = metrics_of(front), {gate["metric"]: gate for gate in front["talkies"]["gates"]}
-    known = [m for m in MEASURES if m.speaks(metrics) or (m.key in metrics and m.key in gates)]
+    known = [m for m in MEASURES if m.applies_to(metrics) or (m.key in metrics and m.key in gates)]
     others = [Measure(key=key, words=key, better="") for key in gates if key not in {m.key for m in known}]
     silent = any(m.key in metrics and m not in known for m in MEASURES)
     rows = [_row(measure, metrics, gates.get(measure.key)) for measure in [*known, *others]]

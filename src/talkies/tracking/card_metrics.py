@@ -19,7 +19,7 @@ _BACKSLASH = re.compile(r"\\(.)")
 def headline(metrics: Mapping[str, float], gated: Iterable[str]) -> list[str]:
     """Names of the metrics that a card begins with: the meaningful ones of MEASURES, each with its ceiling and control,
     and those of the gates."""
-    beside = [key for one in MEASURES if one.speaks(metrics) for key in (one.key, one.ceiling, one.control)]
+    beside = [key for one in MEASURES if one.applies_to(metrics) for key in (one.key, one.ceiling, one.control)]
     return [key for key in dict.fromkeys([*beside, *gated]) if isinstance(key, str) and key in metrics]
 
 

@@ -6,22 +6,22 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from talkies.checkpoints.spans import Held, local, mapped
+from talkies.checkpoints.spans import StateTensor, local, mapped
 from talkies.training.config import EmaConfig
-from talkies.training.held import HeldState, write
+from talkies.training.state import TrainingState, write
 
 
 class Ema:
     """fp32 averages of named parameters, sharded as they are. The decay after n updates is min(`decay`,
     (1 + n) / (10 + n)), so that the average soon forgets the initial weights."""
 
-    def __init__(self, parameters: Mapping[str, Held], config: EmaConfig) -> None:
+    def __init__(self, parameters: Mapping[str, StateTensor], config: EmaConfig) -> None:
         self.config = config
         self.updates = 0
         self.averages = {name: mapped(p, _copied) for name, p in parameters.items()}
 
     @torch.no_grad()
-    def update(self, parameters: Mapping[str, Held]) -> None:
+    def update(self, parameters: Mapping[str, StateTensor]) -> None:
         """Move the averages towards `parameters` (the same names as at construction)."""
         decay = min(self.config.decay, (1 + self.updates) / (10 + self.updates))
         current = [local(parameters[name]).detach().float() for name in self.averages]
@@ -29,7 +29,7 @@ class Ema:
         self.updates += 1
 
     @contextmanager
-    def swapped(self, state: HeldState) -> Iterator[None]:
+    def swapped(self, state: TrainingState) -> Iterator[None]:
         """Within the block the weights of `state` are the averages; then they are restored bitwise."""
         original = {name: mapped(p, _copied) for name, p in state.weights().items()}
         write(self.averages, state)

@@ -15,7 +15,7 @@ from peft import inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from talkies.checkpoints.spans import Held
+from talkies.checkpoints.spans import StateTensor
 from talkies.checkpoints.weights import open_weights
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.numbers import Count
@@ -94,7 +94,7 @@ def _check_targets(model: nn.Module, config: LoraConfig) -> None:
             )
 
 
-def adapter_tensors(parameters: Mapping[str, Held]) -> dict[str, Held]:
+def adapter_tensors(parameters: Mapping[str, StateTensor]) -> dict[str, StateTensor]:
     """The adapter's weights among `parameters`, under the keys of PEFT's files (`base_model.model.` and the path)."""
     return {
         f"base_model.model.{name.replace('.default.', '.')}": p for name, p in parameters.items() if ".lora_" in name

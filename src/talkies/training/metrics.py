@@ -12,7 +12,7 @@ from talkies.config.shown import named
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.resilience.activity import REPORTING
-from talkies.resilience.straggler import OwnTime, Stragglers
+from talkies.resilience.straggler import RankClock, Stragglers
 from talkies.streams.batch import Batch
 from talkies.training.phase import Phase
 
@@ -37,7 +37,7 @@ class TrainingMetrics(Callback):
         sink: Callable[[Mapping[str, float], int], None],
         ranks: Ranks | None = None,
         share: int = 1,
-        own: OwnTime | None = None,
+        own: RankClock | None = None,
         ratio: float = 2.0,
     ) -> None:
         self.every, self.bins, self.sink, self.ranks, self.share = every, bins, sink, ranks or Ranks(ALONE), share

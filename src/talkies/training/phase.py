@@ -8,7 +8,7 @@ import torch
 from lightning import LightningModule
 from torch import nn
 
-from talkies.checkpoints.spans import Held
+from talkies.checkpoints.spans import StateTensor
 from talkies.flow.config import FlowConfig
 from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
@@ -18,8 +18,8 @@ from talkies.resilience.guard import Guard, Micro
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Condition
 from talkies.training.config import OptimizerConfig, StepsConfig
-from talkies.training.held import HeldState, OwnState
 from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
+from talkies.training.state import ModuleState, TrainingState
 from talkies.training.stepping import Stepping
 from talkies.training.zero_state import ZeroState
 
@@ -60,7 +60,7 @@ class Phase(LightningModule):
         self.guard = guard or Guard()
         self.stepping = Stepping(self.guard, clip=optimizer.clip, accumulate=steps.accumulate)
         self._build = build
-        self.held: HeldState = OwnState(lambda: self.model, self._optimizer)
+        self.state: TrainingState = ModuleState(lambda: self.model, self._optimizer)
         self._built = False
 
     def configure_model(self) -> None:
@@ -73,7 +73,7 @@ class Phase(LightningModule):
         """Find where the strategy's engine, which exists now, keeps the state."""
         strategy = self.trainer.strategy
         if isinstance(strategy, ZeroStrategy):
-            self.held = ZeroState(strategy.model, self.model)
+            self.state = ZeroState(strategy.model, self.model)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = self.trainer.optimizers[0]
@@ -115,7 +115,7 @@ class Phase(LightningModule):
             group["lr"] = group["peak"] * factor
             group["inactive"] = None not in (group["expert"], self.expert) and group["expert"] != self.expert
         if batch_idx % self.steps.accumulate == 0:
-            self.stepping.begin(self.held)
+            self.stepping.begin(self.state)
 
     def configure_gradient_clipping(
         self,
@@ -126,7 +126,7 @@ class Phase(LightningModule):
         """Judge the step and clip its gradients before they reach the weights."""
         del gradient_clip_val, gradient_clip_algorithm
         number, expert = self.global_step + 1, self.expert
-        self.stepping.before(optimizer, self.held, self.model, number=number, expert=expert, mean=self._mean)
+        self.stepping.before(optimizer, self.state, self.model, number=number, expert=expert, mean=self._mean)
 
     def _mean(self, loss: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.trainer.strategy.reduce(loss, reduce_op="mean"))
@@ -140,8 +140,8 @@ class Phase(LightningModule):
         number = self.global_step + 1
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         if self.ends_step(batch_idx):
-            self.stepping.after(self.held, number)
+            self.stepping.after(self.state, number)
 
-    def trainable(self) -> dict[str, Held]:
+    def trainable(self) -> dict[str, StateTensor]:
         """Name -> this rank's part of each trainable parameter, as checkpoints store it."""
-        return self.held.weights()
+        return self.state.weights()

@@ -18,14 +18,14 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.resilience.activity import CHECKPOINT, RESTORING
 from talkies.resilience.config import SurvivalConfig
-from talkies.resilience.guard import BackError
+from talkies.resilience.guard import RollbackError
 from talkies.resilience.quarantine import Quarantine
 from talkies.training.averaging import Averaging
 from talkies.training.config import StepsConfig
 from talkies.training.ema import Ema
-from talkies.training.held import write
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.phase import Phase
+from talkies.training.state import write
 from talkies.training.writing import Writer
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Saving(Callback):
         except Exception as error:
             if error is not exception:
                 self.failure = error
-                if not isinstance(exception, BackError):  # a rollback reports it
+                if not isinstance(exception, RollbackError):  # a rollback reports it
                     _log.warning("checkpoint: step %d was not saved: %s", self._last_saved, error)
 
     def on_train_batch_end(
@@ -157,8 +157,8 @@ class Saving(Callback):
 def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[str, Any]:
     """Everything that the rest of the run depends on, by the keywords of `save_state`."""
     return {
-        "model": phase.held.weights(),
-        "optimizer": phase.held.moments(),
+        "model": phase.state.weights(),
+        "optimizer": phase.state.moments(),
         "ema": ema.averages,
         "loop": {
             "step": trainer.global_step,
@@ -173,7 +173,7 @@ def capture(trainer: Trainer, phase: Phase, ema: Ema, data: ClipsData) -> dict[s
 def restore(folder: Path, phase: Phase, ema: Ema, ranks: Ranks) -> list[dict[str, Any]]:
     """The inverse of `capture`, except for the counters of data and loop (`rewind` restores them before `fit`).
     Returns the states of the gatherers (metrics, quarantine) by rank."""
-    held = phase.held
+    held = phase.state
     state = load_state(folder, model=held.weights(), ema=ema.averages, collective=ranks, group=ranks.group)
     write(state.model, held)
     held.restore(state.optimizer)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from talkies.checkpoints.spans import whole
 from talkies.resilience.guard import Guard
-from talkies.training.held import HeldState
+from talkies.training.state import TrainingState
 
 
 class Stepping:
@@ -18,15 +18,15 @@ class Stepping:
         self.guard, self.clip, self.accumulate = guard, clip, accumulate
         self.grad_norm = torch.zeros(())
 
-    def begin(self, held: HeldState) -> None:
+    def begin(self, state: TrainingState) -> None:
         """An optimizer step begins."""
         self.guard.begin()
-        held.begin_step()
+        state.begin_step()
 
     def before(
         self,
         optimizer: torch.optim.Optimizer,
-        held: HeldState,
+        state: TrainingState,
         model: nn.Module,
         *,
         number: int,
@@ -35,7 +35,7 @@ class Stepping:
     ) -> None:
         """Judge step `number`, whose gradients are complete, and clip them. For a skipped step all groups become
         inactive. `mean` averages a loss over all processes."""
-        norm = held.norm_before()
+        norm = state.norm_before()
         if norm is not None:
             self.grad_norm = whole(norm)
         if self.guard.seen < self.accumulate:
@@ -50,9 +50,9 @@ class Stepping:
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
 
-    def after(self, held: HeldState, number: int) -> None:
+    def after(self, state: TrainingState, number: int) -> None:
         """After step `number`: refuse it if an engine has found a non-finite norm."""
-        norm = held.norm_after()
+        norm = state.norm_after()
         if norm is None:
             return
         self.grad_norm = norm

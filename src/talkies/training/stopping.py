@@ -27,9 +27,9 @@ class Stopping:
         self._signals = ExitStack()
 
     @property
-    def asked(self) -> str | None:
+    def signal_name(self) -> str | None:
         """The signal that this process has received."""
-        return answer.asked()
+        return answer.signal_name()
 
     def stop(self, step: int, *, last: bool, failed: bool = False) -> bool:
         """Whether training stops at the end of `step`. Every process calls it once per step; `last`: no other step
@@ -37,11 +37,11 @@ class Stopping:
         pending, self._answer = self._answer, None
         requested = pending is not None and pending.wait()
         if self.ranks.group is None:
-            requested = self._sent = self.asked is not None
+            requested = self._sent = self.signal_name is not None
             return requested or failed or self._due(step)
         if not (requested or last or self._due(step)):
             # A signal that arrives while this is sent counts in the next step.
-            self._sent = self.asked is not None
+            self._sent = self.signal_name is not None
             self._answer = self.ranks.ask(self._sent or failed)
         return requested or self._due(step)
 
@@ -50,7 +50,7 @@ class Stopping:
         calls it."""
         if self._due(step):
             return f"--stop-at {step}"
-        causes = self.ranks.gather(self.asked if self._sent else None)
+        causes = self.ranks.gather(self.signal_name if self._sent else None)
         return next(cause for cause in causes if cause is not None)
 
     def finish_pending(self, patience: timedelta = LATE) -> None:
@@ -65,14 +65,14 @@ class Stopping:
         process here, where there is nothing to save yet; several processes agree at the end of the first step."""
         self._signals.enter_context(answer.listening())
         if self.ranks.world.size == 1:
-            answer.look()
+            answer.check_signal()
         self._signals.enter_context(answer.claimed())
 
     def release_signals(self, *, stopped_by: str | None = None) -> None:
         """Release the signals. `stopped_by`: what stopped all processes, now handled. A signal that came too late to
-        stop anything stays pending for the next `look`."""
+        stop anything stays pending for the next `check_signal`."""
         if stopped_by is not None:
-            answer.answered(stopped_by if stopped_by.startswith("SIG") else None)
+            answer.mark_handled(stopped_by if stopped_by.startswith("SIG") else None)
         self._signals.close()
 
     def _due(self, step: int) -> bool:

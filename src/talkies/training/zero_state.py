@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from talkies.checkpoints.spans import Held, TensorSpan, local
+from talkies.checkpoints.spans import StateTensor, TensorSpan, local
 from talkies.config import CheckpointError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -72,7 +72,7 @@ class ZeroState:
                     offset=offset,
                 )
 
-    def weights(self) -> dict[str, Held]:
+    def weights(self) -> dict[str, StateTensor]:
         """The fp32 masters."""
         return {slot.name: slot.of(slot.flat.detach()) for slot in self.slots}
 
@@ -88,9 +88,9 @@ class ZeroState:
         if persistent := self.optimizer.persistent_parameters:
             persistent[0].all_gather(persistent)
 
-    def moments(self) -> dict[str, Held]:
+    def moments(self) -> dict[str, StateTensor]:
         """The moments of every group that has been stepped."""
-        moments: dict[str, Held] = {}
+        moments: dict[str, StateTensor] = {}
         for slot in self.slots:
             state = self._states().get(slot.flat, {})
             if "step" in state:
@@ -98,7 +98,7 @@ class ZeroState:
                 moments[f"{slot.name}/step"] = state["step"]
         return moments
 
-    def restore(self, moments: Mapping[str, Held]) -> None:
+    def restore(self, moments: Mapping[str, StateTensor]) -> None:
         """Write the moments into the partitions; a group has one step count for all its parameters."""
         for slot in self.slots:
             key = f"{slot.name}/step"

@@ -21,7 +21,7 @@ import torch
 from talkies.config import RecipeError
 from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 from talkies.media.write import PROVENANCE, write_mp4
-from talkies.signals.answer import look
+from talkies.signals.answer import check_signal
 from talkies.signals.children import deaf, end_with_starter
 from talkies.streams.codec import Media
 from talkies.world.config import SyntheticSource
@@ -112,7 +112,7 @@ def render_source(
     work = partial(_render_clip, source, seed, folder)
     with _workers(source.clips) as spread:
         for done, _ in enumerate(spread(work, range(source.clips)), 1):
-            look()
+            check_signal()
             if progress is not None:
                 progress(done)
     return paths

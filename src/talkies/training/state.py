@@ -6,22 +6,22 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from talkies.checkpoints.spans import Held, local
+from talkies.checkpoints.spans import StateTensor, local
 
 
-class HeldState(Protocol):
+class TrainingState(Protocol):
     """This rank's part of a phase's state, by parameter name."""
 
-    def weights(self) -> dict[str, Held]:
+    def weights(self) -> dict[str, StateTensor]:
         """The trainable parameters in fp32 (the masters); writing into them changes the state."""
 
     def refresh(self) -> None:
         """Make the network compute with weights that were written from outside. Every rank calls it."""
 
-    def moments(self) -> dict[str, Held]:
+    def moments(self) -> dict[str, StateTensor]:
         """ "<name>/<key>" -> the optimizer's exp_avg, exp_avg_sq and step, for parameters that have been stepped."""
 
-    def restore(self, moments: Mapping[str, Held]) -> None:
+    def restore(self, moments: Mapping[str, StateTensor]) -> None:
         """Restore what `moments` returned, under this layout or another."""
 
     def begin_step(self) -> None:
@@ -34,29 +34,29 @@ class HeldState(Protocol):
         """The gradient norm that an engine reports after a step: infinite if it made none; None without an engine."""
 
 
-class OwnState:
+class ModuleState:
     """The weights are the module's parameters (under FSDP2 their shards), the moments are AdamW's."""
 
     def __init__(self, model: Callable[[], nn.Module], optimizer: Callable[[], torch.optim.Optimizer]) -> None:
         self._model, self._optimizer = model, optimizer
 
-    def weights(self) -> dict[str, Held]:
+    def weights(self) -> dict[str, StateTensor]:
         """The parameters that require gradients."""
         return {name: p for name, p in self._model().named_parameters() if p.requires_grad}
 
     def refresh(self) -> None:
         """Nothing to do: the network computes with these weights."""
 
-    def moments(self) -> dict[str, Held]:
+    def moments(self) -> dict[str, StateTensor]:
         """The moments of every parameter that AdamW has stepped."""
         optimizer = self._optimizer()
-        moments: dict[str, Held] = {}
+        moments: dict[str, StateTensor] = {}
         for name, parameter in self._named():
             for key, value in optimizer.state.get(parameter, {}).items():
                 moments[f"{name}/{key}"] = value
         return moments
 
-    def restore(self, moments: Mapping[str, Held]) -> None:
+    def restore(self, moments: Mapping[str, StateTensor]) -> None:
         """Restore AdamW's state on the device of each parameter; the step stays on the CPU."""
         optimizer = self._optimizer()
         for name, parameter in self._named():
@@ -83,7 +83,7 @@ class OwnState:
 
 
 @torch.no_grad()
-def write(source: Mapping[str, Held], state: HeldState) -> None:
+def write(source: Mapping[str, StateTensor], state: TrainingState) -> None:
     """Set the weights of `state` to `source` (sharded alike), and refresh the network."""
     target = state.weights()
     for name, value in source.items():

@@ -36,7 +36,7 @@ TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phase
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Wait for another worker that is making the journey."""
+    """Wait for another worker that is making the run."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -44,7 +44,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Journey:
+class ToyRun:
     """The folders of the curriculum's run."""
 
     runs: Path
@@ -59,17 +59,17 @@ class Journey:
 
 
 @pytest.fixture(scope="session")
-def journey(tmp_path_factory: pytest.TempPathFactory) -> Journey:
+def toy_run(tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
     """Render, prepare, six phases of 4 steps, evaluate, promote, sample; made once for all workers of pytest-xdist."""
     base = tmp_path_factory.getbasetemp()
-    runs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "journey"
+    runs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "toy-run"
     with locked(runs):
         if not (runs / "made").exists():
             code = run(["train", str(RECIPES / "curriculum.yaml"), *SMALL, "--runs", str(runs), "--quiet"])
             assert code == 0
             (runs / "made").touch()
     (folder,) = runs.glob("mova-toy-*/0001")
-    return Journey(runs=runs, folder=folder)
+    return ToyRun(runs=runs, folder=folder)
 
 
 def released(folder: Path) -> dict[str, str]:

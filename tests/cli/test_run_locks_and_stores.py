@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from toy_journey import Journey
+from toy_run import ToyRun
 
 from talkies.cli.main import run
 from talkies.cli.place import lookups
@@ -36,18 +36,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def copied(journey: Journey, tmp_path: Path) -> Callable[[str], Path]:
-    """Copies a phase of the journey, which stays the same MLflow run."""
+def copied(toy_run: ToyRun, tmp_path: Path) -> Callable[[str], Path]:
+    """Copies a phase of the toy_run, which stays the same MLflow run."""
 
     def copy(name: str) -> Path:
-        shutil.copytree(journey.phase(name), tmp_path / name)
+        shutil.copytree(toy_run.phase(name), tmp_path / name)
         return tmp_path / name
 
     return copy
 
 
-def registry(journey: Journey) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{journey.runs / 'mlflow.db'}")
+def registry(toy_run: ToyRun) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{toy_run.runs / 'mlflow.db'}")
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "promote"])
@@ -65,15 +65,15 @@ def test_a_run_in_use_is_neither_evaluated_nor_promoted(
 
 
 def test_evaluate_and_promote_use_the_runs_own_store(
-    journey: Journey, copied: Callable[[str], Path], here: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, copied: Callable[[str], Path], here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = copied("lora")
     before = (folder / "spool.jsonl").read_bytes()
     assert run(["evaluate", str(folder), "--clips", "2"]) == 0
-    store = f"sqlite:///{journey.runs / 'mlflow.db'}"
+    store = f"sqlite:///{toy_run.runs / 'mlflow.db'}"
     added = (folder / "spool.jsonl").read_bytes()[len(before) :].decode().splitlines()
     begin = json.loads(added[0])
-    assert (begin["store"], begin["artifacts"]) == (store, str(journey.runs / "artifacts"))
+    assert (begin["store"], begin["artifacts"]) == (store, str(toy_run.runs / "artifacts"))
     assert run(["promote", str(folder), "--expect", "1"]) == 0
     assert "models:/mova-toy@champion is version 1" in capsys.readouterr().out
     assert list(here.iterdir()) == []
@@ -83,7 +83,7 @@ def test_evaluate_and_promote_use_the_runs_own_store(
 @pytest.mark.parametrize("option", ["--runs", "--tracking-uri"])
 def test_another_store_is_refused_with_both_names(
     *,
-    journey: Journey,
+    toy_run: ToyRun,
     copied: Callable[[str], Path],
     here: Path,
     capsys: pytest.CaptureFixture[str],
@@ -94,7 +94,7 @@ def test_another_store_is_refused_with_both_names(
     folder = copied("audio_pretraining") if verb == "evaluate" else copied("lora")
     assert run([verb, str(folder), option, "other" if option == "--runs" else other]) == 2
     output = capsys.readouterr().err
-    assert f"{folder} is tracked at sqlite:///{journey.runs / 'mlflow.db'}" in output
+    assert f"{folder} is tracked at sqlite:///{toy_run.runs / 'mlflow.db'}" in output
     assert other in output
     assert output.count("\n") == 1
     assert list(here.iterdir()) == []
@@ -132,40 +132,40 @@ def test_replay_makes_no_store_in_place_of_a_lost_one(
 
 
 def test_promote_uses_the_tracking_config_that_it_is_given(
-    journey: Journey, copied: Callable[[str], Path], tmp_path: Path, here: Path, capsys: pytest.CaptureFixture[str]
+    toy_run: ToyRun, copied: Callable[[str], Path], tmp_path: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = copied("lora")
     own = recipe_of_run(folder).tracking
     other = replace(own, register="mova-toy-other", alias="challenger", gates=())
     strict = replace(other, gates=(GateConfig(metric="evaluation/sync_reference", op=">=", value=2.0),))
-    found = lookups(journey.runs, None, source=str(folder))
+    found = lookups(toy_run.runs, None, source=str(folder))
     given = {"expect": None, "cards": tmp_path, "ranks": Ranks(ALONE), **found}
     with pytest.raises(GateError, match=r"sync_reference .*needs >= 2.*mova-toy-other@challenger"):
         promote_run(folder, tracking=strict, **given)
-    assert registry(journey).search_registered_models("name = 'mova-toy-other'") == []
+    assert registry(toy_run).search_registered_models("name = 'mova-toy-other'") == []
     assert promote_run(folder, tracking=other, **given) == "models:/mova-toy-other@challenger"  # type: ignore[arg-type]
-    assert str(registry(journey).get_model_version_by_alias("mova-toy-other", "challenger").version) == "1"
+    assert str(registry(toy_run).get_model_version_by_alias("mova-toy-other", "challenger").version) == "1"
     assert "models:/mova-toy-other@challenger is version 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", ["sample", "evaluate", "promote"])
 def test_a_curriculums_folder_names_its_phases(
-    journey: Journey, here: Path, capsys: pytest.CaptureFixture[str], verb: str
+    toy_run: ToyRun, here: Path, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
     words = ["--prompt", "x"] if verb == "sample" else []
-    assert run([verb, str(journey.folder), *words]) == 65
+    assert run([verb, str(toy_run.folder), *words]) == 65
     output = capsys.readouterr().err
     assert output.count("\n") == 1
-    assert all(str(journey.phase(name)) in output for name in PHASES), output
+    assert all(str(toy_run.phase(name)) in output for name in PHASES), output
 
 
 @pytest.mark.parametrize(
     ("phase", "modality"), [("audio_pretraining", "sound without video"), ("video_pretraining", "video without sound")]
 )
 def test_a_clip_of_one_modality_is_reported_as_such(
-    journey: Journey, here: Path, capsys: pytest.CaptureFixture[str], phase: str, modality: str
+    toy_run: ToyRun, here: Path, capsys: pytest.CaptureFixture[str], phase: str, modality: str
 ) -> None:
-    assert run(["sample", str(journey.phase(phase)), "--prompt", "A happy man", "--out", "made.mp4"]) == 0
+    assert run(["sample", str(toy_run.phase(phase)), "--prompt", "A happy man", "--out", "made.mp4"]) == 0
     assert f"sample:   made.mp4 ({phase}, seed 0, {modality}): A happy man" in capsys.readouterr().out
     info = probe(Path("made.mp4"))
     assert (info.height is None) == modality.startswith("sound")
