@@ -30,6 +30,7 @@ from talkies.resilience.guard import Guard, NonFiniteError, SurvivalWarning
 from talkies.resilience.quarantine import Quarantine
 from talkies.training.after_step import after_step
 from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, RatesConfig, StepsConfig
+from talkies.training.engines import engine_of
 from talkies.training.lora import add_lora
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.optimizer import Alternating, parameter_groups
@@ -170,7 +171,7 @@ def train(
     )  # fmt: skip
     steps = StepsConfig(max=count, global_batch=8, accumulate=accumulate, checkpoint_every=100)
     optimizer = OptimizerConfig(lr=RatesConfig(towers=1e-3, bridge=2e-3), warmup=2, clip=0.5)
-    phase, watch = kind(build, objective, optimizer, steps, guard), Watch()
+    phase, watch = kind(build, objective, optimizer, steps, guard, engine=engine_of(layout)), Watch()
     if share is None:
         opened = ShardSet.open(Path(shards))
     else:

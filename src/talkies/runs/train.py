@@ -36,6 +36,7 @@ from talkies.runs.run_callbacks import RunCallbacks
 from talkies.signals.answer import mark_handled
 from talkies.tracking.spool import Tracker
 from talkies.training.after_step import AfterStep, after_step
+from talkies.training.engines import engine_of
 from talkies.training.phase import Objective, Phase
 from talkies.training.saving import rewind
 
@@ -63,7 +64,7 @@ def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module], guard: Guard
         mask_channels=mask_channels(recipe),
         seed=recipe.seed,
     )
-    return Phase(build, objective, recipe.optimizer, recipe.steps, guard)
+    return Phase(build, objective, recipe.optimizer, recipe.steps, guard, engine=engine_of(recipe.parallel))
 
 
 def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> ClipsData:

@@ -13,15 +13,14 @@ from talkies.flow.config import FlowConfig
 from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
 from talkies.models.streams import as_streams
-from talkies.parallel.zero import ZeroStrategy
 from talkies.resilience.guard import Guard, Micro
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Condition
 from talkies.training.config import OptimizerConfig, StepsConfig
+from talkies.training.engines import Engine, TorchEngine
 from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
 from talkies.training.state import ModuleState, TrainingState
 from talkies.training.stepping import Stepping
-from talkies.training.zero_state import ZeroState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,8 @@ class Objective:
 
 
 class Phase(LightningModule):
-    """Trains `build()`'s denoiser; `build` is called once, in `configure_model`. `guard` judges every step."""
+    """Trains `build()`'s denoiser; `build` is called once, in `configure_model`. `guard` judges every step, which
+    `engine` makes."""
 
     model: nn.Module
 
@@ -54,12 +54,14 @@ class Phase(LightningModule):
         optimizer: OptimizerConfig,
         steps: StepsConfig,
         guard: Guard | None = None,
+        *,
+        engine: Engine = TorchEngine(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         self.objective, self.optimizer_config, self.steps = objective, optimizer, steps
         self.guard = guard or Guard()
         self.stepping = Stepping(self.guard, clip=optimizer.clip, accumulate=steps.accumulate)
-        self._build = build
+        self._build, self.engine = build, engine
         self.state: TrainingState = ModuleState(lambda: self.model, self._optimizer)
         self._built = False
 
@@ -70,10 +72,8 @@ class Phase(LightningModule):
             self._built = True
 
     def on_fit_start(self) -> None:
-        """Find where the strategy's engine, which exists now, keeps the state."""
-        strategy = self.trainer.strategy
-        if isinstance(strategy, ZeroStrategy):
-            self.state = ZeroState(strategy.model, self.model)
+        """Find where the engine, which exists now, keeps the state."""
+        self.state = self.engine.state(self.trainer.strategy, self.model, self._optimizer)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = self.trainer.optimizers[0]
@@ -101,10 +101,9 @@ class Phase(LightningModule):
         """AdamW over the trainable parameters; `on_train_batch_start` sets the rate of each step."""
         config = self.optimizer_config
         groups = parameter_groups(self.model, config)
-        strategy = self.trainer.strategy
-        offloaded = isinstance(strategy, ZeroStrategy) and strategy.layout.offload
-        fused = True if offloaded else None  # a single pass over main memory
-        return AlternatingAdamW(groups, lr=config.lr.towers, betas=config.betas, eps=config.eps, fused=fused)
+        return AlternatingAdamW(
+            groups, lr=config.lr.towers, betas=config.betas, eps=config.eps, fused=self.engine.fused
+        )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set learning rates and the inactive expert. Both are pure functions of the optimizer step, so that there is
