@@ -147,7 +147,7 @@ def test_two_promoters_race_and_one_wins(
     assert f"version {winners[0].version}" in str(losers[0])
     found = aliases(open_client(store), NAME)
     assert found == {"champion": winners[0].version, "previous_champion": "1"}
-    record_outcome("one wins, the loser is told the version that it found")
+    record_outcome("one wins, the error of the other names the version found")
 
 
 @pytest.fixture
