@@ -16,7 +16,7 @@ TRAIN = ["train", str(RECIPES / "audio_pretraining.yaml"), *(word for word in TI
 CASES = {
     "a batch of no loader": (["steps.global_batch=20000000"], r"`steps.global_batch` must be <= 1048576"),
     "a batch of few clips": (["steps.global_batch=1048576"], "clips, which a step would repeat more than 100 times"),
-    "loader processes": (["steps.global_batch=4", "data.workers=200"], "`data.workers` is 200, this machine has "),
+    "loader processes": (["steps.global_batch=4", "data.workers=200"], "`data.workers` is 200, but this machine has "),
     "threads": (["steps.global_batch=4", f"compute.threads={HUGE}"], "`compute.threads` must be <= 1024"),
 }
 

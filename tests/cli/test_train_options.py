@@ -109,7 +109,7 @@ def test_status_reports_survived_failures(toy_run: ToyRun, tmp_path: Path, capsy
     folder = tmp_path / "run"
     shutil.copytree(toy_run.phase("audio_pretraining"), folder)
     assert run(["status", str(folder)]) == 0
-    assert "survived" not in capsys.readouterr().out
+    assert "survived: " not in capsys.readouterr().out
     (folder / "bad_steps").mkdir()
     (folder / "bad_steps" / "step-00000003.json").write_text("{}")
     (folder / "quarantine.jsonl").write_text("{}\n{}\n{")

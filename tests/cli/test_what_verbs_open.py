@@ -87,7 +87,7 @@ def test_a_run_copied_on_its_own_can_be_sampled_and_its_store_is_not_made_again(
     done("sample", lora_of(runs).with_name(alone.name) / "checkpoints" / "step-00000004", *clip)
     assert (tmp_path / "made.mp4").read_bytes() == whole, "as with its parents"
     shutil.copytree(alone / "checkpoints" / "step-00000004", tmp_path / "step")
-    assert f"there is no {tmp_path.parent / 'recipe.json'}; give it as RUN/" in refused(
+    assert f"{tmp_path.parent / 'recipe.json'} is missing; give it as RUN/" in refused(
         capsys, "sample", tmp_path / "step", *clip
     )
     shutil.copytree(lora_of(runs), lora)

@@ -183,7 +183,7 @@ def test_an_alias_moved_in_between_is_reported(
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", overtaken)
     with pytest.raises(GateError, match=r"is version 2 now .*this had moved it to version 3 in between"):
         move(three_versions, NAME, "champion", to="3", before="1", previous="1")
-    record_outcome("told")
+    record_outcome("refused, naming both versions")
 
 
 def test_promoters_take_turns(three_versions: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,5 +148,5 @@ def _entry(folder: Path, line: str, where: str, spellings: Spellings) -> Item:
         ) from None
     if "\0" in media:
         raise DataError(f"{where}: `media` is {shown(media)}, which contains NUL and cannot be a file name")
-    path = spellings.resolve(folder / media)
+    path = spellings.existing(folder / media)
     return Item(id=_utf8(PurePosixPath(media).as_posix()), media=path, caption=caption[: LONGEST + 1])

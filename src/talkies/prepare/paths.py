@@ -15,7 +15,7 @@ def source_path(name: str, config: FolderSource | ManifestSource, recipe_folder:
     """The path of a source's media or manifest. Raises RecipeError if it cannot be resolved, or (`present`) if nothing
     is there."""
     try:
-        path = Spellings().resolve(recipe_folder / Path(config.path).expanduser())
+        path = Spellings().existing(recipe_folder / Path(config.path).expanduser())
     except RuntimeError as error:
         raise RecipeError(
             f"recipe: `sources.{name}.path` is {shown(config.path)}: {error}; write the whole path"

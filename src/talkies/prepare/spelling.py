@@ -21,13 +21,13 @@ class Spellings:
     def __init__(self) -> None:
         self._folders: dict[Path, dict[str, list[str]]] = {}
 
-    def resolve(self, path: Path) -> Path:
+    def existing(self, path: Path) -> Path:
         """The existing path of that name, in whatever Unicode form it and its parents are spelled; `path` itself if
         there is none, or if several match and none exactly."""
         try:
             if path.exists() or path.name in ("", ".."):
                 return path
-            folder = self.resolve(path.parent)
+            folder = self.existing(path.parent)
             names = self._names(folder).get(letters(path.name), []) if folder.is_dir() else []
         except OSError:  # reported when the clip is read
             return path
