@@ -9,8 +9,9 @@ from torch import Tensor
 
 from talkies.flow.objective import per_sample_loss
 from talkies.models.build import initialise
-from talkies.models.config import MovaShape, TowerConfig
-from talkies.models.mova import Mova
+from talkies.models.mova.config import MovaShape
+from talkies.models.mova.network import Mova
+from talkies.models.wan.config import TowerConfig
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig, DdpConfig
 from talkies.parallel.mesh import Mesh

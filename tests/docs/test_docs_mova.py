@@ -6,7 +6,8 @@ import pytest
 from pages import ROOT
 
 from talkies.cli.main import run
-from talkies.models.config import PRESETS, TowerConfig
+from talkies.models.mova.config import PRESETS
+from talkies.models.wan.config import TowerConfig
 
 PAGE = (ROOT / "docs" / "mova.md").read_text()
 

@@ -11,7 +11,7 @@ from talkies.evaluation.heldout import heldout_loss
 from talkies.flow.config import FlowConfig, StreamFlowConfig
 from talkies.flow.draw import gaussian
 from talkies.models.build import build_mova
-from talkies.models.config import PRESETS, MovaConfig
+from talkies.models.mova.config import PRESETS, MovaConfig
 from talkies.streams import Grid, Modality
 from talkies.streams.batch import Batch, Condition, Stream, Text
 

@@ -16,8 +16,8 @@ from talkies.flow.schedule import sigma_grid
 from talkies.generate.clip import Request, generate
 from talkies.generate.config import SamplingConfig
 from talkies.models.build import build_mova
-from talkies.models.config import COMPONENTS, MovaConfig
-from talkies.models.mova import Mova
+from talkies.models.mova.config import COMPONENTS, MovaConfig
+from talkies.models.mova.network import Mova
 from talkies.streams import Grid, Modality
 from talkies.streams.codec import Codecs, Media
 

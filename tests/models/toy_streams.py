@@ -5,8 +5,9 @@ from fractions import Fraction
 import torch
 
 from talkies.models.build import initialise
-from talkies.models.config import COMPONENTS, BridgeConfig, MovaShape, TowerConfig
-from talkies.models.mova import Mova
+from talkies.models.mova.config import COMPONENTS, BridgeConfig, MovaShape
+from talkies.models.mova.network import Mova
+from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
 

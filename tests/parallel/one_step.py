@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from talkies.models.build import initialise
-from talkies.models.config import COMPONENTS, PRESETS, MovaShape
-from talkies.models.mova import Mova
+from talkies.models.mova.config import COMPONENTS, PRESETS, MovaShape
+from talkies.models.mova.network import Mova
 from talkies.streams import MODALITIES, Grid, Modality
 from talkies.streams.batch import Condition, Stream, Text
 

@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from talkies.flow.objective import per_sample_loss
 from talkies.models.build import initialise
-from talkies.models.config import PRESETS, BridgeConfig, MovaShape, TowerConfig
-from talkies.models.mova import Mova
+from talkies.models.mova.config import PRESETS, BridgeConfig, MovaShape
+from talkies.models.mova.network import Mova
+from talkies.models.wan.config import TowerConfig
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.planning.work import Work
 from talkies.streams import Grid, Modality

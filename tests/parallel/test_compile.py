@@ -15,7 +15,7 @@ from torch._dynamo.utils import counters
 
 from talkies.checkpoints.spans import whole
 from talkies.config import RecipeError
-from talkies.models.mova import Mova
+from talkies.models.mova.network import Mova
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh

@@ -7,7 +7,7 @@ import torch
 
 from talkies.data.clip import Clip, Header
 from talkies.data.shards import ShardWriter
-from talkies.models.config import PRESETS
+from talkies.models.mova.config import PRESETS
 from talkies.streams import Grid, Modality
 from talkies.streams.batch import Text
 

@@ -18,7 +18,7 @@ from talkies.data.shards import ShardSet
 from talkies.data.substitutes import open_to_train
 from talkies.flow.config import FlowConfig
 from talkies.models.build import build_mova
-from talkies.models.config import COMPONENTS, MovaConfig
+from talkies.models.mova.config import COMPONENTS, MovaConfig
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig, Layout
 from talkies.parallel.mesh import mesh_of

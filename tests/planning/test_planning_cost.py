@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig, audio_grid, video_grid
 from talkies.models.build import build_mova
-from talkies.models.config import COMPONENTS, MovaConfig
+from talkies.models.mova.config import COMPONENTS, MovaConfig
 from talkies.nn.attention import Attention
 from talkies.planning.cost import attention_products, compute, disk, h100_days
 from talkies.planning.parameters import count_parts

@@ -8,8 +8,8 @@ import torch
 
 from talkies.config import RecipeError
 from talkies.models.build import build_mova
-from talkies.models.config import COMPONENTS, PRESETS, MovaConfig
-from talkies.models.flops import forward_flops
+from talkies.models.mova.config import COMPONENTS, PRESETS, MovaConfig
+from talkies.models.mova.flops import forward_flops
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.planning.activations import activations
 from talkies.planning.card import CARDS, MOST, Fit, fit, refuse, smallest

@@ -23,7 +23,7 @@ from talkies.data.shards import ShardSet
 from talkies.flow.euler import euler
 from talkies.flow.guidance import guided
 from talkies.flow.schedule import sigma_grid
-from talkies.models.image import image_condition
+from talkies.models.mova.image import image_condition
 from talkies.streams.batch import Batch, Condition, Stream
 from talkies.training.after_step import after_step
 from talkies.training.config import EmaConfig, LoraConfig

@@ -10,7 +10,7 @@ from torch import nn
 
 from talkies.config import CheckpointError, RecipeError
 from talkies.models.build import build_mova
-from talkies.models.config import MovaConfig
+from talkies.models.mova.config import MovaConfig
 from talkies.training.config import LoraConfig
 from talkies.training.lora import adapter_json, adapter_tensors, adapters_off, add_lora, load_adapter
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from talkies.checkpoints.spans import StateTensor
 from talkies.models.build import build_mova
-from talkies.models.config import MovaConfig
+from talkies.models.mova.config import MovaConfig
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig
 from talkies.training.ema import Ema
 from talkies.training.optimizer import EXPERTS, parameter_groups, rate

@@ -17,7 +17,7 @@ from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.flow.config import FlowConfig
 from talkies.models.build import build_mova
-from talkies.models.config import MovaConfig
+from talkies.models.mova.config import MovaConfig
 from talkies.resilience.guard import Guard
 from talkies.training.after_step import AfterStep, after_step
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig

@@ -14,7 +14,7 @@ from talkies.flow.guidance import guided
 from talkies.flow.schedule import sigma_grid
 from talkies.generate.config import SamplingConfig
 from talkies.generate.geometry import clip_shape, sample_count
-from talkies.models.image import image_condition
+from talkies.models.mova.image import image_condition
 from talkies.streams import Grid, Modality
 from talkies.streams.batch import Condition, Denoiser, Stream
 from talkies.streams.codec import Codecs, Media

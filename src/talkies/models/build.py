@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from talkies.config.shown import shown
-from talkies.models.config import COMPONENTS, MovaConfig
-from talkies.models.mova import Mova
+from talkies.models.mova.config import COMPONENTS, MovaConfig
+from talkies.models.mova.network import Mova
 
 
 def build_mova(config: MovaConfig, *, components: frozenset[str], seed: int, device: str = "cpu") -> Mova:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from talkies.models.image import image_condition
+from talkies.models.mova.image import image_condition
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Stream
 

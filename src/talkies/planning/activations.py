@@ -1,5 +1,5 @@
 """Bytes that autograd keeps from the forward pass for the backward pass, on one rank: a formula that follows the code
-of nn/block.py, nn/attention.py, models/bridge.py, models/tower.py and parallel/sequence.py, tensor by tensor.
+of nn/block.py, nn/attention.py, models/mova/bridge.py, models/wan/tower.py and parallel/sequence.py, tensor by tensor.
 
 Every term is tokens x width x bytes: F for fp32, `w` for the dtype of the matmuls. Tests count the same on real
 processes (`saved_tensors_hooks`). Kernels differ: CUDA's fused RMSNorm keeps its input and one value per token; the
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from math import gcd
 
-from talkies.models.config import TowerConfig
+from talkies.models.wan.config import TowerConfig
 from talkies.planning.work import BF16, FP32, Work
 from talkies.streams import Modality
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from math import gcd
 
-from talkies.models.config import TowerConfig
+from talkies.models.wan.config import TowerConfig
 from talkies.planning.work import BF16, FP32, Part, Work, active, dealt
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from talkies.models.config import MovaShape
-from talkies.models.flops import forward_flops
+from talkies.models.mova.config import MovaShape
+from talkies.models.mova.flops import forward_flops
 from talkies.planning.work import FP32, MOMENTS, Part
 
 H100_FLOPS, UTILISATION = 989e12, 0.35  # dense bf16; the MFU that the MOVA paper reports, counting recomputation

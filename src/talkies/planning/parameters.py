@@ -9,7 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from talkies.models.build import build_mova, count_parameters
-from talkies.models.config import MovaConfig
+from talkies.models.mova.config import MovaConfig
 from talkies.planning.work import Group, Part, Sizes
 from talkies.training.config import LoraConfig, PhaseConfig
 

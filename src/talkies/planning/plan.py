@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from talkies.codecs.config import CodecsConfig
 from talkies.data.config import DataConfig
-from talkies.models.config import MovaConfig
+from talkies.models.mova.config import MovaConfig
 from talkies.parallel.config import ComputeConfig, Layout
 from talkies.planning.card import Fit, fit, refuse
 from talkies.planning.communication import Communication

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from talkies.models.flops import forward_flops
+from talkies.models.mova.flops import forward_flops
 from talkies.planning.cost import H100_FLOPS, UTILISATION, Compute
 from talkies.planning.work import Work
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from talkies.models.config import MovaShape, TowerConfig
+from talkies.models.mova.config import MovaShape
+from talkies.models.wan.config import TowerConfig
 from talkies.parallel.config import DeepspeedConfig, Layout
 from talkies.streams import MODALITIES, Modality
 

@@ -14,7 +14,7 @@ from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig
 from talkies.generate.config import SamplingConfig
 from talkies.launch.config import SlurmConfig
-from talkies.models.config import MovaConfig
+from talkies.models.mova.config import MovaConfig
 from talkies.parallel.config import ComputeConfig, DdpConfig, ParallelConfig
 from talkies.prepare.config import PrepareConfig
 from talkies.resilience.config import SurvivalConfig

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 from toy_streams import TOY, audio, condition, toy, video
 
 from talkies.models.build import build_mova
-from talkies.models.config import COMPONENTS, PRESETS, MovaConfig
-from talkies.models.mova import Mova
+from talkies.models.mova.config import COMPONENTS, PRESETS, MovaConfig
+from talkies.models.mova.network import Mova
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
 

@@ -1,6 +1,7 @@
 """Parameter counts and matmul FLOPs of MOVA, from its shape alone. No torch."""
 
-from talkies.models.config import MovaShape, TowerConfig
+from talkies.models.mova.config import MovaShape
+from talkies.models.wan.config import TowerConfig
 
 
 def parameter_counts(shape: MovaShape) -> dict[str, int]:

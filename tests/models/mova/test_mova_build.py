@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from toy_streams import TOY, toy
 
 from talkies.models.build import build_mova, component_of, count_parameters, initialise
-from talkies.models.config import COMPONENTS, PRESETS, MovaConfig, MovaShape
-from talkies.models.flops import bridge_parameters, parameter_counts, tower_parameters
-from talkies.models.mova import Mova
+from talkies.models.mova.config import COMPONENTS, PRESETS, MovaConfig, MovaShape
+from talkies.models.mova.flops import bridge_parameters, parameter_counts, tower_parameters
+from talkies.models.mova.network import Mova
 
 LINEAR, RMS = ("weight", "bias"), ("weight",)
 ATTENTION = {**dict.fromkeys("qkvo", LINEAR), "norm_q": RMS, "norm_k": RMS}

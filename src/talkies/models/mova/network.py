@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from talkies.config.shown import shown
-from talkies.models.bridge import Bridge
-from talkies.models.config import COMPONENTS, MovaShape
-from talkies.models.tower import Tower
+from talkies.models.mova.bridge import Bridge
+from talkies.models.mova.config import COMPONENTS, MovaShape
+from talkies.models.wan.tower import Tower
 from talkies.streams import Modality
 from talkies.streams.batch import Condition, Stream
 

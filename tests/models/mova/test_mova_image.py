@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import torch
 
-from talkies.models.image import image_condition
+from talkies.models.mova.image import image_condition
 from talkies.models.streams import as_streams
 from talkies.streams import Grid
 from talkies.streams.batch import Batch, Text

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from toy_streams import TOY, audio, condition, toy, video
 
-from talkies.models.bridge import Bridge
+from talkies.models.mova.bridge import Bridge
 from talkies.streams.batch import Stream
 
 CPU = torch.device("cpu")

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from talkies.models.config import MovaShape, TowerConfig
+from talkies.models.mova.config import MovaShape
+from talkies.models.wan.config import TowerConfig
 from talkies.nn.attention import Attention
 from talkies.nn.precision import LayerNorm32
 from talkies.nn.rope import Rope, aligned_rope

@@ -7,9 +7,9 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from talkies.config import CheckpointError
-from talkies.models.config import TowerConfig
-from talkies.models.tower import Tower
-from talkies.models.wan_keys import tower_from_diffusers
+from talkies.models.wan.config import TowerConfig
+from talkies.models.wan.keys import tower_from_diffusers
+from talkies.models.wan.tower import Tower
 from talkies.streams import Grid
 from talkies.streams.batch import Stream
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from toy_streams import TOY, audio, condition, toy, video
 
-from talkies.models.config import PRESETS
-from talkies.models.flops import forward_flops
+from talkies.models.mova.config import PRESETS
+from talkies.models.mova.flops import forward_flops
 from talkies.nn.attention import Attention
 
 

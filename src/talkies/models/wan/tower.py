@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from talkies.models.config import TowerConfig
+from talkies.models.wan.config import TowerConfig
 from talkies.nn.block import Block, Head, Mlp
 from talkies.nn.embedding import sinusoid, time_embedding, time_projection
 from talkies.nn.patch import PatchEmbedding, unpatchify
