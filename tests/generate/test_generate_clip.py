@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from talkies.config import CheckpointError, DataError
 from talkies.flow.draw import gaussian
 from talkies.generate.clip import Request, generate
-from talkies.generate.config import SamplingConfig
+from talkies.flow.config import SamplingConfig
 from talkies.streams.batch import Denoiser
 from talkies.streams.codec import Media
 

@@ -14,7 +14,7 @@ from talkies.codecs.linear_video import fit as fit_video
 from talkies.flow.objective import expert_at
 from talkies.flow.schedule import sigma_grid
 from talkies.generate.clip import Request, generate
-from talkies.generate.config import SamplingConfig
+from talkies.flow.config import SamplingConfig
 from talkies.models.build import build_mova
 from talkies.models.mova.config import COMPONENTS, MovaConfig
 from talkies.models.mova.network import Mova

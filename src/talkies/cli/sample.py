@@ -11,7 +11,7 @@ from talkies.config.shown import shown
 MAX_SCALE, MAX_STEPS = 100.0, 10_000
 
 if TYPE_CHECKING:
-    from talkies.generate.config import SamplingConfig
+    from talkies.flow.config import SamplingConfig
     from talkies.parallel.ranks import Ranks
 
 

@@ -1,7 +1,7 @@
 """Recipe keys of the frozen codecs. These values alone determine a codec's Grid; its weights are not needed."""
 
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,12 +9,17 @@ from talkies.config import DataError, config
 from talkies.config.numbers import Block, Channels, Hop, Length, SampleRate, Stride, Width
 from talkies.streams import Grid
 
+Medium = Literal["video", "audio", "text"]
+"""What a codec encodes."""
+
 
 @config
 class LinearVideoConfig:
     """Closed-form (PCA) video codec of the toy: blocks of `stride` x `block` x `block` pixels, a causal first frame.
     `motion` of the channels hold the motion within a block."""
 
+    medium: ClassVar[Medium] = "video"
+    fitted: ClassVar[bool] = True
     kind: Literal["linear_video"] = "linear_video"
     channels: Channels = 12
     motion: Channels = 2
@@ -26,6 +31,8 @@ class LinearVideoConfig:
 class WanVideoConfig:
     """diffusers' AutoencoderKLWan (Wan2.1 VAE: 16 channels, 4 x 8 x 8). `weights`: a folder in diffusers' layout."""
 
+    medium: ClassVar[Medium] = "video"
+    fitted: ClassVar[bool] = False
     kind: Literal["wan"] = "wan"
     weights: str | None = None
     channels: Channels = 16
@@ -33,14 +40,13 @@ class WanVideoConfig:
     block: Block = 8
 
 
-VideoCodecConfig = Annotated[LinearVideoConfig | WanVideoConfig, Field(discriminator="kind")]
-
-
 @config
 class LinearAudioConfig:
     """Closed-form audio codec of the toy, `hop` samples per step: channel 0 is the loudness, the others principal
     components of the logarithmic spectrum; decoding synthesises new phases."""
 
+    medium: ClassVar[Medium] = "audio"
+    fitted: ClassVar[bool] = True
     kind: Literal["linear_audio"] = "linear_audio"
     channels: Channels = 8
     sample_rate: SampleRate = 16000
@@ -52,6 +58,8 @@ class MovaAudioConfig:
     """MOVA's audio VAE: a continuous DAC, 48 kHz mono, 50 Hz, 128 channels (docs/mova.md: Codecs). `weights`: a folder
     with the DAC's config.json and its tensors as safetensors, with or without weight norm."""
 
+    medium: ClassVar[Medium] = "audio"
+    fitted: ClassVar[bool] = False
     kind: Literal["mova_dac"] = "mova_dac"
     weights: str | None = None
     channels: Channels = 128
@@ -59,13 +67,12 @@ class MovaAudioConfig:
     hop: Hop = 960
 
 
-AudioCodecConfig = Annotated[LinearAudioConfig | MovaAudioConfig, Field(discriminator="kind")]
-
-
 @config
 class ByteTextConfig:
     """Byte-level text features of the toy: each word's bytes hashed into `dim` features, at most `length` words."""
 
+    medium: ClassVar[Medium] = "text"
+    fitted: ClassVar[bool] = False
     kind: Literal["bytes"] = "bytes"
     dim: Width = 64
     length: Length = 24
@@ -75,22 +82,35 @@ class ByteTextConfig:
 class Umt5TextConfig:
     """transformers' UMT5 encoder, padded positions zeroed. `weights`: a folder with text_encoder/ and tokenizer/."""
 
+    medium: ClassVar[Medium] = "text"
+    fitted: ClassVar[bool] = False
     kind: Literal["umt5"] = "umt5"
     weights: str | None = None
     dim: Width = 4096
     length: Length = 512
 
 
-TextEncoderConfig = Annotated[ByteTextConfig | Umt5TextConfig, Field(discriminator="kind")]
+CodecConfig = Annotated[
+    LinearVideoConfig | WanVideoConfig | LinearAudioConfig | MovaAudioConfig | ByteTextConfig | Umt5TextConfig,
+    Field(discriminator="kind"),
+]
+CodecsConfig = dict[str, CodecConfig]
+"""The frozen parts of one system, by name."""
 
 
-@config
-class CodecsConfig:
-    """The frozen parts of one system."""
-
-    video: VideoCodecConfig
-    audio: AudioCodecConfig
-    text: TextEncoderConfig
+def grid_of(
+    codec: LinearVideoConfig | WanVideoConfig | LinearAudioConfig | MovaAudioConfig,
+    *,
+    frames: int,
+    height: int,
+    width: int,
+    fps: float,
+    samples: int,
+) -> Grid:
+    """Latent geometry of a clip's frames or samples, whichever the codec encodes. DataError as below."""
+    if isinstance(codec, LinearVideoConfig | WanVideoConfig):
+        return video_grid(codec, frames=frames, height=height, width=width, fps=fps)
+    return audio_grid(codec, samples=samples)
 
 
 def video_grid(codec: LinearVideoConfig | WanVideoConfig, *, frames: int, height: int, width: int, fps: float) -> Grid:

@@ -5,6 +5,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from talkies.config.migrations import hash_of, without_paths
+from talkies.config.schema import ABSENT as ABSENT_NAME
 from talkies.config.schema import ADDED
 
 ABSENT = "(absent)"
@@ -26,16 +27,25 @@ def identifying(recipe: Any) -> Any:
 
 def differing(recipe: Any) -> Any:
     """Like `to_dict`, but with only the keys of every config that differ from their defaults, and its `kind`."""
-    return _plain(recipe, lambda field, value: field.name == "kind" or not _default(field, value))
+    return _plain(recipe, lambda field, value: field.name == "kind" or not _default(field, value), trimmed=True)
 
 
-def _plain(recipe: Any, keep: "Callable[[Field[Any], Any], bool]") -> Any:
+def _plain(recipe: Any, keep: "Callable[[Field[Any], Any], bool]", *, trimmed: bool = False) -> Any:
     if is_dataclass(recipe) and not isinstance(recipe, type):
-        values = ((field, getattr(recipe, field.name)) for field in fields(recipe))
-        return {field.name: _plain(value, keep) for field, value in values if keep(field, value)}
+        values = [(field, getattr(recipe, field.name)) for field in fields(recipe)]
+        values = [(field, _trimmed(field, value)) for field, value in values] if trimmed else values
+        return {field.name: _plain(value, keep, trimmed=trimmed) for field, value in values if keep(field, value)}
     if isinstance(recipe, Mapping):
-        return {key: _plain(value, keep) for key, value in recipe.items()}
-    return [_plain(value, keep) for value in recipe] if isinstance(recipe, tuple | list) else recipe
+        return {key: _plain(value, keep, trimmed=trimmed) for key, value in recipe.items()}
+    plain = isinstance(recipe, tuple | list)
+    return [_plain(value, keep, trimmed=trimmed) for value in recipe] if plain else recipe
+
+
+def _trimmed(field: "Field[Any]", value: Any) -> Any:
+    """A value `by_name` without the entries that say what a missing name stands for."""
+    if ABSENT_NAME not in field.metadata:
+        return value
+    return {name: entry for name, entry in value.items() if entry != field.metadata[ABSENT_NAME]}
 
 
 def _default(field: "Field[Any]", value: Any) -> bool:

@@ -159,8 +159,11 @@ class Kind(Generic[T]):
             return text  # is current, or refused by the decoder
         if not self.first <= schema < self.newest:
             raise self._of_another(where, schema)
-        for migration in self.migrations[schema - self.first :]:
-            values = migration(values)
+        try:
+            for migration in self.migrations[schema - self.first :]:
+                values = migration(values)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"it is no record of schema {schema} ({type(error).__name__}: {shown(str(error))})") from None
         return json.dumps({**values, "schema": self.newest})
 
     def _of_another(self, where: str, schema: object) -> UserError:

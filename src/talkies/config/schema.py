@@ -6,6 +6,8 @@ from typing import Any, TypeVar, dataclass_transform
 T = TypeVar("T")
 ADDED = "added"
 """Metadata key of a field that was `added`."""
+ABSENT = "absent"
+"""Metadata key of a field made by `by_name`: what a name that it lacks stands for."""
 
 
 def added(default: Any) -> Any:
@@ -14,7 +16,13 @@ def added(default: Any) -> Any:
     return field(default=default, metadata={ADDED: True})
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, added))
+def by_name(default: Any) -> Any:
+    """A mapping from names (of streams, conditions, ...) to values, in which a missing name stands for `default`. A
+    recipe's hash excludes the entries that equal it."""
+    return field(default_factory=dict, metadata={ABSENT: default})
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, added, by_name))
 def config(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, keyword-only dataclass that refuses unknown keys and never coerces types when decoded.
 

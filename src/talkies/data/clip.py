@@ -10,38 +10,46 @@ from torch import Tensor
 
 from talkies.config import DataError
 from talkies.config.shown import shown
-from talkies.streams import Grid, Modality
+from talkies.streams import Grid
 from talkies.streams.batch import Text
 
 _GEOMETRY = re.compile(r"\d+x\d+x(\d+)@\d+(\.\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
-    """One encoded clip, in the dtypes of the codecs.
+class Latent:
+    """One encoded stream of a clip, in the codec's dtype: `values` [C, *grid.shape], of whose time steps the first
+    `valid` are not padding."""
 
-    `latents[m]` [C, *shape] with `grids[m]` its geometry and `valid[m]` how many of its time steps are not padding;
-    `image` [C, T, H, W] the latent of (first frame, then mid-grey), None without video; `text` [L, D] the encoded
-    caption, zero past its first `text_length` rows.
-    """
+    values: Tensor
+    grid: Grid
+    valid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """One text of a clip: the caption itself, and its features [length, D]."""
+
+    caption: str
+    features: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One encoded clip: its streams and its texts by name."""
 
     id: str
-    caption: str
-    latents: Mapping[Modality, Tensor]
-    valid: Mapping[Modality, int]
-    grids: Mapping[Modality, Grid]
-    image: Tensor | None
-    text: Tensor
-    text_length: int
+    streams: Mapping[str, Latent]
+    texts: Mapping[str, Caption]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
     """What all clips of a set share.
 
-    `geometry` is HEIGHTxWIDTHxFRAMES@FPS and `fps` its exact rate; `codecs` maps video, audio and text to the identity
-    (sha256) of the codec that encoded them and `codec_configs` to its recipe section; `null_text` (batch 1) is the
-    encoded empty caption; `mask_channels` the channels of the first-frame mask.
+    `geometry` is HEIGHTxWIDTHxFRAMES@FPS and `fps` its exact rate; `codecs` maps each codec's name to its identity
+    (sha256), `codec_configs` to its recipe section; `made_by` maps every stream and text to the codec that encoded it;
+    `null_texts` (batch 1) are the encoded empty captions by text.
     """
 
     name: str
@@ -50,8 +58,8 @@ class Header:
     fps: float
     codecs: Mapping[str, str]
     codec_configs: Mapping[str, Mapping[str, Any]]
-    null_text: Text
-    mask_channels: int
+    made_by: Mapping[str, str]
+    null_texts: Mapping[str, Text]
 
     def __post_init__(self) -> None:
         if _GEOMETRY.fullmatch(self.geometry) is None:
@@ -63,9 +71,12 @@ class Header:
                 f"data: set {shown(self.name)} has `fps` {shown(self.fps)}, but {rate:g} in its geometry "
                 f"{shown(self.geometry)}: copy it again, or run `talkies prepare` again"
             )
-        batch = self.null_text.embedding.shape[0]
-        if batch != 1:
-            raise DataError(f"data: the null text of set {shown(self.name)} has batch {batch}, not 1")
+        for name, text in self.null_texts.items():
+            if text.embedding.shape[0] != 1:
+                raise DataError(
+                    f"data: the null text {shown(name)} of set {shown(self.name)} has batch {text.embedding.shape[0]}, "
+                    "not 1"
+                )
 
     @property
     def seconds(self) -> float:

@@ -1,38 +1,56 @@
 """Clips -> Batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from talkies.data.clip import Clip
-from talkies.streams.batch import Batch, Replaced, Text
+from talkies.data.clip import Caption, Clip, Latent
+from talkies.streams.batch import Batch, Replaced, Stream, Text
 
 
-def collate(clips: Sequence[Clip], visits: Sequence[int], null_text: Text, replaced: Sequence[Replaced] = ()) -> Batch:
-    """One Batch of clips of one geometry; floats become fp32.
-
-    `masks[m]` [B, T] is True on the valid steps of each clip; `padded` names the modalities with padded steps.
-    """
+def collate(
+    clips: Sequence[Clip], visits: Sequence[int], null_texts: Mapping[str, Text], replaced: Sequence[Replaced] = ()
+) -> Batch:
+    """One Batch of clips of one geometry; floats become fp32, texts as long as the null texts."""
     first = clips[0]
-    assert all(clip.grids == first.grids for clip in clips), "the clips of a set share their geometry"
-    steps = {m: grid.shape[0] for m, grid in first.grids.items()}
-    valid = {m: torch.tensor([clip.valid[m] for clip in clips]) for m in steps}
     return Batch(
         ids=tuple(clip.id for clip in clips),
         visits=tuple(visits),
-        captions=tuple(clip.caption for clip in clips),
-        latents={m: _stacked([clip.latents[m] for clip in clips]) for m in steps},
-        masks={m: torch.arange(steps[m])[None] < valid[m][:, None] for m in steps},
-        padded=frozenset(m for m in steps if any(clip.valid[m] < steps[m] for clip in clips)),
-        grids=dict(first.grids),
-        image=None if first.image is None else _stacked([clip.image for clip in clips if clip.image is not None]),
-        text=Text(
-            embedding=_stacked([clip.text for clip in clips]),
-            length=torch.tensor([clip.text_length for clip in clips], dtype=torch.int64),
-        ),
-        null_text=Text(embedding=null_text.embedding.float(), length=null_text.length.long()),
+        streams={name: _stream([clip.streams[name] for clip in clips]) for name in first.streams},
+        captions={name: tuple(clip.texts[name].caption for clip in clips) for name in first.texts},
+        texts={
+            name: _text([clip.texts[name] for clip in clips], null_texts[name].embedding.shape[1])
+            for name in first.texts
+        },
+        null_texts={
+            name: Text(embedding=text.embedding.float(), length=text.length.long())
+            for name, text in null_texts.items()
+        },
         replaced=tuple(replaced),
+    )
+
+
+def _stream(latents: Sequence[Latent]) -> Stream:
+    """Clean; with a mask only if some sample is padded."""
+    grid = latents[0].grid
+    assert all(latent.grid == grid for latent in latents), "the clips of a set share their geometry"
+    steps = grid.shape[0]
+    valid = torch.tensor([latent.valid for latent in latents])
+    padded = any(latent.valid < steps for latent in latents)
+    return Stream(
+        latent=_stacked([latent.values for latent in latents]),
+        time=torch.zeros(len(latents)),
+        grid=grid,
+        mask=torch.arange(steps)[None] < valid[:, None] if padded else None,
+    )
+
+
+def _text(texts: Sequence[Caption], length: int) -> Text:
+    rows = [pad(text.features, (0, 0, 0, length - len(text.features))) for text in texts]
+    return Text(
+        embedding=_stacked(rows), length=torch.tensor([len(text.features) for text in texts], dtype=torch.int64)
     )
 
 

@@ -10,58 +10,77 @@ from talkies.config import DataError, UserError
 from talkies.config.plain_json import canonical_json
 from talkies.config.records import present
 from talkies.config.shown import shown
-from talkies.data.clip import Header
+from talkies.data.clip import Clip, Header
 from talkies.data.records import INDEX as RECORD
-from talkies.data.records import SCHEMA, ClipEntry, FileEntry
+from talkies.data.records import ClipEntry, FileEntry, StreamRecord, TextRecord
 from talkies.files.durable import write_text
-from talkies.streams import Grid, Modality
+from talkies.streams import Grid
 from talkies.streams.batch import Text
 
 INDEX = "index.json"
-NULL_TEXT = "null_text.safetensors"
-_HEADER_KEYS = ("name", "split", "geometry", "fps", "codecs", "codec_configs", "mask_channels")
+NULL_TEXTS = "null_text.safetensors"
+_HEADER_KEYS = ("name", "split", "geometry", "fps", "codecs", "codec_configs")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """A decoded index.json. `header`: the values of a Header except its null text; `fingerprint`: the file's sha256."""
+    """A decoded index.json. `header`: the values of a Header except its null texts; `fingerprint`: the file's
+    sha256."""
 
     header: Mapping[str, Any]
-    grids: Mapping[Modality, Grid]
-    image: bool
-    null_text: FileEntry
-    null_text_length: int
+    streams: Mapping[str, StreamRecord]
+    texts: Mapping[str, TextRecord]
+    null_texts: FileEntry
     shards: Sequence[FileEntry]
     clips: Sequence[ClipEntry]
     fingerprint: str
 
-    def header_with(self, null_text: Text) -> Header:
-        """The Header, with its null text."""
-        return Header(**self.header, null_text=null_text)
+    @property
+    def grids(self) -> dict[str, Grid]:
+        """Latent geometry by stream."""
+        return {name: stream.grid for name, stream in self.streams.items()}
+
+    @property
+    def tensors(self) -> dict[str, str]:
+        """Stream or text -> its tensor's name in a shard, without the clip's row."""
+        streams = {name: entry.tensor for name, entry in self.streams.items()}
+        return streams | {name: entry.tensor for name, entry in self.texts.items()}
+
+    def header_with(self, null_texts: Mapping[str, Text]) -> Header:
+        """The Header, with its null texts."""
+        return Header(**self.header, null_texts=null_texts)
 
 
-def header_values(header: Header) -> dict[str, Any]:
-    """The JSON part of a Header."""
-    return {key: getattr(header, key) for key in _HEADER_KEYS}
+def tensor_names(clip: Clip) -> dict[str, str]:
+    """Stream or text -> the name of its tensor in a new shard, without the clip's row."""
+    return {name: f"latent.{name}" for name in clip.streams} | {name: f"text.{name}" for name in clip.texts}
 
 
 def write_index(
     folder: Path,
     header: Header,
+    first: Clip,
     *,
-    grids: Mapping[Modality, Grid],
-    image: bool,
-    null_text: FileEntry,
+    null_texts: FileEntry,
     shards: Sequence[FileEntry],
     clips: Sequence[ClipEntry],
 ) -> None:
-    """Write index.json, as the last step of writing a set."""
+    """Write index.json, as the last step of writing a set; `first`: any of its clips."""
+    tensors = tensor_names(first)
+    streams = {
+        name: StreamRecord.of(latent.grid, header.made_by[name]).to_json() | {"tensor": tensors[name]}
+        for name, latent in first.streams.items()
+    }
+    texts = {
+        name: {"codec": header.made_by[name], "tensor": tensors[name], "length": int(null.length[0])}
+        for name, null in header.null_texts.items()
+    }
     values = {
-        "schema": SCHEMA,
-        "header": header_values(header),
-        "grids": {modality: grid.to_json() for modality, grid in grids.items()},
-        "image": image,
-        "null_text": {**asdict(null_text), "length": int(header.null_text.length[0])},
+        "schema": RECORD.newest,
+        "header": {key: getattr(header, key) for key in _HEADER_KEYS},
+        "streams": streams,
+        "texts": texts,
+        "null_texts": asdict(null_texts),
         "shards": [asdict(shard) for shard in shards],
         "clips": [asdict(clip) for clip in clips],
     }
@@ -74,12 +93,12 @@ def read_index(folder: Path) -> Index:
     if not present(path):
         raise DataError(f"data: {folder} holds no complete shard set: {INDEX} is missing; run `talkies prepare`")
     record, data = RECORD.read_with(path)
+    values = {key: getattr(record.header, key) for key in _HEADER_KEYS}
     index = Index(
-        header={key: getattr(record.header, key) for key in _HEADER_KEYS},
-        grids={modality: grid.grid for modality, grid in record.grids.items()},
-        image=record.image,
-        null_text=record.null_text,
-        null_text_length=record.null_text.length,
+        header={**values, "made_by": record.made_by},
+        streams=record.streams,
+        texts=record.texts,
+        null_texts=record.null_texts,
         shards=record.shards,
         clips=record.clips,
         fingerprint=hashlib.sha256(data).hexdigest(),
@@ -102,26 +121,30 @@ def _check(folder: Path, index: Index) -> None:
             f"data: {folder / INDEX} lists {len(index.clips)} clips, but its shards hold {total}: "
             "run `talkies prepare` again"
         )
+    both = sorted(index.streams.keys() & index.texts.keys())
+    if both:
+        raise contradicted(folder, f"it names both a stream and a text {shown(both[0])}")
     seen: set[str] = set()
-    steps = {modality: grid.shape[0] for modality, grid in index.grids.items()}
-    stored = {"text", *(f"latent.{m}" for m in index.grids), *(["image"] if index.image else [])}
+    stored, steps = set(index.tensors.values()), {name: entry.shape[0] for name, entry in index.streams.items()}
     for clip in index.clips:
-        if clip.checksums.keys() != stored:
-            raise DataError(
-                f"data: {folder / INDEX} is damaged: clip {shown(clip.id)} has checksums of {sorted(clip.checksums)}, "
-                f"but must have those of {sorted(stored)}; run `talkies prepare` again"
-            )
-        if clip.valid.keys() != index.grids.keys():
-            raise DataError(
-                f"data: {folder / INDEX} is damaged: clip {shown(clip.id)} has `valid` for {sorted(clip.valid)}, but "
-                f"must have it for {sorted(index.grids)}; run `talkies prepare` again"
-            )
-        for modality, valid in clip.valid.items():
-            if not 1 <= valid <= steps[modality]:
-                wanted = f"1 to {steps[modality]} of its grid"
-                raise contradicted(
-                    folder, f"`valid.{modality}` of clip {shown(clip.id)} is {valid}, and must be {wanted}"
-                )
+        _check_clip(folder, index, clip, stored, steps)
         if clip.id in seen:
             raise DataError(f"data: clip {shown(clip.id)} appears twice in {folder / INDEX}: ids must be unique")
         seen.add(clip.id)
+
+
+def _check_clip(folder: Path, index: Index, clip: ClipEntry, stored: set[str], steps: Mapping[str, int]) -> None:
+    for key, found, needed in (
+        ("checksums", clip.checksums.keys(), stored),
+        ("captions", clip.captions.keys(), index.texts.keys()),
+        ("lengths", clip.lengths.keys(), index.texts.keys()),
+    ):
+        if found != needed:
+            raise DataError(
+                f"data: {folder / INDEX} is damaged: clip {shown(clip.id)} has {key} of {sorted(found)}, "
+                f"but must have those of {sorted(needed)}; run `talkies prepare` again"
+            )
+    for name, valid in clip.valid.items():
+        if not 1 <= valid <= steps.get(name, 0):
+            wanted = f"1 to {steps[name]} of its grid" if name in steps else "that of a stream"
+            raise contradicted(folder, f"`valid.{name}` of clip {shown(clip.id)} is {valid}, and must be {wanted}")

@@ -20,7 +20,6 @@ from talkies.data.order import CounterSampler, Skipped, merged_ranges, micro_bat
 from talkies.data.shards import ShardSet
 from talkies.data.substitutes import IN_A_ROW, read_sound
 from talkies.signals.children import only_from_parent
-from talkies.streams import Modality
 from talkies.streams.batch import Batch, Replaced
 
 Sample = tuple[Clip, int, Replaced | None]
@@ -32,23 +31,23 @@ class ClipDataset(Dataset[Sample]):
     method."""
 
     def __init__(
-        self, shards: ShardSet, modalities: Collection[Modality], *, seed: int, in_a_row: int = IN_A_ROW
+        self, shards: ShardSet, streams: Collection[str], *, seed: int, in_a_row: int = IN_A_ROW
     ) -> None:
-        self.shards, self.modalities, self.seed, self.in_a_row = shards, tuple(modalities), seed, in_a_row
+        self.shards, self.streams, self.seed, self.in_a_row = shards, tuple(streams), seed, in_a_row
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        return read_sound(self.shards, *key, self.modalities, seed=self.seed, in_a_row=self.in_a_row)
+        return read_sound(self.shards, *key, self.streams, seed=self.seed, in_a_row=self.in_a_row)
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """The collate function of the workers."""
         clips, visits, replaced = zip(*samples, strict=True)
-        return collate(clips, visits, self.shards.null_text, [entry for entry in replaced if entry is not None])
+        return collate(clips, visits, self.shards.null_texts, [entry for entry in replaced if entry is not None])
 
 
 class ClipsData(LightningDataModule):
     """Endless micro-batches of `global_batch` / (`accumulate` x `world`) clips, from sample number `consumed` on.
 
-    Only `modalities` (default: all of the set) are read. Use it with `Trainer(max_epochs=-1, max_steps=...)`: it has no
+    Only `streams` (default: all of the set) are read. Use it with `Trainer(max_epochs=-1, max_steps=...)`: it has no
     epochs. A clip that cannot be read is replaced (`in_a_row`: see `read_sound`); `quarantined` holds the ids of those
     known so far. Raises RecipeError if the global batch is not divisible.
     """
@@ -61,7 +60,7 @@ class ClipsData(LightningDataModule):
         global_batch: int,
         accumulate: int = 1,
         workers: int = 0,
-        modalities: Collection[Modality] | None = None,
+        streams: Collection[str] | None = None,
         rank: int = 0,
         world: int = 1,
         in_a_row: int = IN_A_ROW,
@@ -69,7 +68,7 @@ class ClipsData(LightningDataModule):
         super().__init__()
         self.micro = micro_batch(global_batch, accumulate, world)
         self.shards, self.seed, self.workers = shards, seed, workers
-        self.modalities = tuple(shards.grids) if modalities is None else tuple(modalities)
+        self.streams = tuple(shards.grids) if streams is None else tuple(streams)
         self.rank, self.world = rank, world
         self.in_a_row = in_a_row
         self.consumed = 0
@@ -91,7 +90,7 @@ class ClipsData(LightningDataModule):
 
     def train_dataloader(self) -> StatefulDataLoader:
         """Begins at the value of `consumed` when iteration starts."""
-        dataset = ClipDataset(self.shards, self.modalities, seed=self.seed, in_a_row=self.in_a_row)
+        dataset = ClipDataset(self.shards, self.streams, seed=self.seed, in_a_row=self.in_a_row)
         sampler = CounterSampler(
             len(self.shards),
             self.seed,

@@ -7,17 +7,16 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from talkies.config import DataError
 from talkies.config.shown import named, shown
-from talkies.data.clip import Clip, Header
+from talkies.data.clip import Caption, Clip, Header, Latent
 from talkies.data.index import Index, contradicted, read_index
 from talkies.data.records import ClipEntry, FileEntry
 from talkies.data.stored import StoredTensors, checksum, finite
 from talkies.data.verify import verify_files
 from talkies.data.writer import ShardWriter
-from talkies.streams import Grid, Modality
+from talkies.streams import Grid
 from talkies.streams.batch import Text
 
 __all__ = ["ShardSet", "ShardWriter"]
@@ -53,7 +52,7 @@ class ShardSet:
         """
         index = read_index(folder)
         if verify:
-            verify_files(folder, [index.null_text, *index.shards])
+            verify_files(folder, [index.null_texts, *index.shards])
         return cls(folder, index)
 
     def __len__(self) -> int:
@@ -84,54 +83,55 @@ class ShardSet:
         return self.header.seconds
 
     @property
-    def grids(self) -> Mapping[Modality, Grid]:
-        """Latent geometry of every clip, by modality."""
+    def grids(self) -> Mapping[str, Grid]:
+        """Latent geometry of every clip, by stream."""
         return self.index.grids
 
     @property
-    def null_text(self) -> Text:
-        """The encoded empty caption, batch 1."""
-        return self.header.null_text
+    def null_texts(self) -> Mapping[str, Text]:
+        """The encoded empty captions by text, batch 1."""
+        return self.header.null_texts
 
     def shard_of(self, i: int) -> str:
         """The name of the file that holds clip `i`."""
         return self._starts[i][1].name
 
-    def read(self, i: int, modalities: Collection[Modality] | None = None) -> Clip:
-        """Clip `i`; with `modalities` only these latents (and the first-frame latent only with video).
+    def read(self, i: int, streams: Collection[str] | None = None) -> Clip:
+        """Clip `i` with all its texts; with `streams` only these latents.
 
         Raises DataError if, even after reopening the file, a tensor cannot be read, fails its checksum, or has values
         that are not finite.
         """
-        return self._again(self.shard_of(i), lambda: self._read(i, modalities))
+        return self._again(self.shard_of(i), lambda: self._read(i, streams))
 
-    def _read(self, i: int, modalities: Collection[Modality] | None) -> Clip:
+    def _read(self, i: int, streams: Collection[str] | None) -> Clip:
         entry = self.index.clips[i]
-        wanted = [m for m in self.grids if modalities is None or m in modalities]
-        latents = {m: self._tensor(i, f"latent.{m}") for m in wanted}
-        for m, latent in latents.items():
-            self._match(entry, f"grids.{m}", self.grids[m].latent_shape, f"latent.{m}", tuple(latent.shape))
-        rows = self._tensor(i, "text")
-        self._match(entry, "text_length", entry.text_length, "text", rows.shape[0])
+        wanted = [name for name in self.index.streams if streams is None or name in streams]
         return Clip(
             id=entry.id,
-            caption=entry.caption,
-            latents=latents,
-            valid={m: entry.valid[m] for m in wanted},
-            grids={m: self.grids[m] for m in wanted},
-            image=self._tensor(i, "image") if self.index.image and "video" in wanted else None,
-            text=self._padded(rows, self.null_text.embedding.shape[1]),
-            text_length=entry.text_length,
+            streams={name: self._latent(i, entry, name) for name in wanted},
+            texts={name: self._caption(i, entry, name) for name in self.index.texts},
         )
 
-    def check(self, codec_identities: Mapping[str, str], geometry: str, modalities: Collection[Modality]) -> None:
-        """Raise DataError if the set lacks a modality, has another geometry, or was encoded by other codecs."""
+    def _latent(self, i: int, entry: ClipEntry, name: str) -> Latent:
+        grid, tensor = self.index.streams[name].grid, self.index.streams[name].tensor
+        values = self._tensor(i, tensor)
+        self._match(entry, f"streams.{name}", grid.latent_shape, tensor, tuple(values.shape))
+        return Latent(values=values, grid=grid, valid=entry.valid.get(name, grid.shape[0]))
+
+    def _caption(self, i: int, entry: ClipEntry, name: str) -> Caption:
+        tensor = self.index.texts[name].tensor
+        features = self._tensor(i, tensor)
+        self._match(entry, f"lengths.{name}", entry.lengths[name], tensor, features.shape[0])
+        return Caption(caption=entry.captions[name], features=features)
+
+    def check(self, codec_identities: Mapping[str, str], geometry: str, streams: Collection[str]) -> None:
+        """Raise DataError if the set lacks a stream, has another geometry, or was encoded by other codecs."""
         where = f"data: shard set {shown(self.header.name)} ({self.folder})"
-        for modality in modalities:
-            if modality not in self.grids:
-                present = ", ".join(self.grids)
+        for name in streams:
+            if name not in self.grids:
                 raise DataError(
-                    f"{where} holds no {modality}, only {present}: choose another `data.shards` or prepare it"
+                    f"{where} holds no {name}, only {', '.join(self.grids)}: choose another `data.shards` or prepare it"
                 )
         if geometry != self.header.geometry:
             raise DataError(
@@ -148,25 +148,22 @@ class ShardSet:
                 )
 
     def _read_header(self) -> Header:
-        name = self.index.null_text.name
-        embedding = self._again(name, lambda: self._opened(name).read("text"))[None]
-        length = self.index.null_text_length
-        longest = max(length, *(clip.text_length for clip in self.index.clips))
+        return self.index.header_with({name: self._null_text(name) for name in self.index.texts})
+
+    def _null_text(self, name: str) -> Text:
+        file, entry = self.index.null_texts.name, self.index.texts[name]
+        embedding = self._again(file, lambda: self._opened(file).read(entry.tensor))[None]
+        longest = max(entry.length, *(clip.lengths[name] for clip in self.index.clips))
         if longest > embedding.shape[1]:
             most = f"texts of this set have at most {embedding.shape[1]}"
-            raise contradicted(self.folder, f"a `text_length`, or `null_text.length`, is {longest}, but {most}")
-        text = Text(embedding=embedding, length=torch.tensor([length]))
-        return self.index.header_with(text)
+            raise contradicted(self.folder, f"a `lengths.{name}`, or `texts.{name}.length`, is {longest}, but {most}")
+        return Text(embedding=embedding, length=torch.tensor([entry.length]))
 
     def _match(self, entry: ClipEntry, key: str, recorded: object, name: str, found: object) -> None:
         """Raise DataError if the size in the index is not that of the tensor."""
         if recorded != found:
             where = f"{name} of clip {shown(entry.id)} has {named(found)}"
             raise contradicted(self.folder, f"its `{key}` says {named(recorded)}, but {where}")
-
-    @staticmethod
-    def _padded(rows: Tensor, length: int) -> Tensor:
-        return pad(rows, (0, 0, 0, length - rows.shape[0])) if rows.shape[0] < length else rows
 
     def _tensor(self, i: int, name: str) -> Tensor:
         """The stored tensor `name` of clip `i`, checked."""

@@ -18,7 +18,6 @@ from talkies.data.clip import Clip
 from talkies.data.index import read_index
 from talkies.data.shards import ShardSet
 from talkies.data.verify import damaged_files, refusal
-from talkies.streams import Modality
 from talkies.streams.batch import Replaced
 
 IN_A_ROW = 100
@@ -60,7 +59,7 @@ def substitutes(size: int, seed: int, clip: str, i: int, visit: int) -> Iterator
 
 
 def read_sound(
-    shards: ShardSet, i: int, visit: int, modalities: Collection[Modality], *, seed: int, in_a_row: int = IN_A_ROW
+    shards: ShardSet, i: int, visit: int, streams: Collection[str], *, seed: int, in_a_row: int = IN_A_ROW
 ) -> tuple[Clip, int, Replaced | None]:
     """Clip `i` or its substitute: the clip, its visit, and the clip that it replaces, if any.
 
@@ -68,7 +67,7 @@ def read_sound(
     lead to a substitute.
     """
     try:
-        return shards.read(i, modalities), visit, None
+        return shards.read(i, streams), visit, None
     except DataError as error:
         first = last = error
     names = shards.index.clips
@@ -76,7 +75,7 @@ def read_sound(
     others = substitutes(len(shards), seed, due, i, visit) if len(shards) > 1 else iter(())
     for (other, far), _ in zip(others, range(in_a_row), strict=False):
         try:
-            clip = shards.read(other, modalities)
+            clip = shards.read(other, streams)
         except DataError as error:
             last = error
             bad.append(names[other].id)
@@ -94,29 +93,29 @@ def allowed(share: float, clips: int) -> int:
     return math.floor(share * clips + 1e-9)
 
 
-def open_to_train(folder: Path, modalities: Collection[Modality], *, share: float, verify: bool = True) -> ShardSet:
+def open_to_train(folder: Path, streams: Collection[str], *, share: float, verify: bool = True) -> ShardSet:
     """Open the set in `folder` for training. With `verify`, its damaged shards are named in warnings, and DataError is
-    raised if more than `share` of its clips cannot be read, or if the null text is damaged.
+    raised if more than `share` of its clips cannot be read, or if the null texts are damaged.
 
     Only clips that cannot be read are bad, not all clips of a damaged shard: a shard that was damaged during training
     has the same effect before and after a resume.
     """
     index = read_index(folder)
-    damaged = damaged_files(folder, [index.null_text, *index.shards]) if verify else {}
-    if index.null_text.name in damaged:
-        raise refusal(folder / index.null_text.name, damaged[index.null_text.name])
+    damaged = damaged_files(folder, [index.null_texts, *index.shards]) if verify else {}
+    if index.null_texts.name in damaged:
+        raise refusal(folder / index.null_texts.name, damaged[index.null_texts.name])
     shards = ShardSet(folder, index)
     if damaged:
-        _weigh(shards, damaged, modalities, share)
+        _weigh(shards, damaged, streams, share)
     return shards
 
 
-def _weigh(shards: ShardSet, damaged: dict[str, str], modalities: Collection[Modality], share: float) -> None:
+def _weigh(shards: ShardSet, damaged: dict[str, str], streams: Collection[str], share: float) -> None:
     contents: dict[str, list[int]] = {name: [] for name in damaged}
     for i in range(len(shards)):
         if shards.shard_of(i) in contents:
             contents[shards.shard_of(i)].append(i)
-    bad = {name: sum(not _readable(shards, i, modalities) for i in clips) for name, clips in contents.items()}
+    bad = {name: sum(not _readable(shards, i, streams) for i in clips) for name, clips in contents.items()}
     total, limit = sum(bad.values()), allowed(share, len(shards))
     if total > limit:
         name = max(bad, key=lambda name: bad[name] > 0)
@@ -136,9 +135,9 @@ def _weigh(shards: ShardSet, damaged: dict[str, str], modalities: Collection[Mod
         _log.warning("data: %d more shards of %s are damaged", len(bad) - _WARNINGS, shards.folder)
 
 
-def _readable(shards: ShardSet, i: int, modalities: Collection[Modality]) -> bool:
+def _readable(shards: ShardSet, i: int, streams: Collection[str]) -> bool:
     try:
-        shards.read(i, modalities)
+        shards.read(i, streams)
     except DataError:
         return False
     return True

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from talkies.config import DataError
 from talkies.config.shown import shown
-from talkies.data.clip import Clip, Header
-from talkies.data.index import INDEX, NULL_TEXT, write_index
+from talkies.data.clip import Clip, Header, Latent
+from talkies.data.index import INDEX, NULL_TEXTS, tensor_names, write_index
 from talkies.data.records import ClipEntry, FileEntry
 from talkies.data.stored import checksum
 from talkies.files.integrity import sha256_of
@@ -20,8 +20,9 @@ from talkies.files.tensors import write_tensors
 class ShardWriter:
     """Writes clips into `folder`, `shard_clips` to a file; index.json comes last, so an incomplete set is never opened.
 
-    All clips must have the geometry of the first. Leftovers of an interrupted writer are removed. Raises DataError if
-    `folder` already holds a set, StorageError if the disk is full. As a context manager it closes on success.
+    All clips must have the streams, texts and geometry of the first. Leftovers of an interrupted writer are removed.
+    Raises DataError if `folder` already holds a set, StorageError if the disk is full. As a context manager it closes
+    on success.
     """
 
     def __init__(self, folder: Path, header: Header, shard_clips: int) -> None:
@@ -54,14 +55,7 @@ class ShardWriter:
         self._first = self._first or clip
         _check(clip, self._first, self.header)
         self._ids.add(clip.id)
-        entry = ClipEntry(
-            id=clip.id,
-            caption=clip.caption,
-            valid=dict(clip.valid),
-            text_length=clip.text_length,
-            checksums={name: checksum(tensor) for name, tensor in stored(clip).items()},
-        )
-        self._clips.append(entry)
+        self._clips.append(_entry(clip))
         self._pending.append(clip)
         if len(self._pending) == self.shard_clips:
             self._flush()
@@ -74,12 +68,13 @@ class ShardWriter:
             )
         if self._pending:
             self._flush()
+        names = tensor_names(self._first)
+        null_texts = {names[name]: text.embedding[0] for name, text in self.header.null_texts.items()}
         write_index(
             self.folder,
             self.header,
-            grids=self._first.grids,
-            image=self._first.image is not None,
-            null_text=self._write(NULL_TEXT, {"text": self.header.null_text.embedding[0]}, clips=0),
+            self._first,
+            null_texts=self._write(NULL_TEXTS, null_texts, clips=0),
             shards=self._shards,
             clips=self._clips,
         )
@@ -100,38 +95,48 @@ class ShardWriter:
 
 def stored(clip: Clip) -> dict[str, Tensor]:
     """The tensors that a shard holds of a clip, by their names without the clip's row."""
-    tensors = {f"latent.{modality}": latent for modality, latent in clip.latents.items()}
-    tensors["text"] = clip.text[: clip.text_length].clone()
-    return tensors if clip.image is None else {**tensors, "image": clip.image}
+    names = tensor_names(clip)
+    latents = {names[name]: latent.values for name, latent in clip.streams.items()}
+    return latents | {names[name]: text.features for name, text in clip.texts.items()}
+
+
+def _entry(clip: Clip) -> ClipEntry:
+    return ClipEntry(
+        id=clip.id,
+        captions={name: text.caption for name, text in clip.texts.items()},
+        lengths={name: len(text.features) for name, text in clip.texts.items()},
+        valid={name: one.valid for name, one in clip.streams.items() if one.valid < one.grid.shape[0]},
+        checksums={name: checksum(tensor) for name, tensor in stored(clip).items()},
+    )
 
 
 def _check(clip: Clip, first: Clip, header: Header) -> None:
     """Raise DataError if `clip` does not fit the set that `first` began."""
     where = f"data: clip {shown(clip.id)}"
-    if clip.grids != first.grids or (clip.image is None) != (first.image is None):
-        raise DataError(
-            f"{where} has another geometry than {shown(first.id)} of its set: {clip.grids} != {first.grids}"
-        )
-    if not clip.latents.keys() == clip.grids.keys() == clip.valid.keys() or not clip.grids:
-        raise DataError(f"{where}: latents, grids and valid must name the same modalities, at least one")
-    for modality, grid in clip.grids.items():
-        latent, valid = clip.latents[modality], clip.valid[modality]
-        if tuple(latent.shape) != grid.latent_shape:
-            shape = tuple(latent.shape)
-            raise DataError(f"{where}: {modality} latent {shape} does not match its grid {grid.latent_shape}")
-        if not 1 <= valid <= grid.shape[0]:
-            raise DataError(f"{where}: {valid} valid {modality} steps; there are {grid.shape[0]} and one is needed")
-        if not bool(torch.isfinite(latent).all()):
-            raise DataError(f"{where}: its {modality} latent has values that are not finite")
-    if clip.image is not None and not bool(torch.isfinite(clip.image).all()):
-        raise DataError(f"{where}: its first-frame latent has values that are not finite")
-    _check_text(where, clip, tuple(header.null_text.embedding.shape[1:]))
+    grids, expected = ({name: one.grid for name, one in each.streams.items()} for each in (clip, first))
+    if grids != expected:
+        raise DataError(f"{where} has another geometry than {shown(first.id)} of its set: {grids} != {expected}")
+    if not grids:
+        raise DataError(f"{where} has no stream; at least one is needed")
+    made_by = header.made_by.keys()
+    if made_by != clip.streams.keys() | clip.texts.keys() or header.null_texts.keys() != clip.texts.keys():
+        found = sorted(clip.streams.keys() | clip.texts.keys())
+        raise DataError(f"{where} has the streams and texts {found}, its set's header {sorted(made_by)}")
+    for name, latent in clip.streams.items():
+        _check_latent(where, name, latent)
+    for name, text in clip.texts.items():
+        shape, (longest, width) = tuple(text.features.shape), header.null_texts[name].embedding.shape[1:]
+        if shape[1:] != (width,) or shape[0] > longest:
+            raise DataError(f"{where}: text {shape} does not match the null text's ({longest}, {width})")
+        if not bool(torch.isfinite(text.features).all()):
+            raise DataError(f"{where}: its text has values that are not finite")
 
 
-def _check_text(where: str, clip: Clip, expected: tuple[int, ...]) -> None:
-    found, length = tuple(clip.text.shape), clip.text_length
-    if found != expected or not 0 <= length <= expected[0]:
-        raise DataError(f"{where}: text {found} of length {length} does not match the null text's {expected}")
-    # Only the first `length` rows are stored: most captions are much shorter than the text encoder's length.
-    if bool(clip.text[length:].any()):
-        raise DataError(f"{where} has text features past its length {length}: the encoder must zero them")
+def _check_latent(where: str, name: str, latent: Latent) -> None:
+    grid, values = latent.grid, latent.values
+    if tuple(values.shape) != grid.latent_shape:
+        raise DataError(f"{where}: {name} latent {tuple(values.shape)} does not match its grid {grid.latent_shape}")
+    if not 1 <= latent.valid <= grid.shape[0]:
+        raise DataError(f"{where}: {latent.valid} valid {name} steps; there are {grid.shape[0]} and one is needed")
+    if not bool(torch.isfinite(values).all()):
+        raise DataError(f"{where}: its {name} latent has values that are not finite")

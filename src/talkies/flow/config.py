@@ -1,22 +1,127 @@
-"""Recipe keys of the objective."""
+"""Recipe keys of the objective and of sampling."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from talkies.config import config
-from talkies.config.numbers import Positive
+from talkies.config.numbers import Draws, NonNegative, Positive
+from talkies.config.schema import by_name
+
+SHIFT, SCALE = 5.0, 1.0
 
 
 @config
-class StreamFlowConfig:
-    """Sigma shift of one modality: sigma(u) = shift u / (1 + (shift - 1) u) (docs/mova.md: Objective)."""
+class ShiftedSchedule:
+    """sigma(u) = s u / (1 + (s - 1) u) with a shift s per stream: 5 for those that `shifts` does not name; 1 is
+    uniform."""
 
-    shift: Positive = 5.0
+    kind: Literal["shifted"] = "shifted"
+    shifts: dict[str, Positive] = by_name(default=SHIFT)
+
+    def shift(self, stream: str) -> float:
+        """The shift of a stream."""
+        return self.shifts.get(stream, SHIFT)
+
+
+@config
+class LinearQuadraticSchedule:
+    """Movie Gen's schedule (arXiv 2410.13720): for half of the draws sigma falls linearly from 1 by `threshold`, for
+    the others quadratically to 0. The same for all streams."""
+
+    kind: Literal["linear_quadratic"] = "linear_quadratic"
+    threshold: Annotated[float, Field(gt=0, lt=0.5)] = 0.025
+
+
+ScheduleConfig = Annotated[ShiftedSchedule | LinearQuadraticSchedule, Field(discriminator="kind")]
+
+
+@config
+class VelocityTarget:
+    """Rectified flow: x = (1 - t) data + t noise, and the network predicts dx/dt = noise - data."""
+
+    kind: Literal["velocity"] = "velocity"
+
+
+@config
+class VPredictionTarget:
+    """Variance-preserving diffusion: x = cos(pi t / 2) data + sin(pi t / 2) noise, and the network predicts
+    v = cos(pi t / 2) noise - sin(pi t / 2) data (arXiv 2202.00512)."""
+
+    kind: Literal["v_prediction"] = "v_prediction"
+
+
+TargetConfig = Annotated[VelocityTarget | VPredictionTarget, Field(discriminator="kind")]
+
+
+@config
+class UniformWeighting:
+    """Every noise level has the same weight."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+@config
+class CosmapWeighting:
+    """2 / (pi (1 - 2 t + 2 t^2)): more weight in the middle (arXiv 2403.03206, section 3.1)."""
+
+    kind: Literal["cosmap"] = "cosmap"
+
+
+WeightingConfig = Annotated[UniformWeighting | CosmapWeighting, Field(discriminator="kind")]
 
 
 @config
 class FlowConfig:
-    """Rectified flow, t = 1 is noise, velocity = noise - data. `times`: whether the modalities share one u."""
+    """The objective; t = 1 is noise. `schedule`: the noise levels of u ~ U(0, 1); `shared`: all streams of a sample
+    have one u; `target`: the path and what the network predicts on it; `weighting`: of the loss, by noise level."""
 
-    video: StreamFlowConfig = StreamFlowConfig()
-    audio: StreamFlowConfig = StreamFlowConfig()
-    times: Literal["independent", "shared"] = "independent"
+    schedule: ScheduleConfig = ShiftedSchedule()
+    shared: bool = False
+    target: TargetConfig = VelocityTarget()
+    weighting: WeightingConfig = UniformWeighting()
+
+
+@config
+class EulerSampler:
+    """Euler steps along a velocity."""
+
+    kind: Literal["euler"] = "euler"
+
+
+@config
+class DdimSampler:
+    """DDIM without added noise (arXiv 2010.02502), for v-prediction."""
+
+    kind: Literal["ddim"] = "ddim"
+
+
+SamplerConfig = Annotated[EulerSampler | DdimSampler, Field(discriminator="kind")]
+
+
+@config
+class AnnealedScale:
+    """A guidance scale that goes from `first` to `last` along a half cosine over the steps."""
+
+    kind: Literal["annealed"] = "annealed"
+    first: NonNegative
+    last: NonNegative
+
+
+Scale = NonNegative | AnnealedScale
+
+
+@config
+class SamplingConfig:
+    """`steps` of a sampler along a schedule. `scales`: guidance by condition, constant or annealed; 1, the value of
+    those that are not named, is off. The system defines the conditions and what each scale multiplies."""
+
+    steps: Draws = 50
+    schedule: ScheduleConfig = ShiftedSchedule()
+    sampler: SamplerConfig = EulerSampler()
+    scales: dict[str, Scale] = by_name(default=SCALE)
+
+
+def fits(sampler: SamplerConfig, target: TargetConfig) -> bool:
+    """Whether a sampler can use the predictions of a network that was trained on a target."""
+    return (sampler.kind, target.kind) in {("euler", "velocity"), ("ddim", "v_prediction")}

@@ -1,62 +1,126 @@
-"""From a batch to the inputs and targets of a training step: times, noise, noisy latents, targets, dropped captions."""
+"""From a batch to the inputs and targets of a training step: levels, noise, noisy latents, targets, dropped conditions.
 
-from typing import NamedTuple
+Everything drawn is a function of (seed, sample id, visit) and the name of the draw.
+"""
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
 from torch import Tensor
 
 from talkies.flow.config import FlowConfig
 from talkies.flow.draw import gaussian, uniform
-from talkies.flow.objective import expert_range, interpolate, velocity
-from talkies.flow.schedule import shift
-from talkies.streams import Modality
-from talkies.streams.batch import Batch, Text
+from talkies.flow.schedule import level_of, u_of
+from talkies.flow.target import noisy, target_of
+from talkies.streams.batch import Batch, Stream, Text
+
+ALL = "all"
+"""The name in dropout rates by which all conditions of a sample are dropped together."""
 
 
-class Noised(NamedTuple):
-    """Per modality, on the latents' device, fp32: `times` [B] in [0, 1]; the others shaped like the latents."""
+@dataclass(frozen=True, kw_only=True)
+class Noised:
+    """`streams` of a batch, those that are trained at their noise level, the others as they were; by trained stream,
+    `targets` shaped like the latents and `times` [B] fp32."""
 
-    times: dict[Modality, Tensor]
-    noise: dict[Modality, Tensor]
-    noisy: dict[Modality, Tensor]
-    targets: dict[Modality, Tensor]
+    streams: Mapping[str, Stream]
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    times: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def noised(batch: Batch, flow: FlowConfig, *, seed: int, boundary: float, expert: int | None) -> Noised:
-    """Draw u ~ U(0, 1) per sample and modality, shift it, and noise the latents to that level (MOVA, section 4.5).
+def noised(
+    batch: Batch,
+    flow: FlowConfig,
+    trained: Collection[str],
+    *,
+    seed: int,
+    ranges: Mapping[str, tuple[float, float]],
+    given: Mapping[str, Tensor] | None = None,
+) -> Noised:
+    """Draw u ~ U(0, 1) per sample and trained stream, take the schedule's level, and noise the latents to it.
 
-    With an `expert`, the video's u is restricted to the levels that the expert serves at `boundary`. The audio's u is
-    not restricted: the report does not say, so this is our choice. With `times: shared` both are one u, restricted as
-    the video's. Raises ValueError for an expert without video in the batch.
+    `ranges` restricts streams to levels in [low, high) (MOVA's experts; with `flow.shared` the one u of a sample is
+    restricted to the first range). `given[name]` [B] bool: samples whose stream is clean. Raises ValueError for the
+    range of a stream that the batch does not have.
     """
-    if expert is not None and "video" not in batch.latents:
-        raise ValueError(f"video expert {expert} cannot train on clips with {', '.join(batch.latents)} only")
-    drawn = Noised({}, {}, {}, {})
-    for m, latent in batch.latents.items():
-        levels = _levels(batch, flow, m, seed=seed, boundary=boundary, expert=expert).to(latent.device)
-        noise = gaussian(seed, batch.ids, batch.visits, f"noise/{m}", latent.shape[1:]).to(latent.device)
-        drawn.times[m], drawn.noise[m] = levels, noise
-        drawn.noisy[m], drawn.targets[m] = interpolate(latent, noise, levels), velocity(latent, noise)
-    return drawn
+    missing = [name for name in ranges if name not in batch.streams]
+    if missing:
+        raise ValueError(f"this step trains {missing[0]}, but the clips have only {', '.join(batch.streams)}")
+    times = {}
+    for name in trained:
+        levels = _levels(batch, flow, name, seed=seed, ranges=ranges).to(batch.streams[name].latent.device)
+        clean = None if given is None else given.get(name)
+        times[name] = levels if clean is None else torch.where(clean.to(levels.device), 0.0, levels)
+    noise = {name: _noise(batch, name, seed, batch.visits, f"noise/{name}") for name in trained}
+    return noised_to(batch, flow, times, noise)
+
+
+def noised_to(batch: Batch, flow: FlowConfig, times: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> Noised:
+    """The streams named in `times` at those levels, with this noise."""
+    streams, targets = dict(batch.streams), {}
+    for name, time in times.items():
+        latent = batch.streams[name].latent
+        streams[name] = replace(streams[name], latent=noisy(flow.target, latent, noise[name], time), time=time)
+        targets[name] = target_of(flow.target, latent, noise[name], time)
+    return Noised(streams=streams, targets=targets, times=times)
+
+
+def noised_at(batch: Batch, flow: FlowConfig, levels: Mapping[str, float], *, seed: int, draw: int) -> Noised:
+    """The streams named in `levels` at one level for all samples, with the noise number `draw` of every clip."""
+    count = len(batch.ids)
+    times = {
+        name: torch.full((count,), level, device=batch.streams[name].latent.device) for name, level in levels.items()
+    }
+    noise = {name: _noise(batch, name, seed, [draw] * count, f"heldout/{name}") for name in levels}
+    return noised_to(batch, flow, times, noise)
+
+
+def _noise(batch: Batch, name: str, seed: int, visits: Collection[int], draw: str) -> Tensor:
+    latent = batch.streams[name].latent
+    return gaussian(seed, batch.ids, tuple(visits), draw, latent.shape[1:]).to(latent.device)
 
 
 def _levels(
-    batch: Batch, flow: FlowConfig, modality: Modality, *, seed: int, boundary: float, expert: int | None
+    batch: Batch, flow: FlowConfig, name: str, *, seed: int, ranges: Mapping[str, tuple[float, float]]
 ) -> Tensor:
-    """Noise levels of one modality, [B] fp32."""
-    shared = flow.times == "shared"
-    u = uniform(seed, batch.ids, batch.visits, "time/shared" if shared else f"time/{modality}")
-    if expert is not None and (modality == "video" or shared):
-        low, high = expert_range(expert, boundary, flow.video.shift)
+    """Noise levels of one stream, [B] fp32."""
+    u = uniform(seed, batch.ids, batch.visits, "time/shared" if flow.shared else f"time/{name}")
+    ranged = next(iter(ranges), name) if flow.shared else name
+    if ranged in ranges:
+        low, high = (u_of(flow.schedule, ranged, level) for level in ranges[ranged])
         u = low + (high - low) * u
-    return shift(u, (flow.video if modality == "video" else flow.audio).shift).float()
+    return level_of(flow.schedule, name, u).float()
 
 
-def dropped_text(batch: Batch, *, seed: int, rate: float) -> Text:
-    """The captions' features, each replaced by the empty caption's with probability `rate`.
+def dropped(batch: Batch, rates: Mapping[str, float], *, seed: int) -> Batch:
+    """The batch with conditions dropped per sample, by name and with the probability of `rates`; `all` drops all that
+    `rates` names together. A dropped text is the empty caption's, a dropped stream is masked out as a whole.
 
-    Raises ValueError if `rate` is not a probability.
+    Raises ValueError for a rate that is not a probability.
     """
-    if not 0 <= rate <= 1:
-        raise ValueError(f"text dropout {rate}: it must lie between 0 and 1; set phase.text_dropout")
-    keep = uniform(seed, batch.ids, batch.visits, "dropout/text") >= rate
-    return batch.text.where(keep.to(batch.text.embedding.device), batch.null_text)
+    for name, rate in rates.items():
+        if not 0 <= rate <= 1:
+            raise ValueError(f"dropout of {name} {rate}: it must lie between 0 and 1")
+    everything = _kept(batch, ALL, rates[ALL], seed) if ALL in rates else None
+    texts, streams = dict(batch.texts), dict(batch.streams)
+    for name in rates.keys() - {ALL}:
+        keep = _kept(batch, name, rates[name], seed)
+        keep = keep if everything is None else keep & everything
+        if name in texts:
+            texts[name] = texts[name].where(keep.to(texts[name].embedding.device), batch.null_texts[name])
+        else:
+            stream = streams[name]
+            streams[name] = replace(stream, mask=stream.valid & keep.to(stream.latent.device)[:, None])
+    return replace(batch, texts=texts, streams=streams)
+
+
+def _kept(batch: Batch, name: str, rate: float, seed: int) -> Tensor:
+    return uniform(seed, batch.ids, batch.visits, f"dropout/{name}") >= rate
+
+
+def null_texts(texts: Mapping[str, Text], nulls: Mapping[str, Text], names: Collection[str]) -> dict[str, Text]:
+    """`texts`, those that `names` names replaced by the empty caption (batch 1)."""
+    return {
+        name: nulls[name].expand(text.embedding.shape[0]) if name in names else text for name, text in texts.items()
+    }

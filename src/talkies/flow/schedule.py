@@ -1,11 +1,43 @@
-"""Noise levels: the sigma shift and the sampling grid of the released code. fp64, so that `plan` and training agree."""
+"""Schedules: u in [0, 1] -> noise level, its inverse, and the grid of a sampler.
 
-from math import isfinite
+fp64, so that `plan` and training agree. u = 0 is data and u = 1 is noise, for every kind.
+"""
+
+from math import isfinite, sqrt
 from typing import TypeVar
 
 from torch import Tensor
 
+from talkies.flow.config import ScheduleConfig
+
 Level = TypeVar("Level", float, Tensor)
+
+
+def level_of(config: ScheduleConfig, stream: str, u: Level) -> Level:
+    """The noise level of `u` for a stream."""
+    if config.kind == "shifted":
+        return shift(u, config.shift(stream))
+    return linear_quadratic(u, config.threshold)
+
+
+def u_of(config: ScheduleConfig, stream: str, level: float) -> float:
+    """The inverse of `level_of`."""
+    if level in (0.0, 1.0):
+        return level
+    if config.kind == "shifted":
+        return unshift(level, config.shift(stream))
+    return inverse_linear_quadratic(level, config.threshold)
+
+
+def level_grid(config: ScheduleConfig, stream: str, steps: int) -> list[float]:
+    """Noise levels of a sampler with `steps` steps: `steps` + 1 values, from 1 strictly down to 0.
+
+    Of `shifted`, the released MOVA scheduler's grid (extra_one_step, sigma_min 0); upstream snaps a step to the nearest
+    of the 1000 training levels, we do not. Raises ValueError for fewer than one step.
+    """
+    if steps < 1:
+        raise ValueError(f"{steps} sampling steps: at least 1 is needed; set sampling.steps")
+    return [level_of(config, stream, (steps - i) / steps) for i in range(steps)] + [0.0]
 
 
 def _check(s: float) -> None:
@@ -28,13 +60,18 @@ def unshift(sigma: Level, s: float) -> Level:
     return sigma / (s - (s - 1) * sigma)
 
 
-def sigma_grid(steps: int, s: float) -> list[float]:
-    """Noise levels of an Euler sampler with `steps` steps: `steps` + 1 values, from 1.0 strictly down to 0.0.
+def linear_quadratic(u: Level, threshold: float) -> Level:
+    """sigma(u) = 1 - 2 th w - (1 - 2 th) max(0, 2 w - 1)^2 with w = 1 - u."""
+    w = 1 - u
+    rest = 2 * w - 1
+    curved = rest.clamp(min=0) if isinstance(rest, Tensor) else max(0.0, rest)
+    return 1 - 2 * threshold * w - (1 - 2 * threshold) * curved * curved
 
-    The released scheduler's grid (extra_one_step, sigma_min 0): u = linspace(1, 0, steps + 1) without its last point,
-    shifted; the last step goes to 0. Upstream snaps a step to the nearest of the 1000 training levels; we do not.
-    Raises ValueError for fewer than one step.
-    """
-    if steps < 1:
-        raise ValueError(f"{steps} sampling steps: at least 1 is needed; set sampling.steps")
-    return [shift((steps - i) / steps, s) for i in range(steps)] + [0.0]
+
+def inverse_linear_quadratic(sigma: float, threshold: float) -> float:
+    """The u of a level: linear above 1 - th, below that the root of a quadratic equation."""
+    if sigma >= 1 - threshold:
+        return 1 - (1 - sigma) / (2 * threshold)
+    # With r = 2 w - 1: (1 - 2 th) r^2 + th r - (1 - th - sigma) = 0.
+    a, b, c = 1 - 2 * threshold, threshold, sigma - 1 + threshold
+    return 1 - (1 + (-b + sqrt(b * b - 4 * a * c)) / (2 * a)) / 2

@@ -12,7 +12,7 @@ from talkies.flow.draw import gaussian
 from talkies.flow.euler import euler
 from talkies.flow.guidance import guided
 from talkies.flow.schedule import sigma_grid
-from talkies.generate.config import SamplingConfig
+from talkies.flow.config import SamplingConfig
 from talkies.generate.geometry import clip_shape, sample_count
 from talkies.models.mova.image import image_condition
 from talkies.streams import Grid, Modality

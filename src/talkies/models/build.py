@@ -1,4 +1,4 @@
-"""From a recipe's `model:` section to a network with random weights."""
+"""From a phase's setup to a network with random weights."""
 
 import hashlib
 from collections.abc import Collection, Iterator
@@ -7,21 +7,19 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
-from talkies.config.shown import shown
-from talkies.models.mova.config import COMPONENTS, MovaConfig
-from talkies.models.mova.network import Mova
+from talkies.streams.system import Setup, System
 
 
-def build_mova(config: MovaConfig, *, components: frozenset[str], seed: int, device: str = "cpu") -> Mova:
-    """MOVA in fp32 on `device`: "cpu" with weights drawn from `seed`, or "meta" without values.
+def build(system: System, setup: Setup, components: Collection[str], *, seed: int | None) -> nn.Module:
+    """The network of these components in fp32: on the CPU with weights drawn from `seed`, or (None) on the meta device
+    without values.
 
     A component's weights are a function of (seed, component): they do not depend on which others are built.
     """
-    assert device in ("cpu", "meta"), device
     with torch.device("meta"):
-        model = Mova(config.shape, components=components)
-    if device == "cpu":
-        model.to_empty(device=device)
+        model = system.network().build(setup, components)
+    if seed is not None:
+        model.to_empty(device="cpu")
         initialise(model, seed)
     return model
 
@@ -30,11 +28,11 @@ def initialise(model: nn.Module, seed: int) -> None:
     """Redraw every parameter of `model` on the CPU, component by component; the global generator is untouched."""
     with torch.no_grad():
         parameters = dict(model.named_parameters())
-        for name, value in draw_weights(model, seed):
+        for name, value in draw_weights(model, seed, dict(model.named_children())):
             parameters[name].copy_(value)
 
 
-def draw_weights(model: nn.Module, seed: int, components: Collection[str] = COMPONENTS) -> Iterator[tuple[str, Tensor]]:
+def draw_weights(model: nn.Module, seed: int, components: Collection[str]) -> Iterator[tuple[str, Tensor]]:
     """Yield (name, value on the CPU) for every parameter of these components of `model`, module by module.
 
     Only the structure of `model` is read, so it may be on the meta device. A value depends on (seed, component) and on
@@ -66,12 +64,9 @@ def _draw(part: nn.Module, state: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     return {name: p.detach() for name, p in fresh.named_parameters(recurse=False)}, after
 
 
-def component_of(parameter_name: str) -> str:
-    """The component that a parameter of Mova belongs to. Raises ValueError if there is none."""
-    name = parameter_name.split(".", 1)[0]
-    if name not in COMPONENTS:
-        raise ValueError(f"{shown(parameter_name)} belongs to none of the components {', '.join(COMPONENTS)}")
-    return name
+def component_of(parameter: str) -> str:
+    """The component that a parameter belongs to: the first part of its name."""
+    return parameter.partition(".")[0]
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -3,9 +3,12 @@
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
+from talkies.codecs.config import grid_of
 from talkies.config import RecipeError
 from talkies.config.shown import shown
+from talkies.streams import Grid
 
 FORM = re.compile(r"(\d{1,9})x(\d{1,9})x(\d{1,9})@(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
 SIDE, FRAMES, VOLUME, FPS = 8192, 100_000, 2**31, (0.1, 1000.0)
@@ -55,6 +58,19 @@ class Geometry:
     def samples(self, sample_rate: int) -> int:
         """Number of whole samples in the clip: floor(sample_rate * frames / fps)."""
         return int(sample_rate * self.seconds)
+
+
+def stream_grid(codec: Any, geometry: Geometry) -> Grid:
+    """Latent geometry of a clip under a codec's section. DataError if the codec cannot encode such a clip."""
+    rate = getattr(codec, "sample_rate", 1)
+    return grid_of(
+        codec,
+        frames=geometry.frames,
+        height=geometry.height,
+        width=geometry.width,
+        fps=geometry.fps,
+        samples=geometry.samples(rate),
+    )
 
 
 def _rate(text: str) -> float:

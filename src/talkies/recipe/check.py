@@ -2,46 +2,36 @@
 
 import re
 
-from talkies.codecs.config import audio_grid, video_grid
 from talkies.config import DataError, RecipeError
-from talkies.config.shown import shown
-from talkies.models.wan.config import TowerConfig
+from talkies.config.shown import listed, named, shown
+from talkies.flow.config import fits
 from talkies.parallel.check import check_layout, check_sequence, divisors
-from talkies.prepare.geometry import Geometry
+from talkies.prepare.geometry import Geometry, stream_grid
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.gates import check_gates
 from talkies.resilience.config import SurvivalConfig
-from talkies.streams import Grid, Modality
+from talkies.streams import Grid
 from talkies.tracking.config import TrackingConfig
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 
 
-def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[Modality, Grid]:
-    """Latent geometry per modality that the phase trains on."""
-    codecs, wanted = recipe.codecs, parts(recipe).weights
-    found: dict[Modality, Grid] = {}
-    if "video" in wanted:
-        found["video"] = video_grid(
-            codecs.video, frames=geometry.frames, height=geometry.height, width=geometry.width, fps=geometry.fps
-        )
-    if "audio" in wanted:
-        found["audio"] = audio_grid(codecs.audio, samples=geometry.samples(codecs.audio.sample_rate))
+def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[str, Grid]:
+    """Latent geometry of every stream that the phase reads."""
+    stored, codecs = recipe.system.stored(recipe.codecs), recipe.codecs
+    found: dict[str, Grid] = {}
+    for name in parts(recipe).streams:
+        if name not in stored:
+            raise RecipeError(f"recipe: a {recipe.phase.kind} phase reads {name}, for which `codecs` has no codec")
+        found[name] = stream_grid(codecs[stored[name].codec], geometry)
     return found
 
 
-def mask_channels(recipe: PhaseRecipe) -> int:
-    """Channels of the first-frame mask: the pixel frames that fold into one latent frame (as in the released code)."""
-    return recipe.codecs.video.stride
-
-
-def _channels(section: str, tower: TowerConfig, *, needed_in: int, needed_out: int) -> None:
-    if (tower.in_channels, tower.out_channels) != (needed_in, needed_out):
-        raise RecipeError(
-            f"recipe: `codecs.{section}` gives {needed_out} latent channels, so the {section} tower needs {needed_in} "
-            f"in and {needed_out} out, but the `model.preset` has {tower.in_channels} and {tower.out_channels}"
-        )
+def target_grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[str, Grid]:
+    """Latent geometry of every stream that the phase trains."""
+    targets = parts(recipe).targets
+    return {name: grid for name, grid in grids(recipe, geometry).items() if name in targets}
 
 
 def _check_survival(survival: SurvivalConfig) -> None:
@@ -89,28 +79,44 @@ def check_heldout_clips(recipe: PhaseRecipe, heldout: int, *, held: str = "has")
 
 def _check_rank(recipe: PhaseRecipe) -> None:
     """RecipeError for a LoRA of a higher rank than the layers that it adapts, which would only take memory."""
-    phase, shape = recipe.phase, recipe.model.shape
-    most = max(shape.video.dim, shape.audio.dim)
-    if phase.kind == "lora" and phase.rank > most:
+    widest = recipe.system.widest(recipe)
+    if recipe.train.kind == "lora" and recipe.train.rank > widest:
         raise RecipeError(
-            f"recipe: `phase.rank` is {phase.rank}, but the towers of `model.preset` {recipe.model.preset} are at most "
-            f"{most} wide: lower it"
+            f"recipe: `train.rank` is {recipe.train.rank}, but the layers of `model.preset` {recipe.model.preset} are "
+            f"at most {widest} wide: lower it"
         )
 
 
-def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
-    """Raise RecipeError if sections disagree; return the grids of the phase."""
-    shape, codecs = recipe.model.shape, recipe.codecs
-    video, audio = codecs.video, codecs.audio
-    _channels("video", shape.video, needed_in=2 * video.channels + video.stride, needed_out=video.channels)
-    _channels("audio", shape.audio, needed_in=audio.channels, needed_out=audio.channels)
-    if codecs.text.dim != shape.video.text_dim:
+def _check_names(recipe: PhaseRecipe) -> None:
+    """RecipeError for names in mappings that the system does not know, or that it needs and does not find."""
+    system = recipe.system
+    rates = recipe.optimizer.lr
+    shifts = [
+        (f"{key}.schedule.shifts", schedule.shifts)
+        for key, schedule in (("flow", recipe.flow.schedule), ("sampling", recipe.sampling.schedule))
+        if schedule.kind == "shifted"
+    ]
+    known_streams = recipe.system.stored(recipe.codecs)
+    for key, found, known in (
+        ("optimizer.lr", rates, system.rates),
+        ("sampling.scales", recipe.sampling.scales, system.scales),
+        *((key, values, known_streams) for key, values in shifts),
+    ):
+        if unknown := sorted(set(found) - set(known)):
+            raise RecipeError(f"recipe: unknown key `{key}.{named(unknown[0])}`; known: {listed([*known])}")
+    if missing := [name for name in system.rates if name not in rates]:
+        raise RecipeError(f"recipe: missing key `optimizer.lr.{missing[0]}`")
+    if not fits(recipe.sampling.sampler, recipe.flow.target):
         raise RecipeError(
-            f"recipe: `codecs.text.dim` is {codecs.text.dim}, the towers of `model.preset` {recipe.model.preset} take "
-            f"{shape.video.text_dim}"
+            f"recipe: `sampling.sampler.kind` {recipe.sampling.sampler.kind} does not fit `flow.target.kind` "
+            f"{recipe.flow.target.kind}: use euler for velocity, ddim for v_prediction"
         )
-    if not recipe.model.bridge and recipe.sampling.bridge_scale != 1.0:
-        raise RecipeError("recipe: `sampling.bridge_scale` needs a Bridge; `model.bridge` is false")
+
+
+def check(recipe: PhaseRecipe) -> dict[str, Grid]:
+    """Raise RecipeError if sections disagree; return the grids of the streams that the phase trains."""
+    recipe.system.check(recipe, recipe.sampling.scales)
+    _check_names(recipe)
     steps = recipe.steps
     if steps.global_batch % steps.accumulate:
         raise RecipeError(
@@ -123,15 +129,9 @@ def check(recipe: PhaseRecipe) -> dict[Modality, Grid]:
     _check_rank(recipe)
     parent_of(recipe)
     try:
-        found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
-    except DataError as error:
+        found = target_grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
+        tokens = recipe.system.tokens(recipe, found)
+    except (DataError, ValueError) as error:
         raise RecipeError(f"recipe: `data.geometry` {recipe.data.geometry}: {error}") from None
-    towers: dict[Modality, TowerConfig] = {"video": shape.video, "audio": shape.audio}
-    tokens: dict[Modality, int] = {}
-    for name, grid in found.items():
-        try:
-            tokens[name] = grid.tokens(towers[name].patch)
-        except ValueError as error:
-            raise RecipeError(f"recipe: `data.geometry` {recipe.data.geometry}: {name}: {error}") from None
     check_sequence(recipe.parallel, tokens)
     return found

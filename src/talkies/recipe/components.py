@@ -1,55 +1,42 @@
-"""What each phase builds, what it trains, and what it needs from its parents."""
-
-from dataclasses import dataclass
+"""What a phase builds and trains, and what it takes from its parents."""
 
 from talkies.config import RecipeError
+from talkies.config.shown import listed, named
 from talkies.recipe.config import PhaseRecipe
-from talkies.streams import Modality
+from talkies.streams.system import Parts
 
-VIDEO = ("video_high", "video_low")
-JOINT = (*VIDEO, "audio", "bridge")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """`components`: what the phase builds; `weights`: the loss weight of each modality that it trains; `alternate`: its
-    steps alternate between the two video experts."""
-
-    components: frozenset[str]
-    weights: dict[Modality, float]
-    alternate: bool
+BASE = "base"
+"""The key of `parents` that brings every component."""
 
 
 def parts(recipe: PhaseRecipe) -> Parts:
-    """The parts of a phase, determined by its kind."""
-    phase = recipe.phase
-    if phase.kind == "video_pretraining":
-        return Parts(components=frozenset(VIDEO), weights={"video": 1.0}, alternate=True)
-    if phase.kind == "audio_pretraining":
-        return Parts(components=frozenset({"audio"}), weights={"audio": 1.0}, alternate=False)
-    components = frozenset(JOINT) if recipe.model.bridge else frozenset(JOINT) - {"bridge"}
-    weights: dict[Modality, float] = {"video": phase.video_loss_weight, "audio": phase.audio_loss_weight}
-    return Parts(components=components, weights=weights, alternate=True)
+    """The parts of a phase, as its system defines them."""
+    return recipe.system.parts(recipe)
 
 
 def parent_of(recipe: PhaseRecipe) -> dict[str, str]:
     """component -> the parent that brings it. A component without a parent starts from random weights.
 
-    Raises RecipeError if a LoRA has no base, or a parent brings nothing that this phase builds.
+    Raises RecipeError if an adapter has no base, or a parent brings nothing that this phase builds.
     """
-    parents, built = recipe.parents, parts(recipe).components
-    if recipe.phase.kind == "lora" and parents.base is None:
-        raise RecipeError("recipe: a lora phase adapts a trained model: set `parents.base`")
-    if parents.base is not None and (parents.video or parents.audio):
-        raise RecipeError("recipe: `parents.base` brings every component; drop `parents.video` and `parents.audio`")
-    if parents.base is not None:
-        return dict.fromkeys(sorted(built), parents.base)
+    parents, slots, built = recipe.parents, recipe.system.slots, parts(recipe).components
+    if unknown := sorted(parents.keys() - {BASE, *slots}):
+        raise RecipeError(f"recipe: unknown key `parents.{named(unknown[0])}`; known: {listed([BASE, *slots])}")
+    if recipe.train.kind != "all" and BASE not in parents:
+        raise RecipeError(
+            f"recipe: `train.kind` {recipe.train.kind} adapts a trained model: set `parents.{BASE}`"
+        )
+    if BASE in parents:
+        if len(parents) > 1:
+            others = ", ".join(f"`parents.{name}`" for name in parents if name != BASE)
+            raise RecipeError(f"recipe: `parents.{BASE}` brings every component; drop {others}")
+        return dict.fromkeys(sorted(built), parents[BASE])
     found: dict[str, str] = {}
-    for name, members in (("video", VIDEO), ("audio", ("audio",))):
-        source = getattr(parents, name)
-        if source is None:
-            continue
-        if not built & set(members):
-            raise RecipeError(f"recipe: `parents.{name}` is set but a {recipe.phase.kind} phase builds no {name} tower")
-        found |= dict.fromkeys(members, source)
+    for name, source in parents.items():
+        if not built & set(slots[name]):
+            raise RecipeError(
+                f"recipe: `parents.{name}` is set but a {recipe.phase.kind} phase builds none of its components, "
+                f"{', '.join(slots[name])}"
+            )
+        found |= dict.fromkeys(slots[name], source)
     return found

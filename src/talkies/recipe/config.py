@@ -1,50 +1,57 @@
 """The root of a recipe: one phase, one preparation, or a curriculum of both."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import Field
 
 from talkies.codecs.config import CodecsConfig
 from talkies.config import RecipeError, config
+from talkies.config.decode import decode, decode_values
 from talkies.config.numbers import Natural
 from talkies.config.shown import shown
 from talkies.config.source import LoadedRecipe, displayed
 from talkies.data.config import DataConfig
-from talkies.flow.config import FlowConfig
-from talkies.generate.config import SamplingConfig
+from talkies.flow.config import FlowConfig, SamplingConfig
 from talkies.launch.config import SlurmConfig
-from talkies.models.mova.config import MovaConfig
 from talkies.parallel.config import ComputeConfig, DdpConfig, ParallelConfig
 from talkies.prepare.config import PrepareConfig
 from talkies.resilience.config import SurvivalConfig
+from talkies.streams.system import System
 from talkies.tracking.config import TrackingConfig
-from talkies.training.config import EmaConfig, OptimizerConfig, PhaseConfig, StepsConfig, ValidationConfig
+from talkies.training.config import (
+    AllConfig,
+    EmaConfig,
+    OptimizerConfig,
+    StepsConfig,
+    TrainConfig,
+    ValidationConfig,
+)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
 
 
 @config
-class ParentsConfig:
-    """Where weights come from: the name of an earlier phase of the curriculum, a run folder, a release folder or
-    models:/name@alias. `base` brings every component; `video` and `audio` one tower each."""
-
-    base: str | None = None
-    video: str | None = None
-    audio: str | None = None
-
-
-@config
 class PhaseRecipe:
-    """One training phase."""
+    """One training phase of a `system`, whose classes `recipe_type` fills in for `phase` and `model`.
+
+    `parents`: where weights come from, by the system's slots (`base` brings every component): the name of an earlier
+    phase of the curriculum, a run folder, a release folder or models:/name@alias. `train`: all parameters, or an
+    adapter on a frozen parent."""
+
+    system: ClassVar[System]
 
     kind: Literal["phase"] = "phase"
     name: Name
     seed: Natural = 0
-    phase: PhaseConfig
-    model: MovaConfig
+    phase: Any
+    model: Any
+    train: TrainConfig = AllConfig()
     codecs: CodecsConfig
-    parents: ParentsConfig = ParentsConfig()
+    parents: dict[str, str] = field(default_factory=dict)
     flow: FlowConfig = FlowConfig()
     optimizer: OptimizerConfig
     data: DataConfig
@@ -75,7 +82,58 @@ class CurriculumRecipe:
 
 
 KINDS = ("phase", "curriculum", "prepare")
-Recipe = Annotated[PhaseRecipe | CurriculumRecipe | PrepareConfig, Field(discriminator="kind")]
+Systems = Sequence[System]
+"""The systems that a program knows."""
+
+
+@cache
+def recipe_type(system: System) -> type[PhaseRecipe]:
+    """PhaseRecipe with the classes of a system."""
+    annotations = {"model": system.model, "phase": system.phases}
+    body = {"__annotations__": annotations, "__doc__": PhaseRecipe.__doc__, "__module__": __name__, "system": system}
+    return config(type("PhaseRecipe", (PhaseRecipe,), body))
+
+
+def decode_phase(source: LoadedRecipe, systems: Systems) -> PhaseRecipe:
+    """The phase recipe in `source`, of one of these systems. RecipeError names what cannot be decoded."""
+    return decode(recipe_type(_system_of(source, systems)), source)
+
+
+def decode_phase_values(values: dict[str, Any], systems: Systems, *, where: str) -> PhaseRecipe:
+    """The phase recipe in plain `values` of `where`, a file that talkies wrote."""
+    system = _system_of(LoadedRecipe(file=Path(where), values=values, origins={}), systems)
+    return decode_values(recipe_type(system), values, where=where)
+
+
+def _system_of(source: LoadedRecipe, systems: Systems) -> System:
+    model = source.values.get("model")
+    kind = model.get("kind") if isinstance(model, Mapping) else None
+    for system in systems:
+        if system.kind == kind:
+            return system
+    return systems[0] if kind is None else _unknown(kind, source, systems)
+
+
+def _unknown(kind: object, source: LoadedRecipe, systems: Systems) -> System:
+    names = ", ".join(system.kind for system in systems)
+    place = source.origins.get("model.kind", str(source.file))
+    raise RecipeError(f"recipe: unknown kind {shown(kind)} at `model.kind` ({place}); one of {names}")
+
+
+def decode_recipe(source: LoadedRecipe, systems: Systems) -> PhaseRecipe | CurriculumRecipe | PrepareConfig:
+    """The recipe of any kind in `source`."""
+    kind = kind_of(source)
+    if kind == "phase":
+        return decode_phase(source, systems)
+    if kind == "curriculum":
+        return decode(CurriculumRecipe, source)
+    return decode(PrepareConfig, source)
+
+
+def recipe_union(systems: Systems) -> Any:
+    """The type of every recipe file, for the JSON schema."""
+    phases = Union[tuple(recipe_type(system) for system in systems)]  # noqa: UP007 - made at run time
+    return Union[phases, CurriculumRecipe, PrepareConfig]  # noqa: UP007
 
 
 def kind_of(source: LoadedRecipe) -> str:

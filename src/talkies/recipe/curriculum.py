@@ -12,7 +12,7 @@ from talkies.config.source import LoadedRecipe, load
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
 from talkies.recipe.check import check, check_license
-from talkies.recipe.config import CurriculumRecipe, PhaseRecipe
+from talkies.recipe.config import CurriculumRecipe, PhaseRecipe, Systems, decode_phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,8 @@ def split_overrides(levels: Sequence[Sequence[str]], name: str) -> list[str]:
     return kept
 
 
-def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
-    """Decode the curriculum at `path` and every recipe that it names.
+def load_curriculum(path: Path, overrides: Sequence[str] = (), *, systems: Systems) -> Curriculum:
+    """Decode the curriculum at `path` and every recipe that it names; the phases are of `systems`.
 
     Raises RecipeError for an override of no member, a phase named twice, or a parent that comes later.
     """
@@ -77,8 +77,8 @@ def load_curriculum(path: Path, overrides: Sequence[str] = ()) -> Curriculum:
     phases: list[PhaseRecipe] = []
     for file in recipe.phases:
         target = path.parent / file
-        source = load(target, split_overrides(levels, decode(PhaseRecipe, load(target)).name))
-        phases.append(decode(PhaseRecipe, source))
+        source = load(target, split_overrides(levels, decode_phase(load(target), systems).name))
+        phases.append(decode_phase(source, systems))
         sources[phases[-1].name] = source
     _check_order(path, phases, (*recipe.overrides, *overrides))
     for phase in phases:
@@ -120,7 +120,7 @@ def _check_order(path: Path, phases: Sequence[PhaseRecipe], overrides: Sequence[
                 f"{listed(['phases', 'prepare', *names])}"
             )
     for place, phase in enumerate(phases):
-        for parent in (phase.parents.base, phase.parents.video, phase.parents.audio):
+        for parent in phase.parents.values():
             if parent in names[place:]:
                 raise RecipeError(
                     f"recipe: phase {shown(phase.name)} has parent {shown(parent)}, which comes later in {path}"

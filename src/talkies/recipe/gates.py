@@ -17,15 +17,15 @@ SHOWN = 5
 def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
     """Names of the metrics that training, validation and the evaluation before a promotion can give, sorted. Sync
     metrics need clips with moving mouths and audible voices."""
-    modalities, bins = tuple(parts(recipe).weights), range(recipe.validation.bins)
-    losses = [f"{m}{part}" for m in modalities for part in ("", *(f"/bin{k}" for k in bins))]
+    targets, bins = tuple(parts(recipe).targets), range(recipe.validation.bins)
+    losses = [f"{m}{part}" for m in targets for part in ("", *(f"/bin{k}" for k in bins))]
     found = {f"train/{key}" for key in ("loss", "grad_norm", "lr", "clips_per_second", "data_seconds", *losses)}
     if recipe.parallel.ranks > 1:
         found |= {"train/slowest_rank", "train/slowest_ratio"}
     found |= {"data/quarantined"}
     found |= {f"{where}heldout/{loss}" for where in ("", "evaluation/") for loss in losses}
-    found |= {f"evaluation/frechet_{m}" for m in modalities}
-    if len(modalities) == 2 and Geometry.parse(recipe.data.geometry, key="data.geometry").frames >= SYNC_FRAMES:
+    found |= {f"evaluation/frechet_{m}" for m in targets}
+    if {"video", "audio"} <= set(targets) and Geometry.parse(recipe.data.geometry, key="data.geometry").frames >= SYNC_FRAMES:
         found |= {f"evaluation/{key}" for key in SYNC}
     return tuple(sorted(found))
 

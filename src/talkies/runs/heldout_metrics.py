@@ -7,7 +7,7 @@ from talkies.config import DataError
 from talkies.data.shards import ShardSet
 from talkies.evaluation.heldout import heldout_loss
 from talkies.evaluation.report import evaluate_clips
-from talkies.generate.config import SamplingConfig
+from talkies.flow.config import SamplingConfig
 from talkies.media.write import PROVENANCE
 from talkies.runs.source import Source
 from talkies.runs.validation import batches, decoded, sample_batch, write_samples

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from talkies.evaluation.heldout import heldout_loss
-from talkies.generate.config import SamplingConfig
+from talkies.flow.config import SamplingConfig
 from talkies.media.write import PROVENANCE
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.check import mask_channels

@@ -6,7 +6,7 @@ from pathlib import Path
 from talkies.config.shown import one_line
 from talkies.data.shards import ShardSet
 from talkies.generate.clip import Request, generate
-from talkies.generate.config import SamplingConfig
+from talkies.flow.config import SamplingConfig
 from talkies.media.write import PROVENANCE, write_mp4
 from talkies.parallel.ranks import Ranks
 from talkies.runs.place import place_of

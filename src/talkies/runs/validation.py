@@ -8,7 +8,7 @@ import torch
 from talkies.data.collate import collate
 from talkies.data.shards import ShardSet
 from talkies.generate.clip import Request, generate
-from talkies.generate.config import SamplingConfig
+from talkies.flow.config import SamplingConfig
 from talkies.media.sheet import contact_sheet, still
 from talkies.media.write import write_mp4
 from talkies.streams import Modality

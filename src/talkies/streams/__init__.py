@@ -1,5 +1,5 @@
-"""Modalities and latent grids, without torch. Types that hold tensors are in `streams.batch` and `streams.codec`."""
+"""The geometry of latents, without torch. Types that hold tensors are in `streams.batch` and `streams.codec`."""
 
-from talkies.streams.grid import MODALITIES, Grid, Modality
+from talkies.streams.grid import Grid
 
-__all__ = ["MODALITIES", "Grid", "Modality"]
+__all__ = ["Grid"]

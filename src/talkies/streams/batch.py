@@ -1,13 +1,55 @@
-"""What a loader yields (Batch) and what a network takes (Stream, Condition)."""
+"""What a loader yields (Batch) and what a network takes (Stream, Text, Condition)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from talkies.streams.grid import Grid, Modality
+from talkies.streams.grid import Grid
+
+Role = Literal["target", "condition", "reference", "control"]
+"""What a stream is for a network: it is made; it is given, noised or clean; it shows what to resemble; it steers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """One thing that a network reads or makes.
+
+    `latent` [B, C, *grid.shape] at noise level `time` in [0, 1] (0: clean, 1: noise), one per sample [B] or one per
+    latent step [B, T]; `condition` [B, K, *grid.shape] is concatenated to the latent's channels; `mask` [B, T] bool is
+    False where a step is padding (None: nothing is padded).
+    """
+
+    latent: Tensor
+    time: Tensor
+    grid: Grid
+    role: Role = "target"
+    condition: Tensor | None = None
+    mask: Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        """Channels of the latent."""
+        return self.latent.shape[1]
+
+    @property
+    def valid(self) -> Tensor:
+        """`mask`, also if nothing is padded."""
+        if self.mask is not None:
+            return self.mask
+        return torch.ones(self.latent.shape[0], self.grid.shape[0], dtype=torch.bool, device=self.latent.device)
+
+    def to(self, device: torch.device | str) -> "Stream":
+        """The same on `device`."""
+        return replace(
+            self,
+            latent=self.latent.to(device),
+            time=self.time.to(device),
+            condition=None if self.condition is None else self.condition.to(device),
+            mask=None if self.mask is None else self.mask.to(device),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +70,10 @@ class Text:
             length=torch.where(keep, self.length, other.length),
         )
 
+    def expand(self, batch: int) -> "Text":
+        """A batch of 1, repeated."""
+        return Text(embedding=self.embedding.expand(batch, -1, -1), length=self.length.expand(batch))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Replaced:
@@ -43,67 +89,49 @@ class Replaced:
 class Batch:
     """Encoded clips of one geometry.
 
-    `padded` names the modalities in which some sample has padding (on the host, so that no step syncs with the device).
-    `latents[m]` [B, C, *shape] fp32; `masks[m]` [B, T] bool, False where a latent step holds padding; `grids[m]` their
-    geometry; `image` [B, C, T, H, W] the latent of (first frame, then mid-grey frames), None without video;
-    `text` the encoded captions and `null_text` (batch 1) the encoded empty caption; `ids` and `visits` give
-    each sample's name and how often it was seen before: with the seed they determine its noise, times and dropout.
-    `replaced` lists the clips that were due but could not be read.
+    `ids` and `visits` give each sample's name and how often it was seen before: with the seed they determine its noise,
+    times and dropout. `streams`: the clean latents by name, fp32; `texts`: the encoded captions by name, and
+    `null_texts` (batch 1) the encoded empty ones; `captions[name][i]` is the text itself. `replaced` lists the clips
+    that were due but could not be read.
     """
 
     ids: tuple[str, ...]
     visits: tuple[int, ...]
-    captions: tuple[str, ...]
-    latents: Mapping[Modality, Tensor]
-    masks: Mapping[Modality, Tensor]
-    padded: frozenset[Modality]
-    grids: Mapping[Modality, Grid]
-    image: Tensor | None
-    text: Text
-    null_text: Text
+    streams: Mapping[str, Stream]
+    captions: Mapping[str, tuple[str, ...]]
+    texts: Mapping[str, Text]
+    null_texts: Mapping[str, Text]
     replaced: tuple[Replaced, ...] = ()
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on `device`."""
         return replace(
             self,
-            latents={m: x.to(device) for m, x in self.latents.items()},
-            masks={m: x.to(device) for m, x in self.masks.items()},
-            image=None if self.image is None else self.image.to(device),
-            text=self.text.to(device),
-            null_text=self.null_text.to(device),
+            streams={name: stream.to(device) for name, stream in self.streams.items()},
+            texts={name: text.to(device) for name, text in self.texts.items()},
+            null_texts={name: text.to(device) for name, text in self.null_texts.items()},
         )
 
-
-@dataclass(frozen=True, kw_only=True)
-class Stream:
-    """One modality as a network takes it.
-
-    `latent` [B, C, *grid.shape] at noise level `time` [B] in [0, 1] (1 is noise); `condition` [B, K, *grid.shape] is
-    concatenated to the latent's channels; `mask` [B, T] bool is False where a step is padding (None: all valid).
-    """
-
-    latent: Tensor
-    time: Tensor
-    grid: Grid
-    condition: Tensor | None = None
-    mask: Tensor | None = None
+    @property
+    def grids(self) -> dict[str, Grid]:
+        """Geometry by stream."""
+        return {name: stream.grid for name, stream in self.streams.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """The inputs of a denoiser besides the noisy streams.
+    """What a denoiser is given besides its streams.
 
-    `expert`: index of the video expert (0 high-noise, 1 low-noise); `coupled`: whether the modalities may see each
-    other (False switches the Bridge off: the null branch of dual guidance, MOVA, section 5.1).
+    `texts` by name; `without`: the conditions that this evaluation must not use (the null branches of guidance);
+    `inactive`: the parameter groups that take no part in it, by which a network with several experts chooses one.
     """
 
-    text: Text
-    expert: int = 0
-    coupled: bool = True
+    texts: Mapping[str, Text]
+    without: frozenset[str] = frozenset()
+    inactive: frozenset[str] = frozenset()
 
 
 class Denoiser(Protocol):
-    """Noisy streams and a condition in, one velocity (noise - data) per stream out, shaped like its latent."""
+    """Streams and a condition in; one prediction per target stream out, shaped like its latent."""
 
-    def __call__(self, streams: Mapping[Modality, Stream], condition: Condition) -> dict[Modality, Tensor]: ...
+    def __call__(self, streams: Mapping[str, Stream], condition: Condition) -> dict[str, Tensor]: ...

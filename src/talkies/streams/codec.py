@@ -1,6 +1,7 @@
 """Protocols of frozen encoders and decoders, and the media that they encode."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -51,11 +52,16 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Codecs:
-    """The frozen parts around a denoiser. `video` or `audio` is None if a phase has no such stream."""
+    """The frozen parts around a denoiser, by name. A phase has only those that it uses."""
 
-    video: VideoCodec | None
-    audio: AudioCodec | None
-    text: TextEncoder
+    video: Mapping[str, VideoCodec] = field(default_factory=dict)
+    audio: Mapping[str, AudioCodec] = field(default_factory=dict)
+    text: Mapping[str, TextEncoder] = field(default_factory=dict)
+
+    @property
+    def identities(self) -> dict[str, str]:
+        """Name -> identity of every codec."""
+        return {name: codec.identity for part in (self.video, self.audio, self.text) for name, codec in part.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,24 +3,22 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
-from typing import Literal
-
-Modality = Literal["video", "audio"]
-MODALITIES: tuple[Modality, ...] = ("video", "audio")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
     """Shape of a latent and where its steps lie in time.
 
-    `shape` is (T, H, W) for video and (T,) for audio, `channels` the latent channels, `rate` latent steps per second
-    (MOVA: video 24/4 = 6, audio 48000/960 = 50). A codec derives it from its configuration; shards store it; RoPE,
-    bucketing and planning read it.
+    `shape` is (T, H, W) for video and (T,) for sound, `channels` the latent channels, `rate` latent steps per second
+    (MOVA: video 24/4 = 6, audio 48000/960 = 50). `chunk`: the codec encodes pieces on their own, of so many latent
+    steps and seconds each (None: it encodes the clip as a whole). A codec derives the Grid from its configuration;
+    shards store it; RoPE, bucketing and planning read it.
     """
 
     channels: int
     shape: tuple[int, ...]
     rate: Fraction
+    chunk: tuple[int, Fraction] | None = None
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -42,16 +40,7 @@ class Grid:
 
     def seconds(self, step: int) -> Fraction:
         """Start time of latent step `step`, exact."""
-        return Fraction(step) / self.rate
-
-    def to_json(self) -> dict[str, object]:
-        """Plain JSON: {"channels", "shape", "rate": "25/2"}."""
-        return {"channels": self.channels, "shape": list(self.shape), "rate": str(self.rate)}
-
-    @classmethod
-    def from_json(cls, value: dict[str, object]) -> "Grid":
-        """The inverse of `to_json`."""
-        shape, channels = value["shape"], value["channels"]
-        assert isinstance(shape, list)
-        assert isinstance(channels, int)
-        return cls(channels=channels, shape=tuple(shape), rate=Fraction(str(value["rate"])))
+        if self.chunk is None:
+            return Fraction(step) / self.rate
+        steps, duration = self.chunk
+        return step // steps * duration + Fraction(step % steps) / self.rate

@@ -20,69 +20,33 @@ from talkies.config.numbers import (
 
 
 @config
-class VideoPretrainingConfig:
-    """Image-to-video pretraining of both video experts; nothing else is built."""
+class AllConfig:
+    """Every parameter that the phase builds is trained."""
 
-    kind: Literal["video_pretraining"] = "video_pretraining"
-    experts: Literal["alternate"] = "alternate"
-    text_dropout: Share = 0.1
-
-
-@config
-class AudioPretrainingConfig:
-    """Text-to-audio pretraining of the audio tower."""
-
-    kind: Literal["audio_pretraining"] = "audio_pretraining"
-    text_dropout: Share = 0.1
-
-
-@config
-class JointConfig:
-    """Joint training of both video experts, the audio tower and the Bridge (MOVA, section 4.4)."""
-
-    kind: Literal["joint"] = "joint"
-    experts: Literal["alternate"] = "alternate"
-    text_dropout: Share = 0.2
-    video_loss_weight: NonNegative = 1.0
-    audio_loss_weight: NonNegative = 0.2
+    kind: Literal["all"] = "all"
 
 
 @config
 class LoraConfig:
-    """PEFT LoRA over a frozen joint model: every Linear of every DiT block and of the Bridge, as in the
-    released code."""
+    """PEFT LoRA over a frozen parent: an adapter on every Linear that `targets` names, in blocks and elsewhere."""
 
     kind: Literal["lora"] = "lora"
-    experts: Literal["alternate"] = "alternate"
     rank: Count = 16
     alpha: Count = 16
     dropout: Decay = 0.0
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("q", "k", "v", "o", "ffn.0", "ffn.2")
-    text_dropout: Share = 0.2
-    video_loss_weight: NonNegative = 1.0
-    audio_loss_weight: NonNegative = 0.2
 
 
-PhaseConfig = Annotated[
-    VideoPretrainingConfig | AudioPretrainingConfig | JointConfig | LoraConfig, Field(discriminator="kind")
-]
-
-
-@config
-class RatesConfig:
-    """Peak learning rates per component."""
-
-    towers: Positive
-    bridge: Positive
+TrainConfig = Annotated[AllConfig | LoraConfig, Field(discriminator="kind")]
 
 
 @config
 class OptimizerConfig:
-    """AdamW over fp32 master weights. The rate rises linearly over `warmup` steps; `schedule` shapes the rest of the
+    """AdamW over fp32 master weights. `lr`: peak rates, by the names of the system's parameter groups. The rate rises linearly over `warmup` steps; `schedule` shapes the rest of the
     phase; `decay` is the share of the steps over which `wsd` falls to zero."""
 
     kind: Literal["adamw"] = "adamw"
-    lr: RatesConfig
+    lr: dict[str, Positive]
     weight_decay: NonNegative = 0.001
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: Positive = 1e-8

@@ -11,9 +11,9 @@ from talkies.nn.attention import Attention
 from talkies.nn.precision import LayerNorm32
 from talkies.nn.rope import Rope, aligned_rope
 from talkies.nn.split import UNDIVIDED, Split
-from talkies.streams import MODALITIES, Grid, Modality
+from talkies.streams import Grid
 
-Ropes = Mapping[Modality, Mapping[Modality, Rope]]
+Ropes = Mapping[str, Mapping[str, Rope]]
 
 
 class Conditioner(nn.Module):
@@ -47,7 +47,7 @@ class Bridge(nn.Module):
                 f"bridge.layers is {layers}, but it must not exceed the depth of either tower, {video.layers} (video) "
                 f"and {audio.layers} (audio)"
             )
-        self.towers: dict[Modality, TowerConfig] = {"video": video, "audio": audio}
+        self.towers: dict[str, TowerConfig] = {"video": video, "audio": audio}
         self.rate = shape.bridge.rate
         self.split: Split = UNDIVIDED
         self.audio_to_video_conditioners = nn.ModuleList(
@@ -61,7 +61,7 @@ class Bridge(nn.Module):
         """Number of layers."""
         return len(self.audio_to_video_conditioners)
 
-    def ropes(self, grids: Mapping[Modality, Grid], device: torch.device) -> Ropes:
+    def ropes(self, grids: Mapping[str, Grid], device: torch.device) -> Ropes:
         """`ropes[q][m]`: positions of modality m for attention with q's heads, on one timeline for both."""
         towers = self.towers
         return {
@@ -69,12 +69,12 @@ class Bridge(nn.Module):
                 m: self.split.rope(aligned_rope(grid, towers[m].patch, towers[q].head_dim, self.rate, device))
                 for m, grid in grids.items()
             }
-            for q in MODALITIES
+            for q in towers
         }
 
     def forward(
-        self, layer: int, tokens: Mapping[Modality, Tensor], ropes: Ropes, masks: Mapping[Modality, Tensor | None]
-    ) -> dict[Modality, Tensor]:
+        self, layer: int, tokens: Mapping[str, Tensor], ropes: Ropes, masks: Mapping[str, Tensor | None]
+    ) -> dict[str, Tensor]:
         """v + A2V(v, a) and a + V2A(a, v), both from the tokens [B, T, d] before this layer."""
         video, audio = tokens["video"], tokens["audio"]
         to_video, to_audio = self.audio_to_video_conditioners[layer], self.video_to_audio_conditioners[layer]

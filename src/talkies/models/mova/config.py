@@ -1,8 +1,11 @@
 """Recipe keys and presets of the networks. `a14b` has the sizes of the released MOVA (its config.json files)."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from talkies.config import config
+from talkies.config.numbers import NonNegative, Share
 from talkies.models.wan.config import TowerConfig
 
 COMPONENTS = ("video_high", "video_low", "audio", "bridge")
@@ -78,3 +81,34 @@ PRESETS: dict[str, MovaShape] = {
         bridge=BridgeConfig(layers=2, rate=12.5),
     ),
 }
+
+
+@config
+class VideoPretrainingConfig:
+    """Image-to-video pretraining of both video experts; nothing else is built."""
+
+    kind: Literal["video_pretraining"] = "video_pretraining"
+    experts: Literal["alternate"] = "alternate"
+    text_dropout: Share = 0.1
+
+
+@config
+class AudioPretrainingConfig:
+    """Text-to-audio pretraining of the audio tower."""
+
+    kind: Literal["audio_pretraining"] = "audio_pretraining"
+    text_dropout: Share = 0.1
+
+
+@config
+class JointConfig:
+    """Joint training of both video experts, the audio tower and the Bridge (MOVA, section 4.4)."""
+
+    kind: Literal["joint"] = "joint"
+    experts: Literal["alternate"] = "alternate"
+    text_dropout: Share = 0.2
+    video_loss_weight: NonNegative = 1.0
+    audio_loss_weight: NonNegative = 0.2
+
+
+MovaPhase = Annotated[VideoPretrainingConfig | AudioPretrainingConfig | JointConfig, Field(discriminator="kind")]

@@ -1,15 +1,17 @@
 """MOVA: two video experts, an audio tower and the Bridge (arXiv 2602.08794; docs/mova.md)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from talkies.config.shown import shown
 from talkies.models.mova.bridge import Bridge
 from talkies.models.mova.config import COMPONENTS, MovaShape
+from talkies.models.mova.image import image_condition
 from talkies.models.wan.tower import Tower
-from talkies.streams import Modality
 from talkies.streams.batch import Condition, Stream
+from talkies.streams.system import Setup
 
 EXPERTS = ("video_high", "video_low")
 
@@ -31,34 +33,59 @@ class Mova(nn.Module):
         self.audio = Tower(shape.audio) if "audio" in components else None
         self.bridge = Bridge(shape) if "bridge" in components else None
 
-    def forward(self, streams: Mapping[Modality, Stream], condition: Condition) -> dict[Modality, Tensor]:
-        """Velocities [B, C, *shape] fp32 of the given streams; the others are not computed.
+    def forward(self, streams: Mapping[str, Stream], condition: Condition) -> dict[str, Tensor]:
+        """Predictions [B, C, *shape] fp32 of the given streams; the others are not computed.
 
-        The Bridge applies if both are given, it was built, and `condition.coupled` is set. Raises ValueError for a
-        stream whose tower (for video: the condition's expert) was not built.
+        The Bridge applies if both are given, it was built, and the condition is not `without` it. Raises ValueError for
+        a stream whose tower (for video: the expert that is not inactive) was not built.
         """
-        towers = {m: self.tower(m, condition.expert) for m in streams}
-        states = {m: tower.embed(streams[m], condition.text.embedding) for m, tower in towers.items()}
-        tokens, masks = {m: s.tokens for m, s in states.items()}, {m: s.mask for m, s in states.items()}
-        bridge = self.bridge if condition.coupled and len(streams) == 2 else None
+        towers = {name: self.tower(name, condition.inactive) for name in streams}
+        text = condition.texts["text"].embedding
+        states = {name: tower.embed(streams[name], text) for name, tower in towers.items()}
+        tokens, masks = {name: s.tokens for name, s in states.items()}, {name: s.mask for name, s in states.items()}
+        bridge = self.bridge if "bridge" not in condition.without and len(streams) == 2 else None
         if bridge is not None:
-            grids = {m: stream.grid for m, stream in streams.items()}
+            grids = {name: stream.grid for name, stream in streams.items()}
             ropes = bridge.ropes(grids, next(iter(tokens.values())).device)
         for layer in range(max(len(tower.blocks) for tower in towers.values())):
             if bridge is not None and layer < len(bridge):
                 tokens = bridge(layer, tokens, ropes, masks)
-            for m, tower in towers.items():
+            for name, tower in towers.items():
                 if layer < len(tower.blocks):
-                    s = states[m]
-                    tokens[m] = tower.blocks[layer](tokens[m], s.text, s.modulation, s.rope, s.mask)
-        return {m: tower.velocity(tokens[m], states[m]) for m, tower in towers.items()}
+                    s = states[name]
+                    tokens[name] = tower.blocks[layer](tokens[name], s.text, s.modulation, s.rope, s.mask)
+        return {name: tower.velocity(tokens[name], states[name]) for name, tower in towers.items()}
 
-    def tower(self, modality: Modality, expert: int) -> Tower:
-        """The tower that denoises `modality`; `expert` (0 or 1) selects the video tower."""
-        name = EXPERTS[expert] if modality == "video" else modality
+    def tower(self, stream: str, inactive: frozenset[str]) -> Tower:
+        """The tower that denoises `stream`: of the video experts the first that is not inactive."""
+        name = next(expert for expert in EXPERTS if expert not in inactive) if stream == "video" else stream
         tower: Tower | None = getattr(self, name)
         if tower is None:
             raise ValueError(
-                f"a {modality} stream needs the component {shown(name)}, but this model was built without it"
+                f"a {stream} stream needs the component {shown(name)}, but this model was built without it"
             )
         return tower
+
+
+class MovaNetwork:
+    """How the house builds and feeds a Mova."""
+
+    def build(self, setup: Setup, components: Collection[str]) -> nn.Module:
+        """A Mova with these components."""
+        return Mova(setup.model.shape, components=frozenset(components))
+
+    def inputs(self, setup: Setup, streams: Mapping[str, Stream]) -> dict[str, Stream]:
+        """Video and audio; the first-frame condition (mask channels, then the image latent; docs/mova.md: First frame)
+        goes to the video's channels."""
+        found = {name: stream for name, stream in streams.items() if name != "image"}
+        if "video" in found:
+            # One mask channel per pixel frame that folds into a latent frame, as in the released code.
+            condition = image_condition(streams["image"].latent, setup.codecs["video"].stride)
+            found["video"] = replace(found["video"], condition=condition)
+        return found
+
+    def units(self, model: nn.Module) -> Iterator[nn.Module]:
+        """Every block of the towers and every conditioner of the Bridge."""
+        for module in model.modules():
+            if isinstance(module, nn.ModuleList):
+                yield from module

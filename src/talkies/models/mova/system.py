@@ -1,0 +1,152 @@
+"""MOVA as a system: its phases, parents, parameter groups, streams and guidance."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from talkies.config import RecipeError
+from talkies.models.mova.config import MovaConfig, MovaPhase, MovaShape
+from talkies.models.wan.config import TowerConfig
+from talkies.streams import Grid
+from talkies.streams.system import Group, Network, Parts, Rung, Setup, Stored, Turn
+
+EXPERTS = ("video_high", "video_low")
+JOINT = (*EXPERTS, "audio", "bridge")
+
+
+class MovaSystem:
+    """arXiv 2602.08794; docs/mova.md."""
+
+    model = MovaConfig
+    phases = MovaPhase
+    slots: Mapping[str, tuple[str, ...]] = {"video": EXPERTS, "audio": ("audio",)}
+    optional = frozenset({"bridge"})
+    rates = ("towers", "bridge")
+    scales: Mapping[str, str] = {"text": "the prompt", "bridge": "the other modality"}
+    kind = "mova"
+
+    def network(self) -> Network:
+        """The towers and the Bridge."""
+        from talkies.models.mova.network import MovaNetwork  # noqa: PLC0415 - decoding a recipe needs no torch
+
+        return MovaNetwork()
+
+    def parts(self, setup: Setup) -> Parts:
+        """Video pretraining trains both experts in turn, audio pretraining the audio tower, joint training all."""
+        phase, shape = setup.phase, setup.model.shape
+        dropout = {"text": phase.text_dropout}
+        if phase.kind == "audio_pretraining":
+            return Parts(
+                components=frozenset({"audio"}), targets={"audio": 1.0}, texts=frozenset({"text"}), dropout=dropout
+            )
+        joint = phase.kind == "joint"
+        built = JOINT if setup.model.bridge else (*EXPERTS, "audio")
+        # Even steps, from 0, train the high-noise expert, odd ones the low-noise expert (MOVA, section 4.5).
+        high = Turn(inactive=frozenset({"video_low"}), levels={"video": (shape.boundary, 1.0)})
+        low = Turn(inactive=frozenset({"video_high"}), levels={"video": (0.0, shape.boundary)})
+        return Parts(
+            components=frozenset(built if joint else EXPERTS),
+            targets={"video": phase.video_loss_weight, "audio": phase.audio_loss_weight} if joint else {"video": 1.0},
+            conditions=frozenset({"image"}),
+            texts=frozenset({"text"}),
+            dropout=dropout,
+            cycle=(high, low),
+        )
+
+    def stored(self, codecs: Mapping[str, Any]) -> dict[str, Stored]:
+        """The latents of picture and sound, and that of the first frame (docs/mova.md: First frame)."""
+        found = {name: Stored(codec=name) for name in ("video", "audio") if name in codecs}
+        return found | ({"image": Stored(codec="video", of="first frame")} if "video" in codecs else {})
+
+    def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
+        """The caption."""
+        return {"text": "text"} if "text" in codecs else {}
+
+    def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
+        """Codecs and towers must fit; a Bridge scale needs a Bridge between two streams."""
+        shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs
+        for name in (*parts.targets, "text"):
+            if name not in codecs:
+                raise RecipeError(f"recipe: `codecs.{name}` is missing: a {setup.phase.kind} phase needs it")
+        if (video := codecs.get("video")) is not None:
+            _channels("video", shape.video, needed_in=2 * video.channels + video.stride, needed_out=video.channels)
+        if (audio := codecs.get("audio")) is not None:
+            _channels("audio", shape.audio, needed_in=audio.channels, needed_out=audio.channels)
+        if codecs["text"].dim != shape.video.text_dim:
+            raise RecipeError(
+                f"recipe: `codecs.text.dim` is {codecs['text'].dim}, the towers of `model.preset` "
+                f"{setup.model.preset} take {shape.video.text_dim}"
+            )
+        if scales.get("bridge", 1.0) != 1.0 and "bridge" not in parts.components:
+            why = "`model.bridge` is false" if setup.phase.kind == "joint" else "this phase has one stream"
+            raise RecipeError(f"recipe: `sampling.scales.bridge` needs a Bridge, but {why}: remove it")
+
+    def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
+        """Of the towers' streams."""
+        towers = {"video": setup.model.shape.video, "audio": setup.model.shape.audio}
+        found = {}
+        for name in towers.keys() & grids.keys():
+            try:
+                found[name] = grids[name].tokens(towers[name].patch)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return found
+
+    def shape(self, setup: Setup) -> Mapping[str, Any]:
+        """Towers, Bridge and boundary."""
+        return asdict(setup.model.shape)
+
+    def section(self, component: str) -> str:
+        """Both experts have the sizes of the video tower."""
+        return "video" if component in EXPERTS else component
+
+    def reads(self, component: str) -> tuple[str, ...]:
+        """The codecs of the component's streams."""
+        if component == "bridge":
+            return ("video", "audio", "text")
+        return (self.section(component), "text")
+
+    def widest(self, setup: Setup) -> int:
+        """The wider of the towers."""
+        shape: MovaShape = setup.model.shape
+        return max(shape.video.dim, shape.audio.dim)
+
+    def group(self, parameter: str) -> Group:
+        """Towers and Bridge have their own rates; the experts take turns. Modulations do not decay (our choice)."""
+        component = parameter.partition(".")[0]
+        if component not in JOINT:
+            raise ValueError(f"{parameter!r} belongs to none of the components {', '.join(JOINT)}")
+        return Group(
+            rate="bridge" if component == "bridge" else "towers",
+            name=component if component in EXPERTS else None,
+            decays=not parameter.endswith("modulation"),
+        )
+
+    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
+        """The expert that does not serve the video's noise level: the high-noise expert serves it from the boundary on
+        (the switch is strict)."""
+        if "video" not in levels:
+            return frozenset()
+        high = levels["video"] >= setup.model.shape.boundary
+        return frozenset({"video_low" if high else "video_high"})
+
+    def ladder(self, setup: Setup) -> tuple[Rung, ...]:
+        """Neither, the Bridge, then both (MOVA, section 5.1, eq. 6)."""
+        if "bridge" not in self.parts(setup).components:
+            return Rung(without=frozenset({"text"})), Rung(without=frozenset(), scale="text")
+        return (
+            Rung(without=frozenset({"text", "bridge"})),
+            Rung(without=frozenset({"text"}), scale="bridge"),
+            Rung(without=frozenset(), scale="text"),
+        )
+
+
+def _channels(section: str, tower: TowerConfig, *, needed_in: int, needed_out: int) -> None:
+    if (tower.in_channels, tower.out_channels) != (needed_in, needed_out):
+        raise RecipeError(
+            f"recipe: `codecs.{section}` gives {needed_out} latent channels, so the {section} tower needs {needed_in} "
+            f"in and {needed_out} out, but the `model.preset` has {tower.in_channels} and {tower.out_channels}"
+        )
+
+
+MOVA = MovaSystem()

@@ -1,0 +1,6 @@
+"""The systems of this package."""
+
+from talkies.models.mova.system import MOVA
+from talkies.streams.system import System
+
+SYSTEMS: tuple[System, ...] = (MOVA,)

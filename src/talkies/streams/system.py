@@ -1,0 +1,161 @@
+"""What the house asks of a system: its parts, its streams, its guidance and its network. A system is a folder below
+`models` with one object of this protocol; it is pure description, and importing it imports no torch.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from talkies.streams.grid import Grid
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from talkies.streams.batch import Stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """A stream that shards store: what `codec` makes of a clip. `of`: the whole clip, or its first frame followed by
+    mid-grey ones."""
+
+    codec: str
+    of: Literal["clip", "first frame"] = "clip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What an optimizer step leaves out: the parameter groups that are `inactive`, and the noise levels outside of
+    `levels` [low, high) by stream."""
+
+    inactive: frozenset[str] = frozenset()
+    levels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A phase of a system.
+
+    `components`: what it builds; `targets`: the loss weight of each stream that it trains; `conditions`: the streams
+    that it reads besides; `texts`: the texts that it reads; `dropout` of conditions and texts, by name (`all`:
+    together); `cycle`: what the optimizer steps train, in turn.
+    """
+
+    components: frozenset[str]
+    targets: Mapping[str, float]
+    conditions: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
+    dropout: Mapping[str, float] = field(default_factory=dict)
+    cycle: tuple[Turn, ...] = (Turn(),)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Every stream that it reads, those that it trains first."""
+        return (*self.targets, *sorted(self.conditions))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Where a parameter belongs: the key of its `rate` in `optimizer.lr`, the parameter group by which it may be
+    inactive (None: it never is), and whether weight decay acts on it."""
+
+    rate: str
+    name: str | None = None
+    decays: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One evaluation of guidance: the conditions that it does `without`, and the condition whose scale multiplies its
+    difference from the rung below (None for the first)."""
+
+    without: frozenset[str]
+    scale: str | None = None
+
+
+class Setup(Protocol):
+    """What a system sees of a phase recipe."""
+
+    @property
+    def model(self) -> Any:
+        """The section `model`, of the class that the system names."""
+
+    @property
+    def phase(self) -> Any:
+        """The section `phase`, of one of the classes that the system names."""
+
+    @property
+    def codecs(self) -> Mapping[str, Any]:
+        """The codecs' sections by name."""
+
+
+class Network(Protocol):
+    """The part of a system that needs torch."""
+
+    def build(self, setup: Setup, components: Collection[str]) -> "nn.Module":
+        """A Denoiser with these components as its children, on the current default device."""
+
+    def inputs(self, setup: Setup, streams: "Mapping[str, Stream]") -> "dict[str, Stream]":
+        """The streams as the network takes them, from those of a batch or a request."""
+
+    def units(self, model: "nn.Module") -> "Iterator[nn.Module]":
+        """The modules that are sharded, recomputed and compiled as one, in order."""
+
+
+class System(Protocol):
+    """A kind of model. Names: `model`, the class of that section of a recipe (its `kind` is the system's name);
+    `phases`, the class or tagged union of the section `phase`.
+
+    `slots`: key of `parents`, besides `base` -> the components that it brings; `optional`: components that a parent may lack; `rates`:
+    keys of `optimizer.lr`; `scales`: keys of `sampling.scales` -> what they guide.
+    """
+
+    model: Any
+    phases: Any
+    slots: Mapping[str, tuple[str, ...]]
+    optional: frozenset[str]
+    rates: tuple[str, ...]
+    scales: Mapping[str, str]
+
+    @property
+    def kind(self) -> str:
+        """Its name, the `kind` of `model`."""
+
+    def network(self) -> Network:
+        """The part that needs torch; imported by this call."""
+
+    def parts(self, setup: Setup) -> Parts:
+        """What the phase builds, reads and trains."""
+
+    def stored(self, codecs: Mapping[str, Any]) -> dict[str, Stored]:
+        """The streams that shards made with these codecs' sections should store."""
+
+    def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
+        """Text -> the codec that encodes it."""
+
+    def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
+        """Raise RecipeError if sections disagree."""
+
+    def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
+        """Tokens by stream. ValueError, beginning with the stream, if a Grid cannot be cut into them."""
+
+    def shape(self, setup: Setup) -> Mapping[str, Any]:
+        """The sizes that determine the parameters, by section, as a release records them."""
+
+    def section(self, component: str) -> str:
+        """The section of `shape` that a component follows from."""
+
+    def reads(self, component: str) -> tuple[str, ...]:
+        """The codecs whose latents or features a component has learned."""
+
+    def widest(self, setup: Setup) -> int:
+        """The largest width of the layers that an adapter may change."""
+
+    def group(self, parameter: str) -> Group:
+        """Where the parameter of that name belongs."""
+
+    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
+        """The parameter groups that take no part in an evaluation at these noise levels."""
+
+    def ladder(self, setup: Setup) -> Sequence[Rung]:
+        """The evaluations of guidance; the last one uses every condition."""
