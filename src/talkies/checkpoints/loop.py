@@ -46,7 +46,7 @@ class SkippedRecord:
 
 @record
 class GuardRecord:
-    """The state of the guard. `good`: by expert, the (loss, gradient norm) pairs by which spikes are measured."""
+    """The state of the guard. `good`: by turn, the (loss, gradient norm) pairs by which spikes are measured."""
 
     good: dict[str, tuple[tuple[float, float], ...]]
     skipped: tuple[SkippedRecord, ...]

@@ -5,7 +5,6 @@ neither listed in release.json nor hashed.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from talkies.config import CheckpointError
 from talkies.config.places import kept, opened
@@ -21,7 +20,7 @@ class Places:
     `folder`, or at its new place if it was moved."""
 
     folder: Name
-    weights: dict[Literal["video", "audio", "text"], Name]
+    weights: dict[Name, Name]
     base: Name | None = None
 
 

@@ -1,7 +1,7 @@
 """A release: what a phase gives to later phases, to samplers and to the registry. Safetensors and JSON, all hashed.
 
 release.json                      what it is, and the sha256 and size of every other file; written last
-<component>.safetensors           a tower or the Bridge, under upstream's keys
+<component>.safetensors           a part of the network, under upstream's keys
 adapter/adapter_model.safetensors, adapter/adapter_config.json    a LoRA, in PEFT's format
 codecs/{video,audio}/...          the fitted codecs that it was trained with
 places.json                       where its base and its pretrained codecs were; excluded from the hash

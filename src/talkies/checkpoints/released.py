@@ -1,5 +1,6 @@
 """The content of release.json, as records."""
 
+from dataclasses import field
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -12,7 +13,6 @@ from talkies.config.numbers import Natural, Positive
 from talkies.config.records import Kind, Name, Sha256, record
 from talkies.config.shown import named, shown
 from talkies.data.records import GridRecord, check_encoded
-from talkies.streams import Modality
 
 ADAPTER = "adapter/adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter/adapter_config.json"
@@ -37,7 +37,7 @@ class BaseRecord:
 
 @record
 class SetsRecord:
-    """The training set and the held-out set of a phase."""
+    """The training set and the held-out set of a phase; `grids` by stream, `texts`: text -> its codec."""
 
     shards: Name
     clips: Natural
@@ -45,7 +45,13 @@ class SetsRecord:
     heldout_fingerprint: Name
     geometry: Name
     fps: Positive
-    grids: Annotated[dict[Modality, GridRecord], Field(min_length=1)]
+    grids: Annotated[dict[Name, GridRecord], Field(min_length=1)]
+    texts: dict[Name, Name] = field(default_factory=lambda: {"text": "text"})
+
+    @property
+    def made_by(self) -> dict[str, str]:
+        """Stream or text -> its codec."""
+        return {name: grid.codec or name for name, grid in self.grids.items()} | dict(self.texts)
 
 
 @record
@@ -60,15 +66,6 @@ class RecipePart:
     """The part of a recipe that is read without decoding all of it."""
 
     codecs: dict[str, CodecRecord]
-
-
-@record
-class ShapeRecord:
-    """The sizes that determine the parameters, by network."""
-
-    video: dict[str, Any]
-    audio: dict[str, Any]
-    bridge: dict[str, Any]
 
 
 @record
@@ -115,7 +112,7 @@ class ReleaseRecord:
     recipe: RecipePart
     recipe_hash: Name
     commit: Name
-    shape: ShapeRecord
+    shape: dict[Name, Any]
     data: SetsRecord
     codecs: dict[str, Name]
     survival: SurvivalRecord
@@ -125,7 +122,7 @@ class ReleaseRecord:
     def __post_init__(self) -> None:
         if self.adapter != (self.base is not None):
             raise ValueError(f"its `adapter` is {str(self.adapter).lower()}, which its `base` contradicts")
-        check_encoded(self.data.grids, self.codecs)
+        check_encoded(self.data.made_by, self.codecs)
         self._check_components()
         for file in (ADAPTER, ADAPTER_CONFIG) if self.adapter else ():
             if file not in self.files:
@@ -133,7 +130,7 @@ class ReleaseRecord:
 
     def _check_components(self) -> None:
         """Each component has its own file, and each such file belongs to a component: a component that is left out
-        would start from random weights, and exchanged towers would not be noticed, because their shapes are equal."""
+        would start from random weights, and exchanged files would not be noticed, because their shapes are equal."""
         for name, one in self.components.items():
             key, expected = f"components.{named(name)}.file", f"{name}.safetensors"
             if one.file != expected:

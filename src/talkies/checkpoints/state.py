@@ -203,7 +203,7 @@ def _shown(tensor: StateTensor) -> str:
 
 
 def _check_optimizer(folder: Path, found: Mapping[str, StateTensor], model: Mapping[str, StateTensor]) -> None:
-    """Every moment must fit its parameter; a parameter whose expert was inactive so far may have none."""
+    """Every moment must fit its parameter; a parameter whose group was inactive so far may have none."""
     for key, value in found.items():
         name = key.rpartition("/")[0]
         if name not in model or (value.ndim and value.shape != model[name].shape):

@@ -1,5 +1,6 @@
 """Recipe keys of the frozen codecs. These values alone determine a codec's Grid; its weights are not needed."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, ClassVar, Literal
 
@@ -96,6 +97,20 @@ CodecConfig = Annotated[
 ]
 CodecsConfig = dict[str, CodecConfig]
 """The frozen parts of one system, by name."""
+
+
+def fitted_names(codecs: Mapping[str, CodecConfig]) -> tuple[str, ...]:
+    """The names of the codecs that are fitted."""
+    return tuple(name for name, codec in codecs.items() if codec.fitted)
+
+
+def sample_rates(codecs: Mapping[str, CodecConfig]) -> dict[str, int]:
+    """Audio codec -> samples per second."""
+    return {
+        name: codec.sample_rate
+        for name, codec in codecs.items()
+        if isinstance(codec, LinearAudioConfig | MovaAudioConfig)
+    }
 
 
 def grid_of(

@@ -11,7 +11,7 @@ from talkies.codecs.fitted import check_identity, read_fitted, save_codec
 from talkies.config import RecipeError
 from talkies.streams.codec import AudioCodec, Codecs, TextEncoder, VideoCodec
 
-__all__ = ["fitted", "load_codec", "load_codecs", "save_codec"]
+__all__ = ["load_codec", "load_codecs", "save_codec"]
 
 
 def load_codec(
@@ -81,8 +81,3 @@ def load_codecs(
         if names is None or name in names:
             parts[section.medium][name] = load_codec(name, section, folder, device=device)
     return Codecs(**parts)
-
-
-def fitted(config: Mapping[str, CodecConfig]) -> tuple[str, ...]:
-    """The names of the codecs that are fitted."""
-    return tuple(name for name, section in config.items() if section.fitted)

@@ -163,7 +163,9 @@ class Kind(Generic[T]):
             for migration in self.migrations[schema - self.first :]:
                 values = migration(values)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"it is no record of schema {schema} ({type(error).__name__}: {shown(str(error))})") from None
+            raise ValueError(
+                f"it is no record of schema {schema} ({type(error).__name__}: {shown(str(error))})"
+            ) from None
         return json.dumps({**values, "schema": self.newest})
 
     def _of_another(self, where: str, schema: object) -> UserError:

@@ -25,8 +25,7 @@ def collate(
             for name in first.texts
         },
         null_texts={
-            name: Text(embedding=text.embedding.float(), length=text.length.long())
-            for name, text in null_texts.items()
+            name: Text(embedding=text.embedding.float(), length=text.length.long()) for name, text in null_texts.items()
         },
         replaced=tuple(replaced),
     )

@@ -30,9 +30,7 @@ class ClipDataset(Dataset[Sample]):
     """(clip index, visit) -> the clip or its substitute. It pickles without open files, so workers may use any start
     method."""
 
-    def __init__(
-        self, shards: ShardSet, streams: Collection[str], *, seed: int, in_a_row: int = IN_A_ROW
-    ) -> None:
+    def __init__(self, shards: ShardSet, streams: Collection[str], *, seed: int, in_a_row: int = IN_A_ROW) -> None:
         self.shards, self.streams, self.seed, self.in_a_row = shards, tuple(streams), seed, in_a_row
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from talkies.flow.config import FlowConfig
 from talkies.flow.draw import gaussian, uniform
+from talkies.flow.loss import per_sample_loss, weight_of
 from talkies.flow.schedule import level_of, u_of
 from talkies.flow.target import noisy, target_of
 from talkies.streams.batch import Batch, Stream, Text
@@ -54,6 +55,16 @@ def noised(
         times[name] = levels if clean is None else torch.where(clean.to(levels.device), 0.0, levels)
     noise = {name: _noise(batch, name, seed, batch.visits, f"noise/{name}") for name in trained}
     return noised_to(batch, flow, times, noise)
+
+
+def losses_of(predicted: Mapping[str, Tensor], draw: Noised, flow: FlowConfig) -> dict[str, Tensor]:
+    """The loss of every sample [B] by stream: the masked mean of the squared error, weighted by noise level."""
+    return {
+        name: per_sample_loss(
+            predicted[name], target, draw.streams[name].valid, weight_of(flow.weighting, draw.times[name])
+        )
+        for name, target in draw.targets.items()
+    }
 
 
 def noised_to(batch: Batch, flow: FlowConfig, times: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> Noised:

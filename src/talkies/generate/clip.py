@@ -1,141 +1,174 @@
-"""From prompt to decoded clip: the code path that `sample`, validation and gates share."""
+"""From request to decoded clip: the code path that `sample`, validation and gates share."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from talkies.config import CheckpointError, DataError
-from talkies.flow.draw import gaussian
-from talkies.flow.euler import euler
-from talkies.flow.guidance import guided
-from talkies.flow.schedule import sigma_grid
 from talkies.flow.config import SamplingConfig
+from talkies.flow.draw import gaussian
+from talkies.flow.guidance import guided
+from talkies.flow.sampler import sample
+from talkies.flow.schedule import level_grid
 from talkies.generate.geometry import clip_shape, sample_count
-from talkies.models.mova.image import image_condition
-from talkies.streams import Grid, Modality
+from talkies.generate.request import Request
+from talkies.streams import Grid
 from talkies.streams.batch import Condition, Denoiser, Stream
 from talkies.streams.codec import Codecs, Media
+from talkies.streams.system import Setup, System
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """One clip to make. `image` [3, H, W] in [-1, 1] becomes its first frame; None means a white one (text only; MOVA,
-    section 5.2). With the seed, `id` alone determines the initial noise."""
+class Generator:
+    """A model that makes clips: its `denoiser` on `device`, its codecs, its system and the recipe that it was trained
+    with, and the `grids` of all streams that it reads and makes, for clips at `fps` frames per second."""
 
-    prompt: str
-    id: str
-    image: Tensor | None = None
+    denoiser: Denoiser
+    codecs: Codecs
+    system: System
+    setup: Setup
+    grids: Mapping[str, Grid]
+    fps: float
+    device: torch.device | str = "cpu"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The streams that it makes."""
+        return tuple(self.system.parts(self.setup).targets)
+
+    @property
+    def text_codecs(self) -> dict[str, str]:
+        """The texts that it reads -> their codecs."""
+        read = self.system.parts(self.setup).texts
+        return {name: codec for name, codec in self.system.texts(self.setup.codecs).items() if name in read}
+
+    def codec_of(self, stream: str) -> str:
+        """The codec of a stream."""
+        return self.system.stored(self.setup.codecs)[stream].codec
+
+    def stream_of(self, medium: str) -> str | None:
+        """The stream of "video" or "audio" that it makes; None if it makes none."""
+        codecs = self.codecs.video if medium == "video" else self.codecs.audio
+        return next((name for name in self.targets if self.codec_of(name) in codecs), None)
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(frames, height, width) of the clips; None without a video stream."""
+        name = self.stream_of("video")
+        return None if name is None else clip_shape(self.codecs.video[self.codec_of(name)], self.grids[name], self.fps)
+
+    @property
+    def samples(self) -> int | None:
+        """Samples of sound: as long as the frames, or without frames as the Grid; None without a sound stream."""
+        name = self.stream_of("audio")
+        if name is None:
+            return None
+        codec, grid = self.codecs.audio[self.codec_of(name)], self.grids[name]
+        if self.shape is None:
+            return int(grid.shape[0] * codec.sample_rate / grid.rate)
+        return sample_count(codec, grid, self.shape[0], self.fps)
 
 
 def generate(
-    denoiser: Denoiser,
-    codecs: Codecs,
-    request: list[Request],
+    model: Generator,
+    requests: Sequence[Request],
     sampling: SamplingConfig,
     *,
-    grids: Mapping[Modality, Grid],
-    fps: float,
-    boundary: float,
-    mask_channels: int,
     seed: int,
-    device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> list[Media]:
-    """One Media per request, on the CPU, made as one batch with the modalities in `grids`.
+    """One Media per request, on the CPU, made as one batch.
 
-    `denoiser` runs on `device`, and the codecs get their inputs there; `progress` is called with the number of Euler
-    steps done. With video, the sound is cut to the video's duration; without, it has the grid's.
-    Raises DataError for an image or a grid that does not fit the codecs, ValueError for sampling values that cannot be
-    used, CheckpointError for latents that are not finite.
+    `progress` is called with the number of steps done. With frames, the sound is cut to their duration. Raises
+    DataError for an image, a given stream or a grid that does not fit the codecs, ValueError for sampling values that
+    cannot be used, CheckpointError for latents that are not finite.
     """
-    assert request, "at least one request"
-    assert grids, "at least one modality"
-    _check(codecs, request, grids)
-    samples_kept = _samples_kept(codecs, grids, fps)
-    sigmas = {m: sigma_grid(sampling.steps, s) for m, s in _shifts(sampling).items() if m in grids}
+    assert requests, "at least one request"
+    _check(model, requests)
+    made = [name for name in model.targets if name not in requests[0].given]
+    levels = {name: level_grid(sampling.schedule, name, sampling.steps) for name in made}
     # Not inference_mode: training runs sample too, and what a network caches here (RoPE tables, FSDP's gathered
     # parameters) must remain usable in a later backward pass.
     with torch.no_grad():
-        text = codecs.text.encode([r.prompt for r in request]).to(device)
-        guide = guided(
+        nulls = {name: model.codecs.text[codec].encode([""]).to(model.device) for name, codec in _texts(model)}
+        texts = {
+            name: model.codecs.text[codec].encode([r.prompts[name] for r in requests]).to(model.device)
+            for name, codec in _texts(model)
+        }
+        denoiser = guided(
+            model.denoiser, model.system.ladder(model.setup), sampling.scales, nulls, steps=sampling.steps
+        )
+        latents = sample(
+            sampling.sampler,
             denoiser,
-            null_text=codecs.text.encode([""]).to(device),
-            text_scale=sampling.text_scale,
-            bridge_scale=sampling.bridge_scale,
+            model.system.network().inputs(model.setup, _streams(model, requests, made, seed=seed)),
+            Condition(texts=texts),
+            levels,
+            inactive=lambda now: model.system.inactive(model.setup, now),
+            on_step=progress,
         )
-        streams = _streams(codecs, request, grids, fps=fps, mask_channels=mask_channels, seed=seed, device=device)
-        latents = euler(guide, streams, Condition(text=text), sigmas, boundary=boundary, on_step=progress)
-        frames, samples = _decode(codecs, latents, samples_kept)
-    return [
-        Media(
-            frames=None if frames is None else frames[i],
-            fps=fps,
-            samples=None if samples is None else samples[i],
-            sample_rate=1 if codecs.audio is None else codecs.audio.sample_rate,
-        )
-        for i in range(len(request))
-    ]
+        return _decoded(model, requests, latents)
 
 
-def _shifts(sampling: SamplingConfig) -> dict[Modality, float]:
-    return {"video": sampling.video_shift, "audio": sampling.audio_shift}
+def _texts(model: Generator) -> list[tuple[str, str]]:
+    return list(model.text_codecs.items())
 
 
-def _check(codecs: Codecs, request: list[Request], grids: Mapping[Modality, Grid]) -> None:
-    """Refuse invalid requests before anything is computed; warn of prompts that the text encoder truncates."""
-    for modality, codec in (("video", codecs.video), ("audio", codecs.audio)):
-        if modality in grids and codec is None:
-            raise DataError(f"generating {modality} needs a {modality} codec; the recipe's codecs have none")
-    for r in request:
-        if r.image is not None and "video" not in grids:
+def _check(model: Generator, requests: Sequence[Request]) -> None:
+    """Refuse invalid requests before anything is computed; warn of prompts that a text encoder truncates."""
+    for r in requests:
+        if r.image is not None and model.shape is None:
             raise ValueError(f"request {r.id} has an image, but no video is generated; remove the image")
-        if excess := codecs.text.overflow(r.prompt):
-            warnings.warn(f"prompt of request {r.id} is too long: its last {excess} units are ignored", stacklevel=3)
+        if r.given.keys() != requests[0].given.keys():
+            raise ValueError(f"requests {r.id} and {requests[0].id} of one batch have other given streams")
+        if unknown := sorted(r.given.keys() - set(model.targets)):
+            raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not make")
+        for name, codec in _texts(model):
+            if excess := model.codecs.text[codec].overflow(r.prompts[name]):
+                warnings.warn(f"prompt of request {r.id} is too long: its last {excess} units are lost", stacklevel=3)
+    if not set(model.targets) - requests[0].given.keys():
+        raise ValueError("every stream is given: nothing is left to make")
 
 
-def _samples_kept(codecs: Codecs, grids: Mapping[Modality, Grid], fps: float) -> int | None:
-    """Samples of sound that last as long as the video; None unless both are generated."""
-    if "video" not in grids or "audio" not in grids:
-        return None
-    assert codecs.video is not None
-    assert codecs.audio is not None
-    frames, _, _ = clip_shape(codecs.video, grids["video"], fps)
-    return sample_count(codecs.audio, grids["audio"], frames, fps)
-
-
-def _streams(
-    codecs: Codecs,
-    request: list[Request],
-    grids: Mapping[Modality, Grid],
-    *,
-    fps: float,
-    mask_channels: int,
-    seed: int,
-    device: torch.device | str,
-) -> dict[Modality, Stream]:
-    """The initial noise of every modality, and the first-frame condition of the video."""
-    streams: dict[Modality, Stream] = {}
-    ids, visits = [r.id for r in request], [0] * len(request)
-    for m, grid in grids.items():
-        noise = gaussian(seed, ids, visits, f"sample/{m}", grid.latent_shape).to(device)
-        condition = None
-        if m == "video":
-            condition = image_condition(_image_latent(codecs, request, grid, fps, device), mask_channels)
-        streams[m] = Stream(latent=noise, time=torch.ones(len(ids), device=device), grid=grid, condition=condition)
+def _streams(model: Generator, requests: Sequence[Request], made: Sequence[str], *, seed: int) -> dict[str, Stream]:
+    """The initial noise of the streams that are made, the latents of the given ones, and the conditions."""
+    count, ids = len(requests), [r.id for r in requests]
+    ones, zeros = torch.ones(count, device=model.device), torch.zeros(count, device=model.device)
+    streams: dict[str, Stream] = {}
+    for name, grid in model.grids.items():
+        if name in made:
+            noise = gaussian(seed, ids, [0] * count, f"sample/{name}", grid.latent_shape).to(model.device)
+            streams[name] = Stream(latent=noise, time=ones, grid=grid)
+        elif name in model.targets:
+            streams[name] = Stream(latent=_given(model, requests, name), time=zeros, grid=grid, role="condition")
+        else:
+            streams[name] = Stream(latent=_first_frames(model, requests), time=zeros, grid=grid, role="condition")
     return streams
 
 
-def _image_latent(codecs: Codecs, request: list[Request], grid: Grid, fps: float, device: torch.device | str) -> Tensor:
+def _given(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
+    """The latents [B, C, *shape] of a stream that the requests give."""
+    codec, values = model.codec_of(name), torch.stack([r.given[name] for r in requests]).to(model.device)
+    if codec in model.codecs.audio:
+        return model.codecs.audio[codec].encode(values)
+    return model.codecs.video[codec].encode(values)
+
+
+def _first_frames(model: Generator, requests: Sequence[Request]) -> Tensor:
     """The latent [B, C, T, h, w] of (first frame, then mid-grey frames), encoded whole (docs/mova.md: First frame)."""
-    assert codecs.video is not None
-    frames, height, width = clip_shape(codecs.video, grid, fps)
-    clips = torch.zeros(len(request), frames, 3, height, width, device=device)
-    for clip, r in zip(clips, request, strict=True):
-        clip[0] = 1.0 if r.image is None else _first_frame(r.image, r.id, height, width)
-    return codecs.video.encode(clips)
+    name, shape = model.stream_of("video"), model.shape
+    assert name is not None, "a first frame belongs to a video"
+    assert shape is not None
+    frames, height, width = shape
+    clips = torch.zeros(len(requests), frames, 3, height, width, device=model.device)
+    for clip, r in zip(clips, requests, strict=True):
+        given = r.given.get(name)
+        first = r.image if given is None else given[0]
+        clip[0] = 1.0 if first is None else _first_frame(first, r.id, height, width)
+    return model.codecs.video[model.codec_of(name)].encode(clips)
 
 
 def _first_frame(image: Tensor, name: str, height: int, width: int) -> Tensor:
@@ -151,20 +184,26 @@ def _first_frame(image: Tensor, name: str, height: int, width: int) -> Tensor:
     return image
 
 
-def _decode(
-    codecs: Codecs, latents: Mapping[Modality, Tensor], samples_kept: int | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Frames [B, F, 3, H, W] and samples [B, S] on the CPU, in [-1, 1]; None for a modality that was not generated."""
-    for m, latent in latents.items():
+def _decoded(model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor]) -> list[Media]:
+    """The clips on the CPU, in [-1, 1]; a given stream as it was given."""
+    for name, latent in latents.items():
         if not bool(latent.isfinite().all()):
             raise CheckpointError(
-                f"sampled {m} latents are not finite: the weights are damaged, or the guidance scales are too large"
+                f"sampled {name} latents are not finite: the weights are damaged, or the guidance scales are too large"
             )
+    video, audio = model.stream_of("video"), model.stream_of("audio")
     frames = samples = None
-    if "video" in latents:
-        assert codecs.video is not None
-        frames = codecs.video.decode(latents["video"]).float().clamp(-1, 1).cpu()
-    if "audio" in latents:
-        assert codecs.audio is not None
-        samples = codecs.audio.decode(latents["audio"])[:, :samples_kept].float().clamp(-1, 1).cpu()
-    return frames, samples
+    if video is not None and video in latents:
+        frames = model.codecs.video[model.codec_of(video)].decode(latents[video]).float().clamp(-1, 1).cpu()
+    if audio is not None and audio in latents:
+        sound = model.codecs.audio[model.codec_of(audio)].decode(latents[audio])
+        samples = sound[:, : model.samples if video is not None else None].float().clamp(-1, 1).cpu()
+    return [
+        Media(
+            frames=r.given.get(video or "") if frames is None else frames[i],
+            fps=model.fps,
+            samples=r.given.get(audio or "") if samples is None else samples[i],
+            sample_rate=1 if audio is None else model.codecs.audio[model.codec_of(audio)].sample_rate,
+        )
+        for i, r in enumerate(requests)
+    ]

@@ -8,7 +8,6 @@ from talkies.media.container import EndedError, MediaError, find_stream, need_st
 from talkies.media.decoding import pictures, sounds
 from talkies.media.marks import INSIDE, REENCODE
 from talkies.media.rates import first_excess, frame_rate
-from talkies.streams import MODALITIES, Modality
 
 LATE = 0.05
 """Seconds by which sound may begin after the picture that it belongs to; silence fills them."""
@@ -54,7 +53,9 @@ class Beginning:
         return " and ".join(reasons)
 
 
-def find_beginning(path: Path | str, *, modalities: tuple[Modality, ...] = MODALITIES, after: float = 0.0) -> Beginning:
+def find_beginning(
+    path: Path | str, *, modalities: tuple[str, ...] = ("video", "audio"), after: float = 0.0
+) -> Beginning:
     """The first picture at which all `modalities` that the file has are present, or the picture `after` seconds later.
 
     Sound may begin up to LATE after that picture. Without pictures, the first sample. Raises MediaError if the file

@@ -1,6 +1,6 @@
 """Put a model on a layout: how its blocks compute, and where its tokens and weights lie."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,18 +12,21 @@ from talkies.parallel.compiled import compiled, reset_compiled
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.parallel.sequence import split_sequence
-from talkies.parallel.sharding import blocks, copy_part, shard_model
+from talkies.parallel.sharding import copy_part, shard_model
 from talkies.parallel.zero import Partitions
 
 Read = Callable[[int, int], Tensor]
 """(first, last) -> rows [first, last) of a parameter, on the CPU."""
 
 
-def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool) -> None:
-    """Compile, recompute, split and shard `model`, which may be on the meta device. Parameters keep their names."""
+def arrange(
+    model: nn.Module, units: Sequence[nn.Module], mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool
+) -> None:
+    """Compile, recompute, split and shard `model`, which may be on the meta device, by its `units`. Parameters keep
+    their names."""
     if compute.compile:
         reset_compiled()
-    for block in blocks(model):
+    for block in units:
         if compute.compile:
             block.forward = compiled(block.forward)
         if bf16 and mesh is not None and mesh.zero:
@@ -35,7 +38,7 @@ def arrange(model: nn.Module, mesh: Mesh | None, compute: ComputeConfig, *, bf16
     if mesh.sequence is not None:
         split_sequence(model, mesh.sequence)
     if mesh.weights is not None:
-        shard_model(model, mesh.weights, bf16=bf16)
+        shard_model(model, units, mesh.weights, bf16=bf16)
 
 
 def placed(model: nn.Module, mesh: Mesh | None) -> Callable[[str, Read], None]:

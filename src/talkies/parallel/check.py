@@ -6,7 +6,6 @@ from math import isqrt
 from talkies.config import RecipeError
 from talkies.config.shown import listed
 from talkies.parallel.config import ComputeConfig, Layout
-from talkies.streams import Modality
 
 
 def check_layout(layout: Layout, compute: ComputeConfig, *, global_batch: int, accumulate: int) -> None:
@@ -43,7 +42,7 @@ def check_layout(layout: Layout, compute: ComputeConfig, *, global_batch: int, a
         )
 
 
-def check_sequence(layout: Layout, tokens: Mapping[Modality, int]) -> None:
+def check_sequence(layout: Layout, tokens: Mapping[str, int]) -> None:
     """Raise RecipeError if a modality has fewer tokens than a sequence group has ranks: some would get only padding."""
     name, least = min(tokens.items(), key=lambda item: item[1])
     if layout.sequence > least:

@@ -10,8 +10,8 @@ from talkies.config import RecipeError
 
 Forward = Callable[..., Tensor]
 VARIANTS = 16
-"""Graphs allowed per kind of module. Two towers, with and without padding, and under LoRA a first block whose input
-needs no gradient, make 8: already torch's default limit."""
+"""Graphs allowed per kind of module. Two sizes of it, with and without padding, and under LoRA a first block whose
+input needs no gradient, make 8: already torch's default limit."""
 
 
 def reset_compiled() -> None:

@@ -1,8 +1,8 @@
 """Sequence parallelism: each rank of a group holds a slice of the tokens; attention sees all of them.
 
 Ulysses (arXiv 2309.14509): before attention an all-to-all turns "all heads of some tokens" into "some heads of all
-tokens", and another one turns the result back. If the degree does not divide the number of heads (the audio tower has
-12), a hybrid: Ulysses in groups of their greatest common divisor, and keys and values gathered over the rest.
+tokens", and another one turns the result back. If the degree does not divide the number of heads, a hybrid:
+Ulysses in groups of their greatest common divisor, and keys and values gathered over the rest.
 """
 
 from math import gcd

@@ -1,7 +1,7 @@
 """FSDP2 over every block: weights, gradients and moments are sharded; weights are gathered block by block."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,22 +10,15 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
 
-def blocks(model: nn.Module) -> Iterator[nn.Module]:
-    """The units of gathering, recomputing and compiling: all entries of all module lists, in order."""
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList):
-            yield from module
-
-
-def shard_model(model: nn.Module, mesh: DeviceMesh, *, bf16: bool) -> None:
-    """Shard `model` over the last dimension of `mesh`; a first dimension replicates (hybrid).
+def shard_model(model: nn.Module, units: Sequence[nn.Module], mesh: DeviceMesh, *, bf16: bool) -> None:
+    """Shard `model`, unit by unit, over the last dimension of `mesh`; a first dimension replicates (hybrid).
 
     `bf16`: blocks are gathered and computed in bf16, gradients are reduced in fp32, master weights are fp32. Modules
     outside of blocks (time and patch embeddings, heads) are small and stay fp32. Inputs are never cast: the residual
     stream and the time vectors are fp32 between blocks.
     """
     lowered = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
-    for block in blocks(model):
+    for block in units:
         fully_shard(block, mesh=mesh, mp_policy=lowered if bf16 else MixedPrecisionPolicy())
     whole_model = MixedPrecisionPolicy(cast_forward_inputs=False)
     # By default the root stays gathered until a backward pass, which sampling and validation never make.

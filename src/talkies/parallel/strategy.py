@@ -70,8 +70,8 @@ def strategy_of(
 ) -> dict[str, Any]:
     """The arguments of Lightning's Trainer for `layout`: strategy, devices, nodes, precision and cluster environment.
 
-    `clip` is for DeepSpeed, which clips by itself. `alternate`: one expert is inactive in every step, so that DDP must
-    search for parameters without gradients; they keep having none.
+    `clip` is for DeepSpeed, which clips by itself. `alternate`: a parameter group is inactive in every step, so that
+    DDP must search for parameters without gradients, which keep having none.
     """
     strategy: Strategy | str
     precision = {"precision": "32-true"}  # bf16 is applied elsewhere: by FSDP2's policy, by `arrange` for ZeRO

@@ -13,6 +13,7 @@ from talkies.config import DataError
 from talkies.config.plain_json import canonical_json
 from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
+from talkies.data.index import read_index
 from talkies.data.shards import ShardSet, ShardWriter
 from talkies.files.durable import write_text
 from talkies.files.folders import replacing_folder
@@ -71,13 +72,15 @@ class Builder:
 
     def _existing(self, job: Job, header: Header, folder: Path) -> SetReport | None:
         """The report of the set in `folder`, if it was made from the same input by this reader, or by an older reader
-        for a run that has begun with it."""
+        for a run that has begun with it, and if it stores all that is asked for."""
         keys = {self._key(job, header, reader): reader for reader in (READER, *OLDER)}
         found = reusable(folder, keys)
         if found is None:
             return None
         key, report = found
-        return report if keys[key] == READER or report.fingerprint in self.in_use.sets else None
+        lacking = {*job.plan.streams, *job.plan.texts} - read_index(folder).tensors.keys()
+        kept = keys[key] == READER or report.fingerprint in self.in_use.sets
+        return report if kept and not lacking else None
 
     def _write(self, job: Job, header: Header, work: Path) -> SetReport:
         began, count = time.monotonic(), Tally()
@@ -154,7 +157,8 @@ class Tally:
             self,
             kept=self.kept + 1,
             seconds=self.seconds + (float(plan.geometry.seconds) if plan.video else clip.real / plan.sample_rate),
-            truncated=self.truncated + (codecs.text.overflow(clip.caption) > 0),
+            truncated=self.truncated
+            + any(codecs.text[name].overflow(clip.caption) > 0 for name in plan.texts.values()),
             padded=self.padded + (plan.audio and clip.real < window),
             peak_limited=self.peak_limited + clip.limited,
             late=self.late + clip.late,

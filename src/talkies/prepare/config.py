@@ -65,7 +65,8 @@ class PrepareConfig:
     """What `talkies prepare` makes. The linear codecs are fitted once, on `fit_clips` clips of each set in `fit_sets`.
 
     `codecs_from` takes existing linear codecs instead, so that a trained model can be trained further on these clips:
-    those of a run, a release or a data root (relative to the recipe), or of models:/name@alias."""
+    those of a run, a release or a data root (relative to the recipe), or of models:/name@alias. `system`: the kind of
+    model for which the sets are made; it determines what shards store (none: that of `mova`)."""
 
     kind: Literal["prepare"] = "prepare"
     name: str
@@ -78,3 +79,4 @@ class PrepareConfig:
     quarantine_max: Natural = 100
     seed: Natural = 0
     codecs_from: str | None = added(None)
+    system: str | None = added(None)

@@ -2,14 +2,14 @@
 
 import shutil
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from talkies.codecs import linear_audio, linear_video
-from talkies.codecs.config import CodecsConfig, LinearAudioConfig, LinearVideoConfig
-from talkies.codecs.load import load_audio, load_video, save_codec
+from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig
+from talkies.codecs.load import load_codec, save_codec
 from talkies.config import DataError
 from talkies.config.canonical import identifying
 from talkies.config.numbers import Natural
@@ -28,7 +28,6 @@ from talkies.prepare.plan import fitted_parts
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Quarantined, reasons
 from talkies.signals.answer import check_signal
-from talkies.streams.codec import AudioCodec, VideoCodec
 
 RECORD = "fit.json"
 
@@ -42,7 +41,6 @@ class FitRecord:
 
 
 FIT = Kind(holds=FitRecord, about="prepare", remedy="run `talkies prepare`, which fits the codecs again")
-LOAD: Mapping[str, Callable[[CodecsConfig, Path], VideoCodec | AudioCodec]] = {"video": load_video, "audio": load_audio}
 
 
 def fit_codecs(
@@ -54,7 +52,7 @@ def fit_codecs(
     *,
     in_use: Collection[str] = (),
 ) -> None:
-    """Fit the codecs into folder/video and folder/audio, unless they are there already. Codecs that an older version
+    """Fit the codecs into folder/NAME, unless they are there already. Codecs that an older version
     fitted on the same files are kept if a run has them `in_use` (identities).
 
     Raises DataError if a set to fit on has no usable clip, or if its clips vary too little.
@@ -74,19 +72,19 @@ def fit_codecs(
 
 
 def _fit_key(config: PrepareConfig, jobs: Mapping[str, Job], version: int) -> str:
-    codecs = {part: identifying(getattr(config.codecs, part)) for part in fitted_parts(config)}
+    codecs = {part: identifying(config.codecs[part]) for part in fitted_parts(config)}
     sets = [jobs[name].key(version) for name in config.fit_sets]
     return fingerprint({"codecs": codecs, "clips": config.fit_clips, "seed": config.seed, "sets": sets})
 
 
 def take_codecs(config: PrepareConfig, given: Path, folder: Path) -> None:
-    """Copy the fitted codecs of the folder `given` (video/, audio/) into `folder`, unless they are there already.
+    """Copy the fitted codecs of the folder `given` (one folder each) into `folder`, unless they are there already.
 
     Raises DataError if `given` lacks one, holds one of another config, or is damaged.
     """
     parts = fitted_parts(config)
     try:
-        identities = {part: LOAD[part](config.codecs, given).identity for part in parts}
+        identities = {part: load_codec(part, config.codecs[part], given).identity for part in parts}
     except DataError as error:
         raise DataError(f"prepare: `codecs_from`: {error}") from None
     key = fingerprint({"codecs_from": identities})
@@ -99,12 +97,13 @@ def take_codecs(config: PrepareConfig, given: Path, folder: Path) -> None:
 
 
 def _fit(config: PrepareConfig, parts: tuple[str, ...], frames: list[Tensor], sounds: list[Tensor], work: Path) -> None:
-    if "video" in parts:
-        assert isinstance(config.codecs.video, LinearVideoConfig)
-        save_codec(linear_video.fit(config.codecs.video, frames, config.seed), work / "video")
-    if "audio" in parts:
-        assert isinstance(config.codecs.audio, LinearAudioConfig)
-        save_codec(linear_audio.fit(config.codecs.audio, sounds, config.seed), work / "audio")
+    for part in parts:
+        codec = config.codecs[part]
+        if isinstance(codec, LinearVideoConfig):
+            save_codec(linear_video.fit(codec, frames, config.seed), work / part)
+        else:
+            assert isinstance(codec, LinearAudioConfig), codec
+            save_codec(linear_audio.fit(codec, sounds, config.seed), work / part)
 
 
 def _present(config: PrepareConfig, folder: Path, key: str, *, among: Collection[str] | None = None) -> bool:
@@ -114,7 +113,7 @@ def _present(config: PrepareConfig, folder: Path, key: str, *, among: Collection
         previous = FIT.find(folder / RECORD)
         if previous is None or previous.key != key:
             return False
-        identities = {LOAD[part](config.codecs, folder).identity for part in fitted_parts(config)}
+        identities = {load_codec(part, config.codecs[part], folder).identity for part in fitted_parts(config)}
     except DataError as error:
         warnings.warn(f"prepare: making the codecs again: {error}", stacklevel=2)
         return False

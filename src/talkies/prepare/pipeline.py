@@ -25,9 +25,9 @@ from talkies.prepare.plan import SetPlan, plan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Report, SetReport
 from talkies.prepare.sources import MediaSource, collect
-from talkies.streams import MODALITIES
 from talkies.streams.batch import Text
 from talkies.streams.codec import Codecs
+from talkies.streams.system import System
 from talkies.world.config import SyntheticSource
 
 __all__ = ["Report", "prepare"]
@@ -39,12 +39,14 @@ def prepare(
     config: PrepareConfig,
     root: Path,
     *,
+    systems: Sequence[System],
     recipe_folder: Path,
     progress: bool,
     codecs: Path | None = None,
     in_use: InUse = NOTHING_IN_USE,
 ) -> Report:
-    """Make everything that a prepare recipe asks for below `root`, and root/report.json last.
+    """Make everything that a prepare recipe asks for below `root`, and root/report.json last. Shards store what the
+    recipe's system, one of `systems`, asks for.
 
     root/codecs holds the fitted codecs, root/sets/NAME the shard sets, root/sources the rendered media; none of them
     depends on the location of `root`. Existing results of the same files, settings and codecs are reused. Paths in the
@@ -52,7 +54,7 @@ def prepare(
     runs have `in_use` is kept, even from an older version. Raises RecipeError (before any work) for what cannot be
     made, DataError for media that cannot be used, StorageError if the disk is full or not writable.
     """
-    plans = plan(config)
+    plans = plan(config, systems)
     with _storage(root):
         (root / REPORT).unlink(missing_ok=True)
         results = _make(
@@ -72,6 +74,7 @@ def prepare_sets(
     config: PrepareConfig,
     root: Path,
     *,
+    systems: Sequence[System],
     recipe_folder: Path,
     progress: bool,
     names: Sequence[str],
@@ -80,7 +83,7 @@ def prepare_sets(
 ) -> None:
     """As `prepare`, but only the shared parts and the sets `names`, and without a report. After a call without names,
     several processes may make different sets at once."""
-    plans = plan(config)
+    plans = plan(config, systems)
     with _storage(root):
         _make(
             config,
@@ -133,8 +136,8 @@ def _make(
             assert codecs is not None, "the caller resolves `codecs_from`"
             take_codecs(config, codecs, root / "codecs")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        opened, identities = _open_codecs(config, root / "codecs", device)
-        null = opened.text.encode([""]).to("cpu")
+        opened, identities = _open_codecs(config, plans, root / "codecs", device)
+        nulls = {name: codec.encode([""]).to("cpu") for name, codec in opened.text.items()}
         builder = Builder(
             codecs=opened,
             reader=reader,
@@ -145,24 +148,27 @@ def _make(
             in_use=in_use,
         )
         sets = {
-            name: builder.build(job, _header(config, job.plan, identities, null), root / "sets" / name)
+            name: builder.build(job, _header(config, job.plan, identities, nulls), root / "sets" / name)
             for name, job in jobs.items()
             if name in names
         }
     return identities, sets, sources
 
 
-def _header(config: PrepareConfig, set_plan: SetPlan, identities: Mapping[str, str], null: Text) -> Header:
-    parts = (*set_plan.config.modalities, "text")
+def _header(
+    config: PrepareConfig, set_plan: SetPlan, identities: Mapping[str, str], nulls: Mapping[str, Text]
+) -> Header:
+    made_by = {name: stream.codec for name, stream in set_plan.streams.items()} | dict(set_plan.texts)
+    used = [name for name in config.codecs if name in made_by.values()]
     return Header(
         name=set_plan.name,
         split=set_plan.config.split,
         geometry=str(set_plan.geometry),
         fps=set_plan.geometry.fps,
-        codecs={part: identities[part] for part in parts},
-        codec_configs={part: config_values(getattr(config.codecs, part)) for part in parts},
-        null_text=null,
-        mask_channels=config.codecs.video.stride,
+        codecs={name: identities[name] for name in used},
+        codec_configs={name: config_values(config.codecs[name]) for name in used},
+        made_by=made_by,
+        null_texts={name: nulls[codec] for name, codec in set_plan.texts.items()},
     )
 
 
@@ -194,12 +200,14 @@ def _jobs(
     return jobs
 
 
-def _open_codecs(config: PrepareConfig, folder: Path, device: torch.device) -> tuple[Codecs, dict[str, str]]:
+def _open_codecs(
+    config: PrepareConfig, plans: Mapping[str, SetPlan], folder: Path, device: torch.device
+) -> tuple[Codecs, dict[str, str]]:
     """The codecs as a phase will load them, and their identities."""
-    wanted = [m for m in MODALITIES if any(m in section.modalities for section in config.sets.values())]
-    codecs = load_codecs(config.codecs, folder, modalities=wanted, device=device)
-    found = {"video": codecs.video, "audio": codecs.audio, "text": codecs.text}
-    return codecs, {part: codec.identity for part, codec in found.items() if codec is not None}
+    used = {stream.codec for one in plans.values() for stream in one.streams.values()}
+    used |= {codec for one in plans.values() for codec in one.texts.values()}
+    codecs = load_codecs(config.codecs, folder, names=used, device=device)
+    return codecs, codecs.identities
 
 
 def _finish(

@@ -1,15 +1,17 @@
 """The shard sets that a prepare recipe asks for, checked before any work."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from talkies.codecs.config import LinearVideoConfig, WanVideoConfig, audio_grid, video_grid
+from talkies.codecs.config import CodecConfig, fitted_names, sample_rates
 from talkies.config import DataError, RecipeError
 from talkies.config.shown import listed, named, shown
 from talkies.media.downmix import Channel
 from talkies.prepare.config import PrepareConfig, SetConfig
-from talkies.prepare.geometry import Geometry
+from talkies.prepare.geometry import Geometry, stream_grid
+from talkies.streams import Grid
+from talkies.streams.system import Stored, System
 from talkies.world.config import SyntheticSource
 
 TOLERANCE = 0.05
@@ -21,12 +23,16 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class SetPlan:
-    """One shard set to make: its recipe section, its geometry, the sample rate and channel of its sound, and whether
-    the sound may be late by an encoder delay of unknown length."""
+    """One shard set to make: its recipe section, its geometry, the streams that it stores with their Grids, its texts
+    with their codecs, the sample rate and channel of its sound, and whether the sound may be late by an encoder delay
+    of unknown length."""
 
     name: str
     config: SetConfig
     geometry: Geometry
+    streams: Mapping[str, Stored]
+    grids: Mapping[str, Grid]
+    texts: Mapping[str, str]
     sample_rate: int
     channel: Channel
     delayed: bool
@@ -42,8 +48,18 @@ class SetPlan:
         return "audio" in self.config.modalities
 
 
-def plan(config: PrepareConfig) -> dict[str, SetPlan]:
+def system_of(config: PrepareConfig, systems: Sequence[System]) -> System:
+    """The system that the recipe prepares data for. RecipeError if it is none of these."""
+    for system in systems:
+        if config.system in (None, system.kind):
+            return system
+    names = listed([system.kind for system in systems])
+    raise RecipeError(f"recipe: `system` is {shown(config.system)}; known: {names}")
+
+
+def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]:
     """The sets of a recipe by name. Raises RecipeError for what cannot be made, naming the key."""
+    system = system_of(config, systems)
     if not config.sets:
         raise RecipeError("recipe: `sets` is empty: name at least one shard set to make")
     for section, names in (("sources", config.sources), ("sets", config.sets)):
@@ -52,7 +68,7 @@ def plan(config: PrepareConfig) -> dict[str, SetPlan]:
                 raise RecipeError(
                     f"recipe: `{section}.{named(name)}` names a folder: use letters, digits, dot, - and _ only"
                 )
-    sets = {name: _plan_set(config, name, section) for name, section in config.sets.items()}
+    sets = {name: _plan_set(config, name, section, system) for name, section in config.sets.items()}
     unused = config.sources.keys() - {section.source for section in config.sets.values()}
     if unused:
         raise RecipeError(
@@ -62,7 +78,7 @@ def plan(config: PrepareConfig) -> dict[str, SetPlan]:
     return sets
 
 
-def _plan_set(config: PrepareConfig, name: str, section: SetConfig) -> SetPlan:
+def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: System) -> SetPlan:
     key = f"sets.{name}"
     source = config.sources.get(section.source)
     if source is None:
@@ -78,50 +94,80 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig) -> SetPlan:
         )
     if "audio" not in section.modalities and (section.lufs is not None or section.duration_token):
         raise RecipeError(f"recipe: `{key}` has `lufs` or `duration_token`, which need audio in its `modalities`")
-    set_plan = SetPlan(
+    geometry = Geometry.parse(section.geometry, key=f"{key}.geometry")
+    streams = stored_streams(config, section, system, key=key)
+    return SetPlan(
         name=name,
         config=section,
-        geometry=Geometry.parse(section.geometry, key=f"{key}.geometry"),
-        sample_rate=config.codecs.audio.sample_rate,
+        geometry=geometry,
+        streams=streams,
+        grids=_grids(config, key, geometry, streams),
+        texts=system.texts(config.codecs),
+        sample_rate=_sample_rate(config, key, streams),
         channel="mix" if isinstance(source, SyntheticSource) else source.channel,
         delayed=not isinstance(source, SyntheticSource) and source.avi == "keep",
     )
-    _check_grids(config, set_plan)
-    return set_plan
 
 
-def _check_grids(config: PrepareConfig, set_plan: SetPlan) -> None:
-    """The codecs must accept the geometry, and the latents of sound and pictures must have the same duration."""
-    key, geometry = f"sets.{set_plan.name}.geometry", set_plan.geometry
-    try:
-        if set_plan.video:
-            size = {"height": geometry.height, "width": geometry.width}
-            video_grid(config.codecs.video, frames=geometry.frames, fps=geometry.fps, **size)
-        if set_plan.audio:
-            grid = audio_grid(config.codecs.audio, samples=geometry.samples(set_plan.sample_rate))
-    except DataError as error:
-        raise RecipeError(f"recipe: `{key}` is {set_plan.config.geometry}: {error}") from None
-    if set_plan.video and set_plan.audio and abs(grid.seconds(grid.shape[0]) - geometry.seconds) > TOLERANCE:
-        raise RecipeError(
-            f"recipe: `{key}` is {set_plan.config.geometry}: its {float(geometry.seconds):.3f} s of frames become "
-            f"{float(grid.seconds(grid.shape[0])):.3f} s of audio latents (tolerance {TOLERANCE} s); use a smaller "
-            "`codecs.audio.hop` or another number of frames"
-        )
+def stored_streams(config: PrepareConfig, section: SetConfig, system: System, *, key: str) -> dict[str, Stored]:
+    """The streams of the system that come from the set's modalities. RecipeError, with the set's `key`, if there is
+    none of a modality."""
+    stored = system.stored(config.codecs)
+    for modality in section.modalities:
+        if not any(config.codecs[stream.codec].medium == modality for stream in stored.values()):
+            raise RecipeError(
+                f"recipe: `{key}.modalities` keeps {modality}, of which a {system.kind} model stores nothing with "
+                "these `codecs`: add a codec for it, or drop it"
+            )
+    return {name: one for name, one in stored.items() if config.codecs[one.codec].medium in section.modalities}
+
+
+def _sample_rate(config: PrepareConfig, key: str, streams: Mapping[str, Stored]) -> int:
+    """The rate at which sound is read; 1 without an audio codec."""
+    known = sample_rates(config.codecs)
+    used = {stream.codec for stream in streams.values()}
+    rates = sorted({rate for name, rate in known.items() if name in used}) or [*known.values()][:1]
+    if len(rates) > 1:
+        raise RecipeError(f"recipe: `{key}` has audio codecs of different `sample_rate`: {listed(rates)}; use one")
+    return rates[0] if rates else 1
+
+
+def _grids(config: PrepareConfig, key: str, geometry: Geometry, streams: Mapping[str, Stored]) -> dict[str, Grid]:
+    """The latent geometry of each stream. The codecs must accept the clips, and the latents of sound must last as long
+    as the frames."""
+    where = f"recipe: `{key}.geometry` is {geometry}"
+    found: dict[str, Grid] = {}
+    for name, stream in streams.items():
+        codec = config.codecs[stream.codec]
+        try:
+            found[name] = stream_grid(codec, geometry)
+        except DataError as error:
+            raise RecipeError(f"{where}: {error}") from None
+        seconds = found[name].seconds(found[name].shape[0])
+        pictures = any(config.codecs[one.codec].medium == "video" for one in streams.values())
+        if codec.medium == "audio" and pictures and abs(seconds - geometry.seconds) > TOLERANCE:
+            raise RecipeError(
+                f"{where}: its {float(geometry.seconds):.3f} s of frames become {float(seconds):.3f} s of audio "
+                f"latents (tolerance {TOLERANCE} s); use a smaller `codecs.{stream.codec}.hop` or another number of "
+                "frames"
+            )
+    return found
 
 
 def fitted_parts(config: PrepareConfig) -> tuple[str, ...]:
-    """Which of the "video" and "audio" codecs are fitted; the others are pretrained."""
-    kinds = {"video": config.codecs.video.kind, "audio": config.codecs.audio.kind}
+    """The codecs that are fitted, of those whose medium some set keeps; the others are pretrained."""
     used = {modality for section in config.sets.values() for modality in section.modalities}
-    return tuple(part for part, kind in kinds.items() if kind.startswith("linear_") and part in used)
+    return tuple(name for name in fitted_names(config.codecs) if config.codecs[name].medium in used)
 
 
-def _check_video_fit(codec: LinearVideoConfig | WanVideoConfig) -> None:
+def _check_block(name: str, codec: CodecConfig) -> None:
     """Fitting takes the covariance of blocks, whose size grows with the square of the values in a block."""
+    if codec.kind != "linear_video":
+        return
     values = 3 * codec.stride * codec.block**2
     if values > BLOCK_VALUES:
         raise RecipeError(
-            f"recipe: `codecs.video` has blocks of 3 x {codec.stride} (`stride`) x {codec.block} x {codec.block} "
+            f"recipe: `codecs.{name}` has blocks of 3 x {codec.stride} (`stride`) x {codec.block} x {codec.block} "
             f"(`block`) = {values} values, and at most {BLOCK_VALUES} can be fitted: lower one of them"
         )
 
@@ -135,8 +181,8 @@ def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
                 f"recipe: `fit_sets` names {shown(name)}, which is not a set; there are: {listed([*sets])}"
             )
     parts = fitted_parts(config)
-    if "video" in parts:
-        _check_video_fit(config.codecs.video)
+    for part in parts:
+        _check_block(part, config.codecs[part])
     if config.fit_sets and not parts:
         raise RecipeError("recipe: `fit_sets` is given, but no codec is fitted: remove it")
     if config.codecs_from is not None:
@@ -146,8 +192,9 @@ def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
             raise RecipeError("recipe: `codecs_from` is given, but no codec is of a fitted kind: remove it")
         return
     for part in parts:
-        if not any(part in sets[name].config.modalities for name in config.fit_sets):
+        medium = config.codecs[part].medium
+        if not any(medium in sets[name].config.modalities for name in config.fit_sets):
             raise RecipeError(
-                f"recipe: `codecs.{part}` is fitted on clips: `fit_sets` must name a set with {part}, found "
+                f"recipe: `codecs.{part}` is fitted on clips: `fit_sets` must name a set with {medium}, found "
                 f"{listed(config.fit_sets) or 'none'}"
             )

@@ -10,7 +10,6 @@ from talkies.media.downmix import Channel
 from talkies.media.read import Film, MediaInfo, probe, read_audio, read_film
 from talkies.media.timeline import Beginning, find_beginning
 from talkies.prepare.geometry import Geometry
-from talkies.streams import Modality
 
 BUDGET = 1 << 30
 """Size of the cache in bytes; once it is full, other windows are decoded each time."""
@@ -25,7 +24,7 @@ class Reader:
         self._left = budget
         self._windows: dict[object, Any] = {}
         self._infos: dict[Path, MediaInfo] = {}
-        self._beginnings: dict[tuple[Path, frozenset[Modality]], Beginning] = {}
+        self._beginnings: dict[tuple[Path, frozenset[str]], Beginning] = {}
 
     def probe(self, path: Path) -> MediaInfo:
         """The streams of the file."""
@@ -33,7 +32,7 @@ class Reader:
             self._infos[path] = probe(path)
         return self._infos[path]
 
-    def beginning(self, path: Path, modalities: tuple[Modality, ...]) -> Beginning:
+    def beginning(self, path: Path, modalities: tuple[str, ...]) -> Beginning:
         """The beginning of the window of a set with these modalities."""
         key = path, frozenset(modalities)
         if key not in self._beginnings:

@@ -1,6 +1,7 @@
 """Consistency checks between the sections of a phase recipe, before anything is built."""
 
 import re
+from collections.abc import Collection
 
 from talkies.config import DataError, RecipeError
 from talkies.config.shown import listed, named, shown
@@ -97,11 +98,12 @@ def _check_names(recipe: PhaseRecipe) -> None:
         if schedule.kind == "shifted"
     ]
     known_streams = recipe.system.stored(recipe.codecs)
-    for key, found, known in (
+    sections: list[tuple[str, Collection[str], Collection[str]]] = [
         ("optimizer.lr", rates, system.rates),
         ("sampling.scales", recipe.sampling.scales, system.scales),
         *((key, values, known_streams) for key, values in shifts),
-    ):
+    ]
+    for key, found, known in sections:
         if unknown := sorted(set(found) - set(known)):
             raise RecipeError(f"recipe: unknown key `{key}.{named(unknown[0])}`; known: {listed([*known])}")
     if missing := [name for name in system.rates if name not in rates]:

@@ -14,6 +14,13 @@ def parts(recipe: PhaseRecipe) -> Parts:
     return recipe.system.parts(recipe)
 
 
+def codecs_read(recipe: PhaseRecipe) -> set[str]:
+    """The codecs that encoded what the phase reads."""
+    system, read = recipe.system, parts(recipe)
+    streams, texts = system.stored(recipe.codecs), system.texts(recipe.codecs)
+    return {streams[name].codec for name in read.streams} | {texts[name] for name in read.texts}
+
+
 def parent_of(recipe: PhaseRecipe) -> dict[str, str]:
     """component -> the parent that brings it. A component without a parent starts from random weights.
 
@@ -23,9 +30,7 @@ def parent_of(recipe: PhaseRecipe) -> dict[str, str]:
     if unknown := sorted(parents.keys() - {BASE, *slots}):
         raise RecipeError(f"recipe: unknown key `parents.{named(unknown[0])}`; known: {listed([BASE, *slots])}")
     if recipe.train.kind != "all" and BASE not in parents:
-        raise RecipeError(
-            f"recipe: `train.kind` {recipe.train.kind} adapts a trained model: set `parents.{BASE}`"
-        )
+        raise RecipeError(f"recipe: `train.kind` {recipe.train.kind} adapts a trained model: set `parents.{BASE}`")
     if BASE in parents:
         if len(parents) > 1:
             others = ", ".join(f"`parents.{name}`" for name in parents if name != BASE)

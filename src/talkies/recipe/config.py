@@ -87,7 +87,7 @@ Systems = Sequence[System]
 
 
 @cache
-def recipe_type(system: System) -> type[PhaseRecipe]:
+def recipe_type(system: Any) -> type[PhaseRecipe]:
     """PhaseRecipe with the classes of a system."""
     annotations = {"model": system.model, "phase": system.phases}
     body = {"__annotations__": annotations, "__doc__": PhaseRecipe.__doc__, "__module__": __name__, "system": system}
@@ -132,8 +132,8 @@ def decode_recipe(source: LoadedRecipe, systems: Systems) -> PhaseRecipe | Curri
 
 def recipe_union(systems: Systems) -> Any:
     """The type of every recipe file, for the JSON schema."""
-    phases = Union[tuple(recipe_type(system) for system in systems)]  # noqa: UP007 - made at run time
-    return Union[phases, CurriculumRecipe, PrepareConfig]  # noqa: UP007
+    members = (*(recipe_type(system) for system in systems), CurriculumRecipe, PrepareConfig)
+    return Union[members]  # noqa: UP007 - made at run time
 
 
 def kind_of(source: LoadedRecipe) -> str:

@@ -19,7 +19,8 @@ from talkies.recipe.config import CurriculumRecipe, PhaseRecipe, Systems, decode
 class Curriculum:
     """A decoded curriculum: the preparation and the phases, each checked, and their common hash. `located`: the
     preparation with its paths resolved; `sources`: what each member was decoded from, by '' for the curriculum itself,
-    `prepare`, and the names of the phases in order."""
+    `prepare`, and the names of the phases in order; `systems`: those that
+    it was decoded with."""
 
     recipe: CurriculumRecipe
     prepare: PrepareConfig
@@ -28,6 +29,7 @@ class Curriculum:
     phases: tuple[PhaseRecipe, ...]
     digest: str
     sources: Mapping[str, LoadedRecipe]
+    systems: Systems
 
     def phase(self, name: str) -> PhaseRecipe:
         """The phase of that name."""
@@ -98,6 +100,7 @@ def load_curriculum(path: Path, overrides: Sequence[str] = (), *, systems: Syste
         phases=tuple(phases),
         digest=digest_of(located_prepare, phases),
         sources=sources,
+        systems=systems,
     )
 
 

@@ -25,7 +25,9 @@ def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
     found |= {"data/quarantined"}
     found |= {f"{where}heldout/{loss}" for where in ("", "evaluation/") for loss in losses}
     found |= {f"evaluation/frechet_{m}" for m in targets}
-    if {"video", "audio"} <= set(targets) and Geometry.parse(recipe.data.geometry, key="data.geometry").frames >= SYNC_FRAMES:
+    if {"video", "audio"} <= set(targets) and Geometry.parse(
+        recipe.data.geometry, key="data.geometry"
+    ).frames >= SYNC_FRAMES:
         found |= {f"evaluation/{key}" for key in SYNC}
     return tuple(sorted(found))
 

@@ -14,7 +14,7 @@ FAR, LONG_S = 1_000_000_000, 10_000_000.0
 @config
 class SpikeConfig:
     """A step is a spike if its loss or gradient norm lies more than `sigma` standard deviations (1.4826 times the
-    median absolute deviation) above the median of the last `window` good steps of the same expert, once there are 16.
+    median absolute deviation) above the median of the last `window` good steps of the same turn, once there are 16.
     (Under DeepSpeed only the loss counts: its norm is known after the step.)"""
 
     action: Literal["ignore", "raise", "skip", "rollback"] = "ignore"

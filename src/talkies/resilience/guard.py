@@ -22,7 +22,6 @@ from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.resilience.bad_steps import described, record
 from talkies.resilience.config import SurvivalConfig
-from talkies.streams import Modality
 
 BadStepKind = Literal["non_finite", "spike"]
 ENOUGH = 16
@@ -65,8 +64,8 @@ class Micro:
     ids: tuple[str, ...]
     visits: tuple[int, ...]
     loss: Tensor
-    losses: Mapping[Modality, Tensor]
-    times: Mapping[Modality, Tensor]
+    losses: Mapping[str, Tensor]
+    times: Mapping[str, Tensor]
 
     def as_record(self) -> dict[str, Any]:
         """Plain JSON. With the run's seed, ids and visits reproduce noise, times and dropout."""
@@ -116,9 +115,9 @@ class Guard:
         """The loss of the step; `mean` averages it over all processes."""
         return float(mean(torch.stack([micro.loss for micro in self._micros]).mean()))
 
-    def judge(self, step: int, expert: int | None, loss: float, norm: float, worst: Callable[[], str]) -> None:
+    def judge(self, step: int, turn: int | None, loss: float, norm: float, worst: Callable[[], str]) -> None:
         """Judge a step before it is made; `skip` is true afterwards if it must be skipped. `step` counts from 1, as in
-        the metrics.
+        the metrics; spikes are measured among the steps of the same `turn` (steps may train parameter groups in turn).
 
         `loss` is 0 if it is not watched (`watches_losses`), `norm` is 0 if it is not known yet. `worst` names the
         parameter whose gradient is not finite; every process calls it. Raises NonFiniteError, SpikeError or BackError
@@ -129,7 +128,7 @@ class Guard:
         elif not math.isfinite(loss):
             self.refuse("non_finite", step, f"the loss is {loss}")
         elif self.watches_losses:
-            window = self._good.setdefault(str(expert), deque(maxlen=self.config.spike.window))
+            window = self._good.setdefault(str(turn), deque(maxlen=self.config.spike.window))
             what = self._spike(window, {"loss": loss, "gradient norm": norm})
             if what is None:
                 window.append((loss, norm))

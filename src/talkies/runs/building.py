@@ -13,7 +13,7 @@ from talkies.checkpoints.names import renamed
 from talkies.checkpoints.release import open_component, release_schema
 from talkies.config import CheckpointError
 from talkies.config.shown import shown
-from talkies.models.build import build_mova, draw_weights
+from talkies.models.build import build, draw_weights
 from talkies.parallel.arrange import Read, arrange, placed
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
@@ -33,10 +33,10 @@ def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh |
     parameters = _by_plain_name(model)
     for component, parent in parents.items():
         _fill(parameters, put, component, parent.folder, f"parent {shown(parent.spec)}")
-    skeleton = build_mova(recipe.model, components=components, seed=recipe.seed, device="meta")
+    skeleton = build(recipe.system, recipe, components, seed=None)
     for name, value in draw_weights(skeleton, recipe.seed, components - parents.keys()):
         put(parameters[name][0], _rows(value))
-    if recipe.phase.kind == "lora":
+    if recipe.train.kind == "lora":
         for name, value in adapter_values(model, recipe.seed):
             put(name, _rows(value))
     return model
@@ -52,8 +52,8 @@ def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: M
     for component in sorted(parts(recipe).components):
         _fill(parameters, put, component, base, str(base))
     if adapter is not None:
-        assert recipe.phase.kind == "lora"
-        load_adapter(model, adapter, recipe.phase, rename=partial(renamed, schema=release_schema(adapter.parent)))
+        assert recipe.train.kind == "lora"
+        load_adapter(model, adapter, recipe.train, rename=partial(renamed, schema=release_schema(adapter.parent)))
     return model
 
 
@@ -61,10 +61,10 @@ def _arranged(
     recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool
 ) -> tuple[nn.Module, Callable[[str, Read], None]]:
     """The phase's model on its layout, without values, and the function that fills a parameter by name."""
-    model = build_mova(recipe.model, components=parts(recipe).components, seed=recipe.seed, device="meta")
-    if recipe.phase.kind == "lora":
-        add_lora(model, recipe.phase)
-    arrange(model, mesh, compute, bf16=bf16)
+    model = build(recipe.system, recipe, parts(recipe).components, seed=None)
+    if recipe.train.kind == "lora":
+        add_lora(model, recipe.train)
+    arrange(model, [*recipe.system.network().units(model)], mesh, compute, bf16=bf16)
     return model, placed(model, mesh)
 
 

@@ -5,17 +5,20 @@ at its start.
 import difflib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from talkies.codecs.identity import config_values
 from talkies.config import RecipeError, UserError
 from talkies.config.shown import shown
 from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry
+from talkies.prepare.plan import stored_streams, system_of
 from talkies.recipe.check import check_heldout_clips
-from talkies.recipe.components import parent_of, parts
+from talkies.recipe.components import codecs_read, parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum
 from talkies.runs.parents import check_brings, check_shape, shape_json
+from talkies.streams.system import System
 from talkies.world.config import SyntheticSource
 
 
@@ -37,14 +40,16 @@ def check_recipes(curriculum: Curriculum, *, done: Collection[str] = ()) -> None
     for phase in curriculum.phases:
         if phase.name not in done:
             with of_phase(phase.name):
-                _check_sets(phase, curriculum.prepare)
+                _check_sets(phase, curriculum)
                 _check_codecs(phase, curriculum.prepare)
                 _check_parents(phase, earlier)
         earlier[phase.name] = phase
     _check_tracking(curriculum)
 
 
-def _check_sets(phase: PhaseRecipe, prepare: PrepareConfig) -> None:
+def _check_sets(phase: PhaseRecipe, curriculum: Curriculum) -> None:
+    prepare = curriculum.prepare
+    system = system_of(prepare, curriculum.systems)
     for key in ("shards", "heldout"):
         name = getattr(phase.data, key)
         if name not in prepare.sets:
@@ -54,19 +59,24 @@ def _check_sets(phase: PhaseRecipe, prepare: PrepareConfig) -> None:
                 f"recipe: `data.{key}` is {shown(name)}, which the preparation {shown(prepare.name)} does not "
                 f"make; {hint}its sets: {', '.join(prepare.sets)}"
             )
-        _check_set(phase, key, prepare.sets[name])
+        _check_set(phase, key, prepare, system)
     most = _max_clips(prepare, prepare.sets[phase.data.heldout])
     if most is not None:
         check_heldout_clips(phase, most, held="will have at most")
 
 
-def _check_set(phase: PhaseRecipe, key: str, section: SetConfig) -> None:
-    where = f"set {shown(getattr(phase.data, key))} of the preparation (`data.{key}`)"
-    for modality in parts(phase).weights:
-        if modality not in section.modalities:
-            kept = ", ".join(section.modalities)
-            raise RecipeError(f"recipe: {where} keeps no {modality}, only {kept}: choose another, or keep it")
-    geometry = str(Geometry.parse(section.geometry, key=f"sets.{getattr(phase.data, key)}.geometry"))
+def _check_set(phase: PhaseRecipe, key: str, prepare: PrepareConfig, system: System) -> None:
+    name_of_set = getattr(phase.data, key)
+    where, section = f"set {shown(name_of_set)} of the preparation (`data.{key}`)", prepare.sets[name_of_set]
+    stored = stored_streams(prepare, section, system, key=f"sets.{name_of_set}")
+    for name in parts(phase).streams:
+        if name not in stored:
+            kept = ", ".join(stored)
+            raise RecipeError(
+                f"recipe: {where} keeps no {name}, only {kept}: choose another, or let the preparation keep it (its "
+                f"`system`, the set's `modalities`) for a {phase.system.kind} model"
+            )
+    geometry = str(Geometry.parse(section.geometry, key=f"sets.{name_of_set}.geometry"))
     if geometry != phase.data.geometry:
         raise RecipeError(
             f"recipe: {where} has geometry {geometry}, the phase expects {phase.data.geometry}: set `data.geometry` to "
@@ -87,8 +97,8 @@ def _max_clips(prepare: PrepareConfig, section: SetConfig) -> int | None:
 
 
 def _check_codecs(phase: PhaseRecipe, prepare: PrepareConfig) -> None:
-    for part in ("video", "audio", "text"):
-        ours, theirs = (config_values(getattr(recipe.codecs, part)) for recipe in (phase, prepare))
+    for part in sorted(codecs_read(phase)):
+        ours, theirs = (_codec_values(recipe.codecs, part) for recipe in (phase, prepare))
         for key in sorted(ours.keys() | theirs.keys()):
             if ours.get(key) != theirs.get(key):
                 raise RecipeError(
@@ -97,14 +107,18 @@ def _check_codecs(phase: PhaseRecipe, prepare: PrepareConfig) -> None:
                 )
 
 
+def _codec_values(codecs: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return config_values(codecs[name]) if name in codecs else {}
+
+
 def _check_parents(phase: PhaseRecipe, earlier: Mapping[str, PhaseRecipe]) -> None:
     """Check the parents that are phases of this curriculum, not trained yet."""
     for component, spec in parent_of(phase).items():
         if spec in earlier:
             parent = earlier[spec]
-            lora = parent.phase.kind == "lora"
+            lora = parent.train.kind == "lora"
             check_shape(component, spec, shape_json(parent), phase, adapter=lora)
-            check_brings(component, spec, parts(parent).components)
+            check_brings(component, spec, parts(parent).components, optional=phase.system.optional)
 
 
 def _check_tracking(curriculum: Curriculum) -> None:

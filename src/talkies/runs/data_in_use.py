@@ -10,6 +10,7 @@ from talkies.config import UserError
 from talkies.config.regular import resolved
 from talkies.data.index import read_index
 from talkies.prepare.jobs import InUse
+from talkies.recipe.config import Systems
 from talkies.runs.folders import finished
 from talkies.runs.inputs_record import FACTS
 from talkies.runs.inputs_record import FILE as FACTS_FILE
@@ -19,7 +20,7 @@ from talkies.runs.recorded import recipe_of_run
 _log = logging.getLogger(__name__)
 
 
-def used_by_runs(runs: Path, root: Path) -> InUse:
+def used_by_runs(runs: Path, root: Path, systems: Systems) -> InUse:
     """The sets and codecs in the data root `root` that runs in the folder `runs` were begun with. A run with damaged
     records is not counted, and a warning names it."""
     sets: set[str] = set()
@@ -27,7 +28,7 @@ def used_by_runs(runs: Path, root: Path) -> InUse:
     for run in sorted(path.parent for depth in ("*/*", "*/*/*") for path in runs.glob(f"{depth}/place.json")):
         try:
             if resolved(place_of(run).data_root) == resolved(root):
-                found = _of(run, root)
+                found = _of(run, root, systems)
                 sets |= found.sets
                 codecs |= found.codecs
         except UserError as error:
@@ -35,9 +36,9 @@ def used_by_runs(runs: Path, root: Path) -> InUse:
     return InUse(sets=frozenset(sets), codecs=frozenset(codecs))
 
 
-def _of(run: Path, root: Path) -> InUse:
+def _of(run: Path, root: Path, systems: Systems) -> InUse:
     """The sets and codecs that a run still uses; none if the set that it trains on has changed."""
-    recipe = recipe_of_run(run)
+    recipe = recipe_of_run(run, systems)
     folders = [root / "sets" / name for name in (recipe.data.shards, recipe.data.heldout)]
     indices = [read_index(folder) for folder in folders]
     if indices[0].fingerprint != _trained_on(run):

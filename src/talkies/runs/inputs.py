@@ -8,7 +8,7 @@ from talkies.codecs.load import load_codecs
 from talkies.data.shards import ShardSet
 from talkies.data.substitutes import open_to_train
 from talkies.recipe.check import check, check_heldout_clips
-from talkies.recipe.components import parts
+from talkies.recipe.components import codecs_read, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.host_check import check_step, check_workers
 from talkies.runs.parents import Parent, check_codecs
@@ -37,19 +37,17 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     """
     check(recipe)
     check_workers(recipe)
-    modalities = tuple(parts(recipe).weights)
+    streams = parts(recipe).streams
     to_carry = carried(recipe.codecs, data_root) if verify else {}
-    codecs = load_codecs(recipe.codecs, data_root / "codecs", modalities=modalities)
-    identities = {"text": codecs.text.identity}
-    for modality in modalities:
-        identities[modality] = getattr(codecs, modality).identity
+    codecs = load_codecs(recipe.codecs, data_root / "codecs", names=codecs_read(recipe))
+    identities = codecs.identities
     sets, share = data_root / "sets", recipe.survival.quarantine.share
-    shards = open_to_train(sets / recipe.data.shards, modalities, share=share, verify=verify)
+    shards = open_to_train(sets / recipe.data.shards, streams, share=share, verify=verify)
     heldout = ShardSet.open(sets / recipe.data.heldout, verify=verify)
     for shard_set in (shards, heldout):
-        shard_set.check(codec_identities=identities, geometry=recipe.data.geometry, modalities=modalities)
+        shard_set.check(codec_identities=identities, geometry=recipe.data.geometry, streams=streams)
     check_heldout_clips(recipe, len(heldout))
     check_step(recipe, shards)
     for component, parent in parents.items():
-        check_codecs(component, parent, identities)
+        check_codecs(component, parent, identities, read=recipe.system.reads(component))
     return Inputs(shards=shards, heldout=heldout, codecs=codecs, parents=parents, carried=to_carry)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from talkies.checkpoints.released import SetsRecord
-from talkies.codecs.load import load_audio, load_video
+from talkies.codecs.config import fitted_names
+from talkies.codecs.load import load_codec
 from talkies.config import CheckpointError, DataError, UserError
 from talkies.config.places import looked_for
 from talkies.config.records import Kind, Name, present, record
@@ -38,7 +39,7 @@ class Facts:
     carried: dict[str, Name]
 
     def __post_init__(self) -> None:
-        check_encoded(self.data.grids, self.codecs)
+        check_encoded(self.data.made_by, self.codecs)
 
 
 FACTS = Kind(
@@ -58,7 +59,8 @@ def facts_of(recipe: PhaseRecipe, shards: Index, heldout: Index, codecs: Mapping
         heldout_fingerprint=heldout.fingerprint,
         geometry=recipe.data.geometry,
         fps=shards.header["fps"],
-        grids={m: GridRecord.of(grid) for m, grid in shards.grids.items()},
+        grids={name: GridRecord.of(entry.grid, entry.codec) for name, entry in shards.streams.items()},
+        texts={name: entry.codec for name, entry in shards.texts.items()},
     )
     return Facts(data=data, codecs=dict(shards.header["codecs"]), carried=dict(codecs))
 
@@ -114,8 +116,7 @@ def find_codecs(recipe: PhaseRecipe, place: Place, data: Path | None = None) -> 
     copy = place.folder / CODECS
     if copy.is_dir():
         return copy
-    fitted = [part for part in ("video", "audio") if getattr(recipe.codecs, part).kind.startswith("linear_")]
-    if fitted and not (root / CODECS).is_dir():
+    if fitted_names(recipe.codecs) and not (root / CODECS).is_dir():
         raise DataError(
             f"data: the codecs of {place.folder} are gone (looked for: {copy}; "
             f"{looked_for(root / CODECS, place.folder)}): put the data back, or give --data FOLDER"
@@ -177,9 +178,9 @@ def check_release(run: Path, recipe: PhaseRecipe, info: Mapping[str, Any]) -> No
 
 def check_codecs_of(recipe: PhaseRecipe, identities: Mapping[str, str], folder: Path) -> None:
     """DataError if a fitted codec in `folder` is missing, damaged, or not the one in `identities` (by part)."""
-    for part, load in (("video", load_video), ("audio", load_audio)):
-        if part in identities and getattr(recipe.codecs, part).kind.startswith("linear_"):
-            found = load(recipe.codecs, folder).identity
+    for part in fitted_names(recipe.codecs):
+        if part in identities:
+            found = load_codec(part, recipe.codecs[part], folder).identity
             if found != identities[part]:
                 raise DataError(
                     f"data: {folder / part} is {part} codec {found[:16]}, the run was trained with "

@@ -110,7 +110,7 @@ def _same_curriculum(run: Path, curriculum: Curriculum) -> bool:
     if known is None:
         return False
     if known.prepare is not None:
-        phases = [recipe_of(values, path) for values in known.phases]
+        phases = [recipe_of(values, path, curriculum.systems) for values in known.phases]
         return digest_of(read_as(PrepareConfig, known.prepare, path), phases) == curriculum.digest
     started = {run / f"{number}-{phase.name}": phase for number, phase in enumerate(curriculum.phases, 1)}
     started = {folder: phase for folder, phase in started.items() if present(folder / FILE)}

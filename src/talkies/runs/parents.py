@@ -7,7 +7,6 @@ from typing import Any
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError
-from talkies.config.canonical import to_dict
 from talkies.config.places import looked_for, moved, runs_of
 from talkies.config.records import present
 from talkies.config.shown import named, shown
@@ -117,8 +116,8 @@ def open_parents(
     found = {component: opened[spec] for component, spec in wanted.items()}
     for component, parent in list(found.items()):
         check_shape(component, parent.spec, parent.info["shape"], recipe, adapter=bool(parent.info["base"]))
-        check_brings(component, parent.spec, parent.info["components"])
-        if component not in parent.info["components"]:  # a parent without a Bridge: it starts from random weights
+        check_brings(component, parent.spec, parent.info["components"], optional=recipe.system.optional)
+        if component not in parent.info["components"]:  # it starts from random weights
             del found[component]
     return found
 
@@ -135,9 +134,9 @@ def check_lineage(run: Path, parents: Mapping[str, Parent]) -> None:
             )
 
 
-def check_brings(component: str, spec: str, components: Collection[str]) -> None:
-    """CheckpointError if a parent lacks a tower; a Bridge may be missing."""
-    if component not in components and component != "bridge":
+def check_brings(component: str, spec: str, components: Collection[str], *, optional: Collection[str]) -> None:
+    """CheckpointError if a parent lacks a component that is not `optional`."""
+    if component not in components and component not in optional:
         available = ", ".join(sorted(components)) or "none"
         raise CheckpointError(f"parent: {shown(spec)} brings no {component}, only {available}: choose another parent")
 
@@ -147,8 +146,10 @@ def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: Pha
     only an `adapter`."""
     if adapter:
         raise CheckpointError(f"parent: {shown(spec)} is a LoRA adapter, which no phase can start from: use its base")
-    section = "video" if component.startswith("video") else component
-    theirs, ours = shape[section], shape_json(recipe)[section]
+    section = recipe.system.section(component)
+    theirs, ours = shape.get(section), shape_json(recipe)[section]
+    if not isinstance(theirs, Mapping):
+        raise CheckpointError(f"parent: {shown(spec)} is of another architecture: it has no {section}")
     different = sorted(key for key in ours if ours[key] != theirs.get(key))
     if different:
         key = different[0]
@@ -158,9 +159,9 @@ def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: Pha
         )
 
 
-def check_codecs(component: str, parent: Parent, identities: Mapping[str, str]) -> None:
-    """CheckpointError if a parent was trained on latents of another codec, whose channels mean something else."""
-    read = {"audio": ("audio", "text"), "bridge": ("video", "audio", "text")}.get(component, ("video", "text"))
+def check_codecs(component: str, parent: Parent, identities: Mapping[str, str], *, read: Collection[str]) -> None:
+    """CheckpointError if a parent was trained on latents of other codecs than those that its component must `read`:
+    their channels mean something else."""
     for part in read:
         theirs, ours = parent.info["codecs"].get(part), identities.get(part)
         if theirs is not None and ours is not None and theirs != ours:
@@ -173,4 +174,4 @@ def check_codecs(component: str, parent: Parent, identities: Mapping[str, str]) 
 
 def shape_json(recipe: PhaseRecipe) -> dict[str, Any]:
     """The sizes that determine the parameters, as release.json records them."""
-    return dict(to_dict(recipe.model.shape))
+    return dict(recipe.system.shape(recipe))

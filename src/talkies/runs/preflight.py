@@ -10,7 +10,7 @@ from talkies.config.shown import shown
 from talkies.data.shards import ShardSet
 from talkies.prepare.report import Report
 from talkies.recipe.check import check_heldout_clips
-from talkies.recipe.components import parent_of, parts
+from talkies.recipe.components import codecs_read, parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum
 from talkies.runs.curriculum_check import check_recipes, of_phase
@@ -66,16 +66,15 @@ def check_prepared(
     """
     sets: dict[str, ShardSet] = {}
     for phase in unfinished(curriculum, folders).values():
-        modalities = tuple(parts(phase).weights)
-        identities = {part: report.codecs[part] for part in ("text", *modalities)}
+        identities = {part: report.codecs[part] for part in sorted(codecs_read(phase))}
         with of_phase(phase.name):
             for name in (phase.data.shards, phase.data.heldout):
                 if name not in sets:
                     sets[name] = ShardSet.open(root / "sets" / name, verify=False)
-                sets[name].check(codec_identities=identities, geometry=phase.data.geometry, modalities=modalities)
+                sets[name].check(identities, phase.data.geometry, parts(phase).streams)
             check_heldout_clips(phase, len(sets[phase.data.heldout]))
             for component, parent in parents[phase.name].items():
-                check_codecs(component, parent, identities)
+                check_codecs(component, parent, identities, read=phase.system.reads(component))
 
 
 def check_before_submit(recipe: PhaseRecipe, folder: Path, *, siblings: Collection[str] = ()) -> None:
@@ -99,12 +98,12 @@ def check_root(recipe: PhaseRecipe, root: Path) -> None:
     Raises DataError for a set that is missing, does not match or was encoded by another codec, RecipeError for too few
     held-out clips.
     """
-    modalities = tuple(parts(recipe).weights)
+    streams = parts(recipe).streams
     for name in (recipe.data.shards, recipe.data.heldout):
         found = ShardSet.open(root / "sets" / name, verify=False)
-        found.check(codec_identities={}, geometry=recipe.data.geometry, modalities=modalities)
-        for part in ("text", *modalities):
-            ours, theirs = config_values(getattr(recipe.codecs, part)), found.header.codec_configs.get(part, {})
+        found.check(codec_identities={}, geometry=recipe.data.geometry, streams=streams)
+        for part in sorted(codecs_read(recipe)):
+            ours, theirs = config_values(recipe.codecs[part]), found.header.codec_configs.get(part, {})
             if pairs := difference(ours, theirs):
                 values = "; ".join(
                     f"`codecs.{part}.{key}` is {shown(a)}, not {shown(b)}" for key, (a, b) in pairs.items()

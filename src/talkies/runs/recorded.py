@@ -4,7 +4,8 @@ A recorded recipe holds all its values and its schema. The `recipe_hash` recorde
 was computed when the run began, perhaps in an older schema. The hash in today's schema is `recipe_hash(recipe)`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from talkies.config.decode import decode_values
 from talkies.config.migrations import FIRST, NEWEST, SCHEMA, hash_of, migrated
 from talkies.config.shown import named
 from talkies.prepare.config import PrepareConfig
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.config import PhaseRecipe, Systems, decode_phase_values
 from talkies.runs.records import RECIPE, RecipeRecord
 
 T = TypeVar("T")
@@ -39,16 +40,23 @@ def check_sum(values: Mapping[str, Any]) -> str:
     return hash_of(values, NOT_HASHED)
 
 
-def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
-    """The PhaseRecipe that a run or a release was made with, in the newest form. CheckpointError if this version cannot
-    read the one in the record `where`."""
-    return read_as(PhaseRecipe, values, where)
+def recipe_of(values: Mapping[str, Any], where: Path, systems: Systems) -> PhaseRecipe:
+    """The PhaseRecipe, of one of `systems`, that a run or a release was made with, in the newest form. CheckpointError
+    if this version cannot read the one in the record `where`."""
+    with _readable(where):
+        return decode_phase_values(migrated(values), systems, where=str(where))
 
 
 def read_as(target: type[T], values: Mapping[str, Any], where: Path) -> T:
-    """As `recipe_of`, for any kind of recipe."""
-    try:
+    """As `recipe_of`, for recipes that are the same for all systems."""
+    with _readable(where):
         return decode_values(target, migrated(values), where=str(where))
+
+
+@contextmanager
+def _readable(where: Path) -> Iterator[None]:
+    try:
+        yield
     except RecipeError as error:
         message = " ".join(str(error).split())
         raise CheckpointError(
@@ -57,24 +65,24 @@ def read_as(target: type[T], values: Mapping[str, Any], where: Path) -> T:
         ) from None
 
 
-def recipe_of_release(folder: Path, info: Mapping[str, Any]) -> PhaseRecipe:
+def recipe_of_release(folder: Path, info: Mapping[str, Any], systems: Systems) -> PhaseRecipe:
     """The PhaseRecipe in a release.json, which leaves out how the run was tracked and the paths of pretrained codecs'
     weights. The paths are recorded in a file beside it."""
     values = {"tracking": {"experiment": UNTRACKED}, **info["recipe"]}
     for part, path in recorded_weights(folder).items():
         values["codecs"] = {**values["codecs"], part: {**values["codecs"][part], "weights": path}}
-    return recipe_of(values, folder / "release.json")
+    return recipe_of(values, folder / "release.json", systems)
 
 
-def recipe_of_run(run: Path) -> PhaseRecipe:
+def recipe_of_run(run: Path, systems: Systems) -> PhaseRecipe:
     """The PhaseRecipe in the recipe.json of a run. CheckpointError if it is not the one that the run was begun with."""
     path = run / FILE
-    return recipe_in(RECIPE.read(path), path)
+    return recipe_in(RECIPE.read(path), path, systems)
 
 
-def recipe_in(known: RecipeRecord, path: Path) -> PhaseRecipe:
+def recipe_in(known: RecipeRecord, path: Path, systems: Systems) -> PhaseRecipe:
     """As `recipe_of_run`, for the record that was read from `path`."""
-    recipe = recipe_of(known.recipe, path)
+    recipe = recipe_of(known.recipe, path, systems)
     first = known.recipe.get(SCHEMA, FIRST) == FIRST
     found = check_sum(known.recipe)
     key, recorded = ("recipe_hash", known.recipe_hash) if first else ("sha256", known.sha256)
@@ -92,4 +100,4 @@ def name_of_run(run: Path) -> str:
 
 def same_recipe(run: Path, recipe: PhaseRecipe) -> bool:
     """Whether the run in a folder was begun with `recipe`, whatever hash it recorded. Raises as `recipe_of_run`."""
-    return recipe_hash(recipe_of_run(run)) == recipe_hash(recipe)
+    return recipe_hash(recipe_of_run(run, (recipe.system,))) == recipe_hash(recipe)

@@ -47,15 +47,14 @@ def without_paths(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> PhaseRe
     """The recipe as a release records it: a parent given as a path is named by its hash, and pretrained codecs have no
     path to their weights, since the release records their identities."""
     identities = {parent.spec: parent.identity for parent in parents.values()}
-    named = {key: identities.get(spec, spec) for key, spec in to_dict(recipe.parents).items()}
-    codecs = {key: replace(value, weights=None) for key, value in _pretrained(recipe).items()}
-    return replace(recipe, parents=replace(recipe.parents, **named), codecs=replace(recipe.codecs, **codecs))
+    named = {key: identities.get(spec, spec) for key, spec in recipe.parents.items()}
+    codecs = {name: replace(config, weights=None) for name, config in _pretrained(recipe).items()}
+    return replace(recipe, parents=named, codecs={**recipe.codecs, **codecs})
 
 
 def _pretrained(recipe: PhaseRecipe) -> dict[str, Any]:
-    """Part -> config of the codecs that read weights from a folder."""
-    found = {part: getattr(recipe.codecs, part) for part in ("video", "audio", "text")}
-    return {part: config for part, config in found.items() if getattr(config, "weights", None) is not None}
+    """Name -> config of the codecs that read weights from a folder."""
+    return {name: config for name, config in recipe.codecs.items() if getattr(config, "weights", None) is not None}
 
 
 def release_info(
@@ -178,10 +177,10 @@ def publish(
     """
     adapter, base = None, None
     components: dict[str, dict[str, StateTensor]] = {}
-    if recipe.phase.kind == "lora":
+    if recipe.train.kind == "lora":
         parent = next(iter(parents.values()))
         base = {"sha256": parent.sha256, "path": str(resolved(parent.folder)), "name": parent.info["name"]}
-        adapter = (adapter_tensors(tensors), adapter_json(recipe.phase, parent.sha256))
+        adapter = (adapter_tensors(tensors), adapter_json(recipe.train, parent.sha256))
     else:
         components = split_components(tensors)
     write_release(

@@ -17,7 +17,6 @@ from talkies.checkpoints.store import CheckpointStore
 from talkies.runs.folders import write_json
 from talkies.runs.records import BEST as BEST_RECORD
 from talkies.runs.records import BestRecord
-from talkies.streams import Modality
 
 BEST = "best.json"
 REGISTERED = "registered"
@@ -33,7 +32,7 @@ class Retention:
     a rollback resumes; None for a run without rollback.
     """
 
-    def __init__(self, folder: Path, weights: Mapping[Modality, float], *, back: int | None = None) -> None:
+    def __init__(self, folder: Path, weights: Mapping[str, float], *, back: int | None = None) -> None:
         self.folder, self.weights, self.back = folder, weights, back
         self._store = CheckpointStore(folder / "checkpoints")
         self._measured: dict[int, float] = {}

@@ -51,7 +51,7 @@ class RunCallbacks:
         self._tracker, self.on_hang = tracker, on_hang
         self.activity = Activity()
         back = recipe.survival.rollback.back if recipe.survival.goes_back else None
-        self.retention = Retention(folder, parts(recipe).weights, back=back)
+        self.retention = Retention(folder, parts(recipe).targets, back=back)
         self._validated = folder / "validated.json"
         self._bars: list[StepProgress] = []
         self.metrics = TrainingMetrics(

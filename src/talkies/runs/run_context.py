@@ -8,6 +8,7 @@ from pathlib import Path
 from talkies.config import DataError, RecipeError
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import Report, prepare, prepare_sets
+from talkies.recipe.config import Systems
 from talkies.runs.data_in_use import used_by_runs
 from talkies.runs.folders import locked
 from talkies.runs.lookup import data_of
@@ -17,13 +18,15 @@ OTHER_RUNS = "or choose another --runs"
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """The choices of the command line: the runs folder, the tracking store, how models:/ is resolved, progress bars."""
+    """The choices of the command line: the runs folder, the tracking store, how models:/ is resolved, progress bars;
+    and the systems that the program knows."""
 
     runs: Path
     store: str
     artifacts: Path | None
     registry: Callable[[str], Path]
     bar: bool
+    systems: Systems
 
 
 def codecs_folder(config: PrepareConfig, context: RunContext, recipe_folder: Path) -> Path | None:
@@ -52,10 +55,11 @@ def prepare_data(config: PrepareConfig, context: RunContext, *, recipe_folder: P
         return root, prepare(
             config,
             root,
+            systems=context.systems,
             recipe_folder=recipe_folder,
             codecs=codecs,
             progress=context.bar,
-            in_use=used_by_runs(context.runs, root),
+            in_use=used_by_runs(context.runs, root, context.systems),
         )
 
 
@@ -78,10 +82,11 @@ def prepare_part(config: PrepareConfig, context: RunContext, *, recipe_folder: P
         prepare_sets(
             config,
             root,
+            systems=context.systems,
             recipe_folder=recipe_folder,
             codecs=codecs,
             progress=context.bar,
             names=chosen,
-            in_use=used_by_runs(context.runs, root),
+            in_use=used_by_runs(context.runs, root, context.systems),
         )
     return root

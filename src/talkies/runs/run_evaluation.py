@@ -9,7 +9,7 @@ from typing import Any
 from talkies.config import DataError
 from talkies.config.places import looked_for
 from talkies.parallel.ranks import Ranks
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.folders import locked, write_json
 from talkies.runs.heldout_metrics import evaluate
 from talkies.runs.place import Place, place_of
@@ -32,6 +32,7 @@ def evaluate_source(
     clips: int | None,
     seed: int,
     ranks: Ranks,
+    systems: Systems,
     data: Path | None = None,
     heldout: str | None = None,
     say: Callable[[str], None] = print,
@@ -42,7 +43,7 @@ def evaluate_source(
     Every process of `ranks` takes part; the main one writes all records. Raises RunLockedError if another process
     trains or evaluates the run.
     """
-    source = open_source(spec, registry, ranks, data=data)
+    source = open_source(spec, registry, ranks, systems=systems, data=data)
     clips = source.recipe.validation.final_clips if clips is None else clips
     other = data is not None or heldout is not None
     if (run := source.run) is not None and not other:

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from talkies.config import CheckpointError, Interruption
-from talkies.config.canonical import recipe_hash
+from talkies.config.canonical import recipe_hash, to_dict
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
+from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.disk_space import check_disk_space
 from talkies.runs.folders import finished, locked, write_json
@@ -83,7 +84,7 @@ def _differing(found: RecipeRecord, path: Path, recipe: PhaseRecipe, parents: Ma
     path."""
     known = {component: parent.sha256 for component, parent in found.parents.items()}
     same = {
-        "recipe": recipe_hash(recipe_in(found, path)) == recipe_hash(recipe),
+        "recipe": recipe_hash(recipe_in(found, path, (recipe.system,))) == recipe_hash(recipe),
         "parents": known == {component: parent.sha256 for component, parent in parents.items()},
     }
     return [key for key, equal in same.items() if not equal]
@@ -91,20 +92,18 @@ def _differing(found: RecipeRecord, path: Path, recipe: PhaseRecipe, parents: Ma
 
 def describe(tracker: Tracker, recipe: PhaseRecipe, inputs: Inputs, folder: Path) -> None:
     """Log the parameters, tags and resolved recipe of a run."""
-    steps = recipe.steps
+    steps, part = recipe.steps, parts(recipe)
     tracker.params(
         {
             "phase": recipe.phase.kind,
             "recipe_hash": name_of_run(folder),
-            "preset": recipe.model.preset,
-            "bridge": recipe.model.bridge,
+            **{key: value for key, value in to_dict(recipe.model).items() if key != "kind"},
+            "system": recipe.system.kind,
             "steps": steps.max,
             "global_batch": steps.global_batch,
-            "lr.towers": recipe.optimizer.lr.towers,
-            "lr.bridge": recipe.optimizer.lr.bridge,
-            "shift.video": recipe.flow.video.shift,
-            "shift.audio": recipe.flow.audio.shift,
-            "text_dropout": recipe.phase.text_dropout,
+            **{f"lr.{name}": value for name, value in recipe.optimizer.lr.items()},
+            **{f"dropout.{name}": value for name, value in part.dropout.items()},
+            **{f"shift.{name}": value for name, value in _shifts(recipe).items()},
             "seed": recipe.seed,
         }
     )
@@ -112,6 +111,11 @@ def describe(tracker: Tracker, recipe: PhaseRecipe, inputs: Inputs, folder: Path
     tags |= {f"parent.{component}": parent.sha256 for component, parent in inputs.parents.items()}
     tracker.tags({**tags, "run_folder": str(folder)})
     tracker.artifact(folder / "recipe.json", "recipe")
+
+
+def _shifts(recipe: PhaseRecipe) -> dict[str, float]:
+    schedule = recipe.flow.schedule
+    return {name: schedule.shift(name) for name in parts(recipe).targets} if schedule.kind == "shifted" else {}
 
 
 def run_phase(

@@ -9,6 +9,7 @@ from pathlib import Path
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError, RecipeError
 from talkies.parallel.ranks import Ranks
+from talkies.recipe.config import Systems
 from talkies.recipe.full_scale import full_scale
 from talkies.runs.card_samples import samples_of
 from talkies.runs.folders import finished, in_turn, locked
@@ -31,6 +32,7 @@ def promote_run(
     tracked: Tracked,
     expect: str | None,
     ranks: Ranks,
+    systems: Systems,
     cards: Path | None = None,
     tracking: TrackingConfig | None = None,
     data: Path | None = None,
@@ -47,7 +49,7 @@ def promote_run(
     with ExitStack() as locks:
         ranks.agree((lambda: locks.enter_context(locked(run, hint="then promote it"))) if ranks.main else None)
         info = ranks.after_main(lambda main: read_release(release, verify=main))
-        recipe, run_recipe = recipe_of_release(release, info), recipe_of_run(run)
+        recipe, run_recipe = recipe_of_release(release, info, systems), recipe_of_run(run, systems)
         ranks.agree(check_release if ranks.main else None, run, recipe, info)
         tracking = tracking or run_recipe.tracking  # excluded from the hash: that of the last command is recorded
         if tracking.register is None:
@@ -60,7 +62,8 @@ def promote_run(
         shelf = Shelf(folder=cards or run, full_scale=full_scale())
         check_ready = partial(ready, run, tracking, store=place.store, expect=expect, shelf=shelf)
         ranks.agree(check_ready if ranks.main else None)
-        metrics = _metrics(place, clips=recipe.validation.final_clips, registry=registry, ranks=ranks, say=say)
+        clips = recipe.validation.final_clips
+        metrics = _metrics(place, clips=clips, registry=registry, ranks=ranks, systems=systems, say=say)
         register = partial(_register, place, tracking, metrics, expect=expect, shelf=shelf, say=say)
         return ranks.first(register if cards is None else partial(_in_turn, register, shelf))
 
@@ -110,7 +113,7 @@ def _register(
 
 
 def _metrics(
-    place: Place, *, clips: int, registry: Registry, ranks: Ranks, say: Callable[[str], None]
+    place: Place, *, clips: int, registry: Registry, ranks: Ranks, systems: Systems, say: Callable[[str], None]
 ) -> dict[str, float]:
     """The last metrics of training and those of this release's evaluation, which is made unless it exists."""
     run, release = place.folder, place.folder / "release"
@@ -120,5 +123,5 @@ def _metrics(
     known = EVALUATION.find(run / "evaluation.json")
     if known is not None and {key: getattr(known, key) for key in wanted} == wanted:
         return {**trained, **known.metrics}
-    source = as_tracked(open_source(str(run), registry, ranks))
+    source = as_tracked(open_source(str(run), registry, ranks, systems=systems))
     return {**trained, **evaluate_run(source, place, clips=clips, seed=0, send=False, ranks=ranks, say=say)}

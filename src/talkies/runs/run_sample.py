@@ -5,16 +5,19 @@ from pathlib import Path
 
 from talkies.config.shown import one_line
 from talkies.data.shards import ShardSet
-from talkies.generate.clip import Request, generate
 from talkies.flow.config import SamplingConfig
+from talkies.generate.clip import generate
+from talkies.generate.request import Request
 from talkies.media.write import PROVENANCE, write_mp4
 from talkies.parallel.ranks import Ranks
+from talkies.recipe.config import Systems
 from talkies.runs.place import place_of
 from talkies.runs.source import Source, open_source
 from talkies.runs.validation import batches, first_frames
 
 TITLE = 200
 ONLY = {"video": ", video without sound", "audio": ", sound without video"}
+"""What is missing, by the only medium that a model makes."""
 
 
 def make_clip(
@@ -28,14 +31,16 @@ def make_clip(
     say: Callable[[str], None] = print,
 ) -> None:
     """Generate one clip and write it with its provenance. Every process of `ranks` calls it."""
-    fixed = {"grids": source.grids, "fps": source.fps, "seed": seed, "device": source.device, **source.fixed}
-    media = generate(source.model, source.codecs, [request], sampling, **fixed)[0]
+    model = source.generator()
+    media = generate(model, [request], sampling, seed=seed)[0]
     tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"}
-    only = ONLY[next(iter(source.grids))] if len(source.grids) == 1 else ""
+    made = [medium for medium in ONLY if model.stream_of(medium) is not None]
+    only = ONLY[made[0]] if len(made) == 1 else ""
+    title = " ".join(request.prompts.values())[:TITLE]
 
     def write() -> None:
-        write_mp4(out, media, tags={**tags, "title": request.prompt[:TITLE]})
-        say(f"sample:   {out} ({source.name}, seed {seed}{only}): {one_line(request.prompt[:TITLE])}")
+        write_mp4(out, media, tags={**tags, "title": title})
+        say(f"sample:   {out} ({source.name}, seed {seed}{only}): {one_line(title)}")
 
     ranks.agree(write if ranks.main else None)
 
@@ -47,11 +52,13 @@ def sample_heldout(
     registry: Callable[[str], Path],
     out: Path,
     ranks: Ranks,
+    systems: Systems,
     say: Callable[[str], None] = print,
 ) -> None:
     """Sample a registered version with the caption and the first frame of a held-out clip of the run's data."""
-    source = open_source(spec, registry, ranks)
+    source = open_source(spec, registry, ranks, systems=systems)
     root = place_of(run).data_root
     batch = batches(ShardSet.open(root / "sets" / source.recipe.data.heldout), 1, tuple(source.grids))[0]
-    request = Request(prompt=batch.captions[0], image=first_frames(batch, source.codecs)[0], id="sample")
+    prompts = {text: captions[0] for text, captions in batch.captions.items()}
+    request = Request(prompts=prompts, image=first_frames(batch, source.generator())[0], id="sample")
     make_clip(source, request, source.recipe.sampling, seed=0, out=out, ranks=ranks, say=say)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,13 +21,15 @@ from talkies.config.records import present
 from talkies.config.regular import resolved
 from talkies.config.shown import shown
 from talkies.data.shards import ShardSet
+from talkies.generate.clip import Generator
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE, world_of
 from talkies.prepare.geometry import Geometry
-from talkies.recipe.check import grids, mask_channels
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.check import grids
+from talkies.recipe.components import codecs_read, parts
+from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.building import build_model, restore_model
 from talkies.runs.folders import finished
 from talkies.runs.inputs_record import FACTS, find_codecs
@@ -36,7 +37,7 @@ from talkies.runs.inputs_record import FILE as FACTS_FILE
 from talkies.runs.parents import Parent, Resolver, check_lineage, open_parents
 from talkies.runs.place import place_of
 from talkies.runs.recorded import recipe_of_release, recipe_of_run
-from talkies.streams import Grid, Modality
+from talkies.streams import Grid
 from talkies.streams.codec import Codecs
 
 NAMED = 12
@@ -55,20 +56,30 @@ class Source:
     model: nn.Module
     codecs: Codecs
     recipe: PhaseRecipe
-    grids: Mapping[Modality, Grid]
+    grids: Mapping[str, Grid]
     fps: float
     run: Path | None
     step: int
     released: bool
     device: torch.device
 
-    @property
-    def fixed(self) -> dict[str, Any]:
-        """What `generate` needs to know about the model."""
-        return {"boundary": self.recipe.model.shape.boundary, "mask_channels": mask_channels(self.recipe)}
+
+    def generator(self, fps: float | None = None) -> Generator:
+        """The model for clips at its own frame rate, or another one."""
+        return Generator(
+            denoiser=self.model,
+            codecs=self.codecs,
+            system=self.recipe.system,
+            setup=self.recipe,
+            grids=self.grids,
+            fps=self.fps if fps is None else fps,
+            device=self.device,
+        )
 
 
-def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None, *, data: Path | None = None) -> Source:
+def open_source(
+    spec: str, registry: Resolver, ranks: Ranks | None = None, *, systems: Systems, data: Path | None = None
+) -> Source:
     """Open `spec`. Raises CheckpointError if it is missing or damaged, TrackingError if it is not registered, DataError
     if its codecs are missing or do not match. `data`: the data root whose codecs a checkpoint uses, if not its run's.
 
@@ -76,18 +87,18 @@ def open_source(spec: str, registry: Resolver, ranks: Ranks | None = None, *, da
     """
     ranks = ranks or Ranks(ALONE)
     if spec.startswith("models:/"):
-        return _from_release(ranks.after_main(lambda _: registry(spec)), run=None, ranks=ranks)
+        return _from_release(ranks.after_main(lambda _: registry(spec)), run=None, ranks=ranks, systems=systems)
     path = Path(spec)
     if not path.is_dir():
         raise CheckpointError(
             f"source: {shown(spec)} is not a folder; give a run, a checkpoint, a release or models:/name@alias"
         )
     if present(path / "release.json"):
-        return _from_release(path, run=path.parent if finished(path.parent) else None, ranks=ranks)
+        return _from_release(path, run=path.parent if finished(path.parent) else None, ranks=ranks, systems=systems)
     if finished(path) and (path / "release").is_dir():
-        return _from_release(path / "release", run=path, ranks=ranks)
+        return _from_release(path / "release", run=path, ranks=ranks, systems=systems)
     checkpoint, run = checkpoint_of(path, ranks)
-    return _from_checkpoint(checkpoint, run, registry, ranks, data)
+    return _from_checkpoint(checkpoint, run, registry, ranks=ranks, data=data, systems=systems)
 
 
 def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
@@ -129,7 +140,8 @@ def neighbours(run: Path) -> dict[str, Path]:
 def as_tracked(source: Source) -> Source:
     """`source`, of a run, with the tracking config of the run's recipe.json, which a release does not record."""
     assert source.run is not None
-    return replace(source, recipe=replace(source.recipe, tracking=recipe_of_run(source.run).tracking))
+    of_run = recipe_of_run(source.run, (source.recipe.system,))
+    return replace(source, recipe=replace(source.recipe, tracking=of_run.tracking))
 
 
 def _mesh(ranks: Ranks) -> Mesh | None:
@@ -137,14 +149,14 @@ def _mesh(ranks: Ranks) -> Mesh | None:
     return mesh_of(Fsdp2Config(shard=ranks.world.size), ranks.world) if ranks.world.size > 1 else None
 
 
-def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
+def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Systems) -> Source:
     info = ranks.after_main(lambda main: read_release(folder, verify=main))
     for key in ("recipe", "name", "step"):
         if key not in info:
             raise CheckpointError(
                 f"release: {folder / 'release.json'} has no {shown(key)}: it was not written by talkies"
             )
-    recipe = recipe_of_release(folder, info)
+    recipe = recipe_of_release(folder, info, systems)
     base = folder if not info["base"] else base_folder(folder, info["base"])
     ranks.after_main(lambda main: read_release(base, verify=main))
     model = restore_model(recipe, base, folder / "adapter" if info["base"] else None, _mesh(ranks))
@@ -160,12 +172,14 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks) -> Source:
     )
 
 
-def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks, data: Path | None) -> Source:
+def _from_checkpoint(
+    folder: Path, run: Path, registry: Resolver, *, ranks: Ranks, data: Path | None, systems: Systems
+) -> Source:
     """A checkpoint's EMA weights: all that the phase trains. Only a LoRA also reads its parents, whose weights it
     adapts."""
-    recipe = recipe_of_run(run)
+    recipe = recipe_of_run(run, systems)
     codecs, identities = _codecs_of(recipe, run, data)
-    parents = _below_adapter(run, registry, ranks) if recipe.phase.kind == "lora" else {}
+    parents = _below_adapter(recipe, run, registry, ranks) if recipe.train.kind != "all" else {}
     model = build_model(recipe, parents, _mesh(ranks))
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
@@ -186,9 +200,9 @@ def _from_checkpoint(folder: Path, run: Path, registry: Resolver, ranks: Ranks, 
     )
 
 
-def _below_adapter(run: Path, registry: Resolver, ranks: Ranks) -> Mapping[str, Parent]:
+def _below_adapter(recipe: PhaseRecipe, run: Path, registry: Resolver, ranks: Ranks) -> Mapping[str, Parent]:
     """The parents that the `run` of a LoRA was begun from."""
-    recipe, siblings = recipe_of_run(run), neighbours(run)
+    siblings = neighbours(run)
     parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=run))
     check_lineage(run, parents)
     return parents
@@ -216,7 +230,7 @@ def _source(
     found = grids(recipe, geometry)
     device = root_device(world_of())
     model.eval().requires_grad_(False).to(device)
-    loaded = load_codecs(recipe.codecs, codecs, modalities=tuple(found), device=device)
+    loaded = load_codecs(recipe.codecs, codecs, names=codecs_read(recipe), device=device)
     _check_identities(name, loaded, identities)
     return Source(
         name=name,
@@ -239,18 +253,17 @@ def open_set(data: Path, name: str, source: Source) -> ShardSet:
     Raises DataError if it is missing or damaged, or was encoded by other codecs than those of `source`.
     """
     shards = ShardSet.open(data / "sets" / name)
-    codecs = {"video": source.codecs.video, "audio": source.codecs.audio, "text": source.codecs.text}
-    identities = {part: codec.identity for part, codec in codecs.items() if codec is not None}
-    shards.check(codec_identities=identities, geometry=shards.header.geometry, modalities=tuple(source.grids))
+    streams = parts(source.recipe).streams
+    shards.check(codec_identities=source.codecs.identities, geometry=shards.header.geometry, streams=streams)
     return shards
 
 
 def _check_identities(name: str, codecs: Codecs, identities: Mapping[str, str]) -> None:
     """DataError if a codec is not the one that the model was trained with: what it decodes would be noise."""
-    for part, known in identities.items():
-        codec = getattr(codecs, part)
-        if codec is not None and codec.identity != known:
+    for part, identity in codecs.identities.items():
+        known = identities.get(part, identity)
+        if identity != known:
             raise DataError(
-                f"source: {name} was trained with {part} codec {known[:16]}, this one is {codec.identity[:16]}: put "
-                "back the codec that it was trained with"
+                f"source: {name} was trained with {part} codec {known[:16]}, this one is {identity[:16]}: put back the "
+                "codec that it was trained with"
             )

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +22,6 @@ from talkies.parallel.mesh import data_place, mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.strategy import strategy_of
 from talkies.parallel.world import ALONE, World
-from talkies.recipe.check import mask_channels
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.resilience.activity import Activity
@@ -54,14 +54,12 @@ class Outcome:
 
 def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module], guard: Guard | None = None) -> Phase:
     """The LightningModule of a recipe."""
-    part = parts(recipe)
+    system = recipe.system
     objective = Objective(
         flow=recipe.flow,
-        weights=part.weights,
-        text_dropout=recipe.phase.text_dropout,
-        boundary=recipe.model.shape.boundary,
-        alternate=part.alternate,
-        mask_channels=mask_channels(recipe),
+        parts=parts(recipe),
+        inputs=partial(system.network().inputs, recipe),
+        group_of=system.group,
         seed=recipe.seed,
     )
     return Phase(build, objective, recipe.optimizer, recipe.steps, guard, engine=engine_of(recipe.parallel))
@@ -76,7 +74,7 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> Cl
         global_batch=recipe.steps.global_batch,
         accumulate=recipe.steps.accumulate,
         workers=recipe.data.workers,
-        modalities=tuple(parts(recipe).weights),
+        streams=parts(recipe).streams,
         rank=rank,
         world=readers,
         in_a_row=recipe.survival.quarantine.in_a_row,
@@ -91,9 +89,9 @@ def make_trainer(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning 2.6.6 calls torch >= 2.13 in a deprecated way, which users cannot change.
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-    bf16 = recipe.precision == "bf16"
+    bf16, alternate = recipe.precision == "bf16", len(parts(recipe).cycle) > 1
     trainer = Trainer(
-        **strategy_of(recipe.parallel, world, alternate=parts(recipe).alternate, clip=recipe.optimizer.clip, bf16=bf16),
+        **strategy_of(recipe.parallel, world, alternate=alternate, clip=recipe.optimizer.clip, bf16=bf16),
         max_epochs=-1,
         max_steps=recipe.steps.max,
         accumulate_grad_batches=recipe.steps.accumulate,

@@ -1,51 +1,82 @@
 """Held-out batches, and the clips that are decoded or sampled from them."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from talkies.data.collate import collate
 from talkies.data.shards import ShardSet
-from talkies.generate.clip import Request, generate
+from talkies.evaluation.heldout import heldout_loss
 from talkies.flow.config import SamplingConfig
+from talkies.generate.clip import Generator, generate
+from talkies.generate.request import Request
 from talkies.media.sheet import contact_sheet, still
 from talkies.media.write import write_mp4
-from talkies.streams import Modality
+from talkies.recipe.components import parts
+from talkies.recipe.config import PhaseRecipe
 from talkies.streams.batch import Batch, Denoiser
-from talkies.streams.codec import Codecs, Media
+from talkies.streams.codec import Media
 
 BATCH = 16
 FIRST = ".first.png"
 """Suffix of the first frame's file, in place of the clip's."""
 
 
-def batches(shards: ShardSet, clips: int, modalities: Collection[Modality]) -> list[Batch]:
-    """The first `clips` held-out clips with the given modalities, in batches, as of visit 0."""
+def batches(shards: ShardSet, clips: int, streams: Collection[str]) -> list[Batch]:
+    """The first `clips` held-out clips with the given streams, in batches, as of visit 0."""
     count = min(clips, len(shards))
-    read = [shards.read(i, modalities) for i in range(count)]
+    read = [shards.read(i, streams) for i in range(count)]
     return [
-        collate(read[i : i + BATCH], [0] * len(read[i : i + BATCH]), shards.null_text) for i in range(0, count, BATCH)
+        collate(read[i : i + BATCH], [0] * len(read[i : i + BATCH]), shards.null_texts) for i in range(0, count, BATCH)
     ]
 
 
-def first_frames(batch: Batch, codecs: Codecs) -> list[torch.Tensor | None]:
+def heldout_losses(recipe: PhaseRecipe, denoiser: Denoiser, batches: Sequence[Batch], *, seed: int) -> dict[str, float]:
+    """The held-out losses of a recipe's model over batches on its device."""
+    system = recipe.system
+    return heldout_loss(
+        denoiser,
+        batches,
+        recipe.flow,
+        parts(recipe).targets,
+        inputs=partial(system.network().inputs, recipe),
+        inactive=partial(system.inactive, recipe),
+        bins=recipe.validation.bins,
+        seed=seed,
+    )
+
+
+def captions(batch: Batch) -> list[str]:
+    """What a batch's clips are called by: all texts of each, in one line."""
+    return [" ".join(texts) for texts in zip(*batch.captions.values(), strict=True)] or list(batch.ids)
+
+
+def first_frames(batch: Batch, model: Generator) -> list[torch.Tensor | None]:
     """The decoded first frame of every clip, [3, H, W] in [-1, 1]; None without video."""
-    if codecs.video is None or "video" not in batch.latents:
+    name = model.stream_of("video")
+    if name is None:
         return [None] * len(batch.ids)
-    frames = codecs.video.decode(batch.latents["video"][:, :, :1])
+    frames = model.codecs.video[model.codec_of(name)].decode(batch.streams[name].latent[:, :, :1])
     return [frame.clamp(-1, 1) for frame in frames[:, 0]]
 
 
-def decoded(batch: Batch, codecs: Codecs, fps: float, *, seconds: float) -> list[Media]:
+def decoded(batch: Batch, model: Generator, *, seconds: float) -> list[Media]:
     """The clips of a batch, decoded from their latents: the ceiling of every metric."""
-    frames = None if codecs.video is None else codecs.video.decode(batch.latents["video"]).clamp(-1, 1)
-    rate = codecs.audio.sample_rate if codecs.audio is not None else 1
-    samples = None if codecs.audio is None else codecs.audio.decode(batch.latents["audio"])[:, : round(seconds * rate)]
+    video, audio = model.stream_of("video"), model.stream_of("audio")
+    frames = samples = None
+    rate = 1
+    if video is not None:
+        frames = model.codecs.video[model.codec_of(video)].decode(batch.streams[video].latent).clamp(-1, 1)
+    if audio is not None:
+        codec = model.codecs.audio[model.codec_of(audio)]
+        rate = codec.sample_rate
+        samples = codec.decode(batch.streams[audio].latent)[:, : round(seconds * rate)]
     return [
         Media(
             frames=None if frames is None else frames[i],
-            fps=fps,
+            fps=model.fps,
             samples=None if samples is None else samples[i],
             sample_rate=rate,
         )
@@ -53,27 +84,25 @@ def decoded(batch: Batch, codecs: Codecs, fps: float, *, seconds: float) -> list
     ]
 
 
-def sample_batch(
-    denoiser: Denoiser, codecs: Codecs, batch: Batch, sampling: SamplingConfig, *, fps: float, **fixed: object
-) -> list[Media]:
-    """Generate one clip per caption and first frame of `batch`. `fixed`: further arguments of `generate`."""
-    images = first_frames(batch, codecs)
+def sample_batch(model: Generator, batch: Batch, sampling: SamplingConfig, *, seed: int) -> list[Media]:
+    """Generate one clip per caption and first frame of `batch`."""
+    images = first_frames(batch, model)
     requests = [
-        Request(prompt=caption, image=image, id=name)
-        for caption, image, name in zip(batch.captions, images, batch.ids, strict=True)
+        Request(prompts={text: captions[i] for text, captions in batch.captions.items()}, image=images[i], id=name)
+        for i, name in enumerate(batch.ids)
     ]
-    return generate(denoiser, codecs, requests, sampling, grids=batch.grids, fps=fps, **fixed)  # type: ignore[arg-type]
+    return generate(model, requests, sampling, seed=seed)
 
 
 def write_samples(
-    media: Sequence[Media], captions: Sequence[str], folder: Path, *, tags: Mapping[str, str]
+    media: Sequence[Media], titles: Sequence[str], folder: Path, *, tags: Mapping[str, str]
 ) -> list[Path]:
     """Write an mp4, a contact sheet and the first frame of each clip to `folder`. Returns the mp4s and the sheets."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for number, (clip, caption) in enumerate(zip(media, captions, strict=True)):
+    for number, (clip, title) in enumerate(zip(media, titles, strict=True)):
         path = folder / f"sample-{number:02d}.mp4"
-        write_mp4(path, clip, tags={**tags, "title": caption[:200]})
+        write_mp4(path, clip, tags={**tags, "title": title[:200]})
         sheet = path.with_suffix(".png")
         contact_sheet(sheet, clip.frames, clip.samples, clip.sample_rate)
         written += [path, sheet]

@@ -106,8 +106,8 @@ class System(Protocol):
     """A kind of model. Names: `model`, the class of that section of a recipe (its `kind` is the system's name);
     `phases`, the class or tagged union of the section `phase`.
 
-    `slots`: key of `parents`, besides `base` -> the components that it brings; `optional`: components that a parent may lack; `rates`:
-    keys of `optimizer.lr`; `scales`: keys of `sampling.scales` -> what they guide.
+    `slots`: key of `parents`, besides `base` -> the components that it brings; `optional`: components that a parent may
+    lack; `rates`: keys of `optimizer.lr`; `scales`: keys of `sampling.scales` -> what they guide.
     """
 
     model: Any
@@ -116,6 +116,9 @@ class System(Protocol):
     optional: frozenset[str]
     rates: tuple[str, ...]
     scales: Mapping[str, str]
+
+    def __hash__(self) -> int:
+        """A system is one object."""
 
     @property
     def kind(self) -> str:

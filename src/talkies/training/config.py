@@ -15,7 +15,6 @@ from talkies.config.numbers import (
     NonNegative,
     Positive,
     PositiveShare,
-    Share,
 )
 
 
@@ -42,8 +41,9 @@ TrainConfig = Annotated[AllConfig | LoraConfig, Field(discriminator="kind")]
 
 @config
 class OptimizerConfig:
-    """AdamW over fp32 master weights. `lr`: peak rates, by the names of the system's parameter groups. The rate rises linearly over `warmup` steps; `schedule` shapes the rest of the
-    phase; `decay` is the share of the steps over which `wsd` falls to zero."""
+    """AdamW over fp32 master weights. `lr`: peak rates, by the names of the system's parameter groups. The rate rises
+    linearly over `warmup` steps; `schedule` shapes the rest of the phase; `decay` is the share of the steps over which
+    `wsd` falls to zero."""
 
     kind: Literal["adamw"] = "adamw"
     lr: dict[str, Positive]

@@ -38,7 +38,7 @@ ADAPTER = Kind(holds=AdapterRecord, about="adapter", remedy="restore it from a c
 
 
 def add_lora(model: nn.Module, config: LoraConfig, *, seed: int | None = None) -> None:
-    """Freeze `model` and add adapters to every Linear that `targets` names in a block or the Bridge.
+    """Freeze `model` and add adapters to every Linear that `targets` names.
 
     PEFT renames a target's weight to `q.base_layer.weight`. With `seed` the adapters are initialised, too; a model on
     the meta device gets its values later (`adapter_values`). Raises RecipeError for a target that matches nothing.
@@ -89,7 +89,7 @@ def _check_targets(model: nn.Module, config: LoraConfig) -> None:
         if not any(name.endswith(f".{target}") for name in linears):
             near = difflib.get_close_matches(target, known, 3, 0.3) or known
             raise RecipeError(
-                f"`phase.targets`: {shown(target)} matches none of {len(linears)} linear layers; nearest: "
+                f"`train.targets`: {shown(target)} matches none of {len(linears)} linear layers; nearest: "
                 f"{', '.join(near)}"
             )
 

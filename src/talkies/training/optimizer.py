@@ -1,4 +1,4 @@
-"""AdamW for alternating experts: parameter groups and the learning-rate schedule."""
+"""AdamW for parameter groups that take turns, and the learning-rate schedule."""
 
 import math
 from collections.abc import Callable
@@ -7,19 +7,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from talkies.models.build import component_of
 from talkies.parallel.sharding import shape_of
+from talkies.streams.system import Group
 from talkies.training.config import OptimizerConfig
-
-EXPERTS = {"video_high": 0, "video_low": 1}
-"""Component -> its expert; all other components train in every step."""
 
 
 class Alternating(torch.optim.Optimizer):
     """Does not step groups that are `inactive`.
 
-    Under DDP and FSDP2 an inactive expert has no gradients, and any optimizer would skip it. DeepSpeed passes zeros:
-    momentum and weight decay would move the expert.
+    Under DDP and FSDP2 an inactive group has no gradients, and any optimizer would skip it. DeepSpeed passes zeros:
+    momentum and weight decay would move its weights.
     """
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -38,29 +35,31 @@ class Alternating(torch.optim.Optimizer):
 
 
 class AlternatingAdamW(Alternating, torch.optim.AdamW):
-    """AdamW for experts that alternate."""
+    """AdamW for groups that take turns."""
 
 
-def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """AdamW groups of the parameters that require gradients: towers (each expert its own) and Bridge, with and without
-    weight decay.
+def parameter_groups(
+    model: nn.Module, config: OptimizerConfig, group_of: Callable[[str], Group]
+) -> list[dict[str, Any]]:
+    """AdamW groups of the parameters that require gradients, as `group_of` sorts them by name, with and without weight
+    decay. Vectors (biases, norms) do not decay: the usual choice.
 
-    Matrices decay; vectors (biases, norms) and modulations do not: the MOVA paper does not say, this is the usual
-    choice. Each group has its `peak` rate and its `expert` (None: it is never inactive).
+    Each group has its `peak` rate and the `name` by which it may be inactive (None: it never is).
     """
-    groups: dict[tuple[str, int | None, bool], dict[str, Any]] = {}
+    groups: dict[tuple[str, str | None, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        component = component_of(name)
-        part, expert = "bridge" if component == "bridge" else "towers", EXPERTS.get(component)
-        decays = len(shape_of(parameter)) >= 2 and not name.endswith("modulation")
-        peak = config.lr.bridge if part == "bridge" else config.lr.towers
+        group = group_of(name)
+        decays = group.decays and len(shape_of(parameter)) >= 2
         decay = config.weight_decay if decays else 0.0
-        empty: dict[str, Any] = {"params": [], "names": [], "expert": expert, "inactive": False}
-        group = groups.setdefault((part, expert, decays), {**empty, "peak": peak, "lr": peak, "weight_decay": decay})
-        group["params"].append(parameter)
-        group["names"].append(name)
+        empty: dict[str, Any] = {"params": [], "names": [], "name": group.name, "inactive": False}
+        peak = config.lr[group.rate]
+        own = groups.setdefault(
+            (group.rate, group.name, decays), {**empty, "peak": peak, "lr": peak, "weight_decay": decay}
+        )
+        own["params"].append(parameter)
+        own["names"].append(name)
     return list(groups.values())
 
 

@@ -10,12 +10,10 @@ from torch import nn
 
 from talkies.checkpoints.spans import StateTensor
 from talkies.flow.config import FlowConfig
-from talkies.flow.noising import dropped_text, noised
-from talkies.flow.objective import per_sample_loss
-from talkies.models.streams import as_streams
+from talkies.flow.noising import dropped, losses_of, noised
 from talkies.resilience.guard import Guard, Micro
-from talkies.streams import Modality
-from talkies.streams.batch import Batch, Condition
+from talkies.streams.batch import Batch, Condition, Stream
+from talkies.streams.system import Group, Parts
 from talkies.training.config import OptimizerConfig, StepsConfig
 from talkies.training.engines import Engine, TorchEngine
 from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
@@ -27,17 +25,14 @@ from talkies.training.stepping import Stepping
 class Objective:
     """What a phase minimises.
 
-    `weights[m]` is the loss weight of a trained modality; `boundary` is the video noise level between the experts;
-    `alternate`: the video experts alternate (even optimizer steps, from 0, train the high-noise expert, odd steps the
-    low-noise one: MOVA, section 4.5); `mask_channels`: channels of the first-frame mask.
+    `parts`: the streams that it trains and reads, their loss weights and dropout, and what the optimizer steps train in
+    turn; `inputs` turns the streams of a batch into those of the network; `group_of` sorts parameters by name.
     """
 
     flow: FlowConfig
-    weights: Mapping[Modality, float]
-    text_dropout: float
-    boundary: float
-    alternate: bool
-    mask_channels: int
+    parts: Parts
+    inputs: Callable[[Mapping[str, Stream]], dict[str, Stream]]
+    group_of: Callable[[str], Group]
     seed: int
 
 
@@ -80,39 +75,42 @@ class Phase(LightningModule):
         return optimizer
 
     @property
-    def expert(self) -> int | None:
-        """The video expert of the current optimizer step; None without alternation."""
-        return self.global_step % 2 if self.objective.alternate else None
+    def turn(self) -> int | None:
+        """The turn of the current optimizer step; None if all steps train the same."""
+        cycle = self.objective.parts.cycle
+        return self.global_step % len(cycle) if len(cycle) > 1 else None
 
     def training_step(self, batch: Batch, _: int) -> dict[str, object]:
-        """Loss of one micro-batch: the weighted sum, over modalities, of the mean over samples of the masked mean."""
-        objective, expert = self.objective, self.expert
-        draw = noised(batch, objective.flow, seed=objective.seed, boundary=objective.boundary, expert=expert)
-        text = dropped_text(batch, seed=objective.seed, rate=objective.text_dropout)
-        streams = as_streams(batch, draw.noisy, draw.times, mask_channels=objective.mask_channels)
-        predicted = self.model(streams, Condition(text=text, expert=expert or 0))
-        losses = {m: per_sample_loss(predicted[m], draw.targets[m], batch.masks[m]) for m in objective.weights}
-        loss = torch.stack([weight * losses[m].mean() for m, weight in objective.weights.items()]).sum()
-        values = {m: x.detach() for m, x in losses.items()}
+        """Loss of one micro-batch: the weighted sum, over targets, of the mean over samples of the masked mean."""
+        objective, parts = self.objective, self.objective.parts
+        turn = parts.cycle[self.turn or 0]
+        kept = dropped(batch, parts.dropout, seed=objective.seed)
+        draw = noised(kept, objective.flow, parts.targets, seed=objective.seed, ranges=turn.levels)
+        condition = Condition(texts=kept.texts, inactive=turn.inactive)
+        predicted = self.model(objective.inputs(draw.streams), condition)
+        losses = losses_of(predicted, draw, objective.flow)
+        loss = torch.stack([weight * losses[name].mean() for name, weight in parts.targets.items()]).sum()
+        values = {name: x.detach() for name, x in losses.items()}
         self.guard.note(Micro(ids=batch.ids, visits=batch.visits, loss=loss.detach(), losses=values, times=draw.times))
         return {"loss": loss, "losses": values, "times": draw.times}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over the trainable parameters; `on_train_batch_start` sets the rate of each step."""
         config = self.optimizer_config
-        groups = parameter_groups(self.model, config)
+        groups = parameter_groups(self.model, config, self.objective.group_of)
         return AlternatingAdamW(
-            groups, lr=config.lr.towers, betas=config.betas, eps=config.eps, fused=self.engine.fused
+            groups, lr=groups[0]["peak"], betas=config.betas, eps=config.eps, fused=self.engine.fused
         )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set learning rates and the inactive expert. Both are pure functions of the optimizer step, so that there is
+        """Set learning rates and the inactive groups. Both are pure functions of the optimizer step, so that there is
         no scheduler state to restore."""
         del batch
         factor = rate(self.global_step, self.steps.max, self.optimizer_config)
+        inactive = self.objective.parts.cycle[self.turn or 0].inactive
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["peak"] * factor
-            group["inactive"] = None not in (group["expert"], self.expert) and group["expert"] != self.expert
+            group["inactive"] = group["name"] in inactive
         if batch_idx % self.steps.accumulate == 0:
             self.stepping.begin(self.state)
 
@@ -124,8 +122,8 @@ class Phase(LightningModule):
     ) -> None:
         """Judge the step and clip its gradients before they reach the weights."""
         del gradient_clip_val, gradient_clip_algorithm
-        number, expert = self.global_step + 1, self.expert
-        self.stepping.before(optimizer, self.state, self.model, number=number, expert=expert, mean=self._mean)
+        number, turn = self.global_step + 1, self.turn
+        self.stepping.before(optimizer, self.state, self.model, number=number, turn=turn, mean=self._mean)
 
     def _mean(self, loss: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.trainer.strategy.reduce(loss, reduce_op="mean"))

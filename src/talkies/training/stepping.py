@@ -30,7 +30,7 @@ class Stepping:
         model: nn.Module,
         *,
         number: int,
-        expert: int | None,
+        turn: int | None,
         mean: Callable[[Tensor], Tensor],
     ) -> None:
         """Judge step `number`, whose gradients are complete, and clip them. For a skipped step all groups become
@@ -42,7 +42,7 @@ class Stepping:
             return  # under DeepSpeed this hook runs after every micro-batch
         loss = self.guard.loss(mean) if self.guard.watches_losses else 0.0
         known = 0.0 if norm is None else float(self.grad_norm)
-        self.guard.judge(number, expert, loss, known, lambda: first_not_finite(model))
+        self.guard.judge(number, turn, loss, known, lambda: first_not_finite(model))
         if self.guard.skip:
             for group in optimizer.param_groups:
                 group["inactive"] = True

@@ -17,11 +17,11 @@ JOINT = (*EXPERTS, "audio", "bridge")
 class MovaSystem:
     """arXiv 2602.08794; docs/mova.md."""
 
-    model = MovaConfig
-    phases = MovaPhase
+    model: Any = MovaConfig
+    phases: Any = MovaPhase
     slots: Mapping[str, tuple[str, ...]] = {"video": EXPERTS, "audio": ("audio",)}
-    optional = frozenset({"bridge"})
-    rates = ("towers", "bridge")
+    optional: frozenset[str] = frozenset({"bridge"})
+    rates: tuple[str, ...] = ("towers", "bridge")
     scales: Mapping[str, str] = {"text": "the prompt", "bridge": "the other modality"}
     kind = "mova"
 
