@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the release in one process, with one tensor in memory at a time. An unfinished run keeps the checkpoint."""
     from talkies.config import CheckpointError, RecipeError
+    from talkies.models.systems import SYSTEMS
     from talkies.runs.folders import finished
     from talkies.runs.inputs_record import read_facts
     from talkies.runs.parents import check_lineage, open_parents
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists():
         raise RecipeError(f"export: --out {args.out} exists: choose a new folder")
     checkpoint, run_folder = checkpoint_of(args.source)
-    recipe = recipe_of_run(run_folder)
+    recipe = recipe_of_run(run_folder, SYSTEMS)
     registry = registry_of(args.runs, args.tracking_uri, source=str(run_folder))
     facts, codecs = read_facts(recipe, place_of(run_folder), args.data)
     _check_data(facts, checkpoint)

@@ -133,9 +133,12 @@ def registry_of(runs: Path, uri: str | None, *, source: str | None = None) -> Ca
 
 
 def lookups(runs: Path, uri: str | None, *, source: str) -> dict[str, Any]:
-    """The arguments of an evaluation or a promotion of `source`: how it finds versions (`registry`), and where runs are
-    tracked (`tracked`)."""
-    return {"registry": registry_of(runs, uri, source=source), "tracked": partial(tracked_at, runs=runs, uri=uri)}
+    """The arguments of an evaluation or a promotion of `source`: how it finds versions (`registry`), where runs are
+    tracked (`tracked`), and the systems of this package."""
+    from talkies.models.systems import SYSTEMS
+
+    registry = registry_of(runs, uri, source=source)
+    return {"registry": registry, "tracked": partial(tracked_at, runs=runs, uri=uri), "systems": SYSTEMS}
 
 
 def _run_of(source: Path) -> Path | None:

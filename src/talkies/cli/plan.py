@@ -30,20 +30,21 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan of any kind of recipe."""
     from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
+    from talkies.models.systems import SYSTEMS
     from talkies.prepare.config import PrepareConfig
-    from talkies.recipe.config import PhaseRecipe, kind_of
+    from talkies.recipe.config import decode_phase, kind_of
     from talkies.recipe.curriculum import load_curriculum
     from talkies.runs.curriculum_check import check_recipes
 
     kind, options = kind_of(unresolved(args.recipe)), options_of(args)
     if kind == "curriculum":
-        curriculum = load_curriculum(args.recipe, args.overrides)
+        curriculum = load_curriculum(args.recipe, args.overrides, systems=SYSTEMS)
         check_recipes(curriculum)
         return _print(args, [plan_phase(phase, options) for phase in curriculum.phases], curriculum.prepare)
     source = load(args.recipe, args.overrides)
     if kind == "prepare":
         return _print(args, [], decode(PrepareConfig, source))
-    recipe = decode(PhaseRecipe, source)
+    recipe = decode_phase(source, SYSTEMS)
     planned = plan_phase(recipe, options)
     if recipe.data.root is not None and Path(recipe.data.root).is_dir():
         from talkies.runs.preflight import check_root
@@ -53,15 +54,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(args: argparse.Namespace, plans: "list[Plan]", prepare: "PrepareConfig | None") -> int:
+    from talkies.data.records import GridRecord
+    from talkies.models.systems import SYSTEMS
     from talkies.planning.render import render, render_sets
     from talkies.planning.sets import plan_sets
 
-    sets = plan_sets(prepare) if prepare is not None else {}
+    sets = plan_sets(prepare, SYSTEMS) if prepare is not None else {}
     if not args.json:
         texts = [render_sets(prepare.name, sets)] if prepare is not None else []
         print("\n\n\n".join([*texts, *map(render, plans)]))
         return 0
-    values: dict[str, Any] = {"sets": {key: {m: g.to_json() for m, g in grids.items()} for key, grids in sets.items()}}
+    values: dict[str, Any] = {
+        "sets": {
+            key: {name: GridRecord.of(grid).to_json() for name, grid in grids.items()} for key, grids in sets.items()
+        }
+    }
     values["phases"] = [plan.to_json() for plan in plans]
     print(json.dumps(values["phases"][0] if prepare is None else values, indent=2))
     return 0

@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from talkies.config import RecipeError
     from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
+    from talkies.models.systems import SYSTEMS
     from talkies.prepare.config import PrepareConfig
     from talkies.recipe.config import kind_of
     from talkies.recipe.curriculum import load_curriculum
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     kind = kind_of(unresolved(args.recipe))
     if kind == "curriculum":
-        curriculum = load_curriculum(args.recipe, args.overrides)
+        curriculum = load_curriculum(args.recipe, args.overrides, systems=SYSTEMS)
         check_recipes(curriculum)
         config, folder = curriculum.prepare, curriculum.prepare_folder
     elif kind == "prepare":
@@ -40,7 +41,12 @@ def run(args: argparse.Namespace) -> int:
     store, artifacts = store_of(args.runs, None)
     bar = not args.quiet and sys.stdout.isatty()
     context = RunContext(
-        runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, None), bar=bar
+        runs=args.runs,
+        store=store,
+        artifacts=artifacts,
+        registry=registry_of(args.runs, None),
+        bar=bar,
+        systems=SYSTEMS,
     )
     if args.part is not None:
         print(f"data root: {prepare_part(config, context, recipe_folder=folder, number=_number(args.part))}")

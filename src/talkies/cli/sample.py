@@ -13,39 +13,70 @@ MAX_SCALE, MAX_STEPS = 100.0, 10_000
 if TYPE_CHECKING:
     from talkies.flow.config import SamplingConfig
     from talkies.parallel.ranks import Ranks
+    from talkies.recipe.config import PhaseRecipe
+    from talkies.streams.system import System
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb."""
+    """Options of the verb; those of media and guidance are declared by the systems."""
+    from talkies.models.systems import SYSTEMS
+
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
     parser.add_argument("--prompt", required=True, help="what to show and to hear")
-    parser.add_argument("--image", type=Path, help="first frame; without it a white image")
+    for name, text in {name: text for system in SYSTEMS for name, text in system.options.items()}.items():
+        parser.add_argument(f"--{name}", type=Path, help=text)
     parser.add_argument("--out", type=Path, default=Path("sample.mp4"), help="where the mp4 goes (sample.mp4)")
-    parser.add_argument("--seed", type=seed_of, default=0)
-    parser.add_argument("--steps", type=int, help="Euler steps (the recipe's)")
-    parser.add_argument("--text-scale", type=float, help="text guidance, 1 is off (the recipe's)")
-    parser.add_argument("--bridge-scale", type=float, help="Bridge guidance, 1 is off (the recipe's)")
+    parser.add_argument("--seed", type=seed_of, default=0, help="of the initial noise (0)")
+    parser.add_argument("--steps", type=int, help="steps of the sampler (the recipe's)")
+    for name, text in {name: text for system in SYSTEMS for name, text in system.scales.items()}.items():
+        parser.add_argument(f"--{name}-scale", type=float, help=f"guidance by {text}, 1 is off (the recipe's)")
+    parser.add_argument(
+        "--scale", action="append", default=[], metavar="NAME=X", help="guidance by the condition NAME; repeatable"
+    )
     parser.add_argument("--data", type=Path, help="prepared data with a checkpoint's codecs (its run's own)")
     add_store(parser)
 
 
-def sampling_of(args: argparse.Namespace, base: "SamplingConfig") -> "SamplingConfig":
-    """The recipe's sampling with the changes of the command line; RecipeError for values out of range."""
+def scales_of(args: argparse.Namespace, system: "System") -> dict[str, float]:
+    """The guidance scales of the command line; RecipeError for a value out of range, or one that `system` does not
+    have."""
     import math
+
+    from talkies.config import RecipeError
+    from talkies.models.systems import SYSTEMS
+
+    known = dict.fromkeys(name for each in SYSTEMS for name in each.scales)
+    given = {name: (f"--{name}-scale", getattr(args, f"{name}_scale")) for name in known}
+    for text in args.scale:
+        name, _, value = text.partition("=")
+        given[name] = (f"--scale {shown(text)}", value)
+    found: dict[str, float] = {}
+    for name, (option, value) in given.items():
+        if value is None:
+            continue
+        if name not in system.scales:
+            raise RecipeError(f"sample: {option}: a {system.kind} model has the scales {', '.join(system.scales)}")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise RecipeError(f"sample: {option}: give NAME=NUMBER") from None
+        if not math.isfinite(found[name]) or not 0 <= found[name] <= MAX_SCALE:
+            raise RecipeError(f"sample: {option} {value}: give 0 to {MAX_SCALE:g}; 1 is off")
+    return found
+
+
+def sampling_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> "SamplingConfig":
+    """The recipe's sampling with the changes of the command line; RecipeError for values out of range."""
     from dataclasses import replace
 
     from talkies.config import RecipeError
 
-    changed = {
-        key: getattr(args, key) for key in ("steps", "text_scale", "bridge_scale") if getattr(args, key) is not None
-    }
-    scales = {key: value for key, value in changed.items() if key != "steps"}
-    if not 1 <= changed.get("steps", 1) <= MAX_STEPS:
-        raise RecipeError(f"sample: --steps {shown(changed['steps'])}: give a value from 1 to {MAX_STEPS}")
-    for key, value in scales.items():
-        if not math.isfinite(value) or not 0 <= value <= MAX_SCALE:
-            raise RecipeError(f"sample: --{key.replace('_', '-')} {value}: give 0 to {MAX_SCALE:g}; 1 is off")
-    return replace(base, **changed)
+    if args.steps is not None and not 1 <= args.steps <= MAX_STEPS:
+        raise RecipeError(f"sample: --steps {shown(args.steps)}: give a value from 1 to {MAX_STEPS}")
+    base, scales = recipe.sampling, scales_of(args, recipe.system)
+    changed = replace(base, steps=args.steps or base.steps, scales={**base.scales, **scales})
+    recipe.system.check(recipe, changed.scales)
+    return changed
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,24 +101,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
     from talkies.config import RecipeError
-    from talkies.generate.clip import Request
     from talkies.generate.image import load_image
+    from talkies.generate.request import Request
+    from talkies.models.systems import SYSTEMS
     from talkies.runs.run_sample import make_clip
     from talkies.runs.source import open_source
 
-    source = open_source(
-        args.source, registry_of(args.runs, args.tracking_uri, source=args.source), ranks, data=args.data
-    )
+    registry = registry_of(args.runs, args.tracking_uri, source=args.source)
+    source = open_source(args.source, registry, ranks, systems=SYSTEMS, data=args.data)
+    sampling, model = sampling_of(args, source.recipe), source.generator()
     image = None
     if args.image is not None:
-        if "video" not in source.grids:
+        if model.shape is None:
             raise RecipeError(f"sample: {args.source} generates sound only; drop --image")
-        block = source.recipe.codecs.video.block
-        height, width = (n * block for n in source.grids["video"].shape[1:])
+        _, height, width = model.shape
         image = load_image(args.image, height=height, width=width)
-    sampling = sampling_of(args, source.recipe.sampling)
-    if len(source.grids) < 2 and sampling.bridge_scale != 1:
-        raise RecipeError(f"sample: {args.source} has one modality and no Bridge: --bridge-scale must be 1")
-    request = Request(prompt=args.prompt, image=image, id="sample")
+    request = Request(prompts=dict.fromkeys(model.text_codecs, args.prompt), image=image, id="sample")
     make_clip(source, request, sampling, seed=args.seed, out=args.out, ranks=ranks)
     return 0

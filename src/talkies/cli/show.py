@@ -65,23 +65,24 @@ def run(args: argparse.Namespace) -> int:
 def load_views(path: Path, overrides: Sequence[str] = ()) -> list[View]:
     """The recipe at `path`; a curriculum is followed by its members."""
     from talkies.config.canonical import recipe_hash
-    from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
-    from talkies.recipe.config import Recipe, kind_of
+    from talkies.models.systems import SYSTEMS
+    from talkies.recipe.config import decode_recipe, kind_of
 
     if kind_of(unresolved(path)) == "curriculum":
         return _curriculum(path, overrides)
     source = load(path, overrides)
-    recipe = decode(Recipe, source)
+    recipe = decode_recipe(source, SYSTEMS)
     return [View(name="", file=path, hash=recipe_hash(recipe), recipe=recipe, origins=source.origins)]
 
 
 def _curriculum(path: Path, overrides: Sequence[str]) -> list[View]:
     from talkies.config.canonical import recipe_hash
     from talkies.config.source import displayed
+    from talkies.models.systems import SYSTEMS
     from talkies.recipe.curriculum import load_curriculum
 
-    curriculum = load_curriculum(path, overrides)
+    curriculum = load_curriculum(path, overrides, systems=SYSTEMS)
     origins = curriculum.sources[""].origins
     views = [View(name="", file=path, hash=curriculum.digest, recipe=curriculum.recipe, origins=origins)]
     for name, recipe in {"prepare": curriculum.prepare, **{phase.name: phase for phase in curriculum.phases}}.items():
@@ -93,9 +94,10 @@ def _curriculum(path: Path, overrides: Sequence[str]) -> list[View]:
 
 def _schema() -> int:
     from talkies.config.schema_json import json_schema
-    from talkies.recipe.config import Recipe
+    from talkies.models.systems import SYSTEMS
+    from talkies.recipe.config import recipe_union
 
-    print(json.dumps(json_schema(Recipe), indent=2))
+    print(json.dumps(json_schema(recipe_union(SYSTEMS)), indent=2))
     return 0
 
 

@@ -98,23 +98,23 @@ def _require_no_active_jobs(known: "Chain") -> None:
 def _phase(request: Request) -> "tuple[Chain, list[str]]":
     """The chain of a phase recipe: one job."""
     from talkies.config import RecipeError
-    from talkies.config.decode import decode
     from talkies.config.source import load
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.script import JobContext, job_name
-    from talkies.recipe.config import PhaseRecipe
+    from talkies.models.systems import SYSTEMS
+    from talkies.recipe.config import decode_phase
     from talkies.runs.disk_space import check_disk_space_for_all
     from talkies.runs.lookup import run_of
     from talkies.runs.preflight import check_before_submit
 
-    recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
+    recipe = decode_phase(load(request.args.recipe, request.overrides), SYSTEMS)
     if recipe.data.root is None and request.site.data_root is not None:
         request.overrides.append(f"data.root={Path(request.site.data_root).expanduser()}")
     elif recipe.data.root is None:
         raise RecipeError("submit: `data.root` is not set: give data.root=FOLDER, or `data_root` in the site profile")
     if recipe.tracking.uri is None and request.site.tracking_uri is not None:
         request.overrides.append(f"tracking.uri={request.site.tracking_uri}")
-    recipe = decode(PhaseRecipe, load(request.args.recipe, request.overrides))
+    recipe = decode_phase(load(request.args.recipe, request.overrides), SYSTEMS)
     folder = run_of(request.runs, recipe, new=request.args.new)
     context = JobContext(site=request.site, folder=folder, directory=Path.cwd())
     name = job_name(recipe.name)
@@ -150,16 +150,17 @@ def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
     """The chain of a curriculum: its preparation, then a job per phase."""
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.script import JobContext, job_name
+    from talkies.models.systems import SYSTEMS
     from talkies.recipe.curriculum import load_curriculum
     from talkies.runs.curriculum_check import check_recipes
     from talkies.runs.lookup import curriculum_of
     from talkies.runs.run_curriculum import phase_folders
 
     args = request.args
-    curriculum = load_curriculum(args.recipe, request.overrides)
+    curriculum = load_curriculum(args.recipe, request.overrides, systems=SYSTEMS)
     if request.site.tracking_uri is not None and all(phase.tracking.uri is None for phase in curriculum.phases):
         request.overrides.append(f"phases.tracking.uri={request.site.tracking_uri}")
-        curriculum = load_curriculum(args.recipe, request.overrides)
+        curriculum = load_curriculum(args.recipe, request.overrides, systems=SYSTEMS)
     folder = curriculum_of(request.runs, curriculum, new=args.new)
     folders = phase_folders(curriculum, folder)
     check_recipes(curriculum)

@@ -89,13 +89,21 @@ def _stopped(error: "InterruptedRunError", job: "SlurmJob | None") -> int:
 
 def _context(args: argparse.Namespace, uri: str | None, ranks: "Ranks") -> "RunContext":
     """The context of the run, once the tracking store is known to open."""
+    from talkies.models.systems import SYSTEMS
     from talkies.runs.run_context import RunContext
     from talkies.tracking.opening import check_opens
 
     store, artifacts = store_of(args.runs, uri)
     ranks.agree(check_opens if ranks.main else None, store)
     bar = not args.quiet and sys.stdout.isatty()
-    return RunContext(runs=args.runs, store=store, artifacts=artifacts, registry=registry_of(args.runs, uri), bar=bar)
+    return RunContext(
+        runs=args.runs,
+        store=store,
+        artifacts=artifacts,
+        registry=registry_of(args.runs, uri),
+        bar=bar,
+        systems=SYSTEMS,
+    )
 
 
 def _curriculum(args: argparse.Namespace, curriculum: "Curriculum", job: "SlurmJob | None") -> int:
@@ -143,7 +151,9 @@ def _train_curriculum(
             ranks=ranks,
             **lookups(args.runs, context.store, source=str(run)),
         )
-        sample_heldout(spec, run, registry=context.registry, out=folder / "sample.mp4", ranks=ranks)
+        sample_heldout(
+            spec, run, registry=context.registry, out=folder / "sample.mp4", ranks=ranks, systems=context.systems
+        )
     _say(ranks)(f"run folder: {folder}")
     for line in where_to_look(folder, context.store) if ranks.main else ():
         print(f"MLflow:     {line}")

@@ -12,20 +12,20 @@ def load_recipe(args: argparse.Namespace) -> "PhaseRecipe | Curriculum":
     """The recipe, decoded and checked as far as possible without torch and data. RecipeError if the recipe or an option
     is invalid."""
     from talkies.config import RecipeError
-    from talkies.config.decode import decode
     from talkies.config.source import load, unresolved
+    from talkies.models.systems import SYSTEMS
     from talkies.recipe.check import check, check_license
-    from talkies.recipe.config import PhaseRecipe, kind_of
+    from talkies.recipe.config import decode_phase, kind_of
     from talkies.recipe.curriculum import load_curriculum
 
     kind = kind_of(unresolved(args.recipe))
     _check_options(args, kind)
     if kind == "curriculum":
-        curriculum = load_curriculum(args.recipe, args.overrides)
+        curriculum = load_curriculum(args.recipe, args.overrides, systems=SYSTEMS)
         if args.phase is not None:
             curriculum.known_phase(args.phase)
         return curriculum
-    recipe = decode(PhaseRecipe, load(args.recipe, args.overrides))
+    recipe = decode_phase(load(args.recipe, args.overrides), SYSTEMS)
     check(recipe)
     check_license(recipe.tracking)
     if recipe.data.root is None:

@@ -14,7 +14,6 @@ from math import gcd
 
 from talkies.models.wan.config import TowerConfig
 from talkies.planning.work import BF16, FP32, Work
-from talkies.streams import Modality
 
 F = FP32
 
@@ -65,7 +64,7 @@ class _Rules:
         self.r = F if work.sharded or work.zero else self.w  # only blocks are in bf16; under DDP all that autocast can
         self.trains = not work.rank  # frozen weights do not need the factors of their gradients
 
-    def block(self, m: Modality) -> int:
+    def block(self, m: str) -> int:
         """Insides of nn.block.Block, without its input tokens."""
         config, t, text = self.work.towers[m], self.work.rank_tokens(m), self.work.tokens["text"]
         d, w = config.dim, self.w
@@ -78,7 +77,7 @@ class _Rules:
         per_clip += self._attention(config, t, text, over_tokens=False)
         return self.b * per_clip
 
-    def conditioner(self, q: Modality, m: Modality) -> int:
+    def conditioner(self, q: str, m: str) -> int:
         """Insides of models.bridge.Conditioner: attention of q's tokens over m's."""
         config, width = self.work.towers[q], self.work.towers[m].dim
         queries, keys = self.work.rank_tokens(q), self.work.rank_tokens(m)
@@ -99,7 +98,7 @@ class _Rules:
         normalised = tokens * d * F * (self.trains and not self.fused)
         return tokens * d * F + normalised + tokens * F
 
-    def inputs(self, m: Modality) -> int:
+    def inputs(self, m: str) -> int:
         """fp32 tokens before every block, conditioner and head, RoPE's table, and further inputs of recomputation."""
         config, t, whole = self.work.towers[m], self.work.rank_tokens(m), self.work.padded(m)
         d, text = config.dim, self.work.tokens["text"]
@@ -107,7 +106,7 @@ class _Rules:
         extra = (6 * d * F + text * d * self.r * (self.r != self.w)) * self.work.checkpointing
         return self.b * (tokens * F + extra) + whole * config.head_dim // 2 * 8
 
-    def ends(self, m: Modality) -> int:
+    def ends(self, m: str) -> int:
         """Patches, text and time embedding, head, and the error of every predicted value, which every rank holds."""
         config, t, count = self.work.towers[m], self.work.rank_tokens(m), self.work.tokens[m]
         d, text = config.dim, self.work.tokens["text"]
@@ -119,7 +118,7 @@ class _Rules:
         embedded = text * widths * self.r + (config.freq_dim + 4 * d) * F
         return self.b * (error + patches + embedded + 2 * t * d * F + 2 * d * F)
 
-    def working(self, m: Modality) -> int:
+    def working(self, m: str) -> int:
         """Gradients at the start of a block's backward pass: of its result and the residual, and around GELU."""
         config, t = self.work.towers[m], self.work.rank_tokens(m)
         return self.b * 2 * t * (config.dim * F + config.ffn_dim * self.w)

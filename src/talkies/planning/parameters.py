@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from talkies.models.build import build_mova, count_parameters
-from talkies.models.mova.config import MovaConfig
+from talkies.models.build import build, count_parameters
 from talkies.planning.work import Group, Part, Sizes
-from talkies.training.config import LoraConfig, PhaseConfig
+from talkies.streams.system import Setup, System
+from talkies.training.config import LoraConfig, TrainConfig
 
 
 class _WithoutInit(TorchFunctionMode):
@@ -39,15 +39,15 @@ class _Shapes:
     adapter: Sizes
 
 
-def count_parts(model: MovaConfig, phase: PhaseConfig, components: frozenset[str]) -> tuple[Part, ...]:
+def count_parts(system: System, setup: Setup, components: frozenset[str], train: TrainConfig) -> tuple[Part, ...]:
     """The components that a phase builds, in the model's order."""
     with _WithoutInit():
-        return parts_of(build_mova(model, components=components, seed=0, device="meta"), phase)
+        return parts_of(build(system, setup, components, seed=None), train)
 
 
-def parts_of(built: nn.Module, phase: PhaseConfig) -> tuple[Part, ...]:
+def parts_of(built: nn.Module, train: TrainConfig) -> tuple[Part, ...]:
     """The components of a model on any device, without adapters."""
-    lora = phase if isinstance(phase, LoraConfig) else None
+    lora = train if isinstance(train, LoraConfig) else None
     return tuple(_part(name, child, lora) for name, child in built.named_children())
 
 

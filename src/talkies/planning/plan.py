@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 from talkies.codecs.config import CodecsConfig
 from talkies.data.config import DataConfig
-from talkies.models.mova.config import MovaConfig
 from talkies.parallel.config import ComputeConfig, Layout
 from talkies.planning.card import Fit, fit, refuse
 from talkies.planning.communication import Communication
@@ -18,8 +17,9 @@ from talkies.planning.speed import Rate, Speed, speed
 from talkies.planning.work import Part, Work
 from talkies.planning.zero import rank_communication, rank_memory
 from talkies.prepare.geometry import Geometry
-from talkies.streams import Grid, Modality
-from talkies.training.config import LoraConfig, PhaseConfig, StepsConfig, ValidationConfig
+from talkies.streams import Grid
+from talkies.streams.system import System
+from talkies.training.config import LoraConfig, StepsConfig, TrainConfig, ValidationConfig
 
 
 class PlannedPhase(Protocol):
@@ -28,11 +28,15 @@ class PlannedPhase(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def phase(self) -> PhaseConfig: ...
+    def system(self) -> System: ...
     @property
-    def model(self) -> MovaConfig: ...
+    def phase(self) -> Any: ...
+    @property
+    def model(self) -> Any: ...
     @property
     def codecs(self) -> CodecsConfig: ...
+    @property
+    def train(self) -> TrainConfig: ...
     @property
     def data(self) -> DataConfig: ...
     @property
@@ -83,6 +87,7 @@ class Plan:
 
     name: str
     kind: str
+    system: str
     preset: str
     precision: str
     geometry: str
@@ -123,7 +128,7 @@ class Plan:
 
 
 def plan(
-    recipe: PlannedPhase, *, components: frozenset[str], grids: Mapping[Modality, Grid], options: Options | None = None
+    recipe: PlannedPhase, *, components: frozenset[str], grids: Mapping[str, Grid], options: Options | None = None
 ) -> Plan:
     """Plan one phase that builds `components` and trains on latents of `grids` (recipe.check.check returns them).
 
@@ -133,7 +138,7 @@ def plan(
     chosen, steps = options or Options(), recipe.steps
     latents = _latents(recipe, grids)
     work = _work(recipe, {name: latent.tokens for name, latent in latents.items()}, components)
-    parts = count_parts(recipe.model, recipe.phase, components)
+    parts = count_parts(recipe.system, recipe, components, recipe.train)
     fitted = None if chosen.card is None else fit(parts, work, chosen.card)
     if fitted is not None:
         refuse(recipe.name, work, fitted)
@@ -144,6 +149,7 @@ def plan(
     return Plan(
         name=recipe.name,
         kind=recipe.phase.kind,
+        system=recipe.system.kind,
         preset=recipe.model.preset,
         precision=recipe.precision,
         geometry=recipe.data.geometry,
@@ -167,11 +173,13 @@ def plan(
     )
 
 
-def _latents(recipe: PlannedPhase, grids: Mapping[Modality, Grid]) -> dict[str, Latent]:
-    shape, text = recipe.model.shape, recipe.codecs.text
-    patches = {"video": shape.video.patch, "audio": shape.audio.patch}
-    found = {str(m): Latent(shape=g.latent_shape, tokens=g.tokens(patches[m])) for m, g in grids.items()}
-    return found | {"text": Latent(shape=(text.dim, text.length), tokens=text.length)}
+def _latents(recipe: PlannedPhase, grids: Mapping[str, Grid]) -> dict[str, Latent]:
+    tokens, codecs = recipe.system.tokens(recipe, grids), recipe.codecs
+    found = {name: Latent(shape=grids[name].latent_shape, tokens=tokens[name]) for name in grids}
+    for name, codec in recipe.system.texts(codecs).items():
+        text: Any = codecs[codec]
+        found[name] = Latent(shape=(text.dim, text.length), tokens=text.length)
+    return found
 
 
 def _work(recipe: PlannedPhase, tokens: Mapping[str, int], components: frozenset[str]) -> Work:
@@ -179,7 +187,7 @@ def _work(recipe: PlannedPhase, tokens: Mapping[str, int], components: frozenset
         shape=recipe.model.shape,
         tokens=tokens,
         bridge="bridge" in components,
-        rank=recipe.phase.rank if isinstance(recipe.phase, LoraConfig) else 0,
+        rank=recipe.train.rank if isinstance(recipe.train, LoraConfig) else 0,
         bf16=recipe.precision == "bf16",
         clips=recipe.steps.global_batch,
         accumulate=recipe.steps.accumulate,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from talkies.planning.cost import HASH_RATE, UTILISATION, h100_days
-from talkies.streams import Grid, Modality
+from talkies.streams import Grid
 
 if TYPE_CHECKING:  # plan.py imports torch, which the plan of a preparation does not need
     from talkies.planning.plan import Plan
@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # plan.py imports torch, which the plan of a preparation does
 
 def render(plan: "Plan") -> str:
     """The plan in sections, for a terminal of 80 columns."""
-    title = f"{plan.name}: {plan.kind}, mova {plan.preset}, {plan.precision}, {_layout(plan)}"
+    title = f"{plan.name}: {plan.kind}, {plan.system} {plan.preset}, {plan.precision}, {_layout(plan)}"
     sections = [_parameters(plan), _latents(plan), _compute(plan), _speed(plan), _memory(plan)]
     sections += [part for part in (_communication(plan), _card(plan)) if part] + [_duration(plan)]
     return "\n\n".join([title, *("\n".join(lines) for lines in sections)])
@@ -166,7 +166,7 @@ def size(count: int) -> str:
     return f"{count:,} B" if unit == "B" else f"{value:,.1f} {unit}"
 
 
-def render_sets(name: str, sets: Mapping[str, Mapping[Modality, Grid]]) -> str:
+def render_sets(name: str, sets: Mapping[str, Mapping[str, Grid]]) -> str:
     """The shard sets of a preparation."""
     rows = [
         (f"{key}, {modality}", " x ".join(map(str, grid.latent_shape)), f"{float(grid.rate):g}")

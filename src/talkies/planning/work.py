@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from talkies.models.mova.config import MovaShape
 from talkies.models.wan.config import TowerConfig
 from talkies.parallel.config import DeepspeedConfig, Layout
-from talkies.streams import MODALITIES, Modality
 
 FP32, BF16 = 4, 2
 MOMENTS = 2  # AdamW keeps two fp32 values per weight
@@ -85,10 +84,10 @@ class Work:
         return self.clips // (self.accumulate * self.readers)
 
     @property
-    def towers(self) -> dict[Modality, TowerConfig]:
+    def towers(self) -> dict[str, TowerConfig]:
         """The towers that are active in a step, with one video expert."""
-        shapes: dict[Modality, TowerConfig] = {"video": self.shape.video, "audio": self.shape.audio}
-        return {m: shapes[m] for m in MODALITIES if self.tokens.get(m)}
+        shapes = {"video": self.shape.video, "audio": self.shape.audio}
+        return {name: config for name, config in shapes.items() if self.tokens.get(name)}
 
     @property
     def bridges(self) -> int:

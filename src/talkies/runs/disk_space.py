@@ -42,7 +42,7 @@ class Need:
 def space_needed(recipe: PhaseRecipe, folder: Path) -> Need:
     """What the rest of the run in `folder` (which may not exist yet) needs."""
     store = CheckpointStore(folder / "checkpoints")
-    planned = disk(count_parts(recipe.model, recipe.phase, parts(recipe).components), keep=recipe.steps.keep)
+    planned = disk(count_parts(recipe.system, recipe, parts(recipe).components, recipe.train), keep=recipe.steps.keep)
     steps, size_of_one = store.steps(), max(planned.checkpoint, store.size_of_newest())
     extra, kept_at_end = (checkpoints_to_come(recipe, steps, writing=writing) for writing in (True, False))
     return Need(planned=planned, extra=extra, kept_at_end=kept_at_end, size_of_one=size_of_one)

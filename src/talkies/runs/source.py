@@ -63,7 +63,6 @@ class Source:
     released: bool
     device: torch.device
 
-
     def generator(self, fps: float | None = None) -> Generator:
         """The model for clips at its own frame rate, or another one."""
         return Generator(

@@ -107,7 +107,8 @@ class System(Protocol):
     `phases`, the class or tagged union of the section `phase`.
 
     `slots`: key of `parents`, besides `base` -> the components that it brings; `optional`: components that a parent may
-    lack; `rates`: keys of `optimizer.lr`; `scales`: keys of `sampling.scales` -> what they guide.
+    lack; `rates`: keys of `optimizer.lr`; `scales`: keys of `sampling.scales` -> what they guide; `options`: the
+    media that `talkies sample` may be given (image, audio, video) -> what each is for.
     """
 
     model: Any
@@ -116,6 +117,7 @@ class System(Protocol):
     optional: frozenset[str]
     rates: tuple[str, ...]
     scales: Mapping[str, str]
+    options: Mapping[str, str]
 
     def __hash__(self) -> int:
         """A system is one object."""

@@ -23,6 +23,7 @@ class MovaSystem:
     optional: frozenset[str] = frozenset({"bridge"})
     rates: tuple[str, ...] = ("towers", "bridge")
     scales: Mapping[str, str] = {"text": "the prompt", "bridge": "the other modality"}
+    options: Mapping[str, str] = {"image": "first frame; without it a white image"}
     kind = "mova"
 
     def network(self) -> Network:
