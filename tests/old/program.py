@@ -7,7 +7,7 @@ CPU, which is not the CUDA path of a user's run.
 import sys
 from dataclasses import replace
 
-from talkies.models.config import PRESETS
+from talkies.models.mova.config import PRESETS
 
 toy = PRESETS["toy"]
 PRESETS["toy"] = replace(

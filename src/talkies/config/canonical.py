@@ -1,7 +1,7 @@
 """The canonical form of a recipe, by which it is compared, hashed and recorded."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import Any
 
 from talkies.config.migrations import hash_of, without_paths
@@ -27,25 +27,33 @@ def identifying(recipe: Any) -> Any:
 
 def differing(recipe: Any) -> Any:
     """Like `to_dict`, but with only the keys of every config that differ from their defaults, and its `kind`."""
-    return _plain(recipe, lambda field, value: field.name == "kind" or not _default(field, value), trimmed=True)
+    return _plain(_normal(recipe), lambda field, value: field.name == "kind" or not _default(field, value))
 
 
-def _plain(recipe: Any, keep: "Callable[[Field[Any], Any], bool]", *, trimmed: bool = False) -> Any:
+def _plain(recipe: Any, keep: "Callable[[Field[Any], Any], bool]") -> Any:
     if is_dataclass(recipe) and not isinstance(recipe, type):
-        values = [(field, getattr(recipe, field.name)) for field in fields(recipe)]
-        values = [(field, _trimmed(field, value)) for field, value in values] if trimmed else values
-        return {field.name: _plain(value, keep, trimmed=trimmed) for field, value in values if keep(field, value)}
+        values = ((field, getattr(recipe, field.name)) for field in fields(recipe))
+        return {field.name: _plain(value, keep) for field, value in values if keep(field, value)}
     if isinstance(recipe, Mapping):
-        return {key: _plain(value, keep, trimmed=trimmed) for key, value in recipe.items()}
-    plain = isinstance(recipe, tuple | list)
-    return [_plain(value, keep, trimmed=trimmed) for value in recipe] if plain else recipe
+        return {key: _plain(value, keep) for key, value in recipe.items()}
+    return [_plain(value, keep) for value in recipe] if isinstance(recipe, tuple | list) else recipe
 
 
-def _trimmed(field: "Field[Any]", value: Any) -> Any:
-    """A value `by_name` without the entries that say what a missing name stands for."""
-    if ABSENT_NAME not in field.metadata:
-        return value
-    return {name: entry for name, entry in value.items() if entry != field.metadata[ABSENT_NAME]}
+def _normal(recipe: Any) -> Any:
+    """The recipe, its mappings made `by_name` without entries that say what a missing name stands for."""
+    if isinstance(recipe, Mapping):
+        return {key: _normal(value) for key, value in recipe.items()}
+    if isinstance(recipe, tuple):
+        return tuple(_normal(value) for value in recipe)
+    if not is_dataclass(recipe) or isinstance(recipe, type):
+        return recipe
+    changed = {}
+    for field in fields(recipe):
+        value = _normal(getattr(recipe, field.name))
+        if ABSENT_NAME in field.metadata:
+            value = {name: entry for name, entry in value.items() if entry != field.metadata[ABSENT_NAME]}
+        changed[field.name] = value
+    return replace(recipe, **changed)
 
 
 def _default(field: "Field[Any]", value: Any) -> bool:

@@ -27,7 +27,41 @@ def from_1(values: Values) -> Values:
     return values
 
 
-MIGRATIONS: tuple[Migration, ...] = (from_1,)
+def from_2(values: Values) -> Values:
+    """Schema 3 names streams and conditions in mappings, and an adapter is chosen by `train.kind`, not by `phase.kind`."""
+    if "phase" in values and values["phase"]["kind"] == "lora":
+        adapter = {
+            key: value for key, value in values["phase"].items() if key in ("rank", "alpha", "dropout", "targets")
+        }
+        rest = {key: value for key, value in values["phase"].items() if key not in (*adapter, "kind")}
+        values = {**values, "phase": {"kind": "joint", **rest}, "train": {"kind": "lora", **adapter}}
+    if "phase" in values:
+        values = {**values, "phase": {key: value for key, value in values["phase"].items() if key != "experts"}}
+    if "parents" in values:
+        parents = values["parents"]
+        values = {**values, "parents": {key: spec for key, spec in parents.items() if spec is not None}}
+    if "flow" in values:
+        values = {**values, "flow": _flow_from_2(values["flow"])}
+    if "sampling" in values:
+        values = {**values, "sampling": _sampling_from_2(values["sampling"])}
+    return values
+
+
+def _flow_from_2(flow: Values) -> Values:
+    shifts = {name: flow[name]["shift"] for name in ("video", "audio") if "shift" in flow.get(name, {})}
+    found: Values = {"schedule": {"kind": "shifted", "shifts": shifts}} if shifts else {}
+    return found | ({"shared": flow["times"] == "shared"} if "times" in flow else {})
+
+
+def _sampling_from_2(sampling: Values) -> Values:
+    shifts = {name: sampling[f"{name}_shift"] for name in ("video", "audio") if f"{name}_shift" in sampling}
+    scales = {name: sampling[f"{name}_scale"] for name in ("text", "bridge") if f"{name}_scale" in sampling}
+    found: Values = {"steps": sampling["steps"]} if "steps" in sampling else {}
+    found |= {"schedule": {"kind": "shifted", "shifts": shifts}} if shifts else {}
+    return found | ({"scales": scales} if scales else {})
+
+
+MIGRATIONS: tuple[Migration, ...] = (from_1, from_2)
 """The n-th migration leads from schema n to schema n + 1."""
 NEWEST = FIRST + len(MIGRATIONS)
 

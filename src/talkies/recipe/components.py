@@ -26,7 +26,8 @@ def parent_of(recipe: PhaseRecipe) -> dict[str, str]:
 
     Raises RecipeError if an adapter has no base, or a parent brings nothing that this phase builds.
     """
-    parents, slots, built = recipe.parents, recipe.system.slots, parts(recipe).components
+    parents = {name: spec for name, spec in recipe.parents.items() if spec is not None}
+    slots, built = recipe.system.slots, parts(recipe).components
     if unknown := sorted(parents.keys() - {BASE, *slots}):
         raise RecipeError(f"recipe: unknown key `parents.{named(unknown[0])}`; known: {listed([BASE, *slots])}")
     if recipe.train.kind != "all" and BASE not in parents:

@@ -1,7 +1,6 @@
 """The root of a recipe: one phase, one preparation, or a curriculum of both."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Union
@@ -12,6 +11,7 @@ from talkies.codecs.config import CodecsConfig
 from talkies.config import RecipeError, config
 from talkies.config.decode import decode, decode_values
 from talkies.config.numbers import Natural
+from talkies.config.schema import by_name
 from talkies.config.shown import shown
 from talkies.config.source import LoadedRecipe, displayed
 from talkies.data.config import DataConfig
@@ -51,7 +51,7 @@ class PhaseRecipe:
     model: Any
     train: TrainConfig = AllConfig()
     codecs: CodecsConfig
-    parents: dict[str, str] = field(default_factory=dict)
+    parents: dict[str, str | None] = by_name(default=None)
     flow: FlowConfig = FlowConfig()
     optimizer: OptimizerConfig
     data: DataConfig

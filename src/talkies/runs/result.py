@@ -47,7 +47,9 @@ def without_paths(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> PhaseRe
     """The recipe as a release records it: a parent given as a path is named by its hash, and pretrained codecs have no
     path to their weights, since the release records their identities."""
     identities = {parent.spec: parent.identity for parent in parents.values()}
-    named = {key: identities.get(spec, spec) for key, spec in recipe.parents.items()}
+    named: dict[str, str | None] = {
+        key: identities.get(spec, spec) for key, spec in recipe.parents.items() if spec is not None
+    }
     codecs = {name: replace(config, weights=None) for name, config in _pretrained(recipe).items()}
     return replace(recipe, parents=named, codecs={**recipe.codecs, **codecs})
 

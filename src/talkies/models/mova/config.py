@@ -88,7 +88,6 @@ class VideoPretrainingConfig:
     """Image-to-video pretraining of both video experts; nothing else is built."""
 
     kind: Literal["video_pretraining"] = "video_pretraining"
-    experts: Literal["alternate"] = "alternate"
     text_dropout: Share = 0.1
 
 
@@ -105,7 +104,6 @@ class JointConfig:
     """Joint training of both video experts, the audio tower and the Bridge (MOVA, section 4.4)."""
 
     kind: Literal["joint"] = "joint"
-    experts: Literal["alternate"] = "alternate"
     text_dropout: Share = 0.2
     video_loss_weight: NonNegative = 1.0
     audio_loss_weight: NonNegative = 0.2

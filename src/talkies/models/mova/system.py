@@ -1,10 +1,10 @@
 """MOVA as a system: its phases, parents, parameter groups, streams and guidance."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from talkies.config import RecipeError
+from talkies.config.canonical import to_dict
 from talkies.models.mova.config import MovaConfig, MovaPhase, MovaShape
 from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
@@ -95,7 +95,8 @@ class MovaSystem:
 
     def shape(self, setup: Setup) -> Mapping[str, Any]:
         """Towers, Bridge and boundary."""
-        return asdict(setup.model.shape)
+        sizes: dict[str, Any] = to_dict(setup.model.shape)
+        return sizes
 
     def section(self, component: str) -> str:
         """Both experts have the sizes of the video tower."""
