@@ -28,7 +28,7 @@ def from_1(values: Values) -> Values:
 
 
 def from_2(values: Values) -> Values:
-    """Schema 3 names streams and conditions in mappings, and an adapter is chosen by `train.kind`, not by `phase.kind`."""
+    """Schema 3 names streams and conditions in mappings; an adapter is chosen by `train.kind`, not by `phase.kind`."""
     if "phase" in values and values["phase"]["kind"] == "lora":
         adapter = {
             key: value for key, value in values["phase"].items() if key in ("rank", "alpha", "dropout", "targets")

@@ -15,6 +15,7 @@ from talkies.flow.loss import per_sample_loss, weight_of
 from talkies.flow.schedule import level_of, u_of
 from talkies.flow.target import noisy, target_of
 from talkies.streams.batch import Batch, Stream, Text
+from talkies.streams.system import Task
 
 ALL = "all"
 """The name in dropout rates by which all conditions of a sample are dropped together."""
@@ -23,11 +24,12 @@ ALL = "all"
 @dataclass(frozen=True, kw_only=True)
 class Noised:
     """`streams` of a batch, those that are trained at their noise level, the others as they were; by trained stream,
-    `targets` shaped like the latents and `times` [B] fp32."""
+    `targets` shaped like the latents and `times` [B] fp32; `given`: the samples [B] bool whose stream has no loss."""
 
     streams: Mapping[str, Stream]
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     times: Mapping[str, Tensor] = field(default_factory=dict)
+    given: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def noised(
@@ -48,23 +50,39 @@ def noised(
     missing = [name for name in ranges if name not in batch.streams]
     if missing:
         raise ValueError(f"this step trains {missing[0]}, but the clips have only {', '.join(batch.streams)}")
-    times = {}
+    times, clean = {}, {}
     for name in trained:
         levels = _levels(batch, flow, name, seed=seed, ranges=ranges).to(batch.streams[name].latent.device)
-        clean = None if given is None else given.get(name)
-        times[name] = levels if clean is None else torch.where(clean.to(levels.device), 0.0, levels)
+        if given is not None and name in given:
+            clean[name] = given[name].to(levels.device)
+            levels = torch.where(clean[name], 0.0, levels)
+        times[name] = levels
     noise = {name: _noise(batch, name, seed, batch.visits, f"noise/{name}") for name in trained}
-    return noised_to(batch, flow, times, noise)
+    return replace(noised_to(batch, flow, times, noise), given=clean)
+
+
+def given_by(batch: Batch, tasks: Mapping[str, Task], chances: Mapping[str, float], *, seed: int) -> dict[str, Tensor]:
+    """Stream -> [B] bool: the samples whose task gives it. Each sample draws its task with these `chances`."""
+    u = uniform(seed, batch.ids, batch.visits, "task")
+    given: dict[str, Tensor] = {}
+    begin = 0.0
+    for name, chance in chances.items():
+        drawn = (u >= begin) & (u < begin + chance)
+        begin += chance
+        for stream in tasks[name].given:
+            given[stream] = given.get(stream, torch.zeros_like(drawn)) | drawn
+    return given
 
 
 def losses_of(predicted: Mapping[str, Tensor], draw: Noised, flow: FlowConfig) -> dict[str, Tensor]:
-    """The loss of every sample [B] by stream: the masked mean of the squared error, weighted by noise level."""
-    return {
-        name: per_sample_loss(
-            predicted[name], target, draw.streams[name].valid, weight_of(flow.weighting, draw.times[name])
-        )
-        for name, target in draw.targets.items()
-    }
+    """The loss of every sample [B] by stream: the masked mean of the squared error, weighted by noise level; 0 for a
+    sample whose stream is given."""
+    losses = {}
+    for name, target in draw.targets.items():
+        weight = weight_of(flow.weighting, draw.times[name])
+        loss = per_sample_loss(predicted[name], target, draw.streams[name].valid, weight)
+        losses[name] = loss.masked_fill(draw.given[name], 0.0) if name in draw.given else loss
+    return losses
 
 
 def noised_to(batch: Batch, flow: FlowConfig, times: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> Noised:

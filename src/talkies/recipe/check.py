@@ -6,6 +6,7 @@ from collections.abc import Collection
 from talkies.config import DataError, RecipeError
 from talkies.config.shown import listed, named, shown
 from talkies.flow.config import fits
+from talkies.flow.tasks import chances
 from talkies.parallel.check import check_layout, check_sequence, divisors
 from talkies.prepare.geometry import Geometry, stream_grid
 from talkies.recipe.components import parent_of, parts
@@ -115,6 +116,16 @@ def _check_names(recipe: PhaseRecipe) -> None:
         )
 
 
+def _check_tasks(recipe: PhaseRecipe) -> None:
+    part = parts(recipe)
+    if not part.tasks:
+        return
+    try:
+        chances(part.tasks, len(part.cycle))
+    except ValueError as error:
+        raise RecipeError(f"recipe: `phase.tasks`: {error}") from None
+
+
 def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     """Raise RecipeError if sections disagree; return the grids of the streams that the phase trains."""
     recipe.system.check(recipe, recipe.sampling.scales)
@@ -129,6 +140,7 @@ def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     _check_survival(recipe.survival)
     check_gates(recipe)
     _check_rank(recipe)
+    _check_tasks(recipe)
     parent_of(recipe)
     try:
         found = target_grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))

@@ -33,12 +33,22 @@ class Turn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Task:
+    """A share of the samples whose `given` streams are clean and have no loss. `turns`: the turns of the optimizer
+    steps that can train it (None: all)."""
+
+    share: float
+    given: frozenset[str] = frozenset()
+    turns: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parts:
     """A phase of a system.
 
     `components`: what it builds; `targets`: the loss weight of each stream that it trains; `conditions`: the streams
     that it reads besides; `texts`: the texts that it reads; `dropout` of conditions and texts, by name (`all`:
-    together); `cycle`: what the optimizer steps train, in turn.
+    together); `cycle`: what the optimizer steps train, in turn; `tasks` by name (none: nothing is given).
     """
 
     components: frozenset[str]
@@ -47,6 +57,7 @@ class Parts:
     texts: frozenset[str] = frozenset()
     dropout: Mapping[str, float] = field(default_factory=dict)
     cycle: tuple[Turn, ...] = (Turn(),)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
 
     @property
     def streams(self) -> tuple[str, ...]:

@@ -87,14 +87,14 @@ class TrainingMetrics(Callback):
             if self.own is not None:
                 self.own.resume(state["clock"]["data"], state["clock"]["compute"])
 
-    def _add(self, key: str, values: Tensor) -> None:
+    def _add(self, key: str, values: Tensor, count: Tensor) -> None:
         self._sums[key] = self._sums.get(key, 0) + values.sum()
-        self._counts[key] = self._counts.get(key, 0) + torch.tensor(values.numel(), device=values.device)
+        self._counts[key] = self._counts.get(key, 0) + count
 
-    def _add_binned(self, key: str, losses: Tensor, times: Tensor) -> None:
+    def _add_binned(self, key: str, losses: Tensor, times: Tensor, trained: Tensor) -> None:
         index = (times * self.bins).long().clamp(0, self.bins - 1)
         none = losses.new_zeros(self.bins)
-        sums, counts = none.index_add(0, index, losses), none.index_add(0, index, torch.ones_like(losses))
+        sums, counts = none.index_add(0, index, losses), none.index_add(0, index, trained.to(losses.dtype))
         self._sums[key] = self._sums.get(key, 0) + sums
         self._counts[key] = self._counts.get(key, 0) + counts
 
@@ -103,10 +103,13 @@ class TrainingMetrics(Callback):
     ) -> None:
         """Add a micro-batch; report after the last one of a reporting step."""
         # Every clip has the same weight, whatever the number of ranks.
-        self._add("train/loss", outputs["loss"].detach().expand(len(batch.ids)))
-        for modality, losses in outputs["losses"].items():
-            self._add(f"train/{modality}", losses)
-            self._add_binned(f"train/{modality}/bin", losses, outputs["times"][modality])
+        loss = outputs["loss"].detach()
+        self._add("train/loss", loss.expand(len(batch.ids)), torch.tensor(len(batch.ids), device=loss.device))
+        for name, losses in outputs["losses"].items():
+            given = outputs["given"].get(name)
+            trained = torch.ones_like(losses, dtype=torch.bool) if given is None else ~given
+            self._add(f"train/{name}", losses, trained.sum())
+            self._add_binned(f"train/{name}/bin", losses, outputs["times"][name], trained)
         self._clips += len(batch.ids)
         self._seconds += time.perf_counter() - self._since
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0

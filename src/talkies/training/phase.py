@@ -10,7 +10,8 @@ from torch import nn
 
 from talkies.checkpoints.spans import StateTensor
 from talkies.flow.config import FlowConfig
-from talkies.flow.noising import dropped, losses_of, noised
+from talkies.flow.noising import dropped, given_by, losses_of, noised
+from talkies.flow.tasks import chances
 from talkies.resilience.guard import Guard, Micro
 from talkies.streams.batch import Batch, Condition, Stream
 from talkies.streams.system import Group, Parts
@@ -57,6 +58,8 @@ class Phase(LightningModule):
         self.guard = guard or Guard()
         self.stepping = Stepping(self.guard, clip=optimizer.clip, accumulate=steps.accumulate)
         self._build, self.engine = build, engine
+        tasks, turns = objective.parts.tasks, len(objective.parts.cycle)
+        self._chances = chances(tasks, turns) if tasks else ({},) * turns
         self.state: TrainingState = ModuleState(lambda: self.model, self._optimizer)
         self._built = False
 
@@ -85,14 +88,15 @@ class Phase(LightningModule):
         objective, parts = self.objective, self.objective.parts
         turn = parts.cycle[self.turn or 0]
         kept = dropped(batch, parts.dropout, seed=objective.seed)
-        draw = noised(kept, objective.flow, parts.targets, seed=objective.seed, ranges=turn.levels)
+        given = given_by(batch, parts.tasks, self._chances[self.turn or 0], seed=objective.seed)
+        draw = noised(kept, objective.flow, parts.targets, seed=objective.seed, ranges=turn.levels, given=given)
         condition = Condition(texts=kept.texts, inactive=turn.inactive)
         predicted = self.model(objective.inputs(draw.streams), condition)
         losses = losses_of(predicted, draw, objective.flow)
         loss = torch.stack([weight * losses[name].mean() for name, weight in parts.targets.items()]).sum()
         values = {name: x.detach() for name, x in losses.items()}
         self.guard.note(Micro(ids=batch.ids, visits=batch.visits, loss=loss.detach(), losses=values, times=draw.times))
-        return {"loss": loss, "losses": values, "times": draw.times}
+        return {"loss": loss, "losses": values, "times": draw.times, "given": draw.given}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over the trainable parameters; `on_train_batch_start` sets the rate of each step."""

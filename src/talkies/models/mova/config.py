@@ -1,5 +1,6 @@
 """Recipe keys and presets of the networks. `a14b` has the sizes of the released MOVA (its config.json files)."""
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -101,12 +102,14 @@ class AudioPretrainingConfig:
 
 @config
 class JointConfig:
-    """Joint training of both video experts, the audio tower and the Bridge (MOVA, section 4.4)."""
+    """Joint training of both video experts, the audio tower and the Bridge (MOVA, section 4.4). `tasks`: the shares of
+    samples of which nothing, the sound or the video is given (none: nothing ever is)."""
 
     kind: Literal["joint"] = "joint"
     text_dropout: Share = 0.2
     video_loss_weight: NonNegative = 1.0
     audio_loss_weight: NonNegative = 0.2
+    tasks: dict[Literal["joint", "sound_to_video", "video_to_sound"], Share] = field(default_factory=dict)
 
 
 MovaPhase = Annotated[VideoPretrainingConfig | AudioPretrainingConfig | JointConfig, Field(discriminator="kind")]

@@ -1,6 +1,7 @@
 """MOVA as a system: its phases, parents, parameter groups, streams and guidance."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from talkies.config import RecipeError
@@ -8,10 +9,16 @@ from talkies.config.canonical import to_dict
 from talkies.models.mova.config import MovaConfig, MovaPhase, MovaShape
 from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
-from talkies.streams.system import Group, Network, Parts, Rung, Setup, Stored, Turn
+from talkies.streams.system import Group, Network, Parts, Rung, Setup, Stored, Task, Turn
 
 EXPERTS = ("video_high", "video_low")
 JOINT = (*EXPERTS, "audio", "bridge")
+TASKS = {
+    "joint": Task(share=0.0),
+    "sound_to_video": Task(share=0.0, given=frozenset({"audio"})),
+    # A clean video belongs to the low-noise expert, which the odd steps train.
+    "video_to_sound": Task(share=0.0, given=frozenset({"video"}), turns=frozenset({1})),
+}
 
 
 class MovaSystem:
@@ -52,6 +59,7 @@ class MovaSystem:
             texts=frozenset({"text"}),
             dropout=dropout,
             cycle=(high, low),
+            tasks={name: replace(TASKS[name], share=share) for name, share in phase.tasks.items()} if joint else {},
         )
 
     def stored(self, codecs: Mapping[str, Any]) -> dict[str, Stored]:
