@@ -1,13 +1,18 @@
 """Sequence parallelism changes nothing: forward, loss and gradients of the whole model, on real processes."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from one_step import step, toy
-from ranks import Turns
+from ranks import Turns, on_ranks
 
 from talkies.parallel.sequence import SequenceGroups, split_sequence
+
+sys.path.append(str(Path(__file__).parents[1] / "nn"))  # a spawned process imports this file, too
+from joint import Joint
 
 
 def sequence_rank(degree: int, padded: bool) -> dict[str, Any]:
@@ -20,6 +25,31 @@ def sequence_rank(degree: int, padded: bool) -> dict[str, Any]:
     for grad in grads.values():  # what DDP and FSDP do
         dist.all_reduce(grad)
     return {"loss": loss, "grads": {name: grad / world for name, grad in grads.items()}}
+
+
+def joint_rank(masked: bool) -> list[torch.Tensor]:
+    """A joint attention over two streams, one of them masked for a sample, by this rank's share of the tokens."""
+    import torch.distributed as dist
+
+    model, xs, masks = joint_inputs(masked=masked)
+    split_sequence(model, SequenceGroups("cpu", dist.get_world_size(), dist.get_world_size()))
+    return model.sharing(xs, masks)
+
+
+def joint_inputs(*, masked: bool) -> tuple[Joint, list[torch.Tensor], list[torch.Tensor | None]]:
+    """Text (4 tokens) and another stream (5 tokens): their counts do not divide, nor do the 3 heads."""
+    torch.manual_seed(0)
+    model, xs = Joint((20, 12)), [torch.randn(2, 5, 20), torch.randn(2, 4, 12)]
+    mask = torch.tensor([[True] * 4, [True, False, True, False]])[:, None, None]
+    return model, xs, [None, mask if masked else None]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_several_streams_share_a_sequence(masked: bool, tmp_path: Path) -> None:
+    model, xs, masks = joint_inputs(masked=masked)
+    expected = model.sharing(xs, masks)
+    for answer in on_ranks(tmp_path, 2, joint_rank, masked):
+        torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-6)
 
 
 CASES = {"2 of 2": (2, (2, False)), "4 of 4, padded": (4, (4, True)), "2 of 4": (4, (2, False))}

@@ -1,7 +1,9 @@
 """The interface of sequence parallelism: a tower's tokens are split after embedding and gathered at its output."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from talkies.nn.rope import Rope
@@ -19,6 +21,10 @@ class Split(Protocol):
 
     def mask(self, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
         """Key mask [B, 1, 1, T] (None: no padding) of all `tokens` [B, T, d] -> the mask that `attend` takes."""
+
+    def joined(self, masks: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
+        """Key masks of several streams, each as returned by `mask`, whose tokens of this process (`counts` of each)
+        were joined in this order -> the mask that `attend` takes for the joined sequence; None if nothing is masked."""
 
     def whole(self, x: Tensor, count: int) -> Tensor:
         """Values of this process's tokens [B, T', d] -> those of all `count` tokens [B, T, d]."""
@@ -40,6 +46,10 @@ class Undivided:
         del tokens
         return mask
 
+    def joined(self, masks: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
+        """The masks in a row."""
+        return joined_masks(masks, counts, 1)
+
     def whole(self, x: Tensor, count: int) -> Tensor:
         """x"""
         assert x.shape[1] == count
@@ -47,3 +57,16 @@ class Undivided:
 
 
 UNDIVIDED = Undivided()
+
+
+def joined_masks(masks: Sequence[Tensor | None], counts: Sequence[int], processes: int) -> Tensor | None:
+    """Masks [B, 1, 1, processes * count] (None: no masked key) of streams of which each process holds `counts` tokens
+    -> [B, 1, 1, processes * sum of counts], process by process; None if nothing is masked."""
+    given = next((mask for mask in masks if mask is not None), None)
+    if given is None:
+        return None
+    parts = []
+    for mask, count in zip(masks, counts, strict=True):
+        whole = given.new_ones(given.shape[0], 1, 1, processes * count) if mask is None else mask
+        parts.append(torch.unflatten(whole, -1, (processes, count)))
+    return torch.cat(parts, -1).flatten(-2)

@@ -5,7 +5,9 @@ tokens", and another one turns the result back. If the degree does not divide th
 Ulysses in groups of their greatest common divisor, and keys and values gathered over the rest.
 """
 
+from collections.abc import Sequence
 from math import gcd
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +15,9 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import init_device_mesh
 
-from talkies.nn.attention import Attend, Attention
+from talkies.nn.attention import Attend
 from talkies.nn.rope import Rope
-from talkies.nn.split import Split
+from talkies.nn.split import Split, joined_masks
 from talkies.parallel.collectives import all_to_all, gather, gather_same
 
 
@@ -74,6 +76,10 @@ class SequenceSplit(Split):
             mask = torch.ones(tokens.shape[0], 1, 1, count, dtype=torch.bool, device=tokens.device)
         return F.pad(mask, (0, padding), value=False)
 
+    def joined(self, masks: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
+        """After the all-to-all, a joined sequence lies process by process, each with its tokens of all streams."""
+        return joined_masks(masks, counts, self.groups.degree)
+
     def whole(self, x: Tensor, count: int) -> Tensor:
         """[B, ceil(T / degree), d] -> [B, T, d] on every rank, for a loss that all ranks compute alike."""
         return gather_same(x.transpose(0, 1), self.groups.group).transpose(0, 1)[:, :count]
@@ -116,13 +122,15 @@ def _gather_tokens(x: Tensor, group: ProcessGroup) -> Tensor:
 
 
 def split_sequence(model: nn.Module, groups: SequenceGroups) -> None:
-    """Make every module with a `split` hold slices of the tokens, and every attention over tokens see all of them.
+    """Make every module with a `split` hold slices of the tokens, and every `attend` over tokens see all of them: that
+    of Attention, and of any module with `attend` and `heads` (one that attends over several streams, text among them).
 
-    Every rank holds the whole text, so that attention over text needs no communication.
+    Attention `over_text` alone needs no communication: every rank holds the whole text.
     """
     split = SequenceSplit(groups)
     for module in model.modules():
         if hasattr(module, "split"):
             setattr(module, "split", split)  # noqa: B010 (which module has one is known at run time)
-        if isinstance(module, Attention) and not module.over_text:
-            module.attend = sequence_attend(module.attend, groups, module.heads)
+        if hasattr(module, "attend") and not getattr(module, "over_text", False):
+            attended: Any = module
+            attended.attend = sequence_attend(attended.attend, groups, attended.heads)
