@@ -12,6 +12,9 @@ MAX_SCALE, MAX_STEPS = 100.0, 10_000
 
 if TYPE_CHECKING:
     from talkies.flow.config import SamplingConfig
+    from talkies.generate.clip import Generator
+    from talkies.generate.given import Given
+    from talkies.media.mux import Medium
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
     from talkies.streams.system import System
@@ -116,6 +119,40 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
             raise RecipeError(f"sample: {args.source} generates sound only; drop --image")
         _, height, width = model.shape
         image = load_image(args.image, height=height, width=width)
-    request = Request(prompts=dict.fromkeys(model.text_codecs, args.prompt), image=image, id="sample")
-    make_clip(source, request, sampling, seed=args.seed, out=args.out, ranks=ranks)
+    given = _given(args, model)
+    request = Request(
+        prompts=dict.fromkeys(model.text_codecs, args.prompt),
+        image=image,
+        id="sample",
+        given={name: one.values for name, (_, _, one) in given.items()},
+    )
+    beside = [(medium, path, one) for medium, path, one in given.values()]
+    make_clip(
+        source, request, sampling, seed=args.seed, out=args.out, ranks=ranks, beside=beside[0] if beside else None
+    )
     return 0
+
+
+def _given(args: argparse.Namespace, model: "Generator") -> "dict[str, tuple[Medium, Path, Given]]":
+    """Stream -> the medium, the file and the values that the command line gives for it."""
+    from talkies.config import RecipeError
+    from talkies.generate.given import given_film, given_sound
+
+    if getattr(args, "audio", None) is not None and getattr(args, "video", None) is not None:
+        raise RecipeError("sample: --audio and --video give everything, and leave nothing to make: give one of them")
+    sound, film = model.stream_of("audio"), model.stream_of("video")
+    if getattr(args, "audio", None) is not None:
+        if sound is None or film is None:
+            raise RecipeError(f"sample: --audio: {args.source} does not make a video with sound; drop it")
+        rate = model.codecs.audio[model.codec_of(sound)].sample_rate
+        assert model.samples is not None
+        return {sound: ("audio", args.audio, given_sound(args.audio, sample_rate=rate, samples=model.samples))}
+    if getattr(args, "video", None) is not None:
+        if sound is None or model.shape is None or film is None:
+            raise RecipeError(f"sample: --video: {args.source} does not make a video with sound; drop it")
+        if args.image is not None:
+            raise RecipeError("sample: --video has a first frame of its own; drop --image")
+        frames, height, width = model.shape
+        read = given_film(args.video, frames=frames, fps=model.fps, height=height, width=width)
+        return {film: ("video", args.video, read)}
+    return {}

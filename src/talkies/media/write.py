@@ -27,6 +27,7 @@ AAC_BITS_PER_SAMPLE = 6
 # scheduler; with macroblock trees, on uninitialised memory (measured: 22 different files from 25 equal inputs, 64x64).
 X264 = {"crf": "12", "preset": "medium", "threads": "1", "mbtree": "0"}
 CHROMA = Interpolation.AREA | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
+OPTIONS = {"movflags": "faststart+use_metadata_tags"}
 CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 
 
@@ -37,23 +38,29 @@ def write_mp4(path: Path | str, media: Media, *, tags: Mapping[str, str]) -> Non
     disk is full or not writable.
     """
     path = Path(path)
-    _check(media)
-    options = {"movflags": "faststart+use_metadata_tags"}
+    check_media(media)
     kind = "ipod" if path.suffix == ".m4a" else "mp4"
     with (
         storage_errors(path, refused=UNWRITABLE),
         replacing(path) as temporary,
-        av.open(f"file:{temporary}", "w", format=kind, container_options=options) as out,
+        av.open(f"file:{temporary}", "w", format=kind, container_options=OPTIONS) as out,
     ):
-        out.metadata.update({"comment": tags[PROVENANCE]} if PROVENANCE in tags else {})
-        out.metadata.update(tags)
-        # Both streams must be known before the first packet.
-        tracks = [
-            make(out, media) for make, has in ((_video, media.frames), (_audio, media.samples)) if has is not None
-        ]
-        packets = [packet for track in tracks for packet in track]
+        add_tags(out, tags)
+        packets = [packet for track in encoders(out, media) for packet in track]
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             out.mux(packet)
+
+
+def add_tags(out: Any, tags: Mapping[str, str]) -> None:
+    """Write metadata tags into an output that has no packets yet."""
+    out.metadata.update({"comment": tags[PROVENANCE]} if PROVENANCE in tags else {})
+    out.metadata.update(tags)
+
+
+def encoders(out: Any, media: Media) -> list[Iterator[Any]]:
+    """Add the streams of `media` to an output; their packets. All streams must be added before the first packet."""
+    makers = ((_video, media.frames), (_audio, media.samples))
+    return [make(out, media) for make, values in makers if values is not None]
 
 
 def read_tags(path: Path | str) -> dict[str, str]:
@@ -62,7 +69,8 @@ def read_tags(path: Path | str) -> dict[str, str]:
         return {key: value for key, value in container.metadata.items() if key not in CONTAINER_KEYS}
 
 
-def _check(media: Media) -> None:
+def check_media(media: Media) -> None:
+    """ValueError for media that mp4 cannot hold."""
     if media.frames is None and media.samples is None:
         raise ValueError("media without frames and sound cannot be written")
     for name, values in (("frames", media.frames), ("samples", media.samples)):

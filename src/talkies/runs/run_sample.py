@@ -7,7 +7,9 @@ from talkies.config.shown import one_line
 from talkies.data.shards import ShardSet
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
+from talkies.generate.given import Given
 from talkies.generate.request import Request
+from talkies.media.mux import Medium, write_beside
 from talkies.media.write import PROVENANCE, write_mp4
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import Systems
@@ -28,9 +30,11 @@ def make_clip(
     seed: int,
     out: Path,
     ranks: Ranks,
+    beside: tuple[Medium, Path, Given] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Generate one clip and write it with its provenance. Every process of `ranks` calls it."""
+    """Generate one clip and write it with its provenance; a given stream is copied from its file (`beside`: its medium,
+    the file, and what the request holds of it). Every process of `ranks` calls it."""
     model = source.generator()
     media = generate(model, [request], sampling, seed=seed)[0]
     tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"}
@@ -39,7 +43,13 @@ def make_clip(
     title = " ".join(request.prompts.values())[:TITLE]
 
     def write() -> None:
-        write_mp4(out, media, tags={**tags, "title": title})
+        if beside is None:
+            write_mp4(out, media, tags={**tags, "title": title})
+        else:
+            medium, path, given = beside
+            for note in given.notes:
+                say(f"sample:   {path}: {note}")
+            write_beside(out, media, path, medium, begin=given.begin, tags={**tags, "title": title})
         say(f"sample:   {out} ({source.name}, seed {seed}{only}): {one_line(title)}")
 
     ranks.agree(write if ranks.main else None)

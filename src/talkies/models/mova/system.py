@@ -30,7 +30,11 @@ class MovaSystem:
     optional: frozenset[str] = frozenset({"bridge"})
     rates: tuple[str, ...] = ("towers", "bridge")
     scales: Mapping[str, str] = {"text": "the prompt", "bridge": "the other modality"}
-    options: Mapping[str, str] = {"image": "first frame; without it a white image"}
+    options: Mapping[str, str] = {
+        "image": "first frame; without it a white image",
+        "audio": "file whose sound is given: only the video is made",
+        "video": "film that is given: only the sound is made",
+    }
     kind = "mova"
 
     def network(self) -> Network:

@@ -1,0 +1,76 @@
+"""Puts a stream of a file, unchanged, beside a stream that is encoded here."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+
+from talkies.files.durable import UNWRITABLE, replacing, storage_errors
+from talkies.media.container import MediaError, need_stream, opened
+from talkies.media.write import OPTIONS, add_tags, check_media, encoders
+from talkies.streams.codec import Media
+
+Medium = Literal["video", "audio"]
+
+
+def write_beside(
+    path: Path | str, media: Media, given: Path | str, medium: Medium, *, begin: float, tags: Mapping[str, str]
+) -> None:
+    """Write an mp4 with the `medium` stream of the file `given`, packet by packet as it is, and the other medium of
+    `media` encoded as by `write_mp4`. The media begin at `begin` seconds of the given file's own time; `tags` become
+    metadata.
+
+    Raises MediaError if mp4 cannot hold the stream, StorageError if the disk is full or not writable, ValueError for
+    media that mp4 cannot hold.
+    """
+    path = Path(path)
+    made = Media(
+        frames=None if medium == "video" else media.frames,
+        fps=media.fps,
+        samples=None if medium == "audio" else media.samples,
+        sample_rate=media.sample_rate,
+    )
+    check_media(made)
+    with (
+        opened(given) as source,
+        storage_errors(path, refused=UNWRITABLE),
+        replacing(path) as temporary,
+        av.open(f"file:{temporary}", "w", format="mp4", container_options=OPTIONS) as out,
+    ):
+        add_tags(out, tags)
+        stream = need_stream(source, medium, given)
+        copied, (encoded,) = _copied(out, source, stream, given), encoders(out, made)
+        start = float((stream.start_time or 0) * stream.time_base)
+        later = (_shifted(packet, begin - start) for packet in encoded)
+        packets = sorted((*copied, *later), key=lambda packet: packet.dts * packet.time_base)
+        for packet in packets:
+            out.mux(packet)
+
+
+def _copied(out: Any, source: Any, stream: Any, given: Path | str) -> Iterator[Any]:
+    """Add a stream like `stream`; its packets, which begin at time 0."""
+    try:
+        target = out.add_stream_from_template(stream)
+    except (av.error.FFmpegError, ValueError) as error:
+        name = stream.codec_context.codec.name
+        raise MediaError(
+            given, f"its {stream.type} is {name}, which mp4 cannot hold ({error}); convert it (ffmpeg -i IN OUT.mp4)"
+        ) from None
+    start = stream.start_time or 0
+    return _packets(source, stream, target, start)
+
+
+def _packets(source: Any, stream: Any, target: Any, start: int) -> Iterator[Any]:
+    for packet in source.demux(stream):
+        if packet.dts is None:  # the end of the file
+            continue
+        packet.pts, packet.dts = packet.pts - start, packet.dts - start
+        packet.stream = target
+        yield packet
+
+
+def _shifted(packet: Any, seconds: float) -> Any:
+    ticks = round(seconds / packet.time_base)
+    packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+    return packet

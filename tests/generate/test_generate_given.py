@@ -1,0 +1,75 @@
+"""Given media are fitted to a model's clips, and every change is noted."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from talkies.config import DataError
+from talkies.generate.given import given_film, given_sound
+from talkies.media.write import write_mp4
+from talkies.streams.codec import Media
+
+RATE = 16000
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """2 s at 25 fps, 64x48: frame k has brightness k / 50; a tone."""
+    frames = (torch.arange(50) / 25 - 1)[:, None, None, None].expand(50, 3, 48, 64)
+    samples = 0.3 * torch.sin(torch.arange(2 * RATE) * 0.3)
+    write_mp4(tmp_path / "clip.mp4", Media(frames=frames, fps=25.0, samples=samples, sample_rate=RATE), tags={})
+    return tmp_path / "clip.mp4"
+
+
+def test_sound_of_the_same_rate_and_length_is_taken_as_it_is(clip: Path) -> None:
+    given = given_sound(clip, sample_rate=RATE, samples=2 * RATE)
+    assert (given.values.shape, given.notes, given.begin) == ((2 * RATE,), (), 0.0)
+    assert float(given.values.abs().max()) == pytest.approx(0.3, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds", "notes"),
+    [
+        (RATE, 1.0, ["it lasts 2.00 s: the clip is made for the first 1.00 s"]),
+        (RATE, 3.0, ["it lasts 2.00 s: silence follows up to the 3.00 s of a clip"]),
+        (8000, 2.0, ["resampled from 16,000 to 8,000 Hz for the model"]),
+    ],
+)
+def test_other_lengths_and_rates_are_noted(clip: Path, rate: int, seconds: float, notes: list[str]) -> None:
+    given = given_sound(clip, sample_rate=rate, samples=int(rate * seconds))
+    assert len(given.values) == int(rate * seconds)
+    assert [note[: len(begin)] for note, begin in zip(given.notes, notes, strict=True)] == notes
+    assert not bool(given.values[int(2.1 * rate) :].any())
+
+
+def test_a_film_of_the_same_kind_is_taken_as_it_is(clip: Path) -> None:
+    given = given_film(clip, frames=25, fps=25.0, height=48, width=64)
+    assert given.values.shape == (25, 3, 48, 64)
+    expected = torch.arange(25) / 25 - 1
+    torch.testing.assert_close(given.values.mean((1, 2, 3)), expected, atol=0.03, rtol=0)
+    assert given.notes == ("it lasts 2.00 s: the clip is made for the first 1.00 s",)
+
+
+def test_at_another_rate_the_picture_shown_at_each_time_is_taken(clip: Path) -> None:
+    given = given_film(clip, frames=20, fps=10.0, height=48, width=64)
+    shown = torch.tensor([int(k * 2.5 + 1e-3) for k in range(20)]) / 25 - 1
+    torch.testing.assert_close(given.values.mean((1, 2, 3)), shown, atol=0.03, rtol=0)
+    assert given.notes == ("sampled from 25 to 10 fps for the model",)
+
+
+def test_a_short_film_stands_at_its_last_picture_and_another_size_is_noted(clip: Path) -> None:
+    given = given_film(clip, frames=60, fps=25.0, height=32, width=32)
+    assert given.values.shape == (60, 3, 32, 32)
+    torch.testing.assert_close(given.values[49:], given.values[49:50].expand(11, -1, -1, -1))
+    assert given.notes == (
+        "cropped and resized from 64x48 to 32x32 for the model",
+        "it lasts 2.00 s: its last picture stands up to the 2.40 s of a clip",
+    )
+
+
+def test_files_without_the_medium_are_refused(tmp_path: Path) -> None:
+    silent = tmp_path / "silent.mp4"
+    write_mp4(silent, Media(frames=torch.zeros(5, 3, 32, 32), fps=25.0, samples=None, sample_rate=1), tags={})
+    with pytest.raises(DataError, match="has no sound"):
+        given_sound(silent, sample_rate=RATE, samples=100)
