@@ -81,7 +81,8 @@ def check_heldout_clips(recipe: PhaseRecipe, heldout: int, *, held: str = "has")
 
 def _check_rank(recipe: PhaseRecipe) -> None:
     """RecipeError for a LoRA of a higher rank than the layers that it adapts, which would only take memory."""
-    widest = recipe.system.widest(recipe)
+    components = recipe.system.components(recipe)
+    widest = max(components[name].width for name in parts(recipe).components)
     if recipe.train.kind == "lora" and recipe.train.rank > widest:
         raise RecipeError(
             f"recipe: `train.rank` is {recipe.train.rank}, but the layers of `model.preset` {recipe.model.preset} are "
@@ -92,7 +93,7 @@ def _check_rank(recipe: PhaseRecipe) -> None:
 def _check_names(recipe: PhaseRecipe) -> None:
     """RecipeError for names in mappings that the system does not know, or that it needs and does not find."""
     system = recipe.system
-    rates = recipe.optimizer.lr
+    rates, known_rates = recipe.optimizer.lr, {one.rate for one in system.components(recipe).values()}
     shifts = [
         (f"{key}.schedule.shifts", schedule.shifts)
         for key, schedule in (("flow", recipe.flow.schedule), ("sampling", recipe.sampling.schedule))
@@ -100,14 +101,14 @@ def _check_names(recipe: PhaseRecipe) -> None:
     ]
     known_streams = recipe.system.stored(recipe.codecs)
     sections: list[tuple[str, Collection[str], Collection[str]]] = [
-        ("optimizer.lr", rates, system.rates),
+        ("optimizer.lr", rates, known_rates),
         ("sampling.scales", recipe.sampling.scales, system.scales),
         *((key, values, known_streams) for key, values in shifts),
     ]
     for key, found, known in sections:
         if unknown := sorted(set(found) - set(known)):
             raise RecipeError(f"recipe: unknown key `{key}.{named(unknown[0])}`; known: {listed([*known])}")
-    if missing := [name for name in system.rates if name not in rates]:
+    if missing := sorted(known_rates - set(rates)):
         raise RecipeError(f"recipe: missing key `optimizer.lr.{missing[0]}`")
     if not fits(recipe.sampling.sampler, recipe.flow.target):
         raise RecipeError(

@@ -118,7 +118,7 @@ def _check_parents(phase: PhaseRecipe, earlier: Mapping[str, PhaseRecipe]) -> No
             parent = earlier[spec]
             lora = parent.train.kind == "lora"
             check_shape(component, spec, shape_json(parent), phase, adapter=lora)
-            check_brings(component, spec, parts(parent).components, optional=phase.system.optional)
+            check_brings(component, spec, parts(parent).components, phase)
 
 
 def _check_tracking(curriculum: Curriculum) -> None:

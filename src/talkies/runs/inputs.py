@@ -49,5 +49,5 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     check_heldout_clips(recipe, len(heldout))
     check_step(recipe, shards)
     for component, parent in parents.items():
-        check_codecs(component, parent, identities, read=recipe.system.reads(component))
+        check_codecs(component, parent, identities, read=recipe.system.components(recipe)[component].reads)
     return Inputs(shards=shards, heldout=heldout, codecs=codecs, parents=parents, carried=to_carry)

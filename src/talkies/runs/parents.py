@@ -116,7 +116,7 @@ def open_parents(
     found = {component: opened[spec] for component, spec in wanted.items()}
     for component, parent in list(found.items()):
         check_shape(component, parent.spec, parent.info["shape"], recipe, adapter=bool(parent.info["base"]))
-        check_brings(component, parent.spec, parent.info["components"], optional=recipe.system.optional)
+        check_brings(component, parent.spec, parent.info["components"], recipe)
         if component not in parent.info["components"]:  # it starts from random weights
             del found[component]
     return found
@@ -134,9 +134,9 @@ def check_lineage(run: Path, parents: Mapping[str, Parent]) -> None:
             )
 
 
-def check_brings(component: str, spec: str, components: Collection[str], *, optional: Collection[str]) -> None:
-    """CheckpointError if a parent lacks a component that is not `optional`."""
-    if component not in components and component not in optional:
+def check_brings(component: str, spec: str, components: Collection[str], recipe: PhaseRecipe) -> None:
+    """CheckpointError if a parent with these `components` lacks one that a parent of the phase may not lack."""
+    if component not in components and not recipe.system.components(recipe)[component].optional:
         available = ", ".join(sorted(components)) or "none"
         raise CheckpointError(f"parent: {shown(spec)} brings no {component}, only {available}: choose another parent")
 
@@ -146,7 +146,7 @@ def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: Pha
     only an `adapter`."""
     if adapter:
         raise CheckpointError(f"parent: {shown(spec)} is a LoRA adapter, which no phase can start from: use its base")
-    section = recipe.system.section(component)
+    section = recipe.system.components(recipe)[component].section
     theirs, ours = shape.get(section), shape_json(recipe)[section]
     if not isinstance(theirs, Mapping):
         raise CheckpointError(f"parent: {shown(spec)} is of another architecture: it has no {section}")
@@ -174,4 +174,4 @@ def check_codecs(component: str, parent: Parent, identities: Mapping[str, str], 
 
 def shape_json(recipe: PhaseRecipe) -> dict[str, Any]:
     """The sizes that determine the parameters, as release.json records them."""
-    return dict(recipe.system.shape(recipe))
+    return {one.section: dict(one.shape) for one in recipe.system.components(recipe).values()}

@@ -74,7 +74,8 @@ def check_prepared(
                 sets[name].check(identities, phase.data.geometry, parts(phase).streams)
             check_heldout_clips(phase, len(sets[phase.data.heldout]))
             for component, parent in parents[phase.name].items():
-                check_codecs(component, parent, identities, read=phase.system.reads(component))
+                read = phase.system.components(phase)[component].reads
+                check_codecs(component, parent, identities, read=read)
 
 
 def check_before_submit(recipe: PhaseRecipe, folder: Path, *, siblings: Collection[str] = ()) -> None:

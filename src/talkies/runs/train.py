@@ -59,7 +59,7 @@ def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module], guard: Guard
         flow=recipe.flow,
         parts=parts(recipe),
         inputs=partial(system.network().inputs, recipe),
-        group_of=system.group,
+        components=system.components(recipe),
         seed=recipe.seed,
     )
     return Phase(build, objective, recipe.optimizer, recipe.steps, guard, engine=engine_of(recipe.parallel))

@@ -66,13 +66,23 @@ class Parts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """Where a parameter belongs: the key of its `rate` in `optimizer.lr`, the parameter group by which it may be
-    inactive (None: it never is), and whether weight decay acts on it."""
+class Component:
+    """A part of a network that is built, trained, stored and inherited on its own.
 
+    `section`: where a release records `shape`, the sizes that determine its parameters (components of one section have
+    equal sizes); `reads`: the codecs whose latents or features it learns; `rate`: its key in `optimizer.lr`; `group`:
+    the parameter group by which it may be inactive (None: it never is); `undecayed`: ends of the names of matrices without
+    weight decay; `optional`: a parent may lack it; `width`: that of its widest layers.
+    """
+
+    section: str
+    shape: Mapping[str, Any]
+    reads: tuple[str, ...]
     rate: str
-    name: str | None = None
-    decays: bool = True
+    width: int
+    group: str | None = None
+    undecayed: tuple[str, ...] = ()
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,16 +127,13 @@ class System(Protocol):
     """A kind of model. Names: `model`, the class of that section of a recipe (its `kind` is the system's name);
     `phases`, the class or tagged union of the section `phase`.
 
-    `slots`: key of `parents`, besides `base` -> the components that it brings; `optional`: components that a parent may
-    lack; `rates`: keys of `optimizer.lr`; `scales`: keys of `sampling.scales` -> what they guide; `options`: the
-    media that `talkies sample` may be given (image, audio, video) -> what each is for.
+    `slots`: key of `parents`, besides `base` -> the components that it brings; `scales`: keys of `sampling.scales` ->
+    what they guide; `options`: the media that `talkies sample` may be given (image, audio, video) -> what each is for.
     """
 
     model: Any
     phases: Any
     slots: Mapping[str, tuple[str, ...]]
-    optional: frozenset[str]
-    rates: tuple[str, ...]
     scales: Mapping[str, str]
     options: Mapping[str, str]
 
@@ -139,6 +146,9 @@ class System(Protocol):
 
     def network(self) -> Network:
         """The part that needs torch; imported by this call."""
+
+    def components(self, setup: Setup) -> Mapping[str, Component]:
+        """Every component that the model may have, by name; the names of its parameters begin with it."""
 
     def parts(self, setup: Setup) -> Parts:
         """What the phase builds, reads and trains."""
@@ -154,21 +164,6 @@ class System(Protocol):
 
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         """Tokens by stream. ValueError, beginning with the stream, if a Grid cannot be cut into them."""
-
-    def shape(self, setup: Setup) -> Mapping[str, Any]:
-        """The sizes that determine the parameters, by section, as a release records them."""
-
-    def section(self, component: str) -> str:
-        """The section of `shape` that a component follows from."""
-
-    def reads(self, component: str) -> tuple[str, ...]:
-        """The codecs whose latents or features a component has learned."""
-
-    def widest(self, setup: Setup) -> int:
-        """The largest width of the layers that an adapter may change."""
-
-    def group(self, parameter: str) -> Group:
-        """Where the parameter of that name belongs."""
 
     def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
         """The parameter groups that take no part in an evaluation at these noise levels."""

@@ -1,14 +1,15 @@
 """AdamW for parameter groups that take turns, and the learning-rate schedule."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from talkies.models.build import component_of
 from talkies.parallel.sharding import shape_of
-from talkies.streams.system import Group
+from talkies.streams.system import Component
 from talkies.training.config import OptimizerConfig
 
 
@@ -39,10 +40,10 @@ class AlternatingAdamW(Alternating, torch.optim.AdamW):
 
 
 def parameter_groups(
-    model: nn.Module, config: OptimizerConfig, group_of: Callable[[str], Group]
+    model: nn.Module, config: OptimizerConfig, components: Mapping[str, Component]
 ) -> list[dict[str, Any]]:
-    """AdamW groups of the parameters that require gradients, as `group_of` sorts them by name, with and without weight
-    decay. Vectors (biases, norms) do not decay: the usual choice.
+    """AdamW groups of the parameters that require gradients, by the rates and groups of their components, with and
+    without weight decay. Vectors (biases, norms) do not decay: the usual choice.
 
     Each group has its `peak` rate and the `name` by which it may be inactive (None: it never is).
     """
@@ -50,13 +51,13 @@ def parameter_groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        group = group_of(name)
-        decays = group.decays and len(shape_of(parameter)) >= 2
+        component = components[component_of(name)]
+        decays = len(shape_of(parameter)) >= 2 and not name.endswith(component.undecayed)
         decay = config.weight_decay if decays else 0.0
-        empty: dict[str, Any] = {"params": [], "names": [], "name": group.name, "inactive": False}
-        peak = config.lr[group.rate]
+        empty: dict[str, Any] = {"params": [], "names": [], "name": component.group, "inactive": False}
+        peak = config.lr[component.rate]
         own = groups.setdefault(
-            (group.rate, group.name, decays), {**empty, "peak": peak, "lr": peak, "weight_decay": decay}
+            (component.rate, component.group, decays), {**empty, "peak": peak, "lr": peak, "weight_decay": decay}
         )
         own["params"].append(parameter)
         own["names"].append(name)

@@ -14,7 +14,7 @@ from talkies.flow.noising import dropped, given_by, losses_of, noised
 from talkies.flow.tasks import chances
 from talkies.resilience.guard import Guard, Micro
 from talkies.streams.batch import Batch, Condition, Stream
-from talkies.streams.system import Group, Parts
+from talkies.streams.system import Component, Parts
 from talkies.training.config import OptimizerConfig, StepsConfig
 from talkies.training.engines import Engine, TorchEngine
 from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
@@ -27,13 +27,14 @@ class Objective:
     """What a phase minimises.
 
     `parts`: the streams that it trains and reads, their loss weights and dropout, and what the optimizer steps train in
-    turn; `inputs` turns the streams of a batch into those of the network; `group_of` sorts parameters by name.
+    turn; `inputs` turns the streams of a batch into those of the network; `components` say how their parameters are
+    stepped.
     """
 
     flow: FlowConfig
     parts: Parts
     inputs: Callable[[Mapping[str, Stream]], dict[str, Stream]]
-    group_of: Callable[[str], Group]
+    components: Mapping[str, Component]
     seed: int
 
 
@@ -101,7 +102,7 @@ class Phase(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over the trainable parameters; `on_train_batch_start` sets the rate of each step."""
         config = self.optimizer_config
-        groups = parameter_groups(self.model, config, self.objective.group_of)
+        groups = parameter_groups(self.model, config, self.objective.components)
         return AlternatingAdamW(
             groups, lr=groups[0]["peak"], betas=config.betas, eps=config.eps, fused=self.engine.fused
         )

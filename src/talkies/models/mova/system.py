@@ -9,7 +9,7 @@ from talkies.config.canonical import to_dict
 from talkies.models.mova.config import MovaConfig, MovaPhase, MovaShape
 from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
-from talkies.streams.system import Group, Network, Parts, Rung, Setup, Stored, Task, Turn
+from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored, Task, Turn
 
 EXPERTS = ("video_high", "video_low")
 JOINT = (*EXPERTS, "audio", "bridge")
@@ -27,8 +27,6 @@ class MovaSystem:
     model: Any = MovaConfig
     phases: Any = MovaPhase
     slots: Mapping[str, tuple[str, ...]] = {"video": EXPERTS, "audio": ("audio",)}
-    optional: frozenset[str] = frozenset({"bridge"})
-    rates: tuple[str, ...] = ("towers", "bridge")
     scales: Mapping[str, str] = {"text": "the prompt", "bridge": "the other modality"}
     options: Mapping[str, str] = {
         "image": "first frame; without it a white image",
@@ -42,6 +40,31 @@ class MovaSystem:
         from talkies.models.mova.network import MovaNetwork  # noqa: PLC0415 - decoding a recipe needs no torch
 
         return MovaNetwork()
+
+    def components(self, setup: Setup) -> dict[str, Component]:
+        """Two experts of one size, which take turns, the audio tower, and the Bridge, which a parent may lack.
+        Modulations do not decay (our choice)."""
+        sizes: MovaShape = setup.model.shape
+        video, audio = (
+            Component(
+                section=name,
+                shape=to_dict(tower),
+                reads=(name, "text"),
+                rate="towers",
+                width=tower.dim,
+                undecayed=("modulation",),
+            )
+            for name, tower in (("video", sizes.video), ("audio", sizes.audio))
+        )
+        bridge = Component(
+            section="bridge",
+            shape=to_dict(sizes.bridge),
+            reads=("video", "audio", "text"),
+            rate="bridge",
+            width=max(sizes.video.dim, sizes.audio.dim),
+            optional=True,
+        )
+        return {**{name: replace(video, group=name) for name in EXPERTS}, "audio": audio, "bridge": bridge}
 
     def parts(self, setup: Setup) -> Parts:
         """Video pretraining trains both experts in turn, audio pretraining the audio tower, joint training all."""
@@ -104,37 +127,6 @@ class MovaSystem:
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         return found
-
-    def shape(self, setup: Setup) -> Mapping[str, Any]:
-        """Towers, Bridge and boundary."""
-        sizes: dict[str, Any] = to_dict(setup.model.shape)
-        return sizes
-
-    def section(self, component: str) -> str:
-        """Both experts have the sizes of the video tower."""
-        return "video" if component in EXPERTS else component
-
-    def reads(self, component: str) -> tuple[str, ...]:
-        """The codecs of the component's streams."""
-        if component == "bridge":
-            return ("video", "audio", "text")
-        return (self.section(component), "text")
-
-    def widest(self, setup: Setup) -> int:
-        """The wider of the towers."""
-        shape: MovaShape = setup.model.shape
-        return max(shape.video.dim, shape.audio.dim)
-
-    def group(self, parameter: str) -> Group:
-        """Towers and Bridge have their own rates; the experts take turns. Modulations do not decay (our choice)."""
-        component = parameter.partition(".")[0]
-        if component not in JOINT:
-            raise ValueError(f"{parameter!r} belongs to none of the components {', '.join(JOINT)}")
-        return Group(
-            rate="bridge" if component == "bridge" else "towers",
-            name=component if component in EXPERTS else None,
-            decays=not parameter.endswith("modulation"),
-        )
 
     def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
         """The expert that does not serve the video's noise level: the high-noise expert serves it from the boundary on
