@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from talkies.config import RecipeError, config

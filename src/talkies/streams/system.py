@@ -71,8 +71,8 @@ class Component:
 
     `section`: where a release records `shape`, the sizes that determine its parameters (components of one section have
     equal sizes); `reads`: the codecs whose latents or features it learns; `rate`: its key in `optimizer.lr`; `group`:
-    the parameter group by which it may be inactive (None: it never is); `undecayed`: ends of the names of matrices without
-    weight decay; `optional`: a parent may lack it; `width`: that of its widest layers.
+    the parameter group by which it may be inactive (None: it never is); `undecayed`: ends of the names of matrices
+    without weight decay; `optional`: a parent may lack it; `width`: that of its widest layers.
     """
 
     section: str
