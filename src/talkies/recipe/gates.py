@@ -11,6 +11,8 @@ from talkies.recipe.config import PhaseRecipe
 SYNC_FRAMES = 3
 """With fewer frames there is no motion to compare with the sound."""
 SYNC = ("sync", "sync_median", "sync_shuffled", "sync_reference", "lag_ms", "lag_ms_mean")
+GIVEN = ("sync", "sync_original")
+"""Of every task that gives a stream."""
 SHOWN = 5
 
 
@@ -28,7 +30,8 @@ def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
     if {"video", "audio"} <= set(targets) and Geometry.parse(
         recipe.data.geometry, key="data.geometry"
     ).frames >= SYNC_FRAMES:
-        found |= {f"evaluation/{key}" for key in SYNC}
+        given = [name for name, task in parts(recipe).tasks.items() if task.given]
+        found |= {f"evaluation/{key}" for key in (*SYNC, *(f"{name}/{key}" for name in given for key in GIVEN))}
     return tuple(sorted(found))
 
 

@@ -8,6 +8,7 @@ from talkies.evaluation.report import evaluate_clips
 from talkies.flow.config import SamplingConfig
 from talkies.media.write import PROVENANCE
 from talkies.runs.source import Source
+from talkies.runs.task_metrics import task_metrics
 from talkies.runs.validation import batches, captions, decoded, heldout_losses, sample_batch, write_samples
 from talkies.signals.answer import check_signal
 from talkies.streams.codec import Media
@@ -18,7 +19,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Generate one clip per held-out caption and first frame, and compare them with the decoded held-out clips.
 
-    Keys: those of `heldout_loss` and `evaluate_clips`, prefixed with `evaluation/`; `sync_reference` is the ceiling set
+    Keys: those of `heldout_loss`, `evaluate_clips` and `task_metrics`, prefixed with `evaluation/`; `sync_reference` is the ceiling set
     by the codecs. `folder`: receives the first 8 clips as mp4.
     """
     if clips > len(heldout):
@@ -35,6 +36,8 @@ def evaluate(
         generated += sample_batch(model, batch, sampling, seed=seed)
         real += decoded(batch, model, seconds=heldout.seconds)
     metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(generated, real).items()}
+    given = task_metrics(model, heldout_batches, real, sampling, seed=seed)
+    metrics |= {f"evaluation/{key}": value for key, value in given.items()}
     if folder is not None:
         titles = [title for batch in heldout_batches for title in captions(batch)]
         tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"}
