@@ -19,8 +19,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Generate one clip per held-out caption and first frame, and compare them with the decoded held-out clips.
 
-    Keys: those of `heldout_loss`, `evaluate_clips` and `task_metrics`, prefixed with `evaluation/`; `sync_reference` is the ceiling set
-    by the codecs. `folder`: receives the first 8 clips as mp4.
+    Keys: those of `heldout_loss`, `evaluate_clips` and `task_metrics`, prefixed with `evaluation/`; `sync_reference` is
+    the ceiling set by the codecs. `folder`: receives the first 8 clips as mp4.
     """
     if clips > len(heldout):
         raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 
 import torch
@@ -31,7 +32,8 @@ def task_metrics(
         media = {model.stream_of("video"): "frames", model.stream_of("audio"): "samples"}
         fields = [media[stream] for stream in task.given]
         others = [*real[1:], *real[:1]]
-        made, swapped = (_made(model, batches, given, sampling, task.given, seed) for given in (real, others))
+        make = partial(_made, model, batches, sampling=sampling, streams=task.given, seed=seed)
+        made, swapped = make(given=real), make(given=others)
         crossed = [
             replace(clip, **{field: getattr(own, field) for field in fields})
             for clip, own in zip(swapped, real, strict=True)
@@ -44,6 +46,7 @@ def task_metrics(
 def _made(
     model: Generator,
     batches: Sequence[Batch],
+    *,
     given: Sequence[Media],
     sampling: SamplingConfig,
     streams: frozenset[str],
