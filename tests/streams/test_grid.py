@@ -16,7 +16,7 @@ def test_a_whole_clip_has_even_steps() -> None:
 
 
 def test_chunks_begin_at_multiples_of_their_duration() -> None:
-    """LTX-2's sound: 10 steps of 1/8 s to a piece, and pieces of 1 s."""
+    """Ten steps of 1/8 s to a piece of 1 s, whose last steps reach beyond it."""
     grid = Grid(channels=3, shape=(25,), rate=Fraction(8), chunk=(10, Fraction(1)))
     times = [grid.seconds(step) for step in range(25)]
     assert [times[step] for step in (0, 10, 20)] == [0, 1, 2]
