@@ -164,7 +164,7 @@ class Kind(Generic[T]):
                 values = migration(values)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"it is no record of schema {schema} ({type(error).__name__}: {shown(str(error))})"
+                f"it is no record of `schema` {schema} ({type(error).__name__}: {shown(str(error))})"
             ) from None
         return json.dumps({**values, "schema": self.newest})
 
