@@ -19,11 +19,12 @@ from talkies.flow.config import (
 )
 from talkies.flow.draw import gaussian, uniform
 from talkies.flow.loss import per_sample_loss
-from talkies.flow.noising import Noised, dropped, losses_of, noised, noised_at, noised_to
+from talkies.flow.noising import Noised, dropped, given_by, losses_of, noised, noised_at, noised_to
 from talkies.flow.schedule import inverse_linear_quadratic, level_of, unshift
 from talkies.flow.target import noisy, target_of
 from talkies.streams import Grid
 from talkies.streams.batch import Batch, Stream, Text
+from talkies.streams.system import Task
 
 PHASE1 = FlowConfig(schedule=ShiftedSchedule(shifts={"video": 5.0, "audio": 1.0}))
 SHARED = replace(PHASE1, shared=True)
@@ -176,6 +177,43 @@ def test_an_expert_needs_video() -> None:
     assert drawn(audio, trained=["audio"]).times.keys() == {"audio"}
     with pytest.raises(ValueError, match="this step trains video, but the clips have only audio"):
         drawn(audio, trained=["audio"], ranges=LOW)
+
+
+def test_given_samples_have_no_loss() -> None:
+    batch = clips(["a", "b", "c"])
+    found = drawn(batch, given={"audio": torch.tensor([True, False, True])})
+    predicted = {m: torch.randn(target.shape) for m, target in found.targets.items()}
+    losses, plain = losses_of(predicted, found, PHASE1), losses_of(predicted, replace(found, given={}), PHASE1)
+    assert (losses["audio"] > 0).tolist() == [False, True, False]
+    assert torch.equal(losses["audio"][1], plain["audio"][1])
+    assert torch.equal(losses["video"], plain["video"])
+    predicted["audio"].requires_grad_()
+    losses_of(predicted, found, PHASE1)["audio"].sum().backward()
+    assert predicted["audio"].grad is not None
+    assert predicted["audio"].grad.flatten(1).any(1).tolist() == [False, True, False]
+
+
+TASKS = {
+    "joint": Task(share=0.5),
+    "speech": Task(share=0.3, given=frozenset({"video"})),
+    "film": Task(share=0.2, given=frozenset({"audio", "video"})),
+}
+
+
+def test_every_sample_has_one_task_with_its_chance() -> None:
+    chances = {name: task.share for name, task in TASKS.items()}
+    given = given_by(MANY, TASKS, chances, seed=0)
+    assert float(given["video"].double().mean()) == pytest.approx(0.5, abs=0.03)
+    assert float(given["audio"].double().mean()) == pytest.approx(0.2, abs=0.03)
+    assert bool((given["video"] | ~given["audio"]).all()), "who gives the sound gives the video too"
+    rows = [5, 2999, 17]
+    assert torch.equal(given_by(pick(MANY, rows), TASKS, chances, seed=0)["video"], given["video"][rows])
+    assert bool((given_by(MANY, TASKS, chances, seed=1)["video"] != given["video"]).any())
+    times = drawn(MANY).times["audio"].double()
+    assert abs(float(torch.corrcoef(torch.stack([given["video"].double(), times]))[0, 1])) < 0.06
+    assert not any(bool(some.any()) for some in given_by(MANY, TASKS, {"joint": 1.0}, seed=0).values())
+    assert all(bool(some.all()) for some in given_by(MANY, TASKS, {"film": 1.0}, seed=0).values())
+    assert given_by(MANY, {}, {}, seed=0) == {}
 
 
 @pytest.mark.parametrize("target", [VelocityTarget(), VPredictionTarget()])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from toy_streams import TOY, setup, toy
 
+from talkies.config.canonical import to_dict
 from talkies.models.build import build, component_of, count_parameters, initialise
 from talkies.models.mova.config import COMPONENTS, PRESETS, MovaShape
 from talkies.models.mova.flops import bridge_parameters, parameter_counts, tower_parameters
@@ -133,14 +134,11 @@ def test_linears_have_torch_default_initialisation_and_the_head_is_not_zero() ->
     assert model.bridge.audio_to_video_conditioners[0].inner.o.weight.any()
 
 
-def test_component_of_knows_every_parameter() -> None:
+def test_every_parameter_belongs_to_a_component_of_the_system() -> None:
     model = toy()
     for component, part in model.named_children():
-        for name, _ in part.named_parameters():
-            assert component_of(f"{component}.{name}") == component
-            assert MOVA.group(f"{component}.{name}").name in (component, None)
-    with pytest.raises(ValueError, match=r"'text_encoder\.x' belongs to none"):
-        MOVA.group("text_encoder.x")
+        assert {component_of(f"{component}.{name}") for name, _ in part.named_parameters()} == {component}
+    assert dict(model.named_children()).keys() == MOVA.components(setup()).keys()
 
 
 def test_components_not_built_are_absent() -> None:
@@ -148,6 +146,17 @@ def test_components_not_built_are_absent() -> None:
     assert model.video_high is None
     assert model.bridge is None
     assert all(re.match(r"(video_low|audio)\.", name) for name in model.state_dict())
+
+
+def test_components_of_one_section_have_the_sizes_that_it_records() -> None:
+    """By which a parent is compared: components of one section have equal parameters."""
+    built, components = dict(build(MOVA, setup(), COMPONENTS, seed=None).named_children()), MOVA.components(setup())
+    for name, one in components.items():
+        for other, twin in components.items():
+            shapes = [{key: tuple(value.shape) for key, value in built[n].state_dict().items()} for n in (name, other)]
+            assert (one.section == twin.section) == (shapes[0] == shapes[1])
+        assert one.shape == to_dict(getattr(PRESETS["toy"], one.section))
+        assert one.width == max(value.shape[0] for n, value in built[name].named_parameters() if ".q." in n)
 
 
 @pytest.mark.parametrize("components", [frozenset(), frozenset({"video"})])

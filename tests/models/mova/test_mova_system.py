@@ -9,7 +9,6 @@ from talkies.codecs.config import ByteTextConfig, LinearAudioConfig, LinearVideo
 from talkies.config import RecipeError
 from talkies.flow.config import AnnealedScale, ShiftedSchedule
 from talkies.flow.schedule import level_grid
-from talkies.models.build import component_of
 from talkies.models.mova.config import (
     COMPONENTS,
     PRESETS,
@@ -19,6 +18,8 @@ from talkies.models.mova.config import (
 )
 from talkies.models.mova.system import MOVA
 from talkies.streams.system import Turn
+from talkies.training.config import OptimizerConfig
+from talkies.training.optimizer import parameter_groups
 
 CODECS = {"video": LinearVideoConfig(), "audio": LinearAudioConfig(), "text": ByteTextConfig()}
 PHASES = {"video": VideoPretrainingConfig(), "audio": AudioPretrainingConfig(), "joint": JointConfig()}
@@ -68,13 +69,46 @@ def test_the_boundary_of_a_preset_leaves_levels_to_both_experts(preset: str) -> 
     assert 0 < PRESETS[preset].boundary < 1
 
 
-def test_every_parameter_has_a_rate_and_an_expert_s_a_group_of_its_own() -> None:
-    for name, _ in toy().named_parameters():
-        component, group = component_of(name), MOVA.group(name)
-        assert group.rate == ("bridge" if component == "bridge" else "towers")
-        assert group.name == (component if component in ("video_high", "video_low") else None)
-        assert group.decays == (not name.endswith("modulation"))
-        assert group.rate in MOVA.rates
+def test_each_component_has_a_rate_and_each_expert_a_group_of_its_own() -> None:
+    """Modulations do not decay, nor do vectors; only a Bridge may be missing in a parent."""
+    components = MOVA.components(setup())
+    assert {name: (one.rate, one.group, one.optional) for name, one in components.items()} == {
+        "video_high": ("towers", "video_high", False),
+        "video_low": ("towers", "video_low", False),
+        "audio": ("towers", None, False),
+        "bridge": ("bridge", None, True),
+    }
+    assert {name: set(one.reads) for name, one in components.items()} == {
+        "video_high": {"video", "text"},
+        "video_low": {"video", "text"},
+        "audio": {"audio", "text"},
+        "bridge": {"video", "audio", "text"},
+    }
+    config = OptimizerConfig(lr={"towers": 1e-4, "bridge": 1e-3}, weight_decay=0.1)
+    decays = {name: bool(g["weight_decay"]) for g in parameter_groups(toy(), config, components) for name in g["names"]}
+    assert decays == {
+        name: parameter.ndim > 1 and not name.endswith("modulation") for name, parameter in toy().named_parameters()
+    }
+
+
+TASKS = {"joint": 0.5, "sound_to_video": 0.3, "video_to_sound": 0.2}
+
+
+def test_a_clean_video_is_left_to_the_expert_of_low_noise() -> None:
+    """Which the odd steps train; a task without a share is none."""
+    made = with_codecs("joint")
+    assert MOVA.parts(made).tasks == {}
+    made.phase = JointConfig(tasks=TASKS)
+    tasks = MOVA.parts(made).tasks
+    assert {name: (task.share, set(task.given)) for name, task in tasks.items()} == {
+        "joint": (0.5, set()),
+        "sound_to_video": (0.3, {"audio"}),
+        "video_to_sound": (0.2, {"video"}),
+    }
+    assert tasks["video_to_sound"].turns is not None
+    cycle = MOVA.parts(made).cycle
+    for turn in tasks["video_to_sound"].turns:
+        assert cycle[turn].inactive == MOVA.inactive(made, {"video": 0.0, "audio": 1.0})
 
 
 def test_the_ladder_has_a_rung_per_condition_that_the_phase_can_leave_out() -> None:
