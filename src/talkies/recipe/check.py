@@ -99,10 +99,12 @@ def _check_names(recipe: PhaseRecipe) -> None:
         for key, schedule in (("flow", recipe.flow.schedule), ("sampling", recipe.sampling.schedule))
         if schedule.kind == "shifted"
     ]
-    known_streams = recipe.system.stored(recipe.codecs)
+    known_streams = system.stored(recipe.codecs)
+    known_codecs = {*(one.codec for one in known_streams.values()), *system.texts(recipe.codecs).values()}
     sections: list[tuple[str, Collection[str], Collection[str]]] = [
         ("optimizer.lr", rates, known_rates),
         ("sampling.scales", recipe.sampling.scales, system.scales),
+        ("codecs", recipe.codecs, sorted(known_codecs)),
         *((key, values, known_streams) for key, values in shifts),
     ]
     for key, found, known in sections:
