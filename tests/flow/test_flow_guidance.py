@@ -96,6 +96,10 @@ def test_one_stream_takes_text_guidance_only(name: str, phase: object) -> None:
     assert [rung.scale for rung in ladder] == [None, "text"]
     guided(denoiser, ladder, {"text": 5.0}, NULLS, steps=1)(0)({name: at_half()[name]}, CONDITION)
     assert [c.without for c in denoiser.calls] == [frozenset({"text"}), frozenset()]
+    for text_scale in (1.0, 3.5):
+        with pytest.raises(ValueError, match=r"sampling\.scales\.bridge is 3\.5, but there is nothing here to guide"):
+            guided(denoiser, ladder, {"text": text_scale, "bridge": 3.5}, NULLS, steps=1)
+    assert guided(denoiser, ladder, {"text": 1.0, "bridge": 1.0}, NULLS, steps=1)(0) is denoiser
 
 
 def test_streams_that_were_uncoupled_stay_so() -> None:

@@ -158,6 +158,18 @@ def test_guidance_reaches_the_sound(text: float, bridge: float, evaluations: int
         torch.testing.assert_close(clip.samples, torch.full((SAMPLES,), expected), rtol=0, atol=2e-5)
 
 
+def test_one_stream_refuses_a_bridge_scale() -> None:
+    denoiser = Still()
+    with pytest.raises(ValueError, match=r"sampling\.scales\.bridge is 2\.0, but there is nothing here to guide"):
+        make(
+            denoiser,
+            [Request(prompts={"text": "a"}, id="a")],
+            "audio",
+            sampling=replace(SAMPLING, scales={"bridge": 2.0}),
+        )
+    assert not denoiser.calls
+
+
 def test_a_network_still_trains_after_sampling() -> None:
     """A network that caches a table in its first call, as RoPE does, must be able to train afterwards."""
 
