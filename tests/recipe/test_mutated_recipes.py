@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from talkies.config import RecipeError
-from talkies.config.decode import decode
 from talkies.config.source import load
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.plan import plan
 from talkies.recipe.check import check
-from talkies.recipe.config import PhaseRecipe, Recipe
+from talkies.recipe.config import PhaseRecipe, decode_recipe
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 NAMES = ["prepare", "lora", "joint_phase1", "curriculum", "defaults"]
@@ -76,11 +76,11 @@ MUTATIONS: list[Callable[[random.Random, list[str]], None]] = [valued, valued, v
 
 def used(path: Path) -> None:
     """As far as a recipe goes without data."""
-    recipe = decode(Recipe, load(path))
+    recipe = decode_recipe(load(path), SYSTEMS)
     if isinstance(recipe, PhaseRecipe):
         check(recipe)
     elif recipe.kind == "prepare":
-        plan(recipe)
+        plan(recipe, SYSTEMS)
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -12,7 +12,7 @@ from talkies.config.records import present
 from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
 from talkies.data.records import INDEX as RECORD
-from talkies.data.records import ClipEntry, FileEntry, StreamRecord, TextRecord
+from talkies.data.records import ClipEntry, FileEntry, GridRecord, StreamRecord, TextRecord
 from talkies.files.durable import write_text
 from talkies.streams import Grid
 from talkies.streams.batch import Text
@@ -68,7 +68,7 @@ def write_index(
     """Write index.json, as the last step of writing a set; `first`: any of its clips."""
     tensors = tensor_names(first)
     streams = {
-        name: StreamRecord.of(latent.grid, header.made_by[name]).to_json() | {"tensor": tensors[name]}
+        name: GridRecord.of(latent.grid, header.made_by[name]).to_json() | {"tensor": tensors[name]}
         for name, latent in first.streams.items()
     }
     texts = {

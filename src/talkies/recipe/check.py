@@ -8,6 +8,7 @@ from talkies.config.shown import listed, named, shown
 from talkies.flow.config import fits
 from talkies.parallel.check import check_layout, check_sequence, divisors
 from talkies.prepare.geometry import Geometry, stream_grid
+from talkies.prepare.plan import check_codecs
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.gates import check_gates
@@ -117,6 +118,7 @@ def _check_names(recipe: PhaseRecipe) -> None:
 
 def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     """Raise RecipeError if sections disagree; return the grids of the streams that the phase trains."""
+    check_codecs(recipe.codecs, recipe.system)
     recipe.system.check(recipe, recipe.sampling.scales)
     _check_names(recipe)
     steps = recipe.steps

@@ -19,6 +19,7 @@ class MovaSystem:
 
     model: Any = MovaConfig
     phases: Any = MovaPhase
+    codecs: Mapping[str, str] = {"video": "video", "audio": "audio", "text": "text"}
     slots: Mapping[str, tuple[str, ...]] = {"video": EXPERTS, "audio": ("audio",)}
     optional: frozenset[str] = frozenset({"bridge"})
     rates: tuple[str, ...] = ("towers", "bridge")
