@@ -114,10 +114,10 @@ class _Message:
             return f"`{named(path)}` is {shown(value)}{self._place(path)}; needed is {allowed}"
         if error == "union_tag_invalid":
             tag = value["kind"]
-            allowed = self._older(path) or _one_of(tag, variants(kind))
+            allowed = self._older(path) or one_of(tag, variants(kind))
             return f"unknown kind {shown(tag)} at `{named(path)}`{self._place(path)}{allowed}"
         if error == "literal_error":
-            return f"`{named(path)}` is {shown(value)}{self._place(path)}{_one_of(value, choices(kind))}"
+            return f"`{named(path)}` is {shown(value)}{self._place(path)}{one_of(value, choices(kind))}"
         return f"`{named(path)}` must be {needed(detail)}, got {shown(value)}{self._place(path, ' at ')}"
 
     def _place(self, path: str, form: str = "") -> str:
@@ -147,7 +147,7 @@ class _Message:
                 return False
             return True
 
-        return hint_of(path, self.source.values, fits)
+        return hint_of(path, self.source.values, fits, overridden=self.source.origins.get(path) == "override")
 
 
 def needed(detail: ErrorDetails) -> str:
@@ -166,7 +166,8 @@ def needed(detail: ErrorDetails) -> str:
     return _KINDS.get(error) or detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
 
 
-def _one_of(value: Any, allowed: Any) -> str:
+def one_of(value: Any, allowed: Any) -> str:
+    """The end of a message about a `value` that must be one of those `allowed`, with the nearest."""
     names = [str(name) for name in allowed]
     near = difflib.get_close_matches(str(value)[:WIDTH], names, 1)
     return f"; one of {', '.join(names)}" + (f". Did you mean {near[0]!r}?" if near else "")

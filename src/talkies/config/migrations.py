@@ -54,6 +54,8 @@ def _parents_from_2(parents: Values) -> Values:
 
 
 def _flow_from_2(flow: Values) -> Values:
+    if "schedule" in flow:
+        return flow
     found = dict(flow)
     shifts = {name: found.pop(name) for name in ("video", "audio") if _only_shift(found.get(name))}
     if found.get("times") in ("independent", "shared"):
@@ -66,6 +68,8 @@ def _only_shift(section: Any) -> bool:
 
 
 def _sampling_from_2(sampling: Values) -> Values:
+    if sampling.keys() & {"schedule", "scales"}:
+        return sampling
     found = dict(sampling)
     shifts = {name: found.pop(f"{name}_shift") for name in ("video", "audio") if f"{name}_shift" in found}
     scales = {name: found.pop(f"{name}_scale") for name in ("text", "bridge") if f"{name}_scale" in found}

@@ -10,10 +10,13 @@ from talkies.config.shown import listed, named
 OLDER = range(NEWEST - 1, FIRST - 1, -1)
 
 
-def hint_of(path: str, values: Mapping[str, Any], fits: Callable[[Mapping[str, Any]], bool]) -> str:
+def hint_of(
+    path: str, values: Mapping[str, Any], fits: Callable[[Mapping[str, Any]], bool], *, overridden: bool
+) -> str:
     """What to do about the key `path`, which the newest schema refuses, if an older one has it: state that schema (if
-    then the recipe `fits`), or write the keys of today. Empty if no older schema has it."""
-    for schema in OLDER:
+    then the recipe `fits`; an override cannot state it), or write the keys of today. Empty if no older schema has
+    it."""
+    for schema in () if overridden else OLDER:
         if fits(whole := migrated({**values, SCHEMA: schema})):
             return f" It is of schema {schema}: state `{SCHEMA}: {schema}`, or use {_now(values, whole)}."
     for schema in OLDER:
