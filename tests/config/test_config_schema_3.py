@@ -180,7 +180,8 @@ def test_a_file_with_keys_of_schema_2_is_told_to_state_it(
     line = str(caught.value).split("\n")[0]
     assert line.startswith(f"recipe: unknown {key} ({path}:")
     assert line.endswith(f" It is of schema 2: state `schema: 2`, or use {now}.")
-    path.write_text("schema: 2\n" + path.read_text())
+    for file in (path, path.parent / "toy" / "defaults.yaml"):  # files that are merged are of one schema
+        file.write_text("schema: 2\n" + file.read_text())
     found = decode_phase(load(path, overrides), SYSTEMS)
     check(found)
     shown = {place for key, place in load(path, overrides).origins.items() if key.startswith(("train", "flow"))}
