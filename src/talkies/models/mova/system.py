@@ -6,6 +6,7 @@ from typing import Any
 from talkies.config import RecipeError
 from talkies.config.canonical import to_dict
 from talkies.models.mova.config import MovaConfig, MovaPhase, MovaShape
+from talkies.models.mova.options import MEDIA, SCALES
 from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
 from talkies.streams.system import Group, Network, Parts, Rung, Setup, Stored, Turn
@@ -23,8 +24,8 @@ class MovaSystem:
     slots: Mapping[str, tuple[str, ...]] = {"video": EXPERTS, "audio": ("audio",)}
     optional: frozenset[str] = frozenset({"bridge"})
     rates: tuple[str, ...] = ("towers", "bridge")
-    scales: Mapping[str, str] = {"text": "the prompt", "bridge": "the other modality"}
-    options: Mapping[str, str] = {"image": "first frame; without it a white image"}
+    scales: Mapping[str, str] = SCALES
+    options: Mapping[str, str] = MEDIA
     kind = "mova"
 
     def network(self) -> Network:
