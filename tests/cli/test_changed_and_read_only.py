@@ -17,7 +17,13 @@ pytestmark = pytest.mark.timeout(600)
 AUDIO = str(RECIPES / "audio_pretraining.yaml")
 ALLOWED = ["data.workers=1", "compute.checkpointing=true", "survival.non_finite=skip", "slurm.time=01:00:00"]
 """One key of every section that sets how a run is carried out, not what it is."""
-CHANGED = ["optimizer.lr.towers=0.002", "steps.global_batch=8", "seed=2", "flow.audio.shift=2.0", "ema.decay=0.9"]
+CHANGED = [
+    "optimizer.lr.towers=0.002",
+    "steps.global_batch=8",
+    "seed=2",
+    "flow.schedule.shifts.audio=2.0",
+    "ema.decay=0.9",
+]
 
 
 @pytest.mark.fault("f", "config change on resume", injected="a rate, batch, seed, shift or decay; and what may change")

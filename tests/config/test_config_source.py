@@ -60,8 +60,15 @@ def test_extends_merges_mappings_and_replaces_lists(tmp_path: Path) -> None:
 
 def test_a_mapping_of_another_kind_replaces(tmp_path: Path) -> None:
     write(tmp_path, "base.yaml", "phase: {kind: joint, audio: 0.2}\ncodec: {kind: wan, block: 8}")
-    top = write(tmp_path, "x.yaml", "extends: base.yaml\nphase: {kind: lora, rank: 4}\ncodec: {block: 16}")
-    assert load(top).values == {"phase": {"kind": "lora", "rank": 4}, "codec": {"kind": "wan", "block": 16}}
+    top = write(
+        tmp_path,
+        "x.yaml",
+        "extends: base.yaml\nphase: {kind: audio_pretraining, text_dropout: 0.4}\ncodec: {block: 16}",
+    )
+    assert load(top).values == {
+        "phase": {"kind": "audio_pretraining", "text_dropout": 0.4},
+        "codec": {"kind": "wan", "block": 16},
+    }
 
 
 def test_overrides_are_yaml_and_remembered(tmp_path: Path) -> None:
@@ -278,4 +285,4 @@ def test_a_recipe_of_an_older_schema_is_migrated(tmp_path: Path, monkeypatch: py
 def test_an_unknown_schema_is_refused_with_its_place(tmp_path: Path, schema: str) -> None:
     message = refused(write(tmp_path, "x.yaml", f"kind: phase\nschema: {schema}\n"))
     assert "`schema` is " in message
-    assert message.endswith("this version reads 1 to 2 (x.yaml:2)")
+    assert message.endswith("this version reads 1 to 3 (x.yaml:2)")

@@ -107,7 +107,7 @@ def one_tower(kind: type[Phase]) -> type[Phase]:
     """Without alternating experts, so that every step counts in one window."""
 
     class OneWindow(kind):  # type: ignore[misc, valid-type]
-        expert = None
+        turn = None
 
     return OneWindow
 

@@ -10,17 +10,21 @@ import pytest
 from talkies.config import CheckpointError
 from talkies.config.canonical import NOT_HASHED, identifying, recipe_hash, to_dict
 from talkies.config.migrations import hash_of
+from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum, digest_of, load_curriculum
 from talkies.runs.lookup import CURRICULUM_FILE, check_curriculum_of, check_run_of, curriculum_of, run_of
 from talkies.runs.recorded import check_sum, values_of
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
+RECORDED = json.loads((Path(__file__).parents[1] / "config" / "recipe_of_2.json").read_text())
+OLD = {name: RECORDED[f"toy/{name}"]["recipe"] for name in ("video_pretraining", "audio_pretraining")}
+"""Recorded values, in which schema 2 does not differ from schema 1."""
 
 
 @pytest.fixture(scope="module")
 def curriculum() -> Curriculum:
-    return load_curriculum(TOY / "curriculum.yaml")
+    return load_curriculum(TOY / "curriculum.yaml", systems=SYSTEMS)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +39,8 @@ def write(path: Path, values: dict[str, Any]) -> None:
 
 def old_run(folder: Path, recipe: PhaseRecipe) -> Path:
     """A run as schema 1 recorded it."""
-    values = to_dict(recipe)
-    digest = hash_of(identifying(recipe), NOT_HASHED)
+    values = {**OLD[recipe.name], "schema": 1, "seed": recipe.seed, "tracking": to_dict(recipe.tracking)}
+    digest = hash_of(values, NOT_HASHED)
     write(folder / "recipe.json", {"recipe": values, "recipe_hash": digest, "parents": {}, "commit": "x"})
     return folder
 

@@ -9,6 +9,7 @@ import pytest
 from talkies.config import DataError, RecipeError
 from talkies.config.decode import decode, decode_values
 from talkies.config.source import load
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.config import PrepareConfig
 from talkies.runs.folders import RunLockedError, locked, wait_unlocked
 from talkies.runs.lookup import data_of
@@ -83,14 +84,14 @@ def test_data_named_by_schema_1_are_found(tmp_path: Path) -> None:
 
 
 def test_a_path_that_does_not_exist_makes_no_folder(tmp_path: Path) -> None:
-    context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
+    context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False, systems=SYSTEMS)
     with pytest.raises(RecipeError, match=r"`sources\.clips\.path`: .*nowhere is not a folder"):
         prepare_data(recipe("nowhere"), context, recipe_folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_data_in_use_are_refused_with_an_option_that_prepare_has(places: tuple[Path, Path], tmp_path: Path) -> None:
-    context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
+    context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False, systems=SYSTEMS)
     with (
         locked(data_of(context.runs, recipe("clips"), recipe_folder=places[0])),
         pytest.raises(RunLockedError, match=r"in use by process \d+; wait for it, or choose another --runs$"),
@@ -102,7 +103,7 @@ def test_parts_that_several_jobs_make_are_what_one_makes(tmp_path: Path) -> None
     """Codecs first, then sets in any order; two may be made at once, but none while the whole is being made."""
     made = []
     for runs in (tmp_path / "parts", tmp_path / "whole"):
-        context = RunContext(runs=runs, store="", artifacts=None, registry=Path, bar=False)
+        context = RunContext(runs=runs, store="", artifacts=None, registry=Path, bar=False, systems=SYSTEMS)
         if runs.name == "parts":
             root = prepare_part(TWO_SETS, context, recipe_folder=tmp_path, number=None)
             assert not (root / "sets").exists()
@@ -137,7 +138,9 @@ def test_an_attempt_waits_for_its_predecessor_but_not_for_ever(tmp_path: Path) -
 def test_codecs_of_a_release_a_run_or_a_data_root_are_found(tmp_path: Path, place: str) -> None:
     folder = tmp_path / place
     folder.mkdir(parents=True)
-    context = RunContext(runs=tmp_path, store="", artifacts=None, registry=lambda _: tmp_path / "base", bar=False)
+    context = RunContext(
+        runs=tmp_path, store="", artifacts=None, registry=lambda _: tmp_path / "base", bar=False, systems=SYSTEMS
+    )
     for spec in ("base", str(tmp_path / "base"), "models:/toy@champion"):
         assert codecs_folder(replace(TWO_SETS, codecs_from=spec), context, tmp_path) == folder
     assert codecs_folder(TWO_SETS, context, tmp_path) is None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -62,6 +63,8 @@ def override(values: dict[str, Any], origins: dict[str, str], key: str, value: A
     _check_text(key, value)
     changed: dict[str, Any] = _assign(values, [], key.split("."), value, origins)
     origins[key] = "override"
+    for above in accumulate(key.split(".")[:-1], "{}.{}".format):
+        origins.setdefault(above, "override")
     origins.update((path, "override") for path, _ in leaves(value, key))
     return changed
 

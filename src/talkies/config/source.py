@@ -59,9 +59,12 @@ def _newest(values: dict[str, Any], origins: dict[str, str]) -> dict[str, Any]:
         return values
     place = origins.pop(SCHEMA)
     try:
-        return migrated(values)
+        found = migrated(values)
     except RecipeError as error:
         raise RecipeError(f"{error} ({place})") from None
+    for path, _ in leaves(found):  # what a migration moved has the place of what is above it, or of the schema
+        origins.setdefault(path, origins.get(path.rpartition(".")[0], place))
+    return found
 
 
 def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[str, str]]]:

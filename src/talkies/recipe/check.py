@@ -9,6 +9,7 @@ from talkies.flow.config import fits
 from talkies.flow.tasks import chances
 from talkies.parallel.check import check_layout, check_sequence, divisors
 from talkies.prepare.geometry import Geometry, stream_grid
+from talkies.prepare.plan import check_codecs
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.gates import check_gates
@@ -131,6 +132,7 @@ def _check_tasks(recipe: PhaseRecipe) -> None:
 
 def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     """Raise RecipeError if sections disagree; return the grids of the streams that the phase trains."""
+    check_codecs(recipe.codecs, recipe.system)
     recipe.system.check(recipe, recipe.sampling.scales)
     _check_names(recipe)
     steps = recipe.steps
