@@ -94,7 +94,10 @@ def _check_rank(recipe: PhaseRecipe) -> None:
 def _check_names(recipe: PhaseRecipe) -> None:
     """RecipeError for names in mappings that the system does not know, or that it needs and does not find."""
     system = recipe.system
-    rates, known_rates = recipe.optimizer.lr, {one.rate for one in system.components(recipe).values()}
+    rates, known_rates = (
+        recipe.optimizer.lr,
+        list(dict.fromkeys(one.rate for one in system.components(recipe).values())),
+    )
     shifts = [
         (f"{key}.schedule.shifts", schedule.shifts)
         for key, schedule in (("flow", recipe.flow.schedule), ("sampling", recipe.sampling.schedule))
@@ -111,7 +114,7 @@ def _check_names(recipe: PhaseRecipe) -> None:
     for key, found, known in sections:
         if unknown := sorted(set(found) - set(known)):
             raise RecipeError(f"recipe: unknown key `{key}.{named(unknown[0])}`; known: {listed([*known])}")
-    if missing := sorted(known_rates - set(rates)):
+    if missing := [name for name in known_rates if name not in rates]:
         raise RecipeError(f"recipe: missing key `optimizer.lr.{missing[0]}`")
     if not fits(recipe.sampling.sampler, recipe.flow.target):
         raise RecipeError(
