@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from talkies.flow.objective import per_sample_loss
 from torch import Tensor
 
-from talkies.flow.objective import per_sample_loss
 from talkies.models.build import initialise
 from talkies.models.mova.config import MovaShape
 from talkies.models.mova.network import Mova
@@ -57,7 +57,7 @@ class Case:
         """The work as planning describes it: bf16 autocast, one process."""
         return Work(
             shape=self.shape, tokens={self.modality: self.grid.tokens(self.tower.patch), "text": self.text},
-            bridge=False, rank=0, bf16=True, clips=self.clips, accumulate=1, layout=DdpConfig(),
+            bridge=False, lora_rank=0, bf16=True, clips=self.clips, accumulate=1, layout=DdpConfig(),
             checkpointing=checkpointing,
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from talkies.codecs.pooled_video import PooledVideoCodec
 import talkies
 from talkies.codecs.config import PooledVideoConfig
 from talkies.config.source import load
-from talkies.evaluation.measures import MEASURES
+from talkies.evaluation.metric_info import METRICS
 from talkies.evaluation.report import evaluate_clips
 from talkies.flow.config import EulerSampler, HeunSampler, SamplerConfig, ShiftedSchedule
 from talkies.flow.sampler import sample
@@ -34,7 +34,7 @@ def metric() -> None:
     found = evaluate_clips([clip(0.25), clip(0.25)], [clip(0.5), clip(0.5)])
     assert isclose(found["level_db"], -6.0206, abs_tol=1e-3), found
     assert evaluate_clips([clip(0.5)] * 2, [clip(0.5)] * 2)["level_db"] == 0
-    assert "evaluation/level_db" in {measure.key for measure in MEASURES}
+    assert "evaluation/level_db" in {measure.key for measure in METRICS}
 
 
 def sampler() -> None:

@@ -28,9 +28,9 @@ from talkies.flow.schedule import level_grid
 from talkies.models.mova.system import MOVA
 from talkies.streams.batch import Batch, Condition
 from talkies.training.after_step import after_step
+from talkies.training.checkpoint_callback import generators, rewind
 from talkies.training.config import EmaConfig, LoraConfig
 from talkies.training.lora import add_lora
-from talkies.training.saving import generators, rewind
 
 
 @pytest.fixture

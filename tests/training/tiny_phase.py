@@ -17,9 +17,9 @@ from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.resilience.guard import Guard
 from talkies.training.after_step import AfterStep, after_step
+from talkies.training.checkpoint_callback import rewind
 from talkies.training.config import EmaConfig, OptimizerConfig, StepsConfig
 from talkies.training.phase import Phase
-from talkies.training.saving import rewind
 
 GRIDS = grids(2)
 
@@ -73,7 +73,7 @@ def fit(
     **durations: int,
 ) -> tuple[Phase, AfterStep, Ids]:
     """Train to step `count`, or continue in `folder`; optionally with more callbacks (before or after those of
-    `after_step`), other options of Saving (`saved_as`), a guard, and another kind of phase."""
+    `after_step`), other options of CheckpointCallback (`saved_as`), a guard, and another kind of phase."""
     store, planned = CheckpointStore(folder), steps(count, **durations)
     latest = store.latest()
     data = ClipsData(shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)

@@ -5,7 +5,7 @@ from typing import Any
 
 from talkies.config.merge import leaves
 from talkies.config.migrations import FIRST, NEWEST, SCHEMA, migrated
-from talkies.config.shown import listed, named
+from talkies.config.quoting import listed, named
 
 OLDER = range(NEWEST - 1, FIRST - 1, -1)
 

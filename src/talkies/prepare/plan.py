@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from talkies.codecs.config import CodecConfig, fitted_names, sample_rates
 from talkies.config import DataError, RecipeError
-from talkies.config.shown import listed, named, shown
+from talkies.config.quoting import listed, named, shown
 from talkies.media.downmix import Channel
 from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry, stream_grid

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 
 from talkies.config import DataError, RecipeError
-from talkies.config.shown import listed, named, shown
+from talkies.config.quoting import listed, named, shown
 from talkies.flow.config import fits
 from talkies.flow.tasks import chances
 from talkies.parallel.check import check_layout, check_sequence, divisors

@@ -11,8 +11,8 @@ from talkies.codecs.config import CodecsConfig
 from talkies.config import RecipeError, config
 from talkies.config.decode import decode, decode_values, one_of
 from talkies.config.numbers import Natural
+from talkies.config.quoting import shown
 from talkies.config.schema import by_name
-from talkies.config.shown import shown
 from talkies.config.source import LoadedRecipe, displayed
 from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig, SamplingConfig

@@ -13,7 +13,7 @@ from typing import Any
 from talkies.config import CheckpointError, UserError
 from talkies.config.canonical import identifying, recipe_hash
 from talkies.config.migrations import hash_of
-from talkies.config.regular import present, resolved
+from talkies.config.regular_files import present, resolved
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
 from talkies.recipe.config import PhaseRecipe
@@ -71,8 +71,8 @@ def _home(runs: Path, name: str, digest: str, has: Callable[[Path], bool], *, ne
     found = [path for path in others if has(path)]
     if len(found) > 1 and not new:
         raise CheckpointError(
-            f"train: {', '.join(map(str, found))} were all begun with this recipe by older versions of talkies: choose "
-            "one by --folder, or begin another run with --new"
+            f"train: {', '.join(map(str, found))} were all started with this recipe by older versions: choose "
+            "one by --folder, or start another run with --new"
         )
     return found[0] if len(found) == 1 else home
 

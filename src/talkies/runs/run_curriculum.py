@@ -6,12 +6,13 @@ from pathlib import Path
 
 from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
+from talkies.files.durable import write_json
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.prepare.report import Report
 from talkies.recipe.curriculum import Curriculum
-from talkies.runs.folders import finished, locked, write_json
+from talkies.runs.folders import finished, locked
 from talkies.runs.lookup import CURRICULUM_FILE
 from talkies.runs.place import Place
 from talkies.runs.preflight import check_before, check_prepared
