@@ -27,7 +27,7 @@ ROWS = {
     "24": "another world size on resume",
     "25": "requeues without progress",
     "a": "generators of every rank, with dropout",
-    "b": "save asked for inside an accumulation",
+    "b": "save requested inside an accumulation",
     "c": "other number of loader workers on resume",
     "d": "EMA on resume",
     "e": "LoRA's checkpoint on resume",
