@@ -34,10 +34,11 @@ TWO = ("fsdp2", "zero")
 
 @dataclass(frozen=True)
 class Old:
-    """The unpacked archive in `folder`, with its own sources; `ours`: continued by today's version."""
+    """The unpacked archive in `folder`, with its own sources; `ours`: continued by today's version, or by `sources`."""
 
     folder: Path
     ours: bool
+    sources: Path | None = None
 
     def only(self, pattern: str) -> Path:
         """The one path that matches."""
@@ -60,12 +61,8 @@ class Old:
         return [f"parents.base={self.near('runs/joint_phase1-*/0001')}", *low]
 
     def recipe(self, name: str) -> str:
-        """A recipe of the archive; today's version is told that it is of schema 1."""
-        path = self.folder / "recipes" / f"{name}.yaml"
-        if self.ours:
-            path = path.with_name(f"{name}-of-1.yaml")
-            path.write_text(f"extends: {name}.yaml\nschema: 1\n")
-        return str(path)
+        """A recipe of the archive."""
+        return str(self.folder / "recipes" / f"{name}.yaml")
 
     def train(self, name: str, *words: str, runs: str, processes: int = 1) -> None:
         """Train, in as many processes."""
@@ -86,7 +83,8 @@ class Old:
         program = str(PROGRAM if self.ours else self.folder / "program.py")
         many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command: Sequence[str] = [sys.executable, *(many if processes > 1 else []), program, *words]
-        sources = {} if self.ours else {"PYTHONPATH": str(self.folder / "src")}
+        path = self.sources if self.ours else self.folder / "src"
+        sources = {} if path is None else {"PYTHONPATH": str(path)}
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, cwd=self.folder, env={**os.environ, **sources}
         )
@@ -95,8 +93,10 @@ class Old:
 
 
 def unpacked(folder: Path, *, ours: bool) -> Old:
-    """A copy of the archive."""
+    """A copy of the archive, whose recipes tell today's version that they are of schema 1."""
     folder.mkdir()
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
+    for path in folder.rglob("recipes/*.yaml") if ours else ():
+        path.write_text(f"schema: 1\n{path.read_text()}")
     return Old(folder, ours)
