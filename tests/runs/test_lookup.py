@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 
 from talkies.config import CheckpointError
 from talkies.config.canonical import NOT_HASHED, identifying, recipe_hash, to_dict
-from talkies.config.migrations import hash_of
+from talkies.config.migrations import MIGRATIONS, hash_of, migrated
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum, digest_of, load_curriculum
 from talkies.runs.lookup import CURRICULUM_FILE, check_curriculum_of, check_run_of, curriculum_of, run_of
 from talkies.runs.recorded import check_sum, values_of
+from talkies.runs.records import RECIPE
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 
@@ -89,6 +91,18 @@ def test_a_damaged_record_is_reported_and_skipped(
     path.write_text(path.read_text().replace('"seed": 1', '"seed": 2'))
     assert run_of(tmp_path, recipe, new=False).parent.name != folder.parent.name
     assert f"{path} is damaged: its `recipe` has the hash" in caplog.text
+
+
+def test_a_section_may_be_renamed_that_a_record_needs(recipe: PhaseRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last step is read, and the checksum is of what was recorded."""
+    values = values_of(recipe)
+    known = {"recipe": values, "sha256": check_sum(values), "recipe_hash": "x", "parents": {}}
+    old = json.dumps(known).replace('"steps"', '"duration"')
+    with pytest.raises(CheckpointError, match=r"in `recipe` its `steps\.max` must be a number > 0"):
+        RECIPE.decode(old.encode(), "x")
+    present = lambda values: {"steps" if key == "duration" else key: value for key, value in values.items()}  # noqa: E731
+    monkeypatch.setattr("talkies.runs.records.migrated", partial(migrated, migrations=(*MIGRATIONS[:-1], present)))
+    assert RECIPE.decode(old.encode().replace(b'"schema": 2', b'"schema": 1'), "x").steps == recipe.steps.max
 
 
 def old_curriculum(folder: Path, curriculum: Curriculum) -> None:

@@ -231,7 +231,7 @@ def _exposed(run: Path) -> dict[str, Any]:
     from talkies.tracking.identity import FILE, read_identity
 
     place, recipe, known = PLACE.find(run / "place.json"), RECIPE.find(run / "recipe.json"), read_identity(run)
-    tracking = None if recipe is None else recipe.recipe.get("tracking")
+    tracking = None if recipe is None else recipe.newest.get("tracking")
     uris = {
         "recipe.json": tracking.get("uri") if isinstance(tracking, dict) else None,
         "place.json": None if place is None else place.store,

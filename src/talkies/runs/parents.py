@@ -7,7 +7,7 @@ from typing import Any
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError
-from talkies.config.canonical import to_dict
+from talkies.config.canonical import identifying
 from talkies.config.places import looked_for, moved, runs_of
 from talkies.config.records import present
 from talkies.config.shown import named, shown
@@ -173,4 +173,4 @@ def check_codecs(component: str, parent: Parent, identities: Mapping[str, str]) 
 
 def shape_json(recipe: PhaseRecipe) -> dict[str, Any]:
     """The sizes that determine the parameters, as release.json records them."""
-    return dict(to_dict(recipe.model.shape))
+    return dict(identifying(recipe.model.shape))

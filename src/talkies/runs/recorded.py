@@ -4,13 +4,14 @@ A recorded recipe holds all its values and its schema. The `recipe_hash` recorde
 was computed when the run began, perhaps in an older schema. The hash in today's schema is `recipe_hash(recipe)`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from talkies.checkpoints.places import recorded_weights
 from talkies.config import CheckpointError, RecipeError
-from talkies.config.canonical import NOT_HASHED, decisive, recipe_hash, to_dict
+from talkies.config.canonical import decisive, recipe_hash, to_dict
 from talkies.config.decode import decode_values
 from talkies.config.migrations import FIRST, NEWEST, SCHEMA, hash_of, migrated
 from talkies.config.shown import named
@@ -20,6 +21,10 @@ from talkies.runs.records import RECIPE, RecipeRecord
 
 T = TypeVar("T")
 FILE = "recipe.json"
+BESIDE = ("tracking", "parallel", "compute", "slurm", "survival")
+UNCHECKED = (*((name,) for name in BESIDE), ("data", "root"), ("data", "workers"))
+"""What checksums do not cover: the keys that schemas 1 and 2 did not hash, by their names then. This never changes,
+because a checksum is of the values as they were recorded, whatever their keys are called now."""
 UNTRACKED = "released"
 """The experiment of a recipe read from a release, which records none."""
 
@@ -35,8 +40,8 @@ def released_values(recipe: PhaseRecipe) -> dict[str, Any]:
 
 
 def check_sum(values: Mapping[str, Any]) -> str:
-    """The checksum in recipe.json of the values that the recipe's hash covers."""
-    return hash_of(values, NOT_HASHED)
+    """The checksum in recipe.json of recorded values, without those that are UNCHECKED."""
+    return hash_of(values, UNCHECKED)
 
 
 def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
@@ -47,8 +52,14 @@ def recipe_of(values: Mapping[str, Any], where: Path) -> PhaseRecipe:
 
 def read_as(target: type[T], values: Mapping[str, Any], where: Path) -> T:
     """As `recipe_of`, for any kind of recipe."""
-    try:
+    with _reading(where):
         return decode_values(target, migrated(values), where=str(where))
+
+
+@contextmanager
+def _reading(where: Path) -> Iterator[None]:
+    try:
+        yield
     except RecipeError as error:
         message = " ".join(str(error).split())
         raise CheckpointError(
@@ -60,10 +71,12 @@ def read_as(target: type[T], values: Mapping[str, Any], where: Path) -> T:
 def recipe_of_release(folder: Path, info: Mapping[str, Any]) -> PhaseRecipe:
     """The PhaseRecipe in a release.json, which leaves out how the run was tracked and the paths of pretrained codecs'
     weights. The paths are recorded in a file beside it."""
-    values = {"tracking": {"experiment": UNTRACKED}, **info["recipe"]}
+    where = folder / "release.json"
+    with _reading(where):
+        values = {"tracking": {"experiment": UNTRACKED}, **migrated(info["recipe"])}
     for part, path in recorded_weights(folder).items():
         values["codecs"] = {**values["codecs"], part: {**values["codecs"][part], "weights": path}}
-    return recipe_of(values, folder / "release.json")
+    return recipe_of({SCHEMA: NEWEST, **values}, where)
 
 
 def recipe_of_run(run: Path) -> PhaseRecipe:

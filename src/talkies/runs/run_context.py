@@ -10,7 +10,7 @@ from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import Report, prepare, prepare_sets
 from talkies.runs.data_in_use import used_by_runs
 from talkies.runs.folders import locked
-from talkies.runs.lookup import data_of
+from talkies.runs.lookup import data_of, record_data
 
 OTHER_RUNS = "or choose another --runs"
 
@@ -49,6 +49,7 @@ def prepare_data(config: PrepareConfig, context: RunContext, *, recipe_folder: P
     root = data_of(context.runs, config, recipe_folder=recipe_folder)
     codecs = codecs_folder(config, context, recipe_folder)
     with locked(root, hint=OTHER_RUNS):
+        record_data(root, config, recipe_folder=recipe_folder)
         return root, prepare(
             config,
             root,
@@ -75,6 +76,8 @@ def prepare_part(config: PrepareConfig, context: RunContext, *, recipe_folder: P
         locks.enter_context(locked(root, hint=OTHER_RUNS, shared=bool(chosen)))
         for name in chosen:
             locks.enter_context(locked(root / "parts" / name, hint=OTHER_RUNS))
+        if not chosen:
+            record_data(root, config, recipe_folder=recipe_folder)
         prepare_sets(
             config,
             root,
