@@ -15,7 +15,8 @@ from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum, digest_of, load_curriculum
 from talkies.runs.lookup import CURRICULUM_FILE, check_curriculum_of, check_run_of, curriculum_of, run_of
 from talkies.runs.recorded import check_sum, values_of
-from talkies.runs.records import RECIPE
+from talkies.runs.records import CURRICULUM, RECIPE
+from talkies.runs.run_curriculum import record_curriculum
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 
@@ -119,6 +120,17 @@ def new_curriculum(folder: Path, curriculum: Curriculum) -> None:
     """As it is recorded now: whole, before any phase begins."""
     members = {"prepare": values_of(curriculum.located), "phases": [values_of(phase) for phase in curriculum.phases]}
     write(folder / CURRICULUM_FILE, {"digest": "0a1b2c3d" * 8, **members})
+
+
+def test_the_record_of_another_curriculum_is_never_replaced(curriculum: Curriculum, tmp_path: Path) -> None:
+    path = tmp_path / "0001" / CURRICULUM_FILE
+    new_curriculum(path.parent, curriculum)
+    record_curriculum(curriculum, path)
+    assert CURRICULUM.read(path).digest == "0a1b2c3d" * 8, "it stays"
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match="0001 was begun with another curriculum; continue it unchanged, or"):
+        record_curriculum(changed(curriculum, located=replace(curriculum.located, fit_clips=95)), path)
+    assert path.read_bytes() == before
 
 
 def changed(curriculum: Curriculum, **changes: Any) -> Curriculum:

@@ -131,14 +131,14 @@ def _has_run(recipe: PhaseRecipe) -> Callable[[Path], bool]:
 
 def _has_curriculum(curriculum: Curriculum) -> Callable[[Path], bool]:
     def has(home: Path) -> bool:
-        return any(_readable(_same_curriculum, run, curriculum) for run in numbered(home))
+        return any(_readable(same_curriculum, run, curriculum) for run in numbered(home))
 
     return has
 
 
-def _same_curriculum(run: Path, curriculum: Curriculum) -> bool:
-    """Compare the recorded recipes of the members. Before schema 2 only the recipes of phases already begun and the
-    paths of their data were recorded."""
+def same_curriculum(run: Path, curriculum: Curriculum) -> bool:
+    """Whether a run was begun with `curriculum`, by the recorded recipes of its members. Before schema 2 only those of
+    phases already begun, and the paths of their data, were recorded."""
     path = run / CURRICULUM_FILE
     known = CURRICULUM.find(path)
     if known is None:
