@@ -56,7 +56,7 @@ class Case:
         """The work as planning describes it: bf16 autocast, one process."""
         return Work(
             shape=self.shape, tokens={self.modality: self.grid.tokens(self.tower.patch), "text": self.text},
-            bridge=False, rank=0, bf16=True, clips=self.clips, accumulate=1, layout=DdpConfig(),
+            bridge=False, lora_rank=0, bf16=True, clips=self.clips, accumulate=1, layout=DdpConfig(),
             checkpointing=checkpointing,
         )  # fmt: skip
 

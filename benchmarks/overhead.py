@@ -24,7 +24,7 @@ from talkies.config.source import load
 from talkies.flow.noising import dropped_text, noised
 from talkies.flow.objective import per_sample_loss
 from talkies.models.streams import as_streams
-from talkies.parallel.mesh import Mesh, leave, mesh_of, start
+from talkies.parallel.mesh import Mesh, destroy_groups, mesh_of, start
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import World, world_of
 from talkies.recipe.config import PhaseRecipe
@@ -113,7 +113,9 @@ def main() -> None:
         phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh))
         data, clock = make_data(recipe, inputs.shards, world), Clock()
         after = after_step(CheckpointStore(Path(folder)), recipe.steps, recipe.ema, data, ranks=Ranks(world))
-        metrics = TrainingMetrics(every=recipe.steps.log_every, bins=4, sink=lambda *_: None, ranks=after.saving.ranks)
+        metrics = TrainingMetrics(
+            every=recipe.steps.log_every, bins=4, sink=lambda *_: None, ranks=after.checkpoint_callback.ranks
+        )
         trainer = make_trainer(recipe, [metrics, *after.callbacks, clock], world)
         plain, arm = [], bare(recipe, inputs, mesh, world)
         for block in range(args.blocks):
@@ -123,7 +125,7 @@ def main() -> None:
     a, b = statistics.median(clock.times), statistics.median(plain)
     if world.main:
         print(f"Lightning {a * 1e3:.1f} ms, bare {b * 1e3:.1f} ms per step: overhead {100 * (a / b - 1):.1f} %")
-    leave()
+    destroy_groups()
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def survivor(
         saved=run_callbacks.saved, protect=run_callbacks.retention.protects, ranks=ranks,
         quarantine=quarantine, metrics=run_callbacks.metrics,
     )  # fmt: skip
-    validation = run_callbacks.validation(phase, after.averaging)
+    validation = run_callbacks.validation(phase, after.ema_callback)
     callbacks = [*run_callbacks.callbacks(quarantine, after, validation, bar=False), clock]
     trainer = make_trainer(recipe, callbacks, activity=run_callbacks.activity)
     yield from turns(trainer, phase, data, args, run_callbacks.watchdog)

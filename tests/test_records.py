@@ -87,7 +87,7 @@ RECORDS = {
         {"sha256": SHA, "clips": 8, "seed": 0, "heldout": SHA, "metrics": {"evaluation/sync": 0.5}}
     ),
     "runs.records:VALIDATED": sample({"step": 4}),
-    "tracking.identity:IDENTITY": sample(
+    "tracking.mlflow_run:MLFLOW_RUN": sample(
         {
             "mlflow_run_id": "df14f391af5e494fa1c82f5d6849a3c9",
             "experiment": "x",
@@ -158,7 +158,7 @@ RECORDS = {
         free="header.codec_configs.video.kind",
     ),
     "data.records:VERIFIED": sample({"shard-00000.safetensors": f"9-1-1-7 {SHA}"}, optional="shard-00000.safetensors"),
-    "checkpoints.gathered:RECORD": sample(
+    "checkpoints.per_rank_state:RECORD": sample(
         {
             "metrics": {
                 "sums": {"train/loss": {"dtype": "float32", "shape": [2], "values": ["nan", "1.5"]}},

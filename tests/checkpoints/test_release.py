@@ -228,7 +228,7 @@ def test_adapter_in_peft_files(tmp_path: Path, release: Path) -> None:
     with safe_open(tmp_path / "lora" / "adapter" / "adapter_model.safetensors", framework="pt") as handle:
         assert handle.metadata() == {"format": "pt"}
     assert json.loads((tmp_path / "lora" / "adapter" / "adapter_config.json").read_text()) == {"r": 2}
-    with pytest.raises(CheckpointError, match="brings no bridge, only none"):
+    with pytest.raises(CheckpointError, match="has no bridge, only none"):
         load_component(tmp_path / "lora", "bridge")
 
 

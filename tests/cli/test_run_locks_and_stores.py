@@ -14,7 +14,7 @@ from toy_run import ToyRun
 from talkies.cli.main import run
 from talkies.cli.place import lookups
 from talkies.config import GateError
-from talkies.media.read import probe
+from talkies.media.probe import probe
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.runs.folders import locked

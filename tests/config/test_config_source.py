@@ -217,7 +217,7 @@ def test_a_number_that_is_not_finite_is_named_by_its_key(tmp_path: Path) -> None
 def test_a_recipe_is_a_regular_file_of_a_bounded_size(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     os.mkfifo(file)
-    with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: it is a named pipe, no regular file"):
+    with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: it is a named pipe, not a regular file"):
         load(file)
     file.unlink()
     file.write_text("kind: phase\n#" + "x" * (1 << 20))
@@ -248,9 +248,9 @@ def test_a_file_without_data_yet_is_not_waited_for(tmp_path: Path, monkeypatch: 
     file.write_text("kind: phase\n")
     reading, writing = os.pipe()
     real = os.open
-    monkeypatch.setattr("talkies.config.regular.stat.S_ISREG", lambda _: True)
+    monkeypatch.setattr("talkies.config.regular_files.stat.S_ISREG", lambda _: True)
     monkeypatch.setattr(
-        "talkies.config.regular.os.open",
+        "talkies.config.regular_files.os.open",
         lambda path, flags, *rest: _unblocked(reading) if path == file else real(path, flags, *rest),
     )
     with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: it has to be waited for"):

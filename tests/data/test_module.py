@@ -180,7 +180,7 @@ def test_world_size_may_change(shards: ShardSet, record_outcome: Callable[..., N
     for world in (1, 2):
         found: list[list[tuple[str, int]]] = []
         for rank in range(world):
-            data = ClipsData(shards, seed=1, global_batch=6, accumulate=3, rank=rank, world=world)
+            data = ClipsData(shards, seed=1, global_batch=6, accumulate=3, rank=rank, data_ranks=world)
             data.load_state_dict(alone.state_dict())
             found.append(ids(first(data, 6)))
         assert [sample for group in zip(*found, strict=True) for sample in group] == expected[6:]
@@ -213,7 +213,7 @@ def test_other_data_or_seed_is_refused(build: Callable[..., Path]) -> None:
 @pytest.mark.fault("24", "world size change", injected="a world that does not divide the global batch")
 def test_indivisible_global_batch_is_refused(shards: ShardSet, record_outcome: Callable[..., None]) -> None:
     with pytest.raises(RecipeError, match="nearest valid: 8, 12"):
-        ClipsData(shards, seed=0, global_batch=10, accumulate=2, world=2)
+        ClipsData(shards, seed=0, global_batch=10, accumulate=2, data_ranks=2)
     record_outcome("refused with the nearest that does")
 
 

@@ -26,7 +26,7 @@ from talkies.data.substitutes import (
     UnreadableError,
     allowed,
     open_to_train,
-    read_sound,
+    read_or_substitute,
     substitutes,
 )
 from talkies.streams.batch import Batch, Replaced
@@ -96,7 +96,7 @@ def test_the_same_substitutes_for_any_workers_ranks_and_after_a_resume(
     for workers in (1, 2):
         assert samples(seen(ClipsData(shards, seed=3, global_batch=6, workers=workers), 6)) == samples(alone)
     for world in (2, 3):
-        ranks = [ClipsData(shards, seed=3, global_batch=6, rank=rank, world=world) for rank in range(world)]
+        ranks = [ClipsData(shards, seed=3, global_batch=6, rank=rank, data_ranks=world) for rank in range(world)]
         parts = [seen(data, 6) for data in ranks]
         merged = [sample for group in zip(*map(samples, parts), strict=True) for sample in group]
         assert merged == samples(alone)
@@ -129,7 +129,7 @@ def test_the_order_of_substitutes_is_pinned() -> None:
     ]  # a resumed run must draw the same
 
 
-def test_a_file_that_was_replaced_by_a_sound_one_is_opened_anew(build: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_by_a_sound_one_is_opened_again(build: Callable[..., Path], tmp_path: Path) -> None:
     folder = build()
     shards = ShardSet.open(folder)
     expected = shards.read(1)
@@ -137,7 +137,7 @@ def test_a_file_that_was_replaced_by_a_sound_one_is_opened_anew(build: Callable[
     shutil.copy(path, tmp_path / "sound")
     os.truncate(path, 100)  # the file that is still open
     (tmp_path / "sound").replace(path)
-    clip, visit, bad = read_sound(shards, 1, 0, BOTH, seed=0)
+    clip, visit, bad = read_or_substitute(shards, 1, 0, BOTH, seed=0)
     assert (clip.id, visit, bad) == ("clip-1", 0, None)
     assert torch.equal(clip.latents["video"], expected.latents["video"])
 
@@ -160,9 +160,9 @@ def test_an_error_of_the_disk_is_tried_again_once(
     shards: ShardSet, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     failing(monkeypatch, OSError(number, os.strerror(number)), 1)
-    assert read_sound(shards, 1, 0, BOTH, seed=0)[2] is None
+    assert read_or_substitute(shards, 1, 0, BOTH, seed=0)[2] is None
     failing(monkeypatch, OSError(number, os.strerror(number)), 2)
-    bad = read_sound(shards, 1, 0, BOTH, seed=0)[2]
+    bad = read_or_substitute(shards, 1, 0, BOTH, seed=0)[2]
     assert bad is not None
     assert f"cannot read {shards.folder}/shard-00000.safetensors: {os.strerror(number)}" in bad.reason
 
@@ -175,7 +175,7 @@ def test_errors_that_are_not_the_clip_s_are_not_swallowed(
 ) -> None:
     failing(monkeypatch, error, 99)
     with pytest.raises(type(error)) as caught:
-        read_sound(shards, 1, 0, BOTH, seed=0)
+        read_or_substitute(shards, 1, 0, BOTH, seed=0)
     assert caught.value is error
 
 
@@ -187,7 +187,7 @@ def test_a_clip_with_values_that_are_not_finite_is_replaced(
     with ShardWriter(tmp_path / "s", header, 4) as writer:
         for number in range(6):
             writer.add(replace(make_clip(3), text=text) if number == 3 else make_clip(number))
-    bad = read_sound(open_to_train(tmp_path / "s", BOTH, share=0), 3, 0, BOTH, seed=0)[2]
+    bad = read_or_substitute(open_to_train(tmp_path / "s", BOTH, share=0), 3, 0, BOTH, seed=0)[2]
     assert bad is not None
     assert "text of clip 'clip-3'" in bad.reason
     assert "not finite" in bad.reason
@@ -198,8 +198,8 @@ def test_what_a_phase_does_not_read_does_not_matter(build: Callable[..., Path]) 
     garbage(folder, 2, tensor="latent.video")
     garbage(folder, 3, tensor="image")
     shards = ShardSet.open(folder, verify=False)
-    assert [read_sound(shards, i, 0, ["audio"], seed=0)[2] for i in range(10)] == [None] * 10
-    bad = [one.id for i in range(10) if (one := read_sound(shards, i, 0, BOTH, seed=0)[2]) is not None]
+    assert [read_or_substitute(shards, i, 0, ["audio"], seed=0)[2] for i in range(10)] == [None] * 10
+    bad = [one.id for i in range(10) if (one := read_or_substitute(shards, i, 0, BOTH, seed=0)[2]) is not None]
     assert bad == ["clip-2", "clip-3"]
 
 
@@ -236,10 +236,10 @@ def test_the_limit_in_a_row_is_exact(build: Callable[..., Path]) -> None:
     for number in range(12):
         if number != sound:
             (folder / f"shard-{number:05d}.safetensors").unlink()
-    clip, _, _ = read_sound(shards, 4, 0, BOTH, seed=0, in_a_row=needed)
+    clip, _, _ = read_or_substitute(shards, 4, 0, BOTH, seed=0, in_a_row=needed)
     assert clip.id == "clip-11"
     with pytest.raises(UnreadableError, match=rf"nor can {needed - 1} substitutes in a row"):
-        read_sound(shards, 4, 0, BOTH, seed=0, in_a_row=needed - 1)
+        read_or_substitute(shards, 4, 0, BOTH, seed=0, in_a_row=needed - 1)
 
 
 def test_a_set_of_one_has_no_substitute(build: Callable[..., Path]) -> None:
@@ -247,7 +247,7 @@ def test_a_set_of_one_has_no_substitute(build: Callable[..., Path]) -> None:
     shards = ShardSet.open(folder)
     garbage(folder, 0)
     with pytest.raises(UnreadableError, match=r"clip 'clip-0' cannot be read, nor can 0 substitutes"):
-        read_sound(shards, 0, 0, BOTH, seed=0)
+        read_or_substitute(shards, 0, 0, BOTH, seed=0)
 
 
 def harm(folder: Path, how: str) -> int:

@@ -13,7 +13,7 @@ import talkies
 from talkies.codecs.config import PooledVideoConfig
 from talkies.config.decode import decode
 from talkies.config.source import load
-from talkies.evaluation.measures import MEASURES
+from talkies.evaluation.metric_info import METRICS
 from talkies.evaluation.report import evaluate_clips
 from talkies.flow.euler import euler
 from talkies.flow.schedule import sigma_grid
@@ -35,7 +35,7 @@ def metric() -> None:
     found = evaluate_clips([clip(0.25), clip(0.25)], [clip(0.5), clip(0.5)])
     assert isclose(found["level_db"], -6.0206, abs_tol=1e-3), found
     assert evaluate_clips([clip(0.5)] * 2, [clip(0.5)] * 2)["level_db"] == 0
-    assert "evaluation/level_db" in {measure.key for measure in MEASURES}
+    assert "evaluation/level_db" in {measure.key for measure in METRICS}
 
 
 def sampler() -> None:

@@ -11,7 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "tracking"))
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 
-from whole_runs import LONG, WholeRun, prepared, shared_folder, undisturbed
+from training_runs import LONG, TrainingRun, prepared, shared_folder, undisturbed
 
 from talkies.cli.main import run
 
@@ -23,13 +23,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> WholeRun:
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> TrainingRun:
     """20 steps that nobody disturbs."""
     return undisturbed(shared_folder(tmp_path_factory), data, "whole", {})
 
 
 @pytest.fixture(scope="session")
-def long(tmp_path_factory: pytest.TempPathFactory, data: Path) -> WholeRun:
+def long(tmp_path_factory: pytest.TempPathFactory, data: Path) -> TrainingRun:
     """200 steps that nobody disturbs."""
     return undisturbed(shared_folder(tmp_path_factory), data, "long", LONG)
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 from torch import Tensor
 from toy_run import RECIPES, released
-from whole_runs import WORDS
+from training_runs import WORDS
 
 from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
@@ -70,7 +70,7 @@ def train(data: Path, runs: Path) -> Path:
 def test_a_run_goes_back_and_passes_the_batch_over(
     data: Path, tmp_path: Path, seen: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, record_outcome: Any
 ) -> None:
-    with pytest.warns(SurvivalWarning, match=r"optimizer step 21: the gradient norm is .*; going back to step 15"):
+    with pytest.warns(SurvivalWarning, match=r"optimizer step 21: the gradient norm is .*; resuming from step 15"):
         folder = train(data, tmp_path / "a")
     before, after = seen[: BAD + 1], seen[BAD + 1 :]
     assert before == [(step, 4 * step) for step in range(21)]
@@ -102,7 +102,7 @@ def test_a_run_goes_back_and_passes_the_batch_over(
         assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
     (other,) = (tmp_path / "b").glob("audio_pretraining-*/0001")
     assert not (other / "rollbacks.json").exists()
-    with pytest.warns(SurvivalWarning, match="going back to step"):
+    with pytest.warns(SurvivalWarning, match="resuming from step"):
         assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
     assert released(train(data, tmp_path / "b")) == released(folder), "whoever was stopped in between ends the same"
     record_outcome("back to step 15, past 7 batches; a run stopped 4 times ends bitwise equal", steps_lost=5)
@@ -196,13 +196,13 @@ def test_all_ranks_go_back_together(
 ) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     folder, said = start(data, tmp_path, torchrun, *layout)
-    (line,) = [line for line in said.splitlines() if "going back to step 15" in line]
+    (line,) = [line for line in said.splitlines() if "resuming from step 15" in line]
     assert "losses that are not finite on rank" not in line, "the loss that each rank measured was finite"
     assert read_release(folder / "release")["survival"]["passed_batches"] == [[15, 22]]
     found = tensors(folder)
     assert found.keys() == alone.keys()
     assert max(float((found[name] - value).abs().max()) for name, value in alone.items()) < 1e-4
-    record_outcome(f"both ranks go back to step 15 ({layout[0].rpartition('=')[2]})", steps_lost=5)
+    record_outcome(f"both ranks resume from step 15 ({layout[0].rpartition('=')[2]})", steps_lost=5)
 
 
 def test_a_setting_that_nothing_looks_at_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

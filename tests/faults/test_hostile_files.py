@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from whole_runs import PREPARE, RECIPES
+from training_runs import PREPARE, RECIPES
 
 from talkies.codecs.config import MovaAudioConfig, Umt5TextConfig, WanVideoConfig
 from talkies.config import DataError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from whole_runs import PREPARE, RECIPES
+from training_runs import PREPARE, RECIPES
 
 JOINT = str(RECIPES / "joint_phase1.yaml")
 SITE = {"kind": "site", "limits": {"nodes": 2, "gpus_per_node": 2, "time": "01:00:00"}}

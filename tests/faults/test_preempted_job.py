@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oracle import check_same, status
-from whole_runs import STEPS, WholeRun, killed
+from same_run import check_same, status
+from training_runs import STEPS, TrainingRun, killed
 
 from talkies.checkpoints.loop import read_loop
 
@@ -23,7 +23,7 @@ WITHIN_S = 30.0
     "4", "SIGUSR1 inside a step", injected="os.kill in training_step, before optimizer.step, in zero_grad"
 )
 def test_a_preemption_inside_a_step(
-    tmp_path: Path, data: Path, whole: WholeRun, record_outcome: Callable[..., None]
+    tmp_path: Path, data: Path, whole: TrainingRun, record_outcome: Callable[..., None]
 ) -> None:
     """A program in the place of scontrol writes down what it was called with, an argument per line."""
     called, programs = tmp_path / "called", tmp_path / "programs"
@@ -32,7 +32,7 @@ def test_a_preemption_inside_a_step(
     (programs / "scontrol").chmod(0o755)
     job = {"TALKIES_REQUEUE": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "4242"}
     job["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    broken = WholeRun(runs=tmp_path / "runs", data=data, words={"steps.checkpoint_every": 100, "steps.keep": 9})
+    broken = TrainingRun(runs=tmp_path / "runs", data=data, words={"steps.checkpoint_every": 100, "steps.keep": 9})
     seconds, back = [], []
     for count, place in enumerate(PLACES):
         done = 4 * count + 2
@@ -48,7 +48,7 @@ def test_a_preemption_inside_a_step(
         assert f"stopped by SIGUSR1 after step {done + 1}" in attempt.out
         assert not (broken.folder / "result.json").exists()
         assert status(broken) == "KILLED"
-        seconds.append(attempt.ended - attempt.met[0])
+        seconds.append(attempt.ended - attempt.fault_times[0])
         back.append(attempt.back_s)
     assert max(seconds) < WITHIN_S
     last = broken.attempt(environment={**job, "SLURM_RESTART_COUNT": "3"})

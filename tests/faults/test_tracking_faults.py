@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from mlflow_servers import free_port, listening, serve_here
-from oracle import check_same, slow_steps
+from same_run import check_same, slow_steps
 from toy_run import as_owner_alone
-from whole_runs import LONG, Attempt, WholeRun
+from training_runs import LONG, Attempt, TrainingRun
 
-from talkies.tracking.identity import read_identity
+from talkies.tracking.mlflow_run import read_mlflow_run
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 RecordOutcome = Callable[..., None]
@@ -25,15 +25,15 @@ HICCUP_S = 0.25
 
 
 @pytest.fixture
-def broken(tmp_path: Path, data: Path, long: WholeRun) -> WholeRun:
+def broken(tmp_path: Path, data: Path, long: TrainingRun) -> TrainingRun:
     """A run beside a database that MLflow has made before."""
-    made = WholeRun(runs=tmp_path / "runs", data=data, words=dict(LONG))
+    made = TrainingRun(runs=tmp_path / "runs", data=data, words=dict(LONG))
     made.runs.mkdir()
     shutil.copyfile(long.runs / "mlflow.db", made.runs / "mlflow.db")
     return made
 
 
-def check_unhurt(attempt: Attempt, long: WholeRun) -> str:
+def check_unhurt(attempt: Attempt, long: TrainingRun) -> str:
     """Exit 0, no later and no slower than without a fault; what was measured."""
     assert attempt.code == 0, attempt.err
     delay = attempt.back_s - float((long.runs / "back_s").read_text())
@@ -49,7 +49,7 @@ def check_unhurt(attempt: Attempt, long: WholeRun) -> str:
     injected="no server until step 60, there until the run is made in it, none to the end, back after it",
 )
 def test_a_server_that_is_there_now_and_then(
-    broken: WholeRun, long: WholeRun, monkeypatch: pytest.MonkeyPatch, record_outcome: RecordOutcome
+    broken: TrainingRun, long: TrainingRun, monkeypatch: pytest.MonkeyPatch, record_outcome: RecordOutcome
 ) -> None:
     serve_here(monkeypatch, broken.runs, f"sqlite:///{broken.runs / 'mlflow.db'}")
     port = free_port()
@@ -58,9 +58,9 @@ def test_a_server_that_is_there_now_and_then(
     def come_and_go(process: "subprocess.Popen[str]") -> None:
         """The uploader tries again after 2, 4, 8, 16 seconds."""
         wait_until(process, lambda: broken.lines()[-1:] and broken.lines()[-1]["step"] >= 60)
-        assert read_identity(broken.folder) is None
+        assert read_mlflow_run(broken.folder) is None
         with listening(port):
-            wait_until(process, lambda: read_identity(broken.folder))
+            wait_until(process, lambda: read_mlflow_run(broken.folder))
 
     measured = check_unhurt(broken.attempt(meanwhile=come_and_go), long)
     with listening(port):
@@ -104,15 +104,15 @@ def no_file(database: Path) -> Iterator[None]:
 @pytest.mark.fault("23", "tracking database locked or read-only", injected="exclusive transaction; chmod 444; a folder")
 @pytest.mark.parametrize("broke", [locked, read_only, no_file])
 def test_a_database_that_takes_nothing(
-    broken: WholeRun,
-    long: WholeRun,
+    broken: TrainingRun,
+    long: TrainingRun,
     record_outcome: RecordOutcome,
     broke: Callable[[Path], contextlib.AbstractContextManager[None]],
 ) -> None:
     under = as_owner_alone()
     with broke(broken.runs / "mlflow.db"):
         attempt = broken.attempt(under=under)
-        assert read_identity(broken.folder) is None, "nothing could be told"
+        assert read_mlflow_run(broken.folder) is None, "nothing could be told"
     measured = check_unhurt(attempt, long)
     assert f"talkies replay {broken.folder}" in attempt.out, "the way to send it is said"
     assert check_same(broken, long) == []

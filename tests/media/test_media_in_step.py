@@ -18,7 +18,9 @@ from talkies.config import DataError
 from talkies.config.decode import decode_values
 from talkies.data.shards import ShardSet
 from talkies.media.container import MediaError
-from talkies.media.read import probe, read_audio, read_frames
+from talkies.media.frames import read_frames
+from talkies.media.probe import probe
+from talkies.media.sound import read_audio
 from talkies.media.timeline import find_beginning
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import prepare

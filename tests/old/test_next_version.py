@@ -70,7 +70,7 @@ def record_data_roots(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Old:
     """The archive, and what this version records."""
-    old = unpacked(tmp_path_factory.mktemp("old") / "files", ours=True)
+    old = unpacked(tmp_path_factory.mktemp("old") / "files", current=True)
     (old.folder / "recipes" / "low.yaml").write_text(LOW)
     record_runs(old.folder)
     record_curricula(old.folder, load_curriculum(old.folder / "recipes" / "curriculum.yaml"))
@@ -90,11 +90,11 @@ def test_everything_is_found_and_opened(old: Old, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_old_data_runs_and_versions_are_used(tmp_path: Path) -> None:
-    old = replace(unpacked(tmp_path / "files", ours=True), sources=next_version(tmp_path / "tomorrow"))
+    old = replace(unpacked(tmp_path / "files", current=True), sources=next_version(tmp_path / "tomorrow"))
     lines = old.run("prepare", old.recipe("prepare"), "--runs", "runs").splitlines()
     assert [line.split(":")[0] for line in lines if line.endswith("(reused)")] == SETS
     known = old.only("alone/*/0001")
-    assert old.go_on("alone") == known
+    assert old.resume("alone") == known
     assert (known / "result.json").is_file()
     for source in (str(old.only("runs/joint_phase1-*/0001")), "models:/old@champion"):
         words = ["--prompt", "a cat", "--steps", "2", "--runs", "runs", "--out", str(tmp_path / "made.mp4")]

@@ -21,9 +21,9 @@ def weights(release: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_run_goes_on_bitwise(tmp_path: Path, layout: str) -> None:
-    theirs, ours = (unpacked(tmp_path / name, ours=name == "ours") for name in ("theirs", "ours"))
-    before = [path.name for path in ours.only(f"{layout}/*/0001").parent.parent.iterdir()]
-    expected, found = theirs.go_on(layout), ours.go_on(layout)
+    original, current = (unpacked(tmp_path / name, current=name == "current") for name in ("original", "current"))
+    before = [path.name for path in current.only(f"{layout}/*/0001").parent.parent.iterdir()]
+    expected, found = original.resume(layout), current.resume(layout)
     assert [path.name for path in found.parent.parent.iterdir()] == before, "nothing is renamed, nothing begun anew"
     assert weights(found / "release") == weights(expected / "release")
     assert {"bridge.safetensors", "adapter/adapter_model.safetensors"} & weights(found / "release").keys()
@@ -33,23 +33,23 @@ def test_a_run_goes_on_bitwise(tmp_path: Path, layout: str) -> None:
 
 def test_a_run_begins_bitwise(tmp_path: Path) -> None:
     """Random weights of every component, noise, times and dropout are what they were."""
-    both = [unpacked(tmp_path / name, ours=name == "ours") for name in ("theirs", "ours")]
+    both = [unpacked(tmp_path / name, current=name == "current") for name in ("original", "current")]
     for one in both:
         one.train("joint_phase1", "parents.video=null", "parents.audio=null", "steps.max=2", runs="fresh")
-    theirs, ours = (weights(one.only("fresh/joint_phase1-*/0001/release")) for one in both)
-    assert theirs == ours
+    original, current = (weights(one.only("fresh/joint_phase1-*/0001/release")) for one in both)
+    assert original == current
 
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Old:
-    return unpacked(tmp_path_factory.mktemp("old") / "moved", ours=True)
+    return unpacked(tmp_path_factory.mktemp("old") / "moved", current=True)
 
 
 def test_data_are_found_and_used(old: Old) -> None:
     data = old.only("runs/data/*")
-    told = old.run("prepare", old.recipe("prepare"), "--runs", "runs")
-    assert told.splitlines()[-1] == f"data root: {data.relative_to(old.folder)}"
-    assert [line for line in told.splitlines() if line.endswith("(reused)")] == [
+    printed = old.run("prepare", old.recipe("prepare"), "--runs", "runs")
+    assert printed.splitlines()[-1] == f"data root: {data.relative_to(old.folder)}"
+    assert [line for line in printed.splitlines() if line.endswith("(reused)")] == [
         f"{name}: {count} clips, {2 * count} s (reused)"
         for name, count in (("low", 4), ("low_heldout", 2), ("voices", 4), ("voices_heldout", 2))
     ], "runs have begun with them"

@@ -142,6 +142,6 @@ def work(name: str, degree: int, *, checkpointing: bool, mode: str) -> Work:
     """The same according to the plan. mode: fp32, bf16 (the weights of blocks, as FSDP casts them) or autocast."""
     layout = DdpConfig() if mode == "autocast" else Fsdp2Config(shard=degree, sequence=degree)
     return Work(
-        shape=SHAPES[name], tokens=tokens(name), bridge=True, rank=0, bf16=mode != "fp32", clips=CLIPS, accumulate=1,
-        layout=layout, checkpointing=checkpointing,
+        shape=SHAPES[name], tokens=tokens(name), bridge=True, lora_rank=0, bf16=mode != "fp32", clips=CLIPS,
+        accumulate=1, layout=layout, checkpointing=checkpointing,
     )  # fmt: skip

@@ -141,7 +141,7 @@ def test_state_and_traffic(world: int, index: int, measured: Callable[[int], Ans
 def test_activations(degree: int, index: int, measured: Callable[[int], Answers]) -> None:
     """Within 15 %: no hook sees what recomputation keeps in closures (RoPE)."""
     name, checkpointing, mode, rank = KEPT[index]
-    at_work = replace(work(name, degree, checkpointing=checkpointing, mode=mode), rank=rank)
+    at_work = replace(work(name, degree, checkpointing=checkpointing, mode=mode), lora_rank=rank)
     planned = activations(at_work, fused=False)
     expected = planned.inputs + planned.ends if checkpointing else planned.kept
     for answer in measured(degree):

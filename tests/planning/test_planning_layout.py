@@ -5,6 +5,7 @@ from math import gcd
 
 import pytest
 import torch
+from talkies.planning.gpu_sizes import GPUS
 
 from talkies.config import RecipeError
 from talkies.models.build import build_mova
@@ -12,9 +13,9 @@ from talkies.models.config import COMPONENTS, PRESETS, MovaConfig
 from talkies.models.flops import forward_flops
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.planning.activations import activations
-from talkies.planning.card import CARDS, MOST, Fit, fit, refuse, smallest
 from talkies.planning.communication import communication, sequence_bytes
 from talkies.planning.cost import compute
+from talkies.planning.gpu import MAX_RANKS, Fit, fit_memory, refuse, smallest
 from talkies.planning.layout import divisibility, shares
 from talkies.planning.memory import memory
 from talkies.planning.parameters import count_parts
@@ -26,7 +27,7 @@ A14B = PRESETS["a14b"]
 ALL = frozenset(COMPONENTS)
 PARTS = count_parts(MovaConfig(preset="a14b"), JointConfig(), ALL)
 PHASE2 = Work(
-    shape=A14B, tokens={"video": 43_120, "audio": 403, "text": 512}, bridge=True, rank=0, bf16=True, clips=128,
+    shape=A14B, tokens={"video": 43_120, "audio": 403, "text": 512}, bridge=True, lora_rank=0, bf16=True, clips=128,
     accumulate=1, layout=Fsdp2Config(replicate=64, shard=16, sequence=8), checkpointing=True,
 )  # fmt: skip
 PHASE3 = replace(
@@ -87,7 +88,7 @@ def test_state_of_one_process_is_that_of_adamw() -> None:
 
 def test_frozen_weights_have_no_state() -> None:
     parts = count_parts(MovaConfig(preset="a14b"), LoraConfig(), ALL)
-    planned = memory(parts, replace(PHASE2, rank=16))
+    planned = memory(parts, replace(PHASE2, lora_rank=16))
     trained = sum(part.trained for part in parts)
     assert planned.optimizer == pytest.approx(8 * trained / 16, rel=0.001)
     assert planned.weights == pytest.approx(4 * (32_656_733_440 + trained) / 16, rel=0.002)
@@ -136,7 +137,7 @@ def test_communication() -> None:
     assert sequence_bytes(replace(PHASE2, layout=Fsdp2Config(shard=16), clips=1024)) == (0, 0)
 
 
-@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("card", GPUS)
 def test_the_smallest_layout_fits_and_divides(card: int) -> None:
     found = smallest(PARTS, PHASE2, card)
     assert found is not None
@@ -154,16 +155,16 @@ def test_the_smallest_layout_fits_and_divides(card: int) -> None:
 
 
 def test_cards_in_order() -> None:
-    shards = [found.shard for found in (smallest(PARTS, PHASE3, card) for card in CARDS) if found is not None]
+    shards = [found.shard for found in (smallest(PARTS, PHASE3, card) for card in GPUS) if found is not None]
     assert shards == sorted(shards, reverse=True)
-    assert fit(PARTS, PHASE2, 80).fits
+    assert fit_memory(PARTS, PHASE2, 80).fits
 
 
 def test_a_layout_that_does_not_fit_is_refused_in_one_line() -> None:
     with pytest.raises(RecipeError, match=r"phase2 needs 53\.\d GB .* 24 GB; the smallest .*shard: \d+") as caught:
-        refuse("phase2", PHASE2, fit(PARTS, PHASE2, 24))
+        refuse("phase2", PHASE2, fit_memory(PARTS, PHASE2, 24))
     assert "\n" not in str(caught.value)
-    with pytest.raises(RecipeError, match=f"no layout of at most {MOST} ranks"):
+    with pytest.raises(RecipeError, match=f"no layout of at most {MAX_RANKS} ranks"):
         refuse("x", PHASE2, Fit(card=24, bytes=10**12, fits=False, smallest=None))
     endless = replace(PHASE2, tokens=PHASE2.tokens | {"video": 500_000_000})
     assert smallest(PARTS, endless, 24) is None

@@ -12,7 +12,7 @@ import torch
 
 from talkies.codecs.prompt import LONGEST
 from talkies.media.loudness import PEAK, loudness
-from talkies.media.read import read_audio
+from talkies.media.sound import read_audio
 from talkies.media.write import write_mp4
 from talkies.prepare.clips import RawClip, Rejected, read_clip
 from talkies.prepare.config import PrepareConfig

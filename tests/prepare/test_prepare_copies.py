@@ -140,7 +140,7 @@ def test_a_remux_is_a_copy(five: list[Path], run: Callable[..., Report], tmp_pat
     ("suffix", "codec"),
     [("mkv", "flac"), ("mkv", "mp3"), ("ts", "mp2"), ("mov", "pcm"), ("mp4", "aac"), ("mkv", "opus")],
 )
-def test_sound_that_was_coded_anew_leaves_a_copy(
+def test_sound_that_was_coded_again_leaves_a_copy(
     five: list[Path], run: Callable[..., Report], tmp_path: Path, suffix: str, codec: str
 ) -> None:
     for path in five:
@@ -261,7 +261,7 @@ def test_what_was_found_is_remembered(
         raise AssertionError("decoded again")
 
     for name in ("pictures_of", "sounds_alike", "sound_digest", "has_sound"):
-        monkeypatch.setattr(f"talkies.prepare.likeness.{name}", never)
+        monkeypatch.setattr(f"talkies.prepare.duplicates.{name}", never)
     again = run()
     assert again.copies == first.copies
     assert all(found.reused for found in again.sets.values())

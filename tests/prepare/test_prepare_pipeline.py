@@ -13,7 +13,8 @@ import torch
 from talkies.codecs.load import load_codecs
 from talkies.config import DataError, RecipeError, StorageError
 from talkies.data.shards import ShardSet
-from talkies.media.read import read_audio, read_frames
+from talkies.media.frames import read_frames
+from talkies.media.sound import read_audio
 from talkies.prepare import building, fitting
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.jobs import OLDER, InUse
@@ -397,8 +398,8 @@ def test_codecs_are_taken_from_where_they_were_fitted(
     before = times(tmp_path / "other" / "codecs")
     assert prepare(taken, tmp_path / "other", **where).sets["all"].reused
     assert times(tmp_path / "other" / "codecs") == before
-    run("fitted anew", fit_sets=["all"])
-    assert run("fitted anew").codecs != codecs
+    run("fitted again", fit_sets=["all"])
+    assert run("fitted again").codecs != codecs
 
 
 @pytest.mark.parametrize("fault", ["gone", "damaged", "another config"])

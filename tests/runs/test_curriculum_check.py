@@ -60,7 +60,7 @@ CASES = {
     "parent without the tower": (
         ["joint_phase1.parents.video=audio_pretraining"],
         65,
-        "phase 'joint_phase1': parent: 'audio_pretraining' brings no video_high, only audio",
+        "phase 'joint_phase1': parent: 'audio_pretraining' has no video_high, only audio",
     ),
     "adapter as a parent": (
         ["high_resolution.phase={kind: lora, rank: 2, alpha: 2}"],

@@ -79,7 +79,7 @@ def test_two_old_runs_of_one_recipe_are_reported(recipe: PhaseRecipe, tmp_path: 
     """Schema 1 hashed them differently, so it is unknown which one is meant."""
     for digest in ("0a1b2c3d", "1a1b2c3d"):
         old_run(tmp_path / f"{recipe.name}-{digest}" / "0001", recipe)
-    with pytest.raises(CheckpointError, match=r"0a1b2c3d.*, .*1a1b2c3d.* were all begun .*: choose one by --folder"):
+    with pytest.raises(CheckpointError, match=r"0a1b2c3d.*, .*1a1b2c3d.* were all started .*: choose one by --folder"):
         run_of(tmp_path, recipe, new=False)
     assert run_of(tmp_path, recipe, new=True).parent.name == f"{recipe.name}-{recipe_hash(recipe)[:8]}"
 
@@ -128,7 +128,7 @@ def test_the_record_of_another_curriculum_is_never_replaced(curriculum: Curricul
     record_curriculum(curriculum, path)
     assert CURRICULUM.read(path).digest == "0a1b2c3d" * 8, "it stays"
     before = path.read_bytes()
-    with pytest.raises(CheckpointError, match="0001 was begun with another curriculum; continue it unchanged, or"):
+    with pytest.raises(CheckpointError, match="0001 was started with another curriculum; continue it unchanged, or"):
         record_curriculum(changed(curriculum, located=replace(curriculum.located, fit_clips=95)), path)
     assert path.read_bytes() == before
 

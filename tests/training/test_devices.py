@@ -26,9 +26,9 @@ from talkies.flow.schedule import sigma_grid
 from talkies.models.image import image_condition
 from talkies.streams.batch import Batch, Condition, Stream
 from talkies.training.after_step import after_step
+from talkies.training.checkpoint_callback import generators, rewind
 from talkies.training.config import EmaConfig, LoraConfig
 from talkies.training.lora import add_lora
-from talkies.training.saving import generators, rewind
 
 
 @pytest.fixture

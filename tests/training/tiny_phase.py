@@ -20,9 +20,9 @@ from talkies.models.build import build_mova
 from talkies.models.config import MovaConfig
 from talkies.resilience.guard import Guard
 from talkies.training.after_step import AfterStep, after_step
+from talkies.training.checkpoint_callback import rewind
 from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
 from talkies.training.phase import Objective, Phase
-from talkies.training.saving import rewind
 
 GRIDS = grids(2)
 JOINT = frozenset({"video_high", "video_low", "audio", "bridge"})
@@ -81,7 +81,7 @@ def fit(
     **durations: int,
 ) -> tuple[Phase, AfterStep, Ids]:
     """Train to step `count`, or continue in `folder`; optionally with more callbacks (before or after those of
-    `after_step`), other options of Saving (`saved_as`), a guard, and another kind of phase."""
+    `after_step`), other options of CheckpointCallback (`saved_as`), a guard, and another kind of phase."""
     store, planned = CheckpointStore(folder), steps(count, **durations)
     latest = store.latest()
     data = ClipsData(shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)

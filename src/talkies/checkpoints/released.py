@@ -10,8 +10,8 @@ from talkies.checkpoints.names import NamesSchema
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.migrations import migrated
 from talkies.config.numbers import Natural, Positive
+from talkies.config.quoting import named, shown
 from talkies.config.records import Kind, Name, Sha256, record
-from talkies.config.shown import named, shown
 from talkies.data.records import GridRecord, check_encoded
 from talkies.streams import Modality
 
@@ -72,7 +72,7 @@ class ShapeRecord:
 
 @record
 class SurvivalRecord:
-    """The steps that were skipped, and the batches that were passed over."""
+    """The steps that were skipped, and the skipped batches."""
 
     skipped_steps: tuple[SkippedRecord, ...]
     passed_batches: tuple[tuple[Natural, Natural], ...]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_store, registry_of
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 
 if TYPE_CHECKING:
     from talkies.runs.inputs_record import Facts

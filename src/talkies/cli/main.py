@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 
 from talkies.cli.output import bounded, local_path, open_streams, refuse_unreadable, silence, usage_words
 from talkies.config.errors import Interruption, RecipeError, UserError
-from talkies.config.shown import WIDTH, shown
+from talkies.config.quoting import WIDTH, shown
 from talkies.signals.answer import check_signal, listening
-from talkies.signals.watch import ended, follower
+from talkies.signals.watch import follower, set_exit_code
 
 VERBS = {
     "prepare": ("talkies.cli.prepare", "media files to filtered, captioned, encoded clips in shards"),
@@ -74,7 +74,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     open_streams()
     if argv is None:
         entry.listen()
-        return ended(_run(sys.argv[1:]))
+        return set_exit_code(_run(sys.argv[1:]))
     with listening():
         return _run(list(argv))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from talkies.config.places import SQLITE, absolute_uri
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 
 if TYPE_CHECKING:
     from talkies.recipe.config import PhaseRecipe
@@ -67,7 +67,7 @@ def store_of(runs: Path, uri: str | None) -> tuple[str, Path | None]:
     root = str(resolved(runs))
     if os.fsencode(root).decode(errors="ignore") != root:
         from talkies.config import RecipeError
-        from talkies.config.shown import shown
+        from talkies.config.quoting import shown
 
         raise RecipeError(
             f"runs: the path of the runs folder, {shown(root)}, is not UTF-8, so no tracking store can name it: give "
@@ -107,9 +107,9 @@ def where_to_look(run: Path, store: str) -> list[str]:
     """Lines that say how to see a run in MLflow: the command that serves a database, and the page's address, which is
     known once the run was sent."""
     from talkies.config.secrets import masked
-    from talkies.tracking.identity import DATABASES, page, read_identity
+    from talkies.tracking.mlflow_run import DATABASES, page, read_mlflow_run
 
-    identity = read_identity(run)
+    identity = read_mlflow_run(run)
     address = None if identity is None else page(identity)
     shown = masked(store)
     command = [f"mlflow ui --backend-store-uri {shlex.quote(shown)}"] if store.startswith(DATABASES) else []

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from talkies.cli.place import add_runs, registry_of, store_of
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

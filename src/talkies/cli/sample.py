@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_store, registry_of, seed_of
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 MAX_SCALE, MAX_STEPS = 100.0, 10_000
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talkies.config.shown import one_line
+from talkies.config.quoting import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

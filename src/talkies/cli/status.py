@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from talkies.cli.place import add_runs
-from talkies.config.regular import resolved
-from talkies.config.shown import one_line
+from talkies.config.quoting import one_line
+from talkies.config.regular_files import resolved
 
 if TYPE_CHECKING:
     from talkies.launch.chain import Chain, ChainJob
@@ -213,9 +213,9 @@ def _survived(run: Path) -> dict[str, Any]:
 
 def _link(run: Path) -> dict[str, Any]:
     """The page of the run on a tracking server; for a store without pages, the store and the run's id."""
-    from talkies.tracking.identity import read_identity
+    from talkies.tracking.mlflow_run import read_mlflow_run
 
-    known = read_identity(run)
+    known = read_mlflow_run(run)
     if known is None:
         return {}
     from talkies.config.secrets import bare
@@ -228,9 +228,9 @@ def _exposed(run: Path) -> dict[str, Any]:
     """The records, written by an older version, that hold a URI which can carry a credential."""
     from talkies.config.secrets import credential
     from talkies.runs.records import PLACE, RECIPE
-    from talkies.tracking.identity import FILE, read_identity
+    from talkies.tracking.mlflow_run import FILE, read_mlflow_run
 
-    place, recipe, known = PLACE.find(run / "place.json"), RECIPE.find(run / "recipe.json"), read_identity(run)
+    place, recipe, known = PLACE.find(run / "place.json"), RECIPE.find(run / "recipe.json"), read_mlflow_run(run)
     tracking = None if recipe is None else recipe.newest.get("tracking")
     uris = {
         "recipe.json": tracking.get("uri") if isinstance(tracking, dict) else None,

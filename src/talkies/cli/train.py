@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key.path=value or phases.key..."
     )
     add_runs(parser)
-    parser.add_argument("--new", action="store_true", help="begin another run instead of continuing the newest")
+    parser.add_argument("--new", action="store_true", help="start another run instead of continuing the newest")
     parser.add_argument("--folder", type=Path, help="run in this folder of RUNS/NAME-HASH, as the jobs of `submit` do")
     parser.add_argument(
         "--phase", metavar="NAME", help="train only this phase of a curriculum; those before must be done"
@@ -90,7 +90,7 @@ def _stopped(error: "InterruptedRunError", job: "SlurmJob | None") -> int:
 def _context(args: argparse.Namespace, uri: str | None, ranks: "Ranks") -> "RunContext":
     """The context of the run, once the tracking store is known to open."""
     from talkies.runs.run_context import RunContext
-    from talkies.tracking.opening import check_opens
+    from talkies.tracking.store_check import check_opens
 
     store, artifacts = store_of(args.runs, uri)
     ranks.agree(check_opens if ranks.main else None, store)

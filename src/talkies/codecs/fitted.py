@@ -19,8 +19,8 @@ from torch import Tensor
 from talkies.codecs.identity import config_values
 from talkies.config import DataError, StorageError
 from talkies.config.canonical import first_names
+from talkies.config.quoting import named, shown
 from talkies.config.records import Kind, Sha256, present, record, regular_bytes
-from talkies.config.shown import named, shown
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 WEIGHTS_LIMIT = 1 << 32

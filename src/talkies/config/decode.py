@@ -11,13 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from talkies.config.errors import RecipeError
+from talkies.config.forbidden_values import refuse_unfit
 from talkies.config.keys import choices, known_paths, path_of, variants
-from talkies.config.shown import WIDTH, listed, named, shown
+from talkies.config.quoting import WIDTH, listed, named, shown
 from talkies.config.source import LoadedRecipe
-from talkies.config.values import refuse_unfit
 
 T = TypeVar("T")
-NAMED = 5
+MAX_NAMED = 5
 """How many keys are named after the first error; the others are counted."""
 _KINDS = {
     "bool_type": "true or false",
@@ -65,7 +65,9 @@ def _decoded(target: Any, source: LoadedRecipe) -> Any:
     ordered = sorted(details, key=lambda detail: detail["type"] != _UNKNOWN)
     message = _Message(target, source)
     first, *others = message.by_path(ordered).items()
-    keys = ", ".join(f"`{named(path)}`" for path, _ in others[:NAMED]) + (", ..." if len(others) > NAMED else "")
+    keys = ", ".join(f"`{named(path)}`" for path, _ in others[:MAX_NAMED]) + (
+        ", ..." if len(others) > MAX_NAMED else ""
+    )
     more = f"\n... and {len(others)} more: {keys}" if others else ""
     raise RecipeError(f"recipe: {message.line(first[1])}{more}")
 

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from talkies.config.errors import RecipeError
-from talkies.config.shown import listed, named, shown
+from talkies.config.quoting import listed, named, shown
 
 MISSING = "???"
 _INTERPOLATION = re.compile(r"\$\{\.*[A-Za-z_][\w-]*(?:\.[\w-]+)*\}")

@@ -17,7 +17,7 @@ from typing import Any
 
 from talkies.config.errors import RecipeError
 from talkies.config.plain_json import canonical_json
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 Values = dict[str, Any]
 Migration = Callable[[Values], Values]

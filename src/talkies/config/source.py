@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from talkies.config.errors import RecipeError
-from talkies.config.lines import plain
 from talkies.config.merge import leaves, merge, override, resolve
 from talkies.config.migrations import NEWEST, SCHEMA, migrated
 from talkies.config.parse import parse
-from talkies.config.regular import present, regular_bytes, resolved
-from talkies.config.shown import listed, named, one_line, shown
+from talkies.config.quoting import listed, named, one_line, shown
+from talkies.config.regular_files import present, regular_bytes, resolved
+from talkies.config.single_line import plain
 
 MAX_EXTENDS = 2
 LIMIT = 1 << 20

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from talkies.config import DataError
-from talkies.config.shown import named, shown
+from talkies.config.quoting import named, shown
 from talkies.data.clip import Clip, Header
 from talkies.data.index import Index, contradicted, read_index
 from talkies.data.records import ClipEntry, FileEntry

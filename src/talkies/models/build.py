@@ -7,7 +7,7 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.models.config import COMPONENTS, MovaConfig
 from talkies.models.mova import Mova
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.models.bridge import Bridge
 from talkies.models.config import COMPONENTS, MovaShape
 from talkies.models.tower import Tower

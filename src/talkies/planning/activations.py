@@ -63,7 +63,7 @@ class _Rules:
         self.work, self.fused, self.b = work, fused, work.micro
         self.w = BF16 if work.bf16 else F
         self.r = F if work.sharded or work.zero else self.w  # only blocks are in bf16; under DDP all that autocast can
-        self.trains = not work.rank  # frozen weights do not need the factors of their gradients
+        self.trains = not work.lora_rank  # frozen weights do not need the factors of their gradients
 
     def block(self, m: Modality) -> int:
         """Insides of nn.block.Block, without its input tokens."""
@@ -72,7 +72,7 @@ class _Rules:
         per_clip = 8 * d * F + 6 * t * F  # vectors of adaLN, statistics of three LayerNorms
         per_clip += 3 * t * d * w + 2 * t * d * F  # inputs of q/k/v, cross q and ffn; tokens before norm3 and norm2
         per_clip += (2 * t * d * F + 2 * t * d * w) * self.trains  # normalised tokens, and the factors of the gates
-        per_clip += 2 * t * config.ffn_dim * w + 2 * t * self.work.rank * w  # before and after GELU
+        per_clip += 2 * t * config.ffn_dim * w + 2 * t * self.work.lora_rank * w  # before and after GELU
         per_clip += text * d * w * (self.r != w)  # the block's own copy of the text
         per_clip += self._attention(config, t, t, over_tokens=True)
         per_clip += self._attention(config, t, text, over_tokens=False)
@@ -93,7 +93,7 @@ class _Rules:
         norms = self._rms(queries, d) + self._rms(keys, d)
         sdpa = 2 * queries * d * w + 2 * keys * gathered * d * w + config.heads * queries * F
         exchanged = queries * d * w * (degree > 1)  # the result after the second all-to-all
-        return norms + sdpa + exchanged + (2 * queries + 2 * keys) * self.work.rank * w
+        return norms + sdpa + exchanged + (2 * queries + 2 * keys) * self.work.lora_rank * w
 
     def _rms(self, tokens: int, d: int) -> int:
         normalised = tokens * d * F * (self.trains and not self.fused)

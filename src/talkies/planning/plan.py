@@ -8,9 +8,9 @@ from talkies.codecs.config import CodecsConfig
 from talkies.data.config import DataConfig
 from talkies.models.config import MovaConfig
 from talkies.parallel.config import ComputeConfig, Layout
-from talkies.planning.card import Fit, fit, refuse
 from talkies.planning.communication import Communication
 from talkies.planning.cost import WRITE_RATE, Compute, Disk, compute, disk, h100_days
+from talkies.planning.gpu import Fit, fit_memory, refuse
 from talkies.planning.layout import Divisibility, Share, divisibility, shares
 from talkies.planning.memory import Memory
 from talkies.planning.parameters import count_parts
@@ -134,11 +134,11 @@ def plan(
     latents = _latents(recipe, grids)
     work = _work(recipe, {name: latent.tokens for name, latent in latents.items()}, components)
     parts = count_parts(recipe.model, recipe.phase, components)
-    fitted = None if chosen.card is None else fit(parts, work, chosen.card)
+    fitted = None if chosen.card is None else fit_memory(parts, work, chosen.card)
     if fitted is not None:
         refuse(recipe.name, work, fitted)
     computed = compute(
-        work.shape, work.tokens, components=sorted(components), lora=work.rank > 0, clips=steps.global_batch
+        work.shape, work.tokens, components=sorted(components), lora=work.lora_rank > 0, clips=steps.global_batch
     )
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     return Plan(
@@ -179,7 +179,7 @@ def _work(recipe: PlannedPhase, tokens: Mapping[str, int], components: frozenset
         shape=recipe.model.shape,
         tokens=tokens,
         bridge="bridge" in components,
-        rank=recipe.phase.rank if isinstance(recipe.phase, LoraConfig) else 0,
+        lora_rank=recipe.phase.rank if isinstance(recipe.phase, LoraConfig) else 0,
         bf16=recipe.precision == "bf16",
         clips=recipe.steps.global_batch,
         accumulate=recipe.steps.accumulate,

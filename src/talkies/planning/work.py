@@ -45,13 +45,13 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A phase on a layout. `tokens` per stream of one clip (including text); `bridge`: whether it is built; `rank` of
-    the LoRA, 0 if all weights train; `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
+    """A phase on a layout. `tokens` per stream of one clip (including text); `bridge`: whether it is built;
+    `lora_rank`: 0 if all weights train; `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
 
     shape: MovaShape
     tokens: Mapping[str, int]
     bridge: bool
-    rank: int
+    lora_rank: int
     bf16: bool
     clips: int
     accumulate: int

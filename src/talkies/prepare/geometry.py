@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from talkies.config import RecipeError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 FORM = re.compile(r"(\d{1,9})x(\d{1,9})x(\d{1,9})@(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
 SIDE, FRAMES, VOLUME, FPS = 8192, 100_000, 2**31, (0.1, 1000.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from talkies.codecs.config import LinearVideoConfig, WanVideoConfig, audio_grid, video_grid
 from talkies.config import DataError, RecipeError
-from talkies.config.shown import listed, named, shown
+from talkies.config.quoting import listed, named, shown
 from talkies.media.downmix import Channel
 from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry

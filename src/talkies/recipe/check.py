@@ -4,7 +4,7 @@ import re
 
 from talkies.codecs.config import audio_grid, video_grid
 from talkies.config import DataError, RecipeError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.models.config import TowerConfig
 from talkies.parallel.check import check_layout, check_sequence, divisors
 from talkies.prepare.geometry import Geometry

@@ -8,7 +8,7 @@ from pydantic import Field
 from talkies.codecs.config import CodecsConfig
 from talkies.config import RecipeError, config
 from talkies.config.numbers import Natural
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.config.source import LoadedRecipe, displayed
 from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig

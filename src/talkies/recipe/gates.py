@@ -3,7 +3,7 @@
 import difflib
 
 from talkies.config import RecipeError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
@@ -11,7 +11,7 @@ from talkies.recipe.config import PhaseRecipe
 SYNC_FRAMES = 3
 """With fewer frames there is no motion to compare with the sound."""
 SYNC = ("sync", "sync_median", "sync_shuffled", "sync_reference", "lag_ms", "lag_ms_mean")
-SHOWN = 5
+MAX_SUGGESTED = 5
 
 
 def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ def check_gates(recipe: PhaseRecipe) -> None:
     known = measured(recipe)
     for number, gate in enumerate(recipe.tracking.gates):
         if gate.metric not in known:
-            near = difflib.get_close_matches(gate.metric, known, SHOWN, cutoff=0.4)
+            near = difflib.get_close_matches(gate.metric, known, MAX_SUGGESTED, cutoff=0.4)
             hint = f"did you mean {near[0]}? Near it: {', '.join(near)}" if near else f"it measures {', '.join(known)}"
             raise RecipeError(
                 f"recipe: `tracking.gates.{number}.metric` is {shown(gate.metric)}, which a {recipe.phase.kind} phase "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from talkies.checkpoints.names import renamed
 from talkies.checkpoints.release import names_schema, open_component
 from talkies.config import CheckpointError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.models.build import build_mova, draw_weights
 from talkies.parallel.arrange import Read, arrange, placed
 from talkies.parallel.config import ComputeConfig

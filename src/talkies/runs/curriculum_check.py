@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from talkies.codecs.identity import config_values
 from talkies.config import RecipeError, UserError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.check import check_heldout_clips

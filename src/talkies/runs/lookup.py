@@ -13,12 +13,13 @@ from typing import Any
 
 from talkies.config import CheckpointError, DataError, UserError
 from talkies.config.canonical import older_hashes, recipe_hash
-from talkies.config.regular import present, resolved
+from talkies.config.regular_files import present, resolved
+from talkies.files.durable import write_json
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum, digest_of
-from talkies.runs.folders import numbered, run_in, write_json
+from talkies.runs.folders import numbered, run_in
 from talkies.runs.place import place_of
 from talkies.runs.recorded import FILE, read_as, recipe_of, same_recipe, values_of
 from talkies.runs.records import CURRICULUM, DATA
@@ -100,8 +101,8 @@ def _home(runs: Path, name: str, digest: str, has: Callable[[Path], bool], *, ne
     found = [path for path in _folders(runs, name) if has(path)]
     if len(found) > 1 and not new:
         raise CheckpointError(
-            f"train: {', '.join(map(str, found))} were all begun with this recipe by older versions of talkies: choose "
-            "one by --folder, or begin another run with --new"
+            f"train: {', '.join(map(str, found))} were all started with this recipe by older versions: choose "
+            "one by --folder, or start another run with --new"
         )
     return found[0] if len(found) == 1 else home
 
@@ -137,7 +138,7 @@ def _has_curriculum(curriculum: Curriculum) -> Callable[[Path], bool]:
 
 
 def same_curriculum(run: Path, curriculum: Curriculum) -> bool:
-    """Whether a run was begun with `curriculum`, by the recorded recipes of its members. Before schema 2 only those of
+    """Whether a run was started with `curriculum`, by the recorded recipes of its members. Before schema 2 only those of
     phases already begun, and the paths of their data, were recorded."""
     path = run / CURRICULUM_FILE
     known = CURRICULUM.find(path)

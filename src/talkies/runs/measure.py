@@ -12,18 +12,18 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.validation import batches, sample_batch, write_samples
 from talkies.streams.batch import Batch
-from talkies.training.averaging import Averaging
+from talkies.training.ema_callback import EmaCallback
 from talkies.training.phase import Phase
 
 
-class Measure:
+class Evaluator:
     """Held-out losses and sampled clips of one run. The held-out batches are read once."""
 
     def __init__(
-        self, recipe: PhaseRecipe, inputs: Any, folder: Path, phase: Phase, *, averaging: Averaging, ranks: Ranks
+        self, recipe: PhaseRecipe, inputs: Any, folder: Path, phase: Phase, *, ema_callback: EmaCallback, ranks: Ranks
     ) -> None:
         self.recipe, self.inputs, self.folder, self.phase = recipe, inputs, folder, phase
-        self.averaging, self.ranks = averaging, ranks
+        self.ema_callback, self.ranks = ema_callback, ranks
         self.modalities = tuple(parts(recipe).weights)
         self._batches: list[Batch] | None = None
 
@@ -45,7 +45,7 @@ class Measure:
     def losses(self, step: int) -> dict[str, float]:
         """Held-out loss per modality and noise bin at fixed noise."""
         del step
-        with self.averaging.ema.swapped(self.phase.state):
+        with self.ema_callback.ema.swapped(self.phase.state):
             return heldout_loss(
                 self.phase.model, self.batches(), self.recipe.flow, bins=self.recipe.validation.bins, **self.fixed
             )
@@ -59,7 +59,7 @@ class Measure:
             video_shift=self.recipe.sampling.video_shift,
             audio_shift=self.recipe.sampling.audio_shift,
         )
-        with self.averaging.ema.swapped(self.phase.state):
+        with self.ema_callback.ema.swapped(self.phase.state):
             media = sample_batch(
                 self.phase.model,
                 self.inputs.codecs,

@@ -6,7 +6,7 @@ from pathlib import Path
 from talkies.codecs.identity import config_values
 from talkies.config import DataError
 from talkies.config.canonical import difference, first_names
-from talkies.config.shown import named, shown
+from talkies.config.quoting import named, shown
 from talkies.data.shards import ShardSet
 from talkies.prepare.report import Report
 from talkies.recipe.check import check_heldout_clips

@@ -14,7 +14,7 @@ from talkies.config import CheckpointError, RecipeError
 from talkies.config.canonical import decisive, recipe_hash, to_dict
 from talkies.config.decode import decode_values
 from talkies.config.migrations import FIRST, NEWEST, SCHEMA, hash_of, migrated
-from talkies.config.shown import named
+from talkies.config.quoting import named
 from talkies.prepare.config import PrepareConfig
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.records import RECIPE, RecipeRecord
@@ -80,7 +80,7 @@ def recipe_of_release(folder: Path, info: Mapping[str, Any]) -> PhaseRecipe:
 
 
 def recipe_of_run(run: Path) -> PhaseRecipe:
-    """The PhaseRecipe in the recipe.json of a run. CheckpointError if it is not the one that the run was begun with."""
+    """The PhaseRecipe in the recipe.json of a run. CheckpointError if it is not the one that the run started with."""
     path = run / FILE
     return recipe_in(RECIPE.read(path), path)
 
@@ -104,5 +104,5 @@ def name_of_run(run: Path) -> str:
 
 
 def same_recipe(run: Path, recipe: PhaseRecipe) -> bool:
-    """Whether the run in a folder was begun with `recipe`, whatever hash it recorded. Raises as `recipe_of_run`."""
+    """Whether the run in a folder was started with `recipe`, whatever hash it recorded. Raises as `recipe_of_run`."""
     return recipe_hash(recipe_of_run(run)) == recipe_hash(recipe)

@@ -10,7 +10,7 @@ from talkies.config.migrations import migrated
 from talkies.config.numbers import Natural
 from talkies.config.records import Integer, Kind, Name, Reading, Sha256, record
 
-ANEW = "restore it from a copy, or train anew with --new"
+RESTORE_OR_NEW = "restore it from a copy, or start a new run (--new)"
 
 
 def _a_recipe(values: dict[str, Any]) -> dict[str, Any]:
@@ -106,17 +106,17 @@ class EvaluationRecord:
 
 
 @record
-class StepRecord:
+class ValidatedRecord:
     """validated.json: the step that was validated last."""
 
     step: Natural
 
 
-RECIPE = Kind(holds=RecipeRecord, about="run", remedy=ANEW, error=CheckpointError)
-CURRICULUM = Kind(holds=CurriculumRecord, about="run", remedy=ANEW, error=CheckpointError)
+RECIPE = Kind(holds=RecipeRecord, about="run", remedy=RESTORE_OR_NEW, error=CheckpointError)
+CURRICULUM = Kind(holds=CurriculumRecord, about="run", remedy=RESTORE_OR_NEW, error=CheckpointError)
 DATA = Kind(holds=DataRecord, about="prepare", remedy="restore it from a copy, or remove it")
-PLACE = Kind(holds=PlaceRecord, about="run", remedy=ANEW, error=CheckpointError)
-RESULT = Kind(holds=ResultRecord, about="run", remedy=ANEW, error=CheckpointError)
+PLACE = Kind(holds=PlaceRecord, about="run", remedy=RESTORE_OR_NEW, error=CheckpointError)
+RESULT = Kind(holds=ResultRecord, about="run", remedy=RESTORE_OR_NEW, error=CheckpointError)
 BEST = Kind(
     holds=BestRecord,
     about="run",
@@ -130,7 +130,7 @@ EVALUATION = Kind(
     error=CheckpointError,
 )
 VALIDATED = Kind(
-    holds=StepRecord,
+    holds=ValidatedRecord,
     about="run",
     remedy="restore it from a copy, or remove it to validate the last step again",
     error=CheckpointError,

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
+from talkies.files.durable import write_json
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.prepare.report import Report
 from talkies.recipe.curriculum import Curriculum
-from talkies.runs.folders import finished, locked, write_json
+from talkies.runs.folders import finished, locked
 from talkies.runs.lookup import CURRICULUM_FILE, same_curriculum
 from talkies.runs.place import Place
 from talkies.runs.preflight import check_before, check_prepared
@@ -130,7 +131,7 @@ def record_curriculum(curriculum: Curriculum, path: Path) -> None:
     known = CURRICULUM.find(path)
     if known is not None and known.prepare is not None and not same_curriculum(path.parent, curriculum):
         raise CheckpointError(
-            f"resume: {path.parent} was begun with another curriculum; continue it unchanged, or start anew with --new"
+            f"resume: {path.parent} was started with another curriculum; continue it unchanged, or start a new run (--new)"
         )
     digest = curriculum.digest if known is None else known.digest
     members = {"prepare": values_of(curriculum.located), "phases": [values_of(phase) for phase in curriculum.phases]}

@@ -9,7 +9,7 @@ from talkies.data.collate import collate
 from talkies.data.shards import ShardSet
 from talkies.generate.clip import Request, generate
 from talkies.generate.config import SamplingConfig
-from talkies.media.sheet import contact_sheet, still
+from talkies.media.contact_sheet import contact_sheet, still
 from talkies.media.write import write_mp4
 from talkies.streams import Modality
 from talkies.streams.batch import Batch, Denoiser

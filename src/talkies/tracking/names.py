@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic_core import PydanticCustomError
 
 from talkies.config import RecipeError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 PREVIOUS = "previous_"
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

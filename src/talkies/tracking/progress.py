@@ -9,7 +9,7 @@ from pathlib import Path
 
 from talkies.config.numbers import Natural
 from talkies.config.records import Kind, Name, open_ours, record
-from talkies.files.staged import write_json
+from talkies.files.durable import write_json
 
 FILE = "progress.json"
 LOCK = ".uploader.lock"

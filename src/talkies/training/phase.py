@@ -18,9 +18,9 @@ from talkies.streams import Modality
 from talkies.streams.batch import Batch, Condition
 from talkies.training.config import OptimizerConfig, StepsConfig
 from talkies.training.engines import Engine, TorchEngine
+from talkies.training.guarded_steps import GuardedSteps
 from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
 from talkies.training.state import ModuleState, TrainingState
-from talkies.training.stepping import Stepping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Phase(LightningModule):
         super().__init__()
         self.objective, self.optimizer_config, self.steps = objective, optimizer, steps
         self.guard = guard or Guard()
-        self.stepping = Stepping(self.guard, clip=optimizer.clip, accumulate=steps.accumulate)
+        self.guarded_steps = GuardedSteps(self.guard, clip=optimizer.clip, accumulate=steps.accumulate)
         self._build, self.engine = build, engine
         self.state: TrainingState = ModuleState(lambda: self.model, self._optimizer)
         self._built = False
@@ -114,7 +114,7 @@ class Phase(LightningModule):
             group["lr"] = group["peak"] * factor
             group["inactive"] = None not in (group["expert"], self.expert) and group["expert"] != self.expert
         if batch_idx % self.steps.accumulate == 0:
-            self.stepping.begin(self.state)
+            self.guarded_steps.begin(self.state)
 
     def configure_gradient_clipping(
         self,
@@ -125,7 +125,7 @@ class Phase(LightningModule):
         """Judge the step and clip its gradients before they reach the weights."""
         del gradient_clip_val, gradient_clip_algorithm
         number, expert = self.global_step + 1, self.expert
-        self.stepping.before(optimizer, self.state, self.model, number=number, expert=expert, mean=self._mean)
+        self.guarded_steps.before(optimizer, self.state, self.model, number=number, expert=expert, mean=self._mean)
 
     def _mean(self, loss: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.trainer.strategy.reduce(loss, reduce_op="mean"))
@@ -139,7 +139,7 @@ class Phase(LightningModule):
         number = self.global_step + 1
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         if self.ends_step(batch_idx):
-            self.stepping.after(self.state, number)
+            self.guarded_steps.after(self.state, number)
 
     def trainable(self) -> dict[str, StateTensor]:
         """Name -> this rank's part of each trainable parameter, as checkpoints store it."""

@@ -1,0 +1,81 @@
+"""Whether a layout fits a card, and the smallest layout that does."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from talkies.config import RecipeError
+from talkies.parallel.config import Fsdp2Config
+from talkies.planning.work import Part, Work
+from talkies.planning.zero import rank_memory
+
+CARDS = (24, 48, 80, 141)
+"""GB on the label. A plan may use as many 10^9 bytes: cards have that many 2^30 bytes, which leaves 7 % for CUDA's
+context, NCCL and fragmentation."""
+MAX_RANKS = 1024
+SHARDS = (1, 2, 4, *range(8, MAX_RANKS + 1, 8))  # GPUs of one node, then whole nodes of 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smallest:
+    """The fewest ranks that hold the work with blocks recomputed, one clip per micro-batch; `bytes` on the fullest."""
+
+    shard: int
+    sequence: int
+    accumulate: int
+    bytes: int
+
+    def overrides(self) -> str:
+        """The overrides that select this layout."""
+        layout = f"{{kind: fsdp2, replicate: 1, shard: {self.shard}, sequence: {self.sequence}}}"
+        return f"'parallel={layout}' compute.checkpointing=true steps.accumulate={self.accumulate}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A layout that needs `bytes` on a card of `card` GB; `smallest`: None if no layout of at most 1024 fits."""
+
+    card: int
+    bytes: int
+    fits: bool
+    smallest: Smallest | None
+
+
+def fit_memory(parts: Sequence[Part], work: Work, card: int) -> Fit:
+    """Whether `work` fits one card, and the smallest layout that does."""
+    needed = rank_memory(parts, work).total
+    return Fit(card=card, bytes=needed, fits=needed <= card * 10**9, smallest=smallest(parts, work, card))
+
+
+def smallest(parts: Sequence[Part], work: Work, card: int) -> Smallest | None:
+    """The first layout that fits, by ranks, then by sequence degree."""
+    return next((found for found in _layouts(parts, work) if found.bytes <= card * 10**9), None)
+
+
+def _layouts(parts: Sequence[Part], work: Work) -> Iterator[Smallest]:
+    """Every layout of one replica whose degrees divide evenly."""
+    longest = min(work.tokens[m] for m in work.towers)
+    for shard in SHARDS:
+        for sequence in (n for n in range(1, min(shard, longest) + 1) if shard % n == 0):
+            accumulate, rest = divmod(work.clips, shard // sequence)
+            if rest:
+                continue
+            layout = Fsdp2Config(shard=shard, sequence=sequence)
+            candidate = replace(work, layout=layout, accumulate=accumulate, checkpointing=True)
+            needed = rank_memory(parts, candidate).total
+            yield Smallest(shard=shard, sequence=sequence, accumulate=accumulate, bytes=needed)
+
+
+def refuse(name: str, work: Work, found: Fit) -> None:
+    """Raise RecipeError if the layout does not fit, naming what is needed and what would fit."""
+    if found.fits:
+        return
+    layout = work.layout
+    ranks = f"{layout.kind} on {layout.ranks} ranks (shard {layout.shard}, sequence {layout.sequence})"
+    if found.smallest is None:
+        advice = f"no layout of at most {MAX_RANKS} ranks fits it; take a larger card or a smaller geometry"
+    else:
+        advice = f"the smallest layout that fits it: {found.smallest.overrides()}"
+    raise RecipeError(
+        f"plan: {name} needs {found.bytes / 1e9:,.1f} GB per rank with {ranks}, checkpointing "
+        f"{'on' if work.checkpointing else 'off'}, but the card has {found.card} GB; {advice}"
+    )
