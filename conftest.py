@@ -80,7 +80,7 @@ def _ordinary() -> Iterator[None]:
 
 @pytest.fixture
 def record_outcome(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """told(outcome, steps_lost=..., back_s=...): reports the outcome of a fault to the table of faults."""
+    """record_outcome(outcome, steps_lost=..., back_s=...): reports the outcome of a fault to the table of faults."""
 
     def report(outcome: str, *, steps_lost: int | None = None, back_s: float | None = None) -> None:
         values = {"outcome": outcome, "steps_lost": steps_lost, "back_s": back_s}

@@ -1,4 +1,4 @@
-"""What commit ba90cf5 left half-way, and the words that continue it."""
+"""The unfinished runs of commit ba90cf5, and the commands that continue them."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ TWO = ("fsdp2", "zero")
 
 @dataclass(frozen=True)
 class Old:
-    """The unpacked archive in `folder`, with its own sources; `current`: continued by today's version, or by `sources`."""
+    """The archive, unpacked in `folder`; `current`: the current version continues it, or that of `sources`."""
 
     folder: Path
     current: bool
@@ -46,17 +46,17 @@ class Old:
         return found
 
     def relative(self, pattern: str) -> Path:
-        """The same, as it is called in a recipe: ba90cf5 hashes parents by their paths."""
+        """The same path as recipes name it: ba90cf5 hashes parents by their paths."""
         return self.only(pattern).relative_to(self.folder)
 
     @property
     def parents(self) -> list[str]:
-        """Of joint training."""
+        """The parents of joint training."""
         return [f"parents.{part}={self.relative(f'runs/{part}_pretraining-*/0001')}" for part in ("video", "audio")]
 
     @property
     def base(self) -> list[str]:
-        """What the LoRA is of, and trains on."""
+        """The base and the data of the LoRA."""
         low = ["data.shards=low", "data.heldout=low_heldout", "data.geometry=32x32x25@12.5"]
         return [f"parents.base={self.relative('runs/joint_phase1-*/0001')}", *low]
 
@@ -65,7 +65,7 @@ class Old:
         return str(self.folder / "recipes" / f"{name}.yaml")
 
     def train(self, name: str, *words: str, runs: str, processes: int = 1) -> None:
-        """Train, in as many processes."""
+        """Train in `processes` processes."""
         fixed = [self.recipe(name), *SMALL, f"data.root={self.relative('runs/data/*')}", *words]
         self.run("train", *fixed, "--runs", runs, "--quiet", processes=processes)
 
@@ -79,7 +79,7 @@ class Old:
         return self.only(f"{runs}/*/0001")
 
     def run(self, *words: str, processes: int = 1) -> str:
-        """What a verb prints."""
+        """The output of a command."""
         program = str(PROGRAM if self.current else self.folder / "program.py")
         many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command: Sequence[str] = [sys.executable, *(many if processes > 1 else []), program, *words]

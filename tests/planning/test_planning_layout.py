@@ -5,7 +5,6 @@ from math import gcd
 
 import pytest
 import torch
-from talkies.planning.gpu_sizes import GPUS
 
 from talkies.config import RecipeError
 from talkies.models.build import build_mova
@@ -16,6 +15,7 @@ from talkies.planning.activations import activations
 from talkies.planning.communication import communication, sequence_bytes
 from talkies.planning.cost import compute
 from talkies.planning.gpu import MAX_RANKS, Fit, fit_memory, refuse, smallest
+from talkies.planning.gpu_sizes import GPUS
 from talkies.planning.layout import divisibility, shares
 from talkies.planning.memory import memory
 from talkies.planning.parameters import count_parts

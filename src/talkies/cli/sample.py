@@ -1,4 +1,4 @@
-"""talkies sample SOURCE --prompt ...: a checkpoint, a run, a release or models:/name@alias to an mp4 with sound."""
+"""talkies sample SOURCE --prompt ...: a run, a checkpoint, a release or models:/name@alias to an mp4 with sound."""
 
 import argparse
 from functools import partial
@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", required=True, help="what to show and to hear")
     parser.add_argument("--image", type=Path, help="first frame; without it a white image")
     parser.add_argument("--out", type=Path, default=Path("sample.mp4"), help="where the mp4 goes (sample.mp4)")
-    parser.add_argument("--seed", type=seed_of, default=0)
+    parser.add_argument("--seed", type=seed_of, default=0, help="seed of the noise (0)")
     parser.add_argument("--steps", type=int, help="Euler steps (the recipe's)")
     parser.add_argument("--text-scale", type=float, help="text guidance, 1 is off (the recipe's)")
     parser.add_argument("--bridge-scale", type=float, help="Bridge guidance, 1 is off (the recipe's)")
-    parser.add_argument("--data", type=Path, help="prepared data with a checkpoint's codecs (its run's own)")
+    parser.add_argument("--data", type=Path, help="prepared data with the codecs of a checkpoint (its run's own)")
     add_store(parser)
 
 

@@ -25,7 +25,7 @@ def noised(batch: Batch, flow: FlowConfig, *, seed: int, boundary: float, expert
     """Draw u ~ U(0, 1) per sample and modality, shift it, and noise the latents to that level (MOVA, section 4.5).
 
     With an `expert`, the video's u is restricted to the levels that the expert serves at `boundary`. The audio's u is
-    not restricted: the report does not say, so this is our choice. With `times: shared` both are one u, restricted as
+    not restricted: the paper does not say, so this is our choice. With `times: shared` both are one u, restricted as
     the video's. Raises ValueError for an expert without video in the batch.
     """
     if expert is not None and "video" not in batch.latents:

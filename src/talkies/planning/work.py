@@ -46,6 +46,14 @@ class Part:
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """A phase on a layout. `tokens` per stream of one clip (including text); `bridge`: whether it is built;
+
+
+
+
+
+
+
+
     `lora_rank`: 0 if all weights train; `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
 
     shape: MovaShape
