@@ -93,7 +93,7 @@ class Old:
 
 
 def unpacked(folder: Path, *, current: bool) -> Old:
-    """A copy of the archive, whose recipes tell today's version that they are of schema 1."""
+    """A copy of the archive; its recipes name schema 1 for the current version."""
     folder.mkdir()
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
