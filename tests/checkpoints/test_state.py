@@ -25,6 +25,7 @@ from talkies.checkpoints.state import State, load_ema, load_state, open_ema, sav
 from talkies.checkpoints.store import CheckpointStore
 from talkies.checkpoints.tensors import save_tensors
 from talkies.config import CheckpointError, StorageError
+from talkies.config.plain_json import json_sha256
 from talkies.config.records import record
 
 
