@@ -138,8 +138,8 @@ def _has_curriculum(curriculum: Curriculum) -> Callable[[Path], bool]:
 
 
 def same_curriculum(run: Path, curriculum: Curriculum) -> bool:
-    """Whether a run was started with `curriculum`, by the recorded recipes of its members. Before schema 2 only those of
-    phases already begun, and the paths of their data, were recorded."""
+    """Whether a run was started with `curriculum`, by the recorded recipes of its members. Before schema 2 only those
+    of phases already begun, and the paths of their data, were recorded."""
     path = run / CURRICULUM_FILE
     known = CURRICULUM.find(path)
     if known is None:

@@ -131,7 +131,8 @@ def record_curriculum(curriculum: Curriculum, path: Path) -> None:
     known = CURRICULUM.find(path)
     if known is not None and known.prepare is not None and not same_curriculum(path.parent, curriculum):
         raise CheckpointError(
-            f"resume: {path.parent} was started with another curriculum; continue it unchanged, or start a new run (--new)"
+            f"resume: {path.parent} was started with another curriculum; continue it unchanged, or start a new "
+            "run (--new)"
         )
     digest = curriculum.digest if known is None else known.digest
     members = {"prepare": values_of(curriculum.located), "phases": [values_of(phase) for phase in curriculum.phases]}
