@@ -69,6 +69,7 @@ RECORDS = {
         nullable="commit sha256",
         free="recipe.name",
     ),
+    "runs.records:DATA": sample({"recipe": {"name": "x"}}, free="recipe.name"),
     "runs.records:CURRICULUM": sample(
         {"digest": SHA, "prepare": {"name": "x"}, "phases": [{"name": "x"}]},
         optional="prepare phases",
@@ -195,7 +196,14 @@ RECORDS = {
         nullable="metrics quarantine",
     ),
     "checkpoints.manifest:RECORD": sample(
-        {"schema": 1, "step": 4, "files": {"loop.json": {"sha256": SHA, "size": 9}}, "sha256": SHA}
+        {
+            "schema": 1,
+            "names_schema": 1,
+            "step": 4,
+            "files": {"loop.json": {"sha256": SHA, "size": 9}},
+            "sha256": SHA,
+        },
+        optional="names_schema",
     ),
     "checkpoints.loop:RECORD": sample(
         {
@@ -217,6 +225,7 @@ RECORDS = {
     "checkpoints.released:RECORD": sample(
         {
             "schema": 1,
+            "names_schema": 1,
             "components": {"bridge": {"file": "bridge.safetensors", "sha256": SHA, "bytes": 9, "parameters": 2}},
             "files": {
                 name: {"sha256": SHA, "size": 9}
@@ -245,6 +254,7 @@ RECORDS = {
             "quarantined": {"clips": 0, "sha256": SHA},
             "parents": {"video": LINEAGE},
         },
+        optional="names_schema",
         nullable=f"base base.path quarantined.sha256 {NULLABLE_IN_SETS}",
         free="components.bridge.sha256 components.bridge.bytes recipe.name shape.video shape.audio shape.bridge",
     ),

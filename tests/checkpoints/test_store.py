@@ -15,7 +15,7 @@ from talkies.checkpoints.manifest import MANIFEST, read_manifest
 from talkies.checkpoints.state import load_state, save_state
 from talkies.checkpoints.store import LATEST, CheckpointStore, CheckpointWarning
 from talkies.config import CheckpointError, StorageError
-from talkies.config.plain_json import canonical_json
+from talkies.config.plain_json import canonical_json, json_sha256
 
 
 def test_a_saved_checkpoint_is_complete(store: CheckpointStore) -> None:

@@ -43,7 +43,7 @@ def test_a_run_is_continued_only_with_its_own_recipe(
     assert run([*fixed, f"data.root={moved}", *ALLOWED, "--folder", str(folder)]) == 0
     ours, theirs = (load_component(f / "release", "audio") for f in (folder, toy_run.phase("audio_pretraining")))
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) < 1e-6, "blocks are computed again"
-    record_outcome(f"{len(CHANGED)} changes refused (exit 65), {len(ALLOWED) + 1} allowed ones go on", steps_lost=0)
+    record_outcome(f"{len(CHANGED)} changes refused (exit 65), {len(ALLOWED) + 1} allowed ones continue", steps_lost=0)
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -159,7 +159,7 @@ def test_the_root_union_names_its_kinds() -> None:
         assert "one of phase, curriculum, prepare" in str(caught.value)
 
 
-def test_the_recipe_of_the_issue() -> None:
+def test_all_errors_of_a_recipe_are_reported() -> None:
     Path("x.yaml").write_text(
         "kind: phase\nname: x\noptimizer: {kind: adamw, lr: {towers: 1e-5, bridge: 0}, weight_decai: 0.1}\n"
     )

@@ -41,6 +41,12 @@ def test_all_later_migrations_are_applied(values: dict[str, Any], expected: dict
     assert json.dumps(values) == before
 
 
+def test_values_that_a_migration_does_not_expect_are_refused() -> None:
+    for values in ({"a": 5}, {"steps": 5}):
+        with pytest.raises(RecipeError, match=r"^recipe: it has not the form of schema 2: "):
+            migrated({"schema": 2, **values}, (renamed, lambda values: {"b": values["steps"]["max"]}))
+
+
 @pytest.mark.parametrize("schema", [0, NEWEST + 1, "2", None, True, 2.0])
 def test_an_unknown_schema_is_refused(schema: object) -> None:
     with pytest.raises(RecipeError, match=rf"`schema` is .*; this version reads 1 to {NEWEST}$"):

@@ -271,14 +271,36 @@ def _unblocked(descriptor: int) -> int:
 
 
 def test_a_recipe_of_an_older_schema_is_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is the file that it extends. Overrides use the newest schema, and so do recipes without a number."""
-    write(tmp_path, "base.yaml", "old: 1\nkept: 2\n")
+    """With the file that it extends. Overrides use the newest schema, and so do recipes without a number."""
+    write(tmp_path, "base.yaml", "schema: 1\nold: 1\nkept: 2\n")
     path = write(tmp_path, "x.yaml", "extends: base.yaml\nschema: 1\n")
     rename = lambda values: {"new" if key == "old" else key: value for key, value in values.items()}  # noqa: E731
     monkeypatch.setattr(source, "migrated", partial(migrated, migrations=(rename,)))
     assert load(path, ["kept=3"]).values == {"new": 1, "kept": 3}
     assert load(path, ["new=3"]).values == {"new": 3, "kept": 2}
-    assert load(tmp_path / "base.yaml").values == {"old": 1, "kept": 2}
+    newest = write(tmp_path, "newest.yaml", "old: 1\n")
+    assert load(newest).values == {"old": 1}
+
+
+@pytest.mark.parametrize(
+    ("base", "top", "expected"),
+    [
+        ("", "schema: 1", "x.yaml is of `schema` 1, and base.yaml, which it extends, of `schema` 2 (2 if a file"),
+        ("schema: 1", "", "x.yaml is of `schema` 2, and base.yaml, which it extends, of `schema` 1 (2 if a file"),
+        ("schema: x", "schema: 1", "x.yaml is of `schema` 1, and base.yaml, which it extends, of `schema` 'x' "),
+    ],
+)
+def test_files_of_different_schemas_are_not_merged(tmp_path: Path, base: str, top: str, expected: str) -> None:
+    """Which of them an old name, or a key that is absent, is from could not be seen afterwards."""
+    write(tmp_path, "base.yaml", f"kind: phase\n{base}\n")
+    message = refused(write(tmp_path, "x.yaml", f"extends: base.yaml\n{top}\n"))
+    assert expected in message
+    assert message.endswith("write both in one schema")
+
+
+def test_files_that_state_one_schema_are_merged(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", "schema: 2\na: 1\n")
+    assert load(write(tmp_path, "x.yaml", "extends: base.yaml\nb: 2\n")).values == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize("schema", ["99", "0", "x", "~"])

@@ -79,7 +79,7 @@ def test_only_the_bad_clip_is_replaced_and_only_by_sound_ones(
             if a.ids[row] == b.ids[row]:
                 assert all(torch.equal(a.streams[m].latent[row], b.streams[m].latent[row]) for m in ALL)
     record_outcome(
-        "replaced alone, each time by a sound clip; the other 27 samples unchanged", steps_lost=0, back_s=took
+        "replaced alone, each time by an undamaged clip; the other 27 samples unchanged", steps_lost=0, back_s=took
     )
 
 

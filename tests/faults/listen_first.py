@@ -1,4 +1,4 @@
-"""Imported first by a program that is to be `talkies`: it hears signals from here on."""
+"""Import it first in a program that acts as `talkies`: signals are recorded from here on."""
 
 from talkies.signals import entry
 

@@ -1,4 +1,4 @@
-"""A run that is killed again and again at random moments, by random signals."""
+"""Kills a run repeatedly, at random moments and with random signals."""
 
 import json
 import random
@@ -17,8 +17,8 @@ SIGNALS = ("SIGKILL", "SIGTERM", "SIGUSR1", "SIGINT")
 
 @dataclass(frozen=True, kw_only=True)
 class Kills:
-    """What happened: the signals that met a process, by name and by whether it had made a step; the steps that were
-    made again; the slowest and the median seconds from a start to its first step."""
+    """The signals sent, by name; how many of them came before the first step of a process (`starting`); the steps
+    repeated after SIGKILL (`again`) and after the other signals; the seconds from each start to its first step."""
 
     signals: Counter[str]
     starting: int
@@ -30,14 +30,14 @@ class Kills:
         kinds = ", ".join(f"{count} {name}" for name, count in sorted(self.signals.items()))
         return (
             f"{self.signals.total()} kills ({kinds}; {self.starting} before a first step): {self.again} steps "
-            f"made again after SIGKILL, {self.again_after_stops} after the others"
+            f"repeated after SIGKILL, {self.again_after_stops} after the others"
         )
 
 
 def _kill(
     broken: TrainingRun, generator: random.Random, name: str, target: int, process: "subprocess.Popen[str]"
 ) -> None:
-    """Send the signal at a random moment after step `target`; of every fifth process at any moment of its start."""
+    """Send the signal at a random moment after step `target`; to every fifth process, during its start."""
     if generator.random() < 0.2:
         time.sleep(generator.uniform(0.0, 6.0))
     else:
@@ -60,7 +60,7 @@ def _reached(broken: TrainingRun, known: int, target: int) -> bool:
 
 
 def kill_repeatedly(broken: TrainingRun, whole: TrainingRun, *, kills: int, seed: int) -> Kills:
-    """Kill `broken` that often on its way to its last step; it must equal `whole` then."""
+    """Kill `broken` `kills` times on its way to its last step, then require that it equals `whole`."""
     generator = random.Random(seed)
     last_step = max(line["step"] for line in whole.lines())
     targets = sorted(generator.sample(range(1, last_step - 20), kills))

@@ -1,16 +1,16 @@
-"""`talkies` with a witness of every micro-batch, and with what is to go wrong: python recorded_run.py PLAN train ...
+"""Runs `talkies`, records every micro-batch and injects faults: python recorded_run.py PLAN train ...
 
-PLAN is JSON: {"record": FILE, "pace": SECONDS, "faults": [...]}. After every micro-batch `pace` seconds pass. A fault
-is {"at": STEP, "where": PLACE, "signal": NAME, "complete": STEP or null}: the process sends itself that signal while
-`at` optimizer steps are done, at one of
+PLAN is JSON: {"record": FILE, "pace": SECONDS, "faults": [...]}. It sleeps `pace` seconds after every micro-batch. A
+fault is {"at": STEP, "where": PLACE, "signal": NAME, "complete": STEP or null}: once `at` optimizer steps are done, the
+process sends itself that signal at one of these places:
 
 - "training_step": in the phase's training_step
-- "optimizer_step", "zero_grad": just before these
-- "step_end": after everything that follows a step
+- "optimizer_step", "zero_grad": just before the call
+- "step_end": after the last callback of a step
 
-once the checkpoint of step `complete` is, if that is given.
+If `complete` is given, it first waits for the complete checkpoint of that step.
 
-Only Watching.callbacks and Phase.training_step are wrapped; all else is what `talkies` runs.
+Only RunCallbacks.callbacks and Phase.training_step are wrapped; everything else runs as in `talkies`.
 """
 
 import listen_first  # noqa: F401
@@ -35,8 +35,8 @@ from talkies.runs.run_callbacks import RunCallbacks
 from talkies.training.phase import Phase
 
 
-class Witness(Callback):
-    """Appends a line per micro-batch, which a killed process leaves behind: `step` counts from 1."""
+class MicroBatchRecorder(Callback):
+    """Appends a line per micro-batch, which survives a killed process; `step` counts from 1."""
 
     def __init__(self, record: Path, pace: float) -> None:
         self.record, self.pace = record, pace
@@ -60,13 +60,13 @@ class Witness(Callback):
 
 
 class Faults(Callback):
-    """Sends this process what the plan says."""
+    """Sends this process the signals of the plan."""
 
     def __init__(self, faults: list[dict[str, Any]], folder: Path) -> None:
         self.faults, self.checkpoints = faults, CheckpointStore(folder / "checkpoints")
 
     def fire(self, place: str, step: int) -> None:
-        """Do what is due here."""
+        """Send the signals that are due at this place and step."""
         for fault in [fault for fault in self.faults if (fault["where"], fault["at"]) == (place, step)]:
             self.faults.remove(fault)
             complete = fault.get("complete")
@@ -94,7 +94,7 @@ def main(plan: dict[str, Any], words: list[str]) -> int:
 
     def with_faults(self: RunCallbacks, *args: Any, **options: Any) -> list[Callback]:
         made.append(Faults(plan["faults"], self.folder))
-        return [Witness(Path(plan["record"]), plan["pace"]), *callbacks(self, *args, **options), made[0]]
+        return [MicroBatchRecorder(Path(plan["record"]), plan["pace"]), *callbacks(self, *args, **options), made[0]]
 
     def training_step_with_faults(self: Phase, batch: Any, number: int) -> Any:
         found = training_step(self, batch, number)

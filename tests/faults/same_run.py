@@ -1,5 +1,5 @@
-"""The oracle of a row of the table: sample ids, losses and rates of every step, the last checkpoint's weights, moments,
-averages and generators, the release, and what MLflow has, all equal to the undisturbed run's, bitwise.
+"""Compares a disturbed run with the undisturbed one, bitwise: sample ids, losses and rates of every step; weights,
+moments, averages and generators of the last checkpoint; the release; and the metrics in MLflow.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ Steps = dict[int, list[tuple[Any, ...]]]
 
 
 def trained_steps(lines: Sequence[dict[str, Any]]) -> tuple[Steps, list[int]]:
-    """What the weights at the end have learned from, and the steps that were made again. Whoever goes on begins at a
-    checkpoint, so that what was made after that step counts no more."""
+    """The steps that the final weights were trained on, and the steps that were repeated. A resumed process starts at a
+    checkpoint, so the steps made after that checkpoint no longer count."""
     found: Steps = {}
     again: list[int] = []
     process = None
@@ -54,7 +54,7 @@ def contents(checkpoint: Path) -> dict[str, str]:
 
 
 def send(whole: TrainingRun) -> None:
-    """Replay what is not sent yet, as soon as the run's own uploader lets go of it."""
+    """Replay what is not sent yet, as soon as the run's own uploader has released it."""
     end = time.monotonic() + 90
     while run(["replay", str(whole.folder)]) != 0:
         assert time.monotonic() < end
@@ -62,7 +62,7 @@ def send(whole: TrainingRun) -> None:
 
 
 def history(whole: TrainingRun) -> dict[str, list[tuple[int, float]]]:
-    """Metric -> (step, value) of all that MLflow has of a run, as they came, once everything is sent."""
+    """Metric -> (step, value) of every point that MLflow has of a run, once everything is sent."""
     send(whole)
     identity = read_mlflow_run(whole.folder)
     assert identity is not None
@@ -85,7 +85,7 @@ def status(whole: TrainingRun) -> str:
 
 
 def check_same(broken: TrainingRun, whole: TrainingRun) -> list[int]:
-    """The oracle; returns the steps that were made again, which gave what they gave before."""
+    """Require equal runs; returns the repeated steps, whose results must be the same each time."""
     steps, again = trained_steps(broken.lines())
     expected, none = trained_steps(whole.lines())
     assert none == []
@@ -93,9 +93,9 @@ def check_same(broken: TrainingRun, whole: TrainingRun) -> list[int]:
     for line in broken.lines():
         assert (tuple(line["clips"]), line["loss"], line["rate"]) in expected[line["step"]]
     last = max(expected)
-    ours, theirs = (one.store.path(last) for one in (broken, whole))
-    assert contents(ours) == contents(theirs)
-    loops = [{**read_loop(path), "recipe": None} for path in (ours, theirs)]
+    paths = [one.store.path(last) for one in (broken, whole)]
+    assert contents(paths[0]) == contents(paths[1])
+    loops = [{**read_loop(path), "recipe": None} for path in paths]
     assert loops[0] == loops[1]
     assert released(broken.folder) == released(whole.folder)
     assert history(broken) == history(whole)
@@ -104,7 +104,7 @@ def check_same(broken: TrainingRun, whole: TrainingRun) -> list[int]:
 
 
 def once_per_pass(lines: Sequence[dict[str, Any]], clips: int = CLIPS) -> bool:
-    """Whether the steps holds every clip of a pass once, and the next pass only after it."""
+    """Whether the trained steps hold every clip of a pass once, before the next pass begins."""
     steps, _ = trained_steps(lines)
     stream = [clip for step in sorted(steps) for made in steps[step] for clip in made[0]]
     passes = [stream[start : start + clips] for start in range(0, len(stream), clips)]
@@ -116,6 +116,6 @@ def once_per_pass(lines: Sequence[dict[str, Any]], clips: int = CLIPS) -> bool:
 
 
 def slow_steps(lines: Sequence[dict[str, Any]]) -> float:
-    """The 99th percentile of the seconds that a step takes, but for the first of a process."""
+    """The 99th percentile of the seconds per step, without the first step of each process."""
     later = [line["seconds"] for before, line in pairwise(lines) if before["pid"] == line["pid"]]
     return statistics.quantiles(later, n=100)[98]

@@ -1,4 +1,5 @@
-"""Signals at every moment of a start, by the processor time that the process has used: the same on a busy machine.
+"""Sends signals throughout the start of a process. Moments are CPU times of the process, so that they do not depend on
+the load of the machine.
 
 By hand, every 50 ms of the first 3 s: python tests/faults/signalled_start.py FOLDER train sample evaluate prepare
 """
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Signalled:
-    """A process that a signal met `at` so many seconds of its processor time (None: it had ended before)."""
+    """A process that got a signal after `at` seconds of CPU time (None: it had ended before)."""
 
     number: signal.Signals
     at: float | None
@@ -36,26 +37,25 @@ class Signalled:
 
     @property
     def clean(self) -> bool:
-        """Whether it said one line and ended with 130, or had all done."""
+        """Whether it printed one line and ended with 130, or finished its work."""
         line = rf"talkies: (interrupted by {self.number.name}|\S+ stopped by {self.number.name} after step \d+; .*)\n"
         return (self.code == 130 and re.fullmatch(line, self.err) is not None) or (self.code == 0 and self.err == "")
 
 
 def _used(pid: int) -> float:
-    """Seconds of processor time of a process and of the children that it has waited for."""
+    """CPU seconds of a process and of the children that it has waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return sum(map(int, fields[11:15])) / TICKS
 
 
 def _has_handlers(pid: int) -> bool:
-    """Whether the last of its handlers is there; SIGINT is caught by Python itself before."""
+    """Whether the last of our handlers is installed (Python itself catches SIGINT earlier)."""
     (mask,) = re.findall(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return bool(int(mask, 16) >> (signal.SIGUSR1 - 1) & 1)
 
 
 def signalled_process(words: Sequence[str], number: signal.Signals, at: float) -> Signalled:
-    """Start a process and send it a signal once it hears and has used `at` seconds."""
-
+    """Start a process, and send it a signal once it has its handlers and has used `at` CPU seconds."""
     own = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "WITNESSED": os.devnull}
     before_us = signal.signal(number, signal.default_int_handler)  # a background job ignores SIGINT; a child inherits
     try:
@@ -64,21 +64,23 @@ def signalled_process(words: Sequence[str], number: signal.Signals, at: float) -
         signal.signal(number, before_us)
     with process:
         try:
-            met = _wait(process, at)
-            before, began = 0.0 if met is None else met, time.monotonic()
-            if met is not None:
+            sent_at = _wait(process, at)
+            before, began = 0.0 if sent_at is None else sent_at, time.monotonic()
+            if sent_at is not None:
                 process.send_signal(number)
             last = before
             while process.poll() is None:
                 last = max(last, _used_if_there(process.pid))
                 if time.monotonic() - began > 240:
-                    raise TimeoutError(f"{number.name} at {at:.2f} s: it goes on")
+                    raise TimeoutError(f"{number.name} at {at:.2f} s: it still runs")
                 time.sleep(0.005)
             took = time.monotonic() - began
             out, err = process.communicate()
         finally:
             process.kill()
-    return Signalled(number=number, at=met, code=process.returncode, out=out, err=err, took=took, used=last - before)
+    return Signalled(
+        number=number, at=sent_at, code=process.returncode, out=out, err=err, took=took, used=last - before
+    )
 
 
 def _used_if_there(pid: int) -> float:

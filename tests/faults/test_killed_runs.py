@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or find their checkpoints damaged are, at their end, those that nobody disturbed."""
+"""Runs that are killed or stopped, or whose checkpoints are damaged, end like undisturbed ones."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ RecordOutcome = Callable[..., None]
 
 @pytest.fixture
 def broken(tmp_path: Path, data: Path) -> TrainingRun:
-    """A run that something will happen to."""
+    """The run in which faults are injected."""
     return TrainingRun(runs=tmp_path / "runs", data=data)
 
 
@@ -27,12 +27,12 @@ def test_kill_9_between_steps(broken: TrainingRun, whole: TrainingRun, record_ou
     assert second.code == 0, second.err
     assert (first.steps, second.steps) == ([*range(1, 8)], [*range(6, STEPS + 1)])
     assert check_same(broken, whole) == [6, 7]
-    record_outcome("goes on from step 5; all equal, bitwise", steps_lost=lost, back_s=second.back_s)
+    record_outcome("continues from step 5; all equal, bitwise", steps_lost=lost, back_s=second.back_s)
 
 
 @pytest.mark.fault("2", "kill -9 at the epoch boundary", injected="64 clips in fours, SIGKILL after step 16")
 def test_kill_9_at_the_end_of_a_pass(broken: TrainingRun, whole: TrainingRun, record_outcome: RecordOutcome) -> None:
-    """With a checkpoint of that very step."""
+    """A checkpoint is written at that step."""
     broken.words["steps.checkpoint_every"] = 4
     first = broken.attempt(killed(16, complete=16))
     assert first.code == -9
@@ -61,7 +61,7 @@ def test_three_stops_in_one_pass(broken: TrainingRun, whole: TrainingRun, record
 
 
 def killed_after_two(broken: TrainingRun) -> Path:
-    """Checkpoints of steps 3 and 6, and the process is gone; returns the newer one."""
+    """Kill a run that has checkpoints of steps 3 and 6; returns the newer one."""
     broken.words["steps.checkpoint_every"] = 3
     assert broken.attempt(killed(7, complete=6)).code == -9
     assert broken.store.steps() == [3, 6]
@@ -69,7 +69,7 @@ def killed_after_two(broken: TrainingRun) -> Path:
 
 
 @pytest.mark.fault("12", "truncated checkpoint file", injected="the newest checkpoint's largest file cut to half")
-def test_a_truncated_checkpoint_is_passed_over(
+def test_a_truncated_checkpoint_is_skipped(
     broken: TrainingRun, whole: TrainingRun, record_outcome: RecordOutcome
 ) -> None:
     newest = killed_after_two(broken)

@@ -1,4 +1,4 @@
-"""Twenty random kills in one run of 200 steps: no sample is read again and none is lost."""
+"""Twenty random kills in one run of 200 steps: no sample is repeated or lost."""
 
 import statistics
 from collections.abc import Callable
@@ -19,7 +19,7 @@ KILLS = 20
 def test_twenty_random_kills(
     tmp_path: Path, data: Path, long: TrainingRun, record_outcome: Callable[..., None]
 ) -> None:
-    """What the weights have learned from is, clip by clip, what it is without a kill."""
+    """The final weights were trained on the same clips as without kills."""
     broken = TrainingRun(runs=tmp_path / "runs", data=data, words={**LONG, "steps.checkpoint_every": 4})
     found = kill_repeatedly(broken, long, kills=KILLS, seed=4)
     assert once_per_pass(broken.lines())

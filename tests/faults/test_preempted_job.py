@@ -1,4 +1,4 @@
-"""A job of Slurm that is preempted in the middle of a step: saved at its end, queued again once, and gone on with.
+"""A Slurm job that is preempted inside a step saves at the end of the step, is requeued once, and continues.
 
 (On a real Slurm: tests/launch/test_slurm_survival.py.)
 """
@@ -16,7 +16,7 @@ from talkies.checkpoints.loop import read_loop
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 PLACES = ("training_step", "optimizer_step", "zero_grad")
 WITHIN_S = 30.0
-"""From the signal to the end of the process: what Slurm gives by default; up to 10 s are the wait for the uploader."""
+"""From the signal to the end of the process: Slurm's default; the wait for the uploader takes up to 10 s of it."""
 
 
 @pytest.mark.fault(
@@ -25,7 +25,7 @@ WITHIN_S = 30.0
 def test_a_preemption_inside_a_step(
     tmp_path: Path, data: Path, whole: TrainingRun, record_outcome: Callable[..., None]
 ) -> None:
-    """A program in the place of scontrol writes down what it was called with, an argument per line."""
+    """A program in place of scontrol records its arguments, one per line."""
     called, programs = tmp_path / "called", tmp_path / "programs"
     programs.mkdir()
     (programs / "scontrol").write_text(f'#!/bin/sh\nprintf "%s\\n" scontrol "$@" >> {called}\n')
@@ -39,8 +39,8 @@ def test_a_preemption_inside_a_step(
         fault = killed(done, name="SIGUSR1", where=place)
         attempt = broken.attempt(fault, environment={**job, "SLURM_RESTART_COUNT": str(count)})
         assert attempt.code == 0, attempt.err
-        assert attempt.steps[-1] == done + 1, "the step that was begun is ended, and no other is begun"
-        assert broken.store.steps() == [4 * n + 3 for n in range(count + 1)], "saved at the end of that step alone"
+        assert attempt.steps[-1] == done + 1, "the current step ends, and no other begins"
+        assert broken.store.steps() == [4 * n + 3 for n in range(count + 1)], "saved at the end of that step only"
         loop = read_loop(broken.store.path(done + 1))
         assert (loop["step"], loop["data"]["consumed"]) == (done + 1, (done + 1) * 4)
         assert called.read_text() == "scontrol\nrequeue\n4242\n"

@@ -1,4 +1,4 @@
-"""Whole runs of `talkies train` in processes of their own: one that nobody disturbs, and those that faults meet."""
+"""Runs of `talkies train` in processes of their own: undisturbed ones, and those with injected faults."""
 
 import json
 import os
@@ -46,8 +46,8 @@ LONG: dict[str, object] = {"steps.max": 200}
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A process that has ended: its exit code, what it said, when it began and ended, the micro-batches that it made,
-    and when faults met it."""
+    """A process that has ended: its exit code, its output, when it began and ended, its micro-batches, and when faults
+    were injected."""
 
     code: int
     out: str
@@ -75,7 +75,7 @@ class Attempt:
 
 @dataclass
 class TrainingRun:
-    """A phase in a folder of runs of its own, over `data`; `words`: overrides, by key."""
+    """A phase trained on `data`, in its own runs folder; `words`: overrides by key."""
 
     runs: Path
     data: Path
@@ -102,7 +102,7 @@ class TrainingRun:
         return [json.loads(line) for line in text.splitlines()]
 
     def command(self, faults: Sequence[dict[str, Any]], *more: str) -> list[str]:
-        """What starts an attempt."""
+        """The command of an attempt."""
         plan = {"record": str(self.record), "pace": self.pace, "faults": list(faults)}
         words = [f"{key}={value}" for key, value in {**WORDS, **self.words}.items()]
         verb = ["train", str(RECIPES / f"{self.recipe}.yaml"), *words, f"data.root={self.data}"]
@@ -117,12 +117,12 @@ class TrainingRun:
         under: Sequence[str] = (),
         meanwhile: Callable[["subprocess.Popen[str]"], object] = lambda _: None,
     ) -> Attempt:
-        """Start a process, do `meanwhile` something (to it), and wait for its end. `under`: a command before it."""
+        """Start a process, call `meanwhile` with it, and wait for its end. `under`: a command that starts it."""
         self.runs.mkdir(parents=True, exist_ok=True)
-        met, before = self.runs / "met", len(self.lines())
-        met.write_text("")
+        fault_log, before = self.runs / "fault_times", len(self.lines())
+        fault_log.write_text("")
         own = {**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src"), "OMP_NUM_THREADS": "1"}
-        own |= {"WITNESSED": str(met), **(environment or {})}
+        own |= {"WITNESSED": str(fault_log), **(environment or {})}
         began = time.time()
         command = [*under, *self.command(faults, *more)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own) as process:
@@ -133,11 +133,11 @@ class TrainingRun:
                 process.kill()
         return Attempt(
             code=process.returncode, out=out, err=err, began=began, ended=time.time(), made=self.lines()[before:],
-            fault_times=[float(line) for line in met.read_text().splitlines()],
+            fault_times=[float(line) for line in fault_log.read_text().splitlines()],
         )  # fmt: skip
 
     def newest(self) -> int:
-        """The step of the newest complete checkpoint, 0 where there is none: what a killed run goes on from."""
+        """The step of the newest complete checkpoint, from which a killed run continues; 0 if there is none."""
         for step in reversed(self.store.steps()):
             try:
                 self.store.verify(self.store.path(step))
@@ -153,7 +153,7 @@ def killed(step: int, *, complete: int | None = None, name: str = "SIGKILL", whe
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:
-    """One for all workers of pytest-xdist."""
+    """A folder shared by all workers of pytest-xdist."""
     base = factory.getbasetemp()
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "faults"
 
@@ -169,7 +169,7 @@ def prepared(folder: Path) -> Path:
 
 
 def undisturbed(folder: Path, data: Path, name: str, words: dict[str, object]) -> TrainingRun:
-    """Run U, made once for all rows."""
+    """The undisturbed run, made once for all rows."""
     whole = TrainingRun(runs=folder / name, data=data, words=dict(words))
     with locked(folder):
         if not whole.runs.exists():

@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from talkies.cli import plan as verb
 from talkies.cli.main import run
-from talkies.planning import gpu
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
 PHASE2 = str(RECIPES / "joint_phase2.yaml")
@@ -61,15 +59,10 @@ def test_json_holds_every_section(capsys: pytest.CaptureFixture[str]) -> None:
     assert planned(capsys, PHASE2, "--measured-rate", "3e14")["speed"]["sustained"] == 3e14
 
 
-def test_the_verb_names_the_cards() -> None:
-    """In its help, before anything heavy is imported."""
-    assert verb.CARDS == gpu.GPUS
-
-
 def test_a_layout_that_does_not_fit(capsys: pytest.CaptureFixture[str]) -> None:
     error = refused(capsys, PHASE2, "--card", "24")
     assert "joint_phase2 needs 53." in error
-    assert "the card has 24 GB; the smallest layout that fits it: 'parallel={kind: fsdp2, replicate: 1, shard:" in error
+    assert "the GPU has 24 GB; the smallest layout that fits it: 'parallel={kind: fsdp2, replicate: 1, shard:" in error
     overrides = error[error.index("'parallel") :].split("' ")
     again = [overrides[0].strip("'"), *overrides[1].split()]
     assert planned(capsys, PHASE2, *again, "--card", "24")["fit"]["fits"]
@@ -100,6 +93,6 @@ def test_rates_out_of_range_are_refused(capsys: pytest.CaptureFixture[str], opti
 def test_the_text_has_every_section(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", PHASE2, "--card", "80"]) == 0
     text = capsys.readouterr().out
-    for words in ("1,024 ranks", "seconds per step", "sequence all-to-all", "gathered weights", "fits a card of 80 GB"):
+    for words in ("1,024 ranks", "seconds per step", "sequence all-to-all", "gathered weights", "fits a GPU of 80 GB"):
         assert words in text
     assert all(len(line) <= 120 or "smallest" in line for line in text.splitlines())

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from talkies.planning.gpu_sizes import GPUS
 
 from talkies.config import RecipeError
 from talkies.models.build import build
@@ -18,6 +17,7 @@ from talkies.planning.activations import activations
 from talkies.planning.communication import communication, sequence_bytes
 from talkies.planning.cost import compute
 from talkies.planning.gpu import MAX_RANKS, Fit, fit_memory, refuse, smallest
+from talkies.planning.gpu_sizes import GPUS
 from talkies.planning.layout import divisibility, shares
 from talkies.planning.memory import memory
 from talkies.planning.parameters import count_parts

@@ -71,7 +71,7 @@ def test_a_process_that_looks_ends_its_own_way(number: signal.Signals) -> None:
         try:
             pause(60)
         except BaseException as error:
-            look()  # it raises once only: cleaning up is not disturbed
+            check_signal()  # it raises once only: cleaning up is not disturbed
             print(error, flush=True)
             sys.exit(set_exit_code(7))
         """)

@@ -126,7 +126,7 @@ def test_killed_between_shards_and_loop_a_run_continues_from_one_step(
         resumed, _, _ = fit(shards, build, tmp_path / "run", 6)
     whole, _, _ = fit(shards, build, tmp_path / "whole", 6)
     assert same(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
-    record_outcome("goes on from the step before: moments and counters are of one step", steps_lost=2, back_s=back)
+    record_outcome("continues from the step before: moments and counters are of one step", steps_lost=2, back_s=back)
 
 
 class Poison(Callback):

@@ -155,4 +155,4 @@ def test_a_disk_that_is_full_for_one_rank_is_full_for_all(tmp_path: Path, record
     assert (main["warned"], other["warned"]) == (3, 0)
     assert "storage: cannot write" in main["error"]
     assert left(folder) == [LATEST, "step-00000001"]
-    record_outcome("all ranks go on, and all end at the third failure in a row with 74")
+    record_outcome("all ranks continue, and all end with 74 at the third failure in a row")

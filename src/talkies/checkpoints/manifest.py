@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from talkies.checkpoints.names import NEWEST
+from talkies.checkpoints.names import NamesSchema, newest
 from talkies.checkpoints.rank_group import RankGroup
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
@@ -28,7 +28,7 @@ class Manifest:
     step: int
     files: dict[str, tuple[str, int]]
     sha256: str
-    schema: int
+    names_schema: int
 
 
 @record
@@ -43,7 +43,8 @@ class FileRecord:
 class ManifestRecord:
     """manifest.json."""
 
-    schema: Annotated[int, Field(ge=1, le=NEWEST)]
+    schema: Annotated[int, Field(ge=1, le=1)]
+    names_schema: NamesSchema = 1
     step: Natural
     files: dict[Name, FileRecord]
     sha256: Sha256
@@ -71,7 +72,8 @@ def file_table(folder: Path, *, share: tuple[int, int] = (0, 1), known: Table | 
 
 def write_manifest(folder: Path, step: int, known: Table | None = None) -> None:
     """Complete `folder`: hash all files that are not `known`, and write the manifest."""
-    values = {"schema": NEWEST, "step": step, "files": file_table(folder, known=known)}
+    schemas = {"schema": RECORD.newest, "names_schema": newest()}
+    values = {**schemas, "step": step, "files": file_table(folder, known=known)}
     write_text(folder / MANIFEST, canonical_json({**values, "sha256": json_sha256(values)}) + "\n")
 
 
@@ -88,7 +90,7 @@ def read_manifest(folder: Path) -> Manifest:
     for name in known.files:
         check_inside(folder, name)
     files = {name: (entry.sha256, entry.size) for name, entry in known.files.items()}
-    return Manifest(step=known.step, files=files, sha256=sha256, schema=known.schema)
+    return Manifest(step=known.step, files=files, sha256=sha256, names_schema=known.names_schema)
 
 
 def check_inside(folder: Path, name: str) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from talkies.checkpoints import spans
 from talkies.checkpoints.manifest import check_inside, file_table
-from talkies.checkpoints.names import NEWEST, renamed
+from talkies.checkpoints.names import newest, renamed
 from talkies.checkpoints.places import PLACES, places_text
 from talkies.checkpoints.rank_group import Alone, RankGroup
 from talkies.checkpoints.released import ADAPTER, ADAPTER_CONFIG, RECORD
@@ -34,7 +34,7 @@ from talkies.files.tensors import stream_tensors
 RELEASE = "release.json"
 CODECS = "codecs"
 _ZERO_FILE = re.compile(r"zero_pp_rank_(\d+)_mp_rank")
-_OWN_KEYS = {"schema", "components", "files", "base", "adapter"}
+_OWN_KEYS = {"schema", "names_schema", "components", "files", "base", "adapter"}
 
 
 def write_release(
@@ -70,8 +70,9 @@ def write_release(
     main = ranks.main
 
     def complete() -> None:
-        content = {"schema": NEWEST, "components": _table(temporary, components), "files": file_table(temporary)}
-        values = {**info, **content, "base": _without_path(base), "adapter": adapter is not None}
+        schemas = {"schema": RECORD.newest, "names_schema": newest()}
+        content = {"components": _table(temporary, components), "files": file_table(temporary)}
+        values = {**info, **schemas, **content, "base": _without_path(base), "adapter": adapter is not None}
         write_text(temporary / RELEASE, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
         if base is not None or weights:
             path = None if base is None else Path(base["path"])
@@ -164,9 +165,9 @@ def release_sha256(folder: Path) -> str:
     return sha256_of(folder / RELEASE)
 
 
-def release_schema(folder: Path) -> int:
-    """The schema of the names in a release."""
-    return RECORD.read(folder / RELEASE).schema
+def names_schema(folder: Path) -> int:
+    """The schema of the tensors' names in a release."""
+    return RECORD.read(folder / RELEASE).names_schema
 
 
 def load_component(folder: Path, component: str) -> dict[str, Tensor]:
@@ -188,7 +189,8 @@ def _component_file(folder: Path, values: Mapping[str, Any], component: str) -> 
 def _current_path(component: str, values: Mapping[str, Any]) -> Callable[[str], str]:
     """A function from the keys of a component's file to the current paths of its parameters below the component."""
     before = str(values["components"][component]["file"]).removesuffix(".safetensors")
-    return lambda key: renamed(f"{before}.{key}", int(values["schema"])).removeprefix(f"{component}.")
+    schema = int(values.get("names_schema", 1))
+    return lambda key: renamed(f"{before}.{key}", schema).removeprefix(f"{component}.")
 
 
 def open_component(folder: Path, component: str) -> Iterator[tuple[str, tuple[int, ...], Callable[[int, int], Tensor]]]:

@@ -170,7 +170,7 @@ def _read(
 
 
 def _rename(manifest: Manifest) -> Callable[[str], str]:
-    return partial(renamed_entry, schema=manifest.schema)
+    return partial(renamed_entry, schema=manifest.names_schema)
 
 
 def _refuse(wrong: str) -> None:

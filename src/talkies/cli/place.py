@@ -25,12 +25,10 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of runs and prepared data (runs)")
 
 
-def add_store(parser: argparse.ArgumentParser) -> None:
+def add_store(parser: argparse.ArgumentParser, *, default: str = "the run's own, else that of --runs") -> None:
     """Add --tracking-uri beside --runs, for verbs that use the registry or add to a run."""
     add_runs(parser)
-    parser.add_argument(
-        "--tracking-uri", type=store_uri, help="tracking store and registry (the run's own, else that of --runs)"
-    )
+    parser.add_argument("--tracking-uri", type=store_uri, help=f"tracking store and registry ({default})")
 
 
 def store_uri(text: str) -> str:
@@ -98,7 +96,7 @@ def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None)
     if runs is not RUNS and recipe.tracking.uri is None:
         raise RecipeError(
             f"tracking: {run} is tracked at {masked(place.store)}, which is not the store of --runs {runs} "
-            f"({store}); drop --runs, or choose one with --tracking-uri"
+            f"({store}); drop --runs"
         )
     return place
 

@@ -1,4 +1,4 @@
-"""talkies sample SOURCE --prompt ...: a checkpoint, a run, a release or models:/name@alias to an mp4 with sound."""
+"""talkies sample SOURCE --prompt ...: a run, a checkpoint, a release or models:/name@alias to an mp4 with sound."""
 
 import argparse
 from functools import partial

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("recipe", type=Path, help="a phase, a curriculum or a preparation")
-    parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key... or phases.key...")
+    parser.add_argument(
+        "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key..., phases.key... or prepare.key..."
+    )
     parser.add_argument("--site", type=Path, required=True, help="the site profile: a YAML file of `kind: site`")
     add_runs(parser)
     parser.add_argument("--new", action="store_true", help="start another run instead of continuing the newest")
@@ -129,7 +131,7 @@ def _phase(request: SubmitRequest) -> "tuple[Chain, list[str]]":
 def _phase_script(
     request: SubmitRequest, context: "JobContext", name: str, recipe: "PhaseRecipe", words: list[str]
 ) -> str:
-    """The script of a phase, once its plan shows that the layout divides evenly and fits the card, the nodes and the
+    """The script of a phase, once its plan shows that the layout divides evenly and fits the GPU, the nodes and the
     time between signal and end."""
     from talkies.cli.plan import plan_phase
     from talkies.config import RecipeError

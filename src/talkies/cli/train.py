@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("recipe", type=Path, help="a phase recipe or a curriculum")
     parser.add_argument(
-        "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key.path=value or phases.key..."
+        "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key..., phases.key... or prepare.key..."
     )
     add_runs(parser)
     parser.add_argument("--new", action="store_true", help="start another run instead of continuing the newest")
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--phase", metavar="NAME", help="train only this phase of a curriculum; those before must be done"
     )
-    parser.add_argument("--stop-at", type=int, metavar="STEP", help="stop a phase after this optimizer step")
+    parser.add_argument("--stop-at", type=int, metavar="STEP", help="stop a phase recipe after this optimizer step")
     parser.add_argument("--no-promote", action="store_true", help="leave a curriculum's result unpromoted")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 

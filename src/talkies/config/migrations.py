@@ -4,6 +4,10 @@ A recorded recipe names its schema; without a number it has the first. A schema 
 meaning of the keys, and their defaults. A change that renames a key or changes a default adds a migration at the end
 of MIGRATIONS, a pure function of the recorded values: it renames the key, or writes the old default if the key is
 absent. A new key whose default keeps the old behaviour needs no migration.
+
+A migration gets recipes of every kind (`kind` tells which), and those of releases lack the sections that do not decide
+what is computed: it must not expect a key. A renamed key of a codec, a source, a set or a preparation needs
+`schema.renamed`, too, for what identifies them has the old names for good.
 """
 
 import hashlib
@@ -92,8 +96,11 @@ def migrated(values: Mapping[str, Any], migrations: tuple[Migration, ...] = MIGR
     schema = result.pop(SCHEMA, FIRST)
     if type(schema) is not int or not FIRST <= schema <= newest:
         raise RecipeError(f"recipe: `{SCHEMA}` is {shown(schema)}; this version reads {FIRST} to {newest}")
-    for migration in migrations[schema - FIRST :]:
-        result = migration(result)
+    for number, migration in enumerate(migrations[schema - FIRST :], schema):
+        try:
+            result = migration(result)
+        except (AttributeError, KeyError, TypeError) as error:  # the values may come from a person, or be damaged
+            raise RecipeError(f"recipe: it has not the form of schema {number}: {error!r}; correct it") from error
     return result
 
 

@@ -1,4 +1,4 @@
-"""Whether a layout fits a card, and the smallest layout that does."""
+"""Whether a layout fits a GPU, and the smallest layout that does."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +8,6 @@ from talkies.parallel.config import Fsdp2Config
 from talkies.planning.work import Part, Work
 from talkies.planning.zero import rank_memory
 
-CARDS = (24, 48, 80, 141)
-"""GB on the label. A plan may use as many 10^9 bytes: cards have that many 2^30 bytes, which leaves 7 % for CUDA's
-context, NCCL and fragmentation."""
 MAX_RANKS = 1024
 SHARDS = (1, 2, 4, *range(8, MAX_RANKS + 1, 8))  # GPUs of one node, then whole nodes of 8
 
@@ -32,7 +29,7 @@ class Smallest:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A layout that needs `bytes` on a card of `card` GB; `smallest`: None if no layout of at most 1024 fits."""
+    """A layout that needs `bytes` on a GPU of `card` GB; `smallest`: None if no layout of at most 1024 fits."""
 
     card: int
     bytes: int
@@ -41,7 +38,7 @@ class Fit:
 
 
 def fit_memory(parts: Sequence[Part], work: Work, card: int) -> Fit:
-    """Whether `work` fits one card, and the smallest layout that does."""
+    """Whether `work` fits one GPU, and the smallest layout that does."""
     needed = rank_memory(parts, work).total
     return Fit(card=card, bytes=needed, fits=needed <= card * 10**9, smallest=smallest(parts, work, card))
 
@@ -72,10 +69,10 @@ def refuse(name: str, work: Work, found: Fit) -> None:
     layout = work.layout
     ranks = f"{layout.kind} on {layout.ranks} ranks (shard {layout.shard}, sequence {layout.sequence})"
     if found.smallest is None:
-        advice = f"no layout of at most {MAX_RANKS} ranks fits it; take a larger card or a smaller geometry"
+        advice = f"no layout of at most {MAX_RANKS} ranks fits it; take a larger GPU or a smaller geometry"
     else:
         advice = f"the smallest layout that fits it: {found.smallest.overrides()}"
     raise RecipeError(
         f"plan: {name} needs {found.bytes / 1e9:,.1f} GB per rank with {ranks}, checkpointing "
-        f"{'on' if work.checkpointing else 'off'}, but the card has {found.card} GB; {advice}"
+        f"{'on' if work.checkpointing else 'off'}, but the GPU has {found.card} GB; {advice}"
     )

@@ -53,7 +53,7 @@ class PlannedPhase(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The assumptions of a plan: the rate of a GPU, the bytes per second of writing checkpoints, and the card (GB) that
+    """The assumptions of a plan: the rate of a GPU, the bytes per second of writing checkpoints, and the GPU (GB) that
     the layout has to fit."""
 
     rate: Rate = field(default_factory=Rate)
@@ -133,7 +133,7 @@ def plan(
     """Plan one phase that builds `components` and trains on latents of `grids` (recipe.check.check returns them).
 
     The parameters are counted on the modules, built on the meta device. Raises RecipeError for a layout that
-    does not fit the card of `options`.
+    does not fit the GPU of `options`.
     """
     chosen, steps = options or Options(), recipe.steps
     latents = _latents(recipe, grids)

@@ -31,16 +31,20 @@ from talkies.training.phase import Phase
 
 
 def commit() -> str:
-    """The commit of the working tree, with `-dirty` where files differ from it; 'unknown' outside a repository."""
-    here = Path(__file__).parent
+    """The commit of the working tree, with `-dirty` where files differ from it; 'unknown' if these sources are not the
+    `src` of a repository (an installation may lie inside another one)."""
+    sources = Path(__file__).parents[2]
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
+        if not resolved(Path(_git(sources, "rev-parse", "--show-toplevel")) / "src").samefile(sources):
+            return "unknown"
+        return _git(sources, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip()
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
 def portable_recipe(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> PhaseRecipe:

@@ -99,8 +99,8 @@ class Retention:
             path.rename(target.with_name(f"{target.name}-{path.name}"))
 
     def _rollback_steps(self) -> list[int]:
-        """The newest checkpoint that is old enough to roll back to from any later step, and the one after it. Without the
-        second, checkpoints would be deleted before they are old enough."""
+        """The newest checkpoint that is old enough to roll back to from any later step, and the one after it. Without
+        the second, checkpoints would be deleted before they are old enough."""
         steps = self._store.steps()
         if self.back is None or not steps:
             return []

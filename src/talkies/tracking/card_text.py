@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from talkies.config.migrations import migrated
 from talkies.config.places import SQLITE
 from talkies.config.regular_files import resolved
 from talkies.config.secrets import bare
@@ -108,7 +109,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
             key: info["data"][key]
             for key in ("shards", "clips", "fingerprint", "heldout_fingerprint", "geometry", "fps")
         },
-        "codec_kinds": {name: part["kind"] for name, part in sorted(info["recipe"]["codecs"].items())},
+        "codec_kinds": {name: part["kind"] for name, part in sorted(migrated(info["recipe"])["codecs"].items())},
         "codecs": _codecs(info),
         "survival": info["survival"],
         "quarantined": info["quarantined"],

@@ -9,7 +9,7 @@ from talkies.config.places import kept_uri, opened_uri
 from talkies.config.records import Kind, Name, record
 from talkies.config.regular_files import resolved
 from talkies.config.secrets import bare
-from talkies.files.durable import write_json
+from talkies.files.durable import UNWRITABLE, write_json
 
 FILE = "run.json"
 VIEW = "talkies"
@@ -49,7 +49,7 @@ def read_mlflow_run(run_folder: Path) -> MlflowRun | None:
 def write_mlflow_run(run_folder: Path, identity: MlflowRun) -> None:
     """Write run.json atomically."""
     here = {"tracking_uri": kept_uri(identity.tracking_uri, run_folder), "folder": str(resolved(run_folder))}
-    write_json(run_folder / FILE, {**asdict(identity), **here})
+    write_json(run_folder / FILE, {**asdict(identity), **here}, refused=UNWRITABLE)
 
 
 def page(identity: MlflowRun) -> str | None:

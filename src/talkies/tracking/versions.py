@@ -17,7 +17,7 @@ from talkies.config import CheckpointError, TrackingError
 from talkies.config.places import kept_uri, opened_uri
 from talkies.config.records import Kind, Name, record
 from talkies.config.regular_files import resolved
-from talkies.files.durable import write_json
+from talkies.files.durable import UNWRITABLE, write_json
 from talkies.tracking.alias import aliases
 from talkies.tracking.artifacts import fetch, push
 from talkies.tracking.describe import measured
@@ -165,7 +165,8 @@ def _fetched(client: MlflowClient, source: str, sha256: str, uri: str, download_
     try:
         fetch(client, source, temporary)
         _verify(temporary, sha256, f"{source} at {uri}; it was refused")
-        write_json(_origin(target), {"source": source, "uri": kept_uri(uri, download_to, runs=download_to.parent)})
+        origin = {"source": source, "uri": kept_uri(uri, download_to, runs=download_to.parent)}
+        write_json(_origin(target), origin, refused=UNWRITABLE)
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

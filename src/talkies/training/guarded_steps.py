@@ -51,7 +51,7 @@ class GuardedSteps:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
 
     def after(self, state: TrainingState, number: int) -> None:
-        """After step `number`: refuse it if an engine has found a non-finite norm."""
+        """After step `number`: refuse it if DeepSpeed has found a non-finite norm."""
         norm = state.norm_after()
         if norm is None:
             return

@@ -71,7 +71,7 @@ class Phase(LightningModule):
             self._built = True
 
     def on_fit_start(self) -> None:
-        """Find where the engine, which exists now, keeps the state."""
+        """The strategy is set up now: find where it keeps the state."""
         self.state = self.engine.state(self.trainer.strategy, self.model, self._optimizer)
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -138,7 +138,7 @@ class Phase(LightningModule):
         return (batch_idx + 1) % self.steps.accumulate == 0
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Step; then check whether an engine has refused the step."""
+        """Step; then check whether DeepSpeed has refused the step."""
         number = self.global_step + 1
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         if self.ends_step(batch_idx):

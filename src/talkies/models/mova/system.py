@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from talkies.config import RecipeError
-from talkies.config.canonical import to_dict
+from talkies.config.canonical import identifying
 from talkies.models.mova.config import MovaConfig, MovaPhase, MovaShape
 from talkies.models.mova.options import MEDIA, SCALES
 from talkies.models.wan.config import TowerConfig
@@ -46,7 +46,7 @@ class MovaSystem:
         video, audio = (
             Component(
                 section=name,
-                shape=to_dict(tower),
+                shape=identifying(tower),
                 reads=(name, "text"),
                 rate="towers",
                 width=tower.dim,
@@ -56,7 +56,7 @@ class MovaSystem:
         )
         bridge = Component(
             section="bridge",
-            shape=to_dict(sizes.bridge),
+            shape=identifying(sizes.bridge),
             reads=("video", "audio", "text"),
             rate="bridge",
             width=max(sizes.video.dim, sizes.audio.dim),
