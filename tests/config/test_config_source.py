@@ -285,8 +285,8 @@ def test_a_recipe_of_an_older_schema_is_migrated(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("base", "top", "expected"),
     [
-        ("", "schema: 1", "x.yaml is of `schema` 1, and base.yaml, which it extends, of `schema` 2 (2 if a file"),
-        ("schema: 1", "", "x.yaml is of `schema` 2, and base.yaml, which it extends, of `schema` 1 (2 if a file"),
+        ("", "schema: 1", "x.yaml is of `schema` 1, and base.yaml, which it extends, of `schema` 3 (3 if a file"),
+        ("schema: 1", "", "x.yaml is of `schema` 3, and base.yaml, which it extends, of `schema` 1 (3 if a file"),
         ("schema: x", "schema: 1", "x.yaml is of `schema` 1, and base.yaml, which it extends, of `schema` 'x' "),
     ],
 )
@@ -299,7 +299,7 @@ def test_files_of_different_schemas_are_not_merged(tmp_path: Path, base: str, to
 
 
 def test_files_that_state_one_schema_are_merged(tmp_path: Path) -> None:
-    write(tmp_path, "base.yaml", "schema: 2\na: 1\n")
+    write(tmp_path, "base.yaml", "schema: 3\na: 1\n")
     assert load(write(tmp_path, "x.yaml", "extends: base.yaml\nb: 2\n")).values == {"a": 1, "b": 2}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from talkies.config import CheckpointError
 from talkies.config.canonical import NOT_HASHED, identifying, recipe_hash, to_dict
-from talkies.config.migrations import MIGRATIONS, hash_of, migrated
+from talkies.config.migrations import MIGRATIONS, NEWEST, hash_of, migrated
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum, digest_of, load_curriculum
@@ -107,7 +107,7 @@ def test_a_section_may_be_renamed_that_a_record_needs(recipe: PhaseRecipe, monke
         RECIPE.decode(old.encode(), "x")
     present = lambda values: {"steps" if key == "duration" else key: value for key, value in values.items()}  # noqa: E731
     monkeypatch.setattr("talkies.runs.records.migrated", partial(migrated, migrations=(*MIGRATIONS[:-1], present)))
-    assert RECIPE.decode(old.encode().replace(b'"schema": 2', b'"schema": 1'), "x").steps == recipe.steps.max
+    assert RECIPE.decode(old.encode().replace(f'"schema": {NEWEST}'.encode(), f'"schema": {NEWEST - 1}'.encode()), "x").steps == recipe.steps.max
 
 
 def old_curriculum(folder: Path, curriculum: Curriculum) -> None:
