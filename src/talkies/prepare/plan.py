@@ -75,13 +75,12 @@ def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]
     check_codecs(config.codecs, system)
     if not config.sets:
         raise RecipeError("recipe: `sets` is empty: name at least one shard set to make")
-    for section, names in (("sources", config.sources), ("codecs", config.codecs), ("sets", config.sets)):
+    for section, names in (("sources", config.sources), ("sets", config.sets)):
         for name in names:
             if NAME.fullmatch(name) is None:
                 raise RecipeError(
                     f"recipe: `{section}.{named(name)}` names a folder: use letters, digits, dot, - and _ only"
                 )
-    _check_codecs(config, system)
     sets = {name: _plan_set(config, name, section, system) for name, section in config.sets.items()}
     unused = config.sources.keys() - {section.source for section in config.sets.values()}
     if unused:
@@ -90,16 +89,6 @@ def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]
         )
     _check_fit(config, sets)
     return sets
-
-
-def _check_codecs(config: PrepareConfig, system: System) -> None:
-    """RecipeError for a codec with which the system encodes nothing."""
-    used = {stream.codec for stream in system.stored(config.codecs).values()} | {*system.texts(config.codecs).values()}
-    if unused := sorted(config.codecs.keys() - used):
-        known = listed(sorted(used))
-        raise RecipeError(
-            f"recipe: unknown key `codecs.{named(unused[0])}`: a {system.kind} model encodes with {known}"
-        )
 
 
 def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: System) -> SetPlan:

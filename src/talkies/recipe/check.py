@@ -104,11 +104,9 @@ def _check_names(recipe: PhaseRecipe) -> None:
         if schedule.kind == "shifted"
     ]
     known_streams = system.stored(recipe.codecs)
-    known_codecs = {*(one.codec for one in known_streams.values()), *system.texts(recipe.codecs).values()}
     sections: list[tuple[str, Collection[str], Collection[str]]] = [
         ("optimizer.lr", rates, known_rates),
         ("sampling.scales", recipe.sampling.scales, system.scales),
-        ("codecs", recipe.codecs, sorted(known_codecs)),
         *((key, values, known_streams) for key, values in shifts),
     ]
     for key, found, known in sections:

@@ -88,14 +88,7 @@ class MovaSystem:
         )
 
     def stored(self, codecs: Mapping[str, Any]) -> dict[str, Stored]:
-        """The latents of picture and sound, and that of the first frame (docs/mova.md: First frame). RecipeError for a
-        codec that encodes something else than its name says."""
-        for name in codecs.keys() & {"video", "audio", "text"}:
-            if (medium := codecs[name].medium) != name:
-                raise RecipeError(
-                    f"recipe: `codecs.{name}` is of the kind {codecs[name].kind}, which encodes {medium}: choose one "
-                    f"that encodes {name}"
-                )
+        """The latents of picture and sound, and that of the first frame (docs/mova.md: First frame)."""
         found = {name: Stored(codec=name) for name in ("video", "audio") if name in codecs}
         return found | ({"image": Stored(codec="video", of="first frame")} if "video" in codecs else {})
 
@@ -109,7 +102,6 @@ class MovaSystem:
         for name in (*parts.targets, "text"):
             if name not in codecs:
                 raise RecipeError(f"recipe: `codecs.{name}` is missing: a {setup.phase.kind} phase needs it")
-        self.stored(codecs)
         if (video := codecs.get("video")) is not None:
             _channels("video", shape.video, needed_in=2 * video.channels + video.stride, needed_out=video.channels)
         if (audio := codecs.get("audio")) is not None:
