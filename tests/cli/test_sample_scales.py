@@ -70,5 +70,5 @@ def test_an_unknown_or_impossible_scale_is_refused(words: list[str], message: st
 
 
 def test_a_scale_of_a_condition_that_the_model_lacks_is_refused() -> None:
-    with pytest.raises(RecipeError, match="`sampling.scales.bridge` needs a Bridge, but this phase has one stream"):
+    with pytest.raises(RecipeError, match=r"`sampling\.scales\.bridge` needs a Bridge, but this phase has one stream"):
         sampling("--scale", "bridge=2", recipe="audio_pretraining")
