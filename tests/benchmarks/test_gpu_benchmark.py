@@ -8,18 +8,18 @@ import torch
 from gpu import FILES, main
 from one_tower import Bench, Case, cases
 
-from talkies.config.decode import decode
 from talkies.config.source import load
+from talkies.models.systems import SYSTEMS
 from talkies.parallel.config import ComputeConfig
 from talkies.planning.cost import H100_FLOPS
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.config import decode_phase
 
 TOY = ["--device", "cpu", "--preset", "toy", "--rounds", "2", "--warmup", "1"]
 EAGER = [*TOY, "--arms", "eager"]
 
 
 def both(preset: str) -> list[Case]:
-    return list(cases(decode(PhaseRecipe, load(FILES[preset])), blocks=4, clips=16))
+    return list(cases(decode_phase(load(FILES[preset]), SYSTEMS), blocks=4, clips=16))
 
 
 def rows(capsys: pytest.CaptureFixture[str], words: list[str]) -> list[dict[str, Any]]:

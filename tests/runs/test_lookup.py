@@ -107,7 +107,12 @@ def test_a_section_may_be_renamed_that_a_record_needs(recipe: PhaseRecipe, monke
         RECIPE.decode(old.encode(), "x")
     present = lambda values: {"steps" if key == "duration" else key: value for key, value in values.items()}  # noqa: E731
     monkeypatch.setattr("talkies.runs.records.migrated", partial(migrated, migrations=(*MIGRATIONS[:-1], present)))
-    assert RECIPE.decode(old.encode().replace(f'"schema": {NEWEST}'.encode(), f'"schema": {NEWEST - 1}'.encode()), "x").steps == recipe.steps.max
+    assert (
+        RECIPE.decode(
+            old.encode().replace(f'"schema": {NEWEST}'.encode(), f'"schema": {NEWEST - 1}'.encode()), "x"
+        ).steps
+        == recipe.steps.max
+    )
 
 
 def old_curriculum(folder: Path, curriculum: Curriculum) -> None:
