@@ -97,6 +97,7 @@ def describe(tracker: Tracker, recipe: PhaseRecipe, inputs: Inputs, folder: Path
     tracker.params(
         {
             "phase": recipe.phase.kind,
+            "train": recipe.train.kind,
             "recipe_hash": name_of_run(folder),
             **{key: value for key, value in to_dict(recipe.model).items() if key != "kind"},
             "system": recipe.system.kind,
