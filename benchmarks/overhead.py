@@ -57,7 +57,7 @@ def bare(recipe: PhaseRecipe, inputs: Any, mesh: Mesh, world: World) -> Iterator
     """The same training step without Lightning; yields the seconds of each step."""
     model, phase = build_model(recipe, {}, mesh), make_phase(recipe, torch.nn.Identity)
     objective, config, parts = phase.objective, recipe.optimizer, phase.objective.parts
-    groups = parameter_groups(model, config, objective.group_of)
+    groups = parameter_groups(model, config, objective.components)
     optimizer = torch.optim.AdamW(groups, lr=groups[0]["peak"], betas=config.betas, eps=config.eps)
     parameters = dict(model.named_parameters())
     ema = Ema(parameters, recipe.ema)

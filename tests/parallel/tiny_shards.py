@@ -39,7 +39,7 @@ def objective() -> Objective:
         flow=FlowConfig(),
         parts=MOVA.parts(SETUP),
         inputs=partial(MOVA.network().inputs, SETUP),
-        group_of=MOVA.group,
+        components=MOVA.components(SETUP),
         seed=5,
     )
 

@@ -45,7 +45,7 @@ class SgdPhase(Phase):
     """A phase that is trained by SGD."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AlternatingSgd(parameter_groups(self.model, self.optimizer_config, MOVA.group), lr=1.0)
+        return AlternatingSgd(parameter_groups(self.model, self.optimizer_config, self.objective.components), lr=1.0)
 
 
 class BrokenPhase(Phase):

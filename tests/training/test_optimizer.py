@@ -44,8 +44,9 @@ def test_rate_rises_linearly_then_follows_its_schedule() -> None:
 
 
 def test_groups_hold_every_trainable_parameter_once_with_the_bridge_apart() -> None:
-    model = build(MOVA, SimpleNamespace(model=MovaConfig(preset="toy")), JOINT, seed=0)
-    groups = parameter_groups(model, config(weight_decay=0.1), MOVA.group)
+    setup = SimpleNamespace(model=MovaConfig(preset="toy"))
+    model = build(MOVA, setup, JOINT, seed=0)
+    groups = parameter_groups(model, config(weight_decay=0.1), MOVA.components(setup))
     names = [name for group in groups for name in group["names"]]
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())
     for group in groups:
