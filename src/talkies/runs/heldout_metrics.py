@@ -24,7 +24,7 @@ def evaluate(
     """
     if clips > len(heldout):
         raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")
-    recipe, model = source.recipe, source.generator(heldout.fps)
+    recipe, model = source.recipe, source.generator(heldout)
     heldout_batches = batches(heldout, clips, tuple(source.grids))
     on_device = [batch.to(source.device) for batch in heldout_batches]
     losses = heldout_losses(recipe, source.model, on_device, seed=seed)

@@ -63,15 +63,16 @@ class Source:
     released: bool
     device: torch.device
 
-    def generator(self, fps: float | None = None) -> Generator:
-        """The model for clips at its own frame rate, or another one."""
+    def generator(self, shards: ShardSet | None = None) -> Generator:
+        """The model for clips of its own geometry, or of that of a set."""
+        other = {} if shards is None else {name: shards.grids[name] for name in self.grids}
         return Generator(
             denoiser=self.model,
             codecs=self.codecs,
             system=self.recipe.system,
             setup=self.recipe,
-            grids=self.grids,
-            fps=self.fps if fps is None else fps,
+            grids={**self.grids, **other},
+            fps=self.fps if shards is None else shards.fps,
             device=self.device,
         )
 
