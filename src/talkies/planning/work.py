@@ -1,10 +1,8 @@
 """What one rank has to hold and compute, in plain numbers: the input of every estimate. Imports no torch."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from talkies.models.mova.config import MovaShape
-from talkies.models.wan.config import TowerConfig
 from talkies.parallel.config import DeepspeedConfig, Layout
 
 FP32, BF16 = 4, 2
@@ -15,12 +13,14 @@ Sizes = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Parameters that FSDP gathers together: a block, or everything outside of blocks. `count`: such groups in all."""
+    """Parameters that FSDP gathers together: a unit (`block`), or a component's parameters outside of units. `count`:
+    such groups in all. `name`: the parameter group by which they may be inactive, None if they never are."""
 
     block: bool
     count: int
     trained: Sizes
     frozen: Sizes = ()
+    name: str | None = None
 
     @property
     def all(self) -> Sizes:
@@ -45,13 +45,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A phase on a layout. `tokens` per stream of one clip (including text); `bridge`: whether it is built; `rank` of
-    the LoRA, 0 if all weights train; `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
+    """A phase on a layout. `tokens` per stream of one clip, `inactive` parameter groups in the turn that is planned;
+    `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
 
-    shape: MovaShape
     tokens: Mapping[str, int]
-    bridge: bool
-    rank: int
+    inactive: frozenset[str] = frozenset()
     bf16: bool
     clips: int
     accumulate: int
@@ -83,29 +81,19 @@ class Work:
         """Clips of one micro-batch on one rank."""
         return self.clips // (self.accumulate * self.readers)
 
-    @property
-    def towers(self) -> dict[str, TowerConfig]:
-        """The towers that are active in a step, with one video expert."""
-        shapes = {"video": self.shape.video, "audio": self.shape.audio}
-        return {name: config for name, config in shapes.items() if self.tokens.get(name)}
-
-    @property
-    def bridges(self) -> int:
-        """Active layers of the Bridge, which needs both towers."""
-        return self.shape.bridge.layers if self.bridge and len(self.towers) == 2 else 0
-
     def rank_tokens(self, stream: str) -> int:
-        """Tokens of a stream on one rank, including padding; every rank holds the whole text."""
-        return self.tokens[stream] if stream == "text" else -(-self.tokens[stream] // self.layout.sequence)
+        """Tokens of a stream on one rank, including padding."""
+        return -(-self.tokens[stream] // self.layout.sequence)
 
     def padded(self, stream: str) -> int:
         """Tokens of a stream over the ranks of a sequence group."""
-        return self.tokens[stream] if stream == "text" else self.rank_tokens(stream) * self.layout.sequence
+        return self.rank_tokens(stream) * self.layout.sequence
 
 
-def active(parts: Iterable[Part]) -> list[Part]:
-    """The components that are active in one step: the experts alternate and have the same size."""
-    return [part for part in parts if part.name != "video_low"]
+def active(parts: Iterable[Part], inactive: Collection[str]) -> list[Part]:
+    """The components that are active in one step, with what is active of them."""
+    found = [replace(part, groups=tuple(g for g in part.groups if g.name not in inactive)) for part in parts]
+    return [part for part in found if part.groups]
 
 
 def dealt(sizes: Sizes, shards: int) -> int:
