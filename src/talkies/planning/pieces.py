@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from talkies.planning.meter import Key, Meter
-from talkies.planning.standin import mapped, signature, stand_in, tensors
+from talkies.planning.standin import kind_of, mapped, signature, stand_in, tensors
 
 
 @dataclass(kw_only=True)
@@ -50,7 +50,7 @@ class Pieces:
         """Within the block the model calls stand-ins."""
         components = {id(part): name for name, child in self.model.named_children() for part in child.modules()}
         for unit in self.units:
-            unit.forward = partial(self._call, unit, components[id(unit)], signature(unit), unit.forward)
+            unit.forward = partial(self._call, unit, components[id(unit)], kind_of(unit), unit.forward)
         try:
             yield
         finally:

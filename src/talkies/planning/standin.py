@@ -32,13 +32,22 @@ def tensors(value: Any) -> list[Tensor]:
     return found
 
 
+def kind_of(module: nn.Module) -> Any:
+    """Equal for modules that do the same: of equal classes, settings and parameters."""
+    parts = ((name, type(part), _settings(part)) for name, part in module.named_modules())
+    return (*parts, *((name, p.shape, p.dtype, p.requires_grad) for name, p in module.named_parameters()))
+
+
+def _settings(module: nn.Module) -> Any:
+    plain = (*PLAIN, tuple)
+    return tuple((name, signature(x)) for name, x in vars(module).items() if name[0] != "_" and isinstance(x, plain))
+
+
 def signature(value: Any) -> Any:
-    """Equal for modules that do the same, and for arguments with which they do the same."""
+    """Equal for arguments with which a module does the same."""
     if isinstance(value, Tensor):
-        return tuple(value.shape), value.stride(), value.dtype, value.requires_grad
-    if isinstance(value, nn.Module):
-        parts = ((name, type(part), _plain(vars(part))) for name, part in value.named_modules())
-        return (*parts, *((name, signature(p)) for name, p in value.named_parameters()))
+        strides = tuple(n for n, size in zip(value.stride(), value.shape, strict=True) if size > 1)
+        return value.shape, strides, value.dtype, value.requires_grad
     if isinstance(value, Mapping):
         return tuple((key, signature(x)) for key, x in value.items())
     if isinstance(value, (list, tuple)):
@@ -46,14 +55,6 @@ def signature(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return tuple(signature(getattr(value, f.name)) for f in fields(value))
     return value if isinstance(value, PLAIN) else type(value)
-
-
-def _plain(attributes: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """What a module is configured with."""
-    names = sorted(name for name in attributes if not name.startswith("_"))
-    return tuple(
-        (name, signature(x)) for name, x in ((n, attributes[n]) for n in names) if isinstance(x, (*PLAIN, tuple))
-    )
 
 
 def stand_in(result: Any, given: list[Tensor]) -> Any:
