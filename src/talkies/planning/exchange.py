@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from talkies.nn.attention import Attention
-from talkies.parallel.sequence import hybrid_degrees, split_sequence
+from talkies.nn.attention import Attend
+from talkies.parallel.sequence import Collectives, hybrid_degrees, split_sequence
 from talkies.planning.meter import Meter
+
+SPLIT = {"split", "attend"}
+"""What `split_sequence` sets."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,13 @@ class Ring:
 
 class Counted:
     """The collectives of one rank, for ring algorithms: of N bytes over n ranks an all-to-all and a reduce-scatter send
-    (n - 1) / n N, an all-gather n - 1 times what the rank has. `exchanging`: tokens of a rank -> the fewest ranks that
-    exchange heads for them."""
+    (n - 1) / n N, an all-gather n - 1 times what the rank has."""
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
-        self.exchanging: dict[int, int] = {}
 
     def all_to_all(self, x: Tensor, group: Ring) -> Tensor:
-        """x [ranks, B, heads, tokens, D] -> the same shape."""
-        tokens = x.shape[-2]
-        self.exchanging[tokens] = min(group.ranks, self.exchanging.get(tokens, group.ranks))
+        """x [ranks, ...] -> the same shape."""
         sent = _bytes(x) * (group.ranks - 1) // group.ranks
         return _sent(x, x.shape, self.meter, ("exchange", sent, sent))
 
@@ -56,7 +55,8 @@ class MetaGroups:
     """The first rank of a sequence group."""
 
     def __init__(self, degree: int, collectives: Counted) -> None:
-        self.degree, self.rank, self.group, self.collectives = degree, 0, Ring(degree), collectives
+        self.degree, self.rank, self.group = degree, 0, Ring(degree)
+        self.collectives: Collectives = collectives
 
     def hybrid(self, heads: int) -> tuple[Ring, Ring | None]:
         """As in `SequenceGroups`."""
@@ -65,20 +65,31 @@ class MetaGroups:
 
 
 @contextmanager
-def divided(model: nn.Module, degree: int, meter: Meter) -> Iterator[Counted]:
-    """Within the block `model` is one of `degree` ranks that share a sequence."""
-    collectives = Counted(meter)
-    before = [(module, vars(module).get("split"), vars(module).get("attend")) for module in model.modules()]
+def divided(model: nn.Module, degree: int, meter: Meter) -> Iterator[dict[int, int]]:
+    """Within the block `model` is one of `degree` ranks that share a sequence. Yields what is found while it runs:
+    queries of a rank -> the fewest ranks that exchange heads for them."""
+    modules: list[Any] = [*model.modules()]
+    before = [{key: value for key, value in vars(module).items() if key in SPLIT} for module in modules]
+    found: dict[int, int] = {}
     if degree > 1:
-        split_sequence(model, MetaGroups(degree, collectives))
+        split_sequence(model, MetaGroups(degree, Counted(meter)))
+    for module, own in zip(modules, before, strict=True):
+        if "attend" in own and module.attend is not own["attend"]:
+            module.attend = _noting(module.attend, module.heads, degree, found)
     try:
-        yield collectives
+        yield found
     finally:
-        for module, split, attend in before:
-            if split is not None:
-                setattr(module, "split", split)  # noqa: B010 (which module has one is known at run time)
-            if isinstance(module, Attention) and attend is not None:
-                module.attend = attend
+        for module, own in zip(modules, before, strict=True):
+            vars(module).update(own)
+
+
+def _noting(attend: Attend, heads: int, degree: int, found: dict[int, int]) -> Attend:
+    def noting(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        inner, tokens = hybrid_degrees(heads, degree)[0], q.shape[2]
+        found[tokens] = min(inner, found.get(tokens, inner))
+        return attend(q, k, v, mask)
+
+    return noting
 
 
 def _bytes(x: Tensor) -> int:

@@ -33,7 +33,7 @@ def shares(work: Work, profile: Profile) -> dict[str, Share]:
     degree, found = work.layout.sequence, {}
     for name in work.tokens:
         tokens = work.rank_tokens(name)
-        inner = profile.exchanging.get(tokens, degree)
+        inner = profile.exchanging.get(tokens, min(profile.exchanging.values(), default=degree))
         padding = work.padded(name) - work.tokens[name]
         found[name] = Share(tokens=tokens, padding=padding, exchange=inner, gather=degree // inner)
     return found

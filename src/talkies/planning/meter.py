@@ -59,11 +59,11 @@ class Storages:
         self._freed(number, size)
 
 
-class Meter(TorchDispatchMode):
+class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts into `tally`, of which `into` makes another one the current one."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tally, self.passing, self.component = Tally(), "forward", ""
         self.storages = Storages(self._free)
         self.weights = {self.storages.of(p)[0] for p in model.parameters()}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -37,7 +37,6 @@ class _Shapes:
     block: bool
     base: Sizes
     adapter: Sizes
-    name: str | None
 
 
 def skeleton(system: System, setup: Setup, components: frozenset[str]) -> nn.Module:
@@ -48,54 +47,51 @@ def skeleton(system: System, setup: Setup, components: frozenset[str]) -> nn.Mod
 
 def count_parts(system: System, setup: Setup, components: frozenset[str], train: TrainConfig) -> tuple[Part, ...]:
     """The components that a phase builds, in the model's order."""
-    return parts_of(system, skeleton(system, setup, components), train)
+    return parts_of(system, setup, skeleton(system, setup, components), train)
 
 
-def parts_of(system: System, built: nn.Module, train: TrainConfig) -> tuple[Part, ...]:
+def parts_of(system: System, setup: Setup, built: nn.Module, train: TrainConfig) -> tuple[Part, ...]:
     """The components of a model on any device, without adapters."""
-    lora = train if isinstance(train, LoraConfig) else None
-    names = {id(p): system.group(name).name for name, p in built.named_parameters()}
-    reader = _Reader(adapted(built, lora), lora.rank if lora else 0, names)
+    lora, known = train if isinstance(train, LoraConfig) else None, system.components(setup)
+    reader = _Reader(adapted(built, lora), lora.rank if lora else 0)
     units = [*system.network().units(built)]
-    return tuple(_part(name, child, units, reader, frozen=lora is not None) for name, child in built.named_children())
+    parts = (_part(name, child, units, reader) for name, child in built.named_children())
+    return tuple(replace(part, group=known[part.name].group) for part in parts)
 
 
-def _part(name: str, module: nn.Module, units: Sequence[nn.Module], reader: "_Reader", *, frozen: bool) -> Part:
+def _part(name: str, module: nn.Module, units: Sequence[nn.Module], reader: "_Reader") -> Part:
     own = {id(part) for part in module.modules()}
     units = [unit for unit in units if id(unit) in own]
     inside = {id(part) for unit in units for part in unit.modules()}
-    found = [reader.shapes(unit.modules(), block=True) for unit in units]
-    rest = reader.shapes((part for part in module.modules() if id(part) not in inside), block=False)
-    counts = Counter([*found, *([rest] if rest.base else [])])
-    groups = tuple(_group(shapes, count, frozen=frozen) for shapes, count in counts.items())
+    rest = (part for part in module.modules() if id(part) not in inside)
+    found = [*(reader.shapes(unit.modules(), block=True) for unit in units), reader.shapes(rest, block=False)]
+    counts = Counter(shapes for shapes in found if shapes.base)
+    groups = tuple(_group(shapes, count, frozen=reader.rank > 0) for shapes, count in counts.items())
     adapter = sum(count * rows * row for shapes, count in counts.items() for rows, row in shapes.adapter)
     return Part(name=name, built=count_parameters(module), adapter=adapter, groups=groups)
 
 
 def _group(shapes: _Shapes, count: int, *, frozen: bool) -> Group:
     if frozen:
-        return Group(block=shapes.block, count=count, trained=shapes.adapter, frozen=shapes.base, name=shapes.name)
-    return Group(block=shapes.block, count=count, trained=shapes.base, name=shapes.name)
+        return Group(block=shapes.block, count=count, trained=shapes.adapter, frozen=shapes.base)
+    return Group(block=shapes.block, count=count, trained=shapes.base)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads the shapes of modules. `adapted`: the weights (by id) that an adapter of `rank` changes; `names`: the
-    parameter group of every parameter (by id)."""
+    """Reads the shapes of modules. `adapted`: the weights (by id) that an adapter of `rank` changes."""
 
     adapted: frozenset[int]
     rank: int
-    names: Mapping[int, str | None]
 
     def shapes(self, modules: Iterable[nn.Module], *, block: bool) -> _Shapes:
-        """Those of the parameters of `modules` together; they may be inactive only together."""
+        """Those of the parameters of `modules` together."""
         found = [p for module in modules for p in module.parameters(recurse=False)]
         adapter: list[tuple[int, int]] = []
         for rows, columns in (p.shape for p in found if id(p) in self.adapted):
             adapter += [(self.rank, columns), (rows, self.rank)]
-        names = {self.names[id(p)] for p in found}
         base = tuple((p.shape[0] if p.ndim else 1, p.shape[1:].numel()) for p in found)
-        return _Shapes(block=block, base=base, adapter=tuple(adapter), name=names.pop() if len(names) == 1 else None)
+        return _Shapes(block=block, base=base, adapter=tuple(adapter))
 
 
 def adapted(model: nn.Module, lora: LoraConfig | None) -> frozenset[int]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from talkies.planning.meter import Key, Meter
-from talkies.planning.standin import kind_of, mapped, signature, stand_in, tensors
+from talkies.planning.standin import mapped, signature, stand_in, tensors
 
 
 @dataclass(kw_only=True)
@@ -34,27 +34,25 @@ class Piece:
 
 
 class Pieces:
-    """Takes the place of the units of a model while it is profiled. `autocast`: units run in bf16 autocast;
-    `lowered`: their weights are bf16."""
+    """Takes the place of units while a model is profiled. `kinds`: unit -> equal for units that do the same;
+    `autocast`: units run in bf16 autocast; `lowered`: their weights are bf16."""
 
-    def __init__(
-        self, model: nn.Module, units: list[nn.Module], meter: Meter, *, autocast: bool, lowered: bool
-    ) -> None:
-        self.model, self.units, self.meter, self.autocast, self.lowered = model, units, meter, autocast, lowered
+    def __init__(self, kinds: Mapping[nn.Module, Any], meter: Meter, *, autocast: bool, lowered: bool) -> None:
+        self.kinds, self.meter, self.autocast, self.lowered = kinds, meter, autocast, lowered
         self.found: dict[Any, Piece] = {}
         self.inputs: dict[int, int] = {}
         self.kept: set[int] = set()
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Within the block the model calls stand-ins."""
-        components = {id(part): name for name, child in self.model.named_children() for part in child.modules()}
-        for unit in self.units:
-            unit.forward = partial(self._call, unit, components[id(unit)], kind_of(unit), unit.forward)
+    def in_place(self, model: nn.Module) -> Iterator[None]:
+        """Within the block `model` calls stand-ins."""
+        components = {part: name for name, child in model.named_children() for part in child.modules()}
+        for unit, kind in self.kinds.items():
+            vars(unit)["forward"] = partial(self._call, unit, components[unit], kind, unit.forward)
         try:
             yield
         finally:
-            for unit in self.units:
+            for unit in self.kinds:
                 vars(unit).pop("forward")
 
     def _call(self, unit: nn.Module, component: str, kind: Any, forward: Any, *args: Any, **kwargs: Any) -> Any:

@@ -139,7 +139,7 @@ def plan(
     """
     chosen, steps, system = options or Options(), recipe.steps, recipe.system
     latents, model = _latents(recipe, grids), skeleton(system, recipe, components)
-    parts = parts_of(system, model, recipe.train)
+    parts = parts_of(system, recipe, model, recipe.train)
     profiler = Profiler(system, recipe, model, grids=grids, train=recipe.train)
     work = _work(recipe, latents, profiler.turn())
     profile = profiler(work)

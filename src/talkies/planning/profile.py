@@ -1,7 +1,6 @@
 """What one rank computes, keeps and sends in a micro-batch: measured on the network itself, on the meta device."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from talkies.planning.kernels import Kernels
 from talkies.planning.meter import Key, Meter
 from talkies.planning.parameters import adapted
 from talkies.planning.pieces import Piece, Pieces
+from talkies.planning.standin import kind_of
 from talkies.planning.work import Work
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
@@ -28,6 +28,7 @@ class Profile:
     keeps `kept_inputs` if nothing is recomputed; `ends`, which it keeps outside of units. `exchanging`: tokens of a
     rank -> the fewest ranks that exchange heads for them."""
 
+    components: tuple[str, ...]
     pieces: tuple[Piece, ...]
     rest: Mapping[Key, int]
     inputs: int
@@ -37,12 +38,12 @@ class Profile:
 
     @property
     def forward(self) -> dict[str, int]:
-        """Component -> FLOPs of a forward pass (2 per multiply-add)."""
-        found: Counter[str] = Counter()
+        """Component -> FLOPs of a forward pass (2 per multiply-add), of those that have any."""
+        found = dict.fromkeys(self.components, 0)
         for (kind, passing, component), size in self._all():
-            if (kind, passing) == ("flops", "forward") and size:
-                found[component] += size
-        return dict(found)
+            if (kind, passing) == ("flops", "forward"):
+                found[component] = found.get(component, 0) + size
+        return {component: size for component, size in found.items() if size}
 
     def total(self, kind: str, *, recomputed: bool = False) -> int:
         """FLOPs or bytes of a forward and a backward pass; if `recomputed`, of another one through all units."""
@@ -64,9 +65,10 @@ class Profiler:
     ) -> None:
         self.system, self.setup, self.model, self.grids = system, setup, model, grids
         self.network, self.parts = system.network(), system.parts(setup)
-        self.units = [*self.network.units(model)]
         self.lora = train if isinstance(train, LoraConfig) else None
+        self.adapted = adapted(model, self.lora)
         model.requires_grad_(self.lora is None)
+        self.kinds = {unit: kind_of(unit) for unit in self.network.units(model)}
         self._found: dict[Any, Profile] = {}
 
     def turn(self) -> frozenset[str]:
@@ -91,27 +93,29 @@ class Profiler:
 
     def _measured(self, case: "_Case") -> Profile:
         meter = Meter(self.model)
-        pieces = Pieces(self.model, self.units, meter, autocast=case.mode == "deepspeed", lowered=case.mode == "fsdp2")
-        kernels = Kernels(meter, fused=case.fused, lora=self.lora, adapted=adapted(self.model, self.lora))
+        pieces = Pieces(self.kinds, meter, autocast=case.mode == "deepspeed", lowered=case.mode == "fsdp2")
+        kernels = Kernels(meter, fused=case.fused, lora=self.lora, adapted=self.adapted)
         with ExitStack() as stack:
-            stack.enter_context(torch.device("meta"))
-            sent = stack.enter_context(divided(self.model, case.degree, meter))
-            for context in (pieces.in_place(), _attributed(self.model, self.units, meter), kernels, meter.running()):
+            exchanging = stack.enter_context(divided(self.model, case.degree, meter))
+            stack.enter_context(pieces.in_place(self.model))
+            stack.enter_context(_attributed(self.model, self.kinds, meter))
+            for context in (torch.device("meta"), kernels, meter.running()):
                 stack.enter_context(context)
             with torch.autocast("cpu", torch.bfloat16, enabled=case.mode == "ddp"):
                 loss = self._loss(case)
             saved = dict(meter.tally.saved)
             meter.passing = "backward"
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         self.model.zero_grad()
         kept = pieces.kept | (saved.keys() & pieces.inputs.keys())
         return Profile(
+            components=tuple(name for name, _ in self.model.named_children()),
             pieces=tuple(pieces.found.values()),
             rest=dict(meter.tally.counts),
             inputs=sum(pieces.inputs.values()),
             kept_inputs=sum(pieces.inputs[number] for number in kept),
             ends=sum(size for number, size in saved.items() if number not in pieces.inputs),
-            exchanging=sent.exchanging,
+            exchanging=exchanging,
         )
 
     def _loss(self, case: "_Case") -> Tensor:
@@ -146,7 +150,7 @@ class _Case:
 
 
 @contextmanager
-def _attributed(model: nn.Module, units: list[nn.Module], meter: Meter) -> Iterator[None]:
+def _attributed(model: nn.Module, units: Iterable[nn.Module], meter: Meter) -> Iterator[None]:
     """Within the block the meter counts what a module does as its component's."""
     inside = {id(part) for unit in units for part in unit.modules()}
     before: list[str] = []

@@ -1,7 +1,7 @@
 """What one rank has to hold and compute, in plain numbers: the input of every estimate. Imports no torch."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from talkies.parallel.config import DeepspeedConfig, Layout
 
@@ -14,13 +14,12 @@ Sizes = tuple[tuple[int, int], ...]
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Parameters that FSDP gathers together: a unit (`block`), or a component's parameters outside of units. `count`:
-    such groups in all. `name`: the parameter group by which they may be inactive, None if they never are."""
+    such groups in all."""
 
     block: bool
     count: int
     trained: Sizes
     frozen: Sizes = ()
-    name: str | None = None
 
     @property
     def all(self) -> Sizes:
@@ -30,9 +29,11 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One component: its own parameters, and those of its LoRA, if any, which train instead."""
+    """One component: its own parameters, and those of its LoRA, if any, which train instead. `group`: the parameter
+    group by which it may be inactive, None if it never is."""
 
     name: str
+    group: str | None = None
     built: int
     adapter: int = 0
     groups: tuple[Group, ...] = ()
@@ -91,9 +92,8 @@ class Work:
 
 
 def active(parts: Iterable[Part], inactive: Collection[str]) -> list[Part]:
-    """The components that are active in one step, with what is active of them."""
-    found = [replace(part, groups=tuple(g for g in part.groups if g.name not in inactive)) for part in parts]
-    return [part for part in found if part.groups]
+    """The components that are active in a step."""
+    return [part for part in parts if part.group not in inactive]
 
 
 def dealt(sizes: Sizes, shards: int) -> int:
