@@ -1,11 +1,12 @@
 """A MOVA whose towers differ in everything they may differ in, and random streams for it or another shape."""
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import torch
 
 from talkies.models.build import initialise
-from talkies.models.mova.config import COMPONENTS, BridgeConfig, MovaShape
+from talkies.models.mova.config import COMPONENTS, BridgeConfig, JointConfig, MovaConfig, MovaShape
 from talkies.models.mova.network import Mova
 from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
@@ -20,6 +21,14 @@ TOY = MovaShape(
     ),
     bridge=BridgeConfig(layers=2, rate=25.0),
 )
+
+
+EXPERTS = ("video_high", "video_low")
+
+
+def setup(preset: str = "toy", *, phase: object = JointConfig(), bridge: bool = True) -> SimpleNamespace:
+    """What MOVA sees of a recipe."""
+    return SimpleNamespace(model=MovaConfig(preset=preset, bridge=bridge), phase=phase, codecs={})
 
 
 def toy(*components: str, seed: int = 0) -> Mova:
@@ -47,4 +56,8 @@ def audio(batch: int = 2, *, steps: int = 10, shape: MovaShape = TOY) -> Stream:
 
 def condition(batch: int = 2, *, expert: int = 0, coupled: bool = True, shape: MovaShape = TOY) -> Condition:
     text = Text(embedding=torch.randn(batch, 5, shape.video.text_dim), length=torch.full((batch,), 5))
-    return Condition(text=text, expert=expert, coupled=coupled)
+    return Condition(
+        texts={"text": text},
+        inactive=frozenset({EXPERTS[1 - expert]}),
+        without=frozenset() if coupled else frozenset({"bridge"}),
+    )

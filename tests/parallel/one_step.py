@@ -8,12 +8,12 @@ from torch import Tensor
 
 from talkies.models.build import initialise
 from talkies.models.mova.config import COMPONENTS, PRESETS, MovaShape
-from talkies.models.mova.network import Mova
-from talkies.streams import MODALITIES, Grid, Modality
+from talkies.models.mova.network import EXPERTS, Mova
+from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
 
 TOY = PRESETS["toy"]
-GRIDS: dict[Modality, Grid] = {
+GRIDS: dict[str, Grid] = {
     "video": Grid(channels=TOY.video.out_channels, shape=(3, 4, 6), rate=Fraction(6)),
     "audio": Grid(channels=TOY.audio.out_channels, shape=(7,), rate=Fraction(25, 2)),
 }
@@ -26,8 +26,8 @@ def toy(shape: MovaShape = TOY, components: Collection[str] = COMPONENTS) -> Mov
     return model
 
 
-def streams(batch: int, *, padded: bool, seed: int) -> dict[Modality, Stream]:
-    made: dict[Modality, Stream] = {}
+def streams(batch: int, *, padded: bool, seed: int) -> dict[str, Stream]:
+    made: dict[str, Stream] = {}
     generator = torch.Generator().manual_seed(seed)
     for m, grid in GRIDS.items():
         mask = torch.ones(batch, grid.shape[0], dtype=torch.bool)
@@ -44,16 +44,17 @@ def streams(batch: int, *, padded: bool, seed: int) -> dict[Modality, Stream]:
 
 
 def loss_of(
-    model: Mova, *, padded: bool = False, seed: int = 3, expert: int = 0, only: Collection[Modality] = MODALITIES
+    model: Mova, *, padded: bool = False, seed: int = 3, expert: int = 0, only: Collection[str] = tuple(GRIDS)
 ) -> Tensor:
     text = torch.randn(2, 5, TOY.video.text_dim, generator=torch.Generator().manual_seed(seed + 1))
-    condition = Condition(text=Text(embedding=text, length=torch.tensor([5, 5])), expert=expert)
+    texts = {"text": Text(embedding=text, length=torch.tensor([5, 5]))}
+    condition = Condition(texts=texts, inactive=frozenset({EXPERTS[1 - expert]}))
     given = {m: stream for m, stream in streams(2, padded=padded, seed=seed).items() if m in only}
     return torch.stack([x.square().mean() for x in model(given, condition).values()]).sum()
 
 
 def step(
-    model: Mova, *, padded: bool = False, seed: int = 3, expert: int = 0, only: Collection[Modality] = MODALITIES
+    model: Mova, *, padded: bool = False, seed: int = 3, expert: int = 0, only: Collection[str] = tuple(GRIDS)
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and gradients of one backward pass."""
     model.zero_grad()

@@ -11,14 +11,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from talkies.flow.objective import per_sample_loss
+from talkies.flow.loss import per_sample_loss
 from talkies.models.build import initialise
 from talkies.models.mova.config import PRESETS, BridgeConfig, MovaShape
 from talkies.models.mova.network import Mova
 from talkies.models.wan.config import TowerConfig
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.planning.work import Work
-from talkies.streams import Grid, Modality
+from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
 
 MID = MovaShape(
@@ -31,14 +31,14 @@ MID = MovaShape(
     bridge=BridgeConfig(layers=2, rate=50.0),
 )
 SHAPES = {"toy": PRESETS["toy"], "mid": MID}
-LATENTS: dict[str, dict[Modality, tuple[int, ...]]] = {
+LATENTS: dict[str, dict[str, tuple[int, ...]]] = {
     "toy": {"video": (7, 8, 8), "audio": (27,)},
     "mid": {"video": (5, 16, 18), "audio": (101,)},
 }
 TEXTS, CLIPS = {"toy": 24, "mid": 61}, 2
 
 
-def grids(name: str) -> dict[Modality, Grid]:
+def grids(name: str) -> dict[str, Grid]:
     shape, sizes = SHAPES[name], LATENTS[name]
     return {
         "video": Grid(channels=shape.video.out_channels, shape=sizes["video"], rate=Fraction(6)),
@@ -61,13 +61,13 @@ def loss(model: Mova, name: str) -> Tensor:
     """The loss of one micro-batch, as a phase computes it."""
     shape, geometry = SHAPES[name], grids(name)
     extra = shape.video.in_channels - shape.video.out_channels
-    streams: dict[Modality, Stream] = {}
+    streams: dict[str, Stream] = {}
     for m, grid in geometry.items():
         condition = torch.zeros(CLIPS, extra, *grid.shape) if m == "video" else None
         latent = torch.zeros(CLIPS, *grid.latent_shape)
         streams[m] = Stream(latent=latent, time=torch.rand(CLIPS), grid=grid, condition=condition)
     text = Text(embedding=torch.randn(CLIPS, TEXTS[name], shape.video.text_dim), length=torch.full((CLIPS,), 3))
-    out = model(streams, Condition(text=text))
+    out = model(streams, Condition(texts={"text": text}))
     valid = {m: torch.ones(CLIPS, grid.shape[0], dtype=torch.bool) for m, grid in geometry.items()}
     losses = [per_sample_loss(out[m], torch.zeros_like(out[m]), valid[m]).mean() for m in out]
     return torch.stack(losses).sum()

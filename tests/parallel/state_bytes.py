@@ -9,15 +9,15 @@ from saved_bytes import counted
 from torch import Tensor
 
 from talkies.checkpoints.spans import local
-from talkies.config.decode import decode
 from talkies.config.source import load
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
+from talkies.models.systems import SYSTEMS
 from talkies.parallel import strategy
 from talkies.parallel.mesh import mesh_of
 from talkies.parallel.world import world_of
 from talkies.recipe.components import parts
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.config import PhaseRecipe, decode_phase
 from talkies.runs.building import build_model
 from talkies.runs.train import make_phase, make_trainer
 from talkies.training.config import EmaConfig
@@ -30,7 +30,7 @@ RECIPES = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 def toy(name: str, *overrides: str) -> PhaseRecipe:
     """A toy phase without parents, of two steps."""
     values = ["steps.max=2", "steps.global_batch=8", "data.root=here", *overrides]
-    return decode(PhaseRecipe, load(RECIPES / f"{name}.yaml", values))
+    return decode_phase(load(RECIPES / f"{name}.yaml", values), SYSTEMS)
 
 
 class Weigh(Callback):
@@ -83,7 +83,7 @@ def state(shards: str, name: str, overrides: list[str]) -> dict[str, int]:
     phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh))
     data = ClipsData(
         ShardSet.open(Path(shards)), seed=7, global_batch=8, accumulate=recipe.steps.accumulate,
-        modalities=tuple(parts(recipe).weights), rank=mesh.data_rank, world=mesh.data_world,
+        streams=parts(recipe).streams, rank=mesh.data_rank, world=mesh.data_world,
     )  # fmt: skip
     trainer = make_trainer(recipe, [watch], world)
     with counted() as sent:

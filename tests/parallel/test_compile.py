@@ -16,6 +16,7 @@ from torch._dynamo.utils import counters
 from talkies.checkpoints.spans import whole
 from talkies.config import RecipeError
 from talkies.models.mova.network import Mova
+from talkies.models.mova.system import MOVA
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
@@ -33,7 +34,8 @@ KINDS = 4  # blocks of two towers, conditioners of two directions
 
 
 def compiled(model: Mova, *, checkpointing: bool = False, mesh: Mesh | None = None) -> Mova:
-    arrange(model, mesh, ComputeConfig(compile=True, checkpointing=checkpointing), bf16=False)
+    units = [*MOVA.network().units(model)]
+    arrange(model, units, mesh, ComputeConfig(compile=True, checkpointing=checkpointing), bf16=False)
     counters.clear()
     return model
 

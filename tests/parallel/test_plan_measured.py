@@ -14,18 +14,18 @@ from state_bytes import state, toy
 from tiny_shards import tiny_shards
 
 from talkies.cli.plan import plan_phase
+from talkies.models.mova.system import MOVA
 from talkies.nn.rope import rope_of
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.parallel.sequence import SequenceGroups
-from talkies.parallel.sharding import blocks
 from talkies.parallel.zero_sizes import BUCKET
 from talkies.planning.activations import activations
 from talkies.planning.communication import sequence_bytes
 from talkies.planning.memory import memory
 from talkies.planning.parameters import parts_of
-from talkies.training.config import JointConfig, LoraConfig
+from talkies.training.config import AllConfig, LoraConfig
 from talkies.training.lora import add_lora
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
@@ -66,9 +66,10 @@ def kept_by(name: str, degree: int, checkpointing: bool, mode: str, rank: int) -
     model = network(name)
     if rank:
         add_lora(model, LoraConfig(rank=rank), seed=0)
-    arrange(model, mesh, ComputeConfig(checkpointing=checkpointing), bf16=False)
+    units = [*MOVA.network().units(model)]
+    arrange(model, units, mesh, ComputeConfig(checkpointing=checkpointing), bf16=False)
     if mode == "bf16":
-        for block in blocks(model):
+        for block in units:
             block.bfloat16()
     with counted() as sent:
         with torch.autocast("cpu", torch.bfloat16, enabled=mode == "autocast"):
@@ -86,7 +87,8 @@ def peak_of(name: str, degree: int, checkpointing: bool, mode: str) -> int:
     weights = init_device_mesh("cpu", (degree,), mesh_dim_names=("shard",))
     model = network(name)
     mesh = Mesh(device=cpu, weights=weights, sequence=groups, data_rank=0, data_world=1)
-    arrange(model, mesh, ComputeConfig(checkpointing=checkpointing), bf16=mode == "bf16")
+    units = [*MOVA.network().units(model)]
+    arrange(model, units, mesh, ComputeConfig(checkpointing=checkpointing), bf16=mode == "bf16")
     optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
     loss(model, name).backward()
     optimizer.step()
@@ -155,7 +157,7 @@ def test_peak(index: int, measured: Callable[[int], Answers]) -> None:
     """State, gathered weights, activations and gradients in flight, without EMA. A CPU gathers one block at a time,
     while a GPU prefetches the next one: the plan is 2 to 14 % higher."""
     name, checkpointing, mode = PEAKS[index]
-    parts = parts_of(network(name), JointConfig())
+    parts = parts_of(network(name), AllConfig())
     planned = memory(parts, work(name, 2, checkpointing=checkpointing, mode=mode), fused=False)
     for answer in measured(2):
         assert planned.total - planned.ema == pytest.approx(answer["peaks"][index], rel=0.15)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import Callback, Trainer
-from tiny_shards import TOY
+from tiny_shards import network, objective
 from torch import Tensor
 
 from talkies.checkpoints.loop import read_loop
@@ -16,9 +16,7 @@ from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.data.substitutes import open_to_train
-from talkies.flow.config import FlowConfig
-from talkies.models.build import build_mova
-from talkies.models.mova.config import COMPONENTS, MovaConfig
+from talkies.models.mova.system import MOVA
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig, Layout
 from talkies.parallel.mesh import mesh_of
@@ -29,12 +27,12 @@ from talkies.resilience.config import SurvivalConfig
 from talkies.resilience.guard import Guard, NonFiniteError, SurvivalWarning
 from talkies.resilience.quarantine import Quarantine
 from talkies.training.after_step import after_step
-from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, RatesConfig, StepsConfig
+from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, StepsConfig
 from talkies.training.engines import engine_of
 from talkies.training.lora import add_lora
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.optimizer import Alternating, parameter_groups
-from talkies.training.phase import Objective, Phase
+from talkies.training.phase import Phase
 from talkies.training.saving import rewind
 from talkies.training.zero_state import ZeroState
 
@@ -47,7 +45,7 @@ class SgdPhase(Phase):
     """A phase that is trained by SGD."""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return AlternatingSgd(parameter_groups(self.model, self.optimizer_config), lr=1.0)
+        return AlternatingSgd(parameter_groups(self.model, self.optimizer_config, MOVA.group), lr=1.0)
 
 
 class BrokenPhase(Phase):
@@ -157,25 +155,21 @@ def train(
     mesh = mesh_of(layout, world)
 
     def build() -> torch.nn.Module:
-        model = build_mova(MovaConfig(preset="toy"), components=frozenset(COMPONENTS), seed=3).to(dtype)
+        model = network().to(dtype)
         if lora is not None:
             add_lora(model, lora, seed=1)
-        arrange(model, mesh, compute or ComputeConfig(), bf16=False)
+        arrange(model, [*MOVA.network().units(model)], mesh, compute or ComputeConfig(), bf16=False)
         for parameter in model.parameters() if mesh.partitions is not None else ():
             mesh.partitions.cut(parameter)
         return model
 
-    objective = Objective(
-        flow=FlowConfig(), weights={"video": 1.0, "audio": 0.2}, text_dropout=0.5, boundary=TOY.boundary,
-        alternate=True, mask_channels=TOY.video.in_channels - 2 * TOY.video.out_channels, seed=5,
-    )  # fmt: skip
     steps = StepsConfig(max=count, global_batch=8, accumulate=accumulate, checkpoint_every=100)
-    optimizer = OptimizerConfig(lr=RatesConfig(towers=1e-3, bridge=2e-3), warmup=2, clip=0.5)
-    phase, watch = kind(build, objective, optimizer, steps, guard, engine=engine_of(layout)), Watch()
+    optimizer = OptimizerConfig(lr={"towers": 1e-3, "bridge": 2e-3}, warmup=2, clip=0.5)
+    phase, watch = kind(build, objective(), optimizer, steps, guard, engine=engine_of(layout)), Watch()
     if share is None:
         opened = ShardSet.open(Path(shards))
     else:
-        opened = open_to_train(Path(shards), ("video", "audio"), share=share, verify=world.main)
+        opened = open_to_train(Path(shards), ("video", "audio", "image"), share=share, verify=world.main)
     data = ClipsData(
         opened, seed=7, global_batch=8, accumulate=accumulate, workers=workers,
         rank=mesh.data_rank, world=mesh.data_world,

@@ -1,27 +1,30 @@
 """Parameters, FLOPs and bytes of a plan against the built modules, MOVA's published numbers and PyTorch's counts."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig, audio_grid, video_grid
-from talkies.models.build import build_mova
+from talkies.models.build import build
 from talkies.models.mova.config import COMPONENTS, MovaConfig
+from talkies.models.mova.system import MOVA
 from talkies.nn.attention import Attention
 from talkies.planning.cost import attention_products, compute, disk, h100_days
 from talkies.planning.parameters import count_parts
 from talkies.planning.work import Part
 from talkies.streams.batch import Condition, Stream, Text
-from talkies.training.config import AudioPretrainingConfig, JointConfig, LoraConfig
+from talkies.training.config import AllConfig, LoraConfig
 from talkies.training.lora import add_lora
 
-A14B, TOY = MovaConfig(preset="a14b"), MovaConfig(preset="toy")
+A14B, TOY = (SimpleNamespace(model=MovaConfig(preset=preset)) for preset in ("a14b", "toy"))
 ALL = frozenset(COMPONENTS)
 
 
 def test_full_scale_parameters_are_the_released_ones() -> None:
-    parts = {part.name: part for part in count_parts(A14B, JointConfig(), ALL)}
+    parts = {part.name: part for part in count_parts(MOVA, A14B, ALL, AllConfig())}
     assert {name: part.built for name, part in parts.items()} == {
         "video_high": 14_288_901_184,
         "video_low": 14_288_901_184,
@@ -32,22 +35,22 @@ def test_full_scale_parameters_are_the_released_ones() -> None:
 
 
 def test_full_scale_lora_is_upstreams() -> None:
-    parts = count_parts(A14B, LoraConfig(rank=16), ALL)
+    parts = count_parts(MOVA, A14B, ALL, LoraConfig(rank=16))
     assert [part.trained for part in parts] == [76_677_120, 76_677_120, 21_872_640, 25_559_040]
-    assert sum(part.trained for part in count_parts(A14B, LoraConfig(rank=8), ALL)) == 100_392_960
+    assert sum(part.trained for part in count_parts(MOVA, A14B, ALL, LoraConfig(rank=8))) == 100_392_960
 
 
 @pytest.mark.parametrize("targets", [("q", "k", "v", "o", "ffn.0", "ffn.2"), ("q",), ("ffn.2", "v")])
 def test_planned_adapter_is_what_peft_adds(targets: tuple[str, ...]) -> None:
     config = LoraConfig(rank=3, targets=targets)
-    model = build_mova(TOY, components=ALL, seed=0)
+    model = build(MOVA, TOY, ALL, seed=0)
     add_lora(model, config, seed=0)
     added = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert sum(part.trained for part in count_parts(TOY, config, ALL)) == added
+    assert sum(part.trained for part in count_parts(MOVA, TOY, ALL, config)) == added
 
 
 def test_only_what_is_built_is_counted() -> None:
-    assert [part.name for part in count_parts(TOY, AudioPretrainingConfig(), frozenset({"audio"}))] == ["audio"]
+    assert [part.name for part in count_parts(MOVA, TOY, frozenset({"audio"}), AllConfig())] == ["audio"]
 
 
 def visible_attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -60,13 +63,13 @@ def step_flops(*, lora: bool) -> tuple[int, dict[str, int]]:
     """FLOPs that PyTorch counts in a forward and backward pass of the toy on one clip, and the clip's tokens."""
     video = video_grid(LinearVideoConfig(), frames=25, height=64, width=64, fps=12.0)
     audio = audio_grid(LinearAudioConfig(), samples=33333)
-    model = build_mova(TOY, components=ALL, seed=0)
+    model = build(MOVA, TOY, ALL, seed=0)
     if lora:
         add_lora(model, LoraConfig(rank=1), seed=0)
     for module in model.modules():
         if isinstance(module, Attention):
             module.attend = visible_attend
-    shape = TOY.shape
+    shape = TOY.model.shape
     extra = shape.video.in_channels - video.channels
     streams = {
         "video": Stream(
@@ -79,7 +82,7 @@ def step_flops(*, lora: bool) -> tuple[int, dict[str, int]]:
     }
     text = Text(embedding=torch.zeros(1, 24, shape.video.text_dim), length=torch.tensor([24]))
     with FlopCounterMode(display=False) as counter:
-        outputs: dict[str, Tensor] = model(streams, Condition(text=text))  # type: ignore[arg-type]
+        outputs: dict[str, Tensor] = model(streams, Condition(texts={"text": text}))  # type: ignore[arg-type]
         sum(output.sum() for output in outputs.values()).backward()  # type: ignore[union-attr]
     tokens = {"video": video.tokens(shape.video.patch), "audio": audio.tokens(shape.audio.patch), "text": 24}
     return counter.get_total_flops(), tokens
@@ -88,19 +91,19 @@ def step_flops(*, lora: bool) -> tuple[int, dict[str, int]]:
 @pytest.mark.parametrize("lora", [False, True])
 def test_planned_flops_are_those_of_a_step(lora: bool) -> None:
     measured, tokens = step_flops(lora=lora)
-    planned = compute(TOY.shape, tokens, components=COMPONENTS, lora=lora, clips=1)
+    planned = compute(TOY.model.shape, tokens, components=COMPONENTS, lora=lora, clips=1)
     # A step needs a little less, since gradients stop at the inputs, and a little more for the rank 1 adapters.
     assert planned.useful == pytest.approx(measured, rel=0.05)
     assert planned.with_recompute == planned.useful + sum(planned.forward.values())
-    assert compute(TOY.shape, tokens, components=COMPONENTS, lora=lora, clips=7).useful == 7 * planned.useful
+    assert compute(TOY.model.shape, tokens, components=COMPONENTS, lora=lora, clips=7).useful == 7 * planned.useful
 
 
 def test_720p_flops_agree_with_the_published_training_time() -> None:
     tokens = {"video": 176_400, "audio": 403, "text": 512}
-    planned = compute(A14B.shape, tokens, components=COMPONENTS, lora=False, clips=64)
+    planned = compute(A14B.model.shape, tokens, components=COMPONENTS, lora=False, clips=64)
     once = sum(planned.forward.values())
     assert once == pytest.approx(3.05e16, rel=0.01)
-    assert attention_products(A14B.shape, 176_400, 403, 512, bridge=True) / once == pytest.approx(0.84, abs=0.01)
+    assert attention_products(A14B.model.shape, 176_400, 403, 512, bridge=True) / once == pytest.approx(0.84, abs=0.01)
     assert planned.useful == 3 * once * 64
     # 20 days on 1,024 GPUs (MOVA, section 4 and table 7), about 77,000 steps
     assert h100_days(planned.with_recompute * 77_000) == pytest.approx(20 * 1024, rel=0.05)
@@ -108,11 +111,11 @@ def test_720p_flops_agree_with_the_published_training_time() -> None:
 
 def test_a_missing_bridge_or_modality_costs_nothing() -> None:
     tokens = {"video": 52, "audio": 53, "text": 24}
-    assert set(compute(TOY.shape, tokens, components=COMPONENTS[:3], lora=False, clips=1).forward) == {
+    assert set(compute(TOY.model.shape, tokens, components=COMPONENTS[:3], lora=False, clips=1).forward) == {
         "video_high",
         "audio",
     }
-    alone = compute(TOY.shape, {"audio": 53, "text": 24}, components=["audio"], lora=False, clips=1)
+    alone = compute(TOY.model.shape, {"audio": 53, "text": 24}, components=["audio"], lora=False, clips=1)
     assert set(alone.forward) == {"audio"}
 
 

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from math import gcd
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from talkies.config import RecipeError
-from talkies.models.build import build_mova
-from talkies.models.mova.config import COMPONENTS, PRESETS, MovaConfig
+from talkies.models.build import build
+from talkies.models.mova.config import COMPONENTS, MovaConfig
 from talkies.models.mova.flops import forward_flops
+from talkies.models.mova.system import MOVA
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.planning.activations import activations
 from talkies.planning.card import CARDS, MOST, Fit, fit, refuse, smallest
@@ -20,11 +22,12 @@ from talkies.planning.memory import memory
 from talkies.planning.parameters import count_parts
 from talkies.planning.speed import Rate, speed
 from talkies.planning.work import Work, active, dealt
-from talkies.training.config import JointConfig, LoraConfig
+from talkies.training.config import AllConfig, LoraConfig
 
-A14B = PRESETS["a14b"]
+FULL = SimpleNamespace(model=MovaConfig(preset="a14b"))
+A14B = FULL.model.shape
 ALL = frozenset(COMPONENTS)
-PARTS = count_parts(MovaConfig(preset="a14b"), JointConfig(), ALL)
+PARTS = count_parts(MOVA, FULL, ALL, AllConfig())
 PHASE2 = Work(
     shape=A14B, tokens={"video": 43_120, "audio": 403, "text": 512}, bridge=True, rank=0, bf16=True, clips=128,
     accumulate=1, layout=Fsdp2Config(replicate=64, shard=16, sequence=8), checkpointing=True,
@@ -72,9 +75,10 @@ def test_flops_of_a_sequence_group_are_those_of_one_rank_and_repeated_work() -> 
 
 def test_state_of_one_process_is_that_of_adamw() -> None:
     config = MovaConfig(preset="toy")
-    model = build_mova(config, components=ALL, seed=0)
+    setup = SimpleNamespace(model=config)
+    model = build(MOVA, setup, ALL, seed=0)
     work = replace(ALONE, shape=config.shape, tokens={"video": 52, "audio": 53, "text": 24}, bf16=False)
-    planned = memory(count_parts(config, JointConfig(), ALL), work)
+    planned = memory(count_parts(MOVA, setup, ALL, AllConfig()), work)
     assert planned.weights == planned.ema == sum(p.nbytes for p in model.parameters())
     assert planned.optimizer == 2 * planned.weights
     at_work = [p for name, p in model.named_parameters() if not name.startswith("video_low.")]
@@ -82,11 +86,11 @@ def test_state_of_one_process_is_that_of_adamw() -> None:
     assert (planned.half, planned.gathered, planned.reduced) == (0, 0, 0)
     parts = (planned.weights, planned.gradients, planned.optimizer, planned.ema, planned.activations.total)
     assert planned.total == sum(parts)
-    assert memory(count_parts(config, JointConfig(), ALL), replace(work, bf16=True)).half == planned.gradients // 2
+    assert memory(count_parts(MOVA, setup, ALL, AllConfig()), replace(work, bf16=True)).half == planned.gradients // 2
 
 
 def test_frozen_weights_have_no_state() -> None:
-    parts = count_parts(MovaConfig(preset="a14b"), LoraConfig(), ALL)
+    parts = count_parts(MOVA, FULL, ALL, LoraConfig())
     planned = memory(parts, replace(PHASE2, rank=16))
     trained = sum(part.trained for part in parts)
     assert planned.optimizer == pytest.approx(8 * trained / 16, rel=0.001)

@@ -5,12 +5,14 @@ import re
 import pytest
 import torch
 from torch import Tensor, nn
-from toy_streams import TOY, toy
+from toy_streams import TOY, setup, toy
 
-from talkies.models.build import build_mova, component_of, count_parameters, initialise
-from talkies.models.mova.config import COMPONENTS, PRESETS, MovaConfig, MovaShape
+from talkies.config.canonical import to_dict
+from talkies.models.build import build, component_of, count_parameters, initialise
+from talkies.models.mova.config import COMPONENTS, PRESETS, MovaShape
 from talkies.models.mova.flops import bridge_parameters, parameter_counts, tower_parameters
 from talkies.models.mova.network import Mova
+from talkies.models.mova.system import MOVA
 
 LINEAR, RMS = ("weight", "bias"), ("weight",)
 ATTENTION = {**dict.fromkeys("qkvo", LINEAR), "norm_q": RMS, "norm_k": RMS}
@@ -41,7 +43,7 @@ def bridge_keys(layers: int) -> set[str]:
 
 @pytest.fixture(scope="module")
 def released() -> Mova:
-    return build_mova(MovaConfig(preset="a14b"), components=frozenset(COMPONENTS), seed=0, device="meta")
+    return build(MOVA, setup("a14b"), COMPONENTS, seed=None)
 
 
 def test_released_sizes(released: Mova) -> None:
@@ -88,7 +90,7 @@ def test_released_tensor_shapes(released: Mova) -> None:
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_counts_from_the_shape_are_the_built_ones(preset: str) -> None:
     shape = PRESETS[preset]
-    built = build_mova(MovaConfig(preset=preset), components=frozenset(COMPONENTS), seed=0, device="meta")
+    built = build(MOVA, setup(preset), COMPONENTS, seed=None)
     assert parameter_counts(shape) == {name: count_parameters(part) for name, part in built.named_children()}
 
 
@@ -111,7 +113,7 @@ def test_no_parameter_is_left_undrawn() -> None:
 
 def test_weights_depend_on_seed_and_component_only() -> None:
     def drawn(*components: str, seed: int) -> dict[str, Tensor]:
-        return build_mova(MovaConfig(preset="toy"), components=frozenset(components), seed=seed).state_dict()
+        return build(MOVA, setup(), components, seed=seed).state_dict()
 
     before = torch.random.get_rng_state()
     everything, alone = drawn(*COMPONENTS, seed=1), drawn("audio", "bridge", seed=1)
@@ -132,12 +134,11 @@ def test_linears_have_torch_default_initialisation_and_the_head_is_not_zero() ->
     assert model.bridge.audio_to_video_conditioners[0].inner.o.weight.any()
 
 
-def test_component_of_knows_every_parameter() -> None:
+def test_every_parameter_belongs_to_a_component_of_the_system() -> None:
     model = toy()
     for component, part in model.named_children():
         assert {component_of(f"{component}.{name}") for name, _ in part.named_parameters()} == {component}
-    with pytest.raises(ValueError, match=r"'text_encoder\.x' belongs to none"):
-        component_of("text_encoder.x")
+    assert dict(model.named_children()).keys() == MOVA.components(setup()).keys()
 
 
 def test_components_not_built_are_absent() -> None:
@@ -145,6 +146,17 @@ def test_components_not_built_are_absent() -> None:
     assert model.video_high is None
     assert model.bridge is None
     assert all(re.match(r"(video_low|audio)\.", name) for name in model.state_dict())
+
+
+def test_components_of_one_section_have_the_sizes_that_it_records() -> None:
+    """By which a parent is compared: components of one section have equal parameters."""
+    built, components = dict(build(MOVA, setup(), COMPONENTS, seed=None).named_children()), MOVA.components(setup())
+    for name, one in components.items():
+        for other, twin in components.items():
+            shapes = [{key: tuple(value.shape) for key, value in built[n].state_dict().items()} for n in (name, other)]
+            assert (one.section == twin.section) == (shapes[0] == shapes[1])
+        assert one.shape == to_dict(getattr(PRESETS["toy"], one.section))
+        assert one.width == max(value.shape[0] for n, value in built[name].named_parameters() if ".q." in n)
 
 
 @pytest.mark.parametrize("components", [frozenset(), frozenset({"video"})])

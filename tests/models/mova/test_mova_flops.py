@@ -35,7 +35,7 @@ def test_flops_are_what_torch_counts(modalities: tuple[str, ...], expert: int) -
         TOY,
         video_tokens=tokens.get("video", 0),
         audio_tokens=tokens.get("audio", 0),
-        text_tokens=cond.text.embedding.shape[1],
+        text_tokens=cond.texts["text"].embedding.shape[1],
         expert=expert,
     )
     assert counter.get_total_flops() == batch * sum(expected.values())

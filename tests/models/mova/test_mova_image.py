@@ -1,13 +1,15 @@
 """First-frame conditioning, and a batch as streams."""
 
 from fractions import Fraction
+from types import SimpleNamespace
 
 import torch
 
+from talkies.codecs.config import LinearAudioConfig, WanVideoConfig
 from talkies.models.mova.image import image_condition
-from talkies.models.streams import as_streams
+from talkies.models.mova.network import MovaNetwork
 from talkies.streams import Grid
-from talkies.streams.batch import Batch, Text
+from talkies.streams.batch import Stream
 
 
 def test_mask_is_one_on_the_first_latent_frame_only() -> None:
@@ -19,31 +21,23 @@ def test_mask_is_one_on_the_first_latent_frame_only() -> None:
     assert torch.equal(given[:, 4:], latent)
 
 
-def test_a_batch_becomes_streams_with_masks_only_where_something_is_padded() -> None:
+def test_the_first_frame_goes_to_the_video_and_everything_else_stays() -> None:
+    """The codec folds 4 frames into a latent step, so the mask has 4 channels."""
     grids = {
         "video": Grid(channels=3, shape=(5, 4, 6), rate=Fraction(6)),
         "audio": Grid(channels=2, shape=(9,), rate=Fraction(25)),
+        "image": Grid(channels=3, shape=(5, 4, 6), rate=Fraction(6)),
     }
-    latents = {m: torch.randn(2, *grid.latent_shape) for m, grid in grids.items()}
-    masks = {m: torch.ones(2, grid.shape[0], dtype=torch.bool) for m, grid in grids.items()}
-    text = Text(embedding=torch.zeros(2, 3, 4), length=torch.zeros(2, dtype=torch.int64))
-    batch = Batch(
-        ids=("a", "b"),
-        visits=(0, 0),
-        captions=("", ""),
-        latents=latents,
-        masks=masks,
-        padded=frozenset({"audio"}),
-        grids=grids,
-        image=torch.randn(2, 3, 5, 4, 6),
-        text=text,
-        null_text=text,
-    )
-    times = {m: torch.rand(2) for m in grids}
-    streams = as_streams(batch, latents, times, mask_channels=4)
-    assert streams["video"].mask is None
-    assert streams["audio"].mask is masks["audio"]
-    assert streams["audio"].condition is None
-    assert torch.equal(streams["video"].condition, image_condition(batch.image, 4))
-    assert all(streams[m].time is times[m] and streams[m].grid is grids[m] for m in grids)
-    assert as_streams(batch, {"audio": latents["audio"]}, times, mask_channels=4).keys() == {"audio"}
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    given = {m: Stream(latent=torch.randn(2, *g.latent_shape), time=torch.rand(2), grid=g) for m, g in grids.items()}
+    given["audio"] = Stream(latent=given["audio"].latent, time=given["audio"].time, grid=grids["audio"], mask=mask)
+    setup = SimpleNamespace(codecs={"video": WanVideoConfig(), "audio": LinearAudioConfig()})
+    streams = MovaNetwork().inputs(setup, given)
+    assert list(streams) == ["video", "audio"]
+    assert streams["audio"] is given["audio"]
+    video = streams["video"]
+    assert video.condition is not None
+    assert torch.equal(video.condition, image_condition(given["image"].latent, 4))
+    assert (video.latent is given["video"].latent, video.time is given["video"].time) == (True, True)
+    assert (video.grid, video.mask) == (grids["video"], None)
+    assert MovaNetwork().inputs(setup, {"audio": given["audio"]}).keys() == {"audio"}

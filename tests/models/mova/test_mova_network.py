@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
-from toy_streams import TOY, audio, condition, toy, video
+from toy_streams import TOY, audio, condition, setup, toy, video
 
-from talkies.models.build import build_mova
-from talkies.models.mova.config import COMPONENTS, PRESETS, MovaConfig
+from talkies.models.build import build
+from talkies.models.mova.config import COMPONENTS, PRESETS
 from talkies.models.mova.network import Mova
+from talkies.models.mova.system import MOVA
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
 
@@ -33,8 +34,12 @@ def picked(streams: dict[str, Stream], cond: Condition, index: slice) -> tuple[d
         )
         for m, s in streams.items()
     }
-    text = Text(embedding=cond.text.embedding[index], length=cond.text.length[index])
-    return part, replace(cond, text=text)
+    text = cond.texts["text"]
+    return part, replace(cond, texts={"text": Text(embedding=text.embedding[index], length=text.length[index])})
+
+
+def coupled(cond: Condition) -> Condition:
+    return replace(cond, without=frozenset())
 
 
 def test_velocities_are_fp32_and_shaped_like_the_latents(model: Mova) -> None:
@@ -47,7 +52,7 @@ def test_velocities_are_fp32_and_shaped_like_the_latents(model: Mova) -> None:
 
 def test_the_toy_preset_runs_and_learns() -> None:
     shape = PRESETS["toy"]
-    model = build_mova(MovaConfig(preset="toy"), components=frozenset(COMPONENTS), seed=0)
+    model = build(MOVA, setup(), COMPONENTS, seed=0)
     streams = {"video": video(shape=shape), "audio": audio(shape=shape)}
     out = model(streams, condition(shape=shape))
     assert all(out[m].shape == s.latent.shape for m, s in streams.items())
@@ -57,7 +62,7 @@ def test_the_toy_preset_runs_and_learns() -> None:
 
 def test_forward_is_bridge_then_blocks_layer_by_layer(model: Mova) -> None:
     streams, cond = {"video": video(), "audio": audio()}, condition(expert=1)
-    text, bridge = cond.text.embedding, model.bridge
+    text, bridge = cond.texts["text"].embedding, model.bridge
     states = {
         "video": model.video_low.embed(streams["video"], text),
         "audio": model.audio.embed(streams["audio"], text),
@@ -80,25 +85,25 @@ def test_forward_is_bridge_then_blocks_layer_by_layer(model: Mova) -> None:
 def test_uncoupled_equals_the_towers_alone_bitwise(model: Mova) -> None:
     streams, cond = {"video": video(), "audio": audio()}, condition(coupled=False)
     out = model(streams, cond)
-    assert torch.equal(out["video"], model.video_high(streams["video"], cond.text.embedding))
-    assert torch.equal(out["audio"], model.audio(streams["audio"], cond.text.embedding))
+    assert torch.equal(out["video"], model.video_high(streams["video"], cond.texts["text"].embedding))
+    assert torch.equal(out["audio"], model.audio(streams["audio"], cond.texts["text"].embedding))
     for m in ("video", "audio"):
         assert torch.equal(out[m], model({m: streams[m]}, cond)[m])
-        assert torch.equal(out[m], model({m: streams[m]}, replace(cond, coupled=True))[m])
-    coupled = model(streams, replace(cond, coupled=True))
-    assert not any(torch.allclose(out[m], coupled[m], atol=1e-4) for m in streams)
+        assert torch.equal(out[m], model({m: streams[m]}, coupled(cond))[m])
+    together = model(streams, coupled(cond))
+    assert not any(torch.allclose(out[m], together[m], atol=1e-4) for m in streams)
 
 
 def test_uncoupled_equals_a_model_without_the_bridge_bitwise(model: Mova) -> None:
     without = toy("video_high", "audio")
     streams, cond = {"video": video(), "audio": audio()}, condition()
-    out, expected = without(streams, cond), model(streams, replace(cond, coupled=False))
+    out, expected = without(streams, cond), model(streams, replace(cond, without=frozenset({"bridge"})))
     assert all(torch.equal(out[m], expected[m]) for m in streams)
 
 
 def test_experts_are_different_weights(model: Mova) -> None:
     streams, cond = {"video": video(), "audio": audio()}, condition(coupled=False)
-    high, low = model(streams, cond), model(streams, replace(cond, expert=1))
+    high, low = model(streams, cond), model(streams, replace(cond, inactive=frozenset({"video_high"})))
     assert not torch.allclose(high["video"], low["video"], atol=1e-3)
     assert torch.equal(high["audio"], low["audio"])
 
@@ -188,7 +193,7 @@ def test_bf16_stays_close_and_answers_in_fp32(model: Mova, lowered_by: str) -> N
 
 
 def test_time_embedding_is_exact_under_autocast(model: Mova) -> None:
-    stream, text = audio(), condition().text.embedding
+    stream, text = audio(), condition().texts["text"].embedding
     exact = model.audio.embed(stream, text)
     with torch.autocast("cpu", torch.bfloat16):
         low = model.audio.embed(stream, text)
