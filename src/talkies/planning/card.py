@@ -52,19 +52,22 @@ def fit(parts: Sequence[Part], work: Work, card: int, *, profiler: Profiler) -> 
 
 def smallest(parts: Sequence[Part], work: Work, card: int, *, profiler: Profiler) -> Smallest | None:
     """The first layout that fits, by ranks, then by sequence degree."""
-    limit, undivided = card * 10**9, 0
+    limit = card * 10**9
+    undivided = _kept(profiler, replace(work, layout=Fsdp2Config(shard=1), accumulate=work.clips))
     for candidate in _layouts(work):
         layout = candidate.layout
         # A tensor on one of n ranks has at least 1 / n of its bytes, so that most layouts need no profile.
-        least = Activations(inputs=undivided // layout.sequence)
+        least = Activations(inputs=undivided.total // layout.sequence)
         if rank_memory(parts, candidate, least).total > limit:
             continue
-        kept = activations(profiler(candidate), checkpointing=True)
-        undivided = kept.total if layout.sequence == 1 else undivided
-        needed = rank_memory(parts, candidate, kept).total
+        needed = rank_memory(parts, candidate, _kept(profiler, candidate)).total
         if needed <= limit:
             return Smallest(shard=layout.shard, sequence=layout.sequence, accumulate=candidate.accumulate, bytes=needed)
     return None
+
+
+def _kept(profiler: Profiler, work: Work) -> Activations:
+    return activations(profiler(work, backward=False), checkpointing=True)
 
 
 def _layouts(work: Work) -> Iterator[Work]:

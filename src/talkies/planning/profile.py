@@ -78,13 +78,21 @@ class Profiler:
 
     def whole(self, inactive: frozenset[str]) -> Profile:
         """One clip, undivided, in fp32."""
-        return self._profile(_Case(degree=1, clips=1, mode="fp32", inactive=inactive, fused=True))
+        return self._profile(_Case(degree=1, clips=1, mode="fp32", inactive=inactive))
 
-    def __call__(self, work: Work, *, fused: bool = True) -> Profile:
-        """One micro-batch on one rank; with CUDA's RMSNorm or (`fused` False) the CPU's."""
-        mode = work.layout.kind if work.bf16 else "fp32"
-        degree = work.layout.sequence
-        return self._profile(_Case(degree=degree, clips=work.micro, mode=mode, inactive=work.inactive, fused=fused))
+    def __call__(self, work: Work, *, fused: bool = True, backward: bool = True) -> Profile:
+        """One micro-batch on one rank; with CUDA's RMSNorm or (`fused` False) the CPU's. Without `backward` the counts
+        lack the backward pass outside of units."""
+        return self._profile(
+            _Case(
+                degree=work.layout.sequence,
+                clips=work.micro,
+                mode=work.layout.kind if work.bf16 else "fp32",
+                inactive=work.inactive,
+                fused=fused,
+                backward=backward,
+            )
+        )
 
     def _profile(self, case: "_Case") -> Profile:
         if case not in self._found:
@@ -105,7 +113,8 @@ class Profiler:
                 loss = self._loss(case)
             saved = dict(meter.tally.saved)
             meter.passing = "backward"
-            loss.backward()  # type: ignore[no-untyped-call]
+            if case.backward:
+                loss.backward()  # type: ignore[no-untyped-call]
         self.model.zero_grad()
         kept = pieces.kept | (saved.keys() & pieces.inputs.keys())
         return Profile(
@@ -146,7 +155,8 @@ class _Case:
     clips: int
     mode: str
     inactive: frozenset[str]
-    fused: bool
+    fused: bool = True
+    backward: bool = True
 
 
 @contextmanager

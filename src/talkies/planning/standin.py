@@ -60,7 +60,7 @@ def signature(value: Any) -> Any:
 def stand_in(result: Any, given: list[Tensor]) -> Any:
     """A value like `result` that depends on the tensors `given`; gradients flow, and nothing is kept for them."""
     like = tensors(result)
-    source = torch.empty(0, requires_grad=any(x.requires_grad for x in like))
+    source = torch.empty(0, device="meta", requires_grad=any(x.requires_grad for x in like))
     made = iter(_Standing.apply(like, source, *given))  # type: ignore[no-untyped-call]
     return mapped(result, lambda _: next(made))
 
