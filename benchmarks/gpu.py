@@ -26,12 +26,12 @@ import torch
 from one_tower import Bench, Case, Forwards, cases
 
 from talkies.config import UserError
-from talkies.config.decode import decode
 from talkies.config.source import load
+from talkies.models.systems import SYSTEMS
 from talkies.parallel.config import ComputeConfig
 from talkies.planning.cost import H100_FLOPS
 from talkies.planning.render import size
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.config import decode_phase
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "mova"
 FILES = {"a14b": RECIPES / "joint_phase2.yaml", "toy": RECIPES / "toy" / "joint_phase2.yaml"}
@@ -144,7 +144,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table or the JSON."""
     args = arguments(argv)
-    recipe = decode(PhaseRecipe, load(FILES[args.preset]))
+    recipe = decode_phase(load(FILES[args.preset]), SYSTEMS)
     arms = [ComputeConfig(compile=c == "compiled", checkpointing=k) for c, k in product(args.arms, (False, True))]
     gpu = args.device == "cuda"
     device = torch.cuda.get_device_name() if gpu else "CPU"
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             torch.cuda.empty_cache()
     if args.json:
         about = {"device": device, "torch": torch.__version__, "peak_flops": args.peak, "preset": args.preset}
-        sizes = {c.modality: {**c.work().tokens, "clips": c.clips, "flops": c.flops} for c in chosen}
+        sizes = {c.modality: {**c.work().tokens, "text": c.text, "clips": c.clips, "flops": c.flops} for c in chosen}
         print(json.dumps({**about, "memory_measured": gpu, "cases": sizes, "rows": [asdict(row) for row in rows]}))
         return
     print(f"{device}, torch {torch.__version__}, bf16, {args.rounds} rounds; {args.preset}")

@@ -18,6 +18,7 @@ from talkies.models.mova.config import PRESETS, BridgeConfig, JointConfig, MovaS
 from talkies.models.mova.network import Mova
 from talkies.models.mova.system import MOVA
 from talkies.models.wan.config import TowerConfig
+from talkies.nn.rope import Rope
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.planning.parameters import skeleton
 from talkies.planning.profile import Profiler
@@ -109,6 +110,24 @@ def saved(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[int, Tensor]
     with casts, torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         out = forward()
     return sum(found.values()), out
+
+
+@contextmanager
+def ropes_of(units: Iterable[nn.Module]) -> Iterator[dict[int, int]]:
+    """Storage -> bytes of every RoPE that the units are called with."""
+    found: dict[int, int] = {}
+
+    def note(_: nn.Module, args: Any) -> None:
+        for value in args:
+            for rope in value if isinstance(value, tuple) else (value,):
+                if isinstance(rope, Rope):
+                    storage = rope.rotations.untyped_storage()
+                    found[storage._cdata] = storage.nbytes()
+
+    handles = [unit.register_forward_pre_hook(note) for unit in units]
+    yield found
+    for handle in handles:
+        handle.remove()
 
 
 SENT = {

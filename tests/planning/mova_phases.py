@@ -24,8 +24,10 @@ TOKENS = {
 }
 TEXTS = {"a14b": 512, "toy": 24}
 PHASES: dict[str, Any] = {
-    "joint": JointConfig(), "audio_pretraining": AudioPretrainingConfig(), "video_pretraining": VideoPretrainingConfig(),
-}  # fmt: skip
+    "joint": JointConfig(),
+    "audio_pretraining": AudioPretrainingConfig(),
+    "video_pretraining": VideoPretrainingConfig(),
+}
 
 
 def setup(preset: Any, *, phase: str = "joint", bridge: bool = True) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from talkies.planning.profile import Profile
 from talkies.planning.work import FP32, MOMENTS, Part
 
-H100_FLOPS, UTILISATION = 989e12, 0.35  # dense bf16; the MFU that the MOVA paper reports, counting recomputation
+H100_FLOPS, UTILISATION = 989e12, 0.35  # dense bf16; the MFU that arXiv 2602.08794 reports, counting recomputation
 WRITE_RATE = 5e9  # bytes per second: our assumption, a modest share of a parallel file system
 HASH_RATE = 1e9  # bytes per second: sha256 on one core with SHA instructions
 
@@ -59,5 +59,5 @@ def disk(parts: Sequence[Part], *, keep: int, write_rate: float = WRITE_RATE) ->
 
 
 def h100_days(flops: float) -> float:
-    """Days of one H100 for `flops`, at the MFU that the MOVA paper reports."""
+    """Days of one H100 for `flops`, at that peak and MFU."""
     return flops / (H100_FLOPS * UTILISATION) / 86400

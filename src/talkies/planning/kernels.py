@@ -45,11 +45,12 @@ class Kernels(TorchFunctionMode):
         if func in LOWERED or func in WIDENED:
             args, named = _cast(args, func), {key: _cast((x,), func)[0] for key, x in named.items()}
         if func is F.scaled_dot_product_attention:
-            return _Flash.apply(self.meter, *(*args, *named.values())[:3])  # type: ignore[no-untyped-call]
+            mask = _argument(args, named, 3, "attn_mask")
+            return _Flash.apply(self.meter, mask, *(*args, *named.values())[:3])  # type: ignore[no-untyped-call]
         if func is F.rms_norm and self.fused:
-            return _RmsNorm.apply(*args)  # type: ignore[no-untyped-call]
+            return _RmsNorm.apply(*args[:2], _argument(args, named, 2, "weight"))  # type: ignore[no-untyped-call]
         out = func(*args, **named)
-        if func is F.linear and id(given[1]) in self.adapted:
+        if func is F.linear and len(given) > 1 and id(given[1]) in self.adapted:
             return out + self._adapter(args[0], given[1])
         return out
 
@@ -76,17 +77,22 @@ def _cast(values: tuple[Any, ...], func: Callable[..., Any]) -> tuple[Any, ...]:
     return tuple(x.to(dtype) if isinstance(x, Tensor) and x.dtype in (torch.float32, lowered) else x for x in values)
 
 
+def _argument(args: tuple[Any, ...], named: Mapping[str, Any], place: int, name: str) -> Any:
+    return args[place] if len(args) > place else named.get(name)
+
+
 class _Flash(torch.autograd.Function):
-    """softmax(q k^T) v: q [..., H, Tq, D], k [..., H, Tk, D], v [..., H, Tk, E]. The result lies in memory as
-    [..., Tq, H, E], as that of torch's kernels does. The backward pass costs two forward passes: what a kernel
-    recomputes is no useful work."""
+    """softmax(q k^T) v: q [..., H, Tq, D], k [..., H, Tk, D], v [..., H, Tk, E]. As in torch's kernels, the result lies
+    in memory as [..., Tq, H, E], and a bool mask is kept in the dtype of q. The backward pass costs two forward passes:
+    what a kernel recomputes is no useful work."""
 
     @staticmethod
-    def forward(ctx: Any, meter: Meter, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def forward(ctx: Any, meter: Meter, mask: Tensor | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         shape, width = q.shape[:-1], v.shape[-1]
         out = q.new_empty(*shape[:-2], shape[-1], shape[-2], width).transpose(-2, -3)
         ctx.meter, ctx.flops = meter, 2 * shape.numel() * k.shape[-2] * (q.shape[-1] + width)
-        ctx.save_for_backward(q, k, v, out, q.new_empty(shape, dtype=torch.float32))
+        masks = [] if mask is None else [mask.to(q.dtype)]
+        ctx.save_for_backward(q, k, v, out, q.new_empty(shape, dtype=torch.float32), *masks)
         meter.count("flops", ctx.flops)
         return out
 
@@ -94,20 +100,19 @@ class _Flash(torch.autograd.Function):
     def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v = ctx.saved_tensors[:3]
         ctx.meter.count("flops", 2 * ctx.flops)
-        return None, torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        return None, None, torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
 class _RmsNorm(torch.autograd.Function):
     """x / rms(x) * weight over the last dimensions."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, shape: Sequence[int], weight: Tensor | None = None, _: object = None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, shape: Sequence[int], weight: Tensor | None) -> Tensor:
         per_token = x.new_empty(x.shape[: x.ndim - len(shape)])
-        ctx.weighted = weight is not None
         ctx.save_for_backward(x, per_token, *([] if weight is None else [weight]))
         return torch.empty_like(x)
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, *weight = ctx.saved_tensors[::2]
-        return torch.empty_like(x), None, *(map(torch.empty_like, weight) if weight else [None]), None
+        return torch.empty_like(x), None, *(map(torch.empty_like, weight) if weight else [None])

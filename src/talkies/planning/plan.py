@@ -65,7 +65,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Latent:
-    """One stream of a clip: shape (channels first) and tokens in its tower."""
+    """One stream of a clip: shape (channels first) and tokens."""
 
     shape: tuple[int, ...]
     tokens: int
