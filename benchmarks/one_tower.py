@@ -126,7 +126,7 @@ class Bench:
         self.parameters = dict(self.model.named_parameters())
         if case.trains:
             config = case.recipe.optimizer
-            groups = parameter_groups(self.model, config, MOVA.group)
+            groups = parameter_groups(self.model, config, MOVA.components(case.recipe))
             self.optimizer = torch.optim.AdamW(groups, lr=config.lr["towers"], betas=config.betas, eps=config.eps)
             self.ema = Ema(self.parameters, case.recipe.ema)
         self.stream, self.condition = _inputs(case, device)

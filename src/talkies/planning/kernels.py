@@ -46,7 +46,8 @@ class Kernels(TorchFunctionMode):
             args, named = _cast(args, func), {key: _cast((x,), func)[0] for key, x in named.items()}
         if func is F.scaled_dot_product_attention:
             mask = _argument(args, named, 3, "attn_mask")
-            return _Flash.apply(self.meter, mask, *(*args, *named.values())[:3])  # type: ignore[no-untyped-call]
+            masks = [] if mask is None else [mask]
+            return _Flash.apply(self.meter, *(*args, *named.values())[:3], *masks)  # type: ignore[no-untyped-call]
         if func is F.rms_norm and self.fused:
             return _RmsNorm.apply(*args[:2], _argument(args, named, 2, "weight"))  # type: ignore[no-untyped-call]
         out = func(*args, **named)
@@ -87,20 +88,20 @@ class _Flash(torch.autograd.Function):
     what a kernel recomputes is no useful work."""
 
     @staticmethod
-    def forward(ctx: Any, meter: Meter, mask: Tensor | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def forward(ctx: Any, meter: Meter, q: Tensor, k: Tensor, v: Tensor, *masks: Tensor) -> Tensor:
         shape, width = q.shape[:-1], v.shape[-1]
         out = q.new_empty(*shape[:-2], shape[-1], shape[-2], width).transpose(-2, -3)
         ctx.meter, ctx.flops = meter, 2 * shape.numel() * k.shape[-2] * (q.shape[-1] + width)
-        masks = [] if mask is None else [mask.to(q.dtype)]
-        ctx.save_for_backward(q, k, v, out, q.new_empty(shape, dtype=torch.float32), *masks)
+        statistics = q.new_empty(shape, dtype=torch.float32)
+        ctx.save_for_backward(q, k, v, out, statistics, *(mask.to(q.dtype) for mask in masks))
         meter.count("flops", ctx.flops)
         return out
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v = ctx.saved_tensors[:3]
+        q, k, v, _, _, *masks = ctx.saved_tensors
         ctx.meter.count("flops", 2 * ctx.flops)
-        return None, None, torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        return None, *map(torch.empty_like, (q, k, v)), *(None for _ in masks)
 
 
 class _RmsNorm(torch.autograd.Function):
