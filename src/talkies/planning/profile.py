@@ -1,7 +1,7 @@
 """What one rank computes, keeps and sends in a micro-batch: measured on the network itself, on the meta device."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,30 +102,31 @@ class Profiler:
     def _measured(self, case: "_Case") -> Profile:
         meter = Meter(self.model)
         pieces = Pieces(self.kinds, meter, autocast=case.mode == "deepspeed", lowered=case.mode == "fsdp2")
-        kernels = Kernels(meter, fused=case.fused, lora=self.lora, adapted=self.adapted)
-        with ExitStack() as stack:
-            exchanging = stack.enter_context(divided(self.model, case.degree, meter))
-            stack.enter_context(pieces.in_place(self.model))
-            stack.enter_context(_attributed(self.model, self.kinds, meter))
-            for context in (torch.device("meta"), kernels, meter.running()):
-                stack.enter_context(context)
+        with self._measuring(case, meter, pieces) as exchanging:
             with torch.autocast("cpu", torch.bfloat16, enabled=case.mode == "ddp"):
                 loss = self._loss(case)
-            saved = dict(meter.tally.saved)
+            saved, inputs = dict(meter.tally.saved), pieces.inputs
             meter.passing = "backward"
             if case.backward:
                 loss.backward()  # type: ignore[no-untyped-call]
         self.model.zero_grad()
-        kept = pieces.kept | (saved.keys() & pieces.inputs.keys())
         return Profile(
             components=tuple(name for name, _ in self.model.named_children()),
             pieces=tuple(pieces.found.values()),
             rest=dict(meter.tally.counts),
-            inputs=sum(pieces.inputs.values()),
-            kept_inputs=sum(pieces.inputs[number] for number in kept),
-            ends=sum(size for number, size in saved.items() if number not in pieces.inputs),
+            inputs=sum(inputs.values()),
+            kept_inputs=sum(inputs[number] for number in pieces.kept | (saved.keys() & inputs.keys())),
+            ends=sum(size for number, size in saved.items() if number not in inputs),
             exchanging=exchanging,
         )
+
+    @contextmanager
+    def _measuring(self, case: "_Case", meter: Meter, pieces: Pieces) -> Iterator[Mapping[int, int]]:
+        """Within the block all that the model does is measured, on the meta device."""
+        kernels = Kernels(meter, fused=case.fused, lora=self.lora, adapted=self.adapted)
+        with divided(self.model, case.degree, meter) as exchanging, pieces.in_place(self.model):
+            with _attributed(self.model, self.kinds, meter), torch.device("meta"), kernels, meter.running():
+                yield exchanging
 
     def _loss(self, case: "_Case") -> Tensor:
         """As a training step computes it."""
