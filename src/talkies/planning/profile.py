@@ -124,9 +124,15 @@ class Profiler:
     def _measuring(self, case: "_Case", meter: Meter, pieces: Pieces) -> Iterator[Mapping[int, int]]:
         """Within the block all that the model does is measured, on the meta device."""
         kernels = Kernels(meter, fused=case.fused, lora=self.lora, adapted=self.adapted)
-        with divided(self.model, case.degree, meter) as exchanging, pieces.in_place(self.model):
-            with _attributed(self.model, self.kinds, meter), torch.device("meta"), kernels, meter.running():
-                yield exchanging
+        with (
+            divided(self.model, case.degree, meter) as exchanging,
+            pieces.in_place(self.model),
+            _attributed(self.model, self.kinds, meter),
+            torch.device("meta"),
+            kernels,
+            meter.running(),
+        ):
+            yield exchanging
 
     def _loss(self, case: "_Case") -> Tensor:
         """As a training step computes it."""
