@@ -17,7 +17,7 @@ STAGES = ("slow", "ranks", "slurm", "faults")
 """Stages with a command of their own: docs/contributing.md."""
 
 
-def _hear_signals() -> None:
+def _restore_signal_handlers() -> None:
     """Restore handlers of signals that tests send but pytest's parent may ignore (nohup, a background job)."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -25,7 +25,7 @@ def _hear_signals() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    _hear_signals()
+    _restore_signal_handlers()
     config.addinivalue_line("markers", "gpu: needs a CUDA device; skipped if there is none")
     config.addinivalue_line("markers", "ranks: training on several processes; runs only with `-m ranks`")
     config.addinivalue_line("markers", "slurm: jobs of a throw-away Slurm cluster; runs only with `-m slurm`")
@@ -80,7 +80,7 @@ def _ordinary() -> Iterator[None]:
 
 @pytest.fixture
 def record_outcome(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """told(outcome, steps_lost=..., back_s=...): reports the outcome of a fault to the table of faults."""
+    """record_outcome(outcome, steps_lost=..., back_s=...): reports the outcome of a fault to the table of faults."""
 
     def report(outcome: str, *, steps_lost: int | None = None, back_s: float | None = None) -> None:
         values = {"outcome": outcome, "steps_lost": steps_lost, "back_s": back_s}

@@ -6,28 +6,27 @@ for the same number of steps and compares held-out losses at fixed noise.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from talkies.cli.place import registry_of, store_of
-from talkies.config.decode import decode
 from talkies.config.source import load
 from talkies.data.shards import ShardSet
-from talkies.evaluation.heldout import heldout_loss
-from talkies.recipe.config import PhaseRecipe
+from talkies.models.systems import SYSTEMS
+from talkies.recipe.config import decode_phase
 from talkies.runs.place import Place, place_of
 from talkies.runs.run_phase import run_phase
 from talkies.runs.source import open_source
-from talkies.runs.validation import batches
+from talkies.runs.validation import batches, heldout_losses
 
 WEIGHTS = {"heldout/video": 1.0, "heldout/audio": 0.2}
 
 
 def loss(folder: Path, heldout: ShardSet, clips: int) -> dict[str, float]:
     """Held-out losses of a run's result, and their training-weighted sum."""
-    source = open_source(str(folder), registry_of(Path("runs"), None))
-    losses = heldout_loss(
-        source.model, batches(heldout, clips, tuple(source.grids)), source.recipe.flow, bins=4, seed=0, **source.fixed
-    )
+    source = open_source(str(folder), registry_of(Path("runs"), None), systems=SYSTEMS)
+    recipe = replace(source.recipe, validation=replace(source.recipe.validation, bins=4))
+    losses = heldout_losses(recipe, source.model, batches(heldout, clips, tuple(source.grids)), seed=0)
     total = sum(weight * losses[key] for key, weight in WEIGHTS.items())
     return {**{key: losses[key] for key in WEIGHTS}, "total": total}
 
@@ -42,8 +41,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=64)
     args = parser.parse_args()
     phases = {p.name.split("-", 1)[1]: p for p in args.run.glob("[0-9]*-*")}
-    recipe = decode(PhaseRecipe, load(args.recipes / "full_finetuning.yaml", args.overrides))
-    base = phases[str(recipe.parents.base)]
+    recipe = decode_phase(load(args.recipes / "full_finetuning.yaml", args.overrides), SYSTEMS)
+    base = phases[str(recipe.parents["base"])]
     store, artifacts = store_of(args.runs, None)
     root = place_of(phases["lora"]).data_root
     place = Place(folder=args.run / "full_finetuning", data_root=root, store=store, artifacts=artifacts)

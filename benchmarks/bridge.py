@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 from talkies.cli.place import lookups, registry_of, store_of
-from talkies.config.decode import decode
 from talkies.config.source import load
+from talkies.models.systems import SYSTEMS
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.config import decode_phase
 from talkies.runs.place import Place, place_of
 from talkies.runs.run_evaluation import evaluate_source
 from talkies.runs.run_phase import run_phase
@@ -35,7 +35,7 @@ def train_control(run: Path, recipes: Path, runs: Path, overrides: list[str]) ->
     folder = run / "control"
     for name in JOINT:
         own = [text.split(".", 1)[1] for text in overrides if text.startswith((f"{name}.", "phases."))]
-        recipe = decode(PhaseRecipe, load(recipes / f"{name}.yaml", [*own, "model.bridge=false"]))
+        recipe = decode_phase(load(recipes / f"{name}.yaml", [*own, "model.bridge=false"]), SYSTEMS)
         place = Place(folder=folder / name, data_root=root, store=store, artifacts=artifacts)
         run_phase(recipe, place, siblings=parents, registry=registry_of(runs, None), bar=True)
         parents[name] = folder / name

@@ -144,15 +144,15 @@ def with_table(page: str, rows: list[Row]) -> str:
 
 def kills(count: int, seed: int) -> int:
     """Only the random kills, with this count and seed; returns the exit code."""
-    from storm import storm
-    from whole_runs import LONG, WholeRun, prepared, undisturbed
+    from random_kills import kill_repeatedly
+    from training_runs import LONG, TrainingRun, prepared, undisturbed
 
     with tempfile.TemporaryDirectory(prefix="talkies-faults-") as name:
         folder = Path(name)
         data = prepared(folder)
         whole = undisturbed(folder, data, "long", LONG)
-        broken = WholeRun(runs=folder / "broken", data=data, words={**LONG, "steps.checkpoint_every": 4})
-        found = storm(broken, whole, kills=count, seed=seed)
+        broken = TrainingRun(runs=folder / "broken", data=data, words={**LONG, "steps.checkpoint_every": 4})
+        found = kill_repeatedly(broken, whole, kills=count, seed=seed)
     print(f"{found}; back within {max(found.back_s):.1f} s; equal to the undisturbed run, bitwise")
     return int(found.again_after_stops > 0)
 

@@ -20,17 +20,19 @@ from pathlib import Path
 
 import torch
 
-from talkies.data.clip import Clip, Header
+from talkies.data.clip import Caption, Clip, Header, Latent
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet, ShardWriter
 from talkies.data.stored import StoredTensors, checksum, finite
-from talkies.streams import Grid, Modality
+from talkies.streams import Grid
 from talkies.streams.batch import Text
 
-GRIDS: dict[Modality, Grid] = {
+GRIDS = {
     "video": Grid(channels=16, shape=(49, 44, 80), rate=Fraction(6)),
     "audio": Grid(channels=128, shape=(403,), rate=Fraction(50)),
+    "image": Grid(channels=16, shape=(49, 44, 80), rate=Fraction(6)),
 }
+MADE_BY = {"video": "video", "audio": "audio", "image": "video", "text": "text"}
 TEXT = (512, 4096)
 STEP_S, GLOBAL_BATCH, GPUS, SEQUENCE = 4.0, 128, 1024, 8
 """`talkies plan recipes/mova/joint_phase2.yaml`: every rank of a sequence group reads the group's clip."""
@@ -40,23 +42,19 @@ def write(folder: Path, clips: int, per: int) -> None:
     """Write a shard set of noise clips, every fourth with the longest caption, the others with half that length."""
     null = Text(embedding=torch.zeros(1, *TEXT), length=torch.tensor([1]))
     header = Header(
-        name="bench", split="train", geometry="352x640x193@24", fps=24.0, null_text=null, mask_channels=4,
-        codecs=dict.fromkeys(("video", "audio", "text"), "0"), codec_configs={},
+        name="bench", split="train", geometry="352x640x193@24", fps=24.0, null_texts={"text": null}, made_by=MADE_BY,
+        codecs=dict.fromkeys(MADE_BY.values(), "0"), codec_configs={},
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     with ShardWriter(folder, header, per) as writer:
         for number in range(clips):
             length = TEXT[0] if number % 4 == 0 else TEXT[0] // 2
-            text = torch.zeros(TEXT)
-            text[:length] = torch.randn(length, TEXT[1], generator=generator)
-            latents = {m: torch.randn(grid.latent_shape, generator=generator) for m, grid in GRIDS.items()}
-            writer.add(
-                Clip(
-                    id=f"clip-{number:05d}", caption="noise", latents=latents, grids=GRIDS, text=text,
-                    valid={m: grid.shape[0] for m, grid in GRIDS.items()},
-                    image=torch.randn(GRIDS["video"].latent_shape, generator=generator), text_length=length,
-                )
-            )  # fmt: skip
+            text = Caption(caption="noise", features=torch.randn(length, TEXT[1], generator=generator))
+            streams = {
+                name: Latent(values=torch.randn(grid.latent_shape, generator=generator), grid=grid, valid=grid.shape[0])
+                for name, grid in GRIDS.items()
+            }
+            writer.add(Clip(id=f"clip-{number:05d}", streams=streams, texts={"text": text}))
 
 
 def clips_per_second(shards: ShardSet, workers: int, clips: int) -> float:

@@ -19,15 +19,13 @@ from lightning import Callback
 from torch.nn.parallel import DistributedDataParallel
 
 from talkies.checkpoints.store import CheckpointStore
-from talkies.config.decode import decode
 from talkies.config.source import load
-from talkies.flow.noising import dropped_text, noised
-from talkies.flow.objective import per_sample_loss
-from talkies.models.streams import as_streams
-from talkies.parallel.mesh import Mesh, leave, mesh_of, start
+from talkies.flow.noising import dropped, losses_of, noised
+from talkies.models.systems import SYSTEMS
+from talkies.parallel.mesh import Mesh, destroy_groups, mesh_of, start
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import World, world_of
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.config import PhaseRecipe, decode_phase
 from talkies.runs.building import build_model
 from talkies.runs.inputs import open_inputs
 from talkies.runs.train import make_data, make_phase, make_trainer
@@ -58,10 +56,9 @@ class Clock(Callback):
 def bare(recipe: PhaseRecipe, inputs: Any, mesh: Mesh, world: World) -> Iterator[float]:
     """The same training step without Lightning; yields the seconds of each step."""
     model, phase = build_model(recipe, {}, mesh), make_phase(recipe, torch.nn.Identity)
-    objective, config = phase.objective, recipe.optimizer
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model, config), lr=config.lr.towers, betas=config.betas, eps=config.eps
-    )
+    objective, config, parts = phase.objective, recipe.optimizer, phase.objective.parts
+    groups = parameter_groups(model, config, objective.group_of)
+    optimizer = torch.optim.AdamW(groups, lr=groups[0]["peak"], betas=config.betas, eps=config.eps)
     parameters = dict(model.named_parameters())
     ema = Ema(parameters, recipe.ema)
     data = make_data(recipe, inputs.shards, world)
@@ -72,14 +69,12 @@ def bare(recipe: PhaseRecipe, inputs: Any, mesh: Mesh, world: World) -> Iterator
         assert isinstance(batch, Batch)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate(step, recipe.steps.max, config)
-        expert = step % 2
-        draw = noised(batch, objective.flow, seed=objective.seed, boundary=objective.boundary, expert=expert)
-        text = dropped_text(batch, seed=objective.seed, rate=objective.text_dropout)
-        streams = as_streams(batch, draw.noisy, draw.times, mask_channels=objective.mask_channels)
-        out = forward(streams, Condition(text=text, expert=expert))
-        loss = torch.stack(
-            [w * per_sample_loss(out[m], draw.targets[m], batch.masks[m]).mean() for m, w in objective.weights.items()]
-        ).sum()
+        turn = parts.cycle[step % len(parts.cycle)]
+        kept = dropped(batch, parts.dropout, seed=objective.seed)
+        draw = noised(kept, objective.flow, parts.targets, seed=objective.seed, ranges=turn.levels)
+        out = forward(objective.inputs(draw.streams), Condition(texts=kept.texts, inactive=turn.inactive))
+        losses = losses_of(out, draw, objective.flow)
+        loss = torch.stack([weight * losses[name].mean() for name, weight in parts.targets.items()]).sum()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
@@ -104,7 +99,7 @@ def main() -> None:
     args = parser.parse_args()
     total = args.blocks * (args.block + 1)
     fixed = [f"steps.max={total}", "steps.checkpoint_every=1000000", "parents.video=null", "parents.audio=null"]
-    recipe = decode(PhaseRecipe, load(args.recipe, [*fixed, *args.overrides]))
+    recipe = decode_phase(load(args.recipe, [*fixed, *args.overrides]), SYSTEMS)
     world = world_of()
     start(world)
     mesh = mesh_of(recipe.parallel, world)
@@ -113,7 +108,9 @@ def main() -> None:
         phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh))
         data, clock = make_data(recipe, inputs.shards, world), Clock()
         after = after_step(CheckpointStore(Path(folder)), recipe.steps, recipe.ema, data, ranks=Ranks(world))
-        metrics = TrainingMetrics(every=recipe.steps.log_every, bins=4, sink=lambda *_: None, ranks=after.saving.ranks)
+        metrics = TrainingMetrics(
+            every=recipe.steps.log_every, bins=4, sink=lambda *_: None, ranks=after.checkpoint_callback.ranks
+        )
         trainer = make_trainer(recipe, [metrics, *after.callbacks, clock], world)
         plain, arm = [], bare(recipe, inputs, mesh, world)
         for block in range(args.blocks):
@@ -123,7 +120,7 @@ def main() -> None:
     a, b = statistics.median(clock.times), statistics.median(plain)
     if world.main:
         print(f"Lightning {a * 1e3:.1f} ms, bare {b * 1e3:.1f} ms per step: overhead {100 * (a / b - 1):.1f} %")
-    leave()
+    destroy_groups()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from talkies.media.read import probe, read_audio, read_frames
+from talkies.media.frames import read_frames
+from talkies.media.probe import probe
+from talkies.media.sound import read_audio
 from talkies.world.sync import correlation, loudness_envelope, mouth_opening
 
 FRAMES, SIDE, WAVE = 12, 96, 120

@@ -21,21 +21,20 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 from safetensors import safe_open
-from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from talkies.checkpoints.store import CheckpointStore
-from talkies.config.decode import decode
 from talkies.config.source import load
-from talkies.data.clip import Clip
+from talkies.data.clip import Caption, Clip, Latent
 from talkies.data.collate import collate
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
+from talkies.models.systems import SYSTEMS
 from talkies.parallel.mesh import mesh_of
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.components import parts
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.config import PhaseRecipe, decode_phase
 from talkies.resilience.guard import Guard
 from talkies.runs.building import build_model
 from talkies.runs.inputs import Inputs, open_inputs
@@ -92,7 +91,7 @@ class Unchecked(Dataset[Clip]):
     """The clips of a set, memory-mapped by safetensors, without any check."""
 
     def __init__(self, shards: ShardSet, recipe: PhaseRecipe) -> None:
-        self.shards, self.wanted = shards, tuple(parts(recipe).weights)
+        self.shards, self.wanted = shards, parts(recipe).streams
         self.places = [(shard.name, row) for shard in shards.index.shards for row in range(shard.clips)]
         self.files: dict[str, Any] = {}
 
@@ -100,20 +99,20 @@ class Unchecked(Dataset[Clip]):
         return len(self.shards)
 
     def __getitem__(self, k: int) -> Clip:
-        (name, row), entry, header = self.places[k], self.shards.index.clips[k], self.shards.header
+        (name, row), index = self.places[k], self.shards.index
+        entry, grids = index.clips[k], self.shards.grids
         if name not in self.files:
             self.files[name] = safe_open(self.shards.folder / name, framework="pt", device="cpu")
         file = self.files[name]
-        text = file.get_tensor(f"{row:05d}.text")
+        names = {name: index.tensors[name] for name in (*self.wanted, *index.texts)}
+        values = {name: file.get_tensor(f"{row:05d}.{tensor}") for name, tensor in names.items()}
         return Clip(
             id=entry.id,
-            caption=entry.caption,
-            latents={m: file.get_tensor(f"{row:05d}.latent.{m}") for m in self.wanted},
-            valid={m: entry.valid[m] for m in self.wanted},
-            grids={m: self.shards.grids[m] for m in self.wanted},
-            image=file.get_tensor(f"{row:05d}.image") if "video" in self.wanted else None,
-            text=pad(text, (0, 0, 0, header.null_text.embedding.shape[1] - text.shape[0])),
-            text_length=entry.text_length,
+            streams={
+                m: Latent(values=values[m], grid=grids[m], valid=entry.valid.get(m, grids[m].shape[0]))
+                for m in self.wanted
+            },
+            texts={m: Caption(caption=caption, features=values[m]) for m, caption in entry.captions.items()},
         )
 
 
@@ -126,7 +125,7 @@ class PlainData(ClipsData):
         return DataLoader(self.unchecked, self.micro, sampler=sampler, **options)
 
     def collate(self, clips: list[Clip]) -> Batch:
-        return collate(clips, [0] * len(clips), self.shards.null_text)
+        return collate(clips, [0] * len(clips), self.shards.null_texts)
 
     unchecked: Unchecked
 
@@ -159,7 +158,7 @@ def survivor(
         saved=run_callbacks.saved, protect=run_callbacks.retention.protects, ranks=ranks,
         quarantine=quarantine, metrics=run_callbacks.metrics,
     )  # fmt: skip
-    validation = run_callbacks.validation(phase, after.averaging)
+    validation = run_callbacks.validation(phase, after.ema_callback)
     callbacks = [*run_callbacks.callbacks(quarantine, after, validation, bar=False), clock]
     trainer = make_trainer(recipe, callbacks, activity=run_callbacks.activity)
     yield from turns(trainer, phase, data, args, run_callbacks.watchdog)
@@ -171,7 +170,7 @@ def plain(recipe: PhaseRecipe, inputs: Inputs, clock: Clock, args: argparse.Name
     phase = Plain(full._build, full.objective, recipe.optimizer, recipe.steps)
     data = PlainData(
         inputs.shards, seed=recipe.seed, global_batch=recipe.steps.global_batch,
-        workers=recipe.data.workers, modalities=tuple(parts(recipe).weights),
+        workers=recipe.data.workers, streams=parts(recipe).streams,
     )  # fmt: skip
     data.unchecked = Unchecked(inputs.shards, recipe)
     metrics = TrainingMetrics(every=recipe.steps.log_every, bins=recipe.validation.bins, sink=lambda *_: None)
@@ -193,7 +192,7 @@ def main() -> None:
         "validation.every=1000000", "validation.samples=0", "parents.video=null", "parents.audio=null",
         "survival.spike.action=skip", "survival.spike.sigma=1000",
     ]  # fmt: skip
-    recipe = decode(PhaseRecipe, load(args.recipe, [*fixed, *args.overrides]))
+    recipe = decode_phase(load(args.recipe, [*fixed, *args.overrides]), SYSTEMS)
     recipe = replace(recipe, data=replace(recipe.data, root=str(args.data)))
     inputs = open_inputs(recipe, args.data, {})
     clocks = Clock(), Clock()

@@ -76,7 +76,7 @@ def test_every_package_has_a_row() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_in_a_circle_end_nothing(path: Path) -> None:
-    """Path.resolve raises RuntimeError for them, which nobody expects: config/regular.py has `resolved`."""
+    """Path.resolve raises RuntimeError for them, which nobody expects: config/regular_files.py has `resolved`."""
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
     assert not [node.lineno for node in calls if node.attr == "resolve"]
 

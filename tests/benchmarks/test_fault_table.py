@@ -6,7 +6,7 @@ import pytest
 
 from faults import Collector, table, with_table
 
-SEEN: dict[str, Any] = {"outcome": "goes on", "steps_lost": 2, "back_s": 5.0}
+SEEN: dict[str, Any] = {"outcome": "continues", "steps_lost": 2, "back_s": 5.0}
 
 
 def report(
@@ -35,7 +35,7 @@ def test_the_tests_of_a_row_are_one_line() -> None:
     run(collector, "one", "passed", "1", SEEN)
     run(collector, "two", "passed", "1", {**SEEN, "steps_lost": 4, "back_s": None})
     lines = table([collector.rows["1"]]).splitlines()
-    assert lines[2] == "| 1 | kill -9 between steps | by one; by two | goes on | 4 | 5.0 | faults |"
+    assert lines[2] == "| 1 | kill -9 between steps | by one; by two | continues | 4 | 5.0 | faults |"
 
 
 def test_a_row_is_as_bad_as_its_worst_test() -> None:
@@ -44,7 +44,7 @@ def test_a_row_is_as_bad_as_its_worst_test() -> None:
     run(collector, "two", "failed", "2", SEEN)
     row = collector.rows["2"]
     assert row.result == "failed"
-    assert row.cells()[3] == r"FAILED: goes on; E it | broke"
+    assert row.cells()[3] == r"FAILED: continues; E it | broke"
     assert table([row]).splitlines()[2].count(r"it \| broke") == 1
 
 

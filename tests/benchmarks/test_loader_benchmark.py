@@ -17,6 +17,7 @@ def test_its_clips_and_its_consumer_are_those_of_the_plan(capsys: pytest.Capture
     assert run(["plan", str(RECIPE), "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     shapes = {m: [grid.channels, *grid.shape] for m, grid in loader.GRIDS.items()}
+    assert shapes.pop("image") == shapes["video"]
     assert {m: plan["latents"][m]["shape"] for m in shapes} == shapes
     assert plan["latents"]["text"]["shape"] == [*reversed(loader.TEXT)]
     assert plan["speed"]["seconds"] == pytest.approx(loader.STEP_S, abs=0.05)

@@ -6,11 +6,13 @@ import os
 import re
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
+from pydantic import Field
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -19,13 +21,16 @@ from talkies.checkpoints.bases import base_folder
 from talkies.checkpoints.release import (
     RELEASE,
     load_component,
+    names_schema,
     open_component,
     read_release,
     release_sha256,
     write_release,
 )
+from talkies.checkpoints.released import RECORD, ReleaseRecord
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError, StorageError
+from talkies.config.records import record
 from talkies.files.integrity import sha256_of
 
 INFO: dict[str, Any] = {
@@ -110,6 +115,45 @@ def test_names_of_an_older_schema_are_migrated(release: Path, monkeypatch: pytes
         assert all(torch.equal(one[key], value) for key, value in expected.items())
 
 
+@record
+class Grown(ReleaseRecord):
+    """Of schema 2, in which `title` is called `name`."""
+
+    schema: Annotated[int, Field(ge=2, le=2)]
+
+
+def without_title(values: dict[str, Any]) -> dict[str, Any]:
+    return {"name" if key == "title" else key: value for key, value in values.items()}
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_the_record_and_the_names_have_their_own_schemas(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbered: bool
+) -> None:
+    """An old record is migrated, and so are the names in it, which have no number of their own at first."""
+    path = release / RELEASE
+    values = {"title" if key == "name" else key: value for key, value in json.loads(path.read_text()).items()}
+    path.write_text(json.dumps(values if numbered else {k: v for k, v in values.items() if k != "names_schema"}))
+    later = replace(RECORD, holds=Grown, migrations=(without_title,))
+    monkeypatch.setattr("talkies.checkpoints.release.RECORD", later)
+    monkeypatch.setattr(names, "RENAMES", (lambda path: path.replace(".blocks.", ".layers."),))
+    expected = {key.replace("blocks.", "layers.") for key in tensors()["video_high"]}
+    assert read_release(release)["name"] == values["title"]
+    assert names_schema(release) == 1
+    assert load_component(release, "video_high").keys() == expected
+    write_release(tmp_path / "new", components=tensors(), info=INFO)
+    written = json.loads((tmp_path / "new" / RELEASE).read_text())
+    assert (written["schema"], written["names_schema"]) == (2, 2)
+    assert load_component(tmp_path / "new", "video_high").keys() == tensors()["video_high"].keys(), "renamed once"
+
+
+def test_names_of_a_later_schema_are_refused(release: Path) -> None:
+    values = json.loads((release / RELEASE).read_text())
+    (release / RELEASE).write_text(json.dumps({**values, "names_schema": 2}))
+    with pytest.raises(CheckpointError, match=r"its `names_schema` is 2, and must be a schema .* reads \(1 to 1\)"):
+        read_release(release)
+
+
 def test_same_content_same_hash(release: Path, tmp_path: Path, codecs: Path) -> None:
     write_release(tmp_path / "again", components=tensors(), info=INFO, codecs_folder=codecs)
     write_release(tmp_path / "other", components=tensors(1), info=INFO, codecs_folder=codecs)
@@ -184,7 +228,7 @@ def test_adapter_in_peft_files(tmp_path: Path, release: Path) -> None:
     with safe_open(tmp_path / "lora" / "adapter" / "adapter_model.safetensors", framework="pt") as handle:
         assert handle.metadata() == {"format": "pt"}
     assert json.loads((tmp_path / "lora" / "adapter" / "adapter_config.json").read_text()) == {"r": 2}
-    with pytest.raises(CheckpointError, match="brings no bridge, only none"):
+    with pytest.raises(CheckpointError, match="has no bridge, only none"):
         load_component(tmp_path / "lora", "bridge")
 
 

@@ -7,22 +7,26 @@ import re
 import resource
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
+from pydantic import Field
 from small_store import loop_of
 from torch import Tensor, nn
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
-from talkies.checkpoints import names
+from talkies.checkpoints import manifest, names
 from talkies.checkpoints.loop import read_loop
-from talkies.checkpoints.manifest import MANIFEST, write_manifest
+from talkies.checkpoints.manifest import MANIFEST, ManifestRecord, write_manifest
 from talkies.checkpoints.state import State, load_ema, load_state, open_ema, save_state, stored_ema
 from talkies.checkpoints.store import CheckpointStore
 from talkies.checkpoints.tensors import save_tensors
 from talkies.config import CheckpointError, StorageError
+from talkies.config.plain_json import json_sha256
+from talkies.config.records import record
 
 
 def bits(tensor: Tensor) -> bytes:
@@ -118,6 +122,32 @@ def test_names_of_an_older_schema_are_migrated(store: CheckpointStore, monkeypat
     assert stored_ema(folder).keys() == now["ema"].keys()
     read = open_ema(folder)
     assert_same({name: read(name) for name in now["ema"]}, now["ema"])
+
+
+@record
+class Grown(ManifestRecord):
+    """Of schema 2, in which `at` is called `step`."""
+
+    schema: Annotated[int, Field(ge=2, le=2)]
+
+
+def test_the_manifest_and_the_names_have_their_own_schemas(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest of the first schema has no number for the names."""
+    state = state_of()
+    folder = saved(store, state)
+    values = json.loads((folder / MANIFEST).read_text())
+    values = {"at" if key == "step" else key: values[key] for key in ("schema", "step", "files")}
+    (folder / MANIFEST).write_text(json.dumps({**values, "sha256": json_sha256(values)}))
+    step = lambda values: {"step" if key == "at" else key: value for key, value in values.items()}  # noqa: E731
+    monkeypatch.setattr(manifest, "RECORD", replace(manifest.RECORD, holds=Grown, migrations=(step,)))
+    monkeypatch.setattr(names, "RENAMES", (lambda path: path.replace("video.", "towers.video."),))
+    now = {name.replace("video.", "towers.video."): value for name, value in state["ema"].items()}
+    assert_same(load_ema(folder, now), now)
+    write_manifest(folder, 4)
+    written = json.loads((folder / MANIFEST).read_text())
+    assert (written["schema"], written["names_schema"]) == (2, 2)
 
 
 def test_a_view_is_saved_without_its_base_tensor(store: CheckpointStore) -> None:

@@ -11,12 +11,11 @@ import pytest
 import torch
 from small_store import fill, flip, loop_of, names
 
-from talkies.checkpoints import manifest as manifest_module
 from talkies.checkpoints.manifest import MANIFEST, read_manifest
 from talkies.checkpoints.state import load_state, save_state
 from talkies.checkpoints.store import LATEST, CheckpointStore, CheckpointWarning
 from talkies.config import CheckpointError, StorageError
-from talkies.config.plain_json import canonical_json
+from talkies.config.plain_json import canonical_json, json_sha256
 
 
 def test_a_saved_checkpoint_is_complete(store: CheckpointStore) -> None:
@@ -85,7 +84,7 @@ def test_manifest_may_not_name_files_outside(
     made = store.save(1, fill())
     (tmp_path / "secret").write_text("s")
     values = {"schema": 1, "step": 1, "files": {"../../secret": {"sha256": "0" * 64, "size": 1}}}
-    text = canonical_json({**values, "sha256": manifest_module._digest(values)})
+    text = canonical_json({**values, "sha256": json_sha256(values)})
     (made / MANIFEST).write_text(text)
     with pytest.raises(CheckpointError, match="names a file outside"):
         read_manifest(made)

@@ -187,7 +187,7 @@ def test_a_parent_without_the_component_is_refused(
     words = [*TINY, f"data.root={toy_run.data}", f"parents.base={toy_run.phase('audio_pretraining')}"]
     code = run(["train", str(RECIPES / "joint_phase2.yaml"), *words, "--runs", str(tmp_path), "--quiet"])
     assert code == 65
-    assert "brings no video_high" in capsys.readouterr().err
+    assert "has no video_high" in capsys.readouterr().err
 
 
 def test_a_parent_of_another_architecture_is_refused(

@@ -10,6 +10,7 @@ import pytest
 from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.items import ordered, scan
 from talkies.recipe.gates import SYNC, measured
 from talkies.runs.recorded import recipe_of
@@ -179,7 +180,7 @@ def test_the_metrics_that_gates_may_name_are_those_that_are_measured(toy_run: To
     """Such a short run lacks bins of training that none of its four steps drew, and lags of clips that have none."""
     for record in toy_run.folder.glob("*/result.json"):
         phase = record.parent
-        recipe = recipe_of(json.loads((phase / "recipe.json").read_text())["recipe"], phase)
+        recipe = recipe_of(json.loads((phase / "recipe.json").read_text())["recipe"], phase, SYSTEMS)
         found = {*json.loads(record.read_text())["metrics"]}
         if (phase / "evaluation.json").exists():
             found |= {*json.loads((phase / "evaluation.json").read_text())["metrics"]}

@@ -15,8 +15,9 @@ from toy_run import RECIPES, SMALL, ToyRun
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
-from talkies.evaluation.measures import MEASURES
-from talkies.media.read import probe, read_frames
+from talkies.evaluation.metric_info import METRICS
+from talkies.media.frames import read_frames
+from talkies.media.probe import probe
 from talkies.media.write import PROVENANCE, read_tags
 from talkies.runs.folders import locked
 
@@ -108,7 +109,7 @@ def test_the_card_shows_samples_and_its_command_works_as_pasted(
     assert run(words) == 0
     assert probe(Path("sample.mp4")).audio_seconds == pytest.approx(2.0, abs=0.1)
     measured = json.loads((toy_run.phase("lora") / "evaluation.json").read_text())["metrics"]
-    for measure in MEASURES:
+    for measure in METRICS:
         assert f"| {measure.words} | {measure.better} | **" in text
         assert {measure.key, *(key for key in (measure.ceiling, measure.control) if isinstance(key, str))} <= set(
             measured

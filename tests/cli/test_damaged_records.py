@@ -69,10 +69,10 @@ HARMED: list[tuple[str, str, Callable[[Path], object], str]] = [
     ("evaluate", "run.json", lambda file: file.write_text(DEEP), "it is nested too deeply"),
     ("export", "recipe.json", lambda file: file.write_text(DEEP), "it is nested too deeply"),
     ("export", "recipe.json", changed("recipe", {"steps": {"max": 4}, "name": 5}), "is damaged"),
-    ("sample", "recipe.json", piped, "it is a named pipe, no regular file"),
+    ("sample", "recipe.json", piped, "it is a named pipe, not a regular file"),
     ("replay", "progress.json", changed("offset", "x"), "its `offset` is 'x', and must be an integer"),
     ("replay", "progress.json", changed("metrics", [1]), "its `metrics` is a list of 1, and must be an integer"),
-    ("replay", "spool.jsonl", piped, "it is a named pipe, no regular file"),
+    ("replay", "spool.jsonl", piped, "it is a named pipe, not a regular file"),
 ]
 
 

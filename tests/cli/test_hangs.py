@@ -90,8 +90,8 @@ def test_a_rank_that_sleeps_for_ever_ends_the_run_which_then_continues_bitwise(
     back = time.time() - began
     assert released(folder) == released(alone)
     assert "hang: " not in status(folder), "it has ended well"
-    record_outcome(f"rank and phase named, stacks, ended {seconds - LIMIT_S:.1f} s after the limit; then bitwise equal",
-         steps_lost=5 - reached, back_s=back)  # fmt: skip
+    outcome = f"rank and activity named, stacks, ended {seconds - LIMIT_S:.1f} s after the limit; then bitwise equal"
+    record_outcome(outcome, steps_lost=5 - reached, back_s=back)
 
 
 @pytest.mark.fault("21", "straggler", injected="rank 1 sleeps three medians of a step, or while it reads")

@@ -56,7 +56,7 @@ def test_720p_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_curriculum_plans_every_phase(capsys: pytest.CaptureFixture[str]) -> None:
     toy = RECIPES / "toy" / "curriculum.yaml"
-    values = plan_json(capsys, str(toy), "phases.steps.max=7", "lora.phase.rank=2")
+    values = plan_json(capsys, str(toy), "phases.steps.max=7", "lora.train.rank=2")
     phases = values["phases"]
     assert isinstance(phases, list)
     assert [phase["kind"] for phase in phases][:2] == ["video_pretraining", "audio_pretraining"]

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,11 @@ from talkies.cli.main import VERBS, _Parser, run
 from talkies.config.decode import decode
 from talkies.config.source import load, unresolved
 from talkies.launch.site import load_site
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.config import PrepareConfig, SyntheticSource
 from talkies.prepare.plan import plan
 from talkies.recipe.check import check
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.config import decode_phase
 from talkies.recipe.curriculum import load_curriculum
 from talkies.world.render import render_source
 
@@ -106,13 +108,13 @@ def bound_text(text: str) -> str:
 
 def phase_at(path: Path) -> None:
     """Check that a whole phase recipe decodes, and that its sections agree."""
-    check(decode(PhaseRecipe, load(path)))
+    check(decode_phase(load(path), SYSTEMS))
 
 
 READ: dict[str, Callable[[Path], object]] = {
     "phase": phase_at,
-    "curriculum": load_curriculum,
-    "prepare": lambda path: plan(decode(PrepareConfig, load(path))),
+    "curriculum": partial(load_curriculum, systems=SYSTEMS),
+    "prepare": lambda path: plan(decode(PrepareConfig, load(path)), SYSTEMS),
     "site": load_site,
 }
 """`kind` of a file -> the function that reads it, or refuses it if it is wrong."""
@@ -133,7 +135,7 @@ def check_parsed(words: list[str]) -> None:
     """Check that the verb accepts these arguments, and that a recipe to train decodes with its overrides."""
     parsed = parser_of(words[0]).parse_intermixed_args(words[1:])
     if words[0] == "train":
-        check(decode(PhaseRecipe, load(Path(parsed.recipe), parsed.overrides)))
+        check(decode_phase(load(Path(parsed.recipe), parsed.overrides), SYSTEMS))
 
 
 def test_every_command_belongs_to_one_kind() -> None:
@@ -198,7 +200,7 @@ def test_every_yaml_is_a_recipe_a_site_or_a_part_of_one(project: Path, block: st
     commented = [yaml.safe_load(line[2:]) for line in block.splitlines() if re.match(r"# \w+: [{\[]", line)]
     for part in (values, *({**values, **other} for other in commented)):
         overrides = [f"{key}={json.dumps(value)}" for key, value in part.items()]
-        check(decode(PhaseRecipe, load(Path(PHASE), overrides)))
+        check(decode_phase(load(Path(PHASE), overrides), SYSTEMS))
 
 
 @pytest.mark.parametrize("piece", sorted(set(inline("talkies "))))

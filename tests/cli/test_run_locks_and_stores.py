@@ -14,7 +14,8 @@ from toy_run import ToyRun
 from talkies.cli.main import run
 from talkies.cli.place import lookups
 from talkies.config import GateError
-from talkies.media.read import probe
+from talkies.media.probe import probe
+from talkies.models.systems import SYSTEMS
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.runs.folders import locked
@@ -135,7 +136,7 @@ def test_promote_uses_the_tracking_config_that_it_is_given(
     toy_run: ToyRun, copied: Callable[[str], Path], tmp_path: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = copied("lora")
-    own = recipe_of_run(folder).tracking
+    own = recipe_of_run(folder, SYSTEMS).tracking
     other = replace(own, register="mova-toy-other", alias="challenger", gates=())
     strict = replace(other, gates=(GateConfig(metric="evaluation/sync_reference", op=">=", value=2.0),))
     found = lookups(toy_run.runs, None, source=str(folder))

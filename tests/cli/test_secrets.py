@@ -10,7 +10,7 @@ from toy_run import RECIPES, TINY, ToyRun
 from talkies.cli.main import run
 from talkies.config import RecipeError
 from talkies.config.secrets import bare
-from talkies.tracking.identity import Identity, write_identity
+from talkies.tracking.mlflow_run import MlflowRun, write_mlflow_run
 from talkies.tracking.spool import check_store
 
 URIS = [
@@ -129,7 +129,7 @@ def test_one_in_a_run_of_an_older_version_is_reported_and_masked(
     record = {"recipe": {"steps": {"max": 3}, "tracking": {"uri": uri}}, "recipe_hash": "x", "parents": {}}
     (folder / "recipe.json").write_text(json.dumps(record))
     (folder / "place.json").write_text(json.dumps({"data_root": "x", "store": uri, "artifacts": None}))
-    write_identity(folder, Identity(mlflow_run_id="ab", experiment="toy", tracking_uri=uri, created=1))
+    write_mlflow_run(folder, MlflowRun(mlflow_run_id="ab", experiment="toy", tracking_uri=uri, created=1))
     for more in ([], ["--json"]):
         assert run(["status", str(folder), *more]) == 0
         output = capsys.readouterr().out
@@ -150,7 +150,7 @@ def test_a_store_is_the_same_without_the_credential() -> None:
 
 def test_an_old_run_continues_once_its_recipe_has_no_credential(tmp_path: Path) -> None:
     uri = "https://me:sesame@host/x?token=sesame"
-    write_identity(tmp_path, Identity(mlflow_run_id="ab", experiment="toy", tracking_uri=uri, created=1))
+    write_mlflow_run(tmp_path, MlflowRun(mlflow_run_id="ab", experiment="toy", tracking_uri=uri, created=1))
     check_store(tmp_path, "https://host/x")
     with pytest.raises(
         RecipeError, match=r"is tracked at https://\*\*\*@host/x\?token=\*\*\*, not at https://other"

@@ -19,6 +19,7 @@ from talkies.cli.place import lookups
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.runs.run_promotion import promote_run
+from talkies.models.systems import SYSTEMS
 from talkies.runs.recorded import recipe_of_run
 from talkies.tracking import registry
 folder, name, runs, cards, ready = sys.argv[1:]
@@ -27,7 +28,7 @@ def slow(*args, **options):
     time.sleep(1)
     return real(*args, **options)
 registry.describe = slow
-tracking = replace(recipe_of_run(Path(folder)).tracking, register=name, gates=())
+tracking = replace(recipe_of_run(Path(folder), SYSTEMS).tracking, register=name, gates=())
 Path(ready).touch()
 while len(list(Path(ready).parent.glob("*.ready"))) < 2:
     time.sleep(0.01)

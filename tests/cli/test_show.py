@@ -99,7 +99,7 @@ def test_a_file_that_is_not_a_recipe_is_described(
     messages = {
         run_folder / "recipe.json": "is the record of a run, not a recipe: its part `recipe` is the one",
         toy_run.folder / "curriculum.json": "is the record of a run, not a recipe",
-        run_folder / "release" / "release.json": "with neither `kind` nor `extends` it is no recipe",
+        run_folder / "release" / "release.json": "with neither `kind` nor `extends` it is not a recipe",
         run_folder / "result.json": "has no `kind`, so it is not a recipe: `kind` must be one of phase, ",
         tmp_path / "other.json": "talkies: recipe: other.json has no `kind`, so it is not a recipe",
     }

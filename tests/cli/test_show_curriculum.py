@@ -10,11 +10,12 @@ from toy_run import RECIPES
 from talkies.cli.main import run
 from talkies.config.canonical import recipe_hash, to_dict
 from talkies.config.source import displayed as written
+from talkies.models.systems import SYSTEMS
 from talkies.recipe.curriculum import load_curriculum
 
 CURRICULUM = RECIPES / "curriculum.yaml"
 PHASES = ["video_pretraining", "audio_pretraining", "joint_phase1", "joint_phase2", "high_resolution", "lora"]
-WORDS = ["phases.steps.max=20", "joint_phase1.flow.audio.shift=2.5", "prepare.fit_clips=8"]
+WORDS = ["phases.steps.max=20", "joint_phase1.flow.schedule.shifts.audio=2.5", "prepare.fit_clips=8"]
 
 
 def show(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -43,17 +44,17 @@ def test_every_member_is_shown_with_its_origins(capsys: pytest.CaptureFixture[st
     assert shown[""]["promote"] == ("lora", f"{written(CURRICULUM)}:{number}")
     assert shown["prepare"]["fit_clips"] == ("8", "override")
     assert all(shown[name]["steps.max"] == ("20", "override") for name in PHASES)
-    assert shown["joint_phase1"]["flow.audio.shift"] == ("2.5", "override")
-    value, origin = shown["joint_phase2"]["flow.audio.shift"]
+    assert shown["joint_phase1"]["flow.schedule.shifts.audio"] == ("2.5", "override")
+    value, origin = shown["joint_phase2"]["flow.schedule.shifts.audio"]
     assert value != "2.5"
     assert origin != "override"
-    assert shown["lora"]["phase.kind"][0] == "lora"
+    assert shown["lora"]["train.kind"][0] == "lora"
     assert shown["lora"]["seed"][1].endswith("defaults.yaml:3")
 
 
 def test_the_values_are_those_that_train_decodes(capsys: pytest.CaptureFixture[str]) -> None:
     found: dict[str, Any] = json.loads(show(capsys, str(CURRICULUM), *WORDS, "--json"))
-    wanted = load_curriculum(CURRICULUM, WORDS)
+    wanted = load_curriculum(CURRICULUM, WORDS, systems=SYSTEMS)
     assert found["hash"] == wanted.digest
     assert found["values"] == to_dict(wanted.recipe)
     assert list(found["members"]) == ["prepare", *PHASES]
@@ -67,10 +68,10 @@ def test_the_difference_names_members(capsys: pytest.CaptureFixture[str]) -> Non
     found = json.loads(show(capsys, str(CURRICULUM), *WORDS, "--diff", str(CURRICULUM), "--json"))
     assert set(found) == {
         "prepare.fit_clips",
-        "joint_phase1.flow.audio.shift",
+        "joint_phase1.flow.schedule.shifts.audio",
         *(f"{name}.steps.max" for name in PHASES),
     }
-    assert found["joint_phase1.flow.audio.shift"]["recipe"] == 2.5
+    assert found["joint_phase1.flow.schedule.shifts.audio"]["recipe"] == 2.5
     text = show(capsys, str(CURRICULUM), "lora.seed=5", "--diff", str(CURRICULUM)).splitlines()
     assert text[0].endswith("1 differ")
     assert text[1:] == ["lora.seed  5 -> 1"]
@@ -92,12 +93,12 @@ def test_the_nearer_override_wins_and_two_of_one_kind_are_refused(
     own.write_text(f"{head}phases: [{phases}]\noverrides: {overrides}\n")
 
     def steps(*words: str) -> list[int]:
-        return [phase.steps.max for phase in load_curriculum(own, words).phases]
+        return [phase.steps.max for phase in load_curriculum(own, words, systems=SYSTEMS).phases]
 
     assert steps() == [11, 12]
     assert steps("phases.steps.max=20") == [20, 20]
     assert steps("video_pretraining.steps.max=21", "phases.steps.max=20") == [21, 20]
-    assert [phase.seed for phase in load_curriculum(own, ["phases.steps.max=20"]).phases] == [3, 3]
+    assert [phase.seed for phase in load_curriculum(own, ["phases.steps.max=20"], systems=SYSTEMS).phases] == [3, 3]
     assert run(["show", str(own), "phases.steps.max=20", "phases.steps.max=21"]) == 2
     assert "given twice" in capsys.readouterr().err
 

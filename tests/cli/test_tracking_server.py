@@ -17,9 +17,9 @@ from toy_run import RECIPES, TINY, ToyRun
 import talkies.runs.run_phase  # before anything is timed
 from talkies.checkpoints.release import load_component, release_sha256
 from talkies.cli.main import run
-from talkies.media.read import probe
+from talkies.media.probe import probe
 from talkies.tracking import spool
-from talkies.tracking.identity import read_identity
+from talkies.tracking.mlflow_run import read_mlflow_run
 from talkies.tracking.records import SPOOL, read
 from talkies.tracking.store import open_client
 
@@ -74,7 +74,7 @@ def server(toy_run: ToyRun, stalled: Stalled, tmp_path_factory: pytest.TempPathF
 
 def each_metric_once(uri: str, folder: Path) -> int:
     """The number of points of training metrics on the server, which must be those of the spool, each once."""
-    identity = read_identity(folder)
+    identity = read_mlflow_run(folder)
     assert identity is not None
     assert identity.tracking_uri == uri
     records = [record for _, record in read(folder / SPOOL, 0) if record is not None and record["kind"] == "metrics"]
@@ -142,7 +142,7 @@ def test_train_promote_and_sample_with_a_server_in_the_recipe(
     assert "models:/served-toy@champion is version 1 (was unset)" in output.out
     assert output.err == ""
 
-    client, identity = open_client(server), read_identity(folder)
+    client, identity = open_client(server), read_mlflow_run(folder)
     assert identity is not None
     made = client.get_run(identity.mlflow_run_id)
     assert made.info.status == "FINISHED"

@@ -19,7 +19,7 @@ from talkies.codecs.config import (
     Umt5TextConfig,
     WanVideoConfig,
 )
-from talkies.codecs.load import load_codecs, save_codec
+from talkies.codecs.load import load_codec, load_codecs, save_codec
 from talkies.config import DataError, RecipeError, StorageError
 
 VIDEO = LinearVideoConfig(channels=4, block=4)
@@ -45,26 +45,38 @@ def folder(tmp_path: Path) -> Path:
 
 def test_round_trip_is_exact(folder: Path) -> None:
     codecs = load_codecs(CONFIG, folder)
-    assert codecs.video is not None
-    assert codecs.audio is not None
+    assert (list(codecs.video), list(codecs.audio), list(codecs.text)) == (["video"], ["audio"], ["text"])
     video, audio = linear_video.fit(VIDEO, clips(), seed=0), linear_audio.fit(AUDIO, sounds(), seed=0)
-    assert (codecs.video.identity, codecs.audio.identity) == (video.identity, audio.identity)
-    assert torch.equal(codecs.video.encode(clips()[0][None]), video.encode(clips()[0][None]))
-    assert torch.equal(codecs.audio.encode(sounds()[0][None]), audio.encode(sounds()[0][None]))
-    assert codecs.text.encode(["a face"]).length.tolist() == [2]
+    assert (codecs.video["video"].identity, codecs.audio["audio"].identity) == (video.identity, audio.identity)
+    assert torch.equal(codecs.video["video"].encode(clips()[0][None]), video.encode(clips()[0][None]))
+    assert torch.equal(codecs.audio["audio"].encode(sounds()[0][None]), audio.encode(sounds()[0][None]))
+    assert codecs.text["text"].encode(["a face"]).length.tolist() == [2]
     assert sorted(p.name for p in (folder / "video").iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_only_what_is_needed_is_read(folder: Path) -> None:
     (folder / "audio" / "config.json").unlink()
-    codecs = load_codecs(CONFIG, folder, modalities=("video",))
-    assert codecs.video is not None
-    assert codecs.audio is None
+    codecs = load_codecs(CONFIG, folder, names=("video", "text"))
+    assert codecs.identities.keys() == {"video", "text"}
+    assert codecs.audio == {}
     with pytest.raises(DataError, match=r"no fitted codec in .*audio.*talkies prepare"):
         load_codecs(CONFIG, folder)
     unread = CodecsConfig(video=WanVideoConfig(), audio=MovaAudioConfig(), text=ByteTextConfig())
-    codecs = load_codecs(unread, None, modalities=())
-    assert (codecs.video, codecs.audio) == (None, None)
+    assert load_codecs(unread, None, names=("text",)).identities.keys() == {"text"}
+    assert load_codecs(unread, None, names=()).identities == {}
+
+
+def test_codecs_may_have_any_names_and_several_of_a_kind(folder: Path) -> None:
+    """A codec is known by its name in the recipe; its kind says what it encodes."""
+    (folder / "video").rename(folder / "film")
+    codecs = load_codecs(
+        {"film": VIDEO, "audio": AUDIO, "title": ByteTextConfig(dim=8), "lyrics": ByteTextConfig()}, folder
+    )
+    assert (list(codecs.video), list(codecs.audio), list(codecs.text)) == (["film"], ["audio"], ["title", "lyrics"])
+    assert codecs.text["title"].identity != codecs.text["lyrics"].identity
+    assert len(set(codecs.identities.values())) == 4
+    with pytest.raises(RecipeError, match=r"`codecs\.film`: a linear_video codec is fitted"):
+        load_codec("film", VIDEO, None)
 
 
 def test_the_toy_imports_no_heavy_library(folder: Path) -> None:
@@ -110,9 +122,9 @@ def test_fitted_kinds_need_a_folder_and_pretrained_ones_weights() -> None:
     with pytest.raises(RecipeError, match=r"codecs\.video\.weights"):
         load_codecs(pretrained, None)
     with pytest.raises(RecipeError, match=r"codecs\.audio\.weights"):
-        load_codecs(pretrained, None, modalities=("audio",))
+        load_codecs(pretrained, None, names=("audio",))
     with pytest.raises(RecipeError, match=r"codecs\.text\.weights"):
-        load_codecs(pretrained, None, modalities=())
+        load_codecs(pretrained, None, names=("text",))
 
 
 def test_a_full_disk_leaves_no_codec(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

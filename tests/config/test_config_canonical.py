@@ -2,16 +2,29 @@
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from talkies.codecs.identity import identity
 from talkies.config import config
-from talkies.config.canonical import ABSENT, difference, differing, flat, identifying, recipe_hash, to_dict
+from talkies.config.canonical import (
+    ABSENT,
+    difference,
+    differing,
+    first_names,
+    flat,
+    identifying,
+    older_hashes,
+    recipe_hash,
+    to_dict,
+)
 from talkies.config.decode import decode_values
-from talkies.config.schema import added
+from talkies.config.migrations import hash_of
+from talkies.config.schema import added, renamed
 from talkies.config.schema_json import json_schema
-from talkies.recipe.config import PhaseRecipe, Recipe
+from talkies.models.systems import SYSTEMS
+from talkies.recipe.config import PhaseRecipe, decode_phase_values, recipe_union
 from talkies.tracking.config import GateConfig
 
 VALUES: dict[str, Any] = {
@@ -30,17 +43,17 @@ VALUES: dict[str, Any] = {
 
 @pytest.fixture
 def recipe() -> PhaseRecipe:
-    return decode_values(PhaseRecipe, VALUES, where="test")
+    return decode_phase_values(VALUES, SYSTEMS, where="test")
 
 
 def test_to_dict_round_trips(recipe: PhaseRecipe) -> None:
     values = json.loads(json.dumps(to_dict(recipe)))
-    assert decode_values(PhaseRecipe, values, where="test") == recipe
+    assert decode_phase_values(values, SYSTEMS, where="test") == recipe
     assert values["optimizer"]["betas"] == [0.9, 0.999]
 
 
 def test_the_hash_is_stable(recipe: PhaseRecipe) -> None:
-    spelt_out = decode_values(PhaseRecipe, {**VALUES, "seed": 0, "precision": "fp32"}, where="elsewhere")
+    spelt_out = decode_phase_values({**VALUES, "seed": 0, "precision": "fp32"}, SYSTEMS, where="elsewhere")
     assert recipe_hash(recipe) == recipe_hash(spelt_out)
     assert len(recipe_hash(recipe)) == 64
 
@@ -77,7 +90,7 @@ def test_difference(recipe: PhaseRecipe) -> None:
 
 
 def test_json_schema_is_for_overlays() -> None:
-    schema = json_schema(Recipe)
+    schema = json_schema(recipe_union(SYSTEMS))
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     text = json.dumps(schema)
     assert '"required"' not in text
@@ -142,3 +155,42 @@ def test_added_keys_at_their_defaults_do_not_identify() -> None:
 
     assert identifying(New()) == {"a": 1}
     assert identifying([New(b=3)]) == [{"a": 1, "b": 3}]
+
+
+def test_renamed_keys_and_values_identify_as_before() -> None:
+    @config
+    class Old:
+        kind: Literal["x"] = "x"
+        a: int
+        b: int = 2
+
+    @config
+    class New:
+        kind: Literal["y"] = renamed(default="y", values={"y": "x"})
+        one: int = renamed("a")
+        two: int = renamed("b", default=2)
+        three: int = added(3)
+
+    old, new = Old(a=1), decode_values(New, {"kind": "y", "one": 1}, where="test")
+    assert identifying(new) == identifying(old) == {"kind": "x", "a": 1, "b": 2}
+    assert identity(new, {}) == identity(old, {}) != identity(replace(new, two=5), {})
+    assert older_hashes(new) == older_hashes(old) == (hash_of(to_dict(old)), hash_of({"kind": "x", "a": 1}))
+    assert first_names(new) == {"kind": "kind", "a": "one", "b": "two", "three": "three"}
+    assert to_dict(new) == {"kind": "y", "one": 1, "two": 2, "three": 3}, "the present form has the present names"
+    assert recipe_hash({"x": new}) != recipe_hash({"x": old})
+
+
+def test_an_added_key_may_be_renamed_and_have_another_default() -> None:
+    @config
+    class Old:
+        a: int = 1
+        b: int = added(2)
+
+    @config
+    class New:
+        a: int = 1
+        two: int = added(5, was="b", at_first=2)
+
+    for value in (2, 5):
+        assert identifying(New(two=value)) == identifying(Old(b=value))
+    assert identifying(New()) == {"a": 1, "b": 5}

@@ -13,7 +13,8 @@ from talkies.config import RecipeError, config
 from talkies.config.decode import decode, decode_values
 from talkies.config.numbers import Count, Positive, Share
 from talkies.config.source import load
-from talkies.recipe.config import PhaseRecipe, Recipe
+from talkies.models.systems import SYSTEMS
+from talkies.recipe.config import decode_phase_values, decode_recipe
 
 
 @config
@@ -147,20 +148,23 @@ def test_an_override_of_the_kind_does_not_drop_keys_silently() -> None:
 
 
 def test_the_root_union_names_its_kinds() -> None:
-    for text, message in (("name: x", "missing key `kind`"), ("kind: phaze", "Did you mean 'phase'?")):
+    for text, message in (
+        ("name: x", "x.yaml has no `kind`"),
+        ("kind: phaze", "(x.yaml:1); one of phase, curriculum, prepare. Did you mean 'phase'?"),
+    ):
         Path("x.yaml").write_text(text)
         with pytest.raises(RecipeError) as caught:
-            decode(Recipe, load("x.yaml"))
+            decode_recipe(load("x.yaml"), SYSTEMS)
         assert message in str(caught.value)
         assert "one of phase, curriculum, prepare" in str(caught.value)
 
 
-def test_the_recipe_of_the_issue() -> None:
+def test_all_errors_of_a_recipe_are_reported() -> None:
     Path("x.yaml").write_text(
         "kind: phase\nname: x\noptimizer: {kind: adamw, lr: {towers: 1e-5, bridge: 0}, weight_decai: 0.1}\n"
     )
     with pytest.raises(RecipeError) as caught:
-        decode(Recipe, load("x.yaml"))
+        decode_recipe(load("x.yaml"), SYSTEMS)
     first, second = str(caught.value).split("\n")
     assert first == "recipe: unknown key `optimizer.weight_decai` (x.yaml:3). Did you mean `optimizer.weight_decay`?"
     assert "`optimizer.lr.bridge`" in second
@@ -198,7 +202,7 @@ def test_decode_values_names_where() -> None:
     with pytest.raises(RecipeError, match=r"unknown key `live` \(release.json\)"):
         decode_values(Cat, {"live": 3}, where="release.json")
     with pytest.raises(RecipeError, match="missing key `name`"):
-        decode_values(PhaseRecipe, {}, where="recipe.json")
+        decode_phase_values({}, SYSTEMS, where="recipe.json")
 
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
@@ -208,10 +212,10 @@ SEEDS = [("lora", "seed"), ("prepare", "seed"), ("prepare", "sources.faces.seed"
 @pytest.mark.parametrize(("recipe", "key"), SEEDS)
 def test_a_seed_has_64_bits_and_no_sign(recipe: str, key: str) -> None:
     for value in (0, 2**63 - 1):
-        decode(Recipe, load(RECIPES / f"{recipe}.yaml", [f"{key}={value}"]))
+        decode_recipe(load(RECIPES / f"{recipe}.yaml", [f"{key}={value}"]), SYSTEMS)
     for value, bound in ((-1, ">= 0"), (2**63, f"< {2**63}"), (10**40, f"< {2**63}")):
         with pytest.raises(RecipeError, match=f"`{key}` must be {bound}, got {value} at override"):
-            decode(Recipe, load(RECIPES / f"{recipe}.yaml", [f"{key}={value}"]))
+            decode_recipe(load(RECIPES / f"{recipe}.yaml", [f"{key}={value}"]), SYSTEMS)
 
 
 def test_a_number_too_long_to_read_is_cut_in_the_message() -> None:

@@ -60,8 +60,15 @@ def test_extends_merges_mappings_and_replaces_lists(tmp_path: Path) -> None:
 
 def test_a_mapping_of_another_kind_replaces(tmp_path: Path) -> None:
     write(tmp_path, "base.yaml", "phase: {kind: joint, audio: 0.2}\ncodec: {kind: wan, block: 8}")
-    top = write(tmp_path, "x.yaml", "extends: base.yaml\nphase: {kind: lora, rank: 4}\ncodec: {block: 16}")
-    assert load(top).values == {"phase": {"kind": "lora", "rank": 4}, "codec": {"kind": "wan", "block": 16}}
+    top = write(
+        tmp_path,
+        "x.yaml",
+        "extends: base.yaml\nphase: {kind: audio_pretraining, text_dropout: 0.4}\ncodec: {block: 16}",
+    )
+    assert load(top).values == {
+        "phase": {"kind": "audio_pretraining", "text_dropout": 0.4},
+        "codec": {"kind": "wan", "block": 16},
+    }
 
 
 def test_overrides_are_yaml_and_remembered(tmp_path: Path) -> None:
@@ -217,7 +224,7 @@ def test_a_number_that_is_not_finite_is_named_by_its_key(tmp_path: Path) -> None
 def test_a_recipe_is_a_regular_file_of_a_bounded_size(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     os.mkfifo(file)
-    with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: it is a named pipe, no regular file"):
+    with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: it is a named pipe, not a regular file"):
         load(file)
     file.unlink()
     file.write_text("kind: phase\n#" + "x" * (1 << 20))
@@ -248,9 +255,9 @@ def test_a_file_without_data_yet_is_not_waited_for(tmp_path: Path, monkeypatch: 
     file.write_text("kind: phase\n")
     reading, writing = os.pipe()
     real = os.open
-    monkeypatch.setattr("talkies.config.regular.stat.S_ISREG", lambda _: True)
+    monkeypatch.setattr("talkies.config.regular_files.stat.S_ISREG", lambda _: True)
     monkeypatch.setattr(
-        "talkies.config.regular.os.open",
+        "talkies.config.regular_files.os.open",
         lambda path, flags, *rest: _unblocked(reading) if path == file else real(path, flags, *rest),
     )
     with pytest.raises(RecipeError, match=r"r\.yaml cannot be read: it has to be waited for"):
@@ -264,18 +271,40 @@ def _unblocked(descriptor: int) -> int:
 
 
 def test_a_recipe_of_an_older_schema_is_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is the file that it extends. Overrides use the newest schema, and so do recipes without a number."""
-    write(tmp_path, "base.yaml", "old: 1\nkept: 2\n")
+    """With the file that it extends. Overrides use the newest schema, and so do recipes without a number."""
+    write(tmp_path, "base.yaml", "schema: 1\nold: 1\nkept: 2\n")
     path = write(tmp_path, "x.yaml", "extends: base.yaml\nschema: 1\n")
     rename = lambda values: {"new" if key == "old" else key: value for key, value in values.items()}  # noqa: E731
     monkeypatch.setattr(source, "migrated", partial(migrated, migrations=(rename,)))
     assert load(path, ["kept=3"]).values == {"new": 1, "kept": 3}
     assert load(path, ["new=3"]).values == {"new": 3, "kept": 2}
-    assert load(tmp_path / "base.yaml").values == {"old": 1, "kept": 2}
+    newest = write(tmp_path, "newest.yaml", "old: 1\n")
+    assert load(newest).values == {"old": 1}
+
+
+@pytest.mark.parametrize(
+    ("base", "top", "expected"),
+    [
+        ("", "schema: 1", "x.yaml is of `schema` 1, and base.yaml, which it extends, of `schema` 3 (3 if a file"),
+        ("schema: 1", "", "x.yaml is of `schema` 3, and base.yaml, which it extends, of `schema` 1 (3 if a file"),
+        ("schema: x", "schema: 1", "x.yaml is of `schema` 1, and base.yaml, which it extends, of `schema` 'x' "),
+    ],
+)
+def test_files_of_different_schemas_are_not_merged(tmp_path: Path, base: str, top: str, expected: str) -> None:
+    """Which of them an old name, or a key that is absent, is from could not be seen afterwards."""
+    write(tmp_path, "base.yaml", f"kind: phase\n{base}\n")
+    message = refused(write(tmp_path, "x.yaml", f"extends: base.yaml\n{top}\n"))
+    assert expected in message
+    assert message.endswith("write both in one schema")
+
+
+def test_files_that_state_one_schema_are_merged(tmp_path: Path) -> None:
+    write(tmp_path, "base.yaml", "schema: 3\na: 1\n")
+    assert load(write(tmp_path, "x.yaml", "extends: base.yaml\nb: 2\n")).values == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize("schema", ["99", "0", "x", "~"])
 def test_an_unknown_schema_is_refused_with_its_place(tmp_path: Path, schema: str) -> None:
     message = refused(write(tmp_path, "x.yaml", f"kind: phase\nschema: {schema}\n"))
     assert "`schema` is " in message
-    assert message.endswith("this version reads 1 to 2 (x.yaml:2)")
+    assert message.endswith("this version reads 1 to 3 (x.yaml:2)")

@@ -8,39 +8,39 @@ from pathlib import Path
 import pytest
 import torch
 
-from talkies.data.clip import Clip, Header
+from talkies.data.clip import Caption, Clip, Header, Latent
 from talkies.data.shards import ShardSet, ShardWriter
-from talkies.streams import Grid, Modality
+from talkies.streams import Grid
 from talkies.streams.batch import Text
 
 sys.path.append(str(Path(__file__).parents[1] / "parallel"))  # damaged.py
 
-GRIDS: dict[Modality, Grid] = {
+GRIDS: dict[str, Grid] = {
     "video": Grid(channels=3, shape=(4, 2, 2), rate=Fraction(6)),
     "audio": Grid(channels=5, shape=(7,), rate=Fraction(25, 2)),
+    "image": Grid(channels=3, shape=(4, 2, 2), rate=Fraction(6)),
 }
+CODEC_OF = {"video": "video", "audio": "audio", "image": "video", "text": "text"}
 
 
-def clip_of(number: int, *, grids: dict[Modality, Grid] = GRIDS, dtype: torch.dtype = torch.float32) -> Clip:
+def clip_of(number: int, *, grids: dict[str, Grid] = GRIDS, dtype: torch.dtype = torch.float32) -> Clip:
     """A clip whose values depend on `number`; every third one has padded audio."""
     generator = torch.Generator().manual_seed(number)
-    length = number % 5
-    text = torch.zeros(6, 8)
-    text[:length] = torch.randn(length, 8, generator=generator)
-    image = torch.randn(grids["video"].latent_shape, generator=generator).to(dtype) if "video" in grids else None
+    features = torch.randn(number % 5, 8, generator=generator)
+
+    def latent(name: str, grid: Grid) -> Latent:
+        values = torch.randn(grid.latent_shape, generator=generator).to(dtype)
+        valid = grid.shape[0] - (number % 3 == 0 and name == "audio") * 2
+        return Latent(values=values, grid=grid, valid=valid)
+
     return Clip(
         id=f"clip-{number}",
-        caption=f"a face \u00fc {number}",
-        latents={m: torch.randn(g.latent_shape, generator=generator).to(dtype) for m, g in grids.items()},
-        valid={m: g.shape[0] - (number % 3 == 0 and m == "audio") * 2 for m, g in grids.items()},
-        grids=grids,
-        image=image,
-        text=text,
-        text_length=length,
+        streams={name: latent(name, grid) for name, grid in grids.items()},
+        texts={"text": Caption(caption=f"a face \u00fc {number}", features=features)},
     )
 
 
-def header_of() -> Header:
+def header_of(*streams: str) -> Header:
     null = Text(embedding=torch.zeros(1, 6, 8), length=torch.tensor([0]))
     null.embedding[0, 0] = 0.5
     return Header(
@@ -50,8 +50,8 @@ def header_of() -> Header:
         fps=24.0,
         codecs={"video": "aa" * 32, "audio": "bb" * 32, "text": "cc" * 32},
         codec_configs={"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio"}, "text": {"kind": "bytes"}},
-        null_text=null,
-        mask_channels=2,
+        made_by={name: CODEC_OF[name] for name in (*(streams or GRIDS), "text")},
+        null_texts={"text": null},
     )
 
 
@@ -63,6 +63,12 @@ def make_clip() -> Callable[..., Clip]:
 @pytest.fixture
 def header() -> Header:
     return header_of()
+
+
+@pytest.fixture
+def make_header() -> Callable[..., Header]:
+    """make_header("audio"): of sets with these streams."""
+    return header_of
 
 
 @pytest.fixture

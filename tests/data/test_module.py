@@ -26,8 +26,12 @@ pytestmark = [
 ]
 
 
+def latent(batch: Batch, name: str) -> Tensor:
+    return batch.streams[name].latent.flatten(1)
+
+
 class Probe(LightningModule):
-    """One Linear per modality; the loss depends on every latent and on the visit."""
+    """One Linear per stream; the loss depends on every latent and on the visit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +40,7 @@ class Probe(LightningModule):
         self.seen: list[tuple[tuple[str, ...], tuple[int, ...], float]] = []
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        video, audio = self.video(batch.latents["video"].flatten(1)), self.audio(batch.latents["audio"].flatten(1))
+        video, audio = self.video(latent(batch, "video")), self.audio(latent(batch, "audio"))
         loss = ((video - audio).square().mean(1) * (1 + torch.tensor(batch.visits))).mean()
         self.seen.append((batch.ids, batch.visits, float(loss.detach())))
         return loss
@@ -180,7 +184,7 @@ def test_world_size_may_change(shards: ShardSet, record_outcome: Callable[..., N
     for world in (1, 2):
         found: list[list[tuple[str, int]]] = []
         for rank in range(world):
-            data = ClipsData(shards, seed=1, global_batch=6, accumulate=3, rank=rank, world=world)
+            data = ClipsData(shards, seed=1, global_batch=6, accumulate=3, rank=rank, data_ranks=world)
             data.load_state_dict(alone.state_dict())
             found.append(ids(first(data, 6)))
         assert [sample for group in zip(*found, strict=True) for sample in group] == expected[6:]
@@ -195,10 +199,9 @@ def test_state_may_be_loaded_after_the_loader_was_made(shards: ShardSet) -> None
     assert data.consumed == 8
 
 
-def test_only_the_asked_modalities_arrive(shards: ShardSet) -> None:
-    batch = first(ClipsData(shards, seed=0, global_batch=4, modalities=["audio"]), 1)[0]
-    assert list(batch.latents) == list(batch.masks) == list(batch.grids) == ["audio"]
-    assert batch.image is None
+def test_only_the_asked_streams_arrive(shards: ShardSet) -> None:
+    batch = first(ClipsData(shards, seed=0, global_batch=4, streams=["audio"]), 1)[0]
+    assert list(batch.streams) == list(batch.grids) == ["audio"]
 
 
 def test_other_data_or_seed_is_refused(build: Callable[..., Path]) -> None:
@@ -213,29 +216,36 @@ def test_other_data_or_seed_is_refused(build: Callable[..., Path]) -> None:
 @pytest.mark.fault("24", "world size change", injected="a world that does not divide the global batch")
 def test_indivisible_global_batch_is_refused(shards: ShardSet, record_outcome: Callable[..., None]) -> None:
     with pytest.raises(RecipeError, match="nearest valid: 8, 12"):
-        ClipsData(shards, seed=0, global_batch=10, accumulate=2, world=2)
+        ClipsData(shards, seed=0, global_batch=10, accumulate=2, data_ranks=2)
     record_outcome("refused with the nearest that does")
 
 
 def test_collate(shards: ShardSet) -> None:
     clips = [shards.read(i) for i in (0, 1, 4)]
-    batch = collate(clips, [0, 0, 2], shards.null_text)
+    batch = collate(clips, [0, 0, 2], shards.null_texts)
     assert batch.ids == ("clip-0", "clip-1", "clip-4")
     assert batch.visits == (0, 0, 2)
-    assert batch.masks["audio"].tolist() == [[True] * 5 + [False] * 2, [True] * 7, [True] * 7]
-    assert bool(batch.masks["video"].all())
-    assert batch.padded == {"audio"}
-    assert batch.latents["video"].shape == (3, 3, 4, 2, 2)
-    assert batch.image is not None
-    assert torch.equal(batch.image[1], clips[1].image)
-    assert batch.text.length.tolist() == [0, 1, 4]
-    assert batch.text.embedding.shape == (3, 6, 8)
-    assert batch.null_text.embedding.shape == (1, 6, 8)
-    assert collate(clips[1:], [0, 0], shards.null_text).padded == frozenset()
+    audio, video = batch.streams["audio"], batch.streams["video"]
+    assert audio.mask is not None
+    assert audio.mask.tolist() == [[True] * 5 + [False] * 2, [True] * 7, [True] * 7]
+    assert audio.valid is audio.mask
+    assert video.mask is None
+    assert (video.valid.shape, bool(video.valid.all())) == ((3, 4), True)
+    assert video.latent.shape == (3, 3, 4, 2, 2)
+    assert all(stream.time.tolist() == [0.0] * 3 for stream in batch.streams.values())
+    assert torch.equal(batch.streams["image"].latent[1], clips[1].streams["image"].values)
+    assert batch.captions["text"][1] == clips[1].texts["text"].caption
+    assert batch.texts["text"].length.tolist() == [0, 1, 4]
+    assert batch.texts["text"].embedding.shape == (3, 6, 8)
+    assert not bool(batch.texts["text"].embedding[1, 1:].any())
+    assert torch.equal(batch.texts["text"].embedding[2, :4], clips[2].texts["text"].features)
+    assert batch.null_texts["text"].embedding.shape == (1, 6, 8)
+    unpadded = collate(clips[1:], [0, 0], shards.null_texts)
+    assert all(stream.mask is None for stream in unpadded.streams.values())
 
 
 def test_collate_gives_fp32(build: Callable[..., Path], make_clip: Callable[..., Any], shards: ShardSet) -> None:
     clip = make_clip(1, dtype=torch.bfloat16)
-    batch = collate([clip], [0], shards.null_text)
-    assert batch.latents["video"].dtype == torch.float32
-    assert torch.equal(batch.latents["video"][0], clip.latents["video"].float())
+    batch = collate([clip], [0], shards.null_texts)
+    assert batch.streams["video"].latent.dtype == torch.float32
+    assert torch.equal(batch.streams["video"].latent[0], clip.streams["video"].values.float())

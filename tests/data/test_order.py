@@ -67,7 +67,8 @@ def interleaved(parts: Sequence[list[tuple[int, int]]]) -> list[tuple[int, int]]
 @pytest.mark.parametrize("start", [0, 6, 18])
 def test_ranks_share_the_same_global_batches(world: int, start: int) -> None:
     ranks = [
-        take(CounterSampler(10, 3, lambda: start, micro=6 // world, rank=rank, world=world), 5) for rank in range(world)
+        take(CounterSampler(10, 3, lambda: start, micro=6 // world, rank=rank, data_ranks=world), 5)
+        for rank in range(world)
     ]
     for step in range(5):
         assert interleaved([rank[step] for rank in ranks]) == indices(10, 3, start + 6 * step, 6)
@@ -87,7 +88,7 @@ def test_skipped_positions_are_skipped_by_every_split(world: int, micro: int) ->
     passed = merged_ranges([(0, 6), (18, 24)])
     each = 6 // (micro * world)
     ranks = [
-        take(CounterSampler(10, 3, lambda: 0, micro=micro, rank=r, world=world, passed=lambda: passed), 3 * each)
+        take(CounterSampler(10, 3, lambda: 0, micro=micro, rank=r, data_ranks=world, passed=lambda: passed), 3 * each)
         for r in range(world)
     ]
     found = [sample for k in range(3 * each) for sample in interleaved([rank[k] for rank in ranks])]

@@ -26,12 +26,14 @@ def bits(tensor: Tensor) -> bytes:
 
 
 def assert_same(a: Clip, b: Clip) -> None:
-    assert (a.id, a.caption, a.valid, a.grids, a.text_length) == (b.id, b.caption, b.valid, b.grids, b.text_length)
-    assert a.latents.keys() == b.latents.keys()
-    assert a.image is not None
-    assert b.image is not None
-    pairs = [(a.image, b.image), (a.text, b.text), *((a.latents[m], b.latents[m]) for m in a.latents)]
-    for one, other in pairs:
+    assert a.id == b.id
+    assert (a.streams.keys(), a.texts.keys()) == (b.streams.keys(), b.texts.keys())
+    for name, text in a.texts.items():
+        assert text.caption == b.texts[name].caption
+    for name, latent in a.streams.items():
+        assert (latent.grid, latent.valid) == (b.streams[name].grid, b.streams[name].valid)
+    pairs = [(latent.values, b.streams[name].values) for name, latent in a.streams.items()]
+    for one, other in (*pairs, *((text.features, b.texts[name].features) for name, text in a.texts.items())):
         assert one.dtype == other.dtype
         assert one.shape == other.shape
         assert bits(one) == bits(other)
@@ -42,10 +44,10 @@ def test_clips_come_back_bitwise(shards: ShardSet, make_clip: Callable[..., Clip
     assert shards.ids == [f"clip-{i}" for i in range(10)]
     for i in range(10):
         assert_same(shards.read(i), make_clip(i))
-    assert torch.equal(shards.null_text.embedding, header.null_text.embedding)
-    assert shards.null_text.length.tolist() == [0]
+    assert torch.equal(shards.null_texts["text"].embedding, header.null_texts["text"].embedding)
+    assert shards.null_texts["text"].length.tolist() == [0]
     assert (shards.fps, shards.seconds) == (24.0, 25 / 24)
-    assert replace(shards.header, null_text=header.null_text) == header
+    assert replace(shards.header, null_texts=header.null_texts) == header
     assert [entry.clips for entry in shards.index.shards] == [4, 4, 2]
 
 
@@ -54,21 +56,21 @@ def test_dtype_is_kept(tmp_path: Path, make_clip: Callable[..., Clip], header: H
     with ShardWriter(tmp_path / "s", header, 4) as writer:
         writer.add(make_clip(1, dtype=dtype))
     found = ShardSet.open(tmp_path / "s").read(0)
-    assert found.latents["video"].dtype == dtype
+    assert found.streams["video"].values.dtype == dtype
     assert_same(found, make_clip(1, dtype=dtype))
 
 
-def test_only_the_wanted_modalities_are_read(shards: ShardSet) -> None:
-    clip = shards.read(3, ["audio"])
-    assert list(clip.latents) == ["audio"]
-    assert clip.image is None
-    assert list(clip.valid) == list(clip.grids) == ["audio"]
+def test_only_the_wanted_streams_are_read(shards: ShardSet) -> None:
+    assert shards.read(3, ["audio"]).streams.keys() == {"audio"}
+    assert shards.read(3, ["image", "video"]).streams.keys() == {"video", "image"}
+    assert shards.read(3, []).streams.keys() == set()
+    assert shards.read(3).streams.keys() == shards.grids.keys() == {"video", "audio", "image"}
 
 
 def test_shard_keys_are_documented_ones(build: Callable[..., Path]) -> None:
     with safe_open(build() / "shard-00001.safetensors", framework="pt") as handle:
         assert "00003.latent.video" in handle.keys()  # noqa: SIM118
-        assert handle.get_tensor("00003.text").shape == (7 % 5, 8)
+        assert handle.get_tensor("00003.text.text").shape == (7 % 5, 8)
 
 
 def test_same_clips_same_fingerprint(build: Callable[..., Path]) -> None:
@@ -151,22 +153,27 @@ def edit(folder: Path, change: Callable[[dict], None]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v.update(schema=1), "has schema 1, this version reads 2"),
+        (lambda v: v.update(schema=1), "has schema 1, this version reads 2 to 3"),
         (lambda v: v.update(clips=[], shards=[]), "is empty"),
         (lambda v: v["clips"].pop(), "lists 9 clips, but its shards hold 10"),
         (lambda v: v["shards"][0].update(name="../../etc/passwd"), "outside its folder"),
         (lambda v: v["clips"][1].update(id="clip-0"), "'clip-0' appears twice"),
-        (lambda v: v.pop("grids"), "is damaged: it has no `grids`"),
+        (lambda v: v.pop("streams"), "is damaged: it has no `streams`"),
         (
-            lambda v: v["clips"][3]["checksums"].pop("image"),
+            lambda v: v["clips"][3]["checksums"].pop("latent.image"),
             "clip 'clip-3' has checksums of .*, but must have those",
         ),
         (lambda v: v["header"].update(geometry="big"), "geometry 'big'"),
         (lambda v: v["header"].update(fps=25.0), "has `fps` 25.0, but 24 in its geometry '16x16x25@24'"),
         (lambda v: v["clips"][3]["valid"].update(audio=0), "`valid.audio` of clip 'clip-3' is 0, and must be 1 to 7"),
         (lambda v: v["clips"][3]["valid"].update(video=2**60), "`valid.video` of clip 'clip-3' is .*, and must be 1"),
-        (lambda v: v["clips"][3].update(text_length=7), "a `text_length`, .* is 7, but texts .* have at most 6"),
-        (lambda v: v["null_text"].update(length=2**60), "`null_text.length`, is .*, but texts .* have at most 6"),
+        (lambda v: v["clips"][3]["valid"].update(depth=1), "`valid.depth` of clip 'clip-3' is 1, .* that of a stream"),
+        (lambda v: v["clips"][3]["lengths"].update(text=7), "a `lengths.text`, .* is 7, but texts .* have at most 6"),
+        (lambda v: v["clips"][3]["lengths"].clear(), r"clip 'clip-3' has lengths of \[\], but must have those of"),
+        (lambda v: v["clips"][3]["captions"].update(song=""), "clip 'clip-3' has captions of .*'song'.*, but must"),
+        (lambda v: v["texts"]["text"].update(length=2**60), "`texts.text.length`, is .*, but texts .* have at most 6"),
+        (lambda v: v["texts"]["text"].update(codec="song"), "its `header.codecs` lack song"),
+        (lambda v: v["streams"].update(text=v["streams"]["image"]), "it names both a stream and a text 'text'"),
     ],
 )
 @pytest.mark.fault("s8", "names that lead outside", injected="../../etc/passwd in an index of shards")
@@ -184,11 +191,17 @@ def test_bad_index(
     ("change", "message"),
     [
         (
-            lambda v: v["grids"]["audio"].update(channels=2**60),
-            "`grids.audio` says .*, but latent.audio of",
+            lambda v: v["streams"]["audio"].update(channels=2**60),
+            "`streams.audio` says .*, but latent.audio of",
         ),
-        (lambda v: v["grids"]["video"]["shape"].__setitem__(0, 2**60), "`grids.video` says .*, but latent.video of"),
-        (lambda v: v["clips"][3].update(text_length=1), "`text_length` says 1, but text of clip 'clip-3' has 3"),
+        (
+            lambda v: v["streams"]["video"]["shape"].__setitem__(0, 2**60),
+            "`streams.video` says .*, but latent.video of",
+        ),
+        (
+            lambda v: v["clips"][3]["lengths"].update(text=1),
+            "`lengths.text` says 1, but text.text of clip 'clip-3' has 3",
+        ),
     ],
 )
 def test_an_index_that_contradicts_the_size_of_a_tensor_is_damaged(
@@ -216,18 +229,20 @@ def test_check_names_what_differs(shards: ShardSet) -> None:
         shards.check(identities, "32x32x25@24", ["video"])
 
 
-def test_check_names_a_missing_modality(tmp_path: Path, make_clip: Callable[..., Clip], header: Header) -> None:
+def test_check_names_a_missing_stream(
+    tmp_path: Path, make_clip: Callable[..., Clip], make_header: Callable[..., Header]
+) -> None:
     clip = make_clip(0)
-    with ShardWriter(tmp_path / "s", header, 4) as writer:
-        writer.add(make_clip(0, grids={"audio": clip.grids["audio"]}))
+    with ShardWriter(tmp_path / "s", make_header("audio"), 4) as writer:
+        writer.add(make_clip(0, grids={"audio": clip.streams["audio"].grid}))
     shards = ShardSet.open(tmp_path / "s")
-    assert shards.read(0).image is None
+    assert shards.read(0).streams.keys() == {"audio"}
     with pytest.raises(DataError, match="holds no video, only audio"):
         shards.check({}, "16x16x25@24", ["audio", "video"])
 
 
 def _read_in_child(shards: ShardSet, queue: "multiprocessing.Queue[bytes]") -> None:
-    queue.put(bits(shards.read(5).latents["video"]))
+    queue.put(bits(shards.read(5).streams["video"].values))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -238,7 +253,7 @@ def test_reads_in_a_child_process(shards: ShardSet, make_clip: Callable[..., Cli
     queue = context.Queue()
     child = context.Process(target=_read_in_child, args=(shards, queue))
     child.start()
-    assert queue.get(timeout=60) == bits(make_clip(5).latents["video"])
+    assert queue.get(timeout=60) == bits(make_clip(5).streams["video"].values)
     child.join()
 
 

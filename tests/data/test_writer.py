@@ -1,5 +1,6 @@
 """What a writer refuses, and what an interrupted one leaves behind."""
 
+import math
 import multiprocessing
 import re
 import resource
@@ -7,40 +8,45 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from talkies.config import DataError, StorageError
-from talkies.data.clip import Clip, Header
+from talkies.data.clip import Caption, Clip, Header
 from talkies.data.shards import ShardSet, ShardWriter
 from talkies.streams import Grid
 
 
 def bad_clips() -> list[tuple[str, Callable[[Clip], Clip]]]:
-    def no_number(clip: Clip) -> Clip:
-        latent = clip.latents["video"].clone()
-        latent[0, 0, 0, 0] = float("nan")
-        return replace(clip, latents={**clip.latents, "video": latent})
+    def with_latent(name: str, **changes: Any) -> Callable[[Clip], Clip]:
+        return lambda clip: replace(clip, streams={**clip.streams, name: replace(clip.streams[name], **changes)})
 
+    def with_text(features: torch.Tensor) -> Callable[[Clip], Clip]:
+        return lambda clip: replace(clip, texts={"text": Caption(caption="a", features=features)})
+
+    def without(name: str) -> Callable[[Clip], Clip]:
+        return lambda clip: replace(clip, streams={k: v for k, v in clip.streams.items() if k != name})
+
+    chunked = Grid(channels=5, shape=(7,), rate=Fraction(25, 2), chunk=(7, Fraction(1)))
+    not_finite = torch.zeros(3, 4, 2, 2).index_fill(1, torch.tensor([0]), math.nan)
     return [
         ("'clip-0' is added twice", lambda clip: replace(clip, id="clip-0")),
-        ("another geometry", lambda clip: replace(clip, image=None)),
-        (
-            "another geometry",
-            lambda clip: replace(clip, grids={"audio": Grid(channels=5, shape=(7,), rate=Fraction(9))}),
-        ),
-        (
-            r"audio latent \(5, 6\) does not match",
-            lambda c: replace(c, latents={**c.latents, "audio": torch.zeros(5, 6)}),
-        ),
-        ("0 valid video steps", lambda clip: replace(clip, valid={**clip.valid, "video": 0})),
-        ("8 valid audio steps; there are 7", lambda clip: replace(clip, valid={**clip.valid, "audio": 8})),
-        ("video latent has values that are not finite", no_number),
-        ("first-frame latent has values", lambda clip: replace(clip, image=torch.full((3, 4, 2, 2), float("inf")))),
-        (r"text \(5, 8\) of length 1", lambda clip: replace(clip, text=torch.zeros(5, 8))),
-        ("text features past its length 1", lambda clip: replace(clip, text=torch.ones(6, 8))),
-        ("must name the same modalities", lambda clip: replace(clip, valid={"video": 4})),
+        ("another geometry", without("image")),
+        ("another geometry", lambda clip: replace(clip, streams={})),
+        ("another geometry", with_latent("audio", grid=Grid(channels=5, shape=(7,), rate=Fraction(9)))),
+        ("another geometry", with_latent("audio", grid=chunked)),
+        (r"audio latent \(5, 6\) does not match", with_latent("audio", values=torch.zeros(5, 6))),
+        ("0 valid video steps", with_latent("video", valid=0)),
+        ("8 valid audio steps; there are 7", with_latent("audio", valid=8)),
+        ("video latent has values that are not finite", with_latent("video", values=not_finite)),
+        ("image latent has values", with_latent("image", values=torch.full((3, 4, 2, 2), math.inf))),
+        (r"text \(1, 7\) does not match the null text's \(6, 8\)", with_text(torch.zeros(1, 7))),
+        (r"text \(7, 8\) does not match the null text's", with_text(torch.zeros(7, 8))),
+        (r"text \(8,\) does not match the null text's", with_text(torch.zeros(8))),
+        ("its text has values that are not finite", with_text(torch.full((1, 8), math.inf))),
+        ("has the streams and texts .*, its set's header", lambda clip: replace(clip, texts={})),
     ]
 
 
@@ -95,9 +101,9 @@ def test_interrupted_writer_leaves_no_set_and_the_next_one_cleans(
 def test_header_wants_a_geometry_and_one_null_text(header: Header) -> None:
     with pytest.raises(DataError, match="is not HEIGHTxWIDTHxFRAMES@FPS"):
         replace(header, geometry="360p")
-    two = replace(header.null_text, embedding=torch.zeros(2, 6, 8))
-    with pytest.raises(DataError, match="has batch 2, not 1"):
-        replace(header, null_text=two)
+    two = replace(header.null_texts["text"], embedding=torch.zeros(2, 6, 8))
+    with pytest.raises(DataError, match="null text 'text' of set 'train' has batch 2, not 1"):
+        replace(header, null_texts={"text": two})
 
 
 def test_full_disk_is_a_storage_error(tmp_path: Path, make_clip: Callable[..., Clip], header: Header) -> None:

@@ -5,21 +5,20 @@ from math import isclose
 from pathlib import Path
 
 import torch
-from analytic import GaussianDenoiser, streams, text
+from analytic import GaussianDenoiser, captioned, streams
 from talkies.codecs.pooled_video import PooledVideoCodec
-from talkies.flow.heun import heun
 
 import talkies
 from talkies.codecs.config import PooledVideoConfig
-from talkies.config.decode import decode
 from talkies.config.source import load
-from talkies.evaluation.measures import MEASURES
+from talkies.evaluation.metric_info import METRICS
 from talkies.evaluation.report import evaluate_clips
-from talkies.flow.euler import euler
-from talkies.flow.schedule import sigma_grid
+from talkies.flow.config import EulerSampler, HeunSampler, SamplerConfig, ShiftedSchedule
+from talkies.flow.sampler import sample
+from talkies.flow.schedule import level_grid
+from talkies.models.systems import SYSTEMS
 from talkies.recipe.check import check
-from talkies.recipe.config import PhaseRecipe
-from talkies.streams.batch import Condition
+from talkies.recipe.config import decode_phase
 from talkies.streams.codec import Media, VideoCodec
 
 ROOT = Path(sys.argv[1])
@@ -35,21 +34,22 @@ def metric() -> None:
     found = evaluate_clips([clip(0.25), clip(0.25)], [clip(0.5), clip(0.5)])
     assert isclose(found["level_db"], -6.0206, abs_tol=1e-3), found
     assert evaluate_clips([clip(0.5)] * 2, [clip(0.5)] * 2)["level_db"] == 0
-    assert "evaluation/level_db" in {measure.key for measure in MEASURES}
+    assert "evaluation/level_db" in {measure.key for measure in METRICS}
 
 
 def sampler() -> None:
     """Of second order, where `euler` is of first."""
-    condition = Condition(text=text(0.75, -1.0))
+    condition = captioned(0.75, -1.0)
 
-    def error(solve: object, steps: int) -> float:
+    def error(config: SamplerConfig, steps: int) -> float:
         denoiser, start = GaussianDenoiser(std=0.5), streams()
-        grid = {m: sigma_grid(steps, 5.0) for m in start}
-        found = solve(denoiser, start, condition, grid, boundary=0.9)  # type: ignore[operator]
+        levels = {name: level_grid(ShiftedSchedule(), name, steps) for name in start}
+        found = sample(config, lambda _: denoiser, start, condition, levels)
         mean = denoiser.mean(condition)
         exact = {m: mean.view(-1, *[1] * (s.latent.ndim - 1)) + 0.5 * s.latent for m, s in start.items()}
         return max(float((found[m] - exact[m]).abs().max()) for m in found)
 
+    heun, euler = HeunSampler(), EulerSampler()
     assert error(heun, 20) / error(heun, 40) > 3.5
     assert error(euler, 20) / error(euler, 40) < 2.5
 
@@ -67,12 +67,12 @@ def codec() -> None:
 def recipe() -> None:
     """The new keys decode, agree with the preset, and may be gated on; a recipe without them is as it was."""
     path = ROOT / "recipes" / "mova" / "toy" / "joint_phase1.yaml"
-    new = ["codecs.video.kind=pooled_video", "sampling.sampler=heun"]
+    new = ["codecs.video.kind=pooled_video", "sampling.sampler.kind=heun"]
     gate = "tracking.gates=[{metric: evaluation/level_db, op: '<=', value: 3}]"
-    found = decode(PhaseRecipe, load(path, [*new, gate]))
+    found = decode_phase(load(path, [*new, gate]), SYSTEMS)
     check(found)
-    assert (found.codecs.video.kind, found.sampling.sampler) == ("pooled_video", "heun")
-    assert decode(PhaseRecipe, load(path)).sampling.sampler == "euler"
+    assert (found.codecs["video"].kind, found.sampling.sampler.kind) == ("pooled_video", "heun")
+    assert decode_phase(load(path), SYSTEMS).sampling.sampler.kind == "euler"
 
 
 assert Path(talkies.__file__).is_relative_to(ROOT)

@@ -139,7 +139,7 @@ def test_runs_at_due_steps_and_at_the_end_once(tmp_path: Path) -> None:
 
 
 class StopAt(Callback):
-    """A signal at a step, as `Saving` turns it into a stop."""
+    """A signal at a step, as `CheckpointCallback` turns it into a stop."""
 
     def __init__(self, step: int) -> None:
         self.step = step

@@ -11,7 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "tracking"))
 sys.path.append(str(Path(__file__).parents[1] / "cli"))
 
-from whole_runs import LONG, WholeRun, prepared, shared_folder, undisturbed
+from training_runs import LONG, TrainingRun, prepared, shared_folder, undisturbed
 
 from talkies.cli.main import run
 
@@ -23,26 +23,26 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> WholeRun:
-    """20 steps that nobody disturbs."""
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> TrainingRun:
+    """An undisturbed run of 20 steps."""
     return undisturbed(shared_folder(tmp_path_factory), data, "whole", {})
 
 
 @pytest.fixture(scope="session")
-def long(tmp_path_factory: pytest.TempPathFactory, data: Path) -> WholeRun:
-    """200 steps that nobody disturbs."""
+def long(tmp_path_factory: pytest.TempPathFactory, data: Path) -> TrainingRun:
+    """An undisturbed run of 200 steps."""
     return undisturbed(shared_folder(tmp_path_factory), data, "long", LONG)
 
 
 @pytest.fixture
 def marker(tmp_path: Path) -> Path:
-    """What appears where hostile code runs."""
+    """The file that exists if hostile code has run."""
     return tmp_path / "marker"
 
 
 @pytest.fixture
 def refused(marker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Run a command; it must be refused by a message, without an effect. What is said."""
+    """Run a command that must be refused with a message and without effect; returns its output."""
 
     def check(*words: str, codes: tuple[int, ...] = (2,)) -> str:
         code = run([*words] if words[0] in ("show", "plan") else [*words, "--runs", str(tmp_path / "runs")])

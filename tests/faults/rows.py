@@ -27,7 +27,7 @@ ROWS = {
     "24": "another world size on resume",
     "25": "requeues without progress",
     "a": "generators of every rank, with dropout",
-    "b": "save asked for inside an accumulation",
+    "b": "save requested inside an accumulation",
     "c": "other number of loader workers on resume",
     "d": "EMA on resume",
     "e": "LoRA's checkpoint on resume",
@@ -48,7 +48,7 @@ ROWS = {
     "s10": "compromised lightning 2.6.3 installed",
     "aim": "20 random kills in one run of 200 steps",
 }
-"""Numbers as in the list of faults: 25, the extras a to j, the security list (s), and the aim of the issue."""
+"""25 faults, further ones (a to j), attacks (s), and repeated random kills (aim)."""
 REMARKS = {
     "19": "DeepSpeed: its engine on the CPU, under a subclass",
     "20": "gloo on CPUs; NCCL's own watchdog is not part of it",

@@ -1,4 +1,4 @@
-"""`talkies train` over a batch that makes a spike: it goes back, past it, and another attempt does the same."""
+"""`talkies train` rolls back from a batch that causes a spike and skips it; another attempt does the same."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 from torch import Tensor
 from toy_run import RECIPES, released
-from whole_runs import WORDS
+from training_runs import WORDS
 
 from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
@@ -22,7 +22,7 @@ from talkies.resilience.guard import SurvivalWarning
 from talkies.training.phase import Phase
 
 BAD = 20
-"""Steps of an undisturbed run before that whose batch is bad."""
+"""The number of good steps before the one with the bad batch."""
 SPIKES = {
     "steps.max": 26,
     "steps.log_every": 2,
@@ -34,14 +34,14 @@ SPIKES = {
 
 
 def words(**more: object) -> list[str]:
-    """Overrides of a run that goes back."""
+    """Overrides of a run that rolls back."""
     options = {**WORDS, **SPIKES, **more}
     return [f"{key}={value}" for key, value in options.items()]
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """(step, position in the stream) of every step; the batch at that of BAD has a loss of another size."""
+    """(step, position in the stream) of every step; the batch at that of BAD has a huge loss."""
     found: list[tuple[int, int]] = []
     original: Callable[..., dict[str, object]] = Phase.training_step
 
@@ -67,23 +67,23 @@ def train(data: Path, runs: Path) -> Path:
 
 @pytest.mark.faults
 @pytest.mark.fault("18", "loss spike", injected="the gradient of one batch times 10000: policy rollback")
-def test_a_run_goes_back_and_passes_the_batch_over(
+def test_a_run_rolls_back_and_skips_the_batch(
     data: Path, tmp_path: Path, seen: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, record_outcome: Any
 ) -> None:
-    with pytest.warns(SurvivalWarning, match=r"optimizer step 21: the gradient norm is .*; going back to step 15"):
+    with pytest.warns(SurvivalWarning, match=r"optimizer step 21: the gradient norm is .*; resuming from step 15"):
         folder = train(data, tmp_path / "a")
     before, after = seen[: BAD + 1], seen[BAD + 1 :]
     assert before == [(step, 4 * step) for step in range(21)]
     assert after == [(step, 4 * (step + 7)) for step in range(15, 26)], "past 15..20 and one more"
     (made,) = json.loads((folder / "rollbacks.json").read_text())
     assert {key: made[key] for key in ("at", "to", "start", "stop")} == {"at": 21, "to": 15, "start": 60, "stop": 88}
-    told_of = read_release(folder / "release")["survival"]
-    assert told_of["passed_batches"] == [[15, 22]]
+    recorded = read_release(folder / "release")["survival"]
+    assert recorded["passed_batches"] == [[15, 22]]
     assert run(["replay", str(folder)]) == 0
     client = MlflowClient(f"sqlite:///{tmp_path / 'a' / 'mlflow.db'}")
     identity = json.loads((folder / "run.json").read_text())["mlflow_run_id"]
     points = [point.step for point in client.get_metric_history(identity, "train/loss")]
-    assert sorted(points) == sorted([*range(2, 21, 2), *range(16, 27, 2)]), "the steps that came again have two points"
+    assert sorted(points) == sorted([*range(2, 21, 2), *range(16, 27, 2)]), "repeated steps have two points"
     assert client.get_run(identity).data.tags["went_back"] == "1"
 
     seen.clear()
@@ -102,18 +102,18 @@ def test_a_run_goes_back_and_passes_the_batch_over(
         assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
     (other,) = (tmp_path / "b").glob("audio_pretraining-*/0001")
     assert not (other / "rollbacks.json").exists()
-    with pytest.warns(SurvivalWarning, match="going back to step"):
+    with pytest.warns(SurvivalWarning, match="resuming from step"):
         assert run([*recipe, "--runs", str(tmp_path / "b")]) == 130
-    assert released(train(data, tmp_path / "b")) == released(folder), "whoever was stopped in between ends the same"
-    record_outcome("back to step 15, past 7 batches; a run stopped 4 times ends bitwise equal", steps_lost=5)
+    assert released(train(data, tmp_path / "b")) == released(folder), "a stopped run ends alike"
+    record_outcome("back to step 15, 7 batches skipped; a run stopped 4 times ends bitwise equal", steps_lost=5)
 
 
 @pytest.mark.faults
 @pytest.mark.usefixtures("seen")
-def test_a_run_does_not_go_back_on_a_disk_that_is_no_good(
+def test_a_run_does_not_roll_back_if_a_checkpoint_failed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The checkpoint of the step before the bad one fails, while the bad one is found."""
+    """The checkpoint of the step before the bad one fails while the bad one is detected."""
     count: Callable[..., dict[str, object]] = Phase.training_step
 
     def blocked(self: Phase, batch: Any, number: int) -> dict[str, object]:
@@ -158,7 +158,7 @@ LAYOUTS = {
 
 
 def start(data: Path, folder: Path, launcher: Sequence[str], *more: str) -> tuple[Path, str]:
-    """Train through PROGRAM; the run's folder, and what is said."""
+    """Train through PROGRAM; returns the run's folder and its stderr."""
     program = folder / "program.py"
     program.write_text(PROGRAM.replace("{cli}", str(Path(__file__).parents[1] / "cli")))
     overrides = [word for word in words() if "spike" not in word]
@@ -175,12 +175,12 @@ def start(data: Path, folder: Path, launcher: Sequence[str], *more: str) -> tupl
 
 @pytest.fixture(scope="module")
 def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    """The weights of one process that met the same."""
+    """The weights of a single process with the same bad batch."""
     return tensors(start(data, tmp_path_factory.mktemp("alone"), [])[0])
 
 
 def tensors(folder: Path) -> dict[str, Tensor]:
-    """All weights that a run has released."""
+    """All weights of a run's release."""
     return {
         f"{name}/{key}": value
         for name in released(folder)
@@ -191,21 +191,21 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 @pytest.mark.ranks
 @pytest.mark.fault("17", "NaN loss on one rank", injected="2 ranks, the loss of rank 1 is NaN: policy rollback")
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_all_ranks_go_back_together(
+def test_all_ranks_roll_back_together(
     data: Path, tmp_path: Path, alone: dict[str, Tensor], layout: list[str], record_outcome: Any
 ) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     folder, said = start(data, tmp_path, torchrun, *layout)
-    (line,) = [line for line in said.splitlines() if "going back to step 15" in line]
+    (line,) = [line for line in said.splitlines() if "resuming from step 15" in line]
     assert "losses that are not finite on rank" not in line, "the loss that each rank measured was finite"
     assert read_release(folder / "release")["survival"]["passed_batches"] == [[15, 22]]
     found = tensors(folder)
     assert found.keys() == alone.keys()
     assert max(float((found[name] - value).abs().max()) for name, value in alone.items()) < 1e-4
-    record_outcome(f"both ranks go back to step 15 ({layout[0].rpartition('=')[2]})", steps_lost=5)
+    record_outcome(f"both ranks resume from step 15 ({layout[0].rpartition('=')[2]})", steps_lost=5)
 
 
-def test_a_setting_that_nothing_looks_at_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_setting_without_effect_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = str(RECIPES / "audio_pretraining.yaml")
     for word, key in (
         ("survival.spike.sigma=3", "`survival.spike` is set, but its `action` is ignore"),

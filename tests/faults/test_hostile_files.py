@@ -1,4 +1,4 @@
-"""Files that want to run code or to reach what is not theirs: refused, with no effect."""
+"""Files that try to run code or to reach other files are refused without effect."""
 
 import ast
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from whole_runs import PREPARE, RECIPES
+from training_runs import PREPARE, RECIPES
 
 from talkies.codecs.config import MovaAudioConfig, Umt5TextConfig, WanVideoConfig
 from talkies.config import DataError
@@ -27,7 +27,7 @@ Refused = Callable[..., str]
 
 
 class Payload:
-    """Unpickling this makes a file."""
+    """Unpickling it creates a file."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -37,7 +37,7 @@ class Payload:
 
 
 def pickled(folder: Path, marker: Path, *names: str) -> Path:
-    """Payloads under these names, in torch's format and plain by turns."""
+    """Payloads under these names, alternately in torch's format and as plain pickles."""
     for count, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if count % 2:
@@ -68,7 +68,7 @@ def test_no_verb_opens_a_pickle(tmp_path: Path, marker: Path, refused: Refused, 
 
 @pytest.mark.fault("s1", "malicious pickle", injected="in the folders of the pretrained codecs")
 def test_no_codec_opens_a_pickle(tmp_path: Path, marker: Path, record_outcome: RecordOutcome) -> None:
-    """Also beside good weights, as an adapter that transformers would look for."""
+    """Not even next to good weights, as an adapter that transformers would look for."""
     from talkies.codecs.mova_dac import MovaAudioCodec
     from talkies.codecs.umt5 import Umt5TextEncoder
     from talkies.codecs.wan import WanVideoCodec
@@ -99,7 +99,7 @@ def test_no_codec_opens_a_pickle(tmp_path: Path, marker: Path, record_outcome: R
     pickled(tmp_path / "good" / "text_encoder", marker, "adapter_model.bin", "pytorch_model.bin")
     adapter = {"peft_type": "LORA", "r": 2, "target_modules": ["q"], "base_model_name_or_path": "x"}
     (tmp_path / "good" / "text_encoder" / "adapter_config.json").write_text(json.dumps(adapter))
-    with contextlib.suppress(DataError):  # or the adapter is not looked at
+    with contextlib.suppress(DataError):  # or it ignores the adapter
         Umt5TextEncoder.load(good)
     assert not marker.exists()
     record_outcome("refused, nothing unpickled")
@@ -118,7 +118,7 @@ def test_a_huge_header_is_refused(tmp_path: Path, record_outcome: RecordOutcome)
 
 @pytest.mark.fault("s8", "tar member ../../etc/x", injected="a tar as media, manifest entry, parent, source and data")
 def test_no_archive_is_unpacked(tmp_path: Path, marker: Path, refused: Refused, record_outcome: RecordOutcome) -> None:
-    """There is no import of archives; what is handed in as something else is not taken for one."""
+    """No code opens archives, and an archive given as another kind of file is refused."""
     deep = tmp_path / "a" / "b" / "clips"
     deep.mkdir(parents=True)
     for name in ("evil.tar", "evil.mp4", "evil.safetensors"):

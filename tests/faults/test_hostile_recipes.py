@@ -1,4 +1,4 @@
-"""Recipes and names that want to run code or to read what is not theirs: refused, with no effect."""
+"""Recipes and names that try to run code or to read other values are refused without effect."""
 
 import importlib
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from whole_runs import PREPARE, RECIPES
+from training_runs import PREPARE, RECIPES
 
 JOINT = str(RECIPES / "joint_phase1.yaml")
 SITE = {"kind": "site", "limits": {"nodes": 2, "gpus_per_node": 2, "time": "01:00:00"}}
@@ -26,7 +26,7 @@ HOSTILE_YAML = (
 
 @pytest.mark.fault("s3", "YAML !!python/object/apply", injected="in a recipe, a preparation, a site, an override")
 @pytest.mark.parametrize("text", HOSTILE_YAML)
-def test_no_yaml_makes_an_object(
+def test_no_yaml_creates_an_object(
     tmp_path: Path, marker: Path, refused: Refused, text: str, record_outcome: RecordOutcome
 ) -> None:
     spelled = text.format(marker=marker)

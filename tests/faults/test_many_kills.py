@@ -1,13 +1,13 @@
-"""Twenty random kills in one run of 200 steps: no sample is read again and none is lost."""
+"""Twenty random kills in one run of 200 steps: no sample is repeated or lost."""
 
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oracle import once_per_pass
-from storm import storm
-from whole_runs import LONG, WholeRun
+from random_kills import kill_repeatedly
+from same_run import once_per_pass
+from training_runs import LONG, TrainingRun
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 KILLS = 20
@@ -16,10 +16,12 @@ KILLS = 20
 @pytest.mark.fault(
     "aim", "20 random kills in 200 steps", injected="SIGKILL, SIGTERM, SIGUSR1, SIGINT at random moments"
 )
-def test_twenty_random_kills(tmp_path: Path, data: Path, long: WholeRun, record_outcome: Callable[..., None]) -> None:
-    """What the weights have learned from is, clip by clip, what it is without a kill."""
-    broken = WholeRun(runs=tmp_path / "runs", data=data, words={**LONG, "steps.checkpoint_every": 4})
-    found = storm(broken, long, kills=KILLS, seed=4)
+def test_twenty_random_kills(
+    tmp_path: Path, data: Path, long: TrainingRun, record_outcome: Callable[..., None]
+) -> None:
+    """The final weights were trained on the same clips as without kills."""
+    broken = TrainingRun(runs=tmp_path / "runs", data=data, words={**LONG, "steps.checkpoint_every": 4})
+    found = kill_repeatedly(broken, long, kills=KILLS, seed=4)
     assert once_per_pass(broken.lines())
     assert found.signals.total() == KILLS
     assert found.again_after_stops == 0

@@ -1,4 +1,4 @@
-"""A job of Slurm that is preempted in the middle of a step: saved at its end, queued again once, and gone on with.
+"""A Slurm job that is preempted inside a step saves at the end of the step, is requeued once, and continues.
 
 (On a real Slurm: tests/launch/test_slurm_survival.py.)
 """
@@ -8,39 +8,39 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oracle import check_same, status
-from whole_runs import STEPS, WholeRun, killed
+from same_run import check_same, status
+from training_runs import STEPS, TrainingRun, killed
 
 from talkies.checkpoints.loop import read_loop
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 PLACES = ("training_step", "optimizer_step", "zero_grad")
 WITHIN_S = 30.0
-"""From the signal to the end of the process: what Slurm gives by default; up to 10 s are the wait for the uploader."""
+"""From the signal to the end of the process: Slurm's default; the wait for the uploader takes up to 10 s of it."""
 
 
 @pytest.mark.fault(
     "4", "SIGUSR1 inside a step", injected="os.kill in training_step, before optimizer.step, in zero_grad"
 )
 def test_a_preemption_inside_a_step(
-    tmp_path: Path, data: Path, whole: WholeRun, record_outcome: Callable[..., None]
+    tmp_path: Path, data: Path, whole: TrainingRun, record_outcome: Callable[..., None]
 ) -> None:
-    """A program in the place of scontrol writes down what it was called with, an argument per line."""
+    """A program in place of scontrol records its arguments, one per line."""
     called, programs = tmp_path / "called", tmp_path / "programs"
     programs.mkdir()
     (programs / "scontrol").write_text(f'#!/bin/sh\nprintf "%s\\n" scontrol "$@" >> {called}\n')
     (programs / "scontrol").chmod(0o755)
     job = {"TALKIES_REQUEUE": "1", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "4242"}
     job["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    broken = WholeRun(runs=tmp_path / "runs", data=data, words={"steps.checkpoint_every": 100, "steps.keep": 9})
+    broken = TrainingRun(runs=tmp_path / "runs", data=data, words={"steps.checkpoint_every": 100, "steps.keep": 9})
     seconds, back = [], []
     for count, place in enumerate(PLACES):
         done = 4 * count + 2
         fault = killed(done, name="SIGUSR1", where=place)
         attempt = broken.attempt(fault, environment={**job, "SLURM_RESTART_COUNT": str(count)})
         assert attempt.code == 0, attempt.err
-        assert attempt.steps[-1] == done + 1, "the step that was begun is ended, and no other is begun"
-        assert broken.store.steps() == [4 * n + 3 for n in range(count + 1)], "saved at the end of that step alone"
+        assert attempt.steps[-1] == done + 1, "the current step ends, and no other begins"
+        assert broken.store.steps() == [4 * n + 3 for n in range(count + 1)], "saved at the end of that step only"
         loop = read_loop(broken.store.path(done + 1))
         assert (loop["step"], loop["data"]["consumed"]) == (done + 1, (done + 1) * 4)
         assert called.read_text() == "scontrol\nrequeue\n4242\n"
@@ -48,7 +48,7 @@ def test_a_preemption_inside_a_step(
         assert f"stopped by SIGUSR1 after step {done + 1}" in attempt.out
         assert not (broken.folder / "result.json").exists()
         assert status(broken) == "KILLED"
-        seconds.append(attempt.ended - attempt.met[0])
+        seconds.append(attempt.ended - attempt.fault_times[0])
         back.append(attempt.back_s)
     assert max(seconds) < WITHIN_S
     last = broken.attempt(environment={**job, "SLURM_RESTART_COUNT": "3"})

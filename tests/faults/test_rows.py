@@ -1,4 +1,4 @@
-"""Every row of the table of faults has a test, and every label is of a row."""
+"""Every row of the table of faults has a test, and every label names a row."""
 
 import ast
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def labels() -> Iterator[tuple[str, str]]:
                 yield number, path.name
 
 
-def test_every_row_is_tested_and_every_label_is_of_a_row() -> None:
+def test_every_row_is_tested_and_every_label_names_a_row() -> None:
     found = {number for number, _ in labels()}
     assert sorted(found - {*ROWS}) == []
     assert sorted({*ROWS} - found) == []

@@ -1,6 +1,6 @@
-"""Signals at every part of a start, and in bursts around a checkpoint: 130, one line, and the same command goes on.
+"""Signals throughout a start, and in bursts around a checkpoint: exit code 130 and one line; the run can be continued.
 
-(Every 50 ms: `python tests/faults/sweep.py`.)
+(Every 50 ms: `python tests/faults/signalled_start.py`.)
 """
 
 import os
@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from oracle import check_same
-from sweep import strike, verbs
-from whole_runs import WholeRun
+from same_run import check_same
+from signalled_start import signalled_process, verbs
+from training_runs import TrainingRun
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 LIMIT_S = 5.0
-"""Of the process's own computing: others may be at work here, too."""
+"""CPU seconds of the process itself: the machine may be busy."""
 POINTS, SPAN_S = 3, 4.0
-"""So many moments, over so many seconds of processor time; every signal has its own."""
+"""How many moments, over how many CPU seconds; every signal has its own."""
 TRAINING = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP")
 
 
@@ -31,15 +31,15 @@ def spread(number: int) -> list[float]:
     return [SPAN_S * (point + number / len(TRAINING)) / POINTS for point in range(POINTS)]
 
 
-def test_a_run_that_was_interrupted_at_every_part_of_its_start(tmp_path: Path, data: Path, whole: WholeRun) -> None:
-    broken = WholeRun(runs=tmp_path / "runs", data=data)
+def test_a_run_interrupted_throughout_its_start(tmp_path: Path, data: Path, whole: TrainingRun) -> None:
+    broken = TrainingRun(runs=tmp_path / "runs", data=data)
     broken.runs.mkdir()
     found = [
-        strike(broken.command([]), signal.Signals[name], at)
+        signalled_process(broken.command([]), signal.Signals[name], at)
         for number, name in enumerate(TRAINING)
         for at in spread(number)
     ]
-    assert [one for one in found if not one.well] == []
+    assert [one for one in found if not one.clean] == []
     assert max(one.used for one in found) < LIMIT_S
     last = broken.attempt()
     assert last.code == 0, last.err
@@ -47,32 +47,32 @@ def test_a_run_that_was_interrupted_at_every_part_of_its_start(tmp_path: Path, d
 
 
 @pytest.mark.parametrize("verb", ["sample", "evaluate", "prepare"])
-def test_every_verb_that_samples_or_prepares(tmp_path: Path, data: Path, whole: WholeRun, verb: str) -> None:
+def test_every_verb_that_samples_or_prepares(tmp_path: Path, data: Path, whole: TrainingRun, verb: str) -> None:
     words = verbs(tmp_path, data, whole.folder)[verb]
-    found = [strike(words, signal.Signals[TRAINING[n]], at) for n in (0, 1) for at in spread(n)]
-    assert [one for one in found if not one.well] == []
+    found = [signalled_process(words, signal.Signals[TRAINING[n]], at) for n in (0, 1) for at in spread(n)]
+    assert [one for one in found if not one.clean] == []
     assert max(one.used for one in found) < LIMIT_S
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def to_all(broken: WholeRun, number: signal.Signals, process: "subprocess.Popen[str]") -> None:
-    """Tell the whole group, as a terminal does, and Slurm."""
+def to_all(broken: TrainingRun, number: signal.Signals, process: "subprocess.Popen[str]") -> None:
+    """Signal the whole process group, as a terminal and Slurm do."""
     known = len(broken.lines())
     while process.poll() is None and len(broken.lines()) < known + 2:
         time.sleep(0.01)
     os.killpg(process.pid, number)
 
 
-def test_a_terminal_or_slurm_that_tells_every_process_of_a_run(tmp_path: Path, data: Path, whole: WholeRun) -> None:
-    """Loader workers are there until all is saved, and then no more."""
-    broken = WholeRun(runs=tmp_path / "runs", data=data, words={"data.workers": 2, "steps.checkpoint_every": 100})
+def test_a_signal_to_every_process_of_a_run(tmp_path: Path, data: Path, whole: TrainingRun) -> None:
+    """Loader workers live until everything is saved, and not longer."""
+    broken = TrainingRun(runs=tmp_path / "runs", data=data, words={"data.workers": 2, "steps.checkpoint_every": 100})
     for name in TRAINING:
         attempt = broken.attempt(meanwhile=partial(to_all, broken, signal.Signals[name]), under=["setsid"])
         assert attempt.code == 130, attempt.err
         (line,) = attempt.err.splitlines()
         assert f"stopped by {name}" in line
-        assert attempt.steps[-1] == broken.newest(), "what was made is saved"
+        assert attempt.steps[-1] == broken.newest(), "every step is saved"
         left = {pid: words for pid, words in commands() if str(tmp_path) in words and "uploader" not in words}
         assert left == {}
     last = broken.attempt()
@@ -81,16 +81,16 @@ def test_a_terminal_or_slurm_that_tells_every_process_of_a_run(tmp_path: Path, d
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """Processes that live, and their words. Workers that have lost their parent may take a moment to see it."""
+    """Running processes (pid, command). Workers may take a moment to notice that their parent has ended."""
     time.sleep(1)
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             yield path.parent.name, path.read_text()
 
 
-def burst(broken: WholeRun, seed: int, process: "subprocess.Popen[str]") -> None:
-    """Three SIGINTs 10 ms apart and a SIGTERM, about when a checkpoint is written."""
-    dice = random.Random(seed)
+def burst(broken: TrainingRun, seed: int, process: "subprocess.Popen[str]") -> None:
+    """Three SIGINTs 10 ms apart and a SIGTERM, around the time at which a checkpoint is written."""
+    generator = random.Random(seed)
     known = broken.newest() if broken.runs.joinpath("record.jsonl").exists() else 0
     while process.poll() is None and not any(
         step > known or path.suffix == ".tmp"
@@ -98,24 +98,24 @@ def burst(broken: WholeRun, seed: int, process: "subprocess.Popen[str]") -> None
         for step in [int(path.name.split("-")[1][:8])]
     ):
         time.sleep(0.001)
-    time.sleep(dice.uniform(0.0, 0.05))
+    time.sleep(generator.uniform(0.0, 0.05))
     for number in (signal.SIGINT, signal.SIGINT, signal.SIGINT, signal.SIGTERM):
         if process.poll() is None:
             process.send_signal(number)
-        time.sleep(dice.choice([0.0, 0.01]))
+        time.sleep(generator.choice([0.0, 0.01]))
 
 
 @pytest.mark.fault("6", "second signal during a save", injected="SIGINT three times 10 ms apart, and SIGTERM")
 def test_bursts_around_a_checkpoint(
-    tmp_path: Path, data: Path, whole: WholeRun, record_outcome: Callable[..., None]
+    tmp_path: Path, data: Path, whole: TrainingRun, record_outcome: Callable[..., None]
 ) -> None:
-    broken = WholeRun(runs=tmp_path / "runs", data=data, words={"steps.checkpoint_every": 1, "steps.keep": 30})
+    broken = TrainingRun(runs=tmp_path / "runs", data=data, words={"steps.checkpoint_every": 1, "steps.keep": 30})
     for seed in range(4):
         attempt = broken.attempt(meanwhile=partial(burst, broken, seed))
         assert attempt.code == 130, attempt.err
         (line,) = attempt.err.splitlines()
         assert "stopped by SIG" in line
-        assert attempt.steps[-1] == broken.newest(), "what was made is saved"
+        assert attempt.steps[-1] == broken.newest(), "every step is saved"
     last = broken.attempt()
     assert last.code == 0, last.err
     assert check_same(broken, whole) == []

@@ -1,20 +1,34 @@
+import math
+from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from analytic import GaussianDenoiser, streams, text
+from analytic import JOINT, GaussianDenoiser, captioned, streams, text
+from torch import Tensor
 
-from talkies.flow.guidance import FULL, Branch, guided, rungs
-from talkies.streams.batch import Condition
+from talkies.flow.config import AnnealedScale, Scale
+from talkies.flow.guidance import guided, needed, scale_at
+from talkies.models.mova.config import AudioPretrainingConfig, MovaConfig, VideoPretrainingConfig
+from talkies.models.mova.system import MOVA
+from talkies.streams.batch import Condition, Denoiser, Stream
+from talkies.streams.system import Rung
 
 CAPTION, COUPLING = 0.75, 0.5
-NULL = text(0.25)
-CONDITION = Condition(text=text(CAPTION, CAPTION + 1), expert=1)
+NULLS = {"text": text(0.25)}
+CONDITION = replace(captioned(CAPTION, CAPTION + 1), inactive=frozenset({"video_high"}))
 SCALES = [(1, 1, 1), (5, 1, 2), (3, 3, 2), (1, 3.5, 3), (5, 3.5, 3), (0, 1, 1), (0, 0, 1), (0, 2, 2), (2, 0, 3)]
+LADDER = MOVA.ladder(JOINT)
+NEITHER, BRIDGE, BOTH = (rung.without for rung in LADDER)
 
 
-def at_half() -> dict:
+def at_half() -> dict[str, Stream]:
     return {m: replace(s, time=torch.full((2,), 0.5)) for m, s in streams().items()}
+
+
+def guide_of(denoiser: Denoiser, text_scale: float, bridge_scale: float) -> Denoiser:
+    return guided(denoiser, LADDER, {"text": text_scale, "bridge": bridge_scale}, NULLS, steps=1)(0)
 
 
 @pytest.mark.parametrize(("text_scale", "bridge_scale", "evaluations"), SCALES)
@@ -22,12 +36,12 @@ def test_the_ladder_is_the_formula_of_the_report_with_the_fewest_evaluations(
     text_scale: float, bridge_scale: float, evaluations: int
 ) -> None:
     denoiser = GaussianDenoiser(std=0.7, coupling=COUPLING)
-    guide = guided(denoiser, null_text=NULL, text_scale=text_scale, bridge_scale=bridge_scale)
     now = at_half()
-    found = guide(now, CONDITION)
+    found = guide_of(denoiser, text_scale, bridge_scale)(now, CONDITION)
     assert len(denoiser.calls) == evaluations
-    null = replace(CONDITION, text=text(0.25, 0.25))
-    v00, v0b, vtb = (denoiser(now, c) for c in (replace(null, coupled=False), null, CONDITION))
+    null = replace(CONDITION, texts={"text": text(0.25, 0.25)})
+    apart = replace(null, without=frozenset({"bridge"}))
+    v00, v0b, vtb = (denoiser(now, c) for c in (apart, null, CONDITION))
     for m, v in found.items():
         expected = v00[m] + bridge_scale * (v0b[m] - v00[m]) + text_scale * (vtb[m] - v0b[m])
         torch.testing.assert_close(v, expected, rtol=1e-5, atol=1e-5)
@@ -39,64 +53,130 @@ def test_a_branch_is_evaluated_exactly_where_it_has_a_weight(
     text_scale: float, bridge_scale: float, evaluations: int
 ) -> None:
     """v(0,0) weighs 1 - s_B, v(0,c_B) s_B - s_T, v(c_T,c_B) s_T."""
-    weights = {Branch(False, False): 1 - bridge_scale, Branch(False, True): bridge_scale - text_scale, FULL: text_scale}
-    assert [branch for branch, _ in rungs(text_scale, bridge_scale)] == [b for b, w in weights.items() if w]
+    weights = {NEITHER: 1 - bridge_scale, BRIDGE: bridge_scale - text_scale, BOTH: text_scale}
+    rungs = needed(LADDER, {"text": text_scale, "bridge": bridge_scale}, 0, 1)
+    assert [branch for branch, _ in rungs] == [b for b, w in weights.items() if w]
     assert sum(w != 0 for w in weights.values()) == evaluations
 
 
 def test_scale_one_is_no_guidance() -> None:
     denoiser = GaussianDenoiser(std=0.7, coupling=COUPLING)
-    guide = guided(denoiser, null_text=NULL, text_scale=1.0, bridge_scale=1.0)
     now = at_half()
-    plain, same = denoiser(now, CONDITION), guide(now, CONDITION)
-    assert all(torch.equal(same[m], plain[m]) for m in plain)
-    assert denoiser.calls[-1] is CONDITION
+    plain = denoiser(now, CONDITION)
+    for scales in ({"text": 1.0, "bridge": 1.0}, {"text": 1.0}, {}):
+        same = guided(denoiser, LADDER, scales, NULLS, steps=1)(0)(now, CONDITION)
+        assert all(torch.equal(same[m], plain[m]) for m in plain)
+        assert denoiser.calls[-1] is CONDITION
 
 
 def test_conditions_of_the_branches() -> None:
     denoiser = GaussianDenoiser(std=0.7, coupling=COUPLING)
-    guided(denoiser, null_text=NULL, text_scale=4.0, bridge_scale=2.0)(at_half(), CONDITION)
-    captions = [c.text.embedding.sum(dim=(1, 2)).tolist() for c in denoiser.calls]
-    assert captions == [[0.25, 0.25], [0.25, 0.25], pytest.approx([CAPTION, CAPTION + 1])]
-    assert [c.coupled for c in denoiser.calls] == [False, True, True]
-    assert all(c.text.length.shape == (2,) for c in denoiser.calls)
-    assert {c.expert for c in denoiser.calls} == {1}
+    guide_of(denoiser, 4.0, 2.0)(at_half(), CONDITION)
+    captions = [c.texts["text"].embedding.sum(dim=(1, 2)).tolist() for c in denoiser.calls]
+    assert captions == [pytest.approx(values) for values in ([0.25, 0.25], [0.25, 0.25], [CAPTION, CAPTION + 1])]
+    assert [c.without for c in denoiser.calls] == [{"text", "bridge"}, {"text"}, frozenset()]
+    assert all(c.texts["text"].length.shape == (2,) for c in denoiser.calls)
+    assert {c.inactive for c in denoiser.calls} == {frozenset({"video_high"})}
 
 
 def test_equal_branches_are_left_exactly_as_they_are() -> None:
     """If a condition changes nothing, no scale adds rounding."""
     denoiser = GaussianDenoiser(std=0.7, coupling=0.0)
-    unconditional = replace(CONDITION, text=text(0.25, 0.25))
+    unconditional = replace(CONDITION, texts={"text": text(0.25, 0.25)})
     now = at_half()
-    found = guided(denoiser, null_text=NULL, text_scale=7.3, bridge_scale=3.1)(now, unconditional)
+    found = guide_of(denoiser, 7.3, 3.1)(now, unconditional)
     plain = denoiser(now, unconditional)
     assert all(torch.equal(found[m], plain[m]) for m in plain)
 
 
-@pytest.mark.parametrize("modality", ["video", "audio"])
-def test_one_modality_takes_text_guidance_only(modality: str) -> None:
+@pytest.mark.parametrize(("name", "phase"), [("video", VideoPretrainingConfig()), ("audio", AudioPretrainingConfig())])
+def test_one_stream_takes_text_guidance_only(name: str, phase: object) -> None:
     denoiser = GaussianDenoiser(std=0.7)
-    alone = {modality: at_half()[modality]}
-    guided(denoiser, null_text=NULL, text_scale=5.0, bridge_scale=1.0)(alone, CONDITION)
-    assert len(denoiser.calls) == 2
+    ladder = MOVA.ladder(SimpleNamespace(model=MovaConfig(preset="toy"), phase=phase, codecs={}))
+    assert [rung.scale for rung in ladder] == [None, "text"]
+    guided(denoiser, ladder, {"text": 5.0}, NULLS, steps=1)(0)({name: at_half()[name]}, CONDITION)
+    assert [c.without for c in denoiser.calls] == [frozenset({"text"}), frozenset()]
     for text_scale in (1.0, 3.5):
-        guide = guided(denoiser, null_text=NULL, text_scale=text_scale, bridge_scale=3.5)
-        with pytest.raises(ValueError, match=rf"bridge_scale is 3\.5, but only {modality}"):
-            guide(alone, CONDITION)
-    assert len(denoiser.calls) == 2
+        with pytest.raises(ValueError, match=r"sampling\.scales\.bridge is 3\.5, but there is nothing here to guide"):
+            guided(denoiser, ladder, {"text": text_scale, "bridge": 3.5}, NULLS, steps=1)
+    assert guided(denoiser, ladder, {"text": 1.0, "bridge": 1.0}, NULLS, steps=1)(0) is denoiser
 
 
-def test_uncoupled_modalities_refuse_a_bridge_scale_and_stay_uncoupled() -> None:
+def test_streams_that_were_uncoupled_stay_so() -> None:
     denoiser = GaussianDenoiser(std=0.7)
-    apart = replace(CONDITION, coupled=False)
-    with pytest.raises(ValueError, match="not coupled"):
-        guided(denoiser, null_text=NULL, text_scale=1.0, bridge_scale=2.0)(at_half(), apart)
-    guided(denoiser, null_text=NULL, text_scale=2.0, bridge_scale=1.0)(at_half(), apart)
-    assert [c.coupled for c in denoiser.calls] == [False, False]
+    apart = replace(CONDITION, without=frozenset({"bridge"}))
+    guide_of(denoiser, 2.0, 1.0)(at_half(), apart)
+    assert [c.without for c in denoiser.calls] == [{"text", "bridge"}, {"bridge"}]
 
 
-@pytest.mark.parametrize(("name", "value"), [("text_scale", float("nan")), ("bridge_scale", float("inf"))])
-def test_scales_are_finite_numbers(name: str, value: float) -> None:
-    scales = {"text_scale": 1.0, "bridge_scale": 1.0, name: value}
-    with pytest.raises(ValueError, match=name):
-        guided(GaussianDenoiser(std=1.0), null_text=NULL, **scales)
+@pytest.mark.parametrize(("name", "value"), [("text", math.nan), ("bridge", math.inf)])
+@pytest.mark.parametrize("annealed", [False, True])
+def test_scales_are_finite_numbers(name: str, value: float, annealed: bool) -> None:
+    scale: Scale = AnnealedScale(first=1.0, last=value) if annealed else value
+    with pytest.raises(ValueError, match=rf"sampling\.scales\.{name}"):
+        guided(GaussianDenoiser(std=1.0), LADDER, {"text": 1.0, "bridge": 1.0, name: scale}, NULLS, steps=4)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 50])
+def test_an_annealed_scale_is_a_half_cosine(steps: int) -> None:
+    scale = AnnealedScale(first=6.0, last=2.0)
+    values = [scale_at(scale, step, steps) for step in range(steps)]
+    assert values[0] == pytest.approx(6.0)
+    if steps > 1:
+        assert values[-1] == pytest.approx(2.0)
+        assert values == sorted(values, reverse=True)
+        assert [a + b for a, b in zip(values, reversed(values), strict=True)] == [pytest.approx(8.0)] * steps
+        assert values[steps // 4] == pytest.approx(4 + 2 * math.cos(math.pi * (steps // 4) / (steps - 1)))
+    assert [scale_at(AnnealedScale(first=3.0, last=3.0), step, steps) for step in range(steps)] == [3.0] * steps
+
+
+def test_an_annealed_scale_guides_every_step_by_its_value() -> None:
+    """And where its value is 1, the denoiser itself is enough."""
+    denoiser = GaussianDenoiser(std=0.7, coupling=COUPLING)
+    now, scale = at_half(), AnnealedScale(first=5.0, last=1.0)
+    at = guided(denoiser, LADDER, {"text": scale, "bridge": 1.0}, NULLS, steps=3)
+    null = replace(CONDITION, texts={"text": text(0.25, 0.25)}, without=frozenset({"text"}))
+    empty, full = denoiser(now, null), denoiser(now, CONDITION)
+    for step, value in enumerate((5.0, 3.0)):
+        found = at(step)(now, CONDITION)
+        for m, v in found.items():
+            torch.testing.assert_close(v, empty[m] + value * (full[m] - empty[m]), rtol=1e-5, atol=1e-5)
+    assert at(2) is denoiser
+
+
+class Additive:
+    """A prediction that is the sum of a number per condition that it may use."""
+
+    def __init__(self, numbers: Mapping[str, float]) -> None:
+        self.numbers, self.calls = numbers, 0
+
+    def __call__(self, now: Mapping[str, Stream], condition: Condition) -> dict[str, Tensor]:
+        self.calls += 1
+        used = sum(value for name, value in self.numbers.items() if name not in condition.without)
+        return {m: torch.full_like(s.latent, used).bfloat16() for m, s in now.items()}
+
+
+@pytest.mark.parametrize("length", range(1, 6))
+def test_a_ladder_of_any_length_is_the_weighted_sum_of_its_evaluations(length: int) -> None:
+    """1 + s_1 a_1 + s_2 a_2 + ...: each condition counts with its own scale. Some of them have none, which is 1."""
+    names = [f"c{i}" for i in range(1, length)]
+    ladder = [Rung(without=frozenset(names))]
+    ladder += [Rung(without=frozenset(names[i + 1 :]), scale=name) for i, name in enumerate(names)]
+    numbers = {"always": 1.0, **{name: 2.0**i for i, name in enumerate(names)}}
+    scales = {name: 1.5 + i for i, name in enumerate(names) if i != 1}
+    denoiser = Additive(numbers)
+    found = guided(denoiser, ladder, scales, {}, steps=1)(0)(at_half(), Condition(texts={}))
+    expected = 1.0 + sum(scales.get(name, 1.0) * numbers[name] for name in names)
+    for m, v in found.items():
+        assert v.unique().tolist() == [expected], m
+        if length > 1:
+            assert v.dtype == torch.float32
+    assert denoiser.calls == length
+
+
+def test_a_condition_that_a_rung_adds_may_be_several() -> None:
+    """One scale for two conditions together, and a system whose conditions are no texts."""
+    ladder = (Rung(without=frozenset({"a", "b"})), Rung(without=frozenset(), scale="both"))
+    denoiser = Additive({"a": 1.0, "b": 2.0})
+    found = guided(denoiser, ladder, {"both": 3.0}, {}, steps=1)(0)(at_half(), Condition(texts={}))
+    assert {value for v in found.values() for value in v.unique().tolist()} == {9.0}

@@ -1,8 +1,21 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
-from talkies.flow.schedule import shift, sigma_grid, unshift
+from talkies.flow.config import LinearQuadraticSchedule, ScheduleConfig, ShiftedSchedule
+from talkies.flow.schedule import level_grid, level_of, shift, u_of, unshift
+
+
+def shifted(s: float) -> ShiftedSchedule:
+    return ShiftedSchedule(shifts={"video": s})
+
+
+SCHEDULES: list[ScheduleConfig] = [
+    *(shifted(s) for s in (0.5, 1.0, 3.0, 5.0, 9.0)),
+    *(LinearQuadraticSchedule(threshold=threshold) for threshold in (1e-3, 0.025, 0.25, 0.4, 0.499)),
+]
 
 
 @pytest.mark.parametrize("s", [0.5, 1.0, 3.0, 5.0, 9.0])
@@ -31,9 +44,41 @@ def test_impossible_shifts_are_refused(s: float) -> None:
         unshift(0.5, s)
 
 
+def test_each_stream_has_its_own_shift_and_one_that_is_not_named_has_5() -> None:
+    schedule = ShiftedSchedule(shifts={"video": 3.0, "audio": 1.0})
+    assert level_of(schedule, "video", 0.5) == shift(0.5, 3.0)
+    assert level_of(schedule, "audio", 0.5) == 0.5
+    assert level_of(schedule, "depth", 0.5) == shift(0.5, 5.0)
+    assert u_of(schedule, "video", 0.75) == pytest.approx(0.5)
+    assert u_of(schedule, "depth", 5 / 6) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_level_rises_with_u_from_data_to_noise_and_leads_back_to_it(schedule: ScheduleConfig) -> None:
+    u = torch.linspace(0, 1, 201, dtype=torch.float64)
+    level = level_of(schedule, "video", u)
+    assert level.dtype == torch.float64
+    assert (float(level[0]), float(level[-1])) == (pytest.approx(0, abs=1e-15), 1.0)
+    assert bool((level.diff() > 0).all())
+    back = [u_of(schedule, "video", float(value)) for value in level]
+    assert back == pytest.approx(u.tolist(), abs=1e-9)
+    assert [level_of(schedule, "video", float(value)) for value in u] == pytest.approx(level.tolist(), abs=1e-15)
+    assert (u_of(schedule, "video", 0.0), u_of(schedule, "video", 1.0)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 50, 1000])
+def test_the_grid_falls_strictly_from_one_to_zero(schedule: ScheduleConfig, steps: int) -> None:
+    grid = level_grid(schedule, "video", steps)
+    assert (len(grid), grid[0], grid[-1]) == (steps + 1, 1.0, 0.0)
+    assert all(after < level for level, after in pairwise(grid))
+    with pytest.raises(ValueError, match=r"sampling\.steps"):
+        level_grid(schedule, "video", 0)
+
+
 def test_the_released_grid() -> None:
     """The noise levels of the released scheduler, and its expert switch after 18 of 50 steps."""
-    levels = [1000 * sigma for sigma in sigma_grid(50, 5.0)]
+    levels = [1000 * sigma for sigma in level_grid(shifted(5.0), "video", 50)]
     assert len(levels) == 51
     assert levels[:3] == pytest.approx([1000, 995.93, 991.74], abs=5e-3)
     assert levels[-2:] == pytest.approx([92.59, 0], abs=5e-3)
@@ -42,20 +87,22 @@ def test_the_released_grid() -> None:
 
 
 @pytest.mark.parametrize(("steps", "s"), [(1, 5.0), (14, 5.0), (25, 5.0), (50, 5.0), (50, 1.0), (100, 3.0)])
-def test_the_grid_agrees_with_diffusers(steps: int, s: float) -> None:
+def test_the_shifted_grid_agrees_with_diffusers(steps: int, s: float) -> None:
     """diffusers' scheduler, given the same unshifted levels, shifts them and appends the 0."""
     from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=s)
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.0, steps + 1)[:-1])
-    torch.testing.assert_close(torch.tensor(sigma_grid(steps, s)), scheduler.sigmas, rtol=0, atol=2e-7)
+    found = torch.tensor(level_grid(shifted(s), "video", steps))
+    torch.testing.assert_close(found, scheduler.sigmas, rtol=0, atol=2e-7)
 
 
-def test_the_grid_decreases_to_exactly_zero_and_needs_a_step() -> None:
-    grid = sigma_grid(7, 9.0)
-    assert grid[0] == 1.0
-    assert grid[-1] == 0.0
-    assert grid == sorted(grid, reverse=True)
-    assert len(set(grid)) == 8
-    with pytest.raises(ValueError, match=r"sampling\.steps"):
-        sigma_grid(0, 5.0)
+@pytest.mark.parametrize("steps", [2, 4, 10, 50, 64])
+@pytest.mark.parametrize("threshold", [0.01, 0.025, 0.2])
+def test_the_linear_quadratic_grid_agrees_with_diffusers(steps: int, threshold: float) -> None:
+    """diffusers' helper (for Mochi) leaves out the last 0; it has as many linear steps as others for even numbers."""
+    from diffusers.pipelines.mochi.pipeline_mochi import linear_quadratic_schedule
+
+    schedule = LinearQuadraticSchedule(threshold=threshold)
+    expected = [*linear_quadratic_schedule(steps, threshold), 0.0]
+    assert level_grid(schedule, "video", steps) == pytest.approx(expected, abs=1e-12)

@@ -2,14 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 from talkies.codecs.byte_text import ByteTextEncoder
 from talkies.codecs.config import ByteTextConfig, LinearAudioConfig, LinearVideoConfig, audio_grid, video_grid
-from talkies.streams import Grid, Modality
-from talkies.streams.batch import Condition, Stream
+from talkies.generate.clip import Generator
+from talkies.models.mova.config import AudioPretrainingConfig, JointConfig, MovaConfig, VideoPretrainingConfig
+from talkies.models.mova.system import MOVA
+from talkies.streams import Grid
+from talkies.streams.batch import Condition, Denoiser, Stream
 from talkies.streams.codec import Codecs
 
 
@@ -63,45 +68,64 @@ class HopAudio:
 FPS, FRAMES, HEIGHT, WIDTH, SAMPLES = 12.0, 5, 8, 12, 416  # 1000 Hz * 5 / 12 s = 416.7, of 11 hops = 440
 MASK_CHANNELS = 2
 VIDEO, AUDIO = PixelVideo(stride=2, block=4), HopAudio(sample_rate=1000, hop=40)
-CODECS = Codecs(video=VIDEO, audio=AUDIO, text=ByteTextEncoder(ByteTextConfig(dim=8, length=4)))
-GRIDS: dict[Modality, Grid] = {"video": VIDEO.grid(FRAMES, HEIGHT, WIDTH, FPS), "audio": AUDIO.grid(SAMPLES)}
+TEXT = ByteTextEncoder(ByteTextConfig(dim=8, length=4))
+CODECS = Codecs(video={"video": VIDEO}, audio={"audio": AUDIO}, text={"text": TEXT})
+GRIDS: dict[str, Grid] = {
+    "video": VIDEO.grid(FRAMES, HEIGHT, WIDTH, FPS),
+    "audio": AUDIO.grid(SAMPLES),
+    "image": VIDEO.grid(FRAMES, HEIGHT, WIDTH, FPS),
+}
+PHASES = {"joint": JointConfig(), "video": VideoPretrainingConfig(), "audio": AudioPretrainingConfig()}
+
+
+def generator(denoiser: Denoiser, phase: str = "joint", **changes: object) -> Generator:
+    """`denoiser` as MOVA's of a phase, with the streams and codecs of that phase."""
+    parts = {"video": {"video": VIDEO.config}, "audio": {"audio": AUDIO.config}}
+    sections = {name: codec for part in (parts if phase == "joint" else [phase]) for name, codec in parts[part].items()}
+    setup = SimpleNamespace(
+        model=MovaConfig(preset="toy"), phase=PHASES[phase], codecs={**sections, "text": TEXT.config}
+    )
+    codecs = replace(CODECS, **{part: {} for part in parts if part not in sections})
+    grids = {name: GRIDS[name] for name in MOVA.parts(setup).streams}
+    model = Generator(denoiser=denoiser, codecs=codecs, system=MOVA, setup=setup, grids=grids, fps=FPS)
+    return replace(model, **changes)
 
 
 class Recorder(ABC):
     """A denoiser that records its inputs."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Mapping[Modality, Stream], Condition]] = []
+        self.calls: list[tuple[Mapping[str, Stream], Condition]] = []
 
-    def __call__(self, streams: Mapping[Modality, Stream], condition: Condition) -> dict[Modality, Tensor]:
+    def __call__(self, streams: Mapping[str, Stream], condition: Condition) -> dict[str, Tensor]:
         self.calls.append((streams, condition))
         return {m: self.velocity(m, stream, condition) for m, stream in streams.items()}
 
     @abstractmethod
-    def velocity(self, modality: Modality, stream: Stream, condition: Condition) -> Tensor:
+    def velocity(self, name: str, stream: Stream, condition: Condition) -> Tensor:
         """The velocity that it returns."""
 
 
 class Still(Recorder):
     """Zero velocity: the clip is the decoded initial noise."""
 
-    def velocity(self, modality: Modality, stream: Stream, condition: Condition) -> Tensor:
-        del modality, condition
+    def velocity(self, name: str, stream: Stream, condition: Condition) -> Tensor:
+        del name, condition
         return torch.zeros_like(stream.latent)
 
 
 class Obedient(Recorder):
     """The exact field towards one point: the video is the given image, the sound is the caption's level.
 
-    The level is 1 / 4 of the mean of the caption's features plus, if the modalities are coupled, 1 / 8.
+    The level is 1 / 4 of the mean of the caption's features plus, if the streams are coupled, 1 / 8.
     """
 
-    def velocity(self, modality: Modality, stream: Stream, condition: Condition) -> Tensor:
-        level = level_of(condition)[:, None, None].expand_as(stream.latent) if modality == "audio" else None
+    def velocity(self, name: str, stream: Stream, condition: Condition) -> Tensor:
+        level = level_of(condition)[:, None, None].expand_as(stream.latent) if name == "audio" else None
         target = level if stream.condition is None else stream.condition[:, MASK_CHANNELS:]
         assert target is not None
         return (stream.latent - target) / stream.time.view(-1, *[1] * (stream.latent.ndim - 1))
 
 
 def level_of(condition: Condition) -> Tensor:
-    return condition.text.embedding.mean(dim=(1, 2)) / 4 + 0.125 * condition.coupled
+    return condition.texts["text"].embedding.mean(dim=(1, 2)) / 4 + 0.125 * ("bridge" not in condition.without)

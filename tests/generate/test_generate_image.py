@@ -168,8 +168,8 @@ def test_what_is_not_a_regular_file_does_not_block(tmp_path: Path) -> None:
     (tmp_path / "circle.png").symlink_to("circle.png")
     (tmp_path / "folder.png").mkdir()
     said = {
-        "pipe": "it is a named pipe, no regular file",
-        "zero": "it is a device, no regular file",
+        "pipe": "it is a named pipe, not a regular file",
+        "zero": "it is a device, not a regular file",
         "circle": "Too many levels of symbolic links",
         "folder": "it is a folder",
         "nothing": "No such file or directory",

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,19 +12,32 @@ from talkies.codecs.byte_text import ByteTextEncoder
 from talkies.codecs.config import ByteTextConfig, LinearAudioConfig, LinearVideoConfig
 from talkies.codecs.linear_audio import fit as fit_audio
 from talkies.codecs.linear_video import fit as fit_video
-from talkies.flow.objective import expert_at
-from talkies.flow.schedule import sigma_grid
-from talkies.generate.clip import Request, generate
 from talkies.flow.config import SamplingConfig
-from talkies.models.build import build_mova
-from talkies.models.mova.config import COMPONENTS, MovaConfig
-from talkies.models.mova.network import Mova
-from talkies.streams import Grid, Modality
+from talkies.flow.schedule import level_grid
+from talkies.generate.clip import Generator, generate
+from talkies.generate.request import Request
+from talkies.models.build import build
+from talkies.models.mova.config import (
+    COMPONENTS,
+    AudioPretrainingConfig,
+    JointConfig,
+    MovaConfig,
+    VideoPretrainingConfig,
+)
+from talkies.models.mova.system import MOVA
+from talkies.streams import Grid
+from talkies.streams.batch import Denoiser
 from talkies.streams.codec import Codecs, Media
 
 FPS, FRAMES, SIDE = 12.0, 5, 32
-TOY = MovaConfig(preset="toy")
-SAMPLING = SamplingConfig(steps=4, text_scale=2.0)
+PHASES = {"joint": JointConfig(), "video": VideoPretrainingConfig(), "audio": AudioPretrainingConfig()}
+SECTIONS = {"video": LinearVideoConfig(), "audio": LinearAudioConfig(), "text": ByteTextConfig()}
+SAMPLING = SamplingConfig(steps=4, scales={"text": 2.0})
+
+
+def setup(phase: str = "joint") -> SimpleNamespace:
+    sections = {name: codec for name, codec in SECTIONS.items() if phase in ("joint", name) or name == "text"}
+    return SimpleNamespace(model=MovaConfig(preset="toy"), phase=PHASES[phase], codecs=sections)
 
 
 def clip(seed: int) -> tuple[Tensor, Tensor]:
@@ -40,34 +54,37 @@ def clip(seed: int) -> tuple[Tensor, Tensor]:
 def codecs() -> Codecs:
     frames, samples = zip(*[clip(seed) for seed in range(12)], strict=True)
     return Codecs(
-        video=fit_video(LinearVideoConfig(), frames, 0),
-        audio=fit_audio(LinearAudioConfig(), samples, 0),
-        text=ByteTextEncoder(ByteTextConfig()),
+        video={"video": fit_video(LinearVideoConfig(), frames, 0)},
+        audio={"audio": fit_audio(LinearAudioConfig(), samples, 0)},
+        text={"text": ByteTextEncoder(ByteTextConfig())},
     )
 
 
-def grids() -> dict[Modality, Grid]:
-    assert codecs().video is not None
-    assert codecs().audio is not None
-    samples = round(16000 * FRAMES / FPS)
-    return {"video": codecs().video.grid(FRAMES, SIDE, SIDE, FPS), "audio": codecs().audio.grid(samples)}
+def grids() -> dict[str, Grid]:
+    video = codecs().video["video"].grid(FRAMES, SIDE, SIDE, FPS)
+    audio = codecs().audio["audio"].grid(round(16000 * FRAMES / FPS))
+    return {"video": video, "audio": audio, "image": video}
 
 
 @cache
-def model() -> Mova:
-    return build_mova(TOY, components=frozenset(COMPONENTS), seed=0).eval()
+def model(*components: str) -> Denoiser:
+    return build(MOVA, setup(), components or COMPONENTS, seed=0).eval()
+
+
+def generator(network: Denoiser, phase: str = "joint") -> Generator:
+    seen, only = setup(phase), {} if phase == "joint" else {"audio" if phase == "video" else "video": {}}
+    wanted = {name: grids()[name] for name in MOVA.parts(seen).streams}
+    return Generator(denoiser=network, codecs=replace(codecs(), **only), system=MOVA, setup=seen, grids=wanted, fps=FPS)
 
 
 def requests(*names: str) -> list[Request]:
-    return [Request(prompt=f"a {name} face", image=clip(len(name))[0][0], id=name) for name in names]
+    return [Request(prompts={"text": f"a {name} face"}, image=clip(len(name))[0][0], id=name) for name in names]
 
 
-def make(network: Mova, made: list[Request], sampling: SamplingConfig = SAMPLING, *only: Modality) -> list[Media]:
-    wanted = {m: grid for m, grid in grids().items() if m in (only or grids())}
-    boundary = TOY.shape.boundary
-    return generate(
-        network, codecs(), made, sampling, grids=wanted, fps=FPS, boundary=boundary, mask_channels=2, seed=1
-    )
+def make(
+    network: Denoiser, made: list[Request], sampling: SamplingConfig = SAMPLING, phase: str = "joint"
+) -> list[Media]:
+    return generate(generator(network, phase), made, sampling, seed=1)
 
 
 def test_the_toy_makes_clips_of_the_right_size() -> None:
@@ -91,14 +108,17 @@ def test_a_clip_hardly_depends_on_its_batch_and_is_reproduced_exactly() -> None:
     torch.testing.assert_close(alone.samples, batched[1].samples, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("change", ["prompt", "image", "id", "bridge_scale", "text_scale"])
+@pytest.mark.parametrize("change", ["prompts", "image", "id", "bridge scale", "text scale", "audio", "video"])
 def test_everything_that_is_asked_for_reaches_the_clip(change: str) -> None:
     (plain,) = make(model(), requests("red"))
     request, sampling = requests("red")[0], SAMPLING
     if change.endswith("scale"):
-        sampling = replace(SAMPLING, **{change: 3.0})
+        sampling = replace(SAMPLING, scales={**SAMPLING.scales, change.removesuffix(" scale"): 3.0})
+    elif change in ("audio", "video"):
+        frames, samples = clip(5)
+        request = replace(request, given={change: samples[: plain.samples.shape[0]] if change == "audio" else frames})
     else:
-        values = {"prompt": "something else", "image": None, "id": "other"}
+        values = {"prompts": {"text": "something else"}, "image": None, "id": "other"}
         request = replace(request, **{change: values[change]})
     (changed,) = make(model(), [request], sampling)
     assert not torch.equal(plain.frames, changed.frames)
@@ -106,9 +126,9 @@ def test_everything_that_is_asked_for_reaches_the_clip(change: str) -> None:
 
 
 @pytest.mark.parametrize("modality", ["video", "audio"])
-def test_towers_work_alone(modality: Modality) -> None:
+def test_towers_work_alone(modality: str) -> None:
     parts = {"video": ("video_high", "video_low"), "audio": ("audio",)}[modality]
-    network = build_mova(TOY, components=frozenset(parts), seed=0).eval()
+    network = model(*parts)
     made = [replace(r, image=r.image if modality == "video" else None) for r in requests("red")]
     (media,) = make(network, made, SAMPLING, modality)
     assert (media.frames is None, media.samples is None) == (modality == "audio", modality == "video")
@@ -116,12 +136,10 @@ def test_towers_work_alone(modality: Modality) -> None:
 
 def test_both_experts_are_used_and_in_their_turn() -> None:
     """Without the low-noise expert, sampling stops exactly at the boundary."""
-    network, done = build_mova(TOY, components=frozenset({"video_high"}), seed=0).eval(), []
-    high = sum(expert_at(s, TOY.shape.boundary) == 0 for s in sigma_grid(SAMPLING.steps, SAMPLING.video_shift)[:-1])
+    done: list[int] = []
+    levels = level_grid(SAMPLING.schedule, "video", SAMPLING.steps)[:-1]
+    high = sum(MOVA.inactive(setup(), {"video": level}) == {"video_low"} for level in levels)
     with pytest.raises(ValueError, match="video_low"):
-        generate(
-            network, codecs(), requests("red"), SAMPLING, grids={"video": grids()["video"]}, fps=FPS,
-            boundary=TOY.shape.boundary, mask_channels=2, seed=1, progress=done.append,
-        )  # fmt: skip
+        generate(generator(model("video_high"), "video"), requests("red"), SAMPLING, seed=1, progress=done.append)
     assert 0 < high < SAMPLING.steps
     assert len(done) == high

@@ -14,7 +14,7 @@ from cluster import cluster, missing, wait_for
 from talkies.checkpoints.store import CheckpointStore
 from talkies.cli.main import run
 from talkies.launch.chain import read_chain
-from talkies.launch.slurm import Job, jobs_of
+from talkies.launch.slurm import JobInfo, jobs_of
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "mova" / "toy"
@@ -158,7 +158,7 @@ def ids(folder: Path) -> list[str]:
     return chain.ids
 
 
-def job(folder: Path) -> Job:
+def job(folder: Path) -> JobInfo:
     """The last job of a run, as Slurm knows it."""
     (found,) = jobs_of(ids(folder)[-1])
     return found
@@ -169,7 +169,7 @@ def states(folder: Path) -> list[set[str]]:
     return [{task.state for task in jobs_of(known)} for known in ids(folder)]
 
 
-def wait_to_end(folder: Path, state: str = "COMPLETED", seconds: float = 240) -> Job:
+def wait_to_end(folder: Path, state: str = "COMPLETED", seconds: float = 240) -> JobInfo:
     """Wait until no job of the run will run again; returns the last one, which must have ended in `state`."""
 
     def over() -> bool:

@@ -11,7 +11,7 @@ import torch
 from av.filter import Graph
 from schedule import own_schedule
 
-from talkies.media.read import Film, read_film
+from talkies.media.frames import Film, read_film
 
 FPS = 24
 LUMA = {"bt709": (0.2126, 0.0722), "bt601": (0.299, 0.114), "bt2020": (0.2627, 0.0593), "smpte240m": (0.212, 0.087)}

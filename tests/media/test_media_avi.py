@@ -6,6 +6,7 @@ import pytest
 from films import FPS, HEIGHT, WIDTH, Film
 
 from talkies.config.decode import decode_values
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import prepare
 from talkies.prepare.report import SetReport
@@ -35,7 +36,7 @@ def made(folder: Path, source: dict[str, str], *modalities: str) -> SetReport:
         "fit_sets": ["fitted"],
     }
     config = decode_values(PrepareConfig, values, where="test")
-    return prepare(config, folder / "root", recipe_folder=folder, progress=False).sets["all"]
+    return prepare(config, folder / "root", systems=SYSTEMS, recipe_folder=folder, progress=False).sets["all"]
 
 
 def test_it_is_quarantined_with_the_key_that_takes_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from scipy.signal import resample_poly
 
 from talkies.media.clipping import CROWDED, find_clipping
-from talkies.media.read import read_audio
+from talkies.media.sound import read_audio
 from talkies.media.write import write_mp4
 from talkies.streams.codec import Media
 from talkies.world.voices import SAMPLE_RATE, Voice, draw_loudness, sing

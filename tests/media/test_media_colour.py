@@ -10,7 +10,7 @@ import torch
 from painted import TO_2020, coded, colour_of, filled, hlg, light, picture, pq, read, write
 
 from talkies.media.colour import ColourError
-from talkies.media.read import read_frames
+from talkies.media.frames import read_frames
 from talkies.media.write import write_mp4
 from talkies.streams.codec import Media
 

@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from talkies.media.cancelling import find_cancelling
 from talkies.media.downmix import Channel, NoChannelError, mix_weights
+from talkies.media.phase_cancellation import find_cancellation
 from talkies.media.sound import ChannelError, read_audio
 
 RATE = 16000
@@ -90,7 +90,7 @@ def test_a_layout_without_a_mix_asks_for_a_channel() -> None:
 def test_antiphase_channels_cancel(*, rest: float, cancel: bool, tmp_path: Path) -> None:
     left = tones(2)[0]
     path = write(tmp_path / "a.wav", np.stack([left, -left * (1 - rest)]), "stereo")
-    found = find_cancelling(path, begin=0.0, seconds=1)
+    found = find_cancellation(path, begin=0.0, seconds=1)
     assert (found is not None) == cancel
     if found is not None:
         assert (found.channel, found.level) == (0, pytest.approx(0.354, abs=0.01))
@@ -103,15 +103,15 @@ def test_antiphase_channels_cancel_whatever_a_codec_makes_of_hiss(codec: str, tm
     hiss = np.diff(np.random.default_rng(1).normal(size=48001))
     voice = 0.1 * np.sin(2 * np.pi * 313 * time) * np.sin(2 * np.pi * 4 * time) + 0.02 * hiss
     path = write(tmp_path / "a.mkv", np.stack([voice, -voice]), "stereo", codec, 48000)
-    found = find_cancelling(path, begin=0.0, seconds=1)
+    found = find_cancellation(path, begin=0.0, seconds=1)
     assert found is not None
     assert found.level == pytest.approx(0.057, rel=0.2)
     same = write(tmp_path / "b.mkv", np.stack([voice, voice]), "stereo", codec, 48000)
-    assert find_cancelling(same, begin=0.0, seconds=1) is None
+    assert find_cancellation(same, begin=0.0, seconds=1) is None
 
 
 @pytest.mark.parametrize("sounding", range(6))
 def test_one_channel_alone_does_not_cancel(sounding: int, tmp_path: Path) -> None:
     values = tones(6)
     values[[i for i in range(6) if i != sounding]] = 0
-    assert find_cancelling(write(tmp_path / "a.wav", values, "5.1"), begin=0.0, seconds=1) is None
+    assert find_cancellation(write(tmp_path / "a.wav", values, "5.1"), begin=0.0, seconds=1) is None

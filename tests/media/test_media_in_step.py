@@ -18,8 +18,11 @@ from talkies.config import DataError
 from talkies.config.decode import decode_values
 from talkies.data.shards import ShardSet
 from talkies.media.container import MediaError
-from talkies.media.read import probe, read_audio, read_frames
+from talkies.media.frames import read_frames
+from talkies.media.probe import probe
+from talkies.media.sound import read_audio
 from talkies.media.timeline import find_beginning
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import prepare
 
@@ -237,7 +240,7 @@ def test_stored_clips_are_in_step(tmp_path: Path) -> None:
         "fit_sets": ["all"],
     }
     config = decode_values(PrepareConfig, values, where="test")
-    found = prepare(config, tmp_path / "root", recipe_folder=tmp_path, progress=False).sets["all"]
+    found = prepare(config, tmp_path / "root", systems=SYSTEMS, recipe_folder=tmp_path, progress=False).sets["all"]
     refused = {entry.id: (entry.reason, entry.detail) for entry in found.quarantined}
     assert refused["late.mp4"][0] == "too short"
     assert "its sound begins 1.514 s after its first whole picture" in refused["late.mp4"][1]
@@ -246,12 +249,10 @@ def test_stored_clips_are_in_step(tmp_path: Path) -> None:
     assert (found.kept, found.late) == (5, 3)
     shards = ShardSet.open(tmp_path / "root" / "sets" / "all")
     codecs = load_codecs(config.codecs, tmp_path / "root" / "codecs")
-    assert codecs.video is not None
-    assert codecs.audio is not None
     for clip in (shards.read(index) for index in range(len(shards))):
-        frames = (codecs.video.decode(clip.latents["video"][None])[0] + 1) * 127.5
-        samples = codecs.audio.decode(clip.latents["audio"][None])[0]
-        assert abs(apart(frames, samples, codecs.audio.config.sample_rate)) < 0.5, clip.id
+        frames = (codecs.video["video"].decode(clip.streams["video"].values[None])[0] + 1) * 127.5
+        samples = codecs.audio["audio"].decode(clip.streams["audio"].values[None])[0]
+        assert abs(apart(frames, samples, codecs.audio["audio"].sample_rate)) < 0.5, clip.id
 
 
 EMPTY = (4, 5, 30)

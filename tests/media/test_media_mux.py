@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from talkies.media.container import MediaError
+from talkies.media.frames import read_frames
 from talkies.media.mux import write_beside
-from talkies.media.read import probe, read_audio, read_frames
+from talkies.media.probe import probe
+from talkies.media.sound import read_audio
 from talkies.media.timeline import find_beginning
 from talkies.media.write import write_mp4
 from talkies.streams.codec import Media

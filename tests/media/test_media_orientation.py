@@ -8,8 +8,9 @@ import pytest
 import torch
 from painted import picture, read, write
 
+from talkies.media.frames import read_frames
 from talkies.media.orientation import OrientationError
-from talkies.media.read import probe, read_frames
+from talkies.media.probe import probe
 from talkies.media.timeline import find_beginning
 from talkies.media.write import write_mp4
 from talkies.streams.codec import Media

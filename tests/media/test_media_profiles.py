@@ -13,8 +13,9 @@ from painted import FPS, read
 from PIL import Image, ImageCms
 
 from talkies.media.colour import ColourError
+from talkies.media.frames import read_frames
 from talkies.media.pngs import png_chunk, png_profile
-from talkies.media.read import probe, read_frames
+from talkies.media.probe import probe
 
 COLOUR = (120, 60, 200)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

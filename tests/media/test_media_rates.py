@@ -10,8 +10,10 @@ import torch
 from films import DELAYS, FPS, FRAMES, HEIGHT, RATE, WIDTH, WINDOW, Film, apart, number_of
 
 from talkies.media.container import MediaError, opened
+from talkies.media.frames import read_frames
+from talkies.media.probe import probe
 from talkies.media.rates import frame_rate
-from talkies.media.read import probe, read_audio, read_frames
+from talkies.media.sound import read_audio
 from talkies.media.timeline import find_beginning
 
 PARTS = [

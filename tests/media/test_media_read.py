@@ -15,8 +15,9 @@ import torch
 
 from talkies.config import DataError
 from talkies.media.container import EndedError, MediaError
-from talkies.media.frames import fitted
-from talkies.media.read import probe, read_audio, read_frames
+from talkies.media.frames import fitted, read_frames
+from talkies.media.probe import probe
+from talkies.media.sound import read_audio
 from talkies.media.timeline import find_beginning
 from talkies.media.write import read_tags, write_mp4
 from talkies.streams.codec import Media

@@ -15,6 +15,7 @@ from talkies.codecs.load import load_codecs
 from talkies.config import DataError
 from talkies.config.decode import decode_values
 from talkies.data.shards import ShardSet
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import prepare
 from talkies.prepare.report import Report
@@ -105,7 +106,7 @@ def prepared(folder: Path, sets: Sequence[str] = ("all",)) -> tuple[Report, Prep
         "fit_sets": ["all"],
     }
     config = decode_values(PrepareConfig, values, where="test")
-    return prepare(config, folder.parent / "root", recipe_folder=folder, progress=False), config
+    return prepare(config, folder.parent / "root", systems=SYSTEMS, recipe_folder=folder, progress=False), config
 
 
 def test_the_report_counts_and_gives_reasons(clips: Path) -> None:
@@ -137,10 +138,9 @@ def test_the_report_counts_and_gives_reasons(clips: Path) -> None:
 def check_pictures(root: Path, config: PrepareConfig) -> None:
     """Clips decoded from the stored latents have the intended colours and places."""
     shards = ShardSet.open(root / "sets" / "all")
-    codecs = load_codecs(config.codecs, root / "codecs", modalities=["video"])
-    assert codecs.video is not None
+    codecs = load_codecs(config.codecs, root / "codecs", names=["video"])
     stored = (shards.read(index) for index in range(len(shards)))
-    films = {clip.id: codecs.video.decode(clip.latents["video"][None])[0] for clip in stored}
+    films = {clip.id: codecs.video["video"].decode(clip.streams["video"].values[None])[0] for clip in stored}
     places = {
         "plain.mkv": ((40, 60), COLOUR),
         "hdr.mkv": ((40, 60), COLOUR),

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from talkies.config import DataError, StorageError
-from talkies.media.read import probe, read_audio, read_frames
+from talkies.media.frames import read_frames
+from talkies.media.probe import probe
+from talkies.media.sound import read_audio
 from talkies.media.write import PROVENANCE, read_tags, write_mp4
 from talkies.streams.codec import Media
 

@@ -112,6 +112,16 @@ def test_times_follow_the_grid_not_a_constant() -> None:
     assert token_times(Grid(channels=1, shape=(8,), rate=Fraction(50)), (2,), 25.0) == [0.0, 1.0, 2.0, 3.0]
 
 
+def test_pieces_that_a_codec_encodes_on_their_own_begin_at_their_own_times() -> None:
+    """Three steps of 1/4 s to a piece of 1/2 s: a token at 0.5 s turns as one of another stream at 0.5 s does."""
+    pieces = Grid(channels=1, shape=(6,), rate=Fraction(4), chunk=(3, Fraction(1, 2)))
+    whole = Grid(channels=1, shape=(6,), rate=Fraction(4))
+    assert token_times(pieces, (1,), 4.0) == [0.0, 1.0, 2.0, 2.0, 3.0, 4.0]
+    for rope in (tower_rope, aligned_rope):
+        found, plain = (angle_of(rope(grid, (1,), 8, 4.0, CPU)) for grid in (pieces, whole))
+        assert torch.equal(found, plain[[0, 1, 2, 2, 3, 4]])
+
+
 def test_turns_are_cached_per_grid_and_usable_for_training_when_made_in_inference_mode() -> None:
     grid = Grid(channels=1, shape=(7,), rate=Fraction(3))
     with torch.inference_mode():

@@ -32,7 +32,7 @@ def main(checkout: Path) -> None:
     (folder / "src").symlink_to(checkout / "src")  # runs record the commit
     shutil.copy(PROGRAM, folder / "program.py")
     (folder / "recipes" / "prepare.yaml").write_text(PREPARE)
-    old = Old(folder, ours=False)
+    old = Old(folder, current=False)
     old.run("prepare", "recipes/prepare.yaml", "--runs", "runs")
     for name in ("video_pretraining", "audio_pretraining"):
         old.train(name, "steps.max=1", runs="runs")

@@ -1,4 +1,4 @@
-"""What commit ba90cf5 left half-way, and the words that continue it."""
+"""The unfinished runs of commit ba90cf5, and the commands that continue them."""
 
 import os
 import subprocess
@@ -34,47 +34,44 @@ TWO = ("fsdp2", "zero")
 
 @dataclass(frozen=True)
 class Old:
-    """The unpacked archive in `folder`, with its own sources; `ours`: continued by today's version."""
+    """The archive, unpacked in `folder`; `current`: the current version continues it, or that of `sources`."""
 
     folder: Path
-    ours: bool
+    current: bool
+    sources: Path | None = None
 
     def only(self, pattern: str) -> Path:
         """The one path that matches."""
         (found,) = self.folder.glob(pattern)
         return found
 
-    def near(self, pattern: str) -> Path:
-        """The same, as it is called in a recipe: ba90cf5 hashes parents by their paths."""
+    def relative(self, pattern: str) -> Path:
+        """The same path as recipes name it: ba90cf5 hashes parents by their paths."""
         return self.only(pattern).relative_to(self.folder)
 
     @property
     def parents(self) -> list[str]:
-        """Of joint training."""
-        return [f"parents.{part}={self.near(f'runs/{part}_pretraining-*/0001')}" for part in ("video", "audio")]
+        """The parents of joint training."""
+        return [f"parents.{part}={self.relative(f'runs/{part}_pretraining-*/0001')}" for part in ("video", "audio")]
 
     @property
     def base(self) -> list[str]:
-        """What the LoRA is of, and trains on."""
+        """The base and the data of the LoRA."""
         low = ["data.shards=low", "data.heldout=low_heldout", "data.geometry=32x32x25@12.5"]
-        return [f"parents.base={self.near('runs/joint_phase1-*/0001')}", *low]
+        return [f"parents.base={self.relative('runs/joint_phase1-*/0001')}", *low]
 
     def recipe(self, name: str) -> str:
-        """A recipe of the archive; today's version is told that it is of schema 1."""
-        path = self.folder / "recipes" / f"{name}.yaml"
-        if self.ours:
-            path = path.with_name(f"{name}-of-1.yaml")
-            path.write_text(f"extends: {name}.yaml\nschema: 1\n")
-        return str(path)
+        """A recipe of the archive."""
+        return str(self.folder / "recipes" / f"{name}.yaml")
 
     def train(self, name: str, *words: str, runs: str, processes: int = 1) -> None:
-        """Train, in as many processes."""
-        fixed = [self.recipe(name), *SMALL, f"data.root={self.near('runs/data/*')}", *words]
+        """Train in `processes` processes."""
+        fixed = [self.recipe(name), *SMALL, f"data.root={self.relative('runs/data/*')}", *words]
         self.run("train", *fixed, "--runs", runs, "--quiet", processes=processes)
 
-    def go_on(self, runs: str) -> Path:
+    def resume(self, runs: str) -> Path:
         """Continue the run of a folder; returns its own folder."""
-        if not self.ours:  # ba90cf5 cannot move a run: its advice is to upload it again
+        if not self.current:  # ba90cf5 cannot move a run: its advice is to upload it again
             (self.only(f"{runs}/*/0001") / "run.json").unlink()
         name = "lora" if runs == "lora" else "joint_phase1"
         parents = self.base if runs == "lora" else self.parents
@@ -82,11 +79,12 @@ class Old:
         return self.only(f"{runs}/*/0001")
 
     def run(self, *words: str, processes: int = 1) -> str:
-        """What a verb prints."""
-        program = str(PROGRAM if self.ours else self.folder / "program.py")
+        """The output of a command."""
+        program = str(PROGRAM if self.current else self.folder / "program.py")
         many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command: Sequence[str] = [sys.executable, *(many if processes > 1 else []), program, *words]
-        sources = {} if self.ours else {"PYTHONPATH": str(self.folder / "src")}
+        path = self.sources if self.current else self.folder / "src"
+        sources = {} if path is None else {"PYTHONPATH": str(path)}
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, cwd=self.folder, env={**os.environ, **sources}
         )
@@ -94,9 +92,11 @@ class Old:
         return done.stdout
 
 
-def unpacked(folder: Path, *, ours: bool) -> Old:
-    """A copy of the archive."""
+def unpacked(folder: Path, *, current: bool) -> Old:
+    """A copy of the archive; its recipes name schema 1 for the current version."""
     folder.mkdir()
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
-    return Old(folder, ours)
+    for path in folder.rglob("recipes/*.yaml") if current else ():
+        path.write_text(f"schema: 1\n{path.read_text()}")
+    return Old(folder, current)

@@ -21,7 +21,7 @@ def _rank(rank: int, world: int, folder: str, function: Callable[..., Any], args
         torch.save(function(*args), f"{folder}/answer-{rank}.pt")
     finally:
         dist.destroy_process_group()
-    os._exit(0)  # like a rank of talkies: see signals.flag.leave
+    os._exit(0)  # like a rank of talkies: see signals.flag.exit_if_code_set
 
 
 def on_ranks(folder: Path, world: int, function: Callable[..., Any], *args: Any) -> list[Any]:
@@ -44,7 +44,7 @@ def in_turn(function: Callable[..., Any], cases: Sequence[tuple[Any, ...]]) -> l
     return answers
 
 
-class Turns:
+class CasesOnRanks:
     """Cases by name, each with a world size. Every world is started once, for all its cases, when the first is needed:
     starting it takes longer than most cases."""
 

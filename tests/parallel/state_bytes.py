@@ -83,7 +83,7 @@ def state(shards: str, name: str, overrides: list[str]) -> dict[str, int]:
     phase = make_phase(recipe, lambda: build_model(recipe, {}, mesh))
     data = ClipsData(
         ShardSet.open(Path(shards)), seed=7, global_batch=8, accumulate=recipe.steps.accumulate,
-        streams=parts(recipe).streams, rank=mesh.data_rank, world=mesh.data_world,
+        streams=parts(recipe).streams, rank=mesh.data_rank, data_ranks=mesh.data_world,
     )  # fmt: skip
     trainer = make_trainer(recipe, [watch], world)
     with counted() as sent:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import Turns
+from ranks import CasesOnRanks
 from tiny_shards import tiny_shards
 from tiny_training import skipped
 
@@ -22,18 +22,18 @@ LAYOUTS: dict[str, tuple[Any, int]] = {
 
 
 @pytest.fixture(scope="module")
-def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
+def on_all_ranks(tmp_path_factory: pytest.TempPathFactory) -> CasesOnRanks:
     folder = tmp_path_factory.mktemp("bad")
     shards = str(tiny_shards(folder / "tiny"))
     cases = {name: (2, (shards, c, str(folder / name), k)) for name, (c, k) in LAYOUTS.items()}
-    return Turns(folder, skipped, cases)
+    return CasesOnRanks(folder, skipped, cases)
 
 
 @pytest.mark.fault("17", "NaN loss on one rank", injected="the loss of the last of 2 ranks is made infinite in a step")
 @pytest.mark.fault("19", "inf or NaN gradient", injected="the same, under DDP, FSDP2 and ZeRO 1 to 3 (CPU subclass)")
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_all_ranks_skip_the_same_step(layout: str, turns: Turns, record_outcome: Any) -> None:
-    answers = turns.answers(layout)
+def test_all_ranks_skip_the_same_step(layout: str, on_all_ranks: CasesOnRanks, record_outcome: Any) -> None:
+    answers = on_all_ranks.answers(layout)
     for rank, answer in enumerate(answers):
         first, second, third, fourth = answer["each"]
         assert [entry["step"] for entry in answer["skipped"]] == [2]
@@ -46,7 +46,7 @@ def test_all_ranks_skip_the_same_step(layout: str, turns: Turns, record_outcome:
         assert len(answer["said"]) == (rank == 0), "one process warns"
         assert all(torch.equal(fourth[name], value) for name, value in answers[0]["each"][3].items())
     assert "skipped optimizer step 2: the gradient norm is" in answers[0]["said"][0]
-    record = json.loads((turns.folder / layout / "step-00000002.json").read_text())
+    record = json.loads((on_all_ranks.folder / layout / "step-00000002.json").read_text())
     assert len(record["ranks"]) == 2, "the samples of each rank are recorded"
     assert sum(len(micro["ids"]) for micros in record["ranks"] for micro in micros) == 8
     record_outcome("every rank skips the step; no weight moves", steps_lost=1)

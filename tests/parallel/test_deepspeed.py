@@ -63,18 +63,18 @@ def test_every_stage_trains_like_one_process_on_the_cpu_not_the_cuda_path(shards
         torch.testing.assert_close(losses, torch.tensor(expected["losses"]), rtol=1e-5, atol=0, msg=str(layout))
 
 
-RESTING = [DeepspeedConfig(stage=2, shard=2), DeepspeedConfig(stage=3, shard=2, offload=True)]
+INACTIVE = [DeepspeedConfig(stage=2, shard=2), DeepspeedConfig(stage=3, shard=2, offload=True)]
 
 
-def rested(shards: str) -> list[list[dict[str, Tensor]]]:
+def with_inactive_expert(shards: str) -> list[list[dict[str, Tensor]]]:
     """Weights after 2 and 3 steps of AdamW with weight decay; the third step trains the high-noise expert."""
     fixed = {"dtype": torch.float32}
-    return [[train(shards, layout, count=count, **fixed)["weights"] for count in (2, 3)] for layout in RESTING]
+    return [[train(shards, layout, count=count, **fixed)["weights"] for count in (2, 3)] for layout in INACTIVE]
 
 
 def test_the_inactive_expert_is_unchanged(shards: str, tmp_path: Path) -> None:
     """Bitwise, although it has momentum; ZeRO fills its gradients with zeros."""
-    for two, three in on_ranks(tmp_path, 2, rested, shards)[0]:
+    for two, three in on_ranks(tmp_path, 2, with_inactive_expert, shards)[0]:
         moved = {name.split(".")[0] for name in two if not torch.equal(two[name], three[name])}
         assert moved == {"video_high", "audio", "bridge"}
 

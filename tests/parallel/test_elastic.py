@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import Turns, on_ranks
+from ranks import CasesOnRanks, on_ranks
 from tiny_shards import tiny_shards
 from tiny_training import train
 from torch import Tensor
@@ -48,22 +48,22 @@ def batches(answers: list[dict[str, Any]], readers: int) -> list[set[str]]:
 
 
 @pytest.fixture(scope="module")
-def turns(shards: str, tmp_path_factory: pytest.TempPathFactory) -> Turns:
+def on_all_ranks(shards: str, tmp_path_factory: pytest.TempPathFactory) -> CasesOnRanks:
     """Five steps at once, and with stops within one pass over the 11 clips and at its end, each with other workers."""
     folder, cases = tmp_path_factory.mktemp("turns"), {}
     for layout in TWO:
         parts = [(layout, 1, 0), (layout, 3, 2), (layout, 5, 0)]
         for name, stages in (("whole", [(layout, 5, 0)]), ("parts", parts)):
             cases[f"{layout} {name}"] = (2, (shards, str(folder / f"{len(cases)}"), stages))
-    return Turns(folder, chain, cases)
+    return CasesOnRanks(folder, chain, cases)
 
 
 @pytest.mark.parametrize("layout", TWO, ids=str)
 @pytest.mark.fault("d", "EMA resume equality", injected="stops on 2 ranks: DDP, FSDP2, sequence")
 def test_stops_and_resumes_on_the_same_layout_change_nothing_bitwise(
-    layout: Layout, turns: Turns, record_outcome: Callable[..., None]
+    layout: Layout, on_all_ranks: CasesOnRanks, record_outcome: Callable[..., None]
 ) -> None:
-    whole, parts = (turns.answers(f"{layout} {name}") for name in ("whole", "parts"))
+    whole, parts = (on_all_ranks.answers(f"{layout} {name}") for name in ("whole", "parts"))
     for one, several in zip(whole, parts, strict=True):
         assert [loss for stage in several for loss in stage["losses"]] == one[0]["losses"]
         assert same(several[-1]["weights"], one[0]["weights"])

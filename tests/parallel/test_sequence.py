@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from one_step import step, toy
-from ranks import Turns, on_ranks
+from ranks import CasesOnRanks, on_ranks
 
 from talkies.parallel.sequence import SequenceGroups, split_sequence
 
@@ -56,8 +56,8 @@ CASES = {"2 of 2": (2, (2, False)), "4 of 4, padded": (4, (4, True)), "2 of 4": 
 
 
 @pytest.fixture(scope="module")
-def turns(tmp_path_factory: pytest.TempPathFactory) -> Turns:
-    return Turns(tmp_path_factory.mktemp("ranks"), sequence_rank, CASES)
+def on_all_ranks(tmp_path_factory: pytest.TempPathFactory) -> CasesOnRanks:
+    return CasesOnRanks(tmp_path_factory.mktemp("ranks"), sequence_rank, CASES)
 
 
 def _case(name: str) -> Any:
@@ -66,11 +66,11 @@ def _case(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", [_case(name) for name in CASES])
-def test_loss_and_gradients_are_those_of_one_process(name: str, turns: Turns) -> None:
+def test_loss_and_gradients_are_those_of_one_process(name: str, on_all_ranks: CasesOnRanks) -> None:
     """The toy has 2 heads: degree 4 needs the hybrid. Token counts do not divide."""
     loss, grads = step(toy(), padded=CASES[name][1][1])
     norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in grads.values()]))
-    for answer in turns.answers(name):
+    for answer in on_all_ranks.answers(name):
         torch.testing.assert_close(answer["loss"], loss, rtol=1e-5, atol=0)
         assert answer["grads"].keys() == grads.keys()
         worst = max(float((answer["grads"][name] - grads[name]).abs().max()) for name in grads)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import Turns
+from ranks import CasesOnRanks
 from tiny_shards import tiny_shards
 from tiny_training import train
 
@@ -41,14 +41,16 @@ def accumulated(layout: DdpConfig | Fsdp2Config) -> int:
 
 
 @pytest.fixture(scope="module")
-def turns(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Turns:
+def on_all_ranks(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> CasesOnRanks:
     cases = {name: (c.ranks, (str(shards), c, accumulated(c))) for name, c in LAYOUTS.items()}
-    return Turns(tmp_path_factory.mktemp("ranks"), train, cases)
+    return CasesOnRanks(tmp_path_factory.mktemp("ranks"), train, cases)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_trains_like_one_process(layout: str, alone: dict[int, dict[str, Any]], turns: Turns) -> None:
-    expected, answers = alone[accumulated(LAYOUTS[layout])], turns.answers(layout)
+def test_every_layout_trains_like_one_process(
+    layout: str, alone: dict[int, dict[str, Any]], on_all_ranks: CasesOnRanks
+) -> None:
+    expected, answers = alone[accumulated(LAYOUTS[layout])], on_all_ranks.answers(layout)
     norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in expected["grads"].values()]))
     for answer in answers:
         assert answer["grads"].keys() == expected["grads"].keys(), "the inactive expert has no gradient"

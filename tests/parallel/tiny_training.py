@@ -27,13 +27,13 @@ from talkies.resilience.config import SurvivalConfig
 from talkies.resilience.guard import Guard, NonFiniteError, SurvivalWarning
 from talkies.resilience.quarantine import Quarantine
 from talkies.training.after_step import after_step
+from talkies.training.checkpoint_callback import rewind
 from talkies.training.config import EmaConfig, LoraConfig, OptimizerConfig, StepsConfig
 from talkies.training.engines import engine_of
 from talkies.training.lora import add_lora
 from talkies.training.metrics import TrainingMetrics
 from talkies.training.optimizer import Alternating, parameter_groups
 from talkies.training.phase import Phase
-from talkies.training.saving import rewind
 from talkies.training.zero_state import ZeroState
 
 
@@ -84,7 +84,7 @@ class Watch(Callback):
         self.losses.append(float(outputs["loss"]))
         self.ids.append([f"{name}/{visit}" for name, visit in zip(batch.ids, batch.visits, strict=True)])
         if trainer.global_step == 1:
-            self.norm = pl_module.stepping.grad_norm
+            self.norm = pl_module.guarded_steps.grad_norm
 
 
 def own_gradient(parameter: Tensor) -> Tensor | None:
@@ -172,7 +172,7 @@ def train(
         opened = open_to_train(Path(shards), ("video", "audio", "image"), share=share, verify=world.main)
     data = ClipsData(
         opened, seed=7, global_batch=8, accumulate=accumulate, workers=workers,
-        rank=mesh.data_rank, world=mesh.data_world,
+        rank=mesh.data_rank, data_ranks=mesh.data_world,
     )  # fmt: skip
     callbacks: list[Callback] = [watch]
     latest = None
@@ -212,5 +212,5 @@ def train(
     points = [point for point in points if point[1] != "train/clips_per_second"]
     found |= {"points": points, "counts": counts, "quarantined": sorted(data.quarantined)}
     if folder is not None:
-        found["ema"] = {name: whole(average) for name, average in after.averaging.ema.averages.items()}
+        found["ema"] = {name: whole(average) for name, average in after.ema_callback.ema.averages.items()}
     return found

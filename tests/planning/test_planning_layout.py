@@ -12,9 +12,10 @@ from talkies.models.build import build
 from talkies.models.mova.system import MOVA
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.planning.activations import Activations, activations
-from talkies.planning.card import CARDS, MOST, Fit, fit, refuse, smallest
 from talkies.planning.communication import communication, sequence_bytes
 from talkies.planning.cost import compute
+from talkies.planning.gpu import MAX_RANKS, Fit, fit_memory, refuse, smallest
+from talkies.planning.gpu_sizes import GPUS
 from talkies.planning.layout import divisibility, shares
 from talkies.planning.memory import memory
 from talkies.planning.parameters import count_parts, skeleton
@@ -142,7 +143,7 @@ def test_communication() -> None:
     assert sequence_bytes(PHASE2, profile(replace(PHASE2, layout=Fsdp2Config(shard=16), clips=1024))) == (0, 0)
 
 
-@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("card", GPUS)
 def test_the_smallest_layout_fits_and_divides(card: int) -> None:
     found = smallest(PARTS, PHASE2, card, profiler=profiler("360p"))
     assert found is not None
@@ -162,18 +163,18 @@ def test_the_smallest_layout_fits_and_divides(card: int) -> None:
 def test_cards_in_order() -> None:
     shards = [
         found.shard
-        for found in (smallest(PARTS, PHASE3, card, profiler=profiler("720p")) for card in CARDS)
+        for found in (smallest(PARTS, PHASE3, card, profiler=profiler("720p")) for card in GPUS)
         if found is not None
     ]
     assert shards == sorted(shards, reverse=True)
-    assert fit(PARTS, PHASE2, 80, profiler=profiler("360p")).fits
+    assert fit_memory(PARTS, PHASE2, 80, profiler=profiler("360p")).fits
 
 
 def test_a_layout_that_does_not_fit_is_refused_in_one_line() -> None:
     with pytest.raises(RecipeError, match=r"phase2 needs 53\.\d GB .* 24 GB; the smallest .*shard: \d+") as caught:
-        refuse("phase2", PHASE2, fit(PARTS, PHASE2, 24, profiler=profiler("360p")))
+        refuse("phase2", PHASE2, fit_memory(PARTS, PHASE2, 24, profiler=profiler("360p")))
     assert "\n" not in str(caught.value)
-    with pytest.raises(RecipeError, match=f"no layout of at most {MOST} ranks"):
+    with pytest.raises(RecipeError, match=f"no layout of at most {MAX_RANKS} ranks"):
         refuse("x", PHASE2, Fit(card=24, bytes=10**12, fits=False, smallest=None))
 
 

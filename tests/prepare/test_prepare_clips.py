@@ -12,8 +12,9 @@ import torch
 
 from talkies.codecs.prompt import LONGEST
 from talkies.media.loudness import PEAK, loudness
-from talkies.media.read import read_audio
+from talkies.media.sound import read_audio
 from talkies.media.write import write_mp4
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.clips import RawClip, Rejected, read_clip
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.items import Item
@@ -31,7 +32,7 @@ def read(recipe: Recipe) -> Callable[..., RawClip]:
 
     def once(path: Path, caption: str | None = None, **keys: Any) -> RawClip:
         section = {"source": "media", "split": "all", "geometry": "32x32x25@12", **keys}
-        made = plan(recipe(sets={"all": section}))["all"]
+        made = plan(recipe(sets={"all": section}), SYSTEMS)["all"]
         item = Item(id=path.name, media=path, caption=path.with_suffix(".txt") if caption is None else caption)
         return read_clip(item, made, Reader())
 
@@ -259,7 +260,7 @@ def test_antiphase_stereo_is_reported_and_one_channel_can_be_used(
         read(path, caption="x", modalities=["audio"])
     sources = {"media": {"kind": "folder", "path": "media", "channel": "right"}}
     section = {"source": "media", "split": "all", "geometry": "32x32x25@12", "modalities": ["audio"]}
-    made = plan(recipe(sets={"all": section}, sources=sources))["all"]
+    made = plan(recipe(sets={"all": section}, sources=sources), SYSTEMS)["all"]
     clip = read_clip(Item(id="a", media=path, caption="x"), made, Reader())
     assert clip.samples is not None
     torch.testing.assert_close(clip.samples, -hum[:33333] * (1 - rest), atol=1e-4, rtol=0)
@@ -267,7 +268,7 @@ def test_antiphase_stereo_is_reported_and_one_channel_can_be_used(
 
 def test_a_channel_that_a_file_lacks_is_a_reason(make: Maker, recipe: Recipe) -> None:
     sources = {"media": {"kind": "folder", "path": "media", "channel": 3}}
-    made = plan(recipe(sources=sources))["all"]
+    made = plan(recipe(sources=sources), SYSTEMS)["all"]
     path = make("a.mp4")
     with pytest.raises(Rejected, match=r"^no channel: its sound has 1 channels .*`channel` is 3"):
         read_clip(Item(id="a", media=path, caption="x"), made, Reader())

@@ -12,6 +12,7 @@ import pytest
 
 from talkies.config import DataError
 from talkies.data.shards import ShardSet
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import Report, prepare, prepare_sets
 
@@ -28,7 +29,7 @@ def run(tmp_path: Path, recipe: Recipe) -> Callable[..., Report]:
     def once(root: str = "root", *, source: dict[str, Any] | None = None, **sections: Any) -> Report:
         media = {"kind": "folder", "path": "media", "heldout": 2, **(source or {})}
         keys = {"sets": SETS, "fit_sets": ["train"], "sources": {"media": media}, **sections}
-        return prepare(recipe(**keys), tmp_path / root, recipe_folder=tmp_path, progress=False)
+        return prepare(recipe(**keys), tmp_path / root, systems=SYSTEMS, recipe_folder=tmp_path, progress=False)
 
     return once
 
@@ -140,7 +141,7 @@ def test_a_remux_is_a_copy(five: list[Path], run: Callable[..., Report], tmp_pat
     ("suffix", "codec"),
     [("mkv", "flac"), ("mkv", "mp3"), ("ts", "mp2"), ("mov", "pcm"), ("mp4", "aac"), ("mkv", "opus")],
 )
-def test_sound_that_was_coded_anew_leaves_a_copy(
+def test_sound_that_was_coded_again_leaves_a_copy(
     five: list[Path], run: Callable[..., Report], tmp_path: Path, suffix: str, codec: str
 ) -> None:
     for path in five:
@@ -231,7 +232,7 @@ def test_the_shortest_name_is_kept_and_other_captions_are_reported(
     report = run(source={"heldout": 0}, sets={"train": SETS["train"]})
     assert ids(tmp_path / "root", "train") == {kept, "other.mp4"}
     shards = ShardSet.open(tmp_path / "root" / "sets" / "train")
-    assert f"caption of {kept}" in {shards.read(index).caption for index in range(2)}
+    assert f"caption of {kept}" in {shards.read(index).texts["text"].caption for index in range(2)}
     assert {copy.id: (copy.of, copy.differs) for copy in report.copies["media"]} == {
         name: (kept, "caption") for name in names if name != kept
     }
@@ -261,7 +262,7 @@ def test_what_was_found_is_remembered(
         raise AssertionError("decoded again")
 
     for name in ("pictures_of", "sounds_alike", "sound_digest", "has_sound"):
-        monkeypatch.setattr(f"talkies.prepare.likeness.{name}", never)
+        monkeypatch.setattr(f"talkies.prepare.duplicates.{name}", never)
     again = run()
     assert again.copies == first.copies
     assert all(found.reused for found in again.sets.values())
@@ -321,5 +322,8 @@ def test_jobs_of_an_array_agree(five: list[Path], recipe: Recipe, run: Callable[
     sources = {"media": {"kind": "folder", "path": "media", "heldout": 2}}
     config = recipe(sets=SETS, fit_sets=["train"], sources=sources)
     for names in ([], ["held"], ["train"]):
-        prepare_sets(config, tmp_path / "parts", recipe_folder=tmp_path, progress=False, names=names)
-    assert prepare(config, tmp_path / "parts", recipe_folder=tmp_path, progress=False).manifest == whole.manifest
+        prepare_sets(config, tmp_path / "parts", systems=SYSTEMS, recipe_folder=tmp_path, progress=False, names=names)
+    assert (
+        prepare(config, tmp_path / "parts", systems=SYSTEMS, recipe_folder=tmp_path, progress=False).manifest
+        == whole.manifest
+    )

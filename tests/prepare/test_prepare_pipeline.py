@@ -13,7 +13,9 @@ import torch
 from talkies.codecs.load import load_codecs
 from talkies.config import DataError, RecipeError, StorageError
 from talkies.data.shards import ShardSet
-from talkies.media.read import read_audio, read_frames
+from talkies.media.frames import read_frames
+from talkies.media.sound import read_audio
+from talkies.models.systems import SYSTEMS
 from talkies.prepare import building, fitting
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.jobs import OLDER, InUse
@@ -30,7 +32,7 @@ def run(tmp_path: Path, recipe: Recipe) -> Callable[..., Report]:
     """Prepare the media folder into tmp_path/root."""
 
     def once(root: str = "root", **sections: Any) -> Report:
-        return prepare(recipe(**sections), tmp_path / root, recipe_folder=tmp_path, progress=False)
+        return prepare(recipe(**sections), tmp_path / root, systems=SYSTEMS, recipe_folder=tmp_path, progress=False)
 
     return once
 
@@ -56,31 +58,28 @@ def test_a_set_holds_what_the_codecs_make_of_the_files(
     report = run()
     shards = ShardSet.open(tmp_path / "root" / "sets" / "all")
     codecs = load_codecs(recipe().codecs, tmp_path / "root" / "codecs")
-    assert codecs.video is not None
-    assert codecs.audio is not None
+    video, audio, words = codecs.video["video"], codecs.audio["audio"], codecs.text["text"]
     assert sorted(shards.ids) == ["clip-0.mp4", "clip-1.mp4", "clip-2.mp4"]
     assert report.sets["all"].fingerprint == shards.fingerprint
-    assert (shards.header.geometry, shards.header.fps, shards.header.mask_channels) == ("32x32x25@12", 12.0, 2)
-    assert shards.header.codecs == {
-        "video": codecs.video.identity,
-        "audio": codecs.audio.identity,
-        "text": codecs.text.identity,
-    }
+    assert (shards.header.geometry, shards.header.fps) == ("32x32x25@12", 12.0)
+    assert shards.header.codecs == codecs.identities
+    assert shards.header.made_by == {"video": "video", "audio": "audio", "image": "video", "text": "text"}
+    assert dict(shards.grids) == {name: shards.read(0).streams[name].grid for name in ("video", "audio", "image")}
     for index, name in enumerate(shards.ids):
         clip, path = shards.read(index), tmp_path / "media" / name
         frames = read_frames(path, frames=25, fps=12.0, height=32, width=32)[None] / 127.5 - 1
         samples = read_audio(path, sample_rate=16000, seconds=25 / 12)
-        torch.testing.assert_close(clip.latents["video"], codecs.video.encode(frames)[0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(clip.latents["audio"], codecs.audio.encode(samples[None])[0], atol=1e-5, rtol=1e-5)
+        found = {name: one.values for name, one in clip.streams.items()}
+        torch.testing.assert_close(found["video"], video.encode(frames)[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found["audio"], audio.encode(samples[None])[0], atol=1e-5, rtol=1e-5)
         still = torch.cat([frames[:, :1], torch.zeros(1, 24, 3, 32, 32)], dim=1)
-        assert clip.image is not None
-        torch.testing.assert_close(clip.image, codecs.video.encode(still)[0], atol=1e-5, rtol=1e-5)
-        text = codecs.text.encode([f"square {name[5]} hums"])
-        torch.testing.assert_close(clip.text, text.embedding[0])
-        assert (clip.text_length, clip.caption) == (3, f"square {name[5]} hums")
-        assert clip.valid == {"video": 13, "audio": 53}
-    null = codecs.text.encode([""])
-    torch.testing.assert_close(shards.null_text.embedding, null.embedding)
+        torch.testing.assert_close(found["image"], video.encode(still)[0], atol=1e-5, rtol=1e-5)
+        text, stored = words.encode([f"square {name[5]} hums"]), clip.texts["text"]
+        torch.testing.assert_close(stored.features, text.embedding[0, :3])
+        assert (len(stored.features), stored.caption) == (3, f"square {name[5]} hums")
+        assert {name: one.valid for name, one in clip.streams.items()} == {"video": 13, "audio": 53, "image": 13}
+    null = words.encode([""])
+    torch.testing.assert_close(shards.null_texts["text"].embedding, null.embedding)
 
 
 def test_bad_files_are_quarantined_and_the_others_go_on(
@@ -230,7 +229,7 @@ def test_data_that_a_run_has_begun_with_is_kept_when_the_reader_changes(
     """If the files are the same; other sets of an older version are made again."""
 
     def made(**options: Any) -> Report:
-        return prepare(recipe(), tmp_path / "root", recipe_folder=tmp_path, progress=False, **options)
+        return prepare(recipe(), tmp_path / "root", systems=SYSTEMS, recipe_folder=tmp_path, progress=False, **options)
 
     with monkeypatch.context() as older:
         for module in (building, fitting):
@@ -317,10 +316,9 @@ def test_sound_that_is_shorter_is_padded_and_marked(
     sound = ShardSet.open(tmp_path / "root" / "sets" / "sound")
     clips = {clip.id: clip for clip in (sound.read(i) for i in range(len(sound)))}
     assert report.sets["sound"].padded == 1
-    assert clips["short.m4a"].valid == {"audio": 25}
-    assert clips["clip-0.mp4"].valid == {"audio": 53}
-    assert clips["short.m4a"].caption == "a short hum Duration 1.0 seconds."
-    assert clips["clip-0.mp4"].image is None
+    assert {name: one.valid for name, one in clips["short.m4a"].streams.items()} == {"audio": 25}
+    assert {name: one.valid for name, one in clips["clip-0.mp4"].streams.items()} == {"audio": 53}
+    assert clips["short.m4a"].texts["text"].caption == "a short hum Duration 1.0 seconds."
     assert set(sound.header.codecs) == {"audio", "text"}
 
 
@@ -390,15 +388,15 @@ def test_codecs_are_taken_from_where_they_were_fitted(
     shutil.rmtree(tmp_path / "media")
     make("other.mp4", seed=9)
     taken = recipe(codecs_from="root", fit_sets=[])
-    where = {"recipe_folder": tmp_path, "progress": False, "codecs": tmp_path / "root" / "codecs"}
+    where = {"systems": SYSTEMS, "recipe_folder": tmp_path, "progress": False, "codecs": tmp_path / "root" / "codecs"}
     report = prepare(taken, tmp_path / "other", **where)
     assert report.codecs == codecs
     assert ShardSet.open(tmp_path / "other" / "sets" / "all").header.codecs == codecs
     before = times(tmp_path / "other" / "codecs")
     assert prepare(taken, tmp_path / "other", **where).sets["all"].reused
     assert times(tmp_path / "other" / "codecs") == before
-    run("fitted anew", fit_sets=["all"])
-    assert run("fitted anew").codecs != codecs
+    run("fitted again", fit_sets=["all"])
+    assert run("fitted again").codecs != codecs
 
 
 @pytest.mark.parametrize("fault", ["gone", "damaged", "another config"])
@@ -416,5 +414,12 @@ def test_codecs_that_cannot_be_taken_are_refused_by_name(
         audio = {"kind": "linear_audio", "channels": 8, "hop": 320}
         sections["codecs"] = {"video": {"kind": "linear_video", "channels": 8}, "audio": audio, "text": BYTES}
     with pytest.raises(DataError, match=r"prepare: `codecs_from`: .*audio"):
-        prepare(recipe(**sections), tmp_path / "other", recipe_folder=tmp_path, progress=False, codecs=given)
+        prepare(
+            recipe(**sections),
+            tmp_path / "other",
+            systems=SYSTEMS,
+            recipe_folder=tmp_path,
+            progress=False,
+            codecs=given,
+        )
     assert not (tmp_path / "other" / "codecs").exists()

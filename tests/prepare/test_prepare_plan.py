@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from talkies.config import RecipeError
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.plan import fitted_parts, plan
 
@@ -47,23 +48,35 @@ def one_set(**keys: Any) -> dict[str, Any]:
             {"sources": {"media": {"kind": "folder", "path": "a"}, "more": {"kind": "folder", "path": "b"}}},
             r"`sources\.more` is used by no set",
         ),
+        ({"codecs": {"../x": {"kind": "linear_video"}, "text": BYTES}}, r"unknown key `codecs\.\.\./x`; known: video"),
+        ({"codecs": {"audio": DAC, "text": BYTES}}, r"`sets\.all\.modalities` keeps video, of which a mova model"),
+        (
+            {"codecs": {"video": {"kind": "linear_audio"}, "text": BYTES}},
+            r"`codecs\.video\.kind` is linear_audio, which encodes audio: choose a codec of video",
+        ),
+        ({"codecs": {"text": DAC}}, r"`codecs\.text\.kind` is mova_dac, which encodes audio"),
+        (
+            {"codecs": {"video": WAN, "audio": DAC, "text": BYTES, "film": WAN}},
+            r"unknown key `codecs\.film`; known: video, audio, text",
+        ),
+        ({"system": "nova"}, "`system` is 'nova'; known: mova"),
         ({"sets": {"a/b": {"source": "media", "geometry": "32x32x25@12"}}}, r"`sets\.a/b` names a folder"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made(recipe: Recipe, sections: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        plan(recipe(**sections))
+        plan(recipe(**sections), SYSTEMS)
 
 
 def test_latents_that_last_unequally_are_refused(recipe: Recipe) -> None:
     """25 frames at 12 fps last 2.083 s; hops of 0.2 s make 2.2 s of latents."""
     codecs = {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio", "hop": 3200}, "text": BYTES}
     with pytest.raises(RecipeError, match=r"2\.083 s of frames become 2\.200 s of audio latents"):
-        plan(recipe(codecs=codecs))
+        plan(recipe(codecs=codecs), SYSTEMS)
 
 
 def test_a_sound_set_needs_no_video_geometry(recipe: Recipe) -> None:
-    assert not plan(recipe(**one_set(geometry="5x7x24@12", modalities=["audio"])))["low"].video
+    assert not plan(recipe(**one_set(geometry="5x7x24@12", modalities=["audio"])), SYSTEMS)["low"].video
 
 
 def test_only_linear_codecs_that_are_used_are_fitted(recipe: Recipe) -> None:

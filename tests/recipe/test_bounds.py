@@ -8,13 +8,13 @@ import pytest
 
 from talkies.config import RecipeError
 from talkies.config.canonical import flat
-from talkies.config.decode import decode
 from talkies.config.merge import override
 from talkies.config.source import LoadedRecipe, load
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.geometry import Geometry
 from talkies.prepare.plan import plan
 from talkies.recipe.check import check
-from talkies.recipe.config import PhaseRecipe, Recipe
+from talkies.recipe.config import PhaseRecipe, decode_recipe
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 UNBOUNDED = {
@@ -23,7 +23,7 @@ UNBOUNDED = {
         "sources.faces.seed",
         "sources.faces_high.seed",
         "sources.masks.seed",
-        "phase.alpha",
+        "train.alpha",
     ),  # numbers without a natural limit
     *(
         "sources.faces.heldout",
@@ -44,7 +44,7 @@ def source(name: str) -> LoadedRecipe:
 
 
 def integers(name: str) -> dict[str, Any]:
-    found = flat(decode(Recipe, source(name)))
+    found = flat(decode_recipe(source(name), SYSTEMS))
     return {key: value for key, value in found.items() if isinstance(value, int) and not isinstance(value, bool)}
 
 
@@ -56,8 +56,8 @@ def used(name: str, key: str, value: Any) -> None:
     if key.startswith("parallel."):
         values = override(values, {}, "parallel.kind", "ddp")
     values = override(values, {}, key, value)
-    recipe = decode(Recipe, LoadedRecipe(file=Path("x.yaml"), values=values, origins={}))
-    check(recipe) if isinstance(recipe, PhaseRecipe) else plan(recipe)
+    recipe = decode_recipe(LoadedRecipe(file=Path("x.yaml"), values=values, origins={}), SYSTEMS)
+    check(recipe) if isinstance(recipe, PhaseRecipe) else plan(recipe, SYSTEMS)
 
 
 @pytest.mark.parametrize(("name", "key"), KEYS)
@@ -89,17 +89,17 @@ def test_a_geometry_beyond_any_clip_is_refused(text: str) -> None:
 
 def test_blocks_too_large_to_fit_a_codec_on_are_refused() -> None:
     values = override(source("prepare").values, {}, "codecs.video", {"block": 32, "stride": 3})
-    recipe = decode(Recipe, LoadedRecipe(file=Path("x.yaml"), values=values, origins={}))
+    recipe = decode_recipe(LoadedRecipe(file=Path("x.yaml"), values=values, origins={}), SYSTEMS)
     with pytest.raises(RecipeError, match=r"`codecs\.video`.*9216 values.*at most 8192"):
-        plan(recipe)
+        plan(recipe, SYSTEMS)
 
 
 def test_a_lora_wider_than_its_towers_is_refused() -> None:
-    used("lora", "phase.rank", 96)
-    with pytest.raises(RecipeError, match=r"`phase\.rank` is 97.*at most 96 wide"):
-        used("lora", "phase.rank", 97)
+    used("lora", "train.rank", 96)
+    with pytest.raises(RecipeError, match=r"`train\.rank` is 97.*at most 96 wide"):
+        used("lora", "train.rank", 97)
 
 
 def test_a_lora_without_targets_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"`phase\.targets` must be a list of at least 1, got a list of 0"):
-        used("lora", "phase.targets", [])
+    with pytest.raises(RecipeError, match=r"`train\.targets` must be a list of at least 1, got a list of 0"):
+        used("lora", "train.targets", [])

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from talkies.config import RecipeError
-from talkies.config.decode import decode
 from talkies.config.source import load
+from talkies.models.systems import SYSTEMS
 from talkies.recipe.check import check, check_license
-from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.config import decode_phase
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
 
 
 def checked(recipe: str, *, replicate: int = 1, shard: int, sequence: int) -> None:
     layout = f"parallel={{kind: fsdp2, replicate: {replicate}, shard: {shard}, sequence: {sequence}}}"
-    check(decode(PhaseRecipe, load(RECIPES / f"{recipe}.yaml", [layout])))
+    check(decode_phase(load(RECIPES / f"{recipe}.yaml", [layout]), SYSTEMS))
 
 
 def test_more_ranks_than_audio_tokens_are_refused_with_a_degree_that_fits() -> None:
@@ -46,7 +46,7 @@ def test_only_what_a_phase_trains_counts(phase: str, tokens: str) -> None:
     + [(text, False) for text in ("", "MIT", "my license", "mit<script>", "[x](javascript:alert)", "a|b", "`a`", "-a")],
 )
 def test_a_license_is_an_identifier(license: str, good: bool) -> None:
-    tracking = decode(PhaseRecipe, load(RECIPES / "toy/lora.yaml", [f'tracking.license="{license}"'])).tracking
+    tracking = decode_phase(load(RECIPES / "toy/lora.yaml", [f'tracking.license="{license}"']), SYSTEMS).tracking
     if good:
         check_license(tracking)
         return

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from talkies.config import RecipeError
+from talkies.models.systems import SYSTEMS
 from talkies.recipe.curriculum import load_curriculum
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
@@ -24,7 +25,7 @@ def digest(folder: Path, path: str) -> str:
     phase = TOY / "audio_pretraining.yaml"
     text = f"kind: curriculum\nname: mine\nprepare: prepare.yaml\nphases: [{phase}]\n"
     (folder / "curriculum.yaml").write_text(text)
-    return load_curriculum(folder / "curriculum.yaml", []).digest
+    return load_curriculum(folder / "curriculum.yaml", [], systems=SYSTEMS).digest
 
 
 def test_resolved_paths_identify_a_curriculum(tmp_path: Path) -> None:

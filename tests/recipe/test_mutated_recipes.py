@@ -7,14 +7,33 @@ from pathlib import Path
 import pytest
 
 from talkies.config import RecipeError
-from talkies.config.decode import decode
 from talkies.config.source import load
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.plan import plan
 from talkies.recipe.check import check
-from talkies.recipe.config import PhaseRecipe, Recipe
+from talkies.recipe.config import PhaseRecipe, decode_recipe
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 NAMES = ["prepare", "lora", "joint_phase1", "curriculum", "defaults"]
+OLD = """# Of schema 2.
+schema: 2
+extends: old_defaults.yaml
+name: lora
+phase: {kind: lora, rank: 16, experts: alternate}
+parents:
+  base: high_resolution
+  video: null
+flow:
+  video: {shift: 5.0}
+  audio:
+    shift: 1.0
+  times: shared
+sampling:
+  video_shift: 2.0
+  text_scale: 3.0
+data: {shards: masks, heldout: masks_heldout}
+steps: {max: 3}
+"""
 LONG = "x" * 5_000
 VALUES = [
     *("", "~", "-1", "0", "1e400", "-1e308", "9" * 400, "1" + "0" * 30, "1e18", "'1'", "true", "[]", "{}", "[1, [2]]"),
@@ -76,11 +95,11 @@ MUTATIONS: list[Callable[[random.Random, list[str]], None]] = [valued, valued, v
 
 def used(path: Path) -> None:
     """As far as a recipe goes without data."""
-    recipe = decode(Recipe, load(path))
+    recipe = decode_recipe(load(path), SYSTEMS)
     if isinstance(recipe, PhaseRecipe):
         check(recipe)
     elif recipe.kind == "prepare":
-        plan(recipe)
+        plan(recipe, SYSTEMS)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -91,8 +110,10 @@ def test_a_mutated_recipe_is_used_or_refused_readably(
     draw, refused = random.Random(seed), 0
     for name in NAMES:
         Path(f"{name}.yaml").write_text((TOY / f"{name}.yaml").read_text())
+    Path("old_defaults.yaml").write_text("schema: 2\n" + (TOY / "defaults.yaml").read_text())
     for _ in range(30):
-        lines = (TOY / f"{draw.choice(NAMES)}.yaml").read_text().splitlines()
+        name = draw.choice([*NAMES, "old"])
+        lines = (OLD if name == "old" else (TOY / f"{name}.yaml").read_text()).splitlines()
         for mutation in draw.choices(MUTATIONS, k=draw.randrange(1, 4)):
             mutation(draw, lines)
         Path("x.yaml").write_text("\n".join(lines), encoding="utf-8", errors="surrogatepass")
@@ -105,3 +126,9 @@ def test_a_mutated_recipe_is_used_or_refused_readably(
             assert message.startswith("recipe: "), message
             assert "sesame@" not in message, message
     assert refused > 15
+
+
+def test_the_recipe_of_schema_2_is_one(tmp_path: Path) -> None:
+    (tmp_path / "old_defaults.yaml").write_text("schema: 2\n" + (TOY / "defaults.yaml").read_text())
+    (tmp_path / "old.yaml").write_text(OLD)
+    used(tmp_path / "old.yaml")

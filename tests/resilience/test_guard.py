@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from talkies.data.shards import ShardSet
 from talkies.resilience.config import SpikeConfig, SurvivalConfig
 from talkies.resilience.guard import Guard, NonFiniteError, RollbackError, SpikeError, SurvivalWarning
+from talkies.training.checkpoint_callback import CheckpointCallback, capture
 from talkies.training.phase import Phase
-from talkies.training.saving import Saving, capture
 
 ACCUMULATE = 2
 BATCH = 4
@@ -49,13 +49,15 @@ class Watch(Callback):
     def __init__(self) -> None:
         self.seen: list[dict[str, Tensor]] = []
         self.ids: list[tuple[str, ...]] = []
-        self.saving: Saving | None = None
+        self.checkpoint_callback: CheckpointCallback | None = None
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.ids.append(batch.ids)
         if (batch_idx + 1) % ACCUMULATE == 0:
-            (self.saving,) = (found for found in trainer.callbacks if isinstance(found, Saving))
-            state = capture(trainer, pl_module, self.saving.averaging.ema, trainer.datamodule)
+            (self.checkpoint_callback,) = (
+                found for found in trainer.callbacks if isinstance(found, CheckpointCallback)
+            )
+            state = capture(trainer, pl_module, self.checkpoint_callback.ema_callback.ema, trainer.datamodule)
             parts = (state["model"], state["optimizer"], state["ema"])
             self.seen.append({f"{k}/{n}": v.detach().clone() for k, part in enumerate(parts) for n, v in part.items()})
 
@@ -107,7 +109,7 @@ def one_tower(kind: type[Phase]) -> type[Phase]:
     """Without alternating experts, so that every step counts in one window."""
 
     class OneWindow(kind):  # type: ignore[misc, valid-type]
-        expert = None
+        turn = None
 
     return OneWindow
 
@@ -131,8 +133,8 @@ def test_a_checkpoint_that_fails_beside_a_bad_step_is_not_forgotten(
     watch, config = Watch(), SurvivalConfig(non_finite="rollback")
     with pytest.raises(RollbackError):
         fit(shards, build, tmp_path, config, loud(float("nan"), 2), watch=watch, checkpoint_every=2)
-    assert watch.saving is not None
-    assert isinstance(watch.saving.failure, NotADirectoryError)
+    assert watch.checkpoint_callback is not None
+    assert isinstance(watch.checkpoint_callback.failure, NotADirectoryError)
 
 
 class LastGradient(Phase):

@@ -21,8 +21,8 @@ from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.resilience.quarantine import Quarantine, QuarantineError
 from talkies.training.after_step import after_step
+from talkies.training.checkpoint_callback import rewind
 from talkies.training.config import EmaConfig
-from talkies.training.saving import rewind
 
 pytestmark = [pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")]
 RecordOutcome = Callable[..., None]

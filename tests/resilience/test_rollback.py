@@ -46,7 +46,7 @@ def back(folder: Path, store: CheckpointStore, **changed: int) -> Rollback:
         position=22 * BATCH,
         global_batch=BATCH,
         reason="step 23: a spike",
-        leave=leave_nothing,
+        before_rollback=leave_nothing,
     )
 
 
@@ -64,12 +64,12 @@ def test_without_a_checkpoint_that_early_it_goes_back_to_the_oldest(tmp_path: Pa
     assert store.steps() == [5]
 
 
-def test_a_run_that_never_had_a_checkpoint_begins_anew(tmp_path: Path) -> None:
+def test_a_run_that_never_had_a_checkpoint_starts_from_step_0(tmp_path: Path) -> None:
     made = back(tmp_path, CheckpointStore(tmp_path / "checkpoints"))
     assert (made.to, made.start) == (0, 0)
 
 
-def test_damage_is_no_reason_to_begin_anew(tmp_path: Path, store: CheckpointStore) -> None:
+def test_damage_is_no_reason_to_start_from_step_0(tmp_path: Path, store: CheckpointStore) -> None:
     for step in store.steps():
         (store.path(step) / "loop.json").write_text("{}")
     with pytest.raises(CheckpointError, match="none of its 4 checkpoints is usable"):
@@ -90,7 +90,7 @@ def test_what_must_stay_is_set_aside_before_anything_is_deleted(tmp_path: Path, 
         position=88,
         global_batch=BATCH,
         reason="a spike",
-        leave=lambda made: kept.set_aside(made.to),
+        before_rollback=lambda made: kept.set_aside(made.to),
     )
     assert store.steps() == [5, 10, 15]
     store.verify(tmp_path / "left" / "step-00000020-1")
@@ -129,7 +129,7 @@ def test_the_next_process_reports_an_interrupted_rollback_again(tmp_path: Path, 
             position=88,
             global_batch=BATCH,
             reason="a spike",
-            leave=die,
+            before_rollback=die,
         )
     assert store.steps() == [5, 10, 15, 20]
     reported: list[Rollback] = []
@@ -141,9 +141,7 @@ def test_the_next_process_reports_an_interrupted_rollback_again(tmp_path: Path, 
 
 def test_the_number_of_rollbacks_is_limited(tmp_path: Path, store: CheckpointStore) -> None:
     back(tmp_path, store, times=1)
-    with pytest.raises(
-        BadStepError, match=r"a spike\. The run has gone back 1 times in its life \(`survival.rollback.times`\)"
-    ):
+    with pytest.raises(BadStepError, match=r"a spike\. The run has rolled back 1 times \(`survival.rollback.times`\)"):
         back(tmp_path, store, times=1)
 
 
@@ -162,7 +160,7 @@ def test_a_damaged_record_is_no_reason_to_train_on_what_was_passed_over(
     tmp_path: Path, store: CheckpointStore, content: str
 ) -> None:
     (tmp_path / FILE).write_text(content)
-    with pytest.raises(CheckpointError, match=r"rollbacks\.json is damaged: i.*; restore it from a copy, or train"):
+    with pytest.raises(CheckpointError, match=r"rollbacks\.json is damaged: i.*; restore it from a copy, or start"):
         finish_interrupted(tmp_path, store, leave_nothing)
 
 
@@ -177,6 +175,6 @@ def test_a_record_that_lacks_what_a_checkpoint_knows_is_refused(
     if content is not None:
         (tmp_path / FILE).write_text(content)
     with pytest.raises(
-        CheckpointError, match=r"it (lacks what step-00000020 has passed over|holds a mapping, .* list); re"
+        CheckpointError, match=r"it (lacks what step-00000020 has skipped|holds a mapping, .* list); re"
     ):
         finish_interrupted(tmp_path, store, leave_nothing)

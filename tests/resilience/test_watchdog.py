@@ -36,10 +36,10 @@ from talkies.resilience.activity import (
 from talkies.resilience.config import WatchdogConfig
 from talkies.resilience.heartbeat import ENDED, last_hang, pulse, read_beats
 from talkies.resilience.watchdog import Watchdog
-from talkies.training.after_step import StopWhenAsked, after_step
+from talkies.training.after_step import StopCallback, after_step
+from talkies.training.checkpoint_callback import CheckpointCallback
 from talkies.training.config import EmaConfig
 from talkies.training.metrics import TrainingMetrics
-from talkies.training.saving import Saving
 
 PROGRAM = Path(__file__).with_name("watched_rank.py")
 LIMIT_S = 2.0
@@ -308,7 +308,7 @@ def test_a_process_alone_that_holds_pythons_lock_leaves_its_stacks_on_stderr(tmp
 def test_callbacks_declare_activities_for_their_own_hooks() -> None:
     declared = {
         (owner, hook)
-        for owner in (Saving, StopWhenAsked, TrainingMetrics, ValidationCallback)
+        for owner in (CheckpointCallback, StopCallback, TrainingMetrics, ValidationCallback)
         for hook in owner.activities
     }
     assert [(owner, hook) for owner, hook in declared if hook not in vars(owner)] == []
@@ -321,4 +321,4 @@ def test_a_callback_of_any_name_declares_its_activity() -> None:
     activity = Activity()
     activity.follow([Renamed()])
     with activity.profile(f"[Callback]{Renamed().state_key}.on_train_end"):
-        assert activity.now.phase == "a long farewell"
+        assert activity.now.activity == "a long farewell"

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from talkies.config import DataError
-from talkies.media.sheet import contact_sheet, reduced
+from talkies.media.contact_sheet import contact_sheet, reduced
 from talkies.media.write import PROVENANCE
 from talkies.runs.card_samples import samples_of
 from talkies.runs.validation import write_samples

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from talkies.config import StorageError, UserError
+from talkies.models.systems import SYSTEMS
 from talkies.planning.render import size
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import load_curriculum
@@ -60,10 +61,10 @@ CASES = {
     "parent without the tower": (
         ["joint_phase1.parents.video=audio_pretraining"],
         65,
-        "phase 'joint_phase1': parent: 'audio_pretraining' brings no video_high, only audio",
+        "phase 'joint_phase1': parent: 'audio_pretraining' has no video_high, only audio",
     ),
     "adapter as a parent": (
-        ["high_resolution.phase={kind: lora, rank: 2, alpha: 2}"],
+        ["high_resolution.train={kind: lora, rank: 2, alpha: 2}"],
         65,
         "phase 'lora': parent: 'high_resolution' is a LoRA adapter, which no phase can start from",
     ),
@@ -80,8 +81,8 @@ CASES = {
     "unknown metric": (
         ["lora.tracking.gates=[{metric: evaluation/synch, op: '>=', value: 0.3}]"],
         2,
-        "`tracking.gates.0.metric` is 'evaluation/synch', which a lora phase of `data.geometry` 64x64x25@12.5 does not "
-        "measure; did you mean evaluation/sync?",
+        "`tracking.gates.0.metric` is 'evaluation/synch', which a joint phase of `data.geometry` 64x64x25@12.5 does "
+        "not measure; did you mean evaluation/sync?",
     ),
     "metric of another modality": (
         ["audio_pretraining.tracking.gates=[{metric: heldout/video, op: '<=', value: 1}]"],
@@ -91,7 +92,7 @@ CASES = {
     "metric of a bin beyond": (
         ["lora.tracking.gates=[{metric: heldout/video/bin4, op: '<=', value: 1}]"],
         2,
-        "'heldout/video/bin4', which a lora phase",
+        "'heldout/video/bin4', which a joint phase",
     ),
     "one clip to evaluate": (["lora.validation.final_clips=1"], 2, "`validation.final_clips` is 1, but the evaluation"),
     "alias": (["lora.tracking.alias=latest"], 2, "`tracking.alias` must be"),
@@ -104,20 +105,20 @@ CASES = {
 def test_an_error_of_a_late_phase_is_raised_from_the_recipes(name: str) -> None:
     overrides, code, message = CASES[name]
     with pytest.raises(UserError) as caught:
-        check_recipes(load_curriculum(CURRICULUM, overrides))
+        check_recipes(load_curriculum(CURRICULUM, overrides, systems=SYSTEMS))
     assert message in str(caught.value)
     assert caught.value.exit_code == code
 
 
 def test_the_toy_itself_passes_and_finished_phases_are_not_checked() -> None:
-    check_recipes(load_curriculum(CURRICULUM))
-    few = load_curriculum(CURRICULUM, ["prepare.sources.masks.heldout=8", "phases.validation.clips=8"])
+    check_recipes(load_curriculum(CURRICULUM, systems=SYSTEMS))
+    few = load_curriculum(CURRICULUM, ["prepare.sources.masks.heldout=8", "phases.validation.clips=8"], systems=SYSTEMS)
     check_recipes(few, done={"lora"})
 
 
 def test_disk_space_is_checked_for_all_phases_at_once(file_system: Callable[[str], Path]) -> None:
     """Each phase alone has enough space; what those before it leave is counted."""
-    curriculum = load_curriculum(CURRICULUM)
+    curriculum = load_curriculum(CURRICULUM, systems=SYSTEMS)
 
     def wanted(disk: Path) -> dict[Path, PhaseRecipe]:
         folders = phase_folders(curriculum, disk / "x" / "0001")

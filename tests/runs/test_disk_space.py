@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from talkies.config import StorageError
-from talkies.config.decode import decode
 from talkies.config.source import load
-from talkies.recipe.config import PhaseRecipe
+from talkies.models.systems import SYSTEMS
+from talkies.recipe.config import PhaseRecipe, decode_phase
 from talkies.runs.disk_space import check_disk_space, checkpoints_to_come
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy" / "joint_phase1.yaml"
@@ -20,7 +20,7 @@ Disk = Callable[[str], Path]
 
 def recipe(*changed: str) -> PhaseRecipe:
     fixed = [] if changed and changed[0].startswith("steps.max") else ["steps.max=100", "steps.checkpoint_every=10"]
-    return decode(PhaseRecipe, load(TOY, [*fixed, *changed]))
+    return decode_phase(load(TOY, [*fixed, *changed]), SYSTEMS)
 
 
 def test_a_disk_that_is_too_small_is_reported_before_anything_is_written(file_system: Callable[[str], Path]) -> None:

@@ -9,9 +9,12 @@ import pytest
 from talkies.config import DataError, RecipeError
 from talkies.config.decode import decode, decode_values
 from talkies.config.source import load
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.config import PrepareConfig
 from talkies.runs.folders import RunLockedError, locked, wait_unlocked
-from talkies.runs.lookup import data_of
+from talkies.runs.lookup import DATA_FILE, data_of, record_data
+from talkies.runs.recorded import read_as
+from talkies.runs.records import DATA
 from talkies.runs.run_context import RunContext, codecs_folder, prepare_data, prepare_part
 
 TOY = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
@@ -82,15 +85,36 @@ def test_data_named_by_schema_1_are_found(tmp_path: Path) -> None:
     assert data_of(tmp_path, replace(toy, fit_clips=95), recipe_folder=TOY) not in (old, new)
 
 
+def test_data_are_found_by_their_recorded_recipe(tmp_path: Path) -> None:
+    """Whatever their name; damaged records, and those of other recipes, are passed over."""
+    homes = {digit: tmp_path / "data" / f"two-{digit * 8}" for digit in "0123"}
+    for home in homes.values():
+        home.mkdir(parents=True)
+    record_data(homes["1"], replace(TWO_SETS, seed=5), recipe_folder=tmp_path)
+    (homes["2"] / DATA_FILE).write_text("torn")
+    assert data_of(tmp_path, TWO_SETS, recipe_folder=tmp_path) not in homes.values()
+    record_data(homes["3"], TWO_SETS, recipe_folder=tmp_path)
+    assert data_of(tmp_path, TWO_SETS, recipe_folder=tmp_path) == homes["3"]
+    assert data_of(tmp_path, replace(TWO_SETS, seed=5), recipe_folder=tmp_path) == homes["1"]
+
+
+def test_data_of_another_recipe_are_never_replaced(tmp_path: Path) -> None:
+    """A default that has changed gives another recipe the name that the data have."""
+    root = data_of(tmp_path, TWO_SETS, recipe_folder=tmp_path)
+    record_data(root, replace(TWO_SETS, fit_clips=95), recipe_folder=tmp_path)
+    with pytest.raises(DataError, match=rf"{root} holds the data of another recipe, or a damaged"):
+        data_of(tmp_path, TWO_SETS, recipe_folder=tmp_path)
+
+
 def test_a_path_that_does_not_exist_makes_no_folder(tmp_path: Path) -> None:
-    context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
+    context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False, systems=SYSTEMS)
     with pytest.raises(RecipeError, match=r"`sources\.clips\.path`: .*nowhere is not a folder"):
         prepare_data(recipe("nowhere"), context, recipe_folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_data_in_use_are_refused_with_an_option_that_prepare_has(places: tuple[Path, Path], tmp_path: Path) -> None:
-    context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False)
+    context = RunContext(runs=tmp_path / "runs", store="", artifacts=None, registry=Path, bar=False, systems=SYSTEMS)
     with (
         locked(data_of(context.runs, recipe("clips"), recipe_folder=places[0])),
         pytest.raises(RunLockedError, match=r"in use by process \d+; wait for it, or choose another --runs$"),
@@ -102,9 +126,10 @@ def test_parts_that_several_jobs_make_are_what_one_makes(tmp_path: Path) -> None
     """Codecs first, then sets in any order; two may be made at once, but none while the whole is being made."""
     made = []
     for runs in (tmp_path / "parts", tmp_path / "whole"):
-        context = RunContext(runs=runs, store="", artifacts=None, registry=Path, bar=False)
+        context = RunContext(runs=runs, store="", artifacts=None, registry=Path, bar=False, systems=SYSTEMS)
         if runs.name == "parts":
             root = prepare_part(TWO_SETS, context, recipe_folder=tmp_path, number=None)
+            assert read_as(PrepareConfig, DATA.read(root / DATA_FILE).recipe, root) == TWO_SETS
             assert not (root / "sets").exists()
             with locked(root, shared=True):
                 for number in (1, 0):
@@ -112,7 +137,8 @@ def test_parts_that_several_jobs_make_are_what_one_makes(tmp_path: Path) -> None
             with locked(root), pytest.raises(RunLockedError):
                 prepare_part(TWO_SETS, context, recipe_folder=tmp_path, number=0)
             assert not (root / "report.json").exists()
-        _, report = prepare_data(TWO_SETS, context, recipe_folder=tmp_path)
+        whole, report = prepare_data(TWO_SETS, context, recipe_folder=tmp_path)
+        assert read_as(PrepareConfig, DATA.read(whole / DATA_FILE).recipe, whole) == TWO_SETS
         made.append(report)
     assert [found.reused for found in made[0].sets.values()] == [True, True]
     assert made[0].manifest == made[1].manifest
@@ -137,7 +163,9 @@ def test_an_attempt_waits_for_its_predecessor_but_not_for_ever(tmp_path: Path) -
 def test_codecs_of_a_release_a_run_or_a_data_root_are_found(tmp_path: Path, place: str) -> None:
     folder = tmp_path / place
     folder.mkdir(parents=True)
-    context = RunContext(runs=tmp_path, store="", artifacts=None, registry=lambda _: tmp_path / "base", bar=False)
+    context = RunContext(
+        runs=tmp_path, store="", artifacts=None, registry=lambda _: tmp_path / "base", bar=False, systems=SYSTEMS
+    )
     for spec in ("base", str(tmp_path / "base"), "models:/toy@champion"):
         assert codecs_folder(replace(TWO_SETS, codecs_from=spec), context, tmp_path) == folder
     assert codecs_folder(TWO_SETS, context, tmp_path) is None

@@ -10,9 +10,8 @@ from talkies.checkpoints.store import CheckpointStore
 from talkies.config import CheckpointError
 from talkies.runs.records import BestRecord
 from talkies.runs.retention import Retention, best_of, mark
-from talkies.streams import Modality
 
-WEIGHTS: dict[Modality, float] = {"video": 1.0, "audio": 0.2}
+WEIGHTS = {"video": 1.0, "audio": 0.2}
 
 
 class Run:

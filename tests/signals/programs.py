@@ -16,7 +16,7 @@ entry.listen()
 import os, signal, sys, threading, time
 from talkies.signals.answer import *
 from talkies.signals import watch
-from talkies.signals.watch import ended
+from talkies.signals.watch import set_exit_code
 for name in ("GRACE_S", "ENDING_S", "AGAIN_S", "ACT_S"):
     setattr(watch, name, getattr(watch, name) / {pace})
 watch.AGAIN_S = {again_s} or watch.AGAIN_S

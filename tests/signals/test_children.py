@@ -40,7 +40,7 @@ print(child, flush=True)
 with claimed():
     {wait}
 {then}
-sys.exit(ended(0))
+sys.exit(set_exit_code(0))
 """
 
 
@@ -85,10 +85,10 @@ def test_a_new_program_has_the_default_handlers() -> None:
 def test_a_program_that_is_started_deaf_receives_none_of_the_signals() -> None:
     program = started("""
         import subprocess
-        from talkies.signals.children import deaf
+        from talkies.signals.children import children_ignore_signals
         words = [sys.executable, "-c", "import os; [os.kill(os.getpid(), n) for n in (1, 2, 10)]; print('deaf')"]
         ready()
-        with deaf():
+        with children_ignore_signals():
             child = subprocess.Popen(words)
         child.wait()
         os.kill(os.getpid(), signal.SIGHUP)
@@ -96,6 +96,6 @@ def test_a_program_that_is_started_deaf_receives_none_of_the_signals() -> None:
             pause(5)
         except BaseException as error:
             print(error, flush=True)
-        sys.exit(ended(7))
+        sys.exit(set_exit_code(7))
         """)
     assert program.end() == (7, "deaf\ninterrupted by SIGHUP\n", "")

@@ -71,9 +71,9 @@ def test_a_process_that_looks_ends_its_own_way(number: signal.Signals) -> None:
         try:
             pause(60)
         except BaseException as error:
-            look()  # it raises once only: cleaning up is not disturbed
+            check_signal()  # it raises once only: cleaning up is not disturbed
             print(error, flush=True)
-            sys.exit(ended(7))
+            sys.exit(set_exit_code(7))
         """)
     program.send(number)
     assert program.end() == (7, f"interrupted by {number.name}\n", "")
@@ -86,7 +86,7 @@ with claimed():
     time.sleep(1)
     print(signal_name(), flush=True)
     mark_handled()
-sys.exit(ended(7))
+sys.exit(set_exit_code(7))
 """
 
 
@@ -151,7 +151,7 @@ def test_the_first_of_several_processes_prints_the_line(rank: str) -> None:
 @pytest.mark.parametrize("number", [INT, TERM, HUP, USR1])
 def test_a_signal_that_is_ignored_at_the_start_stays_ignored(number: signal.Signals) -> None:
     """As under nohup, or in the background of a shell script."""
-    program = started("ready(); pause(0.5); sys.exit(ended(7))", ignored=[number])
+    program = started("ready(); pause(0.5); sys.exit(set_exit_code(7))", ignored=[number])
     program.send(number)
     assert program.end() == (7, "", "")
 
@@ -160,7 +160,7 @@ def test_a_signal_does_not_change_a_settled_exit_code() -> None:
     program = started("""
         import atexit
         atexit.register(lambda: (ready(), time.sleep(1)))
-        sys.exit(ended(7))
+        sys.exit(set_exit_code(7))
         """)
     program.send(INT, INT, INT, TERM)
     assert program.end() == (7, "", "")
@@ -178,7 +178,7 @@ def test_the_interpreter_is_not_shut_down() -> None:
         ready()
         print("unflushed", end=" ")
         thread.start()
-        sys.exit(ended(7))
+        sys.exit(set_exit_code(7))
         """
     program = started(body, environment={"PYTHONUNBUFFERED": ""})  # so that there is unflushed output
     assert program.end() == (7, "unflushed waited for\nregistered\n", "")
@@ -200,7 +200,7 @@ def test_writing_to_a_terminal_that_is_gone_is_no_error() -> None:
             print("x" * 100_000, file=sys.stderr, flush=True)
             mark_handled()
         print(signal_name(), flush=True)
-        sys.exit(ended(7))
+        sys.exit(set_exit_code(7))
         """
     parent_end, child_end = os.openpty()
     program = started(body, environment={"TERMINAL": os.ttyname(child_end)})

@@ -76,6 +76,7 @@ class FifthNetwork:
 class FifthSystem:
     model: Any = FifthModel
     phases: Any = FifthPhase
+    codecs: Mapping[str, str] = {"audio": "audio", "text": "text"}
     slots: Mapping[str, tuple[str, ...]] = {}
     scales: Mapping[str, str] = {"text": "the caption"}
     options: Mapping[str, str] = {}

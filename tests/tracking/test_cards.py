@@ -14,7 +14,7 @@ from tracking_release import info
 
 from talkies.cli.sample import add_arguments
 from talkies.config import DataError
-from talkies.config.lines import flat, plain
+from talkies.config.single_line import flat, plain
 from talkies.recipe.full_scale import full_scale
 from talkies.tracking.card_body import body, brief, main_number
 from talkies.tracking.card_metrics import metrics_of

@@ -125,7 +125,7 @@ def test_a_pipe_among_the_files_of_a_run_is_refused_without_waiting(
     replay(tmp_path)
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
-    with pytest.raises(DataError, match=rf"{re.escape(name)}: it is a named pipe, no regular file; "):
+    with pytest.raises(DataError, match=rf"{re.escape(name)}: it is a named pipe, not a regular file; "):
         replay(tmp_path)
 
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
-from talkies.config.lines import flat
+from talkies.config.single_line import flat
 from talkies.tracking.markdown import code, escaped, folded, number, picture, table
 
 NASTY = [

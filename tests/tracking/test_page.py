@@ -12,7 +12,7 @@ from mlflow.entities import ViewType
 from mlflow_servers import free_port, process
 
 from talkies.tracking.config import TrackingConfig
-from talkies.tracking.identity import VIEW, Identity, page, read_identity, write_identity
+from talkies.tracking.mlflow_run import VIEW, MlflowRun, page, read_mlflow_run, write_mlflow_run
 from talkies.tracking.page import KIND, TRAINING, VIEW_TAG
 from talkies.tracking.replay import replay
 from talkies.tracking.store import open_client
@@ -61,20 +61,20 @@ def test_an_older_experiment_is_marked_and_existing_tags_stay(
 def test_the_experiment_is_added_to_a_run_of_an_older_version(made_run: MakeRun, store: str) -> None:
     run = made_run("joint")
     replay(run)
-    found, client = read_identity(run), open_client(store)
+    found, client = read_mlflow_run(run), open_client(store)
     assert found is not None
     assert found.experiment_id is not None
     for key in (KIND, VIEW_TAG):
         client._tracking_client.store.delete_experiment_tag(found.experiment_id, key)
-    write_identity(run, replace(found, experiment_id=None))
+    write_mlflow_run(run, replace(found, experiment_id=None))
     assert page(replace(found, experiment_id=None)) is None
     replay(run)
-    assert read_identity(run) == found
+    assert read_mlflow_run(run) == found
     assert client.get_experiment(found.experiment_id).tags.keys() >= {KIND, VIEW_TAG}
 
 
 def test_the_page_is_that_of_the_charts() -> None:
-    known = Identity(mlflow_run_id="r", experiment="toy", tracking_uri="sqlite:////x.db", created=1, experiment_id="7")
+    known = MlflowRun(mlflow_run_id="r", experiment="toy", tracking_uri="sqlite:////x.db", created=1, experiment_id="7")
     shown = f"runs?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={VIEW}"
     assert page(known) == f"http://127.0.0.1:5000/#/experiments/7/{shown}"
     assert page(replace(known, tracking_uri="https://host/a/")) == f"https://host/a/#/experiments/7/{shown}"

@@ -16,7 +16,7 @@ from talkies.tracking.alias import aliases, move
 from talkies.tracking.card_text import parse_card
 from talkies.tracking.cards import Shelf
 from talkies.tracking.config import GateConfig, TrackingConfig
-from talkies.tracking.identity import read_identity
+from talkies.tracking.mlflow_run import read_mlflow_run
 from talkies.tracking.registry import Promotion, promote, resolve, rollback
 from talkies.tracking.store import open_client
 
@@ -44,7 +44,7 @@ def test_a_promoted_release_comes_back_by_name(
     done = promoted(run, config, store, expect="none")
     assert (done.name, done.alias, done.version, done.previous) == (NAME, "champion", "1", None)
     version = open_client(store).get_model_version_by_alias(NAME, "champion")
-    identity = read_identity(run)
+    identity = read_mlflow_run(run)
     assert identity is not None
     assert version.source == f"runs:/{identity.mlflow_run_id}/release"
     assert version.tags["sha256"] == release_sha256(run / "release") == done.sha256
@@ -204,7 +204,7 @@ def test_an_adapter_brings_its_base(tmp_path: Path, made_run: MakeRun, config: T
     joint = made_run("joint")
     lora = made_run("lora", base=joint / "release", seed=1)
     promoted(lora, config, store)
-    identity = read_identity(joint)
+    identity = read_mlflow_run(joint)
     assert identity is not None
     version = open_client(store).get_model_version(NAME, "1")
     assert version.tags["base.source"] == f"runs:/{identity.mlflow_run_id}/release"

@@ -15,8 +15,8 @@ from mlflow.entities import Metric
 
 from talkies.config import TrackingError
 from talkies.tracking.config import TrackingConfig
-from talkies.tracking.identity import read_identity
 from talkies.tracking.journal import MAX_METRICS
+from talkies.tracking.mlflow_run import read_mlflow_run
 from talkies.tracking.progress import load, sole_sender
 from talkies.tracking.records import OUTBOX, SPOOL, read
 from talkies.tracking.replay import dead, replay
@@ -63,7 +63,7 @@ def test_a_run_is_sent_once_with_its_first_timestamps(tmp_path: Path, config: Tr
     again = replay(folder)
     assert (again.sent, again.metrics, again.run_id) == (0, report.metrics, report.run_id)
     assert points(store, report.run_id, "train/loss") == spooled(folder, "train/loss")
-    identity = read_identity(folder)
+    identity = read_mlflow_run(folder)
     assert identity is not None
     assert (identity.mlflow_run_id, identity.tracking_uri) == (report.run_id, store)
 
@@ -136,7 +136,7 @@ def test_a_batch_that_may_have_arrived_is_not_sent_twice(
     watched = _Watched(monkeypatch)
     with pytest.raises(TrackingError, match="the answer was lost"):
         replay(folder)
-    assert read_identity(folder) is not None
+    assert read_mlflow_run(folder) is not None
     tracker.metrics({"loss": 10.0}, 10)
     tracker.close()
     report = replay(folder)
@@ -175,7 +175,7 @@ def test_a_phase_is_a_child_of_its_curriculum(tmp_path: Path, config: TrackingCo
     with sole_sender(parent), pytest.raises(TrackingError, match="is still being made"):
         replay(child)
     report = replay(child)
-    identity = read_identity(parent)
+    identity = read_mlflow_run(parent)
     assert identity is not None
     run = open_client(store).get_run(report.run_id)
     assert run.data.tags["mlflow.parentRunId"] == identity.mlflow_run_id

@@ -15,7 +15,7 @@ import torch
 
 from talkies.config import RecipeError
 from talkies.tracking.config import TrackingConfig
-from talkies.tracking.identity import Identity, write_identity
+from talkies.tracking.mlflow_run import MlflowRun, write_mlflow_run
 from talkies.tracking.records import OUTBOX, SPOOL, read
 from talkies.tracking.spool import MAX_ARTIFACT, Tracker
 
@@ -172,6 +172,8 @@ def test_artifacts_that_are_missing_or_huge_are_refused(
 
 
 def test_a_run_stays_in_its_store(tmp_path: Path, config: TrackingConfig) -> None:
-    write_identity(tmp_path, Identity(mlflow_run_id="1", experiment="toy", tracking_uri="http://old:5000", created=0))
+    write_mlflow_run(
+        tmp_path, MlflowRun(mlflow_run_id="1", experiment="toy", tracking_uri="http://old:5000", created=0)
+    )
     with pytest.raises(RecipeError, match=r"is tracked at http://old:5000, not at http://127.0.0.1:9.*run\.json"):
         tracker(tmp_path, config)

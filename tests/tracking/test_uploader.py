@@ -18,7 +18,7 @@ from talkies.checkpoints.release import read_release
 from talkies.config import TrackingError
 from talkies.tracking.cards import Shelf
 from talkies.tracking.config import TrackingConfig
-from talkies.tracking.identity import read_identity
+from talkies.tracking.mlflow_run import read_mlflow_run
 from talkies.tracking.records import SPOOL, read
 from talkies.tracking.registry import promote, resolve
 from talkies.tracking.replay import replay
@@ -67,7 +67,7 @@ def an_outage(
     tracker.status("RUNNING")
     taken = measured(tracker, range(400), 0.002)
     with server():
-        wait_for(lambda: read_identity(folder), "the run was made")
+        wait_for(lambda: read_mlflow_run(folder), "the run was made")
         measured(tracker, range(400, 500), 0.005)  # not counted: the server may share this process's interpreter lock
     taken += measured(tracker, range(500, 800), 0.002)
     (folder / "clip.mp4").write_bytes(b"frames")
@@ -76,7 +76,7 @@ def an_outage(
     tracker.close()
     with server() as uri:
         assert uploader.wait(60) == 0, (folder / "uploader.log").read_text()
-        identity = read_identity(folder)
+        identity = read_mlflow_run(folder)
         assert identity is not None
         client = open_client(uri)
         wanted = [r for _, r in read(folder / SPOOL, 0) if r is not None and r["kind"] == "metrics"]
@@ -187,7 +187,7 @@ def test_the_uploader_outlives_a_killed_training_and_reports_it(
     subprocess.run([sys.executable, "-c", code], check=False)
 
     def ended() -> bool:
-        identity = read_identity(folder)
+        identity = read_mlflow_run(folder)
         return identity is not None and open_client(store).get_run(identity.mlflow_run_id).info.status == "KILLED"
 
     wait_for(ended, "the run is KILLED")

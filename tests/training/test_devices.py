@@ -5,14 +5,15 @@ and reading a number from a meta tensor (.item(), bool(), float()) is an error.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning import Callback, Trainer
-from tiny_phase import GRIDS, phase_of, steps
-from tiny_shards import MASK
+from tiny_phase import phase_of, steps
+from tiny_shards import SETUP
 from torch import nn
 
 from talkies.checkpoints.loop import read_loop
@@ -20,27 +21,28 @@ from talkies.checkpoints.store import CheckpointStore
 from talkies.data.collate import collate
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
-from talkies.flow.euler import euler
+from talkies.flow.config import EulerSampler, ShiftedSchedule
 from talkies.flow.guidance import guided
-from talkies.flow.schedule import sigma_grid
-from talkies.models.mova.image import image_condition
-from talkies.streams.batch import Batch, Condition, Stream
+from talkies.flow.sampler import sample
+from talkies.flow.schedule import level_grid
+from talkies.models.mova.system import MOVA
+from talkies.streams.batch import Batch, Condition
 from talkies.training.after_step import after_step
+from talkies.training.checkpoint_callback import generators, rewind
 from talkies.training.config import EmaConfig, LoraConfig
 from talkies.training.lora import add_lora
-from talkies.training.saving import generators, rewind
 
 
 @pytest.fixture
 def batch(shards: ShardSet) -> Batch:
     """Four clips, two of them padded."""
-    return collate([shards.read(i, ("video", "audio")) for i in range(4)], [0] * 4, shards.null_text)
+    return collate([shards.read(i) for i in range(4)], [0] * 4, shards.null_texts)
 
 
 def test_a_training_step_stays_on_the_device_of_its_batch(build: Callable[[], nn.Module], batch: Batch) -> None:
     phase = phase_of(lambda: build().to("meta"), steps(4))
     phase.configure_model()
-    assert batch.padded
+    assert batch.streams["audio"].mask is not None
     loss = phase.training_step(batch.to("meta"), 0)["loss"]
     assert isinstance(loss, torch.Tensor)
     loss.backward()
@@ -52,16 +54,14 @@ def test_a_training_step_stays_on_the_device_of_its_batch(build: Callable[[], nn
 
 def test_guided_sampling_stays_on_the_device_of_its_noise(build: Callable[[], nn.Module], batch: Batch) -> None:
     moved = batch.to("meta")
-    assert moved.image is not None
-    condition = {"video": image_condition(moved.image, MASK), "audio": None}
-    streams = {
-        m: Stream(latent=x, time=torch.ones(4, device="meta"), grid=GRIDS[m], condition=condition[m])
-        for m, x in moved.latents.items()
-    }
-    denoiser = guided(build().to("meta"), null_text=moved.null_text, text_scale=5.0, bridge_scale=3.5)
-    sigmas = {m: sigma_grid(3, 5.0) for m in streams}
+    streams, scales = MOVA.network().inputs(SETUP, moved.streams), {"text": 5.0, "bridge": 3.5}
+    denoiser = guided(build().to("meta"), MOVA.ladder(SETUP), scales, moved.null_texts, steps=3)
+    levels = {name: level_grid(ShiftedSchedule(), name, 3) for name in streams}
     with torch.no_grad():
-        latents = euler(denoiser, streams, Condition(text=moved.text), sigmas, boundary=0.9)
+        latents = sample(
+            EulerSampler(), denoiser, streams, Condition(texts=moved.texts), levels,
+            inactive=partial(MOVA.inactive, SETUP),
+        )  # fmt: skip
     assert {str(x.device) for x in latents.values()} == {"meta"}
 
 

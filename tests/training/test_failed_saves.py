@@ -20,8 +20,8 @@ from talkies.config import StorageError, UserError
 from talkies.data.shards import ShardSet
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import world_of
-from talkies.training.saving import Saving
-from talkies.training.writing import Writer
+from talkies.training.async_writer import AsyncWriter
+from talkies.training.checkpoint_callback import CheckpointCallback
 
 DISK_MB = 80  # a little more than three checkpoints of the toy
 Build = Callable[[], nn.Module]
@@ -40,9 +40,9 @@ class Fills(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step in (self.full, self.free):
-            for saving in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(saving, Saving):
-                    saving._writer.wait()
+            for checkpoint_callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(checkpoint_callback, CheckpointCallback):
+                    checkpoint_callback._writer.wait()
         if trainer.global_step == self.full:
             with self.filler.open("wb") as handle:
                 os.posix_fallocate(handle.fileno(), 0, os.statvfs(self.filler).f_bavail * 4096)
@@ -122,7 +122,7 @@ def test_any_other_error_of_a_save_ends_the_run(shards: ShardSet, build: Build, 
 def writes(folder: str) -> dict[str, Any]:
     """Write five checkpoints, four of which rank 1 cannot write; return what this rank has seen."""
     world = world_of()
-    writer = Writer(
+    writer = AsyncWriter(
         CheckpointStore(Path(folder)), Ranks(world), keep=2, may_fail=3, protect=lambda _: False, saved=lambda *_: None
     )
     state = {"model": {f"w{world.rank}": torch.zeros(50_000)}, "optimizer": {}, "ema": {}, "loop": {}, "generators": {}}
@@ -155,4 +155,4 @@ def test_a_disk_that_is_full_for_one_rank_is_full_for_all(tmp_path: Path, record
     assert (main["warned"], other["warned"]) == (3, 0)
     assert "storage: cannot write" in main["error"]
     assert left(folder) == [LATEST, "step-00000001"]
-    record_outcome("all ranks go on, and all end at the third failure in a row with 74")
+    record_outcome("all ranks continue, and all end with 74 at the third failure in a row")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,16 +10,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from talkies.config import CheckpointError, RecipeError
-from talkies.models.build import build_mova
+from talkies.models.build import build
 from talkies.models.mova.config import MovaConfig
+from talkies.models.mova.system import JOINT, MOVA
 from talkies.training.config import LoraConfig
 from talkies.training.lora import adapter_json, adapter_tensors, adapters_off, add_lora, load_adapter
 
-ALL = frozenset({"audio", "bridge", "video_high", "video_low"})
-
 
 def model() -> nn.Module:
-    return build_mova(MovaConfig(preset="toy"), components=ALL, seed=0)
+    return build(MOVA, SimpleNamespace(model=MovaConfig(preset="toy")), JOINT, seed=0)
 
 
 def linears(module: nn.Module) -> set[str]:

@@ -1,15 +1,19 @@
 """Learning rates, parameter groups and EMA: small and exact."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from talkies.checkpoints.spans import StateTensor
-from talkies.models.build import build_mova
+from talkies.models.build import build
 from talkies.models.mova.config import MovaConfig
-from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig
+from talkies.models.mova.network import EXPERTS
+from talkies.models.mova.system import JOINT, MOVA
+from talkies.training.config import EmaConfig, OptimizerConfig
 from talkies.training.ema import Ema
-from talkies.training.optimizer import EXPERTS, parameter_groups, rate
+from talkies.training.optimizer import parameter_groups, rate
 from talkies.training.state import ModuleState
 
 
@@ -27,7 +31,7 @@ class Weights(ModuleState):
 
 
 def config(**changed: object) -> OptimizerConfig:
-    return OptimizerConfig(lr=RatesConfig(towers=1e-3, bridge=2e-3), **changed)  # type: ignore[arg-type]
+    return OptimizerConfig(lr={"towers": 1e-3, "bridge": 2e-3}, **changed)  # type: ignore[arg-type]
 
 
 def test_rate_rises_linearly_then_follows_its_schedule() -> None:
@@ -40,17 +44,15 @@ def test_rate_rises_linearly_then_follows_its_schedule() -> None:
 
 
 def test_groups_hold_every_trainable_parameter_once_with_the_bridge_apart() -> None:
-    model = build_mova(
-        MovaConfig(preset="toy"), components=frozenset({"audio", "bridge", "video_high", "video_low"}), seed=0
-    )
-    groups = parameter_groups(model, config(weight_decay=0.1))
+    model = build(MOVA, SimpleNamespace(model=MovaConfig(preset="toy")), JOINT, seed=0)
+    groups = parameter_groups(model, config(weight_decay=0.1), MOVA.group)
     names = [name for group in groups for name in group["names"]]
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())
     for group in groups:
         (bridge,) = {name.startswith("bridge.") for name in group["names"]}
         assert group["peak"] == (2e-3 if bridge else 1e-3)
-        (expert,) = {EXPERTS.get(name.split(".")[0]) for name in group["names"]}
-        assert group["expert"] == expert
+        (component,) = {name.split(".")[0] if name.startswith(EXPERTS) else None for name in group["names"]}
+        assert group["name"] == component
         decays = {
             p.ndim >= 2 and not n.endswith("modulation") for n, p in zip(group["names"], group["params"], strict=True)
         }

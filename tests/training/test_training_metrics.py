@@ -18,7 +18,7 @@ from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.resilience.activity import Activity, Steps
 from talkies.training import metrics as metrics_module
-from talkies.training.metrics import ClockOn, TrainingMetrics
+from talkies.training.metrics import ResumeClock, TrainingMetrics
 
 PAUSE_S, READ_S = 0.4, 0.1
 
@@ -51,7 +51,7 @@ def fit(
     data = ClipsData(shards, seed=7, global_batch=4, accumulate=accumulate)
     trainer = Trainer(
         accelerator="cpu", max_epochs=-1, max_steps=4, accumulate_grad_batches=accumulate,
-        callbacks=[metrics, *others, ClockOn(metrics)], logger=False, enable_checkpointing=False,
+        callbacks=[metrics, *others, ResumeClock(metrics)], logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0, num_sanity_val_steps=0,
     )  # fmt: skip
     trainer.fit(phase_of(build, steps(4, accumulate=accumulate)), datamodule=data)
@@ -116,7 +116,7 @@ def curves(
         work.begin()
         metrics = TrainingMetrics(every=every, bins=4, sink=sink, own=work.own)
         _, after, _ = fit_in(
-            shards, build, folder, 13, stop_at=stop, before=[Steps(work), metrics], after=[ClockOn(metrics)],
+            shards, build, folder, 13, stop_at=stop, before=[Steps(work), metrics], after=[ResumeClock(metrics)],
             saved_as={"metrics": metrics}, accumulate=accumulate, profiler=work,
         )  # fmt: skip
         assert after.stop.stopped_by == (None if stop is None else f"--stop-at {stop}")
@@ -139,7 +139,7 @@ def test_a_run_continues_from_an_old_checkpoint_without_gathered_metrics(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
     _, after, _ = fit_in(shards, build, tmp_path, 6, stop_at=3)
-    (checkpoint,) = after.saving.store.folder.glob("step-*")
+    (checkpoint,) = after.checkpoint_callback.store.folder.glob("step-*")
     for name in ("gathered-00000.json", MANIFEST):
         (checkpoint / name).unlink()
     write_manifest(checkpoint, 3)

@@ -8,24 +8,20 @@ import pytest
 import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.profilers import Profiler
-from tiny_shards import MASK, TOY, grids, tiny_shards
+from tiny_shards import grids, network, objective, tiny_shards
 from torch import Tensor, nn
 
 from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
-from talkies.flow.config import FlowConfig
-from talkies.models.build import build_mova
-from talkies.models.mova.config import MovaConfig
 from talkies.resilience.guard import Guard
 from talkies.training.after_step import AfterStep, after_step
-from talkies.training.config import EmaConfig, OptimizerConfig, RatesConfig, StepsConfig
-from talkies.training.phase import Objective, Phase
-from talkies.training.saving import rewind
+from talkies.training.checkpoint_callback import rewind
+from talkies.training.config import EmaConfig, OptimizerConfig, StepsConfig
+from talkies.training.phase import Phase
 
 GRIDS = grids(2)
-JOINT = frozenset({"video_high", "video_low", "audio", "bridge"})
 
 
 @pytest.fixture
@@ -35,7 +31,7 @@ def shards(tmp_path: Path) -> ShardSet:
 
 @pytest.fixture
 def build() -> Callable[[], nn.Module]:
-    return lambda: build_mova(MovaConfig(preset="toy"), components=JOINT, seed=3)
+    return network
 
 
 def steps(count: int, **changed: int) -> StepsConfig:
@@ -45,12 +41,8 @@ def steps(count: int, **changed: int) -> StepsConfig:
 def phase_of(
     build: Callable[[], nn.Module], durations: StepsConfig, guard: Guard | None = None, kind: type[Phase] = Phase
 ) -> Phase:
-    objective = Objective(
-        flow=FlowConfig(), weights={"video": 1.0, "audio": 0.2}, text_dropout=0.5, boundary=TOY.boundary,
-        alternate=True, mask_channels=MASK, seed=5,
-    )  # fmt: skip
-    rates = RatesConfig(towers=1e-3, bridge=2e-3)
-    return kind(build, objective, OptimizerConfig(lr=rates, warmup=2, schedule="cosine"), durations, guard)
+    rates = {"towers": 1e-3, "bridge": 2e-3}
+    return kind(build, objective(), OptimizerConfig(lr=rates, warmup=2, schedule="cosine"), durations, guard)
 
 
 class Ids(Callback):
@@ -81,7 +73,7 @@ def fit(
     **durations: int,
 ) -> tuple[Phase, AfterStep, Ids]:
     """Train to step `count`, or continue in `folder`; optionally with more callbacks (before or after those of
-    `after_step`), other options of Saving (`saved_as`), a guard, and another kind of phase."""
+    `after_step`), other options of CheckpointCallback (`saved_as`), a guard, and another kind of phase."""
     store, planned = CheckpointStore(folder), steps(count, **durations)
     latest = store.latest()
     data = ClipsData(shards, seed=7, global_batch=4, accumulate=planned.accumulate, workers=workers)

@@ -9,7 +9,7 @@ from talkies.checkpoints.release import RELEASE, release_sha256
 from talkies.config import CheckpointError
 from talkies.config.places import looked_for, opened
 from talkies.config.records import present
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 
 BASE = "base"
 

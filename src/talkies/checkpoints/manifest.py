@@ -1,6 +1,5 @@
 """manifest.json: the sha256 and size of every file of a folder. Written last: a folder without it is incomplete."""
 
-import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,13 +8,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from talkies.checkpoints.collective import Collective
-from talkies.checkpoints.names import NEWEST
+from talkies.checkpoints.names import NamesSchema, newest
+from talkies.checkpoints.rank_group import RankGroup
 from talkies.config import CheckpointError
 from talkies.config.numbers import Natural
-from talkies.config.plain_json import canonical_json
+from talkies.config.plain_json import canonical_json, json_sha256
+from talkies.config.quoting import shown
 from talkies.config.records import Kind, Name, Sha256, present, record
-from talkies.config.shown import shown
 from talkies.files.durable import write_text
 from talkies.files.integrity import damage, sha256_of
 
@@ -29,7 +28,7 @@ class Manifest:
     step: int
     files: dict[str, tuple[str, int]]
     sha256: str
-    schema: int
+    names_schema: int
 
 
 @record
@@ -44,7 +43,8 @@ class FileRecord:
 class ManifestRecord:
     """manifest.json."""
 
-    schema: Annotated[int, Field(ge=1, le=NEWEST)]
+    schema: Annotated[int, Field(ge=1, le=1)]
+    names_schema: NamesSchema = 1
     step: Natural
     files: dict[Name, FileRecord]
     sha256: Sha256
@@ -72,12 +72,9 @@ def file_table(folder: Path, *, share: tuple[int, int] = (0, 1), known: Table | 
 
 def write_manifest(folder: Path, step: int, known: Table | None = None) -> None:
     """Complete `folder`: hash all files that are not `known`, and write the manifest."""
-    values = {"schema": NEWEST, "step": step, "files": file_table(folder, known=known)}
-    write_text(folder / MANIFEST, canonical_json({**values, "sha256": _digest(values)}) + "\n")
-
-
-def _digest(values: dict[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(values).encode()).hexdigest()
+    schemas = {"schema": RECORD.newest, "names_schema": newest()}
+    values = {**schemas, "step": step, "files": file_table(folder, known=known)}
+    write_text(folder / MANIFEST, canonical_json({**values, "sha256": json_sha256(values)}) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -87,13 +84,13 @@ def read_manifest(folder: Path) -> Manifest:
         raise CheckpointError(f"checkpoint: {folder} is incomplete: it has no {MANIFEST}, its completion marker")
     known, data = RECORD.read_with(path)
     values = json.loads(data)
-    found, sha256 = _digest({key: value for key, value in values.items() if key != "sha256"}), known.sha256
+    found, sha256 = json_sha256({key: value for key, value in values.items() if key != "sha256"}), known.sha256
     if found != sha256:
         raise RECORD.damaged(path, f"found sha256 {found[:16]}, expected {sha256[:16]}")
     for name in known.files:
         check_inside(folder, name)
     files = {name: (entry.sha256, entry.size) for name, entry in known.files.items()}
-    return Manifest(step=known.step, files=files, sha256=sha256, schema=known.schema)
+    return Manifest(step=known.step, files=files, sha256=sha256, names_schema=known.names_schema)
 
 
 def check_inside(folder: Path, name: str) -> None:
@@ -119,20 +116,20 @@ def verify(folder: Path, names: Collection[str] | None = None) -> Manifest:
     return manifest
 
 
-def find_damage(folder: Path, collective: Collective) -> str | None:
-    """The message of `verify`'s error, None if the folder is sound; each process of `collective` hashes its share of
+def find_damage(folder: Path, ranks: RankGroup) -> str | None:
+    """The message of `verify`'s error, None if the folder is sound; each process of `ranks` hashes its share of
     the bytes. All return the same: of several damaged files the manifest's first is named."""
     first_damaged: tuple[int, str] | None = None
     try:
         files = read_manifest(folder).files
     except CheckpointError as error:
         first_damaged, files = (-1, str(error)), {}
-    first, every = collective.place
+    first, every = ranks.place
     share = set(sorted(files, key=lambda name: (-files[name][1], name))[first::every])
     for number, name in enumerate(files):
         wrong = damage(folder / name, size=files[name][1], sha256=files[name][0]) if name in share else None
         if wrong is not None:
             first_damaged = (number, f"checkpoint: {folder / name} {wrong}")
             break
-    complaints = [one for one in collective.gather(first_damaged) if one is not None]
+    complaints = [one for one in ranks.gather(first_damaged) if one is not None]
     return min(complaints)[1] if complaints else None

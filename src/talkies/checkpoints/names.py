@@ -1,14 +1,32 @@
 """Names of tensors in checkpoints and releases; older schemas may have used others.
 
 A parameter is named by its path in the network, its component first. A change that renames a module adds to RENAMES a
-pure function from the paths of one schema to those of the next; manifest.json and release.json name their schema.
+pure function from the paths of one schema to those of the next; manifest.json and release.json name that schema in
+`names_schema` (older ones are of the first), beside the `schema` of the record itself.
 """
 
 from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 RENAMES: tuple[Callable[[str], str], ...] = ()
 """The n-th function leads from schema n to schema n + 1."""
-NEWEST = 1 + len(RENAMES)
+
+
+def newest() -> int:
+    """The schema of the names that this version writes."""
+    return 1 + len(RENAMES)
+
+
+def check_known(schema: int) -> int:
+    """ValueError if the names of a schema cannot be read."""
+    if not 1 <= schema <= newest():
+        raise ValueError(f"a schema of tensor names that this version reads (1 to {newest()})")
+    return schema
+
+
+NamesSchema = Annotated[int, AfterValidator(check_known)]
 
 
 def renamed(path: str, schema: int) -> str:

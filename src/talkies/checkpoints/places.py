@@ -9,7 +9,7 @@ from pathlib import Path
 from talkies.config import CheckpointError
 from talkies.config.places import kept, opened
 from talkies.config.records import Kind, Name, record
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 
 PLACES = "places.json"
 

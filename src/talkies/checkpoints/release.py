@@ -17,16 +17,16 @@ from typing import Any
 from torch import Tensor
 
 from talkies.checkpoints import spans
-from talkies.checkpoints.collective import Alone, Collective
 from talkies.checkpoints.manifest import check_inside, file_table
-from talkies.checkpoints.names import NEWEST, renamed
+from talkies.checkpoints.names import newest, renamed
 from talkies.checkpoints.places import PLACES, places_text
+from talkies.checkpoints.rank_group import Alone, RankGroup
 from talkies.checkpoints.released import ADAPTER, ADAPTER_CONFIG, RECORD
 from talkies.checkpoints.spans import StateTensor
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
 from talkies.config.records import present
-from talkies.files.durable import storage_errors, sync_tree, write_text
+from talkies.files.durable import fsync_tree, storage_errors, write_text
 from talkies.files.folders import swap
 from talkies.files.integrity import damage, sha256_of
 from talkies.files.tensors import stream_tensors
@@ -34,7 +34,7 @@ from talkies.files.tensors import stream_tensors
 RELEASE = "release.json"
 CODECS = "codecs"
 _ZERO_FILE = re.compile(r"zero_pp_rank_(\d+)_mp_rank")
-_OWN_KEYS = {"schema", "components", "files", "base", "adapter"}
+_OWN_KEYS = {"schema", "names_schema", "components", "files", "base", "adapter"}
 
 
 def write_release(
@@ -47,11 +47,11 @@ def write_release(
     base: Mapping[str, Any] | None = None,
     weights: Mapping[str, str] | None = None,
     whole: Callable[[StateTensor], Tensor] = spans.whole,
-    collective: Collective | None = None,
+    ranks: RankGroup | None = None,
 ) -> None:
     """Make or replace the release `folder`: it is filled under a temporary name beside it, then renamed.
 
-    Every process of `collective` calls it; `whole` gathers the tensors one at a time (each process may hold a part),
+    Every process of `ranks` calls it; `whole` gathers the tensors one at a time (each process may hold a part),
     and the main process writes.
 
     `info` (plain JSON: name, recipe, lineage, metrics, provenance) becomes the top level of release.json; `adapter` is
@@ -65,25 +65,26 @@ def write_release(
     assert (adapter is None) == (base is None), "an adapter names its base, and nothing else has a base"
     if folder.exists() and not (folder / RELEASE).is_file():
         raise CheckpointError(f"release: {folder} exists and is not a release: remove it")
-    collective = collective or Alone()
+    ranks = ranks or Alone()
     temporary = folder.with_name(folder.name + ".tmp")
-    main = collective.main
+    main = ranks.main
 
     def complete() -> None:
-        content = {"schema": NEWEST, "components": _table(temporary, components), "files": file_table(temporary)}
-        values = {**info, **content, "base": _without_path(base), "adapter": adapter is not None}
+        schemas = {"schema": RECORD.newest, "names_schema": newest()}
+        content = {"components": _table(temporary, components), "files": file_table(temporary)}
+        values = {**info, **schemas, **content, "base": _without_path(base), "adapter": adapter is not None}
         write_text(temporary / RELEASE, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
         if base is not None or weights:
             path = None if base is None else Path(base["path"])
             write_text(temporary / PLACES, places_text(folder, path, weights or {}))
-        sync_tree(temporary)
+        fsync_tree(temporary)
 
     try:
         with storage_errors(folder, _size(components, adapter)):
-            collective.agree(_begin if main else None, temporary, codecs_folder)
-            collective.agree(_fill, temporary if main else None, components, adapter, whole)
-            collective.agree(complete if main else None)
-        collective.agree(swap if main else None, temporary, folder, folder.with_name(folder.name + ".old.tmp"))
+            ranks.agree(_begin if main else None, temporary, codecs_folder)
+            ranks.agree(_fill, temporary if main else None, components, adapter, whole)
+            ranks.agree(complete if main else None)
+        ranks.agree(swap if main else None, temporary, folder, folder.with_name(folder.name + ".old.tmp"))
     except BaseException:
         if main:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -164,9 +165,9 @@ def release_sha256(folder: Path) -> str:
     return sha256_of(folder / RELEASE)
 
 
-def release_schema(folder: Path) -> int:
-    """The schema of the names in a release."""
-    return RECORD.read(folder / RELEASE).schema
+def names_schema(folder: Path) -> int:
+    """The schema of the tensors' names in a release."""
+    return RECORD.read(folder / RELEASE).names_schema
 
 
 def load_component(folder: Path, component: str) -> dict[str, Tensor]:
@@ -181,14 +182,15 @@ def load_component(folder: Path, component: str) -> dict[str, Tensor]:
 def _component_file(folder: Path, values: Mapping[str, Any], component: str) -> str:
     if component not in values["components"]:
         others = ", ".join(sorted(values["components"])) or "none"
-        raise CheckpointError(f"release: {folder} brings no {component}, only {others}")
+        raise CheckpointError(f"release: {folder} has no {component}, only {others}")
     return str(values["components"][component]["file"])
 
 
 def _current_path(component: str, values: Mapping[str, Any]) -> Callable[[str], str]:
     """A function from the keys of a component's file to the current paths of its parameters below the component."""
     before = str(values["components"][component]["file"]).removesuffix(".safetensors")
-    return lambda key: renamed(f"{before}.{key}", int(values["schema"])).removeprefix(f"{component}.")
+    schema = int(values.get("names_schema", 1))
+    return lambda key: renamed(f"{before}.{key}", schema).removeprefix(f"{component}.")
 
 
 def open_component(folder: Path, component: str) -> Iterator[tuple[str, tuple[int, ...], Callable[[int, int], Tensor]]]:

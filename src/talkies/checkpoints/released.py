@@ -3,15 +3,16 @@
 from dataclasses import field
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from talkies.checkpoints.loop import SkippedRecord
 from talkies.checkpoints.manifest import FileRecord
-from talkies.checkpoints.names import NEWEST
-from talkies.config import CheckpointError
+from talkies.checkpoints.names import NamesSchema
+from talkies.config import CheckpointError, RecipeError
+from talkies.config.migrations import migrated
 from talkies.config.numbers import Natural, Positive
+from talkies.config.quoting import named, shown
 from talkies.config.records import Kind, Name, Sha256, record
-from talkies.config.shown import named, shown
 from talkies.data.records import GridRecord, check_encoded
 
 ADAPTER = "adapter/adapter_model.safetensors"
@@ -54,23 +55,21 @@ class SetsRecord:
         return {name: grid.codec or name for name, grid in self.grids.items()} | dict(self.texts)
 
 
-@record
-class CodecRecord:
-    """The configuration of a codec; `kind` determines its other keys."""
-
-    kind: Name
-
-
-@record
-class RecipePart:
-    """The part of a recipe that is read without decoding all of it."""
-
-    codecs: dict[str, CodecRecord]
+def _with_codecs(values: dict[str, Any]) -> dict[str, Any]:
+    """A recipe of any schema, whose codecs a card names without decoding all of it."""
+    try:
+        codecs = migrated(values).get("codecs")
+    except RecipeError as error:
+        raise ValueError(f"the values cannot be migrated ({error})") from None
+    kinds = [isinstance(one, dict) and one.get("kind") for one in codecs.values()] if isinstance(codecs, dict) else []
+    if not kinds or not all(isinstance(kind, str) and kind for kind in kinds):
+        raise ValueError("its `codecs` must each have a `kind`")
+    return values
 
 
 @record
 class SurvivalRecord:
-    """The steps that were skipped, and the batches that were passed over."""
+    """The steps that were skipped, and the skipped batches."""
 
     skipped_steps: tuple[SkippedRecord, ...]
     passed_batches: tuple[tuple[Natural, Natural], ...]
@@ -100,7 +99,8 @@ class LineageRecord:
 class ReleaseRecord:
     """release.json. Only a phase makes releases, and it writes all keys."""
 
-    schema: Annotated[int, Field(ge=1, le=NEWEST)]
+    schema: Annotated[int, Field(ge=1, le=1)]
+    names_schema: NamesSchema = 1
     components: dict[Name, ComponentRecord]
     files: dict[Name, FileRecord]
     base: BaseRecord | None
@@ -109,7 +109,7 @@ class ReleaseRecord:
     phase: Name
     step: Natural
     weights: Name
-    recipe: RecipePart
+    recipe: Annotated[dict[str, Any], AfterValidator(_with_codecs)]
     recipe_hash: Name
     commit: Name
     shape: dict[Name, Any]

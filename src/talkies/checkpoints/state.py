@@ -9,17 +9,17 @@ from typing import Any
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from talkies.checkpoints.collective import Alone, Collective
-from talkies.checkpoints.gathered import Gathered, read_gathered, write_gathered
 from talkies.checkpoints.loop import LOOP, read_loop
 from talkies.checkpoints.manifest import Manifest, find_damage, read_manifest, verify
 from talkies.checkpoints.names import renamed_entry
+from talkies.checkpoints.per_rank_state import RankState, read_rank_states, write_rank_state
+from talkies.checkpoints.rank_group import Alone, RankGroup
 from talkies.checkpoints.spans import StateTensor, mapped
 from talkies.checkpoints.tensors import load_tensors, open_tensors, save_tensors, stored_tensors
 from talkies.checkpoints.weights import read_weights
 from talkies.config import CheckpointError
 from talkies.config.plain_json import canonical_json
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.files.durable import storage_errors, write_text
 from talkies.files.tensors import write_tensors
 
@@ -31,7 +31,7 @@ SHARDS = "shards"
 class State:
     """A restored state: whole tensors on the CPU, shards and spans on the devices of their parameters.
 
-    `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step); `gathered`: see `read_gathered`.
+    `optimizer` maps "<parameter name>/<key>" (exp_avg, exp_avg_sq, step); `gathered`: see `read_rank_states`.
     """
 
     model: dict[str, StateTensor]
@@ -50,7 +50,7 @@ def save_state(
     ema: Mapping[str, StateTensor],
     loop: Mapping[str, Any],
     generators: Mapping[str, Tensor],
-    gathered: Gathered | None = None,
+    gathered: RankState | None = None,
     rank: int = 0,
     group: ProcessGroup | None = None,
 ) -> None:
@@ -69,7 +69,7 @@ def save_state(
         save_tensors(folder / SHARDS, tensors, group)
         write_tensors(folder / generators_file(rank), generators)
         if gathered is not None:
-            write_gathered(folder, rank, gathered)
+            write_rank_state(folder, rank, gathered)
         if rank == 0:
             write_text(folder / LOOP, canonical_json(dict(loop)) + "\n")
 
@@ -84,26 +84,26 @@ def load_state(
     *,
     model: Mapping[str, StateTensor],
     ema: Mapping[str, StateTensor],
-    collective: Collective | None = None,
+    ranks: RankGroup | None = None,
     group: ProcessGroup | None = None,
 ) -> State:
     """Read a state on any number of processes; its manifest verifies it first.
 
-    Every process of `collective` (its process group is `group`) calls it. Each verifies its share of the files (free if
+    Every process of `ranks` (its process group is `group`) calls it. Each verifies its share of the files (free if
     `CheckpointStore.latest` has just done so), and every file that it unpickles or reads alone. A rank that did not
     exist when the state was written uses the generators of rank 0.
     The state must have the names, shapes and dtypes of `model` and `ema`, else CheckpointError names the first that
     differs. Raises CheckpointError for a damaged or incomplete checkpoint, before anything is unpickled.
     """
-    collective = collective or Alone()
-    parts = _read(folder, lambda _: True, model, ema, collective=collective, group=group)
+    ranks = ranks or Alone()
+    parts = _read(folder, lambda _: True, model, ema, ranks=ranks, group=group)
     _check(folder, "model", parts["model"], model, dtypes=True)
     _check(folder, "ema", parts["ema"], ema, dtypes=True)
     _check_optimizer(folder, parts["optimizer"], model)
-    file = generators_file(collective.place[0])
+    file = generators_file(ranks.place[0])
     file = file if file in read_manifest(folder).files else GENERATORS
     verify(folder, [file])
-    gathered = read_gathered(folder, collective.place)
+    gathered = read_rank_states(folder, ranks.place)
     return State(**parts, loop=read_loop(folder), generators=read_weights(folder / file), gathered=gathered)
 
 
@@ -111,13 +111,13 @@ def load_ema(
     folder: Path,
     model: Mapping[str, StateTensor],
     *,
-    collective: Collective | None = None,
+    ranks: RankGroup | None = None,
     group: ProcessGroup | None = None,
 ) -> dict[str, StateTensor]:
     """Only the EMA weights (fp32), verified; like `load_state`, but `model` may have another dtype."""
     fp32 = {name: mapped(value, lambda x: x.detach().float()) for name, value in model.items()}
-    collective = collective or Alone()
-    ema = _read(folder, lambda name: name.startswith("ema/"), {}, fp32, collective=collective, group=group)["ema"]
+    ranks = ranks or Alone()
+    ema = _read(folder, lambda name: name.startswith("ema/"), {}, fp32, ranks=ranks, group=group)["ema"]
     _check(folder, "ema", ema, model, dtypes=False)
     return ema
 
@@ -142,7 +142,7 @@ def _read(
     model: Mapping[str, StateTensor],
     ema: Mapping[str, StateTensor],
     *,
-    collective: Collective,
+    ranks: RankGroup,
     group: ProcessGroup | None,
 ) -> dict[str, dict[str, Any]]:
     def like(name: str) -> StateTensor | None:
@@ -151,8 +151,8 @@ def _read(
             rest = rest.rpartition("/")[0]
         return (ema if part == "ema" else model).get(rest)
 
-    wrong = find_damage(folder, collective)
-    collective.agree(_refuse if wrong and collective.main else None, wrong)
+    wrong = find_damage(folder, ranks)
+    ranks.agree(_refuse if wrong and ranks.main else None, wrong)
     manifest = read_manifest(folder)
     for name in (LOOP, GENERATORS, f"{SHARDS}/.metadata"):
         if name not in manifest.files:
@@ -170,7 +170,7 @@ def _read(
 
 
 def _rename(manifest: Manifest) -> Callable[[str], str]:
-    return partial(renamed_entry, schema=manifest.schema)
+    return partial(renamed_entry, schema=manifest.names_schema)
 
 
 def _refuse(wrong: str) -> None:

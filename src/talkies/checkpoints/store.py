@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from talkies.checkpoints.collective import Alone, Collective
 from talkies.checkpoints.manifest import MANIFEST, Manifest, Table, file_table, find_damage, verify, write_manifest
+from talkies.checkpoints.rank_group import Alone, RankGroup
 from talkies.config import CheckpointError, RecipeError, StorageError
-from talkies.files.durable import storage_errors, sync, sync_tree, write_text
+from talkies.files.durable import fsync_path, fsync_tree, storage_errors, write_text
 
 LATEST = "LATEST"
 TORN = ".tmp"
@@ -47,52 +47,52 @@ class CheckpointStore:
         """Check a checkpoint against its manifest; CheckpointError names the file and its damage."""
         return verify(path)
 
-    def latest(self, collective: Collective | None = None) -> Path | None:
+    def latest(self, ranks: RankGroup | None = None) -> Path | None:
         """The complete checkpoint of the highest step; None if there is no checkpoint.
 
-        Every process of `collective` calls it, and hashes its share. A damaged checkpoint is skipped with a
+        Every process of `ranks` calls it, and hashes its share. A damaged checkpoint is skipped with a
         CheckpointWarning that names file and reason. Raises CheckpointError if all are damaged: starting over would be
         a silent loss.
         """
-        collective = collective or Alone()
+        ranks = ranks or Alone()
         reasons: list[str] = []
-        for step in reversed(collective.gather(self.steps())[0]):
-            wrong = find_damage(self.path(step), collective)
+        for step in reversed(ranks.gather(self.steps())[0]):
+            wrong = find_damage(self.path(step), ranks)
             if wrong is not None:
                 self._damaged.add(step)
                 reasons.append(wrong.removeprefix("checkpoint: "))
                 continue
-            for reason in reasons if collective.main else ():
+            for reason in reasons if ranks.main else ():
                 self._warn(f"checkpoint: {reason}; falling back to {self.path(step).name}")
             return self.path(step)
-        collective.agree(self._refuse if reasons and collective.main else None, reasons)
+        ranks.agree(self._refuse if reasons and ranks.main else None, reasons)
         return None
 
     def _refuse(self, reasons: Sequence[str]) -> None:
         raise CheckpointError(
             f"checkpoint: none of the {len(reasons)} checkpoints in {self.folder} is usable; the newest: {reasons[0]}. "
-            "Restore one, or start anew with --new"
+            "Restore one, or start a new run (--new)"
         )
 
-    def save(self, step: int, writer: Callable[[Path], None], collective: Collective | None = None) -> Path:
+    def save(self, step: int, writer: Callable[[Path], None], ranks: RankGroup | None = None) -> Path:
         """Make the checkpoint of `step`: `writer` fills an empty folder. Returns the finished folder.
 
-        Every process of `collective` calls it; each writes its part and hashes its share, the main one does the rest.
+        Every process of `ranks` calls it; each writes its part and hashes its share, the main one does the rest.
         An exception is raised in every process, and leaves the store as it was. Raises StorageError if the disk is
         full, CheckpointError if a complete checkpoint of this step exists (a damaged one is replaced, with a warning).
         """
-        collective = collective or Alone()
+        ranks = ranks or Alone()
         final = self.path(step)
         temporary = final.with_name(final.name + TORN)
-        collective.agree(self._begin if collective.main else None, final, temporary)
+        ranks.agree(self._begin if ranks.main else None, final, temporary)
         try:
-            collective.agree(self._fill, writer, temporary)
+            ranks.agree(self._fill, writer, temporary)
             hashed: Table = {}
-            collective.agree(lambda: hashed.update(file_table(temporary, share=collective.place)))
-            known = {name: entry for table in collective.gather(hashed) for name, entry in table.items()}
-            collective.agree(self._complete if collective.main else None, step, final, temporary, known)
+            ranks.agree(lambda: hashed.update(file_table(temporary, share=ranks.place)))
+            known = {name: entry for table in ranks.gather(hashed) for name, entry in table.items()}
+            ranks.agree(self._complete if ranks.main else None, step, final, temporary, known)
         except BaseException:
-            if collective.main:
+            if ranks.main:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise
         self._saved = step
@@ -112,10 +112,10 @@ class CheckpointStore:
 
     def _complete(self, step: int, final: Path, temporary: Path, known: Table) -> None:
         with storage_errors(temporary, self.size_of_newest):
-            sync_tree(temporary)
+            fsync_tree(temporary)
             write_manifest(temporary, step, known)
         temporary.rename(final)
-        sync(self.folder)
+        fsync_path(self.folder)
         try:
             self._point([step])
         except (OSError, StorageError) as error:

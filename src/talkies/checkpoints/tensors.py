@@ -26,7 +26,7 @@ from torch.distributed.tensor import DTensor
 
 from talkies.checkpoints.spans import StateTensor, TensorSpan
 from talkies.config import CheckpointError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 Rename = Callable[[str], str]
 _ALLOWED = {

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from talkies.config import CheckpointError
 from talkies.config.records import open_regular
+from talkies.files.tensors import PICKLES
 
-PICKLES = {".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 _HEADER_LIMIT = 100_000_000
 
 

@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
     from talkies.cli.status import chosen
     from talkies.launch.slurm import cancel
 
-    for chain in chosen(args.run, args.runs):
+    for chain in chosen("cancel", args.run, args.runs):
         active = {job.id for job in chain.active()}
         ids = [id for id in reversed(chain.ids) if id in active]
         if ids:

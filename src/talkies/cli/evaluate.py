@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="prepared data (the run's own); results on other data are not kept")
     parser.add_argument("--heldout", help="the held-out set of the data to use (the recipe's `data.heldout`)")
     parser.add_argument("--clips", type=int, help="held-out clips (the recipe's `validation.final_clips`)")
-    parser.add_argument("--seed", type=seed_of, default=0)
+    parser.add_argument("--seed", type=seed_of, default=0, help="seed of the noise (0)")
     add_store(parser)
 
 

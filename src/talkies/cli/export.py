@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_store, registry_of
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 
 if TYPE_CHECKING:
     from talkies.runs.inputs_record import Facts
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--consolidate",
         action="store_true",
         required=True,
-        help="one safetensors file per component, of the EMA weights, from the shards of any layout",
+        help="make one safetensors file per component of the EMA weights (the only form of export; required)",
     )
     parser.add_argument("--out", type=Path, required=True, help="the release folder to make")
     parser.add_argument("--data", type=Path, help="prepared data with the codecs to include (the run's own)")

@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 
 from talkies.cli.output import bounded, local_path, open_streams, refuse_unreadable, silence, usage_words
 from talkies.config.errors import Interruption, RecipeError, UserError
-from talkies.config.shown import WIDTH, shown
+from talkies.config.quoting import WIDTH, shown
 from talkies.signals.answer import check_signal, listening
-from talkies.signals.watch import ended, follower
+from talkies.signals.watch import follower, set_exit_code
 
 VERBS = {
     "prepare": ("talkies.cli.prepare", "media files to filtered, captioned, encoded clips in shards"),
@@ -31,9 +31,9 @@ VERBS = {
         "talkies.cli.submit",
         "plan a recipe and queue it under Slurm: a job per phase, in order",
     ),
-    "status": ("talkies.cli.status", "the jobs of submitted runs, how far each is, and where it is tracked"),
+    "status": ("talkies.cli.status", "how far runs are and where they are tracked; the jobs of submitted ones"),
     "cancel": ("talkies.cli.cancel", "cancel the jobs of a submitted run"),
-    "sample": ("talkies.cli.sample", "a checkpoint, a run or models:/name@alias to an mp4 with sound"),
+    "sample": ("talkies.cli.sample", "a run, a checkpoint, a release or models:/name@alias to an mp4 with sound"),
     "evaluate": ("talkies.cli.evaluate", "metrics per modality, per noise bin and for synchronisation"),
     "export": ("talkies.cli.export", "a checkpoint that many ranks wrote, as a release of whole safetensors files"),
     "promote": ("talkies.cli.promote", "gates on metrics, then a registry version, an alias and a model card"),
@@ -74,7 +74,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     open_streams()
     if argv is None:
         entry.listen()
-        return ended(_run(sys.argv[1:]))
+        return set_exit_code(_run(sys.argv[1:]))
     with listening():
         return _run(list(argv))
 

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from talkies.config.errors import RecipeError
+from talkies.config.quoting import named, printed, shown
 from talkies.config.secrets import credential
-from talkies.config.shown import named, printed, shown
 
 STREAMS = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
-MOST = 400
+MAX_LENGTH = 400
 """Characters of one word of a message, such as a path."""
 LONGEST = 2_000
 _LONG_WORD = re.compile(r"[^\s]{81,}")
-_LONG_PATH = re.compile(rf"[^\s]{{{MOST + 1},}}")
+_LONG_PATH = re.compile(rf"[^\s]{{{MAX_LENGTH + 1},}}")
 
 
 def open_streams() -> None:
@@ -71,10 +71,10 @@ def local_path(text: str) -> Path:
 def usage_words(message: str) -> str:
     """argparse's own message, which repeats the arguments, with every long word passed through `named`."""
     short = _LONG_WORD.sub(lambda found: named(found[0]), printed(" ".join(message.split())))
-    return short if len(short) <= MOST else f"{short[: MOST - 3]}..."
+    return short if len(short) <= MAX_LENGTH else f"{short[: MAX_LENGTH - 3]}..."
 
 
 def bounded(message: str) -> str:
     """A whole message, escaped, masked and cut to a readable length."""
-    text = _LONG_PATH.sub(lambda found: f"{found[0][: MOST - 3]}...", printed(message[: 4 * LONGEST]))
+    text = _LONG_PATH.sub(lambda found: f"{found[0][: MAX_LENGTH - 3]}...", printed(message[: 4 * LONGEST]))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

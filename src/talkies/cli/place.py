@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from talkies.config.places import SQLITE, absolute_uri
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 
 if TYPE_CHECKING:
     from talkies.recipe.config import PhaseRecipe
@@ -25,12 +25,10 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of runs and prepared data (runs)")
 
 
-def add_store(parser: argparse.ArgumentParser) -> None:
+def add_store(parser: argparse.ArgumentParser, *, default: str = "the run's own, else that of --runs") -> None:
     """Add --tracking-uri beside --runs, for verbs that use the registry or add to a run."""
     add_runs(parser)
-    parser.add_argument(
-        "--tracking-uri", type=store_uri, help="tracking store and registry (the run's own, else that of --runs)"
-    )
+    parser.add_argument("--tracking-uri", type=store_uri, help=f"tracking store and registry ({default})")
 
 
 def store_uri(text: str) -> str:
@@ -67,7 +65,7 @@ def store_of(runs: Path, uri: str | None) -> tuple[str, Path | None]:
     root = str(resolved(runs))
     if os.fsencode(root).decode(errors="ignore") != root:
         from talkies.config import RecipeError
-        from talkies.config.shown import shown
+        from talkies.config.quoting import shown
 
         raise RecipeError(
             f"runs: the path of the runs folder, {shown(root)}, is not UTF-8, so no tracking store can name it: give "
@@ -98,7 +96,7 @@ def tracked_at(run: Path, recipe: "PhaseRecipe", *, runs: Path, uri: str | None)
     if runs is not RUNS and recipe.tracking.uri is None:
         raise RecipeError(
             f"tracking: {run} is tracked at {masked(place.store)}, which is not the store of --runs {runs} "
-            f"({store}); drop --runs, or choose one with --tracking-uri"
+            f"({store}); drop --runs"
         )
     return place
 
@@ -107,9 +105,9 @@ def where_to_look(run: Path, store: str) -> list[str]:
     """Lines that say how to see a run in MLflow: the command that serves a database, and the page's address, which is
     known once the run was sent."""
     from talkies.config.secrets import masked
-    from talkies.tracking.identity import DATABASES, page, read_identity
+    from talkies.tracking.mlflow_run import DATABASES, page, read_mlflow_run
 
-    identity = read_identity(run)
+    identity = read_mlflow_run(run)
     address = None if identity is None else page(identity)
     shown = masked(store)
     command = [f"mlflow ui --backend-store-uri {shlex.quote(shown)}"] if store.startswith(DATABASES) else []

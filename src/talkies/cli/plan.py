@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-CARDS = (24, 48, 80, 141)
+from talkies.planning.gpu_sizes import GPUS
 
 if TYPE_CHECKING:
     from talkies.planning.plan import Options, Plan
@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("recipe", type=Path, help="a phase, a curriculum or a preparation")
-    parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key... or phases.key...")
+    parser.add_argument(
+        "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key..., phases.key... or prepare.key..."
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, in plain numbers and bytes")
     rates = parser.add_argument_group("assumed rates of a GPU and a file system")
     rates.add_argument("--flops-rate", type=float, metavar="FLOP/S", help="peak of one GPU (default: 989e12, an H100)")
     rates.add_argument("--mfu", type=float, help="share of the peak, counting recomputation (default: 0.35)")
     rates.add_argument("--measured-rate", type=float, metavar="FLOP/S", help="what one GPU sustains, instead of --mfu")
     rates.add_argument("--write-rate", type=float, metavar="BYTES/S", help="of all ranks together (default: 5e9)")
-    parser.add_argument("--card", type=int, choices=CARDS, help="GB of a GPU that the layout has to fit")
+    parser.add_argument("--card", type=int, choices=GPUS, help="GB of a GPU that the layout has to fit")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,7 +98,7 @@ def options_of(args: argparse.Namespace) -> "Options":
 
 def plan_phase(recipe: "PhaseRecipe", options: "Options | None" = None) -> "Plan":
     """The plan of one phase recipe. Raises RecipeError or DataError if its sections disagree, or its layout does not
-    divide evenly or does not fit a card."""
+    divide evenly or does not fit a GPU."""
     from talkies.planning.plan import plan
     from talkies.prepare.geometry import Geometry
     from talkies.recipe.check import check, check_license, grids

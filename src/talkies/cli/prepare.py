@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 from talkies.cli.place import add_runs, registry_of, store_of
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("recipe", type=Path, help="a prepare recipe, or a curriculum that names one")
-    parser.add_argument("overrides", nargs="*", help="key.path=value")
+    parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum prepare.key...")
     add_runs(parser)
     parser.add_argument("--part", help="make only 'codecs' (what all sets share), or the set of this number, from 0")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")

@@ -38,7 +38,7 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
     import torch.distributed as dist
 
     from talkies.launch.rendezvous import meet
-    from talkies.parallel.mesh import leave, start
+    from talkies.parallel.mesh import destroy_groups, start
     from talkies.parallel.ranks import RankError, Ranks
 
     if world.size > 1:
@@ -72,7 +72,7 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
             print(f"talkies: rank {world.rank}: {error}", file=sys.stderr)
         raise
     finally:
-        leave()
+        destroy_groups()
 
 
 def _started_here(argv: Sequence[str], count: int) -> int:

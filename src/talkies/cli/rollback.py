@@ -10,10 +10,10 @@ from talkies.cli.place import add_store, named_store
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("name", help="the registered model")
-    parser.add_argument("--alias", default="champion")
+    parser.add_argument("--alias", default="champion", help="the alias to move (champion)")
     parser.add_argument("--expect", metavar="VERSION", help="refuse unless the alias is at this version now")
     parser.add_argument("--cards", type=Path, help="where cards/ and MODEL_CARDS.md are, to be rendered again")
-    add_store(parser)
+    add_store(parser, default="that of --runs")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""talkies sample SOURCE --prompt ...: a checkpoint, a run, a release or models:/name@alias to an mp4 with sound."""
+"""talkies sample SOURCE --prompt ...: a run, a checkpoint, a release or models:/name@alias to an mp4 with sound."""
 
 import argparse
 from functools import partial
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_store, registry_of, seed_of
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 MAX_SCALE, MAX_STEPS = 100.0, 10_000
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb; those of media and guidance are declared by the systems."""
-    from talkies.models.systems import SYSTEMS
+    from talkies.models.options import MEDIA, SCALES
 
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
     parser.add_argument("--prompt", required=True, help="what to show and to hear")
-    for name, text in {name: text for system in SYSTEMS for name, text in system.options.items()}.items():
+    for name, text in MEDIA.items():
         parser.add_argument(f"--{name}", type=Path, help=text)
     parser.add_argument("--out", type=Path, default=Path("sample.mp4"), help="where the mp4 goes (sample.mp4)")
     parser.add_argument("--seed", type=seed_of, default=0, help="of the initial noise (0)")
     parser.add_argument("--steps", type=int, help="steps of the sampler (the recipe's)")
-    for name, text in {name: text for system in SYSTEMS for name, text in system.scales.items()}.items():
+    for name, text in SCALES.items():
         parser.add_argument(f"--{name}-scale", type=float, help=f"guidance by {text}, 1 is off (the recipe's)")
     parser.add_argument(
         "--scale", action="append", default=[], metavar="NAME=X", help="guidance by the condition NAME; repeatable"
@@ -46,17 +46,18 @@ def scales_of(args: argparse.Namespace, system: "System") -> dict[str, float]:
     import math
 
     from talkies.config import RecipeError
-    from talkies.models.systems import SYSTEMS
+    from talkies.models.options import SCALES
 
-    known = dict.fromkeys(name for each in SYSTEMS for name in each.scales)
-    given = {name: (f"--{name}-scale", getattr(args, f"{name}_scale")) for name in known}
+    given = [(name, f"--{name}-scale", getattr(args, f"{name}_scale")) for name in SCALES]
     for text in args.scale:
         name, _, value = text.partition("=")
-        given[name] = (f"--scale {shown(text)}", value)
+        given.append((name, f"--scale {shown(text)}", value))
     found: dict[str, float] = {}
-    for name, (option, value) in given.items():
+    for name, option, value in given:
         if value is None:
             continue
+        if name in found:
+            raise RecipeError(f"sample: {option}: the scale {name} is given twice")
         if name not in system.scales:
             raise RecipeError(f"sample: {option}: a {system.kind} model has the scales {', '.join(system.scales)}")
         try:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from talkies.config.shown import one_line
+from talkies.config.quoting import one_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("recipe", nargs="?", type=Path, help="any recipe: a phase, a preparation or a curriculum")
-    parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key... or phases.key...")
+    parser.add_argument(
+        "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key..., phases.key... or prepare.key..."
+    )
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of recipe files, for editors")
     parser.add_argument("--diff", type=Path, metavar="OTHER", help="print the values that differ from OTHER")
     parser.add_argument("--json", action="store_true", help="print JSON: hash, values and origins")

@@ -1,4 +1,4 @@
-"""talkies status [RUN|JOB]: the jobs of submitted runs, with state, progress and place of tracking."""
+"""talkies status [RUN|JOB]: progress and tracking of runs; for submitted ones, their jobs."""
 
 import argparse
 import json
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from talkies.cli.place import add_runs
-from talkies.config.regular import resolved
-from talkies.config.shown import one_line
+from talkies.config.quoting import one_line
+from talkies.config.regular_files import resolved
 
 if TYPE_CHECKING:
     from talkies.launch.chain import Chain, ChainJob
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("run", nargs="?", help="the folder of a run, or the id of one of its jobs (all runs of --runs)")
+    parser.add_argument("run", nargs="?", help="the folder of a run, or the id of one of its jobs (all submitted runs)")
     add_runs(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the requested chains. Damaged records do not stop the output; they give the exit code of DataError."""
     if _unsubmitted(args.run):
         return _one(Path(args.run), as_json=args.json)
-    rows = {chain.folder: [row_of(job) for job in chain.jobs] for chain in chosen(args.run, args.runs)}
+    rows = {chain.folder: [row_of(job) for job in chain.jobs] for chain in chosen("status", args.run, args.runs)}
     if args.json:
         entries = [{"folder": str(folder), "jobs": list(map(asdict, jobs))} for folder, jobs in rows.items()]
         print(json.dumps(entries, indent=2))
@@ -89,7 +89,7 @@ def _one(run: Path, *, as_json: bool) -> int:
     return _code([row])
 
 
-def chosen(what: str | None, runs: Path) -> "list[Chain]":
+def chosen(verb: str, what: str | None, runs: Path) -> "list[Chain]":
     """The chains that `what` names: the folder of a run or of a phase in it, a job id, or None for all below `runs`.
 
     Raises RecipeError if there are none.
@@ -103,11 +103,11 @@ def chosen(what: str | None, runs: Path) -> "list[Chain]":
         matching = [chain for chain in chains(runs) if what in (*chain.ids, *chain.earlier)]
         if matching:
             return matching
-        raise RecipeError(f"status: job {what} belongs to no run in {runs}; give the run's folder, or --runs")
+        raise RecipeError(f"{verb}: job {what} belongs to no run in {runs}; give the run's folder, or --runs")
     folder = Path(what)
     known = [chain for chain in map(read_chain, (folder, resolved(folder).parent)) if chain is not None]
     if not known:
-        raise RecipeError(f"status: {what} is neither a run folder with submitted jobs nor the id of a job")
+        raise RecipeError(f"{verb}: {what} is neither a run folder with submitted jobs nor the id of a job")
     return known[:1]
 
 
@@ -213,9 +213,9 @@ def _survived(run: Path) -> dict[str, Any]:
 
 def _link(run: Path) -> dict[str, Any]:
     """The page of the run on a tracking server; for a store without pages, the store and the run's id."""
-    from talkies.tracking.identity import read_identity
+    from talkies.tracking.mlflow_run import read_mlflow_run
 
-    known = read_identity(run)
+    known = read_mlflow_run(run)
     if known is None:
         return {}
     from talkies.config.secrets import bare
@@ -228,10 +228,10 @@ def _exposed(run: Path) -> dict[str, Any]:
     """The records, written by an older version, that hold a URI which can carry a credential."""
     from talkies.config.secrets import credential
     from talkies.runs.records import PLACE, RECIPE
-    from talkies.tracking.identity import FILE, read_identity
+    from talkies.tracking.mlflow_run import FILE, read_mlflow_run
 
-    place, recipe, known = PLACE.find(run / "place.json"), RECIPE.find(run / "recipe.json"), read_identity(run)
-    tracking = None if recipe is None else recipe.recipe.get("tracking")
+    place, recipe, known = PLACE.find(run / "place.json"), RECIPE.find(run / "recipe.json"), read_mlflow_run(run)
+    tracking = None if recipe is None else recipe.newest.get("tracking")
     uris = {
         "recipe.json": tracking.get("uri") if isinstance(tracking, dict) else None,
         "place.json": None if place is None else place.store,

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import RUNS, add_runs
-from talkies.config.regular import resolved
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
+from talkies.config.regular_files import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("recipe", type=Path, help="a phase, a curriculum or a preparation")
-    parser.add_argument("overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key... or phases.key...")
+    parser.add_argument(
+        "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key..., phases.key... or prepare.key..."
+    )
     parser.add_argument("--site", type=Path, required=True, help="the site profile: a YAML file of `kind: site`")
     add_runs(parser)
-    parser.add_argument("--new", action="store_true", help="begin another run instead of continuing the newest")
+    parser.add_argument("--new", action="store_true", help="start another run instead of continuing the newest")
     parser.add_argument("--prepare", action="store_true", help="only the preparation of a curriculum")
     parser.add_argument("--no-promote", action="store_true", help="leave a curriculum's result unpromoted")
     parser.add_argument("--dry-run", action="store_true", help="print the scripts; queue and write nothing")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class SubmitRequest:
     """A call of `submit`: the arguments, the site, the runs folder, and the overrides including those of the site."""
 
     args: argparse.Namespace
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     kind = kind_of(unresolved(args.recipe))
     if args.prepare and kind == "phase":
         raise RecipeError("submit: --prepare takes a curriculum or a preparation; drop it")
-    request = Request(args=args, site=site, runs=resolved(given), overrides=list(args.overrides))
+    request = SubmitRequest(args=args, site=site, runs=resolved(given), overrides=list(args.overrides))
     make = {"phase": _phase, "curriculum": _curriculum, "prepare": _prepare}[kind]
     return _submit(args, *make(request))
 
@@ -91,11 +93,11 @@ def _require_no_active_jobs(known: "Chain") -> None:
         ids = ", ".join(sorted({job.id for job in active}, key=int))
         raise RecipeError(
             f"submit: jobs {ids} of {known.folder} are queued or running: wait for them, `talkies cancel "
-            f"{known.folder}`, or begin another run with --new"
+            f"{known.folder}`, or start another run with --new"
         )
 
 
-def _phase(request: Request) -> "tuple[Chain, list[str]]":
+def _phase(request: SubmitRequest) -> "tuple[Chain, list[str]]":
     """The chain of a phase recipe: one job."""
     from talkies.config import RecipeError
     from talkies.config.source import load
@@ -126,8 +128,10 @@ def _phase(request: Request) -> "tuple[Chain, list[str]]":
     return Chain(folder=folder, jobs=(job,)), [script]
 
 
-def _phase_script(request: Request, context: "JobContext", name: str, recipe: "PhaseRecipe", words: list[str]) -> str:
-    """The script of a phase, once its plan shows that the layout divides evenly and fits the card, the nodes and the
+def _phase_script(
+    request: SubmitRequest, context: "JobContext", name: str, recipe: "PhaseRecipe", words: list[str]
+) -> str:
+    """The script of a phase, once its plan shows that the layout divides evenly and fits the GPU, the nodes and the
     time between signal and end."""
     from talkies.cli.plan import plan_phase
     from talkies.config import RecipeError
@@ -146,7 +150,7 @@ def _phase_script(request: Request, context: "JobContext", name: str, recipe: "P
     return train_script(context, name, given, words)
 
 
-def _curriculum(request: Request) -> "tuple[Chain, list[str]]":
+def _curriculum(request: SubmitRequest) -> "tuple[Chain, list[str]]":
     """The chain of a curriculum: its preparation, then a job per phase."""
     from talkies.launch.chain import Chain, ChainJob
     from talkies.launch.script import JobContext, job_name
@@ -190,7 +194,7 @@ def _check_phases(curriculum: "Curriculum", folders: "Mapping[str, Path]") -> No
             check_before_submit(phase, folders[phase.name], siblings=folders)
 
 
-def _prepare(request: Request) -> "tuple[Chain, list[str]]":
+def _prepare(request: SubmitRequest) -> "tuple[Chain, list[str]]":
     """The chain of a preparation, in the folder of its data."""
     from talkies.config.decode import decode
     from talkies.config.source import load
@@ -206,7 +210,9 @@ def _prepare(request: Request) -> "tuple[Chain, list[str]]":
     return Chain(folder=folder, jobs=tuple(jobs)), scripts
 
 
-def _prepare_jobs(request: Request, context: "JobContext", name: str, sets: int) -> "tuple[list[ChainJob], list[str]]":
+def _prepare_jobs(
+    request: SubmitRequest, context: "JobContext", name: str, sets: int
+) -> "tuple[list[ChainJob], list[str]]":
     """One job; or three: for what all sets share, an array with a task per set, and a last one that checks and
     reports."""
     from talkies.launch.chain import ChainJob

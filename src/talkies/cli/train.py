@@ -24,15 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("recipe", type=Path, help="a phase recipe or a curriculum")
     parser.add_argument(
-        "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key.path=value or phases.key..."
+        "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key..., phases.key... or prepare.key..."
     )
     add_runs(parser)
-    parser.add_argument("--new", action="store_true", help="begin another run instead of continuing the newest")
+    parser.add_argument("--new", action="store_true", help="start another run instead of continuing the newest")
     parser.add_argument("--folder", type=Path, help="run in this folder of RUNS/NAME-HASH, as the jobs of `submit` do")
     parser.add_argument(
         "--phase", metavar="NAME", help="train only this phase of a curriculum; those before must be done"
     )
-    parser.add_argument("--stop-at", type=int, metavar="STEP", help="stop a phase after this optimizer step")
+    parser.add_argument("--stop-at", type=int, metavar="STEP", help="stop a phase recipe after this optimizer step")
     parser.add_argument("--no-promote", action="store_true", help="leave a curriculum's result unpromoted")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -91,7 +91,7 @@ def _context(args: argparse.Namespace, uri: str | None, ranks: "Ranks") -> "RunC
     """The context of the run, once the tracking store is known to open."""
     from talkies.models.systems import SYSTEMS
     from talkies.runs.run_context import RunContext
-    from talkies.tracking.opening import check_opens
+    from talkies.tracking.store_check import check_opens
 
     store, artifacts = store_of(args.runs, uri)
     ranks.agree(check_opens if ranks.main else None, store)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from talkies.codecs.identity import config_values
 from talkies.config import DataError, StorageError
+from talkies.config.canonical import first_names
+from talkies.config.quoting import named, shown
 from talkies.config.records import Kind, Sha256, present, record, regular_bytes
-from talkies.config.shown import named, shown
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 WEIGHTS_LIMIT = 1 << 32
@@ -110,7 +111,8 @@ def _check_config(config: object, found: Mapping[str, Any], folder: Path) -> Non
     needed = config_values(config)
     differing = [key for key in sorted(needed.keys() | found.keys()) if needed.get(key) != found.get(key)]
     if differing:
-        pairs = [(named(key), shown(needed.get(key)), shown(found.get(key))) for key in differing]
+        names = first_names(config)
+        pairs = [(named(names.get(key, key)), shown(needed.get(key)), shown(found.get(key))) for key in differing]
         differences = ", ".join(f"{key}: recipe {ours}, folder {theirs}" for key, ours, theirs in pairs)
         raise DataError(
             f"codec {folder} was fitted under another config ({differences}); change the recipe or fit again"

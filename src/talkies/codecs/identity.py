@@ -13,7 +13,8 @@ from talkies.config.canonical import identifying
 
 
 def config_values(config: object) -> dict[str, Any]:
-    """The values of a codec's config as plain JSON, without `weights`: a file's location does not change a codec."""
+    """The values of a codec's config as plain JSON, with the first names of its keys: the form in which fitted codecs
+    and shard sets record it. Without `weights`: a file's location does not change a codec."""
     assert is_dataclass(config)
     assert not isinstance(config, type)
     values: dict[str, Any] = identifying(config)

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from talkies.config import DataError, RecipeError
 from talkies.config.records import Kind
-
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-
+from talkies.files.tensors import PICKLES
 
 PRETRAINED = Kind(holds=dict[str, Any], about="codec", remedy="download the weights again")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from talkies.config.migrations import hash_of, without_paths
 from talkies.config.schema import ABSENT as ABSENT_NAME
-from talkies.config.schema import ADDED
+from talkies.config.schema import first_form, identifies
 
 ABSENT = "(absent)"
 BESIDE = ("parallel", "compute", "slurm", "survival")
@@ -16,27 +16,44 @@ NOT_HASHED = (("tracking",), *((name,) for name in BESIDE), ("data", "root"), ("
 
 def to_dict(recipe: Any) -> Any:
     """A recipe (or any part of one) as plain JSON values: mappings in the order of the fields, tuples as lists."""
-    return _plain(recipe, lambda _, __: True)
+    return _plain(recipe, lambda _, __: True, _present)
 
 
 def identifying(recipe: Any) -> Any:
-    """Like `to_dict`, without keys that were `added` later and have their default. The hash of anything that is
-    identified by all its values (a codec, a prepared set, a recipe of schema 1) stays the same when keys are added."""
-    return _plain(recipe, lambda field, value: not (field.metadata.get(ADDED) and value == field.default))
+    """Like `to_dict`, with the first names of keys that were `renamed`, and without keys that were `added` later and
+    have their default. Whatever is recorded or hashed by all its values (a codec, a prepared set, a recipe of schema 1)
+    stays the same when keys are added or renamed."""
+    return _plain(recipe, identifies, first_form)
+
+
+def first_names(config: Any) -> dict[str, str]:
+    """The names of a config's keys in `identifying` -> their present names."""
+    return {first_form(field, None)[0]: field.name for field in fields(config)}
 
 
 def differing(recipe: Any) -> Any:
     """Like `to_dict`, but with only the keys of every config that differ from their defaults, and its `kind`."""
-    return _plain(_normal(recipe), lambda field, value: field.name == "kind" or not _default(field, value))
+    return _plain(_normal(recipe), _differs, _present)
 
 
-def _plain(recipe: Any, keep: "Callable[[Field[Any], Any], bool]") -> Any:
+def _plain(
+    recipe: Any, keep: "Callable[[Field[Any], Any], bool]", write: "Callable[[Field[Any], Any], tuple[str, Any]]"
+) -> Any:
     if is_dataclass(recipe) and not isinstance(recipe, type):
         values = ((field, getattr(recipe, field.name)) for field in fields(recipe))
-        return {field.name: _plain(value, keep) for field, value in values if keep(field, value)}
+        written = (write(field, value) for field, value in values if keep(field, value))
+        return {name: _plain(value, keep, write) for name, value in written}
     if isinstance(recipe, Mapping):
-        return {key: _plain(value, keep) for key, value in recipe.items()}
-    return [_plain(value, keep) for value in recipe] if isinstance(recipe, tuple | list) else recipe
+        return {key: _plain(value, keep, write) for key, value in recipe.items()}
+    return [_plain(value, keep, write) for value in recipe] if isinstance(recipe, tuple | list) else recipe
+
+
+def _present(field: "Field[Any]", value: Any) -> tuple[str, Any]:
+    return field.name, value
+
+
+def _differs(field: "Field[Any]", value: Any) -> bool:
+    return field.name == "kind" or not _default(field, value)
 
 
 def _normal(recipe: Any) -> Any:
@@ -67,6 +84,11 @@ def recipe_hash(recipe: Any) -> str:
     cluster's allocation; what a run does when something goes wrong; where the data lies and how many workers read it).
     Adding a key with a default to recipes changes no hash."""
     return hash_of(differing(recipe), NOT_HASHED)
+
+
+def older_hashes(recipe: Any) -> tuple[str, str]:
+    """The hashes of a preparation in schemas 1 and 2, whatever its keys are called today."""
+    return hash_of(identifying(recipe)), hash_of(_plain(recipe, _differs, first_form))
 
 
 def decisive(recipe: Any) -> Any:

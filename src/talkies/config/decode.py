@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -11,13 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from talkies.config.errors import RecipeError
+from talkies.config.forbidden_values import refuse_unfit
 from talkies.config.keys import choices, known_paths, path_of, variants
-from talkies.config.shown import WIDTH, listed, named, shown
+from talkies.config.older import hint_of
+from talkies.config.quoting import WIDTH, listed, named, shown
 from talkies.config.source import LoadedRecipe
-from talkies.config.values import refuse_unfit
 
 T = TypeVar("T")
-NAMED = 5
+MAX_NAMED = 5
 """How many keys are named after the first error; the others are counted."""
 _KINDS = {
     "bool_type": "true or false",
@@ -59,15 +60,21 @@ def decode_values(target: type[T], values: dict[str, Any], *, where: str) -> T:
 
 def _decoded(target: Any, source: LoadedRecipe) -> Any:
     try:
-        return _adapter(target).validate_json(json.dumps(source.values))
+        return _validated(target, source.values)
     except ValidationError as error:
         details = error.errors(include_url=False)
     ordered = sorted(details, key=lambda detail: detail["type"] != _UNKNOWN)
     message = _Message(target, source)
     first, *others = message.by_path(ordered).items()
-    keys = ", ".join(f"`{named(path)}`" for path, _ in others[:NAMED]) + (", ..." if len(others) > NAMED else "")
+    keys = ", ".join(f"`{named(path)}`" for path, _ in others[:MAX_NAMED]) + (
+        ", ..." if len(others) > MAX_NAMED else ""
+    )
     more = f"\n... and {len(others)} more: {keys}" if others else ""
     raise RecipeError(f"recipe: {message.line(first[1])}{more}")
+
+
+def _validated(target: Any, values: Mapping[str, Any]) -> Any:
+    return _adapter(target).validate_json(json.dumps(values))
 
 
 @cache
@@ -109,9 +116,10 @@ class _Message:
             return f"`{named(path)}` is {shown(value)}{self._place(path)}; needed is {allowed}"
         if error == "union_tag_invalid":
             tag = value["kind"]
-            return f"unknown kind {shown(tag)} at `{named(path)}`{self._place(path)}{_one_of(tag, variants(kind))}"
+            allowed = self._older(path) or one_of(tag, variants(kind))
+            return f"unknown kind {shown(tag)} at `{named(path)}`{self._place(path)}{allowed}"
         if error == "literal_error":
-            return f"`{named(path)}` is {shown(value)}{self._place(path)}{_one_of(value, choices(kind))}"
+            return f"`{named(path)}` is {shown(value)}{self._place(path)}{one_of(value, choices(kind))}"
         return f"`{named(path)}` must be {needed(detail)}, got {shown(value)}{self._place(path, ' at ')}"
 
     def _place(self, path: str, form: str = "") -> str:
@@ -129,7 +137,19 @@ class _Message:
         near = [f"{above}.{match}".lstrip(".") for match in difflib.get_close_matches(name[:WIDTH], names, 1)]
         near = near or [key for key in known if key.rpartition(".")[2] == name][:1]
         hint = f" Did you mean `{named(near[0])}`?" if near else f" Known keys there: {listed(names)}" if names else ""
-        return f"unknown key `{named(path)}`{self._place(path)}.{hint}"
+        return f"unknown key `{named(path)}`{self._place(path)}.{self._older(path) or hint}"
+
+    def _older(self, path: str) -> str:
+        """What to do if the key is one of an older schema, which the recipe does not state."""
+
+        def fits(values: Mapping[str, Any]) -> bool:
+            try:
+                _validated(self.target, values)
+            except ValidationError:
+                return False
+            return True
+
+        return hint_of(path, self.source.values, fits, overridden=self.source.origins.get(path) == "override")
 
 
 def needed(detail: ErrorDetails) -> str:
@@ -148,7 +168,8 @@ def needed(detail: ErrorDetails) -> str:
     return _KINDS.get(error) or detail["msg"].removeprefix("Input should be ").removeprefix("a valid ")
 
 
-def _one_of(value: Any, allowed: Any) -> str:
+def one_of(value: Any, allowed: Any) -> str:
+    """The end of a message about a `value` that must be one of those `allowed`, with the nearest."""
     names = [str(name) for name in allowed]
     near = difflib.get_close_matches(str(value)[:WIDTH], names, 1)
     return f"; one of {', '.join(names)}" + (f". Did you mean {near[0]!r}?" if near else "")

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from talkies.config.errors import RecipeError
-from talkies.config.shown import listed, named, shown
+from talkies.config.quoting import listed, named, shown
 
 MISSING = "???"
 _INTERPOLATION = re.compile(r"\$\{\.*[A-Za-z_][\w-]*(?:\.[\w-]+)*\}")
@@ -62,6 +63,8 @@ def override(values: dict[str, Any], origins: dict[str, str], key: str, value: A
     _check_text(key, value)
     changed: dict[str, Any] = _assign(values, [], key.split("."), value, origins)
     origins[key] = "override"
+    for above in accumulate(key.split(".")[:-1], "{}.{}".format):
+        origins.setdefault(above, "override")
     origins.update((path, "override") for path, _ in leaves(value, key))
     return changed
 

@@ -4,6 +4,10 @@ A recorded recipe names its schema; without a number it has the first. A schema 
 meaning of the keys, and their defaults. A change that renames a key or changes a default adds a migration at the end
 of MIGRATIONS, a pure function of the recorded values: it renames the key, or writes the old default if the key is
 absent. A new key whose default keeps the old behaviour needs no migration.
+
+A migration gets recipes of every kind (`kind` tells which), and those of releases lack the sections that do not decide
+what is computed: it must not expect a key. A renamed key of a codec, a source, a set or a preparation needs
+`schema.renamed`, too, for what identifies them has the old names for good.
 """
 
 import hashlib
@@ -13,7 +17,7 @@ from typing import Any
 
 from talkies.config.errors import RecipeError
 from talkies.config.plain_json import canonical_json
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 Values = dict[str, Any]
 Migration = Callable[[Values], Values]
@@ -28,37 +32,56 @@ def from_1(values: Values) -> Values:
 
 
 def from_2(values: Values) -> Values:
-    """Schema 3 names streams and conditions in mappings; an adapter is chosen by `train.kind`, not by `phase.kind`."""
-    if "phase" in values and values["phase"]["kind"] == "lora":
-        adapter = {
-            key: value for key, value in values["phase"].items() if key in ("rank", "alpha", "dropout", "targets")
-        }
-        rest = {key: value for key, value in values["phase"].items() if key not in (*adapter, "kind")}
-        values = {**values, "phase": {"kind": "joint", **rest}, "train": {"kind": "lora", **adapter}}
-    if "phase" in values:
-        values = {**values, "phase": {key: value for key, value in values["phase"].items() if key != "experts"}}
-    if "parents" in values:
-        parents = values["parents"]
-        values = {**values, "parents": {key: spec for key, spec in parents.items() if spec is not None}}
-    if "flow" in values:
-        values = {**values, "flow": _flow_from_2(values["flow"])}
-    if "sampling" in values:
-        values = {**values, "sampling": _sampling_from_2(values["sampling"])}
+    """Schema 3 names streams and conditions in mappings, and an adapter is chosen by `train.kind`, not by `phase.kind`.
+
+    What schema 2 does not know stays as it is, for the decoder to refuse.
+    """
+    values = _phase_from_2(values)
+    for key, change in (("parents", _parents_from_2), ("flow", _flow_from_2), ("sampling", _sampling_from_2)):
+        if isinstance(values.get(key), dict):
+            values = {**values, key: change(values[key])}
     return values
 
 
+def _phase_from_2(values: Values) -> Values:
+    if not isinstance(values.get("phase"), dict):
+        return values
+    phase = {key: value for key, value in values["phase"].items() if (key, value) != ("experts", "alternate")}
+    if phase.get("kind") != "lora" or "train" in values:
+        return {**values, "phase": phase}
+    adapter = {key: phase.pop(key) for key in ("rank", "alpha", "dropout", "targets") if key in phase}
+    return {**values, "phase": {**phase, "kind": "joint"}, "train": {"kind": "lora", **adapter}}
+
+
+def _parents_from_2(parents: Values) -> Values:
+    return {key: spec for key, spec in parents.items() if spec is not None}
+
+
 def _flow_from_2(flow: Values) -> Values:
-    shifts = {name: flow[name]["shift"] for name in ("video", "audio") if "shift" in flow.get(name, {})}
-    found: Values = {"schedule": {"kind": "shifted", "shifts": shifts}} if shifts else {}
-    return found | ({"shared": flow["times"] == "shared"} if "times" in flow else {})
+    if "schedule" in flow:
+        return flow
+    found = dict(flow)
+    shifts = {name: found.pop(name) for name in ("video", "audio") if _only_shift(found.get(name))}
+    if found.get("times") in ("independent", "shared"):
+        found["shared"] = found.pop("times") == "shared"
+    return _scheduled(found, {name: section["shift"] for name, section in shifts.items() if section})
+
+
+def _only_shift(section: Any) -> bool:
+    return isinstance(section, dict) and section.keys() <= {"shift"}
 
 
 def _sampling_from_2(sampling: Values) -> Values:
-    shifts = {name: sampling[f"{name}_shift"] for name in ("video", "audio") if f"{name}_shift" in sampling}
-    scales = {name: sampling[f"{name}_scale"] for name in ("text", "bridge") if f"{name}_scale" in sampling}
-    found: Values = {"steps": sampling["steps"]} if "steps" in sampling else {}
-    found |= {"schedule": {"kind": "shifted", "shifts": shifts}} if shifts else {}
-    return found | ({"scales": scales} if scales else {})
+    if sampling.keys() & {"schedule", "scales"}:
+        return sampling
+    found = dict(sampling)
+    shifts = {name: found.pop(f"{name}_shift") for name in ("video", "audio") if f"{name}_shift" in found}
+    scales = {name: found.pop(f"{name}_scale") for name in ("text", "bridge") if f"{name}_scale" in found}
+    return _scheduled({**found, "scales": scales} if scales else found, shifts)
+
+
+def _scheduled(section: Values, shifts: Values) -> Values:
+    return {**section, "schedule": {"kind": "shifted", "shifts": shifts}} if shifts else section
 
 
 MIGRATIONS: tuple[Migration, ...] = (from_1, from_2)
@@ -73,8 +96,11 @@ def migrated(values: Mapping[str, Any], migrations: tuple[Migration, ...] = MIGR
     schema = result.pop(SCHEMA, FIRST)
     if type(schema) is not int or not FIRST <= schema <= newest:
         raise RecipeError(f"recipe: `{SCHEMA}` is {shown(schema)}; this version reads {FIRST} to {newest}")
-    for migration in migrations[schema - FIRST :]:
-        result = migration(result)
+    for number, migration in enumerate(migrations[schema - FIRST :], schema):
+        try:
+            result = migration(result)
+        except (AttributeError, KeyError, TypeError) as error:  # the values may come from a person, or be damaged
+            raise RecipeError(f"recipe: it has not the form of schema {number}: {error!r}; correct it") from error
     return result
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from talkies.config.errors import RecipeError
-from talkies.config.shown import named, shown
+from talkies.config.quoting import named, shown
 
 _TAG = "tag:yaml.org,2002:"
 _BLANK = "\0 \t\r\n\x85\u2028\u2029"
@@ -136,7 +136,7 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode) or node.tag != _TAG + "str" or not node.value or "." in node.value:
             found = shown(node.value) if isinstance(node, yaml.ScalarNode) else "a collection"
             key = f"key {found}" if self.known else "a key"
-            other = "" if self.known else "; with neither `kind` nor `extends` it is no recipe"
+            other = "" if self.known else "; with neither `kind` nor `extends` it is not a recipe"
             raise RecipeError(f"recipe: {key} ({self.place(node)}): a key is text without a dot{other}")
         return str(node.value)
 

@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 
 SQLITE = "sqlite:///"
 _HASHED = re.compile(r".+-[0-9a-f]{8}")

@@ -1,10 +1,11 @@
 """JSON that is read strictly (one value, no key twice, finite numbers of a bounded length), and its canonical form."""
 
+import hashlib
 import json
 from collections import Counter
 from typing import Any
 
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 DIGITS = 300
 """The most digits of an integer."""
@@ -15,6 +16,11 @@ DEEP = "it is nested too deeply"
 def canonical_json(value: object) -> str:
     """JSON that depends only on the value: sorted keys, ASCII, no NaN. This is what is hashed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def json_sha256(value: object) -> str:
+    """sha256 of `canonical_json(value)`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def plain_json(data: bytes) -> str:

@@ -20,8 +20,8 @@ from talkies.config.decode import needed
 from talkies.config.errors import DataError, UserError
 from talkies.config.numbers import LIMIT
 from talkies.config.plain_json import DEEP, plain_json
-from talkies.config.regular import open_ours, open_regular, present, regular_bytes
-from talkies.config.shown import named, shown
+from talkies.config.quoting import named, shown
+from talkies.config.regular_files import open_ours, open_regular, present, regular_bytes
 
 __all__ = [
     "Integer",
@@ -164,7 +164,7 @@ class Kind(Generic[T]):
                 values = migration(values)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"it is no record of schema {schema} ({type(error).__name__}: {shown(str(error))})"
+                f"it is no record of `schema` {schema} ({type(error).__name__}: {shown(str(error))})"
             ) from None
         return json.dumps({**values, "schema": self.newest})
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from talkies.config.errors import RecipeError
-from talkies.config.lines import plain
 from talkies.config.merge import leaves, merge, override, resolve
-from talkies.config.migrations import SCHEMA, migrated
+from talkies.config.migrations import NEWEST, SCHEMA, migrated
 from talkies.config.parse import parse
-from talkies.config.regular import present, regular_bytes, resolved
-from talkies.config.shown import listed, named, one_line, shown
+from talkies.config.quoting import listed, named, one_line, shown
+from talkies.config.regular_files import present, regular_bytes, resolved
+from talkies.config.single_line import plain
 
 MAX_EXTENDS = 2
 LIMIT = 1 << 20
@@ -46,10 +46,25 @@ def unresolved(path: str | Path) -> LoadedRecipe:
     file = Path(path)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for layer, places in _layers(file, []):
-        values = merge(values, layer)
-        origins |= places
+    layers = _layers(file, [])
+    _check_schemas(layers)
+    for layer in layers:
+        values = merge(values, layer.values)
+        origins |= layer.origins
     return LoadedRecipe(file=file, values=_newest(values, origins), origins=origins)
+
+
+def _check_schemas(layers: Sequence[LoadedRecipe]) -> None:
+    """RecipeError if a file and one that it extends are of different schemas. A part of a recipe cannot be migrated: a
+    default that has changed must be written only if no file sets the key."""
+    schemas = [layer.values.get(SCHEMA, NEWEST) for layer in layers]
+    for layer, schema in zip(layers, schemas, strict=True):
+        if schema != schemas[-1]:
+            stated = [f"`{SCHEMA}` {shown(found)}" for found in (schemas[-1], schema)]
+            raise RecipeError(
+                f"recipe: {displayed(layers[-1].file)} is of {stated[0]}, and {displayed(layer.file)}, which it "
+                f"extends, of {stated[1]} ({NEWEST} if a file states none): write both in one schema"
+            )
 
 
 def _newest(values: dict[str, Any], origins: dict[str, str]) -> dict[str, Any]:
@@ -59,12 +74,15 @@ def _newest(values: dict[str, Any], origins: dict[str, str]) -> dict[str, Any]:
         return values
     place = origins.pop(SCHEMA)
     try:
-        return migrated(values)
+        found = migrated(values)
     except RecipeError as error:
         raise RecipeError(f"{error} ({place})") from None
+    for path, _ in leaves(found):  # what a migration moved has the place of what is above it, or of the schema
+        origins.setdefault(path, origins.get(path.rpartition(".")[0], place))
+    return found
 
 
-def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[str, str]]]:
+def _layers(file: Path, trail: list[Path]) -> list[LoadedRecipe]:
     """The files to merge, the most general first. `trail`: the files that led here through `extends`."""
     name = displayed(file)
     values, origins = parse(_read(file), name)
@@ -72,7 +90,7 @@ def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[st
         found = "is empty" if values is None else f"holds {_what(values)}"
         raise RecipeError(f"recipe: {name} {found}; a recipe is a mapping of keys, `kind: phase` for one")
     if "extends" not in values:
-        return [(values, origins)]
+        return [LoadedRecipe(file=file, values=values, origins=origins)]
     parent, place = values.pop("extends"), origins.pop("extends")
     if not isinstance(parent, str) or Path(parent).is_absolute() or not plain(parent):
         raise RecipeError(f"recipe: `extends` must be a path relative to the file, got {shown(parent)} at {place}")
@@ -84,7 +102,7 @@ def _layers(file: Path, trail: list[Path]) -> list[tuple[dict[str, Any], dict[st
         raise RecipeError(f"recipe: `extends` at {place} is more than {MAX_EXTENDS} deep; merge {name} into its parent")
     if not present(target) or target.is_dir():
         raise RecipeError(f"recipe: {place} extends {named(parent)}: {_missing(target)}")
-    return [*_layers(target, trail), (values, origins)]
+    return [*_layers(target, trail), LoadedRecipe(file=file, values=values, origins=origins)]
 
 
 def _read(file: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from talkies.config import DataError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.streams import Grid
 from talkies.streams.batch import Text
 

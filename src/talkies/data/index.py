@@ -8,8 +8,8 @@ from typing import Any
 
 from talkies.config import DataError, UserError
 from talkies.config.plain_json import canonical_json
+from talkies.config.quoting import shown
 from talkies.config.records import present
-from talkies.config.shown import shown
 from talkies.data.clip import Clip, Header
 from talkies.data.records import INDEX as RECORD
 from talkies.data.records import ClipEntry, FileEntry, GridRecord, StreamRecord, TextRecord

@@ -18,7 +18,7 @@ from talkies.data.clip import Clip
 from talkies.data.collate import collate
 from talkies.data.order import CounterSampler, Skipped, merged_ranges, micro_batch, past_skipped
 from talkies.data.shards import ShardSet
-from talkies.data.substitutes import IN_A_ROW, read_sound
+from talkies.data.substitutes import IN_A_ROW, read_or_substitute
 from talkies.signals.children import only_from_parent
 from talkies.streams.batch import Batch, Replaced
 
@@ -34,7 +34,7 @@ class ClipDataset(Dataset[Sample]):
         self.shards, self.streams, self.seed, self.in_a_row = shards, tuple(streams), seed, in_a_row
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        return read_sound(self.shards, *key, self.streams, seed=self.seed, in_a_row=self.in_a_row)
+        return read_or_substitute(self.shards, *key, self.streams, seed=self.seed, in_a_row=self.in_a_row)
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """The collate function of the workers."""
@@ -43,11 +43,11 @@ class ClipDataset(Dataset[Sample]):
 
 
 class ClipsData(LightningDataModule):
-    """Endless micro-batches of `global_batch` / (`accumulate` x `world`) clips, from sample number `consumed` on.
+    """Endless micro-batches of `global_batch` / (`accumulate` x `data_ranks`) clips, from sample number `consumed` on.
 
     Only `streams` (default: all of the set) are read. Use it with `Trainer(max_epochs=-1, max_steps=...)`: it has no
-    epochs. A clip that cannot be read is replaced (`in_a_row`: see `read_sound`); `quarantined` holds the ids of those
-    known so far. Raises RecipeError if the global batch is not divisible.
+    epochs. A clip that cannot be read is replaced (`in_a_row`: see `read_or_substitute`); `quarantined` holds the ids
+    of those known so far. Raises RecipeError if the global batch is not divisible.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class ClipsData(LightningDataModule):
         workers: int = 0,
         streams: Collection[str] | None = None,
         rank: int = 0,
-        world: int = 1,
+        data_ranks: int = 1,
         in_a_row: int = IN_A_ROW,
     ) -> None:
         super().__init__()
-        self.micro = micro_batch(global_batch, accumulate, world)
+        self.micro = micro_batch(global_batch, accumulate, data_ranks)
         self.shards, self.seed, self.workers = shards, seed, workers
         self.streams = tuple(shards.grids) if streams is None else tuple(streams)
-        self.rank, self.world = rank, world
+        self.rank, self.data_ranks = rank, data_ranks
         self.in_a_row = in_a_row
         self.consumed = 0
         self.passed: Skipped = ()
@@ -95,7 +95,7 @@ class ClipsData(LightningDataModule):
             lambda: self.consumed,
             micro=self.micro,
             rank=self.rank,
-            world=self.world,
+            data_ranks=self.data_ranks,
             passed=lambda: self.passed,
         )
         with warnings.catch_warnings():  # torchdata 0.11 calls a function that newer torch deprecates

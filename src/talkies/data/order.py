@@ -43,16 +43,16 @@ def global_indices(size: int, seed: int, step: int, global_batch: int) -> list[t
     return indices(size, seed, step * global_batch, global_batch)
 
 
-def micro_batch(global_batch: int, accumulate: int, world: int) -> int:
+def micro_batch(global_batch: int, accumulate: int, data_ranks: int) -> int:
     """Clips of one micro-batch on one rank. Raises RecipeError if the global batch is not divisible."""
-    parts = accumulate * world
+    parts = accumulate * data_ranks
     if global_batch < 1 or global_batch % parts:
         below = global_batch // parts * parts
         nearest = ", ".join(str(n) for n in (below, below + parts) if n > 0)
         raise RecipeError(
             f"topology: `steps.global_batch` {global_batch} is not divisible by `steps.accumulate` {accumulate} x "
-            f"world size {world}; nearest valid: {nearest}. A resumed run keeps its global batch: change the number of "
-            "ranks or `steps.accumulate` instead"
+            f"world size {data_ranks}; nearest valid: {nearest}. A resumed run keeps its global batch: change the "
+            "number of ranks or `steps.accumulate` instead"
         )
     return global_batch // parts
 
@@ -87,8 +87,8 @@ def position_after(steps: int, global_batch: int, passed: Skipped) -> int:
 class CounterSampler:
     """Endless micro-batches of (clip, visit) for one rank, from the value of `consumed()` when iteration begins.
 
-    Rank r takes [r::world] of each global micro-batch, so that their union does not depend on the world size. Positions
-    in `passed()` (whole global batches) are skipped.
+    Rank r takes [r::data_ranks] of each global micro-batch, so that their union does not depend on the number of ranks.
+    Positions in `passed()` (whole global batches) are skipped.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class CounterSampler:
         *,
         micro: int,
         rank: int = 0,
-        world: int = 1,
+        data_ranks: int = 1,
         passed: Callable[[], Skipped] = tuple,
     ) -> None:
-        assert 0 <= rank < world, f"rank {rank} of {world}"
+        assert 0 <= rank < data_ranks, f"rank {rank} of {data_ranks}"
         self.size, self.seed, self.consumed = size, seed, consumed
-        self.micro, self.rank, self.world, self.passed = micro, rank, world, passed
+        self.micro, self.rank, self.data_ranks, self.passed = micro, rank, data_ranks, passed
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        start, global_micro, passed = self.consumed(), self.micro * self.world, self.passed()
+        start, global_micro, passed = self.consumed(), self.micro * self.data_ranks, self.passed()
         while True:
             start = past_skipped(start, passed)
-            yield indices(self.size, self.seed, start, global_micro)[self.rank :: self.world]
+            yield indices(self.size, self.seed, start, global_micro)[self.rank :: self.data_ranks]
             start += global_micro

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from talkies.config import DataError
-from talkies.config.shown import named, shown
+from talkies.config.quoting import named, shown
 from talkies.data.clip import Caption, Clip, Header, Latent
 from talkies.data.index import Index, contradicted, read_index
 from talkies.data.records import ClipEntry, FileEntry

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from talkies.config import DataError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.files.tensors import KINDS
 
 _DTYPES = {name: dtype for dtype, name in KINDS.items()}

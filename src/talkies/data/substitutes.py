@@ -12,8 +12,8 @@ from json import dumps
 from pathlib import Path
 
 from talkies.config import DataError
+from talkies.config.quoting import listed, shown
 from talkies.config.records import Kind, record
-from talkies.config.shown import listed, shown
 from talkies.data.clip import Clip
 from talkies.data.index import read_index
 from talkies.data.shards import ShardSet
@@ -58,7 +58,7 @@ def substitutes(size: int, seed: int, clip: str, i: int, visit: int) -> Iterator
         yield (i + 1 + high % (size - 1)) % size, FAR + low
 
 
-def read_sound(
+def read_or_substitute(
     shards: ShardSet, i: int, visit: int, streams: Collection[str], *, seed: int, in_a_row: int = IN_A_ROW
 ) -> tuple[Clip, int, Replaced | None]:
     """Clip `i` or its substitute: the clip, its visit, and the clip that it replaces, if any.

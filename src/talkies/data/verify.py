@@ -7,7 +7,7 @@ from talkies.config import DataError, StorageError
 from talkies.config.plain_json import canonical_json
 from talkies.data.records import VERIFIED, FileEntry
 from talkies.files.durable import write_text
-from talkies.files.integrity import damage, settled, stamp
+from talkies.files.integrity import damage, stamp, stamp_is_reliable
 
 CACHE = ".verified.json"
 
@@ -29,7 +29,7 @@ def damaged_files(folder: Path, entries: Sequence[FileEntry]) -> dict[str, str]:
             if found is not None:
                 bad[entry.name] = found
                 continue
-        if settled(path):
+        if stamp_is_reliable(path):
             good[entry.name] = mark
     if good != known:
         _write(folder / CACHE, good)

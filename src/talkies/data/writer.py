@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from talkies.config import DataError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.data.clip import Clip, Header, Latent
 from talkies.data.index import INDEX, NULL_TEXTS, tensor_names, write_index
 from talkies.data.records import ClipEntry, FileEntry

@@ -1,6 +1,7 @@
 """Files that either exist completely, synced to the disk, or do not exist."""
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -47,14 +48,14 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        sync(temporary)
+        fsync_path(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync(path.parent)
+    fsync_path(path.parent)
 
 
-def sync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """fsync a file or a folder."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -63,15 +64,22 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def sync_tree(folder: Path) -> None:
+def fsync_tree(folder: Path) -> None:
     """fsync everything in `folder`, then the folder itself."""
     for path in folder.rglob("*"):
-        sync(path)
-    sync(folder)
+        fsync_path(path)
+    fsync_path(folder)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text`. Raises StorageError on a full disk."""
+def write_text(path: Path, text: str, *, refused: Collection[int] = FULL) -> None:
+    """Replace `path` by `text`. Raises StorageError for errors that are `refused` (default: a full disk)."""
     data = text.encode()
-    with storage_errors(path, len(data)), replacing(path) as temporary:
+    with storage_errors(path, len(data), refused=refused), replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: object, *, refused: Collection[int] = FULL) -> None:
+    """As `write_text`, with sorted keys; the folder is made."""
+    with storage_errors(path, refused=refused):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n", refused=refused)

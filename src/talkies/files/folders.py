@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from talkies.files.durable import sync, sync_tree
+from talkies.files.durable import fsync_path, fsync_tree
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     work.mkdir(parents=True)
     try:
         yield work
-        sync_tree(work)
+        fsync_tree(work)
         swap(work, folder, old)
     finally:
         for left in (work, old):
@@ -34,5 +34,5 @@ def swap(new: Path, folder: Path, old: Path) -> None:
     if folder.exists():
         folder.rename(old)
     new.rename(folder)
-    sync(folder.parent)
+    fsync_path(folder.parent)
     shutil.rmtree(old, ignore_errors=True)

@@ -20,7 +20,7 @@ def stamp(path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
 
 
-def settled(path: Path) -> bool:
+def stamp_is_reliable(path: Path) -> bool:
     """Whether the file is old enough for its stamp to reveal every later change."""
     status = path.stat()
     return time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
@@ -38,7 +38,7 @@ def sha256_of(path: Path) -> str:
         while chunk := handle.read(_CHUNK):
             digest.update(chunk)
             check_signal()
-    if settled(path):
+    if stamp_is_reliable(path):
         _KNOWN[path] = (before, digest.hexdigest())
     return digest.hexdigest()
 

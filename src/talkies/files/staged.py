@@ -1,24 +1,12 @@
-"""Small files that are either old or new, never half written."""
+"""Several small files that are replaced together, or not at all."""
 
 import errno
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from talkies.files.durable import UNWRITABLE, storage_errors
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text`, synced to the disk. Raises StorageError on a full or read-only disk."""
-    with staged({path: text.encode()}) as put:
-        put()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Replace `path` by `value`, keys sorted."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 @contextmanager

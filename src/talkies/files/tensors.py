@@ -20,6 +20,8 @@ KINDS = {
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 ALIGNMENT = 8
+PICKLES = {".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
+"""Suffixes of files that can run code when they are loaded."""
 _RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 

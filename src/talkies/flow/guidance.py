@@ -51,9 +51,14 @@ def guided(
     """The denoiser of every step of a sampler: evaluates `denoiser` once per rung needed and combines in fp32. If only
     the rung that uses everything is needed, it is `denoiser` itself. `nulls`: the empty captions by text, batch 1.
 
-    Raises ValueError if a scale is not finite.
+    Raises ValueError if a scale is not finite, or multiplies nothing.
     """
+    known = {rung.scale for rung in ladder}
     for name, scale in scales.items():
+        if name not in known and scale != SCALE:
+            raise ValueError(
+                f"sampling.scales.{name} is {scale}, but there is nothing here to guide with it: remove it"
+            )
         if not all(math.isfinite(scale_at(scale, step, steps)) for step in range(steps)):
             raise ValueError(f"sampling.scales.{name} is {scale}: it must be a finite number, 1 for no guidance")
 

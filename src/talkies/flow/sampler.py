@@ -35,15 +35,20 @@ def sample(
     assert levels.keys() <= streams.keys(), f"levels for {list(levels)}, streams {list(streams)}"
     assert len({len(column) for column in levels.values()}) == 1, "streams differ in their number of steps"
     given = {name: 0.0 for name in streams if name not in levels}
+
+    def evaluate(step: int, latents: Mapping[str, Tensor], at: Mapping[str, float]) -> dict[str, Tensor]:
+        """The predictions, fp32, for these latents at these noise levels."""
+        there = {**streams, **{name: _at(streams[name], latent, at[name]) for name, latent in latents.items()}}
+        predicted = denoiser(step)(there, replace(condition, inactive=inactive({**given, **at})))
+        return {name: predicted[name].float() for name in levels}
+
     state = {name: streams[name].latent.float() for name in levels}
     for step in range(len(next(iter(levels.values()))) - 1):
         check_signal()
-        now = {name: column[step] for name, column in levels.items()}
-        at = {**streams, **{name: _at(streams[name], latent, now[name]) for name, latent in state.items()}}
-        condition = replace(condition, inactive=inactive({**given, **now}))
-        predicted = denoiser(step)(at, condition)
-        for name, column in levels.items():
-            state[name] = advanced(config, state[name], predicted[name].float(), column[step], column[step + 1])
+        now, following = ({name: column[at] for name, column in levels.items()} for at in (step, step + 1))
+        predicted = evaluate(step, state, now)
+        for name in levels:
+            state[name] = advanced(config, state[name], predicted[name], now[name], following[name])
         if on_step is not None:
             on_step(step + 1)
     return state

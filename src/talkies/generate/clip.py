@@ -118,9 +118,11 @@ def _texts(model: Generator) -> list[tuple[str, str]]:
 
 
 def _check(model: Generator, requests: Sequence[Request]) -> None:
-    """Refuse invalid requests before anything is computed; warn of prompts that a text encoder truncates."""
+    """Refuse invalid requests, and grids that do not fit the codecs, before anything is computed; warn of prompts that
+    a text encoder truncates."""
+    shape, _ = model.shape, model.samples
     for r in requests:
-        if r.image is not None and model.shape is None:
+        if r.image is not None and shape is None:
             raise ValueError(f"request {r.id} has an image, but no video is generated; remove the image")
         if r.given.keys() != requests[0].given.keys():
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch have other given streams")

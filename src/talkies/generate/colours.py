@@ -10,7 +10,7 @@ from PIL import Image
 from talkies.media.colour import SDR
 from talkies.media.pngs import png_chunk
 from talkies.media.profiles import to_srgb
-from talkies.media.tones import CHROMATICITIES, HDR, to_bt709
+from talkies.media.tone_mapping import CHROMATICITIES, HDR, to_bt709
 
 BT709 = 1
 DISPLAY = 2.2

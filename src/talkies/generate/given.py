@@ -8,7 +8,7 @@ from torch import Tensor
 
 from talkies.config import DataError
 from talkies.media.frames import read_film
-from talkies.media.read import probe
+from talkies.media.probe import probe
 from talkies.media.sound import read_audio
 from talkies.media.timeline import find_beginning
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from talkies.config import DataError
-from talkies.config.regular import open_regular
+from talkies.config.regular_files import open_regular
 from talkies.generate.colours import as_srgb
 
 # Only these decoders may open the file: Pillow's others include one that starts Ghostscript.

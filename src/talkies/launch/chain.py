@@ -8,11 +8,11 @@ from pathlib import Path
 
 from talkies.config import CheckpointError
 from talkies.config.places import opened
+from talkies.config.quoting import shown
 from talkies.config.records import Kind, Name, record
-from talkies.config.regular import resolved
-from talkies.config.shown import shown
+from talkies.config.regular_files import resolved
 from talkies.files.durable import write_text
-from talkies.launch.slurm import Job, SlurmError, cancel, jobs_of, submit
+from talkies.launch.slurm import JobInfo, SlurmError, cancel, jobs_of, submit
 
 FILE = "jobs.json"
 
@@ -53,7 +53,7 @@ class Chain:
         """The ids of the submitted jobs, first to last."""
         return [job.id for job in self.jobs if job.id is not None]
 
-    def active(self) -> list[Job]:
+    def active(self) -> list[JobInfo]:
         """The jobs that have not ended, as Slurm knows them."""
         return [job for known in self.ids for job in jobs_of(known) if not job.ended]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from talkies.config import RecipeError
-from talkies.config.regular import resolved
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
+from talkies.config.regular_files import resolved
 from talkies.launch.config import SiteConfig
 from talkies.launch.secrets import refuse_secret_words
 from talkies.launch.site import Allocation

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from talkies.config import RecipeError
 from talkies.config.merge import leaves
+from talkies.config.quoting import named
 from talkies.config.secrets import credential, named_secret
-from talkies.config.shown import named
 from talkies.config.source import LoadedRecipe
 
 _INSTEAD = (

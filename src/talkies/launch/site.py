@@ -5,7 +5,7 @@ from pathlib import Path
 
 from talkies.config import RecipeError
 from talkies.config.decode import decode
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.config.source import load, unresolved
 from talkies.launch.config import SiteConfig, SlurmConfig, seconds_of
 from talkies.launch.secrets import refuse_secrets

@@ -21,7 +21,7 @@ class SlurmError(UserError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class JobInfo:
     """What Slurm knows about a job, or about one `task` of an array."""
 
     id: str
@@ -57,7 +57,7 @@ def submit(script: Path, *, after: str | None) -> str:
     return output.strip().partition(";")[0]
 
 
-def jobs_of(job: str) -> list[Job]:
+def jobs_of(job: str) -> list[JobInfo]:
     """The job `job`, or the tasks of that array; empty if Slurm no longer knows it."""
     try:
         output = run("scontrol", "-o", "show", "job", job)
@@ -68,10 +68,10 @@ def jobs_of(job: str) -> list[Job]:
     return [_job(line) for line in output.splitlines() if line.strip()]
 
 
-def _job(line: str) -> Job:
+def _job(line: str) -> JobInfo:
     values = dict[str, str](re.findall(r"(?:^|\s)(\w+)=(\S*)", line))
     task = values.get("ArrayTaskId")
-    return Job(
+    return JobInfo(
         id=values["ArrayJobId"] if task is not None else values["JobId"],
         task=task,
         state=values["JobState"],

@@ -9,7 +9,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from talkies.media.container import MediaError
 from talkies.media.sidedata import side_data
-from talkies.media.tones import CHROMATICITIES, HDR
+from talkies.media.tone_mapping import CHROMATICITIES, HDR
 
 UNSPECIFIED, RESERVED = 2, (0, 3)
 """ITU-T H.273's "unspecified"; reserved values are treated the same."""

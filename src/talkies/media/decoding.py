@@ -14,8 +14,8 @@ import av
 
 from talkies.media.container import MediaError
 from talkies.media.decoders import Decode, default_decode, picture_decoder
-from talkies.media.edits import Edits
-from talkies.media.marks import INSIDE, REENCODE, Marks
+from talkies.media.edit_lists import EditList
+from talkies.media.keyframes import INSIDE, REENCODE, Keyframes
 from talkies.media.rates import SLOTTED, first_slot, slots_each
 
 ONCE = "asf"
@@ -37,9 +37,9 @@ def pictures(container: Any, stream: Any, path: Path | str) -> Iterator[tuple[fl
     Begins with the first key picture: decoders render pictures grey if their references are missing. Raises MediaError
     at the first picture that is damaged or has no time.
     """
-    edits = Edits(container, path)
-    for time, frame in _whole_pictures(edits.noted(container.demux(stream), stream.index), container, stream, path):
-        yield time + edits.late, frame
+    edit_list = EditList(container, path)
+    for time, frame in _whole_pictures(edit_list.noted(container.demux(stream), stream.index), container, stream, path):
+        yield time + edit_list.late, frame
 
 
 def _whole_pictures(
@@ -51,7 +51,7 @@ def _whole_pictures(
     decode = picture_decoder(stream, path)
     sure = codec.intra_only or codec.name in ("h264", *UNMARKED) or decode is not default_decode
     if container.format.name != SLOTTED:
-        return _shown(packets, decode, Marks(path, sure=sure), path)
+        return _shown(packets, decode, Keyframes(path, sure=sure), path)
     counted = _counted(packets, stream, path)
     return counted if sure else dropwhile(lambda shown: not shown[1].key_frame, counted)
 
@@ -103,7 +103,9 @@ def _dated(packets: Iterator[Any], container: Any, stream: Any) -> Iterator[Any]
         yield packet
 
 
-def _shown(packets: Iterator[Any], decode: Decode, marks: "Marks", path: Path | str) -> Iterator[tuple[float, Any]]:
+def _shown(
+    packets: Iterator[Any], decode: Decode, keyframes: "Keyframes", path: Path | str
+) -> Iterator[tuple[float, Any]]:
     """Pictures at their presentation times."""
     last: Any = None
     for packet in packets:
@@ -112,17 +114,17 @@ def _shown(packets: Iterator[Any], decode: Decode, marks: "Marks", path: Path | 
             if last is not None:
                 yield time, last
             continue
-        marks.note(packet, time)
+        keyframes.note(packet, time)
         try:
             frames = _decoded(packet, path, decode)
         except _DamagedError as error:
-            if marks.excuse(time):
+            if keyframes.excuse(time):
                 continue
             if last is None:
                 raise _DamagedError(path, f"{error.reason}; it is damaged, or {INSIDE}; {REENCODE}") from error
             raise
         for frame in frames:
-            if marks.whole(frame):
+            if keyframes.whole(frame):
                 shown, last = _time(frame, packet.stream, path), frame
                 yield shown, frame
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from talkies.media.combing import Combing, Order
 from talkies.media.container import EndedError, MediaError, need_stream, opened
 from talkies.media.decoding import pictures
-from talkies.media.fields import progressive
+from talkies.media.deinterlace import progressive
+from talkies.media.interlace_detection import InterlaceDetector, Order
 from talkies.media.orientation import Orientation, Orientations, orientation
 from talkies.media.pixels import Rendering, Treatment
 from talkies.media.rates import frame_rate
@@ -65,7 +65,7 @@ def _read(
 ) -> tuple[Film, Order | None]:
     """The film, deinterlaced if `order` is given, and the field order that is detected in its frames."""
     pixels: list[Tensor] = []
-    rendering, combing, orientations = Rendering(path), Combing(), Orientations(path)
+    rendering, detector, orientations = Rendering(path), InterlaceDetector(), Orientations(path)
     with opened(path) as container:
         stream = need_stream(container, "video", path)
         found = float(frame_rate(stream, path))
@@ -77,11 +77,11 @@ def _read(
         shown = ((time, pair) for time, pair in oriented if time >= begin.seconds)
         for frame, turn in _evenly(shown, begin.seconds, fps, path):
             if order is None:
-                combing.note(frame)
+                detector.note(frame)
             pixels.append(fitted(rendering.render(frame, turn), height, width, _pixel_aspect(stream, turn)))
             if len(pixels) == frames:
                 rendering.finish()
-                return Film(pixels=torch.stack(pixels), treated=frozenset(rendering.treated)), combing.order
+                return Film(pixels=torch.stack(pixels), treated=frozenset(rendering.treated)), detector.order
     reason = f": {begin.reason}" if begin.reason else ""
     raise EndedError(path, f"ends after {len(pixels)} frames, {frames} are needed{reason}")
 

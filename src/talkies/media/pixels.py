@@ -14,7 +14,7 @@ from talkies.media.colour import ColourError, Colours, colours
 from talkies.media.orientation import Orientation, OrientationError
 from talkies.media.profiles import to_srgb
 from talkies.media.sidedata import side_data
-from talkies.media.tones import to_bt709
+from talkies.media.tone_mapping import to_bt709
 
 # libav's default upsamples chroma by repetition, which costs 2.5 dB on small frames. One thread: starting a pool for
 # every frame takes longer than converting it.

@@ -6,7 +6,7 @@ from typing import Any
 
 from talkies.media.container import EndedError, MediaError, find_stream, need_stream, opened
 from talkies.media.decoding import pictures, sounds
-from talkies.media.marks import INSIDE, REENCODE
+from talkies.media.keyframes import INSIDE, REENCODE
 from talkies.media.rates import first_excess, frame_rate
 
 LATE = 0.05

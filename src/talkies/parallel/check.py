@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import isqrt
 
 from talkies.config import RecipeError
-from talkies.config.shown import listed
+from talkies.config.quoting import listed
 from talkies.parallel.config import ComputeConfig, Layout
 
 

@@ -65,7 +65,7 @@ def root_device(world: World) -> torch.device:
     return torch.device("cuda", 0 if torch.cuda.device_count() == 1 else world.local)
 
 
-def leave() -> None:
+def destroy_groups() -> None:
     """Destroy the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -92,7 +92,7 @@ class SequenceSplit(Split):
         return self._slice(F.pad(x, (0, 0, 0, padding)), 1).clone()
 
     def rope(self, rope: Rope) -> Rope:
-        """Turns [T, 1, d, 2] -> [ceil(T / degree), 1, d, 2], zero past the end."""
+        """Rotations [T, 1, d, 2] -> [ceil(T / degree), 1, d, 2], zero past the end."""
         count = rope.rotations.shape[0]
         padding = self._length(count) * self.groups.degree - count
         return Rope(rotations=self._slice(F.pad(rope.rotations, (0, 0) * 3 + (0, padding)), 0), halves=rope.halves)

@@ -8,9 +8,9 @@ from talkies.codecs.config import CodecsConfig
 from talkies.data.config import DataConfig
 from talkies.parallel.config import ComputeConfig, Layout
 from talkies.planning.activations import activations
-from talkies.planning.card import Fit, fit, refuse
 from talkies.planning.communication import Communication
 from talkies.planning.cost import WRITE_RATE, Compute, Disk, compute, disk, h100_days
+from talkies.planning.gpu import Fit, fit_memory, refuse
 from talkies.planning.layout import Divisibility, Share, divisibility, shares
 from talkies.planning.memory import Memory
 from talkies.planning.parameters import parts_of, skeleton
@@ -55,7 +55,7 @@ class PlannedPhase(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The assumptions of a plan: the rate of a GPU, the bytes per second of writing checkpoints, and the card (GB) that
+    """The assumptions of a plan: the rate of a GPU, the bytes per second of writing checkpoints, and the GPU (GB) that
     the layout has to fit."""
 
     rate: Rate = field(default_factory=Rate)
@@ -135,7 +135,7 @@ def plan(
     """Plan one phase that builds `components` and reads streams of `grids` (recipe.check.grids returns them).
 
     All is counted on the modules, built and run on the meta device. Raises RecipeError for a layout that
-    does not fit the card of `options`.
+    does not fit the GPU of `options`.
     """
     chosen, steps, system = options or Options(), recipe.steps, recipe.system
     latents, model = _latents(recipe, grids), skeleton(system, recipe, components)
@@ -144,7 +144,7 @@ def plan(
     work = _work(recipe, latents, profiler.turn())
     profile = profiler(work)
     kept = activations(profile, checkpointing=work.checkpointing)
-    fitted = None if chosen.card is None else fit(parts, work, chosen.card, profiler=profiler)
+    fitted = None if chosen.card is None else fit_memory(parts, work, chosen.card, profiler=profiler)
     if fitted is not None:
         refuse(recipe.name, work, fitted)
     computed = compute(profiler.whole(work.inactive), steps.global_batch)

@@ -133,7 +133,7 @@ def _card(plan: "Plan") -> list[str]:
     if plan.fit is None:
         return []
     found = plan.fit.smallest
-    lines = [f"fits a card of {plan.fit.card} GB: {plan.fit.bytes / 1e9:,.1f} GB are needed"]
+    lines = [f"fits a GPU of {plan.fit.card} GB: {plan.fit.bytes / 1e9:,.1f} GB are needed"]
     if found is not None:
         lines.append(f"smallest layout that fits it, {found.bytes / 1e9:,.1f} GB: {found.overrides()}")
     return lines

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from talkies.config import DataError
-from talkies.config.plain_json import canonical_json
-from talkies.config.shown import shown
+from talkies.config.plain_json import canonical_json, json_sha256
+from talkies.config.quoting import shown
 from talkies.data.clip import Clip, Header
 from talkies.data.index import read_index
 from talkies.data.shards import ShardSet, ShardWriter
@@ -20,8 +20,7 @@ from talkies.files.folders import replacing_folder
 from talkies.prepare.bars import Bars
 from talkies.prepare.clips import RawClip
 from talkies.prepare.encode import encode
-from talkies.prepare.hashes import fingerprint
-from talkies.prepare.jobs import NOTHING_IN_USE, OLDER, READER, InUse, Job
+from talkies.prepare.jobs import NOTHING_IN_USE, OLDER, READER, InUse, SetJob
 from talkies.prepare.plan import SetPlan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import PREPARED, Quarantined, SetReport, reasons
@@ -45,7 +44,7 @@ class Builder:
     quarantine_max: int
     in_use: InUse = NOTHING_IN_USE
 
-    def build(self, job: Job, header: Header, folder: Path) -> SetReport:
+    def build(self, job: SetJob, header: Header, folder: Path) -> SetReport:
         """Make the set in `folder`, or reuse the existing one if it was made from the same files with the same codecs.
 
         Raises DataError if no clip is left or more are quarantined than allowed; `folder` is then unchanged.
@@ -66,13 +65,13 @@ class Builder:
             )
         return report
 
-    def _key(self, job: Job, header: Header, reader: int) -> str:
+    def _key(self, job: SetJob, header: Header, reader: int) -> str:
         values = {"schema": reader, "job": job.key(reader), "codecs": dict(header.codecs)}
-        return fingerprint({**values, "shard_clips": self.shard_clips})
+        return json_sha256({**values, "shard_clips": self.shard_clips})
 
-    def _existing(self, job: Job, header: Header, folder: Path) -> SetReport | None:
+    def _existing(self, job: SetJob, header: Header, folder: Path) -> SetReport | None:
         """The report of the set in `folder`, if it was made from the same input by this reader, or by an older reader
-        for a run that has begun with it, and if it stores all that is asked for."""
+        for a run that has started with it, and if it stores all that is asked for."""
         keys = {self._key(job, header, reader): reader for reader in (READER, *OLDER)}
         found = reusable(folder, keys)
         if found is None:
@@ -82,7 +81,7 @@ class Builder:
         kept = keys[key] == READER or report.fingerprint in self.in_use.sets
         return report if kept and not lacking else None
 
-    def _write(self, job: Job, header: Header, work: Path) -> SetReport:
+    def _write(self, job: SetJob, header: Header, work: Path) -> SetReport:
         began, count = time.monotonic(), Tally()
         refused: list[Quarantined] = []
         bar = self.bars(header.name, len(job.items))
@@ -116,7 +115,7 @@ class Builder:
             took=round(time.monotonic() - began, 3),
         )
 
-    def _encoded(self, job: Job) -> Iterator[tuple[RawClip, Clip] | Quarantined]:
+    def _encoded(self, job: SetJob) -> Iterator[tuple[RawClip, Clip] | Quarantined]:
         """Every item, encoded in batches: the clip with the RawClip that it was made from, or why there is none."""
         size, batch = batch_size(job.plan), list[RawClip]()
         for read in job.read(self.reader):
@@ -192,7 +191,7 @@ def reusable(folder: Path, keys: Collection[str]) -> tuple[str, SetReport] | Non
     return (record.key, replace(record.report, reused=True)) if intact else None
 
 
-def _limit(job: Job, refused: Sequence[Quarantined], allowed: int) -> None:
+def _limit(job: SetJob, refused: Sequence[Quarantined], allowed: int) -> None:
     if len(refused) > allowed:
         raise DataError(
             f"prepare: set {shown(job.plan.name)} has more than `quarantine_max` = {allowed} media files that "

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from talkies.codecs.prompt import LONGEST
-from talkies.media.cancelling import find_cancelling
 from talkies.media.clipping import CROWDED, find_clipping
 from talkies.media.colour import ColourError
 from talkies.media.container import EndedError, MediaError
+from talkies.media.frames import FPS_TOLERANCE
 from talkies.media.loudness import gain_to
 from talkies.media.orientation import OrientationError
+from talkies.media.phase_cancellation import find_cancellation
 from talkies.media.pixels import Treatment
-from talkies.media.read import MediaInfo
+from talkies.media.probe import MediaInfo
 from talkies.media.sound import ChannelError
 from talkies.media.timeline import Beginning
 from talkies.prepare.items import Item
@@ -43,7 +44,6 @@ Reason = Literal[
     "not finite",
 ]
 
-FPS_TOLERANCE = 1e-3
 SILENCE = 1e-3
 """RMS below this (-60 dB) is silence."""
 FAINT = 0.03
@@ -217,7 +217,7 @@ def _check_level(path: Path, sound: Tensor, plan: SetPlan, info: MediaInfo, begi
     """Rejected for sound [S] that is silent, or whose channels cancel each other in the mix."""
     level = float(sound.square().mean().sqrt())
     if level < FAINT and plan.channel == "mix" and (info.audio_channels or 1) > 1:
-        found = find_cancelling(path, begin=begin.seconds, seconds=plan.geometry.seconds)
+        found = find_cancellation(path, begin=begin.seconds, seconds=plan.geometry.seconds)
         if found is not None and found.level >= SILENCE:
             raise Rejected(
                 "channels cancel",

@@ -1,4 +1,4 @@
-"""Copies of media files (`likeness`): kept on one side of the split, reported, and used once (unless `duplicates` is
+"""Copies of media files (`duplicates`): kept on one side of the split, reported, and used once (unless `duplicates` is
 keep)."""
 
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from talkies.config import DataError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.prepare.clips import Rejected, read_caption
 from talkies.prepare.config import PrepareConfig, SourceConfig
+from talkies.prepare.duplicates import FilePlace, Likeness, likenesses
 from talkies.prepare.geometry import Geometry
 from talkies.prepare.hashes import MISSING, Hashes
 from talkies.prepare.items import Item
-from talkies.prepare.likeness import FilePlace, Likeness, likenesses
 from talkies.prepare.sources import Copy, MediaSource
 from talkies.world.config import SyntheticSource
 

@@ -13,17 +13,16 @@ from talkies.codecs.load import load_codec, save_codec
 from talkies.config import DataError
 from talkies.config.canonical import identifying
 from talkies.config.numbers import Natural
-from talkies.config.plain_json import canonical_json
+from talkies.config.plain_json import canonical_json, json_sha256
+from talkies.config.quoting import shown
 from talkies.config.records import Kind, Name, record
-from talkies.config.shown import shown
 from talkies.files.durable import write_text
 from talkies.files.folders import replacing_folder
 from talkies.prepare.bars import Bars
 from talkies.prepare.clips import RawClip
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.encode import signed
-from talkies.prepare.hashes import fingerprint
-from talkies.prepare.jobs import OLDER, READER, Job
+from talkies.prepare.jobs import OLDER, READER, SetJob
 from talkies.prepare.plan import fitted_parts
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Quarantined, reasons
@@ -45,7 +44,7 @@ FIT = Kind(holds=FitRecord, about="prepare", remedy="run `talkies prepare`, whic
 
 def fit_codecs(
     config: PrepareConfig,
-    jobs: Mapping[str, Job],
+    jobs: Mapping[str, SetJob],
     folder: Path,
     reader: Reader,
     bars: Bars,
@@ -71,10 +70,10 @@ def fit_codecs(
         write_text(work / RECORD, canonical_json({"key": key, "clips": len(clips)}) + "\n")
 
 
-def _fit_key(config: PrepareConfig, jobs: Mapping[str, Job], version: int) -> str:
+def _fit_key(config: PrepareConfig, jobs: Mapping[str, SetJob], version: int) -> str:
     codecs = {part: identifying(config.codecs[part]) for part in fitted_parts(config)}
     sets = [jobs[name].key(version) for name in config.fit_sets]
-    return fingerprint({"codecs": codecs, "clips": config.fit_clips, "seed": config.seed, "sets": sets})
+    return json_sha256({"codecs": codecs, "clips": config.fit_clips, "seed": config.seed, "sets": sets})
 
 
 def take_codecs(config: PrepareConfig, given: Path, folder: Path) -> None:
@@ -87,7 +86,7 @@ def take_codecs(config: PrepareConfig, given: Path, folder: Path) -> None:
         identities = {part: load_codec(part, config.codecs[part], given).identity for part in parts}
     except DataError as error:
         raise DataError(f"prepare: `codecs_from`: {error}") from None
-    key = fingerprint({"codecs_from": identities})
+    key = json_sha256({"codecs_from": identities})
     if _present(config, folder, key):
         return
     with replacing_folder(folder) as work:
@@ -120,7 +119,7 @@ def _present(config: PrepareConfig, folder: Path, key: str, *, among: Collection
     return among is None or identities <= set(among)
 
 
-def _clips(name: str, job: Job, wanted: int, reader: Reader, bars: Bars) -> list[RawClip]:
+def _clips(name: str, job: SetJob, wanted: int, reader: Reader, bars: Bars) -> list[RawClip]:
     """The first `wanted` usable clips of a set."""
     bar = bars(f"fit on {name}", min(wanted, len(job.items)))
     clips: list[RawClip] = []

@@ -7,7 +7,7 @@ from typing import Any
 
 from talkies.codecs.config import grid_of
 from talkies.config import RecipeError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.streams import Grid
 
 FORM = re.compile(r"(\d{1,9})x(\d{1,9})x(\d{1,9})@(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)

@@ -9,7 +9,7 @@ from talkies.config import DataError
 from talkies.config.plain_json import canonical_json
 from talkies.config.records import Kind
 from talkies.files.durable import write_text
-from talkies.files.integrity import settled, sha256_of, stamp
+from talkies.files.integrity import sha256_of, stamp, stamp_is_reliable
 from talkies.prepare.items import Item
 
 HASHES = Kind(holds=dict[str, tuple[str, str]], about="prepare", remedy="remove it: it only saves time", limit=1 << 30)
@@ -63,7 +63,7 @@ class Hashes:
             mark = stamp(path)
             known = self._known.get(name)
             digest = known[1] if known and known[0] == mark else sha256_of(path)
-            if settled(path):
+            if stamp_is_reliable(path):
                 self._found[name] = (mark, digest)
         except OSError:
             return MISSING
@@ -75,11 +75,6 @@ def _read(cache: Path) -> dict[str, tuple[str, str]]:
         return HASHES.find(cache) or {}
     except DataError:
         return {}
-
-
-def fingerprint(values: object) -> str:
-    """sha256 of plain values."""
-    return hashlib.sha256(canonical_json(values).encode()).hexdigest()
 
 
 def contents(items: Sequence[Item], hashes: Hashes) -> list[list[str]]:

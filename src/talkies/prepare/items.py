@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError
-from talkies.config.shown import WIDTH, shown
-from talkies.prepare.spelling import Spellings, captions_of
+from talkies.config.quoting import WIDTH, shown
+from talkies.prepare.unicode_names import Spellings, captions_of
 
 SUFFIXES = (
     *(".3g2", ".3gp", ".aac", ".avi", ".flac", ".flv", ".m2ts", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4"),

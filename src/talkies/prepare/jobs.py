@@ -14,12 +14,12 @@ from talkies.prepare.report import Quarantined
 READER = 5
 """Part of every set's key: raise it when the same files would give other clips."""
 OLDER = (4, 3, 2)
-"""Earlier versions; their sets are kept if a run has begun with them."""
+"""Earlier versions; their sets are kept if a run has started with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InUse:
-    """The data that runs have begun with: fingerprints of sets, and identities of codecs. It is kept, even if a later
+    """The data that runs have started with: fingerprints of sets, and identities of codecs. It is kept, even if a later
     reader would make other clips from the same files."""
 
     sets: frozenset[str] = frozenset()
@@ -30,7 +30,7 @@ NOTHING_IN_USE = InUse()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class SetJob:
     """One set: its plan, its items in order, and their contents (id, sha256 of media and of caption)."""
 
     plan: SetPlan

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from talkies.config import RecipeError
-from talkies.config.regular import resolved
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
+from talkies.config.regular_files import resolved
 from talkies.prepare.config import FolderSource, ManifestSource, PrepareConfig
-from talkies.prepare.spelling import Spellings
+from talkies.prepare.unicode_names import Spellings
 from talkies.world.config import SyntheticSource
 
 

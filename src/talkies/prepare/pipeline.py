@@ -12,6 +12,7 @@ from talkies.codecs.identity import config_values
 from talkies.codecs.load import load_codecs
 from talkies.config import StorageError
 from talkies.config.canonical import recipe_hash
+from talkies.config.plain_json import json_sha256
 from talkies.data.clip import Header
 from talkies.files.durable import write_text
 from talkies.prepare.bars import Bars, bars
@@ -19,8 +20,8 @@ from talkies.prepare.building import Builder
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.copies import resolve_copies
 from talkies.prepare.fitting import fit_codecs, take_codecs
-from talkies.prepare.hashes import Hashes, contents, fingerprint
-from talkies.prepare.jobs import NOTHING_IN_USE, InUse, Job
+from talkies.prepare.hashes import Hashes, contents
+from talkies.prepare.jobs import NOTHING_IN_USE, InUse, SetJob
 from talkies.prepare.plan import SetPlan, plan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Report, SetReport
@@ -190,11 +191,11 @@ def _sources(config: PrepareConfig, folder: Path, recipe_folder: Path, bar: Bars
 
 def _jobs(
     plans: Mapping[str, SetPlan], sources: Mapping[str, MediaSource], hashes: Mapping[str, Hashes]
-) -> dict[str, Job]:
+) -> dict[str, SetJob]:
     jobs = {}
     for name, set_plan in plans.items():
         items = sources[set_plan.config.source].split(set_plan.config.split)
-        jobs[name] = Job(plan=set_plan, items=items, content=contents(items, hashes[set_plan.config.source]))
+        jobs[name] = SetJob(plan=set_plan, items=items, content=contents(items, hashes[set_plan.config.source]))
     for cache in hashes.values():
         cache.save()
     return jobs
@@ -219,7 +220,7 @@ def _finish(
 ) -> Report:
     report = Report(
         recipe=recipe_hash(config),
-        manifest=fingerprint(
+        manifest=json_sha256(
             {"codecs": dict(identities), "sets": {name: found.fingerprint for name, found in sets.items()}}
         ),
         codecs=identities,

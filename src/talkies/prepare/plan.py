@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from talkies.codecs.config import CodecConfig, fitted_names, sample_rates
 from talkies.config import DataError, RecipeError
-from talkies.config.shown import listed, named, shown
+from talkies.config.quoting import listed, named, shown
 from talkies.media.downmix import Channel
 from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry, stream_grid
@@ -57,9 +57,22 @@ def system_of(config: PrepareConfig, systems: Sequence[System]) -> System:
     raise RecipeError(f"recipe: `system` is {shown(config.system)}; known: {names}")
 
 
+def check_codecs(codecs: Mapping[str, CodecConfig], system: System) -> None:
+    """RecipeError for a codec that the system does not have, or that encodes another medium than it has there."""
+    for name, codec in codecs.items():
+        if name not in system.codecs:
+            raise RecipeError(f"recipe: unknown key `codecs.{named(name)}`; known: {listed([*system.codecs])}")
+        if codec.medium != system.codecs[name]:
+            raise RecipeError(
+                f"recipe: `codecs.{name}.kind` is {codec.kind}, which encodes {codec.medium}: choose a codec of "
+                f"{system.codecs[name]}"
+            )
+
+
 def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]:
     """The sets of a recipe by name. Raises RecipeError for what cannot be made, naming the key."""
     system = system_of(config, systems)
+    check_codecs(config.codecs, system)
     if not config.sets:
         raise RecipeError("recipe: `sets` is empty: name at least one shard set to make")
     for section, names in (("sources", config.sources), ("sets", config.sets)):

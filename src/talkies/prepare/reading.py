@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from talkies.media.downmix import Channel
-from talkies.media.read import Film, MediaInfo, probe, read_audio, read_film
+from talkies.media.frames import Film, read_film
+from talkies.media.probe import MediaInfo, probe
+from talkies.media.sound import read_audio
 from talkies.media.timeline import Beginning, find_beginning
 from talkies.prepare.geometry import Geometry
 

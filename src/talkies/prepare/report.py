@@ -9,7 +9,7 @@ from talkies.config.numbers import Natural, NonNegative
 from talkies.config.records import Kind, Name, record
 from talkies.prepare.sources import Copy
 
-SHOWN = 5
+MAX_SHOWN = 5
 DIFFERENT = {"": "", "caption": ", whose other caption is kept", "sound or tags": ", but with other sound or tags"}
 """The remark about a copy, by what differs from the original."""
 
@@ -84,8 +84,8 @@ def _reasons(quarantined: Sequence[Quarantined]) -> list[str]:
     lines = []
     for reason, count in Counter(entry.reason for entry in quarantined).most_common():
         entries = [entry for entry in quarantined if entry.reason == reason]
-        files = "; ".join(plain(f"{entry.id} ({entry.detail})") for entry in entries[:SHOWN])
-        lines.append(f"  {reason}: {count}: {files}{'; ...' if count > SHOWN else ''}")
+        files = "; ".join(plain(f"{entry.id} ({entry.detail})") for entry in entries[:MAX_SHOWN])
+        lines.append(f"  {reason}: {count}: {files}{'; ...' if count > MAX_SHOWN else ''}")
     return lines
 
 
@@ -95,8 +95,10 @@ def _copied(name: str, copies: Sequence[Copy]) -> list[str]:
     for kept, words in ((False, "left out"), (True, "kept on one side of the split")):
         group = sorted((copy for copy in copies if copy.kept == kept), key=lambda copy: copy.differs != "caption")
         if group:
-            files = "; ".join(plain(f"{copy.id} (as {copy.of}{DIFFERENT[copy.differs]})") for copy in group[:SHOWN])
-            lines.append(f"source {name}: copies {words}: {len(group)}: {files}{'; ...' if len(group) > SHOWN else ''}")
+            files = "; ".join(plain(f"{copy.id} (as {copy.of}{DIFFERENT[copy.differs]})") for copy in group[:MAX_SHOWN])
+            lines.append(
+                f"source {name}: copies {words}: {len(group)}: {files}{'; ...' if len(group) > MAX_SHOWN else ''}"
+            )
     others = sum(copy.differs == "caption" for copy in copies)
     if others:
         lines.append(f"source {name}: {others} of them had other captions, which are left out with them")

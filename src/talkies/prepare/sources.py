@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from talkies.config import DataError
-from talkies.config.canonical import recipe_hash
+from talkies.config.canonical import identifying
+from talkies.config.migrations import hash_of
+from talkies.config.quoting import shown
 from talkies.config.records import regular_bytes
-from talkies.config.shown import shown
-from talkies.files.durable import sync_tree, write_text
+from talkies.files.durable import fsync_tree, write_text
 from talkies.prepare.config import FolderSource, SourceConfig
 from talkies.prepare.items import SUFFIXES, Item, ordered, read_manifest, scan
 from talkies.prepare.paths import source_path
@@ -82,7 +83,7 @@ def collect(
 
 def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None) -> None:
     """Render a synthetic source into `folder`, completely or not at all; an existing one is kept if it is the same."""
-    key = recipe_hash({"source": replace(config, heldout=0), "seed": seed})
+    key = hash_of(identifying({"source": replace(config, heldout=0), "seed": seed}))
     marker = folder / MARKER
     with suppress(OSError):
         if regular_bytes(marker, len(key) + 2).strip() == key.encode():
@@ -92,6 +93,6 @@ def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[
         if stale.exists():
             shutil.rmtree(stale)
     render_source(config, work, seed, progress)
-    sync_tree(work)
+    fsync_tree(work)
     write_text(work / MARKER, key + "\n")
     work.rename(folder)

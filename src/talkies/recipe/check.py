@@ -4,11 +4,12 @@ import re
 from collections.abc import Collection
 
 from talkies.config import DataError, RecipeError
-from talkies.config.shown import listed, named, shown
+from talkies.config.quoting import listed, named, shown
 from talkies.flow.config import fits
 from talkies.flow.tasks import chances
 from talkies.parallel.check import check_layout, check_sequence, divisors
 from talkies.prepare.geometry import Geometry, stream_grid
+from talkies.prepare.plan import check_codecs
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.gates import check_gates
@@ -93,13 +94,16 @@ def _check_rank(recipe: PhaseRecipe) -> None:
 def _check_names(recipe: PhaseRecipe) -> None:
     """RecipeError for names in mappings that the system does not know, or that it needs and does not find."""
     system = recipe.system
-    rates, known_rates = recipe.optimizer.lr, {one.rate for one in system.components(recipe).values()}
+    rates, known_rates = (
+        recipe.optimizer.lr,
+        list(dict.fromkeys(one.rate for one in system.components(recipe).values())),
+    )
     shifts = [
         (f"{key}.schedule.shifts", schedule.shifts)
         for key, schedule in (("flow", recipe.flow.schedule), ("sampling", recipe.sampling.schedule))
         if schedule.kind == "shifted"
     ]
-    known_streams = recipe.system.stored(recipe.codecs)
+    known_streams = system.stored(recipe.codecs)
     sections: list[tuple[str, Collection[str], Collection[str]]] = [
         ("optimizer.lr", rates, known_rates),
         ("sampling.scales", recipe.sampling.scales, system.scales),
@@ -108,7 +112,7 @@ def _check_names(recipe: PhaseRecipe) -> None:
     for key, found, known in sections:
         if unknown := sorted(set(found) - set(known)):
             raise RecipeError(f"recipe: unknown key `{key}.{named(unknown[0])}`; known: {listed([*known])}")
-    if missing := sorted(known_rates - set(rates)):
+    if missing := [name for name in known_rates if name not in rates]:
         raise RecipeError(f"recipe: missing key `optimizer.lr.{missing[0]}`")
     if not fits(recipe.sampling.sampler, recipe.flow.target):
         raise RecipeError(
@@ -129,6 +133,7 @@ def _check_tasks(recipe: PhaseRecipe) -> None:
 
 def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     """Raise RecipeError if sections disagree; return the grids of the streams that the phase trains."""
+    check_codecs(recipe.codecs, recipe.system)
     recipe.system.check(recipe, recipe.sampling.scales)
     _check_names(recipe)
     steps = recipe.steps

@@ -1,7 +1,7 @@
 """What a phase builds and trains, and what it takes from its parents."""
 
 from talkies.config import RecipeError
-from talkies.config.shown import listed, named
+from talkies.config.quoting import listed, named
 from talkies.recipe.config import PhaseRecipe
 from talkies.streams.system import Parts
 

@@ -9,10 +9,10 @@ from pydantic import Field
 
 from talkies.codecs.config import CodecsConfig
 from talkies.config import RecipeError, config
-from talkies.config.decode import decode, decode_values
+from talkies.config.decode import decode, decode_values, one_of
 from talkies.config.numbers import Natural
+from talkies.config.quoting import shown
 from talkies.config.schema import by_name
-from talkies.config.shown import shown
 from talkies.config.source import LoadedRecipe, displayed
 from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig, SamplingConfig
@@ -115,9 +115,9 @@ def _system_of(source: LoadedRecipe, systems: Systems) -> System:
 
 
 def _unknown(kind: object, source: LoadedRecipe, systems: Systems) -> System:
-    names = ", ".join(system.kind for system in systems)
+    names = [system.kind for system in systems]
     place = source.origins.get("model.kind", str(source.file))
-    raise RecipeError(f"recipe: unknown kind {shown(kind)} at `model.kind` ({place}); one of {names}")
+    raise RecipeError(f"recipe: unknown kind {shown(kind)} at `model.kind` ({place}){one_of(kind, names)}")
 
 
 def decode_recipe(source: LoadedRecipe, systems: Systems) -> PhaseRecipe | CurriculumRecipe | PrepareConfig:
@@ -142,7 +142,8 @@ def kind_of(source: LoadedRecipe) -> str:
     if "kind" not in source.values:
         raise RecipeError(f"recipe: {displayed(source.file)} {_no_recipe(source.values)}")
     if kind not in KINDS:
-        raise RecipeError(f"recipe: `kind` is {shown(kind)}; it must be one of {', '.join(KINDS)}")
+        place = source.origins.get("kind", displayed(source.file))
+        raise RecipeError(f"recipe: `kind` is {shown(kind)} ({place}){one_of(kind, KINDS)}")
     return str(kind)
 
 

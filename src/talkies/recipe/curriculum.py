@@ -7,7 +7,7 @@ from pathlib import Path
 from talkies.config import RecipeError
 from talkies.config.canonical import recipe_hash
 from talkies.config.decode import decode
-from talkies.config.shown import listed, shown
+from talkies.config.quoting import listed, shown
 from talkies.config.source import LoadedRecipe, load
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located

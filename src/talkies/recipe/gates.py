@@ -3,7 +3,7 @@
 import difflib
 
 from talkies.config import RecipeError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
@@ -13,7 +13,7 @@ SYNC_FRAMES = 3
 SYNC = ("sync", "sync_median", "sync_shuffled", "sync_reference", "lag_ms", "lag_ms_mean")
 GIVEN = ("sync", "sync_original")
 """Of every task that gives a stream."""
-SHOWN = 5
+MAX_SUGGESTED = 5
 
 
 def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def check_gates(recipe: PhaseRecipe) -> None:
     known = measured(recipe)
     for number, gate in enumerate(recipe.tracking.gates):
         if gate.metric not in known:
-            near = difflib.get_close_matches(gate.metric, known, SHOWN, cutoff=0.4)
+            near = difflib.get_close_matches(gate.metric, known, MAX_SUGGESTED, cutoff=0.4)
             hint = f"did you mean {near[0]}? Near it: {', '.join(near)}" if near else f"it measures {', '.join(known)}"
             raise RecipeError(
                 f"recipe: `tracking.gates.{number}.metric` is {shown(gate.metric)}, which a {recipe.phase.kind} phase "

@@ -29,10 +29,10 @@ class Active(Protocol):
 
 @dataclass(frozen=True)
 class Moment:
-    """In `phase` since `since` (time.monotonic), after `step` optimizer steps; `moves`: actions begun or ended."""
+    """In `activity` since `since` (time.monotonic), after `step` optimizer steps; `moves`: actions begun or ended."""
 
     moves: int
-    phase: str
+    activity: str
     since: float
     step: int
 
@@ -51,11 +51,11 @@ class Activity(Profiler):
         self._within: list[str] = [START]
 
     def follow(self, callbacks: Iterable[Callback]) -> None:
-        """Register the callbacks of the fit: the activities that they declare (`Active`) become phases."""
+        """Register the callbacks of the fit: their hooks are the activities that they declare (`Active`)."""
         self._declared = {
-            f"{callback.state_key}.{hook}": phase
+            f"{callback.state_key}.{hook}": activity
             for callback in callbacks
-            for hook, phase in getattr(callback, "activities", {}).items()
+            for hook, activity in getattr(callback, "activities", {}).items()
         }
         self._known = {}
 
@@ -68,22 +68,22 @@ class Activity(Profiler):
 
     def start(self, action_name: str) -> None:
         """Lightning begins an action."""
-        phase = self._phase(action_name)
-        if phase is not None:
-            self._within.append(phase)
-            self._move(phase)
-            if phase is LOADING:
+        activity = self._activity_of(action_name)
+        if activity is not None:
+            self._within.append(activity)
+            self._move(activity)
+            if activity is LOADING:
                 self.own.loading()
 
     def stop(self, action_name: str) -> None:
         """Lightning ends an action; the one around it continues."""
-        phase = self._phase(action_name)
-        if phase is not None:
+        activity = self._activity_of(action_name)
+        if activity is not None:
             self._within.pop()
             self._move(self._within[-1])
-            if phase is LOADING:
+            if activity is LOADING:
                 self.own.loaded()
-            elif phase is FORWARD:
+            elif activity is FORWARD:
                 self.own.computed()
 
     def at(self, step: int, *, stepped: bool) -> None:
@@ -92,14 +92,14 @@ class Activity(Profiler):
         self._within = [BETWEEN]
         self._move(BETWEEN, step)
 
-    def _phase(self, action: str) -> str | None:
+    def _activity_of(self, action: str) -> str | None:
         try:
             return self._known[action]
         except KeyError:
             return self._known.setdefault(action, self._classify(action))
 
     def _classify(self, action: str) -> str | None:
-        """The phase of Lightning's action; None if it is not a phase of its own."""
+        """The activity of Lightning's action; None if it is not one that is followed."""
         kind, _, name = action.removeprefix("[").partition("]")
         if name == ".train_dataloader_next":
             return LOADING
@@ -107,9 +107,9 @@ class Activity(Profiler):
             return self._declared.get(name)
         return _HOOKS.get((kind, name.rpartition(".")[2]))
 
-    def _move(self, phase: str, step: int | None = None) -> None:
+    def _move(self, activity: str, step: int | None = None) -> None:
         last = self.now
-        self.now = Moment(last.moves + 1, phase, time.monotonic(), last.step if step is None else step)
+        self.now = Moment(last.moves + 1, activity, time.monotonic(), last.step if step is None else step)
 
 
 class Steps(Callback):

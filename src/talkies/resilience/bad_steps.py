@@ -12,7 +12,7 @@ from talkies.files.durable import write_text
 
 Records = Sequence[Sequence[Mapping[str, Any]]]
 """The micro-batches of the step (`Micro.as_record()`) by rank."""
-NAMED = 8
+MAX_NAMED = 8
 """How many clips of a rank a message names; the record names all."""
 
 
@@ -21,10 +21,10 @@ def described(ranks: Records) -> str:
     worst = [rank for rank, micros in enumerate(ranks) if not all(map(_finite, micros))]
     first = worst[0] if worst else 0
     ids = [name for micro in ranks[first] for name in micro["ids"]]
-    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
     bad = f" (losses that are not finite on rank {', '.join(map(str, worst))})" if worst else ""
     losses = "; ".join(f"{m} {_mean(ranks[first], m)}" for m in ranks[first][0]["losses"]) if ranks[first] else ""
-    return f"{bad}; rank {first} had {', '.join(ids[:NAMED])}{more}, mean losses {losses}"
+    return f"{bad}; rank {first} had {', '.join(ids[:MAX_NAMED])}{more}, mean losses {losses}"
 
 
 def record(folder: Path, *, step: int, kind: str, what: str, ranks: Records) -> str:

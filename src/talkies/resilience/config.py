@@ -25,7 +25,7 @@ class SpikeConfig:
 @config
 class RollbackConfig:
     """Training returns to the newest checkpoint at least `back` steps before the bad step (or to the beginning) and
-    passes over every batch from there to `ahead` batches past the bad step; at most `times` in a run."""
+    skips every batch from there to `ahead` batches past the bad step; at most `times` in a run."""
 
     back: Annotated[int, Field(ge=0, le=FAR)] = 100
     ahead: Annotated[int, Field(ge=0, le=FAR)] = 100

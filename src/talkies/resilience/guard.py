@@ -120,8 +120,8 @@ class Guard:
         the metrics; spikes are measured among the steps of the same `turn` (steps may train parameter groups in turn).
 
         `loss` is 0 if it is not watched (`watches_losses`), `norm` is 0 if it is not known yet. `worst` names the
-        parameter whose gradient is not finite; every process calls it. Raises NonFiniteError, SpikeError or BackError
-        if the recipe says so.
+        parameter whose gradient is not finite; every process calls it. Raises NonFiniteError, SpikeError or
+        RollbackError if the recipe says so.
         """
         if not math.isfinite(norm):
             self.refuse("non_finite", step, f"the gradient norm is {norm}, first parameter concerned: {worst()}")

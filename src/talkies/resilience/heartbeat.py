@@ -14,15 +14,15 @@ from pydantic import Field
 
 from talkies.config import DataError
 from talkies.config.numbers import Natural, NonNegative
+from talkies.config.quoting import one_line
 from talkies.config.records import Kind, record
-from talkies.config.shown import one_line
 
 FOLDER, HANGS = "heartbeats", "hangs"
 ENDED = "ended"
-"""The phase of a rank whose training has ended, with or without an error."""
+"""The `phase` of a rank whose training has ended, with or without an error."""
 EVERY_S = 10.0
 """How often a rank that makes progress writes (more often if a limit of the watchdog is shorter than 40 s)."""
-NAMED = 8
+MAX_NAMED = 8
 FAR = 250_000_000_000
 """Seconds since the epoch; datetime can represent all times before this one."""
 
@@ -114,8 +114,8 @@ def describe_hang(beats: Sequence[Beat], size: int, every_s: float) -> str:
 
 
 def _ranks(beats: Sequence[Beat]) -> str:
-    numbers = ", ".join(str(beat.rank) for beat in beats[:NAMED])
-    return f"{'rank' if len(beats) == 1 else 'ranks'} {numbers}" + (" ..." if len(beats) > NAMED else "")
+    numbers = ", ".join(str(beat.rank) for beat in beats[:MAX_NAMED])
+    return f"{'rank' if len(beats) == 1 else 'ranks'} {numbers}" + (" ..." if len(beats) > MAX_NAMED else "")
 
 
 def _seconds(beat: Beat) -> float:

@@ -16,12 +16,12 @@ from talkies.config.plain_json import canonical_json
 from talkies.config.records import present, regular_bytes
 from talkies.data.module import ClipsData
 from talkies.data.substitutes import KEY, QUARANTINED, allowed
-from talkies.files.durable import sync
+from talkies.files.durable import fsync_path
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.streams.batch import Batch, Replaced
 
-NAMED = 5
+MAX_NAMED = 5
 """How many clips get a warning of their own; the others are counted."""
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Quarantine(Callback):
 
     The main process appends a line per clip to `file`, warns, and calls `sink(count, step)` when the number of clips
     has grown. If more than `share` of the set is unreadable, all raise QuarantineError at the same step. Put it before
-    `Saving`.
+    `CheckpointCallback`.
     """
 
     def __init__(
@@ -106,10 +106,10 @@ class Quarantine(Callback):
         place = f"{self.data.shards.folder}{os.sep}"  # a release holds the file's hash: it must not depend on paths
         relative = [(first, replace(one, reason=one.reason.replace(place, ""))) for first, one in new]
         self._unwritten = append(self.file, [*self._unwritten, *relative])
-        for _, one in new[: max(0, NAMED - self._reported)]:
+        for _, one in new[: max(0, MAX_NAMED - self._reported)]:
             _log.warning("%s; clip %s stands in for it while training", one.reason, one.substitute)
         self._reported += len(new)
-        if self._reported > NAMED:
+        if self._reported > MAX_NAMED:
             _log.warning("data: %d clips are replaced so far; %s names them", len(self.data.quarantined), self.file)
 
     def _limit(self) -> None:
@@ -133,7 +133,7 @@ def append(file: Path, new: list[tuple[int, Replaced]]) -> list[tuple[int, Repla
             handle.write("".join(f"{canonical_json(line)}\n" for line in lines).encode())
             handle.flush()
             os.fsync(handle.fileno())
-        sync(file.parent)
+        fsync_path(file.parent)
     except OSError as error:
         _log.warning("data: cannot write %s: %s; %d clips are missing there", file, error.strerror, len(new))
         return new

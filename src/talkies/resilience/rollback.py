@@ -1,6 +1,6 @@
-"""Rollback: training continues from an earlier checkpoint and passes over the batches that led to a bad step.
+"""Rollback: training continues from an earlier checkpoint and skips the batches that led to a bad step.
 
-RUN/rollbacks.json is written before anything is deleted, and every checkpoint names the batches passed over until then:
+RUN/rollbacks.json is written before anything is deleted, and every checkpoint names the batches skipped until then:
 if the process dies in between, the next one can finish its rollback.
 """
 
@@ -25,7 +25,7 @@ FILE = "rollbacks.json"
 @record
 class Rollback:
     """From the bad step `at` (counted from 1) back to the checkpoint of step `to` (0: the beginning, of a run without
-    one); positions [start, stop) of the stream of samples are passed over."""
+    one); positions [start, stop) of the stream of samples are skipped."""
 
     at: Natural
     to: Natural
@@ -43,7 +43,7 @@ class Rollback:
 ROLLBACKS = Kind(
     holds=tuple[Rollback, ...],
     about="run",
-    remedy=("restore it from a copy, or train anew with --new; without it the batches passed over would be trained on"),
+    remedy=("restore it from a copy, or start a new run (--new); without it the skipped batches would be trained on"),
     error=CheckpointError,
 )
 
@@ -62,31 +62,31 @@ def go_back(
     position: int,
     global_batch: int,
     reason: str,
-    leave: Callable[[Rollback], object],
+    before_rollback: Callable[[Rollback], object],
 ) -> Rollback:
-    """Record the rollback from the bad step `at`, whose samples begin at `position`, call `leave` (it reports the
-    rollback and moves checkpoints that must stay), and delete the checkpoints after the one to which the run returns.
-    Only for the main process, when no checkpoint is being written.
+    """Record the rollback from the bad step `at`, whose samples begin at `position`, call `before_rollback` (it reports
+    the rollback and moves checkpoints that must stay), and delete the checkpoints after the one to which the run
+    returns. Only for the main process, when no checkpoint is being written.
 
     Raises BadStepError after `config.times` rollbacks, CheckpointError if none of the run's checkpoints is usable.
     """
     earlier = read_rollbacks(folder)
     if len(earlier) >= config.times:
         raise BadStepError(
-            f"training: {reason}. The run has gone back {len(earlier)} times in its life (`survival.rollback.times`): "
-            f"see {folder / FILE}; raise that, or begin anew with a lower `optimizer.lr`"
+            f"training: {reason}. The run has rolled back {len(earlier)} times (`survival.rollback.times`): "
+            f"see {folder / FILE}; raise that, or start a new run with a lower `optimizer.lr`"
         )
     to, start = _target(store, at - 1 - config.back)
     stop = position + (1 + config.ahead) * global_batch
     rollback = Rollback(at=at, to=to, start=start, stop=stop, reason=reason)
     write_text(folder / FILE, json.dumps([asdict(entry) for entry in (*earlier, rollback)], indent=2) + "\n")
-    leave(rollback)
+    before_rollback(rollback)
     store.drop(after=to)
     return rollback
 
 
-def finish_interrupted(folder: Path, store: CheckpointStore, leave: Callable[[Rollback], object]) -> Skipped:
-    """What the run passes over. Finishes a rollback whose process died before it had deleted the later checkpoints.
+def finish_interrupted(folder: Path, store: CheckpointStore, before_rollback: Callable[[Rollback], object]) -> Skipped:
+    """Complete an interrupted rollback and return the skipped ranges.
 
     Raises CheckpointError if the record lacks a rollback that the newest checkpoint names.
     """
@@ -95,11 +95,11 @@ def finish_interrupted(folder: Path, store: CheckpointStore, leave: Callable[[Ro
     for step in store.steps()[-1:]:
         known = _passed(store.path(step)) or ()
         if any(not any(a <= start and stop <= b for a, b in recorded) for start, stop in known):
-            raise ROLLBACKS.damaged(folder / FILE, f"it lacks what {store.path(step).name} has passed over")
+            raise ROLLBACKS.damaged(folder / FILE, f"it lacks what {store.path(step).name} has skipped")
     for last in rollbacks[-1:]:
         newer = [step for step in store.steps() if step > last.to]
         if any(not _knows(store.path(step), last) for step in newer):
-            leave(last)
+            before_rollback(last)
             store.drop(after=last.to)
     return recorded
 
@@ -116,7 +116,7 @@ def _target(store: CheckpointStore, limit: int) -> tuple[int, int]:
         except CheckpointError as error:
             damaged = error
     if steps:
-        raise CheckpointError(f"{damaged}; the run must go back, but none of its {len(steps)} checkpoints is usable")
+        raise CheckpointError(f"{damaged}; the run must roll back, but none of its {len(steps)} checkpoints is usable")
     return 0, 0
 
 
@@ -127,7 +127,7 @@ def _knows(checkpoint: Path, rollback: Rollback) -> bool:
 
 
 def _passed(checkpoint: Path) -> Skipped | None:
-    """What the run had passed over when it wrote the checkpoint; None if the checkpoint is damaged."""
+    """What the run had skipped when it wrote the checkpoint; None if the checkpoint is damaged."""
     try:
         return merged_ranges((start, stop) for start, stop in read_loop(checkpoint)["data"]["passed"])
     except CheckpointError:

@@ -103,7 +103,7 @@ class Watchdog:
             with suppress(OSError):
                 self._claimed = idle and self.report.claimed()
 
-    def _write(self, phase: str | None = None) -> None:
+    def _write(self, activity: str | None = None) -> None:
         now = self.activity.now
         with suppress(OSError):  # an unwritable heartbeat is no reason to stop
             write_beat(
@@ -111,7 +111,7 @@ class Watchdog:
                 Beat(
                     rank=self.rank,
                     attempt=self.attempt,
-                    phase=phase or now.phase,
+                    phase=activity or now.activity,
                     step=now.step,
                     moves=now.moves,
                     seconds=time.monotonic() - now.since,
@@ -155,7 +155,7 @@ class Watchdog:
     def _report_without_files(self, now: Moment, limit: float, why: str) -> None:
         """Without files no rank can claim the report: rank 0 calls `on_hang`."""
         print_line(
-            f"hang: rank {self.rank} has been in {now.phase} after step {now.step} for more than {limit:g} s; its "
+            f"hang: rank {self.rank} has been in {now.activity} after step {now.step} for more than {limit:g} s; its "
             f"stacks are not in {self.report.folder}: {why}"
         )
         if self.rank == 0:

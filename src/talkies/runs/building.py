@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from talkies.checkpoints.names import renamed
-from talkies.checkpoints.release import open_component, release_schema
+from talkies.checkpoints.release import names_schema, open_component
 from talkies.config import CheckpointError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.models.build import build, draw_weights
 from talkies.parallel.arrange import Read, arrange, placed
 from talkies.parallel.config import ComputeConfig
@@ -53,7 +53,7 @@ def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: M
         _fill(parameters, put, component, base, str(base))
     if adapter is not None:
         assert recipe.train.kind == "lora"
-        load_adapter(model, adapter, recipe.train, rename=partial(renamed, schema=release_schema(adapter.parent)))
+        load_adapter(model, adapter, recipe.train, rename=partial(renamed, schema=names_schema(adapter.parent)))
     return model
 
 

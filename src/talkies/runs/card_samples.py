@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from talkies.config import DataError
-from talkies.config.lines import flat
-from talkies.config.regular import present, regular_bytes
-from talkies.media.sheet import reduced
+from talkies.config.regular_files import present, regular_bytes
+from talkies.config.single_line import flat
+from talkies.media.contact_sheet import reduced
 from talkies.media.write import PROVENANCE, read_tags
 from talkies.runs.validation import FIRST
 from talkies.tracking.card_text import Sample
 
-SHOWN = 3
+MAX_SAMPLES = 3
 LIMIT = 16 << 20
 """Bytes of a first frame on a card."""
 PROMPT = 300
@@ -26,7 +26,7 @@ def samples_of(folder: Path, sha256: str) -> list[Sample]:
         if sha256[:16] in tags.get(PROVENANCE, "") and sheet.is_file():
             prompt = flat(tags.get("title", ""), PROMPT)
             found.append(Sample(prompt=prompt, picture=reduced(sheet), first=_first(clip.with_suffix(FIRST))))
-    return found[:SHOWN]
+    return found[:MAX_SAMPLES]
 
 
 def _first(path: Path) -> bytes | None:

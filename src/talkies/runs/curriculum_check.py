@@ -9,7 +9,7 @@ from typing import Any
 
 from talkies.codecs.identity import config_values
 from talkies.config import RecipeError, UserError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.prepare.config import PrepareConfig, SetConfig
 from talkies.prepare.geometry import Geometry
 from talkies.prepare.plan import stored_streams, system_of

@@ -7,7 +7,7 @@ from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.release import read_release
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import UserError
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 from talkies.data.index import read_index
 from talkies.prepare.jobs import InUse
 from talkies.recipe.config import Systems
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def used_by_runs(runs: Path, root: Path, systems: Systems) -> InUse:
-    """The sets and codecs in the data root `root` that runs in the folder `runs` were begun with. A run with damaged
+    """The sets and codecs in the data root `root` that runs in the folder `runs` were started with. A run with damaged
     records is not counted, and a warning names it."""
     sets: set[str] = set()
     codecs: set[str] = set()
@@ -32,7 +32,7 @@ def used_by_runs(runs: Path, root: Path, systems: Systems) -> InUse:
                 sets |= found.sets
                 codecs |= found.codecs
         except UserError as error:
-            _log.warning("prepare: cannot determine which data %s was begun with: %s", run, error)
+            _log.warning("prepare: cannot determine which data %s was started with: %s", run, error)
     return InUse(sets=frozenset(sets), codecs=frozenset(codecs))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config import StorageError
-from talkies.config.shown import shown
-from talkies.files.durable import storage_errors, sync
+from talkies.config.quoting import shown
+from talkies.files.durable import fsync_path, storage_errors
 from talkies.planning.cost import Disk, disk
 from talkies.planning.parameters import count_parts
 from talkies.planning.render import size
@@ -86,7 +86,7 @@ def _free(folder: Path) -> int | None:
 
 def checkpoints_to_come(recipe: PhaseRecipe, steps: list[int], *, writing: bool = True) -> int:
     """How many checkpoints the run will hold at once beyond those of `steps`, which exist. It holds the newest `keep`,
-    the best, two to go back to from a bad step, and, with `writing`, the one being written; but never more than the
+    the best, two to roll back to after a bad step, and, with `writing`, the one being written; but never more than the
     rest of the run writes."""
     last, every = recipe.steps.max, recipe.steps.checkpoint_every
     begun = steps[-1] if steps else 0
@@ -100,13 +100,13 @@ def _probe(folder: Path, needed: int) -> None:
     with storage_errors(folder, needed):
         try:
             path.write_bytes(bytes(PROBE_BYTES))
-            sync(path)
+            fsync_path(path)
         finally:
             path.unlink(missing_ok=True)
 
 
 def _message(recipe: PhaseRecipe, folder: Path, need: Need, *, free: int, before: int = 0) -> str:
-    back = "two to go back to (`survival.rollback`), " if recipe.survival.goes_back else ""
+    back = "two to roll back to (`survival.rollback`), " if recipe.survival.goes_back else ""
     earlier = f"what the phases before it leave ({size(before)}), " if before else ""
     needed = before + need.peak
     return (

@@ -1,7 +1,6 @@
 """Run folders, RUNS/<name>-<recipe hash>/<number>/, and their locks."""
 
 import fcntl
-import json
 import os
 import re
 import time
@@ -12,7 +11,7 @@ from typing import TextIO
 
 from talkies.config import UserError
 from talkies.config.records import open_ours, present
-from talkies.files.durable import storage_errors, write_text
+from talkies.files.durable import storage_errors
 from talkies.signals.answer import pause
 
 LOCK, TRIES = ".lock", 100
@@ -24,12 +23,6 @@ class RunLockedError(UserError):
     """Another process holds this run folder."""
 
     exit_code = 75
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write `value` durably and atomically, with sorted keys. Raises StorageError on a full disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def finished(folder: Path) -> bool:

@@ -4,7 +4,7 @@ import os
 from math import prod
 
 from talkies.config import RecipeError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.data.shards import ShardSet
 from talkies.recipe.check import check
 from talkies.recipe.config import PhaseRecipe

@@ -15,13 +15,12 @@ from talkies.codecs.config import fitted_names
 from talkies.codecs.load import load_codec
 from talkies.config import CheckpointError, DataError, UserError
 from talkies.config.places import looked_for
+from talkies.config.quoting import shown
 from talkies.config.records import Kind, Name, present, record
-from talkies.config.shown import shown
 from talkies.data.index import Index, read_index
 from talkies.data.records import GridRecord, check_encoded
-from talkies.files.durable import storage_errors, sync_tree
+from talkies.files.durable import fsync_tree, storage_errors, write_json
 from talkies.recipe.config import PhaseRecipe
-from talkies.runs.folders import write_json
 from talkies.runs.place import Place
 from talkies.runs.release_codecs import carried
 
@@ -78,7 +77,7 @@ def record_inputs(folder: Path, recipe: PhaseRecipe, facts: Facts, data_root: Pa
         temporary.mkdir(parents=True)
         for part in facts.carried:
             shutil.copytree(data_root / CODECS / part, temporary / part)
-        sync_tree(temporary)
+        fsync_tree(temporary)
         shutil.rmtree(target, ignore_errors=True)
         if facts.carried:
             temporary.rename(target)

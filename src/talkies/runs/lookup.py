@@ -1,7 +1,8 @@
 """The folders of a recipe's runs and data: RUNS/NAME-HASH, with the hash of the recipe when the folder was made.
 
 A later schema gives the same recipe another hash. So if no folder has today's hash, the folders of the same name are
-searched for one whose recorded recipe, in the newest form, is this one. Nothing is renamed.
+searched for one whose recorded recipe, in the newest form, is this one. Nothing is renamed. Data folders have recorded
+their recipe since schema 2; older ones are known by the names that schemas 1 and 2 gave.
 """
 
 import glob
@@ -10,20 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from talkies.config import CheckpointError, UserError
-from talkies.config.canonical import identifying, recipe_hash
-from talkies.config.migrations import hash_of
-from talkies.config.regular import present, resolved
+from talkies.config import CheckpointError, DataError, UserError
+from talkies.config.canonical import older_hashes, recipe_hash
+from talkies.config.regular_files import present, resolved
+from talkies.files.durable import write_json
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum, digest_of
 from talkies.runs.folders import numbered, run_in
 from talkies.runs.place import place_of
-from talkies.runs.recorded import FILE, read_as, recipe_of, same_recipe
-from talkies.runs.records import CURRICULUM
+from talkies.runs.recorded import FILE, read_as, recipe_of, same_recipe, values_of
+from talkies.runs.records import CURRICULUM, DATA
 
-CURRICULUM_FILE = "curriculum.json"
+CURRICULUM_FILE, DATA_FILE = "curriculum.json", "prepare.json"
 _log = logging.getLogger(__name__)
 
 
@@ -48,18 +49,48 @@ def check_curriculum_of(folder: Path, curriculum: Curriculum) -> None:
 
 
 def data_of(runs: Path, config: PrepareConfig, *, recipe_folder: Path) -> Path:
-    """The folder of a preparation's result: RUNS/data/NAME-HASH, shared by every run that needs it.
+    """The folder of a preparation's result: RUNS/data/NAME-HASH, shared by every run that needs it. Of several that
+    older versions made, the first.
 
-    The hash covers the resolved paths of the recipe. Raises the RecipeErrors of a preparation.
+    The hash covers the resolved paths of the recipe. Raises the RecipeErrors of a preparation, and DataError if the
+    folder holds the data of another recipe.
     """
-    homes = _data_homes(runs, located(config, recipe_folder, present=True))
-    return next((home for home in homes if home.is_dir()), homes[0])
+    config = located(config, recipe_folder, present=True)
+    named = [runs / "data" / name for name in _data_names(config)]
+    others = [path for path in _folders(runs / "data", config.name) if path not in named and present(path / DATA_FILE)]
+    found = [home for home in (*named, *others) if home.is_dir() and _readable(_may_hold, home, config)]
+    if not found and named[0].is_dir():
+        raise DataError(
+            f"prepare: {named[0]} holds the data of another recipe, or a damaged {DATA_FILE}: choose another --runs or "
+            "another `name`"
+        )
+    return [*found, named[0]][0]
 
 
-def _data_homes(runs: Path, config: PrepareConfig) -> list[Path]:
-    """The data folder of a `located` preparation under its present name, and under its name in schema 1."""
-    digests = recipe_hash(config), hash_of(identifying(config))
-    return [runs / "data" / f"{config.name}-{digest[:8]}" for digest in digests]
+def record_data(root: Path, config: PrepareConfig, *, recipe_folder: Path) -> None:
+    """Record in a data root which preparation it is of, so that later versions find it."""
+    path, values = root / DATA_FILE, values_of(located(config, recipe_folder, present=True))
+    if not present(path) or DATA.read(path).recipe != values:
+        write_json(path, {"recipe": values})
+
+
+def _data_names(config: PrepareConfig) -> list[str]:
+    """The names of the data folder of a `located` preparation: the present one, and those that schemas 1 and 2 gave."""
+    digests = dict.fromkeys((recipe_hash(config), *older_hashes(config)))
+    return [f"{config.name}-{digest[:8]}" for digest in digests]
+
+
+def _is_data_of(root: Path, config: PrepareConfig) -> bool:
+    """Whether a run's data root, which may be elsewhere or gone, is of this `located` preparation."""
+    known = present(root / DATA_FILE)
+    return _may_hold(root, config) if known else root.name in _data_names(config)
+
+
+def _may_hold(home: Path, config: PrepareConfig) -> bool:
+    """Whether a data folder is of this `located` preparation; older versions recorded that in its name only."""
+    path = home / DATA_FILE
+    known = DATA.find(path)
+    return known is None or recipe_hash(read_as(PrepareConfig, known.recipe, path)) == recipe_hash(config)
 
 
 def _home(runs: Path, name: str, digest: str, has: Callable[[Path], bool], *, new: bool) -> Path:
@@ -67,14 +98,18 @@ def _home(runs: Path, name: str, digest: str, has: Callable[[Path], bool], *, ne
     home = runs / f"{name}-{digest[:8]}"
     if home.is_dir():
         return home
-    others = [path for path in sorted(runs.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 8}")) if path.is_dir()]
-    found = [path for path in others if has(path)]
+    found = [path for path in _folders(runs, name) if has(path)]
     if len(found) > 1 and not new:
         raise CheckpointError(
-            f"train: {', '.join(map(str, found))} were all begun with this recipe by older versions of talkies: choose "
-            "one by --folder, or begin another run with --new"
+            f"train: {', '.join(map(str, found))} were all started with this recipe by older versions: choose "
+            "one by --folder, or start another run with --new"
         )
     return found[0] if len(found) == 1 else home
+
+
+def _folders(runs: Path, name: str) -> list[Path]:
+    """The folders of all recipes of one name."""
+    return [path for path in sorted(runs.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 8}")) if path.is_dir()]
 
 
 def _check(folder: Path, name: str, digest: str, has: Callable[[Path], bool]) -> None:
@@ -97,14 +132,14 @@ def _has_run(recipe: PhaseRecipe) -> Callable[[Path], bool]:
 
 def _has_curriculum(curriculum: Curriculum) -> Callable[[Path], bool]:
     def has(home: Path) -> bool:
-        return any(_readable(_same_curriculum, run, curriculum) for run in numbered(home))
+        return any(_readable(same_curriculum, run, curriculum) for run in numbered(home))
 
     return has
 
 
-def _same_curriculum(run: Path, curriculum: Curriculum) -> bool:
-    """Compare the recorded recipes of the members. Before schema 2 only the recipes of phases already begun and the
-    paths of their data were recorded."""
+def same_curriculum(run: Path, curriculum: Curriculum) -> bool:
+    """Whether a run was started with `curriculum`, by the recorded recipes of its members. Before schema 2 only those
+    of phases already begun, and the paths of their data, were recorded."""
     path = run / CURRICULUM_FILE
     known = CURRICULUM.find(path)
     if known is None:
@@ -114,14 +149,13 @@ def _same_curriculum(run: Path, curriculum: Curriculum) -> bool:
         return digest_of(read_as(PrepareConfig, known.prepare, path), phases) == curriculum.digest
     started = {run / f"{number}-{phase.name}": phase for number, phase in enumerate(curriculum.phases, 1)}
     started = {folder: phase for folder, phase in started.items() if present(folder / FILE)}
-    homes = {home.name for home in _data_homes(Path(), curriculum.located)}
-    data = (place_of(folder).data_root.name in homes for folder in started)
+    data = (_is_data_of(place_of(folder).data_root, curriculum.located) for folder in started)
     return bool(started) and all(data) and all(same_recipe(folder, phase) for folder, phase in started.items())
 
 
-def _readable(same: Callable[[Path, Any], bool], run: Path, recipe: Any) -> bool:
+def _readable(same: Callable[[Path, Any], bool], folder: Path, recipe: Any) -> bool:
     try:
-        return same(run, recipe)
+        return same(folder, recipe)
     except UserError as error:
-        _log.warning("train: skipped in the search for an older run of this recipe: %s", error)
+        _log.warning("skipped in the search for what older versions made of this recipe: %s", error)
         return False

@@ -11,18 +11,18 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.validation import batches, captions, heldout_losses, sample_batch, write_samples
 from talkies.streams.batch import Batch
-from talkies.training.averaging import Averaging
+from talkies.training.ema_callback import EmaCallback
 from talkies.training.phase import Phase
 
 
-class Measure:
+class Evaluator:
     """Held-out losses and sampled clips of one run. The held-out batches are read once."""
 
     def __init__(
-        self, recipe: PhaseRecipe, inputs: Any, folder: Path, phase: Phase, *, averaging: Averaging, ranks: Ranks
+        self, recipe: PhaseRecipe, inputs: Any, folder: Path, phase: Phase, *, ema_callback: EmaCallback, ranks: Ranks
     ) -> None:
         self.recipe, self.inputs, self.folder, self.phase = recipe, inputs, folder, phase
-        self.averaging, self.ranks = averaging, ranks
+        self.ema_callback, self.ranks = ema_callback, ranks
         self.streams = parts(recipe).streams
         self._batches: list[Batch] | None = None
 
@@ -35,7 +35,7 @@ class Measure:
     def losses(self, step: int) -> dict[str, float]:
         """Held-out loss per modality and noise bin at fixed noise."""
         del step
-        with self.averaging.ema.swapped(self.phase.state):
+        with self.ema_callback.ema.swapped(self.phase.state):
             return heldout_losses(self.recipe, self.phase.model, self.batches(), seed=self.recipe.seed)
 
     def samples(self, step: int) -> list[Path]:
@@ -53,7 +53,7 @@ class Measure:
             fps=self.inputs.heldout.fps,
             device=self.phase.device,
         )
-        with self.averaging.ema.swapped(self.phase.state):
+        with self.ema_callback.ema.swapped(self.phase.state):
             media = sample_batch(model, batch, sampling, seed=self.recipe.seed)
         if not self.ranks.main:
             return []

@@ -8,8 +8,8 @@ from typing import Any
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError
 from talkies.config.places import looked_for, moved, runs_of
+from talkies.config.quoting import named, shown
 from talkies.config.records import present
-from talkies.config.shown import named, shown
 from talkies.recipe.components import parent_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.folders import finished
@@ -123,13 +123,13 @@ def open_parents(
 
 
 def check_lineage(run: Path, parents: Mapping[str, Parent]) -> None:
-    """CheckpointError if a parent of the run in `run` is not the release that the run was begun from."""
+    """CheckpointError if a parent of the run in `run` is not the release that the run was started from."""
     recorded = RECIPE.read(run / "recipe.json").parents
     for component, parent in parents.items():
         known = recorded[component].sha256 if component in recorded else parent.sha256
         if known != parent.sha256:
             raise CheckpointError(
-                f"parent: {run} was begun from {parent.spec!r} with sha256 {known[:12]}, but {parent.folder} has "
+                f"parent: {run} was started from {parent.spec!r} with sha256 {known[:12]}, but {parent.folder} has "
                 f"{parent.sha256[:12]}: put the right one back"
             )
 
@@ -138,7 +138,7 @@ def check_brings(component: str, spec: str, components: Collection[str], recipe:
     """CheckpointError if a parent with these `components` lacks one that a parent of the phase may not lack."""
     if component not in components and not recipe.system.components(recipe)[component].optional:
         available = ", ".join(sorted(components)) or "none"
-        raise CheckpointError(f"parent: {shown(spec)} brings no {component}, only {available}: choose another parent")
+        raise CheckpointError(f"parent: {shown(spec)} has no {component}, only {available}: choose another parent")
 
 
 def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: PhaseRecipe, *, adapter: bool) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from talkies.config.places import kept, kept_uri, opened, opened_uri
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 from talkies.config.secrets import credential
-from talkies.runs.folders import write_json
+from talkies.files.durable import write_json
 from talkies.runs.records import PLACE
 
 _log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from talkies.codecs.identity import config_values
 from talkies.config import DataError
-from talkies.config.canonical import difference
-from talkies.config.shown import shown
+from talkies.config.canonical import difference, first_names
+from talkies.config.quoting import named, shown
 from talkies.data.shards import ShardSet
 from talkies.prepare.report import Report
 from talkies.recipe.check import check_heldout_clips
@@ -104,10 +104,12 @@ def check_root(recipe: PhaseRecipe, root: Path) -> None:
         found = ShardSet.open(root / "sets" / name, verify=False)
         found.check(codec_identities={}, geometry=recipe.data.geometry, streams=streams)
         for part in sorted(codecs_read(recipe)):
-            ours, theirs = config_values(recipe.codecs[part]), found.header.codec_configs.get(part, {})
-            if pairs := difference(ours, theirs):
+            codec = recipe.codecs[part]
+            if pairs := difference(config_values(codec), found.header.codec_configs.get(part, {})):
+                names = first_names(codec)
                 values = "; ".join(
-                    f"`codecs.{part}.{key}` is {shown(a)}, not {shown(b)}" for key, (a, b) in pairs.items()
+                    f"`codecs.{part}.{named(names.get(key, key))}` is {shown(a)}, not {shown(b)}"
+                    for key, (a, b) in pairs.items()
                 )
                 raise DataError(
                     f"data: shard set {shown(name)} ({found.folder}) was encoded with another {part} codec than the "

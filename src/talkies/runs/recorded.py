@@ -11,16 +11,20 @@ from typing import Any, TypeVar
 
 from talkies.checkpoints.places import recorded_weights
 from talkies.config import CheckpointError, RecipeError
-from talkies.config.canonical import NOT_HASHED, decisive, recipe_hash, to_dict
+from talkies.config.canonical import decisive, recipe_hash, to_dict
 from talkies.config.decode import decode_values
 from talkies.config.migrations import FIRST, NEWEST, SCHEMA, hash_of, migrated
-from talkies.config.shown import named
+from talkies.config.quoting import named
 from talkies.prepare.config import PrepareConfig
 from talkies.recipe.config import PhaseRecipe, Systems, decode_phase_values
 from talkies.runs.records import RECIPE, RecipeRecord
 
 T = TypeVar("T")
 FILE = "recipe.json"
+BESIDE = ("tracking", "parallel", "compute", "slurm", "survival")
+UNCHECKED = (*((name,) for name in BESIDE), ("data", "root"), ("data", "workers"))
+"""What checksums do not cover: the keys that schemas 1 and 2 did not hash, by their names then. This never changes,
+because a checksum is of the values as they were recorded, whatever their keys are called now."""
 UNTRACKED = "released"
 """The experiment of a recipe read from a release, which records none."""
 
@@ -36,25 +40,25 @@ def released_values(recipe: PhaseRecipe) -> dict[str, Any]:
 
 
 def check_sum(values: Mapping[str, Any]) -> str:
-    """The checksum in recipe.json of the values that the recipe's hash covers."""
-    return hash_of(values, NOT_HASHED)
+    """The checksum in recipe.json of recorded values, without those that are UNCHECKED."""
+    return hash_of(values, UNCHECKED)
 
 
 def recipe_of(values: Mapping[str, Any], where: Path, systems: Systems) -> PhaseRecipe:
     """The PhaseRecipe, of one of `systems`, that a run or a release was made with, in the newest form. CheckpointError
     if this version cannot read the one in the record `where`."""
-    with _readable(where):
+    with _reading(where):
         return decode_phase_values(migrated(values), systems, where=str(where))
 
 
 def read_as(target: type[T], values: Mapping[str, Any], where: Path) -> T:
     """As `recipe_of`, for recipes that are the same for all systems."""
-    with _readable(where):
+    with _reading(where):
         return decode_values(target, migrated(values), where=str(where))
 
 
 @contextmanager
-def _readable(where: Path) -> Iterator[None]:
+def _reading(where: Path) -> Iterator[None]:
     try:
         yield
     except RecipeError as error:
@@ -68,14 +72,16 @@ def _readable(where: Path) -> Iterator[None]:
 def recipe_of_release(folder: Path, info: Mapping[str, Any], systems: Systems) -> PhaseRecipe:
     """The PhaseRecipe in a release.json, which leaves out how the run was tracked and the paths of pretrained codecs'
     weights. The paths are recorded in a file beside it."""
-    values = {"tracking": {"experiment": UNTRACKED}, **info["recipe"]}
+    where = folder / "release.json"
+    with _reading(where):
+        values = {"tracking": {"experiment": UNTRACKED}, **migrated(info["recipe"])}
     for part, path in recorded_weights(folder).items():
         values["codecs"] = {**values["codecs"], part: {**values["codecs"][part], "weights": path}}
-    return recipe_of(values, folder / "release.json", systems)
+    return recipe_of({SCHEMA: NEWEST, **values}, where, systems)
 
 
 def recipe_of_run(run: Path, systems: Systems) -> PhaseRecipe:
-    """The PhaseRecipe in the recipe.json of a run. CheckpointError if it is not the one that the run was begun with."""
+    """The PhaseRecipe in the recipe.json of a run. CheckpointError if it is not the one that the run started with."""
     path = run / FILE
     return recipe_in(RECIPE.read(path), path, systems)
 
@@ -99,5 +105,5 @@ def name_of_run(run: Path) -> str:
 
 
 def same_recipe(run: Path, recipe: PhaseRecipe) -> bool:
-    """Whether the run in a folder was begun with `recipe`, whatever hash it recorded. Raises as `recipe_of_run`."""
+    """Whether the run in a folder was started with `recipe`, whatever hash it recorded. Raises as `recipe_of_run`."""
     return recipe_hash(recipe_of_run(run, (recipe.system,))) == recipe_hash(recipe)

@@ -5,18 +5,22 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from talkies.checkpoints.released import LineageRecord
-from talkies.config import CheckpointError
+from talkies.config import CheckpointError, RecipeError
+from talkies.config.migrations import migrated
 from talkies.config.numbers import Natural
 from talkies.config.records import Integer, Kind, Name, Reading, Sha256, record
 
-ANEW = "restore it from a copy, or train anew with --new"
+RESTORE_OR_NEW = "restore it from a copy, or start a new run (--new)"
 
 
 def _a_recipe(values: dict[str, Any]) -> dict[str, Any]:
-    steps = values.get("steps")
+    try:
+        steps = migrated(values).get("steps")
+    except RecipeError as error:
+        raise ValueError(f"the values cannot be migrated ({error})") from None
     last = steps.get("max") if isinstance(steps, dict) else None
     if type(last) is not int or last < 1:
-        raise ValueError("a recipe, with a number > 0 as its `steps.max`")
+        raise ValueError("its `steps.max` must be a number > 0")
     return values
 
 
@@ -33,9 +37,14 @@ class RecipeRecord:
     commit: str | None = None
 
     @property
+    def newest(self) -> dict[str, Any]:
+        """The values of the recipe in the newest schema."""
+        return migrated(self.recipe)
+
+    @property
     def steps(self) -> int:
         """The recipe's last step."""
-        return int(self.recipe["steps"]["max"])
+        return int(self.newest["steps"]["max"])
 
 
 @record
@@ -46,6 +55,13 @@ class CurriculumRecord:
     digest: Name
     prepare: dict[str, Any] | None = None
     phases: tuple[dict[str, Any], ...] = ()
+
+
+@record
+class DataRecord:
+    """prepare.json of a data root: the recipe of its preparation, with resolved paths, in the form of recipe.json."""
+
+    recipe: dict[str, Any]
 
 
 @record
@@ -90,16 +106,17 @@ class EvaluationRecord:
 
 
 @record
-class StepRecord:
+class ValidatedRecord:
     """validated.json: the step that was validated last."""
 
     step: Natural
 
 
-RECIPE = Kind(holds=RecipeRecord, about="run", remedy=ANEW, error=CheckpointError)
-CURRICULUM = Kind(holds=CurriculumRecord, about="run", remedy=ANEW, error=CheckpointError)
-PLACE = Kind(holds=PlaceRecord, about="run", remedy=ANEW, error=CheckpointError)
-RESULT = Kind(holds=ResultRecord, about="run", remedy=ANEW, error=CheckpointError)
+RECIPE = Kind(holds=RecipeRecord, about="run", remedy=RESTORE_OR_NEW, error=CheckpointError)
+CURRICULUM = Kind(holds=CurriculumRecord, about="run", remedy=RESTORE_OR_NEW, error=CheckpointError)
+DATA = Kind(holds=DataRecord, about="prepare", remedy="restore it from a copy, or remove it")
+PLACE = Kind(holds=PlaceRecord, about="run", remedy=RESTORE_OR_NEW, error=CheckpointError)
+RESULT = Kind(holds=ResultRecord, about="run", remedy=RESTORE_OR_NEW, error=CheckpointError)
 BEST = Kind(
     holds=BestRecord,
     about="run",
@@ -113,7 +130,7 @@ EVALUATION = Kind(
     error=CheckpointError,
 )
 VALIDATED = Kind(
-    holds=StepRecord,
+    holds=ValidatedRecord,
     about="run",
     remedy="restore it from a copy, or remove it to validate the last step again",
     error=CheckpointError,

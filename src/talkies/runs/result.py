@@ -9,18 +9,18 @@ from typing import Any
 
 from torch import Tensor
 
-from talkies.checkpoints.collective import Collective
 from talkies.checkpoints.loop import read_loop
+from talkies.checkpoints.rank_group import RankGroup
 from talkies.checkpoints.release import release_sha256, write_release
 from talkies.checkpoints.spans import StateTensor, whole
 from talkies.checkpoints.state import open_ema, stored_ema
 from talkies.config.canonical import to_dict
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 from talkies.data.substitutes import FILE
+from talkies.files.durable import write_json
 from talkies.files.integrity import sha256_of
 from talkies.models.build import component_of
 from talkies.recipe.config import PhaseRecipe
-from talkies.runs.folders import write_json
 from talkies.runs.inputs_record import CODECS, FACTS, Facts, check_copies
 from talkies.runs.inputs_record import FILE as FACTS_FILE
 from talkies.runs.parents import Parent, shape_json
@@ -31,19 +31,23 @@ from talkies.training.phase import Phase
 
 
 def commit() -> str:
-    """The commit of the working tree, with `-dirty` where files differ from it; 'unknown' outside a repository."""
-    here = Path(__file__).parent
+    """The commit of the working tree, with `-dirty` where files differ from it; 'unknown' if these sources are not the
+    `src` of a repository (an installation may lie inside another one)."""
+    sources = Path(__file__).parents[2]
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
+        if not resolved(Path(_git(sources, "rev-parse", "--show-toplevel")) / "src").samefile(sources):
+            return "unknown"
+        return _git(sources, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip()
 
 
-def without_paths(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> PhaseRecipe:
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def portable_recipe(recipe: PhaseRecipe, parents: Mapping[str, Parent]) -> PhaseRecipe:
     """The recipe as a release records it: a parent given as a path is named by its hash, and pretrained codecs have no
     path to their weights, since the release records their identities."""
     identities = {parent.spec: parent.identity for parent in parents.values()}
@@ -64,7 +68,7 @@ def release_info(
 ) -> dict[str, Any]:
     """The contents of release.json other than its files: enough to sample, to start a child and to write a card, and
     nothing about where it was made or tracked."""
-    loop, recipe = read_loop(checkpoint), without_paths(recipe, parents)
+    loop, recipe = read_loop(checkpoint), portable_recipe(recipe, parents)
     lineage = {component: {**parent.lineage(), "spec": parent.identity} for component, parent in parents.items()}
     return {
         "name": recipe.name,
@@ -85,7 +89,7 @@ def release_info(
 
 
 def left_out(loop: Mapping[str, Any], global_batch: int) -> dict[str, Any]:
-    """What a run left out: skipped optimizer steps, and the ranges [first, end) of batches passed over in rollbacks,
+    """What a run left out: skipped optimizer steps, and the ranges [first, end) of batches skipped in rollbacks,
     counted in optimizer steps of an undisturbed run."""
     passed = loop["data"]["passed"]
     return {
@@ -112,9 +116,9 @@ def split_components(state: Mapping[str, StateTensor]) -> dict[str, dict[str, St
 def export(recipe: PhaseRecipe, parents: Mapping[str, Parent], folder: Path, phase: Phase, after: AfterStep) -> str:
     """Write folder/release from the EMA weights; returns its sha256. Every process of the run calls it."""
     facts = FACTS.read(folder / FACTS_FILE)
-    ranks = after.saving.ranks
+    ranks = after.checkpoint_callback.ranks
     ranks.agree(check_copies if ranks.main else None, recipe, facts, folder)
-    with after.averaging.ema.swapped(phase.state):
+    with after.ema_callback.ema.swapped(phase.state):
         tensors = phase.trainable()
         return publish(
             recipe,
@@ -123,10 +127,10 @@ def export(recipe: PhaseRecipe, parents: Mapping[str, Parent], folder: Path, pha
             folder / "release",
             tensors,
             run=folder,
-            checkpoint=after.saving.store.path(recipe.steps.max),
+            checkpoint=after.checkpoint_callback.store.path(recipe.steps.max),
             codecs=folder / CODECS,
             whole=whole,
-            collective=ranks,
+            ranks=ranks,
         )
 
 
@@ -155,7 +159,7 @@ def consolidate(
         checkpoint=checkpoint,
         codecs=codecs,
         whole=lambda tensor: read(names[id(tensor)]),
-        collective=None,
+        ranks=None,
     )
 
 
@@ -170,7 +174,7 @@ def publish(
     checkpoint: Path,
     codecs: Path,
     whole: Callable[[StateTensor], Tensor],
-    collective: Collective | None,
+    ranks: RankGroup | None,
 ) -> str:
     """Write the release `folder` of a phase at `checkpoint` in `run`, with the fitted codecs in `codecs`; returns its
     sha256. `tensors`: what the phase trains, by parameter name.
@@ -194,7 +198,7 @@ def publish(
         base=base,
         weights={part: config.weights for part, config in _pretrained(recipe).items()},
         whole=whole,
-        collective=collective,
+        ranks=ranks,
     )
     return release_sha256(folder)
 

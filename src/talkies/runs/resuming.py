@@ -35,7 +35,7 @@ def _same_run(recipe: PhaseRecipe, folder: Path, checkpoint: Path) -> None:
     if loop.get("recipe") != expected:
         raise CheckpointError(
             f"resume: {checkpoint} was written by a run of another recipe ({str(loop.get('recipe'))[:12]}, this one is "
-            f"{expected[:12]}); put the checkpoint back where it belongs, or start anew with --new"
+            f"{expected[:12]}); put the checkpoint back where it belongs, or start a new run (--new)"
         )
     step, consumed, updates = loop["step"], loop["data"]["consumed"], loop["ema_updates"]
     passed = merged_ranges((start, stop) for start, stop in loop["data"]["passed"])
@@ -55,6 +55,6 @@ def _never_saved(folder: Path) -> None:
     saved = [name for name in artifacts if name.startswith("checkpoints/")]
     if saved:
         raise CheckpointError(
-            f"resume: {folder} has saved {saved[-1]}, but no longer holds any checkpoint: put it back, or start anew "
-            "with --new"
+            f"resume: {folder} has saved {saved[-1]}, but no longer holds any checkpoint: put it back, or start a new "
+            "run (--new)"
         )

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from talkies.checkpoints.store import CheckpointStore
-from talkies.runs.folders import write_json
+from talkies.files.durable import write_json
 from talkies.runs.records import BEST as BEST_RECORD
 from talkies.runs.records import BestRecord
 
@@ -99,8 +99,8 @@ class Retention:
             path.rename(target.with_name(f"{target.name}-{path.name}"))
 
     def _rollback_steps(self) -> list[int]:
-        """The newest checkpoint that is old enough to go back to from any later step, and the one after it. Without the
-        second, checkpoints would be deleted before they are old enough."""
+        """The newest checkpoint that is old enough to roll back to from any later step, and the one after it. Without
+        the second, checkpoints would be deleted before they are old enough."""
         steps = self._store.steps()
         if self.back is None or not steps:
             return []

@@ -13,6 +13,7 @@ from talkies.config import StorageError
 from talkies.data.module import ClipsData
 from talkies.data.substitutes import FILE
 from talkies.evaluation.validation import ValidationCallback
+from talkies.files.durable import write_json
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
@@ -21,15 +22,14 @@ from talkies.resilience.guard import SurvivalWarning
 from talkies.resilience.quarantine import Quarantine
 from talkies.resilience.rollback import Rollback, read_rollbacks
 from talkies.resilience.watchdog import Watchdog
-from talkies.runs.folders import write_json
 from talkies.runs.inputs import Inputs
-from talkies.runs.measure import Measure
+from talkies.runs.measure import Evaluator
 from talkies.runs.records import VALIDATED
 from talkies.runs.retention import Retention
 from talkies.tracking.spool import Tracker
 from talkies.training.after_step import AfterStep
-from talkies.training.averaging import Averaging
-from talkies.training.metrics import ClockOn, TrainingMetrics
+from talkies.training.ema_callback import EmaCallback
+from talkies.training.metrics import ResumeClock, TrainingMetrics
 from talkies.training.phase import Phase
 from talkies.training.progress import StepProgress
 
@@ -76,7 +76,15 @@ class RunCallbacks:
         """The callbacks of one attempt, in the order that they require."""
         recipe, metrics = self.recipe, self.metrics
         self._bars = [StepProgress(recipe.name, recipe.steps.max)] if bar and self.ranks.main else []
-        return [Steps(self.activity), metrics, quarantine, *after.callbacks, validation, *self._bars, ClockOn(metrics)]
+        return [
+            Steps(self.activity),
+            metrics,
+            quarantine,
+            *after.callbacks,
+            validation,
+            *self._bars,
+            ResumeClock(metrics),
+        ]
 
     def quarantine(self, data: ClipsData) -> Quarantine:
         """The quarantine of clips that `data` cannot read."""
@@ -90,10 +98,10 @@ class RunCallbacks:
             ranks=self.ranks,
         )
 
-    def validation(self, phase: Phase, averaging: Averaging) -> ValidationCallback:
+    def validation(self, phase: Phase, ema_callback: EmaCallback) -> ValidationCallback:
         """Held-out losses and samples, once for each due step."""
-        measure = Measure(
-            self.recipe, self.inputs, self.folder / "samples", phase, averaging=averaging, ranks=self.ranks
+        measure = Evaluator(
+            self.recipe, self.inputs, self.folder / "samples", phase, ema_callback=ema_callback, ranks=self.ranks
         )
         return ValidationCallback(
             every=self.recipe.validation.every,
@@ -118,14 +126,14 @@ class RunCallbacks:
         """Record a skipped step."""
         self.tracker.tags({f"skipped.step-{entry['step']:08d}": entry["what"]})
 
-    def leave(self, rollback: Rollback) -> None:
+    def before_rollback(self, rollback: Rollback) -> None:
         """Prepare the records for a rollback: steps after `rollback.to` will be logged and validated again, and their
         marked checkpoints are set aside."""
         at, to, reason = rollback.at, rollback.to, rollback.reason
         self.tracker.went_back(to)
         self.tracker.tags({f"went_back.{len(read_rollbacks(self.folder))}": f"step {at}: to step {to}: {reason}"})
         warnings.warn(
-            f"training: {reason}; going back to step {to}, and past samples {rollback.start} to {rollback.stop}",
+            f"training: {reason}; resuming from step {to}, skipping samples {rollback.start} to {rollback.stop}",
             SurvivalWarning,
             stacklevel=2,
         )

@@ -11,7 +11,7 @@ from talkies.prepare.pipeline import Report, prepare, prepare_sets
 from talkies.recipe.config import Systems
 from talkies.runs.data_in_use import used_by_runs
 from talkies.runs.folders import locked
-from talkies.runs.lookup import data_of
+from talkies.runs.lookup import data_of, record_data
 
 OTHER_RUNS = "or choose another --runs"
 
@@ -52,6 +52,7 @@ def prepare_data(config: PrepareConfig, context: RunContext, *, recipe_folder: P
     root = data_of(context.runs, config, recipe_folder=recipe_folder)
     codecs = codecs_folder(config, context, recipe_folder)
     with locked(root, hint=OTHER_RUNS):
+        record_data(root, config, recipe_folder=recipe_folder)
         return root, prepare(
             config,
             root,
@@ -79,6 +80,8 @@ def prepare_part(config: PrepareConfig, context: RunContext, *, recipe_folder: P
         locks.enter_context(locked(root, hint=OTHER_RUNS, shared=bool(chosen)))
         for name in chosen:
             locks.enter_context(locked(root / "parts" / name, hint=OTHER_RUNS))
+        if not chosen:
+            record_data(root, config, recipe_folder=recipe_folder)
         prepare_sets(
             config,
             root,

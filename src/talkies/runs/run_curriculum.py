@@ -6,13 +6,14 @@ from pathlib import Path
 
 from talkies.config import CheckpointError
 from talkies.config.canonical import to_dict
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
+from talkies.files.durable import write_json
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.prepare.report import Report
 from talkies.recipe.curriculum import Curriculum
-from talkies.runs.folders import finished, locked, write_json
-from talkies.runs.lookup import CURRICULUM_FILE
+from talkies.runs.folders import finished, locked
+from talkies.runs.lookup import CURRICULUM_FILE, same_curriculum
 from talkies.runs.place import Place
 from talkies.runs.preflight import check_before, check_prepared
 from talkies.runs.recorded import values_of
@@ -120,13 +121,19 @@ def _prepared(
     """Prepare the data root of the curriculum, and write curriculum.json in `folder`."""
     root, report = prepare_data(curriculum.prepare, context, recipe_folder=curriculum.prepare_folder)
     say(f"prepared {report.summary()} in {root}")
-    _record(curriculum, folder / CURRICULUM_FILE)
+    record_curriculum(curriculum, folder / CURRICULUM_FILE)
     return root, report
 
 
-def _record(curriculum: Curriculum, path: Path) -> None:
-    """Write curriculum.json. A digest that is already recorded stays, because it identifies the run."""
+def record_curriculum(curriculum: Curriculum, path: Path) -> None:
+    """Write curriculum.json. A digest that is already recorded stays, because it identifies the run. CheckpointError if
+    another curriculum is recorded: a default that has changed may give one the name of another."""
     known = CURRICULUM.find(path)
+    if known is not None and known.prepare is not None and not same_curriculum(path.parent, curriculum):
+        raise CheckpointError(
+            f"resume: {path.parent} was started with another curriculum; continue it unchanged, or start a new "
+            "run (--new)"
+        )
     digest = curriculum.digest if known is None else known.digest
     members = {"prepare": values_of(curriculum.located), "phases": [values_of(phase) for phase in curriculum.phases]}
     write_json(path, {"recipe": to_dict(curriculum.recipe), "digest": digest, **members})

@@ -8,9 +8,10 @@ from typing import Any
 
 from talkies.config import DataError
 from talkies.config.places import looked_for
+from talkies.files.durable import write_json
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe, Systems
-from talkies.runs.folders import locked, write_json
+from talkies.runs.folders import locked
 from talkies.runs.heldout_metrics import evaluate
 from talkies.runs.place import Place, place_of
 from talkies.runs.run_phase import UPLOAD_S, open_tracker, unsent_message

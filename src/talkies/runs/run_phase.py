@@ -7,12 +7,13 @@ from pathlib import Path
 
 from talkies.config import CheckpointError, Interruption
 from talkies.config.canonical import recipe_hash, to_dict
+from talkies.files.durable import write_json
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.disk_space import check_disk_space
-from talkies.runs.folders import finished, locked, write_json
+from talkies.runs.folders import finished, locked
 from talkies.runs.inputs import Inputs, open_inputs
 from talkies.runs.inputs_record import changed_since, facts_of, record_inputs
 from talkies.runs.parents import Parent, Resolver, open_parents
@@ -67,8 +68,8 @@ def adopt(recipe: PhaseRecipe, folder: Path, parents: Mapping[str, Parent]) -> N
     found = RECIPE.find(path)
     for key in () if found is None else _differing(found, path, recipe, parents):
         raise CheckpointError(
-            f"resume: {folder} was begun with another value of its {key}; continue it unchanged, or start anew with "
-            "--new"
+            f"resume: {folder} was started with another value of its {key}; continue it unchanged, or start a new "
+            "run (--new)"
         )
     values = values_of(recipe)
     if found is None or found.recipe != values:
@@ -96,6 +97,7 @@ def describe(tracker: Tracker, recipe: PhaseRecipe, inputs: Inputs, folder: Path
     tracker.params(
         {
             "phase": recipe.phase.kind,
+            "train": recipe.train.kind,
             "recipe_hash": name_of_run(folder),
             **{key: value for key, value in to_dict(recipe.model).items() if key != "kind"},
             "system": recipe.system.kind,

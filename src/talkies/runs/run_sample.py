@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from talkies.config.shown import one_line
+from talkies.config.quoting import one_line
 from talkies.data.shards import ShardSet
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate

@@ -17,9 +17,9 @@ from talkies.checkpoints.state import load_ema
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
 from talkies.config import CheckpointError, DataError
+from talkies.config.quoting import shown
 from talkies.config.records import present
-from talkies.config.regular import resolved
-from talkies.config.shown import shown
+from talkies.config.regular_files import resolved
 from talkies.data.shards import ShardSet
 from talkies.generate.clip import Generator
 from talkies.parallel.config import Fsdp2Config
@@ -40,7 +40,7 @@ from talkies.runs.recorded import recipe_of_release, recipe_of_run
 from talkies.streams import Grid
 from talkies.streams.codec import Codecs
 
-NAMED = 12
+MAX_NAMED = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +127,8 @@ def refuse_many(what: str, path: Path) -> None:
     """CheckpointError that names the runs if `path` is a folder of several, such as a curriculum's."""
     found = sorted({record.parent for pattern in ("*", "*/*") for record in path.glob(f"{pattern}/recipe.json")})
     if found:
-        named = ", ".join(map(str, found[:NAMED])) + ("" if len(found) <= NAMED else ", ...")
-        raise CheckpointError(f"{what}: {path} is a folder of {len(found)} runs; give one of them: {named}")
+        named = ", ".join(map(str, found[:MAX_NAMED])) + ("" if len(found) <= MAX_NAMED else ", ...")
+        raise CheckpointError(f"{what}: {path} is a folder of runs, not a run; give one of them: {named}")
 
 
 def neighbours(run: Path) -> dict[str, Path]:
@@ -182,7 +182,7 @@ def _from_checkpoint(
     model = build_model(recipe, parents, _mesh(ranks))
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
-        for name, value in load_ema(folder, trainable, collective=ranks, group=ranks.group).items():
+        for name, value in load_ema(folder, trainable, ranks=ranks, group=ranks.group).items():
             local(trainable[name]).copy_(local(value))
     sha256 = read_manifest(folder).sha256
     step = int(read_loop(folder)["step"])
@@ -200,7 +200,7 @@ def _from_checkpoint(
 
 
 def _below_adapter(recipe: PhaseRecipe, run: Path, registry: Resolver, ranks: Ranks) -> Mapping[str, Parent]:
-    """The parents that the `run` of a LoRA was begun from."""
+    """The parents that the `run` of a LoRA was started from."""
     siblings = neighbours(run)
     parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=run))
     check_lineage(run, parents)

@@ -36,9 +36,9 @@ from talkies.runs.run_callbacks import RunCallbacks
 from talkies.signals.answer import mark_handled
 from talkies.tracking.spool import Tracker
 from talkies.training.after_step import AfterStep, after_step
+from talkies.training.checkpoint_callback import rewind
 from talkies.training.engines import engine_of
 from talkies.training.phase import Objective, Phase
-from talkies.training.saving import rewind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> Cl
         workers=recipe.data.workers,
         streams=parts(recipe).streams,
         rank=rank,
-        world=readers,
+        data_ranks=readers,
         in_a_row=recipe.survival.quarantine.in_a_row,
     )
 
@@ -159,7 +159,7 @@ def _go_back(recipe: PhaseRecipe, folder: Path, outcome: Outcome, run_callbacks:
         position=outcome.position,
         global_batch=recipe.steps.global_batch,
         reason=outcome.bad,
-        leave=run_callbacks.leave,
+        before_rollback=run_callbacks.before_rollback,
     )
 
 
@@ -174,7 +174,7 @@ def _attempt(
     bar: bool,
 ) -> tuple[Outcome, Phase, AfterStep]:
     store, world = CheckpointStore(folder / "checkpoints"), ranks.world
-    passed = ranks.first(lambda: finish_interrupted(folder, store, run_callbacks.leave))
+    passed = ranks.first(lambda: finish_interrupted(folder, store, run_callbacks.before_rollback))
     latest = resumed_from(recipe, folder, store, ranks)
     start = 0 if latest is None else int(read_loop(latest)["step"])
     done = start >= recipe.steps.max
@@ -184,9 +184,9 @@ def _attempt(
     data = make_data(recipe, inputs.shards, world)
     quarantine = run_callbacks.quarantine(data)
     after = _after_step(recipe, store, data, run_callbacks, latest=latest, stop_at=stop_at, quarantine=quarantine)
-    validation = run_callbacks.validation(phase, after.averaging)
+    validation = run_callbacks.validation(phase, after.ema_callback)
     if done:  # stopped between the last step and the export
-        after.saving.recall(phase)
+        after.checkpoint_callback.recall(phase)
         if not validation.recorded(start):
             validation.validate(phase, start, main=world.main)
         return Outcome(step=start, stopped_by=None), phase, after
@@ -235,9 +235,13 @@ def _fit(trainer: Trainer, phase: Phase, data: ClipsData, after: AfterStep) -> O
     try:
         trainer.fit(phase, datamodule=data)
     except RollbackError as error:
-        if after.saving.failure is not None:
-            raise after.saving.failure from None
-        causes = [cause for cause in after.saving.ranks.gather(after.stop.stopping.signal_name) if cause is not None]
+        if after.checkpoint_callback.failure is not None:
+            raise after.checkpoint_callback.failure from None
+        causes = [
+            cause
+            for cause in after.checkpoint_callback.ranks.gather(after.stop.agreement.signal_name)
+            if cause is not None
+        ]
         if causes:  # the next attempt will reach the bad step again
             mark_handled(causes[0])
             return Outcome(step=error.step - 1, stopped_by=causes[0])

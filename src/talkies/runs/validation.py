@@ -12,7 +12,7 @@ from talkies.evaluation.heldout import heldout_loss
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import Generator, generate
 from talkies.generate.request import Request
-from talkies.media.sheet import contact_sheet, still
+from talkies.media.contact_sheet import contact_sheet, still
 from talkies.media.write import write_mp4
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe

@@ -12,22 +12,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from talkies.signals.flag import DEAF, FLAG
+from talkies.signals.flag import FLAG, IGNORED_BY_CHILDREN
 
 PR_SET_PDEATHSIG = 1
 
 
 def restore_default_handlers() -> None:
     """In a forked child that is about to become another program: restore the default handlers."""
-    for number in DEAF:
+    for number in IGNORED_BY_CHILDREN:
         if number not in FLAG.ignored:
             signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
-    """Programs started within the block, and their children, never receive the signals in DEAF."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF)
+def children_ignore_signals() -> Iterator[None]:
+    """Programs started within the block, and their children, never receive the signals in IGNORED_BY_CHILDREN."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_BY_CHILDREN)
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ Only if this process is the console script or `python -m talkies.cli.main`; a pr
 import atexit
 import sys
 
-from talkies.signals.flag import FLAG, install, leave
+from talkies.signals.flag import FLAG, exit_if_code_set, install
 
 MODULE, SCRIPT = "talkies.cli.main", "/talkies"
 
@@ -31,6 +31,6 @@ def ours() -> bool:
     return getattr(spec, "name", None) == MODULE or str(getattr(main, "__file__", "")).endswith(SCRIPT)
 
 
-atexit.register(leave)  # registered first, called last
+atexit.register(exit_if_code_set)  # registered first, called last
 if ours():
     listen()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-DEAF = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+IGNORED_BY_CHILDREN = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 """Signals that forked children ignore: see `children`."""
 STANDARD_STREAMS = (0, 1, 2)
 
@@ -91,7 +91,7 @@ def install() -> None:
         FLAG.hooked = True
 
 
-def leave() -> None:
+def exit_if_code_set() -> None:
     """End the process if its exit code is settled. The interpreter is not shut down: threads of libraries may still
     run, and a gloo thread that releases a tensor during shutdown aborts the process (pytorch/pytorch#179291)."""
     if FLAG.code is None:
@@ -105,10 +105,10 @@ def leave() -> None:
 
 
 def _forget() -> None:
-    """A forked child does not record signals like its parent: it ignores DEAF, and SIGTERM ends it."""
+    """A forked child does not record signals like its parent: it ignores IGNORED_BY_CHILDREN, and SIGTERM ends it."""
     if FLAG.permanent:
         signal.set_wakeup_fd(-1)
     before, FLAG.replaced, FLAG.permanent, FLAG.code = FLAG.replaced, {}, False, None
     FLAG.clear()
     for number in before:
-        signal.signal(number, signal.SIG_IGN if number in DEAF else signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number in IGNORED_BY_CHILDREN else signal.SIG_DFL)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from talkies.signals.flag import FLAG, Interruption, leave
+from talkies.signals.flag import FLAG, Interruption, exit_if_code_set
 
 GRACE_S = 2.0
 """How long the main thread may take to look at the flag."""
@@ -105,12 +105,12 @@ def follower() -> bool:
     return rank not in (None, "", "0")
 
 
-def ended(code: int) -> int:
+def set_exit_code(code: int) -> int:
     """Settle `code` as the exit code: no later signal changes it. Functions registered with `atexit` still run, except
     after a received signal."""
     FLAG.settled, FLAG.code = True, code
     for number in FLAG.replaced:
         signal.signal(number, signal.SIG_IGN)
     if FLAG.name is not None:
-        leave()
+        exit_if_code_set()
     return code

@@ -127,12 +127,14 @@ class System(Protocol):
     """A kind of model. Names: `model`, the class of that section of a recipe (its `kind` is the system's name);
     `phases`, the class or tagged union of the section `phase`.
 
-    `slots`: key of `parents`, besides `base` -> the components that it brings; `scales`: keys of `sampling.scales` ->
-    what they guide; `options`: the media that `talkies sample` may be given (image, audio, video) -> what each is for.
+    `codecs`: keys of `codecs` -> what each encodes (video, audio, text); `slots`: key of `parents`, besides `base` ->
+    the components that it brings; `scales`: keys of `sampling.scales` -> what they guide; `options`: the media that
+    `talkies sample` may be given (image, audio, video) -> what each is for.
     """
 
     model: Any
     phases: Any
+    codecs: Mapping[str, str]
     slots: Mapping[str, tuple[str, ...]]
     scales: Mapping[str, str]
     options: Mapping[str, str]

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from posixpath import normpath
 from typing import Any
 
-from talkies.config.lines import flat
-from talkies.evaluation.measures import MEASURES, Measure
+from talkies.config.single_line import flat
+from talkies.evaluation.metric_info import METRICS, MetricInfo
 from talkies.prepare.geometry import FORM, Geometry
 from talkies.tracking.card_metrics import every_metric, metrics_of
 from talkies.tracking.markdown import code, escaped, folded, number, picture, table
@@ -63,7 +63,7 @@ def summary(card: Mapping[str, Any]) -> str:
 def main_number(front: Front) -> str:
     """The first number of a card, with its ceiling; `-` if nothing was measured."""
     metrics = metrics_of(front)
-    for measure in MEASURES:
+    for measure in METRICS:
         if measure.applies_to(metrics):
             ceiling = _value(measure.ceiling, metrics)
             beside = f" of {ceiling}" if isinstance(measure.ceiling, str) and ceiling else ""
@@ -135,9 +135,9 @@ def _first(card: Mapping[str, Any]) -> str | None:
 
 def _numbers(front: Front) -> str:
     metrics, gates = metrics_of(front), {gate["metric"]: gate for gate in front["talkies"]["gates"]}
-    known = [m for m in MEASURES if m.applies_to(metrics) or (m.key in metrics and m.key in gates)]
-    others = [Measure(key=key, words=key, better="") for key in gates if key not in {m.key for m in known}]
-    silent = any(m.key in metrics and m not in known for m in MEASURES)
+    known = [m for m in METRICS if m.applies_to(metrics) or (m.key in metrics and m.key in gates)]
+    others = [MetricInfo(key=key, words=key, better="") for key in gates if key not in {m.key for m in known}]
+    silent = any(m.key in metrics and m not in known for m in METRICS)
     rows = [_row(measure, metrics, gates.get(measure.key)) for measure in [*known, *others]]
     if not rows:
         return "Nothing was evaluated."
@@ -148,7 +148,7 @@ def _numbers(front: Front) -> str:
     )
 
 
-def _row(measure: Measure, metrics: Mapping[str, float], gate: Mapping[str, Any] | None) -> list[str]:
+def _row(measure: MetricInfo, metrics: Mapping[str, float], gate: Mapping[str, Any] | None) -> list[str]:
     found = metrics.get(measure.key, gate["found"] if gate else None)
     return [
         escaped(measure.words),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from talkies.evaluation.measures import MEASURES
+from talkies.evaluation.metric_info import METRICS
 from talkies.tracking.markdown import escaped, folded, table
 
 Front = Mapping[str, Any]
@@ -17,9 +17,9 @@ _BACKSLASH = re.compile(r"\\(.)")
 
 
 def headline(metrics: Mapping[str, float], gated: Iterable[str]) -> list[str]:
-    """Names of the metrics that a card begins with: the meaningful ones of MEASURES, each with its ceiling and control,
+    """Names of the metrics that a card begins with: the meaningful ones of METRICS, each with its ceiling and control,
     and those of the gates."""
-    beside = [key for one in MEASURES if one.applies_to(metrics) for key in (one.key, one.ceiling, one.control)]
+    beside = [key for one in METRICS if one.applies_to(metrics) for key in (one.key, one.ceiling, one.control)]
     return [key for key in dict.fromkeys([*beside, *gated]) if isinstance(key, str) and key in metrics]
 
 

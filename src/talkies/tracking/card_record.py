@@ -21,7 +21,7 @@ class MetricRecord:
 
 
 @record
-class ResultRecord:
+class CardResults:
     """The metrics on one set."""
 
     metrics: tuple[MetricRecord, ...]
@@ -31,7 +31,7 @@ class ResultRecord:
 class ModelRecord:
     """An entry of the Hub's model-index."""
 
-    results: Annotated[tuple[ResultRecord, ...], Field(min_length=1)]
+    results: Annotated[tuple[CardResults, ...], Field(min_length=1)]
 
 
 @record
@@ -64,7 +64,7 @@ class SetRecord:
 
 
 @record
-class StepRecord:
+class SkippedStep:
     """An optimizer step that was skipped."""
 
     step: Natural
@@ -75,12 +75,12 @@ class StepRecord:
 class KeptRecord:
     """What a run left out."""
 
-    skipped_steps: tuple[StepRecord, ...] = ()
+    skipped_steps: tuple[SkippedStep, ...] = ()
     passed_batches: tuple[tuple[Natural, Natural], ...] = ()
 
 
 @record
-class ReplacedRecord:
+class CardReplaced:
     """Clips that were replaced."""
 
     clips: Natural = 0
@@ -128,7 +128,7 @@ class TalkiesRecord:
     codecs: dict[str, str]
     gates: tuple[GateRecord, ...]
     survival: KeptRecord = KeptRecord()
-    quarantined: ReplacedRecord = ReplacedRecord()
+    quarantined: CardReplaced = CardReplaced()
     codec_kinds: dict[str, str] = field(default_factory=dict)
     samples: tuple[SampleRecord, ...] = ()
     server: str | None = None

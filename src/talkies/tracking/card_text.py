@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from talkies.config.lines import flat
+from talkies.config.migrations import migrated
 from talkies.config.places import SQLITE
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 from talkies.config.secrets import bare
+from talkies.config.single_line import flat
 from talkies.tracking.card_body import body
 from talkies.tracking.card_metrics import metrics_in, metrics_of, with_metrics, written
 from talkies.tracking.card_record import check
@@ -108,7 +109,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
             key: info["data"][key]
             for key in ("shards", "clips", "fingerprint", "heldout_fingerprint", "geometry", "fps")
         },
-        "codec_kinds": {name: part["kind"] for name, part in sorted(info["recipe"]["codecs"].items())},
+        "codec_kinds": {name: part["kind"] for name, part in sorted(migrated(info["recipe"])["codecs"].items())},
         "codecs": _codecs(info),
         "survival": info["survival"],
         "quarantined": info["quarantined"],

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from talkies.config import config
-from talkies.tracking.names import valid_alias, valid_experiment, valid_name, valid_store
+from talkies.tracking.names import valid_alias, valid_name, valid_store
 
-Experiment = Annotated[str, AfterValidator(valid_experiment)]
 Store = Annotated[str, AfterValidator(valid_store)]
 Name = Annotated[str, AfterValidator(valid_name)]
 Alias = Annotated[str, AfterValidator(valid_alias)]
@@ -29,7 +28,7 @@ class TrackingConfig:
     here. `register`: the registered model's name; `alias`: the one that `promote` moves; `gates` must all pass.
     `license`: the identifier that the model card gives (https://hf.co/docs/hub/repositories-licenses)."""
 
-    experiment: Experiment
+    experiment: Name
     uri: Store | None = None
     register: Name | None = None
     alias: Alias = "champion"

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from talkies.config.lines import flat
+from talkies.config.single_line import flat
 
 _MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|(?<=:)(?=//)|(?<=www)(?=\.)")
 _NUMBERED = re.compile(r"\d+(?=[.)])")

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 
 ARTIFACTS = "artifacts"
 WAIT_S = 1.0

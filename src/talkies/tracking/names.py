@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic_core import PydanticCustomError
 
 from talkies.config import RecipeError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 PREVIOUS = "previous_"
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -22,7 +22,8 @@ _STORE_RULE = "sqlite:///FILE, a server's https://... or a database URI, without
 
 
 def valid_name(name: str) -> str:
-    """`name`, if a registered model may have it; for pydantic."""
+    """`name`, if a registered model or an experiment (which also names a folder of artifacts) may have it; for
+    pydantic."""
     return _checked(bool(_MODEL.fullmatch(name)), name, _NAME_RULE)
 
 
@@ -30,11 +31,6 @@ def valid_alias(alias: str) -> str:
     """`alias`, if promotion may move it; for pydantic."""
     reserved = alias.lower() == "latest" or _VERSION_ALIAS.fullmatch(alias) or alias.startswith(PREVIOUS)
     return _checked(bool(_ALIAS.fullmatch(alias)) and not reserved, alias, _ALIAS_RULE)
-
-
-def valid_experiment(name: str) -> str:
-    """`name`, if an experiment may have it: it also names a folder of artifacts; for pydantic."""
-    return _checked(bool(_MODEL.fullmatch(name)), name, _NAME_RULE)
 
 
 def valid_store(uri: str) -> str:

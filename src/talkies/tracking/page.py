@@ -1,7 +1,7 @@
 """An experiment's page in MLflow: its runs, and a saved view with three charts.
 
 MLflow 3.17 opens every experiment on its GenAI page unless the browser or the address selects model training: so that
-address is printed (`identity.page`). Other versions use the kind that is set here. A view is a tag in MLflow's own
+address is printed (`mlflow_run.page`). Other versions use the kind that is set here. A view is a tag in MLflow's own
 format, which may change; a version that cannot read the view only omits it from its list.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 
-from talkies.tracking.identity import VIEW
+from talkies.tracking.mlflow_run import VIEW
 from talkies.tracking.store import FAILURES
 
 KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"

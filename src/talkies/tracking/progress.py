@@ -9,7 +9,7 @@ from pathlib import Path
 
 from talkies.config.numbers import Natural
 from talkies.config.records import Kind, Name, open_ours, record
-from talkies.files.staged import write_json
+from talkies.files.durable import UNWRITABLE, write_json
 
 FILE = "progress.json"
 LOCK = ".uploader.lock"
@@ -48,7 +48,7 @@ def load(run_folder: Path, run_id: str) -> Progress:
 
 def save(run_folder: Path, progress: Progress) -> None:
     """Replace progress.json, synced."""
-    write_json(run_folder / FILE, asdict(progress))
+    write_json(run_folder / FILE, asdict(progress), refused=UNWRITABLE)
 
 
 def begun(progress: Progress, end: int) -> Progress:

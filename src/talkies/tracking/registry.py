@@ -16,7 +16,7 @@ from talkies.tracking.cards import Shelf
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.describe import describe
 from talkies.tracking.gates import demand, judge
-from talkies.tracking.identity import read_identity
+from talkies.tracking.mlflow_run import read_mlflow_run
 from talkies.tracking.names import PREVIOUS, check, parse_spec
 from talkies.tracking.records import SPOOL
 from talkies.tracking.replay import replay
@@ -199,7 +199,7 @@ def _run_of(run_folder: Path, store: str) -> str:
     if (run_folder / SPOOL).is_file():
         replay(run_folder)
         check_store(run_folder, store)  # a run that was never sent has just gone to the store that its spool names
-    identity = read_identity(run_folder)
+    identity = read_mlflow_run(run_folder)
     if identity is None:
         raise TrackingError(f"registry: {run_folder} has neither {SPOOL} nor run.json: it was never tracked")
     return identity.mlflow_run_id

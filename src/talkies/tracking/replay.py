@@ -16,7 +16,7 @@ from talkies.tracking.records import OUTBOX, SPOOL
 from talkies.tracking.runs import adopt_run
 from talkies.tracking.send import Sender
 
-NAMED = 10
+MAX_NAMED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class ReplayReport:
         lost = {"dropped": self.dropped, "missing": self.missing, "refused": self.refused}
         losses = "".join(f", {count} {name}" for name, count in lost.items() if count)
         if self.bad:
-            shown = ", ".join(map(str, self.bad[:NAMED])) + (", ..." if len(self.bad) > NAMED else "")
+            shown = ", ".join(map(str, self.bad[:MAX_NAMED])) + (", ..." if len(self.bad) > MAX_NAMED else "")
             losses += f", {len(self.bad)} torn or damaged in {SPOOL} (line {shown}) left out"
         again = f", {self.skipped} logged again by a resume" if self.skipped else ""
         return (

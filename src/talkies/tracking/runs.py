@@ -7,10 +7,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from talkies.config import TrackingError
+from talkies.config.quoting import shown
 from talkies.config.secrets import masked
-from talkies.config.shown import shown
-from talkies.tracking.identity import Identity, read_identity, write_identity
 from talkies.tracking.journal import Journal
+from talkies.tracking.mlflow_run import MlflowRun, read_mlflow_run, write_mlflow_run
 from talkies.tracking.page import dress, tags
 from talkies.tracking.progress import sole_sender
 from talkies.tracking.records import SPOOL, Record
@@ -19,13 +19,13 @@ from talkies.tracking.store import need_store, open_client, translated
 KEY = "talkies.run"
 
 
-def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
+def adopt_run(run_folder: Path) -> tuple[MlflowClient, MlflowRun]:
     """The MLflow run of `run_folder`, made now if it does not exist yet, as a child of its parent's run.
 
     Only the sole sender of the folder may call this. Raises TrackingError if the store cannot be reached, the run was
     deleted, or the spool is empty.
     """
-    identity = read_identity(run_folder)
+    identity = read_mlflow_run(run_folder)
     if identity is None:
         return _make_run(run_folder)
     need_run_store(run_folder)
@@ -42,20 +42,20 @@ def adopt_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
         identity = replace(identity, experiment_id=str(run.info.experiment_id))
         with translated(f"cannot read the experiment of {known}"):
             dress(client, client.get_experiment(identity.experiment_id))
-        write_identity(run_folder, identity)
+        write_mlflow_run(run_folder, identity)
     return client, identity
 
 
 def need_run_store(run_folder: Path) -> None:
     """TrackingError if the SQLite store with the run of `run_folder` is gone; a run that was never sent passes."""
-    identity = read_identity(run_folder)
+    identity = read_mlflow_run(run_folder)
     if identity is not None:
         known = f"run {identity.mlflow_run_id} of {run_folder}"
         remedy = f"put back the store or the run, or remove {run_folder / 'run.json'} to upload the run again"
         need_store(identity.tracking_uri, known, remedy)
 
 
-def _make_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
+def _make_run(run_folder: Path) -> tuple[MlflowClient, MlflowRun]:
     origin = Journal(run_folder).origin()
     if origin is None:
         raise TrackingError(f"tracking: {run_folder / SPOOL} holds no run yet")
@@ -65,20 +65,20 @@ def _make_run(run_folder: Path) -> tuple[MlflowClient, Identity]:
         experiment = _experiment(client, origin)
         found = client.search_runs([experiment], f"tags.`{KEY}` = '{origin['run']}'", max_results=1)
         run_id = found[0].info.run_id if found else _create(client, experiment, origin, parent)
-    identity = Identity(
+    identity = MlflowRun(
         mlflow_run_id=run_id,
         experiment=origin["experiment"],
         tracking_uri=origin["store"],
         created=origin["time"],
         experiment_id=experiment,
     )
-    write_identity(run_folder, identity)
+    write_mlflow_run(run_folder, identity)
     return client, identity
 
 
 def parent_run(folder: Path) -> str:
     """The MLflow run id of a parent's run folder. The run is made here unless its own uploader is making it."""
-    identity = read_identity(folder)
+    identity = read_mlflow_run(folder)
     if identity is not None:
         return identity.mlflow_run_id
     if not (folder / SPOOL).is_file():

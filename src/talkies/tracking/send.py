@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from talkies.config.shown import one_line
+from talkies.config.quoting import one_line
 from talkies.tracking.journal import Point, SpoolBatch
 from talkies.tracking.store import cut, refused, translated
 

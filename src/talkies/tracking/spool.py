@@ -18,14 +18,14 @@ from typing import Any, Literal
 
 from talkies.config import RecipeError
 from talkies.config.places import kept, kept_uri
+from talkies.config.quoting import one_line
 from talkies.config.records import open_ours
-from talkies.config.regular import resolved
+from talkies.config.regular_files import resolved
 from talkies.config.secrets import bare, masked
-from talkies.config.shown import one_line
 from talkies.signals.answer import until
-from talkies.signals.children import deaf
+from talkies.signals.children import children_ignore_signals
 from talkies.tracking.config import TrackingConfig
-from talkies.tracking.identity import read_identity
+from talkies.tracking.mlflow_run import read_mlflow_run
 from talkies.tracking.records import OUTBOX, SPOOL, encode, number, read
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -198,11 +198,11 @@ class Tracker:
 def check_store(run_folder: Path, store: str) -> None:
     """RecipeError if the run is already tracked in another store than `store`. Credentials in the recorded URI (older
     versions kept them) are ignored in the comparison."""
-    found = read_identity(run_folder)
+    found = read_mlflow_run(run_folder)
     if found is not None and bare(found.tracking_uri) != bare(store):
         raise RecipeError(
             f"tracking: {run_folder} is tracked at {masked(found.tracking_uri)}, not at {masked(store)}: set "
-            f"`tracking.uri` to the former, start anew with --new, or remove {run_folder / 'run.json'} to upload the "
+            f"`tracking.uri` to the former, start a new run (--new), or remove {run_folder / 'run.json'} to upload the "
             "whole run again"
         )
 
@@ -228,7 +228,10 @@ def start_uploader(*folders: Path, options: Sequence[str] = ()) -> "subprocess.P
     command = [sys.executable, "-P", "-m", "talkies.tracking.uploader", "--parent", str(os.getpid())]
     folders[0].mkdir(parents=True, exist_ok=True)
     # The uploader ends after its parent has ended, not at a signal that the parent receives.
-    with os.fdopen(open_ours(folders[0] / "uploader.log", os.O_WRONLY | os.O_APPEND), "ab") as log, deaf():
+    with (
+        os.fdopen(open_ours(folders[0] / "uploader.log", os.O_WRONLY | os.O_APPEND), "ab") as log,
+        children_ignore_signals(),
+    ):
         process = subprocess.Popen(
             [*command, *options, *(str(resolved(folder)) for folder in folders)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,

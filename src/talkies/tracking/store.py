@@ -21,7 +21,7 @@ from talkies.config import TrackingError
 from talkies.config.places import SQLITE
 from talkies.config.secrets import masked
 from talkies.tracking.moved_store import beside, local_path, readdress
-from talkies.tracking.opening import check_opens
+from talkies.tracking.store_check import check_opens
 
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",

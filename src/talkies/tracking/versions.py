@@ -16,13 +16,13 @@ from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError, TrackingError
 from talkies.config.places import kept_uri, opened_uri
 from talkies.config.records import Kind, Name, record
-from talkies.config.regular import resolved
-from talkies.files.staged import write_json
+from talkies.config.regular_files import resolved
+from talkies.files.durable import UNWRITABLE, write_json
 from talkies.tracking.alias import aliases
 from talkies.tracking.artifacts import fetch, push
 from talkies.tracking.describe import measured
 from talkies.tracking.gates import GateResult
-from talkies.tracking.identity import read_identity
+from talkies.tracking.mlflow_run import read_mlflow_run
 from talkies.tracking.records import SPOOL
 from talkies.tracking.replay import replay
 from talkies.tracking.undo import Undo
@@ -148,7 +148,7 @@ def _store_base(client: MlflowClient, run_id: str, found: Path) -> str:
     owner = folder.parent
     if (owner / SPOOL).is_file():
         replay(owner)
-    identity = read_identity(owner)
+    identity = read_mlflow_run(owner)
     if identity is not None and identity.tracking_uri == client.tracking_uri:
         return push(client, identity.mlflow_run_id, folder, "release")
     return push(client, run_id, folder, BASE)
@@ -165,7 +165,8 @@ def _fetched(client: MlflowClient, source: str, sha256: str, uri: str, download_
     try:
         fetch(client, source, temporary)
         _verify(temporary, sha256, f"{source} at {uri}; it was refused")
-        write_json(_origin(target), {"source": source, "uri": kept_uri(uri, download_to, runs=download_to.parent)})
+        origin = {"source": source, "uri": kept_uri(uri, download_to, runs=download_to.parent)}
+        write_json(_origin(target), origin, refused=UNWRITABLE)
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

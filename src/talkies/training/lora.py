@@ -19,8 +19,8 @@ from talkies.checkpoints.spans import StateTensor
 from talkies.checkpoints.weights import open_weights
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.numbers import Count
+from talkies.config.quoting import shown
 from talkies.config.records import Kind, record
-from talkies.config.shown import shown
 from talkies.parallel.sharding import copy_part
 from talkies.training.config import LoraConfig
 

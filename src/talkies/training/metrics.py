@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
-from talkies.config.shown import named
+from talkies.config.quoting import named
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.resilience.activity import REPORTING
@@ -24,7 +24,7 @@ class TrainingMetrics(Callback):
     Sums stay on the device between calls, so that a step never waits for the host. Keys: train/loss,
     train/<modality>, train/<modality>/bin<k> (noise level in [k, k+1) / bins), train/grad_norm, train/lr,
     train/clips_per_second; with `own`, this rank's clock, also those of Stragglers (of `ratio`). Put it before all
-    callbacks whose time does not count as training (checkpoints, validation), and its `ClockOn` after them.
+    callbacks whose time does not count as training (checkpoints, validation), and its `ResumeClock` after them.
     """
 
     activities: ClassVar = {"on_train_batch_end": REPORTING}
@@ -138,7 +138,7 @@ class TrainingMetrics(Callback):
                 if count:
                     metrics[f"{key}{k}" if key.endswith("bin") else key] = value / count
         clips = sum(count for _, count, _ in everywhere) / self.share
-        metrics["train/grad_norm"] = float(phase.stepping.grad_norm)
+        metrics["train/grad_norm"] = float(phase.guarded_steps.grad_norm)
         metrics["train/lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         metrics["train/clips_per_second"] = clips / max(1e-9, self._seconds)
         return metrics | self.stragglers.metrics([own for _, _, own in everywhere], trainer.global_step)
@@ -156,7 +156,7 @@ def _tensor(plain: Mapping[str, Any]) -> Tensor:
     return torch.tensor([kind(text) for text in plain["values"]], dtype=dtype).reshape(plain["shape"])
 
 
-class ClockOn(Callback):
+class ResumeClock(Callback):
     """Restarts the clock of `metrics` after all callbacks before this one."""
 
     def __init__(self, metrics: TrainingMetrics) -> None:

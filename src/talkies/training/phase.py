@@ -17,9 +17,9 @@ from talkies.streams.batch import Batch, Condition, Stream
 from talkies.streams.system import Component, Parts
 from talkies.training.config import OptimizerConfig, StepsConfig
 from talkies.training.engines import Engine, TorchEngine
+from talkies.training.guarded_steps import GuardedSteps
 from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
 from talkies.training.state import ModuleState, TrainingState
-from talkies.training.stepping import Stepping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Phase(LightningModule):
         super().__init__()
         self.objective, self.optimizer_config, self.steps = objective, optimizer, steps
         self.guard = guard or Guard()
-        self.stepping = Stepping(self.guard, clip=optimizer.clip, accumulate=steps.accumulate)
+        self.guarded_steps = GuardedSteps(self.guard, clip=optimizer.clip, accumulate=steps.accumulate)
         self._build, self.engine = build, engine
         tasks, turns = objective.parts.tasks, len(objective.parts.cycle)
         self._chances = chances(tasks, turns) if tasks else ({},) * turns
@@ -71,7 +71,7 @@ class Phase(LightningModule):
             self._built = True
 
     def on_fit_start(self) -> None:
-        """Find where the engine, which exists now, keeps the state."""
+        """The strategy is set up now: find where it keeps the state."""
         self.state = self.engine.state(self.trainer.strategy, self.model, self._optimizer)
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -117,7 +117,7 @@ class Phase(LightningModule):
             group["lr"] = group["peak"] * factor
             group["inactive"] = group["name"] in inactive
         if batch_idx % self.steps.accumulate == 0:
-            self.stepping.begin(self.state)
+            self.guarded_steps.begin(self.state)
 
     def configure_gradient_clipping(
         self,
@@ -128,7 +128,7 @@ class Phase(LightningModule):
         """Judge the step and clip its gradients before they reach the weights."""
         del gradient_clip_val, gradient_clip_algorithm
         number, turn = self.global_step + 1, self.turn
-        self.stepping.before(optimizer, self.state, self.model, number=number, turn=turn, mean=self._mean)
+        self.guarded_steps.before(optimizer, self.state, self.model, number=number, turn=turn, mean=self._mean)
 
     def _mean(self, loss: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.trainer.strategy.reduce(loss, reduce_op="mean"))
@@ -138,11 +138,11 @@ class Phase(LightningModule):
         return (batch_idx + 1) % self.steps.accumulate == 0
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Step; then check whether an engine has refused the step."""
+        """Step; then check whether DeepSpeed has refused the step."""
         number = self.global_step + 1
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         if self.ends_step(batch_idx):
-            self.stepping.after(self.state, number)
+            self.guarded_steps.after(self.state, number)
 
     def trainable(self) -> dict[str, StateTensor]:
         """Name -> this rank's part of each trainable parameter, as checkpoints store it."""

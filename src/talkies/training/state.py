@@ -28,10 +28,10 @@ class TrainingState(Protocol):
         """An optimizer step begins."""
 
     def norm_before(self) -> Tensor | None:
-        """The global gradient norm before a step; None if an engine clips, and knows it only after the step."""
+        """The global gradient norm before a step; None if DeepSpeed clips, and knows it only after the step."""
 
     def norm_after(self) -> Tensor | None:
-        """The gradient norm that an engine reports after a step: infinite if it made none; None without an engine."""
+        """The gradient norm that DeepSpeed reports after a step: infinite if it made none; None without DeepSpeed."""
 
 
 class ModuleState:
@@ -75,7 +75,7 @@ class ModuleState:
         return torch.nn.utils.get_total_norm(grads).detach()
 
     def norm_after(self) -> None:
-        """None: there is no engine."""
+        """None: the norm is known before the step."""
 
     def _named(self) -> list[tuple[str, Any]]:
         groups = self._optimizer().param_groups

@@ -22,7 +22,7 @@ from talkies.config import RecipeError
 from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 from talkies.media.write import PROVENANCE, write_mp4
 from talkies.signals.answer import check_signal
-from talkies.signals.children import deaf, end_with_starter
+from talkies.signals.children import children_ignore_signals, end_with_starter
 from talkies.streams.codec import Media
 from talkies.world.config import SyntheticSource
 from talkies.world.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
@@ -135,7 +135,7 @@ def _workers(clips: int) -> Iterator[Callable[[Callable[[int], None], Iterable[i
         yield map
         return
     context = get_context("forkserver")
-    with deaf():
+    with children_ignore_signals():
         forkserver.ensure_running()
     with ProcessPoolExecutor(count, mp_context=context, initializer=end_with_starter) as pool:
         try:

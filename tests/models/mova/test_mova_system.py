@@ -147,6 +147,12 @@ def test_codecs_must_be_there_and_fit_the_towers() -> None:
         MOVA.check(with_codecs("joint", text=ByteTextConfig(dim=32)), {})
 
 
+def test_each_codec_has_a_stream_or_a_text() -> None:
+    used = {stream.codec for stream in MOVA.stored(CODECS).values()} | set(MOVA.texts(CODECS).values())
+    assert MOVA.codecs.keys() == used
+    assert {name: codec.medium for name, codec in CODECS.items()} == MOVA.codecs
+
+
 def test_what_shards_store_follows_from_the_codecs() -> None:
     assert {name: (s.codec, s.of) for name, s in MOVA.stored(CODECS).items()} == {
         "video": ("video", "clip"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 from talkies.models.mova.bridge import Bridge
 from talkies.models.mova.config import COMPONENTS, MovaShape
 from talkies.models.mova.image import image_condition

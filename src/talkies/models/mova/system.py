@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from talkies.config import RecipeError
-from talkies.config.canonical import to_dict
+from talkies.config.canonical import identifying
 from talkies.models.mova.config import MovaConfig, MovaPhase, MovaShape
+from talkies.models.mova.options import MEDIA, SCALES
 from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
 from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored, Task, Turn
@@ -26,13 +27,10 @@ class MovaSystem:
 
     model: Any = MovaConfig
     phases: Any = MovaPhase
+    codecs: Mapping[str, str] = {"video": "video", "audio": "audio", "text": "text"}
     slots: Mapping[str, tuple[str, ...]] = {"video": EXPERTS, "audio": ("audio",)}
-    scales: Mapping[str, str] = {"text": "the prompt", "bridge": "the other modality"}
-    options: Mapping[str, str] = {
-        "image": "first frame; without it a white image",
-        "audio": "file whose sound is given: only the video is made",
-        "video": "film that is given: only the sound is made",
-    }
+    scales: Mapping[str, str] = SCALES
+    options: Mapping[str, str] = MEDIA
     kind = "mova"
 
     def network(self) -> Network:
@@ -48,7 +46,7 @@ class MovaSystem:
         video, audio = (
             Component(
                 section=name,
-                shape=to_dict(tower),
+                shape=identifying(tower),
                 reads=(name, "text"),
                 rate="towers",
                 width=tower.dim,
@@ -58,7 +56,7 @@ class MovaSystem:
         )
         bridge = Component(
             section="bridge",
-            shape=to_dict(sizes.bridge),
+            shape=identifying(sizes.bridge),
             reads=("video", "audio", "text"),
             rate="bridge",
             width=max(sizes.video.dim, sizes.audio.dim),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from talkies.config import CheckpointError
-from talkies.config.shown import shown
+from talkies.config.quoting import shown
 
 _RENAMED = (
     (r"condition_embedder\.text_embedder\.linear_1\.", "text_embedding.0."),

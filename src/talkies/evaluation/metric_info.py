@@ -1,0 +1,49 @@
+"""How the metrics of an evaluation are presented, and which of them belong together (`report.py` computes them)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SEEN = 0.3
+"""Minimum sync of real clips through the codecs for sync metrics to be meaningful: not all clips show a mouth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricInfo:
+    """A metric `key`, described in `words`, and the direction in which it is `better`. `ceiling`: the metric of real
+    clips through the codecs, or the value for identical clips; `control`: the metric at chance level; `only`: the
+    metric of real clips that must reach SEEN for this one to be meaningful."""
+
+    key: str
+    words: str
+    better: str
+    ceiling: str | float | None = None
+    control: str | None = None
+    only: str | None = None
+
+    def applies_to(self, metrics: Mapping[str, float]) -> bool:
+        """Whether the metric was measured and is meaningful."""
+        return self.key in metrics and (self.only is None or metrics.get(self.only, 1.0) >= SEEN)
+
+
+METRICS = (
+    MetricInfo(
+        key="evaluation/sync",
+        words="Synchronisation: correlation of mouth and loudness",
+        better="higher",
+        ceiling="evaluation/sync_reference",
+        control="evaluation/sync_shuffled",
+        only="evaluation/sync_reference",
+    ),
+    MetricInfo(
+        key="evaluation/lag_ms",
+        words="Lag of the sound, median, in ms",
+        better="nearer to 0",
+        ceiling=0.0,
+        only="evaluation/sync_reference",
+    ),
+    MetricInfo(key="evaluation/frechet_video", words="Frechet distance, video", better="lower", ceiling=0.0),
+    MetricInfo(key="evaluation/frechet_audio", words="Frechet distance, audio", better="lower", ceiling=0.0),
+    MetricInfo(key="evaluation/heldout/video", words="Held-out loss, video", better="lower"),
+    MetricInfo(key="evaluation/heldout/audio", words="Held-out loss, audio", better="lower"),
+)
+"""The numbers that a card begins with, in this order."""
