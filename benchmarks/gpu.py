@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             torch.cuda.empty_cache()
     if args.json:
         about = {"device": device, "torch": torch.__version__, "peak_flops": args.peak, "preset": args.preset}
-        sizes = {c.modality: {**c.work().tokens, "clips": c.clips, "flops": c.flops} for c in chosen}
+        sizes = {c.modality: {**c.work().tokens, "text": c.text, "clips": c.clips, "flops": c.flops} for c in chosen}
         print(json.dumps({**about, "memory_measured": gpu, "cases": sizes, "rows": [asdict(row) for row in rows]}))
         return
     print(f"{device}, torch {torch.__version__}, bf16, {args.rounds} rounds; {args.preset}")

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -10,16 +12,18 @@ from torch import Tensor
 
 from talkies.flow.loss import per_sample_loss
 from talkies.models.build import initialise
-from talkies.models.mova.config import MovaShape
+from talkies.models.mova.config import AudioPretrainingConfig, MovaShape, VideoPretrainingConfig
 from talkies.models.mova.network import Mova
 from talkies.models.mova.system import MOVA
 from talkies.models.wan.config import TowerConfig
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig, DdpConfig
 from talkies.parallel.mesh import Mesh
+from talkies.planning.activations import activations
 from talkies.planning.cost import compute
 from talkies.planning.memory import memory
 from talkies.planning.parameters import parts_of
+from talkies.planning.profile import Profiler
 from talkies.planning.work import Work
 from talkies.recipe.check import check
 from talkies.recipe.config import PhaseRecipe
@@ -59,20 +63,35 @@ class Case:
     def work(self, *, checkpointing: bool = False) -> Work:
         """The work as planning describes it: bf16 autocast, one process."""
         return Work(
-            shape=self.shape, tokens={self.modality: self.grid.tokens(self.tower.patch), "text": self.text},
-            bridge=False, lora_rank=0, bf16=True, clips=self.clips, accumulate=1, layout=DdpConfig(),
-            checkpointing=checkpointing,
+            tokens={self.modality: self.grid.tokens(self.tower.patch)}, inactive=frozenset({"video_low"}), bf16=True,
+            clips=self.clips, accumulate=1, layout=DdpConfig(), checkpointing=checkpointing,
         )  # fmt: skip
+
+    @cached_property
+    def setup(self) -> Any:
+        """The phase that trains the tower alone."""
+        phase = VideoPretrainingConfig() if self.modality == "video" else AudioPretrainingConfig()
+        model = SimpleNamespace(shape=self.shape, bridge=False)
+        return SimpleNamespace(model=model, phase=phase, codecs=self.recipe.codecs)
+
+    @cached_property
+    def profiler(self) -> Profiler:
+        """Counts what the tower does."""
+        grids = {self.modality: self.grid} | ({"image": self.grid} if self.modality == "video" else {})
+        return Profiler(MOVA, self.setup, self.built(), grids=grids, train=self.recipe.train)
 
     @property
     def flops(self) -> int:
         """Useful FLOPs of a step: forward and backward, without recomputation."""
-        tokens = self.work().tokens
-        return compute(self.shape, tokens, components=[self.component], lora=False, clips=self.clips).useful
+        return compute(self.profiler.whole(self.work().inactive), clips=self.clips).useful
 
     def planned(self, arm: ComputeConfig) -> int:
         """Peak memory in bytes, as `talkies plan` estimates it for a GPU."""
-        estimate = memory(parts_of(self.built(), self.recipe.train), self.work(checkpointing=arm.checkpointing))
+        work, parts = (
+            self.work(checkpointing=arm.checkpointing),
+            parts_of(MOVA, self.setup, self.built(), self.recipe.train),
+        )
+        estimate = memory(parts, work, activations(self.profiler(work), checkpointing=arm.checkpointing))
         return estimate.total - (0 if self.trains else estimate.optimizer + estimate.ema)
 
     def built(self) -> Mova:

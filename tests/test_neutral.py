@@ -5,7 +5,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "talkies"
-PACKAGES = ["training", "data", "checkpoints", "parallel", "tracking", "launch", "files", "resilience", "runs", "cli"]
+PACKAGES = [
+    "training",
+    "data",
+    "checkpoints",
+    "parallel",
+    "tracking",
+    "launch",
+    "files",
+    "resilience",
+    "runs",
+    "cli",
+    "planning",
+]
 WORDS = ["mova", "mirage", "mtv", "bridge", "expert", "tower", "mask_channels"]
 # Migrations read what older schemas wrote; the recorded name of a key is quoted.
 ALLOWED = {("data/records.py", "mask_channels")}

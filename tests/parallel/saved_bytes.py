@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,13 +14,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from talkies.flow.loss import per_sample_loss
 from talkies.models.build import initialise
-from talkies.models.mova.config import PRESETS, BridgeConfig, MovaShape
+from talkies.models.mova.config import PRESETS, BridgeConfig, JointConfig, MovaShape
 from talkies.models.mova.network import Mova
+from talkies.models.mova.system import MOVA
 from talkies.models.wan.config import TowerConfig
+from talkies.nn.rope import Rope
 from talkies.parallel.config import DdpConfig, Fsdp2Config
+from talkies.planning.parameters import skeleton
+from talkies.planning.profile import Profiler
 from talkies.planning.work import Work
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
+from talkies.training.config import AllConfig, LoraConfig
 
 MID = MovaShape(
     video=TowerConfig(
@@ -36,6 +42,7 @@ LATENTS: dict[str, dict[str, tuple[int, ...]]] = {
     "mid": {"video": (5, 16, 18), "audio": (101,)},
 }
 TEXTS, CLIPS = {"toy": 24, "mid": 61}, 2
+BUILT = frozenset({"video_high", "audio", "bridge"})
 
 
 def grids(name: str) -> dict[str, Grid]:
@@ -48,11 +55,11 @@ def grids(name: str) -> dict[str, Grid]:
 
 def tokens(name: str) -> dict[str, int]:
     patches = {"video": SHAPES[name].video.patch, "audio": SHAPES[name].audio.patch}
-    return {"text": TEXTS[name], **{m: grid.tokens(patches[m]) for m, grid in grids(name).items()}}
+    return {m: grid.tokens(patches[m]) for m, grid in grids(name).items()}
 
 
 def network(name: str) -> Mova:
-    model = Mova(SHAPES[name], components=frozenset({"video_high", "audio", "bridge"}))
+    model = Mova(SHAPES[name], components=BUILT)
     initialise(model, 0)
     return model
 
@@ -105,6 +112,24 @@ def saved(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[int, Tensor]
     return sum(found.values()), out
 
 
+@contextmanager
+def ropes_of(units: Iterable[nn.Module]) -> Iterator[dict[int, int]]:
+    """Storage -> bytes of every RoPE that the units are called with."""
+    found: dict[int, int] = {}
+
+    def note(_: nn.Module, args: Any) -> None:
+        for value in args:
+            for rope in value if isinstance(value, tuple) else (value,):
+                if isinstance(rope, Rope):
+                    storage = rope.rotations.untyped_storage()
+                    found[storage._cdata] = storage.nbytes()
+
+    handles = [unit.register_forward_pre_hook(note) for unit in units]
+    yield found
+    for handle in handles:
+        handle.remove()
+
+
 SENT = {
     "all_to_all_single": ("exchange", lambda size, n: size * (n - 1) / n),
     "all_gather_into_tensor": ("all_gather", lambda size, n: size * (n - 1)),
@@ -139,10 +164,24 @@ def counted() -> Iterator[dict[str, int]]:
         yield sent
 
 
+def setup(name: str) -> Any:
+    """The joint phase of this shape, as a system sees it."""
+    text = SimpleNamespace(dim=SHAPES[name].video.text_dim, length=TEXTS[name])
+    codecs = {"video": SimpleNamespace(stride=2), "audio": None, "text": text}
+    return SimpleNamespace(model=SimpleNamespace(shape=SHAPES[name], bridge=True), phase=JointConfig(), codecs=codecs)
+
+
+def profiler(name: str, rank: int = 0) -> Profiler:
+    """What profiles the same network; with a LoRA of this rank, 0 if all weights train."""
+    model, geometry = skeleton(MOVA, setup(name), BUILT), grids(name)
+    train = LoraConfig(rank=rank) if rank else AllConfig()
+    return Profiler(MOVA, setup(name), model, grids=geometry | {"image": geometry["video"]}, train=train)
+
+
 def work(name: str, degree: int, *, checkpointing: bool, mode: str) -> Work:
     """The same according to the plan. mode: fp32, bf16 (the weights of blocks, as FSDP casts them) or autocast."""
     layout = DdpConfig() if mode == "autocast" else Fsdp2Config(shard=degree, sequence=degree)
     return Work(
-        shape=SHAPES[name], tokens=tokens(name), bridge=True, lora_rank=0, bf16=mode != "fp32", clips=CLIPS,
-        accumulate=1, layout=layout, checkpointing=checkpointing,
+        tokens=tokens(name), inactive=frozenset({"video_low"}), bf16=mode != "fp32", clips=CLIPS, accumulate=1,
+        layout=layout, checkpointing=checkpointing,
     )  # fmt: skip

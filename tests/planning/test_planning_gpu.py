@@ -1,6 +1,7 @@
 """`talkies plan` of layouts, from the command line: cards, rates, degrees that do not divide evenly."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ def test_full_scale_layouts_fit_80_gb(capsys: pytest.CaptureFixture[str], name: 
     assert values["micro_batch"] == 1
     assert values["fit"]["fits"]
     assert values["fit"]["smallest"]["shard"] <= 16
+
+
+def test_a_plan_at_full_scale_is_quick(capsys: pytest.CaptureFixture[str]) -> None:
+    """CPU time: other processes must not matter."""
+    began = time.process_time()
+    planned(capsys, str(RECIPES / "finetune_720p.yaml"))
+    assert time.process_time() - began < 10
 
 
 def test_json_holds_every_section(capsys: pytest.CaptureFixture[str]) -> None:

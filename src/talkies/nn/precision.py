@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """The dtype to which autocast lowers matmuls on `device`; None if it is off."""
-    kind = device.type
+    kind = _kind(device)
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
     return None
@@ -62,4 +62,9 @@ class RMSNorm32(nn.RMSNorm):
 def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
     if autocast_dtype(device) is None:
         return nullcontext()
-    return torch.autocast(device.type, enabled=False)
+    return torch.autocast(_kind(device), enabled=False)
+
+
+def _kind(device: torch.device) -> str:
+    """The type of device whose autocast applies: the CPU's for the meta device, which has none (planning)."""
+    return "cpu" if device.type == "meta" else device.type

@@ -7,7 +7,7 @@ Ulysses in groups of their greatest common divisor, and keys and values gathered
 
 from collections.abc import Sequence
 from math import gcd
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,39 @@ from torch.distributed.device_mesh import init_device_mesh
 from talkies.nn.attention import Attend
 from talkies.nn.rope import Rope
 from talkies.nn.split import Split, joined_masks
-from talkies.parallel.collectives import all_to_all, gather, gather_same
+from talkies.parallel import collectives
+
+
+class Collectives(Protocol):
+    """What ranks exchange: the module `collectives`, or planning's count of it."""
+
+    def all_to_all(self, x: Tensor, group: Any) -> Tensor:
+        """As `collectives.all_to_all`."""
+
+    def gather(self, x: Tensor, group: Any) -> Tensor:
+        """As `collectives.gather`."""
+
+    def gather_same(self, x: Tensor, group: Any) -> Tensor:
+        """As `collectives.gather_same`."""
+
+
+class Groups(Protocol):
+    """Ranks that share a sequence, and this process's place among them. A group has a `size()`."""
+
+    degree: int
+    rank: int
+    group: Any
+    collectives: Collectives
+
+    def hybrid(self, heads: int) -> tuple[Any, Any]:
+        """For attention with `heads` heads: the group that exchanges heads for tokens, and the group that gathers keys
+        and values (None if the first one is the whole sequence group)."""
+
+
+def hybrid_degrees(heads: int, degree: int) -> tuple[int, int]:
+    """(ranks that exchange heads for tokens, such groups over which keys and values are gathered)."""
+    inner = gcd(heads, degree)
+    return inner, degree // inner
 
 
 class SequenceGroups:
@@ -29,19 +61,18 @@ class SequenceGroups:
 
     def __init__(self, device: str, world: int, degree: int) -> None:
         self._device, self._world, self.degree = device, world, degree
+        self.collectives: Collectives = collectives
         self._whole = init_device_mesh(device, (world // degree, degree), mesh_dim_names=("data", "sequence"))
         self.group: ProcessGroup = self._whole.get_group("sequence")
         self.rank = self._whole.get_local_rank("sequence")
         self._hybrids: dict[int, tuple[ProcessGroup, ProcessGroup | None]] = {}
 
     def hybrid(self, heads: int) -> tuple[ProcessGroup, ProcessGroup | None]:
-        """For attention with `heads` heads: the group that exchanges heads for tokens, and the group that gathers keys
-        and values (None if the first one is the whole sequence group)."""
-        inner = gcd(heads, self.degree)
+        """As in `Groups`."""
+        inner, outer = hybrid_degrees(heads, self.degree)
         if inner == self.degree:
             return self.group, None
         if inner not in self._hybrids:
-            outer = self.degree // inner
             mesh = init_device_mesh(
                 self._device, (self._world // self.degree, outer, inner), mesh_dim_names=("data", "outer", "inner")
             )
@@ -52,7 +83,7 @@ class SequenceGroups:
 class SequenceSplit(Split):
     """Consecutive slices of equal length; the last ones are padded with tokens that are masked as keys."""
 
-    def __init__(self, groups: SequenceGroups) -> None:
+    def __init__(self, groups: Groups) -> None:
         self.groups = groups
 
     def tokens(self, x: Tensor) -> Tensor:
@@ -82,7 +113,8 @@ class SequenceSplit(Split):
 
     def whole(self, x: Tensor, count: int) -> Tensor:
         """[B, ceil(T / degree), d] -> [B, T, d] on every rank, for a loss that all ranks compute alike."""
-        return gather_same(x.transpose(0, 1), self.groups.group).transpose(0, 1)[:, :count]
+        gathered = self.groups.collectives.gather_same(x.transpose(0, 1), self.groups.group)
+        return gathered.transpose(0, 1)[:, :count]
 
     def _length(self, count: int) -> int:
         return -(-count // self.groups.degree)
@@ -91,37 +123,37 @@ class SequenceSplit(Split):
         return x.chunk(self.groups.degree, dim)[self.groups.rank]
 
 
-def sequence_attend(attend: Attend, groups: SequenceGroups, heads: int) -> Attend:
+def sequence_attend(attend: Attend, groups: Groups, heads: int) -> Attend:
     """`attend` over the whole sequence, given slices: q, k, v [B, heads, t, D] -> [B, heads, t, D]."""
-    exchange, rest = groups.hybrid(heads)
+    (exchange, rest), by = groups.hybrid(heads), groups.collectives
 
     def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = (_heads_for_tokens(x, exchange) for x in (q, k, v))
+        q, k, v = (_heads_for_tokens(x, exchange, by) for x in (q, k, v))
         if rest is not None:
-            k, v = (_gather_tokens(x, rest) for x in (k, v))
-        return _tokens_for_heads(attend(q, k, v, mask), exchange)
+            k, v = (_gather_tokens(x, rest, by) for x in (k, v))
+        return _tokens_for_heads(attend(q, k, v, mask), exchange, by)
 
     return attend_all
 
 
-def _heads_for_tokens(x: Tensor, group: ProcessGroup) -> Tensor:
+def _heads_for_tokens(x: Tensor, group: Any, by: Collectives) -> Tensor:
     """[B, H, t, D] -> [B, H / n, n t, D]: this rank's heads, the tokens of all n ranks in order."""
     parts = torch.unflatten(x, 1, (group.size(), -1)).movedim(1, 0)
-    return all_to_all(parts, group).movedim(0, 2).flatten(2, 3)
+    return by.all_to_all(parts, group).movedim(0, 2).flatten(2, 3)
 
 
-def _tokens_for_heads(x: Tensor, group: ProcessGroup) -> Tensor:
+def _tokens_for_heads(x: Tensor, group: Any, by: Collectives) -> Tensor:
     """The inverse: [B, H / n, n t, D] -> [B, H, t, D]."""
     parts = torch.unflatten(x, 2, (group.size(), -1)).movedim(2, 0)
-    return all_to_all(parts, group).movedim(0, 1).flatten(1, 2)
+    return by.all_to_all(parts, group).movedim(0, 1).flatten(1, 2)
 
 
-def _gather_tokens(x: Tensor, group: ProcessGroup) -> Tensor:
+def _gather_tokens(x: Tensor, group: Any, by: Collectives) -> Tensor:
     """[B, H, t, D] -> [B, H, n t, D]."""
-    return gather(x.movedim(2, 0), group).movedim(0, 2)
+    return by.gather(x.movedim(2, 0), group).movedim(0, 2)
 
 
-def split_sequence(model: nn.Module, groups: SequenceGroups) -> None:
+def split_sequence(model: nn.Module, groups: Groups) -> None:
     """Make every module with a `split` hold slices of the tokens, and every `attend` over tokens see all of them: that
     of Attention, and of any module with `attend` and `heads` (one that attends over several streams, text among them).
 

@@ -3,10 +3,8 @@ n ranks an all-gather, a reduce-scatter and an all-to-all send (n - 1) / n N, an
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
-from math import gcd
 
-from talkies.models.wan.config import TowerConfig
+from talkies.planning.profile import Profile
 from talkies.planning.work import BF16, FP32, Part, Work, active, dealt
 
 
@@ -14,8 +12,8 @@ from talkies.planning.work import BF16, FP32, Part, Work, active, dealt
 class Communication:
     """Bytes. `all_gather`, `reduce_scatter`: FSDP's or ZeRO's, of weights and gradients, within a shard group;
     `all_reduce`: FSDP's gradients between the replicas, or those of ZeRO 1 and 2; `exchange`: all-to-alls of heads for
-    tokens, and `gather`: of keys, values and velocities, both within a sequence group; `ddp`: DDP's gradients, of both
-    experts."""
+    tokens, and `gather`: of keys, values and predictions, both within a sequence group; `ddp`: DDP's gradients, also of
+    inactive parameters."""
 
     all_gather: int = 0
     reduce_scatter: int = 0
@@ -30,7 +28,7 @@ class Communication:
         return self.all_gather + self.reduce_scatter + self.all_reduce + self.exchange + self.gather + self.ddp
 
 
-def communication(parts: Sequence[Part], work: Work) -> Communication:
+def communication(parts: Sequence[Part], work: Work, profile: Profile) -> Communication:
     """Bytes that one rank sends in all micro-batches of a step. In each, FSDP gathers all active weights twice, forward
     and backward (which includes recomputation), and reduces gradients; DDP reduces only after the last."""
     layout = work.layout
@@ -38,11 +36,11 @@ def communication(parts: Sequence[Part], work: Work) -> Communication:
         trained = sum(group.count * dealt(group.trained, 1) for part in parts for group in part.groups)
         return Communication(ddp=all_reduce(FP32 * trained, layout.ranks))
     lowered, others = BF16 if work.bf16 else FP32, layout.shard - 1
-    at_work = [group for part in active(parts) for group in part.groups]
+    at_work = [group for part in active(parts, work.inactive) for group in part.groups]
     blocks = sum(group.count * dealt(group.all, layout.shard) for group in at_work if group.block)
-    root = sum(dealt(g.all, layout.shard) for part in parts for g in part.groups if not g.block)  # both experts'
+    root = sum(dealt(g.all, layout.shard) for part in parts for g in part.groups if not g.block)  # inactive ones', too
     gradients = FP32 * sum(group.count * dealt(group.trained, layout.shard) for group in at_work)
-    exchange, gather = sequence_bytes(work)
+    exchange, gather = sequence_bytes(work, profile)
     return Communication(
         all_gather=work.accumulate * others * 2 * (blocks * lowered + root * FP32),
         reduce_scatter=work.accumulate * others * gradients,
@@ -57,28 +55,7 @@ def all_reduce(size: int, ranks: int) -> int:
     return 2 * (ranks - 1) * size // ranks
 
 
-def sequence_bytes(work: Work) -> tuple[int, int]:
-    """(all-to-all, gathers) of one micro-batch: forward, backward, and forward again if blocks are recomputed."""
-    exchange = gather = 0
-    for m, config in work.towers.items():
-        layer = _attention(work, config, work.rank_tokens(m), work.rank_tokens(m))
-        exchange, gather = exchange + config.layers * layer[0], gather + config.layers * layer[1]
-    for q, m in permutations(work.towers, 2) if work.bridges else ():
-        layer = _attention(work, work.towers[q], work.rank_tokens(q), work.rank_tokens(m))
-        exchange, gather = exchange + work.bridges * layer[0], gather + work.bridges * layer[1]
-    passes = 3 if work.checkpointing else 2
-    return passes * exchange, passes * gather + _velocities(work)
-
-
-def _attention(work: Work, config: TowerConfig, queries: int, keys: int) -> tuple[int, int]:
-    """One forward pass: groups of `inner` ranks exchange heads for tokens of q, k, v and the result; k and v are
-    gathered over the groups."""
-    degree, width = work.layout.sequence, work.micro * config.dim * (BF16 if work.bf16 else FP32)
-    inner = gcd(config.heads, degree)
-    return 2 * (queries + keys) * width * (inner - 1) // inner, 2 * keys * width * (degree // inner - 1)
-
-
-def _velocities(work: Work) -> int:
-    """The output heads' fp32 values of all tokens, gathered on every rank; their gradient needs no exchange."""
-    values = sum(work.rank_tokens(m) * c.out_channels * c.patch_volume for m, c in work.towers.items())
-    return work.micro * values * FP32 * (work.layout.sequence - 1)
+def sequence_bytes(work: Work, profile: Profile) -> tuple[int, int]:
+    """(all-to-all, gathers) of one micro-batch: forward, backward, and forward again if units are recomputed."""
+    again = work.checkpointing
+    return profile.total("exchange", recomputed=again), profile.total("gather", recomputed=again)

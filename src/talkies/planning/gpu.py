@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from talkies.config import RecipeError
 from talkies.parallel.config import Fsdp2Config
+from talkies.planning.activations import Activations, activations
+from talkies.planning.profile import Profiler
 from talkies.planning.work import Part, Work
 from talkies.planning.zero import rank_memory
 
@@ -37,29 +39,43 @@ class Fit:
     smallest: Smallest | None
 
 
-def fit_memory(parts: Sequence[Part], work: Work, card: int) -> Fit:
+def fit_memory(parts: Sequence[Part], work: Work, card: int, *, profiler: Profiler) -> Fit:
     """Whether `work` fits one GPU, and the smallest layout that does."""
-    needed = rank_memory(parts, work).total
-    return Fit(card=card, bytes=needed, fits=needed <= card * 10**9, smallest=smallest(parts, work, card))
+    kept = activations(profiler(work), checkpointing=work.checkpointing)
+    needed = rank_memory(parts, work, kept).total
+    found = smallest(parts, work, card, profiler=profiler)
+    return Fit(card=card, bytes=needed, fits=needed <= card * 10**9, smallest=found)
 
 
-def smallest(parts: Sequence[Part], work: Work, card: int) -> Smallest | None:
+def smallest(parts: Sequence[Part], work: Work, card: int, *, profiler: Profiler) -> Smallest | None:
     """The first layout that fits, by ranks, then by sequence degree."""
-    return next((found for found in _layouts(parts, work) if found.bytes <= card * 10**9), None)
+    limit = card * 10**9
+    undivided = _kept(profiler, replace(work, layout=Fsdp2Config(shard=1), accumulate=work.clips))
+    for candidate in _layouts(work):
+        layout = candidate.layout
+        # A tensor on one of n ranks has at least 1 / n of its bytes, so that most layouts need no profile.
+        least = Activations(inputs=undivided.total // layout.sequence)
+        if rank_memory(parts, candidate, least).total > limit:
+            continue
+        needed = rank_memory(parts, candidate, _kept(profiler, candidate)).total
+        if needed <= limit:
+            return Smallest(shard=layout.shard, sequence=layout.sequence, accumulate=candidate.accumulate, bytes=needed)
+    return None
 
 
-def _layouts(parts: Sequence[Part], work: Work) -> Iterator[Smallest]:
-    """Every layout of one replica whose degrees divide evenly."""
-    longest = min(work.tokens[m] for m in work.towers)
+def _kept(profiler: Profiler, work: Work) -> Activations:
+    return activations(profiler(work, backward=False), checkpointing=True)
+
+
+def _layouts(work: Work) -> Iterator[Work]:
+    """`work` on every layout of one replica whose degrees divide evenly."""
+    longest = min(work.tokens.values())
     for shard in SHARDS:
         for sequence in (n for n in range(1, min(shard, longest) + 1) if shard % n == 0):
             accumulate, rest = divmod(work.clips, shard // sequence)
-            if rest:
-                continue
-            layout = Fsdp2Config(shard=shard, sequence=sequence)
-            candidate = replace(work, layout=layout, accumulate=accumulate, checkpointing=True)
-            needed = rank_memory(parts, candidate).total
-            yield Smallest(shard=shard, sequence=sequence, accumulate=accumulate, bytes=needed)
+            if not rest:
+                layout = Fsdp2Config(shard=shard, sequence=sequence)
+                yield replace(work, layout=layout, accumulate=accumulate, checkpointing=True)
 
 
 def refuse(name: str, work: Work, found: Fit) -> None:

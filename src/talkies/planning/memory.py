@@ -3,18 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from talkies.planning.activations import Activations, activations
+from talkies.planning.activations import Activations
 from talkies.planning.work import BF16, FP32, MOMENTS, Group, Part, Sizes, Work, active, dealt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """`weights`, `gradients` (of what one step trains, with one video expert), `optimizer` (moments, of both experts)
-    and `ema` are fp32 and, under FSDP, sharded. `half`: autocast's bf16 copy of the active weights. `gathered`: the
-    weights that FSDP has unsharded: two blocks in the dtype of the matmuls, and everything outside of blocks (of the
-    inactive expert, too) in fp32. `reduced`: gradients being reduced: those of the largest block, as computed and in
-    fp32, or all of DDP's buckets. `host`: main memory for a copy of the state while it is written; `offloaded`: main
-    memory in use all the time; neither is in `total`.
+    """`weights`, `gradients` (of what a step trains), `optimizer` (moments, of inactive parameters, too) and `ema` are
+    fp32 and, under FSDP, sharded. `half`: autocast's bf16 copy of the active weights. `gathered`: the weights that FSDP
+    has unsharded: two units in the dtype of the matmuls, and everything outside of units (inactive parameters, too) in
+    fp32. `reduced`: gradients being reduced: those of the largest unit, as computed and in fp32, or all of DDP's
+    buckets. `host`: main memory for a copy of the state while it is written; `offloaded`: main memory in use all the
+    time; neither is in `total`.
     """
 
     weights: int
@@ -35,9 +35,9 @@ class Memory:
         return state + self.gathered + self.reduced + self.activations.total
 
 
-def memory(parts: Sequence[Part], work: Work, *, fused: bool = True) -> Memory:
-    """Bytes of a training step; `fused` as in `activations`."""
-    at_work, lowered = active(parts), BF16 if work.bf16 else FP32
+def memory(parts: Sequence[Part], work: Work, kept: Activations) -> Memory:
+    """Bytes of a training step that keeps these activations."""
+    at_work, lowered = active(parts, work.inactive), BF16 if work.bf16 else FP32
     trained = FP32 * _on_rank(parts, work, lambda group: group.trained)
     return Memory(
         weights=FP32 * _on_rank(parts, work, lambda group: group.all),
@@ -47,7 +47,7 @@ def memory(parts: Sequence[Part], work: Work, *, fused: bool = True) -> Memory:
         ema=trained,
         gathered=_gathered(parts, work, lowered) if work.sharded else 0,
         reduced=_reduced(parts, work, lowered),
-        activations=activations(work, fused=fused),
+        activations=kept,
         host=(1 + MOMENTS + 1) * trained,
     )
 
@@ -64,7 +64,7 @@ def _whole(parts: Sequence[Part]) -> int:
 def _gathered(parts: Sequence[Part], work: Work, lowered: int) -> int:
     ranks = work.layout.shard
     groups = [group for part in parts for group in part.groups]
-    block = max(dealt(group.all, ranks) for group in groups if group.block)
+    block = max((dealt(group.all, ranks) for group in groups if group.block), default=0)
     root = sum(dealt(group.all, ranks) for group in groups if not group.block)
     return ranks * (2 * block * lowered + root * FP32)
 
@@ -72,6 +72,6 @@ def _gathered(parts: Sequence[Part], work: Work, lowered: int) -> int:
 def _reduced(parts: Sequence[Part], work: Work, lowered: int) -> int:
     groups = [group for part in parts for group in part.groups]
     if work.sharded:
-        return (lowered + FP32) * max(dealt(group.trained, 1) for group in groups if group.block)
+        return (lowered + FP32) * max((dealt(group.trained, 1) for group in groups if group.block), default=0)
     trained = sum(group.count * dealt(group.trained, 1) for group in groups)
     return FP32 * trained if work.layout.ranks > 1 else 0

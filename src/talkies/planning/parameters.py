@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -39,27 +39,35 @@ class _Shapes:
     adapter: Sizes
 
 
+def skeleton(system: System, setup: Setup, components: frozenset[str]) -> nn.Module:
+    """The network of a phase on the meta device."""
+    with _WithoutInit():
+        return build(system, setup, components, seed=None)
+
+
 def count_parts(system: System, setup: Setup, components: frozenset[str], train: TrainConfig) -> tuple[Part, ...]:
     """The components that a phase builds, in the model's order."""
-    with _WithoutInit():
-        return parts_of(build(system, setup, components, seed=None), train)
+    return parts_of(system, setup, skeleton(system, setup, components), train)
 
 
-def parts_of(built: nn.Module, train: TrainConfig) -> tuple[Part, ...]:
+def parts_of(system: System, setup: Setup, built: nn.Module, train: TrainConfig) -> tuple[Part, ...]:
     """The components of a model on any device, without adapters."""
-    lora = train if isinstance(train, LoraConfig) else None
-    return tuple(_part(name, child, lora) for name, child in built.named_children())
+    lora, known = train if isinstance(train, LoraConfig) else None, system.components(setup)
+    reader = _Reader(adapted(built, lora), lora.rank if lora else 0)
+    units = [*system.network().units(built)]
+    parts = (_part(name, child, units, reader) for name, child in built.named_children())
+    return tuple(replace(part, group=known[part.name].group) for part in parts)
 
 
-def _part(name: str, module: nn.Module, lora: LoraConfig | None) -> Part:
-    targets = _targets(module, lora) if lora else frozenset()
-    blocks = [block for entries in module.modules() if isinstance(entries, nn.ModuleList) for block in entries]
-    inside = {id(part) for block in blocks for part in block.modules()}
-    rank = lora.rank if lora else 0
-    found = [_shapes(block.modules(), targets, rank, block=True) for block in blocks]
-    found.append(_shapes((m for m in module.modules() if id(m) not in inside), targets, rank, block=False))
-    groups = tuple(_group(shapes, count, frozen=lora is not None) for shapes, count in Counter(found).items())
-    adapter = sum(count * rows * row for shapes, count in Counter(found).items() for rows, row in shapes.adapter)
+def _part(name: str, module: nn.Module, units: Sequence[nn.Module], reader: "_Reader") -> Part:
+    own = {id(part) for part in module.modules()}
+    units = [unit for unit in units if id(unit) in own]
+    inside = {id(part) for unit in units for part in unit.modules()}
+    rest = (part for part in module.modules() if id(part) not in inside)
+    found = [*(reader.shapes(unit.modules(), block=True) for unit in units), reader.shapes(rest, block=False)]
+    counts = Counter(shapes for shapes in found if shapes.base)
+    groups = tuple(_group(shapes, count, frozen=reader.rank > 0) for shapes, count in counts.items())
+    adapter = sum(count * rows * row for shapes, count in counts.items() for rows, row in shapes.adapter)
     return Part(name=name, built=count_parameters(module), adapter=adapter, groups=groups)
 
 
@@ -69,19 +77,26 @@ def _group(shapes: _Shapes, count: int, *, frozen: bool) -> Group:
     return Group(block=shapes.block, count=count, trained=shapes.base)
 
 
-def _shapes(modules: Iterable[nn.Module], targets: frozenset[int], rank: int, *, block: bool) -> _Shapes:
-    base: list[tuple[int, int]] = []
-    adapter: list[tuple[int, int]] = []
-    for module in modules:
-        direct = [p.shape for p in module.parameters(recurse=False)]
-        base += [(shape[0], shape[1:].numel()) for shape in direct]
-        if id(module) in targets and isinstance(module, nn.Linear):
-            adapter += [(rank, module.in_features), (module.out_features, rank)]
-    return _Shapes(block=block, base=tuple(base), adapter=tuple(adapter))
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the shapes of modules. `adapted`: the weights (by id) that an adapter of `rank` changes."""
+
+    adapted: frozenset[int]
+    rank: int
+
+    def shapes(self, modules: Iterable[nn.Module], *, block: bool) -> _Shapes:
+        """Those of the parameters of `modules` together."""
+        found = [p for module in modules for p in module.parameters(recurse=False)]
+        adapter: list[tuple[int, int]] = []
+        for rows, columns in (p.shape for p in found if id(p) in self.adapted):
+            adapter += [(self.rank, columns), (rows, self.rank)]
+        base = tuple((p.shape[0] if p.ndim else 1, p.shape[1:].numel()) for p in found)
+        return _Shapes(block=block, base=base, adapter=tuple(adapter))
 
 
-def _targets(module: nn.Module, config: LoraConfig) -> frozenset[int]:
-    """Every Linear that a target names: PEFT adds a pair of matrices of rank r to it, with r (in + out) weights."""
-    ends = tuple(f".{target}" for target in config.targets)
-    named = module.named_modules()
-    return frozenset(id(linear) for name, linear in named if isinstance(linear, nn.Linear) and name.endswith(ends))
+def adapted(model: nn.Module, lora: LoraConfig | None) -> frozenset[int]:
+    """The weights (by id) of every Linear that a target names: PEFT adds a pair of matrices of rank r to each, with
+    r (in + out) weights."""
+    ends = tuple(f".{target}" for target in lora.targets) if lora else ()
+    linears = ((name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear))
+    return frozenset(id(linear.weight) for name, linear in linears if name.endswith(ends) and ends)

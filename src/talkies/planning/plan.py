@@ -7,19 +7,21 @@ from typing import Any, Protocol
 from talkies.codecs.config import CodecsConfig
 from talkies.data.config import DataConfig
 from talkies.parallel.config import ComputeConfig, Layout
+from talkies.planning.activations import activations
 from talkies.planning.communication import Communication
 from talkies.planning.cost import WRITE_RATE, Compute, Disk, compute, disk, h100_days
 from talkies.planning.gpu import Fit, fit_memory, refuse
 from talkies.planning.layout import Divisibility, Share, divisibility, shares
 from talkies.planning.memory import Memory
-from talkies.planning.parameters import count_parts
+from talkies.planning.parameters import parts_of, skeleton
+from talkies.planning.profile import Profiler
 from talkies.planning.speed import Rate, Speed, speed
 from talkies.planning.work import Part, Work
 from talkies.planning.zero import rank_communication, rank_memory
 from talkies.prepare.geometry import Geometry
 from talkies.streams import Grid
 from talkies.streams.system import System
-from talkies.training.config import LoraConfig, StepsConfig, TrainConfig, ValidationConfig
+from talkies.training.config import StepsConfig, TrainConfig, ValidationConfig
 
 
 class PlannedPhase(Protocol):
@@ -63,7 +65,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Latent:
-    """One stream of a clip: shape (channels first) and tokens in its tower."""
+    """One stream of a clip: shape (channels first) and tokens."""
 
     shape: tuple[int, ...]
     tokens: int
@@ -130,21 +132,22 @@ class Plan:
 def plan(
     recipe: PlannedPhase, *, components: frozenset[str], grids: Mapping[str, Grid], options: Options | None = None
 ) -> Plan:
-    """Plan one phase that builds `components` and trains on latents of `grids` (recipe.check.check returns them).
+    """Plan one phase that builds `components` and reads streams of `grids` (recipe.check.grids returns them).
 
-    The parameters are counted on the modules, built on the meta device. Raises RecipeError for a layout that
+    All is counted on the modules, built and run on the meta device. Raises RecipeError for a layout that
     does not fit the GPU of `options`.
     """
-    chosen, steps = options or Options(), recipe.steps
-    latents = _latents(recipe, grids)
-    work = _work(recipe, {name: latent.tokens for name, latent in latents.items()}, components)
-    parts = count_parts(recipe.system, recipe, components, recipe.train)
-    fitted = None if chosen.card is None else fit_memory(parts, work, chosen.card)
+    chosen, steps, system = options or Options(), recipe.steps, recipe.system
+    latents, model = _latents(recipe, grids), skeleton(system, recipe, components)
+    parts = parts_of(system, recipe, model, recipe.train)
+    profiler = Profiler(system, recipe, model, grids=grids, train=recipe.train)
+    work = _work(recipe, latents, profiler.turn())
+    profile = profiler(work)
+    kept = activations(profile, checkpointing=work.checkpointing)
+    fitted = None if chosen.card is None else fit_memory(parts, work, chosen.card, profiler=profiler)
     if fitted is not None:
         refuse(recipe.name, work, fitted)
-    computed = compute(
-        work.shape, work.tokens, components=sorted(components), lora=work.lora_rank > 0, clips=steps.global_batch
-    )
+    computed = compute(profiler.whole(work.inactive), steps.global_batch)
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     return Plan(
         name=recipe.name,
@@ -161,12 +164,12 @@ def plan(
         micro_batch=work.micro,
         parts=parts,
         latents=latents,
-        shares=shares(work),
+        shares=shares(work, profile),
         divisibility=divisibility(work),
         compute=computed,
-        speed=speed(work, computed, chosen.rate),
-        memory=rank_memory(parts, work),
-        communication=rank_communication(parts, work),
+        speed=speed(work, profile, computed, chosen.rate),
+        memory=rank_memory(parts, work, kept),
+        communication=rank_communication(parts, work, profile),
         fit=fitted,
         duration=_duration(recipe, float(geometry.seconds)),
         disk=disk(parts, keep=steps.keep, write_rate=chosen.write_rate),
@@ -174,20 +177,23 @@ def plan(
 
 
 def _latents(recipe: PlannedPhase, grids: Mapping[str, Grid]) -> dict[str, Latent]:
-    tokens, codecs = recipe.system.tokens(recipe, grids), recipe.codecs
-    found = {name: Latent(shape=grids[name].latent_shape, tokens=tokens[name]) for name in grids}
-    for name, codec in recipe.system.texts(codecs).items():
+    """Of the streams that the phase trains, and of its texts."""
+    system, codecs = recipe.system, recipe.codecs
+    parts = system.parts(recipe)
+    trained = {name: grids[name] for name in grids if name in parts.targets}
+    tokens = system.tokens(recipe, trained)
+    found = {name: Latent(shape=grid.latent_shape, tokens=tokens[name]) for name, grid in trained.items()}
+    for name, codec in system.texts(codecs).items():
         text: Any = codecs[codec]
         found[name] = Latent(shape=(text.dim, text.length), tokens=text.length)
     return found
 
 
-def _work(recipe: PlannedPhase, tokens: Mapping[str, int], components: frozenset[str]) -> Work:
+def _work(recipe: PlannedPhase, latents: Mapping[str, Latent], inactive: frozenset[str]) -> Work:
+    targets = recipe.system.parts(recipe).targets
     return Work(
-        shape=recipe.model.shape,
-        tokens=tokens,
-        bridge="bridge" in components,
-        lora_rank=recipe.train.rank if isinstance(recipe.train, LoraConfig) else 0,
+        tokens={name: latents[name].tokens for name in targets},
+        inactive=inactive,
         bf16=recipe.precision == "bf16",
         clips=recipe.steps.global_batch,
         accumulate=recipe.steps.accumulate,

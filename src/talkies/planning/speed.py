@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from talkies.models.mova.flops import forward_flops
 from talkies.planning.cost import H100_FLOPS, UTILISATION, Compute
+from talkies.planning.profile import Profile
 from talkies.planning.work import Work
 
 
@@ -36,19 +36,11 @@ class Speed:
     mfu_recompute: float
 
 
-def speed(work: Work, compute: Compute, rate: Rate) -> Speed:
-    """The speed of a step; `compute`: FLOPs of the whole step, undivided."""
-    forward = forward_flops(
-        work.shape,
-        video_tokens=work.tokens.get("video", 0),
-        audio_tokens=work.tokens.get("audio", 0),
-        text_tokens=work.tokens["text"],
-        bridge=work.bridge,
-        degree=work.layout.sequence,
-    )
+def speed(work: Work, profile: Profile, compute: Compute, rate: Rate) -> Speed:
+    """The speed of a step; `profile` of a micro-batch on one rank; `compute`: FLOPs of the whole step, undivided."""
     needed = compute.with_recompute if work.checkpointing else compute.useful
-    passes = needed / (sum(compute.forward.values()) * work.clips)
-    flops = round(sum(forward.values()) * work.micro * work.accumulate * passes)
+    again = sum(profile.forward.values()) if work.checkpointing else 0
+    flops = (profile.total("flops") + again) * work.accumulate
     seconds = flops / rate.sustained
     possible = work.layout.ranks * seconds * rate.peak
     return Speed(

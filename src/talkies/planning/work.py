@@ -1,10 +1,8 @@
 """What one rank has to hold and compute, in plain numbers: the input of every estimate. Imports no torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from talkies.models.mova.config import MovaShape
-from talkies.models.wan.config import TowerConfig
 from talkies.parallel.config import DeepspeedConfig, Layout
 
 FP32, BF16 = 4, 2
@@ -15,7 +13,8 @@ Sizes = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Parameters that FSDP gathers together: a block, or everything outside of blocks. `count`: such groups in all."""
+    """Parameters that FSDP gathers together: a unit (`block`), or a component's parameters outside of units. `count`:
+    such groups in all."""
 
     block: bool
     count: int
@@ -30,9 +29,11 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One component: its own parameters, and those of its LoRA, if any, which train instead."""
+    """One component: its own parameters, and those of its LoRA, if any, which train instead. `group`: the parameter
+    group by which it may be inactive, None if it never is."""
 
     name: str
+    group: str | None = None
     built: int
     adapter: int = 0
     groups: tuple[Group, ...] = ()
@@ -45,13 +46,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A phase on a layout. `tokens` per stream of one clip (including text); `bridge`: whether it is built;
-    `lora_rank`: 0 if all weights train; `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
+    """A phase on a layout. `tokens` per stream of one clip, `inactive` parameter groups in the turn that is planned;
+    `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
 
-    shape: MovaShape
     tokens: Mapping[str, int]
-    bridge: bool
-    lora_rank: int
+    inactive: frozenset[str] = frozenset()
     bf16: bool
     clips: int
     accumulate: int
@@ -83,29 +82,18 @@ class Work:
         """Clips of one micro-batch on one rank."""
         return self.clips // (self.accumulate * self.readers)
 
-    @property
-    def towers(self) -> dict[str, TowerConfig]:
-        """The towers that are active in a step, with one video expert."""
-        shapes = {"video": self.shape.video, "audio": self.shape.audio}
-        return {name: config for name, config in shapes.items() if self.tokens.get(name)}
-
-    @property
-    def bridges(self) -> int:
-        """Active layers of the Bridge, which needs both towers."""
-        return self.shape.bridge.layers if self.bridge and len(self.towers) == 2 else 0
-
     def rank_tokens(self, stream: str) -> int:
-        """Tokens of a stream on one rank, including padding; every rank holds the whole text."""
-        return self.tokens[stream] if stream == "text" else -(-self.tokens[stream] // self.layout.sequence)
+        """Tokens of a stream on one rank, including padding."""
+        return -(-self.tokens[stream] // self.layout.sequence)
 
     def padded(self, stream: str) -> int:
         """Tokens of a stream over the ranks of a sequence group."""
-        return self.tokens[stream] if stream == "text" else self.rank_tokens(stream) * self.layout.sequence
+        return self.rank_tokens(stream) * self.layout.sequence
 
 
-def active(parts: Iterable[Part]) -> list[Part]:
-    """The components that are active in one step: the experts alternate and have the same size."""
-    return [part for part in parts if part.name != "video_low"]
+def active(parts: Iterable[Part], inactive: Collection[str]) -> list[Part]:
+    """The components that are active in a step."""
+    return [part for part in parts if part.group not in inactive]
 
 
 def dealt(sizes: Sizes, shards: int) -> int:

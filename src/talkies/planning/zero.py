@@ -4,31 +4,32 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from talkies.parallel.zero_sizes import BUCKET, LIVE
-from talkies.planning.activations import activations
+from talkies.planning.activations import Activations
 from talkies.planning.communication import Communication, all_reduce, communication, sequence_bytes
 from talkies.planning.memory import Memory, memory
+from talkies.planning.profile import Profile
 from talkies.planning.work import BF16, FP32, MOMENTS, Group, Part, Sizes, Work, active
 
 
-def rank_memory(parts: Sequence[Part], work: Work) -> Memory:
+def rank_memory(parts: Sequence[Part], work: Work, kept: Activations) -> Memory:
     """Bytes on the fullest rank, for any strategy."""
-    return zero_memory(parts, work) if work.zero else memory(parts, work)
+    return zero_memory(parts, work, kept) if work.zero else memory(parts, work, kept)
 
 
-def rank_communication(parts: Sequence[Part], work: Work) -> Communication:
+def rank_communication(parts: Sequence[Part], work: Work, profile: Profile) -> Communication:
     """Bytes that a rank sends per step, for any strategy."""
-    return zero_communication(parts, work) if work.zero else communication(parts, work)
+    return (zero_communication if work.zero else communication)(parts, work, profile)
 
 
-def zero_memory(parts: Sequence[Part], work: Work, *, fused: bool = True) -> Memory:
+def zero_memory(parts: Sequence[Part], work: Work, kept: Activations) -> Memory:
     """Bytes of a training step under ZeRO.
 
-    Master weights are a separate copy at every stage, counted with the moments; gradients take the space of both
-    experts. `reduced`: the buckets; for stages 1 and 2 also zeros for the inactive expert and tensors on partition
+    Master weights are a separate copy at every stage, counted with the moments; gradients take the space of all
+    parameters. `reduced`: the buckets; for stages 1 and 2 also zeros for inactive parameters and tensors on partition
     borders; for stage 1 also whole gradients. Matmuls read a bf16 copy of each weight, which autograd keeps.
     `offloaded` is in main memory.
     """
-    layout, at_work = work.layout, active(parts)
+    layout, at_work = work.layout, active(parts, work.inactive)
     ranks = layout.shard
     whole = _values(parts, lambda group: group.all, 1)
     trained = FP32 * _values(parts, lambda group: group.trained, ranks)
@@ -38,14 +39,14 @@ def zero_memory(parts: Sequence[Part], work: Work, *, fused: bool = True) -> Mem
     offloaded = sum(state.values()) if work.offload else 0
     if work.offload:
         state = dict.fromkeys(state, 0)
-    kept = 0 if work.zero == 3 or work.offload else inactive + _border(at_work)
+    zeros = 0 if work.zero == 3 or work.offload else inactive + _border(at_work)
     return Memory(
         weights=FP32 * (_values(parts, lambda group: group.all, ranks) if work.zero == 3 else whole),
         half=_half(at_work, work),
         **state,
         gathered=FP32 * min(LIVE, _values(at_work, lambda group: group.all, 1)) if work.zero == 3 else 0,
-        reduced=2 * FP32 * BUCKET + kept + (trained_now if work.zero == 1 else 0),
-        activations=activations(work, fused=fused),
+        reduced=2 * FP32 * BUCKET + zeros + (trained_now if work.zero == 1 else 0),
+        activations=kept,
         host=(1 + MOMENTS + 1) * trained,
         offloaded=offloaded,
     )
@@ -64,16 +65,16 @@ def _half(at_work: Sequence[Part], work: Work) -> int:
         return 0
     blocks = [group for part in at_work for group in part.groups if group.block]
     if work.checkpointing:
-        return BF16 * max(_dealt(group.all, 1) for group in blocks)
+        return BF16 * max((_dealt(group.all, 1) for group in blocks), default=0)
     return BF16 * sum(group.count * _dealt(group.all, 1) for group in blocks)
 
 
-def zero_communication(parts: Sequence[Part], work: Work) -> Communication:
+def zero_communication(parts: Sequence[Part], work: Work, profile: Profile) -> Communication:
     """Bytes that one rank sends in all micro-batches of a step. Stages 1 and 2 reduce whole gradients after each, and
     gather all weights after the step; stage 3 gathers the active weights forward and backward, and scatters gradients.
     """
-    ranks, at_work = work.layout.shard, active(parts)
-    exchange, gather = (work.accumulate * size for size in sequence_bytes(work))
+    ranks, at_work = work.layout.shard, active(parts, work.inactive)
+    exchange, gather = (work.accumulate * size for size in sequence_bytes(work, profile))
     if work.zero < 3:
         gradients = FP32 * _values(at_work, lambda group: group.trained, 1)
         weights = FP32 * _values(parts, lambda group: group.trained, ranks)

@@ -10,9 +10,9 @@ from toy_streams import TOY, setup, toy
 from talkies.config.canonical import to_dict
 from talkies.models.build import build, component_of, count_parameters, initialise
 from talkies.models.mova.config import COMPONENTS, PRESETS, MovaShape
-from talkies.models.mova.flops import bridge_parameters, parameter_counts, tower_parameters
 from talkies.models.mova.network import Mova
 from talkies.models.mova.system import MOVA
+from talkies.models.wan.config import TowerConfig
 
 LINEAR, RMS = ("weight", "bias"), ("weight",)
 ATTENTION = {**dict.fromkeys("qkvo", LINEAR), "norm_q": RMS, "norm_k": RMS}
@@ -85,6 +85,27 @@ def test_released_tensor_shapes(released: Mova) -> None:
     assert shapes["bridge.audio_to_video_conditioners.29.inner.k.weight"] == (5120, 1536)
     assert shapes["bridge.video_to_audio_conditioners.0.inner.v.weight"] == (1536, 5120)
     assert shapes["bridge.video_to_audio_conditioners.0.y_norm.weight"] == (5120,)
+
+
+def parameter_counts(shape: MovaShape) -> dict[str, int]:
+    """component -> number of parameters."""
+    video, audio = tower_parameters(shape.video), tower_parameters(shape.audio)
+    return {"video_high": video, "video_low": video, "audio": audio, "bridge": bridge_parameters(shape)}
+
+
+def tower_parameters(config: TowerConfig) -> int:
+    """Stem and head, and `layers` blocks of 8d^2 + 2df + f + 21d."""
+    d, f, patch = config.dim, config.ffn_dim, config.patch_volume
+    block = 8 * d * d + 2 * d * f + f + 21 * d
+    inputs = config.in_channels * patch + config.text_dim + config.freq_dim
+    outputs = config.out_channels * patch
+    return config.layers * block + 8 * d * d + d * (inputs + outputs + 13) + outputs
+
+
+def bridge_parameters(shape: MovaShape) -> int:
+    """`layers` pairs of conditioners: 2q^2 + 2qm + 6q + 2m with query width q and memory width m."""
+    v, a = shape.video.dim, shape.audio.dim
+    return shape.bridge.layers * sum(2 * q * q + 2 * q * m + 6 * q + 2 * m for q, m in ((v, a), (a, v)))
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))

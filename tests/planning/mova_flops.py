@@ -1,28 +1,7 @@
-"""Parameter counts and matmul FLOPs of MOVA, from its shape alone. No torch."""
+"""Matmul FLOPs of MOVA, worked out by hand from its shape: the independent expectation of what planning counts."""
 
 from talkies.models.mova.config import MovaShape
 from talkies.models.wan.config import TowerConfig
-
-
-def parameter_counts(shape: MovaShape) -> dict[str, int]:
-    """component -> number of parameters."""
-    video, audio = tower_parameters(shape.video), tower_parameters(shape.audio)
-    return {"video_high": video, "video_low": video, "audio": audio, "bridge": bridge_parameters(shape)}
-
-
-def tower_parameters(config: TowerConfig) -> int:
-    """Stem and head, and `layers` blocks of 8d^2 + 2df + f + 21d."""
-    d, f, patch = config.dim, config.ffn_dim, config.patch_volume
-    block = 8 * d * d + 2 * d * f + f + 21 * d
-    inputs = config.in_channels * patch + config.text_dim + config.freq_dim
-    outputs = config.out_channels * patch
-    return config.layers * block + 8 * d * d + d * (inputs + outputs + 13) + outputs
-
-
-def bridge_parameters(shape: MovaShape) -> int:
-    """`layers` pairs of conditioners: 2q^2 + 2qm + 6q + 2m with query width q and memory width m."""
-    v, a = shape.video.dim, shape.audio.dim
-    return shape.bridge.layers * sum(2 * q * q + 2 * q * m + 6 * q + 2 * m for q, m in ((v, a), (a, v)))
 
 
 def forward_flops(
@@ -72,3 +51,11 @@ def bridge_flops(shape: MovaShape, video_tokens: int, audio_tokens: int, degree:
 def _attention(queries: int, local_keys: int, keys: int, dim: int, memory_dim: int) -> int:
     """Projections q and o of `queries`, k and v of `local_keys`; then q k^T and its product with v over all `keys`."""
     return 4 * queries * dim * dim + 4 * local_keys * memory_dim * dim + 4 * queries * keys * dim
+
+
+def attention_products(shape: MovaShape, video: int, audio: int, text: int) -> int:
+    """FLOPs of q k^T and its product with v, over every attention of one clip's forward pass."""
+    total = 0
+    for tower, tokens in ((shape.video, video), (shape.audio, audio)):
+        total += tower.layers * 4 * tokens * (tokens + text) * tower.dim
+    return total + shape.bridge.layers * 4 * video * audio * (shape.video.dim + shape.audio.dim)
