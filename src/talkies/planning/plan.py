@@ -151,7 +151,7 @@ def plan(
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     return Plan(
         name=recipe.name,
-        kind=recipe.phase.kind,
+        kind=recipe.phase.kind if recipe.train.kind == "all" else f"{recipe.phase.kind}, {recipe.train.kind}",
         system=recipe.system.kind,
         preset=recipe.model.preset,
         precision=recipe.precision,

@@ -58,7 +58,8 @@ def system_of(config: PrepareConfig, systems: Sequence[System]) -> System:
 
 
 def check_codecs(codecs: Mapping[str, CodecConfig], system: System) -> None:
-    """RecipeError for a codec that the system does not have, or that encodes another medium than it has there."""
+    """RecipeError for a codec that the system does not have, or that encodes another medium than it has there, and for
+    a text encoder that is missing: every clip has its texts."""
     for name, codec in codecs.items():
         if name not in system.codecs:
             raise RecipeError(f"recipe: unknown key `codecs.{named(name)}`; known: {listed([*system.codecs])}")
@@ -67,6 +68,9 @@ def check_codecs(codecs: Mapping[str, CodecConfig], system: System) -> None:
                 f"recipe: `codecs.{name}.kind` is {codec.kind}, which encodes {codec.medium}: choose a codec of "
                 f"{system.codecs[name]}"
             )
+    for name, medium in system.codecs.items():
+        if medium == "text" and name not in codecs:
+            raise RecipeError(f"recipe: missing key `codecs.{name}`: the captions of a {system.kind} model need it")
 
 
 def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]:

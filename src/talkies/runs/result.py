@@ -72,7 +72,7 @@ def release_info(
     lineage = {component: {**parent.lineage(), "spec": parent.identity} for component, parent in parents.items()}
     return {
         "name": recipe.name,
-        "phase": recipe.phase.kind,
+        "phase": recipe.phase.kind if recipe.train.kind == "all" else recipe.train.kind,
         "step": loop["step"],
         "weights": "ema",
         "recipe": released_values(recipe),
