@@ -1,6 +1,7 @@
 """Run with the changed code of contributing.md on the path: what the page adds does what it says."""
 
 import sys
+from dataclasses import replace
 from math import isclose
 from pathlib import Path
 
@@ -13,9 +14,19 @@ from talkies.codecs.config import PooledVideoConfig
 from talkies.config.source import load
 from talkies.evaluation.metric_info import METRICS
 from talkies.evaluation.report import evaluate_clips
-from talkies.flow.config import EulerSampler, HeunSampler, SamplerConfig, ShiftedSchedule
+from talkies.flow.config import (
+    EulerSampler,
+    HeunSampler,
+    ParabolaWeighting,
+    PowerSchedule,
+    SamplerConfig,
+    ShiftedSchedule,
+)
+from talkies.flow.loss import weight_of
 from talkies.flow.sampler import sample
-from talkies.flow.schedule import level_grid
+from talkies.flow.schedule import level_grid, level_of, u_of
+from talkies.flow.tasks import chances
+from talkies.models.mova.system import TASKS
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.check import check
 from talkies.recipe.config import decode_phase
@@ -64,10 +75,26 @@ def codec() -> None:
     assert torch.allclose(made.encode(frames), latent, atol=1e-6)
 
 
+def objective() -> None:
+    """The weighting has mean 1; the schedule has its inverse and a grid; the task is drawn on its turn alone."""
+    t = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+    weight = weight_of(ParabolaWeighting(), t)
+    assert weight is not None
+    assert isclose(float(weight.mean()), 1.0, abs_tol=1e-3)
+    schedule = PowerSchedule(power=3.0)
+    for u in (0.0, 0.3, 0.9, 1.0):
+        assert isclose(u_of(schedule, "video", level_of(schedule, "video", u)), u)
+    assert level_grid(schedule, "video", 4) == [1.0, 0.75**3, 0.5**3, 0.25**3, 0.0]
+    shares = {"joint": 0.75, "refine": 0.25}
+    high, low = chances({name: replace(TASKS[name], share=share) for name, share in shares.items()}, 2)
+    assert (high, low) == ({"joint": 1.0}, {"refine": 0.5, "joint": 0.5})
+
+
 def recipe() -> None:
     """The new keys decode, agree with the preset, and may be gated on; a recipe without them is as it was."""
     path = ROOT / "recipes" / "mova" / "toy" / "joint_phase1.yaml"
-    new = ["codecs.video.kind=pooled_video", "sampling.sampler.kind=heun"]
+    new = ["codecs.video.kind=pooled_video", "sampling.sampler.kind=heun", "flow.weighting={kind: parabola}"]
+    new += ["flow.schedule={kind: power}", "phase.tasks={joint: 0.75, refine: 0.25}"]
     gate = "tracking.gates=[{metric: evaluation/level_db, op: '<=', value: 3}]"
     found = decode_phase(load(path, [*new, gate]), SYSTEMS)
     check(found)
@@ -76,5 +103,5 @@ def recipe() -> None:
 
 
 assert Path(talkies.__file__).is_relative_to(ROOT)
-for part in (metric, sampler, codec, recipe):
+for part in (metric, sampler, objective, codec, recipe):
     part()
