@@ -26,39 +26,47 @@ def phase_folders(run: Path) -> dict[str, Path]:
     return {p.name.split("-", 1)[1]: p for p in run.glob("[0-9]*-*")}
 
 
-def train_control(run: Path, recipes: Path, runs: Path, overrides: list[str]) -> Path:
-    """Train both joint phases without the Bridge; returns the folder of the last one."""
+def train_variant(run: Path, recipes: Path, runs: Path, overrides: list[str], *, name: str, changed: str) -> Path:
+    """Train both joint phases of a curriculum's run again, with the override `changed`; returns the folder of the last
+    one."""
     siblings = phase_folders(run)
     store, artifacts = store_of(runs, None)
     root = place_of(siblings[JOINT[0]]).data_root
     parents = {"video_pretraining": siblings["video_pretraining"], "audio_pretraining": siblings["audio_pretraining"]}
-    folder = run / "control"
-    for name in JOINT:
-        own = [text.split(".", 1)[1] for text in overrides if text.startswith((f"{name}.", "phases."))]
-        recipe = decode_phase(load(recipes / f"{name}.yaml", [*own, "model.bridge=false"]), SYSTEMS)
-        place = Place(folder=folder / name, data_root=root, store=store, artifacts=artifacts)
+    folder = run / name
+    for phase in JOINT:
+        own = [text.split(".", 1)[1] for text in overrides if text.startswith((f"{phase}.", "phases."))]
+        recipe = decode_phase(load(recipes / f"{phase}.yaml", [*own, changed]), SYSTEMS)
+        place = Place(folder=folder / phase, data_root=root, store=store, artifacts=artifacts)
         run_phase(recipe, place, siblings=parents, registry=registry_of(runs, None), bar=True)
-        parents[name] = folder / name
+        parents[phase] = folder / phase
     return folder / JOINT[-1]
 
 
-def main() -> None:
-    """Print the comparison and write it to RUN/bridge.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def evaluated(folder: Path, runs: Path, clips: int) -> dict[str, float]:
+    """The metrics of a run over held-out clips."""
+    where = lookups(runs, None, source=str(folder))
+    return evaluate_source(str(folder), clips=clips, seed=0, ranks=Ranks(ALONE), **where)
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """A finished curriculum run, and how it was trained."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("overrides", nargs="*", help="the overrides that the curriculum was trained with")
     parser.add_argument("--recipes", type=Path, default=Path("recipes/mova/toy"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--clips", type=int, default=64)
-    args = parser.parse_args()
-    control = train_control(args.run, args.recipes, args.runs, args.overrides)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the comparison and write it to RUN/bridge.json."""
+    args = arguments(str(__doc__))
+    given = (args.run, args.recipes, args.runs, args.overrides)
+    control = train_variant(*given, name="control", changed="model.bridge=false")
     arms = {"bridge": phase_folders(args.run)[JOINT[-1]], "control": control}
-    table = {
-        name: evaluate_source(
-            str(folder), clips=args.clips, seed=0, ranks=Ranks(ALONE), **lookups(args.runs, None, source=str(folder))
-        )
-        for name, folder in arms.items()
-    }
+    table = {name: evaluated(folder, args.runs, args.clips) for name, folder in arms.items()}
     keys = ("sync", "lag_ms", "frechet_video", "frechet_audio", "sync_reference", "sync_shuffled")
     for name, metrics in table.items():
         print(name, {key: round(metrics[f"evaluation/{key}"], 4) for key in keys if f"evaluation/{key}" in metrics})
