@@ -136,7 +136,7 @@ def test_values_excluded_from_the_hash_are_recorded_as_they_are_now(
     after = json.loads((folder / "recipe.json").read_text())
     assert (after["recipe"]["tracking"]["register"], after["recipe"]["survival"]["straggler"]) == ("voices", 7)
     assert after["recipe_hash"] == before["recipe_hash"]
-    assert run(["promote", str(folder), "--runs", str(tmp_path)]) == 0
+    assert run(["promote", str(folder), "--runs", str(tmp_path)]) == 0, capsys.readouterr().err
     assert "models:/voices" in capsys.readouterr().out
     assert run(["promote", str(tmp_path / "nowhere"), "--runs", str(tmp_path)]) == 2
 
