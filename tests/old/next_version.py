@@ -28,9 +28,9 @@ def renamed(values: Values, old: str, new: str) -> None:
         values[new] = values.pop(old)
 
 '''
-LAST = MIGRATIONS[-1].__name__
+KNOWN = ", ".join(migration.__name__ for migration in MIGRATIONS)
 CHANGES = [
-    ("config/migrations.py", r"\n(MIGRATIONS: .*)\(from_1,\)\n", rf"{MIGRATION}\n\1({LAST}, from_{NEWEST})\n"),
+    ("config/migrations.py", rf"\n(MIGRATIONS: .*)\({KNOWN}\)\n", rf"{MIGRATION}\n\1({KNOWN}, from_{NEWEST})\n"),
     ("config/canonical.py", '"survival"', '"toughness"'),
     ("recipe/config.py", "    survival: ", "    toughness: "),
     ("**/*.py", r"\.survival\b", ".toughness"),

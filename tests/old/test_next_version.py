@@ -16,6 +16,7 @@ from talkies.config.canonical import identifying, recipe_hash, to_dict
 from talkies.config.decode import decode
 from talkies.config.migrations import hash_of
 from talkies.config.source import load
+from talkies.models.systems import SYSTEMS
 from talkies.prepare.config import PrepareConfig
 from talkies.recipe.curriculum import Curriculum, load_curriculum
 from talkies.runs.lookup import CURRICULUM_FILE, record_data
@@ -42,7 +43,7 @@ def record_runs(folder: Path) -> None:
     """The runs of the archive as this version records them, in folders of older names."""
     for path in sorted(folder.glob("*/*-*/0001/recipe.json")):
         runs, name = path.parents[2].name, path.parents[1].name
-        adopt(recipe_of_run(path.parent), folder / f"{runs}-now" / f"{name[:-8]}{ANY}" / "0001", {})
+        adopt(recipe_of_run(path.parent, SYSTEMS), folder / f"{runs}-now" / f"{name[:-8]}{ANY}" / "0001", {})
 
 
 def record_curricula(folder: Path, curriculum: Curriculum) -> None:
@@ -73,7 +74,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Old:
     old = unpacked(tmp_path_factory.mktemp("old") / "files", current=True)
     (old.folder / "recipes" / "low.yaml").write_text(LOW)
     record_runs(old.folder)
-    record_curricula(old.folder, load_curriculum(old.folder / "recipes" / "curriculum.yaml"))
+    record_curricula(old.folder, load_curriculum(old.folder / "recipes" / "curriculum.yaml", systems=SYSTEMS))
     record_data_roots(old.folder)
     return old
 

@@ -154,7 +154,7 @@ def test_gathered_metrics_keep_their_means_on_another_number_of_ranks(ranks: int
     """Also in sequence groups, whose ranks count the same clips."""
     old = [TrainingMetrics(every=9, bins=2, sink=lambda *_: None, share=2) for _ in range(4)]
     for rank, metrics in enumerate(old):
-        metrics._add("train/audio", torch.tensor([rank // 2 + 0.5, 1.25]))
+        metrics._add("train/audio", torch.tensor([rank // 2 + 0.5, 1.25]), torch.tensor(2))
         metrics._clips += 2
     states = [metrics.state_dict() for metrics in old]
     new = [TrainingMetrics(every=9, bins=2, sink=lambda *_: None, share=share) for _ in range(ranks)]
