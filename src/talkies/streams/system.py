@@ -46,9 +46,10 @@ class Task:
 class Parts:
     """A phase of a system.
 
-    `components`: what it builds; `targets`: the loss weight of each stream that it trains; `conditions`: the streams
-    that it reads besides; `texts`: the texts that it reads; `dropout` of conditions and texts, by name (`all`:
-    together); `cycle`: what the optimizer steps train, in turn; `tasks` by name (none: nothing is given).
+    `components`: what it builds, of which the `frozen` ones keep the weights of their parents; `targets`: the loss
+    weight of each stream that it trains; `conditions`: the streams that it reads besides; `texts`: the texts that it
+    reads; `dropout` of conditions and texts, by name (`all`: together); `cycle`: what the optimizer steps train, in
+    turn; `tasks` by name (none: nothing is given).
     """
 
     components: frozenset[str]
@@ -56,6 +57,7 @@ class Parts:
     conditions: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
     dropout: Mapping[str, float] = field(default_factory=dict)
+    frozen: frozenset[str] = frozenset()
     cycle: tuple[Turn, ...] = (Turn(),)
     tasks: Mapping[str, Task] = field(default_factory=dict)
 
