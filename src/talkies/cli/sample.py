@@ -12,8 +12,8 @@ MAX_SCALE, MAX_STEPS = 100.0, 10_000
 
 if TYPE_CHECKING:
     from talkies.flow.config import SamplingConfig
-    from talkies.generate.clip import Generator
     from talkies.generate.given import Given
+    from talkies.generate.model import Generator
     from talkies.media.mux import Medium
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe

@@ -2,74 +2,21 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from talkies.config import CheckpointError, DataError
+from talkies.config import CheckpointError
 from talkies.flow.config import SamplingConfig
 from talkies.flow.draw import gaussian
 from talkies.flow.guidance import guided
 from talkies.flow.sampler import sample
 from talkies.flow.schedule import level_grid
-from talkies.generate.geometry import clip_shape, sample_count
+from talkies.generate.conditions import condition_of
+from talkies.generate.model import Generator
 from talkies.generate.request import Request
-from talkies.streams import Grid
-from talkies.streams.batch import Condition, Denoiser, Stream
-from talkies.streams.codec import Codecs, Media
-from talkies.streams.system import Setup, System
-
-
-@dataclass(frozen=True, kw_only=True)
-class Generator:
-    """A model that makes clips: its `denoiser` on `device`, its codecs, its system and the recipe that it was trained
-    with, and the `grids` of all streams that it reads and makes, for clips at `fps` frames per second."""
-
-    denoiser: Denoiser
-    codecs: Codecs
-    system: System
-    setup: Setup
-    grids: Mapping[str, Grid]
-    fps: float
-    device: torch.device | str = "cpu"
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The streams that it makes."""
-        return tuple(self.system.parts(self.setup).targets)
-
-    @property
-    def text_codecs(self) -> dict[str, str]:
-        """The texts that it reads -> their codecs."""
-        read = self.system.parts(self.setup).texts
-        return {name: codec for name, codec in self.system.texts(self.setup.codecs).items() if name in read}
-
-    def codec_of(self, stream: str) -> str:
-        """The codec of a stream."""
-        return self.system.stored(self.setup.codecs)[stream].codec
-
-    def stream_of(self, medium: str) -> str | None:
-        """The stream of "video" or "audio" that it makes; None if it makes none."""
-        codecs = self.codecs.video if medium == "video" else self.codecs.audio
-        return next((name for name in self.targets if self.codec_of(name) in codecs), None)
-
-    @property
-    def shape(self) -> tuple[int, int, int] | None:
-        """(frames, height, width) of the clips; None without a video stream."""
-        name = self.stream_of("video")
-        return None if name is None else clip_shape(self.codecs.video[self.codec_of(name)], self.grids[name], self.fps)
-
-    @property
-    def samples(self) -> int | None:
-        """Samples of sound: as long as the frames, or without frames as the Grid; None without a sound stream."""
-        name = self.stream_of("audio")
-        if name is None:
-            return None
-        codec, grid = self.codecs.audio[self.codec_of(name)], self.grids[name]
-        if self.shape is None:
-            return int(grid.shape[0] * codec.sample_rate / grid.rate)
-        return sample_count(codec, grid, self.shape[0], self.fps)
+from talkies.streams.batch import Condition, Stream
+from talkies.streams.codec import Media
 
 
 def generate(
@@ -136,54 +83,17 @@ def _check(model: Generator, requests: Sequence[Request]) -> None:
 
 
 def _streams(model: Generator, requests: Sequence[Request], made: Sequence[str], *, seed: int) -> dict[str, Stream]:
-    """The initial noise of the streams that are made, the latents of the given ones, and the conditions."""
+    """The initial noise of the streams that are made, and the conditions that are given."""
     count, ids = len(requests), [r.id for r in requests]
-    ones, zeros = torch.ones(count, device=model.device), torch.zeros(count, device=model.device)
+    ones = torch.ones(count, device=model.device)
     streams: dict[str, Stream] = {}
     for name, grid in model.grids.items():
         if name in made:
             noise = gaussian(seed, ids, [0] * count, f"sample/{name}", grid.latent_shape).to(model.device)
             streams[name] = Stream(latent=noise, time=ones, grid=grid)
-        elif name in model.targets:
-            streams[name] = Stream(latent=_given(model, requests, name), time=zeros, grid=grid, role="condition")
-        else:
-            streams[name] = Stream(latent=_first_frames(model, requests), time=zeros, grid=grid, role="condition")
+        elif (condition := condition_of(model, requests, name)) is not None:
+            streams[name] = condition
     return streams
-
-
-def _given(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
-    """The latents [B, C, *shape] of a stream that the requests give."""
-    codec, values = model.codec_of(name), torch.stack([r.given[name] for r in requests]).to(model.device)
-    if codec in model.codecs.audio:
-        return model.codecs.audio[codec].encode(values)
-    return model.codecs.video[codec].encode(values)
-
-
-def _first_frames(model: Generator, requests: Sequence[Request]) -> Tensor:
-    """The latent [B, C, T, h, w] of (first frame, then mid-grey frames), encoded whole (docs/mova.md: First frame)."""
-    name, shape = model.stream_of("video"), model.shape
-    assert name is not None, "a first frame belongs to a video"
-    assert shape is not None
-    frames, height, width = shape
-    clips = torch.zeros(len(requests), frames, 3, height, width, device=model.device)
-    for clip, r in zip(clips, requests, strict=True):
-        given = r.given.get(name)
-        first = r.image if given is None else given[0]
-        clip[0] = 1.0 if first is None else _first_frame(first, r.id, height, width)
-    return model.codecs.video[model.codec_of(name)].encode(clips)
-
-
-def _first_frame(image: Tensor, name: str, height: int, width: int) -> Tensor:
-    if image.shape != (3, height, width):
-        raise DataError(
-            f"image of request {name} has shape {tuple(image.shape)}, but the grid needs (3, {height}, {width}); "
-            "read it with talkies.generate.image.load_image"
-        )
-    if not bool(image.abs().max() <= 1):
-        raise DataError(
-            f"image of request {name} has values outside [-1, 1]: scale its 0..255 pixels by 1 / 127.5 and subtract 1"
-        )
-    return image
 
 
 def _decoded(model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor]) -> list[Media]:

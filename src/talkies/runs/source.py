@@ -21,7 +21,7 @@ from talkies.config.quoting import shown
 from talkies.config.records import present
 from talkies.config.regular_files import resolved
 from talkies.data.shards import ShardSet
-from talkies.generate.clip import Generator
+from talkies.generate.model import Generator
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
 from talkies.parallel.ranks import Ranks
