@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from talkies.codecs.byte_text import ByteTextEncoder
-from talkies.codecs.config import ByteTextConfig, LinearAudioConfig, LinearVideoConfig, audio_grid, video_grid
+from talkies.codecs.config import ByteTextConfig, LinearAudioConfig, LinearVideoConfig
+from talkies.codecs.geometry import audio_grid, video_grid
 from talkies.generate.model import Generator
 from talkies.models.mova.config import AudioPretrainingConfig, JointConfig, MovaConfig, VideoPretrainingConfig
 from talkies.models.mova.system import MOVA

@@ -42,7 +42,7 @@ CHANGES = [
     ("world/config.py", "import config\n", "import config\nfrom talkies.config.schema import renamed\n"),
     ("world/config.py", "size: Side = 32", 'side: Side = renamed("size", default=32)'),
     ("world/render.py", r"source\.size\b", "source.side"),
-    ("codecs/config.py", "config import DataError, config\n", r"\g<0>from talkies.config.schema import renamed\n"),
+    ("codecs/config.py", r"from talkies\.config import config\n", r"\g<0>from talkies.config.schema import renamed\n"),
     ("codecs/config.py", "motion: Channels = 2", 'moving: Channels = renamed("motion", default=2)'),
     ("codecs/linear_video.py", r"config\.motion\b", "config.moving"),
 ]

@@ -1,17 +1,13 @@
 """Recipe keys of the frozen codecs. These values alone determine a codec's Grid; its weights are not needed."""
 
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from talkies.config import DataError, config
+from talkies.codecs.speech_config import HubertConfig, Medium, Wav2Vec2Config, WhisperConfig
+from talkies.config import config
 from talkies.config.numbers import Block, Channels, Hop, Length, SampleRate, Stride, Width
-from talkies.streams import Grid
-
-Medium = Literal["video", "audio", "text"]
-"""What a codec encodes."""
 
 
 @config
@@ -20,6 +16,7 @@ class LinearVideoConfig:
     `motion` of the channels hold the motion within a block."""
 
     medium: ClassVar[Medium] = "video"
+    piece: ClassVar[int | None] = None
     fitted: ClassVar[bool] = True
     kind: Literal["linear_video"] = "linear_video"
     channels: Channels = 12
@@ -33,11 +30,27 @@ class WanVideoConfig:
     """diffusers' AutoencoderKLWan (Wan2.1 VAE: 16 channels, 4 x 8 x 8). `weights`: a folder in diffusers' layout."""
 
     medium: ClassVar[Medium] = "video"
+    piece: ClassVar[int | None] = None
     fitted: ClassVar[bool] = False
     kind: Literal["wan"] = "wan"
     weights: str | None = None
     channels: Channels = 16
     stride: Stride = 4
+    block: Block = 8
+
+
+@config
+class MochiVideoConfig:
+    """diffusers' AutoencoderKLMochi (Mochi 1's VAE: 12 channels, 6 x 8 x 8), in pieces of 25 frames, each encoded alone,
+    to 5 latent steps. `weights`: a folder in diffusers' layout."""
+
+    medium: ClassVar[Medium] = "video"
+    piece: ClassVar[int] = 5
+    fitted: ClassVar[bool] = False
+    kind: Literal["mochi"] = "mochi"
+    weights: str | None = None
+    channels: Channels = 12
+    stride: Stride = 6
     block: Block = 8
 
 
@@ -69,6 +82,36 @@ class MovaAudioConfig:
 
 
 @config
+class WaveformConfig:
+    """The sound itself: a latent step holds its `hop` samples, so that they come back bit for bit."""
+
+    medium: ClassVar[Medium] = "audio"
+    fitted: ClassVar[bool] = False
+    kind: Literal["waveform"] = "waveform"
+    sample_rate: SampleRate = 16000
+    hop: Hop = 640
+
+    @property
+    def channels(self) -> int:
+        """The samples of a step."""
+        return self.hop
+
+
+@config
+class LogMelConfig:
+    """Features of sound without weights: the logarithmic loudness of `channels` mel bands in each `hop` (by default 25
+    a second). It only encodes."""
+
+    medium: ClassVar[Medium] = "audio"
+    fitted: ClassVar[bool] = False
+    context: ClassVar[float] = 0.0
+    kind: Literal["log_mel"] = "log_mel"
+    channels: Channels = 80
+    sample_rate: SampleRate = 16000
+    hop: Hop = 640
+
+
+@config
 class ByteTextConfig:
     """Byte-level text features of the toy: each word's bytes hashed into `dim` features, at most `length` words."""
 
@@ -91,10 +134,26 @@ class Umt5TextConfig:
     length: Length = 512
 
 
-CodecConfig = Annotated[
-    LinearVideoConfig | WanVideoConfig | LinearAudioConfig | MovaAudioConfig | ByteTextConfig | Umt5TextConfig,
-    Field(discriminator="kind"),
-]
+@config
+class T5TextConfig:
+    """transformers' T5 encoder as Mochi 1 has it (T5 v1.1 XXL): padded positions zeroed, nothing for an empty caption.
+    `weights`: a folder with text_encoder/ and tokenizer/."""
+
+    medium: ClassVar[Medium] = "text"
+    fitted: ClassVar[bool] = False
+    kind: Literal["t5"] = "t5"
+    weights: str | None = None
+    dim: Width = 4096
+    length: Length = 256
+
+
+VideoConfig = LinearVideoConfig | WanVideoConfig | MochiVideoConfig
+"""`piece`: the latent steps that are encoded on their own (None: a clip is encoded as a whole)."""
+SoundEncoderConfig = LogMelConfig | Wav2Vec2Config | HubertConfig | WhisperConfig
+"""What only encodes. `context`: the seconds of sound on each side of a window that its features depend on."""
+AudioConfig = LinearAudioConfig | MovaAudioConfig | WaveformConfig | SoundEncoderConfig
+TextConfig = ByteTextConfig | Umt5TextConfig | T5TextConfig
+CodecConfig = Annotated[VideoConfig | AudioConfig | TextConfig, Field(discriminator="kind")]
 CodecsConfig = dict[str, CodecConfig]
 """The frozen parts of one system, by name."""
 
@@ -106,54 +165,9 @@ def fitted_names(codecs: Mapping[str, CodecConfig]) -> tuple[str, ...]:
 
 def sample_rates(codecs: Mapping[str, CodecConfig]) -> dict[str, int]:
     """Audio codec -> samples per second."""
-    return {
-        name: codec.sample_rate
-        for name, codec in codecs.items()
-        if isinstance(codec, LinearAudioConfig | MovaAudioConfig)
-    }
+    return {name: codec.sample_rate for name, codec in codecs.items() if isinstance(codec, AudioConfig)}
 
 
-def grid_of(
-    codec: LinearVideoConfig | WanVideoConfig | LinearAudioConfig | MovaAudioConfig,
-    *,
-    frames: int,
-    height: int,
-    width: int,
-    fps: float,
-    samples: int,
-) -> Grid:
-    """Latent geometry of a clip's frames or samples, whichever the codec encodes. DataError as below."""
-    if isinstance(codec, LinearVideoConfig | WanVideoConfig):
-        return video_grid(codec, frames=frames, height=height, width=width, fps=fps)
-    return audio_grid(codec, samples=samples)
-
-
-def video_grid(codec: LinearVideoConfig | WanVideoConfig, *, frames: int, height: int, width: int, fps: float) -> Grid:
-    """Latent geometry of a clip: T = (frames - 1) / stride + 1, rate fps / stride.
-
-    Raises DataError if frames are not 1 mod the temporal stride or a side is not divisible by the block.
-    """
-    if frames < 1 or (frames - 1) % codec.stride:
-        low = max(1, (frames - 1) // codec.stride * codec.stride + 1)
-        raise DataError(
-            f"{frames} frames do not fit codec {codec.kind}: frames must be 1 mod {codec.stride}; "
-            f"nearest: {low} or {low + codec.stride}"
-        )
-    for name, size in (("height", height), ("width", width)):
-        if size < codec.block or size % codec.block:
-            low = max(codec.block, size // codec.block * codec.block)
-            raise DataError(
-                f"{name} {size} does not fit codec {codec.kind}: it must be divisible by {codec.block}; "
-                f"nearest: {low} or {low + codec.block}"
-            )
-    rate = Fraction(fps).limit_denominator(1001) / codec.stride
-    shape = ((frames - 1) // codec.stride + 1, height // codec.block, width // codec.block)
-    return Grid(channels=codec.channels, shape=shape, rate=rate)
-
-
-def audio_grid(codec: LinearAudioConfig | MovaAudioConfig, *, samples: int) -> Grid:
-    """Latent geometry of `samples` mono samples, padded right to whole hops: T = (samples - 1) // hop + 1."""
-    if samples < 1:
-        raise DataError(f"{samples} audio samples: at least 1 is needed")
-    steps = (samples - 1) // codec.hop + 1
-    return Grid(channels=codec.channels, shape=(steps,), rate=Fraction(codec.sample_rate, codec.hop))
+def context_of(codec: CodecConfig) -> float:
+    """Seconds of sound on each side of a window that a codec may hear with it; 0 for all that encode a window alone."""
+    return codec.context if isinstance(codec, SoundEncoderConfig) else 0.0

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from talkies.codecs.config import LinearAudioConfig, audio_grid
+from talkies.codecs.config import LinearAudioConfig
+from talkies.codecs.geometry import audio_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.principal import Principal, fit_principal
 from talkies.config import DataError

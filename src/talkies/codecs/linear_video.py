@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from talkies.codecs.config import LinearVideoConfig, video_grid
+from talkies.codecs.config import LinearVideoConfig
+from talkies.codecs.geometry import video_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.principal import Principal, fit_principal
 from talkies.config import DataError

@@ -9,14 +9,14 @@ import torch
 from talkies.codecs.config import CodecConfig
 from talkies.codecs.fitted import check_identity, read_fitted, save_codec
 from talkies.config import RecipeError
-from talkies.streams.codec import AudioCodec, Codecs, TextEncoder, VideoCodec
+from talkies.streams.codec import AudioEncoder, Codecs, TextEncoder, VideoCodec
 
 __all__ = ["load_codec", "load_codecs", "save_codec"]
 
 
 def load_codec(
     name: str, config: CodecConfig, folder: Path | None, *, device: torch.device | str = "cpu"
-) -> VideoCodec | AudioCodec | TextEncoder:
+) -> VideoCodec | AudioEncoder | TextEncoder:
     """The codec `name` of a recipe; arguments and errors as of `load_codecs`."""
     if config.fitted:
         if folder is None:
@@ -24,40 +24,72 @@ def load_codec(
                 f"`codecs.{name}`: a {config.kind} codec is fitted: it needs the codecs folder of a prepared data root"
             )
         return _fitted(config, folder / name)
-    return _pretrained(config, device)
+    return _unfitted(name, config, device)
 
 
 # Imports are inside the functions: a toy run must not spend ten seconds importing diffusers and transformers.
 
 
-def _fitted(config: Any, folder: Path) -> VideoCodec | AudioCodec:
+def _fitted(config: Any, folder: Path) -> VideoCodec | AudioEncoder:
     codec: Any
     if config.kind == "linear_video":
         from talkies.codecs.linear_video import LinearVideoCodec  # noqa: PLC0415
 
         codec = LinearVideoCodec(config, read_fitted(config, folder))
     else:
-        from talkies.codecs.linear_audio import LinearAudioCodec  # noqa: PLC0415
+        from talkies.codecs.linear_audio import LinearAudioEncoder  # noqa: PLC0415
 
-        codec = LinearAudioCodec(config, read_fitted(config, folder))
+        codec = LinearAudioEncoder(config, read_fitted(config, folder))
     check_identity(codec, folder)
-    loaded: VideoCodec | AudioCodec = codec
+    loaded: VideoCodec | AudioEncoder = codec
     return loaded
 
 
-def _pretrained(config: Any, device: torch.device | str) -> VideoCodec | AudioCodec | TextEncoder:
-    if config.kind == "wan":
-        from talkies.codecs.wan import WanVideoCodec  # noqa: PLC0415
+def _unfitted(name: str, config: Any, device: torch.device | str) -> VideoCodec | AudioEncoder | TextEncoder:
+    key = f"codecs.{name}"
+    if config.medium == "video":
+        return _video(key, config, device)
+    return _audio(key, config, device) if config.medium == "audio" else _text(key, config, device)
 
-        return WanVideoCodec.load(config, device=device)
+
+def _video(key: str, config: Any, device: torch.device | str) -> VideoCodec:
+    if config.kind == "mochi":
+        from talkies.codecs.mochi import MochiVideoCodec  # noqa: PLC0415
+
+        return MochiVideoCodec.load(config, key=key, device=device)
+    from talkies.codecs.wan import WanVideoCodec  # noqa: PLC0415
+
+    return WanVideoCodec.load(config, key=key, device=device)
+
+
+def _audio(key: str, config: Any, device: torch.device | str) -> AudioEncoder:
+    if config.kind == "waveform":
+        from talkies.codecs.waveform import WaveformCodec  # noqa: PLC0415
+
+        return WaveformCodec(config)
+    if config.kind == "log_mel":
+        from talkies.codecs.log_mel import LogMelEncoder  # noqa: PLC0415
+
+        return LogMelEncoder(config, key=key)
     if config.kind == "mova_dac":
-        from talkies.codecs.mova_dac import MovaAudioCodec  # noqa: PLC0415
+        from talkies.codecs.mova_dac import MovaAudioEncoder  # noqa: PLC0415
 
-        return MovaAudioCodec.load(config, device=device)
+        return MovaAudioEncoder.load(config, key=key, device=device)
+    from talkies.codecs import speech  # noqa: PLC0415
+
+    kind = speech.WhisperEncoder if config.kind == "whisper" else speech.WaveEncoder
+    return kind.load(config, key=key, device=device)
+
+
+def _text(key: str, config: Any, device: torch.device | str) -> TextEncoder:
     if config.kind == "umt5":
         from talkies.codecs.umt5 import Umt5TextEncoder  # noqa: PLC0415
 
-        return Umt5TextEncoder.load(config, device=device)
+        return Umt5TextEncoder.load(config, key=key, device=device)
+    if config.kind == "t5":
+        from talkies.codecs.t5 import T5TextEncoder  # noqa: PLC0415
+
+        return T5TextEncoder.load(config, key=key, device=device)
     from talkies.codecs.byte_text import ByteTextEncoder  # noqa: PLC0415
 
     return ByteTextEncoder(config)

@@ -6,8 +6,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from talkies.codecs.config import MovaAudioConfig, audio_grid
+from talkies.codecs.config import MovaAudioConfig
 from talkies.codecs.dac import Dac, DacShape
+from talkies.codecs.geometry import audio_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, load_strictly, read_config, read_tensors, weights_folder
 from talkies.config import DataError
@@ -25,12 +26,12 @@ class MovaAudioCodec:
         self.config, self.network = config, network.eval()
 
     @classmethod
-    def load(cls, config: MovaAudioConfig, *, device: torch.device | str = "cpu") -> "MovaAudioCodec":
+    def load(cls, config: MovaAudioConfig, *, key: str = KEY, device: torch.device | str = "cpu") -> "MovaAudioCodec":
         """From `config.weights`; weight norm (weight_g, weight_v) is folded into the weights.
 
         Raises RecipeError for a missing folder or another geometry, DataError for the folder's contents.
         """
-        folder = weights_folder(config.weights, key=f"{KEY}.weights", holds=HOLDS)
+        folder = weights_folder(config.weights, key=f"{key}.weights", holds=HOLDS)
         values = read_config(folder)
         if values.get("continuous") is not True:
             raise DataError(
@@ -38,7 +39,7 @@ class MovaAudioCodec:
             )
         shape = DacShape.from_json(values)
         sizes = {"channels": (config.channels, shape.latent_dim), "hop": (config.hop, shape.hop)}
-        check_geometry(KEY, sizes | {"sample_rate": (config.sample_rate, values.get("sample_rate", 0))})
+        check_geometry(key, sizes | {"sample_rate": (config.sample_rate, values.get("sample_rate", 0))})
         with torch.device("meta"):
             network = Dac(shape)
         load_strictly(network, fold_weight_norm(read_tensors(folder)), folder)

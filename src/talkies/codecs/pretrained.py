@@ -25,9 +25,9 @@ def weights_folder(weights: str | None, *, key: str, holds: str) -> Path:
     return folder
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """config.json of a weights folder; DataError if it is missing or not a JSON object."""
-    return PRETRAINED.read(folder / "config.json")
+def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """config.json, or another, of a weights folder; DataError if it is missing or not a JSON object."""
+    return PRETRAINED.read(folder / name)
 
 
 def safetensors_files(folder: Path) -> list[Path]:
@@ -69,6 +69,26 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: Pat
             raise DataError(f"{source}: {kind} {len(names)} of {len(needed)} tensors; first: {first} ({shapes})")
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
     network.requires_grad_(False).eval()
+
+
+def read_transformer(kind: Any, folder: Path, *, besides: tuple[str, ...] = (), **options: Any) -> Any:
+    """A network of transformers' class `kind`, with `options` of its `from_pretrained`. DataError if a tensor is
+    missing, of another shape or unknown, unless its name begins with one of `besides`."""
+    safetensors_files(folder)
+    try:
+        network, report = kind.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"cannot load a {kind.__name__} from {folder}: {error}") from None
+    # transformers fills missing tensors with random weights and only logs it.
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        names = sorted(map(str, report[problem]))
+        if problem == "unexpected_keys":
+            names = [name for name in names if not name.startswith(besides)]
+        if names:
+            raise DataError(f"{folder}: {problem.replace('_', ' ')}: {', '.join(names[:3])} ...")
+    return network
 
 
 def check_geometry(key: str, values: Mapping[str, tuple[int, int]]) -> None:

@@ -1,122 +1,19 @@
 """UMT5 text features for both towers (docs/mova.md: Codecs)."""
 
-from functools import cached_property
-from pathlib import Path
+from typing import Any, ClassVar
 
-import torch
-from tokenizers import Tokenizer
-from torch import Tensor
 from transformers import UMT5EncoderModel
 
-from talkies.codecs.config import Umt5TextConfig
-from talkies.codecs.identity import identity
-from talkies.codecs.pretrained import check_geometry, safetensors_files, weights_folder
 from talkies.codecs.prompt import clean_prompt
-from talkies.config import DataError, RecipeError
-from talkies.config.records import regular_bytes
-from talkies.streams.batch import Text
-
-KEY = "codecs.text"
-HOLDS = (
-    "text_encoder/ (config.json, *.safetensors) and tokenizer/ (tokenizer.json), such as the root of a released MOVA"
-)
+from talkies.codecs.token_text import TokenTextEncoder
 
 
-class Umt5TextEncoder:
-    """Captions -> last hidden state, padded to `config.length` tokens, zero past the true length (which counts </s>).
+class Umt5TextEncoder(TokenTextEncoder):
+    """Captions are cleaned as in MOVA's released code; the empty one has the length 1: </s>."""
 
-    The weights keep their stored precision; features are fp32 on the CPU. `tokenizer` is the content of tokenizer.json,
-    which the tokenizers library reads like upstream's T5TokenizerFast, with any version of transformers.
-    """
+    model: ClassVar[Any] = UMT5EncoderModel
+    release: ClassVar[str] = "MOVA"
 
-    def __init__(self, config: Umt5TextConfig, network: UMT5EncoderModel, tokenizer: str) -> None:
-        if config.length < 1:
-            raise RecipeError(f"`{KEY}.length` is {config.length}: it must be at least 1")
-        # Upstream's trainer leaves the encoder's dropout on. This codec is not a Module: train() never reaches it.
-        self.config, self.network = config, network.requires_grad_(False).eval()
-        self._spelled, self._tokenizer = tokenizer, _tokenizer(tokenizer)
-
-    @classmethod
-    def load(cls, config: Umt5TextConfig, *, device: torch.device | str = "cpu") -> "Umt5TextEncoder":
-        """From `config.weights`. RecipeError for a missing folder or another width, DataError for its contents."""
-        folder = weights_folder(config.weights, key=f"{KEY}.weights", holds=HOLDS)
-        tokenizer = _read_text(folder / "tokenizer" / "tokenizer.json")
-        network = _read_network(folder / "text_encoder")
-        check_geometry(KEY, {"dim": (config.dim, network.config.d_model)})
-        return cls(config, network.to(device), tokenizer)
-
-    @cached_property
-    def identity(self) -> str:
-        """sha256 over config, weights and tokenizer; computed once."""
-        spelled = torch.frombuffer(bytearray(self._spelled.encode()), dtype=torch.uint8)
-        return identity(self.config, {**self.network.state_dict(), "tokenizer": spelled})
-
-    def _tokens(self, caption: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(clean_prompt(caption)).ids
-        return ids
-
-    def overflow(self, caption: str) -> int:
-        """Tokens of the caption, </s> included, beyond `config.length`."""
-        return max(0, len(self._tokens(caption)) - self.config.length)
-
-    @torch.no_grad()
-    def encode(self, captions: list[str]) -> Text:
-        """One row per caption; a long caption is truncated and keeps its </s>. ValueError for no captions."""
-        if not captions:
-            raise ValueError("no captions to encode: at least 1 is needed")
-        rows = [self._row(caption) for caption in captions]
-        return Text(embedding=torch.cat([row for row, _ in rows]), length=torch.tensor([n for _, n in rows]))
-
-    def _row(self, caption: str) -> tuple[Tensor, int]:
-        """[1, L, D] fp32 and the length of one caption, encoded alone so that features do not depend on the batch."""
-        ids = self._tokens(caption)
-        ids = ids if len(ids) <= self.config.length else [*ids[: self.config.length - 1], ids[-1]]
-        pad = self.config.length - len(ids)
-        padded = torch.tensor([ids + [self.network.config.pad_token_id] * pad], device=self.network.device)
-        valid = torch.arange(self.config.length, device=padded.device)[None] < len(ids)
-        hidden = self.network(input_ids=padded, attention_mask=valid.long()).last_hidden_state
-        return torch.where(valid[..., None], hidden.float(), 0.0).cpu(), len(ids)
-
-
-def _tokenizer(spelled: str) -> Tokenizer:
-    """A tokenizer that neither truncates nor pads, and adds </s>; DataError if `spelled` does not describe one."""
-    try:
-        tokenizer = Tokenizer.from_str(spelled)
-    except Exception as error:  # the tokenizers library raises bare Exceptions
-        raise DataError(f"the UMT5 tokenizer.json cannot be used: {error}") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    added = tokenizer.num_special_tokens_to_add(is_pair=False)
-    if added != 1:
-        raise DataError(f"the UMT5 tokenizer must add </s> to a prompt and nothing else; it adds {added} tokens")
-    return tokenizer
-
-
-TOKENIZER_LIMIT = 1 << 28
-
-
-def _read_text(path: Path) -> str:
-    """tokenizer.json as text; DataError if it cannot be read."""
-    try:
-        return regular_bytes(path, TOKENIZER_LIMIT).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"cannot read {path}: {error}; if there is only spiece.model, load it with transformers' T5Tokenizer "
-            "and save it again: that writes tokenizer.json"
-        ) from None
-
-
-def _read_network(folder: Path) -> UMT5EncoderModel:
-    """The encoder in its stored precision; DataError if a tensor is missing, unknown or of another shape."""
-    safetensors_files(folder)
-    try:
-        network, report = UMT5EncoderModel.from_pretrained(
-            folder, dtype="auto", use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"cannot load a UMT5 encoder from {folder}: {error}") from None
-    # transformers fills missing tensors with random weights and only logs it.
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if report[kind]:
-            raise DataError(f"{folder}: {kind.replace('_', ' ')}: {', '.join(map(str, sorted(report[kind])[:3]))} ...")
-    return network
+    def cleaned(self, caption: str) -> str:
+        """Mojibake, HTML and whitespace repaired."""
+        return clean_prompt(caption)

@@ -6,7 +6,8 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from talkies.codecs.config import WanVideoConfig, video_grid
+from talkies.codecs.config import WanVideoConfig
+from talkies.codecs.geometry import video_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, load_strictly, read_config, read_tensors, weights_folder
 from talkies.config import DataError
@@ -28,10 +29,10 @@ class WanVideoCodec:
         self.mean, self.std = statistics.view(2, 1, -1, 1, 1, 1).to(network.device)
 
     @classmethod
-    def load(cls, config: WanVideoConfig, *, device: torch.device | str = "cpu") -> "WanVideoCodec":
+    def load(cls, config: WanVideoConfig, *, key: str = KEY, device: torch.device | str = "cpu") -> "WanVideoCodec":
         """From `config.weights`. Raises RecipeError for a missing folder or another geometry, DataError for the
         folder's contents."""
-        folder = weights_folder(config.weights, key=f"{KEY}.weights", holds=HOLDS)
+        folder = weights_folder(config.weights, key=f"{key}.weights", holds=HOLDS)
         values = read_config(folder)
         if values.get("_class_name") != "AutoencoderKLWan":
             name = values.get("_class_name")
@@ -43,7 +44,7 @@ class WanVideoCodec:
             "stride": (config.stride, sizes.scale_factor_temporal),
             "block": (config.block, sizes.scale_factor_spatial),
         }
-        check_geometry(KEY, {"channels": (config.channels, sizes.z_dim)} | strides)
+        check_geometry(key, {"channels": (config.channels, sizes.z_dim)} | strides)
         load_strictly(network, read_tensors(folder), folder)
         return cls(config, network.to(device))
 

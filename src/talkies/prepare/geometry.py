@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from talkies.codecs.config import grid_of
+from talkies.codecs.geometry import grid_of
 from talkies.config import RecipeError
 from talkies.config.quoting import shown
 from talkies.streams import Grid

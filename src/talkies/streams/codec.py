@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import Tensor
 
@@ -23,8 +23,8 @@ class VideoCodec(Protocol):
     def decode(self, latent: Tensor) -> Tensor: ...
 
 
-class AudioCodec(Protocol):
-    """Mono samples [B, S] fp32 in [-1, 1] <-> latents [B, C, T] fp32. S is padded right to a whole number of hops."""
+class AudioEncoder(Protocol):
+    """Mono samples [B, S] fp32 in [-1, 1] -> features [B, C, T] fp32. S is padded right to a whole number of hops."""
 
     @property
     def identity(self) -> str: ...
@@ -35,6 +35,10 @@ class AudioCodec(Protocol):
     def grid(self, samples: int) -> Grid: ...
 
     def encode(self, samples: Tensor) -> Tensor: ...
+
+
+class AudioCodec(AudioEncoder, Protocol):
+    """An AudioEncoder whose features are latents [B, C, T] that it decodes to samples [B, T * hop]."""
 
     def decode(self, latent: Tensor) -> Tensor: ...
 
@@ -55,8 +59,14 @@ class Codecs:
     """The frozen parts around a denoiser, by name. A phase has only those that it uses."""
 
     video: Mapping[str, VideoCodec] = field(default_factory=dict)
-    audio: Mapping[str, AudioCodec] = field(default_factory=dict)
+    audio: Mapping[str, AudioEncoder] = field(default_factory=dict)
     text: Mapping[str, TextEncoder] = field(default_factory=dict)
+
+    def sound(self, name: str) -> AudioCodec:
+        """The audio codec `name`, of which sound is made: one that decodes (checked in recipes)."""
+        codec = self.audio[name]
+        assert hasattr(codec, "decode"), f"{name} only encodes"
+        return cast(AudioCodec, codec)
 
     @property
     def identities(self) -> dict[str, str]:

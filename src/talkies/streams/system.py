@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """A stream that shards store: what `codec` makes of a clip. `of`: the whole clip, or its first frame followed by
-    mid-grey ones."""
+    """A stream that shards store: what `codec` makes of a clip. `of`: the whole clip; its first frame followed by
+    mid-grey ones; or one frame of its file from outside of the clip, repeated to 1 + stride frames, and its time."""
 
     codec: str
-    of: Literal["clip", "first frame"] = "clip"
+    of: Literal["clip", "first frame", "reference"] = "clip"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,52 @@
+"""Recipe keys of pretrained speech encoders, whose features are a model's sound."""
+
+from typing import ClassVar, Literal
+
+from talkies.config import config
+from talkies.config.numbers import Channels, NonNegative
+
+Medium = Literal["video", "audio", "text"]
+"""What a codec encodes."""
+
+
+@config
+class SpeechConfig:
+    """Features of a pretrained speech encoder of transformers: its last hidden state, `channels` wide, brought from 50
+    to `rate` a second by linear interpolation. `align_corners`: the first and the last feature are the first and the last
+    state. `context`: seconds of the file on each side of a window that are heard with it. It only encodes. `weights`: a
+    folder with config.json, preprocessor_config.json (not for `whisper`) and *.safetensors."""
+
+    medium: ClassVar[Medium] = "audio"
+    fitted: ClassVar[bool] = False
+    sample_rate: ClassVar[int] = 16000
+    weights: str | None = None
+    channels: Channels = 1024
+    rate: Literal[10, 20, 25, 40, 50] = 25
+    align_corners: bool = True
+    context: NonNegative = 10.0
+
+    @property
+    def hop(self) -> int:
+        """Samples per step."""
+        return self.sample_rate // self.rate
+
+
+@config
+class Wav2Vec2Config(SpeechConfig):
+    """transformers' Wav2Vec2Model."""
+
+    kind: Literal["wav2vec2"] = "wav2vec2"
+
+
+@config
+class HubertConfig(SpeechConfig):
+    """transformers' HubertModel."""
+
+    kind: Literal["hubert"] = "hubert"
+
+
+@config
+class WhisperConfig(SpeechConfig):
+    """The encoder of transformers' WhisperModel, which hears pieces of 30 seconds."""
+
+    kind: Literal["whisper"] = "whisper"

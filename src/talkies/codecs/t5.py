@@ -1,0 +1,26 @@
+"""T5 text features as Mochi 1 takes them (T5 v1.1 XXL: 256 tokens, 4096 wide)."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers import T5EncoderModel
+
+from talkies.codecs.token_text import TokenTextEncoder
+
+
+class T5TextEncoder(TokenTextEncoder):
+    """Captions are tokenized as they are, without space around them. The empty one has the length 0: Mochi attends to no
+    text at all (its released code has no true place in the mask)."""
+
+    model: ClassVar[Any] = T5EncoderModel
+    release: ClassVar[str] = "Mochi 1"
+
+    def cleaned(self, caption: str) -> str:
+        """Without space around it."""
+        return caption.strip()
+
+    def _row(self, caption: str) -> tuple[Tensor, int]:
+        if not self.cleaned(caption):
+            return torch.zeros(1, self.config.length, self.config.dim), 0
+        return super()._row(caption)

@@ -1,0 +1,113 @@
+"""Text features of the encoders of the T5 family, as transformers has them."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from talkies.codecs.config import T5TextConfig, Umt5TextConfig
+from talkies.codecs.identity import identity
+from talkies.codecs.pretrained import check_geometry, read_transformer, weights_folder
+from talkies.config import DataError, RecipeError
+from talkies.config.records import regular_bytes
+from talkies.streams.batch import Text
+
+KEY = "codecs.text"
+HOLDS = "text_encoder/ (config.json, *.safetensors) and tokenizer/ (tokenizer.json), such as the root of a released {}"
+
+
+class TokenTextEncoder:
+    """Captions -> last hidden state, padded to `config.length` tokens, zero past the true length (which counts </s>).
+
+    The weights keep their stored precision; features are fp32 on the CPU. `tokenizer` is the content of tokenizer.json,
+    which the tokenizers library reads like upstream's T5TokenizerFast, with any version of transformers. A subclass
+    names transformers' class of its `model`, the `release` that has such a folder, and how a caption is `cleaned`.
+    """
+
+    model: ClassVar[Any]
+    release: ClassVar[str]
+
+    def __init__(self, config: Umt5TextConfig | T5TextConfig, network: Any, tokenizer: str) -> None:
+        if config.length < 1:
+            raise RecipeError(f"`{KEY}.length` is {config.length}: it must be at least 1")
+        # Upstream's trainer leaves the encoder's dropout on. This codec is not a Module: train() never reaches it.
+        self.config, self.network = config, network.requires_grad_(False).eval()
+        self._spelled, self._tokenizer = tokenizer, _tokenizer(tokenizer)
+
+    @classmethod
+    def load(cls, config: Umt5TextConfig | T5TextConfig, *, key: str = KEY, device: torch.device | str = "cpu") -> Self:
+        """From `config.weights`. RecipeError for a missing folder or another width, DataError for its contents."""
+        folder = weights_folder(config.weights, key=f"{key}.weights", holds=HOLDS.format(cls.release))
+        tokenizer = _read_text(folder / "tokenizer" / "tokenizer.json")
+        network = read_transformer(cls.model, folder / "text_encoder", dtype="auto")
+        check_geometry(key, {"dim": (config.dim, network.config.d_model)})
+        return cls(config, network.to(device), tokenizer)
+
+    @cached_property
+    def identity(self) -> str:
+        """sha256 over config, weights and tokenizer; computed once."""
+        spelled = torch.frombuffer(bytearray(self._spelled.encode()), dtype=torch.uint8)
+        return identity(self.config, {**self.network.state_dict(), "tokenizer": spelled})
+
+    def cleaned(self, caption: str) -> str:
+        """What the tokenizer is given of a caption."""
+        raise NotImplementedError
+
+    def _tokens(self, caption: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(self.cleaned(caption)).ids
+        return ids
+
+    def overflow(self, caption: str) -> int:
+        """Tokens of the caption, </s> included, beyond `config.length`."""
+        return max(0, len(self._tokens(caption)) - self.config.length)
+
+    @torch.no_grad()
+    def encode(self, captions: list[str]) -> Text:
+        """One row per caption; a long caption is truncated and keeps its </s>. ValueError for no captions."""
+        if not captions:
+            raise ValueError("no captions to encode: at least 1 is needed")
+        rows = [self._row(caption) for caption in captions]
+        return Text(embedding=torch.cat([row for row, _ in rows]), length=torch.tensor([n for _, n in rows]))
+
+    def _row(self, caption: str) -> tuple[Tensor, int]:
+        """[1, L, D] fp32 and the length of one caption, encoded alone so that features do not depend on the batch."""
+        ids = self._tokens(caption)
+        ids = ids if len(ids) <= self.config.length else [*ids[: self.config.length - 1], ids[-1]]
+        pad = self.config.length - len(ids)
+        padded = torch.tensor([ids + [self.network.config.pad_token_id] * pad], device=self.network.device)
+        valid = torch.arange(self.config.length, device=padded.device)[None] < len(ids)
+        hidden = self.network(input_ids=padded, attention_mask=valid.long()).last_hidden_state
+        return torch.where(valid[..., None], hidden.float(), 0.0).cpu(), len(ids)
+
+
+def _tokenizer(spelled: str) -> Tokenizer:
+    """A tokenizer that neither truncates nor pads, and adds </s>; DataError if `spelled` does not describe one."""
+    try:
+        tokenizer = Tokenizer.from_str(spelled)
+    except Exception as error:  # the tokenizers library raises bare Exceptions
+        raise DataError(f"the text encoder's tokenizer.json cannot be used: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    added = tokenizer.num_special_tokens_to_add(is_pair=False)
+    if added != 1:
+        raise DataError(
+            f"the text encoder's tokenizer must add </s> to a prompt and nothing else; it adds {added} tokens"
+        )
+    return tokenizer
+
+
+TOKENIZER_LIMIT = 1 << 28
+
+
+def _read_text(path: Path) -> str:
+    """tokenizer.json as text; DataError if it cannot be read."""
+    try:
+        return regular_bytes(path, TOKENIZER_LIMIT).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"cannot read {path}: {error}; if there is only spiece.model, load it with transformers' T5Tokenizer "
+            "and save it again: that writes tokenizer.json"
+        ) from None
