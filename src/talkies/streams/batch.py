@@ -19,7 +19,8 @@ class Stream:
 
     `latent` [B, C, *grid.shape] at noise level `time` in [0, 1] (0: clean, 1: noise), one per sample [B] or one per
     latent step [B, T]; `condition` [B, K, *grid.shape] is concatenated to the latent's channels; `mask` [B, T] bool is
-    False where a step is padding (None: nothing is padded).
+    False where a step is padding (None: nothing is padded); `start` [B]: seconds by which the stream begins after the
+    clip, negative if before (None: with it).
     """
 
     latent: Tensor
@@ -28,6 +29,7 @@ class Stream:
     role: Role = "target"
     condition: Tensor | None = None
     mask: Tensor | None = None
+    start: Tensor | None = None
 
     @property
     def width(self) -> int:
@@ -49,6 +51,7 @@ class Stream:
             time=self.time.to(device),
             condition=None if self.condition is None else self.condition.to(device),
             mask=None if self.mask is None else self.mask.to(device),
+            start=None if self.start is None else self.start.to(device),
         )
 
 
@@ -123,12 +126,14 @@ class Condition:
     """What a denoiser is given besides its streams.
 
     `texts` by name; `without`: the conditions that this evaluation must not use (the null branches of guidance);
-    `inactive`: the parameter groups that take no part in it, by which a network with several experts chooses one.
+    `inactive`: the parameter groups that take no part in it, by which a network with several experts chooses one;
+    `skipped`: the indices of the blocks that pass their inputs through (skip-layer guidance).
     """
 
     texts: Mapping[str, Text]
     without: frozenset[str] = frozenset()
     inactive: frozenset[str] = frozenset()
+    skipped: frozenset[int] = frozenset()
 
 
 class Denoiser(Protocol):
