@@ -1,4 +1,3 @@
-# LEAD TO HELPER mmodel: STOP, read /work/wt-mmodel/NOTE_FROM_LEAD.md before going on; it changes the structure of this file.
 """The block of Mochi-1 over any set of streams: one attention over all of them, all else by modality (Mirage video,
 section 3.4; the equations are those of Mochi's released code)."""
 

@@ -1,4 +1,3 @@
-# LEAD TO HELPER mmodel: STOP, read /work/wt-mmodel/NOTE_FROM_LEAD.md before going on; it changes the structure of this file.
 """Mirage video: one transformer over video, text, sound and reference (arXiv 2506.08279)."""
 
 from collections.abc import Collection, Iterator, Mapping
