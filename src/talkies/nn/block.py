@@ -1,6 +1,7 @@
 """The DiT block of every modality, and the head after the last block (docs/mova.md: Towers)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from talkies.nn.attention import Attention
@@ -23,6 +24,22 @@ class Mlp(nn.Sequential):
         """[..., dim] any float dtype -> [..., out] in the matmuls' dtype."""
         up, act, down = self
         out: Tensor = down(act(up(lowered(input, up))))
+        return out
+
+
+class SwiGlu(nn.Module):
+    """down(SiLU(gate x) * up x), without biases (arXiv 2002.05202)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(dim, hidden, bias=False)
+        self.up = nn.Linear(dim, hidden, bias=False)
+        self.down = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., dim] any float dtype -> [..., dim] in the matmuls' dtype."""
+        x = lowered(x, self.gate)
+        out: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
         return out
 
 

@@ -126,12 +126,14 @@ class Condition:
     """What a denoiser is given besides its streams.
 
     `texts` by name; `without`: the conditions that this evaluation must not use (the null branches of guidance);
-    `inactive`: the parameter groups that take no part in it, by which a network with several experts chooses one.
+    `inactive`: the parameter groups that take no part in it, by which a network with several experts chooses one;
+    `skipped`: the indices of the blocks that pass their inputs through (skip-layer guidance).
     """
 
     texts: Mapping[str, Text]
     without: frozenset[str] = frozenset()
     inactive: frozenset[str] = frozenset()
+    skipped: frozenset[int] = frozenset()
 
 
 class Denoiser(Protocol):
