@@ -10,9 +10,11 @@ from torch import Tensor
 class Request:
     """One clip to make: `prompts` by text. `image` [3, H, W] in [-1, 1] becomes its first frame; None means a white one
     (text only; MOVA, section 5.2). `given`: streams that are not made but given, as frames [F, 3, H, W] or samples [S]
-    in [-1, 1] of the model's geometry. With the seed, `id` alone determines the initial noise."""
+    in [-1, 1] of the model's geometry. `negative`: by text, what guidance leads away from, in place of the empty
+    caption. With the seed, `id` alone determines the initial noise."""
 
     prompts: Mapping[str, str]
     id: str
     image: Tensor | None = None
     given: Mapping[str, Tensor] = field(default_factory=dict)
+    negative: Mapping[str, str] = field(default_factory=dict)

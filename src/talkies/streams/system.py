@@ -48,7 +48,8 @@ class Parts:
 
     `components`: what it builds; `targets`: the loss weight of each stream that it trains; `conditions`: the streams
     that it reads besides; `texts`: the texts that it reads; `dropout` of conditions and texts, by name (`all`:
-    together); `cycle`: what the optimizer steps train, in turn; `tasks` by name (none: nothing is given).
+    together); `cycle`: what the optimizer steps train, in turn; `tasks` by name (none: nothing is given); `blocks`: how
+    many the network has of those that `Condition.skipped` names, from 0.
     """
 
     components: frozenset[str]
@@ -58,6 +59,7 @@ class Parts:
     dropout: Mapping[str, float] = field(default_factory=dict)
     cycle: tuple[Turn, ...] = (Turn(),)
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    blocks: int = 0
 
     @property
     def streams(self) -> tuple[str, ...]:
