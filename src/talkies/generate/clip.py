@@ -10,12 +10,13 @@ from talkies.config import CheckpointError
 from talkies.flow.config import SamplingConfig
 from talkies.flow.draw import gaussian
 from talkies.flow.guidance import guided
+from talkies.flow.ladder import left_out
 from talkies.flow.sampler import sample
 from talkies.flow.schedule import level_grid
 from talkies.generate.conditions import condition_of
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
-from talkies.streams.batch import Condition, Stream
+from talkies.streams.batch import Condition, Stream, Text
 from talkies.streams.codec import Media
 
 
@@ -34,25 +35,26 @@ def generate(
     cannot be used, CheckpointError for latents that are not finite.
     """
     assert requests, "at least one request"
-    _check(model, requests)
+    _check(model, requests, sampling)
     made = [name for name in model.targets if name not in requests[0].given]
     levels = {name: level_grid(sampling.schedule, name, sampling.steps) for name in made}
     # Not inference_mode: training runs sample too, and what a network caches here (RoPE tables, FSDP's gathered
     # parameters) must remain usable in a later backward pass.
     with torch.no_grad():
-        nulls = {name: model.codecs.text[codec].encode([""]).to(model.device) for name, codec in _texts(model)}
-        texts = {
-            name: model.codecs.text[codec].encode([r.prompts[name] for r in requests]).to(model.device)
-            for name, codec in _texts(model)
-        }
         denoiser = guided(
-            model.denoiser, model.system.ladder(model.setup), sampling.scales, nulls, steps=sampling.steps
+            model.denoiser,
+            model.system.ladder(model.setup),
+            sampling.scales,
+            _encoded(model, {name: _negatives(requests, name) for name in model.text_codecs}),
+            steps=sampling.steps,
+            skip_layer=sampling.skip_layer,
+            reuse=sampling.reuse,
         )
         latents = sample(
             sampling.sampler,
             denoiser,
             model.system.network().inputs(model.setup, _streams(model, requests, made, seed=seed)),
-            Condition(texts=texts),
+            Condition(texts=_encoded(model, {name: [r.prompts[name] for r in requests] for name in model.text_codecs})),
             levels,
             inactive=lambda now: model.system.inactive(model.setup, now),
             on_step=progress,
@@ -60,14 +62,22 @@ def generate(
         return _decoded(model, requests, latents)
 
 
-def _texts(model: Generator) -> list[tuple[str, str]]:
-    return list(model.text_codecs.items())
+def _encoded(model: Generator, texts: Mapping[str, list[str]]) -> dict[str, Text]:
+    return {
+        name: model.codecs.text[codec].encode(texts[name]).to(model.device) for name, codec in model.text_codecs.items()
+    }
 
 
-def _check(model: Generator, requests: Sequence[Request]) -> None:
+def _negatives(requests: Sequence[Request], name: str) -> list[str]:
+    """What stands for a dropped text: of every request, or, if none names it, the empty caption once for all."""
+    return [r.negative.get(name, "") for r in requests] if any(name in r.negative for r in requests) else [""]
+
+
+def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConfig) -> None:
     """Refuse invalid requests, and grids that do not fit the codecs, before anything is computed; warn of prompts that
     a text encoder truncates."""
     shape, _ = model.shape, model.samples
+    replaced = left_out(model.system.ladder(model.setup), sampling.scales, sampling.steps) & model.text_codecs.keys()
     for r in requests:
         if r.image is not None and shape is None:
             raise ValueError(f"request {r.id} has an image, but no video is generated; remove the image")
@@ -75,9 +85,17 @@ def _check(model: Generator, requests: Sequence[Request]) -> None:
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch have other given streams")
         if unknown := sorted(r.given.keys() - set(model.targets)):
             raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not make")
-        for name, codec in _texts(model):
-            if excess := model.codecs.text[codec].overflow(r.prompts[name]):
-                warnings.warn(f"prompt of request {r.id} is too long: its last {excess} units are lost", stacklevel=3)
+        if unused := sorted(r.negative.keys() - replaced):
+            raise ValueError(
+                f"request {r.id} has a negative prompt for {unused[0]}, which no evaluation leaves out: set a guidance "
+                "scale other than 1, or remove it"
+            )
+        for name, codec in model.text_codecs.items():
+            for what, text in (("prompt", r.prompts[name]), ("negative prompt", r.negative.get(name, ""))):
+                if excess := model.codecs.text[codec].overflow(text):
+                    warnings.warn(
+                        f"{what} of request {r.id} is too long: its last {excess} units are lost", stacklevel=3
+                    )
     if not set(model.targets) - requests[0].given.keys():
         raise ValueError("every stream is given: nothing is left to make")
 

@@ -12,7 +12,8 @@ class Request:
     text only; MOVA, section 5.2) or the reference of a model that takes one (None: it is left out). `given`: streams
     that are not made but given, as frames [F, 3, H, W] or samples [S] in [-1, 1] of the model's geometry; `latents`:
     conditions as a shard stores them, [C, *shape]; `starts`: seconds by which they begin after the clip. A condition
-    that is not given is left out. With the seed, `id` alone determines the initial noise."""
+    that is not given is left out. `negative`: by text, what guidance leads away from, in place of the empty caption.
+    With the seed, `id` alone determines the initial noise."""
 
     prompts: Mapping[str, str]
     id: str
@@ -20,3 +21,4 @@ class Request:
     given: Mapping[str, Tensor] = field(default_factory=dict)
     latents: Mapping[str, Tensor] = field(default_factory=dict)
     starts: Mapping[str, float] = field(default_factory=dict)
+    negative: Mapping[str, str] = field(default_factory=dict)

@@ -42,8 +42,14 @@ class Evaluator:
         """Sampled clips as mp4 files and contact sheets."""
         count = self.recipe.validation.samples
         batch = batches(self.inputs.heldout, count, self.parts.held_out)[0].to(self.phase.device)
-        # Without guidance, which would cost more and is a matter of taste.
-        sampling = replace(self.recipe.sampling, steps=self.recipe.validation.sampling_steps, scales={})
+        # Without guidance, which would cost more and is a matter of taste, and without what only saves time.
+        sampling = replace(
+            self.recipe.sampling,
+            steps=self.recipe.validation.sampling_steps,
+            scales={},
+            skip_layer=None,
+            reuse=None,
+        )
         model = Generator(
             denoiser=self.phase.model,
             codecs=self.inputs.codecs,
