@@ -126,7 +126,7 @@ def _decoded(model: Generator, requests: Sequence[Request], latents: Mapping[str
     if video is not None and video in latents:
         frames = model.codecs.video[model.codec_of(video)].decode(latents[video]).float().clamp(-1, 1).cpu()
     if audio is not None and audio in latents:
-        sound = model.codecs.audio[model.codec_of(audio)].decode(latents[audio])
+        sound = model.codecs.sound(model.codec_of(audio)).decode(latents[audio])
         samples = sound[:, : model.samples if video is not None else None].float().clamp(-1, 1).cpu()
     return [
         Media(

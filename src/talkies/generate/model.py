@@ -69,7 +69,7 @@ class Generator:
         name = self.stream_of("audio")
         if name is None:
             return None
-        codec, grid = self.codecs.audio[self.codec_of(name)], self.grids[name]
+        codec, grid = self.codecs.sound(self.codec_of(name)), self.grids[name]
         if self.shape is None:
             return int(grid.shape[0] * codec.sample_rate / grid.rate)
         return sample_count(codec, grid, self.shape[0], self.fps)

@@ -109,7 +109,7 @@ def with_sound(clips: Sequence[Media], batch: Batch, model: Generator, *, second
     name = model.heard
     if name is None:
         return list(clips)
-    codec = model.codecs.audio[model.codec_of(name)]
+    codec = model.codecs.sound(model.codec_of(name))
     samples = codec.decode(batch.streams[name].latent)[:, : round(seconds * codec.sample_rate)]
     return [replace(clip, samples=samples[i], sample_rate=codec.sample_rate) for i, clip in enumerate(clips)]
 
