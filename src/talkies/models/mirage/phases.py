@@ -1,5 +1,5 @@
-"""Recipe keys of Mirage's phases. The paper names warm-up and stitching, and says no more: what trains, and the rates of
-dropout, are our choice."""
+"""Recipe keys of Mirage's phases. The paper names warm-up and stitching, and says no more: what trains, and how often a
+condition is dropped, are our choice."""
 
 from typing import Annotated, Literal
 

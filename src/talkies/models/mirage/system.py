@@ -107,6 +107,7 @@ class MirageSystem:
 
     def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
         """None: every level is served by all."""
+        del setup, levels
         return frozenset()
 
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
