@@ -11,7 +11,7 @@ from torch import Tensor
 from talkies.codecs.byte_text import ByteTextEncoder
 from talkies.codecs.config import ByteTextConfig, LinearAudioConfig, LinearVideoConfig
 from talkies.codecs.geometry import audio_grid, video_grid
-from talkies.generate.clip import Generator
+from talkies.generate.model import Generator
 from talkies.models.mova.config import AudioPretrainingConfig, JointConfig, MovaConfig, VideoPretrainingConfig
 from talkies.models.mova.system import MOVA
 from talkies.streams import Grid

@@ -14,7 +14,8 @@ from talkies.codecs.linear_audio import fit as fit_audio
 from talkies.codecs.linear_video import fit as fit_video
 from talkies.flow.config import SamplingConfig
 from talkies.flow.schedule import level_grid
-from talkies.generate.clip import Generator, generate
+from talkies.generate.clip import generate
+from talkies.generate.model import Generator
 from talkies.generate.request import Request
 from talkies.models.build import build
 from talkies.models.mova.config import (

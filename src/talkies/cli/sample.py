@@ -12,8 +12,8 @@ MAX_SCALE, MAX_STEPS = 100.0, 10_000
 
 if TYPE_CHECKING:
     from talkies.flow.config import SamplingConfig
-    from talkies.generate.clip import Generator
     from talkies.generate.given import Given
+    from talkies.generate.model import Generator
     from talkies.media.mux import Medium
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
     parser.add_argument("--prompt", required=True, help="what to show and to hear")
+    parser.add_argument("--negative", help="what guidance leads away from (the empty prompt)")
     for name, text in MEDIA.items():
         parser.add_argument(f"--{name}", type=Path, help=text)
     parser.add_argument("--out", type=Path, default=Path("sample.mp4"), help="where the mp4 goes (sample.mp4)")
@@ -74,19 +75,36 @@ def sampling_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> "SamplingCon
     from dataclasses import replace
 
     from talkies.config import RecipeError
+    from talkies.recipe.sampling import check_sampling
 
     if args.steps is not None and not 1 <= args.steps <= MAX_STEPS:
         raise RecipeError(f"sample: --steps {shown(args.steps)}: give a value from 1 to {MAX_STEPS}")
     base, scales = recipe.sampling, scales_of(args, recipe.system)
     changed = replace(base, steps=args.steps or base.steps, scales={**base.scales, **scales})
-    recipe.system.check(recipe, changed.scales)
+    check_sampling(recipe, changed)
     return changed
+
+
+def negative_of(args: argparse.Namespace, recipe: "PhaseRecipe", sampling: "SamplingConfig") -> dict[str, str]:
+    """Text -> the negative prompt, for the texts that guidance leaves out; RecipeError if there is none."""
+    from talkies.config import RecipeError
+    from talkies.flow.ladder import left_out
+    from talkies.recipe.components import parts
+
+    if args.negative is None:
+        return {}
+    texts = left_out(recipe.system.ladder(recipe), sampling.scales, sampling.steps) & parts(recipe).texts
+    if not texts:
+        raise RecipeError(
+            "sample: --negative: no evaluation leaves the prompt out, so nothing leads away from it: set a guidance "
+            "scale other than 1, or drop it"
+        )
+    return dict.fromkeys(sorted(texts), args.negative)
 
 
 def run(args: argparse.Namespace) -> int:
     """Sample one clip."""
     from talkies.cli.ranks import with_ranks
-    from talkies.codecs.prompt import LONGEST
     from talkies.config import RecipeError
     from talkies.parallel.world import world_of
 
@@ -94,13 +112,22 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError(f"sample: --out {args.out}: the file must end in .mp4")
     if args.out.is_dir():
         raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
-    if any("\ud800" <= letter <= "\udfff" for letter in args.prompt):
-        raise RecipeError("sample: --prompt is not UTF-8: encode it as UTF-8")
-    if (size := len(args.prompt.encode())) > LONGEST:
-        raise RecipeError(f"sample: --prompt has {size:,} bytes; at most {LONGEST:,} are allowed")
-    if not args.prompt.strip():
-        raise RecipeError("sample: --prompt is empty: describe what to show and to hear")
+    _check_prompt("--prompt", args.prompt, empty="describe what to show and to hear")
+    if args.negative is not None:
+        _check_prompt("--negative", args.negative, empty="drop it, which means the same")
     return with_ranks(args.argv, {"sample": world_of().size}, partial(_sample, args))
+
+
+def _check_prompt(option: str, text: str, *, empty: str) -> None:
+    from talkies.codecs.prompt import LONGEST
+    from talkies.config import RecipeError
+
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise RecipeError(f"sample: {option} is not UTF-8: encode it as UTF-8")
+    if (size := len(text.encode())) > LONGEST:
+        raise RecipeError(f"sample: {option} has {size:,} bytes; at most {LONGEST:,} are allowed")
+    if not text.strip():
+        raise RecipeError(f"sample: {option} is empty: {empty}")
 
 
 def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
@@ -114,6 +141,7 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
     registry = registry_of(args.runs, args.tracking_uri, source=args.source)
     source = open_source(args.source, registry, ranks, systems=SYSTEMS, data=args.data)
     sampling, model = sampling_of(args, source.recipe), source.generator()
+    negative = negative_of(args, source.recipe, sampling)
     image = None
     if args.image is not None:
         if model.shape is None:
@@ -126,6 +154,7 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
         image=image,
         id="sample",
         given={name: one.values for name, (_, _, one) in given.items()},
+        negative=negative,
     )
     beside = [(medium, path, one) for medium, path, one in given.values()]
     make_clip(

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from talkies.config import config
-from talkies.config.numbers import Draws, NonNegative, Positive
-from talkies.config.schema import by_name
+from talkies.config.numbers import Draws, NonNegative, Positive, Share
+from talkies.config.schema import added, by_name
 
 SHIFT, SCALE = 5.0, 1.0
 
@@ -25,15 +25,37 @@ class ShiftedSchedule:
 
 
 @config
+class UniformSchedule:
+    """sigma(u) = u, for all streams."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+Threshold = Annotated[float, Field(gt=0, lt=0.5)]
+
+
+@config
 class LinearQuadraticSchedule:
     """Movie Gen's schedule (arXiv 2410.13720): for half of the draws sigma falls linearly from 1 by `threshold`, for
     the others quadratically to 0. The same for all streams."""
 
     kind: Literal["linear_quadratic"] = "linear_quadratic"
-    threshold: Annotated[float, Field(gt=0, lt=0.5)] = 0.025
+    threshold: Threshold = 0.025
 
 
-ScheduleConfig = Annotated[ShiftedSchedule | LinearQuadraticSchedule, Field(discriminator="kind")]
+@config
+class LinearQuadraticGridSchedule:
+    """Only the noise levels of a sampler with `steps` steps along `linear_quadratic`, each equally often."""
+
+    kind: Literal["linear_quadratic_grid"] = "linear_quadratic_grid"
+    threshold: Threshold = 0.025
+    steps: Draws = 64
+
+
+ScheduleConfig = Annotated[
+    ShiftedSchedule | UniformSchedule | LinearQuadraticSchedule | LinearQuadraticGridSchedule,
+    Field(discriminator="kind"),
+]
 
 
 @config
@@ -101,25 +123,53 @@ SamplerConfig = Annotated[EulerSampler | DdimSampler, Field(discriminator="kind"
 
 @config
 class AnnealedScale:
-    """A guidance scale that goes from `first` to `last` along a half cosine over the steps."""
+    """A guidance scale that goes from `first` to `last` over the steps: last + (first - last) (1 - cos(pi r^power)) / 2
+    where r falls from 1 to 0. Power 1 is a half cosine, 5 the early fall of EchoMimicV3 (arXiv 2507.03905)."""
 
     kind: Literal["annealed"] = "annealed"
     first: NonNegative
     last: NonNegative
+    power: Positive = added(default=1.0)
 
 
 Scale = NonNegative | AnnealedScale
+Layer = Annotated[int, Field(ge=0, lt=10_000)]
+
+
+@config
+class SkipLayerConfig:
+    """Skip-layer guidance (STG, arXiv 2411.18664): `scale` times the difference from an evaluation that passes through
+    the blocks `layers` is added. `rescale`: the share by which the result then gets the deviation of the evaluation
+    with all conditions."""
+
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
+    scale: Positive = 1.0
+    rescale: Share = 0.0
+
+
+@config
+class ReuseConfig:
+    """What the late steps, from the share `after` of all on, take from earlier ones (after FasterCache, arXiv
+    2410.19355). `attention_every`: self-attention is computed at every n-th step; `branches_every`: so are the
+    evaluations of guidance besides the one with all conditions, from which their last difference is kept. 1: always."""
+
+    after: Share = 0.3
+    attention_every: Draws = 1
+    branches_every: Draws = 1
 
 
 @config
 class SamplingConfig:
     """`steps` of a sampler along a schedule. `scales`: guidance by condition, constant or annealed; 1, the value of
-    those that are not named, is off. The system defines the conditions and what each scale multiplies."""
+    those that are not named, is off. The system defines the conditions and what each scale multiplies. `skip_layer`
+    and `reuse`: none if they are not given."""
 
     steps: Draws = 50
     schedule: ScheduleConfig = ShiftedSchedule()
     sampler: SamplerConfig = EulerSampler()
     scales: dict[str, Scale] = by_name(default=SCALE)
+    skip_layer: SkipLayerConfig | None = added(default=None)
+    reuse: ReuseConfig | None = added(default=None)
 
 
 def fits(sampler: SamplerConfig, target: TargetConfig) -> bool:

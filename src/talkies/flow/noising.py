@@ -118,6 +118,9 @@ def _levels(
     ranged = next(iter(ranges), name) if flow.shared else name
     if ranged in ranges:
         low, high = (u_of(flow.schedule, ranged, level) for level in ranges[ranged])
+        if not low < high:
+            between = " and ".join(f"{level:g}" for level in ranges[ranged])
+            raise ValueError(f"flow.schedule has no noise level between {between}, but steps train there: add steps")
         u = low + (high - low) * u
     return level_of(flow.schedule, name, u).float()
 

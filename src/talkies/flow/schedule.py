@@ -3,7 +3,7 @@
 fp64, so that `plan` and training agree. u = 0 is data and u = 1 is noise, for every kind.
 """
 
-from math import isfinite, sqrt
+from math import ceil, isfinite, sqrt
 from typing import TypeVar
 
 from torch import Tensor
@@ -11,32 +11,45 @@ from torch import Tensor
 from talkies.flow.config import ScheduleConfig
 
 Level = TypeVar("Level", float, Tensor)
+ROUNDING = 1e-9
 
 
 def level_of(config: ScheduleConfig, stream: str, u: Level) -> Level:
     """The noise level of `u` for a stream."""
     if config.kind == "shifted":
         return shift(u, config.shift(stream))
+    if config.kind == "uniform":
+        return u
+    if config.kind == "linear_quadratic_grid":
+        u = snapped(u, config.steps)
     return linear_quadratic(u, config.threshold)
 
 
 def u_of(config: ScheduleConfig, stream: str, level: float) -> float:
-    """The inverse of `level_of`."""
+    """The inverse of `level_of`. Of a grid: where the draws end that have a lower level."""
     if level in (0.0, 1.0):
         return level
     if config.kind == "shifted":
         return unshift(level, config.shift(stream))
-    return inverse_linear_quadratic(level, config.threshold)
+    if config.kind == "uniform":
+        return level
+    u = inverse_linear_quadratic(level, config.threshold)
+    return snapped(u, config.steps) - 1 / config.steps if config.kind == "linear_quadratic_grid" else u
 
 
 def level_grid(config: ScheduleConfig, stream: str, steps: int) -> list[float]:
     """Noise levels of a sampler with `steps` steps: `steps` + 1 values, from 1 strictly down to 0.
 
     Of `shifted`, the released MOVA scheduler's grid (extra_one_step, sigma_min 0); upstream snaps a step to the nearest
-    of the 1000 training levels, we do not. Raises ValueError for fewer than one step.
+    of the 1000 training levels, we do not. Raises ValueError for fewer than one step, and for more than a grid has.
     """
     if steps < 1:
         raise ValueError(f"{steps} sampling steps: at least 1 is needed; set sampling.steps")
+    if config.kind == "linear_quadratic_grid" and steps > config.steps:
+        raise ValueError(
+            f"{steps} sampling steps, but the schedule linear_quadratic_grid has {config.steps} noise levels: take "
+            "fewer steps, or sample along linear_quadratic"
+        )
     return [level_of(config, stream, (steps - i) / steps) for i in range(steps)] + [0.0]
 
 
@@ -58,6 +71,13 @@ def unshift(sigma: Level, s: float) -> Level:
     """The inverse of `shift`."""
     _check(s)
     return sigma / (s - (s - 1) * sigma)
+
+
+def snapped(u: Level, steps: int) -> Level:
+    """The next multiple of 1 / steps: each of them above 0 for an equal share of u. (A multiple stays what it is,
+    however it was rounded.)"""
+    place = u * steps - ROUNDING
+    return (place.ceil() if isinstance(place, Tensor) else ceil(place)) / steps
 
 
 def linear_quadratic(u: Level, threshold: float) -> Level:

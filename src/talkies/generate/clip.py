@@ -2,74 +2,22 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from talkies.config import CheckpointError, DataError
+from talkies.config import CheckpointError
 from talkies.flow.config import SamplingConfig
 from talkies.flow.draw import gaussian
 from talkies.flow.guidance import guided
+from talkies.flow.ladder import left_out
 from talkies.flow.sampler import sample
 from talkies.flow.schedule import level_grid
-from talkies.generate.geometry import clip_shape, sample_count
+from talkies.generate.conditions import condition_of
+from talkies.generate.model import Generator
 from talkies.generate.request import Request
-from talkies.streams import Grid
-from talkies.streams.batch import Condition, Denoiser, Stream
-from talkies.streams.codec import Codecs, Media
-from talkies.streams.system import Setup, System
-
-
-@dataclass(frozen=True, kw_only=True)
-class Generator:
-    """A model that makes clips: its `denoiser` on `device`, its codecs, its system and the recipe that it was trained
-    with, and the `grids` of all streams that it reads and makes, for clips at `fps` frames per second."""
-
-    denoiser: Denoiser
-    codecs: Codecs
-    system: System
-    setup: Setup
-    grids: Mapping[str, Grid]
-    fps: float
-    device: torch.device | str = "cpu"
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The streams that it makes."""
-        return tuple(self.system.parts(self.setup).targets)
-
-    @property
-    def text_codecs(self) -> dict[str, str]:
-        """The texts that it reads -> their codecs."""
-        read = self.system.parts(self.setup).texts
-        return {name: codec for name, codec in self.system.texts(self.setup.codecs).items() if name in read}
-
-    def codec_of(self, stream: str) -> str:
-        """The codec of a stream."""
-        return self.system.stored(self.setup.codecs)[stream].codec
-
-    def stream_of(self, medium: str) -> str | None:
-        """The stream of "video" or "audio" that it makes; None if it makes none."""
-        codecs = self.codecs.video if medium == "video" else self.codecs.audio
-        return next((name for name in self.targets if self.codec_of(name) in codecs), None)
-
-    @property
-    def shape(self) -> tuple[int, int, int] | None:
-        """(frames, height, width) of the clips; None without a video stream."""
-        name = self.stream_of("video")
-        return None if name is None else clip_shape(self.codecs.video[self.codec_of(name)], self.grids[name], self.fps)
-
-    @property
-    def samples(self) -> int | None:
-        """Samples of sound: as long as the frames, or without frames as the Grid; None without a sound stream."""
-        name = self.stream_of("audio")
-        if name is None:
-            return None
-        codec, grid = self.codecs.audio[self.codec_of(name)], self.grids[name]
-        if self.shape is None:
-            return int(grid.shape[0] * codec.sample_rate / grid.rate)
-        return sample_count(codec, grid, self.shape[0], self.fps)
+from talkies.streams.batch import Condition, Stream, Text
+from talkies.streams.codec import Media
 
 
 def generate(
@@ -87,25 +35,26 @@ def generate(
     cannot be used, CheckpointError for latents that are not finite.
     """
     assert requests, "at least one request"
-    _check(model, requests)
+    _check(model, requests, sampling)
     made = [name for name in model.targets if name not in requests[0].given]
     levels = {name: level_grid(sampling.schedule, name, sampling.steps) for name in made}
     # Not inference_mode: training runs sample too, and what a network caches here (RoPE tables, FSDP's gathered
     # parameters) must remain usable in a later backward pass.
     with torch.no_grad():
-        nulls = {name: model.codecs.text[codec].encode([""]).to(model.device) for name, codec in _texts(model)}
-        texts = {
-            name: model.codecs.text[codec].encode([r.prompts[name] for r in requests]).to(model.device)
-            for name, codec in _texts(model)
-        }
         denoiser = guided(
-            model.denoiser, model.system.ladder(model.setup), sampling.scales, nulls, steps=sampling.steps
+            model.denoiser,
+            model.system.ladder(model.setup),
+            sampling.scales,
+            _encoded(model, {name: _negatives(requests, name) for name in model.text_codecs}),
+            steps=sampling.steps,
+            skip_layer=sampling.skip_layer,
+            reuse=sampling.reuse,
         )
         latents = sample(
             sampling.sampler,
             denoiser,
             model.system.network().inputs(model.setup, _streams(model, requests, made, seed=seed)),
-            Condition(texts=texts),
+            Condition(texts=_encoded(model, {name: [r.prompts[name] for r in requests] for name in model.text_codecs})),
             levels,
             inactive=lambda now: model.system.inactive(model.setup, now),
             on_step=progress,
@@ -113,14 +62,22 @@ def generate(
         return _decoded(model, requests, latents)
 
 
-def _texts(model: Generator) -> list[tuple[str, str]]:
-    return list(model.text_codecs.items())
+def _encoded(model: Generator, texts: Mapping[str, list[str]]) -> dict[str, Text]:
+    return {
+        name: model.codecs.text[codec].encode(texts[name]).to(model.device) for name, codec in model.text_codecs.items()
+    }
 
 
-def _check(model: Generator, requests: Sequence[Request]) -> None:
+def _negatives(requests: Sequence[Request], name: str) -> list[str]:
+    """What stands for a dropped text: of every request, or, if none names it, the empty caption once for all."""
+    return [r.negative.get(name, "") for r in requests] if any(name in r.negative for r in requests) else [""]
+
+
+def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConfig) -> None:
     """Refuse invalid requests, and grids that do not fit the codecs, before anything is computed; warn of prompts that
     a text encoder truncates."""
     shape, _ = model.shape, model.samples
+    replaced = left_out(model.system.ladder(model.setup), sampling.scales, sampling.steps) & model.text_codecs.keys()
     for r in requests:
         if r.image is not None and shape is None:
             raise ValueError(f"request {r.id} has an image, but no video is generated; remove the image")
@@ -128,62 +85,33 @@ def _check(model: Generator, requests: Sequence[Request]) -> None:
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch have other given streams")
         if unknown := sorted(r.given.keys() - set(model.targets)):
             raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not make")
-        for name, codec in _texts(model):
-            if excess := model.codecs.text[codec].overflow(r.prompts[name]):
-                warnings.warn(f"prompt of request {r.id} is too long: its last {excess} units are lost", stacklevel=3)
+        if unused := sorted(r.negative.keys() - replaced):
+            raise ValueError(
+                f"request {r.id} has a negative prompt for {unused[0]}, which no evaluation leaves out: set a guidance "
+                "scale other than 1, or remove it"
+            )
+        for name, codec in model.text_codecs.items():
+            for what, text in (("prompt", r.prompts[name]), ("negative prompt", r.negative.get(name, ""))):
+                if excess := model.codecs.text[codec].overflow(text):
+                    warnings.warn(
+                        f"{what} of request {r.id} is too long: its last {excess} units are lost", stacklevel=3
+                    )
     if not set(model.targets) - requests[0].given.keys():
         raise ValueError("every stream is given: nothing is left to make")
 
 
 def _streams(model: Generator, requests: Sequence[Request], made: Sequence[str], *, seed: int) -> dict[str, Stream]:
-    """The initial noise of the streams that are made, the latents of the given ones, and the conditions."""
+    """The initial noise of the streams that are made, and the conditions that are given."""
     count, ids = len(requests), [r.id for r in requests]
-    ones, zeros = torch.ones(count, device=model.device), torch.zeros(count, device=model.device)
+    ones = torch.ones(count, device=model.device)
     streams: dict[str, Stream] = {}
     for name, grid in model.grids.items():
         if name in made:
             noise = gaussian(seed, ids, [0] * count, f"sample/{name}", grid.latent_shape).to(model.device)
             streams[name] = Stream(latent=noise, time=ones, grid=grid)
-        elif name in model.targets:
-            streams[name] = Stream(latent=_given(model, requests, name), time=zeros, grid=grid, role="condition")
-        else:
-            streams[name] = Stream(latent=_first_frames(model, requests), time=zeros, grid=grid, role="condition")
+        elif (condition := condition_of(model, requests, name)) is not None:
+            streams[name] = condition
     return streams
-
-
-def _given(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
-    """The latents [B, C, *shape] of a stream that the requests give."""
-    codec, values = model.codec_of(name), torch.stack([r.given[name] for r in requests]).to(model.device)
-    if codec in model.codecs.audio:
-        return model.codecs.audio[codec].encode(values)
-    return model.codecs.video[codec].encode(values)
-
-
-def _first_frames(model: Generator, requests: Sequence[Request]) -> Tensor:
-    """The latent [B, C, T, h, w] of (first frame, then mid-grey frames), encoded whole (docs/mova.md: First frame)."""
-    name, shape = model.stream_of("video"), model.shape
-    assert name is not None, "a first frame belongs to a video"
-    assert shape is not None
-    frames, height, width = shape
-    clips = torch.zeros(len(requests), frames, 3, height, width, device=model.device)
-    for clip, r in zip(clips, requests, strict=True):
-        given = r.given.get(name)
-        first = r.image if given is None else given[0]
-        clip[0] = 1.0 if first is None else _first_frame(first, r.id, height, width)
-    return model.codecs.video[model.codec_of(name)].encode(clips)
-
-
-def _first_frame(image: Tensor, name: str, height: int, width: int) -> Tensor:
-    if image.shape != (3, height, width):
-        raise DataError(
-            f"image of request {name} has shape {tuple(image.shape)}, but the grid needs (3, {height}, {width}); "
-            "read it with talkies.generate.image.load_image"
-        )
-    if not bool(image.abs().max() <= 1):
-        raise DataError(
-            f"image of request {name} has values outside [-1, 1]: scale its 0..255 pixels by 1 / 127.5 and subtract 1"
-        )
-    return image
 
 
 def _decoded(model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor]) -> list[Media]:
@@ -198,7 +126,7 @@ def _decoded(model: Generator, requests: Sequence[Request], latents: Mapping[str
     if video is not None and video in latents:
         frames = model.codecs.video[model.codec_of(video)].decode(latents[video]).float().clamp(-1, 1).cpu()
     if audio is not None and audio in latents:
-        sound = model.codecs.audio[model.codec_of(audio)].decode(latents[audio])
+        sound = model.codecs.sound(model.codec_of(audio)).decode(latents[audio])
         samples = sound[:, : model.samples if video is not None else None].float().clamp(-1, 1).cpu()
     return [
         Media(

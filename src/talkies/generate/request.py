@@ -8,11 +8,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One clip to make: `prompts` by text. `image` [3, H, W] in [-1, 1] becomes its first frame; None means a white one
-    (text only; MOVA, section 5.2). `given`: streams that are not made but given, as frames [F, 3, H, W] or samples [S]
-    in [-1, 1] of the model's geometry. With the seed, `id` alone determines the initial noise."""
+    """One clip to make: `prompts` by text. `image` [3, H, W] in [-1, 1] becomes its first frame (None: a white one, for
+    text only; MOVA, section 5.2) or the reference of a model that takes one (None: it is left out). `given`: streams
+    that are not made but given, as frames [F, 3, H, W] or samples [S] in [-1, 1] of the model's geometry; `latents`:
+    conditions as a shard stores them, [C, *shape]; `starts`: seconds by which they begin after the clip. A condition
+    that is not given is left out. `negative`: by text, what guidance leads away from, in place of the empty caption.
+    With the seed, `id` alone determines the initial noise."""
 
     prompts: Mapping[str, str]
     id: str
     image: Tensor | None = None
     given: Mapping[str, Tensor] = field(default_factory=dict)
+    latents: Mapping[str, Tensor] = field(default_factory=dict)
+    starts: Mapping[str, float] = field(default_factory=dict)
+    negative: Mapping[str, str] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """The systems of this package."""
 
+from talkies.models.mirage.system import MIRAGE
 from talkies.models.mova.system import MOVA
 from talkies.streams.system import System
 
-SYSTEMS: tuple[System, ...] = (MOVA,)
+SYSTEMS: tuple[System, ...] = (MOVA, MIRAGE)

@@ -15,6 +15,8 @@ from talkies.nn.precision import RMSNorm32, lowered
 from talkies.nn.rope import Rope, rotate
 
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+BIAS = 8
+"""Dimensions by which heads grow for a bias of keys: kernels take multiples of 8."""
 
 
 class Heads(NamedTuple):
@@ -36,10 +38,47 @@ def joined(parts: Sequence[Heads]) -> Heads:
     return Heads(*(torch.cat(tensors, 2) for tensors in zip(*parts, strict=True)))
 
 
+def biased(heads: Heads, bias: Tensor | None) -> Heads:
+    """Heads of head_dim + BIAS, with which attention gives (in the first head_dim dimensions) what `heads` give if
+    `bias` [heads] is added to the logits of these keys (None: nothing is added). All streams that attend together must
+    have gone through it.
+
+    One more dimension carries the bias. As a float mask it would cost flash kernels, and its gradient would have the
+    size of all logits.
+    """
+    q, k, v = heads
+    dim = q.shape[-1]
+    carried = torch.zeros_like(k[..., :1])
+    if bias is not None:
+        carried = carried + (bias * dim**0.5).to(k.dtype)[:, None, None]
+    q = torch.cat((q, torch.ones_like(q[..., :1])), -1) * (1 + BIAS / dim) ** 0.5  # attention divides by the new width
+    rest = (0, BIAS - 1)
+    return Heads(F.pad(q, rest), F.pad(torch.cat((k, carried), -1), rest), F.pad(v, (0, BIAS)))
+
+
+class KeyBias(nn.Module):
+    """A learned addition to the logits of a stream's keys, one number per head, `initial` at first: far below 0, a new
+    stream hardly changes what the others attend to."""
+
+    def __init__(self, heads: int, initial: float) -> None:
+        super().__init__()
+        self.initial = initial
+        self.bias = nn.Parameter(torch.empty(heads))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Back to `initial`."""
+        nn.init.constant_(self.bias, self.initial)
+
+    def forward(self, heads: Heads) -> Heads:
+        """As in `biased`."""
+        return biased(heads, self.bias)
+
+
 class Projection(nn.Module):
-    """Tokens of width `dim` to queries, a memory of width `memory_dim` to keys and values, and results back to tokens.
-    The `heads` heads are `inner` wide together (None: `dim`). RMSNorm of q and k over the full width, or over each head
-    (`per_head`)."""
+    """Tokens of width `dim` to queries, a memory of width `memory_dim` to keys and values, and results back to tokens
+    (`output` False: they are not needed, and `o` is None). The `heads` heads are `inner` wide together (None: `dim`).
+    RMSNorm of q and k over the full width, or over each head (`per_head`)."""
 
     def __init__(
         self,
@@ -51,6 +90,7 @@ class Projection(nn.Module):
         eps: float,
         per_head: bool = False,
         bias: bool = True,
+        output: bool = True,
     ) -> None:
         super().__init__()
         width = inner or dim
@@ -58,7 +98,7 @@ class Projection(nn.Module):
         self.q = nn.Linear(dim, width, bias=bias)
         self.k = nn.Linear(memory_dim or dim, width, bias=bias)
         self.v = nn.Linear(memory_dim or dim, width, bias=bias)
-        self.o = nn.Linear(width, dim)
+        self.o = nn.Linear(width, dim) if output else None
         self.norm_q = RMSNorm32(width // heads if per_head else width, eps=eps)
         self.norm_k = RMSNorm32(width // heads if per_head else width, eps=eps)
 
@@ -76,6 +116,7 @@ class Projection(nn.Module):
 
     def output(self, attended: Tensor) -> Tensor:
         """[B, heads, T, head_dim] -> [B, T, dim] in the matmuls' dtype."""
+        assert self.o is not None, "a projection without output"
         out: Tensor = self.o(attended.transpose(1, 2).flatten(2))
         return out
 

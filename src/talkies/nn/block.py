@@ -1,11 +1,13 @@
 """The DiT block of every modality, and the head after the last block (docs/mova.md: Towers)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from talkies.nn.attention import Attention
 from talkies.nn.precision import LayerNorm32, Linear32, lowered, widened
 from talkies.nn.rope import Rope
+from talkies.streams.batch import Recall, computed
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -23,6 +25,22 @@ class Mlp(nn.Sequential):
         """[..., dim] any float dtype -> [..., out] in the matmuls' dtype."""
         up, act, down = self
         out: Tensor = down(act(up(lowered(input, up))))
+        return out
+
+
+class SwiGlu(nn.Module):
+    """down(SiLU(gate x) * up x), without biases (arXiv 2002.05202)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(dim, hidden, bias=False)
+        self.up = nn.Linear(dim, hidden, bias=False)
+        self.down = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., dim] any float dtype -> [..., dim] in the matmuls' dtype."""
+        x = lowered(x, self.gate)
+        out: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
         return out
 
 
@@ -56,11 +74,22 @@ class Block(Modulated):
         self.norm2 = LayerNorm32(dim, eps=eps, elementwise_affine=False)
         self.ffn = Mlp(dim, ffn_dim, dim)
 
-    def forward(self, x: Tensor, text: Tensor, time: Tensor, rope: Rope, mask: Tensor | None = None) -> Tensor:
-        """x [B, T, d], text [B, L, d], time [B, 6, d] fp32, mask [B, 1, 1, T] bool (False: padding) -> [B, T, d]."""
+    def forward(
+        self,
+        x: Tensor,
+        text: Tensor,
+        time: Tensor,
+        rope: Rope,
+        mask: Tensor | None = None,
+        *,
+        recall: Recall = computed,
+    ) -> Tensor:
+        """x [B, T, d], text [B, L, d], time [B, 6, d] fp32, mask [B, 1, 1, T] bool (False: padding) -> [B, T, d].
+        `recall` may reuse the self-attention of an earlier step."""
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = self.vectors(time)
         normed = modulate(self.norm1(x), shift_sa, scale_sa)
-        x = torch.addcmul(x, gate_sa, self.self_attn(normed, rope=rope, memory_rope=rope, mask=mask))
+        attended = recall(lambda: self.self_attn(normed, rope=rope, memory_rope=rope, mask=mask))
+        x = torch.addcmul(x, gate_sa, attended)
         x = x + self.cross_attn(self.norm3(x), text)
         return torch.addcmul(x, gate_ff, self.ffn(modulate(self.norm2(x), shift_ff, scale_ff)))
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from talkies.nn.precision import lowered
+from talkies.streams import Grid
 
 
 def patchify(x: Tensor, patch: Sequence[int]) -> Tensor:
@@ -27,6 +28,15 @@ def unpatchify(x: Tensor, shape: Sequence[int], patch: Sequence[int]) -> Tensor:
     x = x.reshape(x.shape[0], *shape, *patch, -1)
     order = (0, 2 * n + 1, *(axis for i in range(1, n + 1) for axis in (i, n + i)))
     return x.permute(order).reshape(x.shape[0], -1, *(s * p for s, p in zip(shape, patch, strict=True)))
+
+
+def key_mask(mask: Tensor, grid: Grid, patch: tuple[int, ...]) -> Tensor:
+    """mask [B, latent steps] bool -> [B, 1, 1, T]: a token is a key if any of its latent steps is valid."""
+    steps, *space = grid.token_shape(patch)
+    valid = torch.unflatten(mask, 1, (steps, patch[0])).any(-1)
+    for size in space:
+        valid = valid.repeat_interleave(size, 1)
+    return valid[:, None, None, :]
 
 
 class PatchEmbedding(nn.Module):

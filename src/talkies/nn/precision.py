@@ -30,6 +30,11 @@ def widened(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def rms(x: Tensor, eps: float) -> Tensor:
+    """RMSNorm of [..., dim] without a weight, in fp32."""
+    return F.rms_norm(widened(x), x.shape[-1:], eps=eps)
+
+
 class Linear32(nn.Linear):
     """A Linear that computes and returns fp32, whatever autocast or the weight's dtype."""
 

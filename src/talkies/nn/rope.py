@@ -23,7 +23,8 @@ Rate = float | Fraction
 @dataclass(frozen=True, kw_only=True)
 class Rope:
     """One rotation per token and pair of dimensions, for all heads or for each: `rotations` [T, 1 or heads,
-    head_dim / 2, 2] fp32, cosine and sine; computed from positions or, with gradients, from learned angles.
+    head_dim / 2, 2] fp32, cosine and sine, or by sample [B, T, ...]; computed from positions or, with gradients, from
+    learned angles.
 
     `halves` False pairs dimensions (2j, 2j + 1), as in the towers; True pairs (j, j + head_dim / 2), as in the Bridge.
     """
@@ -37,7 +38,7 @@ class Rope:
 
 
 def rope_of(angle: Tensor, *, halves: bool) -> Rope:
-    """Rotations by `angle` [T, head_dim / 2], or by head [T, heads, head_dim / 2]."""
+    """Rotations by `angle` [T, head_dim / 2], by head [T, heads, head_dim / 2], or by sample and head [B, T, ...]."""
     by_head = angle.unsqueeze(1) if angle.ndim == 2 else angle
     return Rope(rotations=torch.stack((by_head.cos(), by_head.sin()), -1).float(), halves=halves)
 

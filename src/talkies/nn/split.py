@@ -17,7 +17,7 @@ class Split(Protocol):
         """All tokens [B, T, d] -> those of this process [B, T', d]."""
 
     def rope(self, rope: Rope) -> Rope:
-        """Rotations of all tokens [T, ...] -> of those of this process [T', ...]."""
+        """Rotations of all tokens ([T, heads, d, 2], or by sample) -> of those of this process."""
 
     def mask(self, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
         """Key mask [B, 1, 1, T] (None: no padding) of all `tokens` [B, T, d] -> the mask that `attend` takes."""

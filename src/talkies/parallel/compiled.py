@@ -28,11 +28,11 @@ def compiled(forward: Forward) -> Forward:
     """
     fast: Forward = torch.compile(forward, fullgraph=True, dynamic=False)
 
-    def call(*args: Any) -> Tensor:
+    def call(*args: Any, **kwargs: Any) -> Tensor:
         if not torch.is_grad_enabled():
-            return forward(*args)
+            return forward(*args, **kwargs)
         try:
-            return fast(*args)
+            return fast(*args, **kwargs)
         except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
             raise RecipeError(
                 f"recipe: `compute.compile` is true, but blocks do not compile: {_why(error)}; set it to false"

@@ -92,10 +92,10 @@ class SequenceSplit(Split):
         return self._slice(F.pad(x, (0, 0, 0, padding)), 1).clone()
 
     def rope(self, rope: Rope) -> Rope:
-        """Rotations [T, 1, d, 2] -> [ceil(T / degree), 1, d, 2], zero past the end."""
-        count = rope.rotations.shape[0]
+        """Rotations [..., T, heads, d, 2] -> [..., ceil(T / degree), heads, d, 2], zero past the end."""
+        count = rope.rotations.shape[-4]
         padding = self._length(count) * self.groups.degree - count
-        return Rope(rotations=self._slice(F.pad(rope.rotations, (0, 0) * 3 + (0, padding)), 0), halves=rope.halves)
+        return Rope(rotations=self._slice(F.pad(rope.rotations, (0, 0) * 3 + (0, padding)), -4), halves=rope.halves)
 
     def mask(self, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
         """Which tokens of the padded sequence are keys, [B, 1, 1, degree * ceil(T / degree)]; None if all are."""

@@ -54,19 +54,22 @@ def parts_of(system: System, setup: Setup, built: nn.Module, train: TrainConfig)
     """The components of a model on any device, without adapters."""
     lora, known = train if isinstance(train, LoraConfig) else None, system.components(setup)
     reader = _Reader(adapted(built, lora), lora.rank if lora else 0)
-    units = [*system.network().units(built)]
-    parts = (_part(name, child, units, reader) for name, child in built.named_children())
+    units, frozen = [*system.network().units(built)], system.parts(setup).frozen
+    parts = (
+        _part(name, child, units, reader, frozen=lora is not None or name in frozen)
+        for name, child in built.named_children()
+    )
     return tuple(replace(part, group=known[part.name].group) for part in parts)
 
 
-def _part(name: str, module: nn.Module, units: Sequence[nn.Module], reader: "_Reader") -> Part:
+def _part(name: str, module: nn.Module, units: Sequence[nn.Module], reader: "_Reader", *, frozen: bool) -> Part:
     own = {id(part) for part in module.modules()}
     units = [unit for unit in units if id(unit) in own]
     inside = {id(part) for unit in units for part in unit.modules()}
     rest = (part for part in module.modules() if id(part) not in inside)
     found = [*(reader.shapes(unit.modules(), block=True) for unit in units), reader.shapes(rest, block=False)]
     counts = Counter(shapes for shapes in found if shapes.base)
-    groups = tuple(_group(shapes, count, frozen=reader.rank > 0) for shapes, count in counts.items())
+    groups = tuple(_group(shapes, count, frozen=frozen) for shapes, count in counts.items())
     adapter = sum(count * rows * row for shapes, count in counts.items() for rows, row in shapes.adapter)
     return Part(name=name, built=count_parameters(module), adapter=adapter, groups=groups)
 

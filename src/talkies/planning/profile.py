@@ -68,6 +68,8 @@ class Profiler:
         self.lora = train if isinstance(train, LoraConfig) else None
         self.adapted = adapted(model, self.lora)
         model.requires_grad_(self.lora is None)
+        for component in self.parts.frozen:
+            model.get_submodule(component).requires_grad_(False)
         self.kinds = {unit: kind_of(unit) for unit in self.network.units(model)}
         self._found: dict[Any, Profile] = {}
 

@@ -13,6 +13,7 @@ from talkies.prepare.plan import check_codecs
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.gates import check_gates
+from talkies.recipe.sampling import check_sampling
 from talkies.resilience.config import SurvivalConfig
 from talkies.streams import Grid
 from talkies.tracking.config import TrackingConfig
@@ -134,7 +135,7 @@ def _check_tasks(recipe: PhaseRecipe) -> None:
 def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     """Raise RecipeError if sections disagree; return the grids of the streams that the phase trains."""
     check_codecs(recipe.codecs, recipe.system)
-    recipe.system.check(recipe, recipe.sampling.scales)
+    check_sampling(recipe, recipe.sampling)
     _check_names(recipe)
     steps = recipe.steps
     if steps.global_batch % steps.accumulate:

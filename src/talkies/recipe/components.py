@@ -15,16 +15,17 @@ def parts(recipe: PhaseRecipe) -> Parts:
 
 
 def codecs_read(recipe: PhaseRecipe) -> set[str]:
-    """The codecs that encoded what the phase reads."""
+    """The codecs that encoded what the phase reads, and what is heard beside it."""
     system, read = recipe.system, parts(recipe)
     streams, texts = system.stored(recipe.codecs), system.texts(recipe.codecs)
-    return {streams[name].codec for name in read.streams} | {texts[name] for name in read.texts}
+    return {streams[name].codec for name in (*read.streams, *read.beside)} | {texts[name] for name in read.texts}
 
 
 def parent_of(recipe: PhaseRecipe) -> dict[str, str]:
     """component -> the parent that brings it. A component without a parent starts from random weights.
 
-    Raises RecipeError if an adapter has no base, or a parent brings nothing that this phase builds.
+    Raises RecipeError if an adapter has no base, a frozen component no parent, or a parent brings nothing that this
+    phase builds.
     """
     parents = {name: spec for name, spec in recipe.parents.items() if spec is not None}
     slots, built = recipe.system.slots, parts(recipe).components
@@ -45,4 +46,9 @@ def parent_of(recipe: PhaseRecipe) -> dict[str, str]:
                 f"{', '.join(slots[name])}"
             )
         found |= dict.fromkeys(slots[name], source)
+    if alone := sorted(parts(recipe).frozen - found.keys()):
+        raise RecipeError(
+            f"recipe: a {recipe.phase.kind} phase does not train the component {alone[0]}: set `parents.{BASE}`, or "
+            "another parent that brings it"
+        )
     return found

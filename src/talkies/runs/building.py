@@ -61,7 +61,10 @@ def _arranged(
     recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool
 ) -> tuple[nn.Module, Callable[[str, Read], None]]:
     """The phase's model on its layout, without values, and the function that fills a parameter by name."""
-    model = build(recipe.system, recipe, parts(recipe).components, seed=None)
+    built = parts(recipe)
+    model = build(recipe.system, recipe, built.components, seed=None)
+    for component in built.frozen:
+        model.get_submodule(component).requires_grad_(False)
     if recipe.train.kind == "lora":
         add_lora(model, recipe.train)
     arrange(model, [*recipe.system.network().units(model)], mesh, compute, bf16=bf16)

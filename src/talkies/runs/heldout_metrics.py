@@ -7,6 +7,7 @@ from talkies.data.shards import ShardSet
 from talkies.evaluation.report import evaluate_clips
 from talkies.flow.config import SamplingConfig
 from talkies.media.write import PROVENANCE
+from talkies.recipe.components import parts
 from talkies.runs.source import Source
 from talkies.runs.task_metrics import task_metrics
 from talkies.runs.validation import batches, captions, decoded, heldout_losses, sample_batch, write_samples
@@ -25,7 +26,7 @@ def evaluate(
     if clips > len(heldout):
         raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")
     recipe, model = source.recipe, source.generator(heldout)
-    heldout_batches = batches(heldout, clips, tuple(source.grids))
+    heldout_batches = batches(heldout, clips, parts(recipe).held_out)
     on_device = [batch.to(source.device) for batch in heldout_batches]
     losses = heldout_losses(recipe, source.model, on_device, seed=seed)
     metrics = {f"evaluation/{key}": value for key, value in losses.items()}
@@ -33,7 +34,7 @@ def evaluate(
     real: list[Media] = []
     for batch in heldout_batches:
         check_signal()
-        generated += sample_batch(model, batch, sampling, seed=seed)
+        generated += sample_batch(model, batch, sampling, seed=seed, seconds=heldout.seconds)
         real += decoded(batch, model, seconds=heldout.seconds)
     metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(generated, real).items()}
     given = task_metrics(model, heldout_batches, real, sampling, seed=seed)

@@ -37,14 +37,14 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     """
     check(recipe)
     check_workers(recipe)
-    streams = parts(recipe).streams
+    reads = parts(recipe)
     to_carry = carried(recipe.codecs, data_root) if verify else {}
     codecs = load_codecs(recipe.codecs, data_root / "codecs", names=codecs_read(recipe))
     identities = codecs.identities
     sets, share = data_root / "sets", recipe.survival.quarantine.share
-    shards = open_to_train(sets / recipe.data.shards, streams, share=share, verify=verify)
+    shards = open_to_train(sets / recipe.data.shards, reads.streams, share=share, verify=verify)
     heldout = ShardSet.open(sets / recipe.data.heldout, verify=verify)
-    for shard_set in (shards, heldout):
+    for shard_set, streams in ((shards, reads.streams), (heldout, reads.held_out)):
         shard_set.check(codec_identities=identities, geometry=recipe.data.geometry, streams=streams)
     check_heldout_clips(recipe, len(heldout))
     check_step(recipe, shards)

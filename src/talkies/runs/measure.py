@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from talkies.generate.clip import Generator
+from talkies.generate.model import Generator
 from talkies.media.write import PROVENANCE
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
@@ -23,13 +23,13 @@ class Evaluator:
     ) -> None:
         self.recipe, self.inputs, self.folder, self.phase = recipe, inputs, folder, phase
         self.ema_callback, self.ranks = ema_callback, ranks
-        self.streams = parts(recipe).streams
+        self.parts = parts(recipe)
         self._batches: list[Batch] | None = None
 
     def batches(self) -> list[Batch]:
         """The held-out clips, on the model's device."""
         if self._batches is None:
-            self._batches = batches(self.inputs.heldout, self.recipe.validation.clips, self.streams)
+            self._batches = batches(self.inputs.heldout, self.recipe.validation.clips, self.parts.streams)
         return [batch.to(self.phase.device) for batch in self._batches]
 
     def losses(self, step: int) -> dict[str, float]:
@@ -41,20 +41,26 @@ class Evaluator:
     def samples(self, step: int) -> list[Path]:
         """Sampled clips as mp4 files and contact sheets."""
         count = self.recipe.validation.samples
-        batch = batches(self.inputs.heldout, count, self.streams)[0].to(self.phase.device)
-        # Without guidance, which would cost more and is a matter of taste.
-        sampling = replace(self.recipe.sampling, steps=self.recipe.validation.sampling_steps, scales={})
+        batch = batches(self.inputs.heldout, count, self.parts.held_out)[0].to(self.phase.device)
+        # Without guidance, which would cost more and is a matter of taste, and without what only saves time.
+        sampling = replace(
+            self.recipe.sampling,
+            steps=self.recipe.validation.sampling_steps,
+            scales={},
+            skip_layer=None,
+            reuse=None,
+        )
         model = Generator(
             denoiser=self.phase.model,
             codecs=self.inputs.codecs,
             system=self.recipe.system,
             setup=self.recipe,
-            grids=batch.grids,
+            grids={name: batch.grids[name] for name in self.parts.streams},
             fps=self.inputs.heldout.fps,
             device=self.phase.device,
         )
         with self.ema_callback.ema.swapped(self.phase.state):
-            media = sample_batch(model, batch, sampling, seed=self.recipe.seed)
+            media = sample_batch(model, batch, sampling, seed=self.recipe.seed, seconds=self.inputs.heldout.seconds)
         if not self.ranks.main:
             return []
         folder = self.folder / f"step-{step:08d}"

@@ -68,14 +68,20 @@ def check_prepared(
     for phase in unfinished(curriculum, folders).values():
         identities = {part: report.codecs[part] for part in sorted(codecs_read(phase))}
         with of_phase(phase.name):
-            for name in (phase.data.shards, phase.data.heldout):
+            for name, streams in _read(phase):
                 if name not in sets:
                     sets[name] = ShardSet.open(root / "sets" / name, verify=False)
-                sets[name].check(identities, phase.data.geometry, parts(phase).streams)
+                sets[name].check(identities, phase.data.geometry, streams)
             check_heldout_clips(phase, len(sets[phase.data.heldout]))
             for component, parent in parents[phase.name].items():
                 read = phase.system.components(phase)[component].reads
                 check_codecs(component, parent, identities, read=read)
+
+
+def _read(phase: PhaseRecipe) -> list[tuple[str, tuple[str, ...]]]:
+    """The sets of a phase, and the streams that it reads of each."""
+    reads = parts(phase)
+    return [(phase.data.shards, reads.streams), (phase.data.heldout, reads.held_out)]
 
 
 def check_before_submit(recipe: PhaseRecipe, folder: Path, *, siblings: Collection[str] = ()) -> None:
@@ -99,8 +105,7 @@ def check_root(recipe: PhaseRecipe, root: Path) -> None:
     Raises DataError for a set that is missing, does not match or was encoded by another codec, RecipeError for too few
     held-out clips.
     """
-    streams = parts(recipe).streams
-    for name in (recipe.data.shards, recipe.data.heldout):
+    for name, streams in _read(recipe):
         found = ShardSet.open(root / "sets" / name, verify=False)
         found.check(codec_identities={}, geometry=recipe.data.geometry, streams=streams)
         for part in sorted(codecs_read(recipe)):

@@ -20,7 +20,9 @@ from talkies.data.substitutes import FILE
 from talkies.files.durable import write_json
 from talkies.files.integrity import sha256_of
 from talkies.models.build import component_of
+from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
+from talkies.runs.frozen import with_frozen
 from talkies.runs.inputs_record import CODECS, FACTS, Facts, check_copies
 from talkies.runs.inputs_record import FILE as FACTS_FILE
 from talkies.runs.parents import Parent, shape_json
@@ -177,7 +179,7 @@ def publish(
     ranks: RankGroup | None,
 ) -> str:
     """Write the release `folder` of a phase at `checkpoint` in `run`, with the fitted codecs in `codecs`; returns its
-    sha256. `tensors`: what the phase trains, by parameter name.
+    sha256. `tensors`: what the phase trains, by parameter name; frozen components come from their parents.
 
     A LoRA's release holds the adapter in PEFT's format and names its base by hash.
     """
@@ -189,6 +191,8 @@ def publish(
         adapter = (adapter_tensors(tensors), adapter_json(recipe.train, parent.sha256))
     else:
         components = split_components(tensors)
+        frozen = {name: parents[name].folder for name in parts(recipe).frozen}
+        components, whole = with_frozen(components, frozen, whole, main=ranks is None or ranks.main)
     write_release(
         folder,
         components=components,

@@ -1,6 +1,7 @@
 """One sampled clip, as an mp4 with its provenance."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from talkies.config.quoting import one_line
@@ -12,10 +13,11 @@ from talkies.generate.request import Request
 from talkies.media.mux import Medium, write_beside
 from talkies.media.write import PROVENANCE, write_mp4
 from talkies.parallel.ranks import Ranks
+from talkies.recipe.components import parts
 from talkies.recipe.config import Systems
 from talkies.runs.place import place_of
 from talkies.runs.source import Source, open_source
-from talkies.runs.validation import batches, first_frames
+from talkies.runs.validation import batches, requests_of
 
 TITLE = 200
 ONLY = {"video": ", video without sound", "audio": ", sound without video"}
@@ -67,8 +69,7 @@ def sample_heldout(
 ) -> None:
     """Sample a registered version with the caption and the first frame of a held-out clip of the run's data."""
     source = open_source(spec, registry, ranks, systems=systems)
-    root = place_of(run).data_root
-    batch = batches(ShardSet.open(root / "sets" / source.recipe.data.heldout), 1, tuple(source.grids))[0]
-    prompts = {text: captions[0] for text, captions in batch.captions.items()}
-    request = Request(prompts=prompts, image=first_frames(batch, source.generator())[0], id="sample")
+    heldout = ShardSet.open(place_of(run).data_root / "sets" / source.recipe.data.heldout)
+    batch = batches(heldout, 1, parts(source.recipe).held_out)[0]
+    request = replace(requests_of(batch, source.generator())[0], id="sample")
     make_clip(source, request, source.recipe.sampling, seed=0, out=out, ranks=ranks, say=say)

@@ -21,7 +21,7 @@ from talkies.config.quoting import shown
 from talkies.config.records import present
 from talkies.config.regular_files import resolved
 from talkies.data.shards import ShardSet
-from talkies.generate.clip import Generator
+from talkies.generate.model import Generator
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
 from talkies.parallel.ranks import Ranks
@@ -175,11 +175,12 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Syst
 def _from_checkpoint(
     folder: Path, run: Path, registry: Resolver, *, ranks: Ranks, data: Path | None, systems: Systems
 ) -> Source:
-    """A checkpoint's EMA weights: all that the phase trains. Only a LoRA also reads its parents, whose weights it
-    adapts."""
+    """A checkpoint's EMA weights: all that the phase trains. A LoRA and a phase with frozen components also read their
+    parents."""
     recipe = recipe_of_run(run, systems)
     codecs, identities = _codecs_of(recipe, run, data)
-    parents = _below_adapter(recipe, run, registry, ranks) if recipe.train.kind != "all" else {}
+    kept = recipe.train.kind != "all" or parts(recipe).frozen
+    parents = _parents(recipe, run, registry, ranks) if kept else {}
     model = build_model(recipe, parents, _mesh(ranks))
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
@@ -200,8 +201,8 @@ def _from_checkpoint(
     )
 
 
-def _below_adapter(recipe: PhaseRecipe, run: Path, registry: Resolver, ranks: Ranks) -> Mapping[str, Parent]:
-    """The parents that the `run` of a LoRA was started from."""
+def _parents(recipe: PhaseRecipe, run: Path, registry: Resolver, ranks: Ranks) -> Mapping[str, Parent]:
+    """The parents that `run` was started from."""
     siblings = neighbours(run)
     parents = ranks.after_main(lambda main: open_parents(recipe, siblings, registry, verify=main, near=run))
     check_lineage(run, parents)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from talkies.flow.config import SamplingConfig
-from talkies.generate.clip import Generator, generate
+from talkies.generate.clip import generate
+from talkies.generate.model import Generator
 from talkies.generate.request import Request
 from talkies.runs.validation import first_frames
 from talkies.signals.answer import check_signal

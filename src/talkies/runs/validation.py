@@ -1,16 +1,19 @@
 """Held-out batches, and the clips that are decoded or sampled from them."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from talkies.data.collate import collate
 from talkies.data.shards import ShardSet
 from talkies.evaluation.heldout import heldout_loss
 from talkies.flow.config import SamplingConfig
-from talkies.generate.clip import Generator, generate
+from talkies.generate.clip import generate
+from talkies.generate.model import Generator
 from talkies.generate.request import Request
 from talkies.media.contact_sheet import contact_sheet, still
 from talkies.media.write import write_mp4
@@ -62,36 +65,68 @@ def first_frames(batch: Batch, model: Generator) -> list[torch.Tensor | None]:
     return [frame.clamp(-1, 1) for frame in frames[:, 0]]
 
 
+def conditions(batch: Batch, model: Generator) -> dict[str, Tensor]:
+    """The latents of a batch that a model takes as they are stored, by stream."""
+    stored = model.system.stored(model.setup.codecs)
+    return {
+        name: batch.streams[name].latent
+        for name in model.grids
+        if name not in model.targets and stored[name].of != "first frame"
+    }
+
+
+def requests_of(batch: Batch, model: Generator, *, without: Collection[str] = ()) -> list[Request]:
+    """One request per clip of a batch: its captions, first frame and conditions, but for those that `without` names."""
+    images = first_frames(batch, model) if model.first_frame else [None] * len(batch.ids)
+    latents = {name: latent for name, latent in conditions(batch, model).items() if name not in without}
+    starts = {name: start for name in latents if (start := batch.streams[name].start) is not None}
+    return [
+        Request(
+            prompts={text: "" if text in without else captions[i] for text, captions in batch.captions.items()},
+            image=images[i],
+            id=clip,
+            latents={name: latent[i] for name, latent in latents.items()},
+            starts={name: float(start[i]) for name, start in starts.items()},
+        )
+        for i, clip in enumerate(batch.ids)
+    ]
+
+
 def decoded(batch: Batch, model: Generator, *, seconds: float) -> list[Media]:
     """The clips of a batch, decoded from their latents: the ceiling of every metric."""
-    video, audio = model.stream_of("video"), model.stream_of("audio")
-    frames = samples = None
-    rate = 1
+    video, frames = model.stream_of("video"), None
     if video is not None:
         frames = model.codecs.video[model.codec_of(video)].decode(batch.streams[video].latent).clamp(-1, 1)
-    if audio is not None:
-        codec = model.codecs.audio[model.codec_of(audio)]
-        rate = codec.sample_rate
-        samples = codec.decode(batch.streams[audio].latent)[:, : round(seconds * rate)]
-    return [
-        Media(
-            frames=None if frames is None else frames[i],
-            fps=model.fps,
-            samples=None if samples is None else samples[i],
-            sample_rate=rate,
-        )
+    clips = [
+        Media(frames=None if frames is None else frames[i], fps=model.fps, samples=None, sample_rate=1)
         for i in range(len(batch.ids))
     ]
+    return with_sound(clips, batch, model, seconds=seconds)
 
 
-def sample_batch(model: Generator, batch: Batch, sampling: SamplingConfig, *, seed: int) -> list[Media]:
-    """Generate one clip per caption and first frame of `batch`."""
-    images = first_frames(batch, model)
-    requests = [
-        Request(prompts={text: captions[i] for text, captions in batch.captions.items()}, image=images[i], id=name)
-        for i, name in enumerate(batch.ids)
-    ]
-    return generate(model, requests, sampling, seed=seed)
+def with_sound(clips: Sequence[Media], batch: Batch, model: Generator, *, seconds: float) -> list[Media]:
+    """`clips`, made for a batch or decoded from it, with the batch's own sound; unchanged if it has none."""
+    name = model.heard
+    if name is None:
+        return list(clips)
+    codec = model.codecs.sound(model.codec_of(name))
+    samples = codec.decode(batch.streams[name].latent)[:, : round(seconds * codec.sample_rate)]
+    return [replace(clip, samples=samples[i], sample_rate=codec.sample_rate) for i, clip in enumerate(clips)]
+
+
+def sample_batch(
+    model: Generator,
+    batch: Batch,
+    sampling: SamplingConfig,
+    *,
+    seed: int,
+    seconds: float,
+    without: Collection[str] = (),
+) -> list[Media]:
+    """Generate one clip per caption, first frame and conditions of `batch`, but for those that `without` names. A
+    model that makes no sound is heard with the batch's own."""
+    made = generate(model, requests_of(batch, model, without=without), sampling, seed=seed)
+    return made if model.stream_of("audio") is not None else with_sound(made, batch, model, seconds=seconds)
 
 
 def write_samples(

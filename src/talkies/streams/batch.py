@@ -1,14 +1,16 @@
 """What a loader yields (Batch) and what a network takes (Stream, Text, Condition)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from talkies.streams.grid import Grid
 
+T = TypeVar("T")
 Role = Literal["target", "condition", "reference", "control"]
 """What a stream is for a network: it is made; it is given, noised or clean; it shows what to resemble; it steers."""
 
@@ -121,17 +123,41 @@ class Batch:
         return {name: stream.grid for name, stream in self.streams.items()}
 
 
+class Recall(Protocol):
+    """The result of a computation, or the one that an earlier step of a sampler had."""
+
+    def __call__(self, compute: Callable[[], T]) -> T: ...
+
+
+class Cache(Protocol):
+    """The same for any number of computations, told apart by a key."""
+
+    def __call__(self, key: Hashable, compute: Callable[[], T]) -> T: ...
+
+
+def computed(compute: Callable[[], T]) -> T:
+    """The Recall without memory."""
+    return compute()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """What a denoiser is given besides its streams.
 
     `texts` by name; `without`: the conditions that this evaluation must not use (the null branches of guidance);
-    `inactive`: the parameter groups that take no part in it, by which a network with several experts chooses one.
+    `inactive`: the parameter groups that take no part in it, by which a network with several experts chooses one;
+    `skipped`: the blocks that it passes through; `cache`: what it may reuse of earlier steps (None: nothing).
     """
 
     texts: Mapping[str, Text]
     without: frozenset[str] = frozenset()
     inactive: frozenset[str] = frozenset()
+    skipped: frozenset[int] = frozenset()
+    cache: Cache | None = None
+
+    def recall(self, *key: Hashable) -> Recall:
+        """For the self-attention that `key` names, within this evaluation."""
+        return computed if self.cache is None else partial(self.cache, key)
 
 
 class Denoiser(Protocol):

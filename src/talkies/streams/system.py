@@ -46,23 +46,33 @@ class Task:
 class Parts:
     """A phase of a system.
 
-    `components`: what it builds; `targets`: the loss weight of each stream that it trains; `conditions`: the streams
-    that it reads besides; `texts`: the texts that it reads; `dropout` of conditions and texts, by name (`all`:
-    together); `cycle`: what the optimizer steps train, in turn; `tasks` by name (none: nothing is given).
+    `components`: what it builds, of which the `frozen` ones keep the weights of their parents; `targets`: the loss
+    weight of each stream that it trains; `conditions`: the streams that it reads besides; `texts`: the texts that it
+    reads; `beside`: stored streams that it does not read, with which what it makes is heard and measured; `dropout` of
+    conditions and texts, by name (`all`: together); `cycle`: what the optimizer steps train, in turn; `tasks` by name
+    (none: nothing is given); `blocks`: how many the network has of those that `Condition.skipped` names, from 0.
     """
 
     components: frozenset[str]
     targets: Mapping[str, float]
     conditions: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
+    beside: frozenset[str] = frozenset()
     dropout: Mapping[str, float] = field(default_factory=dict)
+    frozen: frozenset[str] = frozenset()
     cycle: tuple[Turn, ...] = (Turn(),)
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    blocks: int = 0
 
     @property
     def streams(self) -> tuple[str, ...]:
         """Every stream that it reads, those that it trains first."""
         return (*self.targets, *sorted(self.conditions))
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Every stream that is read of held-out clips."""
+        return (*self.streams, *sorted(self.beside))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,20 +2,59 @@
 
 from typing import Literal
 
-from talkies.config import config
+from talkies.config import RecipeError, config
 from talkies.config.numbers import Clips, Fps, Frames, Natural, Side
+from talkies.config.schema import added
 
 
 @config
 class SyntheticSource:
     """Synthetic clips of talking faces, rendered as H.264 + AAC mp4 files with captions of the same stem. `domain`:
-    'faces', or 'masks' as a second one. `size`: side in pixels; `heldout` clips are split off by id."""
+    'faces', 'masks' as a second one, or 'speakers', whose voices and looks go together. `size`: side in pixels;
+    `heldout` clips are split off by id, those of speakers by speaker.
+
+    Of speakers only: `speakers`, among whom the clips are shared out evenly (0: each has one clip); `shot`, the frames
+    after which the same speaker is seen and heard in another setting (0: a clip has one setting)."""
 
     kind: Literal["synthetic"] = "synthetic"
-    domain: Literal["faces", "masks"] = "faces"
+    domain: Literal["faces", "masks", "speakers"] = "faces"
     clips: Clips
     heldout: Natural = 0
     size: Side = 32
     frames: Frames = 25
     fps: Fps = 12.5
     seed: Natural = 0
+    speakers: Natural = added(0)
+    shot: Natural = added(0)
+
+    @property
+    def clips_each(self) -> int:
+        """Clips of each speaker."""
+        return self.clips // self.speakers if self.speakers else 1
+
+
+def check_source(source: SyntheticSource) -> None:
+    """Raise RecipeError for a source that cannot be drawn, or whose speakers cannot be held out."""
+    shot = source.shot or source.frames
+    if shot < 2 or source.fps <= 0 or source.size < 16 or source.size % 2:
+        raise RecipeError(
+            f"a synthetic source with shots of {shot} frames at {source.fps} fps and {source.size} pixels cannot be "
+            "drawn: at least 2 frames, a positive fps and an even size of 16 or more are needed"
+        )
+    if source.domain != "speakers":
+        if source.speakers or source.shot:
+            raise RecipeError(
+                f"a synthetic source of {source.domain} has no `speakers` and no `shot`, found {source.speakers} and "
+                f"{source.shot}: remove them, or set `domain` to speakers"
+            )
+        return
+    if source.frames % shot:
+        raise RecipeError(
+            f"a synthetic source of {source.frames} frames cannot be drawn in shots of {shot}: make `frames` a "
+            "multiple of `shot`"
+        )
+    if source.speakers and (source.clips % source.speakers or source.heldout % source.clips_each):
+        raise RecipeError(
+            f"{source.clips} clips of {source.speakers} speakers, of which {source.heldout} are held out, cannot be "
+            "split by speaker: make `clips` a multiple of `speakers`, and `heldout` a multiple of the clips of each"
+        )

@@ -62,21 +62,21 @@ class Face:
     squareness: float
 
 
-def _axes(size: int) -> tuple[Array, Array]:
+def axes(size: int) -> tuple[Array, Array]:
     """x [1, n] and y [n, 1] of the fine grid, in scene units."""
     fine = size * OVERSAMPLING
     line = (np.arange(fine) + 0.5) * UNITS / fine
     return line[None, :], line[:, None]
 
 
-def _shrink(fine: Array, size: int) -> Array:
+def shrink(fine: Array, size: int) -> Array:
     """Area average of a fine picture [n, n, ...]."""
     shape = (size, OVERSAMPLING, size, OVERSAMPLING, *fine.shape[2:])
     averaged: Array = fine.reshape(shape).mean(axis=(1, 3))
     return averaged
 
 
-def _oval(x: Array, y: Array, box: Box, power: float = 2.0) -> NDArray[np.bool_]:
+def oval(x: Array, y: Array, box: Box, power: float = 2.0) -> NDArray[np.bool_]:
     """Mask of the superellipse that fills `box`."""
     left, top, right, bottom = box
     across = np.abs(x - (left + right) / 2) / ((right - left) / 2)
@@ -94,33 +94,33 @@ def _brows(picture: Array, x: Array, y: Array, mood: str, paint: RGB) -> None:
 
 def _eyes(picture: Array, x: Array, y: Array, *, radius: float, white: RGB, pupil: RGB) -> None:
     for centre in (11.5, 20.5):
-        picture[_oval(x, y, (centre - radius, 12.0 - radius, centre + radius, 12.0 + radius))] = white
-        picture[_oval(x, y, (centre - 0.9, 11.1, centre + 0.9, 12.9))] = pupil
+        picture[oval(x, y, (centre - radius, 12.0 - radius, centre + radius, 12.0 + radius))] = white
+        picture[oval(x, y, (centre - 0.9, 11.1, centre + 0.9, 12.9))] = pupil
 
 
 def paint_face(who: str, wall: str, mood: str, skin: int, size: int) -> Face:
     """A person in front of a coloured wall."""
-    x, y = _axes(size)
+    x, y = axes(size)
     picture = np.empty((size * OVERSAMPLING, size * OVERSAMPLING, 3))
     picture[:] = WALLS[wall]
     tone, hair = SKINS[skin], HAIRS[who]
     young = who in ("boy", "girl")
     if who in ("woman", "girl"):
-        picture[_oval(x, y, (2.5, 1.0, 29.5, 31.0), 3.0)] = hair
+        picture[oval(x, y, (2.5, 1.0, 29.5, 31.0), 3.0)] = hair
     else:
-        picture[_oval(x, y, (4.5, 0.5, 27.5, 20.0), 3.0)] = hair
-    picture[_oval(x, y, (5.0, 3.5 if young else 2.5, 27.0, 30.0))] = tone
+        picture[oval(x, y, (4.5, 0.5, 27.5, 20.0), 3.0)] = hair
+    picture[oval(x, y, (5.0, 3.5 if young else 2.5, 27.0, 30.0))] = tone
     fringe = 6.5 if who in ("woman", "boy") else 5.0
-    picture[_oval(x, y, (4.8, 1.0, 27.2, 30.0)) & (y < fringe)] = hair
+    picture[oval(x, y, (4.8, 1.0, 27.2, 30.0)) & (y < fringe)] = hair
     _eyes(picture, x, y, radius=2.0 if young else 1.6, white=(1.0, 1.0, 1.0), pupil=(0.1, 0.1, 0.2))
     _brows(picture, x, y, mood, (0.25, 0.15, 0.1))
-    picture[_oval(x, y, (15.2, 12.5, 16.8, 15.2))] = tuple(0.85 * c for c in tone)
-    return Face(picture=_shrink(picture, size), mouth=(0.20, 0.03, 0.06), squareness=2.0)
+    picture[oval(x, y, (15.2, 12.5, 16.8, 15.2))] = tuple(0.85 * c for c in tone)
+    return Face(picture=shrink(picture, size), mouth=(0.20, 0.03, 0.06), squareness=2.0)
 
 
 def paint_mask(who: str, paint: str, mood: str, size: int) -> Face:
     """A painted animal mask in front of a dark curtain."""
-    x, y = _axes(size)
+    x, y = axes(size)
     picture = np.empty((size * OVERSAMPLING, size * OVERSAMPLING, 3))
     picture[:] = np.where((x % 4 < 2)[..., None], (0.10, 0.06, 0.16), (0.16, 0.10, 0.24))
     tone = PAINTS[paint]
@@ -129,14 +129,14 @@ def paint_mask(who: str, paint: str, mood: str, size: int) -> Face:
             picture[(np.abs(x - tip) < (y - 0.5) * 0.45) & (y < 9)] = tone
     if who == "bear":
         for centre in (7.0, 25.0):
-            picture[_oval(x, y, (centre - 4, 0.5, centre + 4, 8.5))] = tone
-    picture[_oval(x, y, (4.5, 4.0, 27.5, 29.5), 4.0 if who in ("owl", "bear") else 2.6)] = tone
+            picture[oval(x, y, (centre - 4, 0.5, centre + 4, 8.5))] = tone
+    picture[oval(x, y, (4.5, 4.0, 27.5, 29.5), 4.0 if who in ("owl", "bear") else 2.6)] = tone
     if who in ("owl", "cat"):
         picture[(np.abs(x - 16) < 1.2) & (y > 4) & (y < 9)] = (0.10, 0.06, 0.16)
     _eyes(picture, x, y, radius=3.0 if who == "owl" else 2.3, white=(0.05, 0.05, 0.1), pupil=(1.0, 0.95, 0.6))
     _brows(picture, x, y, mood, (0.75, 0.1, 0.1))
     picture[(np.abs(x - 16) < (y - 13.0) * 0.6) & (y < 15.4)] = (0.75, 0.1, 0.1)
-    return Face(picture=_shrink(picture, size), mouth=(0.04, 0.03, 0.10), squareness=6.0)
+    return Face(picture=shrink(picture, size), mouth=(0.04, 0.03, 0.10), squareness=6.0)
 
 
 def animate(face: Face, openings: Array) -> Array:
@@ -146,7 +146,7 @@ def animate(face: Face, openings: Array) -> Array:
     """
     size = face.picture.shape[0]
     left, top, right, bottom = MOUTH
-    across = np.abs(_axes(size)[0][0] - (left + right) / 2) / ((right - left) / 2)
+    across = np.abs(axes(size)[0][0] - (left + right) / 2) / ((right - left) / 2)
     outline = np.clip(1 - across**face.squareness, 0, None) ** (1 / face.squareness)
     half = (LIPS + GAPE * openings[:, None, None]) * outline
     above = np.arange(size)[:, None] * UNITS / size - (top + bottom) / 2

@@ -18,20 +18,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from talkies.config import RecipeError
 from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 from talkies.media.write import PROVENANCE, write_mp4
 from talkies.signals.answer import check_signal
 from talkies.signals.children import children_ignore_signals, end_with_starter
 from talkies.streams.codec import Media
-from talkies.world.config import SyntheticSource
+from talkies.world.config import SyntheticSource, check_source
 from talkies.world.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
+from talkies.world.noises import make_noise
+from talkies.world.speakers import Speaker, clip_name, draw_settings, draw_speaker, paint
 from talkies.world.voices import SAMPLE_RATE, Voice, draw_loudness, sing
 
 CLIPS_PER_PROCESS = 64
 """Starting a process takes about two seconds, as long as rendering this many clips."""
 
-DOMAINS = ("faces", "masks")
+DOMAINS = ("faces", "masks", "speakers")
+SPEAKER_DRAW = 1
+"""Ends the key of a speaker's draws, which those of a clip lack."""
 PITCHES: dict[str, dict[str, float]] = {
     "faces": {"low": 112.5, "middle": 162.5, "high": 237.5},
     "masks": {"deep": 87.5, "hollow": 137.5, "shrill": 312.5},
@@ -58,44 +61,78 @@ class Scene:
     openings: torch.Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cast:
+    """Who is seen in each shot, who is heard, the caption, and the noise behind each shot (none: silence)."""
+
+    faces: tuple[Face, ...]
+    voice: Voice
+    caption: str
+    noises: tuple[str, ...] = ()
+
+
 def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
     return choices[int(rng.integers(len(choices)))]
 
 
-def _cast_face(rng: np.random.Generator, size: int) -> tuple[Face, Voice, str]:
+def _cast_face(rng: np.random.Generator, source: SyntheticSource) -> Cast:
     who, wall, mood = _pick(rng, tuple(HAIRS)), _pick(rng, tuple(WALLS)), _pick(rng, tuple(BROWS))
     pitch = _pick(rng, tuple(PITCHES["faces"]))
-    face = paint_face(who, wall, mood, int(rng.integers(len(SKINS))), size)
+    face = paint_face(who, wall, mood, int(rng.integers(len(SKINS))), source.size)
     voice = Voice(pitch=PITCHES["faces"][pitch], tilt=TILTS[mood], formants=FORMANTS[who])
-    return face, voice, f"A {mood} {who} by a {wall} wall talks in a {pitch} voice."
+    return Cast(faces=(face,), voice=voice, caption=f"A {mood} {who} by a {wall} wall talks in a {pitch} voice.")
 
 
-def _cast_mask(rng: np.random.Generator, size: int) -> tuple[Face, Voice, str]:
-    who, paint, mood = _pick(rng, ANIMALS), _pick(rng, tuple(PAINTS)), _pick(rng, tuple(BROWS))
+def _cast_mask(rng: np.random.Generator, source: SyntheticSource) -> Cast:
+    who, colour, mood = _pick(rng, ANIMALS), _pick(rng, tuple(PAINTS)), _pick(rng, tuple(BROWS))
     pitch = _pick(rng, tuple(PITCHES["masks"]))
-    face = paint_mask(who, paint, mood, size)
+    face = paint_mask(who, colour, mood, source.size)
     voice = Voice(pitch=PITCHES["masks"][pitch], tilt=TILTS[mood], formants=FORMANTS[who], hollow=True)
-    return face, voice, f"The {mood} {paint} mask of the {who} chants with a {pitch} tone."
+    caption = f"The {mood} {colour} mask of the {who} chants with a {pitch} tone."
+    return Cast(faces=(face,), voice=voice, caption=caption)
+
+
+def _cast_speaker(rng: np.random.Generator, source: SyntheticSource, speaker: Speaker) -> Cast:
+    settings = draw_settings(rng, source.frames // (source.shot or source.frames))
+    return Cast(
+        faces=tuple(paint(speaker, setting, source.size) for setting in settings),
+        voice=speaker.voice,
+        caption=f"Somebody in a {settings[0].shirt} shirt is talking.",
+        noises=tuple(setting.noise for setting in settings),
+    )
+
+
+def _cast(source: SyntheticSource, index: int, seed: int, rng: np.random.Generator) -> Cast:
+    if source.domain == "faces":
+        return _cast_face(rng, source)
+    if source.domain == "masks":
+        return _cast_mask(rng, source)
+    who = index // source.clips_each
+    key = [seed, source.seed, DOMAINS.index(source.domain), who, SPEAKER_DRAW]
+    return _cast_speaker(rng, source, draw_speaker(np.random.default_rng(key)))
 
 
 def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
-    """Clip `index` of `source`: a pure function of (seed, source, index); `size` only changes the resolution."""
-    per_frame = SAMPLE_RATE / source.fps
-    if source.frames < 2 or source.fps <= 0 or source.size < 16 or source.size % 2:
-        raise RecipeError(
-            f"a synthetic source of {source.frames} frames at {source.fps} fps and {source.size} pixels cannot be "
-            "drawn: at least 2 frames, a positive fps and an even size of 16 or more are needed"
-        )
+    """Clip `index` of `source`: a pure function of (seed, source, index); `size` only changes the resolution.
+
+    Every shot begins with a closed mouth; the caption is that of the first one.
+    """
+    check_source(source)
     rng = np.random.default_rng([seed, source.seed, DOMAINS.index(source.domain), index])
-    cast = _cast_face if source.domain == "faces" else _cast_mask
-    face, voice, caption = cast(rng, source.size)
-    edges = np.round(np.arange(source.frames + 1) * per_frame).astype(int)
-    loudness = draw_loudness(rng, int(edges[-1]), int(edges[1]))
-    samples = sing(voice, loudness, rng)
+    cast = _cast(source, index, seed, rng)
+    edges = np.round(np.arange(source.frames + 1) * (SAMPLE_RATE / source.fps)).astype(int)
+    shots = [*pairwise(range(0, source.frames + 1, source.frames // len(cast.faces)))]
+    loudness = np.concatenate(
+        [draw_loudness(rng, int(edges[b] - edges[a]), int(edges[a + 1] - edges[a])) for a, b in shots]
+    )
+    samples = sing(cast.voice, loudness, rng)
+    for (a, b), noise in zip(shots, cast.noises, strict=False):
+        samples[edges[a] : edges[b]] += make_noise(noise, int(edges[b] - edges[a]), rng)
     openings = np.array([loudness[a:b].mean() for a, b in pairwise(edges)])
-    frames = torch.from_numpy(animate(face, openings)).float().permute(0, 3, 1, 2) * 2 - 1
+    films = [animate(face, openings[a:b]) for face, (a, b) in zip(cast.faces, shots, strict=True)]
+    frames = torch.from_numpy(np.concatenate(films)).float().permute(0, 3, 1, 2) * 2 - 1
     media = Media(frames=frames, fps=source.fps, samples=torch.from_numpy(samples).float(), sample_rate=SAMPLE_RATE)
-    return Scene(media=media, caption=caption, openings=torch.from_numpy(openings).float())
+    return Scene(media=media, caption=cast.caption, openings=torch.from_numpy(openings).float())
 
 
 def render_source(
@@ -107,8 +144,9 @@ def render_source(
     `progress` is called with the number of clips done. Returns the mp4 paths in order. Raises StorageError if the disk
     is full or not writable.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{source.domain}-{index:05d}.mp4" for index in range(source.clips)]
+    paths = [_path(source, folder, index) for index in range(source.clips)]
+    for parent in {path.parent for path in paths}:
+        parent.mkdir(parents=True, exist_ok=True)
     work = partial(_render_clip, source, seed, folder)
     with _workers(source.clips) as spread:
         for done, _ in enumerate(spread(work, range(source.clips)), 1):
@@ -119,12 +157,16 @@ def render_source(
 
 
 def _render_clip(source: SyntheticSource, seed: int, folder: Path, index: int) -> None:
-    path = folder / f"{source.domain}-{index:05d}.mp4"
+    path = _path(source, folder, index)
     scene = draw_scene(source, index, seed)
     caption = path.with_suffix(".txt")
     with storage_errors(caption, refused=UNWRITABLE), replacing(caption) as temporary:
         temporary.write_text(scene.caption + "\n", encoding="utf-8")
     write_mp4(path, scene.media, tags={PROVENANCE: "talkies synthetic world"})
+
+
+def _path(source: SyntheticSource, folder: Path, index: int) -> Path:
+    return folder / f"{clip_name(source, index)}.mp4"
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class SyncScore:
     lag_ms: float | None
 
 
-def _region(luma: Tensor, box: Box) -> Tensor:
+def region(luma: Tensor, box: Box) -> Tensor:
     """Mean [F] of luma [F, H, W] in a box in 32nds of the frame; pixels are weighted by their share inside it."""
     height, width = luma.shape[-2:]
     left, top, right, bottom = box
@@ -49,8 +49,8 @@ def _coverage(size: int, low: float, high: float) -> Tensor:
 def mouth_opening(frames: Tensor) -> Tensor:
     """Opening [F] fp64 of the mouth in frames [F, 3, H, W] in [-1, 1]: luma of the cheeks minus luma of the mouth."""
     luma = torch.einsum("fchw,c->fhw", frames.double(), torch.tensor(LUMA, dtype=torch.float64))
-    cheeks = sum((_region(luma, box) for box in CHEEKS), torch.zeros(len(frames), dtype=torch.float64)) / len(CHEEKS)
-    return cheeks - _region(luma, MOUTH)
+    cheeks = sum((region(luma, box) for box in CHEEKS), torch.zeros(len(frames), dtype=torch.float64)) / len(CHEEKS)
+    return cheeks - region(luma, MOUTH)
 
 
 def loudness_envelope(samples: Tensor, sample_rate: int, fps: float, frames: int) -> Tensor:

@@ -36,7 +36,8 @@ class Mova(nn.Module):
     def forward(self, streams: Mapping[str, Stream], condition: Condition) -> dict[str, Tensor]:
         """Predictions [B, C, *shape] fp32 of the given streams; the others are not computed.
 
-        The Bridge applies if both are given, it was built, and the condition is not `without` it. Raises ValueError for
+        The Bridge applies if both are given, it was built, and the condition is not `without` it; of a layer that is
+        skipped, neither it nor the blocks. Raises ValueError for
         a stream whose tower (for video: the expert that is not inactive) was not built.
         """
         towers = {name: self.tower(name, condition.inactive) for name in streams}
@@ -48,12 +49,15 @@ class Mova(nn.Module):
             grids = {name: stream.grid for name, stream in streams.items()}
             ropes = bridge.ropes(grids, next(iter(tokens.values())).device)
         for layer in range(max(len(tower.blocks) for tower in towers.values())):
+            if layer in condition.skipped:
+                continue
             if bridge is not None and layer < len(bridge):
                 tokens = bridge(layer, tokens, ropes, masks)
             for name, tower in towers.items():
                 if layer < len(tower.blocks):
                     s = states[name]
-                    tokens[name] = tower.blocks[layer](tokens[name], s.text, s.modulation, s.rope, s.mask)
+                    block, recall = tower.blocks[layer], condition.recall(name, layer)
+                    tokens[name] = block(tokens[name], s.text, s.modulation, s.rope, s.mask, recall=recall)
         return {name: tower.velocity(tokens[name], states[name]) for name, tower in towers.items()}
 
     def tower(self, stream: str, inactive: frozenset[str]) -> Tower:

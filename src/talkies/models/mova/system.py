@@ -70,7 +70,11 @@ class MovaSystem:
         dropout = {"text": phase.text_dropout}
         if phase.kind == "audio_pretraining":
             return Parts(
-                components=frozenset({"audio"}), targets={"audio": 1.0}, texts=frozenset({"text"}), dropout=dropout
+                components=frozenset({"audio"}),
+                targets={"audio": 1.0},
+                texts=frozenset({"text"}),
+                dropout=dropout,
+                blocks=shape.audio.layers,
             )
         joint = phase.kind == "joint"
         built = JOINT if setup.model.bridge else (*EXPERTS, "audio")
@@ -85,6 +89,7 @@ class MovaSystem:
             dropout=dropout,
             cycle=(high, low),
             tasks={name: replace(TASKS[name], share=share) for name, share in phase.tasks.items()} if joint else {},
+            blocks=max(shape.video.layers, shape.audio.layers if joint else 0),
         )
 
     def stored(self, codecs: Mapping[str, Any]) -> dict[str, Stored]:

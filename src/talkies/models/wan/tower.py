@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from talkies.models.wan.config import TowerConfig
 from talkies.nn.block import Block, Head, Mlp
 from talkies.nn.embedding import sinusoid, time_embedding, time_projection
-from talkies.nn.patch import PatchEmbedding, unpatchify
+from talkies.nn.patch import PatchEmbedding, key_mask, unpatchify
 from talkies.nn.precision import widened
 from talkies.nn.rope import Rope, axis_dims, tower_rope
 from talkies.nn.split import UNDIVIDED, Split
@@ -103,12 +103,3 @@ class Tower(nn.Module):
                 f"{batch} latents need text [{batch}, L, {self.config.text_dim}] and one time each, but got text "
                 f"{tuple(text.shape)} and time {tuple(time.shape)}"
             )
-
-
-def key_mask(mask: Tensor, grid: Grid, patch: tuple[int, ...]) -> Tensor:
-    """mask [B, latent steps] bool -> [B, 1, 1, T]: a token is a key if any of its latent steps is valid."""
-    steps, *space = grid.token_shape(patch)
-    valid = torch.unflatten(mask, 1, (steps, patch[0])).any(-1)
-    for size in space:
-        valid = valid.repeat_interleave(size, 1)
-    return valid[:, None, None, :]

@@ -1,0 +1,89 @@
+"""The conditions of requests: latents as they are given, or encoded from media."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from talkies.config import DataError
+from talkies.generate.model import Generator
+from talkies.generate.request import Request
+from talkies.streams.batch import Stream
+
+BEFORE = -1.0
+"""Seconds after a clip's beginning at which a reference image lies unless a request says otherwise."""
+
+
+def condition_of(model: Generator, requests: Sequence[Request], name: str) -> Stream | None:
+    """The stream `name` that the requests give, or None if they leave it out."""
+    stored = model.system.stored(model.setup.codecs)[name]
+    if name in requests[0].latents:
+        latent = torch.stack([r.latents[name] for r in requests]).to(model.device)
+    elif name in requests[0].given:
+        latent = _encoded(model, requests, name)
+    elif stored.of == "first frame":
+        latent = _first_frames(model, requests)
+    elif stored.of == "reference" and requests[0].image is not None:
+        latent = _stills(model, requests, name)
+    else:
+        return None
+    return Stream(
+        latent=latent,
+        time=torch.zeros(len(requests), device=model.device),
+        grid=model.grids[name],
+        role="reference" if stored.of == "reference" else "condition",
+        start=_starts(model, requests, name) if stored.of == "reference" else None,
+    )
+
+
+def _starts(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
+    return torch.tensor([r.starts.get(name, BEFORE) for r in requests], device=model.device)
+
+
+def _encoded(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
+    """The latents [B, C, *shape] of media that the requests give."""
+    codec, values = model.codec_of(name), torch.stack([r.given[name] for r in requests]).to(model.device)
+    if codec in model.codecs.audio:
+        return model.codecs.audio[codec].encode(values)
+    return model.codecs.video[codec].encode(values)
+
+
+def _first_frames(model: Generator, requests: Sequence[Request]) -> Tensor:
+    """The latent [B, C, T, h, w] of (first frame, then mid-grey frames), encoded whole (docs/mova.md: First frame)."""
+    name, shape = model.stream_of("video"), model.shape
+    assert name is not None, "a first frame belongs to a video"
+    assert shape is not None
+    frames, height, width = shape
+    clips = torch.zeros(len(requests), frames, 3, height, width, device=model.device)
+    for clip, r in zip(clips, requests, strict=True):
+        given = r.given.get(name)
+        first = r.image if given is None else given[0]
+        clip[0] = 1.0 if first is None else _checked(first, r.id, height, width)
+    return model.codecs.video[model.codec_of(name)].encode(clips)
+
+
+def _stills(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
+    """The latents [B, C, T, h, w] of clips in which the image stands still, as long as the reference's Grid."""
+    codec = model.codecs.video[model.codec_of(name)]
+    assert model.shape is not None
+    _, height, width = model.shape
+    images = []
+    for r in requests:
+        if r.image is None:
+            raise ValueError(f"request {r.id} has no image, but others of the batch have one")
+        images.append(_checked(r.image, r.id, height, width))
+    frames = codec.still_frames
+    return codec.encode(torch.stack(images).to(model.device)[:, None].expand(-1, frames, -1, -1, -1))
+
+
+def _checked(image: Tensor, name: str, height: int, width: int) -> Tensor:
+    if image.shape != (3, height, width):
+        raise DataError(
+            f"image of request {name} has shape {tuple(image.shape)}, but the grid needs (3, {height}, {width}); "
+            "read it with talkies.generate.image.load_image"
+        )
+    if not bool(image.abs().max() <= 1):
+        raise DataError(
+            f"image of request {name} has values outside [-1, 1]: scale its 0..255 pixels by 1 / 127.5 and subtract 1"
+        )
+    return image

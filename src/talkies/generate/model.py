@@ -1,0 +1,75 @@
+"""A model with all that it needs to make clips."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from talkies.generate.geometry import clip_shape, sample_count
+from talkies.streams import Grid
+from talkies.streams.batch import Denoiser
+from talkies.streams.codec import Codecs
+from talkies.streams.system import Setup, System
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator:
+    """A model that makes clips: its `denoiser` on `device`, its codecs, its system and the recipe that it was trained
+    with, and the `grids` of all streams that it reads and makes, for clips at `fps` frames per second."""
+
+    denoiser: Denoiser
+    codecs: Codecs
+    system: System
+    setup: Setup
+    grids: Mapping[str, Grid]
+    fps: float
+    device: torch.device | str = "cpu"
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The streams that it makes."""
+        return tuple(self.system.parts(self.setup).targets)
+
+    @property
+    def text_codecs(self) -> dict[str, str]:
+        """The texts that it reads -> their codecs."""
+        read = self.system.parts(self.setup).texts
+        return {name: codec for name, codec in self.system.texts(self.setup.codecs).items() if name in read}
+
+    def codec_of(self, stream: str) -> str:
+        """The codec of a stream."""
+        return self.system.stored(self.setup.codecs)[stream].codec
+
+    def stream_of(self, medium: str) -> str | None:
+        """The stream of "video" or "audio" that it makes; None if it makes none."""
+        codecs = self.codecs.video if medium == "video" else self.codecs.audio
+        return next((name for name in self.targets if self.codec_of(name) in codecs), None)
+
+    @property
+    def first_frame(self) -> bool:
+        """Whether its clips begin with an image that is given."""
+        stored = self.system.stored(self.setup.codecs)
+        return any(stored[name].of == "first frame" for name in self.grids)
+
+    @property
+    def heard(self) -> str | None:
+        """The stream of the sound of a clip: one that it makes, or one beside it; None without sound."""
+        beside = sorted(self.system.parts(self.setup).beside)
+        return self.stream_of("audio") or next((s for s in beside if self.codec_of(s) in self.codecs.audio), None)
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """(frames, height, width) of the clips; None without a video stream."""
+        name = self.stream_of("video")
+        return None if name is None else clip_shape(self.codecs.video[self.codec_of(name)], self.grids[name], self.fps)
+
+    @property
+    def samples(self) -> int | None:
+        """Samples of sound: as long as the frames, or without frames as the Grid; None without a sound stream."""
+        name = self.stream_of("audio")
+        if name is None:
+            return None
+        codec, grid = self.codecs.sound(self.codec_of(name)), self.grids[name]
+        if self.shape is None:
+            return int(grid.shape[0] * codec.sample_rate / grid.rate)
+        return sample_count(codec, grid, self.shape[0], self.fps)

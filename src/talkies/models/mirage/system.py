@@ -1,0 +1,124 @@
+"""Mirage video as a system: its phases, parents, parameter groups, streams and guidance."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from talkies.config import RecipeError
+from talkies.models.mirage.config import MirageConfig, MirageShape
+from talkies.models.mirage.options import MEDIA, SCALES
+from talkies.models.mirage.phases import MiragePhase
+from talkies.streams import Grid
+from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored
+
+SILENT = ("video", "text")
+"""The components of a model that has heard nothing: Mochi's."""
+
+
+class MirageSystem:
+    """arXiv 2506.08279; docs/mirage.md."""
+
+    model: Any = MirageConfig
+    phases: Any = MiragePhase
+    codecs: Mapping[str, str] = {"video": "video", "sound": "audio", "audio": "audio", "text": "text"}
+    slots: Mapping[str, tuple[str, ...]] = {"video": SILENT}
+    scales: Mapping[str, str] = SCALES
+    options: Mapping[str, str] = MEDIA
+    kind = "mirage"
+
+    def network(self) -> Network:
+        """The joint transformer."""
+        from talkies.models.mirage.network import MirageNetwork  # noqa: PLC0415 - decoding a recipe needs no torch
+
+        return MirageNetwork()
+
+    def components(self, setup: Setup) -> dict[str, Component]:
+        """One per modality; a parent may lack the sound's. The rotary tables do not decay (our choice)."""
+        shape: MirageShape = setup.model.shape
+        return {
+            name: Component(
+                section=name,
+                shape=shape.sizes(name),
+                reads=(name,),
+                rate="sound" if name == "sound" else "video",
+                width=shape.modality(name).width,
+                undecayed=("frequencies",),
+                optional=name == "sound",
+            )
+            for name in (*SILENT, "sound")
+        }
+
+    def parts(self, setup: Setup) -> Parts:
+        """Silent video first; then the sound stream alone; then all; then with a reference."""
+        phase = setup.phase
+        texts, dropout = frozenset({"text"}), {"text": phase.text_dropout}
+        if phase.kind == "video_pretraining":
+            return Parts(components=frozenset(SILENT), targets={"video": 1.0}, texts=texts, dropout=dropout)
+        conditions, dropout = {"sound"}, {**dropout, "sound": phase.sound_dropout, "all": phase.all_dropout}
+        if phase.kind == "reference":
+            conditions, dropout = {"sound", "reference"}, {**dropout, "reference": phase.reference_dropout}
+        return Parts(
+            components=frozenset({*SILENT, "sound"}),
+            targets={"video": 1.0},
+            conditions=frozenset(conditions),
+            texts=texts,
+            beside=frozenset({"audio"} & setup.codecs.keys()),
+            dropout=dropout,
+            frozen=frozenset(SILENT if phase.kind == "warm_up" else ()),
+        )
+
+    def stored(self, codecs: Mapping[str, Any]) -> dict[str, Stored]:
+        """The video's latents, the sound's features, a reference from outside of the window, and the sound itself."""
+        found = {name: Stored(codec=name) for name in ("video", "sound", "audio") if name in codecs}
+        return found | ({"reference": Stored(codec="video", of="reference")} if "video" in codecs else {})
+
+    def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
+        """The caption."""
+        return {"text": "text"} if "text" in codecs else {}
+
+    def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
+        """Codecs and network must fit; a scale needs what it guides by."""
+        shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs
+        for name in (*parts.streams, *parts.texts):
+            if name not in codecs and name != "reference":
+                raise RecipeError(f"recipe: `codecs.{name}` is missing: a {setup.phase.kind} phase needs it")
+        given = {"video": codecs["video"].channels, "text": codecs["text"].dim}
+        if "sound" in parts.streams:
+            given["sound"] = codecs["sound"].channels
+        for name, width in given.items():
+            if width != shape.modality(name).channels:
+                key = "dim" if name == "text" else "channels"
+                other = "; set `model.sound_features`" if name == "sound" else ""
+                raise RecipeError(
+                    f"recipe: `codecs.{name}.{key}` is {width}, the network of `model.preset` {setup.model.preset} "
+                    f"takes {shape.modality(name).channels}{other}"
+                )
+        if scales.get("sound", 1.0) != 1.0 and "sound" not in parts.streams:
+            raise RecipeError(f"recipe: `sampling.scales.sound` needs a sound, which a {setup.phase.kind} phase lacks")
+
+    def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
+        """Of every stream; the text's are counted apart."""
+        found = {}
+        for name, grid in grids.items():
+            try:
+                found[name] = grid.tokens(setup.model.shape.patch if len(grid.shape) == 3 else (1,))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return found
+
+    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
+        """None: every level is served by all."""
+        del setup, levels
+        return frozenset()
+
+    def ladder(self, setup: Setup) -> tuple[Rung, ...]:
+        """Neither, the text, then the sound, too; the reference is always used."""
+        if "sound" not in self.parts(setup).streams:
+            return Rung(without=frozenset({"text"})), Rung(without=frozenset(), scale="text")
+        return (
+            Rung(without=frozenset({"text", "sound"})),
+            Rung(without=frozenset({"sound"}), scale="text"),
+            Rung(without=frozenset(), scale="sound"),
+        )
+
+
+MIRAGE = MirageSystem()
