@@ -46,6 +46,7 @@ def bad_clips() -> list[tuple[str, Callable[[Clip], Clip]]]:
         (r"text \(7, 8\) does not match the null text's", with_text(torch.zeros(7, 8))),
         (r"text \(8,\) does not match the null text's", with_text(torch.zeros(8))),
         ("its text has values that are not finite", with_text(torch.full((1, 8), math.inf))),
+        (r"has starts of \['image'\], the first clip of its set of \[\]", with_latent("image", start=1.5)),
         ("has the streams and texts .*, its set's header", lambda clip: replace(clip, texts={})),
     ]
 

@@ -34,6 +34,17 @@ def one_set(**keys: Any) -> dict[str, Any]:
         (one_set(geometry="36x32x25@12"), r"`sets\.low\.geometry` is 36x32x25@12: height 36.*32 or 40"),
         (one_set(modalities=[]), r"`sets\.low\.modalities` is empty: name video"),
         (one_set(modalities=["audio", "audio"]), r"`sets\.low\.modalities`"),
+        (one_set(without=["imgae"]), r"`sets\.low\.without` leaves out 'imgae', .* keep only audio, image, video"),
+        (one_set(without=["audio"], modalities=["video"]), r"without` leaves out 'audio', .*only image, video: rem"),
+        (one_set(without=["audio"]), r"`sets\.low\.modalities` keeps audio, of which a mova model stores nothing"),
+        (
+            {"sources": {"media": {"kind": "folder", "path": "media", "sync": {"offset": 0}}}},
+            r"`sources\.media\.sync\.near` is 1, above `sources\.media\.sync\.offset` 0",
+        ),
+        (
+            {"sources": {"media": {"kind": "folder", "path": "media", "sync": {"confidence": 1.0}}}},
+            r"`sources\.media\.sync\.near_confidence` is 1\.5, above",
+        ),
         (one_set(modalities=["video"], lufs=-23.0), r"`sets\.low` has `lufs` or `duration_token`, which need audio"),
         ({"fit_sets": ["al"]}, "`fit_sets` names 'al', which is not a set; there are: all"),
         ({"fit_sets": []}, r"`codecs\.video` is fitted on clips: `fit_sets` must name a set with video"),

@@ -73,7 +73,8 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: Pat
 
 def read_transformer(kind: Any, folder: Path, *, besides: tuple[str, ...] = (), **options: Any) -> Any:
     """A network of transformers' class `kind`, with `options` of its `from_pretrained`. DataError if a tensor is
-    missing, of another shape or unknown, unless its name begins with one of `besides`."""
+    missing, of another shape or unknown, unless its name (in a larger network: within this one) begins with one of
+    `besides`."""
     safetensors_files(folder)
     try:
         network, report = kind.from_pretrained(
@@ -85,7 +86,8 @@ def read_transformer(kind: Any, folder: Path, *, besides: tuple[str, ...] = (), 
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = sorted(map(str, report[problem]))
         if problem == "unexpected_keys":
-            names = [name for name in names if not name.startswith(besides)]
+            inner = f"{kind.base_model_prefix}."
+            names = [name for name in names if not name.removeprefix(inner).startswith(besides)]
         if names:
             raise DataError(f"{folder}: {problem.replace('_', ' ')}: {', '.join(names[:3])} ...")
     return network
