@@ -13,6 +13,7 @@ from talkies.nn.patch import PatchEmbedding, key_mask, unpatchify
 from talkies.nn.precision import widened
 from talkies.nn.rope import Rope, axis_dims, tower_rope
 from talkies.nn.split import UNDIVIDED, Split
+from talkies.streams import Grid
 from talkies.streams.batch import Stream
 
 NETWORK_TIME = 1000.0
