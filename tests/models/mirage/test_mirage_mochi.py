@@ -88,9 +88,11 @@ def test_weights_that_do_not_fit_are_named(theirs: MochiTransformer3DModel) -> N
         from_diffusers(less, TOY)
     with pytest.raises(CheckpointError, match=r"no parameters for extra\.weight; check the preset"):
         from_diffusers({**state, "extra.weight": torch.zeros(1)}, TOY)
-    with pytest.raises(CheckpointError, match=r"other shapes: .*, video\.embedding\.weight \(48, 12, 1, 2, 2\) for \(96,"):
+    with pytest.raises(
+        CheckpointError, match=r"other shapes: .*, video\.embedding\.weight \(48, 12, 1, 2, 2\) for \(96,"
+    ):
         from_diffusers(state, replace(TOY, heads=12, video=replace(TOY.video, width=96)))
-    with pytest.raises(CheckpointError, match=r"no parameters for norm_out\.linear\.bias, "):
+    with pytest.raises(CheckpointError, match=r"no parameters for patch_embed\.proj\.weight, "):
         from_genmo(state, TOY)
     deeper = {key.replace(".2.", ".3."): value for key, value in state.items()}
     with pytest.raises(CheckpointError, match=r"no parameters for transformer_blocks\.3\."):
