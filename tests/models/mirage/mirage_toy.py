@@ -39,9 +39,9 @@ def video(batch: int = 2, *, shape: tuple[int, ...] = (3, 4, 6)) -> Stream:
     return Stream(latent=torch.randn(batch, *grid.latent_shape), time=torch.rand(batch), grid=grid)
 
 
-def reference(batch: int = 2, *, start: float = -1.0) -> Stream:
+def reference(batch: int = 2, *, start: float = -1.0, shape: tuple[int, ...] = (2, 4, 6)) -> Stream:
     """Two clean latent steps, which begin `start` seconds after the clip."""
-    clip = video(batch, shape=(2, 4, 6))
+    clip = video(batch, shape=shape)
     return replace(clip, time=torch.zeros(batch), start=torch.full((batch,), start), role="reference")
 
 

@@ -94,6 +94,6 @@ def test_weights_that_do_not_fit_are_named(theirs: MochiTransformer3DModel) -> N
         from_diffusers(state, replace(TOY, heads=12, video=replace(TOY.video, width=96)))
     with pytest.raises(CheckpointError, match=r"no parameters for patch_embed\.proj\.weight, "):
         from_genmo(state, TOY)
-    deeper = {key.replace(".2.", ".3."): value for key, value in state.items()}
+    deeper = {key.replace("_blocks.2.", "_blocks.3."): value for key, value in state.items()}
     with pytest.raises(CheckpointError, match=r"no parameters for transformer_blocks\.3\."):
         from_diffusers(deeper, TOY)

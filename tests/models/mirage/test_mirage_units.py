@@ -12,6 +12,9 @@ from talkies.models.mirage.network import JointDiT, MirageNetwork
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig
 
+# torch hides it with its own showwarning, which is not called if warnings are errors.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+
 
 def step(model: JointDiT) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and gradients of one backward pass, always of the same streams."""

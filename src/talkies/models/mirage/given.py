@@ -13,11 +13,16 @@ MODALITY = {"video": "video", "reference": "video", "text": "text", "sound": "so
 """What attends together, in order -> the component with its weights."""
 
 
+def patch_of(name: str, shape: MirageShape) -> tuple[int, ...]:
+    """Latent steps that one token of a stream folds."""
+    return (1,) if name == "sound" else shape.patch
+
+
 def streams_of(
     streams: Mapping[str, Stream], condition: Condition, shape: MirageShape, built: Collection[str]
 ) -> dict[str, Stream]:
-    """The streams that are used. ValueError for other names, latents or noise levels of other shapes, and a stream
-    whose component is not `built`."""
+    """The streams that are used. ValueError for other names, a stream whose component is not `built`, latents or noise
+    levels of other shapes, and a grid that the patch does not divide."""
     given = {name: stream for name, stream in streams.items() if name not in condition.without}
     if "video" not in given or given.keys() - set(STREAMS):
         raise ValueError(f"Mirage takes video, and besides sound and reference; got {listed(sorted(given))}")
@@ -35,6 +40,7 @@ def streams_of(
             raise ValueError(
                 f"{name}: {batch} latents need one noise level each, but got levels {tuple(stream.time.shape)}"
             )
+        stream.grid.token_shape(patch_of(name, shape))
     return given
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from talkies.models.build import count_parameters
 from talkies.models.mirage.block import Entered, Layer
 from talkies.models.mirage.config import COMPONENTS, MirageShape
-from talkies.models.mirage.given import MODALITY, STREAMS, streams_of, text_of
+from talkies.models.mirage.given import MODALITY, STREAMS, patch_of, streams_of, text_of
 from talkies.models.mirage.modality import SoundPart, TextPart, VideoPart, valid
 from talkies.models.mirage.positions import begun, pace, positions
 from talkies.nn.patch import key_mask, unpatchify
@@ -133,7 +133,7 @@ class JointDiT(nn.Module):
             place = torch.arange(tokens.shape[1], dtype=torch.float32, device=tokens.device)[None, :, None]
             return rope_of(self.text.rope(place), halves=False)
         stream, by = given[name], "seconds" if name == "sound" else self.shape.video_time
-        place = begun(positions(stream.grid, self._patch(name), unit, by, tokens.device), stream.start, unit)
+        place = begun(positions(stream.grid, patch_of(name, self.shape), unit, by, tokens.device), stream.start, unit)
         if self.sound is None or name != "sound":
             return rope_of(self.video.rope(self._share(name, place)), halves=False)
         angles = self.sound.rope(place)
@@ -152,10 +152,7 @@ class JointDiT(nn.Module):
         return out
 
     def _keys(self, name: str, stream: Stream) -> Tensor | None:
-        return None if stream.mask is None else key_mask(stream.mask, stream.grid, self._patch(name))
-
-    def _patch(self, name: str) -> tuple[int, ...]:
-        return (1,) if name == "sound" else self.shape.patch
+        return None if stream.mask is None else key_mask(stream.mask, stream.grid, patch_of(name, self.shape))
 
     def _layer(self, name: str, index: int) -> Layer:
         found: Layer = self.get_submodule(f"{MODALITY[name]}.blocks.{index}")  # type: ignore[assignment]
