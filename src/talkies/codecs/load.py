@@ -37,9 +37,9 @@ def _fitted(config: Any, folder: Path) -> VideoCodec | AudioEncoder:
 
         codec = LinearVideoCodec(config, read_fitted(config, folder))
     else:
-        from talkies.codecs.linear_audio import LinearAudioEncoder  # noqa: PLC0415
+        from talkies.codecs.linear_audio import LinearAudioCodec  # noqa: PLC0415
 
-        codec = LinearAudioEncoder(config, read_fitted(config, folder))
+        codec = LinearAudioCodec(config, read_fitted(config, folder))
     check_identity(codec, folder)
     loaded: VideoCodec | AudioEncoder = codec
     return loaded
@@ -72,9 +72,9 @@ def _audio(key: str, config: Any, device: torch.device | str) -> AudioEncoder:
 
         return LogMelEncoder(config, key=key)
     if config.kind == "mova_dac":
-        from talkies.codecs.mova_dac import MovaAudioEncoder  # noqa: PLC0415
+        from talkies.codecs.mova_dac import MovaAudioCodec  # noqa: PLC0415
 
-        return MovaAudioEncoder.load(config, key=key, device=device)
+        return MovaAudioCodec.load(config, key=key, device=device)
     from talkies.codecs import speech  # noqa: PLC0415
 
     kind = speech.WhisperEncoder if config.kind == "whisper" else speech.WaveEncoder
