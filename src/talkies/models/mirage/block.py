@@ -11,6 +11,7 @@ from talkies.nn.attention import Attend, Heads, KeyBias, Projection, attend, bia
 from talkies.nn.block import SwiGlu
 from talkies.nn.precision import lowered, rms, widened
 from talkies.nn.rope import Rope
+from talkies.streams.batch import Recall, computed
 
 MODALITY = {"video": "video", "reference": "video", "text": "text", "sound": "sound"}
 """Stream -> the modality whose weights it has."""
@@ -67,14 +68,20 @@ class JointBlock(nn.Module):
         conditions: Mapping[str, Tensor],
         ropes: Mapping[str, Rope | None],
         mask: Tensor | None,
+        *,
+        recall: Recall = computed,
     ) -> dict[str, Tensor]:
-        """By stream: tokens [B, T, width] fp32, conditions [B, D] (SiLU applied), rotations (None: no positions). `mask`
-        [B, 1, 1, all tokens] bool, False where a key is masked out. Returns the tokens, those of the last block without
-        the streams that are only read."""
+        """By stream: tokens [B, T, width] fp32, conditions [B, D] (SiLU applied), rotations (None: no positions).
+        `mask` [B, 1, 1, all tokens] bool, False where a key is masked out; `recall` may reuse the attention of an
+        earlier step. Returns the tokens, those of the last block without the streams that are only read."""
         parts = {name: self.part(name) for name in tokens}
         vectors = {name: part.vectors(conditions[name]) for name, part in parts.items()}
-        heads = [self._read(part, tokens[name], vectors[name][0], ropes[name]) for name, part in parts.items()]
-        found = self.attend(*joined(heads), mask)[..., : self.head_dim]
+
+        def attended() -> Tensor:
+            heads = [self._read(part, tokens[name], vectors[name][0], ropes[name]) for name, part in parts.items()]
+            return self.attend(*joined(heads), mask)[..., : self.head_dim]
+
+        found = recall(attended)
         by_stream = dict(zip(tokens, found.split([x.shape[1] for x in tokens.values()], 2), strict=True))
         written = ("video",) if self.last else tuple(tokens)
         return {name: parts[name].write(tokens[name], by_stream[name], *vectors[name][1:]) for name in written}

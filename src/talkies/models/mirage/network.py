@@ -70,7 +70,7 @@ class JointDiT(nn.Module):
         tokens = state.tokens
         for index, block in enumerate(self.blocks):
             if index not in condition.skipped:
-                tokens = block(tokens, state.conditions, state.ropes, state.mask)
+                tokens = block(tokens, state.conditions, state.ropes, state.mask, recall=condition.recall(index))
         return {"video": self.velocity(tokens["video"], state.conditions["video"], streams["video"])}
 
     def embed(self, streams: Mapping[str, Stream], condition: Condition) -> Embedded:
