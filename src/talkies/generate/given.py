@@ -26,17 +26,17 @@ class Given:
     notes: tuple[str, ...] = field(default=())
 
 
-def given_sound(path: Path, *, sample_rate: int, samples: int, whole: bool = False) -> Given:
-    """The first `samples` of a file's sound (`whole`: all of it, if it is longer), resampled to `sample_rate`. Raises
-    MediaError for a file that cannot be decoded."""
+def given_sound(path: Path, *, sample_rate: int, samples: int, more: float | None = 0.0) -> Given:
+    """The first `samples` of a file's sound, resampled to `sample_rate`, and what the file has of the next `more`
+    seconds (None: all). Raises MediaError for a file that cannot be decoded."""
     info = probe(path)
     if info.audio_rate is None:
         raise DataError(f"sample: {path} has no sound; give a file with sound to --audio")
     begin = find_beginning(path, modalities=("audio",))
     clip = samples / sample_rate
-    seconds = max(clip, sound_end(path) - begin.seconds) if whole else clip
+    seconds = max(clip, sound_end(path) - begin.seconds) if more is None else clip + more
     sound = read_audio(path, sample_rate=sample_rate, seconds=seconds, begin=begin)
-    sound = sound if whole else sound[:samples]
+    sound = sound if more != 0 else sound[:samples]
     notes = []
     if info.audio_rate != sample_rate:
         notes.append(f"resampled from {info.audio_rate:,} to {sample_rate:,} Hz for the model")
@@ -46,7 +46,7 @@ def given_sound(path: Path, *, sample_rate: int, samples: int, whole: bool = Fal
         notes.append("it is silent")
     if len(sound) < samples - SLACK * sample_rate:
         notes.append(f"it lasts {len(sound) / sample_rate:.2f} s: silence follows up to the {clip:.2f} s of a clip")
-    elif not whole and (info.audio_seconds or 0.0) > clip + SLACK:
+    elif more is not None and (info.audio_seconds or 0.0) > clip + SLACK:
         notes.append(f"it lasts {info.audio_seconds:.2f} s: the clip is made for the first {clip:.2f} s")
     padding = max(0, samples - len(sound))
     return Given(values=torch.nn.functional.pad(sound, (0, padding)), begin=begin.seconds, notes=tuple(notes))

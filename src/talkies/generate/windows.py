@@ -82,11 +82,9 @@ def generate_long(
     """The frames [F, 3, H, W] in [-1, 1] of a film for the sound [S] that `request` gives, in pieces, on the CPU. Its
     image is the first frame of the film, or the reference of every window. The sound is followed by silence up to the
     last window's end. Raises what `generate` raises."""
-    stream, step, before = model.listens, windows.frames - windows.overlap, None
-    assert stream is not None, "the model is given a sound"
-    sound = request.given[stream]
+    step, before = windows.frames - windows.overlap, None
     for index, begin in enumerate(windows.begins):
-        asked = replace(request, given={stream: _heard(model, stream, sound, begin)}, window=index)
+        asked = replace(heard_from(model, request, begin), window=index)
         if before is not None:
             asked = _going_on(model, asked, before)
         frames = generate(model, [asked], sampling, seed=seed)[0].frames
@@ -98,12 +96,24 @@ def generate_long(
         before = frames[step:] if windows.overlap else None
 
 
-def _heard(model: Generator, stream: str, sound: Tensor, begin: int) -> Tensor:
-    """The sound [S] of the window that begins with frame `begin`."""
-    count = model.samples_of(stream)
-    first = round(begin * model.codecs.audio[model.codec_of(stream)].sample_rate / exact_fps(model.fps))
-    piece = sound[first : first + count]
-    return torch.nn.functional.pad(piece, (0, count - len(piece)))
+def heard_from(model: Generator, request: Request, begin: int) -> Request:
+    """The request for the clip that begins with frame `begin` of the film for the sound [S] that `request` gives."""
+    stream = model.listens
+    assert stream is not None, "the model is given a sound"
+    codec, sound, count = model.codecs.audio[model.codec_of(stream)], request.given[stream], model.samples_of(stream)
+    first = round(begin * codec.sample_rate / exact_fps(model.fps))
+    around = int(model.context * codec.sample_rate)
+    piece = torch.nn.functional.pad(sound[first : first + count], (0, max(0, first + count - len(sound))))
+    if not around:
+        return replace(request, given={**request.given, stream: piece})
+    grid = model.grids[stream]
+    hop = int(codec.sample_rate / grid.rate)
+    earlier = min(around, first) // hop  # whole steps, so that the clip begins with one
+    whole = torch.cat([sound[first - earlier * hop : first], piece, sound[first + count : first + count + around]])
+    with torch.no_grad():
+        features = codec.encode(whole[None].to(model.device))[0, :, earlier : earlier + grid.shape[0]]
+    given = {name: values for name, values in request.given.items() if name != stream}
+    return replace(request, given=given, latents={**request.latents, stream: features})
 
 
 def _going_on(model: Generator, request: Request, before: Tensor) -> Request:

@@ -16,7 +16,7 @@ from talkies.generate.clip import generate
 from talkies.generate.given import Given
 from talkies.generate.model import Generator as Model
 from talkies.generate.request import Request
-from talkies.generate.windows import generate_long, windows_for
+from talkies.generate.windows import generate_long, heard_from, windows_for
 from talkies.media.mux import Medium, write_beside
 from talkies.media.write import PROVENANCE, Film, write_mp4
 from talkies.parallel.ranks import Ranks
@@ -65,7 +65,8 @@ def make_clip(
         say(f"sample:   {out} ({source.name}, seed {seed}{only}): {one_line(title)}")
 
     if windows is None:
-        media = generate(model, [request], sampling, seed=seed)[0]
+        asked = heard_from(model, request, 0) if model.listens in request.given else request
+        media = generate(model, [asked], sampling, seed=seed)[0]
         ranks.agree(partial(write, media) if ranks.main else None)
     else:
         pieces = ranks.in_step(generate_long(model, request, sampling, windows=windows, seed=seed))
