@@ -50,7 +50,7 @@ class Parts:
     weight of each stream that it trains; `conditions`: the streams that it reads besides; `texts`: the texts that it
     reads; `beside`: stored streams that it does not read, with which what it makes is heard and measured; `dropout` of
     conditions and texts, by name (`all`: together); `cycle`: what the optimizer steps train, in turn; `tasks` by name
-    (none: nothing is given); `blocks`: how many the network has of those that `Condition.skipped` names, from 0.
+    (none: nothing is given); `blocks`: how many the network has that heed `Condition.skipped` and `Condition.cache`.
     """
 
     components: frozenset[str]

@@ -18,7 +18,7 @@ from talkies.nn.patch import key_mask, unpatchify
 from talkies.nn.precision import widened
 from talkies.nn.rope import Rope, rope_of
 from talkies.nn.split import UNDIVIDED, Split
-from talkies.streams.batch import Condition, Stream, Text
+from talkies.streams.batch import Condition, Recall, Stream, Text, computed
 from talkies.streams.system import Setup
 
 WHOLE = ("text", "sound")
@@ -70,18 +70,22 @@ class JointDiT(nn.Module):
         tokens = state.tokens
         for index in range(self.shape.layers):
             if index not in condition.skipped:
-                tokens = self.layer(index, tokens, state)
+                tokens = self.layer(index, tokens, state, recall=condition.recall(index))
         return {"video": self.velocity(tokens["video"], state.conditions["video"], streams["video"])}
 
-    def layer(self, index: int, tokens: Mapping[str, Tensor], state: Embedded) -> dict[str, Tensor]:
-        """The tokens after this layer; after the last one, only the video's."""
+    def layer(
+        self, index: int, tokens: Mapping[str, Tensor], state: Embedded, *, recall: Recall = computed
+    ) -> dict[str, Tensor]:
+        """The tokens after this layer; after the last one, only the video's. `recall` may reuse the attention of an
+        earlier step."""
         last = index == self.shape.layers - 1
         layers = {name: self._layer(name, index) for name in tokens}
         entered: dict[str, Entered] = {
             name: layer.enter(tokens[name], state.conditions[name], state.ropes[name]) for name, layer in layers.items()
         }
         heads = {name: found.heads for name, found in entered.items()}
-        found = self.video.attention(heads, state.mask, [name for name in WHOLE if name in heads])
+        whole = [name for name in WHOLE if name in heads]
+        found = recall(lambda: self.video.attention(heads, state.mask, whole))
         return {
             name: layer.leave(tokens[name], found[name], entered[name].gates)
             for name, layer in layers.items()
