@@ -17,6 +17,7 @@ from talkies.prepare.items import SUFFIXES, Item, ordered, read_manifest, scan
 from talkies.prepare.paths import source_path
 from talkies.world.config import SyntheticSource
 from talkies.world.render import render_source
+from talkies.world.speakers import clip_group
 
 MARKER = ".rendered"
 
@@ -68,17 +69,18 @@ def collect(
     ignored: Mapping[str, int] = {}
     if isinstance(config, SyntheticSource):
         render(config, rendered, seed, progress)
-        items, _ = scan(rendered)
+        items = ordered(scan(rendered)[0], group=clip_group)
     elif isinstance(config, FolderSource):
-        items, ignored = scan(source_path(name, config, recipe_folder))
+        found, ignored = scan(source_path(name, config, recipe_folder))
+        items = ordered(found)
     else:
-        items = read_manifest(source_path(name, config, recipe_folder))
+        items = ordered(read_manifest(source_path(name, config, recipe_folder)))
     if len(items) <= config.heldout:
         raise DataError(
             f"prepare: source {shown(name)} has {len(items)} media files and holds out {config.heldout}: nothing "
             f"is left to train on; lower `sources.{name}.heldout` or add media ({' '.join(SUFFIXES)})"
         )
-    return MediaSource(name=name, items=ordered(items), heldout=config.heldout, ignored=ignored)
+    return MediaSource(name=name, items=items, heldout=config.heldout, ignored=ignored)
 
 
 def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None) -> None:
