@@ -28,7 +28,7 @@ SQUARENESS = (2.4, 4.0)
 GOLDEN = 1.1127756842787055
 """The root above 1 of x^7 = x + 1."""
 STEPS = GOLDEN ** -np.arange(1.0, 7.0)
-"""From each speaker to the next, in shares of the ranges of pitch, tract, tilt, skin, hair and glasses. The multiples
+"""From each speaker to the next, in shares of the ranges of hair, glasses, skin, pitch, tract and tilt. The multiples
 of this vector keep apart modulo 1 (Roberts 2018, The unreasonable effectiveness of quasirandom sequences)."""
 APART = 0.16
 """Any two of a source's first 1000 speakers differ in one of these six by this share of its range, or more."""
@@ -66,7 +66,7 @@ def draw_speaker(key: Sequence[int], index: int) -> Speaker:
 
     Kinds are equally frequent, and pitches uniform in their logarithm within a kind. Two speakers differ by APART.
     """
-    pitch, tract, tilt, skin, hair, glasses = (float(place) for place in traits(key, index))
+    hair, glasses, skin, pitch, tract, tilt = (float(place) for place in traits(key, index))
     rng = np.random.default_rng([*key, index, _SPEAKER])
     number, within = divmod(pitch * len(KINDS), 1)
     kind = KINDS[int(number)]
