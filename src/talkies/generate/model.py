@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from talkies.codecs.config import context_of
 from talkies.generate.geometry import clip_shape, sample_count
 from talkies.streams import Grid
 from talkies.streams.batch import Denoiser
@@ -54,11 +53,6 @@ class Generator:
             return None
         conditions = (name for name in self.grids if name not in self.targets)
         return next((name for name in conditions if self.codec_of(name) in self.codecs.audio), self.stream_of("audio"))
-
-    @property
-    def context(self) -> float:
-        """Seconds of a given sound before and after a clip that its codec hears with it."""
-        return 0.0 if self.listens is None else context_of(self.setup.codecs[self.codec_of(self.listens)])
 
     @property
     def first_frame(self) -> bool:
