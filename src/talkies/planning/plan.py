@@ -181,7 +181,9 @@ def _latents(recipe: PlannedPhase, grids: Mapping[str, Grid]) -> dict[str, Laten
     system, codecs = recipe.system, recipe.codecs
     read = {name: grids[name] for name in system.parts(recipe).streams}
     tokens = system.tokens(recipe, read)
-    found = {name: Latent(shape=grid.latent_shape, tokens=tokens[name]) for name, grid in read.items() if name in tokens}
+    found = {
+        name: Latent(shape=grid.latent_shape, tokens=tokens[name]) for name, grid in read.items() if name in tokens
+    }
     for name, codec in system.texts(codecs).items():
         text: Any = codecs[codec]
         found[name] = Latent(shape=(text.dim, text.length), tokens=text.length)

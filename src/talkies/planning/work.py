@@ -46,8 +46,8 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A phase on a layout. `tokens` of one clip per stream that a sequence group shares, `inactive` parameter groups in the turn that is planned;
-    `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
+    """A phase on a layout. `tokens` of one clip per stream that a sequence group shares, `inactive` parameter groups in
+    the turn that is planned; `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
 
     tokens: Mapping[str, int]
     inactive: frozenset[str] = frozenset()
