@@ -8,8 +8,9 @@ import torch
 from analytic import JOINT, GaussianDenoiser, captioned, streams, text
 from torch import Tensor
 
-from talkies.flow.config import AnnealedScale, Scale
-from talkies.flow.guidance import guided, needed, scale_at
+from talkies.flow.config import AnnealedScale, Scale, SkipLayerConfig
+from talkies.flow.guidance import guided
+from talkies.flow.ladder import needed, scale_at
 from talkies.models.mova.config import AudioPretrainingConfig, MovaConfig, VideoPretrainingConfig
 from talkies.models.mova.system import MOVA
 from talkies.streams.batch import Condition, Denoiser, Stream
@@ -180,3 +181,52 @@ def test_a_condition_that_a_rung_adds_may_be_several() -> None:
     denoiser = Additive({"a": 1.0, "b": 2.0})
     found = guided(denoiser, ladder, {"both": 3.0}, {}, steps=1)(0)(at_half(), Condition(texts={}))
     assert {value for v in found.values() for value in v.unique().tolist()} == {9.0}
+
+
+def test_a_negative_text_takes_the_place_of_the_empty_one_sample_by_sample() -> None:
+    denoiser = GaussianDenoiser(std=0.7)
+    negative = {"text": text(0.5, -0.5)}
+    found = guided(denoiser, LADDER, {"text": 3.0}, negative, steps=1)(0)(at_half(), CONDITION)
+    away, towards = (
+        denoiser(at_half(), replace(CONDITION, texts=texts, without=without))
+        for texts, without in ((negative, frozenset({"text"})), (CONDITION.texts, frozenset()))
+    )
+    for m, v in found.items():
+        torch.testing.assert_close(v, away[m] + 3.0 * (towards[m] - away[m]), rtol=1e-5, atol=1e-5)
+
+
+class Layered(GaussianDenoiser):
+    """Its prediction is halved where blocks are skipped."""
+
+    def __call__(self, streams: Mapping[str, Stream], condition: Condition) -> dict[str, Tensor]:
+        found = super().__call__(streams, condition)
+        return {m: v / 2 if condition.skipped else v for m, v in found.items()}
+
+
+@pytest.mark.parametrize(("scales", "evaluations"), [({}, 2), ({"text": 4.0}, 3), ({"text": 0.0}, 3)])
+def test_skip_layer_guidance_leads_away_from_the_prediction_without_the_layers(
+    scales: dict[str, float], evaluations: int
+) -> None:
+    denoiser, config = Layered(std=0.7, coupling=COUPLING), SkipLayerConfig(layers=(1, 3), scale=1.5)
+    plain = guided(denoiser, LADDER, scales, NULLS, steps=1)(0)(at_half(), CONDITION)
+    full = denoiser(at_half(), CONDITION)
+    denoiser.calls.clear()
+    found = guided(denoiser, LADDER, scales, NULLS, steps=1, skip_layer=config)(0)(at_half(), CONDITION)
+    assert len(denoiser.calls) == evaluations
+    assert [c.skipped for c in denoiser.calls if c.skipped] == [frozenset({1, 3})]
+    for m, v in found.items():
+        torch.testing.assert_close(v, plain[m] + 1.5 * (full[m] - full[m] / 2), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rescale", [0.25, 1.0])
+def test_rescaling_moves_each_sample_s_deviation_towards_the_full_one_s(rescale: float) -> None:
+    denoiser, far = Layered(std=0.7), SkipLayerConfig(layers=(0,), scale=6.0)
+    wide, found = (
+        guided(denoiser, LADDER, {}, NULLS, steps=1, skip_layer=config)(0)(at_half(), CONDITION)
+        for config in (far, replace(far, rescale=rescale))
+    )
+    full = denoiser(at_half(), CONDITION)
+    for m, v in found.items():
+        deviation = {name: x.flatten(1).std(1) for name, x in (("full", full[m]), ("wide", wide[m]), ("found", v))}
+        expected = rescale * deviation["full"] + (1 - rescale) * deviation["wide"]
+        torch.testing.assert_close(deviation["found"], expected, rtol=1e-4, atol=1e-5)

@@ -11,8 +11,10 @@ from torch import Tensor
 from talkies.flow.config import (
     CosmapWeighting,
     FlowConfig,
+    LinearQuadraticGridSchedule,
     LinearQuadraticSchedule,
     ShiftedSchedule,
+    UniformSchedule,
     UniformWeighting,
     VelocityTarget,
     VPredictionTarget,
@@ -20,7 +22,7 @@ from talkies.flow.config import (
 from talkies.flow.draw import gaussian, uniform
 from talkies.flow.loss import per_sample_loss
 from talkies.flow.noising import Noised, dropped, given_by, losses_of, noised, noised_at, noised_to
-from talkies.flow.schedule import inverse_linear_quadratic, level_of, unshift
+from talkies.flow.schedule import inverse_linear_quadratic, level_grid, level_of, unshift
 from talkies.flow.target import noisy, target_of
 from talkies.streams import Grid
 from talkies.streams.batch import Batch, Stream, Text
@@ -170,6 +172,26 @@ def test_the_linear_quadratic_schedule_is_one_for_all_streams_and_can_be_restric
     assert float(times["audio"].max()) < 0.5
     shared = drawn(MANY, replace(QUADRATIC, shared=True)).times
     assert torch.equal(shared["video"], shared["audio"])
+
+
+def test_uniform_draws_and_those_of_a_grid() -> None:
+    batch = clips([f"clip{i}" for i in range(400)])
+    u = uniform(0, batch.ids, batch.visits, "time/video")
+    plain = drawn(batch, FlowConfig(schedule=UniformSchedule())).times["video"]
+    assert torch.equal(plain, u.float())
+    found = drawn(batch, FlowConfig(schedule=LinearQuadraticGridSchedule(steps=8))).times["video"]
+    grid = level_grid(LinearQuadraticSchedule(), "video", 8)[:-1]
+    levels, counts = found.unique(return_counts=True)
+    assert levels.flip(0).tolist() == pytest.approx(grid, abs=1e-6)
+    assert bool((counts > 25).all())
+
+
+def test_a_grid_without_a_level_in_a_range_is_refused() -> None:
+    flow = FlowConfig(schedule=LinearQuadraticGridSchedule(steps=2))
+    with pytest.raises(
+        ValueError, match=r"flow\.schedule has no noise level between 0\.1 and 0\.2, but steps train there"
+    ):
+        drawn(clips(["a"]), flow, ranges={"video": (0.1, 0.2)})
 
 
 def test_an_expert_needs_video() -> None:

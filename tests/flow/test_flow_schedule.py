@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from talkies.flow.config import LinearQuadraticSchedule, ScheduleConfig, ShiftedSchedule
+from talkies.flow.config import (
+    LinearQuadraticGridSchedule,
+    LinearQuadraticSchedule,
+    ScheduleConfig,
+    ShiftedSchedule,
+    UniformSchedule,
+)
 from talkies.flow.schedule import level_grid, level_of, shift, u_of, unshift
 
 
@@ -15,6 +21,7 @@ def shifted(s: float) -> ShiftedSchedule:
 SCHEDULES: list[ScheduleConfig] = [
     *(shifted(s) for s in (0.5, 1.0, 3.0, 5.0, 9.0)),
     *(LinearQuadraticSchedule(threshold=threshold) for threshold in (1e-3, 0.025, 0.25, 0.4, 0.499)),
+    UniformSchedule(),
 ]
 
 
@@ -106,3 +113,49 @@ def test_the_linear_quadratic_grid_agrees_with_diffusers(steps: int, threshold: 
     schedule = LinearQuadraticSchedule(threshold=threshold)
     expected = [*linear_quadratic_schedule(steps, threshold), 0.0]
     assert level_grid(schedule, "video", steps) == pytest.approx(expected, abs=1e-12)
+
+
+def test_uniform_levels_are_u_itself() -> None:
+    u = torch.linspace(0, 1, 11, dtype=torch.float64)
+    assert torch.equal(level_of(UniformSchedule(), "video", u), u)
+    assert level_grid(UniformSchedule(), "video", 4) == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 10, 64, 1000])
+@pytest.mark.parametrize("threshold", [0.025, 0.2])
+def test_a_grid_has_the_sampler_s_levels_each_for_an_equal_share_of_u(steps: int, threshold: float) -> None:
+    """And the data's level, 0, for none: there a sampler evaluates nothing."""
+    schedule = LinearQuadraticGridSchedule(threshold=threshold, steps=steps)
+    expected = level_grid(LinearQuadraticSchedule(threshold=threshold), "video", steps)
+    assert level_grid(schedule, "video", steps) == pytest.approx(expected, abs=1e-12)
+    u = (torch.arange(20 * steps, dtype=torch.float64) + 0.5) / (20 * steps)
+    levels, counts = level_of(schedule, "video", u).unique(return_counts=True)
+    assert levels.flip(0).tolist() == pytest.approx(expected[:-1], abs=1e-12)
+    assert counts.tolist() == [20] * steps
+    assert [level_of(schedule, "video", float(value)) for value in u[:50]] == pytest.approx(
+        level_of(schedule, "video", u[:50]).tolist(), abs=1e-15
+    )
+
+
+def test_a_grid_s_range_of_levels_is_a_range_of_u() -> None:
+    """What is drawn between u_of(low) and u_of(high) has the levels in [low, high)."""
+    schedule = LinearQuadraticGridSchedule(steps=16)
+    levels = level_grid(schedule, "video", 16)
+    for low, high in ((0.0, levels[8]), (levels[8], 1.0), (levels[12], levels[3]), (0.0, 1.0)):
+        begin, end = (u_of(schedule, "video", level) for level in (low, high))
+        u = begin + (end - begin) * (torch.arange(160, dtype=torch.float64) + 0.5) / 160
+        drawn = {round(value, 9) for value in level_of(schedule, "video", u).tolist()}
+        wanted = {round(value, 9) for value in levels[:-1] if low <= value and (value < high or high == 1)}
+        assert drawn == wanted
+
+
+def test_a_sampler_may_take_fewer_steps_than_a_grid_has_but_not_more() -> None:
+    schedule = LinearQuadraticGridSchedule(steps=16)
+    grid = level_grid(schedule, "video", 5)
+    assert (len(grid), grid[0], grid[-1]) == (6, 1.0, 0.0)
+    assert all(after < level for level, after in pairwise(grid))
+    assert {*grid} <= {*level_grid(schedule, "video", 16)}
+    with pytest.raises(
+        ValueError, match="17 sampling steps, but the schedule linear_quadratic_grid has 16 noise levels"
+    ):
+        level_grid(schedule, "video", 17)

@@ -279,9 +279,9 @@ def test_a_given_film_is_clean_brings_its_first_frame_and_belongs_to_the_expert_
 def test_what_is_given_must_be_the_same_of_all_and_leave_something_to_make() -> None:
     with pytest.raises(ValueError, match="requests b and a of one batch have other given streams"):
         make(Still(), [REQUESTS[0], replace(REQUESTS[1], given={"audio": sound(0)})])
-    with pytest.raises(ValueError, match="request a gives depth, which this model does not make"):
+    with pytest.raises(ValueError, match="request a gives depth, which this model does not have"):
         make(Still(), [replace(REQUESTS[0], given={"depth": sound(0)})])
-    with pytest.raises(ValueError, match="request b gives audio, which this model does not make"):
+    with pytest.raises(ValueError, match="request b gives audio, which this model does not have"):
         make(Still(), [replace(REQUESTS[1], given={"audio": sound(0)})], "video")
     with pytest.raises(ValueError, match="every stream is given"):
         make(Still(), [replace(REQUESTS[1], given={"audio": sound(0), "video": film(0)})])

@@ -167,3 +167,16 @@ def test_what_its_check_refuses_is_refused(data: Path) -> None:
         check(replace(recipe(), sampling=replace(recipe().sampling, scales={"bridge": 2.0})))
     with pytest.raises(RecipeError, match="`seed`"):
         recipe(seed=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "message"),
+    [
+        ({"skip_layer": {"layers": [0]}}, r"`sampling\.skip_layer\.layers` has 0, but this model can skip no blocks$"),
+        ({"reuse": {"attention_every": 2}}, r"`sampling\.reuse\.attention_every` .* reuses no attention: drop it$"),
+        ({"windows": {}}, r"`sampling\.windows` is for videos that are made for a sound"),
+    ],
+)
+def test_sampling_that_the_system_cannot_do_is_refused(sampling: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        check(recipe(sampling=sampling))

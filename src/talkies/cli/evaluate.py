@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heldout", help="the held-out set of the data to use (the recipe's `data.heldout`)")
     parser.add_argument("--clips", type=int, help="held-out clips (the recipe's `validation.final_clips`)")
     parser.add_argument("--seed", type=seed_of, default=0, help="seed of the noise (0)")
+    parser.add_argument("--ablate", action="store_true", help="also clips without some conditions, or with another's")
     add_store(parser)
 
 
@@ -41,9 +42,20 @@ def _evaluate(args: argparse.Namespace, ranks: "Ranks") -> int:
         seed=args.seed,
         data=args.data,
         heldout=args.heldout,
+        ablate=args.ablate,
         ranks=ranks,
         **lookups(args.runs, args.tracking_uri, source=args.source),
     )
-    for key, value in sorted(metrics.items()) if ranks.main else ():
-        print(f"{key:<32} {value:.4f}")
+    if ranks.main:
+        _print(metrics)
     return 0
+
+
+def _print(metrics: dict[str, float]) -> None:
+    from talkies.runs.condition_metrics import ABLATION, ablation_table
+
+    ablated = {key: value for key, value in metrics.items() if key.startswith(f"{ABLATION}/")}
+    for key, value in sorted(metrics.items() - ablated.items()):
+        print(f"{key:<32} {value:.4f}")
+    if ablated:
+        print("", *ablation_table(ablated), sep="\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from talkies.cli.place import add_store, registry_of, seed_of
 from talkies.config.quoting import shown
 
-MAX_SCALE, MAX_STEPS = 100.0, 10_000
+MAX_SCALE, MAX_STEPS, MAX_OVERLAP = 100.0, 10_000, 3600.0
 
 if TYPE_CHECKING:
     from talkies.flow.config import SamplingConfig
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from talkies.models.options import MEDIA, SCALES
 
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
-    parser.add_argument("--prompt", required=True, help="what to show and to hear")
+    parser.add_argument("--prompt", help="what to show and to hear; with --audio it may be left out")
     parser.add_argument("--negative", help="what guidance leads away from (the empty prompt)")
     for name, text in MEDIA.items():
         parser.add_argument(f"--{name}", type=Path, help=text)
@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}-scale", type=float, help=f"guidance by {text}, 1 is off (the recipe's)")
     parser.add_argument(
         "--scale", action="append", default=[], metavar="NAME=X", help="guidance by the condition NAME; repeatable"
+    )
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        metavar="S",
+        help="seconds that windows of a long sound have in common (the recipe's)",
     )
     parser.add_argument("--data", type=Path, help="prepared data with a checkpoint's codecs (its run's own)")
     add_store(parser)
@@ -75,12 +81,19 @@ def sampling_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> "SamplingCon
     from dataclasses import replace
 
     from talkies.config import RecipeError
+    from talkies.flow.config import WindowsConfig
     from talkies.recipe.sampling import check_sampling
 
     if args.steps is not None and not 1 <= args.steps <= MAX_STEPS:
         raise RecipeError(f"sample: --steps {shown(args.steps)}: give a value from 1 to {MAX_STEPS}")
     base, scales = recipe.sampling, scales_of(args, recipe.system)
     changed = replace(base, steps=args.steps or base.steps, scales={**base.scales, **scales})
+    if args.overlap is not None:
+        if args.audio is None:
+            raise RecipeError("sample: --overlap is for windows of a sound: give --audio, or drop it")
+        if not 0 <= args.overlap <= MAX_OVERLAP:
+            raise RecipeError(f"sample: --overlap {args.overlap}: give 0 to {MAX_OVERLAP:g} seconds")
+        changed = replace(changed, windows=WindowsConfig(overlap=args.overlap))
     check_sampling(recipe, changed)
     return changed
 
@@ -112,7 +125,10 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError(f"sample: --out {args.out}: the file must end in .mp4")
     if args.out.is_dir():
         raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
-    _check_prompt("--prompt", args.prompt, empty="describe what to show and to hear")
+    if args.prompt is None and getattr(args, "audio", None) is None:
+        raise RecipeError("sample: --prompt is missing: describe what to show and to hear")
+    if args.prompt is not None:
+        _check_prompt("--prompt", args.prompt, empty="describe what to show and to hear")
     if args.negative is not None:
         _check_prompt("--negative", args.negative, empty="drop it, which means the same")
     return with_ranks(args.argv, {"sample": world_of().size}, partial(_sample, args))
@@ -148,9 +164,9 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
             raise RecipeError(f"sample: {args.source} generates sound only; drop --image")
         _, height, width = model.shape
         image = load_image(args.image, height=height, width=width)
-    given = _given(args, model)
+    given = _given(args, model, sampling)
     request = Request(
-        prompts=dict.fromkeys(model.text_codecs, args.prompt),
+        prompts=dict.fromkeys(model.text_codecs, args.prompt or ""),
         image=image,
         id="sample",
         given={name: one.values for name, (_, _, one) in given.items()},
@@ -163,26 +179,42 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
     return 0
 
 
-def _given(args: argparse.Namespace, model: "Generator") -> "dict[str, tuple[Medium, Path, Given]]":
+def _given(
+    args: argparse.Namespace, model: "Generator", sampling: "SamplingConfig"
+) -> "dict[str, tuple[Medium, Path, Given]]":
     """Stream -> the medium, the file and the values that the command line gives for it."""
     from talkies.config import RecipeError
-    from talkies.generate.given import given_film, given_sound
 
-    if getattr(args, "audio", None) is not None and getattr(args, "video", None) is not None:
+    if args.audio is not None and args.video is not None:
         raise RecipeError("sample: --audio and --video give everything, and leave nothing to make: give one of them")
-    sound, film = model.stream_of("audio"), model.stream_of("video")
-    if getattr(args, "audio", None) is not None:
-        if sound is None or film is None:
-            raise RecipeError(f"sample: --audio: {args.source} does not make a video with sound; drop it")
-        rate = model.codecs.audio[model.codec_of(sound)].sample_rate
-        assert model.samples is not None
-        return {sound: ("audio", args.audio, given_sound(args.audio, sample_rate=rate, samples=model.samples))}
-    if getattr(args, "video", None) is not None:
-        if sound is None or model.shape is None or film is None:
-            raise RecipeError(f"sample: --video: {args.source} does not make a video with sound; drop it")
-        if args.image is not None:
-            raise RecipeError("sample: --video has a first frame of its own; drop --image")
-        frames, height, width = model.shape
-        read = given_film(args.video, frames=frames, fps=model.fps, height=height, width=width)
-        return {film: ("video", args.video, read)}
-    return {}
+    if args.audio is not None:
+        return _given_sound(args, model, whole=sampling.windows is not None)
+    return {} if args.video is None else _given_film(args, model)
+
+
+def _given_sound(
+    args: argparse.Namespace, model: "Generator", *, whole: bool
+) -> "dict[str, tuple[Medium, Path, Given]]":
+    from talkies.config import RecipeError
+    from talkies.generate.given import given_sound
+
+    if (stream := model.listens) is None:
+        raise RecipeError(f"sample: --audio: {args.source} does not make a video for a sound; drop it")
+    rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
+    more = None if whole else 0.0
+    given = given_sound(args.audio, sample_rate=rate, samples=samples, more=more)
+    return {stream: ("audio", args.audio, given)}
+
+
+def _given_film(args: argparse.Namespace, model: "Generator") -> "dict[str, tuple[Medium, Path, Given]]":
+    from talkies.config import RecipeError
+    from talkies.generate.given import given_film
+
+    film = model.stream_of("video")
+    if film is None or model.shape is None or model.stream_of("audio") is None:
+        raise RecipeError(f"sample: --video: {args.source} does not make a sound for a film; drop it")
+    if args.image is not None:
+        raise RecipeError("sample: --video has a first frame of its own; drop --image")
+    frames, height, width = model.shape
+    read = given_film(args.video, frames=frames, fps=model.fps, height=height, width=width)
+    return {film: ("video", args.video, read)}

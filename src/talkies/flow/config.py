@@ -123,13 +123,17 @@ SamplerConfig = Annotated[EulerSampler | DdimSampler, Field(discriminator="kind"
 
 @config
 class AnnealedScale:
-    """A guidance scale that goes from `first` to `last` over the steps: last + (first - last) (1 - cos(pi r^power)) / 2
-    where r falls from 1 to 0. Power 1 is a half cosine, 5 the early fall of EchoMimicV3 (arXiv 2507.03905)."""
+    """A guidance scale that goes along a half cosine: first + (last - first) (1 - cos(pi a)) / 2.
+
+    With the share r of the steps that is done, a = 1 - (1 - r^late)^early. `early` 5 alone is the form of EchoMimicV3
+    (arXiv 2507.03905), `late` 5 alone that of CogVideoX (arXiv 2408.06072).
+    """
 
     kind: Literal["annealed"] = "annealed"
     first: NonNegative
     last: NonNegative
-    power: Positive = added(default=1.0)
+    early: Positive = added(default=1.0)
+    late: Positive = added(default=1.0)
 
 
 Scale = NonNegative | AnnealedScale
@@ -159,10 +163,18 @@ class ReuseConfig:
 
 
 @config
+class WindowsConfig:
+    """A video for a sound longer than a clip is made in windows. Each begins about `overlap` seconds before the end of
+    the one before, and goes on from the frames there; 0: windows know nothing of each other."""
+
+    overlap: NonNegative = 0.5
+
+
+@config
 class SamplingConfig:
     """`steps` of a sampler along a schedule. `scales`: guidance by condition, constant or annealed; 1, the value of
     those that are not named, is off. The system defines the conditions and what each scale multiplies. `skip_layer`
-    and `reuse`: none if they are not given."""
+    and `reuse`: none if they are not given. Without `windows`, a longer sound is cut."""
 
     steps: Draws = 50
     schedule: ScheduleConfig = ShiftedSchedule()
@@ -170,8 +182,15 @@ class SamplingConfig:
     scales: dict[str, Scale] = by_name(default=SCALE)
     skip_layer: SkipLayerConfig | None = added(default=None)
     reuse: ReuseConfig | None = added(default=None)
+    windows: WindowsConfig | None = added(default=None)
 
 
 def fits(sampler: SamplerConfig, target: TargetConfig) -> bool:
     """Whether a sampler can use the predictions of a network that was trained on a target."""
     return (sampler.kind, target.kind) in {("euler", "velocity"), ("ddim", "v_prediction")}
+
+
+def target_for(sampler: SamplerConfig) -> TargetConfig:
+    """What a network predicts that a sampler can use."""
+    targets: tuple[TargetConfig, ...] = (VelocityTarget(), VPredictionTarget())
+    return next(target for target in targets if fits(sampler, target))

@@ -18,8 +18,8 @@ def scale_at(scale: Scale, step: int, steps: int) -> float:
     if isinstance(scale, int | float):
         return scale
     progress = step / max(1, steps - 1)
-    if scale.power != 1:
-        progress = 1 - (1 - progress) ** scale.power
+    if (scale.early, scale.late) != (1, 1):  # which would round
+        progress = 1 - (1 - progress**scale.late) ** scale.early
     return scale.last + (scale.first - scale.last) * (1 + math.cos(math.pi * progress)) / 2
 
 

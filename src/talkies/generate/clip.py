@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from talkies.config import CheckpointError
-from talkies.flow.config import SamplingConfig
+from talkies.flow.config import SamplingConfig, target_for
 from talkies.flow.draw import gaussian
 from talkies.flow.guidance import guided
+from talkies.flow.held import Beginning, held
 from talkies.flow.ladder import left_out
 from talkies.flow.sampler import sample
 from talkies.flow.schedule import level_grid
@@ -50,10 +51,11 @@ def generate(
             skip_layer=sampling.skip_layer,
             reuse=sampling.reuse,
         )
+        streams = _streams(model, requests, made, seed=seed)
         latents = sample(
             sampling.sampler,
-            denoiser,
-            model.system.network().inputs(model.setup, _streams(model, requests, made, seed=seed)),
+            held(denoiser, _beginnings(model, requests, streams), target_for(sampling.sampler)),
+            model.system.network().inputs(model.setup, streams),
             Condition(texts=_encoded(model, {name: [r.prompts[name] for r in requests] for name in model.text_codecs})),
             levels,
             inactive=lambda now: model.system.inactive(model.setup, now),
@@ -83,8 +85,11 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
             raise ValueError(f"request {r.id} has an image, but no video is generated; remove the image")
         if r.given.keys() != requests[0].given.keys():
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch have other given streams")
-        if unknown := sorted(r.given.keys() - set(model.targets)):
-            raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not make")
+        if unknown := sorted(r.given.keys() - set(model.grids)):
+            raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not have")
+        if r.begins.keys() != requests[0].begins.keys():
+            raise ValueError(f"requests {r.id} and {requests[0].id} of one batch begin with other streams")
+        _check_beginnings(model, r)
         if unused := sorted(r.negative.keys() - replaced):
             raise ValueError(
                 f"request {r.id} has a negative prompt for {unused[0]}, which no evaluation leaves out: set a guidance "
@@ -100,14 +105,38 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
         raise ValueError("every stream is given: nothing is left to make")
 
 
+def _check_beginnings(model: Generator, request: Request) -> None:
+    for name, latent in request.begins.items():
+        if name not in model.targets or name in request.given:
+            raise ValueError(f"request {request.id} begins with {name}, which is not made")
+        channels, steps, *space = model.grids[name].latent_shape
+        known = latent.shape[1] if latent.ndim > 1 else 0
+        if not 0 < known < steps or tuple(latent.shape) != (channels, known, *space):
+            raise ValueError(
+                f"request {request.id} begins with {name} latents {tuple(latent.shape)}: needed "
+                f"{(channels, f'1 to {steps - 1}', *space)}"
+            )
+
+
+def _beginnings(model: Generator, requests: Sequence[Request], streams: Mapping[str, Stream]) -> dict[str, Beginning]:
+    """What is known of the streams that are made; their latents are still the initial noise."""
+    return {
+        name: Beginning(
+            data=torch.stack([r.begins[name] for r in requests]).to(model.device), noise=streams[name].latent
+        )
+        for name in requests[0].begins
+    }
+
+
 def _streams(model: Generator, requests: Sequence[Request], made: Sequence[str], *, seed: int) -> dict[str, Stream]:
     """The initial noise of the streams that are made, and the conditions that are given."""
     count, ids = len(requests), [r.id for r in requests]
+    windows = [r.window for r in requests]
     ones = torch.ones(count, device=model.device)
     streams: dict[str, Stream] = {}
     for name, grid in model.grids.items():
         if name in made:
-            noise = gaussian(seed, ids, [0] * count, f"sample/{name}", grid.latent_shape).to(model.device)
+            noise = gaussian(seed, ids, windows, f"sample/{name}", grid.latent_shape).to(model.device)
             streams[name] = Stream(latent=noise, time=ones, grid=grid)
         elif (condition := condition_of(model, requests, name)) is not None:
             streams[name] = condition

@@ -5,7 +5,7 @@ from math import lcm
 
 from talkies.config import DataError
 from talkies.streams import Grid
-from talkies.streams.codec import AudioCodec, VideoCodec
+from talkies.streams.codec import AudioEncoder, VideoCodec
 
 # A side divisible by every spatial factor up to 64: the grid of one frame of this size reveals the codec's factor.
 PROBE = lcm(*range(1, 65))
@@ -30,12 +30,20 @@ def clip_shape(codec: VideoCodec, grid: Grid, fps: float) -> tuple[int, int, int
         )
     steps, *sides = grid.shape
     height, width = (n * (PROBE // p) for n, p in zip(sides, probe.shape[1:], strict=True))
-    frames = (steps - 1) * int(exact_fps(fps) / grid.rate) + 1
+    frames = _frames(grid, steps, fps)
     assert codec.grid(frames, height, width, fps) == grid, "a codec's first frame has a latent step of its own"
     return frames, height, width
 
 
-def sample_count(codec: AudioCodec, grid: Grid, frames: int, fps: float) -> int:
+def _frames(grid: Grid, steps: int, fps: float) -> int:
+    """Frames of `steps` latent steps: one of the first step of what is encoded together, `stride` of the others."""
+    if grid.chunk is not None and steps >= grid.chunk[0]:
+        piece, seconds = grid.chunk
+        return steps // piece * int(seconds * exact_fps(fps))
+    return (steps - 1) * int(exact_fps(fps) / grid.rate) + 1
+
+
+def sample_count(codec: AudioEncoder, grid: Grid, frames: int, fps: float) -> int:
     """Audio samples that last as long as `frames` at `fps`, rounded down.
 
     Raises DataError if a latent of `grid` decodes to fewer.

@@ -9,7 +9,7 @@ from torch import Tensor
 from talkies.config import DataError
 from talkies.media.frames import read_film
 from talkies.media.probe import probe
-from talkies.media.sound import read_audio
+from talkies.media.sound import read_audio, sound_end
 from talkies.media.timeline import find_beginning
 
 SLACK = 1e-3
@@ -26,25 +26,30 @@ class Given:
     notes: tuple[str, ...] = field(default=())
 
 
-def given_sound(path: Path, *, sample_rate: int, samples: int) -> Given:
-    """The first `samples` of a file's sound, resampled to `sample_rate`. Raises MediaError for a file that cannot be
-    decoded."""
+def given_sound(path: Path, *, sample_rate: int, samples: int, more: float | None = 0.0) -> Given:
+    """The first `samples` of a file's sound, resampled to `sample_rate`, and what the file has of the next `more`
+    seconds (None: all). Raises MediaError for a file that cannot be decoded."""
     info = probe(path)
     if info.audio_rate is None:
         raise DataError(f"sample: {path} has no sound; give a file with sound to --audio")
     begin = find_beginning(path, modalities=("audio",))
-    wanted = samples / sample_rate
-    sound = read_audio(path, sample_rate=sample_rate, seconds=wanted, begin=begin)[:samples]
+    clip = samples / sample_rate
+    seconds = max(clip, sound_end(path) - begin.seconds) if more is None else clip + more
+    sound = read_audio(path, sample_rate=sample_rate, seconds=seconds, begin=begin)
+    sound = sound if more != 0 else sound[:samples]
     notes = []
     if info.audio_rate != sample_rate:
         notes.append(f"resampled from {info.audio_rate:,} to {sample_rate:,} Hz for the model")
+    if (info.audio_channels or 1) > 1:
+        notes.append(f"its {info.audio_channels} channels are mixed to one for the model")
+    if not bool(sound.any()):
+        notes.append("it is silent")
     if len(sound) < samples - SLACK * sample_rate:
-        notes.append(f"it lasts {len(sound) / sample_rate:.2f} s: silence follows up to the {wanted:.2f} s of a clip")
-    elif (info.audio_seconds or 0.0) > wanted + SLACK:
-        notes.append(f"it lasts {info.audio_seconds:.2f} s: the clip is made for the first {wanted:.2f} s")
-    return Given(
-        values=torch.nn.functional.pad(sound, (0, samples - len(sound))), begin=begin.seconds, notes=tuple(notes)
-    )
+        notes.append(f"it lasts {len(sound) / sample_rate:.2f} s: silence follows up to the {clip:.2f} s of a clip")
+    elif more is not None and (info.audio_seconds or 0.0) > clip + SLACK:
+        notes.append(f"it lasts {info.audio_seconds:.2f} s: the clip is made for the first {clip:.2f} s")
+    padding = max(0, samples - len(sound))
+    return Given(values=torch.nn.functional.pad(sound, (0, padding)), begin=begin.seconds, notes=tuple(notes))
 
 
 def given_film(path: Path, *, frames: int, fps: float, height: int, width: int) -> Given:

@@ -46,6 +46,15 @@ class Generator:
         return next((name for name in self.targets if self.codec_of(name) in codecs), None)
 
     @property
+    def listens(self) -> str | None:
+        """The stream of a sound for which it makes a video: a condition, or what it would make itself; None if it
+        cannot be given one."""
+        if self.stream_of("video") is None:
+            return None
+        conditions = (name for name in self.grids if name not in self.targets)
+        return next((name for name in conditions if self.codec_of(name) in self.codecs.audio), self.stream_of("audio"))
+
+    @property
     def first_frame(self) -> bool:
         """Whether its clips begin with an image that is given."""
         stored = self.system.stored(self.setup.codecs)
@@ -67,9 +76,11 @@ class Generator:
     def samples(self) -> int | None:
         """Samples of sound: as long as the frames, or without frames as the Grid; None without a sound stream."""
         name = self.stream_of("audio")
-        if name is None:
-            return None
-        codec, grid = self.codecs.sound(self.codec_of(name)), self.grids[name]
+        return None if name is None else self.samples_of(name)
+
+    def samples_of(self, name: str) -> int:
+        """Samples of sound of a clip's stream `name`: as long as the frames, or without frames as its Grid."""
+        codec, grid = self.codecs.audio[self.codec_of(name)], self.grids[name]
         if self.shape is None:
             return int(grid.shape[0] * codec.sample_rate / grid.rate)
         return sample_count(codec, grid, self.shape[0], self.fps)

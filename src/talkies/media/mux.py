@@ -1,6 +1,8 @@
 """Puts a stream of a file, unchanged, beside a stream that is encoded here."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from heapq import merge
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,29 +10,24 @@ import av
 
 from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 from talkies.media.container import MediaError, need_stream, opened
-from talkies.media.write import OPTIONS, add_tags, check_media, encoders
+from talkies.media.write import OPTIONS, Film, add_tags, check_media, encoders
 from talkies.streams.codec import Media
 
 Medium = Literal["video", "audio"]
 
 
 def write_beside(
-    path: Path | str, media: Media, given: Path | str, medium: Medium, *, begin: float, tags: Mapping[str, str]
+    path: Path | str, media: Media | Film, given: Path | str, medium: Medium, *, begin: float, tags: Mapping[str, str]
 ) -> None:
     """Write an mp4 with the `medium` stream of the file `given`, packet by packet as it is, and the other medium of
-    `media` encoded as by `write_mp4`. The media begin at `begin` seconds of the given file's own time; `tags` become
-    metadata.
+    `media` encoded as by `write_mp4`; only its packets on the way are in memory. The media begin at `begin` seconds of
+    the given file's own time; `tags` become metadata.
 
     Raises MediaError if mp4 cannot hold the stream, StorageError if the disk is full or not writable, ValueError for
     media that mp4 cannot hold.
     """
     path = Path(path)
-    made = Media(
-        frames=None if medium == "video" else media.frames,
-        fps=media.fps,
-        samples=None if medium == "audio" else media.samples,
-        sample_rate=media.sample_rate,
-    )
+    made = _other(media, medium)
     check_media(made)
     with (
         opened(given) as source,
@@ -43,9 +40,16 @@ def write_beside(
         copied, (encoded,) = _copied(out, source, stream, given), encoders(out, made)
         start = float((stream.start_time or 0) * stream.time_base)
         later = (_shifted(packet, begin - start) for packet in encoded)
-        packets = sorted((*copied, *later), key=lambda packet: packet.dts * packet.time_base)
-        for packet in packets:
+        for packet in merge(copied, later, key=lambda packet: packet.dts * packet.time_base):
             out.mux(packet)
+
+
+def _other(media: Media | Film, given: Medium) -> Media | Film:
+    """Without what is given."""
+    if isinstance(media, Film):
+        assert given == "audio", "a film has no sound"
+        return media
+    return replace(media, frames=None) if given == "video" else replace(media, samples=None)
 
 
 def _copied(out: Any, source: Any, stream: Any, given: Path | str) -> Iterator[Any]:

@@ -55,6 +55,15 @@ def read_audio(
     return torch.from_numpy(sound[: floor(sample_rate * seconds + 1e-6)].copy())
 
 
+def sound_end(path: Path | str) -> float:
+    """When a file's sound ends, in seconds of the file's own time: found by decoding it. MediaError as `read_audio`."""
+    with opened(path) as container:
+        end = 0.0
+        for time, frame in sounds(container, need_stream(container, "audio", path), path):
+            end = time + _without_padding(frame) / frame.sample_rate
+    return end
+
+
 def _pieces(container: Any, stream: Any, path: Path | str, channel: Channel) -> Iterator[tuple[float, int, Samples]]:
     """(start in seconds, sample rate, mono samples) of every decoded frame; the last may be shorter than decoded."""
     last: tuple[float, Any] | None = None

@@ -1,6 +1,7 @@
 """Writes clips as mp4 files that browsers play, with metadata tags."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,23 @@ OPTIONS = {"movflags": "faststart+use_metadata_tags"}
 CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """Frames at `fps` that are made while they are written: `pieces` [F, 3, height, width] fp32 in [-1, 1]."""
+
+    pieces: Iterable[Tensor]
+    height: int
+    width: int
+    fps: float
+
+    @classmethod
+    def of(cls, media: Media) -> "Film":
+        """Of the frames of a clip, which has some."""
+        assert media.frames is not None
+        height, width = media.frames.shape[-2:]
+        return cls(pieces=(media.frames,), height=height, width=width, fps=media.fps)
+
+
 def write_mp4(path: Path | str, media: Media, *, tags: Mapping[str, str]) -> None:
     """Write the frames as H.264 (yuv420p, BT.709) and the samples as AAC, atomically; `tags` become metadata.
 
@@ -57,10 +75,13 @@ def add_tags(out: Any, tags: Mapping[str, str]) -> None:
     out.metadata.update(tags)
 
 
-def encoders(out: Any, media: Media) -> list[Iterator[Any]]:
-    """Add the streams of `media` to an output; their packets. All streams must be added before the first packet."""
-    makers = ((_video, media.frames), (_audio, media.samples))
-    return [make(out, media) for make, values in makers if values is not None]
+def encoders(out: Any, media: Media | Film) -> list[Iterator[Any]]:
+    """Add the streams of `media` to an output; their packets, produced on demand. All streams must be added before the
+    first packet."""
+    if isinstance(media, Film):
+        return [_video(out, media)]
+    made = [] if media.frames is None else [_video(out, Film.of(media))]
+    return made if media.samples is None else [*made, _audio(out, media)]
 
 
 def read_tags(path: Path | str) -> dict[str, str]:
@@ -69,36 +90,53 @@ def read_tags(path: Path | str) -> dict[str, str]:
         return {key: value for key, value in container.metadata.items() if key not in CONTAINER_KEYS}
 
 
-def check_media(media: Media) -> None:
-    """ValueError for media that mp4 cannot hold."""
+def check_media(media: Media | Film) -> None:
+    """ValueError for media that mp4 cannot hold; the pieces of a film are checked when they are written."""
+    if isinstance(media, Film):
+        _check_sides(media.height, media.width)
+        return
     if media.frames is None and media.samples is None:
         raise ValueError("media without frames and sound cannot be written")
     for name, values in (("frames", media.frames), ("samples", media.samples)):
-        if values is not None and (values.numel() == 0 or not bool(values.isfinite().all())):
-            raise ValueError(f"{name} of shape {tuple(values.shape)} cannot be written: empty, or not all finite")
-    if media.frames is not None and (media.frames.shape[-1] % 2 or media.frames.shape[-2] % 2):
-        height, width = media.frames.shape[-2:]
-        raise ValueError(f"frames of {height}x{width} cannot be written: H.264 (yuv420p) needs even sides")
+        if values is not None:
+            _check_values(name, values)
+    if media.frames is not None:
+        _check_sides(*media.frames.shape[-2:])
     if media.samples is not None and media.sample_rate not in AAC_RATES:
         raise ValueError(f"sound at {media.sample_rate} Hz cannot be written; AAC has {', '.join(map(str, AAC_RATES))}")
 
 
-def _video(out: Any, media: Media) -> Iterator[Any]:
+def _check_values(name: str, values: Tensor) -> None:
+    if values.numel() == 0 or not bool(values.isfinite().all()):
+        raise ValueError(f"{name} of shape {tuple(values.shape)} cannot be written: empty, or not all finite")
+
+
+def _check_sides(height: int, width: int) -> None:
+    if height % 2 or width % 2:
+        raise ValueError(f"frames of {height}x{width} cannot be written: H.264 (yuv420p) needs even sides")
+
+
+def _video(out: Any, film: Film) -> Iterator[Any]:
     """Add the video stream; its packets are produced on demand."""
-    assert media.frames is not None
-    rate = Fraction(media.fps).limit_denominator(1001)
+    rate = Fraction(film.fps).limit_denominator(1001)
     stream = out.add_stream("libx264", rate=rate, options=X264)
-    stream.height, stream.width = media.frames.shape[-2:]
+    stream.height, stream.width = film.height, film.width
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
     context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-    return _video_packets(stream, media.frames, rate)
+    return _video_packets(stream, _pictures(film.pieces), rate)
 
 
-def _video_packets(stream: Any, frames: Tensor, rate: Fraction) -> Iterator[Any]:
-    pixels = ((frames.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
-    for index, picture in enumerate(pixels):
+def _pictures(pieces: Iterable[Tensor]) -> Iterator[Any]:
+    """uint8 [H, W, 3] of every frame."""
+    for frames in pieces:
+        _check_values("frames", frames)
+        yield from ((frames.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _video_packets(stream: Any, pictures: Iterator[Any], rate: Fraction) -> Iterator[Any]:
+    for index, picture in enumerate(pictures):
         rgb = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame = rgb.reformat(
             format="yuv420p",

@@ -1,6 +1,6 @@
 """Collectives between the processes of a run outside of the training step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -109,6 +109,17 @@ class Ranks:
         self.agree((lambda: box.append(work(True))) if self.main else None)
         self.agree(None if self.main else lambda: box.append(work(False)))
         return box[0]
+
+    def in_step(self, pieces: Iterator[T]) -> Generator[T, None, None]:
+        """`pieces`, which all processes make at the same time. Closed in one process, they end in all."""
+        try:
+            for piece in pieces:
+                yield piece
+                if self.any(False):
+                    return
+        except GeneratorExit:
+            self.any(True)
+            raise
 
     def ask(self, flag: bool) -> Answer:
         """Start to reduce `flag` over all processes (true in any of them?). All must call it; it does not wait."""

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -36,9 +36,14 @@ class Item:
     sync: SyncScores | None = None
 
 
-def ordered(items: Sequence[Item]) -> list[Item]:
-    """Sorted by the sha256 of the id: the order, and so the split, depends on names only."""
-    return sorted(items, key=lambda item: (hashlib.sha256(item.id.encode()).digest(), item.id))
+def ordered(items: Sequence[Item], *, group: Callable[[str], str] = str) -> list[Item]:
+    """Sorted by the sha256 of the group of the id, and of the id: the order, and so the split, depends on names only,
+    and a group stays together."""
+    return sorted(items, key=lambda item: tuple(_shuffled(name) for name in (group(item.id), item.id)))
+
+
+def _shuffled(name: str) -> tuple[bytes, str]:
+    return hashlib.sha256(name.encode()).digest(), name
 
 
 def scan(folder: Path, *, scored: bool = False) -> tuple[list[Item], Mapping[str, int]]:

@@ -14,7 +14,7 @@ from talkies.prepare.geometry import Geometry, stream_grid
 from talkies.prepare.lip_sync import check_rule
 from talkies.streams import Grid
 from talkies.streams.system import Stored, System
-from talkies.world.config import SyntheticSource
+from talkies.world.config import SyntheticSource, check_source
 
 TOLERANCE = 0.05
 """Seconds by which the durations of sound and pictures may differ."""
@@ -96,6 +96,9 @@ def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]
                 raise RecipeError(
                     f"recipe: `{section}.{named(name)}` names a folder: use letters, digits, dot, - and _ only"
                 )
+    for name, source in config.sources.items():
+        if isinstance(source, SyntheticSource):
+            check_source(source, where=f"recipe: `sources.{name}`")
     sets = {name: _plan_set(config, name, section, system) for name, section in config.sets.items()}
     unused = config.sources.keys() - {section.source for section in config.sets.values()}
     if unused:

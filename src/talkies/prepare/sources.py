@@ -18,6 +18,7 @@ from talkies.prepare.lip_sync import FORM, SUFFIX
 from talkies.prepare.paths import source_path
 from talkies.world.config import SyntheticSource
 from talkies.world.render import render_source
+from talkies.world.speakers import clip_group
 
 MARKER = ".rendered"
 
@@ -69,11 +70,12 @@ def collect(
     ignored: Mapping[str, int] = {}
     if isinstance(config, SyntheticSource):
         render(config, rendered, seed, progress)
-        items, _ = scan(rendered)
+        items = ordered(scan(rendered)[0], group=clip_group)
     elif isinstance(config, FolderSource):
-        items, ignored = scan(source_path(name, config, recipe_folder), scored=config.sync is not None)
+        found, ignored = scan(source_path(name, config, recipe_folder), scored=config.sync is not None)
+        items = ordered(found)
     else:
-        items = read_manifest(source_path(name, config, recipe_folder))
+        items = ordered(read_manifest(source_path(name, config, recipe_folder)))
     if len(items) <= config.heldout:
         raise DataError(
             f"prepare: source {shown(name)} has {len(items)} media files and holds out {config.heldout}: nothing "
@@ -81,7 +83,7 @@ def collect(
         )
     if not isinstance(config, SyntheticSource) and config.sync is not None:
         _check_scores(name, config, items)
-    return MediaSource(name=name, items=ordered(items), heldout=config.heldout, ignored=ignored)
+    return MediaSource(name=name, items=items, heldout=config.heldout, ignored=ignored)
 
 
 def _check_scores(name: str, config: FolderSource | ManifestSource, items: Sequence[Item]) -> None:

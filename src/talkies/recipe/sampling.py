@@ -3,8 +3,9 @@
 import math
 
 from talkies.config import RecipeError
-from talkies.flow.config import ReuseConfig, SamplingConfig, SkipLayerConfig
+from talkies.flow.config import ReuseConfig, SamplingConfig, SkipLayerConfig, WindowsConfig
 from talkies.flow.ladder import left_out
+from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 
@@ -19,7 +20,9 @@ def check_sampling(recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
         others = sampling.skip_layer is not None or left_out(
             recipe.system.ladder(recipe), sampling.scales, sampling.steps
         )
-        _check_reuse(sampling.reuse, sampling.steps, others=bool(others))
+        _check_reuse(sampling.reuse, sampling.steps, others=bool(others), blocks=parts(recipe).blocks)
+    if sampling.windows is not None:
+        _check_windows(recipe, sampling.windows)
 
 
 def _check_steps(recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
@@ -45,7 +48,24 @@ def _check_skip_layer(config: SkipLayerConfig, blocks: int) -> None:
         raise RecipeError("recipe: `sampling.skip_layer.layers` names a block twice: name each once")
 
 
-def _check_reuse(config: ReuseConfig, steps: int, *, others: bool) -> None:
+def _check_windows(recipe: PhaseRecipe, config: WindowsConfig) -> None:
+    system, part, stored = recipe.system, parts(recipe), recipe.system.stored(recipe.codecs)
+    media = {name: system.codecs[stored[name].codec] for name in part.streams if name in stored}
+    makes = any(media.get(name) == "video" for name in part.targets)
+    if not makes or "audio" not in media.values() or "audio" not in system.options:
+        raise RecipeError(
+            f"recipe: `sampling.windows` is for videos that are made for a sound, which a {recipe.phase.kind} phase "
+            "does not do: drop it"
+        )
+    geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
+    if config.overlap * geometry.fps > geometry.frames - 1:
+        raise RecipeError(
+            f"recipe: `sampling.windows.overlap` is {config.overlap:g} s, but a clip lasts "
+            f"{geometry.frames / geometry.fps:g} s (`data.geometry` {recipe.data.geometry}): lower it"
+        )
+
+
+def _check_reuse(config: ReuseConfig, steps: int, *, others: bool, blocks: int) -> None:
     if config.attention_every == config.branches_every == 1:
         raise RecipeError(
             "recipe: `sampling.reuse` reuses nothing: set its `attention_every` or `branches_every` above 1, or drop it"
@@ -54,6 +74,10 @@ def _check_reuse(config: ReuseConfig, steps: int, *, others: bool) -> None:
         raise RecipeError(
             f"recipe: `sampling.reuse.after` {config.after:g} leaves fewer than two of {steps} steps, so nothing is "
             "reused: lower it, or drop `sampling.reuse`"
+        )
+    if config.attention_every > 1 and not blocks:
+        raise RecipeError(
+            "recipe: `sampling.reuse.attention_every` is set, but this model reuses no attention: drop it"
         )
     if config.branches_every > 1 and not others:
         raise RecipeError(

@@ -8,6 +8,7 @@ from talkies.evaluation.report import evaluate_clips
 from talkies.flow.config import SamplingConfig
 from talkies.media.write import PROVENANCE
 from talkies.recipe.components import parts
+from talkies.runs.condition_metrics import ablation, condition_metrics
 from talkies.runs.source import Source
 from talkies.runs.task_metrics import task_metrics
 from talkies.runs.validation import batches, captions, decoded, heldout_losses, sample_batch, write_samples
@@ -16,12 +17,20 @@ from talkies.streams.codec import Media
 
 
 def evaluate(
-    source: Source, heldout: ShardSet, *, clips: int, sampling: SamplingConfig, seed: int, folder: Path | None = None
+    source: Source,
+    heldout: ShardSet,
+    *,
+    clips: int,
+    sampling: SamplingConfig,
+    seed: int,
+    folder: Path | None = None,
+    ablate: bool = False,
 ) -> dict[str, float]:
     """Generate one clip per held-out caption and first frame, and compare them with the decoded held-out clips.
 
-    Keys: those of `heldout_loss`, `evaluate_clips` and `task_metrics`, prefixed with `evaluation/`; `sync_reference` is
-    the ceiling set by the codecs. `folder`: receives the first 8 clips as mp4.
+    Keys: those of `heldout_loss`, `evaluate_clips`, `task_metrics` and `condition_metrics`, prefixed with
+    `evaluation/`; `sync_reference` is the ceiling set by the codecs. `folder`: receives the first 8 clips as mp4.
+    `ablate`: with those of `ablation`.
     """
     if clips > len(heldout):
         raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")
@@ -36,11 +45,17 @@ def evaluate(
         check_signal()
         generated += sample_batch(model, batch, sampling, seed=seed, seconds=heldout.seconds)
         real += decoded(batch, model, seconds=heldout.seconds)
-    metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(generated, real).items()}
+    titles = [title for batch in heldout_batches for title in captions(batch)]
+    compared = evaluate_clips(generated, real, captions=titles)
+    if model.stream_of("audio") is None:
+        compared.pop("frechet_audio", None)  # the clips have the sound of the real ones
+    metrics |= {f"evaluation/{key}": value for key, value in compared.items()}
     given = task_metrics(model, heldout_batches, real, sampling, seed=seed)
+    given |= condition_metrics(model, heldout_batches, generated, real, sampling, seed=seed)
     metrics |= {f"evaluation/{key}": value for key, value in given.items()}
+    if ablate:
+        metrics |= ablation(model, heldout_batches, real, sampling, seed=seed)
     if folder is not None:
-        titles = [title for batch in heldout_batches for title in captions(batch)]
         tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"}
         write_samples(generated[:8], titles[:8], folder, tags=tags)
     return metrics

@@ -36,10 +36,11 @@ def evaluate_source(
     systems: Systems,
     data: Path | None = None,
     heldout: str | None = None,
+    ablate: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Evaluate `spec`. If it is a run, lock it and keep the metrics in its folder and MLflow run, except those of other
-    data (`data`, or the set `heldout`) than its own.
+    data (`data`, or the set `heldout`) than its own. `ablate`: also what each condition decides.
 
     Every process of `ranks` takes part; the main one writes all records. Raises RunLockedError if another process
     trains or evaluates the run.
@@ -53,12 +54,12 @@ def evaluate_source(
             ranks.agree((lambda: locks.enter_context(lock())) if ranks.main else None)
             source = as_tracked(source)
             place = tracked(run, source.recipe)
-            return evaluate_run(source, place, clips=clips, seed=seed, send=True, ranks=ranks, say=say)
+            return evaluate_run(source, place, clips=clips, seed=seed, send=True, ranks=ranks, ablate=ablate, say=say)
     if data is None and source.run is not None:
         data = place_of(source.run).data_root
     ranks.agree(_raise_no_data if ranks.main and data is None else None, spec)
     assert data is not None
-    return _measured(source, data, heldout or source.recipe.data.heldout, clips=clips, seed=seed)[0]
+    return _measured(source, data, heldout or source.recipe.data.heldout, clips=clips, seed=seed, ablate=ablate)[0]
 
 
 def _raise_no_data(spec: str) -> None:
@@ -73,6 +74,7 @@ def evaluate_run(
     seed: int,
     send: bool,
     ranks: Ranks,
+    ablate: bool = False,
     say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Evaluate the run at `place`, which the caller has locked, on its own data. `send`: to MLflow now, not only to the
@@ -80,7 +82,7 @@ def evaluate_run(
     check_store(place.folder, place.store)  # before minutes of work
     kept = place.folder if ranks.main else None
     name = source.recipe.data.heldout
-    metrics, heldout = _measured(source, place.data_root, name, clips=clips, seed=seed, run=kept)
+    metrics, heldout = _measured(source, place.data_root, name, clips=clips, seed=seed, run=kept, ablate=ablate)
     record = {"sha256": source.sha256, "clips": clips, "seed": seed, "heldout": heldout, "metrics": metrics}
     ranks.agree(_record if ranks.main else None, source, place, record, send, say)
     return metrics
@@ -103,7 +105,7 @@ def _record(source: Source, place: Place, record: dict[str, Any], send: bool, sa
 
 
 def _measured(
-    source: Source, data: Path, name: str, *, clips: int, seed: int, run: Path | None = None
+    source: Source, data: Path, name: str, *, clips: int, seed: int, run: Path | None = None, ablate: bool = False
 ) -> tuple[dict[str, float], str]:
     """The metrics over the held-out set `name` of `data`, and the set's fingerprint. `run`: the run folder that keeps a
     few clips. DataError if the data are gone, or were encoded by other codecs than the model's."""
@@ -112,5 +114,6 @@ def _measured(
         raise DataError(f"evaluate: the held-out clips are gone (looked for: {tried}); give --data FOLDER")
     heldout = open_set(data, name, source)
     folder = None if run is None else run / "evaluation"
-    metrics = evaluate(source, heldout, clips=clips, sampling=source.recipe.sampling, seed=seed, folder=folder)
+    sampling = source.recipe.sampling
+    metrics = evaluate(source, heldout, clips=clips, sampling=sampling, seed=seed, folder=folder, ablate=ablate)
     return metrics, heldout.fingerprint

@@ -1,23 +1,31 @@
 """One sampled clip, as an mp4 with its provenance."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from talkies.config.quoting import one_line
 from talkies.data.shards import ShardSet
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
 from talkies.generate.given import Given
+from talkies.generate.model import Generator as Model
 from talkies.generate.request import Request
+from talkies.generate.windows import generate_long, heard_from, windows_for
 from talkies.media.mux import Medium, write_beside
-from talkies.media.write import PROVENANCE, write_mp4
+from talkies.media.write import PROVENANCE, Film, write_mp4
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import Systems
 from talkies.runs.place import place_of
 from talkies.runs.source import Source, open_source
 from talkies.runs.validation import batches, requests_of
+from talkies.streams.codec import Media
 
 TITLE = 200
 ONLY = {"video": ", video without sound", "audio": ", sound without video"}
@@ -35,26 +43,45 @@ def make_clip(
     beside: tuple[Medium, Path, Given] | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Generate one clip and write it with its provenance; a given stream is copied from its file (`beside`: its medium,
-    the file, and what the request holds of it). Every process of `ranks` calls it."""
+    """Generate one clip, or in windows the film of a longer sound, and write it with its provenance; a given stream is
+    copied from its file (`beside`: its medium, the file, and what the request holds of it). Every process of `ranks`
+    calls it."""
     model = source.generator()
-    media = generate(model, [request], sampling, seed=seed)[0]
-    tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"}
-    made = [medium for medium in ONLY if model.stream_of(medium) is not None]
-    only = ONLY[made[0]] if len(made) == 1 else ""
     title = " ".join(request.prompts.values())[:TITLE]
+    tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}", "title": title}
+    made = [medium for medium in ONLY if model.stream_of(medium) is not None]
+    only = ONLY[made[0]] if len(made) == 1 and beside is None else ""
+    windows = windows_for(model, request, sampling)
 
-    def write() -> None:
-        if beside is None:
-            write_mp4(out, media, tags={**tags, "title": title})
-        else:
+    def write(media: Media | Film) -> None:
+        if beside is not None:
             medium, path, given = beside
-            for note in given.notes:
+            for note in (*given.notes, *(windows.notes(model.fps) if windows is not None else ())):
                 say(f"sample:   {path}: {note}")
-            write_beside(out, media, path, medium, begin=given.begin, tags={**tags, "title": title})
+            write_beside(out, media, path, medium, begin=given.begin, tags=tags)
+        else:
+            assert isinstance(media, Media), "windows are for a given sound"
+            write_mp4(out, media, tags=tags)
         say(f"sample:   {out} ({source.name}, seed {seed}{only}): {one_line(title)}")
 
-    ranks.agree(write if ranks.main else None)
+    if windows is None:
+        asked = heard_from(model, request, 0) if model.listens in request.given else request
+        media = generate(model, [asked], sampling, seed=seed)[0]
+        ranks.agree(partial(write, media) if ranks.main else None)
+    else:
+        pieces = ranks.in_step(generate_long(model, request, sampling, windows=windows, seed=seed))
+        ranks.agree(partial(_taken, pieces, write if ranks.main else None, model))
+
+
+def _taken(pieces: Generator[Tensor, None, None], write: Callable[[Film], None] | None, model: Model) -> None:
+    """Give the film to `write`, or, where another process writes it, only take part in making it."""
+    assert model.shape is not None
+    _, height, width = model.shape
+    with closing(pieces):
+        if write is None:
+            deque(pieces, maxlen=0)
+        else:
+            write(Film(pieces=pieces, height=height, width=width, fps=model.fps))
 
 
 def sample_heldout(

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -223,3 +224,38 @@ def test_wrong_channels_and_batches_are_refused(model: Mova) -> None:
         model({"audio": audio(2)}, condition(1))
     with pytest.raises(ValueError, match="one time each"):
         model({"audio": replace(audio(2), time=torch.tensor(0.5))}, condition(2))
+
+
+def test_a_skipped_layer_is_passed_through(model: Mova) -> None:
+    """Its blocks and its Bridge: as if the network had been built without them."""
+    streams, cond = {"video": video(), "audio": audio()}, coupled(condition())
+    shorter: Any = copy.deepcopy(model)
+    for layers in (
+        shorter.video_high.blocks,
+        shorter.audio.blocks,
+        shorter.bridge.audio_to_video_conditioners,
+        shorter.bridge.video_to_audio_conditioners,
+    ):
+        del layers[1]
+    expected, full = shorter(streams, cond), model(streams, cond)
+    found = model(streams, replace(cond, skipped=frozenset({1})))
+    assert all(torch.equal(found[m], expected[m]) and not torch.equal(found[m], full[m]) for m in full)
+
+
+def test_attention_may_be_recalled_by_layer_and_stream(model: Mova) -> None:
+    """Computed once and given again, it changes nothing for the same input; and it is given for another one."""
+    streams, cond = {"video": video(), "audio": audio()}, coupled(condition())
+    kept: dict[object, Tensor] = {}
+
+    def cache(key: object, compute):  # noqa: ANN001, ANN202
+        if key not in kept:
+            kept[key] = compute()
+        return kept[key]
+
+    plain, recalling = model(streams, cond), replace(cond, cache=cache)
+    first = model(streams, recalling)
+    assert set(kept) == {*(("video", layer) for layer in range(4)), *(("audio", layer) for layer in range(3))}
+    again = model(streams, recalling)
+    assert all(torch.equal(plain[m], first[m]) and torch.equal(plain[m], again[m]) for m in plain)
+    other = {"video": video(), "audio": audio()}
+    assert all(not torch.equal(model(other, cond)[m], model(other, recalling)[m]) for m in plain)

@@ -52,7 +52,13 @@ class MirageSystem:
         phase = setup.phase
         texts, dropout = frozenset({"text"}), {"text": phase.text_dropout}
         if phase.kind == "video_pretraining":
-            return Parts(components=frozenset(SILENT), targets={"video": 1.0}, texts=texts, dropout=dropout)
+            return Parts(
+                components=frozenset(SILENT),
+                targets={"video": 1.0},
+                texts=texts,
+                dropout=dropout,
+                blocks=setup.model.shape.layers,
+            )
         conditions, dropout = {"sound"}, {**dropout, "sound": phase.sound_dropout, "all": phase.all_dropout}
         if phase.kind == "reference":
             conditions, dropout = {"sound", "reference"}, {**dropout, "reference": phase.reference_dropout}
@@ -62,8 +68,10 @@ class MirageSystem:
             conditions=frozenset(conditions),
             texts=texts,
             beside=frozenset({"audio"} & setup.codecs.keys()),
+            whole=frozenset({"sound"}),
             dropout=dropout,
             frozen=frozenset(SILENT if phase.kind == "warm_up" else ()),
+            blocks=setup.model.shape.layers,
         )
 
     def stored(self, codecs: Mapping[str, Any]) -> dict[str, Stored]:

@@ -37,8 +37,8 @@ class Mova(nn.Module):
         """Predictions [B, C, *shape] fp32 of the given streams; the others are not computed.
 
         The Bridge applies if both are given, it was built, and the condition is not `without` it; of a layer that is
-        skipped, neither it nor the blocks. Raises ValueError for
-        a stream whose tower (for video: the expert that is not inactive) was not built.
+        skipped, neither it nor the blocks do. Raises ValueError for a stream whose tower (for video: the expert that is
+        not inactive) was not built.
         """
         towers = {name: self.tower(name, condition.inactive) for name in streams}
         text = condition.texts["text"].embedding

@@ -1,0 +1,113 @@
+"""Held-out clips that a model makes without some of its conditions, or with those of other clips."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from torch import Tensor
+
+from talkies.evaluation.given_sound import shown_shares, speaker_metrics
+from talkies.flow.config import SamplingConfig
+from talkies.generate.clip import generate
+from talkies.generate.model import Generator
+from talkies.generate.request import Request
+from talkies.runs.validation import BATCH, conditions, requests_of
+from talkies.signals.answer import check_signal
+from talkies.streams.batch import Batch
+from talkies.streams.codec import Media
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """Held-out clips: their `requests`, and as they are, decoded (`real`), with sound if the model is heard with any;
+    `images` [3, H, W] in [-1, 1] of the condition `reference`, if the model reads one."""
+
+    requests: list[Request]
+    real: list[Media]
+    reference: str | None
+    images: list[Tensor]
+
+
+def clips_of(model: Generator, batches: Sequence[Batch], real: Sequence[Media]) -> Clips:
+    """Those of the batches."""
+    requests = [request for batch in batches for request in requests_of(batch, model)]
+    stored = model.system.stored(model.setup.codecs)
+    reference = next((name for name in model.grids if stored[name].of == "reference"), None)
+    images = [] if reference is None else _images(model, batches, reference)
+    return Clips(requests=requests, real=list(real), reference=reference, images=images)
+
+
+def conditions_of(model: Generator, batch: Batch) -> tuple[str, ...]:
+    """The texts that a model reads, and the streams that it is given as shards store them."""
+    return (*model.text_codecs, *conditions(batch, model))
+
+
+def made(
+    model: Generator,
+    clips: Clips,
+    sampling: SamplingConfig,
+    *,
+    seed: int,
+    without: Collection[str] = (),
+    swapped: Collection[str] = (),
+) -> list[Media]:
+    """The clips as the model makes them: `without` these conditions, and with those of the next clip for the `swapped`
+    ones. A model that makes no sound is heard with the sound that it was given, or the clip's own."""
+    own, other = clips.requests, next_of(clips.requests)
+    asked = [_changed(*pair, without=without, swapped=swapped) for pair in zip(own, other, strict=True)]
+    found: list[Media] = []
+    for begin in range(0, len(asked), BATCH):
+        check_signal()
+        found += generate(model, asked[begin : begin + BATCH], sampling, seed=seed)
+    if model.stream_of("audio") is not None:
+        return found
+    sounds = next_of(clips.real) if model.listens in swapped else clips.real
+    return heard_with(found, sounds)
+
+
+def shown(clips: Clips, films: Sequence[Media], *, swapped: Collection[str] = ()) -> dict[str, float]:
+    """`shown_shares` of `films` for what they were given, with the conditions of the next clip for the `swapped` ones.
+    Nothing if the clips are not of the world's speakers."""
+    if not speaker_metrics(clips.real, clips.real, captions=captions_of(clips.requests), images=clips.images):
+        return {}
+    images = next_of(clips.images) if clips.reference in swapped else clips.images
+    own, other = clips.requests, next_of(clips.requests)
+    asked = [_changed(*pair, without=(), swapped=swapped) for pair in zip(own, other, strict=True)]
+    return shown_shares(films, captions=captions_of(asked), images=images)
+
+
+def captions_of(requests: Sequence[Request]) -> list[str]:
+    """All texts of each request, in one line; nothing if there are none."""
+    return [" ".join(request.prompts.values()) for request in requests if request.prompts]
+
+
+def heard_with(films: Sequence[Media], sounds: Sequence[Media]) -> list[Media]:
+    """The films with these sounds."""
+    return [
+        replace(film, samples=sound.samples, sample_rate=sound.sample_rate)
+        for film, sound in zip(films, sounds, strict=True)
+    ]
+
+
+def next_of(values: Sequence[T]) -> list[T]:
+    """What the next clip has, for every clip."""
+    return [*values[1:], *values[:1]]
+
+
+def _changed(own: Request, other: Request, *, without: Collection[str], swapped: Collection[str]) -> Request:
+    source = {name: other if name in swapped else own for name in (*own.prompts, *own.latents)}
+    latents = {name: source[name].latents[name] for name in own.latents if name not in without}
+    return replace(
+        own,
+        prompts={name: "" if name in without else source[name].prompts[name] for name in own.prompts},
+        latents=latents,
+        starts={name: source[name].starts[name] for name in own.starts if name in latents},
+    )
+
+
+def _images(model: Generator, batches: Sequence[Batch], name: str) -> list[Tensor]:
+    """The references of the batches, decoded: what was repeated is alike, and the last picture stands for all."""
+    codec = model.codecs.video[model.codec_of(name)]
+    return [film[-1].clamp(-1, 1) for batch in batches for film in codec.decode(batch.streams[name].latent).cpu()]

@@ -1,0 +1,102 @@
+"""What each condition of a model decides: measured where clips are made without it, and with another clip's."""
+
+from collections.abc import Sequence
+from itertools import chain, combinations
+from statistics import fmean
+
+from talkies.config import DataError
+from talkies.evaluation.given_sound import given_metrics, speaker_metrics
+from talkies.flow.config import SamplingConfig
+from talkies.generate.model import Generator
+from talkies.runs.condition_arms import Clips, clips_of, conditions_of, heard_with, made, shown
+from talkies.streams.batch import Batch
+from talkies.streams.codec import Media
+from talkies.world.sync import sync
+
+ABLATION = "ablation"
+OTHERS = 2
+"""The most conditions that are exchanged for those of another clip at once."""
+
+
+def condition_metrics(
+    model: Generator,
+    batches: Sequence[Batch],
+    generated: list[Media],
+    real: list[Media],
+    sampling: SamplingConfig,
+    *,
+    seed: int,
+) -> dict[str, float]:
+    """`generated` and `real` are the clips of the batches, made with their own conditions, and decoded.
+
+    Of a model that is given a sound as its condition SOUND: `given_metrics` as `SOUND/...`, and `SOUND/sync_dropped`,
+    the synchronisation of what is made without it. Of one that reads a picture as its condition REFERENCE, and of the
+    world's speakers: `identity`, and `REFERENCE/identity_swapped`, the share of clips nearest to the picture of another
+    clip that they were given.
+    """
+    clips, sound = clips_of(model, batches, real), model.listens
+    found: dict[str, float] = {}
+    if sound in conditions_of(model, batches[0]) and all(clip.samples is not None for clip in real):
+        swapped = made(model, clips, sampling, seed=seed, swapped={sound})
+        dropped = made(model, clips, sampling, seed=seed, without={sound})
+        found = {f"{sound}/{key}": value for key, value in given_metrics(generated, swapped, real).items()}
+        found[f"{sound}/sync_dropped"] = fmean(sync(clip).correlation for clip in dropped)
+    own = speaker_metrics(generated, real, images=clips.images)
+    if clips.reference is not None and "identity" in own:
+        other = made(model, clips, sampling, seed=seed, swapped={clips.reference})
+        found |= {key: value for key, value in own.items() if key.startswith("identity")}
+        found[f"{clips.reference}/identity_swapped"] = shown(clips, other, swapped={clips.reference})["identity"]
+    return found
+
+
+def ablation(
+    model: Generator, batches: Sequence[Batch], real: Sequence[Media], sampling: SamplingConfig, *, seed: int
+) -> dict[str, float]:
+    """What is made with every subset of the conditions (`A-B`, `none`), and with one or two of another clip and the
+    others of the own (`other-A`), as `ablation/SUBSET/METRIC`.
+
+    Metrics: `sync` with the sound that was given, if there is sound; `sync_original`, with the own one after the sound
+    was exchanged; and of the world's speakers the shares of clips that show what they were given. Raises DataError for
+    a model without conditions.
+    """
+    names, clips = conditions_of(model, batches[0]), clips_of(model, batches, real)
+    if not names:
+        raise DataError("evaluate: --ablate: this model has no conditions to leave out; drop it")
+    found: dict[str, float] = {}
+    for without in chain.from_iterable(combinations(names, count) for count in range(len(names), -1, -1)):
+        films = made(model, clips, sampling, seed=seed, without=without)
+        label = "-".join(name for name in names if name not in without) or "none"
+        found |= _measured(label, clips, films, swapped=())
+    for swapped in chain.from_iterable(combinations(names, count) for count in range(1, min(OTHERS, len(names)) + 1)):
+        films = made(model, clips, sampling, seed=seed, swapped=swapped)
+        label = f"other-{'-'.join(swapped)}"
+        found |= _measured(label, clips, films, swapped=swapped)
+        if model.listens in swapped and films[0].samples is not None:
+            found[f"{ABLATION}/{label}/sync_original"] = _sync(heard_with(films, clips.real))
+    return found
+
+
+def _measured(label: str, clips: Clips, films: list[Media], *, swapped: Sequence[str]) -> dict[str, float]:
+    shares = {k: v for k, v in shown(clips, films, swapped=swapped).items() if not k.endswith("_chance")}
+    if films[0].frames is not None and films[0].samples is not None:
+        shares = {"sync": _sync(films), **shares}
+    return {f"{ABLATION}/{label}/{key}": value for key, value in shares.items()}
+
+
+def _sync(clips: Sequence[Media]) -> float:
+    return fmean(sync(clip).correlation for clip in clips)
+
+
+def ablation_table(metrics: dict[str, float]) -> list[str]:
+    """The lines of a table of `ablation`'s metrics: what was given, and each metric."""
+    rows: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        label, _, metric = key.removeprefix(f"{ABLATION}/").partition("/")
+        rows.setdefault(label, {})[metric] = value
+    columns = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    width = max(map(len, ("given", *rows)))
+    lines = ["  ".join(["given".ljust(width), *columns])]
+    for label, row in rows.items():
+        cells = [f"{row[c]:.3f}".rjust(len(c)) if c in row else " " * len(c) for c in columns]
+        lines.append("  ".join([label.ljust(width), *cells]).rstrip())
+    return lines

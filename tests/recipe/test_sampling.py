@@ -1,0 +1,82 @@
+"""A recipe's sampling must fit its model, and have no setting without effect."""
+
+from pathlib import Path
+
+import pytest
+
+from talkies.config import RecipeError
+from talkies.config.source import load
+from talkies.flow.config import SamplingConfig
+from talkies.models.systems import SYSTEMS
+from talkies.recipe.check import check
+from talkies.recipe.config import PhaseRecipe, decode_phase
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
+
+
+def checked(*words: str, phase: str = "joint_phase2") -> PhaseRecipe:
+    recipe = decode_phase(load(RECIPES / f"{phase}.yaml", [f"sampling.{word}" for word in words]), SYSTEMS)
+    check(recipe)
+    return recipe
+
+
+def test_the_keys_are_off_by_default() -> None:
+    found = SamplingConfig()
+    assert (found.skip_layer, found.reuse, found.windows, found.scales) == (None, None, None, {})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["schedule={kind: linear_quadratic}", "steps=64"],
+        ["schedule={kind: uniform}"],
+        ["schedule={kind: linear_quadratic_grid, steps: 64}", "steps=64"],
+        ["scales.text={kind: annealed, first: 6, last: 2, early: 5}"],
+        ["scales={text: 4, bridge: {kind: annealed, first: 1, last: 3, late: 5}}"],
+        ["skip_layer={layers: [0, 2], scale: 0.7, rescale: 0.7}"],
+        ["reuse={attention_every: 2}"],
+        ["reuse={branches_every: 5, after: 0.4}", "scales.text=4"],
+        ["reuse={branches_every: 5}", "skip_layer={layers: [1]}", "scales={text: 1}"],
+        ["windows={overlap: 0.4}"],
+        ["windows={overlap: 0}"],
+    ],
+)
+def test_settings_that_have_an_effect_are_taken(words: list[str]) -> None:
+    checked(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["schedule={kind: linear_quadratic_grid, steps: 16}", "steps=17"],
+            "`sampling.steps` is 17, but the grid of `sampling.schedule` has 16 noise levels",
+        ),
+        (
+            ["schedule={kind: linear_quadratic_grid, steps: 16}", "steps=16"],
+            "`validation.sampling_steps` is 20, but the grid of `sampling.schedule` has 16 noise levels",
+        ),
+        (["skip_layer={layers: [9]}"], "`sampling.skip_layer.layers` has 9, but the blocks of this model are 0 to "),
+        (["skip_layer={layers: [1, 1]}"], "`sampling.skip_layer.layers` names a block twice"),
+        (["reuse={}"], "`sampling.reuse` reuses nothing"),
+        (["reuse={attention_every: 2, after: 0.99}"], "`sampling.reuse.after` 0.99 leaves fewer than two of"),
+        (
+            ["reuse={branches_every: 2}", "scales={text: 1}"],
+            "`sampling.reuse.branches_every` is set, but there is no guidance whose evaluations it saves",
+        ),
+        (
+            ["windows={overlap: 2}"],
+            "`sampling.windows.overlap` is 2 s, but a clip lasts 2 s (`data.geometry` 32x32x25@12.5)",
+        ),
+    ],
+)
+def test_settings_without_effect_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        checked(*words)
+    assert str(caught.value).startswith(f"recipe: {message}")
+
+
+@pytest.mark.parametrize("phase", ["audio_pretraining", "video_pretraining"])
+def test_windows_need_a_model_that_makes_a_video_for_a_sound(phase: str) -> None:
+    with pytest.raises(RecipeError, match=rf"`sampling\.windows` is for videos .* which a {phase} phase does not do"):
+        checked("windows={overlap: 0.4}", phase=phase)
