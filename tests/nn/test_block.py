@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.testing import assert_close
 
-from talkies.nn.block import Block, Head
+from talkies.nn.block import Block, Head, SwiGlu
 from talkies.nn.rope import Rope, rope_of
 
 DIM = 24
@@ -55,3 +55,9 @@ def test_residual_is_fp32_under_autocast() -> None:
         low = block(x, text, time, turns)
     assert low.dtype == torch.float32
     assert 0 < (low - exact).norm() < 0.02 * exact.norm()
+
+
+def test_swiglu_is_its_equation() -> None:
+    mlp, x = SwiGlu(DIM, 40), torch.randn(2, 5, DIM)
+    gate, up = x @ mlp.gate.weight.T, x @ mlp.up.weight.T
+    assert_close(mlp(x), (gate * gate.sigmoid() * up) @ mlp.down.weight.T)

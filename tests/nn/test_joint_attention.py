@@ -8,6 +8,7 @@ from joint import HEAD_DIM, HEADS, Joint
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from talkies.nn.attention import Heads, JointAttention, KeyBias
 from talkies.nn.rope import Rope, rope_of, rotate
 
 WIDTHS = (20, 12)
@@ -76,3 +77,32 @@ def test_it_compiles_as_a_whole(kind: str) -> None:
     m, xs, tables = Joint(WIDTHS), tokens(), ropes(kind)
     compiled = torch.compile(m, fullgraph=True, dynamic=False, backend="aot_eager")
     assert_close(compiled(xs, tables), m(xs, tables))
+
+
+def streams() -> dict[str, Heads]:
+    return {
+        name: Heads(*(torch.randn(2, HEADS, count, HEAD_DIM) for _ in range(3)))
+        for name, count in zip(("first", "second"), TOKENS, strict=True)
+    }
+
+
+@pytest.mark.parametrize("initial", [0.0, -2.0, 3.0])
+def test_a_bias_is_added_to_the_logits_of_its_keys(initial: float) -> None:
+    parts, attention, bias = streams(), JointAttention(HEADS, HEAD_DIM), KeyBias(HEADS, initial)
+    found = attention({**parts, "second": bias(parts["second"])}, None)
+    added = torch.full((HEADS,), initial, requires_grad=True)
+    q, k, v = (torch.cat(pair, 2) for pair in zip(*parts.values(), strict=True))
+    logits = q @ k.mT / HEAD_DIM**0.5 + added[:, None, None] * (torch.arange(sum(TOKENS)) >= TOKENS[0])
+    expected = (logits.softmax(-1) @ v).split(TOKENS, 2)
+    assert list(found) == ["first", "second"]
+    assert_close([*found.values()], list(expected))
+    grads = [torch.autograd.grad(sum(x.square().sum() for x in r), y)[0]
+             for r, y in ((found.values(), bias.bias), (expected, added))]  # fmt: skip
+    assert_close(*grads)
+    assert grads[0].all()
+
+
+def test_keys_far_below_zero_are_as_if_absent() -> None:
+    parts, attention = streams(), JointAttention(HEADS, HEAD_DIM)
+    found = attention({**parts, "second": KeyBias(HEADS, -1000.0)(parts["second"])}, None)
+    assert_close(found["first"], attention({"first": parts["first"]}, None)["first"])

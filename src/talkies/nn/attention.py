@@ -188,7 +188,7 @@ class JointAttention(nn.Module):
         if any(self._wide(part) for part in heads):
             heads = [part if self._wide(part) else biased(part, None) for part in heads]
         found = self.attend(*joined(heads), mask, sum(counts[name] for name in whole))[..., : self.head_dim]
-        return dict(zip(parts, found.split([*counts.values()], 2), strict=True))
+        return dict(zip(parts, torch.split(found, [*counts.values()], 2), strict=True))
 
     def _wide(self, part: Heads) -> bool:
         return part.q.shape[-1] > self.head_dim

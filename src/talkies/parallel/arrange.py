@@ -63,12 +63,11 @@ def _cut(model: nn.Module, partitions: Partitions, device: torch.device, name: s
     partitions.cut(parameter)
 
 
-def _lowered(device: str, forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+def _lowered(device: str, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Matmuls in bf16. Without autocast's cache, which would keep a copy of every weight that stage 3 releases."""
     with torch.autocast(device, torch.bfloat16, cache_enabled=False):
         return forward(*args, **kwargs)
 
 
-def _recomputed(forward: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-    out: Tensor = checkpoint(forward, *args, use_reentrant=False, **kwargs)
-    return out
+def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from talkies.config import RecipeError
 
-Forward = Callable[..., Tensor]
+Forward = Callable[..., Any]
 VARIANTS = 16
 """Graphs allowed per kind of module. Two sizes of it, with and without padding, and under LoRA a first block whose
 input needs no gradient, make 8: already torch's default limit."""
@@ -28,7 +27,7 @@ def compiled(forward: Forward) -> Forward:
     """
     fast: Forward = torch.compile(forward, fullgraph=True, dynamic=False)
 
-    def call(*args: Any, **kwargs: Any) -> Tensor:
+    def call(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         try:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import init_device_mesh
 
-from talkies.nn.attention import Attend
+from talkies.nn.attention import Attend, Heads, joined
 from talkies.nn.rope import Rope
 from talkies.nn.split import Split, joined_masks
 from talkies.parallel import collectives
@@ -135,15 +135,15 @@ def sequence_attend(attend: Attend, groups: Groups, heads: int) -> Attend:
     (exchange, rest), by = groups.hybrid(heads), groups.collectives
 
     def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, whole: int = 0) -> Tensor:
-        parts = [x.split((x.shape[2] - whole, whole), 2) for x in (q, k, v)]
+        parts = [torch.split(x, [x.shape[2] - whole, whole], 2) for x in (q, k, v)]
         q, k, v = (_heads_for_tokens(x, exchange, by) for x, _ in parts)
         if rest is not None:
             k, v = (_gather_tokens(x, rest, by) for x in (k, v))
         if not whole:
             return _tokens_for_heads(attend(q, k, v, mask), exchange, by)
-        held = [x.chunk(exchange.size(), 1)[groups.rank % exchange.size()] for _, x in parts]
-        found = attend(*(torch.cat(both, 2) for both in zip((q, k, v), held, strict=True)), mask, whole)
-        slices, small = found.split((q.shape[2], whole), 2)
+        held = Heads(*(x.chunk(exchange.size(), 1)[groups.rank % exchange.size()] for _, x in parts))
+        found = attend(*joined((Heads(q, k, v), held)), mask, whole)
+        slices, small = torch.split(found, [q.shape[2], whole], 2)
         return torch.cat((_tokens_for_heads(slices, exchange, by), _gather_heads(small, exchange, by)), 2)
 
     return attend_all

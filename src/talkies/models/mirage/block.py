@@ -38,7 +38,7 @@ class Enter(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, rope: Rope | None) -> Entered:
         """x [B, T, width] fp32, condition [B, D] fp32 (SiLU applied), rotations of the tokens (None: no positions)."""
         made = widened(self.modulation(lowered(condition, self.modulation))).unsqueeze(1)
-        scale, *gates = made.split(self.width, -1)
+        scale, *gates = torch.split(made, self.width, -1)
         heads = self.attn.project(rms(x, self.eps) * (1 + scale), rope=rope, memory_rope=rope)
         return Entered(heads if self.key_bias is None else self.key_bias(heads), tuple(gates))
 

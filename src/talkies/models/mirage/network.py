@@ -124,8 +124,9 @@ class JointDiT(nn.Module):
         for name in names:
             clean = name == "reference" and self.shape.reference_time == "clean"
             own = self.video.time(given[name].time) if clean else time
-            joint = pooled is not None and (name != "sound" or self.shape.text_time == "all")
-            found[name] = F.silu(own + pooled if joint else own)
+            if pooled is not None and (name != "sound" or self.shape.text_time == "all"):
+                own = own + pooled
+            found[name] = F.silu(own)
         return found
 
     def _rope(self, name: str, given: Mapping[str, Stream], tokens: Tensor) -> Rope | None:
