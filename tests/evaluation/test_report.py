@@ -28,6 +28,7 @@ def test_real_clips_against_themselves(real: list[Media]) -> None:
     assert set(metrics) == {
         "frechet_video", "frechet_audio",
         "sync", "sync_median", "sync_shuffled", "sync_reference", "lag_ms", "lag_ms_mean",
+        "motion_sync", "motion_sync_shuffled", "motion_sync_reference",
     }  # fmt: skip
     assert metrics["frechet_video"] == pytest.approx(0, abs=1e-4)
     assert metrics["frechet_audio"] == pytest.approx(0, abs=1e-4)

@@ -30,6 +30,10 @@ class PixelVideo:
     def grid(self, frames: int, height: int, width: int, fps: float) -> Grid:
         return video_grid(self.config, frames=frames, height=height, width=width, fps=fps)
 
+    @property
+    def still_frames(self) -> int:
+        return 1 + self.config.stride
+
     def encode(self, frames: Tensor) -> Tensor:
         s, k = self.config.stride, self.config.block
         x = torch.cat([frames[:, :1].expand(-1, s - 1, -1, -1, -1), frames], dim=1)

@@ -41,8 +41,8 @@ class WanVideoConfig:
 
 @config
 class MochiVideoConfig:
-    """diffusers' AutoencoderKLMochi (Mochi 1's VAE: 12 channels, 6 x 8 x 8), in pieces of 25 frames, each encoded alone,
-    to 5 latent steps. `weights`: a folder in diffusers' layout."""
+    """diffusers' AutoencoderKLMochi (Mochi 1's VAE: 12 channels, 6 x 8 x 8), in pieces of 25 frames, each encoded
+    alone, to 5 latent steps. `weights`: a folder in diffusers' layout."""
 
     medium: ClassVar[Medium] = "video"
     piece: ClassVar[int] = 5
@@ -104,7 +104,6 @@ class LogMelConfig:
 
     medium: ClassVar[Medium] = "audio"
     fitted: ClassVar[bool] = False
-    context: ClassVar[float] = 0.0
     kind: Literal["log_mel"] = "log_mel"
     channels: Channels = 80
     sample_rate: SampleRate = 16000
@@ -150,7 +149,7 @@ class T5TextConfig:
 VideoConfig = LinearVideoConfig | WanVideoConfig | MochiVideoConfig
 """`piece`: the latent steps that are encoded on their own (None: a clip is encoded as a whole)."""
 SoundEncoderConfig = LogMelConfig | Wav2Vec2Config | HubertConfig | WhisperConfig
-"""What only encodes. `context`: the seconds of sound on each side of a window that its features depend on."""
+"""What only encodes."""
 AudioConfig = LinearAudioConfig | MovaAudioConfig | WaveformConfig | SoundEncoderConfig
 TextConfig = ByteTextConfig | Umt5TextConfig | T5TextConfig
 CodecConfig = Annotated[VideoConfig | AudioConfig | TextConfig, Field(discriminator="kind")]
@@ -166,8 +165,3 @@ def fitted_names(codecs: Mapping[str, CodecConfig]) -> tuple[str, ...]:
 def sample_rates(codecs: Mapping[str, CodecConfig]) -> dict[str, int]:
     """Audio codec -> samples per second."""
     return {name: codec.sample_rate for name, codec in codecs.items() if isinstance(codec, AudioConfig)}
-
-
-def context_of(codec: CodecConfig) -> float:
-    """Seconds of sound on each side of a window that a codec may hear with it; 0 for all that encode a window alone."""
-    return codec.context if isinstance(codec, SoundEncoderConfig) else 0.0

@@ -37,6 +37,11 @@ def video_grid(codec: VideoConfig, *, frames: int, height: int, width: int, fps:
     return Grid(channels=codec.channels, shape=shape, rate=exact / codec.stride, chunk=chunk)
 
 
+def still_frames(codec: VideoConfig) -> int:
+    """The frames of the shortest clip that has a latent step of several frames: an image, repeated, becomes 2 steps."""
+    return _whole(codec, 2)
+
+
 def _whole(codec: VideoConfig, steps: int) -> int:
     """The frames of `steps` latent steps that are encoded together."""
     return (steps - 1) * codec.stride + 1

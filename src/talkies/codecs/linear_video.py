@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from talkies.codecs.config import LinearVideoConfig
-from talkies.codecs.geometry import video_grid
+from talkies.codecs.geometry import still_frames, video_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.principal import Principal, fit_principal
 from talkies.config import DataError
@@ -36,6 +36,11 @@ class LinearVideoCodec:
     def grid(self, frames: int, height: int, width: int, fps: float) -> Grid:
         """Latent geometry; DataError if the sizes do not fit."""
         return video_grid(self.config, frames=frames, height=height, width=width, fps=fps)
+
+    @property
+    def still_frames(self) -> int:
+        """Frames of a clip in which an image stands still."""
+        return still_frames(self.config)
 
     def encode(self, frames: Tensor) -> Tensor:
         """Frames [B, F, 3, H, W] fp32 -> latents [B, C, T, h, w] fp32."""

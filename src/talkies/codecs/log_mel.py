@@ -21,10 +21,10 @@ FORM = 1
 class LogMelEncoder:
     """Samples [B, S] in [-1, 1] -> features [B, C, T] fp32: log(1 + a / FLOOR) of the amplitudes a of C bands.
 
-    A step depends on its own `hop` samples only (under a Hamming window), so that a window's features are the crop of the
-    file's. Bands are triangles of equal width on the mel scale (HTK: 2595 log10(1 + f / 700)) from 0 to half the sample
-    rate. Nothing is normalised per clip: silence is 0, and loudness is kept. RecipeError for more bands than there are
-    frequencies for.
+    A step depends on its own `hop` samples only (under a Hamming window), so that a window's features are the crop of
+    the file's. Bands are triangles of equal width on the mel scale (HTK: 2595 log10(1 + f / 700)) from 0 to half the
+    sample rate. Nothing is normalised per clip: silence is 0, and loudness is kept. RecipeError for more bands than
+    there are frequencies for.
     """
 
     def __init__(self, config: LogMelConfig, *, key: str = "codecs.sound") -> None:
@@ -51,7 +51,7 @@ class LogMelEncoder:
         """Samples [B, S], padded right with silence to whole hops -> features [B, C, T] fp32."""
         self.grid(samples.shape[-1])
         hop, window, bank = self.config.hop, self._window.to(samples.device), self._bank.to(samples.device)
-        steps = pad(samples.float(), (0, -samples.shape[-1] % hop)).unflatten(-1, (-1, hop))
+        steps = pad(samples.float(), (0, -samples.shape[-1] % hop)).view(len(samples), -1, hop)
         lines = torch.fft.rfft(steps * window, n=FINER * hop).abs().square()
         # By Parseval: a sine of full scale, all in one band, has amplitude 1.
         power = lines @ bank * (4 / (FINER * hop * window.square().sum()))

@@ -8,7 +8,7 @@ from diffusers import AutoencoderKLMochi
 from torch import Tensor
 
 from talkies.codecs.config import MochiVideoConfig
-from talkies.codecs.geometry import video_grid
+from talkies.codecs.geometry import still_frames, video_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, load_strictly, read_config, read_tensors, weights_folder
 from talkies.config import DataError
@@ -58,6 +58,11 @@ class MochiVideoCodec:
     def grid(self, frames: int, height: int, width: int, fps: float) -> Grid:
         """Latent geometry of a clip."""
         return video_grid(self.config, frames=frames, height=height, width=width, fps=fps)
+
+    @property
+    def still_frames(self) -> int:
+        """Frames of a clip in which an image stands still."""
+        return still_frames(self.config)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:

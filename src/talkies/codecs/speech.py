@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 from transformers import HubertModel, Wav2Vec2Model, WhisperFeatureExtractor, WhisperModel
 
-from talkies.codecs.config import HubertConfig, Wav2Vec2Config
 from talkies.codecs.geometry import audio_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, read_config, read_transformer, weights_folder
-from talkies.codecs.speech_config import SpeechConfig, WhisperConfig
-from talkies.config import DataError
+from talkies.codecs.speech_config import HubertConfig, SpeechConfig, Wav2Vec2Config, WhisperConfig
+from talkies.config import DataError, RecipeError
 from talkies.config.quoting import shown
 from talkies.streams import Grid
 
@@ -32,9 +31,10 @@ HEADS = ("lm_head.", "quantizer.", "project_hid.", "project_q.", "masked_spec_em
 
 class SpeechEncoder:
     """Samples [B, S] at 16 kHz -> features [B, C, T] fp32: the last hidden states of a frozen network, interpolated to
-    `config.rate` a second. One clip at a time, so that features do not depend on the batch; on the input's device."""
+    `config.rate` a second. One clip at a time, so that features do not depend on the batch; on the input's device.
+    What is encoded is heard as a whole: `long_sound.features` encodes files, and crops."""
 
-    def __init__(self, config: SpeechConfig, network: Any) -> None:
+    def __init__(self, config: Wav2Vec2Config | HubertConfig | WhisperConfig, network: Any) -> None:
         # In train mode, wav2vec 2.0 masks its input. This encoder is not a Module: train() never reaches the network.
         self.config, self.network = config, network.float().requires_grad_(False).eval()
 
@@ -50,7 +50,7 @@ class SpeechEncoder:
 
     def grid(self, samples: int) -> Grid:
         """Geometry of the features of `samples` samples; DataError for fewer than a step."""
-        return audio_grid(self.config, samples=samples)  # type: ignore[arg-type]
+        return audio_grid(self.config, samples=samples)
 
     @torch.no_grad()
     def encode(self, samples: Tensor) -> Tensor:
@@ -71,10 +71,12 @@ class SpeechEncoder:
 
 
 class WaveEncoder(SpeechEncoder):
-    """wav2vec 2.0 (arXiv 2006.11477) or HuBERT (arXiv 2106.07447). `normalised`: sound is brought to mean 0 and variance
-    1 first, as the folder's preprocessor_config.json says; loudness is then lost."""
+    """wav2vec 2.0 (arXiv 2006.11477) or HuBERT (arXiv 2106.07447). `normalised`: sound is brought to mean 0 and
+    variance 1 first, as the folder's preprocessor_config.json says; loudness is then lost."""
 
-    def __init__(self, config: SpeechConfig, network: Wav2Vec2Model | HubertModel, *, normalised: bool) -> None:
+    def __init__(
+        self, config: Wav2Vec2Config | HubertConfig, network: Wav2Vec2Model | HubertModel, *, normalised: bool
+    ) -> None:
         super().__init__(config, network)
         self.normalised = normalised
 
@@ -108,12 +110,11 @@ class WaveEncoder(SpeechEncoder):
 
 
 class WhisperEncoder(SpeechEncoder):
-    """The encoder of Whisper (arXiv 2212.04356), on consecutive pieces of 30 s; the last one is followed by silence."""
+    """The encoder of Whisper (arXiv 2212.04356): it hears 30 s, of which those beyond the sound are silent."""
 
     def __init__(self, config: WhisperConfig, network: Any) -> None:
         super().__init__(config, network)
-        seconds = network.config.max_source_positions * STRIDE // config.sample_rate
-        self._spectrum = WhisperFeatureExtractor(feature_size=network.config.num_mel_bins, chunk_length=seconds)
+        self._spectrum = WhisperFeatureExtractor(feature_size=network.config.num_mel_bins, chunk_length=_heard(network))
 
     @classmethod
     def load(cls, config: WhisperConfig, *, key: str = KEY, device: torch.device | str = "cpu") -> "WhisperEncoder":
@@ -121,16 +122,28 @@ class WhisperEncoder(SpeechEncoder):
         folder = _folder(config, config.kind, key, "config.json and *.safetensors")
         network = read_transformer(WhisperModel, folder, besides=HEADS, dtype=torch.float32)
         check_geometry(key, {"channels": (config.channels, network.config.d_model)})
+        if config.longest > (heard := _heard(network)):
+            raise RecipeError(
+                f"`{key}` hears `piece` {config.piece} + 2 `context` {config.context} = {config.longest} seconds at "
+                f"once, the network {heard}: lower one of them"
+            )
         return cls(config, network.encoder.to(device))
 
     def _states(self, sound: Tensor) -> Tensor:
-        pieces = sound.split(self._spectrum.n_samples)
-        return torch.cat([self._piece(piece)[: -(-len(piece) // STRIDE)] for piece in pieces])
-
-    def _piece(self, sound: Tensor) -> Tensor:
+        if len(sound) > self._spectrum.n_samples:
+            raise DataError(
+                f"{len(sound) / self.sample_rate:g} s of sound, but Whisper hears at most "
+                f"{self._spectrum.chunk_length} s at once"
+            )
         heard = self._spectrum(np.asarray(sound.cpu()), sampling_rate=self.sample_rate, return_tensors="pt")
         states: Tensor = self.network(heard["input_features"].to(sound.device)).last_hidden_state[0]
-        return states
+        return states[: -(-len(sound) // STRIDE)]
+
+
+def _heard(network: Any) -> int:
+    """Seconds that a Whisper hears at once."""
+    seconds: int = network.config.max_source_positions * STRIDE // SpeechConfig.sample_rate
+    return seconds
 
 
 def _folder(config: SpeechConfig, kind: str, key: str, holds: str) -> Path:
@@ -149,8 +162,8 @@ def _normalised(folder: Path) -> bool:
     normalised, rate = values.get("do_normalize"), values.get("sampling_rate")
     if not isinstance(normalised, bool):
         raise DataError(
-            f"{folder / PREPROCESSOR}: `do_normalize` is {shown(normalised)}, needed true or false: whether the network "
-            "was trained on normalised sound"
+            f"{folder / PREPROCESSOR}: `do_normalize` is {shown(normalised)}, needed true or false: whether the "
+            "network was trained on normalised sound"
         )
     if rate != SpeechConfig.sample_rate:
         raise DataError(

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from talkies.config import config
-from talkies.config.numbers import Channels, NonNegative
+from talkies.config.numbers import Channels, Context, Piece
 
 Medium = Literal["video", "audio", "text"]
 """What a codec encodes."""
@@ -12,9 +12,12 @@ Medium = Literal["video", "audio", "text"]
 @config
 class SpeechConfig:
     """Features of a pretrained speech encoder of transformers: its last hidden state, `channels` wide, brought from 50
-    to `rate` a second by linear interpolation. `align_corners`: the first and the last feature are the first and the last
-    state. `context`: seconds of the file on each side of a window that are heard with it. It only encodes. `weights`: a
-    folder with config.json, preprocessor_config.json (not for `whisper`) and *.safetensors."""
+    to `rate` a second by linear interpolation. `align_corners`: the first and the last feature are the first and the
+    last state. It only encodes.
+
+    A file is encoded whole, so that the features of a clip depend on what is heard around it; a longer one than `piece`
+    + 2 `context` seconds in pieces of `piece` seconds, each with `context` seconds on both sides. `weights`: a folder
+    with config.json, preprocessor_config.json (not for `whisper`) and *.safetensors."""
 
     medium: ClassVar[Medium] = "audio"
     fitted: ClassVar[bool] = False
@@ -23,12 +26,18 @@ class SpeechConfig:
     channels: Channels = 1024
     rate: Literal[10, 20, 25, 40, 50] = 25
     align_corners: bool = True
-    context: NonNegative = 10.0
+    piece: Piece = 20
+    context: Context = 5
 
     @property
     def hop(self) -> int:
         """Samples per step."""
         return self.sample_rate // self.rate
+
+    @property
+    def longest(self) -> int:
+        """Seconds of the longest sound that is encoded whole."""
+        return self.piece + 2 * self.context
 
 
 @config
@@ -47,6 +56,6 @@ class HubertConfig(SpeechConfig):
 
 @config
 class WhisperConfig(SpeechConfig):
-    """The encoder of transformers' WhisperModel, which hears pieces of 30 seconds."""
+    """The encoder of transformers' WhisperModel, which hears 30 seconds at a time."""
 
     kind: Literal["whisper"] = "whisper"

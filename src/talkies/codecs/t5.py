@@ -10,8 +10,8 @@ from talkies.codecs.token_text import TokenTextEncoder
 
 
 class T5TextEncoder(TokenTextEncoder):
-    """Captions are tokenized as they are, without space around them. The empty one has the length 0: Mochi attends to no
-    text at all (its released code has no true place in the mask)."""
+    """Captions are tokenized as they are, without space around them. The empty one has the length 0: Mochi attends to
+    no text at all (its released code has no true place in the mask)."""
 
     model: ClassVar[Any] = T5EncoderModel
     release: ClassVar[str] = "Mochi 1"

@@ -29,7 +29,7 @@ class WaveformCodec:
         """Samples [B, S] fp32, padded right with silence to whole hops -> latents [B, hop, T] fp32."""
         hop = self.config.hop
         whole = pad(samples.float(), (0, -samples.shape[-1] % hop))
-        return whole.unflatten(-1, (-1, hop)).transpose(1, 2).contiguous()
+        return whole.view(len(whole), -1, hop).transpose(1, 2).contiguous()
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latents [B, hop, T] -> samples [B, T * hop] fp32."""

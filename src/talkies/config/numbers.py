@@ -32,6 +32,10 @@ Block = Annotated[int, Field(ge=1, le=256)]
 SampleRate = Annotated[int, Field(ge=1, le=384_000)]
 Hop = Annotated[int, Field(ge=16, le=8192)]
 """Samples per latent step: the linear codec's tables grow with its square."""
+Piece = Annotated[int, Field(ge=1, le=600)]
+"""Seconds of sound that are encoded at once."""
+Context = Annotated[int, Field(ge=0, le=60)]
+"""Seconds of sound on each side of them that are heard, too."""
 Width = Annotated[int, Field(ge=1, le=16_384)]
 """Features of a text."""
 Length = Annotated[int, Field(ge=1, le=8192)]

@@ -19,11 +19,12 @@ _GEOMETRY = re.compile(r"\d+x\d+x(\d+)@\d+(\.\d+)?")
 @dataclass(frozen=True, kw_only=True)
 class Latent:
     """One encoded stream of a clip, in the codec's dtype: `values` [C, *grid.shape], of whose time steps the first
-    `valid` are not padding."""
+    `valid` are not padding. `start`: seconds by which it begins after the clip, negative if before (None: with it)."""
 
     values: Tensor
     grid: Grid
     valid: int
+    start: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,15 @@ def _stream(latents: Sequence[Latent]) -> Stream:
         time=torch.zeros(len(latents)),
         grid=grid,
         mask=torch.arange(steps)[None] < valid[:, None] if padded else None,
+        start=_starts(latents),
     )
+
+
+def _starts(latents: Sequence[Latent]) -> Tensor | None:
+    """[B] fp32; None for a stream that begins with its clips."""
+    starts = [latent.start for latent in latents if latent.start is not None]
+    assert len(starts) in (0, len(latents)), "the clips of a set agree on whether a stream has a start"
+    return torch.tensor(starts) if starts else None
 
 
 def _text(texts: Sequence[Caption], length: int) -> Text:

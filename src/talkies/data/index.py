@@ -82,7 +82,7 @@ def write_index(
         "texts": texts,
         "null_texts": asdict(null_texts),
         "shards": [asdict(shard) for shard in shards],
-        "clips": [asdict(clip) for clip in clips],
+        "clips": [clip.to_json() for clip in clips],
     }
     write_text(folder / INDEX, canonical_json(values) + "\n")
 
@@ -148,3 +148,9 @@ def _check_clip(folder: Path, index: Index, clip: ClipEntry, stored: set[str], s
         if not 1 <= valid <= steps.get(name, 0):
             wanted = f"1 to {steps[name]} of its grid" if name in steps else "that of a stream"
             raise contradicted(folder, f"`valid.{name}` of clip {shown(clip.id)} is {valid}, and must be {wanted}")
+    if clip.starts.keys() != (first := index.clips[0]).starts.keys() or not clip.starts.keys() <= steps.keys():
+        raise contradicted(
+            folder,
+            f"clip {shown(clip.id)} has `starts` of {sorted(clip.starts)}, its first clip of {sorted(first.starts)}; "
+            f"the streams are {sorted(steps)}",
+        )

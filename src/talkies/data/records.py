@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, field
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -44,14 +44,20 @@ class FileEntry:
 @record
 class ClipEntry:
     """A clip's entry in the index; its tensors are in a shard. By stream: `valid`, the time steps that are not padding
-    (absent: all). By text: `captions`, and the `lengths` of their features. `checksums` has one per tensor, by its name
-    in the shard without the clip's row."""
+    (absent: all), and `starts`, seconds by which it begins after the clip (absent: it begins with the clip). By text:
+    `captions`, and the `lengths` of their features. `checksums` has one per tensor, by its name in the shard without
+    the clip's row."""
 
     id: Name
     captions: dict[Name, str]
     lengths: dict[Name, Natural]
     valid: dict[Name, Natural]
     checksums: dict[str, Annotated[int, Field(ge=0, lt=2**32)]]
+    starts: dict[Name, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON, without `starts` if there are none: sets without them are as they were before there were any."""
+        return {key: value for key, value in asdict(self).items() if key != "starts" or value}
 
 
 @record

@@ -117,7 +117,9 @@ class ShardSet:
         grid, tensor = self.index.streams[name].grid, self.index.streams[name].tensor
         values = self._tensor(i, tensor)
         self._match(entry, f"streams.{name}", grid.latent_shape, tensor, tuple(values.shape))
-        return Latent(values=values, grid=grid, valid=entry.valid.get(name, grid.shape[0]))
+        return Latent(
+            values=values, grid=grid, valid=entry.valid.get(name, grid.shape[0]), start=entry.starts.get(name)
+        )
 
     def _caption(self, i: int, entry: ClipEntry, name: str) -> Caption:
         tensor = self.index.texts[name].tensor

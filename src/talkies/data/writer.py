@@ -1,5 +1,6 @@
 """Writes clips into a shard set."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -107,6 +108,7 @@ def _entry(clip: Clip) -> ClipEntry:
         lengths={name: len(text.features) for name, text in clip.texts.items()},
         valid={name: one.valid for name, one in clip.streams.items() if one.valid < one.grid.shape[0]},
         checksums={name: checksum(tensor) for name, tensor in stored(clip).items()},
+        starts={name: one.start for name, one in clip.streams.items() if one.start is not None},
     )
 
 
@@ -118,6 +120,9 @@ def _check(clip: Clip, first: Clip, header: Header) -> None:
         raise DataError(f"{where} has another geometry than {shown(first.id)} of its set: {grids} != {expected}")
     if not grids:
         raise DataError(f"{where} has no stream; at least one is needed")
+    timed, needed = ({name for name, one in each.streams.items() if one.start is not None} for each in (clip, first))
+    if timed != needed:
+        raise DataError(f"{where} has starts of {sorted(timed)}, the first clip of its set of {sorted(needed)}")
     made_by = header.made_by.keys()
     if made_by != clip.streams.keys() | clip.texts.keys() or header.null_texts.keys() != clip.texts.keys():
         found = sorted(clip.streams.keys() | clip.texts.keys())
@@ -140,3 +145,5 @@ def _check_latent(where: str, name: str, latent: Latent) -> None:
         raise DataError(f"{where}: {latent.valid} valid {name} steps; there are {grid.shape[0]} and one is needed")
     if not bool(torch.isfinite(values).all()):
         raise DataError(f"{where}: its {name} latent has values that are not finite")
+    if latent.start is not None and not math.isfinite(latent.start):
+        raise DataError(f"{where}: its {name} starts at {latent.start} s; a finite time is needed")

@@ -1,16 +1,22 @@
 """Metrics of generated clips against reference clips."""
 
+from collections.abc import Sequence
 from statistics import fmean, median
 
 import torch
+from torch import Tensor
 
 from talkies.config import DataError
 from talkies.evaluation.frechet import audio_features, standardised_distance, video_features
+from talkies.evaluation.given_sound import speaker_metrics
+from talkies.evaluation.motion import SHORTEST, motion_metrics
 from talkies.streams.codec import Media
 from talkies.world.sync import SyncScore, shuffled, sync
 
 
-def evaluate_clips(media: list[Media], reference: list[Media]) -> dict[str, float]:
+def evaluate_clips(
+    media: list[Media], reference: list[Media], *, captions: Sequence[str] = (), images: Sequence[Tensor] = ()
+) -> dict[str, float]:
     """`frechet_video` and `frechet_audio` for the modalities of the clips and, for clips with both, sync metrics.
 
     `sync` is the mean correlation over the clips and `sync_median` the median (0 for a clip with a still mouth or
@@ -18,7 +24,8 @@ def evaluate_clips(media: list[Media], reference: list[Media]) -> dict[str, floa
     the reference; `lag_ms` is the median and `lag_ms_mean` the mean lag of the clips that have one (absent if none
     has).
     Sync metrics need a reference with moving mouths and audible voices. The further `sync_reference` is above chance,
-    the more they can be trusted.
+    the more they can be trusted. Besides `motion_metrics` and, where the reference shows the world's speakers,
+    `speaker_metrics`; `captions` and `images` [3, H, W] are those that the clips were made for.
     Lower distances are better; they are squared, in units of the reference's deviations.
     Raises DataError for fewer than 2 clips in a set, or clips that do not all have the same modalities.
     """
@@ -33,6 +40,9 @@ def evaluate_clips(media: list[Media], reference: list[Media]) -> dict[str, floa
         metrics["frechet_audio"] = standardised_distance(*(_audio_rows(clips) for clips in (media, reference)))
     if has_video and has_audio and all(_frames(clip) >= 3 for clip in [*media, *reference]):
         metrics |= _sync_metrics(media, [sync(clip) for clip in reference])
+        metrics |= speaker_metrics(media, reference, captions=captions, images=images)
+    if has_video and has_audio and all(_frames(clip) >= SHORTEST for clip in [*media, *reference]):
+        metrics |= motion_metrics(media, reference)
     return metrics
 
 

@@ -1,7 +1,7 @@
 """Reads the frames of a media file as displayed: in order, upright, and at their times."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from math import floor
@@ -26,10 +26,12 @@ FPS_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """Frames that were read: `pixels` uint8 [F, 3, H, W], and the treatments that they needed besides decoding."""
+    """Frames that were read: `pixels` uint8 [F, 3, H, W], the treatments that they needed besides decoding, and the
+    field `order` if they were found to be interlaced, though not marked as such."""
 
     pixels: Tensor
     treated: frozenset[Treatment]
+    order: Order | None = None
 
     @property
     def nbytes(self) -> int:
@@ -45,19 +47,26 @@ def read_frames(
 
 
 def read_film(
-    path: Path | str, *, frames: int, fps: float, height: int, width: int, begin: Beginning | None = None
+    path: Path | str,
+    *,
+    frames: int,
+    fps: float,
+    height: int,
+    width: int,
+    begin: Beginning | None = None,
+    order: Order | None = None,
 ) -> Film:
     """`frames` consecutive frames of `height` x `width` from `begin` on (default: `find_beginning(path)`).
 
     As displayed (`Rendering`), deinterlaced if they are marked as interlaced or combed (then the file is decoded
     twice), cropped around the centre to the target's aspect, resized (antialiased bilinear). Times are never resampled:
     raises MediaError if the file's rate is not `fps` (0.1 %), if its frames are not evenly spaced, or if one is
-    damaged; EndedError (a MediaError) if there are too few.
+    damaged; EndedError (a MediaError) if there are too few. `order`: the field order, if it was detected before.
     """
     begin = find_beginning(path) if begin is None else begin
     read = partial(_read, path, begin, frames=frames, fps=fps, height=height, width=width)
-    film, order = read(order=None)
-    return film if order is None else read(order=order)[0]
+    film, found = read(order=order)
+    return film if found is None else replace(read(order=found)[0], order=found)
 
 
 def _read(

@@ -1,11 +1,11 @@
 """Multi-head attention in parts: project, attend, output. Parameters have upstream's names.
 
-One stream uses `Attention`. A block that attends over several streams at once projects each by a `Projection` of its
-own and joins the results (`joined`).
+One stream uses `Attention`. Streams that attend to all of them are each projected by a `Projection` of its own, and
+meet in a `JointAttention`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,15 @@ from torch import Tensor, nn
 from talkies.nn.precision import RMSNorm32, lowered
 from talkies.nn.rope import Rope, rotate
 
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 BIAS = 8
 """Dimensions by which heads grow for a bias of keys: kernels take multiples of 8."""
+
+
+class Attend(Protocol):
+    """What `attend` does, in this process or over all that share a sequence. Of the last `whole` tokens every process
+    holds all, not a slice."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, whole: int = 0) -> Tensor: ...
 
 
 class Heads(NamedTuple):
@@ -27,9 +33,11 @@ class Heads(NamedTuple):
     v: Tensor
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, whole: int = 0) -> Tensor:
     """softmax(q k^T / sqrt(head_dim)) v: q [B, H, Tq, D], k and v [B, H, Tk, D], mask [B, 1, 1, Tk] bool (False: masked
-    out; None: no mask) -> [B, H, Tq, D]. A sample whose keys are all masked out gives 0."""
+    out; None: no mask) -> [B, H, Tq, D]. A sample whose keys are all masked out gives 0. One process holds all tokens,
+    so `whole` says nothing here."""
+    del whole
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
@@ -159,3 +167,28 @@ class Attention(Projection):
         """
         heads = self.project(x, memory, rope=rope, memory_rope=memory_rope)
         return self.output(self.attend(*heads, mask))
+
+
+class JointAttention(nn.Module):
+    """Attention of several streams over all of them, by heads of `head_dim`, which each stream has from a projection of
+    its own. `attend` may be replaced, as in Attention."""
+
+    def __init__(self, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads, self.head_dim = heads, head_dim
+        self.attend: Attend = attend
+
+    def forward(
+        self, parts: Mapping[str, Heads], mask: Tensor | None, whole: Collection[str] = ()
+    ) -> dict[str, Tensor]:
+        """The heads of every stream -> what its queries found, [B, heads, T, head_dim]. `mask` [B, 1, 1, all keys] as
+        in `attend`. Heads of some streams may be `biased`. The `whole` streams, held by every process, come last."""
+        counts = {name: part.q.shape[2] for name, part in parts.items()}
+        heads = list(parts.values())
+        if any(self._wide(part) for part in heads):
+            heads = [part if self._wide(part) else biased(part, None) for part in heads]
+        found = self.attend(*joined(heads), mask, sum(counts[name] for name in whole))[..., : self.head_dim]
+        return dict(zip(parts, found.split([*counts.values()], 2), strict=True))
+
+    def _wide(self, part: Heads) -> bool:
+        return part.q.shape[-1] > self.head_dim

@@ -1,6 +1,7 @@
 """One vector from a text of any length, an empty one too."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from talkies.nn.precision import Linear32, widened
@@ -20,7 +21,7 @@ class AttentionPool(nn.Module):
         """x [B, L, dim], valid [B, L] bool (False: padding, not looked at), L >= 0 -> [B, out] fp32."""
         x = widened(x) * valid.unsqueeze(-1)
         mean = x.sum(1, keepdim=True) / valid.sum(1).clamp(min=1)[:, None, None]
-        keys, mask = torch.cat((mean, x), 1), torch.cat((torch.ones_like(valid[:, :1]), valid), 1)
+        keys, mask = torch.cat((mean, x), 1), F.pad(valid, (1, 0), value=True)
         q, k, v = (self._split(layer(of)) for layer, of in ((self.q, mean), (self.k, keys), (self.v, keys)))
         scores = (q * k).sum(-1, keepdim=True) / q.shape[-1] ** 0.5
         shares = scores.masked_fill(~mask[:, None, :, None], -torch.inf).softmax(2)

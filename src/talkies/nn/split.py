@@ -1,4 +1,5 @@
-"""The interface of sequence parallelism: a tower's tokens are split after embedding and gathered at its output."""
+"""The interface of sequence parallelism: a tower's tokens are split after embedding and gathered at its output. Of
+streams that attend together, small ones may stay whole in every process."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -22,9 +23,10 @@ class Split(Protocol):
     def mask(self, mask: Tensor | None, tokens: Tensor) -> Tensor | None:
         """Key mask [B, 1, 1, T] (None: no padding) of all `tokens` [B, T, d] -> the mask that `attend` takes."""
 
-    def joined(self, masks: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
+    def joined(self, masks: Sequence[Tensor | None], counts: Sequence[int], whole: int = 0) -> Tensor | None:
         """Key masks of several streams, each as returned by `mask`, whose tokens of this process (`counts` of each)
-        were joined in this order -> the mask that `attend` takes for the joined sequence; None if nothing is masked."""
+        were joined in this order -> the mask that `attend` takes for the joined sequence; None if nothing is masked.
+        The last `whole` streams are not split: `masks` has their key masks as they are."""
 
     def whole(self, x: Tensor, count: int) -> Tensor:
         """Values of this process's tokens [B, T', d] -> those of all `count` tokens [B, T, d]."""
@@ -46,8 +48,9 @@ class Undivided:
         del tokens
         return mask
 
-    def joined(self, masks: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
+    def joined(self, masks: Sequence[Tensor | None], counts: Sequence[int], whole: int = 0) -> Tensor | None:
         """The masks in a row."""
+        del whole
         return joined_masks(masks, counts, 1)
 
     def whole(self, x: Tensor, count: int) -> Tensor:

@@ -107,9 +107,12 @@ class SequenceSplit(Split):
             mask = torch.ones(tokens.shape[0], 1, 1, count, dtype=torch.bool, device=tokens.device)
         return F.pad(mask, (0, padding), value=False)
 
-    def joined(self, masks: Sequence[Tensor | None], counts: Sequence[int]) -> Tensor | None:
-        """After the all-to-all, a joined sequence lies process by process, each with its tokens of all streams."""
-        return joined_masks(masks, counts, self.groups.degree)
+    def joined(self, masks: Sequence[Tensor | None], counts: Sequence[int], whole: int = 0) -> Tensor | None:
+        """After the all-to-all, a joined sequence lies process by process, each with its tokens of the split streams;
+        then come the whole ones."""
+        split, degree = len(masks) - whole, self.groups.degree
+        parts = joined_masks(masks[:split], counts[:split], degree), joined_masks(masks[split:], counts[split:], 1)
+        return joined_masks(parts, (degree * sum(counts[:split]), sum(counts[split:])), 1)
 
     def whole(self, x: Tensor, count: int) -> Tensor:
         """[B, ceil(T / degree), d] -> [B, T, d] on every rank, for a loss that all ranks compute alike."""
@@ -124,14 +127,24 @@ class SequenceSplit(Split):
 
 
 def sequence_attend(attend: Attend, groups: Groups, heads: int) -> Attend:
-    """`attend` over the whole sequence, given slices: q, k, v [B, heads, t, D] -> [B, heads, t, D]."""
+    """`attend` over the whole sequence, given slices: q, k, v [B, heads, t, D] -> [B, heads, t, D].
+
+    Of `whole` tokens, which every rank holds, a rank takes its own heads and gathers what the others found. Each rank's
+    copy is a computation of its own: their gradients add up.
+    """
     (exchange, rest), by = groups.hybrid(heads), groups.collectives
 
-    def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = (_heads_for_tokens(x, exchange, by) for x in (q, k, v))
+    def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, whole: int = 0) -> Tensor:
+        parts = [x.split((x.shape[2] - whole, whole), 2) for x in (q, k, v)]
+        q, k, v = (_heads_for_tokens(x, exchange, by) for x, _ in parts)
         if rest is not None:
             k, v = (_gather_tokens(x, rest, by) for x in (k, v))
-        return _tokens_for_heads(attend(q, k, v, mask), exchange, by)
+        if not whole:
+            return _tokens_for_heads(attend(q, k, v, mask), exchange, by)
+        held = [x.chunk(exchange.size(), 1)[groups.rank % exchange.size()] for _, x in parts]
+        found = attend(*(torch.cat(both, 2) for both in zip((q, k, v), held, strict=True)), mask, whole)
+        slices, small = found.split((q.shape[2], whole), 2)
+        return torch.cat((_tokens_for_heads(slices, exchange, by), _gather_heads(small, exchange, by)), 2)
 
     return attend_all
 
@@ -151,6 +164,11 @@ def _tokens_for_heads(x: Tensor, group: Any, by: Collectives) -> Tensor:
 def _gather_tokens(x: Tensor, group: Any, by: Collectives) -> Tensor:
     """[B, H, t, D] -> [B, H, n t, D]."""
     return by.gather(x.movedim(2, 0), group).movedim(0, 2)
+
+
+def _gather_heads(x: Tensor, group: Any, by: Collectives) -> Tensor:
+    """[B, H / n, T, D] -> [B, H, T, D]."""
+    return by.gather(x.movedim(1, 0), group).movedim(0, 1)
 
 
 def split_sequence(model: nn.Module, groups: Groups) -> None:

@@ -84,10 +84,10 @@ def divided(model: nn.Module, degree: int, meter: Meter) -> Iterator[dict[int, i
 
 
 def _noting(attend: Attend, heads: int, degree: int, found: dict[int, int]) -> Attend:
-    def noting(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    def noting(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, whole: int = 0) -> Tensor:
         inner, tokens = hybrid_degrees(heads, degree)[0], q.shape[2]
         found[tokens] = min(inner, found.get(tokens, inner))
-        return attend(q, k, v, mask)
+        return attend(q, k, v, mask, whole)
 
     return noting
 

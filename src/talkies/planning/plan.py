@@ -177,12 +177,11 @@ def plan(
 
 
 def _latents(recipe: PlannedPhase, grids: Mapping[str, Grid]) -> dict[str, Latent]:
-    """Of the streams that the phase trains, and of its texts."""
+    """Of the streams that have tokens of their own, and of the texts."""
     system, codecs = recipe.system, recipe.codecs
-    parts = system.parts(recipe)
-    trained = {name: grids[name] for name in grids if name in parts.targets}
-    tokens = system.tokens(recipe, trained)
-    found = {name: Latent(shape=grid.latent_shape, tokens=tokens[name]) for name, grid in trained.items()}
+    read = {name: grids[name] for name in system.parts(recipe).streams}
+    tokens = system.tokens(recipe, read)
+    found = {name: Latent(shape=grid.latent_shape, tokens=tokens[name]) for name, grid in read.items() if name in tokens}
     for name, codec in system.texts(codecs).items():
         text: Any = codecs[codec]
         found[name] = Latent(shape=(text.dim, text.length), tokens=text.length)
@@ -190,9 +189,9 @@ def _latents(recipe: PlannedPhase, grids: Mapping[str, Grid]) -> dict[str, Laten
 
 
 def _work(recipe: PlannedPhase, latents: Mapping[str, Latent], inactive: frozenset[str]) -> Work:
-    targets = recipe.system.parts(recipe).targets
+    parts = recipe.system.parts(recipe)
     return Work(
-        tokens={name: latents[name].tokens for name in targets},
+        tokens={name: latents[name].tokens for name in parts.streams if name in latents and name not in parts.whole},
         inactive=inactive,
         bf16=recipe.precision == "bf16",
         clips=recipe.steps.global_batch,

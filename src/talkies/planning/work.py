@@ -41,12 +41,12 @@ class Part:
     @property
     def trained(self) -> int:
         """Parameters that the phase trains."""
-        return self.adapter or self.built
+        return sum(group.count * dealt(group.trained, 1) for group in self.groups)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A phase on a layout. `tokens` per stream of one clip, `inactive` parameter groups in the turn that is planned;
+    """A phase on a layout. `tokens` of one clip per stream that a sequence group shares, `inactive` parameter groups in the turn that is planned;
     `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
 
     tokens: Mapping[str, int]

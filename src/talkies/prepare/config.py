@@ -6,11 +6,23 @@ from pydantic import Field
 
 from talkies.codecs.config import CodecsConfig
 from talkies.config import config
-from talkies.config.numbers import Clips, Loudness, Natural
+from talkies.config.numbers import Clips, Loudness, Natural, NonNegative
 from talkies.config.schema import added
 from talkies.world.config import SyntheticSource
 
 ChannelKey = Literal["mix", "left", "right"] | Natural
+
+
+@config
+class SyncConfig:
+    """Which clips are kept, by SyncNet's scores: those whose sound is at most `offset` frames off the lips, found with
+    at least `confidence`; for at most `near` frames, `near_confidence` is enough, because noise and singing lower it
+    (arXiv 2506.08279, section 3.7, without numbers; these are our choice)."""
+
+    offset: Natural = 3
+    confidence: NonNegative = 3.0
+    near: Natural = 1
+    near_confidence: NonNegative = 1.5
 
 
 @config
@@ -19,7 +31,8 @@ class FolderSource:
 
     `channel`: the mix of a file's channels (ITU-R BS.775), or one of them: left, right, or a number from 0.
     `duplicates`: keep one of the files with the same content (drop), or all of them on one side of the split (keep).
-    `avi`: how to treat AVI files whose sound is not PCM; they do not record its delay, often half a frame."""
+    `avi`: how to treat AVI files whose sound is not PCM; they do not record its delay, often half a frame.
+    `sync`: filter by the lip-sync scores {"offset", "confidence"} in a .sync.json of the same stem."""
 
     kind: Literal["folder"] = "folder"
     path: str
@@ -27,12 +40,13 @@ class FolderSource:
     channel: ChannelKey = added("mix")
     duplicates: Literal["drop", "keep"] = added("drop")
     avi: Literal["quarantine", "keep"] = added("quarantine")
+    sync: SyncConfig | None = added(None)
 
 
 @config
 class ManifestSource:
     """A JSONL manifest: one {"media": path, "caption": text} per line, paths relative to the manifest. `channel`,
-    `duplicates` and `avi` as for a folder."""
+    `duplicates` and `avi` as for a folder; `sync`: by the scores "sync": {"offset", "confidence"} of each line."""
 
     kind: Literal["manifest"] = "manifest"
     path: str
@@ -40,6 +54,7 @@ class ManifestSource:
     channel: ChannelKey = added("mix")
     duplicates: Literal["drop", "keep"] = added("drop")
     avi: Literal["quarantine", "keep"] = added("quarantine")
+    sync: SyncConfig | None = added(None)
 
 
 SourceConfig = Annotated[SyntheticSource | FolderSource | ManifestSource, Field(discriminator="kind")]
@@ -50,7 +65,7 @@ class SetConfig:
     """One shard set: a split of a source at one geometry (HEIGHTxWIDTHxFRAMES@FPS), with the modalities it keeps.
 
     `lufs`: loudness normalisation target (ITU-R BS.1770), None for no normalisation; `duration_token` appends the real
-    duration to the caption (audio pretraining)."""
+    duration to the caption (audio pretraining); `without`: streams of the system that are left out."""
 
     source: str
     split: Literal["train", "heldout", "all"] = "train"
@@ -58,6 +73,7 @@ class SetConfig:
     modalities: tuple[Literal["video", "audio"], ...] = ("video", "audio")
     lufs: Loudness | None = None
     duration_token: bool = False
+    without: tuple[str, ...] = added(())
 
 
 @config

@@ -7,12 +7,13 @@ from pathlib import PurePosixPath
 
 from talkies.config import DataError
 from talkies.config.quoting import shown
-from talkies.prepare.clips import Rejected, read_caption
+from talkies.prepare.captions import read_caption
 from talkies.prepare.config import PrepareConfig, SourceConfig
 from talkies.prepare.duplicates import FilePlace, Likeness, likenesses
 from talkies.prepare.geometry import Geometry
 from talkies.prepare.hashes import MISSING, Hashes
 from talkies.prepare.items import Item
+from talkies.prepare.rejection import Rejected
 from talkies.prepare.sources import Copy, MediaSource
 from talkies.world.config import SyntheticSource
 

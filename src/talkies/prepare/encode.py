@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from talkies.codecs.long_sound import features
 from talkies.data.clip import Caption, Clip, Latent
-from talkies.prepare.clips import RawClip, Rejected
+from talkies.prepare.clips import RawClip
 from talkies.prepare.plan import SetPlan
+from talkies.prepare.rejection import Rejected
 from talkies.streams.batch import Text
 from talkies.streams.codec import Codecs
 from talkies.streams.system import Stored
@@ -25,7 +27,7 @@ def encode(
     with torch.inference_mode():
         captions = [clip.caption for clip in clips]
         texts = {name: codecs.text[codec].encode(captions).to("cpu") for name, codec in plan.texts.items()}
-        latents = {name: _latents(clips, stream, codecs, device) for name, stream in plan.streams.items()}
+        latents = {name: _latents(clips, name, plan, codecs, device) for name in plan.streams}
     results: list[Clip | Rejected] = []
     for i, clip in enumerate(clips):
         bad = [name for name, values in latents.items() if not bool(values[i].isfinite().all())]
@@ -37,6 +39,7 @@ def encode(
                 values=values[i].clone(),
                 grid=plan.grids[name],
                 valid=_valid(clip, plan.streams[name], codecs, plan.grids[name].shape[0]),
+                start=_start(clip, plan.streams[name]),
             )
             for name, values in latents.items()
         }
@@ -45,17 +48,36 @@ def encode(
     return results
 
 
-def _latents(clips: Sequence[RawClip], stream: Stored, codecs: Codecs, device: torch.device | str) -> Tensor:
+def _latents(clips: Sequence[RawClip], name: str, plan: SetPlan, codecs: Codecs, device: torch.device | str) -> Tensor:
     """What a stream stores of the clips, [B, C, *shape] fp32 on the CPU."""
+    stream = plan.streams[name]
+    if stream.codec in plan.hearing:
+        return torch.stack([_heard(clip, stream.codec, plan, codecs, device) for clip in clips])
     if (audio := codecs.audio.get(stream.codec)) is not None:
         samples = torch.stack([clip.samples for clip in clips if clip.samples is not None]).to(device)
         return audio.encode(samples).float().cpu()
+    video = codecs.video[stream.codec]
+    if stream.of == "reference":
+        stills = torch.stack([signed(clip.reference.pixels) for clip in clips if clip.reference is not None])
+        return video.encode(stills.to(device)[:, None].expand(-1, video.still_frames, -1, -1, -1)).float().cpu()
     frames = torch.stack([signed(clip.frames) for clip in clips if clip.frames is not None]).to(device)
     if stream.of == "first frame":  # followed by mid-grey, encoded whole (docs/mova.md: First frame)
         still = torch.zeros_like(frames)
         still[:, 0] = frames[:, 0]
         frames = still
-    return codecs.video[stream.codec].encode(frames).float().cpu()
+    return video.encode(frames).float().cpu()
+
+
+def _heard(clip: RawClip, codec: str, plan: SetPlan, codecs: Codecs, device: torch.device | str) -> Tensor:
+    """The features [C, T] fp32 of a clip's window: a slice of those of its file."""
+    assert clip.sound is not None, "a set with sound reads it"
+    around, config = clip.sound.around[codec], plan.hearing[codec]
+    window = range(around.first, around.first - (-len(clip.sound.samples) // config.hop))
+    return features(codecs.audio[codec], config, around.samples.to(device), window=window).float().cpu()
+
+
+def _start(clip: RawClip, stream: Stored) -> float | None:
+    return clip.reference.start if stream.of == "reference" and clip.reference is not None else None
 
 
 def _valid(clip: RawClip, stream: Stored, codecs: Codecs, steps: int) -> int:

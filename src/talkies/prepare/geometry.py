@@ -1,14 +1,16 @@
 """The size of a clip as a recipe writes it: HEIGHTxWIDTHxFRAMES@FPS."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from talkies.codecs.geometry import grid_of
+from talkies.codecs.geometry import grid_of, still_frames
 from talkies.config import RecipeError
 from talkies.config.quoting import shown
 from talkies.streams import Grid
+from talkies.streams.system import Stored
 
 FORM = re.compile(r"(\d{1,9})x(\d{1,9})x(\d{1,9})@(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
 SIDE, FRAMES, VOLUME, FPS = 8192, 100_000, 2**31, (0.1, 1000.0)
@@ -60,12 +62,14 @@ class Geometry:
         return int(sample_rate * self.seconds)
 
 
-def stream_grid(codec: Any, geometry: Geometry) -> Grid:
-    """Latent geometry of a clip under a codec's section. DataError if the codec cannot encode such a clip."""
+def stream_grid(stream: Stored, codecs: Mapping[str, Any], geometry: Geometry) -> Grid:
+    """Latent geometry of what a clip stores as `stream`, from its codec's section. DataError if the codec cannot encode
+    such a clip."""
+    codec = codecs[stream.codec]
     rate = getattr(codec, "sample_rate", 1)
     return grid_of(
         codec,
-        frames=geometry.frames,
+        frames=still_frames(codec) if stream.of == "reference" else geometry.frames,
         height=geometry.height,
         width=geometry.width,
         fps=geometry.fps,

@@ -5,41 +5,50 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError
-from talkies.config.quoting import WIDTH, shown
+from talkies.config.quoting import WIDTH, listed, shown
+from talkies.prepare.lip_sync import SCORES, SyncScores, sidecar
 from talkies.prepare.unicode_names import Spellings, captions_of
 
 SUFFIXES = (
     *(".3g2", ".3gp", ".aac", ".avi", ".flac", ".flv", ".m2ts", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogg", ".ogv", ".opus", ".ts", ".vob", ".wav", ".webm", ".wmv"),
 )
-KEYS = ("media", "caption")
+KEYS = ("media", "caption", "sync")
 LINE = 1 << 24
 """Longest line of a manifest in bytes. A caption is cut to LONGEST + 1, so that a longer one is quarantined."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One media file. `id` is its name within the source; `caption` its text, or the file that should hold it."""
+    """One media file. `id` is its name within the source; `caption` its text, or the file that should hold it; `sync`
+    its lip-sync scores, if it has any."""
 
     id: str
     media: Path
     caption: str | Path
+    sync: SyncScores | None = None
 
 
-def ordered(items: Sequence[Item]) -> list[Item]:
-    """Sorted by the sha256 of the id: the order, and so the split, depends on names only."""
-    return sorted(items, key=lambda item: (hashlib.sha256(item.id.encode()).digest(), item.id))
+def ordered(items: Sequence[Item], *, group: Callable[[str], str] = str) -> list[Item]:
+    """Sorted by the sha256 of the group of the id, and of the id: the order, and so the split, depends on names only,
+    and a group stays together."""
+    return sorted(items, key=lambda item: tuple(_shuffled(name) for name in (group(item.id), item.id)))
 
 
-def scan(folder: Path) -> tuple[list[Item], Mapping[str, int]]:
-    """The media files below `folder`, each with the .txt of the same stem, and all other files counted by suffix.
+def _shuffled(name: str) -> tuple[bytes, str]:
+    return hashlib.sha256(name.encode()).digest(), name
+
+
+def scan(folder: Path, *, scored: bool = False) -> tuple[list[Item], Mapping[str, int]]:
+    """The media files below `folder`, each with the .txt of the same stem, and all other files counted by suffix. If
+    `scored`, with the lip-sync scores of a .sync.json of the same stem, too.
 
     Stems match in any Unicode form (NFC, or NFD as on a Mac), and .TXT is accepted. A dangling link is an item too, so
     that it is quarantined and not overlooked. Hidden files and folders are ignored. Raises DataError for a folder that
@@ -49,13 +58,24 @@ def scan(folder: Path) -> tuple[list[Item], Mapping[str, int]]:
         paths = sorted(_walk(folder))
         media = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
         captions = captions_of(media, [path for path in paths if path.suffix.lower() == ".txt"])
-        known = {*media, *captions.values()}
+        spellings = Spellings()
+        sidecars = {path: spellings.existing(sidecar(path)) for path in media if scored}
+        known = {*media, *captions.values(), *sidecars.values()}
         others = Counter(_kind(path) for path in paths if path not in known)
     except OSError as error:
         raise DataError(
             f"prepare: cannot list {error.filename} ({error.strerror}); make it readable or move it away"
         ) from None
-    items = [Item(id=_utf8(path.relative_to(folder).as_posix()), media=path, caption=captions[path]) for path in media]
+    scores = {path: SCORES.find(sidecars[path]) for path in sidecars}
+    items = [
+        Item(
+            id=_utf8(path.relative_to(folder).as_posix()),
+            media=path,
+            caption=captions[path],
+            sync=scores.get(path),
+        )
+        for path in media
+    ]
     return items, dict(sorted(others.items()))
 
 
@@ -84,7 +104,8 @@ def _utf8(name: str) -> str:
 
 
 def read_manifest(path: Path) -> list[Item]:
-    """One {"media": path, "caption": text} per line; paths are relative to the manifest, empty lines are skipped.
+    """One {"media": path, "caption": text} per line, and "sync": {"offset": frames, "confidence": number} where it is
+    known; paths are relative to the manifest, empty lines are skipped.
 
     Raises DataError with file:line for an invalid line, or for a media file listed twice.
     """
@@ -133,7 +154,7 @@ def _entry(folder: Path, line: str, where: str, spellings: Spellings) -> Item:
         raise DataError(f'{where}: needed {{"media": ..., "caption": ...}}, found {type(values).__name__}')
     for key in values.keys() - set(KEYS):
         near = difflib.get_close_matches(key[:WIDTH], KEYS, 1)
-        hint = f"did you mean {shown(near[0])}?" if near else f"only {' and '.join(KEYS)} are allowed"
+        hint = f"did you mean {shown(near[0])}?" if near else f"only {listed(KEYS)} are allowed"
         raise DataError(f"{where}: unknown key {shown(key)}; {hint}")
     media, caption = values.get("media"), values.get("caption", "")
     if not isinstance(media, str) or not media or not isinstance(caption, str):
@@ -148,5 +169,7 @@ def _entry(folder: Path, line: str, where: str, spellings: Spellings) -> Item:
         ) from None
     if "\0" in media:
         raise DataError(f"{where}: `media` is {shown(media)}, which contains NUL and cannot be a file name")
-    path = spellings.existing(folder / media)
-    return Item(id=_utf8(PurePosixPath(media).as_posix()), media=path, caption=caption[: LONGEST + 1])
+    path, scores = spellings.existing(folder / media), None
+    if "sync" in values:
+        scores = SCORES.decode(json.dumps(values["sync"]).encode(), f"{where.removeprefix('prepare: ')}: `sync`")
+    return Item(id=_utf8(PurePosixPath(media).as_posix()), media=path, caption=caption[: LONGEST + 1], sync=scores)

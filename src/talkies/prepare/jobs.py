@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from talkies.config.canonical import identifying
-from talkies.prepare.clips import RawClip, Rejected, read_clip
+from talkies.prepare.clips import RawClip, read_clip
 from talkies.prepare.items import Item
 from talkies.prepare.plan import SetPlan
 from talkies.prepare.reading import Reader
+from talkies.prepare.rejection import Rejected
 from talkies.prepare.report import Quarantined
 
 READER = 5
@@ -45,6 +46,9 @@ class SetJob:
             key["channel"] = self.plan.channel
         if reader >= 5:
             key["delayed"] = self.plan.delayed
+        if self.plan.sync is not None:
+            scores = [(item.sync.offset, item.sync.confidence) for item in self.items if item.sync is not None]
+            key["sync"] = {"rule": identifying(self.plan.sync), "scores": scores}
         return key
 
     def read(self, reader: Reader) -> Iterator[RawClip | Quarantined]:

@@ -4,15 +4,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from talkies.codecs.config import CodecConfig, fitted_names, sample_rates
+from talkies.codecs.config import CodecConfig, SoundEncoderConfig, fitted_names, sample_rates
+from talkies.codecs.speech_config import SpeechConfig
 from talkies.config import DataError, RecipeError
 from talkies.config.quoting import listed, named, shown
 from talkies.media.downmix import Channel
-from talkies.prepare.config import PrepareConfig, SetConfig
+from talkies.prepare.config import PrepareConfig, SetConfig, SyncConfig
 from talkies.prepare.geometry import Geometry, stream_grid
+from talkies.prepare.lip_sync import check_rule
 from talkies.streams import Grid
 from talkies.streams.system import Stored, System
-from talkies.world.config import SyntheticSource
+from talkies.world.config import SyntheticSource, check_source
 
 TOLERANCE = 0.05
 """Seconds by which the durations of sound and pictures may differ."""
@@ -24,8 +26,9 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 @dataclass(frozen=True, kw_only=True)
 class SetPlan:
     """One shard set to make: its recipe section, its geometry, the streams that it stores with their Grids, its texts
-    with their codecs, the sample rate and channel of its sound, and whether the sound may be late by an encoder delay
-    of unknown length."""
+    with their codecs, the sample rate and channel of its sound, whether the sound may be late by an encoder delay of
+    unknown length, and the lip-sync filter. `hearing`: the codecs that hear more than a clip; `least`: the fewest
+    samples that its codecs take."""
 
     name: str
     config: SetConfig
@@ -36,6 +39,14 @@ class SetPlan:
     sample_rate: int
     channel: Channel
     delayed: bool
+    sync: SyncConfig | None
+    hearing: Mapping[str, SpeechConfig]
+    least: int
+
+    @property
+    def refers(self) -> bool:
+        """Whether clips keep a picture from outside of their window."""
+        return any(stream.of == "reference" for stream in self.streams.values())
 
     @property
     def video(self) -> bool:
@@ -85,6 +96,9 @@ def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]
                 raise RecipeError(
                     f"recipe: `{section}.{named(name)}` names a folder: use letters, digits, dot, - and _ only"
                 )
+    for name, source in config.sources.items():
+        if isinstance(source, SyntheticSource):
+            check_source(source, where=f"recipe: `sources.{name}`")
     sets = {name: _plan_set(config, name, section, system) for name, section in config.sets.items()}
     unused = config.sources.keys() - {section.source for section in config.sets.values()}
     if unused:
@@ -113,6 +127,10 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
         raise RecipeError(f"recipe: `{key}` has `lufs` or `duration_token`, which need audio in its `modalities`")
     geometry = Geometry.parse(section.geometry, key=f"{key}.geometry")
     streams = stored_streams(config, section, system, key=key)
+    sync = None if isinstance(source, SyntheticSource) else source.sync
+    if sync is not None:
+        check_rule(sync, f"sources.{section.source}.sync")
+    used = {stream.codec: config.codecs[stream.codec] for stream in streams.values()}
     return SetPlan(
         name=name,
         config=section,
@@ -123,13 +141,24 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
         sample_rate=_sample_rate(config, key, streams),
         channel="mix" if isinstance(source, SyntheticSource) else source.channel,
         delayed=not isinstance(source, SyntheticSource) and source.avi == "keep",
+        sync=sync,
+        hearing={name: codec for name, codec in used.items() if isinstance(codec, SpeechConfig)},
+        least=max([codec.hop for codec in used.values() if isinstance(codec, SoundEncoderConfig)], default=1),
     )
 
 
 def stored_streams(config: PrepareConfig, section: SetConfig, system: System, *, key: str) -> dict[str, Stored]:
-    """The streams of the system that come from the set's modalities. RecipeError, with the set's `key`, if there is
-    none of a modality."""
-    stored = system.stored(config.codecs)
+    """The streams of the system that come from the set's modalities, but for those that it is `without`. RecipeError,
+    with the set's `key`, if there is none of a modality, or none that is left out."""
+    known = system.stored(config.codecs)
+    kept = {name for name, one in known.items() if config.codecs[one.codec].medium in section.modalities}
+    for name in section.without:
+        if name not in kept:
+            raise RecipeError(
+                f"recipe: `{key}.without` leaves out {shown(name)}, but the set would keep only "
+                f"{listed(sorted(kept)) or 'nothing'}: remove it"
+            )
+    stored = {name: one for name, one in known.items() if name not in section.without}
     for modality in section.modalities:
         if not any(config.codecs[stream.codec].medium == modality for stream in stored.values()):
             raise RecipeError(
@@ -157,7 +186,7 @@ def _grids(config: PrepareConfig, key: str, geometry: Geometry, streams: Mapping
     for name, stream in streams.items():
         codec = config.codecs[stream.codec]
         try:
-            found[name] = stream_grid(codec, geometry)
+            found[name] = stream_grid(stream, config.codecs, geometry)
         except DataError as error:
             raise RecipeError(f"{where}: {error}") from None
         seconds = found[name].seconds(found[name].shape[0])

@@ -1,6 +1,7 @@
 """A cache of decoded windows of media files: several sets are often made from one source."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,11 +51,11 @@ class Reader:
             ),
         )
 
-    def sound(self, path: Path, size: Geometry, sample_rate: int, begin: Beginning, channel: Channel) -> Tensor:
-        """fp32 [S], shorter than the window if the file's sound is."""
+    def sound(self, path: Path, seconds: Fraction, sample_rate: int, begin: Beginning, channel: Channel) -> Tensor:
+        """fp32 [S] of so many seconds from `begin` on, fewer if the file's sound ends earlier."""
         return self._cached(
-            (path, size.seconds, sample_rate, begin.seconds, channel),
-            lambda: read_audio(path, sample_rate=sample_rate, seconds=size.seconds, begin=begin, channel=channel),
+            (path, seconds, sample_rate, begin.seconds, channel),
+            lambda: read_audio(path, sample_rate=sample_rate, seconds=seconds, begin=begin, channel=channel),
         )
 
     def _cached(self, key: object, read: Callable[[], Window]) -> Window:

@@ -9,14 +9,16 @@ from pathlib import Path
 from talkies.config import DataError
 from talkies.config.canonical import identifying
 from talkies.config.migrations import hash_of
-from talkies.config.quoting import shown
+from talkies.config.quoting import listed, shown
 from talkies.config.records import regular_bytes
 from talkies.files.durable import fsync_tree, write_text
-from talkies.prepare.config import FolderSource, SourceConfig
+from talkies.prepare.config import FolderSource, ManifestSource, SourceConfig
 from talkies.prepare.items import SUFFIXES, Item, ordered, read_manifest, scan
+from talkies.prepare.lip_sync import FORM, SUFFIX
 from talkies.prepare.paths import source_path
 from talkies.world.config import SyntheticSource
 from talkies.world.render import render_source
+from talkies.world.speakers import clip_group
 
 MARKER = ".rendered"
 
@@ -62,23 +64,37 @@ def collect(
 ) -> MediaSource:
     """The items of a source. A synthetic one is rendered into folder `rendered` first, unless it is there already.
 
-    Raises RecipeError for a missing path, DataError for a manifest that cannot be read or a source that has no more
-    items than it holds out.
+    Raises RecipeError for a missing path, DataError for a manifest that cannot be read, a source that has no more
+    items than it holds out, or one that is filtered by scores that an item lacks.
     """
     ignored: Mapping[str, int] = {}
     if isinstance(config, SyntheticSource):
         render(config, rendered, seed, progress)
-        items, _ = scan(rendered)
+        items = ordered(scan(rendered)[0], group=clip_group)
     elif isinstance(config, FolderSource):
-        items, ignored = scan(source_path(name, config, recipe_folder))
+        found, ignored = scan(source_path(name, config, recipe_folder), scored=config.sync is not None)
+        items = ordered(found)
     else:
-        items = read_manifest(source_path(name, config, recipe_folder))
+        items = ordered(read_manifest(source_path(name, config, recipe_folder)))
     if len(items) <= config.heldout:
         raise DataError(
             f"prepare: source {shown(name)} has {len(items)} media files and holds out {config.heldout}: nothing "
             f"is left to train on; lower `sources.{name}.heldout` or add media ({' '.join(SUFFIXES)})"
         )
-    return MediaSource(name=name, items=ordered(items), heldout=config.heldout, ignored=ignored)
+    if not isinstance(config, SyntheticSource) and config.sync is not None:
+        _check_scores(name, config, items)
+    return MediaSource(name=name, items=items, heldout=config.heldout, ignored=ignored)
+
+
+def _check_scores(name: str, config: FolderSource | ManifestSource, items: Sequence[Item]) -> None:
+    """DataError for items without the lip-sync scores by which the source is filtered."""
+    lacking = [item.id for item in items if item.sync is None]
+    if lacking:
+        place = f'its line, as "sync": {FORM}' if isinstance(config, ManifestSource) else f"NAME{SUFFIX}, as {FORM}"
+        raise DataError(
+            f"prepare: source {shown(name)}: `sources.{name}.sync` filters by lip-sync scores, which {len(lacking)} of "
+            f"{len(items)} files lack: {listed(lacking)}; write the scores of each to {place}, or remove the key"
+        )
 
 
 def render(config: SyntheticSource, folder: Path, seed: int, progress: Callable[[int], None] | None = None) -> None:

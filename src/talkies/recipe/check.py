@@ -23,12 +23,12 @@ _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 
 def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[str, Grid]:
     """Latent geometry of every stream that the phase reads."""
-    stored, codecs = recipe.system.stored(recipe.codecs), recipe.codecs
+    stored = recipe.system.stored(recipe.codecs)
     found: dict[str, Grid] = {}
     for name in parts(recipe).streams:
         if name not in stored:
             raise RecipeError(f"recipe: a {recipe.phase.kind} phase reads {name}, for which `codecs` has no codec")
-        found[name] = stream_grid(codecs[stored[name].codec], geometry)
+        found[name] = stream_grid(stored[name], recipe.codecs, geometry)
     return found
 
 

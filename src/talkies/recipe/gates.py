@@ -8,17 +8,20 @@ from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 
-SYNC_FRAMES = 3
-"""With fewer frames there is no motion to compare with the sound."""
+SYNC_FRAMES, MOTION_FRAMES = 3, 4
+"""With fewer frames there is no mouth, or no motion, to compare with the sound."""
 SYNC = ("sync", "sync_median", "sync_shuffled", "sync_reference", "lag_ms", "lag_ms_mean")
-GIVEN = ("sync", "sync_original")
+GIVEN = ("sync", "sync_swapped", "sync_original", "lag_frames")
 """Of every task that gives a stream."""
+MOTION = ("motion_sync", "motion_sync_shuffled", "motion_sync_reference")
+SHOWN = tuple(f"{name}{part}" for name in ("kind", "background", "shirt") for part in ("", "_reference", "_chance"))
+"""Of the world's speakers."""
 MAX_SUGGESTED = 5
 
 
 def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
     """Names of the metrics that training, validation and the evaluation before a promotion can give, sorted. Sync
-    metrics need clips with moving mouths and audible voices."""
+    metrics need clips with moving mouths and audible voices, and SHOWN the world's speakers."""
     targets, bins = tuple(parts(recipe).targets), range(recipe.validation.bins)
     losses = [f"{m}{part}" for m in targets for part in ("", *(f"/bin{k}" for k in bins))]
     found = {f"train/{key}" for key in ("loss", "grad_norm", "lr", "clips_per_second", "data_seconds", *losses)}
@@ -27,11 +30,14 @@ def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
     found |= {"data/quarantined"}
     found |= {f"{where}heldout/{loss}" for where in ("", "evaluation/") for loss in losses}
     found |= {f"evaluation/frechet_{m}" for m in targets}
-    if {"video", "audio"} <= set(targets) and Geometry.parse(
-        recipe.data.geometry, key="data.geometry"
-    ).frames >= SYNC_FRAMES:
-        given = [name for name, task in parts(recipe).tasks.items() if task.given]
-        found |= {f"evaluation/{key}" for key in (*SYNC, *(f"{name}/{key}" for name in given for key in GIVEN))}
+    frames = (
+        Geometry.parse(recipe.data.geometry, key="data.geometry").frames if {"video", "audio"} <= set(targets) else 0
+    )
+    if frames >= SYNC_FRAMES:
+        given = [f"{name}/{key}" for name, task in parts(recipe).tasks.items() if task.given for key in GIVEN]
+        found |= {f"evaluation/{key}" for key in (*SYNC, *SHOWN, *given)}
+    if frames >= MOTION_FRAMES:
+        found |= {f"evaluation/{key}" for key in MOTION}
     return tuple(sorted(found))
 
 

@@ -36,11 +36,12 @@ def evaluate(
         check_signal()
         generated += sample_batch(model, batch, sampling, seed=seed, seconds=heldout.seconds)
         real += decoded(batch, model, seconds=heldout.seconds)
-    metrics |= {f"evaluation/{key}": value for key, value in evaluate_clips(generated, real).items()}
+    titles = [title for batch in heldout_batches for title in captions(batch)]
+    compared = evaluate_clips(generated, real, captions=titles)
+    metrics |= {f"evaluation/{key}": value for key, value in compared.items()}
     given = task_metrics(model, heldout_batches, real, sampling, seed=seed)
     metrics |= {f"evaluation/{key}": value for key, value in given.items()}
     if folder is not None:
-        titles = [title for batch in heldout_batches for title in captions(batch)]
         tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"}
         write_samples(generated[:8], titles[:8], folder, tags=tags)
     return metrics

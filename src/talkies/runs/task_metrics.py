@@ -1,13 +1,12 @@
 """How well a model makes one stream of a clip for another that is given."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from statistics import fmean
 
 import torch
 from torch import Tensor
 
+from talkies.evaluation.given_sound import given_metrics
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
 from talkies.generate.model import Generator
@@ -16,31 +15,23 @@ from talkies.runs.validation import first_frames
 from talkies.signals.answer import check_signal
 from talkies.streams.batch import Batch
 from talkies.streams.codec import Media
-from talkies.world.sync import sync
 
 
 def task_metrics(
     model: Generator, batches: Sequence[Batch], real: Sequence[Media], sampling: SamplingConfig, *, seed: int
 ) -> dict[str, float]:
-    """For every task of the model's phase that gives a stream: `TASK/sync`, the mean synchronisation of what is made
-    with what is given, and `TASK/sync_original`, that of what is made for *another* clip's stream with the own one,
-    which is near 0 if the given stream, and nothing else, decides. `real`: the clips of the batches, decoded, in order.
-    """
+    """`given_metrics` of every task of the model's phase that gives a stream, as `TASK/...`. `real`: the clips of the
+    batches, decoded, in order."""
     metrics: dict[str, float] = {}
     for name, task in model.system.parts(model.setup).tasks.items():
         if not task.given:
             continue
         media = {model.stream_of("video"): "frames", model.stream_of("audio"): "samples"}
         fields = [media[stream] for stream in task.given]
-        others = [*real[1:], *real[:1]]
         make = partial(_made, model, batches, sampling=sampling, streams=task.given, seed=seed)
-        made, swapped = make(given=real), make(given=others)
-        crossed = [
-            replace(clip, **{field: getattr(own, field) for field in fields})
-            for clip, own in zip(swapped, real, strict=True)
-        ]
-        metrics[f"{name}/sync"] = fmean(sync(clip).correlation for clip in made)
-        metrics[f"{name}/sync_original"] = fmean(sync(clip).correlation for clip in crossed)
+        made, swapped = make(given=real), make(given=[*real[1:], *real[:1]])
+        found = given_metrics(made, swapped, real, fields=fields)
+        metrics |= {f"{name}/{key}": value for key, value in found.items()}
     return metrics
 
 

@@ -11,10 +11,14 @@ from talkies.streams.grid import Grid
 
 
 class VideoCodec(Protocol):
-    """Frames [B, F, 3, H, W] fp32 in [-1, 1] <-> normalised latents [B, C, T, h, w] fp32."""
+    """Frames [B, F, 3, H, W] fp32 in [-1, 1] <-> normalised latents [B, C, T, h, w] fp32. An image is encoded as a clip
+    of `still_frames` equal frames."""
 
     @property
     def identity(self) -> str: ...
+
+    @property
+    def still_frames(self) -> int: ...
 
     def grid(self, frames: int, height: int, width: int, fps: float) -> Grid: ...
 

@@ -48,9 +48,9 @@ class Parts:
 
     `components`: what it builds, of which the `frozen` ones keep the weights of their parents; `targets`: the loss
     weight of each stream that it trains; `conditions`: the streams that it reads besides; `texts`: the texts that it
-    reads; `beside`: stored streams that it does not read, with which what it makes is heard and measured; `dropout` of
-    conditions and texts, by name (`all`: together); `cycle`: what the optimizer steps train, in turn; `tasks` by name
-    (none: nothing is given); `blocks`: how many the network has that heed `Condition.skipped` and `Condition.cache`.
+    reads; `beside`: stored streams that it does not read, with which what it makes is heard and measured; `whole`: short
+    streams that every process has whole where a sequence is split; `dropout` of conditions and texts, by name (`all`:
+    together); `cycle`: what the optimizer steps train, in turn; `tasks` by name (none: nothing is given); `blocks`: how many the network has that heed `Condition.skipped` and `Condition.cache`.
     """
 
     components: frozenset[str]
@@ -58,6 +58,7 @@ class Parts:
     conditions: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
     beside: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
     dropout: Mapping[str, float] = field(default_factory=dict)
     frozen: frozenset[str] = frozenset()
     cycle: tuple[Turn, ...] = (Turn(),)

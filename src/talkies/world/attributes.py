@@ -4,7 +4,7 @@ All are closed-form and measured on decoded frames, never on latents: the mean c
 `portraits.py` paints. What has few values is told by the nearest of their colours; identity is a vector of colours.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -44,9 +44,15 @@ def background(frames: Tensor) -> int:
     return _nearest(_colour(frames, WALL_SEEN), WALLS.values())
 
 
-def caption_colour(frames: Tensor) -> int:
+def shirt(frames: Tensor) -> int:
     """Index into SHIRTS of frames [F, 3, H, W] in [-1, 1]."""
     return _nearest(_colour(frames, SHIRT_SEEN), SHIRTS.values())
+
+
+def named_shirt(caption: str) -> int | None:
+    """Index into SHIRTS of the shirt that a caption names; None if it names none."""
+    named = [colour for colour in SHIRTS if f"{colour} shirt" in caption]
+    return [*SHIRTS].index(named[0]) if named else None
 
 
 def identity(frames: Tensor) -> Tensor:
@@ -55,9 +61,12 @@ def identity(frames: Tensor) -> Tensor:
     return torch.cat([_colour(frames, boxes) for boxes in (HAIR_SEEN, GLASSES_SEEN, CHEEKS)])
 
 
-def nearest_identities(clips: list[Tensor], references: list[Tensor]) -> list[int]:
-    """For each of the clips [F, 3, H, W] the index of the reference [F, 3, H, W] whose identity is nearest."""
-    distances = torch.cdist(*(torch.stack([identity(one) for one in films]) for films in (clips, references)))
+def nearest_identities(clips: Sequence[Tensor], images: Sequence[Tensor]) -> list[int]:
+    """For each of the clips [F, 3, H, W] the index of the image [3, H, W] that shows the nearest identity."""
+    seen, shown = (
+        torch.stack([identity(film) for film in films]) for films in (clips, [image[None] for image in images])
+    )
+    distances = torch.cdist(seen, shown)
     return [int(index) for index in distances.argmin(1)]
 
 

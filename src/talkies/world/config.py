@@ -33,28 +33,28 @@ class SyntheticSource:
         return self.clips // self.speakers if self.speakers else 1
 
 
-def check_source(source: SyntheticSource) -> None:
-    """Raise RecipeError for a source that cannot be drawn, or whose speakers cannot be held out."""
+def check_source(source: SyntheticSource, *, where: str = "a synthetic source") -> None:
+    """Raise RecipeError, beginning with `where`, if a source cannot be drawn or its speakers cannot be held out."""
     shot = source.shot or source.frames
     if shot < 2 or source.fps <= 0 or source.size < 16 or source.size % 2:
         raise RecipeError(
-            f"a synthetic source with shots of {shot} frames at {source.fps} fps and {source.size} pixels cannot be "
+            f"{where} with shots of {shot} frames at {source.fps} fps and {source.size} pixels cannot be "
             "drawn: at least 2 frames, a positive fps and an even size of 16 or more are needed"
         )
     if source.domain != "speakers":
         if source.speakers or source.shot:
             raise RecipeError(
-                f"a synthetic source of {source.domain} has no `speakers` and no `shot`, found {source.speakers} and "
+                f"{where} of {source.domain} has no `speakers` and no `shot`, found {source.speakers} and "
                 f"{source.shot}: remove them, or set `domain` to speakers"
             )
         return
     if source.frames % shot:
         raise RecipeError(
-            f"a synthetic source of {source.frames} frames cannot be drawn in shots of {shot}: make `frames` a "
-            "multiple of `shot`"
+            f"{where} of {source.frames} frames cannot be drawn in shots of {shot}: make `frames` a multiple of `shot`"
         )
     if source.speakers and (source.clips % source.speakers or source.heldout % source.clips_each):
         raise RecipeError(
-            f"{source.clips} clips of {source.speakers} speakers, of which {source.heldout} are held out, cannot be "
-            "split by speaker: make `clips` a multiple of `speakers`, and `heldout` a multiple of the clips of each"
+            f"{where} with {source.clips} clips of {source.speakers} speakers, of which {source.heldout} clips are "
+            "held out, cannot be split by speaker: make `clips` a multiple of `speakers`, and `heldout` a multiple of "
+            "the clips of each"
         )

@@ -33,8 +33,6 @@ CLIPS_PER_PROCESS = 64
 """Starting a process takes about two seconds, as long as rendering this many clips."""
 
 DOMAINS = ("faces", "masks", "speakers")
-SPEAKER_DRAW = 1
-"""Ends the key of a speaker's draws, which those of a clip lack."""
 PITCHES: dict[str, dict[str, float]] = {
     "faces": {"low": 112.5, "middle": 162.5, "high": 237.5},
     "masks": {"deep": 87.5, "hollow": 137.5, "shrill": 312.5},
@@ -107,9 +105,12 @@ def _cast(source: SyntheticSource, index: int, seed: int, rng: np.random.Generat
         return _cast_face(rng, source)
     if source.domain == "masks":
         return _cast_mask(rng, source)
-    who = index // source.clips_each
-    key = [seed, source.seed, DOMAINS.index(source.domain), who, SPEAKER_DRAW]
-    return _cast_speaker(rng, source, draw_speaker(np.random.default_rng(key)))
+    return _cast_speaker(rng, source, draw_speaker(_key(source, seed), index // source.clips_each))
+
+
+def _key(source: SyntheticSource, seed: int) -> list[int]:
+    """Begins the key of every draw of a source."""
+    return [seed, source.seed, DOMAINS.index(source.domain)]
 
 
 def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
@@ -118,7 +119,7 @@ def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
     Every shot begins with a closed mouth; the caption is that of the first one.
     """
     check_source(source)
-    rng = np.random.default_rng([seed, source.seed, DOMAINS.index(source.domain), index])
+    rng = np.random.default_rng([*_key(source, seed), index])
     cast = _cast(source, index, seed, rng)
     edges = np.round(np.arange(source.frames + 1) * (SAMPLE_RATE / source.fps)).astype(int)
     shots = [*pairwise(range(0, source.frames + 1, source.frames // len(cast.faces)))]

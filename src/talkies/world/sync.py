@@ -6,6 +6,7 @@ the RMS amplitude over the interval of each frame. The score is their Pearson co
 real clips, close to 0 with the sound of another clip, and independent of gain, size and colour.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -116,11 +117,15 @@ def shuffled(clips: list[Media]) -> float:
     """
     if len(clips) < 2:
         raise ValueError(f"shuffled pairs need at least 2 clips, found {len(clips)}")
-    signals = [_signals(clip) for clip in clips]
+    return crossed([_signals(clip) for clip in clips])
+
+
+def crossed(signals: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """Mean correlation of the first signal of each of two or more clips with the second one of every other clip."""
     scores = [
-        correlation(opening, loudness)
-        for i, (opening, _) in enumerate(signals)
-        for j, (_, loudness) in enumerate(signals)
+        correlation(seen, heard)
+        for i, (seen, _) in enumerate(signals)
+        for j, (_, heard) in enumerate(signals)
         if i != j
     ]
     return sum(scores) / len(scores)

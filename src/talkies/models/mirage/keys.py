@@ -17,11 +17,29 @@ from talkies.config.quoting import listed, named
 from talkies.models.mirage.config import MirageShape
 from talkies.models.mirage.network import JointDiT
 
-MODALITIES = {"x": "video", "y": "text"}
 Rule = tuple[str, tuple[str, ...]]
 """Beginning of their key, a pattern -> the beginnings of ours that get equal parts of it, in order."""
 
 _BOTH: tuple[Rule, ...] = ((r"pos_frequencies$", ("video.rope.frequencies",)),)
+
+
+def _layers(prefix: str, modality: str, names: Mapping[str, tuple[str, ...]]) -> tuple[Rule, ...]:
+    return tuple(
+        (rf"{prefix}\.(\d+)\.{theirs}\.", tuple(rf"{modality}.blocks.\1.{part}." for part in ours))
+        for theirs, ours in names.items()
+    )
+
+
+def _genmo(letter: str) -> dict[str, tuple[str, ...]]:
+    return {
+        f"mod_{letter}": ("enter.modulation",),
+        rf"attn\.qkv_{letter}": ("enter.attn.q", "enter.attn.k", "enter.attn.v"),
+        rf"attn\.([qk])_norm_{letter}": (r"enter.attn.norm_\2",),
+        rf"attn\.proj_{letter}": ("leave.o",),
+        rf"mlp_{letter}\.w1": ("leave.mlp.gate", "leave.mlp.up"),
+        rf"mlp_{letter}\.w2": ("leave.mlp.down",),
+    }
+
 
 _GENMO: tuple[Rule, ...] = (
     *_BOTH,
@@ -33,19 +51,8 @@ _GENMO: tuple[Rule, ...] = (
     (r"t5_yproj\.", ("text.projection.",)),
     (r"final_layer\.mod\.", ("video.final.shift.", "video.final.scale.")),
     (r"final_layer\.linear\.", ("video.final.head.",)),
-    *(
-        (rf"blocks\.(\d+)\.{theirs}\.", tuple(rf"blocks.\1.{modality}.{part}." for part in ours))
-        for letter, modality in MODALITIES.items()
-        for theirs, ours in (
-            (rf"mod_{letter}", ("modulation",)),
-            (rf"attn\.qkv_{letter}", ("attn.q", "attn.k", "attn.v")),
-            (rf"attn\.q_norm_{letter}", ("attn.norm_q",)),
-            (rf"attn\.k_norm_{letter}", ("attn.norm_k",)),
-            (rf"attn\.proj_{letter}", ("attn.o",)),
-            (rf"mlp_{letter}\.w1", ("mlp.gate", "mlp.up")),
-            (rf"mlp_{letter}\.w2", ("mlp.down",)),
-        )
-    ),
+    *_layers("blocks", "video", _genmo("x")),
+    *_layers("blocks", "text", _genmo("y")),
 )
 
 _DIFFUSERS: tuple[Rule, ...] = (
@@ -59,22 +66,29 @@ _DIFFUSERS: tuple[Rule, ...] = (
     (r"time_embed\.caption_proj\.", ("text.projection.",)),
     (r"norm_out\.linear\.", ("video.final.scale.", "video.final.shift.")),
     (r"proj_out\.", ("video.final.head.",)),
-    *(
-        (rf"transformer_blocks\.(\d+)\.{theirs}\.", tuple(rf"blocks.\1.{part}." for part in ours))
-        for theirs, ours in (
-            (r"norm1\.linear", ("video.modulation",)),
-            (r"norm1_context\.linear(?:_1)?", ("text.modulation",)),  # the last block has linear_1
-            (r"attn1\.to_([qkv])", (r"video.attn.\2",)),
-            (r"attn1\.add_([qkv])_proj", (r"text.attn.\2",)),
-            (r"attn1\.norm_([qk])", (r"video.attn.norm_\2",)),
-            (r"attn1\.norm_added_([qk])", (r"text.attn.norm_\2",)),
-            (r"attn1\.to_out\.0", ("video.attn.o",)),
-            (r"attn1\.to_add_out", ("text.attn.o",)),
-            (r"ff\.net\.0\.proj", ("video.mlp.up", "video.mlp.gate")),
-            (r"ff\.net\.2", ("video.mlp.down",)),
-            (r"ff_context\.net\.0\.proj", ("text.mlp.up", "text.mlp.gate")),
-            (r"ff_context\.net\.2", ("text.mlp.down",)),
-        )
+    *_layers(
+        "transformer_blocks",
+        "video",
+        {
+            r"norm1\.linear": ("enter.modulation",),
+            r"attn1\.to_([qkv])": (r"enter.attn.\2",),
+            r"attn1\.norm_([qk])": (r"enter.attn.norm_\2",),
+            r"attn1\.to_out\.0": ("leave.o",),
+            r"ff\.net\.0\.proj": ("leave.mlp.up", "leave.mlp.gate"),
+            r"ff\.net\.2": ("leave.mlp.down",),
+        },
+    ),
+    *_layers(
+        "transformer_blocks",
+        "text",
+        {
+            r"norm1_context\.linear(?:_1)?": ("enter.modulation",),  # the last block has linear_1
+            r"attn1\.add_([qkv])_proj": (r"enter.attn.\2",),
+            r"attn1\.norm_added_([qk])": (r"enter.attn.norm_\2",),
+            r"attn1\.to_add_out": ("leave.o",),
+            r"ff_context\.net\.0\.proj": ("leave.mlp.up", "leave.mlp.gate"),
+            r"ff_context\.net\.2": ("leave.mlp.down",),
+        },
     ),
 )
 

@@ -8,25 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from talkies.config.quoting import listed, shown
-from talkies.models.mirage.block import MODALITY, JointBlock
+from talkies.models.build import count_parameters
+from talkies.models.mirage.block import Entered, Layer
 from talkies.models.mirage.config import COMPONENTS, MirageShape
-from talkies.models.mirage.ends import SoundEnds, TextEnds, VideoEnds
+from talkies.models.mirage.given import MODALITY, STREAMS, patch_of, streams_of, text_of
+from talkies.models.mirage.modality import SoundPart, TextPart, VideoPart, valid
 from talkies.models.mirage.positions import begun, pace, positions
 from talkies.nn.patch import key_mask, unpatchify
 from talkies.nn.precision import widened
 from talkies.nn.rope import Rope, rope_of
 from talkies.nn.split import UNDIVIDED, Split
-from talkies.streams.batch import Condition, Stream, Text
+from talkies.streams.batch import Condition, Recall, Stream, Text, computed
 from talkies.streams.system import Setup
 
-STREAMS = ("video", "sound", "reference")
+WHOLE = ("text", "sound")
+"""Few tokens, which every process holds where a sequence is split."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """What the blocks take, by stream: `tokens` [B, T, width] fp32, which they change; `conditions` [B, D] fp32 with
-    SiLU applied; `ropes` of the tokens; and the `mask` of all keys [B, 1, 1, keys] bool (None: nothing is masked)."""
+    """What the layers take, by name: `tokens` [B, T, width] fp32, which they change; `conditions` [B, D] fp32 with SiLU
+    applied; `ropes` of the tokens; and the `mask` of all keys [B, 1, 1, keys] bool (None: nothing is masked)."""
 
     tokens: dict[str, Tensor]
     conditions: dict[str, Tensor]
@@ -35,10 +37,11 @@ class Embedded:
 
 
 class JointDiT(nn.Module):
-    """A Denoiser of `video`. Parts missing from `components` are None and have no parameters."""
+    """A Denoiser of `video`. Parts missing from `components` are None and have no parameters; of video and text alone
+    it is Mochi-1."""
 
-    text: TextEnds | None
-    sound: SoundEnds | None
+    text: TextPart | None
+    sound: SoundPart | None
 
     def __init__(self, shape: MirageShape, *, components: frozenset[str] = frozenset(COMPONENTS)) -> None:
         super().__init__()
@@ -48,13 +51,9 @@ class JointDiT(nn.Module):
             )
         self.shape = shape
         self.split: Split = UNDIVIDED
-        self.video = VideoEnds(shape)
-        self.text = TextEnds(shape) if "text" in components else None
-        self.sound = SoundEnds(shape) if "sound" in components else None
-        modalities = [name for name in COMPONENTS if name in components]
-        self.blocks = nn.ModuleList(
-            JointBlock(shape, modalities, last=index == shape.layers - 1) for index in range(shape.layers)
-        )
+        self.video = VideoPart(shape)
+        self.text = TextPart(shape) if "text" in components else None
+        self.sound = SoundPart(shape) if "sound" in components else None
 
     def forward(self, streams: Mapping[str, Stream], condition: Condition) -> dict[str, Tensor]:
         """The velocity noise - data of `video`, [B, C, *shape] fp32.
@@ -62,44 +61,65 @@ class JointDiT(nn.Module):
         `streams` may hold sound and reference besides. Those that the condition is `without` are left out, and a text
         that is not given, or that it is `without`, is an empty prompt. A step that is masked is no key of attention;
         a stream whose steps are all masked, for a sample, is as if absent. Raises ValueError for streams of other names
-        or shapes, noise levels by latent step, a stream whose component was not built, and a block that does not exist.
+        or shapes, noise levels by latent step, what belongs to a component that was not built, and a layer that does
+        not exist.
         """
         if condition.skipped - set(range(self.shape.layers)):
-            raise ValueError(f"blocks 0 to {self.shape.layers - 1} can be skipped, got {sorted(condition.skipped)}")
+            raise ValueError(f"layers 0 to {self.shape.layers - 1} can be skipped, got {sorted(condition.skipped)}")
         state = self.embed(streams, condition)
         tokens = state.tokens
-        for index, block in enumerate(self.blocks):
+        for index in range(self.shape.layers):
             if index not in condition.skipped:
-                tokens = block(tokens, state.conditions, state.ropes, state.mask, recall=condition.recall(index))
+                tokens = self.layer(index, tokens, state, recall=condition.recall(index))
         return {"video": self.velocity(tokens["video"], state.conditions["video"], streams["video"])}
 
+    def layer(
+        self, index: int, tokens: Mapping[str, Tensor], state: Embedded, *, recall: Recall = computed
+    ) -> dict[str, Tensor]:
+        """The tokens after this layer; after the last one, only the video's. `recall` may reuse the attention of an
+        earlier step."""
+        last = index == self.shape.layers - 1
+        layers = {name: self._layer(name, index) for name in tokens}
+        entered: dict[str, Entered] = {
+            name: layer.enter(tokens[name], state.conditions[name], state.ropes[name]) for name, layer in layers.items()
+        }
+        heads = {name: found.heads for name, found in entered.items()}
+        whole = [name for name in WHOLE if name in heads]
+        found = recall(lambda: self.video.attention(heads, state.mask, whole))
+        return {
+            name: layer.leave(tokens[name], found[name], entered[name].gates)
+            for name, layer in layers.items()
+            if layer.leave is not None and (name == "video" or not last)
+        }
+
     def embed(self, streams: Mapping[str, Stream], condition: Condition) -> Embedded:
-        """The inputs of the first block."""
-        given = {name: stream for name, stream in streams.items() if name not in condition.without}
-        self._check(given)
-        text = None if self.text is None else self._text(condition, given["video"])
-        whole = {name: widened(self._ends(name).embedding(stream.latent)) for name, stream in given.items()}
-        keys = {name: self._keys(name, stream) for name, stream in given.items()}
+        """The inputs of the first layer."""
+        built = [name for name, _ in self.named_children()]
+        given = streams_of(streams, condition, self.shape, built)
+        text = text_of(condition, given["video"].latent, self.shape, built)
+        found = {name: (self._tokens(name, stream), self._keys(name, stream)) for name, stream in given.items()}
         if self.text is not None and text is not None and text.embedding.shape[1]:
-            whole["text"], keys["text"] = widened(self.text.embedding(text.embedding)), _valid(text)[:, None, None]
-        tokens = {name: self.split.tokens(x) for name, x in whole.items()}
-        masks = [self.split.mask(keys[name], x) for name, x in whole.items()]
+            found["text"] = self.text.embedding(text), valid(text)[:, None, None]
+        found = {name: found[name] for name in MODALITY if name in found}
+        tokens = {name: widened(self._share(name, x)) for name, (x, _) in found.items()}
+        masks = [keys if name in WHOLE else self.split.mask(keys, x) for name, (x, keys) in found.items()]
+        whole = sum(name in WHOLE for name in tokens)
         return Embedded(
             tokens=tokens,
             conditions=self._conditions(given, text, tokens),
-            ropes={name: self._rope(name, given, x) for name, x in whole.items()},
-            mask=self.split.joined(masks, [x.shape[1] for x in tokens.values()]),
+            ropes={name: self._rope(name, given, x) for name, (x, _) in found.items()},
+            mask=self.split.joined(masks, [x.shape[1] for x in tokens.values()], whole),
         )
 
     def velocity(self, tokens: Tensor, condition: Tensor, video: Stream) -> Tensor:
-        """The video's tokens after the last block -> [B, C, *shape] fp32."""
+        """The video's tokens after the last layer -> [B, C, *shape] fp32."""
         shape = video.grid.token_shape(self.shape.patch)
         return unpatchify(self.split.whole(self.video.final(tokens, condition), prod(shape)), shape, self.shape.patch)
 
     def _conditions(self, given: Mapping[str, Stream], text: Text | None, names: Collection[str]) -> dict[str, Tensor]:
         """SiLU of the time's embedding, and for most streams the pooled text's."""
         time = self.video.time(given["video"].time)
-        pooled = None if text is None or self.text is None else self.text.pool(text.embedding, _valid(text))
+        pooled = None if text is None or self.text is None else self.text.pooled(text)
         found = {}
         for name in names:
             clean = name == "reference" and self.shape.reference_time == "clean"
@@ -108,77 +128,44 @@ class JointDiT(nn.Module):
             found[name] = F.silu(own + pooled if joint else own)
         return found
 
-    def _rope(self, name: str, given: Mapping[str, Stream], whole: Tensor) -> Rope | None:
-        """Rotations of this process's tokens of a stream; None for a text without positions."""
+    def _rope(self, name: str, given: Mapping[str, Stream], tokens: Tensor) -> Rope | None:
+        """Rotations of this process's `tokens` (all of them are given); None for a text without positions."""
         unit = pace(given["video"].grid)
         if name == "text":
             if self.text is None or self.text.rope is None:
                 return None
-            place = torch.arange(whole.shape[1], dtype=torch.float32, device=whole.device)[None, :, None]
-            return rope_of(self.text.rope(self.split.tokens(place)), halves=False)
+            place = torch.arange(tokens.shape[1], dtype=torch.float32, device=tokens.device)[None, :, None]
+            return rope_of(self.text.rope(place), halves=False)
         stream, by = given[name], "seconds" if name == "sound" else self.shape.video_time
-        place = begun(positions(stream.grid, self._patch(name), unit, by, whole.device), stream.start, unit)
-        place = self.split.tokens(place)
+        place = begun(positions(stream.grid, patch_of(name, self.shape), unit, by, tokens.device), stream.start, unit)
         if self.sound is None or name != "sound":
-            return rope_of(self.video.rope(place), halves=False)
+            return rope_of(self.video.rope(self._share(name, place)), halves=False)
         angles = self.sound.rope(place)
         if self.shape.sound_positions == "relative":
             angles = angles + self.video.rope(F.pad(place, (0, 2)))
         return rope_of(angles, halves=False)
 
-    def _text(self, condition: Condition, video: Stream) -> Text:
-        text = condition.texts.get("text")
-        batch, width = video.latent.shape[0], self.shape.text.channels
-        if text is None or "text" in condition.without:
-            return Text(embedding=video.latent.new_zeros(batch, 0, width), length=video.latent.new_zeros(batch).long())
-        if text.embedding.shape[::2] != (batch, width) or text.length.shape != (batch,):
-            raise ValueError(
-                f"{batch} latents need a text [{batch}, L, {width}] with a length each, but got "
-                f"{tuple(text.embedding.shape)} and lengths {tuple(text.length.shape)}"
-            )
-        return text
+    def _share(self, name: str, x: Tensor) -> Tensor:
+        """What this process holds of something by token, [B, T, ...]."""
+        return x if name in WHOLE else self.split.tokens(x)
+
+    def _tokens(self, name: str, stream: Stream) -> Tensor:
+        part = self.sound if name == "sound" else self.video
+        assert part is not None, "checked"
+        out: Tensor = part.embedding(stream.latent)
+        return out
 
     def _keys(self, name: str, stream: Stream) -> Tensor | None:
-        return None if stream.mask is None else key_mask(stream.mask, stream.grid, self._patch(name))
+        return None if stream.mask is None else key_mask(stream.mask, stream.grid, patch_of(name, self.shape))
 
-    def _patch(self, name: str) -> tuple[int, ...]:
-        return (1,) if name == "sound" else self.shape.patch
-
-    def _ends(self, name: str) -> VideoEnds | SoundEnds:
-        found = self.sound if name == "sound" else self.video
-        if found is None:
-            raise ValueError(f"a {name} stream needs the component {shown(name)}, but this model was built without it")
+    def _layer(self, name: str, index: int) -> Layer:
+        found: Layer = self.get_submodule(f"{MODALITY[name]}.blocks.{index}")  # type: ignore[assignment]
         return found
-
-    def _check(self, given: Mapping[str, Stream]) -> None:
-        if "video" not in given or given.keys() - set(STREAMS):
-            raise ValueError(f"Mirage takes video, and besides sound and reference; got {listed(sorted(given))}")
-        batch = given["video"].latent.shape[0]
-        for name, stream in given.items():
-            needed = (batch, self.shape.modality(MODALITY[name]).channels, *stream.grid.shape)
-            if tuple(stream.latent.shape) != needed:
-                raise ValueError(
-                    f"{name}: the network takes latents with the grid's shape, {needed}, but got "
-                    f"{tuple(stream.latent.shape)}: the codec belongs to another model"
-                )
-            if stream.time.shape != (batch,):
-                raise ValueError(
-                    f"{name}: {batch} latents need one noise level each, but got levels {tuple(stream.time.shape)}"
-                )
-
-
-def _valid(text: Text) -> Tensor:
-    """[B, L] bool: False past a text's length."""
-    return torch.arange(text.embedding.shape[1], device=text.length.device) < text.length[:, None]
 
 
 def counted(model: nn.Module) -> dict[str, int]:
     """Parameters by component; video and text together are Mochi's."""
-    found = dict.fromkeys(COMPONENTS, 0)
-    for name, parameter in model.named_parameters():
-        component = next(part for part in name.split(".") if part in found)
-        found[component] += parameter.numel()
-    return found
+    return {name: count_parameters(part) for name, part in model.named_children()}
 
 
 class MirageNetwork:
@@ -194,5 +181,6 @@ class MirageNetwork:
         return {name: stream for name, stream in streams.items() if name in STREAMS}
 
     def units(self, model: nn.Module) -> Iterator[nn.Module]:
-        """Every block."""
-        yield from (module for module in model.modules() if isinstance(module, JointBlock))
+        """What every layer does before and after the attention, by component."""
+        for layer in (module for module in model.modules() if isinstance(module, Layer)):
+            yield from layer.children()

@@ -68,6 +68,7 @@ class MirageSystem:
             conditions=frozenset(conditions),
             texts=texts,
             beside=frozenset({"audio"} & setup.codecs.keys()),
+            whole=frozenset({"sound"}),
             dropout=dropout,
             frozen=frozenset(SILENT if phase.kind == "warm_up" else ()),
             blocks=setup.model.shape.layers,

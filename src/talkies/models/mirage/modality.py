@@ -1,20 +1,25 @@
-"""What lies before and after the blocks, by modality."""
+"""The parts of the network, by modality: what lies before and after the layers, and the layers themselves."""
 
+import torch
 from torch import Tensor, nn
 
+from talkies.models.mirage.block import layers
 from talkies.models.mirage.config import MirageShape
+from talkies.nn.attention import JointAttention
 from talkies.nn.block import modulate
 from talkies.nn.embedding import sinusoid, time_embedding
 from talkies.nn.learned_rope import LearnedRope
 from talkies.nn.patch import PatchEmbedding
 from talkies.nn.pooling import AttentionPool
 from talkies.nn.precision import LayerNorm32, Linear32, lowered
+from talkies.streams.batch import Text
 
 NETWORK_TIME = 1000.0
 
 
-class VideoEnds(nn.Module):
-    """Patch embedding, the time's embedding, positions and the final layer."""
+class VideoPart(nn.Module):
+    """Video and reference: patch embedding, the time's embedding, positions, layers, the attention of all streams, and
+    the final layer."""
 
     def __init__(self, shape: MirageShape) -> None:
         super().__init__()
@@ -22,6 +27,8 @@ class VideoEnds(nn.Module):
         self.embedding = PatchEmbedding(shape.video.channels, width, shape.patch)
         self.time_embedding = time_embedding(shape.freq_dim, width)
         self.rope = LearnedRope(len(shape.patch), shape.heads, shape.head_dim)
+        self.blocks = layers(shape, "video")
+        self.attention = JointAttention(shape.heads, shape.head_dim)
         self.final = Final(width, shape.video.channels * shape.patch[0] * shape.patch[1] * shape.patch[2], shape.eps)
 
     def time(self, level: Tensor) -> Tensor:
@@ -30,30 +37,35 @@ class VideoEnds(nn.Module):
         return out
 
 
-class TextEnds(nn.Module):
-    """The projection to tokens, the pooled text and, if the text has them, positions."""
+class TextPart(nn.Module):
+    """The projection to tokens, the pooled text, layers and, if the text has them, positions."""
 
     def __init__(self, shape: MirageShape) -> None:
         super().__init__()
         self.projection = nn.Linear(shape.text.channels, shape.text.width)
         self.pool = AttentionPool(shape.text.channels, shape.pool_heads, shape.video.width)
-        self.rope = None
-        if shape.text_positions == "learned":
-            self.rope = LearnedRope(1, shape.heads, shape.head_dim)
+        self.rope = None if shape.text_positions == "none" else LearnedRope(1, shape.heads, shape.head_dim)
+        self.blocks = layers(shape, "text")
 
-    def embedding(self, text: Tensor) -> Tensor:
+    def embedding(self, text: Text) -> Tensor:
         """[B, L, channels] -> [B, L, width] in the matmuls' dtype."""
-        out: Tensor = self.projection(lowered(text, self.projection))
+        out: Tensor = self.projection(lowered(text.embedding, self.projection))
+        return out
+
+    def pooled(self, text: Text) -> Tensor:
+        """[B, L, channels] -> [B, width of the video] fp32."""
+        out: Tensor = self.pool(text.embedding, valid(text))
         return out
 
 
-class SoundEnds(nn.Module):
-    """The projection to tokens, and positions."""
+class SoundPart(nn.Module):
+    """The projection to tokens, positions and layers."""
 
     def __init__(self, shape: MirageShape) -> None:
         super().__init__()
         self.embedding = PatchEmbedding(shape.sound.channels, shape.sound.width, (1,))
         self.rope = LearnedRope(1, shape.heads, shape.head_dim, zero=shape.sound_positions == "relative")
+        self.blocks = layers(shape, "sound")
 
 
 class Final(nn.Module):
@@ -71,3 +83,8 @@ class Final(nn.Module):
         shift, scale = self.shift(condition).unsqueeze(1), self.scale(condition).unsqueeze(1)
         out: Tensor = self.head(modulate(self.norm(x), shift, scale))
         return out
+
+
+def valid(text: Text) -> Tensor:
+    """[B, L] bool: False past a text's length."""
+    return torch.arange(text.embedding.shape[1], device=text.length.device) < text.length[:, None]

@@ -1,0 +1,65 @@
+"""Features of windows of a long sound: they depend on what is heard around the window.
+
+A sound is encoded whole, or, if it is long, in pieces that each hear some sound on both sides, so that memory is
+bounded. A window's features are a slice of the sound's, whatever the window.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from talkies.codecs.config import AudioConfig
+from talkies.codecs.speech_config import SpeechConfig
+from talkies.streams.codec import AudioEncoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Steps [begin, end) of a sound, for which the steps [first, last) are heard."""
+
+    begin: int
+    end: int
+    first: int
+    last: int
+
+
+def pieces(config: SpeechConfig, steps: int) -> Iterator[Piece]:
+    """The pieces of a sound of `steps` steps."""
+    own, around = config.piece * config.rate, config.context * config.rate
+    if steps <= own + 2 * around:
+        yield Piece(begin=0, end=steps, first=0, last=steps)
+        return
+    for begin in range(0, steps, own):
+        end = min(begin + own, steps)
+        yield Piece(begin=begin, end=end, first=max(0, begin - around), last=min(steps, end + around))
+
+
+def steps_needed(config: SpeechConfig, window: range) -> int:
+    """How many steps of a sound, from its beginning, decide the features of the steps in `window`."""
+    own, around = config.piece * config.rate, config.context * config.rate
+    # One more than the longest sound that is encoded whole says that a sound is longer.
+    return max(own + 2 * around + 1, -(-window.stop // own) * own + around)
+
+
+def features(
+    encoder: AudioEncoder, config: AudioConfig | SpeechConfig, sound: Tensor, *, window: range | None = None
+) -> Tensor:
+    """Features [C, T] of the steps in `window` (None: all) of a sound [S], which silence follows if it ends earlier.
+
+    `config` is the encoder's. Of an encoder that hears no context, the window alone is encoded.
+    """
+    hop = config.hop
+    window = range(-(-len(sound) // hop)) if window is None else window
+    sound = pad(sound, (0, max(0, window.stop * hop - len(sound))))
+    if not isinstance(config, SpeechConfig):
+        return encoder.encode(sound[None, window.start * hop : window.stop * hop])[0]
+    found = []
+    for piece in pieces(config, -(-len(sound) // hop)):
+        if piece.begin < window.stop and window.start < piece.end:
+            heard = encoder.encode(sound[None, piece.first * hop : piece.last * hop])[0]
+            begin, end = max(piece.begin, window.start), min(piece.end, window.stop)
+            found.append(heard[:, begin - piece.first : end - piece.first])
+    return torch.cat(found, dim=1)
