@@ -201,7 +201,7 @@ def _given_sound(
     if (stream := model.listens) is None:
         raise RecipeError(f"sample: --audio: {args.source} does not make a video for a sound; drop it")
     rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
-    more = None if whole else model.context
+    more = None if whole else (model.hears(stream) - samples) / rate
     given = given_sound(args.audio, sample_rate=rate, samples=samples, more=more)
     return {stream: ("audio", args.audio, given)}
 

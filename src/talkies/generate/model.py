@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from talkies.codecs.config import context_of
+from talkies.codecs.long_sound import steps_needed
+from talkies.codecs.speech_config import SpeechConfig
 from talkies.generate.geometry import clip_shape, sample_count
 from talkies.streams import Grid
 from talkies.streams.batch import Denoiser
@@ -56,11 +57,6 @@ class Generator:
         return next((name for name in conditions if self.codec_of(name) in self.codecs.audio), self.stream_of("audio"))
 
     @property
-    def context(self) -> float:
-        """Seconds of a given sound before and after a clip that its codec hears with it."""
-        return 0.0 if self.listens is None else context_of(self.setup.codecs[self.codec_of(self.listens)])
-
-    @property
     def first_frame(self) -> bool:
         """Whether its clips begin with an image that is given."""
         stored = self.system.stored(self.setup.codecs)
@@ -90,3 +86,10 @@ class Generator:
         if self.shape is None:
             return int(grid.shape[0] * codec.sample_rate / grid.rate)
         return sample_count(codec, grid, self.shape[0], self.fps)
+
+    def hears(self, name: str) -> int:
+        """Samples of a long sound, from its beginning, that decide the latents of its first clip's stream `name`."""
+        config = self.setup.codecs[self.codec_of(name)]
+        if not isinstance(config, SpeechConfig):
+            return self.samples_of(name)
+        return steps_needed(config, range(self.grids[name].shape[0])) * config.hop

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from talkies.codecs.long_sound import features
+from talkies.codecs.speech_config import SpeechConfig
 from talkies.config import DataError
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
@@ -100,20 +102,19 @@ def heard_from(model: Generator, request: Request, begin: int) -> Request:
     """The request for the clip that begins with frame `begin` of the film for the sound [S] that `request` gives."""
     stream = model.listens
     assert stream is not None, "the model is given a sound"
-    codec, sound, count = model.codecs.audio[model.codec_of(stream)], request.given[stream], model.samples_of(stream)
+    name, sound, count = model.codec_of(stream), request.given[stream], model.samples_of(stream)
+    codec, config = model.codecs.audio[name], model.setup.codecs[name]
     first = round(begin * codec.sample_rate / exact_fps(model.fps))
-    around = int(model.context * codec.sample_rate)
-    piece = torch.nn.functional.pad(sound[first : first + count], (0, max(0, first + count - len(sound))))
-    if not around:
+    if not isinstance(config, SpeechConfig):
+        piece = torch.nn.functional.pad(sound[first : first + count], (0, max(0, first + count - len(sound))))
         return replace(request, given={**request.given, stream: piece})
-    grid = model.grids[stream]
-    hop = int(codec.sample_rate / grid.rate)
-    earlier = min(around, first) // hop  # whole steps, so that the clip begins with one
-    whole = torch.cat([sound[first - earlier * hop : first], piece, sound[first + count : first + count + around]])
+    # As in preparation: the film's features, which hear what is around the clip. Its steps begin with the clip's.
+    earlier, left_out = divmod(first, config.hop)
+    window = range(earlier, earlier + model.grids[stream].shape[0])
     with torch.no_grad():
-        features = codec.encode(whole[None].to(model.device))[0, :, earlier : earlier + grid.shape[0]]
-    given = {name: values for name, values in request.given.items() if name != stream}
-    return replace(request, given=given, latents={**request.latents, stream: features})
+        heard = features(codec, config, sound[left_out:].to(model.device), window=window)
+    given = {other: values for other, values in request.given.items() if other != stream}
+    return replace(request, given=given, latents={**request.latents, stream: heard})
 
 
 def _going_on(model: Generator, request: Request, before: Tensor) -> Request:
