@@ -11,16 +11,21 @@ import pytest
 import torch
 
 from talkies.codecs.prompt import LONGEST
+from talkies.media.frames import read_frames
 from talkies.media.loudness import PEAK, loudness
 from talkies.media.sound import read_audio
 from talkies.media.write import write_mp4
 from talkies.models.systems import SYSTEMS
 from talkies.prepare.clips import RawClip, Rejected, read_clip
 from talkies.prepare.config import PrepareConfig
+from talkies.prepare.encode import signed
 from talkies.prepare.items import Item
 from talkies.prepare.plan import plan
 from talkies.prepare.reading import Reader
 from talkies.streams.codec import Media
+from talkies.world.attributes import background
+from talkies.world.config import SyntheticSource
+from talkies.world.render import draw_scene, render_source
 
 Maker = Callable[..., Path]
 Recipe = Callable[..., PrepareConfig]
@@ -54,6 +59,23 @@ def test_only_the_first_window_is_taken(make: Maker, read: Callable[..., RawClip
     assert short.frames is not None
     assert torch.equal(long.frames[:5], short.frames)
     assert short.real == 6666
+
+
+def test_of_a_speaker_the_first_shot_is_taken_and_another_setting_is_left(
+    tmp_path: Path, read: Callable[..., RawClip]
+) -> None:
+    """So a reference image from outside of the window shows who it is, and not the clip's shirt and wall."""
+    source = SyntheticSource(domain="speakers", clips=3, frames=50, shot=25, seed=2)
+    rooms = []
+    for index, path in enumerate(render_source(source, tmp_path / "media", 0)):
+        clip, drawn = read(path, geometry="32x32x25@12.5"), draw_scene(source, index, 0).media.frames
+        assert clip.frames is not None
+        assert drawn is not None
+        inside, outside = signed(clip.frames), signed(read_frames(path, frames=50, fps=12.5, height=32, width=32)[25:])
+        assert (inside - drawn[:25]).abs().mean() < 0.1
+        assert (outside - drawn[25:]).abs().mean() < 0.1
+        rooms.append((background(inside), background(outside)))
+    assert any(a != b for a, b in rooms)
 
 
 @pytest.mark.parametrize(

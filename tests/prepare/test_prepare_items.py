@@ -246,3 +246,13 @@ def test_rendering_that_was_interrupted_starts_again(tmp_path: Path) -> None:
     render(config, folder, 0)
     assert len(scan(folder)[0]) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
+
+
+def test_speakers_are_held_out_whole(tmp_path: Path) -> None:
+    config = SyntheticSource(domain="speakers", clips=12, speakers=6, heldout=4, size=16, frames=5)
+    found = collect("s", config, recipe_folder=Path("/nowhere"), rendered=tmp_path / "rendered", seed=0)
+    heldout, train = ({item.id.partition("/")[0] for item in found.split(name)} for name in ("heldout", "train"))
+    assert (len(heldout), len(train)) == (2, 4)
+    assert not heldout & train
+    assert len(found.split("heldout")) == 4
+    assert [item.id for item in found.items] != sorted(item.id for item in found.items)

@@ -48,6 +48,10 @@ def one_set(**keys: Any) -> dict[str, Any]:
             {"sources": {"media": {"kind": "folder", "path": "a"}, "more": {"kind": "folder", "path": "b"}}},
             r"`sources\.more` is used by no set",
         ),
+        (
+            {"sources": {"media": {"kind": "synthetic", "domain": "speakers", "clips": 5, "speakers": 2}}},
+            r"`sources\.media` with 5 clips of 2 speakers",
+        ),
         ({"codecs": {"../x": {"kind": "linear_video"}, "text": BYTES}}, r"unknown key `codecs\.\.\./x`; known: video"),
         ({"codecs": {"audio": DAC, "text": BYTES}}, r"`sets\.all\.modalities` keeps video, of which a mova model"),
         (
