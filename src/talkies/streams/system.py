@@ -48,9 +48,10 @@ class Parts:
 
     `components`: what it builds, of which the `frozen` ones keep the weights of their parents; `targets`: the loss
     weight of each stream that it trains; `conditions`: the streams that it reads besides; `texts`: the texts that it
-    reads; `beside`: stored streams that it does not read, with which what it makes is heard and measured; `whole`: short
-    streams that every process has whole where a sequence is split; `dropout` of conditions and texts, by name (`all`:
-    together); `cycle`: what the optimizer steps train, in turn; `tasks` by name (none: nothing is given); `blocks`: how many the network has that heed `Condition.skipped` and `Condition.cache`.
+    reads; `beside`: stored streams that it does not read, with which what it makes is heard and measured; `whole`:
+    short streams that every process has whole where a sequence is split; `dropout` of conditions and texts, by name
+    (`all`: together); `cycle`: what the optimizer steps train, in turn; `tasks` by name (none: nothing is given);
+    `blocks`: how many the network has that heed `Condition.skipped` and `Condition.cache`.
     """
 
     components: frozenset[str]
