@@ -1,5 +1,6 @@
 """Given media are fitted to a model's clips, and every change is noted."""
 
+import wave
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,33 @@ def test_other_lengths_and_rates_are_noted(clip: Path, rate: int, seconds: float
     assert len(given.values) == int(rate * seconds)
     assert [note[: len(begin)] for note, begin in zip(given.notes, notes, strict=True)] == notes
     assert not bool(given.values[int(2.1 * rate) :].any())
+
+
+@pytest.mark.parametrize(("more", "seconds"), [(0.0, 1.0), (0.5, 1.5), (9.0, 2.0), (None, 2.0)])
+def test_more_of_a_longer_file_may_be_read(clip: Path, more: float | None, seconds: float) -> None:
+    given = given_sound(clip, sample_rate=RATE, samples=RATE, more=more)
+    assert len(given.values) == pytest.approx(seconds * RATE, abs=1100), "an AAC frame of padding at the end"
+    assert torch.equal(given.values[:RATE], given_sound(clip, sample_rate=RATE, samples=RATE).values)
+    cut = () if more is None else ("it lasts 2.00 s: the clip is made for the first 1.00 s",)
+    assert given.notes == cut
+
+
+def test_all_of_a_shorter_file_is_followed_by_silence(clip: Path) -> None:
+    given = given_sound(clip, sample_rate=RATE, samples=3 * RATE, more=None)
+    assert len(given.values) == 3 * RATE
+    assert len(given.notes) == 1
+
+
+@pytest.mark.parametrize(("level", "notes"), [(0.0, 2), (0.1, 1)])
+def test_several_channels_and_silence_are_said(tmp_path: Path, level: float, notes: int) -> None:
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(2)
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        out.writeframes((torch.ones(2 * RATE) * level * 32767).short().numpy().tobytes())
+    found = given_sound(path, sample_rate=RATE, samples=RATE).notes
+    assert found == ("its 2 channels are mixed to one for the model", "it is silent")[:notes]
 
 
 def test_a_film_of_the_same_kind_is_taken_as_it_is(clip: Path) -> None:

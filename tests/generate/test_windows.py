@@ -4,6 +4,7 @@ common."""
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -11,12 +12,15 @@ from listening import AUDIO, FPS, FRAMES, PER_FRAME, RATE, SIDE, VIDEO, Lit, lis
 from lossless import MASK_CHANNELS
 from torch import Tensor
 
+from talkies.codecs.config import Wav2Vec2Config
+from talkies.codecs.geometry import audio_grid
 from talkies.flow.config import SamplingConfig, WindowsConfig
 from talkies.flow.draw import gaussian
 from talkies.generate.clip import generate
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
 from talkies.generate.windows import Windows, generate_long, heard_from, windows_for
+from talkies.streams import Grid
 
 OVERLAP = 3
 SAMPLING = SamplingConfig(steps=3, windows=WindowsConfig(overlap=OVERLAP / FPS))
@@ -153,47 +157,44 @@ def test_an_overlap_as_long_as_a_clip_is_refused() -> None:
 
 
 class Echo:
-    """An encoder whose features are the sound's means, and those of what it hears around each step."""
+    """An encoder whose features are the means of a step's samples, and those 5 steps earlier and later."""
 
     identity, sample_rate = "echo", RATE
+    config = Wav2Vec2Config(channels=3, piece=1, context=1)
 
-    def grid(self, samples: int):  # noqa: ANN201
-        return replace(AUDIO.grid(samples), channels=3)
+    def grid(self, samples: int) -> Grid:
+        return audio_grid(self.config, samples=samples)
 
     def encode(self, samples: Tensor) -> Tensor:
         means = AUDIO.encode(samples).mean(1)
-        padded = torch.nn.functional.pad(means, (2, 2))
-        return torch.stack([means, padded[:, :-4], padded[:, 4:]], 1)
-
-
-@pytest.mark.parametrize("begin", [0, 1, 6, 30])
-def test_a_window_is_heard_with_the_sound_around_it(begin: int) -> None:
-    """With a context as long as the codec hears, 0.08 s here, its features are the crop of the whole sound's."""
-    asked, silence = request(samples(36)), torch.zeros(samples(FRAMES))
-    whole = Echo().encode(torch.cat([asked.given["audio"], silence])[None])[0]
-    expected = whole[:, 2 * begin : 2 * (begin + FRAMES)]  # 25 features a second, 12.5 frames
-    for context in (0.08, 10.0):
-        found = heard_from(Hearing(context), asked, begin)
-        assert not found.given
-        assert torch.equal(found.latents["audio"], expected)
-    narrow = heard_from(Hearing(0.04), asked, begin).latents["audio"]
-    assert torch.equal(narrow[0], expected[0])
-    assert not torch.equal(narrow, expected)
+        padded = torch.nn.functional.pad(means, (5, 5))
+        return torch.stack([means, padded[:, :-10], padded[:, 10:]], 1)
 
 
 class Hearing:
-    """What `heard_from` asks of a model whose sound is a condition with context."""
+    """What `heard_from` asks of a model whose sound is such features."""
 
-    def __init__(self, context: float) -> None:
-        self.listens, self.context, self.fps, self.device = "audio", context, FPS, "cpu"
-        self.codecs = SimpleNamespace(audio={"audio": Echo()})
-        self.grids = {"audio": replace(AUDIO.grid(samples(FRAMES)), channels=3)}
+    listens, fps, device = "sound", FPS, "cpu"
+    codecs, setup = SimpleNamespace(audio={"sound": Echo()}), SimpleNamespace(codecs={"sound": Echo.config})
+    grids: ClassVar = {"sound": Echo().grid(samples(FRAMES))}
 
     def codec_of(self, stream: str) -> str:
         return stream
 
     def samples_of(self, stream: str) -> int:
         return samples(FRAMES)
+
+
+@pytest.mark.parametrize("frames", [30, 100])
+@pytest.mark.parametrize("begin", [0, 1, 6, 28])
+def test_a_window_is_heard_with_the_sound_around_it(begin: int, frames: int) -> None:
+    """Its features are the crop of the film's, 25 a second, also of one that is encoded in pieces (beyond 3 s)."""
+    model: Any = Hearing()
+    film_sound, silence = sound(samples(frames)), torch.zeros(samples(FRAMES))
+    found = heard_from(model, Request(prompts={}, id="a", given={"sound": film_sound}), begin)
+    whole = Echo().encode(torch.cat([film_sound, silence])[None])[0]
+    assert not found.given
+    assert torch.equal(found.latents["sound"], whole[:, 2 * begin : 2 * (begin + FRAMES)])
 
 
 def test_a_clip_may_begin_with_known_latents() -> None:

@@ -1,7 +1,9 @@
 """Files of write_mp4 are read back by read_*: pictures, sound on time, tags; and they are written atomically."""
 
 import resource
+from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import av
@@ -12,7 +14,7 @@ from talkies.config import DataError, StorageError
 from talkies.media.frames import read_frames
 from talkies.media.probe import probe
 from talkies.media.sound import read_audio
-from talkies.media.write import PROVENANCE, read_tags, write_mp4
+from talkies.media.write import OPTIONS, PROVENANCE, Film, check_media, encoders, read_tags, write_mp4
 from talkies.streams.codec import Media
 
 
@@ -169,3 +171,37 @@ def test_tags_of_something_else_are_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no media at all")
     with pytest.raises(DataError, match=r"a\.mp4"):
         read_tags(tmp_path / "a.mp4")
+
+
+def test_a_film_that_comes_in_pieces_is_the_same_file(tmp_path: Path, square: Media) -> None:
+    """And each piece is asked for when the one before is encoded."""
+    assert square.frames is not None
+    asked, silent = [], replace(square, samples=None)
+
+    def pieces() -> Iterator[torch.Tensor]:
+        for piece in square.frames.split(7):
+            asked.append(len(piece))
+            yield piece
+
+    def written(path: Path, media: Media | Film) -> bytes:
+        with av.open(str(path), "w", format="mp4", container_options=OPTIONS) as out:
+            (packets,) = encoders(out, media)
+            first = next(packets)
+            assert media is silent or sum(asked) >= 7
+            for packet in (first, *packets):
+                out.mux(packet)
+        return path.read_bytes()
+
+    film = Film(pieces=pieces(), height=32, width=32, fps=square.fps)
+    assert written(tmp_path / "a.mp4", film) == written(tmp_path / "b.mp4", silent)
+    assert asked == [7, 7, 7, 4]
+
+
+def test_pieces_that_cannot_be_written_are_refused() -> None:
+    frames = torch.zeros(3, 3, 32, 32)
+    with pytest.raises(ValueError, match="frames of 32x31 cannot be written: H"):
+        check_media(Film(pieces=[frames[..., :31]], height=32, width=31, fps=12.0))
+    film = Film(pieces=[frames, frames / 0], height=32, width=32, fps=12.0)
+    check_media(film)
+    with av.open(BytesIO(), "w", format="mp4") as out, pytest.raises(ValueError, match="not all finite"):
+        list(encoders(out, film)[0])

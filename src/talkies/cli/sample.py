@@ -92,7 +92,7 @@ def sampling_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> "SamplingCon
         if args.audio is None:
             raise RecipeError("sample: --overlap is for windows of a sound: give --audio, or drop it")
         if not 0 <= args.overlap <= MAX_OVERLAP:
-            raise RecipeError(f"sample: --overlap {args.overlap}: give 0 to {MAX_OVERLAP:g} seconds")
+            raise RecipeError(f"sample: --overlap {args.overlap:g}: give 0 to {MAX_OVERLAP:g} seconds")
         changed = replace(changed, windows=WindowsConfig(overlap=args.overlap))
     check_sampling(recipe, changed)
     return changed
@@ -162,6 +162,8 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
     if args.image is not None:
         if model.shape is None:
             raise RecipeError(f"sample: {args.source} generates sound only; drop --image")
+        if not model.takes_image:
+            raise RecipeError(f"sample: --image: {args.source} takes no image; drop it")
         _, height, width = model.shape
         image = load_image(args.image, height=height, width=width)
     given = _given(args, model, sampling)
@@ -201,7 +203,7 @@ def _given_sound(
     if (stream := model.listens) is None:
         raise RecipeError(f"sample: --audio: {args.source} does not make a video for a sound; drop it")
     rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
-    more = None if whole else 0.0
+    more = None if whole else (model.hears(stream) - samples) / rate
     given = given_sound(args.audio, sample_rate=rate, samples=samples, more=more)
     return {stream: ("audio", args.audio, given)}
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from talkies.codecs.long_sound import steps_needed
+from talkies.codecs.speech_config import SpeechConfig
 from talkies.generate.geometry import clip_shape, sample_count
 from talkies.streams import Grid
 from talkies.streams.batch import Denoiser
@@ -61,6 +63,12 @@ class Generator:
         return any(stored[name].of == "first frame" for name in self.grids)
 
     @property
+    def takes_image(self) -> bool:
+        """Whether an image may be given, as the first frame or as a reference."""
+        stored = self.system.stored(self.setup.codecs)
+        return any(stored[name].of in ("first frame", "reference") for name in self.grids)
+
+    @property
     def heard(self) -> str | None:
         """The stream of the sound of a clip: one that it makes, or one beside it; None without sound."""
         beside = sorted(self.system.parts(self.setup).beside)
@@ -84,3 +92,10 @@ class Generator:
         if self.shape is None:
             return int(grid.shape[0] * codec.sample_rate / grid.rate)
         return sample_count(codec, grid, self.shape[0], self.fps)
+
+    def hears(self, name: str) -> int:
+        """Samples of a long sound, from its beginning, that decide the latents of its first clip's stream `name`."""
+        config = self.setup.codecs[self.codec_of(name)]
+        if not isinstance(config, SpeechConfig):
+            return self.samples_of(name)
+        return steps_needed(config, range(self.grids[name].shape[0])) * config.hop

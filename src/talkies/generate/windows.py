@@ -108,11 +108,12 @@ def heard_from(model: Generator, request: Request, begin: int) -> Request:
     if not isinstance(config, SpeechConfig):
         piece = torch.nn.functional.pad(sound[first : first + count], (0, max(0, first + count - len(sound))))
         return replace(request, given={**request.given, stream: piece})
-    step = round(first / config.hop)
+    # As in preparation: the film's features, which hear what is around the clip. Its steps begin with the clip's.
+    earlier, left_out = divmod(first, config.hop)
+    window = range(earlier, earlier + model.grids[stream].shape[0])
     with torch.no_grad():
-        window = range(step, step + model.grids[stream].shape[0])
-        heard = features(codec, config, sound.to(model.device), window=window)
-    given = {name: values for name, values in request.given.items() if name != stream}
+        heard = features(codec, config, sound[left_out:].to(model.device), window=window)
+    given = {other: values for other, values in request.given.items() if other != stream}
     return replace(request, given=given, latents={**request.latents, stream: heard})
 
 

@@ -1,6 +1,7 @@
 """Puts a stream of a file, unchanged, beside a stream that is encoded here."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from heapq import merge
 from pathlib import Path
@@ -10,6 +11,7 @@ import av
 
 from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 from talkies.media.container import MediaError, need_stream, opened
+from talkies.media.downmix import UNNAMED
 from talkies.media.write import OPTIONS, Film, add_tags, check_media, encoders
 from talkies.streams.codec import Media
 
@@ -61,6 +63,11 @@ def _copied(out: Any, source: Any, stream: Any, given: Path | str) -> Iterator[A
         raise MediaError(
             given, f"its {stream.type} is {name}, which mp4 cannot hold ({error}); convert it (ffmpeg -i IN OUT.mp4)"
         ) from None
+    if stream.type == "audio" and {channel.name for channel in stream.layout.channels} == {UNNAMED}:
+        with suppress(
+            ValueError
+        ):  # mp4 needs names for PCM; players take the default layout of so many, if there is one
+            target.layout = f"{stream.layout.nb_channels}c"
     start = stream.start_time or 0
     return _packets(source, stream, target, start)
 

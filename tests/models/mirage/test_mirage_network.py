@@ -323,3 +323,20 @@ def test_what_was_not_built_is_refused() -> None:
     for components in ("text", "voice"):
         with pytest.raises(ValueError, match=f"components video, text, sound, video always; got \\['{components}'\\]"):
             toy(components)
+
+
+def test_attention_may_be_recalled_by_layer(model: JointDiT) -> None:
+    """Computed once and given again, it changes nothing for the same input; and it is given for another one."""
+    given, condition, kept = streams(), prompt(TEXT, 2), dict[Any, Any]()
+
+    def cache(key: object, compute: Any) -> Any:
+        if key not in kept:
+            kept[key] = compute()
+        return kept[key]
+
+    plain, recalling = model(given, condition), replace(condition, cache=cache)
+    assert torch.equal(model(given, recalling)["video"], plain["video"])
+    assert len(kept) == TOY.layers
+    assert torch.equal(model(given, recalling)["video"], plain["video"])
+    other = given | {"sound": replace(given["sound"], latent=-given["sound"].latent)}
+    differ(model(other, recalling), model(other, condition))

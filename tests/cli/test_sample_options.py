@@ -1,0 +1,148 @@
+"""Options of `talkies sample` that change the recipe's sampling; those without effect are refused."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from talkies.cli.sample import add_arguments, negative_of, run, sampling_of
+from talkies.config import RecipeError
+from talkies.config.source import load
+from talkies.flow.config import SamplingConfig
+from talkies.models import options
+from talkies.models.systems import SYSTEMS
+from talkies.recipe.config import decode_phase
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    add_arguments(parser)
+    return parser.parse_args(["a-source", "--prompt", "x", *words])
+
+
+def sampling(*words: str, recipe: str = "joint_phase2") -> SamplingConfig:
+    return sampling_of(arguments(*words), decode_phase(load(RECIPES / f"{recipe}.yaml"), SYSTEMS))
+
+
+def test_the_options_are_those_of_the_systems() -> None:
+    """They are listed apart, for a help that imports nothing."""
+    for found, known in ((options.SCALES, "scales"), (options.MEDIA, "options")):
+        words = [(name, text) for system in SYSTEMS for name, text in getattr(system, known).items()]
+        assert list(found) == list(dict(words))
+        assert all(text in found[name] for name, text in words)
+
+
+@pytest.mark.parametrize(
+    ("words", "scales"),
+    [
+        ([], {"text": 5.0}),
+        (["--bridge-scale", "3.5"], {"text": 5.0, "bridge": 3.5}),
+        (["--text-scale", "1", "--bridge-scale", "0"], {"text": 1.0, "bridge": 0.0}),
+        (["--scale", "text=2"], {"text": 2.0}),
+        (["--scale", "text=2.5", "--scale", "bridge=100"], {"text": 2.5, "bridge": 100.0}),
+        (["--text-scale", "2", "--scale", "bridge=1e0"], {"text": 2.0, "bridge": 1.0}),
+    ],
+)
+def test_a_scale_is_changed_by_name(words: list[str], scales: dict[str, float]) -> None:
+    """The recipe's own scales stay if they are not named, and so does all else."""
+    found = sampling(*words)
+    assert found.scales == scales
+    assert (found.steps, found.schedule) == (sampling().steps, sampling().schedule)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scale", "speech=2"], "--scale 'speech=2': a mova model has the scales text, bridge"),
+        (["--scale", "=2"], "--scale '=2': a mova model has the scales text, bridge"),
+        (["--scale", "text"], "--scale 'text': give NAME=NUMBER"),
+        (["--scale", "text=much"], "--scale 'text=much': give NAME=NUMBER"),
+        (["--scale", "text=-1"], "give 0 to 100; 1 is off"),
+        (["--scale", "text=101"], "give 0 to 100; 1 is off"),
+        (["--scale", "bridge=nan"], "give 0 to 100; 1 is off"),
+        (["--text-scale", "inf"], "--text-scale inf: give 0 to 100; 1 is off"),
+        (["--text-scale", "2", "--scale", "text=2"], "--scale 'text=2': the scale text is given twice"),
+        (["--scale", "text=2", "--scale", "text=3"], "--scale 'text=3': the scale text is given twice"),
+    ],
+)
+def test_an_unknown_or_impossible_scale_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        sampling(*words)
+    assert str(caught.value).startswith("sample: ")
+    assert str(caught.value).endswith(message)
+
+
+def test_a_scale_of_a_condition_that_the_model_lacks_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"`sampling\.scales\.bridge` needs a Bridge, but this phase has one stream"):
+        sampling("--scale", "bridge=2", recipe="audio_pretraining")
+
+
+@pytest.mark.parametrize(
+    ("words", "overlap"),
+    [
+        ([], None),
+        (["--audio", "a.wav"], None),
+        (["--audio", "a.wav", "--overlap", "0.5"], 0.5),
+        (["--audio", "a.wav", "--overlap", "0"], 0.0),
+    ],
+)
+def test_windows_are_asked_for_by_their_overlap(words: list[str], overlap: float | None) -> None:
+    windows = sampling(*words).windows
+    assert (None if windows is None else windows.overlap) == overlap
+
+
+@pytest.mark.parametrize(
+    ("words", "recipe", "message"),
+    [
+        (["--overlap", "1"], "joint_phase2", "sample: --overlap is for windows of a sound: give --audio, or drop it"),
+        (["--audio", "a.wav", "--overlap", "-1"], "joint_phase2", "sample: --overlap -1: give 0 to 3600 seconds"),
+        (["--audio", "a.wav", "--overlap", "nan"], "joint_phase2", "sample: --overlap nan: give 0 to 3600 seconds"),
+        (
+            ["--audio", "a.wav", "--overlap", "9"],
+            "joint_phase2",
+            "recipe: `sampling.windows.overlap` is 9 s, but a clip",
+        ),
+        (["--audio", "a.wav", "--overlap", "1"], "audio_pretraining", "recipe: `sampling.windows` is for videos that"),
+    ],
+)
+def test_windows_that_would_be_ignored_are_refused(words: list[str], recipe: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        sampling(*words, recipe=recipe)
+    assert str(caught.value).startswith(message)
+
+
+def negative(*words: str, recipe: str = "joint_phase2") -> dict[str, str]:
+    args = arguments(*words)
+    found = decode_phase(load(RECIPES / f"{recipe}.yaml"), SYSTEMS)
+    return negative_of(args, found, sampling_of(args, found))
+
+
+def test_a_negative_prompt_takes_the_empty_one_s_place_where_guidance_leaves_the_prompt_out() -> None:
+    assert negative() == {}
+    assert negative("--negative", "a blur") == {"text": "a blur"}
+    assert negative("--negative", "a blur", "--text-scale", "1", "--bridge-scale", "2") == {"text": "a blur"}
+    with pytest.raises(RecipeError, match="sample: --negative: no evaluation leaves the prompt out"):
+        negative("--negative", "a blur", "--text-scale", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "sample: --prompt is missing: describe what to show and to hear"),
+        (["--prompt", ""], "sample: --prompt is empty: describe what to show and to hear"),
+        (["--audio", "a.wav", "--prompt", " "], "sample: --prompt is empty: describe what to show and to hear"),
+        (["--prompt", "a", "--negative", ""], "sample: --negative is empty: drop it, which means the same"),
+        (
+            ["--prompt", "a", "--negative", "x" * 65_537],
+            "sample: --negative has 65,537 bytes; at most 65,536 are allowed",
+        ),
+    ],
+)
+def test_prompts_are_there_and_not_empty(words: list[str], message: str) -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    add_arguments(parser)
+    with pytest.raises(RecipeError) as caught:
+        run(parser.parse_args(["a-source", *words]))
+    assert str(caught.value) == message
