@@ -75,7 +75,7 @@ def test_conditions_of_the_branches() -> None:
     guide_of(denoiser, 4.0, 2.0)(at_half(), CONDITION)
     captions = [c.texts["text"].embedding.sum(dim=(1, 2)).tolist() for c in denoiser.calls]
     assert captions == [pytest.approx(values) for values in ([0.25, 0.25], [0.25, 0.25], [CAPTION, CAPTION + 1])]
-    assert [c.without for c in denoiser.calls] == [{"text", "bridge"}, {"text"}, frozenset()]
+    assert [c.without for c in denoiser.calls] == [{"bridge"}, frozenset(), frozenset()], "a text is replaced"
     assert all(c.texts["text"].length.shape == (2,) for c in denoiser.calls)
     assert {c.inactive for c in denoiser.calls} == {frozenset({"video_high"})}
 
@@ -96,7 +96,8 @@ def test_one_stream_takes_text_guidance_only(name: str, phase: object) -> None:
     ladder = MOVA.ladder(SimpleNamespace(model=MovaConfig(preset="toy"), phase=phase, codecs={}))
     assert [rung.scale for rung in ladder] == [None, "text"]
     guided(denoiser, ladder, {"text": 5.0}, NULLS, steps=1)(0)({name: at_half()[name]}, CONDITION)
-    assert [c.without for c in denoiser.calls] == [frozenset({"text"}), frozenset()]
+    captions = [float(c.texts["text"].embedding[0].sum()) for c in denoiser.calls]
+    assert captions == pytest.approx([0.25, CAPTION])
     for text_scale in (1.0, 3.5):
         with pytest.raises(ValueError, match=r"sampling\.scales\.bridge is 3\.5, but there is nothing here to guide"):
             guided(denoiser, ladder, {"text": text_scale, "bridge": 3.5}, NULLS, steps=1)
@@ -107,7 +108,7 @@ def test_streams_that_were_uncoupled_stay_so() -> None:
     denoiser = GaussianDenoiser(std=0.7)
     apart = replace(CONDITION, without=frozenset({"bridge"}))
     guide_of(denoiser, 2.0, 1.0)(at_half(), apart)
-    assert [c.without for c in denoiser.calls] == [{"text", "bridge"}, {"bridge"}]
+    assert [c.without for c in denoiser.calls] == [{"bridge"}, {"bridge"}]
 
 
 @pytest.mark.parametrize(("name", "value"), [("text", math.nan), ("bridge", math.inf)])
@@ -184,15 +185,16 @@ def test_a_condition_that_a_rung_adds_may_be_several() -> None:
 
 
 def test_a_negative_text_takes_the_place_of_the_empty_one_sample_by_sample() -> None:
-    denoiser = GaussianDenoiser(std=0.7)
-    negative = {"text": text(0.5, -0.5)}
-    found = guided(denoiser, LADDER, {"text": 3.0}, negative, steps=1)(0)(at_half(), CONDITION)
-    away, towards = (
-        denoiser(at_half(), replace(CONDITION, texts=texts, without=without))
-        for texts, without in ((negative, frozenset({"text"})), (CONDITION.texts, frozenset()))
+    denoiser = GaussianDenoiser(std=0.7, coupling=COUPLING)
+    negative, scales = {"text": text(0.5, -0.5)}, {"text": 3.0, "bridge": 2.0}
+    found = guided(denoiser, LADDER, scales, negative, steps=1)(0)(at_half(), CONDITION)
+    away = replace(CONDITION, texts=negative)
+    none, bridge, both = (
+        denoiser(at_half(), c) for c in (replace(away, without=frozenset({"bridge"})), away, CONDITION)
     )
     for m, v in found.items():
-        torch.testing.assert_close(v, away[m] + 3.0 * (towards[m] - away[m]), rtol=1e-5, atol=1e-5)
+        expected = none[m] + 2.0 * (bridge[m] - none[m]) + 3.0 * (both[m] - bridge[m])
+        torch.testing.assert_close(v, expected, rtol=1e-5, atol=1e-5)
 
 
 class Layered(GaussianDenoiser):

@@ -19,6 +19,12 @@ LADDER, NULLS, CONDITION = MOVA.ladder(JOINT), {"text": text(0.25)}, captioned(0
 STEPS = 10
 
 
+def dropped(condition: Condition) -> frozenset[str]:
+    """The conditions that an evaluation does without."""
+    null = torch.equal(condition.texts["text"].embedding[0], NULLS["text"].embedding[0])
+    return condition.without | ({"text"} if null else set())
+
+
 class Counting:
     """A denoiser with one block of attention; `evaluated` and `attended` list, by call, what it does without."""
 
@@ -27,11 +33,11 @@ class Counting:
         self.attended: list[frozenset[str]] = []
 
     def __call__(self, now: Mapping[str, Stream], condition: Condition) -> dict[str, Tensor]:
-        self.evaluated.append(condition.without)
+        self.evaluated.append(dropped(condition))
         return {m: condition.recall(m, 0)(partial(self.attention, condition, s)) for m, s in now.items()}
 
     def attention(self, condition: Condition, stream: Stream) -> Tensor:
-        self.attended.append(condition.without)
+        self.attended.append(dropped(condition))
         shift = condition.texts["text"].embedding.mean() + len(condition.without) + len(condition.skipped)
         return stream.latent * len(self.evaluated) + shift
 

@@ -13,6 +13,7 @@ from talkies.codecs.byte_text import ByteTextEncoder
 from talkies.codecs.config import ByteTextConfig, LogMelConfig
 from talkies.codecs.log_mel import LogMelEncoder
 from talkies.flow.config import ReuseConfig, SamplingConfig, SkipLayerConfig, UniformSchedule, WindowsConfig
+from talkies.generate.clip import generate
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
 from talkies.generate.windows import generate_long, windows_for
@@ -74,3 +75,18 @@ def test_a_film_for_a_long_sound_with_every_key_of_sampling(model: Generator) ->
     for window, begin in enumerate(windows.begins):
         assert torch.equal(heard[window * calls], whole[:, :, 2 * begin : 2 * (begin + FRAMES)])
     assert calls == 4 + 4 + 1 + 4, "full, without sound, without both, perturbed; the third step reuses three of them"
+
+
+def test_a_negative_prompt_is_heeded(model: Generator) -> None:
+    """A network that leaves a dropped text out must not leave out what stands for it."""
+    sound = torch.rand(int(FRAMES / FPS * RATE), generator=torch.Generator().manual_seed(0)) - 0.5
+    request = Request(prompts={"text": "a face"}, id="a", given={"sound": sound})
+    sampling = SamplingConfig(steps=2, scales={"text": 3.0})
+    plain, same, other = (
+        generate(model, [replace(request, negative=texts)], sampling, seed=0)[0].frames
+        for texts in ({}, {"text": ""}, {"text": "blurred"})
+    )
+    assert plain is not None
+    assert other is not None
+    assert torch.equal(plain, same)
+    assert not torch.equal(plain, other)

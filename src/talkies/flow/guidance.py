@@ -32,7 +32,8 @@ def guided(
 ) -> StepDenoiser:
     """The denoiser of every step of a sampler: evaluates `denoiser` once per rung needed and combines in fp32. If only
     the rung that uses everything is needed, it is `denoiser` itself. `nulls`: by text, what stands for the dropped one
-    (the empty caption, or a negative prompt), batch 1 or that of the streams.
+    (the empty caption, as in training, or a negative prompt), batch 1 or that of the streams; so no evaluation is
+    `without` a text.
 
     What `reuse` keeps belongs to one sampling run: make another for the next. Raises ValueError if a scale is not
     finite, or multiplies nothing.
@@ -89,7 +90,7 @@ class _Guided:
         here = replace(
             condition,
             texts=null_texts(condition.texts, self.nulls, branch.without),
-            without=condition.without | branch.without,
+            without=condition.without | (branch.without - self.nulls.keys()),
             skipped=condition.skipped | branch.skipped,
             cache=self.reuse.cache(self.step, (branch, condition.inactive)),
         )

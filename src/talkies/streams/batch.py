@@ -144,9 +144,10 @@ def computed(compute: Callable[[], T]) -> T:
 class Condition:
     """What a denoiser is given besides its streams.
 
-    `texts` by name; `without`: the conditions that this evaluation must not use (the null branches of guidance);
-    `inactive`: the parameter groups that take no part in it, by which a network with several experts chooses one;
-    `skipped`: the blocks that it passes through; `cache`: what it may reuse of earlier steps (None: nothing).
+    `texts` by name; `without`: the conditions that this evaluation must not use (guidance names streams and couplings,
+    and replaces texts); `inactive`: the parameter groups that take no part in it, by which a network with several
+    experts chooses one; `skipped`: the blocks that it passes through; `cache`: what it may reuse of earlier steps
+    (None: nothing).
     """
 
     texts: Mapping[str, Text]

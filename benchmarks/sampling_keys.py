@@ -1,0 +1,247 @@
+"""What each key of `sampling` costs and changes: seconds, network calls, and the difference from the result without it.
+
+    python benchmarks/sampling_keys.py runs/mirage-toy-XXXXXXXX/0001/4-reference [--clips 8] [--rounds 3] [--json FILE]
+    python benchmarks/sampling_keys.py RUN --audio long.wav          # and the seams of windows
+
+The held-out clips of a run are made again, with equal noise in every arm; arms alternate, and seconds are medians per
+clip. An arm changes the recipe's sampling by one key, without guidance or with the guidance that the key needs, and is
+compared with the arm that lacks the key: `picture` is the RMS difference of frames in percent of full scale, `sound`
+that of samples in percent of the other's RMS. An arm that the recipe's check refuses is left out, and says why.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from torch import Tensor, cat
+
+from talkies.config import RecipeError
+from talkies.data.shards import ShardSet
+from talkies.flow.config import (
+    AnnealedScale,
+    LinearQuadraticGridSchedule,
+    LinearQuadraticSchedule,
+    ReuseConfig,
+    SamplingConfig,
+    SkipLayerConfig,
+    UniformSchedule,
+    WindowsConfig,
+)
+from talkies.generate.clip import generate
+from talkies.generate.given import given_sound
+from talkies.generate.model import Generator
+from talkies.generate.request import Request
+from talkies.generate.windows import generate_long, windows_for
+from talkies.models.systems import SYSTEMS
+from talkies.recipe.components import parts
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.sampling import check_sampling
+from talkies.runs.place import place_of
+from talkies.runs.source import open_source
+from talkies.runs.validation import batches, requests_of
+from talkies.streams.batch import Condition, Denoiser, Stream
+from talkies.streams.codec import Media
+
+PLAIN, ALL = "plain", "guided by all"
+SCALE, NEGATIVE = 3.0, "noise, blur"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """`sampling`, compared with the arm `against`. `negative`: with a negative prompt."""
+
+    name: str
+    sampling: SamplingConfig
+    against: str | None = None
+    negative: bool = False
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One arm, measured. `left_out`: why it did not run."""
+
+    arm: str
+    against: str | None
+    calls: int = 0
+    seconds: list[float] = field(default_factory=list)
+    median: float | None = None
+    picture: float | None = None
+    sound: float | None = None
+    left_out: str | None = None
+
+    def line(self) -> str:
+        """The line of the table."""
+        if self.left_out is not None:
+            return f"{self.arm:<26} left out: {self.left_out}"
+        differences = ["-" if x is None else f"{x:.2f} %" for x in (self.picture, self.sound)]
+        seconds = f"{self.median or 0:.3f}"
+        return f"{self.arm:<26}{self.calls:>7}{seconds:>10}  {self.against or '-':<24}" + "".join(
+            f"{text:>10}" for text in differences
+        )
+
+
+class Counted:
+    """A denoiser that counts its evaluations."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser, self.calls = denoiser, 0
+
+    def __call__(self, streams: Mapping[str, Stream], condition: Condition) -> dict[str, Tensor]:
+        self.calls += 1
+        return self.denoiser(streams, condition)
+
+
+def arms(recipe: PhaseRecipe, steps: int) -> list[Arm]:
+    """Every key alone, on top of what it needs."""
+    off = {"skip_layer": None, "reuse": None, "windows": None}
+    plain = replace(recipe.sampling, steps=steps, scales={}, **off)
+    scales = [*recipe.system.scales]
+    first = replace(plain, scales={scales[0]: SCALE})
+    every = replace(plain, scales=dict.fromkeys(scales, SCALE))
+    skipped = SkipLayerConfig(layers=(parts(recipe).blocks // 2,))
+    attention, branches = ReuseConfig(attention_every=2), ReuseConfig(branches_every=5)
+    one = f"guided by {scales[0]}"
+    schedules = [UniformSchedule(), LinearQuadraticSchedule(), LinearQuadraticGridSchedule(steps=steps)]
+    return [
+        Arm(name=PLAIN, sampling=plain),
+        Arm(name="half of the steps", sampling=replace(plain, steps=max(1, steps // 2)), against=PLAIN),
+        *(Arm(name=s.kind, sampling=replace(plain, schedule=s), against=PLAIN) for s in schedules),
+        *(Arm(name=f"guided by {s}", sampling=replace(plain, scales={s: SCALE}), against=PLAIN) for s in scales),
+        *([Arm(name=ALL, sampling=every, against=PLAIN)] if len(scales) > 1 else []),
+        Arm(name="annealed", sampling=annealed(first, scales[0]), against=one),
+        Arm(name="annealed early", sampling=annealed(first, scales[0], early=5.0), against=one),
+        Arm(name="annealed late", sampling=annealed(first, scales[0], late=5.0), against=one),
+        Arm(name="negative prompt", sampling=first, against=one, negative=True),
+        Arm(name="skip_layer", sampling=replace(plain, skip_layer=skipped), against=PLAIN),
+        Arm(
+            name="skip_layer rescaled",
+            sampling=replace(plain, skip_layer=replace(skipped, rescale=0.7)),
+            against="skip_layer",
+        ),
+        Arm(name="attention every 2nd", sampling=replace(plain, reuse=attention), against=PLAIN),
+        Arm(name="branches every 5th", sampling=replace(every, reuse=branches), against=ALL if scales[1:] else one),
+        Arm(
+            name="attention and branches",
+            sampling=replace(every, reuse=replace(attention, branches_every=5)),
+            against=ALL if scales[1:] else one,
+        ),
+    ]
+
+
+def annealed(base: SamplingConfig, name: str, **form: float) -> SamplingConfig:
+    """From twice the scale to none."""
+    return replace(base, scales={name: AnnealedScale(first=2 * SCALE, last=1.0, **form)})
+
+
+def measured(
+    recipe: PhaseRecipe, model: Generator, requests: Sequence[Request], *, steps: int, rounds: int, warmup: int = 1
+) -> list[Row]:
+    """Every arm, alternating; the `warmup` rounds do not count."""
+    turns = [(arm, Row(arm=arm.name, against=arm.against)) for arm in arms(recipe, steps)]
+    made: dict[str, list[Media]] = {}
+    for arm, row in turns:
+        try:
+            check_sampling(recipe, arm.sampling)
+        except RecipeError as error:
+            row.left_out = str(error)
+    for number in range(warmup + rounds):
+        for arm, row in turns:
+            if row.left_out is None:
+                made[arm.name] = _turn(arm, row, model, requests, counts=number >= warmup)
+    for row in (row for _, row in turns if row.left_out is None):
+        row.median = statistics.median(row.seconds) / len(requests)
+        if row.against in made:
+            row.picture, row.sound = differences(made[row.arm], made[row.against])
+    return [row for _, row in turns]
+
+
+def _turn(arm: Arm, row: Row, model: Generator, requests: Sequence[Request], *, counts: bool) -> list[Media]:
+    counted = Counted(model.denoiser)
+    texts = dict.fromkeys(model.text_codecs, NEGATIVE) if arm.negative else {}
+    asked = [replace(request, negative=texts) for request in requests]
+    begin = time.perf_counter()
+    clips = generate(replace(model, denoiser=counted), asked, arm.sampling, seed=0)
+    if counts:
+        row.seconds.append(time.perf_counter() - begin)
+    row.calls = counted.calls
+    return clips
+
+
+def differences(clips: Sequence[Media], others: Sequence[Media]) -> tuple[float | None, float | None]:
+    """RMS of the frames' differences, percent of full scale; of the sounds', percent of the others' RMS."""
+    picture = sound = None
+    if clips[0].frames is not None:
+        frames, before = (cat([clip.frames for clip in some if clip.frames is not None]) for some in (clips, others))
+        picture = 50 * float((frames - before).square().mean().sqrt())
+    if clips[0].samples is not None:
+        samples, was = (cat([clip.samples for clip in some if clip.samples is not None]) for some in (clips, others))
+        sound = 100 * float((samples - was).square().mean().sqrt() / was.square().mean().sqrt().clamp(min=1e-9))
+    return picture, sound
+
+
+def seams(model: Generator, sampling: SamplingConfig, path: Path, overlaps: Sequence[float]) -> list[str]:
+    """A line per overlap: windows, seconds per second of film, and how much more the picture changes at a seam."""
+    stream = model.listens
+    if stream is None:
+        return [f"{path} is not measured: this model makes no video for a sound"]
+    rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
+    given = given_sound(path, sample_rate=rate, samples=samples, more=None)
+    prompts = dict.fromkeys(model.text_codecs, "")
+    request = Request(prompts=prompts, id="windows", given={stream: given.values})
+    lines = [f"{'overlap':>8}{'windows':>9}{'s per s':>9}{'seam':>7}"]
+    for overlap in overlaps:
+        chosen = replace(sampling, windows=WindowsConfig(overlap=overlap))
+        windows = windows_for(model, request, chosen)
+        if windows is None:
+            return [f"{path} is no longer than a clip, and has no seams"]
+        begin = time.perf_counter()
+        film = cat(list(generate_long(model, request, chosen, windows=windows, seed=0)))
+        seconds = (time.perf_counter() - begin) / (len(film) / model.fps)
+        jump = seam(film, [at for at in windows.begins if at], windows.overlap)
+        lines.append(f"{windows.overlap / model.fps:>8.2f}{len(windows.begins):>9}{seconds:>9.2f}{jump:>7.2f}")
+    return lines
+
+
+def seam(film: Tensor, begins: Sequence[int], overlap: int) -> float:
+    """The largest change from a frame to the next within each seam, on average, over the median change elsewhere. A
+    seam goes from the frame before a window's beginning to the first one after the overlap."""
+    change = (film[1:] - film[:-1]).square().mean((1, 2, 3)).sqrt()
+    inside = [range(at - 1, min(at + overlap, len(change))) for at in begins]
+    elsewhere = [i for i in range(len(change)) if not any(i in one for one in inside)]
+    largest = statistics.fmean(max(float(change[i]) for i in one) for one in inside)
+    return largest / max(1e-9, statistics.median(float(change[i]) for i in elsewhere))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table, and write it to --json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a finished run")
+    parser.add_argument("--clips", type=int, default=8, help="held-out clips (8)")
+    parser.add_argument("--rounds", type=int, default=3, help="measured rounds (3)")
+    parser.add_argument("--steps", type=int, help="steps of the sampler (the recipe's)")
+    parser.add_argument("--audio", type=Path, help="a long sound, for the seams of windows")
+    parser.add_argument("--overlaps", type=float, nargs="+", default=[0.0, 0.08, 0.24, 0.56], help="seconds")
+    parser.add_argument("--json", type=Path, help="file for the rows")
+    args = parser.parse_args(argv)
+    source = open_source(str(args.run), Path, systems=SYSTEMS)
+    heldout = ShardSet.open(place_of(args.run).data_root / "sets" / source.recipe.data.heldout)
+    model = source.generator(heldout)
+    batch = batches(heldout, args.clips, parts(source.recipe).held_out)[0]
+    steps = args.steps or source.recipe.sampling.steps
+    rows = measured(source.recipe, model, requests_of(batch, model), steps=steps, rounds=args.rounds)
+    print(f"{'key':<26}{'calls':>7}{'seconds':>10}  {'against':<24}{'picture':>10}{'sound':>10}")
+    for row in rows:
+        print(row.line())
+    if args.audio is not None:
+        for line in seams(model, replace(source.recipe.sampling, steps=steps), args.audio, args.overlaps):
+            print(line)
+    if args.json is not None:
+        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
