@@ -45,8 +45,8 @@ def make_clip(
     say: Callable[[str], None] = print,
 ) -> None:
     """Generate one clip, or in windows the film of a longer sound, and write it with its provenance; a given stream is
-    copied from its file (`beside`: its medium, the file, and what the request holds of it), or the sound of a model that
-    makes none from `heard`. Every process of `ranks` calls it."""
+    copied from its file (`beside`: its medium, the file, and what the request holds of it), and a model that makes no
+    sound is heard with that of `heard`. Every process of `ranks` calls it."""
     model = source.generator()
     title = " ".join(request.prompts.values())[:TITLE]
     tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}", "title": title}
