@@ -182,7 +182,7 @@ def test_a_codec_that_a_phase_does_not_read_may_be_missing() -> None:
         ({"text": ByteTextConfig(dim=32)}, r"`codecs\.text\.dim` is 32, .* takes 64$"),
         (
             {"sound": LogMelConfig(channels=40)},
-            r"`codecs\.sound\.channels` is 40, the network of `model\.preset` toy takes 32; set `model\.sound_features`$",
+            r"`codecs\.sound\.channels` is 40, .* `model\.preset` toy takes 32; set `model\.sound_features`$",
         ),
     ],
 )
