@@ -1,5 +1,7 @@
 """`talkies submit --dry-run` of Mirage's recipes: their own jobs, and nothing is written."""
 
+from pathlib import Path
+
 import pytest
 from test_submit import LIMITS, command, refused, scripts, site
 from test_submit import RECIPES as MOVA
@@ -10,7 +12,7 @@ TOY = str(RECIPES / "toy" / "curriculum.yaml")
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN001
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
