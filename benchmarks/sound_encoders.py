@@ -3,9 +3,9 @@ models make for held-out speakers.
 
     python benchmarks/sound_encoders.py [OVERRIDE ...] [--runs runs] [--clips 64] [--encoders NAME ...] [--json FILE]
 
-`log_mel` is the recipe's own; `linear_audio` the latents of the toy's audio codec, as many channels and steps; `random`,
-the control, a small wav2vec 2.0 whose weights nobody has trained. An encoder is chosen by overrides alone. A curriculum
-that is finished in --runs is not trained again. Rows: what a model is given; `swapped` and `original` are the
+`log_mel` is the recipe's own; `linear_audio` the latents of the toy's audio codec, as many channels and steps;
+`random`, the control, a small wav2vec 2.0 whose weights nobody has trained. An encoder is chosen by overrides alone. A
+curriculum that is finished in --runs is not trained again. Rows: what a model is given; `swapped` and `original` are the
 synchronisation with another clip's sound, which it was given instead, and with the own one after that.
 """
 
@@ -56,7 +56,7 @@ def overrides(name: str, folder: Path) -> list[str]:
 
 def written(folder: Path) -> Path:
     """The weights' folder of a wav2vec 2.0 with random weights, absolute; loudness is normalised away, as by most."""
-    from transformers import Wav2Vec2Config, Wav2Vec2Model  # noqa: PLC0415 - only the control takes seconds to import
+    from transformers import Wav2Vec2Config, Wav2Vec2Model  # only the control takes seconds to import
 
     with torch.random.fork_rng():
         torch.manual_seed(SEED)

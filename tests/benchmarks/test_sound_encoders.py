@@ -50,7 +50,11 @@ def test_every_encoder_is_trained_and_measured(tmp_path: Path, capsys: pytest.Ca
     assert [*written_down["metrics"]] == [*ENCODERS]
     assert "\n".join(written_down["table"]) in printed
     for name in ENCODERS:
-        assert [line.split(" | ")[1] for line in written_down["table"] if f"| {name} " in line] == ["all", "sound", "chance"]
+        assert [line.split(" | ")[1] for line in written_down["table"] if f"| {name} " in line] == [
+            "all",
+            "sound",
+            "chance",
+        ]
     codecs = {path.parent.name for path in tmp_path.glob("mirage-toy-*/*/4-reference/codecs/*/config.json")}
     assert codecs == {"video", "sound"}, "the fitted latents travel with their model"
     before = sorted(tmp_path.glob("mirage-toy-*/*"))
