@@ -43,10 +43,10 @@ def train_variant(run: Path, recipes: Path, runs: Path, overrides: list[str], *,
     return folder / JOINT[-1]
 
 
-def evaluated(folder: Path, runs: Path, clips: int) -> dict[str, float]:
+def evaluated(folder: Path, runs: Path, clips: int, *, ablate: bool = False) -> dict[str, float]:
     """The metrics of a run over held-out clips."""
     where = lookups(runs, None, source=str(folder))
-    return evaluate_source(str(folder), clips=clips, seed=0, ranks=Ranks(ALONE), **where)
+    return evaluate_source(str(folder), clips=clips, seed=0, ranks=Ranks(ALONE), ablate=ablate, **where)
 
 
 def arguments(description: str) -> argparse.Namespace:
