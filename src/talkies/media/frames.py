@@ -55,22 +55,42 @@ def read_film(
     width: int,
     begin: Beginning | None = None,
     order: Order | None = None,
+    fewest: int | None = None,
 ) -> Film:
     """`frames` consecutive frames of `height` x `width` from `begin` on (default: `find_beginning(path)`).
 
     As displayed (`Rendering`), deinterlaced if they are marked as interlaced or combed (then the file is decoded
     twice), cropped around the centre to the target's aspect, resized (antialiased bilinear). Times are never resampled:
     raises MediaError if the file's rate is not `fps` (0.1 %), if its frames are not evenly spaced, or if one is
-    damaged; EndedError (a MediaError) if there are too few. `order`: the field order, if it was detected before.
+    damaged; EndedError (a MediaError) if there are fewer than `fewest` (default: `frames`). `order`: the field order, if
+    it was detected before.
     """
     begin = find_beginning(path) if begin is None else begin
-    read = partial(_read, path, begin, frames=frames, fps=fps, height=height, width=width)
+    evenly = partial(_evenly, begin=begin.seconds, fps=fps, path=path)
+    read = partial(_read, path, begin, evenly, frames=frames, fps=fps, height=height, width=width)
     film, found = read(order=order)
-    return film if found is None else replace(read(order=found)[0], order=found)
+    film = film if found is None else replace(read(order=found)[0], order=found)
+    if len(film.pixels) < (frames if fewest is None else fewest):
+        reason = f": {begin.reason}" if begin.reason else ""
+        raise EndedError(path, f"ends after {len(film.pixels)} frames, {frames} are needed{reason}")
+    return film
+
+
+def read_shown(path: Path | str, *, times: Sequence[float], height: int, width: int, begin: Beginning) -> Film:
+    """As `read_film`, at any rate: the frames that are shown at `times`, in ascending order, in seconds after `begin`;
+    fewer if the last frame, shown for as long as the mean one, ends before."""
 
 
 def _read(
-    path: Path | str, begin: Beginning, *, frames: int, fps: float, height: int, width: int, order: Order | None
+    path: Path | str,
+    begin: Beginning,
+    chosen: Callable[[Iterator[tuple[float, Any]]], Iterator[Any]],
+    *,
+    frames: int,
+    fps: float | None,
+    height: int,
+    width: int,
+    order: Order | None,
 ) -> tuple[Film, Order | None]:
     """The film, deinterlaced if `order` is given, and the field order that is detected in its frames."""
     pixels: list[Tensor] = []
