@@ -55,14 +55,13 @@ def scales_of(args: argparse.Namespace, system: "System") -> dict[str, float]:
     from talkies.config import RecipeError
     from talkies.models.options import SCALES
 
-    given = [(name, f"--{name}-scale", getattr(args, f"{name}_scale")) for name in SCALES]
+    short = {name: getattr(args, f"{name}_scale") for name in SCALES}
+    given = [(name, f"--{name}-scale {value}", value) for name, value in short.items() if value is not None]
     for text in args.scale:
         name, _, value = text.partition("=")
         given.append((name, f"--scale {shown(text)}", value))
     found: dict[str, float] = {}
     for name, option, value in given:
-        if value is None:
-            continue
         if name in found:
             raise RecipeError(f"sample: {option}: the scale {name} is given twice")
         if name not in system.scales:
@@ -72,7 +71,7 @@ def scales_of(args: argparse.Namespace, system: "System") -> dict[str, float]:
         except ValueError:
             raise RecipeError(f"sample: {option}: give NAME=NUMBER") from None
         if not math.isfinite(found[name]) or not 0 <= found[name] <= MAX_SCALE:
-            raise RecipeError(f"sample: {option} {value}: give 0 to {MAX_SCALE:g}; 1 is off")
+            raise RecipeError(f"sample: {option}: give 0 to {MAX_SCALE:g}; 1 is off")
     return found
 
 
