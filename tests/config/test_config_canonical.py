@@ -96,8 +96,9 @@ def test_json_schema_is_for_overlays() -> None:
     assert '"required"' not in text
     assert '"discriminator"' not in text
     names = {reference["$ref"] for reference in schema["anyOf"]}
-    assert names == {"#/$defs/PhaseRecipe", "#/$defs/CurriculumRecipe", "#/$defs/PrepareConfig"}
-    phase = schema["$defs"]["PhaseRecipe"]
+    phases = {f"{system.kind.capitalize()}Recipe" for system in SYSTEMS}
+    assert names == {f"#/$defs/{name}" for name in (*phases, "CurriculumRecipe", "PrepareConfig")}
+    phase = schema["$defs"]["MovaRecipe"]
     assert phase["additionalProperties"] is False
     assert phase["properties"]["extends"]["type"] == "string"
     steps = schema["$defs"]["StepsConfig"]["properties"]["max"]["anyOf"]

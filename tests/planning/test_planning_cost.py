@@ -12,7 +12,7 @@ from talkies.models.mova.system import MOVA
 from talkies.nn.attention import Attention
 from talkies.planning.cost import compute, disk, h100_days
 from talkies.planning.parameters import count_parts
-from talkies.planning.work import Part
+from talkies.planning.work import Group, Part
 from talkies.streams.batch import Condition, Stream, Text
 from talkies.training.config import AllConfig, LoraConfig
 from talkies.training.lora import add_lora
@@ -115,6 +115,7 @@ def test_a_missing_bridge_or_modality_costs_nothing() -> None:
 
 
 def test_disk_counts_the_best_and_the_one_being_written() -> None:
-    planned = disk([Part(name="audio", built=10)], keep=2, write_rate=80.0)
+    ten = Group(block=False, count=1, trained=((10, 1),))
+    planned = disk([Part(name="audio", built=10, groups=(ten,))], keep=2, write_rate=80.0)
     assert (planned.checkpoint, planned.peak, planned.release) == (160, 640, 40)
     assert planned.write_seconds == 2.0

@@ -9,6 +9,7 @@ import torch
 
 from talkies.codecs.config import LinearVideoConfig
 from talkies.codecs.load import load_codecs
+from talkies.config import DataError
 from talkies.data.collate import collate
 from talkies.data.shards import ShardSet
 from talkies.media.frames import read_frames
@@ -99,4 +100,7 @@ def test_a_file_without_another_picture_is_quarantined_unless_the_set_leaves_ref
     assert run().sets["all"].reused
     report = run(without=["reference"]).sets["all"]
     assert (report.kept, report.reused) == (3, False)
-    assert sorted(ShardSet.open(tmp_path / "root" / "sets" / "all").grids) == ["audio", "sound", "video"]
+    shards = ShardSet.open(tmp_path / "root" / "sets" / "all")
+    assert sorted(shards.grids) == ["audio", "sound", "video"]
+    with pytest.raises(DataError, match=r"set 'all' .* holds no reference, only audio, sound, video"):
+        shards.check({}, "32x32x25@12", ["video", "reference"])

@@ -48,7 +48,10 @@ def speaker_metrics(
     made: Sequence[Media], real: Sequence[Media], *, captions: Sequence[str] = (), images: Sequence[Tensor] = ()
 ) -> dict[str, float]:
     """`shown_shares` of clips with frames and samples that were made for what `real` holds, and `_reference`, those of
-    `real`: the ceiling. Nothing for other clips than the world's speakers, as TOLD says."""
+    `real`: the ceiling. Nothing for clips without frames or samples, and for other clips than the world's speakers, as
+    TOLD says."""
+    if any(clip.frames is None or clip.samples is None for clip in (*made, *real)):
+        return {}
     ceiling = shown_shares(real, captions=captions, images=images)
     names = [name for name in ceiling if not name.endswith("_chance")]
     if any(ceiling[name] < TOLD for name in names):

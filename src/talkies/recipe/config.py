@@ -91,7 +91,7 @@ def recipe_type(system: Any) -> type[PhaseRecipe]:
     """PhaseRecipe with the classes of a system."""
     annotations = {"model": system.model, "phase": system.phases}
     body = {"__annotations__": annotations, "__doc__": PhaseRecipe.__doc__, "__module__": __name__, "system": system}
-    return config(type("PhaseRecipe", (PhaseRecipe,), body))
+    return config(type(f"{system.kind.capitalize()}Recipe", (PhaseRecipe,), body))
 
 
 def decode_phase(source: LoadedRecipe, systems: Systems) -> PhaseRecipe:

@@ -24,7 +24,7 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import Systems
 from talkies.runs.place import place_of
 from talkies.runs.source import Source, open_source
-from talkies.runs.validation import batches, requests_of
+from talkies.runs.validation import batches, decoded, requests_of
 from talkies.streams.codec import Media
 
 TITLE = 200
@@ -41,16 +41,17 @@ def make_clip(
     out: Path,
     ranks: Ranks,
     beside: tuple[Medium, Path, Given] | None = None,
+    heard: Media | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Generate one clip, or in windows the film of a longer sound, and write it with its provenance; a given stream is
-    copied from its file (`beside`: its medium, the file, and what the request holds of it). Every process of `ranks`
-    calls it."""
+    copied from its file (`beside`: its medium, the file, and what the request holds of it), and a model that makes no
+    sound is heard with that of `heard`. Every process of `ranks` calls it."""
     model = source.generator()
     title = " ".join(request.prompts.values())[:TITLE]
     tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}", "title": title}
     made = [medium for medium in ONLY if model.stream_of(medium) is not None]
-    only = ONLY[made[0]] if len(made) == 1 and beside is None else ""
+    only = ONLY[made[0]] if len(made) == 1 and beside is None and heard is None else ""
     windows = windows_for(model, request, sampling)
 
     def write(media: Media | Film) -> None:
@@ -67,6 +68,8 @@ def make_clip(
     if windows is None:
         asked = heard_from(model, request, 0) if model.listens in request.given else request
         media = generate(model, [asked], sampling, seed=seed)[0]
+        if heard is not None:
+            media = replace(media, samples=heard.samples, sample_rate=heard.sample_rate)
         ranks.agree(partial(write, media) if ranks.main else None)
     else:
         pieces = ranks.in_step(generate_long(model, request, sampling, windows=windows, seed=seed))
@@ -94,9 +97,14 @@ def sample_heldout(
     systems: Systems,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Sample a registered version with the caption and the first frame of a held-out clip of the run's data."""
+    """Sample a registered version with the caption, the first frame and the conditions of a held-out clip of the run's
+    data. A model that makes no sound is heard with the clip's own."""
     source = open_source(spec, registry, ranks, systems=systems)
     heldout = ShardSet.open(place_of(run).data_root / "sets" / source.recipe.data.heldout)
     batch = batches(heldout, 1, parts(source.recipe).held_out)[0]
-    request = replace(requests_of(batch, source.generator())[0], id="sample")
-    make_clip(source, request, source.recipe.sampling, seed=0, out=out, ranks=ranks, say=say)
+    model = source.generator()
+    request = replace(requests_of(batch, model)[0], id="sample")
+    heard = None
+    if model.stream_of("audio") is None and model.heard is not None:
+        heard = decoded(batch, model, seconds=heldout.seconds)[0]
+    make_clip(source, request, source.recipe.sampling, seed=0, out=out, ranks=ranks, heard=heard, say=say)
