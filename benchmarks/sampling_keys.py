@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 from torch import Tensor, cat
@@ -36,7 +37,7 @@ from talkies.generate.clip import generate
 from talkies.generate.given import given_sound
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
-from talkies.generate.windows import generate_long, windows_for
+from talkies.generate.windows import Windows, generate_long, windows_for
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
@@ -187,36 +188,51 @@ def differences(clips: Sequence[Media], others: Sequence[Media]) -> tuple[float 
 
 
 def seams(model: Generator, sampling: SamplingConfig, path: Path, overlaps: Sequence[float]) -> list[str]:
-    """A line per overlap: windows, seconds per second of film, and how much more the picture changes at a seam."""
+    """A line per overlap and kind of noise: windows, seconds per second of film, and how visible the seams are."""
     stream = model.listens
     if stream is None:
         return [f"{path} is not measured: this model makes no video for a sound"]
     rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
-    given = given_sound(path, sample_rate=rate, samples=samples, more=None)
-    prompts = dict.fromkeys(model.text_codecs, "")
-    request = Request(prompts=prompts, id="windows", given={stream: given.values})
-    lines = [f"{'overlap':>8}{'windows':>9}{'s per s':>9}{'seam':>7}"]
-    for overlap in overlaps:
-        chosen = replace(sampling, windows=WindowsConfig(overlap=overlap))
-        windows = windows_for(model, request, chosen)
-        if windows is None:
-            return [f"{path} is no longer than a clip, and has no seams"]
-        begin = time.perf_counter()
-        film = cat(list(generate_long(model, request, chosen, windows=windows, seed=0)))
-        seconds = (time.perf_counter() - begin) / (len(film) / model.fps)
-        jump = seam(film, [at for at in windows.begins if at], windows.overlap)
-        lines.append(f"{windows.overlap / model.fps:>8.2f}{len(windows.begins):>9}{seconds:>9.2f}{jump:>7.2f}")
+    sound = given_sound(path, sample_rate=rate, samples=samples, more=None).values
+    if len(sound) == samples:
+        return [f"{path} is no longer than a clip, and has no seams"]
+    request = Request(prompts=dict.fromkeys(model.text_codecs, ""), id="windows", given={stream: sound})
+    apart, windows, _ = _film(model, request, sampling, WindowsConfig(overlap=0.0, noise="own"))
+    inside = [changes(apart[at : at + windows.frames]) for at in windows.begins]
+    lines = [f"{'overlap':>8}{'noise':>10}{'windows':>9}{'s per s':>9}{'seam':>7}"]
+    for overlap, noise in product(overlaps, ("own", "shuffled")):
+        film, windows, seconds = _film(model, request, sampling, WindowsConfig(overlap=overlap, noise=noise))
+        lines.append(
+            f"{windows.overlap / model.fps:>8.2f}{noise:>10}{len(windows.begins):>9}"
+            f"{seconds * model.fps / len(film):>9.2f}{seam(film, windows, inside):>7.2f}"
+        )
     return lines
 
 
-def seam(film: Tensor, begins: Sequence[int], overlap: int) -> float:
-    """The largest change from a frame to the next within each seam, on average, over the median change elsewhere. A
-    seam goes from the frame before a window's beginning to the first one after the overlap."""
-    change = (film[1:] - film[:-1]).square().mean((1, 2, 3)).sqrt()
-    inside = [range(at - 1, min(at + overlap, len(change))) for at in begins]
-    elsewhere = [i for i in range(len(change)) if not any(i in one for one in inside)]
-    largest = statistics.fmean(max(float(change[i]) for i in one) for one in inside)
-    return largest / max(1e-9, statistics.median(float(change[i]) for i in elsewhere))
+def _film(
+    model: Generator, request: Request, sampling: SamplingConfig, config: WindowsConfig
+) -> tuple[Tensor, Windows, float]:
+    """The film, its windows, and the seconds that it took."""
+    chosen, begin = replace(sampling, windows=config), time.perf_counter()
+    windows = windows_for(model, request, chosen)
+    assert windows is not None, "the sound is longer than a clip"
+    film = cat(list(generate_long(model, request, chosen, windows=windows, seed=0)))
+    return film, windows, time.perf_counter() - begin
+
+
+def changes(film: Tensor) -> Tensor:
+    """RMS difference [F - 1] of each frame from the one before."""
+    return (film[1:] - film[:-1]).square().mean((1, 2, 3)).sqrt()
+
+
+def seam(film: Tensor, windows: Windows, inside: Sequence[Tensor]) -> float:
+    """The largest change within a seam, on average over seams, as a multiple of the largest one within as many frames
+    of a clip (`inside`: the changes of clips). A seam begins before a window and ends after its overlap; at 1 it is
+    invisible."""
+    change, pairs = changes(film), windows.overlap + 1
+    at = [float(change[begin - 1 : begin - 1 + pairs].max()) for begin in windows.begins if begin]
+    usual = [float(x) for clip in inside if len(clip) >= pairs for x in clip.unfold(0, pairs, 1).amax(1)]
+    return statistics.fmean(at) / max(1e-9, statistics.fmean(usual))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
