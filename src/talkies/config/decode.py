@@ -106,11 +106,9 @@ class _Message:
         """What is wrong with one key, where, and what is allowed or nearest."""
         detail = details[0]
         path, error = self.path(detail), detail["type"]
-        if error == _UNKNOWN:
-            return self._unknown(path)
         _, kind = path_of(self.target, self.source.values, detail["loc"])
-        if _of_key(detail):
-            return self._unfit_key(path, kind, detail)
+        if error == _UNKNOWN or _of_key(detail):
+            return self._unknown(path) if error == _UNKNOWN else self._unfit_key(path, kind, detail)
         if error in ("missing", "union_tag_not_found"):
             allowed = f"; one of {', '.join(variants(kind))}" if variants(kind) else ""
             return f"missing key `{named(path)}`{self._place(path)}{allowed}"
