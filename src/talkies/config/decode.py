@@ -106,15 +106,20 @@ class _Message:
         """What is wrong with one key, where, and what is allowed or nearest."""
         detail = details[0]
         path, error = self.path(detail), detail["type"]
+        _, kind = path_of(self.target, self.source.values, detail["loc"])
         if error == _UNKNOWN:
             return self._unknown(path)
-        _, kind = path_of(self.target, self.source.values, detail["loc"])
-        if _of_key(detail):
-            return self._unfit_key(path, kind, detail)
         if error in ("missing", "union_tag_not_found"):
             allowed = f"; one of {', '.join(variants(kind))}" if variants(kind) else ""
             return f"missing key `{named(path)}`{self._place(path)}{allowed}"
-        value = detail["input"]
+        if _of_key(detail):
+            return self._unfit_key(path, kind, detail)
+        return self._unfit(path, kind, details)
+
+    def _unfit(self, path: str, kind: Any, details: Sequence[ErrorDetails]) -> str:
+        """The message for a value that is not of the type `kind`."""
+        detail = details[0]
+        error, value = detail["type"], detail["input"]
         if len(details) > 1:
             allowed = " or ".join(needed(other).replace(" or ", ", ") for other in details)
             return f"`{named(path)}` is {shown(value)}{self._place(path)}; needed is {allowed}"
