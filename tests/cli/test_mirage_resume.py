@@ -22,9 +22,9 @@ FSDP = ["parallel.kind=fsdp2", "parallel.shard=2"]
 pytestmark = pytest.mark.timeout(600)
 
 
-def words(mirage_run: ToyRun, runs: Path, phase: str, *more: str) -> list[str]:
-    """The phase as the curriculum trained it."""
-    parent = f"parents.base={mirage_run.phase(PARENT[phase])}"
+def words(mirage_run: ToyRun, runs: Path, phase: str, *more: str, base: str | None = None) -> list[str]:
+    """The phase as the curriculum trained it, or from the phase `base`."""
+    parent = f"parents.base={mirage_run.phase(base or PARENT[phase])}"
     where = [f"data.root={mirage_run.data}", "--runs", str(runs), "--quiet"]
     return ["train", str(MIRAGE / f"{phase}.yaml"), *TINY, "tracking.gates=[]", parent, *where, *more]
 
@@ -44,11 +44,11 @@ def test_a_stopped_phase_ends_bitwise_like_a_whole_one(mirage_run: ToyRun, tmp_p
 
 @pytest.mark.slow
 def test_an_adapter_of_the_last_phase_resumes_and_is_promoted_and_samples(mirage_run: ToyRun, tmp_path: Path) -> None:
-    more = ["name=person", f"parents.base={mirage_run.phase('reference')}", "train={kind: lora, rank: 2, alpha: 2}"]
-    more += ["tracking.register=person", "optimizer.lr={video: 0.01, sound: 0.01}", "optimizer.warmup=0"]
+    more = ["name=person", "train={kind: lora, rank: 2, alpha: 2}", "tracking.register=person"]
+    more += ["optimizer.lr={video: 0.01, sound: 0.01}", "optimizer.warmup=0"]
     for name, stops in (("whole", [[]]), ("parts", [["--stop-at", "2"], []])):
         for stop in stops:
-            assert run(words(mirage_run, tmp_path / name, "reference", *more, *stop)) == 0
+            assert run(words(mirage_run, tmp_path / name, "reference", *more, *stop, base="reference")) == 0
     folder = only(tmp_path / "parts", "person")
     assert released(folder) == released(only(tmp_path / "whole", "person"))
     info = read_release(folder / "release")

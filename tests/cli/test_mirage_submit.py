@@ -32,7 +32,7 @@ def test_the_toy_curriculum_is_a_preparation_and_a_job_per_phase(capsys: pytest.
     found = scripts(capsys, TOY, "warm_up.slurm.time=02:00:00", *site())
     phases = ("video_pretraining", "warm_up", "stitch", "reference")
     assert [*found] == [f"mirage-toy.{name}" for name in ("prepare-codecs", "prepare-sets", "prepare", *phases)]
-    assert "#SBATCH --array=0-3%4" in found["mirage-toy.prepare-sets"]
+    assert "#SBATCH --array=0-3%8" in found["mirage-toy.prepare-sets"]
     assert "#SBATCH --time=02:00:00" in found["mirage-toy.warm_up"]
     for phase in phases:
         words = command(found[f"mirage-toy.{phase}"])
