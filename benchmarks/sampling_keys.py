@@ -4,10 +4,10 @@
     python benchmarks/sampling_keys.py RUN --audio long.wav          # and the seams of windows
 
 The held-out clips of a run are made again, with equal noise in every arm; arms alternate, and seconds are medians per
-clip (of the processor on a CPU). An arm changes the recipe's sampling by one key, without guidance or with the guidance
-that the key needs, and is compared with the arm that lacks the key: `picture` is the RMS difference of frames in percent
-of full scale, `sound` that of samples in percent of the other's RMS. An arm that the recipe's check refuses is left out,
-and says why.
+clip (of the processor on a CPU). An arm changes the recipe's sampling by one key, without guidance or with the
+guidance that the key needs, and is compared with the arm that lacks the key: `picture` is the RMS difference of frames
+in percent of full scale, `sound` that of samples in percent of the other's RMS. An arm that the recipe's check refuses
+is left out, and says why.
 """
 
 import argparse

@@ -5,8 +5,8 @@ models make for held-out speakers.
 
 `log_mel` is the recipe's own; `linear_audio` the latents of the toy's audio codec, as many channels and steps;
 `random`, the control, a small wav2vec 2.0 whose weights nobody has trained. An encoder is chosen by overrides alone. A
-curriculum that is finished in --runs is not trained again. Rows: what a model is given; `swapped` and `original` are the
-synchronisation with another clip's sound, which it was given instead, and with the own one after that.
+curriculum that is finished in --runs is not trained again. Rows: what a model is given; `swapped` and `original` are
+the synchronisation with another clip's sound, which it was given instead, and with the own one after that.
 """
 
 import argparse
