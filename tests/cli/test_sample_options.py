@@ -127,6 +127,17 @@ def test_a_negative_prompt_takes_the_empty_one_s_place_where_guidance_leaves_the
         negative("--negative", "a blur", "--text-scale", "1")
 
 
+@pytest.mark.parametrize("option", ["--audio", "--video", "--image", "--out", "--data"])
+@pytest.mark.parametrize("path", ["", " "])
+def test_empty_paths_are_refused(option: str, path: str) -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    add_arguments(parser)
+    with pytest.raises(
+        argparse.ArgumentError, match=f"argument {option}: the path is empty: give one, or drop the option"
+    ):
+        parser.parse_args(["a-source", "--prompt", "a", option, path])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -26,6 +26,10 @@ class EndedError(MediaError):
     """A file that has fewer frames than are needed."""
 
 
+class UnevenError(MediaError):
+    """A film whose frames are not evenly spaced."""
+
+
 @contextmanager
 def opened(path: Path | str, **options: str) -> Iterator[Any]:
     """The av container of a local file; any libav error while it is open becomes a MediaError.

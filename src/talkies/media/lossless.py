@@ -54,7 +54,9 @@ class Lossless:
         """Of all sound; raises MediaError if it is damaged or goes back in time."""
         filled = 0
         for values in self._in_place():
-            frame = av.AudioFrame.from_ndarray(self._integers(values), format=self.target.format.name, layout=self.layout)
+            frame = av.AudioFrame.from_ndarray(
+                self._integers(values), format=self.target.format.name, layout=self.layout
+            )
             frame.sample_rate, frame.pts, frame.time_base = self.rate, filled, Fraction(1, self.rate)
             filled += frame.samples
             yield from self.target.encode(frame)
