@@ -100,7 +100,7 @@ def refused(name: str, *overrides: str) -> str:
         (
             "mova/toy/joint_phase1",
             ["phase.tasks={joint: 0.8, video_to_sound: 0.2}", "model.bridge=false"],
-            "`phase.tasks.video_to_sound` gives one stream to the other, which takes a Bridge, but `model.bridge` is false",
+            "`phase.tasks.video_to_sound` gives one stream to the other, which takes a Bridge, but `model.bridge` is",
         ),
         (
             "mova/toy/joint_phase1",
