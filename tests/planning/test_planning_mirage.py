@@ -2,6 +2,9 @@
 
 import json
 import time
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +34,14 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def planned(capsys: pytest.CaptureFixture[str], recipe: str, *words: str) -> dict[str, Any]:
-    assert run(["plan", str(RECIPES / f"{recipe}.yaml"), *words, "--json"]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+@cache
+def planned(recipe: str, *words: str) -> dict[str, Any]:
+    """The plan in JSON, with the `cpu` seconds that it took: other processes must not matter."""
+    began, out = time.process_time(), StringIO()
+    with redirect_stdout(out):
+        assert run(["plan", str(RECIPES / f"{recipe}.yaml"), *words, "--json"]) == 0
+    found: dict[str, Any] = json.loads(out.getvalue())
+    return {**found, "cpu": time.process_time() - began}
 
 
 def test_every_full_scale_recipe_has_a_row() -> None:
@@ -43,21 +50,20 @@ def test_every_full_scale_recipe_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("name", TOKENS)
-def test_a_full_scale_recipe_fits_80_gb(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """CPU time: other processes must not matter."""
-    began = time.process_time()
-    values = planned(capsys, name)
-    assert time.process_time() - began < 10
+def test_a_full_scale_recipe_fits_80_gb(name: str) -> None:
+    values = planned(name)
+    assert values["cpu"] < 10
     parts = {part: sizes["built"] for part, sizes in values["parts"].items()}
-    assert parts.pop("sound", SOUND) == SOUND
-    assert (set(parts), sum(parts.values())) == ({"video", "text"}, MOCHI) if name != "lora" else True
+    if name != "lora":  # an adapter's layers are among those of their component
+        assert parts.pop("sound", SOUND) == SOUND
+        assert (parts.keys(), sum(parts.values())) == ({"video", "text"}, MOCHI)
     assert {stream: latent["tokens"] for stream, latent in values["latents"].items()} == TOKENS[name]
     assert values["memory"]["total"] < 80e9
     assert (values["ranks"], values["parallel"]["sequence"]) == (8 if name == "lora" else 512, 8)
 
 
-def test_warm_up_trains_the_sound_alone_and_keeps_no_state_of_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
-    warm, stitch = planned(capsys, "warm_up"), planned(capsys, "stitch")
+def test_warm_up_trains_the_sound_alone_and_keeps_no_state_of_the_rest() -> None:
+    warm, stitch = planned("warm_up"), planned("stitch")
     assert warm["parts"]["sound"] == {"built": SOUND, "trained": SOUND}
     assert [warm["parts"][name]["trained"] for name in ("video", "text")] == [0, 0]
     assert warm["parameters"] == {"built": MOCHI + SOUND, "trained": SOUND}
@@ -99,8 +105,8 @@ def test_a_scale_of_sound_needs_a_phase_that_hears(capsys: pytest.CaptureFixture
     assert "`sampling.scales.sound` needs a sound, which a video_pretraining phase lacks" in capsys.readouterr().err
 
 
-def test_the_preparation_plans_its_sets(capsys: pytest.CaptureFixture[str]) -> None:
-    sets = planned(capsys, "prepare")["sets"]
+def test_the_preparation_plans_its_sets() -> None:
+    sets = planned("prepare")["sets"]
     assert sets["silent"].keys() == {"video"}
     assert sets["talking"].keys() == {"video", "sound", "audio", "reference"}
     assert [sets["talking"][name]["shape"] for name in ("video", "sound", "reference")] == [
@@ -110,7 +116,7 @@ def test_the_preparation_plans_its_sets(capsys: pytest.CaptureFixture[str]) -> N
     ]
 
 
-def test_the_toy_curriculum_is_planned_with_overrides(capsys: pytest.CaptureFixture[str]) -> None:
-    phases = planned(capsys, "toy/curriculum", "phases.steps.max=7", "warm_up.steps.max=3")["phases"]
+def test_the_toy_curriculum_is_planned_with_overrides() -> None:
+    phases = planned("toy/curriculum", "phases.steps.max=7", "warm_up.steps.max=3")["phases"]
     assert [phase["kind"] for phase in phases] == ["video_pretraining", "warm_up", "stitch", "reference"]
     assert [phase["duration"]["steps"] for phase in phases] == [7, 3, 7, 7]
