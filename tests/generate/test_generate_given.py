@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 import torch
 from av.video.frame import PictureType
@@ -30,11 +31,10 @@ def clip(tmp_path: Path) -> Path:
 def retimed(clip: Path, path: Path, slots: list[int]) -> Path:
     """The first pictures of a clip, each in its slot of 40 ms."""
     with av.open(str(clip)) as source, av.open(str(path), "w") as out:
-        stream: Any = out.add_stream(
-            "libx264", width=64, height=48, pix_fmt="yuv420p", options={"crf": "12", "bf": "0"}
-        )
+        stream: Any = out.add_stream("libx264", rate=25, options={"crf": "12", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 25)
-        for slot, frame in zip(slots, source.decode(source.streams.video[0]), strict=False):
+        for slot, frame in zip(slots, source.decode(video=0), strict=False):
             frame.pts, frame.time_base, frame.pict_type = slot, Fraction(1, 25), PictureType.NONE
             for packet in stream.encode(frame):
                 out.mux(packet)
@@ -147,10 +147,11 @@ def test_films_and_sounds_that_mp4_cannot_hold_are_refused(tmp_path: Path) -> No
             out.mux(packet)
     with pytest.raises(DataError, match="its video is vp8, which mp4 cannot hold"):
         given_film(tmp_path / "a.mkv", frames=1, fps=25.0, height=48, width=64)
-    sound = av.AudioFrame(format="fltp", layout="mono", samples=4096)
-    sound.sample_rate = 16000
+    sound = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
+    sound.sample_rate, sound.pts, sound.time_base = 44100, 0, Fraction(1, 44100)
     with av.open(str(tmp_path / "a.wma"), "w", format="asf") as out:
-        audio: Any = out.add_stream("wmav2", rate=16000, layout="mono")
+        audio: Any = out.add_stream("wmav2", rate=44100, layout="mono")
+        audio.bit_rate = 64000
         for packet in (*audio.encode(sound), *audio.encode(None)):
             out.mux(packet)
     with pytest.raises(DataError, match="its audio is wmav2, which mp4 cannot hold"):

@@ -5,6 +5,7 @@ PCM in mp4 (ISO 23003-5) is a lottery: browsers do not play it; libav 5.1 does n
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,14 +48,27 @@ class Carried:
     def _copied(self, source: Any, target: Any) -> Iterator[Any]:
         start = self.stream.start_time or 0
         with libav_errors(self.given, "decoded"):
-            for packet in source.demux(self.stream):
-                if not packet.size:  # the end of the file
-                    continue
+            for packet in self._dated(packet for packet in source.demux(self.stream) if packet.size):
                 if packet.pts is None or packet.dts is None:
                     raise not_held(self.stream, self.given, "some of its packets have no times")
                 packet.pts, packet.dts = packet.pts - start, packet.dts - start
                 packet.stream = target
                 yield packet
+
+    @staticmethod
+    def _dated(packets: Iterator[Any]) -> Iterator[Any]:
+        """With the decoding times of the first packets, which libav does not know if Matroska's pictures are
+        reordered."""
+        first = list[Any]()
+        for packet in packets:
+            first.append(packet)
+            if packet.dts is not None:
+                break
+        for packet, following in reversed([*pairwise(first)]):
+            if following.dts is not None:
+                packet.dts = following.dts - max(1, packet.duration or 0)
+        yield from first
+        yield from packets
 
 
 def not_held(stream: Any, given: Path | str, reason: object) -> MediaError:
