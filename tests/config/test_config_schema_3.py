@@ -156,7 +156,7 @@ MOVES = [
     ("sampling.bridge_scale", 3.0, "key `sampling.bridge_scale`", "`sampling.scales.bridge`"),
     ("phase.kind", "lora", "kind 'lora' at `phase.kind`", "`train.kind: lora`"),
     ("phase.rank", 4, "key `phase.rank`", "`train.rank`"),
-    ("phase.alpha", 4.0, "key `phase.alpha`", "`train.alpha`"),
+    ("phase.alpha", 4, "key `phase.alpha`", "`train.alpha`"),
     ("phase.dropout", 0.5, "key `phase.dropout`", "`train.dropout`"),
     ("phase.targets", ["q"], "key `phase.targets`", "`train.targets`"),
     ("phase.experts", "alternate", "key `phase.experts`", "no key replaces it, so remove it"),

@@ -4,12 +4,15 @@ import sys
 from dataclasses import replace
 from math import isclose
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from analytic import GaussianDenoiser, captioned, streams
+from safetensors.torch import load_file, save_file
 from talkies.codecs.pooled_video import PooledVideoCodec
 
 import talkies
+from talkies.checkpoints.names import newest
 from talkies.codecs.config import PooledVideoConfig
 from talkies.config.source import load
 from talkies.evaluation.metric_info import METRICS
@@ -31,6 +34,9 @@ from talkies.models.systems import SYSTEMS
 from talkies.recipe.check import check
 from talkies.recipe.config import decode_phase
 from talkies.streams.codec import Media, VideoCodec
+from talkies.training.adapter import Adapter
+from talkies.training.adapter_formats import FORMATS
+from talkies.training.lora import AdapterRecord
 
 ROOT = Path(sys.argv[1])
 
@@ -91,16 +97,15 @@ def objective() -> None:
 
 
 def adapter_format() -> None:
-    """Alpha / rank times up times down is what each layer of the adapter adds; `talkies export` writes it."""
+    """Alpha / rank times up times down is what each layer of the adapter adds."""
     a, b = torch.randn(2, 4), torch.randn(3, 2)
     weights = {"base_model.model.net.q.lora_A.weight": a, "base_model.model.net.q.lora_B.weight": b}
-    config = '{"r": 2, "lora_alpha": 4, "target_modules": ["q"]}'
-    with tempfile.TemporaryDirectory() as temporary:
-        release, out = Path(temporary) / "release", Path(temporary) / "out"
-        base = {"sha256": "0" * 64, "path": temporary, "name": "base"}
-        write_release(release, components={}, info=INFO, adapter=(weights, config), base=base)
-        assert main(["export", str(release), "--adapter", "kohya", "--out", str(out)]) == 0
-        found = load_file(out / "adapter.safetensors")
+    record = AdapterRecord(r=2, lora_alpha=4.0, target_modules=("q",))
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        save_file(weights, folder / "adapter_model.safetensors")
+        FORMATS["kohya"](Adapter(folder=folder, record=record, schema=newest()), folder)
+        found = load_file(folder / "adapter.safetensors")
     down, up, alpha = (found[f"lora_unet_net_q.{key}"] for key in ("lora_down.weight", "lora_up.weight", "alpha"))
     assert torch.equal(alpha / len(down) * up @ down, 4 / 2 * b @ a)
 
