@@ -74,7 +74,8 @@ def weights() -> dict[str, Tensor]:
 def test_mochis_weights_begin_a_phase_and_the_sound_is_drawn(
     tmp_path: Path, weights: dict[str, Tensor], name: str, slot: str
 ) -> None:
-    recipe = phase(name, "parents.base=null", f"parents.{slot}={tmp_path / 'mochi'}")
+    other = [] if slot == "base" else ["parents.base=null"]
+    recipe = phase(name, *other, f"parents.{slot}={tmp_path / 'mochi'}")
     released(tmp_path / "mochi", weights, recipe)
     parents = open_parents(recipe, {}, Path)
     assert parents.keys() == set(SILENT)
