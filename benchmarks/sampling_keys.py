@@ -1,10 +1,9 @@
 """What each key of `sampling` costs and changes: seconds, network calls, and the difference from the result without it.
 
     python benchmarks/sampling_keys.py runs/mirage-toy-XXXXXXXX/0001/4-reference [--clips 8] [--rounds 3] [--json FILE]
-    python benchmarks/sampling_keys.py RUN --audio long.wav          # and the seams of windows
 
 The held-out clips of a run are made again, with equal noise in every arm; arms alternate, and seconds are medians per
-clip (of the processor on a CPU). An arm changes the recipe's sampling by one key, without guidance or with the
+clip (on a CPU the processor's own). An arm changes the recipe's sampling by one key, without guidance or with the
 guidance that the key needs, and is compared with the arm that lacks the key: `picture` is the RMS difference of frames
 in percent of full scale, `sound` that of samples in percent of the other's RMS. An arm that the recipe's check refuses
 is left out, and says why.
@@ -30,13 +29,10 @@ from talkies.flow.config import (
     SamplingConfig,
     SkipLayerConfig,
     UniformSchedule,
-    WindowsConfig,
 )
 from talkies.generate.clip import generate
-from talkies.generate.given import given_sound
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
-from talkies.generate.windows import generate_long, windows_for
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
@@ -186,39 +182,6 @@ def differences(clips: Sequence[Media], others: Sequence[Media]) -> tuple[float 
     return picture, sound
 
 
-def seams(model: Generator, sampling: SamplingConfig, path: Path, overlaps: Sequence[float]) -> list[str]:
-    """A line per overlap: windows, seconds per second of film, and how much more the picture changes at a seam."""
-    stream = model.listens
-    if stream is None:
-        return [f"{path} is not measured: this model makes no video for a sound"]
-    rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
-    given = given_sound(path, sample_rate=rate, samples=samples, more=None)
-    prompts = dict.fromkeys(model.text_codecs, "")
-    request = Request(prompts=prompts, id="windows", given={stream: given.values})
-    lines = [f"{'overlap':>8}{'windows':>9}{'s per s':>9}{'seam':>7}"]
-    for overlap in overlaps:
-        chosen = replace(sampling, windows=WindowsConfig(overlap=overlap))
-        windows = windows_for(model, request, chosen)
-        if windows is None:
-            return [f"{path} is no longer than a clip, and has no seams"]
-        begin = time.perf_counter()
-        film = cat(list(generate_long(model, request, chosen, windows=windows, seed=0)))
-        seconds = (time.perf_counter() - begin) / (len(film) / model.fps)
-        jump = seam(film, [at for at in windows.begins if at], windows.overlap)
-        lines.append(f"{windows.overlap / model.fps:>8.2f}{len(windows.begins):>9}{seconds:>9.2f}{jump:>7.2f}")
-    return lines
-
-
-def seam(film: Tensor, begins: Sequence[int], overlap: int) -> float:
-    """The largest change from a frame to the next within each seam, on average, over the median change elsewhere. A
-    seam goes from the frame before a window's beginning to the first one after the overlap."""
-    change = (film[1:] - film[:-1]).square().mean((1, 2, 3)).sqrt()
-    inside = [range(at - 1, min(at + overlap, len(change))) for at in begins]
-    elsewhere = [i for i in range(len(change)) if not any(i in one for one in inside)]
-    largest = statistics.fmean(max(float(change[i]) for i in one) for one in inside)
-    return largest / max(1e-9, statistics.median(float(change[i]) for i in elsewhere))
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, and write it to --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -226,8 +189,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips", type=int, default=8, help="held-out clips (8)")
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds (3)")
     parser.add_argument("--steps", type=int, help="steps of the sampler (the recipe's)")
-    parser.add_argument("--audio", type=Path, help="a long sound, for the seams of windows")
-    parser.add_argument("--overlaps", type=float, nargs="+", default=[0.0, 0.08, 0.24, 0.56], help="seconds")
     parser.add_argument("--json", type=Path, help="file for the rows")
     args = parser.parse_args(argv)
     source = open_source(str(args.run), Path, systems=SYSTEMS)
@@ -242,9 +203,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{'key':<26}{'calls':>7}{'seconds':>10}  {'against':<24}{'picture':>10}{'sound':>10}")
     for row in rows:
         print(row.line())
-    if args.audio is not None:
-        for line in seams(model, replace(source.recipe.sampling, steps=steps), args.audio, args.overlaps):
-            print(line)
     if args.json is not None:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 

@@ -1,12 +1,11 @@
 """benchmarks/sampling_keys.py: a row per key with its network calls, on a small network of random weights."""
 
-import wave
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from sampling_keys import ALL, PLAIN, Row, arms, differences, measured, seam, seams
+from sampling_keys import ALL, PLAIN, Row, arms, differences, measured
 
 from talkies.codecs.byte_text import ByteTextEncoder
 from talkies.codecs.linear_video import fit
@@ -95,20 +94,3 @@ def test_differences_are_those_of_frames_and_of_samples() -> None:
     zero = Media(frames=torch.zeros(2, 3, 4, 4), fps=1.0, samples=torch.full((8,), 0.5), sample_rate=8)
     other = replace(zero, frames=torch.full((2, 3, 4, 4), 0.2), samples=torch.full((8,), 0.25))
     assert differences([other], [zero]) == (pytest.approx(10), pytest.approx(50))
-
-
-def test_a_seam_is_seen_where_the_picture_jumps(model: Generator, recipe: PhaseRecipe, tmp_path: Path) -> None:
-    still = torch.arange(30.0)[:, None, None, None].expand(30, 3, 2, 2) / 100
-    jump = still.clone()
-    jump[15:] += 0.09
-    assert seam(still, [15], 0) == pytest.approx(1)
-    assert seam(jump, [15], 0) == pytest.approx(10, rel=1e-3)
-    assert seam(jump, [13], 4) == pytest.approx(10, rel=1e-3)
-    with wave.open(str(tmp_path / "a.wav"), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
-        out.writeframes((torch.rand(2 * RATE) * 20000).short().numpy().tobytes())
-    head, *lines = seams(model, replace(recipe.sampling, steps=1), tmp_path / "a.wav", [0.0, 0.24])
-    assert head.split() == ["overlap", "windows", "s", "per", "s", "seam"]
-    assert [line.split()[:2] for line in lines] == [["0.00", "3"], ["0.24", "4"]]

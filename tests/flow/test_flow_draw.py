@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from talkies.flow.draw import gaussian, uniform
+from talkies.flow.draw import gaussian, shuffled, uniform
 
 IDS = [f"clip-{i:06d}" for i in range(4000)]
 FIRST = [0] * len(IDS)
@@ -118,3 +118,19 @@ def test_more_than_32_bits_of_the_key_count() -> None:
 def test_ids_and_visits_must_pair_up() -> None:
     with pytest.raises(ValueError, match="zip"):
         uniform(0, ["a", "b"], [0], "n")
+
+
+def test_shuffled_noise_is_the_first_visit_s_in_another_order() -> None:
+    """By sample and visit, and whatever else is in the batch."""
+    shape = (3, 6, 2)
+    first = gaussian(1, ["a", "b"], [0, 0], "x", shape)
+    assert torch.equal(shuffled(1, ["a", "b"], [0, 0], "x", shape), first)
+    found = shuffled(1, ["a", "b", "a"], [2, 0, 3], "x", shape)
+    assert torch.equal(found[1], first[1])
+    assert torch.equal(found[0], shuffled(1, ["a"], [2], "x", shape)[0])
+    orders = [
+        tuple(next(i for i in range(6) if torch.equal(first[0][:, i], row[:, at])) for at in range(6))
+        for row in found[::2]
+    ]
+    assert len({*orders, tuple(range(6))}) == 3
+    assert all(sorted(order) == list(range(6)) for order in orders)

@@ -49,8 +49,8 @@ def test_more_of_a_longer_file_may_be_read(clip: Path, more: float | None, secon
     given = given_sound(clip, sample_rate=RATE, samples=RATE, more=more)
     assert len(given.values) == pytest.approx(seconds * RATE, abs=1100), "an AAC frame of padding at the end"
     assert torch.equal(given.values[:RATE], given_sound(clip, sample_rate=RATE, samples=RATE).values)
-    cut = () if more is None else ("it lasts 2.00 s: the clip is made for the first 1.00 s",)
-    assert given.notes == cut
+    cut = ("it lasts 2.00 s: the clip is made for the first 1.00 s; --overlap makes a film for all of it",)
+    assert given.notes == (() if more is None else cut)
 
 
 def test_all_of_a_shorter_file_is_followed_by_silence(clip: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from talkies.codecs.config import Wav2Vec2Config
 from talkies.codecs.geometry import audio_grid
 from talkies.flow.config import SamplingConfig, WindowsConfig
-from talkies.flow.draw import gaussian
+from talkies.flow.draw import gaussian, shuffled
 from talkies.generate.clip import generate
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
@@ -84,16 +84,19 @@ def test_a_sound_of_one_clip_needs_no_windows_and_is_made_as_ever() -> None:
     assert torch.equal(short.given["audio"], sound(samples(FRAMES)))
 
 
-def test_windows_have_noise_of_their_own() -> None:
-    """A function of seed, id and window, and of nothing else: the first one is that of a clip."""
+@pytest.mark.parametrize("own", [True, False])
+def test_a_window_s_noise_is_a_function_of_seed_id_and_window(own: bool) -> None:
+    """Its own, or that of the first window, which is a clip's, in another order of latent steps."""
     denoiser = Lit()
-    film(listener(denoiser), request(samples(40)), seed=5)
-    firsts = denoiser.seen[:: SAMPLING.steps]
+    windows = replace(SAMPLING.windows, noise="own") if own else SAMPLING.windows
+    film(listener(denoiser), request(samples(40)), replace(SAMPLING, windows=windows), seed=5)
+    firsts = [streams["video"] for streams in denoiser.seen[:: SAMPLING.steps]]
     assert len(firsts) == 7
-    for window, streams in enumerate(firsts):
-        shape = streams["video"].grid.latent_shape
-        assert torch.equal(streams["video"].latent, gaussian(5, ["clip"], [window], "sample/video", shape))
-    assert len({float(streams["video"].latent.sum()) for streams in firsts}) == len(firsts)
+    draw = gaussian if own else shuffled
+    for window, video in enumerate(firsts):
+        assert torch.equal(video.latent, draw(5, ["clip"], [window], "sample/video", video.grid.latent_shape))
+    assert torch.equal(firsts[0].latent, gaussian(5, ["clip"], [0], "sample/video", firsts[0].grid.latent_shape))
+    assert len({tuple(video.latent.flatten().tolist()) for video in firsts}) == len(firsts)
 
 
 def test_a_window_begins_where_the_one_before_ended() -> None:
@@ -112,7 +115,7 @@ def test_a_window_begins_where_the_one_before_ended() -> None:
     for window in (1, 2):
         calls = [streams["video"] for streams in denoiser.seen[window * SAMPLING.steps :][: SAMPLING.steps]]
         known = VIDEO.encode(frames[None, window * step : window * step + OVERLAP])
-        noise = gaussian(0, ["clip"], [window], "sample/video", calls[0].grid.latent_shape)
+        noise = shuffled(0, ["clip"], [window], "sample/video", calls[0].grid.latent_shape)
         for video in calls:
             assert video.condition is not None
             image = VIDEO.decode(video.condition[:, MASK_CHANNELS:])[0, 0]

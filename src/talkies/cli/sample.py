@@ -146,6 +146,17 @@ def _check_prompt(option: str, text: str, *, empty: str) -> None:
         raise RecipeError(f"sample: {option} is empty: {empty}")
 
 
+def _check_media(args: argparse.Namespace, system: "System") -> None:
+    """RecipeError for a medium that the system does not take."""
+    from talkies.config import RecipeError
+    from talkies.models.options import MEDIA
+
+    for name in MEDIA:
+        if getattr(args, name) is not None and name not in system.options:
+            known = ", ".join(f"--{option}" for option in system.options) or "none"
+            raise RecipeError(f"sample: --{name}: a {system.kind} model takes no such file; it takes: {known}")
+
+
 def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
     from talkies.config import RecipeError
     from talkies.generate.image import load_image
@@ -156,6 +167,7 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
 
     registry = registry_of(args.runs, args.tracking_uri, source=args.source)
     source = open_source(args.source, registry, ranks, systems=SYSTEMS, data=args.data)
+    _check_media(args, source.recipe.system)
     sampling, model = sampling_of(args, source.recipe), source.generator()
     negative = negative_of(args, source.recipe, sampling)
     image = None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, field
+from dataclasses import asdict, field, fields
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -147,8 +147,10 @@ class IndexRecord:
 
 
 def from_2(values: dict[str, Any]) -> dict[str, Any]:
-    """Schema 2 had one text, two kinds of latents, and a first-frame latent that the codec of the video made."""
-    header = {key: value for key, value in values["header"].items() if key != "mask_channels"}
+    """Schema 2 had one text, two kinds of latents, and a first-frame latent that the codec of the video made; what a
+    system decides now stood in the header."""
+    kept = {key.name for key in fields(HeaderRecord)}
+    header = {key: value for key, value in values["header"].items() if key in kept}
     streams = {name: {**grid, "tensor": f"latent.{name}"} for name, grid in values["grids"].items()}
     if values["image"]:
         streams["image"] = {**values["grids"]["video"], "tensor": "image", "codec": "video"}

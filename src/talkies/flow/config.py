@@ -165,9 +165,12 @@ class ReuseConfig:
 @config
 class WindowsConfig:
     """A video for a sound longer than a clip is made in windows. Each begins about `overlap` seconds before the end of
-    the one before, and goes on from the frames there; 0: windows know nothing of each other."""
+    the one before, and goes on from the frames there; 0: windows know nothing of each other. `noise` of a window:
+    `own`, or `shuffled`, that of the first with its latent steps in another order, so that what noise alone decides
+    stays the same (FreeNoise, arXiv 2310.15169)."""
 
     overlap: NonNegative = 0.5
+    noise: Literal["shuffled", "own"] = "shuffled"
 
 
 @config

@@ -39,3 +39,12 @@ def gaussian(seed: int, ids: Sequence[str], visits: Sequence[int], name: str, sh
     for row, key in zip(drawn, _keys(seed, ids, visits, name), strict=True):
         np.random.Generator(np.random.Philox(key=key)).standard_normal(out=row, dtype=np.float32)
     return torch.from_numpy(drawn).view(len(ids), *shape)
+
+
+def shuffled(seed: int, ids: Sequence[str], visits: Sequence[int], name: str, shape: Sequence[int]) -> Tensor:
+    """N(0, 1) [B, *shape], shape (C, T, ...): that of `gaussian` at visit 0, but at another visit its T steps lie in an
+    order of that visit's own."""
+    found = gaussian(seed, ids, [0] * len(ids), name, shape)
+    order = gaussian(seed, ids, visits, f"{name}/order", (shape[1],)).argsort(1)
+    rows = [drawn if not visit else drawn[:, steps] for drawn, steps, visit in zip(found, order, visits, strict=True)]
+    return torch.stack(rows)

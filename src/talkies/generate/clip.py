@@ -8,7 +8,7 @@ from torch import Tensor
 
 from talkies.config import CheckpointError
 from talkies.flow.config import SamplingConfig, target_for
-from talkies.flow.draw import gaussian
+from talkies.flow.draw import gaussian, shuffled
 from talkies.flow.guidance import guided
 from talkies.flow.held import Beginning, held
 from talkies.flow.ladder import left_out
@@ -51,7 +51,8 @@ def generate(
             skip_layer=sampling.skip_layer,
             reuse=sampling.reuse,
         )
-        streams = _streams(model, requests, made, seed=seed)
+        own = sampling.windows is not None and sampling.windows.noise == "own"
+        streams = _streams(model, requests, made, seed=seed, draw=gaussian if own else shuffled)
         latents = sample(
             sampling.sampler,
             held(denoiser, _beginnings(model, requests, streams), target_for(sampling.sampler)),
@@ -128,7 +129,9 @@ def _beginnings(model: Generator, requests: Sequence[Request], streams: Mapping[
     }
 
 
-def _streams(model: Generator, requests: Sequence[Request], made: Sequence[str], *, seed: int) -> dict[str, Stream]:
+def _streams(
+    model: Generator, requests: Sequence[Request], made: Sequence[str], *, seed: int, draw: Callable[..., Tensor]
+) -> dict[str, Stream]:
     """The initial noise of the streams that are made, and the conditions that are given."""
     count, ids = len(requests), [r.id for r in requests]
     windows = [r.window for r in requests]
@@ -136,7 +139,7 @@ def _streams(model: Generator, requests: Sequence[Request], made: Sequence[str],
     streams: dict[str, Stream] = {}
     for name, grid in model.grids.items():
         if name in made:
-            noise = gaussian(seed, ids, windows, f"sample/{name}", grid.latent_shape).to(model.device)
+            noise = draw(seed, ids, windows, f"sample/{name}", grid.latent_shape).to(model.device)
             streams[name] = Stream(latent=noise, time=ones, grid=grid)
         elif (condition := condition_of(model, requests, name)) is not None:
             streams[name] = condition

@@ -47,7 +47,8 @@ def given_sound(path: Path, *, sample_rate: int, samples: int, more: float | Non
     if len(sound) < samples - SLACK * sample_rate:
         notes.append(f"it lasts {len(sound) / sample_rate:.2f} s: silence follows up to the {clip:.2f} s of a clip")
     elif more is not None and (info.audio_seconds or 0.0) > clip + SLACK:
-        notes.append(f"it lasts {info.audio_seconds:.2f} s: the clip is made for the first {clip:.2f} s")
+        only = f"it lasts {info.audio_seconds:.2f} s: the clip is made for the first {clip:.2f} s"
+        notes.append(f"{only}; --overlap makes a film for all of it")
     padding = max(0, samples - len(sound))
     return Given(values=torch.nn.functional.pad(sound, (0, padding)), begin=begin.seconds, notes=tuple(notes))
 
