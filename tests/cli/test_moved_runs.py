@@ -15,7 +15,7 @@ from talkies.cli.main import run
 pytestmark = pytest.mark.timeout(600)
 WAYS = [
     ("new", "moved"),
-    ("old", "moved"),
+    pytest.param("old", "moved", marks=pytest.mark.slow),
     pytest.param("new", "copied", marks=pytest.mark.slow),
     pytest.param("old", "copied", marks=pytest.mark.slow),
 ]

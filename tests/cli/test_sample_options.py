@@ -59,9 +59,9 @@ def test_a_scale_is_changed_by_name(words: list[str], scales: dict[str, float]) 
         (["--scale", "=2"], "--scale '=2': a mova model has the scales text, bridge"),
         (["--scale", "text"], "--scale 'text': give NAME=NUMBER"),
         (["--scale", "text=much"], "--scale 'text=much': give NAME=NUMBER"),
-        (["--scale", "text=-1"], "give 0 to 100; 1 is off"),
-        (["--scale", "text=101"], "give 0 to 100; 1 is off"),
-        (["--scale", "bridge=nan"], "give 0 to 100; 1 is off"),
+        (["--scale", "text=-1"], "sample: --scale 'text=-1': give 0 to 100; 1 is off"),
+        (["--scale", "text=101"], "sample: --scale 'text=101': give 0 to 100; 1 is off"),
+        (["--scale", "bridge=nan"], "sample: --scale 'bridge=nan': give 0 to 100; 1 is off"),
         (["--text-scale", "inf"], "--text-scale inf: give 0 to 100; 1 is off"),
         (["--text-scale", "2", "--scale", "text=2"], "--scale 'text=2': the scale text is given twice"),
         (["--scale", "text=2", "--scale", "text=3"], "--scale 'text=3': the scale text is given twice"),
@@ -125,6 +125,17 @@ def test_a_negative_prompt_takes_the_empty_one_s_place_where_guidance_leaves_the
     assert negative("--negative", "a blur", "--text-scale", "1", "--bridge-scale", "2") == {"text": "a blur"}
     with pytest.raises(RecipeError, match="sample: --negative: no evaluation leaves the prompt out"):
         negative("--negative", "a blur", "--text-scale", "1")
+
+
+@pytest.mark.parametrize("option", ["--audio", "--video", "--image", "--out", "--data"])
+@pytest.mark.parametrize("path", ["", " "])
+def test_empty_paths_are_refused(option: str, path: str) -> None:
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    add_arguments(parser)
+    with pytest.raises(
+        argparse.ArgumentError, match=f"argument {option}: the path is empty: give one, or drop the option"
+    ):
+        parser.parse_args(["a-source", "--prompt", "a", option, path])
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, Tag
 
 from talkies.config import RecipeError, config
 from talkies.config.decode import decode, decode_values
 from talkies.config.numbers import Count, Positive, Share
+from talkies.config.schema import BY_KIND, PLAIN
 from talkies.config.source import load
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import decode_phase_values, decode_recipe
@@ -41,6 +42,8 @@ class Home:
     colour: Literal["red", "green"] = "red"
     note: str | None = None
     side: Literal["left", "right"] | Count = "left"
+    food: dict[Literal["meat", "fish"], Share] = field(default_factory=dict)
+    heat: Annotated[Annotated[Share, PLAIN] | Annotated[Dog, Tag("dog")], BY_KIND] = 1.0
     tag: Annotated[str, Field(pattern=r"^[a-z]*$", max_length=5)] = ""
 
 
@@ -103,6 +106,23 @@ def test_values_are_decoded_frozen() -> None:
         ("note: 3", "`note` must be text, got 3"),
         ("side: up", "`side` is 'up' (x.yaml:5); needed is 'left', 'right' or an integer"),
         ("side: [1]", "`side` is a list of 1 (x.yaml:5); needed is 'left', 'right' or an integer"),
+        ("food: {fihs: 1}", "unknown key `food.fihs` (x.yaml:5); one of meat, fish. Did you mean 'fish'?"),
+        ("food: {fish: 2}", "`food.fish` must be <= 1, got 2 at x.yaml:5"),
+        ("heat: -1", "`heat` must be >= 0, or a mapping whose `kind` is dog, got -1 at x.yaml:5"),
+        ("heat: x", "`heat` must be a number, or a mapping whose `kind` is dog, got 'x' at x.yaml:5"),
+        (
+            "heat: {kind: dig, weight: 1}",
+            "unknown kind 'dig' at `heat.kind` (x.yaml:5); one of dog. Did you mean 'dog'?",
+        ),
+        ("heat: {kind: cow, value: 3}", "unknown kind 'cow' at `heat.kind` (x.yaml:5); one of dog"),
+        ("heat: {kind: '', weight: 1}", "missing key `heat.kind` (x.yaml:5); one of dog"),
+        ("heat: {weight: 1}", "missing key `heat.kind` (x.yaml:5); one of dog"),
+        ("heat: {kind: dog, weight: 0}", "`heat.weight` must be > 0, got 0 at x.yaml:5"),
+        (
+            "heat: {kind: dog, weight: 1, wieght: 1}",
+            "unknown key `heat.wieght` (x.yaml:5). Did you mean `heat.weight`?",
+        ),
+        ("others: {tom: 3}", "`others.tom` must be a mapping whose `kind` is one of cat, dog, got 3 at x.yaml:5"),
         ("tag: A", "`tag` must be of the form ^[a-z]*$, got 'A' at x.yaml:5"),
         ("tag: abcdef", "`tag` must be text of at most 5 characters, got 'abcdef' at x.yaml:5"),
     ],

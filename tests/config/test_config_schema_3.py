@@ -9,8 +9,9 @@ import pytest
 from talkies.config import RecipeError
 from talkies.config.canonical import NOT_HASHED, differing, recipe_hash, to_dict
 from talkies.config.decode import decode_values
-from talkies.config.migrations import from_2, hash_of, migrated
-from talkies.config.source import LoadedRecipe, load
+from talkies.config.merge import merge
+from talkies.config.migrations import MOVED, from_2, hash_of, migrated
+from talkies.config.source import LoadedRecipe, load, unresolved
 from talkies.flow.config import FlowConfig, SamplingConfig
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.check import check
@@ -145,62 +146,124 @@ def test_the_hash_of_schema_2_cannot_be_made_from_a_recipe_of_schema_3() -> None
     assert hash_of(to_dict(recipe), NOT_HASHED) != OLD["toy/lora"]["recipe_hash"] != recipe_hash(recipe)
 
 
-FILE = """extends: {root}/toy/defaults.yaml
-name: x
-phase: {{kind: joint, text_dropout: 0.5}}
-data: {{shards: low, heldout: low_heldout}}
-steps: {{max: 3}}
-"""
-LORA = FILE.replace("{{kind: joint, text_dropout: 0.5}}", "{{kind: lora, rank: 4}}") + "parents: {{base: y}}\n"
+MOVES = [
+    ("flow.video.shift", 3.0, "key `flow.video`", "`flow.schedule.shifts.video`"),
+    ("flow.audio.shift", 3.0, "key `flow.audio`", "`flow.schedule.shifts.audio`"),
+    ("flow.times", "shared", "key `flow.times`", "`flow.shared`"),
+    ("sampling.video_shift", 3.0, "key `sampling.video_shift`", "`sampling.schedule.shifts.video`"),
+    ("sampling.audio_shift", 3.0, "key `sampling.audio_shift`", "`sampling.schedule.shifts.audio`"),
+    ("sampling.text_scale", 3.0, "key `sampling.text_scale`", "`sampling.scales.text`"),
+    ("sampling.bridge_scale", 3.0, "key `sampling.bridge_scale`", "`sampling.scales.bridge`"),
+    ("phase.kind", "lora", "kind 'lora' at `phase.kind`", "`train.kind: lora`"),
+    ("phase.rank", 4, "key `phase.rank`", "`train.rank`"),
+    ("phase.alpha", 4.0, "key `phase.alpha`", "`train.alpha`"),
+    ("phase.dropout", 0.5, "key `phase.dropout`", "`train.dropout`"),
+    ("phase.targets", ["q"], "key `phase.targets`", "`train.targets`"),
+    ("phase.experts", "alternate", "key `phase.experts`", "no key replaces it, so remove it"),
+]
+"""Every key of schema 2 that schema 3 has not: with a value, how it is refused, and what is to be written instead."""
+ADAPTER = ("rank", "alpha", "dropout", "targets")
+BASE = {
+    "extends": "toy/defaults.yaml",
+    "name": "x",
+    "phase": {"kind": "joint"},
+    "parents": {"base": "y"},
+    "data": {"shards": "low", "heldout": "low_heldout"},
+    "steps": {"max": 3},
+}
 
 
-def written(folder: Path, text: str) -> Path:
-    """A file of its own: overlays of a repository's file have its schema."""
-    (folder / "toy").mkdir()
-    (folder / "toy" / "defaults.yaml").write_text((MOVA / "toy" / "defaults.yaml").read_text())
-    (folder / "x.yaml").write_text(text.format(root="."))
-    return folder / "x.yaml"
+def nested(key: str, value: Any) -> dict[str, Any]:
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return dict(value)
 
 
-@pytest.mark.parametrize(
-    ("text", "overrides", "key", "now"),
-    [
-        (FILE + "flow: {{video: {{shift: 3.0}}}}\n", [], "key `flow.video`", "`flow.schedule.shifts.video`"),
-        (FILE + "flow: {{times: shared}}\n", [], "key `flow.times`", "`flow.shared`"),
-        (FILE + "sampling: {{text_scale: 3.0}}\n", [], "key `sampling.text_scale`", "`sampling.scales.text`"),
-        (LORA, [], "kind 'lora' at `phase.kind`", "`train.kind`, `train.rank`"),
-    ],
-)
-def test_a_file_with_keys_of_schema_2_is_told_to_state_it(
-    text: str, overrides: list[str], key: str, now: str, tmp_path: Path
-) -> None:
-    path = written(tmp_path, text)
+def written(folder: Path, values: dict[str, Any], name: str = "x.yaml") -> Path:
+    """JSON is YAML."""
+    (folder / name).write_text(json.dumps(values))
+    return folder / name
+
+
+def refusal(path: Path, *overrides: str) -> str:
     with pytest.raises(RecipeError) as caught:
         decode_phase(load(path, overrides), SYSTEMS)
-    line = str(caught.value).split("\n")[0]
-    assert line.startswith(f"recipe: unknown {key} ({path}:")
-    assert line.endswith(f" It is of schema 2: state `schema: 2`, or use {now}.")
-    for file in (path, path.parent / "toy" / "defaults.yaml"):  # files that are merged are of one schema
-        file.write_text("schema: 2\n" + file.read_text())
-    found = decode_phase(load(path, overrides), SYSTEMS)
-    check(found)
-    shown = {place for key, place in load(path, overrides).origins.items() if key.startswith(("train", "flow"))}
-    assert all(place.startswith(str(tmp_path)) for place in shown), shown
+    return str(caught.value).split("\n")[0]
 
 
-@pytest.mark.parametrize(
-    ("override", "now"),
-    [("flow.audio.shift=2.0", "`flow.schedule.shifts.audio`"), ("sampling.bridge_scale=2", "`sampling.scales.bridge`")],
-)
-def test_an_override_of_schema_2_is_told_the_key_of_today(override: str, now: str) -> None:
-    with pytest.raises(RecipeError) as caught:
-        decode_phase(load(MOVA / "toy" / "joint_phase1.yaml", [override]), SYSTEMS)
-    assert f"(override). It is of schema 2: now it is {now}." in str(caught.value)
+def alone(folder: Path, key: str, value: Any) -> dict[str, Any]:
+    """The toy's defaults, a phase and an old key in one file, which has nothing else of schema 3 but defaults."""
+    toy = unresolved(MOVA / "toy" / "defaults.yaml").values
+    rest = {name: section for name, section in toy.items() if name not in ("flow", "sampling")}
+    values = merge(merge(rest, {name: part for name, part in BASE.items() if name != "extends"}), nested(key, value))
+    if key.startswith("phase.") and key.removeprefix("phase.") in ADAPTER:
+        values["phase"]["kind"] = "lora"
+    return values
+
+
+def test_every_move_is_told() -> None:
+    assert [*MOVED[3]] == [f"{key}=lora" if key == "phase.kind" else key for key, *_ in MOVES]
+
+
+@pytest.mark.parametrize(("key", "value", "refused", "now"), MOVES)
+def test_a_file_with_a_key_of_schema_2_is_told_what_to_write_or_to_state_it(
+    key: str, value: Any, refused: str, now: str, tmp_path: Path
+) -> None:
+    values = alone(tmp_path, key, value)
+    path = written(tmp_path, values)
+    line = refusal(path)
+    if key.removeprefix("phase.") in ADAPTER:  # which begins with the kind
+        refused, now = "kind 'lora' at `phase.kind`", "`train.kind: lora`"
+    assert line.startswith(f"recipe: unknown {refused} ({path}:1). It is of schema 2: ")
+    assert now in line
+    assert line.endswith(", or state `schema: 2`.")
+    check(decode_phase(load(written(tmp_path, {"schema": 2, **values})), SYSTEMS))
+
+
+@pytest.mark.parametrize(("key", "value", "refused", "now"), MOVES)
+def test_a_file_that_extends_another_is_told_what_to_write(
+    key: str, value: Any, refused: str, now: str, tmp_path: Path
+) -> None:
+    """And not to state schema 2, for then both would have to."""
+    (tmp_path / "toy").mkdir()
+    written(tmp_path / "toy", unresolved(MOVA / "toy" / "defaults.yaml").values, "defaults.yaml")
+    path = written(tmp_path, merge(BASE, nested(key, value)))
+    line = refusal(path)
+    assert line.startswith(f"recipe: unknown {refused} ({path}:1). It is of schema 2: ")
+    assert now in line
+    assert "`schema" not in line
+    assert line.endswith("remove it." if key == "phase.experts" else " instead.")
+
+
+@pytest.mark.parametrize("recipe", ["joint_phase1", "lora"])
+@pytest.mark.parametrize(("key", "value", "refused", "now"), MOVES)
+def test_an_override_of_schema_2_is_told_what_to_write(
+    key: str, value: Any, refused: str, now: str, recipe: str
+) -> None:
+    line = refusal(MOVA / "toy" / f"{recipe}.yaml", f"{key}={json.dumps(value)}")
+    assert line.startswith(f"recipe: unknown {refused} (override). It is of schema 2: ")
+    assert now in line
+    assert "`schema" not in line
+
+
+def test_an_adapter_written_as_told_is_one(tmp_path: Path) -> None:
+    path = written(tmp_path, alone(tmp_path, "train", {"kind": "lora", "rank": 4}))
+    check(decode_phase(load(path), SYSTEMS))
+
+
+def test_schema_2_is_not_proposed_where_it_would_be_refused(tmp_path: Path) -> None:
+    """With a key of schema 3 beside it, the file is of neither."""
+    values = merge(alone(tmp_path, "flow.times", "shared"), {"flow": {"schedule": {"kind": "uniform"}}})
+    assert refusal(written(tmp_path, values)).endswith("write `flow.shared`, true or false instead.")
+
+
+def test_a_section_of_another_kind_of_recipe_is_not_taken_for_an_older_one(tmp_path: Path) -> None:
+    path = written(tmp_path, {"kind": "prepare", "flow": {"times": "shared"}})
+    with pytest.raises(RecipeError, match=r"^recipe: unknown key `flow` .*Known keys there"):
+        decode_recipe(load(path), SYSTEMS)
 
 
 def test_a_misspelt_key_is_not_taken_for_an_older_one() -> None:
-    with pytest.raises(RecipeError, match=r"`phase.rank`.*Did you mean `train.rank`\?"):
-        decode_phase(load(MOVA / "toy" / "lora.yaml", ["phase.rank=3"]), SYSTEMS)
     with pytest.raises(RecipeError, match=r"`flow.vidoe`.*Known keys there: schedule, shared, target, weighting"):
         decode_phase(load(MOVA / "toy" / "lora.yaml", ["flow.vidoe.shift=3"]), SYSTEMS)
 

@@ -90,6 +90,21 @@ def objective() -> None:
     assert (high, low) == ({"joint": 1.0}, {"refine": 0.5, "joint": 0.5})
 
 
+def adapter_format() -> None:
+    """Alpha / rank times up times down is what each layer of the adapter adds; `talkies export` writes it."""
+    a, b = torch.randn(2, 4), torch.randn(3, 2)
+    weights = {"base_model.model.net.q.lora_A.weight": a, "base_model.model.net.q.lora_B.weight": b}
+    config = '{"r": 2, "lora_alpha": 4, "target_modules": ["q"]}'
+    with tempfile.TemporaryDirectory() as temporary:
+        release, out = Path(temporary) / "release", Path(temporary) / "out"
+        base = {"sha256": "0" * 64, "path": temporary, "name": "base"}
+        write_release(release, components={}, info=INFO, adapter=(weights, config), base=base)
+        assert main(["export", str(release), "--adapter", "kohya", "--out", str(out)]) == 0
+        found = load_file(out / "adapter.safetensors")
+    down, up, alpha = (found[f"lora_unet_net_q.{key}"] for key in ("lora_down.weight", "lora_up.weight", "alpha"))
+    assert torch.equal(alpha / len(down) * up @ down, 4 / 2 * b @ a)
+
+
 def recipe() -> None:
     """The new keys decode, agree with the preset, and may be gated on; a recipe without them is as it was."""
     path = ROOT / "recipes" / "mova" / "toy" / "joint_phase1.yaml"
@@ -103,5 +118,5 @@ def recipe() -> None:
 
 
 assert Path(talkies.__file__).is_relative_to(ROOT)
-for part in (metric, sampler, objective, codec, recipe):
+for part in (metric, sampler, objective, codec, adapter_format, recipe):
     part()

@@ -44,7 +44,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_added_works(changed: Path) -> None:
-    assert [Path(name).name for name, _ in FILES] == ["level.py", "heun.py", "pooled_video.py"]
+    assert [Path(name).name for name, _ in FILES] == ["level.py", "heun.py", "pooled_video.py", "kohya.py"]
     command = [sys.executable, str(Path(__file__).with_name("added.py")), str(changed)]
     paths = os.pathsep.join([str(changed / "src"), str(ROOT / "tests" / "flow")])
     found = subprocess.run(

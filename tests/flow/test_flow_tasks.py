@@ -41,9 +41,19 @@ def test_the_shares_hold_over_all_steps_and_a_task_is_drawn_only_where_it_can_be
     [
         ({"a": task(0.5), "b": task(0.4)}, 1, "the shares of a, b add up to 0.9: they must add up to 1"),
         ({"a": task(0.7), "b": task(0.4)}, 1, "add up to 1.1"),
-        ({"a": task(0.4), "low": task(0.6, 1)}, 2, "the share of low is 0.6: only some steps train it, at most 0.5"),
-        ({"low": task(1.0, 1)}, 2, "only low have a share, which leaves steps without a task"),
-        ({"low": task(0.4, 1), "high": task(0.6, 0)}, 2, "the share of high is 0.6: .* at most 0.5"),
+        (
+            {"a": task(0.4), "low": task(0.6, 1)},
+            2,
+            "the share of low is 0.6, but only 1 of 2 steps can train it: .* 0.5",
+        ),
+        (
+            {"low": task(1.0, 1)},
+            2,
+            "the share of low is 1, but only 1 of 2 .*: give it at most 0.5, and the rest to an",
+        ),
+        ({"low": task(1.0, 1), "a": task(0.0)}, 2, "the share of low is 1, .* at most 0.5"),
+        ({"low": task(0.5, 1, 2), "last": task(0.5, 2)}, 3, "the share of last is 0.5, but only 1 of 3 .* 0.2222"),
+        ({"low": task(0.4, 1), "high": task(0.6, 0)}, 2, "the share of high is 0.6, .* at most 0.5"),
     ],
 )
 def test_shares_that_the_turns_cannot_hold_are_refused(tasks: dict[str, Task], turns: int, message: str) -> None:

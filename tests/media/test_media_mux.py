@@ -11,7 +11,7 @@ from torch import Tensor
 
 from talkies.media.container import MediaError
 from talkies.media.frames import read_frames
-from talkies.media.mux import write_beside
+from talkies.media.mux import Nowhere, check_carried, write_beside
 from talkies.media.probe import probe
 from talkies.media.sound import read_audio
 from talkies.media.timeline import find_beginning
@@ -78,7 +78,7 @@ def test_the_given_stream_is_untouched_and_in_step(tmp_path: Path, medium: Any) 
     assert steps_apart(out) <= 1
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.wav", "pcm_s16le"), ("a.flac", "flac"), ("a.ogg", "libopus")])
+@pytest.mark.parametrize(("name", "codec"), [("a.flac", "flac"), ("a.ogg", "libopus"), ("a.mp3", "libmp3lame")])
 def test_sound_of_other_files_is_untouched_and_in_step(tmp_path: Path, name: str, codec: str) -> None:
     given, out = encoded(tmp_path / name, codec), tmp_path / "out.mp4"
     begin = find_beginning(given, modalities=("audio",)).seconds
@@ -102,3 +102,55 @@ def test_a_file_without_the_stream_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no video"):
         write_beside(out, media(), given, "video", begin=0.0, tags={})
     assert not out.exists()
+
+
+def test_an_error_of_the_output_names_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, out = encoded(tmp_path / "a.wav", "pcm_s16le"), tmp_path / "out.mp4"
+    monkeypatch.setattr("talkies.media.mux.OPTIONS", {"movie_timescale": "0"})
+    with pytest.raises(MediaError, match=r"out\.mp4: cannot be written \("):
+        write_beside(out, media(), given, "audio", begin=0.0, tags={})
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("medium", ["video", "audio"])
+def test_what_mp4_holds_is_carried_without_a_word(tmp_path: Path, medium: Any) -> None:
+    write_mp4(tmp_path / "given.mp4", media(), tags={})
+    assert check_carried(tmp_path / "given.mp4", medium) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [("a.webm", "libvpx", "yuv420p"), ("a.mov", "prores", "yuv422p10le"), ("a.gif", "gif", "rgb8")],
+)
+def test_pictures_that_mp4_cannot_hold_are_refused_before(tmp_path: Path, name: str, codec: str, pixels: str) -> None:
+    with av.open(str(tmp_path / name), "w") as out:
+        stream: Any = out.add_stream(codec, rate=25, width=SIDE, height=SIDE, pix_fmt=pixels)
+        for packet in (*stream.encode(av.VideoFrame(SIDE, SIDE, pixels)), *stream.encode(None)):
+            out.mux(packet)
+    with pytest.raises(MediaError, match=r"which mp4 cannot hold .*; convert it \(ffmpeg -i IN OUT.mp4\)$"):
+        check_carried(tmp_path / name, "video")
+
+
+def test_packets_without_times_are_refused(tmp_path: Path) -> None:
+    """AVI does not say when pictures are shown that are not in the order of decoding."""
+    write_mp4(tmp_path / "a.mp4", media(), tags={})
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(tmp_path / "a.avi"), "w") as out:
+        stream: Any = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    with pytest.raises(MediaError, match="its video is h264, which mp4 cannot hold"):
+        check_carried(tmp_path / "a.avi", "video")
+
+
+def test_nowhere_is_seekable() -> None:
+    file = Nowhere()
+    assert [file.write(b"abc"), file.seek(1), file.write(b"x"), file.tell(), file.seek(-1, 2), file.seek(1, 1)] == [
+        3,
+        1,
+        1,
+        2,
+        2,
+        3,
+    ]

@@ -73,7 +73,7 @@ class Run:
 
 
 @pytest.mark.fault("14", "corrupted data sample", injected="garbage in one record, a run stopped twice and resumed")
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_that_was_stopped_makes_the_same_substitutions_bitwise(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, workers: int, record_outcome: RecordOutcome
 ) -> None:

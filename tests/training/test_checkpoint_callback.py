@@ -27,7 +27,7 @@ from talkies.training.lora import add_lora
 from talkies.training.phase import Phase
 
 
-@pytest.mark.parametrize(("accumulate", "workers"), [(1, 0), (2, 0), (1, 2)])
+@pytest.mark.parametrize(("accumulate", "workers"), [pytest.param(1, 0, marks=pytest.mark.slow), (2, 0), (1, 2)])
 @pytest.mark.fault("d", "EMA resume equality", injected="stops after steps 3 and 5 of 8")
 def test_resumed_equals_uninterrupted_bitwise(
     shards: ShardSet,

@@ -145,7 +145,7 @@ class InsideAStep(Callback):
 
 
 @pytest.mark.fault("b", "save requested inside an accumulation", injected="SIGTERM in micro-batch 1, 2 or 4 of 4")
-@pytest.mark.parametrize("micro", [1, 2, 4])
+@pytest.mark.parametrize("micro", [2, *(pytest.param(micro, marks=pytest.mark.slow) for micro in (1, 4))])
 def test_a_save_requested_inside_an_accumulation_waits_for_its_end(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, micro: int, record_outcome: Callable[..., None]
 ) -> None:

@@ -123,7 +123,7 @@ def curves(
     return points
 
 
-@pytest.mark.parametrize(("every", "accumulate"), [(1, 2), (4, 1)])
+@pytest.mark.parametrize(("every", "accumulate"), [(1, 2), pytest.param(4, 1, marks=pytest.mark.slow)])
 def test_a_stopped_run_has_the_curves_of_an_uninterrupted_one(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path, every: int, accumulate: int
 ) -> None:

@@ -1,12 +1,15 @@
-"""talkies export SOURCE --consolidate --out FOLDER: a checkpoint that many ranks wrote, as a release."""
+"""talkies export SOURCE --consolidate --out FOLDER: a checkpoint that many ranks wrote, as a release; or
+talkies export RELEASE --adapter FORMAT --out FOLDER: its adapter in a format of files."""
 
 import argparse
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.place import add_store, registry_of
+from talkies.config.quoting import shown
 from talkies.config.regular_files import resolved
 
 if TYPE_CHECKING:
@@ -15,21 +18,54 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("source", type=Path, help="a run (its newest checkpoint) or a checkpoint")
     parser.add_argument(
-        "--consolidate",
-        action="store_true",
-        required=True,
-        help="make one safetensors file per component of the EMA weights (the only form of export; required)",
+        "source", type=Path, help="a run (its newest checkpoint) or a checkpoint; with --adapter a release"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the release folder to make")
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument(
+        "--consolidate", action="store_true", help="make one safetensors file per component of the EMA weights"
+    )
+    form.add_argument("--adapter", metavar="FORMAT", help="write the adapter of a release in a format of files: peft")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
     parser.add_argument("--data", type=Path, help="prepared data with the codecs to include (the run's own)")
     add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the release in one process, with one tensor in memory at a time. An unfinished run keeps the checkpoint."""
-    from talkies.config import CheckpointError, RecipeError
+    """Write the folder in one process."""
+    from talkies.config import RecipeError
+
+    if args.out.exists():
+        raise RecipeError(f"export: --out {args.out} exists: choose a new folder")
+    return _consolidate(args) if args.adapter is None else _adapter(args)
+
+
+def _adapter(args: argparse.Namespace) -> int:
+    from talkies.config import RecipeError
+    from talkies.config.decode import one_of
+    from talkies.files.durable import fsync_tree, storage_errors
+    from talkies.training.adapter import adapter_of
+    from talkies.training.adapter_formats import FORMATS
+
+    if args.data is not None:
+        raise RecipeError("export: --data is for --consolidate: drop it")
+    if args.adapter not in FORMATS:
+        raise RecipeError(f"export: --adapter {shown(args.adapter)} is not a format{one_of(args.adapter, FORMATS)}")
+    adapter = adapter_of(args.source)
+    temporary = args.out.with_name(args.out.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    with storage_errors(args.out):
+        temporary.mkdir(parents=True)
+        FORMATS[args.adapter](adapter, temporary)
+        fsync_tree(temporary)
+        temporary.rename(args.out)
+    print(f"adapter:  {args.out} ({args.adapter}, rank {adapter.record.r}, alpha {adapter.record.lora_alpha:g})")
+    return 0
+
+
+def _consolidate(args: argparse.Namespace) -> int:
+    """One tensor in memory at a time. An unfinished run keeps the checkpoint."""
+    from talkies.config import CheckpointError
     from talkies.models.systems import SYSTEMS
     from talkies.runs.folders import finished
     from talkies.runs.inputs_record import read_facts
@@ -39,8 +75,6 @@ def run(args: argparse.Namespace) -> int:
     from talkies.runs.result import consolidate
     from talkies.runs.source import checkpoint_of, neighbours
 
-    if args.out.exists():
-        raise RecipeError(f"export: --out {args.out} exists: choose a new folder")
     checkpoint, run_folder = checkpoint_of(args.source)
     recipe = recipe_of_run(run_folder, SYSTEMS)
     registry = registry_of(args.runs, args.tracking_uri, source=str(run_folder))

@@ -53,6 +53,13 @@ def seed_of(text: str) -> int:
     return int(text)
 
 
+def path_of(text: str) -> Path:
+    """A path; for argparse. Empty text, which Path takes as the folder here, is refused."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty: give one, or drop the option")
+    return Path(text)
+
+
 def named_store(runs: Path, uri: str | None) -> tuple[str, Path | None]:
     """The tracking URI (`uri`, else the store of `runs`) and, for SQLite, the folder of artifacts. Makes nothing."""
     root = resolved(runs)

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from talkies.cli.place import add_store, registry_of, seed_of
+from talkies.cli.place import add_store, path_of, registry_of, seed_of
 from talkies.config.quoting import shown
 
 MAX_SCALE, MAX_STEPS, MAX_OVERLAP = 100.0, 10_000, 3600.0
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from talkies.flow.config import SamplingConfig
     from talkies.generate.given import Given
     from talkies.generate.model import Generator
-    from talkies.media.mux import Medium
+    from talkies.media.carried import Medium
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
     from talkies.streams.system import System
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt", help="what to show and to hear; with --audio it may be left out")
     parser.add_argument("--negative", help="what guidance leads away from (the empty prompt)")
     for name, text in MEDIA.items():
-        parser.add_argument(f"--{name}", type=Path, help=text)
-    parser.add_argument("--out", type=Path, default=Path("sample.mp4"), help="where the mp4 goes (sample.mp4)")
+        parser.add_argument(f"--{name}", type=path_of, help=text)
+    parser.add_argument("--out", type=path_of, default=Path("sample.mp4"), help="where the mp4 goes (sample.mp4)")
     parser.add_argument("--seed", type=seed_of, default=0, help="of the initial noise (0)")
     parser.add_argument("--steps", type=int, help="steps of the sampler (the recipe's)")
     for name, text in SCALES.items():
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds that windows of a long sound have in common (the recipe's)",
     )
-    parser.add_argument("--data", type=Path, help="prepared data with a checkpoint's codecs (its run's own)")
+    parser.add_argument("--data", type=path_of, help="prepared data with a checkpoint's codecs (its run's own)")
     add_store(parser)
 
 
@@ -55,14 +55,13 @@ def scales_of(args: argparse.Namespace, system: "System") -> dict[str, float]:
     from talkies.config import RecipeError
     from talkies.models.options import SCALES
 
-    given = [(name, f"--{name}-scale", getattr(args, f"{name}_scale")) for name in SCALES]
+    short = {name: getattr(args, f"{name}_scale") for name in SCALES}
+    given = [(name, f"--{name}-scale {value}", value) for name, value in short.items() if value is not None]
     for text in args.scale:
         name, _, value = text.partition("=")
         given.append((name, f"--scale {shown(text)}", value))
     found: dict[str, float] = {}
     for name, option, value in given:
-        if value is None:
-            continue
         if name in found:
             raise RecipeError(f"sample: {option}: the scale {name} is given twice")
         if name not in system.scales:
@@ -72,7 +71,7 @@ def scales_of(args: argparse.Namespace, system: "System") -> dict[str, float]:
         except ValueError:
             raise RecipeError(f"sample: {option}: give NAME=NUMBER") from None
         if not math.isfinite(found[name]) or not 0 <= found[name] <= MAX_SCALE:
-            raise RecipeError(f"sample: {option} {value}: give 0 to {MAX_SCALE:g}; 1 is off")
+            raise RecipeError(f"sample: {option}: give 0 to {MAX_SCALE:g}; 1 is off")
     return found
 
 

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from talkies.config.errors import RecipeError
 from talkies.config.forbidden_values import refuse_unfit
-from talkies.config.keys import choices, known_paths, path_of, variants
+from talkies.config.keys import KEY, choices, known_paths, path_of, variants
 from talkies.config.older import hint_of
 from talkies.config.quoting import WIDTH, listed, named, shown
 from talkies.config.source import LoadedRecipe
@@ -20,12 +20,14 @@ from talkies.config.source import LoadedRecipe
 T = TypeVar("T")
 MAX_NAMED = 5
 """How many keys are named after the first error; the others are counted."""
+_MAPPING = "a mapping of keys"
 _KINDS = {
     "bool_type": "true or false",
-    "dataclass_type": "a mapping of keys",
-    "dict_type": "a mapping of keys",
+    "dataclass_type": _MAPPING,
+    "dict_type": _MAPPING,
     "float_type": "a number",
     "int_type": "an integer",
+    "model_attributes_type": _MAPPING,
     "string_type": "text",
     "tuple_type": "a list",
 }
@@ -63,7 +65,7 @@ def _decoded(target: Any, source: LoadedRecipe) -> Any:
         return _validated(target, source.values)
     except ValidationError as error:
         details = error.errors(include_url=False)
-    ordered = sorted(details, key=lambda detail: detail["type"] != _UNKNOWN)
+    ordered = sorted(details, key=lambda detail: detail["type"] != _UNKNOWN and not _of_key(detail))
     message = _Message(target, source)
     first, *others = message.by_path(ordered).items()
     keys = ", ".join(f"`{named(path)}`" for path, _ in others[:MAX_NAMED]) + (
@@ -104,23 +106,37 @@ class _Message:
         """What is wrong with one key, where, and what is allowed or nearest."""
         detail = details[0]
         path, error = self.path(detail), detail["type"]
+        _, kind = path_of(self.target, self.source.values, detail["loc"])
         if error == _UNKNOWN:
             return self._unknown(path)
-        _, kind = path_of(self.target, self.source.values, detail["loc"])
         if error in ("missing", "union_tag_not_found"):
             allowed = f"; one of {', '.join(variants(kind))}" if variants(kind) else ""
             return f"missing key `{named(path)}`{self._place(path)}{allowed}"
-        value = detail["input"]
+        if _of_key(detail):
+            return self._unfit_key(path, kind, detail)
+        return self._unfit(path, kind, details)
+
+    def _unfit(self, path: str, kind: Any, details: Sequence[ErrorDetails]) -> str:
+        """The message for a value that is not of the type `kind`."""
+        detail = details[0]
+        error, value = detail["type"], detail["input"]
         if len(details) > 1:
             allowed = " or ".join(needed(other).replace(" or ", ", ") for other in details)
             return f"`{named(path)}` is {shown(value)}{self._place(path)}; needed is {allowed}"
         if error == "union_tag_invalid":
             tag = value["kind"]
-            allowed = self._older(path) or one_of(tag, variants(kind))
+            older = self._older(path, tag)
+            allowed = f".{older}" if older else one_of(tag, variants(kind))
             return f"unknown kind {shown(tag)} at `{named(path)}`{self._place(path)}{allowed}"
         if error == "literal_error":
             return f"`{named(path)}` is {shown(value)}{self._place(path)}{one_of(value, choices(kind))}"
-        return f"`{named(path)}` must be {needed(detail)}, got {shown(value)}{self._place(path, ' at ')}"
+        return f"`{named(path)}` must be {_allowed(detail, kind)}, got {shown(value)}{self._place(path, ' at ')}"
+
+    def _unfit_key(self, path: str, kind: Any, detail: ErrorDetails) -> str:
+        """The message for the name of an entry that the keys of its mapping, of type `kind`, exclude."""
+        if known := choices(kind):
+            return f"unknown key `{named(path)}`{self._place(path)}{one_of(detail['input'], known)}"
+        return f"key `{named(path)}`{self._place(path)} must be {needed(detail)}"
 
     def _place(self, path: str, form: str = "") -> str:
         """Where `path` is written; for a missing key, where the mapping that should hold it begins."""
@@ -139,8 +155,8 @@ class _Message:
         hint = f" Did you mean `{named(near[0])}`?" if near else f" Known keys there: {listed(names)}" if names else ""
         return f"unknown key `{named(path)}`{self._place(path)}.{self._older(path) or hint}"
 
-    def _older(self, path: str) -> str:
-        """What to do if the key is one of an older schema, which the recipe does not state."""
+    def _older(self, path: str, value: Any = None) -> str:
+        """What to do if the key, or its `value`, is one of an older schema, which the recipe does not state."""
 
         def fits(values: Mapping[str, Any]) -> bool:
             try:
@@ -149,7 +165,22 @@ class _Message:
                 return False
             return True
 
-        return hint_of(path, self.source.values, fits, overridden=self.source.origins.get(path) == "override")
+        stated = not self.source.extends and self.source.origins.get(path) != "override"
+        return hint_of(path, value, self.source.values, fits if stated else None)
+
+
+def _of_key(detail: ErrorDetails) -> bool:
+    """Whether an error is about the name of a mapping's entry."""
+    return detail["loc"][-1:] == (KEY,) and detail["type"] != _UNKNOWN
+
+
+def _allowed(detail: ErrorDetails, kind: Any) -> str:
+    """What is allowed instead of a value of a key of type `kind`."""
+    if not variants(kind):
+        return needed(detail)
+    one = "one of " if len(variants(kind)) > 1 else ""
+    mapping = f"a mapping whose `kind` is {one}{', '.join(variants(kind))}"
+    return mapping if _KINDS.get(detail["type"]) == _MAPPING else f"{needed(detail)}, or {mapping}"
 
 
 def needed(detail: ErrorDetails) -> str:

@@ -6,6 +6,9 @@ from dataclasses import is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+KEY = "[key]"
+"""The end of pydantic's location of an error in the name of a mapping's entry."""
+
 
 def bare(kind: Any) -> Any:
     """`kind` without Annotated and without `| None`."""
@@ -23,7 +26,7 @@ def variants(kind: Any) -> dict[str, Any]:
     kind = bare(kind)
     if get_origin(kind) not in (Union, types.UnionType):
         return {}
-    members = [member for member in get_args(kind) if "kind" in hints(member)]
+    members = [member for member in map(bare, get_args(kind)) if "kind" in hints(member)]
     return {get_args(hints(member)["kind"])[0]: member for member in members}
 
 
@@ -88,11 +91,14 @@ def choices(kind: Any) -> tuple[Any, ...]:
 
 
 def path_of(kind: Any, value: Any, loc: tuple[str | int, ...]) -> tuple[list[str], Any]:
-    """pydantic's error location (which includes the kind of each union on the way) -> key path and type there."""
+    """pydantic's error location (which includes the kind of each union on the way) -> key path and type there; for a
+    location that ends with KEY, the path of that entry and the type of the mapping's keys."""
     path: list[str] = []
     rest = [str(part) for part in loc]
     while True:
         picked = chosen(kind, value)
+        if variants(kind) and not isinstance(value, Mapping):  # pydantic names the member for plain values
+            return path, kind
         if variants(kind) and picked is not kind:
             if not rest:
                 return path, kind
@@ -100,6 +106,8 @@ def path_of(kind: Any, value: Any, loc: tuple[str | int, ...]) -> tuple[list[str
         if not rest or mixed(picked):  # pydantic names each member of such a union
             return path, picked
         path.append(rest[0])
+        if rest[1:] == [KEY] and get_origin(bare(picked)) is dict:
+            return path, get_args(bare(picked))[0]
         kind, value, rest = child(picked, rest[0]), _entry(value, rest[0]), rest[1:]
         if kind is None:
             return [*path, *rest], None

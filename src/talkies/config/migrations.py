@@ -43,6 +43,26 @@ def from_2(values: Values) -> Values:
     return values
 
 
+MOVED = {
+    3: {
+        "flow.video.shift": "`flow.schedule.shifts.video`",
+        "flow.audio.shift": "`flow.schedule.shifts.audio`",
+        "flow.times": "`flow.shared`, true or false",
+        "sampling.video_shift": "`sampling.schedule.shifts.video`",
+        "sampling.audio_shift": "`sampling.schedule.shifts.audio`",
+        "sampling.text_scale": "`sampling.scales.text`",
+        "sampling.bridge_scale": "`sampling.scales.bridge`",
+        "phase.kind=lora": "`phase.kind: joint`, and `train.kind: lora` with the other keys of the adapter in `train`",
+        "phase.rank": "`train.rank` with `train.kind: lora`",
+        "phase.alpha": "`train.alpha` with `train.kind: lora`",
+        "phase.dropout": "`train.dropout` with `train.kind: lora`",
+        "phase.targets": "`train.targets` with `train.kind: lora`",
+        "phase.experts": None,
+    }
+}
+"""By schema: key, or key=value, of the schema before -> what to write instead (None: nothing), for messages."""
+
+
 def _phase_from_2(values: Values) -> Values:
     if not isinstance(values.get("phase"), dict):
         return values

@@ -21,11 +21,13 @@ LIMIT = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedRecipe:
-    """The merged `values` of files and overrides; `origins`: key path -> 'file:line' or 'override'."""
+    """The merged `values` of files and overrides; `origins`: key path -> 'file:line' or 'override'; `extends`: `file`
+    extends another one."""
 
     file: Path
     values: dict[str, Any]
     origins: dict[str, str]
+    extends: bool = False
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
@@ -38,7 +40,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     for key, value in _overrides(overrides):
         values = override(values, origins, key, value)
     values = resolve(values, origins)
-    return LoadedRecipe(file=source.file, values=values, origins=_complete(values, origins))
+    return LoadedRecipe(file=source.file, values=values, origins=_complete(values, origins), extends=source.extends)
 
 
 def unresolved(path: str | Path) -> LoadedRecipe:
@@ -51,7 +53,7 @@ def unresolved(path: str | Path) -> LoadedRecipe:
     for layer in layers:
         values = merge(values, layer.values)
         origins |= layer.origins
-    return LoadedRecipe(file=file, values=_newest(values, origins), origins=origins)
+    return LoadedRecipe(file=file, values=_newest(values, origins), origins=origins, extends=len(layers) > 1)
 
 
 def _check_schemas(layers: Sequence[LoadedRecipe]) -> None:

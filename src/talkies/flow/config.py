@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
 from talkies.config import config
 from talkies.config.numbers import Draws, NonNegative, Positive, Share
-from talkies.config.schema import added, by_name
+from talkies.config.schema import BY_KIND, PLAIN, added, by_name
 
 SHIFT, SCALE = 5.0, 1.0
 
@@ -136,7 +136,7 @@ class AnnealedScale:
     late: Positive = added(default=1.0)
 
 
-Scale = NonNegative | AnnealedScale
+Scale = Annotated[Annotated[NonNegative, PLAIN] | Annotated[AnnealedScale, Tag("annealed")], BY_KIND]
 Layer = Annotated[int, Field(ge=0, lt=10_000)]
 
 

@@ -10,9 +10,6 @@ from talkies.generate.model import Generator
 from talkies.generate.request import Request
 from talkies.streams.batch import Stream
 
-BEFORE = -1.0
-"""Seconds after a clip's beginning at which a reference image lies unless a request says otherwise."""
-
 
 def condition_of(model: Generator, requests: Sequence[Request], name: str) -> Stream | None:
     """The stream `name` that the requests give, or None if they leave it out."""
@@ -37,7 +34,11 @@ def condition_of(model: Generator, requests: Sequence[Request], name: str) -> St
 
 
 def _starts(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
-    return torch.tensor([r.starts.get(name, BEFORE) for r in requests], device=model.device)
+    """When the references of the requests were seen; an image without a time counts as seen right after the clip, as
+    most of those that a preparation takes are."""
+    assert model.shape is not None, "a reference belongs to a video"
+    end = model.shape[0] / model.fps
+    return torch.tensor([r.starts.get(name, end) for r in requests], device=model.device)
 
 
 def _encoded(model: Generator, requests: Sequence[Request], name: str) -> Tensor:

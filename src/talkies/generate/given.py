@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from talkies.config import DataError
-from talkies.media.frames import read_film
+from talkies.media.container import UnevenError
+from talkies.media.frames import read_film, read_shown
+from talkies.media.mux import check_carried
 from talkies.media.probe import probe
 from talkies.media.sound import read_audio, sound_end
-from talkies.media.timeline import find_beginning
+from talkies.media.timeline import Beginning, find_beginning
 
 SLACK = 1e-3
 """Seconds by which durations may differ without a word."""
@@ -28,10 +30,11 @@ class Given:
 
 def given_sound(path: Path, *, sample_rate: int, samples: int, more: float | None = 0.0) -> Given:
     """The first `samples` of a file's sound, resampled to `sample_rate`, and what the file has of the next `more`
-    seconds (None: all). Raises MediaError for a file that cannot be decoded."""
+    seconds (None: all). Raises MediaError for a file that cannot be decoded, or whose sound mp4 cannot hold."""
     info = probe(path)
     if info.audio_rate is None:
         raise DataError(f"sample: {path} has no sound; give a file with sound to --audio")
+    changed = check_carried(path, "audio")
     begin = find_beginning(path, modalities=("audio",))
     clip = samples / sample_rate
     seconds = max(clip, sound_end(path) - begin.seconds) if more is None else clip + more
@@ -50,27 +53,42 @@ def given_sound(path: Path, *, sample_rate: int, samples: int, more: float | Non
         only = f"it lasts {info.audio_seconds:.2f} s: the clip is made for the first {clip:.2f} s"
         notes.append(f"{only}; --overlap makes a film for all of it")
     padding = max(0, samples - len(sound))
-    return Given(values=torch.nn.functional.pad(sound, (0, padding)), begin=begin.seconds, notes=tuple(notes))
+    return Given(values=torch.nn.functional.pad(sound, (0, padding)), begin=begin.seconds, notes=(*notes, *changed))
 
 
 def given_film(path: Path, *, frames: int, fps: float, height: int, width: int) -> Given:
-    """The first `frames` of a film at `fps`: at another rate of the file, the picture that is shown at each time;
-    cropped around the centre and resized. Raises MediaError for a file that cannot be decoded."""
+    """The first `frames` of a film at `fps`: at another rate of the file, or a variable one, the picture that is shown
+    at each time, and the last one after the film; cropped around the centre and resized. Raises MediaError for a file
+    that cannot be decoded, or whose pictures mp4 cannot hold."""
     info = probe(path)
     if info.fps is None:
         raise DataError(f"sample: {path} has no pictures; give a film to --video")
+    changed = check_carried(path, "video")
     begin = find_beginning(path, modalities=("video",))
-    chosen = [int(k * info.fps / fps + SLACK) for k in range(frames)]
-    there = chosen[-1] + 1 if info.frames is None else min(chosen[-1] + 1, info.frames)
-    film = read_film(path, frames=there, fps=info.fps, height=height, width=width, begin=begin)
-    pixels = film.pixels[[min(index, there - 1) for index in chosen]]
-    notes, wanted = [], frames / fps
-    if abs(info.fps / fps - 1) > SLACK:
-        notes.append(f"sampled from {info.fps:g} to {fps:g} fps for the model")
+    film, lasts, notes = _shown(path, begin, info.fps, frames=frames, fps=fps, height=height, width=width)
     if (info.height, info.width) != (height, width):
         notes.append(f"cropped and resized from {info.width}x{info.height} to {width}x{height} for the model")
-    if there <= chosen[-1]:
-        notes.append(f"it lasts {there / info.fps:.2f} s: its last picture stands up to the {wanted:.2f} s of a clip")
+    wanted = frames / fps
+    if lasts is not None:
+        notes.append(f"it lasts {lasts:.2f} s: its last picture stands up to the {wanted:.2f} s of a clip")
     elif (info.seconds or 0.0) > wanted + 1 / fps:
         notes.append(f"it lasts {info.seconds:.2f} s: the clip is made for the first {wanted:.2f} s")
-    return Given(values=pixels.float() / 127.5 - 1, begin=begin.seconds, notes=tuple(notes))
+    return Given(values=film.float() / 127.5 - 1, begin=begin.seconds, notes=(*notes, *changed))
+
+
+def _shown(
+    path: Path, begin: Beginning, own: float, *, frames: int, fps: float, height: int, width: int
+) -> tuple[Tensor, float | None, list[str]]:
+    """uint8 [frames, 3, H, W] of a film at its `own` rate; its seconds if these are less than a clip's; notes."""
+    chosen = [int(k * own / fps + SLACK) for k in range(frames)]
+    try:
+        film = read_film(path, frames=chosen[-1] + 1, fps=own, height=height, width=width, begin=begin, fewest=1).pixels
+        there = len(film)
+        lasts = there / own if there <= chosen[-1] else None
+        notes = [f"sampled from {own:g} to {fps:g} fps for the model"] if abs(own / fps - 1) > SLACK else []
+        return film[[min(index, there - 1) for index in chosen]], lasts, notes
+    except UnevenError:
+        film = read_shown(path, times=[k / fps for k in range(frames)], height=height, width=width, begin=begin).pixels
+    there = len(film)
+    notes = [f"its frame rate varies: the picture shown at each time is taken, {fps:g} a second, for the model"]
+    return film[[min(k, there - 1) for k in range(frames)]], there / fps if there < frames else None, notes

@@ -26,6 +26,10 @@ class EndedError(MediaError):
     """A file that has fewer frames than are needed."""
 
 
+class UnevenError(MediaError):
+    """A film whose frames are not evenly spaced."""
+
+
 @contextmanager
 def opened(path: Path | str, **options: str) -> Iterator[Any]:
     """The av container of a local file; any libav error while it is open becomes a MediaError.
@@ -34,15 +38,21 @@ def opened(path: Path | str, **options: str) -> Iterator[Any]:
     """
     _check_file(path)
     # Without the prefix, a file named "concat:..." would select a protocol; playlists must not open other files either.
-    source = f"file:{Path(path).absolute()}"
+    source, allowed = f"file:{Path(path).absolute()}", {"protocol_whitelist": "file", **options}
+    # Tags are often Latin-1, and their exact text does not matter.
+    with libav_errors(path, "decoded"), av.open(source, options=allowed, metadata_errors="replace") as container:
+        if container.format.name in PLAYLISTS:
+            raise MediaError(path, "is a list of other files, not media; list those files instead")
+        yield container
+
+
+@contextmanager
+def libav_errors(path: Path | str, done: str) -> Iterator[None]:
+    """A libav error becomes a MediaError of the file that cannot be `done` (decoded, written)."""
     try:
-        # Tags are often Latin-1, and their exact text does not matter.
-        with av.open(source, options={"protocol_whitelist": "file", **options}, metadata_errors="replace") as container:
-            if container.format.name in PLAYLISTS:
-                raise MediaError(path, "is a list of other files, not media; list those files instead")
-            yield container
+        yield
     except av.FFmpegError as error:
-        raise MediaError(path, f"cannot be decoded ({error.strerror or error})") from error
+        raise MediaError(path, f"cannot be {done} ({error.strerror or error})") from error
 
 
 def _check_file(path: Path | str) -> None:

@@ -1,27 +1,24 @@
 """Puts a stream of a file, unchanged, beside a stream that is encoded here."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from heapq import merge
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 
 from talkies.files.durable import UNWRITABLE, replacing, storage_errors
-from talkies.media.container import MediaError, need_stream, opened
-from talkies.media.downmix import UNNAMED
+from talkies.media.carried import Carried, Medium, not_held
+from talkies.media.container import libav_errors, need_stream, opened
 from talkies.media.write import OPTIONS, Film, add_tags, check_media, encoders
 from talkies.streams.codec import Media
-
-Medium = Literal["video", "audio"]
 
 
 def write_beside(
     path: Path | str, media: Media | Film, given: Path | str, medium: Medium, *, begin: float, tags: Mapping[str, str]
 ) -> None:
-    """Write an mp4 with the `medium` stream of the file `given`, packet by packet as it is, and the other medium of
+    """Write an mp4 with the `medium` stream of the file `given` as `Carried` puts it there, and the other medium of
     `media` encoded as by `write_mp4`; only its packets on the way are in memory. The media begin at `begin` seconds of
     the given file's own time; `tags` become metadata.
 
@@ -33,17 +30,54 @@ def write_beside(
     check_media(made)
     with (
         opened(given) as source,
+        libav_errors(path, "written"),  # errors of the given file are told by who reads it
         storage_errors(path, refused=UNWRITABLE),
         replacing(path) as temporary,
         av.open(f"file:{temporary}", "w", format="mp4", container_options=OPTIONS) as out,
     ):
         add_tags(out, tags)
-        stream = need_stream(source, medium, given)
-        copied, (encoded,) = _copied(out, source, stream, given), encoders(out, made)
-        start = float((stream.start_time or 0) * stream.time_base)
-        later = (_shifted(packet, begin - start) for packet in encoded)
-        for packet in merge(copied, later, key=lambda packet: packet.dts * packet.time_base):
+        carried = Carried(out, source, need_stream(source, medium, given), given)
+        (encoded,) = encoders(out, made)
+        later = (_shifted(packet, begin - carried.start) for packet in encoded)
+        for packet in merge(carried.packets, later, key=lambda packet: packet.dts * packet.time_base):
             out.mux(packet)
+
+
+def check_carried(given: Path | str, medium: Medium) -> tuple[str, ...]:
+    """What `write_beside` must change of the `medium` stream of a file, found by writing all of it to nowhere.
+    Raises MediaError if the file cannot be read, or if mp4 cannot hold the stream."""
+    with opened(given) as source:
+        stream = need_stream(source, medium, given)
+        try:
+            with av.open(Nowhere(), "w", format="mp4") as out:
+                carried = Carried(out, source, stream, given)
+                for packet in carried.packets:
+                    out.mux(packet)
+        except av.FFmpegError as error:
+            raise not_held(stream, given, error.strerror or error) from error
+    return carried.notes
+
+
+class Nowhere:
+    """A seekable file that keeps nothing."""
+
+    def __init__(self) -> None:
+        self.place = self.end = 0
+
+    def write(self, data: bytes) -> int:
+        """All of it is taken."""
+        self.place += len(data)
+        self.end = max(self.end, self.place)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """From the start, from here, or from the end."""
+        self.place = offset + (0, self.place, self.end)[whence]
+        return self.place
+
+    def tell(self) -> int:
+        """Bytes from the start."""
+        return self.place
 
 
 def _other(media: Media | Film, given: Medium) -> Media | Film:
@@ -52,33 +86,6 @@ def _other(media: Media | Film, given: Medium) -> Media | Film:
         assert given == "audio", "a film has no sound"
         return media
     return replace(media, frames=None) if given == "video" else replace(media, samples=None)
-
-
-def _copied(out: Any, source: Any, stream: Any, given: Path | str) -> Iterator[Any]:
-    """Add a stream like `stream`; its packets, which begin at time 0."""
-    try:
-        target = out.add_stream_from_template(stream)
-    except (av.error.FFmpegError, ValueError) as error:
-        name = stream.codec_context.codec.name
-        raise MediaError(
-            given, f"its {stream.type} is {name}, which mp4 cannot hold ({error}); convert it (ffmpeg -i IN OUT.mp4)"
-        ) from None
-    if stream.type == "audio" and {channel.name for channel in stream.layout.channels} == {UNNAMED}:
-        with suppress(
-            ValueError
-        ):  # mp4 needs names for PCM; players take the default layout of so many, if there is one
-            target.layout = f"{stream.layout.nb_channels}c"
-    start = stream.start_time or 0
-    return _packets(source, stream, target, start)
-
-
-def _packets(source: Any, stream: Any, target: Any, start: int) -> Iterator[Any]:
-    for packet in source.demux(stream):
-        if packet.dts is None:  # the end of the file
-            continue
-        packet.pts, packet.dts = packet.pts - start, packet.dts - start
-        packet.stream = target
-        yield packet
 
 
 def _shifted(packet: Any, seconds: float) -> Any:

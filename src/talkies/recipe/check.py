@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 
 from talkies.config import DataError, RecipeError
+from talkies.config.keys import variants
 from talkies.config.quoting import listed, named, shown
 from talkies.flow.config import fits
 from talkies.flow.tasks import chances
@@ -104,7 +106,7 @@ def _check_names(recipe: PhaseRecipe) -> None:
         for key, schedule in (("flow", recipe.flow.schedule), ("sampling", recipe.sampling.schedule))
         if schedule.kind == "shifted"
     ]
-    known_streams = system.stored(recipe.codecs)
+    known_streams = _noised(recipe)
     sections: list[tuple[str, Collection[str], Collection[str]]] = [
         ("optimizer.lr", rates, known_rates),
         ("sampling.scales", recipe.sampling.scales, system.scales),
@@ -120,6 +122,17 @@ def _check_names(recipe: PhaseRecipe) -> None:
             f"recipe: `sampling.sampler.kind` {recipe.sampling.sampler.kind} does not fit `flow.target.kind` "
             f"{recipe.flow.target.kind}: use euler for velocity, ddim for v_prediction"
         )
+
+
+def _noised(recipe: PhaseRecipe) -> Collection[str]:
+    """The streams that a phase of the system noises, whichever it is: recipes of several phases share their shifts. If
+    a phase has required keys, whatever shards store."""
+    kinds = variants(recipe.system.phases).values() or [recipe.system.phases]
+    try:
+        phases = [replace(recipe, phase=kind()) for kind in kinds]
+    except TypeError:
+        return recipe.system.stored(recipe.codecs)
+    return dict.fromkeys(name for phase in phases for name in parts(phase).targets)
 
 
 def _check_tasks(recipe: PhaseRecipe) -> None:

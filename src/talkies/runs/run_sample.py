@@ -17,7 +17,8 @@ from talkies.generate.given import Given
 from talkies.generate.model import Generator as Model
 from talkies.generate.request import Request
 from talkies.generate.windows import generate_long, heard_from, windows_for
-from talkies.media.mux import Medium, write_beside
+from talkies.media.carried import Medium
+from talkies.media.mux import write_beside
 from talkies.media.write import PROVENANCE, Film, write_mp4
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts

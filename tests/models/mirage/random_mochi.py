@@ -5,17 +5,19 @@ from diffusers import MochiTransformer3DModel
 from mirage_toy import TOY
 from torch import Tensor
 
+from talkies.models.mirage.config import MirageShape
 
-def mochi() -> MochiTransformer3DModel:
+
+def mochi(shape: MirageShape = TOY) -> MochiTransformer3DModel:
     """Its positional table, too, which diffusers begins at zero, is random."""
     model = MochiTransformer3DModel(
-        num_attention_heads=TOY.heads,
-        attention_head_dim=TOY.head_dim,
-        num_layers=TOY.layers,
-        pooled_projection_dim=TOY.text.width,
-        in_channels=TOY.video.channels,
-        text_embed_dim=TOY.text.channels,
-        time_embed_dim=TOY.freq_dim,
+        num_attention_heads=shape.heads,
+        attention_head_dim=shape.head_dim,
+        num_layers=shape.layers,
+        pooled_projection_dim=shape.text.width,
+        in_channels=shape.video.channels,
+        text_embed_dim=shape.text.channels,
+        time_embed_dim=shape.freq_dim,
     )
     with torch.no_grad():
         for parameter in model.parameters():

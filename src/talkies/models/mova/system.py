@@ -102,7 +102,8 @@ class MovaSystem:
         return {"text": "text"} if "text" in codecs else {}
 
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
-        """Codecs and towers must fit; a Bridge scale needs a Bridge between two streams."""
+        """Codecs and towers must fit; a Bridge scale needs a Bridge between two streams, and so does a given one; every
+        sample has a loss."""
         shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs
         for name in (*parts.targets, "text"):
             if name not in codecs:
@@ -119,6 +120,7 @@ class MovaSystem:
         if scales.get("bridge", 1.0) != 1.0 and "bridge" not in parts.components:
             why = "`model.bridge` is false" if setup.phase.kind == "joint" else "this phase has one stream"
             raise RecipeError(f"recipe: `sampling.scales.bridge` needs a Bridge, but {why}: remove it")
+        _check_losses(parts)
 
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         """Of the towers' streams."""
@@ -148,6 +150,27 @@ class MovaSystem:
             Rung(without=frozenset({"text"}), scale="bridge"),
             Rung(without=frozenset(), scale="text"),
         )
+
+
+def _check_losses(parts: Parts) -> None:
+    if not any(parts.targets.values()):
+        raise RecipeError(
+            "recipe: `phase.video_loss_weight` and `phase.audio_loss_weight` are 0, so nothing is trained: raise one"
+        )
+    for name, task in parts.tasks.items():
+        if not task.share or not task.given:
+            continue
+        if "bridge" not in parts.components:
+            raise RecipeError(
+                f"recipe: `phase.tasks.{name}` gives one stream to the other, which takes a Bridge, but `model.bridge` "
+                "is false: build the Bridge, or drop the task"
+            )
+        trained = sorted(parts.targets.keys() - task.given)
+        if not any(parts.targets[stream] for stream in trained):
+            raise RecipeError(
+                f"recipe: `phase.tasks.{name}` trains the {trained[0]} alone, but `phase.{trained[0]}_loss_weight` is "
+                "0: raise it, or drop the task"
+            )
 
 
 def _channels(section: str, tower: TowerConfig, *, needed_in: int, needed_out: int) -> None:

@@ -1,0 +1,164 @@
+"""Bad input to a Mirage model is one line and an exit code; nothing is written."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from given_sounds import sound_file
+from mirage_run import FEW, MIRAGE
+from toy_run import RECIPES, TINY, ToyRun
+
+from talkies.cli.main import run
+
+MOVA = RECIPES.parent
+pytestmark = pytest.mark.timeout(600)
+SAMPLES = {
+    "no file": (["--audio", "{tmp}/nowhere.wav"], 65, "nowhere.wav"),
+    "no samples": (["--audio", "{tmp}/empty.wav"], 65, "empty.wav"),
+    "damaged sound": (["--audio", "{tmp}/damaged.m4a"], 65, "damaged.m4a"),
+    "a picture as sound": (["--audio", "{tmp}/damaged.png"], 65, "damaged.png"),
+    "damaged image": (["--audio", "{tmp}/good.wav", "--image", "{tmp}/damaged.png"], 65, "damaged.png cannot be read"),
+    "neither prompt nor sound": ([], 2, "--prompt is missing"),
+    "a film": (
+        ["--prompt", "x", "--video", "{tmp}/good.wav"],
+        2,
+        "--video: a mirage model takes no such file; it takes: --image",
+    ),
+    "a bridge": (
+        ["--audio", "{tmp}/good.wav", "--bridge-scale", "2"],
+        2,
+        "--bridge-scale: a mirage model has the scales text, sound",
+    ),
+    "a negative prompt without guidance": (
+        ["--audio", "{tmp}/good.wav", "--text-scale", "1", "--negative", "y"],
+        2,
+        "--negative: no evaluation leaves the prompt out",
+    ),
+    "an overlap of a whole clip": (
+        ["--audio", "{tmp}/good.wav", "--overlap", "2"],
+        2,
+        "`sampling.windows.overlap` is 2 s, but a clip lasts 2 s",
+    ),
+}
+
+
+def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str) -> None:
+    assert run(words) == code
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith("talkies: ")
+    assert message in line if ".*" not in message else all(part in line for part in message.split(".*"))
+    assert "Traceback" not in captured.err
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Sounds and pictures, most of them damaged."""
+    sound_file(tmp_path / "good.wav", seconds=2.0, beep=0.5)
+    whole = (tmp_path / "good.wav").read_bytes()
+    (tmp_path / "empty.wav").write_bytes(whole[: whole.index(b"data") + 4] + bytes(4))
+    content = sound_file(tmp_path / "damaged.m4a", seconds=2.0, beep=0.5).read_bytes()
+    (tmp_path / "damaged.m4a").write_bytes(content[: len(content) // 2])
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_sample_of_bad_input_is_refused(
+    mirage_run: ToyRun, files: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    words, code, message = SAMPLES[name]
+    given = [word.replace("{tmp}", str(files)) for word in words]
+    before, out = sorted(files.iterdir()), files / "out.mp4"
+    words = ["sample", str(mirage_run.phase("reference")), *given, "--out", str(out), "--runs", str(mirage_run.runs)]
+    refused(capsys, words, code, message)
+    assert sorted(files.iterdir()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("stitch", "--audio {tmp}/good.wav --image {tmp}/face.png", "takes no image; drop it"),
+        ("video_pretraining", "--audio {tmp}/good.wav", "does not make a video for a sound; drop it"),
+        ("video_pretraining", "--prompt x --sound-scale 2", "`sampling.scales.sound` needs a sound"),
+    ],
+)
+def test_what_a_phase_does_not_read_is_refused(
+    mirage_run: ToyRun, files: Path, capsys: pytest.CaptureFixture[str], case: tuple[str, str, str]
+) -> None:
+    phase, options, message = case
+    given, out = options.replace("{tmp}", str(files)).split(), files / "out.mp4"
+    words = ["sample", str(mirage_run.phase(phase)), *given, "--out", str(out), "--runs", str(mirage_run.runs)]
+    refused(capsys, words, 2, message)
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_phase_is_refused_for_a_set_that_lacks_what_it_reads(
+    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for phase, parent, missing in (("reference", "stitch", "reference"), ("stitch", "warm_up", "sound")):
+        where = [f"data.root={mirage_run.data}", f"parents.base={mirage_run.phase(parent)}", "data.shards=silent"]
+        words = ["train", str(MIRAGE / f"{phase}.yaml"), *TINY, "tracking.gates=[]", *where]
+        refused(capsys, [*words, "--runs", str(tmp_path)], 65, "set 'silent'.*holds no .*only video")
+        assert not list(tmp_path.iterdir()), missing
+
+
+@pytest.mark.slow
+def test_the_other_system_is_no_parent(
+    mirage_run: ToyRun, toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a MOVA for Mirage nor the reverse."""
+    cases = [
+        (MIRAGE / "warm_up.yaml", mirage_run.data, toy_run.phase("joint_phase2")),
+        (MIRAGE / "warm_up.yaml", mirage_run.data, toy_run.phase("video_pretraining")),
+        (RECIPES / "joint_phase2.yaml", toy_run.data, mirage_run.phase("stitch")),
+    ]
+    for recipe, data, parent in cases:
+        words = ["train", str(recipe), *TINY, f"data.root={data}", f"parents.base={parent}"]
+        refused(capsys, [*words, "--runs", str(tmp_path)], 65, "parent: .*is of another architecture")
+        assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.slow
+def test_a_damaged_parent_of_a_frozen_part_is_refused(
+    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(mirage_run.phase("video_pretraining") / "release", parent)
+    content = (parent / "text.safetensors").read_bytes()
+    (parent / "text.safetensors").write_bytes(content[:-9])
+    words = ["train", str(MIRAGE / "warm_up.yaml"), *TINY, f"data.root={mirage_run.data}", f"parents.base={parent}"]
+    refused(capsys, [*words, "--runs", str(tmp_path / "runs")], 65, "text.safetensors")
+    assert not list((tmp_path / "runs").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["reference.data.shards=silent"], 2, "phase 'reference': .*keeps no reference, only video"),
+        (["stitch.data.heldout=silent_heldout"], 2, "phase 'stitch': .*keeps no .*only video"),
+        (["prepare.sets.talking.without=[sound]"], 2, "phase 'warm_up': .*keeps no sound, only "),
+        (["prepare.sets.talking.without=[reference]"], 2, "phase 'reference': .*keeps no reference, only "),
+        (["phases.codecs.sound.channels=40"], 2, "`codecs.sound.channels` is 40, .*takes 32"),
+        (["prepare.codecs.sound.channels=40"], 2, "`codecs.sound.channels` is 32, the preparation .*has 40"),
+        (["warm_up.parents.base=null"], 2, "`parents.base`"),
+        (["stitch.parents={base: null, video: warm_up, sound: warm_up}"], 2, "unknown key `parents.sound`"),
+        (["stitch.model.sound_width=96"], 65, "phase 'stitch': parent: 'warm_up' .*sound.width is 48"),
+        (["phases.model.sound_widht=96"], 2, "`model.sound_width`"),
+    ],
+)
+def test_a_curriculum_that_cannot_work_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+) -> None:
+    train = ["train", str(MIRAGE / "curriculum.yaml"), *FEW, *words, "--runs", str(tmp_path), "--quiet"]
+    refused(capsys, train, code, message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_neither_system_takes_the_others_sections(capsys: pytest.CaptureFixture[str]) -> None:
+    refused(capsys, ["plan", str(MIRAGE / "stitch.yaml"), "phase={kind: joint}"], 2, "joint")
+    refused(capsys, ["plan", str(MIRAGE / "stitch.yaml"), "model.bridge=true"], 2, "model.bridge")
+    refused(capsys, ["plan", str(MOVA / "toy" / "joint_phase2.yaml"), "model.sound_width=48"], 2, "model.sound_width")

@@ -1,0 +1,240 @@
+"""Mirage's whole curriculum through the command line, with every part real but small."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from given_sounds import onset, packets, sound_file
+from mirage_run import FEW, MIRAGE
+from mlflow import MlflowClient
+from PIL import Image
+from toy_run import ToyRun, released
+
+from talkies.checkpoints.release import load_component, read_release, release_sha256
+from talkies.cli.main import run
+from talkies.config.source import load
+from talkies.evaluation.metric_info import METRICS
+from talkies.media.frames import read_frames
+from talkies.media.probe import probe
+from talkies.models.build import build, draw_weights
+from talkies.models.systems import SYSTEMS
+from talkies.recipe.config import decode_phase
+
+PHASES = ["video_pretraining", "warm_up", "stitch", "reference"]
+ALL = ("video", "text", "sound")
+LINEAGE = {
+    "video_pretraining": {},
+    "warm_up": dict.fromkeys(("video", "text"), "video_pretraining"),
+    "stitch": dict.fromkeys(ALL, "warm_up"),
+    "reference": dict.fromkeys(ALL, "stitch"),
+}
+PROMOTED = "models:/mirage-toy@champion"
+FRAME = 1024 / 44100
+"""Seconds of a frame of the given sounds."""
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def client_of(made: ToyRun) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{made.runs / 'mlflow.db'}")
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_each_phase_starts_from_the_exact_result_of_the_one_before(mirage_run: ToyRun, name: str) -> None:
+    info = read_release(mirage_run.phase(name) / "release")
+    expected = {part: release_sha256(mirage_run.phase(p) / "release") for part, p in LINEAGE[name].items()}
+    assert {part: parent["sha256"] for part, parent in info["parents"].items()} == expected
+    assert json.loads((mirage_run.phase(name) / "result.json").read_text())["step"] == 4
+
+
+def test_warm_up_trains_the_sound_alone_and_its_release_holds_the_rest_bitwise(mirage_run: ToyRun) -> None:
+    before, after, last = (released(mirage_run.phase(name)) for name in ("video_pretraining", "warm_up", "stitch"))
+    for name in ("video", "text"):
+        assert after[f"{name}.safetensors"] == before[f"{name}.safetensors"]
+        assert last[f"{name}.safetensors"] != after[f"{name}.safetensors"]
+    recipe = decode_phase(load(MIRAGE / "warm_up.yaml"), SYSTEMS)
+    drawn = dict(draw_weights(build(recipe.system, recipe, ALL, seed=None), recipe.seed, {"sound"}))
+    trained = load_component(mirage_run.phase("warm_up") / "release", "sound")
+    assert len(trained) == len(drawn)
+    still = {name for name, value in trained.items() if torch.equal(value, drawn[f"sound.{name}"])}
+    assert still == {"blocks.3.enter.attn.norm_q.weight"}, "the last layer's tokens are only keys"
+
+
+def test_a_checkpoint_of_warm_up_becomes_the_release_with_what_is_frozen(mirage_run: ToyRun, tmp_path: Path) -> None:
+    checkpoint = mirage_run.phase("warm_up") / "checkpoints" / "step-00000004"
+    assert run(["export", str(checkpoint), "--consolidate", "--out", str(tmp_path / "made")]) == 0
+    ours, theirs = read_release(tmp_path / "made"), read_release(mirage_run.phase("warm_up") / "release")
+    assert ours["components"].keys() == set(ALL)
+    for name in ALL:
+        assert ours["components"][name]["sha256"] == theirs["components"][name]["sha256"]
+
+
+def test_mlflow_holds_one_run_per_phase_with_samples_that_are_heard(mirage_run: ToyRun, tmp_path: Path) -> None:
+    """A silent phase has nothing to hear."""
+    client = client_of(mirage_run)
+    experiment = client.get_experiment_by_name("mirage-toy")
+    assert experiment is not None
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"mirage-toy", *PHASES}
+    parent = runs["mirage-toy"].info.run_id
+    for name in PHASES:
+        assert (runs[name].data.tags["mlflow.parentRunId"], runs[name].info.status) == (parent, "FINISHED")
+        path = client.download_artifacts(
+            runs[name].info.run_id, "samples/step-00000004/sample-00.mp4", str(tmp_path_of(tmp_path, name))
+        )
+        sample = probe(Path(path))
+        assert (sample.height, sample.width, sample.frames) == (32, 32, 25)
+        assert (sample.audio_rate is None) == (name == "video_pretraining")
+    version = client.get_model_version_by_alias("mirage-toy", "champion")
+    assert version.run_id == runs["reference"].info.run_id
+    assert version.tags["sha256"] == release_sha256(mirage_run.phase("reference") / "release")
+
+
+def tmp_path_of(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
+
+
+def sampled(mirage_run: ToyRun, out: Path, *words: str) -> None:
+    assert run(["sample", PROMOTED, *words, "--out", str(out), "--runs", str(mirage_run.runs)]) == 0
+
+
+@pytest.mark.parametrize("form", ["wav", "m4a"])
+def test_the_film_of_a_longer_sound_has_that_sound_untouched_in_time(
+    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """Without a prompt, in windows; stereo at another rate than the model's is said."""
+    given, out = sound_file(tmp_path / f"given.{form}", seconds=5.0, beep=3.13), tmp_path / "out.mp4"
+    sampled(mirage_run, out, "--audio", str(given), "--overlap", "0.4")
+    said = capsys.readouterr().out
+    assert f"{given}: resampled from 44,100 to 16,000 Hz for the model" in said
+    assert f"{given}: its 2 channels are mixed to one for the model" in said
+    assert "the film is made in 3 windows of 2.00 s" in said or "the film is made in 4 windows of 2.00 s" in said
+    found = probe(out)
+    assert found.frames == 62
+    assert (found.audio_rate, found.audio_channels) == (44100, 2)
+    assert packets(out) == packets(given)
+    assert onset(out) == pytest.approx(3.13, abs=FRAME)
+
+
+def test_of_a_longer_sound_without_windows_the_beginning_is_shown(
+    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, out = sound_file(tmp_path / "given.wav", seconds=3.0, beep=0.5), tmp_path / "out.mp4"
+    sampled(mirage_run, out, "--audio", str(given), "--prompt", "Somebody in a blue shirt is talking.")
+    assert "it lasts 3.00 s: the clip is made for the first 2.00 s" in capsys.readouterr().out
+    assert probe(out).frames == 25
+    assert packets(out) == packets(given)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "note"),
+    [(2.0, "it is silent"), (0.7, "it lasts 0.70 s: silence follows up to the 2.00 s of a clip")],
+)
+def test_a_silent_sound_and_a_short_one_are_taken_and_said(
+    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: float, note: str
+) -> None:
+    given = sound_file(tmp_path / "given.wav", seconds=seconds, beep=0.3 if "silence" in note else None)
+    sampled(mirage_run, tmp_path / "out.mp4", "--audio", str(given))
+    assert f"{given}: {note}" in capsys.readouterr().out
+    assert probe(tmp_path / "out.mp4").frames == 25
+    assert packets(tmp_path / "out.mp4") == packets(given)
+
+
+def test_sound_image_and_negative_prompt_change_the_clip(mirage_run: ToyRun, tmp_path: Path) -> None:
+    """The image has another size; the negative prompt counts where guidance leaves the prompt out."""
+    picture = tmp_path / "face.png"
+    Image.new("RGB", (48, 96), (200, 30, 60)).save(picture)
+    plain = ["--audio", str(sound_file(tmp_path / "given.wav", seconds=2.0, beep=0.5))]
+    guided = [*plain, "--prompt", "Somebody in a blue shirt is talking.", "--text-scale", "3", "--sound-scale", "2"]
+    variants = {
+        "plain": plain,
+        "again": plain,
+        "image": [*plain, "--image", str(picture)],
+        "sound": ["--audio", str(sound_file(tmp_path / "other.wav", seconds=2.0, beep=1.2))],
+        "guided": guided,
+        "negative": [*guided, "--negative", "Somebody in a red shirt is talking."],
+    }
+    made = {}
+    for name, words in variants.items():
+        sampled(mirage_run, tmp_path / f"{name}.mp4", *words)
+        made[name] = read_frames(tmp_path / f"{name}.mp4", frames=25, fps=12.5, height=32, width=32)
+    assert torch.equal(made.pop("again"), made["plain"])
+    names = [*made]
+    for index, one in enumerate(names):
+        assert not any(torch.equal(made[one], made[other]) for other in names[:index]), one
+
+
+def test_a_silent_phase_samples_from_a_prompt_alone(mirage_run: ToyRun, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    source = str(mirage_run.phase("video_pretraining"))
+    assert run(["sample", source, "--prompt", "a face", "--out", str(out), "--runs", str(tmp_path)]) == 0
+    assert (probe(out).frames, probe(out).audio_rate) == (25, None)
+
+
+def test_an_ablation_is_printed_and_logged(
+    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All subsets of the three conditions, and one or two of another clip."""
+    copy = tmp_path / "run"
+    shutil.copytree(mirage_run.phase("reference"), copy)
+    assert run(["evaluate", str(copy), "--ablate", "--clips", "2", "--runs", str(mirage_run.runs)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (begin,) = (number for number, line in enumerate(lines) if line.startswith("given"))
+    assert lines[begin].split()[:2] == ["given", "sync"]
+    rows = {line.split()[0] for line in lines[begin + 1 : begin + 15]}
+    expected = {"none", "text", "reference", "sound", "text-reference", "text-sound", "reference-sound"}
+    expected |= {"text-reference-sound", "other-text", "other-reference", "other-sound"}
+    expected |= {"other-text-reference", "other-text-sound", "other-reference-sound"}
+    assert rows == expected
+    logged = client_of(mirage_run).get_run(json.loads((copy / "run.json").read_text())["mlflow_run_id"]).data.metrics
+    assert {f"ablation/{row}/sync" for row in expected} <= logged.keys()
+    assert {f"ablation/other-{row}/sync_original" for row in ("sound", "text-sound", "reference-sound")} <= {*logged}
+    kept = json.loads((copy / "evaluation.json").read_text())["metrics"]
+    assert {key: kept[key] for key in kept if key.startswith("ablation/")} == pytest.approx(
+        {key: value for key, value in logged.items() if key.startswith("ablation/")}
+    )
+
+
+def test_the_card_lists_what_speakers_show_and_its_command_works_as_pasted(
+    mirage_run: ToyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phase = mirage_run.phase("reference")
+    text = (phase / "cards" / "mirage-toy" / "version-0001.md").read_text()
+    measured = json.loads((phase / "evaluation.json").read_text())["metrics"]
+    shown = {measure.key: measure for measure in METRICS if measure.applies_to(measured)}
+    wanted = {f"evaluation/{key}" for key in ("sound/sync", "sound/sync_swapped", "kind", "identity", "heldout/video")}
+    assert wanted <= shown.keys()
+    for measure in shown.values():
+        assert f"| {measure.words} | {measure.better} | **" in text
+    (tmp_path / mirage_run.runs.name).symlink_to(mirage_run.runs)
+    monkeypatch.chdir(tmp_path)
+    (command,) = re.findall(r"```bash\n(.*?)\n```", text, re.DOTALL)
+    program, *words = shlex.split(command)
+    assert program == "talkies"
+    assert run(words) == 0
+    assert probe(Path("sample.mp4")).frames == 25
+
+
+def test_a_finished_curriculum_is_not_repeated(mirage_run: ToyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in mirage_run.folder.glob("*/checkpoints/*/manifest.json")}
+    assert before
+    assert run(["train", str(MIRAGE / "curriculum.yaml"), *FEW, "--runs", str(mirage_run.runs), "--quiet"]) == 0
+    assert {p: p.stat().st_mtime_ns for p in mirage_run.folder.glob("*/checkpoints/*/manifest.json")} == before
+    assert "version 1" in capsys.readouterr().out
+
+
+def test_a_gate_that_fails_moves_nothing(
+    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(mirage_run.phase("reference"), copy)
+    record = json.loads((copy / "evaluation.json").read_text())
+    record["metrics"]["evaluation/sync_reference"] = 0.1
+    (copy / "evaluation.json").write_text(json.dumps(record))
+    assert run(["promote", str(copy), "--runs", str(mirage_run.runs)]) == 3
+    assert "evaluation/sync_reference" in capsys.readouterr().err
+    assert str(client_of(mirage_run).get_model_version_by_alias("mirage-toy", "champion").version) == "1"
