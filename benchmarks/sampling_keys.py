@@ -1,7 +1,6 @@
 """What each key of `sampling` costs and changes: seconds, network calls, and the difference from the result without it.
 
     python benchmarks/sampling_keys.py runs/mirage-toy-XXXXXXXX/0001/4-reference [--clips 8] [--rounds 3] [--json FILE]
-    python benchmarks/sampling_keys.py RUN --audio long.wav          # and the seams of windows
 
 The held-out clips of a run are made again, with equal noise in every arm; arms alternate, and seconds are medians per
 clip (on a CPU the processor's own). An arm changes the recipe's sampling by one key, without guidance or with the
@@ -16,7 +15,6 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import product
 from pathlib import Path
 
 from torch import Tensor, cat
@@ -31,13 +29,10 @@ from talkies.flow.config import (
     SamplingConfig,
     SkipLayerConfig,
     UniformSchedule,
-    WindowsConfig,
 )
 from talkies.generate.clip import generate
-from talkies.generate.given import given_sound
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
-from talkies.generate.windows import Windows, generate_long, windows_for
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
@@ -187,54 +182,6 @@ def differences(clips: Sequence[Media], others: Sequence[Media]) -> tuple[float 
     return picture, sound
 
 
-def seams(model: Generator, sampling: SamplingConfig, path: Path, overlaps: Sequence[float]) -> list[str]:
-    """A line per overlap and kind of noise: windows, seconds per second of film, and how visible the seams are."""
-    stream = model.listens
-    if stream is None:
-        return [f"{path} is not measured: this model makes no video for a sound"]
-    rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
-    sound = given_sound(path, sample_rate=rate, samples=samples, more=None).values
-    if len(sound) == samples:
-        return [f"{path} is no longer than a clip, and has no seams"]
-    request = Request(prompts=dict.fromkeys(model.text_codecs, ""), id="windows", given={stream: sound})
-    apart, windows, _ = _film(model, request, sampling, WindowsConfig(overlap=0.0, noise="own"))
-    inside = [changes(apart[at : at + windows.frames]) for at in windows.begins]
-    lines = [f"{'overlap':>8}{'noise':>10}{'windows':>9}{'s per s':>9}{'seam':>7}"]
-    for overlap, noise in product(overlaps, ("own", "shuffled")):
-        film, windows, seconds = _film(model, request, sampling, WindowsConfig(overlap=overlap, noise=noise))
-        lines.append(
-            f"{windows.overlap / model.fps:>8.2f}{noise:>10}{len(windows.begins):>9}"
-            f"{seconds * model.fps / len(film):>9.2f}{seam(film, windows, inside):>7.2f}"
-        )
-    return lines
-
-
-def _film(
-    model: Generator, request: Request, sampling: SamplingConfig, config: WindowsConfig
-) -> tuple[Tensor, Windows, float]:
-    """The film, its windows, and the seconds that it took."""
-    chosen, begin = replace(sampling, windows=config), time.perf_counter()
-    windows = windows_for(model, request, chosen)
-    assert windows is not None, "the sound is longer than a clip"
-    film = cat(list(generate_long(model, request, chosen, windows=windows, seed=0)))
-    return film, windows, time.perf_counter() - begin
-
-
-def changes(film: Tensor) -> Tensor:
-    """RMS difference [F - 1] of each frame from the one before."""
-    return (film[1:] - film[:-1]).square().mean((1, 2, 3)).sqrt()
-
-
-def seam(film: Tensor, windows: Windows, inside: Sequence[Tensor]) -> float:
-    """The largest change within a seam, on average over seams, as a multiple of the largest one within as many frames
-    of a clip (`inside`: the changes of clips). A seam begins before a window and ends after its overlap; at 1 it is
-    invisible."""
-    change, pairs = changes(film), windows.overlap + 1
-    at = [float(change[begin - 1 : begin - 1 + pairs].max()) for begin in windows.begins if begin]
-    usual = [float(x) for clip in inside if len(clip) >= pairs for x in clip.unfold(0, pairs, 1).amax(1)]
-    return statistics.fmean(at) / max(1e-9, statistics.fmean(usual))
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, and write it to --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -242,8 +189,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips", type=int, default=8, help="held-out clips (8)")
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds (3)")
     parser.add_argument("--steps", type=int, help="steps of the sampler (the recipe's)")
-    parser.add_argument("--audio", type=Path, help="a long sound, for the seams of windows")
-    parser.add_argument("--overlaps", type=float, nargs="+", default=[0.0, 0.08, 0.24, 0.56], help="seconds")
     parser.add_argument("--json", type=Path, help="file for the rows")
     args = parser.parse_args(argv)
     source = open_source(str(args.run), Path, systems=SYSTEMS)
@@ -258,9 +203,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{'key':<26}{'calls':>7}{'seconds':>10}  {'against':<24}{'picture':>10}{'sound':>10}")
     for row in rows:
         print(row.line())
-    if args.audio is not None:
-        for line in seams(model, replace(source.recipe.sampling, steps=steps), args.audio, args.overlaps):
-            print(line)
     if args.json is not None:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 

@@ -2,17 +2,18 @@
 
     python benchmarks/window_seams.py runs/mirage-toy-XXXXXXXX/0001/4-reference [--speakers 8] [--seconds 8]
 
-For the sounds of new speakers of the synthetic world, films are made with several overlaps of the windows: from the
-sound alone, and with the caption and a picture of the speaker from another shot. `seam`: the largest change from a
-frame to the next over each overlap (mean absolute difference of the pictures), on average, divided by that over as many
-frames elsewhere in the film; 1 is no seam. `sync`: of the whole film. `s per s`: seconds for a second of film (of the
-processor on a CPU).
+For the sounds of new speakers of the synthetic world, films are made with several overlaps of the windows and both
+kinds of noise: from the sound alone, and with the caption and a picture of the speaker from another shot. `seam`: the
+largest change from a frame to the next (mean absolute difference) over each overlap, on average, divided by that over
+as many frames within clips that are made apart; 1 is no seam. `sync`: of the whole film. `s per s`: seconds for a
+second of film (of the processor on a CPU).
 """
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -21,7 +22,7 @@ from torch import Tensor, cat
 from talkies.flow.config import SamplingConfig, WindowsConfig
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
-from talkies.generate.windows import generate_long, windows_for
+from talkies.generate.windows import Windows, generate_long, windows_for
 from talkies.models.systems import SYSTEMS
 from talkies.runs.source import open_source
 from talkies.streams.codec import Media
@@ -31,7 +32,7 @@ from talkies.world.sync import sync
 
 NEW = 5
 """The seed of a source of speakers that no recipe trains on."""
-OVERLAPS = (0.0, 0.08, 0.24, 0.4, 0.56)
+OVERLAPS = (0.0, 0.08, 0.24, 0.56, 1.04)
 
 
 def scenes(model: Generator, count: int, seconds: float) -> Iterator[Scene]:
@@ -63,27 +64,53 @@ def requests_for(model: Generator, scene: Scene, index: int) -> dict[str, Reques
     return {"sound": alone, "all": every}
 
 
+def filmed(
+    model: Generator, request: Request, sampling: SamplingConfig, config: WindowsConfig
+) -> tuple[Tensor, Windows]:
+    """The film for a long sound, and its windows."""
+    chosen = replace(sampling, windows=config)
+    windows = windows_for(model, request, chosen)
+    assert windows is not None, "the sound is longer than a clip"
+    return cat(list(generate_long(model, request, chosen, windows=windows, seed=0))), windows
+
+
+def changes(film: Tensor) -> Tensor:
+    """Mean absolute difference [F - 1] of each frame from the one before."""
+    return (film[1:] - film[:-1]).abs().mean((1, 2, 3))
+
+
+def clips_of(model: Generator, request: Request, sampling: SamplingConfig) -> list[Tensor]:
+    """The changes within clips that are made apart."""
+    film, windows = filmed(model, request, sampling, WindowsConfig(overlap=0.0, noise="own"))
+    return [changes(film[at : at + windows.frames]) for at in windows.begins]
+
+
+def seam(film: Tensor, windows: Windows, inside: Sequence[Tensor]) -> float:
+    """The largest change within a seam, on average over seams, as a multiple of the largest one within as many frames
+    of a clip (`inside`: the changes of clips). A seam begins before a window and ends after its overlap."""
+    change, pairs = changes(film), windows.overlap + 1
+    at = [float(change[begin - 1 : begin - 1 + pairs].max()) for begin in windows.begins[1:]]
+    usual = [float(most) for clip in inside if len(clip) >= pairs for most in clip.unfold(0, pairs, 1).amax(1)]
+    return fmean(at) / max(1e-9, fmean(usual))
+
+
 def measured(
-    model: Generator, sampling: SamplingConfig, asked: Mapping[str, Sequence[Request]], overlap: float
-) -> tuple[int, float, dict[str, tuple[float | None, float]]]:
-    """The number of windows, seconds per second, and for what is given the mean seam and synchronisation."""
-    sampling = replace(sampling, windows=WindowsConfig(overlap=overlap))
-    found: dict[str, tuple[float | None, float]] = {}
+    model: Generator,
+    sampling: SamplingConfig,
+    asked: Sequence[tuple[Request, Sequence[Tensor]]],
+    config: WindowsConfig,
+) -> tuple[int, float, float, float]:
+    """The number of windows, seconds per second, the mean seam and synchronisation of the films for requests, each with
+    the changes within its clips."""
     clock = time.process_time if str(model.device) == "cpu" else time.perf_counter
-    begin, length, windows = clock(), 0.0, None
-    for given, requests in asked.items():
-        seams, scores = [], []
-        for request in requests:
-            windows = windows_for(model, request, sampling)
-            assert windows is not None, "the sound is longer than a clip"
-            film = cat(list(generate_long(model, request, sampling, windows=windows, seed=0)))
-            seams.append(seam(film, windows.begins[1:], windows.overlap))
-            scores.append(sync(heard(model, film, request)).correlation)
-            length += len(film) / model.fps
-        whole = [value for value in seams if value is not None]
-        found[given] = (fmean(whole) if whole else None, fmean(scores))
-    assert windows is not None
-    return len(windows.begins), (clock() - begin) / length, found
+    begin, length, count = clock(), 0.0, 0
+    seams, scores = [], []
+    for request, inside in asked:
+        film, windows = filmed(model, request, sampling, config)
+        seams.append(seam(film, windows, inside))
+        scores.append(sync(heard(model, film, request)).correlation)
+        length, count = length + len(film) / model.fps, len(windows.begins)
+    return count, (clock() - begin) / length, fmean(seams), fmean(scores)
 
 
 def heard(model: Generator, film: Tensor, request: Request) -> Media:
@@ -91,16 +118,6 @@ def heard(model: Generator, film: Tensor, request: Request) -> Media:
     assert model.listens is not None
     rate = model.codecs.audio[model.codec_of(model.listens)].sample_rate
     return Media(frames=film, fps=model.fps, samples=request.given[model.listens], sample_rate=rate)
-
-
-def seam(film: Tensor, begins: Sequence[int], overlap: int) -> float | None:
-    """The largest change over each seam, on average, over that elsewhere. A seam goes from the frame before a window's
-    beginning to the first one after the overlap. None if no stretch of that length is free of seams."""
-    change = (film[1:] - film[:-1]).abs().mean((1, 2, 3))
-    largest = change.unfold(0, overlap + 1, 1).amax(1)
-    at = [begin - 1 for begin in begins if begin - 1 < len(largest)]
-    elsewhere = [i for i in range(len(largest)) if all(abs(i - place) > overlap for place in at)]
-    return float(largest[at].mean() / largest[elsewhere].mean()) if elsewhere else None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -115,14 +132,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = source.generator()
     if model.listens is None or model.shape is None or model.shape[0] / model.fps >= args.seconds:
         parser.error(f"{args.run} needs no windows for {args.seconds:g} s of sound")
+    sampling = source.recipe.sampling
     told = [requests_for(model, scene, i) for i, scene in enumerate(scenes(model, args.speakers, args.seconds))]
-    asked = {given: [one[given] for one in told] for given in told[0]}
-    print(f"| overlap | windows | s per s |{''.join(f' seam, {given} | sync, {given} |' for given in asked)}")
-    print("|---" * (3 + 2 * len(asked)) + "|")
-    for overlap in args.overlaps:
-        count, seconds, found = measured(model, source.recipe.sampling, asked, overlap)
-        cells = "".join(f" {'-' if a is None else f'{a:.2f}'} | {b:.3f} |" for a, b in found.values())
-        print(f"| {overlap:.2f} s | {count} | {seconds:.2f} |{cells}", flush=True)
+    print("| given | overlap | noise | windows | s per s | seam | sync |", "|---" * 7 + "|", sep="\n")
+    for given in told[0]:
+        asked = [(one[given], clips_of(model, one[given], sampling)) for one in told]
+        for overlap, noise in product(args.overlaps, ("own", "shuffled")):
+            config = WindowsConfig(overlap=overlap, noise=noise)
+            count, seconds, jump, score = measured(model, sampling, asked, config)
+            values = f"{overlap:.2f} s | {noise} | {count} | {seconds:.2f} | {jump:.2f} | {score:.3f}"
+            print(f"| {given} | {values} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """benchmarks/sampling_keys.py: a row per key with its network calls, on a small network of random weights."""
 
-import wave
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from sampling_keys import ALL, PLAIN, Row, arms, changes, differences, measured, seam, seams
+from sampling_keys import ALL, PLAIN, Row, arms, differences, measured
 
 from talkies.codecs.byte_text import ByteTextEncoder
 from talkies.codecs.linear_video import fit
@@ -14,7 +13,6 @@ from talkies.codecs.log_mel import LogMelEncoder
 from talkies.config.source import load
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
-from talkies.generate.windows import Windows
 from talkies.models.build import build
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.components import parts
@@ -96,28 +94,3 @@ def test_differences_are_those_of_frames_and_of_samples() -> None:
     zero = Media(frames=torch.zeros(2, 3, 4, 4), fps=1.0, samples=torch.full((8,), 0.5), sample_rate=8)
     other = replace(zero, frames=torch.full((2, 3, 4, 4), 0.2), samples=torch.full((8,), 0.25))
     assert differences([other], [zero]) == (pytest.approx(10), pytest.approx(50))
-
-
-def noise(path: Path, samples: int) -> Path:
-    """A file of noise."""
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
-        out.writeframes((torch.rand(samples) * 20000).short().numpy().tobytes())
-    return path
-
-
-def test_a_seam_is_seen_where_the_picture_jumps(model: Generator, recipe: PhaseRecipe, tmp_path: Path) -> None:
-    still = torch.arange(30.0)[:, None, None, None].expand(30, 3, 2, 2) / 100
-    jump = still.clone()
-    jump[15:] += 0.09
-    inside = [changes(still[:10])]
-    assert seam(still, Windows(frames=15, overlap=0, total=30), inside) == pytest.approx(1)
-    assert seam(jump, Windows(frames=15, overlap=0, total=30), inside) == pytest.approx(10, rel=1e-3)
-    assert seam(jump, Windows(frames=17, overlap=4, total=30), inside) == pytest.approx(10, rel=1e-3)
-    head, *lines = seams(model, replace(recipe.sampling, steps=1), noise(tmp_path / "a.wav", 2 * RATE), [0.0, 0.24])
-    assert head.split() == ["overlap", "noise", "windows", "s", "per", "s", "seam"]
-    expected = [[*at, kind, count] for at, count in ((["0.00"], "3"), (["0.24"], "4")) for kind in ("own", "shuffled")]
-    assert [line.split()[:3] for line in lines] == expected
-    assert seams(model, recipe.sampling, noise(tmp_path / "b.wav", SAMPLES), [0.0])[0].endswith("has no seams")

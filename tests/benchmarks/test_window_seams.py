@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from window_seams import measured, requests_for, scenes, seam
+from window_seams import changes, clips_of, measured, requests_for, scenes, seam
 
 from talkies.codecs.byte_text import ByteTextEncoder
 from talkies.codecs.linear_video import fit
 from talkies.codecs.log_mel import LogMelEncoder
 from talkies.config.source import load
+from talkies.flow.config import WindowsConfig
 from talkies.generate.model import Generator
+from talkies.generate.windows import Windows
 from talkies.models.build import build
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.components import parts
@@ -43,19 +45,18 @@ def test_a_seam_is_where_the_picture_jumps() -> None:
     still = torch.arange(30.0)[:, None, None, None].expand(30, 3, 2, 2) / 100
     jump = still.clone()
     jump[15:] += 0.09
-    assert seam(still, [15], 0) == pytest.approx(1)
-    assert seam(still, [10, 20], 4) == pytest.approx(1)
-    assert seam(jump, [15], 0) == pytest.approx(10, rel=1e-3)
-    assert seam(jump, [13], 4) == pytest.approx(10, rel=1e-3)
-    assert seam(jump, [8], 2) == pytest.approx(1 / (1 + 9 * 3 / 22), rel=1e-3), "the jump is elsewhere"
-    assert seam(still, [6, 12, 18, 24], 5) is None
+    inside = [changes(still[:10])]
+    assert seam(still, Windows(frames=15, overlap=0, total=30), inside) == pytest.approx(1)
+    assert seam(jump, Windows(frames=15, overlap=0, total=30), inside) == pytest.approx(10, rel=1e-3)
+    assert seam(jump, Windows(frames=17, overlap=4, total=30), inside) == pytest.approx(10, rel=1e-3)
+    assert seam(jump, Windows(frames=10, overlap=0, total=30), inside) == pytest.approx(1, rel=1e-3)
 
 
 def test_a_longer_seam_is_no_worse_where_changes_vary_alike() -> None:
-    """The largest of several changes is larger than the median one, but no more so at a seam."""
+    """The largest of several changes is larger than a single one, but no more so at a seam."""
     noisy = torch.rand(400, 1, 1, 1, generator=torch.Generator().manual_seed(0)).cumsum(0)
-    found = [seam(noisy, range(20, 400, 20), overlap) for overlap in (0, 3, 6)]
-    assert found == pytest.approx([1, 1, 1], abs=0.15)
+    windows = [Windows(frames=20 + overlap, overlap=overlap, total=400) for overlap in (0, 3, 6)]
+    assert [seam(noisy, one, [changes(noisy)]) for one in windows] == pytest.approx([1, 1, 1], abs=0.15)
 
 
 def test_films_of_new_speakers_are_measured(model: Generator) -> None:
@@ -64,10 +65,10 @@ def test_films_of_new_speakers_are_measured(model: Generator) -> None:
     assert not torch.equal(told[0]["sound"].given["sound"], told[1]["sound"].given["sound"])
     assert told[0]["sound"].image is None
     assert told[0]["all"].image is not None
-    sampling = replace(model.setup.sampling, steps=1)
+    sampling, request = replace(model.setup.sampling, steps=1), told[0]["all"]
+    asked = [(request, clips_of(model, request, sampling))]
     for overlap, windows in ((0.0, 3), (0.24, 3)):
-        count, seconds, found = measured(model, sampling, {name: [told[0][name]] for name in told[0]}, overlap)
+        count, seconds, jump, score = measured(model, sampling, asked, WindowsConfig(overlap=overlap))
         assert count == windows
-        assert seconds > 0
-        assert found["sound"] != found["all"]
-        assert all(jump is not None and jump > 0 and -1 <= score <= 1 for jump, score in found.values())
+        assert min(seconds, jump) > 0
+        assert -1 <= score <= 1
