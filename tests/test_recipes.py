@@ -19,6 +19,7 @@ from talkies.prepare.config import PrepareConfig
 from talkies.recipe.components import parts
 from talkies.recipe.config import CurriculumRecipe, PhaseRecipe, decode_recipe
 from talkies.recipe.curriculum import load_curriculum
+from talkies.training.lora import add_lora
 
 ROOT = Path(__file__).parent.parent / "recipes"
 FILES = sorted(path for path in ROOT.rglob("*.yaml") if path.parent.name != "sites")
@@ -88,7 +89,9 @@ def check_plan(recipe: PhaseRecipe, found: Plan) -> None:
     """The plan's parameters are the built model's, and all train that are not frozen."""
     model = build(recipe.system, recipe, parts(recipe).components, seed=None)
     assert sum(part.built for part in found.parts) == sum(p.numel() for p in model.parameters())
-    if recipe.train.kind != "lora":
+    if recipe.train.kind == "lora":
+        add_lora(model, recipe.train)  # refuses targets that name no layer
+    else:
         frozen = parts(recipe).frozen
         assert all(part.trained == (0 if part.name in frozen else part.built) for part in found.parts)
 

@@ -44,7 +44,7 @@ def test_a_stopped_phase_ends_bitwise_like_a_whole_one(mirage_run: ToyRun, tmp_p
 
 @pytest.mark.slow
 def test_an_adapter_of_the_last_phase_resumes_and_is_promoted_and_samples(mirage_run: ToyRun, tmp_path: Path) -> None:
-    more = ["name=person", "train={kind: lora, rank: 2, alpha: 2}", "tracking.register=person"]
+    more = ["name=person", "train={kind: lora, rank: 2, alpha: 2, targets: [q, k, v, o]}", "tracking.register=person"]
     more += ["optimizer.lr={video: 0.01, sound: 0.01}", "optimizer.warmup=0"]
     for name, stops in (("whole", [[]]), ("parts", [["--stop-at", "2"], []])):
         for stop in stops:
