@@ -43,20 +43,19 @@ def test_a_table_has_a_line_for_each_row() -> None:
 
 
 @pytest.mark.slow
-def test_every_encoder_is_trained_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([*TINY, "--runs", str(tmp_path), "--clips", "4"])
+@pytest.mark.timeout(900)
+def test_other_encoders_are_trained_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The recipe's own is trained elsewhere."""
+    main([*TINY, "--runs", str(tmp_path), "--clips", "4", "--encoders", *ENCODERS[1:]])
     printed = capsys.readouterr().out
     written_down = json.loads((tmp_path / "sound_encoders.json").read_text())
-    assert [*written_down["metrics"]] == [*ENCODERS]
+    assert [*written_down["metrics"]] == [*ENCODERS[1:]]
     assert "\n".join(written_down["table"]) in printed
-    for name in ENCODERS:
-        assert [line.split(" | ")[1] for line in written_down["table"] if f"| {name} " in line] == [
-            "all",
-            "sound",
-            "chance",
-        ]
+    for name in ENCODERS[1:]:
+        given = [line.split(" | ")[1] for line in written_down["table"] if f"| {name} " in line]
+        assert given == ["all", "sound", "chance"]
     codecs = {path.parent.name for path in tmp_path.glob("mirage-toy-*/*/4-reference/codecs/*/config.json")}
     assert codecs == {"video", "sound"}, "the fitted latents travel with their model"
     before = sorted(tmp_path.glob("mirage-toy-*/*"))
-    trained([*overrides("log_mel", tmp_path), *TINY], tmp_path)
+    trained([*overrides("linear_audio", tmp_path), *TINY], tmp_path)
     assert sorted(tmp_path.glob("mirage-toy-*/*")) == before, "a finished curriculum is not trained again"
