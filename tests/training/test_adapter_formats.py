@@ -33,7 +33,7 @@ INFO: dict[str, Any] = {
         "fps": 12.0,
         "grids": {"audio": {"channels": 8, "shape": [25], "rate": "25/2"}},
     },
-    "codecs": {"text": "90" * 32},
+    "codecs": {"audio": "91" * 32, "text": "90" * 32},
     "survival": {"skipped_steps": [], "passed_batches": []},
     "quarantined": {"clips": 0, "sha256": None},
     "parents": {
