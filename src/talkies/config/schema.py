@@ -4,25 +4,11 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field
 from typing import Any, TypeVar, dataclass_transform
 
-from pydantic import Discriminator, Tag
-
 T = TypeVar("T")
 ABSENT = "absent"
 """Metadata key of a field made by `by_name`: what a name that it lacks stands for."""
 _NAME, _VALUES, _DEFAULT = "first_name", "first_values", "first_default"
 """Metadata keys: the first name of a field, its first values by the present ones, the default at which it is absent."""
-
-
-def _tag_of(value: Any) -> str | None:
-    if not isinstance(value, Mapping):
-        return ""
-    kind = value.get("kind")
-    return None if kind in (None, "") else str(kind)
-
-
-PLAIN, BY_KIND = Tag(""), Discriminator(_tag_of)
-"""For a plain value or a config, which its `kind` must name: `Annotated[Annotated[float, PLAIN] | Annotated[A,
-Tag("a")], BY_KIND]`."""
 
 
 def added(default: Any, *, was: str | None = None, at_first: Any = MISSING) -> Any:

@@ -6,7 +6,8 @@ from pydantic import Field, Tag
 
 from talkies.config import config
 from talkies.config.numbers import Draws, NonNegative, Positive, Share
-from talkies.config.schema import BY_KIND, PLAIN, added, by_name
+from talkies.config.schema import added, by_name
+from talkies.config.tagged import BY_KIND, PLAIN
 
 SHIFT, SCALE = 5.0, 1.0
 
