@@ -3,6 +3,7 @@
 import argparse
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,24 @@ def test_a_card_without_samples_and_numbers_says_so() -> None:
     assert "## Samples" not in text
     assert "Nothing was evaluated." in text
     assert "--prompt 'What is to be seen, and what is to be heard.'" in text
+
+
+@pytest.mark.parametrize(
+    ("made", "takes", "begins", "options"),
+    [
+        (("video",), {"audio": "file that it follows"}, "A sound becomes 2 s of video", "`--audio FILE`: file that it"),
+        (("video",), {}, "A prompt becomes 2 s of video", ""),
+        (("audio", "video"), {"image": "first frame"}, "A prompt, and a first frame, become", "`--image FILE`: first"),
+    ],
+)
+def test_a_card_says_what_is_made_of_what(
+    made: tuple[str, ...], takes: dict[str, str], begins: str, options: str
+) -> None:
+    text = body(front_matter(replace(card(), made=made, takes=takes), ["champion"]))
+    assert begins in text
+    assert options in text
+    assert text.count(" FILE`:") == len(takes)
+    assert ("its frames are synthetic" in text) == (made == ("video",))
 
 
 def test_a_gate_on_a_metric_that_has_no_row_gets_one() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError, RecipeError
 from talkies.parallel.ranks import Ranks
-from talkies.recipe.config import Systems
+from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.recipe.full_scale import full_scale
+from talkies.recipe.media import makes, takes
 from talkies.runs.card_samples import samples_of
 from talkies.runs.folders import finished, in_turn, locked
 from talkies.runs.inputs_record import check_release
@@ -64,7 +65,7 @@ def promote_run(
         ranks.agree(check_ready if ranks.main else None)
         clips = recipe.validation.final_clips
         metrics = _metrics(place, clips=clips, registry=registry, ranks=ranks, systems=systems, say=say)
-        register = partial(_register, place, tracking, metrics, expect=expect, shelf=shelf, say=say)
+        register = partial(_register, place, recipe, tracking, metrics, expect=expect, shelf=shelf, say=say)
         return ranks.first(register if cards is None else partial(_in_turn, register, shelf))
 
 
@@ -85,6 +86,7 @@ def _in_turn(register: Callable[[], str], shelf: Shelf) -> str:
 
 def _register(
     place: Place,
+    recipe: PhaseRecipe,
     tracking: TrackingConfig,
     metrics: dict[str, float],
     *,
@@ -104,6 +106,8 @@ def _register(
         expect=expect,
         shelf=shelf,
         samples=samples,
+        made=makes(recipe),
+        takes=takes(recipe),
         keep=partial(mark, run, int(read_release(release, verify=False)["step"])),
     )
     spec = f"models:/{promotion.name}@{promotion.alias}"

@@ -77,10 +77,20 @@ def _aliases(card: Mapping[str, Any]) -> str:
 
 def _what(front: Front) -> str:
     card = front["talkies"]
-    task = KINDS.get(front["pipeline_tag"], escaped(front["pipeline_tag"])).format(clip=_clip(card["data"]["geometry"]))
+    task = _task(front).format(clip=_clip(card["data"]["geometry"]))
     kind = summary(card)
     steps = f"{card['step']:,} steps, {escaped(card['weights'])} weights"
     return f"{task}.\n{kind[:1].upper()}{kind[1:]}, trained for {steps}."
+
+
+def _task(front: Front) -> str:
+    """What becomes what. Cards of older versions do not say what is made and taken."""
+    made, takes = front["talkies"].get("made"), front["talkies"].get("takes") or {}
+    if made == ["video"] and "audio" in takes:
+        return "A sound becomes {clip}; a prompt says what is left open"
+    if made == ["video"]:
+        return "A prompt becomes {clip}, without sound"
+    return KINDS.get(front["pipeline_tag"], escaped(front["pipeline_tag"]))
 
 
 def _clip(geometry: str) -> str:
@@ -105,7 +115,8 @@ def _samples(card: Mapping[str, Any], stored: str) -> Iterator[str]:
         f"{picture(stored + s['picture'], s['prompt'])}\n\n> {escaped(s['prompt'])}" for s in card.get("samples", ())
     ]
     if shown:
-        what = "Of held-out prompts and first frames: frames of each clip, over its waveform (grey) and loudness (red)."
+        given = "first frames" if "made" not in card else "what else held-out clips give"
+        what = f"Of held-out prompts and {given}: frames of each clip, over its waveform (grey) and loudness (red)."
         yield "\n\n".join(["## Samples", what, *shown])
 
 
@@ -116,7 +127,11 @@ def _use(front: Front) -> str:
     words = ["talkies", "sample", f"models:/{card['name']}/{card['version']}"]
     words += [f"--prompt={prompt}"] if prompt.startswith("-") else ["--prompt", prompt]
     runs, first = card.get("runs") or "runs", _first(card)
-    words += [*(("--image", first) if first else ()), "--out", "sample.mp4"]
+    words += [
+        *(("--image", first) if first and "image" in card.get("takes", ("image",)) else ()),
+        "--out",
+        "sample.mp4",
+    ]
     words += ["--tracking-uri", server] if server else ["--runs", runs] if runs != "runs" else []
     where = (
         ""
@@ -124,6 +139,8 @@ def _use(front: Front) -> str:
         else f"In the folder whose {code(f'{runs}/')} it was registered in; elsewhere with `--runs FOLDER`. "
     )
     image = " `--image FILE` gives the first frame; without it, it is white." if "video" in front["tags"] else ""
+    if "takes" in card:
+        image = "".join(f" `--{escaped(name)} FILE`: {escaped(words)}." for name, words in card["takes"].items())
     brought = "its codecs and its base" if card["base"] else "its codecs"
     return f"```bash\n{shlex.join(map(flat, words))}\n```\n\n{where}The release brings {brought} along.{image}"
 
@@ -204,6 +221,7 @@ def _left_out(card: Mapping[str, Any]) -> list[str]:
 def _limits(front: Front) -> str:
     data = front["talkies"]["data"]
     made = "frames and sound are" if front["pipeline_tag"] == "image-to-video" else "sound is"
+    made = "frames are" if front["talkies"].get("made") == ["video"] else made
     return (
         f"- trained on {data['clips']:,} clips of one geometry ({code(data['geometry'])}); nothing else was tried\n"
         f"- evaluated on held-out clips of the same source only, by the numbers above and no others\n"

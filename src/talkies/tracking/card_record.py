@@ -107,8 +107,8 @@ class SampleRecord:
 
 @record
 class TalkiesRecord:
-    """Keys that are not the Hub's. Cards of older versions lack `server`, `codec_kinds`, `samples`, `first`, `runs` and
-    `shelf`."""
+    """Keys that are not the Hub's. Cards of older versions lack `server`, `codec_kinds`, `samples`, `first`, `runs`,
+    `shelf`, `made` and `takes`."""
 
     name: Name
     version: Natural
@@ -135,6 +135,8 @@ class TalkiesRecord:
     first: Name | None = None
     runs: Name | None = None
     shelf: Name | None = None
+    made: tuple[str, ...] = ()
+    takes: dict[str, str] = field(default_factory=dict)
 
 
 @record

@@ -6,7 +6,7 @@ matter (`card_body.py`). The keys outside `talkies` are the Hub's (https://huggi
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,8 +38,9 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """The facts of a card: a registered version, its release.json (`info`), its metrics and gates, a few `samples`.
-    `store`: where it is registered; `shelf`: the folder above the cards of all models."""
+    """The facts of a card: a registered version, its release.json (`info`), its metrics and gates, a few `samples`; the
+    media that are `made`, and what `talkies sample` takes: option -> what it is for. `store`: where it is
+    registered; `shelf`: the folder above the cards of all models."""
 
     name: str
     version: str
@@ -50,6 +51,8 @@ class Card:
     metrics: Mapping[str, float]
     gates: Sequence[GateResult]
     samples: Sequence[Sample] = ()
+    made: Sequence[str] = ()
+    takes: Mapping[str, str] = field(default_factory=dict)
     store: str = ""
     shelf: Path = Path()
 
@@ -117,6 +120,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
             {"metric": g.metric, "op": g.op, "needed": g.needed, "found": g.found, "passed": g.passed}
             for g in card.gates
         ],
+        **({"made": [*card.made], "takes": dict(card.takes)} if card.made else {}),
         "samples": [
             {"picture": path, "prompt": sample.prompt} for path, sample in zip(card.pictures, card.samples, strict=True)
         ],

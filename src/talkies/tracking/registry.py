@@ -65,13 +65,16 @@ def promote(
     expect: str | None,
     shelf: Shelf,
     samples: Sequence[Sample] = (),
+    made: Sequence[str] = (),
+    takes: Mapping[str, str] | None = None,
     keep: Callable[[str], Path] | None = None,
 ) -> Promotion:
     """Apply the gates to `metrics`, register the release, write its card to the `shelf` and move `config.alias` to it.
     A release that is promoted again keeps its version, whose tags and card then hold these metrics and gates.
 
-    `expect`: the version that the alias must be at ('none': unset); None: the one that it is at now. `keep`: called
-    with the version before the alias moves; the file that it writes for a new version is removed if the move fails.
+    `made` and `takes`: as on the card. `expect`: the version that the alias must be at ('none': unset); None: the one
+    that it is at now. `keep`: called with the version before the alias moves; the file that it writes for a new version
+    is removed if the move fails.
 
     All files are rendered in memory, and written beside those that they replace, before the registry is changed; the
     alias moves last. So a failure leaves the registry, the cards and MODEL_CARDS.md as they were (the run keeps its
@@ -97,6 +100,8 @@ def promote(
             metrics=metrics,
             gates=gates,
             samples=samples,
+            made=made,
+            takes=takes or {},
             store=store,
             shelf=shelf.folder,
         )

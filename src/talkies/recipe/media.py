@@ -1,0 +1,23 @@
+"""The media that a phase makes, and those that it can be given."""
+
+from talkies.recipe.components import parts
+from talkies.recipe.config import PhaseRecipe
+
+
+def makes(recipe: PhaseRecipe) -> tuple[str, ...]:
+    """ "audio" and "video", as far as the phase makes them, sorted."""
+    return tuple(sorted({_medium(recipe, name) for name in parts(recipe).targets}))
+
+
+def takes(recipe: PhaseRecipe) -> dict[str, str]:
+    """Option of `talkies sample` -> what it is for, of those options of the system that this phase can be given."""
+    stored, made = recipe.system.stored(recipe.codecs), makes(recipe)
+    conditions = parts(recipe).conditions
+    given = {"audio", "video"} if len(made) > 1 else set()
+    given |= {"image" for name in conditions if stored[name].of != "clip"}
+    given |= {_medium(recipe, name) for name in conditions if stored[name].of == "clip"}
+    return {name: words for name, words in recipe.system.options.items() if name in given}
+
+
+def _medium(recipe: PhaseRecipe, stream: str) -> str:
+    return str(recipe.codecs[recipe.system.stored(recipe.codecs)[stream].codec].medium)

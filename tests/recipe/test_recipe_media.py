@@ -1,0 +1,30 @@
+"""What a phase makes and can be given, as cards say it."""
+
+from pathlib import Path
+
+import pytest
+
+from talkies.config.source import load
+from talkies.models.systems import SYSTEMS
+from talkies.recipe.config import decode_phase
+from talkies.recipe.media import makes, takes
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize(
+    ("path", "made", "taken"),
+    [
+        ("mova/toy/video_pretraining", ("video",), {"image"}),
+        ("mova/toy/audio_pretraining", ("audio",), set()),
+        ("mova/toy/joint_phase1", ("audio", "video"), {"image", "audio", "video"}),
+        ("mirage/toy/video_pretraining", ("video",), set()),
+        ("mirage/toy/stitch", ("video",), {"audio"}),
+        ("mirage/toy/reference", ("video",), {"audio", "image"}),
+    ],
+)
+def test_a_phase_makes_its_targets_and_takes_what_it_reads(path: str, made: tuple[str, ...], taken: set[str]) -> None:
+    recipe = decode_phase(load(RECIPES / f"{path}.yaml"), SYSTEMS)
+    assert makes(recipe) == made
+    assert takes(recipe).keys() == taken
+    assert all(words == recipe.system.options[name] for name, words in takes(recipe).items())
