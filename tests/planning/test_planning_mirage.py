@@ -120,3 +120,10 @@ def test_the_toy_curriculum_is_planned_with_overrides() -> None:
     phases = planned("toy/curriculum", "phases.steps.max=7", "warm_up.steps.max=3")["phases"]
     assert [phase["kind"] for phase in phases] == ["video_pretraining", "warm_up", "stitch", "reference"]
     assert [phase["duration"]["steps"] for phase in phases] == [7, 3, 7, 7]
+
+
+def test_a_plan_refuses_an_adapter_on_layers_that_do_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", str(RECIPES / "toy" / "reference.yaml"), "train={kind: lora, targets: [q, ffn.0]}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "`train.targets`: 'ffn.0' matches none of" in line
+    assert "nearest: " in line

@@ -21,7 +21,8 @@ from talkies.planning.zero import rank_communication, rank_memory
 from talkies.prepare.geometry import Geometry
 from talkies.streams import Grid
 from talkies.streams.system import System
-from talkies.training.config import StepsConfig, TrainConfig, ValidationConfig
+from talkies.training.config import LoraConfig, StepsConfig, TrainConfig, ValidationConfig
+from talkies.training.lora_targets import check_targets
 
 
 class PlannedPhase(Protocol):
@@ -139,6 +140,8 @@ def plan(
     """
     chosen, steps, system = options or Options(), recipe.steps, recipe.system
     latents, model = _latents(recipe, grids), skeleton(system, recipe, components)
+    if isinstance(recipe.train, LoraConfig):
+        check_targets(model, recipe.train)
     parts = parts_of(system, recipe, model, recipe.train)
     profiler = Profiler(system, recipe, model, grids=grids, train=recipe.train)
     work = _work(recipe, latents, profiler.turn())

@@ -1,6 +1,5 @@
 """LoRA adapters (PEFT) over a frozen denoiser."""
 
-import difflib
 import hashlib
 import json
 import math
@@ -17,12 +16,12 @@ from torch import Tensor, nn
 
 from talkies.checkpoints.spans import StateTensor
 from talkies.checkpoints.weights import open_weights
-from talkies.config import CheckpointError, RecipeError
+from talkies.config import CheckpointError
 from talkies.config.numbers import Count
-from talkies.config.quoting import shown
 from talkies.config.records import Kind, record
 from talkies.parallel.sharding import copy_part
 from talkies.training.config import LoraConfig
+from talkies.training.lora_targets import check_targets
 
 
 @record
@@ -43,7 +42,7 @@ def add_lora(model: nn.Module, config: LoraConfig, *, seed: int | None = None) -
     PEFT renames a target's weight to `q.base_layer.weight`. With `seed` the adapters are initialised, too; a model on
     the meta device gets its values later (`adapter_values`). Raises RecipeError for a target that matches nothing.
     """
-    _check_targets(model, config)
+    check_targets(model, config)
     model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(peft_config(config), model, low_cpu_mem_usage=seed is None)
@@ -80,18 +79,6 @@ def peft_config(config: LoraConfig) -> Any:
     return PeftLora(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(config.targets)
     )
-
-
-def _check_targets(model: nn.Module, config: LoraConfig) -> None:
-    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    known = sorted({name.rsplit(".", 1)[-1] for name in linears})
-    for target in config.targets:
-        if not any(name.endswith(f".{target}") for name in linears):
-            near = difflib.get_close_matches(target, known, 3, 0.3) or known
-            raise RecipeError(
-                f"`train.targets`: {shown(target)} matches none of {len(linears)} linear layers; nearest: "
-                f"{', '.join(near)}"
-            )
 
 
 def adapter_tensors(parameters: Mapping[str, StateTensor]) -> dict[str, StateTensor]:
