@@ -90,9 +90,8 @@ LOSSES: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "loss", ["folder gone", *(pytest.param(loss, marks=pytest.mark.slow) for loss in LOSSES if loss != "folder gone")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_codec_lost_while_a_run_trains_is_detected_before_its_release(
     toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], loss: str
 ) -> None:

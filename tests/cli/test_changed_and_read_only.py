@@ -26,6 +26,7 @@ CHANGED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("f", "config change on resume", injected="a rate, batch, seed, shift or decay; and what may change")
 def test_a_run_is_continued_only_with_its_own_recipe(
     toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], record_outcome: Callable[..., None]
@@ -50,6 +51,7 @@ def hashes(folder: Path) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.fault("i", "read-only base weights", injected="chmod a-w of the whole base, by a process that it binds")
 def test_an_adapter_over_a_base_that_cannot_be_written(
     toy_run: ToyRun, tmp_path: Path, record_outcome: Callable[..., None]

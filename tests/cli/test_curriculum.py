@@ -202,6 +202,7 @@ def test_an_expected_version_that_moved_is_refused_before_anything_is_evaluated(
     assert not (copy / "evaluation.json").exists()
 
 
+@pytest.mark.slow
 def test_stop_and_resume_through_the_command_line_equal_one_run(toy_run: ToyRun, tmp_path: Path) -> None:
     small = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
     hashes = []

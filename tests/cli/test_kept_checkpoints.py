@@ -40,6 +40,7 @@ def test_a_run_without_disk_space_is_refused_and_leaves_nothing(
     assert not list(small.rglob("0001"))
 
 
+@pytest.mark.slow
 def test_the_best_and_an_exported_checkpoint_stay_and_can_be_used(
     toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,12 +15,13 @@ from talkies.cli.main import run
 pytestmark = pytest.mark.timeout(600)
 WAYS = [
     ("new", "moved"),
-    pytest.param("old", "moved", marks=pytest.mark.slow),
-    pytest.param("new", "copied", marks=pytest.mark.slow),
-    pytest.param("old", "copied", marks=pytest.mark.slow),
+    ("old", "moved"),
+    ("new", "copied"),
+    ("old", "copied"),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("records", "way"), WAYS)
 def test_every_verb_works_in_a_moved_runs_folder(
     toy_run: ToyRun, tmp_path: Path, records: str, way: str, capfd: pytest.CaptureFixture[str]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from given_sounds import sound_file
 from PIL import Image
 from readme import ROOT, blocks, commands, inline
 from torch.distributed.run import get_args_parser
@@ -59,6 +60,8 @@ EXTRA = {
 """Commands that run here, by their beginning."""
 PARSED = ("talkies train RECIPE parallel", "talkies status", "talkies cancel", "torchrun")
 """Commands that need a cluster or several processes."""
+SPEAKERS = ("talkies sample models:/mirage-toy@", "talkies evaluate runs/mirage-toy-")
+"""Commands after Mirage's toy curriculum, of the stage `slow`."""
 LONG = ("talkies train recipes/mova/toy/curriculum.yaml",)
 """Commands of the stage `slow`; without overrides this is command 1, which every test of this folder is built on."""
 SETUP = re.compile(r"python3\.11 -m venv|\.venv/bin/(pip install|python -m pytest|talkies train|zensical build)")
@@ -141,15 +144,18 @@ def check_parsed(words: list[str]) -> None:
 def test_every_command_belongs_to_one_kind() -> None:
     for command in commands():
         kinds = [begin for begin in (*EXTRA, *PARSED, *LONG) if command.startswith(begin)]
+        kinds = ["speakers"] if command.startswith(SPEAKERS) else kinds
         kinds += (SETUP.match(command) is not None and ["setup"]) or []
         assert len(kinds) == 1, f"{command}: {kinds}: name it in this test's tables"
-    assert all(any(command.startswith(begin) for command in commands()) for begin in (*EXTRA, *PARSED, *LONG))
+    assert all(
+        any(command.startswith(begin) for command in commands()) for begin in (*EXTRA, *PARSED, *SPEAKERS, *LONG)
+    )
 
 
 def test_commands_that_this_machine_can_run_end_well(project: Path) -> None:
     for command in commands():
         extra = [words for begin, words in EXTRA.items() if command.startswith(begin)]
-        if extra:
+        if extra and not command.startswith(SPEAKERS):
             words = [*words_of(command), *extra[0]]
             assert run([*dict.fromkeys(words)]) == 0, command
             assert all(Path(words[i + 1]).exists() for i, word in enumerate(words) if word == "--out"), command
@@ -163,6 +169,20 @@ def test_commands_of_a_cluster_pass_their_parsers(project: Path) -> None:
             check_parsed(launched.training_script_args)
         elif command.startswith(PARSED):
             check_parsed(words_of(command))
+
+
+@pytest.mark.slow
+def test_commands_after_mirages_curriculum_end_well(
+    mirage_run: ToyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(mirage_run.runs, "runs")
+    sound_file(tmp_path / "voice.wav", seconds=2.0)
+    Image.new("RGB", (96, 64), (200, 30, 60)).save("face.png")
+    for command in commands():
+        if command.startswith(SPEAKERS):
+            extra = ["--clips", "2"] if command.startswith("talkies evaluate") else ["--steps", "2"]
+            assert run([*words_of(command), *extra]) == 0, command
 
 
 @pytest.mark.slow

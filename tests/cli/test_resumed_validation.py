@@ -21,7 +21,8 @@ def heldout(folder: Path) -> list[tuple[int, dict[str, float]]]:
     return [(line["step"], line["values"]) for line in found]
 
 
-@pytest.mark.parametrize(("step", "finished"), [(2, False), pytest.param(4, True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "finished"), [(2, False), (4, True)])
 def test_a_lost_validation_is_made_up_for_once(toy_run: ToyRun, tmp_path: Path, step: int, finished: bool) -> None:
     changed = [text for text in TINY if not text.startswith("validation.every")]
     words = ["train", AUDIO, *changed, "validation.every=2", f"data.root={toy_run.data}", "--runs", str(tmp_path)]

@@ -44,7 +44,8 @@ def test_while_the_recipe_is_read(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", BOTH)
 def test_while_lightning_builds_the_model(toy_run: ToyRun, tmp_path: Path, number: signal.Signals) -> None:
     """The run's status is KILLED, and the same command continues it."""
     words = [str(RECIPES / "audio_pretraining.yaml"), *LONG, f"data.root={toy_run.data}", "--runs", str(tmp_path)]

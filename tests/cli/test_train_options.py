@@ -71,6 +71,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(
     record_outcome("exit 65")
 
 
+@pytest.mark.slow
 def test_a_run_whose_checkpoints_are_gone_does_not_start_over(
     toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,8 +12,8 @@ from pydantic import Field, Tag
 from talkies.config import RecipeError, config
 from talkies.config.decode import decode, decode_values
 from talkies.config.numbers import Count, Positive, Share
-from talkies.config.schema import BY_KIND, PLAIN
 from talkies.config.source import load
+from talkies.config.tagged import BY_KIND, PLAIN
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import decode_phase_values, decode_recipe
 

@@ -297,6 +297,7 @@ def test_a_hang_is_reported_without_a_disk(tmp_path: Path, blocked: tuple[str, .
     assert done.stdout == "asked "
 
 
+@pytest.mark.slow
 def test_a_process_alone_that_holds_pythons_lock_leaves_its_stacks_on_stderr(tmp_path: Path) -> None:
     done = alone(tmp_path, "ctypes.PyDLL(None).sleep(600)")
     assert done.returncode == 1

@@ -219,7 +219,12 @@ def test_a_card_without_samples_and_numbers_says_so() -> None:
 @pytest.mark.parametrize(
     ("made", "takes", "begins", "options"),
     [
-        (("video",), {"audio": "file that it follows"}, "A sound becomes 2.08 s of video", "`--audio FILE`: file that it"),
+        (
+            ("video",),
+            {"audio": "file that it follows"},
+            "A sound becomes 2.08 s of video",
+            "`--audio FILE`: file that it",
+        ),
         (("video",), {}, "A prompt becomes 2.08 s of video", ""),
         (("audio", "video"), {"image": "first frame"}, "A prompt, and a first frame, become", "`--image FILE`: first"),
     ],
