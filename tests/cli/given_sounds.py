@@ -28,9 +28,13 @@ def sound_file(path: Path, *, seconds: float, beep: float | None = None) -> Path
 
 
 def packets(path: Path) -> bytes:
-    """Those of the sound, in a row."""
+    """Those of the sound, in a row; of PCM and of FLAC, which holds PCM in an mp4, the samples instead."""
     with av.open(str(path)) as container:
         stream: Any = container.streams.best("audio")
+        if stream.codec_context.name == "flac" or stream.codec_context.name.startswith("pcm"):
+            packed = av.AudioResampler(format="s16", layout=stream.layout, rate=stream.rate)
+            frames = [done for frame in container.decode(stream) for done in packed.resample(frame)]
+            return b"".join(frame.to_ndarray().tobytes() for frame in (*frames, *packed.resample(None)))
         return b"".join(bytes(packet) for packet in container.demux(stream) if packet.size)
 
 

@@ -120,28 +120,35 @@ def test_the_film_of_a_longer_sound_has_that_sound_untouched_in_time(
     assert onset(out) == pytest.approx(3.13, abs=FRAME)
 
 
-def test_of_a_longer_sound_without_windows_the_beginning_is_shown(
-    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_of_a_longer_sound_the_whole_is_shown(mirage_run: ToyRun, tmp_path: Path) -> None:
+    """By the recipe's own windows."""
     given, out = sound_file(tmp_path / "given.wav", seconds=3.0, beep=0.5), tmp_path / "out.mp4"
     sampled(mirage_run, out, "--audio", str(given), "--prompt", "Somebody in a blue shirt is talking.")
-    assert "it lasts 3.00 s: the clip is made for the first 2.00 s" in capsys.readouterr().out
-    assert probe(out).frames == 25
+    assert probe(out).frames == 37  # of 12.5 a second; less than a frame's sound has no picture of its own
     assert packets(out) == packets(given)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "note"),
-    [(2.0, "it is silent"), (0.7, "it lasts 0.70 s: silence follows up to the 2.00 s of a clip")],
-)
-def test_a_silent_sound_and_a_short_one_are_taken_and_said(
-    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: float, note: str
+def test_a_short_sound_is_taken_and_said(
+    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = sound_file(tmp_path / "given.wav", seconds=seconds, beep=0.3 if "silence" in note else None)
+    given = sound_file(tmp_path / "given.wav", seconds=0.7, beep=0.3)
     sampled(mirage_run, tmp_path / "out.mp4", "--audio", str(given))
-    assert f"{given}: {note}" in capsys.readouterr().out
+    assert f"{given}: it lasts 0.70 s: silence follows up to the 2.00 s of a clip" in capsys.readouterr().out
     assert probe(tmp_path / "out.mp4").frames == 25
     assert packets(tmp_path / "out.mp4") == packets(given)
+
+
+@pytest.mark.parametrize(("seconds", "message"), [(2.0, "is silent: nothing would be said"), (0.05, "sounds for 0.05")])
+def test_silence_and_a_click_are_refused(
+    mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: float, message: str
+) -> None:
+    given = sound_file(tmp_path / "given.wav", seconds=seconds, beep=None if "silent" in message else 0.0)
+    out = tmp_path / "out.mp4"
+    words = ["sample", PROMOTED, "--runs", str(mirage_run.runs), "--audio", str(given), "--out", str(out)]
+    assert run(words) == 65
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not out.exists()
 
 
 def test_sound_image_and_negative_prompt_change_the_clip(mirage_run: ToyRun, tmp_path: Path) -> None:

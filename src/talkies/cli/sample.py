@@ -209,13 +209,15 @@ def _given_sound(
     args: argparse.Namespace, model: "Generator", *, whole: bool
 ) -> "dict[str, tuple[Medium, Path, Given]]":
     from talkies.config import RecipeError
-    from talkies.generate.given import given_sound
+    from talkies.generate.given import check_audible, given_sound
 
     if (stream := model.listens) is None:
         raise RecipeError(f"sample: --audio: {args.source} does not make a video for a sound; drop it")
     rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
     more = None if whole else (model.hears(stream) - samples) / rate
     given = given_sound(args.audio, sample_rate=rate, samples=samples, more=more)
+    if stream not in model.targets:
+        check_audible(args.audio, given.values, rate)
     return {stream: ("audio", args.audio, given)}
 
 

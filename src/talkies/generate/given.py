@@ -14,6 +14,8 @@ from talkies.media.probe import probe
 from talkies.media.sound import read_audio, sound_end
 from talkies.media.timeline import Beginning, find_beginning
 
+SHORTEST = 0.1
+"""Seconds of sound, at least, for a model whose clips follow a sound."""
 SLACK = 1e-3
 """Seconds by which durations may differ without a word."""
 
@@ -54,6 +56,16 @@ def given_sound(path: Path, *, sample_rate: int, samples: int, more: float | Non
         notes.append(f"{only}; --overlap makes a film for all of it")
     padding = max(0, samples - len(sound))
     return Given(values=torch.nn.functional.pad(sound, (0, padding)), begin=begin.seconds, notes=(*notes, *changed))
+
+
+def check_audible(path: Path, sound: Tensor, sample_rate: int) -> None:
+    """DataError for samples [S] that tell a model nothing: silence, and what ends before SHORTEST. Silence may follow a
+    sound, and does not count as its duration."""
+    heard = sound.nonzero()
+    if not len(heard):
+        raise DataError(f"sample: {path} is silent: nothing would be said; give a file with a voice to --audio")
+    if (seconds := (int(heard[-1]) + 1) / sample_rate) < SHORTEST:
+        raise DataError(f"sample: {path} sounds for {seconds:.2f} s; at least {SHORTEST} s are needed")
 
 
 def given_film(path: Path, *, frames: int, fps: float, height: int, width: int) -> Given:
