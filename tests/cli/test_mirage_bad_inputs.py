@@ -27,7 +27,7 @@ SAMPLES = {
     "a bridge": (
         ["--audio", "{tmp}/good.wav", "--bridge-scale", "2"],
         2,
-        "--bridge-scale: a mirage model has the scales text, sound",
+        "a mirage model has the scales text, sound",
     ),
     "a negative prompt without guidance": (
         ["--audio", "{tmp}/good.wav", "--text-scale", "1", "--negative", "y"],

@@ -177,7 +177,7 @@ def test_commands_after_mirages_curriculum_end_well(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(mirage_run.runs, "runs")
-    sound_file(tmp_path / "voice.wav", seconds=2.0)
+    sound_file(tmp_path / "voice.wav", seconds=2.0, beep=0.5)
     Image.new("RGB", (96, 64), (200, 30, 60)).save("face.png")
     for command in commands():
         if command.startswith(SPEAKERS):
