@@ -108,8 +108,8 @@ def negative_of(args: argparse.Namespace, recipe: "PhaseRecipe", sampling: "Samp
     texts = left_out(recipe.system.ladder(recipe), sampling.scales, sampling.steps) & parts(recipe).texts
     if not texts:
         raise RecipeError(
-            "sample: --negative: no evaluation leaves the prompt out, so nothing leads away from it: set a guidance "
-            "scale other than 1, or drop it"
+            "sample: --negative: no evaluation leaves the prompt out, so nothing leads away from it: set the guidance "
+            "scale of the prompt (such as --text-scale) to another value than 1, or drop it"
         )
     return dict.fromkeys(sorted(texts), args.negative)
 

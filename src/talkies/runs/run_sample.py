@@ -64,7 +64,8 @@ def make_clip(
         else:
             assert isinstance(media, Media), "windows are for a given sound"
             write_mp4(out, media, tags=tags)
-        say(f"sample:   {out} ({source.name}, seed {seed}{only}): {one_line(title)}")
+        shown = f": {one_line(title)}" if title else ""
+        say(f"sample:   {out} ({source.name}, seed {seed}{only}){shown}")
 
     if windows is None:
         asked = heard_from(model, request, 0) if model.listens in request.given else request
