@@ -1,5 +1,6 @@
 """Features of pretrained speech encoders: wav2vec 2.0, HuBERT and Whisper's encoder, as transformers has them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ HEADS = ("lm_head.", "quantizer.", "project_hid.", "project_q.", "masked_spec_em
 """Beginnings of the names of tensors for training and transcription, which a folder may have besides."""
 
 
-class SpeechEncoder:
+class SpeechEncoder(ABC):
     """Samples [B, S] at 16 kHz -> features [B, C, T] fp32: the last hidden states of a frozen network, interpolated to
     `config.rate` a second. One clip at a time, so that features do not depend on the batch; on the input's device.
     What is encoded is heard as a whole: `long_sound.features` encodes files, and crops."""
@@ -65,9 +66,9 @@ class SpeechEncoder:
         """What the identity has besides config and weights."""
         return {}
 
+    @abstractmethod
     def _states(self, sound: Tensor) -> Tensor:
         """The states [N, C] of samples [S], 50 a second."""
-        raise NotImplementedError
 
 
 class WaveEncoder(SpeechEncoder):

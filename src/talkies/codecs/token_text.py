@@ -1,5 +1,6 @@
 """Text features of the encoders of the T5 family, as transformers has them."""
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,7 +20,7 @@ KEY = "codecs.text"
 HOLDS = "text_encoder/ (config.json, *.safetensors) and tokenizer/ (tokenizer.json), such as the root of a released {}"
 
 
-class TokenTextEncoder:
+class TokenTextEncoder(ABC):
     """Captions -> last hidden state, padded to `config.length` tokens, zero past the true length (which counts </s>).
 
     The weights keep their stored precision; features are fp32 on the CPU. `tokenizer` is the content of tokenizer.json,
@@ -52,9 +53,9 @@ class TokenTextEncoder:
         spelled = torch.frombuffer(bytearray(self._spelled.encode()), dtype=torch.uint8)
         return identity(self.config, {**self.network.state_dict(), "tokenizer": spelled})
 
+    @abstractmethod
     def cleaned(self, caption: str) -> str:
         """What the tokenizer is given of a caption."""
-        raise NotImplementedError
 
     def _tokens(self, caption: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(self.cleaned(caption)).ids

@@ -1,0 +1,103 @@
+"""Pretrained video VAEs of diffusers behind the codec protocol."""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from talkies.codecs.config import MochiVideoConfig, WanVideoConfig
+from talkies.codecs.geometry import still_frames, video_grid
+from talkies.codecs.identity import identity
+from talkies.codecs.pretrained import check_geometry, load_strictly, read_config, read_tensors, weights_folder
+from talkies.config import DataError
+from talkies.config.quoting import named
+from talkies.streams import Grid
+
+KEY = "codecs.video"
+
+
+class VideoVae(ABC):
+    """Latents are (posterior mode - mean) / std with the VAE's own per-channel statistics. fp32, one clip at a time, so
+    that a clip's latent does not depend on its batch; results are on the device of the input. A config with a `piece`
+    encodes and decodes that many latent steps on their own.
+
+    A subclass names diffusers' `model`, a `release` that holds its weights, and its `sizes`."""
+
+    model: ClassVar[Any]
+    release: ClassVar[str]
+
+    def __init__(self, config: Any, network: Any) -> None:
+        self.config: WanVideoConfig | MochiVideoConfig = config
+        self.network = network.eval()
+        statistics = torch.tensor([network.config.latents_mean, network.config.latents_std], dtype=torch.float32)
+        self.mean, self.std = statistics.view(2, 1, -1, 1, 1, 1).to(network.device)
+
+    @staticmethod
+    @abstractmethod
+    def sizes(config: Any) -> dict[str, int]:
+        """`channels`, `stride` and `block` of a network with diffusers' `config`."""
+
+    @classmethod
+    def load(cls, config: Any, *, key: str = KEY, device: torch.device | str = "cpu") -> Self:
+        """From `config.weights`. Raises RecipeError for a missing folder or another geometry, DataError for the
+        folder's contents."""
+        name = cls.model.__name__
+        holds = f"config.json and diffusion_pytorch_model.safetensors of an {name}, such as {cls.release}"
+        folder = weights_folder(config.weights, key=f"{key}.weights", holds=holds)
+        values = read_config(folder)
+        if (found := values.get("_class_name")) != name:
+            raise DataError(f"{folder}: needed an {name}, but its config.json names {named(str(found))}")
+        with torch.device("meta"):
+            network = cls.model.from_config(values)
+        check_geometry(key, {size: (getattr(config, size), held) for size, held in cls.sizes(network.config).items()})
+        load_strictly(network, read_tensors(folder), folder)
+        return cls(config, network.to(device))
+
+    @cached_property
+    def identity(self) -> str:
+        """sha256 over config, weights and latent statistics; computed once."""
+        return identity(self.config, {**self.network.state_dict(), "latents_mean": self.mean, "latents_std": self.std})
+
+    def grid(self, frames: int, height: int, width: int, fps: float) -> Grid:
+        """Latent geometry of a clip."""
+        return video_grid(self.config, frames=frames, height=height, width=width, fps=fps)
+
+    @property
+    def still_frames(self) -> int:
+        """Frames of a clip in which an image stands still."""
+        return still_frames(self.config)
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        """[B, F, 3, H, W] in [-1, 1] -> [B, C, T, h, w]. DataError if the sizes do not fit."""
+        _, count, _, height, width = frames.shape
+        self.grid(count, height, width, 1.0)
+        clips = [clip.split(self._frames or count, dim=1) for clip in frames.transpose(1, 2)]
+        modes = [torch.cat([self._mode(piece) for piece in pieces], dim=2) for pieces in clips]
+        latent: Tensor = (torch.cat(modes) - self.mean) / self.std
+        return latent.to(frames.device)
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor) -> Tensor:
+        """[B, C, T, h, w] -> [B, F, 3, H, W] in [-1, 1]."""
+        scaled = latent.to(self.mean) * self.std + self.mean
+        clips = [clip.split(self.config.piece or clip.shape[1], dim=1) for clip in scaled]
+        films = [torch.cat([self._pixels(piece) for piece in pieces], dim=2) for pieces in clips]
+        return torch.cat(films).transpose(1, 2).to(latent.device)
+
+    @property
+    def _frames(self) -> int | None:
+        """Of a piece; None: a clip is one piece."""
+        return None if self.config.piece is None else (self.config.piece - 1) * self.config.stride + 1
+
+    def _mode(self, piece: Tensor) -> Tensor:
+        """[3, F, H, W] -> [1, C, T, h, w]."""
+        mode: Tensor = self.network.encode(piece[None].to(self.mean)).latent_dist.mode()
+        return mode
+
+    def _pixels(self, piece: Tensor) -> Tensor:
+        """[C, T, h, w] -> [1, 3, F, H, W]."""
+        pixels: Tensor = self.network.decode(piece[None]).sample.clamp(-1, 1)
+        return pixels
