@@ -145,7 +145,7 @@ def test_the_first_sample_stays_where_it_was(tmp_path: Path, kind: str) -> None:
     assert abs(int((with_pictures.abs() > 0.3).nonzero()[0]) - edge) < 0.026 * THEIR_RATE
 
 
-def test_without_windows_a_longer_sound_is_cut_and_a_shorter_one_followed_by_silence(tmp_path: Path) -> None:
+def test_without_windows_without_windows_the_clip_shows_the_beginning_of_a_longer_sound(tmp_path: Path) -> None:
     path, out = given(tmp_path / "a.wav"), tmp_path / "out.mp4"
     said = made(path, out, sampling=SamplingConfig(steps=2))
     cut = "it lasts 3.28 s: the clip is made for the first 0.72 s; --overlap makes a film for all of it"

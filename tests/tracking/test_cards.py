@@ -225,6 +225,7 @@ def test_a_card_without_samples_and_numbers_says_so() -> None:
             "A sound becomes 2.08 s of video",
             "`--audio FILE`: file that it",
         ),
+        (("video",), {"image": "first frame"}, "A prompt, and a first frame, become", "`--image FILE`: first"),
         (("video",), {}, "A prompt becomes 2.08 s of video", ""),
         (("audio", "video"), {"image": "first frame"}, "A prompt, and a first frame, become", "`--image FILE`: first"),
     ],

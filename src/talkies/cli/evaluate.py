@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heldout", help="the held-out set of the data to use (the recipe's `data.heldout`)")
     parser.add_argument("--clips", type=int, help="held-out clips (the recipe's `validation.final_clips`)")
     parser.add_argument("--seed", type=seed_of, default=0, help="seed of the noise (0)")
-    parser.add_argument("--ablate", action="store_true", help="also clips without some conditions, or with another's")
+    also = "also measure clips made without some conditions, or with those of another clip"
+    parser.add_argument("--ablate", action="store_true", help=also)
     add_store(parser)
 
 

@@ -2,7 +2,6 @@
 talkies export RELEASE --adapter FORMAT --out FOLDER: its adapter in a format of files."""
 
 import argparse
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -43,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
 def _adapter(args: argparse.Namespace) -> int:
     from talkies.config import RecipeError
     from talkies.config.decode import one_of
-    from talkies.files.durable import fsync_tree, storage_errors
+    from talkies.files.durable import storage_errors
+    from talkies.files.folders import replacing_folder
     from talkies.training.adapter import adapter_of
     from talkies.training.adapter_formats import FORMATS
 
@@ -52,13 +52,8 @@ def _adapter(args: argparse.Namespace) -> int:
     if args.adapter not in FORMATS:
         raise RecipeError(f"export: --adapter {shown(args.adapter)} is not a format{one_of(args.adapter, FORMATS)}")
     adapter = adapter_of(args.source)
-    temporary = args.out.with_name(args.out.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    with storage_errors(args.out):
-        temporary.mkdir(parents=True)
-        FORMATS[args.adapter](adapter, temporary)
-        fsync_tree(temporary)
-        temporary.rename(args.out)
+    with storage_errors(args.out), replacing_folder(args.out) as work:
+        FORMATS[args.adapter](adapter, work)
     print(f"adapter:  {args.out} ({args.adapter}, rank {adapter.record.r}, alpha {adapter.record.lora_alpha:g})")
     return 0
 

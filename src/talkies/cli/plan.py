@@ -100,11 +100,9 @@ def plan_phase(recipe: "PhaseRecipe", options: "Options | None" = None) -> "Plan
     """The plan of one phase recipe. Raises RecipeError or DataError if its sections disagree, or its layout does not
     divide evenly or does not fit a GPU."""
     from talkies.planning.plan import plan
-    from talkies.prepare.geometry import Geometry
-    from talkies.recipe.check import check, check_license, grids
+    from talkies.recipe.check import check, check_license
     from talkies.recipe.components import parts
 
-    check(recipe)
+    found = check(recipe)
     check_license(recipe.tracking)
-    found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
     return plan(recipe, components=parts(recipe).components, grids=found, options=options)

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in MEDIA.items():
         parser.add_argument(f"--{name}", type=path_of, help=text)
     parser.add_argument("--out", type=path_of, default=Path("sample.mp4"), help="where the mp4 goes (sample.mp4)")
-    parser.add_argument("--seed", type=seed_of, default=0, help="of the initial noise (0)")
+    parser.add_argument("--seed", type=seed_of, default=0, help="seed of the initial noise (0)")
     parser.add_argument("--steps", type=int, help="steps of the sampler (the recipe's)")
     for name, text in SCALES.items():
         parser.add_argument(f"--{name}-scale", type=float, help=f"guidance by {text}, 1 is off (the recipe's)")
@@ -92,7 +92,7 @@ def sampling_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> "SamplingCon
             raise RecipeError("sample: --overlap is for windows of a sound: give --audio, or drop it")
         if not 0 <= args.overlap <= MAX_OVERLAP:
             raise RecipeError(f"sample: --overlap {args.overlap:g}: give 0 to {MAX_OVERLAP:g} seconds")
-        changed = replace(changed, windows=WindowsConfig(overlap=args.overlap))
+        changed = replace(changed, windows=replace(base.windows or WindowsConfig(), overlap=args.overlap))
     check_sampling(recipe, changed)
     return changed
 
@@ -124,12 +124,12 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError(f"sample: --out {args.out}: the file must end in .mp4")
     if args.out.is_dir():
         raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
-    if args.prompt is None and getattr(args, "audio", None) is None:
+    if args.prompt is None and args.audio is None:
         raise RecipeError("sample: --prompt is missing: describe what to show and to hear")
     if args.prompt is not None:
         _check_prompt("--prompt", args.prompt, empty="describe what to show and to hear")
     if args.negative is not None:
-        _check_prompt("--negative", args.negative, empty="drop it, which means the same")
+        _check_prompt("--negative", args.negative, empty="drop it, since the default is the empty prompt")
     return with_ranks(args.argv, {"sample": world_of().size}, partial(_sample, args))
 
 

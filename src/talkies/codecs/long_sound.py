@@ -29,7 +29,7 @@ class Piece:
 def pieces(config: SpeechConfig, steps: int) -> Iterator[Piece]:
     """The pieces of a sound of `steps` steps."""
     own, around = config.piece * config.rate, config.context * config.rate
-    if steps <= own + 2 * around:
+    if steps <= config.longest * config.rate:
         yield Piece(begin=0, end=steps, first=0, last=steps)
         return
     for begin in range(0, steps, own):
@@ -40,8 +40,8 @@ def pieces(config: SpeechConfig, steps: int) -> Iterator[Piece]:
 def steps_needed(config: SpeechConfig, window: range) -> int:
     """How many steps of a sound, from its beginning, decide the features of the steps in `window`."""
     own, around = config.piece * config.rate, config.context * config.rate
-    # One more than the longest sound that is encoded whole says that a sound is longer.
-    return max(own + 2 * around + 1, -(-window.stop // own) * own + around)
+    # One step more than is encoded whole shows that the sound is longer.
+    return max(config.longest * config.rate + 1, -(-window.stop // own) * own + around)
 
 
 def features(

@@ -15,9 +15,9 @@ class SpeechConfig:
     to `rate` a second by linear interpolation. `align_corners`: the first and the last feature are the first and the
     last state. It only encodes.
 
-    A file is encoded whole, so that the features of a clip depend on what is heard around it; a longer one than `piece`
-    + 2 `context` seconds in pieces of `piece` seconds, each with `context` seconds on both sides. `weights`: a folder
-    with config.json, preprocessor_config.json (not for `whisper`) and *.safetensors."""
+    A file is encoded whole, so that the features of a clip depend on what is heard around it; one longer than `piece`
+    + 2 `context` seconds is encoded in pieces of `piece` seconds, each with `context` seconds on both sides.
+    `weights`: a folder with config.json, preprocessor_config.json (not for `whisper`) and *.safetensors."""
 
     medium: ClassVar[Medium] = "audio"
     fitted: ClassVar[bool] = False

@@ -12,7 +12,7 @@ from torch import Tensor
 from talkies.codecs.config import T5TextConfig, Umt5TextConfig
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, read_transformer, weights_folder
-from talkies.config import DataError, RecipeError
+from talkies.config import DataError
 from talkies.config.records import regular_bytes
 from talkies.streams.batch import Text
 
@@ -32,8 +32,6 @@ class TokenTextEncoder(ABC):
     release: ClassVar[str]
 
     def __init__(self, config: Umt5TextConfig | T5TextConfig, network: Any, tokenizer: str) -> None:
-        if config.length < 1:
-            raise RecipeError(f"`{KEY}.length` is {config.length}: it must be at least 1")
         # Upstream's trainer leaves the encoder's dropout on. This codec is not a Module: train() never reaches it.
         self.config, self.network = config, network.requires_grad_(False).eval()
         self._spelled, self._tokenizer = tokenizer, _tokenizer(tokenizer)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from talkies.config.numbers import Count, Natural, Positive
+from talkies.config.quoting import named
 from talkies.config.records import Kind, Name, Sha256, record
 from talkies.streams import Grid
 
@@ -121,7 +122,7 @@ def check_encoded(streams: Mapping[str, str], codecs: Mapping[str, str], key: st
     codecs would then pass without comparing it."""
     lacking = [codec for codec in streams.values() if codec not in codecs]
     if lacking:
-        raise ValueError(f"its `{key}` lack {lacking[0]}")
+        raise ValueError(f"its `{key}` lack {named(lacking[0])}")
 
 
 @record

@@ -133,7 +133,7 @@ def dropped(batch: Batch, rates: Mapping[str, float], *, seed: int) -> Batch:
     """
     for name, rate in rates.items():
         if not 0 <= rate <= 1:
-            raise ValueError(f"dropout of {name} {rate}: it must lie between 0 and 1")
+            raise ValueError(f"the dropout of {name} is {rate}: it must lie between 0 and 1")
     everything = _kept(batch, ALL, rates[ALL], seed) if ALL in rates else None
     texts, streams = dict(batch.texts), dict(batch.streams)
     for name in rates.keys() - {ALL}:

@@ -1,7 +1,7 @@
 """Carries a stream of a file over into an mp4: packet by packet, or sample for sample.
 
-PCM in mp4 (ISO 23003-5) is a lottery: browsers do not play it; libav 5.1 does not know float PCM and takes 96 kHz for
-48; libav 8 refuses channels without names. FLAC holds the same samples, and all of these play it.
+PCM in mp4 (ISO 23003-5) does not play everywhere: browsers do not know it; libav 5.1 does not know float PCM and takes
+96 kHz for 48; libav 8 refuses channels without names. FLAC holds the same samples, and all of these play it.
 """
 
 from collections.abc import Iterator

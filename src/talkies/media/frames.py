@@ -124,7 +124,7 @@ def _read(
             pixels.append(fitted(rendering.render(frame, turn), height, width, _pixel_aspect(stream, turn)))
     if len(pixels) < fewest:
         reason = f": {begin.reason}" if begin.reason else ""
-        raise EndedError(path, f"ends after {len(pixels)} frames, {frames} are needed{reason}")
+        raise EndedError(path, f"ends after {len(pixels)} frames, {fewest} are needed{reason}")
     rendering.finish()
     return Film(pixels=torch.stack(pixels), treated=frozenset(rendering.treated)), detector.order
 
@@ -152,12 +152,12 @@ def _shown_at(
     shown: Iterator[tuple[float, Any]], stream: Any, *, begin: float, times: Sequence[float], path: Path | str
 ) -> Iterator[Any]:
     """The frame that is shown at each time."""
-    last, until, wanted = None, 0.0, deque(times)
+    last, until, wanted, length = None, 0.0, deque(times), 1 / float(frame_rate(stream, path))
     for time, frame in shown:
         while last is not None and wanted and wanted[0] < time - begin - ROUNDING:
             wanted.popleft()
             yield last
-        last, until = frame, time - begin + 1 / float(frame_rate(stream, path))
+        last, until = frame, time - begin + length
     for _ in takewhile(lambda time: time < until - ROUNDING, wanted):
         yield last
 

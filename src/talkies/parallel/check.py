@@ -43,7 +43,7 @@ def check_layout(layout: Layout, compute: ComputeConfig, *, global_batch: int, a
 
 
 def check_sequence(layout: Layout, tokens: Mapping[str, int]) -> None:
-    """Raise RecipeError if a modality has fewer tokens than a sequence group has ranks: some would get only padding."""
+    """Raise RecipeError if a stream has fewer tokens than a sequence group has ranks: some would get only padding."""
     name, least = min(tokens.items(), key=lambda item: item[1])
     if layout.sequence > least:
         raise RecipeError(

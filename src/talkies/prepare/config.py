@@ -17,7 +17,7 @@ ChannelKey = Literal["mix", "left", "right"] | Natural
 class SyncConfig:
     """Which clips are kept, by SyncNet's scores: those whose sound is at most `offset` frames off the lips, found with
     at least `confidence`; for at most `near` frames, `near_confidence` is enough, because noise and singing lower it
-    (arXiv 2506.08279, section 3.7, without numbers; these are our choice)."""
+    (arXiv 2506.08279, section 3.7, which gives no numbers; these are ours)."""
 
     offset: Natural = 3
     confidence: NonNegative = 3.0

@@ -34,12 +34,6 @@ def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[str, Grid]:
     return found
 
 
-def target_grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[str, Grid]:
-    """Latent geometry of every stream that the phase trains."""
-    targets = parts(recipe).targets
-    return {name: grid for name, grid in grids(recipe, geometry).items() if name in targets}
-
-
 def _check_survival(survival: SurvivalConfig) -> None:
     """RecipeError for a setting that has no effect with the others."""
     default, spike = SurvivalConfig(), survival.spike
@@ -163,8 +157,8 @@ def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     _check_tasks(recipe)
     parent_of(recipe)
     try:
-        found = target_grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
-        tokens = recipe.system.tokens(recipe, found)
+        found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
+        tokens = recipe.system.tokens(recipe, {name: found[name] for name in parts(recipe).targets})
     except (DataError, ValueError) as error:
         raise RecipeError(f"recipe: `data.geometry` {recipe.data.geometry}: {error}") from None
     check_sequence(recipe.parallel, tokens)

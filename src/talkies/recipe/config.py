@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, Union
 
 from pydantic import Field
 
@@ -114,9 +114,9 @@ def _system_of(source: LoadedRecipe, systems: Systems) -> System:
     return systems[0] if kind is None else _unknown(kind, source, systems)
 
 
-def _unknown(kind: object, source: LoadedRecipe, systems: Systems) -> System:
+def _unknown(kind: object, source: LoadedRecipe, systems: Systems) -> NoReturn:
     names = [system.kind for system in systems]
-    place = source.origins.get("model.kind", str(source.file))
+    place = source.origins.get("model.kind", displayed(source.file))
     raise RecipeError(f"recipe: unknown kind {shown(kind)} at `model.kind` ({place}){one_of(kind, names)}")
 
 

@@ -7,6 +7,7 @@ from talkies.config.quoting import shown
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.media import makes, medium_of
 
 SYNC_FRAMES, MOTION_FRAMES = 3, 4
 """With fewer frames there is no mouth, or no motion, to compare with the sound."""
@@ -42,10 +43,8 @@ def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
 def _heard_frames(recipe: PhaseRecipe) -> int:
     """Frames of the clips that the phase makes and that are heard with sound; 0 if there are none."""
     found = parts(recipe)
-    stored = recipe.system.stored(recipe.codecs)
-    media = {recipe.codecs[stored[name].codec].medium for name in (*found.targets, *found.beside)}
-    made = {recipe.codecs[stored[name].codec].medium for name in found.targets}
-    if "video" not in made or "audio" not in media:
+    media = {medium_of(recipe, name) for name in (*found.targets, *found.beside)}
+    if "video" not in makes(recipe) or "audio" not in media:
         return 0
     return Geometry.parse(recipe.data.geometry, key="data.geometry").frames
 
@@ -57,7 +56,7 @@ def _given(recipe: PhaseRecipe) -> list[str]:
     for name in sorted(found.conditions):
         if stored[name].of == "reference":
             names += [*IDENTITY, f"{name}/identity_swapped"]
-        elif recipe.codecs[stored[name].codec].medium == "audio":
+        elif medium_of(recipe, name) == "audio":
             names += [f"{name}/{key}" for key in (*GIVEN, "sync_dropped")]
     return names
 

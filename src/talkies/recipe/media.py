@@ -6,7 +6,7 @@ from talkies.recipe.config import PhaseRecipe
 
 def makes(recipe: PhaseRecipe) -> tuple[str, ...]:
     """ "audio" and "video", as far as the phase makes them, sorted."""
-    return tuple(sorted({_medium(recipe, name) for name in parts(recipe).targets}))
+    return tuple(sorted({medium_of(recipe, name) for name in parts(recipe).targets}))
 
 
 def takes(recipe: PhaseRecipe) -> dict[str, str]:
@@ -15,9 +15,10 @@ def takes(recipe: PhaseRecipe) -> dict[str, str]:
     conditions = parts(recipe).conditions
     given = {"audio", "video"} if len(made) > 1 else set()
     given |= {"image" for name in conditions if stored[name].of != "clip"}
-    given |= {_medium(recipe, name) for name in conditions if stored[name].of == "clip"}
+    given |= {medium_of(recipe, name) for name in conditions if stored[name].of == "clip"}
     return {name: words for name, words in recipe.system.options.items() if name in given}
 
 
-def _medium(recipe: PhaseRecipe, stream: str) -> str:
+def medium_of(recipe: PhaseRecipe, stream: str) -> str:
+    """What the codec of a stream encodes: "audio" or "video"."""
     return str(recipe.codecs[recipe.system.stored(recipe.codecs)[stream].codec].medium)

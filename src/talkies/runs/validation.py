@@ -75,14 +75,14 @@ def conditions(batch: Batch, model: Generator) -> dict[str, Tensor]:
     }
 
 
-def requests_of(batch: Batch, model: Generator, *, without: Collection[str] = ()) -> list[Request]:
-    """One request per clip of a batch: its captions, first frame and conditions, but for those that `without` names."""
+def requests_of(batch: Batch, model: Generator) -> list[Request]:
+    """One request per clip of a batch: its captions, first frame and conditions."""
     images = first_frames(batch, model) if model.first_frame else [None] * len(batch.ids)
-    latents = {name: latent for name, latent in conditions(batch, model).items() if name not in without}
+    latents = conditions(batch, model)
     starts = {name: start for name in latents if (start := batch.streams[name].start) is not None}
     return [
         Request(
-            prompts={text: "" if text in without else captions[i] for text, captions in batch.captions.items()},
+            prompts={text: captions[i] for text, captions in batch.captions.items()},
             image=images[i],
             id=clip,
             latents={name: latent[i] for name, latent in latents.items()},
@@ -121,11 +121,10 @@ def sample_batch(
     *,
     seed: int,
     seconds: float,
-    without: Collection[str] = (),
 ) -> list[Media]:
-    """Generate one clip per caption, first frame and conditions of `batch`, but for those that `without` names. A
-    model that makes no sound is heard with the batch's own."""
-    made = generate(model, requests_of(batch, model, without=without), sampling, seed=seed)
+    """Generate one clip per caption, first frame and conditions of `batch`. A model that makes no sound is heard with
+    the batch's own."""
+    made = generate(model, requests_of(batch, model), sampling, seed=seed)
     return made if model.stream_of("audio") is not None else with_sound(made, batch, model, seconds=seconds)
 
 

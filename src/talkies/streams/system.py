@@ -1,4 +1,4 @@
-"""What the house asks of a system: its parts, its streams, its guidance and its network. A system is a folder below
+"""What talkies asks of a system: its parts, its streams, its guidance and its network. A system is a folder below
 `models` with one object of this protocol; it is pure description, and importing it imports no torch.
 """
 

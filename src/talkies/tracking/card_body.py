@@ -88,6 +88,8 @@ def _task(front: Front) -> str:
     made, takes = front["talkies"].get("made"), front["talkies"].get("takes") or {}
     if made == ["video"] and "audio" in takes:
         return "A sound becomes {clip}; a prompt says what is left open"
+    if made == ["video"] and "image" in takes:
+        return "A prompt, and a first frame, become {clip}, without sound"
     if made == ["video"]:
         return "A prompt becomes {clip}, without sound"
     return KINDS.get(front["pipeline_tag"], escaped(front["pipeline_tag"]))

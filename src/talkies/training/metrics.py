@@ -1,4 +1,4 @@
-"""Training metrics: losses per modality and noise bin, gradient norm, learning rate, throughput."""
+"""Training metrics: losses per stream and noise bin, gradient norm, learning rate, throughput."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +22,7 @@ class TrainingMetrics(Callback):
     over all processes (`share` of them read the same clips).
 
     Sums stay on the device between calls, so that a step never waits for the host. Keys: train/loss,
-    train/<modality>, train/<modality>/bin<k> (noise level in [k, k+1) / bins), train/grad_norm, train/lr,
+    train/<stream>, train/<stream>/bin<k> (noise level in [k, k+1) / bins), train/grad_norm, train/lr,
     train/clips_per_second; with `own`, this rank's clock, also those of Stragglers (of `ratio`). Put it before all
     callbacks whose time does not count as training (checkpoints, validation), and its `ResumeClock` after them.
     """

@@ -130,7 +130,7 @@ def _converted(weights: Mapping[str, Tensor], shape: MirageShape, rules: tuple[R
     problems = [
         *([f"no weights for {listed(missing)}"] if missing else []),
         *([f"no parameters for {listed(foreign)}"] if foreign else []),
-        *([f"other shapes: {', '.join(other[:12])}"] if other else []),
+        *([f"other shapes: {listed(other)}"] if other else []),
     ]
     if problems:
         raise CheckpointError(f"Mochi's weights do not fit this network: {'; '.join(problems)}; check the preset")

@@ -1,5 +1,7 @@
 """The parts of the network, by modality: what lies before and after the layers, and the layers themselves."""
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +31,7 @@ class VideoPart(nn.Module):
         self.rope = LearnedRope(len(shape.patch), shape.heads, shape.head_dim)
         self.blocks = layers(shape, "video")
         self.attention = JointAttention(shape.heads, shape.head_dim)
-        self.final = Final(width, shape.video.channels * shape.patch[0] * shape.patch[1] * shape.patch[2], shape.eps)
+        self.final = Final(width, shape.video.channels * prod(shape.patch), shape.eps)
 
     def time(self, level: Tensor) -> Tensor:
         """Noise level [B] in [0, 1] -> [B, width] fp32. The network counts upwards to the data, as Mochi does."""

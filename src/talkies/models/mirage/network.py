@@ -170,7 +170,7 @@ def counted(model: nn.Module) -> dict[str, int]:
 
 
 class MirageNetwork:
-    """How the house builds and feeds a JointDiT."""
+    """How talkies builds and feeds a JointDiT."""
 
     def build(self, setup: Setup, components: Collection[str]) -> nn.Module:
         """A JointDiT with these components."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from talkies.config import RecipeError
-from talkies.models.mirage.config import MirageConfig, MirageShape
+from talkies.models.mirage.config import COMPONENTS, MirageConfig, MirageShape
 from talkies.models.mirage.options import MEDIA, SCALES
 from talkies.models.mirage.phases import MiragePhase
 from talkies.streams import Grid
@@ -44,7 +44,7 @@ class MirageSystem:
                 undecayed=("frequencies",),
                 optional=name == "sound",
             )
-            for name in (*SILENT, "sound")
+            for name in COMPONENTS
         }
 
     def parts(self, setup: Setup) -> Parts:
@@ -63,7 +63,7 @@ class MirageSystem:
         if phase.kind == "reference":
             conditions, dropout = {"sound", "reference"}, {**dropout, "reference": phase.reference_dropout}
         return Parts(
-            components=frozenset({*SILENT, "sound"}),
+            components=frozenset(COMPONENTS),
             targets={"video": 1.0},
             conditions=frozenset(conditions),
             texts=texts,

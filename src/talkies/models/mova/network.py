@@ -72,7 +72,7 @@ class Mova(nn.Module):
 
 
 class MovaNetwork:
-    """How the house builds and feeds a Mova."""
+    """How talkies builds and feeds a Mova."""
 
     def build(self, setup: Setup, components: Collection[str]) -> nn.Module:
         """A Mova with these components."""
