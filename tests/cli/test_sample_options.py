@@ -144,7 +144,10 @@ def test_empty_paths_are_refused(option: str, path: str) -> None:
         ([], "sample: --prompt is missing: describe what to show and to hear"),
         (["--prompt", ""], "sample: --prompt is empty: describe what to show and to hear"),
         (["--audio", "a.wav", "--prompt", " "], "sample: --prompt is empty: describe what to show and to hear"),
-        (["--prompt", "a", "--negative", ""], "--negative is empty: drop it, since the default is the empty prompt"),
+        (
+            ["--prompt", "a", "--negative", ""],
+            "sample: --negative is empty: drop it, since the default is the empty prompt",
+        ),
         (
             ["--prompt", "a", "--negative", "x" * 65_537],
             "sample: --negative has 65,537 bytes; at most 65,536 are allowed",

@@ -127,3 +127,10 @@ def test_a_plan_refuses_an_adapter_on_layers_that_do_not_exist(capsys: pytest.Ca
     (line,) = capsys.readouterr().err.splitlines()
     assert "`train.targets`: 'ffn.0' matches none of" in line
     assert "nearest: " in line
+
+
+def test_the_joint_attention_is_not_computed_again() -> None:
+    """It lies between the units, and is most of what the 10B model computes."""
+    flops = planned("stitch")["compute"]
+    again, once = flops["with_recompute"] - flops["useful"], sum(flops["forward"].values()) * 128
+    assert 0.1 * once < again < 0.6 * once

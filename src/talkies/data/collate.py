@@ -38,12 +38,14 @@ def _stream(latents: Sequence[Latent]) -> Stream:
     steps = grid.shape[0]
     valid = torch.tensor([latent.valid for latent in latents])
     padded = any(latent.valid < steps for latent in latents)
+    starts = _starts(latents)
     return Stream(
+        role="target" if starts is None else "reference",
         latent=_stacked([latent.values for latent in latents]),
         time=torch.zeros(len(latents)),
         grid=grid,
         mask=torch.arange(steps)[None] < valid[:, None] if padded else None,
-        start=_starts(latents),
+        start=starts,
     )
 
 

@@ -86,13 +86,17 @@ def losses_of(predicted: Mapping[str, Tensor], draw: Noised, flow: FlowConfig) -
 
 
 def noised_to(batch: Batch, flow: FlowConfig, times: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> Noised:
-    """The streams named in `times` at those levels, with this noise."""
-    streams, targets = dict(batch.streams), {}
+    """The streams named in `times` at those levels, with this noise; the others are no targets."""
+    streams, targets = {name: _beside(stream) for name, stream in batch.streams.items()}, {}
     for name, time in times.items():
         latent = batch.streams[name].latent
-        streams[name] = replace(streams[name], latent=noisy(flow.target, latent, noise[name], time), time=time)
+        streams[name] = replace(batch.streams[name], latent=noisy(flow.target, latent, noise[name], time), time=time)
         targets[name] = target_of(flow.target, latent, noise[name], time)
     return Noised(streams=streams, targets=targets, times=times)
+
+
+def _beside(stream: Stream) -> Stream:
+    return replace(stream, role="condition") if stream.role == "target" else stream
 
 
 def noised_at(batch: Batch, flow: FlowConfig, levels: Mapping[str, float], *, seed: int, draw: int) -> Noised:

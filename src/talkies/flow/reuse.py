@@ -59,10 +59,10 @@ class Reuse:
         return partial(_of_branch, partial(self._attention, step), branch)
 
     def predictions(
-        self, step: int, branches: Sequence[Branch], experts: frozenset[str], evaluate: Callable[[Branch], Predictions]
+        self, step: int, branches: Sequence[Branch], inactive: frozenset[str], evaluate: Callable[[Branch], Predictions]
     ) -> dict[Branch, Predictions]:
         """The predictions of `branches` at a step. Where one is not due, it is the full one's plus the difference that
-        it last had, with the same parameters (`experts`: the groups that are inactive)."""
+        it last had, with the same `inactive` parameter groups."""
         if step < self.begin or self._differences.every == 1 or FULL not in branches:
             return {branch: evaluate(branch) for branch in branches}
         full = evaluate(FULL)
@@ -73,7 +73,7 @@ class Reuse:
         found = {FULL: full}
         for branch in branches:
             if branch != FULL:
-                apart = self._differences(step, (branch, experts), partial(difference, branch))
+                apart = self._differences(step, (branch, inactive), partial(difference, branch))
                 found[branch] = {name: full[name] + v for name, v in apart.items()}
         return found
 

@@ -38,10 +38,8 @@ class Disk:
 def compute(profile: Profile, clips: int) -> Compute:
     """FLOPs of a step over `clips` clips like that of `profile`, which is undivided. Under an adapter a backward pass
     costs little more than a forward pass, since frozen weights need no gradients; else twice as much."""
-    useful = profile.total("flops") * clips
-    return Compute(
-        forward=profile.forward, useful=useful, with_recompute=useful + sum(profile.forward.values()) * clips
-    )
+    useful, both = (profile.total("flops", recomputed=again) * clips for again in (False, True))
+    return Compute(forward=profile.forward, useful=useful, with_recompute=both)
 
 
 def disk(parts: Sequence[Part], *, keep: int, write_rate: float = WRITE_RATE) -> Disk:

@@ -39,8 +39,7 @@ class Speed:
 def speed(work: Work, profile: Profile, compute: Compute, rate: Rate) -> Speed:
     """The speed of a step; `profile` of a micro-batch on one rank; `compute`: FLOPs of the whole step, undivided."""
     needed = compute.with_recompute if work.checkpointing else compute.useful
-    again = sum(profile.forward.values()) if work.checkpointing else 0
-    flops = (profile.total("flops") + again) * work.accumulate
+    flops = profile.total("flops", recomputed=work.checkpointing) * work.accumulate
     seconds = flops / rate.sustained
     possible = work.layout.ranks * seconds * rate.peak
     return Speed(
