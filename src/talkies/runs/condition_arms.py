@@ -22,21 +22,32 @@ T = TypeVar("T")
 @dataclass(frozen=True, kw_only=True)
 class Clips:
     """Held-out clips: their `requests`, and as they are, decoded (`real`), with sound if the model is heard with any;
-    `images` [3, H, W] in [-1, 1] of the condition `reference`, if the model reads one."""
+    `images` [3, H, W] in [-1, 1] of the condition `reference`, if the model reads one; whether they are of the world's
+    `speakers`; and the `films` made so far, by the conditions that were left out, and those that were exchanged."""
 
     requests: list[Request]
     real: list[Media]
     reference: str | None
     images: list[Tensor]
+    speakers: bool
+    films: dict[tuple[frozenset[str], frozenset[str]], list[Media]]
 
 
-def clips_of(model: Generator, batches: Sequence[Batch], real: Sequence[Media]) -> Clips:
-    """Those of the batches."""
+def clips_of(model: Generator, batches: Sequence[Batch], generated: list[Media], real: list[Media]) -> Clips:
+    """Those of the batches, which were made with all conditions (`generated`) and decoded (`real`)."""
     requests = [request for batch in batches for request in requests_of(batch, model)]
     stored = model.system.stored(model.setup.codecs)
     reference = next((name for name in model.grids if stored[name].of == "reference"), None)
     images = [] if reference is None else _images(model, batches, reference)
-    return Clips(requests=requests, real=list(real), reference=reference, images=images)
+    speakers = speaker_metrics(real, real, captions=captions_of(requests), images=images)
+    return Clips(
+        requests=requests,
+        real=real,
+        reference=reference,
+        images=images,
+        speakers=bool(speakers),
+        films={(frozenset(), frozenset()): generated},
+    )
 
 
 def conditions_of(model: Generator, batch: Batch) -> tuple[str, ...]:
@@ -54,7 +65,23 @@ def made(
     swapped: Collection[str] = (),
 ) -> list[Media]:
     """The clips as the model makes them: `without` these conditions, and with those of the next clip for the `swapped`
-    ones. A model that makes no sound is heard with the sound that it was given, or the clip's own."""
+    ones; the same films are made once. A model that makes no sound is heard with the sound that it was given, or the
+    clip's own."""
+    arm = frozenset(without), frozenset(swapped)
+    if arm not in clips.films:
+        clips.films[arm] = _made(model, clips, sampling, seed=seed, without=without, swapped=swapped)
+    return clips.films[arm]
+
+
+def _made(
+    model: Generator,
+    clips: Clips,
+    sampling: SamplingConfig,
+    *,
+    seed: int,
+    without: Collection[str],
+    swapped: Collection[str],
+) -> list[Media]:
     own, other = clips.requests, next_of(clips.requests)
     asked = [_changed(*pair, without=without, swapped=swapped) for pair in zip(own, other, strict=True)]
     found: list[Media] = []
@@ -70,7 +97,7 @@ def made(
 def shown(clips: Clips, films: Sequence[Media], *, swapped: Collection[str] = ()) -> dict[str, float]:
     """`shown_shares` of `films` for what they were given, with the conditions of the next clip for the `swapped` ones.
     Nothing if the clips are not of the world's speakers."""
-    if not speaker_metrics(clips.real, clips.real, captions=captions_of(clips.requests), images=clips.images):
+    if not clips.speakers:
         return {}
     images = next_of(clips.images) if clips.reference in swapped else clips.images
     own, other = clips.requests, next_of(clips.requests)

@@ -1,6 +1,6 @@
 """What each condition of a model decides: measured where clips are made without it, and with another clip's."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain, combinations
 from statistics import fmean
 
@@ -8,8 +8,7 @@ from talkies.config import DataError
 from talkies.evaluation.given_sound import given_metrics, speaker_metrics
 from talkies.flow.config import SamplingConfig
 from talkies.generate.model import Generator
-from talkies.runs.condition_arms import Clips, clips_of, conditions_of, heard_with, made, shown
-from talkies.streams.batch import Batch
+from talkies.runs.condition_arms import Clips, heard_with, made, shown
 from talkies.streams.codec import Media
 from talkies.world.sync import sync
 
@@ -19,24 +18,16 @@ OTHERS = 2
 
 
 def condition_metrics(
-    model: Generator,
-    batches: Sequence[Batch],
-    generated: list[Media],
-    real: list[Media],
-    sampling: SamplingConfig,
-    *,
-    seed: int,
+    model: Generator, clips: Clips, conditions: Collection[str], sampling: SamplingConfig, *, seed: int
 ) -> dict[str, float]:
-    """`generated` and `real` are the clips of the batches, made with their own conditions, and decoded.
-
-    Of a model that is given a sound as its condition SOUND: `given_metrics` as `SOUND/...`, and `SOUND/sync_dropped`,
-    the synchronisation of what is made without it. Of one that reads a picture as its condition REFERENCE, and of the
-    world's speakers: `identity`, and `REFERENCE/identity_swapped`, the share of clips nearest to the picture of another
-    clip that they were given.
+    """Of a model that is given a sound as its condition SOUND: `given_metrics` as `SOUND/...`, and
+    `SOUND/sync_dropped`, the synchronisation of what is made without it. Of one that reads a picture as its condition
+    REFERENCE, and of the world's speakers: `identity`, and `REFERENCE/identity_swapped`, the share of clips nearest to
+    the picture of another clip that they were given.
     """
-    clips, sound = clips_of(model, batches, real), model.listens
+    sound, generated, real = model.listens, made(model, clips, sampling, seed=seed), clips.real
     found: dict[str, float] = {}
-    if sound in conditions_of(model, batches[0]) and all(clip.samples is not None for clip in real):
+    if sound is not None and sound in conditions and all(clip.samples is not None for clip in real):
         swapped = made(model, clips, sampling, seed=seed, swapped={sound})
         dropped = made(model, clips, sampling, seed=seed, without={sound})
         found = {f"{sound}/{key}": value for key, value in given_metrics(generated, swapped, real).items()}
@@ -50,16 +41,15 @@ def condition_metrics(
 
 
 def ablation(
-    model: Generator, batches: Sequence[Batch], real: Sequence[Media], sampling: SamplingConfig, *, seed: int
+    model: Generator, clips: Clips, names: Sequence[str], sampling: SamplingConfig, *, seed: int
 ) -> dict[str, float]:
-    """What is made with every subset of the conditions (`A-B`, `none`), and with one or two of another clip and the
-    others of the own (`other-A`), as `ablation/SUBSET/METRIC`.
+    """What is made with every subset of the conditions `names` (`A-B`, `none`), and with one or two of another clip
+    beside the clip's own others (`other-A`), as `ablation/SUBSET/METRIC`.
 
     Metrics: `sync` with the sound that was given, if there is sound; `sync_original`, with the own one after the sound
     was exchanged; and of the world's speakers the shares of clips that show what they were given. Raises DataError for
     a model without conditions.
     """
-    names, clips = conditions_of(model, batches[0]), clips_of(model, batches, real)
     if not names:
         raise DataError("evaluate: --ablate: this model has no conditions to leave out; drop it")
     found: dict[str, float] = {}

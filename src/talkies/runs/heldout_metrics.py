@@ -8,6 +8,7 @@ from talkies.evaluation.report import evaluate_clips
 from talkies.flow.config import SamplingConfig
 from talkies.media.write import PROVENANCE
 from talkies.recipe.components import parts
+from talkies.runs.condition_arms import clips_of, conditions_of
 from talkies.runs.condition_metrics import ablation, condition_metrics
 from talkies.runs.source import Source
 from talkies.runs.task_metrics import task_metrics
@@ -51,10 +52,12 @@ def evaluate(
         compared.pop("frechet_audio", None)  # the clips have the sound of the real ones
     metrics |= {f"evaluation/{key}": value for key, value in compared.items()}
     given = task_metrics(model, heldout_batches, real, sampling, seed=seed)
-    given |= condition_metrics(model, heldout_batches, generated, real, sampling, seed=seed)
+    clips_made = clips_of(model, heldout_batches, generated, real)
+    conditions = conditions_of(model, heldout_batches[0])
+    given |= condition_metrics(model, clips_made, conditions, sampling, seed=seed)
     metrics |= {f"evaluation/{key}": value for key, value in given.items()}
     if ablate:
-        metrics |= ablation(model, heldout_batches, real, sampling, seed=seed)
+        metrics |= ablation(model, clips_made, conditions, sampling, seed=seed)
     if folder is not None:
         tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"}
         write_samples(generated[:8], titles[:8], folder, tags=tags)

@@ -11,6 +11,7 @@ from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
+from talkies.runs.condition_arms import next_of
 from talkies.runs.validation import first_frames
 from talkies.signals.answer import check_signal
 from talkies.streams.batch import Batch
@@ -29,7 +30,7 @@ def task_metrics(
         media = {model.stream_of("video"): "frames", model.stream_of("audio"): "samples"}
         fields = [media[stream] for stream in task.given]
         make = partial(_made, model, batches, sampling=sampling, streams=task.given, seed=seed)
-        made, swapped = make(given=real), make(given=[*real[1:], *real[:1]])
+        made, swapped = make(given=real), make(given=next_of(real))
         found = given_metrics(made, swapped, real, fields=fields)
         metrics |= {f"{name}/{key}": value for key, value in found.items()}
     return metrics
