@@ -11,14 +11,14 @@ from torch import nn
 
 from talkies.config import CheckpointError, RecipeError
 from talkies.models.build import build
-from talkies.models.mova.config import MovaConfig
-from talkies.models.mova.system import JOINT, MOVA
+from talkies.models.mova.config import COMPONENTS, MovaConfig
+from talkies.models.mova.system import MOVA
 from talkies.training.config import LoraConfig
 from talkies.training.lora import adapter_json, adapter_tensors, adapters_off, add_lora, load_adapter
 
 
 def model() -> nn.Module:
-    return build(MOVA, SimpleNamespace(model=MovaConfig(preset="toy")), JOINT, seed=0)
+    return build(MOVA, SimpleNamespace(model=MovaConfig(preset="toy")), COMPONENTS, seed=0)
 
 
 def linears(module: nn.Module) -> set[str]:

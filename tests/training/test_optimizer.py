@@ -8,9 +8,8 @@ from torch import nn
 
 from talkies.checkpoints.spans import StateTensor
 from talkies.models.build import build
-from talkies.models.mova.config import MovaConfig
-from talkies.models.mova.network import EXPERTS
-from talkies.models.mova.system import JOINT, MOVA
+from talkies.models.mova.config import COMPONENTS, EXPERTS, MovaConfig
+from talkies.models.mova.system import MOVA
 from talkies.training.config import EmaConfig, OptimizerConfig
 from talkies.training.ema import Ema
 from talkies.training.optimizer import parameter_groups, rate
@@ -45,7 +44,7 @@ def test_rate_rises_linearly_then_follows_its_schedule() -> None:
 
 def test_groups_hold_every_trainable_parameter_once_with_the_bridge_apart() -> None:
     setup = SimpleNamespace(model=MovaConfig(preset="toy"))
-    model = build(MOVA, setup, JOINT, seed=0)
+    model = build(MOVA, setup, COMPONENTS, seed=0)
     groups = parameter_groups(model, config(weight_decay=0.1), MOVA.components(setup))
     names = [name for group in groups for name in group["names"]]
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())

@@ -150,13 +150,13 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
 def stored_streams(config: PrepareConfig, section: SetConfig, system: System, *, key: str) -> dict[str, Stored]:
     """The streams of the system that come from the set's modalities, but for those that it is `without`. RecipeError,
     with the set's `key`, if there is none of a modality, or none that is left out."""
-    known = system.stored(config.codecs)
-    kept = {name for name, one in known.items() if config.codecs[one.codec].medium in section.modalities}
+    every, kept = system.stored(config.codecs), section.modalities
+    known = {name: one for name, one in every.items() if config.codecs[one.codec].medium in kept}
     for name in section.without:
-        if name not in kept:
+        if name not in known:
             raise RecipeError(
                 f"recipe: `{key}.without` leaves out {shown(name)}, but the set would keep only "
-                f"{listed(sorted(kept)) or 'nothing'}: remove it"
+                f"{listed(sorted(known)) or 'nothing'}: remove it"
             )
     stored = {name: one for name, one in known.items() if name not in section.without}
     for modality in section.modalities:
@@ -165,7 +165,7 @@ def stored_streams(config: PrepareConfig, section: SetConfig, system: System, *,
                 f"recipe: `{key}.modalities` keeps {modality}, of which a {system.kind} model stores nothing with "
                 "these `codecs`: add a codec for it, or drop it"
             )
-    return {name: one for name, one in stored.items() if config.codecs[one.codec].medium in section.modalities}
+    return stored
 
 
 def _sample_rate(config: PrepareConfig, key: str, streams: Mapping[str, Stored]) -> int:
@@ -182,6 +182,7 @@ def _grids(config: PrepareConfig, key: str, geometry: Geometry, streams: Mapping
     """The latent geometry of each stream. The codecs must accept the clips, and the latents of sound must last as long
     as the frames."""
     where = f"recipe: `{key}.geometry` is {geometry}"
+    pictures = any(config.codecs[one.codec].medium == "video" for one in streams.values())
     found: dict[str, Grid] = {}
     for name, stream in streams.items():
         codec = config.codecs[stream.codec]
@@ -190,7 +191,6 @@ def _grids(config: PrepareConfig, key: str, geometry: Geometry, streams: Mapping
         except DataError as error:
             raise RecipeError(f"{where}: {error}") from None
         seconds = found[name].seconds(found[name].shape[0])
-        pictures = any(config.codecs[one.codec].medium == "video" for one in streams.values())
         if codec.medium == "audio" and pictures and abs(seconds - geometry.seconds) > TOLERANCE:
             raise RecipeError(
                 f"{where}: its {float(geometry.seconds):.3f} s of frames become {float(seconds):.3f} s of audio "

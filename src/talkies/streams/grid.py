@@ -1,5 +1,6 @@
 """The geometry of one latent. Pure Python: planning reads it without torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -44,3 +45,15 @@ class Grid:
             return Fraction(step) / self.rate
         steps, duration = self.chunk
         return step // steps * duration + Fraction(step % steps) / self.rate
+
+
+def tokens_of(grids: Mapping[str, Grid], patches: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """The tokens of the streams that have a patch. ValueError, with the stream's name, for a patch that does not divide
+    its Grid."""
+    found = {}
+    for name in (name for name in grids if name in patches):
+        try:
+            found[name] = grids[name].tokens(patches[name])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return found

@@ -26,7 +26,7 @@ from talkies.streams.codec import Media
 from talkies.world.config import SyntheticSource, check_source
 from talkies.world.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
 from talkies.world.noises import make_noise
-from talkies.world.speakers import Speaker, clip_name, draw_settings, draw_speaker, paint
+from talkies.world.speakers import Speaker, clip_name, draw_settings, draw_speaker, paint, pick
 from talkies.world.voices import SAMPLE_RATE, Voice, draw_loudness, sing
 
 CLIPS_PER_PROCESS = 64
@@ -69,21 +69,17 @@ class Cast:
     noises: tuple[str, ...] = ()
 
 
-def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
-    return choices[int(rng.integers(len(choices)))]
-
-
 def _cast_face(rng: np.random.Generator, source: SyntheticSource) -> Cast:
-    who, wall, mood = _pick(rng, tuple(HAIRS)), _pick(rng, tuple(WALLS)), _pick(rng, tuple(BROWS))
-    pitch = _pick(rng, tuple(PITCHES["faces"]))
+    who, wall, mood = pick(rng, tuple(HAIRS)), pick(rng, tuple(WALLS)), pick(rng, tuple(BROWS))
+    pitch = pick(rng, tuple(PITCHES["faces"]))
     face = paint_face(who, wall, mood, int(rng.integers(len(SKINS))), source.size)
     voice = Voice(pitch=PITCHES["faces"][pitch], tilt=TILTS[mood], formants=FORMANTS[who])
     return Cast(faces=(face,), voice=voice, caption=f"A {mood} {who} by a {wall} wall talks in a {pitch} voice.")
 
 
 def _cast_mask(rng: np.random.Generator, source: SyntheticSource) -> Cast:
-    who, colour, mood = _pick(rng, ANIMALS), _pick(rng, tuple(PAINTS)), _pick(rng, tuple(BROWS))
-    pitch = _pick(rng, tuple(PITCHES["masks"]))
+    who, colour, mood = pick(rng, ANIMALS), pick(rng, tuple(PAINTS)), pick(rng, tuple(BROWS))
+    pitch = pick(rng, tuple(PITCHES["masks"]))
     face = paint_mask(who, colour, mood, source.size)
     voice = Voice(pitch=PITCHES["masks"][pitch], tilt=TILTS[mood], formants=FORMANTS[who], hollow=True)
     caption = f"The {mood} {colour} mask of the {who} chants with a {pitch} tone."

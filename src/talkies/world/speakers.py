@@ -100,13 +100,18 @@ def _rgb(values: Array) -> RGB:
     return red, green, blue
 
 
+def pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
+    """One of the choices, each as likely."""
+    return choices[int(rng.integers(len(choices)))]
+
+
 def draw_settings(rng: np.random.Generator, count: int) -> tuple[Setting, ...]:
     """Independent settings, one per shot."""
     noises, shirts = tuple(NOISES), tuple(SHIRTS)
     return tuple(
         Setting(
-            noise=noises[int(rng.integers(len(noises)))],
-            shirt=shirts[int(rng.integers(len(shirts)))],
+            noise=pick(rng, noises),
+            shirt=pick(rng, shirts),
             brow=float(rng.uniform()),
         )
         for _ in range(count)

@@ -8,6 +8,7 @@ from talkies.models.mirage.config import COMPONENTS, MirageConfig, MirageShape
 from talkies.models.mirage.options import MEDIA, SCALES
 from talkies.models.mirage.phases import MiragePhase
 from talkies.streams import Grid
+from talkies.streams.grid import tokens_of
 from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored
 
 SILENT = ("video", "text")
@@ -105,13 +106,8 @@ class MirageSystem:
 
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         """Of every stream; the text's are counted apart."""
-        found = {}
-        for name, grid in grids.items():
-            try:
-                found[name] = grid.tokens(setup.model.shape.patch if len(grid.shape) == 3 else (1,))
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-        return found
+        patches = {"video": setup.model.shape.patch, "reference": setup.model.shape.patch, "sound": (1,)}
+        return tokens_of(grids, patches)
 
     def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
         """None: every level is served by all."""

@@ -9,7 +9,8 @@ from talkies.config import config
 from talkies.config.numbers import NonNegative, Share
 from talkies.models.wan.config import TowerConfig
 
-COMPONENTS = ("video_high", "video_low", "audio", "bridge")
+EXPERTS = ("video_high", "video_low")
+COMPONENTS = (*EXPERTS, "audio", "bridge")
 
 
 @config

@@ -7,13 +7,11 @@ from torch import Tensor, nn
 
 from talkies.config.quoting import shown
 from talkies.models.mova.bridge import Bridge
-from talkies.models.mova.config import COMPONENTS, MovaShape
+from talkies.models.mova.config import COMPONENTS, EXPERTS, MovaShape
 from talkies.models.mova.image import image_condition
 from talkies.models.wan.tower import Tower
 from talkies.streams.batch import Condition, Stream
 from talkies.streams.system import Setup
-
-EXPERTS = ("video_high", "video_low")
 
 
 class Mova(nn.Module):

@@ -6,14 +6,13 @@ from typing import Any
 
 from talkies.config import RecipeError
 from talkies.config.canonical import identifying
-from talkies.models.mova.config import MovaConfig, MovaPhase, MovaShape
+from talkies.models.mova.config import COMPONENTS, EXPERTS, MovaConfig, MovaPhase, MovaShape
 from talkies.models.mova.options import MEDIA, SCALES
 from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
+from talkies.streams.grid import tokens_of
 from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored, Task, Turn
 
-EXPERTS = ("video_high", "video_low")
-JOINT = (*EXPERTS, "audio", "bridge")
 TASKS = {
     "joint": Task(share=0.0),
     "sound_to_video": Task(share=0.0, given=frozenset({"audio"})),
@@ -77,7 +76,7 @@ class MovaSystem:
                 blocks=shape.audio.layers,
             )
         joint = phase.kind == "joint"
-        built = JOINT if setup.model.bridge else (*EXPERTS, "audio")
+        built = COMPONENTS if setup.model.bridge else (*EXPERTS, "audio")
         # Even steps, from 0, train the high-noise expert, odd ones the low-noise expert (MOVA, section 4.5).
         high = Turn(inactive=frozenset({"video_low"}), levels={"video": (shape.boundary, 1.0)})
         low = Turn(inactive=frozenset({"video_high"}), levels={"video": (0.0, shape.boundary)})
@@ -124,14 +123,8 @@ class MovaSystem:
 
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         """Of the towers' streams."""
-        towers = {"video": setup.model.shape.video, "audio": setup.model.shape.audio}
-        found = {}
-        for name in towers.keys() & grids.keys():
-            try:
-                found[name] = grids[name].tokens(towers[name].patch)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-        return found
+        shape = setup.model.shape
+        return tokens_of(grids, {"video": shape.video.patch, "audio": shape.audio.patch})
 
     def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
         """The expert that does not serve the video's noise level: the high-noise expert serves it from the boundary on
