@@ -8,7 +8,7 @@ from torch import Tensor
 
 from talkies.config import DataError
 from talkies.evaluation.frechet import audio_features, standardised_distance, video_features
-from talkies.evaluation.given_sound import speaker_metrics
+from talkies.evaluation.given import speaker_metrics
 from talkies.evaluation.motion import SHORTEST, motion_metrics
 from talkies.streams.codec import Media
 from talkies.world.sync import SyncScore, shuffled, sync

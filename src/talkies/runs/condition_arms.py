@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from talkies.evaluation.given_sound import shown_shares, speaker_metrics
+from talkies.evaluation.given import shown_shares, speaker_metrics
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
 from talkies.generate.model import Generator

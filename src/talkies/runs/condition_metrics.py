@@ -5,7 +5,7 @@ from itertools import chain, combinations
 from statistics import fmean
 
 from talkies.config import DataError
-from talkies.evaluation.given_sound import given_metrics, speaker_metrics
+from talkies.evaluation.given import given_metrics, speaker_metrics
 from talkies.flow.config import SamplingConfig
 from talkies.generate.model import Generator
 from talkies.runs.condition_arms import Clips, heard_with, made, shown

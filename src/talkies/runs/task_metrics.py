@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from talkies.evaluation.given_sound import given_metrics
+from talkies.evaluation.given import given_metrics
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
 from talkies.generate.model import Generator

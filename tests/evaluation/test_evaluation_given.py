@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from talkies.evaluation.given_sound import given_metrics, shown_shares, speaker_metrics
+from talkies.evaluation.given import given_metrics, shown_shares, speaker_metrics
 from talkies.evaluation.report import evaluate_clips
 from talkies.streams.codec import Media
 from talkies.world.config import SyntheticSource
