@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 SEEN = 0.3
 """Minimum sync of real clips through the codecs for sync metrics to be meaningful: not all clips show a mouth, and not
-all that moves sounds. What only the world's speakers show is not measured at all of other clips (given_sound.py)."""
+all that moves sounds. What only the world's speakers show is not measured at all of other clips (given.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
