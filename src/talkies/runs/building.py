@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from talkies.checkpoints.names import renamed
@@ -14,6 +15,7 @@ from talkies.checkpoints.release import names_schema, open_component
 from talkies.config import CheckpointError
 from talkies.config.quoting import shown
 from talkies.models.build import build, draw_weights
+from talkies.nn.precision import matmul_parameters
 from talkies.parallel.arrange import Read, arrange, placed
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
@@ -29,7 +31,8 @@ def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh |
     Values are the same on every layout. Raises CheckpointError for a parent whose weights do not match this model.
     """
     components = parts(recipe).components
-    model, put = _arranged(recipe, mesh, recipe.compute, bf16=recipe.precision == "bf16")
+    held = torch.bfloat16 if recipe.masters == "bf16" else None
+    model, put = _arranged(recipe, mesh, recipe.compute, bf16=recipe.precision == "bf16", held=held)
     parameters = _by_plain_name(model)
     for component, parent in parents.items():
         _fill(parameters, put, component, parent.folder, f"parent {shown(parent.spec)}")
@@ -58,16 +61,22 @@ def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: M
 
 
 def _arranged(
-    recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool
+    recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool, held: torch.dtype | None = None
 ) -> tuple[nn.Module, Callable[[str, Read], None]]:
-    """The phase's model on its layout, without values, and the function that fills a parameter by name."""
+    """The phase's model on its layout, without values, and the function that fills a parameter by name. `held`: the
+    dtype of the frozen weights of its units' matmuls, if not fp32."""
     built = parts(recipe)
     model = build(recipe.system, recipe, built.components, seed=None)
     for component in built.frozen:
         model.get_submodule(component).requires_grad_(False)
     if recipe.train.kind == "lora":
         add_lora(model, recipe.train)
-    arrange(model, [*recipe.system.network().units(model)], mesh, compute, bf16=bf16)
+    units = [*recipe.system.network().units(model)]
+    if held is not None:
+        for parameter in matmul_parameters(units):
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(held)  # on the meta device
+    arrange(model, units, mesh, compute, bf16=bf16)
     return model, placed(model, mesh)
 
 
