@@ -9,16 +9,21 @@ import torch
 from lightning import Callback
 from state_bytes import toy
 
+from talkies.checkpoints.loop import read_loop
 from talkies.checkpoints.spans import local, whole
+from talkies.checkpoints.store import CheckpointStore
 from talkies.data.module import ClipsData
 from talkies.data.shards import ShardSet
 from talkies.parallel import strategy
 from talkies.parallel.config import DeepspeedConfig
 from talkies.parallel.mesh import mesh_of
+from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE, world_of
 from talkies.recipe.components import parts
 from talkies.runs.building import build_model
 from talkies.runs.train import make_phase, make_trainer
+from talkies.training.after_step import after_step
+from talkies.training.checkpoint_callback import rewind
 
 STEPS = 3
 """The first moves only the adapters' B, which start at 0; the others move A, too."""
@@ -39,9 +44,17 @@ class Watch(Callback):
         self.losses.append(float(outputs["loss"].detach()))
 
 
-def trained(shards: str, masters: str, layout: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Train on this rank: losses, gradients, the whole adapter, its moments, and the dtypes of all of them; `base`: the
-    dtypes of the frozen weights by name."""
+def trained(
+    shards: str,
+    masters: str,
+    layout: str,
+    overrides: Sequence[str] = (),
+    *,
+    folder: Path | None = None,
+    stop_at: int | None = None,
+) -> dict[str, Any]:
+    """Train on this rank, or (with `folder`) continue there: losses, the gradients of the last step, the whole adapter
+    and its moments; `base`: the dtypes of the frozen weights by name."""
     recipe = toy("lora", "precision=bf16", f"masters={masters}", f"parallel={layout}", *overrides)
     recipe = replace(recipe, steps=replace(recipe.steps, max=STEPS))
     if isinstance(recipe.parallel, DeepspeedConfig):
@@ -55,7 +68,16 @@ def trained(shards: str, masters: str, layout: str, overrides: Sequence[str] = (
         ShardSet.open(Path(shards)), seed=7, global_batch=8, accumulate=recipe.steps.accumulate,
         streams=parts(recipe).streams, rank=mesh.data_rank, data_ranks=mesh.data_world,
     )  # fmt: skip
-    make_trainer(recipe, [watch], world).fit(phase, datamodule=data)
+    callbacks, latest = list[Callback]([watch]), None
+    if folder is not None:
+        store = CheckpointStore(folder)
+        latest = store.latest()
+        after = after_step(store, recipe.steps, recipe.ema, data, resume=latest, stop_at=stop_at, ranks=Ranks(world))
+        callbacks += after.callbacks
+    trainer = make_trainer(recipe, callbacks, world)
+    if latest is not None:
+        rewind(trainer, data, read_loop(latest))
+    trainer.fit(phase, datamodule=data)
     moments = phase.state.moments()
     frozen = {name: p for name, p in phase.model.named_parameters() if not p.requires_grad}
     return {

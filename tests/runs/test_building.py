@@ -36,3 +36,13 @@ def test_an_adapter_over_a_bf16_base_trains_bitwise_as_over_fp32(shards: str, ch
     for name, dtype in half["base"].items():
         lowered = any(part in name for part in MATMULS) and (".blocks." in name or name.startswith("bridge."))
         assert dtype == f"torch.{'bfloat16' if lowered else 'float32'}", name
+
+
+def test_a_stopped_and_resumed_run_over_a_bf16_base_is_exact(shards: str, tmp_path: Path) -> None:
+    expected = trained(shards, "bf16", ALONE, folder=tmp_path / "whole")
+    first = trained(shards, "bf16", ALONE, folder=tmp_path / "cut", stop_at=2)
+    rest = trained(shards, "bf16", ALONE, folder=tmp_path / "cut")
+    assert first["losses"] + rest["losses"] == expected["losses"]
+    for part in ("grads", "weights", "moments"):
+        assert rest[part].keys() == expected[part].keys()
+        assert all(torch.equal(value, expected[part][name]) for name, value in rest[part].items())

@@ -1,6 +1,5 @@
 """Layers that stay fp32 when the matmuls around them run in bf16, under autocast or with bf16 weights."""
 
-from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -24,15 +23,6 @@ def lowered(x: Tensor, layer: nn.Module) -> Tensor:
     weight = layer.weight
     assert isinstance(weight, Tensor)
     return x.to(autocast_dtype(x.device) or weight.dtype)
-
-
-def matmul_parameters(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:
-    """The weights and biases of the Linear and convolution layers below `modules`, without those of Linear32: autocast
-    rounds them at every use, so that one that is held in bf16 gives the same result, bitwise."""
-    layers = (layer for module in modules for layer in module.modules())
-    for layer in layers:
-        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) and not isinstance(layer, Linear32):
-            yield from layer.parameters(recurse=False)
 
 
 def widened(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from talkies.models.build import build, count_parameters
-from talkies.nn.precision import matmul_parameters
+from talkies.nn.lowering import lowered_parameters
 from talkies.planning.work import Group, Part, Sizes
 from talkies.streams.system import Setup, System
 from talkies.training.config import LoraConfig, TrainConfig
@@ -64,8 +64,8 @@ def parts_of(
     """The components of a model on any device, without adapters."""
     lora, known = train if isinstance(train, LoraConfig) else None, system.components(setup)
     units, frozen = [*system.network().units(built)], system.parts(setup).frozen
-    lowered = frozenset(map(id, matmul_parameters(units))) if masters == "bf16" else frozenset[int]()
-    reader = _Reader(adapted(built, lora), lora.rank if lora else 0, lowered)
+    lowered = [id(p) for unit in units for p in lowered_parameters(unit)] if masters == "bf16" else []
+    reader = _Reader(adapted(built, lora), lora.rank if lora else 0, frozenset(lowered))
     parts = (
         _part(name, child, units, reader, frozen=lora is not None or name in frozen)
         for name, child in built.named_children()
