@@ -23,7 +23,8 @@ def refuse_pickle(path: Path) -> None:
     """Raise CheckpointError for a file format that can run code when it is loaded."""
     if path.suffix.lower() in PICKLES:
         raise CheckpointError(
-            f"weights: refusing {path}: a {path.suffix} file is a pickle and may run code. Provide .safetensors: {WAY_OUT}"
+            f"weights: refusing {path}: a {path.suffix} file is a pickle and may run code. Provide .safetensors: "
+            f"{WAY_OUT}"
         )
 
 
