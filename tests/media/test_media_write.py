@@ -16,7 +16,7 @@ from talkies.media import write
 from talkies.media.frames import read_frames
 from talkies.media.probe import probe
 from talkies.media.sound import read_audio
-from talkies.media.write import OPTIONS, PROVENANCE, Film, check_media, encoders, read_tags, write_mp4
+from talkies.media.write import OPTIONS, PROVENANCE, Pieces, check_media, encoders, read_tags, write_mp4
 from talkies.streams.codec import Media
 
 
@@ -193,7 +193,7 @@ def test_a_film_that_comes_in_pieces_is_the_same_file(
             yield picture
             encoded[0] += 1  # when the next one is asked for
 
-    def written(path: Path, media: Media | Film) -> bytes:
+    def written(path: Path, media: Media | Pieces) -> bytes:
         with av.open(str(path), "w", format="mp4", container_options=OPTIONS) as out:
             (packets,) = encoders(out, media)
             for packet in packets:
@@ -202,15 +202,15 @@ def test_a_film_that_comes_in_pieces_is_the_same_file(
 
     expected = written(tmp_path / "b.mp4", silent)
     monkeypatch.setattr(write, "_pictures", counted)
-    assert written(tmp_path / "a.mp4", Film(pieces=pieces(), height=32, width=32, fps=square.fps)) == expected
+    assert written(tmp_path / "a.mp4", Pieces(pieces=pieces(), height=32, width=32, fps=square.fps)) == expected
     assert asked == [0, 7, 14, 21]
 
 
 def test_pieces_that_cannot_be_written_are_refused() -> None:
     frames = torch.zeros(3, 3, 32, 32)
     with pytest.raises(ValueError, match="frames of 32x31 cannot be written: H"):
-        check_media(Film(pieces=[frames[..., :31]], height=32, width=31, fps=12.0))
-    film = Film(pieces=[frames, frames / 0], height=32, width=32, fps=12.0)
+        check_media(Pieces(pieces=[frames[..., :31]], height=32, width=31, fps=12.0))
+    film = Pieces(pieces=[frames, frames / 0], height=32, width=32, fps=12.0)
     check_media(film)
     with av.open(BytesIO(), "w", format="mp4") as out, pytest.raises(ValueError, match="not all finite"):
         list(encoders(out, film)[0])
