@@ -111,6 +111,14 @@ def test_streams_that_were_uncoupled_stay_so() -> None:
     assert [c.without for c in denoiser.calls] == [{"bridge"}, {"bridge"}]
 
 
+def test_an_annealed_scale_is_shown_as_a_recipe_writes_it() -> None:
+    scale = AnnealedScale(first=6.0, last=2.0, late=5.0)
+    with pytest.raises(
+        ValueError, match=r"text is {kind: annealed, first: 6\.0, last: 2\.0, late: 5\.0}, but there is"
+    ):
+        guided(GaussianDenoiser(std=1.0), LADDER[:1], {"text": scale}, NULLS, steps=4)
+
+
 @pytest.mark.parametrize(("name", "value"), [("text", math.nan), ("bridge", math.inf)])
 @pytest.mark.parametrize("annealed", [False, True])
 def test_scales_are_finite_numbers(name: str, value: float, annealed: bool) -> None:

@@ -29,8 +29,8 @@ from talkies.training.lora import add_lora
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 
-JOINT, SHARD = "joint_phase1", "{kind: fsdp2, shard: 2}"
-STATES = {
+JOINT, SHARD, HELD = "joint_phase1", "{kind: fsdp2, shard: 2}", "masters=bf16"
+STATES: dict[int, list[tuple[Any, ...]]] = {
     2: [
         (JOINT, "{kind: ddp, replicate: 2}", "fp32", 1),
         (JOINT, SHARD, "fp32", 2),
@@ -40,6 +40,8 @@ STATES = {
         ("lora", SHARD, "fp32", 1),
         *((JOINT, f"{{kind: deepspeed, shard: 2, stage: {stage}}}", "fp32", 1) for stage in (1, 2, 3)),
         *(("lora", f"{{kind: deepspeed, shard: 2, stage: {stage}}}", "bf16", 1) for stage in (2, 3)),
+        ("lora", SHARD, "bf16", 1, HELD),
+        *(("lora", f"{{kind: deepspeed, shard: 2, stage: {stage}}}", "bf16", 1, HELD) for stage in (2, 3)),
         *((JOINT, f"{{kind: deepspeed, shard: 2, stage: {stage}, offload: true}}", "fp32", 1) for stage in (1, 3)),
     ],
     4: [
@@ -53,9 +55,9 @@ PEAKS = [("mid", False, "fp32"), ("mid", True, "fp32"), ("mid", True, "bf16")]
 Answers = list[dict[str, Any]]
 
 
-def overrides_of(name: str, layout: str, precision: str, accumulate: int) -> list[str]:
+def overrides_of(name: str, layout: str, precision: str, accumulate: int, *more: str) -> list[str]:
     orphan = [] if name == "lora" else ["parents={}"]
-    return [f"parallel={layout}", f"precision={precision}", f"steps.accumulate={accumulate}", *orphan]
+    return [f"parallel={layout}", f"precision={precision}", f"steps.accumulate={accumulate}", *more, *orphan]
 
 
 def kept_by(name: str, degree: int, checkpointing: bool, mode: str, rank: int) -> list[int]:

@@ -64,7 +64,7 @@ def test_a_set_holds_what_the_codecs_make_of_the_files(
     assert (shards.header.geometry, shards.header.fps) == ("32x32x25@12", 12.0)
     assert shards.header.codecs == codecs.identities
     assert shards.header.made_by == {"video": "video", "audio": "audio", "image": "video", "text": "text"}
-    assert dict(shards.grids) == {name: shards.read(0).streams[name].grid for name in ("video", "audio", "image")}
+    assert {name: grid.rate for name, grid in shards.grids.items()} == {"video": 6, "audio": 25, "image": 6}
     for index, name in enumerate(shards.ids):
         clip, path = shards.read(index), tmp_path / "media" / name
         frames = read_frames(path, frames=25, fps=12.0, height=32, width=32)[None] / 127.5 - 1
@@ -74,6 +74,11 @@ def test_a_set_holds_what_the_codecs_make_of_the_files(
         torch.testing.assert_close(found["audio"], audio.encode(samples[None])[0], atol=1e-5, rtol=1e-5)
         still = torch.cat([frames[:, :1], torch.zeros(1, 24, 3, 32, 32)], dim=1)
         torch.testing.assert_close(found["image"], video.encode(still)[0], atol=1e-5, rtol=1e-5)
+        assert {name: grid.latent_shape for name, grid in shards.grids.items()} == {
+            "video": video.encode(frames).shape[1:],
+            "audio": audio.encode(samples[None]).shape[1:],
+            "image": video.encode(still).shape[1:],
+        }
         text, stored = words.encode([f"square {name[5]} hums"]), clip.texts["text"]
         torch.testing.assert_close(stored.features, text.embedding[0, :3])
         assert (len(stored.features), stored.caption) == (3, f"square {name[5]} hums")

@@ -52,3 +52,24 @@ def test_a_license_is_an_identifier(license: str, good: bool) -> None:
         return
     with pytest.raises(RecipeError, match=r"^recipe: `tracking.license` must be an identifier of the Hub"):
         check_license(tracking)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "message"),
+    [
+        ("toy/lora", ["precision=bf16"], None),
+        ("toy/lora", ["precision=fp32"], r"`masters` is bf16, but `precision` is fp32, .* set `precision` to bf16"),
+        ("joint_phase1", [], r"a joint phase with `train.kind` all trains every weight, .* set `train.kind` to lora"),
+        ("../mirage/warm_up", [], None),
+        ("../mirage/reference", [], r"a reference phase with `train.kind` all trains every weight"),
+    ],
+)
+def test_bf16_masters_need_frozen_weights_and_bf16_matmuls(
+    recipe: str, overrides: list[str], message: str | None
+) -> None:
+    decoded = decode_phase(load(RECIPES / f"{recipe}.yaml", ["masters=bf16", *overrides]), SYSTEMS)
+    if message is None:
+        check(decoded)
+        return
+    with pytest.raises(RecipeError, match=message):
+        check(decoded)

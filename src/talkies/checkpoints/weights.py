@@ -14,7 +14,7 @@ from torch import Tensor
 
 from talkies.config import CheckpointError
 from talkies.config.records import open_regular
-from talkies.files.tensors import PICKLES
+from talkies.files.tensors import PICKLES, WAY_OUT
 
 _HEADER_LIMIT = 100_000_000
 
@@ -23,7 +23,8 @@ def refuse_pickle(path: Path) -> None:
     """Raise CheckpointError for a file format that can run code when it is loaded."""
     if path.suffix.lower() in PICKLES:
         raise CheckpointError(
-            f"weights: refusing {path}: a {path.suffix} file is a pickle and may run code. Provide .safetensors"
+            f"weights: refusing {path}: a {path.suffix} file is a pickle and may run code. Provide .safetensors: "
+            f"{WAY_OUT}"
         )
 
 

@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talkies.config import DataError, RecipeError
+from talkies.config.quoting import listed
 from talkies.config.records import Kind
-from talkies.files.tensors import PICKLES
+from talkies.files.tensors import PICKLES, WAY_OUT
 
 PRETRAINED = Kind(holds=dict[str, Any], about="codec", remedy="download the weights again")
 
@@ -36,8 +37,9 @@ def safetensors_files(folder: Path) -> list[Path]:
     if files:
         return files
     pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES) if folder.is_dir() else []
-    found = f"only pickled weights ({', '.join(pickled)}), which talkies never opens" if pickled else "none"
-    raise DataError(f"{folder}: needed weights as *.safetensors, found {found}; convert them to safetensors first")
+    found = f"only pickled weights ({listed(pickled)}), which may run code" if pickled else "none"
+    remedy = f"convert them to safetensors first: {WAY_OUT}" if pickled else "give the folder that has them"
+    raise DataError(f"{folder}: needed weights as *.safetensors, found {found}; {remedy}")
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 import torch
-from torch import Tensor
 
 from talkies.config import DataError
 from talkies.evaluation.frechet import audio_features, standardised_distance, video_features
@@ -14,9 +13,7 @@ from talkies.streams.codec import Media
 from talkies.world.sync import SyncScore, shuffled, sync
 
 
-def evaluate_clips(
-    media: list[Media], reference: list[Media], *, captions: Sequence[str] = (), images: Sequence[Tensor] = ()
-) -> dict[str, float]:
+def evaluate_clips(media: list[Media], reference: list[Media], *, captions: Sequence[str] = ()) -> dict[str, float]:
     """`frechet_video` and `frechet_audio` for the modalities of the clips and, for clips with both, sync metrics.
 
     `sync` is the mean correlation over the clips and `sync_median` the median (0 for a clip with a still mouth or
@@ -25,7 +22,7 @@ def evaluate_clips(
     has).
     Sync metrics need a reference with moving mouths and audible voices. The further `sync_reference` is above chance,
     the more they can be trusted. Besides `motion_metrics` and, where the reference shows the world's speakers,
-    `speaker_metrics`; `captions` and `images` [3, H, W] are those that the clips were made for.
+    `speaker_metrics`; `captions` are those that the clips were made for.
     Lower distances are better; they are squared, in units of the reference's deviations.
     Raises DataError for fewer than 2 clips in a set, or clips that do not all have the same modalities.
     """
@@ -40,7 +37,7 @@ def evaluate_clips(
         metrics["frechet_audio"] = standardised_distance(*(_audio_rows(clips) for clips in (media, reference)))
     if has_video and has_audio and all(_frames(clip) >= 3 for clip in [*media, *reference]):
         metrics |= _sync_metrics(media, [sync(clip) for clip in reference])
-        metrics |= speaker_metrics(media, reference, captions=captions, images=images)
+        metrics |= speaker_metrics(media, reference, captions=captions)
     if has_video and has_audio and all(_frames(clip) >= SHORTEST for clip in [*media, *reference]):
         metrics |= motion_metrics(media, reference)
     return metrics

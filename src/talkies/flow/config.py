@@ -1,5 +1,6 @@
 """Recipe keys of the objective and of sampling."""
 
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field, Tag
@@ -135,6 +136,12 @@ class AnnealedScale:
     last: NonNegative
     early: Positive = added(default=1.0)
     late: Positive = added(default=1.0)
+
+    def __str__(self) -> str:
+        """As a recipe writes it."""
+        values = [(key.name, getattr(self, key.name), key.default) for key in fields(self)]
+        kept = [f"{name}: {value}" for name, value, default in values if name == "kind" or value != default]
+        return f"{{{', '.join(kept)}}}"
 
 
 Scale = Annotated[Annotated[NonNegative, PLAIN] | Annotated[AnnealedScale, Tag("annealed")], BY_KIND]

@@ -11,12 +11,12 @@ import av
 from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 from talkies.media.carried import Carried, Medium, not_held
 from talkies.media.container import libav_errors, need_stream, opened
-from talkies.media.write import OPTIONS, Film, add_tags, check_media, encoders
+from talkies.media.write import OPTIONS, Pieces, add_tags, check_media, encoders
 from talkies.streams.codec import Media
 
 
 def write_beside(
-    path: Path | str, media: Media | Film, given: Path | str, medium: Medium, *, begin: float, tags: Mapping[str, str]
+    path: Path | str, media: Media | Pieces, given: Path | str, medium: Medium, *, begin: float, tags: Mapping[str, str]
 ) -> None:
     """Write an mp4 with the `medium` stream of the file `given` as `Carried` puts it there, and the other medium of
     `media` encoded as by `write_mp4`; only its packets on the way are in memory. The media begin at `begin` seconds of
@@ -80,9 +80,9 @@ class Nowhere:
         return self.place
 
 
-def _other(media: Media | Film, given: Medium) -> Media | Film:
+def _other(media: Media | Pieces, given: Medium) -> Media | Pieces:
     """Without what is given."""
-    if isinstance(media, Film):
+    if isinstance(media, Pieces):
         assert given == "audio", "a film has no sound"
         return media
     return replace(media, frames=None) if given == "video" else replace(media, samples=None)

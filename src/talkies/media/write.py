@@ -33,7 +33,7 @@ CONTAINER_KEYS = ("major_brand", "minor_version", "compatible_brands", "encoder"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Film:
+class Pieces:
     """Frames at `fps` that are made while they are written: `pieces` [F, 3, height, width] fp32 in [-1, 1]."""
 
     pieces: Iterable[Tensor]
@@ -42,7 +42,7 @@ class Film:
     fps: float
 
     @classmethod
-    def of(cls, media: Media) -> "Film":
+    def of(cls, media: Media) -> "Pieces":
         """Of the frames of a clip, which has some."""
         assert media.frames is not None
         height, width = media.frames.shape[-2:]
@@ -75,12 +75,12 @@ def add_tags(out: Any, tags: Mapping[str, str]) -> None:
     out.metadata.update(tags)
 
 
-def encoders(out: Any, media: Media | Film) -> list[Iterator[Any]]:
+def encoders(out: Any, media: Media | Pieces) -> list[Iterator[Any]]:
     """Add the streams of `media` to an output; their packets, produced on demand. All streams must be added before the
     first packet."""
-    if isinstance(media, Film):
+    if isinstance(media, Pieces):
         return [_video(out, media)]
-    made = [] if media.frames is None else [_video(out, Film.of(media))]
+    made = [] if media.frames is None else [_video(out, Pieces.of(media))]
     return made if media.samples is None else [*made, _audio(out, media)]
 
 
@@ -90,9 +90,9 @@ def read_tags(path: Path | str) -> dict[str, str]:
         return {key: value for key, value in container.metadata.items() if key not in CONTAINER_KEYS}
 
 
-def check_media(media: Media | Film) -> None:
+def check_media(media: Media | Pieces) -> None:
     """ValueError for media that mp4 cannot hold; the pieces of a film are checked when they are written."""
-    if isinstance(media, Film):
+    if isinstance(media, Pieces):
         _check_sides(media.height, media.width)
         return
     if media.frames is None and media.samples is None:
@@ -116,7 +116,7 @@ def _check_sides(height: int, width: int) -> None:
         raise ValueError(f"frames of {height}x{width} cannot be written: H.264 (yuv420p) needs even sides")
 
 
-def _video(out: Any, film: Film) -> Iterator[Any]:
+def _video(out: Any, film: Pieces) -> Iterator[Any]:
     """Add the video stream; its packets are produced on demand."""
     rate = Fraction(film.fps).limit_denominator(1001)
     stream = out.add_stream("libx264", rate=rate, options=X264)

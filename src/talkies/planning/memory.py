@@ -10,7 +10,8 @@ from talkies.planning.work import BF16, FP32, MOMENTS, Group, Part, Sizes, Work,
 @dataclass(frozen=True, kw_only=True)
 class Memory:
     """`weights`, `gradients` (of what a step trains), `optimizer` (moments, of inactive parameters, too) and `ema` are
-    fp32 and, under FSDP, sharded. `half`: autocast's bf16 copy of the active weights. `gathered`: the weights that FSDP
+    fp32 (`weights`: or bf16 masters) and, under FSDP, sharded. `half`: autocast's bf16 copy of the active fp32 weights.
+    `gathered`: the weights that FSDP
     has unsharded: two units in the dtype of the matmuls, and everything outside of units (inactive parameters, too) in
     fp32. `reduced`: gradients being reduced: those of the largest unit, as computed and in fp32, or all of DDP's
     buckets. `host`: main memory for a copy of the state while it is written; `offloaded`: main memory in use all the
@@ -40,7 +41,8 @@ def memory(parts: Sequence[Part], work: Work, kept: Activations) -> Memory:
     at_work, lowered = active(parts, work.inactive), BF16 if work.bf16 else FP32
     trained = FP32 * _on_rank(parts, work, lambda group: group.trained)
     return Memory(
-        weights=FP32 * _on_rank(parts, work, lambda group: group.all),
+        weights=FP32 * _on_rank(parts, work, lambda group: group.wide)
+        + BF16 * _on_rank(parts, work, lambda group: group.lowered),
         half=0 if work.sharded or not work.bf16 else BF16 * _whole(at_work),
         gradients=FP32 * _on_rank(at_work, work, lambda group: group.trained),
         optimizer=MOMENTS * trained,
@@ -58,7 +60,7 @@ def _on_rank(parts: Sequence[Part], work: Work, choose: Callable[[Group], Sizes]
 
 
 def _whole(parts: Sequence[Part]) -> int:
-    return sum(group.count * dealt(group.all, 1) for part in parts for group in part.groups)
+    return sum(group.count * dealt(group.wide, 1) for part in parts for group in part.groups)
 
 
 def _gathered(parts: Sequence[Part], work: Work, lowered: int) -> int:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from talkies.models.build import build, count_parameters
+from talkies.nn.lowering import lowered_parameters
 from talkies.planning.work import Group, Part, Sizes
 from talkies.streams.system import Setup, System
 from talkies.training.config import LoraConfig, TrainConfig
@@ -32,11 +33,18 @@ class _WithoutInit(TorchFunctionMode):
 
 @dataclass(frozen=True, kw_only=True)
 class _Shapes:
-    """The tensors of one group, each as (rows, values per row)."""
+    """The tensors of one group, each as (rows, values per row). `lowered`: those of `base` that bf16 masters hold in
+    bf16 if they are frozen, and `wide` the others."""
 
     block: bool
-    base: Sizes
+    wide: Sizes
+    lowered: Sizes
     adapter: Sizes
+
+    @property
+    def base(self) -> Sizes:
+        """All tensors without the adapter."""
+        return self.wide + self.lowered
 
 
 def skeleton(system: System, setup: Setup, components: frozenset[str]) -> nn.Module:
@@ -50,11 +58,14 @@ def count_parts(system: System, setup: Setup, components: frozenset[str], train:
     return parts_of(system, setup, skeleton(system, setup, components), train)
 
 
-def parts_of(system: System, setup: Setup, built: nn.Module, train: TrainConfig) -> tuple[Part, ...]:
+def parts_of(
+    system: System, setup: Setup, built: nn.Module, train: TrainConfig, *, masters: str = "fp32"
+) -> tuple[Part, ...]:
     """The components of a model on any device, without adapters."""
     lora, known = train if isinstance(train, LoraConfig) else None, system.components(setup)
-    reader = _Reader(adapted(built, lora), lora.rank if lora else 0)
     units, frozen = [*system.network().units(built)], system.parts(setup).frozen
+    lowered = [id(p) for unit in units for p in lowered_parameters(unit)] if masters == "bf16" else []
+    reader = _Reader(adapted(built, lora), lora.rank if lora else 0, frozenset(lowered))
     parts = (
         _part(name, child, units, reader, frozen=lora is not None or name in frozen)
         for name, child in built.named_children()
@@ -76,16 +87,19 @@ def _part(name: str, module: nn.Module, units: Sequence[nn.Module], reader: "_Re
 
 def _group(shapes: _Shapes, count: int, *, frozen: bool) -> Group:
     if frozen:
-        return Group(block=shapes.block, count=count, trained=shapes.adapter, frozen=shapes.base)
+        kept = {"frozen": shapes.wide, "lowered": shapes.lowered}
+        return Group(block=shapes.block, count=count, trained=shapes.adapter, **kept)
     return Group(block=shapes.block, count=count, trained=shapes.base)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads the shapes of modules. `adapted`: the weights (by id) that an adapter of `rank` changes."""
+    """Reads the shapes of modules. `adapted`: the weights (by id) that an adapter of `rank` changes; `lowered`: those
+    that are held in bf16 if they are frozen."""
 
     adapted: frozenset[int]
     rank: int
+    lowered: frozenset[int]
 
     def shapes(self, modules: Iterable[nn.Module], *, block: bool) -> _Shapes:
         """Those of the parameters of `modules` together."""
@@ -93,8 +107,11 @@ class _Reader:
         adapter: list[tuple[int, int]] = []
         for rows, columns in (p.shape for p in found if id(p) in self.adapted):
             adapter += [(self.rank, columns), (rows, self.rank)]
-        base = tuple((p.shape[0] if p.ndim else 1, p.shape[1:].numel()) for p in found)
-        return _Shapes(block=block, base=base, adapter=tuple(adapter))
+        wide, lowered = (
+            tuple((p.shape[0] if p.ndim else 1, p.shape[1:].numel()) for p in found if (id(p) in self.lowered) == low)
+            for low in (False, True)
+        )
+        return _Shapes(block=block, wide=wide, lowered=lowered, adapter=tuple(adapter))
 
 
 def adapted(model: nn.Module, lora: LoraConfig | None) -> frozenset[int]:

@@ -49,6 +49,8 @@ class PlannedPhase(Protocol):
     @property
     def precision(self) -> str: ...
     @property
+    def masters(self) -> str: ...
+    @property
     def parallel(self) -> Layout: ...
     @property
     def compute(self) -> ComputeConfig: ...
@@ -93,6 +95,7 @@ class Plan:
     system: str
     preset: str
     precision: str
+    masters: str
     geometry: str
     seconds: float
     parallel: Layout
@@ -142,7 +145,7 @@ def plan(
     latents, model = _latents(recipe, grids), skeleton(system, recipe, components)
     if isinstance(recipe.train, LoraConfig):
         check_targets(model, recipe.train)
-    parts = parts_of(system, recipe, model, recipe.train)
+    parts = parts_of(system, recipe, model, recipe.train, masters=recipe.masters)
     profiler = Profiler(system, recipe, model, grids=grids, train=recipe.train)
     work = _work(recipe, latents, profiler.turn())
     profile = profiler(work)
@@ -158,6 +161,7 @@ def plan(
         system=recipe.system.kind,
         preset=recipe.model.preset,
         precision=recipe.precision,
+        masters=recipe.masters,
         geometry=recipe.data.geometry,
         seconds=float(geometry.seconds),
         parallel=recipe.parallel,

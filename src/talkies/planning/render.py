@@ -94,7 +94,7 @@ def _memory(plan: "Plan") -> list[str]:
     memory, kept = plan.memory, plan.memory.activations
     recomputed = "insides of the block computed again" if plan.checkpointing else "insides of blocks"
     rows = [
-        ("fp32 weights", memory.weights),
+        ("fp32 weights" if plan.masters == "fp32" else "weights, frozen matmuls' in bf16", memory.weights),
         ("bf16 copy in use", memory.half),
         ("gradients", memory.gradients),
         ("fp32 masters and AdamW moments" if plan.parallel.kind == "deepspeed" else "AdamW moments", memory.optimizer),

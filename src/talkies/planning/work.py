@@ -14,16 +14,22 @@ Sizes = tuple[tuple[int, int], ...]
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Parameters that FSDP gathers together: a unit (`block`), or a component's parameters outside of units. `count`:
-    such groups in all."""
+    such groups in all. `lowered`: frozen tensors that are held in bf16."""
 
     block: bool
     count: int
     trained: Sizes
     frozen: Sizes = ()
+    lowered: Sizes = ()
 
     @property
     def all(self) -> Sizes:
         """Trained and frozen tensors."""
+        return self.wide + self.lowered
+
+    @property
+    def wide(self) -> Sizes:
+        """Those that are held in fp32."""
         return self.trained + self.frozen
 
 

@@ -31,7 +31,6 @@ def zero_memory(parts: Sequence[Part], work: Work, kept: Activations) -> Memory:
     """
     layout, at_work = work.layout, active(parts, work.inactive)
     ranks = layout.shard
-    whole = _values(parts, lambda group: group.all, 1)
     trained = FP32 * _values(parts, lambda group: group.trained, ranks)
     trained_now = FP32 * _values(at_work, lambda group: group.trained, 1)
     inactive = trained - FP32 * _values(at_work, lambda group: group.trained, ranks)
@@ -41,15 +40,21 @@ def zero_memory(parts: Sequence[Part], work: Work, kept: Activations) -> Memory:
         state = dict.fromkeys(state, 0)
     zeros = 0 if work.zero == 3 or work.offload else inactive + _border(at_work)
     return Memory(
-        weights=FP32 * (_values(parts, lambda group: group.all, ranks) if work.zero == 3 else whole),
+        weights=_bytes(parts, ranks if work.zero == 3 else 1),
         half=_half(at_work, work),
         **state,
-        gathered=FP32 * min(LIVE, _values(at_work, lambda group: group.all, 1)) if work.zero == 3 else 0,
+        gathered=_live(at_work) if work.zero == 3 else 0,
         reduced=2 * FP32 * BUCKET + zeros + (trained_now if work.zero == 1 else 0),
         activations=kept,
         host=(1 + MOMENTS + 1) * trained,
         offloaded=offloaded,
     )
+
+
+def _live(at_work: Sequence[Part]) -> int:
+    """The gathered weights: LIVE elements, as wide as they are on average."""
+    values = _values(at_work, lambda group: group.all, 1)
+    return _bytes(at_work, 1) * min(LIVE, values) // max(values, 1)
 
 
 def _border(at_work: Sequence[Part]) -> int:
@@ -60,13 +65,13 @@ def _border(at_work: Sequence[Part]) -> int:
 
 
 def _half(at_work: Sequence[Part], work: Work) -> int:
-    """bf16 copies of the weights of all blocks, or of the one that is recomputed."""
+    """bf16 copies of the fp32 weights of all blocks, or of the one that is recomputed."""
     if not work.bf16:
         return 0
     blocks = [group for part in at_work for group in part.groups if group.block]
     if work.checkpointing:
-        return BF16 * max((_dealt(group.all, 1) for group in blocks), default=0)
-    return BF16 * sum(group.count * _dealt(group.all, 1) for group in blocks)
+        return BF16 * max((_dealt(group.wide, 1) for group in blocks), default=0)
+    return BF16 * sum(group.count * _dealt(group.wide, 1) for group in blocks)
 
 
 def zero_communication(parts: Sequence[Part], work: Work, profile: Profile) -> Communication:
@@ -84,12 +89,18 @@ def zero_communication(parts: Sequence[Part], work: Work, profile: Profile) -> C
             exchange=exchange,
             gather=gather,
         )
-    weights = FP32 * _values(at_work, lambda group: group.all, ranks)
     return Communication(
-        all_gather=work.accumulate * 2 * (ranks - 1) * weights,
+        all_gather=work.accumulate * 2 * (ranks - 1) * _bytes(at_work, ranks),
         reduce_scatter=work.accumulate * (ranks - 1) * FP32 * _values(at_work, lambda group: group.trained, ranks),
         exchange=exchange,
         gather=gather,
+    )
+
+
+def _bytes(parts: Sequence[Part], ranks: int) -> int:
+    """Bytes of all weights, as they are held, on the fullest of `ranks` ranks."""
+    return FP32 * _values(parts, lambda group: group.wide, ranks) + BF16 * _values(
+        parts, lambda group: group.lowered, ranks
     )
 
 

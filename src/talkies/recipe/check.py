@@ -61,6 +61,23 @@ def check_license(tracking: TrackingConfig) -> None:
         )
 
 
+def _check_masters(recipe: PhaseRecipe) -> None:
+    """RecipeError for bf16 masters where matmuls read fp32, or of trained weights only."""
+    if recipe.masters == "fp32":
+        return
+    if recipe.precision == "fp32":
+        raise RecipeError(
+            "recipe: `masters` is bf16, but `precision` is fp32, in which matmuls read fp32 weights: set `precision` "
+            "to bf16, or drop `masters`"
+        )
+    if recipe.train.kind == "all" and not parts(recipe).frozen:
+        raise RecipeError(
+            f"recipe: `masters` bf16 holds frozen weights in bf16, but a {recipe.phase.kind} phase with `train.kind` "
+            "all trains every weight, and in bf16 they would lose small updates: set `train.kind` to lora, or drop "
+            "`masters`"
+        )
+
+
 def wanted_clips(recipe: PhaseRecipe) -> dict[str, int]:
     """Key of `validation` -> the number of held-out clips that it asks for."""
     wanted = {"clips": recipe.validation.clips, "samples": recipe.validation.samples}
@@ -154,6 +171,7 @@ def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     _check_survival(recipe.survival)
     check_gates(recipe)
     _check_rank(recipe)
+    _check_masters(recipe)
     _check_tasks(recipe)
     parent_of(recipe)
     try:

@@ -3,10 +3,11 @@
 No process ever holds more than its own part and one module of the whole.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from talkies.checkpoints.names import renamed
@@ -14,6 +15,7 @@ from talkies.checkpoints.release import names_schema, open_component
 from talkies.config import CheckpointError
 from talkies.config.quoting import shown
 from talkies.models.build import build, draw_weights
+from talkies.nn.lowering import lowered_parameters
 from talkies.parallel.arrange import Read, arrange, placed
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
@@ -29,7 +31,8 @@ def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh |
     Values are the same on every layout. Raises CheckpointError for a parent whose weights do not match this model.
     """
     components = parts(recipe).components
-    model, put = _arranged(recipe, mesh, recipe.compute, bf16=recipe.precision == "bf16")
+    half = recipe.masters == "bf16"
+    model, put = _arranged(recipe, mesh, recipe.compute, bf16=recipe.precision == "bf16", half=half)
     parameters = _by_plain_name(model)
     for component, parent in parents.items():
         _fill(parameters, put, component, parent.folder, f"parent {shown(parent.spec)}")
@@ -58,17 +61,29 @@ def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: M
 
 
 def _arranged(
-    recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool
+    recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool, half: bool = False
 ) -> tuple[nn.Module, Callable[[str, Read], None]]:
-    """The phase's model on its layout, without values, and the function that fills a parameter by name."""
+    """The phase's model on its layout, without values, and the function that fills a parameter by name. `half`:
+    frozen weights of matmuls are held in bf16."""
     built = parts(recipe)
     model = build(recipe.system, recipe, built.components, seed=None)
     for component in built.frozen:
         model.get_submodule(component).requires_grad_(False)
     if recipe.train.kind == "lora":
         add_lora(model, recipe.train)
-    arrange(model, [*recipe.system.network().units(model)], mesh, compute, bf16=bf16)
+    units = [*recipe.system.network().units(model)]
+    if half:
+        _hold_frozen(units)
+    arrange(model, units, mesh, compute, bf16=bf16)
     return model, placed(model, mesh)
+
+
+def _hold_frozen(units: Iterable[nn.Module]) -> None:
+    """Hold the frozen weights of matmuls in units, on the meta device, in bf16, to which training rounds them at every
+    use, on every layout. Outside of units only autocast over the whole network does, and FSDP2 and DeepSpeed have none.
+    """
+    for parameter in (p for unit in units for p in lowered_parameters(unit) if not p.requires_grad):
+        parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def _by_plain_name(model: nn.Module) -> dict[str, tuple[str, Tensor]]:

@@ -19,7 +19,7 @@ from talkies.generate.request import Request
 from talkies.generate.windows import generate_long, heard_from, windows_for
 from talkies.media.carried import Medium
 from talkies.media.mux import write_beside
-from talkies.media.write import PROVENANCE, Film, write_mp4
+from talkies.media.write import PROVENANCE, Pieces, write_mp4
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import Systems
@@ -55,7 +55,7 @@ def make_clip(
     only = ONLY[made[0]] if len(made) == 1 and beside is None and heard is None else ""
     windows = windows_for(model, request, sampling)
 
-    def write(media: Media | Film) -> None:
+    def write(media: Media | Pieces) -> None:
         if beside is not None:
             medium, path, given = beside
             for note in (*given.notes, *(windows.notes(model.fps) if windows is not None else ())):
@@ -78,7 +78,7 @@ def make_clip(
         ranks.agree(partial(_taken, pieces, write if ranks.main else None, model))
 
 
-def _taken(pieces: Generator[Tensor, None, None], write: Callable[[Film], None] | None, model: Model) -> None:
+def _taken(pieces: Generator[Tensor, None, None], write: Callable[[Pieces], None] | None, model: Model) -> None:
     """Give the film to `write`, or, where another process writes it, only take part in making it."""
     assert model.shape is not None
     _, height, width = model.shape
@@ -86,7 +86,7 @@ def _taken(pieces: Generator[Tensor, None, None], write: Callable[[Film], None] 
         if write is None:
             deque(pieces, maxlen=0)
         else:
-            write(Film(pieces=pieces, height=height, width=width, fps=model.fps))
+            write(Pieces(pieces=pieces, height=height, width=width, fps=model.fps))
 
 
 def sample_heldout(

@@ -10,9 +10,10 @@ from random_mochi import in_genmos_names, mochi
 from torch import Tensor, nn
 
 from talkies.config import CheckpointError
+from talkies.models.build import count_parameters
 from talkies.models.mirage.config import PRESETS
 from talkies.models.mirage.keys import from_diffusers, from_genmo, from_mochi
-from talkies.models.mirage.network import JointDiT, counted
+from talkies.models.mirage.network import JointDiT
 from talkies.streams.batch import Condition, Stream
 
 # diffusers computes its rotary table within an autocast to fp32, which a CPU does not know.
@@ -76,7 +77,7 @@ def test_the_sound_stream_can_begin_without_a_voice(ours: JointDiT) -> None:
 def test_the_preset_has_mochis_own_count() -> None:
     with torch.device("meta"):
         expected = sum(p.numel() for p in MochiTransformer3DModel().parameters())
-        found = counted(JointDiT(PRESETS["10b"]))
+        found = {name: count_parameters(part) for name, part in JointDiT(PRESETS["10b"]).named_children()}
     assert found["video"] + found["text"] == expected == 10_027_677_744
     assert found["sound"] == 2_682_110_976
 

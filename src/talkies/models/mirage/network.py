@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from talkies.models.build import count_parameters
 from talkies.models.mirage.block import Entered, Layer
 from talkies.models.mirage.config import COMPONENTS, MirageShape
 from talkies.models.mirage.given import MODALITY, STREAMS, patch_of, streams_of, text_of
@@ -162,11 +161,6 @@ class JointDiT(nn.Module):
     def _layer(self, name: str, index: int) -> Layer:
         found: Layer = self.get_submodule(f"{MODALITY[name]}.blocks.{index}")  # type: ignore[assignment]
         return found
-
-
-def counted(model: nn.Module) -> dict[str, int]:
-    """Parameters by component; video and text together are Mochi's."""
-    return {name: count_parameters(part) for name, part in model.named_children()}
 
 
 class MirageNetwork:
