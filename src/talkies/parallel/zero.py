@@ -57,6 +57,10 @@ class ZeroPrecision(DeepSpeedPrecision):
     def __init__(self) -> None:
         super().__init__("32-true")
 
+    def convert_module(self, module: nn.Module) -> nn.Module:
+        """Return it unchanged: it is fp32 but for frozen weights that are held in bf16."""
+        return module
+
     def convert_input(self, data: Any) -> Any:
         """Return it unchanged: a Batch is frozen, and fp32."""
         return data

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 from talkies.models.mirage.network import JointDiT, MirageNetwork
+from talkies.nn.lowering import lowered_parameters
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig
 
@@ -56,3 +57,19 @@ def test_recomputed_and_compiled_units_do_the_same(compute: ComputeConfig, monke
             torch.testing.assert_close(grad, expected[1][name], msg=name)
     assert not counters["graph_break"]
     assert counters["stats"]["unique_graphs"] <= KINDS
+
+
+def test_frozen_units_in_bf16_train_the_sound_bitwise_the_same() -> None:
+    """As the warm-up does with `masters: bf16`."""
+    wide, half = toy(), toy()
+    for model in (wide, half):
+        model.requires_grad_(False).get_submodule("sound").requires_grad_(True)
+    for parameter in (p for unit in MirageNetwork().units(half) for p in lowered_parameters(unit)):
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, found = step(wide), step(half)
+    assert sum(p.dtype is torch.bfloat16 for p in half.parameters()) > 10
+    assert torch.equal(found[0], expected[0])
+    assert found[1].keys() == expected[1].keys() == {name for name, p in wide.named_parameters() if p.requires_grad}
+    assert all(torch.equal(grad, expected[1][name]) for name, grad in found[1].items())
