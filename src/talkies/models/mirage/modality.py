@@ -51,13 +51,12 @@ class TextPart(nn.Module):
 
     def embedding(self, text: Text) -> Tensor:
         """[B, L, channels] -> [B, L, width] in the matmuls' dtype."""
-        out: Tensor = self.projection(lowered(text.embedding, self.projection))
-        return out
+        projection = self.projection
+        return text.cache(projection, lambda: projection(lowered(text.embedding, projection)))
 
     def pooled(self, text: Text) -> Tensor:
         """[B, L, channels] -> [B, width of the video] fp32."""
-        out: Tensor = self.pool(text.embedding, valid(text))
-        return out
+        return text.cache(self.pool, lambda: self.pool(text.embedding, valid(text)))
 
 
 class SoundPart(nn.Module):
