@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from talkies.checkpoints.bases import base_folder
 from talkies.checkpoints.loop import read_loop
@@ -16,14 +17,17 @@ from talkies.checkpoints.spans import local
 from talkies.checkpoints.state import load_ema
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
-from talkies.config import CheckpointError, DataError
+from talkies.config import CheckpointError, DataError, RecipeError
 from talkies.config.quoting import shown
 from talkies.config.records import present
 from talkies.config.regular_files import resolved
 from talkies.data.shards import ShardSet
+from talkies.flow.config import Offload
 from talkies.generate.model import Generator
+from talkies.parallel.autocasted import Autocasted
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
+from talkies.parallel.offload import offloaded
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE, world_of
 from talkies.prepare.geometry import Geometry
@@ -38,6 +42,7 @@ from talkies.runs.parents import Parent, Resolver, check_lineage, open_parents
 from talkies.runs.place import place_of
 from talkies.runs.recorded import recipe_of_release, recipe_of_run
 from talkies.streams import Grid
+from talkies.streams.batch import Denoiser
 from talkies.streams.codec import Codecs
 
 MAX_NAMED = 12
@@ -45,7 +50,8 @@ MAX_NAMED = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A model ready to sample on `device` (the GPU if there is one): weights, codecs, geometry.
+    """A model ready to sample on `device` (the GPU if there is one): weights, codecs, geometry. `denoiser` is the model
+    as it is evaluated: in the recipe's precision, with the weights that `sampling.offload` puts there.
 
     `sha256` and `name` identify it, `step` is how long it was trained, `run` its run folder, if any; `released`: it is
     a release, not a checkpoint.
@@ -54,6 +60,7 @@ class Source:
     name: str
     sha256: str
     model: nn.Module
+    denoiser: Denoiser
     codecs: Codecs
     recipe: PhaseRecipe
     grids: Mapping[str, Grid]
@@ -67,7 +74,7 @@ class Source:
         """The model for clips of its own geometry, or of that of a set."""
         other = {} if shards is None else {name: shards.grids[name] for name in self.grids}
         return Generator(
-            denoiser=self.model,
+            denoiser=self.denoiser,
             codecs=self.codecs,
             system=self.recipe.system,
             setup=self.recipe,
@@ -78,27 +85,36 @@ class Source:
 
 
 def open_source(
-    spec: str, registry: Resolver, ranks: Ranks | None = None, *, systems: Systems, data: Path | None = None
+    spec: str,
+    registry: Resolver,
+    ranks: Ranks | None = None,
+    *,
+    systems: Systems,
+    data: Path | None = None,
+    offload: Offload | None = None,
 ) -> Source:
     """Open `spec`. Raises CheckpointError if it is missing or damaged, TrackingError if it is not registered, DataError
-    if its codecs are missing or do not match. `data`: the data root whose codecs a checkpoint uses, if not its run's.
+    if its codecs are missing or do not match. `data`: the data root whose codecs a checkpoint uses, if not its run's;
+    `offload`: that of the sampling, if not the recipe's.
 
     Every process of `ranks` calls it and holds its share of the weights; sampling and measuring need all of them.
     """
     ranks = ranks or Ranks(ALONE)
     if spec.startswith("models:/"):
-        return _from_release(ranks.after_main(lambda _: registry(spec)), run=None, ranks=ranks, systems=systems)
+        folder = ranks.after_main(lambda _: registry(spec))
+        return _from_release(folder, run=None, ranks=ranks, systems=systems, offload=offload)
     path = Path(spec)
     if not path.is_dir():
         raise CheckpointError(
             f"source: {shown(spec)} is not a folder; give a run, a checkpoint, a release or models:/name@alias"
         )
     if present(path / "release.json"):
-        return _from_release(path, run=path.parent if finished(path.parent) else None, ranks=ranks, systems=systems)
+        of = path.parent if finished(path.parent) else None
+        return _from_release(path, run=of, ranks=ranks, systems=systems, offload=offload)
     if finished(path) and (path / "release").is_dir():
-        return _from_release(path / "release", run=path, ranks=ranks, systems=systems)
+        return _from_release(path / "release", run=path, ranks=ranks, systems=systems, offload=offload)
     checkpoint, run = checkpoint_of(path, ranks)
-    return _from_checkpoint(checkpoint, run, registry, ranks=ranks, data=data, systems=systems)
+    return _from_checkpoint(checkpoint, run, registry, ranks=ranks, data=data, systems=systems, offload=offload)
 
 
 def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
@@ -149,17 +165,29 @@ def _mesh(ranks: Ranks) -> Mesh | None:
     return mesh_of(Fsdp2Config(shard=ranks.world.size), ranks.world) if ranks.world.size > 1 else None
 
 
-def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Systems) -> Source:
+def _with_offload(recipe: PhaseRecipe, offload: Offload | None, ranks: Ranks) -> PhaseRecipe:
+    """`recipe`, with another `offload` if one is given. RecipeError if several processes would offload."""
+    found = recipe.sampling.offload if offload is None else offload
+    if found != "none" and ranks.world.size > 1:
+        raise RecipeError(
+            f"source: `sampling.offload` is {found}, but {ranks.world.size} processes share the weights already: use "
+            "one process, or --offload none"
+        )
+    return replace(recipe, sampling=replace(recipe.sampling, offload=found))
+
+
+def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Systems, offload: Offload | None) -> Source:
     info = ranks.after_main(lambda main: read_release(folder, verify=main))
     for key in ("recipe", "name", "step"):
         if key not in info:
             raise CheckpointError(
                 f"release: {folder / 'release.json'} has no {shown(key)}: it was not written by talkies"
             )
-    recipe = recipe_of_release(folder, info, systems)
+    recipe = _with_offload(recipe_of_release(folder, info, systems), offload, ranks)
     base = folder if not info["base"] else base_folder(folder, info["base"])
     ranks.after_main(lambda main: read_release(base, verify=main))
-    model = restore_model(recipe, base, folder / "adapter" if info["base"] else None, _mesh(ranks))
+    mapped = recipe.sampling.offload != "none"
+    model = restore_model(recipe, base, folder / "adapter" if info["base"] else None, _mesh(ranks), mapped=mapped)
     return _source(
         recipe,
         model,
@@ -173,15 +201,22 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Syst
 
 
 def _from_checkpoint(
-    folder: Path, run: Path, registry: Resolver, *, ranks: Ranks, data: Path | None, systems: Systems
+    folder: Path,
+    run: Path,
+    registry: Resolver,
+    *,
+    ranks: Ranks,
+    data: Path | None,
+    systems: Systems,
+    offload: Offload | None,
 ) -> Source:
     """A checkpoint's EMA weights: all that the phase trains. A LoRA and a phase with frozen components also read their
     parents."""
-    recipe = recipe_of_run(run, systems)
+    recipe = _with_offload(recipe_of_run(run, systems), offload, ranks)
     codecs, identities = _codecs_of(recipe, run, data)
     kept = recipe.train.kind != "all" or parts(recipe).frozen
     parents = _parents(recipe, run, registry, ranks) if kept else {}
-    model = build_model(recipe, parents, _mesh(ranks))
+    model = build_model(recipe, parents, _mesh(ranks), trains=False)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
         for name, value in load_ema(folder, trainable, ranks=ranks, group=ranks.group).items():
@@ -229,14 +264,15 @@ def _source(
 ) -> Source:
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     found = grids(recipe, geometry)
-    device = root_device(world_of())
-    model.eval().requires_grad_(False).to(device)
-    loaded = load_codecs(recipe.codecs, codecs, names=codecs_read(recipe), device=device)
+    device, model = root_device(world_of()), model.eval().requires_grad_(False)
+    held = "cpu" if recipe.sampling.offload != "none" else device
+    loaded = load_codecs(recipe.codecs, codecs, names=codecs_read(recipe), device=held)
     _check_identities(name, loaded, identities)
     return Source(
         name=name,
         sha256=sha256,
         model=model,
+        denoiser=_denoiser(recipe, model, loaded, device),
         codecs=loaded,
         recipe=recipe,
         grids=found,
@@ -246,6 +282,17 @@ def _source(
         released=released,
         device=device,
     )
+
+
+def _denoiser(recipe: PhaseRecipe, model: nn.Module, codecs: Codecs, device: torch.device) -> Denoiser:
+    """`model` in the precision of its recipe, on `device` as its sampling says."""
+    system, how = recipe.system, recipe.sampling.offload
+    denoiser: Denoiser = model.to(device) if how == "none" else model
+    if how != "none":
+        groups = {name: one.group for name, one in system.components(recipe).items()}
+        denoiser = offloaded(model, system.network().units(model), groups, codecs, how=how, device=device)
+    sharded = any(isinstance(p, DTensor) for p in model.parameters())  # by FSDP2, whose policy lowers
+    return Autocasted(denoiser, device) if recipe.precision == "bf16" and not sharded else denoiser
 
 
 def open_set(data: Path, name: str, source: Source) -> ShardSet:

@@ -51,12 +51,14 @@ class TextPart(nn.Module):
 
     def embedding(self, text: Text) -> Tensor:
         """[B, L, channels] -> [B, L, width] in the matmuls' dtype."""
-        projection = self.projection
-        return text.cache(projection, lambda: projection(lowered(text.embedding, projection)))
+        layer = self.projection
+        out: Tensor = text.cache(layer, lambda: layer(lowered(text.embedding, layer)))
+        return out
 
     def pooled(self, text: Text) -> Tensor:
         """[B, L, channels] -> [B, width of the video] fp32."""
-        return text.cache(self.pool, lambda: self.pool(text.embedding, valid(text)))
+        out: Tensor = text.cache(self.pool, lambda: self.pool(text.embedding, valid(text)))
+        return out
 
 
 class SoundPart(nn.Module):
