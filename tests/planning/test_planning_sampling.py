@@ -12,7 +12,8 @@ from talkies.config.source import load
 from talkies.flow.config import ReuseConfig
 from talkies.models.systems import SYSTEMS
 from talkies.planning.codec_memory import RELEASED
-from talkies.planning.sampling import SamplingPlan, plan_sampling, render_sampling
+from talkies.planning.render_sampling import render_sampling
+from talkies.planning.sampling import SamplingPlan, plan_sampling
 from talkies.recipe.check import check
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe, decode_phase

@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
 def _sample(args: argparse.Namespace) -> int:
     """Print the plan of sampling."""
     from talkies.config import RecipeError
-    from talkies.planning.sampling import plan_sampling, render_sampling
+    from talkies.planning.render_sampling import render_sampling
+    from talkies.planning.sampling import plan_sampling
     from talkies.prepare.geometry import Geometry
     from talkies.recipe.check import grids
     from talkies.recipe.components import parts

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from talkies.models.build import count_parameters
 from talkies.planning.meter import Meter
 from talkies.streams import Grid
 
@@ -29,7 +30,7 @@ def network_of(config: Any) -> nn.Module | None:
 def held(config: Any, network: nn.Module | None) -> int:
     """Bytes of a codec's network: of `network`, of the files that its `weights` names, or of the released one."""
     if network is not None:
-        return FP32 * sum(p.numel() for p in network.parameters())
+        return FP32 * count_parameters(network)
     folder = None if getattr(config, "weights", None) is None else Path(config.weights) / "text_encoder"
     if config.medium == "text" and folder is not None and folder.is_dir():
         return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
@@ -41,7 +42,7 @@ def decoding(config: Any, network: nn.Module | None, grid: Grid, clips: int) -> 
     """The most bytes in use while a video of these latents is decoded, its pixels among them."""
     steps, height, width = grid.shape
     frames = (steps - 1) * config.stride + 1
-    pixels = FP32 * clips * 3 * frames * height * width * config.block**2
+    pixels: int = FP32 * clips * 3 * frames * height * width * config.block**2
     if network is None:
         return 2 * pixels
     meter = Meter(network)

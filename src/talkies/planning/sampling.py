@@ -7,7 +7,7 @@ from math import prod
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from talkies.codecs.config import CodecsConfig
 from talkies.config import RecipeError
@@ -19,7 +19,7 @@ from talkies.planning.kernels import Kernels
 from talkies.planning.meter import Meter
 from talkies.planning.parameters import skeleton
 from talkies.planning.profile import example
-from talkies.planning.render import size, table
+from talkies.planning.sampled_weights import streamed, weights_of
 from talkies.planning.standin import tensors
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Memory, T
@@ -49,20 +49,6 @@ class SampledPhase(Protocol):
     def sampling(self) -> SamplingConfig: ...
     @property
     def precision(self) -> str: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """Bytes of a component: of all `units`, of its `two` largest ones, and of what is outside of units (`ends`)."""
-
-    units: int
-    two: tuple[int, ...]
-    ends: int
-
-    @property
-    def all(self) -> int:
-        """Of the whole component."""
-        return self.units + self.ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,21 +206,6 @@ def _keyed(memory: Memory, inactive: frozenset[str], key: Hashable, compute: Cal
     return memory((inactive, key), compute)
 
 
-def weights_of(system: System, model: nn.Module) -> dict[str, Weights]:
-    """By component of a model, in the dtypes that it has."""
-    units = [*system.network().units(model)]
-    found = {}
-    for name, child in model.named_children():
-        own = {id(part) for part in child.modules()}
-        sizes = sorted(_bytes(unit.parameters()) for unit in units if id(unit) in own)
-        found[name] = Weights(units=sum(sizes), two=tuple(sizes[-2:]), ends=_bytes(child.parameters()) - sum(sizes))
-    return found
-
-
-def _bytes(parameters: Iterable[Tensor]) -> int:
-    return sum(p.nbytes for p in parameters)
-
-
 def _settings(
     recipe: SampledPhase,
     model: nn.Module,
@@ -252,11 +223,11 @@ def _settings(
     on_device = {
         "none": total,
         "component": max(sum(part.all for part in parts) for parts in at_work),
-        "block": max(_streamed(parts) for parts in at_work),
+        "block": max(streamed(parts) for parts in at_work),
     }
     text = max((size for name, size in codecs.items() if recipe.codecs[name].medium == "text"), default=0)
     vae = max((size for name, size in codecs.items() if recipe.codecs[name].medium != "text"), default=0)
-    streamed = max(sum(part.units for part in parts) for parts in at_work)
+    all_units = max(sum(part.units for part in parts) for parts in at_work)
     brought = {"none": 0, "component": total, "block": sum(part.ends for part in whole.values())}
     found = []
     for offload in SETTINGS:
@@ -271,36 +242,8 @@ def _settings(
                 evaluating=weights + (beside if held_whole else 0) + need["activations"] + kept,
                 decoding=(resident or vae) + need["decoding"] + kept,
                 host=0 if held_whole else total + beside,
-                per_step=evaluations * streamed if offload == "block" else 0,
+                per_step=evaluations * all_units if offload == "block" else 0,
                 per_clip=0 if held_whole else beside + brought[offload],
             )
         )
     return tuple(found)
-
-
-def _streamed(parts: Iterable[Weights]) -> int:
-    """What is outside of units, and the two largest units."""
-    parts = [*parts]
-    return sum(part.ends for part in parts) + sum(sorted(size for part in parts for size in part.two)[-2:])
-
-
-def render_sampling(plan: SamplingPlan) -> str:
-    """The plan as text, for a terminal of 80 columns."""
-    rows = [
-        ("activations of an evaluation", plan.activations),
-        ("kept of texts: keys and values", plan.texts),
-        ("kept by sampling.reuse", plan.reused),
-        ("latents", plan.latents),
-        ("decoding, beside the decoder", plan.decoding),
-    ]
-    each = f"{plan.steps:,} steps of {plan.evaluations} evaluations"
-    lines = table(("memory of one clip", ""), [(text, size(count)) for text, count in rows if count])
-    head = ("sampling.offload", "weights", "encoding", "evaluating", "decoding", "host", "copied/step", "/clip")
-    keys = ("weights", "encoding", "evaluating", "decoding", "host", "per_step", "per_clip")
-    settings = [(one.offload, *(f"{getattr(one, key) / 1e9:,.1f}" for key in keys)) for one in plan.settings]
-    found = [f"{plan.name}: sampling on one GPU, {plan.precision}, {each}", "", *lines, "", *table(head, settings)]
-    found.append("GB: weights of the network, peaks on the device, main memory, copies to the device")
-    if plan.card is not None:
-        fit = ", ".join(one.offload for one in plan.settings if fits(one, plan.card))
-        found.append(f"fits a GPU of {plan.card} GB: {fit}; chosen, the fastest: --offload {plan.chosen}")
-    return "\n".join(found)

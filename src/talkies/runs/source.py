@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from talkies.checkpoints.bases import base_folder
 from talkies.checkpoints.loop import read_loop
@@ -17,17 +16,15 @@ from talkies.checkpoints.spans import local
 from talkies.checkpoints.state import load_ema
 from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
-from talkies.config import CheckpointError, DataError, RecipeError
+from talkies.config import CheckpointError, DataError
 from talkies.config.quoting import shown
 from talkies.config.records import present
 from talkies.config.regular_files import resolved
 from talkies.data.shards import ShardSet
 from talkies.flow.config import Offload
 from talkies.generate.model import Generator
-from talkies.parallel.autocasted import Autocasted
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
-from talkies.parallel.offload import offloaded
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE, world_of
 from talkies.prepare.geometry import Geometry
@@ -35,6 +32,7 @@ from talkies.recipe.check import grids
 from talkies.recipe.components import codecs_read, parts
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.building import build_model, restore_model
+from talkies.runs.evaluated import denoiser_of, with_offload
 from talkies.runs.folders import finished
 from talkies.runs.inputs_record import FACTS, find_codecs
 from talkies.runs.inputs_record import FILE as FACTS_FILE
@@ -165,17 +163,6 @@ def _mesh(ranks: Ranks) -> Mesh | None:
     return mesh_of(Fsdp2Config(shard=ranks.world.size), ranks.world) if ranks.world.size > 1 else None
 
 
-def _with_offload(recipe: PhaseRecipe, offload: Offload | None, ranks: Ranks) -> PhaseRecipe:
-    """`recipe`, with another `offload` if one is given. RecipeError if several processes would offload."""
-    found = recipe.sampling.offload if offload is None else offload
-    if found != "none" and ranks.world.size > 1:
-        raise RecipeError(
-            f"source: `sampling.offload` is {found}, but {ranks.world.size} processes share the weights already: use "
-            "one process, or --offload none"
-        )
-    return replace(recipe, sampling=replace(recipe.sampling, offload=found))
-
-
 def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Systems, offload: Offload | None) -> Source:
     info = ranks.after_main(lambda main: read_release(folder, verify=main))
     for key in ("recipe", "name", "step"):
@@ -183,7 +170,7 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Syst
             raise CheckpointError(
                 f"release: {folder / 'release.json'} has no {shown(key)}: it was not written by talkies"
             )
-    recipe = _with_offload(recipe_of_release(folder, info, systems), offload, ranks)
+    recipe = with_offload(recipe_of_release(folder, info, systems), offload, ranks)
     base = folder if not info["base"] else base_folder(folder, info["base"])
     ranks.after_main(lambda main: read_release(base, verify=main))
     mapped = recipe.sampling.offload != "none"
@@ -212,7 +199,7 @@ def _from_checkpoint(
 ) -> Source:
     """A checkpoint's EMA weights: all that the phase trains. A LoRA and a phase with frozen components also read their
     parents."""
-    recipe = _with_offload(recipe_of_run(run, systems), offload, ranks)
+    recipe = with_offload(recipe_of_run(run, systems), offload, ranks)
     codecs, identities = _codecs_of(recipe, run, data)
     kept = recipe.train.kind != "all" or parts(recipe).frozen
     parents = _parents(recipe, run, registry, ranks) if kept else {}
@@ -272,7 +259,7 @@ def _source(
         name=name,
         sha256=sha256,
         model=model,
-        denoiser=_denoiser(recipe, model, loaded, device),
+        denoiser=denoiser_of(recipe, model, loaded, device),
         codecs=loaded,
         recipe=recipe,
         grids=found,
@@ -282,17 +269,6 @@ def _source(
         released=released,
         device=device,
     )
-
-
-def _denoiser(recipe: PhaseRecipe, model: nn.Module, codecs: Codecs, device: torch.device) -> Denoiser:
-    """`model` in the precision of its recipe, on `device` as its sampling says."""
-    system, how = recipe.system, recipe.sampling.offload
-    denoiser: Denoiser = model.to(device) if how == "none" else model
-    if how != "none":
-        groups = {name: one.group for name, one in system.components(recipe).items()}
-        denoiser = offloaded(model, system.network().units(model), groups, codecs, how=how, device=device)
-    sharded = any(isinstance(p, DTensor) for p in model.parameters())  # by FSDP2, whose policy lowers
-    return Autocasted(denoiser, device) if recipe.precision == "bf16" and not sharded else denoiser
 
 
 def open_set(data: Path, name: str, source: Source) -> ShardSet:
