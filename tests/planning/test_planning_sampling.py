@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from talkies.codecs.network_sizes import RELEASED
 from talkies.config import RecipeError
 from talkies.config.source import load
 from talkies.flow.config import ReuseConfig
 from talkies.models.systems import SYSTEMS
-from talkies.planning.codec_memory import RELEASED
 from talkies.planning.render_sampling import render_sampling
 from talkies.planning.sampling import SamplingPlan, plan_sampling
 from talkies.recipe.check import check

@@ -26,12 +26,14 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe, decode_phase_values
 from talkies.runs.building import restore_model
 from talkies.runs.place import Place
+from talkies.runs.records import RESULT
 from talkies.runs.run_context import RunContext, prepare_data
 from talkies.runs.run_evaluation import evaluate_source
 from talkies.runs.run_phase import InterruptedRunError, run_phase
 from talkies.runs.run_promotion import promote_run
 from talkies.runs.run_sample import make_clip
 from talkies.runs.source import Source, open_source
+from talkies.runs.validation import batches, heldout_losses
 from talkies.streams.batch import Condition, Stream
 from talkies.tracking.registry import resolve
 
@@ -206,6 +208,12 @@ def test_its_precision_holds_when_it_is_sampled(runs: Path, data: Path) -> None:
     assert not torch.equal(predicted(replace(source, denoiser=exact)), wanted)
     block = open_source(str(low), Path, systems=FIVE, offload="block")
     assert torch.equal(predicted(block), wanted)
+    batch = batches(ShardSet.open(data / "sets" / "heldout"), 4, ("audio",))
+    losses, single = (
+        heldout_losses(source.recipe, denoiser, batch, seed=source.recipe.seed) for denoiser in (source.denoiser, exact)
+    )
+    validated = RESULT.read(low / "result.json").metrics
+    assert losses["heldout/audio"] == validated["heldout/audio"] != single["heldout/audio"]
     names = {name for name, p in source.model.named_parameters() if p.dtype is torch.bfloat16}
     assert names == {name for name, _ in exact.named_parameters() if "norm" not in name}
 

@@ -183,8 +183,8 @@ at work; or also those of blocks, but for the one that computes and the next."""
 class SamplingConfig:
     """`steps` of a sampler along a schedule. `scales`: guidance by condition, constant or annealed; 1, the value of
     those that are not named, is off. The system defines the conditions and what each scale multiplies. `skip_layer`
-    and `reuse`: none if they are not given. Without `windows`, a longer sound is cut. `offload`: what lies in host memory
-    while it does not compute."""
+    and `reuse`: none if they are not given. Without `windows`, a longer sound is cut. `offload`: weights
+    in host memory."""
 
     steps: Draws = 50
     schedule: ScheduleConfig = ShiftedSchedule()

@@ -10,17 +10,19 @@ import torch
 from torch import nn
 
 from talkies.codecs.config import CodecsConfig
+from talkies.codecs.network_sizes import network_bytes, video_network
 from talkies.config import RecipeError
 from talkies.flow.config import Offload, SamplingConfig
 from talkies.flow.ladder import left_out, needed
 from talkies.nn.lowering import hold_lowered
-from talkies.planning.codec_memory import decoding, held, network_of
+from talkies.planning.codec_memory import decoding
 from talkies.planning.kernels import Kernels
 from talkies.planning.meter import Meter
 from talkies.planning.parameters import skeleton
 from talkies.planning.profile import example
 from talkies.planning.sampled_weights import streamed, weights_of
 from talkies.planning.standin import tensors
+from talkies.planning.work import FP32
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Memory, T
 from talkies.streams.system import System
@@ -29,7 +31,6 @@ SETTINGS: tuple[Offload, ...] = ("none", "component", "block")
 """The fastest first."""
 METERED = 4
 """Layers whose activations are measured: all layers of a kind take the same memory."""
-FP32 = 4
 
 
 class SampledPhase(Protocol):
@@ -119,8 +120,8 @@ def plan_sampling(
     )
     texts = 1 + bool(left_out(ladder, sampling.scales, sampling.steps) & parts.texts)
     need = _needs(recipe, model, grids, turns, texts=texts, evaluations=evaluations)
-    networks = {name: network_of(section) for name, section in recipe.codecs.items()}
-    codecs = {name: held(section, networks[name]) for name, section in recipe.codecs.items()}
+    networks = {name: video_network(section) for name, section in recipe.codecs.items()}
+    codecs = {name: network_bytes(section, networks[name]) for name, section in recipe.codecs.items()}
     stored = system.stored(recipe.codecs)
     films = [name for name in parts.targets if recipe.codecs[stored[name].codec].medium == "video"]
     need["decoding"] = sum(
