@@ -26,7 +26,7 @@ def loss(folder: Path, heldout: ShardSet, clips: int) -> dict[str, float]:
     """Held-out losses of a run's result, and their training-weighted sum."""
     source = open_source(str(folder), registry_of(Path("runs"), None), systems=SYSTEMS)
     recipe = replace(source.recipe, validation=replace(source.recipe.validation, bins=4))
-    losses = heldout_losses(recipe, source.model, batches(heldout, clips, tuple(source.grids)), seed=0)
+    losses = heldout_losses(recipe, source.denoiser, batches(heldout, clips, tuple(source.grids)), seed=0)
     total = sum(weight * losses[key] for key, weight in WEIGHTS.items())
     return {**{key: losses[key] for key in WEIGHTS}, "total": total}
 

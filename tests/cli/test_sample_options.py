@@ -2,13 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from talkies.cli.offload import OFFLOAD
 from talkies.cli.sample import add_arguments, negative_of, run, sampling_of
 from talkies.config import RecipeError
 from talkies.config.source import load
-from talkies.flow.config import SamplingConfig
+from talkies.flow.config import Offload, SamplingConfig
 from talkies.models import options
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import decode_phase
@@ -24,6 +26,13 @@ def arguments(*words: str) -> argparse.Namespace:
 
 def sampling(*words: str, recipe: str = "joint_phase2") -> SamplingConfig:
     return sampling_of(arguments(*words), decode_phase(load(RECIPES / f"{recipe}.yaml"), SYSTEMS))
+
+
+def test_offload_has_the_values_of_the_key() -> None:
+    """They are listed apart, too."""
+    assert get_args(Offload) == OFFLOAD
+    assert [arguments("--offload", how).offload for how in OFFLOAD] == [*OFFLOAD]
+    assert arguments().offload is None
 
 
 def test_the_options_are_those_of_the_systems() -> None:

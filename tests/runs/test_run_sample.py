@@ -65,6 +65,7 @@ def source(model: Lit) -> Source:
         name="lit",
         sha256="ab" * 32,
         model=model,
+        denoiser=model,
         codecs=codecs(),
         recipe=recipe,
         grids=grids(),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from fifth import FIFTH
+from torch import Tensor
 
 from talkies.checkpoints.release import read_release
 from talkies.config import RecipeError
@@ -23,13 +24,17 @@ from talkies.prepare.config import PrepareConfig
 from talkies.recipe.check import check
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe, decode_phase_values
+from talkies.runs.building import restore_model
 from talkies.runs.place import Place
+from talkies.runs.records import RESULT
 from talkies.runs.run_context import RunContext, prepare_data
 from talkies.runs.run_evaluation import evaluate_source
 from talkies.runs.run_phase import InterruptedRunError, run_phase
 from talkies.runs.run_promotion import promote_run
 from talkies.runs.run_sample import make_clip
-from talkies.runs.source import open_source
+from talkies.runs.source import Source, open_source
+from talkies.runs.validation import batches, heldout_losses
+from talkies.streams.batch import Condition, Stream
 from talkies.tracking.registry import resolve
 
 FIVE = (*SYSTEMS, FIFTH)
@@ -150,6 +155,67 @@ def test_it_is_measured_promoted_and_opened_from_the_registry(runs: Path, data: 
     trained_model = open_source(str(run), Path, systems=FIVE).model
     for name, value in trained_model.state_dict().items():
         assert torch.equal(source.model.state_dict()[name], value)
+
+
+def predicted(source: Source) -> Tensor:
+    """At one noise level, for noise and a prompt."""
+    torch.manual_seed(0)
+    grid = source.grids["audio"]
+    sound = Stream(latent=torch.randn(1, *grid.latent_shape), time=torch.tensor([0.5]), grid=grid)
+    with torch.no_grad():
+        texts = {"text": source.codecs.text["text"].encode(["a girl talks"])}
+        return source.denoiser({"audio": sound}, Condition(texts=texts))["audio"]
+
+
+def mapped(tensor: Tensor) -> str:
+    """The file that a tensor is a view of, or nothing."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+        if begin <= tensor.data_ptr() < end:
+            return line.split()[5] if len(line.split()) > 5 else ""
+    return ""
+
+
+@pytest.mark.parametrize("opened", ["release", "checkpoint"])
+def test_it_is_sampled_with_its_weights_in_host_memory(run: Path, opened: str) -> None:
+    spec = str(run if opened == "release" else sorted((run / "checkpoints").glob("step-*"))[-1])
+    whole, block, component = (
+        open_source(spec, Path, systems=FIVE, offload=how) for how in (None, "block", "component")
+    )
+    assert (whole.recipe.sampling.offload, block.recipe.sampling.offload) == ("none", "block")
+    assert torch.equal(predicted(whole), predicted(block))
+    assert torch.equal(predicted(whole), predicted(component))
+    files = {Path(mapped(p)).name for p in [q for unit in block.model.voice.blocks for q in unit.parameters()]}
+    assert (files == {"voice.safetensors"}) == (opened == "release")
+
+
+def test_several_processes_do_not_offload(run: Path) -> None:
+    ranks = Ranks(ALONE)
+    ranks.world = replace(ALONE, size=2)
+    ranks.after_main = lambda work: work(True)  # type: ignore[method-assign, assignment]
+    with pytest.raises(RecipeError, match=r"`sampling\.offload` is block, but 2 processes share the weights"):
+        open_source(str(run), Path, ranks, systems=FIVE, offload="block")
+
+
+def test_its_precision_holds_when_it_is_sampled(runs: Path, data: Path) -> None:
+    """Trained in bf16, it computes what autocast makes of its fp32 weights, and holds half of their bytes."""
+    low = trained(runs, data, "low", recipe(precision="bf16"))
+    source = open_source(str(low), Path, systems=FIVE)
+    exact = restore_model(replace(source.recipe, precision="fp32"), low / "release", None).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        wanted = predicted(replace(source, denoiser=exact))
+    assert torch.equal(predicted(source), wanted)
+    assert not torch.equal(predicted(replace(source, denoiser=exact)), wanted)
+    block = open_source(str(low), Path, systems=FIVE, offload="block")
+    assert torch.equal(predicted(block), wanted)
+    batch = batches(ShardSet.open(data / "sets" / "heldout"), 4, ("audio",))
+    losses, single = (
+        heldout_losses(source.recipe, denoiser, batch, seed=source.recipe.seed) for denoiser in (source.denoiser, exact)
+    )
+    validated = RESULT.read(low / "result.json").metrics
+    assert losses["heldout/audio"] == validated["heldout/audio"] != single["heldout/audio"]
+    names = {name for name, p in source.model.named_parameters() if p.dtype is torch.bfloat16}
+    assert names == {name for name, _ in exact.named_parameters() if "norm" not in name}
 
 
 def test_without_it_the_recipe_and_the_run_are_refused_by_name(run: Path) -> None:

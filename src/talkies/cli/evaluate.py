@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from talkies.cli.offload import add_offload
 from talkies.cli.place import add_store, lookups, seed_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed_of, default=0, help="seed of the noise (0)")
     also = "also measure clips made without some conditions, or with those of another clip"
     parser.add_argument("--ablate", action="store_true", help=also)
+    add_offload(parser)
     add_store(parser)
 
 
@@ -44,6 +46,7 @@ def _evaluate(args: argparse.Namespace, ranks: "Ranks") -> int:
         data=args.data,
         heldout=args.heldout,
         ablate=args.ablate,
+        offload=args.offload,
         ranks=ranks,
         **lookups(args.runs, args.tracking_uri, source=args.source),
     )

@@ -1,4 +1,5 @@
-"""talkies plan RECIPE: the costs of a phase, a curriculum or a preparation, before anything is queued."""
+"""talkies plan RECIPE: the costs of a phase, a curriculum or a preparation, before anything is queued; with --sample,
+those of sampling from a recipe, a run or a release on one GPU."""
 
 import argparse
 import json
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    parser.add_argument("recipe", type=Path, help="a phase, a curriculum or a preparation")
+    parser.add_argument(
+        "recipe", type=Path, help="a phase, a curriculum or a preparation; to --sample, also a run or a release"
+    )
     parser.add_argument(
         "overrides", nargs="*", help="key.path=value; in a curriculum PHASE.key..., phases.key... or prepare.key..."
     )
@@ -25,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rates.add_argument("--mfu", type=float, help="share of the peak, counting recomputation (default: 0.35)")
     rates.add_argument("--measured-rate", type=float, metavar="FLOP/S", help="what one GPU sustains, instead of --mfu")
     rates.add_argument("--write-rate", type=float, metavar="BYTES/S", help="of all ranks together (default: 5e9)")
-    parser.add_argument("--card", type=int, choices=GPUS, help="GB of a GPU that the layout has to fit")
+    parser.add_argument("--card", type=int, choices=GPUS, help="GB of a GPU that the layout, or sampling, has to fit")
+    parser.add_argument("--sample", action="store_true", help="plan sampling on one GPU: what each --offload needs")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from talkies.recipe.curriculum import load_curriculum
     from talkies.runs.curriculum_check import check_recipes
 
+    if args.sample:
+        return _sample(args)
     kind, options = kind_of(unresolved(args.recipe)), options_of(args)
     if kind == "curriculum":
         curriculum = load_curriculum(args.recipe, args.overrides, systems=SYSTEMS)
@@ -53,6 +59,50 @@ def run(args: argparse.Namespace) -> int:
 
         check_root(recipe, Path(recipe.data.root))
     return _print(args, [planned], None)
+
+
+def _sample(args: argparse.Namespace) -> int:
+    """Print the plan of sampling."""
+    from talkies.config import RecipeError
+    from talkies.planning.render_sampling import render_sampling
+    from talkies.planning.sampling import plan_sampling
+    from talkies.prepare.geometry import Geometry
+    from talkies.recipe.check import grids
+    from talkies.recipe.components import parts
+
+    for name in ("flops_rate", "mfu", "measured_rate", "write_rate"):
+        if getattr(args, name) is not None:
+            raise RecipeError(f"plan: --{name.replace('_', '-')} is for training: drop it, or --sample")
+    recipe = _sampled(args)
+    found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
+    plan = plan_sampling(recipe, components=parts(recipe).components, grids=found, card=args.card)
+    print(json.dumps(plan.to_json(), indent=2) if args.json else render_sampling(plan))
+    return 0
+
+
+def _sampled(args: argparse.Namespace) -> "PhaseRecipe":
+    """The recipe of what is sampled: a file, a run, or a release."""
+    from talkies.checkpoints.release import read_release
+    from talkies.config import RecipeError
+    from talkies.config.records import present
+    from talkies.config.source import load, unresolved
+    from talkies.models.systems import SYSTEMS
+    from talkies.recipe.check import check
+    from talkies.recipe.config import decode_phase, kind_of
+    from talkies.runs.recorded import recipe_of_release, recipe_of_run
+
+    path = args.recipe
+    if path.is_dir():
+        if args.overrides:
+            raise RecipeError(f"plan: {args.overrides[0]}: {path} is what it is; overrides are for a recipe")
+        if present(path / "release.json"):
+            return recipe_of_release(path, read_release(path, verify=False), SYSTEMS)
+        return recipe_of_run(path, SYSTEMS)
+    if (kind := kind_of(unresolved(path))) != "phase":
+        raise RecipeError(f"plan: --sample: {path} is a {kind}: give one of its phases, a run or a release")
+    recipe = decode_phase(load(path, args.overrides), SYSTEMS)
+    check(recipe)
+    return recipe
 
 
 def _print(args: argparse.Namespace, plans: "list[Plan]", prepare: "PrepareConfig | None") -> int:

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from talkies.cli.offload import add_offload
 from talkies.cli.place import add_store, path_of, registry_of, seed_of
 from talkies.config.quoting import shown
 
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds that windows of a long sound have in common (the recipe's)",
     )
     parser.add_argument("--data", type=path_of, help="prepared data with a checkpoint's codecs (its run's own)")
+    add_offload(parser)
     add_store(parser)
 
 
@@ -165,7 +167,7 @@ def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
     from talkies.runs.source import open_source
 
     registry = registry_of(args.runs, args.tracking_uri, source=args.source)
-    source = open_source(args.source, registry, ranks, systems=SYSTEMS, data=args.data)
+    source = open_source(args.source, registry, ranks, systems=SYSTEMS, data=args.data, offload=args.offload)
     _check_media(args, source.recipe.system)
     sampling, model = sampling_of(args, source.recipe), source.generator()
     negative = negative_of(args, source.recipe, sampling)

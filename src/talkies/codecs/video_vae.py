@@ -32,7 +32,7 @@ class VideoVae(ABC):
         self.config: WanVideoConfig | MochiVideoConfig = config
         self.network = network.eval()
         statistics = torch.tensor([network.config.latents_mean, network.config.latents_std], dtype=torch.float32)
-        self.mean, self.std = statistics.view(2, 1, -1, 1, 1, 1).to(network.device)
+        self.mean, self.std = statistics.view(2, 1, -1, 1, 1, 1)
 
     @staticmethod
     @abstractmethod
@@ -76,13 +76,15 @@ class VideoVae(ABC):
         self.grid(count, height, width, 1.0)
         clips = [clip.split(self._frames or count, dim=1) for clip in frames.transpose(1, 2)]
         modes = [torch.cat([self._mode(piece) for piece in pieces], dim=2) for pieces in clips]
-        latent: Tensor = (torch.cat(modes) - self.mean) / self.std
+        mean, std = self._statistics()
+        latent: Tensor = (torch.cat(modes) - mean) / std
         return latent.to(frames.device)
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
         """[B, C, T, h, w] -> [B, F, 3, H, W] in [-1, 1]."""
-        scaled = latent.to(self.mean) * self.std + self.mean
+        mean, std = self._statistics()
+        scaled = latent.to(mean) * std + mean
         clips = [clip.split(self.config.piece or clip.shape[1], dim=1) for clip in scaled]
         films = [torch.cat([self._pixels(piece) for piece in pieces], dim=2) for pieces in clips]
         return torch.cat(films).transpose(1, 2).to(latent.device)
@@ -92,9 +94,14 @@ class VideoVae(ABC):
         """Of a piece; None: a clip is one piece."""
         return None if self.config.piece is None else (self.config.piece - 1) * self.config.stride + 1
 
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and std where the network is now: it may be moved for its use."""
+        return self.mean.to(self.network.device), self.std.to(self.network.device)
+
     def _mode(self, piece: Tensor) -> Tensor:
         """[3, F, H, W] -> [1, C, T, h, w]."""
-        mode: Tensor = self.network.encode(piece[None].to(self.mean)).latent_dist.mode()
+        mean, _ = self._statistics()
+        mode: Tensor = self.network.encode(piece[None].to(mean)).latent_dist.mode()
         return mode
 
     def _pixels(self, piece: Tensor) -> Tensor:

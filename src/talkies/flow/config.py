@@ -181,11 +181,17 @@ class WindowsConfig:
     noise: Literal["shuffled", "own"] = "shuffled"
 
 
+Offload = Literal["none", "component", "block"]
+"""Which weights of a model lie in host memory while it samples: none; those of the components and codecs that are not
+at work; or also those of blocks, but for the one that computes and the next."""
+
+
 @config
 class SamplingConfig:
     """`steps` of a sampler along a schedule. `scales`: guidance by condition, constant or annealed; 1, the value of
     those that are not named, is off. The system defines the conditions and what each scale multiplies. `skip_layer`
-    and `reuse`: none if they are not given. Without `windows`, a longer sound is cut."""
+    and `reuse`: none if they are not given. Without `windows`, a longer sound is cut. `offload`: weights
+    in host memory."""
 
     steps: Draws = 50
     schedule: ScheduleConfig = ShiftedSchedule()
@@ -194,6 +200,7 @@ class SamplingConfig:
     skip_layer: SkipLayerConfig | None = added(default=None)
     reuse: ReuseConfig | None = added(default=None)
     windows: WindowsConfig | None = added(default=None)
+    offload: Offload = added(default="none")
 
 
 def fits(sampler: SamplerConfig, target: TargetConfig) -> bool:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from talkies.flow.schedule import level_grid
 from talkies.generate.conditions import condition_of
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
-from talkies.streams.batch import Condition, Stream, Text
+from talkies.streams.batch import Condition, Memory, Stream, Text
 from talkies.streams.codec import Media
 
 
@@ -39,6 +40,7 @@ def generate(
     _check(model, requests, sampling)
     made = [name for name in model.targets if name not in requests[0].given]
     levels = {name: level_grid(sampling.schedule, name, sampling.steps) for name in made}
+    prompts = {name: [r.prompts[name] for r in requests] for name in model.text_codecs}
     # Not inference_mode: training runs sample too, and what a network caches here (RoPE tables, FSDP's gathered
     # parameters) must remain usable in a later backward pass.
     with torch.no_grad():
@@ -46,7 +48,7 @@ def generate(
             model.denoiser,
             model.system.ladder(model.setup),
             sampling.scales,
-            _encoded(model, {name: _negatives(requests, name) for name in model.text_codecs}),
+            _encoded(model, {name: _negatives(requests, name) for name in model.text_codecs}, len(requests)),
             steps=sampling.steps,
             skip_layer=sampling.skip_layer,
             reuse=sampling.reuse,
@@ -57,7 +59,7 @@ def generate(
             sampling.sampler,
             held(denoiser, _beginnings(model, requests, streams), target_for(sampling.sampler)),
             model.system.network().inputs(model.setup, streams),
-            Condition(texts=_encoded(model, {name: [r.prompts[name] for r in requests] for name in model.text_codecs})),
+            Condition(texts=_encoded(model, prompts, len(requests))),
             levels,
             inactive=lambda now: model.system.inactive(model.setup, now),
             on_step=progress,
@@ -65,10 +67,11 @@ def generate(
         return _decoded(model, requests, latents)
 
 
-def _encoded(model: Generator, texts: Mapping[str, list[str]]) -> dict[str, Text]:
-    return {
-        name: model.codecs.text[codec].encode(texts[name]).to(model.device) for name, codec in model.text_codecs.items()
-    }
+def _encoded(model: Generator, texts: Mapping[str, list[str]], batch: int) -> dict[str, Text]:
+    """By name, for `batch` requests: one text for all, or one for each. What the network computes of them alone it
+    computes once."""
+    found = {name: model.codecs.text[codec].encode(texts[name]) for name, codec in model.text_codecs.items()}
+    return {name: replace(text.to(model.device).expand(batch), cache=Memory()) for name, text in found.items()}
 
 
 def _negatives(requests: Sequence[Request], name: str) -> list[str]:

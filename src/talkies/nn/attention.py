@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from talkies.nn.precision import RMSNorm32, lowered
 from talkies.nn.rope import Rope, rotate
+from talkies.streams.batch import Cache, afresh
 
 BIAS = 8
 """Dimensions by which heads grow for a bias of keys: kernels take multiples of 8."""
@@ -111,15 +112,21 @@ class Projection(nn.Module):
         self.norm_k = RMSNorm32(width // heads if per_head else width, eps=eps)
 
     def project(
-        self, x: Tensor, memory: Tensor | None = None, *, rope: Rope | None = None, memory_rope: Rope | None = None
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        *,
+        rope: Rope | None = None,
+        memory_rope: Rope | None = None,
+        cache: Cache = afresh,
     ) -> Heads:
         """x [B, Tq, dim] (memory [B, Tk, memory_dim]; None: x itself) -> q, k and v in the matmuls' dtype. `rope`
-        rotates q, `memory_rope` k."""
+        rotates q, `memory_rope` k. `cache`: of the memory's keys and values."""
         x = lowered(x, self.q)
         memory = x if memory is None else lowered(memory, self.k)
-        v = self._split(self.v(memory)).transpose(1, 2)
+        v = cache(self.v, lambda: self._split(self.v(memory)).transpose(1, 2))
         q = self._normed(self.q(x), self.norm_q, rope).to(v.dtype)
-        k = self._normed(self.k(memory), self.norm_k, memory_rope).to(v.dtype)
+        k = cache(self.k, lambda: self._normed(self.k(memory), self.norm_k, memory_rope).to(v.dtype))
         return Heads(q, k, v)
 
     def output(self, attended: Tensor) -> Tensor:
@@ -160,12 +167,13 @@ class Attention(Projection):
         rope: Rope | None = None,
         memory_rope: Rope | None = None,
         mask: Tensor | None = None,
+        cache: Cache = afresh,
     ) -> Tensor:
         """x [B, Tq, dim] (memory [B, Tk, memory_dim]; None: x itself) -> [B, Tq, dim] in the matmuls' dtype.
 
-        `rope` rotates q, `memory_rope` k; `mask` as in `attend`.
+        `rope` rotates q, `memory_rope` k; `mask` as in `attend`, `cache` as in `project`.
         """
-        heads = self.project(x, memory, rope=rope, memory_rope=memory_rope)
+        heads = self.project(x, memory, rope=rope, memory_rope=memory_rope, cache=cache)
         return self.output(self.attend(*heads, mask))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from talkies.nn.attention import Attention
 from talkies.nn.precision import LayerNorm32, Linear32, lowered, widened
 from talkies.nn.rope import Rope
-from talkies.streams.batch import Recall, computed
+from talkies.streams.batch import Cache, Recall, afresh, computed
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -83,14 +83,15 @@ class Block(Modulated):
         mask: Tensor | None = None,
         *,
         recall: Recall = computed,
+        of_text: Cache = afresh,
     ) -> Tensor:
         """x [B, T, d], text [B, L, d], time [B, 6, d] fp32, mask [B, 1, 1, T] bool (False: padding) -> [B, T, d].
-        `recall` may reuse the self-attention of an earlier step."""
+        `recall` may reuse the self-attention of an earlier step, `of_text` the keys and values of the text."""
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = self.vectors(time)
         normed = modulate(self.norm1(x), shift_sa, scale_sa)
         attended = recall(lambda: self.self_attn(normed, rope=rope, memory_rope=rope, mask=mask))
         x = torch.addcmul(x, gate_sa, attended)
-        x = x + self.cross_attn(self.norm3(x), text)
+        x = x + self.cross_attn(self.norm3(x), text, cache=of_text)
         return torch.addcmul(x, gate_ff, self.ffn(modulate(self.norm2(x), shift_ff, scale_ff)))
 
 

@@ -52,6 +52,20 @@ def placed(model: nn.Module, mesh: Mesh | None) -> Callable[[str, Read], None]:
     return lambda name, read: copy_part(parameters[name], read)
 
 
+def viewed(model: nn.Module) -> Callable[[str, Read], None]:
+    """A function that gives a parameter of `model`, on the meta device, what is read, by name: without a copy where it
+    has the parameter's dtype."""
+    return partial(_view, model)
+
+
+def _view(model: nn.Module, name: str, read: Read) -> None:
+    path, _, leaf = name.rpartition(".")
+    module = model.get_submodule(path)
+    empty = module.get_parameter(leaf)
+    value = read(0, empty.shape[0] if empty.ndim else 1).to(empty.dtype)
+    module.register_parameter(leaf, nn.Parameter(value, requires_grad=empty.requires_grad))
+
+
 def _cut(model: nn.Module, partitions: Partitions, device: torch.device, name: str, read: Read) -> None:
     """Make one parameter whole, then keep this rank's part of it."""
     path, _, leaf = name.rpartition(".")

@@ -138,22 +138,30 @@ class Profiler:
 
     def _loss(self, case: "_Case") -> Tensor:
         """As a training step computes it."""
-        clips, codecs = case.clips, self.setup.codecs
-        streams = {
-            name: Stream(latent=torch.empty(clips, *grid.latent_shape), time=torch.empty(clips), grid=grid)
-            for name, grid in self.grids.items()
-        }
-        texts = {}
-        for name, codec in self.system.texts(codecs).items():
-            if name in self.parts.texts:
-                features = torch.empty(clips, codecs[codec].length, codecs[codec].dim)
-                texts[name] = Text(embedding=features, length=torch.empty(clips, dtype=torch.int64))
+        streams, texts = example(self.system, self.setup, self.grids, case.clips)
         predicted = self.model(self.network.inputs(self.setup, streams), Condition(texts=texts, inactive=case.inactive))
         losses = [
             per_sample_loss(predicted[name], torch.empty_like(predicted[name]), streams[name].valid).mean()
             for name in self.parts.targets
         ]
         return torch.stack(losses).sum()
+
+
+def example(
+    system: System, setup: Setup, grids: Mapping[str, Grid], clips: int
+) -> tuple[dict[str, Stream], dict[str, Text]]:
+    """Streams and texts without values, for a phase, on the current default device."""
+    codecs, parts = setup.codecs, system.parts(setup)
+    streams = {
+        name: Stream(latent=torch.empty(clips, *grid.latent_shape), time=torch.empty(clips), grid=grid)
+        for name, grid in grids.items()
+    }
+    texts = {}
+    for name, codec in system.texts(codecs).items():
+        if name in parts.texts:
+            features = torch.empty(clips, codecs[codec].length, codecs[codec].dim)
+            texts[name] = Text(embedding=features, length=torch.empty(clips, dtype=torch.int64))
+    return streams, texts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ def _layout(plan: "Plan") -> str:
     return f"{layout.ranks:,} ranks ({kind}: {degrees})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Aligned columns, the first one left and the others right."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     pads = [str.ljust, *[str.rjust] * (len(head) - 1)]
@@ -41,7 +41,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def _parameters(plan: "Plan") -> list[str]:
     rows = [(part.name, part.built, part.trained) for part in plan.parts]
     rows.append(("total", sum(row[1] for row in rows), sum(row[2] for row in rows)))
-    return _table(("parameters", "built", "trained"), [(name, f"{a:,}", f"{b:,}") for name, a, b in rows])
+    return table(("parameters", "built", "trained"), [(name, f"{a:,}", f"{b:,}") for name, a, b in rows])
 
 
 def _latents(plan: "Plan") -> list[str]:
@@ -52,7 +52,7 @@ def _latents(plan: "Plan") -> list[str]:
         padding = f"{share.padding:,}" if share else "0"
         rows.append((name, " x ".join(map(str, x.shape)), f"{x.tokens:,}", per_rank, padding))
     head = (f"latents of {plan.geometry} ({plan.seconds:.2f} s)", "shape", "tokens", "per rank", "padding")
-    lines = _table(head, rows)
+    lines = table(head, rows)
     hybrids = [f"{m} {share.exchange} x {share.gather}" for m, share in plan.shares.items() if share.gather > 1]
     if hybrids:
         lines.append(f"any number of heads will do; ranks that exchange heads x that gather keys: {', '.join(hybrids)}")
@@ -69,7 +69,7 @@ def _compute(plan: "Plan") -> list[str]:
     rows.append(("  activations recomputed", f"{compute.with_recompute:.3e}"))
     rows.append((f"whole phase, {steps:,} steps", f"{plan.flops:.3e}"))
     days = h100_days(compute.with_recompute * steps)
-    lines = _table(("compute", "FLOPs"), rows)
+    lines = table(("compute", "FLOPs"), rows)
     if days >= 0.1:
         lines.append(
             f"about {days:,.1f} days of one H100 at {UTILISATION:.0%} of its bf16 peak, activations recomputed"
@@ -87,7 +87,7 @@ def _speed(plan: "Plan") -> list[str]:
         ("days of the whole phase", f"{phase / 86400:,.3g}"),
     ]
     head = f"speed at {speed.sustained / 1e12:,.4g} of {speed.peak / 1e12:,.4g} TFLOP/s per rank"
-    return _table((head, ""), rows)
+    return table((head, ""), rows)
 
 
 def _memory(plan: "Plan") -> list[str]:
@@ -109,7 +109,7 @@ def _memory(plan: "Plan") -> list[str]:
         ("main memory, optimizer offloaded", memory.offloaded),
         ("main memory, while a checkpoint is written", memory.host),
     ]
-    return _table(
+    return table(
         ("memory per rank (GPU kernels, no torch.compile)", ""), [(text, size(count)) for text, count in rows if count]
     )
 
@@ -126,7 +126,7 @@ def _communication(plan: "Plan") -> list[str]:
         ("total", sent.total),
     ]
     shown = [(text, size(count)) for text, count in rows if count]
-    return _table(("sent per rank and step", ""), shown) if shown else []
+    return table(("sent per rank and step", ""), shown) if shown else []
 
 
 def _card(plan: "Plan") -> list[str]:
@@ -153,7 +153,7 @@ def _duration(plan: "Plan") -> list[str]:
         ("disk: checkpoints at most", size(disk.peak)),
         ("disk: release", size(disk.release)),
     ]
-    return _table(("run", ""), rows)
+    return table(("run", ""), rows)
 
 
 def size(count: int) -> str:
@@ -173,4 +173,4 @@ def render_sets(name: str, sets: Mapping[str, Mapping[str, Grid]]) -> str:
         for key, grids in sets.items()
         for modality, grid in grids.items()
     ]
-    return "\n".join(_table((f"{name}: shard sets", "latent", "steps/s"), rows))
+    return "\n".join(table((f"{name}: shard sets", "latent", "steps/s"), rows))

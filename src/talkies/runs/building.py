@@ -15,8 +15,8 @@ from talkies.checkpoints.release import names_schema, open_component
 from talkies.config import CheckpointError
 from talkies.config.quoting import shown
 from talkies.models.build import build, draw_weights
-from talkies.nn.lowering import lowered_parameters
-from talkies.parallel.arrange import Read, arrange, placed
+from talkies.nn.lowering import hold_lowered, lowered_parameters
+from talkies.parallel.arrange import Read, arrange, placed, viewed
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.recipe.components import parts
@@ -25,14 +25,17 @@ from talkies.runs.parents import Parent
 from talkies.training.lora import adapter_values, add_lora, load_adapter, plain_name
 
 
-def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh | None = None) -> nn.Module:
+def build_model(
+    recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh | None = None, *, trains: bool = True
+) -> nn.Module:
     """The phase's model: its parents' weights, random ones from the recipe's seed for the other components, then LoRA.
 
-    Values are the same on every layout. Raises CheckpointError for a parent whose weights do not match this model.
+    Values are the same on every layout; without `trains`, in the dtypes that evaluations need (`hold_lowered`). Raises
+    CheckpointError for a parent whose weights do not match this model.
     """
     components = parts(recipe).components
-    half = recipe.masters == "bf16"
-    model, put = _arranged(recipe, mesh, recipe.compute, bf16=recipe.precision == "bf16", half=half)
+    model = _structure(recipe, mesh, recipe.compute, trains=trains)
+    put = placed(model, mesh)
     parameters = _by_plain_name(model)
     for component, parent in parents.items():
         _fill(parameters, put, component, parent.folder, f"parent {shown(parent.spec)}")
@@ -45,37 +48,43 @@ def build_model(recipe: PhaseRecipe, parents: Mapping[str, Parent], mesh: Mesh |
     return model
 
 
-def restore_model(recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: Mesh | None = None) -> nn.Module:
-    """The model of a release, on any layout: the components of `base` and, for a LoRA, its `adapter` folder.
+def restore_model(
+    recipe: PhaseRecipe, base: Path, adapter: Path | None, mesh: Mesh | None = None, *, mapped: bool = False
+) -> nn.Module:
+    """The model of a release, on any layout, for evaluations: the components of `base` and, for a LoRA, its `adapter`
+    folder. `mapped`, for one process: weights are views of the release's files where these have their dtype.
 
     Raises CheckpointError for weights that do not match this model.
     """
-    model, put = _arranged(recipe, mesh, ComputeConfig(), bf16=False)
+    model = _structure(recipe, mesh, ComputeConfig(), trains=False)
+    put = viewed(model) if mapped else placed(model, mesh)
     parameters = _by_plain_name(model)
     for component in sorted(parts(recipe).components):
         _fill(parameters, put, component, base, str(base))
     if adapter is not None:
         assert recipe.train.kind == "lora"
+        for name, p in [*model.named_parameters()] if mapped else ():
+            if ".lora_" in name:
+                put(name, _rows(torch.empty(p.shape)))
         load_adapter(model, adapter, recipe.train, rename=partial(renamed, schema=names_schema(adapter.parent)))
     return model
 
 
-def _arranged(
-    recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *, bf16: bool, half: bool = False
-) -> tuple[nn.Module, Callable[[str, Read], None]]:
-    """The phase's model on its layout, without values, and the function that fills a parameter by name. `half`:
-    frozen weights of matmuls are held in bf16."""
+def _structure(recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *, trains: bool) -> nn.Module:
+    """The phase's model on its layout, without values."""
     built = parts(recipe)
     model = build(recipe.system, recipe, built.components, seed=None)
     for component in built.frozen:
         model.get_submodule(component).requires_grad_(False)
     if recipe.train.kind == "lora":
         add_lora(model, recipe.train)
-    units = [*recipe.system.network().units(model)]
-    if half:
+    bf16, units = recipe.precision == "bf16", [*recipe.system.network().units(model)]
+    if bf16 and mesh is None and not trains:
+        hold_lowered(model)
+    elif recipe.masters == "bf16":
         _hold_frozen(units)
     arrange(model, units, mesh, compute, bf16=bf16)
-    return model, placed(model, mesh)
+    return model
 
 
 def _hold_frozen(units: Iterable[nn.Module]) -> None:

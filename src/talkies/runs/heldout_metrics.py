@@ -38,7 +38,7 @@ def evaluate(
     recipe, model = source.recipe, source.generator(heldout)
     heldout_batches = batches(heldout, clips, parts(recipe).held_out)
     on_device = [batch.to(source.device) for batch in heldout_batches]
-    losses = heldout_losses(recipe, source.model, on_device, seed=seed)
+    losses = heldout_losses(recipe, source.denoiser, on_device, seed=seed)
     metrics = {f"evaluation/{key}": value for key, value in losses.items()}
     generated: list[Media] = []
     real: list[Media] = []

@@ -6,11 +6,12 @@ from typing import Any
 
 from talkies.generate.model import Generator
 from talkies.media.write import PROVENANCE
+from talkies.parallel.autocasted import Autocasted
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.validation import batches, captions, heldout_losses, sample_batch, write_samples
-from talkies.streams.batch import Batch
+from talkies.streams.batch import Batch, Denoiser
 from talkies.training.ema_callback import EmaCallback
 from talkies.training.phase import Phase
 
@@ -32,26 +33,33 @@ class Evaluator:
             self._batches = batches(self.inputs.heldout, self.recipe.validation.clips, self.parts.streams)
         return [batch.to(self.phase.device) for batch in self._batches]
 
+    def _denoiser(self) -> Denoiser:
+        """The model in the precision of a training step: under autocast, unless the layout itself lowers blocks."""
+        bf16 = self.recipe.precision == "bf16" and self.recipe.parallel.kind == "ddp"
+        return Autocasted(self.phase.model, self.phase.device) if bf16 else self.phase.model
+
     def losses(self, step: int) -> dict[str, float]:
         """Held-out loss per modality and noise bin at fixed noise."""
         del step
         with self.ema_callback.ema.swapped(self.phase.state):
-            return heldout_losses(self.recipe, self.phase.model, self.batches(), seed=self.recipe.seed)
+            return heldout_losses(self.recipe, self._denoiser(), self.batches(), seed=self.recipe.seed)
 
     def samples(self, step: int) -> list[Path]:
         """Sampled clips as mp4 files and contact sheets."""
         count = self.recipe.validation.samples
         batch = batches(self.inputs.heldout, count, self.parts.held_out)[0].to(self.phase.device)
-        # Without guidance, which would cost more and is a matter of taste, and without what only saves time.
+        # Without guidance, which would cost more and is a matter of taste, and without what only saves time or memory:
+        # the weights are on the device to be trained.
         sampling = replace(
             self.recipe.sampling,
             steps=self.recipe.validation.sampling_steps,
             scales={},
             skip_layer=None,
             reuse=None,
+            offload="none",
         )
         model = Generator(
-            denoiser=self.phase.model,
+            denoiser=self._denoiser(),
             codecs=self.inputs.codecs,
             system=self.recipe.system,
             setup=self.recipe,

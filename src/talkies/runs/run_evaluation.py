@@ -9,6 +9,7 @@ from typing import Any
 from talkies.config import DataError
 from talkies.config.places import looked_for
 from talkies.files.durable import write_json
+from talkies.flow.config import Offload
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.folders import locked
@@ -37,15 +38,17 @@ def evaluate_source(
     data: Path | None = None,
     heldout: str | None = None,
     ablate: bool = False,
+    offload: Offload | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Evaluate `spec`. If it is a run, lock it and keep the metrics in its folder and MLflow run, except those of other
-    data (`data`, or the set `heldout`) than its own. `ablate`: also what each condition decides.
+    data (`data`, or the set `heldout`) than its own. `ablate`: also what each condition decides; `offload` as in
+    `open_source`.
 
     Every process of `ranks` takes part; the main one writes all records. Raises RunLockedError if another process
     trains or evaluates the run.
     """
-    source = open_source(spec, registry, ranks, systems=systems, data=data)
+    source = open_source(spec, registry, ranks, systems=systems, data=data, offload=offload)
     clips = source.recipe.validation.final_clips if clips is None else clips
     other = data is not None or heldout is not None
     if (run := source.run) is not None and not other:

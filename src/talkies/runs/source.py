@@ -21,6 +21,7 @@ from talkies.config.quoting import shown
 from talkies.config.records import present
 from talkies.config.regular_files import resolved
 from talkies.data.shards import ShardSet
+from talkies.flow.config import Offload
 from talkies.generate.model import Generator
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
@@ -31,6 +32,7 @@ from talkies.recipe.check import grids
 from talkies.recipe.components import codecs_read, parts
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.building import build_model, restore_model
+from talkies.runs.evaluated import denoiser_of, with_offload
 from talkies.runs.folders import finished
 from talkies.runs.inputs_record import FACTS, find_codecs
 from talkies.runs.inputs_record import FILE as FACTS_FILE
@@ -38,6 +40,7 @@ from talkies.runs.parents import Parent, Resolver, check_lineage, open_parents
 from talkies.runs.place import place_of
 from talkies.runs.recorded import recipe_of_release, recipe_of_run
 from talkies.streams import Grid
+from talkies.streams.batch import Denoiser
 from talkies.streams.codec import Codecs
 
 MAX_NAMED = 12
@@ -45,7 +48,8 @@ MAX_NAMED = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A model ready to sample on `device` (the GPU if there is one): weights, codecs, geometry.
+    """A model ready to sample on `device` (the GPU if there is one): weights, codecs, geometry. `denoiser` is the model
+    as it is evaluated: in the recipe's precision, with the weights that `sampling.offload` puts there.
 
     `sha256` and `name` identify it, `step` is how long it was trained, `run` its run folder, if any; `released`: it is
     a release, not a checkpoint.
@@ -54,6 +58,7 @@ class Source:
     name: str
     sha256: str
     model: nn.Module
+    denoiser: Denoiser
     codecs: Codecs
     recipe: PhaseRecipe
     grids: Mapping[str, Grid]
@@ -67,7 +72,7 @@ class Source:
         """The model for clips of its own geometry, or of that of a set."""
         other = {} if shards is None else {name: shards.grids[name] for name in self.grids}
         return Generator(
-            denoiser=self.model,
+            denoiser=self.denoiser,
             codecs=self.codecs,
             system=self.recipe.system,
             setup=self.recipe,
@@ -78,27 +83,36 @@ class Source:
 
 
 def open_source(
-    spec: str, registry: Resolver, ranks: Ranks | None = None, *, systems: Systems, data: Path | None = None
+    spec: str,
+    registry: Resolver,
+    ranks: Ranks | None = None,
+    *,
+    systems: Systems,
+    data: Path | None = None,
+    offload: Offload | None = None,
 ) -> Source:
     """Open `spec`. Raises CheckpointError if it is missing or damaged, TrackingError if it is not registered, DataError
-    if its codecs are missing or do not match. `data`: the data root whose codecs a checkpoint uses, if not its run's.
+    if its codecs are missing or do not match. `data`: the data root whose codecs a checkpoint uses, if not its run's;
+    `offload`: that of the sampling, if not the recipe's.
 
     Every process of `ranks` calls it and holds its share of the weights; sampling and measuring need all of them.
     """
     ranks = ranks or Ranks(ALONE)
     if spec.startswith("models:/"):
-        return _from_release(ranks.after_main(lambda _: registry(spec)), run=None, ranks=ranks, systems=systems)
+        folder = ranks.after_main(lambda _: registry(spec))
+        return _from_release(folder, run=None, ranks=ranks, systems=systems, offload=offload)
     path = Path(spec)
     if not path.is_dir():
         raise CheckpointError(
             f"source: {shown(spec)} is not a folder; give a run, a checkpoint, a release or models:/name@alias"
         )
     if present(path / "release.json"):
-        return _from_release(path, run=path.parent if finished(path.parent) else None, ranks=ranks, systems=systems)
+        of = path.parent if finished(path.parent) else None
+        return _from_release(path, run=of, ranks=ranks, systems=systems, offload=offload)
     if finished(path) and (path / "release").is_dir():
-        return _from_release(path / "release", run=path, ranks=ranks, systems=systems)
+        return _from_release(path / "release", run=path, ranks=ranks, systems=systems, offload=offload)
     checkpoint, run = checkpoint_of(path, ranks)
-    return _from_checkpoint(checkpoint, run, registry, ranks=ranks, data=data, systems=systems)
+    return _from_checkpoint(checkpoint, run, registry, ranks=ranks, data=data, systems=systems, offload=offload)
 
 
 def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
@@ -149,17 +163,18 @@ def _mesh(ranks: Ranks) -> Mesh | None:
     return mesh_of(Fsdp2Config(shard=ranks.world.size), ranks.world) if ranks.world.size > 1 else None
 
 
-def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Systems) -> Source:
+def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Systems, offload: Offload | None) -> Source:
     info = ranks.after_main(lambda main: read_release(folder, verify=main))
     for key in ("recipe", "name", "step"):
         if key not in info:
             raise CheckpointError(
                 f"release: {folder / 'release.json'} has no {shown(key)}: it was not written by talkies"
             )
-    recipe = recipe_of_release(folder, info, systems)
+    recipe = with_offload(recipe_of_release(folder, info, systems), offload, ranks)
     base = folder if not info["base"] else base_folder(folder, info["base"])
     ranks.after_main(lambda main: read_release(base, verify=main))
-    model = restore_model(recipe, base, folder / "adapter" if info["base"] else None, _mesh(ranks))
+    mapped = recipe.sampling.offload != "none"
+    model = restore_model(recipe, base, folder / "adapter" if info["base"] else None, _mesh(ranks), mapped=mapped)
     return _source(
         recipe,
         model,
@@ -173,15 +188,22 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Syst
 
 
 def _from_checkpoint(
-    folder: Path, run: Path, registry: Resolver, *, ranks: Ranks, data: Path | None, systems: Systems
+    folder: Path,
+    run: Path,
+    registry: Resolver,
+    *,
+    ranks: Ranks,
+    data: Path | None,
+    systems: Systems,
+    offload: Offload | None,
 ) -> Source:
     """A checkpoint's EMA weights: all that the phase trains. A LoRA and a phase with frozen components also read their
     parents."""
-    recipe = recipe_of_run(run, systems)
+    recipe = with_offload(recipe_of_run(run, systems), offload, ranks)
     codecs, identities = _codecs_of(recipe, run, data)
     kept = recipe.train.kind != "all" or parts(recipe).frozen
     parents = _parents(recipe, run, registry, ranks) if kept else {}
-    model = build_model(recipe, parents, _mesh(ranks))
+    model = build_model(recipe, parents, _mesh(ranks), trains=False)
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.no_grad():
         for name, value in load_ema(folder, trainable, ranks=ranks, group=ranks.group).items():
@@ -229,14 +251,15 @@ def _source(
 ) -> Source:
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     found = grids(recipe, geometry)
-    device = root_device(world_of())
-    model.eval().requires_grad_(False).to(device)
-    loaded = load_codecs(recipe.codecs, codecs, names=codecs_read(recipe), device=device)
+    device, model = root_device(world_of()), model.eval().requires_grad_(False)
+    held = "cpu" if recipe.sampling.offload != "none" else device
+    loaded = load_codecs(recipe.codecs, codecs, names=codecs_read(recipe), device=held)
     _check_identities(name, loaded, identities)
     return Source(
         name=name,
         sha256=sha256,
         model=model,
+        denoiser=denoiser_of(recipe, model, loaded, device),
         codecs=loaded,
         recipe=recipe,
         grids=found,

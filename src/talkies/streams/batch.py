@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -57,12 +57,51 @@ class Stream:
         )
 
 
+class Recall(Protocol):
+    """The result of a computation, or the one that an earlier step of a sampler had."""
+
+    def __call__(self, compute: Callable[[], T]) -> T: ...
+
+
+class Cache(Protocol):
+    """The same for any number of computations, told apart by a key."""
+
+    def __call__(self, key: Hashable, compute: Callable[[], T]) -> T: ...
+
+
+def computed(compute: Callable[[], T]) -> T:
+    """The Recall without memory."""
+    return compute()
+
+
+def afresh(key: Hashable, compute: Callable[[], T]) -> T:
+    """The Cache without memory."""
+    del key
+    return compute()
+
+
+class Memory:
+    """The Cache that keeps everything."""
+
+    def __init__(self) -> None:
+        self._values: dict[Hashable, Any] = {}
+
+    def __call__(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """The first value that `key` had."""
+        if key not in self._values:
+            self._values[key] = compute()
+        value: T = self._values[key]
+        return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """Text features of a frozen encoder: `embedding` [B, L, D] fp32, zero past `length` [B] int64."""
+    """Text features of a frozen encoder: `embedding` [B, L, D] fp32, zero past `length` [B] int64. `cache`: for what
+    layers compute of these features alone, by layer; the same at every step of a sampler."""
 
     embedding: Tensor
     length: Tensor
+    cache: Cache = afresh
 
     def to(self, device: torch.device | str) -> "Text":
         """The same on `device`."""
@@ -76,7 +115,9 @@ class Text:
         )
 
     def expand(self, batch: int) -> "Text":
-        """A batch of 1, repeated."""
+        """A batch of 1, repeated; one of `batch` as it is."""
+        if self.embedding.shape[0] == batch:
+            return self
         return Text(embedding=self.embedding.expand(batch, -1, -1), length=self.length.expand(batch))
 
 
@@ -121,23 +162,6 @@ class Batch:
     def grids(self) -> dict[str, Grid]:
         """Geometry by stream."""
         return {name: stream.grid for name, stream in self.streams.items()}
-
-
-class Recall(Protocol):
-    """The result of a computation, or the one that an earlier step of a sampler had."""
-
-    def __call__(self, compute: Callable[[], T]) -> T: ...
-
-
-class Cache(Protocol):
-    """The same for any number of computations, told apart by a key."""
-
-    def __call__(self, key: Hashable, compute: Callable[[], T]) -> T: ...
-
-
-def computed(compute: Callable[[], T]) -> T:
-    """The Recall without memory."""
-    return compute()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,12 +51,13 @@ class TextPart(nn.Module):
 
     def embedding(self, text: Text) -> Tensor:
         """[B, L, channels] -> [B, L, width] in the matmuls' dtype."""
-        out: Tensor = self.projection(lowered(text.embedding, self.projection))
+        layer = self.projection
+        out: Tensor = text.cache(layer, lambda: layer(lowered(text.embedding, layer)))
         return out
 
     def pooled(self, text: Text) -> Tensor:
         """[B, L, channels] -> [B, width of the video] fp32."""
-        out: Tensor = self.pool(text.embedding, valid(text))
+        out: Tensor = text.cache(self.pool, lambda: self.pool(text.embedding, valid(text)))
         return out
 
 

@@ -39,8 +39,8 @@ class Mova(nn.Module):
         not inactive) was not built.
         """
         towers = {name: self.tower(name, condition.inactive) for name in streams}
-        text = condition.texts["text"].embedding
-        states = {name: tower.embed(streams[name], text) for name, tower in towers.items()}
+        text = condition.texts["text"]
+        states = {name: tower.embed(streams[name], text.embedding, text.cache) for name, tower in towers.items()}
         tokens, masks = {name: s.tokens for name, s in states.items()}, {name: s.mask for name, s in states.items()}
         bridge = self.bridge if "bridge" not in condition.without and len(streams) == 2 else None
         if bridge is not None:
@@ -53,9 +53,9 @@ class Mova(nn.Module):
                 tokens = bridge(layer, tokens, ropes, masks)
             for name, tower in towers.items():
                 if layer < len(tower.blocks):
-                    s = states[name]
-                    block, recall = tower.blocks[layer], condition.recall(name, layer)
-                    tokens[name] = block(tokens[name], s.text, s.modulation, s.rope, s.mask, recall=recall)
+                    s, block = states[name], tower.blocks[layer]
+                    known = {"recall": condition.recall(name, layer), "of_text": text.cache}
+                    tokens[name] = block(tokens[name], s.text, s.modulation, s.rope, s.mask, **known)
         return {name: tower.velocity(tokens[name], states[name]) for name, tower in towers.items()}
 
     def tower(self, stream: str, inactive: frozenset[str]) -> Tower:

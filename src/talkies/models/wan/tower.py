@@ -14,7 +14,7 @@ from talkies.nn.precision import widened
 from talkies.nn.rope import Rope, axis_dims, tower_rope
 from talkies.nn.split import UNDIVIDED, Split
 from talkies.streams import Grid
-from talkies.streams.batch import Stream
+from talkies.streams.batch import Cache, Stream, afresh
 
 NETWORK_TIME = 1000.0
 
@@ -62,8 +62,9 @@ class Tower(nn.Module):
             tokens = block(tokens, state.text, state.modulation, state.rope, state.mask)
         return self.velocity(tokens, state)
 
-    def embed(self, stream: Stream, text: Tensor) -> Embedded:
+    def embed(self, stream: Stream, text: Tensor, cache: Cache = afresh) -> Embedded:
         """Tokens of `stream` and the other inputs of the blocks, which see every position of text [B, L, text_dim].
+        `cache`: of what is computed of the text.
 
         Raises ValueError if batch sizes or channels do not match, or if the patch does not divide the grid.
         """
@@ -77,7 +78,7 @@ class Tower(nn.Module):
         mask = None if stream.mask is None else key_mask(stream.mask, grid, config.patch)
         return Embedded(
             tokens=self.split.tokens(tokens),
-            text=self.text_embedding(text),
+            text=cache(self.text_embedding, lambda: self.text_embedding(text)),
             time=time,
             modulation=torch.unflatten(self.time_projection(time), 1, (6, -1)),
             rope=self.split.rope(rope),
