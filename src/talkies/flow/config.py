@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from talkies.config import config
-from talkies.config.numbers import Draws, NonNegative, Positive, Share
+from talkies.config.numbers import Draws, NonNegative, Positive, Rows, Share, Side
 from talkies.config.schema import added, by_name
 from talkies.config.tagged import BY_KIND, PLAIN
 
@@ -175,10 +175,21 @@ class WindowsConfig:
 
 
 @config
+class TilesConfig:
+    """Pictures are decoded in squares of `size` pixels, neighbours of which have at least `overlap` in common and fade
+    into each other there. Both are multiples of the video codec's block; the overlap is at most half of the size."""
+
+    size: Side
+    overlap: Annotated[int, Field(ge=0, le=4096)] = 64
+
+
+@config
 class SamplingConfig:
     """`steps` of a sampler along a schedule. `scales`: guidance by condition, constant or annealed; 1, the value of
     those that are not named, is off. The system defines the conditions and what each scale multiplies. `skip_layer`
-    and `reuse`: none if they are not given. Without `windows`, a longer sound is cut."""
+    and `reuse`: none if they are not given. Without `windows`, a longer sound is cut. `batch`: the most evaluations,
+    clips times branches of guidance, that go through the network at once; at 1, the clips that are made together and
+    one branch. Without `tiles`, a picture is decoded as a whole."""
 
     steps: Draws = 50
     schedule: ScheduleConfig = ShiftedSchedule()
@@ -187,6 +198,8 @@ class SamplingConfig:
     skip_layer: SkipLayerConfig | None = added(default=None)
     reuse: ReuseConfig | None = added(default=None)
     windows: WindowsConfig | None = added(default=None)
+    batch: Rows = added(default=1)
+    tiles: TilesConfig | None = added(default=None)
 
 
 def fits(sampler: SamplerConfig, target: TargetConfig) -> bool:
