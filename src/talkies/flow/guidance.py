@@ -49,16 +49,28 @@ def guided(
         if not all(math.isfinite(scale_at(scale, step, steps)) for step in range(steps)):
             raise ValueError(f"sampling.scales.{name} is {scale}: it must be a finite number, 1 for no guidance")
     kept = Reuse(reuse, steps)
+    joined: Joined = {}
 
     def at(step: int) -> Denoiser:
         rungs = needed(ladder, scales, step, steps)
-        if rungs == [(frozenset(), 1.0)] and skip_layer is None and kept.cache(step, FULL) is None:
+        if rungs == [(frozenset(), 1.0)] and skip_layer is None and kept.cache(step, [FULL]) is None:
             return denoiser
         return _Guided(
-            denoiser=denoiser, rungs=rungs, nulls=nulls, skip_layer=skip_layer, reuse=kept, step=step, batch=batch
+            denoiser=denoiser,
+            rungs=rungs,
+            nulls=nulls,
+            skip_layer=skip_layer,
+            reuse=kept,
+            step=step,
+            batch=batch,
+            joined=joined,
         )
 
     return at
+
+
+Joined = dict[tuple[frozenset[str], ...], tuple[Mapping[str, Text], Mapping[str, Text]]]
+"""What the evaluations of a call do without -> the texts that were given, and those of the call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +84,7 @@ class _Guided:
     reuse: Reuse
     step: int
     batch: int
+    joined: Joined
 
     def __call__(self, streams: Mapping[str, Stream], condition: Condition) -> dict[str, Tensor]:
         rungs = [Branch(without=without) for without, _ in self.rungs]
@@ -124,15 +137,26 @@ class _Guided:
 
     def _condition(self, condition: Condition, together: Sequence[Branch]) -> Condition:
         """Of branches that are evaluated together, one batch after another."""
-        texts = [null_texts(condition.texts, self.nulls, branch.without) for branch in together]
         first = together[0]
         return replace(
             condition,
-            texts=texts[0] if len(texts) == 1 else {name: Text.joined([t[name] for t in texts]) for name in texts[0]},
+            texts=self._texts(condition.texts, [branch.without for branch in together]),
             without=condition.without | self._without(first),
             skipped=condition.skipped | first.skipped,
             cache=self.reuse.cache(self.step, [(branch, condition.inactive) for branch in together]),
         )
+
+    def _texts(self, texts: Mapping[str, Text], dropped: Sequence[frozenset[str]]) -> Mapping[str, Text]:
+        """Of evaluations that do without what is `dropped`, one batch after another. They are joined once for all
+        steps."""
+        if len(dropped) == 1:
+            return null_texts(texts, self.nulls, dropped[0])
+        known = self.joined.get(tuple(dropped))
+        if known is None or known[0] is not texts:
+            parts = [null_texts(texts, self.nulls, names) for names in dropped]
+            known = texts, {name: Text.joined([part[name] for part in parts]) for name in texts}
+            self.joined[tuple(dropped)] = known
+        return known[1]
 
 
 def _skip_guided(guided: Tensor, full: Tensor, perturbed: Tensor, config: SkipLayerConfig) -> Tensor:
