@@ -11,7 +11,7 @@ from talkies.config.quoting import shown
 MAX_SCALE, MAX_STEPS, MAX_OVERLAP, MAX_BATCH, MAX_SIDE = 100.0, 10_000, 3600.0, 1024, 8192
 
 if TYPE_CHECKING:
-    from talkies.flow.config import SamplingConfig, TilesConfig
+    from talkies.flow.config import SamplingConfig, TilesConfig, WindowsConfig
     from talkies.generate.prompts import Asked
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
@@ -91,39 +91,52 @@ def sampling_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> "SamplingCon
     """The recipe's sampling with the changes of the command line; RecipeError for values out of range."""
     from dataclasses import replace
 
-    from talkies.config import RecipeError
-    from talkies.flow.config import WindowsConfig
     from talkies.recipe.sampling import check_sampling
 
-    if args.steps is not None and not 1 <= args.steps <= MAX_STEPS:
-        raise RecipeError(f"sample: --steps {shown(args.steps)}: give a value from 1 to {MAX_STEPS}")
     base, scales = recipe.sampling, scales_of(args, recipe.system)
-    changed = replace(base, steps=args.steps or base.steps, scales={**base.scales, **scales})
-    if args.batch is not None:
-        if not 1 <= args.batch <= MAX_BATCH:
-            raise RecipeError(f"sample: --batch {shown(args.batch)}: give 1 to {MAX_BATCH}")
-        changed = replace(changed, batch=args.batch)
-    if args.tiles is not None:
-        if not 1 <= args.tiles <= MAX_SIDE:
-            raise RecipeError(f"sample: --tiles {shown(args.tiles)}: give 1 to {MAX_SIDE} pixels")
-        changed = replace(changed, tiles=_tiles(args.tiles, base.tiles))
-    if args.overlap is not None:
-        if args.audio is None and args.prompts is None:
-            raise RecipeError("sample: --overlap is for windows of a sound: give --audio, or drop it")
-        if not 0 <= args.overlap <= MAX_OVERLAP:
-            raise RecipeError(f"sample: --overlap {args.overlap:g}: give 0 to {MAX_OVERLAP:g} seconds")
-        changed = replace(changed, windows=replace(base.windows or WindowsConfig(), overlap=args.overlap))
+    changed = replace(
+        base,
+        steps=_whole(args, "steps", MAX_STEPS) or base.steps,
+        scales={**base.scales, **scales},
+        windows=base.windows if args.overlap is None else _windows(args, base),
+        batch=_whole(args, "batch", MAX_BATCH) or base.batch,
+        tiles=_tiles(args, base) or base.tiles,
+    )
     check_sampling(recipe, changed)
     return changed
 
 
-def _tiles(size: int, known: "TilesConfig | None") -> "TilesConfig":
-    """Tiles of `size` with the recipe's overlap, or with the default one, at most a quarter of them."""
+def _whole(args: argparse.Namespace, name: str, highest: int) -> int | None:
+    """The whole number of an option; RecipeError unless it is 1 to `highest`."""
+    from talkies.config import RecipeError
+
+    value: int | None = getattr(args, name)
+    if value is not None and not 1 <= value <= highest:
+        raise RecipeError(f"sample: --{name} {shown(value)}: give a value from 1 to {highest}")
+    return value
+
+
+def _tiles(args: argparse.Namespace, base: "SamplingConfig") -> "TilesConfig | None":
+    """Tiles of the size that is asked for, with the recipe's overlap, or at most a quarter of them."""
     from talkies.flow.config import TilesConfig
 
-    return TilesConfig(
-        size=size, overlap=known.overlap if known is not None else min(TilesConfig(size=size).overlap, size // 4)
-    )
+    if (size := _whole(args, "tiles", MAX_SIDE)) is None:
+        return None
+    least = TilesConfig(size=size).overlap
+    return TilesConfig(size=size, overlap=base.tiles.overlap if base.tiles else min(least, size // 64 * 16))
+
+
+def _windows(args: argparse.Namespace, base: "SamplingConfig") -> "WindowsConfig":
+    from dataclasses import replace
+
+    from talkies.config import RecipeError
+    from talkies.flow.config import WindowsConfig
+
+    if args.audio is None and args.prompts is None:
+        raise RecipeError("sample: --overlap is for windows of a sound: give --audio, or drop it")
+    if not 0 <= args.overlap <= MAX_OVERLAP:
+        raise RecipeError(f"sample: --overlap {args.overlap:g}: give 0 to {MAX_OVERLAP:g} seconds")
+    return replace(base.windows or WindowsConfig(), overlap=args.overlap)
 
 
 def run(args: argparse.Namespace) -> int:

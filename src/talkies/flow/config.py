@@ -201,6 +201,11 @@ class SamplingConfig:
     batch: Rows = added(default=1)
     tiles: TilesConfig | None = added(default=None)
 
+    @property
+    def tile_sides(self) -> tuple[int, int] | None:
+        """The size and the overlap of tiles, in pixels."""
+        return None if self.tiles is None else (self.tiles.size, self.tiles.overlap)
+
 
 def fits(sampler: SamplerConfig, target: TargetConfig) -> bool:
     """Whether a sampler can use the predictions of a network that was trained on a target."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from talkies.config import CheckpointError
-from talkies.flow.config import SamplingConfig, TilesConfig, target_for
+from talkies.flow.config import SamplingConfig, target_for
 from talkies.flow.draw import gaussian, shuffled
 from talkies.flow.guidance import guided
 from talkies.flow.held import Beginning, held
@@ -79,7 +79,7 @@ def _batch(
             inactive=lambda now: model.system.inactive(model.setup, now),
             on_step=progress,
         )
-        return _decoded(model, requests, latents, sampling.tiles)
+        return _decoded(model, requests, latents, sampling.tile_sides)
 
 
 def _encoded(model: Generator, texts: Mapping[str, list[str]]) -> dict[str, Text]:
@@ -167,7 +167,7 @@ def _streams(
 
 
 def _decoded(
-    model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor], tiles: TilesConfig | None
+    model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor], tiles: tuple[int, int] | None
 ) -> list[Media]:
     """The clips on the CPU, in [-1, 1]; a given stream as it was given."""
     for name, latent in latents.items():
@@ -178,8 +178,7 @@ def _decoded(
     video, audio = model.stream_of("video"), model.stream_of("audio")
     frames = samples = None
     if video is not None and video in latents:
-        sides = None if tiles is None else (tiles.size, tiles.overlap)
-        frames = model.codecs.film(model.codec_of(video), latents[video], sides).float().clamp(-1, 1)
+        frames = model.codecs.film(model.codec_of(video), latents[video], tiles).float().clamp(-1, 1)
     if audio is not None and audio in latents:
         sound = model.codecs.sound(model.codec_of(audio)).decode(latents[audio])
         samples = sound[:, : model.samples if video is not None else None].float().clamp(-1, 1).cpu()

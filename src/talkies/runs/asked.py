@@ -21,7 +21,7 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 
 _log = logging.getLogger(__name__)
-WHITE = "begins with a white frame, since no image is given; users report flat colours in 40 % of such clips: give"
+WHITE = "with a white frame, since no image is given; users report flat colours in 40 % of such clips: give"
 
 
 def negative_prompt(
@@ -73,10 +73,9 @@ def warn_of_white(asked: Sequence[Asked], model: Generator, ranks: Ranks) -> Non
     if not white or not ranks.main:
         return
     if white[0].where is None:
-        _log.warning(f"sample: the clip {WHITE} --image FILE")
+        _log.warning(f"sample: the clip begins {WHITE} --image FILE")
     else:
-        clips = "every clip" if len(white) == len(asked) else f"each of {len(white)} of {len(asked)} clips"
-        _log.warning(f"sample: {clips} {WHITE} an `image` in its line")
+        _log.warning(f"sample: {len(white)} of {len(asked)} clips begin {WHITE} an `image` in their lines")
 
 
 def _check_media(asked: Asked, recipe: PhaseRecipe) -> None:
