@@ -8,9 +8,7 @@ import pytest
 from toy_run import ToyRun
 
 from talkies.cli.main import run
-from talkies.media.frames import read_frames
 from talkies.media.probe import probe
-from talkies.media.timeline import find_beginning
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -40,8 +38,6 @@ def test_a_geometry_of_one_s_own(toy_run: ToyRun, tmp_path: Path, capsys: pytest
     assert sample(toy_run, "--prompt", "a mask", "--out", out, "--geometry", "48x32x13@25") == 0
     info = probe(out)
     assert (info.height, info.width, info.frames, info.fps) == (48, 32, 13, 25.0)
-    pixels = read_frames(out, frames=13, fps=25.0, height=48, width=32, begin=find_beginning(out))
-    assert float(pixels[0].float().mean()) > 200, "the first frame is white"
     assert capsys.readouterr().err.startswith("talkies: warning: sample: the clip begins with a white frame")
 
 

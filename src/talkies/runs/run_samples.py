@@ -46,7 +46,7 @@ def make_clips(
     read = partial(_wanted, source, sampling=sampling, spec=spec, out=out, requests=requests)
     groups = _groups(source, pending, sampling, read)
     warn_of_white(pending, source.generator(), ranks)
-    if len(pending) < len(asked):
+    if ranks.main and len(pending) < len(asked):
         say(f"sample:   {len(asked) - len(pending)} of {len(asked)} clips are there")
     with storage_errors(out, refused=UNWRITABLE):
         out.mkdir(parents=True, exist_ok=True)
