@@ -86,8 +86,8 @@ def project(toy_run: ToyRun, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def files() -> dict[str, str]:
-    """The YAML blocks whose first line names their file: name -> text."""
-    named = {block: re.match(r"# ([\w-]+\.yaml)\b", block) for block in blocks("yaml")}
+    """The blocks of YAML and of text whose first line names their file: name -> text."""
+    named = {block: re.match(r"# ([\w-]+\.(?:yaml|txt))\b", block) for block in (*blocks("yaml"), *blocks("text"))}
     return {found[1]: block for block, found in named.items() if found is not None}
 
 

@@ -7,13 +7,14 @@ from typing import get_args
 import pytest
 
 from talkies.cli.offload import OFFLOAD
-from talkies.cli.sample import add_arguments, negative_of, run, sampling_of
+from talkies.cli.sample import add_arguments, run, sampling_of
 from talkies.config import RecipeError
 from talkies.config.source import load
 from talkies.flow.config import Offload, SamplingConfig
 from talkies.models import options
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import decode_phase
+from talkies.runs.asked import negative_prompt
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
 
@@ -125,7 +126,7 @@ def test_windows_that_would_be_ignored_are_refused(words: list[str], recipe: str
 def negative(*words: str, recipe: str = "joint_phase2") -> dict[str, str]:
     args = arguments(*words)
     found = decode_phase(load(RECIPES / f"{recipe}.yaml"), SYSTEMS)
-    return negative_of(args, found, sampling_of(args, found))
+    return negative_prompt(args.negative, found, sampling_of(args, found))
 
 
 def test_a_negative_prompt_takes_the_empty_one_s_place_where_guidance_leaves_the_prompt_out() -> None:

@@ -1,7 +1,7 @@
 """Late steps take results of earlier ones, each evaluation its own; without reuse nothing is kept."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import pytest
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from talkies.flow.config import ReuseConfig, Scale, SkipLayerConfig
 from talkies.flow.guidance import guided
-from talkies.flow.reuse import FULL, Branch, Kept, Reuse
+from talkies.flow.reuse import FULL, Branch, Kept, Predictions, Reuse
 from talkies.models.mova.system import MOVA
 from talkies.streams.batch import Condition, Stream
 
@@ -104,9 +104,9 @@ def test_branches_of_other_parameters_are_not_mixed() -> None:
     reuse = Reuse(ReuseConfig(after=0.0, branches_every=9), STEPS)
     null, made = Branch(without=frozenset({"text"})), []
 
-    def evaluate(branch: Branch) -> dict[str, Tensor]:
-        made.append(branch)
-        return {"video": torch.tensor(float(len(made)))}
+    def evaluate(branches: Sequence[Branch]) -> dict[Branch, Predictions]:
+        made.extend(branches)
+        return {branch: {"video": torch.tensor(float(len(made)))} for branch in branches}
 
     for step, experts in enumerate(("high", "high", "low", "low")):
         reuse.predictions(step, [null, FULL], frozenset({experts}), evaluate)

@@ -10,6 +10,7 @@ from talkies.flow.config import SamplingConfig
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.check import check
 from talkies.recipe.config import PhaseRecipe, decode_phase
+from talkies.recipe.sampling import check_sampling
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 
@@ -23,6 +24,7 @@ def checked(*words: str, phase: str = "joint_phase2") -> PhaseRecipe:
 def test_the_keys_are_off_by_default() -> None:
     found = SamplingConfig()
     assert (found.skip_layer, found.reuse, found.windows, found.scales) == (None, None, None, {})
+    assert (found.batch, found.tiles) == (1, None)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,7 @@ def test_the_keys_are_off_by_default() -> None:
         ["reuse={branches_every: 5}", "skip_layer={layers: [1]}", "scales={text: 1}"],
         ["windows={overlap: 0.4}"],
         ["windows={overlap: 0}"],
+        ["batch=4"],
     ],
 )
 def test_settings_that_have_an_effect_are_taken(words: list[str]) -> None:
@@ -80,3 +83,37 @@ def test_settings_without_effect_are_refused(words: list[str], message: str) -> 
 def test_windows_need_a_model_that_makes_a_video_for_a_sound(phase: str) -> None:
     with pytest.raises(RecipeError, match=rf"`sampling\.windows` is for videos .* which a {phase} phase does not do"):
         checked("windows={overlap: 0.4}", phase=phase)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "message"),
+    [
+        ("{size: 256}", None),
+        ("{size: 128, overlap: 64}", None),
+        (
+            "{size: 100}",
+            "`sampling.tiles.size` is 100, but a wan codec decodes blocks of 8 pixels: give a multiple of 8",
+        ),
+        ("{size: 256, overlap: 4}", "`sampling.tiles.overlap` is 4, but a wan codec decodes blocks of 8 pixels"),
+        ("{size: 128, overlap: 72}", "`sampling.tiles.overlap` is 72, more than half of the `size` 128"),
+    ],
+)
+def test_tiles_fit_the_codec(tiles: str, message: str | None) -> None:
+    recipe = decode_phase(load(RECIPES.parent / "joint_phase2.yaml", [f"sampling.tiles={tiles}"]), SYSTEMS)
+    if message is None:
+        check_sampling(recipe, recipe.sampling)
+        return
+    with pytest.raises(RecipeError, match=message):
+        check_sampling(recipe, recipe.sampling)
+
+
+@pytest.mark.parametrize(
+    ("phase", "message"),
+    [
+        ("joint_phase2", "`sampling.tiles`: a linear_video codec does not decode in tiles"),
+        ("audio_pretraining", "`sampling.tiles` is for pictures, which a audio_pretraining phase lacks"),
+    ],
+)
+def test_tiles_need_a_codec_that_has_them(phase: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        checked("tiles={size: 64}", phase=phase)

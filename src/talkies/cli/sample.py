@@ -1,4 +1,4 @@
-"""talkies sample SOURCE --prompt ...: a run, a checkpoint, a release or models:/name@alias to an mp4 with sound."""
+"""talkies sample SOURCE --prompt ...: a run, a checkpoint, a release or models:/name@alias to mp4s with sound."""
 
 import argparse
 from functools import partial
@@ -9,15 +9,14 @@ from talkies.cli.offload import add_offload
 from talkies.cli.place import add_store, path_of, registry_of, seed_of
 from talkies.config.quoting import shown
 
-MAX_SCALE, MAX_STEPS, MAX_OVERLAP = 100.0, 10_000, 3600.0
+MAX_SCALE, MAX_STEPS, MAX_OVERLAP, MAX_BATCH, MAX_SIDE = 100.0, 10_000, 3600.0, 1024, 8192
 
 if TYPE_CHECKING:
-    from talkies.flow.config import SamplingConfig
-    from talkies.generate.given import Given
-    from talkies.generate.model import Generator
-    from talkies.media.carried import Medium
+    from talkies.flow.config import SamplingConfig, TilesConfig, WindowsConfig
+    from talkies.generate.prompts import Asked
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
+    from talkies.runs.source import Source
     from talkies.streams.system import System
 
 
@@ -27,11 +26,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
     parser.add_argument("--prompt", help="what to show and to hear; with --audio it may be left out")
+    parser.add_argument(
+        "--prompts",
+        type=path_of,
+        metavar="FILE",
+        help="many clips, into the folder --out: a prompt a line, or JSON Lines (docs/sampling.md)",
+    )
     parser.add_argument("--negative", help="what guidance leads away from (the empty prompt)")
     for name, text in MEDIA.items():
         parser.add_argument(f"--{name}", type=path_of, help=text)
-    parser.add_argument("--out", type=path_of, default=Path("sample.mp4"), help="where the mp4 goes (sample.mp4)")
+    parser.add_argument("--out", type=path_of, help="where the mp4 goes (sample.mp4); with --prompts, a folder")
     parser.add_argument("--seed", type=seed_of, default=0, help="seed of the initial noise (0)")
+    parser.add_argument("--geometry", metavar="HxWxF@FPS", help="size and length of the clips (the recipe's)")
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="the most evaluations at once, clips times guidance (the recipe's)"
+    )
+    parser.add_argument(
+        "--tiles", type=int, metavar="SIZE", help="decode in squares of so many pixels, in less memory (the recipe's)"
+    )
     parser.add_argument("--steps", type=int, help="steps of the sampler (the recipe's)")
     for name, text in SCALES.items():
         parser.add_argument(f"--{name}-scale", type=float, help=f"guidance by {text}, 1 is off (the recipe's)")
@@ -81,157 +93,140 @@ def sampling_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> "SamplingCon
     """The recipe's sampling with the changes of the command line; RecipeError for values out of range."""
     from dataclasses import replace
 
-    from talkies.config import RecipeError
-    from talkies.flow.config import WindowsConfig
     from talkies.recipe.sampling import check_sampling
 
-    if args.steps is not None and not 1 <= args.steps <= MAX_STEPS:
-        raise RecipeError(f"sample: --steps {shown(args.steps)}: give a value from 1 to {MAX_STEPS}")
     base, scales = recipe.sampling, scales_of(args, recipe.system)
-    changed = replace(base, steps=args.steps or base.steps, scales={**base.scales, **scales})
-    if args.overlap is not None:
-        if args.audio is None:
-            raise RecipeError("sample: --overlap is for windows of a sound: give --audio, or drop it")
-        if not 0 <= args.overlap <= MAX_OVERLAP:
-            raise RecipeError(f"sample: --overlap {args.overlap:g}: give 0 to {MAX_OVERLAP:g} seconds")
-        changed = replace(changed, windows=replace(base.windows or WindowsConfig(), overlap=args.overlap))
+    changed = replace(
+        base,
+        steps=_whole(args, "steps", MAX_STEPS) or base.steps,
+        scales={**base.scales, **scales},
+        windows=base.windows if args.overlap is None else _windows(args, base),
+        batch=_whole(args, "batch", MAX_BATCH) or base.batch,
+        tiles=_tiles(args, base) or base.tiles,
+    )
     check_sampling(recipe, changed)
     return changed
 
 
-def negative_of(args: argparse.Namespace, recipe: "PhaseRecipe", sampling: "SamplingConfig") -> dict[str, str]:
-    """Text -> the negative prompt, for the texts that guidance leaves out; RecipeError if there is none."""
+def _whole(args: argparse.Namespace, name: str, highest: int) -> int | None:
+    """The whole number of an option; RecipeError unless it is 1 to `highest`."""
     from talkies.config import RecipeError
-    from talkies.flow.ladder import left_out
-    from talkies.recipe.components import parts
 
-    if args.negative is None:
-        return {}
-    texts = left_out(recipe.system.ladder(recipe), sampling.scales, sampling.steps) & parts(recipe).texts
-    if not texts:
-        raise RecipeError(
-            "sample: --negative: no evaluation leaves the prompt out, so nothing leads away from it: set the guidance "
-            "scale of the prompt (such as --text-scale) to another value than 1, or drop it"
-        )
-    return dict.fromkeys(sorted(texts), args.negative)
+    value: int | None = getattr(args, name)
+    if value is not None and not 1 <= value <= highest:
+        raise RecipeError(f"sample: --{name} {shown(value)}: give a value from 1 to {highest}")
+    return value
+
+
+def _tiles(args: argparse.Namespace, base: "SamplingConfig") -> "TilesConfig | None":
+    """Tiles of the size that is asked for, with the recipe's overlap, or at most a quarter of them."""
+    from talkies.flow.config import TilesConfig
+
+    if (size := _whole(args, "tiles", MAX_SIDE)) is None:
+        return None
+    least = TilesConfig(size=size).overlap
+    return TilesConfig(size=size, overlap=base.tiles.overlap if base.tiles else min(least, size // 64 * 16))
+
+
+def _windows(args: argparse.Namespace, base: "SamplingConfig") -> "WindowsConfig":
+    from dataclasses import replace
+
+    from talkies.config import RecipeError
+    from talkies.flow.config import WindowsConfig
+
+    if args.audio is None and args.prompts is None:
+        raise RecipeError("sample: --overlap is for windows of a sound: give --audio, or drop it")
+    if not 0 <= args.overlap <= MAX_OVERLAP:
+        raise RecipeError(f"sample: --overlap {args.overlap:g}: give 0 to {MAX_OVERLAP:g} seconds")
+    return replace(base.windows or WindowsConfig(), overlap=args.overlap)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Sample one clip."""
+    """Sample one clip, or those of a file."""
     from talkies.cli.ranks import with_ranks
-    from talkies.config import RecipeError
     from talkies.parallel.world import world_of
 
+    many = args.prompts is not None
+    (_check_folder if many else _check_file)(args)
+    asked = _asked_by_file(args) if many else [_asked_here(args)]
+    return with_ranks(args.argv, {"sample": world_of().size}, partial(_sample, args, asked))
+
+
+def _check_file(args: argparse.Namespace) -> None:
+    """RecipeError for an --out that is no mp4."""
+    from talkies.config import RecipeError
+
+    args.out = args.out or Path("sample.mp4")
     if args.out.suffix != ".mp4":
         raise RecipeError(f"sample: --out {args.out}: the file must end in .mp4")
     if args.out.is_dir():
         raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
-    if args.prompt is None and args.audio is None:
-        raise RecipeError("sample: --prompt is missing: describe what to show and to hear")
-    if args.prompt is not None:
-        _check_prompt("--prompt", args.prompt, empty="describe what to show and to hear")
-    if args.negative is not None:
-        _check_prompt("--negative", args.negative, empty="drop it, since the default is the empty prompt")
-    return with_ranks(args.argv, {"sample": world_of().size}, partial(_sample, args))
 
 
-def _check_prompt(option: str, text: str, *, empty: str) -> None:
-    from talkies.codecs.prompt import LONGEST
+def _check_folder(args: argparse.Namespace) -> None:
+    """RecipeError for an --out that is no folder, and for options of a single clip."""
     from talkies.config import RecipeError
-
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise RecipeError(f"sample: {option} is not UTF-8: encode it as UTF-8")
-    if (size := len(text.encode())) > LONGEST:
-        raise RecipeError(f"sample: {option} has {size:,} bytes; at most {LONGEST:,} are allowed")
-    if not text.strip():
-        raise RecipeError(f"sample: {option} is empty: {empty}")
-
-
-def _check_media(args: argparse.Namespace, system: "System") -> None:
-    """RecipeError for a medium that the system does not take."""
-    from talkies.config import RecipeError
+    from talkies.config.records import present
     from talkies.models.options import MEDIA
 
-    for name in MEDIA:
-        if getattr(args, name) is not None and name not in system.options:
-            known = ", ".join(f"--{option}" for option in system.options) or "none"
-            raise RecipeError(f"sample: --{name}: a {system.kind} model takes no such file; it takes: {known}")
+    for name in ("prompt", *MEDIA):
+        if getattr(args, name) is not None:
+            raise RecipeError(f"sample: --{name} is for one clip: drop it, or say it in the lines of --prompts")
+    if args.out is None:
+        raise RecipeError("sample: --out is missing: with --prompts, give the folder of the clips")
+    if args.out.suffix == ".mp4" or (present(args.out) and not args.out.is_dir()):
+        raise RecipeError(f"sample: --out {args.out} is a file: with --prompts, give a folder")
 
 
-def _sample(args: argparse.Namespace, ranks: "Ranks") -> int:
+def _asked_here(args: argparse.Namespace) -> "Asked":
+    from talkies.generate.prompts import MEDIA, Asked
+
+    files = {name: getattr(args, name) for name in MEDIA if getattr(args, name) is not None}
+    asked = Asked(name="sample", prompt=args.prompt, negative=args.negative, files=files, seed=args.seed)
+    asked.check()
+    return asked
+
+
+def _asked_by_file(args: argparse.Namespace) -> "list[Asked]":
     from talkies.config import RecipeError
-    from talkies.generate.image import load_image
-    from talkies.generate.request import Request
-    from talkies.models.systems import SYSTEMS
-    from talkies.runs.run_sample import make_clip
-    from talkies.runs.source import open_source
+    from talkies.generate.prompts import read_prompts
 
-    registry = registry_of(args.runs, args.tracking_uri, source=args.source)
-    source = open_source(args.source, registry, ranks, systems=SYSTEMS, data=args.data, offload=args.offload)
-    _check_media(args, source.recipe.system)
+    asked = read_prompts(args.prompts, seed=args.seed, negative=args.negative)
+    if args.overlap is not None and not any("audio" in one.files for one in asked):
+        raise RecipeError("sample: --overlap is for windows of a sound: no line has an `audio`; drop it")
+    return asked
+
+
+def _sample(args: argparse.Namespace, asked: "list[Asked]", ranks: "Ranks") -> int:
+    from talkies.runs.asked import request_of, warn_of_white
+    from talkies.runs.run_sample import make_clip
+    from talkies.runs.run_samples import make_clips
+
+    source = _source(args, ranks)
     sampling, model = sampling_of(args, source.recipe), source.generator()
-    negative = negative_of(args, source.recipe, sampling)
-    image = None
-    if args.image is not None:
-        if model.shape is None:
-            raise RecipeError(f"sample: {args.source} generates sound only; drop --image")
-        if not model.takes_image:
-            raise RecipeError(f"sample: --image: {args.source} takes no image; drop it")
-        _, height, width = model.shape
-        image = load_image(args.image, height=height, width=width)
-    given = _given(args, model, sampling)
-    request = Request(
-        prompts=dict.fromkeys(model.text_codecs, args.prompt or ""),
-        image=image,
-        id="sample",
-        given={name: one.values for name, (_, _, one) in given.items()},
-        negative=negative,
-    )
-    beside = [(medium, path, one) for medium, path, one in given.values()]
-    make_clip(
-        source, request, sampling, seed=args.seed, out=args.out, ranks=ranks, beside=beside[0] if beside else None
-    )
+    if args.prompts is not None:
+        make_clips(source, asked, sampling, spec=args.source, out=args.out, ranks=ranks)
+        return 0
+    (one,) = asked
+    request, beside = request_of(one, model, source.recipe, sampling, args.source)
+    warn_of_white(asked, model, ranks)
+    make_clip(source, request, sampling, seed=args.seed, out=args.out, ranks=ranks, beside=beside)
     return 0
 
 
-def _given(
-    args: argparse.Namespace, model: "Generator", sampling: "SamplingConfig"
-) -> "dict[str, tuple[Medium, Path, Given]]":
-    """Stream -> the medium, the file and the values that the command line gives for it."""
+def _source(args: argparse.Namespace, ranks: "Ranks") -> "Source":
+    """The model, for clips of the geometry that is asked for."""
     from talkies.config import RecipeError
+    from talkies.models.systems import SYSTEMS
+    from talkies.prepare.geometry import Geometry
+    from talkies.runs.source import open_source
 
-    if args.audio is not None and args.video is not None:
-        raise RecipeError("sample: --audio and --video give everything, and leave nothing to make: give one of them")
-    if args.audio is not None:
-        return _given_sound(args, model, whole=sampling.windows is not None)
-    return {} if args.video is None else _given_film(args, model)
-
-
-def _given_sound(
-    args: argparse.Namespace, model: "Generator", *, whole: bool
-) -> "dict[str, tuple[Medium, Path, Given]]":
-    from talkies.config import RecipeError
-    from talkies.generate.given import check_audible, given_sound
-
-    if (stream := model.listens) is None:
-        raise RecipeError(f"sample: --audio: {args.source} does not make a video for a sound; drop it")
-    rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
-    more = None if whole else (model.hears(stream) - samples) / rate
-    given = given_sound(args.audio, sample_rate=rate, samples=samples, more=more)
-    if stream not in model.targets:
-        check_audible(args.audio, given.values, rate)
-    return {stream: ("audio", args.audio, given)}
-
-
-def _given_film(args: argparse.Namespace, model: "Generator") -> "dict[str, tuple[Medium, Path, Given]]":
-    from talkies.config import RecipeError
-    from talkies.generate.given import given_film
-
-    film = model.stream_of("video")
-    if film is None or model.shape is None or model.stream_of("audio") is None:
-        raise RecipeError(f"sample: --video: {args.source} does not make a sound for a film; drop it")
-    if args.image is not None:
-        raise RecipeError("sample: --video has a first frame of its own; drop --image")
-    frames, height, width = model.shape
-    read = given_film(args.video, frames=frames, fps=model.fps, height=height, width=width)
-    return {film: ("video", args.video, read)}
+    geometry = None
+    if args.geometry is not None:
+        try:
+            geometry = Geometry.parse(args.geometry, key="--geometry")
+        except RecipeError as error:
+            raise RecipeError(f"sample: {str(error).removeprefix('recipe: ')}") from None
+    registry = registry_of(args.runs, args.tracking_uri, source=args.source)
+    source = open_source(args.source, registry, ranks, systems=SYSTEMS, data=args.data, offload=args.offload)
+    return source if geometry is None else source.at(geometry, where="sample: --geometry")

@@ -17,6 +17,7 @@ class LinearVideoConfig:
 
     medium: ClassVar[Medium] = "video"
     piece: ClassVar[int | None] = None
+    tiled: ClassVar[bool] = False
     fitted: ClassVar[bool] = True
     kind: Literal["linear_video"] = "linear_video"
     channels: Channels = 12
@@ -31,6 +32,7 @@ class WanVideoConfig:
 
     medium: ClassVar[Medium] = "video"
     piece: ClassVar[int | None] = None
+    tiled: ClassVar[bool] = True
     fitted: ClassVar[bool] = False
     kind: Literal["wan"] = "wan"
     weights: str | None = None
@@ -46,6 +48,7 @@ class MochiVideoConfig:
 
     medium: ClassVar[Medium] = "video"
     piece: ClassVar[int] = 5
+    tiled: ClassVar[bool] = True
     fitted: ClassVar[bool] = False
     kind: Literal["mochi"] = "mochi"
     weights: str | None = None

@@ -1,7 +1,8 @@
 """Pretrained video VAEs of diffusers behind the codec protocol."""
 
 from abc import ABC, abstractmethod
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -11,6 +12,7 @@ from talkies.codecs.config import MochiVideoConfig, WanVideoConfig
 from talkies.codecs.geometry import still_frames, video_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, load_strictly, read_config, read_tensors, weights_folder
+from talkies.codecs.tiles import in_tiles
 from talkies.config import DataError
 from talkies.config.quoting import named
 from talkies.streams import Grid
@@ -83,11 +85,26 @@ class VideoVae(ABC):
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
         """[B, C, T, h, w] -> [B, F, 3, H, W] in [-1, 1]."""
+        return self._films(latent, partial(self._pixels, device=self.network.device)).to(latent.device)
+
+    @torch.no_grad()
+    def film(self, latent: Tensor, tiles: tuple[int, int] | None = None) -> Tensor:
+        """As `decode`, on the CPU: pictures leave the device as they are made. `tiles`: decoded in squares of so many
+        pixels, with so many in common (multiples of the block); one that covers the picture changes nothing."""
+        pixels = partial(self._pixels, device="cpu")
+        if tiles is None:
+            return self._films(latent, pixels)
+        block = self.config.block
+        size, overlap = (side // block for side in tiles)
+        return self._films(latent, partial(in_tiles, decode=pixels, size=size, overlap=overlap, block=block))
+
+    def _films(self, latent: Tensor, pixels: Callable[[Tensor], Tensor]) -> Tensor:
+        """[B, F, 3, H, W], where `pixels` decodes a piece."""
         mean, std = self._statistics()
         scaled = latent.to(mean) * std + mean
         clips = [clip.split(self.config.piece or clip.shape[1], dim=1) for clip in scaled]
-        films = [torch.cat([self._pixels(piece) for piece in pieces], dim=2) for pieces in clips]
-        return torch.cat(films).transpose(1, 2).to(latent.device)
+        films = [_one([pixels(piece) for piece in pieces], dim=2) for pieces in clips]
+        return _one(films).transpose(1, 2)
 
     @property
     def _frames(self) -> int | None:
@@ -104,7 +121,16 @@ class VideoVae(ABC):
         mode: Tensor = self.network.encode(piece[None].to(mean)).latent_dist.mode()
         return mode
 
-    def _pixels(self, piece: Tensor) -> Tensor:
-        """[C, T, h, w] -> [1, 3, F, H, W]."""
-        pixels: Tensor = self.network.decode(piece[None]).sample.clamp(-1, 1)
-        return pixels
+    def _pixels(self, piece: Tensor, device: torch.device | str) -> Tensor:
+        """[C, T, h, w] -> [1, 3, F, H, W] on `device`."""
+        return _one([part.clamp(-1, 1).to(device) for part in self._parts(piece)], dim=2)
+
+    def _parts(self, piece: Tensor) -> Iterator[Tensor]:
+        """[C, T, h, w] -> [1, 3, f, H, W], one after another."""
+        pixels: Tensor = self.network.decode(piece[None]).sample
+        yield pixels
+
+
+def _one(parts: list[Tensor], dim: int = 0) -> Tensor:
+    """One tensor of all; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)

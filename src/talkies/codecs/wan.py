@@ -1,8 +1,11 @@
 """The Wan2.1 video VAE: 16 channels, 4 x 8 x 8, causal (docs/mova.md: Codecs)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, unpatchify
+from torch import Tensor
 
 from talkies.codecs.video_vae import VideoVae
 
@@ -21,3 +24,12 @@ class WanVideoCodec(VideoVae):
             "stride": config.scale_factor_temporal,
             "block": config.scale_factor_spatial,
         }
+
+    def _parts(self, piece: Tensor) -> Iterator[Tensor]:
+        """The frames of each latent step, as `AutoencoderKLWan.decode` makes them one after another and joins them: the
+        decoder is causal, and its convolutions keep what they need of earlier steps."""
+        network, patch = self.network, self.network.config.patch_size
+        kept: list[Any] = [None] * sum(isinstance(module, WanCausalConv3d) for module in network.decoder.modules())
+        for index, step in enumerate(network.post_quant_conv(piece[None]).split(1, dim=2)):
+            pixels: Tensor = network.decoder(step, feat_cache=kept, feat_idx=[0], first_chunk=index == 0)
+            yield pixels if patch is None else unpatchify(pixels, patch_size=patch)

@@ -18,6 +18,8 @@ BatchSize = Annotated[int, Field(ge=1, le=2**20)]
 Bins = Annotated[int, Field(ge=1, le=1000)]
 Draws = Annotated[int, Field(ge=1, le=10_000)]
 """Steps of a sampler."""
+Rows = Annotated[int, Field(ge=1, le=1024)]
+"""Evaluations of a network that go through it at once."""
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Workers = Annotated[int, Field(ge=0, le=256)]
 Side = Annotated[int, Field(ge=1, le=8192)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from talkies.config import config
-from talkies.config.numbers import Draws, NonNegative, Positive, Share
+from talkies.config.numbers import Draws, NonNegative, Positive, Rows, Share, Side
 from talkies.config.schema import added, by_name
 from talkies.config.tagged import BY_KIND, PLAIN
 
@@ -187,11 +187,21 @@ at work; or also those of blocks, but for the one that computes and the next."""
 
 
 @config
+class TilesConfig:
+    """Pictures are decoded in squares of `size` pixels, neighbours of which have at least `overlap` in common and fade
+    into each other there. Both are multiples of the video codec's block; the overlap is at most half of the size."""
+
+    size: Side
+    overlap: Annotated[int, Field(ge=0, le=4096)] = 64
+
+
+@config
 class SamplingConfig:
     """`steps` of a sampler along a schedule. `scales`: guidance by condition, constant or annealed; 1, the value of
     those that are not named, is off. The system defines the conditions and what each scale multiplies. `skip_layer`
-    and `reuse`: none if they are not given. Without `windows`, a longer sound is cut. `offload`: weights
-    in host memory."""
+    and `reuse`: none if they are not given. Without `windows`, a longer sound is cut. `batch`: the most evaluations,
+    clips times branches of guidance, that go through the network at once; at 1, the clips that are made together and
+    one branch. Without `tiles`, a picture is decoded as a whole. `offload`: weights in host memory."""
 
     steps: Draws = 50
     schedule: ScheduleConfig = ShiftedSchedule()
@@ -201,6 +211,13 @@ class SamplingConfig:
     reuse: ReuseConfig | None = added(default=None)
     windows: WindowsConfig | None = added(default=None)
     offload: Offload = added(default="none")
+    batch: Rows = added(default=1)
+    tiles: TilesConfig | None = added(default=None)
+
+    @property
+    def tile_sides(self) -> tuple[int, int] | None:
+        """The size and the overlap of tiles, in pixels."""
+        return None if self.tiles is None else (self.tiles.size, self.tiles.overlap)
 
 
 def fits(sampler: SamplerConfig, target: TargetConfig) -> bool:

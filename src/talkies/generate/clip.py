@@ -30,14 +30,30 @@ def generate(
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[Media]:
-    """One Media per request, on the CPU, made as one batch.
+    """One Media per request, on the CPU, made as one batch, or if `sampling.batch` is above 1, as batches of at most so
+    many.
 
-    `progress` is called with the number of steps done. With frames, the sound is cut to their duration. Raises
-    DataError for an image, a given stream or a grid that does not fit the codecs, ValueError for sampling values that
-    cannot be used, CheckpointError for latents that are not finite.
+    `progress` is called with the number of steps that a batch has done. With frames, the sound is cut to their
+    duration. Raises DataError for an image, a given stream or a grid that does not fit the codecs, ValueError for
+    sampling values that cannot be used, CheckpointError for latents that are not finite.
     """
     assert requests, "at least one request"
     _check(model, requests, sampling)
+    size = len(requests) if sampling.batch == 1 else sampling.batch
+    made: list[Media] = []
+    for begin in range(0, len(requests), size):
+        made += _batch(model, requests[begin : begin + size], sampling, seed=seed, progress=progress)
+    return made
+
+
+def _batch(
+    model: Generator,
+    requests: Sequence[Request],
+    sampling: SamplingConfig,
+    *,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> list[Media]:
     made = [name for name in model.targets if name not in requests[0].given]
     levels = {name: level_grid(sampling.schedule, name, sampling.steps) for name in made}
     prompts = {name: [r.prompts[name] for r in requests] for name in model.text_codecs}
@@ -52,6 +68,7 @@ def generate(
             steps=sampling.steps,
             skip_layer=sampling.skip_layer,
             reuse=sampling.reuse,
+            batch=sampling.batch,
         )
         own = sampling.windows is not None and sampling.windows.noise == "own"
         streams = _streams(model, requests, made, seed=seed, draw=gaussian if own else shuffled)
@@ -64,13 +81,16 @@ def generate(
             inactive=lambda now: model.system.inactive(model.setup, now),
             on_step=progress,
         )
-        return _decoded(model, requests, latents)
+        return _decoded(model, requests, latents, sampling.tile_sides)
 
 
 def _encoded(model: Generator, texts: Mapping[str, list[str]], batch: int) -> dict[str, Text]:
     """By name, for `batch` requests: one text for all, or one for each. What the network computes of them alone it
     computes once."""
-    found = {name: model.codecs.text[codec].encode(texts[name]) for name, codec in model.text_codecs.items()}
+    found = {
+        name: model.texts.encoded(codec, model.codecs.text[codec], texts[name])
+        for name, codec in model.text_codecs.items()
+    }
     return {name: replace(text.to(model.device).expand(batch), cache=Memory()) for name, text in found.items()}
 
 
@@ -136,20 +156,24 @@ def _streams(
     model: Generator, requests: Sequence[Request], made: Sequence[str], *, seed: int, draw: Callable[..., Tensor]
 ) -> dict[str, Stream]:
     """The initial noise of the streams that are made, and the conditions that are given."""
-    count, ids = len(requests), [r.id for r in requests]
-    windows = [r.window for r in requests]
-    ones = torch.ones(count, device=model.device)
+    ones = torch.ones(len(requests), device=model.device)
     streams: dict[str, Stream] = {}
     for name, grid in model.grids.items():
         if name in made:
-            noise = draw(seed, ids, windows, f"sample/{name}", grid.latent_shape).to(model.device)
+            drawn = [
+                draw(seed if r.seed is None else r.seed, [r.id], [r.window], f"sample/{name}", grid.latent_shape)
+                for r in requests
+            ]
+            noise = torch.cat(drawn).to(model.device)
             streams[name] = Stream(latent=noise, time=ones, grid=grid)
         elif (condition := condition_of(model, requests, name)) is not None:
             streams[name] = condition
     return streams
 
 
-def _decoded(model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor]) -> list[Media]:
+def _decoded(
+    model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor], tiles: tuple[int, int] | None
+) -> list[Media]:
     """The clips on the CPU, in [-1, 1]; a given stream as it was given."""
     for name, latent in latents.items():
         if not bool(latent.isfinite().all()):
@@ -159,7 +183,7 @@ def _decoded(model: Generator, requests: Sequence[Request], latents: Mapping[str
     video, audio = model.stream_of("video"), model.stream_of("audio")
     frames = samples = None
     if video is not None and video in latents:
-        frames = model.codecs.video[model.codec_of(video)].decode(latents[video]).float().clamp(-1, 1).cpu()
+        frames = model.codecs.film(model.codec_of(video), latents[video], tiles).float().clamp(-1, 1)
     if audio is not None and audio in latents:
         sound = model.codecs.sound(model.codec_of(audio)).decode(latents[audio])
         samples = sound[:, : model.samples if video is not None else None].float().clamp(-1, 1).cpu()

@@ -1,13 +1,14 @@
 """A model with all that it needs to make clips."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from talkies.codecs.long_sound import steps_needed
 from talkies.codecs.speech_config import SpeechConfig
 from talkies.generate.geometry import clip_shape, sample_count
+from talkies.generate.text_memory import TextMemory
 from talkies.streams import Grid
 from talkies.streams.batch import Denoiser
 from talkies.streams.codec import Codecs
@@ -17,7 +18,8 @@ from talkies.streams.system import Setup, System
 @dataclass(frozen=True, kw_only=True)
 class Generator:
     """A model that makes clips: its `denoiser` on `device`, its codecs, its system and the recipe that it was trained
-    with, and the `grids` of all streams that it reads and makes, for clips at `fps` frames per second."""
+    with, and the `grids` of all streams that it reads and makes, for clips at `fps` frames per second. `texts`: what it
+    has encoded so far."""
 
     denoiser: Denoiser
     codecs: Codecs
@@ -26,6 +28,7 @@ class Generator:
     grids: Mapping[str, Grid]
     fps: float
     device: torch.device | str = "cpu"
+    texts: TextMemory = field(default_factory=TextMemory)
 
     @property
     def targets(self) -> tuple[str, ...]:

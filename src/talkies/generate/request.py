@@ -13,8 +13,8 @@ class Request:
     that are not made but given, as frames [F, 3, H, W] or samples [S] in [-1, 1] of the model's geometry; `latents`:
     conditions as a shard stores them, [C, *shape]; `starts`: seconds by which they begin after the clip. A condition
     that is not given is left out. `negative`: by text, what guidance leads away from, in place of the empty caption.
-    `begins`: the first latent steps [C, K, ...] of streams that are made, from which the clip goes on. With the seed,
-    `id` and `window` alone determine the initial noise."""
+    `begins`: the first latent steps [C, K, ...] of streams that are made, from which the clip goes on. With the seed
+    (`seed`, or None: that of all requests), `id` and `window` alone determine the initial noise."""
 
     prompts: Mapping[str, str]
     id: str
@@ -25,3 +25,4 @@ class Request:
     negative: Mapping[str, str] = field(default_factory=dict)
     begins: Mapping[str, Tensor] = field(default_factory=dict)
     window: int = 0
+    seed: int | None = None

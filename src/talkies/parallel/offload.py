@@ -13,7 +13,7 @@ from talkies.parallel.host_copies import Copies, copies_to
 from talkies.streams.batch import Condition, Denoiser, Stream
 from talkies.streams.codec import Codecs
 
-USES = ("encode", "decode")
+USES = ("encode", "decode", "film")
 """The methods of a codec that need its network."""
 
 

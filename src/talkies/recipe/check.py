@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 
-from talkies.config import DataError, RecipeError
+from talkies.config import RecipeError
 from talkies.config.keys import variants
 from talkies.config.quoting import listed, named, shown
 from talkies.flow.config import fits
@@ -32,6 +32,18 @@ def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[str, Grid]:
             raise RecipeError(f"recipe: a {recipe.phase.kind} phase reads {name}, for which `codecs` has no codec")
         found[name] = stream_grid(stored[name], recipe.codecs, geometry)
     return found
+
+
+def cut_grids(
+    recipe: PhaseRecipe, geometry: Geometry, *, where: str = "recipe: `data.geometry`"
+) -> tuple[dict[str, Grid], dict[str, int]]:
+    """As `grids`, and the tokens of what the phase trains. RecipeError, which begins with `where`, if a codec cannot
+    encode clips of `geometry`, or the system cannot cut their latents."""
+    try:
+        found = grids(recipe, geometry)
+        return found, recipe.system.tokens(recipe, {name: found[name] for name in parts(recipe).targets})
+    except ValueError as error:
+        raise RecipeError(f"{where} {geometry}: {error}") from None
 
 
 def _check_survival(survival: SurvivalConfig) -> None:
@@ -174,10 +186,6 @@ def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     _check_masters(recipe)
     _check_tasks(recipe)
     parent_of(recipe)
-    try:
-        found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
-        tokens = recipe.system.tokens(recipe, {name: found[name] for name in parts(recipe).targets})
-    except (DataError, ValueError) as error:
-        raise RecipeError(f"recipe: `data.geometry` {recipe.data.geometry}: {error}") from None
+    found, tokens = cut_grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
     check_sequence(recipe.parallel, tokens)
     return found

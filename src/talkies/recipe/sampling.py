@@ -1,9 +1,10 @@
 """Checks of sampling: of a recipe, and with the changes of a command line."""
 
 import math
+from typing import Any
 
 from talkies.config import RecipeError
-from talkies.flow.config import ReuseConfig, SamplingConfig, SkipLayerConfig, WindowsConfig
+from talkies.flow.config import ReuseConfig, SamplingConfig, SkipLayerConfig, TilesConfig, WindowsConfig
 from talkies.flow.ladder import left_out
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
@@ -23,6 +24,8 @@ def check_sampling(recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
         _check_reuse(sampling.reuse, sampling.steps, others=bool(others), blocks=parts(recipe).blocks)
     if sampling.windows is not None:
         _check_windows(recipe, sampling.windows)
+    if sampling.tiles is not None:
+        _check_tiles(recipe, sampling.tiles)
 
 
 def _check_steps(recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
@@ -62,6 +65,27 @@ def _check_windows(recipe: PhaseRecipe, config: WindowsConfig) -> None:
         raise RecipeError(
             f"recipe: `sampling.windows.overlap` is {config.overlap:g} s, but a clip lasts "
             f"{geometry.frames / geometry.fps:g} s (`data.geometry` {recipe.data.geometry}): lower it"
+        )
+
+
+def _check_tiles(recipe: PhaseRecipe, config: TilesConfig) -> None:
+    stored, targets = recipe.system.stored(recipe.codecs), parts(recipe).targets
+    video = [name for name in (stored[target].codec for target in targets) if recipe.codecs[name].medium == "video"]
+    if not video:
+        raise RecipeError(f"recipe: `sampling.tiles` is for pictures, which a {recipe.phase.kind} phase lacks: drop it")
+    codec: Any = recipe.codecs[video[0]]
+    if not getattr(codec, "tiled", False):
+        raise RecipeError(f"recipe: `sampling.tiles`: a {codec.kind} codec does not decode in tiles: drop it")
+    for key, value in (("size", config.size), ("overlap", config.overlap)):
+        if value % codec.block:
+            raise RecipeError(
+                f"recipe: `sampling.tiles.{key}` is {value}, but a {codec.kind} codec decodes blocks of {codec.block} "
+                f"pixels: give a multiple of {codec.block}"
+            )
+    if 2 * config.overlap > config.size:
+        raise RecipeError(
+            f"recipe: `sampling.tiles.overlap` is {config.overlap}, more than half of the `size` {config.size}: lower "
+            "it, or raise the size"
         )
 
 

@@ -45,7 +45,7 @@ def evaluate(
     for batch in heldout_batches:
         check_signal()
         generated += sample_batch(model, batch, sampling, seed=seed, seconds=heldout.seconds)
-        real += decoded(batch, model, seconds=heldout.seconds)
+        real += decoded(batch, model, seconds=heldout.seconds, tiles=sampling.tile_sides)
     titles = [title for batch in heldout_batches for title in captions(batch)]
     compared = evaluate_clips(generated, real, captions=titles)
     if model.stream_of("audio") is None:

@@ -1,9 +1,9 @@
-"""One sampled clip, as an mp4 with its provenance."""
+"""Sampled clips, as mp4 files with their provenance."""
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +33,17 @@ ONLY = {"video": ", video without sound", "audio": ", sound without video"}
 """What is missing, by the only medium that a model makes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A clip to make and to write to `out`, with more `tags`; a given stream is copied from its file (`beside`: its
+    medium, the file, and what the request holds of it)."""
+
+    request: Request
+    out: Path
+    beside: tuple[Medium, Path, Given] | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 def make_clip(
     source: Source,
     request: Request,
@@ -48,34 +59,70 @@ def make_clip(
     """Generate one clip, or in windows the film of a longer sound, and write it with its provenance; a given stream is
     copied from its file (`beside`: its medium, the file, and what the request holds of it), and a model that makes no
     sound is heard with that of `heard`. Every process of `ranks` calls it."""
+    wanted = Wanted(request=replace(request, seed=seed), out=out, beside=beside)
+    make_together(source, [wanted], sampling, ranks=ranks, heard=heard, say=say)
+
+
+def make_together(
+    source: Source,
+    wanted: Sequence[Wanted],
+    sampling: SamplingConfig,
+    *,
+    ranks: Ranks,
+    heard: Media | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """As `make_clip`, for clips that are made as one batch (`alike`); each is written as a file of its own."""
     model = source.generator()
+    windows = windows_for(model, wanted[0].request, sampling)
+    if windows is not None:
+        (one,) = wanted
+        assert one.request.seed is not None
+        film = generate_long(model, one.request, sampling, windows=windows, seed=one.request.seed)
+        write = partial(_write, source, one, notes=windows.notes(model.fps), say=say)
+        ranks.agree(partial(_taken, ranks.in_step(film), write if ranks.main else None, model))
+        return
+    asked = [heard_from(model, w.request, 0) if model.listens in w.request.given else w.request for w in wanted]
+    for one, made in zip(wanted, generate(model, asked, sampling, seed=0), strict=True):
+        media = made if heard is None else replace(made, samples=heard.samples, sample_rate=heard.sample_rate)
+        silent = heard is None and one.beside is None
+        ranks.agree(partial(_write, source, one, media, silent=silent, say=say) if ranks.main else None)
+
+
+def alike(source: Source, request: Request, sampling: SamplingConfig) -> Hashable:
+    """Requests for which this is equal, and not None, can be made as one batch."""
+    model = source.generator()
+    if windows_for(model, request, sampling) is not None:
+        return None
+    return frozenset(request.given), request.image is None and not model.first_frame
+
+
+def _write(
+    source: Source,
+    wanted: Wanted,
+    media: Media | Pieces,
+    *,
+    say: Callable[[str], None],
+    silent: bool = False,
+    notes: tuple[str, ...] = (),
+) -> None:
+    """Write one clip, and say what was done. `silent`: it has no more than what the model makes."""
+    request, out, seed = wanted.request, wanted.out, wanted.request.seed
     title = " ".join(request.prompts.values())[:TITLE]
-    tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}", "title": title}
-    made = [medium for medium in ONLY if model.stream_of(medium) is not None]
-    only = ONLY[made[0]] if len(made) == 1 and beside is None and heard is None else ""
-    windows = windows_for(model, request, sampling)
-
-    def write(media: Media | Pieces) -> None:
-        if beside is not None:
-            medium, path, given = beside
-            for note in (*given.notes, *(windows.notes(model.fps) if windows is not None else ())):
-                say(f"sample:   {path}: {note}")
-            write_beside(out, media, path, medium, begin=given.begin, tags=tags)
-        else:
-            assert isinstance(media, Media), "windows are for a given sound"
-            write_mp4(out, media, tags=tags)
-        shown = f": {one_line(title)}" if title else ""
-        say(f"sample:   {out} ({source.name}, seed {seed}{only}){shown}")
-
-    if windows is None:
-        asked = heard_from(model, request, 0) if model.listens in request.given else request
-        media = generate(model, [asked], sampling, seed=seed)[0]
-        if heard is not None:
-            media = replace(media, samples=heard.samples, sample_rate=heard.sample_rate)
-        ranks.agree(partial(write, media) if ranks.main else None)
+    made_by = f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"
+    tags = {PROVENANCE: made_by, "title": title, **wanted.tags}
+    made = [medium for medium in ONLY if source.generator().stream_of(medium) is not None]
+    only = ONLY[made[0]] if len(made) == 1 and silent else ""
+    if wanted.beside is not None:
+        medium, path, given = wanted.beside
+        for note in (*given.notes, *notes):
+            say(f"sample:   {path}: {note}")
+        write_beside(out, media, path, medium, begin=given.begin, tags=tags)
     else:
-        pieces = ranks.in_step(generate_long(model, request, sampling, windows=windows, seed=seed))
-        ranks.agree(partial(_taken, pieces, write if ranks.main else None, model))
+        assert isinstance(media, Media), "windows are for a given sound"
+        write_mp4(out, media, tags=tags)
+    shown = f": {one_line(title)}" if title else ""
+    say(f"sample:   {out} ({source.name}, seed {seed}{only}){shown}")
 
 
 def _taken(pieces: Generator[Tensor, None, None], write: Callable[[Pieces], None] | None, model: Model) -> None:

@@ -1,7 +1,7 @@
 """A SOURCE on the command line: a checkpoint, a run, a release, or models:/name@alias, opened for sampling."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,12 +23,13 @@ from talkies.config.regular_files import resolved
 from talkies.data.shards import ShardSet
 from talkies.flow.config import Offload
 from talkies.generate.model import Generator
+from talkies.generate.text_memory import TextMemory
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE, world_of
 from talkies.prepare.geometry import Geometry
-from talkies.recipe.check import grids
+from talkies.recipe.check import cut_grids, grids
 from talkies.recipe.components import codecs_read, parts
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.building import build_model, restore_model
@@ -52,7 +53,7 @@ class Source:
     as it is evaluated: in the recipe's precision, with the weights that `sampling.offload` puts there.
 
     `sha256` and `name` identify it, `step` is how long it was trained, `run` its run folder, if any; `released`: it is
-    a release, not a checkpoint.
+    a release, not a checkpoint; `texts`: what was encoded so far.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Source:
     step: int
     released: bool
     device: torch.device
+    texts: TextMemory = field(default_factory=TextMemory)
 
     def generator(self, shards: ShardSet | None = None) -> Generator:
         """The model for clips of its own geometry, or of that of a set."""
@@ -79,7 +81,19 @@ class Source:
             grids={**self.grids, **other},
             fps=self.fps if shards is None else shards.fps,
             device=self.device,
+            texts=self.texts,
         )
+
+    def at(self, geometry: Geometry, *, where: str) -> "Source":
+        """The model for clips of another geometry. RecipeError, which begins with `where`, if a codec or the system
+        cannot make such clips."""
+        recipe = replace(self.recipe, data=replace(self.recipe.data, geometry=str(geometry)))
+        found, _ = cut_grids(recipe, geometry, where=where)
+        return replace(self, recipe=recipe, grids=found, fps=_fps(geometry))
+
+
+def _fps(geometry: Geometry) -> float:
+    return float(Fraction(geometry.fps).limit_denominator(1001))
 
 
 def open_source(
@@ -263,7 +277,7 @@ def _source(
         codecs=loaded,
         recipe=recipe,
         grids=found,
-        fps=float(Fraction(geometry.fps).limit_denominator(1001)),
+        fps=_fps(geometry),
         run=run,
         step=step,
         released=released,

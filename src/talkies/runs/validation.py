@@ -92,11 +92,11 @@ def requests_of(batch: Batch, model: Generator) -> list[Request]:
     ]
 
 
-def decoded(batch: Batch, model: Generator, *, seconds: float) -> list[Media]:
-    """The clips of a batch, decoded from their latents: the ceiling of every metric."""
+def decoded(batch: Batch, model: Generator, *, seconds: float, tiles: tuple[int, int] | None = None) -> list[Media]:
+    """The clips of a batch, decoded from their latents, with `tiles` as made ones are: the ceiling of every metric."""
     video, frames = model.stream_of("video"), None
     if video is not None:
-        frames = model.codecs.video[model.codec_of(video)].decode(batch.streams[video].latent).clamp(-1, 1)
+        frames = model.codecs.film(model.codec_of(video), batch.streams[video].latent, tiles).clamp(-1, 1)
     clips = [
         Media(frames=None if frames is None else frames[i], fps=model.fps, samples=None, sample_rate=1)
         for i in range(len(batch.ids))

@@ -1,6 +1,6 @@
 """What a loader yields (Batch) and what a network takes (Stream, Text, Condition)."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
@@ -44,6 +44,21 @@ class Stream:
         if self.mask is not None:
             return self.mask
         return torch.ones(self.latent.shape[0], self.grid.shape[0], dtype=torch.bool, device=self.latent.device)
+
+    def repeated(self, count: int) -> "Stream":
+        """The same samples `count` times, one batch after another."""
+
+        def times(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.repeat(count, *[1] * (x.ndim - 1))
+
+        return replace(
+            self,
+            latent=self.latent.repeat(count, *[1] * (self.latent.ndim - 1)),
+            time=self.time.repeat(count, *[1] * (self.time.ndim - 1)),
+            condition=times(self.condition),
+            mask=times(self.mask),
+            start=times(self.start),
+        )
 
     def to(self, device: torch.device | str) -> "Stream":
         """The same on `device`."""
@@ -119,6 +134,12 @@ class Text:
         if self.embedding.shape[0] == batch:
             return self
         return Text(embedding=self.embedding.expand(batch, -1, -1), length=self.length.expand(batch))
+
+    @classmethod
+    def joined(cls, texts: "Sequence[Text]") -> "Text":
+        """One batch after another, of the same L and D."""
+        embeddings, lengths = [text.embedding for text in texts], [text.length for text in texts]
+        return cls(embedding=torch.cat(embeddings), length=torch.cat(lengths))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,13 @@ class VideoCodec(Protocol):
     def decode(self, latent: Tensor) -> Tensor: ...
 
 
+class FilmCodec(VideoCodec, Protocol):
+    """A VideoCodec that decodes piece by piece, to the CPU; `tiles`: in squares of so many pixels a side, of which
+    neighbours have so many in common."""
+
+    def film(self, latent: Tensor, tiles: tuple[int, int] | None = None) -> Tensor: ...
+
+
 class AudioEncoder(Protocol):
     """Mono samples [B, S] fp32 in [-1, 1] -> features [B, C, T] fp32. S is padded right to a whole number of hops."""
 
@@ -65,6 +72,15 @@ class Codecs:
     video: Mapping[str, VideoCodec] = field(default_factory=dict)
     audio: Mapping[str, AudioEncoder] = field(default_factory=dict)
     text: Mapping[str, TextEncoder] = field(default_factory=dict)
+
+    def film(self, name: str, latent: Tensor, tiles: tuple[int, int] | None = None) -> Tensor:
+        """The frames [B, F, 3, H, W] of a latent, on the CPU, decoded by the video codec `name`; with `tiles`, by one
+        that can do so (checked in recipes)."""
+        codec = self.video[name]
+        if hasattr(codec, "film"):
+            return cast(FilmCodec, codec).film(latent, tiles)
+        assert tiles is None, f"{name} decodes no tiles"
+        return codec.decode(latent).cpu()
 
     def sound(self, name: str) -> AudioCodec:
         """The audio codec `name`, of which sound is made: one that decodes (checked in recipes)."""

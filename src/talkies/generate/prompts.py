@@ -1,0 +1,159 @@
+"""What `talkies sample` is asked for: one clip by its options, or a file of many, a line each."""
+
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from talkies.codecs.prompt import LONGEST
+from talkies.config import DataError, RecipeError
+from talkies.config.plain_json import plain_json
+from talkies.config.quoting import listed, named, shown
+from talkies.config.regular_files import open_regular, regular_bytes
+
+MEDIA = ("image", "audio", "video")
+KEYS = {"prompt": str, "negative": str, **dict.fromkeys(MEDIA, str), "seed": int, "name": str}
+LIMIT = 64 << 20
+"""The most bytes of a file of prompts."""
+SEEDS = 2**63
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SLUG = 40
+"""The most letters of a prompt in the name of its clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A clip that is asked for: its texts, the `files` that are given by medium, and the seed of its noise, which
+    depends on the `name`, too. `where`: the line that asks for it; None: the command line does."""
+
+    name: str
+    prompt: str | None
+    negative: str | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    seed: int = 0
+    where: str | None = None
+
+    def option(self, key: str) -> str:
+        """A key, as messages call it."""
+        return f"--{key}" if self.where is None else f"{self.where}: `{key}`"
+
+    def check(self) -> None:
+        """RecipeError for a text that is missing, empty, too long or not UTF-8."""
+        if self.prompt is not None:
+            _check_text(self.option("prompt"), self.prompt, empty="describe what to show and to hear")
+        elif "audio" not in self.files:
+            raise RecipeError(f"sample: {self.option('prompt')} is missing: describe what to show and to hear")
+        if self.negative is not None:
+            empty = "drop it, since the default is the empty prompt"
+            _check_text(self.option("negative"), self.negative, empty=empty)
+
+
+def _check_text(option: str, text: str, *, empty: str) -> None:
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise RecipeError(f"sample: {option} is not UTF-8: encode it as UTF-8")
+    if (size := len(text.encode())) > LONGEST:
+        raise RecipeError(f"sample: {option} has {size:,} bytes; at most {LONGEST:,} are allowed")
+    if not text.strip():
+        raise RecipeError(f"sample: {option} is empty: {empty}")
+
+
+def read_prompts(path: Path, *, seed: int, negative: str | None) -> list[Asked]:
+    """The clips that a file asks for: JSON Lines if it ends in .jsonl, else a prompt in every line that is not empty
+    and does not begin with #. `seed` and `negative`: of the lines that have none.
+
+    Raises RecipeError, with the number of the line, for what it cannot mean, DataError for a file that is not there.
+    """
+    asked: list[Asked] = []
+    lines: dict[str, int] = {}
+    for number, line in enumerate(_lines(path), 1):
+        where = f"{path} line {number}"
+        values = _values(path, line, where)
+        if values is None:
+            continue
+        one = _asked(values, where, len(asked) + 1, path.parent, seed=seed, negative=negative)
+        one.check()
+        if (before := lines.setdefault(one.name.casefold(), number)) != number:
+            raise RecipeError(f"sample: {where}: the name {shown(one.name)} is that of line {before}: give another")
+        asked.append(one)
+    if not asked:
+        raise RecipeError(f"sample: {path} holds no prompts: give one a line")
+    return asked
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return regular_bytes(path, LIMIT).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise RecipeError(f"sample: cannot read the prompts {path}: {error.strerror}; give another file") from None
+
+
+def _values(path: Path, line: bytes, where: str) -> dict[str, Any] | None:
+    """What a line says; None if it says nothing."""
+    if not line.strip():
+        return None
+    if path.suffix == ".jsonl":
+        try:
+            values = json.loads(plain_json(line))
+        except ValueError as error:
+            raise RecipeError(f"sample: {where}: {str(error).removesuffix(' in line 1')}") from None
+        if not isinstance(values, dict):
+            raise RecipeError(f'sample: {where}: found {shown(values)}, needed an object such as {{"prompt": "..."}}')
+        return values
+    try:
+        text = line.decode().strip()
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"sample: {where} is not UTF-8 at byte {error.start}: encode the file as UTF-8") from None
+    if text.startswith("{"):
+        raise RecipeError(f"sample: {where} looks like JSON: let the file's name end in .jsonl")
+    return None if text.startswith("#") else {"prompt": text}
+
+
+def _asked(values: dict[str, Any], where: str, number: int, folder: Path, *, seed: int, negative: str | None) -> Asked:
+    if unknown := sorted(values.keys() - KEYS.keys()):
+        raise RecipeError(f"sample: {where}: unknown key `{named(unknown[0])}`; known: {listed([*KEYS])}")
+    for key, value in values.items():
+        if type(value) is not KEYS[key]:
+            kind = "text" if KEYS[key] is str else "an integer"
+            raise RecipeError(f"sample: {where}: `{key}` is {shown(value)}; needed {kind}")
+    if not 0 <= values.get("seed", seed) < SEEDS:
+        raise RecipeError(f"sample: {where}: `seed` is {shown(values['seed'])}; give 0 to {SEEDS - 1}")
+    prompt = values.get("prompt")
+    name = values.get("name", f"{number:04d}{_slug(prompt or '')}")
+    if not NAME.fullmatch(name):
+        raise RecipeError(
+            f"sample: {where}: `name` is {shown(name)}; it names a file: give up to 100 letters, digits, dots, dashes "
+            "and underscores, a letter or digit first"
+        )
+    return Asked(
+        name=name,
+        prompt=prompt,
+        negative=values.get("negative", negative),
+        files={key: _file(folder, values[key], f"{where}: `{key}`") for key in MEDIA if key in values},
+        seed=values.get("seed", seed),
+        where=where,
+    )
+
+
+def _file(folder: Path, value: str, option: str) -> Path:
+    """The file that a line names; DataError if it is not there."""
+    try:
+        os.close(open_regular(folder / value))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"sample: {option}: cannot read {shown(folder / value)}: {reason}") from None
+    return folder / value
+
+
+def _slug(prompt: str) -> str:
+    """The first words of a prompt, as a file's name has them: -the-sad-mask."""
+    plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
+    slug = ""
+    for word in re.findall(r"[a-z0-9]+", plain):
+        if len(slug) + len(word) > SLUG:
+            break
+        slug += f"-{word}"
+    return slug

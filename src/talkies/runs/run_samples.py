@@ -1,0 +1,120 @@
+"""The clips that a file of prompts asks for: those that a folder lacks are made, several at a time."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from talkies.config import DataError
+from talkies.config.canonical import identifying
+from talkies.config.plain_json import json_sha256
+from talkies.config.regular_files import present
+from talkies.files.durable import UNWRITABLE, storage_errors, write_json
+from talkies.files.integrity import sha256_of
+from talkies.flow.config import SamplingConfig
+from talkies.generate.prompts import Asked
+from talkies.media.write import read_tags
+from talkies.parallel.ranks import Ranks
+from talkies.runs.asked import request_of, warn_of_white
+from talkies.runs.run_sample import Wanted, alike, make_together
+from talkies.runs.source import Source
+
+REQUEST = "talkies-request"
+"""The tag with the hash of what a clip was made of."""
+MANIFEST = "clips.json"
+
+
+def make_clips(
+    source: Source,
+    asked: Sequence[Asked],
+    sampling: SamplingConfig,
+    *,
+    spec: str,
+    out: Path,
+    ranks: Ranks,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Make a file `NAME.mp4` in the folder `out` of each clip that is `asked` for, unless it is there, and a manifest.
+    `spec`: what the source is called in messages. Every process of `ranks` calls it.
+
+    Before anything is written, every request is read, and DataError raised for a file that was made of another one.
+    """
+    requests = {one.name: _hash(source, one, sampling) for one in asked}
+    missing = ranks.first(lambda: [one.name for one in asked if not _made(out / f"{one.name}.mp4", requests[one.name])])
+    pending = [one for one in asked if one.name in missing]
+    read = partial(_wanted, source, sampling=sampling, spec=spec, out=out, requests=requests)
+    groups = _groups(source, pending, sampling, read)
+    warn_of_white(pending, source.generator(), ranks)
+    if ranks.main and len(pending) < len(asked):
+        say(f"sample:   {len(asked) - len(pending)} of {len(asked)} clips are there")
+    with storage_errors(out, refused=UNWRITABLE):
+        out.mkdir(parents=True, exist_ok=True)
+    try:
+        for group in groups:
+            make_together(source, [read(one) for one in group], sampling, ranks=ranks, say=say)
+    finally:
+        if ranks.main:
+            write_json(out / MANIFEST, _manifest(source, asked, requests, out), refused=UNWRITABLE)
+
+
+def _hash(source: Source, asked: Asked, sampling: SamplingConfig) -> str:
+    """Of all that decides a clip. How many are made at once does not (but for rounding)."""
+    return json_sha256(
+        {
+            "source": source.sha256,
+            "geometry": source.recipe.data.geometry,
+            "sampling": identifying(replace(sampling, batch=1)),
+            "texts": [asked.prompt, asked.negative],
+            "noise": [asked.seed, asked.name],
+            "files": {medium: sha256_of(path) for medium, path in asked.files.items()},
+        }
+    )
+
+
+def _made(path: Path, request: str) -> bool:
+    """Whether the clip is there; DataError for another one in its place."""
+    if not present(path):
+        return False
+    if read_tags(path).get(REQUEST) != request:
+        raise DataError(
+            f"sample: {path} was not made of this prompt, seed, model and sampling: move it away, or give another --out"
+        )
+    return True
+
+
+def _wanted(
+    source: Source, asked: Asked, *, sampling: SamplingConfig, spec: str, out: Path, requests: Mapping[str, str]
+) -> Wanted:
+    request, beside = request_of(asked, source.generator(), source.recipe, sampling, spec)
+    tags = {REQUEST: requests[asked.name]}
+    return Wanted(request=request, out=out / f"{asked.name}.mp4", beside=beside, tags=tags)
+
+
+def _groups(
+    source: Source, asked: Sequence[Asked], sampling: SamplingConfig, read: Callable[[Asked], Wanted]
+) -> list[list[Asked]]:
+    """The clips that are made together. Every request is read once, and not kept: images and sounds are large."""
+    found: dict[Hashable, list[Asked]] = {}
+    for one in asked:
+        kind = alike(source, read(one).request, sampling)
+        found.setdefault(one.name if kind is None else kind, []).append(one)
+    size = sampling.batch
+    return [group[i : i + size] for group in found.values() for i in range(0, len(group), size)]
+
+
+def _manifest(source: Source, asked: Sequence[Asked], requests: Mapping[str, str], out: Path) -> dict[str, Any]:
+    """What is there, in the order in which it was asked for."""
+    clips = [
+        {
+            "file": f"{one.name}.mp4",
+            "prompt": one.prompt,
+            "negative": one.negative,
+            "seed": one.seed,
+            "request": requests[one.name],
+            **{medium: str(path) for medium, path in one.files.items()},
+        }
+        for one in asked
+        if present(out / f"{one.name}.mp4")
+    ]
+    return {"model": source.name, "sha256": source.sha256, "geometry": source.recipe.data.geometry, "clips": clips}
