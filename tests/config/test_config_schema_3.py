@@ -1,7 +1,6 @@
 """Recipes of schema 2, as runs recorded them and as files state them, in schema 3."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ OLD = json.loads((HERE / "recipe_of_2.json").read_text())
 """Every recipe of recipes/mova as the last version of schema 2 recorded it, with its hash in schema 2."""
 DEFAULTS = json.loads((HERE / "defaults_2.json").read_text())
 PHASES = [name for name, known in OLD.items() if known["recipe"]["kind"] == "phase"]
-SINCE: dict[str, dict[str, Any]] = {"lora": {"masters": "bf16"}}
-"""What recipes of the repository have set since then, in keys that were added."""
 WANTED: dict[str, Any] = {
     "phase": {"kind": "joint", "text_dropout": 0.2, "video_loss_weight": 1.0, "audio_loss_weight": 0.2},
     "train": {
@@ -52,7 +49,7 @@ def recipe_of(values: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("name", OLD)
 def test_a_recorded_recipe_is_the_one_in_the_repository(name: str) -> None:
     recipe, recorded = decode_recipe(load(MOVA / f"{name}.yaml"), SYSTEMS), OLD[name]
-    found = replace(recipe_of(recorded["recipe"]), **SINCE.get(name, {}))
+    found = recipe_of(recorded["recipe"])
     assert recipe_hash(found) == recipe_hash(recipe)
     if name not in PHASES:
         assert recorded["recipe_hash"] == recipe_hash(recipe), "a preparation keeps its folder"

@@ -55,7 +55,7 @@ def trained(
 ) -> dict[str, Any]:
     """Train on this rank, or (with `folder`) continue there: losses, the gradients of the last step, the whole adapter
     and its moments; `base`: the dtypes of the frozen weights by name."""
-    recipe = toy("lora", "precision=bf16", f"masters={masters}", f"parallel={layout}", *overrides)
+    recipe = toy("lora", "precision=bf16", f"compute.masters={masters}", f"parallel={layout}", *overrides)
     recipe = replace(recipe, steps=replace(recipe.steps, max=STEPS))
     if isinstance(recipe.parallel, DeepspeedConfig):
         import cpu_zero

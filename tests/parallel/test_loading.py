@@ -21,9 +21,9 @@ BLOCKS = WIDE.layers * (8 * WIDE.dim**2 + 2 * WIDE.dim * WIDE.ffn_dim)
 ADAPTER = ["train={kind: lora, rank: 4}", "parents={base: parent}"]
 CASES: dict[str, tuple[int, str, list[str]]] = {
     "alone": (1, "{kind: ddp}", ["parents={base: parent}"]),
-    "alone, bf16": (1, "{kind: ddp}", [*ADAPTER, "masters=bf16"]),
+    "alone, bf16": (1, "{kind: ddp}", [*ADAPTER, "compute.masters=bf16"]),
     "shards": (2, "{kind: fsdp2, shard: 2}", ["parents={base: parent}"]),
-    "shards, bf16": (2, "{kind: fsdp2, shard: 2}", [*ADAPTER, "masters=bf16"]),
+    "shards, bf16": (2, "{kind: fsdp2, shard: 2}", [*ADAPTER, "compute.masters=bf16"]),
 }
 
 

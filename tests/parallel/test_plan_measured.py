@@ -29,7 +29,7 @@ from talkies.training.lora import add_lora
 
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 
-JOINT, SHARD, HELD = "joint_phase1", "{kind: fsdp2, shard: 2}", "masters=bf16"
+JOINT, SHARD, HELD = "joint_phase1", "{kind: fsdp2, shard: 2}", "compute.masters=bf16"
 STATES: dict[int, list[tuple[Any, ...]]] = {
     2: [
         (JOINT, "{kind: ddp, replicate: 2}", "fp32", 1),

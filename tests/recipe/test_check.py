@@ -58,7 +58,11 @@ def test_a_license_is_an_identifier(license: str, good: bool) -> None:
     ("recipe", "overrides", "message"),
     [
         ("toy/lora", ["precision=bf16"], None),
-        ("toy/lora", ["precision=fp32"], r"`masters` is bf16, but `precision` is fp32, .* set `precision` to bf16"),
+        (
+            "toy/lora",
+            ["precision=fp32"],
+            r"`compute.masters` is bf16, but `precision` is fp32, .* set `precision`",
+        ),
         ("joint_phase1", [], r"a joint phase with `train.kind` all trains every weight, .* set `train.kind` to lora"),
         ("../mirage/warm_up", [], None),
         ("../mirage/reference", [], r"a reference phase with `train.kind` all trains every weight"),
@@ -67,7 +71,7 @@ def test_a_license_is_an_identifier(license: str, good: bool) -> None:
 def test_bf16_masters_need_frozen_weights_and_bf16_matmuls(
     recipe: str, overrides: list[str], message: str | None
 ) -> None:
-    decoded = decode_phase(load(RECIPES / f"{recipe}.yaml", ["masters=bf16", *overrides]), SYSTEMS)
+    decoded = decode_phase(load(RECIPES / f"{recipe}.yaml", ["compute.masters=bf16", *overrides]), SYSTEMS)
     if message is None:
         check(decoded)
         return

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from talkies.config import config
 from talkies.config.numbers import Threads
+from talkies.config.schema import added
 
 Degree = Annotated[int, Field(ge=1, le=2**16)]
 
@@ -78,8 +79,10 @@ ParallelConfig = Annotated[Layout, Field(discriminator="kind")]
 class ComputeConfig:
     """How blocks compute: `checkpointing` keeps only their inputs and recomputes the rest for the gradient; `compile`
     compiles each kind of block for training steps. `threads`: CPU threads per process instead of torch's choice; one is
-    fastest for small networks, and does not spin when cores are shared."""
+    fastest for small networks, and does not spin when cores are shared. `masters`: bf16 holds the frozen weights of
+    matmuls in blocks in bf16, to which bf16 precision rounds them anyway."""
 
     checkpointing: bool = False
     compile: bool = False
     threads: Threads | None = None
+    masters: Literal["fp32", "bf16"] = added(default="fp32")

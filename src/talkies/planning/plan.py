@@ -49,8 +49,6 @@ class PlannedPhase(Protocol):
     @property
     def precision(self) -> str: ...
     @property
-    def masters(self) -> str: ...
-    @property
     def parallel(self) -> Layout: ...
     @property
     def compute(self) -> ComputeConfig: ...
@@ -145,7 +143,7 @@ def plan(
     latents, model = _latents(recipe, grids), skeleton(system, recipe, components)
     if isinstance(recipe.train, LoraConfig):
         check_targets(model, recipe.train)
-    parts = parts_of(system, recipe, model, recipe.train, masters=recipe.masters)
+    parts = parts_of(system, recipe, model, recipe.train, masters=recipe.compute.masters)
     profiler = Profiler(system, recipe, model, grids=grids, train=recipe.train)
     work = _work(recipe, latents, profiler.turn())
     profile = profiler(work)
@@ -161,7 +159,7 @@ def plan(
         system=recipe.system.kind,
         preset=recipe.model.preset,
         precision=recipe.precision,
-        masters=recipe.masters,
+        masters=recipe.compute.masters,
         geometry=recipe.data.geometry,
         seconds=float(geometry.seconds),
         parallel=recipe.parallel,

@@ -75,18 +75,18 @@ def check_license(tracking: TrackingConfig) -> None:
 
 def _check_masters(recipe: PhaseRecipe) -> None:
     """RecipeError for bf16 masters where matmuls read fp32, or of trained weights only."""
-    if recipe.masters == "fp32":
+    if recipe.compute.masters == "fp32":
         return
     if recipe.precision == "fp32":
         raise RecipeError(
-            "recipe: `masters` is bf16, but `precision` is fp32, in which matmuls read fp32 weights: set `precision` "
-            "to bf16, or drop `masters`"
+            "recipe: `compute.masters` is bf16, but `precision` is fp32, in which matmuls read fp32 weights: set "
+            "`precision` to bf16, or drop `compute.masters`"
         )
     if recipe.train.kind == "all" and not parts(recipe).frozen:
         raise RecipeError(
-            f"recipe: `masters` bf16 holds frozen weights in bf16, but a {recipe.phase.kind} phase with `train.kind` "
-            "all trains every weight, and in bf16 they would lose small updates: set `train.kind` to lora, or drop "
-            "`masters`"
+            f"recipe: `compute.masters` bf16 holds frozen weights in bf16, but a {recipe.phase.kind} phase with "
+            "`train.kind` all trains every weight, and in bf16 they would lose small updates: set `train.kind` to "
+            "lora, or drop `compute.masters`"
         )
 
 

@@ -12,7 +12,7 @@ from talkies.config import RecipeError, config
 from talkies.config.decode import decode, decode_values, one_of
 from talkies.config.numbers import Natural
 from talkies.config.quoting import shown
-from talkies.config.schema import added, by_name
+from talkies.config.schema import by_name
 from talkies.config.source import LoadedRecipe, displayed
 from talkies.data.config import DataConfig
 from talkies.flow.config import FlowConfig, SamplingConfig
@@ -40,7 +40,7 @@ class PhaseRecipe:
 
     `parents`: where weights come from, by the system's slots (`base` brings every component): the name of an earlier
     phase of the curriculum, a run folder, a release folder or models:/name@alias. `train`: all parameters, or an
-    adapter on a frozen parent. `masters`: bf16 holds the frozen weights of matmuls in bf16, as autocast reads them."""
+    adapter on a frozen parent."""
 
     system: ClassVar[System]
 
@@ -58,7 +58,6 @@ class PhaseRecipe:
     steps: StepsConfig
     ema: EmaConfig = EmaConfig()
     precision: Literal["fp32", "bf16"] = "fp32"
-    masters: Literal["fp32", "bf16"] = added(default="fp32")
     parallel: ParallelConfig = DdpConfig()
     compute: ComputeConfig = ComputeConfig()
     slurm: SlurmConfig = SlurmConfig()

@@ -81,7 +81,7 @@ def _structure(recipe: PhaseRecipe, mesh: Mesh | None, compute: ComputeConfig, *
     bf16, units = recipe.precision == "bf16", [*recipe.system.network().units(model)]
     if bf16 and mesh is None and not trains:
         hold_lowered(model)
-    elif recipe.masters == "bf16":
+    elif compute.masters == "bf16":
         _hold_frozen(units)
     arrange(model, units, mesh, compute, bf16=bf16)
     return model

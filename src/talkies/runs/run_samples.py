@@ -64,7 +64,7 @@ def _hash(source: Source, asked: Asked, sampling: SamplingConfig) -> str:
         {
             "source": source.sha256,
             "geometry": source.recipe.data.geometry,
-            "sampling": identifying(replace(sampling, batch=1)),
+            "sampling": identifying(replace(sampling, batch=1, offload="none")),
             "texts": [asked.prompt, asked.negative],
             "noise": [asked.seed, asked.name],
             "files": {medium: sha256_of(path) for medium, path in asked.files.items()},

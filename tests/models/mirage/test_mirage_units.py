@@ -60,7 +60,7 @@ def test_recomputed_and_compiled_units_do_the_same(compute: ComputeConfig, monke
 
 
 def test_frozen_units_in_bf16_train_the_sound_bitwise_the_same() -> None:
-    """As the warm-up does with `masters: bf16`."""
+    """As the warm-up does with `compute.masters: bf16`."""
     wide, half = toy(), toy()
     for model in (wide, half):
         model.requires_grad_(False).get_submodule("sound").requires_grad_(True)
