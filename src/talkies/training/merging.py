@@ -1,0 +1,47 @@
+"""A LoRA merged into the weights that it adapts: W + alpha / rank B A, tensor by tensor."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from talkies.config import CheckpointError
+from talkies.training.adapter import Adapter
+from talkies.weights.pieces import DTYPES, Piece
+
+_WEIGHT = ".weight"
+
+
+def merged(weight: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:
+    """`weight` [out, in] + scale * up [out, rank] @ down [rank, in], computed in fp32 and rounded once to its dtype."""
+    return torch.addmm(weight.float(), up.float(), down.float(), alpha=scale).to(weight.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merging:
+    """Merges `adapter` into the tensors of its base."""
+
+    adapter: Adapter
+
+    def check(self, base: dict[str, Piece]) -> None:
+        """CheckpointError if a layer of the adapter is none of `base`, or of another shape."""
+        for name, (down, up) in self.adapter.layers.items():
+            weight = base.get(name + _WEIGHT)
+            if weight is None or weight.shape != (up.shape[0], down.shape[1]):
+                found = "no such layer" if weight is None else str(weight.shape)
+                raise CheckpointError(
+                    f"export: the adapter {self.adapter.folder} was made for another architecture: {name} is "
+                    f"({up.shape[0]}, {down.shape[1]}), and its base has {found}"
+                )
+
+    def chunks(self, name: str, piece: Piece) -> Iterator[bytes]:
+        """The bytes of the tensor `name` of the base with what the adapter adds."""
+        pair = self.adapter.layers.get(name.removesuffix(_WEIGHT)) if name.endswith(_WEIGHT) else None
+        if pair is None:
+            yield from piece.chunks()
+            return
+        down, up = pair
+        value = merged(piece.tensor(), down.tensor(), up.tensor(), self.adapter.scale)
+        assert value.dtype == DTYPES[piece.dtype]
+        yield value.contiguous().view(torch.uint8).numpy().tobytes()
