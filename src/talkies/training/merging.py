@@ -1,6 +1,6 @@
 """A LoRA merged into the weights that it adapts: W + alpha / rank B A, tensor by tensor."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from talkies.config import CheckpointError
 from talkies.training.adapter import Adapter
-from talkies.weights.pieces import DTYPES, Piece
+from talkies.weights.pieces import Piece
 
 _WEIGHT = ".weight"
 
@@ -24,15 +24,16 @@ class Merging:
 
     adapter: Adapter
 
-    def check(self, base: dict[str, Piece]) -> None:
-        """CheckpointError if a layer of the adapter is none of `base`, or of another shape."""
+    def check(self, base: Mapping[str, Piece]) -> None:
+        """CheckpointError if a layer of the adapter is none of `base` (by the path of the tensor in the network), or of
+        another shape."""
         for name, (down, up) in self.adapter.layers.items():
-            weight = base.get(name + _WEIGHT)
-            if weight is None or weight.shape != (up.shape[0], down.shape[1]):
-                found = "no such layer" if weight is None else str(weight.shape)
+            weight, shape = base.get(name + _WEIGHT), (up.shape[0], down.shape[-1])
+            if weight is None or weight.shape != shape or up.shape[-1] != down.shape[0]:
+                found = "has no such layer" if weight is None else f"has {weight.shape}"
                 raise CheckpointError(
-                    f"export: the adapter {self.adapter.folder} was made for another architecture: {name} is "
-                    f"({up.shape[0]}, {down.shape[1]}), and its base has {found}"
+                    f"export: {self.adapter.folder} was made for another architecture: its {name} is {shape}, and "
+                    f"the base {found}"
                 )
 
     def chunks(self, name: str, piece: Piece) -> Iterator[bytes]:
@@ -40,8 +41,6 @@ class Merging:
         pair = self.adapter.layers.get(name.removesuffix(_WEIGHT)) if name.endswith(_WEIGHT) else None
         if pair is None:
             yield from piece.chunks()
-            return
-        down, up = pair
-        value = merged(piece.tensor(), down.tensor(), up.tensor(), self.adapter.scale)
-        assert value.dtype == DTYPES[piece.dtype]
-        yield value.contiguous().view(torch.uint8).numpy().tobytes()
+        else:
+            value = merged(piece.tensor(), pair[0].tensor(), pair[1].tensor(), self.adapter.scale)
+            yield value.contiguous().view(torch.uint8).numpy().tobytes()
