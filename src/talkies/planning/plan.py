@@ -156,7 +156,7 @@ def plan(
         name=recipe.name,
         kind=recipe.phase.kind if recipe.train.kind == "all" else f"{recipe.phase.kind}, {recipe.train.kind}",
         system=recipe.system.kind,
-        preset=recipe.model.preset,
+        preset=recipe.model.preset or "of its own sizes",
         precision=recipe.precision,
         geometry=recipe.data.geometry,
         seconds=float(geometry.seconds),
