@@ -1,6 +1,7 @@
-"""The small codecs of other tests serve the folders that are made here."""
+"""The small codecs and the release.json of other tests serve what is made here."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1] / "codecs"))
+for folder in ("codecs", "tracking"):
+    sys.path.append(str(Path(__file__).parents[1] / folder))

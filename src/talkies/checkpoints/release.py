@@ -233,3 +233,8 @@ def _refuse_deepspeed(folder: Path) -> None:
             f"many: python {folder}/zero_to_fp32.py {folder} OUT --safe_serialization converts it to safetensors; runs "
             "of talkies keep theirs in checkpoints/, which any layout reads"
         )
+
+
+def component_files(folder: Path, component: str) -> list[Path]:
+    """The files of a component, in order."""
+    return [folder / _component_file(folder, _read(folder), component)]
