@@ -3,7 +3,7 @@
 release.json                      what it is, and the sha256 and size of every other file; written last
 <component>.safetensors           a part of the network, under upstream's keys; if it was imported, perhaps in shards
 adapter/adapter_model.safetensors, adapter/adapter_config.json    a LoRA, in PEFT's format
-codecs/{video,audio,text}/...     the fitted codecs that it was trained with, or the pretrained ones that it was imported with
+codecs/{video,audio,text}/...     fitted codecs that it was trained with, or the pretrained ones of an import
 origin/...                        small files of the folder that it was imported from, as they were
 places.json                       where its base and its pretrained codecs were; excluded from the hash
 """
