@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from test_umt5_text import WORDS, spelled_tokenizer
+from small_codecs import WORDS, spelled_tokenizer
 from transformers import T5Config, T5EncoderModel
 
 from talkies.codecs.config import T5TextConfig
