@@ -185,15 +185,18 @@ def load_component(folder: Path, component: str) -> dict[str, Tensor]:
     values = _read(folder)
     path = _current_path(component, values, folder)
     found: dict[str, Tensor] = {}
-    for name in component_files(folder, values, component):
+    for name in _files(folder, values, component):
         _verify(folder, values, name)
         found |= {path(key): tensor for key, tensor in read_weights(folder / name).items()}
     return found
 
 
-def component_files(folder: Path, values: Mapping[str, Any], component: str) -> list[str]:
-    """The names of the files of a component, in order, from the `values` of `read_release`. CheckpointError if it is
-    missing."""
+def component_files(folder: Path, component: str) -> list[Path]:
+    """The files of a component, in order. CheckpointError if it is missing."""
+    return [folder / name for name in _files(folder, _read(folder), component)]
+
+
+def _files(folder: Path, values: Mapping[str, Any], component: str) -> list[str]:
     if component not in values["components"]:
         others = ", ".join(sorted(values["components"])) or "none"
         raise CheckpointError(f"release: {folder} has no {component}, only {others}")
@@ -202,7 +205,7 @@ def component_files(folder: Path, values: Mapping[str, Any], component: str) -> 
 
 def _current_path(component: str, values: Mapping[str, Any], folder: Path) -> Callable[[str], str]:
     """A function from the keys of a component's files to the current paths of its parameters below the component."""
-    before = _SHARD.sub("", component_files(folder, values, component)[0].removesuffix(".safetensors"))
+    before = _SHARD.sub("", _files(folder, values, component)[0].removesuffix(".safetensors"))
     schema = int(values.get("names_schema", 1))
     return lambda key: renamed(f"{before}.{key}", schema).removeprefix(f"{component}.")
 
@@ -215,7 +218,7 @@ def open_component(folder: Path, component: str) -> Iterator[tuple[str, tuple[in
     """
     values = _read(folder)
     path = _current_path(component, values, folder)
-    for name in component_files(folder, values, component):
+    for name in _files(folder, values, component):
         for key, shape, read in open_weights(folder / name):
             yield path(key), shape, read
 
