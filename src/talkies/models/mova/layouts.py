@@ -210,7 +210,7 @@ WAN_FOLDER = MovaLayout(
     },
     codecs={},
     forms={"video": WAN},
-    files=(),
+    files=("configuration.json",),
 )
 DIFFUSERS_FOLDER = MovaLayout(
     components={
