@@ -196,6 +196,11 @@ def component_files(folder: Path, component: str) -> list[Path]:
     return [folder / name for name in _files(folder, _read(folder), component)]
 
 
+def current_names(folder: Path, component: str) -> Callable[[str], str]:
+    """A function from the keys of a component's files to the current paths of its parameters below the component."""
+    return _current_path(component, _read(folder), folder)
+
+
 def _files(folder: Path, values: Mapping[str, Any], component: str) -> list[str]:
     if component not in values["components"]:
         others = ", ".join(sorted(values["components"])) or "none"
@@ -204,7 +209,6 @@ def _files(folder: Path, values: Mapping[str, Any], component: str) -> list[str]
 
 
 def _current_path(component: str, values: Mapping[str, Any], folder: Path) -> Callable[[str], str]:
-    """A function from the keys of a component's files to the current paths of its parameters below the component."""
     before = _SHARD.sub("", _files(folder, values, component)[0].removesuffix(".safetensors"))
     schema = int(values.get("names_schema", 1))
     return lambda key: renamed(f"{before}.{key}", schema).removeprefix(f"{component}.")
@@ -250,8 +254,3 @@ def _refuse_deepspeed(folder: Path) -> None:
             f"many: python {folder}/zero_to_fp32.py {folder} OUT --safe_serialization converts it to safetensors; runs "
             "of talkies keep theirs in checkpoints/, which any layout reads"
         )
-
-
-def component_files(folder: Path, component: str) -> list[Path]:
-    """The files of a component, in order."""
-    return [folder / _component_file(folder, _read(folder), component)]

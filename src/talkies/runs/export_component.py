@@ -1,21 +1,27 @@
 """A component of a release as the files of a layout: where each tensor's bytes come from, under its name there."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from talkies.checkpoints.release import component_files
+from talkies.checkpoints.release import component_files, current_names
 from talkies.streams.layout import Held
 from talkies.training.merging import Merging
-from talkies.weights.pieces import Outgoing, Piece, contents
+from talkies.weights.headers import read_header
+from talkies.weights.pieces import Outgoing, Piece
 from talkies.weights.shards import Shard, divided, shard_name
+
+Make = Callable[[str, Piece], Outgoing]
 
 
 def shards_of(release: Path, component: str, held: Held, *, merging: Merging | None, limit: int | None) -> list[Shard]:
     """The component in files of at most `limit` bytes, or (None) divided, ordered and headed as the release has it.
     `merging`: adds an adapter to the tensors while they are written. CheckpointError if that is for another network."""
+    made = partial(_outgoing, component, held, merging)
     files = component_files(release, component)
+    rename = current_names(release, component)
     shards = [
-        _mirrored(path, component, held, shard_name(held.stem, number, len(files)), merging)
+        _mirrored(path, shard_name(held.stem, number, len(files)), lambda key, piece: made(rename(key), piece))
         for number, path in enumerate(files, 1)
     ]
     if limit is None:
@@ -24,9 +30,10 @@ def shards_of(release: Path, component: str, held: Held, *, merging: Merging | N
     return divided(held.stem, tensors, limit)
 
 
-def _mirrored(path: Path, component: str, held: Held, file: str, merging: Merging | None) -> Shard:
-    content = contents(path)
-    pairs = [(_outgoing(component, key, piece, held, merging), piece) for key, piece in content.pieces.items()]
+def _mirrored(path: Path, file: str, made: Make) -> Shard:
+    """The file `path` under other names, in its own order."""
+    content = read_header(path)
+    pairs = [(made(key, piece), piece) for key, piece in content.pieces.items()]
     stored = sorted(pairs, key=lambda pair: pair[1].begin)
     return Shard(
         file=file,
@@ -36,6 +43,6 @@ def _mirrored(path: Path, component: str, held: Held, file: str, merging: Mergin
     )
 
 
-def _outgoing(component: str, name: str, piece: Piece, held: Held, merging: Merging | None) -> Outgoing:
+def _outgoing(component: str, held: Held, merging: Merging | None, name: str, piece: Piece) -> Outgoing:
     made = piece.chunks if merging is None else partial(merging.chunks, f"{component}.{name}", piece)
     return Outgoing(name=held.theirs(name), dtype=piece.dtype, shape=piece.shape, size=piece.size, chunks=made)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from talkies.checkpoints.release import component_files
+from talkies.checkpoints.release import component_files, current_names
 from talkies.config import RecipeError, StorageError
 from talkies.files.durable import storage_errors
 from talkies.files.folders import replacing_folder
@@ -18,7 +18,9 @@ from talkies.streams.layout import CONFIG, Layout
 from talkies.training.adapter import adapter_of
 from talkies.training.adapter_layout import write_adapters
 from talkies.training.merging import Merging
-from talkies.weights.pieces import contents, copied
+from talkies.weights.hashed import chunks_of
+from talkies.weights.headers import read_header
+from talkies.weights.pieces import Piece
 from talkies.weights.shards import Shard, index_text
 
 ORIGIN = "origin"
@@ -82,7 +84,7 @@ def export_layout(
                 shard.write(work / layout.components[component].folder)
         for file, path in files.items():
             (work / file).parent.mkdir(parents=True, exist_ok=True)
-            copied(path, work / file)
+            _copy(path, work / file)
         if how == "apart" and merging is not None:
             write_adapters(merging.adapter, work / "adapter", {part: layout.components[part] for part in names})
     there = sorted({part for part in layout.codecs if part in exported.recipe.codecs and part not in left})
@@ -99,14 +101,21 @@ def _check_how(exported: Exported, how: How) -> None:
         raise RecipeError(f"export: --{how} is for an adapter, and {exported.release} holds whole weights: drop it")
 
 
-def _tensors(exported: Exported) -> dict[str, Any]:
+def _tensors(exported: Exported) -> dict[str, Piece]:
     """Every tensor of the base by its path in the network."""
-    return {
-        f"{component}.{name}": piece
-        for component in exported.held["components"]
-        for path in component_files(exported.whole, component)
-        for name, piece in contents(path).pieces.items()
-    }
+    found: dict[str, Piece] = {}
+    for component in exported.held["components"]:
+        rename = current_names(exported.whole, component)
+        for path in component_files(exported.whole, component):
+            pieces = read_header(path).pieces
+            found |= {f"{component}.{rename(name)}": piece for name, piece in pieces.items()}
+    return found
+
+
+def _copy(path: Path, new: Path) -> None:
+    with new.open("xb") as file:
+        for chunk in chunks_of(path):
+            file.write(chunk)
 
 
 def _texts(

@@ -10,8 +10,10 @@ from torch import Tensor
 from talkies.checkpoints.names import renamed
 from talkies.checkpoints.release import names_schema, read_release
 from talkies.config import CheckpointError
+from talkies.config.quoting import shown
 from talkies.training.lora import ADAPTER, AdapterRecord
-from talkies.weights.pieces import Piece, contents
+from talkies.weights.headers import read_header
+from talkies.weights.pieces import Piece
 
 _PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
@@ -32,22 +34,22 @@ class Adapter:
 
     @cached_property
     def layers(self) -> Mapping[str, tuple[Piece, Piece]]:
-        """Path of the layer in the model -> where A [rank, in] and B [out, rank] are, by path."""
-        found = contents(self.folder / "adapter_model.safetensors").pieces
-        return {
-            renamed(key.removeprefix(_PREFIX), self.schema).removesuffix(_A): (found[key], found[_other(key)])
-            for key in sorted(found)
-            if key.endswith(_A)
-        }
+        """Path of the layer in the model -> where A [rank, in] and B [out, rank] are, by path. CheckpointError without
+        either."""
+        found = read_header(self.folder / "adapter_model.safetensors").pieces
+        pairs = {}
+        for key in sorted(key for key in found if key.endswith(_A)):
+            other = key.removesuffix(_A) + _B
+            if other not in found:
+                raise CheckpointError(f"export: {self.folder} lacks {shown(other)}: restore the release from a copy")
+            name = renamed(key.removeprefix(_PREFIX), self.schema).removesuffix(_A)
+            pairs[name] = found[key], found[other]
+        return pairs
 
     def pairs(self) -> Iterator[tuple[str, Tensor, Tensor]]:
         """(path of the layer in the model, A [rank, in], B [out, rank]), by path; one layer in memory at a time."""
         for name, (down, up) in self.layers.items():
             yield name, down.tensor(), up.tensor()
-
-
-def _other(key: str) -> str:
-    return key.removesuffix(_A) + _B
 
 
 def adapter_of(release: Path) -> Adapter:

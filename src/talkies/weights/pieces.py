@@ -1,9 +1,7 @@
 """Tensors of safetensors files as stretches of bytes, read without mapping the files into memory."""
 
-import json
 import math
 import os
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,26 +76,3 @@ class Contents:
 
     metadata: dict[str, str]
     pieces: dict[str, Piece]
-
-
-def contents(path: Path) -> Contents:
-    """What a verified file holds. CheckpointError if it is no safetensors file of tensors that torch has."""
-    with os.fdopen(open_regular(path), "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        values = json.loads(file.read(length))
-    metadata = values.pop("__metadata__", {})
-    pieces = {}
-    for name, entry in values.items():
-        begin, end = entry["data_offsets"]
-        pieces[name] = Piece(
-            dtype=entry["dtype"], shape=tuple(entry["shape"]), path=path, begin=8 + length + begin, size=end - begin
-        )
-    return Contents(metadata=metadata, pieces=pieces)
-
-
-def copied(path: Path, new: Path) -> None:
-    """Copy a file of any size to the path `new`, a few MB at a time."""
-    whole = Piece(dtype="U8", shape=(), path=path, begin=0, size=path.stat().st_size)
-    with new.open("xb") as file:
-        for chunk in whole.chunks():
-            file.write(chunk)
