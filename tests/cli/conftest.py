@@ -1,4 +1,4 @@
-"""The fixtures of toy runs for every test of this folder; the MLflow servers of the tracking tests, and made weights."""
+"""The fixtures of toy runs for every test of this folder; MLflow servers of the tracking tests, and made weights."""
 
 import sys
 from pathlib import Path
