@@ -1,5 +1,6 @@
 """Releases of small networks as phases write them: whole weights, and an adapter over them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from tracking_release import LINEAGE, info
 
 from talkies.checkpoints.release import release_sha256, write_release
+from talkies.codecs.streamed import streamed_identity
 from talkies.config.canonical import to_dict
 from talkies.config.source import load
 from talkies.models.build import build
@@ -19,6 +21,7 @@ from talkies.recipe.config import PhaseRecipe, decode_phase
 from talkies.runs.recorded import released_values
 from talkies.training.config import LoraConfig
 from talkies.training.lora import adapter_json, adapter_tensors, add_lora
+from talkies.weights.stored import stored
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
 
@@ -53,7 +56,7 @@ def trained(
         components={
             name: tensors for name, tensors in components_of(recipe.model.shape, dtype).items() if name in held
         },
-        info=_info(recipe),
+        info=_info(recipe, weights),
         weights=codec_places(weights),
     )
     return folder
@@ -78,7 +81,7 @@ def adapted(folder: Path, base: Path, weights: Path | None, *, rank: int = 2) ->
     write_release(
         folder,
         components={},
-        info=_info(recipe, phase="lora", parents={"base": {**LINEAGE, "sha256": named["sha256"]}}),
+        info=_info(recipe, weights, phase="lora", parents={"base": {**LINEAGE, "sha256": named["sha256"]}}),
         adapter=(adapter_tensors(lora), adapter_json(recipe.train, named["sha256"])),
         base=named,
         weights=codec_places(weights),
@@ -86,5 +89,10 @@ def adapted(folder: Path, base: Path, weights: Path | None, *, rank: int = 2) ->
     return folder
 
 
-def _info(recipe: PhaseRecipe, **changes: Any) -> dict[str, Any]:
-    return info(name=recipe.name, recipe=released_values(recipe), model=to_dict(recipe.model), **changes)
+def _info(recipe: PhaseRecipe, weights: Path | None, **changes: Any) -> dict[str, Any]:
+    identities = dict.fromkeys(recipe.codecs, "d1" * 32)
+    for part, path in codec_places(weights).items() if weights is not None and weights.exists() else ():
+        config = replace(recipe.codecs[part], weights=path)
+        identities[part] = streamed_identity(config, stored, key=f"codecs.{part}")
+    values = {"recipe": released_values(recipe), "model": to_dict(recipe.model), "codecs": identities}
+    return info(name=recipe.name, **values, **changes)

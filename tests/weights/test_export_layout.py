@@ -250,6 +250,12 @@ def test_sources_that_are_damaged_or_missing(
     line = refused(capsys, 65, str(lost), *to)
     assert "codec is not at" in line
     assert "--no-codecs" in line
+    other = mova_folder(tmp_path / "other")
+    exchanged = trained(tmp_path / "exchanged", other)
+    made = AutoencoderKLWan.from_pretrained(other / "video_vae")
+    next(made.parameters()).data.add_(1)
+    made.save_pretrained(other / "video_vae")
+    assert "and the release was made with" in refused(capsys, 65, str(exchanged), *to)
     assert not (tmp_path / "out").exists()
     export(lost, "mova", tmp_path / "out", "--no-codecs")
     index = json.loads((tmp_path / "out" / "model_index.json").read_text())

@@ -70,7 +70,7 @@ def export_layout(
         )
         for component in names
     }
-    files, left = codec_files(exported.recipe, layout) if codecs else ({}, {})
+    files, left = codec_files(exported.recipe, layout, exported.info["codecs"]) if codecs else ({}, {})
     texts = _origin(exported, layout, names, how) if same else {}
     texts = {**_texts(exported, layout, name, shards, files), **texts}
     size = sum(shard.size for part in shards.values() for shard in part)
