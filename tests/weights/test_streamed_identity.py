@@ -84,5 +84,5 @@ def test_a_missing_or_unknown_tensor_is_named(tmp_path: Path, part: str, file: s
     with pytest.raises(DataError, match=rf"lacks 1 of .*{first}"):
         streamed_identity(config, stored, key=f"codecs.{part}")
     rewrite(folder / file, {**tensors, "x": torch.zeros(1)})
-    with pytest.raises(DataError, match="has unknown 1 of .*first: x "):
+    with pytest.raises(DataError, match=r"has unknown 1 of .*first: x "):
         streamed_identity(config, stored, key=f"codecs.{part}")

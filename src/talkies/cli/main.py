@@ -35,6 +35,7 @@ VERBS = {
     "cancel": ("talkies.cli.cancel", "cancel the jobs of a submitted run"),
     "sample": ("talkies.cli.sample", "a run, a checkpoint, a release or models:/name@alias to an mp4 with sound"),
     "evaluate": ("talkies.cli.evaluate", "metrics per modality, per noise bin and for synchronisation"),
+    "import": ("talkies.cli.import_", "released weights of a known layout as a release"),
     "export": ("talkies.cli.export", "a release as a folder of a known layout, or a checkpoint as a release"),
     "promote": ("talkies.cli.promote", "gates on metrics, then a registry version, an alias and a model card"),
     "rollback": ("talkies.cli.rollback", "move an alias back to the version that it held before"),
