@@ -71,7 +71,7 @@ def export_layout(
         for component in names
     }
     files, left = codec_files(exported.recipe, layout, exported.info["codecs"]) if codecs else ({}, {})
-    texts = _origin(exported, layout, names, how) if same else {}
+    texts = _origin(exported, layout, names, how, codecs=codecs) if same else {}
     texts = {**_texts(exported, layout, name, shards, files), **texts}
     size = sum(shard.size for part in shards.values() for shard in part)
     _check_space(out, size + sum(path.stat().st_size for path in files.values()))
@@ -145,15 +145,17 @@ def _there(values: dict[str, Any], folders: Collection[str]) -> dict[str, Any]:
     }
 
 
-def _origin(exported: Exported, layout: Layout, names: Sequence[str], how: How) -> dict[str, str]:
-    """The small files as they were imported; those about the whole folder only if all of it comes back."""
+def _origin(exported: Exported, layout: Layout, names: Sequence[str], how: How, *, codecs: bool) -> dict[str, str]:
+    """The small files as they were imported: those of the components, the schedule unless an adapter brings its own,
+    and what is about the whole folder if all of it comes back."""
     root = exported.whole / ORIGIN
-    folders = {layout.components[component].folder for component in names}
-    whole = set(names) == set(exported.held["components"]) and how != "merge"
+    left = {held.folder for component, held in layout.components.items() if component not in names}
+    whole = codecs and set(names) == set(exported.held["components"])
     found = {}
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         file = path.relative_to(root).as_posix()
-        if whole or file.split("/")[0] in folders:
+        kept = how != "merge" and (whole or "/" in file) if file in layout.files else file.split("/")[0] not in left
+        if kept:
             found[file] = path.read_text()
     return found
 
