@@ -28,7 +28,7 @@ def test_from_a_download_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             continue
         assert run(words) == 0, command
         if words[0] == "import":
-            adapted(lora / "release", Path(words[3]), None)
+            adapted(lora / "release", Path(words[3]), Path(words[1]))
             shutil.copyfile(lora / "release" / "release.json", lora / "result.json")  # a finished run
     assert folder_bytes(Path("weights/again")) == folder_bytes(Path("weights/MOVA-360p"))
     assert Path("weights/mine-apart/adapter/transformer/adapter_config.json").is_file()

@@ -28,7 +28,9 @@ RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
 
 def recipe_of(*overrides: str, name: str = "joint_phase2", sizes: MovaShape = SIZES) -> PhaseRecipe:
     """A full-scale recipe for small networks."""
-    source = load(RECIPES / f"{name}.yaml", ["codecs.audio.channels=4", "codecs.text.dim=32", *overrides])
+    small = ["codecs.audio.channels=4", "codecs.text.dim=32"]
+    nowhere = [f"codecs.{part}.weights=null" for part in ("video", "audio", "text")]  # places.json has the folders
+    source = load(RECIPES / f"{name}.yaml", [*small, *nowhere, *overrides])
     source.values["model"] = {"kind": "mova", "sizes": to_dict(sizes)}
     return decode_phase(source, SYSTEMS)
 
