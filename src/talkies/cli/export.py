@@ -22,8 +22,6 @@ SHARD_SIZE = "5GB"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    from talkies.models.systems import SYSTEMS
-
     parser.add_argument(
         "source",
         type=source_of,
@@ -31,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint",
     )
     form = parser.add_mutually_exclusive_group(required=True)
-    layouts = dict.fromkeys(name for system in SYSTEMS for name in system.layouts)
-    form.add_argument("--layout", help=f"write a folder of released weights: {', '.join(layouts)}")
+    form.add_argument("--layout", help="write a folder as other programs read it, in one of the layouts of the system")
     form.add_argument(
         "--consolidate", action="store_true", help="make one safetensors file per component of the EMA weights"
     )

@@ -71,14 +71,15 @@ def export_layout(
         for component in names
     }
     files, left = codec_files(exported.recipe, layout, exported.info["codecs"]) if codecs else ({}, {})
-    texts = _origin(exported, layout, names, how, codecs=codecs) if same else {}
-    texts = {**_texts(exported, layout, name, shards, files), **texts}
+    origin = _origin(exported, layout, names, how, codecs=codecs) if same else {}
+    texts = _texts(exported, layout, name, shards, files)
+    small = {file: text.encode() for file, text in texts.items()} | origin
     size = sum(shard.size for part in shards.values() for shard in part)
     _check_space(out, size + sum(path.stat().st_size for path in files.values()))
     with storage_errors(out, size), replacing_folder(out) as work:
-        for file, text in texts.items():
+        for file, data in small.items():
             (work / file).parent.mkdir(parents=True, exist_ok=True)
-            (work / file).write_text(text)
+            (work / file).write_bytes(data)
         for component, part in shards.items():
             for shard in part:
                 shard.write(work / layout.components[component].folder)
@@ -145,7 +146,7 @@ def _there(values: dict[str, Any], folders: Collection[str]) -> dict[str, Any]:
     }
 
 
-def _origin(exported: Exported, layout: Layout, names: Sequence[str], how: How, *, codecs: bool) -> dict[str, str]:
+def _origin(exported: Exported, layout: Layout, names: Sequence[str], how: How, *, codecs: bool) -> dict[str, bytes]:
     """The small files as they were imported: those of the components, the schedule unless an adapter brings its own,
     and what is about the whole folder if all of it comes back."""
     root = exported.whole / ORIGIN
@@ -156,7 +157,7 @@ def _origin(exported: Exported, layout: Layout, names: Sequence[str], how: How, 
         file = path.relative_to(root).as_posix()
         kept = how != "merge" and (whole or "/" in file) if file in layout.files else file.split("/")[0] not in left
         if kept:
-            found[file] = path.read_text()
+            found[file] = path.read_bytes()
     return found
 
 
