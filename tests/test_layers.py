@@ -14,7 +14,7 @@ ROWS = [
     ["nn", "flow", "media"],
     ["models", "codecs", "data", "launch"],
     ["parallel", "checkpoints", "world"],
-    ["prepare", "generate", "resilience"],
+    ["prepare", "generate", "resilience", "weights"],
     ["training", "evaluation"],
     ["planning", "tracking"],
     ["recipe"],

@@ -17,6 +17,7 @@ PACKAGES = [
     "runs",
     "cli",
     "planning",
+    "weights",
 ]
 WORDS = ["mova", "mirage", "mtv", "bridge", "expert", "tower", "mask_channels"]
 

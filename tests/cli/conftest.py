@@ -1,4 +1,4 @@
-"""The fixtures of toy runs for every test of this folder; the MLflow servers of the tracking tests."""
+"""The fixtures of toy runs for every test of this folder; MLflow servers of the tracking tests, and made weights."""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from mirage_run import mirage_run
 from toy_run import toy_run
 
-sys.path.append(str(Path(__file__).parents[1] / "tracking"))
+for folder in ("tracking", "codecs", "weights"):
+    sys.path.append(str(Path(__file__).parents[1] / folder))
 
 __all__ = ["mirage_run", "toy_run"]

@@ -62,6 +62,9 @@ PARSED = ("talkies train RECIPE parallel", "talkies status", "talkies cancel", "
 """Commands that need a cluster or several processes."""
 SPEAKERS = ("talkies sample models:/mirage-toy@", "talkies evaluate runs/mirage-toy-")
 """Commands after Mirage's toy curriculum, of the stage `slow`."""
+WEIGHTS = ("talkies import ", "talkies export weights/", "talkies export runs/lora-", "talkies sample weights/",
+           "talkies plan recipes/mova/lora.yaml ", "talkies train recipes/mova/lora.yaml ")  # fmt: skip
+"""Commands of docs/weights.md: test_docs_weights.py."""
 LONG = ("talkies train recipes/mova/toy/curriculum.yaml",)
 """Commands of the stage `slow`; without overrides this is command 1, which every test of this folder is built on."""
 SETUP = re.compile(r"python3\.11 -m venv|\.venv/bin/(pip install|python -m pytest|talkies train|zensical build)")
@@ -144,18 +147,19 @@ def check_parsed(words: list[str]) -> None:
 def test_every_command_belongs_to_one_kind() -> None:
     for command in commands():
         kinds = [begin for begin in (*EXTRA, *PARSED, *LONG) if command.startswith(begin)]
-        kinds = ["speakers"] if command.startswith(SPEAKERS) else kinds
+        kinds = ["apart"] if command.startswith((*SPEAKERS, *WEIGHTS)) else kinds
         kinds += (SETUP.match(command) is not None and ["setup"]) or []
         assert len(kinds) == 1, f"{command}: {kinds}: name it in this test's tables"
     assert all(
-        any(command.startswith(begin) for command in commands()) for begin in (*EXTRA, *PARSED, *SPEAKERS, *LONG)
+        any(command.startswith(begin) for command in commands())
+        for begin in (*EXTRA, *PARSED, *SPEAKERS, *WEIGHTS, *LONG)
     )
 
 
 def test_commands_that_this_machine_can_run_end_well(project: Path) -> None:
     for command in commands():
         extra = [words for begin, words in EXTRA.items() if command.startswith(begin)]
-        if extra and not command.startswith(SPEAKERS):
+        if extra and not command.startswith((*SPEAKERS, *WEIGHTS)):
             words = [*words_of(command), *extra[0]]
             assert run([*dict.fromkeys(words)]) == 0, command
             assert all(Path(words[i + 1]).exists() for i, word in enumerate(words) if word == "--out"), command

@@ -6,39 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_codecs import dac, dac_config
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from talkies.codecs.config import MovaAudioConfig
-from talkies.codecs.dac import Dac, DacShape, Snake
+from talkies.codecs.dac import Dac, DacShape
 from talkies.codecs.mova_dac import MovaAudioCodec, fold_weight_norm
 from talkies.config import DataError, RecipeError
 
-NARROW = DacShape(encoder_dim=2, latent_dim=4, decoder_dim=64)
 CONFIG = MovaAudioConfig(channels=4)
 
 
-def network(shape: DacShape = NARROW) -> Dac:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        made = Dac(shape)
-        for module in made.modules():
-            if isinstance(module, Snake):
-                nn.init.uniform_(module.alpha, 0.5, 2.0)
-    return made.requires_grad_(False)
-
-
-def released_config(**changes: object) -> dict[str, object]:
-    """config.json as the released folder spells it, with the narrow widths."""
-    values: dict[str, object] = {
-        "_class_name": "DAC", "sample_rate": 48000, "encoder_dim": 2, "encoder_rates": [2, 3, 4, 5, 8], "latent_dim": 4,
-        "decoder_dim": 64, "decoder_rates": [8, 5, 4, 3, 2], "continuous": True, "n_codebooks": 9,
-    }  # fmt: skip
-    return values | changes
-
-
 def written(folder: Path, tensors: dict[str, Tensor], **changes: object) -> MovaAudioConfig:
-    (folder / "config.json").write_text(json.dumps(released_config(**changes)))
+    (folder / "config.json").write_text(json.dumps(dac_config(**changes)))
     save_file(tensors, folder / "diffusion_pytorch_model.safetensors")
     return MovaAudioConfig(weights=str(folder), channels=4)
 
@@ -59,7 +40,7 @@ def test_full_size_matches_the_released_checkpoint() -> None:
 
 
 def test_round_trip_lengths_of_a_mova_clip() -> None:
-    codec = MovaAudioCodec(CONFIG, network())
+    codec = MovaAudioCodec(CONFIG, dac())
     latent = codec.encode(torch.randn(1, 386_000))
     assert latent.shape == (1, 4, 403)
     assert codec.grid(386_000).latent_shape == (4, 403)
@@ -70,21 +51,21 @@ def test_round_trip_lengths_of_a_mova_clip() -> None:
 
 
 def test_latents_are_the_raw_posterior_mean() -> None:
-    made = network()
+    made = dac()
     samples = torch.randn(1, 960)
     moments = made.quant_conv(made.encoder(samples[None]))
     assert torch.equal(MovaAudioCodec(CONFIG, made).encode(samples), moments[:, :4])
 
 
 def test_padding_is_silence_on_the_right() -> None:
-    codec = MovaAudioCodec(CONFIG, network())
+    codec = MovaAudioCodec(CONFIG, dac())
     samples = torch.randn(1, 1000)
     padded = torch.cat([samples, torch.zeros(1, 920)], dim=1)
     assert torch.equal(codec.encode(samples), codec.encode(padded))
 
 
 def test_a_clip_does_not_depend_on_its_batch() -> None:
-    codec = MovaAudioCodec(CONFIG, network())
+    codec = MovaAudioCodec(CONFIG, dac())
     samples = torch.randn(3, 1920)
     latents = codec.encode(samples)
     assert torch.equal(latents[1:2], codec.encode(samples[1:2]))
@@ -103,7 +84,7 @@ def test_equals_transformers_dac_weight_for_weight() -> None:
         upsampling_ratios=[4, 2],
         hidden_size=6,
     )
-    ours = network(DacShape(encoder_dim=4, encoder_rates=(2, 4), latent_dim=6, decoder_dim=16, decoder_rates=(4, 2)))
+    ours = dac(DacShape(encoder_dim=4, encoder_rates=(2, 4), latent_dim=6, decoder_dim=16, decoder_rates=(4, 2)))
     for mine, theirs in ((ours.encoder, DacEncoder(config)), (ours.decoder, DacDecoder(config))):
         theirs.load_state_dict(dict(zip(theirs.state_dict(), mine.state_dict().values(), strict=True)))
         given = torch.randn(2, 1 if mine is ours.encoder else 6, 64)
@@ -111,7 +92,7 @@ def test_equals_transformers_dac_weight_for_weight() -> None:
 
 
 def test_loads_a_released_folder(tmp_path: Path) -> None:
-    made = network()
+    made = dac()
     config = written(tmp_path, made.state_dict())
     codec = MovaAudioCodec.load(config)
     samples = torch.randn(1, 2000)
@@ -123,7 +104,7 @@ def test_loads_a_released_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spelling", ["weight_g", "original0"])
 def test_folds_weight_norm(tmp_path: Path, spelling: str) -> None:
     """An original has weight norm on every convolution but the two 1x1 ones around the latent."""
-    made = network()
+    made = dac()
     plain = {key: value.clone() for key, value in made.state_dict().items()}
     for name, module in made.named_modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d) and "quant_conv" not in name:
@@ -151,7 +132,7 @@ def test_half_a_weight_norm_pair_is_refused() -> None:
 
 
 def test_errors_name_what_to_change(tmp_path: Path) -> None:
-    state = network().state_dict()
+    state = dac().state_dict()
     with pytest.raises(RecipeError, match=r"`codecs\.audio\.weights` is not set.*config\.json"):
         MovaAudioCodec.load(MovaAudioConfig())
     with pytest.raises(RecipeError, match=r"`codecs\.audio\.weights`: .*not a folder"):
@@ -168,7 +149,7 @@ def test_errors_name_what_to_change(tmp_path: Path) -> None:
 
 
 def test_pickled_weights_are_never_opened(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(released_config()))
+    (tmp_path / "config.json").write_text(json.dumps(dac_config()))
     (tmp_path / "vae_128d_48k.pth").write_bytes(b"anything")
     with pytest.raises(DataError, match=r"vae_128d_48k\.pth.*convert them to safetensors"):
         MovaAudioCodec.load(MovaAudioConfig(weights=str(tmp_path), channels=4))

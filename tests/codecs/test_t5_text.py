@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from test_umt5_text import WORDS, spelled_tokenizer
+from small_codecs import WORDS, spelled_tokenizer
 from transformers import T5Config, T5EncoderModel
 
 from talkies.codecs.config import T5TextConfig

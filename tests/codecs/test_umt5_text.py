@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from small_codecs import spelled_tokenizer, umt5
 from transformers import UMT5Config, UMT5EncoderModel
 
 from talkies.codecs.config import Umt5TextConfig
@@ -14,41 +14,13 @@ from talkies.codecs.prompt import clean_prompt
 from talkies.codecs.umt5 import Umt5TextEncoder
 from talkies.config import DataError, RecipeError
 
-WORDS = ["<pad>", "</s>", "<unk>", "▁", "▁a", "▁red", "▁face", "▁speaks", "▁&", "s"]
 CONFIG = Umt5TextConfig(dim=32, length=8)
-
-
-def spelled_tokenizer(*, ends: bool = True) -> str:
-    """A T5-like unigram tokenizer as tokenizer.json, with truncation and padding on, as a saved one may have them."""
-    tokenizer = Tokenizer(models.Unigram([(word, -float(i)) for i, word in enumerate(WORDS)], unk_id=2))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    if ends:
-        tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    tokenizer.enable_truncation(3)
-    tokenizer.enable_padding(length=5)
-    return str(tokenizer.to_str())
-
-
-def network() -> UMT5EncoderModel:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = UMT5Config(
-            vocab_size=len(WORDS),
-            d_model=32,
-            d_kv=8,
-            d_ff=48,
-            num_layers=2,
-            num_heads=4,
-            dropout_rate=0.5,
-            pad_token_id=0,
-        )
-        return UMT5EncoderModel(config)
 
 
 def written(folder: Path) -> Umt5TextConfig:
     (folder / "tokenizer").mkdir(parents=True)
     (folder / "tokenizer" / "tokenizer.json").write_text(spelled_tokenizer())
-    network().save_pretrained(folder / "text_encoder")
+    umt5().save_pretrained(folder / "text_encoder")
     return Umt5TextConfig(weights=str(folder), dim=32, length=8)
 
 
@@ -75,7 +47,7 @@ def test_cleaning(given: str, cleaned: str) -> None:
 
 
 def test_features_are_the_last_hidden_state_and_zero_past_the_length() -> None:
-    made = network()
+    made = umt5()
     text = Umt5TextEncoder(CONFIG, made, spelled_tokenizer()).encode([" a  red face", ""])
     assert text.embedding.shape == (2, 8, 32)
     assert text.length.tolist() == [4, 1]
@@ -89,7 +61,7 @@ def test_features_are_the_last_hidden_state_and_zero_past_the_length() -> None:
 
 
 def test_dropout_is_off_whatever_mode_the_model_was_in() -> None:
-    made = network().train()
+    made = umt5().train()
     encoder = Umt5TextEncoder(CONFIG, made, spelled_tokenizer())
     assert torch.equal(encoder.encode(["a red face"]).embedding, encoder.encode(["a red face"]).embedding)
     made.train()
@@ -97,13 +69,13 @@ def test_dropout_is_off_whatever_mode_the_model_was_in() -> None:
 
 
 def test_features_do_not_depend_on_the_batch() -> None:
-    encoder = Umt5TextEncoder(CONFIG, network(), spelled_tokenizer())
+    encoder = Umt5TextEncoder(CONFIG, umt5(), spelled_tokenizer())
     batched = encoder.encode(["a face", "a red face speaks", "speaks"]).embedding
     assert torch.equal(batched[1:2], encoder.encode(["a red face speaks"]).embedding)
 
 
 def test_a_long_caption_keeps_its_end_and_its_overflow_is_counted() -> None:
-    encoder = Umt5TextEncoder(CONFIG, network(), spelled_tokenizer())
+    encoder = Umt5TextEncoder(CONFIG, umt5(), spelled_tokenizer())
     assert encoder.overflow("a red face speaks a red face") == 0
     long = "a red face speaks a red face a red"
     assert encoder.overflow(long) == 2
@@ -115,10 +87,10 @@ def test_a_long_caption_keeps_its_end_and_its_overflow_is_counted() -> None:
 def test_loads_a_folder_and_keeps_its_precision(tmp_path: Path) -> None:
     config = written(tmp_path)
     encoder = Umt5TextEncoder.load(config)
-    expected = Umt5TextEncoder(CONFIG, network(), spelled_tokenizer())
+    expected = Umt5TextEncoder(CONFIG, umt5(), spelled_tokenizer())
     assert torch.equal(encoder.encode(["a red face"]).embedding, expected.encode(["a red face"]).embedding)
     assert encoder.identity == expected.identity
-    network().bfloat16().save_pretrained(tmp_path / "text_encoder")
+    umt5().bfloat16().save_pretrained(tmp_path / "text_encoder")
     half = Umt5TextEncoder.load(config)
     assert half.network.dtype == torch.bfloat16
     assert half.encode(["a red face"]).embedding.dtype == torch.float32
@@ -126,10 +98,10 @@ def test_loads_a_folder_and_keeps_its_precision(tmp_path: Path) -> None:
 
 
 def test_identity_follows_the_tokenizer() -> None:
-    first = Umt5TextEncoder(CONFIG, network(), spelled_tokenizer())
+    first = Umt5TextEncoder(CONFIG, umt5(), spelled_tokenizer())
     spelled = json.loads(spelled_tokenizer())
     spelled["model"]["vocab"][5][0] = "▁blue"
-    assert Umt5TextEncoder(CONFIG, network(), json.dumps(spelled)).identity != first.identity
+    assert Umt5TextEncoder(CONFIG, umt5(), json.dumps(spelled)).identity != first.identity
 
 
 def test_errors_name_what_to_change(tmp_path: Path) -> None:
@@ -139,11 +111,11 @@ def test_errors_name_what_to_change(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"`codecs\.text\.dim` is 4096, the weights have 32"):
         Umt5TextEncoder.load(Umt5TextConfig(weights=config.weights))
     with pytest.raises(DataError, match="adds 0 tokens"):
-        Umt5TextEncoder(CONFIG, network(), spelled_tokenizer(ends=False))
+        Umt5TextEncoder(CONFIG, umt5(), spelled_tokenizer(ends=False))
     with pytest.raises(DataError, match="cannot be used"):
-        Umt5TextEncoder(CONFIG, network(), "{}")
+        Umt5TextEncoder(CONFIG, umt5(), "{}")
     with pytest.raises(ValueError, match="at least 1"):
-        Umt5TextEncoder(CONFIG, network(), spelled_tokenizer()).encode([])
+        Umt5TextEncoder(CONFIG, umt5(), spelled_tokenizer()).encode([])
 
 
 def test_a_missing_tensor_is_refused_and_not_filled_at_random(tmp_path: Path) -> None:

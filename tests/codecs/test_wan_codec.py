@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
+from small_codecs import wan_vae
 
 from talkies.codecs.config import WanVideoConfig
 from talkies.codecs.wan import WanVideoCodec
@@ -14,15 +15,9 @@ from talkies.config import DataError, RecipeError
 CONFIG = WanVideoConfig()
 
 
-def network() -> AutoencoderKLWan:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return AutoencoderKLWan(base_dim=4, z_dim=16, num_res_blocks=1).requires_grad_(False)
-
-
 @pytest.fixture(scope="module")
 def codec() -> WanVideoCodec:
-    return WanVideoCodec(CONFIG, network())
+    return WanVideoCodec(CONFIG, wan_vae())
 
 
 def clips(count: int = 1) -> torch.Tensor:
@@ -30,7 +25,7 @@ def clips(count: int = 1) -> torch.Tensor:
 
 
 def written(folder: Path, **changes: object) -> WanVideoConfig:
-    network().save_pretrained(folder)
+    wan_vae().save_pretrained(folder)
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     return WanVideoConfig(weights=str(folder))

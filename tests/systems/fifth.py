@@ -10,6 +10,7 @@ from talkies.nn.attention import Attention
 from talkies.nn.embedding import sinusoid
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream
+from talkies.streams.layout import Layout
 from talkies.streams.system import Component, Parts, Rung, Setup, Stored
 
 
@@ -80,6 +81,7 @@ class FifthSystem:
     slots: Mapping[str, tuple[str, ...]] = {}
     scales: Mapping[str, str] = {"text": "the caption"}
     options: Mapping[str, str] = {}
+    layouts: Mapping[str, Layout] = {}
     kind = "fifth"
 
     def network(self) -> FifthNetwork:

@@ -1,9 +1,10 @@
 """A release: what a phase gives to later phases, to samplers and to the registry. Safetensors and JSON, all hashed.
 
 release.json                      what it is, and the sha256 and size of every other file; written last
-<component>.safetensors           a part of the network, under upstream's keys
+<component>.safetensors           a part of the network, under upstream's keys; if it was imported, perhaps in shards
 adapter/adapter_model.safetensors, adapter/adapter_config.json    a LoRA, in PEFT's format
-codecs/{video,audio}/...          the fitted codecs that it was trained with
+codecs/{video,audio,text}/...     fitted codecs that it was trained with, or the pretrained ones of an import
+origin/...                        small files of the folder that it was imported from, as they were
 places.json                       where its base and its pretrained codecs were; excluded from the hash
 """
 
@@ -17,11 +18,11 @@ from typing import Any
 from torch import Tensor
 
 from talkies.checkpoints import spans
-from talkies.checkpoints.manifest import check_inside, file_table
+from talkies.checkpoints.manifest import Table, check_inside, file_table
 from talkies.checkpoints.names import newest, renamed
 from talkies.checkpoints.places import PLACES, places_text
 from talkies.checkpoints.rank_group import Alone, RankGroup
-from talkies.checkpoints.released import ADAPTER, ADAPTER_CONFIG, RECORD
+from talkies.checkpoints.released import ADAPTER, ADAPTER_CONFIG, RECORD, files_of
 from talkies.checkpoints.spans import StateTensor
 from talkies.checkpoints.weights import open_weights, read_weights, refuse_pickle
 from talkies.config import CheckpointError
@@ -33,6 +34,7 @@ from talkies.files.tensors import stream_tensors
 
 RELEASE = "release.json"
 CODECS = "codecs"
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _ZERO_FILE = re.compile(r"zero_pp_rank_(\d+)_mp_rank")
 _OWN_KEYS = {"schema", "names_schema", "components", "files", "base", "adapter"}
 
@@ -141,6 +143,14 @@ def _table(folder: Path, components: Mapping[str, Mapping[str, StateTensor]]) ->
     return table
 
 
+def complete_release(folder: Path, *, components: Mapping[str, Any], info: Mapping[str, Any], known: Table) -> None:
+    """Write release.json of a `folder` that holds all its other files. `components`: values of their records; `known`:
+    the files that were hashed while they were written."""
+    schemas = {"schema": RECORD.newest, "names_schema": newest(), "base": None, "adapter": False}
+    values = {**info, **schemas, "components": dict(components), "files": file_table(folder, known=known)}
+    write_text(folder / RELEASE, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
 def read_release(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     """The content of release.json, after every file was verified by size and sha256 (without `verify` another process
     does that).
@@ -173,22 +183,33 @@ def names_schema(folder: Path) -> int:
 def load_component(folder: Path, component: str) -> dict[str, Tensor]:
     """The verified weights of one component. Raises CheckpointError if it is missing or damaged."""
     values = _read(folder)
-    name = _component_file(folder, values, component)
-    _verify(folder, values, name)
-    path = _current_path(component, values)
-    return {path(key): tensor for key, tensor in read_weights(folder / name).items()}
+    path = _current_path(component, values, folder)
+    found: dict[str, Tensor] = {}
+    for name in _files(folder, values, component):
+        _verify(folder, values, name)
+        found |= {path(key): tensor for key, tensor in read_weights(folder / name).items()}
+    return found
 
 
-def _component_file(folder: Path, values: Mapping[str, Any], component: str) -> str:
+def component_files(folder: Path, component: str) -> list[Path]:
+    """The files of a component, in order. CheckpointError if it is missing."""
+    return [folder / name for name in _files(folder, _read(folder), component)]
+
+
+def current_names(folder: Path, component: str) -> Callable[[str], str]:
+    """A function from the keys of a component's files to the current paths of its parameters below the component."""
+    return _current_path(component, _read(folder), folder)
+
+
+def _files(folder: Path, values: Mapping[str, Any], component: str) -> list[str]:
     if component not in values["components"]:
         others = ", ".join(sorted(values["components"])) or "none"
         raise CheckpointError(f"release: {folder} has no {component}, only {others}")
-    return str(values["components"][component]["file"])
+    return files_of(values["components"][component])
 
 
-def _current_path(component: str, values: Mapping[str, Any]) -> Callable[[str], str]:
-    """A function from the keys of a component's file to the current paths of its parameters below the component."""
-    before = str(values["components"][component]["file"]).removesuffix(".safetensors")
+def _current_path(component: str, values: Mapping[str, Any], folder: Path) -> Callable[[str], str]:
+    before = _SHARD.sub("", _files(folder, values, component)[0].removesuffix(".safetensors"))
     schema = int(values.get("names_schema", 1))
     return lambda key: renamed(f"{before}.{key}", schema).removeprefix(f"{component}.")
 
@@ -200,10 +221,10 @@ def open_component(folder: Path, component: str) -> Iterator[tuple[str, tuple[in
     if the component is missing.
     """
     values = _read(folder)
-    name = _component_file(folder, values, component)
-    path = _current_path(component, values)
-    for key, shape, read in open_weights(folder / name):
-        yield path(key), shape, read
+    path = _current_path(component, values, folder)
+    for name in _files(folder, values, component):
+        for key, shape, read in open_weights(folder / name):
+            yield path(key), shape, read
 
 
 def _verify(folder: Path, values: Mapping[str, Any], name: str) -> None:

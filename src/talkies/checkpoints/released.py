@@ -1,5 +1,6 @@
 """The content of release.json, as records."""
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any
 
@@ -21,10 +22,34 @@ ADAPTER_CONFIG = "adapter/adapter_config.json"
 
 @record
 class ComponentRecord:
-    """The file of a component; its size and sha256 are in `files` of the release."""
+    """The file of a component, or the `shards` that make it up; sizes and sha256 are in `files` of the release."""
 
-    file: Name
+    file: Name | None = None
+    shards: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
     parameters: Natural
+
+    def __post_init__(self) -> None:
+        if (self.file is None) == (self.shards is None):
+            raise ValueError("a component must have either `file` or `shards`")
+
+
+def files_of(component: Mapping[str, Any]) -> list[str]:
+    """The files of a component, from its record's values."""
+    return [*(component.get("shards") or [component["file"]])]
+
+
+def shard_names(stem: str, count: int) -> list[str]:
+    """The names of `count` shards, as the releases of others have them."""
+    return [f"{stem}-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+
+
+@record
+class ImportedRecord:
+    """Where a release that was not trained here comes from: the `layout` of the folder, and the `folders` of the
+    components in it."""
+
+    layout: Name
+    folders: dict[Name, Name]
 
 
 @record
@@ -97,7 +122,8 @@ class LineageRecord:
 
 @record
 class ReleaseRecord:
-    """release.json. Only a phase makes releases, and it writes all keys."""
+    """release.json. A phase makes it, and writes all keys but `imported`; or it was `imported`, and then has no data
+    and no losses."""
 
     schema: Annotated[int, Field(ge=1, le=1)]
     names_schema: NamesSchema = 1
@@ -113,16 +139,21 @@ class ReleaseRecord:
     recipe_hash: Name
     commit: Name
     shape: dict[Name, Any]
-    data: SetsRecord
+    data: SetsRecord | None
     codecs: dict[str, Name]
-    survival: SurvivalRecord
-    quarantined: ReplacedRecord
+    survival: SurvivalRecord | None
+    quarantined: ReplacedRecord | None
     parents: dict[Name, LineageRecord]
+    imported: ImportedRecord | None = None
 
     def __post_init__(self) -> None:
         if self.adapter != (self.base is not None):
             raise ValueError(f"its `adapter` is {str(self.adapter).lower()}, which its `base` contradicts")
-        check_encoded(self.data.made_by, self.codecs)
+        for key in ("data", "survival", "quarantined"):
+            if (getattr(self, key) is None) != (self.imported is not None):
+                raise ValueError(f"its `{key}` must be null if, and only if, it was `imported`")
+        if self.data is not None:
+            check_encoded(self.data.made_by, self.codecs)
         self._check_components()
         for file in (ADAPTER, ADAPTER_CONFIG) if self.adapter else ():
             if file not in self.files:
@@ -132,15 +163,21 @@ class ReleaseRecord:
         """Each component has its own file, and each such file belongs to a component: a component that is left out
         would start from random weights, and exchanged files would not be noticed, because their shapes are equal."""
         for name, one in self.components.items():
-            key, expected = f"components.{named(name)}.file", f"{name}.safetensors"
-            if one.file != expected:
-                raise ValueError(f"its `{key}` is {shown(one.file)}, and must be {named(expected)}")
-            if expected not in self.files:
-                raise ValueError(f"its `{key}` is {shown(expected)}, which its `files` do not list")
-        expected_files = {f"{name}.safetensors" for name in self.components}
+            self._check_files(f"components.{named(name)}", name, one)
+        expected_files = {file for one in self.components.values() for file in one.shards or (one.file,)}
         for file in self.files:
             if "/" not in file and file.endswith(".safetensors") and file not in expected_files:
                 raise ValueError(f"its `files` list {named(file)}, which belongs to none of its `components`")
+
+    def _check_files(self, key: str, name: str, one: ComponentRecord) -> None:
+        found = [one.file] if one.shards is None else [*one.shards]
+        expected = [f"{name}.safetensors"] if one.shards is None else shard_names(name, len(found))
+        key = f"{key}.{'file' if one.shards is None else 'shards'}"
+        for file, needed in zip(found, expected, strict=True):
+            if file != needed:
+                raise ValueError(f"its `{key}` is {shown(file)}, and must be {named(needed)}")
+            if needed not in self.files:
+                raise ValueError(f"its `{key}` is {shown(needed)}, which its `files` do not list")
 
 
 RECORD = Kind(holds=ReleaseRecord, about="release", remedy="restore the release from a copy", error=CheckpointError)

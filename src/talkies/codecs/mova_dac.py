@@ -1,7 +1,8 @@
 """MOVA's audio codec: 48 kHz mono <-> [128, T] at 50 Hz through a continuous DAC (docs/mova.md: Codecs)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -31,6 +32,13 @@ class MovaAudioCodec:
 
         Raises RecipeError for a missing folder or another geometry, DataError for the folder's contents.
         """
+        network, folder = cls.skeleton(config, key=key)
+        load_strictly(network, fold_weight_norm(read_tensors(folder)), folder)
+        return cls(config, network.to(device))
+
+    @classmethod
+    def skeleton(cls, config: MovaAudioConfig, *, key: str = KEY) -> tuple[Dac, Path]:
+        """The network in `config.weights` on the meta device, without values, and the folder. Errors as of `load`."""
         folder = weights_folder(config.weights, key=f"{key}.weights", holds=HOLDS)
         values = read_config(folder)
         if values.get("continuous") is not True:
@@ -41,9 +49,7 @@ class MovaAudioCodec:
         sizes = {"channels": (config.channels, shape.latent_dim), "hop": (config.hop, shape.hop)}
         check_geometry(key, sizes | {"sample_rate": (config.sample_rate, values.get("sample_rate", 0))})
         with torch.device("meta"):
-            network = Dac(shape)
-        load_strictly(network, fold_weight_norm(read_tensors(folder)), folder)
-        return cls(config, network.to(device))
+            return Dac(shape), folder
 
     @cached_property
     def identity(self) -> str:
@@ -80,20 +86,31 @@ class MovaAudioCodec:
 def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors with every weight-norm pair replaced by its weight v * g / |v|, the norm per output channel
     (dim 0). Accepts both of torch's spellings: `weight_g`, `weight_v` and `parametrizations.weight.original0/1`."""
-    folded: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
+    return {name: folded(tensors, stored) for name, stored in weight_norm_pairs(tensors).items()}
+
+
+def weight_norm_pairs(names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Name of a folded tensor -> the names of what it is made of: itself, or (v, g). DataError for a g without v."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in names:
         for g, v in (
             ("weight_g", "weight_v"),
             ("parametrizations.weight.original0", "parametrizations.weight.original1"),
         ):
             if name.endswith(f".{g}"):
                 stem = name.removesuffix(g)
-                if stem + v not in tensors:
+                if stem + v not in names:
                     raise DataError(f"weight norm: found {name} without {stem + v}; the file is incomplete")
-                folded[f"{stem}weight"] = torch._weight_norm(tensors[stem + v].float(), tensor.float(), 0)
+                found[f"{stem}weight"] = (stem + v, name)
                 break
             if name.endswith(f".{v}"):
                 break
         else:
-            folded[name] = tensor
-    return folded
+            found[name] = (name,)
+    return found
+
+
+def folded(tensors: Mapping[str, Tensor], stored: tuple[str, ...]) -> Tensor:
+    """A tensor, or the weight of the pair (v, g), in fp32."""
+    values = [tensors[name] for name in stored]
+    return values[0] if len(values) == 1 else torch._weight_norm(values[0].float(), values[1].float(), 0)

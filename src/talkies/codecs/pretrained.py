@@ -58,8 +58,14 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     """Replace the parameters of `network` (built on the meta device) by fp32 copies of `tensors`, freeze it and switch
     dropout off. DataError if a name or a shape differs."""
+    check_shapes(network, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, source)
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
+    network.requires_grad_(False).eval()
+
+
+def check_shapes(network: nn.Module, found: Mapping[str, tuple[int, ...]], source: Path) -> None:
+    """DataError if a name or a shape in `found` differs from those of `network`."""
     needed = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for kind, names in (
         ("lacks", needed.keys() - found.keys()),
         ("has unknown", found.keys() - needed.keys()),
@@ -69,8 +75,6 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: Pat
             first = sorted(names)[0]
             shapes = f"needed {needed.get(first)}, found {found.get(first)}"
             raise DataError(f"{source}: {kind} {len(names)} of {len(needed)} tensors; first: {first} ({shapes})")
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
-    network.requires_grad_(False).eval()
 
 
 def read_transformer(kind: Any, folder: Path, *, besides: tuple[str, ...] = (), **options: Any) -> Any:

@@ -40,7 +40,7 @@ class TokenTextEncoder(ABC):
     def load(cls, config: Umt5TextConfig | T5TextConfig, *, key: str = KEY, device: torch.device | str = "cpu") -> Self:
         """From `config.weights`. RecipeError for a missing folder or another width, DataError for its contents."""
         folder = weights_folder(config.weights, key=f"{key}.weights", holds=HOLDS.format(cls.release))
-        tokenizer = _read_text(folder / "tokenizer" / "tokenizer.json")
+        tokenizer = read_text(folder / "tokenizer" / "tokenizer.json")
         network = read_transformer(cls.model, folder / "text_encoder", dtype="auto")
         check_geometry(key, {"dim": (config.dim, network.config.d_model)})
         return cls(config, network.to(device), tokenizer)
@@ -48,8 +48,7 @@ class TokenTextEncoder(ABC):
     @cached_property
     def identity(self) -> str:
         """sha256 over config, weights and tokenizer; computed once."""
-        spelled = torch.frombuffer(bytearray(self._spelled.encode()), dtype=torch.uint8)
-        return identity(self.config, {**self.network.state_dict(), "tokenizer": spelled})
+        return identity(self.config, {**self.network.state_dict(), "tokenizer": as_bytes(self._spelled)})
 
     @abstractmethod
     def cleaned(self, caption: str) -> str:
@@ -98,10 +97,15 @@ def _tokenizer(spelled: str) -> Tokenizer:
     return tokenizer
 
 
+def as_bytes(spelled: str) -> Tensor:
+    """The content of tokenizer.json as the identity sees it."""
+    return torch.frombuffer(bytearray(spelled.encode()), dtype=torch.uint8)
+
+
 TOKENIZER_LIMIT = 1 << 28
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """tokenizer.json as text; DataError if it cannot be read."""
     try:
         return regular_bytes(path, TOKENIZER_LIMIT).decode()

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -33,8 +34,7 @@ class VideoVae(ABC):
     def __init__(self, config: Any, network: Any) -> None:
         self.config: WanVideoConfig | MochiVideoConfig = config
         self.network = network.eval()
-        statistics = torch.tensor([network.config.latents_mean, network.config.latents_std], dtype=torch.float32)
-        self.mean, self.std = statistics.view(2, 1, -1, 1, 1, 1)
+        self.mean, self.std = self.statistics(network)
 
     @staticmethod
     @abstractmethod
@@ -45,6 +45,13 @@ class VideoVae(ABC):
     def load(cls, config: Any, *, key: str = KEY, device: torch.device | str = "cpu") -> Self:
         """From `config.weights`. Raises RecipeError for a missing folder or another geometry, DataError for the
         folder's contents."""
+        network, folder = cls.skeleton(config, key=key)
+        load_strictly(network, read_tensors(folder), folder)
+        return cls(config, network.to(device))
+
+    @classmethod
+    def skeleton(cls, config: Any, *, key: str = KEY) -> tuple[Any, Path]:
+        """The network in `config.weights` on the meta device, without values, and the folder. Errors as of `load`."""
         name = cls.model.__name__
         holds = f"config.json and diffusion_pytorch_model.safetensors of an {name}, such as {cls.release}"
         folder = weights_folder(config.weights, key=f"{key}.weights", holds=holds)
@@ -54,8 +61,13 @@ class VideoVae(ABC):
         with torch.device("meta"):
             network = cls.model.from_config(values)
         check_geometry(key, {size: (getattr(config, size), held) for size, held in cls.sizes(network.config).items()})
-        load_strictly(network, read_tensors(folder), folder)
-        return cls(config, network.to(device))
+        return network, folder
+
+    @staticmethod
+    def statistics(network: Any) -> Tensor:
+        """[2, 1, C, 1, 1, 1] fp32 on the CPU: mean and std of each channel."""
+        found = torch.tensor([network.config.latents_mean, network.config.latents_std], dtype=torch.float32)
+        return found.view(2, 1, -1, 1, 1, 1)
 
     @cached_property
     def identity(self) -> str:

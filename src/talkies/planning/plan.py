@@ -157,7 +157,7 @@ def plan(
         name=recipe.name,
         kind=recipe.phase.kind if recipe.train.kind == "all" else f"{recipe.phase.kind}, {recipe.train.kind}",
         system=recipe.system.kind,
-        preset=recipe.model.preset,
+        preset=recipe.model.preset or "of its own sizes",
         precision=recipe.precision,
         masters=recipe.compute.masters,
         geometry=recipe.data.geometry,

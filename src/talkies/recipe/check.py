@@ -18,6 +18,7 @@ from talkies.recipe.gates import check_gates
 from talkies.recipe.sampling import check_sampling
 from talkies.resilience.config import SurvivalConfig
 from talkies.streams import Grid
+from talkies.streams.system import sizes_key
 from talkies.tracking.config import TrackingConfig
 
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
@@ -112,8 +113,8 @@ def _check_rank(recipe: PhaseRecipe) -> None:
     widest = max(components[name].width for name in parts(recipe).components)
     if recipe.train.kind == "lora" and recipe.train.rank > widest:
         raise RecipeError(
-            f"recipe: `train.rank` is {recipe.train.rank}, but the layers of `model.preset` {recipe.model.preset} are "
-            f"at most {widest} wide: lower it"
+            f"recipe: `train.rank` is {recipe.train.rank}, but the layers of {sizes_key(recipe.model)} are at most "
+            f"{widest} wide: lower it"
         )
 
 

@@ -14,6 +14,7 @@ from talkies.recipe.components import parent_of
 from talkies.recipe.config import PhaseRecipe
 from talkies.runs.folders import finished
 from talkies.runs.records import RECIPE, RESULT
+from talkies.streams.system import sizes_key
 
 Resolver = Callable[[str], Path]
 
@@ -155,7 +156,7 @@ def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: Pha
         key = different[0]
         raise CheckpointError(
             f"parent: {shown(spec)} is of another architecture: {section}.{key} is {shown(theirs.get(key))}, this "
-            f"recipe's `model.preset` {recipe.model.preset} has {ours[key]}"
+            f"recipe's {sizes_key(recipe.model)} has {ours[key]}"
         )
 
 

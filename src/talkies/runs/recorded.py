@@ -28,6 +28,15 @@ because a checksum is of the values as they were recorded, whatever their keys a
 UNTRACKED = "released"
 """The experiment of a recipe read from a release, which records none."""
 
+UNTRAINED: dict[str, Any] = {
+    "tracking": {"experiment": UNTRACKED},
+    "optimizer": {"lr": {}},
+    "steps": {"max": 1, "global_batch": 1, "checkpoint_every": 1},
+    "validation": {"every": 1},
+    "data": {"shards": "imported", "heldout": "imported"},
+}
+"""What a recipe says that was not trained here, for the keys that only training reads."""
+
 
 def values_of(recipe: PhaseRecipe | PrepareConfig) -> dict[str, Any]:
     """A recipe as recipe.json and curriculum.json record it."""
@@ -71,13 +80,25 @@ def _reading(where: Path) -> Iterator[None]:
 
 def recipe_of_release(folder: Path, info: Mapping[str, Any], systems: Systems) -> PhaseRecipe:
     """The PhaseRecipe in a release.json, which leaves out how the run was tracked and the paths of pretrained codecs'
-    weights. The paths are recorded in a file beside it."""
+    weights. The paths are recorded in a file beside it; those of an imported release are in it."""
     where = folder / "release.json"
     with _reading(where):
         values = {"tracking": {"experiment": UNTRACKED}, **migrated(info["recipe"])}
-    for part, path in recorded_weights(folder).items():
+        values = values if info.get("imported") is None else as_trained(values)
+    for part, path in {**recorded_weights(folder), **_own_codecs(folder, values["codecs"])}.items():
         values["codecs"] = {**values["codecs"], part: {**values["codecs"][part], "weights": path}}
     return recipe_of({SCHEMA: NEWEST, **values}, where, systems)
+
+
+def as_trained(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an imported release's recipe, with fixed ones for the keys that only training reads."""
+    return {**values, **UNTRAINED, "data": {**UNTRAINED["data"], **values["data"]}}
+
+
+def _own_codecs(folder: Path, codecs: Mapping[str, Any]) -> dict[str, str]:
+    """Part -> the folder of a pretrained codec that a release holds."""
+    held = {part: folder / "codecs" / part for part, section in codecs.items() if "weights" in section}
+    return {part: str(path) for part, path in held.items() if path.is_dir()}
 
 
 def recipe_of_run(run: Path, systems: Systems) -> PhaseRecipe:

@@ -185,6 +185,8 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Syst
                 f"release: {folder / 'release.json'} has no {shown(key)}: it was not written by talkies"
             )
     recipe = with_offload(recipe_of_release(folder, info, systems), offload, ranks)
+    if info.get("imported") is not None:
+        _check_came_along(folder, recipe)
     base = folder if not info["base"] else base_folder(folder, info["base"])
     ranks.after_main(lambda main: read_release(base, verify=main))
     mapped = recipe.sampling.offload != "none"
@@ -199,6 +201,16 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Syst
         step=int(info["step"]),
         identities=info["codecs"],
     )
+
+
+def _check_came_along(folder: Path, recipe: PhaseRecipe) -> None:
+    """DataError for an imported release without a codec that it makes clips with."""
+    for part in sorted(codecs_read(recipe)):
+        if getattr(recipe.codecs[part], "weights", "fitted") is None:
+            raise DataError(
+                f"source: {folder} has no {part} codec, because the folder that it was imported from had none: train "
+                "from it (`parents`), or import a folder that has one"
+            )
 
 
 def _from_checkpoint(

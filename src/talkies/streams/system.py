@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from talkies.streams.grid import Grid
+from talkies.streams.layout import Layout
 
 if TYPE_CHECKING:
     from torch import nn
@@ -106,6 +107,11 @@ class Rung:
     scale: str | None = None
 
 
+def sizes_key(model: Any) -> str:
+    """The key of the section `model` that says how large it is, with its value, as messages name it."""
+    return "`model.sizes`" if model.preset is None else f"`model.preset` {model.preset}"
+
+
 class Setup(Protocol):
     """What a system sees of a phase recipe."""
 
@@ -141,7 +147,8 @@ class System(Protocol):
 
     `codecs`: keys of `codecs` -> what each encodes (video, audio, text); `slots`: key of `parents`, besides `base` ->
     the components that it brings; `scales`: keys of `sampling.scales` -> what they guide; `options`: the media that
-    `talkies sample` may be given (image, audio, video) -> what each is for.
+    `talkies sample` may be given (image, audio, video) -> what each is for; `layouts`: name of a form of released
+    folders -> its description.
     """
 
     model: Any
@@ -150,6 +157,7 @@ class System(Protocol):
     slots: Mapping[str, tuple[str, ...]]
     scales: Mapping[str, str]
     options: Mapping[str, str]
+    layouts: Mapping[str, Layout]
 
     def __hash__(self) -> int:
         """A system is one object."""

@@ -1,6 +1,7 @@
 """Mirage video as a system: its phases, parents, parameter groups, streams and guidance."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from talkies.config import RecipeError
@@ -9,6 +10,7 @@ from talkies.models.mirage.options import MEDIA, SCALES
 from talkies.models.mirage.phases import MiragePhase
 from talkies.streams import Grid
 from talkies.streams.grid import tokens_of
+from talkies.streams.layout import Layout
 from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored
 
 SILENT = ("video", "text")
@@ -24,6 +26,7 @@ class MirageSystem:
     slots: Mapping[str, tuple[str, ...]] = {"video": SILENT}
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
+    layouts: Mapping[str, Layout] = MappingProxyType({})
     kind = "mirage"
 
     def network(self) -> Network:

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from talkies.config import config
+from talkies.config import RecipeError, config
 from talkies.config.numbers import NonNegative, Share
+from talkies.config.schema import added
 from talkies.models.wan.config import TowerConfig
 
 EXPERTS = ("video_high", "video_low")
@@ -36,16 +37,23 @@ class MovaShape:
 
 @config
 class MovaConfig:
-    """`bridge: false` builds the two towers without the Bridge: the control of the synchronisation experiment."""
+    """The sizes of a `preset`, or `sizes` of its own. `bridge: false` builds the two towers without the Bridge: the
+    control of the synchronisation experiment."""
 
     kind: Literal["mova"] = "mova"
-    preset: Literal["a14b", "toy"]
+    preset: Literal["a14b", "toy"] | None = None
     bridge: bool = True
+    sizes: MovaShape | None = added(default=None)
 
     @property
     def shape(self) -> MovaShape:
-        """The preset's numbers."""
-        return PRESETS[self.preset]
+        """The numbers. RecipeError unless exactly one of `preset` and `sizes` gives them."""
+        if (self.preset is None) == (self.sizes is None):
+            found = "neither" if self.sizes is None else "both"
+            raise RecipeError(
+                f"recipe: `model` needs `preset` ({', '.join(PRESETS)}) or `sizes`, but {found} of them is set: set one"
+            )
+        return PRESETS[self.preset] if self.preset is not None else self.sizes  # type: ignore[return-value]
 
 
 PRESETS: dict[str, MovaShape] = {

@@ -7,11 +7,13 @@ from typing import Any
 from talkies.config import RecipeError
 from talkies.config.canonical import identifying
 from talkies.models.mova.config import COMPONENTS, EXPERTS, MovaConfig, MovaPhase, MovaShape
+from talkies.models.mova.layouts import LAYOUTS
 from talkies.models.mova.options import MEDIA, SCALES
 from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
 from talkies.streams.grid import tokens_of
-from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored, Task, Turn
+from talkies.streams.layout import Layout
+from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored, Task, Turn, sizes_key
 
 TASKS = {
     "joint": Task(share=0.0),
@@ -30,6 +32,7 @@ class MovaSystem:
     slots: Mapping[str, tuple[str, ...]] = {"video": EXPERTS, "audio": ("audio",)}
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
+    layouts: Mapping[str, Layout] = LAYOUTS
     kind = "mova"
 
     def network(self) -> Network:
@@ -113,8 +116,8 @@ class MovaSystem:
             _channels("audio", shape.audio, needed_in=audio.channels, needed_out=audio.channels)
         if codecs["text"].dim != shape.video.text_dim:
             raise RecipeError(
-                f"recipe: `codecs.text.dim` is {codecs['text'].dim}, the towers of `model.preset` "
-                f"{setup.model.preset} take {shape.video.text_dim}"
+                f"recipe: `codecs.text.dim` is {codecs['text'].dim}, the towers of {sizes_key(setup.model)} take "
+                f"{shape.video.text_dim}"
             )
         if scales.get("bridge", 1.0) != 1.0 and "bridge" not in parts.components:
             why = "`model.bridge` is false" if setup.phase.kind == "joint" else "this phase has one stream"
@@ -170,7 +173,7 @@ def _channels(section: str, tower: TowerConfig, *, needed_in: int, needed_out: i
     if (tower.in_channels, tower.out_channels) != (needed_in, needed_out):
         raise RecipeError(
             f"recipe: `codecs.{section}` gives {needed_out} latent channels, so the {section} tower needs {needed_in} "
-            f"in and {needed_out} out, but the `model.preset` has {tower.in_channels} and {tower.out_channels}"
+            f"in and {needed_out} out, but `model` has {tower.in_channels} and {tower.out_channels}"
         )
 
 

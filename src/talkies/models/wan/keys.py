@@ -1,36 +1,58 @@
-"""Maps diffusers' WanTransformer3DModel keys to those of our towers, Wan's own (docs/mova.md: Checkpoint keys)."""
+"""The names of diffusers' WanTransformer3DModel and those of our towers, Wan's own, both ways (docs/mova.md: Checkpoint
+keys). Without torch, because a system's description imports it.
+"""
 
 import re
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from talkies.config import CheckpointError
 from talkies.config.quoting import shown
 
-_RENAMED = (
-    (r"condition_embedder\.text_embedder\.linear_1\.", "text_embedding.0."),
-    (r"condition_embedder\.text_embedder\.linear_2\.", "text_embedding.2."),
-    (r"condition_embedder\.time_embedder\.linear_1\.", "time_embedding.0."),
-    (r"condition_embedder\.time_embedder\.linear_2\.", "time_embedding.2."),
-    (r"condition_embedder\.time_proj\.", "time_projection.1."),
-    (r"(blocks\.\d+)\.attn1\.to_([qkv])\.", r"\1.self_attn.\2."),
-    (r"(blocks\.\d+)\.attn2\.to_([qkv])\.", r"\1.cross_attn.\2."),
-    (r"(blocks\.\d+)\.attn1\.to_out\.0\.", r"\1.self_attn.o."),
-    (r"(blocks\.\d+)\.attn2\.to_out\.0\.", r"\1.cross_attn.o."),
-    (r"(blocks\.\d+)\.attn1\.(norm_[qk])\.", r"\1.self_attn.\2."),
-    (r"(blocks\.\d+)\.attn2\.(norm_[qk])\.", r"\1.cross_attn.\2."),
-    (r"(blocks\.\d+)\.norm2\.", r"\1.norm3."),
-    (r"(blocks\.\d+)\.ffn\.net\.0\.proj\.", r"\1.ffn.0."),
-    (r"(blocks\.\d+)\.ffn\.net\.2\.", r"\1.ffn.2."),
-    (r"(blocks\.\d+)\.scale_shift_table$", r"\1.modulation"),
-    (r"scale_shift_table$", "head.modulation"),
-    (r"proj_out\.", "head.head."),
-    (r"patch_embedding\.", "patch_embedding."),
-)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_OUTSIDE = {
+    "patch_embedding": "patch_embedding",
+    "condition_embedder.text_embedder.linear_1": "text_embedding.0",
+    "condition_embedder.text_embedder.linear_2": "text_embedding.2",
+    "condition_embedder.time_embedder.linear_1": "time_embedding.0",
+    "condition_embedder.time_embedder.linear_2": "time_embedding.2",
+    "condition_embedder.time_proj": "time_projection.1",
+    "proj_out": "head.head",
+    "scale_shift_table": "head.modulation",
+}
+_BLOCK = {
+    **{f"attn1.to_{part}": f"self_attn.{part}" for part in "qkv"},
+    "attn1.to_out.0": "self_attn.o",
+    "attn1.norm_q": "self_attn.norm_q",
+    "attn1.norm_k": "self_attn.norm_k",
+    **{f"attn2.to_{part}": f"cross_attn.{part}" for part in "qkv"},
+    "attn2.to_out.0": "cross_attn.o",
+    "attn2.norm_q": "cross_attn.norm_q",
+    "attn2.norm_k": "cross_attn.norm_k",
+    "norm2": "norm3",
+    "ffn.net.0.proj": "ffn.0",
+    "ffn.net.2": "ffn.2",
+    "scale_shift_table": "modulation",
+}
+"""Module (or parameter) of a block there -> ours."""
+_KEY = re.compile(r"(blocks\.\d+\.)?(.+)", re.DOTALL)
 
 
-def tower_from_diffusers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_diffusers(key: str) -> str | None:
+    """Our name of a tensor of diffusers'; None if a tower has none."""
+    return _mapped(key, _OUTSIDE, _BLOCK)
+
+
+def to_diffusers(key: str) -> str:
+    """diffusers' name of a parameter of a tower."""
+    theirs = _mapped(key, *({ours: name for name, ours in table.items()} for table in (_OUTSIDE, _BLOCK)))
+    assert theirs is not None, key
+    return theirs
+
+
+def tower_from_diffusers(state_dict: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
     """The same tensors under the keys of our towers.
 
     Raises CheckpointError for a key that a tower does not have, such as one of Wan2.1's CLIP image branch.
@@ -39,11 +61,20 @@ def tower_from_diffusers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _renamed(key: str) -> str:
-    for pattern, ours in _RENAMED:
-        renamed, found = re.subn(f"^{pattern}", ours, key)
-        if found:
-            return renamed
-    raise CheckpointError(
-        f"diffusers weights: a tower has no parameter for key {shown(key)}; use a WanTransformer3DModel without image "
-        "branch, such as Wan2.2-I2V-A14B or Wan2.1-T2V"
-    )
+    ours = from_diffusers(key)
+    if ours is None:
+        raise CheckpointError(
+            f"diffusers weights: a tower has no parameter for key {shown(key)}; use a WanTransformer3DModel without "
+            "image branch, such as Wan2.2-I2V-A14B or Wan2.1-T2V"
+        )
+    return ours
+
+
+def _mapped(key: str, outside: Mapping[str, str], block: Mapping[str, str]) -> str | None:
+    match = _KEY.fullmatch(key)
+    prefix, rest = (match[1] or "", match[2]) if match else ("", key)
+    table = block if prefix else outside
+    if rest in table:
+        return prefix + table[rest]
+    module, _, leaf = rest.rpartition(".")
+    return f"{prefix}{table[module]}.{leaf}" if module in table else None

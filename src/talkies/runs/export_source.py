@@ -1,0 +1,101 @@
+"""What `talkies export --layout` writes: a release, with its base if it is an adapter, in a form of folders."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from talkies.checkpoints.bases import base_folder
+from talkies.checkpoints.release import read_release
+from talkies.config import CheckpointError, RecipeError
+from talkies.config.decode import one_of
+from talkies.config.quoting import listed, shown
+from talkies.config.records import present
+from talkies.recipe.config import PhaseRecipe, Systems
+from talkies.runs.folders import finished
+from talkies.runs.parents import Resolver
+from talkies.runs.recorded import recipe_of_release
+from talkies.runs.source import refuse_many
+from talkies.streams.layout import Layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A verified `release`; `whole` has its components: the base of an adapter, else the release itself. `info` of the
+    release and `held` of `whole` are the contents of their release.json."""
+
+    release: Path
+    whole: Path
+    recipe: PhaseRecipe
+    info: Mapping[str, Any]
+    held: Mapping[str, Any]
+
+    @property
+    def adapter(self) -> bool:
+        """Whether it is one, over the components of `whole`."""
+        return self.release != self.whole
+
+    def came_from(self, layout: str) -> bool:
+        """Whether the components were imported from this layout."""
+        imported = self.held.get("imported")
+        return imported is not None and imported["layout"] == layout
+
+
+def open_exported(spec: str, registry: Resolver, systems: Systems) -> Exported:
+    """Open the release that `spec` names: itself, a finished run, or models:/name@alias. Raises CheckpointError if it,
+    or the base of an adapter, is missing or damaged."""
+    release = registry(spec) if spec.startswith("models:/") else _release_of(spec)
+    info = read_release(release)
+    recipe = recipe_of_release(release, info, systems)
+    if not info["adapter"]:
+        return Exported(release=release, whole=release, recipe=recipe, info=info, held=info)
+    whole = base_folder(release, info["base"])
+    return Exported(release=release, whole=whole, recipe=recipe, info=info, held=read_release(whole))
+
+
+def _release_of(spec: str) -> Path:
+    path = Path(spec)
+    if not path.is_dir():
+        raise CheckpointError(
+            f"export: {shown(spec)} is not a folder; give a release, a finished run or models:/name@alias"
+        )
+    if present(path / "release.json"):
+        return path
+    if finished(path) and (path / "release").is_dir():
+        return path / "release"
+    if present(path / "recipe.json") or present(path / "manifest.json"):
+        raise CheckpointError(
+            f"export: {path} has no release yet: talkies export {path} --consolidate --out RELEASE makes one"
+        )
+    refuse_many("export", path)
+    return path  # what reads it says what is missing
+
+
+def layout_of(exported: Exported, name: str) -> Layout:
+    """The layout of this name. RecipeError if the system of what is exported has none, or no such one."""
+    system = exported.recipe.system
+    if not system.layouts:
+        raise RecipeError(
+            f"export: {exported.release} is a {system.kind}, of which talkies knows no released folders: drop --layout"
+        )
+    if name not in system.layouts:
+        raise RecipeError(f"export: --layout {shown(name)} is not known{one_of(name, system.layouts)}")
+    return system.layouts[name]
+
+
+def chosen(exported: Exported, layout: Layout, name: str, wanted: Sequence[str] | None) -> list[str]:
+    """The components to write: those `wanted`, else all that there are, in the order of the layout. RecipeError for
+    one that is not there, or that the layout does not have."""
+    there = list(exported.held["components"])
+    for component in wanted or ():
+        if component not in there:
+            raise RecipeError(
+                f"export: --components {shown(component)}: {exported.whole} has no such component"
+                f"{one_of(component, there)}"
+            )
+    strange = [component for component in wanted or there if component not in layout.components]
+    if strange:
+        possible = [component for component in layout.components if component in there]
+        hint = f"choose with --components {','.join(possible)}" if possible else "choose another --layout"
+        raise RecipeError(f"export: a {name} folder has no {listed(strange)}: {hint}")
+    return [component for component in layout.components if component in (wanted or there)]

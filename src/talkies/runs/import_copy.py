@@ -1,0 +1,77 @@
+"""The files of an imported release, copied or linked, and hashed while they are read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from talkies.checkpoints.manifest import Table
+from talkies.checkpoints.release import CODECS
+from talkies.checkpoints.released import shard_names
+from talkies.files.tensors import PICKLES
+from talkies.streams.layout import CONFIG
+from talkies.weights.account import Account
+from talkies.weights.found import index_of
+from talkies.weights.hashed import placed, written
+from talkies.weights.recognition import Recognised
+
+ORIGIN = "origin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copied:
+    """The records of the components, the table of all files, and how many of them were linked and copied."""
+
+    components: dict[str, dict[str, Any]]
+    table: Table
+    linked: int
+    copied: int
+
+
+def codec_files(known: Recognised) -> dict[str, Path]:
+    """Path in the release -> the file of a pretrained codec. Pickles beside its safetensors stay behind."""
+    found = {}
+    for part in known.codecs:
+        for below, folder in known.layout.codecs[part].folders.items():
+            source = known.folder / folder
+            for path in sorted(source.rglob("*")):
+                if path.is_file() and path.suffix.lower() not in PICKLES:
+                    name = "/".join(filter(None, (CODECS, part, below, path.relative_to(source).as_posix())))
+                    found[name] = path
+    return found
+
+
+def origin_files(known: Recognised) -> dict[str, Path]:
+    """Path in the release -> a small file of the folder, which is kept as it is."""
+    names = [*known.files]
+    for component in known.configs:
+        held = known.layout.components[component]
+        names.append(f"{held.folder}/{CONFIG}")
+        if index_of(known.folder / held.folder, held.stem).is_file():
+            names.append(f"{held.folder}/{index_of(Path(), held.stem).name}")
+    return {f"{ORIGIN}/{name}": known.folder / name for name in names}
+
+
+def copy_all(work: Path, accounts: Mapping[str, Account], files: Mapping[str, Path], *, link: bool) -> Copied:
+    """Fill the folder `work` with the components and the other `files`."""
+    components: dict[str, dict[str, Any]] = {}
+    table: Table = {}
+    linked = 0
+    for component, one in accounts.items():
+        names = _names(component, one)
+        for name, kept in zip(names, one.kept, strict=True):
+            table[name], is_linked = written(kept, work / name, link=link)
+            linked += is_linked
+        held = {"file": names[0]} if names == [f"{component}.safetensors"] else {"shards": names}
+        components[component] = {**held, "parameters": one.parameters}
+    for name, path in files.items():
+        # Small files may be edited in place, which would damage the release.
+        table[name], is_linked = placed(path, work / name, link=link and path.suffix == ".safetensors")
+        linked += is_linked
+    return Copied(components=components, table=table, linked=linked, copied=len(table) - linked)
+
+
+def _names(component: str, one: Account) -> list[str]:
+    """Of its files: one without a number, or shards."""
+    single = len(one.kept) == 1 and "-of-" not in one.kept[0].found.path.name
+    return [f"{component}.safetensors"] if single else shard_names(component, len(one.kept))

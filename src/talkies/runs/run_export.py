@@ -1,0 +1,176 @@
+"""A release written as a folder of a known layout: its components, their config.json files, codecs and schedule."""
+
+import json
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from talkies.checkpoints.release import component_files, current_names
+from talkies.config import RecipeError, StorageError
+from talkies.files.durable import storage_errors
+from talkies.files.folders import replacing_folder
+from talkies.runs.export_codecs import Files, codec_files
+from talkies.runs.export_component import shards_of
+from talkies.runs.export_source import Exported, chosen, layout_of
+from talkies.streams.layout import CONFIG, Layout
+from talkies.training.adapter import adapter_of
+from talkies.training.adapter_layout import write_adapters
+from talkies.training.merging import Merging
+from talkies.weights.hashed import chunks_of
+from talkies.weights.headers import read_header
+from talkies.weights.pieces import Piece
+from talkies.weights.shards import Shard, index_text
+
+ORIGIN = "origin"
+How = Literal["merge", "apart"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What was written: bytes of weights, components, codecs; `left`: why a codec is not there, by part."""
+
+    size: int
+    components: Sequence[str]
+    codecs: Sequence[str]
+    left: dict[str, str]
+
+
+def export_layout(
+    exported: Exported,
+    name: str,
+    out: Path,
+    *,
+    components: Sequence[str] | None,
+    how: How,
+    shard_size: int,
+    codecs: bool,
+) -> Outcome:
+    """Write `exported` to the new folder `out` in the layout `name`; one tensor is in memory at a time.
+
+    What was imported from the same layout comes back byte for byte; anything else is divided into files of at most
+    `shard_size` bytes. `how`: an adapter is merged into its base, or written apart from it. Raises RecipeError for
+    options that do not fit, DataError for a codec that is gone, StorageError on a full disk; `out` is then not made.
+    """
+    layout = layout_of(exported, name)
+    _check_how(exported, how)
+    names = chosen(exported, layout, name, components)
+    merging = Merging(adapter=adapter_of(exported.release)) if exported.adapter else None
+    if merging is not None:
+        merging.check(_tensors(exported))
+    same = exported.came_from(name)
+    shards = {
+        component: shards_of(
+            exported.whole,
+            component,
+            layout.components[component],
+            merging=merging if how == "merge" else None,
+            limit=None if same else shard_size,
+        )
+        for component in names
+    }
+    files, left = codec_files(exported.recipe, layout, exported.info["codecs"]) if codecs else ({}, {})
+    origin = _origin(exported, layout, names, how, codecs=codecs) if same else {}
+    texts = _texts(exported, layout, name, shards, files)
+    small = {file: text.encode() for file, text in texts.items()} | origin
+    size = sum(shard.size for part in shards.values() for shard in part)
+    _check_space(out, size + sum(path.stat().st_size for path in files.values()))
+    with storage_errors(out, size), replacing_folder(out) as work:
+        for file, data in small.items():
+            (work / file).parent.mkdir(parents=True, exist_ok=True)
+            (work / file).write_bytes(data)
+        for component, part in shards.items():
+            for shard in part:
+                shard.write(work / layout.components[component].folder)
+        for file, path in files.items():
+            (work / file).parent.mkdir(parents=True, exist_ok=True)
+            _copy(path, work / file)
+        if how == "apart" and merging is not None:
+            write_adapters(merging.adapter, work / "adapter", {part: layout.components[part] for part in names})
+    there = sorted({part for part in layout.codecs if part in exported.recipe.codecs and part not in left})
+    return Outcome(size=size, components=names, codecs=there if codecs else [], left=left)
+
+
+def _check_how(exported: Exported, how: How) -> None:
+    if exported.adapter and how is None:
+        raise RecipeError(
+            f"export: {exported.release} is an adapter over {exported.whole}: add --merge (one set of weights) or "
+            "--apart (the base, and the adapter beside it)"
+        )
+    if how is not None and not exported.adapter:
+        raise RecipeError(f"export: --{how} is for an adapter, and {exported.release} holds whole weights: drop it")
+
+
+def _tensors(exported: Exported) -> dict[str, Piece]:
+    """Every tensor of the base by its path in the network."""
+    found: dict[str, Piece] = {}
+    for component in exported.held["components"]:
+        rename = current_names(exported.whole, component)
+        for path in component_files(exported.whole, component):
+            pieces = read_header(path).pieces
+            found |= {f"{component}.{rename(name)}": piece for name, piece in pieces.items()}
+    return found
+
+
+def _copy(path: Path, new: Path) -> None:
+    with new.open("xb") as file:
+        for chunk in chunks_of(path):
+            file.write(chunk)
+
+
+def _texts(
+    exported: Exported, layout: Layout, name: str, shards: dict[str, list[Shard]], codecs: Files
+) -> dict[str, str]:
+    """The small files by their path in the layout, made from the sizes and the schedule."""
+    recipe = exported.recipe
+    found = {}
+    try:
+        for component, part in shards.items():
+            held = layout.components[component]
+            found[f"{held.folder}/{CONFIG}"] = _spelled(layout.config(component, recipe.model))
+            if len(part) > 1:
+                found[f"{held.folder}/{held.stem}.safetensors.index.json"] = index_text(part)
+        written = layout.written(recipe.model, list(shards), recipe.sampling)
+    except ValueError as error:
+        raise RecipeError(f"export: a {name} folder cannot say what {exported.release} is: {error}") from None
+    folders = {layout.components[component].folder for component in shards} | {file.split("/")[0] for file in codecs}
+    folders |= {file.split("/")[0] for file in written if "/" in file}
+    return found | {file: _spelled(_there(values, folders)) for file, values in written.items()}
+
+
+def _there(values: dict[str, Any], folders: Collection[str]) -> dict[str, Any]:
+    """`values` of an index without the parts, [library, class], that have no folder here; [null, null] says so."""
+    return {
+        key: value for key, value in values.items() if not isinstance(value, list) or key in folders or value[0] is None
+    }
+
+
+def _origin(exported: Exported, layout: Layout, names: Sequence[str], how: How, *, codecs: bool) -> dict[str, bytes]:
+    """The small files as they were imported: those of the components, the schedule unless an adapter brings its own,
+    and what is about the whole folder if all of it comes back."""
+    root = exported.whole / ORIGIN
+    left = {held.folder for component, held in layout.components.items() if component not in names}
+    whole = codecs and set(names) == set(exported.held["components"])
+    found = {}
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        file = path.relative_to(root).as_posix()
+        kept = how != "merge" and (whole or "/" in file) if file in layout.files else file.split("/")[0] not in left
+        if kept:
+            found[file] = path.read_bytes()
+    return found
+
+
+def _spelled(values: Any) -> str:
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"
+
+
+def _check_space(out: Path, needed: int) -> None:
+    """StorageError, before anything is written, if the disk is too small."""
+    existing = next(path for path in out.absolute().parents if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise StorageError(
+            f"storage: cannot write {out}: {needed} bytes are needed, {free} are free. Free space there, or choose "
+            "another folder"
+        )

@@ -1,0 +1,41 @@
+"""An adapter in PEFT's format for the networks of a layout: a folder for each, with its names."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from talkies.files.durable import write_text
+from talkies.streams.layout import Held
+from talkies.training.adapter import Adapter
+from talkies.weights.pieces import Outgoing, Piece
+from talkies.weights.shards import Shard
+
+_WEIGHT = ".weight"
+
+
+def write_adapters(adapter: Adapter, folder: Path, components: Mapping[str, Held]) -> None:
+    """`folder`/<folder of the component>/, each of which `PeftModel.from_pretrained` loads onto the network in the
+    folder of that name beside `folder`."""
+    known = json.loads((adapter.folder / "adapter_config.json").read_text())
+    for component, held in components.items():
+        layers = {
+            held.theirs(name.removeprefix(f"{component}.") + _WEIGHT).removesuffix(_WEIGHT): pair
+            for name, pair in adapter.layers.items()
+            if name.startswith(f"{component}.")
+        }
+        if not layers:
+            continue
+        own = folder / held.folder
+        own.mkdir(parents=True)
+        config = {**known, "target_modules": sorted(layers), "base_model_name_or_path": f"../../{held.folder}"}
+        write_text(own / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+        tensors = [
+            _outgoing(f"base_model.model.{name}.lora_{matrix}.weight", piece)
+            for name, pair in sorted(layers.items())
+            for matrix, piece in zip("AB", pair, strict=True)
+        ]
+        Shard(file="adapter_model.safetensors", tensors=tensors, listed=[tensor.name for tensor in tensors]).write(own)
+
+
+def _outgoing(name: str, piece: Piece) -> Outgoing:
+    return Outgoing(name=name, dtype=piece.dtype, shape=piece.shape, size=piece.size, chunks=piece.chunks)

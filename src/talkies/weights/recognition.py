@@ -1,0 +1,91 @@
+"""Which layout a folder has, and which components are in it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from talkies.config import CheckpointError, RecipeError
+from talkies.config.decode import one_of
+from talkies.config.quoting import named, shown
+from talkies.config.records import present
+from talkies.streams.layout import CONFIG, Layout
+from talkies.streams.system import System
+from talkies.weights.found import json_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """A folder of `layout`, called `name`, of `system`: config.json by component and by codec, and the content of the
+    layout's small files that are there."""
+
+    folder: Path
+    system: System
+    name: str
+    layout: Layout
+    configs: Mapping[str, Mapping[str, Any]]
+    codecs: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, Mapping[str, Any]]
+
+
+def recognised(folder: Path, systems: Sequence[System], wanted: str | None = None) -> Recognised:
+    """The layout of `folder`: the one most of whose components are in it, or `wanted`. RecipeError for an unknown
+    layout; CheckpointError for a folder of none, or of other networks."""
+    if not folder.is_dir():
+        raise CheckpointError(f"import: {folder} is not a folder")
+    if present(folder / "release.json"):
+        raise CheckpointError(f"import: {folder} is a release already: take it as it is")
+    layouts = {name: (system, layout) for system in systems for name, layout in system.layouts.items()}
+    if wanted is not None and wanted not in layouts:
+        raise RecipeError(f"import: --as {shown(wanted)} is not a layout{one_of(wanted, layouts)}")
+    counts = {name: len(_components(folder, layout)) for name, (_, layout) in layouts.items()}
+    name = max(counts, key=lambda one: counts[one]) if wanted is None else wanted
+    if not counts[name]:
+        known = "; ".join(
+            f"{one}: {', '.join(held.folder for held in layout.components.values())}"
+            for one, (_, layout) in layouts.items()
+            if wanted in (None, one)
+        )
+        raise CheckpointError(f"import: {folder} has no component of a known layout; needed are the folders of {known}")
+    return _read(folder, name, *layouts[name])
+
+
+def _components(folder: Path, layout: Layout) -> list[str]:
+    return [name for name, held in layout.components.items() if (folder / held.folder).is_dir()]
+
+
+def _read(folder: Path, name: str, system: System, layout: Layout) -> Recognised:
+    configs = {component: _config(folder, layout, component) for component in _components(folder, layout)}
+    codecs = {part: json_of(folder / first / CONFIG) for part, first in _held_codecs(folder, layout).items()}
+    files = {file: json_of(folder / file) for file in layout.files if present(folder / file)}
+    return Recognised(
+        folder=folder, system=system, name=name, layout=layout, configs=configs, codecs=codecs, files=files
+    )
+
+
+def _config(folder: Path, layout: Layout, component: str) -> dict[str, Any]:
+    """config.json of a component; CheckpointError if it is another network's."""
+    held = layout.components[component]
+    path = folder / held.folder / CONFIG
+    values = json_of(path)
+    found = values.get("_class_name")
+    if found not in held.classes:
+        raise CheckpointError(
+            f"import: {path} names the class {shown(found)}, and here it must be {' or '.join(held.classes)}: this is "
+            "the folder of another model"
+        )
+    return values
+
+
+def _held_codecs(folder: Path, layout: Layout) -> dict[str, str]:
+    """Part -> the folder with its config.json. CheckpointError for a part of which only some folders are there."""
+    found = {}
+    for part, held in layout.codecs.items():
+        there = [path for path in held.folders.values() if (folder / path).is_dir()]
+        if lacking := [path for path in held.folders.values() if there and path not in there]:
+            raise CheckpointError(
+                f"import: {folder} has {there[0]}/ and lacks {named(lacking[0])}/, which belongs to it"
+            )
+        if there:
+            found[part] = there[0]
+    return found

@@ -1,0 +1,34 @@
+"""The commands of docs/weights.md, on small weights: those that move files run, the others pass their parsers."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from made_folders import folder_bytes, mova_folder
+from made_releases import adapted
+from readme import ROOT, commands
+from test_readme import WEIGHTS, check_parsed, words_of
+
+from talkies.cli.main import run
+
+MOVED = ("import", "export")
+
+
+def test_from_a_download_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    mova_folder(Path("weights/MOVA-360p"))
+    lora = Path("runs/lora-0123456789ab/0001")
+    for command in commands():
+        if not command.startswith(WEIGHTS):
+            continue
+        words = words_of(command)
+        if words[0] not in MOVED:
+            check_parsed(words)
+            continue
+        assert run(words) == 0, command
+        if words[0] == "import":
+            adapted(lora / "release", Path(words[3]), Path(words[1]))
+            shutil.copyfile(lora / "release" / "release.json", lora / "result.json")  # a finished run
+    assert folder_bytes(Path("weights/again")) == folder_bytes(Path("weights/MOVA-360p"))
+    assert Path("weights/mine-apart/adapter/transformer/adapter_config.json").is_file()

@@ -1,0 +1,64 @@
+"""Small random codecs of the released kinds: Wan's VAE, the continuous DAC, UMT5 with its tokenizer."""
+
+import torch
+from diffusers import AutoencoderKLWan
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import nn
+from transformers import UMT5Config, UMT5EncoderModel
+
+from talkies.codecs.dac import Dac, DacShape, Snake
+
+WORDS = ["<pad>", "</s>", "<unk>", "▁", "▁a", "▁red", "▁face", "▁speaks", "▁&", "s"]
+NARROW = DacShape(encoder_dim=2, latent_dim=4, decoder_dim=64)
+
+
+def wan_vae() -> AutoencoderKLWan:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoencoderKLWan(base_dim=4, z_dim=16, num_res_blocks=1).requires_grad_(False)
+
+
+def dac(shape: DacShape = NARROW) -> Dac:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = Dac(shape)
+        for module in made.modules():
+            if isinstance(module, Snake):
+                nn.init.uniform_(module.alpha, 0.5, 2.0)
+    return made.requires_grad_(False)
+
+
+def dac_config(**changes: object) -> dict[str, object]:
+    """config.json as the released folder spells it, with the narrow widths."""
+    values: dict[str, object] = {
+        "_class_name": "DAC", "sample_rate": 48000, "encoder_dim": 2, "encoder_rates": [2, 3, 4, 5, 8], "latent_dim": 4,
+        "decoder_dim": 64, "decoder_rates": [8, 5, 4, 3, 2], "continuous": True, "n_codebooks": 9,
+    }  # fmt: skip
+    return values | changes
+
+
+def spelled_tokenizer(*, ends: bool = True) -> str:
+    """A T5-like unigram tokenizer as tokenizer.json, with truncation and padding on, as a saved one may have them."""
+    tokenizer = Tokenizer(models.Unigram([(word, -float(i)) for i, word in enumerate(WORDS)], unk_id=2))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    if ends:
+        tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=5)
+    return str(tokenizer.to_str())
+
+
+def umt5() -> UMT5EncoderModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = UMT5Config(
+            vocab_size=len(WORDS),
+            d_model=32,
+            d_kv=8,
+            d_ff=48,
+            num_layers=2,
+            num_heads=4,
+            dropout_rate=0.5,
+            pad_token_id=0,
+        )
+        return UMT5EncoderModel(config)
