@@ -2,8 +2,8 @@
 
 python benchmarks/import_speed.py [--folder /tmp/import_speed] [--gib 2] [--times 3]
 
-The weights are random, so that no file system stores them in less. `cp`: to the page cache; `cp, synced`: until the bytes
-are on the disk, as an import leaves them.
+The weights are random, so that no file system stores them in less. `cp`: to the page cache; `cp, synced`: until the
+bytes are on the disk, as an import leaves them.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -57,12 +58,13 @@ def made(folder: Path, gib: float) -> None:
         _write(folder / held.folder, held.stem, shapes)
 
 
+@dataclass(frozen=True)
 class _Setup:
-    codecs: dict[str, Any] = {}
-    phase = None
+    """As much of a recipe as the network needs."""
 
-    def __init__(self, model: MovaConfig) -> None:
-        self.model = model
+    model: MovaConfig
+    phase: None = None
+    codecs: dict[str, Any] = field(default_factory=dict)
 
 
 def _values(tower: TowerConfig) -> dict[str, Any]:

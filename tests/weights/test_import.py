@@ -180,6 +180,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edited(f / "video_dit/config.json", has_image_input=True),
         r"video_dit/config\.json: `has_image_input` is true, and must be false",
     ),
+    "heads that no rotary table has": (
+        lambda f: edited(f / "audio_dit/config.json", num_heads=8),
+        "its config.json files describe no network: head_dim 3",
+    ),
     "no size": (lambda f: edited(f / "audio_dit/config.json", dim="x"), "audio_dit/config.json: `dim` is 'x'"),
     "other sizes": (lambda f: edited(f / "audio_dit/config.json", ffn_dim=41), "has the shape .* config.json makes it"),
     "a Bridge of other towers": (

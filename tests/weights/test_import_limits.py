@@ -46,10 +46,11 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
 def sparse_wan(folder: Path, total: int, dim: int) -> Path:
     """A Wan folder of about `total` bytes, whose weights take no space on the disk (and read as zeros)."""
     ffn, values = 4 * dim, 0
-    tower = VIDEO.__class__(**{**_values(), "dim": dim, "ffn_dim": ffn, "heads": 8, "layers": 1})
+    heads = dim // 128
+    tower = VIDEO.__class__(**{**_values(), "dim": dim, "ffn_dim": ffn, "heads": heads, "layers": 1})
     layer = sum(math.prod(s) for k, s in tower_shapes(tower).items() if k.startswith("blocks.0."))
     layers = max(1, math.ceil(total / 2 / 2 / layer))
-    tower = VIDEO.__class__(**{**_values(), "dim": dim, "ffn_dim": ffn, "heads": 8, "layers": layers})
+    tower = VIDEO.__class__(**{**_values(), "dim": dim, "ffn_dim": ffn, "heads": heads, "layers": layers})
     for name in ("high_noise_model", "low_noise_model"):
         entries: dict[str, Any] = {}
         values = 0
