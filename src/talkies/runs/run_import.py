@@ -113,7 +113,7 @@ def _decoded(values: Mapping[str, Any], known: Recognised) -> PhaseRecipe:
 
 def _accounts(known: Recognised, recipe: PhaseRecipe, choices: Choices, say: Say) -> dict[str, Account]:
     """The account of every component, from the headers of its files."""
-    shapes = _shapes(recipe)
+    shapes = _shapes(recipe, known.folder)
     found: dict[str, Account] = {}
     for component in known.configs:
         held = known.layout.components[component]
@@ -140,9 +140,12 @@ def _files(where: Path, stem: str, choices: Choices, say: Say) -> list[Found]:
     return found
 
 
-def _shapes(recipe: PhaseRecipe) -> dict[str, Shapes]:
+def _shapes(recipe: PhaseRecipe, folder: Path) -> dict[str, Shapes]:
     """Component -> the shapes of its parameters, from the network without values."""
-    model = build(recipe.system, recipe, parts(recipe).components, seed=None)
+    try:
+        model = build(recipe.system, recipe, parts(recipe).components, seed=None)
+    except ValueError as error:
+        raise CheckpointError(f"import: {folder}: its config.json files describe no network: {error}") from None
     return {
         component: {name: tuple(p.shape) for name, p in module.named_parameters()}
         for component, module in model.named_children()

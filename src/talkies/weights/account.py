@@ -18,10 +18,12 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """A file of a component in the release: `found`, whose bytes stay as they are (`shard` is None), or `shard`."""
+    """A file of a component in the release: `found`, whose bytes stay as they are (`shard` is None), or `shard`, whose
+    tensors are all the bytes of `found` from `begin` on (None: they are some of them, or not in such a file)."""
 
     found: Found
     shard: Shard | None
+    begin: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +114,10 @@ def _kept(file: Found, ours: Mapping[str, str]) -> Kept | None:
     order = [key for key in file.order if key in ours]
     if not order:
         return None
-    if file.whole and len(order) == len(file.order) and all(ours[key] == key for key in order):
+    everything = file.begin is not None and len(order) == len(file.order)
+    if everything and all(ours[key] == key for key in order):
         return Kept(found=file, shard=None)
     tensors = [replace(file.tensors[key], name=ours[key]) for key in order]
     names = [ours[key] for key in file.tensors if key in ours]
-    return Kept(found=file, shard=Shard(file=file.path.name, tensors=tensors, listed=names, metadata=file.metadata))
+    shard = Shard(file=file.path.name, tensors=tensors, listed=names, metadata=file.metadata)
+    return Kept(found=file, shard=shard, begin=file.begin if everything else None)

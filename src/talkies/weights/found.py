@@ -19,14 +19,14 @@ JSON = Kind(holds=dict[str, Any], about="weights", remedy="download it again", e
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A file of tensors: those by name in the order of its header, and the `order` of their bytes. `whole`: it is
-    safetensors, whose bytes may stay as they are."""
+    """A file of tensors: those by name in the order of its header, and the `order` of their bytes. `begin`: where these
+    begin in a safetensors file (None: it is another)."""
 
     path: Path
     metadata: dict[str, str]
     tensors: dict[str, Outgoing]
     order: Sequence[str]
-    whole: bool = True
+    begin: int | None
 
 
 def index_of(folder: Path, stem: str) -> Path:
@@ -64,7 +64,8 @@ def read_found(path: Path) -> Found:
         for name, piece in held.pieces.items()
     }
     order = sorted(held.pieces, key=lambda name: (held.pieces[name].begin, held.pieces[name].size))
-    return Found(path=path, metadata=held.metadata, tensors=tensors, order=order)
+    begin = min((piece.begin for piece in held.pieces.values()), default=path.stat().st_size)
+    return Found(path=path, metadata=held.metadata, tensors=tensors, order=order, begin=begin)
 
 
 def _indexed(folder: Path, index: Path, files: Sequence[Path]) -> list[Found]:

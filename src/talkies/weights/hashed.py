@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from talkies.config.regular_files import resolved
 from talkies.signals.answer import check_signal
 from talkies.weights.account import Kept
 
-CHUNK = 1 << 22
+CHUNK = 1 << 20
 AHEAD = 8
 """Chunks that may wait to be hashed."""
 UNLINKED = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES})
@@ -22,15 +23,20 @@ UNLINKED = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, err
 Entry = dict[str, Any]
 
 
-def chunks_of(path: Path) -> Iterator[bytes]:
-    """The bytes of a file."""
+def chunks_of(path: Path, begin: int = 0) -> Iterator[memoryview]:
+    """The bytes of a file from `begin` on. A chunk is valid until AHEAD + 1 more were taken: new memory for each would
+    cost more than the copy."""
+    buffers = [memoryview(bytearray(CHUNK)) for _ in range(AHEAD + 2)]
     with os.fdopen(open_regular(path), "rb", buffering=0) as file:
-        while data := file.read(CHUNK):
+        file.seek(begin)
+        for buffer in cycle(buffers):
             check_signal()
-            yield data
+            if not (count := file.readinto(buffer)):
+                return
+            yield buffer[:count]
 
 
-def hashed(chunks: Iterable[bytes], new: Path | None) -> Entry:
+def hashed(chunks: Iterable[bytes | memoryview], new: Path | None) -> Entry:
     """Write `chunks` to the path `new` (None: they are there already); its sha256 and size."""
     digest, size = hashlib.sha256(), 0
     waiting: deque[Future[None]] = deque()
@@ -45,7 +51,7 @@ def hashed(chunks: Iterable[bytes], new: Path | None) -> Entry:
     return {"sha256": digest.hexdigest(), "size": size}
 
 
-def _write(file: Any, data: bytes) -> None:
+def _write(file: Any, data: bytes | memoryview) -> None:
     left = memoryview(data)
     while left:
         left = left[file.write(left) :]
@@ -71,8 +77,11 @@ def written(kept: Kept, new: Path, *, link: bool) -> tuple[Entry, bool]:
         return placed(kept.found.path, new, link=link)
     shard = kept.shard
 
-    def chunks() -> Iterator[bytes]:
+    def chunks() -> Iterator[bytes | memoryview]:
         yield shard.header()
+        if kept.begin is not None:  # only the header differs
+            yield from chunks_of(kept.found.path, kept.begin)
+            return
         for tensor in shard.tensors:
             yield from tensor.chunks()
 

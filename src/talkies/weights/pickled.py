@@ -38,7 +38,7 @@ def read_pickle(path: Path) -> tuple[Found, str]:
     outgoing = {name: _outgoing(path, name, tensor) for name, tensor in tensors.items()}
     count = sum(tensor.numel() for tensor in tensors.values())
     words = f"{len(tensors)} tensors, {count:,} parameters, " + (f"and {listed(others)}" if others else "nothing else")
-    found = Found(path=path, metadata={"format": "pt"}, tensors=outgoing, order=sorted(outgoing), whole=False)
+    found = Found(path=path, metadata={"format": "pt"}, tensors=outgoing, order=sorted(outgoing), begin=None)
     return found, words
 
 

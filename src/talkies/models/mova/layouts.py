@@ -82,7 +82,10 @@ class MovaLayout:
 
     def sampling(self, files: Mapping[str, Json]) -> dict[str, Any]:
         """Of the scheduler, 50 steps and the text scale 5."""
-        return sampling(files.get(SCHEDULER), ("video", "audio"))
+        try:
+            return sampling(files.get(SCHEDULER), ("video", "audio"))
+        except ValueError as error:
+            raise ValueError(f"{SCHEDULER}: {error}") from None
 
     def config(self, component: str, model: Any) -> dict[str, Any]:
         """With the class of this layout."""
@@ -165,7 +168,7 @@ def _video_section(config: Json) -> dict[str, Any]:
 def _audio_section(config: Json) -> dict[str, Any]:
     rates = config.get("encoder_rates")
     if not isinstance(rates, list) or not all(type(rate) is int for rate in rates):
-        raise ValueError("`encoder_rates` must be a list of whole numbers")
+        raise ValueError("audio_vae/config.json: `encoder_rates` must be a list of whole numbers")
     sizes = {"channels": config.get("latent_dim"), "sample_rate": config.get("sample_rate"), "hop": prod(rates)}
     return {"kind": "mova_dac", **sizes}
 
