@@ -77,7 +77,7 @@ def peak(vae: VideoVae, latent: Tensor, *, joined: bool) -> int:
     """The most bytes beside weights and latent, where the pictures leave the device, or are `joined` on it."""
     with torch.no_grad(), Live() as live:
         made: Any = vae.network.decode(latent[None]).sample if joined else None
-        for made in () if joined else vae._parts(latent):
+        for made in () if joined else vae.pictures(latent):
             del made
     return live.peak
 

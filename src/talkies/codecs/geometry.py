@@ -32,17 +32,17 @@ def video_grid(codec: VideoConfig, *, frames: int, height: int, width: int, fps:
                 f"nearest: {low} or {low + codec.block}"
             )
     exact = Fraction(fps).limit_denominator(1001)
-    chunk = None if codec.piece is None else (codec.piece, _whole(codec, codec.piece) / exact)
+    chunk = None if codec.piece is None else (codec.piece, frames_of(codec, codec.piece) / exact)
     shape = (steps, height // codec.block, width // codec.block)
     return Grid(channels=codec.channels, shape=shape, rate=exact / codec.stride, chunk=chunk)
 
 
 def still_frames(codec: VideoConfig) -> int:
     """The frames of the shortest clip that has a latent step of several frames: an image, repeated, becomes 2 steps."""
-    return _whole(codec, 2)
+    return frames_of(codec, 2)
 
 
-def _whole(codec: VideoConfig, steps: int) -> int:
+def frames_of(codec: VideoConfig, steps: int) -> int:
     """The frames of `steps` latent steps that are encoded together."""
     return (steps - 1) * codec.stride + 1
 
@@ -51,9 +51,9 @@ def _steps(codec: VideoConfig, frames: int) -> int:
     """Latent steps of so many frames."""
     stride, piece = codec.stride, codec.piece
     low = max(1, (frames - 1) // stride * stride + 1)
-    if piece is None or frames < (whole := _whole(codec, piece)):
+    if piece is None or frames < (whole := frames_of(codec, piece)):
         if frames < 1 or (frames - 1) % stride:
-            below = "" if piece is None else f" below {_whole(codec, piece)}"
+            below = "" if piece is None else f" below {frames_of(codec, piece)}"
             _refuse(codec, frames, f"1 mod {stride}{below}", low, low + stride)
         return (frames - 1) // stride + 1
     if frames % whole:

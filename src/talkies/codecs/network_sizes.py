@@ -1,10 +1,13 @@
 """What the networks of pretrained codecs hold, without their weights."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from talkies.codecs.video_vae import VideoVae
 
 FP32 = 4
 RELEASED = {"umt5": 11_361_820_672, "mova_dac": FP32 * 371_539_137, "t5": 9_524_621_312}
@@ -12,22 +15,25 @@ RELEASED = {"umt5": 11_361_820_672, "mova_dac": FP32 * 371_539_137, "t5": 9_524_
 audio VAE, which computes in fp32."""
 
 
-def video_network(config: Any) -> nn.Module | None:
+def video_vae(config: Any) -> "VideoVae | None":
     """The VAE of a video codec, as released, on the meta device; None for other codecs."""
     if config.kind not in ("wan", "mochi"):
         return None
-    from diffusers import AutoencoderKLMochi, AutoencoderKLWan  # noqa: PLC0415 - seconds
+    from talkies.codecs.mochi import MochiVideoCodec  # noqa: PLC0415 - imports diffusers: seconds
+    from talkies.codecs.wan import WanVideoCodec  # noqa: PLC0415
 
+    kind = WanVideoCodec if config.kind == "wan" else MochiVideoCodec
     with torch.device("meta"):
-        network: nn.Module = (AutoencoderKLWan if config.kind == "wan" else AutoencoderKLMochi)()
-    return network.eval().requires_grad_(False)
+        network: nn.Module = kind.model()
+    return kind(config, network.eval().requires_grad_(False))
 
 
-def network_bytes(config: Any, network: nn.Module | None) -> int:
-    """Bytes of a codec's network: of `network` in fp32, of the files that its `weights` names, or of the released one.
+def network_bytes(config: Any, vae: "VideoVae | None") -> int:
+    """Bytes of a codec's network: of `vae` in fp32, of the files that its `weights` names, or of the released one.
     Of an unknown one, such as a speech encoder without files, 0."""
-    if network is not None:
-        return FP32 * sum(p.numel() for p in network.parameters())
+    if vae is not None:
+        parameters: int = sum(p.numel() for p in vae.network.parameters())
+        return FP32 * parameters
     files = [] if getattr(config, "weights", None) is None else [*Path(config.weights).glob("**/*.safetensors")]
     if config.medium == "audio" or not files:
         return RELEASED.get(config.kind, sum(path.stat().st_size for path in files))

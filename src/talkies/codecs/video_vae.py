@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from talkies.codecs.config import MochiVideoConfig, WanVideoConfig
-from talkies.codecs.geometry import still_frames, video_grid
+from talkies.codecs.geometry import frames_of, still_frames, video_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, load_strictly, read_config, read_tensors, weights_folder
 from talkies.codecs.tiles import in_tiles
@@ -121,7 +121,7 @@ class VideoVae(ABC):
     @property
     def _frames(self) -> int | None:
         """Of a piece; None: a clip is one piece."""
-        return None if self.config.piece is None else (self.config.piece - 1) * self.config.stride + 1
+        return None if self.config.piece is None else frames_of(self.config, self.config.piece)
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and std where the network is now: it may be moved for its use."""
@@ -135,9 +135,9 @@ class VideoVae(ABC):
 
     def _pixels(self, piece: Tensor, device: torch.device | str) -> Tensor:
         """[C, T, h, w] -> [1, 3, F, H, W] on `device`."""
-        return _one([part.clamp(-1, 1).to(device) for part in self._parts(piece)], dim=2)
+        return _one([part.clamp(-1, 1).to(device) for part in self.pictures(piece)], dim=2)
 
-    def _parts(self, piece: Tensor) -> Iterator[Tensor]:
+    def pictures(self, piece: Tensor) -> Iterator[Tensor]:
         """[C, T, h, w] -> [1, 3, f, H, W], one after another."""
         pixels: Tensor = self.network.decode(piece[None]).sample
         yield pixels

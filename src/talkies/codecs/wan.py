@@ -25,7 +25,7 @@ class WanVideoCodec(VideoVae):
             "block": config.scale_factor_spatial,
         }
 
-    def _parts(self, piece: Tensor) -> Iterator[Tensor]:
+    def pictures(self, piece: Tensor) -> Iterator[Tensor]:
         """The frames of each latent step, as `AutoencoderKLWan.decode` makes them one after another and joins them: the
         decoder is causal, and its convolutions keep what they need of earlier steps."""
         network, patch = self.network, self.network.config.patch_size

@@ -1,26 +1,46 @@
-"""What decoding a film needs."""
+"""What the networks of video codecs need beside their weights."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
+from talkies.codecs.geometry import frames_of
 from talkies.planning.meter import Meter
 from talkies.planning.work import FP32
 from talkies.streams import Grid
 
+if TYPE_CHECKING:
+    from talkies.codecs.video_vae import VideoVae
+
 
 @torch.no_grad()
-def decoding(config: Any, network: nn.Module | None, grid: Grid, clips: int) -> int:
-    """The most bytes in use while a video of these latents is decoded, its pixels among them."""
-    steps, height, width = grid.shape
-    frames = (steps - 1) * config.stride + 1
-    pixels: int = FP32 * clips * 3 * frames * height * width * config.block**2
-    if network is None:
-        return 2 * pixels
-    meter = Meter(network)
-    meter.passing = "backward"  # in which it follows memory
-    piece = torch.empty(1, grid.channels, config.piece or steps, height, width, device="meta")
+def decoding(vae: "VideoVae", grid: Grid, tile: int | None) -> int:
+    """The most bytes in use on the device while latents of `grid` are decoded: as a whole, or in tiles of `tile`
+    pixels. Pictures leave it as they are made."""
+    config = vae.config
+    largest = max(grid.shape[1:]) if tile is None else tile // config.block
+    height, width = (min(side, largest) for side in grid.shape[1:])
+    piece = torch.empty(grid.channels, config.piece or grid.shape[0], height, width, device="meta")
+    meter = _meter(vae)
     with meter.running():
-        network.decode(piece)  # type: ignore[operator]
-    return meter.tally.peak(without=meter.weights) + (pixels if clips > 1 or config.piece else 0)
+        for made in vae.pictures(piece):
+            del made
+    return meter.tally.peak(without=meter.weights)
+
+
+@torch.no_grad()
+def encoding(vae: "VideoVae", grid: Grid) -> int:
+    """The most bytes in use while a clip of `grid` is encoded, its pixels among them."""
+    frames = frames_of(vae.config, vae.config.piece or grid.shape[0])
+    height, width = (vae.config.block * side for side in grid.shape[1:])
+    meter = _meter(vae)
+    clip = torch.empty(1, 3, frames, height, width, device="meta")
+    with meter.running():
+        vae.network.encode(clip)
+    return meter.tally.peak(without=meter.weights) + FP32 * clip.numel()
+
+
+def _meter(vae: "VideoVae") -> Meter:
+    meter = Meter(vae.network)
+    meter.passing = "backward"  # in which it follows memory
+    return meter

@@ -11,6 +11,7 @@ def render_sampling(plan: SamplingPlan) -> str:
         ("kept of texts: keys and values", plan.texts),
         ("kept by sampling.reuse", plan.reused),
         ("latents", plan.latents),
+        ("encoding pictures, beside the encoder", plan.encoding),
         ("decoding, beside the decoder", plan.decoding),
     ]
     each = f"{plan.steps:,} steps of {plan.evaluations} evaluations"

@@ -4,18 +4,18 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import prod
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
 from talkies.codecs.config import CodecsConfig
-from talkies.codecs.network_sizes import network_bytes, video_network
+from talkies.codecs.network_sizes import network_bytes, video_vae
 from talkies.config import RecipeError
 from talkies.flow.config import Offload, SamplingConfig
 from talkies.flow.ladder import left_out, needed
 from talkies.nn.lowering import hold_lowered
-from talkies.planning.codec_memory import decoding
+from talkies.planning.codec_memory import decoding, encoding
 from talkies.planning.kernels import Kernels
 from talkies.planning.meter import Meter
 from talkies.planning.parameters import skeleton
@@ -26,6 +26,9 @@ from talkies.planning.work import FP32
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Memory, T
 from talkies.streams.system import System
+
+if TYPE_CHECKING:
+    from talkies.codecs.video_vae import VideoVae
 
 SETTINGS: tuple[Offload, ...] = ("none", "component", "block")
 """The fastest first."""
@@ -78,8 +81,8 @@ class Setting:
 @dataclass(frozen=True, kw_only=True)
 class SamplingPlan:
     """Of one clip. `activations` of one evaluation; `texts`: what is kept of texts, their keys and values; `reused`:
-    attention kept by `sampling.reuse`; `evaluations` per step; `decoding` beside the decoder's weights. `chosen`: the
-    fastest setting that fits `card` GB (None: not asked)."""
+    attention kept by `sampling.reuse`; `evaluations` per step; `encoding` and `decoding` pictures, beside the
+    weights of their VAE. `chosen`: the fastest setting that fits `card` GB (None: not asked)."""
 
     name: str
     precision: str
@@ -89,6 +92,7 @@ class SamplingPlan:
     texts: int
     reused: int
     latents: int
+    encoding: int
     decoding: int
     settings: tuple[Setting, ...]
     card: int | None
@@ -120,14 +124,9 @@ def plan_sampling(
     )
     texts = 1 + bool(left_out(ladder, sampling.scales, sampling.steps) & parts.texts)
     need = _needs(recipe, model, grids, turns, texts=texts, evaluations=evaluations)
-    networks = {name: video_network(section) for name, section in recipe.codecs.items()}
-    codecs = {name: network_bytes(section, networks[name]) for name, section in recipe.codecs.items()}
-    stored = system.stored(recipe.codecs)
-    films = [name for name in parts.targets if recipe.codecs[stored[name].codec].medium == "video"]
-    need["decoding"] = sum(
-        decoding(recipe.codecs[codec], networks[codec], grids[name], 1)
-        for name, codec in ((name, stored[name].codec) for name in films)
-    )
+    vaes = {name: video_vae(section) for name, section in recipe.codecs.items()}
+    codecs = {name: network_bytes(section, vaes[name]) for name, section in recipe.codecs.items()}
+    need |= _coding(recipe, vaes, grids)
     settings = _settings(recipe, model, turns, need, codecs, evaluations=evaluations)
     fitting = [one.offload for one in settings if card is None or one.device <= card * 10**9]
     if not fitting:
@@ -153,6 +152,16 @@ def _refuse(name: str, settings: tuple[Setting, ...], card: int) -> None:
         f"when {stage}), but the GPU has {card} GB: {needed_gb - card:,.1f} GB are missing; take a larger GPU or a "
         "smaller geometry"
     )
+
+
+def _coding(recipe: SampledPhase, vaes: Mapping[str, "VideoVae | None"], grids: Mapping[str, Grid]) -> dict[str, int]:
+    """Bytes of `encoding` pictures that are given and `decoding` those that are made, beside the VAE's weights."""
+    stored, targets = recipe.system.stored(recipe.codecs), recipe.system.parts(recipe).targets
+    tile = None if recipe.sampling.tiles is None else recipe.sampling.tiles.size
+    pictures = {name: vae for name in grids if (vae := vaes[stored[name].codec]) is not None}
+    given = [encoding(vae, grids[name]) for name, vae in pictures.items() if name not in targets]
+    made = [decoding(vae, grids[name], tile) for name, vae in pictures.items() if name in targets]
+    return {"encoding": max(given, default=0), "decoding": max(made, default=0)}
 
 
 class _Sized(Memory):
@@ -239,7 +248,7 @@ def _settings(
                 offload=offload,
                 weights=weights,
                 codecs=beside if held_whole else 0,
-                encoding=resident or max(text, vae),
+                encoding=max(resident or text, (resident or vae) + need["encoding"]),
                 evaluating=weights + (beside if held_whole else 0) + need["activations"] + kept,
                 decoding=(resident or vae) + need["decoding"] + kept,
                 host=0 if held_whole else total + beside,
