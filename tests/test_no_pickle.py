@@ -30,9 +30,9 @@ def offences(path: Path, text: str) -> Iterator[str]:
             safe = node.arg == "weights_only"
             if not (isinstance(node.value, ast.Constant) and node.value.value is safe):
                 yield f"{where} {node.arg}={ast.unparse(node.value)}"
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in LOADERS | {"eval", "exec", "__import__"}:
-            if (name, ast.unparse(node)) != ASKED_FOR:
-                yield f"{where} calls {ast.unparse(node.func)}"
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if called in LOADERS | {"eval", "exec", "__import__"} and (name, ast.unparse(node)) != ASKED_FOR:
+            yield f"{where} calls {called}"
 
 
 @pytest.mark.fault("s1", "malicious pickle in .pt/.ckpt", injected="a rule over the whole source")
