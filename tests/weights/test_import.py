@@ -116,10 +116,11 @@ def test_a_release_is_the_parent_of_a_phase(made: Callable[[str], Path], tmp_pat
             for key, tensor in load_component(release, component).items():
                 held = state[f"{component}.{key}"]
                 assert torch.equal(held, tensor.to(held.dtype))
+        changed = {**to_dict(SIZES), "video": {**to_dict(SIZES.video), "dim": 96}}
+        source.values["model"] = {"kind": "mova", "sizes": changed}
+        wider = decode_phase(source, SYSTEMS)
         with pytest.raises(CheckpointError, match=r"of another architecture: video\.dim is 48"):
-            changed = {**to_dict(SIZES), "video": {**to_dict(SIZES.video), "dim": 96}}
-            source.values["model"] = {"kind": "mova", "sizes": changed}
-            open_parents(decode_phase(source, SYSTEMS), {}, Path)
+            open_parents(wider, {}, Path)
 
 
 def test_our_own_names_are_copied_byte_for_byte_or_linked(made: Callable[[str], Path], tmp_path: Path) -> None:
