@@ -13,14 +13,19 @@ from torch import Tensor
 
 from talkies.checkpoints.release import load_component, open_component, read_release
 from talkies.config import CheckpointError, DataError, RecipeError
+from talkies.config.canonical import to_dict
+from talkies.config.source import load
 from talkies.models.build import build
 from talkies.models.mova.config import COMPONENTS, EXPERTS
 from talkies.models.systems import SYSTEMS
 from talkies.models.wan.keys import tower_from_diffusers
-from talkies.runs.building import restore_model
+from talkies.recipe.config import decode_phase
+from talkies.runs.building import build_model, restore_model
+from talkies.runs.parents import open_parents
 from talkies.runs.recorded import recipe_of_release
 from talkies.runs.run_import import Choices, import_folder
 
+RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
 GEOMETRY = "32x32x9@24"
 MADE = {"mova": mova_folder, "wan": wan_folder, "diffusers": diffusers_folder}
 
@@ -94,6 +99,28 @@ def test_a_release_of_the_full_layout_says_what_the_folder_says(made: Callable[[
         assert codec.weights == str(release / "codecs" / part)
     for name in ("model_index.json", "scheduler/scheduler_config.json", "video_dit/config.json"):
         assert (release / "origin" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_release_is_the_parent_of_a_phase(made: Callable[[str], Path], tmp_path: Path) -> None:
+    """The full-scale recipe, with these sizes: `parents.base` for all components, `parents.video` for the experts."""
+    for name, slot in (("mova", "base"), ("diffusers", "video")):
+        release = imported(made(name), tmp_path / name)
+        source = load(RECIPES / "joint_phase2.yaml", ["codecs.audio.channels=4", "codecs.text.dim=32"])
+        source.values["model"] = {"kind": "mova", "sizes": to_dict(SIZES)}
+        source.values["parents"] = {slot: str(release)}
+        recipe = decode_phase(source, SYSTEMS)
+        parents = open_parents(recipe, {}, Path)
+        model = build_model(recipe, parents)
+        state = model.state_dict()
+        for component in read_release(release)["components"]:
+            for key, tensor in load_component(release, component).items():
+                held = state[f"{component}.{key}"]
+                assert torch.equal(held, tensor.to(held.dtype))
+        changed = {**to_dict(SIZES), "video": {**to_dict(SIZES.video), "dim": 96}}
+        source.values["model"] = {"kind": "mova", "sizes": changed}
+        wider = decode_phase(source, SYSTEMS)
+        with pytest.raises(CheckpointError, match=r"of another architecture: video\.dim is 48"):
+            open_parents(wider, {}, Path)
 
 
 def test_our_own_names_are_copied_byte_for_byte_or_linked(made: Callable[[str], Path], tmp_path: Path) -> None:
