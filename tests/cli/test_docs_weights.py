@@ -30,5 +30,5 @@ def test_from_a_download_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         if words[0] == "import":
             adapted(lora / "release", Path(words[3]), Path(words[1]))
             shutil.copyfile(lora / "release" / "release.json", lora / "result.json")  # a finished run
-    assert folder_bytes(Path("weights/again")) == folder_bytes(Path("weights/MOVA-360p"))
-    assert Path("weights/mine-apart/adapter/transformer/adapter_config.json").is_file()
+    assert folder_bytes(Path("exported/mova-360p")) == folder_bytes(Path("weights/MOVA-360p"))
+    assert Path("exported/mine-apart/adapter/transformer/adapter_config.json").is_file()

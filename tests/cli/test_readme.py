@@ -62,8 +62,10 @@ PARSED = ("talkies train RECIPE parallel", "talkies status", "talkies cancel", "
 """Commands that need a cluster or several processes."""
 SPEAKERS = ("talkies sample models:/mirage-toy@", "talkies evaluate runs/mirage-toy-")
 """Commands after Mirage's toy curriculum, of the stage `slow`."""
-WEIGHTS = ("talkies import ", "talkies export weights/", "talkies export runs/lora-", "talkies sample weights/",
-           "talkies plan recipes/mova/lora.yaml ", "talkies train recipes/mova/lora.yaml ")  # fmt: skip
+WEIGHTS = (
+    "talkies import ", "talkies export releases/", "talkies export runs/lora-", "talkies sample releases/",
+    "talkies plan releases/", "talkies plan recipes/mova/lora.yaml ", "talkies train recipes/mova/lora.yaml ",
+)  # fmt: skip
 """Commands of docs/weights.md: test_docs_weights.py."""
 LONG = ("talkies train recipes/mova/toy/curriculum.yaml",)
 """Commands of the stage `slow`; without overrides this is command 1, which every test of this folder is built on."""

@@ -1,8 +1,10 @@
 """The files of an imported release, copied or linked, and hashed while they are read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from talkies.checkpoints.manifest import Table
@@ -12,7 +14,7 @@ from talkies.files.tensors import PICKLES
 from talkies.streams.layout import CONFIG
 from talkies.weights.account import Account
 from talkies.weights.found import index_of
-from talkies.weights.hashed import placed, written
+from talkies.weights.hashed import Placed, at_once, placed, written
 from talkies.weights.recognition import Recognised
 
 ORIGIN = "origin"
@@ -55,19 +57,18 @@ def origin_files(known: Recognised) -> dict[str, Path]:
 def copy_all(work: Path, accounts: Mapping[str, Account], files: Mapping[str, Path], *, link: bool) -> Copied:
     """Fill the folder `work` with the components and the other `files`."""
     components: dict[str, dict[str, Any]] = {}
-    table: Table = {}
-    linked = 0
+    jobs: dict[str, Callable[[Event], Placed]] = {}
     for component, one in accounts.items():
         names = _names(component, one)
-        for name, kept in zip(names, one.kept, strict=True):
-            table[name], is_linked = written(kept, work / name, link=link)
-            linked += is_linked
+        jobs |= {n: partial(written, kept, work / n, link=link) for n, kept in zip(names, one.kept, strict=True)}
         held = {"file": names[0]} if names == [f"{component}.safetensors"] else {"shards": names}
         components[component] = {**held, "parameters": one.parameters}
     for name, path in files.items():
         # Small files may be edited in place, which would damage the release.
-        table[name], is_linked = placed(path, work / name, link=link and path.suffix == ".safetensors")
-        linked += is_linked
+        jobs[name] = partial(placed, path, work / name, link=link and path.suffix == ".safetensors")
+    found = at_once(jobs)
+    table = {name: entry for name, (entry, _) in found.items()}
+    linked = sum(is_linked for _, is_linked in found.values())
     return Copied(components=components, table=table, linked=linked, copied=len(table) - linked)
 
 

@@ -1,53 +1,73 @@
-"""Files that are hashed while they are written, in a second thread, a few MB in memory at a time."""
+"""Files that are hashed while they are written, several at once: hashing is slower than copying, and takes a core."""
 
 import errno
 import hashlib
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import cycle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from talkies.config.records import open_regular
 from talkies.config.regular_files import resolved
-from talkies.signals.answer import check_signal
+from talkies.signals.answer import POLL_S, check_signal
 from talkies.weights.account import Kept
 
-CHUNK = 1 << 20
-AHEAD = 8
-"""Chunks that may wait to be hashed."""
+CHUNK = 1 << 17
+"""Bytes that are read, hashed and written at a time: they fit a core's cache."""
+WORKERS = 4
 UNLINKED = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES})
 """The errors of a hard link that a copy can replace."""
 Entry = dict[str, Any]
 
 
+Placed = tuple[Entry, bool]
+"""The entry of a file, and whether it was linked."""
+
+
 def chunks_of(path: Path, begin: int = 0) -> Iterator[memoryview]:
-    """The bytes of a file from `begin` on. A chunk is valid until AHEAD + 1 more were taken: new memory for each would
-    cost more than the copy."""
-    buffers = [memoryview(bytearray(CHUNK)) for _ in range(AHEAD + 2)]
+    """The bytes of a file from `begin` on. A chunk is valid until the next is taken."""
+    buffer = memoryview(bytearray(CHUNK))
     with os.fdopen(open_regular(path), "rb", buffering=0) as file:
         file.seek(begin)
-        for buffer in cycle(buffers):
+        while count := file.readinto(buffer):
             check_signal()
-            if not (count := file.readinto(buffer)):
-                return
             yield buffer[:count]
 
 
-def hashed(chunks: Iterable[bytes | memoryview], new: Path | None) -> Entry:
-    """Write `chunks` to the path `new` (None: they are there already); its sha256 and size."""
+def at_once(jobs: Mapping[str, Callable[[Event], Placed]]) -> dict[str, Placed]:
+    """The result of every job, several of which run at a time. The first failure, or a signal, ends the others: the
+    event that they are given is set."""
+    stop = Event()
+    with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as pool:
+        running = {name: pool.submit(job, stop) for name, job in jobs.items()}
+        try:
+            left = set(running.values())
+            while left:
+                check_signal()
+                done, left = wait(left, POLL_S)
+                for future in done:
+                    future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {name: future.result() for name, future in running.items()}
+
+
+def hashed(chunks: Iterable[bytes | memoryview], new: Path | None, stop: Event) -> Entry:
+    """Write `chunks` to the path `new` (None: they are there already); its sha256 and size. OSError once `stop` is
+    set."""
     digest, size = hashlib.sha256(), 0
-    waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(1) as hasher, (new or Path(os.devnull)).open("wb", buffering=0) as file:
+    with (new or Path(os.devnull)).open("wb", buffering=0) as file:
         for chunk in chunks:
-            waiting.append(hasher.submit(digest.update, chunk))
+            if stop.is_set():
+                raise InterruptedError(f"stopped while {new} was written")
+            digest.update(chunk)
             size += len(chunk)
             if new is not None:
                 _write(file, chunk)
-            if len(waiting) > AHEAD:
-                waiting.popleft().result()
     return {"sha256": digest.hexdigest(), "size": size}
 
 
@@ -57,8 +77,8 @@ def _write(file: Any, data: bytes | memoryview) -> None:
         left = left[file.write(left) :]
 
 
-def placed(path: Path, new: Path, *, link: bool) -> tuple[Entry, bool]:
-    """Copy the file `path` to `new`, or hard-link it; its entry, and whether it was linked."""
+def placed(path: Path, new: Path, stop: Event, *, link: bool) -> Placed:
+    """Copy the file `path` to `new`, or hard-link it."""
     new.parent.mkdir(parents=True, exist_ok=True)
     if link:
         try:
@@ -67,14 +87,14 @@ def placed(path: Path, new: Path, *, link: bool) -> tuple[Entry, bool]:
             if error.errno not in UNLINKED:
                 raise
         else:
-            return hashed(chunks_of(new), None), True
-    return hashed(chunks_of(path), new), False
+            return hashed(chunks_of(new), None, stop), True
+    return hashed(chunks_of(path), new, stop), False
 
 
-def written(kept: Kept, new: Path, *, link: bool) -> tuple[Entry, bool]:
-    """Put a file of a component at `new`; its entry, and whether it was linked."""
+def written(kept: Kept, new: Path, stop: Event, *, link: bool) -> Placed:
+    """Put a file of a component at `new`."""
     if kept.shard is None:
-        return placed(kept.found.path, new, link=link)
+        return placed(kept.found.path, new, stop, link=link)
     shard = kept.shard
 
     def chunks() -> Iterator[bytes | memoryview]:
@@ -85,4 +105,4 @@ def written(kept: Kept, new: Path, *, link: bool) -> tuple[Entry, bool]:
         for tensor in shard.tensors:
             yield from tensor.chunks()
 
-    return hashed(chunks(), new), False
+    return hashed(chunks(), new, stop), False
