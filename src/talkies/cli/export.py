@@ -146,11 +146,11 @@ def _consolidate(args: argparse.Namespace) -> int:
     from talkies.models.systems import SYSTEMS
     from talkies.runs.folders import finished
     from talkies.runs.inputs_record import read_facts
+    from talkies.runs.located import checkpoint_of, neighbours
     from talkies.runs.parents import check_lineage, open_parents
     from talkies.runs.place import place_of
     from talkies.runs.recorded import recipe_of_run
     from talkies.runs.result import consolidate
-    from talkies.runs.source import checkpoint_of, neighbours
 
     checkpoint, run_folder = checkpoint_of(Path(args.source))
     recipe = recipe_of_run(run_folder, SYSTEMS)

@@ -13,9 +13,9 @@ from talkies.config.quoting import listed, shown
 from talkies.config.records import present
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.folders import finished
+from talkies.runs.located import refuse_many
 from talkies.runs.parents import Resolver
 from talkies.runs.recorded import recipe_of_release
-from talkies.runs.source import refuse_many
 from talkies.streams.layout import Layout
 
 

@@ -15,12 +15,13 @@ from talkies.recipe.media import makes, takes
 from talkies.runs.card_samples import samples_of
 from talkies.runs.folders import finished, in_turn, locked
 from talkies.runs.inputs_record import check_release
+from talkies.runs.located import refuse_many
 from talkies.runs.place import Place
 from talkies.runs.recorded import recipe_of_release, recipe_of_run
 from talkies.runs.records import EVALUATION, RESULT
 from talkies.runs.retention import mark
 from talkies.runs.run_evaluation import Registry, Tracked, evaluate_run
-from talkies.runs.source import as_tracked, open_source, refuse_many
+from talkies.runs.source import as_tracked, open_source
 from talkies.tracking.cards import Shelf
 from talkies.tracking.config import TrackingConfig
 from talkies.tracking.registry import promote, ready

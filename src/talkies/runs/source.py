@@ -14,12 +14,10 @@ from talkies.checkpoints.manifest import read_manifest
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.checkpoints.spans import local
 from talkies.checkpoints.state import load_ema
-from talkies.checkpoints.store import CheckpointStore
 from talkies.codecs.load import load_codecs
 from talkies.config import CheckpointError, DataError
 from talkies.config.quoting import shown
 from talkies.config.records import present
-from talkies.config.regular_files import resolved
 from talkies.data.shards import ShardSet
 from talkies.flow.config import Offload
 from talkies.generate.model import Generator
@@ -37,14 +35,13 @@ from talkies.runs.evaluated import denoiser_of, with_offload
 from talkies.runs.folders import finished
 from talkies.runs.inputs_record import FACTS, find_codecs
 from talkies.runs.inputs_record import FILE as FACTS_FILE
+from talkies.runs.located import checkpoint_of, neighbours
 from talkies.runs.parents import Parent, Resolver, check_lineage, open_parents
 from talkies.runs.place import place_of
 from talkies.runs.recorded import recipe_of_release, recipe_of_run
 from talkies.streams import Grid
 from talkies.streams.batch import Denoiser
 from talkies.streams.codec import Codecs
-
-MAX_NAMED = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,42 +124,6 @@ def open_source(
         return _from_release(path / "release", run=path, ranks=ranks, systems=systems, offload=offload)
     checkpoint, run = checkpoint_of(path, ranks)
     return _from_checkpoint(checkpoint, run, registry, ranks=ranks, data=data, systems=systems, offload=offload)
-
-
-def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
-    """A checkpoint and its run: `path` itself, or the newest checkpoint of the run `path`, which the processes of
-    `ranks` hash together. CheckpointError if `path` is neither."""
-    if present(path / "recipe.json"):
-        latest = CheckpointStore(path / "checkpoints").latest(ranks)
-        if latest is None:
-            raise CheckpointError(f"source: {path} has no complete checkpoint yet")
-        return latest, path
-    if present(path / "manifest.json"):
-        path = resolved(path)  # the parents of "." are not those of the folder
-        run = path.parent.parent
-        if not present(run / "recipe.json"):
-            raise CheckpointError(
-                f"source: {path} is a checkpoint without its run: {run / 'recipe.json'} is missing; give it as "
-                "RUN/checkpoints/step-..., in the folder of the run that wrote it"
-            )
-        return path, run
-    refuse_many("source", path)
-    raise CheckpointError(
-        f"source: {path} is neither a run, a checkpoint nor a release: no recipe.json, no release.json"
-    )
-
-
-def refuse_many(what: str, path: Path) -> None:
-    """CheckpointError that names the runs if `path` is a folder of several, such as a curriculum's."""
-    found = sorted({record.parent for pattern in ("*", "*/*") for record in path.glob(f"{pattern}/recipe.json")})
-    if found:
-        named = ", ".join(map(str, found[:MAX_NAMED])) + ("" if len(found) <= MAX_NAMED else ", ...")
-        raise CheckpointError(f"{what}: {path} is a folder of runs, not a run; give one of them: {named}")
-
-
-def neighbours(run: Path) -> dict[str, Path]:
-    """Phases of the same curriculum by name, from the numbered folders beside `run`."""
-    return {p.name.split("-", 1)[1]: p for p in resolved(run).parent.glob("[0-9]*-*") if p.is_dir()}
 
 
 def as_tracked(source: Source) -> Source:

@@ -1,0 +1,47 @@
+"""Runs and their checkpoints, found by the path that a user gives."""
+
+from pathlib import Path
+
+from talkies.checkpoints.store import CheckpointStore
+from talkies.config import CheckpointError
+from talkies.config.records import present
+from talkies.config.regular_files import resolved
+from talkies.parallel.ranks import Ranks
+
+MAX_NAMED = 12
+
+
+def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
+    """A checkpoint and its run: `path` itself, or the newest checkpoint of the run `path`, which the processes of
+    `ranks` hash together. CheckpointError if `path` is neither."""
+    if present(path / "recipe.json"):
+        latest = CheckpointStore(path / "checkpoints").latest(ranks)
+        if latest is None:
+            raise CheckpointError(f"source: {path} has no complete checkpoint yet")
+        return latest, path
+    if present(path / "manifest.json"):
+        path = resolved(path)  # the parents of "." are not those of the folder
+        run = path.parent.parent
+        if not present(run / "recipe.json"):
+            raise CheckpointError(
+                f"source: {path} is a checkpoint without its run: {run / 'recipe.json'} is missing; give it as "
+                "RUN/checkpoints/step-..., in the folder of the run that wrote it"
+            )
+        return path, run
+    refuse_many("source", path)
+    raise CheckpointError(
+        f"source: {path} is neither a run, a checkpoint nor a release: no recipe.json, no release.json"
+    )
+
+
+def refuse_many(what: str, path: Path) -> None:
+    """CheckpointError that names the runs if `path` is a folder of several, such as a curriculum's."""
+    found = sorted({record.parent for pattern in ("*", "*/*") for record in path.glob(f"{pattern}/recipe.json")})
+    if found:
+        named = ", ".join(map(str, found[:MAX_NAMED])) + ("" if len(found) <= MAX_NAMED else ", ...")
+        raise CheckpointError(f"{what}: {path} is a folder of runs, not a run; give one of them: {named}")
+
+
+def neighbours(run: Path) -> dict[str, Path]:
+    """Phases of the same curriculum by name, from the numbered folders beside `run`."""
+    return {p.name.split("-", 1)[1]: p for p in resolved(run).parent.glob("[0-9]*-*") if p.is_dir()}
