@@ -329,6 +329,7 @@ RECORDS = {
         nullable="talkies.base talkies.gates.0.found talkies.server",
         free=" ".join(f"talkies.{key}" for key in FREE_IN_CARDS),
     ),
+    "weights.found:JSON": sample({"dim": 16}, optional="dim", free="dim"),
     "tracking.versions:ORIGIN": sample({"source": "runs:/df14/release", "uri": "sqlite:////runs/mlflow.db"}),
 }
 """Where each Kind is defined, and a record of that kind."""
@@ -582,15 +583,19 @@ READERS = {
     "checkpoints/manifest.py": "of bytes that the reader has decoded",
     "checkpoints/tensors.py": "of a file that its manifest vouches for, which damage() has opened",
     "checkpoints/weights.py": "the header of a safetensors file, of a bounded length",
+    "codecs/streamed.py": "a tokenizer, by regular_bytes",
     "codecs/token_text.py": "a tokenizer, by regular_bytes",
     "config/plain_json.py": "the reader",
     "config/records.py": "the reader",
     "data/stored.py": "the header of a safetensors file, of a bounded length",
+    "generate/prompts.py": "lines of prompts, which are the user's",
     "launch/script.py": "a template of the repository",
     "prepare/items.py": "manifests, which are the user's",
     "recipe/full_scale.py": "recipes of the repository",
+    "runs/run_export.py": "small files of an import, which read_release has verified",
     "tracking/records.py": "lines of a spool, which are checked there",
     "tracking/replay.py": "/proc",
+    "weights/headers.py": "the header of a safetensors file, of a bounded length",
 }
 """Modules that read files without the reader of records, and what they read."""
 

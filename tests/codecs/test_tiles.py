@@ -69,7 +69,7 @@ def test_parts_of_wan_are_what_diffusers_joins() -> None:
     vae, z = codec("wan"), latent("wan", 4, 6)
     scaled = z * vae.std + vae.mean
     assert torch.equal(vae.decode(z).transpose(1, 2), vae.network.decode(scaled).sample)
-    assert [part.shape[2] for part in vae._parts(scaled[0])] == [1, 4, 4]
+    assert [part.shape[2] for part in vae.pictures(scaled[0])] == [1, 4, 4]
 
 
 BOUNDS = {"wan": {0: 0.16, 8: 0.12, 16: 0.11, 32: 0.105}, "mochi": {0: 0.06, 8: 0.04, 16: 0.034, 32: 0.032}}

@@ -7,6 +7,7 @@ from pathlib import Path
 from talkies.files.durable import write_text
 from talkies.streams.layout import Held
 from talkies.training.adapter import Adapter
+from talkies.training.lora import ADAPTER
 from talkies.weights.pieces import Outgoing, Piece
 from talkies.weights.shards import Shard
 
@@ -16,7 +17,7 @@ _WEIGHT = ".weight"
 def write_adapters(adapter: Adapter, folder: Path, components: Mapping[str, Held]) -> None:
     """`folder`/<folder of the component>/, each of which `PeftModel.from_pretrained` loads onto the network in the
     folder of that name beside `folder`."""
-    known = json.loads((adapter.folder / "adapter_config.json").read_text())
+    known = ADAPTER.read_values(adapter.folder / "adapter_config.json")
     for component, held in components.items():
         layers = {
             held.theirs(name.removeprefix(f"{component}.") + _WEIGHT).removesuffix(_WEIGHT): pair

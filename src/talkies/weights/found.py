@@ -1,6 +1,5 @@
 """The weights of one component as a folder holds them: a file, or shards and their index."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -116,5 +115,4 @@ def _check_map(index: Path, weight_map: dict[str, str], found: Sequence[Found]) 
 
 def json_of(path: Path) -> dict[str, Any]:
     """The JSON object in a file of a released folder. CheckpointError if it is missing or damaged."""
-    values: dict[str, Any] = json.loads(JSON.read_with(path)[1])
-    return values
+    return JSON.read(path)
