@@ -1,1 +1,0 @@
-"""A system that knows no layouts of released folders says so, in one line."""
