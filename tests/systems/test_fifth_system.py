@@ -25,10 +25,12 @@ from talkies.recipe.check import check
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe, decode_phase_values
 from talkies.runs.building import restore_model
+from talkies.runs.export_source import layout_of, open_exported
 from talkies.runs.place import Place
 from talkies.runs.records import RESULT
 from talkies.runs.run_context import RunContext, prepare_data
 from talkies.runs.run_evaluation import evaluate_source
+from talkies.runs.run_import import Choices, import_folder
 from talkies.runs.run_phase import InterruptedRunError, run_phase
 from talkies.runs.run_promotion import promote_run
 from talkies.runs.run_sample import make_clip
@@ -246,3 +248,17 @@ def test_what_its_check_refuses_is_refused(data: Path) -> None:
 def test_sampling_that_the_system_cannot_do_is_refused(sampling: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         check(recipe(sampling=sampling))
+
+
+def test_it_has_no_layouts_of_released_folders(run: Path, tmp_path: Path) -> None:
+    """Neither a way out nor one in."""
+    exported = open_exported(str(run), Path, FIVE)
+    with pytest.raises(RecipeError, match=r"is a fifth, of which talkies knows no released folders: drop --layout$"):
+        layout_of(exported, "mova")
+    (tmp_path / "in").mkdir()
+    for layout in (None, "fifth"):
+        with pytest.raises(RecipeError, match=r"^import: talkies knows no released folders of fifth$"):
+            import_folder(tmp_path / "in", tmp_path / "out", Choices(layout=layout), (FIFTH,), say=lambda _: None)
+    with pytest.raises(RecipeError, match=r"--as 'fifth' is not a layout; one of mova, wan, diffusers"):
+        import_folder(tmp_path / "in", tmp_path / "out", Choices(layout="fifth"), FIVE, say=lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

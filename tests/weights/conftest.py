@@ -1,7 +1,7 @@
-"""The small codecs and the release.json of other tests serve what is made here."""
+"""The small codecs, release.json and streams of other tests serve what is made here."""
 
 import sys
 from pathlib import Path
 
-for folder in ("codecs", "tracking"):
+for folder in ("codecs", "tracking", "models"):
     sys.path.append(str(Path(__file__).parents[1] / folder))

@@ -300,21 +300,26 @@ def diffusers_folder(
 def transformer(tower: TowerConfig, values: Values) -> WanTransformer3DModel:
     """diffusers' network of a tower's sizes."""
     with torch.random.fork_rng():
-        made = WanTransformer3DModel(
-            patch_size=tower.patch,
-            num_attention_heads=tower.heads,
-            attention_head_dim=tower.head_dim,
-            in_channels=tower.in_channels,
-            out_channels=tower.out_channels,
-            text_dim=tower.text_dim,
-            freq_dim=tower.freq_dim,
-            ffn_dim=tower.ffn_dim,
-            num_layers=tower.layers,
-            eps=tower.eps,
-        ).requires_grad_(False)
+        made = unfilled(tower).requires_grad_(False)
     for name, parameter in made.named_parameters():
         parameter.copy_(values(name, tuple(parameter.shape)))
     return made.eval()
+
+
+def unfilled(tower: TowerConfig) -> WanTransformer3DModel:
+    """With the values that diffusers draws."""
+    return WanTransformer3DModel(
+        patch_size=tower.patch,
+        num_attention_heads=tower.heads,
+        attention_head_dim=tower.head_dim,
+        in_channels=tower.in_channels,
+        out_channels=tower.out_channels,
+        text_dim=tower.text_dim,
+        freq_dim=tower.freq_dim,
+        ffn_dim=tower.ffn_dim,
+        num_layers=tower.layers,
+        eps=tower.eps,
+    )
 
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:

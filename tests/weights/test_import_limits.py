@@ -4,21 +4,37 @@ import json
 import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_folders import VIDEO, mova_folder, tower_shapes, wan_config, wan_folder, write_json
+import torch
+from made_folders import (
+    SIZES,
+    VIDEO,
+    Shapes,
+    mova_folder,
+    tower_shapes,
+    unfilled,
+    wan_config,
+    wan_folder,
+    write_json,
+)
+from torch import nn
+from transformers import UMT5Config, UMT5EncoderModel
 
 from talkies.checkpoints.release import read_release
 from talkies.config import StorageError
 from talkies.models.systems import SYSTEMS
+from talkies.models.wan.config import TowerConfig
 from talkies.runs.run_import import Choices, import_folder
 
 GEOMETRY = "32x32x9@24"
@@ -43,31 +59,62 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mova"]
 
 
+def sparse(path: Path, shapes: Shapes) -> None:
+    """A file of bf16 weights that take no space on the disk (and read as zeros)."""
+    entries: dict[str, Any] = {}
+    end = 0
+    for key, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        entries[key] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(entries).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+
+
+def wide_tower(total: int, dim: int) -> TowerConfig:
+    """Two of which have about `total` bytes in bf16."""
+    tower = replace(VIDEO, dim=dim, ffn_dim=4 * dim, heads=dim // 128, layers=1)
+    layer = sum(math.prod(shape) for key, shape in tower_shapes(tower).items() if key.startswith("blocks.0."))
+    return replace(tower, layers=max(1, math.ceil(total / 2 / 2 / layer)))
+
+
 def sparse_wan(folder: Path, total: int, dim: int) -> Path:
-    """A Wan folder of about `total` bytes, whose weights take no space on the disk (and read as zeros)."""
-    ffn, values = 4 * dim, 0
-    heads = dim // 128
-    tower = VIDEO.__class__(**{**_values(), "dim": dim, "ffn_dim": ffn, "heads": heads, "layers": 1})
-    layer = sum(math.prod(s) for k, s in tower_shapes(tower).items() if k.startswith("blocks.0."))
-    layers = max(1, math.ceil(total / 2 / 2 / layer))
-    tower = VIDEO.__class__(**{**_values(), "dim": dim, "ffn_dim": ffn, "heads": heads, "layers": layers})
+    tower = wide_tower(total, dim)
     for name in ("high_noise_model", "low_noise_model"):
-        entries: dict[str, Any] = {}
-        values = 0
-        for key, shape in tower_shapes(tower).items():
-            size = 2 * math.prod(shape)
-            entries[key] = {"dtype": "BF16", "shape": shape, "data_offsets": [values, values + size]}
-            values += size
-        text = json.dumps(entries).encode()
         write_json(folder / name / "config.json", wan_config(tower))
-        with (folder / name / "diffusion_pytorch_model.safetensors").open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            file.truncate(8 + len(text) + values)
+        sparse(folder / name / "diffusion_pytorch_model.safetensors", tower_shapes(tower))
     return folder
 
 
-def _values() -> dict[str, Any]:
-    return {field: getattr(VIDEO, field) for field in VIDEO.__dataclass_fields__}
+def sparse_diffusers(folder: Path, total: int, dim: int) -> Path:
+    """Its tensors get other names."""
+    with torch.device("meta"):
+        network = unfilled(wide_tower(total, dim))
+    for name in ("transformer", "transformer_2"):
+        network.save_config(folder / name)
+        sparse(folder / name / "diffusion_pytorch_model.safetensors", shapes_of(network))
+    return folder
+
+
+def shapes_of(network: nn.Module) -> Shapes:
+    return {name: tuple(p.shape) for name, p in network.named_parameters()}
+
+
+def sparse_text(folder: Path, layers: int) -> int:
+    """A released MOVA whose text encoder has 33.6 MB a layer; returns the bytes of the encoder."""
+    width = 1024
+    video, audio = (replace(tower, text_dim=width) for tower in (SIZES.video, SIZES.audio))
+    mova_folder(folder, sizes=replace(SIZES, video=video, audio=audio))
+    config = UMT5Config(vocab_size=100, d_model=width, d_kv=64, d_ff=4 * width, num_layers=layers, num_heads=16)
+    config.dtype = torch.bfloat16
+    with torch.device("meta"):
+        shapes = shapes_of(UMT5EncoderModel(config))
+    shutil.rmtree(folder / "text_encoder")
+    config.save_pretrained(folder / "text_encoder")
+    sparse(folder / "text_encoder" / "model.safetensors", shapes)
+    return (folder / "text_encoder" / "model.safetensors").stat().st_size
 
 
 def peak(folder: Path, out: Path, *options: str) -> int:
@@ -88,20 +135,40 @@ def peak(folder: Path, out: Path, *options: str) -> int:
     return int(done.stdout.splitlines()[-1]) * 1024
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is emptied even if a test fails: its files are large."""
+    yield tmp_path
+    for path in tmp_path.iterdir():
+        shutil.rmtree(path)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("link", [False, True])
-def test_memory_does_not_grow_with_the_folder(tmp_path: Path, link: bool) -> None:
-    """4 GiB of real reads of sparse files; copies would fill the disk of a small machine, so they are links, too."""
-    options = ("--link",) if link else ()
-    small = peak(sparse_wan(tmp_path / "small", 10 * MIB, 256), tmp_path / "a", *options)
-    total = 4096 * MIB if link else 1024 * MIB
-    folder = sparse_wan(tmp_path / "large", total, 2048)
-    large = peak(folder, tmp_path / "b", *options)
-    held = read_release(tmp_path / "b", verify=False)["files"]
-    assert sum(entry["size"] for entry in held.values()) >= total
+@pytest.mark.parametrize(
+    ("make", "total", "options"),
+    [(sparse_wan, 1024, ()), (sparse_wan, 4096, ("--link",)), (sparse_diffusers, 1024, ())],
+    ids=["copied", "linked", "renamed"],
+)
+def test_memory_does_not_grow_with_the_folder(
+    disk: Path, make: Callable[[Path, int, int], Path], total: int, options: tuple[str, ...]
+) -> None:
+    """Real reads of sparse files; copies of 4 GiB would fill the disk of a small machine, so these are links."""
+    small = peak(make(disk / "small", 10 * MIB, 256), disk / "a", *options)
+    large = peak(make(disk / "large", total * MIB, 2048), disk / "b", *options)
+    held = read_release(disk / "b", verify=False)["files"]
+    assert sum(entry["size"] for entry in held.values()) >= total * MIB
     largest = 2 * max(math.prod(shape) for shape in ((4 * 2048, 2048), (6 * 2048, 2048)))
     assert largest <= 64 * MIB
     assert large - small <= largest + 256 * MIB
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_a_codec(disk: Path) -> None:
+    """Its identity is computed from all of its tensors."""
+    sparse_text(disk / "small", 1)
+    assert sparse_text(disk / "large", 16) >= 512 * MIB
+    small, large = (peak(disk / name, disk / f"{name}-release") for name in ("small", "large"))
+    assert large - small <= 2 * 4096 * 1024 + 256 * MIB
 
 
 @pytest.mark.ranks

@@ -88,3 +88,15 @@ def test_an_adapter_apart_leaves_an_imported_base_as_it_was(tmp_path: Path) -> N
         "dual_tower_bridge",
         "model_index.json",
     }
+
+
+def test_only_what_a_release_lists_is_exported(tmp_path: Path) -> None:
+    """Also a file in a folder of a codec's folder; not one that somebody left among the small files."""
+    source = mova_folder(tmp_path / "source")
+    (source / "tokenizer" / "more").mkdir()
+    (source / "tokenizer" / "more" / "words.txt").write_text("a")
+    talkies("import", source, "--out", tmp_path / "release")
+    for name in ("notes.txt", "video_dit/notes.txt"):
+        (tmp_path / "release" / "origin" / name).write_text("mine")
+    talkies("export", tmp_path / "release", "--layout", "mova", "--out", tmp_path / "back")
+    assert folder_bytes(tmp_path / "back") == folder_bytes(source)

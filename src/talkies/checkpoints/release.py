@@ -34,6 +34,7 @@ from talkies.files.tensors import stream_tensors
 
 RELEASE = "release.json"
 CODECS = "codecs"
+ORIGIN = "origin"
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _ZERO_FILE = re.compile(r"zero_pp_rank_(\d+)_mp_rank")
 _OWN_KEYS = {"schema", "names_schema", "components", "files", "base", "adapter"}

@@ -81,7 +81,10 @@ def read_transformer(kind: Any, folder: Path, *, besides: tuple[str, ...] = (), 
     """A network of transformers' class `kind`, with `options` of its `from_pretrained`. DataError if a tensor is
     missing, of another shape or unknown, unless its name (in a larger network: within this one) begins with one of
     `besides`."""
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
     safetensors_files(folder)
+    disable_progress_bar()  # stderr is for what is wrong
     try:
         network, report = kind.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options

@@ -44,9 +44,9 @@ def _files(part: str, held: HeldCodec, weights: Path) -> Files:
                 f"export: the {part} codec is not at {weights / inner}: put it back, or leave codecs out with "
                 "--no-codecs"
             )
-        for path in sorted((weights / inner).iterdir()):
-            if path.is_file() and path.suffix not in PICKLES:
-                found[f"{folder}/{path.name}"] = path
+        for path in sorted((weights / inner).rglob("*")):
+            if path.is_file() and path.suffix.lower() not in PICKLES:
+                found[f"{folder}/{path.relative_to(weights / inner).as_posix()}"] = path
     return found
 
 

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from talkies.checkpoints.manifest import Table
-from talkies.checkpoints.release import CODECS
+from talkies.checkpoints.release import CODECS, ORIGIN
 from talkies.checkpoints.released import shard_names
 from talkies.files.tensors import PICKLES
 from talkies.streams.layout import CONFIG
@@ -16,8 +16,6 @@ from talkies.weights.account import Account
 from talkies.weights.found import index_of
 from talkies.weights.hashed import Placed, at_once, placed, written
 from talkies.weights.recognition import Recognised
-
-ORIGIN = "origin"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,7 +156,8 @@ def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: Pha
         key = different[0]
         raise CheckpointError(
             f"parent: {shown(spec)} is of another architecture: {section}.{key} is {shown(theirs.get(key))}, this "
-            f"recipe's {sizes_key(recipe.model)} has {ours[key]}"
+            f"recipe's {sizes_key(recipe.model)} has {ours[key]}; repeat the parent's `model`, which its release.json "
+            "holds, or choose another parent"
         )
 
 

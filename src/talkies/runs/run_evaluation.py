@@ -8,6 +8,7 @@ from typing import Any
 
 from talkies.config import DataError
 from talkies.config.places import looked_for
+from talkies.config.quoting import listed
 from talkies.files.durable import write_json
 from talkies.flow.config import Offload
 from talkies.parallel.ranks import Ranks
@@ -62,11 +63,20 @@ def evaluate_source(
         data = place_of(source.run).data_root
     ranks.agree(_raise_no_data if ranks.main and data is None else None, spec)
     assert data is not None
+    ranks.agree(_check_named if ranks.main else None, spec, source, data, heldout)
     return _measured(source, data, heldout or source.recipe.data.heldout, clips=clips, seed=seed, ablate=ablate)[0]
 
 
 def _raise_no_data(spec: str) -> None:
     raise DataError(f"evaluate: {spec} does not say where its held-out clips are; give --data FOLDER")
+
+
+def _check_named(spec: str, source: Source, data: Path, heldout: str | None) -> None:
+    """DataError if nobody says which set of `data` is to be used."""
+    if source.imported and heldout is None:
+        there = sorted(path.name for path in (data / "sets").glob("*") if path.is_dir())
+        hint = f" (one of {listed(there)})" if there else ""
+        raise DataError(f"evaluate: {spec} is imported and names no held-out set; give --heldout NAME{hint}")
 
 
 def evaluate_run(

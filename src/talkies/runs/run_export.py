@@ -4,10 +4,10 @@ import json
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from talkies.checkpoints.release import component_files, current_names
+from talkies.checkpoints.release import ORIGIN, component_files, current_names
 from talkies.config import RecipeError, StorageError
 from talkies.files.durable import storage_errors
 from talkies.files.folders import replacing_folder
@@ -23,7 +23,6 @@ from talkies.weights.headers import read_header
 from talkies.weights.pieces import Piece
 from talkies.weights.shards import Shard, index_text
 
-ORIGIN = "origin"
 How = Literal["merge", "apart"] | None
 
 
@@ -149,15 +148,16 @@ def _there(values: dict[str, Any], folders: Collection[str]) -> dict[str, Any]:
 def _origin(exported: Exported, layout: Layout, names: Sequence[str], how: How, *, codecs: bool) -> dict[str, bytes]:
     """The small files as they were imported: those of the components, the schedule unless an adapter brings its own,
     and what is about the whole folder if all of it comes back."""
-    root = exported.whole / ORIGIN
     left = {held.folder for component, held in layout.components.items() if component not in names}
     whole = codecs and set(names) == set(exported.held["components"])
     found = {}
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        file = path.relative_to(root).as_posix()
+    for path in (PurePosixPath(name) for name in sorted(exported.held["files"])):
+        if not path.is_relative_to(ORIGIN):
+            continue
+        file = path.relative_to(ORIGIN).as_posix()
         kept = how != "merge" and (whole or "/" in file) if file in layout.files else file.split("/")[0] not in left
         if kept:
-            found[file] = path.read_bytes()
+            found[file] = (exported.whole / path).read_bytes()
     return found
 
 

@@ -76,7 +76,7 @@ def _check_out(folder: Path, out: Path) -> None:
 
 
 def _sizes(recipe: PhaseRecipe) -> str:
-    return f"sizes of {recipe.model.preset}" if recipe.model.preset else "sizes of its own"
+    return f"sizes of {recipe.model.preset}" if recipe.model.preset else "sizes of its own (`model` in release.json)"
 
 
 def _recipe(known: Recognised, choices: Choices) -> PhaseRecipe:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.config import CheckpointError, RecipeError
+from talkies.config.records import present
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.recipe.full_scale import full_scale
@@ -75,6 +76,11 @@ def _check_finished(run: Path) -> None:
         return
     if not run.exists():
         raise RecipeError(f"promote: {run} does not exist: give the folder of a run")
+    if present(run / "release.json"):
+        raise CheckpointError(
+            f"promote: {run} is a release, not a run: what a run trained is registered; `parents`, `sample` and "
+            "`evaluate` take a release by its path"
+        )
     refuse_many("promote", run)
     raise CheckpointError(f"promote: {run} is not a finished run (no result.json): train it to its end first")
 

@@ -50,7 +50,7 @@ class Source:
     as it is evaluated: in the recipe's precision, with the weights that `sampling.offload` puts there.
 
     `sha256` and `name` identify it, `step` is how long it was trained, `run` its run folder, if any; `released`: it is
-    a release, not a checkpoint; `texts`: what was encoded so far.
+    a release, not a checkpoint; `imported`: it was not trained here; `texts`: what was encoded so far.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Source:
     step: int
     released: bool
     device: torch.device
+    imported: bool = False
     texts: TextMemory = field(default_factory=TextMemory)
 
     def generator(self, shards: ShardSet | None = None) -> Generator:
@@ -161,6 +162,7 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Syst
         run=run,
         step=int(info["step"]),
         identities=info["codecs"],
+        imported=info.get("imported") is not None,
     )
 
 
@@ -235,6 +237,7 @@ def _source(
     step: int,
     identities: Mapping[str, str],
     released: bool = True,
+    imported: bool = False,
 ) -> Source:
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     found = grids(recipe, geometry)
@@ -255,6 +258,7 @@ def _source(
         step=step,
         released=released,
         device=device,
+        imported=imported,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.decode import one_of
-from talkies.config.quoting import named, shown
+from talkies.config.quoting import listed, named, shown
 from talkies.config.records import present
 from talkies.streams.layout import CONFIG, Layout
 from talkies.streams.system import System
@@ -36,6 +36,9 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
     if present(folder / "release.json"):
         raise CheckpointError(f"import: {folder} is a release already: take it as it is")
     layouts = {name: (system, layout) for system in systems for name, layout in system.layouts.items()}
+    if not layouts:
+        known = listed([system.kind for system in systems])
+        raise RecipeError(f"import: talkies knows no released folders of {known}")
     if wanted is not None and wanted not in layouts:
         raise RecipeError(f"import: --as {shown(wanted)} is not a layout{one_of(wanted, layouts)}")
     counts = {name: len(_components(folder, layout)) for name, (_, layout) in layouts.items()}
