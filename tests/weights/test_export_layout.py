@@ -227,6 +227,14 @@ def test_options_that_do_not_fit(
     assert not list(tmp_path.iterdir())
 
 
+def test_files_that_come_back_have_their_own_size(
+    released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["import", str(released), "--out", str(tmp_path / "again")]) == 0
+    out = ["--out", str(tmp_path / "out"), "--layout", "mova", "--shard-size", "50KB"]
+    assert "goes out in the files that it came in" in refused(capsys, 2, str(tmp_path / "again"), *out)
+
+
 def test_sources_that_are_damaged_or_missing(
     released: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -254,8 +254,24 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: header(f / AUDIO, lambda h: {**h, "head.modulation": {**h["head.modulation"], "shape": [1, 2, 9]}}),
         "has 96 bytes, and needs 36",
     ),
+    "half of a surrogate": (
+        lambda f: header(f / AUDIO, lambda h: {**h, "__metadata__": {"format": "\ud800"}}),
+        r"audio_dit/\S+ is damaged: its header is no JSON",
+    ),
+    "more layers than can be described": (
+        lambda f: edited(f / "audio_dit/config.json", num_layers=100_000),
+        r"audio_dit/config\.json: `num_layers` is 100000, which is no size",
+    ),
+    "times of its own": (
+        lambda f: edited(f / "model_index.json", expand_timesteps=True),
+        "`expand_timesteps` is true, and must be false",
+    ),
+    "no tokenizer": (
+        lambda f: (f / "tokenizer/tokenizer.json").write_text("{}"),
+        r"tokenizer\.json cannot be used",
+    ),
     "a list as a header": (lambda f: header(f / AUDIO, lambda _: []), "no JSON object"),
-    "an index that names a missing file": (lambda f: (f / SHARD).unlink(), "which is not there"),
+    "an index that names a missing file": (lambda f: (f / SHARD).unlink(), "which is no file there"),
     "an index that names a file outside": (
         lambda f: indexed(f / "video_dit", lambda m: {**m, "head.modulation": "../x.safetensors"}),
         "needed is the name of a file beside it",
@@ -309,7 +325,7 @@ def test_what_may_be_left_out_is_named(tmp_path: Path) -> None:
     assert {name for name, _, _ in open_component(release, "audio")} == tower_shapes(SIZES.audio).keys()
     with pytest.raises(RecipeError, match=r"--drop 'text_emb\.x' matches no tensor"):
         imported(folder, tmp_path / "other", drop=("img_emb.*", "text_emb.x"))
-    with pytest.raises(CheckpointError, match="video_dit lacks"):
+    with pytest.raises(CheckpointError, match=r"--drop leaves out 'head\.head\.bias' of .*video_dit \(3 in all\)"):
         imported(folder, tmp_path / "other", drop=("img_emb.*", "head.*"))
 
 
@@ -325,6 +341,28 @@ def test_a_pickle_of_plain_tensors_can_be_asked_for(tmp_path: Path, nested: bool
     assert all(torch.equal(ours[key], tensor) for key, tensor in held.items())
     words = "69 tensors, 20,412 parameters, " + ("and state_dict, step" if nested else "nothing else")
     assert any(words in line for line in said)
+
+
+def test_a_pickle_is_read_where_it_is_alone_and_asked_for(tmp_path: Path) -> None:
+    folder = mova_folder(tmp_path / "mova")
+    torch.save({"x": torch.zeros(1)}, folder / "audio_dit" / "other.bin")
+    with pytest.raises(RecipeError, match="--pickle: no component here is a pickle alone: drop it"):
+        imported(folder, tmp_path / "release", pickle=True)
+    held = load_file(folder / AUDIO)
+    (folder / AUDIO).unlink()
+    torch.save(held, folder / "audio_dit" / "other.bin")
+    assert load_component(imported(folder, tmp_path / "release", pickle=True), "audio").keys() == held.keys()
+
+
+DYNAMIC = ("use_dynamic_shifting", "use_karras_sigmas", "use_beta_sigmas", "use_exponential_sigmas", "thresholding")
+
+
+@pytest.mark.parametrize("key", DYNAMIC)
+def test_a_schedule_of_diffusers_that_ours_cannot_follow(tmp_path: Path, key: str) -> None:
+    folder = diffusers_folder(tmp_path / "wan")
+    edited(folder / "scheduler/scheduler_config.json", **{key: True})
+    with pytest.raises(CheckpointError, match=f"`{key}` is true, and must be false"):
+        imported(folder, tmp_path / "release")
 
 
 class Harmful:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from made_folders import diffusers_folder, folder_bytes, mova_folder, wan_folder
 from made_releases import adapted, components_of, trained
+from safetensors.torch import load_file, save_file
 
 from talkies.checkpoints.release import load_component
 from talkies.cli.main import run
@@ -34,6 +35,36 @@ def test_an_imported_folder_comes_back_byte_for_byte(layout: str, tmp_path: Path
     talkies("import", source, "--out", tmp_path / "release")
     talkies("export", tmp_path / "release", "--layout", layout, "--out", tmp_path / "back")
     assert folder_bytes(tmp_path / "back") == folder_bytes(source)
+
+
+def _drop(folder: Path) -> tuple[str, ...]:
+    path = folder / "video_dit/diffusion_pytorch_model-00003-of-00003.safetensors"
+    save_file(load_file(path) | {"foo": torch.zeros(1)}, path, metadata={"format": "pt"})
+    _indexed(folder, lambda weight_map: weight_map | {"foo": path.name})
+    return "--drop", "foo"
+
+
+def _rename(folder: Path) -> tuple[str, ...]:
+    for path in sorted((folder / "video_dit").glob("*.safetensors")):
+        path.rename(path.with_name(f"part{path.name[-22:-20]}.safetensors"))
+    _indexed(folder, lambda weight_map: {key: f"part{name[-22:-20]}.safetensors" for key, name in weight_map.items()})
+    return ()
+
+
+def _indexed(folder: Path, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    path = folder / "video_dit/diffusion_pytorch_model.safetensors.index.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "weight_map": change(values["weight_map"])}))
+
+
+@pytest.mark.parametrize("changed", [_drop, _rename])
+def test_an_index_fits_the_files_that_are_written(changed: Callable[[Path], tuple[str, ...]], tmp_path: Path) -> None:
+    """Where the one that was imported would not."""
+    source = mova_folder(tmp_path / "source")
+    talkies("import", source, "--out", tmp_path / "release", *changed(source))
+    talkies("export", tmp_path / "release", "--layout", "mova", "--out", tmp_path / "back")
+    talkies("import", tmp_path / "back", "--out", tmp_path / "again")
+    assert same_tensors(tmp_path / "release", tmp_path / "again", tuple(components_of()))
 
 
 @pytest.mark.parametrize("layout", MAKERS)

@@ -112,7 +112,7 @@ def _layout(args: argparse.Namespace) -> int:
         args.out,
         components=args.components,
         how="merge" if args.merge else "apart" if args.apart else None,
-        shard_size=args.shard_size or size_of(SHARD_SIZE),
+        shard_size=args.shard_size,
         codecs=not args.no_codecs,
     )
     print(f"weights:  {args.out} ({args.layout}: {', '.join(outcome.components)}; {size(outcome.size)})")

@@ -76,12 +76,13 @@ def _wide(tensors: Mapping[str, Tensor], name: str) -> Tensor:
 
 def _text(config: Any, stored: Stored, key: str) -> str:
     from talkies.codecs.t5 import T5TextEncoder  # noqa: PLC0415 - imports transformers
-    from talkies.codecs.token_text import as_bytes, read_text  # noqa: PLC0415
+    from talkies.codecs.token_text import as_bytes, read_text, tokenizer_of  # noqa: PLC0415
     from talkies.codecs.umt5 import Umt5TextEncoder  # noqa: PLC0415
 
     kind: Any = (Umt5TextEncoder if config.kind == "umt5" else T5TextEncoder).model
     folder = Path(config.weights)
-    spelled = as_bytes(read_text(folder / "tokenizer" / "tokenizer.json"))
+    text = read_text(folder / "tokenizer" / "tokenizer.json")
+    tokenizer_of(text)
     encoder = folder / "text_encoder"
     try:
         values = kind.config_class.from_pretrained(encoder, local_files_only=True)
@@ -95,7 +96,7 @@ def _text(config: Any, stored: Stored, key: str) -> str:
     check_shapes(network, {**shapes, **{name: shapes[held] for name, held in names.items()}}, encoder)
     dtypes = _dtypes(network, tensors)
     makers = {name: partial(_as, tensors, held, dtypes[name]) for name, held in names.items()}
-    return identity(config, Streamed({**makers, "tokenizer": lambda: spelled}))
+    return identity(config, Streamed({**makers, "tokenizer": lambda: as_bytes(text)}))
 
 
 def _tied(network: Any, shapes: Shapes) -> dict[str, str]:

@@ -34,7 +34,7 @@ class TokenTextEncoder(ABC):
     def __init__(self, config: Umt5TextConfig | T5TextConfig, network: Any, tokenizer: str) -> None:
         # Upstream's trainer leaves the encoder's dropout on. This codec is not a Module: train() never reaches it.
         self.config, self.network = config, network.requires_grad_(False).eval()
-        self._spelled, self._tokenizer = tokenizer, _tokenizer(tokenizer)
+        self._spelled, self._tokenizer = tokenizer, tokenizer_of(tokenizer)
 
     @classmethod
     def load(cls, config: Umt5TextConfig | T5TextConfig, *, key: str = KEY, device: torch.device | str = "cpu") -> Self:
@@ -81,7 +81,7 @@ class TokenTextEncoder(ABC):
         return torch.where(valid[..., None], hidden.float(), 0.0).cpu(), len(ids)
 
 
-def _tokenizer(spelled: str) -> Tokenizer:
+def tokenizer_of(spelled: str) -> Tokenizer:
     """A tokenizer that neither truncates nor pads, and adds </s>; DataError if `spelled` does not describe one."""
     try:
         tokenizer = Tokenizer.from_str(spelled)

@@ -22,7 +22,7 @@ KINDS = {
 ALIGNMENT = 8
 PICKLES = {".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 """Suffixes of files that can run code when they are loaded."""
-WAY_OUT = "`talkies import --pickle` reads a .pt or .pth without running its code"
+WAY_OUT = "`talkies import --pickle` reads a .pt, .pth or .bin without running its code"
 """What refusals of pickles say."""
 _RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
 

@@ -16,6 +16,7 @@ from talkies.weights.account import Account
 from talkies.weights.found import index_of
 from talkies.weights.hashed import Placed, at_once, placed, written
 from talkies.weights.recognition import Recognised
+from talkies.weights.shards import shard_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +42,17 @@ def codec_files(known: Recognised) -> dict[str, Path]:
     return found
 
 
-def origin_files(known: Recognised) -> dict[str, Path]:
-    """Path in the release -> a small file of the folder, which is kept as it is."""
+def origin_files(known: Recognised, accounts: Mapping[str, Account]) -> dict[str, Path]:
+    """Path in the release -> a small file of the folder, which is kept as it is: of the indexes, those that an export
+    writes, too, with all their tensors in files of the layout's names."""
     names = [*known.files]
     for component in known.configs:
         held = known.layout.components[component]
         names.append(f"{held.folder}/{CONFIG}")
-        if index_of(known.folder / held.folder, held.stem).is_file():
+        files = [kept.found.path.name for kept in accounts[component].kept]
+        usual = [shard_name(held.stem, number, len(files)) for number in range(1, len(files) + 1)]
+        fits = files == usual and not accounts[component].dropped
+        if fits and index_of(known.folder / held.folder, held.stem).is_file():
             names.append(f"{held.folder}/{index_of(Path(), held.stem).name}")
     return {f"{ORIGIN}/{name}": known.folder / name for name in names}
 

@@ -23,6 +23,7 @@ from talkies.weights.headers import read_header
 from talkies.weights.pieces import Piece
 from talkies.weights.shards import Shard, index_text
 
+SHARD_SIZE = 5 * 10**9
 How = Literal["merge", "apart"] | None
 
 
@@ -43,14 +44,15 @@ def export_layout(
     *,
     components: Sequence[str] | None,
     how: How,
-    shard_size: int,
+    shard_size: int | None,
     codecs: bool,
 ) -> Outcome:
     """Write `exported` to the new folder `out` in the layout `name`; one tensor is in memory at a time.
 
     What was imported from the same layout comes back byte for byte; anything else is divided into files of at most
-    `shard_size` bytes. `how`: an adapter is merged into its base, or written apart from it. Raises RecipeError for
-    options that do not fit, DataError for a codec that is gone, StorageError on a full disk; `out` is then not made.
+    `shard_size` bytes (None: SHARD_SIZE). `how`: an adapter is merged into its base, or written apart from it. Raises
+    RecipeError for options that do not fit, DataError for a codec that is gone, StorageError on a full disk; `out` is
+    then not made.
     """
     layout = layout_of(exported, name)
     _check_how(exported, how)
@@ -59,13 +61,18 @@ def export_layout(
     if merging is not None:
         merging.check(_tensors(exported))
     same = exported.came_from(name)
+    if same and shard_size is not None:
+        raise RecipeError(
+            f"export: --shard-size: {exported.whole} was imported from this layout, and goes out in the files that it "
+            "came in: drop it"
+        )
     shards = {
         component: shards_of(
             exported.whole,
             component,
             layout.components[component],
             merging=merging if how == "merge" else None,
-            limit=None if same else shard_size,
+            limit=None if same else shard_size or SHARD_SIZE,
         )
         for component in names
     }

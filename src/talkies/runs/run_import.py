@@ -60,7 +60,7 @@ def import_folder(folder: Path, out: Path, choices: Choices, systems: Systems, s
     with storage_errors(out, needed, refused=UNWRITABLE):
         _check_space(out, 0 if choices.link else needed)
         with replacing_folder(out) as work:
-            files = codec_files(known) | origin_files(known)
+            files = codec_files(known) | origin_files(known, accounts)
             copied = copy_all(work, accounts, files, link=choices.link)
             complete_release(work, components=copied.components, info=info, known=copied.table)
     if choices.link:
@@ -121,6 +121,8 @@ def _accounts(known: Recognised, recipe: PhaseRecipe, choices: Choices, say: Say
         files = _files(where, held.stem, choices, say)
         found[component] = account(str(where), held, shapes[component], files, choices.drop)
         say(f"import:   {found[component].line(held.folder)}")
+    if choices.pickle and all(kept.found.begin is not None for one in found.values() for kept in one.kept):
+        raise RecipeError("import: --pickle: no component here is a pickle alone: drop it")
     dropped = [key for one in found.values() for key in one.dropped]
     for glob in choices.drop:
         if not any(fnmatchcase(key, glob) for key in dropped):
@@ -129,7 +131,7 @@ def _accounts(known: Recognised, recipe: PhaseRecipe, choices: Choices, say: Say
 
 
 def _files(where: Path, stem: str, choices: Choices, say: Say) -> list[Found]:
-    pickles = pickled_files(where) if choices.pickle else []
+    pickles = pickled_files(where) if choices.pickle and not any(where.glob("*.safetensors")) else []
     if not pickles:
         return found_files(where, stem)
     found = []

@@ -52,6 +52,7 @@ def account(where: str, held: Held, shapes: Shapes, files: Sequence[Found], drop
     there, or left over and not matched by one of the globs `drop`.
     """
     ours, dropped, left = _names(held, shapes, files, drop)
+    _check_needed(where, held, shapes, dropped)
     _check_all_there(where, held, shapes, ours, files)
     if left:
         raise CheckpointError(
@@ -86,6 +87,15 @@ def _names(
     return ours, dropped, left
 
 
+def _check_needed(where: str, held: Held, shapes: Shapes, dropped: Collection[str]) -> None:
+    needed = sorted(key for key in dropped if held.ours(key) in shapes)
+    if needed:
+        raise CheckpointError(
+            f"weights: --drop leaves out {shown(needed[0])} of {where} ({len(needed)} in all), which the model needs: "
+            "choose a GLOB that matches less"
+        )
+
+
 def _check_all_there(where: str, held: Held, shapes: Shapes, ours: Mapping[str, str], files: Sequence[Found]) -> None:
     missing = sorted(held.theirs(name) for name in shapes.keys() - {*ours.values()})
     if missing:
@@ -105,7 +115,7 @@ def _check_all_there(where: str, held: Held, shapes: Shapes, ours: Mapping[str, 
             if tensor.dtype not in FLOATS:
                 raise CheckpointError(
                     f"weights: {file.path}: {shown(key)} is {tensor.dtype}, and weights must be one of "
-                    f"{listed(FLOATS)}: give the folder that is not quantised"
+                    f"{listed(FLOATS)}: give a folder of such weights"
                 )
 
 

@@ -50,7 +50,7 @@ def found_files(folder: Path, stem: str) -> list[Found]:
     if pickles:
         raise CheckpointError(
             f"weights: {folder} has no safetensors file, only {listed(pickles)}, a pickle that may run code: convert "
-            "it, or give --pickle, which reads a .pt or .pth of plain tensors"
+            "it, or give --pickle, which reads a .pt, .pth or .bin of plain tensors"
         )
     raise CheckpointError(f"weights: {folder} has no safetensors file")
 
@@ -80,7 +80,7 @@ def _indexed(folder: Path, index: Path, files: Sequence[Path]) -> list[Found]:
             raise CheckpointError(f"weights: {path} is not named by {index.name} beside it: remove one of them")
     for name in names:
         if not (folder / name).is_file():
-            raise CheckpointError(f"weights: {index} names {shown(name)}, which is not there: download it")
+            raise CheckpointError(f"weights: {index} names {shown(name)}, which is no file there: download it")
     found = [read_found(folder / name) for name in names]
     _check_map(index, weight_map, found)
     return found

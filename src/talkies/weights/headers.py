@@ -28,6 +28,7 @@ def read_header(path: Path) -> Contents:
             size = os.fstat(file.fileno()).st_size
             length = _length(path, file.read(8), size)
             values = json.loads(file.read(length), object_pairs_hook=_once)
+            json.dumps(values, ensure_ascii=False).encode()  # no half of a surrogate, which no file can hold
     except OSError as error:
         raise CheckpointError(f"weights: cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""A .pt or .pth of plain tensors, read without running anything that it names (torch's `weights_only`)."""
+"""A .pt, .pth or .bin of plain tensors, read without running anything that it names (torch's `weights_only`)."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -14,7 +14,7 @@ from talkies.files.tensors import KINDS
 from talkies.weights.found import Found
 from talkies.weights.pieces import CHUNK, Outgoing
 
-SUFFIXES = (".pt", ".pth")
+SUFFIXES = (".pt", ".pth", ".bin")
 
 
 def pickled_files(folder: Path) -> list[Path]:

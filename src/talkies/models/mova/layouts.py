@@ -54,6 +54,7 @@ class MovaLayout:
     def model(self, configs: Mapping[str, Json], files: Mapping[str, Json]) -> dict[str, Any]:
         """The preset of these sizes, if there is one."""
         found = {name: self._sizes(name, values) for name, values in configs.items() if name != "bridge"}
+        check_fixed(files.get(INDEX, {}), {"expand_timesteps": False})
         high, low = (found.get(name) for name in EXPERTS)
         if high != low:
             raise ValueError("the sizes of the two video experts differ, and must be equal")

@@ -9,6 +9,13 @@ from talkies.streams.layout import Json
 STEPS, TEXT_SCALE, SHIFT = 50, 5.0, 5.0
 """The released pipelines' defaults."""
 PAIR = "FlowMatchPairScheduler"
+_PLAIN: dict[str, Any] = {
+    "use_dynamic_shifting": False,
+    "use_karras_sigmas": False,
+    "use_exponential_sigmas": False,
+    "use_beta_sigmas": False,
+    "shift_terminal": None,
+}
 _FIXED: dict[str, dict[str, Any]] = {
     PAIR: {"sigma_min": 0.0, "sigma_max": 1.0, "extra_one_step": True, "num_train_timesteps": 1000},
     "UniPCMultistepScheduler": {
@@ -16,12 +23,19 @@ _FIXED: dict[str, dict[str, Any]] = {
         "use_flow_sigmas": True,
         "num_train_timesteps": 1000,
         "final_sigmas_type": "zero",
+        "predict_x0": True,
+        "thresholding": False,
+        "steps_offset": 0,
+        "rescale_betas_zero_snr": False,
+        "sigma_min": None,
+        "sigma_max": None,
+        **_PLAIN,
     },
     "FlowMatchEulerDiscreteScheduler": {
         "num_train_timesteps": 1000,
-        "use_dynamic_shifting": False,
         "invert_sigmas": False,
         "stochastic_sampling": False,
+        **_PLAIN,
     },
 }
 """Class of a scheduler -> what our schedule is, by its keys. Their solvers may differ: ours is Euler's."""

@@ -10,7 +10,9 @@ from talkies.models.wan.config import TowerConfig
 from talkies.streams.layout import Json
 
 LARGEST = 1_000_000
-"""Of any size: what is larger is no network, and would take for ever to describe."""
+"""Of any size: what is larger is no network."""
+MOST_LAYERS = 1000
+"""More would take for ever to describe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,8 @@ def _size(key: str, values: Json) -> Any:
         raise ValueError(f"`{key}` is missing")
     value = values[key]
     numbers = value if key == "patch_size" and isinstance(value, list) and 0 < len(value) <= 3 else [value]
-    whole = all(type(number) is int and 0 < number <= LARGEST for number in numbers)
+    most = MOST_LAYERS if key == "num_layers" else LARGEST
+    whole = all(type(number) is int and 0 < number <= most for number in numbers)
     if not (whole or (key == "eps" and type(value) is float and 0 < value < 1)):
         raise ValueError(f"`{key}` is {shown(value)}, which is no size")
     return tuple(numbers) if key == "patch_size" else value
