@@ -1,6 +1,8 @@
 """A network of 42 million weights, loaded from a release in bf16: the memory that a process needs for it."""
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from torch import Tensor, nn
 
 from talkies.checkpoints.release import open_component, write_release
 from talkies.checkpoints.spans import local, whole
+from talkies.config.canonical import to_dict
 from talkies.models.build import build
-from talkies.models.mova.config import PRESETS, MovaShape
+from talkies.models.mova.config import PRESETS
 from talkies.models.mova.system import MOVA
 from talkies.models.wan.config import TowerConfig
 from talkies.parallel.mesh import mesh_of
@@ -31,8 +34,10 @@ Rows = Callable[[int, int], Tensor]
 
 def recipe_of(*overrides: str) -> PhaseRecipe:
     """The toy's phase of sound, with WIDE as its network."""
-    PRESETS["toy"] = MovaShape(video=PRESETS["toy"].video, audio=WIDE, bridge=PRESETS["toy"].bridge)
-    return toy("audio_pretraining", "precision=bf16", *overrides)
+    sizes = to_dict(replace(PRESETS["toy"], audio=WIDE))
+    return toy(
+        "audio_pretraining", "precision=bf16", "model.preset=null", f"model.sizes={json.dumps(sizes)}", *overrides
+    )
 
 
 def value_of(name: str) -> float:
