@@ -23,7 +23,8 @@ from talkies.recipe.config import decode_phase
 from talkies.runs.building import build_model, restore_model
 from talkies.runs.parents import open_parents
 from talkies.runs.recorded import recipe_of_release
-from talkies.runs.run_import import Choices, import_folder
+from talkies.runs.import_choices import Choices
+from talkies.runs.run_import import import_folder
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
 GEOMETRY = "32x32x9@24"
