@@ -1,6 +1,5 @@
 """What the user chooses of an import, and what of it can be checked before the folder is read."""
 
-import os
 import re
 import shutil
 import tempfile
@@ -64,7 +63,7 @@ def _check_out(folder: Path, out: Path) -> None:
     if not place.is_dir():
         raise RecipeError(f"import: --out {out} lies below {place}, which is a file: choose another folder")
     try:
-        os.rmdir(tempfile.mkdtemp(prefix=f".{out.name[:100]}.", dir=place))
+        Path(tempfile.mkdtemp(prefix=".talkies-", dir=place)).rmdir()
     except OSError as error:
         if error.errno in FULL:
             raise StorageError(f"storage: cannot write {out}: {error.strerror}; choose another folder") from None

@@ -1,6 +1,6 @@
 """A folder of released weights as a release: recognised, accounted for, copied and hashed in one pass."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
