@@ -32,7 +32,8 @@ IMPORT = """
 import sys
 from pathlib import Path
 from talkies.models.systems import SYSTEMS
-from talkies.runs.run_import import Choices, import_folder
+from talkies.runs.import_choices import Choices
+from talkies.runs.run_import import import_folder
 import time
 begin = time.monotonic()
 import_folder(Path(sys.argv[1]), Path(sys.argv[2]), Choices(geometry="352x640x193@24"), SYSTEMS, say=lambda _: None)

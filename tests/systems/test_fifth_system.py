@@ -26,11 +26,12 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe, decode_phase_values
 from talkies.runs.building import restore_model
 from talkies.runs.export_source import layout_of, open_exported
+from talkies.runs.import_choices import Choices
 from talkies.runs.place import Place
 from talkies.runs.records import RESULT
 from talkies.runs.run_context import RunContext, prepare_data
 from talkies.runs.run_evaluation import evaluate_source
-from talkies.runs.run_import import Choices, import_folder
+from talkies.runs.run_import import import_folder
 from talkies.runs.run_phase import InterruptedRunError, run_phase
 from talkies.runs.run_promotion import promote_run
 from talkies.runs.run_sample import make_clip

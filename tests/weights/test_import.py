@@ -21,9 +21,10 @@ from talkies.models.systems import SYSTEMS
 from talkies.models.wan.keys import tower_from_diffusers
 from talkies.recipe.config import decode_phase
 from talkies.runs.building import build_model, restore_model
+from talkies.runs.import_choices import Choices
 from talkies.runs.parents import open_parents
 from talkies.runs.recorded import recipe_of_release
-from talkies.runs.run_import import Choices, import_folder
+from talkies.runs.run_import import import_folder
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
 GEOMETRY = "32x32x9@24"
@@ -392,11 +393,11 @@ def test_a_wrong_place_is_refused(made: Callable[[str], Path], tmp_path: Path) -
         (folder, str(folder / "x"), {}, "lies inside"),
         (folder, "a", {"layout": "won"}, "--as 'won' is not a layout; one of .*Did you mean 'wan'"),
         (folder, "a", {"layout": "mova"}, "has no component of a known layout; needed are the folders of mova"),
-        (folder, "a", {"name": "a b"}, "`name` must be of the form"),
+        (folder, "a", {"name": "a b"}, "import: --name 'a b' cannot name a release"),
     ):
         with pytest.raises((CheckpointError, RecipeError), match=message):
             imported(source, tmp_path / out, **choices)
-    with pytest.raises(RecipeError, match=r"`data\.geometry` is 'x'"):
+    with pytest.raises(RecipeError, match="import: `--geometry` is 'x'"):
         import_folder(folder, tmp_path / "a", Choices(geometry="x"), SYSTEMS, say=lambda _: None)
     assert not (tmp_path / "a").exists()
     assert not (folder / "x").exists()

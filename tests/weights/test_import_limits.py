@@ -35,7 +35,8 @@ from talkies.checkpoints.release import read_release
 from talkies.config import StorageError
 from talkies.models.systems import SYSTEMS
 from talkies.models.wan.config import TowerConfig
-from talkies.runs.run_import import Choices, import_folder
+from talkies.runs.import_choices import Choices
+from talkies.runs.run_import import import_folder
 
 GEOMETRY = "32x32x9@24"
 MIB = 1 << 20
@@ -124,7 +125,8 @@ def peak(folder: Path, out: Path, *options: str) -> int:
         "import sys\n"
         "from pathlib import Path\n"
         "from talkies.models.systems import SYSTEMS\n"
-        "from talkies.runs.run_import import Choices, import_folder\n"
+        "from talkies.runs.import_choices import Choices\n"
+        "from talkies.runs.run_import import import_folder\n"
         "choices = Choices(geometry=sys.argv[3], link='--link' in sys.argv)\n"
         "import_folder(Path(sys.argv[1]), Path(sys.argv[2]), choices, SYSTEMS)\n"
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.output import local_path
-from talkies.cli.place import add_store, registry_of
+from talkies.cli.place import add_store, folder_of, registry_of
 from talkies.config.quoting import shown
 from talkies.config.regular_files import present, resolved
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--consolidate", action="store_true", help="make one safetensors file per component of the EMA weights"
     )
     form.add_argument("--adapter", metavar="FORMAT", help="write the adapter of a release in a format of files: peft")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to make")
+    parser.add_argument("--out", type=folder_of, required=True, help="the folder to make")
     parser.add_argument("--components", type=names_of, metavar="A,B", help="with --layout: only these (all)")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--merge", action="store_true", help="with --layout: an adapter merged into its base")

@@ -2,13 +2,16 @@
 
 import argparse
 import os
+import re
 import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from talkies.cli.output import local_path
 from talkies.config.places import SQLITE, absolute_uri
+from talkies.config.quoting import shown
 from talkies.config.regular_files import resolved
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 """The default of --runs. Identity with this object means that the option was not given."""
 SEEDS = 2**63
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +62,17 @@ def path_of(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty: give one, or drop the option")
     return Path(text)
+
+
+def folder_of(text: str) -> Path:
+    """A path on this machine; for argparse. Empty text and addresses such as s3://bucket, which Path takes as folders
+    here, are refused."""
+    path = local_path(text)
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty: give a folder")
+    if ADDRESS.match(text):
+        raise argparse.ArgumentTypeError(f"{shown(text)} is an address: give a folder on this machine")
+    return path
 
 
 def named_store(runs: Path, uri: str | None) -> tuple[str, Path | None]:

@@ -31,7 +31,8 @@ from talkies.training.config import (
     ValidationConfig,
 )
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]
+NAME, NAME_LENGTH = r"[A-Za-z0-9_][A-Za-z0-9._-]*", 100
+Name = Annotated[str, Field(pattern=f"^{NAME}$", max_length=NAME_LENGTH)]
 
 
 @config

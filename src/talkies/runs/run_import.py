@@ -1,28 +1,26 @@
 """A folder of released weights as a release: recognised, accounted for, copied and hashed in one pass."""
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from talkies.checkpoints.release import complete_release, release_sha256
 from talkies.codecs.streamed import streamed_identity
-from talkies.config import CheckpointError, RecipeError, StorageError
+from talkies.config import CheckpointError, RecipeError
 from talkies.config.canonical import recipe_hash, to_dict
 from talkies.config.quoting import shown
-from talkies.config.regular_files import resolved
 from talkies.files.durable import UNWRITABLE, storage_errors
 from talkies.files.folders import replacing_folder
 from talkies.models.build import build
-from talkies.prepare.geometry import Geometry
-from talkies.recipe.check import grids
 from talkies.recipe.components import parts
-from talkies.recipe.config import PhaseRecipe, Systems, decode_phase_values
+from talkies.recipe.config import PhaseRecipe, Systems
+from talkies.runs.import_choices import Choices, check_choices, check_space
 from talkies.runs.import_copy import codec_files, copy_all, origin_files
+from talkies.runs.import_recipe import import_recipe, missing_lines
 from talkies.runs.parents import shape_json
-from talkies.runs.recorded import as_trained, released_values
+from talkies.runs.recorded import released_values
 from talkies.runs.result import commit
 from talkies.weights.account import Account, Shapes, account
 from talkies.weights.found import Found, found_files
@@ -33,32 +31,21 @@ from talkies.weights.stored import stored
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choices:
-    """What the user chooses: the layout, the release's name, the geometry of its clips, hard links, pickles, and globs
-    of keys that may be left out."""
-
-    layout: str | None = None
-    name: str | None = None
-    geometry: str | None = None
-    link: bool = False
-    pickle: bool = False
-    drop: Sequence[str] = ()
-
-
 def import_folder(folder: Path, out: Path, choices: Choices, systems: Systems, say: Say = print) -> str:
     """Make the release `out` of `folder`; returns its sha256. An error leaves nothing behind: CheckpointError for the
     folder's contents, RecipeError for a choice, DataError for a codec, StorageError for the disk."""
-    _check_out(folder, out)
+    check_choices(folder, out, choices)
     known = recognised(folder, systems, choices.layout)
-    recipe = _recipe(known, choices)
+    recipe = import_recipe(known, choices)
     say(f"import:   {folder}: {known.name} layout, {recipe.phase.kind}, {_sizes(recipe)}")
     accounts = _accounts(known, recipe, choices, say)
     identities = _identities(known, recipe, say)
+    for line in missing_lines(known, recipe, choices):
+        say(f"import:   {line}")
     info = _info(known, recipe, identities)
     needed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     with storage_errors(out, needed, refused=UNWRITABLE):
-        _check_space(out, 0 if choices.link else needed)
+        check_space(folder, out, 0 if choices.link else needed)
         with replacing_folder(out) as work:
             files = codec_files(known) | origin_files(known, accounts)
             copied = copy_all(work, accounts, files, link=choices.link)
@@ -68,47 +55,8 @@ def import_folder(folder: Path, out: Path, choices: Choices, systems: Systems, s
     return release_sha256(out)
 
 
-def _check_out(folder: Path, out: Path) -> None:
-    if out.exists() or out.is_symlink():
-        raise RecipeError(f"import: --out {out} exists: choose a new folder")
-    if resolved(folder) in (resolved(out), *resolved(out).parents):
-        raise RecipeError(f"import: --out {out} lies inside {folder}: choose a folder outside of it")
-
-
 def _sizes(recipe: PhaseRecipe) -> str:
     return f"sizes of {recipe.model.preset}" if recipe.model.preset else "sizes of its own (`model` in release.json)"
-
-
-def _recipe(known: Recognised, choices: Choices) -> PhaseRecipe:
-    """What the folder says as a recipe, decoded and checked."""
-    layout, folder = known.layout, known.folder
-    name = choices.name or resolved(folder).name
-    try:
-        values: dict[str, Any] = {
-            "kind": "phase",
-            "name": name,
-            "phase": layout.phase(known.configs),
-            "model": layout.model(known.configs, known.files),
-            "codecs": {},
-            "precision": "bf16",
-            "data": {"geometry": choices.geometry or layout.geometry},
-            "sampling": layout.sampling(known.files),
-        }
-    except ValueError as error:
-        raise CheckpointError(f"import: {folder}: {error}") from None
-    model = _decoded({**values, "codecs": {}}, known).model
-    try:
-        values["codecs"] = layout.sections(model, known.configs, known.codecs)
-    except ValueError as error:
-        raise CheckpointError(f"import: {folder}: {error}") from None
-    recipe = _decoded(values, known)
-    recipe.system.check(recipe, recipe.sampling.scales)
-    grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
-    return recipe
-
-
-def _decoded(values: Mapping[str, Any], known: Recognised) -> PhaseRecipe:
-    return decode_phase_values(as_trained(values), (known.system,), where=str(known.folder))
 
 
 def _accounts(known: Recognised, recipe: PhaseRecipe, choices: Choices, say: Say) -> dict[str, Account]:
@@ -195,14 +143,3 @@ def _info(known: Recognised, recipe: PhaseRecipe, identities: Mapping[str, str])
         "parents": {},
         "imported": {"layout": known.name, "folders": {name: held[name].folder for name in known.configs}},
     }
-
-
-def _check_space(out: Path, needed: int) -> None:
-    """StorageError, before anything is written, if the disk is too small."""
-    existing = next(path for path in out.absolute().parents if path.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise StorageError(
-            f"storage: cannot write {out}: {needed} bytes are needed, {free} are free. Free space there, choose "
-            "another folder, or give --link"
-        )

@@ -77,6 +77,9 @@ class Layout(Protocol):
     def sampling(self, files: Mapping[str, Json]) -> dict[str, Any]:
         """The recipe's `sampling`, from the schedule among `files`."""
 
+    def taken(self, components: Collection[str], files: Mapping[str, Json]) -> dict[str, Any]:
+        """What of the recipe with these components no file of the folder says: name for the user -> default."""
+
     def config(self, component: str, model: Any) -> dict[str, Any]:
         """The config.json of a component of the decoded `model`."""
 

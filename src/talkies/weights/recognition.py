@@ -53,6 +53,20 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
     return _read(folder, name, *layouts[name])
 
 
+def released_layout(folder: Path, systems: Sequence[System]) -> str | None:
+    """The name of the layout of which `folder` has a component with a config.json; None if there is none. For messages
+    of what takes releases only; it reads nothing."""
+    if not folder.is_dir() or present(folder / "release.json"):
+        return None
+    layouts = [(name, layout) for system in systems for name, layout in system.layouts.items()]
+    counts = {
+        name: sum(present(folder / layout.components[one].folder / CONFIG) for one in _components(folder, layout))
+        for name, layout in layouts
+    }
+    best = max(counts, key=lambda one: counts[one], default=None)
+    return best if best is not None and counts[best] else None
+
+
 def _components(folder: Path, layout: Layout) -> list[str]:
     return [name for name, held in layout.components.items() if (folder / held.folder).is_dir()]
 

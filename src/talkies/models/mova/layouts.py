@@ -7,7 +7,7 @@ from typing import Any
 
 from talkies.config.canonical import to_dict
 from talkies.models.mova.config import COMPONENTS, EXPERTS, PRESETS, BridgeConfig, MovaConfig, MovaShape
-from talkies.models.mova.schedules import flow_scheduler, pair_scheduler, sampling
+from talkies.models.mova.schedules import SHIFT, STEPS, TEXT_SCALE, flow_scheduler, pair_scheduler, sampling
 from talkies.models.wan.config import TowerConfig
 from talkies.models.wan.keys import from_diffusers, to_diffusers
 from talkies.models.wan.released import DIFFUSERS, LARGEST, MOVA_AUDIO, MOVA_VIDEO, WAN, TowerForm, check_fixed
@@ -87,6 +87,15 @@ class MovaLayout:
             return sampling(files.get(SCHEDULER), ("video", "audio"))
         except ValueError as error:
             raise ValueError(f"{SCHEDULER}: {error}") from None
+
+    def taken(self, components: Collection[str], files: Mapping[str, Json]) -> dict[str, Any]:
+        """Steps and the text scale, which no layout says; boundary and shift without their files."""
+        found: dict[str, Any] = {}
+        if {*EXPERTS} & {*components} and "boundary_ratio" not in files.get(INDEX, {}):
+            found["boundary"] = FULL.boundary
+        if SCHEDULER not in files:
+            found["shift"] = SHIFT
+        return {**found, "steps": STEPS, "text scale": TEXT_SCALE}
 
     def config(self, component: str, model: Any) -> dict[str, Any]:
         """With the class of this layout."""
