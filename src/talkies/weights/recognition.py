@@ -32,7 +32,7 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
     """The layout of `folder`: the one most of whose components are in it, or `wanted`. RecipeError for an unknown
     layout; CheckpointError for a folder of none, or of other networks."""
     if not folder.is_dir():
-        raise CheckpointError(f"import: {folder} is not a folder")
+        raise CheckpointError(f"import: {folder} is not a folder: give one of released weights, as it was downloaded")
     if present(folder / "release.json"):
         raise CheckpointError(f"import: {folder} is a release already: take it as it is")
     layouts = {name: (system, layout) for system in systems for name, layout in system.layouts.items()}
@@ -54,8 +54,8 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
 
 
 def released_layout(folder: Path, systems: Sequence[System]) -> str | None:
-    """The name of the layout of which `folder` has a component with a config.json; None if there is none. For messages
-    of what takes releases only; it reads nothing."""
+    """The name of the layout of which `folder` has a component with a config.json; None if there is none. It reads no
+    file."""
     if not folder.is_dir() or present(folder / "release.json"):
         return None
     layouts = [(name, layout) for system in systems for name, layout in system.layouts.items()]
@@ -65,6 +65,15 @@ def released_layout(folder: Path, systems: Sequence[System]) -> str | None:
     }
     best = max(counts, key=lambda one: counts[one], default=None)
     return best if best is not None and counts[best] else None
+
+
+def refuse_download(verb: str, folder: Path, systems: Sequence[System]) -> None:
+    """CheckpointError if `folder`, which is given to a `verb` that takes releases, is one to import."""
+    if (layout := released_layout(folder, systems)) is not None:
+        raise CheckpointError(
+            f"{verb}: {folder} is a folder of released weights ({layout} layout), not a release: talkies import "
+            f"{folder} --out RELEASE makes one of it"
+        )
 
 
 def _components(folder: Path, layout: Layout) -> list[str]:
