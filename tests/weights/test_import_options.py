@@ -121,7 +121,10 @@ def test_export_of_a_download_names_the_verb(wan: Path, tmp_path: Path, capsys: 
     out = tmp_path / "out"
     for form in (["--layout", "wan"], ["--consolidate"], ["--adapter", "peft"]):
         assert run(["export", str(wan), *form, "--out", str(out)]) == 65
-        assert f"(wan layout), not a release: talkies import {wan} --out RELEASE" in capsys.readouterr().err
+        assert (
+            f"export: {wan} is a download (layout wan), not a release: make one of it with `talkies import`"
+            in capsys.readouterr().err
+        )
     assert run(["export", str(tmp_path), "--layout", "wan", "--out", str(out)]) == 65
     assert "talkies import" not in capsys.readouterr().err
     assert run(["export", str(wan), "--layout", "wan", "--out", "s3://foo"]) == 2

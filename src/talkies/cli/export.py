@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the folder in one process."""
     from talkies.config import RecipeError
     from talkies.models.systems import SYSTEMS
-    from talkies.weights.recognition import refuse_download
+    from talkies.runs.located import refuse_download
 
     if present(args.out):
         raise RecipeError(f"export: --out {args.out} exists: choose a new folder")

@@ -53,27 +53,14 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
     return _read(folder, name, *layouts[name])
 
 
-def released_layout(folder: Path, systems: Sequence[System]) -> str | None:
-    """The name of the layout of which `folder` has a component with a config.json; None if there is none. It reads no
-    file."""
-    if not folder.is_dir() or present(folder / "release.json"):
-        return None
-    layouts = [(name, layout) for system in systems for name, layout in system.layouts.items()]
+def layout_of(folder: Path, systems: Sequence[System]) -> str | None:
+    """The layout most of whose components `folder` has, with their config.json; None if it has none of any."""
     counts = {
         name: sum(present(folder / layout.components[one].folder / CONFIG) for one in _components(folder, layout))
-        for name, layout in layouts
+        for system in systems
+        for name, layout in system.layouts.items()
     }
-    best = max(counts, key=lambda one: counts[one], default=None)
-    return best if best is not None and counts[best] else None
-
-
-def refuse_download(verb: str, folder: Path, systems: Sequence[System]) -> None:
-    """CheckpointError if `folder`, which is given to a `verb` that takes releases, is one to import."""
-    if (layout := released_layout(folder, systems)) is not None:
-        raise CheckpointError(
-            f"{verb}: {folder} is a folder of released weights ({layout} layout), not a release: talkies import "
-            f"{folder} --out RELEASE makes one of it"
-        )
+    return max(counts, key=lambda one: counts[one]) if any(counts.values()) else None
 
 
 def _components(folder: Path, layout: Layout) -> list[str]:
