@@ -36,6 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--out", "file/x"], "import: --out file/x lies below {here}/file, which is a file: choose another folder"),
         (["--out", "file/x/y"], "import: --out file/x/y lies below {here}/file, which is a file"),
         (["--out", "/proc/x"], "import: --out /proc/x: no folder can be made in /proc ("),
+        (["--out", 255 * "a"], "import: --out aa"),
         (["--out", "s3://foo"], "import: argument --out: 's3://foo' is an address: give a folder on this machine"),
         (["--out", ""], "import: argument --out: the path is empty: give a folder"),
     ],
@@ -70,7 +71,12 @@ def test_a_folder_whose_name_fits_no_release_needs_a_name(wan: Path, tmp_path: P
     ("file", "change", "words"),
     [
         ("video_vae/config.json", {"z_dim": 8}, "its video codec has channels 8, and the networks of .* need 16"),
-        ("video_vae/config.json", {"z_dim": "x"}, "makes a wrong codec: `codecs.video.channels`"),
+        ("video_vae/config.json", {"z_dim": "x"}, r"config\.json: `codecs\.video\.channels` must be an integer"),
+        (
+            "video_vae/config.json",
+            {"scale_factor_temporal": 2},
+            r"config\.json: `codecs\.video` gives 16 latent",
+        ),
         ("audio_vae/config.json", {"latent_dim": 5}, "its audio codec has channels 5, and the networks of .* need 4"),
         ("text_encoder/config.json", {"d_model": 48}, "its text codec has dim 48, and the networks of .* need 32"),
     ],
@@ -94,9 +100,9 @@ def test_what_the_folder_lacks_and_the_defaults_are_said(
 ) -> None:
     bare = diffusers_folder(tmp_path / "bare", codecs=False)
     shutil.rmtree(bare / "scheduler")
-    defaults = ["steps 50: no file of the folder says it", "text scale 5.0: no file"]
+    defaults = ["steps 50: no file of the folder says it", "text scale 5: no file"]
     for folder, wanted in (
-        (bare, ["video codec: not in the folder, so `sample` needs vae/ there", "shift 5.0: no file", *defaults]),
+        (bare, ["video codec: not in the folder, so `sample` needs vae/ there", "shift 5: no file", *defaults]),
         (wan, ["video codec: a wan folder has none", "text codec: a wan", "boundary 0.9: no file", *defaults]),
     ):
         assert run(["import", str(folder), "--out", str(tmp_path / f"of-{folder.name}"), *GEOMETRY]) == 0
@@ -113,8 +119,12 @@ def test_what_the_folder_says_is_no_default(tmp_path: Path, capsys: pytest.Captu
 
 def test_export_of_a_download_names_the_verb(wan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert run(["export", str(wan), "--layout", "wan", "--out", str(out)]) == 65
-    assert f"(wan layout), not a release: talkies import {wan} --out RELEASE" in capsys.readouterr().err
+    for form in (["--layout", "wan"], ["--consolidate"], ["--adapter", "peft"]):
+        assert run(["export", str(wan), *form, "--out", str(out)]) == 65
+        assert (
+            f"export: {wan} is a download (layout wan), not a release: make one of it with `talkies import`"
+            in capsys.readouterr().err
+        )
     assert run(["export", str(tmp_path), "--layout", "wan", "--out", str(out)]) == 65
     assert "talkies import" not in capsys.readouterr().err
     assert run(["export", str(wan), "--layout", "wan", "--out", "s3://foo"]) == 2

@@ -72,10 +72,13 @@ def size_of(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Write the folder in one process."""
     from talkies.config import RecipeError
+    from talkies.models.systems import SYSTEMS
+    from talkies.runs.located import refuse_download
 
     if present(args.out):
         raise RecipeError(f"export: --out {args.out} exists: choose a new folder")
     _refuse_ignored(args)
+    refuse_download("export", Path(args.source), SYSTEMS)
     if args.layout is not None:
         return _layout(args)
     return _consolidate(args) if args.adapter is None else _adapter(args)

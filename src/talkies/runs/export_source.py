@@ -17,7 +17,6 @@ from talkies.runs.located import refuse_many
 from talkies.runs.parents import Resolver
 from talkies.runs.recorded import recipe_of_release
 from talkies.streams.layout import Layout
-from talkies.weights.recognition import released_layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,7 @@ class Exported:
 def open_exported(spec: str, registry: Resolver, systems: Systems) -> Exported:
     """Open the release that `spec` names: itself, a finished run, or models:/name@alias. Raises CheckpointError if it,
     or the base of an adapter, is missing or damaged."""
-    release = registry(spec) if spec.startswith("models:/") else _release_of(spec, systems)
+    release = registry(spec) if spec.startswith("models:/") else _release_of(spec)
     info = read_release(release)
     recipe = recipe_of_release(release, info, systems)
     if not info["adapter"]:
@@ -54,7 +53,7 @@ def open_exported(spec: str, registry: Resolver, systems: Systems) -> Exported:
     return Exported(release=release, whole=whole, recipe=recipe, info=info, held=read_release(whole))
 
 
-def _release_of(spec: str, systems: Systems) -> Path:
+def _release_of(spec: str) -> Path:
     path = Path(spec)
     if not path.is_dir():
         raise CheckpointError(
@@ -69,11 +68,6 @@ def _release_of(spec: str, systems: Systems) -> Path:
             f"export: {path} has no release yet: talkies export {path} --consolidate --out RELEASE makes one"
         )
     refuse_many("export", path)
-    if (layout := released_layout(path, systems)) is not None:
-        raise CheckpointError(
-            f"export: {path} is a folder of released weights ({layout} layout), not a release: talkies import {path} "
-            "--out RELEASE makes one of it"
-        )
     return path  # what reads it says what is missing
 
 

@@ -63,7 +63,7 @@ def _check_out(folder: Path, out: Path) -> None:
     if not place.is_dir():
         raise RecipeError(f"import: --out {out} lies below {place}, which is a file: choose another folder")
     try:
-        Path(tempfile.mkdtemp(prefix=".talkies-", dir=place)).rmdir()
+        Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=place)).rmdir()
     except OSError as error:
         if error.errno in FULL:
             raise StorageError(f"storage: cannot write {out}: {error.strerror}; choose another folder") from None

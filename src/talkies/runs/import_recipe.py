@@ -38,21 +38,13 @@ def import_recipe(known: Recognised, choices: Choices) -> PhaseRecipe:
     except CheckpointError:
         raise
     except ValueError as error:
-        raise CheckpointError(f"import: {folder}: {str(error).removeprefix('recipe: ')}") from None
+        raise CheckpointError(f"import: {_source(error, known)}: {str(error).removeprefix('recipe: ')}") from None
     _check_geometry(recipe, choices)
     return recipe
 
 
 def _decoded(values: Mapping[str, Any], known: Recognised) -> PhaseRecipe:
-    """RecipeError of a codec's section names the file that the section is from."""
-    try:
-        return decode_phase_values(as_trained(values), (known.system,), where=str(known.folder))
-    except RecipeError as error:
-        for part in known.codecs:
-            if f"codecs.{part}" in str(error):
-                words = str(error).removeprefix("recipe: ")
-                raise CheckpointError(f"import: {_config(known, part)} makes a wrong codec: {words}") from None
-        raise
+    return decode_phase_values(as_trained(values), (known.system,), where=str(known.folder))
 
 
 def _check_codecs(known: Recognised, recipe: PhaseRecipe, wanted: Mapping[str, Mapping[str, Any]]) -> None:
@@ -65,6 +57,11 @@ def _check_codecs(known: Recognised, recipe: PhaseRecipe, wanted: Mapping[str, M
                     f"import: {_config(known, part)}: its {part} codec has {key} {found}, and the networks of "
                     f"{known.folder} need {value}: give the folder with the codec that belongs to them"
                 )
+
+
+def _source(error: ValueError, known: Recognised) -> Path:
+    """The file of the codec that an error of the recipe is about, else the folder."""
+    return next((_config(known, part) for part in known.codecs if f"`codecs.{part}" in str(error)), known.folder)
 
 
 def _config(known: Recognised, part: str) -> Path:
@@ -88,7 +85,7 @@ def missing_lines(known: Recognised, recipe: PhaseRecipe, choices: Choices) -> I
         if part not in known.codecs:
             yield f"{part} codec: {_remedy(known, part)}"
     for key, value in known.layout.taken(known.configs, known.files).items():
-        yield f"{key} {value}: no file of the folder says it, this is the default"
+        yield f"{key} {value:g}: no file of the folder says it, this is the default"
     if choices.geometry is None:
         yield f"geometry {recipe.data.geometry}: no file of the folder says it; --geometry gives another"
 
@@ -97,8 +94,8 @@ def _remedy(known: Recognised, part: str) -> str:
     held = known.layout.codecs.get(part)
     if held is None:
         return (
-            f"a {known.name} folder has none that can be read, so `sample` cannot use this release; a phase that "
-            f"starts from it takes `codecs.{part}.weights`"
+            f"a {known.name} folder has none that can be read, so `sample` cannot use the release; a phase that starts "
+            f"from it needs `codecs.{part}.weights`"
         )
     folders = " and ".join(f"{folder}/" for folder in held.folders.values())
     return f"not in the folder, so `sample` needs {folders} there: download it, and import again"

@@ -11,7 +11,7 @@ from talkies.codecs.streamed import streamed_identity
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.canonical import recipe_hash, to_dict
 from talkies.config.quoting import shown
-from talkies.files.durable import UNWRITABLE, storage_errors
+from talkies.files.durable import storage_errors
 from talkies.files.folders import replacing_folder
 from talkies.models.build import build
 from talkies.recipe.components import parts
@@ -44,7 +44,7 @@ def import_folder(folder: Path, out: Path, choices: Choices, systems: Systems, s
         say(f"import:   {line}")
     info = _info(known, recipe, identities)
     needed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    with storage_errors(out, needed, refused=UNWRITABLE):
+    with storage_errors(out, needed):
         check_space(folder, out, 0 if choices.link else needed)
         with replacing_folder(out) as work:
             files = codec_files(known) | origin_files(known, accounts)

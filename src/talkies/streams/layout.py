@@ -77,7 +77,7 @@ class Layout(Protocol):
     def sampling(self, files: Mapping[str, Json]) -> dict[str, Any]:
         """The recipe's `sampling`, from the schedule among `files`."""
 
-    def taken(self, components: Collection[str], files: Mapping[str, Json]) -> dict[str, Any]:
+    def taken(self, components: Collection[str], files: Mapping[str, Json]) -> dict[str, float]:
         """What of the recipe with these components no file of the folder says: name for the user -> default."""
 
     def config(self, component: str, model: Any) -> dict[str, Any]:

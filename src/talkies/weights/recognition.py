@@ -32,7 +32,7 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
     """The layout of `folder`: the one most of whose components are in it, or `wanted`. RecipeError for an unknown
     layout; CheckpointError for a folder of none, or of other networks."""
     if not folder.is_dir():
-        raise CheckpointError(f"import: {folder} is not a folder")
+        raise CheckpointError(f"import: {folder} is not a folder: give one of released weights, as it was downloaded")
     if present(folder / "release.json"):
         raise CheckpointError(f"import: {folder} is a release already: take it as it is")
     layouts = {name: (system, layout) for system in systems for name, layout in system.layouts.items()}
@@ -53,18 +53,14 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
     return _read(folder, name, *layouts[name])
 
 
-def released_layout(folder: Path, systems: Sequence[System]) -> str | None:
-    """The name of the layout of which `folder` has a component with a config.json; None if there is none. For messages
-    of what takes releases only; it reads nothing."""
-    if not folder.is_dir() or present(folder / "release.json"):
-        return None
-    layouts = [(name, layout) for system in systems for name, layout in system.layouts.items()]
+def layout_of(folder: Path, systems: Sequence[System]) -> str | None:
+    """The layout most of whose components `folder` has, with their config.json; None if it has none of any."""
     counts = {
         name: sum(present(folder / layout.components[one].folder / CONFIG) for one in _components(folder, layout))
-        for name, layout in layouts
+        for system in systems
+        for name, layout in system.layouts.items()
     }
-    best = max(counts, key=lambda one: counts[one], default=None)
-    return best if best is not None and counts[best] else None
+    return max(counts, key=lambda one: counts[one]) if any(counts.values()) else None
 
 
 def _components(folder: Path, layout: Layout) -> list[str]:

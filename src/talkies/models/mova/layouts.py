@@ -88,9 +88,9 @@ class MovaLayout:
         except ValueError as error:
             raise ValueError(f"{SCHEDULER}: {error}") from None
 
-    def taken(self, components: Collection[str], files: Mapping[str, Json]) -> dict[str, Any]:
+    def taken(self, components: Collection[str], files: Mapping[str, Json]) -> dict[str, float]:
         """Steps and the text scale, which no layout says; boundary and shift without their files."""
-        found: dict[str, Any] = {}
+        found: dict[str, float] = {}
         if {*EXPERTS} & {*components} and "boundary_ratio" not in files.get(INDEX, {}):
             found["boundary"] = FULL.boundary
         if SCHEDULER not in files:
