@@ -7,6 +7,8 @@ from talkies.config import CheckpointError
 from talkies.config.records import present
 from talkies.config.regular_files import resolved
 from talkies.parallel.ranks import Ranks
+from talkies.recipe.config import Systems
+from talkies.weights.recognition import layout_of
 
 MAX_NAMED = 12
 
@@ -32,6 +34,15 @@ def checkpoint_of(path: Path, ranks: Ranks | None = None) -> tuple[Path, Path]:
     raise CheckpointError(
         f"source: {path} is neither a run, a checkpoint nor a release: no recipe.json, no release.json"
     )
+
+
+def refuse_download(what: str, path: Path, systems: Systems) -> None:
+    """CheckpointError for a folder of released weights, which is to be imported first."""
+    known = None if present(path / "recipe.json") or present(path / "manifest.json") else layout_of(path, systems)
+    if known is not None:
+        raise CheckpointError(
+            f"{what}: {path} is a download (layout {known}), not a release: make one of it with `talkies import`"
+        )
 
 
 def refuse_many(what: str, path: Path) -> None:

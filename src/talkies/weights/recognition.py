@@ -53,6 +53,16 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
     return _read(folder, name, *layouts[name])
 
 
+def layout_of(folder: Path, systems: Sequence[System]) -> str | None:
+    """The layout most of whose components `folder` has, with their config.json; None if it has none of any."""
+    counts = {
+        name: sum(present(folder / layout.components[one].folder / CONFIG) for one in _components(folder, layout))
+        for system in systems
+        for name, layout in system.layouts.items()
+    }
+    return max(counts, key=lambda one: counts[one]) if any(counts.values()) else None
+
+
 def _components(folder: Path, layout: Layout) -> list[str]:
     return [name for name, held in layout.components.items() if (folder / held.folder).is_dir()]
 
