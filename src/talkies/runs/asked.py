@@ -43,7 +43,7 @@ def negative_prompt(
 
 
 def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
-    """As much of `request_of` as needs no codec. The image of one clip is decoded; those of many, when they are read."""
+    """What `request_of` checks without codecs. The image of one clip is decoded; those of many, when they are read."""
     negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
     _check_media(asked, recipe)
     if asked.where is None and "image" in asked.files and _takes_image(recipe):
