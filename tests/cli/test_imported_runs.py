@@ -1,6 +1,8 @@
 """From an imported folder to clips, a phase, a LoRA, their promotion, and back into a folder."""
 
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from made_folders import folder_bytes, mova_folder
+from made_folders import folder_bytes, mova_folder, wan_folder
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -152,6 +154,91 @@ def test_an_import_says_that_it_has_no_data(imported: Imported, tmp_path: Path, 
     (tmp_path / "sets" / "faces").mkdir(parents=True)
     line = refused(capsys, 65, "evaluate", imported.release, "--data", tmp_path)
     assert "names no held-out set; give --heldout NAME (one of faces)" in line
+
+
+@pytest.fixture(scope="module")
+def unread(imported: Imported) -> Path:
+    """A copy whose weights and codecs are cut off: whoever reads them says so."""
+    copy = imported.root / "unread"
+    shutil.copytree(imported.release, copy)
+    for path in copy.rglob("*.safetensors"):
+        os.truncate(path, 9)
+    return copy
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with a text that is called a picture."""
+    (tmp_path / "text.png").write_text("no picture")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--steps", "0"], 2, "sample: --steps 0: give a value from 1 to 10000"),
+        (["--batch", "0"], 2, "sample: --batch 0: give a value from 1 to 1024"),
+        (["--tiles", "17"], 2, "sample: --tiles 17: a wan codec decodes blocks of 8 pixels: give a multiple of 8"),
+        (["--geometry", "33x32x9@24"], 2, "sample: --geometry 33x32x9@24: height 33 does not fit codec wan"),
+        (["--negative", "blur", "--text-scale", "1"], 2, "sample: --negative: no evaluation leaves the prompt out"),
+        (["--image", "HERE/nothing.png"], 65, "sample: --image: image HERE/nothing.png cannot be read (No such"),
+        (["--image", "HERE/text.png"], 65, "sample: --image: image HERE/text.png is no PNG, JPEG or WebP file"),
+        ([], 65, ".safetensors is truncated"),
+    ],
+)
+def test_what_is_asked_is_checked_before_weights_are_read(
+    unread: Path, pictures: Path, words: list[str], code: int, message: str, capsys: Capture
+) -> None:
+    words = [word.replace("HERE", str(pictures)) for word in words]
+    line = refused(capsys, code, "sample", unread, "--prompt", "a", *words)
+    assert message.replace("HERE", str(pictures)) in line
+
+
+def test_an_evaluation_without_data_is_refused_before_weights_are_read(unread: Path, capsys: Capture) -> None:
+    assert "give --data FOLDER" in refused(capsys, 65, "evaluate", unread)
+    assert "looked for: nowhere" in refused(capsys, 65, "evaluate", unread, "--data", "nowhere")
+    assert ".safetensors is truncated" in refused(capsys, 65, "evaluate", unread, "--data", unread)
+
+
+@pytest.mark.parametrize("verb", [("sample", "--prompt", "a"), ("plan", "--sample"), ("evaluate",)])
+def test_a_download_and_a_wrong_folder_are_told_apart(
+    imported: Imported, tmp_path: Path, verb: tuple[str, ...], capsys: Capture
+) -> None:
+    line = refused(capsys, 65, verb[0], imported.source, *verb[1:])
+    assert f"{imported.source} is a download (layout mova), not a release: make one of it with `talkies import`" in line
+    code = 2 if verb[0] == "plan" else 65
+    assert "neither a run" in refused(capsys, code, verb[0], tmp_path, *verb[1:])
+
+
+def test_a_plan_of_sampling_takes_the_size_of_the_clips(imported: Imported, capsys: Capture) -> None:
+    def planned(*options: object) -> dict[str, Any]:
+        capsys.readouterr()
+        talkies("plan", imported.release, "--sample", "--json", *options)
+        return dict(json.loads(capsys.readouterr().out))
+
+    whole = planned()
+    assert whole["evaluations"] == 2
+    larger = planned("--geometry", "64x64x17@12.5")
+    assert larger["decoding"] > planned("--geometry", "64x64x17@12.5", "--tiles", 32)["decoding"] > 0
+    assert larger["latents"] > whole["latents"]
+    assert (
+        planned("--batch", 2)["activations"] > 1.5 * whole["activations"] == 1.5 * planned("--batch", 1)["activations"]
+    )
+    for option, value in (("--tiles", "17"), ("--batch", "0"), ("--geometry", "33x32x9@24")):
+        line = refused(capsys, 2, "plan", imported.release, "--sample", option, value)
+        assert f"plan: {option} {value}: " in line
+        assert f"plan: {option} is for sampling: add --sample" in refused(capsys, 2, "plan", "x.yaml", option, value)
+
+
+def test_a_plan_of_a_release_without_codecs_says_so(tmp_path: Path, capsys: Capture) -> None:
+    talkies("import", wan_folder(tmp_path / "wan"), "--out", tmp_path / "release", "--geometry", GEOMETRY)
+    capsys.readouterr()
+    talkies("plan", tmp_path / "release", "--sample", "--card", 24)
+    text = capsys.readouterr().out
+    assert "not in the release, so that `sample` refuses it: codecs text, video" in text
+    assert "chosen" not in text
+    line = refused(capsys, 65, "sample", tmp_path / "release", "--prompt", "a")
+    assert "has no text codec" in line
 
 
 @pytest.mark.slow

@@ -55,7 +55,11 @@ BAD = {
     "frames": (["--prompt", "a", "--geometry", "48x32x14@25"], 2, "sample: --geometry 48x32x14@25: 14 frames do not"),
     "patch": (["--prompt", "a", "--geometry", "40x32x13@25"], 2, "sample: --geometry 40x32x13@25: video: .*patch"),
     "batch": (["--prompt", "a", "--batch", "0"], 2, "sample: --batch 0: give a value from 1 to 1024"),
-    "tiles": (["--prompt", "a", "--tiles", "64"], 2, "`sampling.tiles`: a linear_video codec does not decode in tiles"),
+    "tiles": (
+        ["--prompt", "a", "--tiles", "64"],
+        2,
+        "sample: --tiles 64: a linear_video codec does not decode in tiles",
+    ),
     "both": (["--prompt", "a", "--prompts", "p.txt"], 2, "sample: --prompt is for one clip: drop it"),
     "no folder": (["--prompts", "p.txt"], 2, "sample: --out is missing: with --prompts"),
     "a file": (["--prompts", "p.txt", "--out", "a.mp4"], 2, "sample: --out a.mp4 is a file: with --prompts"),
@@ -74,7 +78,7 @@ BAD = {
         65,
         "i.jsonl line 2: `image`: cannot read 'x.png': No such fil",
     ),
-    "bad image": (["--prompts", "b.jsonl", "--out", "o"], 65, "b.jsonl line 1: reference image p.txt cannot be read"),
+    "bad image": (["--prompts", "b.jsonl", "--out", "o"], 65, "b.jsonl line 1: `image`: image p.txt is no PNG"),
 }
 
 

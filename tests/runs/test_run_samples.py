@@ -164,7 +164,7 @@ def test_how_many_go_at_once_is_no_other_request(tmp_path: Path) -> None:
 
 
 BAD: list[tuple[dict[str, Any], type[UserError], str]] = [
-    ({"prompt": "b", "image": "prompts.jsonl"}, DataError, "line 2: reference image .* cannot be read"),
+    ({"prompt": "b", "image": "prompts.jsonl"}, DataError, "line 2: `image`: image .* is no PNG, JPEG or WebP file"),
     ({"prompt": "b", "audio": "face.png"}, DataError, "line 2: .*face.png"),
     (
         {"prompt": "b", "audio": "voice.wav", "video": "voice.wav"},

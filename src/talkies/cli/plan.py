@@ -3,9 +3,19 @@ those of sampling from a recipe, a run or a release on one GPU."""
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from talkies.cli.clip_size import (
+    MAX_BATCH,
+    add_clip_size,
+    at_geometry,
+    option_of_tiles,
+    tiles_of,
+    whole,
+)
 from talkies.planning.gpu_sizes import GPUS
 
 if TYPE_CHECKING:
@@ -30,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rates.add_argument("--write-rate", type=float, metavar="BYTES/S", help="of all ranks together (default: 5e9)")
     parser.add_argument("--card", type=int, choices=GPUS, help="GB of a GPU that the layout, or sampling, has to fit")
     parser.add_argument("--sample", action="store_true", help="plan sampling on one GPU: what each --offload needs")
+    add_clip_size(parser.add_argument_group("with --sample, as of talkies sample"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.sample:
         return _sample(args)
+    _refuse_options(args, ("geometry", "batch", "tiles"), "for sampling: add --sample, or drop it")
     kind, options = kind_of(unresolved(args.recipe)), options_of(args)
     if kind == "curriculum":
         curriculum = load_curriculum(args.recipe, args.overrides, systems=SYSTEMS)
@@ -63,25 +75,44 @@ def run(args: argparse.Namespace) -> int:
 
 def _sample(args: argparse.Namespace) -> int:
     """Print the plan of sampling."""
-    from talkies.config import RecipeError
     from talkies.planning.render_sampling import render_sampling
     from talkies.planning.sampling import plan_sampling
     from talkies.prepare.geometry import Geometry
     from talkies.recipe.check import grids
     from talkies.recipe.components import parts
 
-    for name in ("flops_rate", "mfu", "measured_rate", "write_rate"):
-        if getattr(args, name) is not None:
-            raise RecipeError(f"plan: --{name.replace('_', '-')} is for training: drop it, or --sample")
-    recipe = _sampled(args)
+    _refuse_options(args, ("flops_rate", "mfu", "measured_rate", "write_rate"), "for training: drop it, or --sample")
+    recipe, lacks = _sampled(args)
+    recipe = _sized(args, recipe)
     found = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
-    plan = plan_sampling(recipe, components=parts(recipe).components, grids=found, card=args.card)
+    plan = plan_sampling(recipe, components=parts(recipe).components, grids=found, card=args.card, lacks=lacks)
     print(json.dumps(plan.to_json(), indent=2) if args.json else render_sampling(plan))
     return 0
 
 
-def _sampled(args: argparse.Namespace) -> "PhaseRecipe":
-    """The recipe of what is sampled: a file, a run, or a release."""
+def _refuse_options(args: argparse.Namespace, names: Iterable[str], reason: str) -> None:
+    """RecipeError for an option that would be ignored."""
+    from talkies.config import RecipeError
+
+    for name in names:
+        if getattr(args, name) is not None:
+            raise RecipeError(f"plan: --{name.replace('_', '-')} is {reason}")
+
+
+def _sized(args: argparse.Namespace, recipe: "PhaseRecipe") -> "PhaseRecipe":
+    """`recipe` for the clips that the command line asks for. RecipeError as of `sample`."""
+    from talkies.recipe.sampling import check_sampling
+
+    recipe = at_geometry(args, "plan", recipe)
+    base = recipe.sampling
+    batch, tiles = whole(args, "plan", "batch", MAX_BATCH) or base.batch, tiles_of(args, "plan", base.tiles)
+    sampling = replace(base, batch=batch, tiles=tiles)
+    check_sampling(recipe, sampling, tiles=option_of_tiles(args, "plan"))
+    return replace(recipe, sampling=sampling)
+
+
+def _sampled(args: argparse.Namespace) -> tuple["PhaseRecipe", Sequence[str]]:
+    """The recipe of what is sampled, a file, a run, or a release, and the codecs that it lacks."""
     from talkies.checkpoints.release import read_release
     from talkies.config import RecipeError
     from talkies.config.records import present
@@ -89,20 +120,28 @@ def _sampled(args: argparse.Namespace) -> "PhaseRecipe":
     from talkies.models.systems import SYSTEMS
     from talkies.recipe.check import check
     from talkies.recipe.config import decode_phase, kind_of
+    from talkies.runs.located import refuse_download, refuse_many
     from talkies.runs.recorded import recipe_of_release, recipe_of_run
+    from talkies.runs.source import lacking
 
     path = args.recipe
     if path.is_dir():
         if args.overrides:
             raise RecipeError(f"plan: {args.overrides[0]}: {path} is what it is; overrides are for a recipe")
         if present(path / "release.json"):
-            return recipe_of_release(path, read_release(path, verify=False), SYSTEMS)
-        return recipe_of_run(path, SYSTEMS)
+            info = read_release(path, verify=False)
+            recipe = recipe_of_release(path, info, SYSTEMS)
+            return recipe, () if info.get("imported") is None else lacking(recipe)
+        if not present(path / "recipe.json"):
+            refuse_download("plan", path, SYSTEMS)
+            refuse_many("plan", path)
+            raise RecipeError(f"plan: {path} is neither a run nor a release: no recipe.json, no release.json")
+        return recipe_of_run(path, SYSTEMS), ()
     if (kind := kind_of(unresolved(path))) != "phase":
         raise RecipeError(f"plan: --sample: {path} is a {kind}: give one of its phases, a run or a release")
     recipe = decode_phase(load(path, args.overrides), SYSTEMS)
     check(recipe)
-    return recipe
+    return recipe, ()
 
 
 def _print(args: argparse.Namespace, plans: "list[Plan]", prepare: "PrepareConfig | None") -> int:

@@ -5,14 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from talkies.cli.clip_size import MAX_BATCH, add_clip_size, at_geometry, geometry_of, option_of_tiles, tiles_of, whole
 from talkies.cli.offload import add_offload
 from talkies.cli.place import add_store, path_of, registry_of, seed_of
 from talkies.config.quoting import shown
 
-MAX_SCALE, MAX_STEPS, MAX_OVERLAP, MAX_BATCH, MAX_SIDE = 100.0, 10_000, 3600.0, 1024, 8192
+MAX_SCALE, MAX_STEPS, MAX_OVERLAP = 100.0, 10_000, 3600.0
 
 if TYPE_CHECKING:
-    from talkies.flow.config import SamplingConfig, TilesConfig, WindowsConfig
+    from talkies.flow.config import SamplingConfig, WindowsConfig
     from talkies.generate.prompts import Asked
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
@@ -37,13 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=path_of, help=text)
     parser.add_argument("--out", type=path_of, help="where the mp4 goes (sample.mp4); with --prompts, a folder")
     parser.add_argument("--seed", type=seed_of, default=0, help="seed of the initial noise (0)")
-    parser.add_argument("--geometry", metavar="HxWxF@FPS", help="size and length of the clips (the recipe's)")
-    parser.add_argument(
-        "--batch", type=int, metavar="N", help="the most evaluations at once, clips times guidance (the recipe's)"
-    )
-    parser.add_argument(
-        "--tiles", type=int, metavar="SIZE", help="decode in squares of so many pixels, in less memory (the recipe's)"
-    )
+    add_clip_size(parser)
     parser.add_argument("--steps", type=int, help="steps of the sampler (the recipe's)")
     for name, text in SCALES.items():
         parser.add_argument(f"--{name}-scale", type=float, help=f"guidance by {text}, 1 is off (the recipe's)")
@@ -98,34 +93,14 @@ def sampling_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> "SamplingCon
     base, scales = recipe.sampling, scales_of(args, recipe.system)
     changed = replace(
         base,
-        steps=_whole(args, "steps", MAX_STEPS) or base.steps,
+        steps=whole(args, "sample", "steps", MAX_STEPS) or base.steps,
         scales={**base.scales, **scales},
         windows=base.windows if args.overlap is None else _windows(args, base),
-        batch=_whole(args, "batch", MAX_BATCH) or base.batch,
-        tiles=_tiles(args, base) or base.tiles,
+        batch=whole(args, "sample", "batch", MAX_BATCH) or base.batch,
+        tiles=tiles_of(args, "sample", base.tiles),
     )
-    check_sampling(recipe, changed)
+    check_sampling(recipe, changed, tiles=option_of_tiles(args, "sample"))
     return changed
-
-
-def _whole(args: argparse.Namespace, name: str, highest: int) -> int | None:
-    """The whole number of an option; RecipeError unless it is 1 to `highest`."""
-    from talkies.config import RecipeError
-
-    value: int | None = getattr(args, name)
-    if value is not None and not 1 <= value <= highest:
-        raise RecipeError(f"sample: --{name} {shown(value)}: give a value from 1 to {highest}")
-    return value
-
-
-def _tiles(args: argparse.Namespace, base: "SamplingConfig") -> "TilesConfig | None":
-    """Tiles of the size that is asked for, with the recipe's overlap, or at most a quarter of them."""
-    from talkies.flow.config import TilesConfig
-
-    if (size := _whole(args, "tiles", MAX_SIDE)) is None:
-        return None
-    least = TilesConfig(size=size).overlap
-    return TilesConfig(size=size, overlap=base.tiles.overlap if base.tiles else min(least, size // 64 * 16))
 
 
 def _windows(args: argparse.Namespace, base: "SamplingConfig") -> "WindowsConfig":
@@ -202,7 +177,7 @@ def _sample(args: argparse.Namespace, asked: "list[Asked]", ranks: "Ranks") -> i
     from talkies.runs.run_sample import make_clip
     from talkies.runs.run_samples import make_clips
 
-    source = _source(args, ranks)
+    source = _source(args, asked, ranks)
     sampling, model = sampling_of(args, source.recipe), source.generator()
     if args.prompts is not None:
         make_clips(source, asked, sampling, spec=args.source, out=args.out, ranks=ranks)
@@ -214,19 +189,24 @@ def _sample(args: argparse.Namespace, asked: "list[Asked]", ranks: "Ranks") -> i
     return 0
 
 
-def _source(args: argparse.Namespace, ranks: "Ranks") -> "Source":
-    """The model, for clips of the geometry that is asked for."""
-    from talkies.config import RecipeError
+def _source(args: argparse.Namespace, asked: "list[Asked]", ranks: "Ranks") -> "Source":
+    """The model, for clips of the geometry that is asked for. What is asked is checked before its weights are read."""
     from talkies.models.systems import SYSTEMS
-    from talkies.prepare.geometry import Geometry
     from talkies.runs.source import open_source
 
-    geometry = None
-    if args.geometry is not None:
-        try:
-            geometry = Geometry.parse(args.geometry, key="--geometry")
-        except RecipeError as error:
-            raise RecipeError(f"sample: {str(error).removeprefix('recipe: ')}") from None
+    geometry, check = geometry_of(args, "sample"), partial(_check_asked, args, asked)
     registry = registry_of(args.runs, args.tracking_uri, source=args.source)
-    source = open_source(args.source, registry, ranks, systems=SYSTEMS, data=args.data, offload=args.offload)
+    source = open_source(
+        args.source, registry, ranks, systems=SYSTEMS, data=args.data, offload=args.offload, check=check
+    )
     return source if geometry is None else source.at(geometry, where="sample: --geometry")
+
+
+def _check_asked(args: argparse.Namespace, asked: "list[Asked]", recipe: "PhaseRecipe", _run: Path | None) -> None:
+    """RecipeError or DataError for what a model of `recipe` cannot be asked for."""
+    from talkies.runs.asked import check_asked
+
+    found = at_geometry(args, "sample", recipe)
+    sampling = sampling_of(args, found)
+    for one in asked:
+        check_asked(one, found, sampling)

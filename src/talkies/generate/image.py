@@ -1,11 +1,11 @@
-"""Reads a reference image."""
+"""Reads an image that a clip begins with, or shows."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from talkies.config import DataError
@@ -26,10 +26,15 @@ def load_image(path: Path | str, height: int, width: int) -> Tensor:
     8-bit PNG, JPEG or WebP.
     """
     if height < 1 or width < 1:
-        raise ValueError(f"reference image size {height}x{width}: both sides must be at least 1")
+        raise ValueError(f"image size {height}x{width}: both sides must be at least 1")
     image = _cropped(_decoded(Path(path)), height, width).resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(image, dtype=np.float32))
     return pixels.permute(2, 0, 1).contiguous() / 127.5 - 1
+
+
+def check_image(path: Path) -> None:
+    """DataError if `load_image` cannot read it."""
+    _decoded(path)
 
 
 def _decoded(path: Path) -> Image.Image:
@@ -37,7 +42,7 @@ def _decoded(path: Path) -> Image.Image:
     try:
         with os.fdopen(open_regular(path), "rb") as opened, Image.open(opened, formats=FORMATS) as file:
             if file.mode in DEEP_MODES:
-                raise DataError(f"reference image {path} has mode {file.mode}: convert it to 8 bits per channel")
+                raise DataError(f"image {path} has mode {file.mode}: convert it to 8 bits per channel")
             image = _coloured(ImageOps.exif_transpose(file), path)
             if not image.has_transparency_data:
                 return image.convert("RGB")
@@ -45,19 +50,19 @@ def _decoded(path: Path) -> Image.Image:
             return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     except DataError:
         raise
+    except UnidentifiedImageError:
+        raise DataError(f"image {path} is no PNG, JPEG or WebP file: convert it to one") from None
     # Pillow's decoders report damage with any of these, and a hostile size with its own class.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"reference image {path} cannot be read ({reason}): use an undamaged PNG, JPEG or WebP file"
-        ) from error
+        raise DataError(f"image {path} cannot be read ({reason}): use an undamaged PNG, JPEG or WebP file") from error
 
 
 def _coloured(image: Image.Image, path: Path) -> Image.Image:
     try:
         return as_srgb(image, path)
     except ValueError as error:
-        raise DataError(f"reference image {path}: {error}") from error
+        raise DataError(f"image {path}: {error}") from error
 
 
 def _cropped(image: Image.Image, height: int, width: int) -> Image.Image:

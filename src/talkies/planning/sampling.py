@@ -1,6 +1,6 @@
 """The plan of sampling on one GPU: what each `sampling.offload` keeps there, in host memory, and copies."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import prod
@@ -82,7 +82,8 @@ class Setting:
 class SamplingPlan:
     """Of one clip. `activations` of one evaluation; `texts`: what is kept of texts, their keys and values; `reused`:
     attention kept by `sampling.reuse`; `evaluations` per step; `encoding` and `decoding` pictures, beside the
-    weights of their VAE. `chosen`: the fastest setting that fits `card` GB (None: not asked)."""
+    weights of their VAE. `lacks`: codecs without which no clip can be made, counted as the recipe has them. `chosen`:
+    the fastest setting that fits `card` GB (None: not asked, or it lacks codecs)."""
 
     name: str
     precision: str
@@ -97,6 +98,7 @@ class SamplingPlan:
     settings: tuple[Setting, ...]
     card: int | None
     chosen: Offload | None
+    lacks: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, with sums."""
@@ -110,9 +112,15 @@ def fits(setting: Setting, card: int | None) -> bool | None:
 
 
 def plan_sampling(
-    recipe: SampledPhase, *, components: frozenset[str], grids: Mapping[str, Grid], card: int | None = None
+    recipe: SampledPhase,
+    *,
+    components: frozenset[str],
+    grids: Mapping[str, Grid],
+    card: int | None = None,
+    lacks: Sequence[str] = (),
 ) -> SamplingPlan:
-    """Plan one clip of streams of `grids`. RecipeError if no setting fits `card` GB."""
+    """Plan one clip of streams of `grids`. RecipeError if no setting fits `card` GB. `lacks`: codecs that are not
+    there."""
     system, sampling, parts = recipe.system, recipe.sampling, recipe.system.parts(recipe)
     model = skeleton(system, recipe, components)
     if recipe.precision == "bf16":
@@ -139,7 +147,8 @@ def plan_sampling(
         **need,
         settings=settings,
         card=card,
-        chosen=None if card is None else fitting[0],
+        chosen=None if card is None or lacks else fitting[0],
+        lacks=tuple(lacks),
     )
 
 
@@ -183,7 +192,9 @@ def _needs(
     texts: int,
     evaluations: int,
 ) -> dict[str, int]:
-    """Bytes of `activations`, `texts`, `reused` and `latents`, measured on the network itself, on the meta device."""
+    """Bytes of `activations`, `texts`, `reused` and `latents`, measured on the network itself, on the meta device. As
+    many of the clip's `evaluations` as `sampling.batch` allows are made at once."""
+    rows = min(recipe.sampling.batch, evaluations)
     system, sampling, parts = recipe.system, recipe.sampling, recipe.system.parts(recipe)
     meter, of_text, of_attention, peaks = Meter(model), _Sized(), _Sized(), []
     kernels = Kernels(meter, fused=True, lora=None, adapted=())
@@ -191,6 +202,8 @@ def _needs(
     with torch.device("meta"), kernels, lowered:
         streams, found = example(system, recipe, grids, 1)
         inputs = system.network().inputs(recipe, streams)
+        streams, at_once = example(system, recipe, grids, rows)
+        joined = system.network().inputs(recipe, streams)
         for inactive in turns:
             known = {name: replace(text, cache=of_text) for name, text in found.items()}
             cache = partial(_keyed, of_attention, inactive)
@@ -199,14 +212,14 @@ def _needs(
             meter.passing = "backward"  # in which it follows memory
             with meter.running():
                 skipped = frozenset(range(METERED, parts.blocks))
-                model(inputs, Condition(texts=found, inactive=inactive, skipped=skipped))
+                model(joined, Condition(texts=at_once, inactive=inactive, skipped=skipped))
             meter.passing = "forward"
             peaks.append(meter.tally.peak(without=meter.weights))
     attention = sampling.reuse is not None and sampling.reuse.attention_every > 1
     latents = sum(prod(grid.latent_shape) for grid in grids.values())
     return {
         "activations": max(peaks),
-        "texts": texts * of_text.bytes,
+        "texts": max(texts, rows) * of_text.bytes,
         "reused": evaluations * of_attention.bytes if attention else 0,
         "latents": FP32 * latents * (2 + evaluations),
     }

@@ -11,8 +11,9 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 
 
-def check_sampling(recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
-    """RecipeError if `sampling` does not fit the recipe's model, or has a setting without effect."""
+def check_sampling(recipe: PhaseRecipe, sampling: SamplingConfig, *, tiles: str | None = None) -> None:
+    """RecipeError if `sampling` does not fit the recipe's model, or has a setting without effect. `tiles`: the option
+    that gives the size of its tiles (None: the recipe does)."""
     recipe.system.check(recipe, sampling.scales)
     _check_steps(recipe, sampling)
     if sampling.skip_layer is not None:
@@ -25,7 +26,7 @@ def check_sampling(recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
     if sampling.windows is not None:
         _check_windows(recipe, sampling.windows)
     if sampling.tiles is not None:
-        _check_tiles(recipe, sampling.tiles)
+        _check_tiles(recipe, sampling.tiles, tiles)
 
 
 def _check_steps(recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
@@ -68,20 +69,28 @@ def _check_windows(recipe: PhaseRecipe, config: WindowsConfig) -> None:
         )
 
 
-def _check_tiles(recipe: PhaseRecipe, config: TilesConfig) -> None:
+def _check_tiles(recipe: PhaseRecipe, config: TilesConfig, option: str | None) -> None:
+    what = option or "recipe: `sampling.tiles`"
     stored, targets = recipe.system.stored(recipe.codecs), parts(recipe).targets
     video = [name for name in (stored[target].codec for target in targets) if recipe.codecs[name].medium == "video"]
     if not video:
-        raise RecipeError(f"recipe: `sampling.tiles` is for pictures, which a {recipe.phase.kind} phase lacks: drop it")
+        raise RecipeError(f"{what} is for pictures, which a {recipe.phase.kind} phase lacks: drop it")
     codec: Any = recipe.codecs[video[0]]
     if not getattr(codec, "tiled", False):
-        raise RecipeError(f"recipe: `sampling.tiles`: a {codec.kind} codec does not decode in tiles: drop it")
+        raise RecipeError(f"{what}: a {codec.kind} codec does not decode in tiles: drop it")
     for key, value in (("size", config.size), ("overlap", config.overlap)):
         if value % codec.block:
-            raise RecipeError(
-                f"recipe: `sampling.tiles.{key}` is {value}, but a {codec.kind} codec decodes blocks of {codec.block} "
-                f"pixels: give a multiple of {codec.block}"
+            found = (
+                f"recipe: `sampling.tiles.{key}` is {value}, but" if option is None or key == "overlap" else f"{what}:"
             )
+            raise RecipeError(
+                f"{found} a {codec.kind} codec decodes blocks of {codec.block} pixels: give a multiple of {codec.block}"
+            )
+    if 2 * config.overlap > config.size and option is not None:
+        raise RecipeError(
+            f"{option}: the recipe's `sampling.tiles.overlap` is {config.overlap}, more than half of it: give at least "
+            f"{2 * config.overlap}"
+        )
     if 2 * config.overlap > config.size:
         raise RecipeError(
             f"recipe: `sampling.tiles.overlap` is {config.overlap}, more than half of the `size` {config.size}: lower "

@@ -2,8 +2,10 @@
 refused."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from talkies.config import DataError, RecipeError
 from talkies.flow.config import SamplingConfig
 from talkies.flow.ladder import left_out
 from talkies.generate.given import Given, check_audible, given_film, given_sound
-from talkies.generate.image import load_image
+from talkies.generate.image import check_image, load_image
 from talkies.generate.model import Generator
 from talkies.generate.prompts import MEDIA, Asked
 from talkies.generate.request import Request
@@ -20,6 +22,7 @@ from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 WHITE = "with a white frame, since no image is given; users report flat colours in 40 % of such clips: give"
 
@@ -39,6 +42,14 @@ def negative_prompt(
     return dict.fromkeys(sorted(texts), text)
 
 
+def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
+    """What `request_of` checks without codecs. The image of one clip is decoded; those of many, when they are read."""
+    negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
+    _check_media(asked, recipe)
+    if asked.where is None and "image" in asked.files and _takes_image(recipe):
+        _named(asked, check_image)
+
+
 def request_of(
     asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: SamplingConfig, source: str
 ) -> tuple[Request, tuple[Medium, Path, Given] | None]:
@@ -49,8 +60,8 @@ def request_of(
     """
     negative = negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
     _check_media(asked, recipe)
+    image = None if "image" not in asked.files else _image(asked, model, source)
     try:
-        image = None if "image" not in asked.files else _image(asked, model, source)
         given = _given(asked, model, source, whole=sampling.windows is not None)
     except DataError as error:
         if asked.where is None:
@@ -75,7 +86,8 @@ def warn_of_white(asked: Sequence[Asked], model: Generator, ranks: Ranks) -> Non
     if white[0].where is None:
         _log.warning(f"sample: the clip begins {WHITE} --image FILE")
     else:
-        _log.warning(f"sample: {len(white)} of {len(asked)} clips begin {WHITE} an `image` in their lines")
+        begin = f"{len(white)} of {len(asked)} clips begin" if len(asked) > 1 else "the clip begins"
+        _log.warning(f"sample: {begin} {WHITE} an `image` in their lines")
 
 
 def _check_media(asked: Asked, recipe: PhaseRecipe) -> None:
@@ -96,7 +108,20 @@ def _image(asked: Asked, model: Generator, source: str) -> Tensor:
     if not model.takes_image:
         raise RecipeError(f"sample: {option}: {source} takes no image; drop it")
     _, height, width = model.shape
-    return load_image(asked.files["image"], height=height, width=width)
+    return _named(asked, partial(load_image, height=height, width=width))
+
+
+def _takes_image(recipe: PhaseRecipe) -> bool:
+    stored = recipe.system.stored(recipe.codecs)
+    return any(stored[name].of in ("first frame", "reference") for name in parts(recipe).streams if name in stored)
+
+
+def _named(asked: Asked, read: Callable[[Path], T]) -> T:
+    """What is read of the image; DataError that begins with what names it."""
+    try:
+        return read(asked.files["image"])
+    except DataError as error:
+        raise DataError(f"sample: {asked.option('image')}: {error}") from None
 
 
 def _given(asked: Asked, model: Generator, source: str, *, whole: bool) -> tuple[str, Medium, Path, Given] | None:

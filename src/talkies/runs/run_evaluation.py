@@ -49,7 +49,8 @@ def evaluate_source(
     Every process of `ranks` takes part; the main one writes all records. Raises RunLockedError if another process
     trains or evaluates the run.
     """
-    source = open_source(spec, registry, ranks, systems=systems, data=data, offload=offload)
+    check = partial(_check_data, spec, data)
+    source = open_source(spec, registry, ranks, systems=systems, data=data, offload=offload, check=check)
     clips = source.recipe.validation.final_clips if clips is None else clips
     other = data is not None or heldout is not None
     if (run := source.run) is not None and not other:
@@ -61,14 +62,22 @@ def evaluate_source(
             return evaluate_run(source, place, clips=clips, seed=seed, send=True, ranks=ranks, ablate=ablate, say=say)
     if data is None and source.run is not None:
         data = place_of(source.run).data_root
-    ranks.agree(_raise_no_data if ranks.main and data is None else None, spec)
     assert data is not None
     ranks.agree(_check_named if ranks.main else None, spec, source, data, heldout)
     return _measured(source, data, heldout or source.recipe.data.heldout, clips=clips, seed=seed, ablate=ablate)[0]
 
 
-def _raise_no_data(spec: str) -> None:
-    raise DataError(f"evaluate: {spec} does not say where its held-out clips are; give --data FOLDER")
+def _check_data(spec: str, data: Path | None, _recipe: PhaseRecipe, run: Path | None) -> None:
+    """DataError if nobody says where the held-out clips are, or they are not there."""
+    if data is None and run is None:
+        raise DataError(f"evaluate: {spec} does not say where its held-out clips are; give --data FOLDER")
+    if data is not None and not data.is_dir():
+        raise _gone(data, run)
+
+
+def _gone(data: Path, run: Path | None) -> DataError:
+    tried = str(data) if run is None else looked_for(data, run)
+    return DataError(f"evaluate: the held-out clips are gone (looked for: {tried}); give --data FOLDER")
 
 
 def _check_named(spec: str, source: Source, data: Path, heldout: str | None) -> None:
@@ -123,8 +132,7 @@ def _measured(
     """The metrics over the held-out set `name` of `data`, and the set's fingerprint. `run`: the run folder that keeps a
     few clips. DataError if the data are gone, or were encoded by other codecs than the model's."""
     if not data.is_dir():
-        tried = str(data) if source.run is None else looked_for(data, source.run)
-        raise DataError(f"evaluate: the held-out clips are gone (looked for: {tried}); give --data FOLDER")
+        raise _gone(data, source.run)
     heldout = open_set(data, name, source)
     folder = None if run is None else run / "evaluation"
     sampling = source.recipe.sampling

@@ -1,6 +1,6 @@
 """A SOURCE on the command line: a checkpoint, a run, a release, or models:/name@alias, opened for sampling."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -35,13 +35,16 @@ from talkies.runs.evaluated import denoiser_of, with_offload
 from talkies.runs.folders import finished
 from talkies.runs.inputs_record import FACTS, find_codecs
 from talkies.runs.inputs_record import FILE as FACTS_FILE
-from talkies.runs.located import checkpoint_of, neighbours
+from talkies.runs.located import checkpoint_of, neighbours, refuse_download
 from talkies.runs.parents import Parent, Resolver, check_lineage, open_parents
 from talkies.runs.place import place_of
 from talkies.runs.recorded import recipe_of_release, recipe_of_run
 from talkies.streams import Grid
 from talkies.streams.batch import Denoiser
 from talkies.streams.codec import Codecs
+
+Check = Callable[[PhaseRecipe, Path | None], object]
+"""Checks the recipe of what is opened, and its run, if any, before weights and codecs are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,17 +105,18 @@ def open_source(
     systems: Systems,
     data: Path | None = None,
     offload: Offload | None = None,
+    check: Check | None = None,
 ) -> Source:
     """Open `spec`. Raises CheckpointError if it is missing or damaged, TrackingError if it is not registered, DataError
     if its codecs are missing or do not match. `data`: the data root whose codecs a checkpoint uses, if not its run's;
-    `offload`: that of the sampling, if not the recipe's.
+    `offload`: that of the sampling, if not the recipe's; `check` is called before weights and codecs are read.
 
     Every process of `ranks` calls it and holds its share of the weights; sampling and measuring need all of them.
     """
     ranks = ranks or Ranks(ALONE)
     if spec.startswith("models:/"):
         folder = ranks.after_main(lambda _: registry(spec))
-        return _from_release(folder, run=None, ranks=ranks, systems=systems, offload=offload)
+        return _from_release(folder, run=None, ranks=ranks, systems=systems, offload=offload, check=check)
     path = Path(spec)
     if not path.is_dir():
         raise CheckpointError(
@@ -120,11 +124,15 @@ def open_source(
         )
     if present(path / "release.json"):
         of = path.parent if finished(path.parent) else None
-        return _from_release(path, run=of, ranks=ranks, systems=systems, offload=offload)
+        return _from_release(path, run=of, ranks=ranks, systems=systems, offload=offload, check=check)
     if finished(path) and (path / "release").is_dir():
-        return _from_release(path / "release", run=path, ranks=ranks, systems=systems, offload=offload)
+        of, path = path, path / "release"
+        return _from_release(path, run=of, ranks=ranks, systems=systems, offload=offload, check=check)
+    refuse_download("source", path, systems)
     checkpoint, run = checkpoint_of(path, ranks)
-    return _from_checkpoint(checkpoint, run, registry, ranks=ranks, data=data, systems=systems, offload=offload)
+    return _from_checkpoint(
+        checkpoint, run, registry, ranks=ranks, data=data, systems=systems, offload=offload, check=check
+    )
 
 
 def as_tracked(source: Source) -> Source:
@@ -139,7 +147,19 @@ def _mesh(ranks: Ranks) -> Mesh | None:
     return mesh_of(Fsdp2Config(shard=ranks.world.size), ranks.world) if ranks.world.size > 1 else None
 
 
-def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Systems, offload: Offload | None) -> Source:
+def _from_release(
+    folder: Path,
+    *,
+    run: Path | None,
+    ranks: Ranks,
+    systems: Systems,
+    offload: Offload | None,
+    check: Check | None,
+) -> Source:
+    if check is not None:
+        early = read_release(folder, verify=False)
+        if "recipe" in early:
+            check(with_offload(recipe_of_release(folder, early, systems), offload, ranks), run)
     info = ranks.after_main(lambda main: read_release(folder, verify=main))
     for key in ("recipe", "name", "step"):
         if key not in info:
@@ -168,12 +188,16 @@ def _from_release(folder: Path, *, run: Path | None, ranks: Ranks, systems: Syst
 
 def _check_came_along(folder: Path, recipe: PhaseRecipe) -> None:
     """DataError for an imported release without a codec that it makes clips with."""
-    for part in sorted(codecs_read(recipe)):
-        if getattr(recipe.codecs[part], "weights", "fitted") is None:
-            raise DataError(
-                f"source: {folder} has no {part} codec, because the folder that it was imported from had none: train "
-                "from it (`parents`), or import a folder that has one"
-            )
+    for part in lacking(recipe):
+        raise DataError(
+            f"source: {folder} has no {part} codec, because the folder that it was imported from had none: train from "
+            "it (`parents`), or import a folder that has one"
+        )
+
+
+def lacking(recipe: PhaseRecipe) -> list[str]:
+    """The codecs that an imported release would make clips with, and does not have."""
+    return [part for part in sorted(codecs_read(recipe)) if getattr(recipe.codecs[part], "weights", "fitted") is None]
 
 
 def _from_checkpoint(
@@ -185,10 +209,13 @@ def _from_checkpoint(
     data: Path | None,
     systems: Systems,
     offload: Offload | None,
+    check: Check | None,
 ) -> Source:
     """A checkpoint's EMA weights: all that the phase trains. A LoRA and a phase with frozen components also read their
     parents."""
     recipe = with_offload(recipe_of_run(run, systems), offload, ranks)
+    if check is not None:
+        check(recipe, run)
     codecs, identities = _codecs_of(recipe, run, data)
     kept = recipe.train.kind != "all" or parts(recipe).frozen
     parents = _parents(recipe, run, registry, ranks) if kept else {}

@@ -1,0 +1,74 @@
+"""Options of verbs that make clips, or plan them: how large they are, and how much is computed at once."""
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from talkies.config.quoting import shown
+
+MAX_BATCH, MAX_SIDE = 1024, 8192
+
+if TYPE_CHECKING:
+    from talkies.flow.config import TilesConfig
+    from talkies.prepare.geometry import Geometry
+    from talkies.recipe.config import PhaseRecipe
+
+
+def add_clip_size(parser: argparse._ActionsContainer) -> None:
+    """--geometry, --batch and --tiles, over the recipe's."""
+    parser.add_argument("--geometry", metavar="HxWxF@FPS", help="size and length of the clips (the recipe's)")
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="the most evaluations at once, clips times guidance (the recipe's)"
+    )
+    parser.add_argument(
+        "--tiles", type=int, metavar="SIZE", help="decode in squares of so many pixels, in less memory (the recipe's)"
+    )
+
+
+def whole(args: argparse.Namespace, verb: str, name: str, highest: int) -> int | None:
+    """The whole number of an option; RecipeError unless it is 1 to `highest`."""
+    from talkies.config import RecipeError
+
+    value: int | None = getattr(args, name)
+    if value is not None and not 1 <= value <= highest:
+        raise RecipeError(f"{verb}: --{name} {shown(value)}: give a value from 1 to {highest}")
+    return value
+
+
+def geometry_of(args: argparse.Namespace, verb: str) -> "Geometry | None":
+    """The geometry that is asked for. RecipeError if it is none."""
+    from talkies.config import RecipeError
+    from talkies.prepare.geometry import Geometry
+
+    if args.geometry is None:
+        return None
+    try:
+        return Geometry.parse(args.geometry, key="--geometry")
+    except RecipeError as error:
+        raise RecipeError(f"{verb}: {str(error).removeprefix('recipe: ')}") from None
+
+
+def at_geometry(args: argparse.Namespace, verb: str, recipe: "PhaseRecipe") -> "PhaseRecipe":
+    """`recipe` for clips of the geometry that is asked for. RecipeError if a codec or the system cannot make them."""
+    from talkies.recipe.check import cut_grids
+
+    if (geometry := geometry_of(args, verb)) is None:
+        return recipe
+    found = replace(recipe, data=replace(recipe.data, geometry=str(geometry)))
+    cut_grids(found, geometry, where=f"{verb}: --geometry")
+    return found
+
+
+def tiles_of(args: argparse.Namespace, verb: str, base: "TilesConfig | None") -> "TilesConfig | None":
+    """Tiles of the size that is asked for, with the overlap of `base`, or at most a quarter of them; else `base`."""
+    from talkies.flow.config import TilesConfig
+
+    if (size := whole(args, verb, "tiles", MAX_SIDE)) is None:
+        return base
+    least = TilesConfig(size=size).overlap
+    return TilesConfig(size=size, overlap=base.overlap if base else min(least, size // 64 * 16))
+
+
+def option_of_tiles(args: argparse.Namespace, verb: str) -> str | None:
+    """What asks for tiles, as messages call it; None: the recipe does."""
+    return None if args.tiles is None else f"{verb}: --tiles {args.tiles}"
