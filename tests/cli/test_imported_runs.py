@@ -174,7 +174,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    "case",
     [
         (["--steps", "0"], 2, "sample: --steps 0: give a value from 1 to 10000"),
         (["--batch", "0"], 2, "sample: --batch 0: give a value from 1 to 1024"),
@@ -187,9 +187,10 @@ def pictures(tmp_path: Path) -> Path:
     ],
 )
 def test_what_is_asked_is_checked_before_weights_are_read(
-    unread: Path, pictures: Path, words: list[str], code: int, message: str, capsys: Capture
+    unread: Path, pictures: Path, case: tuple[list[str], int, str], capsys: Capture
 ) -> None:
-    words = [word.replace("HERE", str(pictures)) for word in words]
+    given, code, message = case
+    words = [word.replace("HERE", str(pictures)) for word in given]
     line = refused(capsys, code, "sample", unread, "--prompt", "a", *words)
     assert message.replace("HERE", str(pictures)) in line
 
