@@ -210,6 +210,7 @@ def test_a_download_and_a_wrong_folder_are_told_apart(
     assert "neither a run" in refused(capsys, code, verb[0], tmp_path, *verb[1:])
 
 
+@pytest.mark.slow
 def test_a_plan_of_sampling_takes_the_size_of_the_clips(imported: Imported, capsys: Capture) -> None:
     def planned(*options: object) -> dict[str, Any]:
         capsys.readouterr()

@@ -29,6 +29,7 @@ def test_bf16_keeps_fp32_master_weights(toy_run: ToyRun, tmp_path: Path) -> None
     assert any(not bool((weights[key] == plain[key]).all()) for key in plain)
 
 
+@pytest.mark.slow
 def test_a_dead_tracking_server_neither_stops_nor_falsifies_training(toy_run: ToyRun, tmp_path: Path) -> None:
     words = [*TINY, f"data.root={toy_run.data}", "tracking.uri=http://127.0.0.1:9", "--runs", str(tmp_path), "--quiet"]
     assert run(["train", AUDIO, *words]) == 0
@@ -121,6 +122,7 @@ def test_status_reports_survived_failures(toy_run: ToyRun, tmp_path: Path, capsy
     assert message in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_values_excluded_from_the_hash_are_recorded_as_they_are_now(
     toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ def test_parts_of_wan_are_what_diffusers_joins() -> None:
 BOUNDS = {"wan": {0: 0.16, 8: 0.12, 16: 0.11, 32: 0.105}, "mochi": {0: 0.06, 8: 0.04, 16: 0.034, 32: 0.032}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOUNDS)
 def test_the_error_of_tiles_falls_with_their_overlap(kind: str) -> None:
     """RMS, where full scale is 2: noise, decoded by random weights in tiles of 64 of 96x128 pixels. Wan's deviates by

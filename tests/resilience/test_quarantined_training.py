@@ -151,6 +151,7 @@ def test_beyond_the_budget_a_run_ends_at_the_next_report(
     assert {line["id"] for line in run.lines()} == {"clip-2", "clip-5", "clip-9"}
 
 
+@pytest.mark.slow
 def test_a_larger_budget_continues_from_the_last_checkpoint(
     shards: ShardSet, build: Callable[[], nn.Module], tmp_path: Path
 ) -> None:

@@ -285,7 +285,10 @@ BLOCKED = {
 }
 
 
-@pytest.mark.parametrize(("blocked", "message"), BLOCKED.items())
+@pytest.mark.parametrize(
+    ("blocked", "message"),
+    [pytest.param(*case, marks=() if len(case[0]) == 2 else pytest.mark.slow) for case in BLOCKED.items()],
+)
 def test_a_hang_is_reported_without_a_disk(tmp_path: Path, blocked: tuple[str, ...], message: str) -> None:
     """And `on_hang` queues the job again."""
     for name in blocked:
