@@ -22,6 +22,7 @@ from talkies.media.timeline import find_beginning
 from talkies.media.write import read_tags
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
+from talkies.runs import run_sample
 from talkies.runs.run_sample import make_clip
 from talkies.runs.source import Source
 
@@ -193,3 +194,14 @@ def test_pieces_end_in_all_processes_when_one_closes_them() -> None:
     film.close()
     assert own.told == [False, True]
     assert list(Ranks(ALONE).in_step(pieces())) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("windows", "lines"), [(None, 1), (WindowsConfig(overlap=3 / FPS), 7)])
+def test_what_takes_long_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows: WindowsConfig | None, lines: int
+) -> None:
+    path, sampling = given(tmp_path / "a.wav"), SamplingConfig(steps=2, windows=windows)
+    step = "sample:   step 1 of 2"
+    assert step not in made(path, tmp_path / "quick.mp4", sampling=sampling)
+    monkeypatch.setattr(run_sample, "EVERY_S", 0.0)
+    assert made(path, tmp_path / "slow.mp4", sampling=sampling).count(step) == lines

@@ -6,7 +6,7 @@ on earlier ones sees what it would see in one film. Over the overlap one window 
 the codec loses. One window is in memory at a time, and the sound as a whole.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -79,17 +79,23 @@ def _overlap(model: Generator, shape: tuple[int, int, int], wanted: float) -> in
 
 
 def generate_long(
-    model: Generator, request: Request, sampling: SamplingConfig, *, windows: Windows, seed: int
+    model: Generator,
+    request: Request,
+    sampling: SamplingConfig,
+    *,
+    windows: Windows,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
     """The frames [F, 3, H, W] in [-1, 1] of a film for the sound [S] that `request` gives, in pieces, on the CPU. Its
     image is the first frame of the film, or the reference of every window. The sound is followed by silence up to the
-    last window's end. Raises what `generate` raises."""
+    last window's end. `progress` is called with the steps done in a window. Raises what `generate` raises."""
     step, before = windows.frames - windows.overlap, None
     for index, begin in enumerate(windows.begins):
         asked = replace(heard_from(model, request, begin), window=index)
         if before is not None:
             asked = _going_on(model, asked, before)
-        frames = generate(model, [asked], sampling, seed=seed)[0].frames
+        frames = generate(model, [asked], sampling, seed=seed, progress=progress)[0].frames
         assert frames is not None, "a model that listens makes frames"
         if before is not None:
             frames = torch.cat([_faded(before, frames[: len(before)]), frames[len(before) :]])

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 from torch import Tensor
 
@@ -31,6 +32,8 @@ from talkies.streams.codec import Media
 TITLE = 200
 ONLY = {"video": ", video without sound", "audio": ", sound without video"}
 """What is missing, by the only medium that a model makes."""
+EVERY_S = 30.0
+"""Seconds between two lines about clips that are being made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,19 @@ class Wanted:
     out: Path
     beside: tuple[Medium, Path, Given] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Steps:
+    """Says, now and then, how far a sampler of `steps` steps is."""
+
+    def __init__(self, steps: int, say: Callable[[str], None]) -> None:
+        self._steps, self._say, self._last = steps, say, monotonic()
+
+    def __call__(self, done: int) -> None:
+        """After so many steps."""
+        if done < self._steps and monotonic() - self._last >= EVERY_S:
+            self._last = monotonic()
+            self._say(f"sample:   step {done} of {self._steps}")
 
 
 def make_clip(
@@ -73,17 +89,18 @@ def make_together(
     say: Callable[[str], None] = print,
 ) -> None:
     """As `make_clip`, for clips that are made as one batch (`alike`); each is written as a file of its own."""
-    model = source.generator()
+    model, progress = source.generator(), Steps(sampling.steps, say) if ranks.main else None
     windows = windows_for(model, wanted[0].request, sampling)
     if windows is not None:
         (one,) = wanted
         assert one.request.seed is not None
-        film = generate_long(model, one.request, sampling, windows=windows, seed=one.request.seed)
+        seed = one.request.seed
+        film = generate_long(model, one.request, sampling, windows=windows, seed=seed, progress=progress)
         write = partial(_write, source, one, notes=windows.notes(model.fps), say=say)
         ranks.agree(partial(_taken, ranks.in_step(film), write if ranks.main else None, model))
         return
     asked = [heard_from(model, w.request, 0) if model.listens in w.request.given else w.request for w in wanted]
-    for one, made in zip(wanted, generate(model, asked, sampling, seed=0), strict=True):
+    for one, made in zip(wanted, generate(model, asked, sampling, seed=0, progress=progress), strict=True):
         media = made if heard is None else replace(made, samples=heard.samples, sample_rate=heard.sample_rate)
         silent = heard is None and one.beside is None
         ranks.agree(partial(_write, source, one, media, silent=silent, say=say) if ranks.main else None)
