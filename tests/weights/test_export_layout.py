@@ -280,7 +280,7 @@ def test_a_full_disk_leaves_nothing(
     disk = file_system("size=400k")
     to = ["--layout", "mova", "--out", str(disk / "out")]
     assert "are needed" in refused(capsys, 74, str(release), *to)
-    monkeypatch.setattr("talkies.runs.run_export._check_space", lambda *_: None)
+    monkeypatch.setattr("talkies.runs.run_export.check_room", lambda *_: None)
     assert "No space left" in refused(capsys, 74, str(release), *to)
     assert not list(disk.iterdir())
 

@@ -34,9 +34,23 @@ def storage_errors(
         ) from error
 
 
+def check_room(path: Path, needed: int, *, otherwise: str = "") -> None:
+    """StorageError, before anything is written, if the disk of `path` has less than `needed` bytes free; `otherwise`:
+    another way out."""
+    disk = shutil.disk_usage(_place(path))
+    if disk.total and disk.free < needed:  # a file system in memory may have no limit, and says 0
+        raise StorageError(
+            f"storage: cannot write {path}: {needed} bytes are needed, {disk.free} are free. Free space there, or "
+            f"choose another folder{otherwise}"
+        )
+
+
+def _place(path: Path) -> Path:
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+
+
 def _free(path: Path) -> str:
-    place = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    return f"{shutil.disk_usage(place).free} are free"
+    return f"{shutil.disk_usage(_place(path)).free} are free"
 
 
 @contextmanager

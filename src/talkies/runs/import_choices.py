@@ -1,7 +1,6 @@
 """What the user chooses of an import, and what of it can be checked before the folder is read."""
 
 import re
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from talkies.config import RecipeError, StorageError
 from talkies.config.quoting import shown
 from talkies.config.records import present
 from talkies.config.regular_files import resolved
-from talkies.files.durable import FULL
+from talkies.files.durable import FULL, check_room
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.config import NAME, NAME_LENGTH
 
@@ -74,15 +73,9 @@ def _check_out(folder: Path, out: Path) -> None:
 
 def check_space(folder: Path, out: Path, needed: int) -> None:
     """StorageError, before anything is written, if the disk is too small."""
-    place = _place(out)
-    disk = shutil.disk_usage(place)
-    if disk.total and disk.free < needed:  # a file system in memory may have no limit, and says 0
-        # Hard links need the same file system.
-        link = ", or give --link" if place.stat().st_dev == folder.stat().st_dev else ""
-        raise StorageError(
-            f"storage: cannot write {out}: {needed} bytes are needed, {disk.free} are free. Free space there, or "
-            f"choose another folder{link}"
-        )
+    # Hard links need the same file system.
+    link = ", or give --link" if _place(out).stat().st_dev == folder.stat().st_dev else ""
+    check_room(out, needed, otherwise=link)
 
 
 def _place(out: Path) -> Path:

@@ -1,15 +1,14 @@
 """A release written as a folder of a known layout: its components, their config.json files, codecs and schedule."""
 
 import json
-import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from talkies.checkpoints.release import ORIGIN, component_files, current_names
-from talkies.config import RecipeError, StorageError
-from talkies.files.durable import storage_errors
+from talkies.config import RecipeError
+from talkies.files.durable import check_room, storage_errors
 from talkies.files.folders import replacing_folder
 from talkies.runs.export_codecs import Files, codec_files
 from talkies.runs.export_component import shards_of
@@ -81,7 +80,7 @@ def export_layout(
     texts = _texts(exported, layout, name, shards, files)
     small = {file: text.encode() for file, text in texts.items()} | origin
     size = sum(shard.size for part in shards.values() for shard in part)
-    _check_space(out, size + sum(path.stat().st_size for path in files.values()))
+    check_room(out, size + sum(path.stat().st_size for path in files.values()))
     with storage_errors(out, size), replacing_folder(out) as work:
         for file, data in small.items():
             (work / file).parent.mkdir(parents=True, exist_ok=True)
@@ -170,14 +169,3 @@ def _origin(exported: Exported, layout: Layout, names: Sequence[str], how: How, 
 
 def _spelled(values: Any) -> str:
     return json.dumps(values, indent=2, sort_keys=True) + "\n"
-
-
-def _check_space(out: Path, needed: int) -> None:
-    """StorageError, before anything is written, if the disk is too small."""
-    existing = next(path for path in out.absolute().parents if path.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise StorageError(
-            f"storage: cannot write {out}: {needed} bytes are needed, {free} are free. Free space there, or choose "
-            "another folder"
-        )
