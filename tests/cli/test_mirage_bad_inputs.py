@@ -17,7 +17,11 @@ SAMPLES = {
     "no samples": (["--audio", "{tmp}/empty.wav"], 65, "empty.wav"),
     "damaged sound": (["--audio", "{tmp}/damaged.m4a"], 65, "damaged.m4a"),
     "a picture as sound": (["--audio", "{tmp}/damaged.png"], 65, "damaged.png"),
-    "damaged image": (["--audio", "{tmp}/good.wav", "--image", "{tmp}/damaged.png"], 65, "damaged.png cannot be read"),
+    "damaged image": (
+        ["--audio", "{tmp}/good.wav", "--image", "{tmp}/damaged.png"],
+        65,
+        "damaged.png is no PNG, JPEG or WebP file",
+    ),
     "neither prompt nor sound": ([], 2, "--prompt is missing"),
     "a film": (
         ["--prompt", "x", "--video", "{tmp}/good.wav"],
