@@ -23,8 +23,8 @@ from talkies.media.write import read_tags
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.runs import run_sample
+from talkies.runs.opened import Source
 from talkies.runs.run_sample import make_clip
-from talkies.runs.source import Source
 
 FILES = {"wav": "pcm_s16le", "mp3": "libmp3lame", "m4a": "aac", "flac": "flac"}
 THEIR_RATE, TOTAL = 44100, 41

@@ -23,8 +23,8 @@ from talkies.media.timeline import find_beginning
 from talkies.media.write import read_tags
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
+from talkies.runs.opened import Source
 from talkies.runs.run_samples import MANIFEST, REQUEST, make_clips
-from talkies.runs.source import Source
 
 SAMPLING = SamplingConfig(steps=2, scales={"text": 3.0}, batch=3)
 

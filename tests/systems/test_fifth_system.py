@@ -27,6 +27,7 @@ from talkies.recipe.config import PhaseRecipe, decode_phase_values
 from talkies.runs.building import restore_model
 from talkies.runs.export_source import layout_of, open_exported
 from talkies.runs.import_choices import Choices
+from talkies.runs.opened import Source
 from talkies.runs.place import Place
 from talkies.runs.records import RESULT
 from talkies.runs.run_context import RunContext, prepare_data
@@ -35,7 +36,7 @@ from talkies.runs.run_import import import_folder
 from talkies.runs.run_phase import InterruptedRunError, run_phase
 from talkies.runs.run_promotion import promote_run
 from talkies.runs.run_sample import make_clip
-from talkies.runs.source import Source, open_source
+from talkies.runs.source import open_source
 from talkies.runs.validation import batches, heldout_losses
 from talkies.streams.batch import Condition, Stream
 from talkies.tracking.registry import resolve

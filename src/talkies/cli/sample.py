@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from talkies.generate.prompts import Asked
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
-    from talkies.runs.source import Source
+    from talkies.runs.opened import Source
     from talkies.streams.system import System
 
 

@@ -10,7 +10,7 @@ from talkies.media.write import PROVENANCE
 from talkies.recipe.components import parts
 from talkies.runs.condition_arms import clips_of, conditions_of
 from talkies.runs.condition_metrics import ablation, condition_metrics
-from talkies.runs.source import Source
+from talkies.runs.opened import Source
 from talkies.runs.task_metrics import task_metrics
 from talkies.runs.validation import batches, captions, decoded, heldout_losses, sample_batch, write_samples
 from talkies.signals.answer import check_signal

@@ -15,9 +15,10 @@ from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.folders import locked
 from talkies.runs.heldout_metrics import evaluate
+from talkies.runs.opened import Source
 from talkies.runs.place import Place, place_of
 from talkies.runs.run_phase import UPLOAD_S, open_tracker, unsent_message
-from talkies.runs.source import Source, as_tracked, open_set, open_source
+from talkies.runs.source import as_tracked, open_set, open_source
 from talkies.tracking.records import number
 from talkies.tracking.spool import check_store
 

@@ -24,8 +24,9 @@ from talkies.media.write import PROVENANCE, Pieces, write_mp4
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import Systems
+from talkies.runs.opened import Source
 from talkies.runs.place import place_of
-from talkies.runs.source import Source, open_source
+from talkies.runs.source import open_source
 from talkies.runs.validation import batches, decoded, requests_of
 from talkies.streams.codec import Media
 

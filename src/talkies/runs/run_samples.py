@@ -17,8 +17,8 @@ from talkies.generate.prompts import Asked
 from talkies.media.write import read_tags
 from talkies.parallel.ranks import Ranks
 from talkies.runs.asked import request_of, warn_of_white
+from talkies.runs.opened import Source
 from talkies.runs.run_sample import Wanted, alike, make_together
-from talkies.runs.source import Source
 
 REQUEST = "talkies-request"
 """The tag with the hash of what a clip was made of."""

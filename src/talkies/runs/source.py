@@ -1,8 +1,7 @@
 """A SOURCE on the command line: a checkpoint, a run, a release, or models:/name@alias, opened for sampling."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,14 +19,12 @@ from talkies.config.quoting import shown
 from talkies.config.records import present
 from talkies.data.shards import ShardSet
 from talkies.flow.config import Offload
-from talkies.generate.model import Generator
-from talkies.generate.text_memory import TextMemory
 from talkies.parallel.config import Fsdp2Config
 from talkies.parallel.mesh import Mesh, mesh_of, root_device
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE, world_of
 from talkies.prepare.geometry import Geometry
-from talkies.recipe.check import cut_grids, grids
+from talkies.recipe.check import grids
 from talkies.recipe.components import codecs_read, parts
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.building import build_model, restore_model
@@ -36,65 +33,14 @@ from talkies.runs.folders import finished
 from talkies.runs.inputs_record import FACTS, find_codecs
 from talkies.runs.inputs_record import FILE as FACTS_FILE
 from talkies.runs.located import checkpoint_of, neighbours, refuse_download
+from talkies.runs.opened import Source, frame_rate
 from talkies.runs.parents import Parent, Resolver, check_lineage, open_parents
 from talkies.runs.place import place_of
 from talkies.runs.recorded import recipe_of_release, recipe_of_run
-from talkies.streams import Grid
-from talkies.streams.batch import Denoiser
 from talkies.streams.codec import Codecs
 
 Check = Callable[[PhaseRecipe, Path | None], object]
 """Checks the recipe of what is opened, and its run, if any, before weights and codecs are read."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A model ready to sample on `device` (the GPU if there is one): weights, codecs, geometry. `denoiser` is the model
-    as it is evaluated: in the recipe's precision, with the weights that `sampling.offload` puts there.
-
-    `sha256` and `name` identify it, `step` is how long it was trained, `run` its run folder, if any; `released`: it is
-    a release, not a checkpoint; `imported`: it was not trained here; `texts`: what was encoded so far.
-    """
-
-    name: str
-    sha256: str
-    model: nn.Module
-    denoiser: Denoiser
-    codecs: Codecs
-    recipe: PhaseRecipe
-    grids: Mapping[str, Grid]
-    fps: float
-    run: Path | None
-    step: int
-    released: bool
-    device: torch.device
-    imported: bool = False
-    texts: TextMemory = field(default_factory=TextMemory)
-
-    def generator(self, shards: ShardSet | None = None) -> Generator:
-        """The model for clips of its own geometry, or of that of a set."""
-        other = {} if shards is None else {name: shards.grids[name] for name in self.grids}
-        return Generator(
-            denoiser=self.denoiser,
-            codecs=self.codecs,
-            system=self.recipe.system,
-            setup=self.recipe,
-            grids={**self.grids, **other},
-            fps=self.fps if shards is None else shards.fps,
-            device=self.device,
-            texts=self.texts,
-        )
-
-    def at(self, geometry: Geometry, *, where: str) -> "Source":
-        """The model for clips of another geometry. RecipeError, which begins with `where`, if a codec or the system
-        cannot make such clips."""
-        recipe = replace(self.recipe, data=replace(self.recipe.data, geometry=str(geometry)))
-        found, _ = cut_grids(recipe, geometry, where=where)
-        return replace(self, recipe=recipe, grids=found, fps=_fps(geometry))
-
-
-def _fps(geometry: Geometry) -> float:
-    return float(Fraction(geometry.fps).limit_denominator(1001))
 
 
 def open_source(
@@ -280,7 +226,7 @@ def _source(
         codecs=loaded,
         recipe=recipe,
         grids=found,
-        fps=_fps(geometry),
+        fps=frame_rate(geometry),
         run=run,
         step=step,
         released=released,
