@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from talkies.codecs.config import CodecsConfig
 from talkies.data.config import DataConfig
 from talkies.parallel.config import ComputeConfig, Layout
 from talkies.planning.activations import activations
@@ -20,24 +19,18 @@ from talkies.planning.work import Part, Work
 from talkies.planning.zero import rank_communication, rank_memory
 from talkies.prepare.geometry import Geometry
 from talkies.streams import Grid
-from talkies.streams.system import System
+from talkies.streams.system import Setup, System
 from talkies.training.config import LoraConfig, StepsConfig, TrainConfig, ValidationConfig
 from talkies.training.lora_targets import check_targets
 
 
-class PlannedPhase(Protocol):
+class PlannedPhase(Setup, Protocol):
     """The sections of a phase recipe that determine its cost (recipe.config.PhaseRecipe has them all)."""
 
     @property
     def name(self) -> str: ...
     @property
     def system(self) -> System: ...
-    @property
-    def phase(self) -> Any: ...
-    @property
-    def model(self) -> Any: ...
-    @property
-    def codecs(self) -> CodecsConfig: ...
     @property
     def train(self) -> TrainConfig: ...
     @property

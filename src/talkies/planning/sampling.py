@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
-from talkies.codecs.config import CodecsConfig
 from talkies.codecs.network_sizes import network_bytes, video_vae
 from talkies.config import RecipeError
 from talkies.flow.config import Offload, SamplingConfig
@@ -25,7 +24,7 @@ from talkies.planning.standin import tensors
 from talkies.planning.work import FP32
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Memory, T
-from talkies.streams.system import System
+from talkies.streams.system import Setup, System
 
 if TYPE_CHECKING:
     from talkies.codecs.video_vae import VideoVae
@@ -36,19 +35,13 @@ METERED = 4
 """Layers whose activations are measured: all layers of a kind take the same memory."""
 
 
-class SampledPhase(Protocol):
+class SampledPhase(Setup, Protocol):
     """The sections of a phase recipe that determine what sampling costs."""
 
     @property
     def name(self) -> str: ...
     @property
     def system(self) -> System: ...
-    @property
-    def phase(self) -> Any: ...
-    @property
-    def model(self) -> Any: ...
-    @property
-    def codecs(self) -> CodecsConfig: ...
     @property
     def sampling(self) -> SamplingConfig: ...
     @property
