@@ -17,8 +17,8 @@ from talkies.training.config import LoraConfig
 from talkies.training.lora import add_lora
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
-sys.path.append(str(Path(__file__).parents[1] / "models" / "mirage"))
-import mirage_toy
+sys.path.append(str(Path(__file__).parents[1] / "models" / "mochi"))
+import joint_toy
 import toy_streams
 
 Evaluate = Callable[[nn.Module], dict[str, Tensor]]
@@ -45,8 +45,8 @@ def mova() -> tuple[nn.Module, Evaluate]:
 
 
 def mirage() -> tuple[nn.Module, Evaluate]:
-    streams, condition = mirage_toy.streams(), mirage_toy.prompt(4, 2)
-    return mirage_toy.toy(), lambda model: model(streams, condition)
+    streams, condition = joint_toy.streams(), joint_toy.prompt(4, 2)
+    return joint_toy.toy(), lambda model: model(streams, condition)
 
 
 def lora() -> tuple[nn.Module, Evaluate]:

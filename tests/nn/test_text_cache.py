@@ -17,8 +17,8 @@ from talkies.streams.batch import Condition, Memory, Stream, Text
 from talkies.streams.system import Rung
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
-sys.path.append(str(Path(__file__).parents[1] / "models" / "mirage"))
-import mirage_toy
+sys.path.append(str(Path(__file__).parents[1] / "models" / "mochi"))
+import joint_toy
 import toy_streams
 
 STEPS = 4
@@ -40,8 +40,8 @@ def mova() -> Case:
 
 
 def mirage() -> Case:
-    streams, condition = mirage_toy.streams(), mirage_toy.prompt(4, 2)
-    return mirage_toy.toy(), streams, condition, ["text.projection", "text.pool"]
+    streams, condition = joint_toy.streams(), joint_toy.prompt(4, 2)
+    return joint_toy.toy(), streams, condition, ["text.projection", "text.pool"]
 
 
 def sampled(case: Case, *, remembered: bool) -> tuple[dict[str, Tensor], Counter[str]]:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from talkies.flow.config import EulerSampler, ReuseConfig, SkipLayerConfig
 from talkies.flow.guidance import guided
 from talkies.flow.sampler import sample
-from talkies.models.mirage.network import MirageNetwork
+from talkies.models.mochi.network import JointNetwork
 from talkies.models.mova.network import MovaNetwork
 from talkies.parallel.offload import offloaded
 from talkies.streams.batch import Condition, Denoiser, Memory, Stream, Text
@@ -26,8 +26,8 @@ from talkies.training.config import LoraConfig
 from talkies.training.lora import add_lora
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
-sys.path.append(str(Path(__file__).parents[1] / "models" / "mirage"))
-import mirage_toy
+sys.path.append(str(Path(__file__).parents[1] / "models" / "mochi"))
+import joint_toy
 import toy_streams
 
 CPU, STEPS, BOUNDARY = torch.device("cpu"), 5, 0.5
@@ -94,13 +94,13 @@ def adapted() -> Case:
 
 
 def mirage() -> Case:
-    model = mirage_toy.toy()
+    model = joint_toy.toy()
     return Case(
         model=model.eval().requires_grad_(False),
-        units=[*MirageNetwork().units(model)],
+        units=[*JointNetwork().units(model)],
         groups=dict.fromkeys(("video", "text", "sound")),
-        streams=mirage_toy.streams(),
-        condition=mirage_toy.prompt(4, 2),
+        streams=joint_toy.streams(),
+        condition=joint_toy.prompt(4, 2),
     )
 
 

@@ -1,24 +1,27 @@
 """Mochi's weights, and those of a model that has heard nothing, as parents of Mirage's phases."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from random_mochi import mochi
 from torch import Tensor
 
 from talkies.checkpoints.release import write_release
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.source import load
 from talkies.models.build import build, draw_weights
-from talkies.models.mirage.keys import from_mochi
+from talkies.models.mochi.keys import from_mochi
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.components import parent_of
 from talkies.recipe.config import PhaseRecipe, decode_phase
 from talkies.runs.building import build_model
 from talkies.runs.parents import open_parents, shape_json
+
+sys.path.append(str(Path(__file__).parents[1] / "mochi"))
+from random_mochi import mochi
 
 TOY = Path(__file__).parents[3] / "recipes" / "mirage" / "toy"
 SILENT = ("video", "text")

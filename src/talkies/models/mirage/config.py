@@ -1,80 +1,18 @@
 """Recipe keys and presets of the networks. `10b` has the sizes of Mochi-1, from which Mirage video begins."""
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from talkies.config import config
-from talkies.config.canonical import identifying
 from talkies.config.numbers import Width
+from talkies.models.mochi.config import JointShape, ModalityShape
 
 COMPONENTS = ("video", "text", "sound")
 """The modalities that have parameters of their own."""
 
 Logit = Annotated[float, Field(ge=-1000, le=1000)]
-
-
-@config
-class ModalityShape:
-    """The `width` of a modality's tokens, and the `channels` of what they are made of."""
-
-    width: int
-    channels: int
-
-
-@config
-class MirageShape:
-    """Everything that determines the network.
-
-    `heads` of `head_dim` are shared by all modalities, whose widths differ; `multiple`: a SwiGLU is 8/3 as wide as its
-    tokens, rounded up to one; `freq_dim` of the time's sinusoid, `pool_heads` of the pooled text. The rest is what
-    `MirageConfig` says.
-    """
-
-    layers: int
-    heads: int
-    head_dim: int
-    patch: tuple[int, int, int]
-    video: ModalityShape
-    text: ModalityShape
-    sound: ModalityShape
-    multiple: int = 256
-    freq_dim: int = 256
-    pool_heads: int = 8
-    eps: float = 1e-6
-    sound_bias: float | None = None
-    sound_positions: Literal["own", "relative"] = "own"
-    text_positions: Literal["none", "learned"] = "none"
-    text_time: Literal["video_and_text", "all"] = "video_and_text"
-    reference_time: Literal["clean", "shared"] = "clean"
-    video_time: Literal["index", "seconds"] = "index"
-
-    @property
-    def inner(self) -> int:
-        """Width of all heads together."""
-        return self.heads * self.head_dim
-
-    def modality(self, name: str) -> ModalityShape:
-        """That of `video`, `text` or `sound`."""
-        found: ModalityShape = getattr(self, name)
-        return found
-
-    def hidden(self, width: int) -> int:
-        """Width of the SwiGLU of tokens this wide."""
-        return self.multiple * -(-8 * width // (3 * self.multiple))
-
-    def sizes(self, component: str) -> dict[str, Any]:
-        """What determines the parameters of `component`, as plain values."""
-        shared = ("layers", "heads", "head_dim", "multiple")
-        own = {"video": ("patch", "freq_dim"), "text": ("pool_heads", "text_positions"), "sound": ()}[component]
-        found = {key: getattr(self, key) for key in (*shared, *own)}
-        found |= identifying(self.modality(component))
-        if component != "video":
-            found["modulated_by"] = self.video.width
-        if component == "sound":
-            found["bias"] = self.sound_bias is not None
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
 @config
@@ -102,42 +40,47 @@ class MirageConfig:
     video_time: Literal["index", "seconds"] = "index"
 
     @property
-    def shape(self) -> MirageShape:
+    def shape(self) -> JointShape:
         """The preset's numbers, with the keys above."""
         preset = PRESETS[self.preset]
-        sound = ModalityShape(
-            width=self.sound_width or preset.sound.width, channels=self.sound_features or preset.sound.channels
-        )
+        sound = preset.modalities["sound"]
+        own = ModalityShape(width=self.sound_width or sound.width, channels=self.sound_features or sound.channels)
         return replace(
             preset,
-            sound=sound,
-            sound_bias=self.sound_bias,
-            sound_positions=self.sound_positions,
+            modalities={**preset.modalities, "sound": own},
+            given_bias=self.sound_bias,
+            given_positions=self.sound_positions,
+            given_pooled=self.text_time == "all",
             text_positions=self.text_positions,
-            text_time=self.text_time,
             reference_time=self.reference_time,
-            video_time=self.video_time,
+            target_time=self.video_time,
         )
 
 
-PRESETS: dict[str, MirageShape] = {
-    "10b": MirageShape(
+PRESETS: dict[str, JointShape] = {
+    "10b": JointShape(
         layers=48,
         heads=24,
         head_dim=128,
+        target="video",
         patch=(1, 2, 2),
-        video=ModalityShape(width=3072, channels=12),
-        text=ModalityShape(width=1536, channels=4096),
-        sound=ModalityShape(width=1536, channels=1024),
+        modalities={
+            "video": ModalityShape(width=3072, channels=12),
+            "text": ModalityShape(width=1536, channels=4096),
+            "sound": ModalityShape(width=1536, channels=1024),
+        },
     ),
-    "toy": MirageShape(
+    "toy": JointShape(
         layers=4,
         heads=3,
         head_dim=32,
+        target="video",
         patch=(1, 2, 2),
-        video=ModalityShape(width=96, channels=12),
-        text=ModalityShape(width=48, channels=64),
-        sound=ModalityShape(width=48, channels=32),
+        modalities={
+            "video": ModalityShape(width=96, channels=12),
+            "text": ModalityShape(width=48, channels=64),
+            "sound": ModalityShape(width=48, channels=32),
+        },
         multiple=32,
         freq_dim=64,
         pool_heads=4,

@@ -5,9 +5,10 @@ from types import MappingProxyType
 from typing import Any
 
 from talkies.config import RecipeError
-from talkies.models.mirage.config import COMPONENTS, MirageConfig, MirageShape
+from talkies.models.mirage.config import COMPONENTS, MirageConfig
 from talkies.models.mirage.options import MEDIA, SCALES
 from talkies.models.mirage.phases import MiragePhase
+from talkies.models.mochi.config import JointShape
 from talkies.streams import Grid
 from talkies.streams.grid import tokens_of
 from talkies.streams.layout import Layout
@@ -31,20 +32,20 @@ class MirageSystem:
 
     def network(self) -> Network:
         """The joint transformer."""
-        from talkies.models.mirage.network import MirageNetwork  # noqa: PLC0415 - decoding a recipe needs no torch
+        from talkies.models.mochi.network import JointNetwork  # noqa: PLC0415 - decoding a recipe needs no torch
 
-        return MirageNetwork()
+        return JointNetwork()
 
     def components(self, setup: Setup) -> dict[str, Component]:
         """One per modality; a parent may lack the sound's. The rotary tables do not decay (our choice)."""
-        shape: MirageShape = setup.model.shape
+        shape: JointShape = setup.model.shape
         return {
             name: Component(
                 section=name,
                 shape=shape.sizes(name),
                 reads=(name,),
                 rate="sound" if name == "sound" else "video",
-                width=shape.modality(name).width,
+                width=shape.modalities[name].width,
                 undecayed=("frequencies",),
                 optional=name == "sound",
             )
@@ -97,12 +98,12 @@ class MirageSystem:
         if "sound" in parts.streams:
             given["sound"] = codecs["sound"].channels
         for name, width in given.items():
-            if width != shape.modality(name).channels:
+            if width != shape.modalities[name].channels:
                 key = "dim" if name == "text" else "channels"
                 other = "; set `model.sound_features`" if name == "sound" else ""
                 raise RecipeError(
                     f"recipe: `codecs.{name}.{key}` is {width}, the network of `model.preset` {setup.model.preset} "
-                    f"takes {shape.modality(name).channels}{other}"
+                    f"takes {shape.modalities[name].channels}{other}"
                 )
         if scales.get("sound", 1.0) != 1.0 and "sound" not in parts.streams:
             raise RecipeError(f"recipe: `sampling.scales.sound` needs a sound, which a {setup.phase.kind} phase lacks")

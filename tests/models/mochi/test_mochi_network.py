@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from mirage_toy import TEXT, TOY, only, prompt, reference, sound, streams, toy, video, without
+from joint_toy import TEXT, TOY, only, prompt, reference, sound, streams, toy, video, without
 from torch import Tensor
 from torch.testing import assert_close
 
 from talkies.models.build import build
 from talkies.models.mirage.config import COMPONENTS, MirageConfig
-from talkies.models.mirage.network import JointDiT, MirageNetwork
+from talkies.models.mochi.network import JointDiT, JointNetwork
 from talkies.nn.attention import attend
 from talkies.streams.batch import Condition, Stream
 
@@ -143,10 +143,10 @@ def test_a_clean_reference_is_modulated_as_clean() -> None:
 
 
 CHOICES: list[dict[str, Any]] = [
-    {"sound_positions": "relative"},
+    {"given_positions": "relative"},
     {"text_positions": "learned"},
-    {"text_time": "all"},
-    {"sound_bias": -2.0},
+    {"given_pooled": True},
+    {"given_bias": -2.0},
 ]
 
 
@@ -163,13 +163,13 @@ def test_times_in_seconds_differ_for_a_codec_that_encodes_in_chunks() -> None:
 
     clip, condition = video(), prompt(TEXT, 2)
     chunked = replace(clip, grid=replace(clip.grid, rate=Fraction(25, 6), chunk=(3, Fraction(3, 5))))
-    index, seconds = toy(), toy(video_time="seconds")
+    index, seconds = toy(), toy(target_time="seconds")
     assert torch.equal(*(index({"video": x}, condition)["video"] for x in (clip, chunked)))
     close(*(model({"video": clip}, condition) for model in (index, seconds)))
     differ(*(seconds({"video": x}, condition) for x in (clip, chunked)))
 
 
-@pytest.mark.parametrize("keys", [{}, {"sound_positions": "relative", "text_positions": "learned"}], ids=str)
+@pytest.mark.parametrize("keys", [{}, {"given_positions": "relative", "text_positions": "learned"}], ids=str)
 def test_rotary_tables_do_not_start_at_zero(keys: dict[str, Any]) -> None:
     """That of a relative sound is the difference from the video's."""
     model, given, condition = toy(**keys), streams(), prompt(TEXT, 2)
@@ -183,7 +183,7 @@ def test_rotary_tables_do_not_start_at_zero(keys: dict[str, Any]) -> None:
 
 def test_a_sound_that_is_given_no_weight_is_as_if_absent() -> None:
     """With a bias of -1000, and whatever the sound, the output is that of a model without the stream."""
-    neutral, silent = toy(sound_bias=-1000.0), toy("video", "text")
+    neutral, silent = toy(given_bias=-1000.0), toy("video", "text")
     given, condition = streams(), prompt(TEXT, 2)
     expected = silent(only(given, ["video", "reference"]), condition)
     close(neutral(given, condition), expected)
@@ -191,7 +191,7 @@ def test_a_sound_that_is_given_no_weight_is_as_if_absent() -> None:
 
 
 def test_a_bias_of_zero_changes_nothing_and_learns(model: JointDiT) -> None:
-    zero, given, condition = toy(sound_bias=0.0), streams(), prompt(TEXT, 2)
+    zero, given, condition = toy(given_bias=0.0), streams(), prompt(TEXT, 2)
     found = zero(given, condition)
     close(found, model(given, condition))
     found["video"].square().mean().backward()
@@ -220,7 +220,7 @@ UNREAD = tuple(f"{name}.blocks.2.enter.attn.{part}" for name in ("text", "sound"
 
 
 def test_gradients_reach_every_parameter_that_matters() -> None:
-    model = toy(sound_bias=-1.0, sound_positions="relative", text_positions="learned")
+    model = toy(given_bias=-1.0, given_positions="relative", text_positions="learned")
     model(streams(), prompt(TEXT, 2))["video"].square().mean().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -229,7 +229,7 @@ def test_gradients_reach_every_parameter_that_matters() -> None:
 
 
 def test_a_sample_without_any_condition_gives_finite_gradients() -> None:
-    model, given = toy(sound_bias=-1.0), streams()
+    model, given = toy(given_bias=-1.0), streams()
     given = {
         name: s if name == "video" else replace(s, mask=torch.zeros(2, s.grid.shape[0]).bool())
         for name, s in given.items()
@@ -242,12 +242,12 @@ def test_the_toy_preset_runs_and_learns() -> None:
     from types import SimpleNamespace
 
     setup = SimpleNamespace(model=MirageConfig(preset="toy"), phase=None, codecs={})
-    system = SimpleNamespace(network=MirageNetwork)
+    system = SimpleNamespace(network=JointNetwork)
     model = build(system, setup, COMPONENTS, seed=0)
     shape = setup.model.shape
     words = prompt(3).texts["text"]
-    text = replace(words, embedding=torch.randn(1, 3, shape.text.channels))
-    heard = replace(sound(1), latent=torch.randn(1, shape.sound.channels, 7))
+    text = replace(words, embedding=torch.randn(1, 3, shape.modalities["text"].channels))
+    heard = replace(sound(1), latent=torch.randn(1, shape.modalities["sound"].channels, 7))
     model({"video": video(1), "sound": heard}, Condition(texts={"text": text}))["video"].square().mean().backward()
     assert all(p.grad is not None for p in model.parameters())
 
@@ -277,7 +277,7 @@ def test_modulation_and_rotations_are_exact_under_autocast(model: JointDiT) -> N
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`-wrapped function")
 def test_it_compiles_as_a_whole() -> None:
-    model, given, condition = toy(layers=2, sound_bias=-1.0), streams(), prompt(TEXT, 2)
+    model, given, condition = toy(layers=2, given_bias=-1.0), streams(), prompt(TEXT, 2)
     compiled = torch.compile(model, fullgraph=True, dynamic=False, backend="eager")
     close(compiled(given, condition), model(given, condition))
 
@@ -290,7 +290,7 @@ def test_meta_forward_needs_no_values() -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"video": None}, "Mirage takes video, and besides sound and reference; got reference, sound"),
+    ({"video": None}, "takes video, and besides only reference, sound; got reference, sound"),
     ({"voice": sound()}, "got reference, sound, video, voice"),
     ({"video": replace(video(), time=torch.rand(2, 3))}, r"video: 2 latents need one noise level each, .* \(2, 3\)"),
     ({"sound": sound(3)}, r"sound: .* \(2, 10, 7\), but got \(3, 10, 7\)"),

@@ -5,20 +5,22 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import MochiTransformer3DModel
-from mirage_toy import TOY, prompt, toy, video
+from joint_toy import TOY, prompt, toy, video
 from random_mochi import in_genmos_names, mochi
 from torch import Tensor, nn
 
 from talkies.config import CheckpointError
 from talkies.models.build import count_parameters
 from talkies.models.mirage.config import PRESETS
-from talkies.models.mirage.keys import from_diffusers, from_genmo, from_mochi
-from talkies.models.mirage.network import JointDiT
+from talkies.models.mochi.config import ModalityShape
+from talkies.models.mochi.keys import from_diffusers, from_genmo, from_mochi
+from talkies.models.mochi.network import JointDiT
 from talkies.streams.batch import Condition, Stream
 
 # diffusers computes its rotary table within an autocast to fp32, which a CPU does not know.
 pytestmark = pytest.mark.filterwarnings("ignore:In CPU autocast, but the target dtype is not supported")
 MOCHI = frozenset({"video", "text"})
+WIDE = {**TOY.modalities, "video": ModalityShape(width=96, channels=12)}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def test_weights_that_do_not_fit_are_named(theirs: MochiTransformer3DModel) -> N
     with pytest.raises(
         CheckpointError, match=r"other shapes: .*, video\.embedding\.weight \(48, 12, 1, 2, 2\) for \(96,"
     ):
-        from_diffusers(state, replace(TOY, heads=12, video=replace(TOY.video, width=96)))
+        from_diffusers(state, replace(TOY, heads=12, modalities=WIDE))
     with pytest.raises(CheckpointError, match=r"no parameters for patch_embed\.proj\.weight, "):
         from_genmo(state, TOY)
     deeper = {key.replace("_blocks.2.", "_blocks.3."): value for key, value in state.items()}

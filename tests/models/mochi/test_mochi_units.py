@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 import torch
-from mirage_toy import TEXT, TOY, prompt, streams, toy
+from joint_toy import TEXT, TOY, prompt, streams, toy
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from talkies.models.mirage.network import JointDiT, MirageNetwork
+from talkies.models.mochi.network import JointDiT, JointNetwork
 from talkies.nn.lowering import lowered_parameters
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig
@@ -27,8 +27,8 @@ def step(model: JointDiT) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def test_units_hold_every_parameter_of_the_layers_once() -> None:
-    model = toy(sound_bias=0.0)
-    units = [*MirageNetwork().units(model)]
+    model = toy(given_bias=0.0)
+    units = [*JointNetwork().units(model)]
     assert len(units) == 2 * 3 * TOY.layers - 2  # the last layer of text and sound ends with their keys
     held = [id(p) for unit in units for p in unit.parameters()]
     assert len(held) == len(set(held))
@@ -47,7 +47,7 @@ KINDS = 6 + 4
 def test_recomputed_and_compiled_units_do_the_same(compute: ComputeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     expected, model = step(toy()), toy()
-    arrange(model, [*MirageNetwork().units(model)], None, compute, bf16=False)
+    arrange(model, [*JointNetwork().units(model)], None, compute, bf16=False)
     counters.clear()
     for _ in range(2):
         loss, grads = step(model)
@@ -64,7 +64,7 @@ def test_frozen_units_in_bf16_train_the_sound_bitwise_the_same() -> None:
     wide, half = toy(), toy()
     for model in (wide, half):
         model.requires_grad_(False).get_submodule("sound").requires_grad_(True)
-    for parameter in (p for unit in MirageNetwork().units(half) for p in lowered_parameters(unit)):
+    for parameter in (p for unit in JointNetwork().units(half) for p in lowered_parameters(unit)):
         if not parameter.requires_grad:
             parameter.data = parameter.data.bfloat16()
     with torch.autocast("cpu", torch.bfloat16):

@@ -1,12 +1,12 @@
 """A layer of Mochi-1's transformer, by modality: what one stream does before the attention over all, and after it
-(Mirage video, section 3.4; the equations are those of Mochi's released code)."""
+(Mirage video, arXiv 2506.08279, section 3.4; the equations are those of Mochi's released code)."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from talkies.models.mirage.config import MirageShape
+from talkies.models.mochi.config import JointShape
 from talkies.nn.attention import Heads, KeyBias, Projection
 from talkies.nn.block import SwiGlu
 from talkies.nn.precision import lowered, rms, widened
@@ -26,10 +26,10 @@ class Enter(nn.Module):
     """q, k, v = W rms(x) (1 + s). `gates` False: nothing follows the attention. `bias`: the initial addition to the
     logits of these keys (None: there is none)."""
 
-    def __init__(self, shape: MirageShape, width: int, *, gates: bool, bias: float | None) -> None:
+    def __init__(self, shape: JointShape, width: int, *, gates: bool, bias: float | None) -> None:
         super().__init__()
         self.width, self.eps = width, shape.eps
-        self.modulation = nn.Linear(shape.video.width, (4 if gates else 1) * width)
+        self.modulation = nn.Linear(shape.width, (4 if gates else 1) * width)
         self.attn = Projection(
             width, shape.heads, inner=shape.inner, eps=HEAD_EPS, per_head=True, bias=False, output=False
         )
@@ -46,7 +46,7 @@ class Enter(nn.Module):
 class Leave(nn.Module):
     """x <- x + tanh(g) rms(o); x <- x + tanh(g') rms(mlp(rms(x) (1 + s')))."""
 
-    def __init__(self, shape: MirageShape, width: int) -> None:
+    def __init__(self, shape: JointShape, width: int) -> None:
         super().__init__()
         self.eps = shape.eps
         self.o = nn.Linear(shape.inner, width)
@@ -63,16 +63,16 @@ class Layer(nn.Module):
     """`enter` and `leave` of a modality, each sharded, recomputed and compiled as one. Between them is the attention,
     which is not recomputed. `output` False: others read its tokens, which end here, and `leave` is None."""
 
-    def __init__(self, shape: MirageShape, width: int, *, output: bool, bias: float | None) -> None:
+    def __init__(self, shape: JointShape, width: int, *, output: bool, bias: float | None) -> None:
         super().__init__()
         self.enter = Enter(shape, width, gates=output, bias=bias)
         self.leave = Leave(shape, width) if output else None
 
 
-def layers(shape: MirageShape, modality: str) -> nn.ModuleList:
-    """Those of a modality: of the last one only the video comes out."""
-    bias, last = shape.sound_bias if modality == "sound" else None, shape.layers - 1
+def layers(shape: JointShape, modality: str) -> nn.ModuleList:
+    """Those of a modality: of the last one only the target comes out."""
+    bias, last = shape.given_bias if modality in shape.given else None, shape.layers - 1
     return nn.ModuleList(
-        Layer(shape, shape.modality(modality).width, output=modality == "video" or index < last, bias=bias)
+        Layer(shape, shape.modalities[modality].width, output=modality == shape.target or index < last, bias=bias)
         for index in range(shape.layers)
     )

@@ -5,8 +5,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from talkies.models.mirage.block import layers
-from talkies.models.mirage.config import MirageShape
+from talkies.models.mochi.block import layers
+from talkies.models.mochi.config import JointShape
 from talkies.nn.attention import JointAttention
 from talkies.nn.block import modulate
 from talkies.nn.embedding import sinusoid, time_embedding
@@ -19,19 +19,20 @@ from talkies.streams.batch import Text
 NETWORK_TIME = 1000.0
 
 
-class VideoPart(nn.Module):
-    """Video and reference: patch embedding, the time's embedding, positions, layers, the attention of all streams, and
-    the final layer."""
+class TargetPart(nn.Module):
+    """The stream that is made, and its references: patch embedding, the time's embedding, positions, layers, the
+    attention of all streams, and the final layer."""
 
-    def __init__(self, shape: MirageShape) -> None:
+    def __init__(self, shape: JointShape) -> None:
         super().__init__()
-        width, self.freq_dim = shape.video.width, shape.freq_dim
-        self.embedding = PatchEmbedding(shape.video.channels, width, shape.patch)
+        width, self.freq_dim = shape.width, shape.freq_dim
+        channels = shape.modalities[shape.target].channels
+        self.embedding = PatchEmbedding(channels, width, shape.patch)
         self.time_embedding = time_embedding(shape.freq_dim, width)
         self.rope = LearnedRope(len(shape.patch), shape.heads, shape.head_dim)
-        self.blocks = layers(shape, "video")
+        self.blocks = layers(shape, shape.target)
         self.attention = JointAttention(shape.heads, shape.head_dim)
-        self.final = Final(width, shape.video.channels * prod(shape.patch), shape.eps)
+        self.final = Final(width, channels * prod(shape.patch), shape.eps)
 
     def time(self, level: Tensor) -> Tensor:
         """Noise level [B] in [0, 1] -> [B, width] fp32. The network counts upwards to the data, as Mochi does."""
@@ -42,12 +43,13 @@ class VideoPart(nn.Module):
 class TextPart(nn.Module):
     """The projection to tokens, the pooled text, layers and, if the text has them, positions."""
 
-    def __init__(self, shape: MirageShape) -> None:
+    def __init__(self, shape: JointShape, name: str) -> None:
         super().__init__()
-        self.projection = nn.Linear(shape.text.channels, shape.text.width)
-        self.pool = AttentionPool(shape.text.channels, shape.pool_heads, shape.video.width)
+        own = shape.modalities[name]
+        self.projection = nn.Linear(own.channels, own.width)
+        self.pool = AttentionPool(own.channels, shape.pool_heads, shape.width)
         self.rope = None if shape.text_positions == "none" else LearnedRope(1, shape.heads, shape.head_dim)
-        self.blocks = layers(shape, "text")
+        self.blocks = layers(shape, name)
 
     def embedding(self, text: Text) -> Tensor:
         """[B, L, channels] -> [B, L, width] in the matmuls' dtype."""
@@ -56,19 +58,20 @@ class TextPart(nn.Module):
         return out
 
     def pooled(self, text: Text) -> Tensor:
-        """[B, L, channels] -> [B, width of the video] fp32."""
+        """[B, L, channels] -> [B, width of the target] fp32."""
         out: Tensor = text.cache(self.pool, lambda: self.pool(text.embedding, valid(text)))
         return out
 
 
-class SoundPart(nn.Module):
-    """The projection to tokens, positions and layers."""
+class GivenPart(nn.Module):
+    """A stream in time that is given: the projection to tokens, positions and layers."""
 
-    def __init__(self, shape: MirageShape) -> None:
+    def __init__(self, shape: JointShape, name: str) -> None:
         super().__init__()
-        self.embedding = PatchEmbedding(shape.sound.channels, shape.sound.width, (1,))
-        self.rope = LearnedRope(1, shape.heads, shape.head_dim, zero=shape.sound_positions == "relative")
-        self.blocks = layers(shape, "sound")
+        own = shape.modalities[name]
+        self.embedding = PatchEmbedding(own.channels, own.width, (1,))
+        self.rope = LearnedRope(1, shape.heads, shape.head_dim, zero=shape.given_positions == "relative")
+        self.blocks = layers(shape, name)
 
 
 class Final(nn.Module):

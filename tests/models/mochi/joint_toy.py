@@ -8,19 +8,22 @@ from typing import Any
 import torch
 
 from talkies.models.build import initialise
-from talkies.models.mirage.config import COMPONENTS, MirageShape, ModalityShape
-from talkies.models.mirage.network import JointDiT
+from talkies.models.mochi.config import JointShape, ModalityShape
+from talkies.models.mochi.network import JointDiT
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
 
-TOY = MirageShape(
+TOY = JointShape(
     layers=3,
     heads=6,
     head_dim=8,
+    target="video",
     patch=(1, 2, 2),
-    video=ModalityShape(width=48, channels=12),
-    text=ModalityShape(width=24, channels=40),
-    sound=ModalityShape(width=36, channels=10),
+    modalities={
+        "video": ModalityShape(width=48, channels=12),
+        "text": ModalityShape(width=24, channels=40),
+        "sound": ModalityShape(width=36, channels=10),
+    },
     multiple=32,
     freq_dim=16,
 )
@@ -29,13 +32,13 @@ TEXT = 4
 
 def toy(*components: str, seed: int = 0, **keys: Any) -> JointDiT:
     """The same weights for every component every time, whichever others are built."""
-    model = JointDiT(replace(TOY, **keys), components=frozenset(components or COMPONENTS))
+    model = JointDiT(replace(TOY, **keys), components=components or None)
     initialise(model, seed)
     return model
 
 
 def video(batch: int = 2, *, shape: tuple[int, ...] = (3, 4, 6)) -> Stream:
-    grid = Grid(channels=TOY.video.channels, shape=shape, rate=Fraction(5))
+    grid = Grid(channels=TOY.modalities["video"].channels, shape=shape, rate=Fraction(5))
     return Stream(latent=torch.randn(batch, *grid.latent_shape), time=torch.rand(batch), grid=grid)
 
 
@@ -46,7 +49,7 @@ def reference(batch: int = 2, *, start: float = -1.0, shape: tuple[int, ...] = (
 
 
 def sound(batch: int = 2, *, steps: int = 7) -> Stream:
-    grid = Grid(channels=TOY.sound.channels, shape=(steps,), rate=Fraction(25))
+    grid = Grid(channels=TOY.modalities["sound"].channels, shape=(steps,), rate=Fraction(25))
     return Stream(latent=torch.randn(batch, *grid.latent_shape), time=torch.zeros(batch), grid=grid, role="condition")
 
 
@@ -57,7 +60,9 @@ def streams(batch: int = 2) -> dict[str, Stream]:
 
 def prompt(*lengths: int) -> Condition:
     """Texts of these lengths, padded with garbage."""
-    text = Text(embedding=torch.randn(len(lengths), TEXT, TOY.text.channels), length=torch.tensor(lengths))
+    text = Text(
+        embedding=torch.randn(len(lengths), TEXT, TOY.modalities["text"].channels), length=torch.tensor(lengths)
+    )
     return Condition(texts={"text": text})
 
 

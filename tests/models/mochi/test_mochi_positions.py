@@ -7,7 +7,7 @@ import torch
 from diffusers.models.transformers.transformer_mochi import MochiRoPE
 from torch.testing import assert_close
 
-from talkies.models.mirage.positions import begun, pace, positions
+from talkies.models.mochi.positions import begun, pace, positions
 from talkies.streams import Grid
 
 CPU = torch.device("cpu")

@@ -2,21 +2,21 @@
 
 import torch
 from diffusers import MochiTransformer3DModel
-from mirage_toy import TOY
+from joint_toy import TOY
 from torch import Tensor
 
-from talkies.models.mirage.config import MirageShape
+from talkies.models.mochi.config import JointShape
 
 
-def mochi(shape: MirageShape = TOY) -> MochiTransformer3DModel:
+def mochi(shape: JointShape = TOY) -> MochiTransformer3DModel:
     """Its positional table, too, which diffusers begins at zero, is random."""
     model = MochiTransformer3DModel(
         num_attention_heads=shape.heads,
         attention_head_dim=shape.head_dim,
         num_layers=shape.layers,
-        pooled_projection_dim=shape.text.width,
-        in_channels=shape.video.channels,
-        text_embed_dim=shape.text.channels,
+        pooled_projection_dim=shape.modalities["text"].width,
+        in_channels=shape.modalities["video"].channels,
+        text_embed_dim=shape.modalities["text"].channels,
         time_embed_dim=shape.freq_dim,
     )
     with torch.no_grad():

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from talkies.config import CheckpointError
 from talkies.config.quoting import listed, named
-from talkies.models.mirage.config import MirageShape
-from talkies.models.mirage.network import JointDiT
+from talkies.models.mochi.config import JointShape
+from talkies.models.mochi.network import JointDiT
 
 Rule = tuple[str, tuple[str, ...]]
 """Beginning of their key, a pattern -> the beginnings of ours that get equal parts of it, in order."""
@@ -93,7 +93,7 @@ _DIFFUSERS: tuple[Rule, ...] = (
 )
 
 
-def from_genmo(weights: Mapping[str, Tensor], shape: MirageShape) -> dict[str, Tensor]:
+def from_genmo(weights: Mapping[str, Tensor], shape: JointShape) -> dict[str, Tensor]:
     """Mochi's weights in Genmo's names -> the parameters of video and text of a JointDiT of `shape`.
 
     Raises CheckpointError, which names them, if keys are missing, left over, or of another shape.
@@ -101,19 +101,19 @@ def from_genmo(weights: Mapping[str, Tensor], shape: MirageShape) -> dict[str, T
     return _converted(weights, shape, _GENMO)
 
 
-def from_diffusers(weights: Mapping[str, Tensor], shape: MirageShape) -> dict[str, Tensor]:
+def from_diffusers(weights: Mapping[str, Tensor], shape: JointShape) -> dict[str, Tensor]:
     """As `from_genmo`, from the names of diffusers' MochiTransformer3DModel."""
     return _converted(weights, shape, _DIFFUSERS)
 
 
-def from_mochi(weights: Mapping[str, Tensor], shape: MirageShape) -> dict[str, Tensor]:
+def from_mochi(weights: Mapping[str, Tensor], shape: JointShape) -> dict[str, Tensor]:
     """As `from_genmo`, from whichever names these are."""
     return (from_diffusers if any(key.startswith("transformer_blocks.") for key in weights) else from_genmo)(
         weights, shape
     )
 
 
-def _converted(weights: Mapping[str, Tensor], shape: MirageShape, rules: tuple[Rule, ...]) -> dict[str, Tensor]:
+def _converted(weights: Mapping[str, Tensor], shape: JointShape, rules: tuple[Rule, ...]) -> dict[str, Tensor]:
     with torch.device("meta"):
         model = JointDiT(replace(shape, text_positions="none"), components=frozenset({"video", "text"}))
     needed = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from mirage_toy import prompt, reference, sound, toy, video
+from joint_toy import prompt, reference, sound, toy, video
 from torch import Tensor
 
 from talkies.checkpoints.spans import whole
-from talkies.models.mirage.network import JointDiT, MirageNetwork
+from talkies.models.mochi.network import JointDiT, JointNetwork
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
@@ -40,7 +40,7 @@ def step(model: JointDiT, *, padded: bool) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def made() -> JointDiT:
-    return toy(sound_bias=-1.0, sound_positions="relative")
+    return toy(given_bias=-1.0, given_positions="relative")
 
 
 def on_rank(degree: int, shard: bool, checkpointing: bool, padded: bool) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def on_rank(degree: int, shard: bool, checkpointing: bool, padded: bool) -> dict
         data_world=1,
     )
     compute = ComputeConfig(checkpointing=checkpointing)
-    arrange(model, [*MirageNetwork().units(model)], mesh, compute, bf16=False)
+    arrange(model, [*JointNetwork().units(model)], mesh, compute, bf16=False)
     loss, grads = step(model, padded=padded)
     if shard:
         return {"loss": loss, "grads": {name: whole(grad) for name, grad in grads.items()}}
