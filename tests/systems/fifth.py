@@ -101,6 +101,10 @@ class FifthSystem:
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         return {"text": "text"}
 
+    def written(self, text: str, caption: str) -> str:
+        del text
+        return caption
+
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         if setup.model.width % 2:
             raise RecipeError(f"recipe: `model.width` is {setup.model.width}; it must be even")

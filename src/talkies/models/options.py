@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from talkies.models.mirage import options as mirage
+from talkies.models.mirage_audio import options as mirage_audio
 from talkies.models.mova import options as mova
 
 
@@ -20,5 +21,5 @@ def _joined(**systems: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-MEDIA: dict[str, str] = _joined(mova=mova.MEDIA, mirage=mirage.MEDIA)
-SCALES: dict[str, str] = _joined(mova=mova.SCALES, mirage=mirage.SCALES)
+MEDIA: dict[str, str] = _joined(mova=mova.MEDIA, mirage=mirage.MEDIA, mirage_audio=mirage_audio.MEDIA)
+SCALES: dict[str, str] = _joined(mova=mova.SCALES, mirage=mirage.SCALES, mirage_audio=mirage_audio.SCALES)

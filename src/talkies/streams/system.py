@@ -18,10 +18,21 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """A stream that shards store: what `codec` makes of a clip. `of`: the whole clip; its first frame followed by
-    mid-grey ones; or one frame of its file from outside of the clip, repeated to 1 + stride frames, and its time."""
+    mid-grey ones; one frame of its file from outside of the clip, repeated to 1 + stride frames, and its time; or a
+    passage of its file's sound from outside of the clip, at most as long as the clip, and its time."""
 
     codec: str
-    of: Literal["clip", "first frame", "reference"] = "clip"
+    of: Literal["clip", "first frame", "reference", "passage"] = "clip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degraded:
+    """A share of the samples whose condition is encoded anew, of the sound `source` that is degraded: a stored stream
+    with the samples of the same stretch. `by`: the recipe's section that says how (flow/degradation_config.py)."""
+
+    source: str
+    share: float
+    by: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +62,9 @@ class Parts:
     weight of each stream that it trains; `conditions`: the streams that it reads besides; `texts`: the texts that it
     reads; `beside`: stored streams that it does not read, with which what it makes is heard and measured; `whole`:
     short streams that every process has whole where a sequence is split; `dropout` of conditions and texts, by name
-    (`all`: together); `cycle`: what the optimizer steps train, in turn; `tasks` by name (none: nothing is given);
-    `blocks`: how many the network has that heed `Condition.skipped` and `Condition.cache`.
+    (`all`: together); `degraded`: the conditions that are degraded for some samples; `cycle`: what the optimizer steps
+    train, in turn; `tasks` by name (none: nothing is given); `blocks`: how many the network has that heed
+    `Condition.skipped` and `Condition.cache`.
     """
 
     components: frozenset[str]
@@ -62,6 +74,7 @@ class Parts:
     beside: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
     dropout: Mapping[str, float] = field(default_factory=dict)
+    degraded: Mapping[str, Degraded] = field(default_factory=dict)
     frozen: frozenset[str] = frozenset()
     cycle: tuple[Turn, ...] = (Turn(),)
     tasks: Mapping[str, Task] = field(default_factory=dict)
@@ -180,6 +193,9 @@ class System(Protocol):
 
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         """Text -> the codec that encodes it."""
+
+    def written(self, text: str, caption: str) -> str:
+        """What a text encodes of a caption."""
 
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Raise RecipeError if sections disagree."""

@@ -88,6 +88,11 @@ class MirageSystem:
         """The caption."""
         return {"text": "text"} if "text" in codecs else {}
 
+    def written(self, text: str, caption: str) -> str:
+        """All of it."""
+        del text
+        return caption
+
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""
         shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs

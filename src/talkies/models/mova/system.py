@@ -103,6 +103,11 @@ class MovaSystem:
         """The caption."""
         return {"text": "text"} if "text" in codecs else {}
 
+    def written(self, text: str, caption: str) -> str:
+        """All of it."""
+        del text
+        return caption
+
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and towers must fit; a Bridge scale needs a Bridge between two streams, and so does a given one; every
         sample has a loss."""

@@ -1,0 +1,59 @@
+"""What is said, and how it sounds, in one line: `<describe> A calm voice in a hall. <script> [S1] Hello. [S2] Hi!`.
+
+Both parts may be left out; a line without tags is a description.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+DESCRIBE, SAY = "<describe>", "<script>"
+_SPEAKER = re.compile(r"\[S(\d+)\]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What speaker `speaker`, from 1, says next."""
+
+    speaker: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """What is said (`words`, with marks `[S1]` where a speaker begins), and how it sounds (`description`)."""
+
+    words: str = ""
+    description: str = ""
+
+    @classmethod
+    def parse(cls, line: str) -> "Script":
+        """Both parts of a line, without the space around them."""
+        described, _, words = line.partition(SAY)
+        return cls(words=words.strip(), description=described.replace(DESCRIBE, " ", 1).strip())
+
+    def __str__(self) -> str:
+        """The line, which `parse` reads."""
+        parts = ((DESCRIBE, self.description), (SAY, self.words))
+        return " ".join(f"{tag} {text}" for tag, text in parts if text)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Who says what, in order; what no mark precedes is said by the first speaker."""
+        before, *marked = _SPEAKER.split(self.words)
+        found = [(1, before), *((int(number), text) for number, text in zip(marked[::2], marked[1::2], strict=True))]
+        return tuple(Turn(speaker=number, text=text.strip()) for number, text in found if text.strip())
+
+    @property
+    def spoken(self) -> int:
+        """Letters, marks and digits that are said, of any writing system."""
+        return sum(unicodedata.category(letter)[0] in "LMN" for turn in self.turns for letter in turn.text)
+
+    def problem(self) -> str | None:
+        """What makes the words unfit to be said; None if nothing does."""
+        for place, letter in enumerate(self.words):
+            if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t":
+                return f"it has the control character U+{ord(letter):04X} at position {place}"
+        if not self.spoken:
+            return "it says nothing: no letter and no digit"
+        return None
