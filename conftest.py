@@ -42,6 +42,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault", help="only the tests of these rows of the table of faults: 1,4,s3")
 
 
+ABORTED = Path(__file__).parent / "aborted_ranks.txt"
+"""What ranks said before a library aborted them (tests/parallel/ranks.py)."""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        ABORTED.unlink(missing_ok=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if ABORTED.exists():
+        terminalreporter.section("ranks that a library aborted, and that were started again")
+        terminalreporter.write_line(ABORTED.read_text(errors="replace"))
+
+
 def _label(items: list[pytest.Item]) -> None:
     """Attach the rows and the stage of every test to its reports: xdist's workers send nothing else."""
     for item in items:
