@@ -14,7 +14,7 @@ import numpy as np
 
 from talkies.world.voices import SAMPLE_RATE, Array, Voice, hum
 
-SYLLABLES: dict[str, float] = {"lu": 380.0, "ba": 800.0, "so": 1400.0, "ke": 2200.0, "mi": 3300.0}
+SYLLABLES: dict[str, float] = {"lu": 350.0, "ba": 850.0, "so": 1500.0, "ke": 2350.0, "mi": 3400.0}
 """The frequency in Hz that a syllable emphasises."""
 EMPHASIS, WIDTH = 20.0, 0.3
 """The emphasis is a factor of about EMPHASIS, and falls as a Gaussian of this deviation in octaves."""
