@@ -71,6 +71,19 @@ class LinearAudioConfig:
 
 
 @config
+class SourceFilterConfig:
+    """Closed-form audio codec of the toy, `hop` samples per step: channels 0 to 2 are loudness, pitch and periodicity,
+    the others principal components of the smooth spectrum; decoding synthesises harmonics and noise."""
+
+    medium: ClassVar[Medium] = "audio"
+    fitted: ClassVar[bool] = True
+    kind: Literal["source_filter"] = "source_filter"
+    channels: Channels = 12
+    sample_rate: SampleRate = 16000
+    hop: Hop = 640
+
+
+@config
 class MovaAudioConfig:
     """MOVA's audio VAE: a continuous DAC, 48 kHz mono, 50 Hz, 128 channels (docs/mova.md: Codecs). `weights`: a folder
     with the DAC's config.json and its tensors as safetensors, with or without weight norm."""
@@ -153,7 +166,7 @@ VideoConfig = LinearVideoConfig | WanVideoConfig | MochiVideoConfig
 """`piece`: the latent steps that are encoded on their own (None: a clip is encoded as a whole)."""
 SoundEncoderConfig = LogMelConfig | Wav2Vec2Config | HubertConfig | WhisperConfig
 """What only encodes."""
-AudioConfig = LinearAudioConfig | MovaAudioConfig | WaveformConfig | SoundEncoderConfig
+AudioConfig = LinearAudioConfig | SourceFilterConfig | MovaAudioConfig | WaveformConfig | SoundEncoderConfig
 TextConfig = ByteTextConfig | Umt5TextConfig | T5TextConfig
 CodecConfig = Annotated[VideoConfig | AudioConfig | TextConfig, Field(discriminator="kind")]
 CodecsConfig = dict[str, CodecConfig]

@@ -36,6 +36,10 @@ def _fitted(config: Any, folder: Path) -> VideoCodec | AudioEncoder:
         from talkies.codecs.linear_video import LinearVideoCodec  # noqa: PLC0415
 
         codec = LinearVideoCodec(config, read_fitted(config, folder))
+    elif config.kind == "source_filter":
+        from talkies.codecs.source_filter import SourceFilterCodec  # noqa: PLC0415
+
+        codec = SourceFilterCodec(config, read_fitted(config, folder))
     else:
         from talkies.codecs.linear_audio import LinearAudioCodec  # noqa: PLC0415
 

@@ -6,18 +6,23 @@ from talkies.config import RecipeError, config
 from talkies.config.numbers import Clips, Fps, Frames, Natural, Side
 from talkies.config.schema import added
 
+SHORTEST = 0.7
+"""Seconds after the first frame in which the shortest script is said."""
+
 
 @config
 class SyntheticSource:
     """Synthetic clips of talking faces, rendered as H.264 + AAC mp4 files with captions of the same stem. `domain`:
-    'faces', 'masks' as a second one, or 'speakers', whose voices and looks go together. `size`: side in pixels;
-    `heldout` clips are split off by id, those of speakers by speaker.
+    'faces', 'masks' as a second one, 'speakers', whose voices and looks go together, or 'scripts', which such speakers
+    say in clean, noisy and echoing recordings. `size`: side in pixels; `heldout` clips are split off by id, those of
+    speakers by speaker.
 
-    Of speakers only: `speakers`, among whom the clips are shared out evenly (0: each has one clip); `shot`, the frames
-    after which the same speaker is seen and heard in another setting (0: a clip has one setting)."""
+    Of speakers and scripts only: `speakers`, among whom the clips are shared out evenly (0: each has one clip); `shot`,
+    the frames after which the same speaker is seen and heard in another setting, with another script (0: a clip has
+    one setting)."""
 
     kind: Literal["synthetic"] = "synthetic"
-    domain: Literal["faces", "masks", "speakers"] = "faces"
+    domain: Literal["faces", "masks", "speakers", "scripts"] = "faces"
     clips: Clips
     heldout: Natural = 0
     size: Side = 32
@@ -26,6 +31,11 @@ class SyntheticSource:
     seed: Natural = 0
     speakers: Natural = added(0)
     shot: Natural = added(0)
+
+    @property
+    def has_speakers(self) -> bool:
+        """Whether each clip is one of a speaker's."""
+        return self.domain in ("speakers", "scripts")
 
     @property
     def clips_each(self) -> int:
@@ -41,13 +51,18 @@ def check_source(source: SyntheticSource, *, where: str = "a synthetic source") 
             f"{where} with shots of {shot} frames at {source.fps} fps and {source.size} pixels cannot be "
             "drawn: at least 2 frames, a positive fps and an even size of 16 or more are needed"
         )
-    if source.domain != "speakers":
+    if not source.has_speakers:
         if source.speakers or source.shot:
             raise RecipeError(
                 f"{where} of {source.domain} has no `speakers` and no `shot`, found {source.speakers} and "
-                f"{source.shot}: remove them, or set `domain` to speakers"
+                f"{source.shot}: remove them, or set `domain` to speakers or scripts"
             )
         return
+    if source.domain == "scripts" and shot / source.fps < SHORTEST + 1 / source.fps:
+        raise RecipeError(
+            f"{where} with shots of {shot} frames at {source.fps} fps is too short for a script: "
+            f"{SHORTEST:g} seconds and a frame are needed"
+        )
     if source.frames % shot:
         raise RecipeError(
             f"{where} of {source.frames} frames cannot be drawn in shots of {shot}: make `frames` a multiple of `shot`"

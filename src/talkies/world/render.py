@@ -6,10 +6,10 @@ independent of the clip's start.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from multiprocessing import forkserver, get_context
@@ -26,13 +26,15 @@ from talkies.streams.codec import Media
 from talkies.world.config import SyntheticSource, check_source
 from talkies.world.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
 from talkies.world.noises import make_noise
+from talkies.world.rooms import ROOMS, heard
+from talkies.world.scripts import Line, caption, draw_line, draw_spans, most_syllables, say
 from talkies.world.speakers import Speaker, clip_name, draw_settings, draw_speaker, paint, pick
-from talkies.world.voices import SAMPLE_RATE, Voice, draw_loudness, sing
+from talkies.world.voices import SAMPLE_RATE, Array, Voice, draw_loudness, sing
 
 CLIPS_PER_PROCESS = 64
 """Starting a process takes about two seconds, as long as rendering this many clips."""
 
-DOMAINS = ("faces", "masks", "speakers")
+DOMAINS = ("faces", "masks", "speakers", "scripts")
 PITCHES: dict[str, dict[str, float]] = {
     "faces": {"low": 112.5, "middle": 162.5, "high": 237.5},
     "masks": {"deep": 87.5, "hollow": 137.5, "shrill": 312.5},
@@ -61,12 +63,14 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class Cast:
-    """Who is seen in each shot, who is heard, the caption, and the noise behind each shot (none: silence)."""
+    """Who is seen in each shot, who is heard, the caption, the noise behind each shot (none: silence), and what is said
+    in each (none: syllables at random)."""
 
     faces: tuple[Face, ...]
     voice: Voice
     caption: str
     noises: tuple[str, ...] = ()
+    lines: tuple[Line, ...] = ()
 
 
 def _cast_face(rng: np.random.Generator, source: SyntheticSource) -> Cast:
@@ -96,12 +100,27 @@ def _cast_speaker(rng: np.random.Generator, source: SyntheticSource, speaker: Sp
     )
 
 
+def _cast_script(rng: np.random.Generator, source: SyntheticSource, speaker: Speaker) -> Cast:
+    shot = source.shot or source.frames
+    most = most_syllables(shot / source.fps, 1 / source.fps)
+    lines = tuple(draw_line(rng, most) for _ in range(source.frames // shot))
+    drawn = zip(draw_settings(rng, len(lines)), lines, strict=True)
+    settings = (replace(setting, noise=ROOMS[line.setting]) for setting, line in drawn)
+    return Cast(
+        faces=tuple(paint(speaker, setting, source.size) for setting in settings),
+        voice=speaker.voice,
+        caption=caption(lines[0]),
+        lines=lines,
+    )
+
+
 def _cast(source: SyntheticSource, index: int, seed: int, rng: np.random.Generator) -> Cast:
     if source.domain == "faces":
         return _cast_face(rng, source)
     if source.domain == "masks":
         return _cast_mask(rng, source)
-    return _cast_speaker(rng, source, draw_speaker(_key(source, seed), index // source.clips_each))
+    speaker = draw_speaker(_key(source, seed), index // source.clips_each)
+    return (_cast_speaker if source.domain == "speakers" else _cast_script)(rng, source, speaker)
 
 
 def _key(source: SyntheticSource, seed: int) -> list[int]:
@@ -119,17 +138,35 @@ def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
     cast = _cast(source, index, seed, rng)
     edges = np.round(np.arange(source.frames + 1) * (SAMPLE_RATE / source.fps)).astype(int)
     shots = [*pairwise(range(0, source.frames + 1, source.frames // len(cast.faces)))]
-    loudness = np.concatenate(
-        [draw_loudness(rng, int(edges[b] - edges[a]), int(edges[a + 1] - edges[a])) for a, b in shots]
-    )
-    samples = sing(cast.voice, loudness, rng)
-    for (a, b), noise in zip(shots, cast.noises, strict=False):
-        samples[edges[a] : edges[b]] += make_noise(noise, int(edges[b] - edges[a]), rng)
+    spans = [(int(edges[b] - edges[a]), int(edges[a + 1] - edges[a])) for a, b in shots]
+    samples, loudness = _say(cast, spans, rng) if cast.lines else _sing(cast, spans, rng)
     openings = np.array([loudness[a:b].mean() for a, b in pairwise(edges)])
     films = [animate(face, openings[a:b]) for face, (a, b) in zip(cast.faces, shots, strict=True)]
     frames = torch.from_numpy(np.concatenate(films)).float().permute(0, 3, 1, 2) * 2 - 1
     media = Media(frames=frames, fps=source.fps, samples=torch.from_numpy(samples).float(), sample_rate=SAMPLE_RATE)
     return Scene(media=media, caption=cast.caption, openings=torch.from_numpy(openings).float())
+
+
+def _sing(cast: Cast, spans: Sequence[tuple[int, int]], rng: np.random.Generator) -> tuple[Array, Array]:
+    """What is heard, and the loudness of the voice, in shots of so many samples with so many in the first frame."""
+    loudness = np.concatenate([draw_loudness(rng, length, first_frame) for length, first_frame in spans])
+    samples = sing(cast.voice, loudness, rng)
+    end = 0
+    for (length, _), noise in zip(spans, cast.noises, strict=False):
+        samples[end : end + length] += make_noise(noise, length, rng)
+        end += length
+    return samples, loudness
+
+
+def _say(cast: Cast, spans: Sequence[tuple[int, int]], rng: np.random.Generator) -> tuple[Array, Array]:
+    """As `_sing`, for a cast that has lines."""
+    shots = []
+    for (length, first_frame), line in zip(spans, cast.lines, strict=True):
+        said = draw_spans(rng, len(line.script), length / SAMPLE_RATE, first_frame / SAMPLE_RATE)
+        voice, loudness = say(cast.voice, line.script, said, length, rng)
+        shots.append((heard(line.setting, voice, rng), loudness))
+    samples, loudness = (np.concatenate(parts) for parts in zip(*shots, strict=True))
+    return samples, loudness
 
 
 def render_source(

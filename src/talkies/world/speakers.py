@@ -127,7 +127,7 @@ def paint(speaker: Speaker, setting: Setting, size: int) -> Face:
 def clip_name(source: SyntheticSource, index: int) -> str:
     """The path of clip `index` without its suffix. A speaker's clips have a folder of their own, which is held out as
     one."""
-    if source.domain != "speakers":
+    if not source.has_speakers:
         return f"{source.domain}-{index:05d}"
     return f"speaker-{index // source.clips_each:05d}/clip-{index:05d}"
 

@@ -1,5 +1,6 @@
 """The voices of the synthetic world: syllables at random times, sung by a harmonic source."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,19 +58,35 @@ def _syllables(rng: np.random.Generator, samples: int) -> Array:
 def sing(voice: Voice, loudness: Array, rng: np.random.Generator) -> Array:
     """Mono samples at SAMPLE_RATE: a harmonic sound of unit peak times `loudness` times PEAK. The fundamental and the
     phases of the harmonics differ a little from clip to clip."""
-    clock = np.arange(len(loudness)) / SAMPLE_RATE
+    sound = hum(voice, len(loudness), rng)
+    samples: Array = PEAK * loudness * sound / np.abs(sound).max()
+    return samples
+
+
+def hum(voice: Voice, samples: int, rng: np.random.Generator, shape: Callable[[Array], Array] | None = None) -> Array:
+    """A steady sound [samples] of any level; `shape` gives the gains by which its partials are multiplied, from their
+    frequencies in Hz."""
+    clock = np.arange(samples) / SAMPLE_RATE
     pitch = voice.pitch * (1 + 0.003 * rng.standard_normal())
-    harmonics = np.arange(1, int(CEILING / pitch) + 1)
-    frequencies = pitch * harmonics
-    gains = harmonics.astype(np.float64) ** -voice.tilt
-    bumps = sum(np.exp(-0.5 * ((frequencies - f) / (120 + 0.08 * f)) ** 2) for f in voice.formants)
-    gains = gains * (0.15 + bumps)
-    if voice.hollow:
-        gains = gains * np.where(harmonics % 2 == 0, 0.1, 1.0)
-    parts = gains * np.exp(1j * rng.uniform(0, 2 * np.pi, len(harmonics)))
+    gains = partials(voice, pitch)
+    if shape is not None:
+        gains = gains * shape(pitch * np.arange(1, len(gains) + 1))
+    parts = gains * np.exp(1j * rng.uniform(0, 2 * np.pi, len(gains)))
     turn = np.exp(2j * np.pi * pitch * clock)
     sound = np.zeros(len(clock), dtype=np.complex128)
     for part in parts[::-1]:  # Horner's scheme: harmonic h is the h-th power of the fundamental's phasor
         sound = (sound + part) * turn
-    samples: Array = PEAK * loudness * sound.imag / np.abs(sound.imag).max()
-    return samples
+    steady: Array = sound.imag
+    return steady
+
+
+def partials(voice: Voice, pitch: float) -> Array:
+    """Amplitudes of all harmonics of `pitch` in Hz up to CEILING."""
+    harmonics = np.arange(1, int(CEILING / pitch) + 1)
+    gains = harmonics.astype(np.float64) ** -voice.tilt
+    bumps = sum(np.exp(-0.5 * ((pitch * harmonics - f) / (120 + 0.08 * f)) ** 2) for f in voice.formants)
+    gains = gains * (0.15 + bumps)
+    if voice.hollow:
+        gains = gains * np.where(harmonics % 2 == 0, 0.1, 1.0)
+    amplitudes: Array = gains
+    return amplitudes
