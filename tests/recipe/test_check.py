@@ -1,5 +1,6 @@
-"""Sections of a phase recipe must agree: the sequence degree with the tokens, and the license with the Hub."""
+"""Sections of a phase recipe must agree: the sequence degree with the tokens, the license with the Hub; cards say whose voices."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from talkies.config import RecipeError
 from talkies.config.source import load
 from talkies.models.systems import SYSTEMS
-from talkies.recipe.check import check, check_license
+from talkies.recipe.check import check, check_card
 from talkies.recipe.config import decode_phase
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
@@ -46,12 +47,12 @@ def test_only_what_a_phase_trains_counts(phase: str, tokens: str) -> None:
     + [(text, False) for text in ("", "MIT", "my license", "mit<script>", "[x](javascript:alert)", "a|b", "`a`", "-a")],
 )
 def test_a_license_is_an_identifier(license: str, good: bool) -> None:
-    tracking = decode_phase(load(RECIPES / "toy/lora.yaml", [f'tracking.license="{license}"']), SYSTEMS).tracking
+    recipe = decode_phase(load(RECIPES / "toy/lora.yaml", [f'tracking.license="{license}"']), SYSTEMS)
     if good:
-        check_license(tracking)
+        check_card(recipe)
         return
     with pytest.raises(RecipeError, match=r"^recipe: `tracking.license` must be an identifier of the Hub"):
-        check_license(tracking)
+        check_card(recipe)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +78,11 @@ def test_bf16_masters_need_frozen_weights_and_bf16_matmuls(
         return
     with pytest.raises(RecipeError, match=message):
         check(decoded)
+
+
+@pytest.mark.parametrize("voices", [None, "", "   "])
+def test_a_system_that_speaks_with_its_voices_says_whose_they_are(voices: str | None) -> None:
+    recipe = decode_phase(load(RECIPES.parent / "mirage_audio/cloning.yaml"), SYSTEMS)
+    check_card(recipe)
+    with pytest.raises(RecipeError, match=r"^recipe: `tracking.voices` is missing: a mirage_audio model speaks with"):
+        check_card(replace(recipe, tracking=replace(recipe.tracking, voices=voices)))

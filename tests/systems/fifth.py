@@ -82,6 +82,7 @@ class FifthSystem:
     scales: Mapping[str, str] = {"text": "the caption"}
     options: Mapping[str, str] = {}
     layouts: Mapping[str, Layout] = {}
+    voices = False
     kind = "fifth"
 
     def network(self) -> FifthNetwork:

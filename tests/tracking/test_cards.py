@@ -273,7 +273,7 @@ def test_any_text_of_an_old_record_is_shown_literally_on_one_line(text: str) -> 
     parent = {"name": text, "step": 1, "sha256": text, "recipe_hash": text, "spec": text, "commit": text}
     gate = GateResult(metric=text, op=">=", needed=0.0, found=1.0)
     wild = card(
-        changed={"license": text, "samples": [Sample(prompt=text, picture=b"")], "gates": [gate]},
+        changed={"license": text, "voices": text, "samples": [Sample(prompt=text, picture=b"")], "gates": [gate]},
         data=data, parents={"audio": parent}, codecs={text: text}, commit=text, name=text, phase=text, weights=text,
         survival={"skipped_steps": [{"step": 1, "what": text}], "passed_batches": []},
     )  # fmt: skip
@@ -281,6 +281,7 @@ def test_any_text_of_an_old_record_is_shown_literally_on_one_line(text: str) -> 
     written = card_text(front)
     assert parse_card(written) == front
     assert front["license"] == front["datasets"][0] == front["talkies"]["samples"][0]["prompt"] == flat(text)
+    assert front["talkies"]["voices"] == flat(text)
     assert written.isascii() or plain(written.replace("\n", ""))
     found = seen(body(front))
     assert found.links == ["version-0003/sample-00.jpg"]
@@ -392,3 +393,9 @@ def test_the_cards_of_this_repository_follow_from_their_front_matter() -> None:
         front = read_card(path)
         assert path.read_text() == card_text(front)
         assert metrics_of(front)
+
+
+def test_a_card_says_whose_voices_were_learned() -> None:
+    assert "## Voices" not in card_text(front_matter(card(), []))
+    said = card_text(front_matter(card(changed={"voices": "One speaker, who agreed."}), []))
+    assert "## Voices\n\nOne speaker, who agreed" in said

@@ -64,9 +64,19 @@ def _check_survival(survival: SurvivalConfig) -> None:
         )
 
 
-def check_license(tracking: TrackingConfig) -> None:
-    """RecipeError for a license that is not an identifier. Checked only when training begins, so that runs made before
-    this rule can still be opened."""
+def check_card(recipe: PhaseRecipe) -> None:
+    """RecipeError for what a model card cannot say. Checked only when training begins, so that runs made before these
+    rules, and imported weights, can still be opened."""
+    _check_license(recipe.tracking)
+    voices = recipe.tracking.voices
+    if recipe.system.voices and not (voices or "").strip():
+        raise RecipeError(
+            f"recipe: `tracking.voices` is missing: a {recipe.system.kind} model speaks with the voices that it was "
+            "trained on; write whose they are, and by what right they are used"
+        )
+
+
+def _check_license(tracking: TrackingConfig) -> None:
     if not _LICENSE.fullmatch(tracking.license):
         raise RecipeError(
             f"recipe: `tracking.license` must be an identifier of the Hub (apache-2.0, cc-by-4.0, other, unknown; all: "

@@ -161,7 +161,8 @@ class System(Protocol):
     `codecs`: keys of `codecs` -> what each encodes (video, audio, text); `slots`: key of `parents`, besides `base` ->
     the components that it brings; `scales`: keys of `sampling.scales` -> what they guide; `options`: the media that
     `talkies sample` may be given (image, audio, video) -> what each is for; `layouts`: name of a form of released
-    folders -> its description.
+    folders -> its description; `voices`: whether its models speak with the voices that they were trained on, so that
+    their cards must say whose these are.
     """
 
     model: Any
@@ -171,6 +172,7 @@ class System(Protocol):
     scales: Mapping[str, str]
     options: Mapping[str, str]
     layouts: Mapping[str, Layout]
+    voices: bool
 
     def __hash__(self) -> int:
         """A system is one object."""

@@ -48,6 +48,7 @@ def _sections(front: Front, stored: str) -> list[str]:
         f"## Numbers\n\n{_numbers(front)}",
         f"## Made from\n\n{_made_from(card)}",
         f"## Limits\n\n{_limits(front)}",
+        *([f"## Voices\n\n{escaped(card['voices'])}"] if card.get("voices") else []),
         f"## License\n\n{escaped(front['license'])}",
     ]
 

@@ -137,6 +137,7 @@ class TalkiesRecord:
     shelf: Name | None = None
     made: tuple[str, ...] = ()
     takes: dict[str, str] = field(default_factory=dict)
+    voices: str | None = None
 
 
 @record

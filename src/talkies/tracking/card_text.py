@@ -39,8 +39,8 @@ class Sample:
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """The facts of a card: a registered version, its release.json (`info`), its metrics and gates, a few `samples`; the
-    media that are `made`, and what `talkies sample` takes: option -> what it is for. `store`: where it is
-    registered; `shelf`: the folder above the cards of all models."""
+    media that are `made`, what it says of the `voices` that it was trained on, and what `talkies sample` takes:
+    option -> what it is for. `store`: where it is registered; `shelf`: the folder above the cards of all models."""
 
     name: str
     version: str
@@ -50,6 +50,7 @@ class Card:
     info: Mapping[str, Any]
     metrics: Mapping[str, float]
     gates: Sequence[GateResult]
+    voices: str | None = None
     samples: Sequence[Sample] = ()
     made: Sequence[str] = ()
     takes: Mapping[str, str] = field(default_factory=dict)
@@ -120,6 +121,7 @@ def front_matter(card: Card, aliases: Sequence[str]) -> Front:
             {"metric": g.metric, "op": g.op, "needed": g.needed, "found": g.found, "passed": g.passed}
             for g in card.gates
         ],
+        **({"voices": card.voices} if card.voices else {}),
         **({"made": [*card.made], "takes": dict(card.takes)} if card.made else {}),
         "samples": [
             {"picture": path, "prompt": sample.prompt} for path, sample in zip(card.pictures, card.samples, strict=True)

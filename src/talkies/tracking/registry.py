@@ -96,6 +96,7 @@ def promote(
             sha256=release_sha256(release_folder),
             run_id=run_id,
             license=config.license,
+            voices=config.voices,
             info=read_release(release_folder),
             metrics=metrics,
             gates=gates,

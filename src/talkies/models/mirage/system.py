@@ -28,6 +28,7 @@ class MirageSystem:
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
     layouts: Mapping[str, Layout] = MappingProxyType({})
+    voices = False
     kind = "mirage"
 
     def network(self) -> Network:

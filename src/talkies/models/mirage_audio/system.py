@@ -35,6 +35,7 @@ class MirageAudioSystem:
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
     layouts: Mapping[str, Layout] = MappingProxyType({})
+    voices = True
     kind = "mirage_audio"
 
     def network(self) -> Network:

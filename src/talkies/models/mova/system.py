@@ -33,6 +33,7 @@ class MovaSystem:
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
     layouts: Mapping[str, Layout] = LAYOUTS
+    voices = False
     kind = "mova"
 
     def network(self) -> Network:
