@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, check_shapes
+from talkies.codecs.weight_norm import folded, weight_norm_pairs
 from talkies.config import DataError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -59,7 +60,7 @@ def _video(config: Any, stored: Stored, key: str) -> str:
 
 
 def _dac(config: Any, stored: Stored, key: str) -> str:
-    from talkies.codecs.mova_dac import MovaAudioCodec, folded, weight_norm_pairs  # noqa: PLC0415
+    from talkies.codecs.mova_dac import MovaAudioCodec  # noqa: PLC0415
 
     network, folder = MovaAudioCodec.skeleton(config, key=key)
     tensors, shapes = stored(folder)
