@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKLWan, AutoencoderOobleck, AutoencoderSAME
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
-from transformers import UMT5Config, UMT5EncoderModel
+from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
 from talkies.codecs.dac import Dac, DacShape, Snake
 
@@ -94,3 +94,20 @@ def umt5() -> UMT5EncoderModel:
             pad_token_id=0,
         )
         return UMT5EncoderModel(config)
+
+
+def t5(vocabulary: int = len(WORDS)) -> T5EncoderModel:
+    """32 wide; with the 384 tokens of ByT5, a small one of those."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = T5Config(
+            vocab_size=vocabulary,
+            d_model=32,
+            d_kv=8,
+            d_ff=64,
+            num_layers=2,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
+            pad_token_id=0,
+        )
+        return T5EncoderModel(config)

@@ -177,6 +177,19 @@ class T5TextConfig:
     length: Length = 256
 
 
+@config
+class ByT5TextConfig:
+    """transformers' T5 encoder of a ByT5 (1472 wide: small, 1536: base), whose tokens are the bytes of a text: padded
+    positions zeroed, nothing for an empty caption. `weights`: a folder with text_encoder/."""
+
+    medium: ClassVar[Medium] = "text"
+    fitted: ClassVar[bool] = False
+    kind: Literal["byt5"] = "byt5"
+    weights: str | None = None
+    dim: Width = 1472
+    length: Length = 1024
+
+
 VideoConfig = LinearVideoConfig | WanVideoConfig | MochiVideoConfig
 """`piece`: the latent steps that are encoded on their own (None: a clip is encoded as a whole)."""
 SoundEncoderConfig = LogMelConfig | Wav2Vec2Config | HubertConfig | WhisperConfig
@@ -184,7 +197,8 @@ SoundEncoderConfig = LogMelConfig | Wav2Vec2Config | HubertConfig | WhisperConfi
 SoundVaeConfig = OobleckAudioConfig | SameAudioConfig
 """What is pretrained, and has a fitted part."""
 AudioConfig = LinearAudioConfig | MovaAudioConfig | SoundVaeConfig | WaveformConfig | SoundEncoderConfig
-TextConfig = ByteTextConfig | Umt5TextConfig | T5TextConfig
+PretrainedTextConfig = Umt5TextConfig | T5TextConfig | ByT5TextConfig
+TextConfig = ByteTextConfig | PretrainedTextConfig
 CodecConfig = Annotated[VideoConfig | AudioConfig | TextConfig, Field(discriminator="kind")]
 CodecsConfig = dict[str, CodecConfig]
 """The frozen parts of one system, by name."""

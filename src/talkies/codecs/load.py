@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from talkies.codecs.config import CodecConfig, SoundVaeConfig
+from talkies.codecs.config import CodecConfig, PretrainedTextConfig, SoundVaeConfig
 from talkies.codecs.fitted import check_identity, read_fitted, save_codec
 from talkies.config import RecipeError
 from talkies.streams.codec import AudioEncoder, Codecs, TextEncoder, VideoCodec
 
 if TYPE_CHECKING:
     from talkies.codecs.sound_vae import SoundVae
+    from talkies.codecs.token_text import TokenTextEncoder
 
 __all__ = ["load_bare", "load_codec", "load_codecs", "save_codec"]
 
@@ -105,17 +106,26 @@ def _audio(key: str, config: Any, device: torch.device | str) -> AudioEncoder:
 
 
 def _text(key: str, config: Any, device: torch.device | str) -> TextEncoder:
-    if config.kind == "umt5":
-        from talkies.codecs.umt5 import Umt5TextEncoder  # noqa: PLC0415
-
-        return Umt5TextEncoder.load(config, key=key, device=device)
-    if config.kind == "t5":
-        from talkies.codecs.t5 import T5TextEncoder  # noqa: PLC0415
-
-        return T5TextEncoder.load(config, key=key, device=device)
+    if isinstance(config, PretrainedTextConfig):
+        return token_encoder(config).load(config, key=key, device=device)
     from talkies.codecs.byte_text import ByteTextEncoder  # noqa: PLC0415
 
     return ByteTextEncoder(config)
+
+
+def token_encoder(config: PretrainedTextConfig) -> "type[TokenTextEncoder]":
+    """The class of a pretrained text encoder."""
+    if config.kind == "umt5":
+        from talkies.codecs.umt5 import Umt5TextEncoder  # noqa: PLC0415
+
+        return Umt5TextEncoder
+    if config.kind == "byt5":
+        from talkies.codecs.byt5 import ByT5TextEncoder  # noqa: PLC0415
+
+        return ByT5TextEncoder
+    from talkies.codecs.t5 import T5TextEncoder  # noqa: PLC0415
+
+    return T5TextEncoder
 
 
 def load_codecs(
