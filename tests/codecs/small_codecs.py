@@ -1,10 +1,13 @@
-"""Small random codecs of the released kinds: Wan's VAE, the continuous DAC, UMT5 with its tokenizer."""
+"""Small random codecs of the released kinds: Wan's VAE, the continuous DAC, sound VAEs, UMT5 with its tokenizer."""
+
+import warnings
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
+from diffusers import AutoencoderKLWan, AutoencoderOobleck, AutoencoderSAME
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
-from transformers import UMT5Config, UMT5EncoderModel
+from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
 
 from talkies.codecs.dac import Dac, DacShape, Snake
 
@@ -26,6 +29,35 @@ def dac(shape: DacShape = NARROW) -> Dac:
             if isinstance(module, Snake):
                 nn.init.uniform_(module.alpha, 0.5, 2.0)
     return made.requires_grad_(False)
+
+
+def oobleck(**changes: Any) -> AutoencoderOobleck:
+    """4 channels, hops of 32 samples; mono, unless that is changed."""
+    sizes: dict[str, Any] = {
+        "encoder_hidden_size": 8, "decoder_input_channels": 4, "decoder_channels": 8, "downsampling_ratios": [2, 4, 4],
+        "channel_multiples": [1, 2, 4], "audio_channels": 1,
+    }  # fmt: skip
+    return _random(AutoencoderOobleck, **sizes | changes)
+
+
+def same(**changes: Any) -> AutoencoderSAME:
+    """6 channels, hops of 64 samples; mono, unless that is changed."""
+    sizes: dict[str, Any] = {
+        "patch_size": 16, "encoder_channels": 8, "encoder_c_mults": (2,), "encoder_strides": (4,), "latent_dim": 6,
+        "encoder_transformer_depths": (2,), "decoder_sinusoidal_blocks": (1,), "dim_heads": 8, "audio_channels": 1,
+    }  # fmt: skip
+    return _random(AutoencoderSAME, **sizes | changes)
+
+
+def _random(model: Any, **sizes: Any) -> Any:
+    """With values where a new network has zeros."""
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # weight norm in torch's older way
+        torch.manual_seed(0)
+        made = model(**sizes).requires_grad_(False).eval()
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return made
 
 
 def dac_config(**changes: object) -> dict[str, object]:
@@ -62,3 +94,20 @@ def umt5() -> UMT5EncoderModel:
             pad_token_id=0,
         )
         return UMT5EncoderModel(config)
+
+
+def t5(vocabulary: int = len(WORDS)) -> T5EncoderModel:
+    """32 wide; with the 384 tokens of ByT5, a small one of those."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = T5Config(
+            vocab_size=vocabulary,
+            d_model=32,
+            d_kv=8,
+            d_ff=64,
+            num_layers=2,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
+            pad_token_id=0,
+        )
+        return T5EncoderModel(config)

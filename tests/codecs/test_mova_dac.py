@@ -12,7 +12,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from talkies.codecs.config import MovaAudioConfig
 from talkies.codecs.dac import Dac, DacShape
-from talkies.codecs.mova_dac import MovaAudioCodec, fold_weight_norm
+from talkies.codecs.mova_dac import MovaAudioCodec
+from talkies.codecs.weight_norm import fold_weight_norm
 from talkies.config import DataError, RecipeError
 
 CONFIG = MovaAudioConfig(channels=4)

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import torch
-from small_codecs import WORDS, spelled_tokenizer
-from transformers import T5Config, T5EncoderModel
+from small_codecs import spelled_tokenizer, t5
 
 from talkies.codecs.config import T5TextConfig
 from talkies.codecs.load import load_codecs
@@ -13,25 +12,8 @@ from talkies.codecs.t5 import T5TextEncoder
 CONFIG = T5TextConfig(dim=32)
 
 
-def network() -> T5EncoderModel:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return T5EncoderModel(
-            T5Config(
-                vocab_size=len(WORDS),
-                d_model=32,
-                d_kv=8,
-                d_ff=64,
-                num_layers=2,
-                num_heads=4,
-                feed_forward_proj="gated-gelu",
-                pad_token_id=0,
-            )
-        )
-
-
 def test_padding_takes_no_part_in_attention() -> None:
-    made = network()
+    made = t5()
     text = T5TextEncoder(CONFIG, made, spelled_tokenizer()).encode(["a red  face "])
     assert (text.embedding.shape, text.length.tolist()) == ((1, 256, 32), [5])
     ids = torch.tensor([[4, 5, 3, 6, 1]])  # inner space is kept
@@ -41,13 +23,13 @@ def test_padding_takes_no_part_in_attention() -> None:
 
 
 def test_an_empty_caption_has_no_tokens() -> None:
-    text = T5TextEncoder(CONFIG, network(), spelled_tokenizer()).encode(["", " \n", "a"])
+    text = T5TextEncoder(CONFIG, t5(), spelled_tokenizer()).encode(["", " \n", "a"])
     assert text.length.tolist() == [0, 0, 2]
     assert not text.embedding[:2].any()
 
 
 def test_a_long_caption_is_cut_to_256_tokens_and_keeps_its_end() -> None:
-    encoder = T5TextEncoder(CONFIG, network(), spelled_tokenizer())
+    encoder = T5TextEncoder(CONFIG, t5(), spelled_tokenizer())
     long, whole = " ".join(["red"] * 300), " ".join(["red"] * 255)
     assert (encoder.overflow(long), encoder.overflow(whole)) == (45, 0)
     text = encoder.encode([long, whole])
@@ -58,15 +40,15 @@ def test_a_long_caption_is_cut_to_256_tokens_and_keeps_its_end() -> None:
 def test_loads_a_folder(tmp_path: Path) -> None:
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer" / "tokenizer.json").write_text(spelled_tokenizer())
-    network().save_pretrained(tmp_path / "text_encoder")
+    t5().save_pretrained(tmp_path / "text_encoder")
     config = T5TextConfig(dim=32, weights=str(tmp_path))
     loaded = load_codecs({"text": config}, None).text["text"]
-    made = T5TextEncoder(CONFIG, network(), spelled_tokenizer())
+    made = T5TextEncoder(CONFIG, t5(), spelled_tokenizer())
     assert torch.equal(loaded.encode(["a red face"]).embedding, made.encode(["a red face"]).embedding)
     assert loaded.identity == made.identity
-    assert loaded.identity != T5TextEncoder(T5TextConfig(dim=32, length=8), network(), spelled_tokenizer()).identity
+    assert loaded.identity != T5TextEncoder(T5TextConfig(dim=32, length=8), t5(), spelled_tokenizer()).identity
     (tmp_path / "text_encoder" / "model.safetensors").unlink()
-    other = network()
+    other = t5()
     with torch.no_grad():
         other.shared.weight.add_(1)
     other.save_pretrained(tmp_path / "text_encoder")

@@ -1,4 +1,4 @@
-"""Sections of a phase recipe must agree: the sequence degree with the tokens, the license with the Hub; cards say whose voices."""
+"""Sections of a phase recipe must agree; a card has a license of the Hub, and says whose voices were learned."""
 
 from dataclasses import replace
 from pathlib import Path

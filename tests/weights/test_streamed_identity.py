@@ -1,6 +1,7 @@
 """The identity of a codec that is read tensor by tensor is that of the codec in memory."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 import torch
 from made_folders import mova_folder
 from safetensors.torch import load_file, save_file
+from transformers import T5Config, T5EncoderModel
 
-from talkies.codecs.config import MovaAudioConfig, Umt5TextConfig, WanVideoConfig
+from talkies.codecs.config import ByT5TextConfig, MovaAudioConfig, T5TextConfig, Umt5TextConfig, WanVideoConfig
 from talkies.codecs.load import load_codec
 from talkies.codecs.streamed import streamed_identity
 from talkies.config import DataError
@@ -30,6 +32,19 @@ def test_it_is_that_of_the_loaded_codec(tmp_path: Path, dtype: torch.dtype) -> N
     for part, config in codec_configs(folder).items():
         loaded = load_codec(part, config, None)
         assert streamed_identity(config, stored, key=f"codecs.{part}") == loaded.identity
+
+
+@pytest.mark.parametrize("kind", [T5TextConfig, ByT5TextConfig])
+def test_it_is_that_of_a_t5_with_and_without_a_tokenizer(tmp_path: Path, kind: Any) -> None:
+    folder = mova_folder(tmp_path / "mova")
+    shutil.rmtree(folder / "text_encoder")
+    T5EncoderModel(T5Config(vocab_size=384, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4)).save_pretrained(
+        folder / "text_encoder"
+    )
+    if kind is ByT5TextConfig:
+        shutil.rmtree(folder / "tokenizer")
+    config = kind(weights=str(folder), dim=32)
+    assert streamed_identity(config, stored, key="codecs.text") == load_codec("text", config, None).identity
 
 
 def rewrite(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -98,6 +98,34 @@ class MovaAudioConfig:
 
 
 @config
+class OobleckAudioConfig:
+    """diffusers' AutoencoderOobleck (Stable Audio Open's VAE: 64 channels of hops of 2048 samples at 44.1 kHz), mono or
+    stereo; mean and deviation of its channels are fitted. `weights`: a folder in diffusers' layout."""
+
+    medium: ClassVar[Medium] = "audio"
+    fitted: ClassVar[bool] = True
+    kind: Literal["oobleck"] = "oobleck"
+    weights: str | None = None
+    channels: Channels = 64
+    sample_rate: SampleRate = 44100
+    hop: Hop = 2048
+
+
+@config
+class SameAudioConfig:
+    """diffusers' AutoencoderSAME (Stable Audio 3's autoencoder: 256 channels of hops of 4096 samples at 44.1 kHz), mono
+    or stereo; mean and deviation of its channels are fitted. `weights`: a folder in diffusers' layout."""
+
+    medium: ClassVar[Medium] = "audio"
+    fitted: ClassVar[bool] = True
+    kind: Literal["same"] = "same"
+    weights: str | None = None
+    channels: Channels = 256
+    sample_rate: SampleRate = 44100
+    hop: Hop = 4096
+
+
+@config
 class WaveformConfig:
     """The sound itself: a latent step holds its `hop` samples, so that they come back bit for bit."""
 
@@ -162,12 +190,30 @@ class T5TextConfig:
     length: Length = 256
 
 
+@config
+class ByT5TextConfig:
+    """transformers' T5 encoder of a ByT5 (1472 wide: small, 1536: base), whose tokens are the bytes of a text: padded
+    positions zeroed, nothing for an empty caption. `weights`: a folder with text_encoder/."""
+
+    medium: ClassVar[Medium] = "text"
+    fitted: ClassVar[bool] = False
+    kind: Literal["byt5"] = "byt5"
+    weights: str | None = None
+    dim: Width = 1472
+    length: Length = 1024
+
+
 VideoConfig = LinearVideoConfig | WanVideoConfig | MochiVideoConfig
 """`piece`: the latent steps that are encoded on their own (None: a clip is encoded as a whole)."""
 SoundEncoderConfig = LogMelConfig | Wav2Vec2Config | HubertConfig | WhisperConfig
 """What only encodes."""
-AudioConfig = LinearAudioConfig | SourceFilterConfig | MovaAudioConfig | WaveformConfig | SoundEncoderConfig
-TextConfig = ByteTextConfig | Umt5TextConfig | T5TextConfig
+SoundVaeConfig = OobleckAudioConfig | SameAudioConfig
+"""What is pretrained, and has a fitted part."""
+AudioConfig = (
+    LinearAudioConfig | SourceFilterConfig | MovaAudioConfig | SoundVaeConfig | WaveformConfig | SoundEncoderConfig
+)
+PretrainedTextConfig = Umt5TextConfig | T5TextConfig | ByT5TextConfig
+TextConfig = ByteTextConfig | PretrainedTextConfig
 CodecConfig = Annotated[VideoConfig | AudioConfig | TextConfig, Field(discriminator="kind")]
 CodecsConfig = dict[str, CodecConfig]
 """The frozen parts of one system, by name."""

@@ -1,4 +1,4 @@
-"""The folder of a fitted codec.
+"""The folder of a fitted codec, or of the fitted part of a pretrained one.
 
 It holds model.safetensors and config.json = {"codec": config values, "identity", "sha256" of model.safetensors}.
 config.json is written last: a folder without it holds no codec.
@@ -16,7 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from talkies.codecs.identity import config_values
+from talkies.codecs.identity import config_values, identity
 from talkies.config import DataError, StorageError
 from talkies.config.canonical import first_names
 from talkies.config.quoting import named, shown
@@ -119,11 +119,19 @@ def _check_config(config: object, found: Mapping[str, Any], folder: Path) -> Non
         )
 
 
-def check_identity(codec: Fitted, folder: Path) -> None:
+def fitted_identity(config: object, folder: Path) -> str:
+    """The identity of a fitted codec, without computing with it: a pretrained network, whose hash the folder holds, is
+    not read. Raises as `read_fitted` and `check_identity`."""
+    found = identity(config, read_fitted(config, folder))
+    check_identity(found, folder)
+    return found
+
+
+def check_identity(found: str, folder: Path) -> None:
     """Raise DataError if a loaded codec is not the one that was saved, because the algorithm has changed since."""
     saved = FITTED.read(folder / CONFIG).identity
-    if codec.identity != saved:
+    if found != saved:
         raise DataError(
-            f"codec {folder}: its identity is {codec.identity[:12]}, {CONFIG} has {saved[:12]}: it was fitted by "
+            f"codec {folder}: its identity is {found[:12]}, {CONFIG} has {saved[:12]}: it was fitted by "
             "another version of talkies; run `talkies prepare` again"
         )

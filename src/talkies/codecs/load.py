@@ -1,17 +1,22 @@
-"""Loads the codecs of a recipe: fitted ones from their folder, pretrained ones from the weights that it names."""
+"""Loads the codecs of a recipe: fitted ones from their folder, pretrained ones from the weights that it names, and
+those that are both from both."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from talkies.codecs.config import CodecConfig
+from talkies.codecs.config import CodecConfig, PretrainedTextConfig, SoundVaeConfig
 from talkies.codecs.fitted import check_identity, read_fitted, save_codec
 from talkies.config import RecipeError
 from talkies.streams.codec import AudioEncoder, Codecs, TextEncoder, VideoCodec
 
-__all__ = ["load_codec", "load_codecs", "save_codec"]
+if TYPE_CHECKING:
+    from talkies.codecs.sound_vae import SoundVae
+    from talkies.codecs.token_text import TokenTextEncoder
+
+__all__ = ["load_bare", "load_codec", "load_codecs", "save_codec"]
 
 
 def load_codec(
@@ -23,30 +28,49 @@ def load_codec(
             raise RecipeError(
                 f"`codecs.{name}`: a {config.kind} codec is fitted: it needs the codecs folder of a prepared data root"
             )
-        return _fitted(config, folder / name)
+        return _fitted(f"codecs.{name}", config, folder / name, device)
     return _unfitted(name, config, device)
 
 
 # Imports are inside the functions: a toy run must not spend ten seconds importing diffusers and transformers.
 
 
-def _fitted(config: Any, folder: Path) -> VideoCodec | AudioEncoder:
+def _fitted(key: str, config: Any, folder: Path, device: torch.device | str) -> VideoCodec | AudioEncoder:
+    weights = read_fitted(config, folder)
     codec: Any
     if config.kind == "linear_video":
         from talkies.codecs.linear_video import LinearVideoCodec  # noqa: PLC0415
 
-        codec = LinearVideoCodec(config, read_fitted(config, folder))
+        codec = LinearVideoCodec(config, weights)
     elif config.kind == "source_filter":
         from talkies.codecs.source_filter import SourceFilterCodec  # noqa: PLC0415
 
-        codec = SourceFilterCodec(config, read_fitted(config, folder))
-    else:
+        codec = SourceFilterCodec(config, weights)
+    elif config.kind == "linear_audio":
         from talkies.codecs.linear_audio import LinearAudioCodec  # noqa: PLC0415
 
-        codec = LinearAudioCodec(config, read_fitted(config, folder))
-    check_identity(codec, folder)
+        codec = LinearAudioCodec(config, weights)
+    else:
+        codec = _sound_vae(config).load(config, weights, key=key, device=device)
+    check_identity(codec.identity, folder)
     loaded: VideoCodec | AudioEncoder = codec
     return loaded
+
+
+def load_bare(name: str, config: SoundVaeConfig, *, device: torch.device | str = "cpu") -> "SoundVae":
+    """The pretrained part of the codec `name` of a recipe, to be fitted. RecipeError for a missing or unsuitable
+    `codecs.<name>.weights`, DataError for its contents."""
+    return _sound_vae(config).bare(config, key=f"codecs.{name}", device=device)
+
+
+def _sound_vae(config: SoundVaeConfig) -> "type[SoundVae]":
+    if config.kind == "oobleck":
+        from talkies.codecs.oobleck import OobleckAudioCodec  # noqa: PLC0415
+
+        return OobleckAudioCodec
+    from talkies.codecs.same import SameAudioCodec  # noqa: PLC0415
+
+    return SameAudioCodec
 
 
 def _unfitted(name: str, config: Any, device: torch.device | str) -> VideoCodec | AudioEncoder | TextEncoder:
@@ -86,17 +110,26 @@ def _audio(key: str, config: Any, device: torch.device | str) -> AudioEncoder:
 
 
 def _text(key: str, config: Any, device: torch.device | str) -> TextEncoder:
-    if config.kind == "umt5":
-        from talkies.codecs.umt5 import Umt5TextEncoder  # noqa: PLC0415
-
-        return Umt5TextEncoder.load(config, key=key, device=device)
-    if config.kind == "t5":
-        from talkies.codecs.t5 import T5TextEncoder  # noqa: PLC0415
-
-        return T5TextEncoder.load(config, key=key, device=device)
+    if isinstance(config, PretrainedTextConfig):
+        return token_encoder(config).load(config, key=key, device=device)
     from talkies.codecs.byte_text import ByteTextEncoder  # noqa: PLC0415
 
     return ByteTextEncoder(config)
+
+
+def token_encoder(config: PretrainedTextConfig) -> "type[TokenTextEncoder]":
+    """The class of a pretrained text encoder."""
+    if config.kind == "umt5":
+        from talkies.codecs.umt5 import Umt5TextEncoder  # noqa: PLC0415
+
+        return Umt5TextEncoder
+    if config.kind == "byt5":
+        from talkies.codecs.byt5 import ByT5TextEncoder  # noqa: PLC0415
+
+        return ByT5TextEncoder
+    from talkies.codecs.t5 import T5TextEncoder  # noqa: PLC0415
+
+    return T5TextEncoder
 
 
 def load_codecs(
@@ -108,8 +141,8 @@ def load_codecs(
 ) -> Codecs:
     """The codecs `names` (None: all) of a recipe; the files of the others are not read.
 
-    `folder` is <data root>/codecs with a folder for each of a fitted kind (None if all kinds are pretrained);
-    pretrained networks are put on `device`. Raises RecipeError for a missing or unsuitable `codecs.<name>.weights`,
+    `folder` is <data root>/codecs with a folder for each of a fitted kind (None if no kind is fitted); pretrained
+    networks are put on `device`. Raises RecipeError for a missing or unsuitable `codecs.<name>.weights`,
     DataError for the contents of a folder.
     """
     parts: dict[str, dict[str, Any]] = {"video": {}, "audio": {}, "text": {}}

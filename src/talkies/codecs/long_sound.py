@@ -28,8 +28,12 @@ class Piece:
 
 def pieces(config: SpeechConfig, steps: int) -> Iterator[Piece]:
     """The pieces of a sound of `steps` steps."""
-    own, around = config.piece * config.rate, config.context * config.rate
-    if steps <= config.longest * config.rate:
+    return cut(steps, own=config.piece * config.rate, around=config.context * config.rate)
+
+
+def cut(steps: int, *, own: int, around: int) -> Iterator[Piece]:
+    """Pieces of `own` steps, for which `around` steps on both sides are heard, too; one if that covers the sound."""
+    if steps <= own + 2 * around:
         yield Piece(begin=0, end=steps, first=0, last=steps)
         return
     for begin in range(0, steps, own):

@@ -1,6 +1,5 @@
 """MOVA's audio codec: 48 kHz mono <-> [128, T] at 50 Hz through a continuous DAC (docs/mova.md: Codecs)."""
 
-from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from talkies.codecs.dac import Dac, DacShape
 from talkies.codecs.geometry import audio_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, load_strictly, read_config, read_tensors, weights_folder
+from talkies.codecs.weight_norm import fold_weight_norm
 from talkies.config import DataError
 from talkies.streams import Grid
 
@@ -81,36 +81,3 @@ class MovaAudioCodec:
         device = self.network.post_quant_conv.weight.device
         samples = [self.network.samples(clip[None].to(device, torch.float32))[:, 0] for clip in latent]
         return torch.cat(samples).to(latent.device)
-
-
-def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with every weight-norm pair replaced by its weight v * g / |v|, the norm per output channel
-    (dim 0). Accepts both of torch's spellings: `weight_g`, `weight_v` and `parametrizations.weight.original0/1`."""
-    return {name: folded(tensors, stored) for name, stored in weight_norm_pairs(tensors).items()}
-
-
-def weight_norm_pairs(names: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Name of a folded tensor -> the names of what it is made of: itself, or (v, g). DataError for a g without v."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name in names:
-        for g, v in (
-            ("weight_g", "weight_v"),
-            ("parametrizations.weight.original0", "parametrizations.weight.original1"),
-        ):
-            if name.endswith(f".{g}"):
-                stem = name.removesuffix(g)
-                if stem + v not in names:
-                    raise DataError(f"weight norm: found {name} without {stem + v}; the file is incomplete")
-                found[f"{stem}weight"] = (stem + v, name)
-                break
-            if name.endswith(f".{v}"):
-                break
-        else:
-            found[name] = (name,)
-    return found
-
-
-def folded(tensors: Mapping[str, Tensor], stored: tuple[str, ...]) -> Tensor:
-    """A tensor, or the weight of the pair (v, g), in fp32."""
-    values = [tensors[name] for name in stored]
-    return values[0] if len(values) == 1 else torch._weight_norm(values[0].float(), values[1].float(), 0)

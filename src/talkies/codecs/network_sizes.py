@@ -10,9 +10,15 @@ if TYPE_CHECKING:
     from talkies.codecs.video_vae import VideoVae
 
 FP32 = 4
-RELEASED = {"umt5": 11_361_820_672, "mova_dac": FP32 * 371_539_137, "t5": 9_524_621_312}
-"""Bytes of the released networks whose size no recipe tells: UMT5-XXL's and T5 v1.1 XXL's encoders in bf16; MOVA's
-audio VAE, which computes in fp32."""
+RELEASED = {
+    "umt5": 11_361_820_672,
+    "mova_dac": FP32 * 371_539_137,
+    "t5": 9_524_621_312,
+    "oobleck": FP32 * 156_110_721,
+    "byt5": FP32 * 217_657_472,
+}
+"""Bytes of the released networks whose size no recipe tells: UMT5-XXL's and T5 v1.1 XXL's encoders in bf16, ByT5
+small's in fp32; MOVA's audio VAE and a mono Oobleck, which compute in fp32."""
 
 
 def video_vae(config: Any) -> "VideoVae | None":
@@ -30,7 +36,7 @@ def video_vae(config: Any) -> "VideoVae | None":
 
 def network_bytes(config: Any, vae: "VideoVae | None") -> int:
     """Bytes of a codec's network: of `vae` in fp32, of the files that its `weights` names, or of the released one.
-    Of an unknown one, such as a speech encoder without files, 0."""
+    Of an unknown one, such as a speech encoder or a SAME (of which there are two) without files, 0."""
     if vae is not None:
         parameters: int = sum(p.numel() for p in vae.network.parameters())
         return FP32 * parameters

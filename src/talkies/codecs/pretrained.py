@@ -1,15 +1,17 @@
 """Reading pretrained weights: safetensors only, every tensor accounted for, nothing unpickled."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talkies.config import DataError, RecipeError
-from talkies.config.quoting import listed
+from talkies.config.quoting import listed, named
 from talkies.config.records import Kind
 from talkies.files.tensors import PICKLES, WAY_OUT
 
@@ -29,6 +31,24 @@ def weights_folder(weights: str | None, *, key: str, holds: str) -> Path:
 def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     """config.json, or another, of a weights folder; DataError if it is missing or not a JSON object."""
     return PRETRAINED.read(folder / name)
+
+
+def diffusers_skeleton(model: Any, weights: str | None, *, key: str, release: str) -> tuple[Any, Path]:
+    """The network of diffusers' class `model` in the folder that `key`.weights names, on the meta device, without
+    values, and the folder; `release` holds such a one. RecipeError for a missing folder, DataError if its config.json
+    describes another network."""
+    name = model.__name__
+    holds = f"config.json and diffusion_pytorch_model.safetensors of an {name}, such as {release}"
+    folder = weights_folder(weights, key=f"{key}.weights", holds=holds)
+    values = read_config(folder)
+    if (found := values.get("_class_name")) != name:
+        raise DataError(f"{folder}: needed an {name}, but its config.json names {named(str(found))}")
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # diffusers makes weight norm in torch's older way
+        try:
+            return model.from_config(values), folder
+        except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise DataError(f"{folder}: its config.json describes no {name}: {error}") from None
 
 
 def safetensors_files(folder: Path) -> list[Path]:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from talkies.codecs.identity import identity
+from talkies.codecs.load import token_encoder
 from talkies.codecs.pretrained import check_geometry, check_shapes
+from talkies.codecs.weight_norm import folded, weight_norm_pairs
 from talkies.config import DataError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -59,7 +61,7 @@ def _video(config: Any, stored: Stored, key: str) -> str:
 
 
 def _dac(config: Any, stored: Stored, key: str) -> str:
-    from talkies.codecs.mova_dac import MovaAudioCodec, folded, weight_norm_pairs  # noqa: PLC0415
+    from talkies.codecs.mova_dac import MovaAudioCodec  # noqa: PLC0415
 
     network, folder = MovaAudioCodec.skeleton(config, key=key)
     tensors, shapes = stored(folder)
@@ -75,14 +77,11 @@ def _wide(tensors: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def _text(config: Any, stored: Stored, key: str) -> str:
-    from talkies.codecs.t5 import T5TextEncoder  # noqa: PLC0415 - imports transformers
-    from talkies.codecs.token_text import as_bytes, read_text, tokenizer_of  # noqa: PLC0415
-    from talkies.codecs.umt5 import Umt5TextEncoder  # noqa: PLC0415
+    from talkies.codecs.token_text import identifying  # noqa: PLC0415 - imports tokenizers
 
-    kind: Any = (Umt5TextEncoder if config.kind == "umt5" else T5TextEncoder).model
-    folder = Path(config.weights)
-    text = read_text(folder / "tokenizer" / "tokenizer.json")
-    tokenizer_of(text)
+    encoding = token_encoder(config)
+    kind, folder = encoding.model, Path(config.weights)
+    tokenizer = identifying(encoding.tokenizer(folder))
     encoder = folder / "text_encoder"
     try:
         values = kind.config_class.from_pretrained(encoder, local_files_only=True)
@@ -96,7 +95,7 @@ def _text(config: Any, stored: Stored, key: str) -> str:
     check_shapes(network, {**shapes, **{name: shapes[held] for name, held in names.items()}}, encoder)
     dtypes = _dtypes(network, tensors)
     makers = {name: partial(_as, tensors, held, dtypes[name]) for name, held in names.items()}
-    return identity(config, Streamed({**makers, "tokenizer": lambda: as_bytes(text)}))
+    return identity(config, Streamed({**makers, **{name: partial(tokenizer.__getitem__, name) for name in tokenizer}}))
 
 
 def _tied(network: Any, shapes: Shapes) -> dict[str, str]:

@@ -2,11 +2,9 @@
 
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
 from transformers import T5EncoderModel
 
-from talkies.codecs.token_text import TokenTextEncoder
+from talkies.codecs.token_text import FOLDERS, TokenTextEncoder
 
 
 class T5TextEncoder(TokenTextEncoder):
@@ -14,13 +12,11 @@ class T5TextEncoder(TokenTextEncoder):
     no text at all (its released code has no true place in the mask)."""
 
     model: ClassVar[Any] = T5EncoderModel
-    release: ClassVar[str] = "Mochi 1"
+    holds: ClassVar[str] = FOLDERS.format("Mochi 1")
 
     def cleaned(self, caption: str) -> str:
         """Without space around it."""
         return caption.strip()
 
-    def _row(self, caption: str) -> tuple[Tensor, int]:
-        if not self.cleaned(caption):
-            return torch.zeros(1, self.config.length, self.config.dim), 0
-        return super()._row(caption)
+    def _tokens(self, caption: str) -> list[int]:
+        return super()._tokens(caption) if self.cleaned(caption) else []

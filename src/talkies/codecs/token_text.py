@@ -1,6 +1,7 @@
 """Text features of the encoders of the T5 family, as transformers has them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -9,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from talkies.codecs.config import T5TextConfig, Umt5TextConfig
+from talkies.codecs.config import PretrainedTextConfig
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, read_transformer, weights_folder
 from talkies.config import DataError
@@ -17,46 +18,55 @@ from talkies.config.records import regular_bytes
 from talkies.streams.batch import Text
 
 KEY = "codecs.text"
-HOLDS = "text_encoder/ (config.json, *.safetensors) and tokenizer/ (tokenizer.json), such as the root of a released {}"
+FOLDERS = (
+    "text_encoder/ (config.json, *.safetensors) and tokenizer/ (tokenizer.json), such as the root of a released {}"
+)
 
 
 class TokenTextEncoder(ABC):
     """Captions -> last hidden state, padded to `config.length` tokens, zero past the true length (which counts </s>).
 
     The weights keep their stored precision; features are fp32 on the CPU. `tokenizer` is the content of tokenizer.json,
-    which the tokenizers library reads like upstream's T5TokenizerFast, with any version of transformers. A subclass
-    names transformers' class of its `model`, the `release` that has such a folder, and how a caption is `cleaned`.
+    which the tokenizers library reads like upstream's T5TokenizerFast, with any version of transformers; without one,
+    tokens are bytes. A subclass names transformers' class of its `model`, what its folder `holds`, and how a caption is
+    `cleaned`.
     """
 
     model: ClassVar[Any]
-    release: ClassVar[str]
+    holds: ClassVar[str]
 
-    def __init__(self, config: Umt5TextConfig | T5TextConfig, network: Any, tokenizer: str) -> None:
+    def __init__(self, config: PretrainedTextConfig, network: Any, tokenizer: str | None) -> None:
         # Upstream's trainer leaves the encoder's dropout on. This codec is not a Module: train() never reaches it.
         self.config, self.network = config, network.requires_grad_(False).eval()
-        self._spelled, self._tokenizer = tokenizer, tokenizer_of(tokenizer)
+        self._spelled, self._ids = tokenizer, byte_ids if tokenizer is None else ids_of(tokenizer)
 
     @classmethod
-    def load(cls, config: Umt5TextConfig | T5TextConfig, *, key: str = KEY, device: torch.device | str = "cpu") -> Self:
+    def load(cls, config: PretrainedTextConfig, *, key: str = KEY, device: torch.device | str = "cpu") -> Self:
         """From `config.weights`. RecipeError for a missing folder or another width, DataError for its contents."""
-        folder = weights_folder(config.weights, key=f"{key}.weights", holds=HOLDS.format(cls.release))
-        tokenizer = read_text(folder / "tokenizer" / "tokenizer.json")
+        folder = weights_folder(config.weights, key=f"{key}.weights", holds=cls.holds)
+        tokenizer = cls.tokenizer(folder)
         network = read_transformer(cls.model, folder / "text_encoder", dtype="auto")
         check_geometry(key, {"dim": (config.dim, network.config.d_model)})
         return cls(config, network.to(device), tokenizer)
 
+    @classmethod
+    def tokenizer(cls, folder: Path) -> str | None:
+        """The tokenizer of a weights folder; DataError if it cannot be used."""
+        spelled = read_text(folder / "tokenizer" / "tokenizer.json")
+        ids_of(spelled)
+        return spelled
+
     @cached_property
     def identity(self) -> str:
         """sha256 over config, weights and tokenizer; computed once."""
-        return identity(self.config, {**self.network.state_dict(), "tokenizer": as_bytes(self._spelled)})
+        return identity(self.config, {**self.network.state_dict(), **identifying(self._spelled)})
 
     @abstractmethod
     def cleaned(self, caption: str) -> str:
         """What the tokenizer is given of a caption."""
 
     def _tokens(self, caption: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(self.cleaned(caption)).ids
-        return ids
+        return self._ids(self.cleaned(caption))
 
     def overflow(self, caption: str) -> int:
         """Tokens of the caption, </s> included, beyond `config.length`."""
@@ -72,7 +82,8 @@ class TokenTextEncoder(ABC):
 
     def _row(self, caption: str) -> tuple[Tensor, int]:
         """[1, L, D] fp32 and the length of one caption, encoded alone so that features do not depend on the batch."""
-        ids = self._tokens(caption)
+        if not (ids := self._tokens(caption)):
+            return torch.zeros(1, self.config.length, self.config.dim), 0
         ids = ids if len(ids) <= self.config.length else [*ids[: self.config.length - 1], ids[-1]]
         pad = self.config.length - len(ids)
         padded = torch.tensor([ids + [self.network.config.pad_token_id] * pad], device=self.network.device)
@@ -81,8 +92,17 @@ class TokenTextEncoder(ABC):
         return torch.where(valid[..., None], hidden.float(), 0.0).cpu(), len(ids)
 
 
-def tokenizer_of(spelled: str) -> Tokenizer:
-    """A tokenizer that neither truncates nor pads, and adds </s>; DataError if `spelled` does not describe one."""
+END, OFFSET = 1, 3
+"""ByT5's ids of </s> and of the byte 0."""
+
+
+def byte_ids(text: str) -> list[int]:
+    """The bytes of the text in UTF-8 and </s>, as ByT5 (arXiv 2105.13626) counts them. Nothing in a text is special."""
+    return [*(byte + OFFSET for byte in text.encode()), END]
+
+
+def ids_of(spelled: str) -> Callable[[str], list[int]]:
+    """A function from a text to its tokens and </s>; DataError if `spelled` describes no such tokenizer."""
     try:
         tokenizer = Tokenizer.from_str(spelled)
     except Exception as error:  # the tokenizers library raises bare Exceptions
@@ -94,12 +114,14 @@ def tokenizer_of(spelled: str) -> Tokenizer:
         raise DataError(
             f"the text encoder's tokenizer must add </s> to a prompt and nothing else; it adds {added} tokens"
         )
-    return tokenizer
+    return lambda text: list(tokenizer.encode(text).ids)
 
 
-def as_bytes(spelled: str) -> Tensor:
-    """The content of tokenizer.json as the identity sees it."""
-    return torch.frombuffer(bytearray(spelled.encode()), dtype=torch.uint8)
+def identifying(tokenizer: str | None) -> dict[str, Tensor]:
+    """A tokenizer as the identity sees it. That of bytes has no content."""
+    if tokenizer is None:
+        return {}
+    return {"tokenizer": torch.frombuffer(bytearray(tokenizer.encode()), dtype=torch.uint8)}
 
 
 TOKENIZER_LIMIT = 1 << 28

@@ -12,10 +12,8 @@ from torch import Tensor
 from talkies.codecs.config import MochiVideoConfig, WanVideoConfig
 from talkies.codecs.geometry import frames_of, still_frames, video_grid
 from talkies.codecs.identity import identity
-from talkies.codecs.pretrained import check_geometry, load_strictly, read_config, read_tensors, weights_folder
+from talkies.codecs.pretrained import check_geometry, diffusers_skeleton, load_strictly, read_tensors
 from talkies.codecs.tiles import in_tiles
-from talkies.config import DataError
-from talkies.config.quoting import named
 from talkies.streams import Grid
 
 KEY = "codecs.video"
@@ -52,14 +50,7 @@ class VideoVae(ABC):
     @classmethod
     def skeleton(cls, config: Any, *, key: str = KEY) -> tuple[Any, Path]:
         """The network in `config.weights` on the meta device, without values, and the folder. Errors as of `load`."""
-        name = cls.model.__name__
-        holds = f"config.json and diffusion_pytorch_model.safetensors of an {name}, such as {cls.release}"
-        folder = weights_folder(config.weights, key=f"{key}.weights", holds=holds)
-        values = read_config(folder)
-        if (found := values.get("_class_name")) != name:
-            raise DataError(f"{folder}: needed an {name}, but its config.json names {named(str(found))}")
-        with torch.device("meta"):
-            network = cls.model.from_config(values)
+        network, folder = diffusers_skeleton(cls.model, config.weights, key=key, release=cls.release)
         check_geometry(key, {size: (getattr(config, size), held) for size, held in cls.sizes(network.config).items()})
         return network, folder
 

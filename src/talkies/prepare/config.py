@@ -78,9 +78,10 @@ class SetConfig:
 
 @config
 class PrepareConfig:
-    """What `talkies prepare` makes. The linear codecs are fitted once, on `fit_clips` clips of each set in `fit_sets`.
+    """What `talkies prepare` makes. Codecs of a fitted kind are fitted once, on `fit_clips` clips of each set in
+    `fit_sets`.
 
-    `codecs_from` takes existing linear codecs instead, so that a trained model can be trained further on these clips:
+    `codecs_from` takes those that exist instead, so that a trained model can be trained further on these clips:
     those of a run, a release or a data root (relative to the recipe), or of models:/name@alias. `system`: the kind of
     model for which the sets are made; it determines what shards store (none: that of `mova`)."""
 

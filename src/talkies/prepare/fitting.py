@@ -1,17 +1,20 @@
-"""Fits the linear codecs, once, on clips of the sets that the recipe names."""
+"""Fits codecs, and the statistics of pretrained ones, once, on clips of the sets that the recipe names."""
 
 import shutil
 import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from talkies.codecs import linear_audio, linear_video
-from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig
-from talkies.codecs.load import load_codec, save_codec
+from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig, SoundVaeConfig
+from talkies.codecs.fitted import fitted_identity
+from talkies.codecs.identity import config_values
+from talkies.codecs.load import load_bare, load_codec, save_codec
 from talkies.config import DataError
-from talkies.config.canonical import identifying
 from talkies.config.numbers import Natural
 from talkies.config.plain_json import canonical_json, json_sha256
 from talkies.config.quoting import shown
@@ -27,6 +30,9 @@ from talkies.prepare.plan import fitted_parts
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Quarantined, reasons
 from talkies.signals.answer import check_signal
+
+if TYPE_CHECKING:
+    from talkies.codecs.sound_vae import SoundVae
 
 RECORD = "fit.json"
 
@@ -50,28 +56,34 @@ def fit_codecs(
     bars: Bars,
     *,
     in_use: Collection[str] = (),
+    device: torch.device | str = "cpu",
 ) -> None:
     """Fit the codecs into folder/NAME, unless they are there already. Codecs that an older version
-    fitted on the same files are kept if a run has them `in_use` (identities).
+    fitted on the same files are kept if a run has them `in_use` (identities). Pretrained networks are put on `device`.
 
-    Raises DataError if a set to fit on has no usable clip, or if its clips vary too little.
+    Raises DataError if a set to fit on has no usable clip, or if its clips vary too little, RecipeError for missing or
+    unsuitable weights of a pretrained network.
     """
     parts = fitted_parts(config)
     if not parts:
         return
-    key, *older = (_fit_key(config, jobs, version) for version in (READER, *OLDER))
+    sections = {part: config.codecs[part] for part in parts}
+    bare = {p: load_bare(p, one, device=device) for p, one in sections.items() if isinstance(one, SoundVaeConfig)}
+    key, *older = (_fit_key(config, jobs, version, bare) for version in (READER, *OLDER))
     if _present(config, folder, key) or any(_present(config, folder, old, among=in_use) for old in older):
         return
     clips = [clip for name in config.fit_sets for clip in _clips(name, jobs[name], config.fit_clips, reader, bars)]
     frames = [signed(clip.frames) for clip in clips if clip.frames is not None]
     sounds = [clip.samples[: clip.real] for clip in clips if clip.samples is not None]
     with replacing_folder(folder) as work:
-        _fit(config, parts, frames, sounds, work)
+        _fit(config, bare, frames, sounds, work)
         write_text(work / RECORD, canonical_json({"key": key, "clips": len(clips)}) + "\n")
 
 
-def _fit_key(config: PrepareConfig, jobs: Mapping[str, SetJob], version: int) -> str:
-    codecs = {part: identifying(config.codecs[part]) for part in fitted_parts(config)}
+def _fit_key(config: PrepareConfig, jobs: Mapping[str, SetJob], version: int, bare: "Mapping[str, SoundVae]") -> str:
+    """A pretrained network is in it by its hash: where it lies does not matter."""
+    codecs = {part: config_values(config.codecs[part]) for part in fitted_parts(config)}
+    codecs |= {part: {**codecs[part], "network": codec.identity} for part, codec in bare.items()}
     sets = [jobs[name].key(version) for name in config.fit_sets]
     return json_sha256({"codecs": codecs, "clips": config.fit_clips, "seed": config.seed, "sets": sets})
 
@@ -95,10 +107,14 @@ def take_codecs(config: PrepareConfig, given: Path, folder: Path) -> None:
         write_text(work / RECORD, canonical_json({"key": key}) + "\n")
 
 
-def _fit(config: PrepareConfig, parts: tuple[str, ...], frames: list[Tensor], sounds: list[Tensor], work: Path) -> None:
-    for part in parts:
+def _fit(
+    config: PrepareConfig, bare: "Mapping[str, SoundVae]", frames: list[Tensor], sounds: list[Tensor], work: Path
+) -> None:
+    for part in fitted_parts(config):
         codec = config.codecs[part]
-        if isinstance(codec, LinearVideoConfig):
+        if part in bare:
+            save_codec(bare[part].fit(sounds), work / part)
+        elif isinstance(codec, LinearVideoConfig):
             save_codec(linear_video.fit(codec, frames, config.seed), work / part)
         else:
             assert isinstance(codec, LinearAudioConfig), codec
@@ -112,7 +128,7 @@ def _present(config: PrepareConfig, folder: Path, key: str, *, among: Collection
         previous = FIT.find(folder / RECORD)
         if previous is None or previous.key != key:
             return False
-        identities = {load_codec(part, config.codecs[part], folder).identity for part in fitted_parts(config)}
+        identities = {fitted_identity(config.codecs[part], folder / part) for part in fitted_parts(config)}
     except DataError as error:
         warnings.warn(f"prepare: making the codecs again: {error}", stacklevel=2)
         return False

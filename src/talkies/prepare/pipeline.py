@@ -131,12 +131,12 @@ def _make(
         sources = resolve_copies(sources, config, hashes, window)
         jobs = _jobs(plans, sources, hashes)
         reader = Reader()
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if config.codecs_from is None:
-            fit_codecs(config, jobs, root / "codecs", reader, bar, in_use=in_use.codecs)
+            fit_codecs(config, jobs, root / "codecs", reader, bar, in_use=in_use.codecs, device=device)
         else:
             assert codecs is not None, "the caller resolves `codecs_from`"
             take_codecs(config, codecs, root / "codecs")
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         opened, identities = _open_codecs(config, plans, root / "codecs", device)
         nulls = {name: codec.encode([""]).to("cpu") for name, codec in opened.text.items()}
         builder = Builder(

@@ -244,3 +244,15 @@ def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
                 f"recipe: `codecs.{part}` is fitted on clips: `fit_sets` must name a set with {medium}, found "
                 f"{listed(config.fit_sets) or 'none'}"
             )
+        _check_rate(config, sets, part)
+
+
+def _check_rate(config: PrepareConfig, sets: Mapping[str, SetPlan], part: str) -> None:
+    """A set without a stream of the codec may be read at another rate."""
+    rate = sample_rates(config.codecs).get(part)
+    for name in config.fit_sets:
+        if rate is not None and sets[name].audio and sets[name].sample_rate != rate:
+            raise RecipeError(
+                f"recipe: `codecs.{part}` is fitted on sound at its `sample_rate`, {rate}, but `fit_sets` names "
+                f"{shown(name)}, whose sound is read at {sets[name].sample_rate}: name sets that keep a stream of it"
+            )

@@ -28,6 +28,8 @@ def codec_files(recipe: PhaseRecipe, layout: Layout, identities: Mapping[str, st
         weights = getattr(config, "weights", None)
         if held is None:
             left[part] = "this layout holds none"
+        elif config.fitted and weights is not None:
+            left[part] = f"its kind is {config.kind}, whose fitted part no layout holds"
         elif weights is None:
             left[part] = f"its kind is {config.kind}, and no folder of pretrained weights is known for it"
         else:

@@ -12,7 +12,7 @@ from typing import Any
 
 from talkies.checkpoints.released import SetsRecord
 from talkies.codecs.config import fitted_names
-from talkies.codecs.load import load_codec
+from talkies.codecs.fitted import fitted_identity
 from talkies.config import CheckpointError, DataError, UserError
 from talkies.config.places import looked_for
 from talkies.config.quoting import shown
@@ -179,7 +179,7 @@ def check_codecs_of(recipe: PhaseRecipe, identities: Mapping[str, str], folder: 
     """DataError if a fitted codec in `folder` is missing, damaged, or not the one in `identities` (by part)."""
     for part in fitted_names(recipe.codecs):
         if part in identities:
-            found = load_codec(part, recipe.codecs[part], folder).identity
+            found = fitted_identity(recipe.codecs[part], folder / part)
             if found != identities[part]:
                 raise DataError(
                     f"data: {folder / part} is {part} codec {found[:16]}, the run was trained with "

@@ -85,7 +85,9 @@ def recipe_of_release(folder: Path, info: Mapping[str, Any], systems: Systems) -
     with _reading(where):
         values = {"tracking": {"experiment": UNTRACKED}, **migrated(info["recipe"])}
         values = values if info.get("imported") is None else as_trained(values)
-    for part, path in {**recorded_weights(folder), **_own_codecs(folder, values["codecs"])}.items():
+    # Only an import holds pretrained codecs; another release has the fitted part of some in their place.
+    own = {} if info.get("imported") is None else _own_codecs(folder, values["codecs"])
+    for part, path in {**recorded_weights(folder), **own}.items():
         values["codecs"] = {**values["codecs"], part: {**values["codecs"][part], "weights": path}}
     return recipe_of({SCHEMA: NEWEST, **values}, where, systems)
 
@@ -96,7 +98,7 @@ def as_trained(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _own_codecs(folder: Path, codecs: Mapping[str, Any]) -> dict[str, str]:
-    """Part -> the folder of a pretrained codec that a release holds."""
+    """Part -> the folder of a pretrained codec that an imported release holds."""
     held = {part: folder / "codecs" / part for part, section in codecs.items() if "weights" in section}
     return {part: str(path) for part, path in held.items() if path.is_dir()}
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from talkies.codecs.config import CodecConfig, fitted_names
-from talkies.codecs.load import load_codec
+from talkies.codecs.fitted import fitted_identity
 from talkies.config import DataError
 from talkies.data.index import INDEX, read_index
 from talkies.prepare.pipeline import REPORT
@@ -26,7 +26,7 @@ def carried(config: Mapping[str, CodecConfig], data_root: Path) -> dict[str, str
         if not (part in prepared or folder.exists()):
             continue
         try:
-            found[part] = load_codec(part, config[part], data_root / "codecs").identity
+            found[part] = fitted_identity(config[part], folder)
         except DataError as error:
             raise DataError(f"data: every release of this data carries its {part} codec: {error}") from None
         if found[part] not in prepared.get(part, {found[part]}):
