@@ -1,7 +1,7 @@
 """A toy audio codec in closed form in which pitch is a number: loudness, pitch, periodicity and a smooth spectrum.
 
 As in `linear_audio.py`, a latent is linear in perceptual quantities, and phases are dropped. There the partials are
-multiples of the rate of the steps; here they are multiples of a measured pitch, so that steps may be short and the pitch
+multiples of the rate of the steps; here they are multiples of a measured pitch, so that steps may be short and pitch
 stays exact. What is not periodic comes back as noise.
 """
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from talkies.codecs import linear_audio, linear_video
-from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig
+from talkies.codecs import linear_audio, linear_video, source_filter
+from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig, SourceFilterConfig
 from talkies.codecs.load import load_codec, save_codec
 from talkies.config import DataError
 from talkies.config.canonical import identifying
@@ -100,6 +100,8 @@ def _fit(config: PrepareConfig, parts: tuple[str, ...], frames: list[Tensor], so
         codec = config.codecs[part]
         if isinstance(codec, LinearVideoConfig):
             save_codec(linear_video.fit(codec, frames, config.seed), work / part)
+        elif isinstance(codec, SourceFilterConfig):
+            save_codec(source_filter.fit(codec, sounds, config.seed), work / part)
         else:
             assert isinstance(codec, LinearAudioConfig), codec
             save_codec(linear_audio.fit(codec, sounds, config.seed), work / part)

@@ -79,11 +79,17 @@ def timbre(samples: Tensor, sample_rate: int) -> Tensor:
     return torch.stack(rows).mean(0) if rows else torch.zeros(len(BANDS), dtype=torch.float64)
 
 
+def nearest_timbres(sounds: Sequence[Tensor], references: Sequence[Tensor], sample_rate: int) -> list[int]:
+    """For each of the sounds [S] the index of the reference [S] of the nearest timbre."""
+    heard, given = (torch.stack([timbre(sound, sample_rate) for sound in group]) for group in (sounds, references))
+    return [int(index) for index in torch.cdist(heard, given).argmin(1)]
+
+
 def cores(samples: Tensor, sample_rate: int) -> list[tuple[int, int]]:
     """The first and last sample of the core of each syllable in mono samples [S]."""
     loudness = _loudness(samples, sample_rate)
     found: list[tuple[int, int]] = []
-    if float(loudness.max()) ** 2 <= SILENCE:
+    if not len(loudness) or float(loudness.max()) ** 2 <= SILENCE:
         return found
     step = round(FRAME * sample_rate)
     for peak in _peaks((loudness / loudness.max()).tolist()):
@@ -127,6 +133,8 @@ def _loudness(samples: Tensor, sample_rate: int) -> Tensor:
     step = round(FRAME * sample_rate)
     power = torch.fft.irfft(spectrum, len(samples)).square()
     frames = power[: len(power) // step * step].view(1, -1, step).mean(-1)
+    if not frames.numel():
+        return frames[0]
     window = torch.nn.functional.pad(frames, (SMOOTHING // 2, SMOOTHING // 2)).unfold(-1, SMOOTHING, 1)
     return window.mean(-1)[0].sqrt()
 
