@@ -15,7 +15,7 @@ from talkies.world.attributes import background, face_kind
 from talkies.world.config import SyntheticSource
 from talkies.world.hearing import noise_kind, pitch, pitch_kind
 from talkies.world.recognition import accuracy, cores, nearest_timbres, recognise, setting_kind, tail, timbre
-from talkies.world.render import DOMAINS, SAMPLE_RATE, Scene, draw_scene, render_source
+from talkies.world.render import DOMAINS, Scene, draw_scene, render_source
 from talkies.world.rooms import heard
 from talkies.world.scripts import (
     FEWEST,
@@ -33,6 +33,7 @@ from talkies.world.scripts import (
 )
 from talkies.world.speakers import clip_group, clip_name, draw_speaker
 from talkies.world.sync import sync
+from talkies.world.voices import SAMPLE_RATE
 
 SHOT = 25
 SOURCE = SyntheticSource(domain="scripts", clips=48, frames=2 * SHOT, shot=SHOT)

@@ -45,7 +45,8 @@ def accuracy(heard: Sequence[str], script: Sequence[str]) -> float:
         before, row = row, [i]
         for j, other in enumerate(script):
             row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (one != other)))
-    return max(0.0, 1 - row[-1] / len(script))
+    share: float = 1 - row[-1] / len(script)
+    return max(0.0, share)
 
 
 def setting_kind(samples: Tensor, sample_rate: int) -> str:
@@ -131,12 +132,13 @@ def _loudness(samples: Tensor, sample_rate: int) -> Tensor:
     low, high = VOICED
     spectrum[(frequency < low) | (frequency > high)] = 0
     step = round(FRAME * sample_rate)
-    power = torch.fft.irfft(spectrum, len(samples)).square()
+    power: Tensor = torch.fft.irfft(spectrum, len(samples)).square()
     frames = power[: len(power) // step * step].view(1, -1, step).mean(-1)
     if not frames.numel():
-        return frames[0]
+        return power[:0]
     window = torch.nn.functional.pad(frames, (SMOOTHING // 2, SMOOTHING // 2)).unfold(-1, SMOOTHING, 1)
-    return window.mean(-1)[0].sqrt()
+    loudness: Tensor = window.mean(-1)[0].sqrt()
+    return loudness
 
 
 def _power(samples: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
@@ -165,6 +167,6 @@ def _levels(power: Tensor, frequency: Tensor) -> Tensor:
 def _templates() -> Tensor:
     """The levels [5, 12] of each syllable in the neutral voice."""
     gains = partials(NEUTRAL, NEUTRAL.pitch)
-    frequency = NEUTRAL.pitch * np.arange(1, len(gains) + 1)
+    frequency = NEUTRAL.pitch * np.arange(1.0, len(gains) + 1)
     said = [np.square(gains * emphasis(kind, frequency)) for kind in SYLLABLES]
     return torch.stack([_levels(torch.from_numpy(power), torch.from_numpy(frequency)) for power in said])
