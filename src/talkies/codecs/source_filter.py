@@ -1,7 +1,7 @@
 """A toy audio codec in closed form in which pitch is a number: loudness, pitch, periodicity and a smooth spectrum.
 
 As in `linear_audio.py`, a latent is linear in perceptual quantities, and phases are dropped. There the partials are
-multiples of the rate of the steps; here they are multiples of a measured pitch, so that steps may be short and the pitch
+multiples of the rate of the steps; here they are multiples of a measured pitch, so that steps may be short and pitch
 stays exact. What is not periodic comes back as noise.
 """
 
@@ -138,7 +138,8 @@ def _agreement(samples: Tensor, config: SourceFilterConfig, shifts: int) -> Tens
     power = torch.fft.rfft(_windows(samples, config.hop, length) * window, 2 * length).abs().square()
     power[..., : round(PITCHES[0] * length / config.sample_rate)] = 0
     fading = torch.fft.irfft(torch.fft.rfft(window, 2 * length).abs().square(), 2 * length * FINER)
-    return torch.fft.irfft(power, 2 * length * FINER)[..., :shifts] / fading[:shifts]
+    agreement: Tensor = torch.fft.irfft(power, 2 * length * FINER)[..., :shifts] / fading[:shifts]
+    return agreement
 
 
 def _period(agreement: Tensor, least: int) -> Tensor:
@@ -186,7 +187,7 @@ def _noise(bands: Tensor, level: Tensor, config: SourceFilterConfig) -> Tensor:
     lines = torch.fft.rfft(_windows(white[None], hop, 2 * hop) * window)
     gains = interpolate(bands.flatten(0, 1)[:, None], size=hop + 1, mode="linear", align_corners=False)[:, 0]
     gains = gains / gains.square().mean(-1, keepdim=True).clamp(min=1e-12).sqrt()
-    waves = torch.fft.irfft(lines * gains.unflatten(0, bands.shape[:2]), 2 * hop) * window * level[..., None]
+    waves = torch.fft.irfft(lines * gains.view(*bands.shape[:2], -1), 2 * hop) * window * level[..., None]
     early, late = waves[..., :hop], waves[..., hop:]
     sums = pad(early, (0, 0, 0, 1)) + pad(late, (0, 0, 1, 0))
     return sums.flatten(1)[:, hop // 2 : hop // 2 + steps * hop]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from talkies.codecs import linear_audio, linear_video
-from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig, SoundVaeConfig
+from talkies.codecs import linear_audio, linear_video, source_filter
+from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig, SoundVaeConfig, SourceFilterConfig
 from talkies.codecs.fitted import fitted_identity
 from talkies.codecs.identity import config_values
 from talkies.codecs.load import load_bare, load_codec, save_codec
@@ -116,6 +116,8 @@ def _fit(
             save_codec(bare[part].fit(sounds), work / part)
         elif isinstance(codec, LinearVideoConfig):
             save_codec(linear_video.fit(codec, frames, config.seed), work / part)
+        elif isinstance(codec, SourceFilterConfig):
+            save_codec(source_filter.fit(codec, sounds, config.seed), work / part)
         else:
             assert isinstance(codec, LinearAudioConfig), codec
             save_codec(linear_audio.fit(codec, sounds, config.seed), work / part)

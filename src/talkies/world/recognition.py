@@ -45,7 +45,8 @@ def accuracy(heard: Sequence[str], script: Sequence[str]) -> float:
         before, row = row, [i]
         for j, other in enumerate(script):
             row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (one != other)))
-    return max(0.0, 1 - row[-1] / len(script))
+    share: float = 1 - row[-1] / len(script)
+    return max(0.0, share)
 
 
 def setting_kind(samples: Tensor, sample_rate: int) -> str:
@@ -79,11 +80,17 @@ def timbre(samples: Tensor, sample_rate: int) -> Tensor:
     return torch.stack(rows).mean(0) if rows else torch.zeros(len(BANDS), dtype=torch.float64)
 
 
+def nearest_timbres(sounds: Sequence[Tensor], references: Sequence[Tensor], sample_rate: int) -> list[int]:
+    """For each of the sounds [S] the index of the reference [S] of the nearest timbre."""
+    heard, given = (torch.stack([timbre(sound, sample_rate) for sound in group]) for group in (sounds, references))
+    return [int(index) for index in torch.cdist(heard, given).argmin(1)]
+
+
 def cores(samples: Tensor, sample_rate: int) -> list[tuple[int, int]]:
     """The first and last sample of the core of each syllable in mono samples [S]."""
     loudness = _loudness(samples, sample_rate)
     found: list[tuple[int, int]] = []
-    if float(loudness.max()) ** 2 <= SILENCE:
+    if not len(loudness) or float(loudness.max()) ** 2 <= SILENCE:
         return found
     step = round(FRAME * sample_rate)
     for peak in _peaks((loudness / loudness.max()).tolist()):
@@ -125,10 +132,13 @@ def _loudness(samples: Tensor, sample_rate: int) -> Tensor:
     low, high = VOICED
     spectrum[(frequency < low) | (frequency > high)] = 0
     step = round(FRAME * sample_rate)
-    power = torch.fft.irfft(spectrum, len(samples)).square()
+    power: Tensor = torch.fft.irfft(spectrum, len(samples)).square()
     frames = power[: len(power) // step * step].view(1, -1, step).mean(-1)
+    if not frames.numel():
+        return power[:0]
     window = torch.nn.functional.pad(frames, (SMOOTHING // 2, SMOOTHING // 2)).unfold(-1, SMOOTHING, 1)
-    return window.mean(-1)[0].sqrt()
+    loudness: Tensor = window.mean(-1)[0].sqrt()
+    return loudness
 
 
 def _power(samples: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
@@ -157,6 +167,6 @@ def _levels(power: Tensor, frequency: Tensor) -> Tensor:
 def _templates() -> Tensor:
     """The levels [5, 12] of each syllable in the neutral voice."""
     gains = partials(NEUTRAL, NEUTRAL.pitch)
-    frequency = NEUTRAL.pitch * np.arange(1, len(gains) + 1)
+    frequency = NEUTRAL.pitch * np.arange(1.0, len(gains) + 1)
     said = [np.square(gains * emphasis(kind, frequency)) for kind in SYLLABLES]
     return torch.stack([_levels(torch.from_numpy(power), torch.from_numpy(frequency)) for power in said])

@@ -70,7 +70,7 @@ def hum(voice: Voice, samples: int, rng: np.random.Generator, shape: Callable[[A
     pitch = voice.pitch * (1 + 0.003 * rng.standard_normal())
     gains = partials(voice, pitch)
     if shape is not None:
-        gains = gains * shape(pitch * np.arange(1, len(gains) + 1))
+        gains = gains * shape(pitch * np.arange(1.0, len(gains) + 1))
     parts = gains * np.exp(1j * rng.uniform(0, 2 * np.pi, len(gains)))
     turn = np.exp(2j * np.pi * pitch * clock)
     sound = np.zeros(len(clock), dtype=np.complex128)
