@@ -19,12 +19,14 @@ from talkies.config import DataError, RecipeError
 from talkies.config.decode import decode_values
 from talkies.data.shards import ShardSet
 from talkies.generate.request import Request
+from talkies.models.mova.layouts import MOVA_FOLDER
 from talkies.models.systems import SYSTEMS
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import Report, prepare
 from talkies.recipe.config import PhaseRecipe, decode_phase_values
+from talkies.runs.export_codecs import codec_files
 from talkies.runs.inputs_record import check_release
 from talkies.runs.place import Place
 from talkies.runs.release_codecs import carried
@@ -223,6 +225,14 @@ def test_a_release_is_made_and_checked_without_the_network(made: Made) -> None:
     (made.run / "release" / "codecs" / "audio" / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"codec .*audio: model\.safetensors is damaged"):
         check_release(made.run, recipe, info)
+
+
+def test_no_layout_holds_a_codec_with_a_fitted_part(whole: Made) -> None:
+    """A released folder has no place for the statistics, without which the network's latents mean something else."""
+    recipe = whole.recipe()
+    recipe = replace(recipe, codecs={"audio": recipe.codecs["audio"]})
+    files, left = codec_files(recipe, MOVA_FOLDER, {})
+    assert (files, left) == ({}, {"audio": "its kind is oobleck, whose fitted part no layout holds"})
 
 
 def test_it_is_promoted_and_opened_from_the_registry(whole: Made) -> None:
