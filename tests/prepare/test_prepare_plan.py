@@ -13,6 +13,7 @@ from talkies.prepare.plan import fitted_parts, plan
 Recipe = Callable[..., PrepareConfig]
 WAN = {"kind": "wan", "weights": "somewhere"}
 DAC = {"kind": "mova_dac", "weights": "somewhere"}
+OOBLECK = {"kind": "oobleck", "weights": "somewhere"}
 BYTES = {"kind": "bytes"}
 
 
@@ -94,8 +95,22 @@ def test_a_sound_set_needs_no_video_geometry(recipe: Recipe) -> None:
     assert not plan(recipe(**one_set(geometry="5x7x24@12", modalities=["audio"])), SYSTEMS)["low"].video
 
 
-def test_only_linear_codecs_that_are_used_are_fitted(recipe: Recipe) -> None:
+def test_a_codec_is_fitted_on_sound_at_its_own_rate(recipe: Recipe) -> None:
+    """A set without its stream is read at the rate of another codec."""
+    codecs = {"video": {"kind": "linear_video"}, "sound": {"kind": "log_mel"}, "audio": OOBLECK, "text": BYTES}
+    heard = {"source": "media", "split": "all", "geometry": "32x32x25@12"}
+    sections = {"system": "mirage", "codecs": codecs, "fit_sets": ["features"]}
+    features = {"features": {**heard, "without": ["audio"]}}
+    with pytest.raises(RecipeError, match=r"`codecs\.audio` is fitted on .*44100, .* 'features', .* read at 16000"):
+        plan(recipe(**sections, sets=features), SYSTEMS)
+    both = {**features, "sound": {**heard, "without": ["sound"]}}
+    planned = plan(recipe(**sections | {"fit_sets": ["sound"]}, sets=both), SYSTEMS)
+    assert {name: one.sample_rate for name, one in planned.items()} == {"features": 16000, "sound": 44100}
+
+
+def test_only_codecs_of_a_fitted_kind_that_are_used_are_fitted(recipe: Recipe) -> None:
     linear = {"kind": "linear_audio", "hop": 640}
     assert fitted_parts(recipe()) == ("video", "audio")
     assert fitted_parts(recipe(codecs={"video": WAN, "audio": linear, "text": BYTES})) == ("audio",)
+    assert fitted_parts(recipe(codecs={"video": WAN, "audio": OOBLECK, "text": BYTES})) == ("audio",)
     assert fitted_parts(recipe(**one_set(modalities=["audio"]))) == ("audio",)

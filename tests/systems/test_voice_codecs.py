@@ -19,12 +19,14 @@ from talkies.config import DataError, RecipeError
 from talkies.config.decode import decode_values
 from talkies.data.shards import ShardSet
 from talkies.generate.request import Request
+from talkies.models.mova.layouts import MOVA_FOLDER
 from talkies.models.systems import SYSTEMS
 from talkies.parallel.ranks import Ranks
 from talkies.parallel.world import ALONE
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.pipeline import Report, prepare
 from talkies.recipe.config import PhaseRecipe, decode_phase_values
+from talkies.runs.export_codecs import codec_files
 from talkies.runs.inputs_record import check_release
 from talkies.runs.place import Place
 from talkies.runs.release_codecs import carried
@@ -44,7 +46,7 @@ SET = {"source": "faces", "geometry": "32x32x25@12.5", "modalities": ["audio"]}
 
 def codecs(weights: Path) -> dict[str, Any]:
     voice = {"kind": "oobleck", "channels": 4, "sample_rate": 16000, "hop": 512, "weights": str(weights / "vae")}
-    return {"audio": voice, "text": {"kind": "byt5", "dim": 32, "length": 48, "weights": str(weights / "byt5")}}
+    return {"audio": voice, "text": {"kind": "byt5", "dim": 32, "length": 256, "weights": str(weights / "byt5")}}
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture
 def made(whole: Made, tmp_path: Path) -> Made:
-    """A copy to change: its run is at another place, and finds its weights beside it."""
+    """A copy to change, with weights of its own."""
     shutil.copytree(whole.root, tmp_path / "copy")
+    places = tmp_path / "copy" / "runs" / "voice" / "0001" / "release" / "places.json"
+    places.write_text(places.read_text().replace(str(whole.root), str(tmp_path / "copy")))
     return Made(tmp_path / "copy")
 
 
@@ -179,16 +183,20 @@ def test_a_release_has_the_statistics_and_says_where_the_network_is(whole: Made)
     assert info["codecs"] == ShardSet.open(whole.data / "sets" / "train").header.codecs
 
 
-@pytest.mark.parametrize("opened", ["release", "checkpoint"])
-def test_it_makes_sound_wherever_it_lies(made: Made, opened: str, tmp_path: Path) -> None:
+def test_a_release_makes_sound_without_the_data(made: Made, tmp_path: Path) -> None:
     shutil.rmtree(made.data)
-    spec = made.run if opened == "release" else sorted((made.run / "checkpoints").glob("step-*"))[-1]
-    source = open_source(str(spec), Path, systems=SIX)
+    source = open_source(str(made.run), Path, systems=SIX)
     assert source.codecs.identities == read_release(made.run / "release")["codecs"]
     request = Request(prompts={"text": "\u0928\u092e\u0938\u094d\u0924\u0947"}, id="one")
     out = tmp_path / "clip.mp4"
     make_clip(source, request, source.recipe.sampling, seed=0, out=out, ranks=Ranks(ALONE), say=lambda _: None)
     assert out.stat().st_size > 1000
+
+
+def test_a_checkpoint_has_both_parts(whole: Made) -> None:
+    checkpoint = sorted((whole.run / "checkpoints").glob("step-*"))[-1]
+    source = open_source(str(checkpoint), Path, systems=SIX)
+    assert source.codecs.identities == read_release(whole.run / "release")["codecs"]
 
 
 def test_a_network_that_is_gone_or_another_is_refused(made: Made) -> None:
@@ -219,9 +227,17 @@ def test_a_release_is_made_and_checked_without_the_network(made: Made) -> None:
         check_release(made.run, recipe, info)
 
 
-def test_it_is_promoted_and_sampled_from_the_registry(made: Made) -> None:
-    registry = partial(resolve, uri=made.place.store, download_to=made.root / "down")
-    given: dict[str, Any] = {"registry": registry, "tracked": lambda *_: made.place, "systems": SIX}
-    spec = promote_run(made.run, expect=None, ranks=Ranks(ALONE), say=lambda _: None, **given)
+def test_no_layout_holds_a_codec_with_a_fitted_part(whole: Made) -> None:
+    """A released folder has no place for the statistics, without which the network's latents mean something else."""
+    recipe = whole.recipe()
+    recipe = replace(recipe, codecs={"audio": recipe.codecs["audio"]})
+    files, left = codec_files(recipe, MOVA_FOLDER, {})
+    assert (files, left) == ({}, {"audio": "its kind is oobleck, whose fitted part no layout holds"})
+
+
+def test_it_is_promoted_and_opened_from_the_registry(whole: Made) -> None:
+    registry = partial(resolve, uri=whole.place.store, download_to=whole.root / "down")
+    given: dict[str, Any] = {"registry": registry, "tracked": lambda *_: whole.place, "systems": SIX}
+    spec = promote_run(whole.run, expect=None, ranks=Ranks(ALONE), say=lambda _: None, **given)
     source = open_source(spec, registry, systems=SIX)
-    assert source.codecs.identities == read_release(made.run / "release")["codecs"]
+    assert source.codecs.identities == read_release(whole.run / "release")["codecs"]
