@@ -181,7 +181,7 @@ def _sample_rate(config: PrepareConfig, key: str, streams: Mapping[str, Stored])
 def _grids(config: PrepareConfig, key: str, geometry: Geometry, streams: Mapping[str, Stored]) -> dict[str, Grid]:
     """The latent geometry of each stream. The codecs must accept the clips, and the latents of sound must last as long
     as the frames."""
-    where = f"recipe: `{key}.geometry` is {geometry}"
+    where = f"recipe: `{key}.geometry` is {geometry.spelled}"
     pictures = any(config.codecs[one.codec].medium == "video" for one in streams.values())
     found: dict[str, Grid] = {}
     for name, stream in streams.items():
