@@ -54,7 +54,8 @@ def _latents(clips: Sequence[RawClip], name: str, plan: SetPlan, codecs: Codecs,
     if stream.codec in plan.hearing:
         return torch.stack([_heard(clip, stream.codec, plan, codecs, device) for clip in clips])
     if (audio := codecs.audio.get(stream.codec)) is not None:
-        samples = torch.stack([clip.samples for clip in clips if clip.samples is not None]).to(device)
+        sounds = [clip.passage if stream.of == "passage" else clip.sound for clip in clips]
+        samples = torch.stack([sound.samples for sound in sounds if sound is not None]).to(device)
         return audio.encode(samples).float().cpu()
     video = codecs.video[stream.codec]
     if stream.of == "reference":
@@ -77,13 +78,17 @@ def _heard(clip: RawClip, codec: str, plan: SetPlan, codecs: Codecs, device: tor
 
 
 def _start(clip: RawClip, stream: Stored) -> float | None:
-    return clip.reference.start if stream.of == "reference" and clip.reference is not None else None
+    outside = {"reference": clip.reference, "passage": clip.passage}.get(stream.of)
+    return None if outside is None else outside.start
 
 
 def _valid(clip: RawClip, stream: Stored, codecs: Codecs, steps: int) -> int:
     """Latent steps with content of the file; partly filled steps count."""
-    audio = codecs.audio.get(stream.codec)
-    return steps if audio is None else audio.grid(clip.real).shape[0]
+    if (audio := codecs.audio.get(stream.codec)) is None:
+        return steps
+    sound = clip.passage if stream.of == "passage" else clip.sound
+    assert sound is not None, "the plan checked that the set keeps sound"
+    return audio.grid(sound.real).shape[0]
 
 
 def _caption(clip: RawClip, text: Text, row: int) -> Caption:

@@ -49,6 +49,11 @@ class SetPlan:
         return any(stream.of == "reference" for stream in self.streams.values())
 
     @property
+    def passages(self) -> tuple[str, ...]:
+        """The streams that keep sound from outside of the clips' windows."""
+        return tuple(name for name, stream in self.streams.items() if stream.of == "passage")
+
+    @property
     def video(self) -> bool:
         """Whether clips keep their pictures."""
         return "video" in self.config.modalities
@@ -70,7 +75,7 @@ def system_of(config: PrepareConfig, systems: Sequence[System]) -> System:
 
 def check_codecs(codecs: Mapping[str, CodecConfig], system: System) -> None:
     """RecipeError for a codec that the system does not have, or that encodes another medium than it has there, and for
-    a text encoder that is missing: every clip has its texts."""
+    text encoders that are missing: every clip has a text."""
     for name, codec in codecs.items():
         if name not in system.codecs:
             raise RecipeError(f"recipe: unknown key `codecs.{named(name)}`; known: {listed([*system.codecs])}")
@@ -79,9 +84,9 @@ def check_codecs(codecs: Mapping[str, CodecConfig], system: System) -> None:
                 f"recipe: `codecs.{name}.kind` is {codec.kind}, which encodes {codec.medium}: choose a codec of "
                 f"{system.codecs[name]}"
             )
-    for name, medium in system.codecs.items():
-        if medium == "text" and name not in codecs:
-            raise RecipeError(f"recipe: missing key `codecs.{name}`: the captions of a {system.kind} model need it")
+    texts = [name for name, medium in system.codecs.items() if medium == "text"]
+    if texts and not codecs.keys() & texts:
+        raise RecipeError(f"recipe: missing key `codecs.{texts[0]}`: the captions of a {system.kind} model need it")
 
 
 def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]:
@@ -131,6 +136,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
     if sync is not None:
         check_rule(sync, f"sources.{section.source}.sync")
     used = {stream.codec: config.codecs[stream.codec] for stream in streams.values()}
+    _check_passages(config, key, streams)
     return SetPlan(
         name=name,
         config=section,
@@ -166,6 +172,16 @@ def stored_streams(config: PrepareConfig, section: SetConfig, system: System, *,
                 "these `codecs`: add a codec for it, or drop it"
             )
     return stored
+
+
+def _check_passages(config: PrepareConfig, key: str, streams: Mapping[str, Stored]) -> None:
+    """RecipeError for a passage by a codec that hears the whole file, from its beginning on."""
+    for name, stream in streams.items():
+        if stream.of == "passage" and isinstance(codec := config.codecs[stream.codec], SpeechConfig):
+            raise RecipeError(
+                f"recipe: `codecs.{stream.codec}.kind` is {codec.kind}, which hears more than the passage that `{key}` "
+                f"keeps as {name}: choose another kind, or leave it out: `{key}.without`"
+            )
 
 
 def _sample_rate(config: PrepareConfig, key: str, streams: Mapping[str, Stored]) -> int:

@@ -3,6 +3,9 @@
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 
+GIVEN = {"first frame": "image", "reference": "image", "passage": "voice"}
+"""What a stream is of -> the option that gives it, unless that is its medium."""
+
 
 def makes(recipe: PhaseRecipe) -> tuple[str, ...]:
     """ "audio" and "video", as far as the phase makes them, sorted."""
@@ -14,8 +17,7 @@ def takes(recipe: PhaseRecipe) -> dict[str, str]:
     stored, made = recipe.system.stored(recipe.codecs), makes(recipe)
     conditions = parts(recipe).conditions
     given = {"audio", "video"} if len(made) > 1 else set()
-    given |= {"image" for name in conditions if stored[name].of != "clip"}
-    given |= {medium_of(recipe, name) for name in conditions if stored[name].of == "clip"}
+    given |= {GIVEN.get(stored[name].of, medium_of(recipe, name)) for name in conditions}
     return {name: words for name, words in recipe.system.options.items() if name in given}
 
 
