@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from talkies.codecs.config import LinearAudioConfig
+from talkies.codecs.config import ByteTextConfig, LinearAudioConfig
 from talkies.codecs.load import load_codecs
 from talkies.config import RecipeError
 from talkies.data.collate import collate
@@ -29,7 +29,7 @@ RATE = 16000
 CODECS: dict[str, Any] = {
     "sound": {"kind": "linear_audio", "channels": 6, "hop": 640},
     "voice": {"kind": "waveform", "hop": 640},
-    "text": {"kind": "bytes", "dim": 16, "length": 6},
+    "text": {"kind": "bytes", "dim": 16, "length": 12},
 }
 SET: dict[str, Any] = {"source": "media", "split": "all", "geometry": "2s", "modalities": ["audio"]}
 
@@ -211,6 +211,30 @@ def test_files_of_sound_alone(run: Callable[..., Report], tmp_path: Path, suffix
     first = round(RATE * voice.start)
     heard, real = voice.values.T.flatten(), sound[first : first + 640 * voice.valid]
     assert torch.corrcoef(torch.stack([heard[: len(real)], real]))[0, 1] > 0.9
+
+
+def test_every_text_encodes_its_part_of_the_caption(run: Callable[..., Report], tmp_path: Path) -> None:
+    line = "<describe> A calm voice. <script> [S1] Hello. [S2] Hi!"
+    for name, caption in (("a", line), ("b", "Rain on a roof."), ("c", "<script> Hel\x07lo."), ("d", "<script> ...")):
+        written(tmp_path / "media" / f"{name}.wav", babble(6.0, ord(name)), caption=caption)
+    codecs = {"sound": CODECS["sound"], "script": CODECS["text"], "description": CODECS["text"]}
+    report = run(codecs=codecs, without=["reference"], duration_token=True).sets["all"]
+    assert {one.id: f"{one.reason}: {one.detail}" for one in report.quarantined} == {
+        "c.wav": "script: it has the control character U+0007 at position 3",
+        "d.wav": "script: it says nothing: no letter and no digit",
+    }
+    shards = opened(tmp_path)
+    encoder = load_codecs({"text": ByteTextConfig(dim=16, length=12)}, None).text["text"]
+    found = {clip.id: clip.texts for clip in map(shards.read, range(2))}
+    parts = {name: text.caption for name, text in found["a.wav"].items()}
+    assert parts == {"script": "[S1] Hello. [S2] Hi!", "description": "A calm voice. Duration 2.0 seconds."}
+    parts = {name: text.caption for name, text in found["b.wav"].items()}
+    assert parts == {"script": "", "description": "Rain on a roof. Duration 2.0 seconds."}
+    for texts in found.values():
+        for text in texts.values():
+            encoded = encoder.encode([text.caption])
+            assert torch.equal(text.features, encoded.embedding[0, : int(encoded.length)])
+    assert shards.null_texts.keys() == {"script", "description"}
 
 
 def test_a_codec_that_hears_more_than_a_passage_is_refused(planned: Callable[..., SetPlan]) -> None:

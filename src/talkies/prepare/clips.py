@@ -11,7 +11,7 @@ from talkies.media.frames import FPS_TOLERANCE
 from talkies.media.orientation import OrientationError
 from talkies.media.probe import MediaInfo
 from talkies.media.sound import ChannelError
-from talkies.prepare.captions import read_caption
+from talkies.prepare.captions import read_caption, timed
 from talkies.prepare.items import Item
 from talkies.prepare.lip_sync import out_of_sync
 from talkies.prepare.passages import Passage, read_passage
@@ -61,6 +61,8 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     only, or if its sound ends within the tolerance.
     """
     caption = read_caption(item.caption)
+    if (why := plan.system.unfit(caption)) is not None:
+        raise Rejected("script", why)
     _check_sync(item, plan)
     info = _probed(item.media, plan, reader)
     sound, film, still, passage = None, None, None, None
@@ -88,7 +90,7 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
         )
     if plan.config.duration_token:
         assert sound is not None, "the plan checked that the set keeps sound"
-        caption += f" Duration {sound.real / plan.sample_rate:.1f} seconds."
+        caption = timed(caption, sound.real / plan.sample_rate)
     treated: list[frozenset[str]] = [frozenset(one.treated) for one in (film, still, sound) if one is not None]
     return RawClip(
         id=item.id,

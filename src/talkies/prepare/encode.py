@@ -25,8 +25,8 @@ def encode(
 ) -> list[Clip | Rejected]:
     """Encode a batch of clips of one set, in order; a clip whose latents are not finite is returned as Rejected."""
     with torch.inference_mode():
-        captions = [clip.caption for clip in clips]
-        texts = {name: codecs.text[codec].encode(captions).to("cpu") for name, codec in plan.texts.items()}
+        written = {name: [plan.system.written(name, clip.caption) for clip in clips] for name in plan.texts}
+        texts = {name: codecs.text[codec].encode(written[name]).to("cpu") for name, codec in plan.texts.items()}
         latents = {name: _latents(clips, name, plan, codecs, device) for name in plan.streams}
     results: list[Clip | Rejected] = []
     for i, clip in enumerate(clips):
@@ -43,7 +43,7 @@ def encode(
             )
             for name, values in latents.items()
         }
-        captioned = {name: _caption(clip, text, i) for name, text in texts.items()}
+        captioned = {name: _caption(written[name][i], text, i) for name, text in texts.items()}
         results.append(Clip(id=clip.id, streams=streams, texts=captioned))
     return results
 
@@ -91,8 +91,8 @@ def _valid(clip: RawClip, stream: Stored, codecs: Codecs, steps: int) -> int:
     return audio.grid(sound.real).shape[0]
 
 
-def _caption(clip: RawClip, text: Text, row: int) -> Caption:
+def _caption(caption: str, text: Text, row: int) -> Caption:
     """Only the rows with content are stored: most captions are much shorter than the text encoder's length."""
     length = int(text.length[row])
     assert not bool(text.embedding[row, length:].any()), "a text encoder zeroes what lies past its length"
-    return Caption(caption=clip.caption, features=text.embedding[row, :length].clone())
+    return Caption(caption=caption, features=text.embedding[row, :length].clone())

@@ -25,13 +25,14 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class SetPlan:
-    """One shard set to make: its recipe section, its geometry, the streams that it stores with their Grids, its texts
-    with their codecs, the sample rate and channel of its sound, whether the sound may be late by an encoder delay of
-    unknown length, and the lip-sync filter. `hearing`: the codecs that hear more than a clip; `least`: the fewest
-    samples that its codecs take."""
+    """One shard set to make: its recipe section, its system, its geometry, the streams that it stores with their Grids,
+    its texts with their codecs, the sample rate and channel of its sound, whether the sound may be late by an encoder
+    delay of unknown length, and the lip-sync filter. `hearing`: the codecs that hear more than a clip; `least`: the
+    fewest samples that its codecs take."""
 
     name: str
     config: SetConfig
+    system: System
     geometry: Geometry
     streams: Mapping[str, Stored]
     grids: Mapping[str, Grid]
@@ -140,6 +141,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
     return SetPlan(
         name=name,
         config=section,
+        system=system,
         geometry=geometry,
         streams=streams,
         grids=_grids(config, key, geometry, streams),

@@ -3,9 +3,6 @@
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 
-GIVEN = {"first frame": "image", "reference": "image", "passage": "voice"}
-"""What a stream is of -> the option that gives it, unless that is its medium."""
-
 
 def makes(recipe: PhaseRecipe) -> tuple[str, ...]:
     """ "audio" and "video", as far as the phase makes them, sorted."""
@@ -17,7 +14,9 @@ def takes(recipe: PhaseRecipe) -> dict[str, str]:
     stored, made = recipe.system.stored(recipe.codecs), makes(recipe)
     conditions = parts(recipe).conditions
     given = {"audio", "video"} if len(made) > 1 else set()
-    given |= {GIVEN.get(stored[name].of, medium_of(recipe, name)) for name in conditions}
+    given |= {"image" for name in conditions if stored[name].of in ("first frame", "reference")}
+    given |= {"voice" for name in conditions if stored[name].of == "passage"}
+    given |= {medium_of(recipe, name) for name in conditions if stored[name].of == "clip"}
     return {name: words for name, words in recipe.system.options.items() if name in given}
 
 
