@@ -33,6 +33,8 @@ def one_set(**keys: Any) -> dict[str, Any]:
         (one_set(geometry="32x32x25"), r"`sets\.low\.geometry` is '32x32x25'; needed HEIGHTxWIDTH"),
         (one_set(geometry="32x32x24@12"), r"`sets\.low\.geometry` is 32x32x24@12: 24 frames do not fit.*23 or 25"),
         (one_set(geometry="36x32x25@12"), r"`sets\.low\.geometry` is 36x32x25@12: height 36.*32 or 40"),
+        (one_set(geometry="2s"), r"`sets\.low\.geometry` is 2s: seconds are for sound alone, but there are pictures"),
+        (one_set(geometry="0s", modalities=["audio"]), r"`sets\.low\.geometry` is '0s'; needed HEIGHTx.* sound alone"),
         (one_set(modalities=[]), r"`sets\.low\.modalities` is empty: name video"),
         (one_set(modalities=["audio", "audio"]), r"`sets\.low\.modalities`"),
         (one_set(without=["imgae"]), r"`sets\.low\.without` leaves out 'imgae', .* keep only audio, image, video"),

@@ -102,6 +102,10 @@ class FifthSystem:
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         return {"text": "text"}
 
+    def unfit(self, caption: str) -> str | None:
+        del caption
+        return None
+
     def written(self, text: str, caption: str) -> str:
         del text
         return caption

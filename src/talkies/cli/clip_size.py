@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 def add_clip_size(parser: argparse._ActionsContainer) -> None:
     """--geometry, --batch and --tiles, over the recipe's."""
-    parser.add_argument("--geometry", metavar="HxWxF@FPS", help="size and length of the clips (the recipe's)")
+    parser.add_argument(
+        "--geometry",
+        metavar="HxWxF@FPS",
+        help="size and length of the clips (the recipe's); of sound alone seconds: 10s",
+    )
     parser.add_argument(
         "--batch", type=int, metavar="N", help="the most evaluations at once, clips times guidance (the recipe's)"
     )

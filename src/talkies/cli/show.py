@@ -148,4 +148,6 @@ def _difference(args: argparse.Namespace, views: Sequence[View], others: Sequenc
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    from talkies.streams.clip_size import spelled
+
+    return spelled(value) if isinstance(value, str) else json.dumps(value)

@@ -18,6 +18,7 @@ from talkies.data.verify import verify_files
 from talkies.data.writer import ShardWriter
 from talkies.streams import Grid
 from talkies.streams.batch import Text
+from talkies.streams.clip_size import spelled
 
 __all__ = ["ShardSet", "ShardWriter"]
 
@@ -136,17 +137,18 @@ class ShardSet:
                     f"{where} holds no {name}, only {', '.join(self.grids)}: choose another `data.shards` or prepare it"
                 )
         if geometry != self.header.geometry:
+            found, needed = spelled(self.header.geometry), spelled(geometry)
             raise DataError(
-                f"{where} has geometry {self.header.geometry}, the recipe expects {geometry}: set `data.geometry` to "
-                f"{self.header.geometry}, or prepare a set of {geometry}"
+                f"{where} has geometry {found}, the recipe expects {needed}: set `data.geometry` to {found}, or "
+                f"prepare a set of {needed}"
             )
         for part, identity in codec_identities.items():
-            found = self.header.codecs.get(part, "none")
-            if found != identity:
+            made_by = self.header.codecs.get(part, "none")
+            if made_by != identity:
                 kind = self.header.codec_configs.get(part, {}).get("kind", "unknown")
                 raise DataError(
-                    f"{where} was encoded with {part} codec {found[:16]} ({kind}), the recipe expects {identity[:16]}: "
-                    f"prepare it again, or set `codecs.{part}` to what encoded it"
+                    f"{where} was encoded with {part} codec {made_by[:16]} ({kind}), the recipe expects "
+                    f"{identity[:16]}: prepare it again, or set `codecs.{part}` to what encoded it"
                 )
 
     def _read_header(self) -> Header:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from talkies.planning.cost import HASH_RATE, UTILISATION, h100_days
 from talkies.streams import Grid
+from talkies.streams.clip_size import spelled
 
 if TYPE_CHECKING:  # plan.py imports torch, which the plan of a preparation does not need
     from talkies.planning.plan import Plan
@@ -51,7 +52,7 @@ def _latents(plan: "Plan") -> list[str]:
         per_rank = f"{share.tokens:,}" if share else f"{x.tokens:,}"
         padding = f"{share.padding:,}" if share else "0"
         rows.append((name, " x ".join(map(str, x.shape)), f"{x.tokens:,}", per_rank, padding))
-    head = (f"latents of {plan.geometry} ({plan.seconds:.2f} s)", "shape", "tokens", "per rank", "padding")
+    head = (f"latents of {spelled(plan.geometry)} ({plan.seconds:.2f} s)", "shape", "tokens", "per rank", "padding")
     lines = table(head, rows)
     hybrids = [f"{m} {share.exchange} x {share.gather}" for m, share in plan.shares.items() if share.gather > 1]
     if hybrids:

@@ -157,7 +157,10 @@ class Tally:
             kept=self.kept + 1,
             seconds=self.seconds + (float(plan.geometry.seconds) if plan.video else clip.real / plan.sample_rate),
             truncated=self.truncated
-            + any(codecs.text[name].overflow(clip.caption) > 0 for name in plan.texts.values()),
+            + any(
+                codecs.text[codec].overflow(plan.system.written(text, clip.caption)) > 0
+                for text, codec in plan.texts.items()
+            ),
             padded=self.padded + (plan.audio and clip.real < window),
             peak_limited=self.peak_limited + clip.limited,
             late=self.late + clip.late,

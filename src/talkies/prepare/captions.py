@@ -1,9 +1,11 @@
 """The caption of a media file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from talkies.codecs.prompt import LONGEST
 from talkies.prepare.rejection import Rejected
+from talkies.streams.script import Script
 
 
 def read_caption(caption: str | Path) -> str:
@@ -39,6 +41,14 @@ def read_caption(caption: str | Path) -> str:
     if not text.strip():
         raise Rejected("no caption", "the caption is empty")
     return text.strip()
+
+
+def timed(caption: str, seconds: float) -> str:
+    """The caption with its clip's duration; before a script, which would be said with it."""
+    token, script = f"Duration {seconds:.1f} seconds.", Script.parse(caption)
+    if not script.words:
+        return f"{caption} {token}"
+    return str(replace(script, description=f"{script.description} {token}".strip()))
 
 
 def _check_length(read: int, size: int) -> None:

@@ -11,9 +11,10 @@ from talkies.media.frames import FPS_TOLERANCE
 from talkies.media.orientation import OrientationError
 from talkies.media.probe import MediaInfo
 from talkies.media.sound import ChannelError
-from talkies.prepare.captions import read_caption
+from talkies.prepare.captions import read_caption, timed
 from talkies.prepare.items import Item
 from talkies.prepare.lip_sync import out_of_sync
+from talkies.prepare.passages import Passage, read_passage
 from talkies.prepare.plan import TOLERANCE, SetPlan
 from talkies.prepare.reading import Reader
 from talkies.prepare.references import Still, read_still
@@ -23,14 +24,16 @@ from talkies.prepare.sounds import RawSound, read_sound
 
 @dataclass(frozen=True, kw_only=True)
 class RawClip:
-    """A clip that passed: `frames` uint8 [F, 3, H, W], `sound` and a `reference` picture, as far as the set keeps them.
-    `late`: the window begins more than TOLERANCE after the file; `treated`: what its frames and its sound needed."""
+    """A clip that passed: `frames` uint8 [F, 3, H, W], `sound`, a `reference` picture and a `passage` of its file's
+    sound, as far as the set keeps them. `late`: the window begins more than TOLERANCE after the file; `treated`: what
+    its frames and its sound needed."""
 
     id: str
     caption: str
     frames: Tensor | None
     sound: RawSound | None
     reference: Still | None = None
+    passage: Passage | None = None
     late: bool
     treated: frozenset[str] = field(default_factory=frozenset)
 
@@ -58,9 +61,11 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     only, or if its sound ends within the tolerance.
     """
     caption = read_caption(item.caption)
+    if (why := plan.system.unfit(caption)) is not None:
+        raise Rejected("script", why)
     _check_sync(item, plan)
     info = _probed(item.media, plan, reader)
-    sound, film, still = None, None, None
+    sound, film, still, passage = None, None, None, None
     try:
         begin = reader.beginning(item.media, plan.config.modalities)
         if plan.video:
@@ -69,6 +74,8 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
             sound = read_sound(item.media, plan, reader, info, begin)
         if film is not None and plan.refers:
             still = read_still(item.media, plan.geometry, begin, item.id, film.order)
+        if sound is not None and plan.passages:
+            passage = read_passage(item.media, plan, begin, item.id)
     except EndedError as error:
         raise Rejected("too short", error.reason) from error
     except ChannelError as error:
@@ -83,7 +90,7 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
         )
     if plan.config.duration_token:
         assert sound is not None, "the plan checked that the set keeps sound"
-        caption += f" Duration {sound.real / plan.sample_rate:.1f} seconds."
+        caption = timed(caption, sound.real / plan.sample_rate)
     treated: list[frozenset[str]] = [frozenset(one.treated) for one in (film, still, sound) if one is not None]
     return RawClip(
         id=item.id,
@@ -91,6 +98,7 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
         frames=film.pixels if film else None,
         sound=sound,
         reference=still,
+        passage=passage,
         late=begin.late > TOLERANCE,
         treated=frozenset[str]().union(*treated),
     )

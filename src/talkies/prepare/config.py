@@ -8,6 +8,7 @@ from talkies.codecs.config import CodecsConfig
 from talkies.config import config
 from talkies.config.numbers import Clips, Loudness, Natural, NonNegative
 from talkies.config.schema import added
+from talkies.streams.clip_size import ClipSize
 from talkies.world.config import SyntheticSource
 
 ChannelKey = Literal["mix", "left", "right"] | Natural
@@ -62,14 +63,15 @@ SourceConfig = Annotated[SyntheticSource | FolderSource | ManifestSource, Field(
 
 @config
 class SetConfig:
-    """One shard set: a split of a source at one geometry (HEIGHTxWIDTHxFRAMES@FPS), with the modalities it keeps.
+    """One shard set: a split of a source at one geometry (HEIGHTxWIDTHxFRAMES@FPS; of sound alone seconds: 10s), with
+    the modalities it keeps.
 
     `lufs`: loudness normalisation target (ITU-R BS.1770), None for no normalisation; `duration_token` appends the real
     duration to the caption (audio pretraining); `without`: streams of the system that are left out."""
 
     source: str
     split: Literal["train", "heldout", "all"] = "train"
-    geometry: str
+    geometry: ClipSize
     modalities: tuple[Literal["video", "audio"], ...] = ("video", "audio")
     lufs: Loudness | None = None
     duration_token: bool = False

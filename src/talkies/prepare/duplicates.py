@@ -13,6 +13,7 @@ only if that picture agrees with another file's. Results are cached by the files
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import av
@@ -23,6 +24,8 @@ from talkies.prepare.geometry import Geometry
 from talkies.prepare.hashes import Hashes
 
 STILL, MOVING, SOUND = "still", "moving", "sound"
+FASTEST = 60
+"""Frames per second of films that are compared although only their sound is used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +80,13 @@ def _head(sha: str, place: FilePlace, window: Geometry) -> str:
 
 def _content(sha: str, place: FilePlace, head: str, window: Geometry) -> str:
     """A digest of all pictures of the window, with whether they move and how they are displayed."""
+    frames = ceil(FASTEST * window.seconds) if window.sound_alone else window.frames
 
     def make() -> str:
-        pictures = pictures_of(place.path, frames=window.frames)
+        pictures = pictures_of(place.path, frames=frames)
         return head if pictures is None else f"{STILL if pictures.still else MOVING} {pictures.digest} {pictures.shown}"
 
-    return place.remembered(f"{sha}\0{window.frames}\0content", make, otherwise=sha)
+    return place.remembered(f"{sha}\0{frames}\0content", make, otherwise=sha)
 
 
 def _by_sound(content: str, places: Mapping[str, FilePlace], window: Geometry) -> dict[str, Likeness]:

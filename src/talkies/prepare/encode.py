@@ -25,8 +25,8 @@ def encode(
 ) -> list[Clip | Rejected]:
     """Encode a batch of clips of one set, in order; a clip whose latents are not finite is returned as Rejected."""
     with torch.inference_mode():
-        captions = [clip.caption for clip in clips]
-        texts = {name: codecs.text[codec].encode(captions).to("cpu") for name, codec in plan.texts.items()}
+        written = {name: [plan.system.written(name, clip.caption) for clip in clips] for name in plan.texts}
+        texts = {name: codecs.text[codec].encode(written[name]).to("cpu") for name, codec in plan.texts.items()}
         latents = {name: _latents(clips, name, plan, codecs, device) for name in plan.streams}
     results: list[Clip | Rejected] = []
     for i, clip in enumerate(clips):
@@ -43,7 +43,7 @@ def encode(
             )
             for name, values in latents.items()
         }
-        captioned = {name: _caption(clip, text, i) for name, text in texts.items()}
+        captioned = {name: _caption(written[name][i], text, i) for name, text in texts.items()}
         results.append(Clip(id=clip.id, streams=streams, texts=captioned))
     return results
 
@@ -54,7 +54,8 @@ def _latents(clips: Sequence[RawClip], name: str, plan: SetPlan, codecs: Codecs,
     if stream.codec in plan.hearing:
         return torch.stack([_heard(clip, stream.codec, plan, codecs, device) for clip in clips])
     if (audio := codecs.audio.get(stream.codec)) is not None:
-        samples = torch.stack([clip.samples for clip in clips if clip.samples is not None]).to(device)
+        sounds = [clip.passage if stream.of == "passage" else clip.sound for clip in clips]
+        samples = torch.stack([sound.samples for sound in sounds if sound is not None]).to(device)
         return audio.encode(samples).float().cpu()
     video = codecs.video[stream.codec]
     if stream.of == "reference":
@@ -77,17 +78,21 @@ def _heard(clip: RawClip, codec: str, plan: SetPlan, codecs: Codecs, device: tor
 
 
 def _start(clip: RawClip, stream: Stored) -> float | None:
-    return clip.reference.start if stream.of == "reference" and clip.reference is not None else None
+    outside = {"reference": clip.reference, "passage": clip.passage}.get(stream.of)
+    return None if outside is None else outside.start
 
 
 def _valid(clip: RawClip, stream: Stored, codecs: Codecs, steps: int) -> int:
     """Latent steps with content of the file; partly filled steps count."""
-    audio = codecs.audio.get(stream.codec)
-    return steps if audio is None else audio.grid(clip.real).shape[0]
+    if (audio := codecs.audio.get(stream.codec)) is None:
+        return steps
+    sound = clip.passage if stream.of == "passage" else clip.sound
+    assert sound is not None, "the plan checked that the set keeps sound"
+    return audio.grid(sound.real).shape[0]
 
 
-def _caption(clip: RawClip, text: Text, row: int) -> Caption:
+def _caption(caption: str, text: Text, row: int) -> Caption:
     """Only the rows with content are stored: most captions are much shorter than the text encoder's length."""
     length = int(text.length[row])
     assert not bool(text.embedding[row, length:].any()), "a text encoder zeroes what lies past its length"
-    return Caption(caption=clip.caption, features=text.embedding[row, :length].clone())
+    return Caption(caption=caption, features=text.embedding[row, :length].clone())

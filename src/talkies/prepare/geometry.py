@@ -1,4 +1,4 @@
-"""The size of a clip as a recipe writes it: HEIGHTxWIDTHxFRAMES@FPS."""
+"""The size of a clip as a recipe writes it: HEIGHTxWIDTHxFRAMES@FPS, or seconds of sound alone."""
 
 import re
 from collections.abc import Mapping
@@ -7,9 +7,10 @@ from fractions import Fraction
 from typing import Any
 
 from talkies.codecs.geometry import grid_of, still_frames
-from talkies.config import RecipeError
+from talkies.config import DataError, RecipeError
 from talkies.config.quoting import shown
 from talkies.streams import Grid
+from talkies.streams.clip_size import FORMS, canonical, spelled
 from talkies.streams.system import Stored
 
 FORM = re.compile(r"(\d{1,9})x(\d{1,9})x(\d{1,9})@(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
@@ -19,7 +20,8 @@ SIDE, FRAMES, VOLUME, FPS = 8192, 100_000, 2**31, (0.1, 1000.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """Pixels, frames and frames per second of a clip, which lasts frames / fps seconds (MOVA: 193 / 24 = 8.04)."""
+    """Pixels, frames and frames per second of a clip, which lasts frames / fps seconds (MOVA: 193 / 24 = 8.04). Sound
+    alone has one pixel and a frame per millisecond."""
 
     height: int
     width: int
@@ -28,15 +30,13 @@ class Geometry:
 
     @classmethod
     def parse(cls, text: str, *, key: str) -> "Geometry":
-        """Parse e.g. 352x640x193@24; 23.976, 29.97 and 59.94 mean the broadcast rates (n * 1000 / 1001).
+        """Parse e.g. 352x640x193@24, or 10s; 23.976, 29.97 and 59.94 mean the broadcast rates (n * 1000 / 1001).
 
         Raises RecipeError that names the recipe `key`.
         """
-        match = FORM.fullmatch(text)
+        match = FORM.fullmatch(canonical(text))
         if match is None:
-            raise RecipeError(
-                f"recipe: `{key}` is {shown(text)}; needed HEIGHTxWIDTHxFRAMES@FPS, for example 352x640x193@24"
-            )
+            raise RecipeError(f"recipe: `{key}` is {shown(text)}; needed {FORMS}")
         height, width, frames = (int(number) for number in match.groups()[:3])
         if min(height, width, frames) < 1 or float(match[4]) <= 0:
             raise RecipeError(f"recipe: `{key}` is {shown(text)}; height, width, frames and fps must be above 0")
@@ -49,8 +49,18 @@ class Geometry:
         return cls(height=height, width=width, frames=frames, fps=_rate(match[4]))
 
     def __str__(self) -> str:
-        """The form that `parse` reads."""
+        """The form that headers and records hold, and `parse` reads."""
         return f"{self.height}x{self.width}x{self.frames}@{self.fps:g}"
+
+    @property
+    def spelled(self) -> str:
+        """The form for messages: 10s for sound alone."""
+        return spelled(str(self))
+
+    @property
+    def sound_alone(self) -> bool:
+        """Whether it is the geometry of sound, given as seconds."""
+        return self.spelled != str(self)
 
     @property
     def seconds(self) -> Fraction:
@@ -66,6 +76,8 @@ def stream_grid(stream: Stored, codecs: Mapping[str, Any], geometry: Geometry) -
     """Latent geometry of what a clip stores as `stream`, from its codec's section. DataError if the codec cannot encode
     such a clip."""
     codec = codecs[stream.codec]
+    if codec.medium == "video" and geometry.sound_alone:
+        raise DataError("seconds are for sound alone, but there are pictures: give HEIGHTxWIDTHxFRAMES@FPS")
     rate = getattr(codec, "sample_rate", 1)
     return grid_of(
         codec,

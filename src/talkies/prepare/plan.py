@@ -25,13 +25,14 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class SetPlan:
-    """One shard set to make: its recipe section, its geometry, the streams that it stores with their Grids, its texts
-    with their codecs, the sample rate and channel of its sound, whether the sound may be late by an encoder delay of
-    unknown length, and the lip-sync filter. `hearing`: the codecs that hear more than a clip; `least`: the fewest
-    samples that its codecs take."""
+    """One shard set to make: its recipe section, its system, its geometry, the streams that it stores with their Grids,
+    its texts with their codecs, the sample rate and channel of its sound, whether the sound may be late by an encoder
+    delay of unknown length, and the lip-sync filter. `hearing`: the codecs that hear more than a clip; `least`: the
+    fewest samples that its codecs take."""
 
     name: str
     config: SetConfig
+    system: System
     geometry: Geometry
     streams: Mapping[str, Stored]
     grids: Mapping[str, Grid]
@@ -47,6 +48,11 @@ class SetPlan:
     def refers(self) -> bool:
         """Whether clips keep a picture from outside of their window."""
         return any(stream.of == "reference" for stream in self.streams.values())
+
+    @property
+    def passages(self) -> tuple[str, ...]:
+        """The streams that keep sound from outside of the clips' windows."""
+        return tuple(name for name, stream in self.streams.items() if stream.of == "passage")
 
     @property
     def video(self) -> bool:
@@ -70,7 +76,7 @@ def system_of(config: PrepareConfig, systems: Sequence[System]) -> System:
 
 def check_codecs(codecs: Mapping[str, CodecConfig], system: System) -> None:
     """RecipeError for a codec that the system does not have, or that encodes another medium than it has there, and for
-    a text encoder that is missing: every clip has its texts."""
+    text encoders that are missing: every clip has a text."""
     for name, codec in codecs.items():
         if name not in system.codecs:
             raise RecipeError(f"recipe: unknown key `codecs.{named(name)}`; known: {listed([*system.codecs])}")
@@ -79,9 +85,9 @@ def check_codecs(codecs: Mapping[str, CodecConfig], system: System) -> None:
                 f"recipe: `codecs.{name}.kind` is {codec.kind}, which encodes {codec.medium}: choose a codec of "
                 f"{system.codecs[name]}"
             )
-    for name, medium in system.codecs.items():
-        if medium == "text" and name not in codecs:
-            raise RecipeError(f"recipe: missing key `codecs.{name}`: the captions of a {system.kind} model need it")
+    texts = [name for name, medium in system.codecs.items() if medium == "text"]
+    if texts and not codecs.keys() & texts:
+        raise RecipeError(f"recipe: missing key `codecs.{texts[0]}`: the captions of a {system.kind} model need it")
 
 
 def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]:
@@ -131,9 +137,11 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
     if sync is not None:
         check_rule(sync, f"sources.{section.source}.sync")
     used = {stream.codec: config.codecs[stream.codec] for stream in streams.values()}
+    _check_passages(config, key, streams)
     return SetPlan(
         name=name,
         config=section,
+        system=system,
         geometry=geometry,
         streams=streams,
         grids=_grids(config, key, geometry, streams),
@@ -168,6 +176,16 @@ def stored_streams(config: PrepareConfig, section: SetConfig, system: System, *,
     return stored
 
 
+def _check_passages(config: PrepareConfig, key: str, streams: Mapping[str, Stored]) -> None:
+    """RecipeError for a passage by a codec that hears the whole file, from its beginning on."""
+    for name, stream in streams.items():
+        if stream.of == "passage" and isinstance(codec := config.codecs[stream.codec], SpeechConfig):
+            raise RecipeError(
+                f"recipe: `codecs.{stream.codec}.kind` is {codec.kind}, which hears more than the passage that `{key}` "
+                f"keeps as {name}: choose another kind, or leave it out: `{key}.without`"
+            )
+
+
 def _sample_rate(config: PrepareConfig, key: str, streams: Mapping[str, Stored]) -> int:
     """The rate at which sound is read; 1 without an audio codec."""
     known = sample_rates(config.codecs)
@@ -181,7 +199,7 @@ def _sample_rate(config: PrepareConfig, key: str, streams: Mapping[str, Stored])
 def _grids(config: PrepareConfig, key: str, geometry: Geometry, streams: Mapping[str, Stored]) -> dict[str, Grid]:
     """The latent geometry of each stream. The codecs must accept the clips, and the latents of sound must last as long
     as the frames."""
-    where = f"recipe: `{key}.geometry` is {geometry}"
+    where = f"recipe: `{key}.geometry` is {geometry.spelled}"
     pictures = any(config.codecs[one.codec].medium == "video" for one in streams.values())
     found: dict[str, Grid] = {}
     for name, stream in streams.items():

@@ -22,6 +22,7 @@ Reason = Literal[
     "no caption",
     "caption encoding",
     "caption too long",
+    "script",
     "not finite",
 ]
 

@@ -44,7 +44,7 @@ def cut_grids(
         found = grids(recipe, geometry)
         return found, recipe.system.tokens(recipe, {name: found[name] for name in parts(recipe).targets})
     except ValueError as error:
-        raise RecipeError(f"{where} {geometry}: {error}") from None
+        raise RecipeError(f"{where} {geometry.spelled}: {error}") from None
 
 
 def _check_survival(survival: SurvivalConfig) -> None:

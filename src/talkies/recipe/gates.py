@@ -8,6 +8,7 @@ from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.media import makes, medium_of
+from talkies.streams.clip_size import spelled
 
 SYNC_FRAMES, MOTION_FRAMES = 3, 4
 """With fewer frames there is no mouth, or no motion, to compare with the sound."""
@@ -70,7 +71,7 @@ def check_gates(recipe: PhaseRecipe) -> None:
             hint = f"did you mean {near[0]}? Near it: {', '.join(near)}" if near else f"it measures {', '.join(known)}"
             raise RecipeError(
                 f"recipe: `tracking.gates.{number}.metric` is {shown(gate.metric)}, which a {recipe.phase.kind} phase "
-                f"of `data.geometry` {recipe.data.geometry} does not measure; {hint}"
+                f"of `data.geometry` {spelled(recipe.data.geometry)} does not measure; {hint}"
             )
     if recipe.tracking.register is not None and recipe.validation.final_clips < 2:
         raise RecipeError(

@@ -65,7 +65,7 @@ def _check_windows(recipe: PhaseRecipe, config: WindowsConfig) -> None:
     if config.overlap * geometry.fps > geometry.frames - 1:
         raise RecipeError(
             f"recipe: `sampling.windows.overlap` is {config.overlap:g} s, but a clip lasts "
-            f"{geometry.frames / geometry.fps:g} s (`data.geometry` {recipe.data.geometry}): lower it"
+            f"{geometry.frames / geometry.fps:g} s (`data.geometry` {geometry.spelled}): lower it"
         )
 
 

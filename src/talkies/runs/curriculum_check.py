@@ -18,6 +18,7 @@ from talkies.recipe.components import codecs_read, parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum
 from talkies.runs.parents import check_brings, check_shape, shape_json
+from talkies.streams.clip_size import spelled
 from talkies.streams.system import System
 from talkies.world.config import SyntheticSource
 
@@ -76,11 +77,12 @@ def _check_set(phase: PhaseRecipe, key: str, prepare: PrepareConfig, system: Sys
                 f"recipe: {where} keeps no {name}, only {kept}: choose another, or let the preparation keep it (its "
                 f"`system`, the set's `modalities` and `without`) for a {phase.system.kind} model"
             )
-    geometry = str(Geometry.parse(section.geometry, key=f"sets.{name_of_set}.geometry"))
-    if geometry != phase.data.geometry:
+    geometry = Geometry.parse(section.geometry, key=f"sets.{name_of_set}.geometry")
+    if str(geometry) != phase.data.geometry:
+        needed = spelled(phase.data.geometry)
         raise RecipeError(
-            f"recipe: {where} has geometry {geometry}, the phase expects {phase.data.geometry}: set `data.geometry` to "
-            f"{geometry}, or prepare a set of {phase.data.geometry}"
+            f"recipe: {where} has geometry {geometry.spelled}, the phase expects {needed}: set `data.geometry` to "
+            f"{geometry.spelled}, or prepare a set of {needed}"
         )
 
 

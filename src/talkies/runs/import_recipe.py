@@ -10,6 +10,7 @@ from talkies.recipe.check import cut_grids
 from talkies.recipe.config import PhaseRecipe, decode_phase_values
 from talkies.runs.import_choices import Choices, release_name
 from talkies.runs.recorded import as_trained
+from talkies.streams.clip_size import spelled
 from talkies.streams.layout import CONFIG
 from talkies.weights.recognition import Recognised
 
@@ -87,7 +88,7 @@ def missing_lines(known: Recognised, recipe: PhaseRecipe, choices: Choices) -> I
     for key, value in known.layout.taken(known.configs, known.files).items():
         yield f"{key} {value:g}: no file of the folder says it, this is the default"
     if choices.geometry is None:
-        yield f"geometry {recipe.data.geometry}: no file of the folder says it; --geometry gives another"
+        yield f"geometry {spelled(recipe.data.geometry)}: no file of the folder says it; --geometry gives another"
 
 
 def _remedy(known: Recognised, part: str) -> str:

@@ -196,6 +196,9 @@ class System(Protocol):
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         """Text -> the codec that encodes it."""
 
+    def unfit(self, caption: str) -> str | None:
+        """Why nothing can be made of a caption; None if something can."""
+
     def written(self, text: str, caption: str) -> str:
         """What a text encodes of a caption."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from talkies.config.single_line import flat
 from talkies.evaluation.metric_info import METRICS, MetricInfo
 from talkies.prepare.geometry import FORM, Geometry
+from talkies.streams.clip_size import spelled
 from talkies.tracking.card_metrics import every_metric, metrics_of
 from talkies.tracking.markdown import code, escaped, folded, number, picture, table
 
@@ -100,6 +101,8 @@ def _clip(geometry: str) -> str:
     if FORM.fullmatch(geometry) is None:
         return f"a clip ({escaped(geometry)})"
     size = Geometry.parse(geometry, key="data.geometry")
+    if size.sound_alone:
+        return f"{float(size.seconds):.3g} s of sound"
     return (
         f"{float(size.seconds):.3g} s of video ({size.width} x {size.height} pixels, {size.fps:.4g} frames per second)"
     )
@@ -189,7 +192,7 @@ def _value(of: str | float | None, metrics: Mapping[str, float]) -> str:
 
 def _made_from(card: Mapping[str, Any]) -> str:
     data, kinds = card["data"], card.get("codec_kinds", {})
-    lines = [f"- {data['clips']:,} clips of the set {code(data['shards'])} ({code(data['geometry'])})"]
+    lines = [f"- {data['clips']:,} clips of the set {code(data['shards'])} ({code(spelled(data['geometry']))})"]
     lines += [f"- {_listed(names)} of {code(name)}, step {step:,}" for (name, step), names in _parents(card).items()]
     if not card["parents"] and not card["base"]:
         lines.append("- no parents: random initial weights")
@@ -223,10 +226,11 @@ def _left_out(card: Mapping[str, Any]) -> list[str]:
 
 def _limits(front: Front) -> str:
     data = front["talkies"]["data"]
+    geometry = code(spelled(data["geometry"]))
     made = "frames and sound are" if front["pipeline_tag"] == "image-to-video" else "sound is"
     made = "frames are" if front["talkies"].get("made") == ["video"] else made
     return (
-        f"- trained on {data['clips']:,} clips of one geometry ({code(data['geometry'])}); nothing else was tried\n"
+        f"- trained on {data['clips']:,} clips of one geometry ({geometry}); nothing else was tried\n"
         f"- evaluated on held-out clips of the same source only, by the numbers above and no others\n"
         f"- its {made} synthetic: files that talkies writes say so in their metadata"
     )

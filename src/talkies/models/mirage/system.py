@@ -89,6 +89,11 @@ class MirageSystem:
         """The caption."""
         return {"text": "text"} if "text" in codecs else {}
 
+    def unfit(self, caption: str) -> str | None:
+        """Any caption will do."""
+        del caption
+        return None
+
     def written(self, text: str, caption: str) -> str:
         """All of it."""
         del text

@@ -12,7 +12,7 @@ from talkies.models.mochi.config import JointShape
 from talkies.streams import Grid
 from talkies.streams.grid import tokens_of
 from talkies.streams.layout import Layout
-from talkies.streams.script import Script
+from talkies.streams.script import SAY, Script
 from talkies.streams.system import Component, Degraded, Network, Parts, Rung, Setup, Stored
 
 VOICE = "voice"
@@ -87,6 +87,10 @@ class MirageAudioSystem:
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         """The caption as a whole, or its two parts."""
         return {name: name for names in TEXTS.values() for name in names if name in codecs}
+
+    def unfit(self, caption: str) -> str | None:
+        """A script that cannot be said; general sounds have none."""
+        return Script.parse(caption).problem() if SAY in caption else None
 
     def written(self, text: str, caption: str) -> str:
         """All of it, or the script or the description in it."""
