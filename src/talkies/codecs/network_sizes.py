@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
+    from talkies.codecs.mova_dac import MovaAudioCodec
     from talkies.codecs.video_vae import VideoVae
 
 FP32 = 4
@@ -32,6 +33,18 @@ def video_vae(config: Any) -> "VideoVae | None":
     with torch.device("meta"):
         network: nn.Module = kind.model()
     return kind(config, network.eval().requires_grad_(False))
+
+
+def sound_codec(config: Any) -> "MovaAudioCodec | None":
+    """The codec of a sound, with its network as released, on the meta device; None for one without a network, and for
+    others."""
+    if config.kind != "mova_dac":
+        return None
+    from talkies.codecs.dac import Dac, DacShape  # noqa: PLC0415
+    from talkies.codecs.mova_dac import MovaAudioCodec  # noqa: PLC0415
+
+    with torch.device("meta"):
+        return MovaAudioCodec(config, Dac(DacShape()))
 
 
 def network_bytes(config: Any, vae: "VideoVae | None") -> int:

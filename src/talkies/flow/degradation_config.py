@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from talkies.config import config
+from talkies.config import RecipeError, config
 from talkies.config.numbers import Positive, Share
 
 Decibel = Annotated[float, Field(ge=-60, le=100)]
@@ -26,3 +26,21 @@ class DegradationConfig:
     wet: tuple[Positive, Positive] = (0.3, 1.0)
     band: Share = 0.3
     cutoff_hz: tuple[Positive, Positive] = (1500.0, 6000.0)
+
+
+def check_degradation(config: DegradationConfig, *, key: str, sample_rate: int) -> None:
+    """RecipeError, which names `key`, if nothing could be drawn, or not what is meant, for sound of this rate."""
+    if not config.noise + config.reverberation + config.band:
+        raise RecipeError(
+            f"recipe: `{key}`: `noise`, `reverberation` and `band` are all 0: raise one of them, or degrade nothing"
+        )
+    for name in ("snr_db", "seconds", "wet", "cutoff_hz"):
+        low, high = getattr(config, name)
+        if low > high:
+            raise RecipeError(f"recipe: `{key}.{name}` is [{low:g}, {high:g}]: the lower end comes first")
+    highest = config.cutoff_hz[1]
+    if highest > sample_rate / 2:
+        raise RecipeError(
+            f"recipe: `{key}.cutoff_hz` ends at {highest:g} Hz, but sound of {sample_rate} samples a second has none "
+            f"above {sample_rate / 2:g} Hz: lower it"
+        )

@@ -40,7 +40,7 @@ class Linear32(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """[..., in] any float dtype -> [..., out] fp32."""
-        with _no_autocast(input.device):
+        with no_autocast(input.device):
             bias = None if self.bias is None else widened(self.bias)
             weight = widened(self.weight)
             return F.linear(input.to(weight.dtype), weight, bias)
@@ -64,7 +64,8 @@ class RMSNorm32(nn.RMSNorm):
         return F.rms_norm(widened(x), self.normalized_shape, widened(self.weight), self.eps)
 
 
-def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
+def no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Within the block autocast is off on `device`."""
     if autocast_dtype(device) is None:
         return nullcontext()
     return torch.autocast(_kind(device), enabled=False)

@@ -7,6 +7,7 @@ from talkies.planning.profile import Profile
 from talkies.planning.work import FP32, MOMENTS, Part
 
 H100_FLOPS, UTILISATION = 989e12, 0.35  # dense bf16; the MFU that arXiv 2602.08794 reports, counting recomputation
+H100_FP32 = 67e12  # of its FP32 units: codecs compute in fp32
 WRITE_RATE = 5e9  # bytes per second: our assumption, a modest share of a parallel file system
 HASH_RATE = 1e9  # bytes per second: sha256 on one core with SHA instructions
 

@@ -14,8 +14,9 @@ class Memory:
     `gathered`: the weights that FSDP
     has unsharded: two units in the dtype of the matmuls, and everything outside of units (inactive parameters, too) in
     fp32. `reduced`: gradients being reduced: those of the largest unit, as computed and in fp32, or all of DDP's
-    buckets. `host`: main memory for a copy of the state while it is written; `offloaded`: main memory in use all the
-    time; neither is in `total`.
+    buckets. `beside`: codecs that encode conditions anew, and the micro-batch's sounds; `working`: while one is
+    encoded, before there are activations. `host`: main memory for a copy of the state while it is written; `offloaded`:
+    main memory in use all the time; neither is in `total`.
     """
 
     weights: int
@@ -28,12 +29,14 @@ class Memory:
     activations: Activations
     host: int
     offloaded: int = 0
+    beside: int = 0
+    working: int = 0
 
     @property
     def total(self) -> int:
         """The peak, at the start of the backward pass. CUDA's context (about 1 GB) comes on top."""
         state = self.weights + self.half + self.gradients + self.optimizer + self.ema
-        return state + self.gathered + self.reduced + self.activations.total
+        return state + self.gathered + self.reduced + self.beside + max(self.activations.total, self.working)
 
 
 def memory(parts: Sequence[Part], work: Work, kept: Activations) -> Memory:

@@ -9,13 +9,14 @@ from talkies.parallel.config import ComputeConfig, Layout
 from talkies.planning.activations import activations
 from talkies.planning.communication import Communication
 from talkies.planning.cost import WRITE_RATE, Compute, Disk, compute, disk, h100_days
+from talkies.planning.degrading import degrading
 from talkies.planning.gpu import Fit, fit_memory, refuse
 from talkies.planning.layout import Divisibility, Share, divisibility, shares
 from talkies.planning.memory import Memory
 from talkies.planning.parameters import parts_of, skeleton
 from talkies.planning.profile import Profiler
 from talkies.planning.speed import Rate, Speed, speed
-from talkies.planning.work import Part, Work
+from talkies.planning.work import Beside, Part, Work
 from talkies.planning.zero import rank_communication, rank_memory
 from talkies.prepare.geometry import Geometry
 from talkies.streams import Grid
@@ -138,7 +139,7 @@ def plan(
         check_targets(model, recipe.train)
     parts = parts_of(system, recipe, model, recipe.train, masters=recipe.compute.masters)
     profiler = Profiler(system, recipe, model, grids=grids, train=recipe.train)
-    work = _work(recipe, latents, profiler.turn())
+    work = _work(recipe, latents, profiler.turn(), degrading(system, recipe, grids))
     profile = profiler(work)
     kept = activations(profile, checkpointing=work.checkpointing)
     fitted = None if chosen.card is None else fit_memory(parts, work, chosen.card, profiler=profiler)
@@ -188,7 +189,7 @@ def _latents(recipe: PlannedPhase, grids: Mapping[str, Grid]) -> dict[str, Laten
     return found
 
 
-def _work(recipe: PlannedPhase, latents: Mapping[str, Latent], inactive: frozenset[str]) -> Work:
+def _work(recipe: PlannedPhase, latents: Mapping[str, Latent], inactive: frozenset[str], beside: Beside) -> Work:
     parts = recipe.system.parts(recipe)
     return Work(
         tokens={name: latents[name].tokens for name in parts.streams if name in latents and name not in parts.whole},
@@ -198,6 +199,7 @@ def _work(recipe: PlannedPhase, latents: Mapping[str, Latent], inactive: frozens
         accumulate=recipe.steps.accumulate,
         layout=recipe.parallel,
         checkpointing=recipe.compute.checkpointing,
+        beside=beside,
     )
 
 

@@ -106,6 +106,8 @@ def _memory(plan: "Plan") -> list[str]:
         ("activations: between blocks", kept.inputs),
         ("activations: embeddings, heads, losses", kept.ends),
         ("gradients inside a block", kept.working),
+        ("codecs of degraded conditions, and their sounds", memory.beside),
+        ("while one is encoded, before the activations", memory.working),
         ("total", memory.total),
         ("main memory, optimizer offloaded", memory.offloaded),
         ("main memory, while a checkpoint is written", memory.host),

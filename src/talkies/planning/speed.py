@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from talkies.planning.cost import H100_FLOPS, UTILISATION, Compute
+from talkies.planning.cost import H100_FLOPS, H100_FP32, UTILISATION, Compute
 from talkies.planning.profile import Profile
 from talkies.planning.work import Work
 
@@ -25,7 +25,8 @@ class Rate:
 @dataclass(frozen=True, kw_only=True)
 class Speed:
     """`flops` of one rank and optimizer step, including recomputation, padding, and work that every rank of a sequence
-    group repeats; `seconds` per step at `sustained` FLOP/s, which allows for communication. Shares of `peak`:
+    group repeats; `seconds` per step at `sustained` FLOP/s, which allows for communication, and at a smaller rate for
+    conditions that are encoded anew in fp32. Shares of `peak`:
     `mfu_useful` counts the FLOPs of one undivided forward and backward pass, `mfu_recompute` recomputation, too."""
 
     flops: int
@@ -40,10 +41,11 @@ def speed(work: Work, profile: Profile, compute: Compute, rate: Rate) -> Speed:
     """The speed of a step; `profile` of a micro-batch on one rank; `compute`: FLOPs of the whole step, undivided."""
     needed = compute.with_recompute if work.checkpointing else compute.useful
     flops = profile.total("flops", recomputed=work.checkpointing) * work.accumulate
-    seconds = flops / rate.sustained
+    encoded = work.accumulate * work.micro * work.beside.flops
+    seconds = (flops + encoded * H100_FLOPS / H100_FP32) / rate.sustained
     possible = work.layout.ranks * seconds * rate.peak
     return Speed(
-        flops=flops,
+        flops=flops + encoded,
         seconds=seconds,
         sustained=rate.sustained,
         peak=rate.peak,

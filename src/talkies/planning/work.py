@@ -51,9 +51,21 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What a step does in fp32 before its network: conditions are encoded anew. Bytes: `weights` of the codecs, the
+    `sound` of a clip, and those `working` while one is encoded; `flops` of a clip, on average."""
+
+    weights: int = 0
+    sound: int = 0
+    working: int = 0
+    flops: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """A phase on a layout. `tokens` of one clip per stream that a sequence group shares, `inactive` parameter groups in
-    the turn that is planned; `clips` per optimizer step over all ranks, in `accumulate` micro-batches."""
+    the turn that is planned; `clips` per optimizer step over all ranks, in `accumulate` micro-batches; and what is done
+    `beside` the network."""
 
     tokens: Mapping[str, int]
     inactive: frozenset[str] = frozenset()
@@ -62,6 +74,7 @@ class Work:
     accumulate: int
     layout: Layout
     checkpointing: bool
+    beside: Beside = Beside()
 
     @property
     def sharded(self) -> bool:

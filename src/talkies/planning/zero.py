@@ -1,6 +1,7 @@
 """Memory and communication of a rank under DeepSpeed's ZeRO, which shards by value; FSDP shards by row."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 
 from talkies.parallel.zero_sizes import BUCKET, LIVE
@@ -13,7 +14,8 @@ from talkies.planning.work import BF16, FP32, MOMENTS, Group, Part, Sizes, Work,
 
 def rank_memory(parts: Sequence[Part], work: Work, kept: Activations) -> Memory:
     """Bytes on the fullest rank, for any strategy."""
-    return zero_memory(parts, work, kept) if work.zero else memory(parts, work, kept)
+    found, beside = (zero_memory if work.zero else memory)(parts, work, kept), work.beside
+    return replace(found, beside=beside.weights + work.micro * beside.sound, working=beside.working)
 
 
 def rank_communication(parts: Sequence[Part], work: Work, profile: Profile) -> Communication:

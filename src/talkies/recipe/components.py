@@ -15,10 +15,10 @@ def parts(recipe: PhaseRecipe) -> Parts:
 
 
 def codecs_read(recipe: PhaseRecipe) -> set[str]:
-    """The codecs that encoded what the phase reads, and what is heard beside it."""
+    """The codecs that encoded what the phase reads, what is degraded for it, and what is heard beside it."""
     system, read = recipe.system, parts(recipe)
     streams, texts = system.stored(recipe.codecs), system.texts(recipe.codecs)
-    return {streams[name].codec for name in (*read.streams, *read.beside)} | {texts[name] for name in read.texts}
+    return {streams[name].codec for name in read.held_out} | {texts[name] for name in read.texts}
 
 
 def parent_of(recipe: PhaseRecipe) -> dict[str, str]:

@@ -68,7 +68,7 @@ class Micro:
     times: Mapping[str, Tensor]
 
     def as_record(self) -> dict[str, Any]:
-        """Plain JSON. With the run's seed, ids and visits reproduce noise, times and dropout."""
+        """Plain JSON. With the run's seed, ids and visits reproduce what was drawn and degraded."""
         values = {"losses": self.losses, "times": self.times}
         plain = {key: {m: [str(v) for v in x.tolist()] for m, x in by_m.items()} for key, by_m in values.items()}
         return {"ids": list(self.ids), "visits": list(self.visits), **plain}

@@ -70,7 +70,7 @@ def _check_set(phase: PhaseRecipe, key: str, prepare: PrepareConfig, system: Sys
     name_of_set = getattr(phase.data, key)
     where, section = f"set {shown(name_of_set)} of the preparation (`data.{key}`)", prepare.sets[name_of_set]
     stored = stored_streams(prepare, section, system, key=f"sets.{name_of_set}")
-    for name in parts(phase).streams:
+    for name in parts(phase).read:
         if name not in stored:
             kept = ", ".join(stored)
             raise RecipeError(

@@ -6,7 +6,7 @@ from math import prod
 from talkies.config import RecipeError
 from talkies.config.quoting import shown
 from talkies.data.shards import ShardSet
-from talkies.recipe.check import check
+from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 
 REPEATS = 100
@@ -35,7 +35,7 @@ def check_step(recipe: PhaseRecipe, shards: ShardSet) -> None:
             f"{len(shards)} clips, which a step would repeat more than {REPEATS} times: lower it"
         )
     micro = steps.global_batch * layout.sequence // (steps.accumulate * layout.ranks)
-    needed = micro * NUMBER_BYTES * sum(prod(grid.latent_shape) for grid in check(recipe).values())
+    needed = micro * NUMBER_BYTES * sum(prod(shards.grids[name].latent_shape) for name in parts(recipe).read)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise RecipeError(

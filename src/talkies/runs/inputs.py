@@ -18,12 +18,14 @@ from talkies.streams.codec import Codecs
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a phase reads: its shards, the held-out ones, the codecs of both, and its parents by component. `carried`:
-    identities of the codecs that its release carries; empty in a process that has not verified them."""
+    """What a phase reads: its shards, the held-out ones, the codecs of both and the folder of the fitted ones, and its
+    parents by component. `carried`: identities of the codecs that its release carries; empty in a process that has not
+    verified them."""
 
     shards: ShardSet
     heldout: ShardSet
     codecs: Codecs
+    codecs_folder: Path
     parents: Mapping[str, Parent]
     carried: Mapping[str, str] = field(default_factory=dict)
 
@@ -39,15 +41,18 @@ def open_inputs(recipe: PhaseRecipe, data_root: Path, parents: Mapping[str, Pare
     check_workers(recipe)
     reads = parts(recipe)
     to_carry = carried(recipe.codecs, data_root) if verify else {}
-    codecs = load_codecs(recipe.codecs, data_root / "codecs", names=codecs_read(recipe))
+    folder = data_root / "codecs"
+    codecs = load_codecs(recipe.codecs, folder, names=codecs_read(recipe))
     identities = codecs.identities
     sets, share = data_root / "sets", recipe.survival.quarantine.share
-    shards = open_to_train(sets / recipe.data.shards, reads.streams, share=share, verify=verify)
+    shards = open_to_train(sets / recipe.data.shards, reads.read, share=share, verify=verify)
     heldout = ShardSet.open(sets / recipe.data.heldout, verify=verify)
-    for shard_set, streams in ((shards, reads.streams), (heldout, reads.held_out)):
+    for shard_set, streams in ((shards, reads.read), (heldout, reads.held_out)):
         shard_set.check(codec_identities=identities, geometry=recipe.data.geometry, streams=streams)
     check_heldout_clips(recipe, len(heldout))
     check_step(recipe, shards)
     for component, parent in parents.items():
         check_codecs(component, parent, identities, read=recipe.system.components(recipe)[component].reads)
-    return Inputs(shards=shards, heldout=heldout, codecs=codecs, parents=parents, carried=to_carry)
+    return Inputs(
+        shards=shards, heldout=heldout, codecs=codecs, codecs_folder=folder, parents=parents, carried=to_carry
+    )

@@ -81,7 +81,7 @@ def check_prepared(
 def _read(phase: PhaseRecipe) -> list[tuple[str, tuple[str, ...]]]:
     """The sets of a phase, and the streams that it reads of each."""
     reads = parts(phase)
-    return [(phase.data.shards, reads.streams), (phase.data.heldout, reads.held_out)]
+    return [(phase.data.shards, reads.read), (phase.data.heldout, reads.held_out)]
 
 
 def check_before_submit(recipe: PhaseRecipe, folder: Path, *, siblings: Collection[str] = ()) -> None:

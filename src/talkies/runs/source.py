@@ -241,7 +241,7 @@ def open_set(data: Path, name: str, source: Source) -> ShardSet:
     Raises DataError if it is missing or damaged, or was encoded by other codecs than those of `source`.
     """
     shards = ShardSet.open(data / "sets" / name)
-    streams = parts(source.recipe).streams
+    streams = parts(source.recipe).held_out
     shards.check(codec_identities=source.codecs.identities, geometry=shards.header.geometry, streams=streams)
     return shards
 

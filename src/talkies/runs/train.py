@@ -29,6 +29,7 @@ from talkies.resilience.guard import Guard, RollbackError
 from talkies.resilience.quarantine import Quarantine
 from talkies.resilience.rollback import finish_interrupted, go_back
 from talkies.runs.building import build_model
+from talkies.runs.degrading import degrading
 from talkies.runs.inputs import Inputs
 from talkies.runs.recorded import name_of_run
 from talkies.runs.resuming import resumed_from
@@ -52,8 +53,11 @@ class Outcome:
     position: int = 0
 
 
-def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module], guard: Guard | None = None) -> Phase:
-    """The LightningModule of a recipe."""
+def make_phase(
+    recipe: PhaseRecipe, build: Callable[[], nn.Module], guard: Guard | None = None, *, codecs: Path | None = None
+) -> Phase:
+    """The LightningModule of a recipe. `codecs`: the folder of its data's fitted ones, with which it degrades
+    conditions, if it does."""
     system = recipe.system
     objective = Objective(
         flow=recipe.flow,
@@ -61,6 +65,7 @@ def make_phase(recipe: PhaseRecipe, build: Callable[[], nn.Module], guard: Guard
         inputs=partial(system.network().inputs, recipe),
         components=system.components(recipe),
         seed=recipe.seed,
+        degrading=degrading(recipe, codecs) if codecs is not None and parts(recipe).degraded else None,
     )
     return Phase(build, objective, recipe.optimizer, recipe.steps, guard, engine=engine_of(recipe.parallel))
 
@@ -74,7 +79,7 @@ def make_data(recipe: PhaseRecipe, shards: ShardSet, world: World = ALONE) -> Cl
         global_batch=recipe.steps.global_batch,
         accumulate=recipe.steps.accumulate,
         workers=recipe.data.workers,
-        streams=parts(recipe).streams,
+        streams=parts(recipe).read,
         rank=rank,
         data_ranks=readers,
         in_a_row=recipe.survival.quarantine.in_a_row,
@@ -180,7 +185,7 @@ def _attempt(
     done = start >= recipe.steps.max
     mesh = mesh_of(without_training(recipe.parallel) if done else recipe.parallel, world)
     guard = Guard(recipe.survival, ranks=ranks, folder=folder / "bad_steps", on_skip=run_callbacks.skipped)
-    phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh), guard)
+    phase = make_phase(recipe, lambda: build_model(recipe, inputs.parents, mesh), guard, codecs=inputs.codecs_folder)
     data = make_data(recipe, inputs.shards, world)
     quarantine = run_callbacks.quarantine(data)
     after = _after_step(recipe, store, data, run_callbacks, latest=latest, stop_at=stop_at, quarantine=quarantine)

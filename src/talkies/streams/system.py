@@ -86,9 +86,15 @@ class Parts:
         return (*self.targets, *sorted(self.conditions))
 
     @property
+    def read(self) -> tuple[str, ...]:
+        """Every stream that is read of training clips: also the sounds that are degraded, which no network sees."""
+        sources = {one.source for one in self.degraded.values()}
+        return (*self.streams, *sorted(sources - {*self.streams}))
+
+    @property
     def held_out(self) -> tuple[str, ...]:
         """Every stream that is read of held-out clips."""
-        return (*self.streams, *sorted(self.beside))
+        return (*self.read, *sorted(self.beside - {*self.read}))
 
 
 @dataclass(frozen=True, kw_only=True)

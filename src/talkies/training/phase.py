@@ -16,6 +16,7 @@ from talkies.resilience.guard import Guard, Micro
 from talkies.streams.batch import Batch, Condition, Stream
 from talkies.streams.system import Component, Parts
 from talkies.training.config import OptimizerConfig, StepsConfig
+from talkies.training.degrading import Degrading
 from talkies.training.engines import Engine, TorchEngine
 from talkies.training.guarded_steps import GuardedSteps
 from talkies.training.optimizer import AlternatingAdamW, parameter_groups, rate
@@ -28,7 +29,7 @@ class Objective:
 
     `parts`: the streams that it trains and reads, their loss weights and dropout, and what the optimizer steps train in
     turn; `inputs` turns the streams of a batch into those of the network; `components` say how their parameters are
-    stepped.
+    stepped; `degrading` is there if `parts` degrades conditions.
     """
 
     flow: FlowConfig
@@ -36,6 +37,14 @@ class Objective:
     inputs: Callable[[Mapping[str, Stream]], dict[str, Stream]]
     components: Mapping[str, Component]
     seed: int
+    degrading: Degrading | None = None
+
+    def __post_init__(self) -> None:
+        assert self.degrading is not None or not self.parts.degraded, "conditions would not be degraded"
+
+    def degraded(self, batch: Batch) -> Batch:
+        """The batch with the conditions that are degraded."""
+        return batch if self.degrading is None else self.degrading(batch)
 
 
 class Phase(LightningModule):
@@ -73,6 +82,8 @@ class Phase(LightningModule):
     def on_fit_start(self) -> None:
         """The strategy is set up now: find where it keeps the state."""
         self.state = self.engine.state(self.trainer.strategy, self.model, self._optimizer)
+        if self.objective.degrading is not None:  # what it cannot open it refuses before the first step
+            self.objective.degrading.open(self.device)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = self.trainer.optimizers[0]
@@ -88,7 +99,7 @@ class Phase(LightningModule):
         """Loss of one micro-batch: the weighted sum, over targets, of the mean over samples of the masked mean."""
         objective, parts = self.objective, self.objective.parts
         turn = parts.cycle[self.turn or 0]
-        kept = dropped(batch, parts.dropout, seed=objective.seed)
+        kept = dropped(objective.degraded(batch), parts.dropout, seed=objective.seed)
         given = given_by(batch, parts.tasks, self._chances[self.turn or 0], seed=objective.seed)
         draw = noised(kept, objective.flow, parts.targets, seed=objective.seed, ranges=turn.levels, given=given)
         condition = Condition(texts=kept.texts, inactive=turn.inactive)

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from talkies.config import RecipeError
+from talkies.flow.degradation_config import DegradationConfig, check_degradation
 from talkies.models.mirage_audio.config import SOUND, TEXTS, MirageAudioConfig
 from talkies.models.mirage_audio.options import MEDIA, SCALES
 from talkies.models.mirage_audio.phases import MirageAudioPhase
@@ -116,6 +117,7 @@ class MirageAudioSystem:
                 f"{codecs[SOUND].sample_rate}: they must be equal"
             )
         _check_widths(setup, shape)
+        _check_degradation(setup, used=bool(sources))
         if scales.get("reference", 1.0) != 1.0 and "reference" not in parts.streams:
             raise RecipeError(
                 f"recipe: `sampling.scales.reference` needs a reference, which a {setup.phase.kind} phase lacks"
@@ -139,6 +141,17 @@ class MirageAudioSystem:
             Rung(without=texts | {"reference"}),
             Rung(without=texts, scale="reference"),
             Rung(without=frozenset(), scale="text"),
+        )
+
+
+def _check_degradation(setup: Setup, *, used: bool) -> None:
+    if used:
+        rate = setup.codecs[VOICE].sample_rate
+        check_degradation(setup.phase.degradation, key="phase.degradation", sample_rate=rate)
+    elif setup.phase.kind == "cloning" and setup.phase.degradation != DegradationConfig():
+        raise RecipeError(
+            "recipe: `phase.degradation` is set, but `phase.degraded` is 0, so that nothing is degraded: set "
+            "`phase.degraded`, or drop `phase.degradation`"
         )
 
 
