@@ -14,7 +14,8 @@ def takes(recipe: PhaseRecipe) -> dict[str, str]:
     stored, made = recipe.system.stored(recipe.codecs), makes(recipe)
     conditions = parts(recipe).conditions
     given = {"audio", "video"} if len(made) > 1 else set()
-    given |= {"image" for name in conditions if stored[name].of != "clip"}
+    given |= {"image" for name in conditions if stored[name].of in ("first frame", "reference")}
+    given |= {"voice" for name in conditions if stored[name].of == "passage"}
     given |= {medium_of(recipe, name) for name in conditions if stored[name].of == "clip"}
     return {name: words for name, words in recipe.system.options.items() if name in given}
 
