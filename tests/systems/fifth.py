@@ -81,6 +81,7 @@ class FifthSystem:
     slots: Mapping[str, tuple[str, ...]] = {}
     scales: Mapping[str, str] = {"text": "the caption"}
     options: Mapping[str, str] = {}
+    wording: Mapping[str, str] = {}
     layouts: Mapping[str, Layout] = {}
     voices = False
     kind = "fifth"
@@ -109,6 +110,9 @@ class FifthSystem:
     def written(self, text: str, caption: str) -> str:
         del text
         return caption
+
+    def seconds(self, setup: Setup, caption: str) -> float | None:
+        return None
 
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         if setup.model.width % 2:

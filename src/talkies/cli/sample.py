@@ -1,4 +1,4 @@
-"""talkies sample SOURCE --prompt ...: a run, a checkpoint, a release or models:/name@alias to mp4s with sound."""
+"""talkies sample SOURCE --prompt ...: a run, a checkpoint, a release or models:/name@alias to clips."""
 
 import argparse
 from functools import partial
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from talkies.cli.clip_size import MAX_BATCH, add_clip_size, at_geometry, geometry_of, option_of_tiles, tiles_of, whole
 from talkies.cli.offload import add_offload
 from talkies.cli.place import add_store, path_of, registry_of, seed_of
+from talkies.cli.sample_asked import asked_by_file, asked_here, check_file, check_folder, check_scales, file_of
 from talkies.config.quoting import shown
 
 MAX_SCALE, MAX_STEPS, MAX_OVERLAP = 100.0, 10_000, 3600.0
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the verb; those of media and guidance are declared by the systems."""
-    from talkies.models.options import MEDIA, SCALES
+    """Options of the verb; those of media, texts and guidance are declared by the systems."""
+    from talkies.models.options import MEDIA, SCALES, WORDING
 
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
     parser.add_argument("--prompt", help="what to show and to hear; with --audio it may be left out")
@@ -33,12 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="many clips, into the folder --out: a prompt a line, or JSON Lines (docs/sampling.md)",
     )
+    parser.add_argument("--script", type=path_of, metavar="FILE", help=f"{WORDING['script']}, instead of --prompt")
+    parser.add_argument("--describe", metavar="TEXT", help=f"{WORDING['describe']}, instead of --prompt")
     parser.add_argument("--negative", help="what guidance leads away from (the empty prompt)")
     for name, text in MEDIA.items():
         parser.add_argument(f"--{name}", type=path_of, help=text)
-    parser.add_argument("--out", type=path_of, help="where the mp4 goes (sample.mp4); with --prompts, a folder")
+    parser.add_argument("--consent", metavar="NOTE", help="what allows to clone the voice; it goes into the file")
+    parser.add_argument(
+        "--out", type=path_of, help="where the clip goes (sample.mp4, or sample.wav of sound); with --prompts, a folder"
+    )
     parser.add_argument("--seed", type=seed_of, default=0, help="seed of the initial noise (0)")
     add_clip_size(parser)
+    parser.add_argument("--seconds", type=float, metavar="S", help="how long a sound lasts (what its script takes)")
     parser.add_argument("--steps", type=int, help="steps of the sampler (the recipe's)")
     for name, text in SCALES.items():
         parser.add_argument(f"--{name}-scale", type=float, help=f"guidance by {text}, 1 is off (the recipe's)")
@@ -122,59 +129,14 @@ def run(args: argparse.Namespace) -> int:
     from talkies.parallel.world import world_of
 
     many = args.prompts is not None
-    (_check_folder if many else _check_file)(args)
-    asked = _asked_by_file(args) if many else [_asked_here(args)]
+    (check_folder if many else check_file)(args)
+    asked = asked_by_file(args) if many else [asked_here(args)]
     return with_ranks(args.argv, {"sample": world_of().size}, partial(_sample, args, asked))
 
 
-def _check_file(args: argparse.Namespace) -> None:
-    """RecipeError for an --out that is no mp4."""
-    from talkies.config import RecipeError
-
-    args.out = args.out or Path("sample.mp4")
-    if args.out.suffix != ".mp4":
-        raise RecipeError(f"sample: --out {args.out}: the file must end in .mp4")
-    if args.out.is_dir():
-        raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
-
-
-def _check_folder(args: argparse.Namespace) -> None:
-    """RecipeError for an --out that is no folder, and for options of a single clip."""
-    from talkies.config import RecipeError
-    from talkies.config.records import present
-    from talkies.models.options import MEDIA
-
-    for name in ("prompt", *MEDIA):
-        if getattr(args, name) is not None:
-            raise RecipeError(f"sample: --{name} is for one clip: drop it, or say it in the lines of --prompts")
-    if args.out is None:
-        raise RecipeError("sample: --out is missing: with --prompts, give the folder of the clips")
-    if args.out.suffix == ".mp4" or (present(args.out) and not args.out.is_dir()):
-        raise RecipeError(f"sample: --out {args.out} is a file: with --prompts, give a folder")
-
-
-def _asked_here(args: argparse.Namespace) -> "Asked":
-    from talkies.generate.prompts import MEDIA, Asked
-
-    files = {name: getattr(args, name) for name in MEDIA if getattr(args, name) is not None}
-    asked = Asked(name="sample", prompt=args.prompt, negative=args.negative, files=files, seed=args.seed)
-    asked.check()
-    return asked
-
-
-def _asked_by_file(args: argparse.Namespace) -> "list[Asked]":
-    from talkies.config import RecipeError
-    from talkies.generate.prompts import read_prompts
-
-    asked = read_prompts(args.prompts, seed=args.seed, negative=args.negative)
-    if args.overlap is not None and not any("audio" in one.files for one in asked):
-        raise RecipeError("sample: --overlap is for windows of a sound: no line has an `audio`; drop it")
-    return asked
-
-
 def _sample(args: argparse.Namespace, asked: "list[Asked]", ranks: "Ranks") -> int:
-    from talkies.runs.asked import request_of, warn_of_white
-    from talkies.runs.run_sample import make_clip
+    from talkies.runs.asked import request_of, warn
+    from talkies.runs.run_sample import Wanted, make_together
     from talkies.runs.run_samples import make_clips
 
     source = _source(args, asked, ranks)
@@ -183,9 +145,11 @@ def _sample(args: argparse.Namespace, asked: "list[Asked]", ranks: "Ranks") -> i
         make_clips(source, asked, sampling, spec=args.source, out=args.out, ranks=ranks)
         return 0
     (one,) = asked
-    request, beside = request_of(one, model, source.recipe, sampling, args.source)
-    warn_of_white(asked, model, ranks)
-    make_clip(source, request, sampling, seed=args.seed, out=args.out, ranks=ranks, beside=beside)
+    read = request_of(one, model, source.recipe, sampling, args.source)
+    warn(asked, model, source.recipe, ranks)
+    out = file_of(args, source.recipe)
+    wanted = Wanted(request=read.request, out=out, beside=read.beside, notes=read.notes, tags=read.tags)
+    make_together(source, [wanted], sampling, ranks=ranks)
     return 0
 
 
@@ -208,5 +172,8 @@ def _check_asked(args: argparse.Namespace, asked: "list[Asked]", recipe: "PhaseR
 
     found = at_geometry(args, "sample", recipe)
     sampling = sampling_of(args, found)
+    if args.prompts is None:
+        file_of(args, found)
+    check_scales(scales_of(args, found.system), asked, found)
     for one in asked:
         check_asked(one, found, sampling)

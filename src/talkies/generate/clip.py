@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from talkies.config import CheckpointError
-from talkies.flow.config import SamplingConfig, target_for
+from talkies.flow.config import SamplingConfig, Scale, target_for
 from talkies.flow.draw import gaussian, shuffled
 from talkies.flow.guidance import guided
 from talkies.flow.held import Beginning, held
@@ -38,6 +38,7 @@ def generate(
     sampling values that cannot be used, CheckpointError for latents that are not finite.
     """
     assert requests, "at least one request"
+    model = model.lasting(requests[0].seconds)
     _check(model, requests, sampling)
     size = len(requests) if sampling.batch == 1 else sampling.batch
     made: list[Media] = []
@@ -63,7 +64,7 @@ def _batch(
         denoiser = guided(
             model.denoiser,
             model.system.ladder(model.setup),
-            sampling.scales,
+            _scales(model, requests[0], sampling),
             _encoded(model, {name: _negatives(requests, name) for name in model.text_codecs}, len(requests)),
             steps=sampling.steps,
             skip_layer=sampling.skip_layer,
@@ -82,6 +83,14 @@ def _batch(
             on_step=progress,
         )
         return _decoded(model, requests, latents, sampling.tile_sides)
+
+
+def _scales(model: Generator, request: Request, sampling: SamplingConfig) -> dict[str, Scale]:
+    """Without those of passages that are not given: evaluations with and without one are the same, and one is saved."""
+    stored = model.system.stored(model.setup.codecs)
+    given = request.given.keys() | request.latents.keys()
+    absent = {name for name in model.grids if stored[name].of == "passage" and name not in given}
+    return {name: scale for name, scale in sampling.scales.items() if name not in absent}
 
 
 def _encoded(model: Generator, texts: Mapping[str, list[str]], batch: int) -> dict[str, Text]:
@@ -111,6 +120,8 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch have other given streams")
         if unknown := sorted(r.given.keys() - set(model.grids)):
             raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not have")
+        if r.seconds != requests[0].seconds:
+            raise ValueError(f"requests {r.id} and {requests[0].id} of one batch last for other times")
         if r.begins.keys() != requests[0].begins.keys():
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch begin with other streams")
         _check_beginnings(model, r)

@@ -1,6 +1,7 @@
 """The conditions of requests: latents as they are given, or encoded from media."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ def condition_of(model: Generator, requests: Sequence[Request], name: str) -> St
     stored = model.system.stored(model.setup.codecs)[name]
     if name in requests[0].latents:
         latent = torch.stack([r.latents[name] for r in requests]).to(model.device)
+    elif name in requests[0].given and stored.of == "passage":
+        return _passages(model, requests, name)
     elif name in requests[0].given:
         latent = _encoded(model, requests, name)
     elif stored.of == "first frame":
@@ -47,6 +50,23 @@ def _encoded(model: Generator, requests: Sequence[Request], name: str) -> Tensor
     if codec in model.codecs.audio:
         return model.codecs.audio[codec].encode(values)
     return model.codecs.video[codec].encode(values)
+
+
+def _passages(model: Generator, requests: Sequence[Request], name: str) -> Stream:
+    """Passages of any lengths, encoded each alone, as if they ended where the clip begins; padding is masked."""
+    codec = model.codecs.audio[model.codec_of(name)]
+    latents = [codec.encode(r.given[name][None].to(model.device))[0] for r in requests]
+    lengths = torch.tensor([latent.shape[1] for latent in latents], device=model.device)
+    steps = int(lengths.max())
+    grid = replace(model.grids[name], shape=(steps,))
+    return Stream(
+        latent=torch.stack([torch.nn.functional.pad(x, (0, steps - x.shape[1])) for x in latents]),
+        time=torch.zeros(len(requests), device=model.device),
+        grid=grid,
+        role="reference",
+        mask=None if bool((lengths == steps).all()) else torch.arange(steps, device=model.device) < lengths[:, None],
+        start=-lengths / float(grid.rate),
+    )
 
 
 def _first_frames(model: Generator, requests: Sequence[Request]) -> Tensor:

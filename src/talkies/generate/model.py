@@ -1,7 +1,7 @@
 """A model with all that it needs to make clips."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -88,6 +88,20 @@ class Generator:
         """Samples of sound: as long as the frames, or without frames as the Grid; None without a sound stream."""
         name = self.stream_of("audio")
         return None if name is None else self.samples_of(name)
+
+    def lasting(self, seconds: float | None) -> "Generator":
+        """The same for sounds of `seconds`, in whole latent steps, at most its own (None: these). ValueError if it
+        makes pictures, too."""
+        if seconds is None:
+            return self
+        if self.shape is not None:
+            raise ValueError("a model that makes pictures makes clips of one length")
+        found = {}
+        for name in self.targets:
+            codec, longest = self.codecs.audio[self.codec_of(name)], self.grids[name]
+            grid = codec.grid(round(seconds * codec.sample_rate))
+            found[name] = grid if grid.shape < longest.shape else longest
+        return replace(self, grids={**self.grids, **found})
 
     def samples_of(self, name: str) -> int:
         """Samples of sound of a clip's stream `name`: as long as the frames, or without frames as its Grid."""

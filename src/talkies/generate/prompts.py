@@ -9,14 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError, RecipeError
 from talkies.config.plain_json import plain_json
 from talkies.config.quoting import listed, named, shown
 from talkies.config.regular_files import open_regular, regular_bytes
+from talkies.generate.wording import WORDING, caption_of, check_text
 
-MEDIA = ("image", "audio", "video")
-KEYS = {"prompt": str, "negative": str, **dict.fromkeys(MEDIA, str), "seed": int, "name": str}
+MEDIA = ("image", "audio", "video", "voice")
+KEYS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("prompt", "negative", *MEDIA, *WORDING), str),
+    "seconds": (int, float),
+    "consent": str,
+    "seed": int,
+    "name": str,
+}
+KINDS = {str: "text", int: "an integer"}
+LONGEST_NOTE = 1000
 LIMIT = 64 << 20
 """The most bytes of a file of prompts."""
 SEEDS = 2**63
@@ -28,13 +36,18 @@ SLUG = 40
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """A clip that is asked for: its texts, the `files` that are given by medium, and the seed of its noise, which
-    depends on the `name`, too. `where`: the line that asks for it; None: the command line does."""
+    depends on the `name`, too. `worded`: the parts of the prompt that are given apart; `seconds`: how long it lasts,
+    unless that follows from the rest; `consent`: what allows to clone the voice that is given. `where`: the line that
+    asks for it; None: the command line does."""
 
     name: str
     prompt: str | None
     negative: str | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     seed: int = 0
+    worded: tuple[str, ...] = ()
+    seconds: float | None = None
+    consent: str | None = None
     where: str | None = None
 
     def option(self, key: str) -> str:
@@ -44,26 +57,29 @@ class Asked:
     def check(self) -> None:
         """RecipeError for a text that is missing, empty, too long or not UTF-8."""
         if self.prompt is not None:
-            _check_text(self.option("prompt"), self.prompt, empty="describe what to show and to hear")
+            check_text(self.option("prompt"), self.prompt, empty="describe what to show and to hear")
         elif "audio" not in self.files:
             raise RecipeError(f"sample: {self.option('prompt')} is missing: describe what to show and to hear")
         if self.negative is not None:
             empty = "drop it, since the default is the empty prompt"
-            _check_text(self.option("negative"), self.negative, empty=empty)
+            check_text(self.option("negative"), self.negative, empty=empty)
+        if self.consent is not None:
+            self._check_consent(self.consent)
+
+    def _check_consent(self, note: str) -> None:
+        option = self.option("consent")
+        if "voice" not in self.files:
+            raise RecipeError(f"sample: {option} is for the voice of {self.option('voice')}: give one, or drop it")
+        check_text(option, note, empty="say who allows to clone the voice")
+        if len(note) > LONGEST_NOTE or not note.isprintable():
+            needed = f"one line of at most {LONGEST_NOTE:,} characters"
+            raise RecipeError(f"sample: {option} is {shown(note)}: give {needed}")
 
 
-def _check_text(option: str, text: str, *, empty: str) -> None:
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise RecipeError(f"sample: {option} is not UTF-8: encode it as UTF-8")
-    if (size := len(text.encode())) > LONGEST:
-        raise RecipeError(f"sample: {option} has {size:,} bytes; at most {LONGEST:,} are allowed")
-    if not text.strip():
-        raise RecipeError(f"sample: {option} is empty: {empty}")
-
-
-def read_prompts(path: Path, *, seed: int, negative: str | None) -> list[Asked]:
+def read_prompts(path: Path, *, seed: int, negative: str | None, consent: str | None = None) -> list[Asked]:
     """The clips that a file asks for: JSON Lines if it ends in .jsonl, else a prompt in every line that is not empty
-    and does not begin with #. `seed` and `negative`: of the lines that have none.
+    and does not begin with #. `seed` and `negative`: of the lines that have none; `consent`: of those with a voice that
+    have none.
 
     Raises RecipeError, with the number of the line, for what it cannot mean, DataError for a file that is not there.
     """
@@ -74,7 +90,7 @@ def read_prompts(path: Path, *, seed: int, negative: str | None) -> list[Asked]:
         values = _values(path, line, where)
         if values is None:
             continue
-        one = _asked(values, where, len(asked) + 1, path.parent, seed=seed, negative=negative)
+        one = _asked(values, where, len(asked) + 1, path.parent, seed=seed, negative=negative, consent=consent)
         one.check()
         if (before := lines.setdefault(one.name.casefold(), number)) != number:
             raise RecipeError(f"sample: {where}: the name {shown(one.name)} is that of line {before}: give another")
@@ -112,17 +128,25 @@ def _values(path: Path, line: bytes, where: str) -> dict[str, Any] | None:
     return None if text.startswith("#") else {"prompt": text}
 
 
-def _asked(values: dict[str, Any], where: str, number: int, folder: Path, *, seed: int, negative: str | None) -> Asked:
+def _asked(
+    values: dict[str, Any],
+    where: str,
+    number: int,
+    folder: Path,
+    *,
+    seed: int,
+    negative: str | None,
+    consent: str | None,
+) -> Asked:
     if unknown := sorted(values.keys() - KEYS.keys()):
         raise RecipeError(f"sample: {where}: unknown key `{named(unknown[0])}`; known: {listed([*KEYS])}")
     for key, value in values.items():
-        if type(value) is not KEYS[key]:
-            kind = "text" if KEYS[key] is str else "an integer"
-            raise RecipeError(f"sample: {where}: `{key}` is {shown(value)}; needed {kind}")
+        _check_type(key, value, where)
     if not 0 <= values.get("seed", seed) < SEEDS:
         raise RecipeError(f"sample: {where}: `seed` is {shown(values['seed'])}; give 0 to {SEEDS - 1}")
-    prompt = values.get("prompt")
-    name = values.get("name", f"{number:04d}{_slug(prompt or '')}")
+    worded = {part: values[part] for part in WORDING if part in values}
+    prompt = _prompt(worded, values, where)
+    name = values.get("name", f"{number:04d}{_slug(next(iter(worded.values()), prompt) or '')}")
     if not NAME.fullmatch(name):
         raise RecipeError(
             f"sample: {where}: `name` is {shown(name)}; it names a file: give up to 100 letters, digits, dots, dashes "
@@ -134,8 +158,27 @@ def _asked(values: dict[str, Any], where: str, number: int, folder: Path, *, see
         negative=values.get("negative", negative),
         files={key: _file(folder, values[key], f"{where}: `{key}`") for key in MEDIA if key in values},
         seed=values.get("seed", seed),
+        worded=tuple(worded),
+        seconds=values.get("seconds"),
+        consent=values.get("consent", consent if "voice" in values else None),
         where=where,
     )
+
+
+def _check_type(key: str, value: object, where: str) -> None:
+    wanted = KEYS[key]
+    if type(value) not in (wanted if isinstance(wanted, tuple) else (wanted,)):
+        kind = "a number" if isinstance(wanted, tuple) else KINDS[wanted]
+        raise RecipeError(f"sample: {where}: `{key}` is {shown(value)}; needed {kind}")
+
+
+def _prompt(worded: Mapping[str, str], values: Mapping[str, Any], where: str) -> str | None:
+    """The prompt of a line, or that of the parts that it gives apart."""
+    if not worded:
+        return values.get("prompt")
+    if "prompt" in values:
+        raise RecipeError(f"sample: {where}: `prompt` and `{next(iter(worded))}` both say what to make: give one")
+    return caption_of(worded, {part: f"{where}: `{part}`" for part in worded})
 
 
 def _file(folder: Path, value: str, option: str) -> Path:

@@ -14,7 +14,9 @@ class Request:
     conditions as a shard stores them, [C, *shape]; `starts`: seconds by which they begin after the clip. A condition
     that is not given is left out. `negative`: by text, what guidance leads away from, in place of the empty caption.
     `begins`: the first latent steps [C, K, ...] of streams that are made, from which the clip goes on. With the seed
-    (`seed`, or None: that of all requests), `id` and `window` alone determine the initial noise."""
+    (`seed`, or None: that of all requests), `id` and `window` alone determine the initial noise. `seconds`: how long a
+    sound is made, by a model of sound alone (None: as long as its clips). Of a passage, `given` holds as many samples
+    as there are."""
 
     prompts: Mapping[str, str]
     id: str
@@ -26,3 +28,4 @@ class Request:
     begins: Mapping[str, Tensor] = field(default_factory=dict)
     window: int = 0
     seed: int | None = None
+    seconds: float | None = None

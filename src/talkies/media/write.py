@@ -17,6 +17,10 @@ from talkies.streams.codec import Media
 
 PROVENANCE = "talkies-provenance"
 """The tag that names the model (or world) that made a file; `comment`, which players show, repeats it."""
+OURS = "talkies-"
+"""How our tags begin."""
+FIXED_TAGS = "wav"
+"""The container that knows a fixed list of tags: `comment` holds a line NAME=VALUE of each of ours."""
 AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 AAC_BIT_RATE = 192_000
 # At such bit rates the `fast` search is also more faithful (measured: +4 to +6 dB over the default), but it truncates
@@ -70,8 +74,13 @@ def write_mp4(path: Path | str, media: Media, *, tags: Mapping[str, str]) -> Non
 
 
 def add_tags(out: Any, tags: Mapping[str, str]) -> None:
-    """Write metadata tags into an output that has no packets yet."""
-    out.metadata.update({"comment": tags[PROVENANCE]} if PROVENANCE in tags else {})
+    """Write metadata tags, each of one line, into an output that has no packets yet."""
+    comment = {"comment": tags[PROVENANCE]} if PROVENANCE in tags else {}
+    if out.format.name == FIXED_TAGS:
+        lines = [f"{name}={value}" for name, value in tags.items() if name.startswith(OURS)]
+        comment = {"comment": "\n".join(lines)} if lines else {}
+        tags = {name: value for name, value in tags.items() if not name.startswith(OURS)}
+    out.metadata.update(comment)
     out.metadata.update(tags)
 
 
@@ -87,7 +96,18 @@ def encoders(out: Any, media: Media | Pieces) -> list[Iterator[Any]]:
 def read_tags(path: Path | str) -> dict[str, str]:
     """The metadata tags of a file, without those that every container has. Raises MediaError if it is unreadable."""
     with opened(path) as container:
-        return {key: value for key, value in container.metadata.items() if key not in CONTAINER_KEYS}
+        tags = {key: value for key, value in container.metadata.items() if key not in CONTAINER_KEYS}
+        return _unpacked(tags) if container.format.name == FIXED_TAGS else tags
+
+
+def _unpacked(tags: dict[str, str]) -> dict[str, str]:
+    """With our tags out of the comment, if `add_tags` put them there."""
+    lines = tags.get("comment", "").split("\n")
+    if not all(line.startswith(OURS) and "=" in line for line in lines):
+        return tags
+    ours = dict(line.split("=", 1) for line in lines)
+    others = {name: value for name, value in tags.items() if name != "comment"}
+    return {**({"comment": ours[PROVENANCE]} if PROVENANCE in ours else {}), **others, **ours}
 
 
 def check_media(media: Media | Pieces) -> None:
@@ -99,14 +119,14 @@ def check_media(media: Media | Pieces) -> None:
         raise ValueError("media without frames and sound cannot be written")
     for name, values in (("frames", media.frames), ("samples", media.samples)):
         if values is not None:
-            _check_values(name, values)
+            check_values(name, values)
     if media.frames is not None:
         _check_sides(*media.frames.shape[-2:])
     if media.samples is not None and media.sample_rate not in AAC_RATES:
         raise ValueError(f"sound at {media.sample_rate} Hz cannot be written; AAC has {', '.join(map(str, AAC_RATES))}")
 
 
-def _check_values(name: str, values: Tensor) -> None:
+def check_values(name: str, values: Tensor) -> None:
     if values.numel() == 0 or not bool(values.isfinite().all()):
         raise ValueError(f"{name} of shape {tuple(values.shape)} cannot be written: empty, or not all finite")
 
@@ -131,7 +151,7 @@ def _video(out: Any, film: Pieces) -> Iterator[Any]:
 def _pictures(pieces: Iterable[Tensor]) -> Iterator[Any]:
     """uint8 [H, W, 3] of every frame."""
     for frames in pieces:
-        _check_values("frames", frames)
+        check_values("frames", frames)
         yield from ((frames.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 

@@ -22,4 +22,5 @@ def _joined(**systems: Mapping[str, str]) -> dict[str, str]:
 
 
 MEDIA: dict[str, str] = _joined(mova=mova.MEDIA, mirage=mirage.MEDIA, mirage_audio=mirage_audio.MEDIA)
+WORDING: dict[str, str] = _joined(mirage_audio=mirage_audio.WORDING)
 SCALES: dict[str, str] = _joined(mova=mova.SCALES, mirage=mirage.SCALES, mirage_audio=mirage_audio.SCALES)

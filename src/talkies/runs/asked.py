@@ -2,7 +2,8 @@
 refused."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,14 +18,28 @@ from talkies.generate.image import check_image, load_image
 from talkies.generate.model import Generator
 from talkies.generate.prompts import MEDIA, Asked
 from talkies.generate.request import Request
+from talkies.generate.wording import check_script
 from talkies.media.carried import Medium
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
+from talkies.runs.cloned import cloned, provenance, warn_of_consent
+from talkies.runs.duration import duration, warn_of_haste
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 WHITE = "with a white frame, since no image is given; users report flat colours in 40 % of such clips: give"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """What was asked for, as a model takes it. `beside`: the medium that is given, its file, and what the request holds
+    of it; `notes`: what differs from the files; `tags` of the clip's file."""
+
+    request: Request
+    beside: tuple[Medium, Path, Given] | None = None
+    notes: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def negative_prompt(
@@ -39,27 +54,31 @@ def negative_prompt(
             f"sample: {option}: no evaluation leaves the prompt out, so nothing leads away from it: set the guidance "
             "scale of the prompt (such as --text-scale) to another value than 1, or drop it"
         )
-    return dict.fromkeys(sorted(texts), text)
+    return {name: recipe.system.written(name, text) for name in sorted(texts)}
 
 
 def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
-    """What `request_of` checks without codecs. The image of one clip is decoded; those of many, when they are read."""
+    """What `request_of` checks without codecs. Image and voice of one clip are decoded; those of many, when they are
+    read."""
     negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
     _check_media(asked, recipe)
+    _check_wording(asked, recipe)
+    duration(asked, recipe)
+    if asked.where is None:
+        cloned(asked, recipe)
     if asked.where is None and "image" in asked.files and _takes_image(recipe):
         _named(asked, check_image)
 
 
-def request_of(
-    asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: SamplingConfig, source: str
-) -> tuple[Request, tuple[Medium, Path, Given] | None]:
-    """The request, and the medium that is given, with its file. `source`: what the model is called in messages.
+def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: SamplingConfig, source: str) -> Read:
+    """The request, with all that comes with it. `source`: what the model is called in messages.
 
     Raises RecipeError for what the model does not take, DataError for files that cannot be used, with the line that
     names them.
     """
     negative = negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
     _check_media(asked, recipe)
+    _check_wording(asked, recipe)
     image = None if "image" not in asked.files else _image(asked, model, source)
     try:
         given = _given(asked, model, source, whole=sampling.windows is not None)
@@ -67,18 +86,30 @@ def request_of(
         if asked.where is None:
             raise
         raise DataError(f"sample: {asked.where}: {str(error).removeprefix('sample: ')}") from None
+    voice = cloned(asked, recipe)
+    heard = {} if voice is None else {voice.stream: voice.samples}
     request = Request(
-        prompts=dict.fromkeys(model.text_codecs, asked.prompt or ""),
+        prompts={name: recipe.system.written(name, asked.prompt or "") for name in model.text_codecs},
         image=image,
         id=asked.name,
-        given={} if given is None else {given[0]: given[3].values},
+        given=heard if given is None else {given[0]: given[3].values, **heard},
         negative=negative,
         seed=asked.seed,
+        seconds=duration(asked, recipe),
     )
-    return request, None if given is None else given[1:]
+    notes = () if voice is None else tuple(f"{asked.files['voice']}: {note}" for note in voice.notes)
+    beside = None if given is None else given[1:]
+    return Read(request=request, beside=beside, notes=notes, tags=provenance(asked))
 
 
-def warn_of_white(asked: Sequence[Asked], model: Generator, ranks: Ranks) -> None:
+def warn(asked: Sequence[Asked], model: Generator, recipe: PhaseRecipe, ranks: Ranks) -> None:
+    """Warn, once each, of what is missing from what is asked for."""
+    _warn_of_white(asked, model, ranks)
+    warn_of_haste(asked, recipe, ranks)
+    warn_of_consent(asked, ranks)
+
+
+def _warn_of_white(asked: Sequence[Asked], model: Generator, ranks: Ranks) -> None:
     """Warn, once, of the clips that begin with a white frame, though an image could be given."""
     white = [one for one in asked if model.first_frame and not one.files.keys() & {"image", "video"}]
     if not white or not ranks.main:
@@ -99,6 +130,16 @@ def _check_media(asked: Asked, recipe: PhaseRecipe) -> None:
             raise RecipeError(
                 f"sample: {asked.option(name)}: a {system.kind} model takes no such file; it takes: {known}"
             )
+
+
+def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
+    """RecipeError for a part of the prompt that the system does not take apart, or a script that cannot be said."""
+    system = recipe.system
+    for name in asked.worded:
+        if name not in system.wording:
+            raise RecipeError(f"sample: {asked.option(name)}: a {system.kind} model has no such text; give a prompt")
+    if system.wording and asked.prompt is not None:
+        check_script(asked.prompt, asked.option("prompt"))
 
 
 def _image(asked: Asked, model: Generator, source: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sampled clips, as mp4 files with their provenance."""
+"""Sampled clips, as files with their provenance."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
@@ -20,10 +20,13 @@ from talkies.generate.request import Request
 from talkies.generate.windows import generate_long, heard_from, windows_for
 from talkies.media.carried import Medium
 from talkies.media.mux import write_beside
-from talkies.media.write import PROVENANCE, Pieces, write_mp4
+from talkies.media.write import PROVENANCE, Pieces
+from talkies.media.write_sound import write_media
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
-from talkies.recipe.config import Systems
+from talkies.recipe.config import PhaseRecipe, Systems
+from talkies.recipe.media import makes
+from talkies.runs.cloned import VOICE
 from talkies.runs.opened import Source
 from talkies.runs.place import place_of
 from talkies.runs.source import open_source
@@ -40,12 +43,18 @@ EVERY_S = 30.0
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """A clip to make and to write to `out`, with more `tags`; a given stream is copied from its file (`beside`: its
-    medium, the file, and what the request holds of it)."""
+    medium, the file, and what the request holds of it). `notes`: what differs from files that are given."""
 
     request: Request
     out: Path
     beside: tuple[Medium, Path, Given] | None = None
+    notes: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def suffix_of(recipe: PhaseRecipe) -> str:
+    """That of the files of clips, unless another one is asked for."""
+    return ".mp4" if "video" in makes(recipe) else ".wav"
 
 
 class Steps:
@@ -112,7 +121,8 @@ def alike(source: Source, request: Request, sampling: SamplingConfig) -> Hashabl
     model = source.generator()
     if windows_for(model, request, sampling) is not None:
         return None
-    return frozenset(request.given), request.image is None and not model.first_frame
+    lasts = tuple(model.lasting(request.seconds).grids[name].shape for name in model.targets)
+    return frozenset(request.given), request.image is None and not model.first_frame, lasts
 
 
 def _write(
@@ -128,7 +138,10 @@ def _write(
     request, out, seed = wanted.request, wanted.out, wanted.request.seed
     title = " ".join(request.prompts.values())[:TITLE]
     made_by = f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"
+    made_by += "; cloned voice" if VOICE in wanted.tags else ""
     tags = {PROVENANCE: made_by, "title": title, **wanted.tags}
+    for note in wanted.notes:
+        say(f"sample:   {note}")
     made = [medium for medium in ONLY if source.generator().stream_of(medium) is not None]
     only = ONLY[made[0]] if len(made) == 1 and silent else ""
     if wanted.beside is not None:
@@ -138,7 +151,7 @@ def _write(
         write_beside(out, media, path, medium, begin=given.begin, tags=tags)
     else:
         assert isinstance(media, Media), "windows are for a given sound"
-        write_mp4(out, media, tags=tags)
+        write_media(out, media, tags=tags)
     shown = f": {one_line(title)}" if title else ""
     say(f"sample:   {out} ({source.name}, seed {seed}{only}){shown}")
 

@@ -16,9 +16,10 @@ from talkies.flow.config import SamplingConfig
 from talkies.generate.prompts import Asked
 from talkies.media.write import read_tags
 from talkies.parallel.ranks import Ranks
-from talkies.runs.asked import request_of, warn_of_white
+from talkies.runs.asked import request_of, warn
+from talkies.runs.cloned import VOICE, provenance
 from talkies.runs.opened import Source
-from talkies.runs.run_sample import Wanted, alike, make_together
+from talkies.runs.run_sample import Wanted, alike, make_together, suffix_of
 
 REQUEST = "talkies-request"
 """The tag with the hash of what a clip was made of."""
@@ -35,17 +36,18 @@ def make_clips(
     ranks: Ranks,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Make a file `NAME.mp4` in the folder `out` of each clip that is `asked` for, unless it is there, and a manifest.
-    `spec`: what the source is called in messages. Every process of `ranks` calls it.
+    """Make a file `NAME.mp4` (of sound alone, `NAME.wav`) in the folder `out` of each clip that is `asked` for, unless
+    it is there, and a manifest. `spec`: what the source is called in messages. Every process of `ranks` calls it.
 
     Before anything is written, every request is read, and DataError raised for a file that was made of another one.
     """
     requests = {one.name: _hash(source, one, sampling) for one in asked}
-    missing = ranks.first(lambda: [one.name for one in asked if not _made(out / f"{one.name}.mp4", requests[one.name])])
+    files = {one.name: out / f"{one.name}{suffix_of(source.recipe)}" for one in asked}
+    missing = ranks.first(lambda: [name for name, path in files.items() if not _made(path, requests[name])])
     pending = [one for one in asked if one.name in missing]
-    read = partial(_wanted, source, sampling=sampling, spec=spec, out=out, requests=requests)
+    read = partial(_wanted, source, sampling=sampling, spec=spec, files=files, requests=requests)
     groups = _groups(source, pending, sampling, read)
-    warn_of_white(pending, source.generator(), ranks)
+    warn(pending, source.generator(), source.recipe, ranks)
     if ranks.main and len(pending) < len(asked):
         say(f"sample:   {len(asked) - len(pending)} of {len(asked)} clips are there")
     with storage_errors(out, refused=UNWRITABLE):
@@ -55,7 +57,7 @@ def make_clips(
             make_together(source, [read(one) for one in group], sampling, ranks=ranks, say=say)
     finally:
         if ranks.main:
-            write_json(out / MANIFEST, _manifest(source, asked, requests, out), refused=UNWRITABLE)
+            write_json(out / MANIFEST, _manifest(source, asked, requests, files), refused=UNWRITABLE)
 
 
 def _hash(source: Source, asked: Asked, sampling: SamplingConfig) -> str:
@@ -68,8 +70,15 @@ def _hash(source: Source, asked: Asked, sampling: SamplingConfig) -> str:
             "texts": [asked.prompt, asked.negative],
             "noise": [asked.seed, asked.name],
             "files": {medium: sha256_of(path) for medium, path in asked.files.items()},
+            **_said(asked),
         }
     )
+
+
+def _said(asked: Asked) -> dict[str, Any]:
+    """What was asked for besides, as far as it was."""
+    said = {"seconds": asked.seconds, "consent": asked.consent}
+    return {key: value for key, value in said.items() if value is not None}
 
 
 def _made(path: Path, request: str) -> bool:
@@ -84,11 +93,17 @@ def _made(path: Path, request: str) -> bool:
 
 
 def _wanted(
-    source: Source, asked: Asked, *, sampling: SamplingConfig, spec: str, out: Path, requests: Mapping[str, str]
+    source: Source,
+    asked: Asked,
+    *,
+    sampling: SamplingConfig,
+    spec: str,
+    files: Mapping[str, Path],
+    requests: Mapping[str, str],
 ) -> Wanted:
-    request, beside = request_of(asked, source.generator(), source.recipe, sampling, spec)
-    tags = {REQUEST: requests[asked.name]}
-    return Wanted(request=request, out=out / f"{asked.name}.mp4", beside=beside, tags=tags)
+    read = request_of(asked, source.generator(), source.recipe, sampling, spec)
+    tags = {REQUEST: requests[asked.name], **read.tags}
+    return Wanted(request=read.request, out=files[asked.name], beside=read.beside, notes=read.notes, tags=tags)
 
 
 def _groups(
@@ -103,18 +118,22 @@ def _groups(
     return [group[i : i + size] for group in found.values() for i in range(0, len(group), size)]
 
 
-def _manifest(source: Source, asked: Sequence[Asked], requests: Mapping[str, str], out: Path) -> dict[str, Any]:
+def _manifest(
+    source: Source, asked: Sequence[Asked], requests: Mapping[str, str], files: Mapping[str, Path]
+) -> dict[str, Any]:
     """What is there, in the order in which it was asked for."""
     clips = [
         {
-            "file": f"{one.name}.mp4",
+            "file": files[one.name].name,
             "prompt": one.prompt,
             "negative": one.negative,
             "seed": one.seed,
             "request": requests[one.name],
             **{medium: str(path) for medium, path in one.files.items()},
+            **_said(one),
+            **({"cloned": provenance(one)[VOICE]} if "voice" in one.files else {}),
         }
         for one in asked
-        if present(out / f"{one.name}.mp4")
+        if present(files[one.name])
     ]
     return {"model": source.name, "sha256": source.sha256, "geometry": source.recipe.data.geometry, "clips": clips}

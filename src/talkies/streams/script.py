@@ -51,9 +51,16 @@ class Script:
 
     def problem(self) -> str | None:
         """What makes the words unfit to be said; None if nothing does."""
-        for place, letter in enumerate(self.words):
-            if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t":
-                return f"it has the control character U+{ord(letter):04X} at position {place}"
+        if (found := control_character(self.words)) is not None:
+            return f"it has the {found}"
         if not self.spoken:
             return "it says nothing: no letter and no digit"
         return None
+
+
+def control_character(text: str) -> str | None:
+    """The first one that is neither a line break nor a tab, and its place; None if there is none."""
+    for place, letter in enumerate(text):
+        if unicodedata.category(letter) in ("Cc", "Cs") and letter not in "\n\t":
+            return f"control character U+{ord(letter):04X} at position {place}"
+    return None

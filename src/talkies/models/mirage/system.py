@@ -27,6 +27,7 @@ class MirageSystem:
     slots: Mapping[str, tuple[str, ...]] = {"video": SILENT}
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
+    wording: Mapping[str, str] = MappingProxyType({})
     layouts: Mapping[str, Layout] = MappingProxyType({})
     voices = False
     kind = "mirage"
@@ -98,6 +99,11 @@ class MirageSystem:
         """All of it."""
         del text
         return caption
+
+    def seconds(self, setup: Setup, caption: str) -> float | None:
+        """No caption says it."""
+        del setup, caption
+        return None
 
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""

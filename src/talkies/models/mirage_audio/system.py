@@ -7,7 +7,7 @@ from typing import Any
 from talkies.config import RecipeError
 from talkies.flow.degradation_config import DegradationConfig, check_degradation
 from talkies.models.mirage_audio.config import SOUND, TEXTS, MirageAudioConfig
-from talkies.models.mirage_audio.options import MEDIA, SCALES
+from talkies.models.mirage_audio.options import MEDIA, SCALES, WORDING
 from talkies.models.mirage_audio.phases import MirageAudioPhase
 from talkies.models.mochi.config import JointShape
 from talkies.streams import Grid
@@ -35,6 +35,7 @@ class MirageAudioSystem:
     slots: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
+    wording: Mapping[str, str] = WORDING
     layouts: Mapping[str, Layout] = MappingProxyType({})
     voices = True
     kind = "mirage_audio"
@@ -97,6 +98,11 @@ class MirageAudioSystem:
         """All of it, or the script or the description in it."""
         parts = Script.parse(caption)
         return {"script": parts.words, "description": parts.description}.get(text, caption)
+
+    def seconds(self, setup: Setup, caption: str) -> float | None:
+        """As long as its script takes at the model's pace; None without one."""
+        spoken = Script.parse(caption).spoken
+        return spoken / setup.model.characters_per_second if spoken else None
 
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from talkies.config import RecipeError
@@ -32,6 +33,7 @@ class MovaSystem:
     slots: Mapping[str, tuple[str, ...]] = {"video": EXPERTS, "audio": ("audio",)}
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
+    wording: Mapping[str, str] = MappingProxyType({})
     layouts: Mapping[str, Layout] = LAYOUTS
     voices = False
     kind = "mova"
@@ -113,6 +115,11 @@ class MovaSystem:
         """All of it."""
         del text
         return caption
+
+    def seconds(self, setup: Setup, caption: str) -> float | None:
+        """No caption says it."""
+        del setup, caption
+        return None
 
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and towers must fit; a Bridge scale needs a Bridge between two streams, and so does a given one; every
