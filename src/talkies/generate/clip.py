@@ -30,21 +30,29 @@ def generate(
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[Media]:
-    """One Media per request, on the CPU, made as one batch, or if `sampling.batch` is above 1, as batches of at most so
-    many.
+    """One Media per request, on the CPU: those that last equally long are made as one batch, or if `sampling.batch` is
+    above 1, as batches of at most so many.
 
     `progress` is called with the number of steps that a batch has done. With frames, the sound is cut to their
     duration. Raises DataError for an image, a given stream or a grid that does not fit the codecs, ValueError for
     sampling values that cannot be used, CheckpointError for latents that are not finite.
     """
     assert requests, "at least one request"
-    model = model.lasting(requests[0].seconds)
-    _check(model, requests, sampling)
-    size = len(requests) if sampling.batch == 1 else sampling.batch
-    made: list[Media] = []
-    for begin in range(0, len(requests), size):
-        made += _batch(model, requests[begin : begin + size], sampling, seed=seed, progress=progress)
-    return made
+    alike: dict[float | None, list[int]] = {}
+    for number, request in enumerate(requests):
+        alike.setdefault(request.seconds, []).append(number)
+    lasting = {seconds: model.lasting(seconds) for seconds in alike}
+    for seconds, numbers in alike.items():
+        _check(lasting[seconds], [requests[number] for number in numbers], sampling)
+    made: dict[int, Media] = {}
+    for seconds, numbers in alike.items():
+        size = len(numbers) if sampling.batch == 1 else sampling.batch
+        for begin in range(0, len(numbers), size):
+            some = numbers[begin : begin + size]
+            asked = [requests[number] for number in some]
+            media = _batch(lasting[seconds], asked, sampling, seed=seed, progress=progress)
+            made |= dict(zip(some, media, strict=True))
+    return [made[number] for number in range(len(requests))]
 
 
 def _batch(
@@ -120,8 +128,6 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch have other given streams")
         if unknown := sorted(r.given.keys() - set(model.grids)):
             raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not have")
-        if r.seconds != requests[0].seconds:
-            raise ValueError(f"requests {r.id} and {requests[0].id} of one batch last for other times")
         if r.begins.keys() != requests[0].begins.keys():
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch begin with other streams")
         _check_beginnings(model, r)

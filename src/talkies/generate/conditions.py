@@ -15,10 +15,10 @@ from talkies.streams.batch import Stream
 def condition_of(model: Generator, requests: Sequence[Request], name: str) -> Stream | None:
     """The stream `name` that the requests give, or None if they leave it out."""
     stored = model.system.stored(model.setup.codecs)[name]
+    if stored.of == "passage":
+        return _passages(model, requests, name)
     if name in requests[0].latents:
         latent = torch.stack([r.latents[name] for r in requests]).to(model.device)
-    elif name in requests[0].given and stored.of == "passage":
-        return _passages(model, requests, name)
     elif name in requests[0].given:
         latent = _encoded(model, requests, name)
     elif stored.of == "first frame":
@@ -52,10 +52,12 @@ def _encoded(model: Generator, requests: Sequence[Request], name: str) -> Tensor
     return model.codecs.video[codec].encode(values)
 
 
-def _passages(model: Generator, requests: Sequence[Request], name: str) -> Stream:
-    """Passages of any lengths, encoded each alone, as if they ended where the clip begins; padding is masked."""
-    codec = model.codecs.audio[model.codec_of(name)]
-    latents = [codec.encode(r.given[name][None].to(model.device))[0] for r in requests]
+def _passages(model: Generator, requests: Sequence[Request], name: str) -> Stream | None:
+    """Passages of any lengths, encoded each alone, as if they ended where the clip begins; padding is masked. None if
+    the requests leave them out."""
+    if name not in requests[0].latents and name not in requests[0].given:
+        return None
+    latents = [_passage(model, r, name) for r in requests]
     lengths = torch.tensor([latent.shape[1] for latent in latents], device=model.device)
     steps = int(lengths.max())
     grid = replace(model.grids[name], shape=(steps,))
@@ -67,6 +69,14 @@ def _passages(model: Generator, requests: Sequence[Request], name: str) -> Strea
         mask=None if bool((lengths == steps).all()) else torch.arange(steps, device=model.device) < lengths[:, None],
         start=-lengths / float(grid.rate),
     )
+
+
+def _passage(model: Generator, request: Request, name: str) -> Tensor:
+    """The latents [C, T] of a passage that is given as latents, or as samples."""
+    if name in request.latents:
+        return request.latents[name].to(model.device)
+    codec = model.codecs.audio[model.codec_of(name)]
+    return codec.encode(request.given[name][None].to(model.device))[0]
 
 
 def _first_frames(model: Generator, requests: Sequence[Request]) -> Tensor:

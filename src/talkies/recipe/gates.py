@@ -18,6 +18,11 @@ GIVEN = ("sync", "sync_swapped", "sync_original", "lag_frames")
 MOTION = ("motion_sync", "motion_sync_shuffled", "motion_sync_reference")
 SHOWN = tuple(f"{name}{part}" for name in ("kind", "background", "shirt") for part in ("", "_reference", "_chance"))
 """Of the world's speakers."""
+SAID = tuple(f"{name}{part}" for name in ("script", "setting") for part in ("", "_reference", "_chance"))
+"""Of the world's scripts."""
+VOICE = tuple(f"{name}{part}" for name in ("pitch", "timbre") for part in ("", "_reference", "_chance"))
+OF_VOICES = ("pitch_swapped", "pitch_original", "pitch_dropped", "timbre_swapped")
+TUNED = ("clips", "setting", "pitch", "script")
 IDENTITY = ("identity", "identity_reference", "identity_chance")
 MAX_SUGGESTED = 5
 
@@ -33,6 +38,8 @@ def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
     found |= {"data/quarantined"}
     found |= {f"{where}heldout/{loss}" for where in ("", "evaluation/") for loss in losses}
     found |= {f"evaluation/frechet_{m}" for m in targets}
+    if makes(recipe) == ("audio",) and recipe.system.wording:
+        found |= {f"evaluation/{key}" for key in (*SAID, *_voiced(recipe))}
     frames = _heard_frames(recipe)
     if frames >= SYNC_FRAMES:
         found |= {f"evaluation/{key}" for key in (*SYNC, *SHOWN, *_given(recipe))}
@@ -60,6 +67,15 @@ def _given(recipe: PhaseRecipe) -> list[str]:
         elif medium_of(recipe, name) == "audio":
             names += [f"{name}/{key}" for key in (*GIVEN, "sync_dropped")]
     return names
+
+
+def _voiced(recipe: PhaseRecipe) -> list[str]:
+    """Metrics of a sound in a voice that is given."""
+    found, stored = parts(recipe), recipe.system.stored(recipe.codecs)
+    names = [name for name in sorted(found.conditions) if stored[name].of == "passage"]
+    metrics = [f"{name}/{key}" for name in names for key in OF_VOICES]
+    arms = [*(["tuning"] if names else []), *(["degraded"] if found.degraded else [])]
+    return [*metrics, *(VOICE if names else ()), *(f"{arm}/{key}" for arm in arms for key in TUNED)]
 
 
 def check_gates(recipe: PhaseRecipe) -> None:

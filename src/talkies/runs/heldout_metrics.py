@@ -13,6 +13,7 @@ from talkies.runs.condition_metrics import ablation, condition_metrics
 from talkies.runs.opened import Source
 from talkies.runs.task_metrics import task_metrics
 from talkies.runs.validation import batches, captions, decoded, heldout_losses, sample_batch, write_samples
+from talkies.runs.voice_arms import voice_arms
 from talkies.signals.answer import check_signal
 from talkies.streams.codec import Media
 
@@ -29,7 +30,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Generate one clip per held-out caption and first frame, and compare them with the decoded held-out clips.
 
-    Keys: those of `heldout_loss`, `evaluate_clips`, `task_metrics` and `condition_metrics`, prefixed with
+    Keys: those of `heldout_loss`, `evaluate_clips`, `task_metrics`, `condition_metrics` and `voice_arms`, prefixed with
     `evaluation/`; `sync_reference` is the ceiling set by the codecs. `folder`: receives the first 8 clips as mp4.
     `ablate`: with those of `ablation`.
     """
@@ -55,6 +56,7 @@ def evaluate(
     clips_made = clips_of(model, heldout_batches, generated, real)
     conditions = conditions_of(model, heldout_batches[0])
     given |= condition_metrics(model, clips_made, conditions, sampling, seed=seed)
+    given |= voice_arms(model, clips_made, heldout_batches, sampling, seed=seed)
     metrics |= {f"evaluation/{key}": value for key, value in given.items()}
     if ablate:
         metrics |= ablation(model, clips_made, conditions, sampling, seed=seed)

@@ -75,8 +75,24 @@ def conditions(batch: Batch, model: Generator) -> dict[str, Tensor]:
     }
 
 
+def real_of(batch: Batch, stream: str, row: int) -> int:
+    """Latent steps of a clip's stream that are not padding."""
+    return int(batch.streams[stream].valid[row].sum())
+
+
+def lasts(batch: Batch, model: Generator, row: int) -> float | None:
+    """Seconds of a clip's sound without its padding, for a model that chooses how long a sound is made; None if it is
+    as long as all."""
+    name = model.stream_of("audio")
+    if name is None or batch.streams[name].mask is None or model.shape is not None:
+        return None
+    caption = " ".join(captions[row] for captions in batch.captions.values())
+    timed = model.system.seconds(model.setup, caption) is not None
+    return real_of(batch, name, row) / float(batch.grids[name].rate) if timed else None
+
+
 def requests_of(batch: Batch, model: Generator) -> list[Request]:
-    """One request per clip of a batch: its captions, first frame and conditions."""
+    """One request per clip of a batch: its captions, first frame and conditions, without their padding."""
     images = first_frames(batch, model) if model.first_frame else [None] * len(batch.ids)
     latents = conditions(batch, model)
     starts = {name: start for name in latents if (start := batch.streams[name].start) is not None}
@@ -85,11 +101,18 @@ def requests_of(batch: Batch, model: Generator) -> list[Request]:
             prompts={text: captions[i] for text, captions in batch.captions.items()},
             image=images[i],
             id=clip,
-            latents={name: latent[i] for name, latent in latents.items()},
+            latents={name: _real(batch, model, name, latent[i], i) for name, latent in latents.items()},
+            seconds=lasts(batch, model, i),
             starts={name: float(start[i]) for name, start in starts.items()},
         )
         for i, clip in enumerate(batch.ids)
     ]
+
+
+def _real(batch: Batch, model: Generator, name: str, latent: Tensor, row: int) -> Tensor:
+    """The latents of a clip's condition: of a passage, what is not padding."""
+    stored = model.system.stored(model.setup.codecs)[name]
+    return latent[:, : real_of(batch, name, row)] if stored.of == "passage" else latent
 
 
 def decoded(batch: Batch, model: Generator, *, seconds: float, tiles: tuple[int, int] | None = None) -> list[Media]:
@@ -111,7 +134,12 @@ def with_sound(clips: Sequence[Media], batch: Batch, model: Generator, *, second
         return list(clips)
     codec = model.codecs.sound(model.codec_of(name))
     samples = codec.decode(batch.streams[name].latent)[:, : round(seconds * codec.sample_rate)]
-    return [replace(clip, samples=samples[i], sample_rate=codec.sample_rate) for i, clip in enumerate(clips)]
+    found = []
+    for row, clip in enumerate(clips):
+        lasting = lasts(batch, model, row)
+        end = None if lasting is None else round(lasting * codec.sample_rate)
+        found.append(replace(clip, samples=samples[row, :end], sample_rate=codec.sample_rate))
+    return found
 
 
 def sample_batch(

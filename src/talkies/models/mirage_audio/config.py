@@ -71,6 +71,6 @@ PRESETS: dict[str, JointShape] = {
     "1b": _preset(layers=24, heads=12, head_dim=128, channels=64, text=1536),
     "0.3b": _preset(layers=16, heads=8, head_dim=128, channels=64, text=1472),
     "tiny": replace(
-        _preset(layers=4, heads=3, head_dim=32, channels=16, text=64), multiple=32, freq_dim=64, pool_heads=4
+        _preset(layers=4, heads=3, head_dim=32, channels=12, text=64), multiple=32, freq_dim=64, pool_heads=4
     ),
 }
