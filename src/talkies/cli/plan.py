@@ -113,30 +113,18 @@ def _sized(args: argparse.Namespace, recipe: "PhaseRecipe") -> "PhaseRecipe":
 
 def _sampled(args: argparse.Namespace) -> tuple["PhaseRecipe", Sequence[str]]:
     """The recipe of what is sampled, a file, a run, or a release, and the codecs that it lacks."""
-    from talkies.checkpoints.release import read_release
     from talkies.config import RecipeError
-    from talkies.config.records import present
     from talkies.config.source import load, unresolved
     from talkies.models.systems import SYSTEMS
     from talkies.recipe.check import check
     from talkies.recipe.config import decode_phase, kind_of
-    from talkies.runs.located import refuse_download, refuse_many
-    from talkies.runs.recorded import recipe_of_release, recipe_of_run
-    from talkies.runs.source import lacking
+    from talkies.runs.source_recipe import recipe_in
 
     path = args.recipe
     if path.is_dir():
         if args.overrides:
             raise RecipeError(f"plan: {args.overrides[0]}: {path} is what it is; overrides are for a recipe")
-        if present(path / "release.json"):
-            info = read_release(path, verify=False)
-            recipe = recipe_of_release(path, info, SYSTEMS)
-            return recipe, () if info.get("imported") is None else lacking(recipe)
-        if not present(path / "recipe.json"):
-            refuse_download("plan", path, SYSTEMS)
-            refuse_many("plan", path)
-            raise RecipeError(f"plan: {path} is neither a run nor a release: no recipe.json, no release.json")
-        return recipe_of_run(path, SYSTEMS), ()
+        return recipe_in(path, SYSTEMS, what="plan")
     if (kind := kind_of(unresolved(path))) != "phase":
         raise RecipeError(f"plan: --sample: {path} is a {kind}: give one of its phases, a run or a release")
     recipe = decode_phase(load(path, args.overrides), SYSTEMS)

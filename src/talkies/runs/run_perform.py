@@ -1,0 +1,142 @@
+"""A performance: takes of a script by a model of sound, and films of those that were chosen, by a model of video.
+
+Sound comes first, since it costs a thousandth: p(sound, video | text) = p(sound | text) p(video | sound, text).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+
+from talkies.config import RecipeError
+from talkies.config.regular_files import present
+from talkies.flow.config import SamplingConfig
+from talkies.generate.prompts import Asked
+from talkies.media.loudness import loudness
+from talkies.media.probe import probe
+from talkies.media.sound import read_audio, sound_end
+from talkies.media.timeline import find_beginning
+from talkies.media.write import OURS, read_tags
+from talkies.parallel.ranks import Ranks
+from talkies.planning.sampling_flops import sampling_flops
+from talkies.prepare.geometry import Geometry
+from talkies.recipe.check import grids
+from talkies.recipe.config import PhaseRecipe
+from talkies.recipe.media import makes, takes
+from talkies.runs.asked import check_asked, request_of
+from talkies.runs.cloned import CONSENT, VOICE
+from talkies.runs.opened import Source
+from talkies.runs.run_sample import Wanted, make_together
+from talkies.runs.run_samples import make_clips
+from talkies.world.recognition import accuracy, recognise
+from talkies.world.scripts import parse
+
+TAKE = f"{OURS}take"
+"""The tag of a film that says which take is heard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """A take in its file: its `seconds`, its `loudness` in LUFS, and the `accuracy` of what is recognised of the script
+    (None: nothing here recognises its words)."""
+
+    path: Path
+    seconds: float
+    loudness: float
+    accuracy: float | None
+
+
+def asked_takes(asked: Asked, count: int) -> list[Asked]:
+    """The takes of what is asked for: the same but for their noise."""
+    return [replace(asked, name=f"take-{number}") for number in range(1, count + 1)]
+
+
+def check_audio(asked: Asked, recipe: PhaseRecipe, _run: Path | None) -> None:
+    """RecipeError or DataError for a model that does not say scripts, or cannot be asked for this one."""
+    if makes(recipe) != ("audio",) or "script" not in recipe.system.wording:
+        raise RecipeError(
+            f"perform: --audio-model: {recipe.name} is a {recipe.phase.kind} phase of {recipe.system.kind}, which does "
+            "not say scripts: give a model of sound alone that does"
+        )
+    check_asked(asked, recipe, recipe.sampling)
+
+
+def check_video(recipe: PhaseRecipe) -> None:
+    """RecipeError for a model that makes no video for a sound."""
+    if "audio" not in takes(recipe) or "video" not in makes(recipe):
+        raise RecipeError(
+            f"perform: --video-model: {recipe.name} is a {recipe.phase.kind} phase of {recipe.system.kind}, which does "
+            "not make a video for a sound: give a model that does"
+        )
+
+
+def make_takes(
+    source: Source, asked: Sequence[Asked], *, spec: str, folder: Path, ranks: Ranks, say: Callable[[str], None] = print
+) -> list[Take]:
+    """The takes in `folder`; those that it lacks are made. `spec`: what the source is called in messages."""
+    began, there = monotonic(), [present(folder / f"{one.name}.wav") for one in asked]
+    make_clips(source, asked, source.recipe.sampling, spec=spec, out=folder, ranks=ranks, say=say)
+    if ranks.main and not all(there):
+        count = there.count(False)
+        say(f"perform:  sound: {count} takes in {monotonic() - began:.1f} s")
+    return [measured(folder / f"{one.name}.wav", one.prompt or "") for one in asked] if ranks.main else []
+
+
+def measured(path: Path, caption: str) -> Take:
+    """What is known of a take."""
+    rate = probe(path).audio_rate
+    assert rate is not None, "a take is a sound"
+    begin = find_beginning(path, modalities=("audio",))
+    samples = read_audio(path, sample_rate=rate, seconds=sound_end(path) - begin.seconds, begin=begin)
+    line = parse(caption)
+    return Take(
+        path=path,
+        seconds=len(samples) / rate,
+        loudness=loudness(samples, rate),
+        accuracy=None if line is None else accuracy(recognise(samples, rate), line.script),
+    )
+
+
+def table_of(found: Sequence[Take]) -> list[str]:
+    """The lines of a table of takes."""
+    lines = ["take  seconds   LUFS  script  file"]
+    for number, take in enumerate(found, 1):
+        said = "     -" if take.accuracy is None else f"{take.accuracy:6.2f}"
+        lines.append(f"{number:4d}  {take.seconds:7.2f}  {take.loudness:5.1f}  {said}  {take.path}")
+    return lines
+
+
+def costs(audio: PhaseRecipe, video: PhaseRecipe, count: int) -> str:
+    """What both stages compute, at most, in one line."""
+    sound, film = (_flops(recipe) for recipe in (audio, video))
+    return f"perform:  {count} takes are {count * sound:.1e} FLOPs, a film is {film:.1e}: {film / sound:,.0f} takes"
+
+
+def _flops(recipe: PhaseRecipe) -> int:
+    return sampling_flops(recipe, grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry")))
+
+
+def make_film(
+    source: Source,
+    asked: Asked,
+    sampling: SamplingConfig,
+    *,
+    spec: str,
+    out: Path,
+    ranks: Ranks,
+    say: Callable[[str], None] = print,
+) -> None:
+    """The film of a take, which `asked` gives as its sound, at `out`, with the take's word on whose voice it is."""
+    take, began = asked.files["audio"], monotonic()
+    read = request_of(asked, source.generator(), source.recipe, sampling, spec)
+    kept = {name: text for name, text in read_tags(take).items() if name in (VOICE, CONSENT)}
+    wanted = Wanted(
+        request=read.request,
+        out=out,
+        beside=read.beside,
+        notes=read.notes,
+        tags={**read.tags, **kept, TAKE: take.name},
+    )
+    make_together(source, [wanted], sampling, ranks=ranks, say=say)
+    if ranks.main:
+        say(f"perform:  video: {monotonic() - began:.1f} s")
