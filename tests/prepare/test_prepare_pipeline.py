@@ -368,6 +368,18 @@ def test_the_synthetic_world_goes_the_same_way(run: Callable[..., Report], tmp_p
         assert run(sources=sources, sets=sets, fit_sets=["low"]).manifest == report.manifest
 
 
+def test_scripts_are_prepared_with_a_codec_that_keeps_them(run: Callable[..., Report], tmp_path: Path) -> None:
+    scripts = {"kind": "synthetic", "domain": "scripts", "clips": 6, "speakers": 3, "heldout": 2, "frames": 50}
+    sets = {"said": {"source": "scripts", "geometry": "32x32x25@12.5", "modalities": ["audio"]}}
+    codecs = {"audio": {"kind": "source_filter", "channels": 6}, "text": {"kind": "bytes", "dim": 16, "length": 12}}
+    video = {"video": {"kind": "linear_video", "channels": 8}}
+    report = run(sources={"scripts": {**scripts, "shot": 25}}, sets=sets, fit_sets=["said"], codecs=codecs | video)
+    assert report.sets["said"].kept == 4
+    clip = ShardSet.open(tmp_path / "root" / "sets" / "said").read(0)
+    assert clip.streams["audio"].values.shape == (6, 50)
+    assert clip.texts["text"].caption.startswith("<describe> A")
+
+
 def test_the_real_clip_in_both_orientations(real_clips: Path, run: Callable[..., Report], tmp_path: Path) -> None:
     sets = {
         "wide": {"source": "cat", "split": "all", "geometry": "64x112x25@24", "lufs": -23.0},
