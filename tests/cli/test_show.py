@@ -45,6 +45,11 @@ def test_each_value_is_shown_with_its_origin(capsys: pytest.CaptureFixture[str])
     assert shown["seed"] == ("3", "override")
 
 
+def test_seconds_are_shown_as_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", "x.yaml", "data.geometry=2.50s"]) == 0
+    assert lines(capsys.readouterr().out)["data.geometry"] == ("2.5s", "override")
+
+
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["show", "x.yaml", "--json", "tracking.experiment=f"]) == 0
     first = json.loads(capsys.readouterr().out)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from talkies.codecs.config import ByteTextConfig, LinearAudioConfig
 from talkies.codecs.load import load_codecs
-from talkies.config import RecipeError
+from talkies.config import DataError, RecipeError
 from talkies.data.collate import collate
 from talkies.data.shards import ShardSet
 from talkies.media.loudness import loudness
@@ -153,6 +153,8 @@ def test_a_set_holds_the_same_passage_by_both_codecs(run: Callable[..., Report],
     shards = opened(tmp_path)
     assert shards.header.geometry == "1x1x2000@1000"
     assert shards.seconds == 2
+    with pytest.raises(DataError, match=r"has geometry 2s, the recipe expects 2\.5s: set `data\.geometry` to 2s, or"):
+        shards.check({}, "1x1x2500@1000", ["sound"])
     assert dict(shards.header.made_by) == {"sound": "sound", "reference": "sound", "voice": "voice", "text": "text"}
     assert shards.grids["reference"] == shards.grids["sound"]
     config = LinearAudioConfig(channels=6, hop=640)
@@ -195,6 +197,8 @@ def test_a_file_without_other_sound_is_quarantined_unless_the_set_leaves_referen
     shards = opened(tmp_path)
     valid = {clip.id: clip.streams["sound"].valid for clip in map(shards.read, range(4))}
     assert valid == {"0.wav": 50, "1.wav": 50, "2.wav": 50, "3.wav": 18}
+    sound = collate([shards.read(i) for i in range(4)], [0] * 4, shards.null_texts).streams["sound"]
+    assert {clip: int(steps) for clip, steps in zip(shards.ids, sound.valid.sum(1), strict=True)} == valid
 
 
 @pytest.mark.parametrize(
@@ -211,6 +215,18 @@ def test_files_of_sound_alone(run: Callable[..., Report], tmp_path: Path, suffix
     first = round(RATE * voice.start)
     heard, real = voice.values.T.flatten(), sound[first : first + 640 * voice.valid]
     assert torch.corrcoef(torch.stack([heard[: len(real)], real]))[0, 1] > 0.9
+
+
+def test_copies_of_a_film_are_used_once(run: Callable[..., Report], make: Callable[..., Path], tmp_path: Path) -> None:
+    """Their pictures are compared, too, though only the sound is used."""
+    film = make("a.mp4", frames=60, seed=1)
+    film.with_name("b copy.mp4").write_bytes(film.read_bytes())
+    film.with_name("b copy.txt").write_text("the same")
+    make("c.mp4", frames=60, seed=2)
+    report = run()
+    assert report.sets["all"].kept == 2
+    assert [(one.id, one.of, one.kept) for one in report.copies["media"]] == [("b copy.mp4", "a.mp4", False)]
+    assert {*opened(tmp_path).ids} == {"a.mp4", "c.mp4"}
 
 
 def test_every_text_encodes_its_part_of_the_caption(run: Callable[..., Report], tmp_path: Path) -> None:

@@ -41,6 +41,17 @@ CASES = {
         "'masks'? its sets: low, ",
     ),
     "no such held-out set": (["lora.data.heldout=held"], 2, "phase 'lora': recipe: `data.heldout` is 'held', which"),
+    "seconds": (
+        ["audio_pretraining.data.geometry=2.50s"],
+        2,
+        "phase 'audio_pretraining': recipe: set 'voices' of the preparation (`data.shards`) has geometry "
+        "32x32x25@12.5, the phase expects 2.5s: set",
+    ),
+    "seconds of pictures": (
+        ["high_resolution.data.geometry=2s"],
+        2,
+        "recipe: `data.geometry` 2s: seconds are for sound alone, but there are pictures",
+    ),
     "geometry": (
         ["high_resolution.data.geometry=32x32x25@12.5"],
         2,

@@ -240,6 +240,21 @@ def test_a_card_says_what_is_made_of_what(
     assert ("its frames are synthetic" in text) == (made == ("video",))
 
 
+@pytest.mark.parametrize(
+    ("takes", "begins"),
+    [
+        ({}, "A prompt becomes up to 2.5 s of sound"),
+        ({"voice": "who speaks"}, "A prompt, and a voice, become up to 2.5"),
+    ],
+)
+def test_a_card_of_sound_alone_has_seconds(takes: dict[str, str], begins: str) -> None:
+    made = card(data={**info()["data"], "geometry": "1x1x2500@1000"})
+    text = body(front_matter(replace(made, made=("audio",), takes=takes), []))
+    assert begins in text
+    assert "clips of one geometry (`2.5s`)" in text
+    assert "1x1x2500" not in text
+
+
 def test_a_gate_on_a_metric_that_has_no_row_gets_one() -> None:
     gates = [GateResult(metric="heldout/video/bin0", op="<=", needed=0.3, found=0.25)]
     assert "| heldout/video/bin0 |  | **0.25** |  |  | &lt;= 0.3: passed |" in body(

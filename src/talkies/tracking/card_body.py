@@ -88,6 +88,9 @@ def _what(front: Front) -> str:
 def _task(front: Front) -> str:
     """What becomes what. Cards of older versions do not say what is made and taken."""
     made, takes = front["talkies"].get("made"), front["talkies"].get("takes") or {}
+    geometry = front["talkies"]["data"]["geometry"]
+    if spelled(geometry) != geometry:
+        return "A prompt, and a voice, become {clip}" if "voice" in takes else "A prompt becomes {clip}"
     if made == ["video"] and "audio" in takes:
         return "A sound becomes {clip}; a prompt says what is left open"
     if made == ["video"] and "image" in takes:
@@ -102,7 +105,7 @@ def _clip(geometry: str) -> str:
         return f"a clip ({escaped(geometry)})"
     size = Geometry.parse(geometry, key="data.geometry")
     if size.sound_alone:
-        return f"{float(size.seconds):.3g} s of sound"
+        return f"up to {float(size.seconds):.3g} s of sound"
     return (
         f"{float(size.seconds):.3g} s of video ({size.width} x {size.height} pixels, {size.fps:.4g} frames per second)"
     )
