@@ -108,14 +108,16 @@ def convolved(sound: Tensor, response: Tensor) -> Tensor:
     """[..., S] * [..., L] -> the first S samples; nothing wraps around."""
     count = sound.shape[-1]
     size = _size(count + response.shape[-1])
-    return torch.fft.irfft(torch.fft.rfft(sound, size) * torch.fft.rfft(response, size), size)[..., :count]
+    answer: Tensor = torch.fft.irfft(torch.fft.rfft(sound, size) * torch.fft.rfft(response, size), size)
+    return answer[..., :count]
 
 
 def coloured(white: Tensor, slope: float, sample_rate: int) -> Tensor:
     """Noise [..., S] without a constant part, whose power falls with the power `slope` of the frequency."""
     lines = torch.fft.rfft(white)
     hertz = torch.fft.rfftfreq(white.shape[-1], 1 / sample_rate, device=white.device)
-    return torch.fft.irfft(lines * hertz.clamp(min=LOWEST) ** (-slope / 2) * (hertz > 0), white.shape[-1])
+    made: Tensor = torch.fft.irfft(lines * hertz.clamp(min=LOWEST) ** (-slope / 2) * (hertz > 0), white.shape[-1])
+    return made
 
 
 def band_limited(sound: Tensor, cutoff_hz: float, sample_rate: int) -> Tensor:
@@ -125,7 +127,8 @@ def band_limited(sound: Tensor, cutoff_hz: float, sample_rate: int) -> Tensor:
     hertz = torch.fft.rfftfreq(size, 1 / sample_rate, device=sound.device)
     below = -torch.log2((hertz / cutoff_hz).clamp(min=SILENT)) / ROLL_OFF
     gain = 0.5 - 0.5 * torch.cos(pi * below.clamp(0, 1))
-    return torch.fft.irfft(torch.fft.rfft(sound, size) * gain, size)[..., :count]
+    made: Tensor = torch.fft.irfft(torch.fft.rfft(sound, size) * gain, size)
+    return made[..., :count]
 
 
 def as_loud(other: Tensor, sound: Tensor, valid: Tensor) -> Tensor:
