@@ -22,6 +22,8 @@ SILENT = 1e-12
 """Energy of what counts as silence."""
 ROLL_OFF = 0.5
 """Octaves below the cutoff in which a band ends."""
+RINGING = 0.25
+"""Seconds that a band's filter may answer before it would be heard at the other end."""
 DECAY = log(1000.0)
 """60 dB."""
 
@@ -123,7 +125,7 @@ def coloured(white: Tensor, slope: float, sample_rate: int) -> Tensor:
 def band_limited(sound: Tensor, cutoff_hz: float, sample_rate: int) -> Tensor:
     """[..., S] without what lies above a frequency; just below it a half cosine leads down."""
     count = sound.shape[-1]
-    size = _size(2 * count)
+    size = _size(count + int(RINGING * sample_rate))
     hertz = torch.fft.rfftfreq(size, 1 / sample_rate, device=sound.device)
     below = -torch.log2((hertz / cutoff_hz).clamp(min=SILENT)) / ROLL_OFF
     gain = 0.5 - 0.5 * torch.cos(pi * below.clamp(0, 1))
@@ -139,5 +141,6 @@ def as_loud(other: Tensor, sound: Tensor, valid: Tensor) -> Tensor:
 
 
 def _size(count: int) -> int:
-    """The power of 2 from `count` on: a length that is fast, and of which there are few."""
-    return 1 << (count - 1).bit_length()
+    """The smallest fast length from `count` on: a power of 2, or 3/4 or 5/8 of one. There are few of them."""
+    power = 1 << max(3, (count - 1).bit_length())
+    return min(size for size in (power, 3 * power // 4, 5 * power // 8) if size >= count)
