@@ -22,6 +22,8 @@ SILENT = 1e-12
 """Energy of what counts as silence."""
 ROLL_OFF = 0.5
 """Octaves below the cutoff in which a band ends."""
+RINGING = 0.25
+"""Seconds that a band's filter may answer before it would be heard at the other end."""
 DECAY = log(1000.0)
 """60 dB."""
 
@@ -108,24 +110,27 @@ def convolved(sound: Tensor, response: Tensor) -> Tensor:
     """[..., S] * [..., L] -> the first S samples; nothing wraps around."""
     count = sound.shape[-1]
     size = _size(count + response.shape[-1])
-    return torch.fft.irfft(torch.fft.rfft(sound, size) * torch.fft.rfft(response, size), size)[..., :count]
+    answer: Tensor = torch.fft.irfft(torch.fft.rfft(sound, size) * torch.fft.rfft(response, size), size)
+    return answer[..., :count]
 
 
 def coloured(white: Tensor, slope: float, sample_rate: int) -> Tensor:
     """Noise [..., S] without a constant part, whose power falls with the power `slope` of the frequency."""
     lines = torch.fft.rfft(white)
     hertz = torch.fft.rfftfreq(white.shape[-1], 1 / sample_rate, device=white.device)
-    return torch.fft.irfft(lines * hertz.clamp(min=LOWEST) ** (-slope / 2) * (hertz > 0), white.shape[-1])
+    made: Tensor = torch.fft.irfft(lines * hertz.clamp(min=LOWEST) ** (-slope / 2) * (hertz > 0), white.shape[-1])
+    return made
 
 
 def band_limited(sound: Tensor, cutoff_hz: float, sample_rate: int) -> Tensor:
     """[..., S] without what lies above a frequency; just below it a half cosine leads down."""
     count = sound.shape[-1]
-    size = _size(2 * count)
+    size = _size(count + int(RINGING * sample_rate))
     hertz = torch.fft.rfftfreq(size, 1 / sample_rate, device=sound.device)
     below = -torch.log2((hertz / cutoff_hz).clamp(min=SILENT)) / ROLL_OFF
     gain = 0.5 - 0.5 * torch.cos(pi * below.clamp(0, 1))
-    return torch.fft.irfft(torch.fft.rfft(sound, size) * gain, size)[..., :count]
+    made: Tensor = torch.fft.irfft(torch.fft.rfft(sound, size) * gain, size)
+    return made[..., :count]
 
 
 def as_loud(other: Tensor, sound: Tensor, valid: Tensor) -> Tensor:
@@ -136,5 +141,6 @@ def as_loud(other: Tensor, sound: Tensor, valid: Tensor) -> Tensor:
 
 
 def _size(count: int) -> int:
-    """The power of 2 from `count` on: a length that is fast, and of which there are few."""
-    return 1 << (count - 1).bit_length()
+    """The smallest fast length from `count` on: a power of 2, or 3/4 or 5/8 of one. There are few of them."""
+    power = 1 << max(3, (count - 1).bit_length())
+    return min(size for size in (power, 3 * power // 4, 5 * power // 8) if size >= count)
