@@ -38,7 +38,7 @@ def test_offload_has_the_values_of_the_key() -> None:
 
 def test_the_options_are_those_of_the_systems() -> None:
     """They are listed apart, for a help that imports nothing."""
-    for found, known in ((options.SCALES, "scales"), (options.MEDIA, "options")):
+    for found, known in ((options.SCALES, "scales"), (options.MEDIA, "options"), (options.WORDING, "wording")):
         words = [(name, text) for system in SYSTEMS for name, text in getattr(system, known).items()]
         assert list(found) == list(dict(words))
         assert all(text in found[name] for name, text in words)

@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from speaking import RATE, SECONDS, sample
+from readme import blocks, commands
+from speaking import RATE, SECONDS, released, sample
+from test_readme import VOICES, words_of
 from torch import Tensor
 
+from talkies.cli.main import run
 from talkies.media.probe import probe
 from talkies.media.sound import read_audio
 from talkies.media.write import read_tags
@@ -132,3 +136,24 @@ def test_many_takes_of_several_voices_and_lengths(
     assert capsys.readouterr().out == "sample:   4 of 4 clips are there\n"
     assert sample(speaking, *many[:-1], "somebody else") == 65
     assert "o/a.wav was not made of this prompt" in capsys.readouterr().err
+
+
+def test_the_documented_commands_end_well(speaking: Path, here: Path) -> None:
+    """With a model of clips of eight seconds."""
+    (here / "voices").mkdir()
+    released(here / "voices" / "cloning", "data.geometry=1x1x8000@1000")
+    shutil.copy("low.wav", "ada.wav")
+    (script,) = (block for block in blocks("text") if block.startswith("[S1]"))
+    (takes,) = (block for block in blocks("json") if "consent" in block)
+    Path("greeting.txt").write_text(script)
+    Path("takes.jsonl").write_text(takes)
+    for command in commands():
+        if command.startswith(VOICES):
+            assert run(words_of(command)) == 0, command
+    assert len(heard("sample.wav")) == 4 * RATE
+    assert len(heard("take.wav")) == pytest.approx(4.2 * RATE)
+    assert sorted(path.name for path in Path("takes").iterdir()) == [
+        "0002-s1-good-morning.wav",
+        "child.wav",
+        "clips.json",
+    ]
