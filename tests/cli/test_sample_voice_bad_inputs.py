@@ -33,7 +33,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         "--prompt and --script both say what to",
     ),
     "no description": (["--describe", " "], 2, "sample: --describe is empty: say how it sounds"),
-    "no seconds": (["--script", "script.txt", "--seconds", "0"], 2, "--seconds is 0: this model makes 0.04 to 2 s"),
+    "no seconds": (["--script", "script.txt", "--seconds", "0"], 2, "--seconds is 0.0: this model makes 0.04 to 2 s"),
     "too many seconds": (["--script", "script.txt", "--seconds", "2.1"], 2, "--seconds is 2.1: this model makes 0.04"),
     "not a number": (["--script", "script.txt", "--seconds", "nan"], 2, "--seconds is nan: this model makes 0.04"),
     "consent alone": (
@@ -107,7 +107,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     texts = {"empty": " \n", "dots": "... [S1]", "bell": "ab\x07", "mark": "<describe> a", "long": "a" * 30, "p": "a"}
     for name, text in (*texts.items(), ("large", "a" * 65_537)):
         Path(f"{name}.txt").write_text(text)
-    Path("latin.txt").write_bytes("né".encode("latin-1"))
+    Path("latin.txt").write_bytes("n\u00e9".encode("latin-1"))
     Path("bad.jsonl").write_text('{"script": "a"}\n{"script": "b", "seconds": "1"}\n')
     Path("both.jsonl").write_text('{"script": "a", "prompt": "b"}\n')
     Path("silent.jsonl").write_text('{"script": "a", "voice": "silent.wav"}\n')
