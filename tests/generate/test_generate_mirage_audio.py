@@ -72,6 +72,8 @@ def test_sounds_last_as_long_as_is_asked_for_in_whole_steps(
 
 
 def test_a_batch_lasts_for_one_time(model: Generator) -> None:
+    """In whole steps."""
+    assert {len(found) for found in made(model, request("a", seconds=0.501), request("b", seconds=0.505))} == {8160}
     with pytest.raises(ValueError, match="requests b and a of one batch last for other times"):
         made(model, request("a", seconds=0.5), request("b", seconds=0.6))
 

@@ -13,12 +13,7 @@ from talkies.media.write_sound import LOSSLESS, SOUNDS, write_media
 from talkies.streams.codec import Media
 
 RATE = 22050
-TAGS = {
-    PROVENANCE: "synthetic; talkies x = y",
-    "title": "Gr\u00fc\u00dfe, \u58f0",
-    "talkies-request": "ab=cd",
-    "talkies-note": "\u00fc",
-}
+TAGS = {PROVENANCE: "synthetic; talkies x = y", "title": "Gr\u00fc\u00dfe, \u58f0", "talkies-note": "a=\u00fc"}
 
 
 def sound(samples: torch.Tensor) -> Media:

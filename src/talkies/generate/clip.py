@@ -38,13 +38,22 @@ def generate(
     sampling values that cannot be used, CheckpointError for latents that are not finite.
     """
     assert requests, "at least one request"
-    model = model.lasting(requests[0].seconds)
+    model = _lasting(model, requests)
     _check(model, requests, sampling)
     size = len(requests) if sampling.batch == 1 else sampling.batch
     made: list[Media] = []
     for begin in range(0, len(requests), size):
         made += _batch(model, requests[begin : begin + size], sampling, seed=seed, progress=progress)
     return made
+
+
+def _lasting(model: Generator, requests: Sequence[Request]) -> Generator:
+    """The model for the duration of the requests; ValueError if they have several."""
+    found = model.lasting(requests[0].seconds)
+    for r in requests:
+        if model.lasting(r.seconds).grids != found.grids:
+            raise ValueError(f"requests {r.id} and {requests[0].id} of one batch last for other times")
+    return found
 
 
 def _batch(
@@ -120,8 +129,6 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch have other given streams")
         if unknown := sorted(r.given.keys() - set(model.grids)):
             raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not have")
-        if r.seconds != requests[0].seconds:
-            raise ValueError(f"requests {r.id} and {requests[0].id} of one batch last for other times")
         if r.begins.keys() != requests[0].begins.keys():
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch begin with other streams")
         _check_beginnings(model, r)
