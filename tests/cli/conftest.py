@@ -9,4 +9,6 @@ from toy_run import toy_run
 for folder in ("tracking", "codecs", "weights"):
     sys.path.append(str(Path(__file__).parents[1] / folder))
 
-__all__ = ["mirage_run", "toy_run"]
+from speaking import here, speaking  # noqa: E402 - it is made of what these folders have
+
+__all__ = ["here", "mirage_run", "speaking", "toy_run"]

@@ -67,6 +67,8 @@ WEIGHTS = (
     "talkies plan releases/", "talkies plan recipes/mova/lora.yaml ", "talkies train recipes/mova/lora.yaml ",
 )  # fmt: skip
 """Commands of docs/weights.md: test_docs_weights.py."""
+VOICES = ("talkies sample voices/",)
+"""Commands of a model that speaks: test_sample_voice.py."""
 LONG = ("talkies train recipes/mova/toy/curriculum.yaml",)
 """Commands of the stage `slow`; without overrides this is command 1, which every test of this folder is built on."""
 SETUP = re.compile(r"python3\.11 -m venv|\.venv/bin/(pip install|python -m pytest|talkies train|zensical build)")
@@ -149,19 +151,19 @@ def check_parsed(words: list[str]) -> None:
 def test_every_command_belongs_to_one_kind() -> None:
     for command in commands():
         kinds = [begin for begin in (*EXTRA, *PARSED, *LONG) if command.startswith(begin)]
-        kinds = ["apart"] if command.startswith((*SPEAKERS, *WEIGHTS)) else kinds
+        kinds = ["apart"] if command.startswith((*SPEAKERS, *WEIGHTS, *VOICES)) else kinds
         kinds += (SETUP.match(command) is not None and ["setup"]) or []
         assert len(kinds) == 1, f"{command}: {kinds}: name it in this test's tables"
     assert all(
         any(command.startswith(begin) for command in commands())
-        for begin in (*EXTRA, *PARSED, *SPEAKERS, *WEIGHTS, *LONG)
+        for begin in (*EXTRA, *PARSED, *SPEAKERS, *WEIGHTS, *VOICES, *LONG)
     )
 
 
 def test_commands_that_this_machine_can_run_end_well(project: Path) -> None:
     for command in commands():
         extra = [words for begin, words in EXTRA.items() if command.startswith(begin)]
-        if extra and not command.startswith((*SPEAKERS, *WEIGHTS)):
+        if extra and not command.startswith((*SPEAKERS, *WEIGHTS, *VOICES)):
             words = [*words_of(command), *extra[0]]
             assert run([*dict.fromkeys(words)]) == 0, command
             assert all(Path(words[i + 1]).exists() for i, word in enumerate(words) if word == "--out"), command

@@ -106,3 +106,15 @@ def test_a_sound_has_no_tiles_and_no_white_frame(
     assert not capsys.readouterr().err
     assert sample(toy_run, *words, "--tiles", 64, phase="audio_pretraining") == 2
     assert "is for pictures, which a audio_pretraining phase lacks" in capsys.readouterr().err
+
+
+def test_sound_alone_becomes_a_sound_file_of_any_length(toy_run: ToyRun, tmp_path: Path) -> None:
+    for out, words in (("a.wav", ()), ("b.flac", ("--seconds", "0.5"))):
+        assert sample(toy_run, "--prompt", "a", "--out", tmp_path / out, *words, phase="audio_pretraining") == 0
+    whole, short = (probe(tmp_path / name).audio_seconds for name in ("a.wav", "b.flac"))
+    assert whole == pytest.approx(2.0, abs=0.08)
+    assert short == pytest.approx(0.5, abs=0.08)
+    prompts = tmp_path / "p.txt"
+    prompts.write_text("a\n")
+    assert sample(toy_run, "--prompts", prompts, "--out", tmp_path / "o", phase="audio_pretraining") == 0
+    assert (tmp_path / "o" / "0001-a.wav").is_file()

@@ -8,13 +8,15 @@ import pytest
 
 from talkies.cli.offload import OFFLOAD
 from talkies.cli.sample import add_arguments, run, sampling_of
+from talkies.cli.sample_asked import asked_here, file_of
 from talkies.config import RecipeError
 from talkies.config.source import load
 from talkies.flow.config import Offload, SamplingConfig
+from talkies.generate import prompts
 from talkies.models import options
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import decode_phase
-from talkies.runs.asked import negative_prompt
+from talkies.runs.asked import check_asked, negative_prompt
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
 
@@ -38,7 +40,9 @@ def test_offload_has_the_values_of_the_key() -> None:
 
 def test_the_options_are_those_of_the_systems() -> None:
     """They are listed apart, for a help that imports nothing."""
-    for found, known in ((options.SCALES, "scales"), (options.MEDIA, "options")):
+    assert tuple(options.MEDIA) == prompts.MEDIA
+    assert tuple(options.WORDING) == prompts.WORDING
+    for found, known in ((options.SCALES, "scales"), (options.MEDIA, "options"), (options.WORDING, "wording")):
         words = [(name, text) for system in SYSTEMS for name, text in getattr(system, known).items()]
         assert list(found) == list(dict(words))
         assert all(text in found[name] for name, text in words)
@@ -170,3 +174,57 @@ def test_prompts_are_there_and_not_empty(words: list[str], message: str) -> None
     with pytest.raises(RecipeError) as caught:
         run(parser.parse_args(["a-source", *words]))
     assert str(caught.value) == message
+
+
+def checked(*words: str, recipe: str = "joint_phase2") -> None:
+    """What is checked of a command line before weights are read."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    add_arguments(parser)
+    args = parser.parse_args(["a-source", *words])
+    found = decode_phase(load(RECIPES / f"{recipe}.yaml"), SYSTEMS)
+    check_asked(asked_here(args), found, sampling_of(args, found))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--script", "{script}"], "sample: --script: a mova model has no such text; give a prompt"),
+        (["--describe", "calm"], "sample: --describe: a mova model has no such text; give a prompt"),
+        (
+            ["--prompt", "a", "--voice", "a.wav"],
+            "sample: --voice: a mova model takes no such file; it takes: --image, --audio, --video",
+        ),
+        (["--prompt", "a", "--seconds", "2"], "sample: --seconds is for sound alone; clips with pictures are as long"),
+    ],
+)
+def test_what_other_systems_say_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
+    (tmp_path / "script.txt").write_text("Hello.")
+    with pytest.raises(RecipeError) as caught:
+        checked(*(word.format(script=tmp_path / "script.txt") for word in words))
+    assert str(caught.value).startswith(message)
+
+
+def test_sound_alone_lasts_as_long_as_is_asked_for() -> None:
+    checked("--prompt", "rain", "--seconds", "2", recipe="audio_pretraining")
+    with pytest.raises(RecipeError, match=r"sample: --seconds is 9.0: this model makes 0.08 to 8.04"):
+        checked("--prompt", "rain", "--seconds", "9", recipe="audio_pretraining")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "out", "found"),
+    [
+        ("joint_phase2", None, "sample.mp4"),
+        ("joint_phase2", "a.mp4", "a.mp4"),
+        ("audio_pretraining", None, "sample.wav"),
+        *(("audio_pretraining", f"a{suffix}", f"a{suffix}") for suffix in (".wav", ".flac", ".m4a", ".mp4")),
+    ],
+)
+def test_the_file_is_of_what_the_model_makes(recipe: str, out: str | None, found: str) -> None:
+    args = arguments(*([] if out is None else ["--out", out]))
+    assert file_of(args, decode_phase(load(RECIPES / f"{recipe}.yaml"), SYSTEMS)) == Path(found)
+
+
+@pytest.mark.parametrize("out", ["a.wav", "a.flac", "a.m4a"])
+def test_pictures_are_not_left_out(out: str) -> None:
+    with pytest.raises(RecipeError, match=f"sample: --out {out} holds sound alone, and this model makes pictures"):
+        file_of(arguments("--out", out), decode_phase(load(RECIPES / "joint_phase2.yaml"), SYSTEMS))

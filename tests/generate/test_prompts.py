@@ -42,6 +42,19 @@ def test_json_lines_may_say_more(tmp_path: Path) -> None:
     assert found[1].files == {"image": tmp_path / "in" / "a.png", "audio": tmp_path / "in" / "b.wav"}
 
 
+def test_a_line_may_give_the_parts_of_a_prompt(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    both = {"script": "[S1] Hi.\nYou?", "describe": " soft ", "voice": "a.wav", "seconds": 2}
+    found = asked(tmp_path / "p.jsonl", lines(both, {"describe": "loud"}, {"prompt": "a"}), consent="mine")
+    assert [(one.name, one.prompt) for one in found] == [
+        ("0001-s1-hi-you", "<describe> soft <script> [S1] Hi. You?"),
+        ("0002-loud", "<describe> loud"),
+        ("0003-a", "a"),
+    ]
+    assert [one.worded for one in found] == [("script", "describe"), ("describe",), ()]
+    assert [(one.seconds, one.consent) for one in found] == [(2, "mine"), (None, None), (None, None)]
+
+
 BAD: list[tuple[str, bytes | str, str]] = [
     ("p.txt", "", "holds no prompts: give one a line"),
     ("p.txt", "\n# only this\n\n", "holds no prompts: give one a line"),
@@ -56,6 +69,14 @@ BAD: list[tuple[str, bytes | str, str]] = [
     ("p.jsonl", lines({"prompt": "a"}, {"promt": "b"}), "line 2: unknown key `promt`; known: prompt, negative, image"),
     ("p.jsonl", lines({"prompt": 3}), "line 1: `prompt` is 3; needed text"),
     ("p.jsonl", lines({"prompt": "a", "seed": "3"}), "line 1: `seed` is '3'; needed an integer"),
+    ("p.jsonl", lines({"script": 3}), "line 1: `script` is 3; needed text"),
+    ("p.jsonl", lines({"script": "a\x00"}), "line 1: `script`: it has the control character U.0000 at position 1"),
+    ("p.jsonl", lines({"script": "..."}), "line 1: `script`: it says nothing: no letter and no digit"),
+    ("p.jsonl", lines({"script": " "}), "line 1: `script` is empty: write what is said"),
+    ("p.jsonl", lines({"describe": "a", "prompt": "b"}), "line 1: `prompt` and `describe` both say what to make"),
+    ("p.jsonl", lines({"describe": "a <script> b"}), "line 1: `describe` has the mark <script>"),
+    ("p.jsonl", lines({"prompt": "a", "consent": "x"}), "line 1: `consent` is for the voice of .*`voice`: give one"),
+    ("p.jsonl", lines({"prompt": "a", "seconds": True}), "line 1: `seconds` is true; needed a number"),
     ("p.jsonl", lines({"prompt": "a", "seed": True}), "line 1: `seed` is true; needed an integer"),
     ("p.jsonl", lines({"prompt": "a", "seed": SEEDS}), "line 1: `seed` is 9223372036854775808; give 0 to"),
     ("p.jsonl", lines({"prompt": "a", "seed": -1}), "line 1: `seed` is -1; give 0 to"),

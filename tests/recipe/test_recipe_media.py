@@ -1,10 +1,16 @@
 """What a phase makes and can be given, as cards say it."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from talkies.codecs.config import ByteTextConfig, WaveformConfig
 from talkies.config.source import load
+from talkies.models.mirage_audio.config import MirageAudioConfig
+from talkies.models.mirage_audio.phases import CloningConfig, DesignConfig
+from talkies.models.mirage_audio.system import MIRAGE_AUDIO
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import decode_phase
 from talkies.recipe.media import makes, takes
@@ -28,3 +34,14 @@ def test_a_phase_makes_its_targets_and_takes_what_it_reads(path: str, made: tupl
     assert makes(recipe) == made
     assert takes(recipe).keys() == taken
     assert all(words == recipe.system.options[name] for name, words in takes(recipe).items())
+
+
+@pytest.mark.parametrize(("kind", "taken"), [("design", set()), ("cloning", {"voice"})])
+def test_a_phase_that_hears_a_passage_takes_a_voice(kind: str, taken: set[str]) -> None:
+    recipe: Any = SimpleNamespace(
+        system=MIRAGE_AUDIO,
+        model=MirageAudioConfig(preset="tiny"),
+        phase=DesignConfig() if kind == "design" else CloningConfig(),
+        codecs={"sound": WaveformConfig(), "text": ByteTextConfig()},
+    )
+    assert (makes(recipe), takes(recipe).keys()) == (("audio",), taken)

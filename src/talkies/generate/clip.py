@@ -18,6 +18,7 @@ from talkies.flow.schedule import level_grid
 from talkies.generate.conditions import condition_of
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
+from talkies.streams import Grid
 from talkies.streams.batch import Condition, Memory, Stream, Text
 from talkies.streams.codec import Media
 
@@ -38,21 +39,26 @@ def generate(
     sampling values that cannot be used, CheckpointError for latents that are not finite.
     """
     assert requests, "at least one request"
-    alike: dict[float | None, list[int]] = {}
-    for number, request in enumerate(requests):
-        alike.setdefault(request.seconds, []).append(number)
-    lasting = {seconds: model.lasting(seconds) for seconds in alike}
-    for seconds, numbers in alike.items():
-        _check(lasting[seconds], [requests[number] for number in numbers], sampling)
     made: dict[int, Media] = {}
-    for seconds, numbers in alike.items():
+    groups = _groups(model, requests)
+    for lasting, numbers in groups:
+        _check(lasting, [requests[number] for number in numbers], sampling)
+    for lasting, numbers in groups:
         size = len(numbers) if sampling.batch == 1 else sampling.batch
         for begin in range(0, len(numbers), size):
             some = numbers[begin : begin + size]
-            asked = [requests[number] for number in some]
-            media = _batch(lasting[seconds], asked, sampling, seed=seed, progress=progress)
+            media = _batch(lasting, [requests[number] for number in some], sampling, seed=seed, progress=progress)
             made |= dict(zip(some, media, strict=True))
     return [made[number] for number in range(len(requests))]
+
+
+def _groups(model: Generator, requests: Sequence[Request]) -> list[tuple[Generator, list[int]]]:
+    """The numbers of the requests for equally many latent steps, and the model for these."""
+    found: dict[tuple[Grid, ...], tuple[Generator, list[int]]] = {}
+    for number, request in enumerate(requests):
+        lasting = model.lasting(request.seconds)
+        found.setdefault(tuple(lasting.grids.values()), (lasting, []))[1].append(number)
+    return [*found.values()]
 
 
 def _batch(

@@ -23,7 +23,7 @@ from talkies.media.carried import Medium
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.runs.cloned import cloned, provenance, warn_of_consent
+from talkies.runs.cloned import check_takes_voice, cloned, provenance, warn_of_consent
 from talkies.runs.duration import duration, warn_of_haste
 
 T = TypeVar("T")
@@ -63,6 +63,7 @@ def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig) -> 
     negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
     _check_media(asked, recipe)
     _check_wording(asked, recipe)
+    check_takes_voice(asked, recipe)
     duration(asked, recipe)
     if asked.where is None:
         cloned(asked, recipe)

@@ -32,15 +32,22 @@ def cloned(asked: Asked, recipe: PhaseRecipe) -> Voice | None:
     """
     if "voice" not in asked.files:
         return None
-    option = asked.option("voice")
-    if (stream := passage_of(recipe)) is None:
-        raise RecipeError(f"sample: {option}: a {recipe.phase.kind} phase takes no voice: drop it")
+    check_takes_voice(asked, recipe)
+    stream = passage_of(recipe)
+    assert stream is not None
     rate = sample_rates(recipe.codecs)[recipe.system.stored(recipe.codecs)[stream].codec]
     longest = Geometry.parse(recipe.data.geometry, key="data.geometry").samples(rate)
     try:
         return read_voice(asked.files["voice"], stream=stream, sample_rate=rate, longest=longest)
     except DataError as error:
-        raise DataError(f"sample: {option}: {str(error).removeprefix('media: ')}") from None
+        raise DataError(f"sample: {asked.option('voice')}: {str(error).removeprefix('media: ')}") from None
+
+
+def check_takes_voice(asked: Asked, recipe: PhaseRecipe) -> None:
+    """RecipeError for a voice that is given to a phase that takes none."""
+    if "voice" in asked.files and passage_of(recipe) is None:
+        option = asked.option("voice")
+        raise RecipeError(f"sample: {option}: a {recipe.phase.kind} phase takes no voice: drop it")
 
 
 def provenance(asked: Asked) -> dict[str, str]:

@@ -3,8 +3,10 @@
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from talkies.config import RecipeError
+from talkies.config.quoting import shown
 from talkies.generate.prompts import Asked
 from talkies.parallel.ranks import Ranks
 from talkies.prepare.geometry import Geometry
@@ -30,20 +32,37 @@ def duration(asked: Asked, recipe: PhaseRecipe) -> float | None:
                 "says: drop it"
             )
         return None
+    found = _as_asked(asked, recipe)
+    if found is not None:
+        _check_cut(asked, recipe, found)
+    return found
+
+
+def _as_asked(asked: Asked, recipe: PhaseRecipe) -> float | None:
     least, most = _bounds(recipe)
-    takes = _takes(asked, recipe)
     if asked.seconds is not None:
-        if not math.isfinite(asked.seconds) or not least <= asked.seconds <= most:
-            raise RecipeError(
-                f"sample: {asked.option('seconds')} is {asked.seconds:g}: this model makes {least:.2f} to {most:g} s"
-            )
+        if not least <= asked.seconds <= most:
+            found = f"sample: {asked.option('seconds')} is {shown(asked.seconds)}"
+            raise RecipeError(f"{found}: this model makes {least:.2f} to {most:g} s")
         return float(asked.seconds)
+    takes = _takes(asked, recipe)
     if takes is not None and takes > most:
         raise RecipeError(
             f"sample: {_script(asked)} takes {takes:.1f} s at this model's pace, and it makes at most {most:g} s: "
             f"shorten it, or give {asked.option('seconds')} to have it said faster"
         )
     return None if takes is None else max(takes, least)
+
+
+def _check_cut(asked: Asked, recipe: PhaseRecipe, seconds: float) -> None:
+    """RecipeError for a sound whose latents the system cannot cut into tokens."""
+    longest = grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
+    targets = {name: longest[name] for name in parts(recipe).targets}
+    cut = {name: replace(grid, shape=(math.ceil(seconds * grid.rate),)) for name, grid in targets.items()}
+    try:
+        recipe.system.tokens(recipe, cut)
+    except ValueError as error:
+        raise RecipeError(f"sample: {asked.option('seconds')} {seconds:g}: {error}") from None
 
 
 def warn_of_haste(asked: Sequence[Asked], recipe: PhaseRecipe, ranks: Ranks) -> None:

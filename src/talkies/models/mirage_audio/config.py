@@ -20,7 +20,7 @@ class MirageAudioConfig:
     layers of their own; `text_positions`, whether texts have rotary tables (without them the order of words is known
     from the encoder alone); `reference_time`, whether the reference is modulated by its own noise level, 0, or the
     sound's. `characters_per_second`: letters and digits of a script that are said in a second, by which a sound's
-    duration is chosen if none is asked for.
+    duration is chosen if none is asked for (None: it is as long as the clips of the recipe).
     """
 
     kind: Literal["mirage_audio"] = "mirage_audio"
@@ -30,7 +30,7 @@ class MirageAudioConfig:
     texts: Literal["joined", "apart"] = "joined"
     text_positions: Literal["none", "learned"] = "learned"
     reference_time: Literal["clean", "shared"] = "clean"
-    characters_per_second: Positive = 12.0
+    characters_per_second: Positive | None = 12.0
 
     @property
     def shape(self) -> JointShape:

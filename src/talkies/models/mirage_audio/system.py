@@ -101,8 +101,8 @@ class MirageAudioSystem:
 
     def seconds(self, setup: Setup, caption: str) -> float | None:
         """As long as its script takes at the model's pace; None without one."""
-        spoken = Script.parse(caption).spoken
-        return spoken / setup.model.characters_per_second if spoken else None
+        spoken, pace = Script.parse(caption).spoken, setup.model.characters_per_second
+        return spoken / pace if spoken and pace else None
 
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""
