@@ -71,11 +71,14 @@ def test_sounds_last_as_long_as_is_asked_for_in_whole_steps(
     assert len(made(model, request("a", 0.7, seconds))[0]) == samples
 
 
-def test_a_batch_lasts_for_one_time(model: Generator) -> None:
-    """In whole steps."""
+def test_sounds_of_other_lengths_are_made_apart_and_come_back_in_order(model: Generator) -> None:
+    """Equally many latent steps go together."""
     assert {len(found) for found in made(model, request("a", seconds=0.501), request("b", seconds=0.505))} == {8160}
-    with pytest.raises(ValueError, match="requests b and a of one batch last for other times"):
-        made(model, request("a", seconds=0.5), request("b", seconds=0.6))
+    requests = [request("a", seconds=0.5), request("b", seconds=0.6), request("c", seconds=0.5)]
+    together = made(model, *requests)
+    assert [len(found) for found in together] == [8000, 9600, 8000]
+    for one, found in zip(requests, together, strict=True):
+        torch.testing.assert_close(found, made(model, one)[0], atol=1e-5, rtol=0)
 
 
 def test_without_a_voice_nothing_guides_by_it(model: Generator) -> None:

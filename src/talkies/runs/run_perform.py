@@ -109,7 +109,8 @@ def table_of(found: Sequence[Take]) -> list[str]:
 def costs(audio: PhaseRecipe, video: PhaseRecipe, count: int) -> str:
     """What both stages compute, at most, in one line."""
     sound, film = (_flops(recipe) for recipe in (audio, video))
-    return f"perform:  {count} takes are {count * sound:.1e} FLOPs, a film is {film:.1e}, as much as {film / sound:,.1f} takes"
+    as_much = f"as much as {film / sound:,.1f} takes"
+    return f"perform:  {count} takes are {count * sound:.1e} FLOPs, a film is {film:.1e}, {as_much}"
 
 
 def _flops(recipe: PhaseRecipe) -> int:
