@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from talkies.codecs.config import ByteTextConfig, LinearAudioConfig, MovaAudioConfig, WaveformConfig
+from talkies.codecs.config import ByteTextConfig, LinearAudioConfig, MovaAudioConfig, OobleckAudioConfig, WaveformConfig
 from talkies.codecs.network_sizes import RELEASED
 from talkies.models.mirage_audio.config import MirageAudioConfig
 from talkies.models.mirage_audio.phases import CloningConfig
@@ -76,3 +76,13 @@ def test_encoding_takes_the_time_of_fp32(half: Beside) -> None:
     found = speed(replace(WORK, beside=half), nothing, Compute(forward={}, useful=0, with_recompute=0), Rate())
     assert found.flops == 16 * half.flops
     assert found.seconds == pytest.approx(16 * half.flops * H100_FLOPS / H100_FP32 / Rate().sustained)
+
+
+def test_oobleck_is_counted_as_released() -> None:
+    """10 s at 44.1 kHz: about a TFLOP, and a GiB while it is encoded."""
+    found = beside(1.0, OobleckAudioConfig())
+    assert found.weights == RELEASED["oobleck"]
+    assert found.sound == 4 * STEPS * 2048
+    per_second = found.flops / (STEPS * 2048 / 44100)
+    assert 0.5e11 < per_second < 2e11
+    assert found.working > 2 * 4 * 128 * STEPS * 2048

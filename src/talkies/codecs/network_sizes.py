@@ -8,6 +8,7 @@ from torch import nn
 
 if TYPE_CHECKING:
     from talkies.codecs.mova_dac import MovaAudioCodec
+    from talkies.codecs.sound_vae import SoundVae
     from talkies.codecs.video_vae import VideoVae
 
 FP32 = 4
@@ -35,9 +36,16 @@ def video_vae(config: Any) -> "VideoVae | None":
     return kind(config, network.eval().requires_grad_(False))
 
 
-def sound_codec(config: Any) -> "MovaAudioCodec | None":
-    """The codec of a sound, with its network as released, on the meta device; None for one without a network, and for
-    others."""
+def sound_codec(config: Any) -> "MovaAudioCodec | SoundVae | None":
+    """The codec of a sound, with its network as released (Oobleck's mono), on the meta device; None for one without a
+    network, and for others."""
+    if config.kind == "oobleck":
+        from talkies.codecs.oobleck import OobleckAudioCodec  # noqa: PLC0415 - imports diffusers: seconds
+        from talkies.codecs.sound_vae import without_weight_norm  # noqa: PLC0415
+
+        with torch.device("meta"):
+            network: nn.Module = without_weight_norm(OobleckAudioCodec.model(audio_channels=1))
+        return OobleckAudioCodec.unfitted(config, network.eval().requires_grad_(False))
     if config.kind != "mova_dac":
         return None
     from talkies.codecs.dac import Dac, DacShape  # noqa: PLC0415

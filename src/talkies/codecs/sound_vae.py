@@ -99,10 +99,13 @@ class SoundVae(ABC):
         except ValueError as error:
             raise DataError(f"{folder}: its config.json: {error}") from None
         check_geometry(key, {size: (getattr(config, size), held) for size, held in sizes.items()})
-        for module in network.modules():
-            if hasattr(module, "weight_v"):
-                remove_weight_norm(module)
-        return network, folder
+        return without_weight_norm(network), folder
+
+    @classmethod
+    def unfitted(cls, config: SoundVaeConfig, network: Any) -> Self:
+        """The codec with a network whose hash is unknown, such as one without values."""
+        mean, std = torch.zeros(config.channels), torch.ones(config.channels)
+        return cls(config, network, {"mean": mean, "std": std, "network": torch.zeros(32, dtype=torch.uint8)})
 
     @staticmethod
     def completed(network: Any) -> Any:
@@ -179,3 +182,11 @@ class SoundVae(ABC):
 def own(made: Tensor, piece: Piece, hop: int) -> Tensor:
     """Of what was made of a piece, `hop` values for each step: those of its own steps."""
     return made[..., (piece.begin - piece.first) * hop : (piece.end - piece.first) * hop]
+
+
+def without_weight_norm(network: Any) -> Any:
+    """The network, whose convolutions have plain weights."""
+    for module in network.modules():
+        if hasattr(module, "weight_v"):
+            remove_weight_norm(module)
+    return network
