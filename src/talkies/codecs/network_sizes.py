@@ -1,5 +1,6 @@
 """What the networks of pretrained codecs hold, without their weights."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,8 @@ def sound_codec(config: Any) -> "MovaAudioCodec | SoundVae | None":
         from talkies.codecs.oobleck import OobleckAudioCodec  # noqa: PLC0415 - imports diffusers: seconds
         from talkies.codecs.sound_vae import without_weight_norm  # noqa: PLC0415
 
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # diffusers makes weight norm in torch's older way
             network: nn.Module = without_weight_norm(OobleckAudioCodec.model(audio_channels=1))
         return OobleckAudioCodec.unfitted(config, network.eval().requires_grad_(False))
     if config.kind != "mova_dac":
