@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from talkies.codecs.identity import identity
-from talkies.codecs.pretrained import check_geometry, check_shapes
+from talkies.codecs.pretrained import check_geometry, check_shapes, only_file
 from talkies.config import DataError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -51,6 +51,7 @@ def _video(config: Any, stored: Stored, key: str) -> str:
 
     kind: Any = MochiVideoCodec if config.kind == "mochi" else WanVideoCodec
     network, folder = kind.skeleton(config, key=key)
+    only_file(folder)
     tensors, shapes = stored(folder)
     check_shapes(network, shapes, folder)
     mean, std = kind.statistics(network)
@@ -62,6 +63,7 @@ def _dac(config: Any, stored: Stored, key: str) -> str:
     from talkies.codecs.mova_dac import MovaAudioCodec, folded, weight_norm_pairs  # noqa: PLC0415
 
     network, folder = MovaAudioCodec.skeleton(config, key=key)
+    only_file(folder)
     tensors, shapes = stored(folder)
     pairs = weight_norm_pairs(shapes)
     check_shapes(network, {name: shapes[parts[0]] for name, parts in pairs.items()}, folder)
@@ -76,18 +78,19 @@ def _wide(tensors: Mapping[str, Tensor], name: str) -> Tensor:
 
 def _text(config: Any, stored: Stored, key: str) -> str:
     from talkies.codecs.t5 import T5TextEncoder  # noqa: PLC0415 - imports transformers
-    from talkies.codecs.token_text import as_bytes, read_text, tokenizer_of  # noqa: PLC0415
+    from talkies.codecs.token_text import TOKENIZER, as_bytes, check_kind, read_text, tokenizer_of  # noqa: PLC0415
     from talkies.codecs.umt5 import Umt5TextEncoder  # noqa: PLC0415
 
     kind: Any = (Umt5TextEncoder if config.kind == "umt5" else T5TextEncoder).model
     folder = Path(config.weights)
-    text = read_text(folder / "tokenizer" / "tokenizer.json")
-    tokenizer_of(text)
+    text = read_text(folder / TOKENIZER)
     encoder = folder / "text_encoder"
+    check_kind(encoder, kind)
     try:
         values = kind.config_class.from_pretrained(encoder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {encoder / 'config.json'}: {error}") from None
+    tokenizer_of(text, folder / TOKENIZER, vocabulary=values.vocab_size)
     check_geometry(key, {"dim": (config.dim, values.d_model)})
     with torch.device("meta"):
         network = kind(values)

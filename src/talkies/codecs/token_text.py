@@ -11,12 +11,12 @@ from torch import Tensor
 
 from talkies.codecs.config import T5TextConfig, Umt5TextConfig
 from talkies.codecs.identity import identity
-from talkies.codecs.pretrained import check_geometry, read_transformer, weights_folder
+from talkies.codecs.pretrained import check_class, check_geometry, read_config, read_transformer, weights_folder
 from talkies.config import DataError
 from talkies.config.records import regular_bytes
 from talkies.streams.batch import Text
 
-KEY = "codecs.text"
+KEY, TOKENIZER = "codecs.text", "tokenizer/tokenizer.json"
 HOLDS = "text_encoder/ (config.json, *.safetensors) and tokenizer/ (tokenizer.json), such as the root of a released {}"
 
 
@@ -26,24 +26,30 @@ class TokenTextEncoder(ABC):
     The weights keep their stored precision; features are fp32 on the CPU. `tokenizer` is the content of tokenizer.json,
     which the tokenizers library reads like upstream's T5TokenizerFast, with any version of transformers. A subclass
     names transformers' class of its `model`, the `release` that has such a folder, and how a caption is `cleaned`.
+    `path`: of tokenizer.json, for messages.
     """
 
     model: ClassVar[Any]
     release: ClassVar[str]
 
-    def __init__(self, config: Umt5TextConfig | T5TextConfig, network: Any, tokenizer: str) -> None:
+    def __init__(
+        self, config: Umt5TextConfig | T5TextConfig, network: Any, tokenizer: str, path: Path = Path("tokenizer.json")
+    ) -> None:
         # Upstream's trainer leaves the encoder's dropout on. This codec is not a Module: train() never reaches it.
         self.config, self.network = config, network.requires_grad_(False).eval()
-        self._spelled, self._tokenizer = tokenizer, tokenizer_of(tokenizer)
+        self._spelled = tokenizer
+        self._tokenizer = tokenizer_of(tokenizer, path, vocabulary=network.config.vocab_size)
 
     @classmethod
     def load(cls, config: Umt5TextConfig | T5TextConfig, *, key: str = KEY, device: torch.device | str = "cpu") -> Self:
         """From `config.weights`. RecipeError for a missing folder or another width, DataError for its contents."""
         folder = weights_folder(config.weights, key=f"{key}.weights", holds=HOLDS.format(cls.release))
-        tokenizer = read_text(folder / "tokenizer" / "tokenizer.json")
+        path = folder / TOKENIZER
+        tokenizer = read_text(path)
+        check_kind(folder / "text_encoder", cls.model)
         network = read_transformer(cls.model, folder / "text_encoder", dtype="auto")
         check_geometry(key, {"dim": (config.dim, network.config.d_model)})
-        return cls(config, network.to(device), tokenizer)
+        return cls(config, network.to(device), tokenizer, path)
 
     @cached_property
     def identity(self) -> str:
@@ -81,18 +87,27 @@ class TokenTextEncoder(ABC):
         return torch.where(valid[..., None], hidden.float(), 0.0).cpu(), len(ids)
 
 
-def tokenizer_of(spelled: str) -> Tokenizer:
-    """A tokenizer that neither truncates nor pads, and adds </s>; DataError if `spelled` does not describe one."""
+def check_kind(folder: Path, model: Any) -> None:
+    """DataError if config.json of `folder` names another kind of network than transformers' class `model`."""
+    needed = model.config_class.model_type
+    check_class(folder, read_config(folder).get("model_type", needed), needed)
+
+
+def tokenizer_of(spelled: str, path: Path, *, vocabulary: int) -> Tokenizer:
+    """A tokenizer that neither truncates nor pads, and adds </s>; DataError if `spelled`, the content of `path`, does
+    not describe one, or one of more tokens than the `vocabulary` of the network."""
     try:
         tokenizer = Tokenizer.from_str(spelled)
     except Exception as error:  # the tokenizers library raises bare Exceptions
-        raise DataError(f"the text encoder's tokenizer.json cannot be used: {error}") from None
+        raise DataError(f"{path} describes no tokenizer: {error}; download it again") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     added = tokenizer.num_special_tokens_to_add(is_pair=False)
     if added != 1:
+        raise DataError(f"{path}: the tokenizer must add </s> to a prompt and nothing else; it adds {added} tokens")
+    if (found := tokenizer.get_vocab_size()) > vocabulary:
         raise DataError(
-            f"the text encoder's tokenizer must add </s> to a prompt and nothing else; it adds {added} tokens"
+            f"{path} has {found} tokens, and the text encoder has {vocabulary}: give the tokenizer that belongs to it"
         )
     return tokenizer
 

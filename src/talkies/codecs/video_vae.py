@@ -12,10 +12,15 @@ from torch import Tensor
 from talkies.codecs.config import MochiVideoConfig, WanVideoConfig
 from talkies.codecs.geometry import frames_of, still_frames, video_grid
 from talkies.codecs.identity import identity
-from talkies.codecs.pretrained import check_geometry, load_strictly, read_config, read_tensors, weights_folder
+from talkies.codecs.pretrained import (
+    check_class,
+    check_geometry,
+    load_strictly,
+    read_config,
+    read_tensors,
+    weights_folder,
+)
 from talkies.codecs.tiles import in_tiles
-from talkies.config import DataError
-from talkies.config.quoting import named
 from talkies.streams import Grid
 
 KEY = "codecs.video"
@@ -56,8 +61,7 @@ class VideoVae(ABC):
         holds = f"config.json and diffusion_pytorch_model.safetensors of an {name}, such as {cls.release}"
         folder = weights_folder(config.weights, key=f"{key}.weights", holds=holds)
         values = read_config(folder)
-        if (found := values.get("_class_name")) != name:
-            raise DataError(f"{folder}: needed an {name}, but its config.json names {named(str(found))}")
+        check_class(folder, values.get("_class_name"), name)
         with torch.device("meta"):
             network = cls.model.from_config(values)
         check_geometry(key, {size: (getattr(config, size), held) for size, held in cls.sizes(network.config).items()})
