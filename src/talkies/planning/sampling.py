@@ -161,7 +161,7 @@ def _coding(recipe: SampledPhase, vaes: Mapping[str, "VideoVae | None"], grids: 
     stored, targets = recipe.system.stored(recipe.codecs), recipe.system.parts(recipe).targets
     tile = None if recipe.sampling.tiles is None else recipe.sampling.tiles.size
     pictures = {name: vae for name in grids if (vae := vaes[stored[name].codec]) is not None}
-    given = [encoding(vae, grids[name]) for name, vae in pictures.items() if name not in targets]
+    given = [encoding(vae, grids[name], tile) for name, vae in pictures.items() if name not in targets]
     made = [decoding(vae, grids[name], tile) for name, vae in pictures.items() if name in targets]
     return {"encoding": max(given, default=0), "decoding": max(made, default=0)}
 
