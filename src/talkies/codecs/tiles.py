@@ -31,20 +31,23 @@ def in_tiles(
     for top in rows:
         for left in columns:
             places = list(zip((top, left), sides, strict=True))
-            tile = code(whole[(..., *_slices(places, size, given))])
+            down, across = _slices(places, size, given)
+            tile = code(whole[..., down, across])
             if not result.numel():
                 result = tile.new_zeros(*tile.shape[:3], *(side * made for side in sides))
                 total = tile.new_zeros(result.shape[-2:])
-            down, across = (_weights(place, side, size, overlap, made).to(tile) for place, side in places)
-            there = _slices(places, size, made)
-            result[(..., *there)] += tile * (down[:, None] * across)
-            total[there] += down[:, None] * across
+            fades = [_weights(place, side, size, overlap, made).to(tile) for place, side in places]
+            weights = fades[0][:, None] * fades[1]
+            down, across = _slices(places, size, made)
+            result[..., down, across] += tile * weights
+            total[down, across] += weights
     return result.div_(total)
 
 
-def _slices(places: list[tuple[int, int]], size: int, scale: int) -> tuple[slice, ...]:
-    """A tile, where a latent pixel is `scale` pixels."""
-    return tuple(slice(place * scale, (place + size) * scale) for place, _ in places)
+def _slices(places: list[tuple[int, int]], size: int, scale: int) -> tuple[slice, slice]:
+    """The rows and columns of a tile, where a latent pixel is `scale` pixels."""
+    rows, columns = (slice(place * scale, (place + size) * scale) for place, _ in places)
+    return rows, columns
 
 
 def _weights(begin: int, length: int, size: int, overlap: int, scale: int) -> Tensor:
