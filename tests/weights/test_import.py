@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from talkies.checkpoints.release import load_component, open_component, read_release
-from talkies.config import CheckpointError, DataError, RecipeError
+from talkies.config import CheckpointError, DataError, RecipeError, StorageError
 from talkies.config.canonical import to_dict
 from talkies.config.source import load
 from talkies.models.build import build
@@ -417,6 +418,29 @@ def test_a_nan_is_found_under_other_names(tmp_path: Path) -> None:
     one_value(sorted((folder / "transformer_2").glob("*.safetensors"))[-1], math.inf)
     with pytest.raises(CheckpointError, match=r"transformer_2/\S+: '\S+' holds a NaN or an infinity"):
         imported(folder, tmp_path / "release")
+
+
+def test_a_codec_that_nothing_reads_stays_behind(tmp_path: Path) -> None:
+    folder = mova_folder(tmp_path / "mova")
+    for name in ("audio_dit", "dual_tower_bridge"):
+        shutil.rmtree(folder / name)
+    said: list[str] = []
+    import_folder(folder, tmp_path / "release", Choices(geometry=GEOMETRY), SYSTEMS, say=said.append)
+    assert "import:   audio codec: not read by video_pretraining, left out" in said
+    assert {path.name for path in (tmp_path / "release/codecs").iterdir()} == {"video", "text"}
+
+
+def test_only_what_is_taken_needs_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the pickles and pictures that a download may have beside it."""
+    folder = wan_folder(tmp_path / "wan")
+    taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    with (folder / "models_t5.pth").open("wb") as file:
+        file.truncate(1 << 45)
+    imported(folder, tmp_path / "release")
+    usage = shutil.disk_usage(tmp_path)._replace(free=taken // 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(StorageError, match="bytes are needed"):
+        imported(folder, tmp_path / "other")
 
 
 def test_what_may_be_left_out_is_named(tmp_path: Path) -> None:
