@@ -108,7 +108,7 @@ def memory(kind: str, tiles: Iterable[int]) -> None:
         found = peak(vae, latent(min(size, height), min(size, width)), joined=False)
         print(f"  tiles of {size:<20}{found / 2**30:8.2f}")
     frames = frames_of(vae.config, steps)
-    for size in (max(height, width), *tiles):
+    for size in (max(height, width), *(tiles if vae.encodes_tiles else ())):
         clip = torch.empty(1, 3, frames, min(size, height), min(size, width), device="meta")
         print(f"  encoding, tiles of {size:<10}{encoding_peak(vae, clip) / 2**30:8.2f}")
 
@@ -127,6 +127,8 @@ def errors(kind: str, tiles: Iterable[int], overlaps: Iterable[int]) -> None:
             print(f"  tiles of {size}, overlap {overlap:<4}{found[0]:8.3f}{found[1]:8.2f}", flush=True)
     coarse = torch.randn(frames_of(vae.config, steps), 3, height // 8, width // 8)
     frames = interpolate(coarse, scale_factor=8, mode="bilinear").clamp(-1, 1)[None]
+    if not vae.encodes_tiles:
+        return
     exact = vae.encode(frames)
     print(f"{kind} encoding: RMS and largest error, in percent of the latents' deviation")
     for size in tiles:

@@ -130,6 +130,8 @@ def test_tiles_bound_encoding_as_they_bound_decoding() -> None:
 def test_tiles_are_the_way_out_where_pictures_need_the_most() -> None:
     """At 720p decoding takes more than any network that is streamed; tiles cannot be offered twice."""
     size = "data.geometry=720x1280x9@24"
-    with pytest.raises(RecipeError, match=r"when decoding\), .* are missing; set `sampling\.tiles` \(--tiles\), or take"):
+    with pytest.raises(
+        RecipeError, match=r"when decoding\), .* are missing; set `sampling\.tiles` \(--tiles\), or take"
+    ):
         planned(recipe(size, "sampling.steps=2"), card=12)
     assert planned(recipe(size, "sampling.steps=2", "sampling.tiles={size: 256}"), card=12).chosen == "block"

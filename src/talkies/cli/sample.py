@@ -129,20 +129,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_file(args: argparse.Namespace) -> None:
-    """RecipeError for an --out that is no mp4."""
+    """RecipeError for an --out that is no mp4, StorageError for one that cannot be written."""
     from talkies.config import RecipeError
+    from talkies.files.durable import check_writable
 
     args.out = args.out or Path("sample.mp4")
     if args.out.suffix != ".mp4":
         raise RecipeError(f"sample: --out {args.out}: the file must end in .mp4")
     if args.out.is_dir():
         raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
+    check_writable(args.out, args.out.parent)
 
 
 def _check_folder(args: argparse.Namespace) -> None:
-    """RecipeError for an --out that is no folder, and for options of a single clip."""
+    """RecipeError for an --out that is no folder, and for options of a single clip; StorageError for a folder that
+    cannot be written."""
     from talkies.config import RecipeError
     from talkies.config.records import present
+    from talkies.files.durable import check_writable, nearest
     from talkies.models.options import MEDIA
 
     for name in ("prompt", *MEDIA):
@@ -152,6 +156,7 @@ def _check_folder(args: argparse.Namespace) -> None:
         raise RecipeError("sample: --out is missing: with --prompts, give the folder of the clips")
     if args.out.suffix == ".mp4" or (present(args.out) and not args.out.is_dir()):
         raise RecipeError(f"sample: --out {args.out} is a file: with --prompts, give a folder")
+    check_writable(args.out, nearest(args.out))
 
 
 def _asked_here(args: argparse.Namespace) -> "Asked":

@@ -32,10 +32,12 @@ class VideoVae(ABC):
     that a clip's latent does not depend on its batch; results are on the device of the input. A config with a `piece`
     encodes and decodes that many latent steps on their own.
 
-    A subclass names diffusers' `model`, a `release` that holds its weights, and its `sizes`."""
+    A subclass names diffusers' `model`, a `release` that holds its weights, and its `sizes`; `encodes_tiles`: whether
+    the latents of tiles are near enough to those of the whole."""
 
     model: ClassVar[Any]
     release: ClassVar[str]
+    encodes_tiles: ClassVar[bool] = True
 
     def __init__(self, config: Any, network: Any) -> None:
         self.config: WanVideoConfig | MochiVideoConfig = config
@@ -92,10 +94,10 @@ class VideoVae(ABC):
     def encode(self, frames: Tensor, tiles: tuple[int, int] | None = None) -> Tensor:
         """[B, F, 3, H, W] in [-1, 1] -> [B, C, T, h, w]. DataError if the sizes do not fit. `tiles`: encoded in squares
         of so many pixels, with so many in common (multiples of the block), each of which visits the device on its own;
-        one that covers the picture changes nothing."""
+        one that covers the picture changes nothing. A network that needs the whole picture gets it."""
         _, count, _, height, width = frames.shape
         self.grid(count, height, width, 1.0)
-        mode = self._tiled(self._mode, tiles, given=self.config.block)
+        mode = self._tiled(self._mode, tiles if self.encodes_tiles else None, given=self.config.block)
         mean, std = self._statistics()
         latent = (_pieces(frames.transpose(1, 2), self._frames or count, mode) - mean) / std
         return latent.to(frames.device)

@@ -27,10 +27,10 @@ def decoding(vae: "VideoVae", grid: Grid, tile: int | None) -> int:
 
 @torch.no_grad()
 def encoding(vae: "VideoVae", grid: Grid, tile: int | None) -> int:
-    """The most bytes in use while a clip of `grid` is encoded, as of `decoding`; the pixels that are encoded at once
-    are among them."""
+    """The most bytes in use while a clip of `grid` is encoded, in tiles if its network permits; the pixels that are
+    encoded at once are among them."""
     frames = frames_of(vae.config, vae.config.piece or grid.shape[0])
-    height, width = (vae.config.block * side for side in _sides(vae, grid, tile))
+    height, width = (vae.config.block * side for side in _sides(vae, grid, tile if vae.encodes_tiles else None))
     meter = _meter(vae)
     clip = torch.empty(1, 3, frames, height, width, device="meta")
     with meter.running():

@@ -152,8 +152,9 @@ def _refuse(recipe: SampledPhase, settings: tuple[Setting, ...], card: int) -> N
     whole = stage != "evaluating" and recipe.sampling.tiles is None
     tiles = whole and any(getattr(codec, "tiled", False) for codec in recipe.codecs.values())
     raise RecipeError(
-        f"plan: sampling {recipe.name} needs at least {needed_gb:,.1f} GB on the device (sampling.offload={least.offload}, "
-        f"when {stage}), but the GPU has {card} GB: {needed_gb - card:,.1f} GB are missing; "
+        f"plan: sampling {recipe.name} needs at least {needed_gb:,.1f} GB on the device "
+        f"(sampling.offload={least.offload}, when {stage}), but the GPU has {card} GB: {needed_gb - card:,.1f} GB are "
+        "missing; "
         + ("set `sampling.tiles` (--tiles), or " if tiles else "")
         + "take a larger GPU or a smaller geometry"
     )
