@@ -1,8 +1,9 @@
-"""The memory that decoding takes on a device, and what tiles change: `python benchmarks/decoding_memory.py`.
+"""The memory that decoding and encoding take on a device, and what tiles change: `python
+benchmarks/decoding_memory.py`.
 
 Bytes are counted on the meta device, with the sizes of the released VAEs: every tensor that is alive at once beside the
 weights, in fp32, but no workspace of a kernel. Errors are those of VAEs with random weights, small ones, against
-decoding as a whole.
+coding as a whole.
 """
 
 import argparse
@@ -13,10 +14,12 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKLMochi, AutoencoderKLWan
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from talkies.codecs.config import MochiVideoConfig, WanVideoConfig
+from talkies.codecs.geometry import frames_of
 from talkies.codecs.mochi import MochiVideoCodec
 from talkies.codecs.video_vae import VideoVae
 from talkies.codecs.wan import WanVideoCodec
@@ -82,6 +85,13 @@ def peak(vae: VideoVae, latent: Tensor, *, joined: bool) -> int:
     return live.peak
 
 
+def encoding_peak(vae: VideoVae, frames: Tensor) -> int:
+    """The most bytes beside weights, `frames` among them."""
+    with torch.no_grad(), Live() as live:
+        vae.network.encode(frames)
+    return live.peak + frames.nbytes
+
+
 def memory(kind: str, tiles: Iterable[int]) -> None:
     """Print the peaks."""
     height, width, steps = SIZES[kind]
@@ -97,6 +107,10 @@ def memory(kind: str, tiles: Iterable[int]) -> None:
     for size in tiles:
         found = peak(vae, latent(min(size, height), min(size, width)), joined=False)
         print(f"  tiles of {size:<20}{found / 2**30:8.2f}")
+    frames = frames_of(vae.config, steps)
+    for size in (max(height, width), *(tiles if vae.encodes_tiles else ())):
+        clip = torch.empty(1, 3, frames, min(size, height), min(size, width), device="meta")
+        print(f"  encoding, tiles of {size:<10}{encoding_peak(vae, clip) / 2**30:8.2f}")
 
 
 def errors(kind: str, tiles: Iterable[int], overlaps: Iterable[int]) -> None:
@@ -110,6 +124,17 @@ def errors(kind: str, tiles: Iterable[int], overlaps: Iterable[int]) -> None:
         for overlap in (o for o in overlaps if 2 * o <= size):
             apart = vae.film(latent, (size, overlap)) - whole
             found = float(apart.square().mean().sqrt()) * 50, float(apart.abs().max()) * 50
+            print(f"  tiles of {size}, overlap {overlap:<4}{found[0]:8.3f}{found[1]:8.2f}", flush=True)
+    coarse = torch.randn(frames_of(vae.config, steps), 3, height // 8, width // 8)
+    frames = interpolate(coarse, scale_factor=8, mode="bilinear").clamp(-1, 1)[None]
+    if not vae.encodes_tiles:
+        return
+    exact = vae.encode(frames)
+    print(f"{kind} encoding: RMS and largest error, in percent of the latents' deviation")
+    for size in tiles:
+        for overlap in (o for o in overlaps if 2 * o <= size):
+            apart = (vae.encode(frames, (size, overlap)) - exact) / exact.std() * 100
+            found = float(apart.square().mean().sqrt()), float(apart.abs().max())
             print(f"  tiles of {size}, overlap {overlap:<4}{found[0]:8.3f}{found[1]:8.2f}", flush=True)
 
 

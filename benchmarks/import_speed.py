@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from talkies.config.canonical import to_dict
 from talkies.models.build import build
 from talkies.models.mova.config import EXPERTS, PRESETS, MovaConfig, MovaShape
@@ -43,7 +45,7 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 
 
 def made(folder: Path, gib: float) -> None:
-    """Two experts in Wan's names with `gib` GiB of random bf16 bytes, in shards of about 1 GiB."""
+    """Two experts in Wan's names with `gib` GiB of random bf16 values, in shards of about 1 GiB."""
     full = PRESETS["a14b"]
     per_layer = 2 * (8 * DIM * DIM + 2 * DIM * 4 * DIM)
     layers = max(1, round(gib * 2**30 / 2 / per_layer))
@@ -91,7 +93,9 @@ def _write(folder: Path, stem: str, shapes: dict[str, tuple[int, ...]]) -> None:
         with (folder / file).open("wb") as handle:
             handle.write(len(text).to_bytes(8, "little") + text)
             while end > 0:
-                end -= handle.write(os.urandom(min(end, 1 << 24)))
+                # Without the highest bit of the exponent all values are finite.
+                values = np.frombuffer(os.urandom(min(end, 1 << 24)), "<u2") & 0xBFFF
+                end -= handle.write(values.tobytes())
     (folder / f"{stem}.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 

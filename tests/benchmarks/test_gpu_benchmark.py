@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import torch
 from gpu import FILES, main
+from one_sampling import OneSampling, stacked
 from one_tower import Bench, Case, cases
 
 from talkies.config.source import load
 from talkies.models.systems import SYSTEMS
 from talkies.parallel.config import ComputeConfig
 from talkies.planning.cost import H100_FLOPS
+from talkies.planning.sampling import SETTINGS
 from talkies.recipe.config import decode_phase
 
 TOY = ["--device", "cpu", "--preset", "toy", "--rounds", "2", "--warmup", "1"]
@@ -30,7 +32,7 @@ def rows(capsys: pytest.CaptureFixture[str], words: list[str]) -> list[dict[str,
 
 
 def test_the_toy_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
-    found = rows(capsys, [*EAGER, "--peak", "1e12"])
+    found = rows(capsys, [*EAGER, "--cases", "audio", "video", "--peak", "1e12"])
     arms = ["eager", "eager, recomputed"]
     assert [(row["case"], row["arm"]) for row in found] == [(c, arm) for c in ("audio", "video") for arm in arms]
     for row, flops in zip(found, [case.flops for case in both("toy") for _ in arms], strict=True):
@@ -44,8 +46,44 @@ def test_a_cpu_says_that_memory_is_not_measured(capsys: pytest.CaptureFixture[st
     main([*EAGER, "--cases", "video"])
     table = capsys.readouterr().out
     assert "peak memory is not measured on a CPU" in table
-    assert table.count("\nvideo  eager") == 2
+    assert table.count("\nvideo    eager") == 2
     assert "audio" not in table
+    assert "sampling" not in table
+
+
+def test_sampling_has_a_row_for_each_offload(capsys: pytest.CaptureFixture[str]) -> None:
+    found = rows(capsys, [*EAGER, "--cases", "sampling", "--steps", "2"])
+    assert [(row["case"], row["arm"]) for row in found] == [("sampling", how) for how in ("none", "component", "block")]
+    for row in found:
+        assert len(row["seconds"]) == 2
+        assert row["median"] > 0
+        assert row["mfu"] is row["peak"] is row["ratio"] is row["left_out"] is None
+    none, component, block = (row["planned"] for row in found)
+    assert none > component > block
+
+
+def test_sampling_computes_the_same_wherever_weights_are() -> None:
+    """Every arm evaluates both experts, with its weights where it says."""
+    recipe = stacked(decode_phase(load(FILES["toy"]), SYSTEMS), blocks=1, steps=4)
+    calls = []
+    for offload in SETTINGS:
+        made = OneSampling(recipe, offload, torch.device("cpu"))
+        called = list[str]()
+        for name in ("video_high", "video_low"):
+            made.model.get_submodule(name).head.register_forward_hook(lambda *_, n=name, to=called: to.append(n))
+        assert made.step() > 0
+        calls.append(called)
+    assert {*calls[0]} == {"video_high", "video_low"}
+    assert calls[0] == calls[1] == calls[2]
+
+
+@pytest.mark.gpu
+def test_sampling_on_a_gpu_takes_less_memory_the_more_is_offloaded(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--cases", "sampling", "--blocks", "2", "--steps", "2", "--rounds", "1", "--warmup", "1", "--json"])
+    found = json.loads(capsys.readouterr().out)["rows"]
+    peaks = [row["peak"] for row in found]
+    assert peaks == sorted(peaks, reverse=True)
+    assert all(0.5 < row["ratio"] < 1.5 for row in found)
 
 
 @pytest.mark.slow

@@ -183,13 +183,17 @@ def pictures(tmp_path: Path) -> Path:
         ("--negative blur --text-scale 1", "sample: --negative: no evaluation leaves the prompt out"),
         ("--image HERE/nothing.png", "sample: --image: image HERE/nothing.png cannot be read (No such file"),
         ("--image HERE/text.png", "sample: --image: image HERE/text.png is no PNG, JPEG or WebP file"),
+        ("--audio HERE/nothing.wav", "HERE/nothing.wav"),
+        ("--audio HERE/text.png", "HERE/text.png"),
+        ("--audio HERE/text.png --video HERE/text.png", "sample: --audio and --video give everything"),
+        ("--image HERE/text.png --video HERE/text.png", "sample: --video has a first frame of its own; drop --image"),
         ("", ".safetensors is truncated"),
     ],
 )
 def test_what_is_asked_is_checked_before_weights_are_read(
     unread: Path, pictures: Path, words: str, message: str, capsys: Capture
 ) -> None:
-    code = 2 if message.startswith("sample: --") and "--image" not in message else 65
+    code = 2 if message.startswith("sample: --") and "--image: " not in message else 65
     line = refused(capsys, code, "sample", unread, "--prompt", "a", *words.replace("HERE", str(pictures)).split())
     assert message.replace("HERE", str(pictures)) in line
 
@@ -197,7 +201,48 @@ def test_what_is_asked_is_checked_before_weights_are_read(
 def test_an_evaluation_without_data_is_refused_before_weights_are_read(unread: Path, capsys: Capture) -> None:
     assert "give --data FOLDER" in refused(capsys, 65, "evaluate", unread)
     assert "looked for: nowhere" in refused(capsys, 65, "evaluate", unread, "--data", "nowhere")
-    assert ".safetensors is truncated" in refused(capsys, 65, "evaluate", unread, "--data", unread)
+    line = refused(capsys, 65, "evaluate", unread, "--data", unread)
+    assert "names no held-out set; give --heldout NAME" in line
+    line = refused(capsys, 65, "evaluate", unread, "--data", unread, "--heldout", "none")
+    assert f"{unread}/sets/none" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("sample RELEASE --prompt a --out HERE/none/a.mp4", "No such file or directory"),
+        ("sample RELEASE --prompt a --out HERE/file/a.mp4", "Not a directory"),
+        ("sample RELEASE --prompts HERE/file --out HERE/file/a", "Not a directory"),
+        ("export RELEASE --layout mova --out HERE/file/a", "Not a directory"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_weights_are_read(
+    unread: Path, tmp_path: Path, words: str, reason: str, capsys: Capture
+) -> None:
+    (tmp_path / "file").write_text("a prompt")
+    line = refused(capsys, 74, *words.replace("RELEASE", str(unread)).replace("HERE", str(tmp_path)).split())
+    assert line.startswith(f"talkies: storage: cannot write {tmp_path}/")
+    assert reason in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--layout movie", "--layout 'movie' is not known"),
+        ("--layout mova --components audio,vidio_high", "--components 'vidio_high': "),
+        ("--layout diffusers", "a diffusers folder has no audio, bridge: choose with --components video_high,"),
+        ("--layout mova --merge", "--merge is for an adapter, and "),
+        ("--layout mova --shard-size 1GB", "--shard-size: "),
+        ("--layout mova", ".safetensors is truncated"),
+    ],
+)
+def test_options_of_an_export_are_checked_before_weights_are_read(
+    unread: Path, tmp_path: Path, words: str, message: str, capsys: Capture
+) -> None:
+    code = 65 if "truncated" in message else 2
+    assert message in refused(capsys, code, "export", unread, "--out", tmp_path / "out", *words.split())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("verb", [("sample", "--prompt", "a"), ("plan", "--sample"), ("evaluate",)])

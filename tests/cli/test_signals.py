@@ -1,9 +1,11 @@
 """A signal outside the training loop gives one line and exit code 130, in real processes, at any time."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,24 @@ def test_just_before_a_verb_returns(toy_run: ToyRun, tmp_path: Path, verb: str, 
     done = subprocess.run([sys.executable, "-c", code, verb, str(words)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (130, f"talkies: interrupted by {number.name}\n")
     assert "lora" in done.stdout
+
+
+@pytest.mark.ranks
+def test_ctrl_c_twice_while_clips_are_rendered(tmp_path: Path) -> None:
+    """As a terminal sends it, to the processes that render, too: one line, and nothing of Python's own."""
+    command = [sys.executable, "-m", "talkies.cli.main", "prepare", str(RECIPES / "curriculum.yaml"), "--quiet"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in `line_after_signal`
+    try:
+        process = subprocess.Popen(
+            [*command, "--runs", str(tmp_path)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    while not any(tmp_path.rglob("*.mp4")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.2)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "talkies: interrupted by SIGINT\n")

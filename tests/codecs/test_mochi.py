@@ -103,5 +103,5 @@ def test_loads_a_folder_and_names_what_is_wrong(tmp_path: Path, codec: MochiVide
     path.write_text(json.dumps(values | {"latents_mean": [0.5] * 12}))
     assert MochiVideoCodec.load(config).identity != codec.identity
     path.write_text(json.dumps(values | {"_class_name": "AutoencoderKLWan"}))
-    with pytest.raises(DataError, match=r"needed an AutoencoderKLMochi, but its config\.json names AutoencoderKLWan"):
+    with pytest.raises(DataError, match=r"'AutoencoderKLWan', and here it must be AutoencoderKLMochi"):
         MochiVideoCodec.load(config)

@@ -1,4 +1,4 @@
-"""Decoding in tiles: what one tile covers is bitwise the whole; the error of several is bounded."""
+"""Coding in tiles: what one tile covers is bitwise the whole; the error of several is bounded."""
 
 from functools import cache
 from itertools import pairwise
@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLMochi, AutoencoderKLWan
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
 
 from talkies.codecs.config import MochiVideoConfig, WanVideoConfig
 from talkies.codecs.mochi import MochiVideoCodec
@@ -44,15 +45,54 @@ def test_the_fewest_tiles_cover_everything(length: int, size: int, overlap: int)
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(4, 0), (4, 1), (4, 2), (6, 3), (9, 2)])
-def test_a_decoder_without_context_is_exact(size: int, overlap: int) -> None:
+def test_a_codec_without_context_is_exact(size: int, overlap: int) -> None:
     """Weights add up to 1, at whatever place a tile lies."""
 
     def decode(piece: Tensor) -> Tensor:
         return piece[None, :3].repeat_interleave(2, -1).repeat_interleave(2, -2)
 
     whole = torch.randn(5, 2, 11, 23, generator=torch.Generator().manual_seed(0))
-    found = in_tiles(whole, decode, size=size, overlap=overlap, block=2)
+    found = in_tiles(whole, decode, size=size, overlap=overlap, made=2)
     torch.testing.assert_close(found, decode(whole), rtol=0, atol=1e-6)
+
+    def encode(pictures: Tensor) -> Tensor:
+        return avg_pool2d(pictures, 4)[None]
+
+    pictures = torch.randn(5, 2, 44, 92, generator=torch.Generator().manual_seed(0))
+    found = in_tiles(pictures, encode, size=size, overlap=overlap, given=4)
+    torch.testing.assert_close(found, encode(pictures), rtol=0, atol=1e-6)
+
+
+def pictures(kind: str, height: int = 96, width: int = 128, clips: int = 1) -> Tensor:
+    """Smooth ones, as far as noise can be."""
+    frames = 9 if kind == "wan" else 25
+    coarse = torch.randn(clips * frames, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(2))
+    smooth = interpolate(coarse, scale_factor=8, mode="bilinear")
+    return smooth.clamp(-1, 1).view(clips, frames, 3, height, width)
+
+
+@pytest.mark.parametrize("kind", ["wan", "mochi"])
+def test_one_tile_changes_no_latent(kind: str) -> None:
+    """And none of Mochi's, whose norms need the whole picture."""
+    vae, frames = codec(kind), pictures(kind, 32, 48, clips=2)
+    whole = vae.encode(frames)
+    assert torch.equal(vae.encode(frames, (48, 16)), whole)
+    tiled = vae.encode(frames, (32, 16))
+    assert tiled.shape == whole.shape
+    assert torch.equal(tiled, whole) == (kind == "mochi")
+
+
+ENCODING = {0: 0.12, 16: 0.075, 32: 0.06}
+"""Bounds on the RMS error of latents in tiles of 64 pixels, in their deviation, by overlap."""
+
+
+@pytest.mark.slow
+def test_the_error_of_encoding_in_tiles_falls_with_their_overlap() -> None:
+    vae, frames = codec("wan"), pictures("wan")
+    whole = vae.encode(frames)
+    errors = {o: float((vae.encode(frames, (64, o)) - whole).square().mean().sqrt() / whole.std()) for o in ENCODING}
+    assert all(errors[o] <= bound for o, bound in ENCODING.items()), errors
+    assert list(errors.values()) == sorted(errors.values(), reverse=True)
 
 
 @pytest.mark.parametrize("kind", ["wan", "mochi"])

@@ -112,7 +112,7 @@ def test_errors_name_what_to_change(tmp_path: Path) -> None:
         Umt5TextEncoder.load(Umt5TextConfig(weights=config.weights))
     with pytest.raises(DataError, match="adds 0 tokens"):
         Umt5TextEncoder(CONFIG, umt5(), spelled_tokenizer(ends=False))
-    with pytest.raises(DataError, match="cannot be used"):
+    with pytest.raises(DataError, match="describes no tokenizer"):
         Umt5TextEncoder(CONFIG, umt5(), "{}")
     with pytest.raises(ValueError, match="at least 1"):
         Umt5TextEncoder(CONFIG, umt5(), spelled_tokenizer()).encode([])

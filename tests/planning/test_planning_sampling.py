@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from talkies.codecs.network_sizes import RELEASED
+from talkies.codecs.config import WanVideoConfig
+from talkies.codecs.geometry import video_grid
+from talkies.codecs.network_sizes import RELEASED, video_vae
 from talkies.config import RecipeError
 from talkies.config.source import load
 from talkies.flow.config import ReuseConfig
 from talkies.models.systems import SYSTEMS
+from talkies.planning.codec_memory import encoding
 from talkies.planning.render_sampling import render_sampling
 from talkies.planning.sampling import SamplingPlan, plan_sampling
 from talkies.recipe.check import check
@@ -110,3 +113,25 @@ def test_a_card_that_nothing_fits_is_refused() -> None:
     phase = recipe(path="toy/joint_phase2.yaml")
     with pytest.raises(RecipeError, match=r"sampling \S+ needs at least .* GB on the device .*, but the GPU has 0 GB"):
         planned(phase, 0)
+
+
+def test_tiles_bound_encoding_as_they_bound_decoding() -> None:
+    """Encoding takes its most with the second piece of four frames, whatever follows."""
+    config = WanVideoConfig()
+    vae = video_vae(config)
+    assert vae is not None
+    grid = video_grid(config, frames=9, height=720, width=1280, fps=24.0)
+    whole, tiled = encoding(vae, grid, None), encoding(vae, grid, 256)
+    assert whole >= 12 * 2**30
+    assert tiled <= 1.1 * whole * 256**2 / (720 * 1280)
+    assert encoding(vae, grid, 1280) == whole
+
+
+def test_tiles_are_the_way_out_where_pictures_need_the_most() -> None:
+    """At 720p decoding takes more than any network that is streamed; tiles cannot be offered twice."""
+    size = "data.geometry=720x1280x9@24"
+    with pytest.raises(
+        RecipeError, match=r"when decoding\), .* are missing; set `sampling\.tiles` \(--tiles\), or take"
+    ):
+        planned(recipe(size, "sampling.steps=2"), card=12)
+    assert planned(recipe(size, "sampling.steps=2", "sampling.tiles={size: 256}"), card=12).chosen == "block"

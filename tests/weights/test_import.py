@@ -1,6 +1,8 @@
 """Folders of released weights become releases: every tensor is accounted for, and nothing else is written."""
 
 import json
+import math
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from talkies.checkpoints.release import load_component, open_component, read_release
-from talkies.config import CheckpointError, DataError, RecipeError
+from talkies.config import CheckpointError, DataError, RecipeError, StorageError
 from talkies.config.canonical import to_dict
 from talkies.config.source import load
 from talkies.models.build import build
@@ -178,13 +180,24 @@ def edited(path: Path, **changes: Any) -> None:
 
 
 def indexed(folder: Path, change: Callable[[dict[str, str]], Any]) -> None:
-    path = folder / "diffusion_pytorch_model.safetensors.index.json"
+    path = folder / INDEX
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, "weight_map": change(values["weight_map"])}))
 
 
 def tensors(path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
     save_file(change(load_file(path)), path, metadata={"format": "pt"})
+
+
+def one_value(path: Path, value: float) -> None:
+    """The last of some tensor in the middle of the file."""
+
+    def change(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        key = sorted(values)[len(values) // 2]
+        values[key].view(-1)[-1] = value
+        return values
+
+    tensors(path, change)
 
 
 def offsets(values: dict[str, Any], shift: int) -> dict[str, Any]:
@@ -194,6 +207,7 @@ def offsets(values: dict[str, Any], shift: int) -> dict[str, Any]:
     return {**values, name: {**values[name], "data_offsets": [begin + shift, end + shift]}}
 
 
+INDEX = "diffusion_pytorch_model.safetensors.index.json"
 AUDIO = "audio_dit/diffusion_pytorch_model.safetensors"
 SHARD = "video_dit/diffusion_pytorch_model-00002-of-00003.safetensors"
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -269,7 +283,56 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no tokenizer": (
         lambda f: (f / "tokenizer/tokenizer.json").write_text("{}"),
-        r"tokenizer\.json cannot be used",
+        r"\S+/tokenizer/tokenizer\.json describes no tokenizer: Model missing",
+    ),
+    "the tokenizer of another encoder": (
+        lambda f: edited(f / "text_encoder/config.json", vocab_size=9),
+        r"tokenizer\.json has 10 tokens, and the text encoder has 9",
+    ),
+    "another pipeline": (
+        lambda f: edited(f / "model_index.json", _class_name="FluxPipeline"),
+        r"model_index\.json: `_class_name` is 'FluxPipeline', and must be \"MOVA\"",
+    ),
+    "no pipeline": (lambda f: (f / "model_index.json").write_text("{}"), "`_class_name` is null, and must be"),
+    "another video codec": (
+        lambda f: edited(f / "video_vae/config.json", _class_name="AutoencoderKL"),
+        r"video_vae/config\.json names the network 'AutoencoderKL', and here it must be AutoencoderKLWan",
+    ),
+    "another audio codec": (
+        lambda f: edited(f / "audio_vae/config.json", _class_name="EncodecModel"),
+        r"audio_vae/config\.json names the network 'EncodecModel', and here it must be DAC",
+    ),
+    "another text encoder": (
+        lambda f: edited(f / "text_encoder/config.json", model_type="t5"),
+        r"text_encoder/config\.json names the network 't5', and here it must be umt5",
+    ),
+    "a codec in two files": (
+        lambda f: save_file({"x": torch.zeros(1)}, f / "audio_vae/other.safetensors"),
+        "audio_vae: needed one safetensors file, found 2",
+    ),
+    "a text encoder whose index lies": (
+        lambda f: (f / "text_encoder/model.safetensors.index.json").write_text(
+            json.dumps({"weight_map": {"shared.weight": "model-00001-of-00002.safetensors"}})
+        ),
+        r"text_encoder/model\.safetensors is not named by model\.safetensors\.index\.json",
+    ),
+    "an index of another size": (
+        lambda f: edited(f / "video_dit" / INDEX, metadata={"total_size": 3}),
+        r"video_dit/\S+ says `total_size` 3, and the tensors of its files have \d+ bytes",
+    ),
+    "an index whose size is no number": (
+        lambda f: edited(f / "video_dit" / INDEX, metadata={"total_size": "3 GB"}),
+        "says `total_size` '3 GB', and the tensors",
+    ),
+    "an index with a list": (
+        lambda f: edited(f / "video_dit" / INDEX, metadata=[3]),
+        "`metadata` must be an object, and is a list of 1",
+    ),
+    "a NaN": (lambda f: one_value(f / SHARD, math.nan), r"video_dit/\S+: 'blocks\.\S+' holds a NaN or an infinity"),
+    "an infinity": (lambda f: one_value(f / AUDIO, -math.inf), r"audio_dit/\S+: '\S+' holds a NaN or an infinity"),
+    "a NaN in a codec": (
+        lambda f: one_value(f / "text_encoder/model.safetensors", math.nan),
+        r"text_encoder/model\.safetensors: '\S+' holds a NaN",
     ),
     "a list as a header": (lambda f: header(f / AUDIO, lambda _: []), "no JSON object"),
     "an index that names a missing file": (lambda f: (f / SHARD).unlink(), "which is no file there"),
@@ -290,7 +353,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         r"'blocks\.0\.ffn\.0\.bias' is both in .*00001-of.* and in .*00002-of",
     ),
     "shards without an index": (
-        lambda f: (f / "video_dit/diffusion_pytorch_model.safetensors.index.json").unlink(),
+        lambda f: (f / "video_dit" / INDEX).unlink(),
         "has 3 safetensors files and no diffusion_pytorch_model.safetensors.index.json",
     ),
     "a pickle": (
@@ -317,6 +380,67 @@ def test_bad_folders_are_refused_and_nothing_is_written(tmp_path: Path, what: st
         imported(folder, tmp_path / "release")
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["mova"]
+
+
+def test_an_index_need_not_say_its_size(tmp_path: Path) -> None:
+    folder = mova_folder(tmp_path / "mova")
+    for name, metadata in (("video_dit", {}), ("video_dit_2", {"total_size": 1.0 * bytes_of(folder / "video_dit_2")})):
+        edited(folder / name / INDEX, metadata=metadata)
+    imported(folder, tmp_path / "release")
+
+
+def bytes_of(folder: Path) -> int:
+    return sum(tensor.nbytes for tensor in tensors_of(folder).values())
+
+
+@pytest.mark.parametrize("choices", [{"link": True}, {"pickle": True}, {"drop": ("img_emb.x",)}])
+def test_a_nan_is_found_however_its_file_is_taken(tmp_path: Path, choices: dict[str, Any]) -> None:
+    """Linked; read from a pickle; written again without a tensor. Not in what is left out."""
+    folder = mova_folder(tmp_path / "mova")
+    held = load_file(folder / AUDIO)
+    extra = {"img_emb.x": torch.full((3,), math.nan)} if "drop" in choices else {}
+    for name, value in (("good", 1.0), ("bad", math.nan)):
+        held["head.modulation"].view(-1)[0] = value
+        if "pickle" in choices:
+            (folder / AUDIO).unlink(missing_ok=True)
+            torch.save(held, folder / "audio_dit/audio.pth")
+        else:
+            save_file(held | extra, folder / AUDIO, metadata={"format": "pt"})
+        if name == "good":
+            imported(folder, tmp_path / name, **choices)
+    with pytest.raises(CheckpointError, match=r"audio_dit/audio\.pth|diffusion.*: 'head\.modulation' holds a NaN"):
+        imported(folder, tmp_path / "bad", **choices)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_nan_is_found_under_other_names(tmp_path: Path) -> None:
+    folder = diffusers_folder(tmp_path / "wan", codecs=False)
+    one_value(sorted((folder / "transformer_2").glob("*.safetensors"))[-1], math.inf)
+    with pytest.raises(CheckpointError, match=r"transformer_2/\S+: '\S+' holds a NaN or an infinity"):
+        imported(folder, tmp_path / "release")
+
+
+def test_a_codec_that_nothing_reads_stays_behind(tmp_path: Path) -> None:
+    folder = mova_folder(tmp_path / "mova")
+    for name in ("audio_dit", "dual_tower_bridge"):
+        shutil.rmtree(folder / name)
+    said: list[str] = []
+    import_folder(folder, tmp_path / "release", Choices(geometry=GEOMETRY), SYSTEMS, say=said.append)
+    assert "import:   audio codec: not read by video_pretraining, left out" in said
+    assert {path.name for path in (tmp_path / "release/codecs").iterdir()} == {"video", "text"}
+
+
+def test_only_what_is_taken_needs_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the pickles and pictures that a download may have beside it."""
+    folder = wan_folder(tmp_path / "wan")
+    taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    with (folder / "models_t5.pth").open("wb") as file:
+        file.truncate(1 << 43)
+    imported(folder, tmp_path / "release")
+    usage = shutil.disk_usage(tmp_path)._replace(free=taken // 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(StorageError, match="bytes are needed"):
+        imported(folder, tmp_path / "other")
 
 
 def test_what_may_be_left_out_is_named(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def _rename(folder: Path) -> tuple[str, ...]:
 def _indexed(folder: Path, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
     path = folder / "video_dit/diffusion_pytorch_model.safetensors.index.json"
     values = json.loads(path.read_text())
-    path.write_text(json.dumps({**values, "weight_map": change(values["weight_map"])}))
+    path.write_text(json.dumps({"weight_map": change(values["weight_map"])}))  # without the size, which changes
 
 
 @pytest.mark.parametrize("changed", [_drop, _rename])

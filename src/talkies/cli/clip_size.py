@@ -25,7 +25,7 @@ def add_clip_size(parser: argparse._ActionsContainer) -> None:
         "--batch", type=int, metavar="N", help="the most evaluations at once, clips times guidance (the recipe's)"
     )
     parser.add_argument(
-        "--tiles", type=int, metavar="SIZE", help="decode in squares of so many pixels, in less memory (the recipe's)"
+        "--tiles", type=int, metavar="SIZE", help="encode and decode in squares of so many pixels (the recipe's)"
     )
 
 

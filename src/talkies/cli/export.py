@@ -72,11 +72,13 @@ def size_of(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Write the folder in one process."""
     from talkies.config import RecipeError
+    from talkies.files.durable import check_writable, nearest
     from talkies.models.systems import SYSTEMS
     from talkies.runs.located import refuse_download
 
     if present(args.out):
         raise RecipeError(f"export: --out {args.out} exists: choose a new folder")
+    check_writable(args.out, nearest(args.out))
     _refuse_ignored(args)
     refuse_download("export", Path(args.source), SYSTEMS)
     if args.layout is not None:

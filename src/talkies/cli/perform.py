@@ -12,12 +12,11 @@ MOST = 100
 """Takes."""
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from talkies.generate.prompts import Asked
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
     from talkies.runs.opened import Source
+    from talkies.runs.source import Check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +91,7 @@ def _perform(args: argparse.Namespace, asked: "Asked", ranks: "Ranks") -> int:
     video, recipe = args.video_model, None
     if video is not None:  # what cannot be made is said before minutes of work
         recipe = ranks.first(partial(_video_recipe, args))
-    source = _open(args, args.audio_model, ranks, partial(check_audio, asked))
+    source = _open(args, args.audio_model, ranks, partial(check_audio, asked, args.audio_model))
     asked_for = asked_takes(asked, args.takes)
     takes = make_takes(source, asked_for, spec=args.audio_model, folder=args.out, ranks=ranks)
     if ranks.main:
@@ -122,6 +121,8 @@ def _film(args: argparse.Namespace) -> "Asked":
 
 def _video_recipe(args: argparse.Namespace) -> "PhaseRecipe":
     """That of the video model. RecipeError or DataError for one that makes no film, or not of what is given."""
+    from dataclasses import replace
+
     from talkies.config import RecipeError
     from talkies.config.regular_files import present
     from talkies.models.systems import SYSTEMS
@@ -136,7 +137,9 @@ def _video_recipe(args: argparse.Namespace) -> "PhaseRecipe":
         return recipe
     if present(_film_path(args)):
         raise RecipeError(f"perform: {_film_path(args)} is there: move it away, or give another --out")
-    check_asked(_film(args), recipe, recipe.sampling)
+    film = _film(args)
+    there = {name: path for name, path in film.files.items() if name != "audio"}  # the take may not be made yet
+    check_asked(replace(film, files=there), recipe, recipe.sampling, args.video_model)
     return recipe
 
 
@@ -144,7 +147,7 @@ def _open(
     args: argparse.Namespace,
     spec: str,
     ranks: "Ranks",
-    check: "Callable[[PhaseRecipe, Path | None], None] | None",
+    check: "Check | None",
 ) -> "Source":
     from talkies.models.systems import SYSTEMS
     from talkies.runs.source import open_source

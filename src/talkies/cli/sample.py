@@ -2,7 +2,6 @@
 
 import argparse
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from talkies.cli.clip_size import MAX_BATCH, add_clip_size, at_geometry, geometry_of, option_of_tiles, tiles_of, whole
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
     from talkies.recipe.config import PhaseRecipe
     from talkies.runs.opened import Source
+    from talkies.runs.source import Opening
     from talkies.streams.system import System
 
 
@@ -166,14 +166,14 @@ def _source(args: argparse.Namespace, asked: "list[Asked]", ranks: "Ranks") -> "
     return source if geometry is None else source.at(geometry, where="sample: --geometry")
 
 
-def _check_asked(args: argparse.Namespace, asked: "list[Asked]", recipe: "PhaseRecipe", _run: Path | None) -> None:
-    """RecipeError or DataError for what a model of `recipe` cannot be asked for."""
+def _check_asked(args: argparse.Namespace, asked: "list[Asked]", opening: "Opening") -> None:
+    """RecipeError or DataError for what the model cannot be asked for."""
     from talkies.runs.asked import check_asked
 
-    found = at_geometry(args, "sample", recipe)
+    found = at_geometry(args, "sample", opening.recipe)
     sampling = sampling_of(args, found)
     if args.prompts is None:
         file_of(args, found)
     check_scales(scales_of(args, found.system), asked, found)
     for one in asked:
-        check_asked(one, found, sampling)
+        check_asked(one, found, sampling, args.source)

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def check_file(args: argparse.Namespace) -> None:
-    """RecipeError for an --out that is no file of a clip."""
+    """RecipeError for an --out that is no file of a clip, StorageError for one that cannot be written."""
     from talkies.config import RecipeError
+    from talkies.files.durable import check_writable
     from talkies.media.write_sound import SOUNDS
 
     if args.out is not None and args.out.suffix not in (".mp4", *SOUNDS):
@@ -21,6 +22,7 @@ def check_file(args: argparse.Namespace) -> None:
         )
     if args.out is not None and args.out.is_dir():
         raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
+    check_writable(args.out or Path("sample"), (args.out or Path("sample")).parent)
 
 
 def file_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> Path:
@@ -38,9 +40,11 @@ def file_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> Path:
 
 
 def check_folder(args: argparse.Namespace) -> None:
-    """RecipeError for an --out that is no folder, and for options of a single clip."""
+    """RecipeError for an --out that is no folder, and for options of a single clip; StorageError for a folder that
+    cannot be written."""
     from talkies.config import RecipeError
     from talkies.config.records import present
+    from talkies.files.durable import check_writable, nearest
     from talkies.media.write_sound import SOUNDS
     from talkies.models.options import MEDIA, WORDING
 
@@ -51,6 +55,7 @@ def check_folder(args: argparse.Namespace) -> None:
         raise RecipeError("sample: --out is missing: with --prompts, give the folder of the clips")
     if args.out.suffix in (".mp4", *SOUNDS) or (present(args.out) and not args.out.is_dir()):
         raise RecipeError(f"sample: --out {args.out} is a file: with --prompts, give a folder")
+    check_writable(args.out, nearest(args.out))
 
 
 def asked_here(args: argparse.Namespace) -> "Asked":

@@ -14,6 +14,7 @@ class MochiVideoCodec(VideoVae):
 
     model = AutoencoderKLMochi
     release = "vae/ of a released Mochi 1"
+    encodes_tiles = False  # every layer normalises over the picture (docs/performance.md: Decoding)
 
     @staticmethod
     def sizes(config: Any) -> dict[str, int]:

@@ -10,12 +10,19 @@ from talkies.codecs.config import MovaAudioConfig
 from talkies.codecs.dac import Dac, DacShape
 from talkies.codecs.geometry import audio_grid
 from talkies.codecs.identity import identity
-from talkies.codecs.pretrained import check_geometry, load_strictly, read_config, read_tensors, weights_folder
+from talkies.codecs.pretrained import (
+    check_class,
+    check_geometry,
+    load_strictly,
+    read_config,
+    read_tensors,
+    weights_folder,
+)
 from talkies.codecs.weight_norm import fold_weight_norm
 from talkies.config import DataError
 from talkies.streams import Grid
 
-KEY = "codecs.audio"
+KEY, CLASS = "codecs.audio", "DAC"
 HOLDS = "config.json and diffusion_pytorch_model.safetensors of the DAC, such as audio_vae/ of a released MOVA"
 
 
@@ -41,6 +48,7 @@ class MovaAudioCodec:
         """The network in `config.weights` on the meta device, without values, and the folder. Errors as of `load`."""
         folder = weights_folder(config.weights, key=f"{key}.weights", holds=HOLDS)
         values = read_config(folder)
+        check_class(folder, values.get("_class_name", CLASS), CLASS)
         if values.get("continuous") is not True:
             raise DataError(
                 f"{folder}: needed a continuous DAC, but its config.json has continuous {values.get('continuous')}"

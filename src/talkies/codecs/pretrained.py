@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from talkies.config import DataError, RecipeError
-from talkies.config.quoting import listed, named
+from talkies.config.quoting import listed, shown
 from talkies.config.records import Kind
 from talkies.files.tensors import PICKLES, WAY_OUT
 
@@ -41,8 +41,7 @@ def diffusers_skeleton(model: Any, weights: str | None, *, key: str, release: st
     holds = f"config.json and diffusion_pytorch_model.safetensors of an {name}, such as {release}"
     folder = weights_folder(weights, key=f"{key}.weights", holds=holds)
     values = read_config(folder)
-    if (found := values.get("_class_name")) != name:
-        raise DataError(f"{folder}: needed an {name}, but its config.json names {named(str(found))}")
+    check_class(folder, values.get("_class_name"), name)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # diffusers makes weight norm in torch's older way
         try:
@@ -62,16 +61,22 @@ def safetensors_files(folder: Path) -> list[Path]:
     raise DataError(f"{folder}: needed weights as *.safetensors, found {found}; {remedy}")
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of the folder's one safetensors file, on the CPU, in its stored precision."""
+def only_file(folder: Path) -> Path:
+    """The safetensors file of a folder; DataError unless it is one."""
     files = safetensors_files(folder)
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
         raise DataError(f"{folder}: needed one safetensors file, found {len(files)}: {names}; keep the one to load")
+    return files[0]
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of the folder's one safetensors file, on the CPU, in its stored precision."""
+    path = only_file(folder)
     try:
-        tensors: dict[str, Tensor] = load_file(files[0])
+        tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot read {files[0]}: {error}") from None
+        raise DataError(f"cannot read {path}: {error}") from None
     return tensors
 
 
@@ -120,6 +125,15 @@ def read_transformer(kind: Any, folder: Path, *, besides: tuple[str, ...] = (), 
         if names:
             raise DataError(f"{folder}: {problem.replace('_', ' ')}: {', '.join(names[:3])} ...")
     return network
+
+
+def check_class(folder: Path, found: Any, needed: str) -> None:
+    """DataError if config.json of `folder` names another network, `found`, than the `needed` one."""
+    if found != needed:
+        raise DataError(
+            f"{folder / 'config.json'} names the network {shown(found)}, and here it must be {needed}: give a folder "
+            "of that network"
+        )
 
 
 def check_geometry(key: str, values: Mapping[str, tuple[int, int]]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from talkies.codecs.identity import identity
 from talkies.codecs.load import token_encoder
-from talkies.codecs.pretrained import check_geometry, check_shapes
+from talkies.codecs.pretrained import check_geometry, check_shapes, only_file
 from talkies.codecs.weight_norm import folded, weight_norm_pairs
 from talkies.config import DataError
 
@@ -53,6 +53,7 @@ def _video(config: Any, stored: Stored, key: str) -> str:
 
     kind: Any = MochiVideoCodec if config.kind == "mochi" else WanVideoCodec
     network, folder = kind.skeleton(config, key=key)
+    only_file(folder)
     tensors, shapes = stored(folder)
     check_shapes(network, shapes, folder)
     mean, std = kind.statistics(network)
@@ -64,6 +65,7 @@ def _dac(config: Any, stored: Stored, key: str) -> str:
     from talkies.codecs.mova_dac import MovaAudioCodec  # noqa: PLC0415
 
     network, folder = MovaAudioCodec.skeleton(config, key=key)
+    only_file(folder)
     tensors, shapes = stored(folder)
     pairs = weight_norm_pairs(shapes)
     check_shapes(network, {name: shapes[parts[0]] for name, parts in pairs.items()}, folder)
@@ -77,16 +79,19 @@ def _wide(tensors: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def _text(config: Any, stored: Stored, key: str) -> str:
-    from talkies.codecs.token_text import identifying  # noqa: PLC0415 - imports tokenizers
+    from talkies.codecs.token_text import TOKENIZER, check_kind, identifying, ids_of  # noqa: PLC0415 - imports tokenizers
 
     encoding = token_encoder(config)
     kind, folder = encoding.model, Path(config.weights)
-    tokenizer = identifying(encoding.tokenizer(folder))
+    spelled = encoding.tokenizer(folder)
     encoder = folder / "text_encoder"
+    check_kind(encoder, kind)
     try:
         values = kind.config_class.from_pretrained(encoder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {encoder / 'config.json'}: {error}") from None
+    if spelled is not None:
+        ids_of(spelled, folder / TOKENIZER, vocabulary=values.vocab_size)
     check_geometry(key, {"dim": (config.dim, values.d_model)})
     with torch.device("meta"):
         network = kind(values)
@@ -95,7 +100,8 @@ def _text(config: Any, stored: Stored, key: str) -> str:
     check_shapes(network, {**shapes, **{name: shapes[held] for name, held in names.items()}}, encoder)
     dtypes = _dtypes(network, tensors)
     makers = {name: partial(_as, tensors, held, dtypes[name]) for name, held in names.items()}
-    return identity(config, Streamed({**makers, **{name: partial(tokenizer.__getitem__, name) for name in tokenizer}}))
+    tokens = identifying(spelled)
+    return identity(config, Streamed({**makers, **{name: partial(tokens.__getitem__, name) for name in tokens}}))
 
 
 def _tied(network: Any, shapes: Shapes) -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""Decoding in tiles: squares of a latent are decoded on their own, and fade into each other where they overlap."""
+"""Coding in tiles: squares of a latent, or of pictures, are decoded or encoded on their own, and what is made of them
+fades into each other where they overlap."""
 
 from collections.abc import Callable
 from math import ceil
@@ -15,33 +16,44 @@ def begins(length: int, size: int, overlap: int) -> list[int]:
     return [round(index * (length - size) / (count - 1)) for index in range(count)]
 
 
-def in_tiles(latent: Tensor, decode: Callable[[Tensor], Tensor], *, size: int, overlap: int, block: int) -> Tensor:
-    """[C, T, h, w] -> [1, 3, F, h * block, w * block], where `decode` does the same for tiles of `size` latent pixels a
-    side that have at least `overlap` in common. The result is on the device of what `decode` returns, and bitwise
-    `decode(latent)` if one tile is enough."""
-    sides = latent.shape[-2:]
+def in_tiles(
+    whole: Tensor, code: Callable[[Tensor], Tensor], *, size: int, overlap: int, given: int = 1, made: int = 1
+) -> Tensor:
+    """[C, T, h * given, w * given] -> [1, D, S, h * made, w * made], where `code` does the same for tiles of `size`
+    latent pixels a side that have at least `overlap` in common. A latent pixel is `given` pixels of what is coded and
+    `made` pixels of the result, which is on the device of what `code` returns, and bitwise `code(whole)` if one tile is
+    enough."""
+    sides = [side // given for side in whole.shape[-2:]]
     rows, columns = (begins(side, size, overlap) for side in sides)
     if len(rows) == len(columns) == 1:
-        return decode(latent)
-    film = total = torch.empty(0)
+        return code(whole)
+    result = total = torch.empty(0)
     for top in rows:
         for left in columns:
-            tile = decode(latent[..., top : top + size, left : left + size])
-            if not film.numel():
-                film = tile.new_zeros(*tile.shape[:3], *(side * block for side in sides))
-                total = tile.new_zeros(film.shape[-2:])
-            places = [(place, side) for place, side in zip((top, left), sides, strict=True)]
-            down, across = (_weights(place, side, size, overlap, block).to(tile) for place, side in places)
-            there = tuple(slice(place * block, (place + size) * block) for place, _ in places)
-            film[..., there[0], there[1]] += tile * (down[:, None] * across)
-            total[there] += down[:, None] * across
-    return film.div_(total)
+            places = list(zip((top, left), sides, strict=True))
+            down, across = _slices(places, size, given)
+            tile = code(whole[..., down, across])
+            if not result.numel():
+                result = tile.new_zeros(*tile.shape[:3], *(side * made for side in sides))
+                total = tile.new_zeros(result.shape[-2:])
+            fades = [_weights(place, side, size, overlap, made).to(tile) for place, side in places]
+            weights = fades[0][:, None] * fades[1]
+            down, across = _slices(places, size, made)
+            result[..., down, across] += tile * weights
+            total[down, across] += weights
+    return result.div_(total)
 
 
-def _weights(begin: int, length: int, size: int, overlap: int, block: int) -> Tensor:
+def _slices(places: list[tuple[int, int]], size: int, scale: int) -> tuple[slice, slice]:
+    """The rows and columns of a tile, where a latent pixel is `scale` pixels."""
+    rows, columns = (slice(place * scale, (place + size) * scale) for place, _ in places)
+    return rows, columns
+
+
+def _weights(begin: int, length: int, size: int, overlap: int, scale: int) -> Tensor:
     """Of the pixels of a tile along one side: 1, falling linearly over the overlap towards its neighbours."""
     size = min(size, length)
-    place, fade = torch.arange(size * block), overlap * block + 1
-    up = (place + 1) / fade if begin else torch.ones(size * block)
-    down = (size * block - place) / fade if begin + size < length else torch.ones(size * block)
+    place, fade = torch.arange(size * scale), overlap * scale + 1
+    up = (place + 1) / fade if begin else torch.ones(size * scale)
+    down = (size * scale - place) / fade if begin + size < length else torch.ones(size * scale)
     return torch.minimum(up, down).clamp(max=1)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from talkies.codecs.config import PretrainedTextConfig
 from talkies.codecs.identity import identity
-from talkies.codecs.pretrained import check_geometry, read_transformer, weights_folder
+from talkies.codecs.pretrained import check_class, check_geometry, read_config, read_transformer, weights_folder
 from talkies.config import DataError
 from talkies.config.records import regular_bytes
 from talkies.streams.batch import Text
 
-KEY = "codecs.text"
+KEY, TOKENIZER = "codecs.text", "tokenizer/tokenizer.json"
 FOLDERS = (
     "text_encoder/ (config.json, *.safetensors) and tokenizer/ (tokenizer.json), such as the root of a released {}"
 )
@@ -29,31 +29,35 @@ class TokenTextEncoder(ABC):
     The weights keep their stored precision; features are fp32 on the CPU. `tokenizer` is the content of tokenizer.json,
     which the tokenizers library reads like upstream's T5TokenizerFast, with any version of transformers; without one,
     tokens are bytes. A subclass names transformers' class of its `model`, what its folder `holds`, and how a caption is
-    `cleaned`.
+    `cleaned`. `path`: of tokenizer.json, for messages.
     """
 
     model: ClassVar[Any]
     holds: ClassVar[str]
 
-    def __init__(self, config: PretrainedTextConfig, network: Any, tokenizer: str | None) -> None:
+    def __init__(
+        self, config: PretrainedTextConfig, network: Any, tokenizer: str | None, path: Path = Path("tokenizer.json")
+    ) -> None:
         # Upstream's trainer leaves the encoder's dropout on. This codec is not a Module: train() never reaches it.
         self.config, self.network = config, network.requires_grad_(False).eval()
-        self._spelled, self._ids = tokenizer, byte_ids if tokenizer is None else ids_of(tokenizer)
+        self._spelled, vocabulary = tokenizer, network.config.vocab_size
+        self._ids = byte_ids if tokenizer is None else ids_of(tokenizer, path, vocabulary=vocabulary)
 
     @classmethod
     def load(cls, config: PretrainedTextConfig, *, key: str = KEY, device: torch.device | str = "cpu") -> Self:
         """From `config.weights`. RecipeError for a missing folder or another width, DataError for its contents."""
         folder = weights_folder(config.weights, key=f"{key}.weights", holds=cls.holds)
         tokenizer = cls.tokenizer(folder)
+        check_kind(folder / "text_encoder", cls.model)
         network = read_transformer(cls.model, folder / "text_encoder", dtype="auto")
         check_geometry(key, {"dim": (config.dim, network.config.d_model)})
-        return cls(config, network.to(device), tokenizer)
+        return cls(config, network.to(device), tokenizer, folder / TOKENIZER)
 
     @classmethod
     def tokenizer(cls, folder: Path) -> str | None:
         """The tokenizer of a weights folder; DataError if it cannot be used."""
-        spelled = read_text(folder / "tokenizer" / "tokenizer.json")
-        ids_of(spelled)
+        spelled = read_text(folder / TOKENIZER)
+        ids_of(spelled, folder / TOKENIZER)
         return spelled
 
     @cached_property
@@ -101,18 +105,27 @@ def byte_ids(text: str) -> list[int]:
     return [*(byte + OFFSET for byte in text.encode()), END]
 
 
-def ids_of(spelled: str) -> Callable[[str], list[int]]:
-    """A function from a text to its tokens and </s>; DataError if `spelled` describes no such tokenizer."""
+def check_kind(folder: Path, model: Any) -> None:
+    """DataError if config.json of `folder` names another kind of network than transformers' class `model`."""
+    needed = model.config_class.model_type
+    check_class(folder, read_config(folder).get("model_type", needed), needed)
+
+
+def ids_of(spelled: str, path: Path, *, vocabulary: int | None = None) -> Callable[[str], list[int]]:
+    """A function from a text to its tokens and </s>; DataError if `spelled`, the content of `path`, describes no such
+    tokenizer, or one of more tokens than the `vocabulary` of the network."""
     try:
         tokenizer = Tokenizer.from_str(spelled)
     except Exception as error:  # the tokenizers library raises bare Exceptions
-        raise DataError(f"the text encoder's tokenizer.json cannot be used: {error}") from None
+        raise DataError(f"{path} describes no tokenizer: {error}; download it again") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     added = tokenizer.num_special_tokens_to_add(is_pair=False)
     if added != 1:
+        raise DataError(f"{path}: the tokenizer must add </s> to a prompt and nothing else; it adds {added} tokens")
+    if vocabulary is not None and (found := tokenizer.get_vocab_size()) > vocabulary:
         raise DataError(
-            f"the text encoder's tokenizer must add </s> to a prompt and nothing else; it adds {added} tokens"
+            f"{path} has {found} tokens, and the text encoder has {vocabulary}: give the tokenizer that belongs to it"
         )
     return lambda text: list(tokenizer.encode(text).ids)
 

@@ -17,6 +17,7 @@ from talkies.codecs.tiles import in_tiles
 from talkies.streams import Grid
 
 KEY = "codecs.video"
+Code = Callable[[Tensor], Tensor]
 
 
 class VideoVae(ABC):
@@ -24,10 +25,12 @@ class VideoVae(ABC):
     that a clip's latent does not depend on its batch; results are on the device of the input. A config with a `piece`
     encodes and decodes that many latent steps on their own.
 
-    A subclass names diffusers' `model`, a `release` that holds its weights, and its `sizes`."""
+    A subclass names diffusers' `model`, a `release` that holds its weights, and its `sizes`; `encodes_tiles`: whether
+    the latents of tiles are near enough to those of the whole."""
 
     model: ClassVar[Any]
     release: ClassVar[str]
+    encodes_tiles: ClassVar[bool] = True
 
     def __init__(self, config: Any, network: Any) -> None:
         self.config: WanVideoConfig | MochiVideoConfig = config
@@ -75,14 +78,15 @@ class VideoVae(ABC):
         return still_frames(self.config)
 
     @torch.no_grad()
-    def encode(self, frames: Tensor) -> Tensor:
-        """[B, F, 3, H, W] in [-1, 1] -> [B, C, T, h, w]. DataError if the sizes do not fit."""
+    def encode(self, frames: Tensor, tiles: tuple[int, int] | None = None) -> Tensor:
+        """[B, F, 3, H, W] in [-1, 1] -> [B, C, T, h, w]. DataError if the sizes do not fit. `tiles`: encoded in squares
+        of so many pixels, with so many in common (multiples of the block), each of which visits the device on its own;
+        one that covers the picture changes nothing. A network that needs the whole picture gets it."""
         _, count, _, height, width = frames.shape
         self.grid(count, height, width, 1.0)
-        clips = [clip.split(self._frames or count, dim=1) for clip in frames.transpose(1, 2)]
-        modes = [torch.cat([self._mode(piece) for piece in pieces], dim=2) for pieces in clips]
+        mode = self._tiled(self._mode, tiles if self.encodes_tiles else None, given=self.config.block)
         mean, std = self._statistics()
-        latent: Tensor = (torch.cat(modes) - mean) / std
+        latent = (_pieces(frames.transpose(1, 2), self._frames or count, mode) - mean) / std
         return latent.to(frames.device)
 
     @torch.no_grad()
@@ -92,22 +96,22 @@ class VideoVae(ABC):
 
     @torch.no_grad()
     def film(self, latent: Tensor, tiles: tuple[int, int] | None = None) -> Tensor:
-        """As `decode`, on the CPU: pictures leave the device as they are made. `tiles`: decoded in squares of so many
-        pixels, with so many in common (multiples of the block); one that covers the picture changes nothing."""
+        """As `decode`, on the CPU: pictures leave the device as they are made. `tiles`: as of `encode`."""
         pixels = partial(self._pixels, device="cpu")
-        if tiles is None:
-            return self._films(latent, pixels)
-        block = self.config.block
-        size, overlap = (side // block for side in tiles)
-        return self._films(latent, partial(in_tiles, decode=pixels, size=size, overlap=overlap, block=block))
+        return self._films(latent, self._tiled(pixels, tiles, made=self.config.block))
 
-    def _films(self, latent: Tensor, pixels: Callable[[Tensor], Tensor]) -> Tensor:
+    def _tiled(self, code: Code, tiles: tuple[int, int] | None, *, given: int = 1, made: int = 1) -> Code:
+        """`code`, in tiles if there are any."""
+        if tiles is None:
+            return code
+        size, overlap = (side // self.config.block for side in tiles)
+        return partial(in_tiles, code=code, size=size, overlap=overlap, given=given, made=made)
+
+    def _films(self, latent: Tensor, pixels: Code) -> Tensor:
         """[B, F, 3, H, W], where `pixels` decodes a piece."""
         mean, std = self._statistics()
         scaled = latent.to(mean) * std + mean
-        clips = [clip.split(self.config.piece or clip.shape[1], dim=1) for clip in scaled]
-        films = [_one([pixels(piece) for piece in pieces], dim=2) for pieces in clips]
-        return _one(films).transpose(1, 2)
+        return _pieces(scaled, self.config.piece or scaled.shape[2], pixels).transpose(1, 2)
 
     @property
     def _frames(self) -> int | None:
@@ -132,6 +136,11 @@ class VideoVae(ABC):
         """[C, T, h, w] -> [1, 3, f, H, W], one after another."""
         pixels: Tensor = self.network.decode(piece[None]).sample
         yield pixels
+
+
+def _pieces(clips: Tensor, length: int, code: Code) -> Tensor:
+    """What `code` makes of each clip, `length` steps or frames at a time."""
+    return _one([_one([code(piece) for piece in clip.split(length, dim=1)], dim=2) for clip in clips])
 
 
 def _one(parts: list[Tensor], dim: int = 0) -> Tensor:

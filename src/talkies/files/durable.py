@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from talkies.config import StorageError
 
@@ -37,7 +38,7 @@ def storage_errors(
 def check_room(path: Path, needed: int, *, otherwise: str = "") -> None:
     """StorageError, before anything is written, if the disk of `path` has less than `needed` bytes free; `otherwise`:
     another way out."""
-    disk = shutil.disk_usage(_place(path))
+    disk = shutil.disk_usage(nearest(path))
     if disk.total and disk.free < needed:  # a file system in memory may have no limit, and says 0
         raise StorageError(
             f"storage: cannot write {path}: {needed} bytes are needed, {disk.free} are free. Free space there, or "
@@ -45,12 +46,19 @@ def check_room(path: Path, needed: int, *, otherwise: str = "") -> None:
         )
 
 
-def _place(path: Path) -> Path:
+def check_writable(path: Path, folder: Path) -> None:
+    """StorageError, which names `path`, unless files can be made in `folder`. Nothing remains of the attempt."""
+    with storage_errors(path, refused=UNWRITABLE), TemporaryFile(dir=folder):
+        pass
+
+
+def nearest(path: Path) -> Path:
+    """`path`, or what exists above it."""
     return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
 
 
 def _free(path: Path) -> str:
-    return f"{shutil.disk_usage(_place(path)).free} are free"
+    return f"{shutil.disk_usage(nearest(path)).free} are free"
 
 
 @contextmanager

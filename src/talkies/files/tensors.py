@@ -27,6 +27,11 @@ WAY_OUT = "`talkies import --pickle` reads a .pt, .pth or .bin without running i
 _RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
 
 
+def without_pickles(folder: Path) -> list[Path]:
+    """Every file below `folder` but those that can run code, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix.lower() not in PICKLES)
+
+
 class Shaped(Protocol):
     """A tensor, or an object that represents a sharded one."""
 

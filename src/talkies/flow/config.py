@@ -188,8 +188,9 @@ at work; or also those of blocks, but for the one that computes and the next."""
 
 @config
 class TilesConfig:
-    """Pictures are decoded in squares of `size` pixels, neighbours of which have at least `overlap` in common and fade
-    into each other there. Both are multiples of the video codec's block; the overlap is at most half of the size."""
+    """Pictures are encoded and decoded in squares of `size` pixels, neighbours of which have at least `overlap` in
+    common and fade into each other there. Both are multiples of the video codec's block; the overlap is at most half of
+    the size."""
 
     size: Side
     overlap: Annotated[int, Field(ge=0, le=4096)] = 64
@@ -201,7 +202,7 @@ class SamplingConfig:
     those that are not named, is off. The system defines the conditions and what each scale multiplies. `skip_layer`
     and `reuse`: none if they are not given. Without `windows`, a longer sound is cut. `batch`: the most evaluations,
     clips times branches of guidance, that go through the network at once; at 1, the clips that are made together and
-    one branch. Without `tiles`, a picture is decoded as a whole. `offload`: weights in host memory."""
+    one branch. Without `tiles`, a picture is coded as a whole. `offload`: weights in host memory."""
 
     steps: Draws = 50
     schedule: ScheduleConfig = ShiftedSchedule()

@@ -123,12 +123,12 @@ class _Guided:
     def _groups(self, branches: Sequence[Branch], condition: Condition, count: int) -> list[list[Branch]]:
         """The branches of `count` rows each that are evaluated together: their network is the same."""
         room = max(1, self.batch // count)
+        if room == 1:  # in their order
+            return [[branch] for branch in branches]
         alike: dict[Hashable, list[Branch]] = {}
         for branch in branches:
             attends = self.reuse.attends(self.step, (branch, condition.inactive))
             alike.setdefault((self._without(branch), branch.skipped, attends), []).append(branch)
-        if room == 1:  # in their order
-            return [[branch] for branch in branches]
         return [group[i : i + room] for group in alike.values() for i in range(0, len(group), room)]
 
     def _without(self, branch: Branch) -> frozenset[str]:

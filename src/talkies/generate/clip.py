@@ -15,7 +15,7 @@ from talkies.flow.held import Beginning, held
 from talkies.flow.ladder import left_out
 from talkies.flow.sampler import sample
 from talkies.flow.schedule import level_grid
-from talkies.generate.conditions import condition_of
+from talkies.generate.conditions import Tiles, condition_of
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
 from talkies.streams import Grid
@@ -86,7 +86,8 @@ def _batch(
             batch=sampling.batch,
         )
         own = sampling.windows is not None and sampling.windows.noise == "own"
-        streams = _streams(model, requests, made, seed=seed, draw=gaussian if own else shuffled)
+        draw = gaussian if own else shuffled
+        streams = _streams(model, requests, made, seed=seed, draw=draw, tiles=sampling.tile_sides)
         latents = sample(
             sampling.sampler,
             held(denoiser, _beginnings(model, requests, streams), target_for(sampling.sampler)),
@@ -176,7 +177,13 @@ def _beginnings(model: Generator, requests: Sequence[Request], streams: Mapping[
 
 
 def _streams(
-    model: Generator, requests: Sequence[Request], made: Sequence[str], *, seed: int, draw: Callable[..., Tensor]
+    model: Generator,
+    requests: Sequence[Request],
+    made: Sequence[str],
+    *,
+    seed: int,
+    draw: Callable[..., Tensor],
+    tiles: Tiles,
 ) -> dict[str, Stream]:
     """The initial noise of the streams that are made, and the conditions that are given."""
     ones = torch.ones(len(requests), device=model.device)
@@ -189,14 +196,12 @@ def _streams(
             ]
             noise = torch.cat(drawn).to(model.device)
             streams[name] = Stream(latent=noise, time=ones, grid=grid)
-        elif (condition := condition_of(model, requests, name)) is not None:
+        elif (condition := condition_of(model, requests, name, tiles)) is not None:
             streams[name] = condition
     return streams
 
 
-def _decoded(
-    model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor], tiles: tuple[int, int] | None
-) -> list[Media]:
+def _decoded(model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor], tiles: Tiles) -> list[Media]:
     """The clips on the CPU, in [-1, 1]; a given stream as it was given."""
     for name, latent in latents.items():
         if not bool(latent.isfinite().all()):

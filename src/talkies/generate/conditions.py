@@ -11,20 +11,23 @@ from talkies.generate.model import Generator
 from talkies.generate.request import Request
 from talkies.streams.batch import Stream
 
+Tiles = tuple[int, int] | None
+"""Side and overlap of the squares in which pictures are coded; None: they are coded as a whole."""
 
-def condition_of(model: Generator, requests: Sequence[Request], name: str) -> Stream | None:
-    """The stream `name` that the requests give, or None if they leave it out."""
+
+def condition_of(model: Generator, requests: Sequence[Request], name: str, tiles: Tiles = None) -> Stream | None:
+    """The stream `name` that the requests give, or None if they leave it out. `tiles`: pictures are encoded in them."""
     stored = model.system.stored(model.setup.codecs)[name]
     if stored.of == "passage":
         return _passages(model, requests, name)
     if name in requests[0].latents:
         latent = torch.stack([r.latents[name] for r in requests]).to(model.device)
     elif name in requests[0].given:
-        latent = _encoded(model, requests, name)
+        latent = _encoded(model, requests, name, tiles)
     elif stored.of == "first frame":
-        latent = _first_frames(model, requests)
+        latent = _first_frames(model, requests, tiles)
     elif stored.of == "reference" and requests[0].image is not None:
-        latent = _stills(model, requests, name)
+        latent = _stills(model, requests, name, tiles)
     else:
         return None
     return Stream(
@@ -44,12 +47,19 @@ def _starts(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
     return torch.tensor([r.starts.get(name, end) for r in requests], device=model.device)
 
 
-def _encoded(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
+def latents_of(model: Generator, codec: str, frames: Tensor, tiles: Tiles) -> Tensor:
+    """The latents [B, C, T, h, w] of frames on the model's device; frames that are encoded in tiles visit it a tile at
+    a time."""
+    place = model.device if tiles is None else "cpu"
+    return model.codecs.latent(codec, frames.to(place), tiles).to(model.device)
+
+
+def _encoded(model: Generator, requests: Sequence[Request], name: str, tiles: Tiles) -> Tensor:
     """The latents [B, C, *shape] of media that the requests give."""
-    codec, values = model.codec_of(name), torch.stack([r.given[name] for r in requests]).to(model.device)
+    codec, values = model.codec_of(name), torch.stack([r.given[name] for r in requests])
     if codec in model.codecs.audio:
-        return model.codecs.audio[codec].encode(values)
-    return model.codecs.video[codec].encode(values)
+        return model.codecs.audio[codec].encode(values.to(model.device))
+    return latents_of(model, codec, values, tiles)
 
 
 def _passages(model: Generator, requests: Sequence[Request], name: str) -> Stream | None:
@@ -79,23 +89,24 @@ def _passage(model: Generator, request: Request, name: str) -> Tensor:
     return codec.encode(request.given[name][None].to(model.device))[0]
 
 
-def _first_frames(model: Generator, requests: Sequence[Request]) -> Tensor:
+def _first_frames(model: Generator, requests: Sequence[Request], tiles: Tiles) -> Tensor:
     """The latent [B, C, T, h, w] of (first frame, then mid-grey frames), encoded whole (docs/mova.md: First frame)."""
     name, shape = model.stream_of("video"), model.shape
     assert name is not None, "a first frame belongs to a video"
     assert shape is not None
     frames, height, width = shape
-    clips = torch.zeros(len(requests), frames, 3, height, width, device=model.device)
+    place = model.device if tiles is None else "cpu"
+    clips = torch.zeros(len(requests), frames, 3, height, width, device=place)
     for clip, r in zip(clips, requests, strict=True):
         given = r.given.get(name)
         first = r.image if given is None else given[0]
         clip[0] = 1.0 if first is None else _checked(first, r.id, height, width)
-    return model.codecs.video[model.codec_of(name)].encode(clips)
+    return latents_of(model, model.codec_of(name), clips, tiles)
 
 
-def _stills(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
+def _stills(model: Generator, requests: Sequence[Request], name: str, tiles: Tiles) -> Tensor:
     """The latents [B, C, T, h, w] of clips in which the image stands still, as long as the reference's Grid."""
-    codec = model.codecs.video[model.codec_of(name)]
+    codec = model.codec_of(name)
     assert model.shape is not None
     _, height, width = model.shape
     images = []
@@ -103,8 +114,8 @@ def _stills(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
         if r.image is None:
             raise ValueError(f"request {r.id} has no image, but others of the batch have one")
         images.append(_checked(r.image, r.id, height, width))
-    frames = codec.still_frames
-    return codec.encode(torch.stack(images).to(model.device)[:, None].expand(-1, frames, -1, -1, -1))
+    frames = model.codecs.video[codec].still_frames
+    return latents_of(model, codec, torch.stack(images)[:, None].expand(-1, frames, -1, -1, -1), tiles)
 
 
 def _checked(image: Tensor, name: str, height: int, width: int) -> Tensor:

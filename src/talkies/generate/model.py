@@ -66,12 +66,6 @@ class Generator:
         return any(stored[name].of == "first frame" for name in self.grids)
 
     @property
-    def takes_image(self) -> bool:
-        """Whether an image may be given, as the first frame or as a reference."""
-        stored = self.system.stored(self.setup.codecs)
-        return any(stored[name].of in ("first frame", "reference") for name in self.grids)
-
-    @property
     def heard(self) -> str | None:
         """The stream of the sound of a clip: one that it makes, or one beside it; None without sound."""
         beside = sorted(self.system.parts(self.setup).beside)

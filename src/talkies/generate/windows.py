@@ -17,6 +17,7 @@ from talkies.codecs.speech_config import SpeechConfig
 from talkies.config import DataError
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
+from talkies.generate.conditions import Tiles, latents_of
 from talkies.generate.geometry import exact_fps
 from talkies.generate.model import Generator
 from talkies.generate.request import Request
@@ -94,7 +95,7 @@ def generate_long(
     for index, begin in enumerate(windows.begins):
         asked = replace(heard_from(model, request, begin), window=index)
         if before is not None:
-            asked = _going_on(model, asked, before)
+            asked = _going_on(model, asked, before, sampling.tile_sides)
         frames = generate(model, [asked], sampling, seed=seed, progress=progress)[0].frames
         assert frames is not None, "a model that listens makes frames"
         if before is not None:
@@ -123,12 +124,12 @@ def heard_from(model: Generator, request: Request, begin: int) -> Request:
     return replace(request, given=given, latents={**request.latents, stream: heard})
 
 
-def _going_on(model: Generator, request: Request, before: Tensor) -> Request:
+def _going_on(model: Generator, request: Request, before: Tensor, tiles: Tiles) -> Request:
     """The request for a window that begins with the frames `before` [F, 3, H, W]."""
     name = model.stream_of("video")
     assert name is not None
     with torch.no_grad():
-        latent = model.codecs.video[model.codec_of(name)].encode(before[None].to(model.device))[0]
+        latent = latents_of(model, model.codec_of(name), before[None], tiles)[0]
     return replace(request, begins={name: latent}, image=before[0] if model.first_frame else request.image)
 
 

@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 def decoding(vae: "VideoVae", grid: Grid, tile: int | None) -> int:
     """The most bytes in use on the device while latents of `grid` are decoded: as a whole, or in tiles of `tile`
     pixels. Pictures leave it as they are made."""
-    config = vae.config
-    largest = max(grid.shape[1:]) if tile is None else tile // config.block
-    height, width = (min(side, largest) for side in grid.shape[1:])
-    piece = torch.empty(grid.channels, config.piece or grid.shape[0], height, width, device="meta")
+    piece = torch.empty(grid.channels, vae.config.piece or grid.shape[0], *_sides(vae, grid, tile), device="meta")
     meter = _meter(vae)
     with meter.running():
         for made in vae.pictures(piece):
@@ -29,15 +26,23 @@ def decoding(vae: "VideoVae", grid: Grid, tile: int | None) -> int:
 
 
 @torch.no_grad()
-def encoding(vae: "VideoVae", grid: Grid) -> int:
-    """The most bytes in use while a clip of `grid` is encoded, its pixels among them."""
+def encoding(vae: "VideoVae", grid: Grid, tile: int | None) -> int:
+    """The most bytes in use while a clip of `grid` is encoded, in tiles if its network permits; the pixels that are
+    encoded at once are among them."""
     frames = frames_of(vae.config, vae.config.piece or grid.shape[0])
-    height, width = (vae.config.block * side for side in grid.shape[1:])
+    height, width = (vae.config.block * side for side in _sides(vae, grid, tile if vae.encodes_tiles else None))
     meter = _meter(vae)
     clip = torch.empty(1, 3, frames, height, width, device="meta")
     with meter.running():
         vae.network.encode(clip)
     return meter.tally.peak(without=meter.weights) + FP32 * clip.numel()
+
+
+def _sides(vae: "VideoVae", grid: Grid, tile: int | None) -> tuple[int, int]:
+    """Height and width of what is coded at once, in latent pixels."""
+    _, height, width = grid.shape
+    largest = max(height, width) if tile is None else tile // vae.config.block
+    return min(height, largest), min(width, largest)
 
 
 def _meter(vae: "VideoVae") -> Meter:

@@ -129,9 +129,9 @@ def plan_sampling(
     codecs = {name: network_bytes(section, vaes[name]) for name, section in recipe.codecs.items()}
     need |= _coding(recipe, vaes, grids)
     settings = _settings(recipe, model, turns, need, codecs, evaluations=evaluations)
-    fitting = [one.offload for one in settings if card is None or one.device <= card * 10**9]
+    fitting = [one.offload for one in settings if fits(one, card) is not False]
     if not fitting:
-        _refuse(recipe.name, settings, int(card or 0))
+        _refuse(recipe, settings, int(card or 0))
     return SamplingPlan(
         name=recipe.name,
         precision=recipe.precision,
@@ -145,14 +145,18 @@ def plan_sampling(
     )
 
 
-def _refuse(name: str, settings: tuple[Setting, ...], card: int) -> None:
+def _refuse(recipe: SampledPhase, settings: tuple[Setting, ...], card: int) -> None:
     least = min(settings, key=lambda one: one.device)
     stage = max(("encoding", "evaluating", "decoding"), key=lambda stage: int(getattr(least, stage)))
     needed_gb = least.device / 1e9
+    whole = stage != "evaluating" and recipe.sampling.tiles is None
+    tiles = whole and any(getattr(codec, "tiled", False) for codec in recipe.codecs.values())
     raise RecipeError(
-        f"plan: sampling {name} needs at least {needed_gb:,.1f} GB on the device (sampling.offload={least.offload}, "
-        f"when {stage}), but the GPU has {card} GB: {needed_gb - card:,.1f} GB are missing; take a larger GPU or a "
-        "smaller geometry"
+        f"plan: sampling {recipe.name} needs at least {needed_gb:,.1f} GB on the device "
+        f"(sampling.offload={least.offload}, when {stage}), but the GPU has {card} GB: {needed_gb - card:,.1f} GB are "
+        "missing; "
+        + ("set `sampling.tiles` (--tiles), or " if tiles else "")
+        + "take a larger GPU or a smaller geometry"
     )
 
 
@@ -161,7 +165,7 @@ def _coding(recipe: SampledPhase, vaes: Mapping[str, "VideoVae | None"], grids: 
     stored, targets = recipe.system.stored(recipe.codecs), recipe.system.parts(recipe).targets
     tile = None if recipe.sampling.tiles is None else recipe.sampling.tiles.size
     pictures = {name: vae for name in grids if (vae := vaes[stored[name].codec]) is not None}
-    given = [encoding(vae, grids[name]) for name, vae in pictures.items() if name not in targets]
+    given = [encoding(vae, grids[name], tile) for name, vae in pictures.items() if name not in targets]
     made = [decoding(vae, grids[name], tile) for name, vae in pictures.items() if name in targets]
     return {"encoding": max(given, default=0), "decoding": max(made, default=0)}
 

@@ -20,10 +20,12 @@ from talkies.generate.prompts import MEDIA, Asked
 from talkies.generate.request import Request
 from talkies.generate.wording import check_script
 from talkies.media.carried import Medium
+from talkies.media.probe import probe
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
-from talkies.runs.cloned import check_takes_voice, cloned, provenance, warn_of_consent
+from talkies.recipe.media import makes, takes
+from talkies.runs.cloned import cloned, provenance, warn_of_consent
 from talkies.runs.duration import duration, warn_of_haste
 
 T = TypeVar("T")
@@ -57,18 +59,19 @@ def negative_prompt(
     return {name: recipe.system.written(name, text) for name in sorted(texts)}
 
 
-def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
-    """What `request_of` checks without codecs. Image and voice of one clip are decoded; those of many, when they are
-    read."""
+def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig, source: str) -> None:
+    """What `request_of` checks without codecs. The files of one clip are opened; those of many, when they are read."""
     negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
-    _check_media(asked, recipe)
+    _check_media(asked, recipe, source)
     _check_wording(asked, recipe)
-    check_takes_voice(asked, recipe)
     duration(asked, recipe)
-    if asked.where is None:
-        cloned(asked, recipe)
-    if asked.where is None and "image" in asked.files and _takes_image(recipe):
+    if asked.where is not None:
+        return
+    cloned(asked, recipe)
+    if "image" in asked.files:
         _named(asked, check_image)
+    for name in asked.files.keys() & {"audio", "video"}:
+        probe(asked.files[name])
 
 
 def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: SamplingConfig, source: str) -> Read:
@@ -78,11 +81,11 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     names them.
     """
     negative = negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
-    _check_media(asked, recipe)
+    _check_media(asked, recipe, source)
     _check_wording(asked, recipe)
-    image = None if "image" not in asked.files else _image(asked, model, source)
+    image = None if "image" not in asked.files else _image(asked, model)
     try:
-        given = _given(asked, model, source, whole=sampling.windows is not None)
+        given = _given(asked, model, whole=sampling.windows is not None)
     except DataError as error:
         if asked.where is None:
             raise
@@ -122,15 +125,32 @@ def _warn_of_white(asked: Sequence[Asked], model: Generator, ranks: Ranks) -> No
         _log.warning(f"sample: {begin} {WHITE} an `image` in their lines")
 
 
-def _check_media(asked: Asked, recipe: PhaseRecipe) -> None:
-    """RecipeError for a medium that the system does not take."""
-    system = recipe.system
-    for name in MEDIA:
-        if name in asked.files and name not in system.options:
+LACKS = {
+    "image": "takes no image",
+    "voice": "takes no voice",
+    "audio": "does not make a video for a sound",
+    "video": "does not make a sound for a film",
+}
+"""Medium -> what a model says of itself that cannot be given it."""
+
+
+def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
+    """RecipeError for files that the system, or this phase of it, does not take, alone or together."""
+    system, taken = recipe.system, takes(recipe)
+    for name in (name for name in MEDIA if name in asked.files):
+        option = f"sample: {asked.option(name)}"
+        if name not in system.options:
             known = ", ".join(f"--{option}" for option in system.options) or "none"
-            raise RecipeError(
-                f"sample: {asked.option(name)}: a {system.kind} model takes no such file; it takes: {known}"
-            )
+            raise RecipeError(f"{option}: a {system.kind} model takes no such file; it takes: {known}")
+        if name not in taken:
+            lacks = "generates sound only" if name == "image" and makes(recipe) == ("audio",) else LACKS[name]
+            raise RecipeError(f"{option}: {source} {lacks}; drop it")
+    if {"audio", "video"} <= asked.files.keys():
+        both = "--audio and --video" if asked.where is None else f"{asked.where}: `audio` and `video`"
+        raise RecipeError(f"sample: {both} give everything, and leave nothing to make: give one of them")
+    if {"image", "video"} <= asked.files.keys():
+        drop = "drop --image" if asked.where is None else "drop the `image`"
+        raise RecipeError(f"sample: {asked.option('video')} has a first frame of its own; {drop}")
 
 
 def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
@@ -143,19 +163,10 @@ def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
         check_script(asked.prompt, asked.option("prompt"))
 
 
-def _image(asked: Asked, model: Generator, source: str) -> Tensor:
-    option = asked.option("image")
-    if model.shape is None:
-        raise RecipeError(f"sample: {option}: {source} generates sound only; drop it")
-    if not model.takes_image:
-        raise RecipeError(f"sample: {option}: {source} takes no image; drop it")
+def _image(asked: Asked, model: Generator) -> Tensor:
+    assert model.shape is not None, "what takes an image makes pictures"
     _, height, width = model.shape
     return _named(asked, partial(load_image, height=height, width=width))
-
-
-def _takes_image(recipe: PhaseRecipe) -> bool:
-    stored = recipe.system.stored(recipe.codecs)
-    return any(stored[name].of in ("first frame", "reference") for name in parts(recipe).streams if name in stored)
 
 
 def _named(asked: Asked, read: Callable[[Path], T]) -> T:
@@ -166,19 +177,16 @@ def _named(asked: Asked, read: Callable[[Path], T]) -> T:
         raise DataError(f"sample: {asked.option('image')}: {error}") from None
 
 
-def _given(asked: Asked, model: Generator, source: str, *, whole: bool) -> tuple[str, Medium, Path, Given] | None:
+def _given(asked: Asked, model: Generator, *, whole: bool) -> tuple[str, Medium, Path, Given] | None:
     """The stream that is given, its medium, the file and the values."""
-    if {"audio", "video"} <= asked.files.keys():
-        both = "--audio and --video" if asked.where is None else f"{asked.where}: `audio` and `video`"
-        raise RecipeError(f"sample: {both} give everything, and leave nothing to make: give one of them")
     if "audio" in asked.files:
-        return _given_sound(asked, model, source, whole=whole)
-    return None if "video" not in asked.files else _given_film(asked, model, source)
+        return _given_sound(asked, model, whole=whole)
+    return None if "video" not in asked.files else _given_film(asked, model)
 
 
-def _given_sound(asked: Asked, model: Generator, source: str, *, whole: bool) -> tuple[str, Medium, Path, Given]:
-    if (stream := model.listens) is None:
-        raise RecipeError(f"sample: {asked.option('audio')}: {source} does not make a video for a sound; drop it")
+def _given_sound(asked: Asked, model: Generator, *, whole: bool) -> tuple[str, Medium, Path, Given]:
+    stream = model.listens
+    assert stream is not None, "what takes a sound makes a video for it"
     path = asked.files["audio"]
     rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
     more = None if whole else (model.hears(stream) - samples) / rate
@@ -188,12 +196,9 @@ def _given_sound(asked: Asked, model: Generator, source: str, *, whole: bool) ->
     return stream, "audio", path, given
 
 
-def _given_film(asked: Asked, model: Generator, source: str) -> tuple[str, Medium, Path, Given]:
+def _given_film(asked: Asked, model: Generator) -> tuple[str, Medium, Path, Given]:
     film, path = model.stream_of("video"), asked.files["video"]
-    if film is None or model.shape is None or model.stream_of("audio") is None:
-        raise RecipeError(f"sample: {asked.option('video')}: {source} does not make a sound for a film; drop it")
-    if "image" in asked.files:
-        drop = "drop --image" if asked.where is None else "drop the `image`"
-        raise RecipeError(f"sample: {asked.option('video')} has a first frame of its own; {drop}")
+    assert film is not None, "what takes a film makes one"
+    assert model.shape is not None
     frames, height, width = model.shape
     return film, "video", path, given_film(path, frames=frames, fps=model.fps, height=height, width=width)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from talkies.codecs.config import sample_rates
-from talkies.config import DataError, RecipeError
+from talkies.config import DataError
 from talkies.files.integrity import sha256_of
 from talkies.generate.prompts import Asked
 from talkies.generate.voice import Voice, read_voice
@@ -28,26 +28,18 @@ def passage_of(recipe: PhaseRecipe) -> str | None:
 def cloned(asked: Asked, recipe: PhaseRecipe) -> Voice | None:
     """The voice that is given, at most as long as the clips of the recipe's geometry; None without one.
 
-    Raises RecipeError for a phase that takes none, DataError for a file that cannot be used.
+    Raises DataError for a file that cannot be used.
     """
     if "voice" not in asked.files:
         return None
-    check_takes_voice(asked, recipe)
     stream = passage_of(recipe)
-    assert stream is not None
+    assert stream is not None, "what takes no voice was refused"
     rate = sample_rates(recipe.codecs)[recipe.system.stored(recipe.codecs)[stream].codec]
     longest = Geometry.parse(recipe.data.geometry, key="data.geometry").samples(rate)
     try:
         return read_voice(asked.files["voice"], stream=stream, sample_rate=rate, longest=longest)
     except DataError as error:
         raise DataError(f"sample: {asked.option('voice')}: {str(error).removeprefix('media: ')}") from None
-
-
-def check_takes_voice(asked: Asked, recipe: PhaseRecipe) -> None:
-    """RecipeError for a voice that is given to a phase that takes none."""
-    if "voice" in asked.files and passage_of(recipe) is None:
-        option = asked.option("voice")
-        raise RecipeError(f"sample: {option}: a {recipe.phase.kind} phase takes no voice: drop it")
 
 
 def provenance(asked: Asked) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from talkies.codecs.streamed import streamed_identity
 from talkies.config import DataError
-from talkies.files.tensors import PICKLES
+from talkies.files.tensors import without_pickles
 from talkies.recipe.config import PhaseRecipe
 from talkies.streams.layout import HeldCodec, Layout
 from talkies.weights.stored import stored
@@ -46,9 +46,8 @@ def _files(part: str, held: HeldCodec, weights: Path) -> Files:
                 f"export: the {part} codec is not at {weights / inner}: put it back, or leave codecs out with "
                 "--no-codecs"
             )
-        for path in sorted((weights / inner).rglob("*")):
-            if path.is_file() and path.suffix.lower() not in PICKLES:
-                found[f"{folder}/{path.relative_to(weights / inner).as_posix()}"] = path
+        for path in without_pickles(weights / inner):
+            found[f"{folder}/{path.relative_to(weights / inner).as_posix()}"] = path
     return found
 
 

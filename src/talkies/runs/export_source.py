@@ -21,7 +21,7 @@ from talkies.streams.layout import Layout
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A verified `release`; `whole` has its components: the base of an adapter, else the release itself. `info` of the
+    """A `release`; `whole` has its components: the base of an adapter, else the release itself. `info` of the
     release and `held` of `whole` are the contents of their release.json."""
 
     release: Path
@@ -40,17 +40,22 @@ class Exported:
         imported = self.held.get("imported")
         return imported is not None and imported["layout"] == layout
 
+    def verify(self) -> None:
+        """CheckpointError for a damaged file of `release` or `whole`; reads them all."""
+        for folder in {self.release, self.whole}:
+            read_release(folder)
+
 
 def open_exported(spec: str, registry: Resolver, systems: Systems) -> Exported:
-    """Open the release that `spec` names: itself, a finished run, or models:/name@alias. Raises CheckpointError if it,
-    or the base of an adapter, is missing or damaged."""
+    """Open the release that `spec` names: itself, a finished run, or models:/name@alias; no weights are read. Raises
+    CheckpointError if it, or the base of an adapter, is missing."""
     release = registry(spec) if spec.startswith("models:/") else _release_of(spec)
-    info = read_release(release)
+    info = read_release(release, verify=False)
     recipe = recipe_of_release(release, info, systems)
     if not info["adapter"]:
         return Exported(release=release, whole=release, recipe=recipe, info=info, held=info)
     whole = base_folder(release, info["base"])
-    return Exported(release=release, whole=whole, recipe=recipe, info=info, held=read_release(whole))
+    return Exported(release=release, whole=whole, recipe=recipe, info=info, held=read_release(whole, verify=False))
 
 
 def _release_of(spec: str) -> Path:

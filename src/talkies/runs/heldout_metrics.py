@@ -34,8 +34,7 @@ def evaluate(
     `evaluation/`; `sync_reference` is the ceiling set by the codecs. `folder`: receives the first 8 clips as mp4.
     `ablate`: with those of `ablation`.
     """
-    if clips > len(heldout):
-        raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")
+    check_count(clips, heldout)
     recipe, model = source.recipe, source.generator(heldout)
     heldout_batches = batches(heldout, clips, parts(recipe).held_out)
     on_device = [batch.to(source.device) for batch in heldout_batches]
@@ -64,3 +63,9 @@ def evaluate(
         tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"}
         write_samples(generated[:8], titles[:8], folder, tags=tags)
     return metrics
+
+
+def check_count(clips: int, heldout: ShardSet) -> None:
+    """DataError for more clips than there are."""
+    if clips > len(heldout):
+        raise DataError(f"evaluate: {clips} clips wanted, the held-out set has {len(heldout)}; lower --clips")

@@ -1,6 +1,6 @@
 """The files of an imported release, copied or linked, and hashed while they are read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 from talkies.checkpoints.manifest import Table
 from talkies.checkpoints.release import CODECS, ORIGIN
 from talkies.checkpoints.released import shard_names
-from talkies.files.tensors import PICKLES
+from talkies.files.tensors import without_pickles
 from talkies.streams.layout import CONFIG
 from talkies.weights.account import Account
 from talkies.weights.found import index_of
@@ -29,16 +29,16 @@ class Copied:
     copied: int
 
 
-def codec_files(known: Recognised) -> dict[str, Path]:
-    """Path in the release -> the file of a pretrained codec. Pickles beside its safetensors stay behind."""
+def codec_files(known: Recognised, parts: Iterable[str]) -> dict[str, Path]:
+    """Path in the release -> the file of a pretrained codec, of these `parts`. Pickles beside its safetensors stay
+    behind."""
     found = {}
-    for part in known.codecs:
+    for part in parts:
         for below, folder in known.layout.codecs[part].folders.items():
             source = known.folder / folder
-            for path in sorted(source.rglob("*")):
-                if path.is_file() and path.suffix.lower() not in PICKLES:
-                    name = "/".join(filter(None, (CODECS, part, below, path.relative_to(source).as_posix())))
-                    found[name] = path
+            for path in without_pickles(source):
+                name = "/".join(filter(None, (CODECS, part, below, path.relative_to(source).as_posix())))
+                found[name] = path
     return found
 
 

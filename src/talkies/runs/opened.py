@@ -25,7 +25,7 @@ class Source:
     as it is evaluated: in the recipe's precision, with the weights that `sampling.offload` puts there.
 
     `sha256` and `name` identify it, `step` is how long it was trained, `run` its run folder, if any; `released`: it is
-    a release, not a checkpoint; `imported`: it was not trained here; `texts`: what was encoded so far.
+    a release, not a checkpoint; `texts`: what was encoded so far.
     """
 
     name: str
@@ -40,7 +40,6 @@ class Source:
     step: int
     released: bool
     device: torch.device
-    imported: bool = False
     texts: TextMemory = field(default_factory=TextMemory)
 
     def generator(self, shards: ShardSet | None = None) -> Generator:

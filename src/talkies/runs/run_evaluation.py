@@ -9,16 +9,17 @@ from typing import Any
 from talkies.config import DataError
 from talkies.config.places import looked_for
 from talkies.config.quoting import listed
+from talkies.data.shards import ShardSet
 from talkies.files.durable import write_json
 from talkies.flow.config import Offload
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.folders import locked
-from talkies.runs.heldout_metrics import evaluate
+from talkies.runs.heldout_metrics import check_count, evaluate
 from talkies.runs.opened import Source
 from talkies.runs.place import Place, place_of
 from talkies.runs.run_phase import UPLOAD_S, open_tracker, unsent_message
-from talkies.runs.source import as_tracked, open_set, open_source
+from talkies.runs.source import Opening, as_tracked, open_set, open_source
 from talkies.tracking.records import number
 from talkies.tracking.spool import check_store
 
@@ -50,7 +51,7 @@ def evaluate_source(
     Every process of `ranks` takes part; the main one writes all records. Raises RunLockedError if another process
     trains or evaluates the run.
     """
-    check = partial(_check_data, spec, data)
+    check = partial(_check_held_out, spec, data, heldout, clips)
     source = open_source(spec, registry, ranks, systems=systems, data=data, offload=offload, check=check)
     clips = source.recipe.validation.final_clips if clips is None else clips
     other = data is not None or heldout is not None
@@ -64,29 +65,28 @@ def evaluate_source(
     if data is None and source.run is not None:
         data = place_of(source.run).data_root
     assert data is not None
-    ranks.agree(_check_named if ranks.main else None, spec, source, data, heldout)
     return _measured(source, data, heldout or source.recipe.data.heldout, clips=clips, seed=seed, ablate=ablate)[0]
 
 
-def _check_data(spec: str, data: Path | None, _recipe: PhaseRecipe, run: Path | None) -> None:
+def _check_held_out(spec: str, data: Path | None, heldout: str | None, clips: int | None, opening: Opening) -> None:
     """DataError if nobody says where the held-out clips are, or they are not there."""
-    if data is None and run is None:
+    if data is None and opening.run is None:
         raise DataError(f"evaluate: {spec} does not say where its held-out clips are; give --data FOLDER")
-    if data is not None and not data.is_dir():
-        raise _gone(data, run)
+    root = data if data is not None or opening.run is None else place_of(opening.run).data_root
+    assert root is not None
+    if not root.is_dir():
+        raise _gone(root, opening.run)
+    if opening.imported and heldout is None:
+        there = sorted(path.name for path in (root / "sets").glob("*") if path.is_dir())
+        hint = f" (one of {listed(there)})" if there else ""
+        raise DataError(f"evaluate: {spec} is imported and names no held-out set; give --heldout NAME{hint}")
+    found = ShardSet.open(root / "sets" / (heldout or opening.recipe.data.heldout), verify=False)
+    check_count(opening.recipe.validation.final_clips if clips is None else clips, found)
 
 
 def _gone(data: Path, run: Path | None) -> DataError:
     tried = str(data) if run is None else looked_for(data, run)
     return DataError(f"evaluate: the held-out clips are gone (looked for: {tried}); give --data FOLDER")
-
-
-def _check_named(spec: str, source: Source, data: Path, heldout: str | None) -> None:
-    """DataError if nobody says which set of `data` is to be used."""
-    if source.imported and heldout is None:
-        there = sorted(path.name for path in (data / "sets").glob("*") if path.is_dir())
-        hint = f" (one of {listed(there)})" if there else ""
-        raise DataError(f"evaluate: {spec} is imported and names no held-out set; give --heldout NAME{hint}")
 
 
 def evaluate_run(

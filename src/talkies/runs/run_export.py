@@ -50,21 +50,22 @@ def export_layout(
 
     What was imported from the same layout comes back byte for byte; anything else is divided into files of at most
     `shard_size` bytes (None: SHARD_SIZE). `how`: an adapter is merged into its base, or written apart from it. Raises
-    RecipeError for options that do not fit, DataError for a codec that is gone, StorageError on a full disk; `out` is
-    then not made.
+    RecipeError for options that do not fit, before weights are read; CheckpointError for a damaged release, DataError
+    for a codec that is gone, StorageError on a full disk; `out` is then not made.
     """
     layout = layout_of(exported, name)
     _check_how(exported, how)
     names = chosen(exported, layout, name, components)
-    merging = Merging(adapter=adapter_of(exported.release)) if exported.adapter else None
-    if merging is not None:
-        merging.check(_tensors(exported))
     same = exported.came_from(name)
     if same and shard_size is not None:
         raise RecipeError(
             f"export: --shard-size: {exported.whole} was imported from this layout, and goes out in the files that it "
             "came in: drop it"
         )
+    exported.verify()
+    merging = Merging(adapter=adapter_of(exported.release)) if exported.adapter else None
+    if merging is not None:
+        merging.check(_tensors(exported))
     shards = {
         component: shards_of(
             exported.whole,

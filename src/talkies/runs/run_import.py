@@ -43,11 +43,12 @@ def import_folder(folder: Path, out: Path, choices: Choices, systems: Systems, s
     for line in missing_lines(known, recipe, choices):
         say(f"import:   {line}")
     info = _info(known, recipe, identities)
-    needed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    files = codec_files(known, identities) | origin_files(known, accounts)
+    weights = [kept.found.path for one in accounts.values() for kept in one.kept]
+    needed = sum(path.stat().st_size for path in (*weights, *files.values()))
     with storage_errors(out, needed):
         check_space(folder, out, 0 if choices.link else needed)
         with replacing_folder(out) as work:
-            files = codec_files(known) | origin_files(known, accounts)
             copied = copy_all(work, accounts, files, link=choices.link)
             complete_release(work, components=copied.components, info=info, known=copied.table)
     if choices.link:

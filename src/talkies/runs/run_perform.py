@@ -28,6 +28,7 @@ from talkies.runs.cloned import CONSENT, VOICE
 from talkies.runs.opened import Source
 from talkies.runs.run_sample import Wanted, make_together
 from talkies.runs.run_samples import make_clips
+from talkies.runs.source import Opening
 from talkies.world.recognition import accuracy, recognise
 from talkies.world.scripts import parse
 
@@ -51,14 +52,15 @@ def asked_takes(asked: Asked, count: int) -> list[Asked]:
     return [replace(asked, name=f"take-{number}") for number in range(1, count + 1)]
 
 
-def check_audio(asked: Asked, recipe: PhaseRecipe, _run: Path | None) -> None:
+def check_audio(asked: Asked, source: str, opening: Opening) -> None:
     """RecipeError or DataError for a model that does not say scripts, or cannot be asked for this one."""
+    recipe = opening.recipe
     if makes(recipe) != ("audio",) or "script" not in recipe.system.wording:
         raise RecipeError(
             f"perform: --audio-model: {recipe.name} is a {recipe.phase.kind} phase of {recipe.system.kind}, which does "
             "not say scripts: give a model of sound alone that does"
         )
-    check_asked(asked, recipe, recipe.sampling)
+    check_asked(asked, recipe, recipe.sampling, source)
 
 
 def check_video(recipe: PhaseRecipe) -> None:

@@ -1,7 +1,7 @@
 """A SOURCE on the command line: a checkpoint, a run, a release, or models:/name@alias, opened for sampling."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -39,8 +39,18 @@ from talkies.runs.place import place_of
 from talkies.runs.recorded import recipe_of_release, recipe_of_run
 from talkies.streams.codec import Codecs
 
-Check = Callable[[PhaseRecipe, Path | None], object]
-"""Checks the recipe of what is opened, and its run, if any, before weights and codecs are read."""
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What is about to be opened: its recipe, and its run, if any; `imported`: it was not trained here."""
+
+    recipe: PhaseRecipe
+    run: Path | None
+    imported: bool
+
+
+Check = Callable[[Opening], object]
+"""Checks what is opened, before weights and codecs are read."""
 
 
 def open_source(
@@ -105,7 +115,8 @@ def _from_release(
     if check is not None:
         early = read_release(folder, verify=False)
         if "recipe" in early:
-            check(with_offload(recipe_of_release(folder, early, systems), offload, ranks), run)
+            recipe = with_offload(recipe_of_release(folder, early, systems), offload, ranks)
+            check(Opening(recipe=recipe, run=run, imported=early.get("imported") is not None))
     info = ranks.after_main(lambda main: read_release(folder, verify=main))
     for key in ("recipe", "name", "step"):
         if key not in info:
@@ -128,7 +139,6 @@ def _from_release(
         run=run,
         step=int(info["step"]),
         identities=info["codecs"],
-        imported=info.get("imported") is not None,
     )
 
 
@@ -161,7 +171,7 @@ def _from_checkpoint(
     parents."""
     recipe = with_offload(recipe_of_run(run, systems), offload, ranks)
     if check is not None:
-        check(recipe, run)
+        check(Opening(recipe=recipe, run=run, imported=False))
     codecs, identities = _codecs_of(recipe, run, data)
     kept = recipe.train.kind != "all" or parts(recipe).frozen
     parents = _parents(recipe, run, registry, ranks) if kept else {}
@@ -210,7 +220,6 @@ def _source(
     step: int,
     identities: Mapping[str, str],
     released: bool = True,
-    imported: bool = False,
 ) -> Source:
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     found = grids(recipe, geometry)
@@ -231,7 +240,6 @@ def _source(
         step=step,
         released=released,
         device=device,
-        imported=imported,
     )
 
 

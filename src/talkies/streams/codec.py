@@ -28,8 +28,10 @@ class VideoCodec(Protocol):
 
 
 class FilmCodec(VideoCodec, Protocol):
-    """A VideoCodec that decodes piece by piece, to the CPU; `tiles`: in squares of so many pixels a side, of which
-    neighbours have so many in common."""
+    """A VideoCodec that decodes piece by piece, to the CPU; `tiles`: it codes in squares of so many pixels a side, of
+    which neighbours have so many in common."""
+
+    def encode(self, frames: Tensor, tiles: tuple[int, int] | None = None) -> Tensor: ...
 
     def film(self, latent: Tensor, tiles: tuple[int, int] | None = None) -> Tensor: ...
 
@@ -72,6 +74,12 @@ class Codecs:
     video: Mapping[str, VideoCodec] = field(default_factory=dict)
     audio: Mapping[str, AudioEncoder] = field(default_factory=dict)
     text: Mapping[str, TextEncoder] = field(default_factory=dict)
+
+    def latent(self, name: str, frames: Tensor, tiles: tuple[int, int] | None = None) -> Tensor:
+        """The latents [B, C, T, h, w] of frames, where these are, encoded by the video codec `name`; with `tiles`, by
+        one that can do so (checked in recipes)."""
+        codec = self.video[name]
+        return codec.encode(frames) if tiles is None else cast(FilmCodec, codec).encode(frames, tiles)
 
     def film(self, name: str, latent: Tensor, tiles: tuple[int, int] | None = None) -> Tensor:
         """The frames [B, F, 3, H, W] of a latent, on the CPU, decoded by the video codec `name`; with `tiles`, by one

@@ -39,7 +39,7 @@ def found_files(folder: Path, stem: str) -> list[Found]:
     files = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
     index = index_of(folder, stem)
     if present(index):
-        return _indexed(folder, index, files)
+        return indexed(folder, index, files)
     if len(files) == 1:
         return [read_found(files[0])]
     if files:
@@ -67,9 +67,10 @@ def read_found(path: Path) -> Found:
     return Found(path=path, metadata=held.metadata, tensors=tensors, order=order, begin=begin)
 
 
-def _indexed(folder: Path, index: Path, files: Sequence[Path]) -> list[Found]:
+def indexed(folder: Path, index: Path, files: Sequence[Path]) -> list[Found]:
     """The shards that the index names, in the order of their names: all its keys, each where it says, and no others."""
-    weight_map = json_of(index).get("weight_map")
+    values = json_of(index)
+    weight_map = values.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"weights: {index} has no `weight_map` of file names by key: download it again")
     for key, name in weight_map.items():
@@ -83,6 +84,7 @@ def _indexed(folder: Path, index: Path, files: Sequence[Path]) -> list[Found]:
             raise CheckpointError(f"weights: {index} names {shown(name)}, which is no file there: download it")
     found = [read_found(folder / name) for name in names]
     _check_map(index, weight_map, found)
+    _check_size(index, values.get("metadata", {}), found)
     return found
 
 
@@ -111,6 +113,18 @@ def _check_map(index: Path, weight_map: dict[str, str], found: Sequence[Found]) 
     for key, name in weight_map.items():
         if where.get(key) != name:
             raise CheckpointError(f"weights: {index} says that {shown(key)} is in {name}, which does not hold it")
+
+
+def _check_size(index: Path, metadata: Any, found: Sequence[Found]) -> None:
+    """CheckpointError unless `total_size`, which may be missing, is that of all tensors."""
+    size = sum(tensor.size for file in found for tensor in file.tensors.values())
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"weights: {index}: `metadata` must be an object, and is {shown(metadata)}")
+    if (stated := metadata.get("total_size", size)) != size:
+        raise CheckpointError(
+            f"weights: {index} says `total_size` {shown(stated)}, and the tensors of its files have {size} bytes: "
+            "download them again"
+        )
 
 
 def json_of(path: Path) -> dict[str, Any]:

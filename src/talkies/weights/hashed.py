@@ -13,6 +13,9 @@ from talkies.config.records import open_regular
 from talkies.config.regular_files import resolved
 from talkies.signals.answer import POLL_S, check_signal
 from talkies.weights.account import Kept
+from talkies.weights.finite import Bytes, finite
+from talkies.weights.found import Found, read_found
+from talkies.weights.pieces import Outgoing
 
 CHUNK = 1 << 17
 """Bytes that are read, hashed and written at a time: they fit a core's cache."""
@@ -20,8 +23,6 @@ WORKERS = 4
 UNLINKED = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES})
 """The errors of a hard link that a copy can replace."""
 Entry = dict[str, Any]
-
-
 Placed = tuple[Entry, bool]
 """The entry of a file, and whether it was linked."""
 
@@ -56,7 +57,7 @@ def at_once(jobs: Mapping[str, Callable[[Event], Placed]]) -> dict[str, Placed]:
     return {name: future.result() for name, future in running.items()}
 
 
-def hashed(chunks: Iterable[bytes | memoryview], new: Path | None, stop: Event) -> Entry:
+def hashed(chunks: Iterable[Bytes], new: Path | None, stop: Event) -> Entry:
     """Write `chunks` to the path `new` (None: they are there already); its sha256 and size. OSError once `stop` is
     set."""
     digest, size = hashlib.sha256(), 0
@@ -71,14 +72,15 @@ def hashed(chunks: Iterable[bytes | memoryview], new: Path | None, stop: Event) 
     return {"sha256": digest.hexdigest(), "size": size}
 
 
-def _write(file: Any, data: bytes | memoryview) -> None:
+def _write(file: Any, data: Bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[file.write(left) :]
 
 
 def placed(path: Path, new: Path, stop: Event, *, link: bool) -> Placed:
-    """Copy the file `path` to `new`, or hard-link it."""
+    """Copy the file `path` to `new`, or hard-link it. CheckpointError for a safetensors file with a NaN or an
+    infinity."""
     new.parent.mkdir(parents=True, exist_ok=True)
     if link:
         try:
@@ -87,22 +89,35 @@ def placed(path: Path, new: Path, stop: Event, *, link: bool) -> Placed:
             if error.errno not in UNLINKED:
                 raise
         else:
-            return hashed(chunks_of(new), None, stop), True
-    return hashed(chunks_of(path), new, stop), False
+            return hashed(_checked(path), None, stop), True
+    return hashed(_checked(path), new, stop), False
+
+
+def _checked(path: Path) -> Iterator[Bytes]:
+    """The bytes of a file; of weights, as they are checked."""
+    if path.suffix != ".safetensors":
+        return chunks_of(path)
+    found = read_found(path)
+    assert found.begin is not None
+    return finite(chunks_of(path), _in_order(found), path, before=found.begin)
+
+
+def _in_order(found: Found) -> list[Outgoing]:
+    return [found.tensors[key] for key in found.order]
 
 
 def written(kept: Kept, new: Path, stop: Event, *, link: bool) -> Placed:
-    """Put a file of a component at `new`."""
+    """Put a file of a component at `new`. CheckpointError for a NaN or an infinity in it."""
     if kept.shard is None:
         return placed(kept.found.path, new, stop, link=link)
     shard = kept.shard
 
-    def chunks() -> Iterator[bytes | memoryview]:
+    def chunks() -> Iterator[Bytes]:
         yield shard.header()
         if kept.begin is not None:  # only the header differs
-            yield from chunks_of(kept.found.path, kept.begin)
+            yield from finite(chunks_of(kept.found.path, kept.begin), _in_order(kept.found), kept.found.path)
             return
         for tensor in shard.tensors:
-            yield from tensor.chunks()
+            yield from finite(tensor.chunks(), [tensor], kept.found.path)
 
     return hashed(chunks(), new, stop), False

@@ -5,15 +5,19 @@ from pathlib import Path
 from talkies.codecs.streamed import Shapes, Streamed
 from talkies.config import DataError
 from talkies.config.quoting import shown
+from talkies.weights.found import indexed
 from talkies.weights.headers import read_header
 from talkies.weights.pieces import DTYPES, Piece
 
 
 def stored(folder: Path) -> tuple[Streamed, Shapes]:
-    """By name, and their shapes. CheckpointError for a damaged file, DataError for a name in two files or a dtype that
-    torch does not have."""
+    """By name, and their shapes. CheckpointError for a damaged file or index, DataError for a name in two files or
+    a dtype that torch does not have."""
     pieces: dict[str, Piece] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    files = sorted(folder.glob("*.safetensors"))
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        indexed(folder, index, files)
+    for path in files:
         for name, piece in read_header(path).pieces.items():
             if name in pieces:
                 raise DataError(f"{folder}: {shown(name)} is both in {pieces[name].path.name} and in {path.name}")

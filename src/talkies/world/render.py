@@ -6,13 +6,13 @@ independent of the clip's start.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from multiprocessing import forkserver, get_context
+from multiprocessing import active_children, forkserver, get_context, resource_tracker
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 
 from talkies.files.durable import UNWRITABLE, replacing, storage_errors
 from talkies.media.write import PROVENANCE, write_mp4
-from talkies.signals.answer import check_signal
+from talkies.signals.answer import POLL_S, check_signal
 from talkies.signals.children import children_ignore_signals, end_with_starter
 from talkies.streams.codec import Media
 from talkies.world.config import SyntheticSource, check_source
@@ -31,7 +31,7 @@ from talkies.world.scripts import Line, caption, draw_line, draw_spans, most_syl
 from talkies.world.speakers import Speaker, clip_name, draw_settings, draw_speaker, paint, pick
 from talkies.world.voices import SAMPLE_RATE, Array, Voice, draw_loudness, sing
 
-CLIPS_PER_PROCESS = 64
+CLIPS_AT_ONCE, CLIPS_PER_PROCESS = 8, 64
 """Starting a process takes about two seconds, as long as rendering this many clips."""
 
 DOMAINS = ("faces", "masks", "speakers", "scripts")
@@ -204,7 +204,7 @@ def _path(source: SyntheticSource, folder: Path, index: int) -> Path:
 
 
 @contextmanager
-def _workers(clips: int) -> Iterator[Callable[[Callable[[int], None], Iterable[int]], Iterator[None]]]:
+def _workers(clips: int) -> Iterator[Callable[[Callable[[int], None], range], Iterator[None]]]:
     """A `map` over as many processes as the machine has cores, or in this process if there is little to do."""
     count = min(os.cpu_count() or 1, clips // CLIPS_PER_PROCESS)
     if count < 2:
@@ -212,10 +212,32 @@ def _workers(clips: int) -> Iterator[Callable[[Callable[[int], None], Iterable[i
         return
     context = get_context("forkserver")
     with children_ignore_signals():
+        resource_tracker.ensure_running()  # it unblocks signals, so that the fork server comes in a block of its own
+    with children_ignore_signals():
         forkserver.ensure_running()
+    others = set(active_children())
     with ProcessPoolExecutor(count, mp_context=context, initializer=end_with_starter) as pool:
         try:
-            yield partial(pool.map, chunksize=8)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            yield partial(_in_processes, pool)
+        except BaseException as error:
+            for worker in set() if isinstance(error, Exception) else set(active_children()) - others:
+                worker.terminate()  # its clips would outlast the patience of the watcher
+            # Waits, so that the pool's semaphores are gone: the tracker warns of those that outlive the process.
+            pool.shutdown(cancel_futures=True)
             raise
+
+
+def _in_processes(pool: ProcessPoolExecutor, work: Callable[[int], None], indices: range) -> Iterator[None]:
+    """As `map`. Signals are answered even while the processes start, which may take longer than the watcher waits."""
+    chunks = [indices[begin : begin + CLIPS_AT_ONCE] for begin in range(0, len(indices), CLIPS_AT_ONCE)]
+    for chunk, future in [(chunk, pool.submit(_each, work, chunk)) for chunk in chunks]:
+        while not future.done():
+            check_signal()
+            wait([future], POLL_S)
+        future.result()
+        yield from (None for _ in chunk)
+
+
+def _each(work: Callable[[int], None], indices: range) -> None:
+    for index in indices:
+        work(index)

@@ -54,7 +54,7 @@ class MovaLayout:
     def model(self, configs: Mapping[str, Json], files: Mapping[str, Json]) -> dict[str, Any]:
         """The preset of these sizes, if there is one."""
         found = {name: self._sizes(name, values) for name, values in configs.items() if name != "bridge"}
-        check_fixed(files.get(INDEX, {}), {"expand_timesteps": False})
+        self._check_index(files.get(INDEX))
         high, low = (found.get(name) for name in EXPERTS)
         if high != low:
             raise ValueError("the sizes of the two video experts differ, and must be equal")
@@ -116,6 +116,16 @@ class MovaLayout:
             INDEX: {**parts, "scheduler": scheduler, "boundary_ratio": model.shape.boundary},
             SCHEDULER: schedule,
         }
+
+    def _check_index(self, index: Json | None) -> None:
+        """ValueError for a model_index.json of another pipeline."""
+        if index is None or self.index is None:
+            return
+        needed = {"_class_name": self.index["_class_name"], "expand_timesteps": False}
+        try:
+            check_fixed({"_class_name": None, **index}, needed)
+        except ValueError as error:
+            raise ValueError(f"{INDEX}: {error}") from None
 
     def _sizes(self, component: str, values: Json) -> TowerConfig:
         try:
