@@ -33,7 +33,7 @@ VERBS = {
     ),
     "status": ("talkies.cli.status", "how far runs are and where they are tracked; the jobs of submitted ones"),
     "cancel": ("talkies.cli.cancel", "cancel the jobs of a submitted run"),
-    "sample": ("talkies.cli.sample", "a run, a checkpoint, a release or models:/name@alias to an mp4 with sound"),
+    "sample": ("talkies.cli.sample", "a run, a checkpoint, a release or models:/name@alias to a clip"),
     "evaluate": ("talkies.cli.evaluate", "metrics per modality, per noise bin and for synchronisation"),
     "import": ("talkies.cli.import_", "released weights of a known layout as a release"),
     "export": ("talkies.cli.export", "a release as a folder of a known layout, or a checkpoint as a release"),
