@@ -33,7 +33,7 @@ VERBS = {
     ),
     "status": ("talkies.cli.status", "how far runs are and where they are tracked; the jobs of submitted ones"),
     "cancel": ("talkies.cli.cancel", "cancel the jobs of a submitted run"),
-    "sample": ("talkies.cli.sample", "a run, a checkpoint, a release or models:/name@alias to an mp4 with sound"),
+    "sample": ("talkies.cli.sample", "a run, a checkpoint, a release or models:/name@alias to a clip"),
     "perform": ("talkies.cli.perform", "takes of a script, and the film of the one that is chosen"),
     "evaluate": ("talkies.cli.evaluate", "metrics per modality, per noise bin and for synchronisation"),
     "import": ("talkies.cli.import_", "released weights of a known layout as a release"),
