@@ -6,6 +6,7 @@ from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -82,6 +83,8 @@ def _outside(path: Path, plan: SetPlan, begin: Beginning) -> list[tuple[float, T
 
 
 def _read(path: Path, plan: SetPlan, begin: Beginning, seconds: Fraction) -> Tensor:
+    if not seconds:
+        return torch.zeros(0)
     return read_audio(path, sample_rate=plan.sample_rate, seconds=seconds, begin=begin, channel=plan.channel)
 
 
