@@ -182,7 +182,7 @@ def checked(*words: str, recipe: str = "joint_phase2") -> None:
     add_arguments(parser)
     args = parser.parse_args(["a-source", *words])
     found = decode_phase(load(RECIPES / f"{recipe}.yaml"), SYSTEMS)
-    check_asked(asked_here(args), found, sampling_of(args, found))
+    check_asked(asked_here(args), found, sampling_of(args, found), "a-source")
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_errors_name_what_to_change(tmp_path: Path) -> None:
     folder = written(tmp_path).weights
     with pytest.raises(RecipeError, match=r"`codecs\.video\.channels` is 48, the weights have 16"):
         WanVideoCodec.load(WanVideoConfig(weights=folder, channels=48))
-    with pytest.raises(DataError, match="names AutoencoderKL"):
+    with pytest.raises(DataError, match="names the network 'AutoencoderKL'"):
         WanVideoCodec.load(written(tmp_path, _class_name="AutoencoderKL"))
     (tmp_path / "config.json").unlink()
     with pytest.raises(DataError, match=r"cannot read .*config\.json"):
