@@ -190,7 +190,11 @@ def changed(folder: Path, **values: object) -> None:
         ({"downsampling_ratios": [2, 4, 5]}, DataError, r"`downsampling_ratios` has 5: needed are even ones"),
         ({"encoder_hidden_size": 16}, DataError, "`encoder_hidden_size` is 16, needed is twice .*, 8"),
         ({"downsampling_ratios": 4}, DataError, "config.json describes no AutoencoderOobleck"),
-        ({"_class_name": "AutoencoderSAME"}, DataError, "names the network 'AutoencoderSAME', and here it must be AutoencoderOobleck"),
+        (
+            {"_class_name": "AutoencoderSAME"},
+            DataError,
+            "names .*AutoencoderSAME.*must be AutoencoderOobleck",
+        ),
         ({"decoder_channels": 16}, DataError, "has other shapes for"),
     ],
 )

@@ -28,12 +28,27 @@ TOY = JointShape(
     freq_dim=16,
 )
 TEXT = 4
+SPOKEN = replace(
+    TOY,
+    target="sound",
+    patch=(1,),
+    modalities={"sound": ModalityShape(width=36, channels=10), "text": TOY.modalities["text"]},
+    text_positions="learned",
+)
+"""Of sound alone: its reference has the same weights."""
 
 
 def toy(*components: str, seed: int = 0, **keys: Any) -> JointDiT:
     """The same weights for every component every time, whichever others are built."""
     model = JointDiT(replace(TOY, **keys), components=components or None)
     initialise(model, seed)
+    return model
+
+
+def spoken() -> JointDiT:
+    """A network that makes sounds."""
+    model = JointDiT(SPOKEN)
+    initialise(model, 0)
     return model
 
 
