@@ -1,10 +1,12 @@
 """A voice that is given: what a model hears of it, and what the file of the clip says of it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from talkies.codecs.config import sample_rates
 from talkies.config import DataError
+from talkies.config.plain_json import canonical_json
 from talkies.files.integrity import sha256_of
 from talkies.generate.prompts import Asked
 from talkies.generate.voice import Voice, read_voice
@@ -16,6 +18,8 @@ from talkies.recipe.config import PhaseRecipe
 
 VOICE, CONSENT = f"{OURS}voice", f"{OURS}consent"
 """The tags that say that a voice was cloned, of which recording, and what allowed to."""
+CLONED = "cloned.jsonl"
+"""The file of a run that lists what was made with it in cloned voices."""
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +52,19 @@ def provenance(asked: Asked) -> dict[str, str]:
         return {}
     consent = {} if asked.consent is None else {CONSENT: asked.consent}
     return {VOICE: f"cloned from a recording, sha256 {sha256_of(asked.files['voice'])}", **consent}
+
+
+def note_cloned(run: Path | None, out: Path, tags: Mapping[str, str]) -> None:
+    """Add a line to CLONED in the folder of the model's run (None: it has none here), if the file `out` with these tags
+    has a cloned voice. A run that cannot be written is only warned of: the file itself says the same."""
+    if run is None or VOICE not in tags:
+        return
+    line = {"file": str(out), "voice": tags[VOICE], "consent": tags.get(CONSENT)}
+    try:
+        with (run / CLONED).open("ab") as file:
+            file.write(f"{canonical_json(line)}\n".encode())
+    except OSError as error:
+        _log.warning(f"sample: cannot note the cloned voice in {run / CLONED}: {error.strerror}")
 
 
 def warn_of_consent(asked: Sequence[Asked], ranks: Ranks) -> None:

@@ -26,7 +26,7 @@ from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.recipe.media import makes
-from talkies.runs.cloned import VOICE
+from talkies.runs.cloned import VOICE, note_cloned
 from talkies.runs.opened import Source
 from talkies.runs.place import place_of
 from talkies.runs.source import open_source
@@ -152,6 +152,7 @@ def _write(
     else:
         assert isinstance(media, Media), "windows are for a given sound"
         write_media(out, media, tags=tags)
+    note_cloned(source.run, out, tags)
     shown = f": {one_line(title)}" if title else ""
     say(f"sample:   {out} ({source.name}, seed {seed}{only}){shown}")
 
