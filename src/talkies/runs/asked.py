@@ -42,16 +42,15 @@ class Read:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def negative_prompt(
-    text: str | None, recipe: PhaseRecipe, sampling: SamplingConfig, *, option: str = "--negative"
-) -> dict[str, str]:
-    """Text -> the negative prompt, for the texts that guidance leaves out; RecipeError if there is none."""
+def negative_prompt(text: str | None, recipe: PhaseRecipe, sampling: SamplingConfig, *, option: str) -> dict[str, str]:
+    """Text -> the negative prompt, for the texts that guidance leaves out; RecipeError, which begins with `option`, if
+    there is none."""
     if text is None:
         return {}
     texts = left_out(recipe.system.ladder(recipe), sampling.scales, sampling.steps) & parts(recipe).texts
     if not texts:
         raise RecipeError(
-            f"sample: {option}: no evaluation leaves the prompt out, so nothing leads away from it: set the guidance "
+            f"{option}: no evaluation leaves the prompt out, so nothing leads away from it: set the guidance "
             "scale of the prompt (such as --text-scale) to another value than 1, or drop it"
         )
     return {name: recipe.system.written(name, text) for name in sorted(texts)}
@@ -60,7 +59,7 @@ def negative_prompt(
 def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
     """What `request_of` checks without codecs. Image and voice of one clip are decoded; those of many, when they are
     read."""
-    negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
+    negative_prompt(asked.negative, recipe, sampling, option=asked.at("negative"))
     _check_media(asked, recipe)
     _check_wording(asked, recipe)
     check_takes_voice(asked, recipe)
@@ -77,7 +76,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     Raises RecipeError for what the model does not take, DataError for files that cannot be used, with the line that
     names them.
     """
-    negative = negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
+    negative = negative_prompt(asked.negative, recipe, sampling, option=asked.at("negative"))
     _check_media(asked, recipe)
     _check_wording(asked, recipe)
     image = None if "image" not in asked.files else _image(asked, model, source)
@@ -86,7 +85,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     except DataError as error:
         if asked.where is None:
             raise
-        raise DataError(f"sample: {asked.where}: {str(error).removeprefix('sample: ')}") from None
+        raise DataError(f"{asked.verb}: {asked.where}: {str(error).removeprefix('sample: ')}") from None
     voice = cloned(asked, recipe)
     heard = {} if voice is None else {voice.stream: voice.samples}
     request = Request(
@@ -116,10 +115,10 @@ def _warn_of_white(asked: Sequence[Asked], model: Generator, ranks: Ranks) -> No
     if not white or not ranks.main:
         return
     if white[0].where is None:
-        _log.warning(f"sample: the clip begins {WHITE} --image FILE")
+        _log.warning(f"{white[0].verb}: the clip begins {WHITE} --image FILE")
     else:
         begin = f"{len(white)} of {len(asked)} clips begin" if len(asked) > 1 else "the clip begins"
-        _log.warning(f"sample: {begin} {WHITE} an `image` in their lines")
+        _log.warning(f"{white[0].verb}: {begin} {WHITE} an `image` in their lines")
 
 
 def _check_media(asked: Asked, recipe: PhaseRecipe) -> None:
@@ -128,9 +127,7 @@ def _check_media(asked: Asked, recipe: PhaseRecipe) -> None:
     for name in MEDIA:
         if name in asked.files and name not in system.options:
             known = ", ".join(f"--{option}" for option in system.options) or "none"
-            raise RecipeError(
-                f"sample: {asked.option(name)}: a {system.kind} model takes no such file; it takes: {known}"
-            )
+            raise RecipeError(f"{asked.at(name)}: a {system.kind} model takes no such file; it takes: {known}")
 
 
 def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
@@ -138,17 +135,17 @@ def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
     system = recipe.system
     for name in asked.worded:
         if name not in system.wording:
-            raise RecipeError(f"sample: {asked.option(name)}: a {system.kind} model has no such text; give a prompt")
+            raise RecipeError(f"{asked.at(name)}: a {system.kind} model has no such text; give a prompt")
     if system.wording and asked.prompt is not None:
-        check_script(asked.prompt, asked.option("prompt"))
+        check_script(asked.prompt, asked.at("prompt"))
 
 
 def _image(asked: Asked, model: Generator, source: str) -> Tensor:
-    option = asked.option("image")
+    option = asked.at("image")
     if model.shape is None:
-        raise RecipeError(f"sample: {option}: {source} generates sound only; drop it")
+        raise RecipeError(f"{option}: {source} generates sound only; drop it")
     if not model.takes_image:
-        raise RecipeError(f"sample: {option}: {source} takes no image; drop it")
+        raise RecipeError(f"{option}: {source} takes no image; drop it")
     _, height, width = model.shape
     return _named(asked, partial(load_image, height=height, width=width))
 
@@ -163,14 +160,14 @@ def _named(asked: Asked, read: Callable[[Path], T]) -> T:
     try:
         return read(asked.files["image"])
     except DataError as error:
-        raise DataError(f"sample: {asked.option('image')}: {error}") from None
+        raise DataError(f"{asked.at('image')}: {error}") from None
 
 
 def _given(asked: Asked, model: Generator, source: str, *, whole: bool) -> tuple[str, Medium, Path, Given] | None:
     """The stream that is given, its medium, the file and the values."""
     if {"audio", "video"} <= asked.files.keys():
         both = "--audio and --video" if asked.where is None else f"{asked.where}: `audio` and `video`"
-        raise RecipeError(f"sample: {both} give everything, and leave nothing to make: give one of them")
+        raise RecipeError(f"{asked.verb}: {both} give everything, and leave nothing to make: give one of them")
     if "audio" in asked.files:
         return _given_sound(asked, model, source, whole=whole)
     return None if "video" not in asked.files else _given_film(asked, model, source)
@@ -178,7 +175,7 @@ def _given(asked: Asked, model: Generator, source: str, *, whole: bool) -> tuple
 
 def _given_sound(asked: Asked, model: Generator, source: str, *, whole: bool) -> tuple[str, Medium, Path, Given]:
     if (stream := model.listens) is None:
-        raise RecipeError(f"sample: {asked.option('audio')}: {source} does not make a video for a sound; drop it")
+        raise RecipeError(f"{asked.at('audio')}: {source} does not make a video for a sound; drop it")
     path = asked.files["audio"]
     rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
     more = None if whole else (model.hears(stream) - samples) / rate
@@ -191,9 +188,9 @@ def _given_sound(asked: Asked, model: Generator, source: str, *, whole: bool) ->
 def _given_film(asked: Asked, model: Generator, source: str) -> tuple[str, Medium, Path, Given]:
     film, path = model.stream_of("video"), asked.files["video"]
     if film is None or model.shape is None or model.stream_of("audio") is None:
-        raise RecipeError(f"sample: {asked.option('video')}: {source} does not make a sound for a film; drop it")
+        raise RecipeError(f"{asked.at('video')}: {source} does not make a sound for a film; drop it")
     if "image" in asked.files:
         drop = "drop --image" if asked.where is None else "drop the `image`"
-        raise RecipeError(f"sample: {asked.option('video')} has a first frame of its own; {drop}")
+        raise RecipeError(f"{asked.at('video')} has a first frame of its own; {drop}")
     frames, height, width = model.shape
     return film, "video", path, given_film(path, frames=frames, fps=model.fps, height=height, width=width)

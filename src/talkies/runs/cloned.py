@@ -8,7 +8,7 @@ from talkies.config import DataError, RecipeError
 from talkies.files.integrity import sha256_of
 from talkies.generate.prompts import Asked
 from talkies.generate.voice import Voice, read_voice
-from talkies.media.write import OURS
+from talkies.media.write import OURS, PROVENANCE
 from talkies.parallel.ranks import Ranks
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
@@ -40,14 +40,14 @@ def cloned(asked: Asked, recipe: PhaseRecipe) -> Voice | None:
     try:
         return read_voice(asked.files["voice"], stream=stream, sample_rate=rate, longest=longest)
     except DataError as error:
-        raise DataError(f"sample: {asked.option('voice')}: {str(error).removeprefix('media: ')}") from None
+        raise DataError(f"{asked.at('voice')}: {str(error).removeprefix('media: ')}") from None
 
 
 def check_takes_voice(asked: Asked, recipe: PhaseRecipe) -> None:
     """RecipeError for a voice that is given to a phase that takes none."""
     if "voice" in asked.files and passage_of(recipe) is None:
-        option = asked.option("voice")
-        raise RecipeError(f"sample: {option}: a {recipe.phase.kind} phase takes no voice: drop it")
+        option = asked.at("voice")
+        raise RecipeError(f"{option}: a {recipe.phase.kind} phase takes no voice: drop it")
 
 
 def provenance(asked: Asked) -> dict[str, str]:
@@ -58,6 +58,17 @@ def provenance(asked: Asked) -> dict[str, str]:
     return {VOICE: f"cloned from a recording, sha256 {sha256_of(asked.files['voice'])}", **consent}
 
 
+def heldout_voice(recipe: PhaseRecipe) -> dict[str, str]:
+    """The tags of a clip that is made of what a held-out one gives; none for a phase that takes no voice."""
+    return {} if passage_of(recipe) is None else {VOICE: "cloned from a held-out clip"}
+
+
+def heldout_tags(made_by: str, recipe: PhaseRecipe) -> dict[str, str]:
+    """These, with the provenance `made_by`, which says so, too."""
+    voice = heldout_voice(recipe)
+    return {PROVENANCE: f"{made_by}; cloned voice" if voice else made_by, **voice}
+
+
 def warn_of_consent(asked: Sequence[Asked], ranks: Ranks) -> None:
     """Warn, once, of the voices that are cloned without a word on who allows to."""
     silent = [one for one in asked if "voice" in one.files and one.consent is None]
@@ -65,4 +76,4 @@ def warn_of_consent(asked: Sequence[Asked], ranks: Ranks) -> None:
         return
     how = "give --consent NOTE" if silent[0].where is None else "give --consent NOTE, or a `consent` in their lines"
     what = "a voice is" if len(silent) == 1 else f"the voices of {len(silent)} clips are"
-    _log.warning(f"sample: {what} cloned, and nothing says who allows to: {how}")
+    _log.warning(f"{silent[0].verb}: {what} cloned, and nothing says who allows to: {how}")
