@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from mirage_run import mirage_run
+from mirage_run import mirage_run, voices_run
 from toy_run import toy_run
 
 for folder in ("tracking", "codecs", "weights"):
@@ -11,4 +11,4 @@ for folder in ("tracking", "codecs", "weights"):
 
 from speaking import here, speaking  # noqa: E402 - it is made of what these folders have
 
-__all__ = ["here", "mirage_run", "speaking", "toy_run"]
+__all__ = ["here", "mirage_run", "speaking", "toy_run", "voices_run"]

@@ -1,31 +1,35 @@
-"""One tiny run of Mirage's whole toy curriculum, shared by the tests that inspect its results."""
+"""Tiny runs of the whole toy curricula of Mirage video and Mirage audio, shared by the tests that inspect them."""
 
-import os
 from pathlib import Path
 
 import pytest
-from toy_run import SMALL, ToyRun, locked
+from toy_run import PHASES, ToyRun, curriculum_run
 
-from talkies.cli.main import run
-
-MIRAGE = Path(__file__).parents[2] / "recipes" / "mirage" / "toy"
+RECIPES = Path(__file__).parents[2] / "recipes"
+MIRAGE, VOICES = RECIPES / "mirage" / "toy", RECIPES / "mirage_audio" / "toy"
 FEW = [
     "prepare.sources.speakers.clips=20",
     "prepare.sources.speakers.heldout=8",
     "prepare.fit_clips=8",
-    *(text for text in SMALL if text.startswith("phases.")),
+    *PHASES,
     "reference.tracking.gates=[{metric: evaluation/sync_reference, op: '>=', value: 0.9}]",
+]
+FEW_VOICES = [
+    *(f"prepare.sources.{source}.clips=20" for source in ("sounds", "speakers")),
+    *(f"prepare.sources.{source}.heldout=8" for source in ("sounds", "speakers")),
+    "prepare.fit_clips=8",
+    *PHASES,
+    "cloning.tracking.gates=[{metric: evaluation/script_reference, op: '>=', value: 0.95}]",
 ]
 
 
 @pytest.fixture(scope="session")
 def mirage_run(tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
-    """Render speakers, prepare, four phases of 4 steps, evaluate, promote, sample; made once for all workers."""
-    base = tmp_path_factory.getbasetemp()
-    runs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "mirage-run"
-    with locked(runs):
-        if not (runs / "made").exists():
-            assert run(["train", str(MIRAGE / "curriculum.yaml"), *FEW, "--runs", str(runs), "--quiet"]) == 0
-            (runs / "made").touch()
-    (folder,) = runs.glob("mirage-toy-*/0001")
-    return ToyRun(runs=runs, folder=folder)
+    """Render speakers, prepare, four phases of 4 steps, evaluate, promote, sample."""
+    return curriculum_run(tmp_path_factory, MIRAGE, FEW)
+
+
+@pytest.fixture(scope="session")
+def voices_run(tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
+    """Render scripts that speakers say, prepare, three phases of 4 steps, evaluate, promote, sample."""
+    return curriculum_run(tmp_path_factory, VOICES, FEW_VOICES)

@@ -1,14 +1,15 @@
-"""One tiny run of the whole toy curriculum, shared by the tests that inspect its results."""
+"""One tiny run of a whole toy curriculum, shared by the tests that inspect its results."""
 
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
@@ -30,7 +31,9 @@ SMALL = [
     "phases.sampling.steps=2",
     "lora.tracking.gates=[{metric: evaluation/sync_reference, op: '>=', value: 0.9}]",
 ]
-TINY = [text.removeprefix("phases.") for text in SMALL if text.startswith("phases.")]
+PHASES = [text for text in SMALL if text.startswith("phases.")]
+"""What makes a phase tiny."""
+TINY = [text.removeprefix("phases.") for text in PHASES]
 """The same for a single phase."""
 
 
@@ -45,10 +48,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ToyRun:
-    """The folders of the curriculum's run."""
+    """The folders of the curriculum's run, of its recipes, and what made it tiny."""
 
     runs: Path
     folder: Path
+    recipes: Path
+    words: tuple[str, ...]
 
     def phase(self, name: str) -> Path:
         return next(self.folder.glob(f"[0-9]-{name}"))
@@ -57,19 +62,33 @@ class ToyRun:
     def data(self) -> Path:
         return next((self.runs / "data").iterdir())
 
+    @property
+    def train(self) -> list[str]:
+        """The command that made it, for talkies.cli.main.run."""
+        return ["train", str(self.recipes / "curriculum.yaml"), *self.words, "--runs", str(self.runs), "--quiet"]
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(f"sqlite:///{self.runs / 'mlflow.db'}")
+
+
+def curriculum_run(factory: pytest.TempPathFactory, recipes: Path, words: Sequence[str]) -> ToyRun:
+    """The run of the curriculum in `recipes`; made once for all workers of pytest-xdist."""
+    base, name = factory.getbasetemp(), recipes.parent.name.replace("_", "-")
+    runs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"{name}-run"
+    made = ToyRun(runs=runs, folder=runs, recipes=recipes, words=tuple(words))
+    with locked(runs):
+        if not (runs / "made").exists():
+            assert run(made.train) == 0
+            (runs / "made").touch()
+    (folder,) = runs.glob(f"{name}-toy-*/0001")
+    return ToyRun(runs=runs, folder=folder, recipes=recipes, words=made.words)
+
 
 @pytest.fixture(scope="session")
 def toy_run(tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
-    """Render, prepare, six phases of 4 steps, evaluate, promote, sample; made once for all workers of pytest-xdist."""
-    base = tmp_path_factory.getbasetemp()
-    runs = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "toy-run"
-    with locked(runs):
-        if not (runs / "made").exists():
-            code = run(["train", str(RECIPES / "curriculum.yaml"), *SMALL, "--runs", str(runs), "--quiet"])
-            assert code == 0
-            (runs / "made").touch()
-    (folder,) = runs.glob("mova-toy-*/0001")
-    return ToyRun(runs=runs, folder=folder)
+    """Render, prepare, six phases of 4 steps, evaluate, promote, sample."""
+    return curriculum_run(tmp_path_factory, RECIPES, SMALL)
 
 
 def released(folder: Path) -> dict[str, str]:

@@ -48,5 +48,5 @@ def test_takes_are_read_and_the_script_can_be_said(tmp_path: Path) -> None:
         ("0002-s1-good-morning", 1.5, "Ada, by letter"),
     ]
     assert found[0].prompt == "<describe> A happy child <script> [S1] Good morning!"
-    caption = caption_of({"script": script}, {"script": "--script"})
+    caption = caption_of({"script": script}, {"script": "sample: --script"})
     assert [turn.speaker for turn in Script.parse(caption).turns] == [1, 2]

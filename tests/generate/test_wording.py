@@ -7,7 +7,7 @@ import pytest
 from talkies.generate.wording import caption_of, read_script
 from talkies.streams.script import Script
 
-OPTIONS = {"script": "--script", "describe": "--describe"}
+OPTIONS = {"script": "sample: --script", "describe": "sample: --describe"}
 
 
 def caption(**worded: str) -> str:
@@ -20,7 +20,7 @@ HELLO = ("\u4f60\u597d", "\u0645\u0631\u062d\u0628\u0627")
 @pytest.mark.parametrize("form", ["[S1] {}\n[S2] {}\n", "[S1] {}\r\n[S2] {}", "\ufeff[S1] {}\r[S2]\t{}"])
 def test_every_kind_of_line_break_is_a_space(tmp_path: Path, form: str) -> None:
     (tmp_path / "a.txt").write_bytes(form.format(*HELLO).encode())
-    found = caption(script=read_script(tmp_path / "a.txt", option="--script"))
+    found = caption(script=read_script(tmp_path / "a.txt", option="sample: --script"))
     assert found == "<script> [S1] {} [S2] {}".format(*HELLO)
     assert [turn.speaker for turn in Script.parse(found).turns] == [1, 2]
 

@@ -67,7 +67,7 @@ def asked_here(args: argparse.Namespace) -> "Asked":
     worded = _worded(args)
     asked = Asked(
         name="sample",
-        prompt=caption_of(worded, {part: f"--{part}" for part in worded}) if worded else args.prompt,
+        prompt=caption_of(worded, {part: f"sample: --{part}" for part in worded}) if worded else args.prompt,
         negative=args.negative,
         files=files,
         seed=args.seed,
@@ -88,7 +88,8 @@ def _worded(args: argparse.Namespace) -> dict[str, str]:
     if given and args.prompt is not None:
         raise RecipeError(f"sample: --prompt and --{given[0]} both say what to make: give one of them")
     return {
-        part: read_script(args.script, option="--script") if part == "script" else getattr(args, part) for part in given
+        part: read_script(args.script, option="sample: --script") if part == "script" else getattr(args, part)
+        for part in given
     }
 
 

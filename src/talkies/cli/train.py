@@ -141,7 +141,7 @@ def _train_curriculum(
     complete = args.phase in (None, curriculum.phases[-1].name)
     if curriculum.recipe.promote and complete and not args.no_promote:
         from talkies.runs.run_promotion import promote_run
-        from talkies.runs.run_sample import sample_heldout
+        from talkies.runs.run_sample import sample_heldout, suffix_of
 
         run, tracking = runs[curriculum.recipe.promote], curriculum.phase(curriculum.recipe.promote).tracking
         spec = promote_run(
@@ -151,9 +151,8 @@ def _train_curriculum(
             ranks=ranks,
             **lookups(args.runs, context.store, source=str(run)),
         )
-        sample_heldout(
-            spec, run, registry=context.registry, out=folder / "sample.mp4", ranks=ranks, systems=context.systems
-        )
+        out = folder / f"sample{suffix_of(curriculum.phase(curriculum.recipe.promote))}"
+        sample_heldout(spec, run, registry=context.registry, out=out, ranks=ranks, systems=context.systems)
     _say(ranks)(f"run folder: {folder}")
     for line in where_to_look(folder, context.store) if ranks.main else ():
         print(f"MLflow:     {line}")

@@ -27,7 +27,7 @@ class MetricInfo:
 
 
 def _shown(name: str, words: str) -> MetricInfo:
-    """Of `speaker_metrics`."""
+    """Of `speaker_metrics` and `voice_metrics`."""
     key = f"evaluation/{name}"
     return MetricInfo(key=key, words=words, better="higher", ceiling=f"{key}_reference", control=f"{key}_chance")
 
@@ -75,6 +75,29 @@ METRICS = (
     _shown("background", "Background that the noise calls for, share of clips"),
     _shown("shirt", "Shirt that the caption names, share of clips"),
     _shown("identity", "Nearest to the own picture of the speaker, share of clips"),
+    _shown("script", "Script, share that is recognised"),
+    _shown("setting", "Setting that the description names, share of sounds"),
+    _shown("pitch", "Pitch within 5 % of the given voice's, share of sounds"),
+    MetricInfo(
+        key="evaluation/reference/pitch_swapped",
+        words="Pitch of the voice of another clip that was given, share of sounds",
+        better="higher",
+        ceiling="evaluation/pitch_reference",
+        control="evaluation/reference/pitch_original",
+    ),
+    _shown("timbre", "Timbre nearest to the given voice's, share of sounds"),
+    MetricInfo(
+        key="evaluation/degraded/setting",
+        words="Tuning: another setting than the degraded reference's, share of sounds",
+        better="higher",
+        ceiling="evaluation/setting_reference",
+    ),
+    MetricInfo(
+        key="evaluation/degraded/pitch",
+        words="Tuning: pitch within 5 % of the degraded reference's, share of sounds",
+        better="higher",
+        ceiling="evaluation/pitch_reference",
+    ),
     MetricInfo(
         key="evaluation/motion_sync",
         words="Synchronisation: correlation of motion and change of loudness",
@@ -87,5 +110,6 @@ METRICS = (
     MetricInfo(key="evaluation/frechet_audio", words="Frechet distance, audio", better="lower", ceiling=0.0),
     MetricInfo(key="evaluation/heldout/video", words="Held-out loss, video", better="lower"),
     MetricInfo(key="evaluation/heldout/audio", words="Held-out loss, audio", better="lower"),
+    MetricInfo(key="evaluation/heldout/sound", words="Held-out loss, sound", better="lower"),
 )
 """The numbers that a card begins with, in this order."""

@@ -38,7 +38,7 @@ class Asked:
     """A clip that is asked for: its texts, the `files` that are given by medium, and the seed of its noise, which
     depends on the `name`, too. `worded`: the parts of the prompt that are given apart; `seconds`: how long it lasts,
     unless that follows from the rest; `consent`: what allows to clone the voice that is given. `where`: the line that
-    asks for it; None: the command line does."""
+    asks for it; None: the command line of `verb` does, whose `arguments` have other names than --KEY."""
 
     name: str
     prompt: str | None
@@ -49,31 +49,37 @@ class Asked:
     seconds: float | None = None
     consent: str | None = None
     where: str | None = None
+    verb: str = "sample"
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
     def option(self, key: str) -> str:
         """A key, as messages call it."""
-        return f"--{key}" if self.where is None else f"{self.where}: `{key}`"
+        return self.arguments.get(key, f"--{key}") if self.where is None else f"{self.where}: `{key}`"
+
+    def at(self, key: str) -> str:
+        """What a message on a key begins with."""
+        return f"{self.verb}: {self.option(key)}"
 
     def check(self) -> None:
         """RecipeError for a text that is missing, empty, too long or not UTF-8."""
         if self.prompt is not None:
-            check_text(self.option("prompt"), self.prompt, empty="describe what to show and to hear")
+            check_text(self.at("prompt"), self.prompt, empty="describe what to show and to hear")
         elif "audio" not in self.files:
-            raise RecipeError(f"sample: {self.option('prompt')} is missing: describe what to show and to hear")
+            raise RecipeError(f"{self.at('prompt')} is missing: describe what to show and to hear")
         if self.negative is not None:
             empty = "drop it, since the default is the empty prompt"
-            check_text(self.option("negative"), self.negative, empty=empty)
+            check_text(self.at("negative"), self.negative, empty=empty)
         if self.consent is not None:
             self._check_consent(self.consent)
 
     def _check_consent(self, note: str) -> None:
-        option = self.option("consent")
+        option = self.at("consent")
         if "voice" not in self.files:
-            raise RecipeError(f"sample: {option} is for the voice of {self.option('voice')}: give one, or drop it")
+            raise RecipeError(f"{option} is for the voice of {self.option('voice')}: give one, or drop it")
         check_text(option, note, empty="say who allows to clone the voice")
         if len(note) > LONGEST_NOTE or not note.isprintable():
             needed = f"one line of at most {LONGEST_NOTE:,} characters"
-            raise RecipeError(f"sample: {option} is {shown(note)}: give {needed}")
+            raise RecipeError(f"{option} is {shown(note)}: give {needed}")
 
 
 def read_prompts(path: Path, *, seed: int, negative: str | None, consent: str | None = None) -> list[Asked]:
@@ -178,7 +184,7 @@ def _prompt(worded: Mapping[str, str], values: Mapping[str, Any], where: str) ->
         return values.get("prompt")
     if "prompt" in values:
         raise RecipeError(f"sample: {where}: `prompt` and `{next(iter(worded))}` both say what to make: give one")
-    return caption_of(worded, {part: f"{where}: `{part}`" for part in worded})
+    return caption_of(worded, {part: f"sample: {where}: `{part}`" for part in worded})
 
 
 def _file(folder: Path, value: str, option: str) -> Path:

@@ -44,16 +44,15 @@ class Read:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def negative_prompt(
-    text: str | None, recipe: PhaseRecipe, sampling: SamplingConfig, *, option: str = "--negative"
-) -> dict[str, str]:
-    """Text -> the negative prompt, for the texts that guidance leaves out; RecipeError if there is none."""
+def negative_prompt(text: str | None, recipe: PhaseRecipe, sampling: SamplingConfig, *, option: str) -> dict[str, str]:
+    """Text -> the negative prompt, for the texts that guidance leaves out; RecipeError, which begins with `option`, if
+    there is none."""
     if text is None:
         return {}
     texts = left_out(recipe.system.ladder(recipe), sampling.scales, sampling.steps) & parts(recipe).texts
     if not texts:
         raise RecipeError(
-            f"sample: {option}: no evaluation leaves the prompt out, so nothing leads away from it: set the guidance "
+            f"{option}: no evaluation leaves the prompt out, so nothing leads away from it: set the guidance "
             "scale of the prompt (such as --text-scale) to another value than 1, or drop it"
         )
     return {name: recipe.system.written(name, text) for name in sorted(texts)}
@@ -61,7 +60,7 @@ def negative_prompt(
 
 def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig, source: str) -> None:
     """What `request_of` checks without codecs. The files of one clip are opened; those of many, when they are read."""
-    negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
+    negative_prompt(asked.negative, recipe, sampling, option=asked.at("negative"))
     _check_media(asked, recipe, source)
     _check_wording(asked, recipe)
     duration(asked, recipe)
@@ -80,7 +79,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     Raises RecipeError for what the model does not take, DataError for files that cannot be used, with the line that
     names them.
     """
-    negative = negative_prompt(asked.negative, recipe, sampling, option=asked.option("negative"))
+    negative = negative_prompt(asked.negative, recipe, sampling, option=asked.at("negative"))
     _check_media(asked, recipe, source)
     _check_wording(asked, recipe)
     image = None if "image" not in asked.files else _image(asked, model)
@@ -89,7 +88,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     except DataError as error:
         if asked.where is None:
             raise
-        raise DataError(f"sample: {asked.where}: {str(error).removeprefix('sample: ')}") from None
+        raise DataError(f"{asked.verb}: {asked.where}: {str(error).removeprefix('sample: ')}") from None
     voice = cloned(asked, recipe)
     heard = {} if voice is None else {voice.stream: voice.samples}
     request = Request(
@@ -119,10 +118,10 @@ def _warn_of_white(asked: Sequence[Asked], model: Generator, ranks: Ranks) -> No
     if not white or not ranks.main:
         return
     if white[0].where is None:
-        _log.warning(f"sample: the clip begins {WHITE} --image FILE")
+        _log.warning(f"{white[0].verb}: the clip begins {WHITE} --image FILE")
     else:
         begin = f"{len(white)} of {len(asked)} clips begin" if len(asked) > 1 else "the clip begins"
-        _log.warning(f"sample: {begin} {WHITE} an `image` in their lines")
+        _log.warning(f"{white[0].verb}: {begin} {WHITE} an `image` in their lines")
 
 
 LACKS = {
@@ -138,7 +137,7 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
     """RecipeError for files that the system, or this phase of it, does not take, alone or together."""
     system, taken = recipe.system, takes(recipe)
     for name in (name for name in MEDIA if name in asked.files):
-        option = f"sample: {asked.option(name)}"
+        option = asked.at(name)
         if name not in system.options:
             known = ", ".join(f"--{option}" for option in system.options) or "none"
             raise RecipeError(f"{option}: a {system.kind} model takes no such file; it takes: {known}")
@@ -147,10 +146,10 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
             raise RecipeError(f"{option}: {source} {lacks}; drop it")
     if {"audio", "video"} <= asked.files.keys():
         both = "--audio and --video" if asked.where is None else f"{asked.where}: `audio` and `video`"
-        raise RecipeError(f"sample: {both} give everything, and leave nothing to make: give one of them")
+        raise RecipeError(f"{asked.verb}: {both} give everything, and leave nothing to make: give one of them")
     if {"image", "video"} <= asked.files.keys():
         drop = "drop --image" if asked.where is None else "drop the `image`"
-        raise RecipeError(f"sample: {asked.option('video')} has a first frame of its own; {drop}")
+        raise RecipeError(f"{asked.at('video')} has a first frame of its own; {drop}")
 
 
 def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
@@ -158,9 +157,9 @@ def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
     system = recipe.system
     for name in asked.worded:
         if name not in system.wording:
-            raise RecipeError(f"sample: {asked.option(name)}: a {system.kind} model has no such text; give a prompt")
+            raise RecipeError(f"{asked.at(name)}: a {system.kind} model has no such text; give a prompt")
     if system.wording and asked.prompt is not None:
-        check_script(asked.prompt, asked.option("prompt"))
+        check_script(asked.prompt, asked.at("prompt"))
 
 
 def _image(asked: Asked, model: Generator) -> Tensor:
@@ -174,7 +173,7 @@ def _named(asked: Asked, read: Callable[[Path], T]) -> T:
     try:
         return read(asked.files["image"])
     except DataError as error:
-        raise DataError(f"sample: {asked.option('image')}: {error}") from None
+        raise DataError(f"{asked.at('image')}: {error}") from None
 
 
 def _given(asked: Asked, model: Generator, *, whole: bool) -> tuple[str, Medium, Path, Given] | None:

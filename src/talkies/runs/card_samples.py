@@ -7,7 +7,7 @@ from talkies.config.regular_files import present, regular_bytes
 from talkies.config.single_line import flat
 from talkies.media.contact_sheet import reduced
 from talkies.media.write import PROVENANCE, read_tags
-from talkies.runs.validation import FIRST
+from talkies.runs.validation import FIRST, PLAYED
 from talkies.tracking.card_text import Sample
 
 MAX_SAMPLES = 3
@@ -21,7 +21,7 @@ def samples_of(folder: Path, sha256: str) -> list[Sample]:
     """Up to 3 samples of the release `sha256` among the evaluated clips in `folder`. A clip's tags name its release;
     only clips with a contact sheet count. Raises MediaError for a damaged clip."""
     found = []
-    for clip in sorted(folder.glob("sample-*.mp4")):
+    for clip in sorted([*folder.glob("sample-*.mp4"), *folder.glob(f"sample-*{PLAYED}")]):
         tags, sheet = read_tags(clip), clip.with_suffix(".png")
         if sha256[:16] in tags.get(PROVENANCE, "") and sheet.is_file():
             prompt = flat(tags.get("title", ""), PROMPT)

@@ -10,7 +10,7 @@ from talkies.config.plain_json import canonical_json
 from talkies.files.integrity import sha256_of
 from talkies.generate.prompts import Asked
 from talkies.generate.voice import Voice, read_voice
-from talkies.media.write import OURS
+from talkies.media.write import OURS, PROVENANCE
 from talkies.parallel.ranks import Ranks
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
@@ -43,7 +43,7 @@ def cloned(asked: Asked, recipe: PhaseRecipe) -> Voice | None:
     try:
         return read_voice(asked.files["voice"], stream=stream, sample_rate=rate, longest=longest)
     except DataError as error:
-        raise DataError(f"sample: {asked.option('voice')}: {str(error).removeprefix('media: ')}") from None
+        raise DataError(f"{asked.at('voice')}: {str(error).removeprefix('media: ')}") from None
 
 
 def provenance(asked: Asked) -> dict[str, str]:
@@ -67,6 +67,17 @@ def note_cloned(run: Path | None, out: Path, tags: Mapping[str, str]) -> None:
         _log.warning(f"sample: cannot note the cloned voice in {run / CLONED}: {error.strerror}")
 
 
+def heldout_voice(recipe: PhaseRecipe) -> dict[str, str]:
+    """The tags of a clip that is made of what a held-out one gives; none for a phase that takes no voice."""
+    return {} if passage_of(recipe) is None else {VOICE: "cloned from a held-out clip"}
+
+
+def heldout_tags(made_by: str, recipe: PhaseRecipe) -> dict[str, str]:
+    """These, with the provenance `made_by`, which says so, too."""
+    voice = heldout_voice(recipe)
+    return {PROVENANCE: f"{made_by}; cloned voice" if voice else made_by, **voice}
+
+
 def warn_of_consent(asked: Sequence[Asked], ranks: Ranks) -> None:
     """Warn, once, of the voices that are cloned without a word on who allows to."""
     silent = [one for one in asked if "voice" in one.files and one.consent is None]
@@ -74,4 +85,4 @@ def warn_of_consent(asked: Sequence[Asked], ranks: Ranks) -> None:
         return
     how = "give --consent NOTE" if silent[0].where is None else "give --consent NOTE, or a `consent` in their lines"
     what = "a voice is" if len(silent) == 1 else f"the voices of {len(silent)} clips are"
-    _log.warning(f"sample: {what} cloned, and nothing says who allows to: {how}")
+    _log.warning(f"{silent[0].verb}: {what} cloned, and nothing says who allows to: {how}")

@@ -1,12 +1,13 @@
 """Held-out clips that a model makes without some of its conditions, or with those of other clips."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import Tensor
 
 from talkies.evaluation.given import shown_shares, speaker_metrics
+from talkies.evaluation.voices import heard, lines_of, voice_metrics, voice_shares
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
 from talkies.generate.model import Generator
@@ -15,6 +16,7 @@ from talkies.runs.validation import BATCH, conditions, requests_of
 from talkies.signals.answer import check_signal
 from talkies.streams.batch import Batch
 from talkies.streams.codec import Media
+from talkies.streams.script import Script
 
 T = TypeVar("T")
 
@@ -22,14 +24,18 @@ T = TypeVar("T")
 @dataclass(frozen=True, kw_only=True)
 class Clips:
     """Held-out clips: their `requests`, and as they are, decoded (`real`), with sound if the model is heard with any;
-    `images` [3, H, W] in [-1, 1] of the condition `reference`, if the model reads one; whether they are of the world's
-    `speakers`; and the `films` made so far, by the conditions that were left out, and those that were exchanged."""
+    `images` [3, H, W] in [-1, 1] of the condition `reference`, if the model reads one; `voices` as they sound in the
+    condition `passage`, if it reads one; whether they are of the world's `speakers` or its `scripts`; and the `films`
+    made so far, by the conditions that were left out, and those that were exchanged."""
 
     requests: list[Request]
     real: list[Media]
     reference: str | None
     images: list[Tensor]
+    passage: str | None
+    voices: list[Media]
     speakers: bool
+    scripts: bool
     films: dict[tuple[frozenset[str], frozenset[str]], list[Media]]
 
 
@@ -37,15 +43,24 @@ def clips_of(model: Generator, batches: Sequence[Batch], generated: list[Media],
     """Those of the batches, which were made with all conditions (`generated`) and decoded (`real`)."""
     requests = [request for batch in batches for request in requests_of(batch, model)]
     stored = model.system.stored(model.setup.codecs)
-    reference = next((name for name in model.grids if stored[name].of == "reference"), None)
+    reference, passage = (
+        next((name for name in model.grids if name not in model.targets and stored[name].of == of), None)
+        for of in ("reference", "passage")
+    )
     images = [] if reference is None else _images(model, batches, reference)
-    speakers = speaker_metrics(real, real, captions=captions_of(requests), images=images)
+    voices = [] if passage is None else voices_of(model, batches, passage)
+    captions, silent = captions_of(requests), model.shape is None and model.stream_of("audio") is not None
+    speakers = speaker_metrics(real, real, captions=captions, images=images)
+    scripts = silent and voice_metrics(real, real, captions=captions, voices=voices)
     return Clips(
         requests=requests,
         real=real,
         reference=reference,
         images=images,
+        passage=passage,
+        voices=voices,
         speakers=bool(speakers),
+        scripts=bool(scripts),
         films={(frozenset(), frozenset()): generated},
     )
 
@@ -95,19 +110,31 @@ def _made(
 
 
 def shown(clips: Clips, films: Sequence[Media], *, swapped: Collection[str] = ()) -> dict[str, float]:
-    """`shown_shares` of `films` for what they were given, with the conditions of the next clip for the `swapped` ones.
-    Nothing if the clips are not of the world's speakers."""
-    if not clips.speakers:
+    """`shown_shares` of `films` for what they were given, with the conditions of the next clip for the `swapped` ones;
+    of sounds, `voice_shares`. Nothing if the clips are of neither the world's speakers nor its scripts."""
+    if not clips.speakers and not clips.scripts:
         return {}
-    images = next_of(clips.images) if clips.reference in swapped else clips.images
     own, other = clips.requests, next_of(clips.requests)
-    asked = [_changed(*pair, without=(), swapped=swapped) for pair in zip(own, other, strict=True)]
-    return shown_shares(films, captions=captions_of(asked), images=images)
+    captions = captions_of([_changed(*pair, without=(), swapped=swapped) for pair in zip(own, other, strict=True)])
+    if clips.speakers:
+        images = next_of(clips.images) if clips.reference in swapped else clips.images
+        return shown_shares(films, captions=captions, images=images)
+    voices = next_of(clips.voices) if clips.passage in swapped else clips.voices
+    lines = lines_of(captions)
+    assert lines is not None, "the clips are of the world's scripts"
+    return voice_shares([heard(film) for film in films], lines, [heard(voice) for voice in voices])
 
 
 def captions_of(requests: Sequence[Request]) -> list[str]:
     """All texts of each request, in one line; nothing if there are none."""
-    return [" ".join(request.prompts.values()) for request in requests if request.prompts]
+    return [_caption(request.prompts) for request in requests if request.prompts]
+
+
+def _caption(texts: Mapping[str, str]) -> str:
+    """The line that a request's texts came from."""
+    if "script" not in texts:
+        return " ".join(texts.values())
+    return str(Script(words=texts["script"], description=texts.get("description", "")))
 
 
 def heard_with(films: Sequence[Media], sounds: Sequence[Media]) -> list[Media]:
@@ -138,3 +165,18 @@ def _images(model: Generator, batches: Sequence[Batch], name: str) -> list[Tenso
     """The references of the batches, decoded: what was repeated is alike, and the last picture stands for all."""
     codec = model.codecs.video[model.codec_of(name)]
     return [film[-1].clamp(-1, 1) for batch in batches for film in codec.decode(batch.streams[name].latent).cpu()]
+
+
+def voices_of(model: Generator, batches: Sequence[Batch], name: str) -> list[Media]:
+    """The passages of the batches, the condition `name`, as they sound, without their padding."""
+    codec = model.codecs.sound(model.codec_of(name))
+    requests = [request for batch in batches for request in requests_of(batch, model)]
+    return [
+        Media(
+            frames=None,
+            fps=model.fps,
+            samples=codec.decode(request.latents[name][None].to(model.device))[0].float().clamp(-1, 1).cpu(),
+            sample_rate=codec.sample_rate,
+        )
+        for request in requests
+    ]

@@ -28,8 +28,7 @@ def duration(asked: Asked, recipe: PhaseRecipe) -> float | None:
     if makes(recipe) != ("audio",):
         if asked.seconds is not None:
             raise RecipeError(
-                f"sample: {asked.option('seconds')} is for sound alone; clips with pictures are as long as --geometry "
-                "says: drop it"
+                f"{asked.at('seconds')} is for sound alone; clips with pictures are as long as --geometry says: drop it"
             )
         return None
     found = _as_asked(asked, recipe)
@@ -42,14 +41,14 @@ def _as_asked(asked: Asked, recipe: PhaseRecipe) -> float | None:
     least, most = _bounds(recipe)
     if asked.seconds is not None:
         if not least <= asked.seconds <= most:
-            found = f"sample: {asked.option('seconds')} is {shown(asked.seconds)}"
+            found = f"{asked.at('seconds')} is {shown(asked.seconds)}"
             raise RecipeError(f"{found}: this model makes {least:.2f} to {most:g} s")
         return float(asked.seconds)
     takes = _takes(asked, recipe)
     if takes is not None and takes > most:
         raise RecipeError(
-            f"sample: {_script(asked)} takes {takes:.1f} s at this model's pace, and it makes at most {most:g} s: "
-            f"shorten it, or give {asked.option('seconds')} to have it said faster"
+            f"{asked.verb}: {_script(asked)} takes {takes:.1f} s at this model's pace, and it makes at most {most:g} "
+            f"s: shorten it, or give {asked.option('seconds')} to have it said faster"
         )
     return None if takes is None else max(takes, least)
 
@@ -62,7 +61,7 @@ def _check_cut(asked: Asked, recipe: PhaseRecipe, seconds: float) -> None:
     try:
         recipe.system.tokens(recipe, cut)
     except ValueError as error:
-        raise RecipeError(f"sample: {asked.option('seconds')} {seconds:g}: {error}") from None
+        raise RecipeError(f"{asked.at('seconds')} {seconds:g}: {error}") from None
 
 
 def warn_of_haste(asked: Sequence[Asked], recipe: PhaseRecipe, ranks: Ranks) -> None:
@@ -71,7 +70,7 @@ def warn_of_haste(asked: Sequence[Asked], recipe: PhaseRecipe, ranks: Ranks) -> 
         takes = _takes(one, recipe)
         if takes is not None and one.seconds is not None and takes > HURRIED * one.seconds:
             _log.warning(
-                f"sample: {_script(one)} takes {takes:.1f} s at this model's pace, more than the {one.seconds:g} s "
+                f"{one.verb}: {_script(one)} takes {takes:.1f} s at this model's pace, more than the {one.seconds:g} s "
                 "that are asked for: words may be lost"
             )
 

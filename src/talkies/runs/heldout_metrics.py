@@ -6,14 +6,15 @@ from talkies.config import DataError
 from talkies.data.shards import ShardSet
 from talkies.evaluation.report import evaluate_clips
 from talkies.flow.config import SamplingConfig
-from talkies.media.write import PROVENANCE
 from talkies.recipe.components import parts
+from talkies.runs.cloned import heldout_tags
 from talkies.runs.condition_arms import clips_of, conditions_of
 from talkies.runs.condition_metrics import ablation, condition_metrics
 from talkies.runs.opened import Source
 from talkies.runs.task_metrics import task_metrics
 from talkies.runs.validation import batches, captions, decoded, heldout_losses, sample_batch, write_samples
 from talkies.runs.voice_arms import voice_arms
+from talkies.runs.voice_examples import write_examples
 from talkies.signals.answer import check_signal
 from talkies.streams.codec import Media
 
@@ -31,7 +32,8 @@ def evaluate(
     """Generate one clip per held-out caption and first frame, and compare them with the decoded held-out clips.
 
     Keys: those of `heldout_loss`, `evaluate_clips`, `task_metrics`, `condition_metrics` and `voice_arms`, prefixed with
-    `evaluation/`; `sync_reference` is the ceiling set by the codecs. `folder`: receives the first 8 clips as mp4.
+    `evaluation/`; `sync_reference` is the ceiling set by the codecs. `folder`: receives the first 8 clips, and
+    those of `write_examples`.
     `ablate`: with those of `ablation`.
     """
     check_count(clips, heldout)
@@ -60,8 +62,12 @@ def evaluate(
     if ablate:
         metrics |= ablation(model, clips_made, conditions, sampling, seed=seed)
     if folder is not None:
-        tags = {PROVENANCE: f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"}
+        made_by = f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"
+        tags = heldout_tags(made_by, recipe)
         write_samples(generated[:8], titles[:8], folder, tags=tags)
+        write_examples(
+            model, clips_made, heldout_batches, sampling, seed=seed, folder=folder, made_by=made_by, tags=tags
+        )
     return metrics
 
 

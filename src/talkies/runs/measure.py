@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from talkies.generate.model import Generator
-from talkies.media.write import PROVENANCE
 from talkies.parallel.autocasted import Autocasted
 from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
+from talkies.runs.cloned import heldout_tags
 from talkies.runs.validation import batches, captions, heldout_losses, sample_batch, write_samples
 from talkies.streams.batch import Batch, Denoiser
 from talkies.training.ema_callback import EmaCallback
@@ -45,7 +45,7 @@ class Evaluator:
             return heldout_losses(self.recipe, self._denoiser(), self.batches(), seed=self.recipe.seed)
 
     def samples(self, step: int) -> list[Path]:
-        """Sampled clips as mp4 files and contact sheets."""
+        """Sampled clips and their contact sheets."""
         count = self.recipe.validation.samples
         batch = batches(self.inputs.heldout, count, self.parts.held_out)[0].to(self.phase.device)
         # Without guidance, which would cost more and is a matter of taste, and without what only saves time or memory:
@@ -72,5 +72,5 @@ class Evaluator:
         if not self.ranks.main:
             return []
         folder = self.folder / f"step-{step:08d}"
-        tags = {PROVENANCE: f"synthetic; talkies {self.recipe.name} step {step}"}
+        tags = heldout_tags(f"synthetic; talkies {self.recipe.name} step {step}", self.recipe)
         return write_samples(media, captions(batch), folder, tags=tags)

@@ -10,7 +10,7 @@ from time import monotonic
 
 from talkies.config import RecipeError
 from talkies.config.regular_files import present
-from talkies.flow.config import SamplingConfig
+from talkies.flow.config import SamplingConfig, WindowsConfig
 from talkies.generate.prompts import Asked
 from talkies.media.loudness import loudness
 from talkies.media.probe import probe
@@ -23,6 +23,7 @@ from talkies.prepare.geometry import Geometry
 from talkies.recipe.check import grids
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.media import makes, takes
+from talkies.recipe.sampling import check_sampling
 from talkies.runs.asked import check_asked, request_of
 from talkies.runs.cloned import CONSENT, VOICE
 from talkies.runs.opened import Source
@@ -47,6 +48,11 @@ class Take:
     accuracy: float | None
 
 
+def takes_in(folder: Path, most: int) -> int:
+    """How many takes in a row are in `folder`, from the first on; at most `most`."""
+    return next((count for count in range(most) if not present(folder / f"take-{count + 1}.wav")), most)
+
+
 def asked_takes(asked: Asked, count: int) -> list[Asked]:
     """The takes of what is asked for: the same but for their noise."""
     return [replace(asked, name=f"take-{number}") for number in range(1, count + 1)]
@@ -56,20 +62,32 @@ def check_audio(asked: Asked, source: str, opening: Opening) -> None:
     """RecipeError or DataError for a model that does not say scripts, or cannot be asked for this one."""
     recipe = opening.recipe
     if makes(recipe) != ("audio",) or "script" not in recipe.system.wording:
-        raise RecipeError(
-            f"perform: --audio-model: {recipe.name} is a {recipe.phase.kind} phase of {recipe.system.kind}, which does "
-            "not say scripts: give a model of sound alone that does"
-        )
+        raise RecipeError(f"{_unfit('--audio-model', recipe)} does not say scripts: give a model of sound that does")
     check_asked(asked, recipe, recipe.sampling, source)
 
 
 def check_video(recipe: PhaseRecipe) -> None:
     """RecipeError for a model that makes no video for a sound."""
     if "audio" not in takes(recipe) or "video" not in makes(recipe):
-        raise RecipeError(
-            f"perform: --video-model: {recipe.name} is a {recipe.phase.kind} phase of {recipe.system.kind}, which does "
-            "not make a video for a sound: give a model that does"
-        )
+        found = _unfit("--video-model", recipe)
+        raise RecipeError(f"{found} does not make a video for a sound: give a model that does")
+
+
+def _unfit(option: str, recipe: PhaseRecipe) -> str:
+    return f"perform: {option}: {recipe.name}, a {recipe.phase.kind} phase of {recipe.system.kind},"
+
+
+def check_film(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
+    """RecipeError or DataError for a film that a model, which makes films, cannot be asked for. The take may not be
+    made yet."""
+    check_sampling(recipe, film_sampling(recipe))
+    given = {name: path for name, path in asked.files.items() if name != "audio"}
+    check_asked(replace(asked, files=given), recipe, film_sampling(recipe), source)
+
+
+def film_sampling(recipe: PhaseRecipe) -> SamplingConfig:
+    """That of the recipe, with windows: a film is as long as its take."""
+    return replace(recipe.sampling, windows=recipe.sampling.windows or WindowsConfig())
 
 
 def make_takes(
@@ -108,21 +126,25 @@ def table_of(found: Sequence[Take]) -> list[str]:
     return lines
 
 
-def costs(audio: PhaseRecipe, video: PhaseRecipe, count: int) -> str:
-    """What both stages compute, at most, in one line."""
-    sound, film = (_flops(recipe) for recipe in (audio, video))
-    as_much = f"as much as {film / sound:,.1f} takes"
-    return f"perform:  {count} takes are {count * sound:.1e} FLOPs, a film is {film:.1e}, {as_much}"
+def costs(audio: PhaseRecipe, video: PhaseRecipe | None, count: int) -> str:
+    """What both stages compute, in one line: for clips as long as those of the recipes."""
+    sound, seconds = _flops(audio)
+    line = f"perform:  {count} takes of {seconds:g} s are {count * sound:.1e} FLOPs"
+    if video is None:
+        return line
+    film, seconds = _flops(video)
+    return f"{line}, {seconds:g} s of film {film:.1e}: as many as {film / sound:,.1f} takes"
 
 
-def _flops(recipe: PhaseRecipe) -> int:
-    return sampling_flops(recipe, grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry")))
+def _flops(recipe: PhaseRecipe) -> tuple[int, float]:
+    """FLOPs of a clip, and its seconds."""
+    geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
+    return sampling_flops(recipe, grids(recipe, geometry)), float(geometry.seconds)
 
 
 def make_film(
     source: Source,
     asked: Asked,
-    sampling: SamplingConfig,
     *,
     spec: str,
     out: Path,
@@ -130,7 +152,7 @@ def make_film(
     say: Callable[[str], None] = print,
 ) -> None:
     """The film of a take, which `asked` gives as its sound, at `out`, with the take's word on whose voice it is."""
-    take, began = asked.files["audio"], monotonic()
+    take, sampling, began = asked.files["audio"], film_sampling(source.recipe), monotonic()
     read = request_of(asked, source.generator(), source.recipe, sampling, spec)
     kept = {name: text for name, text in read_tags(take).items() if name in (VOICE, CONSENT)}
     wanted = Wanted(

@@ -26,7 +26,7 @@ from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.recipe.media import makes
-from talkies.runs.cloned import VOICE, note_cloned
+from talkies.runs.cloned import VOICE, heldout_voice, note_cloned
 from talkies.runs.opened import Source
 from talkies.runs.place import place_of
 from talkies.runs.source import open_source
@@ -184,8 +184,9 @@ def sample_heldout(
     heldout = ShardSet.open(place_of(run).data_root / "sets" / source.recipe.data.heldout)
     batch = batches(heldout, 1, parts(source.recipe).held_out)[0]
     model = source.generator()
-    request = replace(requests_of(batch, model)[0], id="sample")
+    request = replace(requests_of(batch, model)[0], id="sample", seed=0)
     heard = None
     if model.stream_of("audio") is None and model.heard is not None:
         heard = decoded(batch, model, seconds=heldout.seconds)[0]
-    make_clip(source, request, source.recipe.sampling, seed=0, out=out, ranks=ranks, heard=heard, say=say)
+    wanted = Wanted(request=request, out=out, tags=heldout_voice(source.recipe))
+    make_together(source, [wanted], source.recipe.sampling, ranks=ranks, heard=heard, say=say)

@@ -43,7 +43,7 @@ def make_clips(
     """
     requests = {one.name: _hash(source, one, sampling) for one in asked}
     files = {one.name: out / f"{one.name}{suffix_of(source.recipe)}" for one in asked}
-    missing = ranks.first(lambda: [name for name, path in files.items() if not _made(path, requests[name])])
+    missing = ranks.first(lambda: [one.name for one in asked if not _made(one, files[one.name], requests[one.name])])
     pending = [one for one in asked if one.name in missing]
     read = partial(_wanted, source, sampling=sampling, spec=spec, files=files, requests=requests)
     groups = _groups(source, pending, sampling, read)
@@ -81,13 +81,14 @@ def _said(asked: Asked) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value is not None}
 
 
-def _made(path: Path, request: str) -> bool:
+def _made(asked: Asked, path: Path, request: str) -> bool:
     """Whether the clip is there; DataError for another one in its place."""
     if not present(path):
         return False
     if read_tags(path).get(REQUEST) != request:
         raise DataError(
-            f"sample: {path} was not made of this prompt, seed, model and sampling: move it away, or give another --out"
+            f"{asked.verb}: {path} was not made of this prompt, seed, model and sampling: move it away, or give "
+            "another --out"
         )
     return True
 

@@ -25,6 +25,10 @@ from talkies.streams.codec import Media
 BATCH = 16
 FIRST = ".first.png"
 """Suffix of the first frame's file, in place of the clip's."""
+PLAYED = ".m4a"
+"""Suffix of sounds that are heard in MLflow."""
+TITLE = 200
+"""Characters."""
 
 
 def batches(shards: ShardSet, clips: int, streams: Collection[str]) -> list[Batch]:
@@ -159,12 +163,13 @@ def sample_batch(
 def write_samples(
     media: Sequence[Media], titles: Sequence[str], folder: Path, *, tags: Mapping[str, str]
 ) -> list[Path]:
-    """Write an mp4, a contact sheet and the first frame of each clip to `folder`. Returns the mp4s and the sheets."""
+    """Write an mp4 (an m4a of sound alone), a contact sheet and the first frame of each clip to `folder`. Returns the
+    clips and the sheets."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for number, (clip, title) in enumerate(zip(media, titles, strict=True)):
-        path = folder / f"sample-{number:02d}.mp4"
-        write_mp4(path, clip, tags={**tags, "title": title[:200]})
+        path = folder / f"sample-{number:02d}{PLAYED if clip.frames is None else '.mp4'}"
+        write_mp4(path, clip, tags={**tags, "title": title[:TITLE]})
         sheet = path.with_suffix(".png")
         contact_sheet(sheet, clip.frames, clip.samples, clip.sample_rate)
         written += [path, sheet]

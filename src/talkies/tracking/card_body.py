@@ -24,6 +24,8 @@ KINDS = {
 }
 
 
+_CONTROLS = {False: "the same frames with the sound of other clips", True: "sounds for what others were given"}
+"""Whether there are no pictures -> what the numbers at chance level are of."""
 _SILENT = (
     "Synchronisation means mouths that open as voices sound; real clips of this set hardly do, so it is only among "
     "every metric below."
@@ -111,6 +113,11 @@ def _clip(geometry: str) -> str:
     )
 
 
+def _sound_alone(card: Mapping[str, Any]) -> bool:
+    """Whether it makes no pictures. Cards of older versions do not say what is made."""
+    return bool(card.get("made") == ["audio"])
+
+
 def _million(count: int) -> str:
     for unit, name in ((1e9, "billion"), (1e6, "million")):
         if count >= unit:
@@ -125,7 +132,8 @@ def _samples(card: Mapping[str, Any], stored: str) -> Iterator[str]:
     ]
     if shown:
         given = "first frames" if "made" not in card else "what else held-out clips give"
-        what = f"Of held-out prompts and {given}: frames of each clip, over its waveform (grey) and loudness (red)."
+        seen = "" if _sound_alone(card) else "frames of each clip, over "
+        what = f"Of held-out prompts and {given}: {seen}its waveform (grey) and loudness (red)."
         yield "\n\n".join(["## Samples", what, *shown])
 
 
@@ -139,7 +147,7 @@ def _use(front: Front) -> str:
     words += [
         *(("--image", first) if first and "image" in card.get("takes", ("image",)) else ()),
         "--out",
-        "sample.mp4",
+        "sample.wav" if _sound_alone(card) else "sample.mp4",
     ]
     words += ["--tracking-uri", server] if server else ["--runs", runs] if runs != "runs" else []
     where = (
@@ -169,7 +177,7 @@ def _numbers(front: Front) -> str:
         return "Nothing was evaluated."
     head = ["metric", "better", "this version", "ceiling", "control", "gate"]
     return table(head, rows) + (
-        "\n\nCeiling: real clips through the codecs. Control: the same frames with the sound of other clips."
+        f"\n\nCeiling: real clips through the codecs. Control: {_CONTROLS[_sound_alone(front['talkies'])]}."
         + f" {_SILENT}" * silent
     )
 

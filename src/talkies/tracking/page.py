@@ -41,8 +41,8 @@ def dress(client: MlflowClient, experiment: Experiment) -> None:
 def _view() -> str:
     """The saved view: phases without the curriculum's own run, which has no metrics, and three charts."""
     charts = [
-        _chart("LINE", "Training loss", "train/video", "train/audio"),
-        _chart("LINE", "Held-out loss", "heldout/video", "heldout/audio"),
+        _chart("LINE", "Training loss", "train/video", "train/audio", "train/sound"),
+        _chart("LINE", "Held-out loss", "heldout/video", "heldout/audio", "heldout/sound"),
         _chart("BAR", "Synchronisation", "evaluation/sync"),
     ]
     state = {
