@@ -130,7 +130,7 @@ def test_windows_that_would_be_ignored_are_refused(words: list[str], recipe: str
 def negative(*words: str, recipe: str = "joint_phase2") -> dict[str, str]:
     args = arguments(*words)
     found = decode_phase(load(RECIPES / f"{recipe}.yaml"), SYSTEMS)
-    return negative_prompt(args.negative, found, sampling_of(args, found))
+    return negative_prompt(args.negative, found, sampling_of(args, found), option="sample: --negative")
 
 
 def test_a_negative_prompt_takes_the_empty_one_s_place_where_guidance_leaves_the_prompt_out() -> None:
