@@ -40,6 +40,7 @@ sys.path.append(str(Path(__file__).parents[1] / "codecs"))
 
 from small_codecs import oobleck, t5
 
+pytestmark = pytest.mark.slow
 SIX = (*SYSTEMS, FIFTH)
 SET = {"source": "faces", "geometry": "32x32x25@12.5", "modalities": ["audio"]}
 
