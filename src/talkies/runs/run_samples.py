@@ -87,8 +87,8 @@ def _made(asked: Asked, path: Path, request: str) -> bool:
         return False
     if read_tags(path).get(REQUEST) != request:
         raise DataError(
-            f"{asked.verb}: {path} was not made of this prompt, seed, model and sampling: move it away, or give another "
-            "--out"
+            f"{asked.verb}: {path} was not made of this prompt, seed, model and sampling: move it away, or give "
+            "another --out"
         )
     return True
 
