@@ -9,6 +9,6 @@ from toy_run import toy_run
 for folder in ("tracking", "codecs", "weights"):
     sys.path.append(str(Path(__file__).parents[1] / folder))
 
-from speaking import here, speaking  # noqa: E402 - it is made of what these folders have
+from speaking import here, speaking, stage  # noqa: E402 - it is made of what these folders have
 
-__all__ = ["here", "mirage_run", "speaking", "toy_run", "voices_run"]
+__all__ = ["here", "mirage_run", "speaking", "stage", "toy_run", "voices_run"]

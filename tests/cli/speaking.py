@@ -9,6 +9,7 @@ import av
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch import Tensor
 from tracking_release import info
 
@@ -28,6 +29,8 @@ from talkies.recipe.config import PhaseRecipe, decode_phase
 from talkies.runs.recorded import released_values
 from talkies.runs.result import split_components
 
+WORDS = "[S1] so ba mi\n"
+"""A script of the synthetic world."""
 SCRIPT = "[S1] Hello there,\n[S2] hi you!\n"
 RATE, HOP, SECONDS = 16000, 160, 2.0
 """Of the codec, and the clips of the model, which says a letter in a tenth of a second."""
@@ -116,3 +119,19 @@ def here(speaking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def sample(folder: Path, *words: object, model: str = "cloning") -> int:
     """The exit code of `talkies sample` with a model of a folder."""
     return run(["sample", str(folder / model), *map(str, words)])
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a script, recordings of two voices and a picture."""
+    monkeypatch.chdir(tmp_path)
+    Path("script.txt").write_text(WORDS)
+    recorded(Path("low.wav"), voice(2.0, rate=RATE), rate=RATE)
+    recorded(Path("high.wav"), voice(2.0, pitch=210.0))
+    Image.new("RGB", (48, 96), (200, 30, 60)).save("face.png")
+    return tmp_path
+
+
+def perform(audio: Path | str, *words: str, out: str = "out") -> int:
+    """The exit code of `talkies perform` by the model `audio`."""
+    return run(["perform", *words, "--audio-model", str(audio), "--out", out])

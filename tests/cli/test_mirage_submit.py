@@ -1,4 +1,4 @@
-"""`talkies submit --dry-run` of Mirage's recipes: their own jobs, and nothing is written."""
+"""`talkies submit --dry-run` of Mirage video and Mirage audio: their own jobs, and nothing is written."""
 
 from pathlib import Path
 
@@ -9,6 +9,12 @@ from test_submit import RECIPES as MOVA
 RECIPES = MOVA.parent / "mirage"
 REFERENCE = str(RECIPES / "reference.yaml")
 TOY = str(RECIPES / "toy" / "curriculum.yaml")
+VOICES = str(MOVA.parent / "mirage_audio" / "toy" / "curriculum.yaml")
+PHASES = {
+    TOY: ("mirage-toy", ("video_pretraining", "warm_up", "stitch", "reference"), 4),
+    VOICES: ("mirage-audio-toy", ("general_sound", "speech", "cloning"), 4),
+}
+"""Curriculum -> its name, its phases, and how many sets it prepares."""
 
 
 @pytest.fixture(autouse=True)
@@ -16,25 +22,37 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "nodes"), [("reference", 64), ("lora", 1)])
-def test_a_full_scale_phase_is_one_job(capsys: pytest.CaptureFixture[str], name: str, nodes: int) -> None:
-    recipe = str(RECIPES / f"{name}.yaml")
+@pytest.mark.parametrize(
+    ("name", "nodes", "processes"),
+    [
+        ("mirage/reference", 64, 8), ("mirage/lora", 1, 8), ("mirage_audio/general_sound", 1, 8),
+        ("mirage_audio/cloning", 1, 8), ("mirage_audio/lora", 1, 1),
+    ],
+)  # fmt: skip
+def test_a_full_scale_phase_is_one_job(
+    capsys: pytest.CaptureFixture[str], name: str, nodes: int, processes: int
+) -> None:
+    recipe, phase = str(MOVA.parent / f"{name}.yaml"), name.rpartition("/")[2]
     found = scripts(capsys, recipe, *site(data_root="/data/mirage", runs="/scratch/runs"))
-    assert [*found] == [name]
-    assert {f"#SBATCH --nodes={nodes}", "#SBATCH --ntasks-per-node=8"} <= {*found[name].splitlines()}
-    words = command(found[name])
+    assert [*found] == [phase]
+    lines = {*found[phase].splitlines()}
+    assert {f"#SBATCH --nodes={nodes}", f"#SBATCH --ntasks-per-node={processes}"} <= lines
+    words = command(found[phase])
     assert words[:2] == ["train", recipe]
     assert "data.root=/data/mirage" in words
 
 
-def test_the_toy_curriculum_is_a_preparation_and_a_job_per_phase(capsys: pytest.CaptureFixture[str]) -> None:
-    found = scripts(capsys, TOY, "warm_up.slurm.time=02:00:00", *site())
-    phases = ("video_pretraining", "warm_up", "stitch", "reference")
-    assert [*found] == [f"mirage-toy.{name}" for name in ("prepare-codecs", "prepare-sets", "prepare", *phases)]
-    assert "#SBATCH --array=0-3%8" in found["mirage-toy.prepare-sets"]
-    assert "#SBATCH --time=02:00:00" in found["mirage-toy.warm_up"]
+@pytest.mark.parametrize("curriculum", PHASES)
+def test_a_toy_curriculum_is_a_preparation_and_a_job_per_phase(
+    capsys: pytest.CaptureFixture[str], curriculum: str
+) -> None:
+    name, phases, sets = PHASES[curriculum]
+    found = scripts(capsys, curriculum, f"{phases[1]}.slurm.time=02:00:00", *site())
+    assert [*found] == [f"{name}.{job}" for job in ("prepare-codecs", "prepare-sets", "prepare", *phases)]
+    assert f"#SBATCH --array=0-{sets - 1}%8" in found[f"{name}.prepare-sets"]
+    assert "#SBATCH --time=02:00:00" in found[f"{name}.{phases[1]}"]
     for phase in phases:
-        words = command(found[f"mirage-toy.{phase}"])
+        words = command(found[f"{name}.{phase}"])
         assert words[words.index("--phase") + 1] == phase
 
 
@@ -46,6 +64,8 @@ def test_the_toy_curriculum_is_a_preparation_and_a_job_per_phase(capsys: pytest.
         ([REFERENCE, "phase.sound_droput=0.1"], {}, "`phase.sound_dropout`"),
         ([TOY, "warm_up.parents.base=null"], {}, "does not train the component text"),
         ([TOY, "reference.data.shards=silent"], {}, "keeps no reference, only video"),
+        ([VOICES, "cloning.data.shards=sounds"], {}, "keeps no reference, only "),
+        ([VOICES, "cloning.tracking.voices=null"], {}, "`tracking.voices`"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_is_queued(
