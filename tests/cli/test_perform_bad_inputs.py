@@ -43,9 +43,9 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     ),
 }  # fmt: skip
 FILMS: dict[str, tuple[str, list[str], int, str]] = {
-    "no picture": ("reference", ["--image", "script.txt"], 65, "--image: script.txt is no PNG, JPEG or WebP file"),
-    "no file": ("reference", ["--image", "none.png"], 65, "--image: none.png"),
-    "no image wanted": ("stitch", ["--image", "face.png"], 2, "--image: a stitch phase takes no image: drop it"),
+    "no picture": ("reference", ["--image", "script.txt"], 65, "--image: image script.txt is no PNG, JPEG or WebP file"),
+    "no file": ("reference", ["--image", "none.png"], 65, "--image: image none.png"),
+    "no image wanted": ("stitch", ["--image", "face.png"], 2, "--image: {phase} takes no image; drop it"),
     "no sound wanted": (
         "video_pretraining", [], 2, "--video-model: video_pretraining, a video_pretraining phase of mirage, does",
     ),
@@ -91,7 +91,7 @@ def test_a_voice_for_a_model_that_takes_none_and_a_file_for_the_folder(
     speaking: Path, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["script.txt", "--voice", "low.wav"]
-    refused(capsys, speaking / "design", words, 2, "--voice: a design phase takes no voice: drop it")
+    refused(capsys, speaking / "design", words, 2, f"--voice: {speaking / 'design'} takes no voice; drop it")
     Path("out").write_text(WORDS)
     refused(capsys, speaking / "design", ["script.txt"], 2, "--out out is a file: give a folder")
 
@@ -103,6 +103,7 @@ def test_a_film_that_cannot_be_made_is_refused_before_a_take_is(
 ) -> None:
     phase, words, code, message = FILMS[case]
     film = ["script.txt", "--take", "1", "--video-model", str(mirage_run.phase(phase))]
+    message = message.replace("{phase}", str(mirage_run.phase(phase)))
     refused(capsys, speaking / "design", [*film, *words], code, message)
 
 
