@@ -1,11 +1,11 @@
-"""Bad input to a Mirage model is one line and an exit code; nothing is written."""
+"""Bad input to Mirage video and Mirage audio is one line and an exit code; nothing is written."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 from given_sounds import sound_file
-from mirage_run import FEW, MIRAGE
+from mirage_run import FEW, FEW_VOICES, MIRAGE, VOICES
 from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
@@ -112,10 +112,12 @@ def test_a_phase_is_refused_for_a_set_that_lacks_what_it_reads(
 
 @pytest.mark.slow
 def test_the_other_system_is_no_parent(
-    mirage_run: ToyRun, toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mirage_run: ToyRun, voices_run: ToyRun, toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither a MOVA for Mirage nor the reverse."""
+    """Neither a MOVA for Mirage nor the reverse, nor a Mirage of the other kind."""
     cases = [
+        (VOICES / "speech.yaml", voices_run.data, mirage_run.phase("stitch")),
+        (MIRAGE / "warm_up.yaml", mirage_run.data, voices_run.phase("speech")),
         (MIRAGE / "warm_up.yaml", mirage_run.data, toy_run.phase("joint_phase2")),
         (MIRAGE / "warm_up.yaml", mirage_run.data, toy_run.phase("video_pretraining")),
         (RECIPES / "joint_phase2.yaml", toy_run.data, mirage_run.phase("stitch")),
@@ -140,25 +142,34 @@ def test_a_damaged_parent_of_a_frozen_part_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("system", "words", "how"),
     [
-        (["reference.data.shards=silent"], 2, "phase 'reference': .*keeps no reference, only video"),
-        (["stitch.data.heldout=silent_heldout"], 2, "phase 'stitch': .*keeps no .*only video"),
-        (["prepare.sets.talking.without=[sound]"], 2, "phase 'warm_up': .*keeps no sound, only "),
-        (["prepare.sets.talking.without=[reference]"], 2, "phase 'reference': .*keeps no reference, only "),
-        (["phases.codecs.sound.channels=40"], 2, "`codecs.sound.channels` is 40, .*takes 32"),
-        (["prepare.codecs.sound.channels=40"], 2, "`codecs.sound.channels` is 32, the preparation .*has 40"),
-        (["warm_up.parents.base=null"], 2, "`parents.base`"),
-        (["stitch.parents={base: null, video: warm_up, sound: warm_up}"], 2, "unknown key `parents.sound`"),
-        (["stitch.model.sound_width=96"], 65, "phase 'stitch': parent: 'warm_up' .*sound.width is 48"),
-        (["phases.model.sound_widht=96"], 2, "`model.sound_width`"),
+        (MIRAGE, ["reference.data.shards=silent"], (2, "phase 'reference': .*keeps no reference, only video")),
+        (MIRAGE, ["stitch.data.heldout=silent_heldout"], (2, "phase 'stitch': .*keeps no .*only video")),
+        (MIRAGE, ["prepare.sets.talking.without=[sound]"], (2, "phase 'warm_up': .*keeps no sound, only ")),
+        (MIRAGE, ["prepare.sets.talking.without=[reference]"], (2, "phase 'reference': .*keeps no reference, only ")),
+        (MIRAGE, ["phases.codecs.sound.channels=40"], (2, "`codecs.sound.channels` is 40, .*takes 32")),
+        (MIRAGE, ["prepare.codecs.sound.channels=40"], (2, "`codecs.sound.channels` is 32, the preparation .*has 40")),
+        (MIRAGE, ["warm_up.parents.base=null"], (2, "`parents.base`")),
+        (MIRAGE, ["stitch.parents={base: null, video: warm_up, sound: warm_up}"], (2, "unknown key `parents.sound`")),
+        (MIRAGE, ["stitch.model.sound_width=96"], (65, "phase 'stitch': parent: 'warm_up' .*sound.width is 48")),
+        (MIRAGE, ["phases.model.sound_widht=96"], (2, "`model.sound_width`")),
+        (VOICES, ["cloning.data.shards=sounds"], (2, "phase 'cloning': .*keeps no reference, only sound")),
+        (VOICES, ["prepare.sets.speakers.without=[reference]"], (2, "phase 'cloning': .*keeps no reference, only ")),
+        (VOICES, ["prepare.sets.speakers.without=[voice]"], (2, "phase 'cloning': .*keeps no voice, only ")),
+        (VOICES, ["phases.model.sound_features=13"], (2, "`codecs.sound.channels` is 12, .*takes 13")),
+        (VOICES, ["cloning.tracking.voices=null"], (2, "`tracking.voices`")),
+        (VOICES, ["cloning.sampling.windows={overlap: 0.5}"], (2, "`sampling.windows` is for videos that are made")),
+        (VOICES, ["phases.model.characters_per_second=-1"], (2, "`model.characters_per_second`")),
+        (VOICES, ["speech.phase.degraded=0.1"], (2, "degraded")),
     ],
 )
 def test_a_curriculum_that_cannot_work_is_refused_before_anything_is_made(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], system: Path, words: list[str], how: tuple[int, str]
 ) -> None:
-    train = ["train", str(MIRAGE / "curriculum.yaml"), *FEW, *words, "--runs", str(tmp_path), "--quiet"]
-    refused(capsys, train, code, message)
+    few = FEW if system == MIRAGE else FEW_VOICES
+    train = ["train", str(system / "curriculum.yaml"), *few, *words, "--runs", str(tmp_path), "--quiet"]
+    refused(capsys, train, *how)
     assert not list(tmp_path.iterdir())
 
 
@@ -166,3 +177,5 @@ def test_neither_system_takes_the_others_sections(capsys: pytest.CaptureFixture[
     refused(capsys, ["plan", str(MIRAGE / "stitch.yaml"), "phase={kind: joint}"], 2, "joint")
     refused(capsys, ["plan", str(MIRAGE / "stitch.yaml"), "model.bridge=true"], 2, "model.bridge")
     refused(capsys, ["plan", str(MOVA / "toy" / "joint_phase2.yaml"), "model.sound_width=48"], 2, "model.sound_width")
+    refused(capsys, ["plan", str(VOICES / "speech.yaml"), "phase={kind: stitch}"], 2, "stitch")
+    refused(capsys, ["plan", str(MIRAGE / "stitch.yaml"), "data.geometry=2s"], 2, "data.geometry")

@@ -19,6 +19,7 @@ import yaml
 from given_sounds import sound_file
 from PIL import Image
 from readme import ROOT, blocks, commands, inline
+from speaking import recorded, voice
 from torch.distributed.run import get_args_parser
 from toy_run import SMALL, TINY, ToyRun
 
@@ -61,7 +62,9 @@ EXTRA = {
 PARSED = ("talkies train RECIPE parallel", "talkies status", "talkies cancel", "torchrun")
 """Commands that need a cluster or several processes."""
 SPEAKERS = ("talkies sample models:/mirage-toy@", "talkies evaluate runs/mirage-toy-")
-"""Commands after Mirage's toy curriculum, of the stage `slow`."""
+"""Commands after the toy curriculum of Mirage video, of the stage `slow`."""
+PERFORMERS = ("talkies sample models:/mirage-audio-toy@", "talkies evaluate runs/mirage-audio-toy-", "talkies perform")
+"""Commands after those of Mirage video and Mirage audio."""
 WEIGHTS = (
     "talkies import ", "talkies export releases/", "talkies export runs/lora-", "talkies sample releases/",
     "talkies plan releases/", "talkies plan recipes/mova/lora.yaml ", "talkies train recipes/mova/lora.yaml ",
@@ -69,6 +72,7 @@ WEIGHTS = (
 """Commands of docs/weights.md: test_docs_weights.py."""
 VOICES = ("talkies sample voices/",)
 """Commands of a model that speaks: test_sample_voice.py."""
+APART = (*SPEAKERS, *PERFORMERS, *WEIGHTS, *VOICES)
 LONG = ("talkies train recipes/mova/toy/curriculum.yaml",)
 """Commands of the stage `slow`; without overrides this is command 1, which every test of this folder is built on."""
 SETUP = re.compile(r"python3\.11 -m venv|\.venv/bin/(pip install|python -m pytest|talkies train|zensical build)")
@@ -151,19 +155,16 @@ def check_parsed(words: list[str]) -> None:
 def test_every_command_belongs_to_one_kind() -> None:
     for command in commands():
         kinds = [begin for begin in (*EXTRA, *PARSED, *LONG) if command.startswith(begin)]
-        kinds = ["apart"] if command.startswith((*SPEAKERS, *WEIGHTS, *VOICES)) else kinds
+        kinds = ["apart"] if command.startswith(APART) else kinds
         kinds += (SETUP.match(command) is not None and ["setup"]) or []
         assert len(kinds) == 1, f"{command}: {kinds}: name it in this test's tables"
-    assert all(
-        any(command.startswith(begin) for command in commands())
-        for begin in (*EXTRA, *PARSED, *SPEAKERS, *WEIGHTS, *VOICES, *LONG)
-    )
+    assert all(any(command.startswith(begin) for command in commands()) for begin in (*EXTRA, *PARSED, *APART, *LONG))
 
 
 def test_commands_that_this_machine_can_run_end_well(project: Path) -> None:
     for command in commands():
         extra = [words for begin, words in EXTRA.items() if command.startswith(begin)]
-        if extra and not command.startswith((*SPEAKERS, *WEIGHTS, *VOICES)):
+        if extra and not command.startswith(APART):
             words = [*words_of(command), *extra[0]]
             assert run([*dict.fromkeys(words)]) == 0, command
             assert all(Path(words[i + 1]).exists() for i, word in enumerate(words) if word == "--out"), command
@@ -191,6 +192,26 @@ def test_commands_after_mirages_curriculum_end_well(
         if command.startswith(SPEAKERS):
             extra = ["--clips", "2"] if command.startswith("talkies evaluate") else ["--steps", "2"]
             assert run([*words_of(command), *extra]) == 0, command
+
+
+@pytest.mark.slow
+def test_commands_after_both_curricula_of_mirage_end_well(
+    mirage_run: ToyRun, voices_run: ToyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one folder of runs, as a user has them; its registry is that of Mirage audio."""
+    monkeypatch.chdir(tmp_path)
+    for made in (mirage_run, voices_run):
+        shutil.copytree(made.runs, "runs", dirs_exist_ok=True)
+    (line,) = [block for block in blocks("text") if block.startswith("[S1] so ba")]
+    Path("line.txt").write_text(line)
+    recorded(Path("voice.wav"), voice(2.0))
+    Image.new("RGB", (96, 64), (200, 30, 60)).save("face.png")
+    for command in commands():
+        if command.startswith(PERFORMERS):
+            extra = ["--clips", "2"] if command.startswith("talkies evaluate") else []
+            assert run([*words_of(command), *extra]) == 0, command
+    takes = [f"take-{number}.wav" for number in (1, 2, 3)]
+    assert sorted(path.name for path in Path("performance").iterdir()) == ["clips.json", "film-2.mp4", *takes]
 
 
 @pytest.mark.slow

@@ -253,6 +253,18 @@ def test_every_text_encodes_its_part_of_the_caption(run: Callable[..., Report], 
     assert shards.null_texts.keys() == {"script", "description"}
 
 
+def test_recordings_that_no_voice_is_learned_from_are_quarantined(run: Callable[..., Report], tmp_path: Path) -> None:
+    """Each with its reason; the others are kept."""
+    sounds = {"good": babble(6.0, 1), "silent": torch.zeros(6 * RATE), "clipped": (8 * babble(6.0, 2)).clamp(-0.5, 0.5)}
+    for name, sound in sounds.items():
+        written(tmp_path / "media" / f"{name}.wav", sound)
+    written(tmp_path / "media" / "long.wav", babble(6.0, 3), caption=f"<script> {'a' * 70_000}")
+    report = run().sets["all"]
+    assert report.kept == 1
+    found = {one.id: one.reason for one in report.quarantined}
+    assert found == {"silent.wav": "silent", "clipped.wav": "clipped", "long.wav": "caption too long"}
+
+
 def test_a_codec_that_hears_more_than_a_passage_is_refused(planned: Callable[..., SetPlan]) -> None:
     codecs = {"sound": {"kind": "wav2vec2"}, "text": CODECS["text"]}
     with pytest.raises(
