@@ -19,6 +19,7 @@ from talkies.prepare.config import PrepareConfig
 from talkies.recipe.components import parts
 from talkies.recipe.config import CurriculumRecipe, PhaseRecipe, decode_recipe
 from talkies.recipe.curriculum import load_curriculum
+from talkies.recipe.media import makes
 from talkies.training.lora import add_lora
 
 ROOT = Path(__file__).parent.parent / "recipes"
@@ -152,7 +153,7 @@ def test_curricula_hold_together(path: Path) -> None:
         for name in (phase.data.shards, phase.data.heldout):
             made = curriculum.prepare.sets[name]
             assert made.geometry == phase.data.geometry
-            assert set(made.modalities) >= set(parts(phase).targets)
+            assert set(made.modalities) >= set(makes(phase))
         assert phase.codecs == curriculum.prepare.codecs
 
 

@@ -583,7 +583,6 @@ READERS = {
     "checkpoints/manifest.py": "of bytes that the reader has decoded",
     "checkpoints/tensors.py": "of a file that its manifest vouches for, which damage() has opened",
     "checkpoints/weights.py": "the header of a safetensors file, of a bounded length",
-    "codecs/streamed.py": "a tokenizer, by regular_bytes",
     "codecs/token_text.py": "a tokenizer, by regular_bytes",
     "config/plain_json.py": "the reader",
     "config/records.py": "the reader",

@@ -27,7 +27,7 @@ def test_an_override_replaces_the_whole_encoder(tmp_path: Path, name: str) -> No
     found = [curriculum.prepare.codecs["sound"], *(phase.codecs["sound"] for phase in curriculum.phases)]
     assert {codec.kind for codec in found} == {"wav2vec2" if name == "random" else name}
     assert len({str(codec) for codec in found}) == 1
-    assert {phase.model.shape.sound.channels for phase in curriculum.phases} == {found[0].channels}
+    assert {phase.model.shape.modalities["sound"].channels for phase in curriculum.phases} == {found[0].channels}
 
 
 def test_the_random_network_is_always_the_same(tmp_path: Path) -> None:
