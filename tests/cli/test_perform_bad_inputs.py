@@ -43,7 +43,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     ),
 }  # fmt: skip
 FILMS: dict[str, tuple[str, list[str], int, str]] = {
-    "no picture": ("reference", ["--image", "script.txt"], 65, "--image: image script.txt is no PNG, JPEG or WebP file"),
+    "no picture": ("reference", ["--image", "script.txt"], 65, "--image: image script.txt is no PNG, JPEG or WebP"),
     "no file": ("reference", ["--image", "none.png"], 65, "--image: image none.png cannot be read"),
     "no image wanted": ("stitch", ["--image", "face.png"], 2, "--image: a stitch phase takes no image: drop it"),
     "no sound wanted": (
