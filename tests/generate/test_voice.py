@@ -7,6 +7,7 @@ from typing import Any
 import av
 import pytest
 import torch
+from scipy.io import wavfile
 from torch import Tensor
 
 from talkies.config import DataError
@@ -127,3 +128,11 @@ def test_a_file_without_sound_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b.wav").write_bytes(b"nothing at all")
     with pytest.raises(DataError, match=r"b.wav"):
         read(tmp_path / "b.wav")
+
+
+def test_a_voice_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    samples = spoken(2.0).numpy().copy()
+    samples[900] = float("nan")
+    wavfile.write(tmp_path / "a.wav", THEIRS, samples)
+    with pytest.raises(DataError, match="not finite"):
+        read_voice(tmp_path / "a.wav", stream="reference", sample_rate=THEIRS, longest=10 * THEIRS)

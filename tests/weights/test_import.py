@@ -293,6 +293,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edited(f / "model_index.json", _class_name="FluxPipeline"),
         r"model_index\.json: `_class_name` is 'FluxPipeline', and must be \"MOVA\"",
     ),
+    "a component of another class": (
+        lambda f: edited(f / "model_index.json", audio_vae=["diffusers", "AutoencoderOobleck"]),
+        r"model_index\.json: `audio_vae` must be of the class \w+, got 'AutoencoderOobleck'",
+    ),
     "no pipeline": (lambda f: (f / "model_index.json").write_text("{}"), "`_class_name` is null, and must be"),
     "another video codec": (
         lambda f: edited(f / "video_vae/config.json", _class_name="AutoencoderKL"),

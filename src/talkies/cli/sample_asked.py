@@ -22,7 +22,10 @@ def check_file(args: argparse.Namespace) -> None:
         )
     if args.out is not None and args.out.is_dir():
         raise RecipeError(f"sample: --out {args.out} is a folder: give a file")
-    check_writable(args.out or Path("sample"), (args.out or Path("sample")).parent)
+    folder = (args.out or Path("sample")).parent
+    if not folder.is_dir():
+        raise RecipeError(f"sample: --out {args.out}: there is no folder {folder}: make it, or give another file")
+    check_writable(args.out or Path("sample"), folder)
 
 
 def file_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> Path:

@@ -67,6 +67,8 @@ def read_voice(path: Path, *, stream: str, sample_rate: int, longest: int) -> Vo
 def _voiced(path: Path, sound: Tensor, rate: int) -> tuple[int, int]:
     """The first sample that is not silence, and the end of the last one, to within a frame."""
     size = max(1, round(FRAME * rate))
+    if not bool(sound.isfinite().all()):
+        raise DataError(f"{path} has samples that are not finite: give another recording")
     padded = torch.nn.functional.pad(sound, (0, -len(sound) % size))
     loud = padded.view(-1, size).square().mean(1).sqrt()
     if not len(sound) or float(loud.max()) < SILENT:

@@ -27,6 +27,7 @@ from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.media import makes, takes
 from talkies.runs.cloned import cloned, provenance, warn_of_consent
 from talkies.runs.duration import duration, warn_of_haste
+from talkies.streams.script import Script
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     negative = negative_prompt(asked.negative, recipe, sampling, option=asked.at("negative"))
     _check_media(asked, recipe, source)
     _check_wording(asked, recipe)
+    _check_length(asked, model)
     image = None if "image" not in asked.files else _image(asked, model)
     try:
         given = _given(asked, model, whole=sampling.windows is not None)
@@ -160,6 +162,17 @@ def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
             raise RecipeError(f"{asked.at(name)}: a {system.kind} model has no such text; give a prompt")
     if system.wording and asked.prompt is not None:
         check_script(asked.prompt, asked.at("prompt"))
+
+
+def _check_length(asked: Asked, model: Generator) -> None:
+    """RecipeError for a script that a text encoder would cut: words that nobody says are no speech."""
+    if Script.parse(asked.prompt or "").words == "":
+        return
+    for name, codec in model.text_codecs.items():
+        written = model.system.written(name, asked.prompt or "")
+        if model.system.wording and (excess := model.codecs.text[codec].overflow(written)):
+            option = asked.at("script" if "script" in asked.worded else "prompt")
+            raise RecipeError(f"{option}: the text is too long for this model's encoder by {excess} units: shorten it")
 
 
 def _image(asked: Asked, model: Generator) -> Tensor:

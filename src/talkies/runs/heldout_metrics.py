@@ -1,5 +1,6 @@
 """Metrics of a model over held-out clips: losses, synchronisation, and per-modality quality."""
 
+import logging
 from pathlib import Path
 
 from talkies.config import DataError
@@ -17,6 +18,8 @@ from talkies.runs.voice_arms import voice_arms
 from talkies.runs.voice_examples import write_examples
 from talkies.signals.answer import check_signal
 from talkies.streams.codec import Media
+
+_log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -60,7 +63,10 @@ def evaluate(
     given |= voice_arms(model, clips_made, heldout_batches, sampling, seed=seed)
     metrics |= {f"evaluation/{key}": value for key, value in given.items()}
     if ablate:
-        metrics |= ablation(model, clips_made, conditions, sampling, seed=seed)
+        ablated = ablation(model, clips_made, conditions, sampling, seed=seed)
+        if not ablated:
+            _log.warning("evaluate: --ablate: what conditions decide is known of the synthetic world's clips alone")
+        metrics |= ablated
     if folder is not None:
         made_by = f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"
         tags = heldout_tags(made_by, recipe)

@@ -30,8 +30,9 @@ from talkies.runs.opened import Source
 from talkies.runs.run_sample import Wanted, make_together
 from talkies.runs.run_samples import make_clips
 from talkies.runs.source import Opening
+from talkies.streams.script import Script
 from talkies.world.recognition import accuracy, recognise
-from talkies.world.scripts import parse
+from talkies.world.scripts import SYLLABLES
 
 TAKE = f"{OURS}take"
 """The tag of a film that says which take is heard."""
@@ -108,12 +109,13 @@ def measured(path: Path, caption: str) -> Take:
     assert rate is not None, "a take is a sound"
     begin = find_beginning(path, modalities=("audio",))
     samples = read_audio(path, sample_rate=rate, seconds=sound_end(path) - begin.seconds, begin=begin)
-    line = parse(caption)
+    words = tuple(word for turn in Script.parse(caption).turns for word in turn.text.split())
+    known = all(word in SYLLABLES for word in words)
     return Take(
         path=path,
         seconds=len(samples) / rate,
         loudness=loudness(samples, rate),
-        accuracy=None if line is None else accuracy(recognise(samples, rate), line.script),
+        accuracy=accuracy(recognise(samples, rate), words) if known else None,
     )
 
 

@@ -53,6 +53,8 @@ class Script:
         """What makes the words unfit to be said; None if nothing does."""
         if (found := control_character(self.words)) is not None:
             return f"it has the {found}"
+        if (mark := next((mark for mark in (DESCRIBE, SAY) if mark in self.words), None)) is not None:
+            return f"it has the mark {mark}, which stands before it alone"
         if not self.spoken:
             return "it says nothing: no letter and no digit"
         return None

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from talkies.config.canonical import to_dict
+from talkies.config.quoting import shown
 from talkies.models.mova.config import COMPONENTS, EXPERTS, PRESETS, BridgeConfig, MovaConfig, MovaShape
 from talkies.models.mova.schedules import SHIFT, STEPS, TEXT_SCALE, flow_scheduler, pair_scheduler, sampling
 from talkies.models.wan.config import TowerConfig
@@ -126,12 +127,27 @@ class MovaLayout:
             check_fixed({"_class_name": None, **index}, needed)
         except ValueError as error:
             raise ValueError(f"{INDEX}: {error}") from None
+        for name, given in self.index.items():
+            # Of schedules and tokenizers several classes do, and what they hold is checked.
+            found = None if name in ("scheduler", "tokenizer") else index.get(name)
+            if isinstance(given, list) and found not in (None, [None, None]) and not _same_class(found, given):
+                raise ValueError(f"{INDEX}: `{name}` must be of the class {given[-1]}, got {_named(found)}")
 
     def _sizes(self, component: str, values: Json) -> TowerConfig:
         try:
             return self.forms[_modality(component)].sizes(values)
         except ValueError as error:
             raise ValueError(f"{self.components[component].folder}/config.json: {error}") from None
+
+
+def _named(found: Any) -> str:
+    """An entry of model_index.json, as messages say it."""
+    return shown(found[-1]) if isinstance(found, list) and found else shown(found)
+
+
+def _same_class(found: Any, needed: list[Any]) -> bool:
+    """Whether an entry of model_index.json, a library and a class, names the class that is needed."""
+    return isinstance(found, list) and bool(found) and found[-1] == needed[-1]
 
 
 def _is_there(layout: MovaLayout, name: str, components: Collection[str]) -> bool:
