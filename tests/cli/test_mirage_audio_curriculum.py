@@ -133,4 +133,4 @@ def test_a_phase_is_planned_as_it_is_made_and_sampled(voices_run: ToyRun, capsys
     planned, made = json.loads(capsys.readouterr().out), read_release(phase / "release")["components"]
     assert {name: planned["parts"][name]["trained"] for name in ALL} == {name: made[name]["parameters"] for name in ALL}
     assert run(["plan", str(phase), "--sample"]) == 0
-    assert capsys.readouterr().out.startswith("cloning: sampling on one GPU, fp32, 2 steps of 1 evaluations\n")
+    assert capsys.readouterr().out.startswith("cloning: sampling on one GPU, fp32, 2 steps of 2 evaluations\n")
