@@ -210,8 +210,6 @@ def test_an_evaluation_without_data_is_refused_before_weights_are_read(unread: P
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ("sample RELEASE --prompt a --out HERE/none/a.mp4", "No such file or directory"),
-        ("sample RELEASE --prompt a --out HERE/file/a.mp4", "Not a directory"),
         ("sample RELEASE --prompts HERE/file --out HERE/file/a", "Not a directory"),
         ("export RELEASE --layout mova --out HERE/file/a", "Not a directory"),
     ],
@@ -223,6 +221,14 @@ def test_a_place_that_cannot_be_written_is_refused_before_weights_are_read(
     line = refused(capsys, 74, *words.replace("RELEASE", str(unread)).replace("HERE", str(tmp_path)).split())
     assert line.startswith(f"talkies: storage: cannot write {tmp_path}/")
     assert reason in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("folder", ["none", "file"])
+def test_a_clip_goes_into_a_folder_that_is_there(unread: Path, tmp_path: Path, folder: str, capsys: Capture) -> None:
+    (tmp_path / "file").write_text("a prompt")
+    line = refused(capsys, 2, "sample", unread, "--prompt", "a", "--out", tmp_path / folder / "a.mp4")
+    assert f"there is no folder {tmp_path / folder}: make it, or give another file" in line
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
