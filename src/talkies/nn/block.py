@@ -1,5 +1,7 @@
 """The DiT block of every modality, and the head after the last block (docs/mova.md: Towers)."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -84,14 +86,19 @@ class Block(Modulated):
         *,
         recall: Recall = computed,
         of_text: Cache = afresh,
+        half: Literal["both", "attention", "feed"] = "both",
     ) -> Tensor:
         """x [B, T, d], text [B, L, d], time [B, 6, d] fp32, mask [B, 1, 1, T] bool (False: padding) -> [B, T, d].
-        `recall` may reuse the self-attention of an earlier step, `of_text` the keys and values of the text."""
+        `recall` may reuse the self-attention of an earlier step, `of_text` the keys and values of the text. `half`: only
+        both attentions, or only what follows them, for networks that do something between."""
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = self.vectors(time)
-        normed = modulate(self.norm1(x), shift_sa, scale_sa)
-        attended = recall(lambda: self.self_attn(normed, rope=rope, memory_rope=rope, mask=mask))
-        x = torch.addcmul(x, gate_sa, attended)
-        x = x + self.cross_attn(self.norm3(x), text, cache=of_text)
+        if half != "feed":
+            normed = modulate(self.norm1(x), shift_sa, scale_sa)
+            attended = recall(lambda: self.self_attn(normed, rope=rope, memory_rope=rope, mask=mask))
+            x = torch.addcmul(x, gate_sa, attended)
+            x = x + self.cross_attn(self.norm3(x), text, cache=of_text)
+        if half == "attention":
+            return x
         return torch.addcmul(x, gate_ff, self.ffn(modulate(self.norm2(x), shift_ff, scale_ff)))
 
 

@@ -28,6 +28,9 @@ class Split(Protocol):
         were joined in this order -> the mask that `attend` takes for the joined sequence; None if nothing is masked.
         The last `whole` streams are not split: `masks` has their key masks as they are."""
 
+    def first(self, count: int) -> int:
+        """The place of this process's first token among all `count`."""
+
     def whole(self, x: Tensor, count: int) -> Tensor:
         """Values of this process's tokens [B, T', d] -> those of all `count` tokens [B, T, d]."""
 
@@ -52,6 +55,11 @@ class Undivided:
         """The masks in a row."""
         del whole
         return joined_masks(masks, counts, 1)
+
+    def first(self, count: int) -> int:
+        """0"""
+        del count
+        return 0
 
     def whole(self, x: Tensor, count: int) -> Tensor:
         """x"""

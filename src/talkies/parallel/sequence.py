@@ -114,6 +114,10 @@ class SequenceSplit(Split):
         parts = joined_masks(masks[:split], counts[:split], degree), joined_masks(masks[split:], counts[split:], 1)
         return joined_masks(parts, (degree * sum(counts[:split]), sum(counts[split:])), 1)
 
+    def first(self, count: int) -> int:
+        """That of its slice."""
+        return self.groups.rank * self._length(count)
+
     def whole(self, x: Tensor, count: int) -> Tensor:
         """[B, ceil(T / degree), d] -> [B, T, d] on every rank, for a loss that all ranks compute alike."""
         gathered = self.groups.collectives.gather_same(x.transpose(0, 1), self.groups.group)
