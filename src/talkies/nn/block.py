@@ -1,5 +1,7 @@
 """The DiT block of every modality, and the head after the last block (docs/mova.md: Towers)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,9 +11,12 @@ from talkies.nn.precision import LayerNorm32, Linear32, lowered, widened
 from talkies.nn.rope import Rope
 from talkies.streams.batch import Cache, Recall, afresh, computed
 
+Steer = Callable[[Tensor], Tensor]
+"""What another network makes of a block's video tokens [B, T, d] between its attention and its feed-forward."""
+
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x (1 + scale) + shift; x [B, T, d], shift and scale [B, 1, d]."""
+    """x (1 + scale) + shift; x [B, T, d], shift and scale [B, 1, d], or [B, T, d] by token."""
     return torch.addcmul(shift, x, 1 + scale)
 
 
