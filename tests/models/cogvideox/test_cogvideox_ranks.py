@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 from cog_toy import clip, toy, words
-from torch import Tensor
+from torch import Tensor, nn
 
 from talkies.checkpoints.spans import whole
-from talkies.models.cogvideox.tower import CogVideoX
 from talkies.parallel.arrange import arrange
 from talkies.parallel.config import ComputeConfig
 from talkies.parallel.mesh import Mesh
 from talkies.parallel.sequence import SequenceGroups
+from talkies.streams.batch import Stream
 
 sys.path.append(str(Path(__file__).parents[2] / "parallel"))  # a spawned process imports this file, too
 from ranks import CasesOnRanks
@@ -23,17 +23,28 @@ from ranks import CasesOnRanks
 pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 
 
-def step(model: CogVideoX, *, padded: bool) -> tuple[Tensor, dict[str, Tensor]]:
+class Steered(nn.Module):
+    """As a system is: the network is a part of it, and what steers scales every token that a process holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.video = toy()
+
+    def forward(self, stream: Stream, text: Tensor) -> Tensor:
+        state = self.video.embed(stream, text)
+        for index in range(len(self.video.blocks)):
+            state = self.video.layer(index, state, steer=lambda tokens: 1.1 * tokens)
+        return self.video.predicted(state)
+
+
+def step(model: Steered, *, padded: bool) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss and gradients of one backward pass of 25 tokens, which no degree divides, in steps that no rank holds
-    whole. `padded`: a sample has a step less. What steers scales every token that a process holds."""
+    whole. `padded`: a sample has a step less."""
     torch.manual_seed(2)
     stream = replace(clip(shape=(5, 2, 10)), time=torch.rand(2, 5))
     if padded:
         stream = replace(stream, mask=torch.arange(5) < torch.tensor([[5], [4]]))
-    state = model.embed(stream, words())
-    for index in range(len(model.blocks)):
-        state = model.layer(index, state, steer=lambda tokens: 1.1 * tokens)
-    loss = model.predicted(state).square().mean()
+    loss = model(stream, words()).square().mean()
     loss.backward()
     return loss.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -43,7 +54,7 @@ def on_rank(degree: int, shard: bool, checkpointing: bool, padded: bool) -> dict
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
 
-    world, model = dist.get_world_size(), toy()
+    world, model = dist.get_world_size(), Steered()
     mesh = Mesh(
         device=torch.device("cpu"),
         weights=init_device_mesh("cpu", (world,), mesh_dim_names=("shard",)) if shard else None,
@@ -51,7 +62,7 @@ def on_rank(degree: int, shard: bool, checkpointing: bool, padded: bool) -> dict
         data_rank=0,
         data_world=1,
     )
-    arrange(model, [*model.blocks], mesh, ComputeConfig(checkpointing=checkpointing), bf16=False)
+    arrange(model, [*model.video.blocks], mesh, ComputeConfig(checkpointing=checkpointing), bf16=False)
     loss, grads = step(model, padded=padded)
     if shard:
         return {"loss": loss, "grads": {name: whole(grad) for name, grad in grads.items()}}
@@ -76,7 +87,7 @@ def on_all_ranks(tmp_path_factory: pytest.TempPathFactory) -> CasesOnRanks:
 
 @pytest.mark.parametrize("name", CASES)
 def test_loss_and_gradients_are_those_of_one_process(name: str, on_all_ranks: CasesOnRanks) -> None:
-    loss, grads = step(toy(), padded=CASES[name][1][3])
+    loss, grads = step(Steered(), padded=CASES[name][1][3])
     norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in grads.values()]))
     for answer in on_all_ranks.answers(name):
         torch.testing.assert_close(answer["loss"], loss, rtol=1e-5, atol=0)
