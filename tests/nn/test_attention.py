@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from talkies.nn.attention import Attention, attend
+from talkies.nn.attention import Attention, Projection, attend
+from talkies.nn.precision import LayerNorm32, RMSNorm32
 from talkies.nn.rope import Rope, rope_of, rotate
 
 
@@ -99,3 +100,17 @@ def test_bf16_runs_the_matmuls_low_and_stays_close(lowered_by: str) -> None:
     assert dtypes == [torch.bfloat16] * 3
     assert low.dtype == torch.bfloat16
     assert (low - exact).norm() < 0.02 * exact.norm()
+
+
+@pytest.mark.parametrize("per_head", [True, False])
+def test_queries_and_keys_may_have_another_norm(per_head: bool) -> None:
+    m, x = Projection(24, 2, eps=1e-3, norm=LayerNorm32, per_head=per_head), torch.randn(3, 5, 24)
+    for norm in (m.norm_q, m.norm_k):
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    width = (12,) if per_head else (24,)
+    for found, linear, norm in zip(m.project(x)[:2], (m.q, m.k), (m.norm_q, m.norm_k), strict=True):
+        flat = linear(x).unflatten(-1, (-1, *width))
+        normed = torch.nn.functional.layer_norm(flat, width, norm.weight, norm.bias, 1e-3)
+        assert_close(found, normed.reshape(3, 5, 2, 12).transpose(1, 2))
+    assert isinstance(Projection(24, 2, eps=1e-6).norm_q, RMSNorm32)

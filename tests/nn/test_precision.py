@@ -36,6 +36,11 @@ def test_sinusoid_is_cosines_then_sines_in_fp64() -> None:
         assert_close(got[:, 4 + i], torch.tensor([0.0, math.sin(angle)], dtype=torch.float64))
 
 
+def test_sinusoids_of_several_times_of_a_sample() -> None:
+    times = torch.tensor([[3.0, 700.0, 0.0], [1.0, 2.0, 999.0]])
+    assert torch.equal(sinusoid(times, 8), sinusoid(times.flatten(), 8).unflatten(0, (2, 3)))
+
+
 def test_time_networks_answer_in_fp32_under_autocast() -> None:
     embed, project = time_embedding(8, 12), time_projection(12)
     x = sinusoid(torch.tensor([3.0, 700.0]), 8)

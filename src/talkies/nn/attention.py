@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from talkies.nn.precision import RMSNorm32, lowered
+from talkies.nn.precision import LayerNorm32, RMSNorm32, lowered
 from talkies.nn.rope import Rope, rotate
 from talkies.streams.batch import Cache, afresh
 
@@ -87,7 +87,7 @@ class KeyBias(nn.Module):
 class Projection(nn.Module):
     """Tokens of width `dim` to queries, a memory of width `memory_dim` to keys and values, and results back to tokens
     (`output` False: they are not needed, and `o` is None). The `heads` heads are `inner` wide together (None: `dim`).
-    RMSNorm of q and k over the full width, or over each head (`per_head`)."""
+    Norms of q and k, `norm`, over the full width, or over each head (`per_head`)."""
 
     def __init__(
         self,
@@ -97,6 +97,7 @@ class Projection(nn.Module):
         memory_dim: int | None = None,
         inner: int | None = None,
         eps: float,
+        norm: type[RMSNorm32] | type[LayerNorm32] = RMSNorm32,
         per_head: bool = False,
         bias: bool = True,
         output: bool = True,
@@ -108,8 +109,8 @@ class Projection(nn.Module):
         self.k = nn.Linear(memory_dim or dim, width, bias=bias)
         self.v = nn.Linear(memory_dim or dim, width, bias=bias)
         self.o = nn.Linear(width, dim) if output else None
-        self.norm_q = RMSNorm32(width // heads if per_head else width, eps=eps)
-        self.norm_k = RMSNorm32(width // heads if per_head else width, eps=eps)
+        self.norm_q = norm(width // heads if per_head else width, eps=eps)
+        self.norm_k = norm(width // heads if per_head else width, eps=eps)
 
     def project(
         self,
@@ -139,7 +140,7 @@ class Projection(nn.Module):
         """[B, T, width] -> [B, T, heads, head_dim]."""
         return torch.unflatten(x, -1, (self.heads, -1))
 
-    def _normed(self, x: Tensor, norm: RMSNorm32, rope: Rope | None) -> Tensor:
+    def _normed(self, x: Tensor, norm: RMSNorm32 | LayerNorm32, rope: Rope | None) -> Tensor:
         """[B, T, width] -> [B, heads, T, head_dim], normalised, and rotated if `rope` is given."""
         x = norm(self._split(x)) if self.per_head else self._split(norm(x))
         return (x if rope is None else rotate(x, rope)).transpose(1, 2)

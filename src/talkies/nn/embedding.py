@@ -9,15 +9,15 @@ MAX_PERIOD = 10000.0
 
 
 def sinusoid(time: Tensor, dim: int) -> Tensor:
-    """time [B] -> [B, dim] fp64: [cos | sin] of time * 10000^(-i / half)."""
+    """time [...] -> [..., dim] fp64: [cos | sin] of time * 10000^(-i / half)."""
     half = dim // 2
     exponents = torch.arange(half, dtype=torch.float64, device=time.device) / half
-    angle = time.double()[:, None] * MAX_PERIOD**-exponents
+    angle = time.double().unsqueeze(-1) * MAX_PERIOD**-exponents
     return torch.cat((angle.cos(), angle.sin()), -1)
 
 
 def time_embedding(freq_dim: int, dim: int) -> nn.Sequential:
-    """[B, freq_dim] -> [B, dim], fp32."""
+    """[..., freq_dim] -> [..., dim], fp32."""
     return nn.Sequential(Linear32(freq_dim, dim), nn.SiLU(), Linear32(dim, dim))
 
 

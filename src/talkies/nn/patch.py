@@ -22,11 +22,13 @@ def patchify(x: Tensor, patch: Sequence[int]) -> Tensor:
     return x.reshape(*x.shape[:2], *split).permute(order).flatten(n + 1).flatten(1, n)
 
 
-def unpatchify(x: Tensor, shape: Sequence[int], patch: Sequence[int]) -> Tensor:
-    """[B, T, prod(patch) * C], channel fastest (as upstream) -> [B, C, *(shape * patch)]; `shape` in tokens."""
+def unpatchify(x: Tensor, shape: Sequence[int], patch: Sequence[int], *, channel_slowest: bool = False) -> Tensor:
+    """[B, T, prod(patch) * C], channel fastest within a token (as upstream) or slowest (the order of `patchify`)
+    -> [B, C, *(shape * patch)]; `shape` in tokens."""
     n = len(patch)
-    x = x.reshape(x.shape[0], *shape, *patch, -1)
-    order = (0, 2 * n + 1, *(axis for i in range(1, n + 1) for axis in (i, n + i)))
+    channel, first = (n + 1, n + 2) if channel_slowest else (2 * n + 1, n + 1)
+    x = x.reshape(x.shape[0], *shape, *((-1, *patch) if channel_slowest else (*patch, -1)))
+    order = (0, channel, *(axis for i in range(n) for axis in (1 + i, first + i)))
     return x.permute(order).reshape(x.shape[0], -1, *(s * p for s, p in zip(shape, patch, strict=True)))
 
 
@@ -40,12 +42,14 @@ def key_mask(mask: Tensor, grid: Grid, patch: tuple[int, ...]) -> Tensor:
 
 
 class PatchEmbedding(nn.Module):
-    """A convolution whose kernel size equals its stride, as one matmul, with the convolution's parameters."""
+    """A convolution whose kernel size equals its stride, as one matmul, with the convolution's parameters. `framewise`:
+    it is one over frames, whose kernel has no axis for time, of which `patch` folds a single step."""
 
-    def __init__(self, channels: int, dim: int, patch: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, dim: int, patch: tuple[int, ...], *, framewise: bool = False) -> None:
         super().__init__()
+        assert not framewise or patch[0] == 1, patch
         self.patch = patch
-        self.weight = nn.Parameter(torch.empty(dim, channels, *patch))
+        self.weight = nn.Parameter(torch.empty(dim, channels, *(patch[1:] if framewise else patch)))
         self.bias = nn.Parameter(torch.empty(dim))
         self.reset_parameters()
 

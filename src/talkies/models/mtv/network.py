@@ -1,6 +1,7 @@
 """MTV: a backbone that makes a video, steered by tracks of its sound (arXiv 2506.08003; docs/mtv.md)."""
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -25,8 +26,7 @@ class Mtv(nn.Module):
         self.shape = shape
         for name, child in children_of(shape.backbone).items():
             self.add_module(name, child)
-        steered = "control" in components
-        self.control = Control(shape.control, **shape.steered) if steered else None
+        self.control = _control(shape) if "control" in components else None
 
     @property
     def backbone(self) -> Backbone:
@@ -40,17 +40,17 @@ class Mtv(nn.Module):
         tracks = self._tracks(streams, condition)
         if condition.skipped - set(range(self.shape.layers)):
             raise ValueError(f"layers 0 to {self.shape.layers - 1} can be skipped, got {sorted(condition.skipped)}")
-        backbone, video = self.backbone, streams["video"]
-        state = backbone.embed(video, condition.texts["text"])
+        backbone, video, text = self.backbone, streams["video"], condition.texts["text"]
+        state = backbone.embed(video, text)
         if self.control is not None:
             tokens = self.control(tracks, video.grid, backbone.level(state))
-            places = self._places(backbone, video.grid, state)
+            places = self._places(backbone, video.grid, state.tokens)
         for index in range(self.shape.layers):
             if index in condition.skipped:
                 continue
-            state = backbone.attended(index, state, condition.recall(index))
+            state = backbone.attended(index, state, text, condition.recall(index))
             if self.control is not None:
-                state = backbone.steered(state, self.control.injections[index](state.tokens, tokens, places))
+                state = replace(state, tokens=self.control.injections[index](state.tokens, tokens, places))
             state = backbone.fed(index, state)
         return {"video": backbone.predicted(state)}
 
@@ -72,6 +72,13 @@ class Mtv(nn.Module):
             first=backbone.split.first(steps * count),
             rope=backbone.frame_rope(video, tokens.device),
         )
+
+
+def _control(shape: MtvShape) -> Control:
+    backbone = shape.backbone
+    return Control(
+        shape.control, dim=backbone.dim, heads=backbone.heads, layers=backbone.layers, time_dim=shape.time_dim
+    )
 
 
 class MtvNetwork:

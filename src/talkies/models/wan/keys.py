@@ -2,12 +2,12 @@
 keys). Without torch, because a system's description imports it.
 """
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from talkies.config import CheckpointError
 from talkies.config.quoting import shown
+from talkies.models.names import Names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,20 +36,17 @@ _BLOCK = {
     "ffn.net.2": "ffn.2",
     "scale_shift_table": "modulation",
 }
-"""Module (or parameter) of a block there -> ours."""
-_KEY = re.compile(r"(blocks\.\d+\.)?(.+)", re.DOTALL)
+_NAMES = Names(outside=_OUTSIDE, block=_BLOCK)
 
 
 def from_diffusers(key: str) -> str | None:
     """Our name of a tensor of diffusers'; None if a tower has none."""
-    return _mapped(key, _OUTSIDE, _BLOCK)
+    return _NAMES.ours(key)
 
 
 def to_diffusers(key: str) -> str:
     """diffusers' name of a parameter of a tower."""
-    theirs = _mapped(key, *({ours: name for name, ours in table.items()} for table in (_OUTSIDE, _BLOCK)))
-    assert theirs is not None, key
-    return theirs
+    return _NAMES.theirs(key)
 
 
 def tower_from_diffusers(state_dict: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
@@ -68,13 +65,3 @@ def _renamed(key: str) -> str:
             "image branch, such as Wan2.2-I2V-A14B or Wan2.1-T2V"
         )
     return ours
-
-
-def _mapped(key: str, outside: Mapping[str, str], block: Mapping[str, str]) -> str | None:
-    match = _KEY.fullmatch(key)
-    prefix, rest = (match[1] or "", match[2]) if match else ("", key)
-    table = block if prefix else outside
-    if rest in table:
-        return prefix + table[rest]
-    module, _, leaf = rest.rpartition(".")
-    return f"{prefix}{table[module]}.{leaf}" if module in table else None
