@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from talkies.config import CheckpointError
-from talkies.flow.config import SamplingConfig, Scale, target_for
-from talkies.flow.draw import gaussian, shuffled
+from talkies.flow.config import SamplingConfig, Scale
 from talkies.flow.guidance import guided
 from talkies.flow.held import Beginning, held
+from talkies.flow.known import with_known
 from talkies.flow.ladder import left_out
 from talkies.flow.sampler import sample
 from talkies.flow.schedule import level_grid
-from talkies.generate.conditions import Tiles, condition_of
+from talkies.generate.conditions import Tiles, condition_of, first_steps
 from talkies.generate.model import Generator
+from talkies.generate.noise import Noise
 from talkies.generate.request import Request
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Memory, Stream, Text
@@ -86,14 +87,16 @@ def _batch(
             batch=sampling.batch,
         )
         own = sampling.windows is not None and sampling.windows.noise == "own"
-        draw = gaussian if own else shuffled
-        streams = _streams(model, requests, made, seed=seed, draw=draw, tiles=sampling.tile_sides)
+        noise = Noise(model=model, requests=requests, seed=seed, own=own)
+        streams = _streams(model, requests, made, noise, tiles=sampling.tile_sides)
         latents = sample(
             sampling.sampler,
-            held(denoiser, _beginnings(model, requests, streams), target_for(sampling.sampler)),
+            held(denoiser, _beginnings(model, requests, streams), model.target),
             model.system.network().inputs(model.setup, streams),
             Condition(texts=_encoded(model, prompts, len(requests))),
             levels,
+            target=model.target,
+            noise=noise.added,
             inactive=lambda now: model.system.inactive(model.setup, now),
             on_step=progress,
         )
@@ -167,38 +170,44 @@ def _check_beginnings(model: Generator, request: Request) -> None:
 
 
 def _beginnings(model: Generator, requests: Sequence[Request], streams: Mapping[str, Stream]) -> dict[str, Beginning]:
-    """What is known of the streams that are made; their latents are still the initial noise."""
+    """What is known of the streams that are made, but for those that take it clean; the latents of these streams are
+    still the initial noise."""
     return {
-        name: Beginning(
-            data=torch.stack([r.begins[name] for r in requests]).to(model.device), noise=streams[name].latent
-        )
-        for name in requests[0].begins
+        name: Beginning(data=_begins(model, requests, name), noise=streams[name].latent)
+        for name in requests[0].begins.keys() - model.known
     }
 
 
+def _begins(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
+    return torch.stack([r.begins[name] for r in requests]).to(model.device)
+
+
 def _streams(
-    model: Generator,
-    requests: Sequence[Request],
-    made: Sequence[str],
-    *,
-    seed: int,
-    draw: Callable[..., Tensor],
-    tiles: Tiles,
+    model: Generator, requests: Sequence[Request], made: Sequence[str], noise: Noise, *, tiles: Tiles
 ) -> dict[str, Stream]:
-    """The initial noise of the streams that are made, and the conditions that are given."""
+    """The streams that are made, noise but for clean beginnings, and the conditions that are given."""
     ones = torch.ones(len(requests), device=model.device)
     streams: dict[str, Stream] = {}
     for name, grid in model.grids.items():
         if name in made:
-            drawn = [
-                draw(seed if r.seed is None else r.seed, [r.id], [r.window], f"sample/{name}", grid.latent_shape)
-                for r in requests
-            ]
-            noise = torch.cat(drawn).to(model.device)
-            streams[name] = Stream(latent=noise, time=ones, grid=grid)
+            stream = Stream(latent=noise.initial(name), time=ones, grid=grid)
+            streams[name] = _beginning_clean(model, requests, name, stream, tiles)
         elif (condition := condition_of(model, requests, name, tiles)) is not None:
             streams[name] = condition
     return streams
+
+
+def _beginning_clean(model: Generator, requests: Sequence[Request], name: str, stream: Stream, tiles: Tiles) -> Stream:
+    """With the known beginning of a stream that takes it clean: latent steps that are given, or a still."""
+    if name not in model.known:
+        return stream
+    if name in requests[0].begins:
+        return with_known(stream, _begins(model, requests, name), stream.time > 0)
+    pictured = [r.image is not None for r in requests]
+    if name != model.pictured or not any(pictured):
+        return stream
+    known = torch.tensor(pictured, device=model.device)
+    return with_known(stream, first_steps(model, requests, name, tiles), known)
 
 
 def _decoded(model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor], tiles: Tiles) -> list[Media]:

@@ -9,7 +9,8 @@ from torch import Tensor
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One clip to make: `prompts` by text. `image` [3, H, W] in [-1, 1] becomes its first frame (None: a white one, for
-    text only; MOVA, section 5.2) or the reference of a model that takes one (None: it is left out). `given`: streams
+    text only; MOVA, section 5.2), the first latent step of a model that was shown clean ones, or the reference of a
+    model that takes one (None: it is left out). `given`: streams
     that are not made but given, as frames [F, 3, H, W] or samples [S] in [-1, 1] of the model's geometry; `latents`:
     conditions as a shard stores them, [C, *shape]; `starts`: seconds by which they begin after the clip. A condition
     that is not given is left out. `negative`: by text, what guidance leads away from, in place of the empty caption.
