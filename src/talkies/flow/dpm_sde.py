@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from talkies.flow.config import TargetConfig
-from talkies.flow.target import rotation
+from talkies.flow.target import parts_of, rotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +25,21 @@ class Estimate:
 
 
 def second_order(
-    target: TargetConfig, x: Tensor, now: Estimate, following: float, *, before: Estimate | None, noise: Tensor | None
-) -> Tensor:
-    """The latent `x`, for which the network predicts `now`, one step on at the level `following`. `before`: what it
-    predicted one step before; `noise`: N(0, 1) of the shape of x, of no use to a step that ends at level 0."""
-    here, there = (_Weights.at(target, level) for level in (now.level, following))
+    target: TargetConfig,
+    x: Tensor,
+    predicted: Tensor,
+    gap: tuple[float, float],
+    before: Estimate | None,
+    *,
+    noise: Tensor | None,
+) -> tuple[Tensor, Estimate]:
+    """The latent `x` at the first level of `gap`, for which the network predicts `predicted`, one step on at the
+    second, and the estimate of this step. `before`: that of the step before; `noise`: N(0, 1) of the shape of x, which
+    a step that ends at level 0 does not need."""
+    level, following = gap
+    t = torch.full((x.shape[0],), level, dtype=torch.float32, device=x.device)
+    now = Estimate(data=parts_of(target, x, predicted, t)[0], level=level)
+    here, there = (_Weights.at(target, one) for one in gap)
     growth = there.half_log_snr - here.half_log_snr
     data, replaced = now.data, -math.expm1(-2 * growth)
     if before is not None and following > 0:
@@ -37,9 +47,9 @@ def second_order(
         data = data + (data - before.data) / (2 * ratio)
     mean = there.sigma / here.sigma * math.exp(-growth) * x + there.alpha * replaced * data
     if following == 0:
-        return mean
+        return mean, now
     assert noise is not None, "this step adds noise"
-    return mean + there.sigma * math.sqrt(replaced) * noise
+    return mean + there.sigma * math.sqrt(replaced) * noise, now
 
 
 @dataclass(frozen=True, kw_only=True)

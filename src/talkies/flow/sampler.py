@@ -50,24 +50,21 @@ def sample(
         predicted = denoiser(step)(there, replace(condition, inactive=inactive({**given, **at})))
         return {name: predicted[name].float() for name in levels}
 
-    state, estimates = {name: streams[name].latent.float() for name in levels}, dict[str, Estimate]()
+    state, past = {name: streams[name].latent.float() for name in levels}, dict[str, Estimate]()
     for step in range(len(next(iter(levels.values()))) - 1):
         check_signal()
         now, following = ({name: column[at] for name, column in levels.items()} for at in (step, step + 1))
         predicted = evaluate(step, state, now)
         for name, x in state.items():
-            v, gap = predicted[name], (now[name], following[name])
+            gap = (now[name], following[name])
             if config.kind == "dpm_sde":
-                estimate = Estimate(data=parts_of(target, x, v, _times(x, gap[0]))[0], level=gap[0])
-                fresh = noise(name, step) if noise is not None and gap[1] > 0 else None
-                moved = second_order(target, x, estimate, gap[1], before=estimates.get(name), noise=fresh)
-                estimates[name] = estimate
+                drawn = None if noise is None or not following[name] else noise(name, step)
+                state[name], past[name] = second_order(target, x, predicted[name], gap, past.get(name), noise=drawn)
             else:
-                moved = advanced(config, target, x, v, gap)
-            state[name] = _with_known(streams[name], moved)
+                state[name] = advanced(config, target, x, predicted[name], gap)
         if on_step is not None:
             on_step(step + 1)
-    return state
+    return {name: _with_known(streams[name], x) for name, x in state.items()}
 
 
 def advanced(
@@ -91,7 +88,7 @@ def _at(stream: Stream, latent: Tensor, level: float) -> Stream:
     times = _times(latent, level)
     if stream.time.ndim == 2:
         times = times[:, None].where(stream.time > 0, 0.0)
-    return replace(stream, latent=latent, time=times)
+    return replace(stream, latent=_with_known(stream, latent), time=times)
 
 
 def _with_known(stream: Stream, latent: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ from torch import Tensor
 from talkies.config import CheckpointError
 from talkies.flow.config import SamplingConfig, Scale
 from talkies.flow.guidance import guided
-from talkies.flow.held import Beginning, held
-from talkies.flow.known import with_known
+from talkies.flow.held import held
 from talkies.flow.ladder import left_out
 from talkies.flow.sampler import sample
 from talkies.flow.schedule import level_grid
-from talkies.generate.conditions import Tiles, condition_of, first_steps
+from talkies.generate.beginnings import beginnings_of, begun, check_beginnings
+from talkies.generate.conditions import Tiles, condition_of
 from talkies.generate.model import Generator
 from talkies.generate.noise import Noise
 from talkies.generate.request import Request
@@ -91,7 +91,7 @@ def _batch(
         streams = _streams(model, requests, made, noise, tiles=sampling.tile_sides)
         latents = sample(
             sampling.sampler,
-            held(denoiser, _beginnings(model, requests, streams), model.target),
+            held(denoiser, beginnings_of(model, requests, streams), model.target),
             model.system.network().inputs(model.setup, streams),
             Condition(texts=_encoded(model, prompts, len(requests))),
             levels,
@@ -140,7 +140,7 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
             raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not have")
         if r.begins.keys() != requests[0].begins.keys():
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch begin with other streams")
-        _check_beginnings(model, r)
+        check_beginnings(model, r)
         if unused := sorted(r.negative.keys() - replaced):
             raise ValueError(
                 f"request {r.id} has a negative prompt for {unused[0]}, which no evaluation leaves out: set a guidance "
@@ -156,32 +156,6 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
         raise ValueError("every stream is given: nothing is left to make")
 
 
-def _check_beginnings(model: Generator, request: Request) -> None:
-    for name, latent in request.begins.items():
-        if name not in model.targets or name in request.given:
-            raise ValueError(f"request {request.id} begins with {name}, which is not made")
-        channels, steps, *space = model.grids[name].latent_shape
-        known = latent.shape[1] if latent.ndim > 1 else 0
-        if not 0 < known < steps or tuple(latent.shape) != (channels, known, *space):
-            raise ValueError(
-                f"request {request.id} begins with {name} latents {tuple(latent.shape)}: needed "
-                f"{(channels, f'1 to {steps - 1}', *space)}"
-            )
-
-
-def _beginnings(model: Generator, requests: Sequence[Request], streams: Mapping[str, Stream]) -> dict[str, Beginning]:
-    """What is known of the streams that are made, but for those that take it clean; the latents of these streams are
-    still the initial noise."""
-    return {
-        name: Beginning(data=_begins(model, requests, name), noise=streams[name].latent)
-        for name in requests[0].begins.keys() - model.known
-    }
-
-
-def _begins(model: Generator, requests: Sequence[Request], name: str) -> Tensor:
-    return torch.stack([r.begins[name] for r in requests]).to(model.device)
-
-
 def _streams(
     model: Generator, requests: Sequence[Request], made: Sequence[str], noise: Noise, *, tiles: Tiles
 ) -> dict[str, Stream]:
@@ -191,23 +165,10 @@ def _streams(
     for name, grid in model.grids.items():
         if name in made:
             stream = Stream(latent=noise.initial(name), time=ones, grid=grid)
-            streams[name] = _beginning_clean(model, requests, name, stream, tiles)
+            streams[name] = begun(model, requests, name, stream, tiles)
         elif (condition := condition_of(model, requests, name, tiles)) is not None:
             streams[name] = condition
     return streams
-
-
-def _beginning_clean(model: Generator, requests: Sequence[Request], name: str, stream: Stream, tiles: Tiles) -> Stream:
-    """With the known beginning of a stream that takes it clean: latent steps that are given, or a still."""
-    if name not in model.known:
-        return stream
-    if name in requests[0].begins:
-        return with_known(stream, _begins(model, requests, name), stream.time > 0)
-    pictured = [r.image is not None for r in requests]
-    if name != model.pictured or not any(pictured):
-        return stream
-    known = torch.tensor(pictured, device=model.device)
-    return with_known(stream, first_steps(model, requests, name, tiles), known)
 
 
 def _decoded(model: Generator, requests: Sequence[Request], latents: Mapping[str, Tensor], tiles: Tiles) -> list[Media]:

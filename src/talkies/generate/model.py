@@ -28,7 +28,7 @@ class Generator:
     setup: Setup
     grids: Mapping[str, Grid]
     fps: float
-    target: TargetConfig = VelocityTarget()
+    target: TargetConfig = field(default_factory=VelocityTarget)
     device: torch.device | str = "cpu"
     texts: TextMemory = field(default_factory=TextMemory)
 
