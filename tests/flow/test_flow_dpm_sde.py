@@ -127,7 +127,7 @@ def test_a_point_is_reached_exactly_whatever_the_levels(
 
 
 def test_a_gaussian_s_mean_and_deviation_are_reached() -> None:
-    """The noise that is added has the deviation that the step takes away: with more or less, the result's would be off."""
+    """The noise that is added has the deviation that the step takes away."""
     grid = Grid(channels=1, shape=(1, 100, 100), rate=Fraction(1))
     start = gaussian(0, ["a"], [0], "start", grid.latent_shape)
     found = sample(

@@ -154,7 +154,7 @@ def _check_names(recipe: PhaseRecipe) -> None:
     if not fits(recipe.sampling.sampler, recipe.flow.target):
         raise RecipeError(
             f"recipe: `sampling.sampler.kind` {recipe.sampling.sampler.kind} does not fit `flow.target.kind` "
-            f"{recipe.flow.target.kind}: use {listed(SAMPLERS[recipe.flow.target.kind])}"
+            f"{recipe.flow.target.kind}: use {' or '.join(SAMPLERS[recipe.flow.target.kind])}"
         )
 
 
