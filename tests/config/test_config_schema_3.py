@@ -286,7 +286,7 @@ def test_a_misspelt_key_is_not_taken_for_an_older_one() -> None:
         ("codecs.video={kind: linear_audio}", "`codecs.video.kind` is linear_audio, which encodes audio: choose"),
         ("codecs.text={kind: linear_video}", "`codecs.text.kind` is linear_video, which encodes video: choose"),
         ("sampling.sampler.kind=ddim", "`sampling.sampler.kind` ddim does not fit `flow.target.kind` velocity"),
-        ("flow.target.kind=v_prediction", "use euler for velocity, ddim for v_prediction"),
+        ("flow.target.kind=v_prediction", "does not fit `flow.target.kind` v_prediction: use ddim or dpm_sde"),
     ],
 )
 def test_names_that_the_system_does_not_have_are_refused(override: str, message: str) -> None:

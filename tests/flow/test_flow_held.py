@@ -5,7 +5,15 @@ import torch
 from analytic import GRIDS, GaussianDenoiser, GaussianV, captioned, streams
 from torch import Tensor
 
-from talkies.flow.config import DdimSampler, EulerSampler, SamplerConfig, ShiftedSchedule, target_for
+from talkies.flow.config import (
+    DdimSampler,
+    EulerSampler,
+    SamplerConfig,
+    ShiftedSchedule,
+    TargetConfig,
+    VelocityTarget,
+    VPredictionTarget,
+)
 from talkies.flow.held import Beginning, held
 from talkies.flow.sampler import sample
 from talkies.flow.schedule import level_grid
@@ -14,6 +22,12 @@ from talkies.streams.batch import Stream
 
 CONDITION = captioned(0.75, -1.0)
 KINDS = [(EulerSampler(), GaussianDenoiser), (DdimSampler(), GaussianV)]
+
+
+def target_for(config: SamplerConfig) -> TargetConfig:
+    return VelocityTarget() if config.kind == "euler" else VPredictionTarget()
+
+
 LEVELS = {m: level_grid(ShiftedSchedule(), m, 5) for m in GRIDS}
 STEPS = 2
 """Known latent steps of the video's 3."""
@@ -26,7 +40,7 @@ def known(start: dict[str, Stream]) -> dict[str, Beginning]:
 
 def sampled(config: SamplerConfig, denoiser: GaussianDenoiser, beginnings: dict[str, Beginning]) -> dict[str, Tensor]:
     at = held(lambda _: denoiser, beginnings, target_for(config))
-    return sample(config, at, streams(), CONDITION, LEVELS)
+    return sample(config, at, streams(), CONDITION, LEVELS, target=target_for(config))
 
 
 @pytest.mark.parametrize(("config", "kind"), KINDS)

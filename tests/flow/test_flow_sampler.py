@@ -6,7 +6,16 @@ import torch
 from analytic import GRIDS, JOINT, GaussianDenoiser, GaussianV, captioned, streams, text
 from torch import Tensor
 
-from talkies.flow.config import DdimSampler, EulerSampler, LinearQuadraticSchedule, SamplerConfig, ShiftedSchedule
+from talkies.flow.config import (
+    DdimSampler,
+    EulerSampler,
+    LinearQuadraticSchedule,
+    SamplerConfig,
+    ShiftedSchedule,
+    TargetConfig,
+    VelocityTarget,
+    VPredictionTarget,
+)
 from talkies.flow.guidance import guided
 from talkies.flow.sampler import sample
 from talkies.flow.schedule import level_grid
@@ -30,7 +39,11 @@ def sampled(
     config: SamplerConfig = EulerSampler(),  # noqa: B008 (frozen)
     **options: object,
 ) -> dict[str, Tensor]:
-    return sample(config, lambda _: denoiser, start, CONDITION, levels, **options)
+    return sample(config, lambda _: denoiser, start, CONDITION, levels, target=target_for(config), **options)
+
+
+def target_for(config: SamplerConfig) -> TargetConfig:
+    return VelocityTarget() if config.kind == "euler" else VPredictionTarget()
 
 
 def largest_error(config: SamplerConfig, denoiser: GaussianDenoiser, levels: dict[str, list[float]]) -> float:
@@ -74,7 +87,7 @@ def test_guidance_moves_the_mean_by_the_formula_of_the_report(
     exact = denoiser(std=0.0, coupling=0.5)
     scales = {"text": 4.0, "bridge": 2.0}
     guide = guided(exact, MOVA.ladder(JOINT), scales, {"text": text(0.25)}, steps=10)
-    found = sample(config, guide, streams(), CONDITION, grid(10))
+    found = sample(config, guide, streams(), CONDITION, grid(10), target=target_for(config))
     for x in found.values():
         for one, caption in zip(x, (0.75, -1.0), strict=True):
             mean = 0.25 + 2.0 * 0.5 + 4.0 * (caption - 0.25)
@@ -158,3 +171,34 @@ def test_the_condition_reaches_every_evaluation() -> None:
     denoiser, given = GaussianDenoiser(std=0.5), Condition(texts=CONDITION.texts, without=frozenset({"bridge"}))
     sample(EulerSampler(), lambda _: denoiser, streams(), given, grid(2))
     assert [c.without for c in denoiser.calls] == [frozenset({"bridge"})] * 2
+
+
+@pytest.mark.parametrize(("config", "denoiser"), KINDS)
+def test_known_steps_are_clean_at_every_step_and_stay(config: SamplerConfig, denoiser: type[GaussianDenoiser]) -> None:
+    """Their level is 0 and their latents are exact, sample by sample; the other steps are sampled as ever."""
+
+    class PerStep(denoiser):
+        """Each latent step at its own level."""
+
+        def predicted(self, stream: Stream, mean: Tensor) -> Tensor:
+            steps = [
+                super(PerStep, self).predicted(
+                    replace(stream, latent=stream.latent[:, :, [i]], time=stream.time[:, i].clamp(min=1e-3)), mean
+                )
+                for i in range(stream.latent.shape[2])
+            ]
+            return torch.cat(steps, 2)
+
+    free = sampled(denoiser(std=0.7), streams(names=("video",)), {"video": grid(5)["video"]}, config)
+    start = streams(names=("video",))
+    known = torch.tensor([[True, True, False], [False, False, True]])
+    start["video"] = replace(start["video"], time=torch.ones(2, 3).masked_fill(known, 0.0))
+    exact = PerStep(std=0.7)
+    found = sampled(exact, start, {"video": grid(5)["video"]}, config)["video"]
+    chosen = known[:, None, :, None, None].expand_as(found)
+    assert torch.equal(found[chosen], start["video"].latent[chosen])
+    torch.testing.assert_close(found[~chosen], free["video"][~chosen], rtol=0, atol=1e-6)
+    assert len(exact.seen) == 5
+    for seen, level in zip(exact.seen, grid(5)["video"], strict=False):
+        assert torch.equal(seen["video"].time, torch.full((2, 3), level).masked_fill(known, 0.0))
+        assert torch.equal(seen["video"].latent[chosen], start["video"].latent[chosen])

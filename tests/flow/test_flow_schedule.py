@@ -9,6 +9,7 @@ from talkies.flow.config import (
     LinearQuadraticSchedule,
     ScheduleConfig,
     ShiftedSchedule,
+    UniformGridSchedule,
     UniformSchedule,
 )
 from talkies.flow.schedule import level_grid, level_of, shift, u_of, unshift
@@ -159,3 +160,19 @@ def test_a_sampler_may_take_fewer_steps_than_a_grid_has_but_not_more() -> None:
         ValueError, match="17 sampling steps, but the schedule linear_quadratic_grid has 16 noise levels"
     ):
         level_grid(schedule, "video", 17)
+
+
+def test_a_uniform_grid_has_its_timesteps_each_equally_often_and_no_others() -> None:
+    schedule = UniformGridSchedule(steps=1000)
+    u = (torch.arange(3000, dtype=torch.float64) + 0.5) / 3000
+    levels, counts = level_of(schedule, "video", u).unique(return_counts=True)
+    assert torch.equal(levels.float(), torch.arange(1, 1001) / 1000)
+    assert counts.tolist() == [3] * 1000
+    assert level_grid(schedule, "video", 50) == [k / 1000 for k in range(1000, -1, -20)]
+    for low, high in ((0.25, 0.5), (0.0, 0.9), (0.999, 1.0)):
+        begin, end = (u_of(schedule, "video", level) for level in (low, high))
+        drawn = level_of(schedule, "video", begin + (end - begin) * u)
+        assert low <= round(float(drawn.min()), 9)
+        assert float(drawn.max()) < high or high == 1
+    with pytest.raises(ValueError, match=r"has 1000 noise levels: take fewer steps, or sample along uniform$"):
+        level_grid(schedule, "video", 1001)

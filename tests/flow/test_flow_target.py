@@ -54,7 +54,7 @@ def test_v_prediction_is_a_rotation() -> None:
     x0, noise = normal(9, 3, 5).double(), normal(9, 3, 5, seed=1).double()
     t = torch.linspace(0, 1, 9)
     x, v = (made(VPredictionTarget(), x0, noise, t).double() for made in (noisy, target_of))
-    alpha, sigma = alpha_sigma(t, x)
+    alpha, sigma = alpha_sigma(VPredictionTarget(), t, x)
     torch.testing.assert_close(x**2 + v**2, x0**2 + noise**2, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(alpha * x - sigma * v, x0, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(sigma * x + alpha * v, noise, rtol=1e-5, atol=1e-5)

@@ -7,9 +7,12 @@ import pytest
 
 from talkies.config import RecipeError
 from talkies.config.source import load
+from talkies.flow.known_config import KnownFrames
+from talkies.models.mova.system import MovaSystem
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.check import check, check_card
 from talkies.recipe.config import decode_phase
+from talkies.streams.system import Parts, Setup
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova"
 
@@ -86,3 +89,46 @@ def test_a_system_that_speaks_with_its_voices_says_whose_they_are(voices: str | 
     check_card(recipe)
     with pytest.raises(RecipeError, match=r"^recipe: `tracking.voices` is missing: a mirage_audio model speaks with"):
         check_card(replace(recipe, tracking=replace(recipe.tracking, voices=voices)))
+
+
+PHASE = RECIPES / "toy/video_pretraining.yaml"
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm_sde"])
+@pytest.mark.parametrize("target", ["v_prediction", "zero_snr_v_prediction"])
+def test_a_sampler_uses_what_the_network_predicts(sampler: str, target: str) -> None:
+    words = [f"sampling.sampler.kind={sampler}", f"flow.target={{kind: {target}}}"]
+    found = decode_phase(load(PHASE, words), SYSTEMS)
+    check(found)
+    assert (found.sampling.sampler.kind, found.flow.target.kind) == (sampler, target)
+    with pytest.raises(RecipeError, match=r"does not fit `flow\.target\.kind` velocity: use euler$"):
+        check(decode_phase(load(PHASE, words[:1]), SYSTEMS))
+    with pytest.raises(RecipeError, match=rf"euler does not fit `flow\.target\.kind` {target}: use ddim or dpm_sde$"):
+        check(decode_phase(load(PHASE, words[1:]), SYSTEMS))
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"), [("beta_start", 0), ("beta_end", 1.0), ("steps", 1), ("snr_shift", 0.0), ("shift", 3)]
+)
+def test_a_path_without_meaning_is_refused(key: str, bad: float) -> None:
+    with pytest.raises(RecipeError, match=rf"flow\.target\.{key}"):
+        decode_phase(load(PHASE, [f"flow.target={{kind: zero_snr_v_prediction, {key}: {bad}}}"]), SYSTEMS)
+
+
+class Shown(MovaSystem):
+    """MOVA with known frames in training."""
+
+    def __init__(self, frames: KnownFrames) -> None:
+        self.frames = frames
+
+    def parts(self, setup: Setup) -> Parts:
+        return replace(super().parts(setup), known={"video": self.frames})
+
+
+def test_shares_of_known_frames_are_at_most_all() -> None:
+    check(decode_phase(load(PHASE), (Shown(KnownFrames(head=0.7, random=0.2, tail=0.1)),)))
+    with pytest.raises(RecipeError) as caught:
+        check(decode_phase(load(PHASE), (Shown(KnownFrames(head=0.7, random=0.35)),)))
+    assert str(caught.value) == (
+        "recipe: the shares of `phase.known_frames` add up to 1.05: lower them to at most 1 in all"
+    )

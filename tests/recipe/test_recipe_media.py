@@ -1,5 +1,6 @@
 """What a phase makes and can be given, as cards say it."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,12 +9,15 @@ import pytest
 
 from talkies.codecs.config import ByteTextConfig, WaveformConfig
 from talkies.config.source import load
+from talkies.flow.known_config import KnownFrames
+from talkies.models.mirage.system import MirageSystem
 from talkies.models.mirage_audio.config import MirageAudioConfig
 from talkies.models.mirage_audio.phases import CloningConfig, DesignConfig
 from talkies.models.mirage_audio.system import MIRAGE_AUDIO
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import decode_phase
 from talkies.recipe.media import makes, takes
+from talkies.streams.system import Parts, Setup
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -34,6 +38,18 @@ def test_a_phase_makes_its_targets_and_takes_what_it_reads(path: str, made: tupl
     assert makes(recipe) == made
     assert takes(recipe).keys() == taken
     assert all(words == recipe.system.options[name] for name, words in takes(recipe).items())
+
+
+class Shown(MirageSystem):
+    """Mirage with known frames in training."""
+
+    def parts(self, setup: Setup) -> Parts:
+        return replace(super().parts(setup), known={"video": KnownFrames(head=0.2)})
+
+
+def test_a_phase_with_known_frames_of_a_picture_takes_an_image() -> None:
+    recipe = decode_phase(load(RECIPES / "mirage/toy/stitch.yaml"), (Shown(),))
+    assert takes(recipe).keys() == {"audio", "image"}
 
 
 @pytest.mark.parametrize(("kind", "taken"), [("design", set()), ("cloning", {"voice"})])

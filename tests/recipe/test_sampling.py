@@ -32,6 +32,7 @@ def test_the_keys_are_off_by_default() -> None:
     [
         ["schedule={kind: linear_quadratic}", "steps=64"],
         ["schedule={kind: uniform}"],
+        ["schedule={kind: uniform_grid}", "steps=50"],
         ["schedule={kind: linear_quadratic_grid, steps: 64}", "steps=64"],
         ["scales.text={kind: annealed, first: 6, last: 2, early: 5}"],
         ["scales={text: 4, bridge: {kind: annealed, first: 1, last: 3, late: 5}}"],
@@ -58,6 +59,11 @@ def test_settings_that_have_an_effect_are_taken(words: list[str]) -> None:
         (
             ["schedule={kind: linear_quadratic_grid, steps: 16}", "steps=16"],
             "`validation.sampling_steps` is 20, but the grid of `sampling.schedule` has 16 noise levels",
+        ),
+        (
+            ["schedule={kind: uniform_grid, steps: 16}", "steps=17"],
+            "`sampling.steps` is 17, but the grid of `sampling.schedule` has 16 noise levels: lower it, or set "
+            "`sampling.schedule.kind` to uniform",
         ),
         (["skip_layer={layers: [9]}"], "`sampling.skip_layer.layers` has 9, but the blocks of this model are 0 to "),
         (["skip_layer={layers: [1, 1]}"], "`sampling.skip_layer.layers` names a block twice"),

@@ -54,10 +54,20 @@ class LinearQuadraticGridSchedule:
     steps: Draws = 64
 
 
+@config
+class UniformGridSchedule:
+    """Only the noise levels 1 / steps, 2 / steps ... 1, each equally often: the timesteps of a discrete diffusion."""
+
+    kind: Literal["uniform_grid"] = "uniform_grid"
+    steps: Draws = 1000
+
+
 ScheduleConfig = Annotated[
-    ShiftedSchedule | UniformSchedule | LinearQuadraticSchedule | LinearQuadraticGridSchedule,
+    ShiftedSchedule | UniformSchedule | UniformGridSchedule | LinearQuadraticSchedule | LinearQuadraticGridSchedule,
     Field(discriminator="kind"),
 ]
+GridSchedule = LinearQuadraticGridSchedule | UniformGridSchedule
+"""Schedules that have `steps` noise levels, and no others."""
 
 
 @config
@@ -75,7 +85,26 @@ class VPredictionTarget:
     kind: Literal["v_prediction"] = "v_prediction"
 
 
-TargetConfig = Annotated[VelocityTarget | VPredictionTarget, Field(discriminator="kind")]
+Beta = Annotated[float, Field(gt=0, lt=1)]
+Timesteps = Annotated[int, Field(ge=2, le=10_000)]
+
+
+@config
+class ZeroSnrVPredictionTarget:
+    """v-prediction, as above, on the path of CogVideoX (arXiv 2408.06072), which has `steps` timesteps: number i, from
+    0, is the noise level t = (i + 1) / steps. The square roots of the betas rise evenly from that of `beta_start` to
+    that of `beta_end`; `snr_shift` divides the signal-to-noise ratio; then sqrt(alpha bar) is shifted and scaled so
+    that the last timestep is noise alone (arXiv 2305.08891, algorithm 1). Between timesteps sqrt(alpha bar) is linear
+    in t (our choice)."""
+
+    kind: Literal["zero_snr_v_prediction"] = "zero_snr_v_prediction"
+    beta_start: Beta = 0.00085
+    beta_end: Beta = 0.012
+    steps: Timesteps = 1000
+    snr_shift: Positive = 1.0
+
+
+TargetConfig = Annotated[VelocityTarget | VPredictionTarget | ZeroSnrVPredictionTarget, Field(discriminator="kind")]
 
 
 @config
@@ -120,7 +149,15 @@ class DdimSampler:
     kind: Literal["ddim"] = "ddim"
 
 
-SamplerConfig = Annotated[EulerSampler | DdimSampler, Field(discriminator="kind")]
+@config
+class DpmSdeSampler:
+    """DPM-Solver++(2M) of the SDE (arXiv 2211.01095), for v-prediction: of second order from one evaluation a step, and
+    with new noise at every step but the last."""
+
+    kind: Literal["dpm_sde"] = "dpm_sde"
+
+
+SamplerConfig = Annotated[EulerSampler | DdimSampler | DpmSdeSampler, Field(discriminator="kind")]
 
 
 @config
@@ -221,12 +258,14 @@ class SamplingConfig:
         return None if self.tiles is None else (self.tiles.size, self.tiles.overlap)
 
 
+SAMPLERS = {
+    "velocity": ("euler",),
+    "v_prediction": ("ddim", "dpm_sde"),
+    "zero_snr_v_prediction": ("ddim", "dpm_sde"),
+}
+"""Kind of a target -> the kinds of the samplers that can use its predictions."""
+
+
 def fits(sampler: SamplerConfig, target: TargetConfig) -> bool:
     """Whether a sampler can use the predictions of a network that was trained on a target."""
-    return (sampler.kind, target.kind) in {("euler", "velocity"), ("ddim", "v_prediction")}
-
-
-def target_for(sampler: SamplerConfig) -> TargetConfig:
-    """What a network predicts that a sampler can use."""
-    targets: tuple[TargetConfig, ...] = (VelocityTarget(), VPredictionTarget())
-    return next(target for target in targets if fits(sampler, target))
+    return sampler.kind in SAMPLERS[target.kind]

@@ -41,10 +41,12 @@ def gaussian(seed: int, ids: Sequence[str], visits: Sequence[int], name: str, sh
     return torch.from_numpy(drawn).view(len(ids), *shape)
 
 
-def shuffled(seed: int, ids: Sequence[str], visits: Sequence[int], name: str, shape: Sequence[int]) -> Tensor:
+def shuffled(
+    seed: int, ids: Sequence[str], visits: Sequence[int], name: str, shape: Sequence[int], *, order: str | None = None
+) -> Tensor:
     """N(0, 1) [B, *shape], shape (C, T, ...): that of `gaussian` at visit 0, but at another visit its T steps lie in an
-    order of that visit's own."""
+    order of that visit's own, the same for all draws with that name of the `order` (None: this draw's)."""
     found = gaussian(seed, ids, [0] * len(ids), name, shape)
-    order = gaussian(seed, ids, visits, f"{name}/order", (shape[1],)).argsort(1)
-    rows = [drawn if not visit else drawn[:, steps] for drawn, steps, visit in zip(found, order, visits, strict=True)]
+    places = gaussian(seed, ids, visits, order or f"{name}/order", (shape[1],)).argsort(1)
+    rows = [drawn if not visit else drawn[:, steps] for drawn, steps, visit in zip(found, places, visits, strict=True)]
     return torch.stack(rows)

@@ -24,12 +24,19 @@ ALL = "all"
 @dataclass(frozen=True, kw_only=True)
 class Noised:
     """`streams` of a batch, those that are trained at their noise level, the others as they were; by trained stream,
-    `targets` shaped like the latents and `times` [B] fp32; `given`: the samples [B] bool whose stream has no loss."""
+    `targets` shaped like the latents and `times` fp32, [B] or, with known latent steps, [B, T]. Without loss: the
+    samples [B] bool whose stream is `given`, and the latent steps [B, T] bool that are `known`."""
 
     streams: Mapping[str, Stream]
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     times: Mapping[str, Tensor] = field(default_factory=dict)
     given: Mapping[str, Tensor] = field(default_factory=dict)
+    known: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def levels(self) -> dict[str, Tensor]:
+        """The noise level [B] of every sample, by trained stream: that of its steps that are not known."""
+        return {name: time if time.ndim == 1 else time.amax(1) for name, time in self.times.items()}
 
 
 def noised(
@@ -40,25 +47,29 @@ def noised(
     seed: int,
     ranges: Mapping[str, tuple[float, float]],
     given: Mapping[str, Tensor] | None = None,
+    known: Mapping[str, Tensor] | None = None,
 ) -> Noised:
     """Draw u ~ U(0, 1) per sample and trained stream, take the schedule's level, and noise the latents to it.
 
     `ranges` restricts streams to levels in [low, high) (MOVA's experts; with `flow.shared` the one u of a sample is
-    restricted to the first range). `given[name]` [B] bool: samples whose stream is clean. Raises ValueError for the
-    range of a stream that the batch does not have.
+    restricted to the first range). `given[name]` [B] bool: samples whose stream is clean; `known[name]` [B, T] bool:
+    latent steps that are. Raises ValueError for the range of a stream that the batch does not have.
     """
     missing = [name for name in ranges if name not in batch.streams]
     if missing:
         raise ValueError(f"this step trains {missing[0]}, but the clips have only {', '.join(batch.streams)}")
-    times, clean = {}, {}
+    times, clean, steps = {}, {}, {}
     for name in trained:
         levels = _levels(batch, flow, name, seed=seed, ranges=ranges).to(batch.streams[name].latent.device)
         if given is not None and name in given:
             clean[name] = given[name].to(levels.device)
             levels = torch.where(clean[name], 0.0, levels)
+        if known is not None and name in known:
+            steps[name] = known[name].to(levels.device)
+            levels = torch.where(steps[name], 0.0, levels[:, None])
         times[name] = levels
     noise = {name: _noise(batch, name, seed, batch.visits, f"noise/{name}") for name in trained}
-    return replace(noised_to(batch, flow, times, noise), given=clean)
+    return replace(noised_to(batch, flow, times, noise), given=clean, known=steps)
 
 
 def given_by(batch: Batch, tasks: Mapping[str, Task], chances: Mapping[str, float], *, seed: int) -> dict[str, Tensor]:
@@ -75,12 +86,14 @@ def given_by(batch: Batch, tasks: Mapping[str, Task], chances: Mapping[str, floa
 
 
 def losses_of(predicted: Mapping[str, Tensor], draw: Noised, flow: FlowConfig) -> dict[str, Tensor]:
-    """The loss of every sample [B] by stream: the masked mean of the squared error, weighted by noise level; 0 for a
-    sample whose stream is given."""
+    """The loss of every sample [B] by stream: the mean of the squared error over its valid steps that are not known,
+    weighted by noise level; 0 for a sample whose stream is given."""
     losses = {}
     for name, target in draw.targets.items():
         weight = weight_of(flow.weighting, draw.times[name])
-        loss = per_sample_loss(predicted[name], target, draw.streams[name].valid, weight)
+        valid = draw.streams[name].valid
+        valid = valid & ~draw.known[name] if name in draw.known else valid
+        loss = per_sample_loss(predicted[name], target, valid, weight)
         losses[name] = loss.masked_fill(draw.given[name], 0.0) if name in draw.given else loss
     return losses
 

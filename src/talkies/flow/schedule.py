@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from talkies.flow.config import ScheduleConfig
+from talkies.flow.config import GridSchedule, ScheduleConfig, UniformGridSchedule, UniformSchedule
 
 Level = TypeVar("Level", float, Tensor)
 ROUNDING = 1e-9
@@ -18,10 +18,10 @@ def level_of(config: ScheduleConfig, stream: str, u: Level) -> Level:
     """The noise level of `u` for a stream."""
     if config.kind == "shifted":
         return shift(u, config.shift(stream))
-    if config.kind == "uniform":
-        return u
-    if config.kind == "linear_quadratic_grid":
+    if isinstance(config, GridSchedule):
         u = snapped(u, config.steps)
+    if isinstance(config, UniformSchedule | UniformGridSchedule):
+        return u
     return linear_quadratic(u, config.threshold)
 
 
@@ -31,10 +31,11 @@ def u_of(config: ScheduleConfig, stream: str, level: float) -> float:
         return level
     if config.kind == "shifted":
         return unshift(level, config.shift(stream))
-    if config.kind == "uniform":
-        return level
-    u = inverse_linear_quadratic(level, config.threshold)
-    return snapped(u, config.steps) - 1 / config.steps if config.kind == "linear_quadratic_grid" else u
+    if isinstance(config, UniformSchedule | UniformGridSchedule):
+        u = level
+    else:
+        u = inverse_linear_quadratic(level, config.threshold)
+    return snapped(u, config.steps) - 1 / config.steps if isinstance(config, GridSchedule) else u
 
 
 def level_grid(config: ScheduleConfig, stream: str, steps: int) -> list[float]:
@@ -45,10 +46,10 @@ def level_grid(config: ScheduleConfig, stream: str, steps: int) -> list[float]:
     """
     if steps < 1:
         raise ValueError(f"{steps} sampling steps: at least 1 is needed; set sampling.steps")
-    if config.kind == "linear_quadratic_grid" and steps > config.steps:
+    if isinstance(config, GridSchedule) and steps > config.steps:
         raise ValueError(
-            f"{steps} sampling steps, but the schedule linear_quadratic_grid has {config.steps} noise levels: take "
-            "fewer steps, or sample along linear_quadratic"
+            f"{steps} sampling steps, but the schedule {config.kind} has {config.steps} noise levels: take "
+            f"fewer steps, or sample along {config.kind.removesuffix('_grid')}"
         )
     return [level_of(config, stream, (steps - i) / steps) for i in range(steps)] + [0.0]
 

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from talkies.config import CheckpointError
-from talkies.flow.config import SamplingConfig, Scale, target_for
-from talkies.flow.draw import gaussian, shuffled
+from talkies.flow.config import SamplingConfig, Scale
 from talkies.flow.guidance import guided
-from talkies.flow.held import Beginning, held
+from talkies.flow.held import held
 from talkies.flow.ladder import left_out
 from talkies.flow.sampler import sample
 from talkies.flow.schedule import level_grid
+from talkies.generate.beginnings import beginnings_of, begun, check_beginnings
 from talkies.generate.conditions import Tiles, condition_of
 from talkies.generate.model import Generator
+from talkies.generate.noise import Noise
 from talkies.generate.request import Request
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Memory, Stream, Text
@@ -86,14 +87,16 @@ def _batch(
             batch=sampling.batch,
         )
         own = sampling.windows is not None and sampling.windows.noise == "own"
-        draw = gaussian if own else shuffled
-        streams = _streams(model, requests, made, seed=seed, draw=draw, tiles=sampling.tile_sides)
+        noise = Noise(model=model, requests=requests, seed=seed, own=own)
+        streams = _streams(model, requests, made, noise, tiles=sampling.tile_sides)
         latents = sample(
             sampling.sampler,
-            held(denoiser, _beginnings(model, requests, streams), target_for(sampling.sampler)),
+            held(denoiser, beginnings_of(model, requests, streams), model.target),
             model.system.network().inputs(model.setup, streams),
             Condition(texts=_encoded(model, prompts, len(requests))),
             levels,
+            target=model.target,
+            noise=noise.added,
             inactive=lambda now: model.system.inactive(model.setup, now),
             on_step=progress,
         )
@@ -137,7 +140,7 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
             raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not have")
         if r.begins.keys() != requests[0].begins.keys():
             raise ValueError(f"requests {r.id} and {requests[0].id} of one batch begin with other streams")
-        _check_beginnings(model, r)
+        check_beginnings(model, r)
         if unused := sorted(r.negative.keys() - replaced):
             raise ValueError(
                 f"request {r.id} has a negative prompt for {unused[0]}, which no evaluation leaves out: set a guidance "
@@ -153,49 +156,16 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
         raise ValueError("every stream is given: nothing is left to make")
 
 
-def _check_beginnings(model: Generator, request: Request) -> None:
-    for name, latent in request.begins.items():
-        if name not in model.targets or name in request.given:
-            raise ValueError(f"request {request.id} begins with {name}, which is not made")
-        channels, steps, *space = model.grids[name].latent_shape
-        known = latent.shape[1] if latent.ndim > 1 else 0
-        if not 0 < known < steps or tuple(latent.shape) != (channels, known, *space):
-            raise ValueError(
-                f"request {request.id} begins with {name} latents {tuple(latent.shape)}: needed "
-                f"{(channels, f'1 to {steps - 1}', *space)}"
-            )
-
-
-def _beginnings(model: Generator, requests: Sequence[Request], streams: Mapping[str, Stream]) -> dict[str, Beginning]:
-    """What is known of the streams that are made; their latents are still the initial noise."""
-    return {
-        name: Beginning(
-            data=torch.stack([r.begins[name] for r in requests]).to(model.device), noise=streams[name].latent
-        )
-        for name in requests[0].begins
-    }
-
-
 def _streams(
-    model: Generator,
-    requests: Sequence[Request],
-    made: Sequence[str],
-    *,
-    seed: int,
-    draw: Callable[..., Tensor],
-    tiles: Tiles,
+    model: Generator, requests: Sequence[Request], made: Sequence[str], noise: Noise, *, tiles: Tiles
 ) -> dict[str, Stream]:
-    """The initial noise of the streams that are made, and the conditions that are given."""
+    """The streams that are made, noise but for clean beginnings, and the conditions that are given."""
     ones = torch.ones(len(requests), device=model.device)
     streams: dict[str, Stream] = {}
     for name, grid in model.grids.items():
         if name in made:
-            drawn = [
-                draw(seed if r.seed is None else r.seed, [r.id], [r.window], f"sample/{name}", grid.latent_shape)
-                for r in requests
-            ]
-            noise = torch.cat(drawn).to(model.device)
-            streams[name] = Stream(latent=noise, time=ones, grid=grid)
+            stream = Stream(latent=noise.initial(name), time=ones, grid=grid)
+            streams[name] = begun(model, requests, name, stream, tiles)
         elif (condition := condition_of(model, requests, name, tiles)) is not None:
             streams[name] = condition
     return streams

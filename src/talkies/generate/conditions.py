@@ -106,16 +106,32 @@ def _first_frames(model: Generator, requests: Sequence[Request], tiles: Tiles) -
 
 def _stills(model: Generator, requests: Sequence[Request], name: str, tiles: Tiles) -> Tensor:
     """The latents [B, C, T, h, w] of clips in which the image stands still, as long as the reference's Grid."""
-    codec = model.codec_of(name)
-    assert model.shape is not None
-    _, height, width = model.shape
     images = []
     for r in requests:
         if r.image is None:
             raise ValueError(f"request {r.id} has no image, but others of the batch have one")
-        images.append(_checked(r.image, r.id, height, width))
+        images.append(r.image)
+    return _standing(model, requests, name, images, tiles)
+
+
+def first_steps(model: Generator, requests: Sequence[Request], name: str, tiles: Tiles) -> Tensor:
+    """The first latent step [B, C, 1, h, w] of clips in which the image stands still (without one, mid-grey)."""
+    assert model.shape is not None
+    grey = torch.zeros(3, *model.shape[1:])
+    images = [grey if r.image is None else r.image for r in requests]
+    return _standing(model, requests, name, images, tiles)[:, :, :1]
+
+
+def _standing(
+    model: Generator, requests: Sequence[Request], name: str, images: Sequence[Tensor], tiles: Tiles
+) -> Tensor:
+    """The latents [B, C, T, h, w] of clips of `still_frames` frames that all show one image, one for each request."""
+    codec = model.codec_of(name)
+    assert model.shape is not None
+    _, height, width = model.shape
+    checked = [_checked(image, r.id, height, width) for image, r in zip(images, requests, strict=True)]
     frames = model.codecs.video[codec].still_frames
-    return latents_of(model, codec, torch.stack(images)[:, None].expand(-1, frames, -1, -1, -1), tiles)
+    return latents_of(model, codec, torch.stack(checked)[:, None].expand(-1, frames, -1, -1, -1), tiles)
 
 
 def _checked(image: Tensor, name: str, height: int, width: int) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 
 from talkies.codecs.long_sound import steps_needed
 from talkies.codecs.speech_config import SpeechConfig
+from talkies.flow.config import TargetConfig, VelocityTarget
 from talkies.generate.geometry import clip_shape, sample_count
 from talkies.generate.text_memory import TextMemory
 from talkies.streams import Grid
@@ -18,8 +19,8 @@ from talkies.streams.system import Setup, System
 @dataclass(frozen=True, kw_only=True)
 class Generator:
     """A model that makes clips: its `denoiser` on `device`, its codecs, its system and the recipe that it was trained
-    with, and the `grids` of all streams that it reads and makes, for clips at `fps` frames per second. `texts`: what it
-    has encoded so far."""
+    with, and the `grids` of all streams that it reads and makes, for clips at `fps` frames per second. `target`: what
+    the denoiser predicts; `texts`: what it has encoded so far."""
 
     denoiser: Denoiser
     codecs: Codecs
@@ -27,6 +28,7 @@ class Generator:
     setup: Setup
     grids: Mapping[str, Grid]
     fps: float
+    target: TargetConfig = field(default_factory=VelocityTarget)
     device: torch.device | str = "cpu"
     texts: TextMemory = field(default_factory=TextMemory)
 
@@ -58,6 +60,18 @@ class Generator:
             return None
         conditions = (name for name in self.grids if name not in self.targets)
         return next((name for name in conditions if self.codec_of(name) in self.codecs.audio), self.stream_of("audio"))
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The streams that it makes of which it was shown clean latent steps."""
+        return frozenset(self.system.parts(self.setup).known)
+
+    @property
+    def pictured(self) -> str | None:
+        """The stream whose first latent step an image becomes; None if the image is a stream of its own."""
+        name, stored = self.stream_of("video"), self.system.stored(self.setup.codecs)
+        apart = any(stored[other].of in ("first frame", "reference") for other in self.grids)
+        return name if name in self.known and not apart else None
 
     @property
     def first_frame(self) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from talkies.config import RecipeError
 from talkies.config.keys import variants
 from talkies.config.quoting import listed, named, shown
-from talkies.flow.config import fits
-from talkies.flow.tasks import chances
+from talkies.flow.config import SAMPLERS, fits
+from talkies.flow.tasks import TOLERANCE, chances
 from talkies.parallel.check import check_layout, check_sequence, divisors
 from talkies.prepare.geometry import Geometry, stream_grid
 from talkies.prepare.plan import check_codecs
@@ -154,7 +154,7 @@ def _check_names(recipe: PhaseRecipe) -> None:
     if not fits(recipe.sampling.sampler, recipe.flow.target):
         raise RecipeError(
             f"recipe: `sampling.sampler.kind` {recipe.sampling.sampler.kind} does not fit `flow.target.kind` "
-            f"{recipe.flow.target.kind}: use euler for velocity, ddim for v_prediction"
+            f"{recipe.flow.target.kind}: use {' or '.join(SAMPLERS[recipe.flow.target.kind])}"
         )
 
 
@@ -179,6 +179,15 @@ def _check_tasks(recipe: PhaseRecipe) -> None:
         raise RecipeError(f"recipe: `phase.tasks`: {error}") from None
 
 
+def _check_known(recipe: PhaseRecipe) -> None:
+    """RecipeError for shares of known frames that are more than all samples."""
+    for frames in parts(recipe).known.values():
+        if (total := sum(frames.shares.values())) > 1 + TOLERANCE:
+            raise RecipeError(
+                f"recipe: the shares of `phase.known_frames` add up to {total:g}: lower them to at most 1 in all"
+            )
+
+
 def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     """Raise RecipeError if sections disagree; return the grids of the streams that the phase trains."""
     check_codecs(recipe.codecs, recipe.system)
@@ -196,6 +205,7 @@ def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     _check_rank(recipe)
     _check_masters(recipe)
     _check_tasks(recipe)
+    _check_known(recipe)
     parent_of(recipe)
     found, tokens = cut_grids(recipe, Geometry.parse(recipe.data.geometry, key="data.geometry"))
     check_sequence(recipe.parallel, tokens)

@@ -15,6 +15,7 @@ def takes(recipe: PhaseRecipe) -> dict[str, str]:
     conditions = parts(recipe).conditions
     given = {"audio", "video"} if len(made) > 1 else set()
     given |= {"image" for name in conditions if stored[name].of in ("first frame", "reference")}
+    given |= {"image" for name in parts(recipe).known if medium_of(recipe, name) == "video"}
     given |= {"voice" for name in conditions if stored[name].of == "passage"}
     given |= {medium_of(recipe, name) for name in conditions if stored[name].of == "clip"}
     return {name: words for name, words in recipe.system.options.items() if name in given}

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from talkies.config import RecipeError
-from talkies.flow.config import ReuseConfig, SamplingConfig, SkipLayerConfig, TilesConfig, WindowsConfig
+from talkies.flow.config import GridSchedule, ReuseConfig, SamplingConfig, SkipLayerConfig, TilesConfig, WindowsConfig
 from talkies.flow.ladder import left_out
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
@@ -31,14 +31,14 @@ def check_sampling(recipe: PhaseRecipe, sampling: SamplingConfig, *, tiles: str 
 
 def _check_steps(recipe: PhaseRecipe, sampling: SamplingConfig) -> None:
     schedule = sampling.schedule
-    if schedule.kind != "linear_quadratic_grid":
+    if not isinstance(schedule, GridSchedule):
         return
     wanted = {"sampling.steps": sampling.steps, "validation.sampling_steps": recipe.validation.sampling_steps}
     for key, steps in wanted.items():
         if steps > schedule.steps:
             raise RecipeError(
                 f"recipe: `{key}` is {steps}, but the grid of `sampling.schedule` has {schedule.steps} noise levels: "
-                "lower it, or set `sampling.schedule.kind` to linear_quadratic"
+                f"lower it, or set `sampling.schedule.kind` to {schedule.kind.removesuffix('_grid')}"
             )
 
 

@@ -65,6 +65,7 @@ class Evaluator:
             setup=self.recipe,
             grids={name: batch.grids[name] for name in self.parts.streams},
             fps=self.inputs.heldout.fps,
+            target=self.recipe.flow.target,
             device=self.phase.device,
         )
         with self.ema_callback.ema.swapped(self.phase.state):

@@ -52,6 +52,7 @@ class Source:
             setup=self.recipe,
             grids={**self.grids, **other},
             fps=self.fps if shards is None else shards.fps,
+            target=self.recipe.flow.target,
             device=self.device,
             texts=self.texts,
         )

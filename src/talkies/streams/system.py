@@ -63,8 +63,9 @@ class Parts:
     reads; `beside`: stored streams that it does not read, with which what it makes is heard and measured; `whole`:
     short streams that every process has whole where a sequence is split; `dropout` of conditions and texts, by name
     (`all`: together); `degraded`: the conditions that are degraded for some samples; `cycle`: what the optimizer steps
-    train, in turn; `tasks` by name (none: nothing is given); `blocks`: how many the network has that heed
-    `Condition.skipped` and `Condition.cache`.
+    train, in turn; `tasks` by name (none: nothing is given); `known`: by trained stream, how often which of its latent
+    steps are clean (flow/known_config.py), so that what is made may have clean beginnings of it; `blocks`: how many the
+    network has that heed `Condition.skipped` and `Condition.cache`.
     """
 
     components: frozenset[str]
@@ -78,6 +79,7 @@ class Parts:
     frozen: frozenset[str] = frozenset()
     cycle: tuple[Turn, ...] = (Turn(),)
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    known: Mapping[str, Any] = field(default_factory=dict)
     blocks: int = 0
 
     @property

@@ -10,6 +10,7 @@ from torch import nn
 
 from talkies.checkpoints.spans import StateTensor
 from talkies.flow.config import FlowConfig
+from talkies.flow.known import known_by
 from talkies.flow.noising import dropped, given_by, losses_of, noised
 from talkies.flow.tasks import chances
 from talkies.resilience.guard import Guard, Micro
@@ -41,6 +42,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         assert self.degrading is not None or not self.parts.degraded, "conditions would not be degraded"
+        assert self.parts.known.keys() <= self.parts.targets.keys(), "known steps of a stream that is not trained"
 
     def degraded(self, batch: Batch) -> Batch:
         """The batch with the conditions that are degraded."""
@@ -101,14 +103,17 @@ class Phase(LightningModule):
         turn = parts.cycle[self.turn or 0]
         kept = dropped(objective.degraded(batch), parts.dropout, seed=objective.seed)
         given = given_by(batch, parts.tasks, self._chances[self.turn or 0], seed=objective.seed)
-        draw = noised(kept, objective.flow, parts.targets, seed=objective.seed, ranges=turn.levels, given=given)
+        known = known_by(batch, parts.known, seed=objective.seed)
+        draw = noised(
+            kept, objective.flow, parts.targets, seed=objective.seed, ranges=turn.levels, given=given, known=known
+        )
         condition = Condition(texts=kept.texts, inactive=turn.inactive)
         predicted = self.model(objective.inputs(draw.streams), condition)
         losses = losses_of(predicted, draw, objective.flow)
         loss = torch.stack([weight * losses[name].mean() for name, weight in parts.targets.items()]).sum()
         values = {name: x.detach() for name, x in losses.items()}
-        self.guard.note(Micro(ids=batch.ids, visits=batch.visits, loss=loss.detach(), losses=values, times=draw.times))
-        return {"loss": loss, "losses": values, "times": draw.times, "given": draw.given}
+        self.guard.note(Micro(ids=batch.ids, visits=batch.visits, loss=loss.detach(), losses=values, times=draw.levels))
+        return {"loss": loss, "losses": values, "times": draw.levels, "given": draw.given}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over the trainable parameters; `on_train_batch_start` sets the rate of each step."""
