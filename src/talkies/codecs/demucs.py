@@ -30,6 +30,7 @@ class DemucsDemixer:
 
     def __init__(self, config: DemucsConfig, networks: list[Any], shape: Mapping[str, Any]) -> None:
         self.config, self.shape = config, shape
+        self._networks = networks
         self.network = nn.ModuleList(networks).float().requires_grad_(False).eval()
 
     @classmethod
@@ -66,8 +67,8 @@ class DemucsDemixer:
         from demucs_infer.apply import apply_model  # noqa: PLC0415 - an extra
 
         made: list[Tensor] = []
-        for network in self.network:
-            heard = samples.float().expand(1, network.audio_channels, -1)
+        for network in self._networks:
+            heard = samples.float().expand(1, int(network.audio_channels), len(samples))
             with _same_shifts():
                 parts = apply_model(network, heard, shifts=self.config.shifts, overlap=self.config.overlap)[0]
             made.append(parts.mean(1))

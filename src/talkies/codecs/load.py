@@ -74,9 +74,7 @@ def _sound_vae(config: SoundVaeConfig) -> "type[SoundVae]":
     return SameAudioCodec
 
 
-def _unfitted(
-    name: str, config: Any, device: torch.device | str
-) -> VideoCodec | AudioEncoder | TextEncoder | Demixer:
+def _unfitted(name: str, config: Any, device: torch.device | str) -> VideoCodec | AudioEncoder | TextEncoder | Demixer:
     key = f"codecs.{name}"
     if config.medium == "video":
         return _video(key, config, device)

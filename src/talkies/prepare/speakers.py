@@ -2,8 +2,8 @@
 
 A caption that says it is written as those of MTV (arXiv 2506.08003):
 
-    2 person conversation. Persons: Person1: a man in a coat. Person2: a girl. Person1 is speaking. Scene Description: ...
-    No conversation. Scene Description: ...
+    2 person conversation. Persons: Person1: a man. Person2: a girl. Person1 is speaking. Scene Description: a park.
+    No conversation. Scene Description: a park.
 """
 
 import re
@@ -14,7 +14,7 @@ from talkies.config.numbers import Natural
 from talkies.config.quoting import shown
 from talkies.config.records import Kind, record
 from talkies.prepare.config import Subset
-from talkies.prepare.rejection import SUBSET, Rejected
+from talkies.prepare.rejection import Rejected
 
 FORM = '{"people": NUMBER, "talking_head": true or false}'
 TEMPLATE = '"<N> person conversation. Persons: Person1: ... Scene Description: ..."'
@@ -53,7 +53,7 @@ class Cast:
 
 
 def cast_of(caption: str) -> Cast | None:
-    """The cast of a caption; None if it is not of the template. ValueError, without a file, if it contradicts itself."""
+    """The cast of a caption; None if it is not of the template. ValueError if it contradicts itself."""
     opening = _OPENING.match(caption)
     if opening is None:
         return None
@@ -79,12 +79,12 @@ def check_people(subset: Subset | None, caption: str, people: People | None) -> 
         if people is None:
             raise Rejected("people", f"nothing says whether it is a talking head: write NAME.json, {FORM}")
         if not people.talking_head:
-            raise Rejected(SUBSET, "it is no talking head")
+            raise Rejected("subset", "it is no talking head")
         return
     count = _count(caption, people)
     if (count == 1) if subset == "single_character" else (count >= 2):
         return
-    raise Rejected(SUBSET, f"{count} people are seen")
+    raise Rejected("subset", f"{count} people are seen")
 
 
 def _count(caption: str, people: People | None) -> int:
