@@ -1,4 +1,5 @@
-"""talkies import FOLDER --out RELEASE: released weights as a release, which `sample`, `evaluate` and `parents` take."""
+"""talkies import FOLDER --out RELEASE: released weights as a release, which `sample`, `evaluate` and `parents` take; or
+(--as htdemucs) as the weights of a demixer."""
 
 import argparse
 
@@ -9,7 +10,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.add_argument("folder", type=folder_of, help="a folder of released weights, as it was downloaded")
     parser.add_argument("--out", type=folder_of, required=True, help="the release to make")
-    parser.add_argument("--as", dest="layout", metavar="LAYOUT", help="its layout, if it is not the one recognised")
+    parser.add_argument(
+        "--as", dest="layout", metavar="LAYOUT", help="its layout, if it is not the one recognised; htdemucs: a demixer"
+    )
     parser.add_argument("--name", help="the release's name (the name of the folder)")
     parser.add_argument(
         "--geometry", metavar="HxWxF@FPS", help="size and length of the clips that the release makes (the layout's)"
@@ -25,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Import in one process."""
     from talkies.models.systems import SYSTEMS
     from talkies.runs.import_choices import Choices
+    from talkies.runs.import_demixer import LAYOUT, import_demixer
     from talkies.runs.run_import import import_folder
 
     choices = Choices(
@@ -35,6 +39,10 @@ def run(args: argparse.Namespace) -> int:
         pickle=args.pickle,
         drop=args.drop,
     )
+    if choices.layout == LAYOUT:
+        identity = import_demixer(args.folder, args.out, choices)
+        print(f"demixer:  {args.out} {identity[:16]}")
+        return 0
     sha256 = import_folder(args.folder, args.out, choices, SYSTEMS)
     print(f"release:  {args.out} sha256 {sha256[:16]}")
     return 0

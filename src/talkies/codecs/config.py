@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from talkies.codecs.demix_config import DemixerConfig
 from talkies.codecs.speech_config import HubertConfig, Medium, Wav2Vec2Config, WhisperConfig
 from talkies.config import config
 from talkies.config.numbers import Block, Channels, Hop, Length, SampleRate, Stride, Width
@@ -214,7 +215,7 @@ AudioConfig = (
 )
 PretrainedTextConfig = Umt5TextConfig | T5TextConfig | ByT5TextConfig
 TextConfig = ByteTextConfig | PretrainedTextConfig
-CodecConfig = Annotated[VideoConfig | AudioConfig | TextConfig, Field(discriminator="kind")]
+CodecConfig = Annotated[VideoConfig | AudioConfig | TextConfig | DemixerConfig, Field(discriminator="kind")]
 CodecsConfig = dict[str, CodecConfig]
 """The frozen parts of one system, by name."""
 

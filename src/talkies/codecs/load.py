@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from talkies.codecs.config import CodecConfig, PretrainedTextConfig, SoundVaeConfig
+from talkies.codecs.demix_config import DemixerConfig, check_demixer
 from talkies.codecs.fitted import check_identity, read_fitted, save_codec
 from talkies.config import RecipeError
-from talkies.streams.codec import AudioEncoder, Codecs, TextEncoder, VideoCodec
+from talkies.streams.codec import AudioEncoder, Codecs, Demixer, TextEncoder, VideoCodec
 
 if TYPE_CHECKING:
     from talkies.codecs.sound_vae import SoundVae
     from talkies.codecs.token_text import TokenTextEncoder
 
-__all__ = ["load_bare", "load_codec", "load_codecs", "save_codec"]
+__all__ = ["load_bare", "load_codec", "load_codecs", "load_demixer", "save_codec"]
 
 
 def load_codec(
     name: str, config: CodecConfig, folder: Path | None, *, device: torch.device | str = "cpu"
-) -> VideoCodec | AudioEncoder | TextEncoder:
+) -> VideoCodec | AudioEncoder | TextEncoder | Demixer:
     """The codec `name` of a recipe; arguments and errors as of `load_codecs`."""
     if config.fitted:
         if folder is None:
@@ -73,10 +74,12 @@ def _sound_vae(config: SoundVaeConfig) -> "type[SoundVae]":
     return SameAudioCodec
 
 
-def _unfitted(name: str, config: Any, device: torch.device | str) -> VideoCodec | AudioEncoder | TextEncoder:
+def _unfitted(name: str, config: Any, device: torch.device | str) -> VideoCodec | AudioEncoder | TextEncoder | Demixer:
     key = f"codecs.{name}"
     if config.medium == "video":
         return _video(key, config, device)
+    if config.medium == "tracks":
+        return load_demixer(config, key=key, device=device)
     return _audio(key, config, device) if config.medium == "audio" else _text(key, config, device)
 
 
@@ -107,6 +110,20 @@ def _audio(key: str, config: Any, device: torch.device | str) -> AudioEncoder:
 
     kind = speech.WhisperEncoder if config.kind == "whisper" else speech.WaveEncoder
     return kind.load(config, key=key, device=device)
+
+
+def load_demixer(config: DemixerConfig, *, key: str, device: torch.device | str = "cpu") -> Demixer:
+    """The demixer of the section `key`; errors as of `load_codecs`."""
+    check_demixer(config, key)
+    from talkies.codecs.demix import BandDemixer, TrackFiles  # noqa: PLC0415
+
+    if config.kind == "tracks":
+        return TrackFiles(config, key=key)
+    if config.kind == "bands":
+        return BandDemixer(config)
+    from talkies.codecs.demucs import DemucsDemixer  # noqa: PLC0415
+
+    return DemucsDemixer.load(config, key=key, device=device)
 
 
 def _text(key: str, config: Any, device: torch.device | str) -> TextEncoder:
@@ -145,8 +162,8 @@ def load_codecs(
     networks are put on `device`. Raises RecipeError for a missing or unsuitable `codecs.<name>.weights`,
     DataError for the contents of a folder.
     """
-    parts: dict[str, dict[str, Any]] = {"video": {}, "audio": {}, "text": {}}
+    parts: dict[str, dict[str, Any]] = {"video": {}, "audio": {}, "text": {}, "tracks": {}}
     for name, section in config.items():
         if names is None or name in names:
             parts[section.medium][name] = load_codec(name, section, folder, device=device)
-    return Codecs(**parts)
+    return Codecs(demix=parts.pop("tracks"), **parts)

@@ -64,6 +64,6 @@ def network_bytes(config: Any, vae: "VideoVae | None") -> int:
         parameters: int = sum(p.numel() for p in vae.network.parameters())
         return FP32 * parameters
     files = [] if getattr(config, "weights", None) is None else [*Path(config.weights).glob("**/*.safetensors")]
-    if config.medium == "audio" or not files:
+    if config.medium != "text" or not files:
         return RELEASED.get(config.kind, sum(path.stat().st_size for path in files))
     return sum(path.stat().st_size for path in files if path.parent.name == "text_encoder")

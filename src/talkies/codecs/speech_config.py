@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 from talkies.config import config
 from talkies.config.numbers import Channels, Context, Piece
 
-Medium = Literal["video", "audio", "text"]
-"""What a codec encodes."""
+Medium = Literal["video", "audio", "text", "tracks"]
+"""What a codec encodes; a demixer makes tracks."""
 
 
 @config

@@ -48,3 +48,5 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Loudness = Annotated[float, Field(ge=-70, le=0)]
+Decibels = Annotated[float, Field(ge=-120, le=0)]
+"""Relative to full scale."""

@@ -20,7 +20,7 @@ KINDS = {
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 ALIGNMENT = 8
-PICKLES = {".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
+PICKLES = {".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth", ".th"}
 """Suffixes of files that can run code when they are loaded."""
 WAY_OUT = "`talkies import --pickle` reads a .pt, .pth or .bin without running its code"
 """What refusals of pickles say."""

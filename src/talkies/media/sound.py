@@ -48,11 +48,21 @@ def read_audio(
         begin = find_beginning(path) if begin is None else begin
         pieces = _pieces(container, stream, path, channel)
         rate, sound = _placed(pieces, begin.seconds, float(seconds) + MARGIN, path)
-    if rate != sample_rate:
-        common = Fraction(sample_rate, rate)
-        sound = resample_poly(sound, common.numerator, common.denominator).astype(np.float32)
     # A float such as 193 / 24 may be a rounding error below the duration that it represents.
-    return torch.from_numpy(sound[: floor(sample_rate * seconds + 1e-6)].copy())
+    return torch.from_numpy(_at_rate(sound, rate, sample_rate)[: floor(sample_rate * seconds + 1e-6)].copy())
+
+
+def resampled(sound: Tensor, rate: int, sample_rate: int) -> Tensor:
+    """Sound [S] fp32 on the CPU at `rate` -> at `sample_rate`, as `read_audio` does it."""
+    return torch.from_numpy(_at_rate(sound.numpy(), rate, sample_rate))
+
+
+def _at_rate(sound: Samples, rate: int, sample_rate: int) -> Samples:
+    if rate == sample_rate:
+        return sound
+    common = Fraction(sample_rate, rate)
+    found: Samples = resample_poly(sound, common.numerator, common.denominator).astype(np.float32)
+    return found
 
 
 def sound_end(path: Path | str) -> float:

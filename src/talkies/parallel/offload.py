@@ -13,7 +13,7 @@ from talkies.parallel.host_copies import Copies, copies_to
 from talkies.streams.batch import Condition, Denoiser, Stream
 from talkies.streams.codec import Codecs
 
-USES = ("encode", "decode", "film")
+USES = ("encode", "decode", "film", "demix")
 """The methods of a codec that need its network."""
 
 
@@ -175,7 +175,7 @@ def offloaded(
     """`model`, and the networks of `codecs`, computing on `device` with weights that stay in host memory. One of them
     has weights on the device at a time; `how` says which of the model's."""
     seat, copies = Seat(), copies_to(device)
-    for codec in chain(codecs.video.values(), codecs.audio.values(), codecs.text.values()):
+    for codec in chain(codecs.video.values(), codecs.audio.values(), codecs.text.values(), codecs.demix.values()):
         network = getattr(codec, "network", None)
         if isinstance(network, nn.Module):
             guest = Guest(network, seat, copies)

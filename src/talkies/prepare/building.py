@@ -23,6 +23,7 @@ from talkies.prepare.encode import encode
 from talkies.prepare.jobs import NOTHING_IN_USE, OLDER, READER, InUse, SetJob
 from talkies.prepare.plan import SetPlan
 from talkies.prepare.reading import Reader
+from talkies.prepare.rejection import SUBSET
 from talkies.prepare.report import PREPARED, Quarantined, SetReport, reasons
 from talkies.signals.answer import check_signal
 from talkies.streams.codec import Codecs
@@ -67,6 +68,9 @@ class Builder:
 
     def _key(self, job: SetJob, header: Header, reader: int) -> str:
         values = {"schema": reader, "job": job.key(reader), "codecs": dict(header.codecs)}
+        tracks = job.plan.tracks
+        if tracks is not None and tracks.dual is not None:
+            values["second"] = self.reader.demixers[tracks.dual_key].identity
         return json_sha256({**values, "shard_clips": self.shard_clips})
 
     def _existing(self, job: SetJob, header: Header, folder: Path) -> SetReport | None:
@@ -84,23 +88,23 @@ class Builder:
     def _write(self, job: SetJob, header: Header, work: Path) -> SetReport:
         began, count = time.monotonic(), Tally()
         refused: list[Quarantined] = []
+        outside = 0
         bar = self.bars(header.name, len(job.items))
         writer = ShardWriter(work, header, self.shard_clips)
         for result in self._encoded(job):
-            if isinstance(result, Quarantined):
+            if isinstance(result, Quarantined) and result.reason == SUBSET:
+                outside += 1
+            elif isinstance(result, Quarantined):
                 refused.append(result)
                 _limit(job, refused, self.quarantine_max)
             else:
                 raw, clip = result
                 writer.add(clip)
                 count = count.plus(raw, job.plan, self.codecs)
-            bar(count.kept + len(refused))
+            bar(count.kept + outside + len(refused))
             check_signal()
         if not count.kept:
-            raise DataError(
-                f"prepare: set {shown(header.name)} is empty: all {len(refused)} media files are quarantined: "
-                f"{reasons(refused)}"
-            )
+            raise DataError(_empty(job, refused, outside))
         writer.close()
         return SetReport(
             kept=count.kept,
@@ -109,6 +113,7 @@ class Builder:
             padded=count.padded,
             peak_limited=count.peak_limited,
             late=count.late,
+            outside=outside,
             treated=dict(sorted(count.treated.items())),
             quarantined=tuple(refused),
             fingerprint=ShardSet.open(work, verify=False).fingerprint,
@@ -192,6 +197,15 @@ def reusable(folder: Path, keys: Collection[str]) -> tuple[str, SetReport] | Non
         return None
     intact = fingerprint == record.report.fingerprint
     return (record.key, replace(record.report, reused=True)) if intact else None
+
+
+def _empty(job: SetJob, refused: Sequence[Quarantined], outside: int) -> str:
+    """Why a set without a clip has none."""
+    where = f"prepare: set {shown(job.plan.name)} is empty"
+    if not outside:
+        return f"{where}: all {len(refused)} media files are quarantined: {reasons(refused)}"
+    others = f", and {len(refused)} are quarantined: {reasons(refused)}" if refused else ""
+    return f"{where}: {outside} media files are outside of its subset, {job.plan.config.subset}{others}"
 
 
 def _limit(job: SetJob, refused: Sequence[Quarantined], allowed: int) -> None:

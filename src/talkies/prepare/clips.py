@@ -1,5 +1,6 @@
 """One media file -> one clip to encode, or the reason why it is quarantined."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,13 +21,15 @@ from talkies.prepare.reading import Reader
 from talkies.prepare.references import Still, read_still
 from talkies.prepare.rejection import Reason, Rejected
 from talkies.prepare.sounds import RawSound, read_sound
+from talkies.prepare.speakers import check_people
+from talkies.prepare.tracks import RawTrack, Window, read_tracks, silent_notes
 
 
 @dataclass(frozen=True, kw_only=True)
 class RawClip:
-    """A clip that passed: `frames` uint8 [F, 3, H, W], `sound`, a `reference` picture and a `passage` of its file's
-    sound, as far as the set keeps them. `late`: the window begins more than TOLERANCE after the file; `treated`: what
-    its frames and its sound needed."""
+    """A clip that passed: `frames` uint8 [F, 3, H, W], `sound`, its `tracks`, a `reference` picture and a `passage` of
+    its file's sound, as far as the set keeps them. `late`: the window begins more than TOLERANCE after the file;
+    `treated`: what its frames and its sound needed."""
 
     id: str
     caption: str
@@ -34,6 +37,7 @@ class RawClip:
     sound: RawSound | None
     reference: Still | None = None
     passage: Passage | None = None
+    tracks: Mapping[str, RawTrack] = field(default_factory=dict)
     late: bool
     treated: frozenset[str] = field(default_factory=frozenset)
 
@@ -63,15 +67,18 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     caption = read_caption(item.caption)
     if (why := plan.system.unfit(caption)) is not None:
         raise Rejected("script", why)
+    check_people(plan.config.subset, caption, item.people)
     _check_sync(item, plan)
     info = _probed(item.media, plan, reader)
     sound, film, still, passage = None, None, None, None
+    tracks: Mapping[str, RawTrack] = {}
     try:
         begin = reader.beginning(item.media, plan.config.modalities)
         if plan.video:
             film = reader.film(item.media, plan.geometry, begin)
         if plan.audio:
             sound = read_sound(item.media, plan, reader, info, begin)
+            tracks = read_tracks(Window(item=item, plan=plan, reader=reader, info=info, begin=begin), sound)
         if film is not None and plan.refers:
             still = read_still(item.media, plan.geometry, begin, item.id, film.order)
         if sound is not None and plan.passages:
@@ -99,8 +106,9 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
         sound=sound,
         reference=still,
         passage=passage,
+        tracks=tracks,
         late=begin.late > TOLERANCE,
-        treated=frozenset[str]().union(*treated),
+        treated=frozenset[str]().union(*treated, silent_notes(plan, tracks)),
     )
 
 

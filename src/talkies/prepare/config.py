@@ -5,13 +5,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from talkies.codecs.config import CodecsConfig
+from talkies.codecs.demix_config import DemixerConfig
 from talkies.config import config
-from talkies.config.numbers import Clips, Loudness, Natural, NonNegative
+from talkies.config.numbers import Clips, Decibels, Loudness, Natural, NonNegative
 from talkies.config.schema import added
 from talkies.streams.clip_size import ClipSize
 from talkies.world.config import SyntheticSource
 
 ChannelKey = Literal["mix", "left", "right"] | Natural
+Subset = Literal["basic_face", "single_character", "multiple_characters", "sound_event", "visual_mood"]
+SILENCE = -45.0
+"""dB: the RMS of a clip's track below which it counts as silent (arXiv 2506.08003)."""
 
 
 @config
@@ -58,6 +62,17 @@ class ManifestSource:
     sync: SyncConfig | None = added(None)
 
 
+@config
+class DualDemixConfig:
+    """Keeps the clips on which a second demixer, `by`, agrees with `codecs.demix`: those whose `track` differs by at
+    most `l1`, the mean absolute difference of its samples (full scale: 1) over the clip (arXiv 2506.08003, which gives
+    no threshold)."""
+
+    by: Annotated[DemixerConfig, Field(discriminator="kind")]
+    track: str = "speech"
+    l1: NonNegative
+
+
 SourceConfig = Annotated[SyntheticSource | FolderSource | ManifestSource, Field(discriminator="kind")]
 
 
@@ -67,7 +82,11 @@ class SetConfig:
     the modalities it keeps.
 
     `lufs`: loudness normalisation target (ITU-R BS.1770), None for no normalisation; `duration_token` appends the real
-    duration to the caption (audio pretraining); `without`: streams of the system that are left out."""
+    duration to the caption (audio pretraining); `without`: streams of the system that are left out.
+
+    `subset`: the clips that it takes (docs/demixing.md), by who is seen and by which tracks are silent; `silence`: the
+    RMS in dB below which a track is silent; a clip whose tracks all are is quarantined; `dual_demix`: filter by a
+    second demixer."""
 
     source: str
     split: Literal["train", "heldout", "all"] = "train"
@@ -76,6 +95,9 @@ class SetConfig:
     lufs: Loudness | None = None
     duration_token: bool = False
     without: tuple[str, ...] = added(())
+    subset: Subset | None = added(None)
+    silence: Decibels = added(SILENCE)
+    dual_demix: DualDemixConfig | None = added(None)
 
 
 @config

@@ -8,8 +8,11 @@ from torch import Tensor
 from talkies.codecs.long_sound import features
 from talkies.data.clip import Caption, Clip, Latent
 from talkies.prepare.clips import RawClip
+from talkies.prepare.passages import Passage
 from talkies.prepare.plan import SetPlan
 from talkies.prepare.rejection import Rejected
+from talkies.prepare.sounds import RawSound
+from talkies.prepare.tracks import RawTrack
 from talkies.streams.batch import Text
 from talkies.streams.codec import Codecs
 from talkies.streams.system import Stored
@@ -52,9 +55,9 @@ def _latents(clips: Sequence[RawClip], name: str, plan: SetPlan, codecs: Codecs,
     """What a stream stores of the clips, [B, C, *shape] fp32 on the CPU."""
     stream = plan.streams[name]
     if stream.codec in plan.hearing:
-        return torch.stack([_heard(clip, stream.codec, plan, codecs, device) for clip in clips])
+        return torch.stack([_heard(clip, stream, plan, codecs, device) for clip in clips])
     if (audio := codecs.audio.get(stream.codec)) is not None:
-        sounds = [clip.passage if stream.of == "passage" else clip.sound for clip in clips]
+        sounds = [_sound(clip, stream) for clip in clips]
         samples = torch.stack([sound.samples for sound in sounds if sound is not None]).to(device)
         return audio.encode(samples).float().cpu()
     video = codecs.video[stream.codec]
@@ -69,10 +72,19 @@ def _latents(clips: Sequence[RawClip], name: str, plan: SetPlan, codecs: Codecs,
     return video.encode(frames).float().cpu()
 
 
-def _heard(clip: RawClip, codec: str, plan: SetPlan, codecs: Codecs, device: torch.device | str) -> Tensor:
+def _sound(clip: RawClip, stream: Stored) -> RawSound | RawTrack | Passage | None:
+    """The sound that a stream stores: the clip's, a track of it, or a passage of its file's."""
+    if stream.track is not None:
+        return clip.tracks[stream.track]
+    return clip.passage if stream.of == "passage" else clip.sound
+
+
+def _heard(clip: RawClip, stream: Stored, plan: SetPlan, codecs: Codecs, device: torch.device | str) -> Tensor:
     """The features [C, T] fp32 of a clip's window: a slice of those of its file."""
     assert clip.sound is not None, "a set with sound reads it"
-    around, config = clip.sound.around[codec], plan.hearing[codec]
+    codec = stream.codec
+    heard = clip.sound if stream.track is None else clip.tracks[stream.track]
+    around, config = heard.around[codec], plan.hearing[codec]
     window = range(around.first, around.first - (-len(clip.sound.samples) // config.hop))
     return features(codecs.audio[codec], config, around.samples.to(device), window=window).float().cpu()
 

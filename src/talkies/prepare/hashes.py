@@ -27,11 +27,17 @@ class Hashes:
         self._found: dict[str, tuple[str, str]] = {}
 
     def content(self, item: Item) -> list[str]:
-        """[id, sha256 of the media, sha256 of the caption]; "missing" for a file that does not exist."""
-        media = self.media(item)
+        """[id, sha256 of the media, of the caption, and of the files of tracks]; "missing" for a file that does not
+        exist."""
+        return [item.id, self.media(item), self._text(item), *self._tracks(item)]
+
+    def _text(self, item: Item) -> str:
         if isinstance(item.caption, Path):
-            return [item.id, media, self._caption(item.id, item.caption)]
-        return [item.id, media, hashlib.sha256(item.caption.encode(errors="surrogatepass")).hexdigest()]
+            return self._caption(item.id, item.caption)
+        return hashlib.sha256(item.caption.encode(errors="surrogatepass")).hexdigest()
+
+    def _tracks(self, item: Item) -> list[str]:
+        return [self._file(f"{item.id}\0{end}", path) for end, path in sorted(item.stems.items())]
 
     def media(self, item: Item) -> str:
         """sha256 of the media."""

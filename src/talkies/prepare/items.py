@@ -6,21 +6,23 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from talkies.codecs.prompt import LONGEST
 from talkies.config import DataError
 from talkies.config.quoting import WIDTH, listed, shown
+from talkies.prepare import speakers
 from talkies.prepare.lip_sync import SCORES, SyncScores, sidecar
+from talkies.prepare.speakers import PEOPLE, People
 from talkies.prepare.unicode_names import Spellings, captions_of
 
 SUFFIXES = (
     *(".3g2", ".3gp", ".aac", ".avi", ".flac", ".flv", ".m2ts", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogg", ".ogv", ".opus", ".ts", ".vob", ".wav", ".webm", ".wmv"),
 )
-KEYS = ("media", "caption", "sync")
+KEYS = ("media", "caption", "sync", "seen")
 LINE = 1 << 24
 """Longest line of a manifest in bytes. A caption is cut to LONGEST + 1, so that a longer one is quarantined."""
 
@@ -28,12 +30,28 @@ LINE = 1 << 24
 @dataclass(frozen=True, kw_only=True)
 class Item:
     """One media file. `id` is its name within the source; `caption` its text, or the file that should hold it; `sync`
-    its lip-sync scores, if it has any."""
+    its lip-sync scores and `people` who is seen, if that is known; `stems` the files of its tracks, by the ends of
+    their names."""
 
     id: str
     media: Path
     caption: str | Path
     sync: SyncScores | None = None
+    people: People | None = None
+    stems: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What is looked for beside the media: lip-sync `scores` in NAME.sync.json, `people` in NAME.json, and the files of
+    tracks, whose names end with `stems` (.speech.wav) where the media's have their suffix."""
+
+    scores: bool = False
+    people: bool = False
+    stems: tuple[str, ...] = ()
+
+
+NOTHING = Beside()
 
 
 def ordered(items: Sequence[Item], *, group: Callable[[str], str] = str) -> list[Item]:
@@ -46,9 +64,9 @@ def _shuffled(name: str) -> tuple[bytes, str]:
     return hashlib.sha256(name.encode()).digest(), name
 
 
-def scan(folder: Path, *, scored: bool = False) -> tuple[list[Item], Mapping[str, int]]:
-    """The media files below `folder`, each with the .txt of the same stem, and all other files counted by suffix. If
-    `scored`, with the lip-sync scores of a .sync.json of the same stem, too.
+def scan(folder: Path, beside: Beside = NOTHING) -> tuple[list[Item], Mapping[str, int]]:
+    """The media files below `folder`, each with the .txt of the same stem, and all other files counted by suffix. With
+    what is looked for `beside` them, too; files of tracks are then no media.
 
     Stems match in any Unicode form (NFC, or NFD as on a Mac), and .TXT is accepted. A dangling link is an item too, so
     that it is quarantined and not overlooked. Hidden files and folders are ignored. Raises DataError for a folder that
@@ -56,27 +74,39 @@ def scan(folder: Path, *, scored: bool = False) -> tuple[list[Item], Mapping[str
     """
     try:
         paths = sorted(_walk(folder))
-        media = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+        every = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+        media = [path for path in every if not path.name.endswith(beside.stems)]
         captions = captions_of(media, [path for path in paths if path.suffix.lower() == ".txt"])
         spellings = Spellings()
-        sidecars = {path: spellings.existing(sidecar(path)) for path in media if scored}
-        known = {*media, *captions.values(), *sidecars.values()}
+        sidecars = {path: spellings.existing(sidecar(path)) for path in media if beside.scores}
+        seen = {path: spellings.existing(speakers.sidecar(path)) for path in media if beside.people}
+        stems = {path: _stems(path, beside, spellings) for path in media}
+        parted = [path for found in stems.values() for path in found.values()]
+        known = {*media, *captions.values(), *sidecars.values(), *seen.values(), *parted}
         others = Counter(_kind(path) for path in paths if path not in known)
     except OSError as error:
         raise DataError(
             f"prepare: cannot list {error.filename} ({error.strerror}); make it readable or move it away"
         ) from None
     scores = {path: SCORES.find(sidecars[path]) for path in sidecars}
+    people = {path: PEOPLE.find(seen[path]) for path in seen}
     items = [
         Item(
             id=_utf8(path.relative_to(folder).as_posix()),
             media=path,
             caption=captions[path],
             sync=scores.get(path),
+            people=people.get(path),
+            stems=stems[path],
         )
         for path in media
     ]
     return items, dict(sorted(others.items()))
+
+
+def _stems(media: Path, beside: Beside, spellings: Spellings) -> dict[str, Path]:
+    """The files of a media file's tracks, where they are or should be."""
+    return {end: spellings.existing(media.with_suffix(end)) for end in beside.stems}
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -103,9 +133,10 @@ def _utf8(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def read_manifest(path: Path) -> list[Item]:
-    """One {"media": path, "caption": text} per line, and "sync": {"offset": frames, "confidence": number} where it is
-    known; paths are relative to the manifest, empty lines are skipped.
+def read_manifest(path: Path, beside: Beside = NOTHING) -> list[Item]:
+    """One {"media": path, "caption": text} per line, with "sync": {"offset": frames, "confidence": number} and "seen":
+    {"people": number, "talking_head": truth} where they are known; paths are relative to the manifest, empty lines are
+    skipped. Files of tracks are looked for `beside` the media.
 
     Raises DataError with file:line for an invalid line, or for a media file listed twice.
     """
@@ -117,6 +148,7 @@ def read_manifest(path: Path) -> list[Item]:
             continue
         where = f"prepare: {path}:{number}"
         item = _entry(path.parent, line, where, spellings)
+        item = replace(item, stems=_stems(item.media, beside, spellings))
         if item.id in lines:
             raise DataError(f"{where}: media {shown(item.id)} is listed twice, first in line {lines[item.id]}")
         lines[item.id] = number
@@ -169,7 +201,13 @@ def _entry(folder: Path, line: str, where: str, spellings: Spellings) -> Item:
         ) from None
     if "\0" in media:
         raise DataError(f"{where}: `media` is {shown(media)}, which contains NUL and cannot be a file name")
-    path, scores = spellings.existing(folder / media), None
-    if "sync" in values:
-        scores = SCORES.decode(json.dumps(values["sync"]).encode(), f"{where.removeprefix('prepare: ')}: `sync`")
-    return Item(id=_utf8(PurePosixPath(media).as_posix()), media=path, caption=caption[: LONGEST + 1], sync=scores)
+    place = where.removeprefix("prepare: ")
+    scores = SCORES.decode(json.dumps(values["sync"]).encode(), f"{place}: `sync`") if "sync" in values else None
+    people = PEOPLE.decode(json.dumps(values["seen"]).encode(), f"{place}: `seen`") if "seen" in values else None
+    return Item(
+        id=_utf8(PurePosixPath(media).as_posix()),
+        media=spellings.existing(folder / media),
+        caption=caption[: LONGEST + 1],
+        sync=scores,
+        people=people,
+    )

@@ -1,9 +1,10 @@
 """The sets to make, each with its items."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from talkies.codecs.identity import config_values
 from talkies.config.canonical import identifying
 from talkies.prepare.clips import RawClip, read_clip
 from talkies.prepare.items import Item
@@ -11,6 +12,7 @@ from talkies.prepare.plan import SetPlan
 from talkies.prepare.reading import Reader
 from talkies.prepare.rejection import Rejected
 from talkies.prepare.report import Quarantined
+from talkies.prepare.speakers import BY_PEOPLE
 
 READER = 5
 """Part of every set's key: raise it when the same files would give other clips."""
@@ -32,7 +34,8 @@ NOTHING_IN_USE = InUse()
 
 @dataclass(frozen=True, kw_only=True)
 class SetJob:
-    """One set: its plan, its items in order, and their contents (id, sha256 of media and of caption)."""
+    """One set: its plan, its items in order, and their contents (id, sha256 of media, of caption and
+    of files of tracks)."""
 
     plan: SetPlan
     items: Sequence[Item]
@@ -41,7 +44,10 @@ class SetJob:
     def key(self, reader: int = READER) -> Mapping[str, Any]:
         """Everything that determines the clips before they are encoded, in the form of version `reader`; the location
         of the files does not matter."""
-        key = {"set": identifying(self.plan.config), "rate": self.plan.sample_rate, "content": self.content}
+        section, dual = identifying(self.plan.config), self.plan.config.dual_demix
+        if dual is not None:
+            section["dual_demix"]["by"] = config_values(dual.by)
+        key = {"set": section, "rate": self.plan.sample_rate, "content": self.content}
         if reader >= 4:
             key["channel"] = self.plan.channel
         if reader >= 5:
@@ -49,6 +55,8 @@ class SetJob:
         if self.plan.sync is not None:
             scores = [(item.sync.offset, item.sync.confidence) for item in self.items if item.sync is not None]
             key["sync"] = {"rule": identifying(self.plan.sync), "scores": scores}
+        if self.plan.config.subset in BY_PEOPLE:
+            key["people"] = [None if item.people is None else asdict(item.people) for item in self.items]
         return key
 
     def read(self, reader: Reader) -> Iterator[RawClip | Quarantined]:

@@ -4,12 +4,15 @@ import errno
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from talkies.codecs.demix_config import DemixerConfig
+from talkies.codecs.demix_config import demixers as demixers_of
 from talkies.codecs.identity import config_values
-from talkies.codecs.load import load_codecs
+from talkies.codecs.load import load_codecs, load_demixer
 from talkies.config import StorageError
 from talkies.config.canonical import recipe_hash
 from talkies.config.plain_json import json_sha256
@@ -26,8 +29,9 @@ from talkies.prepare.plan import SetPlan, plan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Report, SetReport
 from talkies.prepare.sources import MediaSource, collect
+from talkies.prepare.track_plan import beside
 from talkies.streams.batch import Text
-from talkies.streams.codec import Codecs
+from talkies.streams.codec import Codecs, Demixer
 from talkies.streams.system import System
 from talkies.world.config import SyntheticSource
 
@@ -123,21 +127,23 @@ def _make(
     in_use: InUse,
 ) -> tuple[dict[str, str], dict[str, SetReport], dict[str, MediaSource]]:
     """Make sources, codecs and the sets `names`; returns the codecs' identities, the reports and the sources."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    demixers = _open_demixers(plans, device)
     (root / "sources").mkdir(parents=True, exist_ok=True)
     with bars(progress) as bar:
-        sources = _sources(config, root / "sources", recipe_folder, bar)
+        sources = _sources(config, plans, root / "sources", recipe_folder, bar)
         hashes = {name: Hashes(root / "sources" / f"{name}.files.json") for name in sources}
         window = min((set_plan.geometry for set_plan in plans.values()), key=lambda geometry: geometry.seconds)
         sources = resolve_copies(sources, config, hashes, window)
         jobs = _jobs(plans, sources, hashes)
-        reader = Reader()
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        reader = Reader(demixers=demixers, device=device)
         if config.codecs_from is None:
             fit_codecs(config, jobs, root / "codecs", reader, bar, in_use=in_use.codecs, device=device)
         else:
             assert codecs is not None, "the caller resolves `codecs_from`"
             take_codecs(config, codecs, root / "codecs")
         opened, identities = _open_codecs(config, plans, root / "codecs", device)
+        identities |= {name: demixers[f"codecs.{name}"].identity for name in demixers_of(config.codecs)}
         nulls = {name: codec.encode([""]).to("cpu") for name, codec in opened.text.items()}
         builder = Builder(
             codecs=opened,
@@ -160,7 +166,8 @@ def _header(
     config: PrepareConfig, set_plan: SetPlan, identities: Mapping[str, str], nulls: Mapping[str, Text]
 ) -> Header:
     made_by = {name: stream.codec for name, stream in set_plan.streams.items()} | dict(set_plan.texts)
-    used = [name for name in config.codecs if name in made_by.values()]
+    making = {*made_by.values(), *(demixers_of(config.codecs) if set_plan.tracks is not None else ())}
+    used = [name for name in config.codecs if name in making]
     return Header(
         name=set_plan.name,
         split=set_plan.config.split,
@@ -173,9 +180,20 @@ def _header(
     )
 
 
-def _sources(config: PrepareConfig, folder: Path, recipe_folder: Path, bar: Bars) -> dict[str, MediaSource]:
+def _open_demixers(plans: Mapping[str, SetPlan], device: torch.device) -> dict[str, Demixer]:
+    """Every demixer of the sets, by the key of its section. RecipeError and DataError as of `load_codecs`."""
+    sections: dict[str, DemixerConfig] = {}
+    for one in plans.values():
+        sections |= {} if one.tracks is None else one.tracks.sections
+    return {key: load_demixer(section, key=key, device=device) for key, section in sections.items()}
+
+
+def _sources(
+    config: PrepareConfig, plans: Mapping[str, SetPlan], folder: Path, recipe_folder: Path, bar: Bars
+) -> dict[str, MediaSource]:
     """Every source of the recipe, with its items."""
     sources = {}
+    looked_for = beside(config, {name: one.tracks for name, one in plans.items()})
     for name, section in config.sources.items():
         rendering = bar(f"render {name}", section.clips) if isinstance(section, SyntheticSource) else None
         sources[name] = collect(
@@ -184,6 +202,7 @@ def _sources(config: PrepareConfig, folder: Path, recipe_folder: Path, bar: Bars
             recipe_folder=recipe_folder,
             rendered=folder / name,
             seed=config.seed,
+            beside=looked_for[name],
             progress=rendering,
         )
     return sources
@@ -194,7 +213,9 @@ def _jobs(
 ) -> dict[str, SetJob]:
     jobs = {}
     for name, set_plan in plans.items():
-        items = sources[set_plan.config.source].split(set_plan.config.split)
+        ends = () if set_plan.tracks is None else set_plan.tracks.stems
+        found = sources[set_plan.config.source].split(set_plan.config.split)
+        items = [replace(item, stems={end: item.stems[end] for end in ends}) for item in found]
         jobs[name] = SetJob(plan=set_plan, items=items, content=contents(items, hashes[set_plan.config.source]))
     for cache in hashes.values():
         cache.save()

@@ -12,6 +12,7 @@ from talkies.media.downmix import Channel
 from talkies.prepare.config import PrepareConfig, SetConfig, SyncConfig
 from talkies.prepare.geometry import Geometry, stream_grid
 from talkies.prepare.lip_sync import check_rule
+from talkies.prepare.track_plan import TrackPlan, check_used, plan_tracks
 from talkies.streams import Grid
 from talkies.streams.system import Stored, System
 from talkies.world.config import SyntheticSource, check_source
@@ -28,7 +29,7 @@ class SetPlan:
     """One shard set to make: its recipe section, its system, its geometry, the streams that it stores with their Grids,
     its texts with their codecs, the sample rate and channel of its sound, whether the sound may be late by an encoder
     delay of unknown length, and the lip-sync filter. `hearing`: the codecs that hear more than a clip; `least`: the
-    fewest samples that its codecs take."""
+    fewest samples that its codecs take; `tracks`: those of its sound, if it stores any."""
 
     name: str
     config: SetConfig
@@ -43,6 +44,7 @@ class SetPlan:
     sync: SyncConfig | None
     hearing: Mapping[str, SpeechConfig]
     least: int
+    tracks: TrackPlan | None
 
     @property
     def refers(self) -> bool:
@@ -111,6 +113,7 @@ def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]
         raise RecipeError(
             f"recipe: `sources.{named(min(unused))}` is used by no set: remove it, or name it in a set's `source`"
         )
+    check_used(config, {name: one.tracks for name, one in sets.items()})
     _check_fit(config, sets)
     return sets
 
@@ -152,6 +155,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
         sync=sync,
         hearing={name: codec for name, codec in used.items() if isinstance(codec, SpeechConfig)},
         least=max([codec.hop for codec in used.values() if isinstance(codec, SoundEncoderConfig)], default=1),
+        tracks=plan_tracks(config, name, section, streams, system),
     )
 
 

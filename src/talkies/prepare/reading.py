@@ -1,33 +1,46 @@
 """A cache of decoded windows of media files: several sets are often made from one source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from talkies.media.downmix import Channel
 from talkies.media.frames import Film, read_film
 from talkies.media.probe import MediaInfo, probe
-from talkies.media.sound import read_audio
+from talkies.media.sound import read_audio, sound_end
 from talkies.media.timeline import Beginning, find_beginning
 from talkies.prepare.geometry import Geometry
+from talkies.streams.codec import Demixer
 
 BUDGET = 1 << 30
 """Size of the cache in bytes; once it is full, other windows are decoded each time."""
+
+NONE: Mapping[str, Demixer] = {}
 
 Window = TypeVar("Window", Tensor, Film)
 
 
 class Reader:
-    """Reads the first window of files, from where they have what a set keeps. MediaError is raised and not cached."""
+    """Reads the first window of files, from where they have what a set keeps. MediaError is raised and not cached.
+    `demixers` by the keys of their sections; their sound is on `device`."""
 
-    def __init__(self, budget: int = BUDGET) -> None:
+    def __init__(
+        self,
+        budget: int = BUDGET,
+        *,
+        demixers: Mapping[str, Demixer] = NONE,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.demixers, self.device = demixers, device
         self._left = budget
         self._windows: dict[object, Any] = {}
         self._infos: dict[Path, MediaInfo] = {}
         self._beginnings: dict[tuple[Path, frozenset[str]], Beginning] = {}
+        self._ends: dict[Path, float] = {}
 
     def probe(self, path: Path) -> MediaInfo:
         """The streams of the file."""
@@ -57,6 +70,16 @@ class Reader:
             (path, seconds, sample_rate, begin.seconds, channel),
             lambda: read_audio(path, sample_rate=sample_rate, seconds=seconds, begin=begin, channel=channel),
         )
+
+    def sound_end(self, path: Path) -> float:
+        """When the file's sound ends, in seconds of its own time."""
+        if path not in self._ends:
+            self._ends[path] = sound_end(path)
+        return self._ends[path]
+
+    def made(self, key: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
+        """What `make` makes of a file, under a name that no other has."""
+        return self._cached(("made", *key), make)
 
     def _cached(self, key: object, read: Callable[[], Window]) -> Window:
         if key in self._windows:

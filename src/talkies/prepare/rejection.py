@@ -24,7 +24,13 @@ Reason = Literal[
     "caption too long",
     "script",
     "not finite",
+    "tracks",
+    "demixers disagree",
+    "people",
+    "subset",
 ]
+SUBSET = "subset"
+"""The reason of a clip that its set does not take: it is counted, and not quarantined."""
 
 
 class Rejected(Exception):  # noqa: N818 - not an error: preparation continues

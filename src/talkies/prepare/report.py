@@ -28,8 +28,8 @@ class SetReport:
     """One set of `kept` clips that last `seconds`. Of these, `truncated` have captions that the text encoder cuts,
     `padded` are padded with silence, `peak_limited` stay below the loudness target because of their peak, `late` begin
     later than their file, where pictures or sound are missing; `treated` counts clips by the treatment of their frames
-    ("laid on white": they were transparent). `fingerprint` is the shard set's; the work took `took` seconds; `reused`
-    if it was done before."""
+    ("laid on white": they were transparent). `outside` clips are not in the set's subset, and not quarantined.
+    `fingerprint` is the shard set's; the work took `took` seconds; `reused` if it was done before."""
 
     kept: Natural
     seconds: NonNegative
@@ -37,6 +37,7 @@ class SetReport:
     padded: Natural
     peak_limited: Natural
     late: Natural = 0
+    outside: Natural = 0
     treated: dict[str, Natural] = field(default_factory=dict)
     quarantined: tuple[Quarantined, ...]
     fingerprint: str
@@ -50,6 +51,7 @@ class SetReport:
     def lines(self, name: str) -> list[str]:
         """For the terminal: one line for the set, and one per reason for quarantine with the first files."""
         notes = {
+            "outside of its subset": self.outside,
             "quarantined": len(self.quarantined),
             "captions truncated": self.truncated,
             "padded with silence": self.padded,

@@ -41,12 +41,13 @@ class Around:
 
 @dataclass(frozen=True, kw_only=True)
 class RawSound:
-    """`samples` [S] fp32 of a whole window, of which `real` come from the file (the rest is silence). `limited`: the
-    loudness target could not be reached. `around`: what codecs that hear more than the window are given. `treated`:
-    what the sound needed."""
+    """`samples` [S] fp32 of a whole window, of which `real` come from the file (the rest is silence). `gain`: the
+    factor that brought them to the loudness target; `limited`: it could not be reached. `around`: what codecs that hear
+    more than the window are given. `treated`: what the sound needed."""
 
     samples: Tensor
     real: int
+    gain: float
     limited: bool
     around: Mapping[str, Around]
     treated: frozenset[str]
@@ -63,7 +64,7 @@ def read_sound(path: Path, plan: SetPlan, reader: Reader, info: MediaInfo, begin
     _check_level(path, sound, plan, info, begin)
     _check_clipping(recorded)
     gain = _gain(sound, plan)
-    around = {name: _around(path, plan, reader, codec, begin) for name, codec in plan.hearing.items()}
+    around = {name: _around(path, plan, reader, plan.hearing[name], begin) for name in sorted(_hearing_all(plan))}
     if gain is not None:
         sound = sound * gain.factor
         around = {name: replace(one, samples=one.samples * gain.factor) for name, one in around.items()}
@@ -71,19 +72,30 @@ def read_sound(path: Path, plan: SetPlan, reader: Reader, info: MediaInfo, begin
     return RawSound(
         samples=torch.nn.functional.pad(sound, (0, window - real)),
         real=real,
+        gain=1.0 if gain is None else gain.factor,
         limited=gain is not None and gain.limited,
         around=around,
         treated=_treated(plan, info),
     )
 
 
-def _around(path: Path, plan: SetPlan, reader: Reader, codec: SpeechConfig, begin: Beginning) -> Around:
-    """The sound that decides a codec's features of the window. Its steps begin with the window's, so that the features
-    are a slice; less than a step at the file's beginning is left out."""
+def _hearing_all(plan: SetPlan) -> set[str]:
+    """The codecs that hear more than the window, and the whole sound, not a track of it."""
+    return plan.hearing.keys() & {stream.codec for stream in plan.streams.values() if stream.track is None}
+
+
+def reach(plan: SetPlan, codec: SpeechConfig, begin: Beginning) -> tuple[int, int]:
+    """What decides a codec's features of the window: how many of its steps before the window, and how many in all."""
     earlier = 0.0 if begin.sound is None else begin.seconds - begin.sound
     first = max(0, floor(earlier * codec.rate + 1e-6))
     window = -(-plan.geometry.samples(plan.sample_rate) // codec.hop)
-    steps = steps_needed(codec, range(first, first + window))
+    return first, steps_needed(codec, range(first, first + window))
+
+
+def _around(path: Path, plan: SetPlan, reader: Reader, codec: SpeechConfig, begin: Beginning) -> Around:
+    """The sound that decides a codec's features of the window. Its steps begin with the window's, so that the features
+    are a slice; less than a step at the file's beginning is left out."""
+    first, steps = reach(plan, codec, begin)
     earliest = replace(begin, seconds=begin.seconds - first / codec.rate)
     samples = reader.sound(path, Fraction(steps, codec.rate), plan.sample_rate, earliest, plan.channel)
     return Around(samples=samples, first=first)

@@ -13,7 +13,7 @@ from talkies.config.quoting import listed, shown
 from talkies.config.records import regular_bytes
 from talkies.files.durable import fsync_tree, write_text
 from talkies.prepare.config import FolderSource, ManifestSource, SourceConfig
-from talkies.prepare.items import SUFFIXES, Item, ordered, read_manifest, scan
+from talkies.prepare.items import NOTHING, SUFFIXES, Beside, Item, ordered, read_manifest, scan
 from talkies.prepare.lip_sync import FORM, SUFFIX
 from talkies.prepare.paths import source_path
 from talkies.world.config import SyntheticSource
@@ -60,22 +60,24 @@ def collect(
     recipe_folder: Path,
     rendered: Path,
     seed: int,
+    beside: Beside = NOTHING,
     progress: Callable[[int], None] | None = None,
 ) -> MediaSource:
-    """The items of a source. A synthetic one is rendered into folder `rendered` first, unless it is there already.
+    """The items of a source, with what its sets look for `beside` them. A synthetic one is rendered into folder
+    `rendered` first, unless it is there already.
 
     Raises RecipeError for a missing path, DataError for a manifest that cannot be read, a source that has no more
-    items than it holds out, or one that is filtered by scores that an item lacks.
+    items than it holds out, or one that is filtered by scores, or read with tracks, that an item lacks.
     """
     ignored: Mapping[str, int] = {}
     if isinstance(config, SyntheticSource):
         render(config, rendered, seed, progress)
-        items = ordered(scan(rendered)[0], group=clip_group)
+        items = ordered(scan(rendered, beside)[0], group=clip_group)
     elif isinstance(config, FolderSource):
-        found, ignored = scan(source_path(name, config, recipe_folder), scored=config.sync is not None)
+        found, ignored = scan(source_path(name, config, recipe_folder), beside)
         items = ordered(found)
     else:
-        items = ordered(read_manifest(source_path(name, config, recipe_folder)))
+        items = ordered(read_manifest(source_path(name, config, recipe_folder), beside))
     if len(items) <= config.heldout:
         raise DataError(
             f"prepare: source {shown(name)} has {len(items)} media files and holds out {config.heldout}: nothing "
@@ -83,6 +85,7 @@ def collect(
         )
     if not isinstance(config, SyntheticSource) and config.sync is not None:
         _check_scores(name, config, items)
+    _check_stems(name, items)
     return MediaSource(name=name, items=items, heldout=config.heldout, ignored=ignored)
 
 
@@ -94,6 +97,17 @@ def _check_scores(name: str, config: FolderSource | ManifestSource, items: Seque
         raise DataError(
             f"prepare: source {shown(name)}: `sources.{name}.sync` filters by lip-sync scores, which {len(lacking)} of "
             f"{len(items)} files lack: {listed(lacking)}; write the scores of each to {place}, or remove the key"
+        )
+
+
+def _check_stems(name: str, items: Sequence[Item]) -> None:
+    """DataError for items without the files of their tracks."""
+    lacking = {item.id: end for item in items for end, path in item.stems.items() if not path.is_file()}
+    if lacking:
+        files = listed([f"{id} has no *{end}" for id, end in lacking.items()])
+        raise DataError(
+            f"prepare: source {shown(name)}: {len(lacking)} of {len(items)} files lack a file of their tracks beside "
+            f"them: {files}; demix them, or choose a `codecs.demix` that demixes"
         )
 
 

@@ -1,5 +1,6 @@
 """What a phase builds and trains, and what it takes from its parents."""
 
+from talkies.codecs.demix_config import demixers
 from talkies.config import RecipeError
 from talkies.config.quoting import listed, named
 from talkies.recipe.config import PhaseRecipe
@@ -15,10 +16,13 @@ def parts(recipe: PhaseRecipe) -> Parts:
 
 
 def codecs_read(recipe: PhaseRecipe) -> set[str]:
-    """The codecs that encoded what the phase reads, what is degraded for it, and what is heard beside it."""
+    """The codecs that encoded what the phase reads, what is degraded for it, and what is heard beside it; and the
+    demixer, if it reads tracks."""
     system, read = recipe.system, parts(recipe)
     streams, texts = system.stored(recipe.codecs), system.texts(recipe.codecs)
-    return {streams[name].codec for name in read.held_out} | {texts[name] for name in read.texts}
+    parted = any(streams[name].track is not None for name in read.held_out)
+    codecs = {streams[name].codec for name in read.held_out} | {texts[name] for name in read.texts}
+    return codecs | (demixers(recipe.codecs).keys() if parted else set())
 
 
 def parent_of(recipe: PhaseRecipe) -> dict[str, str]:

@@ -37,7 +37,7 @@ def check_choices(folder: Path, out: Path, choices: Choices) -> None:
             Geometry.parse(choices.geometry, key="--geometry")
         except RecipeError as error:
             raise RecipeError(f"import: {str(error).removeprefix('recipe: ')}") from None
-    _check_out(folder, out)
+    check_out(folder, out)
 
 
 def release_name(folder: Path, choices: Choices) -> str:
@@ -53,7 +53,8 @@ def release_name(folder: Path, choices: Choices) -> str:
     return name
 
 
-def _check_out(folder: Path, out: Path) -> None:
+def check_out(folder: Path, out: Path) -> None:
+    """RecipeError for a folder that cannot be made, StorageError for a disk that cannot be written."""
     if present(out):
         raise RecipeError(f"import: --out {out} exists: choose a new folder")
     if resolved(folder) in (resolved(out), *resolved(out).parents):

@@ -67,6 +67,22 @@ class TextEncoder(Protocol):
     def overflow(self, caption: str) -> int: ...
 
 
+class Demixer(Protocol):
+    """Mono samples [S] fp32 of a whole sound, at `sample_rate` -> its tracks [S] fp32 by name, on the same device. One
+    whose tracks are files beside the media raises DataError."""
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def tracks(self) -> tuple[str, ...]: ...
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    def demix(self, samples: Tensor) -> dict[str, Tensor]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Codecs:
     """The frozen parts around a denoiser, by name. A phase has only those that it uses."""
@@ -74,6 +90,7 @@ class Codecs:
     video: Mapping[str, VideoCodec] = field(default_factory=dict)
     audio: Mapping[str, AudioEncoder] = field(default_factory=dict)
     text: Mapping[str, TextEncoder] = field(default_factory=dict)
+    demix: Mapping[str, Demixer] = field(default_factory=dict)
 
     def latent(self, name: str, frames: Tensor, tiles: tuple[int, int] | None = None) -> Tensor:
         """The latents [B, C, T, h, w] of frames, where these are, encoded by the video codec `name`; with `tiles`, by
@@ -99,7 +116,8 @@ class Codecs:
     @property
     def identities(self) -> dict[str, str]:
         """Name -> identity of every codec."""
-        return {name: codec.identity for part in (self.video, self.audio, self.text) for name, codec in part.items()}
+        parts = (self.video, self.audio, self.text, self.demix)
+        return {name: codec.identity for part in parts for name, codec in part.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

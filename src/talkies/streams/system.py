@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 class Stored:
     """A stream that shards store: what `codec` makes of a clip. `of`: the whole clip; its first frame followed by
     mid-grey ones; one frame of its file from outside of the clip, repeated to 1 + stride frames, and its time; or a
-    passage of its file's sound from outside of the clip, at most as long as the clip, and its time."""
+    passage of its file's sound from outside of the clip, at most as long as the clip, and its time. `track`: the part
+    of the clip's sound that is encoded, as a demixer (a codec of `tracks`) names it; None: all of it."""
 
     codec: str
     of: Literal["clip", "first frame", "reference", "passage"] = "clip"
+    track: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +168,12 @@ class System(Protocol):
     """A kind of model. Names: `model`, the class of that section of a recipe (its `kind` is the system's name);
     `phases`, the class or tagged union of the section `phase`.
 
-    `codecs`: keys of `codecs` -> what each encodes (video, audio, text); `slots`: key of `parents`, besides `base` ->
-    the components that it brings; `scales`: keys of `sampling.scales` -> what they guide; `options`: the media that
-    `talkies sample` may be given (image, audio, video, voice) -> what each is for; `wording`: the parts of its captions
-    (script, describe: streams/script.py) that may be given apart -> what each is for; `layouts`: name of a form of
-    released folders -> its description; `voices`: whether its models speak with the voices that they were trained on,
-    so that their cards must say whose these are.
+    `codecs`: keys of `codecs` -> what each encodes (video, audio, text; tracks: a demixer, at most one); `slots`: key
+    of `parents`, besides `base` -> the components that it brings; `scales`: keys of `sampling.scales` -> what they
+    guide; `options`: the media that `talkies sample` may be given (image, audio, video, voice) -> what each is for;
+    `wording`: the parts of its captions (script, describe: streams/script.py) that may be given apart -> what each is
+    for; `layouts`: name of a form of released folders -> its description; `voices`: whether its models speak with the
+    voices that they were trained on, so that their cards must say whose these are.
     """
 
     model: Any

@@ -1,6 +1,6 @@
 """A .pt, .pth or .bin of plain tensors, read without running anything that it names (torch's `weights_only`)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,7 @@ def pickled_files(folder: Path) -> list[Path]:
 def read_pickle(path: Path) -> tuple[Found, str]:
     """The tensors of a pickle, and what it held, in words. They stay in the file until they are copied. CheckpointError
     if it holds anything that may run code, or no tensors."""
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises those of its unpickler, of zip files and of the disk
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"weights: {path} cannot be read as plain tensors ({shown(first)}): convert it to safetensors"
-        ) from None
+    held = read_plain(path)
     tensors = _tensors(path, held)
     others = sorted(str(name) for name in held if name not in tensors) if held is not tensors else []
     outgoing = {name: _outgoing(path, name, tensor) for name, tensor in tensors.items()}
@@ -39,6 +33,19 @@ def read_pickle(path: Path) -> tuple[Found, str]:
     words = f"{len(tensors)} tensors, {count:,} parameters, " + (f"and {listed(others)}" if others else "nothing else")
     found = Found(path=path, metadata={"format": "pt"}, tensors=outgoing, order=sorted(outgoing), begin=None)
     return found, words
+
+
+def read_plain(path: Path, stand_ins: Sequence[tuple[Any, str]] = ()) -> Any:
+    """What a pickle holds: tensors and plain values, and for a name in `stand_ins` what stands for it there.
+    CheckpointError if it holds anything else, which may run code."""
+    try:
+        with torch.serialization.safe_globals([*stand_ins]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises those of its unpickler, of zip files and of the disk
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"weights: {path} cannot be read as plain tensors ({shown(first)}): convert it to safetensors"
+        ) from None
 
 
 def _tensors(path: Path, held: Any) -> dict[str, Tensor]:
