@@ -58,6 +58,22 @@ class MochiVideoConfig:
 
 
 @config
+class CogVideoXVideoConfig:
+    """diffusers' AutoencoderKLCogVideoX (CogVideoX's VAE: 16 channels, 4 x 8 x 8). `weights`: a folder in diffusers'
+    layout, whose config.json has the scale of its latents."""
+
+    medium: ClassVar[Medium] = "video"
+    piece: ClassVar[int | None] = None
+    tiled: ClassVar[bool] = True
+    fitted: ClassVar[bool] = False
+    kind: Literal["cogvideox"] = "cogvideox"
+    weights: str | None = None
+    channels: Channels = 16
+    stride: Stride = 4
+    block: Block = 8
+
+
+@config
 class LinearAudioConfig:
     """Closed-form audio codec of the toy, `hop` samples per step: channel 0 is the loudness, the others principal
     components of the logarithmic spectrum; decoding synthesises new phases."""
@@ -203,7 +219,9 @@ class ByT5TextConfig:
     length: Length = 1024
 
 
-VideoConfig = LinearVideoConfig | WanVideoConfig | MochiVideoConfig
+VideoVaeConfig = WanVideoConfig | MochiVideoConfig | CogVideoXVideoConfig
+"""What is pretrained."""
+VideoConfig = LinearVideoConfig | VideoVaeConfig
 """`piece`: the latent steps that are encoded on their own (None: a clip is encoded as a whole)."""
 SoundEncoderConfig = LogMelConfig | Wav2Vec2Config | HubertConfig | WhisperConfig
 """What only encodes."""
