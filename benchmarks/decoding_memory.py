@@ -26,8 +26,8 @@ from talkies.codecs.video_vae import VideoVae
 from talkies.codecs.wan import WanVideoCodec
 
 SIZES = {"wan": (720, 1280, 49), "mochi": (480, 848, 5), "cogvideox": (480, 720, 13)}
-"""Height, width and latent steps that are decoded together: eight seconds of MOVA; of Mochi any number, by piece; the 49
-frames of CogVideoX."""
+"""Height, width and latent steps that are decoded together: eight seconds of MOVA; of Mochi any number, by piece;
+of CogVideoX 49 frames."""
 SMALL = 192, 320
 """Pixels, for errors."""
 

@@ -47,7 +47,7 @@ class CogVideoXVideoCodec(VideoVae):
         network, left, kept = self.network, frames_of(self.config, piece.shape[1]), None
         odd = piece if piece.shape[1] % 2 else torch.cat([piece, piece[:, -1:]], dim=1)
         steps = odd.shape[1]
-        for part in odd[None].split([min(steps, FIRST), *[NEXT] * ((steps - FIRST) // NEXT)], dim=2):
+        for part in torch.split(odd[None], [min(steps, FIRST), *[NEXT] * ((steps - FIRST) // NEXT)], dim=2):
             given = part if network.post_quant_conv is None else network.post_quant_conv(part)
             pixels, kept = network.decoder(given, conv_cache=kept)
             yield pixels[:, :, :left]

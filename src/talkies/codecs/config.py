@@ -8,6 +8,7 @@ from pydantic import Field
 from talkies.codecs.speech_config import HubertConfig, Medium, Wav2Vec2Config, WhisperConfig
 from talkies.config import config
 from talkies.config.numbers import Block, Channels, Hop, Length, SampleRate, Stride, Width
+from talkies.config.schema import added
 
 
 @config
@@ -195,8 +196,10 @@ class Umt5TextConfig:
 
 @config
 class T5TextConfig:
-    """transformers' T5 encoder as Mochi 1 has it (T5 v1.1 XXL): padded positions zeroed, nothing for an empty caption.
-    `weights`: a folder with text_encoder/ and tokenizer/."""
+    """transformers' T5 encoder (T5 v1.1 XXL). `padding: zero`, as Mochi 1 has it: padded positions are zero, and take
+    no part; nothing for an empty caption. `encoded`, as CogVideoX has it, with a `length` of 226: they are attended to,
+    and kept as they are encoded, so that every caption has `length` rows. `weights`: a folder with text_encoder/
+    and tokenizer/."""
 
     medium: ClassVar[Medium] = "text"
     fitted: ClassVar[bool] = False
@@ -204,6 +207,7 @@ class T5TextConfig:
     weights: str | None = None
     dim: Width = 4096
     length: Length = 256
+    padding: Literal["zero", "encoded"] = added(default="zero")
 
 
 @config
