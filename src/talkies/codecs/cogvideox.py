@@ -26,7 +26,7 @@ class CogVideoXVideoCodec(VideoVae):
 
     @staticmethod
     def sizes(config: Any) -> dict[str, int]:
-        """Half a picture's side by each block but the last."""
+        """Each block but the last halves the sides of a picture."""
         return {
             "channels": config.latent_channels,
             "stride": int(config.temporal_compression_ratio),

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 from transformers import HubertModel, Wav2Vec2Model, WhisperFeatureExtractor, WhisperModel
 
-from talkies.codecs.geometry import audio_grid
+from talkies.codecs.geometry import audio_grid, samples_of
 from talkies.codecs.identity import identity
 from talkies.codecs.layer_states import all_states, resampled
 from talkies.codecs.pretrained import check_geometry, read_config, read_transformer, weights_folder
@@ -59,7 +59,7 @@ class SpeechEncoder(ABC):
     def encode(self, samples: Tensor) -> Tensor:
         """Samples [B, S], padded right with silence to whole steps -> features [B, C, T] fp32."""
         steps = self.grid(samples.shape[-1]).shape[0]
-        whole = pad(samples.float(), (0, steps * self.config.hop - samples.shape[-1]))
+        whole = pad(samples.float(), (0, samples_of(self.config, steps) - samples.shape[-1]))
         states = torch.stack([self._states(sound).T for sound in whole.to(self.network.device)])
         features = interpolate(states, size=steps, mode="linear", align_corners=self.config.align_corners)
         return features.to(samples.device)

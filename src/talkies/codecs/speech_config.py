@@ -1,5 +1,6 @@
 """Recipe keys of pretrained speech encoders, whose features are a model's sound."""
 
+from fractions import Fraction
 from typing import ClassVar, Literal
 
 from talkies.config import config
@@ -27,15 +28,16 @@ class SpeechConfig:
     weights: str | None = None
     channels: Features = 1024
     layers: Literal["last", "all"] = added(default="last")
-    rate: Literal[10, 20, 25, 40, 50] = 25
+    rate: Literal[10, 20, 24, 25, 40, 50] = 25
     align_corners: bool = True
     piece: Piece = 20
     context: Context = 5
 
     @property
-    def hop(self) -> int:
-        """Samples per step."""
-        return self.sample_rate // self.rate
+    def hop(self) -> int | Fraction:
+        """Samples per step: 2000 / 3 at 24 a second."""
+        exact = Fraction(self.sample_rate, self.rate)
+        return exact if exact.denominator > 1 else exact.numerator
 
     @property
     def longest(self) -> int:

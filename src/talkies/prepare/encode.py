@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from talkies.codecs.geometry import steps_of
 from talkies.codecs.long_sound import features
 from talkies.data.clip import Caption, Clip, Latent
 from talkies.prepare.clips import RawClip
@@ -73,7 +74,7 @@ def _heard(clip: RawClip, codec: str, plan: SetPlan, codecs: Codecs, device: tor
     """The features [C, T] fp32 of a clip's window: a slice of those of its file."""
     assert clip.sound is not None, "a set with sound reads it"
     around, config = clip.sound.around[codec], plan.hearing[codec]
-    window = range(around.first, around.first - (-len(clip.sound.samples) // config.hop))
+    window = range(around.first, around.first + steps_of(config, len(clip.sound.samples)))
     return features(codecs.audio[codec], config, around.samples.to(device), window=window).float().cpu()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from talkies.codecs.geometry import steps_of
 from talkies.codecs.long_sound import steps_needed
 from talkies.codecs.speech_config import SpeechConfig
 from talkies.media.clipping import CROWDED, find_clipping
@@ -82,7 +83,7 @@ def _around(path: Path, plan: SetPlan, reader: Reader, codec: SpeechConfig, begi
     are a slice; less than a step at the file's beginning is left out."""
     earlier = 0.0 if begin.sound is None else begin.seconds - begin.sound
     first = max(0, floor(earlier * codec.rate + 1e-6))
-    window = -(-plan.geometry.samples(plan.sample_rate) // codec.hop)
+    window = steps_of(codec, plan.geometry.samples(plan.sample_rate))
     steps = steps_needed(codec, range(first, first + window))
     earliest = replace(begin, seconds=begin.seconds - first / codec.rate)
     samples = reader.sound(path, Fraction(steps, codec.rate), plan.sample_rate, earliest, plan.channel)
