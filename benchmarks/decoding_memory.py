@@ -12,20 +12,22 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLMochi, AutoencoderKLWan
+from diffusers import AutoencoderKLCogVideoX, AutoencoderKLMochi, AutoencoderKLWan
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from talkies.codecs.config import MochiVideoConfig, WanVideoConfig
+from talkies.codecs.cogvideox import CogVideoXVideoCodec
+from talkies.codecs.config import CogVideoXVideoConfig, MochiVideoConfig, WanVideoConfig
 from talkies.codecs.geometry import frames_of
 from talkies.codecs.mochi import MochiVideoCodec
 from talkies.codecs.video_vae import VideoVae
 from talkies.codecs.wan import WanVideoCodec
 
-SIZES = {"wan": (720, 1280, 49), "mochi": (480, 848, 5)}
-"""Height, width and latent steps that are decoded together: eight seconds of MOVA; of Mochi any number, by piece."""
+SIZES = {"wan": (720, 1280, 49), "mochi": (480, 848, 5), "cogvideox": (480, 720, 13)}
+"""Height, width and latent steps that are decoded together: eight seconds of MOVA; of Mochi any number, by piece;
+of CogVideoX 49 frames."""
 SMALL = 192, 320
 """Pixels, for errors."""
 
@@ -64,6 +66,8 @@ def released(kind: str, device: str) -> VideoVae:
     with torch.device(device):
         if kind == "wan":
             return WanVideoCodec(WanVideoConfig(), AutoencoderKLWan())
+        if kind == "cogvideox":
+            return CogVideoXVideoCodec(CogVideoXVideoConfig(), AutoencoderKLCogVideoX())
         return MochiVideoCodec(MochiVideoConfig(), AutoencoderKLMochi())
 
 
@@ -72,6 +76,9 @@ def small(kind: str) -> VideoVae:
     torch.manual_seed(0)
     if kind == "wan":
         return WanVideoCodec(WanVideoConfig(), AutoencoderKLWan(base_dim=4, z_dim=16, num_res_blocks=1))
+    if kind == "cogvideox":
+        network = AutoencoderKLCogVideoX(block_out_channels=(32,) * 4, layers_per_block=1)
+        return CogVideoXVideoCodec(CogVideoXVideoConfig(), network)
     widths = {"encoder_block_out_channels": (32,) * 4, "decoder_block_out_channels": (32,) * 4}
     return MochiVideoCodec(MochiVideoConfig(), AutoencoderKLMochi(**widths, layers_per_block=(1,) * 5))
 
@@ -116,7 +123,7 @@ def memory(kind: str, tiles: Iterable[int]) -> None:
 def errors(kind: str, tiles: Iterable[int], overlaps: Iterable[int]) -> None:
     """Print the RMS and the largest errors, in percent of full scale, of noise that is decoded."""
     vae, (height, width) = small(kind), SMALL
-    steps = 2 if kind == "wan" else 5
+    steps = {"wan": 2, "mochi": 5, "cogvideox": 3}[kind]
     latent = torch.randn(1, vae.config.channels, steps, height // 8, width // 8)
     whole = vae.film(latent)
     print(f"{kind} {height}x{width}, deviation {float(whole.std()) * 50:.2f} %: RMS and largest error, %")
@@ -141,7 +148,7 @@ def errors(kind: str, tiles: Iterable[int], overlaps: Iterable[int]) -> None:
 def main() -> None:
     """Both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kinds", nargs="+", default=["wan", "mochi"], choices=["wan", "mochi"])
+    parser.add_argument("--kinds", nargs="+", default=[*SIZES], choices=[*SIZES])
     parser.add_argument("--tiles", nargs="+", type=int, default=[512, 256, 128, 64])
     parser.add_argument("--overlaps", nargs="+", type=int, default=[0, 16, 32, 64])
     args = parser.parse_args()

@@ -9,6 +9,7 @@ from talkies.codecs.demix_config import DemixerConfig
 from talkies.codecs.speech_config import HubertConfig, Medium, Wav2Vec2Config, WhisperConfig
 from talkies.config import config
 from talkies.config.numbers import Block, Channels, Hop, Length, SampleRate, Stride, Width
+from talkies.config.schema import added
 
 
 @config
@@ -55,6 +56,22 @@ class MochiVideoConfig:
     weights: str | None = None
     channels: Channels = 12
     stride: Stride = 6
+    block: Block = 8
+
+
+@config
+class CogVideoXVideoConfig:
+    """diffusers' AutoencoderKLCogVideoX (CogVideoX's VAE: 16 channels, 4 x 8 x 8). `weights`: a folder in diffusers'
+    layout, whose config.json has the scale of its latents."""
+
+    medium: ClassVar[Medium] = "video"
+    piece: ClassVar[int | None] = None
+    tiled: ClassVar[bool] = True
+    fitted: ClassVar[bool] = False
+    kind: Literal["cogvideox"] = "cogvideox"
+    weights: str | None = None
+    channels: Channels = 16
+    stride: Stride = 4
     block: Block = 8
 
 
@@ -180,8 +197,10 @@ class Umt5TextConfig:
 
 @config
 class T5TextConfig:
-    """transformers' T5 encoder as Mochi 1 has it (T5 v1.1 XXL): padded positions zeroed, nothing for an empty caption.
-    `weights`: a folder with text_encoder/ and tokenizer/."""
+    """transformers' T5 encoder (T5 v1.1 XXL). `padding: zero`, as Mochi 1 has it: padded positions are zero, and take
+    no part; nothing for an empty caption. `encoded`, as CogVideoX has it, with a `length` of 226: they are attended to,
+    and kept as they are encoded, so that every caption has `length` rows. `weights`: a folder with text_encoder/
+    and tokenizer/."""
 
     medium: ClassVar[Medium] = "text"
     fitted: ClassVar[bool] = False
@@ -189,6 +208,7 @@ class T5TextConfig:
     weights: str | None = None
     dim: Width = 4096
     length: Length = 256
+    padding: Literal["zero", "encoded"] = added(default="zero")
 
 
 @config
@@ -204,7 +224,9 @@ class ByT5TextConfig:
     length: Length = 1024
 
 
-VideoConfig = LinearVideoConfig | WanVideoConfig | MochiVideoConfig
+VideoVaeConfig = WanVideoConfig | MochiVideoConfig | CogVideoXVideoConfig
+"""What is pretrained."""
+VideoConfig = LinearVideoConfig | VideoVaeConfig
 """`piece`: the latent steps that are encoded on their own (None: a clip is encoded as a whole)."""
 SoundEncoderConfig = LogMelConfig | Wav2Vec2Config | HubertConfig | WhisperConfig
 """What only encodes."""

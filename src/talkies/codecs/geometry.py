@@ -1,9 +1,11 @@
 """The Grids of latents, from the configurations of codecs."""
 
 from fractions import Fraction
+from math import ceil
 from typing import NoReturn
 
 from talkies.codecs.config import AudioConfig, SoundEncoderConfig, VideoConfig
+from talkies.codecs.speech_config import SpeechConfig
 from talkies.config import DataError
 from talkies.streams import Grid
 
@@ -66,13 +68,23 @@ def _refuse(codec: VideoConfig, frames: int, needed: str, low: int, high: int) -
 
 
 def audio_grid(codec: AudioConfig, *, samples: int) -> Grid:
-    """Latent geometry of `samples` mono samples, padded right to whole hops: T = (samples - 1) // hop + 1.
+    """Latent geometry of `samples` mono samples, padded right to whole hops.
 
     Raises DataError for no samples, or for fewer than a step of what only encodes.
     """
-    least = codec.hop if isinstance(codec, SoundEncoderConfig) else 1
+    least = int(codec.hop) if isinstance(codec, SoundEncoderConfig) else 1
     if samples < least:
-        step = f" (a step of {codec.kind}, {1000 * codec.hop / codec.sample_rate:g} ms)" if least > 1 else ""
+        step = f" (a step of {codec.kind}, {float(1000 * codec.hop / codec.sample_rate):g} ms)" if least > 1 else ""
         raise DataError(f"{samples} audio samples: at least {least}{step} {'are' if step else 'is'} needed")
-    steps = (samples - 1) // codec.hop + 1
-    return Grid(channels=codec.channels, shape=(steps,), rate=Fraction(codec.sample_rate, codec.hop))
+    rate = Fraction(codec.sample_rate) / codec.hop
+    return Grid(channels=codec.channels, shape=(steps_of(codec, samples),), rate=rate)
+
+
+def steps_of(codec: AudioConfig | SpeechConfig, samples: int) -> int:
+    """The latent steps that begin before the last of `samples` samples ends, T = (samples - 1) // hop + 1."""
+    return (samples - 1) // codec.hop + 1
+
+
+def samples_of(codec: AudioConfig | SpeechConfig, steps: int) -> int:
+    """The fewest samples that fill `steps` latent steps; `steps_of` them is `steps`."""
+    return ceil(steps * codec.hop)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from talkies.codecs.config import CodecConfig, PretrainedTextConfig, SoundVaeConfig
+from talkies.codecs.config import CodecConfig, PretrainedTextConfig, SoundVaeConfig, VideoVaeConfig
 from talkies.codecs.demix_config import DemixerConfig, check_demixer
 from talkies.codecs.fitted import check_identity, read_fitted, save_codec
 from talkies.config import RecipeError
@@ -16,6 +16,7 @@ from talkies.streams.codec import AudioEncoder, Codecs, Demixer, TextEncoder, Vi
 if TYPE_CHECKING:
     from talkies.codecs.sound_vae import SoundVae
     from talkies.codecs.token_text import TokenTextEncoder
+    from talkies.codecs.video_vae import VideoVae
 
 __all__ = ["load_bare", "load_codec", "load_codecs", "load_demixer", "save_codec"]
 
@@ -77,20 +78,26 @@ def _sound_vae(config: SoundVaeConfig) -> "type[SoundVae]":
 def _unfitted(name: str, config: Any, device: torch.device | str) -> VideoCodec | AudioEncoder | TextEncoder | Demixer:
     key = f"codecs.{name}"
     if config.medium == "video":
-        return _video(key, config, device)
+        video: VideoCodec = video_vae_kind(config).load(config, key=key, device=device)
+        return video
     if config.medium == "tracks":
         return load_demixer(config, key=key, device=device)
     return _audio(key, config, device) if config.medium == "audio" else _text(key, config, device)
 
 
-def _video(key: str, config: Any, device: torch.device | str) -> VideoCodec:
+def video_vae_kind(config: VideoVaeConfig) -> "type[VideoVae]":
+    """The class of a pretrained video VAE."""
     if config.kind == "mochi":
         from talkies.codecs.mochi import MochiVideoCodec  # noqa: PLC0415
 
-        return MochiVideoCodec.load(config, key=key, device=device)
+        return MochiVideoCodec
+    if config.kind == "cogvideox":
+        from talkies.codecs.cogvideox import CogVideoXVideoCodec  # noqa: PLC0415
+
+        return CogVideoXVideoCodec
     from talkies.codecs.wan import WanVideoCodec  # noqa: PLC0415
 
-    return WanVideoCodec.load(config, key=key, device=device)
+    return WanVideoCodec
 
 
 def _audio(key: str, config: Any, device: torch.device | str) -> AudioEncoder:

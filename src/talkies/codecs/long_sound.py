@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from talkies.codecs.config import AudioConfig
+from talkies.codecs.geometry import samples_of, steps_of
 from talkies.codecs.speech_config import SpeechConfig
 from talkies.streams.codec import AudioEncoder
 
@@ -55,15 +56,15 @@ def features(
 
     `config` is the encoder's. Of an encoder that hears no context, the window alone is encoded.
     """
-    hop = config.hop
-    window = range(-(-len(sound) // hop)) if window is None else window
-    sound = pad(sound, (0, max(0, window.stop * hop - len(sound))))
+    window = range(steps_of(config, len(sound))) if window is None else window
+    sound = pad(sound, (0, max(0, samples_of(config, window.stop) - len(sound))))
     if not isinstance(config, SpeechConfig):
-        return encoder.encode(sound[None, window.start * hop : window.stop * hop])[0]
+        return encoder.encode(sound[None, window.start * config.hop : window.stop * config.hop])[0]
     found = []
-    for piece in pieces(config, -(-len(sound) // hop)):
+    for piece in pieces(config, steps_of(config, len(sound))):
         if piece.begin < window.stop and window.start < piece.end:
-            heard = encoder.encode(sound[None, piece.first * hop : piece.last * hop])[0]
+            # A piece begins with a second, so that its first sample is a whole one.
+            heard = encoder.encode(sound[None, samples_of(config, piece.first) : samples_of(config, piece.last)])[0]
             begin, end = max(piece.begin, window.start), min(piece.end, window.stop)
             found.append(heard[:, begin - piece.first : end - piece.first])
     return torch.cat(found, dim=1)

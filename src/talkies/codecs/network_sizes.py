@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from talkies.codecs.config import VideoVaeConfig
+from talkies.codecs.load import video_vae_kind
+
 if TYPE_CHECKING:
     from talkies.codecs.mova_dac import MovaAudioCodec
     from talkies.codecs.sound_vae import SoundVae
@@ -26,12 +29,9 @@ small's in fp32; MOVA's audio VAE and a mono Oobleck, which compute in fp32."""
 
 def video_vae(config: Any) -> "VideoVae | None":
     """The VAE of a video codec, as released, on the meta device; None for other codecs."""
-    if config.kind not in ("wan", "mochi"):
+    if not isinstance(config, VideoVaeConfig):
         return None
-    from talkies.codecs.mochi import MochiVideoCodec  # noqa: PLC0415 - imports diffusers: seconds
-    from talkies.codecs.wan import WanVideoCodec  # noqa: PLC0415
-
-    kind = WanVideoCodec if config.kind == "wan" else MochiVideoCodec
+    kind = video_vae_kind(config)  # imports diffusers: seconds
     with torch.device("meta"):
         network: nn.Module = kind.model()
     return kind(config, network.eval().requires_grad_(False))

@@ -1,7 +1,8 @@
 """Features of pretrained speech encoders: wav2vec 2.0, HuBERT and Whisper's encoder, as transformers has them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 from transformers import HubertModel, Wav2Vec2Model, WhisperFeatureExtractor, WhisperModel
 
-from talkies.codecs.geometry import audio_grid
+from talkies.codecs.geometry import audio_grid, samples_of
 from talkies.codecs.identity import identity
+from talkies.codecs.layer_states import all_states, resampled
 from talkies.codecs.pretrained import check_geometry, read_config, read_transformer, weights_folder
-from talkies.codecs.speech_config import HubertConfig, SpeechConfig, Wav2Vec2Config, WhisperConfig
+from talkies.codecs.speech_config import HubertConfig, SpeechConfig, Wav2Vec2Config, WaveConfig, WhisperConfig
 from talkies.config import DataError, RecipeError
 from talkies.config.quoting import shown
 from talkies.streams import Grid
@@ -31,9 +33,9 @@ HEADS = ("lm_head.", "quantizer.", "project_hid.", "project_q.", "masked_spec_em
 
 
 class SpeechEncoder(ABC):
-    """Samples [B, S] at 16 kHz -> features [B, C, T] fp32: the last hidden states of a frozen network, interpolated to
-    `config.rate` a second. One clip at a time, so that features do not depend on the batch; on the input's device.
-    What is encoded is heard as a whole: `long_sound.features` encodes files, and crops."""
+    """Samples [B, S] at 16 kHz -> features [B, C, T] fp32: the last hidden states of a frozen network, or those of all
+    its layers, interpolated to `config.rate` a second. One clip at a time, so that features do not depend on the batch;
+    on the input's device. What is encoded is heard as a whole: `long_sound.features` encodes files, and crops."""
 
     def __init__(self, config: Wav2Vec2Config | HubertConfig | WhisperConfig, network: Any) -> None:
         # In train mode, wav2vec 2.0 masks its input. This encoder is not a Module: train() never reaches the network.
@@ -57,7 +59,7 @@ class SpeechEncoder(ABC):
     def encode(self, samples: Tensor) -> Tensor:
         """Samples [B, S], padded right with silence to whole steps -> features [B, C, T] fp32."""
         steps = self.grid(samples.shape[-1]).shape[0]
-        whole = pad(samples.float(), (0, steps * self.config.hop - samples.shape[-1]))
+        whole = pad(samples.float(), (0, samples_of(self.config, steps) - samples.shape[-1]))
         states = torch.stack([self._states(sound).T for sound in whole.to(self.network.device)])
         features = interpolate(states, size=steps, mode="linear", align_corners=self.config.align_corners)
         return features.to(samples.device)
@@ -68,7 +70,12 @@ class SpeechEncoder(ABC):
 
     @abstractmethod
     def _states(self, sound: Tensor) -> Tensor:
-        """The states [N, C] of samples [S], 50 a second."""
+        """The states [N, C] of samples [S], 50 a second, or already as many as there are features."""
+
+    def _of_layers(self, encoder: Any, run: Callable[[], Tensor]) -> Tensor:
+        """The states [N, C] that the recipe wants, where `run` passes a sound through `encoder` and returns the last
+        ones [1, N, D]."""
+        return run()[0] if self.config.layers == "last" else all_states(encoder, run)
 
 
 class WaveEncoder(SpeechEncoder):
@@ -96,7 +103,7 @@ class WaveEncoder(SpeechEncoder):
             mask_time_prob=0.0,  # else the network has a vector for masked steps, which many folders lack
             mask_feature_prob=0.0,
         )
-        check_geometry(key, {"channels": (config.channels, network.config.hidden_size)})
+        _check_channels(config, key, network.config.hidden_size, network.config.num_hidden_layers)
         return cls(config, network.to(device), normalised=normalised)
 
     def _before(self) -> Mapping[str, Tensor]:
@@ -106,8 +113,11 @@ class WaveEncoder(SpeechEncoder):
         if self.normalised:
             sound = (sound - sound.mean()) / (sound.var(correction=0) + 1e-7).sqrt()
         heard = pad(sound, (0, max(0, FIELD - len(sound))))
-        states: Tensor = self.network(heard[None]).last_hidden_state[0]
-        return states
+        network, align_corners = self.network, self.config.align_corners
+        before = isinstance(self.config, WaveConfig) and self.config.interpolate == "before"
+        steps = self.grid(len(sound)).shape[0]
+        with resampled(network.feature_extractor, steps, align_corners=align_corners) if before else nullcontext():
+            return self._of_layers(network.encoder, lambda: network(heard[None]).last_hidden_state)
 
 
 class WhisperEncoder(SpeechEncoder):
@@ -122,7 +132,7 @@ class WhisperEncoder(SpeechEncoder):
         """As `WaveEncoder.load`; the decoder is read, too, and left out."""
         folder = _folder(config, config.kind, key, "config.json and *.safetensors")
         network = read_transformer(WhisperModel, folder, besides=HEADS, dtype=torch.float32)
-        check_geometry(key, {"channels": (config.channels, network.config.d_model)})
+        _check_channels(config, key, network.config.d_model, network.config.encoder_layers)
         if config.longest > (heard := _heard(network)):
             raise RecipeError(
                 f"`{key}` hears `piece` {config.piece} + 2 `context` {config.context} = {config.longest} seconds at "
@@ -137,8 +147,14 @@ class WhisperEncoder(SpeechEncoder):
                 f"{self._spectrum.chunk_length} s at once"
             )
         heard = self._spectrum(np.asarray(sound.cpu()), sampling_rate=self.sample_rate, return_tensors="pt")
-        states: Tensor = self.network(heard["input_features"].to(sound.device)).last_hidden_state[0]
+        spectrum = heard["input_features"].to(sound.device)
+        states = self._of_layers(self.network, lambda: self.network(spectrum).last_hidden_state)
         return states[: -(-len(sound) // STRIDE)]
+
+
+def _check_channels(config: SpeechConfig, key: str, width: int, layers: int) -> None:
+    """RecipeError unless `channels` is what the network's layers have."""
+    check_geometry(key, {"channels": (config.channels, width if config.layers == "last" else layers * width)})
 
 
 def _heard(network: Any) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from talkies.codecs.identity import identity
-from talkies.codecs.load import token_encoder
+from talkies.codecs.load import token_encoder, video_vae_kind
 from talkies.codecs.pretrained import check_geometry, check_shapes, only_file
 from talkies.codecs.weight_norm import folded, weight_norm_pairs
 from talkies.config import DataError
@@ -48,10 +48,7 @@ def streamed_identity(config: Any, stored: Stored, *, key: str) -> str:
 
 
 def _video(config: Any, stored: Stored, key: str) -> str:
-    from talkies.codecs.mochi import MochiVideoCodec  # noqa: PLC0415 - imports diffusers
-    from talkies.codecs.wan import WanVideoCodec  # noqa: PLC0415
-
-    kind: Any = MochiVideoCodec if config.kind == "mochi" else WanVideoCodec
+    kind = video_vae_kind(config)
     network, folder = kind.skeleton(config, key=key)
     only_file(folder)
     tensors, shapes = stored(folder)

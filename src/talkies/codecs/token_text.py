@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from talkies.codecs.config import PretrainedTextConfig
+from talkies.codecs.config import PretrainedTextConfig, T5TextConfig
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_class, check_geometry, read_config, read_transformer, weights_folder
 from talkies.config import DataError
@@ -24,7 +24,8 @@ FOLDERS = (
 
 
 class TokenTextEncoder(ABC):
-    """Captions -> last hidden state, padded to `config.length` tokens, zero past the true length (which counts </s>).
+    """Captions -> last hidden state, padded to `config.length` tokens, zero past the true length (which counts </s>,
+    and padding that is encoded).
 
     The weights keep their stored precision; features are fp32 on the CPU. `tokenizer` is the content of tokenizer.json,
     which the tokenizers library reads like upstream's T5TokenizerFast, with any version of transformers; without one,
@@ -69,6 +70,11 @@ class TokenTextEncoder(ABC):
     def cleaned(self, caption: str) -> str:
         """What the tokenizer is given of a caption."""
 
+    @property
+    def pads(self) -> bool:
+        """Whether padding is encoded like tokens."""
+        return isinstance(self.config, T5TextConfig) and self.config.padding == "encoded"
+
     def _tokens(self, caption: str) -> list[int]:
         return self._ids(self.cleaned(caption))
 
@@ -91,9 +97,10 @@ class TokenTextEncoder(ABC):
         ids = ids if len(ids) <= self.config.length else [*ids[: self.config.length - 1], ids[-1]]
         pad = self.config.length - len(ids)
         padded = torch.tensor([ids + [self.network.config.pad_token_id] * pad], device=self.network.device)
-        valid = torch.arange(self.config.length, device=padded.device)[None] < len(ids)
+        length = self.config.length if self.pads else len(ids)
+        valid = torch.arange(self.config.length, device=padded.device)[None] < length
         hidden = self.network(input_ids=padded, attention_mask=valid.long()).last_hidden_state
-        return torch.where(valid[..., None], hidden.float(), 0.0).cpu(), len(ids)
+        return torch.where(valid[..., None], hidden.float(), 0.0).cpu(), length
 
 
 END, OFFSET = 1, 3

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from talkies.codecs.config import MochiVideoConfig, WanVideoConfig
+from talkies.codecs.config import VideoVaeConfig
 from talkies.codecs.geometry import frames_of, still_frames, video_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.pretrained import check_geometry, diffusers_skeleton, load_strictly, read_tensors
@@ -33,7 +33,7 @@ class VideoVae(ABC):
     encodes_tiles: ClassVar[bool] = True
 
     def __init__(self, config: Any, network: Any) -> None:
-        self.config: WanVideoConfig | MochiVideoConfig = config
+        self.config: VideoVaeConfig = config
         self.network = network.eval()
         self.mean, self.std = self.statistics(network)
 

@@ -29,6 +29,8 @@ Fps = Annotated[float, Field(ge=0.1, le=1000)]
 Clips = Annotated[int, Field(ge=1, le=1_000_000)]
 """Clips that are generated, or held in memory until they are written."""
 Channels = Annotated[int, Field(ge=1, le=4096)]
+Features = Annotated[int, Field(ge=1, le=65_536)]
+"""Channels of an encoder's layers together."""
 Stride = Annotated[int, Field(ge=1, le=64)]
 Block = Annotated[int, Field(ge=1, le=256)]
 SampleRate = Annotated[int, Field(ge=1, le=384_000)]

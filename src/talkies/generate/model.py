@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from talkies.codecs.geometry import samples_of
 from talkies.codecs.long_sound import steps_needed
 from talkies.codecs.speech_config import SpeechConfig
 from talkies.flow.config import TargetConfig, VelocityTarget
@@ -123,4 +124,4 @@ class Generator:
         config = self.setup.codecs[self.codec_of(name)]
         if not isinstance(config, SpeechConfig):
             return self.samples_of(name)
-        return steps_needed(config, range(self.grids[name].shape[0])) * config.hop
+        return samples_of(config, steps_needed(config, range(self.grids[name].shape[0])))

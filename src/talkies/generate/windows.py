@@ -8,6 +8,7 @@ the codec loses. One window is in memory at a time, and the sound as a whole.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -116,7 +117,8 @@ def heard_from(model: Generator, request: Request, begin: int) -> Request:
         piece = torch.nn.functional.pad(sound[first : first + count], (0, max(0, first + count - len(sound))))
         return replace(request, given={**request.given, stream: piece})
     # As in preparation: the film's features, which hear what is around the clip. Its steps begin with the clip's.
-    earlier, left_out = divmod(first, config.hop)
+    earlier = int((first + Fraction(1, 2)) // config.hop)  # of a step that is no whole number of samples, the nearest
+    left_out = max(0, round(first - earlier * config.hop))
     window = range(earlier, earlier + model.grids[stream].shape[0])
     with torch.no_grad():
         heard = features(codec, config, sound[left_out:].to(model.device), window=window)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from talkies.codecs.geometry import steps_of
 from talkies.codecs.long_sound import features
 from talkies.data.clip import Caption, Clip, Latent
 from talkies.prepare.clips import RawClip
@@ -85,7 +86,7 @@ def _heard(clip: RawClip, stream: Stored, plan: SetPlan, codecs: Codecs, device:
     codec = stream.codec
     heard = clip.sound if stream.track is None else clip.tracks[stream.track]
     around, config = heard.around[codec], plan.hearing[codec]
-    window = range(around.first, around.first - (-len(clip.sound.samples) // config.hop))
+    window = range(around.first, around.first + steps_of(config, len(clip.sound.samples)))
     return features(codecs.audio[codec], config, around.samples.to(device), window=window).float().cpu()
 
 

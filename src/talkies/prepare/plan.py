@@ -154,7 +154,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
         delayed=not isinstance(source, SyntheticSource) and source.avi == "keep",
         sync=sync,
         hearing={name: codec for name, codec in used.items() if isinstance(codec, SpeechConfig)},
-        least=max([codec.hop for codec in used.values() if isinstance(codec, SoundEncoderConfig)], default=1),
+        least=max([int(codec.hop) for codec in used.values() if isinstance(codec, SoundEncoderConfig)], default=1),
         tracks=plan_tracks(config, name, section, streams, system),
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from talkies.codecs.geometry import steps_of
 from talkies.codecs.long_sound import steps_needed
 from talkies.codecs.speech_config import SpeechConfig
 from talkies.media.clipping import CROWDED, find_clipping
@@ -88,7 +89,7 @@ def reach(plan: SetPlan, codec: SpeechConfig, begin: Beginning) -> tuple[int, in
     """What decides a codec's features of the window: how many of its steps before the window, and how many in all."""
     earlier = 0.0 if begin.sound is None else begin.seconds - begin.sound
     first = max(0, floor(earlier * codec.rate + 1e-6))
-    window = -(-plan.geometry.samples(plan.sample_rate) // codec.hop)
+    window = steps_of(codec, plan.geometry.samples(plan.sample_rate))
     return first, steps_needed(codec, range(first, first + window))
 
 
