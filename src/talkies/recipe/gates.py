@@ -38,7 +38,7 @@ def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
     found |= {"data/quarantined"}
     found |= {f"{where}heldout/{loss}" for where in ("", "evaluation/") for loss in losses}
     found |= {f"evaluation/frechet_{m}" for m in targets}
-    if makes(recipe) == ("audio",) and recipe.system.wording:
+    if makes(recipe) == ("audio",) and recipe.system.captions.wording:
         found |= {f"evaluation/{key}" for key in (*SAID, *_voiced(recipe))}
     frames = _heard_frames(recipe)
     if frames >= SYNC_FRAMES:

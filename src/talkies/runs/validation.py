@@ -91,7 +91,7 @@ def lasts(batch: Batch, model: Generator, row: int) -> float | None:
     if name is None or batch.streams[name].mask is None or model.shape is not None:
         return None
     caption = " ".join(captions[row] for captions in batch.captions.values())
-    timed = model.system.seconds(model.setup, caption) is not None
+    timed = model.system.captions.seconds(model.setup.model, caption) is not None
     return real_of(batch, name, row) / float(batch.grids[name].rate) if timed else None
 
 

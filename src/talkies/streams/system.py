@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from talkies.streams.captions import Captions
 from talkies.streams.grid import Grid
 from talkies.streams.layout import Layout
 
@@ -166,10 +167,9 @@ class System(Protocol):
 
     `codecs`: keys of `codecs` -> what each encodes (video, audio, text); `slots`: key of `parents`, besides `base` ->
     the components that it brings; `scales`: keys of `sampling.scales` -> what they guide; `options`: the media that
-    `talkies sample` may be given (image, audio, video, voice) -> what each is for; `wording`: the parts of its captions
-    (script, describe: streams/script.py) that may be given apart -> what each is for; `layouts`: name of a form of
-    released folders -> its description; `voices`: whether its models speak with the voices that they were trained on,
-    so that their cards must say whose these are.
+    `talkies sample` may be given (image, audio, video, voice) -> what each is for; `captions`: how it reads captions;
+    `layouts`: name of a form of released folders -> its description; `voices`: whether its models speak with the voices
+    that they were trained on, so that their cards must say whose these are.
     """
 
     model: Any
@@ -178,7 +178,7 @@ class System(Protocol):
     slots: Mapping[str, tuple[str, ...]]
     scales: Mapping[str, str]
     options: Mapping[str, str]
-    wording: Mapping[str, str]
+    captions: Captions
     layouts: Mapping[str, Layout]
     voices: bool
 
@@ -203,15 +203,6 @@ class System(Protocol):
 
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         """Text -> the codec that encodes it."""
-
-    def unfit(self, caption: str) -> str | None:
-        """Why nothing can be made of a caption; None if something can."""
-
-    def written(self, text: str, caption: str) -> str:
-        """What a text encodes of a caption."""
-
-    def seconds(self, setup: Setup, caption: str) -> float | None:
-        """How long what is made of a caption should last; None if that does not follow from it."""
 
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Raise RecipeError if sections disagree."""

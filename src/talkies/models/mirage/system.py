@@ -10,6 +10,7 @@ from talkies.models.mirage.options import MEDIA, SCALES
 from talkies.models.mirage.phases import MiragePhase
 from talkies.models.mochi.config import JointShape
 from talkies.streams import Grid
+from talkies.streams.captions import WHOLE, Captions
 from talkies.streams.grid import tokens_of
 from talkies.streams.layout import Layout
 from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored
@@ -27,7 +28,7 @@ class MirageSystem:
     slots: Mapping[str, tuple[str, ...]] = {"video": SILENT}
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
-    wording: Mapping[str, str] = MappingProxyType({})
+    captions: Captions = WHOLE
     layouts: Mapping[str, Layout] = MappingProxyType({})
     voices = False
     kind = "mirage"
@@ -89,21 +90,6 @@ class MirageSystem:
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         """The caption."""
         return {"text": "text"} if "text" in codecs else {}
-
-    def unfit(self, caption: str) -> str | None:
-        """Any caption will do."""
-        del caption
-        return None
-
-    def written(self, text: str, caption: str) -> str:
-        """All of it."""
-        del text
-        return caption
-
-    def seconds(self, setup: Setup, caption: str) -> float | None:
-        """No caption says it."""
-        del setup, caption
-        return None
 
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""
