@@ -111,9 +111,6 @@ class FifthSystem:
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         return {"audio": grids["audio"].shape[0]}
 
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        return frozenset()
-
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
         return Rung(without=frozenset({"text"})), Rung(without=frozenset(), scale="text")
 

@@ -94,7 +94,7 @@ def _batch(
             model.system.network().inputs(model.setup, streams),
             Condition(texts=_encoded(model, prompts, len(requests))),
             levels,
-            inactive=lambda now: model.system.inactive(model.setup, now),
+            inactive=model.system.parts(model.setup).inactive,
             on_step=progress,
         )
         return _decoded(model, requests, latents, sampling.tile_sides)

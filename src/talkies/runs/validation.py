@@ -49,7 +49,7 @@ def heldout_losses(recipe: PhaseRecipe, denoiser: Denoiser, batches: Sequence[Ba
         recipe.flow,
         parts(recipe).targets,
         inputs=partial(system.network().inputs, recipe),
-        inactive=partial(system.inactive, recipe),
+        inactive=parts(recipe).inactive,
         bins=recipe.validation.bins,
         seed=seed,
     )

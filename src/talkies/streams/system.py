@@ -39,10 +39,17 @@ class Degraded:
 @dataclass(frozen=True, kw_only=True)
 class Turn:
     """What an optimizer step leaves out: the parameter groups that are `inactive`, and the noise levels outside of
-    `levels` [low, high) by stream."""
+    `levels` [low, high) by stream. No step draws pure noise, 1; it belongs to the range that ends there."""
 
     inactive: frozenset[str] = frozenset()
     levels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def trains(self, levels: Mapping[str, float]) -> bool:
+        """Whether these noise levels by stream are within its own."""
+        return all(
+            name in levels and low <= levels[name] and (levels[name] < high or high >= 1)
+            for name, (low, high) in self.levels.items()
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +87,11 @@ class Parts:
     cycle: tuple[Turn, ...] = (Turn(),)
     tasks: Mapping[str, Task] = field(default_factory=dict)
     blocks: int = 0
+
+    def inactive(self, levels: Mapping[str, float]) -> frozenset[str]:
+        """The parameter groups that take no part in an evaluation at these noise levels by stream: those of the turn
+        that trains them. None without a level that decides it."""
+        return next((turn.inactive for turn in self.cycle if turn.trains(levels)), frozenset())
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -209,9 +221,6 @@ class System(Protocol):
 
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         """Tokens by stream. ValueError, beginning with the stream, if a Grid cannot be cut into them."""
-
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        """The parameter groups that take no part in an evaluation at these noise levels."""
 
     def ladder(self, setup: Setup) -> Sequence[Rung]:
         """The evaluations of guidance; the last one uses every condition."""

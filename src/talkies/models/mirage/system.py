@@ -116,11 +116,6 @@ class MirageSystem:
         patches = {"video": setup.model.shape.patch, "reference": setup.model.shape.patch, "sound": (1,)}
         return tokens_of(grids, patches)
 
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        """None: every level is served by all."""
-        del setup, levels
-        return frozenset()
-
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
         """Neither, the text, then the sound, too; the reference is always used."""
         if "sound" not in self.parts(setup).streams:

@@ -120,11 +120,6 @@ class MirageAudioSystem:
         """Of every stream; the text's are counted apart."""
         return tokens_of(grids, dict.fromkeys(setup.model.shape.streams, (1,)))
 
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        """None: every level is served by all."""
-        del setup, levels
-        return frozenset()
-
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
         """Neither, the reference, then the texts, too: what is said and how is decided for this voice."""
         texts = frozenset(setup.model.shape.texts)

@@ -83,7 +83,8 @@ class MovaSystem:
             )
         joint = phase.kind == "joint"
         built = COMPONENTS if setup.model.bridge else (*EXPERTS, "audio")
-        # Even steps, from 0, train the high-noise expert, odd ones the low-noise expert (MOVA, section 4.5).
+        # Even steps, from 0, train the high-noise expert, which serves the levels from the boundary on; odd ones the
+        # low-noise expert (MOVA, section 4.5).
         high = Turn(inactive=frozenset({"video_low"}), levels={"video": (shape.boundary, 1.0)})
         low = Turn(inactive=frozenset({"video_high"}), levels={"video": (0.0, shape.boundary)})
         return Parts(
@@ -131,14 +132,6 @@ class MovaSystem:
         """Of the towers' streams."""
         shape = setup.model.shape
         return tokens_of(grids, {"video": shape.video.patch, "audio": shape.audio.patch})
-
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        """The expert that does not serve the video's noise level: the high-noise expert serves it from the boundary on
-        (the switch is strict)."""
-        if "video" not in levels:
-            return frozenset()
-        high = levels["video"] >= setup.model.shape.boundary
-        return frozenset({"video_low" if high else "video_high"})
 
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
         """Neither, the Bridge, then both (MOVA, section 5.1, eq. 6)."""
