@@ -55,8 +55,8 @@ def clip(seed: int) -> tuple[Tensor, Tensor]:
 def codecs() -> Codecs:
     frames, samples = zip(*[clip(seed) for seed in range(12)], strict=True)
     return Codecs(
-        video={"video": fit_video(LinearVideoConfig(), frames, 0)},
-        audio={"audio": fit_audio(LinearAudioConfig(), samples, 0)},
+        video={"video": fit_video(LinearVideoConfig(), frames)},
+        audio={"audio": fit_audio(LinearAudioConfig(), samples)},
         text={"text": ByteTextEncoder(ByteTextConfig())},
     )
 
