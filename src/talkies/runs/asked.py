@@ -141,7 +141,7 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
     for name in (name for name in MEDIA if name in asked.files):
         option = asked.at(name)
         if name not in system.options:
-            known = ", ".join(f"--{option}" for option in system.options) or "none"
+            known = ", ".join(f"--{other}" for other in system.options) or "none"
             raise RecipeError(f"{option}: a {system.kind} model takes no such file; it takes: {known}")
         if name not in taken:
             lacks = "generates sound only" if name == "image" and makes(recipe) == ("audio",) else LACKS[name]
@@ -156,21 +156,21 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
 
 def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
     """RecipeError for a part of the prompt that the system does not take apart, or a script that cannot be said."""
-    system = recipe.system
+    wording = recipe.system.captions.wording
     for name in asked.worded:
-        if name not in system.captions.wording:
-            raise RecipeError(f"{asked.at(name)}: a {system.kind} model has no such text; give a prompt")
-    if system.captions.wording and asked.prompt is not None:
+        if name not in wording:
+            raise RecipeError(f"{asked.at(name)}: a {recipe.system.kind} model has no such text; give a prompt")
+    if wording and asked.prompt is not None:
         check_script(asked.prompt, asked.at("prompt"))
 
 
 def _check_length(asked: Asked, model: Generator) -> None:
     """RecipeError for a script that a text encoder would cut: words that nobody says are no speech."""
-    if Script.parse(asked.prompt or "").words == "":
+    captions, prompt = model.system.captions, asked.prompt or ""
+    if not captions.wording or not Script.parse(prompt).words:
         return
     for name, codec in model.text_codecs.items():
-        written = model.system.captions.written(name, asked.prompt or "")
-        if model.system.captions.wording and (excess := model.codecs.text[codec].overflow(written)):
+        if excess := model.codecs.text[codec].overflow(captions.written(name, prompt)):
             option = asked.at("script" if "script" in asked.worded else "prompt")
             raise RecipeError(f"{option}: the text is too long for this model's encoder by {excess} units: shorten it")
 

@@ -18,6 +18,9 @@ class Captions(Protocol):
     def written(self, text: str, caption: str) -> str:
         """What a text encodes of a caption."""
 
+    def joined(self, texts: Mapping[str, str]) -> str:
+        """The caption that these texts, one or more, were `written` of, in one line."""
+
     def seconds(self, model: Any, caption: str) -> float | None:
         """How long what is made of a caption should last, by the section `model`; None if that does not follow from
         it."""
@@ -36,6 +39,10 @@ class WholeCaptions:
         """All of it."""
         del text
         return caption
+
+    def joined(self, texts: Mapping[str, str]) -> str:
+        """Any of them: they are equal."""
+        return next(iter(texts.values()))
 
     def seconds(self, model: Any, caption: str) -> None:
         """None."""

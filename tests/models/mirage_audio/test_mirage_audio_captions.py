@@ -30,3 +30,9 @@ def test_a_script_that_can_be_said_and_a_description_alone_are_fit(caption: str)
 def test_a_script_lasts_as_long_as_its_letters_at_the_pace_of_the_model() -> None:
     assert ScriptCaptions().seconds(MODEL, SPOKEN) == len("HelloyouHi") / 5
     assert ScriptCaptions().seconds(MODEL, "Rain on a roof.") is None
+
+
+@pytest.mark.parametrize("names", [("text",), ("script", "description")])
+def test_what_is_joined_is_what_was_written(names: tuple[str, ...]) -> None:
+    captions = ScriptCaptions()
+    assert captions.joined({name: captions.written(name, SPOKEN) for name in names}) == SPOKEN

@@ -21,6 +21,12 @@ class ScriptCaptions:
         parts = Script.parse(caption)
         return {"script": parts.words, "description": parts.description}.get(text, caption)
 
+    def joined(self, texts: Mapping[str, str]) -> str:
+        """The line of script and description, if they are texts of their own."""
+        if "text" in texts:
+            return texts["text"]
+        return str(Script(words=texts.get("script", ""), description=texts.get("description", "")))
+
     def seconds(self, model: Any, caption: str) -> float | None:
         """As long as its script takes at the model's pace; None without one."""
         spoken, pace = Script.parse(caption).spoken, model.characters_per_second
