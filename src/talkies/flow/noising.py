@@ -142,9 +142,12 @@ def _levels(
     return level_of(flow.schedule, name, u).float()
 
 
-def dropped(batch: Batch, rates: Mapping[str, float], *, seed: int) -> Batch:
-    """The batch with conditions dropped per sample, by name and with the probability of `rates`; `all` drops all that
-    `rates` names together. A dropped text is the empty caption's, a dropped stream is masked out as a whole.
+def dropped(
+    batch: Batch, rates: Mapping[str, float], *, seed: int, groups: Mapping[str, Collection[str]] | None = None
+) -> Batch:
+    """The batch with conditions dropped per sample, by name and with the probability of `rates`. The name of one of the
+    `groups` drops its conditions together, and `all` drops all that `rates` names. A dropped text is the empty
+    caption's, a dropped stream is masked out as a whole.
 
     Raises ValueError for a rate that is not a probability.
     """
@@ -153,14 +156,15 @@ def dropped(batch: Batch, rates: Mapping[str, float], *, seed: int) -> Batch:
             raise ValueError(f"the dropout of {name} is {rate}: it must lie between 0 and 1")
     everything = _kept(batch, ALL, rates[ALL], seed) if ALL in rates else None
     texts, streams = dict(batch.texts), dict(batch.streams)
-    for name in rates.keys() - {ALL}:
-        keep = _kept(batch, name, rates[name], seed)
+    for rated in rates.keys() - {ALL}:
+        keep = _kept(batch, rated, rates[rated], seed)
         keep = keep if everything is None else keep & everything
-        if name in texts:
-            texts[name] = texts[name].where(keep.to(texts[name].embedding.device), batch.null_texts[name])
-        else:
-            stream = streams[name]
-            streams[name] = replace(stream, mask=stream.valid & keep.to(stream.latent.device)[:, None])
+        for name in (groups or {}).get(rated, (rated,)):
+            if name in texts:
+                texts[name] = texts[name].where(keep.to(texts[name].embedding.device), batch.null_texts[name])
+            else:
+                stream = streams[name]
+                streams[name] = replace(stream, mask=stream.valid & keep.to(stream.latent.device)[:, None])
     return replace(batch, texts=texts, streams=streams)
 
 

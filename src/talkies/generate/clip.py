@@ -97,7 +97,7 @@ def _batch(
             levels,
             target=model.target,
             noise=noise.added,
-            inactive=lambda now: model.system.inactive(model.setup, now),
+            inactive=model.system.parts(model.setup).inactive,
             on_step=progress,
         )
         return _decoded(model, requests, latents, sampling.tile_sides)

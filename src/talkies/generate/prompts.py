@@ -24,7 +24,9 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "name": str,
 }
 KINDS = {str: "text", int: "an integer"}
+"""What messages call a type."""
 LONGEST_NOTE = 1000
+"""Characters of a consent."""
 LIMIT = 64 << 20
 """The most bytes of a file of prompts."""
 SEEDS = 2**63

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from talkies.models.mirage import options as mirage
 from talkies.models.mirage_audio import options as mirage_audio
 from talkies.models.mova import options as mova
+from talkies.models.mtv import options as mtv
 
 
 def _joined(**systems: Mapping[str, str]) -> dict[str, str]:
@@ -21,6 +22,8 @@ def _joined(**systems: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-MEDIA: dict[str, str] = _joined(mova=mova.MEDIA, mirage=mirage.MEDIA, mirage_audio=mirage_audio.MEDIA)
+MEDIA: dict[str, str] = _joined(mova=mova.MEDIA, mirage=mirage.MEDIA, mirage_audio=mirage_audio.MEDIA, mtv=mtv.MEDIA)
 WORDING: dict[str, str] = _joined(mirage_audio=mirage_audio.WORDING)
-SCALES: dict[str, str] = _joined(mova=mova.SCALES, mirage=mirage.SCALES, mirage_audio=mirage_audio.SCALES)
+SCALES: dict[str, str] = _joined(
+    mova=mova.SCALES, mirage=mirage.SCALES, mirage_audio=mirage_audio.SCALES, mtv=mtv.SCALES
+)

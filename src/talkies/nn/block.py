@@ -11,6 +11,7 @@ from talkies.nn.precision import LayerNorm32, Linear32, lowered, widened
 from talkies.nn.rope import Rope
 from talkies.streams.batch import Cache, Recall, afresh, computed
 
+
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """x (1 + scale) + shift; x [B, T, d], shift and scale [B, 1, d], or [B, T, d] by token."""
     return torch.addcmul(shift, x, 1 + scale)

@@ -65,7 +65,7 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     only, or if its sound ends within the tolerance.
     """
     caption = read_caption(item.caption)
-    if (why := plan.system.unfit(caption)) is not None:
+    if (why := plan.system.captions.unfit(caption)) is not None:
         raise Rejected("script", why)
     check_people(plan.config.subset, caption, item.people)
     _check_sync(item, plan)

@@ -115,12 +115,12 @@ def _fit(
         if part in bare:
             save_codec(bare[part].fit(sounds), work / part)
         elif isinstance(codec, LinearVideoConfig):
-            save_codec(linear_video.fit(codec, frames, config.seed), work / part)
+            save_codec(linear_video.fit(codec, frames), work / part)
         elif isinstance(codec, SourceFilterConfig):
-            save_codec(source_filter.fit(codec, sounds, config.seed), work / part)
+            save_codec(source_filter.fit(codec, sounds), work / part)
         else:
             assert isinstance(codec, LinearAudioConfig), codec
-            save_codec(linear_audio.fit(codec, sounds, config.seed), work / part)
+            save_codec(linear_audio.fit(codec, sounds), work / part)
 
 
 def _present(config: PrepareConfig, folder: Path, key: str, *, among: Collection[str] | None = None) -> bool:

@@ -56,7 +56,7 @@ def negative_prompt(text: str | None, recipe: PhaseRecipe, sampling: SamplingCon
             f"{option}: no evaluation leaves the prompt out, so nothing leads away from it: set the guidance "
             "scale of the prompt (such as --text-scale) to another value than 1, or drop it"
         )
-    return {name: recipe.system.written(name, text) for name in sorted(texts)}
+    return {name: recipe.system.captions.written(name, text) for name in sorted(texts)}
 
 
 def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig, source: str) -> None:
@@ -94,7 +94,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     voice = cloned(asked, recipe)
     heard = {} if voice is None else {voice.stream: voice.samples}
     request = Request(
-        prompts={name: recipe.system.written(name, asked.prompt or "") for name in model.text_codecs},
+        prompts={name: recipe.system.captions.written(name, asked.prompt or "") for name in model.text_codecs},
         image=image,
         id=asked.name,
         given=heard if given is None else {given[0]: given[3].values, **heard},
@@ -141,7 +141,7 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
     for name in (name for name in MEDIA if name in asked.files):
         option = asked.at(name)
         if name not in system.options:
-            known = ", ".join(f"--{option}" for option in system.options) or "none"
+            known = ", ".join(f"--{other}" for other in system.options) or "none"
             raise RecipeError(f"{option}: a {system.kind} model takes no such file; it takes: {known}")
         if name not in taken:
             lacks = "generates sound only" if name == "image" and makes(recipe) == ("audio",) else LACKS[name]
@@ -156,21 +156,21 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
 
 def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
     """RecipeError for a part of the prompt that the system does not take apart, or a script that cannot be said."""
-    system = recipe.system
+    wording = recipe.system.captions.wording
     for name in asked.worded:
-        if name not in system.wording:
-            raise RecipeError(f"{asked.at(name)}: a {system.kind} model has no such text; give a prompt")
-    if system.wording and asked.prompt is not None:
+        if name not in wording:
+            raise RecipeError(f"{asked.at(name)}: a {recipe.system.kind} model has no such text; give a prompt")
+    if wording and asked.prompt is not None:
         check_script(asked.prompt, asked.at("prompt"))
 
 
 def _check_length(asked: Asked, model: Generator) -> None:
     """RecipeError for a script that a text encoder would cut: words that nobody says are no speech."""
-    if Script.parse(asked.prompt or "").words == "":
+    captions, prompt = model.system.captions, asked.prompt or ""
+    if not captions.wording or not Script.parse(prompt).words:
         return
     for name, codec in model.text_codecs.items():
-        written = model.system.written(name, asked.prompt or "")
-        if model.system.wording and (excess := model.codecs.text[codec].overflow(written)):
+        if excess := model.codecs.text[codec].overflow(captions.written(name, prompt)):
             option = asked.at("script" if "script" in asked.worded else "prompt")
             raise RecipeError(f"{option}: the text is too long for this model's encoder by {excess} units: shorten it")
 

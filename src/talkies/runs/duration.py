@@ -76,7 +76,7 @@ def warn_of_haste(asked: Sequence[Asked], recipe: PhaseRecipe, ranks: Ranks) -> 
 
 
 def _takes(asked: Asked, recipe: PhaseRecipe) -> float | None:
-    return recipe.system.seconds(recipe, asked.prompt or "")
+    return recipe.system.captions.seconds(recipe.model, asked.prompt or "")
 
 
 def _script(asked: Asked) -> str:

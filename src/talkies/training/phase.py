@@ -101,7 +101,7 @@ class Phase(LightningModule):
         """Loss of one micro-batch: the weighted sum, over targets, of the mean over samples of the masked mean."""
         objective, parts = self.objective, self.objective.parts
         turn = parts.cycle[self.turn or 0]
-        kept = dropped(objective.degraded(batch), parts.dropout, seed=objective.seed)
+        kept = dropped(objective.degraded(batch), parts.dropout, seed=objective.seed, groups=parts.groups)
         given = given_by(batch, parts.tasks, self._chances[self.turn or 0], seed=objective.seed)
         known = known_by(batch, parts.known, seed=objective.seed)
         draw = noised(

@@ -105,9 +105,7 @@ class Trunk(nn.Module):
             shape=shape,
         )
 
-    def attended(
-        self, index: int, state: Embedded, attention: nn.Module, *, recall: Recall = computed
-    ) -> Embedded:
+    def attended(self, index: int, state: Embedded, attention: nn.Module, *, recall: Recall = computed) -> Embedded:
         """After the `attention` of block `index`, of which `recall` may reuse what an earlier step found."""
         vectors = self._block(index).norm(state.times.embedded)
         inputs = (state.tokens, state.text, vectors, state.times, state.rope, state.mask)

@@ -10,6 +10,7 @@ from talkies.models.mirage.options import MEDIA, SCALES
 from talkies.models.mirage.phases import MiragePhase
 from talkies.models.mochi.config import JointShape
 from talkies.streams import Grid
+from talkies.streams.captions import WHOLE, Captions
 from talkies.streams.grid import tokens_of
 from talkies.streams.layout import Layout
 from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored
@@ -27,7 +28,7 @@ class MirageSystem:
     slots: Mapping[str, tuple[str, ...]] = {"video": SILENT}
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
-    wording: Mapping[str, str] = MappingProxyType({})
+    captions: Captions = WHOLE
     layouts: Mapping[str, Layout] = MappingProxyType({})
     voices = False
     kind = "mirage"
@@ -90,21 +91,6 @@ class MirageSystem:
         """The caption."""
         return {"text": "text"} if "text" in codecs else {}
 
-    def unfit(self, caption: str) -> str | None:
-        """Any caption will do."""
-        del caption
-        return None
-
-    def written(self, text: str, caption: str) -> str:
-        """All of it."""
-        del text
-        return caption
-
-    def seconds(self, setup: Setup, caption: str) -> float | None:
-        """No caption says it."""
-        del setup, caption
-        return None
-
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""
         shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs
@@ -129,11 +115,6 @@ class MirageSystem:
         """Of every stream; the text's are counted apart."""
         patches = {"video": setup.model.shape.patch, "reference": setup.model.shape.patch, "sound": (1,)}
         return tokens_of(grids, patches)
-
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        """None: every level is served by all."""
-        del setup, levels
-        return frozenset()
 
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
         """Neither, the text, then the sound, too; the reference is always used."""

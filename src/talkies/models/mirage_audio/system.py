@@ -6,14 +6,15 @@ from typing import Any
 
 from talkies.config import RecipeError
 from talkies.flow.degradation_config import DegradationConfig, check_degradation
+from talkies.models.mirage_audio.captions import ScriptCaptions
 from talkies.models.mirage_audio.config import SOUND, TEXTS, MirageAudioConfig
-from talkies.models.mirage_audio.options import MEDIA, SCALES, WORDING
+from talkies.models.mirage_audio.options import MEDIA, SCALES
 from talkies.models.mirage_audio.phases import MirageAudioPhase
 from talkies.models.mochi.config import JointShape
 from talkies.streams import Grid
+from talkies.streams.captions import Captions
 from talkies.streams.grid import tokens_of
 from talkies.streams.layout import Layout
-from talkies.streams.script import SAY, Script
 from talkies.streams.system import Component, Degraded, Network, Parts, Rung, Setup, Stored
 
 VOICE = "voice"
@@ -35,7 +36,7 @@ class MirageAudioSystem:
     slots: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
-    wording: Mapping[str, str] = WORDING
+    captions: Captions = ScriptCaptions()
     layouts: Mapping[str, Layout] = MappingProxyType({})
     voices = True
     kind = "mirage_audio"
@@ -90,20 +91,6 @@ class MirageAudioSystem:
         """The caption as a whole, or its two parts."""
         return {name: name for names in TEXTS.values() for name in names if name in codecs}
 
-    def unfit(self, caption: str) -> str | None:
-        """A script that cannot be said; general sounds have none."""
-        return Script.parse(caption).problem() if SAY in caption else None
-
-    def written(self, text: str, caption: str) -> str:
-        """All of it, or the script or the description in it."""
-        parts = Script.parse(caption)
-        return {"script": parts.words, "description": parts.description}.get(text, caption)
-
-    def seconds(self, setup: Setup, caption: str) -> float | None:
-        """As long as its script takes at the model's pace; None without one."""
-        spoken, pace = Script.parse(caption).spoken, setup.model.characters_per_second
-        return spoken / pace if spoken and pace else None
-
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""
         shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs
@@ -132,11 +119,6 @@ class MirageAudioSystem:
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         """Of every stream; the text's are counted apart."""
         return tokens_of(grids, dict.fromkeys(setup.model.shape.streams, (1,)))
-
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        """None: every level is served by all."""
-        del setup, levels
-        return frozenset()
 
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
         """Neither, the reference, then the texts, too: what is said and how is decided for this voice."""

@@ -95,10 +95,11 @@ class MtvShape:
 
     def sizes(self, component: str) -> dict[str, Any]:
         """What determines the parameters of `component`, as plain values."""
+        sizes: dict[str, Any] = identifying(self.backbone if component != "control" else self.control)
         if component != "control":
-            return identifying(self.backbone)
+            return sizes
         steered = {"layers": self.layers, "dim": self.backbone.dim, "heads": self.backbone.heads}
-        return {**identifying(self.control), "steered": {**steered, "time_dim": self.time_dim}}
+        return {**sizes, "steered": {**steered, "time_dim": self.time_dim}}
 
 
 @config
@@ -127,15 +128,17 @@ class MtvConfig:
     def shape(self) -> MtvShape:
         """The preset's numbers, with the keys above."""
         preset = PRESETS[self.preset]
-        asked = {"features": self.features, "reach": self.reach, "convolution": self.convolution}
+        own = preset.control
         control = replace(
-            preset.control,
+            own,
+            features=self.features or own.features,
+            reach=own.reach if self.reach is None else self.reach,
+            convolution=self.convolution or own.convolution,
             speakers=self.speakers,
             initial=self.initial,
             injection=self.injection,
             music=self.music,
             intervals=self.intervals,
-            **{name: value for name, value in asked.items() if value is not None},
         )
         return replace(preset, control=control)
 

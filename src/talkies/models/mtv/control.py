@@ -16,6 +16,7 @@ from talkies.models.mtv.tracks import frame_count, windows
 from talkies.streams import Grid
 from talkies.streams.batch import Stream
 
+
 class Speakers(nn.Module):
     """A learned vector for each of two speakers, 0 at first."""
 

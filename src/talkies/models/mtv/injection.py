@@ -58,9 +58,7 @@ class TrackAttention(nn.Module):
     def __init__(self, dim: int, heads: int, shape: ControlShape, layers: int) -> None:
         super().__init__()
         self.norm = LayerNorm32(dim)
-        self.attention = Projection(
-            dim, heads, memory_dim=shape.width, eps=EPS, per_head=True, norm=LayerNorm32
-        )
+        self.attention = Projection(dim, heads, memory_dim=shape.width, eps=EPS, per_head=True, norm=LayerNorm32)
         self.attention.o = OutputLinear(dim, dim, initial=shape.initial, layers=layers)
 
     def forward(self, x: Tensor, tokens: Tensor, rope: Rope | None) -> Tensor:
@@ -87,8 +85,7 @@ class Injection(nn.Module):
         steered video tokens."""
         h, interval = _by_step(x, places)
         found = [
-            attention(h, tokens[:, interval].flatten(0, 1), places.rope)
-            for attention, tokens in self._branches(tracks)
+            attention(h, tokens[:, interval].flatten(0, 1), places.rope) for attention, tokens in self._branches(tracks)
         ]
         steered = x + _tokens(sum(found[1:], found[0]), x, places)
         if self.style is None:

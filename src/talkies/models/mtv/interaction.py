@@ -32,9 +32,7 @@ class Interaction(nn.Module):
         """Tokens [B, M, K, width] fp32 by track, the kind of each track, and the embedded noise level of every sample
         [B, time_dim] fp32 -> tokens."""
         vectors = self.vectors(time)
-        given = {
-            name: modulate(self.norm1[kinds[name]](x), *vectors[kinds[name]][:2]) for name, x in tracks.items()
-        }
+        given = {name: modulate(self.norm1[kinds[name]](x), *vectors[kinds[name]][:2]) for name, x in tracks.items()}
         attended = self._attended(given)
         found = {}
         for name, x in tracks.items():
@@ -54,5 +52,5 @@ class Interaction(nn.Module):
         batch, intervals = x.shape[:2]
         q, k, v = torch.unflatten(self.qkv(x).flatten(0, 1), -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         found = self.o(attend(q, k, v, None).transpose(1, 2).flatten(2))
-        parts = torch.unflatten(found, 0, (batch, intervals)).split([x.shape[2] for x in tracks.values()], 2)
+        parts = torch.split(torch.unflatten(found, 0, (batch, intervals)), [x.shape[2] for x in tracks.values()], 2)
         return dict(zip(tracks, parts, strict=True))
