@@ -177,7 +177,7 @@ class Echo:
 class Hearing:
     """What `heard_from` asks of a model whose sound is such features."""
 
-    listens, fps, device = "sound", FPS, "cpu"
+    hearing, fps, device = ("sound",), FPS, "cpu"
     codecs, setup = SimpleNamespace(audio={"sound": Echo()}), SimpleNamespace(codecs={"sound": Echo.config})
     grids: ClassVar = {"sound": Echo().grid(samples(FRAMES))}
 
