@@ -37,7 +37,7 @@ NOTES: dict[str, float] = {"red": 26.0, "yellow": 38.0, "green": 50.0, "blue": 6
 OUT_OF_TUNE = 0.015
 """By which share, at most, a clip's note differs from that."""
 
-LEVELS = {"speech": 0.17, "speech2": 0.17, "effects": 0.08, "music": 0.08}
+LEVELS = {"speech": 0.16, "speech2": 0.18, "effects": 0.10, "music": 0.06}
 """Largest amplitude by track. Together they stay below what AAC keeps best (media/write.py: FAST_PEAK)."""
 PITCH, TILT = (115.0, 240.0), (0.4, 1.2)
 FORMANTS = {"speech": (500.0, 1200.0, 1700.0), "speech2": (2300.0, 2800.0, 3300.0)}
@@ -47,8 +47,10 @@ EFFECT = (4600.0, 6600.0)
 """Tones of effects in Hz."""
 QUIET = 0.25
 """Share of the clips without effects."""
-GAP, BURST, LOUDNESS, ATTACK = 0.6, (0.25, 0.5), (0.5, 1.0), 0.3
+GAP, BURST, LOUDNESS, ATTACK = 0.6, (0.25, 0.5), (0.6, 1.0), 0.3
 """Seconds between two effects, on average, and of one; the loudness of one, and the share of it in which it rises."""
+HEARD = (0.3, 0.05)
+"""Where there are effects, their envelope is above the first number for more than this share of the clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +99,13 @@ def caption(people: Sequence[str], wall: str) -> str:
 
 def draw_bursts(rng: np.random.Generator, samples: int, first_frame: int) -> Array:
     """Envelope [samples] in [0, 1] of the effects of a clip: a stationary renewal process, as the voices' syllables
-    are, silent over the first `first_frame` samples. All zero in a share QUIET of the clips, else with an effect that
-    is heard well."""
+    are, silent over the first `first_frame` samples. All zero in a share QUIET of the clips, else HEARD."""
     if rng.uniform() < QUIET:
         return np.zeros(samples)
+    level, share = HEARD
     while True:
         envelope = _bursts(rng, samples)
-        if envelope[:first_frame].max() <= CLOSED and envelope.max() >= LOUDNESS[0]:
+        if envelope[:first_frame].max() <= CLOSED and (envelope > level).mean() > share:
             return envelope
 
 
