@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 from talkies.streams.codec import Media
+from talkies.world.attributes import mean_colour, nearest
 from talkies.world.bands import BANDS, split
-from talkies.world.faces import Box
+from talkies.world.faces import WALLS, Box
 from talkies.world.hearing import SILENCE
 from talkies.world.scenes import LAMP, LIGHTS, NOTES
 from talkies.world.sync import LUMA, correlation, loudness_envelope, mouth_opening, region
 
 LAMP_SEEN: Box = (LAMP[0] + 0.5, LAMP[1] + 0.5, LAMP[2] - 0.5, LAMP[3] - 0.5)
-LIGHT_SEEN: Box = (0.0, 29.0, 32.0, 32.0)
+LIGHT_SEEN: tuple[Box, ...] = ((0.0, 29.0, 32.0, 32.0),)
+WALL_SEEN: tuple[Box, ...] = ((0.0, 9.0, 2.0, 27.0), (30.0, 9.0, 32.0, 27.0))
 AUDIBLE = 0.01
 """Power of the loudest frame of the effects, as a share of that of the whole sound, from which on there are some."""
 TUNE = 5.0
@@ -28,8 +30,8 @@ TUNE = 5.0
 
 def squares(frames: Tensor) -> tuple[Tensor, ...]:
     """The frames [F, 3, H, H] of each person in frames [F, 3, H, people * H], from the left."""
-    height = frames.shape[-2]
-    return frames[..., : frames.shape[-1] // height * height].split(height, dim=-1)
+    height, width = frames.shape[-2:]
+    return tuple(frames[..., left : left + height] for left in range(0, width - height + 1, height))
 
 
 def lamp(frames: Tensor) -> Tensor:
@@ -40,9 +42,12 @@ def lamp(frames: Tensor) -> Tensor:
 
 def light_kind(frames: Tensor) -> int:
     """Index into LIGHTS, and so into NOTES, of the light in frames [F, 3, H, W] in [-1, 1]."""
-    planes = (torch.cat([square.double() for square in squares(frames)]) + 1) / 2
-    colour = torch.stack([region(planes[:, c], LIGHT_SEEN).mean() for c in range(3)])
-    return int((torch.tensor([*LIGHTS.values()]).double() - colour).square().sum(1).argmin())
+    return nearest(mean_colour(torch.cat(squares(frames)), LIGHT_SEEN), LIGHTS.values())
+
+
+def wall_kind(frames: Tensor) -> str:
+    """Which of WALLS is behind the people in frames [F, 3, H, W] in [-1, 1]."""
+    return [*WALLS][nearest(mean_colour(torch.cat(squares(frames)), WALL_SEEN), WALLS.values())]
 
 
 def music_kind(samples: Tensor, sample_rate: int) -> int:

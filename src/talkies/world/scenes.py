@@ -6,6 +6,7 @@ drawn independently of each other and of all that the caption names, and each is
 (`bands.py`), of which the speakers' timbres tell nothing.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +53,8 @@ GAP, BURST, LOUDNESS, ATTACK = 0.6, (0.25, 0.5), (0.6, 1.0), 0.3
 HEARD = (0.3, 0.05)
 """Where there are effects, their envelope is above the first number for more than this share of the clip."""
 
+_SCENE = re.compile(r"Scene Description: a (\w+) wall\.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -95,6 +98,12 @@ def caption(people: Sequence[str], wall: str) -> str:
     """One line in the form of MTV's captions (arXiv 2506.08003)."""
     persons = " ".join(f"Person{number}: {person}." for number, person in enumerate(people, 1))
     return f"{len(people)} person conversation. Persons: {persons} Scene Description: a {wall} wall."
+
+
+def named_wall(text: str) -> str | None:
+    """Which of WALLS a caption names; None if it is not one of `caption`."""
+    found = _SCENE.search(text)
+    return found[1] if found is not None and found[1] in WALLS else None
 
 
 def draw_bursts(rng: np.random.Generator, samples: int, first_frame: int) -> Array:
