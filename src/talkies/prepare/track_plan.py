@@ -63,8 +63,8 @@ def plan_tracks(
     found = demixers(config.codecs)
     if not found:
         raise RecipeError(
-            f"recipe: `{key}` keeps {listed([*parted])}, which a {system.kind} model is given as tracks of the sound: add "
-            f"{_missing(system)}, or leave them out: `{key}.without`"
+            f"recipe: `{key}` keeps {listed([*parted])}, tracks of the sound: add {_missing(system)}, or leave "
+            f"them out: `{key}.without`"
         )
     ((codec, demixer),) = found.items()
     check_demixer(demixer, f"codecs.{codec}")
