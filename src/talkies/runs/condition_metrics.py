@@ -34,7 +34,7 @@ def condition_metrics(
     found: dict[str, float] = {}
     if tracks and clips.scenes:
         arms = {track: made(model, clips, sampling, seed=seed, swapped={track}) for track in tracks}
-        found = track_metrics(generated, arms, real, captions=captions_of(clips.requests))
+        found = track_metrics(generated, arms, real, captions=captions_of(model, clips.requests))
     elif not tracks and sound is not None and sound in conditions and all(clip.samples is not None for clip in real):
         swapped = made(model, clips, sampling, seed=seed, swapped={sound})
         dropped = made(model, clips, sampling, seed=seed, without={sound})
