@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from talkies.files.durable import UNWRITABLE, replacing, storage_errors
+from talkies.files.durable import UNWRITABLE, replacing, storage_errors, write_json
 from talkies.media.write import PROVENANCE, write_mp4
 from talkies.media.write_sound import write_media
 from talkies.signals.answer import POLL_S, check_signal
@@ -28,7 +28,7 @@ from talkies.world.config import SyntheticSource, check_source
 from talkies.world.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
 from talkies.world.noises import make_noise
 from talkies.world.rooms import ROOMS, heard
-from talkies.world.scenes import draw_stage
+from talkies.world.scenes import draw_stage, seen
 from talkies.world.scripts import Line, caption, draw_line, draw_spans, most_syllables, say
 from talkies.world.speakers import Speaker, clip_name, draw_settings, draw_speaker, paint, pick
 from talkies.world.voices import SAMPLE_RATE, Array, Voice, draw_loudness, sing
@@ -195,9 +195,8 @@ def render_source(
 ) -> list[Path]:
     """Render `source.clips` mp4 files (H.264, AAC 16 kHz mono) with .txt captions of the same stem into `folder`.
 
-    A caption (and with `stems` NAME.TRACK.wav of each track) is written before its mp4, so an existing mp4 has it;
-    each file is written atomically.
-    `progress` is called with the number of clips done. Returns the mp4 paths in order. Raises StorageError if the disk
+    A caption (and of scenes NAME.json with who is seen, and with `stems` NAME.TRACK.wav of each track) is written before
+    its mp4, so an existing mp4 has it; each file is written atomically. `progress` is called with the number of clips done. Returns the mp4 paths in order. Raises StorageError if the disk
     is full or not writable.
     """
     paths = [_path(source, folder, index) for index in range(source.clips)]
@@ -218,6 +217,8 @@ def _render_clip(source: SyntheticSource, seed: int, folder: Path, index: int) -
     caption = path.with_suffix(".txt")
     with storage_errors(caption, refused=UNWRITABLE), replacing(caption) as temporary:
         temporary.write_text(scene.caption + "\n", encoding="utf-8")
+    if source.domain == "scenes":
+        write_json(path.with_suffix(".json"), seen(source), refused=UNWRITABLE)
     tags = {PROVENANCE: "talkies synthetic world"}
     for track, samples in scene.tracks.items() if source.stems else ():
         write_media(path.with_suffix(f".{track}.wav"), replace(scene.media, frames=None, samples=samples), tags=tags)

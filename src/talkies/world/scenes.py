@@ -100,6 +100,11 @@ def caption(people: Sequence[str], wall: str) -> str:
     return f"{len(people)} person conversation. Persons: {persons} Scene Description: a {wall} wall."
 
 
+def seen(source: SyntheticSource) -> dict[str, int | bool]:
+    """Who is seen in each clip of a source, as `prepare` reads it beside a media file."""
+    return {"people": source.people, "talking_head": source.people == 1}
+
+
 def named_wall(text: str) -> str | None:
     """Which of WALLS a caption names; None if it is not one of `caption`."""
     found = _SCENE.search(text)
