@@ -195,9 +195,9 @@ def render_source(
 ) -> list[Path]:
     """Render `source.clips` mp4 files (H.264, AAC 16 kHz mono) with .txt captions of the same stem into `folder`.
 
-    A caption (and of scenes NAME.json with who is seen, and with `stems` NAME.TRACK.wav of each track) is written before
-    its mp4, so an existing mp4 has it; each file is written atomically. `progress` is called with the number of clips done. Returns the mp4 paths in order. Raises StorageError if the disk
-    is full or not writable.
+    A caption (and of scenes NAME.json with who is seen, and with `stems` NAME.TRACK.wav of each track) is written
+    before its mp4, so an existing mp4 has it; each file is written atomically. `progress` is called with the number of
+    clips done. Returns the mp4 paths in order. Raises StorageError if the disk is full or not writable.
     """
     paths = [_path(source, folder, index) for index in range(source.clips)]
     for parent in {path.parent for path in paths}:
