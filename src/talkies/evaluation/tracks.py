@@ -18,15 +18,21 @@ SHORTEST = 3
 
 def are_scenes(real: Sequence[Media]) -> bool:
     """Whether real clips are the world's scenes: their frames follow every track as TOLD says."""
-    if any(clip.frames is None or clip.samples is None or len(clip.frames) < SHORTEST for clip in real):
+    return all(map(_framed, real)) and all(score >= TOLD for score in track_scores(real).values())
+
+
+def _framed(clip: Media) -> bool:
+    """Whether a clip has sound, and frames as scenes have them: a square for each person."""
+    if clip.frames is None or clip.samples is None:
         return False
-    return all(score >= TOLD for score in track_scores(real).values())
+    height, width = clip.frames.shape[-2:]
+    return len(clip.frames) >= SHORTEST and len(clip.samples) > 1 and width in (height, 2 * height)
 
 
 def track_scores(clips: Sequence[Media], beside: Sequence[Media] = ()) -> dict[str, float]:
-    """The score by track of clips with frames and samples: of how well the frames follow the own sound, the mean
-    correlation, or the share of clips whose light has the colour that their music calls for. A clip without effects, or
-    whose counterpart in `beside` has none, says nothing of them; a track of which no clip says anything has no score."""
+    """How well frames follow the samples of their clips, by track: the mean correlation, or of music the share of clips
+    whose light has the colour that it calls for. A clip without effects, or whose counterpart in `beside` has none,
+    says nothing of them; a track of which no clip says anything has no score."""
     rows = [_scores(clip) for clip in clips]
     for row, other in zip(rows, beside, strict=False):
         if not has_events(other):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from talkies.streams.codec import Media
 from talkies.world.attributes import mean_colour, nearest
-from talkies.world.bands import BANDS, split
+from talkies.world.bands import split
 from talkies.world.faces import WALLS, Box
 from talkies.world.hearing import SILENCE
 from talkies.world.scenes import LAMP, LIGHTS, NOTES
@@ -21,7 +21,7 @@ from talkies.world.sync import LUMA, correlation, loudness_envelope, mouth_openi
 
 LAMP_SEEN: Box = (LAMP[0] + 0.5, LAMP[1] + 0.5, LAMP[2] - 0.5, LAMP[3] - 0.5)
 LIGHT_SEEN: tuple[Box, ...] = ((0.0, 29.0, 32.0, 32.0),)
-WALL_SEEN: tuple[Box, ...] = ((0.0, 9.0, 2.0, 27.0), (30.0, 9.0, 32.0, 27.0))
+WALL_SEEN: tuple[Box, ...] = ((0.0, 9.0, 2.0, 27.0), (28.0, 0.0, 32.0, 2.0), (30.0, 2.0, 32.0, 27.0))
 AUDIBLE = 0.01
 """Power of the loudest frame of the effects, as a share of that of the whole sound, from which on there are some."""
 TUNE = 5.0
@@ -53,7 +53,7 @@ def wall_kind(frames: Tensor) -> str:
 def music_kind(samples: Tensor, sample_rate: int) -> int:
     """Index into NOTES, and so into LIGHTS: the loudest note in mono samples [S]."""
     window = torch.hann_window(len(samples), dtype=torch.float64)
-    power = torch.fft.rfft(samples.double() * window).abs().square()
+    power = torch.fft.rfft(samples.double().cpu() * window).abs().square()
     frequency = torch.fft.rfftfreq(len(samples), 1 / sample_rate, dtype=torch.float64)
     heard = [float(power[(frequency - note).abs() <= TUNE].sum()) for note in NOTES.values()]
     return max(range(len(heard)), key=heard.__getitem__)
@@ -95,7 +95,7 @@ def spoken(media: Media) -> Media:
     """The first person of a clip with frames and samples, and what is heard of the speech: as `sync` takes it."""
     assert media.frames is not None
     assert media.samples is not None
-    speech = split(media.samples, media.sample_rate)["speech"].float()
+    speech = split(media.samples, media.sample_rate, ["speech"])["speech"].float()
     return replace(media, frames=squares(media.frames)[0], samples=speech)
 
 
@@ -106,15 +106,14 @@ def remixed(own: Media, other: Media, tracks: Collection[str]) -> Media:
     if not tracks:
         return own
     given = torch.nn.functional.pad(other.samples, (0, max(0, len(own.samples) - len(other.samples))))
-    ours, theirs = (split(sound, own.sample_rate) for sound in (own.samples, given[: len(own.samples)]))
-    change = sum((theirs[track] - ours[track] for track in tracks), torch.zeros_like(ours["music"]))
-    return replace(own, samples=(own.samples.double() + change).float())
+    ours, theirs = (split(sound, own.sample_rate, tracks) for sound in (own.samples, given[: len(own.samples)]))
+    samples = own.samples.double().cpu() + torch.stack([theirs[track] - ours[track] for track in tracks]).sum(0)
+    return replace(own, samples=samples.float())
 
 
 def _loudness(media: Media, track: str) -> Tensor:
     """Loudness [F] of a track in each frame of a clip with frames and samples."""
     assert media.frames is not None
     assert media.samples is not None
-    assert track in BANDS
-    heard = split(media.samples, media.sample_rate)[track]
+    heard = split(media.samples, media.sample_rate, [track])[track]
     return loudness_envelope(heard, media.sample_rate, media.fps, len(media.frames))

@@ -82,10 +82,10 @@ def draw_stage(rng: np.random.Generator, source: SyntheticSource) -> Stage:
     openings = {track: np.array([loudness[a:b].mean() for a, b in pairwise(edges)]) for track, loudness in said.items()}
     flashes = np.array([np.sqrt(np.square(struck[a:b]).mean()) for a, b in pairwise(edges)])
     films = [
-        animate(_lit(face, LIGHTS[colour]), openings[track])
+        animate(lit(face, LIGHTS[colour]), openings[track])
         for (_, face), track in zip(people, tracks, strict=False)  # the voices come first
     ]
-    films[0] = _with_lamp(films[0], flashes)
+    films[0] = with_lamp(films[0], flashes)
     return Stage(
         frames=np.concatenate(films, axis=2),
         tracks=tracks,
@@ -176,14 +176,14 @@ def _tone(frequency: float, samples: int, rng: np.random.Generator) -> Array:
     return tone
 
 
-def _lit(face: Face, light: RGB) -> Face:
+def lit(face: Face, light: RGB) -> Face:
     """The face above a strip of light."""
     cover = _cover(LIGHT, face.picture.shape[0])
     picture = face.picture * (1 - cover) + np.array(light) * cover
     return Face(picture=picture, mouth=face.mouth, squareness=face.squareness)
 
 
-def _with_lamp(film: Array, flashes: Array) -> Array:
+def with_lamp(film: Array, flashes: Array) -> Array:
     """Frames [F, S, S, 3] with a lamp as bright as `flashes` [F] in [0, 1]."""
     cover = _cover(LAMP, film.shape[1])
     colours = np.array(DARK) + flashes[:, None] * (np.array(LIT) - np.array(DARK))
