@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from talkies.codecs.demix_config import TracksConfig
+from talkies.codecs.geometry import samples_of
 from talkies.media.container import MediaError
 from talkies.media.probe import MediaInfo
 from talkies.media.sound import read_audio, resampled
@@ -140,8 +141,8 @@ def _raw(track: str, whole: Whole, window: Window, sound: RawSound) -> RawTrack:
     codecs = {stream.codec for stream in plan.streams.values() if stream.track == track}
     for name in sorted(codecs & plan.hearing.keys()):
         first, steps = reach(plan, plan.hearing[name], window.begin)
-        begin, end = -first * plan.hearing[name].hop, len(whole.samples) - whole.first
-        length = min(steps * plan.hearing[name].hop, end - begin)
+        begin, end = -samples_of(plan.hearing[name], first), len(whole.samples) - whole.first
+        length = min(samples_of(plan.hearing[name], steps), end - begin)
         around[name] = Around(samples=whole.cut(begin, length) * sound.gain, first=first)
     heard = whole.cut(0, sound.real) * sound.gain
     return RawTrack(samples=pad(heard, (0, len(sound.samples) - sound.real)), around=around, level=_level(heard))
