@@ -16,11 +16,12 @@ from statistics import fmean
 
 from torch import Tensor
 
+from talkies.evaluation.given import heard_with
 from talkies.evaluation.voices import heard, lines_of, voice_shares
 from talkies.generate.clip import generate
 from talkies.generate.request import Request
 from talkies.models.systems import SYSTEMS
-from talkies.runs.condition_arms import heard_with, next_of
+from talkies.runs.condition_arms import next_of
 from talkies.runs.opened import Source
 from talkies.runs.source import open_source
 from talkies.streams.codec import Media

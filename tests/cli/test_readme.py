@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,7 +25,8 @@ from torch.distributed.run import get_args_parser
 from toy_run import SMALL, TINY, ToyRun
 
 from talkies.cli.main import VERBS, _Parser, run
-from talkies.config.decode import decode
+from talkies.codecs.demix_config import check_demixer, demixers
+from talkies.config.decode import decode, decode_values
 from talkies.config.source import load, unresolved
 from talkies.launch.site import load_site
 from talkies.models.systems import SYSTEMS
@@ -123,6 +125,14 @@ def bound_text(text: str) -> str:
 def phase_at(path: Path) -> None:
     """Check that a whole phase recipe decodes, and that its sections agree."""
     check(decode_phase(load(path), SYSTEMS))
+
+
+def part_of_preparation(values: dict[str, Any]) -> None:
+    """Check that sections of a preparation with a demixer decode, and that its rules can be followed."""
+    whole = {"kind": "prepare", "name": "part", "sources": {}, **values}
+    made = decode_values(PrepareConfig, whole, where="block")
+    for name, demixer in demixers(made.codecs).items():
+        check_demixer(demixer, f"codecs.{name}")
 
 
 READ: dict[str, Callable[[Path], object]] = {
@@ -245,6 +255,9 @@ def test_every_yaml_is_a_recipe_a_site_or_a_part_of_one(project: Path, block: st
     if "kind" in values or "extends" in values:
         path.write_text(bound_text(block))
         READ[str(unresolved(path).values["kind"])](path)
+        return
+    if "demix" in values.get("codecs", {}):
+        part_of_preparation(values)
         return
     commented = [yaml.safe_load(line[2:]) for line in block.splitlines() if re.match(r"# \w+: [{\[]", line)]
     for part in (values, *({**values, **other} for other in commented)):

@@ -1,10 +1,11 @@
-"""Small random codecs of the released kinds: Wan's VAE, the continuous DAC, sound VAEs, UMT5 with its tokenizer."""
+"""Small random codecs of the released kinds: video VAEs, the continuous DAC, sound VAEs, UMT5 with its
+tokenizer."""
 
 import warnings
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan, AutoencoderOobleck, AutoencoderSAME
+from diffusers import AutoencoderKLCogVideoX, AutoencoderKLWan, AutoencoderOobleck, AutoencoderSAME
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from transformers import T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
@@ -19,6 +20,14 @@ def wan_vae() -> AutoencoderKLWan:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return AutoencoderKLWan(base_dim=4, z_dim=16, num_res_blocks=1).requires_grad_(False)
+
+
+def cogvideox_vae(**changes: Any) -> AutoencoderKLCogVideoX:
+    """With the scale of CogVideoX-5B, unless that is changed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sizes: dict[str, Any] = {"block_out_channels": (32,) * 4, "layers_per_block": 1, "scaling_factor": 0.7}
+        return AutoencoderKLCogVideoX(**sizes | changes).requires_grad_(False)
 
 
 def dac(shape: DacShape = NARROW) -> Dac:

@@ -38,16 +38,17 @@ WHISPER = {
 }
 
 
-def network(kind: str) -> Any:
-    """A network of one kind; wav2vec 2.0 with the head for transcription that its releases have."""
+def network(kind: str, **changes: Any) -> Any:
+    """A network of one kind; wav2vec 2.0 with the head for transcription that its releases have. `changes` of its
+    sizes."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if kind == "whisper":
-            made: Any = WhisperModel(WhisperConfig(**WHISPER))
+            made: Any = WhisperModel(WhisperConfig(**{**WHISPER, **changes}))
         elif kind == "hubert":
-            made = HubertModel(HubertConfig(**WAVE))
+            made = HubertModel(HubertConfig(**{**WAVE, **changes}))
         else:
-            made = Wav2Vec2ForCTC(Wav2Vec2Config(**WAVE))
+            made = Wav2Vec2ForCTC(Wav2Vec2Config(**{**WAVE, **changes}))
         return made.eval()
 
 

@@ -1,12 +1,16 @@
 """Features of windows are slices of a sound's, in bounded memory."""
 
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from small_speech import voice, written
 
 from talkies.codecs.config import LogMelConfig, Wav2Vec2Config
+from talkies.codecs.geometry import samples_of, steps_of
 from talkies.codecs.load import load_codecs
 from talkies.codecs.log_mel import LogMelEncoder
 from talkies.codecs.long_sound import features, pieces, steps_needed
@@ -34,6 +38,31 @@ def test_a_window_is_a_slice_of_the_file(encoder: AudioEncoder, seconds: float, 
     assert torch.equal(found, whole[:, window.start : window.stop])
     needed = sound[: steps_needed(CONFIG, window) * HOP]  # what a reader must read
     assert torch.equal(features(encoder, CONFIG, needed, window=window), found)
+
+
+@pytest.mark.parametrize("window", [range(10), range(23, 47), range(100, 115)])
+def test_a_window_is_a_slice_where_a_step_is_no_whole_number_of_samples(tmp_path: Path, window: range) -> None:
+    config = replace(CONFIG, rate=24, weights=str(written(tmp_path, "wav2vec2")))
+    encoder, sound = load_codecs({"sound": config}, None).audio["sound"], voice(4.83)
+    whole = features(encoder, config, sound)
+    assert whole.shape == (32, 116)
+    found = features(encoder, config, sound, window=window)
+    assert torch.equal(found, whole[:, window.start : window.stop])
+    needed = sound[: samples_of(config, steps_needed(config, window))]
+    assert torch.equal(features(encoder, config, needed, window=window), found)
+    torch.testing.assert_close(whole[:, :24], encoder.encode(sound[None, :32000])[0, :, :24])
+
+
+@pytest.mark.parametrize("rate", [10, 24, 25, 50])
+def test_samples_and_steps_agree(rate: Literal[10, 24, 25, 50]) -> None:
+    """Also where a clip's samples were rounded down: 49 frames of 1 / 24 s are 32,666 samples."""
+    config = SpeechConfig(rate=rate)
+    for steps in (1, 2, 3, 49, 720, 721):
+        filled = samples_of(config, steps)
+        exact = Fraction(steps * 16000, rate)
+        assert 0 <= filled - exact < 1
+        assert steps_of(config, filled) == steps_of(config, int(exact)) == steps
+        assert steps_of(config, filled + 1) == steps + 1
 
 
 def test_a_window_depends_on_what_is_around_it(encoder: AudioEncoder) -> None:

@@ -177,7 +177,7 @@ class Echo:
 class Hearing:
     """What `heard_from` asks of a model whose sound is such features."""
 
-    listens, fps, device = "sound", FPS, "cpu"
+    hearing, fps, device = ("sound",), FPS, "cpu"
     codecs, setup = SimpleNamespace(audio={"sound": Echo()}), SimpleNamespace(codecs={"sound": Echo.config})
     grids: ClassVar = {"sound": Echo().grid(samples(FRAMES))}
 
@@ -198,6 +198,35 @@ def test_a_window_is_heard_with_the_sound_around_it(begin: int, frames: int) -> 
     whole = Echo().encode(torch.cat([film_sound, silence])[None])[0]
     assert not found.given
     assert torch.equal(found.latents["sound"], whole[:, 2 * begin : 2 * (begin + FRAMES)])
+
+
+class Thirds(Echo):
+    """The means of steps of 2000 / 3 samples, and those a second earlier and later."""
+
+    identity = "thirds"
+    config = Wav2Vec2Config(channels=3, rate=24, piece=1, context=1)
+
+    def encode(self, samples: Tensor) -> Tensor:
+        edges = [round(step * self.config.hop) for step in range(self.grid(samples.shape[1]).shape[0] + 1)]
+        padded = torch.nn.functional.pad(samples, (0, edges[-1] - samples.shape[1]))
+        means = torch.stack([padded[:, a:b].mean(1) for a, b in pairwise(edges)], 1)
+        padded = torch.nn.functional.pad(means, (24, 24))
+        return torch.stack([means, padded[:, :-48], padded[:, 48:]], 1)
+
+
+@pytest.mark.parametrize("frames", [30, 100])
+@pytest.mark.parametrize("begin", [0, 1, 2, 5, 28])
+def test_a_window_is_heard_a_step_a_frame_at_24_a_second(begin: int, frames: int) -> None:
+    model: Any = Hearing()
+    count = int(FRAMES * Thirds.config.hop)
+    model.fps, model.grids, model.samples_of = 24.0, {"sound": Thirds().grid(count)}, lambda _: count
+    model.codecs = SimpleNamespace(audio={"sound": Thirds()})
+    model.setup = SimpleNamespace(codecs={"sound": Thirds.config})
+    film_sound, silence = sound(int(frames * Thirds.config.hop)), torch.zeros(16000)
+    found = heard_from(model, Request(prompts={}, id="a", given={"sound": film_sound}), begin)
+    whole = Thirds().encode(torch.cat([film_sound, silence])[None])[0]
+    assert found.latents["sound"].shape == (3, FRAMES)
+    torch.testing.assert_close(found.latents["sound"], whole[:, begin : begin + FRAMES], atol=1e-7, rtol=0)
 
 
 def test_a_clip_may_begin_with_known_latents() -> None:

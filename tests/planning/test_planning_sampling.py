@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from talkies.codecs.config import WanVideoConfig
+from talkies.codecs.config import CogVideoXVideoConfig, WanVideoConfig
 from talkies.codecs.geometry import video_grid
-from talkies.codecs.network_sizes import RELEASED, video_vae
+from talkies.codecs.network_sizes import RELEASED, network_bytes, video_vae
 from talkies.config import RecipeError
 from talkies.config.source import load
 from talkies.flow.config import ReuseConfig
 from talkies.models.systems import SYSTEMS
-from talkies.planning.codec_memory import encoding
+from talkies.planning.codec_memory import decoding, encoding
 from talkies.planning.render_sampling import render_sampling
 from talkies.planning.sampling import SamplingPlan, plan_sampling
 from talkies.recipe.check import check
@@ -125,6 +125,18 @@ def test_tiles_bound_encoding_as_they_bound_decoding() -> None:
     assert whole >= 12 * 2**30
     assert tiled <= 1.1 * whole * 256**2 / (720 * 1280)
     assert encoding(vae, grid, 1280) == whole
+
+
+def test_a_vae_that_needs_the_whole_picture_is_tiled_in_decoding_alone() -> None:
+    """CogVideoX's holds what its convolutions keep, whatever follows the second part."""
+    config = CogVideoXVideoConfig()
+    vae = video_vae(config)
+    assert vae is not None
+    assert network_bytes(config, vae) == 4 * 215_583_907
+    grid, longer = (video_grid(config, frames=frames, height=480, width=720, fps=24.0) for frames in (17, 49))
+    assert encoding(vae, grid, 256) == encoding(vae, grid, None) >= 10 * 2**30
+    assert decoding(vae, grid, 256) <= 1.1 * decoding(vae, grid, None) * 256**2 / (480 * 720)
+    assert decoding(vae, longer, None) <= 1.01 * decoding(vae, grid, None)
 
 
 def test_tiles_are_the_way_out_where_pictures_need_the_most() -> None:

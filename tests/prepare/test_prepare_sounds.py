@@ -88,6 +88,23 @@ def test_features_of_a_clip_are_a_slice_of_those_of_its_file(
     assert (opened(tmp_path).read(0).streams["sound"].values - stored).abs().max() > 1e-2
 
 
+def test_films_of_24_frames_a_second_have_as_many_features(
+    make: Maker, run: Callable[..., Report], tmp_path: Path
+) -> None:
+    """A step of 2000 / 3 samples a frame, of a file that is encoded in pieces."""
+    path = make("a.mp4", frames=120, fps=24.0)
+    folder = written(tmp_path / "weights", "wav2vec2")
+    values: dict[str, Any] = {"kind": "wav2vec2", "channels": 64, "layers": "all", "rate": 24, "piece": 2, "context": 1}
+    run({**values, "weights": str(folder)}, geometry="32x32x49@24")
+    clip = opened(tmp_path).read(0).streams["sound"]
+    config = Wav2Vec2Config(**{**values, "weights": str(folder)})
+    sound = read_audio(path, sample_rate=16000, seconds=6)
+    assert len(sound) > config.longest * 16000
+    expected = features(load_codecs({"sound": config}, None).audio["sound"], config, sound)
+    assert (tuple(clip.values.shape), clip.grid.rate) == ((64, 49), 24)
+    torch.testing.assert_close(clip.values, expected[:, :49], atol=1e-5, rtol=1e-5)
+
+
 def test_the_file_is_heard_from_its_beginning_where_the_window_begins_later(
     recipe: Callable[..., PrepareConfig], tmp_path: Path
 ) -> None:

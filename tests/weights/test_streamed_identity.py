@@ -9,9 +9,17 @@ import pytest
 import torch
 from made_folders import mova_folder
 from safetensors.torch import load_file, save_file
+from small_codecs import cogvideox_vae
 from transformers import T5Config, T5EncoderModel
 
-from talkies.codecs.config import ByT5TextConfig, MovaAudioConfig, T5TextConfig, Umt5TextConfig, WanVideoConfig
+from talkies.codecs.config import (
+    ByT5TextConfig,
+    CogVideoXVideoConfig,
+    MovaAudioConfig,
+    T5TextConfig,
+    Umt5TextConfig,
+    WanVideoConfig,
+)
 from talkies.codecs.load import load_codec
 from talkies.codecs.streamed import streamed_identity
 from talkies.config import DataError
@@ -45,6 +53,12 @@ def test_it_is_that_of_a_t5_with_and_without_a_tokenizer(tmp_path: Path, kind: A
         shutil.rmtree(folder / "tokenizer")
     config = kind(weights=str(folder), dim=32)
     assert streamed_identity(config, stored, key="codecs.text") == load_codec("text", config, None).identity
+
+
+def test_it_is_that_of_a_vae_with_one_scale(tmp_path: Path) -> None:
+    cogvideox_vae().to(torch.bfloat16).save_pretrained(tmp_path)
+    config = CogVideoXVideoConfig(weights=str(tmp_path))
+    assert streamed_identity(config, stored, key="codecs.video") == load_codec("video", config, None).identity
 
 
 def rewrite(path: Path, tensors: dict[str, torch.Tensor]) -> None:

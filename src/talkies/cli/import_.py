@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
         drop=args.drop,
     )
     if choices.layout == LAYOUT:
-        identity = import_demixer(args.folder, args.out, choices)
-        print(f"demixer:  {args.out} {identity[:16]}")
+        import_demixer(args.folder, args.out, choices)
+        print(f"demixer:  {args.out}")
         return 0
     sha256 = import_folder(args.folder, args.out, choices, SYSTEMS)
     print(f"release:  {args.out} sha256 {sha256[:16]}")

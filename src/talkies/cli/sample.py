@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from talkies.models.options import MEDIA, SCALES, WORDING
 
     parser.add_argument("source", help="a run, a checkpoint, a release folder, or models:/name@alias")
-    parser.add_argument("--prompt", help="what to show and to hear; with --audio it may be left out")
+    parser.add_argument("--prompt", help="what to show and to hear; with a sound it may be left out")
     parser.add_argument(
         "--prompts",
         type=path_of,
@@ -115,8 +115,9 @@ def _windows(args: argparse.Namespace, base: "SamplingConfig") -> "WindowsConfig
 
     from talkies.config import RecipeError
     from talkies.flow.config import WindowsConfig
+    from talkies.generate.prompts import SOUNDS
 
-    if args.audio is None and args.prompts is None:
+    if args.prompts is None and all(getattr(args, name) is None for name in SOUNDS):
         raise RecipeError("sample: --overlap is for windows of a sound: give --audio, or drop it")
     if not 0 <= args.overlap <= MAX_OVERLAP:
         raise RecipeError(f"sample: --overlap {args.overlap:g}: give 0 to {MAX_OVERLAP:g} seconds")
@@ -148,7 +149,9 @@ def _sample(args: argparse.Namespace, asked: "list[Asked]", ranks: "Ranks") -> i
     read = request_of(one, model, source.recipe, sampling, args.source)
     warn(asked, model, source.recipe, ranks)
     out = file_of(args, source.recipe)
-    wanted = Wanted(request=read.request, out=out, beside=read.beside, notes=read.notes, tags=read.tags)
+    wanted = Wanted(
+        request=read.request, out=out, beside=read.beside, tracks=read.tracks, notes=read.notes, tags=read.tags
+    )
     make_together(source, [wanted], sampling, ranks=ranks)
     return 0
 

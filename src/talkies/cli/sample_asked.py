@@ -99,12 +99,12 @@ def _worded(args: argparse.Namespace) -> dict[str, str]:
 def asked_by_file(args: argparse.Namespace) -> "list[Asked]":
     """The clips of --prompts. RecipeError as above, and for options that no line heeds."""
     from talkies.config import RecipeError
-    from talkies.generate.prompts import read_prompts
+    from talkies.generate.prompts import SOUNDS, read_prompts
 
     asked = read_prompts(args.prompts, seed=args.seed, negative=args.negative, consent=args.consent)
     if args.consent is not None and not any("voice" in one.files for one in asked):
         raise RecipeError("sample: --consent is for voices that are given: no line has a `voice`; drop it")
-    if args.overlap is not None and not any("audio" in one.files for one in asked):
+    if args.overlap is not None and not any(one.files.keys() & SOUNDS for one in asked):
         raise RecipeError("sample: --overlap is for windows of a sound: no line has an `audio`; drop it")
     return asked
 

@@ -85,6 +85,11 @@ def demixers(codecs: Mapping[str, Any]) -> dict[str, DemixerConfig]:
     return {name: codec for name, codec in codecs.items() if codec.medium == "tracks"}
 
 
+def parts_sounds(codecs: Mapping[str, Any]) -> bool:
+    """Whether one of the codecs can part a sound, and does not only read files of tracks."""
+    return any(not isinstance(demixer, TracksConfig) for demixer in demixers(codecs).values())
+
+
 def check_demixer(demixer: DemixerConfig, key: str) -> None:
     """RecipeError, with the `key` of its section, for tracks that are named twice or not at all, and for bands that no
     sound has or that overlap."""

@@ -44,6 +44,14 @@ def given_metrics(
     return metrics | ({"lag_frames": median(lags)} if lags else {})
 
 
+def heard_with(films: Sequence[Media], sounds: Sequence[Media]) -> list[Media]:
+    """The films with these sounds."""
+    return [
+        replace(film, samples=sound.samples, sample_rate=sound.sample_rate)
+        for film, sound in zip(films, sounds, strict=True)
+    ]
+
+
 def speaker_metrics(
     made: Sequence[Media], real: Sequence[Media], *, captions: Sequence[str] = (), images: Sequence[Tensor] = ()
 ) -> dict[str, float]:

@@ -7,6 +7,9 @@ SEEN = 0.3
 """Minimum sync of real clips through the codecs for sync metrics to be meaningful: not all clips show a mouth, and not
 all that moves sounds. What only the world's speakers show is not measured at all of other clips (given.py)."""
 
+SCORES: dict[str, str] = {"speech": "sync", "effects": "sync", "music": "mood", "speech2": "sync"}
+"""Track of the world's scenes -> what the score of the frames that follow it is called (tracks.py)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetricInfo:
@@ -27,7 +30,7 @@ class MetricInfo:
 
 
 def _shown(name: str, words: str) -> MetricInfo:
-    """Of `speaker_metrics` and `voice_metrics`."""
+    """Of `speaker_metrics`, `voice_metrics` and `wall_shares`."""
     key = f"evaluation/{name}"
     return MetricInfo(key=key, words=words, better="higher", ceiling=f"{key}_reference", control=f"{key}_chance")
 
@@ -36,6 +39,24 @@ def _tuned(name: str, words: str) -> MetricInfo:
     """Of `tuning_shares`, for references that were degraded."""
     words, ceiling = f"Tuning a degraded reference: {words}, share of sounds", f"evaluation/{name}_reference"
     return MetricInfo(key=f"evaluation/degraded/{name}", words=words, better="higher", ceiling=ceiling)
+
+
+def _followed(track: str, words: str) -> tuple[MetricInfo, ...]:
+    """Of `track_metrics`: with the own track and with another clip's, and what else changes with that."""
+    key = f"evaluation/{track}/{SCORES[track]}"
+    both = (key, f"{words} that was given"), (f"{key}_swapped", f"{words} of another clip that was given")
+    return (
+        *(
+            MetricInfo(key=k, words=w, better="higher", ceiling=f"{key}_reference", control=f"{key}_original")
+            for k, w in both
+        ),
+        MetricInfo(
+            key=f"evaluation/{track}/others",
+            words=f"Largest change of what does not follow the {track}, after it was exchanged",
+            better="lower",
+            ceiling=0.0,
+        ),
+    )
 
 
 METRICS = (
@@ -77,6 +98,11 @@ METRICS = (
         ceiling=0.0,
         only="evaluation/sync_reference",
     ),
+    *_followed("speech", "Synchronisation of the mouth with the speech"),
+    *_followed("speech2", "Synchronisation of the second mouth with its speech"),
+    *_followed("effects", "Synchronisation of the lamp with the effects"),
+    *_followed("music", "Light in the colour that the music calls for, share of clips: the music"),
+    _shown("wall", "Wall that the caption names, share of clips"),
     _shown("kind", "Kind of face that the voice calls for, share of clips"),
     _shown("background", "Background that the noise calls for, share of clips"),
     _shown("shirt", "Shirt that the caption names, share of clips"),

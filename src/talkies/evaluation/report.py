@@ -1,6 +1,6 @@
 """Metrics of generated clips against reference clips."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
 import torch
@@ -9,8 +9,10 @@ from talkies.config import DataError
 from talkies.evaluation.frechet import audio_features, standardised_distance, video_features
 from talkies.evaluation.given import speaker_metrics
 from talkies.evaluation.motion import SHORTEST, motion_metrics
+from talkies.evaluation.tracks import are_scenes
 from talkies.streams.codec import Media
-from talkies.world.sync import SyncScore, shuffled, sync
+from talkies.world.events import spoken
+from talkies.world.sync import shuffled, sync
 
 
 def evaluate_clips(media: list[Media], reference: list[Media], *, captions: Sequence[str] = ()) -> dict[str, float]:
@@ -21,8 +23,9 @@ def evaluate_clips(media: list[Media], reference: list[Media], *, captions: Sequ
     the reference; `lag_ms` is the median and `lag_ms_mean` the mean lag of the clips that have one (absent if none
     has).
     Sync metrics need a reference with moving mouths and audible voices. The further `sync_reference` is above chance,
-    the more they can be trusted. Besides `motion_metrics` and, where the reference shows the world's speakers,
-    `speaker_metrics`; `captions` are those that the clips were made for.
+    the more they can be trusted. Of the world's scenes they compare the first mouth and the speech. Besides
+    `motion_metrics` and, where the reference shows the world's speakers, `speaker_metrics`; `captions` are those that
+    the clips were made for.
     Lower distances are better; they are squared, in units of the reference's deviations.
     Raises DataError for fewer than 2 clips in a set, or clips that do not all have the same modalities.
     """
@@ -36,7 +39,8 @@ def evaluate_clips(media: list[Media], reference: list[Media], *, captions: Sequ
     if has_audio:
         metrics["frechet_audio"] = standardised_distance(*(_audio_rows(clips) for clips in (media, reference)))
     if has_video and has_audio and all(_frames(clip) >= 3 for clip in [*media, *reference]):
-        metrics |= _sync_metrics(media, [sync(clip) for clip in reference])
+        scenes = are_scenes(reference)
+        metrics |= _sync_metrics(*(map(spoken, clips) if scenes else clips for clips in (media, reference)))
         metrics |= speaker_metrics(media, reference, captions=captions)
     if has_video and has_audio and all(_frames(clip) >= SHORTEST for clip in [*media, *reference]):
         metrics |= motion_metrics(media, reference)
@@ -63,15 +67,16 @@ def _frames(clip: Media) -> int:
     return 0 if clip.frames is None else len(clip.frames)
 
 
-def _sync_metrics(media: list[Media], reference: list[SyncScore]) -> dict[str, float]:
-    if all(score.lag_ms is None for score in reference):
+def _sync_metrics(media: Iterable[Media], reference: Iterable[Media]) -> dict[str, float]:
+    media, ceilings = [*media], [sync(clip) for clip in reference]
+    if all(score.lag_ms is None for score in ceilings):
         return {}
     scores = [sync(clip) for clip in media]
     metrics = {
         "sync": fmean(score.correlation for score in scores),
         "sync_median": median(score.correlation for score in scores),
         "sync_shuffled": shuffled(media),
-        "sync_reference": fmean(score.correlation for score in reference),
+        "sync_reference": fmean(score.correlation for score in ceilings),
     }
     lags = [score.lag_ms for score in scores if score.lag_ms is not None]
     if lags:

@@ -55,12 +55,24 @@ class Generator:
 
     @property
     def listens(self) -> str | None:
-        """The stream of a sound for which it makes a video: a condition, or what it would make itself; None if it
+        """The stream of a whole sound for which it makes a video: a condition, or what it would make itself; None if it
         cannot be given one."""
         if self.stream_of("video") is None:
             return None
-        conditions = (name for name in self.grids if name not in self.targets)
+        conditions = (name for name in self.grids if name not in self.targets and name not in self.tracks)
         return next((name for name in conditions if self.codec_of(name) in self.codecs.audio), self.stream_of("audio"))
+
+    @property
+    def tracks(self) -> dict[str, str]:
+        """The streams that it is given of parts of a sound -> the track of each."""
+        stored = self.system.stored(self.setup.codecs)
+        parted = {name: stored[name].track for name in self.grids if name not in self.targets}
+        return {name: track for name, track in parted.items() if track is not None}
+
+    @property
+    def hearing(self) -> tuple[str, ...]:
+        """The streams of the sound for which it makes a video: its tracks, or that to which it listens."""
+        return (*self.tracks,) or tuple(name for name in (self.listens,) if name is not None)
 
     @property
     def known(self) -> frozenset[str]:

@@ -15,7 +15,11 @@ from talkies.config.quoting import listed, named, shown
 from talkies.config.regular_files import open_regular, regular_bytes
 from talkies.generate.wording import WORDING, caption_of, check_text
 
-MEDIA = ("image", "audio", "video", "voice")
+TRACKS = ("speech", "speech2", "effects", "music")
+"""The tracks of a sound that may be given as files."""
+SOUNDS = frozenset({"audio", *TRACKS})
+"""What is given to make a video for it."""
+MEDIA = ("image", "audio", "video", "voice", *TRACKS)
 KEYS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("prompt", "negative", *MEDIA, *WORDING), str),
     "seconds": (int, float),
@@ -66,7 +70,7 @@ class Asked:
         """RecipeError for a text that is missing, empty, too long or not UTF-8."""
         if self.prompt is not None:
             check_text(self.at("prompt"), self.prompt, empty="describe what to show and to hear")
-        elif "audio" not in self.files:
+        elif not self.files.keys() & SOUNDS:
             raise RecipeError(f"{self.at('prompt')} is missing: describe what to show and to hear")
         if self.negative is not None:
             empty = "drop it, since the default is the empty prompt"

@@ -48,10 +48,11 @@ class Windows:
 def windows_for(model: Generator, request: Request, sampling: SamplingConfig) -> Windows | None:
     """The windows of the sound that `request` gives; None if it is no longer than a clip, or `sampling` has no windows.
     ValueError if they leave nothing to make."""
-    stream, shape = model.listens, model.shape
-    if sampling.windows is None or stream is None or stream not in request.given:
+    given, shape = [name for name in model.hearing if name in request.given], model.shape
+    if sampling.windows is None or not given:
         return None
-    samples, fps = len(request.given[stream]), exact_fps(model.fps)
+    stream, fps = given[0], exact_fps(model.fps)
+    samples = len(request.given[stream])
     assert shape is not None, "a model that listens makes frames"
     if samples <= model.samples_of(stream):
         return None
@@ -107,9 +108,15 @@ def generate_long(
 
 
 def heard_from(model: Generator, request: Request, begin: int) -> Request:
-    """The request for the clip that begins with frame `begin` of the film for the sound [S] that `request` gives."""
-    stream = model.listens
-    assert stream is not None, "the model is given a sound"
+    """The request for the clip that begins with frame `begin` of the film for the sound [S], or the tracks of one, that
+    `request` gives."""
+    for stream in model.hearing:
+        if stream in request.given:
+            request = _heard_from(model, request, stream, begin)
+    return request
+
+
+def _heard_from(model: Generator, request: Request, stream: str, begin: int) -> Request:
     name, sound, count = model.codec_of(stream), request.given[stream], model.samples_of(stream)
     codec, config = model.codecs.audio[name], model.setup.codecs[name]
     first = round(begin * codec.sample_rate / exact_fps(model.fps))

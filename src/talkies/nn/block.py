@@ -89,8 +89,8 @@ class Block(Modulated):
         half: Literal["both", "attention", "feed"] = "both",
     ) -> Tensor:
         """x [B, T, d], text [B, L, d], time [B, 6, d] fp32, mask [B, 1, 1, T] bool (False: padding) -> [B, T, d].
-        `recall` may reuse the self-attention of an earlier step, `of_text` the keys and values of the text. `half`: only
-        both attentions, or only what follows them, for networks that do something between."""
+        `recall` may reuse the self-attention of an earlier step, `of_text` the keys and values of the text. `half`:
+        only both attentions, or only what follows them, for networks that do something between."""
         shift_sa, scale_sa, gate_sa, shift_ff, scale_ff, gate_ff = self.vectors(time)
         if half != "feed":
             normed = modulate(self.norm1(x), shift_sa, scale_sa)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from talkies.codecs.config import CodecConfig
 from talkies.codecs.demix_config import DemixerConfig, TracksConfig, check_demixer, demixers
 from talkies.config import RecipeError
 from talkies.config.quoting import listed, named, shown
@@ -60,20 +61,9 @@ def plan_tracks(
     if not parted:
         _check_no_rules(section, key)
         return None
-    found = demixers(config.codecs)
-    if not found:
-        raise RecipeError(
-            f"recipe: `{key}` keeps {listed([*parted])}, which a {system.kind} model is given as tracks of the sound: add "
-            f"{_missing(system)}, or leave them out: `{key}.without`"
-        )
-    ((codec, demixer),) = found.items()
-    check_demixer(demixer, f"codecs.{codec}")
-    for stream, track in parted.items():
-        if track not in demixer.tracks:
-            raise RecipeError(
-                f"recipe: `{key}` keeps {stream}, the track {shown(track)}, but `codecs.{codec}` makes only "
-                f"{listed(demixer.tracks)}: name it there, or leave it out: `{key}.without`"
-            )
+    codec, demixer = demixer_of(
+        config.codecs, parted, system, reads=f"`{key}` keeps", otherwise=f", or leave it out: `{key}.without`"
+    )
     needed = BY_TRACK.get(section.subset or "")
     if needed is not None and needed not in demixer.tracks:
         raise RecipeError(
@@ -84,12 +74,33 @@ def plan_tracks(
     return TrackPlan(
         demixer=f"codecs.{codec}",
         config=demixer,
-        stored=tuple(sorted({track for track in parted.values() if track is not None})),
+        stored=tuple(sorted({*parted.values()})),
         silence=section.silence,
         needed=needed,
         dual=section.dual_demix,
         dual_key=f"{key}.dual_demix.by",
     )
+
+
+def demixer_of(
+    codecs: Mapping[str, CodecConfig], parted: Mapping[str, str], system: System, *, reads: str, otherwise: str = ""
+) -> tuple[str, DemixerConfig]:
+    """The demixer of the tracks (stream -> track), and its name. RecipeError, which says who `reads` them and what to
+    do `otherwise`, if there is none, if it makes no track of that name, or if it cannot be one."""
+    found = demixers(codecs)
+    if not found:
+        raise RecipeError(
+            f"recipe: {reads} {listed([*parted])}, tracks of the sound: add {_missing(system)}{otherwise}"
+        )
+    ((name, demixer),) = found.items()
+    check_demixer(demixer, f"codecs.{name}")
+    for stream, track in parted.items():
+        if track not in demixer.tracks:
+            raise RecipeError(
+                f"recipe: {reads} {stream}, the track {shown(track)}, but `codecs.{name}` makes only "
+                f"{listed(demixer.tracks)}: name it there{otherwise}"
+            )
+    return name, demixer
 
 
 def _missing(system: System) -> str:

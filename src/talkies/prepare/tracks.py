@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from talkies.codecs.demix_config import TracksConfig
+from talkies.codecs.geometry import samples_of
+from talkies.media.container import MediaError
 from talkies.media.probe import MediaInfo
 from talkies.media.sound import read_audio, resampled
 from talkies.media.timeline import Beginning
@@ -61,7 +63,7 @@ class Window:
         assert self.plan.tracks is not None, "a set without tracks reads none"
         config = self.plan.tracks.sections[key]
         if isinstance(config, TracksConfig):
-            return {track: self._file(self.item.stems[config.suffix(track)], track) for track in names}
+            return {track: self._stem(self.item.stems[config.suffix(track)], track) for track in names}
         return self._demixed(key, names)
 
     def _demixed(self, key: str, names: tuple[str, ...]) -> dict[str, Whole]:
@@ -84,8 +86,15 @@ class Window:
         found = dict(zip(demixer.tracks, parts, strict=True))
         return {name: Whole(samples=found[name], first=int(lead * rate)) for name in names}
 
+    def _stem(self, path: Path, track: str) -> Whole:
+        """A track from its file. Rejected for one that cannot be read, or that does not last as long as the sound."""
+        try:
+            return self._file(path, track)
+        except MediaError as error:
+            raise Rejected("tracks", f"its {track} track ({path.name}): {error.reason}") from error
+
     def _file(self, path: Path, track: str) -> Whole:
-        """A track whose file begins with the media's sound. Rejected if it does not last as long."""
+        """A track whose file begins with the media's sound."""
         info, rate, start = self.reader.probe(path), self.plan.sample_rate, self.reader.beginning(path, ("audio",))
         assert self.begin.sound is not None, "the set keeps sound"
         assert start.sound is not None, "and the file of a track has some"
@@ -132,8 +141,8 @@ def _raw(track: str, whole: Whole, window: Window, sound: RawSound) -> RawTrack:
     codecs = {stream.codec for stream in plan.streams.values() if stream.track == track}
     for name in sorted(codecs & plan.hearing.keys()):
         first, steps = reach(plan, plan.hearing[name], window.begin)
-        begin, end = -first * plan.hearing[name].hop, len(whole.samples) - whole.first
-        length = min(steps * plan.hearing[name].hop, end - begin)
+        begin, end = -samples_of(plan.hearing[name], first), len(whole.samples) - whole.first
+        length = min(samples_of(plan.hearing[name], steps), end - begin)
         around[name] = Around(samples=whole.cut(begin, length) * sound.gain, first=first)
     heard = whole.cut(0, sound.real) * sound.gain
     return RawTrack(samples=pad(heard, (0, len(sound.samples) - sound.real)), around=around, level=_level(heard))

@@ -12,6 +12,7 @@ from talkies.flow.tasks import TOLERANCE, chances
 from talkies.parallel.check import check_layout, check_sequence, divisors
 from talkies.prepare.geometry import Geometry, stream_grid
 from talkies.prepare.plan import check_codecs
+from talkies.prepare.track_plan import demixer_of
 from talkies.recipe.components import parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.gates import check_gates
@@ -158,6 +159,15 @@ def _check_names(recipe: PhaseRecipe) -> None:
         )
 
 
+def _check_tracks(recipe: PhaseRecipe) -> None:
+    """RecipeError if the phase reads tracks of the sound that no demixer makes."""
+    stored = recipe.system.stored(recipe.codecs)
+    read = {name: stored[name].track for name in parts(recipe).held_out if name in stored}
+    parted = {name: track for name, track in read.items() if track is not None}
+    if parted:
+        demixer_of(recipe.codecs, parted, recipe.system, reads=f"a {recipe.phase.kind} phase reads")
+
+
 def _noised(recipe: PhaseRecipe) -> Collection[str]:
     """The streams that a phase of the system noises, whichever it is: recipes of several phases share their shifts. If
     a phase has required keys, whatever shards store."""
@@ -191,6 +201,7 @@ def _check_known(recipe: PhaseRecipe) -> None:
 def check(recipe: PhaseRecipe) -> dict[str, Grid]:
     """Raise RecipeError if sections disagree; return the grids of the streams that the phase trains."""
     check_codecs(recipe.codecs, recipe.system)
+    _check_tracks(recipe)
     check_sampling(recipe, recipe.sampling)
     _check_names(recipe)
     steps = recipe.steps

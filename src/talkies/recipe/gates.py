@@ -4,6 +4,7 @@ import difflib
 
 from talkies.config import RecipeError
 from talkies.config.quoting import shown
+from talkies.evaluation.metric_info import SCORES
 from talkies.prepare.geometry import Geometry
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
@@ -15,6 +16,10 @@ SYNC_FRAMES, MOTION_FRAMES = 3, 4
 SYNC = ("sync", "sync_median", "sync_shuffled", "sync_reference", "lag_ms", "lag_ms_mean")
 GIVEN = ("sync", "sync_swapped", "sync_original", "lag_frames")
 """Of every task that gives a stream, and of every sound that is a condition."""
+FOLLOWED = ("", "_swapped", "_original", "_reference")
+"""Of the score of a track of the world's scenes that is a condition."""
+WALL = ("wall", "wall_reference", "wall_chance")
+"""Of the world's scenes, where tracks are conditions."""
 MOTION = ("motion_sync", "motion_sync_shuffled", "motion_sync_reference")
 SHOWN = tuple(f"{name}{part}" for name in ("kind", "background", "shirt") for part in ("", "_reference", "_chance"))
 """Of the world's speakers."""
@@ -64,6 +69,9 @@ def _given(recipe: PhaseRecipe) -> list[str]:
     for name in sorted(found.conditions):
         if stored[name].of == "reference":
             names += [*IDENTITY, f"{name}/identity_swapped"]
+        elif name in SCORES:
+            names += [*(f"{name}/{SCORES[name]}{part}" for part in FOLLOWED), f"{name}/others", *WALL]
+            names += [f"{name}/{SCORES[name]}_chance"] if SCORES[name] == "mood" else []
         elif medium_of(recipe, name) == "audio":
             names += [f"{name}/{key}" for key in (*GIVEN, "sync_dropped")]
     return names

@@ -1,5 +1,6 @@
 """The media that a phase makes, and those that it can be given."""
 
+from talkies.codecs.demix_config import parts_sounds
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 
@@ -17,7 +18,10 @@ def takes(recipe: PhaseRecipe) -> dict[str, str]:
     given |= {"image" for name in conditions if stored[name].of in ("first frame", "reference")}
     given |= {"image" for name in parts(recipe).known if medium_of(recipe, name) == "video"}
     given |= {"voice" for name in conditions if stored[name].of == "passage"}
-    given |= {medium_of(recipe, name) for name in conditions if stored[name].of == "clip"}
+    whole = {name for name in conditions if stored[name].of == "clip" and stored[name].track is None}
+    tracks = {track for name in conditions if (track := stored[name].track) is not None}
+    given |= {medium_of(recipe, name) for name in whole} | tracks
+    given |= {"audio"} if tracks and parts_sounds(recipe.codecs) else set()
     return {name: words for name, words in recipe.system.options.items() if name in given}
 
 

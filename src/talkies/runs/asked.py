@@ -14,9 +14,10 @@ from talkies.config import DataError, RecipeError
 from talkies.flow.config import SamplingConfig
 from talkies.flow.ladder import left_out
 from talkies.generate.given import Given, check_audible, given_film, given_sound
+from talkies.generate.given_tracks import GivenTracks
 from talkies.generate.image import check_image, load_image
 from talkies.generate.model import Generator
-from talkies.generate.prompts import MEDIA, Asked
+from talkies.generate.prompts import MEDIA, SOUNDS, TRACKS, Asked
 from talkies.generate.request import Request
 from talkies.generate.wording import check_script
 from talkies.media.carried import Medium
@@ -27,6 +28,7 @@ from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.media import makes, takes
 from talkies.runs.cloned import cloned, provenance, warn_of_consent
 from talkies.runs.duration import duration, warn_of_haste
+from talkies.runs.tracks import streams_of, tracks_of
 from talkies.streams.script import Script
 
 T = TypeVar("T")
@@ -37,10 +39,12 @@ WHITE = "with a white frame, since no image is given; users report flat colours 
 @dataclass(frozen=True, kw_only=True)
 class Read:
     """What was asked for, as a model takes it. `beside`: the medium that is given, its file, and what the request holds
-    of it; `notes`: what differs from the files; `tags` of the clip's file."""
+    of it; `tracks`: those of a sound, given as files; `notes`: what differs from the files; `tags` of the
+    clip's file."""
 
     request: Request
     beside: tuple[Medium, Path, Given] | None = None
+    tracks: GivenTracks | None = None
     notes: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,7 +74,7 @@ def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig, sou
     cloned(asked, recipe)
     if "image" in asked.files:
         _named(asked, check_image)
-    for name in asked.files.keys() & {"audio", "video"}:
+    for name in sorted(asked.files.keys() & {*SOUNDS, "video"}):
         probe(asked.files[name])
 
 
@@ -87,6 +91,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     image = None if "image" not in asked.files else _image(asked, model)
     try:
         given = _given(asked, model, whole=sampling.windows is not None)
+        tracks = tracks_of(asked, model, whole=sampling.windows is not None)
     except DataError as error:
         if asked.where is None:
             raise
@@ -97,14 +102,18 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
         prompts={name: recipe.system.captions.written(name, asked.prompt or "") for name in model.text_codecs},
         image=image,
         id=asked.name,
-        given=heard if given is None else {given[0]: given[3].values, **heard},
+        given={**heard, **({} if given is None else {given[0]: given[3].values}), **streams_of(tracks, model)},
         negative=negative,
         seed=asked.seed,
         seconds=duration(asked, recipe),
     )
     notes = () if voice is None else tuple(f"{asked.files['voice']}: {note}" for note in voice.notes)
     beside = None if given is None else given[1:]
-    return Read(request=request, beside=beside, notes=notes, tags=provenance(asked))
+    if tracks is not None and tracks.given is not None:
+        beside = "audio", asked.files["audio"], tracks.given
+    read = None if tracks is None or tracks.given is not None else tracks.tracks
+    notes = notes if read is None else read.notes
+    return Read(request=request, beside=beside, tracks=read, notes=notes, tags=provenance(asked))
 
 
 def warn(asked: Sequence[Asked], model: Generator, recipe: PhaseRecipe, ranks: Ranks) -> None:
@@ -131,6 +140,7 @@ LACKS = {
     "voice": "takes no voice",
     "audio": "does not make a video for a sound",
     "video": "does not make a sound for a film",
+    **{track: f"hears no {track}" for track in TRACKS},
 }
 """Medium -> what a model says of itself that cannot be given it."""
 
@@ -146,6 +156,9 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
         if name not in taken:
             lacks = "generates sound only" if name == "image" and makes(recipe) == ("audio",) else LACKS[name]
             raise RecipeError(f"{option}: {source} {lacks}; drop it")
+    if "audio" in asked.files and (parted := sorted(asked.files.keys() & {*TRACKS})):
+        drop = "drop --audio" if asked.where is None else "drop the `audio`"
+        raise RecipeError(f"{asked.at(parted[0])} is a track of a sound, which the audio is as a whole: {drop}")
     if {"audio", "video"} <= asked.files.keys():
         both = "--audio and --video" if asked.where is None else f"{asked.where}: `audio` and `video`"
         raise RecipeError(f"{asked.verb}: {both} give everything, and leave nothing to make: give one of them")
@@ -191,7 +204,7 @@ def _named(asked: Asked, read: Callable[[Path], T]) -> T:
 
 def _given(asked: Asked, model: Generator, *, whole: bool) -> tuple[str, Medium, Path, Given] | None:
     """The stream that is given, its medium, the file and the values."""
-    if "audio" in asked.files:
+    if "audio" in asked.files and not model.tracks:
         return _given_sound(asked, model, whole=whole)
     return None if "video" not in asked.files else _given_film(asked, model)
 

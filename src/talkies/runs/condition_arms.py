@@ -6,7 +6,9 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from talkies.evaluation.given import shown_shares, speaker_metrics
+from talkies.evaluation.given import heard_with, shown_shares, speaker_metrics
+from talkies.evaluation.metric_info import SCORES
+from talkies.evaluation.tracks import are_scenes, named_scores, wall_shares
 from talkies.evaluation.voices import heard, lines_of, voice_metrics, voice_shares
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
@@ -16,6 +18,7 @@ from talkies.runs.validation import BATCH, conditions, requests_of
 from talkies.signals.answer import check_signal
 from talkies.streams.batch import Batch
 from talkies.streams.codec import Media
+from talkies.world.events import remixed
 
 T = TypeVar("T")
 
@@ -24,8 +27,8 @@ T = TypeVar("T")
 class Clips:
     """Held-out clips: their `requests`, and as they are, decoded (`real`), with sound if the model is heard with any;
     `images` [3, H, W] in [-1, 1] of the condition `reference`, if the model reads one; `voices` as they sound in the
-    condition `passage`, if it reads one; whether they are of the world's `speakers` or its `scripts`; and the `films`
-    made so far, by the conditions that were left out, and those that were exchanged."""
+    condition `passage`, if it reads one; whether they are of the world's `speakers`, its `scripts` or its `scenes`; and
+    the `films` made so far, by the conditions that were left out, and those that were exchanged."""
 
     requests: list[Request]
     real: list[Media]
@@ -35,6 +38,7 @@ class Clips:
     voices: list[Media]
     speakers: bool
     scripts: bool
+    scenes: bool
     films: dict[tuple[frozenset[str], frozenset[str]], list[Media]]
 
 
@@ -61,6 +65,7 @@ def clips_of(model: Generator, batches: Sequence[Batch], generated: list[Media],
         voices=voices,
         speakers=bool(speakers),
         scripts=bool(scripts),
+        scenes=are_scenes(real),
         films={(frozenset(), frozenset()): generated},
     )
 
@@ -81,7 +86,7 @@ def made(
 ) -> list[Media]:
     """The clips as the model makes them: `without` these conditions, and with those of the next clip for the `swapped`
     ones; the same films are made once. A model that makes no sound is heard with the sound that it was given, or the
-    clip's own."""
+    clip's own; of scenes, also with one in which single tracks were exchanged."""
     arm = frozenset(without), frozenset(swapped)
     if arm not in clips.films:
         clips.films[arm] = _made(model, clips, sampling, seed=seed, without=without, swapped=swapped)
@@ -105,18 +110,35 @@ def _made(
         found += generate(model, asked[begin : begin + BATCH], sampling, seed=seed)
     if model.stream_of("audio") is not None:
         return found
-    sounds = next_of(clips.real) if model.listens in swapped else clips.real
-    return heard_with(found, sounds)
+    return heard_with(found, _sounds(model, clips, swapped))
+
+
+def tracks_of(model: Generator) -> tuple[str, ...]:
+    """The conditions that are tracks of a sound, as the world's scenes have them."""
+    return tuple(track for track in SCORES if track in model.grids and track not in model.targets)
+
+
+def _sounds(model: Generator, clips: Clips, swapped: Collection[str]) -> list[Media]:
+    tracks = tracks_of(model)
+    if not tracks:
+        return next_of(clips.real) if model.listens in swapped else clips.real
+    if not clips.scenes:
+        return clips.real  # nothing tells the tracks of other sounds apart
+    exchanged = [track for track in tracks if track in swapped]
+    return [remixed(own, other, exchanged) for own, other in zip(clips.real, next_of(clips.real), strict=True)]
 
 
 def shown(model: Generator, clips: Clips, films: Sequence[Media], *, swapped: Collection[str] = ()) -> dict[str, float]:
     """`shown_shares` of `films` for what they were given, with the conditions of the next clip for the `swapped` ones;
-    of sounds, `voice_shares`. Nothing if the clips are of neither the world's speakers nor its scripts."""
-    if not clips.speakers and not clips.scripts:
+    of sounds, `voice_shares`, and of scenes, `named_scores` and `wall_shares`. Nothing if the clips are not the world's
+    speakers, scripts or scenes."""
+    if not clips.speakers and not clips.scripts and not clips.scenes:
         return {}
     own, other = clips.requests, next_of(clips.requests)
     asked = [_changed(*pair, without=(), swapped=swapped) for pair in zip(own, other, strict=True)]
     captions = captions_of(model, asked)
+    if clips.scenes:
+        return named_scores(films) | wall_shares(films, captions)
     if clips.speakers:
         images = next_of(clips.images) if clips.reference in swapped else clips.images
         return shown_shares(films, captions=captions, images=images)
@@ -129,14 +151,6 @@ def shown(model: Generator, clips: Clips, films: Sequence[Media], *, swapped: Co
 def captions_of(model: Generator, requests: Sequence[Request]) -> list[str]:
     """The line that the texts of each request came from; nothing if there are none."""
     return [model.system.captions.joined(request.prompts) for request in requests if request.prompts]
-
-
-def heard_with(films: Sequence[Media], sounds: Sequence[Media]) -> list[Media]:
-    """The films with these sounds."""
-    return [
-        replace(film, samples=sound.samples, sample_rate=sound.sample_rate)
-        for film, sound in zip(films, sounds, strict=True)
-    ]
 
 
 def next_of(values: Sequence[T]) -> list[T]:

@@ -5,11 +5,14 @@ from itertools import chain, combinations
 from statistics import fmean
 
 from talkies.config import DataError
-from talkies.evaluation.given import given_metrics, speaker_metrics
+from talkies.evaluation.given import given_metrics, heard_with, speaker_metrics
+from talkies.evaluation.metric_info import SCORES
+from talkies.evaluation.tracks import named_scores, track_metrics
 from talkies.flow.config import SamplingConfig
 from talkies.generate.model import Generator
-from talkies.runs.condition_arms import Clips, heard_with, made, shown
+from talkies.runs.condition_arms import Clips, captions_of, made, shown, tracks_of
 from talkies.streams.codec import Media
+from talkies.world.events import spoken
 from talkies.world.sync import sync
 
 ABLATION = "ablation"
@@ -21,17 +24,23 @@ def condition_metrics(
     model: Generator, clips: Clips, conditions: Collection[str], sampling: SamplingConfig, *, seed: int
 ) -> dict[str, float]:
     """Of a model that is given a sound as its condition SOUND: `given_metrics` as `SOUND/...`, and
-    `SOUND/sync_dropped`, the synchronisation of what is made without it. Of one that reads a picture as its condition
-    REFERENCE, and of the world's speakers: `identity`, and `REFERENCE/identity_swapped`, the share of clips nearest to
-    the picture of another clip that they were given.
+    `SOUND/sync_dropped`, the synchronisation of what is made without it. Of one that is given tracks of a sound, and of
+    the world's scenes: `track_metrics`. Of one that reads a picture as its condition REFERENCE, and of the world's
+    speakers: `identity`, and `REFERENCE/identity_swapped`, the share of clips nearest to the picture of another clip
+    that they were given.
     """
     sound, generated, real = model.listens, made(model, clips, sampling, seed=seed), clips.real
+    tracks = [track for track in tracks_of(model) if track in conditions]
     found: dict[str, float] = {}
-    if sound is not None and sound in conditions and all(clip.samples is not None for clip in real):
+    if tracks and clips.scenes:
+        arms = {track: made(model, clips, sampling, seed=seed, swapped={track}) for track in tracks}
+        found = track_metrics(generated, arms, real, captions=captions_of(model, clips.requests))
+    elif not tracks and sound is not None and sound in conditions and all(clip.samples is not None for clip in real):
         swapped = made(model, clips, sampling, seed=seed, swapped={sound})
         dropped = made(model, clips, sampling, seed=seed, without={sound})
-        found = {f"{sound}/{key}": value for key, value in given_metrics(generated, swapped, real).items()}
-        found[f"{sound}/sync_dropped"] = fmean(sync(clip).correlation for clip in dropped)
+        heard = [_speaking(clips, films) for films in (generated, swapped, real)]
+        found = {f"{sound}/{key}": value for key, value in given_metrics(*heard).items()}
+        found[f"{sound}/sync_dropped"] = _sync(_speaking(clips, dropped))
     own = speaker_metrics(generated, real, images=clips.images)
     if clips.reference is not None and "identity" in own:
         other = made(model, clips, sampling, seed=seed, swapped={clips.reference})
@@ -47,7 +56,8 @@ def ablation(
     beside the clip's own others (`other-A`), as `ablation/SUBSET/METRIC`.
 
     Metrics: `sync` with the sound that was given, if there is sound; `sync_original`, with the own one after the sound
-    was exchanged; and of the world's speakers and scripts the shares of clips that follow what they were given. Raises
+    was exchanged; and of the world's speakers and scripts the shares of clips that follow what they were given. Of its
+    scenes instead of these `named_scores` and `wall`, and `_original` of the tracks that were exchanged. Raises
     DataError for a model without conditions.
     """
     if not names:
@@ -61,7 +71,11 @@ def ablation(
         films = made(model, clips, sampling, seed=seed, swapped=swapped)
         label = f"other-{'-'.join(swapped)}"
         found |= _measured(model, label, clips, films, swapped=swapped)
-        if model.listens in swapped and films[0].samples is not None:
+        if clips.scenes:
+            own = named_scores(heard_with(films, clips.real))
+            exchanged = {f"{track}_{SCORES[track]}" for track in tracks_of(model) if track in swapped}
+            found |= {f"{ABLATION}/{label}/{key}_original": score for key, score in own.items() if key in exchanged}
+        elif model.listens in swapped and films[0].samples is not None:
             found[f"{ABLATION}/{label}/sync_original"] = _sync(heard_with(films, clips.real))
     return found
 
@@ -70,9 +84,14 @@ def _measured(
     model: Generator, label: str, clips: Clips, films: list[Media], *, swapped: Sequence[str]
 ) -> dict[str, float]:
     shares = {k: v for k, v in shown(model, clips, films, swapped=swapped).items() if not k.endswith("_chance")}
-    if films[0].frames is not None and films[0].samples is not None:
+    if not clips.scenes and films[0].frames is not None and films[0].samples is not None:
         shares = {"sync": _sync(films), **shares}
     return {f"{ABLATION}/{label}/{key}": value for key, value in shares.items()}
+
+
+def _speaking(clips: Clips, films: Sequence[Media]) -> Sequence[Media]:
+    """The films as `sync` takes them: of scenes, the first person and the speech."""
+    return [spoken(film) for film in films] if clips.scenes else films
 
 
 def _sync(clips: Sequence[Media]) -> float:

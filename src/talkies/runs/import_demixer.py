@@ -39,10 +39,9 @@ class _Network:
     shape: Mapping[str, Any]
 
 
-def import_demixer(folder: Path, out: Path, choices: Choices, say: Callable[[str], None] = print) -> str:
-    """Make `out`, which `codecs.demix.weights` takes, of the checkpoints in `folder`; returns the demixer's identity. An
-    error leaves nothing behind: RecipeError for a choice or a missing extra, CheckpointError and DataError for the
-    folder's contents."""
+def import_demixer(folder: Path, out: Path, choices: Choices, say: Callable[[str], None] = print) -> None:
+    """Make `out`, which `codecs.demix.weights` takes, of the checkpoints in `folder`. An error leaves nothing behind:
+    RecipeError for a choice or a missing extra, CheckpointError and DataError for the folder's contents."""
     _check_choices(choices)
     check_out(folder, out)
     paths = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
@@ -57,9 +56,8 @@ def import_demixer(folder: Path, out: Path, choices: Choices, say: Callable[[str
             write_tensors(work / f"{one.path.stem}.safetensors", one.tensors)
             say(f"import:   {one.path}: {len(one.tensors)} tensors, nothing was run")
         sources = tuple(networks[0].shape["sources"])
-        identity = DemucsDemixer.load(DemucsConfig(weights=str(work), tracks=sources), key="import").identity
+        DemucsDemixer.load(DemucsConfig(weights=str(work), tracks=sources))
     say(f"import:   it parts a sound into {listed(sources)}: name them in this order in `tracks`")
-    return identity
 
 
 def _check_choices(choices: Choices) -> None:
@@ -83,8 +81,13 @@ def _read(path: Path) -> _Network:
         raise CheckpointError(f"import: {path} has no arguments of its network (`args`, the sources, and `kwargs`)")
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"import: {path} has other things than tensors in `state`: it may be quantised by diffq")
-    shape = {**({"sources": args[0]} if args else {}), **kwargs}
-    return _Network(path=path, tensors=dict(state), shape={name: _plain(value) for name, value in shape.items()})
+    named = {**({"sources": args[0]} if args else {}), **kwargs}
+    shape = {name: _plain(value) for name, value in named.items()}
+    try:
+        json.dumps(shape, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"import: {path} has arguments that are no plain values ({error})") from None
+    return _Network(path=path, tensors=dict(state), shape=shape)
 
 
 def _plain(value: Any) -> Any:

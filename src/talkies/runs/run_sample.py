@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from talkies.data.shards import ShardSet
 from talkies.flow.config import SamplingConfig
 from talkies.generate.clip import generate
 from talkies.generate.given import Given
+from talkies.generate.given_tracks import GivenTracks
 from talkies.generate.model import Generator as Model
 from talkies.generate.request import Request
 from talkies.generate.windows import generate_long, heard_from, windows_for
@@ -43,11 +45,13 @@ EVERY_S = 30.0
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """A clip to make and to write to `out`, with more `tags`; a given stream is copied from its file (`beside`: its
-    medium, the file, and what the request holds of it). `notes`: what differs from files that are given."""
+    medium, the file, and what the request holds of it), and with `tracks` it is heard with their sum. `notes`: what
+    differs from files that are given."""
 
     request: Request
     out: Path
     beside: tuple[Medium, Path, Given] | None = None
+    tracks: GivenTracks | None = None
     notes: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -109,10 +113,10 @@ def make_together(
         write = partial(_write, source, one, notes=windows.notes(model.fps), say=say)
         ranks.agree(partial(_taken, ranks.in_step(film), write if ranks.main else None, model))
         return
-    asked = [heard_from(model, w.request, 0) if model.listens in w.request.given else w.request for w in wanted]
+    asked = [heard_from(model, w.request, 0) for w in wanted]
     for one, made in zip(wanted, generate(model, asked, sampling, seed=0, progress=progress), strict=True):
         media = made if heard is None else replace(made, samples=heard.samples, sample_rate=heard.sample_rate)
-        silent = heard is None and one.beside is None
+        silent = heard is None and one.beside is None and one.tracks is None
         ranks.agree(partial(_write, source, one, media, silent=silent, say=say) if ranks.main else None)
 
 
@@ -149,12 +153,24 @@ def _write(
         for note in (*given.notes, *notes):
             say(f"sample:   {path}: {note}")
         write_beside(out, media, path, medium, begin=given.begin, tags=tags)
+    elif wanted.tracks is not None:
+        for note in notes:
+            say(f"sample:   {note}")
+        _write_with_tracks(out, media, wanted.tracks, tags=tags)
     else:
         assert isinstance(media, Media), "windows are for a given sound"
         write_media(out, media, tags=tags)
     note_cloned(source.run, out, tags)
     shown = f": {one_line(title)}" if title else ""
     say(f"sample:   {out} ({source.name}, seed {seed}{only}){shown}")
+
+
+def _write_with_tracks(out: Path, media: Media | Pieces, tracks: GivenTracks, *, tags: Mapping[str, str]) -> None:
+    """Write a clip, or a film in pieces, with the sum of its tracks."""
+    with TemporaryDirectory() as folder:
+        mixed = Path(folder) / "mix.wav"
+        write_media(mixed, Media(frames=None, fps=1.0, samples=tracks.mix, sample_rate=tracks.sample_rate), tags={})
+        write_beside(out, media, mixed, "audio", begin=0.0, tags=tags)
 
 
 def _taken(pieces: Generator[Tensor, None, None], write: Callable[[Pieces], None] | None, model: Model) -> None:

@@ -104,7 +104,9 @@ def _wanted(
 ) -> Wanted:
     read = request_of(asked, source.generator(), source.recipe, sampling, spec)
     tags = {REQUEST: requests[asked.name], **read.tags}
-    return Wanted(request=read.request, out=files[asked.name], beside=read.beside, notes=read.notes, tags=tags)
+    return Wanted(
+        request=read.request, out=files[asked.name], beside=read.beside, tracks=read.tracks, notes=read.notes, tags=tags
+    )
 
 
 def _groups(

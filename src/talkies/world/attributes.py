@@ -32,7 +32,9 @@ UNDECIDED = 0.5
 def face_kind(frames: Tensor) -> int:
     """Index into KINDS of frames [F, 3, H, W] in [-1, 1]: whether the chin is as dark as a beard, and the sides of the
     face as bright as a hood, and not as the cheeks and the wall."""
-    chin, cheeks, sides, wall = (_luma(_colour(frames, boxes)) for boxes in (BEARD_SEEN, CHEEKS, HOOD_SEEN, WALL_SEEN))
+    chin, cheeks, sides, wall = (
+        _luma(mean_colour(frames, boxes)) for boxes in (BEARD_SEEN, CHEEKS, HOOD_SEEN, WALL_SEEN)
+    )
     beard = _share(chin, cheeks, _luma(torch.tensor(BEARD).double()))
     hood = _share(sides, wall, _luma(torch.tensor(HOOD).double()))
     evidence = {"bearded": beard, "shaven": UNDECIDED, "hooded": hood}
@@ -41,12 +43,12 @@ def face_kind(frames: Tensor) -> int:
 
 def background(frames: Tensor) -> int:
     """Index into WALLS, and so into NOISES, of frames [F, 3, H, W] in [-1, 1]."""
-    return _nearest(_colour(frames, WALL_SEEN), WALLS.values())
+    return nearest(mean_colour(frames, WALL_SEEN), WALLS.values())
 
 
 def shirt(frames: Tensor) -> int:
     """Index into SHIRTS of frames [F, 3, H, W] in [-1, 1]."""
-    return _nearest(_colour(frames, SHIRT_SEEN), SHIRTS.values())
+    return nearest(mean_colour(frames, SHIRT_SEEN), SHIRTS.values())
 
 
 def named_shirt(caption: str) -> int | None:
@@ -58,7 +60,7 @@ def named_shirt(caption: str) -> int | None:
 def identity(frames: Tensor) -> Tensor:
     """[9] fp64: the colours of hair, glasses and skin in frames [F, 3, H, W] in [-1, 1]. Their Euclidean distance says
     how much two speakers differ."""
-    return torch.cat([_colour(frames, boxes) for boxes in (HAIR_SEEN, GLASSES_SEEN, CHEEKS)])
+    return torch.cat([mean_colour(frames, boxes) for boxes in (HAIR_SEEN, GLASSES_SEEN, CHEEKS)])
 
 
 def nearest_identities(clips: Sequence[Tensor], images: Sequence[Tensor]) -> list[int]:
@@ -70,7 +72,7 @@ def nearest_identities(clips: Sequence[Tensor], images: Sequence[Tensor]) -> lis
     return [int(index) for index in distances.argmin(1)]
 
 
-def _colour(frames: Tensor, boxes: tuple[Box, ...]) -> Tensor:
+def mean_colour(frames: Tensor, boxes: tuple[Box, ...]) -> Tensor:
     """Mean colour [3] fp64 in [0, 1] of boxes in 32nds of the frame."""
     planes = (frames.double() + 1) / 2
     means = [torch.stack([region(planes[:, c], box).mean() for c in range(3)]) for box in boxes]
@@ -86,5 +88,6 @@ def _share(found: float, none: float, all_of_it: float) -> float:
     return (found - none) / (all_of_it - none) if all_of_it != none else 0.0
 
 
-def _nearest(colour: Tensor, colours: Iterable[RGB]) -> int:
+def nearest(colour: Tensor, colours: Iterable[RGB]) -> int:
+    """Index of the one of `colours` that is nearest to a colour [3] fp64 in [0, 1]."""
     return int((torch.tensor([*colours], dtype=torch.float64) - colour).square().sum(1).argmin())

@@ -13,16 +13,17 @@ SHORTEST = 0.7
 @config
 class SyntheticSource:
     """Synthetic clips of talking faces, rendered as H.264 + AAC mp4 files with captions of the same stem. `domain`:
-    'faces', 'masks' as a second one, 'speakers', whose voices and looks go together, or 'scripts', which such speakers
-    say in clean, noisy and echoing recordings. `size`: side in pixels; `heldout` clips are split off by id, those of
-    speakers by speaker.
+    'faces', 'masks' as a second one, 'speakers', whose voices and looks go together, 'scripts', which such speakers
+    say in clean, noisy and echoing recordings, or 'scenes', in which speech, effects and music are heard and followed.
+    `size`: side in pixels; `heldout` clips are split off by id, those of speakers by speaker.
 
     Of speakers and scripts only: `speakers`, among whom the clips are shared out evenly (0: each has one clip); `shot`,
     the frames after which the same speaker is seen and heard in another setting, with another script (0: a clip has
-    one setting)."""
+    one setting). Of scenes only: `people`, beside each other in frames as many times as wide; `stems`: whether each
+    track lies beside the mp4 file as NAME.TRACK.wav, too."""
 
     kind: Literal["synthetic"] = "synthetic"
-    domain: Literal["faces", "masks", "speakers", "scripts"] = "faces"
+    domain: Literal["faces", "masks", "speakers", "scripts", "scenes"] = "faces"
     clips: Clips
     heldout: Natural = 0
     size: Side = 32
@@ -31,6 +32,8 @@ class SyntheticSource:
     seed: Natural = 0
     speakers: Natural = added(0)
     shot: Natural = added(0)
+    people: Literal[1, 2] = added(1)
+    stems: bool = added(False)
 
     @property
     def has_speakers(self) -> bool:
@@ -50,6 +53,11 @@ def check_source(source: SyntheticSource, *, where: str = "a synthetic source") 
         raise RecipeError(
             f"{where} with shots of {shot} frames at {source.fps} fps and {source.size} pixels cannot be "
             "drawn: at least 2 frames, a positive fps and an even size of 16 or more are needed"
+        )
+    if source.domain != "scenes" and (source.people != 1 or source.stems):
+        key, found = ("people", source.people) if source.people != 1 else ("stems", "true")
+        raise RecipeError(
+            f"{where} of {source.domain} has no `{key}`, found {found}: remove it, or set `domain` to scenes"
         )
     if not source.has_speakers:
         if source.speakers or source.shot:

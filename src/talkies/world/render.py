@@ -6,10 +6,10 @@ independent of the clip's start.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from multiprocessing import active_children, forkserver, get_context, resource_tracker
@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from talkies.files.durable import UNWRITABLE, replacing, storage_errors
+from talkies.files.durable import UNWRITABLE, replacing, storage_errors, write_json
 from talkies.media.write import PROVENANCE, write_mp4
+from talkies.media.write_sound import write_media
 from talkies.signals.answer import POLL_S, check_signal
 from talkies.signals.children import children_ignore_signals, end_with_starter
 from talkies.streams.codec import Media
@@ -27,6 +28,7 @@ from talkies.world.config import SyntheticSource, check_source
 from talkies.world.faces import ANIMALS, BROWS, HAIRS, PAINTS, SKINS, WALLS, Face, animate, paint_face, paint_mask
 from talkies.world.noises import make_noise
 from talkies.world.rooms import ROOMS, heard
+from talkies.world.scenes import draw_stage, seen
 from talkies.world.scripts import Line, caption, draw_line, draw_spans, most_syllables, say
 from talkies.world.speakers import Speaker, clip_name, draw_settings, draw_speaker, paint, pick
 from talkies.world.voices import SAMPLE_RATE, Array, Voice, draw_loudness, sing
@@ -34,7 +36,7 @@ from talkies.world.voices import SAMPLE_RATE, Array, Voice, draw_loudness, sing
 CLIPS_AT_ONCE, CLIPS_PER_PROCESS = 8, 64
 """Starting a process takes about two seconds, as long as rendering this many clips."""
 
-DOMAINS = ("faces", "masks", "speakers", "scripts")
+DOMAINS = ("faces", "masks", "speakers", "scripts", "scenes")
 PITCHES: dict[str, dict[str, float]] = {
     "faces": {"low": 112.5, "middle": 162.5, "high": 237.5},
     "masks": {"deep": 87.5, "hollow": 137.5, "shrill": 312.5},
@@ -54,11 +56,13 @@ TILTS: dict[str, float] = {"happy": 0.6, "angry": 0.3, "sad": 1.2, "calm": 0.9}
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One clip before encoding: its media, its caption, and the mouth's true opening per frame."""
+    """One clip before encoding: its media, its caption, the (first) mouth's true opening per frame, and, of the domain
+    `scenes`, the samples of every track."""
 
     media: Media
     caption: str
     openings: torch.Tensor
+    tracks: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +139,8 @@ def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
     """
     check_source(source)
     rng = np.random.default_rng([*_key(source, seed), index])
+    if source.domain == "scenes":
+        return _staged(rng, source)
     cast = _cast(source, index, seed, rng)
     edges = np.round(np.arange(source.frames + 1) * (SAMPLE_RATE / source.fps)).astype(int)
     shots = [*pairwise(range(0, source.frames + 1, source.frames // len(cast.faces)))]
@@ -142,9 +148,24 @@ def draw_scene(source: SyntheticSource, index: int, seed: int) -> Scene:
     samples, loudness = _say(cast, spans, rng) if cast.lines else _sing(cast, spans, rng)
     openings = np.array([loudness[a:b].mean() for a, b in pairwise(edges)])
     films = [animate(face, openings[a:b]) for face, (a, b) in zip(cast.faces, shots, strict=True)]
-    frames = torch.from_numpy(np.concatenate(films)).float().permute(0, 3, 1, 2) * 2 - 1
-    media = Media(frames=frames, fps=source.fps, samples=torch.from_numpy(samples).float(), sample_rate=SAMPLE_RATE)
+    media = _media(np.concatenate(films), samples, source)
     return Scene(media=media, caption=cast.caption, openings=torch.from_numpy(openings).float())
+
+
+def _staged(rng: np.random.Generator, source: SyntheticSource) -> Scene:
+    stage = draw_stage(rng, source)
+    return Scene(
+        media=_media(stage.frames, np.sum([*stage.tracks.values()], axis=0), source),
+        caption=stage.caption,
+        openings=torch.from_numpy(stage.openings).float(),
+        tracks={track: torch.from_numpy(samples).float() for track, samples in stage.tracks.items()},
+    )
+
+
+def _media(film: Array, samples: Array, source: SyntheticSource) -> Media:
+    """Of frames [F, H, W, 3] in [0, 1] and samples at SAMPLE_RATE."""
+    frames = torch.from_numpy(film).float().permute(0, 3, 1, 2) * 2 - 1
+    return Media(frames=frames, fps=source.fps, samples=torch.from_numpy(samples).float(), sample_rate=SAMPLE_RATE)
 
 
 def _sing(cast: Cast, spans: Sequence[tuple[int, int]], rng: np.random.Generator) -> tuple[Array, Array]:
@@ -174,9 +195,9 @@ def render_source(
 ) -> list[Path]:
     """Render `source.clips` mp4 files (H.264, AAC 16 kHz mono) with .txt captions of the same stem into `folder`.
 
-    A caption is written before its mp4, so an existing mp4 has its caption; each file is written atomically.
-    `progress` is called with the number of clips done. Returns the mp4 paths in order. Raises StorageError if the disk
-    is full or not writable.
+    A caption (and of scenes NAME.json with who is seen, and with `stems` NAME.TRACK.wav of each track) is written
+    before its mp4, so an existing mp4 has it; each file is written atomically. `progress` is called with the number of
+    clips done. Returns the mp4 paths in order. Raises StorageError if the disk is full or not writable.
     """
     paths = [_path(source, folder, index) for index in range(source.clips)]
     for parent in {path.parent for path in paths}:
@@ -196,7 +217,12 @@ def _render_clip(source: SyntheticSource, seed: int, folder: Path, index: int) -
     caption = path.with_suffix(".txt")
     with storage_errors(caption, refused=UNWRITABLE), replacing(caption) as temporary:
         temporary.write_text(scene.caption + "\n", encoding="utf-8")
-    write_mp4(path, scene.media, tags={PROVENANCE: "talkies synthetic world"})
+    if source.domain == "scenes":
+        write_json(path.with_suffix(".json"), seen(source), refused=UNWRITABLE)
+    tags = {PROVENANCE: "talkies synthetic world"}
+    for track, samples in scene.tracks.items() if source.stems else ():
+        write_media(path.with_suffix(f".{track}.wav"), replace(scene.media, frames=None, samples=samples), tags=tags)
+    write_mp4(path, scene.media, tags=tags)
 
 
 def _path(source: SyntheticSource, folder: Path, index: int) -> Path:

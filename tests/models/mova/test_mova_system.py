@@ -143,7 +143,7 @@ def test_codecs_must_be_there_and_fit_the_towers() -> None:
         MOVA.check(with_codecs("video", video=LinearVideoConfig(channels=9)), {})
     with pytest.raises(RecipeError, match=r"`codecs\.audio` gives 7 latent channels"):
         MOVA.check(with_codecs("joint", audio=LinearAudioConfig(channels=7)), {})
-    with pytest.raises(RecipeError, match=r"`codecs\.text\.dim` is 32, .* take 64"):
+    with pytest.raises(RecipeError, match=r"`codecs\.text\.dim` is 32, .* takes 64"):
         MOVA.check(with_codecs("joint", text=ByteTextConfig(dim=32)), {})
 
 

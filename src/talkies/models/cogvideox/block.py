@@ -86,9 +86,9 @@ class Attention(nn.Module):
         text: Tensor,
         vectors: Vectors,
         times: Times,
+        *,
         rope: Rope | None,
         mask: Tensor | None,
-        *,
         recall: Recall = computed,
     ) -> Pair:
         """video [B, T, d] and text [B, L, d] fp32, `rope` of the video (None: no rotation) and `mask` [B, 1, 1, T + L]

@@ -69,7 +69,7 @@ class Trunk(nn.Module):
             raise ValueError(f"cogvideox: a patch folds one latent step, but it is {config.patch}")
         if config.in_channels < config.out_channels:
             raise ValueError(
-                f"cogvideox: {config.in_channels} in_channels do not hold a latent of {config.out_channels} out_channels"
+                f"cogvideox: {config.in_channels} in_channels do not hold a latent of {config.out_channels} channels"
             )
         self.config = config
         self.split: Split = UNDIVIDED
@@ -108,8 +108,8 @@ class Trunk(nn.Module):
     def attended(self, index: int, state: Embedded, attention: nn.Module, *, recall: Recall = computed) -> Embedded:
         """After the `attention` of block `index`, of which `recall` may reuse what an earlier step found."""
         vectors = self._block(index).norm(state.times.embedded)
-        inputs = (state.tokens, state.text, vectors, state.times, state.rope, state.mask)
-        tokens, text = attention(*inputs, recall=recall)
+        inputs = (state.tokens, state.text, vectors, state.times)
+        tokens, text = attention(*inputs, rope=state.rope, mask=state.mask, recall=recall)
         return replace(state, tokens=tokens, text=text)
 
     def fed(self, index: int, state: Embedded) -> Embedded:

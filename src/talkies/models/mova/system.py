@@ -11,10 +11,11 @@ from talkies.models.mova.layouts import LAYOUTS
 from talkies.models.mova.options import MEDIA, SCALES
 from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
+from talkies.streams.agreement import check_codecs, check_width
 from talkies.streams.captions import WHOLE, Captions
 from talkies.streams.grid import tokens_of
 from talkies.streams.layout import Layout
-from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored, Task, Turn, sizes_key
+from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored, Task, Turn
 
 TASKS = {
     "joint": Task(share=0.0),
@@ -111,18 +112,12 @@ class MovaSystem:
         """Codecs and towers must fit; a Bridge scale needs a Bridge between two streams, and so does a given one; every
         sample has a loss."""
         shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs
-        for name in (*parts.targets, "text"):
-            if name not in codecs:
-                raise RecipeError(f"recipe: `codecs.{name}` is missing: a {setup.phase.kind} phase needs it")
+        check_codecs(setup, (*parts.targets, "text"))
         if (video := codecs.get("video")) is not None:
             _channels("video", shape.video, needed_in=2 * video.channels + video.stride, needed_out=video.channels)
         if (audio := codecs.get("audio")) is not None:
             _channels("audio", shape.audio, needed_in=audio.channels, needed_out=audio.channels)
-        if codecs["text"].dim != shape.video.text_dim:
-            raise RecipeError(
-                f"recipe: `codecs.text.dim` is {codecs['text'].dim}, the towers of {sizes_key(setup.model)} take "
-                f"{shape.video.text_dim}"
-            )
+        check_width(setup, "text", shape.video.text_dim)
         if scales.get("bridge", 1.0) != 1.0 and "bridge" not in parts.components:
             why = "`model.bridge` is false" if setup.phase.kind == "joint" else "this phase has one stream"
             raise RecipeError(f"recipe: `sampling.scales.bridge` needs a Bridge, but {why}: remove it")

@@ -147,7 +147,7 @@ WAN = TowerConfig(
     dim=5120, ffn_dim=13824, heads=40, layers=40, patch=(1, 2, 2), in_channels=16, out_channels=16, text_dim=4096
 )
 """Wan2.1's 14B network for text to video."""
-TOY = ControlShape(features=32, hidden=64, tokens=2, width=48, interactions=2, heads=3, mlp=96)
+TOY = ControlShape(stride=2, features=80, hidden=64, tokens=2, width=48, interactions=2, heads=3, mlp=96)
 
 PRESETS: Mapping[str, MtvShape] = {
     "mtv-5b": MtvShape(backbone=COGVIDEOX["5b"], control=ControlShape()),
@@ -166,6 +166,7 @@ PRESETS: Mapping[str, MtvShape] = {
             time_dim=64,
             sample_size=(4, 4),
             sample_frames=25,
+            temporal_compression=2,
         ),
         control=TOY,
     ),

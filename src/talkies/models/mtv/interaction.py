@@ -37,8 +37,8 @@ class Interaction(nn.Module):
         found = {}
         for name, x in tracks.items():
             _, _, gate, shift, scale, last = vectors[kinds[name]]
-            x = torch.addcmul(x, gate, attended[name])
-            found[name] = torch.addcmul(x, last, self.mlp(modulate(self.norm2(x), shift, scale)))
+            seen = torch.addcmul(x, gate, attended[name])
+            found[name] = torch.addcmul(seen, last, self.mlp(modulate(self.norm2(seen), shift, scale)))
         return found
 
     def vectors(self, time: Tensor) -> dict[str, tuple[Tensor, ...]]:

@@ -1,0 +1,70 @@
+"""Reads tracks that are given to a model: files of tracks, or the sound of one file, which is demixed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from talkies.config import DataError
+from talkies.generate.given import Given, check_audible, given_sound
+from talkies.media.sound import resampled
+from talkies.streams.codec import Demixer
+
+TOLERANCE = 0.05
+"""Seconds by which tracks may differ in length."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenTracks:
+    """`tracks`: the samples [S] of each, at the model's rate; `mix`: their sum; `notes`: what differs from files."""
+
+    tracks: Mapping[str, Tensor]
+    mix: Tensor
+    sample_rate: int
+    notes: tuple[str, ...] = field(default=())
+
+
+def demixed(
+    path: Path, demixer: Demixer, *, sample_rate: int, samples: int, more: float | None, device: torch.device | str
+) -> tuple[Given, GivenTracks]:
+    """The sound of a file, which is demixed as a whole, and its tracks: `samples`, and what there is of the next `more`
+    seconds (None: all), at `sample_rate`. Raises what `given_sound` raises, and DataError for silence."""
+    rate = demixer.sample_rate
+    sound = given_sound(path, sample_rate=rate, samples=round(samples * rate / sample_rate), more=None)
+    check_audible(path, sound.values, rate)
+    parts = demixer.demix(sound.values.to(device))
+    kept = None if more is None else samples + round(more * sample_rate)
+    tracks = {name: resampled(part.float().cpu(), rate, sample_rate)[:kept] for name, part in parts.items()}
+    tracks = {name: pad(track, (0, max(0, samples - len(track)))) for name, track in tracks.items()}
+    return sound, GivenTracks(tracks=tracks, mix=_sum(tracks), sample_rate=sample_rate)
+
+
+def read_tracks(
+    paths: Mapping[str, Path], names: tuple[str, ...], *, sample_rate: int, samples: int, more: float | None
+) -> GivenTracks:
+    """Files of tracks; of `names`, those that are not given are silent. `samples` and `more` as above. DataError for
+    files of different lengths, or if all are silent."""
+    given = {
+        track: given_sound(path, sample_rate=sample_rate, samples=samples, more=more) for track, path in paths.items()
+    }
+    lengths = {track: len(one.values) / sample_rate for track, one in given.items()}
+    if max(lengths.values()) - min(lengths.values()) > TOLERANCE:
+        spelled = ", ".join(f"{paths[track]} {seconds:.2f} s" for track, seconds in lengths.items())
+        raise DataError(f"sample: tracks of one sound are equally long; found {spelled}: give files of one length")
+    longest = max(len(one.values) for one in given.values())
+    tracks = {
+        name: pad(given[name].values, (0, longest - len(given[name].values))) if name in given else torch.zeros(longest)
+        for name in names
+    }
+    mix = _sum(tracks)
+    if not bool(mix.any()):
+        raise DataError(f"sample: {', '.join(map(str, paths.values()))}: all tracks are silent; give one with a sound")
+    notes = tuple(f"{paths[track]}: {note}" for track, one in given.items() for note in one.notes)
+    return GivenTracks(tracks=tracks, mix=mix, sample_rate=sample_rate, notes=notes)
+
+
+def _sum(tracks: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([*tracks.values()]).sum(0).clamp(-1, 1)
