@@ -114,6 +114,9 @@ class FifthSystem:
     def seconds(self, setup: Setup, caption: str) -> float | None:
         return None
 
+    def least_seconds(self, setup: Setup, caption: str) -> float | None:
+        return None
+
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         if setup.model.width % 2:
             raise RecipeError(f"recipe: `model.width` is {setup.model.width}; it must be even")

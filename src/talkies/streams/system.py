@@ -213,6 +213,9 @@ class System(Protocol):
     def seconds(self, setup: Setup, caption: str) -> float | None:
         """How long what is made of a caption should last; None if that does not follow from it."""
 
+    def least_seconds(self, setup: Setup, caption: str) -> float | None:
+        """The shortest time in which what a caption says can be said; None if that does not follow from it."""
+
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Raise RecipeError if sections disagree."""
 

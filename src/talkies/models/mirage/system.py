@@ -105,6 +105,11 @@ class MirageSystem:
         del setup, caption
         return None
 
+    def least_seconds(self, setup: Setup, caption: str) -> float | None:
+        """No caption says it."""
+        del setup, caption
+        return None
+
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""
         shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs

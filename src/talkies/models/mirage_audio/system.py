@@ -104,6 +104,11 @@ class MirageAudioSystem:
         spoken, pace = Script.parse(caption).spoken, setup.model.characters_per_second
         return spoken / pace if spoken and pace else None
 
+    def least_seconds(self, setup: Setup, caption: str) -> float | None:
+        """As long as its script takes if nobody could say it faster; None without one."""
+        spoken, fastest = Script.parse(caption).spoken, setup.model.fastest_characters_per_second
+        return spoken / fastest if spoken and fastest else None
+
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""
         shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs
@@ -122,6 +127,7 @@ class MirageAudioSystem:
                 f"recipe: `codecs.{VOICE}.sample_rate` is {codecs[VOICE].sample_rate}, that of `codecs.{SOUND}` is "
                 f"{codecs[SOUND].sample_rate}: they must be equal"
             )
+        _check_paces(setup)
         _check_widths(setup, shape)
         _check_degradation(setup, used=bool(sources))
         if scales.get("reference", 1.0) != 1.0 and "reference" not in parts.streams:
@@ -147,6 +153,15 @@ class MirageAudioSystem:
             Rung(without=texts | {"reference"}),
             Rung(without=texts, scale="reference"),
             Rung(without=frozenset(), scale="text"),
+        )
+
+
+def _check_paces(setup: Setup) -> None:
+    pace, fastest = setup.model.characters_per_second, setup.model.fastest_characters_per_second
+    if pace is not None and fastest is not None and fastest < pace:
+        raise RecipeError(
+            f"recipe: `model.fastest_characters_per_second` is {fastest:g}, less than the pace of scripts, "
+            f"`model.characters_per_second` {pace:g}: raise it, or set it to null"
         )
 
 

@@ -121,6 +121,11 @@ class MovaSystem:
         del setup, caption
         return None
 
+    def least_seconds(self, setup: Setup, caption: str) -> float | None:
+        """No caption says it."""
+        del setup, caption
+        return None
+
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and towers must fit; a Bridge scale needs a Bridge between two streams, and so does a given one; every
         sample has a loss."""
