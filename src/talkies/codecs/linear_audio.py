@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from talkies.codecs.config import LinearAudioConfig
+from talkies.codecs.fit_limits import fit_problem
 from talkies.codecs.geometry import audio_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.principal import Principal, fit_principal
@@ -120,11 +121,8 @@ def fit(config: LinearAudioConfig, clips: Sequence[Tensor], seed: int) -> Linear
     Closed form: `seed` is not used. Raises DataError if the clips are silent or vary too little.
     """
     del seed
-    if config.channels < 2 or config.hop < 16 or config.hop % 2:
-        raise DataError(
-            f"`codecs.audio`: {config.channels} channels and a hop of {config.hop}: at least 2 channels (loudness and "
-            "spectrum) and an even hop of 16 or more are needed"
-        )
+    if (problem := fit_problem(config)) is not None:
+        raise DataError(f"linear audio codec: {problem}")
     if not clips:
         raise DataError("there are no clips to fit the linear audio codec on; name sets in `fit_sets` that have clips")
     loudness = torch.cat([_rms(clip[None], config.hop)[0] for clip in clips]).double()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from talkies.codecs.config import LinearVideoConfig
+from talkies.codecs.fit_limits import fit_problem
 from talkies.codecs.geometry import still_frames, video_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.principal import Principal, fit_principal
@@ -73,10 +74,8 @@ def fit(config: LinearVideoConfig, clips: Sequence[Tensor], seed: int) -> Linear
     Closed form: `seed` is not used. Raises DataError if the clips do not vary in `channels` directions.
     """
     del seed
-    if config.motion >= config.channels:
-        raise DataError(
-            f"`codecs.video.motion` is {config.motion}, but it must be below `codecs.video.channels`, {config.channels}"
-        )
+    if (problem := fit_problem(config)) is not None:
+        raise DataError(f"linear video codec: {problem}")
     if not clips:
         raise DataError("there are no clips to fit the linear video codec on; name sets in `fit_sets` that have clips")
     for clip in clips:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from talkies.codecs.config import SourceFilterConfig
+from talkies.codecs.fit_limits import BANDS, fit_problem
 from talkies.codecs.geometry import audio_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.principal import Principal, fit_principal
@@ -25,8 +26,8 @@ QUIET = 1e-3
 """RMS amplitude below which the spectrum of a step fades into that of silence."""
 FAINT = 0.03
 """Amplitude of a band, relative to the step's, around which the spectrum turns from linear to logarithmic."""
-BANDS, WIDTH = 32, 0.7
-"""Overlapping bands of equal width up to half the sample rate; the deviation of each in their distance."""
+WIDTH = 0.7
+"""The deviation of each band in their distance."""
 PITCHES = (75.0, 400.0)
 """Range of the pitch in Hz."""
 SPREAD = 0.12
@@ -204,11 +205,8 @@ def fit(config: SourceFilterConfig, clips: Sequence[Tensor], seed: int) -> Sourc
     Closed form: `seed` is not used. Raises DataError if the clips are silent or vary too little.
     """
     del seed
-    if config.channels < 4 or config.hop < 64 or config.hop % 2:
-        raise DataError(
-            f"`codecs.audio`: {config.channels} channels and a hop of {config.hop}: at least 4 channels (loudness, "
-            "pitch, periodicity and spectrum) and an even hop of 64 or more are needed"
-        )
+    if (problem := fit_problem(config)) is not None:
+        raise DataError(f"source-filter codec: {problem}")
     if not clips:
         raise DataError("there are no clips to fit the source-filter codec on; name sets in `fit_sets` that have clips")
     source = torch.cat([_source(clip[None], config)[0] for clip in clips]).double()
