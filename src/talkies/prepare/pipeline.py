@@ -198,7 +198,11 @@ def _opened(config: PrepareConfig, plans: Mapping[str, SetPlan], inputs: Inputs,
     """The codecs as a phase will load them."""
     fitted = {name for name in used_codecs(plans) if config.codecs[name].fitted}
     found, ready = load_codecs(config.codecs, folder, names=fitted, device=inputs.device), inputs.codecs
-    return Codecs(video=found.video | ready.video, audio=found.audio | ready.audio, text=found.text | ready.text)
+    return Codecs(
+        video={**found.video, **ready.video},
+        audio={**found.audio, **ready.audio},
+        text={**found.text, **ready.text},
+    )
 
 
 def _finish(
