@@ -57,10 +57,10 @@ def prepare(
     DataError for media that cannot be used, StorageError if the disk is full or not writable.
     """
     plans = plan(config, systems)
-    inputs = open_inputs(config, plans, recipe_folder=recipe_folder, codecs=codecs)
-    if before_writing is not None:
-        before_writing()
     with _storage(root):
+        inputs = open_inputs(config, plans, recipe_folder=recipe_folder, codecs=codecs)
+        if before_writing is not None:
+            before_writing()
         (root / REPORT).unlink(missing_ok=True)
         names = tuple(plans)
         results = _make(config, plans, inputs, root, codecs=codecs, progress=progress, names=names, in_use=in_use)
@@ -82,10 +82,10 @@ def prepare_sets(
     """As `prepare`, but only the shared parts and the sets `names`, and without a report. After a call without names,
     several processes may make different sets at once."""
     plans = plan(config, systems)
-    inputs = open_inputs(config, plans, recipe_folder=recipe_folder, codecs=codecs)
-    if before_writing is not None:
-        before_writing()
     with _storage(root):
+        inputs = open_inputs(config, plans, recipe_folder=recipe_folder, codecs=codecs)
+        if before_writing is not None:
+            before_writing()
         _make(config, plans, inputs, root, codecs=codecs, progress=progress, names=names, in_use=in_use)
 
 
