@@ -13,6 +13,7 @@ from talkies.media.downmix import Channel
 from talkies.prepare.config import PrepareConfig, SetConfig, SyncConfig
 from talkies.prepare.geometry import Geometry, stream_grid
 from talkies.prepare.lip_sync import check_rule
+from talkies.prepare.rendered import check_heldout, check_rendered, check_stems
 from talkies.prepare.track_plan import TrackPlan, check_used, plan_tracks
 from talkies.streams import Grid
 from talkies.streams.system import Stored, System
@@ -106,6 +107,7 @@ def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]
     for name, source in config.sources.items():
         if isinstance(source, SyntheticSource):
             check_source(source, where=f"recipe: `sources.{name}`")
+            check_heldout(name, source)
     sets = {name: _plan_set(config, name, section, system) for name, section in config.sets.items()}
     unused = config.sources.keys() - {section.source for section in config.sets.values()}
     if unused:
@@ -134,12 +136,17 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
     if "audio" not in section.modalities and (section.lufs is not None or section.duration_token):
         raise RecipeError(f"recipe: `{key}` has `lufs` or `duration_token`, which need audio in its `modalities`")
     geometry = Geometry.parse(section.geometry, key=f"{key}.geometry")
+    if isinstance(source, SyntheticSource) and "video" in section.modalities:
+        check_rendered(key, section.source, source, geometry)
     streams = stored_streams(config, section, system, key=key)
     sync = None if isinstance(source, SyntheticSource) else source.sync
     if sync is not None:
         check_rule(sync, f"sources.{section.source}.sync")
     used = {stream.codec: config.codecs[stream.codec] for stream in streams.values()}
     _check_passages(config, key, streams)
+    tracks = plan_tracks(config, name, section, streams, system)
+    if isinstance(source, SyntheticSource) and tracks is not None:
+        check_stems(key, section.source, source, tracks.stems)
     return SetPlan(
         name=name,
         config=section,
@@ -154,7 +161,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
         sync=sync,
         hearing={name: codec for name, codec in used.items() if isinstance(codec, SpeechConfig)},
         least=max([int(codec.hop) for codec in used.values() if isinstance(codec, SoundEncoderConfig)], default=1),
-        tracks=plan_tracks(config, name, section, streams, system),
+        tracks=tracks,
     )
 
 

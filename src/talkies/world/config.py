@@ -41,6 +41,12 @@ class SyntheticSource:
         return self.domain in ("speakers", "scripts")
 
     @property
+    def tracks(self) -> tuple[str, ...]:
+        """Of scenes: the tracks of a clip's sound."""
+        voices = ("speech", "speech2")[: self.people]
+        return (*voices, "effects", "music") if self.domain == "scenes" else ()
+
+    @property
     def clips_each(self) -> int:
         """Clips of each speaker."""
         return self.clips // self.speakers if self.speakers else 1
