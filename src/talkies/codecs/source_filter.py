@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from talkies.codecs.config import SourceFilterConfig
-from talkies.codecs.fittable import BANDS
+from talkies.codecs.fit_limits import BANDS
 from talkies.codecs.geometry import audio_grid
 from talkies.codecs.hops import rms, windows
 from talkies.codecs.identity import identity

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from talkies.codecs.config import CodecConfig, SoundEncoderConfig, fitted_names, sample_rates
-from talkies.codecs.fittable import check_fittable
+from talkies.codecs.fit_limits import fit_problem
 from talkies.codecs.speech_config import SpeechConfig
 from talkies.config import DataError, RecipeError
 from talkies.config.quoting import listed, named, shown
@@ -21,6 +21,8 @@ from talkies.world.config import SyntheticSource, check_source
 
 TOLERANCE = 0.05
 """Seconds by which the durations of sound and pictures may differ."""
+BLOCK_VALUES = 8192
+"""Largest number of values in a block that can be fitted: their covariance takes half a GB."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 
@@ -234,6 +236,21 @@ def fitted_parts(config: PrepareConfig) -> tuple[str, ...]:
     return tuple(name for name in fitted_names(config.codecs) if config.codecs[name].medium in used)
 
 
+def _check_fitted(name: str, codec: CodecConfig) -> None:
+    """RecipeError for a codec that cannot be fitted: fitting takes the covariance of blocks, whose size grows with the
+    square of the values in a block."""
+    if (problem := fit_problem(codec)) is not None:
+        raise RecipeError(f"recipe: `codecs.{name}` ({codec.kind}): {problem}")
+    if codec.kind != "linear_video":
+        return
+    values = 3 * codec.stride * codec.block**2
+    if values > BLOCK_VALUES:
+        raise RecipeError(
+            f"recipe: `codecs.{name}` has blocks of 3 x {codec.stride} (`stride`) x {codec.block} x {codec.block} "
+            f"(`block`) = {values} values, and at most {BLOCK_VALUES} can be fitted: lower one of them"
+        )
+
+
 def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
     """`fit_sets` must name sets with the modalities to fit, and must be empty if nothing is fitted or `codecs_from` is
     set."""
@@ -244,7 +261,7 @@ def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
             )
     parts = fitted_parts(config)
     for part in parts:
-        check_fittable(f"codecs.{part}", config.codecs[part])
+        _check_fitted(part, config.codecs[part])
     if config.fit_sets and not parts:
         raise RecipeError("recipe: `fit_sets` is given, but no codec is fitted: remove it")
     if config.codecs_from is not None:
