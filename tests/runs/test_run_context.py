@@ -140,7 +140,7 @@ LATE: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
     ),
     "motion alone": (
         {"codecs": {**FITTED, "video": {"kind": "linear_video", "motion": 12}}}, RecipeError,
-        r"`codecs\.video\.motion` is 12: it must be below `codecs\.video\.channels`, 12",
+        r"`codecs\.video` \(linear_video\): `motion` is 12, but it must be below `channels`, 12",
     ),
     "channels of a block": (
         {"codecs": {**FITTED, "video": {"kind": "linear_video", "channels": 16, "block": 2}}}, RecipeError,
@@ -148,14 +148,14 @@ LATE: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
     ),
     "one channel": (
         {"codecs": {**FITTED, "audio": {"kind": "linear_audio", "channels": 1}}}, RecipeError,
-        r"`codecs\.audio\.channels` is 1: a linear_audio codec needs 2 or more",
+        r"`codecs\.audio` \(linear_audio\): 1 channels and a hop of 1280: at least 2",
     ),
     "channels of a step": (
         {"codecs": {**FITTED, "audio": {"kind": "source_filter", "channels": 36}}}, RecipeError,
-        r"`codecs\.audio\.channels` is 36: at a hop of 640 a source_filter codec has at most 35",
+        r"`codecs\.audio` \(source_filter\): `channels` is 36: at a hop of 640 there are at most 35",
     ),
     "bands": (
-        {"codecs": {**FITTED, "audio": {"kind": "source_filter", "channels": 3}}}, RecipeError, "needs 4 or more",
+        {"codecs": {**FITTED, "audio": {"kind": "source_filter", "channels": 3}}}, RecipeError, "at least 4 channels",
     ),
     "no codecs to take": (
         {"codecs_from": "base", "fit_sets": []}, DataError, r"`codecs_from`: no fitted codec in .*base/codecs/video",

@@ -96,7 +96,6 @@ class MirageAudioSystem:
         """Codecs and network must fit; a scale needs what it guides by."""
         parts, modalities = self.parts(setup), setup.model.shape.modalities
         check_codecs(setup, modalities)
-        _check_paces(setup)
         for name, modality in modalities.items():
             check_width(setup, name, modality.channels, key=f"{'sound' if name == SOUND else 'text'}_features")
         _check_paces(setup)
