@@ -66,8 +66,8 @@ class SetConfig:
     """One shard set: a split of a source at one geometry (HEIGHTxWIDTHxFRAMES@FPS; of sound alone seconds: 10s), with
     the modalities it keeps.
 
-    `lufs`: loudness normalisation target (ITU-R BS.1770), None for no normalisation; `duration_token` appends the real
-    duration to the caption (audio pretraining); `without`: streams of the system that are left out."""
+    `lufs`: loudness normalisation target (ITU-R BS.1770), None for no normalisation; `duration_token` adds the real
+    duration to the caption, before a script (audio pretraining); `without`: streams of the system that are left out."""
 
     source: str
     split: Literal["train", "heldout", "all"] = "train"

@@ -58,17 +58,19 @@ def collect(
     config: SourceConfig,
     *,
     recipe_folder: Path,
-    rendered: Path,
+    rendered: Path | None,
     seed: int,
     progress: Callable[[int], None] | None = None,
 ) -> MediaSource:
-    """The items of a source. A synthetic one is rendered into folder `rendered` first, unless it is there already.
+    """The items of a source. A synthetic one is rendered into folder `rendered` first, unless it is there already; for
+    another one, nothing is written.
 
     Raises RecipeError for a missing path, DataError for a manifest that cannot be read, a source that has no more
     items than it holds out, or one that is filtered by scores that an item lacks.
     """
     ignored: Mapping[str, int] = {}
     if isinstance(config, SyntheticSource):
+        assert rendered is not None, "it is rendered somewhere"
         render(config, rendered, seed, progress)
         items = ordered(scan(rendered)[0], group=clip_group)
     elif isinstance(config, FolderSource):

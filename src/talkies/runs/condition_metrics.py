@@ -34,7 +34,7 @@ def condition_metrics(
     found: dict[str, float] = {}
     if tracks and clips.scenes:
         arms = {track: made(model, clips, sampling, seed=seed, swapped={track}) for track in tracks}
-        found = track_metrics(generated, arms, real, captions=captions_of(clips.requests))
+        found = track_metrics(generated, arms, real, captions=captions_of(model, clips.requests))
     elif not tracks and sound is not None and sound in conditions and all(clip.samples is not None for clip in real):
         swapped = made(model, clips, sampling, seed=seed, swapped={sound})
         dropped = made(model, clips, sampling, seed=seed, without={sound})
@@ -45,7 +45,7 @@ def condition_metrics(
     if clips.reference is not None and "identity" in own:
         other = made(model, clips, sampling, seed=seed, swapped={clips.reference})
         found |= {key: value for key, value in own.items() if key.startswith("identity")}
-        found[f"{clips.reference}/identity_swapped"] = shown(clips, other, swapped={clips.reference})["identity"]
+        found[f"{clips.reference}/identity_swapped"] = shown(model, clips, other, swapped={clips.reference})["identity"]
     return found
 
 
@@ -56,9 +56,9 @@ def ablation(
     beside the clip's own others (`other-A`), as `ablation/SUBSET/METRIC`.
 
     Metrics: `sync` with the sound that was given, if there is sound; `sync_original`, with the own one after the sound
-    was exchanged; and of the world's speakers the shares of clips that show what they were given. Of its scenes instead
-    of these `named_scores` and `wall`, and `_original` of the tracks that were exchanged. Raises DataError for a
-    model without conditions.
+    was exchanged; and of the world's speakers and scripts the shares of clips that follow what they were given. Of its
+    scenes instead of these `named_scores` and `wall`, and `_original` of the tracks that were exchanged. Raises
+    DataError for a model without conditions.
     """
     if not names:
         raise DataError("evaluate: --ablate: this model has no conditions to leave out; drop it")
@@ -66,11 +66,11 @@ def ablation(
     for without in chain.from_iterable(combinations(names, count) for count in range(len(names), -1, -1)):
         films = made(model, clips, sampling, seed=seed, without=without)
         label = "-".join(name for name in names if name not in without) or "none"
-        found |= _measured(label, clips, films, swapped=())
+        found |= _measured(model, label, clips, films, swapped=())
     for swapped in chain.from_iterable(combinations(names, count) for count in range(1, min(OTHERS, len(names)) + 1)):
         films = made(model, clips, sampling, seed=seed, swapped=swapped)
         label = f"other-{'-'.join(swapped)}"
-        found |= _measured(label, clips, films, swapped=swapped)
+        found |= _measured(model, label, clips, films, swapped=swapped)
         if clips.scenes:
             own = named_scores(heard_with(films, clips.real))
             exchanged = {f"{track}_{SCORES[track]}" for track in tracks_of(model) if track in swapped}
@@ -80,8 +80,10 @@ def ablation(
     return found
 
 
-def _measured(label: str, clips: Clips, films: list[Media], *, swapped: Sequence[str]) -> dict[str, float]:
-    shares = {k: v for k, v in shown(clips, films, swapped=swapped).items() if not k.endswith("_chance")}
+def _measured(
+    model: Generator, label: str, clips: Clips, films: list[Media], *, swapped: Sequence[str]
+) -> dict[str, float]:
+    shares = {k: v for k, v in shown(model, clips, films, swapped=swapped).items() if not k.endswith("_chance")}
     if not clips.scenes and films[0].frames is not None and films[0].samples is not None:
         shares = {"sync": _sync(films), **shares}
     return {f"{ABLATION}/{label}/{key}": value for key, value in shares.items()}
