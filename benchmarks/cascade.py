@@ -56,7 +56,7 @@ def voices_of(source: Source, found: Sequence[Scene]) -> list[Media]:
     reference = next(name for name in model.grids if name not in model.targets)
     requests = [
         Request(
-            prompts={name: model.system.written(name, scene.caption) for name in model.text_codecs},
+            prompts={name: model.system.captions.written(name, scene.caption) for name in model.text_codecs},
             id=f"speaker-{index}",
             given={reference: _samples(halves(scene)[1])},
         )

@@ -72,7 +72,7 @@ class OneSampling:
             system.network().inputs(self.recipe, self.streams),
             Condition(texts=fresh),
             {name: level_grid(sampling.schedule, name, steps) for name in parts(self.recipe).targets},
-            inactive=lambda now: system.inactive(self.recipe, now),
+            inactive=parts(self.recipe).inactive,
         )
         self._finish()
         return time.perf_counter() - began

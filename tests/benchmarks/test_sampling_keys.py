@@ -32,7 +32,7 @@ def recipe() -> PhaseRecipe:
 @pytest.fixture(scope="module")
 def model(recipe: PhaseRecipe) -> Generator:
     config, generator = recipe.codecs, torch.Generator().manual_seed(0)
-    video = fit(config["video"], [torch.rand(FRAMES, 3, SIDE, SIDE, generator=generator) for _ in range(4)], seed=0)
+    video = fit(config["video"], [torch.rand(FRAMES, 3, SIDE, SIDE, generator=generator) for _ in range(4)])
     sound, text = LogMelEncoder(config["sound"]), ByteTextEncoder(config["text"])
     return Generator(
         denoiser=build(recipe.system, recipe, parts(recipe).components, seed=0).eval(),

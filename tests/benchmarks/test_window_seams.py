@@ -28,7 +28,7 @@ FRAMES, SIDE, FPS, SAMPLES = 9, 16, 12.5, 11520
 def model() -> Generator:
     recipe = decode_phase(load(RECIPE), SYSTEMS)
     config, generator = recipe.codecs, torch.Generator().manual_seed(0)
-    video = fit(config["video"], [torch.rand(FRAMES, 3, SIDE, SIDE, generator=generator) for _ in range(4)], seed=0)
+    video = fit(config["video"], [torch.rand(FRAMES, 3, SIDE, SIDE, generator=generator) for _ in range(4)])
     sound, text = LogMelEncoder(config["sound"]), ByteTextEncoder(config["text"])
     grids = {"video": video.grid(FRAMES, SIDE, SIDE, FPS), "sound": sound.grid(SAMPLES)}
     return Generator(

@@ -31,7 +31,7 @@ def _flip(path: Path) -> None:
 def _of_another_fit(folder: Path) -> None:
     """An undamaged codec of the same config, fitted on other clips."""
     frames = [torch.rand(25, 3, 32, 32, generator=torch.Generator().manual_seed(i)) * 2 - 1 for i in range(8)]
-    save_codec(linear_video.fit(LinearVideoConfig(), frames, 0), folder)
+    save_codec(linear_video.fit(LinearVideoConfig(), frames), folder)
 
 
 def _pipe(path: Path) -> None:

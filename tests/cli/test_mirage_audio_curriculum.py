@@ -1,13 +1,12 @@
 """What Mirage audio's curriculum makes, through the command line, with every part real but small."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from speaking import RATE, recorded, voice
 from torch import Tensor
-from toy_run import ToyRun
+from toy_run import ToyRun, ablated, table_of
 
 from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
@@ -97,34 +96,27 @@ def test_an_ablation_tells_script_setting_and_voice_apart(
     voices_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All subsets of the two conditions, and one or both of another clip."""
-    copy = tmp_path / "run"
-    shutil.copytree(voices_run.phase("cloning"), copy)
-    assert run(["evaluate", str(copy), "--ablate", "--clips", "4", "--runs", str(voices_run.runs)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    (begin,) = (number for number, line in enumerate(lines) if line.startswith("given"))
-    assert lines[begin].split() == ["given", "script", "setting", "pitch", "timbre"]
-    rows = {line.split()[0] for line in lines[begin + 1 :]}
-    assert rows == {"none", "text", "reference", "text-reference"} | {
-        f"other-{names}" for names in ("text", "reference", "text-reference")
-    }
-    logged = voices_run.client.get_run(json.loads((copy / "run.json").read_text())["mlflow_run_id"]).data.metrics
-    assert {f"ablation/{row}/{metric}" for row in rows for metric in ("script", "setting", "pitch", "timbre")} == {
+    logged = ablated(voices_run, "cloning", tmp_path / "run", clips=4)
+    table = table_of(capsys.readouterr().out)
+    metrics = table.pop("given")
+    assert metrics == ["script", "setting", "pitch", "timbre"]
+    own = ("text", "reference", "text-reference")
+    assert table.keys() == {"none", *own, *(f"other-{names}" for names in own)}
+    assert {f"ablation/{row}/{metric}" for row in table for metric in metrics} == {
         key for key in logged if key.startswith("ablation/")
     }
-    for metric in ("script", "setting", "pitch", "timbre"):
+    for metric in metrics:
         assert logged[f"ablation/text-reference/{metric}"] == logged[f"evaluation/{metric}"]
 
 
 def test_a_phase_without_references_ablates_its_text(
     voices_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "run"
-    shutil.copytree(voices_run.phase("speech"), copy)
-    assert run(["evaluate", str(copy), "--ablate", "--clips", "2", "--runs", str(voices_run.runs)]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    begin = lines.index(["given", "script", "setting"])
-    assert [line[0] for line in lines[begin + 1 :]] == ["none", "text", "other-text"]
-    assert {path.name[:6] for path in (copy / "evaluation").iterdir()} == {"sample"}
+    ablated(voices_run, "speech", tmp_path / "run", clips=2)
+    table = table_of(capsys.readouterr().out)
+    assert table.pop("given") == ["script", "setting"]
+    assert [*table] == ["none", "text", "other-text"]
+    assert {path.name[:6] for path in (tmp_path / "run" / "evaluation").iterdir()} == {"sample"}
 
 
 def test_a_phase_is_planned_as_it_is_made_and_sampled(voices_run: ToyRun, capsys: pytest.CaptureFixture[str]) -> None:

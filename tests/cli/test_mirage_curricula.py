@@ -15,6 +15,9 @@ from talkies.cli.main import run
 from talkies.config.records import regular_bytes
 from talkies.evaluation.metric_info import METRICS
 from talkies.media.probe import MediaInfo, probe
+from talkies.models.systems import SYSTEMS
+from talkies.recipe.gates import measured as names_of
+from talkies.runs.recorded import recipe_of_run
 from talkies.tracking.card_text import parse_card
 
 
@@ -128,6 +131,9 @@ def test_the_card_lists_what_the_world_shows_and_its_command_works_as_pasted(
     path = phase / "cards" / made.name / "version-0001.md"
     text = path.read_text()
     measured = json.loads((phase / "evaluation.json").read_text())["metrics"]
+    known = set(names_of(recipe_of_run(phase, SYSTEMS)))
+    assert measured.keys() <= known, "a gate may be set on each"
+    assert {key for key in known if "frechet" in key} <= measured.keys()
     shown = {measure.key: measure for measure in METRICS if measure.applies_to(measured)}
     assert {f"evaluation/{key}" for key in made.shown} <= shown.keys()
     for measure in shown.values():

@@ -1,7 +1,6 @@
 """What Mirage video's curriculum makes, through the command line, with every part real but small."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from given_sounds import onset, packets, sound_file
 from mirage_run import MIRAGE
 from PIL import Image
-from toy_run import ToyRun, released
+from toy_run import ToyRun, ablated, released, table_of
 
 from talkies.checkpoints.release import load_component, read_release
 from talkies.cli.main import run
@@ -137,21 +136,16 @@ def test_an_ablation_is_printed_and_logged(
     mirage_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All subsets of the three conditions, and one or two of another clip."""
-    copy = tmp_path / "run"
-    shutil.copytree(mirage_run.phase("reference"), copy)
-    assert run(["evaluate", str(copy), "--ablate", "--clips", "2", "--runs", str(mirage_run.runs)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    (begin,) = (number for number, line in enumerate(lines) if line.startswith("given"))
-    assert lines[begin].split()[:2] == ["given", "sync"]
-    rows = {line.split()[0] for line in lines[begin + 1 : begin + 15]}
+    logged = ablated(mirage_run, "reference", tmp_path / "run", clips=2)
+    table = table_of(capsys.readouterr().out)
+    assert table.pop("given")[0] == "sync"
     expected = {"none", "text", "reference", "sound", "text-reference", "text-sound", "reference-sound"}
     expected |= {"text-reference-sound", "other-text", "other-reference", "other-sound"}
     expected |= {"other-text-reference", "other-text-sound", "other-reference-sound"}
-    assert rows == expected
-    logged = mirage_run.client.get_run(json.loads((copy / "run.json").read_text())["mlflow_run_id"]).data.metrics
+    assert table.keys() == expected
     assert {f"ablation/{row}/sync" for row in expected} <= logged.keys()
     assert {f"ablation/other-{row}/sync_original" for row in ("sound", "text-sound", "reference-sound")} <= {*logged}
-    kept = json.loads((copy / "evaluation.json").read_text())["metrics"]
+    kept = json.loads((tmp_path / "run" / "evaluation.json").read_text())["metrics"]
     assert {key: kept[key] for key in kept if key.startswith("ablation/")} == pytest.approx(
         {key: value for key, value in logged.items() if key.startswith("ablation/")}
     )

@@ -1,6 +1,7 @@
 """One tiny run of a whole toy curriculum, shared by the tests that inspect its results."""
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -89,6 +90,22 @@ def curriculum_run(factory: pytest.TempPathFactory, recipes: Path, words: Sequen
 def toy_run(tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
     """Render, prepare, six phases of 4 steps, evaluate, promote, sample."""
     return curriculum_run(tmp_path_factory, RECIPES, SMALL)
+
+
+def ablated(made: ToyRun, phase: str, copy: Path, *, clips: int) -> dict[str, float]:
+    """The metrics of a phase's run after `talkies evaluate --ablate` of a `copy` of it, which prints a table, too."""
+    shutil.copytree(made.phase(phase), copy)
+    assert run(["evaluate", str(copy), "--ablate", "--clips", str(clips), "--runs", str(made.runs)]) == 0
+    identity = json.loads((copy / "run.json").read_text())["mlflow_run_id"]
+    metrics: dict[str, float] = made.client.get_run(identity).data.metrics
+    return metrics
+
+
+def table_of(printed: str) -> dict[str, list[str]]:
+    """The rows of an ablation's table, which ends what is printed, by their first cells; the head's is `given`."""
+    lines = [line.split() for line in printed.splitlines()]
+    begin = next(number for number, cells in enumerate(lines) if cells[:1] == ["given"])
+    return {cells[0]: cells[1:] for cells in lines[begin:]}
 
 
 def released(folder: Path) -> dict[str, str]:

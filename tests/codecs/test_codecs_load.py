@@ -38,15 +38,15 @@ def sounds() -> list[torch.Tensor]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save_codec(linear_video.fit(VIDEO, clips(), seed=0), tmp_path / "video")
-    save_codec(linear_audio.fit(AUDIO, sounds(), seed=0), tmp_path / "audio")
+    save_codec(linear_video.fit(VIDEO, clips()), tmp_path / "video")
+    save_codec(linear_audio.fit(AUDIO, sounds()), tmp_path / "audio")
     return tmp_path
 
 
 def test_round_trip_is_exact(folder: Path) -> None:
     codecs = load_codecs(CONFIG, folder)
     assert (list(codecs.video), list(codecs.audio), list(codecs.text)) == (["video"], ["audio"], ["text"])
-    video, audio = linear_video.fit(VIDEO, clips(), seed=0), linear_audio.fit(AUDIO, sounds(), seed=0)
+    video, audio = linear_video.fit(VIDEO, clips()), linear_audio.fit(AUDIO, sounds())
     assert (codecs.video["video"].identity, codecs.audio["audio"].identity) == (video.identity, audio.identity)
     assert torch.equal(codecs.video["video"].encode(clips()[0][None]), video.encode(clips()[0][None]))
     assert torch.equal(codecs.audio["audio"].encode(sounds()[0][None]), audio.encode(sounds()[0][None]))
@@ -133,7 +133,7 @@ def test_a_full_disk_leaves_no_codec(folder: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(fitted.os, "fsync", full)
     with pytest.raises(StorageError, match="free space"):
-        save_codec(linear_video.fit(VIDEO, clips(), seed=0), folder / "video")
+        save_codec(linear_video.fit(VIDEO, clips()), folder / "video")
     assert [p.name for p in (folder / "video").iterdir()] == ["model.safetensors"]
     with pytest.raises(DataError, match="no fitted codec"):
         load_codecs(CONFIG, folder)

@@ -38,12 +38,12 @@ def sound(seed: int, seconds: float = 2.0) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def video() -> linear_video.LinearVideoCodec:
-    return linear_video.fit(VIDEO, [film(i) for i in range(12)] + [film(i, size=64) for i in range(4)], seed=0)
+    return linear_video.fit(VIDEO, [film(i) for i in range(12)] + [film(i, size=64) for i in range(4)])
 
 
 @pytest.fixture(scope="module")
 def audio() -> linear_audio.LinearAudioCodec:
-    return linear_audio.fit(AUDIO, [sound(i) for i in range(24)], seed=0)
+    return linear_audio.fit(AUDIO, [sound(i) for i in range(24)])
 
 
 @pytest.mark.parametrize(("size", "frames"), [(32, 9), (64, 9), (32, 1)])
@@ -61,7 +61,7 @@ def test_video_comes_back_better_with_more_components(video: linear_video.Linear
         clips = torch.stack([film(i) for i in range(100, 108)])
         return float((codec.decode(codec.encode(clips)) - clips).square().mean() / clips.var())
 
-    rich = linear_video.fit(LinearVideoConfig(channels=16, motion=2), [film(i) for i in range(12)], seed=0)
+    rich = linear_video.fit(LinearVideoConfig(channels=16, motion=2), [film(i) for i in range(12)])
     assert error(video) < 0.5
     assert error(rich) < 0.5 * error(video)
 
@@ -70,7 +70,7 @@ def test_video_with_all_components_is_lossless() -> None:
     config = LinearVideoConfig(channels=24, motion=12, stride=2, block=2)
     draw = torch.Generator().manual_seed(0)
     clips = [torch.rand(5, 3, 8, 8, generator=draw) * 2 - 1 for _ in range(40)]
-    codec = linear_video.fit(config, clips, seed=0)
+    codec = linear_video.fit(config, clips)
     assert torch.allclose(codec.decode(codec.encode(torch.stack(clips))), torch.stack(clips), atol=1e-4)
 
 
@@ -99,18 +99,8 @@ def test_motion_within_a_latent_step_survives(video: linear_video.LinearVideoCod
 def test_video_refuses_what_does_not_fit(video: linear_video.LinearVideoCodec) -> None:
     with pytest.raises(DataError, match="1 mod 2"):
         video.encode(torch.zeros(1, 8, 3, 32, 32))
-    with pytest.raises(DataError, match="no clips"):
-        linear_video.fit(VIDEO, [], seed=0)
     with pytest.raises(DataError, match="fewer than"):
-        linear_video.fit(VIDEO, [torch.zeros(9, 3, 32, 32)], seed=0)
-
-
-def test_settings_that_make_no_codec_are_refused() -> None:
-    with pytest.raises(DataError, match=r"motion` is 6.*below.*6"):
-        linear_video.fit(LinearVideoConfig(channels=6, motion=6), [film(0)], seed=0)
-    for wrong in (LinearAudioConfig(channels=1), LinearAudioConfig(hop=641), LinearAudioConfig(hop=8)):
-        with pytest.raises(DataError, match="at least 2 channels"):
-            linear_audio.fit(wrong, [sound(0)], seed=0)
+        linear_video.fit(VIDEO, [torch.zeros(9, 3, 32, 32)])
 
 
 def test_audio_latents_follow_the_grid(audio: linear_audio.LinearAudioCodec) -> None:
@@ -154,19 +144,17 @@ def test_audio_latents_have_about_unit_variance(audio: linear_audio.LinearAudioC
     assert spread == pytest.approx(torch.ones(6), abs=0.05)
 
 
-def test_audio_refuses_silence_and_nothing() -> None:
+def test_audio_refuses_silence() -> None:
     with pytest.raises(DataError, match="silent"):
-        linear_audio.fit(AUDIO, [torch.zeros(32000)], seed=0)
-    with pytest.raises(DataError, match="no clips"):
-        linear_audio.fit(AUDIO, [], seed=0)
+        linear_audio.fit(AUDIO, [torch.zeros(32000)])
 
 
 def test_fitting_is_deterministic_and_the_identity_distinguishes_codecs(
     video: linear_video.LinearVideoCodec, audio: linear_audio.LinearAudioCodec
 ) -> None:
-    again = linear_audio.fit(AUDIO, [sound(i) for i in range(24)], seed=1)
+    again = linear_audio.fit(AUDIO, [sound(i) for i in range(24)])
     assert again.identity == audio.identity
-    assert linear_audio.fit(AUDIO, [sound(i) for i in range(23)], seed=0).identity != audio.identity
+    assert linear_audio.fit(AUDIO, [sound(i) for i in range(23)]).identity != audio.identity
     rebuilt = linear_video.LinearVideoCodec(VIDEO, video.weights)
     assert rebuilt.identity == video.identity
     assert torch.equal(rebuilt.encode(film(5)[None]), video.encode(film(5)[None]))

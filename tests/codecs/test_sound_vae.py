@@ -102,8 +102,6 @@ def test_statistics_normalise_each_channel(made: Network, config: SoundVaeConfig
     assert torch.equal(codec.encode(torch.stack(sounds()))[1:2], codec.encode(sounds()[1][None]))
     with pytest.raises(DataError, match=rf"{config.kind} codec: channel \d of its latents is constant on the 1 clips"):
         codec.fit([torch.zeros(config.hop)])
-    with pytest.raises(DataError, match="there are no clips"):
-        codec.fit([])
 
 
 @KINDS

@@ -31,7 +31,7 @@ FLOW = FlowConfig(schedule=ShiftedSchedule(shifts={"video": 5.0, "audio": 1.0}))
 SETUP = SimpleNamespace(
     model=MovaConfig(preset="toy"), phase=JointConfig(), codecs={"video": LinearVideoConfig(stride=2)}
 )
-FIXED = {"inputs": partial(MovaNetwork().inputs, SETUP), "inactive": partial(MOVA.inactive, SETUP)}
+FIXED = {"inputs": partial(MovaNetwork().inputs, SETUP), "inactive": MOVA.parts(SETUP).inactive}
 
 
 def losses(

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -99,7 +98,7 @@ def test_each_step_has_its_own_denoiser() -> None:
 def test_every_step_passes_levels_and_expert() -> None:
     denoiser, done, levels = GaussianDenoiser(std=0.5), [], grid(50, 5.0, 1.0)
     start = streams()
-    sampled(denoiser, start, levels, inactive=partial(MOVA.inactive, JOINT), on_step=done.append)
+    sampled(denoiser, start, levels, inactive=MOVA.parts(JOINT).inactive, on_step=done.append)
     assert done == list(range(1, 51))
     assert [set(c.inactive) for c in denoiser.calls] == [{"video_low"}] * 18 + [{"video_high"}] * 32
     for m in start:
@@ -110,7 +109,7 @@ def test_every_step_passes_levels_and_expert() -> None:
 
 
 def test_the_expert_follows_the_video_s_level_alone() -> None:
-    inactive = partial(MOVA.inactive, JOINT)
+    inactive = MOVA.parts(JOINT).inactive
     denoiser = GaussianDenoiser(std=0.5)
     sampled(denoiser, streams(), grid(50, 1.0, 9.0), inactive=inactive)
     assert [set(c.inactive) for c in denoiser.calls] == [{"video_low"}] * 6 + [{"video_high"}] * 44

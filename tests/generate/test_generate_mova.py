@@ -55,8 +55,8 @@ def clip(seed: int) -> tuple[Tensor, Tensor]:
 def codecs() -> Codecs:
     frames, samples = zip(*[clip(seed) for seed in range(12)], strict=True)
     return Codecs(
-        video={"video": fit_video(LinearVideoConfig(), frames, 0)},
-        audio={"audio": fit_audio(LinearAudioConfig(), samples, 0)},
+        video={"video": fit_video(LinearVideoConfig(), frames)},
+        audio={"audio": fit_audio(LinearAudioConfig(), samples)},
         text={"text": ByteTextEncoder(ByteTextConfig())},
     )
 
@@ -139,7 +139,7 @@ def test_both_experts_are_used_and_in_their_turn() -> None:
     """Without the low-noise expert, sampling stops exactly at the boundary."""
     done: list[int] = []
     levels = level_grid(SAMPLING.schedule, "video", SAMPLING.steps)[:-1]
-    high = sum(MOVA.inactive(setup(), {"video": level}) == {"video_low"} for level in levels)
+    high = sum(MOVA.parts(setup()).inactive({"video": level}) == {"video_low"} for level in levels)
     with pytest.raises(ValueError, match="video_low"):
         generate(generator(model("video_high"), "video"), requests("red"), SAMPLING, seed=1, progress=done.append)
     assert 0 < high < SAMPLING.steps

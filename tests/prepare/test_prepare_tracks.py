@@ -328,7 +328,7 @@ def test_missing_files_of_tracks_end_the_preparation(clip: Clip, run: Run, tmp_p
     message = r"source 'media': 1 of 2 files lack a file of their tracks beside them: b\.wav has no \*\.\w+\.wav; demix"
     with pytest.raises(DataError, match=message):
         run(FILES)
-    assert not (tmp_path / "root" / "sets").exists()
+    assert not (tmp_path / "root").exists()
 
 
 @pytest.mark.parametrize("name", [*PITCHES])
@@ -392,11 +392,12 @@ BY = {"kind": "bands", "edge": 20.0}
     ],
 )
 def test_what_cannot_be_parted_is_said_before_any_work(
-    run: Run, tmp_path: Path, codecs: dict[str, Any], keys: dict[str, Any], message: str
+    clip: Clip, run: Run, tmp_path: Path, codecs: dict[str, Any], keys: dict[str, Any], message: str
 ) -> None:
+    clip("a.wav", parted(1.0))
     with pytest.raises(RecipeError, match=message):
         run(codecs, **keys)
-    assert not (tmp_path / "root" / "sources").exists()
+    assert not (tmp_path / "root").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from talkies.nn.attention import Attention
 from talkies.nn.embedding import sinusoid
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream
+from talkies.streams.captions import WHOLE, Captions
 from talkies.streams.layout import Layout
 from talkies.streams.system import Component, Parts, Rung, Setup, Stored
 
@@ -81,7 +82,7 @@ class FifthSystem:
     slots: Mapping[str, tuple[str, ...]] = {}
     scales: Mapping[str, str] = {"text": "the caption"}
     options: Mapping[str, str] = {}
-    wording: Mapping[str, str] = {}
+    captions: Captions = WHOLE
     layouts: Mapping[str, Layout] = {}
     voices = False
     kind = "fifth"
@@ -103,26 +104,12 @@ class FifthSystem:
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         return {"text": "text"}
 
-    def unfit(self, caption: str) -> str | None:
-        del caption
-        return None
-
-    def written(self, text: str, caption: str) -> str:
-        del text
-        return caption
-
-    def seconds(self, setup: Setup, caption: str) -> float | None:
-        return None
-
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         if setup.model.width % 2:
             raise RecipeError(f"recipe: `model.width` is {setup.model.width}; it must be even")
 
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         return {"audio": grids["audio"].shape[0]}
-
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        return frozenset()
 
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
         return Rung(without=frozenset({"text"})), Rung(without=frozenset(), scale="text")

@@ -5,7 +5,6 @@ and reading a number from a meta tensor (.item(), bool(), float()) is an error.
 """
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def test_guided_sampling_stays_on_the_device_of_its_noise(build: Callable[[], nn
     with torch.no_grad():
         latents = sample(
             EulerSampler(), denoiser, streams, Condition(texts=moved.texts), levels,
-            inactive=partial(MOVA.inactive, SETUP),
+            inactive=MOVA.parts(SETUP).inactive,
         )  # fmt: skip
     assert {str(x.device) for x in latents.values()} == {"meta"}
 

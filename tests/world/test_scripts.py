@@ -14,7 +14,7 @@ from talkies.media.sound import read_audio
 from talkies.world.attributes import background, face_kind
 from talkies.world.config import SyntheticSource
 from talkies.world.hearing import noise_kind, pitch, pitch_kind
-from talkies.world.recognition import accuracy, cores, nearest_timbres, recognise, setting_kind, tail, timbre
+from talkies.world.recognition import accuracy, cores, nearest, recognise, setting_kind, tail, timbre
 from talkies.world.render import DOMAINS, Scene, draw_scene, render_source
 from talkies.world.rooms import heard
 from talkies.world.scripts import (
@@ -168,7 +168,8 @@ def test_walls_and_faces_go_with_what_is_heard(scenes: list[Scene]) -> None:
 
 def test_a_timbre_tells_who_speaks_better_than_chance(scenes: list[Scene]) -> None:
     groups = [scenes[first : first + 8] for first in range(0, len(scenes), 8)]
-    found = [nearest_timbres([sound(s) for s in g], [sound(s, 1) for s in g], SAMPLE_RATE) for g in groups]
+    shots = [[[timbre(sound(s, shot), SAMPLE_RATE) for s in g] for shot in (0, 1)] for g in groups]
+    found = [nearest(first, second) for first, second in shots]
     assert np.mean(np.array(found) == np.arange(8)) >= 0.3, "chance is 1 / 8"
 
 

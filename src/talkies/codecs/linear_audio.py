@@ -11,10 +11,10 @@ from math import pi
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from talkies.codecs.config import LinearAudioConfig
 from talkies.codecs.geometry import audio_grid
+from talkies.codecs.hops import rms, windows
 from talkies.codecs.identity import identity
 from talkies.codecs.principal import Principal, fit_principal
 from talkies.config import DataError
@@ -57,7 +57,7 @@ class LinearAudioCodec:
     def encode(self, samples: Tensor) -> Tensor:
         """Samples [B, S] fp32, padded right with silence to whole hops -> latents [B, C, T] fp32."""
         mean, spread = self.level.to(samples.device)
-        loudness = (_rms(samples, self.config.hop) - mean) / spread
+        loudness = (rms(samples, self.config.hop) - mean) / spread
         shape = self.components.project(_spectrum(samples, self.config.hop))
         return torch.cat([loudness[:, None], shape.transpose(1, 2)], dim=1)
 
@@ -72,21 +72,11 @@ class LinearAudioCodec:
         return _fade(amplitudes @ self._waves.to(latent.device), self.config.hop).clamp(-1, 1)
 
 
-def _whole(samples: Tensor, hop: int) -> Tensor:
-    """Pad [B, S] with silence to whole hops."""
-    return pad(samples.float(), (0, -samples.shape[-1] % hop))
-
-
-def _rms(samples: Tensor, hop: int) -> Tensor:
-    """RMS amplitude [B, T] of each hop."""
-    return torch.unflatten(_whole(samples, hop), -1, (-1, hop)).square().mean(-1).sqrt()
-
-
 def _spectrum(samples: Tensor, hop: int) -> Tensor:
     """log(1 + a / FLOOR) [B, T, hop / 2 - 1] of the partials around the centre of each hop."""
-    windows = pad(_whole(samples, hop), (hop // 2, hop - hop // 2)).unfold(-1, 2 * hop, hop)
     window = torch.hann_window(2 * hop, device=samples.device)
-    lines = torch.fft.rfft(windows * window)[..., 2:hop:2]  # every other line: periods that divide the hop
+    lines = torch.fft.rfft(windows(samples, hop, 2 * hop) * window)
+    lines = lines[..., 2:hop:2]  # every other line: periods that divide the hop
     return torch.log1p(lines.abs() * (2 / window.sum()) / FLOOR)
 
 
@@ -114,20 +104,13 @@ def _rows(clips: Sequence[Tensor], hop: int) -> Iterator[Tensor]:
         yield _spectrum(clip[None], hop)[0]
 
 
-def fit(config: LinearAudioConfig, clips: Sequence[Tensor], seed: int) -> LinearAudioCodec:
-    """Fit the codec on clips [S] fp32 in [-1, 1] at the codec's sample rate; each clip has the same weight.
+def fit(config: LinearAudioConfig, clips: Sequence[Tensor]) -> LinearAudioCodec:
+    """Fit the codec on one or more clips [S] fp32 in [-1, 1] at its sample rate. For the spectrum each clip has the
+    same weight, for the loudness each step.
 
-    Closed form: `seed` is not used. Raises DataError if the clips are silent or vary too little.
+    Raises DataError if the clips are silent or vary too little.
     """
-    del seed
-    if config.channels < 2 or config.hop < 16 or config.hop % 2:
-        raise DataError(
-            f"`codecs.audio`: {config.channels} channels and a hop of {config.hop}: at least 2 channels (loudness and "
-            "spectrum) and an even hop of 16 or more are needed"
-        )
-    if not clips:
-        raise DataError("there are no clips to fit the linear audio codec on; name sets in `fit_sets` that have clips")
-    loudness = torch.cat([_rms(clip[None], config.hop)[0] for clip in clips]).double()
+    loudness = torch.cat([rms(clip[None], config.hop)[0] for clip in clips]).double()
     level = torch.stack([loudness.mean(), loudness.std(correction=0)]).float()
     if float(level[1]) < FLOOR / 10:
         raise DataError("linear audio codec: the clips it is fitted on are silent or constant in loudness")

@@ -9,7 +9,6 @@ from talkies.codecs.config import LinearVideoConfig
 from talkies.codecs.geometry import still_frames, video_grid
 from talkies.codecs.identity import identity
 from talkies.codecs.principal import Principal, fit_principal
-from talkies.config import DataError
 from talkies.streams import Grid
 
 
@@ -67,18 +66,12 @@ def _blocks(frames: Tensor, config: LinearVideoConfig) -> Tensor:
     return split.permute(0, 1, 4, 6, 2, 3, 5, 7).flatten(4)
 
 
-def fit(config: LinearVideoConfig, clips: Sequence[Tensor], seed: int) -> LinearVideoCodec:
-    """Fit the codec on clips [F, 3, H, W] fp32 in [-1, 1] of any size that it encodes; each clip has the same weight.
+def fit(config: LinearVideoConfig, clips: Sequence[Tensor]) -> LinearVideoCodec:
+    """Fit the codec on one or more clips [F, 3, H, W] fp32 in [-1, 1] of any size that it encodes; each clip has the
+    same weight.
 
-    Closed form: `seed` is not used. Raises DataError if the clips do not vary in `channels` directions.
+    Raises DataError if the clips do not vary in `channels` directions.
     """
-    del seed
-    if config.motion >= config.channels:
-        raise DataError(
-            f"`codecs.video.motion` is {config.motion}, but it must be below `codecs.video.channels`, {config.channels}"
-        )
-    if not clips:
-        raise DataError("there are no clips to fit the linear video codec on; name sets in `fit_sets` that have clips")
     for clip in clips:
         video_grid(config, frames=clip.shape[0], height=clip.shape[2], width=clip.shape[3], fps=1.0)
     still = (_split(clip, config)[0] for clip in clips)

@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from talkies.codecs.config import LogMelConfig
 from talkies.codecs.geometry import audio_grid
+from talkies.codecs.hops import hops
 from talkies.codecs.identity import identity
 from talkies.config import RecipeError
 from talkies.streams import Grid
@@ -51,8 +51,7 @@ class LogMelEncoder:
         """Samples [B, S], padded right with silence to whole hops -> features [B, C, T] fp32."""
         self.grid(samples.shape[-1])
         hop, window, bank = self.config.hop, self._window.to(samples.device), self._bank.to(samples.device)
-        steps = pad(samples.float(), (0, -samples.shape[-1] % hop)).view(len(samples), -1, hop)
-        lines = torch.fft.rfft(steps * window, n=FINER * hop).abs().square()
+        lines = torch.fft.rfft(hops(samples, hop) * window, n=FINER * hop).abs().square()
         # By Parseval: a sine of full scale, all in one band, has amplitude 1.
         power = lines @ bank * (4 / (FINER * hop * window.square().sum()))
         return torch.log1p(power.sqrt() / FLOOR).transpose(1, 2).contiguous()

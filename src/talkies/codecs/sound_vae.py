@@ -113,10 +113,8 @@ class SoundVae(ABC):
         return network
 
     def fit(self, sounds: Sequence[Tensor]) -> Self:
-        """This codec with the statistics of clips [S] at its sample rate; each step has the same weight. DataError for
-        no clips, or for a channel that is constant on them."""
-        if not sounds:
-            raise DataError(f"there are no clips to fit the {self.config.kind} codec on: name sets in `fit_sets`")
+        """This codec with the statistics of one or more clips [S] at its sample rate; each step has the same weight.
+        DataError for a channel that is constant on them."""
         latents = torch.cat([self._raw(sound[None])[0].cpu() for sound in sounds], dim=1).double()
         mean, std = latents.mean(1), latents.std(1, correction=0)
         if not float(std.min()) > FLAT:

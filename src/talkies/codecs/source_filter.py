@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from talkies.codecs.config import SourceFilterConfig
+from talkies.codecs.fit_limits import BANDS
 from talkies.codecs.geometry import audio_grid
+from talkies.codecs.hops import rms, windows
 from talkies.codecs.identity import identity
 from talkies.codecs.principal import Principal, fit_principal
 from talkies.config import DataError
@@ -25,8 +27,8 @@ QUIET = 1e-3
 """RMS amplitude below which the spectrum of a step fades into that of silence."""
 FAINT = 0.03
 """Amplitude of a band, relative to the step's, around which the spectrum turns from linear to logarithmic."""
-BANDS, WIDTH = 32, 0.7
-"""Overlapping bands of equal width up to half the sample rate; the deviation of each in their distance."""
+WIDTH = 0.7
+"""The deviation of each band in their distance."""
 PITCHES = (75.0, 400.0)
 """Range of the pitch in Hz."""
 SPREAD = 0.12
@@ -86,24 +88,13 @@ class SourceFilterCodec:
         return (sung + _noise(bands, level * (1 - share.square()).sqrt(), self.config)).clamp(-1, 1)
 
 
-def _windows(samples: Tensor, hop: int, length: int) -> Tensor:
-    """[B, T, length] around the centre of each hop of samples [B, S], with silence outside."""
-    whole = pad(samples.float(), (0, -samples.shape[-1] % hop))
-    margin = length - hop
-    return pad(whole, (margin // 2, margin - margin // 2)).unfold(-1, length, hop)
-
-
-def _rms(samples: Tensor, hop: int) -> Tensor:
-    """RMS amplitude [B, T] of each hop."""
-    return _windows(samples, hop, hop).square().mean(-1).sqrt()
-
-
 def _shape(samples: Tensor, config: SourceFilterConfig) -> Tensor:
     """log(1 + a / FAINT) [B, T, BANDS]: a is the amplitude of a band under a Hann window of two hops, relative to that
     of all bands."""
-    windows = _windows(samples, config.hop, 2 * config.hop)
-    window = torch.hann_window(2 * config.hop, device=samples.device)
-    power = torch.fft.rfft(windows * window).abs().square() * (2 / (window.square().sum() * 2 * config.hop))
+    length = 2 * config.hop
+    window = torch.hann_window(length, device=samples.device)
+    lines = torch.fft.rfft(windows(samples, config.hop, length) * window)
+    power = lines.abs().square() * (2 / (window.square().sum() * length))
     bands = power @ _filters(power.shape[-1]).to(samples.device).T
     return torch.log1p((bands / (bands.sum(-1, keepdim=True) + QUIET**2)).sqrt() / FAINT)
 
@@ -126,7 +117,7 @@ def _source(samples: Tensor, config: SourceFilterConfig) -> Tensor:
     total = agreement[..., 0].clamp(min=1e-12)
     found = agreement.gather(2, period.round().long()[..., None])[..., 0]
     periodic = (found / total).clamp(0, 1) * (total / (total + QUIET**2))
-    return torch.stack([torch.log1p(_rms(samples, hop) / FLOOR), (rate * FINER / period).log(), periodic], dim=-1)
+    return torch.stack([torch.log1p(rms(samples, hop) / FLOOR), (rate * FINER / period).log(), periodic], dim=-1)
 
 
 def _agreement(samples: Tensor, config: SourceFilterConfig, shifts: int) -> Tensor:
@@ -135,7 +126,7 @@ def _agreement(samples: Tensor, config: SourceFilterConfig, shifts: int) -> Tens
     length = 4 * round(config.sample_rate / PITCHES[0])
     window = torch.hann_window(length, device=samples.device)
     # Completed with as much silence, so that no shift wraps around.
-    power = torch.fft.rfft(_windows(samples, config.hop, length) * window, 2 * length).abs().square()
+    power = torch.fft.rfft(windows(samples, config.hop, length) * window, 2 * length).abs().square()
     power[..., : round(PITCHES[0] * length / config.sample_rate)] = 0
     fading = torch.fft.irfft(torch.fft.rfft(window, 2 * length).abs().square(), 2 * length * FINER)
     agreement: Tensor = torch.fft.irfft(power, 2 * length * FINER)[..., :shifts] / fading[:shifts]
@@ -184,7 +175,7 @@ def _noise(bands: Tensor, level: Tensor, config: SourceFilterConfig) -> Tensor:
     draw = torch.Generator().manual_seed(0)
     white = torch.randn(steps * hop, generator=draw).to(bands.device)
     window = torch.hann_window(2 * hop, device=bands.device).sqrt()
-    lines = torch.fft.rfft(_windows(white[None], hop, 2 * hop) * window)
+    lines = torch.fft.rfft(windows(white[None], hop, 2 * hop) * window)
     gains = interpolate(bands.flatten(0, 1)[:, None], size=hop + 1, mode="linear", align_corners=False)[:, 0]
     gains = gains / gains.square().mean(-1, keepdim=True).clamp(min=1e-12).sqrt()
     waves = torch.fft.irfft(lines * gains.view(*bands.shape[:2], -1), 2 * hop) * window * level[..., None]
@@ -198,19 +189,12 @@ def _rows(clips: Sequence[Tensor], config: SourceFilterConfig) -> Iterator[Tenso
         yield _shape(clip[None], config)[0]
 
 
-def fit(config: SourceFilterConfig, clips: Sequence[Tensor], seed: int) -> SourceFilterCodec:
-    """Fit the codec on clips [S] fp32 in [-1, 1] at the codec's sample rate; each clip has the same weight.
+def fit(config: SourceFilterConfig, clips: Sequence[Tensor]) -> SourceFilterCodec:
+    """Fit the codec on one or more clips [S] fp32 in [-1, 1] at its sample rate. For the spectrum each clip has the
+    same weight, for the other channels each step.
 
-    Closed form: `seed` is not used. Raises DataError if the clips are silent or vary too little.
+    Raises DataError if the clips are silent or vary too little.
     """
-    del seed
-    if config.channels < 4 or config.hop < 64 or config.hop % 2:
-        raise DataError(
-            f"`codecs.audio`: {config.channels} channels and a hop of {config.hop}: at least 4 channels (loudness, "
-            "pitch, periodicity and spectrum) and an even hop of 64 or more are needed"
-        )
-    if not clips:
-        raise DataError("there are no clips to fit the source-filter codec on; name sets in `fit_sets` that have clips")
     source = torch.cat([_source(clip[None], config)[0] for clip in clips]).double()
     levels = torch.stack([source.mean(0), source.std(0, correction=0)]).float()
     if float(levels[1, 0]) < 0.1:

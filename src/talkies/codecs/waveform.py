@@ -1,10 +1,10 @@
 """The exact audio codec: a latent step is its samples."""
 
 from torch import Tensor
-from torch.nn.functional import pad
 
 from talkies.codecs.config import WaveformConfig
 from talkies.codecs.geometry import audio_grid
+from talkies.codecs.hops import hops
 from talkies.codecs.identity import identity
 from talkies.streams import Grid
 
@@ -27,9 +27,7 @@ class WaveformCodec:
 
     def encode(self, samples: Tensor) -> Tensor:
         """Samples [B, S] fp32, padded right with silence to whole hops -> latents [B, hop, T] fp32."""
-        hop = self.config.hop
-        whole = pad(samples.float(), (0, -samples.shape[-1] % hop))
-        return whole.view(len(whole), -1, hop).transpose(1, 2).contiguous()
+        return hops(samples, self.config.hop).transpose(1, 2).contiguous()
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latents [B, hop, T] -> samples [B, T * hop] fp32."""

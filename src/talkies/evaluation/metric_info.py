@@ -32,6 +32,12 @@ def _shown(name: str, words: str) -> MetricInfo:
     return MetricInfo(key=key, words=words, better="higher", ceiling=f"{key}_reference", control=f"{key}_chance")
 
 
+def _tuned(name: str, words: str) -> MetricInfo:
+    """Of `tuning_shares`, for references that were degraded."""
+    words, ceiling = f"Tuning a degraded reference: {words}, share of sounds", f"evaluation/{name}_reference"
+    return MetricInfo(key=f"evaluation/degraded/{name}", words=words, better="higher", ceiling=ceiling)
+
+
 METRICS = (
     MetricInfo(
         key="evaluation/sync",
@@ -86,18 +92,8 @@ METRICS = (
         control="evaluation/reference/pitch_original",
     ),
     _shown("timbre", "Timbre nearest to the given voice's, share of sounds"),
-    MetricInfo(
-        key="evaluation/degraded/setting",
-        words="Tuning: another setting than the degraded reference's, share of sounds",
-        better="higher",
-        ceiling="evaluation/setting_reference",
-    ),
-    MetricInfo(
-        key="evaluation/degraded/pitch",
-        words="Tuning: pitch within 5 % of the degraded reference's, share of sounds",
-        better="higher",
-        ceiling="evaluation/pitch_reference",
-    ),
+    _tuned("setting", "setting that the description names"),
+    _tuned("pitch", "pitch within 5 % of the given voice's"),
     MetricInfo(
         key="evaluation/motion_sync",
         words="Synchronisation: correlation of motion and change of loudness",

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import torch
 from torch import Tensor
 
 from talkies.evaluation.given import TOLD
 from talkies.streams.codec import Media
 from talkies.world.hearing import pitch
-from talkies.world.recognition import accuracy, recognise, setting_kind, timbre
+from talkies.world.recognition import accuracy, nearest, recognise, setting_kind, timbre
 from talkies.world.scripts import Line, parse
 
 NEAR = 0.05
@@ -77,12 +76,11 @@ def voice_shares(sounds: Sequence[Heard], lines: Sequence[Line], voices: Sequenc
         "setting_chance": fmean(one.setting == line.setting for one in sounds for line in lines),
     }
     if voices:
-        made, own = (torch.stack([one.timbre for one in group]) for group in (sounds, voices))
-        nearest = torch.cdist(made, own).argmin(1)
+        places = nearest([one.timbre for one in sounds], [one.timbre for one in voices])
         shares |= {
             "pitch": fmean(same_pitch(*pair) for pair in zip(sounds, voices, strict=True)),
             "pitch_chance": fmean(same_pitch(one, voice) for one in sounds for voice in voices),
-            "timbre": fmean(int(place) == index for index, place in enumerate(nearest)),
+            "timbre": fmean(place == index for index, place in enumerate(places)),
             "timbre_chance": 1 / len(voices),
         }
     return shares

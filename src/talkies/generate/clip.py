@@ -94,7 +94,7 @@ def _batch(
             model.system.network().inputs(model.setup, streams),
             Condition(texts=_encoded(model, prompts, len(requests))),
             levels,
-            inactive=lambda now: model.system.inactive(model.setup, now),
+            inactive=model.system.parts(model.setup).inactive,
             on_step=progress,
         )
         return _decoded(model, requests, latents, sampling.tile_sides)
@@ -127,7 +127,8 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
     """Refuse invalid requests, and grids that do not fit the codecs, before anything is computed; warn of prompts that
     a text encoder truncates."""
     shape, _ = model.shape, model.samples
-    replaced = left_out(model.system.ladder(model.setup), sampling.scales, sampling.steps) & model.text_codecs.keys()
+    scales = _scales(model, requests[0], sampling)
+    replaced = left_out(model.system.ladder(model.setup), scales, sampling.steps) & model.text_codecs.keys()
     for r in requests:
         if r.image is not None and shape is None:
             raise ValueError(f"request {r.id} has an image, but no video is generated; remove the image")

@@ -127,6 +127,7 @@ def check_media(media: Media | Pieces) -> None:
 
 
 def check_values(name: str, values: Tensor) -> None:
+    """ValueError, which names them, for values that are not there or not finite."""
     if values.numel() == 0 or not bool(values.isfinite().all()):
         raise ValueError(f"{name} of shape {tuple(values.shape)} cannot be written: empty, or not all finite")
 

@@ -163,7 +163,7 @@ class Tally:
             seconds=self.seconds + (float(plan.geometry.seconds) if plan.video else clip.real / plan.sample_rate),
             truncated=self.truncated
             + any(
-                codecs.text[codec].overflow(plan.system.written(text, clip.caption)) > 0
+                codecs.text[codec].overflow(plan.system.captions.written(text, clip.caption)) > 0
                 for text, codec in plan.texts.items()
             ),
             padded=self.padded + (plan.audio and clip.real < window),

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from talkies.media.colour import ColourError
 from talkies.media.container import EndedError, MediaError
-from talkies.media.frames import FPS_TOLERANCE
 from talkies.media.orientation import OrientationError
 from talkies.media.probe import MediaInfo
+from talkies.media.rates import FPS_TOLERANCE
 from talkies.media.sound import ChannelError
 from talkies.prepare.captions import read_caption, timed
 from talkies.prepare.items import Item
@@ -65,7 +65,7 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     only, or if its sound ends within the tolerance.
     """
     caption = read_caption(item.caption)
-    if (why := plan.system.unfit(caption)) is not None:
+    if (why := plan.system.captions.unfit(caption)) is not None:
         raise Rejected("script", why)
     check_people(plan.config.subset, caption, item.people)
     _check_sync(item, plan)

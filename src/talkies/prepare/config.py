@@ -81,8 +81,8 @@ class SetConfig:
     """One shard set: a split of a source at one geometry (HEIGHTxWIDTHxFRAMES@FPS; of sound alone seconds: 10s), with
     the modalities it keeps.
 
-    `lufs`: loudness normalisation target (ITU-R BS.1770), None for no normalisation; `duration_token` appends the real
-    duration to the caption (audio pretraining); `without`: streams of the system that are left out.
+    `lufs`: loudness normalisation target (ITU-R BS.1770), None for no normalisation; `duration_token` adds the real
+    duration to the caption, before a script (audio pretraining); `without`: streams of the system that are left out.
 
     `subset`: the clips that it takes (docs/demixing.md), by who is seen and by which tracks are silent; `silence`: the
     RMS in dB below which a track is silent; a clip whose tracks all are is quarantined; `dual_demix`: filter by a

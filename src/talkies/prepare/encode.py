@@ -28,7 +28,7 @@ def encode(
 ) -> list[Clip | Rejected]:
     """Encode a batch of clips of one set, in order; a clip whose latents are not finite is returned as Rejected."""
     with torch.inference_mode():
-        written = {name: [plan.system.written(name, clip.caption) for clip in clips] for name in plan.texts}
+        written = {name: [plan.system.captions.written(name, clip.caption) for clip in clips] for name in plan.texts}
         texts = {name: codecs.text[codec].encode(written[name]).to("cpu") for name, codec in plan.texts.items()}
         latents = {name: _latents(clips, name, plan, codecs, device) for name in plan.streams}
     results: list[Clip | Rejected] = []

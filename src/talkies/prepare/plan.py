@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from talkies.codecs.config import CodecConfig, SoundEncoderConfig, fitted_names, sample_rates
+from talkies.codecs.fit_limits import fit_problem
 from talkies.codecs.speech_config import SpeechConfig
 from talkies.config import DataError, RecipeError
 from talkies.config.quoting import listed, named, shown
@@ -12,6 +13,7 @@ from talkies.media.downmix import Channel
 from talkies.prepare.config import PrepareConfig, SetConfig, SyncConfig
 from talkies.prepare.geometry import Geometry, stream_grid
 from talkies.prepare.lip_sync import check_rule
+from talkies.prepare.rendered import check_heldout, check_rendered
 from talkies.prepare.track_plan import TrackPlan, check_used, plan_tracks
 from talkies.streams import Grid
 from talkies.streams.system import Stored, System
@@ -107,6 +109,7 @@ def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]
     for name, source in config.sources.items():
         if isinstance(source, SyntheticSource):
             check_source(source, where=f"recipe: `sources.{name}`")
+            check_heldout(name, source)
     sets = {name: _plan_set(config, name, section, system) for name, section in config.sets.items()}
     unused = config.sources.keys() - {section.source for section in config.sets.values()}
     if unused:
@@ -135,6 +138,8 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
     if "audio" not in section.modalities and (section.lufs is not None or section.duration_token):
         raise RecipeError(f"recipe: `{key}` has `lufs` or `duration_token`, which need audio in its `modalities`")
     geometry = Geometry.parse(section.geometry, key=f"{key}.geometry")
+    if isinstance(source, SyntheticSource) and "video" in section.modalities:
+        check_rendered(key, section.source, source, geometry)
     streams = stored_streams(config, section, system, key=key)
     sync = None if isinstance(source, SyntheticSource) else source.sync
     if sync is not None:
@@ -228,8 +233,11 @@ def fitted_parts(config: PrepareConfig) -> tuple[str, ...]:
     return tuple(name for name in fitted_names(config.codecs) if config.codecs[name].medium in used)
 
 
-def _check_block(name: str, codec: CodecConfig) -> None:
-    """Fitting takes the covariance of blocks, whose size grows with the square of the values in a block."""
+def _check_fitted(name: str, codec: CodecConfig) -> None:
+    """RecipeError for a codec that cannot be fitted: fitting takes the covariance of blocks, whose size grows with the
+    square of the values in a block."""
+    if (problem := fit_problem(codec)) is not None:
+        raise RecipeError(f"recipe: `codecs.{name}` ({codec.kind}): {problem}")
     if codec.kind != "linear_video":
         return
     values = 3 * codec.stride * codec.block**2
@@ -250,7 +258,7 @@ def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
             )
     parts = fitted_parts(config)
     for part in parts:
-        _check_block(part, config.codecs[part])
+        _check_fitted(part, config.codecs[part])
     if config.fit_sets and not parts:
         raise RecipeError("recipe: `fit_sets` is given, but no codec is fitted: remove it")
     if config.codecs_from is not None:

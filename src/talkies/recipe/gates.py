@@ -30,15 +30,15 @@ MAX_SUGGESTED = 5
 def measured(recipe: PhaseRecipe) -> tuple[str, ...]:
     """Names of the metrics that training, validation and the evaluation before a promotion can give, sorted. Sync
     metrics need clips with moving mouths and audible voices, and SHOWN the world's speakers."""
-    targets, bins = tuple(parts(recipe).targets), range(recipe.validation.bins)
+    targets, made, bins = tuple(parts(recipe).targets), makes(recipe), range(recipe.validation.bins)
     losses = [f"{m}{part}" for m in targets for part in ("", *(f"/bin{k}" for k in bins))]
     found = {f"train/{key}" for key in ("loss", "grad_norm", "lr", "clips_per_second", "data_seconds", *losses)}
     if recipe.parallel.ranks > 1:
         found |= {"train/slowest_rank", "train/slowest_ratio"}
     found |= {"data/quarantined"}
     found |= {f"{where}heldout/{loss}" for where in ("", "evaluation/") for loss in losses}
-    found |= {f"evaluation/frechet_{m}" for m in targets}
-    if makes(recipe) == ("audio",) and recipe.system.wording:
+    found |= {f"evaluation/frechet_{medium}" for medium in made}
+    if made == ("audio",) and recipe.system.captions.wording:
         found |= {f"evaluation/{key}" for key in (*SAID, *_voiced(recipe))}
     frames = _heard_frames(recipe)
     if frames >= SYNC_FRAMES:

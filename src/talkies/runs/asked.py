@@ -11,7 +11,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from talkies.config import DataError, RecipeError
-from talkies.flow.config import SamplingConfig
+from talkies.flow.config import SamplingConfig, Scale
 from talkies.flow.ladder import left_out
 from talkies.generate.given import Given, check_audible, given_film, given_sound
 from talkies.generate.image import check_image, load_image
@@ -25,7 +25,7 @@ from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.media import makes, takes
-from talkies.runs.cloned import cloned, provenance, warn_of_consent
+from talkies.runs.cloned import cloned, passage_of, provenance, warn_of_consent
 from talkies.runs.duration import duration, warn_of_haste
 from talkies.streams.script import Script
 
@@ -45,23 +45,34 @@ class Read:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def negative_prompt(text: str | None, recipe: PhaseRecipe, sampling: SamplingConfig, *, option: str) -> dict[str, str]:
-    """Text -> the negative prompt, for the texts that guidance leaves out; RecipeError, which begins with `option`, if
-    there is none."""
-    if text is None:
+def negative_prompt(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig) -> dict[str, str]:
+    """Text -> the negative prompt, for the texts that guidance leaves out; RecipeError if there is none, or if it says
+    nothing to any of them."""
+    if asked.negative is None:
         return {}
-    texts = left_out(recipe.system.ladder(recipe), sampling.scales, sampling.steps) & parts(recipe).texts
+    option, scales = asked.at("negative"), _scales(asked, recipe, sampling)
+    texts = left_out(recipe.system.ladder(recipe), scales, sampling.steps) & parts(recipe).texts
     if not texts:
+        begin = f"{option}: without a voice" if scales.keys() < sampling.scales.keys() else f"{option}:"
         raise RecipeError(
-            f"{option}: no evaluation leaves the prompt out, so nothing leads away from it: set the guidance "
-            "scale of the prompt (such as --text-scale) to another value than 1, or drop it"
+            f"{begin} no evaluation leaves the prompt out, so nothing leads away "
+            "from it: set the guidance scale of the prompt (such as --text-scale) to another value than 1, or drop it"
         )
-    return {name: recipe.system.written(name, text) for name in sorted(texts)}
+    written = {name: recipe.system.captions.written(name, asked.negative) for name in sorted(texts)}
+    if not any(written.values()):
+        raise RecipeError(f"{option} says neither what is heard nor what is said: write it, or drop it")
+    return written
+
+
+def _scales(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig) -> dict[str, Scale]:
+    """Those that guide: without that of a voice which is not given (generate/clip.py)."""
+    absent = None if "voice" in asked.files else passage_of(recipe)
+    return {name: scale for name, scale in sampling.scales.items() if name != absent}
 
 
 def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig, source: str) -> None:
     """What `request_of` checks without codecs. The files of one clip are opened; those of many, when they are read."""
-    negative_prompt(asked.negative, recipe, sampling, option=asked.at("negative"))
+    negative_prompt(asked, recipe, sampling)
     _check_media(asked, recipe, source)
     _check_wording(asked, recipe)
     duration(asked, recipe)
@@ -80,7 +91,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     Raises RecipeError for what the model does not take, DataError for files that cannot be used, with the line that
     names them.
     """
-    negative = negative_prompt(asked.negative, recipe, sampling, option=asked.at("negative"))
+    negative = negative_prompt(asked, recipe, sampling)
     _check_media(asked, recipe, source)
     _check_wording(asked, recipe)
     _check_length(asked, model)
@@ -94,7 +105,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     voice = cloned(asked, recipe)
     heard = {} if voice is None else {voice.stream: voice.samples}
     request = Request(
-        prompts={name: recipe.system.written(name, asked.prompt or "") for name in model.text_codecs},
+        prompts={name: recipe.system.captions.written(name, asked.prompt or "") for name in model.text_codecs},
         image=image,
         id=asked.name,
         given=heard if given is None else {given[0]: given[3].values, **heard},
@@ -141,7 +152,7 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
     for name in (name for name in MEDIA if name in asked.files):
         option = asked.at(name)
         if name not in system.options:
-            known = ", ".join(f"--{option}" for option in system.options) or "none"
+            known = ", ".join(f"--{other}" for other in system.options) or "none"
             raise RecipeError(f"{option}: a {system.kind} model takes no such file; it takes: {known}")
         if name not in taken:
             lacks = "generates sound only" if name == "image" and makes(recipe) == ("audio",) else LACKS[name]
@@ -156,21 +167,21 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
 
 def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
     """RecipeError for a part of the prompt that the system does not take apart, or a script that cannot be said."""
-    system = recipe.system
+    wording = recipe.system.captions.wording
     for name in asked.worded:
-        if name not in system.wording:
-            raise RecipeError(f"{asked.at(name)}: a {system.kind} model has no such text; give a prompt")
-    if system.wording and asked.prompt is not None:
+        if name not in wording:
+            raise RecipeError(f"{asked.at(name)}: a {recipe.system.kind} model has no such text; give a prompt")
+    if wording and asked.prompt is not None:
         check_script(asked.prompt, asked.at("prompt"))
 
 
 def _check_length(asked: Asked, model: Generator) -> None:
     """RecipeError for a script that a text encoder would cut: words that nobody says are no speech."""
-    if Script.parse(asked.prompt or "").words == "":
+    captions, prompt = model.system.captions, asked.prompt or ""
+    if not captions.wording or not Script.parse(prompt).words:
         return
     for name, codec in model.text_codecs.items():
-        written = model.system.written(name, asked.prompt or "")
-        if model.system.wording and (excess := model.codecs.text[codec].overflow(written)):
+        if excess := model.codecs.text[codec].overflow(captions.written(name, prompt)):
             option = asked.at("script" if "script" in asked.worded else "prompt")
             raise RecipeError(f"{option}: the text is too long for this model's encoder by {excess} units: shorten it")
 

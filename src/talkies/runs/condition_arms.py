@@ -1,6 +1,6 @@
 """Held-out clips that a model makes without some of its conditions, or with those of other clips."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -16,7 +16,6 @@ from talkies.runs.validation import BATCH, conditions, requests_of
 from talkies.signals.answer import check_signal
 from talkies.streams.batch import Batch
 from talkies.streams.codec import Media
-from talkies.streams.script import Script
 
 T = TypeVar("T")
 
@@ -49,9 +48,10 @@ def clips_of(model: Generator, batches: Sequence[Batch], generated: list[Media],
     )
     images = [] if reference is None else _images(model, batches, reference)
     voices = [] if passage is None else voices_of(model, batches, passage)
-    captions, silent = captions_of(requests), model.shape is None and model.stream_of("audio") is not None
+    captions = captions_of(model, requests)
+    sound_alone = model.shape is None and model.stream_of("audio") is not None
     speakers = speaker_metrics(real, real, captions=captions, images=images)
-    scripts = silent and voice_metrics(real, real, captions=captions, voices=voices)
+    scripts = sound_alone and voice_metrics(real, real, captions=captions, voices=voices)
     return Clips(
         requests=requests,
         real=real,
@@ -109,13 +109,14 @@ def _made(
     return heard_with(found, sounds)
 
 
-def shown(clips: Clips, films: Sequence[Media], *, swapped: Collection[str] = ()) -> dict[str, float]:
+def shown(model: Generator, clips: Clips, films: Sequence[Media], *, swapped: Collection[str] = ()) -> dict[str, float]:
     """`shown_shares` of `films` for what they were given, with the conditions of the next clip for the `swapped` ones;
     of sounds, `voice_shares`. Nothing if the clips are of neither the world's speakers nor its scripts."""
     if not clips.speakers and not clips.scripts:
         return {}
     own, other = clips.requests, next_of(clips.requests)
-    captions = captions_of([_changed(*pair, without=(), swapped=swapped) for pair in zip(own, other, strict=True)])
+    asked = [_changed(*pair, without=(), swapped=swapped) for pair in zip(own, other, strict=True)]
+    captions = captions_of(model, asked)
     if clips.speakers:
         images = next_of(clips.images) if clips.reference in swapped else clips.images
         return shown_shares(films, captions=captions, images=images)
@@ -125,16 +126,9 @@ def shown(clips: Clips, films: Sequence[Media], *, swapped: Collection[str] = ()
     return voice_shares([heard(film) for film in films], lines, [heard(voice) for voice in voices])
 
 
-def captions_of(requests: Sequence[Request]) -> list[str]:
-    """All texts of each request, in one line; nothing if there are none."""
-    return [_caption(request.prompts) for request in requests if request.prompts]
-
-
-def _caption(texts: Mapping[str, str]) -> str:
-    """The line that a request's texts came from."""
-    if "script" not in texts:
-        return " ".join(texts.values())
-    return str(Script(words=texts["script"], description=texts.get("description", "")))
+def captions_of(model: Generator, requests: Sequence[Request]) -> list[str]:
+    """The line that the texts of each request came from; nothing if there are none."""
+    return [model.system.captions.joined(request.prompts) for request in requests if request.prompts]
 
 
 def heard_with(films: Sequence[Media], sounds: Sequence[Media]) -> list[Media]:

@@ -36,7 +36,7 @@ def condition_metrics(
     if clips.reference is not None and "identity" in own:
         other = made(model, clips, sampling, seed=seed, swapped={clips.reference})
         found |= {key: value for key, value in own.items() if key.startswith("identity")}
-        found[f"{clips.reference}/identity_swapped"] = shown(clips, other, swapped={clips.reference})["identity"]
+        found[f"{clips.reference}/identity_swapped"] = shown(model, clips, other, swapped={clips.reference})["identity"]
     return found
 
 
@@ -47,8 +47,8 @@ def ablation(
     beside the clip's own others (`other-A`), as `ablation/SUBSET/METRIC`.
 
     Metrics: `sync` with the sound that was given, if there is sound; `sync_original`, with the own one after the sound
-    was exchanged; and of the world's speakers the shares of clips that show what they were given. Raises DataError for
-    a model without conditions.
+    was exchanged; and of the world's speakers and scripts the shares of clips that follow what they were given. Raises
+    DataError for a model without conditions.
     """
     if not names:
         raise DataError("evaluate: --ablate: this model has no conditions to leave out; drop it")
@@ -56,18 +56,20 @@ def ablation(
     for without in chain.from_iterable(combinations(names, count) for count in range(len(names), -1, -1)):
         films = made(model, clips, sampling, seed=seed, without=without)
         label = "-".join(name for name in names if name not in without) or "none"
-        found |= _measured(label, clips, films, swapped=())
+        found |= _measured(model, label, clips, films, swapped=())
     for swapped in chain.from_iterable(combinations(names, count) for count in range(1, min(OTHERS, len(names)) + 1)):
         films = made(model, clips, sampling, seed=seed, swapped=swapped)
         label = f"other-{'-'.join(swapped)}"
-        found |= _measured(label, clips, films, swapped=swapped)
+        found |= _measured(model, label, clips, films, swapped=swapped)
         if model.listens in swapped and films[0].samples is not None:
             found[f"{ABLATION}/{label}/sync_original"] = _sync(heard_with(films, clips.real))
     return found
 
 
-def _measured(label: str, clips: Clips, films: list[Media], *, swapped: Sequence[str]) -> dict[str, float]:
-    shares = {k: v for k, v in shown(clips, films, swapped=swapped).items() if not k.endswith("_chance")}
+def _measured(
+    model: Generator, label: str, clips: Clips, films: list[Media], *, swapped: Sequence[str]
+) -> dict[str, float]:
+    shares = {k: v for k, v in shown(model, clips, films, swapped=swapped).items() if not k.endswith("_chance")}
     if films[0].frames is not None and films[0].samples is not None:
         shares = {"sync": _sync(films), **shares}
     return {f"{ABLATION}/{label}/{key}": value for key, value in shares.items()}

@@ -51,7 +51,7 @@ def evaluate(
         check_signal()
         generated += sample_batch(model, batch, sampling, seed=seed, seconds=heldout.seconds)
         real += decoded(batch, model, seconds=heldout.seconds, tiles=sampling.tile_sides)
-    titles = [title for batch in heldout_batches for title in captions(batch)]
+    titles = [title for batch in heldout_batches for title in captions(batch, recipe.system)]
     compared = evaluate_clips(generated, real, captions=titles)
     if model.stream_of("audio") is None:
         compared.pop("frechet_audio", None)  # the clips have the sound of the real ones

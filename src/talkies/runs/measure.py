@@ -73,4 +73,4 @@ class Evaluator:
             return []
         folder = self.folder / f"step-{step:08d}"
         tags = heldout_tags(f"synthetic; talkies {self.recipe.name} step {step}", self.recipe)
-        return write_samples(media, captions(batch), folder, tags=tags)
+        return write_samples(media, captions(batch, self.recipe.system), folder, tags=tags)

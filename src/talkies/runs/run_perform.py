@@ -62,7 +62,7 @@ def asked_takes(asked: Asked, count: int) -> list[Asked]:
 def check_audio(asked: Asked, source: str, opening: Opening) -> None:
     """RecipeError or DataError for a model that does not say scripts, or cannot be asked for this one."""
     recipe = opening.recipe
-    if makes(recipe) != ("audio",) or "script" not in recipe.system.wording:
+    if makes(recipe) != ("audio",) or "script" not in recipe.system.captions.wording:
         raise RecipeError(f"{_unfit('--audio-model', recipe)} does not say scripts: give a model of sound that does")
     check_asked(asked, recipe, recipe.sampling, source)
 

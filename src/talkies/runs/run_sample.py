@@ -136,7 +136,7 @@ def _write(
 ) -> None:
     """Write one clip, and say what was done. `silent`: it has no more than what the model makes."""
     request, out, seed = wanted.request, wanted.out, wanted.request.seed
-    title = " ".join(request.prompts.values())[:TITLE]
+    title = source.recipe.system.captions.joined(request.prompts)[:TITLE] if request.prompts else ""
     made_by = f"synthetic; talkies {source.name} sha256 {source.sha256[:16]} seed {seed}"
     made_by += "; cloned voice" if VOICE in wanted.tags else ""
     tags = {PROVENANCE: made_by, "title": title, **wanted.tags}

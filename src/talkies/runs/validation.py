@@ -21,6 +21,7 @@ from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.streams.batch import Batch, Denoiser
 from talkies.streams.codec import Media
+from talkies.streams.system import System
 
 BATCH = 16
 FIRST = ".first.png"
@@ -49,15 +50,21 @@ def heldout_losses(recipe: PhaseRecipe, denoiser: Denoiser, batches: Sequence[Ba
         recipe.flow,
         parts(recipe).targets,
         inputs=partial(system.network().inputs, recipe),
-        inactive=partial(system.inactive, recipe),
+        inactive=parts(recipe).inactive,
         bins=recipe.validation.bins,
         seed=seed,
     )
 
 
-def captions(batch: Batch) -> list[str]:
-    """What a batch's clips are called by: all texts of each, in one line."""
-    return [" ".join(texts) for texts in zip(*batch.captions.values(), strict=True)] or list(batch.ids)
+def captions(batch: Batch, system: System) -> list[str]:
+    """What a batch's clips are called by: the caption of each, or its id without one."""
+    return [_caption(batch, system, row) or name for row, name in enumerate(batch.ids)]
+
+
+def _caption(batch: Batch, system: System, row: int) -> str:
+    """The line that the texts of a clip came from; nothing if there are none."""
+    texts = {name: captions[row] for name, captions in batch.captions.items()}
+    return system.captions.joined(texts) if texts else ""
 
 
 def first_frames(batch: Batch, model: Generator) -> list[torch.Tensor | None]:
@@ -90,8 +97,8 @@ def lasts(batch: Batch, model: Generator, row: int) -> float | None:
     name = model.stream_of("audio")
     if name is None or batch.streams[name].mask is None or model.shape is not None:
         return None
-    caption = " ".join(captions[row] for captions in batch.captions.values())
-    timed = model.system.seconds(model.setup, caption) is not None
+    caption = _caption(batch, model.system, row)
+    timed = model.system.captions.seconds(model.setup.model, caption) is not None
     return real_of(batch, name, row) / float(batch.grids[name].rate) if timed else None
 
 

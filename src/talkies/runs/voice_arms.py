@@ -32,7 +32,7 @@ def voice_arms(
     """
     if not clips.scripts:
         return {}
-    captions, name = captions_of(clips.requests), clips.passage
+    captions, name = captions_of(model, clips.requests), clips.passage
     own = made(model, clips, sampling, seed=seed)
     found = voice_metrics(own, clips.real, captions=captions, voices=clips.voices)
     if name is None:

@@ -36,7 +36,7 @@ def write_examples(
         return
     films = {arm: found[:EXAMPLES] for arm, found in clips.films.items()}
     few = replace(clips, requests=clips.requests[:EXAMPLES], voices=clips.voices[:EXAMPLES], films=films)
-    titles = captions_of(few.requests)
+    titles = captions_of(model, few.requests)
     designed = made(model, few, sampling, seed=seed, without={clips.passage})
     _write(folder, "design", designed, titles, {PROVENANCE: made_by})
     uses = {"cloning": few} | ({"tuning": degraded(model, few, batches[:1])} if degrades(model) else {})

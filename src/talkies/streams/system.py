@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from talkies.streams.captions import Captions
 from talkies.streams.grid import Grid
 from talkies.streams.layout import Layout
 
@@ -43,10 +44,17 @@ class Degraded:
 @dataclass(frozen=True, kw_only=True)
 class Turn:
     """What an optimizer step leaves out: the parameter groups that are `inactive`, and the noise levels outside of
-    `levels` [low, high) by stream."""
+    `levels` [low, high) by stream. No step draws pure noise, 1; it belongs to the range that ends there."""
 
     inactive: frozenset[str] = frozenset()
     levels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def trains(self, levels: Mapping[str, float]) -> bool:
+        """Whether these noise levels by stream are within its own."""
+        return all(
+            name in levels and low <= levels[name] and (levels[name] < high or high >= 1)
+            for name, (low, high) in self.levels.items()
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +92,11 @@ class Parts:
     cycle: tuple[Turn, ...] = (Turn(),)
     tasks: Mapping[str, Task] = field(default_factory=dict)
     blocks: int = 0
+
+    def inactive(self, levels: Mapping[str, float]) -> frozenset[str]:
+        """The parameter groups that take no part in an evaluation at these noise levels by stream: those of the turn
+        that trains them. None without a level that decides it."""
+        return next((turn.inactive for turn in self.cycle if turn.trains(levels)), frozenset())
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -172,9 +185,8 @@ class System(Protocol):
     `codecs`: keys of `codecs` -> what each encodes (video, audio, text; tracks: a demixer, at most one); `slots`: key
     of `parents`, besides `base` -> the components that it brings; `scales`: keys of `sampling.scales` -> what they
     guide; `options`: the media that `talkies sample` may be given (image, audio, video, voice) -> what each is for;
-    `wording`: the parts of its captions (script, describe: streams/script.py) that may be given apart -> what each is
-    for; `layouts`: name of a form of released folders -> its description; `voices`: whether its models speak with the
-    voices that they were trained on, so that their cards must say whose these are.
+    `captions`: how it reads captions; `layouts`: name of a form of released folders -> its description; `voices`:
+    whether its models speak with the voices that they were trained on, so that their cards must say whose these are.
     """
 
     model: Any
@@ -183,7 +195,7 @@ class System(Protocol):
     slots: Mapping[str, tuple[str, ...]]
     scales: Mapping[str, str]
     options: Mapping[str, str]
-    wording: Mapping[str, str]
+    captions: Captions
     layouts: Mapping[str, Layout]
     voices: bool
 
@@ -209,23 +221,11 @@ class System(Protocol):
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         """Text -> the codec that encodes it."""
 
-    def unfit(self, caption: str) -> str | None:
-        """Why nothing can be made of a caption; None if something can."""
-
-    def written(self, text: str, caption: str) -> str:
-        """What a text encodes of a caption."""
-
-    def seconds(self, setup: Setup, caption: str) -> float | None:
-        """How long what is made of a caption should last; None if that does not follow from it."""
-
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Raise RecipeError if sections disagree."""
 
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         """Tokens by stream. ValueError, beginning with the stream, if a Grid cannot be cut into them."""
-
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        """The parameter groups that take no part in an evaluation at these noise levels."""
 
     def ladder(self, setup: Setup) -> Sequence[Rung]:
         """The evaluations of guidance; the last one uses every condition."""

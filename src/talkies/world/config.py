@@ -61,7 +61,7 @@ def check_source(source: SyntheticSource, *, where: str = "a synthetic source") 
     if source.domain == "scripts" and shot / source.fps < SHORTEST + 1 / source.fps:
         raise RecipeError(
             f"{where} with shots of {shot} frames at {source.fps} fps is too short for a script: "
-            f"{SHORTEST:g} seconds and a frame are needed"
+            f"{SHORTEST:g} seconds and a frame are needed: raise `shot`, or `frames`"
         )
     if source.frames % shot:
         raise RecipeError(

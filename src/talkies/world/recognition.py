@@ -80,10 +80,10 @@ def timbre(samples: Tensor, sample_rate: int) -> Tensor:
     return torch.stack(rows).mean(0) if rows else torch.zeros(len(BANDS), dtype=torch.float64)
 
 
-def nearest_timbres(sounds: Sequence[Tensor], references: Sequence[Tensor], sample_rate: int) -> list[int]:
-    """For each of the sounds [S] the index of the reference [S] of the nearest timbre."""
-    heard, given = (torch.stack([timbre(sound, sample_rate) for sound in group]) for group in (sounds, references))
-    return [int(index) for index in torch.cdist(heard, given).argmin(1)]
+def nearest(timbres: Sequence[Tensor], references: Sequence[Tensor]) -> list[int]:
+    """For each of the timbres [12] the index of the nearest reference [12]."""
+    distances = torch.cdist(torch.stack([*timbres]), torch.stack([*references]))
+    return [int(index) for index in distances.argmin(1)]
 
 
 def cores(samples: Tensor, sample_rate: int) -> list[tuple[int, int]]:

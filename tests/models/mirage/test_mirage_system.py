@@ -224,11 +224,6 @@ def test_tokens_are_patches_of_the_video_and_steps_of_the_sound() -> None:
         MIRAGE.tokens(setup(), {"video": odd})
 
 
-def test_every_noise_level_is_served_by_all() -> None:
-    for level in (0.0, 0.5, 1.0):
-        assert MIRAGE.inactive(setup(), {"video": level}) == frozenset()
-
-
 def test_what_is_kept_beside_is_no_input() -> None:
     streams: Any = dict.fromkeys(("video", "sound", "audio", "reference"), torch.zeros(1))
     assert MIRAGE.network().inputs(setup(), streams).keys() == {"video", "sound", "reference"}

@@ -55,13 +55,13 @@ def test_the_experts_take_turns_and_share_the_levels_at_the_boundary(phase: str)
 
 def test_the_switch_is_strict_and_the_released_sampler_makes_it_after_18_steps() -> None:
     def active(level: float) -> str:
-        (out,) = MOVA.inactive(setup(), {"video": level, "audio": 1.0 - level})
+        (out,) = MOVA.parts(with_codecs("joint")).inactive({"video": level, "audio": 1.0 - level})
         return "video_high" if out == "video_low" else "video_low"
 
-    assert [active(level) for level in (1.0, 0.9, 0.8999, 0.0)] == ["video_high"] * 2 + ["video_low"] * 2
+    assert [active(level) for level in (1.0 + 1e-15, 1.0, 0.9, 0.8999, 0.0)] == ["video_high"] * 3 + ["video_low"] * 2
     experts = [active(level) for level in level_grid(ShiftedSchedule(), "video", 50)[:-1]]
     assert experts == ["video_high"] * 18 + ["video_low"] * 32
-    assert MOVA.inactive(setup(), {"audio": 0.95}) == frozenset()
+    assert MOVA.parts(with_codecs("joint")).inactive({"audio": 0.95}) == frozenset()
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
@@ -108,7 +108,7 @@ def test_a_clean_video_is_left_to_the_expert_of_low_noise() -> None:
     assert tasks["video_to_sound"].turns is not None
     cycle = MOVA.parts(made).cycle
     for turn in tasks["video_to_sound"].turns:
-        assert cycle[turn].inactive == MOVA.inactive(made, {"video": 0.0, "audio": 1.0})
+        assert cycle[turn].inactive == MOVA.parts(made).inactive({"video": 0.0, "audio": 1.0})
 
 
 def test_the_ladder_has_a_rung_per_condition_that_the_phase_can_leave_out() -> None:
@@ -143,7 +143,7 @@ def test_codecs_must_be_there_and_fit_the_towers() -> None:
         MOVA.check(with_codecs("video", video=LinearVideoConfig(channels=9)), {})
     with pytest.raises(RecipeError, match=r"`codecs\.audio` gives 7 latent channels"):
         MOVA.check(with_codecs("joint", audio=LinearAudioConfig(channels=7)), {})
-    with pytest.raises(RecipeError, match=r"`codecs\.text\.dim` is 32, .* take 64"):
+    with pytest.raises(RecipeError, match=r"`codecs\.text\.dim` is 32, .* takes 64"):
         MOVA.check(with_codecs("joint", text=ByteTextConfig(dim=32)), {})
 
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from talkies.config import RecipeError
 from talkies.models.mirage.config import COMPONENTS, MirageConfig
 from talkies.models.mirage.options import MEDIA, SCALES
 from talkies.models.mirage.phases import MiragePhase
 from talkies.models.mochi.config import JointShape
 from talkies.streams import Grid
+from talkies.streams.agreement import check_codecs, check_scale, check_width
+from talkies.streams.captions import WHOLE, Captions
 from talkies.streams.grid import tokens_of
 from talkies.streams.layout import Layout
 from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored
@@ -27,7 +28,7 @@ class MirageSystem:
     slots: Mapping[str, tuple[str, ...]] = {"video": SILENT}
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
-    wording: Mapping[str, str] = MappingProxyType({})
+    captions: Captions = WHOLE
     layouts: Mapping[str, Layout] = MappingProxyType({})
     voices = False
     kind = "mirage"
@@ -90,50 +91,19 @@ class MirageSystem:
         """The caption."""
         return {"text": "text"} if "text" in codecs else {}
 
-    def unfit(self, caption: str) -> str | None:
-        """Any caption will do."""
-        del caption
-        return None
-
-    def written(self, text: str, caption: str) -> str:
-        """All of it."""
-        del text
-        return caption
-
-    def seconds(self, setup: Setup, caption: str) -> float | None:
-        """No caption says it."""
-        del setup, caption
-        return None
-
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""
-        shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs
-        for name in (*parts.streams, *parts.texts):
-            if name not in codecs and name != "reference":
-                raise RecipeError(f"recipe: `codecs.{name}` is missing: a {setup.phase.kind} phase needs it")
-        given = {"video": codecs["video"].channels, "text": codecs["text"].dim}
-        if "sound" in parts.streams:
-            given["sound"] = codecs["sound"].channels
-        for name, width in given.items():
-            if width != shape.modalities[name].channels:
-                key = "dim" if name == "text" else "channels"
-                other = "; set `model.sound_features`" if name == "sound" else ""
-                raise RecipeError(
-                    f"recipe: `codecs.{name}.{key}` is {width}, the network of `model.preset` {setup.model.preset} "
-                    f"takes {shape.modalities[name].channels}{other}"
-                )
-        if scales.get("sound", 1.0) != 1.0 and "sound" not in parts.streams:
-            raise RecipeError(f"recipe: `sampling.scales.sound` needs a sound, which a {setup.phase.kind} phase lacks")
+        parts, modalities = self.parts(setup), setup.model.shape.modalities
+        read = [name for name in modalities if name in (*parts.streams, *parts.texts)]
+        check_codecs(setup, read)
+        for name in read:
+            check_width(setup, name, modalities[name].channels, key="sound_features" if name == "sound" else None)
+        check_scale(setup, parts, scales, "sound")
 
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         """Of every stream; the text's are counted apart."""
         patches = {"video": setup.model.shape.patch, "reference": setup.model.shape.patch, "sound": (1,)}
         return tokens_of(grids, patches)
-
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        """None: every level is served by all."""
-        del setup, levels
-        return frozenset()
 
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
         """Neither, the text, then the sound, too; the reference is always used."""

@@ -6,14 +6,16 @@ from typing import Any
 
 from talkies.config import RecipeError
 from talkies.flow.degradation_config import DegradationConfig, check_degradation
+from talkies.models.mirage_audio.captions import ScriptCaptions
 from talkies.models.mirage_audio.config import SOUND, TEXTS, MirageAudioConfig
-from talkies.models.mirage_audio.options import MEDIA, SCALES, WORDING
+from talkies.models.mirage_audio.options import MEDIA, SCALES
 from talkies.models.mirage_audio.phases import MirageAudioPhase
 from talkies.models.mochi.config import JointShape
 from talkies.streams import Grid
+from talkies.streams.agreement import check_codecs, check_scale, check_width
+from talkies.streams.captions import Captions
 from talkies.streams.grid import tokens_of
 from talkies.streams.layout import Layout
-from talkies.streams.script import SAY, Script
 from talkies.streams.system import Component, Degraded, Network, Parts, Rung, Setup, Stored
 
 VOICE = "voice"
@@ -35,7 +37,7 @@ class MirageAudioSystem:
     slots: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
-    wording: Mapping[str, str] = WORDING
+    captions: Captions = ScriptCaptions()
     layouts: Mapping[str, Layout] = MappingProxyType({})
     voices = True
     kind = "mirage_audio"
@@ -90,53 +92,19 @@ class MirageAudioSystem:
         """The caption as a whole, or its two parts."""
         return {name: name for names in TEXTS.values() for name in names if name in codecs}
 
-    def unfit(self, caption: str) -> str | None:
-        """A script that cannot be said; general sounds have none."""
-        return Script.parse(caption).problem() if SAY in caption else None
-
-    def written(self, text: str, caption: str) -> str:
-        """All of it, or the script or the description in it."""
-        parts = Script.parse(caption)
-        return {"script": parts.words, "description": parts.description}.get(text, caption)
-
-    def seconds(self, setup: Setup, caption: str) -> float | None:
-        """As long as its script takes at the model's pace; None without one."""
-        spoken, pace = Script.parse(caption).spoken, setup.model.characters_per_second
-        return spoken / pace if spoken and pace else None
-
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and network must fit; a scale needs what it guides by."""
-        shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs
-        sources = [one.source for one in parts.degraded.values()]
-        for name in (SOUND, *parts.texts, *sources):
-            if name not in codecs:
-                why = "`phase.degraded` needs it" if name in sources else f"a {setup.phase.kind} phase needs it"
-                raise RecipeError(f"recipe: `codecs.{name}` is missing: {why}")
-        if sources and codecs[VOICE].kind != "waveform":
-            raise RecipeError(
-                f"recipe: `codecs.{VOICE}` is of the kind {codecs[VOICE].kind}: a sound that is degraded is stored as "
-                "it is, by the kind waveform"
-            )
-        if sources and codecs[VOICE].sample_rate != codecs[SOUND].sample_rate:
-            raise RecipeError(
-                f"recipe: `codecs.{VOICE}.sample_rate` is {codecs[VOICE].sample_rate}, that of `codecs.{SOUND}` is "
-                f"{codecs[SOUND].sample_rate}: they must be equal"
-            )
-        _check_widths(setup, shape)
-        _check_degradation(setup, used=bool(sources))
-        if scales.get("reference", 1.0) != 1.0 and "reference" not in parts.streams:
-            raise RecipeError(
-                f"recipe: `sampling.scales.reference` needs a reference, which a {setup.phase.kind} phase lacks"
-            )
+        parts, modalities = self.parts(setup), setup.model.shape.modalities
+        check_codecs(setup, modalities)
+        _check_paces(setup)
+        for name, modality in modalities.items():
+            check_width(setup, name, modality.channels, key=f"{'sound' if name == SOUND else 'text'}_features")
+        _check_degradation(setup, used=bool(parts.degraded))
+        check_scale(setup, parts, scales, "reference")
 
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         """Of every stream; the text's are counted apart."""
         return tokens_of(grids, dict.fromkeys(setup.model.shape.streams, (1,)))
-
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        """None: every level is served by all."""
-        del setup, levels
-        return frozenset()
 
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
         """Neither, the reference, then the texts, too: what is said and how is decided for this voice."""
@@ -150,8 +118,18 @@ class MirageAudioSystem:
         )
 
 
+def _check_paces(setup: Setup) -> None:
+    pace, fastest = setup.model.characters_per_second, setup.model.fastest_characters_per_second
+    if pace is not None and fastest is not None and fastest < pace:
+        raise RecipeError(
+            f"recipe: `model.fastest_characters_per_second` is {fastest:g}, less than the pace of scripts, "
+            f"`model.characters_per_second` {pace:g}: raise it, or set it to null"
+        )
+
+
 def _check_degradation(setup: Setup, *, used: bool) -> None:
     if used:
+        _check_voice(setup)
         rate = setup.codecs[VOICE].sample_rate
         check_degradation(setup.phase.degradation, key="phase.degradation", sample_rate=rate)
     elif setup.phase.kind == "cloning" and setup.phase.degradation != DegradationConfig():
@@ -161,16 +139,20 @@ def _check_degradation(setup: Setup, *, used: bool) -> None:
         )
 
 
-def _check_widths(setup: Setup, shape: JointShape) -> None:
-    codecs = setup.codecs
-    given = {SOUND: ("channels", codecs[SOUND].channels)}
-    given |= {name: ("dim", codecs[name].dim) for name in shape.texts}
-    for name, (key, width) in given.items():
-        if width != shape.modalities[name].channels:
-            raise RecipeError(
-                f"recipe: `codecs.{name}.{key}` is {width}, the network of `model.preset` {setup.model.preset} takes "
-                f"{shape.modalities[name].channels}; set `model.{'sound' if name == SOUND else 'text'}_features`"
-            )
+def _check_voice(setup: Setup) -> None:
+    """The codec of the sound that is degraded."""
+    check_codecs(setup, [VOICE], why="`phase.degraded`")
+    voice, sound = setup.codecs[VOICE], setup.codecs[SOUND]
+    if voice.kind != "waveform":
+        raise RecipeError(
+            f"recipe: `codecs.{VOICE}` is of the kind {voice.kind}: a sound that is degraded is stored as it is, by "
+            "the kind waveform"
+        )
+    if voice.sample_rate != sound.sample_rate:
+        raise RecipeError(
+            f"recipe: `codecs.{VOICE}.sample_rate` is {voice.sample_rate}, that of `codecs.{SOUND}` is "
+            f"{sound.sample_rate}: they must be equal"
+        )
 
 
 MIRAGE_AUDIO = MirageAudioSystem()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 from talkies.config import RecipeError
@@ -12,9 +11,11 @@ from talkies.models.mova.layouts import LAYOUTS
 from talkies.models.mova.options import MEDIA, SCALES
 from talkies.models.wan.config import TowerConfig
 from talkies.streams import Grid
+from talkies.streams.agreement import check_codecs, check_width
+from talkies.streams.captions import WHOLE, Captions
 from talkies.streams.grid import tokens_of
 from talkies.streams.layout import Layout
-from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored, Task, Turn, sizes_key
+from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored, Task, Turn
 
 TASKS = {
     "joint": Task(share=0.0),
@@ -33,7 +34,7 @@ class MovaSystem:
     slots: Mapping[str, tuple[str, ...]] = {"video": EXPERTS, "audio": ("audio",)}
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
-    wording: Mapping[str, str] = MappingProxyType({})
+    captions: Captions = WHOLE
     layouts: Mapping[str, Layout] = LAYOUTS
     voices = False
     kind = "mova"
@@ -83,7 +84,8 @@ class MovaSystem:
             )
         joint = phase.kind == "joint"
         built = COMPONENTS if setup.model.bridge else (*EXPERTS, "audio")
-        # Even steps, from 0, train the high-noise expert, odd ones the low-noise expert (MOVA, section 4.5).
+        # Even steps, from 0, train the high-noise expert, which serves the levels from the boundary on; odd ones the
+        # low-noise expert (MOVA, section 4.5).
         high = Turn(inactive=frozenset({"video_low"}), levels={"video": (shape.boundary, 1.0)})
         low = Turn(inactive=frozenset({"video_high"}), levels={"video": (0.0, shape.boundary)})
         return Parts(
@@ -106,37 +108,16 @@ class MovaSystem:
         """The caption."""
         return {"text": "text"} if "text" in codecs else {}
 
-    def unfit(self, caption: str) -> str | None:
-        """Any caption will do."""
-        del caption
-        return None
-
-    def written(self, text: str, caption: str) -> str:
-        """All of it."""
-        del text
-        return caption
-
-    def seconds(self, setup: Setup, caption: str) -> float | None:
-        """No caption says it."""
-        del setup, caption
-        return None
-
     def check(self, setup: Setup, scales: Mapping[str, Any]) -> None:
         """Codecs and towers must fit; a Bridge scale needs a Bridge between two streams, and so does a given one; every
         sample has a loss."""
         shape, parts, codecs = setup.model.shape, self.parts(setup), setup.codecs
-        for name in (*parts.targets, "text"):
-            if name not in codecs:
-                raise RecipeError(f"recipe: `codecs.{name}` is missing: a {setup.phase.kind} phase needs it")
+        check_codecs(setup, (*parts.targets, "text"))
         if (video := codecs.get("video")) is not None:
             _channels("video", shape.video, needed_in=2 * video.channels + video.stride, needed_out=video.channels)
         if (audio := codecs.get("audio")) is not None:
             _channels("audio", shape.audio, needed_in=audio.channels, needed_out=audio.channels)
-        if codecs["text"].dim != shape.video.text_dim:
-            raise RecipeError(
-                f"recipe: `codecs.text.dim` is {codecs['text'].dim}, the towers of {sizes_key(setup.model)} take "
-                f"{shape.video.text_dim}"
-            )
+        check_width(setup, "text", shape.video.text_dim)
         if scales.get("bridge", 1.0) != 1.0 and "bridge" not in parts.components:
             why = "`model.bridge` is false" if setup.phase.kind == "joint" else "this phase has one stream"
             raise RecipeError(f"recipe: `sampling.scales.bridge` needs a Bridge, but {why}: remove it")
@@ -146,14 +127,6 @@ class MovaSystem:
         """Of the towers' streams."""
         shape = setup.model.shape
         return tokens_of(grids, {"video": shape.video.patch, "audio": shape.audio.patch})
-
-    def inactive(self, setup: Setup, levels: Mapping[str, float]) -> frozenset[str]:
-        """The expert that does not serve the video's noise level: the high-noise expert serves it from the boundary on
-        (the switch is strict)."""
-        if "video" not in levels:
-            return frozenset()
-        high = levels["video"] >= setup.model.shape.boundary
-        return frozenset({"video_low" if high else "video_high"})
 
     def ladder(self, setup: Setup) -> tuple[Rung, ...]:
         """Neither, the Bridge, then both (MOVA, section 5.1, eq. 6)."""

@@ -1,0 +1,25 @@
+"""What is known of rendered clips before they are rendered."""
+
+from talkies.config import RecipeError
+from talkies.media.rates import FPS_TOLERANCE
+from talkies.prepare.geometry import Geometry
+from talkies.world.config import SyntheticSource
+
+
+def check_heldout(name: str, source: SyntheticSource) -> None:
+    """RecipeError for a source `name` that holds everything out."""
+    if source.heldout >= source.clips:
+        raise RecipeError(
+            f"recipe: `sources.{name}.heldout` is {source.heldout}, of {source.clips} clips: nothing is left to train "
+            "on; lower it, or raise `clips`"
+        )
+
+
+def check_rendered(key: str, name: str, source: SyntheticSource, geometry: Geometry) -> None:
+    """RecipeError for a set `key` with pictures of source `name` whose clips are longer than the rendered ones, or of
+    another rate."""
+    found = f"recipe: `{key}.geometry` is {geometry.spelled}, but `sources.{name}` renders"
+    if abs(source.fps / geometry.fps - 1) > FPS_TOLERANCE:
+        raise RecipeError(f"{found} {source.fps:g} frames per second: give both the same rate")
+    if source.frames < geometry.frames:
+        raise RecipeError(f"{found} {source.frames} frames: ask for fewer, or raise `sources.{name}.frames`")
