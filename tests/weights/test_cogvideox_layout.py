@@ -1,6 +1,7 @@
 """A released CogVideoX goes in and out: two components lie in one folder, and what it says decides the objective."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,8 @@ from cog_toy import their_rope
 from diffusers import CogVideoXPipeline, CogVideoXTransformer3DModel
 from made_cogvideox import GEOMETRY, KINDS, SCHEDULE, cogvideox_folder
 from made_folders import folder_bytes, write_json
+from made_releases import adapted
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,8 +24,10 @@ from talkies.checkpoints.release import load_component, read_release
 from talkies.cli.main import run
 from talkies.config import CheckpointError, RecipeError
 from talkies.config.source import load
+from talkies.flow.config import FlowConfig, ShiftedSchedule
 from talkies.models.cogvideox.config import PRESETS
 from talkies.models.cogvideox.released import config
+from talkies.models.mtv.config import MtvConfig
 from talkies.models.mtv.layouts import LAYOUTS
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import PhaseRecipe, decode_phase
@@ -35,6 +40,7 @@ from talkies.runs.run_export import export_layout
 from talkies.runs.run_import import import_folder
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
+from talkies.training.config import LoraConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mtv"
 INDEX = "transformer/diffusion_pytorch_model.safetensors.index.json"
@@ -173,8 +179,8 @@ def test_the_scheduler_for_sde_is_read_and_written(tmp_path: Path) -> None:
     assert written["model_index.json"]["scheduler"] == ["diffusers", "CogVideoXDPMScheduler"]
 
 
-def answers(kind: str, release: Path, network: CogVideoXTransformer3DModel) -> tuple[Tensor, Tensor]:
-    """What our network of the release and diffusers' predict, in fp32."""
+def answers(kind: str, release: Path, network: Any, *, adapter: Path | None = None) -> tuple[Tensor, Tensor]:
+    """What our network of the release, with an adapter, and diffusers' predict, in fp32."""
     recipe, sizes = replace(recipe_of(release), precision="fp32"), KINDS[kind]
     torch.manual_seed(0)
     grid = Grid(channels=16, shape=(3, 4, 6), rate=Fraction(2))
@@ -182,8 +188,11 @@ def answers(kind: str, release: Path, network: CogVideoXTransformer3DModel) -> t
     text = torch.randn(2, sizes.text_length, sizes.text_dim)
     room = torch.zeros(2, sizes.in_channels - sizes.out_channels, *grid.shape)
     given = Condition(texts={"text": Text(embedding=text, length=torch.tensor([sizes.text_length] * 2))})
+    if adapter is not None:
+        recipe = replace(recipe_of(adapter), precision="fp32")
+    model = restore_model(recipe, release, adapter and adapter / "adapter")
     with torch.no_grad():
-        ours = restore_model(recipe, release, None)({"video": stream}, given)["video"]
+        ours = model({"video": stream}, given)["video"]
         found = network(
             hidden_states=torch.cat((stream.latent, room), 1).transpose(1, 2),
             encoder_hidden_states=text,
@@ -316,7 +325,7 @@ def test_it_is_the_parent_of_the_first_stage(made: Callable[[str], Path], tmp_pa
             assert torch.equal(held, tensor.to(held.dtype))
     assert any(name.startswith("control.") for name in state)
     wider = steering(release, heads=4)
-    with pytest.raises(CheckpointError, match=r"of another architecture: heads is 2"):
+    with pytest.raises(CheckpointError, match=r"of another architecture: video\.heads is 2"):
         open_parents(wider, {}, Path)
 
 
@@ -337,3 +346,35 @@ def test_diffusers_opens_the_parts_of_an_export(made: Callable[[str], Path], tmp
     pipeline = CogVideoXPipeline.from_pretrained(out, text_encoder=None, tokenizer=None)
     assert pipeline.scheduler.config.snr_shift_scale == 3.0
     assert pipeline.vae.config.latent_channels == 16
+
+
+@pytest.mark.parametrize("how", ["merge", "apart"])
+def test_an_adapter_of_both_components_goes_out(made: Callable[[str], Path], tmp_path: Path, how: str) -> None:
+    """Merged, or apart for PEFT, which knows one network: one adapter."""
+    release = imported(made("5b"), tmp_path / "release")
+    train = LoraConfig(rank=2, alpha=3, targets=("q", "k", "v", "o", "ffn.0"))
+    adapter = adapted(tmp_path / "adapter", release, None, recipe=replace(recipe_of(release), train=train))
+    out = exported(adapter, tmp_path / "out", how=how, codecs=False)
+    network = CogVideoXTransformer3DModel.from_pretrained(out / "transformer", torch_dtype=torch.float32).eval()
+    plain = answers("5b", release, network)[0]
+    if how == "merge":
+        merged = network
+    else:
+        assert folder_bytes(out / "transformer") == folder_bytes(made("5b") / "transformer")
+        merged = PeftModel.from_pretrained(network, out / "adapter" / "transformer").eval()
+    ours, theirs = answers("5b", release, merged, adapter=adapter)
+    assert (ours - theirs).norm() < (2e-2 if how == "merge" else 1e-5) * theirs.norm()
+    assert (plain - theirs).norm() > 0.1 * theirs.norm(), "it does something"
+
+
+def test_a_model_that_is_none_of_the_layout_is_not_written(made: Callable[[str], Path], tmp_path: Path) -> None:
+    recipe, layout = recipe_of(imported(made("5b"), tmp_path / "release")), LAYOUTS["cogvideox"]
+    given: dict[str, tuple[Any, str]] = {
+        "flow": (FlowConfig(), "`flow.target.kind` is velocity"),
+        "sampling": (replace(recipe.sampling, schedule=ShiftedSchedule()), "`sampling.schedule.kind` is shifted"),
+        "model": (MtvConfig(preset="toy-wan"), "the backbone of `model.preset` toy-wan is a tower of Wan"),
+    }
+    for key, (value, words) in given.items():
+        parts = {"model": recipe.model, "sampling": recipe.sampling, "flow": recipe.flow} | {key: value}
+        with pytest.raises(ValueError, match=re.escape(words)):
+            layout.written(components=BACKBONE, **parts)
