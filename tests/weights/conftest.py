@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-for folder in ("codecs", "tracking", "models"):
+for folder in ("codecs", "tracking", "models", "models/cogvideox"):
     sys.path.append(str(Path(__file__).parents[1] / folder))

@@ -71,9 +71,11 @@ def codec_places(weights: Path | None) -> dict[str, str]:
     return {"video": str(weights / "video_vae"), "audio": str(weights / "audio_vae"), "text": str(weights)}
 
 
-def adapted(folder: Path, base: Path, weights: Path | None, *, rank: int = 2) -> Path:
+def adapted(
+    folder: Path, base: Path, weights: Path | None, *, rank: int = 2, recipe: PhaseRecipe | None = None
+) -> Path:
     """The release of a LoRA over `base`, with random values in B, too."""
-    recipe = recipe_of(f"train.rank={rank}", "train.alpha=3", name="lora")
+    recipe = recipe or recipe_of(f"train.rank={rank}", "train.alpha=3", name="lora")
     model = build(recipe.system, recipe, parts(recipe).components, seed=None)
     assert isinstance(recipe.train, LoraConfig)
     add_lora(model, recipe.train)
@@ -92,7 +94,7 @@ def adapted(folder: Path, base: Path, weights: Path | None, *, rank: int = 2) ->
 
 
 def _info(recipe: PhaseRecipe, weights: Path | None, **changes: Any) -> dict[str, Any]:
-    identities = dict.fromkeys(recipe.codecs, "d1" * 32)
+    identities = dict.fromkeys(("audio", *recipe.codecs), "d1" * 32)  # what `info` says of its data needs audio
     for part, path in codec_places(weights).items() if weights is not None and weights.exists() else ():
         config = replace(recipe.codecs[part], weights=path)
         identities[part] = streamed_identity(config, stored, key=f"codecs.{part}")

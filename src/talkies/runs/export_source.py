@@ -16,7 +16,7 @@ from talkies.runs.folders import finished
 from talkies.runs.located import refuse_many, refuse_releases
 from talkies.runs.parents import Resolver
 from talkies.runs.recorded import recipe_of_release
-from talkies.streams.layout import Layout
+from talkies.streams.layout import Layout, by_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,4 +107,12 @@ def chosen(exported: Exported, layout: Layout, name: str, wanted: Sequence[str] 
         possible = [component for component in layout.components if component in there]
         hint = f"choose with --components {','.join(possible)}" if possible else "choose another --layout"
         raise RecipeError(f"export: a {name} folder has no {listed(strange)}: {hint}")
-    return [component for component in layout.components if component in (wanted or there)]
+    found = [component for component in layout.components if component in (wanted or there)]
+    for folder, inside in by_folder(layout.components).items():
+        lacking = [component for component in inside if component not in found]
+        if 0 < len(lacking) < len(inside):
+            raise RecipeError(
+                f"export: --components leaves out {listed(lacking)}, and {folder}/ of a {name} folder holds "
+                f"{listed([*inside])} together: name them all"
+            )
+    return found

@@ -11,7 +11,7 @@ from talkies.checkpoints.manifest import Table
 from talkies.checkpoints.release import CODECS, ORIGIN
 from talkies.checkpoints.released import shard_names
 from talkies.files.tensors import without_pickles
-from talkies.streams.layout import CONFIG
+from talkies.streams.layout import CONFIG, by_folder
 from talkies.weights.account import Account
 from talkies.weights.found import index_of
 from talkies.weights.hashed import Placed, at_once, placed, written
@@ -46,14 +46,14 @@ def origin_files(known: Recognised, accounts: Mapping[str, Account]) -> dict[str
     """Path in the release -> a small file of the folder, which is kept as it is: of the indexes, those that an export
     writes, too, with all their tensors in files of the layout's names."""
     names = [*known.files]
-    for component in known.configs:
-        held = known.layout.components[component]
-        names.append(f"{held.folder}/{CONFIG}")
-        files = [kept.found.path.name for kept in accounts[component].kept]
-        usual = [shard_name(held.stem, number, len(files)) for number in range(1, len(files) + 1)]
-        fits = files == usual and not accounts[component].dropped
-        if fits and index_of(known.folder / held.folder, held.stem).is_file():
-            names.append(f"{held.folder}/{index_of(Path(), held.stem).name}")
+    for folder, inside in by_folder({name: known.layout.components[name] for name in known.configs}).items():
+        names.append(f"{folder}/{CONFIG}")
+        own, stem = [accounts[component] for component in inside], next(iter(inside.values())).stem
+        files = sorted({kept.found.path.name for one in own for kept in one.kept})
+        usual = [shard_name(stem, number, len(files)) for number in range(1, len(files) + 1)]
+        fits = files == usual and not any(one.dropped for one in own)
+        if fits and index_of(known.folder / folder, stem).is_file():
+            names.append(f"{folder}/{index_of(Path(), stem).name}")
     return {f"{ORIGIN}/{name}": known.folder / name for name in names}
 
 

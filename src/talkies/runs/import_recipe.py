@@ -29,6 +29,7 @@ def import_recipe(known: Recognised, choices: Choices) -> PhaseRecipe:
             "precision": "bf16",
             "data": {"geometry": choices.geometry or layout.geometry},
             "sampling": layout.sampling(known.files),
+            "flow": layout.flow(known.files),
         }
         model = _decoded(values, known).model
         wanted = layout.sections(model, known.configs, {})

@@ -1,7 +1,7 @@
 """A release written as a folder of a known layout: its components, their config.json files, codecs and schedule."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -11,18 +11,18 @@ from talkies.config import RecipeError
 from talkies.files.durable import check_room, storage_errors
 from talkies.files.folders import replacing_folder
 from talkies.runs.export_codecs import Files, codec_files
-from talkies.runs.export_component import shards_of
+from talkies.runs.export_component import SHARD_SIZE, shards_of
 from talkies.runs.export_source import Exported, chosen, layout_of
-from talkies.streams.layout import CONFIG, Layout
+from talkies.streams.layout import CONFIG, Held, Layout, by_folder
 from talkies.training.adapter import adapter_of
 from talkies.training.adapter_layout import write_adapters
 from talkies.training.merging import Merging
+from talkies.weights.found import index_of, json_of
 from talkies.weights.hashed import chunks_of
 from talkies.weights.headers import read_header
 from talkies.weights.pieces import Piece
 from talkies.weights.shards import Shard, index_text
 
-SHARD_SIZE = 5 * 10**9
 How = Literal["merge", "apart"] | None
 
 
@@ -66,19 +66,20 @@ def export_layout(
     merging = Merging(adapter=adapter_of(exported.release)) if exported.adapter else None
     if merging is not None:
         merging.check(_tensors(exported))
+    folders = by_folder({component: layout.components[component] for component in names})
     shards = {
-        component: shards_of(
+        folder: shards_of(
             exported.whole,
-            component,
-            layout.components[component],
+            held,
             merging=merging if how == "merge" else None,
             limit=None if same else shard_size or SHARD_SIZE,
+            weight_map=_weight_map(exported, next(iter(held.values()))) if same else None,
         )
-        for component in names
+        for folder, held in folders.items()
     }
     files, left = codec_files(exported.recipe, layout, exported.info["codecs"]) if codecs else ({}, {})
     origin = _origin(exported, layout, names, how, codecs=codecs) if same else {}
-    texts = _texts(exported, layout, name, shards, files)
+    texts = _texts(exported, name, shards, files, names)
     small = {file: text.encode() for file, text in texts.items()} | origin
     size = sum(shard.size for part in shards.values() for shard in part)
     check_room(out, size + sum(path.stat().st_size for path in files.values()))
@@ -86,9 +87,9 @@ def export_layout(
         for file, data in small.items():
             (work / file).parent.mkdir(parents=True, exist_ok=True)
             (work / file).write_bytes(data)
-        for component, part in shards.items():
+        for folder, part in shards.items():
             for shard in part:
-                shard.write(work / layout.components[component].folder)
+                shard.write(work / folder)
         for file, path in files.items():
             (work / file).parent.mkdir(parents=True, exist_ok=True)
             _copy(path, work / file)
@@ -125,23 +126,33 @@ def _copy(path: Path, new: Path) -> None:
             file.write(chunk)
 
 
+def _weight_map(exported: Exported, held: Held) -> Mapping[str, str] | None:
+    """Of the index that was imported with a folder, if there is one."""
+    name = f"{ORIGIN}/{held.folder}/{index_of(Path(), held.stem).name}"
+    if name not in exported.held["files"]:
+        return None
+    found: Mapping[str, str] = json_of(exported.whole / name)["weight_map"]
+    return found
+
+
 def _texts(
-    exported: Exported, layout: Layout, name: str, shards: dict[str, list[Shard]], codecs: Files
+    exported: Exported, name: str, shards: dict[str, list[Shard]], codecs: Files, components: Sequence[str]
 ) -> dict[str, str]:
-    """The small files by their path in the layout, made from the sizes and the schedule."""
-    recipe = exported.recipe
+    """The small files by their path in the layout `name`, made from the sizes and the schedule."""
+    recipe, layout = exported.recipe, layout_of(exported, name)
     found = {}
     try:
-        for component, part in shards.items():
+        for component in components:
             held = layout.components[component]
             found[f"{held.folder}/{CONFIG}"] = _spelled(layout.config(component, recipe.model))
-            if len(part) > 1:
-                found[f"{held.folder}/{held.stem}.safetensors.index.json"] = index_text(part)
-        written = layout.written(recipe.model, list(shards), recipe.sampling)
+            if len(shards[held.folder]) > 1:
+                found[f"{held.folder}/{index_of(Path(), held.stem).name}"] = index_text(shards[held.folder])
+        written = layout.written(recipe.model, components, recipe.sampling, recipe.flow)
     except ValueError as error:
         raise RecipeError(f"export: a {name} folder cannot say what {exported.release} is: {error}") from None
-    folders = {layout.components[component].folder for component in shards} | {file.split("/")[0] for file in codecs}
-    folders |= {file.split("/")[0] for file in written if "/" in file}
+    folders = (
+        {*shards} | {file.split("/")[0] for file in codecs} | {file.split("/")[0] for file in written if "/" in file}
+    )
     return found | {file: _spelled(_there(values, folders)) for file, values in written.items()}
 
 

@@ -22,6 +22,7 @@ from talkies.runs.import_recipe import import_recipe, missing_lines
 from talkies.runs.parents import shape_json
 from talkies.runs.recorded import released_values
 from talkies.runs.result import commit
+from talkies.streams.layout import by_folder
 from talkies.weights.account import Account, Shapes, account
 from talkies.weights.found import Found, found_files
 from talkies.weights.pickled import pickled_files, read_pickle
@@ -44,7 +45,7 @@ def import_folder(folder: Path, out: Path, choices: Choices, systems: Systems, s
         say(f"import:   {line}")
     info = _info(known, recipe, identities)
     files = codec_files(known, identities) | origin_files(known, accounts)
-    weights = [kept.found.path for one in accounts.values() for kept in one.kept]
+    weights = {kept.found.path for one in accounts.values() for kept in one.kept}
     needed = sum(path.stat().st_size for path in (*weights, *files.values()))
     with storage_errors(out, needed):
         check_space(folder, out, 0 if choices.link else needed)
@@ -57,19 +58,22 @@ def import_folder(folder: Path, out: Path, choices: Choices, systems: Systems, s
 
 
 def _sizes(recipe: PhaseRecipe) -> str:
-    return f"sizes of {recipe.model.preset}" if recipe.model.preset else "sizes of its own (`model` in release.json)"
+    known = recipe.model.preset is not None and recipe.model == type(recipe.model)(preset=recipe.model.preset)
+    return f"sizes of {recipe.model.preset}" if known else "sizes of its own (`model` in release.json)"
 
 
 def _accounts(known: Recognised, recipe: PhaseRecipe, choices: Choices, say: Say) -> dict[str, Account]:
     """The account of every component, from the headers of its files."""
     shapes = _shapes(recipe, known.folder)
     found: dict[str, Account] = {}
-    for component in known.configs:
-        held = known.layout.components[component]
-        where = known.folder / held.folder
-        files = _files(where, held.stem, choices, say)
-        found[component] = account(str(where), held, shapes[component], files, choices.drop)
-        say(f"import:   {found[component].line(held.folder)}")
+    for folder, inside in by_folder({name: known.layout.components[name] for name in known.configs}).items():
+        where = known.folder / folder
+        files = _files(where, next(iter(inside.values())).stem, choices, say)
+        for component, held in inside.items():
+            beside = [(other, shapes[name]) for name, other in inside.items() if name != component]
+            found[component] = account(str(where), held, shapes[component], files, choices.drop, beside=beside)
+            what = folder if len(inside) == 1 else f"{folder}, {component}"
+            say(f"import:   {found[component].line(what)}")
     if choices.pickle and all(kept.found.begin is not None for one in found.values() for kept in one.kept):
         raise RecipeError("import: --pickle: no component here is a pickle alone: drop it")
     dropped = [key for one in found.values() for key in one.dropped]
@@ -124,7 +128,8 @@ def _info(known: Recognised, recipe: PhaseRecipe, identities: Mapping[str, str])
     held, components = known.layout.components, recipe.system.components(recipe)
     sections = {components[name].section for name in known.configs}
     values = released_values(recipe)
-    untrained = ("optimizer", "steps", "validation", "ema", "train", "flow", "parents", "seed")
+    untrained = {"optimizer", "steps", "validation", "ema", "train", "flow", "parents", "seed"}
+    untrained -= {"flow"} if known.layout.flow(known.files) else set()  # what is said of it, samplers need
     kept = {key: value for key, value in values.items() if key not in untrained}
     kept["data"] = {"geometry": recipe.data.geometry}
     return {

@@ -19,7 +19,8 @@ def same(key: str) -> str:
 @dataclass(frozen=True, kw_only=True)
 class Held:
     """A component in a layout: its `folder`, which holds config.json and `stem`.safetensors, or shards of it and an
-    index; `classes`: what `_class_name` in its config.json may be, the first is written.
+    index, and may hold other components in the same files; `classes`: what `_class_name` in its config.json may be, the
+    first is written.
 
     `ours`: name of a tensor there -> our name below the component (None: it is none of ours); `theirs`: the inverse.
     """
@@ -29,6 +30,14 @@ class Held:
     ours: Callable[[str], str | None] = same
     theirs: Callable[[str], str] = same
     stem: str = "diffusion_pytorch_model"
+
+
+def by_folder(components: Mapping[str, Held]) -> dict[str, dict[str, Held]]:
+    """Folder -> the components in it, which share its config.json and its files."""
+    found: dict[str, dict[str, Held]] = {}
+    for name, held in components.items():
+        found.setdefault(held.folder, {})[name] = held
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +86,14 @@ class Layout(Protocol):
     def sampling(self, files: Mapping[str, Json]) -> dict[str, Any]:
         """The recipe's `sampling`, from the schedule among `files`."""
 
+    def flow(self, files: Mapping[str, Json]) -> dict[str, Any]:
+        """The recipe's `flow`, from the schedule among `files`: what the networks predict. Empty: the default."""
+
     def taken(self, components: Collection[str], files: Mapping[str, Json]) -> dict[str, float]:
         """What of the recipe with these components no file of the folder says: name for the user -> default."""
 
     def config(self, component: str, model: Any) -> dict[str, Any]:
         """The config.json of a component of the decoded `model`."""
 
-    def written(self, model: Any, components: Collection[str], sampling: Any) -> dict[str, dict[str, Any]]:
-        """The content of `files`, from the decoded `model` and `sampling` of a recipe."""
+    def written(self, model: Any, components: Collection[str], sampling: Any, flow: Any) -> dict[str, dict[str, Any]]:
+        """The content of `files`, from the decoded `model`, `sampling` and `flow` of a recipe."""

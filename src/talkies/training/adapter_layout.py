@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from talkies.files.durable import write_text
-from talkies.streams.layout import Held
+from talkies.streams.layout import Held, by_folder
 from talkies.training.adapter import Adapter
 from talkies.training.lora import ADAPTER
 from talkies.weights.pieces import Outgoing, Piece
@@ -18,21 +18,22 @@ def write_adapters(adapter: Adapter, folder: Path, components: Mapping[str, Held
     """`folder`/<folder of the component>/, each of which `PeftModel.from_pretrained` loads onto the network in the
     folder of that name beside `folder`."""
     known = ADAPTER.read_values(adapter.folder / "adapter_config.json")
-    for component, held in components.items():
+    for name, inside in by_folder(components).items():
         layers = {
-            held.theirs(name.removeprefix(f"{component}.") + _WEIGHT).removesuffix(_WEIGHT): pair
-            for name, pair in adapter.layers.items()
-            if name.startswith(f"{component}.")
+            held.theirs(layer.removeprefix(f"{component}.") + _WEIGHT).removesuffix(_WEIGHT): pair
+            for component, held in inside.items()
+            for layer, pair in adapter.layers.items()
+            if layer.startswith(f"{component}.")
         }
         if not layers:
             continue
-        own = folder / held.folder
+        own = folder / name
         own.mkdir(parents=True)
-        config = {**known, "target_modules": sorted(layers), "base_model_name_or_path": f"../../{held.folder}"}
+        config = {**known, "target_modules": sorted(layers), "base_model_name_or_path": f"../../{name}"}
         write_text(own / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
         tensors = [
-            _outgoing(f"base_model.model.{name}.lora_{matrix}.weight", piece)
-            for name, pair in sorted(layers.items())
+            _outgoing(f"base_model.model.{layer}.lora_{matrix}.weight", piece)
+            for layer, pair in sorted(layers.items())
             for matrix, piece in zip("AB", pair, strict=True)
         ]
         Shard(file="adapter_model.safetensors", tensors=tensors, listed=[tensor.name for tensor in tensors]).write(own)

@@ -45,13 +45,22 @@ class Account:
         return f"{folder}: {said}; {self.parameters:,} parameters in {', '.join(sorted(self.dtypes))}"
 
 
-def account(where: str, held: Held, shapes: Shapes, files: Sequence[Found], drop: Sequence[str] = ()) -> Account:
+def account(
+    where: str,
+    held: Held,
+    shapes: Shapes,
+    files: Sequence[Found],
+    drop: Sequence[str] = (),
+    *,
+    beside: Sequence[tuple[Held, Shapes]] = (),
+) -> Account:
     """Compare the `files` of a component in the folder `where` with the `shapes` that it must have, by our names.
+    `beside`: the other components in these files, whose tensors are not its own.
 
     Raises CheckpointError that names a tensor which is missing, of another shape, of a dtype that is no weight's, twice
     there, or left over and not matched by one of the globs `drop`.
     """
-    ours, dropped, left = _names(held, shapes, files, drop)
+    ours, dropped, left = _names(held, shapes, files, drop, beside)
     _check_needed(where, held, shapes, dropped)
     _check_all_there(where, held, shapes, ours, files)
     if left:
@@ -71,7 +80,11 @@ def account(where: str, held: Held, shapes: Shapes, files: Sequence[Found], drop
 
 
 def _names(
-    held: Held, shapes: Shapes, files: Sequence[Found], drop: Sequence[str]
+    held: Held,
+    shapes: Shapes,
+    files: Sequence[Found],
+    drop: Sequence[str],
+    beside: Sequence[tuple[Held, Shapes]],
 ) -> tuple[dict[str, str], list[str], list[str]]:
     """Key of a tensor -> our name; the keys that are dropped; those that are left over."""
     ours: dict[str, str] = {}
@@ -82,7 +95,7 @@ def _names(
             dropped.append(key)
         elif name is not None and name in shapes:
             ours[key] = name
-        else:
+        elif not any(other.ours(key) in theirs for other, theirs in beside):
             left.append(key)
     return ours, dropped, left
 

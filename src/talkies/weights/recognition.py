@@ -9,7 +9,7 @@ from talkies.config import CheckpointError, RecipeError
 from talkies.config.decode import one_of
 from talkies.config.quoting import listed, named, shown
 from talkies.config.records import present
-from talkies.streams.layout import CONFIG, Layout
+from talkies.streams.layout import CONFIG, Layout, by_folder
 from talkies.streams.system import System
 from talkies.weights.found import json_of
 
@@ -41,11 +41,11 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
         raise RecipeError(f"import: talkies knows no released folders of {known}")
     if wanted is not None and wanted not in layouts:
         raise RecipeError(f"import: --as {shown(wanted)} is not a layout{one_of(wanted, layouts)}")
-    counts = {name: len(_components(folder, layout)) for name, (_, layout) in layouts.items()}
+    counts = {name: _count(folder, layout) for name, (_, layout) in layouts.items()}
     name = max(counts, key=lambda one: counts[one]) if wanted is None else wanted
-    if not counts[name]:
+    if not any(counts[name]):
         known = "; ".join(
-            f"{one}: {', '.join(held.folder for held in layout.components.values())}"
+            f"{one}: {', '.join(by_folder(layout.components))}"
             for one, (_, layout) in layouts.items()
             if wanted in (None, one)
         )
@@ -55,12 +55,25 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
 
 def layout_of(folder: Path, systems: Sequence[System]) -> str | None:
     """The layout most of whose components `folder` has, with their config.json; None if it has none of any."""
-    counts = {
-        name: sum(present(folder / layout.components[one].folder / CONFIG) for one in _components(folder, layout))
-        for system in systems
-        for name, layout in system.layouts.items()
-    }
-    return max(counts, key=lambda one: counts[one]) if any(counts.values()) else None
+    layouts = {name: layout for system in systems for name, layout in system.layouts.items()}
+    name = max(layouts, key=lambda one: _count(folder, layouts[one]), default="")
+    held = layouts[name].components.values() if layouts else ()
+    return name if any(present(folder / one.folder / CONFIG) for one in held) else None
+
+
+def _count(folder: Path, layout: Layout) -> tuple[int, int]:
+    """How many folders of the layout's components there are, and how many of them say that they are theirs."""
+    inside = [(folder / one, next(iter(held.values()))) for one, held in by_folder(layout.components).items()]
+    there = [(path, held) for path, held in inside if path.is_dir()]
+    return len(there), sum(_class_of(path / CONFIG) in held.classes for path, held in there)
+
+
+def _class_of(path: Path) -> object:
+    """What config.json names; None if it cannot be read, which is said where it must be."""
+    try:
+        return json_of(path).get("_class_name")
+    except CheckpointError:
+        return None
 
 
 def _components(folder: Path, layout: Layout) -> list[str]:

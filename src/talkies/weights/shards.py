@@ -60,12 +60,21 @@ def divided(stem: str, tensors: Sequence[Outgoing], limit: int) -> list[Shard]:
             filled = 0
         parts[-1].append(tensor)
         filled += tensor.size
-    # The widest values first, as safetensors orders them: every tensor begins at a multiple of its width.
-    ordered = [sorted(part, key=lambda tensor: (-tensor.width, tensor.name)) for part in parts]
-    return [
-        Shard(file=shard_name(stem, number, len(parts)), tensors=part, listed=[tensor.name for tensor in part])
-        for number, part in enumerate(ordered, 1)
-    ]
+    return [_ordered(shard_name(stem, number, len(parts)), part) for number, part in enumerate(parts, 1)]
+
+
+def arranged(tensors: Sequence[Outgoing], weight_map: Mapping[str, str]) -> list[Shard]:
+    """`tensors` in the files that the `weight_map` of an index names."""
+    files: dict[str, list[Outgoing]] = {}
+    for tensor in tensors:
+        files.setdefault(weight_map[tensor.name], []).append(tensor)
+    return [_ordered(file, files[file]) for file in sorted(files)]
+
+
+def _ordered(file: str, tensors: Sequence[Outgoing]) -> Shard:
+    """The widest values first, as safetensors orders them: every tensor begins at a multiple of its width."""
+    part = sorted(tensors, key=lambda tensor: (-tensor.width, tensor.name))
+    return Shard(file=file, tensors=part, listed=[tensor.name for tensor in part])
 
 
 def shard_name(stem: str, number: int, count: int) -> str:

@@ -6,12 +6,12 @@ from math import prod
 from typing import Any
 
 from talkies.config.canonical import to_dict
-from talkies.config.quoting import shown
 from talkies.models.mova.config import COMPONENTS, EXPERTS, PRESETS, BridgeConfig, MovaConfig, MovaShape
 from talkies.models.mova.schedules import SHIFT, STEPS, TEXT_SCALE, flow_scheduler, pair_scheduler, sampling
+from talkies.models.released import LARGEST, check_fixed, check_parts
 from talkies.models.wan.config import TowerConfig
 from talkies.models.wan.keys import from_diffusers, to_diffusers
-from talkies.models.wan.released import DIFFUSERS, LARGEST, MOVA_AUDIO, MOVA_VIDEO, WAN, TowerForm, check_fixed
+from talkies.models.wan.released import DIFFUSERS, MOVA_AUDIO, MOVA_VIDEO, WAN, TowerForm
 from talkies.streams.layout import Held, HeldCodec, Json, Layout
 
 INDEX, SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"
@@ -89,6 +89,10 @@ class MovaLayout:
         except ValueError as error:
             raise ValueError(f"{SCHEDULER}: {error}") from None
 
+    def flow(self, files: Mapping[str, Json]) -> dict[str, Any]:
+        """Rectified flow, the default."""
+        return {}
+
     def taken(self, components: Collection[str], files: Mapping[str, Json]) -> dict[str, float]:
         """Steps and the text scale, which no layout says; boundary and shift without their files."""
         found: dict[str, float] = {}
@@ -106,10 +110,12 @@ class MovaLayout:
         values = _bridge_config(shape) if form is None else form.config(tower)
         return {"_class_name": self.components[component].classes[0], **values}
 
-    def written(self, model: Any, components: Collection[str], sampling: Any) -> dict[str, dict[str, Any]]:
+    def written(self, model: Any, components: Collection[str], sampling: Any, flow: Any) -> dict[str, dict[str, Any]]:
         """model_index.json and the schedule, where this form has them."""
         if self.index is None or self.scheduler is None:
             return {}
+        if flow.target.kind != "velocity":
+            raise ValueError(f"`flow.target.kind` is {flow.target.kind}, and that of this layout is velocity")
         parts = {name: part for name, part in self.index.items() if _is_there(self, name, components)}
         schedule = self.scheduler(sampling)
         scheduler = [self.index["scheduler"][0], schedule["_class_name"]]
@@ -125,29 +131,15 @@ class MovaLayout:
         needed = {"_class_name": self.index["_class_name"], "expand_timesteps": False}
         try:
             check_fixed({"_class_name": None, **index}, needed)
+            check_parts(index, self.index)
         except ValueError as error:
             raise ValueError(f"{INDEX}: {error}") from None
-        for name, given in self.index.items():
-            # Of schedules and tokenizers several classes do, and what they hold is checked.
-            found = None if name in ("scheduler", "tokenizer") else index.get(name)
-            if isinstance(given, list) and found not in (None, [None, None]) and not _same_class(found, given):
-                raise ValueError(f"{INDEX}: `{name}` must be of the class {given[-1]}, got {_named(found)}")
 
     def _sizes(self, component: str, values: Json) -> TowerConfig:
         try:
             return self.forms[_modality(component)].sizes(values)
         except ValueError as error:
             raise ValueError(f"{self.components[component].folder}/config.json: {error}") from None
-
-
-def _named(found: Any) -> str:
-    """An entry of model_index.json, as messages say it."""
-    return shown(found[-1]) if isinstance(found, list) and found else shown(found)
-
-
-def _same_class(found: Any, needed: list[Any]) -> bool:
-    """Whether an entry of model_index.json, a library and a class, names the class that is needed."""
-    return isinstance(found, list) and bool(found) and found[-1] == needed[-1]
 
 
 def _is_there(layout: MovaLayout, name: str, components: Collection[str]) -> bool:

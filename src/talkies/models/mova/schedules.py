@@ -3,7 +3,7 @@
 from typing import Any
 
 from talkies.config.quoting import shown
-from talkies.models.wan.released import check_fixed
+from talkies.models.released import check_fixed
 from talkies.streams.layout import Json
 
 STEPS, TEXT_SCALE, SHIFT = 50, 5.0, 5.0

@@ -106,6 +106,7 @@ class MtvShape:
 class MtvConfig:
     """The networks of a `preset`; of the other keys, None takes the preset's.
 
+    `backbone`: the sizes of a CogVideoX that no preset has.
     `features` of a track's codec, at every frame and `reach` frames around it. `speakers`: the tracks of speech that
     there can be. `convolution` over time of all tokens of a frame (dense, as released), or of each token alone;
     `initial`: whether injections give 0 at first, or are drawn as in the released code; `injection`: whether speech and
@@ -123,6 +124,7 @@ class MtvConfig:
     injection: Literal["separate", "shared"] = "separate"
     music: Literal["pooled", "interval"] = "pooled"
     intervals: Frames | None = None
+    backbone: CogVideoXConfig | None = None
 
     @property
     def shape(self) -> MtvShape:
@@ -140,7 +142,7 @@ class MtvConfig:
             music=self.music,
             intervals=self.intervals,
         )
-        return replace(preset, control=control)
+        return replace(preset, backbone=self.backbone or preset.backbone, control=control)
 
 
 WAN = TowerConfig(

@@ -7,6 +7,7 @@ from typing import Any
 from talkies.config import RecipeError
 from talkies.config.quoting import listed
 from talkies.models.mtv.config import ENCODED, MtvConfig, MtvShape
+from talkies.models.mtv.layouts import LAYOUTS
 from talkies.models.mtv.options import MEDIA, SCALES
 from talkies.models.mtv.phases import MtvPhase
 from talkies.streams import Grid
@@ -36,7 +37,7 @@ class MtvSystem:
     scales: Mapping[str, str] = SCALES
     options: Mapping[str, str] = MEDIA
     captions: Captions = WHOLE
-    layouts: Mapping[str, Layout] = MappingProxyType({})
+    layouts: Mapping[str, Layout] = MappingProxyType(LAYOUTS)
     voices = False
     kind = "mtv"
 

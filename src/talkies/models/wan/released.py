@@ -4,15 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from talkies.config.plain_json import canonical_json
 from talkies.config.quoting import shown
+from talkies.models.released import LARGEST, MOST_LAYERS, check_fixed
 from talkies.models.wan.config import TowerConfig
 from talkies.streams.layout import Json
-
-LARGEST = 1_000_000
-"""Of any size: what is larger is no network."""
-MOST_LAYERS = 1000
-"""More would take for ever to describe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +37,6 @@ class TowerForm:
         listed = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
         left_out = {key for key, value in self.absent.items() if listed[key] == value}
         return {**{key: value for key, value in listed.items() if key not in left_out}, **self.fixed}
-
-
-def check_fixed(values: Json, fixed: Json) -> None:
-    """ValueError names a key of `values` that has another value than in `fixed`."""
-    for key, needed in fixed.items():
-        if key in values and values[key] != needed:
-            raise ValueError(f"`{key}` is {shown(values[key])}, and must be {canonical_json(needed)}")
 
 
 def _size(key: str, values: Json) -> Any:
