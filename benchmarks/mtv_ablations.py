@@ -49,12 +49,13 @@ COLUMNS = {"speech": "speech/sync", "effects": "effects/sync", "music": "music/m
 
 def recipes(variant: str, seed: int, args: argparse.Namespace) -> list[PhaseRecipe]:
     """Those of the phases, each from the one before."""
-    found, parent = [], PARENT
+    found = []
+    parents = ["parents.base=null", f"parents.video={PARENT}"]  # so that it brings no control
     for phase in args.phases:
         own = [text.split(".", 1)[1] for text in args.overrides if text.startswith((f"{phase}.", "phases."))]
-        changes = [*own, f"seed={seed}", f"parents={{base: {parent}}}", *VARIANTS[variant]]
+        changes = [*own, f"seed={seed}", *parents, *VARIANTS[variant]]
         found.append(decode_phase(load(args.recipes / f"{phase}.yaml", changes), SYSTEMS))
-        parent = phase
+        parents = [f"parents.base={phase}"]
     return found
 
 
@@ -91,12 +92,17 @@ def table(metrics: Mapping[str, Sequence[Mapping[str, float]]], steps: Mapping[s
     for name, seeds in metrics.items():
         cells, spread = [], 0.0
         for key in COLUMNS.values():
-            swapped, own = ([one[f"evaluation/{key}_{end}"] for one in seeds] for end in ("swapped", "original"))
-            cells.append(f"{fmean(swapped):.3f} / {fmean(own):.3f}")
-            spread = max(spread, max(swapped) - min(swapped))
+            swapped, own = (_values(seeds, f"evaluation/{key}_{end}") for end in ("swapped", "original"))
+            cells.append(f"{fmean(swapped):.3f} / {fmean(own):.3f}" if swapped and own else "-")
+            spread = max(spread, max(swapped, default=0.0) - min(swapped, default=0.0))
         key = ", ".join(f"`{change}`" for change in VARIANTS[name])
         lines.append(f"| {name} | {key} | {' | '.join(cells)} | {spread:.3f} | {steps[name]:.2f} |")
     return lines
+
+
+def _values(seeds: Sequence[Mapping[str, float]], key: str) -> list[float]:
+    """Those of the seeds in which it was measured: few clips may have no effects."""
+    return [metrics[key] for metrics in seeds if key in metrics]
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
