@@ -1,5 +1,7 @@
 """Where tracks act: the norms of what modules give, and the share of them where a track is seen."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from talkies.world.scenes import LAMP
 
 
 def grid(*shape: int) -> Grid:
-    return Grid(shape=shape, channels=3, rate=6)
+    return Grid(shape=shape, channels=3, rate=Fraction(6))
 
 
 def test_the_heat_is_the_mean_norm_over_layers_and_calls() -> None:

@@ -1,6 +1,7 @@
 """What each track adds can be read where it passes: the branches' own outputs, and nothing but these."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ SHAPE = PRESETS["toy"].control
 SPACE, STEPS, DIM = 4, 3, 24
 
 
-def injection(**changes: object) -> Injection:
+def injection(**changes: Any) -> Injection:
     found = Injection(DIM, 2, replace(SHAPE, initial="scaled", **changes), 2)
     initialise(found, 0)
     return found
@@ -39,7 +40,7 @@ def heard() -> dict[str, Tensor]:
     ],
 )
 def test_the_sum_of_what_is_read_is_what_is_added(
-    changes: dict[str, object], names: list[str], heard: dict[str, Tensor]
+    changes: dict[str, Any], names: list[str], heard: dict[str, Tensor]
 ) -> None:
     module = injection(**changes)
     assert [*module.added] == names

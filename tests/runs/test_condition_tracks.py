@@ -2,12 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from track_world import COUNT, SAMPLING, SOURCE, TRACKS, clips_for, drawn, fitted, model_of
+from track_world import (
+    COUNT,
+    FPS,
+    FRAMES,
+    SAMPLING,
+    SECTIONS,
+    SOURCE,
+    TRACKS,
+    TrackSystem,
+    clips_for,
+    drawn,
+    fitted,
+    model_of,
+)
 
 from talkies.codecs.linear_video import LinearVideoCodec
 from talkies.generate.model import Generator
+from talkies.recipe import gates
 from talkies.runs.condition_arms import made, tracks_of
 from talkies.runs.condition_metrics import ablation, ablation_table, condition_metrics
 from talkies.world.events import follows
@@ -41,6 +57,18 @@ def test_each_track_decides_what_follows_it_and_nothing_else(codec: LinearVideoC
         assert min(found[name], found[f"{name}_swapped"], found[f"{name}_reference"]) > 0.9
         assert found[f"{name}_original"] < 0.5
     assert max(found[f"{track}/others"] for track in TRACKS) <= 0.05
+
+
+def test_gates_may_ask_for_all_that_is_measured(codec: LinearVideoCodec, scenes: list[Scene]) -> None:
+    recipe: Any = SimpleNamespace(
+        system=TrackSystem(),
+        codecs=SECTIONS,
+        validation=SimpleNamespace(bins=4),
+        parallel=SimpleNamespace(ranks=1),
+        data=SimpleNamespace(geometry=f"32x32x{FRAMES}@{FPS}"),
+    )
+    known = {name for name in gates.measured(recipe) if name.removeprefix("evaluation/").split("/")[0] in TRACKS}
+    assert known == {f"evaluation/{key}" for key in measured(model_of(codec), scenes)}
 
 
 def test_a_track_that_is_not_heard_is_found(codec: LinearVideoCodec, scenes: list[Scene]) -> None:

@@ -16,6 +16,7 @@ from talkies.flow.config import SamplingConfig
 from talkies.generate.model import Generator
 from talkies.runs.condition_arms import Clips, clips_of
 from talkies.streams.batch import Batch, Condition, Stream
+from talkies.streams.captions import WHOLE
 from talkies.streams.codec import Codecs, Media, VideoCodec
 from talkies.streams.system import Parts, Rung, Stored
 from talkies.world.config import SyntheticSource
@@ -35,11 +36,14 @@ SOURCE = SyntheticSource(domain="scenes", clips=COUNT, seed=1)
 class TrackSystem:
     """A video for tracks of a sound."""
 
+    captions = WHOLE
+
     def parts(self, setup: Any) -> Parts:
-        return Parts(components=frozenset(), targets={"video": 1.0}, conditions=frozenset(TRACKS))
+        beside = frozenset({"audio"})
+        return Parts(components=frozenset(), targets={"video": 1.0}, conditions=frozenset(TRACKS), beside=beside)
 
     def stored(self, codecs: Mapping[str, Any]) -> dict[str, Stored]:
-        return {"video": Stored(codec="video")} | {track: Stored(codec="sound") for track in TRACKS}
+        return {"video": Stored(codec="video")} | {name: Stored(codec="sound") for name in (*TRACKS, "audio")}
 
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         return {}

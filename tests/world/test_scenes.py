@@ -236,10 +236,11 @@ def test_stems_lie_beside_the_files_and_add_up(tmp_path: Path) -> None:
     source = replace(TWO, clips=2, stems=True)
     for index, path in enumerate(render_source(source, tmp_path, seed=3)):
         assert {file.name for file in tmp_path.glob(f"{path.stem}.*")} == {
-            *(path.name, path.with_suffix(".txt").name),
+            *(path.name, path.with_suffix(".txt").name, path.with_suffix(".json").name),
             *(f"{path.stem}.{track}.wav" for track in BANDS),
         }
         scene = draw_scene(source, index, seed=3)
+        assert scene.tracks.keys() == {*source.tracks}
         stems = {t: read_audio(path.with_suffix(f".{t}.wav"), sample_rate=SAMPLE_RATE, seconds=2.0) for t in BANDS}
         for track, samples in stems.items():
             assert samples.numpy() == pytest.approx(scene.tracks[track].numpy(), abs=1e-6)

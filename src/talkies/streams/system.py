@@ -27,6 +27,9 @@ class Stored:
     of: Literal["clip", "first frame", "reference", "passage"] = "clip"
     track: str | None = None
 
+    def __post_init__(self) -> None:
+        assert self.track is None or self.of == "clip", "tracks are parts of a clip's own sound"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Degraded:

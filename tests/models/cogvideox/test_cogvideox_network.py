@@ -1,7 +1,9 @@
 """What the network does besides computing what diffusers' does."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +13,15 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from talkies.models.build import build
+from talkies.models.cogvideox.block import Block, Pair, Times, normed
 from talkies.models.cogvideox.config import CogVideoXConfig
-from talkies.models.cogvideox.tower import CogVideoX
+from talkies.models.cogvideox.tower import CogVideoX, Embedded
 from talkies.nn.attention import attend
-from talkies.nn.block import Steer
-from talkies.streams.batch import Memory, Recall, Stream, computed
+from talkies.streams.batch import Memory, Stream, computed
 
-LAST = ROPE.layers - 1
+LEVELS = (0.0, 0.75, 0.25)
+TOKENS = 24
+"""Of a latent step."""
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -30,13 +34,22 @@ def rotating() -> CogVideoX:
     return toy()
 
 
-def run(model: CogVideoX, stream: Stream, text: Tensor, steer: Steer | None = None, recall: Any = None) -> Tensor:
-    """Block by block, as a system does."""
-    state = model.embed(stream, text)
-    for index in range(ROPE.layers):
-        reuse: Recall = computed if recall is None else lambda compute, key=index: recall(key, compute)
-        state = model.layer(index, state, recall=reuse, steer=steer)
-    return model.predicted(state)
+def run(
+    model: CogVideoX,
+    stream: Stream,
+    text: Tensor,
+    between: Callable[[Tensor], Tensor] | None = None,
+    memory: Memory | None = None,
+) -> Tensor:
+    """Layer by layer, as a system does: something is done to the video tokens between its attention and its
+    feed-forward, and attention may be recalled."""
+    state = model.video.embed(stream, text)
+    for index, attention in enumerate(model.attention):
+        recall = computed if memory is None else lambda compute, key=index: memory(key, compute)
+        state = model.video.attended(index, state, attention, recall=recall)
+        state = state if between is None else replace(state, tokens=between(state.tokens))
+        state = model.video.fed(index, state)
+    return model.video.predicted(state)
 
 
 def differ(found: Tensor, other: Tensor) -> None:
@@ -65,28 +78,35 @@ def test_a_clean_step_changes_what_is_predicted(rotating: CogVideoX) -> None:
     assert_close(found[1], plain[1])
 
 
+def own_values(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, whole: int = 0) -> Tensor:
+    """An attention in which every token sees itself alone."""
+    return v
+
+
 @torch.no_grad()
 def test_steps_are_modulated_by_their_own_level(rotating: CogVideoX) -> None:
-    """In every block's two norms and in the final layer: what a step's tokens meet there is what all meet at that
-    level. The text meets the highest level."""
-    stream, text = clip(1), words(1)
-    mixed = rotating.embed(stepwise(stream, (0.0, 0.75, 0.25)), text)
-    tokens = mixed.tokens.shape[1] // SHAPE[0]
-    alike = {level: rotating.embed(replace(stream, time=torch.tensor([level])), text) for level in (0.0, 0.75, 0.25)}
-    norms = [norm for block in rotating.blocks for norm in (block.norm1, block.norm2)]
-    for norm in norms:
-        (video, words_), gates = norm(mixed.tokens, mixed.text, mixed.times)
-        for step, level in enumerate((0.0, 0.75, 0.25)):
-            part = slice(step * tokens, (step + 1) * tokens)
-            expected, expected_gates = norm(mixed.tokens, mixed.text, alike[level].times)
-            assert_close(video[:, part], expected[0][:, part])
-            assert_close(gates[0][:, part], expected_gates[0].expand(-1, tokens, -1))
-            if level == 0.75:
-                assert_close((words_, gates[1]), (expected[1], expected_gates[1]))
-    found = rotating.final(mixed)
-    for step, level in enumerate((0.0, 0.75, 0.25)):
-        part = slice(step * tokens, (step + 1) * tokens)
-        assert_close(found[:, part], rotating.final(alike[level])[:, part])
+    """In the attention and the feed-forward of every block, and in the final layer: what a step's tokens meet there is
+    what all meet at that level. The text meets the highest level. (Tokens see only themselves, so that they can be
+    compared.)"""
+    model, (stream, text) = copy.deepcopy(rotating), (clip(1), words(1))
+    for attention in model.attention:
+        attention.joint.attend = own_values
+    mixed = model.video.embed(stepwise(stream, LEVELS), text)
+    alike = {level: model.video.embed(replace(stream, time=torch.tensor([level])), text) for level in LEVELS}
+    parts = {level: slice(step * TOKENS, (step + 1) * TOKENS) for step, level in enumerate(LEVELS)}
+    for index, attention in enumerate(model.attention):
+        for layer in (
+            lambda state, index=index, attention=attention: model.video.attended(index, state, attention),
+            lambda state, index=index: model.video.fed(index, state),
+        ):
+            found = layer(mixed)
+            for level, part in parts.items():
+                expected = layer(alike[level])
+                assert_close(found.tokens[:, part], expected.tokens[:, part])
+                assert torch.allclose(found.text, expected.text, atol=1e-5) == (level == 0.75)
+    found = model.video.final(mixed)
+    for level, part in parts.items():
+        assert_close(found[:, part], model.video.final(alike[level])[:, part])
 
 
 @torch.no_grad()
@@ -101,7 +121,7 @@ def test_a_clean_stream_is_at_the_first_step_of_the_schedule(rotating: CogVideoX
 
 @torch.no_grad()
 def test_samples_do_not_see_each_other(model: CogVideoX) -> None:
-    room = model.config.in_channels - model.config.out_channels
+    room = model.video.config.in_channels - model.video.config.out_channels
     stream, text = stepwise(clip(condition=room), (0.0, 0.7, 0.7), (0.2, 0.4, 0.6)), words()
     mask = torch.tensor([[True, True, True], [True, True, False]])
     batched = model(replace(stream, mask=mask), text)
@@ -145,7 +165,9 @@ def test_every_position_of_the_text_is_attended_to(model: CogVideoX) -> None:
         differ(model(stream, text), model(stream, other))
 
 
-def test_blocks_steer_the_video_after_the_attention(model: CogVideoX) -> None:
+@torch.no_grad()
+def test_layer_by_layer_it_is_the_network(model: CogVideoX) -> None:
+    """Also with something between, which sees all tokens of the video, and moves it."""
     stream, text, seen = clip(), words(), []
 
     def noted(tokens: Tensor) -> Tensor:
@@ -155,29 +177,51 @@ def test_blocks_steer_the_video_after_the_attention(model: CogVideoX) -> None:
     plain = model(stream, text)
     assert torch.equal(run(model, stream, text), plain)
     assert torch.equal(run(model, stream, text, noted), plain)
-    assert seen == [(2, 72, 96)] * ROPE.layers
+    assert seen == [(2, 3 * TOKENS, 96)] * ROPE.layers
     differ(run(model, stream, text, lambda tokens: 1.1 * tokens), plain)
 
 
+def affine(x: Tensor, norm: torch.nn.LayerNorm, shift: Tensor, scale: Tensor) -> Tensor:
+    """The usual form of what `normed` does at once."""
+    return norm(x) * (1 + scale) + shift
+
+
 @torch.no_grad()
-def test_what_steers_moves_the_video_alone_and_before_the_feed_forward(rotating: CogVideoX) -> None:
-    state, block, added = rotating.embed(clip(), words()), rotating.blocks[0], torch.randn(2, 72, 96)
-    inputs = (state.tokens, state.text, state.times, state.rope, state.mask)
-    seen: list[Tensor] = []
+def test_a_block_is_attention_and_feed_forward_of_modulated_norms(rotating: CogVideoX) -> None:
+    """Of the text, too, with the other half of the modulation."""
+    state, block, attention = rotating.video.embed(clip(), words()), rotating.video.blocks[0], rotating.attention[0]
+    assert isinstance(block, Block)
 
-    def steer(tokens: Tensor) -> Tensor:
-        seen.append(tokens)
-        return tokens + added
+    def modulated(norm: Any, x: Tensor, y: Tensor) -> tuple[Pair, Pair]:
+        video, text = (norm.modulation(state.times.embedded[:, at : at + 1]).chunk(6, -1) for at in (1, 0))
+        return (affine(x, norm.norm, *video[:2]), affine(y, norm.norm, *text[3:5])), (video[2], text[5])
 
-    video, text = block(*inputs, steer=steer)
-    assert torch.equal(text, block(*inputs)[1])
-    (normed, _), (gate, _) = block.norm2(seen[0] + added, text, state.times)
-    assert_close(video, seen[0] + added + gate * block.ffn(normed))
-    (entered, words_), (gate, _) = block.norm1(state.tokens, state.text, state.times)
-    assert_close(seen[0], state.tokens + gate * block._attended(entered, words_, state.rope, None)[0])
+    given, gates = modulated(block.norm, state.tokens, state.text)
+    found = attention._attended(*given, state.rope, None)
+    expected = tuple(x + gate * y for x, gate, y in zip((state.tokens, state.text), gates, found, strict=True))
+    after = rotating.video.attended(0, state, attention)
+    assert_close((after.tokens, after.text), expected)
+    given, gates = modulated(block.feed.norm, *expected)
+    expected = tuple(x + gate * block.feed.ffn(y) for x, gate, y in zip(expected, gates, given, strict=True))
+    fed = rotating.video.fed(0, after)
+    assert_close((fed.tokens, fed.text), expected)
 
 
-def test_what_steers_gets_gradients(rotating: CogVideoX) -> None:
+@torch.no_grad()
+def test_what_is_done_between_moves_the_video_alone_and_before_the_feed_forward(rotating: CogVideoX) -> None:
+    state, added = rotating.video.embed(clip(), words()), torch.randn(2, 3 * TOKENS, 96)
+    after = rotating.video.attended(0, state, rotating.attention[0])
+    moved, plain = (rotating.video.fed(0, one) for one in (replace(after, tokens=after.tokens + added), after))
+    assert torch.equal(moved.text, plain.text)
+    block = rotating.video.blocks[0]
+    assert isinstance(block, Block)
+    scale, shift, gate = block.feed.norm(state.times.embedded).video
+    steered = after.tokens + added
+    assert_close(moved.tokens, steered + gate * block.feed.ffn(normed(steered, scale, shift, ROPE.eps)))
+    assert not torch.allclose(moved.tokens - plain.tokens, added)
+
+
+def test_what_is_done_between_gets_gradients(rotating: CogVideoX) -> None:
     factor = torch.ones((), requires_grad=True)
     run(copy.deepcopy(rotating), clip(), words(), lambda tokens: tokens * factor).square().mean().backward()
     assert factor.grad is not None
@@ -185,13 +229,12 @@ def test_what_steers_gets_gradients(rotating: CogVideoX) -> None:
     assert factor.grad != 0
 
 
-def test_the_norms_of_queries_and_keys_can_be_used(rotating: CogVideoX) -> None:
-    block, heads = rotating.blocks[1], torch.randn(2, 5, ROPE.heads, ROPE.head_dim).bfloat16()
-    for norm, parameters in ((block.norm_q, block.attn.norm_q), (block.norm_k, block.attn.norm_k)):
-        x = heads.float()
-        normed = (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-6).sqrt()
-        assert_close(norm(heads), normed * parameters.weight + parameters.bias)
-    assert not torch.equal(block.norm_q(heads), block.norm_k(heads))
+def test_levels_of_steps_become_those_of_tokens() -> None:
+    """One for all stays one; a process that holds no token of a step leaves it out."""
+    x = torch.randn(2, 3, 4)
+    found = Times(embedded=torch.empty(0), counts=(2, 0, 3)).by_token(x)
+    assert torch.equal(found, x[:, [0, 0, 2, 2, 2]])
+    assert Times(embedded=torch.empty(0), counts=(5,)).by_token(x[:, :1]).shape == (2, 1, 4)
 
 
 @torch.no_grad()
@@ -199,15 +242,15 @@ def test_attention_may_be_recalled_by_block(rotating: CogVideoX) -> None:
     stream, text, memory = clip(), words(), Memory()
     plain = rotating(stream, text)
     for _ in range(2):
-        assert torch.equal(run(rotating, stream, text, recall=memory), plain)
+        assert torch.equal(run(rotating, stream, text, memory=memory), plain)
     other = replace(stream, latent=-stream.latent)
-    differ(run(rotating, other, text, recall=memory), rotating(other, text))
+    differ(run(rotating, other, text, memory=memory), rotating(other, text))
 
 
 @torch.no_grad()
 def test_the_text_is_embedded_once(rotating: CogVideoX) -> None:
     stream, memory = clip(), Memory()
-    first, again = (rotating.embed(stream, text, memory).text for text in (words(), words()))
+    first, again = (rotating.video.embed(stream, text, memory).text for text in (words(), words()))
     assert torch.equal(first, again)
 
 
@@ -219,15 +262,15 @@ def test_text_is_held_whole_and_comes_last(rotating: CogVideoX) -> None:
         return attend(q, k, v, mask)
 
     spied = copy.deepcopy(rotating)
-    for block in spied.blocks:
-        block.attention.attend = spy
+    for attention in spied.attention:
+        attention.joint.attend = spy
     spied(clip(), words())
     assert seen == [((2, ROPE.heads, 72 + 7, ROPE.head_dim), None, 7)] * ROPE.layers
 
 
 def test_gradients_reach_every_parameter(model: CogVideoX) -> None:
     model = copy.deepcopy(model)
-    stream = stepwise(clip(condition=model.config.in_channels - 5), (0.0, 0.7, 0.7), (0.2, 0.4, 0.6))
+    stream = stepwise(clip(condition=model.video.config.in_channels - 5), (0.0, 0.7, 0.7), (0.2, 0.4, 0.6))
     model(stream, words()).square().mean().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -249,37 +292,37 @@ def test_bf16_stays_close_and_answers_in_fp32(model: CogVideoX, lowered_by: str)
 
 @torch.no_grad()
 def test_modulation_rotations_and_the_residual_are_fp32_under_autocast(rotating: CogVideoX) -> None:
-    stream, text = clip(), words()
-    exact, dtypes = rotating.embed(stream, text), set()
-    norm, inputs = rotating.blocks[0].norm1, (exact.tokens, exact.text, exact.times)
-    normed, gates = norm(*inputs)
+    (stream, text), video, block = (clip(), words()), rotating.video, rotating.video.blocks[0]
+    assert isinstance(block, Block)
+    exact, states = video.embed(stream, text), []
+    norms = (block.norm, block.feed.norm)
+    expected = [norm(exact.times.embedded) for norm in norms]
 
-    def noted(tokens: Tensor) -> Tensor:
-        dtypes.add(tokens.dtype)
-        return tokens
+    def both(state: Embedded) -> None:
+        after = video.attended(0, state, rotating.attention[0])
+        states.extend((state, after, video.fed(0, after)))
 
     with torch.autocast("cpu", torch.bfloat16):
-        low = rotating.embed(stream, text)
-        for found, expected in zip(norm(*inputs), (normed, gates), strict=True):
-            assert all(map(torch.equal, found, expected))
-        run(rotating, stream, text, noted)
-        low_final = rotating.final(exact)
-    assert torch.equal(rotating.final(exact), low_final)
-    assert {low.tokens.dtype, low.text.dtype} == dtypes == {torch.float32}
+        low = video.embed(stream, text)
+        for norm, vectors in zip(norms, expected, strict=True):
+            found = norm(exact.times.embedded)
+            assert all(map(torch.equal, (*found.video, *found.text), (*vectors.video, *vectors.text)))
+        both(low)
+        low_final = video.final(exact)
+    assert torch.equal(video.final(exact), low_final)
+    assert {x.dtype for state in states for x in (state.tokens, state.text)} == {torch.float32}
     assert torch.equal(low.times.embedded, exact.times.embedded)
     assert torch.equal(low.rope.rotations, exact.rope.rotations)
 
 
 def test_it_is_drawn_from_a_seed_and_runs_on_meta(model: CogVideoX) -> None:
-    from types import SimpleNamespace
-
-    network = SimpleNamespace(build=lambda *_: torch.nn.ModuleDict({"video": CogVideoX(model.config)}))
-    system = SimpleNamespace(network=lambda: network)
-    first, again = (build(system, None, ("video",), seed=seed)["video"] for seed in (0, 0))
+    network = SimpleNamespace(build=lambda *_: CogVideoX(model.video.config))
+    system, components = SimpleNamespace(network=lambda: network), ("video", "attention")
+    first, again = (build(system, None, components, seed=seed) for seed in (0, 0))
     stream, text = clip(), words()
     assert torch.equal(first(stream, text), again(stream, text))
     with torch.device("meta"):
-        out = build(system, None, ("video",), seed=None)["video"](clip(), words())
+        out = build(system, None, components, seed=None)(clip(), words())
     assert (out.shape, out.device.type) == (stream.latent.shape, "meta")
 
 
@@ -304,7 +347,7 @@ def test_bad_inputs_are_refused(rotating: CogVideoX, stream: Stream, text: Tenso
     ("keys", "message"),
     [
         ({"patch": (2, 2, 2)}, r"a patch folds one latent step, but it is \(2, 2, 2\)"),
-        ({"in_channels": 4}, "4 in_channels cannot hold a latent of 5"),
+        ({"in_channels": 4}, "4 in_channels do not hold a latent of 5"),
     ],
 )
 def test_bad_sizes_are_refused(keys: dict[str, Any], message: str) -> None:

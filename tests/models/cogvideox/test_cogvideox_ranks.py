@@ -24,17 +24,25 @@ pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 
 
 class Steered(nn.Module):
-    """As a system is: the network is a part of it, and what steers scales every token that a process holds."""
+    """As a system is: between attention and feed-forward, it does something to every token that a process holds."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.video = toy()
+        network = toy()
+        self.video, self.attention = network.video, network.attention
 
     def forward(self, stream: Stream, text: Tensor) -> Tensor:
         state = self.video.embed(stream, text)
-        for index in range(len(self.video.blocks)):
-            state = self.video.layer(index, state, steer=lambda tokens: 1.1 * tokens)
+        for index, attention in enumerate(self.attention):
+            state = self.video.attended(index, state, attention)
+            state = self.video.fed(index, replace(state, tokens=1.1 * state.tokens))
         return self.video.predicted(state)
+
+
+def units(model: Steered) -> list[nn.Module]:
+    """Modulation, attention and feed-forward of every layer."""
+    layers = zip(model.video.blocks, model.attention, strict=True)
+    return [unit for block, attention in layers for unit in (block.norm, attention, block.feed)]
 
 
 def step(model: Steered, *, padded: bool) -> tuple[Tensor, dict[str, Tensor]]:
@@ -62,7 +70,7 @@ def on_rank(degree: int, shard: bool, checkpointing: bool, padded: bool) -> dict
         data_rank=0,
         data_world=1,
     )
-    arrange(model, [*model.video.blocks], mesh, ComputeConfig(checkpointing=checkpointing), bf16=False)
+    arrange(model, units(model), mesh, ComputeConfig(checkpointing=checkpointing), bf16=False)
     loss, grads = step(model, padded=padded)
     if shard:
         return {"loss": loss, "grads": {name: whole(grad) for name, grad in grads.items()}}

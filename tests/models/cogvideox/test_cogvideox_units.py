@@ -1,6 +1,6 @@
-"""The blocks: what is sharded, recomputed, compiled and lowered as one."""
+"""The units of the layers: what is sharded, recomputed, compiled and lowered as one."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -18,55 +18,64 @@ from talkies.parallel.config import ComputeConfig
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 
 
-class Steering(nn.Module):
-    """A layer, of a network beside the backbone, for one of its blocks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(ROPE.dim, ROPE.dim)
-
-    def forward(self, told: Tensor, tokens: Tensor) -> Tensor:
-        return tokens + self.linear(tokens) * told
+def units(model: CogVideoX) -> list[nn.Module]:
+    """Modulation, attention and feed-forward of every layer."""
+    layers = zip(model.video.blocks, model.attention, strict=True)
+    return [unit for block, attention in layers for unit in (block.norm, attention, block.feed)]
 
 
-def step(model: CogVideoX, steering: Sequence[Steering] | None) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss and gradients of one backward pass, always of the same streams."""
+def step(model: CogVideoX, *, stepwise: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss and gradients of one backward pass, always of the same streams; `stepwise`: at a noise level for every
+    latent step."""
     torch.manual_seed(1)
     model.zero_grad()
-    told, state = torch.rand(2, 1, 1), model.embed(clip(), words())
-    for index in range(ROPE.layers):
-        state = model.layer(index, state, steer=None if steering is None else partial(steering[index], told))
-    loss = model.predicted(state).square().mean()
+    stream = clip()
+    stream = replace(stream, time=torch.rand(2, 3)) if stepwise else stream
+    loss = model(stream, words()).square().mean()
     loss.backward()
     return loss.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("steered", [False, True], ids=["plain", "steered"])
+def test_units_hold_every_parameter_of_the_layers_once() -> None:
+    model = toy("learned")
+    held = [id(p) for unit in units(model) for p in unit.parameters()]
+    outside = ("patch_embedding", "text_embedding", "positions", "time_embedding", "final")
+    layers = {
+        id(p) for name, p in model.named_parameters() if not name.startswith(tuple(f"video.{x}" for x in outside))
+    }
+    assert len(held) == len({*held})
+    assert {*held} == layers
+
+
+KINDS = 3
+"""Modulation, attention, feed-forward: the layers share what was compiled."""
+
+
+@pytest.mark.parametrize("stepwise", [False, True], ids=["one level", "a level per step"])
 @pytest.mark.parametrize(
     "compute",
     [ComputeConfig(checkpointing=True), ComputeConfig(compile=True), ComputeConfig(checkpointing=True, compile=True)],
     ids=str,
 )
-def test_recomputed_and_compiled_blocks_do_the_same(
-    compute: ComputeConfig, steered: bool, monkeypatch: pytest.MonkeyPatch
+def test_recomputed_and_compiled_units_do_the_same(
+    compute: ComputeConfig, stepwise: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    steering = [Steering() for _ in range(ROPE.layers)] if steered else None
-    expected, model = step(toy(), steering), toy()
-    arrange(model, [*model.blocks], None, compute, bf16=False)
+    expected, model = step(toy(), stepwise=stepwise), toy()
+    arrange(model, units(model), None, compute, bf16=False)
     counters.clear()
     for _ in range(2):
-        loss, grads = step(model, steering)
+        loss, grads = step(model, stepwise=stepwise)
         torch.testing.assert_close(loss, expected[0])
         assert grads.keys() == expected[1].keys()
         for name, grad in grads.items():
             torch.testing.assert_close(grad, expected[1][name], msg=name)
     assert not counters["graph_break"]
-    assert counters["stats"]["unique_graphs"] <= 1
+    assert counters["stats"]["unique_graphs"] <= KINDS
 
 
 @torch.no_grad()
-def test_blocks_in_bf16_compute_what_autocast_makes_of_fp32_ones() -> None:
+def test_layers_in_bf16_compute_what_autocast_makes_of_fp32_ones() -> None:
     """Modulation, norms, time and the last layer stay fp32."""
     wide, held = toy("learned"), toy("learned")
     hold_lowered(held)
@@ -78,6 +87,7 @@ def test_blocks_in_bf16_compute_what_autocast_makes_of_fp32_ones() -> None:
         for name, p in held.named_parameters()
         if p.dtype is torch.bfloat16
     }
-    parts = {"attn.q", "attn.k", "attn.v", "attn.o", "ffn.0", "ffn.2"}
-    blocks = {f"blocks.{index}.{part}" for index in range(ROPE.layers) for part in parts}
-    assert lowered == {"patch_embedding", "text_embedding", *blocks}
+    layers = range(ROPE.layers)
+    feeds = {f"video.blocks.{index}.feed.ffn.{layer}" for index in layers for layer in (0, 2)}
+    attentions = {f"attention.{index}.projection.{part}" for index in layers for part in "qkvo"}
+    assert lowered == {"video.patch_embedding", "video.text_embedding", *feeds, *attentions}

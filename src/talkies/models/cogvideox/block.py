@@ -11,6 +11,7 @@ from talkies.models.cogvideox.config import CogVideoXConfig
 from talkies.nn.attention import JointAttention, Projection
 from talkies.nn.block import Mlp
 from talkies.nn.precision import LayerNorm32, Linear32, widened
+from talkies.nn.repeat import repeated
 from talkies.nn.rope import Rope
 from talkies.streams.batch import Recall, computed
 
@@ -27,12 +28,9 @@ class Times(NamedTuple):
     counts: tuple[int, ...]
 
     def by_token(self, x: Tensor) -> Tensor:
-        """x [B, N, d] of the video's noise levels -> [B, T, d] of its tokens; of N = 1, which holds for all, x itself.
-        (An index would say the same, but on a GPU its gradient adds up in any order.)"""
-        if x.shape[1] == 1:
-            return x
-        parts = zip(torch.split(x, 1, 1), self.counts, strict=True)
-        return torch.cat([part.expand(-1, count, -1) for part, count in parts if count], 1)
+        """x [B, N, d] of the video's noise levels -> [B, T, d] of its tokens; of N = 1, which holds for all, x
+        itself."""
+        return x if x.shape[1] == 1 else repeated(x, self.counts)
 
 
 class Vectors(NamedTuple):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from talkies.models.cogvideox.block import Block as CogVideoXBlock
@@ -31,7 +32,7 @@ class Backbone(Protocol):
         """The state before the first layer."""
 
     def level(self, state: Any) -> Tensor:
-        """The embedded noise level [B, d] fp32 of every sample."""
+        """The embedded noise level [B, d] fp32 of every sample, with SiLU applied."""
 
     def frame_rope(self, grid: Grid, device: torch.device) -> Rope | None:
         """Rotations of the tokens of the first latent step; None if it rotates none."""
@@ -115,8 +116,7 @@ class WanBackbone:
 
     def level(self, state: Any) -> Tensor:
         """See Backbone."""
-        found: Tensor = state.time
-        return found
+        return F.silu(state.time)
 
     def frame_rope(self, grid: Grid, device: torch.device) -> Rope | None:
         """See Backbone."""

@@ -47,7 +47,7 @@ class Control(nn.Module):
 
     def forward(self, tracks: Mapping[str, Stream], video: Grid, time: Tensor) -> dict[str, Tensor]:
         """The tokens [B, M, K, width] fp32 of every track of the shape, those that are not given as if they were 0, for
-        a video of this Grid at the embedded noise levels [B, time_dim]."""
+        a video of this Grid at the embedded noise levels [B, time_dim], with SiLU applied."""
         tokens = {name: self._encoded(name, tracks.get(name), video, time) for name in self.shape.tracks}
         if self.speakers is not None:
             for speaker, name in enumerate(self.shape.speech):

@@ -1,6 +1,5 @@
 """From the features of a track to a few tokens for every interval of a video (MTV, arXiv 2506.08003; released code)."""
 
-from functools import lru_cache
 from math import log2
 
 import torch
@@ -51,20 +50,15 @@ class TrackEncoder(nn.Module):
         return torch.cat((alone, torch.unflatten(folded, -1, x.shape[2:])), 1)
 
 
-@lru_cache(maxsize=16)
-def interval_of(steps: int, intervals: int | None, device: torch.device) -> Tensor:
-    """The interval [steps] int64 that each latent step belongs to (None: its own)."""
-    with torch.inference_mode(False):
-        return torch.tensor([step if intervals is None else step * intervals // steps for step in range(steps)]).to(
-            device
-        )
+def interval_of(steps: int, intervals: int | None) -> tuple[int, ...]:
+    """The interval that each of so many latent steps belongs to (None: its own), in order."""
+    return tuple(step if intervals is None else step * intervals // steps for step in range(steps))
 
 
 def pooled(x: Tensor, intervals: int | None) -> Tensor:
     """[B, T, tokens, width] of latent steps -> [B, intervals, tokens, width]: the mean over the steps of each."""
     if intervals is None:
         return x
-    place = interval_of(x.shape[1], intervals, x.device)
-    total = x.new_zeros(x.shape[0], intervals, *x.shape[2:]).index_add(1, place, x)
-    counts = x.new_zeros(intervals).index_add(0, place, x.new_ones(x.shape[1]))
-    return total / counts[:, None, None]
+    places = interval_of(x.shape[1], intervals)
+    counts = [places.count(interval) for interval in range(intervals)]
+    return torch.stack([steps.mean(1) for steps in torch.split(x, counts, 1)], 1)

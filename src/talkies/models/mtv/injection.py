@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from talkies.models.mtv.config import ControlShape
 from talkies.nn.attention import Projection, attend
 from talkies.nn.precision import LayerNorm32, Linear32
+from talkies.nn.repeat import repeated
 from talkies.nn.rope import Rope
 
 EPS = 1e-6
@@ -18,11 +19,11 @@ EPS = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where the video tokens of this process lie: `interval` of every latent step, int64 [T]; `space`: tokens of a
+    """Where the video tokens of this process lie: `interval` of every latent step, in order; `space`: tokens of a
     latent step; `first`: the first token that this process holds; `rope` of the tokens of a latent step (None: the
     backbone rotates none)."""
 
-    interval: Tensor
+    interval: tuple[int, ...]
     space: int
     first: int
     rope: Rope | None
@@ -88,10 +89,15 @@ class Injection(nn.Module):
     def forward(self, x: Tensor, tracks: Mapping[str, Tensor], places: Places) -> Tensor:
         """Video tokens of this process [B, T', dim] fp32, and the tokens [B, M, K, width] fp32 of every track -> the
         steered video tokens."""
-        h, interval = _by_step(x, places)
+        h, intervals = _by_step(x, places)
         found = [
+<<<<<<< HEAD
             self.added[name](attention(h, tokens[:, interval].flatten(0, 1), places.rope))
             for name, (attention, tokens) in zip(self.added, self._branches(tracks), strict=True)
+=======
+            attention(h, _of(tokens, intervals).flatten(0, 1), places.rope)
+            for attention, tokens in self._branches(tracks)
+>>>>>>> mtv
         ]
         steered = x + _tokens(sum(found[1:], found[0]), x, places)
         if self.style is None:
@@ -110,15 +116,22 @@ class Injection(nn.Module):
         return branches if self.music is None else [*branches, (self.music, tracks["music"])]
 
 
-def _by_step(x: Tensor, places: Places) -> tuple[Tensor, Tensor]:
+def _by_step(x: Tensor, places: Places) -> tuple[Tensor, list[int]]:
     """Tokens [B, T', dim] that begin with token `first` of a video -> [B n, space, dim] of the n latent steps that they
-    lie in, filled up with zeros, and the interval [n] of each."""
+    lie in, filled up with zeros, and the interval of each."""
     front, step = places.first % places.space, places.first // places.space
     count = -(-(front + x.shape[1]) // places.space)
     steps = F.pad(x, (0, 0, front, count * places.space - front - x.shape[1]))
     # Past the last step lie only the tokens with which a split sequence is padded.
-    here = torch.arange(step, step + count, device=x.device).clamp(max=len(places.interval) - 1)
-    return torch.unflatten(steps, 1, (count, places.space)).flatten(0, 1), places.interval[here]
+    last = len(places.interval) - 1
+    intervals = [places.interval[min(here, last)] for here in range(step, step + count)]
+    return torch.unflatten(steps, 1, (count, places.space)).flatten(0, 1), intervals
+
+
+def _of(tokens: Tensor, intervals: Sequence[int]) -> Tensor:
+    """[B, M, ...] of all intervals -> [B, n, ...] of these, which ascend."""
+    first, last = intervals[0], intervals[-1]
+    return repeated(tokens[:, first : last + 1], [intervals.count(index) for index in range(first, last + 1)])
 
 
 def _tokens(steps: Tensor, x: Tensor, places: Places) -> Tensor:

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from talkies.models.mtv.config import ControlShape
 from talkies.nn.attention import attend
 from talkies.nn.block import Mlp, modulate
-from talkies.nn.precision import LayerNorm32, Linear32, lowered, widened
+from talkies.nn.precision import LayerNorm32, Linear32, lowered
 
 KINDS = ("speech", "effects")
 
@@ -30,7 +29,7 @@ class Interaction(nn.Module):
 
     def forward(self, tracks: Mapping[str, Tensor], kinds: Mapping[str, str], time: Tensor) -> dict[str, Tensor]:
         """Tokens [B, M, K, width] fp32 by track, the kind of each track, and the embedded noise level of every sample
-        [B, time_dim] fp32 -> tokens."""
+        [B, time_dim] fp32, with SiLU applied -> tokens."""
         vectors = self.vectors(time)
         given = {name: modulate(self.norm1[kinds[name]](x), *vectors[kinds[name]][:2]) for name, x in tracks.items()}
         attended = self._attended(given)
@@ -43,7 +42,7 @@ class Interaction(nn.Module):
 
     def vectors(self, time: Tensor) -> dict[str, tuple[Tensor, ...]]:
         """Kind -> shift, scale and gate of attention and feed-forward, each [B, 1, 1, width] fp32."""
-        parts = self.time(F.silu(widened(time)))[:, None, None].chunk(6 * len(KINDS), -1)
+        parts = self.time(time)[:, None, None].chunk(6 * len(KINDS), -1)
         return {kind: parts[6 * at : 6 * at + 6] for at, kind in enumerate(KINDS)}
 
     def _attended(self, tracks: Mapping[str, Tensor]) -> dict[str, Tensor]:

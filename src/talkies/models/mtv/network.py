@@ -67,7 +67,7 @@ class Mtv(nn.Module):
         steps, *space = video.token_shape(self.shape.backbone.patch)
         count = space[0] * space[1]
         return Places(
-            interval=interval_of(steps, self.shape.control.intervals, tokens.device),
+            interval=interval_of(steps, self.shape.control.intervals),
             space=count,
             first=backbone.split.first(steps * count),
             rope=backbone.frame_rope(video, tokens.device),

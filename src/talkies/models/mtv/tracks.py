@@ -37,6 +37,6 @@ def places(track: Grid, fps: Fraction, frames: int, reach: int, device: torch.de
     others = [frame + k for frame in range(frames) for k in range(-reach, reach + 1)]
     found = [min(max(Fraction(other) / fps * track.rate, Fraction(0)), Fraction(last)) for other in others]
     with torch.inference_mode(False):
-        steps = torch.tensor([int(place) for place in found])
-        parts = torch.tensor([float(place - int(place)) for place in found], dtype=torch.float32)
-        return steps.to(device), parts.to(device)
+        steps = torch.tensor([int(place) for place in found], device="cpu")
+        parts = [float(place - int(place)) for place in found]
+        return steps.to(device), torch.tensor(parts, dtype=torch.float32, device="cpu").to(device)
