@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from talkies.checkpoints.store import CheckpointStore
 from talkies.config.source import load
+from talkies.flow.known import known_by
 from talkies.flow.noising import dropped, losses_of, noised
 from talkies.models.systems import SYSTEMS
 from talkies.parallel.mesh import Mesh, destroy_groups, mesh_of, start
@@ -53,7 +54,7 @@ class Clock(Callback):
         self._last = now
 
 
-def bare(recipe: PhaseRecipe, inputs: Any, mesh: Mesh, world: World) -> Iterator[float]:
+def bare(recipe: PhaseRecipe, inputs: Any, mesh: Mesh | None, world: World) -> Iterator[float]:
     """The same training step without Lightning; yields the seconds of each step."""
     model, phase = build_model(recipe, {}, mesh), make_phase(recipe, torch.nn.Identity)
     objective, config, parts = phase.objective, recipe.optimizer, phase.objective.parts
@@ -70,8 +71,9 @@ def bare(recipe: PhaseRecipe, inputs: Any, mesh: Mesh, world: World) -> Iterator
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate(step, recipe.steps.max, config)
         turn = parts.cycle[step % len(parts.cycle)]
-        kept = dropped(batch, parts.dropout, seed=objective.seed)
-        draw = noised(kept, objective.flow, parts.targets, seed=objective.seed, ranges=turn.levels)
+        kept = dropped(batch, parts.dropout, seed=objective.seed, groups=parts.groups)
+        known = known_by(batch, parts.known, seed=objective.seed)
+        draw = noised(kept, objective.flow, parts.targets, seed=objective.seed, ranges=turn.levels, known=known)
         out = forward(objective.inputs(draw.streams), Condition(texts=kept.texts, inactive=turn.inactive))
         losses = losses_of(out, draw, objective.flow)
         loss = torch.stack([weight * losses[name].mean() for name, weight in parts.targets.items()]).sum()

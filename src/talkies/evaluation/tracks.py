@@ -49,6 +49,13 @@ def named_scores(clips: Sequence[Media]) -> dict[str, float]:
     return {f"{track}_{SCORES[track]}": score for track, score in track_scores(clips).items()}
 
 
+def speech_scores(clips: Sequence[Media]) -> dict[str, float]:
+    """`effects_speech`: the mean correlation of the lamp with the speech, near 0 if effects alone decide. Nothing if no
+    clip has effects."""
+    found = [score for clip in clips if (score := follows(clip, "effects", heard="speech")) is not None]
+    return {"effects_speech": fmean(found)} if found else {}
+
+
 def _scores(clip: Media) -> dict[str, float]:
     found = {track: follows(clip, track) for track in SCORES if track != "music"}
     return {track: score for track, score in found.items() if score is not None} | {"music": float(mood(clip))}

@@ -104,13 +104,19 @@ def _made(
 ) -> list[Media]:
     own, other = clips.requests, next_of(clips.requests)
     asked = [_changed(*pair, without=without, swapped=swapped) for pair in zip(own, other, strict=True)]
+    found = made_for(model, asked, sampling, seed=seed)
+    if model.stream_of("audio") is not None:
+        return found
+    return heard_with(found, _sounds(model, clips, swapped))
+
+
+def made_for(model: Generator, asked: Sequence[Request], sampling: SamplingConfig, *, seed: int) -> list[Media]:
+    """What a model makes for requests, in batches."""
     found: list[Media] = []
     for begin in range(0, len(asked), BATCH):
         check_signal()
         found += generate(model, asked[begin : begin + BATCH], sampling, seed=seed)
-    if model.stream_of("audio") is not None:
-        return found
-    return heard_with(found, _sounds(model, clips, swapped))
+    return found
 
 
 def tracks_of(model: Generator) -> tuple[str, ...]:

@@ -66,11 +66,11 @@ def ablation(
     for without in chain.from_iterable(combinations(names, count) for count in range(len(names), -1, -1)):
         films = made(model, clips, sampling, seed=seed, without=without)
         label = "-".join(name for name in names if name not in without) or "none"
-        found |= _measured(model, label, clips, films, swapped=())
+        found |= measured(model, label, clips, films, swapped=())
     for swapped in chain.from_iterable(combinations(names, count) for count in range(1, min(OTHERS, len(names)) + 1)):
         films = made(model, clips, sampling, seed=seed, swapped=swapped)
         label = f"other-{'-'.join(swapped)}"
-        found |= _measured(model, label, clips, films, swapped=swapped)
+        found |= measured(model, label, clips, films, swapped=swapped)
         if clips.scenes:
             own = named_scores(heard_with(films, clips.real))
             exchanged = {f"{track}_{SCORES[track]}" for track in tracks_of(model) if track in swapped}
@@ -80,9 +80,10 @@ def ablation(
     return found
 
 
-def _measured(
+def measured(
     model: Generator, label: str, clips: Clips, films: list[Media], *, swapped: Sequence[str]
 ) -> dict[str, float]:
+    """Of films that were made with what `label` says: `sync` or what `shown` finds, as `ablation/LABEL/METRIC`."""
     shares = {k: v for k, v in shown(model, clips, films, swapped=swapped).items() if not k.endswith("_chance")}
     if not clips.scenes and films[0].frames is not None and films[0].samples is not None:
         shares = {"sync": _sync(films), **shares}

@@ -13,6 +13,7 @@ from talkies.runs.condition_arms import clips_of, conditions_of
 from talkies.runs.condition_metrics import ablation, condition_metrics
 from talkies.runs.opened import Source
 from talkies.runs.task_metrics import task_metrics
+from talkies.runs.track_ablation import remove_figures, track_ablation
 from talkies.runs.validation import batches, captions, decoded, heldout_losses, sample_batch, write_samples
 from talkies.runs.voice_arms import voice_arms
 from talkies.runs.voice_examples import write_examples
@@ -37,7 +38,7 @@ def evaluate(
     Keys: those of `heldout_loss`, `evaluate_clips`, `task_metrics`, `condition_metrics` and `voice_arms`, prefixed with
     `evaluation/`; `sync_reference` is the ceiling set by the codecs. `folder`: receives the first 8 clips, and
     those of `write_examples`.
-    `ablate`: with those of `ablation`.
+    `ablate`: with those of `ablation` and `track_ablation`, and its pictures in `folder`.
     """
     check_count(clips, heldout)
     recipe, model = source.recipe, source.generator(heldout)
@@ -62,11 +63,15 @@ def evaluate(
     given |= condition_metrics(model, clips_made, conditions, sampling, seed=seed)
     given |= voice_arms(model, clips_made, heldout_batches, sampling, seed=seed)
     metrics |= {f"evaluation/{key}": value for key, value in given.items()}
+    if folder is not None:
+        remove_figures(folder)
     if ablate:
         ablated = ablation(model, clips_made, conditions, sampling, seed=seed)
         if not ablated:
             _log.warning("evaluate: --ablate: what conditions decide is known of the synthetic world's clips alone")
-        metrics |= ablated
+        metrics |= ablated | track_ablation(
+            model, source.model, clips_made, conditions, sampling, seed=seed, folder=folder
+        )
     if folder is not None:
         made_by = f"synthetic; talkies {source.name} sha256 {source.sha256[:16]}"
         tags = heldout_tags(made_by, recipe)

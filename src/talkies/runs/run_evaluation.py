@@ -20,6 +20,7 @@ from talkies.runs.opened import Source
 from talkies.runs.place import Place, place_of
 from talkies.runs.run_phase import UPLOAD_S, open_tracker, unsent_message
 from talkies.runs.source import Opening, as_tracked, open_set, open_source
+from talkies.runs.track_ablation import FIGURES
 from talkies.runs.validation import PLAYED
 from talkies.tracking.records import number
 from talkies.tracking.spool import check_store
@@ -120,8 +121,9 @@ def _record(source: Source, place: Place, record: dict[str, Any], send: bool, sa
         write_json(place.folder / "evaluation.json", {**record, "metrics": values})
     tracker = open_tracker(source.recipe, place, training=False)
     tracker.metrics(metrics, source.step)
-    heard = (place.folder / "evaluation").glob("*")
-    for path in sorted(path for path in heard if path.suffix in (".mp4", PLAYED)):
+    kept = place.folder / "evaluation"
+    played = (path for path in kept.glob("*") if path.suffix in (".mp4", PLAYED))
+    for path in sorted((*played, *kept.glob(FIGURES))):
         tracker.artifact(path, "evaluation")
     if send:
         tracker.start_uploader()

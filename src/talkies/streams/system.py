@@ -4,7 +4,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from talkies.streams.captions import Captions
 from talkies.streams.grid import Grid
@@ -180,6 +180,15 @@ class Network(Protocol):
 
     def units(self, model: "nn.Module") -> "Iterator[nn.Module]":
         """The modules that are sharded, recomputed and compiled as one, in order."""
+
+
+@runtime_checkable
+class Hears(Protocol):
+    """A Network whose models add what they hear of tracks to the tokens of a video, in several layers."""
+
+    def heard(self, model: "nn.Module") -> "Mapping[str, Sequence[nn.Module]]":
+        """Stream of a track -> the modules that give what it adds, as [B T, S, d]: to the S tokens, row by row, of each
+        of T latent steps, sample by sample. Without the tracks that have no such modules of their own."""
 
 
 class System(Protocol):

@@ -14,9 +14,9 @@ from torch import Tensor
 from talkies.streams.codec import Media
 from talkies.world.attributes import mean_colour, nearest
 from talkies.world.bands import split
-from talkies.world.faces import WALLS, Box
+from talkies.world.faces import MOUTH, UNITS, WALLS, Box
 from talkies.world.hearing import SILENCE
-from talkies.world.scenes import LAMP, LIGHTS, NOTES
+from talkies.world.scenes import LAMP, LIGHT, LIGHTS, NOTES
 from talkies.world.sync import LUMA, correlation, loudness_envelope, mouth_opening, region
 
 LAMP_SEEN: Box = (LAMP[0] + 0.5, LAMP[1] + 0.5, LAMP[2] - 0.5, LAMP[3] - 0.5)
@@ -75,13 +75,29 @@ def seen(media: Media, track: str) -> Tensor | None:
     return mouth_opening(people[person]) if person < len(people) else None
 
 
-def follows(media: Media, track: str) -> float | None:
-    """Correlation in [-1, 1] of what is seen and heard of the track `speech`, `speech2` or `effects` in a clip with
-    frames and samples; None where the second person is not there, or no effect is heard."""
+def follows(media: Media, track: str, heard: str | None = None) -> float | None:
+    """Correlation in [-1, 1] of what is seen of the track `speech`, `speech2` or `effects` with what is heard of it, or
+    of the track `heard`, in a clip with frames and samples; None where the second person is not there, or no effect is
+    heard."""
     shown = seen(media, track)
     if shown is None or (track == "effects" and not has_events(media)):
         return None
-    return correlation(shown, _loudness(media, track))
+    return correlation(shown, _loudness(media, heard or track))
+
+
+def places(track: str, people: int) -> tuple[Box, ...]:
+    """Where a track is seen in a picture of so many people, in 32nds of its height: left, top, right, bottom."""
+    seen_at = {
+        "speech": [(0, MOUTH)],
+        "speech2": [(1, MOUTH)],
+        "effects": [(0, LAMP)],
+        "music": [(person, LIGHT) for person in range(people)],
+    }
+    return tuple(
+        (left + UNITS * person, top, right + UNITS * person, bottom)
+        for person, (left, top, right, bottom) in seen_at[track]
+        if person < people
+    )
 
 
 def mood(media: Media) -> bool:

@@ -69,7 +69,9 @@ class TrackAttention(nn.Module):
 
 
 class Injection(nn.Module):
-    """h + speech(h) + effects(h), then scaled and shifted by the music. Every branch reads the same h."""
+    """h + speech(h) + effects(h), then scaled and shifted by the music. Every branch reads the same h. What a
+    track adds passes through `added[track]`, where a hook can read it; what tracks add together, through
+    `added["shared"]`."""
 
     def __init__(self, dim: int, heads: int, shape: ControlShape, layers: int) -> None:
         super().__init__()
@@ -80,14 +82,22 @@ class Injection(nn.Module):
         pooled = shape.music == "pooled"
         self.style = ZeroLinear32(shape.width, 2 * dim) if pooled else None
         self.music = None if pooled else TrackAttention(dim, heads, shape, layers)
+        spoken = (*shape.speech, "effects") if separate else ("shared",)
+        names = spoken if pooled else (*spoken, "music")
+        self.added = nn.ModuleDict({name: nn.Identity() for name in names})
 
     def forward(self, x: Tensor, tracks: Mapping[str, Tensor], places: Places) -> Tensor:
         """Video tokens of this process [B, T', dim] fp32, and the tokens [B, M, K, width] fp32 of every track -> the
         steered video tokens."""
         h, intervals = _by_step(x, places)
         found = [
+<<<<<<< HEAD
+            self.added[name](attention(h, tokens[:, interval].flatten(0, 1), places.rope))
+            for name, (attention, tokens) in zip(self.added, self._branches(tracks), strict=True)
+=======
             attention(h, _of(tokens, intervals).flatten(0, 1), places.rope)
             for attention, tokens in self._branches(tracks)
+>>>>>>> mtv
         ]
         steered = x + _tokens(sum(found[1:], found[0]), x, places)
         if self.style is None:
@@ -96,7 +106,7 @@ class Injection(nn.Module):
         return torch.addcmul(shift, steered, 1 + scale)
 
     def _branches(self, tracks: Mapping[str, Tensor]) -> Sequence[tuple[TrackAttention, Tensor]]:
-        """The attentions, each with the tokens [B, M, K, width] that it asks."""
+        """The attentions in the order of `added`, each with the tokens [B, M, K, width] that it asks."""
         speech, effects = [tracks[name] for name in self.shape.speech], tracks["effects"]
         branches: list[tuple[TrackAttention, Tensor]]
         if self.effects is None:

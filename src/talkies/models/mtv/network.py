@@ -10,7 +10,7 @@ from talkies.models.mtv.backbones import Backbone, backbone_of, children_of
 from talkies.models.mtv.config import ENCODED, MtvShape
 from talkies.models.mtv.control import Control
 from talkies.models.mtv.encoder import interval_of
-from talkies.models.mtv.injection import Places
+from talkies.models.mtv.injection import Injection, Places
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream
 from talkies.streams.system import Setup
@@ -99,3 +99,14 @@ class MtvNetwork:
         yield from model.backbone.units()
         if model.control is not None:
             yield from model.control.units()
+
+    def heard(self, model: nn.Module) -> dict[str, list[nn.Module]]:
+        """The tracks with an attention of their own; the pooled music has none."""
+        assert isinstance(model, Mtv)
+        found: dict[str, list[nn.Module]] = {}
+        for injection in [] if model.control is None else model.control.injections:
+            assert isinstance(injection, Injection)
+            for name, module in injection.added.items():
+                if name in ENCODED:
+                    found.setdefault(name, []).append(module)
+        return found
