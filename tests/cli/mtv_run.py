@@ -1,9 +1,12 @@
 """A tiny run of MTV's whole toy curriculum, shared by the tests that inspect it, and sounds to steer by."""
 
 from pathlib import Path
+from typing import Any
 
+import av
 import pytest
 from given_sounds import sound_file
+from torch import Tensor
 from toy_run import PHASES, ToyRun, curriculum_run
 
 MTV = Path(__file__).parents[2] / "recipes" / "mtv" / "toy"
@@ -36,3 +39,14 @@ def mtv_run(tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
 def track_file(folder: Path, track: str, *, seconds: float = 2.0, beep: float | None = 0.5) -> Path:
     """A sound that is one track of the toy alone: silent but for 0.1 s of a tone in its band."""
     return sound_file(folder / f"{track}.wav", seconds=seconds, beep=beep, hertz=HERTZ[track])
+
+
+def float_wav(path: Path, samples: Tensor) -> Path:
+    """A sound of samples [S] at 16 kHz, as they are."""
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("pcm_f32le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None].float().numpy(), format="flt", layout="mono")
+        frame.sample_rate = 16000
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            out.mux(packet)
+    return path

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from given_sounds import onset, packets, sound_file
-from mtv_run import HERTZ, WAN, track_file
+from mtv_run import HERTZ, WAN, float_wav, track_file
 from PIL import Image
 from toy_run import TINY, ToyRun, released
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.cli.main import run
+from talkies.codecs.demix_config import BandsConfig
+from talkies.codecs.load import load_demixer
 from talkies.data.shards import ShardSet
 from talkies.media.frames import read_frames
 from talkies.media.probe import probe
@@ -54,7 +56,7 @@ def test_sets_keep_the_tracks_that_they_name_and_know_the_demixer(mtv_run: ToyRu
     release = read_release(mtv_run.phase("visual_mood") / "release")
     for name, tracks in (("visual_mood", TRACKS), ("multiple_characters", ("speech", "speech2", "effects", "music"))):
         header = ShardSet.open(mtv_run.data / "sets" / name).header
-        assert header.grids.keys() == {"video", "audio", *tracks}
+        assert header.made_by.keys() == {"text", "video", "audio", *tracks}
         assert header.codecs["demix"] == release["codecs"]["demix"]
 
 
@@ -148,18 +150,22 @@ def test_tracks_images_and_prompts_change_the_clip(mtv_run: ToyRun, tmp_path: Pa
     for index, one in enumerate(names):
         assert not any(torch.equal(made[one], made[other]) for other in names[:index]), one
     red, others = made["image"][0].float().mean((1, 2)), made["image"][-1].float().mean((1, 2))
-    assert float((red - torch.tensor([200.0, 30.0, 60.0])).abs().max()) < 8, "the image is the first frame"
-    assert float((others - red).abs().max()) > 8
+    assert float((red - torch.tensor([200.0, 30.0, 60.0])).abs().max()) < 16, "the image is the first frame"
+    assert float((others - red).abs().max()) > 24
     assert probe(tmp_path / "prompt.mp4").audio_rate is None, "nothing is heard"
 
 
-def test_a_sound_is_its_tracks(mtv_run: ToyRun, tmp_path: Path) -> None:
-    """Of a sound that is speech alone the demixer leaves the speech, so that the films are nearly the same."""
-    given = track_file(tmp_path, "speech")
-    for name in ("audio", "speech", "music"):
-        sampled(mtv_run, tmp_path / f"as-{name}.mp4", f"--{name}", given, "--tracks-scale", 8)
-    as_audio, as_speech, as_music = (frames(tmp_path / f"as-{n}.mp4").float() for n in ("audio", "speech", "music"))
-    assert float((as_audio - as_speech).abs().mean()) < 0.3 * float((as_audio - as_music).abs().mean())
+def test_a_sound_is_its_tracks(mtv_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the demixer of the training data parts it. Tracks may be of float samples, which an mp4 would not hold."""
+    given = sound_file(tmp_path / "given.wav", seconds=2.0, beep=0.5)
+    sampled(mtv_run, tmp_path / "whole.mp4", "--audio", given, "--tracks-scale", 8)
+    parted = load_demixer(BandsConfig(), key="codecs.demix").demix(read_audio(given, sample_rate=16000, seconds=2.0))
+    words = [word for name in TRACKS for word in (f"--{name}", float_wav(tmp_path / f"{name}.wav", parted[name]))]
+    capsys.readouterr()
+    sampled(mtv_run, tmp_path / "parted.mp4", *words, "--tracks-scale", 8)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"sample:   {tmp_path / 'parted.mp4'} (visual_mood, seed 0)")
+    assert torch.equal(frames(tmp_path / "whole.mp4"), frames(tmp_path / "parted.mp4"))
 
 
 def test_a_file_of_prompts_gives_each_line_its_tracks(mtv_run: ToyRun, tmp_path: Path) -> None:

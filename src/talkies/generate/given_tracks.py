@@ -48,7 +48,10 @@ def read_tracks(
     """Files of tracks; of `names`, those that are not given are silent. `samples` and `more` as above. DataError for
     files of different lengths, or if all are silent."""
     given = {
-        track: given_sound(path, sample_rate=sample_rate, samples=samples, more=more) for track, path in paths.items()
+        track: given_sound(
+            path, sample_rate=sample_rate, samples=samples, more=more, option=track, carried=False
+        )  # the film has their sum
+        for track, path in paths.items()
     }
     lengths = {track: len(one.values) / sample_rate for track, one in given.items()}
     if max(lengths.values()) - min(lengths.values()) > TOLERANCE:
