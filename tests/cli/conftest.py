@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from mirage_run import mirage_run, voices_run
+from mtv_run import mtv_run
 from toy_run import toy_run
 
 for folder in ("tracking", "codecs", "weights"):
@@ -11,4 +12,4 @@ for folder in ("tracking", "codecs", "weights"):
 
 from speaking import here, speaking, stage  # noqa: E402 - it is made of what these folders have
 
-__all__ = ["here", "mirage_run", "speaking", "stage", "toy_run", "voices_run"]
+__all__ = ["here", "mirage_run", "mtv_run", "speaking", "stage", "toy_run", "voices_run"]

@@ -11,12 +11,12 @@ RATE = 44100
 CODECS = {"wav": "pcm_s16le", "m4a": "aac"}
 
 
-def sound_file(path: Path, *, seconds: float, beep: float | None = None) -> Path:
-    """Stereo sound at 44.1 kHz: silent but for 0.1 s of a tone that begins at `beep`."""
+def sound_file(path: Path, *, seconds: float, beep: float | None = None, hertz: float = 1000.0) -> Path:
+    """Stereo sound at 44.1 kHz: silent but for 0.1 s of a tone of `hertz` that begins at `beep`."""
     time = torch.arange(round(seconds * RATE)) / RATE
     sound = torch.zeros(len(time))
     if beep is not None:
-        sound = 0.8 * torch.sin(2 * torch.pi * 1000 * time) * ((time >= beep) & (time < beep + 0.1))
+        sound = 0.8 * torch.sin(2 * torch.pi * hertz * time) * ((time >= beep) & (time < beep + 0.1))
     both = (torch.stack([sound, sound / 2], 1) * 32767).short().numpy().reshape(1, -1)
     with av.open(str(path), "w") as out:
         stream: Any = out.add_stream(CODECS[path.suffix[1:]], rate=RATE, layout="stereo")

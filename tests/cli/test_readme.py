@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from given_sounds import sound_file
+from mtv_run import track_file
 from PIL import Image
 from readme import ROOT, blocks, commands, inline
 from speaking import recorded, voice
@@ -67,6 +68,8 @@ SPEAKERS = ("talkies sample models:/mirage-toy@", "talkies evaluate runs/mirage-
 """Commands after the toy curriculum of Mirage video, of the stage `slow`."""
 PERFORMERS = ("talkies sample models:/mirage-audio-toy@", "talkies evaluate runs/mirage-audio-toy-", "talkies perform")
 """Commands after those of Mirage video and Mirage audio."""
+STEERED = ("talkies sample models:/mtv-toy@", "talkies evaluate runs/mtv-toy-")
+"""Commands after the toy curriculum of MTV."""
 WEIGHTS = (
     "talkies import ", "talkies export releases/", "talkies export runs/lora-", "talkies sample releases/",
     "talkies plan releases/", "talkies plan recipes/mova/lora.yaml ", "talkies train recipes/mova/lora.yaml ",
@@ -74,7 +77,7 @@ WEIGHTS = (
 """Commands of docs/weights.md: test_docs_weights.py."""
 VOICES = ("talkies sample voices/",)
 """Commands of a model that speaks: test_sample_voice.py."""
-APART = (*SPEAKERS, *PERFORMERS, *WEIGHTS, *VOICES)
+APART = (*SPEAKERS, *PERFORMERS, *STEERED, *WEIGHTS, *VOICES)
 LONG = ("talkies train recipes/mova/toy/curriculum.yaml",)
 """Commands of the stage `slow`; without overrides this is command 1, which every test of this folder is built on."""
 SETUP = re.compile(r"python3\.11 -m venv|\.venv/bin/(pip install|python -m pytest|talkies train|zensical build)")
@@ -200,6 +203,21 @@ def test_commands_after_mirages_curriculum_end_well(
     Image.new("RGB", (96, 64), (200, 30, 60)).save("face.png")
     for command in commands():
         if command.startswith(SPEAKERS):
+            extra = ["--clips", "2"] if command.startswith("talkies evaluate") else ["--steps", "2"]
+            assert run([*words_of(command), *extra]) == 0, command
+
+
+@pytest.mark.slow
+def test_commands_after_mtvs_curriculum_end_well(
+    mtv_run: ToyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(mtv_run.runs, "runs")
+    sound_file(Path("scene.wav"), seconds=2.0, beep=0.5)
+    track_file(Path(), "speech").rename("voice.wav")
+    track_file(Path(), "music").rename("song.wav")
+    for command in commands():
+        if command.startswith(STEERED):
             extra = ["--clips", "2"] if command.startswith("talkies evaluate") else ["--steps", "2"]
             assert run([*words_of(command), *extra]) == 0, command
 

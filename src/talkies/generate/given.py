@@ -30,13 +30,16 @@ class Given:
     notes: tuple[str, ...] = field(default=())
 
 
-def given_sound(path: Path, *, sample_rate: int, samples: int, more: float | None = 0.0) -> Given:
+def given_sound(
+    path: Path, *, sample_rate: int, samples: int, more: float | None = 0.0, option: str = "audio", carried: bool = True
+) -> Given:
     """The first `samples` of a file's sound, resampled to `sample_rate`, and what the file has of the next `more`
-    seconds (None: all). Raises MediaError for a file that cannot be decoded, or whose sound mp4 cannot hold."""
+    seconds (None: all). `option` that the file is given to; `carried`: the film will have the sound as it is. Raises
+    MediaError for a file that cannot be decoded, or whose sound mp4 cannot hold if it is carried."""
     info = probe(path)
     if info.audio_rate is None:
-        raise DataError(f"sample: {path} has no sound; give a file with sound to --audio")
-    changed = check_carried(path, "audio")
+        raise DataError(f"sample: {path} has no sound; give a file with sound to --{option}")
+    changed = check_carried(path, "audio") if carried else ()
     begin = find_beginning(path, modalities=("audio",))
     clip = samples / sample_rate
     seconds = max(clip, sound_end(path) - begin.seconds) if more is None else clip + more

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from talkies.config import DataError
 from talkies.generate.given import Given, check_audible, given_sound
-from talkies.media.sound import resampled
+from talkies.media.sound import resampled, sound_end
 from talkies.streams.codec import Demixer
 
 TOLERANCE = 0.05
@@ -47,13 +47,8 @@ def read_tracks(
 ) -> GivenTracks:
     """Files of tracks; of `names`, those that are not given are silent. `samples` and `more` as above. DataError for
     files of different lengths, or if all are silent."""
-    given = {
-        track: given_sound(path, sample_rate=sample_rate, samples=samples, more=more) for track, path in paths.items()
-    }
-    lengths = {track: len(one.values) / sample_rate for track, one in given.items()}
-    if max(lengths.values()) - min(lengths.values()) > TOLERANCE:
-        spelled = ", ".join(f"{paths[track]} {seconds:.2f} s" for track, seconds in lengths.items())
-        raise DataError(f"sample: tracks of one sound are equally long; found {spelled}: give files of one length")
+    given = {track: _track(path, track, sample_rate, samples, more) for track, path in paths.items()}
+    _check_lengths({paths[track]: sound_end(paths[track]) - one.begin for track, one in given.items()})
     longest = max(len(one.values) for one in given.values())
     tracks = {
         name: pad(given[name].values, (0, longest - len(given[name].values))) if name in given else torch.zeros(longest)
@@ -64,6 +59,18 @@ def read_tracks(
         raise DataError(f"sample: {', '.join(map(str, paths.values()))}: all tracks are silent; give one with a sound")
     notes = tuple(f"{paths[track]}: {note}" for track, one in given.items() for note in one.notes)
     return GivenTracks(tracks=tracks, mix=mix, sample_rate=sample_rate, notes=notes)
+
+
+def _track(path: Path, track: str, sample_rate: int, samples: int, more: float | None) -> Given:
+    """A file of one track; its sound is not carried, since the film has the sum of all."""
+    return given_sound(path, sample_rate=sample_rate, samples=samples, more=more, option=track, carried=False)
+
+
+def _check_lengths(lengths: Mapping[Path, float]) -> None:
+    """DataError for files that last differently, in seconds, whatever a clip takes of them."""
+    if max(lengths.values()) - min(lengths.values()) > TOLERANCE:
+        spelled = ", ".join(f"{path} {seconds:.2f} s" for path, seconds in lengths.items())
+        raise DataError(f"sample: tracks of one sound are equally long; found {spelled}: give files of one length")
 
 
 def _sum(tracks: Mapping[str, Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from talkies.config import DataError, RecipeError
+from talkies.config.quoting import listed
 from talkies.flow.config import SamplingConfig, Scale
 from talkies.flow.ladder import left_out
 from talkies.generate.given import Given, check_audible, given_film, given_sound
@@ -165,8 +166,7 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
             known = ", ".join(f"--{other}" for other in system.options) or "none"
             raise RecipeError(f"{option}: a {system.kind} model takes no such file; it takes: {known}")
         if name not in taken:
-            lacks = "generates sound only" if name == "image" and makes(recipe) == ("audio",) else LACKS[name]
-            raise RecipeError(f"{option}: {source} {lacks}; drop it")
+            raise RecipeError(f"{option}: {source} {_lacks(asked, name, recipe)}; drop it")
     if "audio" in asked.files and (parted := sorted(asked.files.keys() & {*TRACKS})):
         drop = "drop --audio" if asked.where is None else "drop the `audio`"
         raise RecipeError(f"{asked.at(parted[0])} is a track of a sound, which the audio is as a whole: {drop}")
@@ -176,6 +176,15 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
     if {"image", "video"} <= asked.files.keys():
         drop = "drop --image" if asked.where is None else "drop the `image`"
         raise RecipeError(f"{asked.at('video')} has a first frame of its own; {drop}")
+
+
+def _lacks(asked: Asked, name: str, recipe: PhaseRecipe) -> str:
+    """What a phase says of itself that cannot be given the medium `name`."""
+    if name == "image" and makes(recipe) == ("audio",):
+        return "generates sound only"
+    if name == "audio" and (tracks := [asked.option(track) for track in TRACKS if track in takes(recipe)]):
+        return f"cannot demix a sound, whose tracks it hears: give {listed(tracks)}"
+    return LACKS[name]
 
 
 def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
