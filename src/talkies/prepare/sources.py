@@ -73,7 +73,9 @@ def collect(
     if isinstance(config, SyntheticSource):
         assert rendered is not None, "it is rendered somewhere"
         render(config, rendered, seed, progress)
-        items = ordered(scan(rendered, beside)[0], group=clip_group)
+        # Rendered tracks (NAME.speech.wav) are media for nobody, whatever the demixer.
+        clips = [item for item in scan(rendered, beside)[0] if item.media.suffix == ".mp4"]
+        items = ordered(clips, group=clip_group)
     elif isinstance(config, FolderSource):
         found, ignored = scan(source_path(name, config, recipe_folder), beside)
         items = ordered(found)
