@@ -61,7 +61,11 @@ def test_a_curriculum_is_a_preparation_and_a_job_per_phase(capsys: pytest.Captur
         ([MOOD, *parents("")], {"limits": {**LIMITS, "nodes": 2}}, "visual_mood' needs 3 nodes, the site gives 2"),
         ([MOOD, *parents(""), "phase.track=[speech]"], {}, "`phase.tracks`"),
         ([TOY, "basic_face.parents.base=null"], {}, "does not train the component video"),
-        ([TOY, "visual_mood.phase.tracks=[speech,speech2]"], {}, "keeps no speech2, only "),
+        (
+            [TOY, "visual_mood.phase.tracks=[speech,speech2]", "visual_mood.tracking.gates=[]"],
+            {},
+            "keeps no speech2, only ",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_is_queued(
