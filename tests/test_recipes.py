@@ -19,7 +19,9 @@ from talkies.prepare.config import PrepareConfig
 from talkies.recipe.components import parts
 from talkies.recipe.config import CurriculumRecipe, PhaseRecipe, decode_recipe
 from talkies.recipe.curriculum import load_curriculum
+from talkies.recipe.full_scale import full_scale
 from talkies.recipe.media import makes
+from talkies.tracking.cards import Shelf
 from talkies.training.lora import add_lora
 
 ROOT = Path(__file__).parent.parent / "recipes"
@@ -128,6 +130,12 @@ def test_full_scale_recipes_hold_the_reports_values(name: str) -> None:
         assert recipe.optimizer.weight_decay == 0.001
         assert recipe.phase.audio_loss_weight == 0.2
         assert recipe.phase.text_dropout == (0.5 if name == "joint_phase1" else 0.2)
+
+
+def test_cards_list_every_full_scale_phase_as_never_trained() -> None:
+    expected = {f"recipes/{name_of(path)}" for path in PHASES if path.parent.parent == ROOT}
+    assert {path for path, _ in full_scale()} == expected
+    assert (ROOT.parent / "MODEL_CARDS.md").read_text() == Shelf(folder=ROOT.parent, full_scale=full_scale()).text()
 
 
 def test_the_hours_of_media_are_the_reports() -> None:

@@ -21,13 +21,6 @@ FEW_SCENES = [
 ]
 HERTZ = {"music": 40.0, "speech": 1000.0, "speech2": 3000.0, "effects": 5000.0}
 """Track -> a tone within its band of the toy."""
-WAN = [
-    "model={kind: mtv, preset: toy-wan, speakers: 2}",
-    "phase.known_frames={head: 0}",
-    "flow={schedule: {kind: shifted, shifts: {video: 1}}, target: {kind: velocity}}",
-    "sampling={steps: 2, sampler: {kind: euler}, windows: {overlap: 0.4}}",
-]
-"""What makes a phase of the toy one on a tower of Wan; a steering phase says `phase.trains`, too."""
 
 
 @pytest.fixture(scope="session")

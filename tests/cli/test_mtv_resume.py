@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from mtv_run import WAN
 from test_deepspeed_runs import LAUNCH, ZERO
 from test_many_ranks import DDP, SEQUENCE, close
 from toy_run import TINY, ToyRun, released
@@ -18,6 +17,7 @@ PARENT = {
     "video_pretraining": None,
     "single_character": "basic_face",
     "multiple_characters": "single_character",
+    "sound_event": "multiple_characters",
     "visual_mood": "sound_event",
 }
 KNOWN = "phase.known_frames={head: 0.3, random: 0.3, tail: 0.2}"
@@ -42,7 +42,7 @@ def only(runs: Path, name: str) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", PARENT)
+@pytest.mark.parametrize("phase", ["video_pretraining", "single_character", "multiple_characters", "visual_mood"])
 def test_a_stopped_phase_ends_bitwise_like_a_whole_one(mtv_run: ToyRun, tmp_path: Path, phase: str) -> None:
     for stop in (["--stop-at", "1"], ["--stop-at", "3"], []):
         assert run(words(mtv_run, tmp_path, phase, *stop)) == 0
@@ -100,10 +100,10 @@ def test_two_processes_resume_exactly_and_arrive_where_one_does(
 
 
 def as_alone(folder: Path, alone: Path) -> None:
-    """The run in `folder` arrived where the one in `alone` did, whose frozen weights it has."""
+    """The run in `folder` arrived where the one in `alone` did, and has its frozen weights bitwise."""
     for component in read_release(alone / "release")["components"]:
         assert close(folder / "release", alone / "release", component) < 5e-5
-    if folder.parent.name.startswith(("single_character", "visual_mood")):
+    if folder.parent.name.startswith(("single_character", "sound_event")):
         assert released(folder)["video.safetensors"] == released(alone)["video.safetensors"]
     ours, theirs = (json.loads((path / "result.json").read_text())["metrics"] for path in (folder, alone))
     for key in ("heldout/video", "train/loss"):
@@ -112,27 +112,26 @@ def as_alone(folder: Path, alone: Path) -> None:
 
 @pytest.mark.ranks
 def test_two_shards_of_a_sequence_on_wan_arrive_where_one_process_does(mtv_run: ToyRun, tmp_path: Path) -> None:
-    """Its tower has one component, which is frozen here."""
-    fresh = [*(word for word in WAN if not word.startswith("sampling")), "sampling={steps: 2, sampler: {kind: euler}}"]
-    more = [*fresh, "phase.trains=all", "parents.base=null", "tracking.register=null"]
+    """From nothing, so that all of it trains."""
+    recipe, fresh = str(mtv_run.recipes / "wan_steering.yaml"), ["parents.base=null", "tracking.register=null"]
     for name, layout in (("alone", []), ("two", SEQUENCE)):
-        given = [word for word in words(mtv_run, tmp_path / name, "visual_mood") if not word.startswith("parents")]
-        assert run([*given, *more, *layout]) == 0
-    ours, theirs = (only(tmp_path / name, "visual_mood") / "release" for name in ("two", "alone"))
+        where = [f"data.root={mtv_run.data}", "--runs", str(tmp_path / name), "--quiet", "tracking.gates=[]"]
+        assert run(["train", recipe, *TINY, *fresh, *where, *layout]) == 0
+    ours, theirs = (only(tmp_path / name, "wan_steering") / "release" for name in ("two", "alone"))
     for component in ("video", "control"):
         assert close(ours, theirs, component) < 5e-5
 
 
 @pytest.mark.ranks
-@pytest.mark.parametrize("sequence", [[], ULYSSES], ids=str)
+@pytest.mark.parametrize(("phase", "sequence"), [("visual_mood", []), ("sound_event", ULYSSES)], ids=str)
 def test_deepspeed_on_the_cpu_not_the_cuda_path_is_continued_by_other_layouts(
-    mtv_run: ToyRun, tmp_path: Path, sequence: list[str]
+    mtv_run: ToyRun, tmp_path: Path, phase: str, sequence: list[str]
 ) -> None:
     """Stage 3 to step 2, stage 2, as at full scale, to step 3, and one process to the end."""
     for stage in (3, 2):
         stop = [*ZERO, *sequence, f"parallel.stage={stage}", "--stop-at", str(5 - stage)]
-        arguments = [sys.executable, *LAUNCH, *words(mtv_run, tmp_path, "visual_mood", *stop)]
+        arguments = [sys.executable, *LAUNCH, *words(mtv_run, tmp_path, phase, *stop)]
         done = subprocess.run(arguments, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert run(words(mtv_run, tmp_path, "visual_mood")) == 0
-    as_alone(only(tmp_path, "visual_mood"), mtv_run.phase("visual_mood"))
+    assert run(words(mtv_run, tmp_path, phase)) == 0
+    as_alone(only(tmp_path, phase), mtv_run.phase(phase))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent / "recipes"
 """A link to the folder of the repository; in an installation, a copy of it."""
+OTHERS = {"kind: prepare", "kind: curriculum"}
+"""Lines of recipes that train nothing themselves."""
 
 
 def full_scale() -> list[tuple[str, str]]:
@@ -11,6 +13,6 @@ def full_scale() -> list[tuple[str, str]]:
     found = []
     for path in sorted(ROOT.glob("*/*.yaml")):
         lines = path.read_text().splitlines()
-        if any(line.startswith("phase:") for line in lines):
+        if any(line.startswith("name:") for line in lines) and not OTHERS & {*lines}:  # the others are extended
             found.append((str(path.relative_to(ROOT.parent)), lines[0].lstrip("# ")))
     return found
