@@ -91,13 +91,8 @@ class Injection(nn.Module):
         steered video tokens."""
         h, intervals = _by_step(x, places)
         found = [
-<<<<<<< HEAD
-            self.added[name](attention(h, tokens[:, interval].flatten(0, 1), places.rope))
+            self.added[name](attention(h, _of(tokens, intervals).flatten(0, 1), places.rope))
             for name, (attention, tokens) in zip(self.added, self._branches(tracks), strict=True)
-=======
-            attention(h, _of(tokens, intervals).flatten(0, 1), places.rope)
-            for attention, tokens in self._branches(tracks)
->>>>>>> mtv
         ]
         steered = x + _tokens(sum(found[1:], found[0]), x, places)
         if self.style is None:
