@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from made_cogvideox import cogvideox_folder
 from made_folders import folder_bytes, mova_folder
 from made_releases import adapted
 from readme import ROOT, commands
@@ -18,6 +19,7 @@ def test_from_a_download_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     mova_folder(Path("weights/MOVA-360p"))
+    cogvideox_folder(Path("weights/cogvideox-5b"))
     lora = Path("runs/lora-0123456789ab/0001")
     for command in commands():
         if not command.startswith(WEIGHTS):
@@ -27,7 +29,7 @@ def test_from_a_download_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             check_parsed(words)
             continue
         assert run(words) == 0, command
-        if words[0] == "import":
+        if words[:2] == ["import", "weights/MOVA-360p"]:
             adapted(lora / "release", Path(words[3]), Path(words[1]))
             shutil.copyfile(lora / "release" / "release.json", lora / "result.json")  # a finished run
     assert folder_bytes(Path("exported/mova-360p")) == folder_bytes(Path("weights/MOVA-360p"))

@@ -21,7 +21,7 @@ def test_no_option_is_left_of_a_system_that_is_gone() -> None:
     assert SCALES.keys() == {name for system in SYSTEMS for name in system.scales}
 
 
-def test_what_two_systems_take_is_explained_by_system() -> None:
-    said = "mova: first frame; without it a white image; mirage: the person to show; without it anybody"
-    assert MEDIA["image"] == said
+def test_what_several_systems_take_is_explained_by_system() -> None:
+    mirage = "mirage: the person to show; without it anybody"
+    assert MEDIA["image"] == f"mova: first frame; without it a white image; {mirage}; mtv: the first frame"
     assert SCALES["text"] == "the prompt"

@@ -22,7 +22,7 @@ def injection(**changes: Any) -> Injection:
 
 
 def places() -> Places:
-    return Places(interval=torch.arange(STEPS), space=SPACE, first=0, rope=None)
+    return Places(interval=tuple(range(STEPS)), space=SPACE, first=0, rope=None)
 
 
 @pytest.fixture

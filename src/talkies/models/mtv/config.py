@@ -22,6 +22,10 @@ ENCODED = {"speech": "speech", "speech2": "speech", "effects": "effects", "music
 """Track -> the encoder of its features."""
 
 
+WITHOUT_PARAMETERS = ("initial", "intervals")
+"""The keys of the control that decide no parameter's shape: a parent may have had others."""
+
+
 @config
 class ControlShape:
     """The sizes of the control. A track's `features` are taken at every frame and `reach` frames around it, and become
@@ -95,11 +99,12 @@ class MtvShape:
 
     def sizes(self, component: str) -> dict[str, Any]:
         """What determines the parameters of `component`, as plain values."""
-        sizes: dict[str, Any] = identifying(self.backbone if component != "control" else self.control)
         if component != "control":
-            return sizes
+            backbone: dict[str, Any] = identifying(self.backbone)
+            return backbone
+        control = {name: value for name, value in identifying(self.control).items() if name not in WITHOUT_PARAMETERS}
         steered = {"layers": self.layers, "dim": self.backbone.dim, "heads": self.backbone.heads}
-        return {**sizes, "steered": {**steered, "time_dim": self.time_dim}}
+        return {**control, "steered": {**steered, "time_dim": self.time_dim}}
 
 
 @config
