@@ -42,8 +42,11 @@ def test_the_options_are_those_of_the_systems() -> None:
     """They are listed apart, for a help that imports nothing."""
     assert tuple(options.MEDIA) == prompts.MEDIA
     assert tuple(options.WORDING) == prompts.WORDING
-    for found, known in ((options.SCALES, "scales"), (options.MEDIA, "options"), (options.WORDING, "wording")):
-        words = [(name, text) for system in SYSTEMS for name, text in getattr(system, known).items()]
+    known = [(options.SCALES, [system.scales for system in SYSTEMS])]
+    known += [(options.MEDIA, [system.options for system in SYSTEMS])]
+    known += [(options.WORDING, [system.captions.wording for system in SYSTEMS])]
+    for found, each in known:
+        words = [(name, text) for one in each for name, text in one.items()]
         assert list(found) == list(dict(words))
         assert all(text in found[name] for name, text in words)
 
