@@ -20,6 +20,8 @@ TrackWidth = Annotated[int, Field(ge=1, le=65_536)]
 
 ENCODED = {"speech": "speech", "speech2": "speech", "effects": "effects", "music": "music"}
 """Track -> the encoder of its features."""
+FREE = ("initial", "intervals")
+"""Keys of a ControlShape on which no parameter depends: a child may have others than its parent."""
 
 
 @config
@@ -99,7 +101,8 @@ class MtvShape:
         if component != "control":
             return sizes
         steered = {"layers": self.layers, "dim": self.backbone.dim, "heads": self.backbone.heads}
-        return {**sizes, "steered": {**steered, "time_dim": self.time_dim}}
+        own = {key: value for key, value in sizes.items() if key not in FREE}
+        return {**own, "steered": {**steered, "time_dim": self.time_dim}}
 
 
 @config
