@@ -161,6 +161,12 @@ def test_a_damaged_parent_of_a_frozen_part_is_refused(
         (VOICES, ["cloning.tracking.voices=null"], (2, "`tracking.voices`")),
         (VOICES, ["cloning.sampling.windows={overlap: 0.5}"], (2, "`sampling.windows` is for videos that are made")),
         (VOICES, ["phases.model.characters_per_second=-1"], (2, "`model.characters_per_second`")),
+        (VOICES, ["phases.model.fastest_characters_per_second=0"], (2, "`model.fastest_characters_per_second`")),
+        (
+            VOICES,
+            ["phases.model.characters_per_second=7"],
+            (2, "`model.fastest_characters_per_second` is 6.2, less than the pace of scripts, .* 7: raise it"),
+        ),
         (VOICES, ["speech.phase.degraded=0.1"], (2, "degraded")),
     ],
 )

@@ -19,6 +19,11 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         ["long.txt"], 2,
         "the script of SCRIPT takes 3.0 s at this model's pace, and it makes at most 2 s: shorten it, or",
     ),
+    "too long at any pace": (["longer.txt"], 2, "the script of SCRIPT takes at least 2.40 s, and this model makes at"),
+    "too fast": (
+        ["long.txt", "--seconds", "1"], 2, "the script of SCRIPT takes at least 1.20 s, and --seconds is 1: shorten it",
+    ),
+    "a misspelt speaker": (["small.txt"], 2, "SCRIPT: it has '[s1]', which would be said: a speaker is written [S1]"),
     "no description": (["script.txt", "--describe", " "], 2, "--describe is empty: say how it sounds"),
     "too many seconds": (["script.txt", "--seconds", "2.1"], 2, "--seconds is 2.1: this model makes 0.04 to 2 s"),
     "consent alone": (["script.txt", "--consent", "x"], 2, "--consent is for the voice of --voice"),
@@ -57,6 +62,7 @@ FILMS: dict[str, tuple[str, list[str], int, str]] = {
 def files(stage: Path) -> Path:
     """The working folder with what cannot be used."""
     texts = {"empty": " \n", "dots": "... [S1]", "bell": "ab\x07", "mark": "<describe> a", "long": "a" * 30}
+    texts |= {"longer": "a" * 60, "small": "[s1] so ba"}
     for name, text in texts.items():
         Path(f"{name}.txt").write_text(text)
     Path("latin.txt").write_bytes("n\u00e9".encode("latin-1"))

@@ -130,7 +130,7 @@ def test_windows_that_would_be_ignored_are_refused(words: list[str], recipe: str
 def negative(*words: str, recipe: str = "joint_phase2") -> dict[str, str]:
     args = arguments(*words)
     found = decode_phase(load(RECIPES / f"{recipe}.yaml"), SYSTEMS)
-    return negative_prompt(args.negative, found, sampling_of(args, found), option="sample: --negative")
+    return negative_prompt(asked_here(args), found, sampling_of(args, found))
 
 
 def test_a_negative_prompt_takes_the_empty_one_s_place_where_guidance_leaves_the_prompt_out() -> None:
@@ -155,9 +155,13 @@ def test_empty_paths_are_refused(option: str, path: str) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "sample: --prompt is missing: describe what to show and to hear"),
-        (["--prompt", ""], "sample: --prompt is empty: describe what to show and to hear"),
-        (["--audio", "a.wav", "--prompt", " "], "sample: --prompt is empty: describe what to show and to hear"),
+        (
+            [],
+            "sample: --prompt is missing: describe what is seen and heard, or, for a model that speaks, give --script "
+            "or --describe",
+        ),
+        (["--prompt", ""], "sample: --prompt is empty: describe what is seen and heard"),
+        (["--audio", "a.wav", "--prompt", " "], "sample: --prompt is empty: describe what is seen and heard"),
         (
             ["--prompt", "a", "--negative", ""],
             "sample: --negative is empty: drop it, since the default is the empty prompt",

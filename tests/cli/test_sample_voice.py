@@ -71,6 +71,16 @@ def test_voice_seed_scales_and_description_change_the_take(speaking: Path, here:
     assert all(not sound.equal(found["same"]) for name, sound in found.items() if name != "same")
 
 
+def test_a_negative_prompt_is_heeded_beside_a_voice(speaking: Path, here: Path) -> None:
+    """Also where the prompt's own scale is 1: what guides by the voice leaves the prompt out."""
+    found = []
+    for words in ((), ("--negative", "noise"), ("--negative", "hiss")):
+        assert sample(speaking, *SPEAKING, "--text-scale", "1", *words, "--out", "a.wav") == 0
+        found.append(heard("a.wav"))
+    assert not found[0].equal(found[1])
+    assert not found[1].equal(found[2])
+
+
 def test_texts_apart_hear_their_parts(speaking: Path, here: Path) -> None:
     """A model with two texts takes the same line, and hears a change of each."""
     found = []
@@ -87,9 +97,9 @@ def test_seconds_choose_the_length_and_a_hurried_script_is_said(
     assert sample(speaking, *SPEAKING, "--seconds", "1.205", "--out", "a.wav") == 0
     assert len(heard("a.wav")) == pytest.approx(1.21 * RATE), "whole steps of 10 ms"
     assert not capsys.readouterr().err
-    assert sample(speaking, *SPEAKING, "--seconds", "0.5", "--out", "a.wav") == 0
+    assert sample(speaking, *SPEAKING, "--seconds", "0.7", "--out", "a.wav") == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert "the script of --script takes 1.5 s at this model's pace, more than the 0.5 s that are asked for" in line
+    assert "the script of --script takes 1.5 s at this model's pace, more than the 0.7 s that are asked for" in line
     assert sample(speaking, "--prompt", "the sound of rain", "--out", "a.wav", model="design") == 0
     assert len(heard("a.wav")) == SECONDS * RATE, "without a script, the model's clips"
 

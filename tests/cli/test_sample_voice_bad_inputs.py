@@ -24,6 +24,42 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         2,
         "the script of --script takes 3.0 s at this model's pace, and it makes at most 2 s: shorten it, or",
     ),
+    "too long at any pace": (
+        ["--script", "longer.txt"],
+        2,
+        "the script of --script takes at least 2.40 s, and this model makes at most 2 s: shorten it",
+    ),
+    "too fast": (
+        [*SAID, "--seconds", "0.5"],
+        2,
+        "the script of --script takes at least 0.60 s, and --seconds is 0.5: shorten it, or give more seconds",
+    ),
+    "a fast line": (
+        ["--prompts", "fast.jsonl", "--out", "o"],
+        2,
+        "the script of fast.jsonl line 2: `script` takes at least 1.20 s, and fast.jsonl line 2: `seconds` is 1:",
+    ),
+    "no speaker": (
+        ["--script", "zero.txt"],
+        2,
+        "sample: --script: it has '[S0]', which would be said: a speaker is written [S1] to [S99]",
+    ),
+    "an open mark": (["--prompt", "<script> [S1 a"], 2, "sample: --prompt: it has '[S1', which would be said"),
+    "pixels": (
+        [*SAID, "--geometry", "32x32x25@12.5"],
+        2,
+        "sample: --geometry 32x32x25@12.5 is of pictures, and a cloning phase makes sound alone: give seconds, such as",
+    ),
+    "a negative prompt without a voice": (
+        [*SAID, "--negative", "noise", "--text-scale", "1"],
+        2,
+        "sample: --negative: without a voice no evaluation leaves the prompt out",
+    ),
+    "a negative line without a voice": (
+        ["--prompts", "negative.jsonl", "--out", "o", "--text-scale", "1"],
+        2,
+        "negative.jsonl line 2: `negative`: without a voice no evaluation leaves the prompt out",
+    ),
     "prompt and script": (["--prompt", "a", "--script", "script.txt"], 2, "--prompt and --script both say what to"),
     "no description": (["--describe", " "], 2, "sample: --describe is empty: say how it sounds"),
     "no seconds": ([*SAID, "--seconds", "0"], 2, "--seconds is 0.0: this model makes 0.04 to 2 s"),
@@ -40,7 +76,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
         2,
         "sample: the scale reference guides by the voice that is given: give --voice, or drop it",
     ),
-    "no prompt": (["--voice", "low.wav"], 2, "sample: --prompt is missing"),
+    "no prompt": (["--voice", "low.wav"], 2, "sample: --prompt is missing: describe what is seen and heard, or, for a"),
     "no voice file": ([*SAID, "--voice", "none.wav"], 65, "sample: --voice: none.wav: the file"),
     "not media": ([*SAID, "--voice", "script.txt"], 65, "sample: --voice: script.txt: has neither"),
     "silent": ([*SAID, "--voice", "silent.wav"], 65, "sample: --voice: silent.wav is silent"),
@@ -62,11 +98,15 @@ def test_bad_input_is_one_line_and_writes_nothing(
 ) -> None:
     words, code, message = BAD[case]
     texts = {"empty": " \n", "dots": "... [S1]", "bell": "ab\x07", "mark": "<describe> a", "long": "a" * 30, "p": "a"}
+    texts |= {"longer": "a" * 60, "zero": "[S0] a [S2] b"}
     for name, text in (*texts.items(), ("large", "a" * 65_537)):
         Path(f"{name}.txt").write_text(text)
     Path("latin.txt").write_bytes("n\u00e9".encode("latin-1"))
     Path("bad.jsonl").write_text('{"script": "a"}\n{"script": "b", "seconds": "1"}\n')
     Path("both.jsonl").write_text('{"script": "a", "prompt": "b"}\n')
+    Path("fast.jsonl").write_text('{"script": "a"}\n{"script": "%s", "seconds": 1}\n' % ("b" * 30))
+    lines = ('{"script": "a", "voice": "low.wav", "negative": "b"}', '{"script": "a", "negative": "b"}')
+    Path("negative.jsonl").write_text("\n".join(lines))
     Path("silent.jsonl").write_text('{"script": "a", "voice": "silent.wav"}\n')
     recorded(Path("silent.wav"), voice() * 0)
     recorded(Path("short.wav"), voice(0.3))
@@ -87,6 +127,11 @@ def test_what_a_model_cannot_be_given_is_refused(
     assert "takes no voice; drop it" in capsys.readouterr().err
     assert sample(speaking, *SAID, "--reference-scale", "2", model="design") == 2
     assert "`sampling.scales.reference` needs a reference, which a design phase lacks" in capsys.readouterr().err
+    assert sample(speaking, *SAID, "--negative", "<describe>", model="apart") == 2
+    assert "--negative says neither what is heard nor what is said: write it, or drop it" in capsys.readouterr().err
+    plan = ["plan", str(speaking / "cloning"), "--sample", "--geometry", "32x32x25@12.5"]
+    assert run(plan) == 2
+    assert "plan: --geometry 32x32x25@12.5 is of pictures" in capsys.readouterr().err
     assert not list(here.glob("sample*"))
 
 

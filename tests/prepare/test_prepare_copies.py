@@ -327,3 +327,20 @@ def test_jobs_of_an_array_agree(five: list[Path], recipe: Recipe, run: Callable[
         prepare(config, tmp_path / "parts", systems=SYSTEMS, recipe_folder=tmp_path, progress=False).manifest
         == whole.manifest
     )
+
+
+@pytest.mark.parametrize("unfit", ["<describe> calm <script> ...", "<script> [s1] so ba", "<script> a <script> b"])
+def test_of_two_copies_the_one_whose_script_can_be_said_is_kept(
+    five: list[Path], run: Callable[..., Report], tmp_path: Path, unfit: str
+) -> None:
+    """Although its name is longer; MOVA, which says no scripts, keeps the shorter one."""
+    copied(five[2], "c2 (1).mp4", "<script> [S1] so ba")
+    five[2].with_suffix(".txt").write_text(unfit)
+    audio = {"source": "media", "geometry": "0.4s", "modalities": ["audio"], "without": ["reference"]}
+    sound = {"kind": "linear_audio", "channels": 8, "hop": 640}
+    keys = {"codecs": {"sound": sound, "text": {"kind": "bytes"}}, "sets": {"train": audio}, "source": {"heldout": 0}}
+    report = run("voices", system="mirage_audio", **keys)
+    assert [(copy.id, copy.of, copy.differs) for copy in report.copies["media"]] == [("c2.mp4", "c2 (1).mp4", "")]
+    assert ids(tmp_path / "voices", "train") == {path.name for path in five} - {"c2.mp4"} | {"c2 (1).mp4"}
+    assert not report.sets["train"].quarantined
+    assert [(copy.id, copy.of) for copy in run().copies["media"]] == [("c2 (1).mp4", "c2.mp4")]

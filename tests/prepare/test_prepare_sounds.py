@@ -118,7 +118,8 @@ def test_the_file_is_heard_from_its_beginning_where_the_window_begins_later(
         video.height, video.width, video.pix_fmt = 32, 32, "yuv420p"
         video.codec_context.time_base = Fraction(1, 1000)
         for index in range(26):
-            picture = av.VideoFrame(32, 32, "yuv420p")
+            pixels = generator.integers(0, 256, (48, 32), dtype=np.uint8)
+            picture = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
             picture.pts, picture.time_base = 1030 + round(1000 * index / 12), Fraction(1, 1000)
             out.mux(video.encode(picture))
         out.mux(video.encode(None))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from talkies.config import config
+from talkies.streams.captions import WHOLE, Captions
 from talkies.streams.layout import Layout
 from talkies.streams.system import Stored
 
@@ -24,7 +25,7 @@ class TrackSystem:
     slots: Mapping[str, tuple[str, ...]] = {}
     scales: Mapping[str, str] = {}
     options: Mapping[str, str] = {}
-    wording: Mapping[str, str] = {}
+    captions: Captions = WHOLE
     layouts: Mapping[str, Layout] = {}
     voices = False
     kind = "parted"
@@ -39,9 +40,3 @@ class TrackSystem:
 
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         return {"text": "text"}
-
-    def unfit(self, caption: str) -> str | None:
-        return None
-
-    def written(self, text: str, caption: str) -> str:
-        return caption

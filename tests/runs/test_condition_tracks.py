@@ -15,6 +15,7 @@ from talkies.codecs.linear_video import LinearVideoCodec
 from talkies.codecs.waveform import WaveformCodec
 from talkies.flow.config import SamplingConfig
 from talkies.generate.model import Generator
+from talkies.recipe import gates
 from talkies.runs.condition_arms import Clips, clips_of, made, tracks_of
 from talkies.runs.condition_metrics import ablation, ablation_table, condition_metrics
 from talkies.streams.batch import Batch, Condition, Stream
@@ -38,10 +39,11 @@ class TrackSystem:
     """A video for tracks of a sound."""
 
     def parts(self, setup: Any) -> Parts:
-        return Parts(components=frozenset(), targets={"video": 1.0}, conditions=frozenset(TRACKS))
+        beside = frozenset({"audio"})
+        return Parts(components=frozenset(), targets={"video": 1.0}, conditions=frozenset(TRACKS), beside=beside)
 
     def stored(self, codecs: Mapping[str, Any]) -> dict[str, Stored]:
-        return {"video": Stored(codec="video")} | {track: Stored(codec="sound") for track in TRACKS}
+        return {"video": Stored(codec="video")} | {name: Stored(codec="sound") for name in (*TRACKS, "audio")}
 
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
         return {}
@@ -149,6 +151,18 @@ def test_each_track_decides_what_follows_it_and_nothing_else(codec: LinearVideoC
         assert min(found[name], found[f"{name}_swapped"], found[f"{name}_reference"]) > 0.9
         assert found[f"{name}_original"] < 0.5
     assert max(found[f"{track}/others"] for track in TRACKS) <= 0.05
+
+
+def test_gates_may_ask_for_all_that_is_measured(codec: LinearVideoCodec, scenes: list[Scene]) -> None:
+    recipe: Any = SimpleNamespace(
+        system=TrackSystem(),
+        codecs=SECTIONS,
+        validation=SimpleNamespace(bins=4),
+        parallel=SimpleNamespace(ranks=1),
+        data=SimpleNamespace(geometry=f"32x32x{FRAMES}@{FPS}"),
+    )
+    known = {name for name in gates.measured(recipe) if name.removeprefix("evaluation/").split("/")[0] in TRACKS}
+    assert known == {f"evaluation/{key}" for key in measured(model_of(codec), scenes)}
 
 
 def test_a_track_that_is_not_heard_is_found(codec: LinearVideoCodec, scenes: list[Scene]) -> None:

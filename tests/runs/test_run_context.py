@@ -1,12 +1,15 @@
 """The folder of prepared data: one per recipe and per media, from whatever working folder."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from talkies.config import DataError, RecipeError
+from talkies.config import DataError, RecipeError, UserError
 from talkies.config.decode import decode, decode_values
 from talkies.config.source import load
 from talkies.models.systems import SYSTEMS
@@ -111,6 +114,117 @@ def test_a_path_that_does_not_exist_makes_no_folder(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"`sources\.clips\.path`: .*nowhere is not a folder"):
         prepare_data(recipe("nowhere"), context, recipe_folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+CLIPS = {"clips": {"kind": "folder", "path": "clips"}}
+FITTED = {"video": {"kind": "linear_video"}, "audio": {"kind": "linear_audio"}, "text": {"kind": "bytes"}}
+MTV = {"video": {"kind": "linear_video"}, "sound": {"kind": "log_mel", "hop": 1280}, "text": {"kind": "bytes"}}
+SCENES = {"kind": "synthetic", "domain": "scenes", "clips": 4}
+DUAL = {"by": {"kind": "demucs", "weights": "clips"}, "l1": 0.1}
+LATE: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
+    "no set": ({"sets": {}}, RecipeError, "`sets` is empty"),
+    "no folder of weights": (
+        {"codecs": {**FITTED, "text": {"kind": "byt5", "weights": "nowhere"}}}, RecipeError,
+        r"`codecs\.text\.weights`: nowhere is not a folder",
+    ),
+    "no file in it": (
+        {"codecs": {**FITTED, "text": {"kind": "byt5", "weights": "clips"}}}, DataError,
+        "cannot read clips/text_encoder/config.json",
+    ),
+    "no network to fit": (
+        {"codecs": {**FITTED, "audio": {"kind": "oobleck", "weights": "nowhere"}}}, RecipeError,
+        r"`codecs\.audio\.weights`: nowhere is not a folder",
+    ),
+    "no config of one": (
+        {"codecs": {**FITTED, "audio": {"kind": "oobleck", "weights": "clips"}}}, DataError, r"clips/config\.json",
+    ),
+    "motion alone": (
+        {"codecs": {**FITTED, "video": {"kind": "linear_video", "motion": 12}}}, RecipeError,
+        r"`codecs\.video\.motion` is 12: it must be below `codecs\.video\.channels`, 12",
+    ),
+    "channels of a block": (
+        {"codecs": {**FITTED, "video": {"kind": "linear_video", "channels": 16, "block": 2}}}, RecipeError,
+        "has at most 12 for what stands still, and 12 for motion",
+    ),
+    "one channel": (
+        {"codecs": {**FITTED, "audio": {"kind": "linear_audio", "channels": 1}}}, RecipeError,
+        r"`codecs\.audio\.channels` is 1: a linear_audio codec needs 2 or more",
+    ),
+    "channels of a step": (
+        {"codecs": {**FITTED, "audio": {"kind": "source_filter", "channels": 36}}}, RecipeError,
+        r"`codecs\.audio\.channels` is 36: at a hop of 640 a source_filter codec has at most 35",
+    ),
+    "bands": (
+        {"codecs": {**FITTED, "audio": {"kind": "source_filter", "channels": 3}}}, RecipeError, "needs 4 or more",
+    ),
+    "no codecs to take": (
+        {"codecs_from": "base", "fit_sets": []}, DataError, r"`codecs_from`: no fitted codec in .*base/codecs/video",
+    ),
+    "no media": ({"sources": CLIPS}, DataError, "source 'clips' has 0 media files"),
+    "all held out": (
+        {"sources": {"clips": {"kind": "synthetic", "clips": 4, "heldout": 4}}}, RecipeError,
+        r"`sources\.clips\.heldout` is 4, of 4 clips: nothing is left",
+    ),
+    "longer than rendered": (
+        {"sets": {"train": {"source": "clips", "geometry": "32x32x27@12.5"}}}, RecipeError,
+        r"`sets\.train\.geometry` is 32x32x27@12\.5, but `sources\.clips` renders 25 frames: ask for fewer, or raise",
+    ),
+    "of another rate": (
+        {"sets": {"train": {"source": "clips", "geometry": "32x32x25@25"}}}, RecipeError,
+        r"renders 12\.5 frames per second: give both the same rate",
+    ),
+    "no weights of a demixer": (
+        {"system": "mtv", "codecs": {**MTV, "demix": {"kind": "demucs", "weights": "nowhere"}}}, RecipeError,
+        r"`codecs\.demix\.weights`: nowhere is not a folder",
+    ),
+    "no file of a second one": (
+        {
+            "system": "mtv", "codecs": {**MTV, "demix": {"kind": "bands"}},
+            "sets": {"train": {"source": "clips", "geometry": "32x32x25@12.5", "dual_demix": DUAL}},
+        }, DataError, r"clips: needed weights as \*\.safetensors, found none",
+    ),
+    "no stems": (
+        {"system": "mtv", "sources": {"clips": {"kind": "folder", "path": "films"}},
+         "codecs": {**MTV, "demix": {"kind": "tracks"}}},
+        DataError, r"source 'clips': 1 of 1 files lack a file of their tracks .* a\.mp4 has no \*\.\w+\.wav",
+    ),
+    "stems that are not rendered": (
+        {"system": "mtv", "sources": {"clips": SCENES}, "codecs": {**MTV, "demix": {"kind": "tracks"}}}, RecipeError,
+        r"reads tracks from files \*\.\w+\.wav, but `sources\.clips` renders no files of tracks \(`stems`\): let it",
+    ),
+    "another stem than is rendered": (
+        {"system": "mtv", "sources": {"clips": {**SCENES, "stems": True}},
+         "codecs": {**MTV, "demix": {"kind": "tracks", "names": ["speech", "speech2"]}}}, RecipeError,
+        r"from files \*\.speech2\.wav, but `sources\.clips` renders \*\.speech\.wav, \*\.effects\.wav",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [prepare_data, partial(prepare_part, number=None)], ids=["whole", "shared"])
+@pytest.mark.parametrize("case", LATE)
+def test_what_can_be_known_before_is_refused_before_anything_is_written(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, case: str, make: Callable[..., object]
+) -> None:
+    """By a preparation as a whole, and by the job that makes what all sets share."""
+    sections, error, message = LATE[case]
+    monkeypatch.chdir(places[0])
+    Path("base/codecs").mkdir(parents=True)
+    Path("films").mkdir()
+    Path("films/a.mp4").touch()
+    values = {
+        "name": "late",
+        "sources": {"clips": {"kind": "synthetic", "clips": 4}},
+        "codecs": FITTED,
+        "sets": {"train": {"source": "clips", "geometry": "32x32x25@12.5"}},
+        "fit_sets": ["train"],
+        **sections,
+    }
+    config = decode_values(PrepareConfig, values, where="test")
+    context = RunContext(runs=RUNS, store="", artifacts=None, registry=Path, bar=False, systems=SYSTEMS)
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(error, match=message):
+        make(config, context, recipe_folder=Path())
+    assert sorted(Path().rglob("*")) == before
 
 
 def test_data_in_use_are_refused_with_an_option_that_prepare_has(places: tuple[Path, Path], tmp_path: Path) -> None:

@@ -6,6 +6,10 @@ import pytest
 
 from talkies.streams.script import Script, Turn
 
+MISSPELT = (
+    "[S0]", "[s1]", "[S]", "[S01]", "[S100]", "[ S1 ]", "[S 1]", "[S-1]", "[Speaker 1]", "[SPEAKER_01]", "S1]",
+    "\uff3bS1\uff3d", "\u3010S1\u3011", "[S\u0661]",
+)  # fmt: skip
 LINE = "<describe> A calm voice. <script> [S1] Hello. [S2] Hi!"
 
 
@@ -38,6 +42,10 @@ def test_letters_of_any_writing_system_are_spoken_and_marks_are_not() -> None:
         ("[S1] ...", "it says nothing"),
         ("ba <script> mi", "it has the mark <script>"),
         ("ba <describe> mi", "it has the mark <describe>"),
+        *((f"[S1] ba {mark} mi", re.escape(f"it has {mark!r}, which would be said")) for mark in MISSPELT),
+        ("[S1] ba [S", re.escape("it has '[S', which")),
+        ("[S2 ba", re.escape("it has '[S2', which")),
+        ("[S" + "9" * 5000 + "] ba", "which would be said: a speaker is written"),
     ],
 )
 def test_what_cannot_be_said_is_told(words: str, problem: str) -> None:
@@ -45,3 +53,10 @@ def test_what_cannot_be_said_is_told(words: str, problem: str) -> None:
     assert found is not None
     assert re.search(problem, found)
     assert Script(words="[S1] ba\n\tmi").problem() is None
+
+
+@pytest.mark.parametrize(
+    "words", ["[S1][S99] ba", "[Sighs] ba", "[sings] ba", "ba [1]", "the S1 line", "(S1) ba", "[Sam] ba"]
+)
+def test_other_words_in_brackets_are_no_marks_of_speakers(words: str) -> None:
+    assert Script(words=words).problem() is None

@@ -114,3 +114,21 @@ def test_a_release_without_an_adapter_and_a_damaged_one_are_refused(release: Pat
     config.write_text(json.dumps({**json.loads(config.read_text()), "r": 3}))
     with pytest.raises(CheckpointError, match=r"adapter_config\.json"):
         adapter_of(release)
+
+
+def test_the_release_of_a_run_is_exported_and_releases_in_a_folder_are_named(
+    release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made" / "out"
+    out.parent.mkdir()
+    words = ["--adapter", "peft", "--out", str(out)]
+    assert run(["export", str(tmp_path), *words]) == 65
+    line = f"export: {tmp_path} is a folder of releases, not a release; give one of them: {release}"
+    assert capsys.readouterr().err == f"talkies: {line}\n"
+    (tmp_path / "recipe.json").write_text("{}")
+    assert run(["export", str(tmp_path), *words]) == 65
+    assert "has no release yet: talkies export" in capsys.readouterr().err
+    assert not out.exists()
+    (tmp_path / "result.json").write_text("{}")
+    assert run(["export", str(tmp_path), *words]) == 0
+    assert (out / "adapter_model.safetensors").is_file()

@@ -240,6 +240,7 @@ def test_stems_lie_beside_the_files_and_add_up(tmp_path: Path) -> None:
             *(f"{path.stem}.{track}.wav" for track in BANDS),
         }
         scene = draw_scene(source, index, seed=3)
+        assert scene.tracks.keys() == {*source.tracks}
         stems = {t: read_audio(path.with_suffix(f".{t}.wav"), sample_rate=SAMPLE_RATE, seconds=2.0) for t in BANDS}
         for track, samples in stems.items():
             assert samples.numpy() == pytest.approx(scene.tracks[track].numpy(), abs=1e-6)

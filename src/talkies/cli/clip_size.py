@@ -53,11 +53,19 @@ def geometry_of(args: argparse.Namespace, verb: str) -> "Geometry | None":
 
 
 def at_geometry(args: argparse.Namespace, verb: str, recipe: "PhaseRecipe") -> "PhaseRecipe":
-    """`recipe` for clips of the geometry that is asked for. RecipeError if a codec or the system cannot make them."""
+    """`recipe` for clips of the geometry that is asked for. RecipeError if a codec or the system cannot make them, or
+    for pixels of sound alone."""
+    from talkies.config import RecipeError
     from talkies.recipe.check import cut_grids
+    from talkies.recipe.media import makes
 
     if (geometry := geometry_of(args, verb)) is None:
         return recipe
+    if makes(recipe) == ("audio",) and not geometry.sound_alone:
+        raise RecipeError(
+            f"{verb}: --geometry {geometry.spelled} is of pictures, and a {recipe.phase.kind} phase makes sound alone: "
+            f"give seconds, such as {float(geometry.seconds):.3g}s"
+        )
     found = replace(recipe, data=replace(recipe.data, geometry=str(geometry)))
     cut_grids(found, geometry, where=f"{verb}: --geometry")
     return found

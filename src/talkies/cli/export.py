@@ -133,12 +133,14 @@ def _adapter(args: argparse.Namespace) -> int:
     from talkies.config.decode import one_of
     from talkies.files.durable import storage_errors
     from talkies.files.folders import replacing_folder
+    from talkies.runs.export_source import release_of
     from talkies.training.adapter import adapter_of
     from talkies.training.adapter_formats import FORMATS
 
     if args.adapter not in FORMATS:
         raise RecipeError(f"export: --adapter {shown(args.adapter)} is not a format{one_of(args.adapter, FORMATS)}")
-    adapter = adapter_of(Path(args.source))
+    registry = registry_of(args.runs, args.tracking_uri, source=args.source)
+    adapter = adapter_of(release_of(args.source, registry))
     with storage_errors(args.out), replacing_folder(args.out) as work:
         FORMATS[args.adapter](adapter, work)
     print(f"adapter:  {args.out} ({args.adapter}, rank {adapter.record.r}, alpha {adapter.record.lora_alpha:g})")

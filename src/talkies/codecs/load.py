@@ -78,11 +78,15 @@ def _sound_vae(config: SoundVaeConfig) -> "type[SoundVae]":
 def _unfitted(name: str, config: Any, device: torch.device | str) -> VideoCodec | AudioEncoder | TextEncoder | Demixer:
     key = f"codecs.{name}"
     if config.medium == "video":
-        video: VideoCodec = video_vae_kind(config).load(config, key=key, device=device)
-        return video
+        return _video(key, config, device)
     if config.medium == "tracks":
         return load_demixer(config, key=key, device=device)
     return _audio(key, config, device) if config.medium == "audio" else _text(key, config, device)
+
+
+def _video(key: str, config: Any, device: torch.device | str) -> VideoCodec:
+    video: VideoCodec = video_vae_kind(config).load(config, key=key, device=device)
+    return video
 
 
 def video_vae_kind(config: VideoVaeConfig) -> "type[VideoVae]":

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from talkies.codecs.config import SourceFilterConfig
+from talkies.codecs.fit_limits import BANDS
 from talkies.codecs.geometry import audio_grid
 from talkies.codecs.hops import rms, windows
 from talkies.codecs.identity import identity
@@ -26,8 +27,8 @@ QUIET = 1e-3
 """RMS amplitude below which the spectrum of a step fades into that of silence."""
 FAINT = 0.03
 """Amplitude of a band, relative to the step's, around which the spectrum turns from linear to logarithmic."""
-BANDS, WIDTH = 32, 0.7
-"""Overlapping bands of equal width up to half the sample rate; the deviation of each in their distance."""
+WIDTH = 0.7
+"""The deviation of each band in their distance."""
 PITCHES = (75.0, 400.0)
 """Range of the pitch in Hz."""
 SPREAD = 0.12

@@ -130,7 +130,8 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
     """Refuse invalid requests, and grids that do not fit the codecs, before anything is computed; warn of prompts that
     a text encoder truncates."""
     shape, _ = model.shape, model.samples
-    replaced = left_out(model.system.ladder(model.setup), sampling.scales, sampling.steps) & model.text_codecs.keys()
+    scales = _scales(model, requests[0], sampling)
+    replaced = left_out(model.system.ladder(model.setup), scales, sampling.steps) & model.text_codecs.keys()
     for r in requests:
         if r.image is not None and shape is None:
             raise ValueError(f"request {r.id} has an image, but no video is generated; remove the image")

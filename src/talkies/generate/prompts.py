@@ -62,6 +62,10 @@ class Asked:
         """A key, as messages call it."""
         return self.arguments.get(key, f"--{key}") if self.where is None else f"{self.where}: `{key}`"
 
+    def _key(self, key: str) -> str:
+        """A key that stands beside another one of the same clip."""
+        return self.option(key) if self.where is None else f"`{key}`"
+
     def at(self, key: str) -> str:
         """What a message on a key begins with."""
         return f"{self.verb}: {self.option(key)}"
@@ -69,9 +73,12 @@ class Asked:
     def check(self) -> None:
         """RecipeError for a text that is missing, empty, too long or not UTF-8."""
         if self.prompt is not None:
-            check_text(self.at("prompt"), self.prompt, empty="describe what to show and to hear")
+            check_text(self.at("prompt"), self.prompt, empty="describe what is seen and heard")
         elif not self.files.keys() & SOUNDS:
-            raise RecipeError(f"{self.at('prompt')} is missing: describe what to show and to hear")
+            raise RecipeError(
+                f"{self.at('prompt')} is missing: describe what is seen and heard, or, for a model that speaks, give "
+                f"{self._key('script')} or {self._key('describe')}"
+            )
         if self.negative is not None:
             empty = "drop it, since the default is the empty prompt"
             check_text(self.at("negative"), self.negative, empty=empty)

@@ -20,10 +20,9 @@ from talkies.media.deinterlace import progressive
 from talkies.media.interlace_detection import InterlaceDetector, Order
 from talkies.media.orientation import Orientation, Orientations, orientation
 from talkies.media.pixels import Rendering, Treatment
-from talkies.media.rates import frame_rate
+from talkies.media.rates import FPS_TOLERANCE, frame_rate
 from talkies.media.timeline import Beginning, find_beginning
 
-FPS_TOLERANCE = 1e-3
 ROUNDING = 2e-3
 """Seconds: a frame whose time is rounded up (Matroska: 1 ms) is shown at its true time, too."""
 

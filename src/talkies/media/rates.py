@@ -9,6 +9,8 @@ from typing import Any
 
 from talkies.media.container import MediaError, opened
 
+FPS_TOLERANCE = 1e-3
+"""Relative difference of two rates that count as one."""
 ROUNDED = 0.002, 0.05
 """Range of relative deviations between the mean rate (frames divided by a rounded duration) and the rate of the time
 stamps that are explained by a short duration (measured: 24.4167 for 24 in ASF). Below, 24 and 23.976 must stay

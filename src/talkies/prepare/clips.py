@@ -8,9 +8,9 @@ from torch import Tensor
 
 from talkies.media.colour import ColourError
 from talkies.media.container import EndedError, MediaError
-from talkies.media.frames import FPS_TOLERANCE
 from talkies.media.orientation import OrientationError
 from talkies.media.probe import MediaInfo
+from talkies.media.rates import FPS_TOLERANCE
 from talkies.media.sound import ChannelError
 from talkies.prepare.captions import read_caption, timed
 from talkies.prepare.items import Item

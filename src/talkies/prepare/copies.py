@@ -15,6 +15,7 @@ from talkies.prepare.hashes import MISSING, Hashes
 from talkies.prepare.items import Item
 from talkies.prepare.rejection import Rejected
 from talkies.prepare.sources import Copy, MediaSource
+from talkies.streams.system import System
 from talkies.world.config import SyntheticSource
 
 Contents = Mapping[str, Likeness]
@@ -22,17 +23,22 @@ Contents = Mapping[str, Likeness]
 
 
 def resolve_copies(
-    sources: Mapping[str, MediaSource], config: PrepareConfig, hashes: Mapping[str, Hashes], window: Geometry
+    sources: Mapping[str, MediaSource],
+    config: PrepareConfig,
+    hashes: Mapping[str, Hashes],
+    window: Geometry,
+    system: System,
 ) -> dict[str, MediaSource]:
     """The sources with copies left out or moved to one side of the split, and without training clips that any source
-    holds out.
+    holds out. Of several copies the one is used whose caption the `system` can use.
 
     Depends on names and contents only, so that the jobs of an array agree. A source without copies is unchanged.
     Raises DataError for a source with nothing left to train on.
     """
     contents = _contents(sources, config, hashes, window)
     resolved = {
-        name: _one_side(source, contents[name], keep=_keeps(config.sources[name])) for name, source in sources.items()
+        name: _one_side(source, contents[name], keep=_keeps(config.sources[name]), system=system)
+        for name, source in sources.items()
     }
     heldout = {
         contents[name][item.id].kin: (name, item.id)
@@ -67,7 +73,7 @@ def _named(source: str, id: str, sha: str, found: Contents) -> Likeness:
     return found.get(sha, Likeness(same=name, kin=name))
 
 
-def _one_side(source: MediaSource, contents: Contents, *, keep: bool) -> MediaSource:
+def _one_side(source: MediaSource, contents: Contents, *, keep: bool, system: System) -> MediaSource:
     """The source with kin moved to the position of their first item, and one of several copies, unless all are kept."""
     families: dict[str, dict[str, list[Item]]] = {}
     for item in source.items:
@@ -76,7 +82,7 @@ def _one_side(source: MediaSource, contents: Contents, *, keep: bool) -> MediaSo
     if len(families) == len(source.items):
         return source
     kept = {
-        kin: [item for group in family.values() for item in (group if keep else [_chosen(group)])]
+        kin: [item for group in family.values() for item in (group if keep else [_chosen(group, system)])]
         for kin, family in families.items()
     }
     heldout_kin = _held_out(source, contents, kept, keep=keep)
@@ -89,7 +95,7 @@ def _one_side(source: MediaSource, contents: Contents, *, keep: bool) -> MediaSo
             f"for the same pictures, are on one side of the split) and holds out {source.heldout}: nothing is left to "
             f"train on; lower `sources.{source.name}.heldout` or add media"
         )
-    copies = [copy for family in families.values() for copy in _copies([*family.values()], keep=keep)]
+    copies = [copy for family in families.values() for copy in _copies([*family.values()], keep=keep, system=system)]
     return replace(source, items=[*heldout, *train], heldout=len(heldout), copies=copies)
 
 
@@ -106,33 +112,35 @@ def _held_out(source: MediaSource, contents: Contents, kept: Mapping[str, Sequen
     return heldout
 
 
-def _copies(groups: Sequence[Sequence[Item]], *, keep: bool) -> list[Copy]:
+def _copies(groups: Sequence[Sequence[Item]], *, keep: bool, system: System) -> list[Copy]:
     """The report of a family of kin: the copies in each group, and the groups that are not copies of each other."""
-    originals = [_chosen(group) for group in groups]
-    head = _chosen(originals)
+    originals = [_chosen(group, system) for group in groups]
+    head = _chosen(originals, system)
     copies = [
         Copy(id=item.id, of=head.id, kept=True, differs="sound or tags") for item in originals if item.id != head.id
     ]
     for group, original in zip(groups, originals, strict=True):
-        caption = _caption(original)
+        caption = _caption(original, system)
         for item in group:
             if item.id != original.id:
-                other = not keep and _caption(item) not in (None, caption)
+                other = not keep and _caption(item, system) not in (None, caption)
                 copies.append(Copy(id=item.id, of=original.id, kept=keep, differs="caption" if other else ""))
     return copies
 
 
-def _chosen(group: Sequence[Item]) -> Item:
-    """The item with the shortest name among those with a caption: "c3.mp4" before "c3 (1).mp4"."""
+def _chosen(group: Sequence[Item], system: System) -> Item:
+    """The item with the shortest name among those with a usable caption: "c3.mp4" before "c3 (1).mp4"."""
     named = sorted(group, key=lambda item: (len(PurePosixPath(item.id).stem), len(item.id), item.id))
-    return next((item for item in named if _caption(item) is not None), named[0]) if len(named) > 1 else named[0]
+    return next((item for item in named if _caption(item, system) is not None), named[0]) if named[1:] else named[0]
 
 
-def _caption(item: Item) -> str | None:
+def _caption(item: Item, system: System) -> str | None:
+    """None for a caption that cannot be read, or of which the system can make nothing."""
     try:
-        return read_caption(item.caption)
+        caption = read_caption(item.caption)
     except Rejected:
         return None
+    return caption if system.captions.unfit(caption) is None else None
 
 
 def _without(heldout: Mapping[str, tuple[str, str]], source: MediaSource, contents: Contents) -> MediaSource:

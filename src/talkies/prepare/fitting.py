@@ -6,14 +6,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from talkies.codecs import linear_audio, linear_video, source_filter
-from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig, SoundVaeConfig, SourceFilterConfig
+from talkies.codecs.config import LinearAudioConfig, LinearVideoConfig, SourceFilterConfig
 from talkies.codecs.fitted import fitted_identity
 from talkies.codecs.identity import config_values
-from talkies.codecs.load import load_bare, load_codec, save_codec
+from talkies.codecs.load import load_codec, save_codec
 from talkies.config import DataError
 from talkies.config.numbers import Natural
 from talkies.config.plain_json import canonical_json, json_sha256
@@ -55,20 +54,16 @@ def fit_codecs(
     reader: Reader,
     bars: Bars,
     *,
+    bare: "Mapping[str, SoundVae]",
     in_use: Collection[str] = (),
-    device: torch.device | str = "cpu",
 ) -> None:
-    """Fit the codecs into folder/NAME, unless they are there already. Codecs that an older version
-    fitted on the same files are kept if a run has them `in_use` (identities). Pretrained networks are put on `device`.
+    """Fit the codecs into folder/NAME, unless they are there already; `bare`: their pretrained networks. Codecs that an
+    older version fitted on the same files are kept if a run has them `in_use` (identities).
 
-    Raises DataError if a set to fit on has no usable clip, or if its clips vary too little, RecipeError for missing or
-    unsuitable weights of a pretrained network.
+    Raises DataError if a set to fit on has no usable clip, or if its clips vary too little.
     """
-    parts = fitted_parts(config)
-    if not parts:
+    if not fitted_parts(config):
         return
-    sections = {part: config.codecs[part] for part in parts}
-    bare = {p: load_bare(p, one, device=device) for p, one in sections.items() if isinstance(one, SoundVaeConfig)}
     key, *older = (_fit_key(config, jobs, version, bare) for version in (READER, *OLDER))
     if _present(config, folder, key) or any(_present(config, folder, old, among=in_use) for old in older):
         return
@@ -88,21 +83,24 @@ def _fit_key(config: PrepareConfig, jobs: Mapping[str, SetJob], version: int, ba
     return json_sha256({"codecs": codecs, "clips": config.fit_clips, "seed": config.seed, "sets": sets})
 
 
-def take_codecs(config: PrepareConfig, given: Path, folder: Path) -> None:
-    """Copy the fitted codecs of the folder `given` (one folder each) into `folder`, unless they are there already.
+def given_codecs(config: PrepareConfig, given: Path) -> dict[str, str]:
+    """The identities of the fitted codecs in the folder `given` (one folder each), by name.
 
     Raises DataError if `given` lacks one, holds one of another config, or is damaged.
     """
-    parts = fitted_parts(config)
     try:
-        identities = {part: load_codec(part, config.codecs[part], given).identity for part in parts}
+        return {part: load_codec(part, config.codecs[part], given).identity for part in fitted_parts(config)}
     except DataError as error:
         raise DataError(f"prepare: `codecs_from`: {error}") from None
-    key = json_sha256({"codecs_from": identities})
+
+
+def take_codecs(config: PrepareConfig, given: Path, identities: Mapping[str, str], folder: Path) -> None:
+    """Copy the codecs of the folder `given`, of these identities, into `folder`, unless they are there already."""
+    key = json_sha256({"codecs_from": dict(identities)})
     if _present(config, folder, key):
         return
     with replacing_folder(folder) as work:
-        for part in parts:
+        for part in identities:
             shutil.copytree(given / part, work / part)
         write_text(work / RECORD, canonical_json({"key": key}) + "\n")
 

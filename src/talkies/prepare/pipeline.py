@@ -2,17 +2,14 @@
 
 import errno
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from talkies.codecs.demix_config import DemixerConfig
 from talkies.codecs.demix_config import demixers as demixers_of
 from talkies.codecs.identity import config_values
-from talkies.codecs.load import load_codecs, load_demixer
+from talkies.codecs.load import load_codecs
 from talkies.config import StorageError
 from talkies.config.canonical import recipe_hash
 from talkies.config.plain_json import json_sha256
@@ -24,14 +21,14 @@ from talkies.prepare.config import PrepareConfig
 from talkies.prepare.copies import resolve_copies
 from talkies.prepare.fitting import fit_codecs, take_codecs
 from talkies.prepare.hashes import Hashes, contents
+from talkies.prepare.inputs import Inputs, open_inputs, used_codecs
 from talkies.prepare.jobs import NOTHING_IN_USE, InUse, SetJob
 from talkies.prepare.plan import SetPlan, plan
 from talkies.prepare.reading import Reader
 from talkies.prepare.report import Report, SetReport
 from talkies.prepare.sources import MediaSource, collect
-from talkies.prepare.track_plan import beside
 from talkies.streams.batch import Text
-from talkies.streams.codec import Codecs, Demixer
+from talkies.streams.codec import Codecs
 from talkies.streams.system import System
 from talkies.world.config import SyntheticSource
 
@@ -49,6 +46,7 @@ def prepare(
     progress: bool,
     codecs: Path | None = None,
     in_use: InUse = NOTHING_IN_USE,
+    before_writing: Callable[[], object] | None = None,
 ) -> Report:
     """Make everything that a prepare recipe asks for below `root`, and root/report.json last. Shards store what the
     recipe's system, one of `systems`, asks for.
@@ -56,22 +54,18 @@ def prepare(
     root/codecs holds the fitted codecs, root/sets/NAME the shard sets, root/sources the rendered media; none of them
     depends on the location of `root`. Existing results of the same files, settings and codecs are reused. Paths in the
     recipe are relative to `recipe_folder`; `codecs` is the folder of the codecs that `codecs_from` names; data that
-    runs have `in_use` is kept, even from an older version. Raises RecipeError (before any work) for what cannot be
-    made, DataError for media that cannot be used, StorageError if the disk is full or not writable.
+    runs have `in_use` is kept, even from an older version. Raises RecipeError for what cannot be made, and DataError
+    for a codec or a source that cannot be opened, before anything is written, and before `before_writing` is called;
+    DataError for media that cannot be used, StorageError if the disk is full or not writable.
     """
     plans = plan(config, systems)
     with _storage(root):
+        inputs = open_inputs(config, plans, recipe_folder=recipe_folder, codecs=codecs)
+        if before_writing is not None:
+            before_writing()
         (root / REPORT).unlink(missing_ok=True)
-        results = _make(
-            config,
-            plans,
-            root,
-            recipe_folder=recipe_folder,
-            codecs=codecs,
-            progress=progress,
-            names=tuple(plans),
-            in_use=in_use,
-        )
+        names = tuple(plans)
+        results = _make(config, plans, inputs, root, codecs=codecs, progress=progress, names=names, in_use=in_use)
         return _finish(config, root, *results)
 
 
@@ -85,21 +79,16 @@ def prepare_sets(
     names: Sequence[str],
     codecs: Path | None = None,
     in_use: InUse = NOTHING_IN_USE,
+    before_writing: Callable[[], object] | None = None,
 ) -> None:
     """As `prepare`, but only the shared parts and the sets `names`, and without a report. After a call without names,
     several processes may make different sets at once."""
     plans = plan(config, systems)
     with _storage(root):
-        _make(
-            config,
-            plans,
-            root,
-            recipe_folder=recipe_folder,
-            codecs=codecs,
-            progress=progress,
-            names=names,
-            in_use=in_use,
-        )
+        inputs = open_inputs(config, plans, recipe_folder=recipe_folder, codecs=codecs)
+        if before_writing is not None:
+            before_writing()
+        _make(config, plans, inputs, root, codecs=codecs, progress=progress, names=names, in_use=in_use)
 
 
 @contextmanager
@@ -118,38 +107,38 @@ def _storage(root: Path) -> Iterator[None]:
 def _make(
     config: PrepareConfig,
     plans: Mapping[str, SetPlan],
+    inputs: Inputs,
     root: Path,
     *,
-    recipe_folder: Path,
     codecs: Path | None,
     progress: bool,
     names: Sequence[str],
     in_use: InUse,
 ) -> tuple[dict[str, str], dict[str, SetReport], dict[str, MediaSource]]:
     """Make sources, codecs and the sets `names`; returns the codecs' identities, the reports and the sources."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    demixers = _open_demixers(plans, device)
     (root / "sources").mkdir(parents=True, exist_ok=True)
     with bars(progress) as bar:
-        sources = _sources(config, plans, root / "sources", recipe_folder, bar)
+        sources = _sources(config, inputs, root / "sources", bar)
         hashes = {name: Hashes(root / "sources" / f"{name}.files.json") for name in sources}
         window = min((set_plan.geometry for set_plan in plans.values()), key=lambda geometry: geometry.seconds)
-        sources = resolve_copies(sources, config, hashes, window)
+        sources = resolve_copies(sources, config, hashes, window, next(iter(plans.values())).system)
         jobs = _jobs(plans, sources, hashes)
-        reader = Reader(demixers=demixers, device=device)
+        reader = Reader(demixers=inputs.demixers, device=inputs.device)
         if config.codecs_from is None:
-            fit_codecs(config, jobs, root / "codecs", reader, bar, in_use=in_use.codecs, device=device)
+            fit_codecs(config, jobs, root / "codecs", reader, bar, bare=inputs.bare, in_use=in_use.codecs)
         else:
             assert codecs is not None, "the caller resolves `codecs_from`"
-            take_codecs(config, codecs, root / "codecs")
-        opened, identities = _open_codecs(config, plans, root / "codecs", device)
-        identities |= {name: demixers[f"codecs.{name}"].identity for name in demixers_of(config.codecs)}
+            take_codecs(config, codecs, inputs.given, root / "codecs")
+        opened = _opened(config, plans, inputs, root / "codecs")
+        identities = opened.identities | {
+            name: inputs.demixers[f"codecs.{name}"].identity for name in demixers_of(config.codecs)
+        }
         nulls = {name: codec.encode([""]).to("cpu") for name, codec in opened.text.items()}
         builder = Builder(
             codecs=opened,
             reader=reader,
             bars=bar,
-            device=device,
+            device=inputs.device,
             shard_clips=config.shard_clips,
             quarantine_max=config.quarantine_max,
             in_use=in_use,
@@ -180,31 +169,22 @@ def _header(
     )
 
 
-def _open_demixers(plans: Mapping[str, SetPlan], device: torch.device) -> dict[str, Demixer]:
-    """Every demixer of the sets, by the key of its section. RecipeError and DataError as of `load_codecs`."""
-    sections: dict[str, DemixerConfig] = {}
-    for one in plans.values():
-        sections |= {} if one.tracks is None else one.tracks.sections
-    return {key: load_demixer(section, key=key, device=device) for key, section in sections.items()}
-
-
-def _sources(
-    config: PrepareConfig, plans: Mapping[str, SetPlan], folder: Path, recipe_folder: Path, bar: Bars
-) -> dict[str, MediaSource]:
-    """Every source of the recipe, with its items."""
+def _sources(config: PrepareConfig, inputs: Inputs, folder: Path, bar: Bars) -> dict[str, MediaSource]:
+    """Every source of the recipe, with its items; synthetic ones are rendered."""
     sources = {}
-    looked_for = beside(config, {name: one.tracks for name, one in plans.items()})
     for name, section in config.sources.items():
-        rendering = bar(f"render {name}", section.clips) if isinstance(section, SyntheticSource) else None
-        sources[name] = collect(
-            name,
-            section,
-            recipe_folder=recipe_folder,
-            rendered=folder / name,
-            seed=config.seed,
-            beside=looked_for[name],
-            progress=rendering,
-        )
+        if isinstance(section, SyntheticSource):
+            sources[name] = collect(
+                name,
+                section,
+                recipe_folder=folder,
+                rendered=folder / name,
+                seed=config.seed,
+                beside=inputs.beside[name],
+                progress=bar(f"render {name}", section.clips),
+            )
+        else:
+            sources[name] = inputs.media[name]
     return sources
 
 
@@ -222,14 +202,15 @@ def _jobs(
     return jobs
 
 
-def _open_codecs(
-    config: PrepareConfig, plans: Mapping[str, SetPlan], folder: Path, device: torch.device
-) -> tuple[Codecs, dict[str, str]]:
-    """The codecs as a phase will load them, and their identities."""
-    used = {stream.codec for one in plans.values() for stream in one.streams.values()}
-    used |= {codec for one in plans.values() for codec in one.texts.values()}
-    codecs = load_codecs(config.codecs, folder, names=used, device=device)
-    return codecs, codecs.identities
+def _opened(config: PrepareConfig, plans: Mapping[str, SetPlan], inputs: Inputs, folder: Path) -> Codecs:
+    """The codecs as a phase will load them."""
+    fitted = {name for name in used_codecs(plans) if config.codecs[name].fitted}
+    found, ready = load_codecs(config.codecs, folder, names=fitted, device=inputs.device), inputs.codecs
+    return Codecs(
+        video={**found.video, **ready.video},
+        audio={**found.audio, **ready.audio},
+        text={**found.text, **ready.text},
+    )
 
 
 def _finish(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from talkies.codecs.config import CodecConfig, SoundEncoderConfig, fitted_names, sample_rates
-from talkies.codecs.fittable import check_fittable
+from talkies.codecs.fit_limits import fit_problem
 from talkies.codecs.speech_config import SpeechConfig
 from talkies.config import DataError, RecipeError
 from talkies.config.quoting import listed, named, shown
@@ -13,6 +13,7 @@ from talkies.media.downmix import Channel
 from talkies.prepare.config import PrepareConfig, SetConfig, SyncConfig
 from talkies.prepare.geometry import Geometry, stream_grid
 from talkies.prepare.lip_sync import check_rule
+from talkies.prepare.rendered import check_heldout, check_rendered, check_stems
 from talkies.prepare.track_plan import TrackPlan, check_used, plan_tracks
 from talkies.streams import Grid
 from talkies.streams.system import Stored, System
@@ -20,6 +21,8 @@ from talkies.world.config import SyntheticSource, check_source
 
 TOLERANCE = 0.05
 """Seconds by which the durations of sound and pictures may differ."""
+BLOCK_VALUES = 8192
+"""Largest number of values in a block that can be fitted: their covariance takes half a GB."""
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 
@@ -106,6 +109,7 @@ def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]
     for name, source in config.sources.items():
         if isinstance(source, SyntheticSource):
             check_source(source, where=f"recipe: `sources.{name}`")
+            check_heldout(name, source)
     sets = {name: _plan_set(config, name, section, system) for name, section in config.sets.items()}
     unused = config.sources.keys() - {section.source for section in config.sets.values()}
     if unused:
@@ -134,12 +138,17 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
     if "audio" not in section.modalities and (section.lufs is not None or section.duration_token):
         raise RecipeError(f"recipe: `{key}` has `lufs` or `duration_token`, which need audio in its `modalities`")
     geometry = Geometry.parse(section.geometry, key=f"{key}.geometry")
+    if isinstance(source, SyntheticSource) and "video" in section.modalities:
+        check_rendered(key, section.source, source, geometry)
     streams = stored_streams(config, section, system, key=key)
     sync = None if isinstance(source, SyntheticSource) else source.sync
     if sync is not None:
         check_rule(sync, f"sources.{section.source}.sync")
     used = {stream.codec: config.codecs[stream.codec] for stream in streams.values()}
     _check_passages(config, key, streams)
+    tracks = plan_tracks(config, name, section, streams, system)
+    if isinstance(source, SyntheticSource) and tracks is not None:
+        check_stems(key, section.source, source, tracks.stems)
     return SetPlan(
         name=name,
         config=section,
@@ -154,7 +163,7 @@ def _plan_set(config: PrepareConfig, name: str, section: SetConfig, system: Syst
         sync=sync,
         hearing={name: codec for name, codec in used.items() if isinstance(codec, SpeechConfig)},
         least=max([int(codec.hop) for codec in used.values() if isinstance(codec, SoundEncoderConfig)], default=1),
-        tracks=plan_tracks(config, name, section, streams, system),
+        tracks=tracks,
     )
 
 
@@ -227,6 +236,21 @@ def fitted_parts(config: PrepareConfig) -> tuple[str, ...]:
     return tuple(name for name in fitted_names(config.codecs) if config.codecs[name].medium in used)
 
 
+def _check_fitted(name: str, codec: CodecConfig) -> None:
+    """RecipeError for a codec that cannot be fitted: fitting takes the covariance of blocks, whose size grows with the
+    square of the values in a block."""
+    if (problem := fit_problem(codec)) is not None:
+        raise RecipeError(f"recipe: `codecs.{name}` ({codec.kind}): {problem}")
+    if codec.kind != "linear_video":
+        return
+    values = 3 * codec.stride * codec.block**2
+    if values > BLOCK_VALUES:
+        raise RecipeError(
+            f"recipe: `codecs.{name}` has blocks of 3 x {codec.stride} (`stride`) x {codec.block} x {codec.block} "
+            f"(`block`) = {values} values, and at most {BLOCK_VALUES} can be fitted: lower one of them"
+        )
+
+
 def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
     """`fit_sets` must name sets with the modalities to fit, and must be empty if nothing is fitted or `codecs_from` is
     set."""
@@ -237,7 +261,7 @@ def _check_fit(config: PrepareConfig, sets: Mapping[str, SetPlan]) -> None:
             )
     parts = fitted_parts(config)
     for part in parts:
-        check_fittable(f"codecs.{part}", config.codecs[part])
+        _check_fitted(part, config.codecs[part])
     if config.fit_sets and not parts:
         raise RecipeError("recipe: `fit_sets` is given, but no codec is fitted: remove it")
     if config.codecs_from is not None:

@@ -58,19 +58,20 @@ def collect(
     config: SourceConfig,
     *,
     recipe_folder: Path,
-    rendered: Path,
+    rendered: Path | None,
     seed: int,
     beside: Beside = NOTHING,
     progress: Callable[[int], None] | None = None,
 ) -> MediaSource:
     """The items of a source, with what its sets look for `beside` them. A synthetic one is rendered into folder
-    `rendered` first, unless it is there already.
+    `rendered` first, unless it is there already; for another one, nothing is written.
 
     Raises RecipeError for a missing path, DataError for a manifest that cannot be read, a source that has no more
     items than it holds out, or one that is filtered by scores, or read with tracks, that an item lacks.
     """
     ignored: Mapping[str, int] = {}
     if isinstance(config, SyntheticSource):
+        assert rendered is not None, "it is rendered somewhere"
         render(config, rendered, seed, progress)
         items = ordered(scan(rendered, beside)[0], group=clip_group)
     elif isinstance(config, FolderSource):

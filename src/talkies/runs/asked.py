@@ -11,7 +11,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from talkies.config import DataError, RecipeError
-from talkies.flow.config import SamplingConfig
+from talkies.flow.config import SamplingConfig, Scale
 from talkies.flow.ladder import left_out
 from talkies.generate.given import Given, check_audible, given_film, given_sound
 from talkies.generate.given_tracks import GivenTracks
@@ -26,7 +26,7 @@ from talkies.parallel.ranks import Ranks
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.media import makes, takes
-from talkies.runs.cloned import cloned, provenance, warn_of_consent
+from talkies.runs.cloned import cloned, passage_of, provenance, warn_of_consent
 from talkies.runs.duration import duration, warn_of_haste
 from talkies.runs.tracks import streams_of, tracks_of
 from talkies.streams.script import Script
@@ -49,23 +49,34 @@ class Read:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def negative_prompt(text: str | None, recipe: PhaseRecipe, sampling: SamplingConfig, *, option: str) -> dict[str, str]:
-    """Text -> the negative prompt, for the texts that guidance leaves out; RecipeError, which begins with `option`, if
-    there is none."""
-    if text is None:
+def negative_prompt(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig) -> dict[str, str]:
+    """Text -> the negative prompt, for the texts that guidance leaves out; RecipeError if there is none, or if it says
+    nothing to any of them."""
+    if asked.negative is None:
         return {}
-    texts = left_out(recipe.system.ladder(recipe), sampling.scales, sampling.steps) & parts(recipe).texts
+    option, scales = asked.at("negative"), _scales(asked, recipe, sampling)
+    texts = left_out(recipe.system.ladder(recipe), scales, sampling.steps) & parts(recipe).texts
     if not texts:
+        begin = f"{option}: without a voice" if scales.keys() < sampling.scales.keys() else f"{option}:"
         raise RecipeError(
-            f"{option}: no evaluation leaves the prompt out, so nothing leads away from it: set the guidance "
-            "scale of the prompt (such as --text-scale) to another value than 1, or drop it"
+            f"{begin} no evaluation leaves the prompt out, so nothing leads away "
+            "from it: set the guidance scale of the prompt (such as --text-scale) to another value than 1, or drop it"
         )
-    return {name: recipe.system.captions.written(name, text) for name in sorted(texts)}
+    written = {name: recipe.system.captions.written(name, asked.negative) for name in sorted(texts)}
+    if not any(written.values()):
+        raise RecipeError(f"{option} says neither what is heard nor what is said: write it, or drop it")
+    return written
+
+
+def _scales(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig) -> dict[str, Scale]:
+    """Those that guide: without that of a voice which is not given (generate/clip.py)."""
+    absent = None if "voice" in asked.files else passage_of(recipe)
+    return {name: scale for name, scale in sampling.scales.items() if name != absent}
 
 
 def check_asked(asked: Asked, recipe: PhaseRecipe, sampling: SamplingConfig, source: str) -> None:
     """What `request_of` checks without codecs. The files of one clip are opened; those of many, when they are read."""
-    negative_prompt(asked.negative, recipe, sampling, option=asked.at("negative"))
+    negative_prompt(asked, recipe, sampling)
     _check_media(asked, recipe, source)
     _check_wording(asked, recipe)
     duration(asked, recipe)
@@ -84,7 +95,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     Raises RecipeError for what the model does not take, DataError for files that cannot be used, with the line that
     names them.
     """
-    negative = negative_prompt(asked.negative, recipe, sampling, option=asked.at("negative"))
+    negative = negative_prompt(asked, recipe, sampling)
     _check_media(asked, recipe, source)
     _check_wording(asked, recipe)
     _check_length(asked, model)

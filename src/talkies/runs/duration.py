@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 def duration(asked: Asked, recipe: PhaseRecipe) -> float | None:
     """Seconds of what is made; None: as long as clips of the recipe's geometry. RecipeError for seconds that a model
-    of the recipe cannot make, or for a script that takes more than it has."""
+    of the recipe cannot make, or for a script that takes more than it has, or could not be said that fast."""
     if makes(recipe) != ("audio",):
         if asked.seconds is not None:
             raise RecipeError(
@@ -39,10 +39,11 @@ def duration(asked: Asked, recipe: PhaseRecipe) -> float | None:
 
 def _as_asked(asked: Asked, recipe: PhaseRecipe) -> float | None:
     least, most = _bounds(recipe)
+    if asked.seconds is not None and not least <= asked.seconds <= most:
+        found = f"{asked.at('seconds')} is {shown(asked.seconds)}"
+        raise RecipeError(f"{found}: this model makes {least:.2f} to {most:g} s")
+    _check_haste(asked, recipe, most)
     if asked.seconds is not None:
-        if not least <= asked.seconds <= most:
-            found = f"{asked.at('seconds')} is {shown(asked.seconds)}"
-            raise RecipeError(f"{found}: this model makes {least:.2f} to {most:g} s")
         return float(asked.seconds)
     takes = _takes(asked, recipe)
     if takes is not None and takes > most:
@@ -51,6 +52,18 @@ def _as_asked(asked: Asked, recipe: PhaseRecipe) -> float | None:
             f"s: shorten it, or give {asked.option('seconds')} to have it said faster"
         )
     return None if takes is None else max(takes, least)
+
+
+def _check_haste(asked: Asked, recipe: PhaseRecipe, most: float) -> None:
+    """RecipeError for a script that nobody could say in the seconds that are asked for, or in the `most` of a sound."""
+    shortest = recipe.system.captions.least_seconds(recipe.model, asked.prompt or "")
+    found = f"{asked.verb}: {_script(asked)} takes at least {shortest or 0.0:.2f} s"
+    if shortest is not None and shortest > most:
+        raise RecipeError(f"{found}, and this model makes at most {most:g} s: shorten it")
+    if shortest is not None and asked.seconds is not None and shortest > asked.seconds:
+        raise RecipeError(
+            f"{found}, and {asked.option('seconds')} is {asked.seconds:g}: shorten it, or give more seconds"
+        )
 
 
 def _check_cut(asked: Asked, recipe: PhaseRecipe, seconds: float) -> None:

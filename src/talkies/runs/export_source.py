@@ -13,7 +13,7 @@ from talkies.config.quoting import listed, shown
 from talkies.config.records import present
 from talkies.recipe.config import PhaseRecipe, Systems
 from talkies.runs.folders import finished
-from talkies.runs.located import refuse_many
+from talkies.runs.located import refuse_many, refuse_releases
 from talkies.runs.parents import Resolver
 from talkies.runs.recorded import recipe_of_release
 from talkies.streams.layout import Layout
@@ -49,7 +49,7 @@ class Exported:
 def open_exported(spec: str, registry: Resolver, systems: Systems) -> Exported:
     """Open the release that `spec` names: itself, a finished run, or models:/name@alias; no weights are read. Raises
     CheckpointError if it, or the base of an adapter, is missing."""
-    release = registry(spec) if spec.startswith("models:/") else _release_of(spec)
+    release = release_of(spec, registry)
     info = read_release(release, verify=False)
     recipe = recipe_of_release(release, info, systems)
     if not info["adapter"]:
@@ -58,7 +58,10 @@ def open_exported(spec: str, registry: Resolver, systems: Systems) -> Exported:
     return Exported(release=release, whole=whole, recipe=recipe, info=info, held=read_release(whole, verify=False))
 
 
-def _release_of(spec: str) -> Path:
+def release_of(spec: str, registry: Resolver) -> Path:
+    """The folder of the release that `spec` names, as `open_exported` has it; it is not opened."""
+    if spec.startswith("models:/"):
+        return registry(spec)
     path = Path(spec)
     if not path.is_dir():
         raise CheckpointError(
@@ -73,6 +76,7 @@ def _release_of(spec: str) -> Path:
             f"export: {path} has no release yet: talkies export {path} --consolidate --out RELEASE makes one"
         )
     refuse_many("export", path)
+    refuse_releases("export", path)
     return path  # what reads it says what is missing
 
 

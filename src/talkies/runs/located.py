@@ -47,10 +47,20 @@ def refuse_download(what: str, path: Path, systems: Systems) -> None:
 
 def refuse_many(what: str, path: Path) -> None:
     """CheckpointError that names the runs if `path` is a folder of several, such as a curriculum's."""
-    found = sorted({record.parent for pattern in ("*", "*/*") for record in path.glob(f"{pattern}/recipe.json")})
-    if found:
-        named = ", ".join(map(str, found[:MAX_NAMED])) + ("" if len(found) <= MAX_NAMED else ", ...")
-        raise CheckpointError(f"{what}: {path} is a folder of runs, not a run; give one of them: {named}")
+    if found := _holding(path, "recipe.json"):
+        raise CheckpointError(f"{what}: {path} is a folder of runs, not a run; give one of them: {found}")
+
+
+def refuse_releases(what: str, path: Path) -> None:
+    """CheckpointError that names the releases in `path`, if there are any; for what is no release itself."""
+    if found := _holding(path, "release.json"):
+        raise CheckpointError(f"{what}: {path} is a folder of releases, not a release; give one of them: {found}")
+
+
+def _holding(path: Path, record: str) -> str:
+    """The folders at most two below `path` that have a file `record`, as messages list them; "" if there are none."""
+    found = sorted({file.parent for pattern in ("*", "*/*") for file in path.glob(f"{pattern}/{record}")})
+    return ", ".join(map(str, found[:MAX_NAMED])) + ("" if len(found) <= MAX_NAMED else ", ...")
 
 
 def neighbours(run: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from talkies.config import DataError, RecipeError
@@ -52,7 +53,6 @@ def prepare_data(config: PrepareConfig, context: RunContext, *, recipe_folder: P
     root = data_of(context.runs, config, recipe_folder=recipe_folder)
     codecs = codecs_folder(config, context, recipe_folder)
     with locked(root, hint=OTHER_RUNS):
-        record_data(root, config, recipe_folder=recipe_folder)
         return root, prepare(
             config,
             root,
@@ -61,6 +61,7 @@ def prepare_data(config: PrepareConfig, context: RunContext, *, recipe_folder: P
             codecs=codecs,
             progress=context.bar,
             in_use=used_by_runs(context.runs, root, context.systems),
+            before_writing=partial(record_data, root, config, recipe_folder=recipe_folder),
         )
 
 
@@ -80,8 +81,7 @@ def prepare_part(config: PrepareConfig, context: RunContext, *, recipe_folder: P
         locks.enter_context(locked(root, hint=OTHER_RUNS, shared=bool(chosen)))
         for name in chosen:
             locks.enter_context(locked(root / "parts" / name, hint=OTHER_RUNS))
-        if not chosen:
-            record_data(root, config, recipe_folder=recipe_folder)
+        record = partial(record_data, root, config, recipe_folder=recipe_folder)
         prepare_sets(
             config,
             root,
@@ -91,5 +91,6 @@ def prepare_part(config: PrepareConfig, context: RunContext, *, recipe_folder: P
             progress=context.bar,
             names=chosen,
             in_use=used_by_runs(context.runs, root, context.systems),
+            before_writing=None if chosen else record,
         )
     return root

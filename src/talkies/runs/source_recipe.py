@@ -7,7 +7,7 @@ from talkies.checkpoints.release import read_release
 from talkies.config import RecipeError
 from talkies.config.records import present
 from talkies.recipe.config import PhaseRecipe, Systems
-from talkies.runs.located import checkpoint_of, refuse_download, refuse_many
+from talkies.runs.located import checkpoint_of, refuse_download, refuse_many, refuse_releases
 from talkies.runs.recorded import recipe_of_release, recipe_of_run
 from talkies.runs.source import lacking
 
@@ -22,6 +22,7 @@ def recipe_in(path: Path, systems: Systems, *, what: str) -> tuple[PhaseRecipe, 
     if not present(path / "recipe.json"):
         refuse_download(what, path, systems)
         refuse_many(what, path)
+        refuse_releases(what, path)
         raise RecipeError(f"{what}: {path} is neither a run nor a release: no recipe.json, no release.json")
     return recipe_of_run(path, systems), ()
 

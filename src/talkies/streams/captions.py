@@ -25,6 +25,10 @@ class Captions(Protocol):
         """How long what is made of a caption should last, by the section `model`; None if that does not follow from
         it."""
 
+    def least_seconds(self, model: Any, caption: str) -> float | None:
+        """The shortest time in which what a caption says can be said, by the section `model`; None if that does not
+        follow from it."""
+
 
 class WholeCaptions:
     """Captions without parts: any will do, every text encodes all of it, and none says how long a clip lasts."""
@@ -45,6 +49,10 @@ class WholeCaptions:
         return next(iter(texts.values()))
 
     def seconds(self, model: Any, caption: str) -> None:
+        """None."""
+        del model, caption
+
+    def least_seconds(self, model: Any, caption: str) -> None:
         """None."""
         del model, caption
 

@@ -7,8 +7,15 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from talkies.config.quoting import shown
+
 DESCRIBE, SAY = "<describe>", "<script>"
-_SPEAKER = re.compile(r"\[S(\d+)\]")
+_SPEAKER = re.compile(r"\[S([1-9][0-9]?)\]")
+_OPEN, _CLOSE = r"[\[\uff3b\u3010]", r"[\]\uff3d\u3011]"
+_MISSPELT = re.compile(
+    rf"{_OPEN}\s*s(?:peaker)?[\s_#.:-]{{0,3}}(?:\d+\s*{_CLOSE}?|{_CLOSE}|$)|\b[sS]\d+\s*{_CLOSE}", re.IGNORECASE
+)
+"""What is meant to say who speaks, once the marks of `_SPEAKER` are gone: [s1], [S0], [Speaker 1], [S1 and S1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,8 @@ class Script:
             return f"it has the {found}"
         if (mark := next((mark for mark in (DESCRIBE, SAY) if mark in self.words), None)) is not None:
             return f"it has the mark {mark}, which stands before it alone"
+        if (misspelt := _MISSPELT.search(_SPEAKER.sub("|", self.words))) is not None:
+            return f"it has {shown(misspelt[0].strip())}, which would be said: a speaker is written [S1] to [S99]"
         if not self.spoken:
             return "it says nothing: no letter and no digit"
         return None

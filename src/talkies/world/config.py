@@ -41,6 +41,12 @@ class SyntheticSource:
         return self.domain in ("speakers", "scripts")
 
     @property
+    def tracks(self) -> tuple[str, ...]:
+        """Of scenes: the tracks of a clip's sound."""
+        voices = ("speech", "speech2")[: self.people]
+        return (*voices, "effects", "music") if self.domain == "scenes" else ()
+
+    @property
     def clips_each(self) -> int:
         """Clips of each speaker."""
         return self.clips // self.speakers if self.speakers else 1
@@ -69,7 +75,7 @@ def check_source(source: SyntheticSource, *, where: str = "a synthetic source") 
     if source.domain == "scripts" and shot / source.fps < SHORTEST + 1 / source.fps:
         raise RecipeError(
             f"{where} with shots of {shot} frames at {source.fps} fps is too short for a script: "
-            f"{SHORTEST:g} seconds and a frame are needed"
+            f"{SHORTEST:g} seconds and a frame are needed: raise `shot`, or `frames`"
         )
     if source.frames % shot:
         raise RecipeError(

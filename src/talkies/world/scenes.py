@@ -95,7 +95,7 @@ def draw_stage(rng: np.random.Generator, source: SyntheticSource) -> Stage:
 
 
 def caption(people: Sequence[str], wall: str) -> str:
-    """One line in the form of MTV's captions (arXiv 2506.08003)."""
+    """One line in the form of the captions of MTV (arXiv 2506.08003)."""
     persons = " ".join(f"Person{number}: {person}." for number, person in enumerate(people, 1))
     return f"{len(people)} person conversation. Persons: {persons} Scene Description: a {wall} wall."
 

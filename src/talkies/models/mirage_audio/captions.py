@@ -31,3 +31,8 @@ class ScriptCaptions:
         """As long as its script takes at the model's pace; None without one."""
         spoken, pace = Script.parse(caption).spoken, model.characters_per_second
         return spoken / pace if spoken and pace else None
+
+    def least_seconds(self, model: Any, caption: str) -> float | None:
+        """As long as its script takes if nobody could say it faster; None without one."""
+        spoken, fastest = Script.parse(caption).spoken, model.fastest_characters_per_second
+        return spoken / fastest if spoken and fastest else None

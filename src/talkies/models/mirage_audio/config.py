@@ -21,6 +21,8 @@ class MirageAudioConfig:
     from the encoder alone); `reference_time`, whether the reference is modulated by its own noise level, 0, or the
     sound's. `characters_per_second`: letters and digits of a script that are said in a second, by which a sound's
     duration is chosen if none is asked for (None: it is as long as the clips of the recipe).
+    `fastest_characters_per_second`: as many as can be said at most; a script that would have to be said faster is
+    refused (None: none is).
     """
 
     kind: Literal["mirage_audio"] = "mirage_audio"
@@ -31,6 +33,7 @@ class MirageAudioConfig:
     text_positions: Literal["none", "learned"] = "learned"
     reference_time: Literal["clean", "shared"] = "clean"
     characters_per_second: Positive | None = 12.0
+    fastest_characters_per_second: Positive | None = 25.0
 
     @property
     def shape(self) -> JointShape:

@@ -96,8 +96,10 @@ class MirageAudioSystem:
         """Codecs and network must fit; a scale needs what it guides by."""
         parts, modalities = self.parts(setup), setup.model.shape.modalities
         check_codecs(setup, modalities)
+        _check_paces(setup)
         for name, modality in modalities.items():
             check_width(setup, name, modality.channels, key=f"{'sound' if name == SOUND else 'text'}_features")
+        _check_paces(setup)
         _check_degradation(setup, used=bool(parts.degraded))
         check_scale(setup, parts, scales, "reference")
 
@@ -114,6 +116,15 @@ class MirageAudioSystem:
             Rung(without=texts | {"reference"}),
             Rung(without=texts, scale="reference"),
             Rung(without=frozenset(), scale="text"),
+        )
+
+
+def _check_paces(setup: Setup) -> None:
+    pace, fastest = setup.model.characters_per_second, setup.model.fastest_characters_per_second
+    if pace is not None and fastest is not None and fastest < pace:
+        raise RecipeError(
+            f"recipe: `model.fastest_characters_per_second` is {fastest:g}, less than the pace of scripts, "
+            f"`model.characters_per_second` {pace:g}: raise it, or set it to null"
         )
 
 

@@ -10,10 +10,11 @@ from talkies.models.mtv.config import ENCODED, MtvConfig, MtvShape
 from talkies.models.mtv.options import MEDIA, SCALES
 from talkies.models.mtv.phases import MtvPhase
 from talkies.streams import Grid
+from talkies.streams.agreement import check_codecs, check_width
 from talkies.streams.captions import WHOLE, Captions
 from talkies.streams.grid import tokens_of
 from talkies.streams.layout import Layout
-from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored
+from talkies.streams.system import Component, Network, Parts, Rung, Setup, Stored, sizes_key
 
 BACKBONE = ("video", "attention")
 """The components of a backbone; a tower of Wan is one."""
@@ -136,27 +137,18 @@ def _frozen(shape: MtvShape, trains: str) -> tuple[str, ...]:
 
 
 def _check_codecs(setup: Setup) -> None:
-    shape, codecs, phase = setup.model.shape, setup.codecs, setup.phase
-    steered = phase.kind == "steering"
-    for name in ("video", "text", *(("sound", "demix") if steered else ())):
-        if name not in codecs:
-            raise RecipeError(f"recipe: `codecs.{name}` is missing: a {phase.kind} phase needs it")
-    needed = [
-        ("video.channels", codecs["video"].channels, shape.backbone.out_channels, "takes"),
-        ("text.dim", codecs["text"].dim, shape.backbone.text_dim, "takes"),
-    ]
-    if steered:
-        needed += [
-            ("sound.channels", codecs["sound"].channels, shape.control.features, "takes"),
-            ("video.stride", codecs["video"].stride, shape.control.stride, "has intervals of"),
-        ]
-    for key, found, taken, verb in needed:
-        if found != taken:
-            other = "; set `model.features`" if key == "sound.channels" else ""
-            raise RecipeError(
-                f"recipe: `codecs.{key}` is {found}, the network of `model.preset` {setup.model.preset} {verb} "
-                f"{taken}{other}"
-            )
+    shape, codecs, steered = setup.model.shape, setup.codecs, setup.phase.kind == "steering"
+    check_codecs(setup, ("video", "text", *(("sound", "demix") if steered else ())))
+    check_width(setup, "video", shape.backbone.out_channels)
+    check_width(setup, "text", shape.backbone.text_dim)
+    if not steered:
+        return
+    check_width(setup, "sound", shape.control.features, key="features")
+    if codecs["video"].stride != shape.control.stride:
+        raise RecipeError(
+            f"recipe: `codecs.video.stride` is {codecs['video'].stride}, the network of {sizes_key(setup.model)} has "
+            f"intervals of {shape.control.stride} frames: choose another codec or preset"
+        )
 
 
 def _check_phase(setup: Setup) -> None:
