@@ -206,7 +206,7 @@ def test_a_codec_that_a_phase_does_not_read_may_be_missing() -> None:
         ),
         (
             {"video": LinearVideoConfig(stride=8)},
-            r"`codecs\.video\.stride` is 8, .* has intervals of \d$",
+            r"`codecs\.video\.stride` is 8, .* has intervals of \d frames: choose another",
         ),
     ],
     ids=lambda x: str(x)[:20],
