@@ -371,3 +371,50 @@ def test_all_are_dropped_together_besides_each_on_its_own() -> None:
     assert [float(row.mean()) for row in gone] == [pytest.approx(0.3 + 0.7 * 0.2, abs=0.03)] * 3
     assert found.streams["audio"] is MANY.streams["audio"], "only what the rates name"
     assert abs(float(torch.corrcoef(alone[:2])[0, 1])) < 0.06
+
+
+GROUPS = {"tracks": ("video", "sound")}
+"""A stream and a text, dropped by one rate."""
+
+
+def test_a_group_is_dropped_together_by_one_draw() -> None:
+    """That of the group's name, at its rate, besides what is dropped on its own."""
+    rates = {"tracks": 0.3, "text": 0.4}
+    found = dropped(MANY, rates, seed=0, groups=GROUPS)
+    stream, caption = ~found.streams["video"].valid[:, 0], ~kept(found, "sound")
+    assert torch.equal(stream, caption)
+    assert torch.equal(stream, uniform(0, MANY.ids, MANY.visits, "dropout/tracks") < 0.3)
+    assert float(stream.double().mean()) == pytest.approx(0.3, abs=0.03)
+    assert torch.equal(kept(found), kept(dropped(MANY, {"text": 0.4}, seed=0)))
+    assert abs(float(torch.corrcoef(torch.stack([stream, ~kept(found)]).double())[0, 1])) < 0.06
+    assert found.streams["audio"] is MANY.streams["audio"], "only what the groups name"
+    rows = [5, 2999, 17]
+    part = dropped(pick(MANY, rows), rates, seed=0, groups=GROUPS)
+    assert torch.equal(~part.streams["video"].valid[:, 0], stream[rows])
+
+
+def test_all_includes_the_conditions_of_groups() -> None:
+    rates = {"tracks": 0.2, "text": 0.2, "all": 0.3}
+    found, apart = (dropped(MANY, {**rates, "all": all_}, seed=0, groups=GROUPS) for all_ in (0.3, 0.0))
+    together = uniform(0, MANY.ids, MANY.visits, "dropout/all") < 0.3
+    for name in ("text", "sound"):
+        assert torch.equal(~kept(found, name), ~kept(apart, name) | together)
+    assert torch.equal(~found.streams["video"].valid[:, 0], ~kept(found, "sound"))
+
+
+def test_a_member_of_a_group_may_have_a_rate_of_its_own() -> None:
+    """It is gone if either draw says so."""
+    found = dropped(MANY, {"tracks": 0.3, "sound": 0.4}, seed=0, groups=GROUPS)
+    group, own = (uniform(0, MANY.ids, MANY.visits, f"dropout/{name}") for name in ("tracks", "sound"))
+    assert torch.equal(~found.streams["video"].valid[:, 0], group < 0.3)
+    assert torch.equal(~kept(found, "sound"), (group < 0.3) | (own < 0.4))
+
+
+def test_the_rate_of_a_group_is_a_probability() -> None:
+    with pytest.raises(ValueError, match=r"dropout of tracks .* between 0 and 1"):
+        dropped(MANY, {"tracks": 1.5}, seed=0, groups=GROUPS)
+    assert not any(
+        s.valid.any()
+        for s in dropped(MANY, {"tracks": 1.0}, seed=0, groups=GROUPS).streams.values()
+        if s is not MANY.streams["audio"]
+    )

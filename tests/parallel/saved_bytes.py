@@ -22,6 +22,7 @@ from talkies.nn.rope import Rope
 from talkies.parallel.config import DdpConfig, Fsdp2Config
 from talkies.planning.parameters import skeleton
 from talkies.planning.profile import Profiler
+from talkies.planning.standin import tensors
 from talkies.planning.work import Work
 from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
@@ -98,6 +99,16 @@ class _Casts(TorchDispatchMode):
 
 def saved(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[int, Tensor]:
     """Bytes of the storages that `forward` keeps for its backward pass, each counted once, without parameters."""
+    found, out = storages(model, forward)
+    return sum(found.values()), out
+
+
+def storages(
+    model: nn.Module, forward: Callable[[], Tensor], recomputed: Iterable[nn.Module] = ()
+) -> tuple[dict[int, int], Tensor]:
+    """Storage -> bytes of what `forward` keeps for its backward pass, without parameters; also of the tensors within
+    what `recomputed` units are called with (in tuples, mappings, dataclasses), which recomputation keeps in closures
+    that no hook sees."""
     casts, found, alive = _Casts(model.parameters()), {}, []
 
     def pack(x: Tensor) -> Tensor:
@@ -107,9 +118,16 @@ def saved(model: nn.Module, forward: Callable[[], Tensor]) -> tuple[int, Tensor]
             alive.append(x)
         return x
 
+    def note(_: nn.Module, args: Any, kwargs: Any) -> None:
+        for x in tensors(((*args, *kwargs.values()),)):
+            pack(x)
+
+    handles = [unit.register_forward_pre_hook(note, with_kwargs=True) for unit in recomputed]
     with casts, torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
         out = forward()
-    return sum(found.values()), out
+    for handle in handles:
+        handle.remove()
+    return found, out
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class _Standing(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, like: list[Tensor], *given: Tensor) -> tuple[Tensor, ...]:
         ctx.shapes = [(x.shape, x.dtype) if x.requires_grad else None for x in given]
-        made = tuple(torch.empty_like(x) for x in like)
+        made = _like(like)
         ctx.mark_non_differentiable(*(new for new, x in zip(made, like, strict=True) if not x.requires_grad))
         return made
 
@@ -77,3 +77,16 @@ class _Standing(torch.autograd.Function):
     def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
         # No default device holds here.
         return None, *(s and torch.empty(s[0], dtype=s[1], device="meta") for s in ctx.shapes)
+
+
+def _like(results: list[Tensor]) -> tuple[Tensor, ...]:
+    """Empty tensors like `results`: parts of one storage are so here, too, and keep all of it."""
+    storages: dict[int, Tensor] = {}
+    made = []
+    for x in results:
+        whole = x.untyped_storage()
+        if whole._cdata not in storages:
+            storages[whole._cdata] = torch.empty(whole.nbytes(), dtype=torch.uint8, device="meta")
+        held, empty = storages[whole._cdata].untyped_storage(), torch.empty(0, dtype=x.dtype, device="meta")
+        made.append(empty.set_(held, x.storage_offset(), x.shape, x.stride()))
+    return tuple(made)

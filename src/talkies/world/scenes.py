@@ -33,7 +33,7 @@ LIGHTS: dict[str, RGB] = {
     "blue": (0.15, 0.25, 0.88),
     "white": (0.95, 0.95, 0.95),
 }
-NOTES: dict[str, float] = {"red": 26.0, "yellow": 38.0, "green": 50.0, "blue": 62.0, "white": 74.0}
+NOTES: dict[str, float] = {"red": 25.0, "yellow": 35.0, "green": 46.0, "blue": 57.0, "white": 68.0}
 """The frequency in Hz of the note that calls for a colour of LIGHTS."""
 OUT_OF_TUNE = 0.015
 """By which share, at most, a clip's note differs from that."""
@@ -50,6 +50,8 @@ QUIET = 0.25
 """Share of the clips without effects."""
 GAP, BURST, LOUDNESS, ATTACK = 0.6, (0.25, 0.5), (0.6, 1.0), 0.3
 """Seconds between two effects, on average, and of one; the loudness of one, and the share of it in which it rises."""
+SILENT, FADE = 0.1, 0.25
+"""Seconds at both ends in which there is no music, and in which it comes and goes."""
 HEARD = (0.3, 0.05)
 """Where there are effects, their envelope is above the first number for more than this share of the clip."""
 
@@ -165,9 +167,12 @@ def _ring(envelope: Array, rng: np.random.Generator) -> Array:
 
 
 def _play(colour: str, samples: int, rng: np.random.Generator) -> Array:
-    """The note that calls for a colour, as loud from the beginning to the end."""
+    """The note that calls for a colour, as loud throughout, but for both ends, where it is SILENT and then FADEs: a
+    tone that is cut clicks in every band, and the click would tell which note it was."""
     note = NOTES[colour] * (1 + rng.uniform(-OUT_OF_TUNE, OUT_OF_TUNE))
-    return LEVELS["music"] * rng.uniform(0.7, 1.0) * _tone(note, samples, rng)
+    ends = np.minimum(np.arange(samples), np.arange(samples)[::-1]) / SAMPLE_RATE
+    fading = np.sin(np.pi / 2 * np.clip((ends - SILENT) / FADE, 0, 1)) ** 2
+    return LEVELS["music"] * rng.uniform(0.7, 1.0) * fading * _tone(note, samples, rng)
 
 
 def _tone(frequency: float, samples: int, rng: np.random.Generator) -> Array:

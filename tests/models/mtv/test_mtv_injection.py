@@ -14,7 +14,6 @@ from talkies.models.mtv.backbones import children_of
 from talkies.models.mtv.config import ControlShape
 from talkies.models.mtv.encoder import interval_of, pooled
 from talkies.models.mtv.injection import Injection, Places
-from talkies.nn.repeat import repeated
 
 STEPS = 4
 ROTATED = rope(ROPE, (1, 2, 3), torch.device("cpu"))
@@ -128,16 +127,6 @@ def test_an_interval_has_the_mean_of_its_steps() -> None:
     expected = torch.stack((x[:, :3].mean(1), x[:, 3:].mean(1)), 1)
     assert_close(pooled(x, 2), expected)
     assert pooled(x, None) is x
-
-
-def test_values_are_repeated_in_order() -> None:
-    x = torch.randn(2, 3, 4, 5, requires_grad=True)
-    found = repeated(x, (2, 0, 3))
-    assert torch.equal(found, x[:, [0, 0, 2, 2, 2]])
-    found.sum().backward()
-    assert x.grad is not None
-    assert torch.equal(x.grad[0, :, 0, 0], torch.tensor([2.0, 0.0, 3.0]))
-    assert repeated(x, (1, 1, 1)) is x
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

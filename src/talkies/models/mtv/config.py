@@ -20,10 +20,8 @@ TrackWidth = Annotated[int, Field(ge=1, le=65_536)]
 
 ENCODED = {"speech": "speech", "speech2": "speech", "effects": "effects", "music": "music"}
 """Track -> the encoder of its features."""
-
-
-WITHOUT_PARAMETERS = ("initial", "intervals")
-"""The keys of the control that decide no parameter's shape: a parent may have had others."""
+FREE = ("initial", "intervals")
+"""Keys of a ControlShape on which no parameter depends: a child may have others than its parent."""
 
 
 @config
@@ -102,7 +100,7 @@ class MtvShape:
         if component != "control":
             backbone: dict[str, Any] = identifying(self.backbone)
             return backbone
-        control = {name: value for name, value in identifying(self.control).items() if name not in WITHOUT_PARAMETERS}
+        control = {name: value for name, value in identifying(self.control).items() if name not in FREE}
         steered = {"layers": self.layers, "dim": self.backbone.dim, "heads": self.backbone.heads}
         return {**control, "steered": {**steered, "time_dim": self.time_dim}}
 
