@@ -9,6 +9,7 @@ import torch
 from lossless import CODECS, TEXT, HopAudio, PixelVideo
 from torch import Tensor
 
+from talkies.flow.config import FlowConfig
 from talkies.generate.model import Generator
 from talkies.models.mova.config import JointConfig, MovaConfig
 from talkies.models.mova.system import MOVA
@@ -29,7 +30,9 @@ def samples(frames: int) -> int:
 def setup() -> SimpleNamespace:
     """What MOVA sees of a joint recipe."""
     codecs = {"video": VIDEO.config, "audio": AUDIO.config, "text": TEXT.config}
-    return SimpleNamespace(system=MOVA, model=MovaConfig(preset="toy"), phase=JointConfig(), codecs=codecs)
+    return SimpleNamespace(
+        system=MOVA, model=MovaConfig(preset="toy"), phase=JointConfig(), codecs=codecs, flow=FlowConfig()
+    )
 
 
 def grids(frames: int = FRAMES) -> dict[str, Grid]:
