@@ -34,6 +34,24 @@ def test_a_folder_lists_its_media_and_counts_the_rest(tmp_path: Path) -> None:
     assert ignored == {".md": 1, ".txt": 1}
 
 
+def test_files_of_tracks_are_no_media(tmp_path: Path) -> None:
+    """Of those, a name alone makes none: what it belongs to must be there."""
+    parts = ["a.speech.wav", "a.speech2.wav", "a.effects.WAV", "a.other.music.wav", "B\u0308.dialog.wav"]
+    touch(tmp_path, "a.mp4", "\u00d6.wav", *parts, "alone.music.wav", "a.voice.wav", "a.speech.mp4", "far/a.speech.wav")
+    touch(tmp_path, "O\u0308.speech.wav")
+    items, ignored = scan(tmp_path)
+    assert [item.id for item in items] == [
+        "B\u0308.dialog.wav",
+        "a.mp4",
+        "a.speech.mp4",
+        "a.voice.wav",
+        "alone.music.wav",
+        "far/a.speech.wav",
+        "\u00d6.wav",
+    ]
+    assert ignored == {".wav": 5}
+
+
 @pytest.mark.parametrize("name", ["phone.3gp", "phone.3g2", "camera.MTS", "camera.m2ts", "disc.vob", "voice.m4a"])
 def test_what_phones_and_cameras_write_is_media(name: str, tmp_path: Path) -> None:
     touch(tmp_path, name)

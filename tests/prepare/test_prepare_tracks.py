@@ -325,7 +325,7 @@ def test_missing_files_of_tracks_end_the_preparation(clip: Clip, run: Run, tmp_p
     tracks = parted(1.0)
     clip("b.wav", tracks)
     stems(clip("a.wav", tracks), tracks)
-    message = r"source 'media': 1 of 2 files lack a file of their tracks beside them: b\.wav has no \*\.\w+\.wav; demix"
+    message = r"source 'media': 1 of 2 files lack a file of their tracks beside them: b\.wav has no b\.\w+\.wav; demix"
     with pytest.raises(DataError, match=message):
         run(FILES)
     assert not (tmp_path / "root").exists()

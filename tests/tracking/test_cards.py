@@ -228,12 +228,15 @@ def test_a_card_without_samples_and_numbers_says_so() -> None:
         (("video",), {"image": "first frame"}, "A prompt, and a first frame, become", "`--image FILE`: first"),
         (("video",), {}, "A prompt becomes 2.08 s of video", ""),
         (("audio", "video"), {"image": "first frame"}, "A prompt, and a first frame, become", "`--image FILE`: first"),
+        (("audio", "video"), {}, "A prompt becomes 2.08 s of video", ""),
     ],
 )
 def test_a_card_says_what_is_made_of_what(
     made: tuple[str, ...], takes: dict[str, str], begins: str, options: str
 ) -> None:
-    text = body(front_matter(replace(card(), made=made, takes=takes), ["champion"]))
+    front = front_matter(replace(card(), made=made, takes=takes), ["champion"])
+    assert front["pipeline_tag"] == ("image-to-video" if "image" in takes else "text-to-video")
+    text = body(front)
     assert begins in text
     assert options in text
     assert text.count(" FILE`:") == len(takes)

@@ -16,12 +16,14 @@ from talkies.config.quoting import WIDTH, listed, shown
 from talkies.prepare import speakers
 from talkies.prepare.lip_sync import SCORES, SyncScores, sidecar
 from talkies.prepare.speakers import PEOPLE, People
-from talkies.prepare.unicode_names import Spellings, captions_of
+from talkies.prepare.unicode_names import Spellings, captions_of, letters
 
 SUFFIXES = (
     *(".3g2", ".3gp", ".aac", ".avi", ".flac", ".flv", ".m2ts", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4"),
     *(".mpeg", ".mpg", ".mts", ".ogg", ".ogv", ".opus", ".ts", ".vob", ".wav", ".webm", ".wmv"),
 )
+TRACKS = ("speech", "speech2", "effects", "music", "dialog")
+"""Tracks that demixers make: NAME.speech.wav beside NAME.mp4 is part of it, and no media of its own."""
 KEYS = ("media", "caption", "sync", "seen")
 LINE = 1 << 24
 """Longest line of a manifest in bytes. A caption is cut to LONGEST + 1, so that a longer one is quarantined."""
@@ -66,7 +68,7 @@ def _shuffled(name: str) -> tuple[bytes, str]:
 
 def scan(folder: Path, beside: Beside = NOTHING) -> tuple[list[Item], Mapping[str, int]]:
     """The media files below `folder`, each with the .txt of the same stem, and all other files counted by suffix. With
-    what is looked for `beside` them, too; files of tracks are then no media.
+    what is looked for `beside` them, too. Files of tracks are no media, whether anything reads them or not.
 
     Stems match in any Unicode form (NFC, or NFD as on a Mac), and .TXT is accepted. A dangling link is an item too, so
     that it is quarantined and not overlooked. Hidden files and folders are ignored. Raises DataError for a folder that
@@ -75,7 +77,8 @@ def scan(folder: Path, beside: Beside = NOTHING) -> tuple[list[Item], Mapping[st
     try:
         paths = sorted(_walk(folder))
         every = [path for path in paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
-        media = [path for path in every if not path.name.endswith(beside.stems)]
+        parts = _parts(every)
+        media = [path for path in every if path not in parts and not path.name.endswith(beside.stems)]
         captions = captions_of(media, [path for path in paths if path.suffix.lower() == ".txt"])
         spellings = Spellings()
         sidecars = {path: spellings.existing(sidecar(path)) for path in media if beside.scores}
@@ -102,6 +105,19 @@ def scan(folder: Path, beside: Beside = NOTHING) -> tuple[list[Item], Mapping[st
         for path in media
     ]
     return items, dict(sorted(others.items()))
+
+
+def _parts(paths: Sequence[Path]) -> set[Path]:
+    """The files of tracks among `paths`: NAME.TRACK.wav and NAME.LABEL.TRACK.wav beside a media file NAME."""
+    wholes = {letters(str(path.with_suffix(""))) for path in paths}
+    found = set()
+    for path in paths:
+        stem = path.with_suffix("")
+        if path.suffix.lower() == ".wav" and stem.suffix[1:].lower() in TRACKS:
+            name = stem.with_suffix("")
+            if wholes & {letters(str(name)), letters(str(name.with_suffix("")))}:
+                found.add(path)
+    return found
 
 
 def _stems(media: Path, beside: Beside, spellings: Spellings) -> dict[str, Path]:

@@ -73,9 +73,7 @@ def collect(
     if isinstance(config, SyntheticSource):
         assert rendered is not None, "it is rendered somewhere"
         render(config, rendered, seed, progress)
-        # Rendered tracks (NAME.speech.wav) are media for nobody, whatever the demixer.
-        clips = [item for item in scan(rendered, beside)[0] if item.media.suffix == ".mp4"]
-        items = ordered(clips, group=clip_group)
+        items = ordered(scan(rendered, beside)[0], group=clip_group)
     elif isinstance(config, FolderSource):
         found, ignored = scan(source_path(name, config, recipe_folder), beside)
         items = ordered(found)
@@ -105,9 +103,9 @@ def _check_scores(name: str, config: FolderSource | ManifestSource, items: Seque
 
 def _check_stems(name: str, items: Sequence[Item]) -> None:
     """DataError for items without the files of their tracks."""
-    lacking = {item.id: end for item in items for end, path in item.stems.items() if not path.is_file()}
+    lacking = {item.id: path.name for item in items for path in item.stems.values() if not path.is_file()}
     if lacking:
-        files = listed([f"{id} has no *{end}" for id, end in lacking.items()])
+        files = listed([f"{id} has no {name}" for id, name in lacking.items()])
         raise DataError(
             f"prepare: source {shown(name)}: {len(lacking)} of {len(items)} files lack a file of their tracks beside "
             f"them: {files}; demix them, or choose a `codecs.demix` that demixes"

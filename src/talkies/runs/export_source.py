@@ -94,7 +94,7 @@ def layout_of(exported: Exported, name: str) -> Layout:
 
 def chosen(exported: Exported, layout: Layout, name: str, wanted: Sequence[str] | None) -> list[str]:
     """The components to write: those `wanted`, else all that there are, in the order of the layout. RecipeError for
-    one that is not there, or that the layout does not have."""
+    one that is not there, or that the layout does not have, and for sizes that it cannot say."""
     there = list(exported.held["components"])
     for component in wanted or ():
         if component not in there:
@@ -102,6 +102,7 @@ def chosen(exported: Exported, layout: Layout, name: str, wanted: Sequence[str] 
                 f"export: --components {shown(component)}: {exported.whole} has no such component"
                 f"{one_of(component, there)}"
             )
+    check_said(exported, layout, name, [component for component in wanted or there if component in layout.components])
     strange = [component for component in wanted or there if component not in layout.components]
     if strange:
         possible = [component for component in layout.components if component in there]
@@ -116,3 +117,12 @@ def chosen(exported: Exported, layout: Layout, name: str, wanted: Sequence[str] 
                 f"{listed([*inside])} together: name them all"
             )
     return found
+
+
+def check_said(exported: Exported, layout: Layout, name: str, components: Sequence[str]) -> None:
+    """RecipeError if the layout cannot say what these components are."""
+    try:
+        for component in components:
+            layout.config(component, exported.recipe.model)
+    except ValueError as error:
+        raise RecipeError(f"export: a {name} folder cannot say what {exported.release} is: {error}") from None

@@ -20,6 +20,7 @@ Front = Mapping[str, Any]
 PROMPT = "What is to be seen, and what is to be heard."
 KINDS = {
     "image-to-video": "A prompt, and a first frame, become {clip} with sound",
+    "text-to-video": "A prompt becomes {clip} with sound",
     "text-to-audio": "A prompt becomes sound",
 }
 
@@ -238,7 +239,7 @@ def _left_out(card: Mapping[str, Any]) -> list[str]:
 def _limits(front: Front) -> str:
     data = front["talkies"]["data"]
     geometry = code(spelled(data["geometry"]))
-    made = "frames and sound are" if front["pipeline_tag"] == "image-to-video" else "sound is"
+    made = "sound is" if front["pipeline_tag"] == "text-to-audio" else "frames and sound are"
     made = "frames are" if front["talkies"].get("made") == ["video"] else made
     return (
         f"- trained on {data['clips']:,} clips of one geometry ({geometry}); nothing else was tried\n"

@@ -80,10 +80,18 @@ class Card:
         return f"{self.file.removesuffix('.md')}/first.png"
 
 
+def _task(card: Card) -> str:
+    """The Hub's name of what it does, which has none for sound to video. A card that does not say what it takes is of
+    a model that takes an image, as all did."""
+    if "video" not in card.info["data"]["grids"]:
+        return "text-to-audio"
+    return "text-to-video" if card.made and "image" not in card.takes else "image-to-video"
+
+
 def front_matter(card: Card, aliases: Sequence[str]) -> Front:
     """The front matter of a card; `aliases`: those of this version. Every text in it is on one line."""
     info = card.info
-    task = "image-to-video" if "video" in info["data"]["grids"] else "text-to-audio"
+    task = _task(card)
     parents = [{"component": component, **lineage} for component, lineage in sorted(info["parents"].items())]
     front: Front = {
         "license": card.license,

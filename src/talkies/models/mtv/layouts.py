@@ -111,7 +111,7 @@ def _backbone(model: Any) -> CogVideoXConfig:
     """ValueError for another backbone."""
     backbone = model.shape.backbone
     if not isinstance(backbone, CogVideoXConfig):
-        raise ValueError(f"the backbone of `model.preset` {model.preset} is a tower of Wan")
+        raise ValueError(f"the backbone of `model.preset` {model.preset} is a tower of Wan, which has no layout")
     return backbone
 
 
