@@ -9,6 +9,7 @@ from torch import nn
 
 from talkies.codecs.config import VideoVaeConfig
 from talkies.codecs.load import video_vae_kind
+from talkies.config import RecipeError
 
 if TYPE_CHECKING:
     from talkies.codecs.mova_dac import MovaAudioCodec
@@ -28,12 +29,19 @@ small's in fp32; MOVA's audio VAE and a mono Oobleck, which compute in fp32."""
 
 
 def video_vae(config: Any) -> "VideoVae | None":
-    """The VAE of a video codec, as released, on the meta device; None for other codecs."""
+    """The VAE of a video codec, as released, on the meta device; None for other codecs. RecipeError for one of other
+    channels, whose sizes no recipe tells."""
     if not isinstance(config, VideoVaeConfig):
         return None
     kind = video_vae_kind(config)  # imports diffusers: seconds
     with torch.device("meta"):
         network: nn.Module = kind.model()
+    released = kind.sizes(network.config)["channels"]
+    if config.channels != released:
+        raise RecipeError(
+            f"plan: the {config.kind} codec has {config.channels} channels, but the released one, whose memory is "
+            f"planned, has {released}: sampling with another one cannot be planned"
+        )
     return kind(config, network.eval().requires_grad_(False))
 
 

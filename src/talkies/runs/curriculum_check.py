@@ -17,7 +17,7 @@ from talkies.recipe.check import check_heldout_clips
 from talkies.recipe.components import codecs_read, parent_of, parts
 from talkies.recipe.config import PhaseRecipe
 from talkies.recipe.curriculum import Curriculum
-from talkies.runs.parents import check_brings, check_shape, shape_json
+from talkies.runs.parents import check_parent, shape_json
 from talkies.streams.clip_size import spelled
 from talkies.streams.system import System
 from talkies.world.config import SyntheticSource
@@ -119,8 +119,7 @@ def _check_parents(phase: PhaseRecipe, earlier: Mapping[str, PhaseRecipe]) -> No
         if spec in earlier:
             parent = earlier[spec]
             lora = parent.train.kind == "lora"
-            check_shape(component, spec, shape_json(parent), phase, adapter=lora)
-            check_brings(component, spec, parts(parent).components, phase)
+            check_parent(component, spec, shape_json(parent), parts(parent).components, phase, adapter=lora)
 
 
 def _check_tracking(curriculum: Curriculum) -> None:

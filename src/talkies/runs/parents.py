@@ -116,8 +116,14 @@ def open_parents(
     }
     found = {component: opened[spec] for component, spec in wanted.items()}
     for component, parent in list(found.items()):
-        check_shape(component, parent.spec, parent.info["shape"], recipe, adapter=bool(parent.info["base"]))
-        check_brings(component, parent.spec, parent.info["components"], recipe)
+        check_parent(
+            component,
+            parent.spec,
+            parent.info["shape"],
+            parent.info["components"],
+            recipe,
+            adapter=bool(parent.info["base"]),
+        )
         if component not in parent.info["components"]:  # it starts from random weights
             del found[component]
     return found
@@ -135,6 +141,26 @@ def check_lineage(run: Path, parents: Mapping[str, Parent]) -> None:
             )
 
 
+def check_parent(
+    component: str,
+    spec: str,
+    shape: Mapping[str, Any],
+    components: Collection[str],
+    recipe: PhaseRecipe,
+    *,
+    adapter: bool,
+) -> None:
+    """CheckpointError if a parent of `shape` with these `components` cannot bring `component`. A section of the shape
+    of which it holds nothing may differ: what is optional begins anew."""
+    ours = recipe.system.components(recipe)
+    section = ours[component].section
+    if any(one.section == section and name in components for name, one in ours.items()) or not ours[component].optional:
+        check_shape(component, spec, shape, recipe, adapter=adapter)
+    else:
+        check_kind(spec, shape, section, adapter=adapter)
+    check_brings(component, spec, components, recipe)
+
+
 def check_brings(component: str, spec: str, components: Collection[str], recipe: PhaseRecipe) -> None:
     """CheckpointError if a parent with these `components` lacks one that a parent of the phase may not lack."""
     if component not in components and not recipe.system.components(recipe)[component].optional:
@@ -145,12 +171,8 @@ def check_brings(component: str, spec: str, components: Collection[str], recipe:
 def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: PhaseRecipe, *, adapter: bool) -> None:
     """CheckpointError if a parent of `shape` (as in release.json) has another architecture than the phase needs, or is
     only an `adapter`."""
-    if adapter:
-        raise CheckpointError(f"parent: {shown(spec)} is a LoRA adapter, which no phase can start from: use its base")
     section = recipe.system.components(recipe)[component].section
-    theirs, ours = shape.get(section), shape_json(recipe)[section]
-    if not isinstance(theirs, Mapping):
-        raise CheckpointError(f"parent: {shown(spec)} is of another architecture: it has no {section}")
+    theirs, ours = check_kind(spec, shape, section, adapter=adapter), shape_json(recipe)[section]
     different = sorted(key for key in ours if ours[key] != theirs.get(key))
     if different:
         key = different[0]
@@ -159,6 +181,16 @@ def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: Pha
             f"recipe's {sizes_key(recipe.model)} has {ours[key]}; repeat the parent's `model`, which its release.json "
             "holds, or choose another parent"
         )
+
+
+def check_kind(spec: str, shape: Mapping[str, Any], section: str, *, adapter: bool) -> Mapping[str, Any]:
+    """The `section` of a parent's shape. CheckpointError if there is none, or if it is only an `adapter`."""
+    if adapter:
+        raise CheckpointError(f"parent: {shown(spec)} is a LoRA adapter, which no phase can start from: use its base")
+    found = shape.get(section)
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"parent: {shown(spec)} is of another architecture: it has no {section}")
+    return found
 
 
 def check_codecs(component: str, parent: Parent, identities: Mapping[str, str], *, read: Collection[str]) -> None:
