@@ -115,6 +115,13 @@ def test_a_card_that_nothing_fits_is_refused() -> None:
         planned(phase, 0)
 
 
+def test_a_vae_whose_sizes_nothing_tells_is_not_planned() -> None:
+    with pytest.raises(
+        RecipeError, match=r"^plan: the cogvideox codec has 12 channels, but the released one, .* has 16"
+    ):
+        video_vae(CogVideoXVideoConfig(channels=12))
+
+
 def test_tiles_bound_encoding_as_they_bound_decoding() -> None:
     """Encoding takes its most with the second piece of four frames, whatever follows."""
     config = WanVideoConfig()

@@ -32,7 +32,7 @@ from talkies.models.mtv.layouts import LAYOUTS
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import PhaseRecipe, decode_phase
 from talkies.runs.building import build_model, restore_model
-from talkies.runs.export_source import open_exported
+from talkies.runs.export_source import Exported, chosen, open_exported
 from talkies.runs.import_choices import Choices
 from talkies.runs.parents import open_parents
 from talkies.runs.recorded import recipe_of_release
@@ -378,3 +378,13 @@ def test_a_model_that_is_none_of_the_layout_is_not_written(made: Callable[[str],
         parts = {"model": recipe.model, "sampling": recipe.sampling, "flow": recipe.flow} | {key: value}
         with pytest.raises(ValueError, match=re.escape(words)):
             layout.written(components=BACKBONE, **parts)
+
+
+def test_a_release_on_a_tower_of_wan_has_no_such_layout(made: Callable[[str], Path], tmp_path: Path) -> None:
+    """Whichever of its components is asked for."""
+    release = imported(made("5b"), tmp_path / "release")
+    recipe, held = replace(recipe_of(release), model=MtvConfig(preset="toy-wan")), {"components": ["control", "video"]}
+    ours = Exported(release=release, whole=release, recipe=recipe, info={}, held=held)
+    for wanted in (None, ["video"]):
+        with pytest.raises(RecipeError, match=r"^export: a cogvideox folder cannot say .* Wan, which has no layout$"):
+            chosen(ours, LAYOUTS["cogvideox"], "cogvideox", wanted)

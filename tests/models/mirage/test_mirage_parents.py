@@ -114,12 +114,18 @@ def test_a_parent_of_another_system_is_refused_by_what_differs(tmp_path: Path, w
 def test_a_parent_of_another_size_is_refused_by_it(
     tmp_path: Path, weights: dict[str, Tensor], changed: dict[str, Any]
 ) -> None:
-    """Also where it lacks the component: the sound that it would bring has this size."""
     ((key, value),) = changed.items()
     recipe = phase("warm_up", f"parents.base={tmp_path / 'mochi'}", f"{key}={value}")
-    released(tmp_path / "mochi", weights, phase("warm_up"))
+    released(tmp_path / "mochi", {**weights, "sound.bias": torch.zeros(1)}, phase("warm_up"))
     with pytest.raises(CheckpointError, match=r"is of another architecture: (sound\.width|text\.text_positions) is "):
         open_parents(recipe, {}, Path)
+
+
+def test_what_a_parent_lacks_has_no_size(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    """Its recipe's sound, which it does not hold, may be of another width."""
+    recipe = phase("warm_up", f"parents.base={tmp_path / 'mochi'}", "model.sound_width=96")
+    released(tmp_path / "mochi", weights, phase("warm_up"))
+    assert open_parents(recipe, {}, Path).keys() == set(SILENT)
 
 
 @pytest.mark.parametrize(

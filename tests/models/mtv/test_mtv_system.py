@@ -239,6 +239,7 @@ def test_the_attention_of_wan_is_not_on_its_own() -> None:
     [
         ((), {}, r"`phase\.tracks` is empty: name every track once$"),
         (("speech", "speech"), {}, r"`phase\.tracks` is speech, speech: name every track once$"),
+        (("speech2",), {}, r"names speech2, a second speaker, without speech: add speech$"),
         (
             (*TRACKS, "speech2"),
             {},
@@ -250,7 +251,7 @@ def test_the_attention_of_wan_is_not_on_its_own() -> None:
             r"names music, but `codecs\.demix` parts a sound into speech, effects$",
         ),
     ],
-    ids=["none", "twice", "unheard", "not parted"],
+    ids=["none", "twice", "second alone", "unheard", "not parted"],
 )
 def test_tracks_must_be_there(tracks: Any, codecs: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=r"^recipe: `phase\.tracks` " + message.removeprefix(r"`phase\.tracks` ")):
