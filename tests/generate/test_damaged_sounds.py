@@ -42,19 +42,19 @@ def damaged(path: Path, value: float, *, at: float = 0.5, kind: str = "float32")
 @pytest.mark.parametrize(("value", "message"), VALUES)
 def test_it_is_refused_with_the_files_name(tmp_path: Path, reader: str, value: float, message: str) -> None:
     path = damaged(tmp_path / "a.wav", value)
-    with pytest.raises(DataError, match=f"a.wav: its sound {message}"):
+    with pytest.raises(DataError, match=rf"a.wav: its sound {message}"):
         READERS[reader](path)
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_what_no_narrower_number_holds_warns_of_nothing(tmp_path: Path, reader: str) -> None:
-    with pytest.raises(DataError, match="a.wav: its sound"):
+    with pytest.raises(DataError, match=r"a.wav: its sound"):
         READERS[reader](damaged(tmp_path / "a.wav", 1e300, kind="float64"))
 
 
 def test_what_a_film_would_carry_is_looked_at_to_its_end(tmp_path: Path) -> None:
     path = damaged(tmp_path / "a.wav", math.nan, at=1.9)
-    with pytest.raises(DataError, match="a.wav: its sound has values that are not finite"):
+    with pytest.raises(DataError, match=r"a.wav: its sound has values that are not finite"):
         check_carried(path, "audio")
 
 

@@ -67,11 +67,16 @@ def read_voice(path: Path, *, stream: str, sample_rate: int, longest: int) -> Vo
     return Voice(stream=stream, samples=samples, notes=tuple(notes))
 
 
-def _voiced(path: Path, sound: Tensor, rate: int) -> tuple[int, int]:
-    """The first sample that is not silence, and the end of the last one, to within a frame."""
+def levels(sound: Tensor, rate: int) -> tuple[int, Tensor]:
+    """The samples of a FRAME, and the RMS of every frame of a sound [S]."""
     size = max(1, round(FRAME * rate))
     padded = torch.nn.functional.pad(sound, (0, -len(sound) % size))
-    loud = padded.view(-1, size).square().mean(1).sqrt()
+    return size, padded.view(-1, size).square().mean(1).sqrt()
+
+
+def _voiced(path: Path, sound: Tensor, rate: int) -> tuple[int, int]:
+    """The first sample that is not silence, and the end of the last one, to within a frame."""
+    size, loud = levels(sound, rate)
     if not len(sound) or float(loud.max()) < SILENT:
         within = f" in its first {LISTENED:g} s" if len(sound) >= int(LISTENED * rate) else ""
         raise DataError(f"{path} is silent{within}: give a recording of a voice")
