@@ -9,7 +9,7 @@ import torch
 from given_sounds import onset, packets, sound_file
 from mtv_run import HERTZ, float_wav, track_file
 from PIL import Image
-from toy_run import TINY, ToyRun, released
+from toy_run import TINY, ToyRun, ablated, released
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.cli.main import run
@@ -214,6 +214,14 @@ def test_an_evaluation_again_measures_the_same(mtv_run: ToyRun, tmp_path: Path) 
     assert run(words) == 0
     assert json.loads(path.read_text())["metrics"] == pytest.approx(before, nan_ok=True)
     assert before["evaluation/speech/sync_reference"] > 0.9
+
+
+def test_a_phase_without_tracks_says_why_nothing_is_ablated(
+    mtv_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = ablated(mtv_run, "video_pretraining", tmp_path / "run", clips=2)
+    assert not any(key.startswith("ablation/") for key in metrics)
+    assert "--ablate: this phase hears no sound" in capsys.readouterr().err
 
 
 def test_an_adapter_of_the_promoted_toy_samples(mtv_run: ToyRun, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from talkies.media.write_sound import write_media
 from talkies.streams.codec import Media
 
 RATE = 16000
-HEARD = ("speech", "effects", "music")
+HEARD = ("effects", "music", "speech")
 
 
 def tone(hertz: float, loud: float = 0.5) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from talkies.config import DataError
 from talkies.generate.given import Given, check_audible, given_sound
+from talkies.generate.prompts import TRACKS
 from talkies.generate.voice import PAUSE, levels
 from talkies.media.sound import resampled, sound_end
 from talkies.streams.codec import Demixer
@@ -92,9 +93,8 @@ def _loudest(samples: Tensor, rate: int) -> float:
 
 
 def _unheard(what: str, names: tuple[str, ...]) -> DataError:
-    return DataError(
-        f"sample: {what}: none of the tracks that the model hears sounds: {', '.join(names)}; give another file"
-    )
+    heard = ", ".join(track for track in TRACKS if track in names)
+    return DataError(f"sample: {what}: none of the tracks that the model hears sounds: {heard}; give another file")
 
 
 def _sum(tracks: Mapping[str, Tensor]) -> Tensor:
