@@ -54,6 +54,11 @@ SAMPLES = {
         65,
         "nan.jsonl line 1: .*nan.wav: its sound has values that are not finite",
     ),
+    "a scale of lines without tracks": (
+        ["--prompts", "{tmp}/plain.jsonl", "--scale", "tracks=2"],
+        2,
+        "the scale tracks guides by the tracks that are given: give --audio or a track .*, or drop it",
+    ),
     "a scale without tracks": (
         ["--prompt", "x", "--tracks-scale", "2"],
         2,
@@ -176,6 +181,7 @@ def files(mtv_run: ToyRun, tmp_path: Path) -> Path:
         "both": {"audio": "mix.wav", "music": "speech.wav"},
         "uneven": {"speech": "half.wav", "music": "mix.wav"},
         "nan": {"audio": "nan.wav"},
+        "plain": {"prompt": "x"},
     }
     for name, line in lines.items():
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(line))
