@@ -12,6 +12,7 @@ measured in turn.
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -123,6 +124,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, and write it with all metrics to RUN/ablations.json."""
     args = arguments(argv)
+    if PARENT not in phase_folders(args.run):
+        sys.stderr.write(f"{args.run} has no phase {PARENT}: give the folder of a finished MTV toy curriculum\n")
+        sys.exit(2)
     steps = costs(args)
     found: dict[str, list[dict[str, float]]] = {}
     for name in args.variants:

@@ -63,6 +63,18 @@ def test_the_table_has_the_means_over_seeds_and_how_they_differ() -> None:
     assert lines[3].endswith("| 0.000 | 0.88 |")
 
 
+@pytest.mark.parametrize("name", ["nowhere", "6-visual_mood"])
+def test_what_is_no_curriculums_folder_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / "6-visual_mood").mkdir()
+    with pytest.raises(SystemExit) as caught:
+        main([str(tmp_path / name)])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / name} has no phase {PARENT}: give the folder of a finished")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_variants_are_trained_from_a_finished_curriculum(

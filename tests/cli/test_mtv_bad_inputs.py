@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from given_sounds import sound_file
-from mtv_run import FEW_SCENES, MTV, track_file
+from mtv_run import FEW_SCENES, MTV, float_wav, track_file
 from test_mirage_bad_inputs import refused
 from toy_run import TINY, ToyRun
 
@@ -37,7 +38,32 @@ SAMPLES = {
         "tracks of one sound are equally long; found .*half.wav 1.00 s, .*quarter.wav 0.50 s: give files of one",
     ),
     "silent tracks": (["--speech", "{tmp}/silent.wav", "--music", "{tmp}/silent.wav"], 65, "all tracks are silent"),
-    "a silent sound": (["--audio", "{tmp}/silent.wav"], 65, "silent.wav is silent"),
+    "a silent sound": (
+        ["--audio", "{tmp}/silent.wav"],
+        65,
+        "silent.wav is silent: none of the tracks that the model hears sounds: speech, effects, music; give another",
+    ),
+    "a track that is not finite": (
+        ["--speech", "{tmp}/speech.wav", "--music", "{tmp}/nan.wav"],
+        65,
+        "nan.wav: its sound has values that are not finite",
+    ),
+    "a sound that is not finite": (["--audio", "{tmp}/nan.wav"], 65, "nan.wav: its sound has values that are not fin"),
+    "a line that is not finite": (
+        ["--prompts", "{tmp}/nan.jsonl"],
+        65,
+        "nan.jsonl line 1: .*nan.wav: its sound has values that are not finite",
+    ),
+    "a scale of lines without tracks": (
+        ["--prompts", "{tmp}/plain.jsonl", "--scale", "tracks=2"],
+        2,
+        "the scale tracks guides by the tracks that are given: give --audio or a track .*, or drop it",
+    ),
+    "a scale without tracks": (
+        ["--prompt", "x", "--tracks-scale", "2"],
+        2,
+        "the scale tracks guides by the tracks that are given: give --audio or a track .*, or drop it",
+    ),
     "a damaged track": (["--speech", "{tmp}/damaged.wav"], 65, "damaged.wav"),
     "a track without sound": (["--music", "{tmp}/mute.mp4"], 65, "mute.mp4 has no sound; give a file .* to --music"),
     "no file": (["--effects", "{tmp}/nowhere.wav"], 65, "nowhere.wav"),
@@ -147,10 +173,16 @@ def files(mtv_run: ToyRun, tmp_path: Path) -> Path:
     sound_file(tmp_path / "silent.wav", seconds=2.0)
     for name, seconds in {"longer": 3.0, "half": 1.0, "quarter": 0.5}.items():
         sound_file(tmp_path / f"{name}.wav", seconds=seconds, beep=0.3)
+    float_wav(tmp_path / "nan.wav", torch.full((32000,), torch.nan))
     (tmp_path / "damaged.wav").write_bytes(b"RIFF" + bytes(40))
     words = ["--prompt", "x", "--out", str(tmp_path / "mute.mp4"), "--runs", str(mtv_run.runs)]
     assert run(["sample", str(mtv_run.phase("video_pretraining")), *words]) == 0
-    lines = {"both": {"audio": "mix.wav", "music": "speech.wav"}, "uneven": {"speech": "half.wav", "music": "mix.wav"}}
+    lines = {
+        "both": {"audio": "mix.wav", "music": "speech.wav"},
+        "uneven": {"speech": "half.wav", "music": "mix.wav"},
+        "nan": {"audio": "nan.wav"},
+        "plain": {"prompt": "x"},
+    }
     for name, line in lines.items():
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(line))
     return tmp_path

@@ -9,7 +9,7 @@ import torch
 from given_sounds import onset, packets, sound_file
 from mtv_run import HERTZ, float_wav, track_file
 from PIL import Image
-from toy_run import TINY, ToyRun, released
+from toy_run import TINY, ToyRun, ablated, released
 
 from talkies.checkpoints.release import read_release, release_sha256
 from talkies.cli.main import run
@@ -129,14 +129,16 @@ def test_the_film_of_longer_tracks_is_heard_with_their_sum(
     assert probe(out).frames == 37
 
 
-def test_tracks_images_and_prompts_change_the_clip(mtv_run: ToyRun, tmp_path: Path) -> None:
+def test_tracks_images_and_prompts_change_the_clip(
+    mtv_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A track alone, in several channels and at another rate than the model's; an image of another size."""
     picture = tmp_path / "face.png"
     Image.new("RGB", (48, 96), (200, 30, 60)).save(picture)
     guided = ["--tracks-scale", 8, "--text-scale", 2]
     alone = {name: ["--" + name, track_file(tmp_path, name), *guided] for name in TRACKS}
     variants = {
-        "prompt": ["--prompt", "1 person conversation.", *guided],
+        "prompt": ["--prompt", "1 person conversation.", "--text-scale", 2],
         "again": alone["speech"],
         **alone,
         "two": [*alone["speech"], *alone["music"]],
@@ -147,6 +149,8 @@ def test_tracks_images_and_prompts_change_the_clip(mtv_run: ToyRun, tmp_path: Pa
     for name, words in variants.items():
         sampled(mtv_run, tmp_path / f"{name}.mp4", *words)
         made[name] = frames(tmp_path / f"{name}.mp4")
+        said = "seed 0, video without sound, without tracks)" if name == "prompt" else "seed 0)"
+        assert said in capsys.readouterr().out
     assert torch.equal(made.pop("again"), made["speech"])
     names = [*made]
     for index, one in enumerate(names):
@@ -210,6 +214,14 @@ def test_an_evaluation_again_measures_the_same(mtv_run: ToyRun, tmp_path: Path) 
     assert run(words) == 0
     assert json.loads(path.read_text())["metrics"] == pytest.approx(before, nan_ok=True)
     assert before["evaluation/speech/sync_reference"] > 0.9
+
+
+def test_a_phase_without_tracks_says_why_nothing_is_ablated(
+    mtv_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = ablated(mtv_run, "video_pretraining", tmp_path / "run", clips=2)
+    assert not any(key.startswith("ablation/") for key in metrics)
+    assert "--ablate: this phase hears no sound" in capsys.readouterr().err
 
 
 def test_an_adapter_of_the_promoted_toy_samples(mtv_run: ToyRun, tmp_path: Path) -> None:

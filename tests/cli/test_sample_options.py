@@ -161,7 +161,8 @@ def test_empty_paths_are_refused(option: str, path: str) -> None:
         (
             [],
             "sample: --prompt is missing: describe what is seen and heard, or, for a model that speaks, give --script "
-            "or --describe",
+            "or --describe, or, for one that follows a sound, --audio or its tracks (--speech, --speech2, --effects, "
+            "--music)",
         ),
         (["--prompt", ""], "sample: --prompt is empty: describe what is seen and heard"),
         (["--audio", "a.wav", "--prompt", " "], "sample: --prompt is empty: describe what is seen and heard"),

@@ -85,6 +85,8 @@ BAD: list[tuple[str, bytes | str, str]] = [
     ("p.jsonl", lines({"prompt": "\ud800"}), "line 1: `prompt` is not UTF-8"),
     ("p.jsonl", lines({"prompt": "a", "negative": ""}), "line 1: `negative` is empty"),
     ("p.jsonl", lines({"prompt": "a", "name": "../a"}), "line 1: `name` is '../a'; it names a file"),
+    ("p.jsonl", lines({"prompt": "a", "name": "Zo\u00eb"}), "line 1: `name` is .*: give up to 100 ASCII letters"),
+    ("p.jsonl", lines({"speech": ""}), "line 1: `speech` is empty: give a file, or drop it"),
     ("p.jsonl", lines({"prompt": "a", "name": ""}), "line 1: `name` is ''; it names a file"),
     ("p.jsonl", lines({"prompt": "a", "name": "x"}, {"prompt": "b", "name": "X"}), "line 2: the name 'X' is that of l"),
     (
@@ -103,7 +105,7 @@ def test_what_a_file_cannot_mean_is_refused(tmp_path: Path, name: str, content: 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["no.png", "", ".", "a\0b"])
+@pytest.mark.parametrize("value", ["no.png", ".", "a\0b"])
 def test_files_that_are_not_there_are_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(DataError, match=r"p\.jsonl line 1: `image`: cannot read"):
         asked(tmp_path / "p.jsonl", lines({"prompt": "a", "image": value}))

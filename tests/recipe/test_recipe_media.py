@@ -16,7 +16,7 @@ from talkies.models.mirage_audio.phases import CloningConfig, DesignConfig
 from talkies.models.mirage_audio.system import MIRAGE_AUDIO
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.config import decode_phase
-from talkies.recipe.media import makes, takes
+from talkies.recipe.media import guides, makes, takes
 from talkies.streams.system import Parts, Setup
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -38,6 +38,23 @@ def test_a_phase_makes_its_targets_and_takes_what_it_reads(path: str, made: tupl
     assert makes(recipe) == made
     assert takes(recipe).keys() == taken
     assert all(words == recipe.system.options[name] for name, words in takes(recipe).items())
+
+
+@pytest.mark.parametrize(
+    ("path", "scale", "media"),
+    [
+        ("mtv/toy/visual_mood", "tracks", ("audio", "speech", "effects", "music")),
+        ("mtv/visual_mood", "tracks", ("speech", "effects", "music")),
+        ("mtv/toy/basic_face", "tracks", ("audio", "speech")),
+        ("mtv/toy/visual_mood", "text", ()),
+        ("mtv/toy/video_pretraining", "tracks", ()),
+        ("mirage/toy/reference", "sound", ("audio",)),
+        ("mirage_audio/toy/cloning", "reference", ("voice",)),
+        ("mova/toy/joint_phase1", "bridge", ()),
+    ],
+)
+def test_a_scale_guides_by_what_is_given_of_its_condition(path: str, scale: str, media: tuple[str, ...]) -> None:
+    assert guides(decode_phase(load(RECIPES / f"{path}.yaml"), SYSTEMS), scale) == media
 
 
 class Shown(MirageSystem):

@@ -110,9 +110,17 @@ def asked_by_file(args: argparse.Namespace) -> "list[Asked]":
 
 
 def check_scales(scales: Collection[str], asked: "list[Asked]", recipe: "PhaseRecipe") -> None:
-    """RecipeError for a scale on the command line that guides by a voice, if none is given."""
+    """RecipeError for a scale on the command line that guides by what is not given."""
     from talkies.config import RecipeError
-    from talkies.runs.cloned import passage_of
+    from talkies.generate.prompts import TRACKS
+    from talkies.recipe.media import guides
 
-    if (name := passage_of(recipe)) in scales and not any("voice" in one.files for one in asked):
-        raise RecipeError(f"sample: the scale {name} guides by the voice that is given: give --voice, or drop it")
+    for name in scales:
+        media = guides(recipe, name)
+        if not media or any(one.files.keys() & media for one in asked):
+            continue
+        tracks = [f"--{medium}" for medium in media if medium in TRACKS]
+        what = "tracks that are" if tracks else f"{'sound' if 'audio' in media else media[0]} that is"
+        whole = [f"--{medium}" for medium in media if medium not in TRACKS]
+        give = " or ".join([*whole, f"a track ({', '.join(tracks)})"] if tracks else whole)
+        raise RecipeError(f"sample: the scale {name} guides by the {what} given: give {give}, or drop it")

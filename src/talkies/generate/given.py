@@ -10,6 +10,7 @@ from talkies.config import DataError
 from talkies.media.container import UnevenError
 from talkies.media.frames import read_film, read_shown
 from talkies.media.mux import check_carried
+from talkies.media.plausible import check_values
 from talkies.media.probe import probe
 from talkies.media.sound import read_audio, sound_end
 from talkies.media.timeline import Beginning, find_beginning
@@ -35,7 +36,8 @@ def given_sound(
 ) -> Given:
     """The first `samples` of a file's sound, resampled to `sample_rate`, and what the file has of the next `more`
     seconds (None: all). `option` that the file is given to; `carried`: the film will have the sound as it is. Raises
-    MediaError for a file that cannot be decoded, or whose sound mp4 cannot hold if it is carried."""
+    MediaError for a file that cannot be decoded or has values that no sound has, or whose sound mp4 cannot hold if it
+    is carried."""
     info = probe(path)
     if info.audio_rate is None:
         raise DataError(f"sample: {path} has no sound; give a file with sound to --{option}")
@@ -44,6 +46,7 @@ def given_sound(
     clip = samples / sample_rate
     seconds = max(clip, sound_end(path) - begin.seconds) if more is None else clip + more
     sound = read_audio(path, sample_rate=sample_rate, seconds=seconds, begin=begin)
+    check_values(path, sound.numpy())
     sound = sound if more != 0 else sound[:samples]
     notes = []
     if info.audio_rate != sample_rate:

@@ -10,6 +10,8 @@ from torch.nn.functional import pad
 
 from talkies.config import DataError
 from talkies.generate.given import Given, check_audible, given_sound
+from talkies.generate.prompts import TRACKS
+from talkies.generate.voice import PAUSE, levels
 from talkies.media.sound import resampled, sound_end
 from talkies.streams.codec import Demixer
 
@@ -28,14 +30,26 @@ class GivenTracks:
 
 
 def demixed(
-    path: Path, demixer: Demixer, *, sample_rate: int, samples: int, more: float | None, device: torch.device | str
+    path: Path,
+    demixer: Demixer,
+    names: tuple[str, ...],
+    *,
+    sample_rate: int,
+    samples: int,
+    more: float | None,
+    device: torch.device | str,
 ) -> tuple[Given, GivenTracks]:
     """The sound of a file, which is demixed as a whole, and its tracks: `samples`, and what there is of the next `more`
-    seconds (None: all), at `sample_rate`. Raises what `given_sound` raises, and DataError for silence."""
+    seconds (None: all), at `sample_rate`. Raises what `given_sound` raises, and DataError if all of the tracks `names`
+    are silent, but for what a demixer leaves of others."""
     rate = demixer.sample_rate
     sound = given_sound(path, sample_rate=rate, samples=round(samples * rate / sample_rate), more=None)
+    if not bool(sound.values.any()):
+        raise _unheard(f"{path} is silent", names)
     check_audible(path, sound.values, rate)
     parts = demixer.demix(sound.values.to(device))
+    if max(_loudest(parts[name].float().cpu(), rate) for name in names) <= PAUSE * _loudest(sound.values, rate):
+        raise _unheard(str(path), names)
     kept = None if more is None else samples + round(more * sample_rate)
     tracks = {name: resampled(part.float().cpu(), rate, sample_rate)[:kept] for name, part in parts.items()}
     tracks = {name: pad(track, (0, max(0, samples - len(track)))) for name, track in tracks.items()}
@@ -71,6 +85,16 @@ def _check_lengths(lengths: Mapping[Path, float]) -> None:
     if max(lengths.values()) - min(lengths.values()) > TOLERANCE:
         spelled = ", ".join(f"{path} {seconds:.2f} s" for path, seconds in lengths.items())
         raise DataError(f"sample: tracks of one sound are equally long; found {spelled}: give files of one length")
+
+
+def _loudest(samples: Tensor, rate: int) -> float:
+    """The RMS of the loudest frame of a sound [S]."""
+    return float(levels(samples, rate)[1].max())
+
+
+def _unheard(what: str, names: tuple[str, ...]) -> DataError:
+    heard = ", ".join(track for track in TRACKS if track in names)
+    return DataError(f"sample: {what}: none of the tracks that the model hears sounds: {heard}; give another file")
 
 
 def _sum(tracks: Mapping[str, Tensor]) -> Tensor:

@@ -75,9 +75,11 @@ class Asked:
         if self.prompt is not None:
             check_text(self.at("prompt"), self.prompt, empty="describe what is seen and heard")
         elif not self.files.keys() & SOUNDS:
+            tracks = ", ".join(self._key(track) for track in TRACKS)
             raise RecipeError(
                 f"{self.at('prompt')} is missing: describe what is seen and heard, or, for a model that speaks, give "
-                f"{self._key('script')} or {self._key('describe')}"
+                f"{self._key('script')} or {self._key('describe')}, or, for one that follows a sound, "
+                f"{self._key('audio')} or its tracks ({tracks})"
             )
         if self.negative is not None:
             empty = "drop it, since the default is the empty prompt"
@@ -168,8 +170,8 @@ def _asked(
     name = values.get("name", f"{number:04d}{_slug(next(iter(worded.values()), prompt) or '')}")
     if not NAME.fullmatch(name):
         raise RecipeError(
-            f"sample: {where}: `name` is {shown(name)}; it names a file: give up to 100 letters, digits, dots, dashes "
-            "and underscores, a letter or digit first"
+            f"sample: {where}: `name` is {shown(name)}; it names a file: give up to 100 ASCII letters, digits, dots, "
+            "dashes and underscores, a letter or digit first"
         )
     return Asked(
         name=name,
@@ -201,7 +203,9 @@ def _prompt(worded: Mapping[str, str], values: Mapping[str, Any], where: str) ->
 
 
 def _file(folder: Path, value: str, option: str) -> Path:
-    """The file that a line names; DataError if it is not there."""
+    """The file that a line names; RecipeError if it names none, DataError if it is not there."""
+    if not value.strip():
+        raise RecipeError(f"sample: {option} is empty: give a file, or drop it")
     try:
         os.close(open_regular(folder / value))
     except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from talkies.config import DataError
 from talkies.media.clipping import find_clipping
+from talkies.media.plausible import check_values
 from talkies.media.probe import probe
 from talkies.media.sound import read_audio
 from talkies.media.timeline import find_beginning
@@ -40,12 +41,14 @@ class Voice:
 
 def read_voice(path: Path, *, stream: str, sample_rate: int, longest: int) -> Voice:
     """The first `longest` samples at `sample_rate` from where the recording's voice sets in. DataError for a recording
-    that is silent, clipped or too short, or has no sound; MediaError for a file that cannot be decoded."""
+    that is silent, clipped or too short, or has no sound; MediaError for a file that cannot be decoded, or has values
+    that no sound has."""
     info = probe(path)
     if info.audio_rate is None:
         raise DataError(f"{path} has no sound: give a recording of a voice")
     begin, rate = find_beginning(path, modalities=("audio",)), info.audio_rate
     sound = read_audio(path, sample_rate=rate, seconds=LISTENED, begin=begin)
+    check_values(path, sound.numpy())
     first, end = _voiced(path, sound, rate)
     wanted = longest / sample_rate
     last = min(end, first + round(wanted * rate))
@@ -64,13 +67,16 @@ def read_voice(path: Path, *, stream: str, sample_rate: int, longest: int) -> Vo
     return Voice(stream=stream, samples=samples, notes=tuple(notes))
 
 
+def levels(sound: Tensor, rate: int) -> tuple[int, Tensor]:
+    """The samples of a FRAME, and the RMS of every frame of a sound [S]."""
+    size = max(1, round(FRAME * rate))
+    padded = torch.nn.functional.pad(sound, (0, -len(sound) % size))
+    return size, padded.view(-1, size).square().mean(1).sqrt()
+
+
 def _voiced(path: Path, sound: Tensor, rate: int) -> tuple[int, int]:
     """The first sample that is not silence, and the end of the last one, to within a frame."""
-    size = max(1, round(FRAME * rate))
-    if not bool(sound.isfinite().all()):
-        raise DataError(f"{path} has samples that are not finite: give another recording")
-    padded = torch.nn.functional.pad(sound, (0, -len(sound) % size))
-    loud = padded.view(-1, size).square().mean(1).sqrt()
+    size, loud = levels(sound, rate)
     if not len(sound) or float(loud.max()) < SILENT:
         within = f" in its first {LISTENED:g} s" if len(sound) >= int(LISTENED * rate) else ""
         raise DataError(f"{path} is silent{within}: give a recording of a voice")

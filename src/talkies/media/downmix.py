@@ -36,8 +36,9 @@ def channel_values(frame: Any) -> Values:
 def mono(frame: Any, channel: Channel = "mix") -> Samples:
     """[S] in [-1, 1] of a decoded frame. NoChannelError if it has no such channel."""
     values, layout = channel_values(frame), frame.layout.name
-    sound = mix_weights(layout) @ values if channel == "mix" else values[channel_number(layout, channel)]
-    samples: Samples = sound.astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # readers refuse what is not finite
+        sound = mix_weights(layout) @ values if channel == "mix" else values[channel_number(layout, channel)]
+        samples: Samples = sound.astype(np.float32)
     return samples
 
 

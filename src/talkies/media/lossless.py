@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from talkies.media.container import MediaError, libav_errors
 from talkies.media.decoding import sounds
 from talkies.media.downmix import UNNAMED, Values, channel_values
+from talkies.media.plausible import check_values
 from talkies.media.sound import GAP
 
 NARROW = ("u8", "s16")
@@ -51,9 +52,10 @@ class Lossless:
         return context.codec.name.startswith("pcm_") or context.format.name.rstrip("p") in INTEGERS
 
     def packets(self) -> Iterator[Any]:
-        """Of all sound; raises MediaError if it is damaged or goes back in time."""
+        """Of all sound; raises MediaError if it is damaged, goes back in time or has values that no sound has."""
         filled = 0
         for values in self._in_place():
+            check_values(self.given, values)
             frame = av.AudioFrame.from_ndarray(
                 self._integers(values), format=self.target.format.name, layout=self.layout
             )

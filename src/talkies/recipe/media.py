@@ -1,5 +1,7 @@
 """The media that a phase makes, and those that it can be given."""
 
+from itertools import pairwise
+
 from talkies.codecs.demix_config import parts_sounds
 from talkies.recipe.components import parts
 from talkies.recipe.config import PhaseRecipe
@@ -23,6 +25,17 @@ def takes(recipe: PhaseRecipe) -> dict[str, str]:
     given |= {medium_of(recipe, name) for name in whole} | tracks
     given |= {"audio"} if tracks and parts_sounds(recipe.codecs) else set()
     return {name: words for name, words in recipe.system.options.items() if name in given}
+
+
+def guides(recipe: PhaseRecipe, scale: str) -> tuple[str, ...]:
+    """The options of `talkies sample` that give what a guidance scale guides by; none for one of texts or networks."""
+    ladder, stored = recipe.system.ladder(recipe), recipe.system.stored(recipe.codecs)
+    rungs = [one for one in pairwise(ladder) if one[1].scale == scale]
+    added = {name for before, rung in rungs for name in before.without - rung.without} & parts(recipe).conditions
+    given = {track for name in added if (track := stored[name].track) is not None}
+    given |= {"audio"} if given or any(stored[name].of == "clip" for name in added) else set()
+    given |= {"voice"} if any(stored[name].of == "passage" for name in added) else set()
+    return tuple(name for name in takes(recipe) if name in given)
 
 
 def medium_of(recipe: PhaseRecipe, stream: str) -> str:

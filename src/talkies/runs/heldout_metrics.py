@@ -20,6 +20,9 @@ from talkies.runs.voice_examples import write_examples
 from talkies.signals.answer import check_signal
 from talkies.streams.codec import Media
 
+SOUNDLESS = "this phase hears no sound, and nothing else tells what its conditions decide: ablate one that does"
+FOREIGN = "what conditions decide is known of the synthetic world's clips alone"
+"""Why nothing was ablated."""
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +71,7 @@ def evaluate(
     if ablate:
         ablated = ablation(model, clips_made, conditions, sampling, seed=seed)
         if not ablated:
-            _log.warning("evaluate: --ablate: what conditions decide is known of the synthetic world's clips alone")
+            _log.warning(f"evaluate: --ablate: {SOUNDLESS if real[0].samples is None else FOREIGN}")
         metrics |= ablated | track_ablation(
             model, source.model, clips_made, conditions, sampling, seed=seed, folder=folder
         )

@@ -148,6 +148,8 @@ def _write(
         say(f"sample:   {note}")
     made = [medium for medium in ONLY if source.generator().stream_of(medium) is not None]
     only = ONLY[made[0]] if len(made) == 1 and silent else ""
+    tracks = source.generator().tracks.keys()
+    only += ", without tracks" if tracks and not tracks & {*request.given, *request.latents} else ""
     if wanted.beside is not None:
         medium, path, given = wanted.beside
         for note in (*given.notes, *notes):

@@ -27,12 +27,12 @@ def tracks_of(asked: Asked, model: Generator, *, whole: bool) -> Tracks | None:
     stream = next(iter(model.tracks))
     rate, samples = model.codecs.audio[model.codec_of(stream)].sample_rate, model.samples_of(stream)
     more = None if whole else (model.hears(stream) - samples) / rate
+    names = tuple(model.tracks.values())
     if paths:
-        names = tuple(model.tracks.values())
         return Tracks(tracks=read_tracks(paths, names, sample_rate=rate, samples=samples, more=more))
     (demixer,) = model.codecs.demix.values()
     given, parted = demixed(
-        asked.files["audio"], demixer, sample_rate=rate, samples=samples, more=more, device=model.device
+        asked.files["audio"], demixer, names, sample_rate=rate, samples=samples, more=more, device=model.device
     )
     return Tracks(tracks=parted, given=given)
 
