@@ -163,6 +163,8 @@ def test_other_clips_are_not_taken_for_scenes(real: list[Media]) -> None:
     for frames in (None, film(clip)[:2], film(clip)[..., :48], portrait):
         assert not are_scenes([replace(clip, frames=frames)])
     assert not are_scenes([replace(clip, samples=None)])
+    assert are_scenes(real, ["1 person conversation. Persons: Person1: a man. Scene Description: a red wall."])
+    assert not are_scenes(real, ["Somebody in a red shirt is talking."]), "few clips follow all tracks by chance"
 
 
 def test_an_evaluation_of_scenes_compares_mouth_and_speech(real: list[Media]) -> None:

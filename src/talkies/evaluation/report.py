@@ -39,7 +39,7 @@ def evaluate_clips(media: list[Media], reference: list[Media], *, captions: Sequ
     if has_audio:
         metrics["frechet_audio"] = standardised_distance(*(_audio_rows(clips) for clips in (media, reference)))
     if has_video and has_audio and all(_frames(clip) >= 3 for clip in [*media, *reference]):
-        scenes = are_scenes(reference)
+        scenes = are_scenes(reference, captions)
         metrics |= _sync_metrics(*(map(spoken, clips) if scenes else clips for clips in (media, reference)))
         metrics |= speaker_metrics(media, reference, captions=captions)
     if has_video and has_audio and all(_frames(clip) >= SHORTEST for clip in [*media, *reference]):

@@ -16,9 +16,12 @@ SHORTEST = 3
 """Frames that are needed, as by `sync`."""
 
 
-def are_scenes(real: Sequence[Media]) -> bool:
-    """Whether real clips are the world's scenes: their frames follow every track as TOLD says."""
-    return all(map(_framed, real)) and all(score >= TOLD for score in track_scores(real).values())
+def are_scenes(real: Sequence[Media], captions: Sequence[str] = ()) -> bool:
+    """Whether real clips are the world's scenes: their `captions`, if they have any, are of its form, and their frames
+    follow every track as TOLD says, which a few other clips may do by chance."""
+    if any(named_wall(caption) is None for caption in captions) or not all(map(_framed, real)):
+        return False
+    return all(score >= TOLD for score in track_scores(real).values())
 
 
 def _framed(clip: Media) -> bool:

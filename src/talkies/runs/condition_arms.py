@@ -65,7 +65,7 @@ def clips_of(model: Generator, batches: Sequence[Batch], generated: list[Media],
         voices=voices,
         speakers=bool(speakers),
         scripts=bool(scripts),
-        scenes=are_scenes(real),
+        scenes=are_scenes(real, captions),
         films={(frozenset(), frozenset()): generated},
     )
 
