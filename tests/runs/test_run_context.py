@@ -186,7 +186,7 @@ LATE: dict[str, tuple[dict[str, Any], type[UserError], str]] = {
     "no stems": (
         {"system": "mtv", "sources": {"clips": {"kind": "folder", "path": "films"}},
          "codecs": {**MTV, "demix": {"kind": "tracks"}}},
-        DataError, r"source 'clips': 1 of 1 files lack a file of their tracks .* a\.mp4 has no \*\.\w+\.wav",
+        DataError, r"source 'clips': 1 of 1 files lack a file of their tracks .* a\.mp4 has no a\.speech\.wav",
     ),
     "stems that are not rendered": (
         {"system": "mtv", "sources": {"clips": SCENES}, "codecs": {**MTV, "demix": {"kind": "tracks"}}}, RecipeError,
