@@ -44,7 +44,7 @@ CHANGES = [
     ("world/*.py", r"source\.size\b", "source.side"),
     ("codecs/config.py", r"from talkies\.config import config\n", r"\g<0>from talkies.config.schema import renamed\n"),
     ("codecs/config.py", "motion: Channels = 2", 'moving: Channels = renamed("motion", default=2)'),
-    ("codecs/linear_video.py", r"config\.motion\b", "config.moving"),
+    ("codecs/*.py", r"\.motion\b", ".moving"),
 ]
 """Files, what they have (a regular expression), and what takes its place."""
 
