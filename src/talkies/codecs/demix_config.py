@@ -81,7 +81,7 @@ class DemucsConfig:
     tracks: tuple[Track, ...] = ("music", "effects", "speech")
     shifts: Annotated[int, Field(ge=0, le=64)] = 1
     overlap: Annotated[float, Field(ge=0, le=0.95)] = 0.8
-    other_speakers: tuple[Track, ...] = added(())
+    other_speakers: tuple[Track, ...] = added(default=())
 
     @property
     def all_tracks(self) -> tuple[str, ...]:
