@@ -1,6 +1,7 @@
 """The commands of docs/weights.md, on small weights: those that move files run, the others pass their parsers."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from made_folders import folder_bytes, mova_folder
 from made_releases import adapted
 from readme import ROOT, commands
 from test_readme import WEIGHTS, check_parsed, words_of
+
+sys.path.append(str(Path(__file__).parents[1] / "codecs"))
+from small_demucs import checkpoint
 
 from talkies.cli.main import run
 
@@ -20,6 +24,7 @@ def test_from_a_download_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     mova_folder(Path("weights/MOVA-360p"))
     cogvideox_folder(Path("weights/cogvideox-5b"))
+    checkpoint(Path("weights/mvsep-cdx23/97d170e1.th"))
     lora = Path("runs/lora-0123456789ab/0001")
     for command in commands():
         if not command.startswith(WEIGHTS):

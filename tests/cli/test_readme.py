@@ -75,9 +75,15 @@ WEIGHTS = (
     "talkies plan releases/", "talkies plan recipes/mova/lora.yaml ", "talkies train recipes/mova/lora.yaml ",
 )  # fmt: skip
 """Commands of docs/weights.md: test_docs_weights.py."""
+FULL_SCALE = (
+    "talkies prepare recipes/mtv/",
+    "talkies train recipes/mtv/curriculum.yaml",
+    "talkies sample models:/mtv-visual-mood@",
+)
+"""Commands of docs/mtv.md, which no machine here can run: their recipes decode, their options parse."""
 VOICES = ("talkies sample voices/",)
 """Commands of a model that speaks: test_sample_voice.py."""
-APART = (*SPEAKERS, *PERFORMERS, *STEERED, *WEIGHTS, *VOICES)
+APART = (*SPEAKERS, *PERFORMERS, *STEERED, *WEIGHTS, *FULL_SCALE, *VOICES)
 LONG = ("talkies train recipes/mova/toy/curriculum.yaml",)
 """Commands of the stage `slow`; without overrides this is command 1, which every test of this folder is built on."""
 SETUP = re.compile(r"python3\.11 -m venv|\.venv/bin/(pip install|python -m pytest|talkies train|zensical build)")
@@ -145,6 +151,8 @@ READ: dict[str, Callable[[Path], object]] = {
     "site": load_site,
 }
 """`kind` of a file -> the function that reads it, or refuses it if it is wrong."""
+READS = {"prepare": "prepare", "train": "curriculum"}
+"""Verb -> the `kind` of what commands of full scale give it."""
 
 
 def words_of(command: str) -> list[str]:
@@ -248,6 +256,15 @@ def test_a_curriculum_with_overrides_is_trained(tmp_path: Path, command: str) ->
     recipe, *overrides = [re.sub(r"steps\.max=\d+", "steps.max=4", word) for word in words_of(command)[1:]]
     words = ["train", str(ROOT / recipe), *SMALL, *overrides, "--runs", str(tmp_path), "--quiet"]
     assert run(words) == 0
+
+
+def test_commands_of_full_scale_pass_their_parsers(project: Path) -> None:
+    for command in commands():
+        if command.startswith(FULL_SCALE):
+            words = words_of(command)
+            parser_of(words[0]).parse_intermixed_args(words[1:])
+            if words[0] in READS:
+                READ[READS[words[0]]](Path(words[1]))
 
 
 def test_setup_is_what_ci_does() -> None:

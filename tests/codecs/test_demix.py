@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from small_demucs import SOURCES, demucs, network
 from torch import Tensor
 
-from talkies.codecs.demix_config import BandsConfig, DemucsConfig, TracksConfig
+from talkies.codecs.demix_config import BandsConfig, DemucsConfig, TracksConfig, check_demixer, files_of
 from talkies.codecs.demucs import DemucsDemixer
+from talkies.codecs.identity import config_values
 from talkies.codecs.load import load_codecs, load_demixer
 from talkies.config import DataError, RecipeError
 from talkies.streams.codec import Demixer
@@ -78,6 +80,7 @@ def test_identities_differ_with_what_changes_the_tracks(tmp_path: Path) -> None:
     configs = [
         BandsConfig(), BandsConfig(edge=20.0), BandsConfig(sample_rate=32000), TracksConfig(), TracksConfig(label="b"),
         DemucsConfig(weights=str(one)), DemucsConfig(weights=str(two)), DemucsConfig(weights=str(one), shifts=2),
+        DemucsConfig(weights=str(one), other_speakers=("speech2",)),
     ]  # fmt: skip
     found = [load_demixer(config, key=KEY).identity for config in configs]
     assert len({*found}) == len(found)
@@ -104,6 +107,34 @@ def test_demucs_names_its_tracks_in_the_networks_order(tmp_path: Path) -> None:
     assert (demixer.sample_rate, tuple(found)) == (44100, ("music", "effects", "speech"))
     for number, name in enumerate(found):
         torch.testing.assert_close(found[name], made[number], atol=1e-5, rtol=1e-4)
+
+
+def test_other_speakers_are_tracks_that_no_network_finds(tmp_path: Path) -> None:
+    """A demixer without any has the identity that it had before there were some."""
+    plain, other = DemucsConfig(weights=str(demucs(tmp_path / "w"))), ("speech2",)
+    assert config_values(plain).keys() == {"kind", "tracks", "shifts", "overlap"}
+    config = replace(plain, other_speakers=other)
+    demixer, sound = load_demixer(config, key=KEY), 0.1 * torch.randn(22050)
+    assert config.all_tracks == ("music", "effects", "speech", *other)
+    assert tuple(demixer.demix(sound)) == demixer.tracks == plain.all_tracks == plain.tracks
+    assert files_of(config, config.all_tracks) == {"speech2": ".speech2.wav"}
+    assert files_of(plain, config.all_tracks) == {}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"other_speakers": ("speech2", "speech2")}, r"other_speakers` is speech2, speech2: name every track once"),
+        ({"other_speakers": ("speech",)}, r"names 'speech', which the network finds \(`codecs\.demix\.tracks`\): drop"),
+        (
+            {"tracks": ("music", "effects", "voice"), "other_speakers": ("speech2",)},
+            r"taken off the track speech, but `codecs\.demix\.tracks` is music, effects, voice: name it there",
+        ),
+    ],
+)
+def test_other_speakers_are_named_once_and_need_speech(keys: dict[str, tuple[str, ...]], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        check_demixer(DemucsConfig(**keys), KEY)  # type: ignore[arg-type]
 
 
 def test_demucs_takes_the_mean_of_its_networks(tmp_path: Path) -> None:

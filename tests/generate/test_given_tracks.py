@@ -16,6 +16,7 @@ from talkies.streams.codec import Media
 
 RATE = 16000
 HEARD = ("effects", "music", "speech")
+TOY = BandsConfig()
 
 
 def tone(hertz: float, loud: float = 0.5) -> Tensor:
@@ -25,10 +26,12 @@ def tone(hertz: float, loud: float = 0.5) -> Tensor:
     return loud * fade * torch.sin(2 * torch.pi * hertz * time)
 
 
-def parted(folder: Path, sound: Tensor, names: tuple[str, ...] = HEARD) -> tuple[Given, GivenTracks]:
+def parted(
+    folder: Path, sound: Tensor, names: tuple[str, ...] = HEARD, bands: BandsConfig = TOY
+) -> tuple[Given, GivenTracks]:
     path = folder / "mix.wav"
     write_media(path, Media(frames=None, fps=1.0, samples=sound, sample_rate=RATE), tags={})
-    return demixed(path, BandDemixer(BandsConfig()), names, sample_rate=RATE, samples=2 * RATE, more=0.0, device="cpu")
+    return demixed(path, BandDemixer(bands), names, sample_rate=RATE, samples=2 * RATE, more=0.0, device="cpu")
 
 
 @pytest.mark.parametrize(("hertz", "track"), [(40.0, "music"), (1000.0, "speech"), (5000.0, "effects")])
@@ -48,6 +51,24 @@ def test_a_sound_of_tracks_that_are_not_heard_is_refused(tmp_path: Path) -> None
 
 def test_a_short_effect_in_loud_music_is_heard(tmp_path: Path) -> None:
     parted(tmp_path, tone(40.0) + 0.05 * tone(5000.0), ("effects",))
+
+
+def test_a_speaker_that_no_demixer_finds_is_silent(tmp_path: Path) -> None:
+    """All of the speech is the first one's, and the sound stays whole."""
+    bands, two = BandsConfig(bands={"speech": (90.0, 7000.0)}), ("speech", "speech2")
+    _, tracks = parted(tmp_path, tone(1000.0) + tone(3000.0), two, bands)
+    assert tracks.notes == (
+        f"{tmp_path / 'mix.wav'}: demixed as the sound of one speaker, speech2 is silent: give --speech and --speech2 "
+        "for several",
+    )
+    assert not bool(tracks.tracks["speech2"].any())
+    assert tracks.tracks["speech2"].shape == tracks.tracks["speech"].shape
+    assert torch.equal(tracks.mix, tracks.tracks["speech"].clamp(-1, 1))
+    _, alone = parted(tmp_path, tone(1000.0) + tone(3000.0), ("speech",), bands)
+    assert alone.notes == ()
+    assert torch.equal(alone.mix, tracks.mix)
+    with pytest.raises(DataError, match=r"none of the tracks that the model hears sounds: speech; give another file"):
+        parted(tmp_path, tone(40.0), two, bands)
 
 
 def test_silence_is_called_so(tmp_path: Path) -> None:

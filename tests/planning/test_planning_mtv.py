@@ -15,8 +15,8 @@ RECIPES = Path(__file__).parents[2] / "recipes" / "mtv"
 VIDEO, ATTENTION, CONTROL = 3_984_309_312, 1_585_973_760, 5_962_435_584
 """Parameters of CogVideoX-5b without and of its attention, and of the control beside it."""
 STAGES = ("single_character", "multiple_characters", "sound_event", "visual_mood", "lora")
-DEMUCS = "codecs.demix={kind: demucs, weights: weights/htdemucs-dnr}"
-"""It tells no speakers apart."""
+ALONE = "codecs.demix.other_speakers=[]"
+"""Without files, HT-Demucs tells no speakers apart."""
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,11 @@ def test_every_component_computes() -> None:
         (["phase.trains=attention"], "control_and_attention"),
         (["phase.tracks=[]"], "`phase.tracks` is empty"),
         (["phase.tracks=[speech, speech2]", "model.speakers=1"], "set `model.speakers` to 2"),
-        (["phase.tracks=[speech, speech2]", DEMUCS], "but `codecs.demix` parts a sound into"),
+        (
+            ["phase.tracks=[speech, speech2]", ALONE],
+            "but `codecs.demix` parts a sound into music, effects, speech: name it in `codecs.demix.other_speakers`",
+        ),
+        (["codecs.demix.other_speakers=[speech]"], "names 'speech', which the network finds (`codecs.demix.tracks`)"),
         (["phase.tracks=[voice]"], "phase.tracks"),
         (["codecs.demix=null"], "codecs.demix"),
         (["codecs.sound={kind: log_mel, channels: 80}"], "`codecs.sound.channels` is 80, "),

@@ -27,7 +27,7 @@ class TrackFiles:
     @property
     def tracks(self) -> tuple[str, ...]:
         """Their names."""
-        return self.config.tracks
+        return self.config.all_tracks
 
     def demix(self, samples: Tensor) -> dict[str, Tensor]:
         """Raises DataError."""
@@ -52,7 +52,7 @@ class BandDemixer:
     @property
     def tracks(self) -> tuple[str, ...]:
         """Their names."""
-        return self.config.tracks
+        return self.config.all_tracks
 
     @property
     def sample_rate(self) -> int:

@@ -53,7 +53,7 @@ class DemucsDemixer:
 
     @property
     def tracks(self) -> tuple[str, ...]:
-        """Their names."""
+        """The names of what the networks find; files hold those of other speakers."""
         return self.config.tracks
 
     @property

@@ -1,6 +1,6 @@
 """Reads tracks that are given to a model: files of tracks, or the sound of one file, which is demixed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from talkies.codecs.demix_config import SPEECH
 from talkies.config import DataError
+from talkies.config.quoting import listed
 from talkies.generate.given import Given, check_audible, given_sound
 from talkies.generate.prompts import TRACKS
 from talkies.generate.voice import PAUSE, levels
@@ -40,20 +42,32 @@ def demixed(
     device: torch.device | str,
 ) -> tuple[Given, GivenTracks]:
     """The sound of a file, which is demixed as a whole, and its tracks: `samples`, and what there is of the next `more`
-    seconds (None: all), at `sample_rate`. Raises what `given_sound` raises, and DataError if all of the tracks `names`
-    are silent, but for what a demixer leaves of others."""
+    seconds (None: all), at `sample_rate`. Of `names`, those that the demixer does not find, of other speakers, are
+    silent. Raises what `given_sound` raises, and DataError if all that it finds are silent, but for what it leaves of
+    others."""
     rate = demixer.sample_rate
     sound = given_sound(path, sample_rate=rate, samples=round(samples * rate / sample_rate), more=None)
     if not bool(sound.values.any()):
         raise _unheard(f"{path} is silent", names)
     check_audible(path, sound.values, rate)
     parts = demixer.demix(sound.values.to(device))
-    if max(_loudest(parts[name].float().cpu(), rate) for name in names) <= PAUSE * _loudest(sound.values, rate):
-        raise _unheard(str(path), names)
+    heard = tuple(name for name in names if name in parts)
+    loudest = max((_loudest(parts[name].float().cpu(), rate) for name in heard), default=0.0)
+    if loudest <= PAUSE * _loudest(sound.values, rate):
+        raise _unheard(str(path), heard)
     kept = None if more is None else samples + round(more * sample_rate)
     tracks = {name: resampled(part.float().cpu(), rate, sample_rate)[:kept] for name, part in parts.items()}
     tracks = {name: pad(track, (0, max(0, samples - len(track)))) for name, track in tracks.items()}
-    return sound, GivenTracks(tracks=tracks, mix=_sum(tracks), sample_rate=sample_rate)
+    mix, others = _sum(tracks), [name for name in names if name not in parts]
+    tracks |= {name: torch.zeros_like(mix) for name in others}
+    notes = (f"{path}: {_one_speaker(others)}",) if others else ()
+    return sound, GivenTracks(tracks=tracks, mix=mix, sample_rate=sample_rate, notes=notes)
+
+
+def _one_speaker(others: Sequence[str]) -> str:
+    """What is said of a sound whose demixer parts no speakers."""
+    several = " and ".join(f"--{name}" for name in (SPEECH, *others))
+    return f"demixed as the sound of one speaker, {listed(others)} is silent: give {several} for several"
 
 
 def read_tracks(

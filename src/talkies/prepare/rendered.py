@@ -37,5 +37,5 @@ def check_stems(key: str, name: str, source: SyntheticSource, stems: Sequence[st
             files = listed([f"*{other}" for other in rendered]) or "no files of tracks (`stems`)"
             raise RecipeError(
                 f"recipe: `{key}` reads tracks from files *{end}, but `sources.{name}` renders {files}: let it render "
-                "them, or choose a demixer that demixes"
+                "them, or choose a demixer that finds them itself"
             )

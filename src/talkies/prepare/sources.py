@@ -108,7 +108,8 @@ def _check_stems(name: str, items: Sequence[Item]) -> None:
         files = listed([f"{id} has no {name}" for id, name in lacking.items()])
         raise DataError(
             f"prepare: source {shown(name)}: {len(lacking)} of {len(items)} files lack a file of their tracks beside "
-            f"them: {files}; demix them, or choose a `codecs.demix` that demixes"
+            f"them: {files}; demix them to files, leave these tracks out (`sets.NAME.without`), or choose a "
+            "`codecs.demix` that finds them itself"
         )
 
 

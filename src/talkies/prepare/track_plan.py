@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from talkies.codecs.config import CodecConfig
-from talkies.codecs.demix_config import DemixerConfig, TracksConfig, check_demixer, demixers
+from talkies.codecs.demix_config import DemixerConfig, DemucsConfig, check_demixer, demixers, files_of
 from talkies.config import RecipeError
 from talkies.config.quoting import listed, named, shown
 from talkies.prepare.config import SILENCE, DualDemixConfig, PrepareConfig, SetConfig
@@ -45,10 +45,15 @@ class TrackPlan:
     @property
     def stems(self) -> tuple[str, ...]:
         """The ends of the names of the files that its tracks are read from."""
-        first = [self.config.suffix(track) for track in self.read] if isinstance(self.config, TracksConfig) else []
-        dual = self.dual
-        second = [dual.by.suffix(dual.track)] if dual is not None and isinstance(dual.by, TracksConfig) else []
+        first = files_of(self.config, self.read).values()
+        second = () if self.dual is None else files_of(self.dual.by, (self.dual.track,)).values()
         return tuple(dict.fromkeys([*first, *second]))
+
+    @property
+    def other_speakers(self) -> tuple[str, ...]:
+        """The stored tracks of speakers whom the demixer leaves in its speech."""
+        names = self.config.other_speakers if isinstance(self.config, DemucsConfig) else ()
+        return tuple(name for name in names if name in self.stored)
 
 
 def plan_tracks(
@@ -65,10 +70,10 @@ def plan_tracks(
         config.codecs, parted, system, reads=f"`{key}` keeps", otherwise=f", or leave it out: `{key}.without`"
     )
     needed = BY_TRACK.get(section.subset or "")
-    if needed is not None and needed not in demixer.tracks:
+    if needed is not None and needed not in demixer.all_tracks:
         raise RecipeError(
             f"recipe: `{key}.subset` is {section.subset}, clips whose {needed} can be heard, but `codecs.{codec}` "
-            f"makes only {listed(demixer.tracks)}: choose another subset"
+            f"makes only {listed(demixer.all_tracks)}: choose another subset"
         )
     _check_dual(section, key, codec, demixer)
     return TrackPlan(
@@ -95,10 +100,10 @@ def demixer_of(
     ((name, demixer),) = found.items()
     check_demixer(demixer, f"codecs.{name}")
     for stream, track in parted.items():
-        if track not in demixer.tracks:
+        if track not in demixer.all_tracks:
             raise RecipeError(
                 f"recipe: {reads} {stream}, the track {shown(track)}, but `codecs.{name}` makes only "
-                f"{listed(demixer.tracks)}: name it there{otherwise}"
+                f"{listed(demixer.all_tracks)}: name it there{otherwise}"
             )
     return name, demixer
 
@@ -125,7 +130,7 @@ def _check_dual(section: SetConfig, key: str, codec: str, demixer: DemixerConfig
     if dual is None:
         return
     check_demixer(dual.by, f"{key}.dual_demix.by")
-    for where, tracks in ((f"codecs.{codec}", demixer.tracks), (f"{key}.dual_demix.by", dual.by.tracks)):
+    for where, tracks in ((f"codecs.{codec}", demixer.all_tracks), (f"{key}.dual_demix.by", dual.by.all_tracks)):
         if dual.track not in tracks:
             raise RecipeError(
                 f"recipe: `{key}.dual_demix.track` is {shown(dual.track)}, but `{where}` makes only {listed(tracks)}"

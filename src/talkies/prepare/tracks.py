@@ -1,6 +1,6 @@
 """The tracks of a clip's sound: files beside its media, or what a demixer makes of the whole file, in its window."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, gcd, inf, log10
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from talkies.codecs.demix_config import TracksConfig
+from talkies.codecs.demix_config import SPEECH, files_of
 from talkies.codecs.geometry import samples_of
 from talkies.media.container import MediaError
 from talkies.media.probe import MediaInfo
@@ -43,9 +43,11 @@ class Whole:
     first: int
 
     def cut(self, begin: int, length: int) -> Tensor:
-        """So many samples from `begin` on, counted from the window's beginning; silence beyond the file's end."""
-        found = self.samples[self.first + begin :][:length]
-        return pad(found, (0, length - len(found)))
+        """So many samples from `begin` on, counted from the window's beginning; silence beyond the file's ends."""
+        start = self.first + begin
+        found = self.samples[max(0, start) : max(0, start + length)]
+        before = min(length, max(0, -start))
+        return pad(found, (before, length - before - len(found)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +61,13 @@ class Window:
     begin: Beginning
 
     def tracks(self, key: str, names: tuple[str, ...]) -> dict[str, Whole]:
-        """Tracks of the demixer whose section has this key."""
+        """Tracks of the demixer whose section has this key, as it finds them, or as its files hold them."""
         assert self.plan.tracks is not None, "a set without tracks reads none"
-        config = self.plan.tracks.sections[key]
-        if isinstance(config, TracksConfig):
-            return {track: self._stem(self.item.stems[config.suffix(track)], track) for track in names}
-        return self._demixed(key, names)
+        files = files_of(self.plan.tracks.sections[key], names)
+        parted = tuple(name for name in names if name not in files)
+        found = {track: self._stem(self.item.stems[end], track) for track, end in files.items()}
+        found |= self._demixed(key, parted) if parted else {}
+        return {name: found[name] for name in names}
 
     def _demixed(self, key: str, names: tuple[str, ...]) -> dict[str, Whole]:
         path, rate, demixer = self.item.media, self.plan.sample_rate, self.reader.demixers[key]
@@ -125,14 +128,26 @@ def read_tracks(window: Window, sound: RawSound) -> dict[str, RawTrack]:
     rules = window.plan.tracks
     if rules is None:
         return {}
+    parts = window.tracks(rules.demixer, rules.read)
     found = {
-        track: _raw(track, whole, window, sound) for track, whole in window.tracks(rules.demixer, rules.read).items()
+        track: _raw(track, whole, window, sound)
+        for track, whole in _without_others(parts, rules.other_speakers).items()
     }
     _check_levels(rules, found)
     if rules.dual is not None:
         other = window.tracks(rules.dual_key, (rules.dual.track,))[rules.dual.track]
-        _check_dual(rules.dual, found[rules.dual.track].samples[: sound.real], other.cut(0, sound.real) * sound.gain)
+        _check_dual(rules.dual, *(one.cut(0, sound.real) * sound.gain for one in (parts[rules.dual.track], other)))
     return {track: found[track] for track in rules.stored}
+
+
+def _without_others(tracks: Mapping[str, Whole], others: Iterable[str]) -> dict[str, Whole]:
+    """The tracks, with the speech of other speakers, whose tracks are files, taken off what a demixer calls speech."""
+    found = dict(tracks)
+    for name in others if SPEECH in found else ():
+        speech = found[SPEECH]
+        rest = speech.samples - tracks[name].cut(-speech.first, len(speech.samples))
+        found[SPEECH] = replace(speech, samples=rest)
+    return found
 
 
 def _raw(track: str, whole: Whole, window: Window, sound: RawSound) -> RawTrack:

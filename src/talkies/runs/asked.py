@@ -124,7 +124,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     if tracks is not None and tracks.given is not None:
         beside = "audio", asked.files["audio"], tracks.given
     read = None if tracks is None or tracks.given is not None else tracks.tracks
-    notes = notes if read is None else read.notes
+    notes += () if tracks is None else tracks.tracks.notes
     return Read(request=request, beside=beside, tracks=read, notes=notes, tags=provenance(asked))
 
 

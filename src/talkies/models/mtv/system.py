@@ -93,9 +93,9 @@ class MtvSystem:
         )
 
     def stored(self, codecs: Mapping[str, Any]) -> dict[str, Stored]:
-        """The video's latents, the features of every track that the demixer parts, and the sound itself."""
+        """The video's latents, the features of every track of the demixer, and the sound itself."""
         found = {name: Stored(codec=name) for name in ("video", "audio") if name in codecs}
-        tracks = codecs["demix"].tracks if {"demix", "sound"} <= codecs.keys() else ()
+        tracks = codecs["demix"].all_tracks if {"demix", "sound"} <= codecs.keys() else ()
         return found | {name: Stored(codec="sound", track=name) for name in ENCODED if name in tracks}
 
     def texts(self, codecs: Mapping[str, Any]) -> dict[str, str]:
@@ -166,7 +166,7 @@ def _check_phase(setup: Setup) -> None:
             "recipe: `phase.trains` is control_and_attention, but the backbone of `model.preset` "
             f"{setup.model.preset} is one component: choose control or all"
         )
-    tracks, parted = phase.tracks, setup.codecs["demix"].tracks
+    tracks, parted = phase.tracks, setup.codecs["demix"].all_tracks
     if not tracks or len({*tracks}) < len(tracks):
         raise RecipeError(f"recipe: `phase.tracks` is {listed(tracks) or 'empty'}: name every track once")
     if "speech2" in tracks and "speech" not in tracks:
@@ -177,8 +177,10 @@ def _check_phase(setup: Setup) -> None:
             "`model.speakers` to 2, or drop it"
         )
     if lacking := [track for track in tracks if track not in parted]:
+        own = setup.codecs["demix"].kind == "demucs" and lacking[0] == "speech2"
+        hint = ": name it in `codecs.demix.other_speakers`, and give its files" if own else ""
         raise RecipeError(
-            f"recipe: `phase.tracks` names {lacking[0]}, but `codecs.demix` parts a sound into {listed(parted)}"
+            f"recipe: `phase.tracks` names {lacking[0]}, but `codecs.demix` parts a sound into {listed(parted)}{hint}"
         )
 
 
