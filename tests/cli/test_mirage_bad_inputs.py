@@ -26,12 +26,12 @@ SAMPLES = {
     "a film": (
         ["--prompt", "x", "--video", "{tmp}/good.wav"],
         2,
-        "--video: a mirage model takes no such file; it takes: --image",
+        "--video: mirage models take no such file; they take: --image",
     ),
     "a bridge": (
         ["--audio", "{tmp}/good.wav", "--bridge-scale", "2"],
         2,
-        "a mirage model has the scales text, sound",
+        "mirage models have the scales text, sound",
     ),
     "a negative prompt without guidance": (
         ["--audio", "{tmp}/good.wav", "--text-scale", "1", "--negative", "y"],

@@ -72,8 +72,8 @@ def test_a_scale_is_changed_by_name(words: list[str], scales: dict[str, float]) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--scale", "speech=2"], "--scale 'speech=2': a mova model has the scales text, bridge"),
-        (["--scale", "=2"], "--scale '=2': a mova model has the scales text, bridge"),
+        (["--scale", "speech=2"], "--scale 'speech=2': mova models have the scales text, bridge"),
+        (["--scale", "=2"], "--scale '=2': mova models have the scales text, bridge"),
         (["--scale", "text"], "--scale 'text': give NAME=NUMBER"),
         (["--scale", "text=much"], "--scale 'text=much': give NAME=NUMBER"),
         (["--scale", "text=-1"], "sample: --scale 'text=-1': give 0 to 100; 1 is off"),
@@ -196,11 +196,11 @@ def checked(*words: str, recipe: str = "joint_phase2") -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--script", "{script}"], "sample: --script: a mova model has no such text; give a prompt"),
-        (["--describe", "calm"], "sample: --describe: a mova model has no such text; give a prompt"),
+        (["--script", "{script}"], "sample: --script: mova models have no such text; give a prompt"),
+        (["--describe", "calm"], "sample: --describe: mova models have no such text; give a prompt"),
         (
             ["--prompt", "a", "--voice", "a.wav"],
-            "sample: --voice: a mova model takes no such file; it takes: --image, --audio, --video",
+            "sample: --voice: mova models take no such file; they take: --image, --audio, --video",
         ),
         (["--prompt", "a", "--seconds", "2"], "sample: --seconds is for sound alone; clips with pictures are as long"),
     ],

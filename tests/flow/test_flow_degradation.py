@@ -215,8 +215,8 @@ def test_a_key_of_a_kind_that_is_never_drawn_is_refused(kind: str, name: str, en
     drawn: dict[str, Any] = {name: ends}
     never = {**drawn, kind: 0.0}
     check_degradation(DegradationConfig(**drawn), key="phase.degradation", sample_rate=RATE)
-    with pytest.raises(RecipeError, match=rf"`phase\.degradation\.{name}` is set, but `phase\.degradation\.{kind}` is 0"):
-        check_degradation(DegradationConfig(**never), key="phase.degradation", sample_rate=RATE)
+    with pytest.raises(RecipeError, match=rf"`degradation\.{name}` is set, but `degradation\.{kind}` is 0"):
+        check_degradation(DegradationConfig(**never), key="degradation", sample_rate=RATE)
 
 
 def test_a_band_that_is_never_cut_may_reach_above_the_sound() -> None:

@@ -102,7 +102,7 @@ def test_a_wrong_key_is_one_line(capsys: pytest.CaptureFixture[str], words: list
 @pytest.mark.parametrize("scale", ["2", "{kind: annealed, first: 3, last: 1}"])
 def test_a_scale_of_sound_needs_a_phase_that_hears(capsys: pytest.CaptureFixture[str], scale: str) -> None:
     assert run(["plan", str(RECIPES / "toy" / "video_pretraining.yaml"), f"sampling.scales.sound={scale}"]) == 2
-    assert "`sampling.scales.sound` needs a sound, which a video_pretraining phase lacks" in capsys.readouterr().err
+    assert "`sampling.scales.sound` needs a sound, which video_pretraining phases lack" in capsys.readouterr().err
 
 
 def test_the_preparation_plans_its_sets() -> None:

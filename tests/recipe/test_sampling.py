@@ -87,7 +87,7 @@ def test_settings_without_effect_are_refused(words: list[str], message: str) -> 
 
 @pytest.mark.parametrize("phase", ["audio_pretraining", "video_pretraining"])
 def test_windows_need_a_model_that_makes_a_video_for_a_sound(phase: str) -> None:
-    with pytest.raises(RecipeError, match=rf"`sampling\.windows` is for videos .* which a {phase} phase does not do"):
+    with pytest.raises(RecipeError, match=rf"`sampling\.windows` is for videos .* which {phase} phases do not make"):
         checked("windows={overlap: 0.4}", phase=phase)
 
 
@@ -98,9 +98,9 @@ def test_windows_need_a_model_that_makes_a_video_for_a_sound(phase: str) -> None
         ("{size: 128, overlap: 64}", None),
         (
             "{size: 100}",
-            "`sampling.tiles.size` is 100, but a wan codec decodes blocks of 8 pixels: give a multiple of 8",
+            "`sampling.tiles.size` is 100, but wan codecs decode blocks of 8 pixels: give a multiple of 8",
         ),
-        ("{size: 256, overlap: 4}", "`sampling.tiles.overlap` is 4, but a wan codec decodes blocks of 8 pixels"),
+        ("{size: 256, overlap: 4}", "`sampling.tiles.overlap` is 4, but wan codecs decode blocks of 8 pixels"),
         ("{size: 128, overlap: 72}", "`sampling.tiles.overlap` is 72, more than half of the `size` 128"),
     ],
 )
@@ -116,8 +116,8 @@ def test_tiles_fit_the_codec(tiles: str, message: str | None) -> None:
 @pytest.mark.parametrize(
     ("phase", "message"),
     [
-        ("joint_phase2", "`sampling.tiles`: a linear_video codec does not decode in tiles"),
-        ("audio_pretraining", "`sampling.tiles` is for pictures, which a audio_pretraining phase lacks"),
+        ("joint_phase2", "`sampling.tiles`: linear_video codecs do not decode in tiles"),
+        ("audio_pretraining", "`sampling.tiles` is for pictures, which audio_pretraining phases lack"),
     ],
 )
 def test_tiles_need_a_codec_that_has_them(phase: str, message: str) -> None:

@@ -63,7 +63,7 @@ def at_geometry(args: argparse.Namespace, verb: str, recipe: "PhaseRecipe") -> "
         return recipe
     if makes(recipe) == ("audio",) and not geometry.sound_alone:
         raise RecipeError(
-            f"{verb}: --geometry {geometry.spelled} is of pictures, and a {recipe.phase.kind} phase makes sound alone: "
+            f"{verb}: --geometry {geometry.spelled} is of pictures, and {recipe.phase.kind} phases make sound alone: "
             f"give seconds, such as {float(geometry.seconds):.3g}s"
         )
     found = replace(recipe, data=replace(recipe.data, geometry=str(geometry)))

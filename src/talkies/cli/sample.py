@@ -81,7 +81,7 @@ def scales_of(args: argparse.Namespace, system: "System") -> dict[str, float]:
         if name in found:
             raise RecipeError(f"sample: {option}: the scale {name} is given twice")
         if name not in system.scales:
-            raise RecipeError(f"sample: {option}: a {system.kind} model has the scales {', '.join(system.scales)}")
+            raise RecipeError(f"sample: {option}: {system.kind} models have the scales {', '.join(system.scales)}")
         try:
             found[name] = float(value)
         except ValueError:

@@ -58,8 +58,8 @@ def _check_windows(recipe: PhaseRecipe, config: WindowsConfig) -> None:
     makes = any(media.get(name) == "video" for name in part.targets)
     if not makes or "audio" not in media.values() or "audio" not in system.options:
         raise RecipeError(
-            f"recipe: `sampling.windows` is for videos that are made for a sound, which a {recipe.phase.kind} phase "
-            "does not do: drop it"
+            f"recipe: `sampling.windows` is for videos that are made for a sound, which {recipe.phase.kind} phases "
+            "do not make: drop it"
         )
     geometry = Geometry.parse(recipe.data.geometry, key="data.geometry")
     if config.overlap * geometry.fps > geometry.frames - 1:
@@ -74,17 +74,17 @@ def _check_tiles(recipe: PhaseRecipe, config: TilesConfig, option: str | None) -
     stored, targets = recipe.system.stored(recipe.codecs), parts(recipe).targets
     video = [name for name in (stored[target].codec for target in targets) if recipe.codecs[name].medium == "video"]
     if not video:
-        raise RecipeError(f"{what} is for pictures, which a {recipe.phase.kind} phase lacks: drop it")
+        raise RecipeError(f"{what} is for pictures, which {recipe.phase.kind} phases lack: drop it")
     codec: Any = recipe.codecs[video[0]]
     if not getattr(codec, "tiled", False):
-        raise RecipeError(f"{what}: a {codec.kind} codec does not decode in tiles: drop it")
+        raise RecipeError(f"{what}: {codec.kind} codecs do not decode in tiles: drop it")
     for key, value in (("size", config.size), ("overlap", config.overlap)):
         if value % codec.block:
             found = (
                 f"recipe: `sampling.tiles.{key}` is {value}, but" if option is None or key == "overlap" else f"{what}:"
             )
             raise RecipeError(
-                f"{found} a {codec.kind} codec decodes blocks of {codec.block} pixels: give a multiple of {codec.block}"
+                f"{found} {codec.kind} codecs decode blocks of {codec.block} pixels: give a multiple of {codec.block}"
             )
     if 2 * config.overlap > config.size and option is not None:
         raise RecipeError(
