@@ -77,7 +77,7 @@ SAMPLES = {
     "an overlap of a whole clip": (
         ["--speech", "{tmp}/speech.wav", "--overlap", "2"],
         2,
-        "`sampling.windows.overlap` is 2 s, but a clip lasts 2 s",
+        "--overlap 2: a clip lasts 2 s",
     ),
     "a line with both": (["--prompts", "{tmp}/both.jsonl"], 2, "both.jsonl line 1: `music` .*drop the `audio`"),
     "a line with other lengths": (
@@ -208,7 +208,7 @@ def test_a_sample_of_bad_input_is_refused(
     [
         ("video_pretraining", "--audio {tmp}/mix.wav", "does not make a video for a sound; drop it"),
         ("video_pretraining", "--speech {tmp}/speech.wav", "hears no speech; drop it"),
-        ("video_pretraining", "--prompt x --tracks-scale 2", "`sampling.scales.tracks` needs tracks"),
+        ("video_pretraining", "--prompt x --tracks-scale 2", "--tracks-scale 2.0 needs tracks"),
         ("basic_face", "--music {tmp}/mix.wav", "hears no music; drop it"),
     ],
 )

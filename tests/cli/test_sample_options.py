@@ -92,8 +92,9 @@ def test_an_unknown_or_impossible_scale_is_refused(words: list[str], message: st
 
 
 def test_a_scale_of_a_condition_that_the_model_lacks_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"`sampling\.scales\.bridge` needs a Bridge, but this phase has one stream"):
-        sampling("--scale", "bridge=2", recipe="audio_pretraining")
+    for option in ("--scale 'bridge=2'", "--bridge-scale 2.0"):
+        with pytest.raises(RecipeError, match=f"^sample: {option} needs a Bridge, but this phase has one stream"):
+            sampling(*option.replace("'", "").split(), recipe="audio_pretraining")
 
 
 @pytest.mark.parametrize(
@@ -119,9 +120,9 @@ def test_windows_are_asked_for_by_their_overlap(words: list[str], overlap: float
         (
             ["--audio", "a.wav", "--overlap", "9"],
             "joint_phase2",
-            "recipe: `sampling.windows.overlap` is 9 s, but a clip",
+            "sample: --overlap 9: a clip lasts 8.04167 s (`data.geometry` 352x640x193@24): give less",
         ),
-        (["--audio", "a.wav", "--overlap", "1"], "audio_pretraining", "recipe: `sampling.windows` is for videos that"),
+        (["--audio", "a.wav", "--overlap", "1"], "audio_pretraining", "sample: --overlap 1 is for videos that"),
     ],
 )
 def test_windows_that_would_be_ignored_are_refused(words: list[str], recipe: str, message: str) -> None:

@@ -126,7 +126,7 @@ def test_what_a_model_cannot_be_given_is_refused(
     assert sample(speaking, *SAID, "--voice", "low.wav", model="design") == 2
     assert "takes no voice; drop it" in capsys.readouterr().err
     assert sample(speaking, *SAID, "--reference-scale", "2", model="design") == 2
-    assert "`sampling.scales.reference` needs a reference, which design phases lack" in capsys.readouterr().err
+    assert "sample: --reference-scale 2.0 needs a reference, which design phases lack" in capsys.readouterr().err
     assert sample(speaking, *SAID, "--negative", "<describe>", model="apart") == 2
     assert "--negative says neither what is heard nor what is said: write it, or drop it" in capsys.readouterr().err
     plan = ["plan", str(speaking / "cloning"), "--sample", "--geometry", "32x32x25@12.5"]
