@@ -82,7 +82,7 @@ def test_warm_up_trains_the_sound_alone_and_keeps_no_state_of_the_rest() -> None
         (["model.bridge=false"], 2, "model.bridge"),
         (["codecs.wav2vec={kind: wav2vec2, weights: w}"], 2, "`codecs.wav2vec`; known: video, sound, audio, text"),
         (["parents.audio=x", "parents.base=null"], 2, "unknown key `parents.audio`; known: base, video"),
-        (["parents.base=null"], 2, "does not train the component text: set `parents.base`"),
+        (["parents.base=null"], 2, "do not train the component text: set `parents.base`"),
         (["sampling.scales.bridge=2"], 2, "unknown key `sampling.scales.bridge`; known: text, sound"),
         (["optimizer.lr.towers=1e-4"], 2, "unknown key `optimizer.lr.towers`; known: video, sound"),
         (["codecs.sound={kind: log_mel, channels: 80}"], 2, "`codecs.sound.channels` is 80, "),

@@ -99,7 +99,7 @@ def test_a_phase_with_another_demixer_is_refused(data: Path, tmp_path: Path) -> 
     ("demix", "why"),
     [
         (None, r"speaking phases read speech, tracks of the sound: add `codecs\.demix`"),
-        ({"kind": "tracks", "names": ["music"]}, r"reads speech, the track 'speech', but `codecs\.demix` makes only"),
+        ({"kind": "tracks", "names": ["music"]}, r"read speech, the track 'speech', but `codecs\.demix` makes only"),
         ({"kind": "bands", "bands": {"speech": [9, 9]}}, r"`codecs\.demix\.bands\.speech` is 9 to 9 Hz"),
     ],
 )
