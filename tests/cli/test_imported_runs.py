@@ -178,7 +178,7 @@ def pictures(tmp_path: Path) -> Path:
     [
         ("--steps 0", "sample: --steps 0: give a value from 1 to 10000"),
         ("--batch 0", "sample: --batch 0: give a value from 1 to 1024"),
-        ("--tiles 17", "sample: --tiles 17: a wan codec decodes blocks of 8 pixels: give a multiple of 8"),
+        ("--tiles 17", "sample: --tiles 17: wan codecs decode blocks of 8 pixels: give a multiple of 8"),
         ("--geometry 33x32x9@24", "sample: --geometry 33x32x9@24: height 33 does not fit codec wan"),
         ("--negative blur --text-scale 1", "sample: --negative: no evaluation leaves the prompt out"),
         ("--image HERE/nothing.png", "sample: --image: image HERE/nothing.png cannot be read (No such file"),

@@ -26,12 +26,12 @@ SAMPLES = {
     "a film": (
         ["--prompt", "x", "--video", "{tmp}/good.wav"],
         2,
-        "--video: a mirage model takes no such file; it takes: --image",
+        "--video: mirage models take no such file; they take: --image",
     ),
     "a bridge": (
         ["--audio", "{tmp}/good.wav", "--bridge-scale", "2"],
         2,
-        "a mirage model has the scales text, sound",
+        "mirage models have the scales text, sound",
     ),
     "a negative prompt without guidance": (
         ["--audio", "{tmp}/good.wav", "--text-scale", "1", "--negative", "y"],
@@ -41,7 +41,7 @@ SAMPLES = {
     "an overlap of a whole clip": (
         ["--audio", "{tmp}/good.wav", "--overlap", "2"],
         2,
-        "`sampling.windows.overlap` is 2 s, but a clip lasts 2 s",
+        "--overlap 2: a clip lasts 2 s",
     ),
 }
 
@@ -86,7 +86,7 @@ def test_a_sample_of_bad_input_is_refused(
     [
         ("stitch", "--audio {tmp}/good.wav --image {tmp}/face.png", "takes no image; drop it"),
         ("video_pretraining", "--audio {tmp}/good.wav", "does not make a video for a sound; drop it"),
-        ("video_pretraining", "--prompt x --sound-scale 2", "`sampling.scales.sound` needs a sound"),
+        ("video_pretraining", "--prompt x --sound-scale 2", "--sound-scale 2.0 needs a sound"),
     ],
 )
 def test_what_a_phase_does_not_read_is_refused(

@@ -62,7 +62,7 @@ def test_a_toy_curriculum_is_a_preparation_and_a_job_per_phase(
         ([REFERENCE, "parallel.sequence=3"], {}, "`parallel.sequence` 3 does not divide"),
         ([REFERENCE], {"limits": {**LIMITS, "nodes": 32}}, r"reference' needs 64 nodes, the site gives 32"),
         ([REFERENCE, "phase.sound_droput=0.1"], {}, "`phase.sound_dropout`"),
-        ([TOY, "warm_up.parents.base=null"], {}, "does not train the component text"),
+        ([TOY, "warm_up.parents.base=null"], {}, "do not train the component text"),
         ([TOY, "reference.data.shards=silent"], {}, "keeps no reference, only video"),
         ([VOICES, "cloning.data.shards=sounds"], {}, "keeps no reference, only "),
         ([VOICES, "cloning.tracking.voices=null"], {}, "`tracking.voices`"),

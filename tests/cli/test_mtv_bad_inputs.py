@@ -67,17 +67,17 @@ SAMPLES = {
     "a damaged track": (["--speech", "{tmp}/damaged.wav"], 65, "damaged.wav"),
     "a track without sound": (["--music", "{tmp}/mute.mp4"], 65, "mute.mp4 has no sound; give a file .* to --music"),
     "no file": (["--effects", "{tmp}/nowhere.wav"], 65, "nowhere.wav"),
-    "a film": (["--prompt", "x", "--video", "{tmp}/mute.mp4"], 2, "--video: a mtv model takes no such file; it takes:"),
+    "a film": (["--prompt", "x", "--video", "{tmp}/mute.mp4"], 2, "--video: mtv models take no such file; they take:"),
     "a scale of another system": (
         ["--prompt", "x", "--scale", "sound=2"],
         2,
-        "a mtv model has the scales text, tracks",
+        "mtv models have the scales text, tracks",
     ),
     "an overlap of nothing": (["--prompt", "x", "--overlap", "0.4"], 2, "--overlap is for windows of a sound"),
     "an overlap of a whole clip": (
         ["--speech", "{tmp}/speech.wav", "--overlap", "2"],
         2,
-        "`sampling.windows.overlap` is 2 s, but a clip lasts 2 s",
+        "--overlap 2: a clip lasts 2 s",
     ),
     "a line with both": (["--prompts", "{tmp}/both.jsonl"], 2, "both.jsonl line 1: `music` .*drop the `audio`"),
     "a line with other lengths": (
@@ -132,7 +132,7 @@ PHASES: dict[str, tuple[list[str], str]] = {
     "other features": (["phases.model.features=40"], "`codecs.sound.channels` is 80, .*takes 40; set `model.features`"),
     "guidance by tracks that are not heard": (
         ["video_pretraining.sampling.scales={tracks: 2}"],
-        "`sampling.scales.tracks` needs tracks, which a video_pretraining phase lacks",
+        "`sampling.scales.tracks` needs tracks, which video_pretraining phases lack",
     ),
     "known frames on Wan": ([WAN], "`phase.known_frames` gives .* toy-wan cannot have: remove it"),
     "the attention of Wan": (
@@ -143,7 +143,7 @@ PHASES: dict[str, tuple[list[str], str]] = {
     "known frames of more than all": (["phases.phase.known_frames={head: 0.9, tail: 0.2}"], "add up to 1.1"),
     "steering of nothing": (
         ["basic_face.parents.base=null"],
-        "a steering phase does not train the component video: set `parents.base`",
+        "steering phases do not train the component video: set `parents.base`",
     ),
     "windows without a sound": (
         ["video_pretraining.sampling.windows={overlap: 0.4}"],
@@ -208,7 +208,7 @@ def test_a_sample_of_bad_input_is_refused(
     [
         ("video_pretraining", "--audio {tmp}/mix.wav", "does not make a video for a sound; drop it"),
         ("video_pretraining", "--speech {tmp}/speech.wav", "hears no speech; drop it"),
-        ("video_pretraining", "--prompt x --tracks-scale 2", "`sampling.scales.tracks` needs tracks"),
+        ("video_pretraining", "--prompt x --tracks-scale 2", "--tracks-scale 2.0 needs tracks"),
         ("basic_face", "--music {tmp}/mix.wav", "hears no music; drop it"),
     ],
 )
@@ -231,7 +231,7 @@ def test_other_systems_hear_no_tracks(
     out, speech = files / "out.mp4", str(files / "speech.wav")
     capsys.readouterr()
     words = ["sample", str(mirage_run.phase("reference")), "--speech", speech, "--out", str(out)]
-    refused(capsys, [*words, "--runs", str(mirage_run.runs)], 2, "--speech: a mirage model takes no such file")
+    refused(capsys, [*words, "--runs", str(mirage_run.runs)], 2, "--speech: mirage models take no such file")
     assert not out.exists()
     cases = [
         (MTV / "basic_face.yaml", mtv_run, mirage_run.phase("stitch")),

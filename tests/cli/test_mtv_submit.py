@@ -60,7 +60,7 @@ def test_a_curriculum_is_a_preparation_and_a_job_per_phase(capsys: pytest.Captur
         ([MOOD, *parents(""), "parallel.sequence=7"], {}, "`parallel.sequence` 7 does not divide"),
         ([MOOD, *parents("")], {"limits": {**LIMITS, "nodes": 2}}, "visual_mood' needs 3 nodes, the site gives 2"),
         ([MOOD, *parents(""), "phase.track=[speech]"], {}, "`phase.tracks`"),
-        ([TOY, "basic_face.parents.base=null"], {}, "does not train the component video"),
+        ([TOY, "basic_face.parents.base=null"], {}, "do not train the component video"),
         (
             [TOY, "visual_mood.phase.tracks=[speech,speech2]", "visual_mood.tracking.gates=[]"],
             {},

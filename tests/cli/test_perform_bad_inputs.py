@@ -44,7 +44,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "no such model": (["script.txt", "--video-model", "nowhere"], 2, "--video-model: nowhere is not a folder"),
     "sound for the film": (
         ["script.txt", "--video-model", "{audio}"], 2,
-        "--video-model: speaking, a cloning phase of mirage_audio, does not make a video for a sound: give",
+        "--video-model: speaking (mirage_audio, cloning) does not make a video for a sound: give",
     ),
 }  # fmt: skip
 FILMS: dict[str, tuple[str, list[str], int, str]] = {
@@ -52,7 +52,7 @@ FILMS: dict[str, tuple[str, list[str], int, str]] = {
     "no file": ("reference", ["--image", "none.png"], 65, "--image: image none.png"),
     "no image wanted": ("stitch", ["--image", "face.png"], 2, "--image: {phase} takes no image; drop it"),
     "no sound wanted": (
-        "video_pretraining", [], 2, "--video-model: video_pretraining, a video_pretraining phase of mirage, does",
+        "video_pretraining", [], 2, "--video-model: video_pretraining (mirage, video_pretraining) does",
     ),
     "no prompt": ("stitch", ["--prompt", " "], 2, "--prompt is empty"),
 }  # fmt: skip
@@ -118,7 +118,7 @@ def test_models_in_the_wrong_place_and_a_film_that_is_there(
     speaking: Path, mirage_run: ToyRun, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     film = mirage_run.phase("stitch")
-    message = "--audio-model: stitch, a stitch phase of mirage, does not say scripts: give a model of sound that does"
+    message = "--audio-model: stitch (mirage, stitch) does not say scripts: give a model of sound that does"
     refused(capsys, film, ["script.txt"], 2, message)
     Path("out").mkdir()
     Path("out/film-1.mp4").write_bytes(b"a film")

@@ -58,7 +58,7 @@ BAD = {
     "tiles": (
         ["--prompt", "a", "--tiles", "64"],
         2,
-        "sample: --tiles 64: a linear_video codec does not decode in tiles",
+        "sample: --tiles 64: linear_video codecs do not decode in tiles",
     ),
     "both": (["--prompt", "a", "--prompts", "p.txt"], 2, "sample: --prompt is for one clip: drop it"),
     "no folder": (["--prompts", "p.txt"], 2, "sample: --out is missing: with --prompts"),
@@ -105,7 +105,7 @@ def test_a_sound_has_no_tiles_and_no_white_frame(
     assert sample(toy_run, *words, phase="audio_pretraining") == 0
     assert not capsys.readouterr().err
     assert sample(toy_run, *words, "--tiles", 64, phase="audio_pretraining") == 2
-    assert "is for pictures, which a audio_pretraining phase lacks" in capsys.readouterr().err
+    assert "is for pictures, which audio_pretraining phases lack" in capsys.readouterr().err
 
 
 def test_sound_alone_becomes_a_sound_file_of_any_length(toy_run: ToyRun, tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def test_a_scale_is_changed_by_name(words: list[str], scales: dict[str, float]) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--scale", "speech=2"], "--scale 'speech=2': a mova model has the scales text, bridge"),
-        (["--scale", "=2"], "--scale '=2': a mova model has the scales text, bridge"),
+        (["--scale", "speech=2"], "--scale 'speech=2': mova models have the scales text, bridge"),
+        (["--scale", "=2"], "--scale '=2': mova models have the scales text, bridge"),
         (["--scale", "text"], "--scale 'text': give NAME=NUMBER"),
         (["--scale", "text=much"], "--scale 'text=much': give NAME=NUMBER"),
         (["--scale", "text=-1"], "sample: --scale 'text=-1': give 0 to 100; 1 is off"),
@@ -92,8 +92,9 @@ def test_an_unknown_or_impossible_scale_is_refused(words: list[str], message: st
 
 
 def test_a_scale_of_a_condition_that_the_model_lacks_is_refused() -> None:
-    with pytest.raises(RecipeError, match=r"`sampling\.scales\.bridge` needs a Bridge, but this phase has one stream"):
-        sampling("--scale", "bridge=2", recipe="audio_pretraining")
+    for option in ("--scale 'bridge=2'", "--bridge-scale 2.0"):
+        with pytest.raises(RecipeError, match=f"^sample: {option} needs a Bridge, but this phase has one stream"):
+            sampling(*option.replace("'", "").split(), recipe="audio_pretraining")
 
 
 @pytest.mark.parametrize(
@@ -119,9 +120,9 @@ def test_windows_are_asked_for_by_their_overlap(words: list[str], overlap: float
         (
             ["--audio", "a.wav", "--overlap", "9"],
             "joint_phase2",
-            "recipe: `sampling.windows.overlap` is 9 s, but a clip",
+            "sample: --overlap 9: a clip lasts 8.04167 s (`data.geometry` 352x640x193@24): give less",
         ),
-        (["--audio", "a.wav", "--overlap", "1"], "audio_pretraining", "recipe: `sampling.windows` is for videos that"),
+        (["--audio", "a.wav", "--overlap", "1"], "audio_pretraining", "sample: --overlap 1 is for videos that"),
     ],
 )
 def test_windows_that_would_be_ignored_are_refused(words: list[str], recipe: str, message: str) -> None:
@@ -196,11 +197,11 @@ def checked(*words: str, recipe: str = "joint_phase2") -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--script", "{script}"], "sample: --script: a mova model has no such text; give a prompt"),
-        (["--describe", "calm"], "sample: --describe: a mova model has no such text; give a prompt"),
+        (["--script", "{script}"], "sample: --script: mova models have no such text; give a prompt"),
+        (["--describe", "calm"], "sample: --describe: mova models have no such text; give a prompt"),
         (
             ["--prompt", "a", "--voice", "a.wav"],
-            "sample: --voice: a mova model takes no such file; it takes: --image, --audio, --video",
+            "sample: --voice: mova models take no such file; they take: --image, --audio, --video",
         ),
         (["--prompt", "a", "--seconds", "2"], "sample: --seconds is for sound alone; clips with pictures are as long"),
     ],

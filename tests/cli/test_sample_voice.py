@@ -121,29 +121,31 @@ def test_a_voice_without_consent_is_warned_of_once(
 def test_many_takes_of_several_voices_and_lengths(
     speaking: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Those with a voice and those without one are made apart, also where they last equally long."""
     lines = [
         {"script": "[S1] hello", "describe": "calm", "voice": "low.wav", "name": "a"},
         {"script": "hello", "voice": "high.wav", "seconds": 0.5, "name": "b", "consent": "hers"},
         {"script": "hello", "voice": "low.wav", "seconds": 0.5},
         {"prompt": "<script> good morning", "seed": 3, "name": "d"},
+        {"script": "hello", "seconds": 0.5, "name": "e"},
     ]
     Path("p.jsonl").write_text("\n".join(map(json.dumps, lines)))
     many = ("--prompts", "p.jsonl", "--out", "o", "--batch", "4", "--consent", "his")
     assert sample(speaking, *many) == 0
     assert not capsys.readouterr().err
     clips = json.loads(Path("o/clips.json").read_text())["clips"]
-    assert [clip["file"] for clip in clips] == ["a.wav", "b.wav", "0003-hello.wav", "d.wav"]
-    assert [clip.get("consent") for clip in clips] == ["his", "hers", "his", None]
-    assert [clip.get("seconds") for clip in clips] == [None, 0.5, 0.5, None]
+    assert [clip["file"] for clip in clips] == ["a.wav", "b.wav", "0003-hello.wav", "d.wav", "e.wav"]
+    assert [clip.get("consent") for clip in clips] == ["his", "hers", "his", None, None]
+    assert [clip.get("seconds") for clip in clips] == [None, 0.5, 0.5, None, 0.5]
     assert [clip.get("cloned") for clip in clips] == [
         read_tags(f"o/{clip['file']}").get("talkies-voice") for clip in clips
     ]
     assert clips[0]["prompt"] == "<describe> calm <script> [S1] hello"
     assert sample(speaking, "--prompt", "<script> good morning", "--seed", "3", "--out", "x.wav") == 0
-    assert [len(heard(f"o/{clip['file']}")) for clip in clips] == [0.5 * RATE] * 3 + [1.1 * RATE]
+    assert [len(heard(f"o/{clip['file']}")) for clip in clips] == [0.5 * RATE] * 3 + [1.1 * RATE, 0.5 * RATE]
     capsys.readouterr()
     assert sample(speaking, *many) == 0
-    assert capsys.readouterr().out == "sample:   4 of 4 clips are there\n"
+    assert capsys.readouterr().out == "sample:   5 of 5 clips are there\n"
     assert sample(speaking, *many[:-1], "somebody else") == 65
     assert "o/a.wav was not made of this prompt" in capsys.readouterr().err
 

@@ -48,7 +48,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "pixels": (
         [*SAID, "--geometry", "32x32x25@12.5"],
         2,
-        "sample: --geometry 32x32x25@12.5 is of pictures, and a cloning phase makes sound alone: give seconds, such as",
+        "sample: --geometry 32x32x25@12.5 is of pictures, and cloning phases make sound alone: give seconds, such as",
     ),
     "a negative prompt without a voice": (
         [*SAID, "--negative", "noise", "--text-scale", "1"],
@@ -82,7 +82,7 @@ BAD: dict[str, tuple[list[str], int, str]] = {
     "silent": ([*SAID, "--voice", "silent.wav"], 65, "sample: --voice: silent.wav is silent"),
     "short": ([*SAID, "--voice", "short.wav"], 65, "sample: --voice: short.wav sounds for 0.30 s: at least 0.5 s"),
     "clipped": ([*SAID, "--voice", "clipped.wav"], 65, "sample: --voice: clipped.wav is clipped"),
-    "an image": ([*SAID, "--image", "low.wav"], 2, "--image: a mirage_audio model takes no such"),
+    "an image": ([*SAID, "--image", "low.wav"], 2, "--image: mirage_audio models take no such"),
     "of another kind": ([*SAID, "--out", "a.avi"], 2, "must end in .mp4, or of sound alone in .wav"),
     "a line": (["--prompts", "bad.jsonl", "--out", "o"], 2, "bad.jsonl line 2: `seconds` is '1'; needed a number"),
     "a line with both": (["--prompts", "both.jsonl", "--out", "o"], 2, "both.jsonl line 1: `prompt` and `script`"),
@@ -126,7 +126,7 @@ def test_what_a_model_cannot_be_given_is_refused(
     assert sample(speaking, *SAID, "--voice", "low.wav", model="design") == 2
     assert "takes no voice; drop it" in capsys.readouterr().err
     assert sample(speaking, *SAID, "--reference-scale", "2", model="design") == 2
-    assert "`sampling.scales.reference` needs a reference, which a design phase lacks" in capsys.readouterr().err
+    assert "sample: --reference-scale 2.0 needs a reference, which design phases lack" in capsys.readouterr().err
     assert sample(speaking, *SAID, "--negative", "<describe>", model="apart") == 2
     assert "--negative says neither what is heard nor what is said: write it, or drop it" in capsys.readouterr().err
     plan = ["plan", str(speaking / "cloning"), "--sample", "--geometry", "32x32x25@12.5"]

@@ -300,8 +300,8 @@ def test_names_that_the_system_does_not_have_are_refused(override: str, message:
     ("section", "name", "message"),
     [
         (("optimizer", "lr"), "bridge", "missing key `optimizer.lr.bridge`"),
-        (("codecs",), "text", "missing key `codecs.text`: the captions of a mova model need it"),
-        (("codecs",), "video", "`codecs.video` is missing: a joint phase needs it"),
+        (("codecs",), "text", "missing key `codecs.text`: the captions of mova models need it"),
+        (("codecs",), "video", "`codecs.video` is missing: joint phases need it"),
     ],
 )
 def test_names_that_the_system_needs_are_required(section: tuple[str, ...], name: str, message: str) -> None:

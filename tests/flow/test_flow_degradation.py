@@ -202,6 +202,27 @@ def test_what_cannot_be_drawn_is_refused(keys: dict[str, Any], message: str) -> 
         check_degradation(DegradationConfig(**keys), key="phase.degradation", sample_rate=RATE)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "ends"),
+    [
+        ("noise", "snr_db", (5.0, 20.0)),
+        ("reverberation", "seconds", (0.2, 1.0)),
+        ("reverberation", "wet", (0.3, 0.5)),
+        ("band", "cutoff_hz", (1500.0, 4000.0)),
+    ],
+)
+def test_a_key_of_a_kind_that_is_never_drawn_is_refused(kind: str, name: str, ends: tuple[float, float]) -> None:
+    drawn: dict[str, Any] = {name: ends}
+    never = {**drawn, kind: 0.0}
+    check_degradation(DegradationConfig(**drawn), key="phase.degradation", sample_rate=RATE)
+    with pytest.raises(RecipeError, match=rf"`degradation\.{name}` is set, but `degradation\.{kind}` is 0"):
+        check_degradation(DegradationConfig(**never), key="degradation", sample_rate=RATE)
+
+
+def test_a_band_that_is_never_cut_may_reach_above_the_sound() -> None:
+    check_degradation(DegradationConfig(band=0.0), key="phase.degradation", sample_rate=8000)
+
+
 def test_the_defaults_are_fine_for_the_toy_and_for_44_khz() -> None:
     for rate in (RATE, 44100):
         check_degradation(DegradationConfig(), key="phase.degradation", sample_rate=rate)

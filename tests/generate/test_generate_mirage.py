@@ -19,7 +19,7 @@ from talkies.generate.request import Request
 from talkies.generate.windows import generate_long, windows_for
 from talkies.models.build import build
 from talkies.models.mirage.config import MirageConfig
-from talkies.models.mirage.phases import StitchConfig
+from talkies.models.mirage.phases import ReferenceConfig, StitchConfig
 from talkies.models.mirage.system import MIRAGE
 from talkies.streams.batch import Condition, Stream
 from talkies.streams.codec import Codecs
@@ -90,3 +90,18 @@ def test_a_negative_prompt_is_heeded(model: Generator) -> None:
     assert other is not None
     assert torch.equal(plain, same)
     assert not torch.equal(plain, other)
+
+
+def test_of_one_batch_all_have_a_reference_or_none_has(model: Generator) -> None:
+    setup = SimpleNamespace(model=model.setup.model, phase=ReferenceConfig(), codecs=model.setup.codecs)
+    refers = replace(
+        model, setup=setup, grids={**model.grids, "reference": VIDEO.grid(VIDEO.still_frames, SIDE, SIDE, FPS)}
+    )
+    sound = torch.zeros(int(FRAMES / FPS * RATE))
+    plain = Request(prompts={"text": "a face"}, id="plain", given={"sound": sound})
+    pictured = replace(plain, id="pictured", image=torch.zeros(3, SIDE, SIDE))
+    sampling = SamplingConfig(steps=2)
+    assert len(generate(refers, [pictured, pictured], sampling, seed=0)) == 2
+    for pair in ((plain, pictured), (pictured, plain)):
+        with pytest.raises(ValueError, match="request plain has no image, but others of the batch have one"):
+            generate(refers, pair, sampling, seed=0)

@@ -98,3 +98,12 @@ def test_without_a_voice_nothing_guides_by_it(model: Generator) -> None:
     assert len(calls) == 3 * sampling.steps
     (plain,) = made(model, request("a"), sampling=replace(sampling, scales={"text": 3.0}))
     assert torch.equal(found, plain)
+
+
+def test_of_one_batch_all_have_a_voice_or_none_has(model: Generator) -> None:
+    """As a sound, or as latents."""
+    latents = {"reference": torch.zeros(HOP, 50)}
+    for voiced, what in ((request("a", 0.5), "given streams"), (replace(request("a"), latents=latents), "latents of")):
+        for pair in ((voiced, request("b")), (request("b"), voiced)):
+            with pytest.raises(ValueError, match=f"requests {pair[1].id} and {pair[0].id} of one batch have .*{what}"):
+                made(model, *pair)

@@ -82,7 +82,7 @@ def test_warm_up_trains_the_sound_alone_and_keeps_no_state_of_the_rest() -> None
         (["model.bridge=false"], 2, "model.bridge"),
         (["codecs.wav2vec={kind: wav2vec2, weights: w}"], 2, "`codecs.wav2vec`; known: video, sound, audio, text"),
         (["parents.audio=x", "parents.base=null"], 2, "unknown key `parents.audio`; known: base, video"),
-        (["parents.base=null"], 2, "does not train the component text: set `parents.base`"),
+        (["parents.base=null"], 2, "do not train the component text: set `parents.base`"),
         (["sampling.scales.bridge=2"], 2, "unknown key `sampling.scales.bridge`; known: text, sound"),
         (["optimizer.lr.towers=1e-4"], 2, "unknown key `optimizer.lr.towers`; known: video, sound"),
         (["codecs.sound={kind: log_mel, channels: 80}"], 2, "`codecs.sound.channels` is 80, "),
@@ -102,7 +102,7 @@ def test_a_wrong_key_is_one_line(capsys: pytest.CaptureFixture[str], words: list
 @pytest.mark.parametrize("scale", ["2", "{kind: annealed, first: 3, last: 1}"])
 def test_a_scale_of_sound_needs_a_phase_that_hears(capsys: pytest.CaptureFixture[str], scale: str) -> None:
     assert run(["plan", str(RECIPES / "toy" / "video_pretraining.yaml"), f"sampling.scales.sound={scale}"]) == 2
-    assert "`sampling.scales.sound` needs a sound, which a video_pretraining phase lacks" in capsys.readouterr().err
+    assert "`sampling.scales.sound` needs a sound, which video_pretraining phases lack" in capsys.readouterr().err
 
 
 def test_the_preparation_plans_its_sets() -> None:

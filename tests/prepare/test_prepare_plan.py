@@ -39,7 +39,7 @@ def one_set(**keys: Any) -> dict[str, Any]:
         (one_set(modalities=["audio", "audio"]), r"`sets\.low\.modalities`"),
         (one_set(without=["imgae"]), r"`sets\.low\.without` leaves out 'imgae', .* keep only audio, image, video"),
         (one_set(without=["audio"], modalities=["video"]), r"without` leaves out 'audio', .*only image, video: rem"),
-        (one_set(without=["audio"]), r"`sets\.low\.modalities` keeps audio, of which a mova model stores nothing"),
+        (one_set(without=["audio"]), r"`sets\.low\.modalities` keeps audio, of which mova models store nothing"),
         (
             {"sources": {"media": {"kind": "folder", "path": "media", "sync": {"offset": 0}}}},
             r"`sources\.media\.sync\.near` is 1, above `sources\.media\.sync\.offset` 0",
@@ -67,7 +67,7 @@ def one_set(**keys: Any) -> dict[str, Any]:
             r"`sources\.media` with 5 clips of 2 speakers",
         ),
         ({"codecs": {"../x": {"kind": "linear_video"}, "text": BYTES}}, r"unknown key `codecs\.\.\./x`; known: video"),
-        ({"codecs": {"audio": DAC, "text": BYTES}}, r"`sets\.all\.modalities` keeps video, of which a mova model"),
+        ({"codecs": {"audio": DAC, "text": BYTES}}, r"`sets\.all\.modalities` keeps video, of which mova models"),
         (
             {"codecs": {"video": {"kind": "linear_audio"}, "text": BYTES}},
             r"`codecs\.video\.kind` is linear_audio, which encodes audio: choose a codec of video",

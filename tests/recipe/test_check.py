@@ -67,9 +67,9 @@ def test_a_license_is_an_identifier(license: str, good: bool) -> None:
             ["precision=fp32"],
             r"`compute.masters` is bf16, but `precision` is fp32, .* set `precision`",
         ),
-        ("joint_phase1", [], r"a joint phase with `train.kind` all trains every weight, .* set `train.kind` to lora"),
+        ("joint_phase1", [], r"joint phases with `train.kind` all train every weight, .* set `train.kind` to lora"),
         ("../mirage/warm_up", [], None),
-        ("../mirage/reference", [], r"a reference phase with `train.kind` all trains every weight"),
+        ("../mirage/reference", [], r"reference phases with `train.kind` all train every weight"),
     ],
 )
 def test_bf16_masters_need_frozen_weights_and_bf16_matmuls(
@@ -87,7 +87,7 @@ def test_bf16_masters_need_frozen_weights_and_bf16_matmuls(
 def test_a_system_that_speaks_with_its_voices_says_whose_they_are(voices: str | None) -> None:
     recipe = decode_phase(load(RECIPES.parent / "mirage_audio/cloning.yaml"), SYSTEMS)
     check_card(recipe)
-    with pytest.raises(RecipeError, match=r"^recipe: `tracking.voices` is missing: a mirage_audio model speaks with"):
+    with pytest.raises(RecipeError, match=r"^recipe: `tracking.voices` is missing: mirage_audio models speak with"):
         check_card(replace(recipe, tracking=replace(recipe.tracking, voices=voices)))
 
 

@@ -1,12 +1,14 @@
 """A recipe's sampling must fit its model, and have no setting without effect."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from talkies.config import RecipeError
 from talkies.config.source import load
-from talkies.flow.config import SamplingConfig
+from talkies.flow.config import SamplingConfig, WindowsConfig
 from talkies.models.systems import SYSTEMS
 from talkies.recipe.check import check
 from talkies.recipe.config import PhaseRecipe, decode_phase
@@ -85,9 +87,64 @@ def test_settings_without_effect_are_refused(words: list[str], message: str) -> 
     assert str(caught.value).startswith(f"recipe: {message}")
 
 
+GRID, REUSE = "schedule={kind: linear_quadratic_grid, steps: 64}", "reuse={branches_every: 5, after: 0.4}"
+
+
+@pytest.mark.parametrize(
+    ("word", "changed", "options", "message"),
+    [
+        (
+            GRID,
+            {"steps": 65},
+            {"sampling.steps": "--steps 65"},
+            "the grid of the recipe's `sampling.schedule` has 64",
+        ),
+        (REUSE, {"steps": 2}, {"sampling.steps": "--steps 2"}, "the recipe's `sampling.reuse.after` 0.4 leaves fewer"),
+        (
+            REUSE,
+            {"scales": {"text": 1.0}},
+            {"sampling.scales.text": "--text-scale 1"},
+            "no guidance is left whose evaluations the recipe's `sampling.reuse.branches_every` saves",
+        ),
+        (
+            "windows=null",
+            {"windows": WindowsConfig(overlap=2)},
+            {"sampling.windows": "--overlap 2"},
+            "a clip lasts 2 s (`data.geometry` 32x32x25@12.5): give less",
+        ),
+        (
+            "windows=null",
+            {"windows": WindowsConfig(overlap=2)},
+            {"sampling.windows": "--overlap 2", "data.geometry": "--geometry 32x32x25@12.5"},
+            "a clip lasts 2 s (--geometry): give less",
+        ),
+    ],
+    ids=["steps", "steps of reuse", "scale", "overlap", "overlap and geometry"],
+)
+def test_an_option_is_named_where_it_gives_the_value(
+    word: str, changed: dict[str, Any], options: dict[str, str], message: str
+) -> None:
+    recipe = checked(word, "scales.text=4", *(["steps=64"] if word == GRID else []))
+    given = {key: f"sample: {option}" for key, option in options.items()}
+    with pytest.raises(RecipeError) as caught:
+        check_sampling(recipe, replace(recipe.sampling, **changed), options=given)
+    assert str(caught.value).startswith(f"{next(iter(given.values()))}: {message}")
+
+
+def test_clips_that_are_asked_for_may_be_too_short_for_the_windows_of_the_recipe() -> None:
+    recipe = checked("windows={overlap: 1}")
+    short = replace(recipe, data=replace(recipe.data, geometry="32x32x13@25"))
+    with pytest.raises(RecipeError) as caught:
+        check_sampling(short, short.sampling, options={"data.geometry": "sample: --geometry 32x32x13@25"})
+    assert str(caught.value) == (
+        "sample: --geometry 32x32x13@25: a clip lasts 0.52 s, but the recipe's `sampling.windows.overlap` is 1 s: give "
+        "longer clips"
+    )
+
+
 @pytest.mark.parametrize("phase", ["audio_pretraining", "video_pretraining"])
 def test_windows_need_a_model_that_makes_a_video_for_a_sound(phase: str) -> None:
-    with pytest.raises(RecipeError, match=rf"`sampling\.windows` is for videos .* which a {phase} phase does not do"):
+    with pytest.raises(RecipeError, match=rf"`sampling\.windows` is for videos .* which {phase} phases do not make"):
         checked("windows={overlap: 0.4}", phase=phase)
 
 
@@ -98,9 +155,9 @@ def test_windows_need_a_model_that_makes_a_video_for_a_sound(phase: str) -> None
         ("{size: 128, overlap: 64}", None),
         (
             "{size: 100}",
-            "`sampling.tiles.size` is 100, but a wan codec decodes blocks of 8 pixels: give a multiple of 8",
+            "`sampling.tiles.size` is 100, but wan codecs decode blocks of 8 pixels: give a multiple of 8",
         ),
-        ("{size: 256, overlap: 4}", "`sampling.tiles.overlap` is 4, but a wan codec decodes blocks of 8 pixels"),
+        ("{size: 256, overlap: 4}", "`sampling.tiles.overlap` is 4, but wan codecs decode blocks of 8 pixels"),
         ("{size: 128, overlap: 72}", "`sampling.tiles.overlap` is 72, more than half of the `size` 128"),
     ],
 )
@@ -116,8 +173,8 @@ def test_tiles_fit_the_codec(tiles: str, message: str | None) -> None:
 @pytest.mark.parametrize(
     ("phase", "message"),
     [
-        ("joint_phase2", "`sampling.tiles`: a linear_video codec does not decode in tiles"),
-        ("audio_pretraining", "`sampling.tiles` is for pictures, which a audio_pretraining phase lacks"),
+        ("joint_phase2", "`sampling.tiles`: linear_video codecs do not decode in tiles"),
+        ("audio_pretraining", "`sampling.tiles` is for pictures, which audio_pretraining phases lack"),
     ],
 )
 def test_tiles_need_a_codec_that_has_them(phase: str, message: str) -> None:

@@ -92,18 +92,18 @@ CASES = {
     "unknown metric": (
         ["lora.tracking.gates=[{metric: evaluation/synch, op: '>=', value: 0.3}]"],
         2,
-        "`tracking.gates.0.metric` is 'evaluation/synch', which a joint phase of `data.geometry` 64x64x25@12.5 does "
+        "`tracking.gates.0.metric` is 'evaluation/synch', which joint phases of `data.geometry` 64x64x25@12.5 do "
         "not measure; did you mean evaluation/sync?",
     ),
     "metric of another modality": (
         ["audio_pretraining.tracking.gates=[{metric: heldout/video, op: '<=', value: 1}]"],
         2,
-        "`tracking.gates.0.metric` is 'heldout/video', which a audio_pretraining phase",
+        "`tracking.gates.0.metric` is 'heldout/video', which audio_pretraining phases",
     ),
     "metric of a bin beyond": (
         ["lora.tracking.gates=[{metric: heldout/video/bin4, op: '<=', value: 1}]"],
         2,
-        "'heldout/video/bin4', which a joint phase",
+        "'heldout/video/bin4', which joint phases",
     ),
     "one clip to evaluate": (["lora.validation.final_clips=1"], 2, "`validation.final_clips` is 1, but the evaluation"),
     "alias": (["lora.tracking.alias=latest"], 2, "`tracking.alias` must be"),

@@ -98,8 +98,8 @@ def test_a_phase_with_another_demixer_is_refused(data: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("demix", "why"),
     [
-        (None, r"a speaking phase reads speech, tracks of the sound: add `codecs\.demix`"),
-        ({"kind": "tracks", "names": ["music"]}, r"reads speech, the track 'speech', but `codecs\.demix` makes only"),
+        (None, r"speaking phases read speech, tracks of the sound: add `codecs\.demix`"),
+        ({"kind": "tracks", "names": ["music"]}, r"read speech, the track 'speech', but `codecs\.demix` makes only"),
         ({"kind": "bands", "bands": {"speech": [9, 9]}}, r"`codecs\.demix\.bands\.speech` is 9 to 9 Hz"),
     ],
 )

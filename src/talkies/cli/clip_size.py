@@ -63,7 +63,7 @@ def at_geometry(args: argparse.Namespace, verb: str, recipe: "PhaseRecipe") -> "
         return recipe
     if makes(recipe) == ("audio",) and not geometry.sound_alone:
         raise RecipeError(
-            f"{verb}: --geometry {geometry.spelled} is of pictures, and a {recipe.phase.kind} phase makes sound alone: "
+            f"{verb}: --geometry {geometry.spelled} is of pictures, and {recipe.phase.kind} phases make sound alone: "
             f"give seconds, such as {float(geometry.seconds):.3g}s"
         )
     found = replace(recipe, data=replace(recipe.data, geometry=str(geometry)))
@@ -81,6 +81,7 @@ def tiles_of(args: argparse.Namespace, verb: str, base: "TilesConfig | None") ->
     return TilesConfig(size=size, overlap=base.overlap if base else min(least, size // 64 * 16))
 
 
-def option_of_tiles(args: argparse.Namespace, verb: str) -> str | None:
-    """What asks for tiles, as messages call it; None: the recipe does."""
-    return None if args.tiles is None else f"{verb}: --tiles {args.tiles}"
+def size_options(args: argparse.Namespace, verb: str) -> dict[str, str]:
+    """Key of the recipe -> the option that gives it here, as messages call it (recipe/sampling.py)."""
+    given = {"sampling.tiles": ("tiles", args.tiles), "data.geometry": ("geometry", args.geometry)}
+    return {key: f"{verb}: --{name} {value}" for key, (name, value) in given.items() if value is not None}

@@ -12,7 +12,7 @@ from talkies.cli.clip_size import (
     MAX_BATCH,
     add_clip_size,
     at_geometry,
-    option_of_tiles,
+    size_options,
     tiles_of,
     whole,
 )
@@ -107,7 +107,7 @@ def _sized(args: argparse.Namespace, recipe: "PhaseRecipe") -> "PhaseRecipe":
     base = recipe.sampling
     batch, tiles = whole(args, "plan", "batch", MAX_BATCH) or base.batch, tiles_of(args, "plan", base.tiles)
     sampling = replace(base, batch=batch, tiles=tiles)
-    check_sampling(recipe, sampling, tiles=option_of_tiles(args, "plan"))
+    check_sampling(recipe, sampling, options=size_options(args, "plan"))
     return replace(recipe, sampling=sampling)
 
 

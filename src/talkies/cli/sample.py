@@ -2,9 +2,9 @@
 
 import argparse
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from talkies.cli.clip_size import MAX_BATCH, add_clip_size, at_geometry, geometry_of, option_of_tiles, tiles_of, whole
+from talkies.cli.clip_size import MAX_BATCH, add_clip_size, at_geometry, geometry_of, size_options, tiles_of, whole
 from talkies.cli.offload import add_offload
 from talkies.cli.place import add_store, path_of, registry_of, seed_of
 from talkies.cli.sample_asked import asked_by_file, asked_here, check_file, check_folder, check_scales, file_of
@@ -69,19 +69,13 @@ def scales_of(args: argparse.Namespace, system: "System") -> dict[str, float]:
     import math
 
     from talkies.config import RecipeError
-    from talkies.models.options import SCALES
 
-    short = {name: getattr(args, f"{name}_scale") for name in SCALES}
-    given = [(name, f"--{name}-scale {value}", value) for name, value in short.items() if value is not None]
-    for text in args.scale:
-        name, _, value = text.partition("=")
-        given.append((name, f"--scale {shown(text)}", value))
     found: dict[str, float] = {}
-    for name, option, value in given:
+    for name, option, value in _given_scales(args):
         if name in found:
             raise RecipeError(f"sample: {option}: the scale {name} is given twice")
         if name not in system.scales:
-            raise RecipeError(f"sample: {option}: a {system.kind} model has the scales {', '.join(system.scales)}")
+            raise RecipeError(f"sample: {option}: {system.kind} models have the scales {', '.join(system.scales)}")
         try:
             found[name] = float(value)
         except ValueError:
@@ -89,6 +83,30 @@ def scales_of(args: argparse.Namespace, system: "System") -> dict[str, float]:
         if not math.isfinite(found[name]) or not 0 <= found[name] <= MAX_SCALE:
             raise RecipeError(f"sample: {option}: give 0 to {MAX_SCALE:g}; 1 is off")
     return found
+
+
+def _given_scales(args: argparse.Namespace) -> list[tuple[str, str, Any]]:
+    """The scales of the command line: name, option and value."""
+    from talkies.models.options import SCALES
+
+    short = {name: getattr(args, f"{name}_scale") for name in SCALES}
+    given: list[tuple[str, str, Any]] = [
+        (name, f"--{name}-scale {value}", value) for name, value in short.items() if value is not None
+    ]
+    for text in args.scale:
+        name, _, value = text.partition("=")
+        given.append((name, f"--scale {shown(text)}", value))
+    return given
+
+
+def _options(args: argparse.Namespace) -> dict[str, str]:
+    """Key of the recipe -> the option that gives it here, as messages call it."""
+    given = {"sampling.steps": ("steps", args.steps), "sampling.windows": ("overlap", args.overlap)}
+    return {
+        **{key: f"sample: --{name} {value:g}" for key, (name, value) in given.items() if value is not None},
+        **{f"sampling.scales.{name}": f"sample: {option}" for name, option, _ in _given_scales(args)},
+        **size_options(args, "sample"),
+    }
 
 
 def sampling_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> "SamplingConfig":
@@ -106,7 +124,7 @@ def sampling_of(args: argparse.Namespace, recipe: "PhaseRecipe") -> "SamplingCon
         batch=whole(args, "sample", "batch", MAX_BATCH) or base.batch,
         tiles=tiles_of(args, "sample", base.tiles),
     )
-    check_sampling(recipe, changed, tiles=option_of_tiles(args, "sample"))
+    check_sampling(recipe, changed, options=_options(args))
     return changed
 
 

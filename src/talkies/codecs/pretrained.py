@@ -115,7 +115,7 @@ def read_transformer(kind: Any, folder: Path, *, besides: tuple[str, ...] = (), 
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"cannot load a {kind.__name__} from {folder}: {error}") from None
+        raise DataError(f"cannot load {kind.__name__} from {folder}: {error}") from None
     # transformers fills missing tensors with random weights and only logs it.
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = sorted(map(str, report[problem]))

@@ -28,19 +28,34 @@ class DegradationConfig:
     cutoff_hz: tuple[Positive, Positive] = (1500.0, 6000.0)
 
 
+HOW = {"noise": ("snr_db",), "reverberation": ("seconds", "wet"), "band": ("cutoff_hz",)}
+"""Kind -> the keys that say how it spoils."""
+
+
 def check_degradation(config: DegradationConfig, *, key: str, sample_rate: int) -> None:
-    """RecipeError, which names `key`, if nothing could be drawn, or not what is meant, for sound of this rate."""
-    if not config.noise + config.reverberation + config.band:
+    """RecipeError, which names `key`, if nothing could be drawn, or not what is meant, for sound of this rate, or if a
+    key is ignored."""
+    if not any(getattr(config, kind) for kind in HOW):
         raise RecipeError(
             f"recipe: `{key}`: `noise`, `reverberation` and `band` are all 0: raise one of them, or degrade nothing"
         )
-    for name in ("snr_db", "seconds", "wet", "cutoff_hz"):
-        low, high = getattr(config, name)
-        if low > high:
-            raise RecipeError(f"recipe: `{key}.{name}` is [{low:g}, {high:g}]: the lower end comes first")
+    for kind, names in HOW.items():
+        for name in names:
+            _check_range(config, kind, name, key=key)
     highest = config.cutoff_hz[1]
-    if highest > sample_rate / 2:
+    if config.band and highest > sample_rate / 2:
         raise RecipeError(
             f"recipe: `{key}.cutoff_hz` ends at {highest:g} Hz, but sound of {sample_rate} samples a second has none "
             f"above {sample_rate / 2:g} Hz: lower it"
         )
+
+
+def _check_range(config: DegradationConfig, kind: str, name: str, *, key: str) -> None:
+    low, high = getattr(config, name)
+    if not getattr(config, kind) and (low, high) != getattr(DegradationConfig(), name):
+        raise RecipeError(
+            f"recipe: `{key}.{name}` is set, but `{key}.{kind}` is 0, so that it is ignored: raise `{kind}`, or drop "
+            f"`{name}`"
+        )
+    if low > high:
+        raise RecipeError(f"recipe: `{key}.{name}` is [{low:g}, {high:g}]: the lower end comes first")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from talkies.config import CheckpointError
 from talkies.flow.config import SamplingConfig, Scale
-from talkies.flow.guidance import guided
+from talkies.flow.guidance import StepDenoiser, guided
 from talkies.flow.held import held
 from talkies.flow.ladder import left_out
 from talkies.flow.sampler import sample
@@ -71,36 +71,40 @@ def _batch(
     progress: Callable[[int], None] | None,
 ) -> list[Media]:
     made = [name for name in model.targets if name not in requests[0].given]
-    levels = {name: level_grid(sampling.schedule, name, sampling.steps) for name in made}
     prompts = {name: [r.prompts[name] for r in requests] for name in model.text_codecs}
+    own = sampling.windows is not None and sampling.windows.noise == "own"
+    noise = Noise(model=model, requests=requests, seed=seed, own=own)
     # Not inference_mode: training runs sample too, and what a network caches here (RoPE tables, FSDP's gathered
     # parameters) must remain usable in a later backward pass.
     with torch.no_grad():
-        denoiser = guided(
-            model.denoiser,
-            model.system.ladder(model.setup),
-            _scales(model, requests[0], sampling),
-            _encoded(model, {name: _negatives(requests, name) for name in model.text_codecs}, len(requests)),
-            steps=sampling.steps,
-            skip_layer=sampling.skip_layer,
-            reuse=sampling.reuse,
-            batch=sampling.batch,
-        )
-        own = sampling.windows is not None and sampling.windows.noise == "own"
-        noise = Noise(model=model, requests=requests, seed=seed, own=own)
+        denoiser = _guided(model, requests, sampling)
         streams = _streams(model, requests, made, noise, tiles=sampling.tile_sides)
         latents = sample(
             sampling.sampler,
             held(denoiser, beginnings_of(model, requests, streams), model.target),
             model.system.network().inputs(model.setup, streams),
             Condition(texts=_encoded(model, prompts, len(requests))),
-            levels,
+            {name: level_grid(sampling.schedule, name, sampling.steps) for name in made},
             target=model.target,
             noise=noise.added,
             inactive=model.system.parts(model.setup).inactive,
             on_step=progress,
         )
         return _decoded(model, requests, latents, sampling.tile_sides)
+
+
+def _guided(model: Generator, requests: Sequence[Request], sampling: SamplingConfig) -> StepDenoiser:
+    """The denoiser of every step, with guidance away from the negative prompts of the requests."""
+    return guided(
+        model.denoiser,
+        model.system.ladder(model.setup),
+        _scales(model, requests[0], sampling),
+        _encoded(model, {name: _negatives(requests, name) for name in model.text_codecs}, len(requests)),
+        steps=sampling.steps,
+        skip_layer=sampling.skip_layer,
+        reuse=sampling.reuse,
+        batch=sampling.batch,
+    )
 
 
 def _scales(model: Generator, request: Request, sampling: SamplingConfig) -> dict[str, Scale]:
@@ -135,12 +139,9 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
     for r in requests:
         if r.image is not None and shape is None:
             raise ValueError(f"request {r.id} has an image, but no video is generated; remove the image")
-        if r.given.keys() != requests[0].given.keys():
-            raise ValueError(f"requests {r.id} and {requests[0].id} of one batch have other given streams")
+        _check_alike(r, requests[0])
         if unknown := sorted(r.given.keys() - set(model.grids)):
             raise ValueError(f"request {r.id} gives {unknown[0]}, which this model does not have")
-        if r.begins.keys() != requests[0].begins.keys():
-            raise ValueError(f"requests {r.id} and {requests[0].id} of one batch begin with other streams")
         check_beginnings(model, r)
         if unused := sorted(r.negative.keys() - replaced):
             raise ValueError(
@@ -155,6 +156,18 @@ def _check(model: Generator, requests: Sequence[Request], sampling: SamplingConf
                     )
     if not set(model.targets) - requests[0].given.keys():
         raise ValueError("every stream is given: nothing is left to make")
+
+
+def _check_alike(request: Request, first: Request) -> None:
+    """ValueError for conditions that only one of two requests of a batch has. (An image may be missing where a white
+    frame or nothing stands for it.)"""
+    for what, of_one, of_other in (
+        ("have other given streams", request.given, first.given),
+        ("have latents of other conditions", request.latents, first.latents),
+        ("begin with other streams", request.begins, first.begins),
+    ):
+        if of_one.keys() != of_other.keys():
+            raise ValueError(f"requests {request.id} and {first.id} of one batch {what}")
 
 
 def _streams(

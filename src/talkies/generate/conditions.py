@@ -26,7 +26,7 @@ def condition_of(model: Generator, requests: Sequence[Request], name: str, tiles
         latent = _encoded(model, requests, name, tiles)
     elif stored.of == "first frame":
         latent = _first_frames(model, requests, tiles)
-    elif stored.of == "reference" and requests[0].image is not None:
+    elif stored.of == "reference" and any(r.image is not None for r in requests):
         latent = _stills(model, requests, name, tiles)
     else:
         return None

@@ -125,6 +125,13 @@ class Plan:
         return values
 
 
+def _preset(recipe: PlannedPhase) -> str:
+    """The preset that decides the sizes, if no other key does."""
+    keys = {one.sized_by for one in recipe.system.components(recipe).values()} - {None}
+    own = recipe.model.preset is None or any(getattr(recipe.model, key) is not None for key in keys if key)
+    return "of its own sizes" if own else str(recipe.model.preset)
+
+
 def plan(
     recipe: PlannedPhase, *, components: frozenset[str], grids: Mapping[str, Grid], options: Options | None = None
 ) -> Plan:
@@ -151,7 +158,7 @@ def plan(
         name=recipe.name,
         kind=recipe.phase.kind if recipe.train.kind == "all" else f"{recipe.phase.kind}, {recipe.train.kind}",
         system=recipe.system.kind,
-        preset=recipe.model.preset or "of its own sizes",
+        preset=_preset(recipe),
         precision=recipe.precision,
         masters=recipe.compute.masters,
         geometry=recipe.data.geometry,

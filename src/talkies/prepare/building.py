@@ -66,23 +66,28 @@ class Builder:
             )
         return report
 
-    def _key(self, job: SetJob, header: Header, reader: int) -> str:
+    def _key(self, job: SetJob, header: Header, reader: int, *, cut: bool = False) -> str:
+        """What the set is made from. `cut`: scripts that are too long for a text encoder were cut, as they once were,
+        and are not quarantined."""
         values = {"schema": reader, "job": job.key(reader), "codecs": dict(header.codecs)}
         tracks = job.plan.tracks
         if tracks is not None and tracks.dual is not None:
             values["second"] = self.reader.demixers[tracks.dual_key].identity
+        if job.plan.system.captions.wording and not cut:
+            values["scripts"] = "whole"
         return json_sha256({**values, "shard_clips": self.shard_clips})
 
     def _existing(self, job: SetJob, header: Header, folder: Path) -> SetReport | None:
         """The report of the set in `folder`, if it was made from the same input by this reader, or by an older reader
         for a run that has started with it, and if it stores all that is asked for."""
-        keys = {self._key(job, header, reader): reader for reader in (READER, *OLDER)}
-        found = reusable(folder, keys)
+        now, cut = self._key(job, header, READER), self._key(job, header, READER, cut=True)
+        found = reusable(folder, {now, cut, *(self._key(job, header, reader, cut=True) for reader in OLDER)})
         if found is None:
             return None
         key, report = found
         lacking = {*job.plan.streams, *job.plan.texts} - read_index(folder).tensors.keys()
-        kept = keys[key] == READER or report.fingerprint in self.in_use.sets
+        same = key == now or (key == cut and not report.truncated)
+        kept = same or report.fingerprint in self.in_use.sets
         return report if kept and not lacking else None
 
     def _write(self, job: SetJob, header: Header, work: Path) -> SetReport:

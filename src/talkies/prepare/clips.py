@@ -1,6 +1,7 @@
 """One media file -> one clip to encode, or the reason why it is quarantined."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,44 +65,26 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
     Raises Rejected for media that cannot be trained on. A shorter file is padded with silence if the set keeps sound
     only, or if its sound ends within the tolerance.
     """
-    caption = read_caption(item.caption)
-    if (why := plan.system.captions.unfit(caption)) is not None:
-        raise Rejected("script", why)
+    caption = _sayable(item, plan)
     check_people(plan.config.subset, caption, item.people)
     _check_sync(item, plan)
     info = _probed(item.media, plan, reader)
-    sound, film, still, passage = None, None, None, None
-    tracks: Mapping[str, RawTrack] = {}
-    try:
+    with _rejecting():
         begin = reader.beginning(item.media, plan.config.modalities)
-        if plan.video:
-            film = reader.film(item.media, plan.geometry, begin)
-        if plan.audio:
-            sound = read_sound(item.media, plan, reader, info, begin)
-            tracks = read_tracks(Window(item=item, plan=plan, reader=reader, info=info, begin=begin), sound)
+        film = reader.film(item.media, plan.geometry, begin) if plan.video else None
+        sound = read_sound(item.media, plan, reader, info, begin) if plan.audio else None
+        window = Window(item=item, plan=plan, reader=reader, info=info, begin=begin)
+        tracks = {} if sound is None else read_tracks(window, sound)
+        still = None
         if film is not None and plan.refers:
             still = read_still(item.media, plan.geometry, begin, item.id, film.order)
-        if sound is not None and plan.passages:
-            passage = read_passage(item.media, plan, begin, item.id)
-    except EndedError as error:
-        raise Rejected("too short", error.reason) from error
-    except ChannelError as error:
-        raise Rejected("no channel", error.reason) from error
-    except MediaError as error:
-        raise Rejected(_unfit(error, "broken stream"), error.reason) from error
+        passage = None if sound is None or not plan.passages else read_passage(item.media, plan, begin, item.id)
     if plan.refers and still is None:
-        raise Rejected(
-            "no reference",
-            f"it has no picture outside of its window of {float(plan.geometry.seconds):.3f} s; use longer files, or "
-            f"leave the reference out: `sets.{plan.name}.without`",
-        )
-    if plan.config.duration_token:
-        assert sound is not None, "the plan checked that the set keeps sound"
-        caption = timed(caption, sound.real / plan.sample_rate)
+        raise _unreferred(plan)
     treated: list[frozenset[str]] = [frozenset(one.treated) for one in (film, still, sound) if one is not None]
     return RawClip(
         id=item.id,
-        caption=caption,
+        caption=_timed(caption, sound, plan),
         frames=film.pixels if film else None,
         sound=sound,
         reference=still,
@@ -110,6 +93,43 @@ def read_clip(item: Item, plan: SetPlan, reader: Reader) -> RawClip:
         late=begin.late > TOLERANCE,
         treated=frozenset[str]().union(*treated, silent_notes(plan, tracks)),
     )
+
+
+def _sayable(item: Item, plan: SetPlan) -> str:
+    """The caption. Rejected if it is missing, or holds a script that cannot be said."""
+    caption = read_caption(item.caption)
+    if (why := plan.system.captions.unfit(caption)) is not None:
+        raise Rejected("script", why)
+    return caption
+
+
+@contextmanager
+def _rejecting() -> Iterator[None]:
+    """What is wrong with a file, as Rejected."""
+    try:
+        yield
+    except EndedError as error:
+        raise Rejected("too short", error.reason) from error
+    except ChannelError as error:
+        raise Rejected("no channel", error.reason) from error
+    except MediaError as error:
+        raise Rejected(_unfit(error, "broken stream"), error.reason) from error
+
+
+def _unreferred(plan: SetPlan) -> Rejected:
+    return Rejected(
+        "no reference",
+        f"it has no picture outside of its window of {float(plan.geometry.seconds):.3f} s; use longer files, or "
+        f"leave the reference out: `sets.{plan.name}.without`",
+    )
+
+
+def _timed(caption: str, sound: RawSound | None, plan: SetPlan) -> str:
+    """The caption, with the duration of the sound if the set wants it."""
+    if not plan.config.duration_token:
+        return caption
+    assert sound is not None, "the plan checked that the set keeps sound"
+    return timed(caption, sound.real / plan.sample_rate)
 
 
 def _check_sync(item: Item, plan: SetPlan) -> None:

@@ -27,7 +27,8 @@ def signed(frames: Tensor) -> Tensor:
 def encode(
     clips: Sequence[RawClip], plan: SetPlan, codecs: Codecs, device: torch.device | str
 ) -> list[Clip | Rejected]:
-    """Encode a batch of clips of one set, in order; a clip whose latents are not finite is returned as Rejected."""
+    """Encode a batch of clips of one set, in order; a clip whose latents are not finite, or whose script is too long
+    for a text encoder, is returned as Rejected."""
     with torch.inference_mode():
         written = {name: [plan.system.captions.written(name, clip.caption) for clip in clips] for name in plan.texts}
         texts = {name: codecs.text[codec].encode(written[name]).to("cpu") for name, codec in plan.texts.items()}
@@ -37,6 +38,9 @@ def encode(
         bad = [name for name, values in latents.items() if not bool(values[i].isfinite().all())]
         if bad:
             results.append(Rejected("not finite", f"its {bad[0]} latent has values that are not finite"))
+            continue
+        if (why := _too_long(clip.caption, plan, codecs)) is not None:
+            results.append(Rejected("script", why))
             continue
         streams = {
             name: Latent(
@@ -50,6 +54,15 @@ def encode(
         captioned = {name: _caption(written[name][i], text, i) for name, text in texts.items()}
         results.append(Clip(id=clip.id, streams=streams, texts=captioned))
     return results
+
+
+def _too_long(caption: str, plan: SetPlan, codecs: Codecs) -> str | None:
+    """By how much a text encoder would cut the script of a caption: words that are not read would still be heard."""
+    captions = plan.system.captions
+    for name, codec in plan.texts.items():
+        if captions.said(name, caption) and (excess := codecs.text[codec].overflow(captions.written(name, caption))):
+            return f"too long by {excess} units for `codecs.{codec}`; shorten it"
+    return None
 
 
 def _latents(clips: Sequence[RawClip], name: str, plan: SetPlan, codecs: Codecs, device: torch.device | str) -> Tensor:

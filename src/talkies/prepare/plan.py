@@ -91,7 +91,7 @@ def check_codecs(codecs: Mapping[str, CodecConfig], system: System) -> None:
             )
     texts = [name for name, medium in system.codecs.items() if medium == "text"]
     if texts and not codecs.keys() & texts:
-        raise RecipeError(f"recipe: missing key `codecs.{texts[0]}`: the captions of a {system.kind} model need it")
+        raise RecipeError(f"recipe: missing key `codecs.{texts[0]}`: the captions of {system.kind} models need it")
 
 
 def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]:
@@ -182,7 +182,7 @@ def stored_streams(config: PrepareConfig, section: SetConfig, system: System, *,
     for modality in section.modalities:
         if not any(config.codecs[stream.codec].medium == modality for stream in stored.values()):
             raise RecipeError(
-                f"recipe: `{key}.modalities` keeps {modality}, of which a {system.kind} model stores nothing with "
+                f"recipe: `{key}.modalities` keeps {modality}, of which {system.kind} models store nothing with "
                 "these `codecs`: add a codec for it, or drop it"
             )
     return stored

@@ -31,7 +31,7 @@ def grids(recipe: PhaseRecipe, geometry: Geometry) -> dict[str, Grid]:
     found: dict[str, Grid] = {}
     for name in parts(recipe).streams:
         if name not in stored:
-            raise RecipeError(f"recipe: a {recipe.phase.kind} phase reads {name}, for which `codecs` has no codec")
+            raise RecipeError(f"recipe: {recipe.phase.kind} phases read {name}, for which `codecs` has no codec")
         found[name] = stream_grid(stored[name], recipe.codecs, geometry)
     return found
 
@@ -72,7 +72,7 @@ def check_card(recipe: PhaseRecipe) -> None:
     voices = recipe.tracking.voices
     if recipe.system.voices and not (voices or "").strip():
         raise RecipeError(
-            f"recipe: `tracking.voices` is missing: a {recipe.system.kind} model speaks with the voices that it was "
+            f"recipe: `tracking.voices` is missing: {recipe.system.kind} models speak with the voices that they were "
             "trained on; write whose they are, and by what right they are used"
         )
 
@@ -96,8 +96,8 @@ def _check_masters(recipe: PhaseRecipe) -> None:
         )
     if recipe.train.kind == "all" and not parts(recipe).frozen:
         raise RecipeError(
-            f"recipe: `compute.masters` bf16 holds frozen weights in bf16, but a {recipe.phase.kind} phase with "
-            "`train.kind` all trains every weight, and in bf16 they would lose small updates: set `train.kind` to "
+            f"recipe: `compute.masters` bf16 holds frozen weights in bf16, but {recipe.phase.kind} phases with "
+            "`train.kind` all train every weight, and in bf16 they would lose small updates: set `train.kind` to "
             "lora, or drop `compute.masters`"
         )
 
@@ -121,11 +121,11 @@ def check_heldout_clips(recipe: PhaseRecipe, heldout: int, *, held: str = "has")
 def _check_rank(recipe: PhaseRecipe) -> None:
     """RecipeError for a LoRA of a higher rank than the layers that it adapts, which would only take memory."""
     components = recipe.system.components(recipe)
-    widest = max(components[name].width for name in parts(recipe).components)
-    if recipe.train.kind == "lora" and recipe.train.rank > widest:
+    widest = max((components[name] for name in parts(recipe).components), key=lambda one: one.width)
+    if recipe.train.kind == "lora" and recipe.train.rank > widest.width:
         raise RecipeError(
-            f"recipe: `train.rank` is {recipe.train.rank}, but the layers of {sizes_key(recipe.model)} are at most "
-            f"{widest} wide: lower it"
+            f"recipe: `train.rank` is {recipe.train.rank}, but the layers of "
+            f"{sizes_key(recipe.model, widest.sized_by)} are at most {widest.width} wide: lower it"
         )
 
 
@@ -165,7 +165,7 @@ def _check_tracks(recipe: PhaseRecipe) -> None:
     read = {name: stored[name].track for name in parts(recipe).held_out if name in stored}
     parted = {name: track for name, track in read.items() if track is not None}
     if parted:
-        demixer_of(recipe.codecs, parted, recipe.system, reads=f"a {recipe.phase.kind} phase reads")
+        demixer_of(recipe.codecs, parted, recipe.system, reads=f"{recipe.phase.kind} phases read")
 
 
 def _noised(recipe: PhaseRecipe) -> Collection[str]:

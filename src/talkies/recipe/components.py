@@ -46,13 +46,13 @@ def parent_of(recipe: PhaseRecipe) -> dict[str, str]:
     for name, source in parents.items():
         if not built & set(slots[name]):
             raise RecipeError(
-                f"recipe: `parents.{name}` is set but a {recipe.phase.kind} phase builds none of its components, "
+                f"recipe: `parents.{name}` is set but {recipe.phase.kind} phases build none of its components, "
                 f"{', '.join(slots[name])}"
             )
         found |= dict.fromkeys(slots[name], source)
     if alone := sorted(parts(recipe).frozen - found.keys()):
         raise RecipeError(
-            f"recipe: a {recipe.phase.kind} phase does not train the component {alone[0]}: set `parents.{BASE}`, or "
+            f"recipe: {recipe.phase.kind} phases do not train the component {alone[0]}: set `parents.{BASE}`, or "
             "another parent that brings it"
         )
     return found

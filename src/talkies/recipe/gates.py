@@ -94,8 +94,8 @@ def check_gates(recipe: PhaseRecipe) -> None:
             near = difflib.get_close_matches(gate.metric, known, MAX_SUGGESTED, cutoff=0.4)
             hint = f"did you mean {near[0]}? Near it: {', '.join(near)}" if near else f"it measures {', '.join(known)}"
             raise RecipeError(
-                f"recipe: `tracking.gates.{number}.metric` is {shown(gate.metric)}, which a {recipe.phase.kind} phase "
-                f"of `data.geometry` {spelled(recipe.data.geometry)} does not measure; {hint}"
+                f"recipe: `tracking.gates.{number}.metric` is {shown(gate.metric)}, which {recipe.phase.kind} phases "
+                f"of `data.geometry` {spelled(recipe.data.geometry)} do not measure; {hint}"
             )
     if recipe.tracking.register is not None and recipe.validation.final_clips < 2:
         raise RecipeError(

@@ -105,9 +105,7 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
         given = _given(asked, model, whole=sampling.windows is not None)
         tracks = tracks_of(asked, model, whole=sampling.windows is not None)
     except DataError as error:
-        if asked.where is None:
-            raise
-        raise DataError(f"{asked.verb}: {asked.where}: {str(error).removeprefix('sample: ')}") from None
+        raise _told(asked, str(error)) from None
     voice = cloned(asked, recipe)
     heard = {} if voice is None else {voice.stream: voice.samples}
     request = Request(
@@ -126,6 +124,13 @@ def request_of(asked: Asked, model: Generator, recipe: PhaseRecipe, sampling: Sa
     read = None if tracks is None or tracks.given is not None else tracks.tracks
     notes += () if tracks is None else tracks.tracks.notes
     return Read(request=request, beside=beside, tracks=read, notes=notes, tags=provenance(asked))
+
+
+def _told(asked: Asked, error: str) -> DataError:
+    """An error of a file that is given, with what asks for it in place of `sample`."""
+    if asked.where is not None:
+        return DataError(f"{asked.verb}: {asked.where}: {error.removeprefix('sample: ')}")
+    return DataError(f"{asked.verb}: {error.removeprefix('sample: ')}" if error.startswith("sample: ") else error)
 
 
 def warn(asked: Sequence[Asked], model: Generator, recipe: PhaseRecipe, ranks: Ranks) -> None:
@@ -164,7 +169,7 @@ def _check_media(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
         option = asked.at(name)
         if name not in system.options:
             known = ", ".join(f"--{other}" for other in system.options) or "none"
-            raise RecipeError(f"{option}: a {system.kind} model takes no such file; it takes: {known}")
+            raise RecipeError(f"{option}: {system.kind} models take no such file; they take: {known}")
         if name not in taken:
             raise RecipeError(f"{option}: {source} {_lacks(asked, name, recipe)}; drop it")
     if "audio" in asked.files and (parted := sorted(asked.files.keys() & {*TRACKS})):
@@ -192,7 +197,7 @@ def _check_wording(asked: Asked, recipe: PhaseRecipe) -> None:
     wording = recipe.system.captions.wording
     for name in asked.worded:
         if name not in wording:
-            raise RecipeError(f"{asked.at(name)}: a {recipe.system.kind} model has no such text; give a prompt")
+            raise RecipeError(f"{asked.at(name)}: {recipe.system.kind} models have no such text; give a prompt")
     if wording and asked.prompt is not None:
         check_script(asked.prompt, asked.at("prompt"))
 

@@ -54,9 +54,9 @@ def provenance(asked: Asked) -> dict[str, str]:
     return {VOICE: f"cloned from a recording, sha256 {sha256_of(asked.files['voice'])}", **consent}
 
 
-def note_cloned(run: Path | None, out: Path, tags: Mapping[str, str]) -> None:
+def note_cloned(run: Path | None, out: Path, tags: Mapping[str, str], *, verb: str) -> None:
     """Add a line to CLONED in the folder of the model's run (None: it has none here), if the file `out` with these tags
-    has a cloned voice. A run that cannot be written is only warned of: the file itself says the same."""
+    has a cloned voice. A run that cannot be written is only warned of, by `verb`: the file itself says the same."""
     if run is None or VOICE not in tags:
         return
     line = {"file": str(out), "voice": tags[VOICE], "consent": tags.get(CONSENT)}
@@ -64,7 +64,7 @@ def note_cloned(run: Path | None, out: Path, tags: Mapping[str, str]) -> None:
         with (run / CLONED).open("ab") as file:
             file.write(f"{canonical_json(line)}\n".encode())
     except OSError as error:
-        _log.warning(f"sample: cannot note the cloned voice in {run / CLONED}: {error.strerror}")
+        _log.warning(f"{verb}: cannot note the cloned voice in {run / CLONED}: {error.strerror}")
 
 
 def heldout_voice(recipe: PhaseRecipe) -> dict[str, str]:

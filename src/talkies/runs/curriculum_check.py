@@ -75,7 +75,7 @@ def _check_set(phase: PhaseRecipe, key: str, prepare: PrepareConfig, system: Sys
             kept = ", ".join(stored)
             raise RecipeError(
                 f"recipe: {where} keeps no {name}, only {kept}: choose another, or let the preparation keep it (its "
-                f"`system`, the set's `modalities` and `without`) for a {phase.system.kind} model"
+                f"`system`, the set's `modalities` and `without`) for {phase.system.kind} models"
             )
     geometry = Geometry.parse(section.geometry, key=f"sets.{name_of_set}.geometry")
     if str(geometry) != phase.data.geometry:

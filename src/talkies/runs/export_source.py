@@ -85,7 +85,7 @@ def layout_of(exported: Exported, name: str) -> Layout:
     system = exported.recipe.system
     if not system.layouts:
         raise RecipeError(
-            f"export: {exported.release} is a {system.kind}, of which talkies knows no released folders: drop --layout"
+            f"export: {exported.release}: talkies knows no released folders of {system.kind}: drop --layout"
         )
     if name not in system.layouts:
         raise RecipeError(f"export: --layout {shown(name)} is not known{one_of(name, system.layouts)}")

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from talkies.flow.config import SamplingConfig
 from talkies.generate.model import Generator
 from talkies.parallel.autocasted import Autocasted
 from talkies.parallel.ranks import Ranks
@@ -48,9 +49,19 @@ class Evaluator:
         """Sampled clips and their contact sheets."""
         count = self.recipe.validation.samples
         batch = batches(self.inputs.heldout, count, self.parts.held_out)[0].to(self.phase.device)
-        # Without guidance, which would cost more and is a matter of taste, and without what only saves time or memory:
-        # the weights are on the device to be trained.
-        sampling = replace(
+        model, sampling = self._generator(batch), self._sampling()
+        with self.ema_callback.ema.swapped(self.phase.state):
+            media = sample_batch(model, batch, sampling, seed=self.recipe.seed, seconds=self.inputs.heldout.seconds)
+        if not self.ranks.main:
+            return []
+        folder = self.folder / f"step-{step:08d}"
+        tags = heldout_tags(f"synthetic; talkies {self.recipe.name} step {step}", self.recipe)
+        return write_samples(media, captions(batch, self.recipe.system), folder, tags=tags)
+
+    def _sampling(self) -> SamplingConfig:
+        """Without guidance, which would cost more and is a matter of taste, and without what only saves time or memory:
+        the weights are on the device to be trained."""
+        return replace(
             self.recipe.sampling,
             steps=self.recipe.validation.sampling_steps,
             scales={},
@@ -58,7 +69,10 @@ class Evaluator:
             reuse=None,
             offload="none",
         )
-        model = Generator(
+
+    def _generator(self, batch: Batch) -> Generator:
+        """The model, for clips like those of the batch."""
+        return Generator(
             denoiser=self._denoiser(),
             codecs=self.inputs.codecs,
             system=self.recipe.system,
@@ -68,10 +82,3 @@ class Evaluator:
             target=self.recipe.flow.target,
             device=self.phase.device,
         )
-        with self.ema_callback.ema.swapped(self.phase.state):
-            media = sample_batch(model, batch, sampling, seed=self.recipe.seed, seconds=self.inputs.heldout.seconds)
-        if not self.ranks.main:
-            return []
-        folder = self.folder / f"step-{step:08d}"
-        tags = heldout_tags(f"synthetic; talkies {self.recipe.name} step {step}", self.recipe)
-        return write_samples(media, captions(batch, self.recipe.system), folder, tags=tags)

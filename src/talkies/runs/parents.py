@@ -171,15 +171,15 @@ def check_brings(component: str, spec: str, components: Collection[str], recipe:
 def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: PhaseRecipe, *, adapter: bool) -> None:
     """CheckpointError if a parent of `shape` (as in release.json) has another architecture than the phase needs, or is
     only an `adapter`."""
-    section = recipe.system.components(recipe)[component].section
-    theirs, ours = check_kind(spec, shape, section, adapter=adapter), shape_json(recipe)[section]
+    built = recipe.system.components(recipe)[component]
+    theirs, ours = check_kind(spec, shape, built.section, adapter=adapter), shape_json(recipe)[built.section]
     different = sorted(key for key in ours if ours[key] != theirs.get(key))
     if different:
         key = different[0]
         raise CheckpointError(
-            f"parent: {shown(spec)} is of another architecture: {section}.{key} is {shown(theirs.get(key))}, this "
-            f"recipe's {sizes_key(recipe.model)} has {ours[key]}; repeat the parent's `model`, which its release.json "
-            "holds, or choose another parent"
+            f"parent: {shown(spec)} is of another architecture: {built.section}.{key} is {shown(theirs.get(key))}, "
+            f"this recipe's {sizes_key(recipe.model, built.sized_by)} has {ours[key]}; repeat the parent's `model`, "
+            "which its release.json holds, or choose another parent"
         )
 
 

@@ -75,7 +75,7 @@ def check_video(recipe: PhaseRecipe) -> None:
 
 
 def _unfit(option: str, recipe: PhaseRecipe) -> str:
-    return f"perform: {option}: {recipe.name}, a {recipe.phase.kind} phase of {recipe.system.kind},"
+    return f"perform: {option}: {recipe.name} ({recipe.system.kind}, {recipe.phase.kind})"
 
 
 def check_film(asked: Asked, recipe: PhaseRecipe, source: str) -> None:
@@ -163,6 +163,7 @@ def make_film(
         beside=read.beside,
         notes=read.notes,
         tags={**read.tags, **kept, TAKE: take.name},
+        verb=asked.verb,
     )
     make_together(source, [wanted], sampling, ranks=ranks, say=say)
     if ranks.main:

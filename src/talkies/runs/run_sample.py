@@ -46,7 +46,7 @@ EVERY_S = 30.0
 class Wanted:
     """A clip to make and to write to `out`, with more `tags`; a given stream is copied from its file (`beside`: its
     medium, the file, and what the request holds of it), and with `tracks` it is heard with their sum. `notes`: what
-    differs from files that are given."""
+    differs from files that are given; `verb`: what asks for it."""
 
     request: Request
     out: Path
@@ -54,6 +54,7 @@ class Wanted:
     tracks: GivenTracks | None = None
     notes: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
+    verb: str = "sample"
 
 
 def suffix_of(recipe: PhaseRecipe) -> str:
@@ -162,7 +163,7 @@ def _write(
     else:
         assert isinstance(media, Media), "windows are for a given sound"
         write_media(out, media, tags=tags)
-    note_cloned(source.run, out, tags)
+    note_cloned(source.run, out, tags, verb=wanted.verb)
     shown = f": {one_line(title)}" if title else ""
     say(f"sample:   {out} ({source.name}, seed {seed}{only}){shown}")
 
@@ -206,5 +207,5 @@ def sample_heldout(
     heard = None
     if model.stream_of("audio") is None and model.heard is not None:
         heard = decoded(batch, model, seconds=heldout.seconds)[0]
-    wanted = Wanted(request=request, out=out, tags=heldout_voice(source.recipe))
+    wanted = Wanted(request=request, out=out, tags=heldout_voice(source.recipe), verb="train")
     make_together(source, [wanted], source.recipe.sampling, ranks=ranks, heard=heard, say=say)

@@ -105,7 +105,13 @@ def _wanted(
     read = request_of(asked, source.generator(), source.recipe, sampling, spec)
     tags = {REQUEST: requests[asked.name], **read.tags}
     return Wanted(
-        request=read.request, out=files[asked.name], beside=read.beside, tracks=read.tracks, notes=read.notes, tags=tags
+        request=read.request,
+        out=files[asked.name],
+        beside=read.beside,
+        tracks=read.tracks,
+        notes=read.notes,
+        tags=tags,
+        verb=asked.verb,
     )
 
 

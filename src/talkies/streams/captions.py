@@ -18,6 +18,9 @@ class Captions(Protocol):
     def written(self, text: str, caption: str) -> str:
         """What a text encodes of a caption."""
 
+    def said(self, text: str, caption: str) -> bool:
+        """Whether a text holds words that are said, of which no encoder may cut any."""
+
     def joined(self, texts: Mapping[str, str]) -> str:
         """The caption that these texts, one or more, were `written` of, in one line."""
 
@@ -43,6 +46,11 @@ class WholeCaptions:
         """All of it."""
         del text
         return caption
+
+    def said(self, text: str, caption: str) -> bool:
+        """None does."""
+        del text, caption
+        return False
 
     def joined(self, texts: Mapping[str, str]) -> str:
         """Any of them: they are equal."""

@@ -126,7 +126,8 @@ class Component:
     `section`: where a release records `shape`, the sizes that determine its parameters (components of one section have
     equal sizes); `reads`: the codecs whose latents or features it learns; `rate`: its key in `optimizer.lr`; `group`:
     the parameter group by which it may be inactive (None: it never is); `undecayed`: ends of the names of matrices
-    without weight decay; `optional`: a parent may lack it; `width`: that of its widest layers.
+    without weight decay; `optional`: a parent may lack it; `width`: that of its widest layers; `sized_by`: the key of
+    `model` that decides its sizes where it is given (None: only the preset does).
     """
 
     section: str
@@ -137,6 +138,7 @@ class Component:
     group: str | None = None
     undecayed: tuple[str, ...] = ()
     optional: bool = False
+    sized_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +150,11 @@ class Rung:
     scale: str | None = None
 
 
-def sizes_key(model: Any) -> str:
-    """The key of the section `model` that says how large it is, with its value, as messages name it."""
+def sizes_key(model: Any, own: str | None = None) -> str:
+    """The key of the section `model` that decides how large it is, as messages name it: `own` where it is given
+    (Component.sized_by), else the preset, with its value."""
+    if own is not None and getattr(model, own) is not None:
+        return f"`model.{own}`"
     return "`model.sizes`" if model.preset is None else f"`model.preset` {model.preset}"
 
 

@@ -60,18 +60,28 @@ def check_source(source: SyntheticSource, *, where: str = "a synthetic source") 
             f"{where} with shots of {shot} frames at {source.fps} fps and {source.size} pixels cannot be "
             "drawn: at least 2 frames, a positive fps and an even size of 16 or more are needed"
         )
+    _check_domain(source, where)
+    if source.has_speakers:
+        _check_shots(source, shot, where)
+        _check_split(source, where)
+
+
+def _check_domain(source: SyntheticSource, where: str) -> None:
+    """RecipeError for keys of other domains than the source's."""
     if source.domain != "scenes" and (source.people != 1 or source.stems):
         key, found = ("people", source.people) if source.people != 1 else ("stems", "true")
         raise RecipeError(
             f"{where} of {source.domain} has no `{key}`, found {found}: remove it, or set `domain` to scenes"
         )
-    if not source.has_speakers:
-        if source.speakers or source.shot:
-            raise RecipeError(
-                f"{where} of {source.domain} has no `speakers` and no `shot`, found {source.speakers} and "
-                f"{source.shot}: remove them, or set `domain` to speakers or scripts"
-            )
-        return
+    if not source.has_speakers and (source.speakers or source.shot):
+        raise RecipeError(
+            f"{where} of {source.domain} has no `speakers` and no `shot`, found {source.speakers} and "
+            f"{source.shot}: remove them, or set `domain` to speakers or scripts"
+        )
+
+
+def _check_shots(source: SyntheticSource, shot: int, where: str) -> None:
+    """RecipeError for shots in which no script can be said, or that do not divide a clip."""
     if source.domain == "scripts" and shot / source.fps < SHORTEST + 1 / source.fps:
         raise RecipeError(
             f"{where} with shots of {shot} frames at {source.fps} fps is too short for a script: "
@@ -81,6 +91,10 @@ def check_source(source: SyntheticSource, *, where: str = "a synthetic source") 
         raise RecipeError(
             f"{where} of {source.frames} frames cannot be drawn in shots of {shot}: make `frames` a multiple of `shot`"
         )
+
+
+def _check_split(source: SyntheticSource, where: str) -> None:
+    """RecipeError for clips that cannot be shared out among the speakers, or held out by speaker."""
     if source.speakers and (source.clips % source.speakers or source.heldout % source.clips_each):
         raise RecipeError(
             f"{where} with {source.clips} clips of {source.speakers} speakers, of which {source.heldout} clips are "

@@ -131,7 +131,7 @@ def test_what_a_parent_lacks_has_no_size(tmp_path: Path, weights: dict[str, Tens
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("warm_up", ["parents.base=null"], "a warm_up phase does not train the component text: set `parents.base`"),
+        ("warm_up", ["parents.base=null"], "warm_up phases do not train the component text: set `parents.base`"),
         ("warm_up", ["parents={audio: x}"], "unknown key `parents.audio`; known: base, video"),
         ("stitch", ["parents.video=x"], "`parents.base` brings every component; drop `parents.video`"),
     ],

@@ -156,7 +156,7 @@ def test_a_sound_scale_needs_a_sound(scale: float | AnnealedScale) -> None:
     for phase in HEARING:
         MIRAGE.check(setup(phase), {"text": 4.0, "sound": scale})
     with pytest.raises(
-        RecipeError, match=r"^recipe: `sampling\.scales\.sound` needs a sound, which a video_pretraining phase lacks$"
+        RecipeError, match=r"^recipe: `sampling\.scales\.sound` needs a sound, which video_pretraining phases lack$"
     ):
         MIRAGE.check(setup("video_pretraining"), {"sound": scale})
     MIRAGE.check(setup("video_pretraining"), {"text": 4.0, "sound": 1.0})
@@ -166,7 +166,7 @@ def test_a_sound_scale_needs_a_sound(scale: float | AnnealedScale) -> None:
     ("phase", "name"), [("video_pretraining", "video"), ("video_pretraining", "text"), ("stitch", "sound")]
 )
 def test_a_codec_that_a_phase_reads_must_be_there(phase: str, name: str) -> None:
-    with pytest.raises(RecipeError, match=rf"^recipe: `codecs\.{name}` is missing: a {phase} phase needs it$"):
+    with pytest.raises(RecipeError, match=rf"^recipe: `codecs\.{name}` is missing: {phase} phases need it$"):
         MIRAGE.check(setup(phase, without=name), {})
 
 

@@ -17,6 +17,12 @@ def test_a_text_encodes_its_part_of_a_caption_or_all_of_it() -> None:
     assert (written("script", "Rain."), written("description", "Rain.")) == ("", "Rain.")
 
 
+def test_a_script_is_said_and_a_description_is_not() -> None:
+    said = ScriptCaptions().said
+    assert [said(text, SPOKEN) for text in ("text", "script", "description")] == [True, True, False]
+    assert not any(said(text, "Rain.") for text in ("text", "script", "description"))
+
+
 @pytest.mark.parametrize("caption", ["<script>", "<describe> A voice. <script> [S1] ...", "<script> Say <script> it"])
 def test_a_script_that_cannot_be_said_is_unfit(caption: str) -> None:
     assert ScriptCaptions().unfit(caption) is not None

@@ -84,13 +84,13 @@ def test_sections_that_agree_are_taken(phase: Any) -> None:
 @pytest.mark.parametrize(
     ("phase", "codecs", "scales", "said"),
     [
-        (DesignConfig(), {"text": None}, {}, r"`codecs\.text` is missing: a design phase needs it"),
+        (DesignConfig(), {"text": None}, {}, r"`codecs\.text` is missing: design phases need it"),
         (DEGRADED, {"voice": None}, {}, r"`codecs\.voice` is missing: `phase\.degraded` needs it"),
         (DEGRADED, {"voice": LogMelConfig()}, {}, r"`codecs\.voice` is of the kind log_mel: .* by the kind waveform"),
         (DEGRADED, {"voice": WaveformConfig(sample_rate=8000)}, {}, "is 8000, .* is 16000: they must be equal"),
         (DesignConfig(), {"sound": SourceFilterConfig(channels=13)}, {}, "is 13, .*takes 12; set `model.sound_feat"),
         (DesignConfig(), {"text": ByteTextConfig(dim=65)}, {}, "is 65, .*takes 64; set `model.text_features`"),
-        (DesignConfig(), {}, {"reference": 2.0}, "`sampling.scales.reference` needs a reference, which a design phase"),
+        (DesignConfig(), {}, {"reference": 2.0}, "`sampling.scales.reference` needs a reference, which design phases"),
         (
             CloningConfig(degradation=DegradationConfig(noise=1.0)),
             {},

@@ -135,7 +135,7 @@ def test_a_bridge_scale_needs_a_bridge_between_two_streams(scale: float | Anneal
 
 def test_codecs_must_be_there_and_fit_the_towers() -> None:
     for phase, name in (("video", "video"), ("audio", "audio"), ("joint", "audio"), ("joint", "text")):
-        with pytest.raises(RecipeError, match=rf"`codecs\.{name}` is missing: a \w+ phase needs it"):
+        with pytest.raises(RecipeError, match=rf"`codecs\.{name}` is missing: \w+ phases need it"):
             MOVA.check(with_codecs(phase, **{name: None}), {})
     MOVA.check(with_codecs("video", audio=None), {})
     MOVA.check(with_codecs("audio", video=None), {})

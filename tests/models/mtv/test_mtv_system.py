@@ -175,7 +175,7 @@ def test_a_scale_of_tracks_needs_tracks(scale: float | AnnealedScale) -> None:
     MTV.check(setup(), {"text": 4.0, "tracks": scale})
     with pytest.raises(
         RecipeError,
-        match=r"^recipe: `sampling\.scales\.tracks` needs tracks, which a video_pretraining phase lacks$",
+        match=r"^recipe: `sampling\.scales\.tracks` needs tracks, which video_pretraining phases lack$",
     ):
         MTV.check(setup(SILENT), {"tracks": scale})
     MTV.check(setup(SILENT), {"text": 4.0, "tracks": 1.0})
@@ -186,7 +186,7 @@ def test_a_scale_of_tracks_needs_tracks(scale: float | AnnealedScale) -> None:
     [(SILENT, "video"), (SILENT, "text"), (STEERED, "text"), (STEERED, "sound"), (STEERED, "demix")],
 )
 def test_a_codec_that_a_phase_reads_must_be_there(phase: Any, name: str) -> None:
-    with pytest.raises(RecipeError, match=rf"^recipe: `codecs\.{name}` is missing: a {phase.kind} phase needs it$"):
+    with pytest.raises(RecipeError, match=rf"^recipe: `codecs\.{name}` is missing: {phase.kind} phases need it$"):
         MTV.check(setup(phase, without=(name,)), {})
 
 
@@ -214,6 +214,24 @@ def test_a_codec_that_a_phase_does_not_read_may_be_missing() -> None:
 def test_codecs_must_fit_the_network(codecs: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         MTV.check(setup(**codecs), {})
+
+
+@pytest.mark.parametrize(
+    ("codecs", "model", "message"),
+    [
+        ({"video": LinearVideoConfig(channels=9)}, {}, r"the network of `model\.backbone` takes 12$"),
+        ({"text": ByteTextConfig(dim=32)}, {}, r"the network of `model\.backbone` takes 64$"),
+        ({"sound": LogMelConfig(channels=40)}, {}, r"`model\.preset` toy takes 80; set `model\.features`$"),
+        ({"video": LinearVideoConfig(stride=8)}, {}, r"the network of `model\.preset` toy has intervals of 2 frames"),
+        ({}, {"features": 40}, r"`codecs\.sound\.channels` is 80, but `model\.features` is 40: make them equal$"),
+    ],
+    ids=lambda x: str(x)[:20],
+)
+def test_the_key_that_decides_a_size_is_named(codecs: dict[str, Any], model: dict[str, Any], message: str) -> None:
+    """Of the backbone `model.backbone` where it is given; of the control the preset, or its own keys."""
+    backbone = PRESETS["toy"].backbone
+    with pytest.raises(RecipeError, match=message):
+        MTV.check(setup(**codecs, model={"backbone": backbone, **model}), {})
 
 
 def test_what_the_message_proposes_is_a_way_out() -> None:

@@ -21,6 +21,10 @@ class ScriptCaptions:
         parts = Script.parse(caption)
         return {"script": parts.words, "description": parts.description}.get(text, caption)
 
+    def said(self, text: str, caption: str) -> bool:
+        """The script, also as a part of the caption."""
+        return text != "description" and bool(Script.parse(caption).words)
+
     def joined(self, texts: Mapping[str, str]) -> str:
         """The line of script and description, if they are texts of their own."""
         if "text" in texts:

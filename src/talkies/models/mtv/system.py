@@ -58,6 +58,7 @@ class MtvSystem:
                 rate="video",
                 width=shape.backbone.dim,
                 undecayed=("modulation", "table"),
+                sized_by="backbone",
             )
             for name in shape.components
         }
@@ -108,7 +109,7 @@ class MtvSystem:
         _check_codecs(setup)
         _check_phase(setup)
         if scales.get("tracks", 1.0) != 1.0 and not self.parts(setup).conditions:
-            raise RecipeError(f"recipe: `sampling.scales.tracks` needs tracks, which a {setup.phase.kind} phase lacks")
+            raise RecipeError(f"recipe: `sampling.scales.tracks` needs tracks, which {setup.phase.kind} phases lack")
 
     def tokens(self, setup: Setup, grids: Mapping[str, Grid]) -> dict[str, int]:
         """Of the video; the tokens of tracks are few, and are no part of its sequence."""
@@ -140,8 +141,8 @@ def _frozen(shape: MtvShape, trains: str) -> tuple[str, ...]:
 def _check_codecs(setup: Setup) -> None:
     shape, codecs, steered = setup.model.shape, setup.codecs, setup.phase.kind == "steering"
     check_codecs(setup, ("video", "text", *(("sound", "demix") if steered else ())))
-    check_width(setup, "video", shape.backbone.out_channels)
-    check_width(setup, "text", shape.backbone.text_dim)
+    check_width(setup, "video", shape.backbone.out_channels, sized_by="backbone")
+    check_width(setup, "text", shape.backbone.text_dim, sized_by="backbone")
     if not steered:
         return
     check_width(setup, "sound", shape.control.features, key="features")
