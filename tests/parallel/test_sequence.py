@@ -2,12 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from gradients import Step, averaged, close_step
 from one_step import step, toy
-from ranks import CasesOnRanks, on_ranks
+from ranks import on_ranks
 
 from talkies.parallel.sequence import SequenceGroups, split_sequence
 
@@ -15,16 +15,10 @@ sys.path.append(str(Path(__file__).parents[1] / "nn"))  # a spawned process impo
 from joint import Joint
 
 
-def sequence_rank(degree: int, padded: bool) -> dict[str, Any]:
-    import torch.distributed as dist
-
-    world = dist.get_world_size()
+def sequence_rank() -> Step:
     model = toy()
-    split_sequence(model, SequenceGroups("cpu", world, degree))
-    loss, grads = step(model, padded=padded)
-    for grad in grads.values():  # what DDP and FSDP do
-        dist.all_reduce(grad)
-    return {"loss": loss, "grads": {name: grad / world for name, grad in grads.items()}}
+    split_sequence(model, SequenceGroups("cpu", 2, 2))
+    return averaged(step(model))
 
 
 def joint_rank(masked: bool) -> list[torch.Tensor]:
@@ -52,26 +46,7 @@ def test_several_streams_share_a_sequence(masked: bool, tmp_path: Path) -> None:
         torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-6)
 
 
-CASES = {"2 of 2": (2, (2, False)), "4 of 4, padded": (4, (4, True)), "2 of 4": (4, (2, False))}
-
-
-@pytest.fixture(scope="module")
-def on_all_ranks(tmp_path_factory: pytest.TempPathFactory) -> CasesOnRanks:
-    return CasesOnRanks(tmp_path_factory.mktemp("ranks"), sequence_rank, CASES)
-
-
-def _case(name: str) -> Any:
-    """Four processes take half a minute to start on two cores."""
-    return pytest.param(name, marks=[pytest.mark.ranks] if CASES[name][0] > 2 else [])
-
-
-@pytest.mark.parametrize("name", [_case(name) for name in CASES])
-def test_loss_and_gradients_are_those_of_one_process(name: str, on_all_ranks: CasesOnRanks) -> None:
-    """The toy has 2 heads: degree 4 needs the hybrid. Token counts do not divide."""
-    loss, grads = step(toy(), padded=CASES[name][1][1])
-    norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in grads.values()]))
-    for answer in on_all_ranks.answers(name):
-        torch.testing.assert_close(answer["loss"], loss, rtol=1e-5, atol=0)
-        assert answer["grads"].keys() == grads.keys()
-        worst = max(float((answer["grads"][name] - grads[name]).abs().max()) for name in grads)
-        assert worst <= 1e-5 * float(norm)
+def test_loss_and_gradients_are_those_of_one_process(tmp_path: Path) -> None:
+    """tests/models/test_network_ranks.py has more ranks and networks. Token counts do not divide."""
+    for answer in on_ranks(tmp_path, 2, sequence_rank):
+        close_step(answer, step(toy()))
