@@ -15,7 +15,7 @@ from talkies.config.quoting import listed, shown
 Track = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
 """The name of a track; of two speakers, the second one's is speech2."""
 TOY = {"music": (20.0, 80.0), "speech": (90.0, 1900.0), "speech2": (2000.0, 3800.0), "effects": (4200.0, 7000.0)}
-"""The bands of the synthetic world's tracks, in Hz."""
+"""Track of the synthetic world -> the band in Hz in which it is heard (world/bands.py)."""
 
 
 @config
