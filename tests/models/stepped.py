@@ -62,20 +62,20 @@ class Steered(nn.Module):
         return self.video.predicted(state)
 
 
-def of_cogvideox(model: Steered, *, stepwise: bool, padded: bool) -> Tensor:
-    """25 tokens, which no degree divides, in steps that no rank holds whole. `stepwise`: at a noise level for every
-    latent step; `padded`: a sample has a step less."""
-    stream = cog_toy.clip(shape=(5, 2, 10))
-    stream = replace(stream, time=torch.rand(2, 5)) if stepwise else stream
+def of_cogvideox(model: Steered, *, padded: bool) -> Tensor:
+    """25 tokens, which no degree divides, in steps that no rank holds whole, each at a noise level of its own.
+    `padded`: a sample has a step less."""
+    stream = replace(cog_toy.clip(shape=(5, 2, 10)), time=torch.rand(2, 5))
     if padded:
         stream = replace(stream, mask=torch.arange(5) < torch.tensor([[5], [4]]))
     return model(stream, cog_toy.words()).square().mean()
 
 
-def cogvideox(*, stepwise: bool = True, padded: bool = False) -> Stepped:
+def cogvideox(*, padded: bool = False) -> Stepped:
     """Of its units, modulation, attention and feed-forward."""
-    loss = partial(of_cogvideox, stepwise=stepwise, padded=padded)
-    return Stepped(make=Steered, loss=loss, units=lambda model: backbone_of(model).units(), kinds=3)
+    return Stepped(
+        make=Steered, loss=partial(of_cogvideox, padded=padded), units=lambda model: backbone_of(model).units(), kinds=3
+    )
 
 
 def of_mirage(model: JointDiT, *, padded: bool) -> Tensor:
@@ -141,7 +141,6 @@ def mova(*, padded: bool = False) -> Stepped:
 
 NETWORKS = {
     "CogVideoX": cogvideox(),
-    "CogVideoX at one level": cogvideox(stepwise=False),
     "CogVideoX, padded": cogvideox(padded=True),
     "Mirage": mirage(),
     "Mirage, padded": mirage(padded=True),
@@ -149,7 +148,6 @@ NETWORKS = {
     "MTV": mtv("cogvideox", POOLED, stepwise=True),
     "MTV at one level": mtv("cogvideox", POOLED, stepwise=False),
     "MTV by interval": mtv("cogvideox", BY_INTERVAL, stepwise=True),
-    "MTV by interval at one level": mtv("cogvideox", BY_INTERVAL, stepwise=False),
     "MTV without rotations": mtv("cogvideox-sincos", BY_INTERVAL, stepwise=True),
     "MTV on Wan": mtv("wan", POOLED, stepwise=False),
     "MTV on Wan by interval": mtv("wan", BY_INTERVAL, stepwise=False),

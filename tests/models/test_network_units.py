@@ -40,11 +40,19 @@ def test_units_hold_every_parameter_of_the_layers_and_of_the_control_once(networ
     }
 
 
-ELSEWHERE = ("CogVideoX, padded", "Mirage audio, padded", "MTV without rotations", "MOVA", "MOVA, padded")
-"""Those whose units are those of others; tests/parallel/test_compile.py compiles MOVA's."""
+COMPILED = (
+    "CogVideoX",
+    "Mirage, padded",
+    "MTV",
+    "MTV at one level",
+    "MTV by interval",
+    "MTV on Wan",
+    "MTV on Wan by interval",
+)
+"""Those whose units differ; tests/parallel/test_compile.py has MOVA's."""
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ELSEWHERE])
+@pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize(
     "compute",
     [ComputeConfig(checkpointing=True), ComputeConfig(compile=True), ComputeConfig(checkpointing=True, compile=True)],

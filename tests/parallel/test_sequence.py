@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from gradients import Step, averaged, close_step
 from one_step import step, toy
-from ranks import on_ranks
+from ranks import CasesOnRanks
 
 from talkies.parallel.sequence import SequenceGroups, split_sequence
 
@@ -38,15 +39,26 @@ def joint_inputs(*, masked: bool) -> tuple[Joint, list[torch.Tensor], list[torch
     return model, xs, [None, mask if masked else None]
 
 
+def on_rank(masked: bool | None) -> Any:
+    """That of the joint attention, or (None) of the model."""
+    return sequence_rank() if masked is None else joint_rank(masked)
+
+
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory: pytest.TempPathFactory) -> CasesOnRanks:
+    cases = {str(masked): (2, (masked,)) for masked in (None, False, True)}
+    return CasesOnRanks(tmp_path_factory.mktemp("ranks"), on_rank, cases)
+
+
 @pytest.mark.parametrize("masked", [False, True])
-def test_several_streams_share_a_sequence(masked: bool, tmp_path: Path) -> None:
+def test_several_streams_share_a_sequence(masked: bool, on_two: CasesOnRanks) -> None:
     model, xs, masks = joint_inputs(masked=masked)
     expected = model.sharing(xs, masks)
-    for answer in on_ranks(tmp_path, 2, joint_rank, masked):
+    for answer in on_two.answers(str(masked)):
         torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_loss_and_gradients_are_those_of_one_process(tmp_path: Path) -> None:
+def test_loss_and_gradients_are_those_of_one_process(on_two: CasesOnRanks) -> None:
     """tests/models/test_network_ranks.py has more ranks and networks. Token counts do not divide."""
-    for answer in on_ranks(tmp_path, 2, sequence_rank):
+    for answer in on_two.answers("None"):
         close_step(answer, step(toy()))
