@@ -73,9 +73,8 @@ def of_cogvideox(model: Steered, *, padded: bool) -> Tensor:
 
 def cogvideox(*, padded: bool = False) -> Stepped:
     """Of its units, modulation, attention and feed-forward."""
-    return Stepped(
-        make=Steered, loss=partial(of_cogvideox, padded=padded), units=lambda model: backbone_of(model).units(), kinds=3
-    )
+    loss = partial(of_cogvideox, padded=padded)
+    return Stepped(make=Steered, loss=loss, units=lambda model: backbone_of(model).units(), kinds=3)
 
 
 def of_mirage(model: JointDiT, *, padded: bool) -> Tensor:
