@@ -6,6 +6,7 @@ steps, no Bridge) and compares both on the same held-out prompts.
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from talkies.cli.place import lookups, registry_of, store_of
@@ -19,6 +20,7 @@ from talkies.runs.run_evaluation import evaluate_source
 from talkies.runs.run_phase import run_phase
 
 JOINT = ("joint_phase1", "joint_phase2")
+KEYS = ("sync", "lag_ms", "frechet_video", "frechet_audio", "sync_reference", "sync_shuffled")
 
 
 def phase_folders(run: Path) -> dict[str, Path]:
@@ -49,6 +51,14 @@ def evaluated(folder: Path, runs: Path, clips: int, *, ablate: bool = False) -> 
     return evaluate_source(str(folder), clips=clips, seed=0, ranks=Ranks(ALONE), ablate=ablate, **where)
 
 
+def measured(arms: Mapping[str, Path], keys: Sequence[str], args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """The metrics of every arm's run, of which those of `keys` are printed."""
+    table = {name: evaluated(folder, args.runs, args.clips) for name, folder in arms.items()}
+    for name, metrics in table.items():
+        print(name, {key: round(metrics[f"evaluation/{key}"], 4) for key in keys if f"evaluation/{key}" in metrics})
+    return table
+
+
 def arguments(description: str) -> argparse.Namespace:
     """A finished curriculum run, and how it was trained."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,10 +76,7 @@ def main() -> None:
     given = (args.run, args.recipes, args.runs, args.overrides)
     control = train_variant(*given, name="control", changed="model.bridge=false")
     arms = {"bridge": phase_folders(args.run)[JOINT[-1]], "control": control}
-    table = {name: evaluated(folder, args.runs, args.clips) for name, folder in arms.items()}
-    keys = ("sync", "lag_ms", "frechet_video", "frechet_audio", "sync_reference", "sync_shuffled")
-    for name, metrics in table.items():
-        print(name, {key: round(metrics[f"evaluation/{key}"], 4) for key in keys if f"evaluation/{key}" in metrics})
+    table = measured(arms, KEYS, args)
     gap = table["bridge"]["evaluation/sync"] - table["control"]["evaluation/sync"]
     print(f"bridge above control: {gap:.3f}")
     (args.run / "bridge.json").write_text(json.dumps({"arms": table, "gap": gap}, indent=2) + "\n")

@@ -6,7 +6,7 @@ curriculum again, with shares of both tasks, and compares both on the same held-
 
 import json
 
-from bridge import JOINT, arguments, evaluated, phase_folders, train_variant
+from bridge import JOINT, arguments, measured, phase_folders, train_variant
 
 TASKS = "phase.tasks={joint: 0.6, sound_to_video: 0.2, video_to_sound: 0.2}"
 KEYS = (
@@ -21,9 +21,7 @@ def main() -> None:
     args = arguments(str(__doc__))
     variant = train_variant(args.run, args.recipes, args.runs, args.overrides, name="tasks", changed=TASKS)
     arms = {"joint alone": phase_folders(args.run)[JOINT[-1]], "with tasks": variant}
-    table = {name: evaluated(folder, args.runs, args.clips) for name, folder in arms.items()}
-    for name, metrics in table.items():
-        print(name, {key: round(metrics[f"evaluation/{key}"], 4) for key in KEYS if f"evaluation/{key}" in metrics})
+    table = measured(arms, KEYS, args)
     loss = table["joint alone"]["evaluation/sync"] - table["with tasks"]["evaluation/sync"]
     print(f"joint synchronisation lost to the tasks: {loss:.3f}")
     (args.run / "tasks.json").write_text(json.dumps({"arms": table, "loss": loss}, indent=2) + "\n")

@@ -1,16 +1,16 @@
 """Phases of MTV stopped and continued: in one process, on several, and as an adapter."""
 
-import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from test_deepspeed_runs import LAUNCH, ZERO
 from test_many_ranks import DDP, SEQUENCE, close
 from toy_run import TINY, ToyRun, released
+from trained_again import FSDP, adapter_of, as_alone, in_parts, only, words
 
-from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
 
 PARENT = {
@@ -20,32 +20,19 @@ PARENT = {
     "sound_event": "multiple_characters",
     "visual_mood": "sound_event",
 }
+FROZEN = {"single_character": ("video",), "sound_event": ("video",)}
+"""Phase -> the components that it does not train."""
 KNOWN = "phase.known_frames={head: 0.3, random: 0.3, tail: 0.2}"
 DROPPED = "phase.tracks_dropout=0.4"
-FSDP = ["parallel.kind=fsdp2", "parallel.shard=2"]
 ULYSSES = ["parallel.sequence=2"]
 pytestmark = pytest.mark.timeout(600)
-
-
-def words(made: ToyRun, runs: Path, phase: str, *more: str, base: str | None = None) -> list[str]:
-    """The phase as the curriculum trained it, or from the phase `base`."""
-    parent = base or PARENT[phase]
-    parents = [] if parent is None else [f"parents.base={made.phase(parent)}"]
-    gates = ["tracking.gates=[]"] if phase == "visual_mood" else []
-    where = [f"data.root={made.data}", "--runs", str(runs), "--quiet"]
-    return ["train", str(made.recipes / f"{phase}.yaml"), *TINY, *gates, *parents, *where, *more]
-
-
-def only(runs: Path, name: str) -> Path:
-    (folder,) = runs.glob(f"{name}-*/*")
-    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["video_pretraining", "single_character", "multiple_characters", "visual_mood"])
 def test_a_stopped_phase_ends_bitwise_like_a_whole_one(mtv_run: ToyRun, tmp_path: Path, phase: str) -> None:
     for stop in (["--stop-at", "1"], ["--stop-at", "3"], []):
-        assert run(words(mtv_run, tmp_path, phase, *stop)) == 0
+        assert run(words(mtv_run, tmp_path, phase, *stop, parent=PARENT[phase])) == 0
     assert released(only(tmp_path, phase)) == released(mtv_run.phase(phase))
 
 
@@ -56,11 +43,7 @@ def test_known_frames_and_dropped_tracks_are_those_of_the_whole_run(
 ) -> None:
     """Each is a function of the seed, the clip and the visit, and both are frequent here."""
     more = [KNOWN, DROPPED, f"phase.trains={trains}", "steps.accumulate=2"]
-    for name, stops in (("whole", [[]]), ("parts", [["--stop-at", "2"], []])):
-        for stop in stops:
-            assert run(words(mtv_run, tmp_path / name, "visual_mood", *more, *stop)) == 0
-    found = released(only(tmp_path / "parts", "visual_mood"))
-    assert found == released(only(tmp_path / "whole", "visual_mood"))
+    found = released(in_parts(mtv_run, tmp_path, "visual_mood", *more, parent="sound_event"))
     before = released(mtv_run.phase("sound_event"))
     same = {name for name in before if found[name] == before[name] and "/" not in name}
     assert same == ({"video.safetensors", "attention.safetensors"} if trains == "control" else set())
@@ -70,16 +53,8 @@ def test_known_frames_and_dropped_tracks_are_those_of_the_whole_run(
 def test_an_adapter_resumes(mtv_run: ToyRun, tmp_path: Path) -> None:
     more = ["name=person", "train={kind: lora, rank: 2, alpha: 2, targets: [q, k, v, o]}", "optimizer.warmup=0"]
     more += ["phase.trains=all", "tracking.register=null", KNOWN]
-    for name, stops in (("whole", [[]]), ("parts", [["--stop-at", "2"], []])):
-        for stop in stops:
-            assert run(words(mtv_run, tmp_path / name, "visual_mood", *more, *stop, base="visual_mood")) == 0
-    folder = only(tmp_path / "parts", "person")
-    assert released(folder) == released(only(tmp_path / "whole", "person"))
-    info = read_release(folder / "release")
-    assert (info["components"], info["base"]["name"]) == ({}, "visual_mood")
-    assert run(["export", str(folder), "--consolidate", "--out", str(tmp_path / "made")]) == 0
-    adapter = "adapter/adapter_model.safetensors"
-    assert read_release(tmp_path / "made")["files"][adapter] == info["files"][adapter]
+    folder = in_parts(mtv_run, tmp_path, "visual_mood", *more, parent="visual_mood", name="person")
+    adapter_of(folder, "visual_mood", tmp_path / "made")
 
 
 @pytest.mark.ranks
@@ -91,23 +66,8 @@ def test_an_adapter_resumes(mtv_run: ToyRun, tmp_path: Path) -> None:
 def test_two_processes_resume_exactly_and_arrive_where_one_does(
     mtv_run: ToyRun, tmp_path: Path, phase: str, layout: list[str]
 ) -> None:
-    for name, stops in (("whole", [[]]), ("parts", [["--stop-at", "2"], []])):
-        for stop in stops:
-            assert run(words(mtv_run, tmp_path / name, phase, *layout, *stop)) == 0
-    parts = only(tmp_path / "parts", phase)
-    assert released(parts) == released(only(tmp_path / "whole", phase))
-    as_alone(parts, mtv_run.phase(phase))
-
-
-def as_alone(folder: Path, alone: Path) -> None:
-    """The run in `folder` arrived where the one in `alone` did, and has its frozen weights bitwise."""
-    for component in read_release(alone / "release")["components"]:
-        assert close(folder / "release", alone / "release", component) < 5e-5
-    if folder.parent.name.startswith(("single_character", "sound_event")):
-        assert released(folder)["video.safetensors"] == released(alone)["video.safetensors"]
-    ours, theirs = (json.loads((path / "result.json").read_text())["metrics"] for path in (folder, alone))
-    for key in ("heldout/video", "train/loss"):
-        assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
+    folder = in_parts(mtv_run, tmp_path, phase, *layout, parent=PARENT[phase])
+    as_alone(folder, mtv_run.phase(phase), "video", FROZEN.get(phase, ()))
 
 
 @pytest.mark.ranks
@@ -128,10 +88,11 @@ def test_deepspeed_on_the_cpu_not_the_cuda_path_is_continued_by_other_layouts(
     mtv_run: ToyRun, tmp_path: Path, phase: str, sequence: list[str]
 ) -> None:
     """Stage 3 to step 2, stage 2, as at full scale, to step 3, and one process to the end."""
+    command = partial(words, mtv_run, tmp_path, phase, parent=PARENT[phase])
     for stage in (3, 2):
         stop = [*ZERO, *sequence, f"parallel.stage={stage}", "--stop-at", str(5 - stage)]
-        arguments = [sys.executable, *LAUNCH, *words(mtv_run, tmp_path, phase, *stop)]
+        arguments = [sys.executable, *LAUNCH, *command(*stop)]
         done = subprocess.run(arguments, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert run(words(mtv_run, tmp_path, phase)) == 0
-    as_alone(only(tmp_path, phase), mtv_run.phase(phase))
+    assert run(command()) == 0
+    as_alone(only(tmp_path, phase), mtv_run.phase(phase), "video", FROZEN.get(phase, ()))

@@ -1,7 +1,13 @@
-"""Every test of this folder draws the same random numbers."""
+"""Every test of this folder draws the same random numbers, and finds the small networks of all systems."""
+
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+
+for folder in ("parallel", "models/cogvideox", "models/mochi", "models/mtv"):
+    sys.path.append(str(Path(__file__).parents[1] / folder))
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from fractions import Fraction
 
 import torch
+from gradients import Step, backward
 from torch import Tensor
 
 from talkies.models.build import initialise
@@ -55,9 +56,7 @@ def loss_of(
 
 def step(
     model: Mova, *, padded: bool = False, seed: int = 3, expert: int = 0, only: Collection[str] = tuple(GRIDS)
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> Step:
     """Loss and gradients of one backward pass."""
     model.zero_grad()
-    loss = loss_of(model, padded=padded, seed=seed, expert=expert, only=only)
-    loss.backward()
-    return loss.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return backward(model, loss_of(model, padded=padded, seed=seed, expert=expert, only=only))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from gradients import Step, averaged, close_step
 from one_step import TOY, loss_of, step, toy
 from ranks import on_ranks
-from torch import Tensor
 from torch._dynamo.utils import counters
 
 from talkies.checkpoints.spans import whole
@@ -112,25 +112,16 @@ def test_a_missing_compiler_is_reported_in_one_line(tmp_path: Path, monkeypatch:
     assert "\n" not in str(caught.value)
 
 
-def close(found: tuple[Tensor, dict[str, Tensor]], expected: tuple[Tensor, dict[str, Tensor]]) -> None:
-    """Compare the loss, and gradients within 1e-5 of their global norm."""
-    torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=0)
-    assert found[1].keys() == expected[1].keys()
-    norm = torch.linalg.vector_norm(torch.stack([grad.norm() for grad in expected[1].values()]))
-    worst = max(float((found[1][name] - grad).abs().max()) for name, grad in expected[1].items())
-    assert worst <= 1e-5 * float(norm)
-
-
 @pytest.mark.slow
 def test_compiled_equals_eager_with_activation_checkpointing() -> None:
     """Through C++. There is no warning: Inductor has code for every operation."""
     expected = step(toy())
     for checkpointing in (False, True):
-        close(step(compiled(toy(), checkpointing=checkpointing)), expected)
+        close_step(step(compiled(toy(), checkpointing=checkpointing)), expected)
         assert graphs() == KINDS
 
 
-def sharded() -> dict[str, Tensor]:
+def sharded() -> Step:
     """Half of the weights on each rank."""
     from torch.distributed.device_mesh import init_device_mesh
 
@@ -140,27 +131,23 @@ def sharded() -> dict[str, Tensor]:
     for seed in (4, 3):
         loss, grads = step(model, only=["audio"], seed=seed)
         assert graphs() == 1
-    return {"loss": loss, **{name: whole(grad) for name, grad in grads.items()}}
+    return loss, {name: whole(grad) for name, grad in grads.items()}
 
 
-def split() -> dict[str, Tensor]:
+def split() -> Step:
     """Half of the tokens on each rank; the collectives are in the graphs, which needs no backend to check."""
-    import torch.distributed as dist
-
     groups = SequenceGroups("cpu", 2, 2)
     mesh = Mesh(device=torch.device("cpu"), weights=None, sequence=groups, data_rank=0, data_world=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
         model = compiled(toy(), mesh=mesh, checkpointing=True)
         for seed in (4, 3):
-            loss, grads = step(model, seed=seed)
+            found = step(model, seed=seed)
             assert graphs() == KINDS
-    for grad in grads.values():  # what DDP and FSDP do
-        dist.all_reduce(grad)
-    return {"loss": loss, **{name: grad / 2 for name, grad in grads.items()}}
+    return averaged(found)
 
 
-def on_both() -> dict[str, dict[str, Tensor]]:
+def on_both() -> dict[str, Step]:
     return {"sharded": sharded(), "split": split()}
 
 
@@ -168,6 +155,6 @@ def on_both() -> dict[str, dict[str, Tensor]]:
 @pytest.mark.timeout(600)
 def test_compiled_on_two_ranks_equals_eager_on_one(tmp_path: Path) -> None:
     expected = {"sharded": step(toy(components=["audio"]), only=["audio"]), "split": step(toy())}
-    for answer in on_ranks(tmp_path, 2, on_both):
-        for name, found in answer.items():
-            close((found.pop("loss"), found), expected[name])
+    for found in on_ranks(tmp_path, 2, on_both):
+        for name, step_alone in expected.items():
+            close_step(found[name], step_alone)

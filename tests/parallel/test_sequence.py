@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from gradients import Step, averaged, close_step
 from one_step import step, toy
-from ranks import CasesOnRanks, on_ranks
+from ranks import CasesOnRanks
 
 from talkies.parallel.sequence import SequenceGroups, split_sequence
 
@@ -15,16 +16,10 @@ sys.path.append(str(Path(__file__).parents[1] / "nn"))  # a spawned process impo
 from joint import Joint
 
 
-def sequence_rank(degree: int, padded: bool) -> dict[str, Any]:
-    import torch.distributed as dist
-
-    world = dist.get_world_size()
+def sequence_rank() -> Step:
     model = toy()
-    split_sequence(model, SequenceGroups("cpu", world, degree))
-    loss, grads = step(model, padded=padded)
-    for grad in grads.values():  # what DDP and FSDP do
-        dist.all_reduce(grad)
-    return {"loss": loss, "grads": {name: grad / world for name, grad in grads.items()}}
+    split_sequence(model, SequenceGroups("cpu", 2, 2))
+    return averaged(step(model))
 
 
 def joint_rank(masked: bool) -> list[torch.Tensor]:
@@ -44,34 +39,26 @@ def joint_inputs(*, masked: bool) -> tuple[Joint, list[torch.Tensor], list[torch
     return model, xs, [None, mask if masked else None]
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_several_streams_share_a_sequence(masked: bool, tmp_path: Path) -> None:
-    model, xs, masks = joint_inputs(masked=masked)
-    expected = model.sharing(xs, masks)
-    for answer in on_ranks(tmp_path, 2, joint_rank, masked):
-        torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-6)
-
-
-CASES = {"2 of 2": (2, (2, False)), "4 of 4, padded": (4, (4, True)), "2 of 4": (4, (2, False))}
+def on_rank(masked: bool | None) -> Any:
+    """That of the joint attention, or (None) of the model."""
+    return sequence_rank() if masked is None else joint_rank(masked)
 
 
 @pytest.fixture(scope="module")
-def on_all_ranks(tmp_path_factory: pytest.TempPathFactory) -> CasesOnRanks:
-    return CasesOnRanks(tmp_path_factory.mktemp("ranks"), sequence_rank, CASES)
+def on_two(tmp_path_factory: pytest.TempPathFactory) -> CasesOnRanks:
+    cases = {str(masked): (2, (masked,)) for masked in (None, False, True)}
+    return CasesOnRanks(tmp_path_factory.mktemp("ranks"), on_rank, cases)
 
 
-def _case(name: str) -> Any:
-    """Four processes take half a minute to start on two cores."""
-    return pytest.param(name, marks=[pytest.mark.ranks] if CASES[name][0] > 2 else [])
+@pytest.mark.parametrize("masked", [False, True])
+def test_several_streams_share_a_sequence(masked: bool, on_two: CasesOnRanks) -> None:
+    model, xs, masks = joint_inputs(masked=masked)
+    expected = model.sharing(xs, masks)
+    for answer in on_two.answers(str(masked)):
+        torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [_case(name) for name in CASES])
-def test_loss_and_gradients_are_those_of_one_process(name: str, on_all_ranks: CasesOnRanks) -> None:
-    """The toy has 2 heads: degree 4 needs the hybrid. Token counts do not divide."""
-    loss, grads = step(toy(), padded=CASES[name][1][1])
-    norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in grads.values()]))
-    for answer in on_all_ranks.answers(name):
-        torch.testing.assert_close(answer["loss"], loss, rtol=1e-5, atol=0)
-        assert answer["grads"].keys() == grads.keys()
-        worst = max(float((answer["grads"][name] - grads[name]).abs().max()) for name in grads)
-        assert worst <= 1e-5 * float(norm)
+def test_loss_and_gradients_are_those_of_one_process(on_two: CasesOnRanks) -> None:
+    """tests/models/test_network_ranks.py has more ranks and networks. Token counts do not divide."""
+    for answer in on_two.answers("None"):
+        close_step(answer, step(toy()))

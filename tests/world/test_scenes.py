@@ -12,7 +12,6 @@ from torch import Tensor
 
 from talkies.codecs import linear_video
 from talkies.codecs.config import LinearVideoConfig
-from talkies.codecs.demix_config import BandsConfig
 from talkies.config import RecipeError
 from talkies.media.frames import read_frames
 from talkies.media.sound import read_audio
@@ -273,7 +272,3 @@ def test_the_second_mouth_follows_the_second_voice(media: list[Media]) -> None:
         assert min(correlation(first, one), correlation(second, two)) > 0.98
     crossed = [correlation(mouth_opening(squares(film(clip))[1]), seen(clip, "speech")) for clip in media]
     assert abs(np.mean(crossed)) < 0.15
-
-
-def test_the_bands_demixer_parts_the_tracks_by_default() -> None:
-    assert BandsConfig().bands == BANDS

@@ -18,7 +18,7 @@ Track = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
 SPEECH = "speech"
 """The track from which those of other speakers are taken."""
 TOY = {"music": (20.0, 80.0), "speech": (90.0, 1900.0), "speech2": (2000.0, 3800.0), "effects": (4200.0, 7000.0)}
-"""The bands of the synthetic world's tracks, in Hz."""
+"""Track of the synthetic world -> the band in Hz in which it is heard (world/bands.py)."""
 
 
 @config

@@ -1,7 +1,8 @@
 """The JSON files of released folders, checked key by key. Without torch, because the description of a system imports
 it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from talkies.config.plain_json import canonical_json
@@ -12,6 +13,15 @@ LARGEST = 1_000_000
 """Of any size: what is larger is no network."""
 MOST_LAYERS = 1000
 """More would take for ever to describe."""
+
+
+@contextmanager
+def reading(file: str) -> Iterator[None]:
+    """A ValueError that is raised within begins with the name of the `file`."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
 def check_fixed(values: Json, fixed: Json) -> None:

@@ -5,13 +5,11 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-BANDS: dict[str, tuple[float, float]] = {
-    "speech": (90.0, 1900.0),
-    "effects": (4200.0, 7000.0),
-    "music": (20.0, 80.0),
-    "speech2": (2000.0, 3800.0),
-}
-"""Track -> its band in Hz. No two overlap, so that a filter tells the tracks of a sum apart."""
+from talkies.codecs.demix_config import BandsConfig
+
+BANDS: dict[str, tuple[float, float]] = BandsConfig().bands
+"""Track -> its band in Hz: by default, the demixer of bands parts the tracks of the world. No two overlap, so that a
+filter tells the tracks of a sum apart."""
 MARGIN = 0.25
 """Seconds by which a sound is mirrored at its ends, so that a tone that is cut there does not click in every band."""
 

@@ -4,7 +4,9 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import cog_toy
 import torch
+from cog_toy import drawn
 from torch import Tensor
 
 from talkies.models.cogvideox.config import CogVideoXConfig
@@ -15,18 +17,7 @@ from talkies.streams import Grid
 from talkies.streams.batch import Condition, Stream, Text
 
 CONTROL = ControlShape(features=6, reach=1, hidden=10, tokens=2, width=16, interactions=2, heads=4, mlp=20)
-ROPE = CogVideoXConfig(
-    layers=3,
-    heads=6,
-    head_dim=16,
-    in_channels=5,
-    out_channels=5,
-    text_dim=20,
-    text_length=7,
-    time_dim=24,
-    sample_size=(4, 6),
-    sample_frames=9,
-)
+ROPE = replace(cog_toy.ROPE, sample_size=(4, 6))
 """Of samples of 3 steps of 2 x 3 tokens."""
 BACKBONES: dict[str, CogVideoXConfig | TowerConfig] = {
     "cogvideox": ROPE,
@@ -46,27 +37,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "tokens on their own": {"convolution": "per_token"},
 }
 """Keys of ControlShape."""
+ZERO = (".style.", "attention.o.")
+"""Parts of the names of what begins at 0, so that the backbone is unchanged."""
 STEPS, SPACE = 3, 6
 TRACKS = ("speech", "speech2", "effects", "music")
 
 
 def shape(backbone: str = "cogvideox", **keys: Any) -> MtvShape:
     return MtvShape(backbone=BACKBONES[backbone], control=replace(CONTROL, **keys))
-
-
-def drawn(model: torch.nn.Module, *, initial: bool = False) -> None:
-    """Draw every parameter: what begins at 0 or 1 would hide faults. `initial`: but for what begins at 0 so that the
-    backbone is unchanged."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if initial and (".style." in name or "attention.o." in name):
-                continue
-            noise = torch.randn(value.shape, generator=generator)
-            one = "norm" in name and name.endswith("weight") and value.ndim == 1
-            value.copy_(
-                1 + noise / 5 if one else noise / max(1, value[0].numel()) ** 0.5 if value.ndim > 1 else noise / 5
-            )
 
 
 def toy(backbone: str = "cogvideox", *, components: tuple[str, ...] | None = None, **keys: Any) -> Mtv:

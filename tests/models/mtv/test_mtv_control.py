@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from mtv_toy import BACKBONES, CONTROL, STEPS, condition, drawn, toy, track, video
+from cog_toy import drawn
+from mtv_toy import BACKBONES, CONTROL, STEPS, condition, toy, track, video
 from torch import Tensor
 from torch.testing import assert_close
 

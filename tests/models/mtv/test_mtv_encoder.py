@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from mtv_toy import CONTROL, drawn, track
+from cog_toy import drawn
+from mtv_toy import CONTROL, track
 from torch import Tensor
 from torch.testing import assert_close
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from mtv_toy import BACKBONES, CONTROL, ROPE, SPACE, condition, drawn, toy, video
+from cog_toy import drawn
+from mtv_toy import BACKBONES, CONTROL, ROPE, SPACE, condition, toy, video
 from torch import Tensor
 from torch.testing import assert_close
 

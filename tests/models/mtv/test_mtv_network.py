@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from mtv_toy import BACKBONES, STEPS, TRACKS, VARIANTS, condition, drawn, shape, streams, toy, track, video
+from cog_toy import drawn
+from mtv_toy import BACKBONES, STEPS, TRACKS, VARIANTS, ZERO, condition, shape, streams, toy, track, video
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -55,7 +56,7 @@ def test_at_first_it_is_the_backbone_bitwise(backbone: str, variant: str) -> Non
     """Whatever the tracks and all other parameters are."""
     found = shape(backbone, **VARIANTS[variant])
     model, alone = (Mtv(found, components=components) for components in (("video", "control"), ("video",)))
-    drawn(model, initial=True)
+    drawn(model, kept=ZERO)
     alone.load_state_dict({name: x for name, x in model.state_dict().items() if not name.startswith("control.")})
     given, to = streams(model), condition()
     expected = predicted(alone, {"video": given["video"]}, to)
@@ -220,7 +221,7 @@ def test_gradients_reach_every_parameter(backbone: str, variant: str) -> None:
 def test_at_first_the_outputs_of_injections_learn() -> None:
     """They are 0, and get gradients; so at the next step all else of the control does."""
     model = Mtv(shape(), components=("video", "control"))
-    drawn(model, initial=True)
+    drawn(model, kept=ZERO)
     predicted(model, streams(model), condition()).square().mean().backward()
     for name, parameter in model.named_parameters():
         last = "attention.o." in name or ".style." in name

@@ -8,7 +8,7 @@ from typing import Any
 from talkies.config.canonical import to_dict
 from talkies.models.mova.config import COMPONENTS, EXPERTS, PRESETS, BridgeConfig, MovaConfig, MovaShape
 from talkies.models.mova.schedules import SHIFT, STEPS, TEXT_SCALE, flow_scheduler, pair_scheduler, sampling
-from talkies.models.released import LARGEST, check_fixed, check_parts
+from talkies.models.released import LARGEST, check_fixed, check_parts, reading
 from talkies.models.wan.config import TowerConfig
 from talkies.models.wan.keys import from_diffusers, to_diffusers
 from talkies.models.wan.released import DIFFUSERS, MOVA_AUDIO, MOVA_VIDEO, WAN, TowerForm
@@ -84,10 +84,8 @@ class MovaLayout:
 
     def sampling(self, files: Mapping[str, Json]) -> dict[str, Any]:
         """Of the scheduler, 50 steps and the text scale 5."""
-        try:
+        with reading(SCHEDULER):
             return sampling(files.get(SCHEDULER), ("video", "audio"))
-        except ValueError as error:
-            raise ValueError(f"{SCHEDULER}: {error}") from None
 
     def flow(self, files: Mapping[str, Json]) -> dict[str, Any]:
         """Rectified flow, the default."""
@@ -129,17 +127,13 @@ class MovaLayout:
         if index is None or self.index is None:
             return
         needed = {"_class_name": self.index["_class_name"], "expand_timesteps": False}
-        try:
+        with reading(INDEX):
             check_fixed({"_class_name": None, **index}, needed)
             check_parts(index, self.index)
-        except ValueError as error:
-            raise ValueError(f"{INDEX}: {error}") from None
 
     def _sizes(self, component: str, values: Json) -> TowerConfig:
-        try:
+        with reading(f"{self.components[component].folder}/config.json"):
             return self.forms[_modality(component)].sizes(values)
-        except ValueError as error:
-            raise ValueError(f"{self.components[component].folder}/config.json: {error}") from None
 
 
 def _is_there(layout: MovaLayout, name: str, components: Collection[str]) -> bool:
@@ -162,12 +156,10 @@ def _boundary(index: Json) -> float:
 def _bridge(values: Json, video: TowerConfig, audio: TowerConfig) -> BridgeConfig:
     """Of its config.json, which repeats sizes of the towers."""
     rate, eps = values.get("audio_fps", FULL.bridge.rate), values.get("eps", FULL.bridge.eps)
-    try:
+    with reading("dual_tower_bridge/config.json"):
         check_fixed(values, {**_BRIDGE_FIXED, **_repeated(video, audio)})
         if not all(type(value) in (int, float) and 0 < value <= LARGEST for value in (rate, eps)):
             raise ValueError("`audio_fps` and `eps` must be numbers above 0")
-    except ValueError as error:
-        raise ValueError(f"dual_tower_bridge/config.json: {error}") from None
     return BridgeConfig(layers=min(video.layers, audio.layers), rate=float(rate), eps=float(eps))
 
 

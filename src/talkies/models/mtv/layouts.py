@@ -9,7 +9,7 @@ from talkies.models.cogvideox.keys import NAMES
 from talkies.models.cogvideox.released import CLASS, config, sizes
 from talkies.models.mtv.config import PRESETS, MtvConfig
 from talkies.models.mtv.schedules import STEPS, TEXT_SCALE, flow, sampling, scheduler
-from talkies.models.released import check_fixed, check_parts
+from talkies.models.released import check_fixed, check_parts, reading
 from talkies.streams.layout import CONFIG, Held, HeldCodec, Json, Layout
 
 INDEX, SCHEDULER, FOLDER = "model_index.json", "scheduler/scheduler_config.json", "transformer"
@@ -64,10 +64,8 @@ class CogVideoXLayout:
     def model(self, configs: Mapping[str, Json], files: Mapping[str, Json]) -> dict[str, Any]:
         """The preset of these sizes, if there is one."""
         _check_index(files.get(INDEX))
-        try:
+        with reading(f"{FOLDER}/{CONFIG}"):
             found = sizes(configs["video"])
-        except ValueError as error:
-            raise ValueError(f"{FOLDER}/{CONFIG}: {error}") from None
         known = next((name for name, preset in PRESETS.items() if preset.backbone == found), None)
         values: dict[str, Any] = to_dict(MtvConfig(preset=OTHER, backbone=None if known else found))
         return {**values, "preset": known or OTHER}
@@ -119,22 +117,18 @@ def _check_index(index: Json | None) -> None:
     """ValueError for a model_index.json of another pipeline."""
     if index is None:
         return
-    try:
+    with reading(INDEX):
         if index.get("_class_name") != IMAGE_PIPELINE:
             check_fixed({"_class_name": None, **index}, {"_class_name": PIPELINE})
         check_parts(index, _PARTS)
-    except ValueError as error:
-        raise ValueError(f"{INDEX}: {error}") from None
 
 
 def _of_schedule(read: Any, files: Mapping[str, Json]) -> dict[str, Any]:
     """What `read` finds in the scheduler. ValueError without one: released models differ in their noise."""
     if SCHEDULER not in files:
         raise ValueError(f"{SCHEDULER} is missing, which says what the network predicts: download it")
-    try:
+    with reading(SCHEDULER):
         found: dict[str, Any] = read(files[SCHEDULER])
-    except ValueError as error:
-        raise ValueError(f"{SCHEDULER}: {error}") from None
     return found
 
 
