@@ -157,7 +157,11 @@ def test_a_damaged_parent_of_a_frozen_part_is_refused(
         (VOICES, ["cloning.data.shards=sounds"], (2, "phase 'cloning': .*keeps no reference, only sound")),
         (VOICES, ["prepare.sets.speakers.without=[reference]"], (2, "phase 'cloning': .*keeps no reference, only ")),
         (VOICES, ["prepare.sets.speakers.without=[voice]"], (2, "phase 'cloning': .*keeps no voice, only ")),
-        (VOICES, ["phases.model.sound_features=13"], (2, "`codecs.sound.channels` is 12, .*takes 13")),
+        (
+            VOICES,
+            ["phases.model.sound_features=13"],
+            (2, "`codecs.sound.channels` is 12, but `model.sound_features` is 13"),
+        ),
         (VOICES, ["cloning.tracking.voices=null"], (2, "`tracking.voices`")),
         (VOICES, ["cloning.sampling.windows={overlap: 0.5}"], (2, "`sampling.windows` is for videos that are made")),
         (VOICES, ["phases.model.characters_per_second=-1"], (2, "`model.characters_per_second`")),

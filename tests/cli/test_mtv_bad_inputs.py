@@ -129,7 +129,7 @@ PHASES: dict[str, tuple[list[str], str]] = {
         ["prepare.codecs.video.stride=4", "phases.codecs.video.stride=4"],
         "`codecs.video.stride` is 4, .*has intervals of 2 frames",
     ),
-    "other features": (["phases.model.features=40"], "`codecs.sound.channels` is 80, .*takes 40; set `model.features`"),
+    "other features": (["phases.model.features=40"], "`codecs.sound.channels` is 80, but `model.features` is 40: make"),
     "guidance by tracks that are not heard": (
         ["video_pretraining.sampling.scales={tracks: 2}"],
         "`sampling.scales.tracks` needs tracks, which video_pretraining phases lack",

@@ -100,6 +100,7 @@ def test_a_source_with_one_is_refused_without_it(
     assert holders(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_secrets_of_the_environment_are_in_no_record_or_log(
     toy_run: ToyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,8 +37,8 @@ def one_set(**keys: Any) -> dict[str, Any]:
         (one_set(geometry="0s", modalities=["audio"]), r"`sets\.low\.geometry` is '0s'; needed HEIGHTx.* sound alone"),
         (one_set(modalities=[]), r"`sets\.low\.modalities` is empty: name video"),
         (one_set(modalities=["audio", "audio"]), r"`sets\.low\.modalities`"),
-        (one_set(without=["imgae"]), r"`sets\.low\.without` leaves out 'imgae', .* keep only audio, image, video"),
-        (one_set(without=["audio"], modalities=["video"]), r"without` leaves out 'audio', .*only image, video: rem"),
+        (one_set(without=["imgae"]), r"`sets\.low\.without` leaves out 'imgae', .*streams \(audio, image, video\)"),
+        (one_set(without=["audio"], modalities=["video"]), r"without` leaves out 'audio', .*\(image, video\): rem"),
         (one_set(without=["audio"]), r"`sets\.low\.modalities` keeps audio, of which mova models store nothing"),
         (
             {"sources": {"media": {"kind": "folder", "path": "media", "sync": {"offset": 0}}}},

@@ -366,6 +366,21 @@ BY = {"kind": "bands", "edge": 20.0}
         ),
         ({**WAVES, "demix": {"kind": "tracks", "names": []}}, {}, r"`codecs\.demix\.names` is empty"),
         (
+            {**WAVES, "demix": {"kind": "tracks", "names": ["speech", "effects", "music", "drums"]}},
+            {},
+            r"`codecs\.demix\.names` names 'drums', a track that nothing reads: .* one of music, speech, ",
+        ),
+        (
+            {**WAVES, "demix": {"kind": "bands", "bands": {"drums": [90, 900]}}},
+            {"without": ["heard", *PITCHES]},
+            r"`codecs\.demix\.bands` names 'drums', a track that nothing reads",
+        ),
+        (
+            {**WAVES, "demix": {"kind": "demucs", "weights": "here", "other_speakers": ["speech3"]}},
+            {"without": ["heard", "effects"]},
+            r"`codecs\.demix\.other_speakers` names 'speech3', a track that nothing reads",
+        ),
+        (
             {**WAVES, "demix": {"kind": "bands", "bands": {"speech": [90, 9000]}}},
             {"without": ["heard", "effects", "music"]},
             r"`codecs\.demix\.bands\.speech` is 90 to 9000 Hz; needed lowest < highest <= 8000",

@@ -44,7 +44,7 @@ def test_a_phase_makes_its_targets_and_takes_what_it_reads(path: str, made: tupl
     ("path", "scale", "media"),
     [
         ("mtv/toy/visual_mood", "tracks", ("audio", "speech", "effects", "music")),
-        ("mtv/visual_mood", "tracks", ("speech", "effects", "music")),
+        ("mtv/visual_mood", "tracks", ("audio", "speech", "effects", "music")),
         ("mtv/toy/basic_face", "tracks", ("audio", "speech")),
         ("mtv/toy/visual_mood", "text", ()),
         ("mtv/toy/video_pretraining", "tracks", ()),
@@ -55,6 +55,12 @@ def test_a_phase_makes_its_targets_and_takes_what_it_reads(path: str, made: tupl
 )
 def test_a_scale_guides_by_what_is_given_of_its_condition(path: str, scale: str, media: tuple[str, ...]) -> None:
     assert guides(decode_phase(load(RECIPES / f"{path}.yaml"), SYSTEMS), scale) == media
+
+
+def test_files_of_tracks_demix_no_sound() -> None:
+    files = ["codecs.demix={kind: tracks, names: [speech, effects, music]}"]
+    recipe = decode_phase(load(RECIPES / "mtv/visual_mood.yaml", files), SYSTEMS)
+    assert guides(recipe, "tracks") == ("speech", "effects", "music")
 
 
 class Shown(MirageSystem):

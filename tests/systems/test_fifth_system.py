@@ -121,6 +121,7 @@ def test_it_is_planned() -> None:
     assert planned.memory.total > 0
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_like_a_whole_one(runs: Path, data: Path, run: Path) -> None:
     with pytest.raises(InterruptedRunError):
         trained(runs, data, "stopped", recipe(), stop_at=2)

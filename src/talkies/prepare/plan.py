@@ -116,7 +116,7 @@ def plan(config: PrepareConfig, systems: Sequence[System]) -> dict[str, SetPlan]
         raise RecipeError(
             f"recipe: `sources.{named(min(unused))}` is used by no set: remove it, or name it in a set's `source`"
         )
-    check_used(config, {name: one.tracks for name, one in sets.items()})
+    check_used(config, {name: one.tracks for name, one in sets.items()}, system)
     _check_fit(config, sets)
     return sets
 
@@ -175,8 +175,8 @@ def stored_streams(config: PrepareConfig, section: SetConfig, system: System, *,
     for name in section.without:
         if name not in known:
             raise RecipeError(
-                f"recipe: `{key}.without` leaves out {shown(name)}, but the set would keep only "
-                f"{listed(sorted(known)) or 'nothing'}: remove it"
+                f"recipe: `{key}.without` leaves out {shown(name)}, which is none of the set's streams "
+                f"({listed(sorted(known)) or 'there are none'}): remove it"
             )
     stored = {name: one for name, one in known.items() if name not in section.without}
     for modality in section.modalities:

@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from talkies.codecs.config import CodecConfig
-from talkies.codecs.demix_config import DemixerConfig, DemucsConfig, check_demixer, demixers, files_of
+from talkies.codecs.demix_config import (
+    TOY,
+    DemixerConfig,
+    DemucsConfig,
+    TracksConfig,
+    check_demixer,
+    demixers,
+    files_of,
+)
 from talkies.config import RecipeError
 from talkies.config.quoting import listed, named, shown
 from talkies.prepare.config import SILENCE, DualDemixConfig, PrepareConfig, SetConfig
@@ -99,6 +107,7 @@ def demixer_of(
         )
     ((name, demixer),) = found.items()
     check_demixer(demixer, f"codecs.{name}")
+    _check_heard(codecs, name, demixer, system)
     for stream, track in parted.items():
         if track not in demixer.all_tracks:
             raise RecipeError(
@@ -106,6 +115,24 @@ def demixer_of(
                 f"{listed(demixer.all_tracks)}: name it there{otherwise}"
             )
     return name, demixer
+
+
+def _check_heard(codecs: Mapping[str, CodecConfig], name: str, demixer: DemixerConfig, system: System) -> None:
+    """RecipeError for tracks that the recipe names itself, and that neither the system nor any other reads. Those of a
+    network are given, whatever is read of them."""
+    if isinstance(demixer, TracksConfig):
+        key, chosen = "names", demixer.names
+    elif isinstance(demixer, DemucsConfig):
+        key, chosen = "other_speakers", demixer.other_speakers
+    else:
+        key, chosen = "bands", demixer.all_tracks
+    read = dict.fromkeys([*TOY, *(one.track for one in system.stored(codecs).values() if one.track is not None)])
+    for track in chosen:
+        if track not in read:
+            raise RecipeError(
+                f"recipe: `codecs.{name}.{key}` names {shown(track)}, a track that nothing reads: drop it, or name one "
+                f"of {listed([*read])}"
+            )
 
 
 def _missing(system: System) -> str:
@@ -139,10 +166,11 @@ def _check_dual(section: SetConfig, key: str, codec: str, demixer: DemixerConfig
         raise RecipeError(f"recipe: `{key}.dual_demix.by` is `codecs.{codec}` again: choose another demixer")
 
 
-def check_used(config: PrepareConfig, plans: Mapping[str, TrackPlan | None]) -> None:
+def check_used(config: PrepareConfig, plans: Mapping[str, TrackPlan | None], system: System) -> None:
     """RecipeError for a demixer that no set uses."""
-    for name in demixers(config.codecs):
+    for name, demixer in demixers(config.codecs).items():
         if not any(plans.values()):
+            _check_heard(config.codecs, name, demixer, system)
             raise RecipeError(
                 f"recipe: `codecs.{named(name)}` is a demixer, and no set stores a track of the sound: remove it, or "
                 "keep a stream that is a track (the sets' `modalities`, `without`, and `system`)"
