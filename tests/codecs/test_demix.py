@@ -124,7 +124,10 @@ def test_other_speakers_are_tracks_that_no_network_finds(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"other_speakers": ("speech2", "speech2")}, r"other_speakers` is speech2, speech2: name every track once"),
+        (
+            {"other_speakers": ("speech2", "speech2")},
+            r"other_speakers` is speech2, speech2: name one or more tracks, each",
+        ),
         ({"other_speakers": ("speech",)}, r"names 'speech', which the network finds \(`codecs\.demix\.tracks`\): drop"),
         (
             {"tracks": ("music", "effects", "voice"), "other_speakers": ("speech2",)},

@@ -39,7 +39,7 @@ def one_set(**keys: Any) -> dict[str, Any]:
         (one_set(modalities=["audio", "audio"]), r"`sets\.low\.modalities`"),
         (one_set(without=["imgae"]), r"`sets\.low\.without` leaves out 'imgae', .*streams \(audio, image, video\)"),
         (one_set(without=["audio"], modalities=["video"]), r"without` leaves out 'audio', .*\(image, video\): rem"),
-        (one_set(without=["audio"]), r"`sets\.low\.modalities` keeps audio, of which mova models store nothing"),
+        (one_set(without=["audio"]), r"`sets\.low\.without` leaves out all audio of the set: set `sets"),
         (
             {"sources": {"media": {"kind": "folder", "path": "media", "sync": {"offset": 0}}}},
             r"`sources\.media\.sync\.near` is 1, above `sources\.media\.sync\.offset` 0",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.io import wavfile
 from torch import Tensor
 from track_system import TrackSystem
 
@@ -339,6 +340,21 @@ def test_tracks_that_last_longer_or_shorter_are_quarantined(clip: Clip, run: Run
     with pytest.raises(
         DataError, match=rf"tracks: 1: a\.wav \(its {name} track \(a\.{name}\.wav\) lasts 1\.100 s, but"
     ):
+        run(FILES)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [(float("nan"), "its sound has values that are not finite"), (1e5, r"its sound reaches 1e\+05 times full scale")],
+)
+def test_a_track_with_values_that_no_sound_has_is_quarantined(clip: Clip, run: Run, value: float, why: str) -> None:
+    tracks = parted(1.0)
+    path = clip("a.wav", tracks)
+    stems(path, tracks)
+    damaged = tracks["music"].numpy().copy()
+    damaged[RATE // 2 :] = value
+    wavfile.write(path.with_suffix(".music.wav"), RATE, damaged)
+    with pytest.raises(DataError, match=rf"tracks: 1: a\.wav \(its music track \(a\.music\.wav\): {why}"):
         run(FILES)
 
 

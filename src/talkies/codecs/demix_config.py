@@ -116,7 +116,7 @@ def check_demixer(demixer: DemixerConfig, key: str) -> None:
     names = demixer.tracks if isinstance(demixer, DemucsConfig) else demixer.all_tracks
     if not names or len(set(names)) < len(names):
         where = {"tracks": "names", "bands": "bands", "demucs": "tracks"}[demixer.kind]
-        raise RecipeError(f"recipe: `{key}.{where}` is {listed(names) or 'empty'}: name every track once")
+        raise RecipeError(f"recipe: `{key}.{where}` is {listed(names) or 'empty'}: name one or more tracks, each once")
     if isinstance(demixer, DemucsConfig):
         _check_speakers(demixer, f"{key}.other_speakers", f"{key}.tracks")
     if isinstance(demixer, BandsConfig):
@@ -126,7 +126,7 @@ def check_demixer(demixer: DemixerConfig, key: str) -> None:
 def _check_speakers(demixer: DemucsConfig, key: str, own: str) -> None:
     names, found = demixer.other_speakers, demixer.tracks
     if len(set(names)) < len(names):
-        raise RecipeError(f"recipe: `{key}` is {listed(names)}: name every track once")
+        raise RecipeError(f"recipe: `{key}` is {listed(names)}: name one or more tracks, each once")
     if both := [name for name in names if name in found]:
         raise RecipeError(
             f"recipe: `{key}` names {shown(both[0])}, which the network finds (`{own}`): drop it from one of them"

@@ -180,11 +180,17 @@ def stored_streams(config: PrepareConfig, section: SetConfig, system: System, *,
             )
     stored = {name: one for name, one in known.items() if name not in section.without}
     for modality in section.modalities:
-        if not any(config.codecs[stream.codec].medium == modality for stream in stored.values()):
+        if any(config.codecs[stream.codec].medium == modality for stream in stored.values()):
+            continue
+        if any(config.codecs[stream.codec].medium == modality for stream in known.values()):
             raise RecipeError(
-                f"recipe: `{key}.modalities` keeps {modality}, of which {system.kind} models store nothing with "
-                "these `codecs`: add a codec for it, or drop it"
+                f"recipe: `{key}.without` leaves out all {modality} of the set: set `{key}.modalities` to the others, "
+                "or keep a stream of it"
             )
+        raise RecipeError(
+            f"recipe: `{key}.modalities` keeps {modality}, of which {system.kind} models store nothing with "
+            "these `codecs`: add a codec for it, or drop it"
+        )
     return stored
 
 

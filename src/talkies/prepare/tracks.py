@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 from talkies.codecs.demix_config import SPEECH, files_of
 from talkies.codecs.geometry import samples_of
 from talkies.media.container import MediaError
+from talkies.media.plausible import check_values
 from talkies.media.probe import MediaInfo
 from talkies.media.sound import read_audio, resampled
 from talkies.media.timeline import Beginning
@@ -112,6 +113,7 @@ class Window:
         channel = self.plan.channel if (info.audio_channels or 1) > 1 else "mix"
         seconds = Fraction(max(0.0, start.sound + lasts - origin.seconds))
         samples = self.reader.sound(path, seconds, rate, origin, channel)
+        check_values(path, samples.numpy())
         return Whole(samples=samples, first=int(lead * rate))
 
     def _lead(self, *rates: int) -> Fraction:

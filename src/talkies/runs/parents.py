@@ -176,10 +176,12 @@ def check_shape(component: str, spec: str, shape: Mapping[str, Any], recipe: Pha
     different = sorted(key for key in ours if ours[key] != theirs.get(key))
     if different:
         key = different[0]
+        own = getattr(recipe.model, key, None) is not None
+        decides = f"`model.{key}`" if own else sizes_key(recipe.model, built.sized_by)
         raise CheckpointError(
             f"parent: {shown(spec)} is of another architecture: {built.section}.{key} is {shown(theirs.get(key))}, "
-            f"this recipe's {sizes_key(recipe.model, built.sized_by)} has {ours[key]}; repeat the parent's `model`, "
-            "which its release.json holds, or choose another parent"
+            f"this recipe's {decides} has {shown(ours[key])}; repeat the parent's `model`, which its release.json "
+            "holds, or choose another parent"
         )
 
 

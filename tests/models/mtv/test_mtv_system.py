@@ -255,8 +255,8 @@ def test_the_attention_of_wan_is_not_on_its_own() -> None:
 @pytest.mark.parametrize(
     ("tracks", "codecs", "message"),
     [
-        ((), {}, r"`phase\.tracks` is empty: name every track once$"),
-        (("speech", "speech"), {}, r"`phase\.tracks` is speech, speech: name every track once$"),
+        ((), {}, r"`phase\.tracks` is empty: name one or more tracks, each once$"),
+        (("speech", "speech"), {}, r"`phase\.tracks` is speech, speech: name one or more tracks, each once$"),
         (("speech2",), {}, r"names speech2, a second speaker, without speech: add speech$"),
         (
             (*TRACKS, "speech2"),

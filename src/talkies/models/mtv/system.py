@@ -169,7 +169,7 @@ def _check_phase(setup: Setup) -> None:
         )
     tracks, parted = phase.tracks, setup.codecs["demix"].all_tracks
     if not tracks or len({*tracks}) < len(tracks):
-        raise RecipeError(f"recipe: `phase.tracks` is {listed(tracks) or 'empty'}: name every track once")
+        raise RecipeError(f"recipe: `phase.tracks` is {listed(tracks) or 'empty'}: name one or more tracks, each once")
     if "speech2" in tracks and "speech" not in tracks:
         raise RecipeError("recipe: `phase.tracks` names speech2, a second speaker, without speech: add speech")
     if unknown := [track for track in tracks if track not in shape.control.tracks]:
