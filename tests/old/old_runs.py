@@ -6,6 +6,7 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -85,11 +86,13 @@ class Old:
         command: Sequence[str] = [sys.executable, *(many if processes > 1 else []), program, *words]
         path = self.sources if self.current else self.folder / "src"
         sources = {} if path is None else {"PYTHONPATH": str(path)}
-        done = subprocess.run(
-            command, check=False, capture_output=True, text=True, cwd=self.folder, env={**os.environ, **sources}
-        )
+        run = partial(subprocess.run, check=False, capture_output=True, text=True, cwd=self.folder)
+        done = run(command, env={**os.environ, **sources})
+        if not self.current and "terminate called without an active exception" in done.stderr:
+            done = run(command, env={**os.environ, **sources})  # its copy of program.py ends with the interpreter
         assert done.returncode == 0, f"{words}: {done.stderr}"
-        return done.stdout
+        stdout: str = done.stdout
+        return stdout
 
 
 def unpacked(folder: Path, *, current: bool) -> Old:

@@ -4,6 +4,7 @@ It runs today's version, and (its copy in the archive) the one that made the arc
 CPU, which is not the CUDA path of a user's run.
 """
 
+import os
 import sys
 from dataclasses import replace
 
@@ -49,4 +50,7 @@ if __name__ == "__main__":
 
     if any("deepspeed" in word for word in sys.argv):
         zero_without_cuda()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # like the console script: threads of process groups can abort an interpreter that ends
