@@ -88,7 +88,7 @@ SAMPLES = {
 }
 PHASES: dict[str, tuple[list[str], str]] = {
     "an unknown track": (["visual_mood.phase.tracks=[speech,noise]"], "`phase.tracks.1` is 'noise'"),
-    "a track twice": (["visual_mood.phase.tracks=[speech,speech]"], "`phase.tracks` is speech, speech: name every"),
+    "a track twice": (["visual_mood.phase.tracks=[speech,speech]"], "`phase.tracks` is speech, speech: name one"),
     "no track": (["visual_mood.phase.tracks=[]"], "`phase.tracks` is empty"),
     "tracks that the demixer does not part": (
         [
