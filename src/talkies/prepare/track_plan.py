@@ -77,6 +77,7 @@ def plan_tracks(
     codec, demixer = demixer_of(
         config.codecs, parted, system, reads=f"`{key}` keeps", otherwise=f", or leave it out: `{key}.without`"
     )
+    _check_heard(config.codecs, codec, demixer, system)
     needed = BY_TRACK.get(section.subset or "")
     if needed is not None and needed not in demixer.all_tracks:
         raise RecipeError(
@@ -107,7 +108,6 @@ def demixer_of(
         )
     ((name, demixer),) = found.items()
     check_demixer(demixer, f"codecs.{name}")
-    _check_heard(codecs, name, demixer, system)
     for stream, track in parted.items():
         if track not in demixer.all_tracks:
             raise RecipeError(
