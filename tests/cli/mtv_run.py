@@ -9,6 +9,8 @@ from given_sounds import sound_file
 from torch import Tensor
 from toy_run import PHASES, ToyRun, curriculum_run
 
+from talkies.config.source import load
+
 MTV = Path(__file__).parents[2] / "recipes" / "mtv" / "toy"
 FEW_SCENES = [
     "prepare.sources.scenes.clips=20",
@@ -27,6 +29,20 @@ HERTZ = {"music": 40.0, "speech": 1000.0, "speech2": 3000.0, "effects": 5000.0}
 def mtv_run(tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
     """Render scenes, part their sounds, prepare, six phases of 4 steps, evaluate, promote, sample."""
     return curriculum_run(tmp_path_factory, MTV, FEW_SCENES)
+
+
+def own_clips(demix: dict[str, Any], sets: dict[str, Any]) -> dict[str, Any]:
+    """A preparation of the folder `media`, whose codecs are the toy's but for `demix`, fitted on the first set."""
+    return {
+        "kind": "prepare",
+        "name": "own",
+        "system": "mtv",
+        "sources": {"media": {"kind": "folder", "path": "media", "heldout": 4}},
+        "codecs": {**load(MTV / "prepare.yaml").values["codecs"], "demix": demix},
+        "fit_sets": [next(iter(sets))],
+        "fit_clips": 8,
+        "sets": sets,
+    }
 
 
 def track_file(folder: Path, track: str, *, seconds: float = 2.0, beep: float | None = 0.5) -> Path:

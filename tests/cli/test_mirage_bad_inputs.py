@@ -163,6 +163,11 @@ def test_a_damaged_parent_of_a_frozen_part_is_refused(
             (2, "`codecs.sound.channels` is 12, but `model.sound_features` is 13"),
         ),
         (VOICES, ["cloning.tracking.voices=null"], (2, "`tracking.voices`")),
+        (
+            VOICES,
+            ["cloning.phase.degradation={noise: 0, snr_db: [5, 9], band: 0.5}"],
+            (2, "`phase.degradation.snr_db` is set, but `phase.degradation.noise` is 0"),
+        ),
         (VOICES, ["cloning.sampling.windows={overlap: 0.5}"], (2, "`sampling.windows` is for videos that are made")),
         (VOICES, ["phases.model.characters_per_second=-1"], (2, "`model.characters_per_second`")),
         (VOICES, ["phases.model.fastest_characters_per_second=0"], (2, "`model.fastest_characters_per_second`")),

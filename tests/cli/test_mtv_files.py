@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from mtv_run import MTV, track_file
+from mtv_run import MTV, own_clips, track_file
 from test_mirage_bad_inputs import refused
 from toy_run import TINY
 
 from talkies.cli.main import run
-from talkies.config.source import load
 from talkies.media.probe import probe
 from talkies.media.sound import read_audio
 from talkies.media.write_sound import write_media
@@ -22,16 +21,7 @@ from talkies.world.render import render_source
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DEMIX = {"kind": "tracks", "names": ["speech", "effects", "music"]}
 SHAPE = {"source": "media", "geometry": "32x32x25@12.5"}
-PREPARE = {
-    "kind": "prepare",
-    "name": "own",
-    "system": "mtv",
-    "sources": {"media": {"kind": "folder", "path": "media", "heldout": 4}},
-    "codecs": {**load(MTV / "prepare.yaml").values["codecs"], "demix": DEMIX},
-    "fit_sets": ["all"],
-    "fit_clips": 8,
-    "sets": {"all": SHAPE, "heldout": {**SHAPE, "split": "heldout"}},
-}
+PREPARE = own_clips(DEMIX, {"all": SHAPE, "heldout": {**SHAPE, "split": "heldout"}})
 FRESH = ["parents.base=null", "phase.trains=all", "tracking.gates=[]", "tracking.register=null"]
 
 

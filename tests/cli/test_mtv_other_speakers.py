@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from mtv_run import MTV, float_wav
+from mtv_run import MTV, float_wav, own_clips
 from safetensors.torch import save_file
 from test_mirage_bad_inputs import refused
 from toy_run import TINY
@@ -18,7 +18,6 @@ from small_demucs import demucs, network
 from talkies.cli.main import run
 from talkies.codecs.demix_config import DemucsConfig
 from talkies.codecs.load import load_demixer
-from talkies.config.source import load
 from talkies.media.frames import read_frames
 from talkies.media.probe import probe
 from talkies.media.sound import read_audio, resampled
@@ -28,16 +27,7 @@ from talkies.world.render import render_source
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 DEMIX: dict[str, Any] = {"kind": "demucs", "weights": "htdemucs", "shifts": 0, "other_speakers": ["speech2"]}
 SHAPE = {"source": "media", "geometry": "32x64x25@12.5", "silence": -120}
-PREPARE = {
-    "kind": "prepare",
-    "name": "own",
-    "system": "mtv",
-    "sources": {"media": {"kind": "folder", "path": "media", "heldout": 4}},
-    "codecs": {**load(MTV / "prepare.yaml").values["codecs"], "demix": DEMIX},
-    "fit_sets": ["multiple_characters"],
-    "fit_clips": 8,
-    "sets": {"multiple_characters": SHAPE, "multiple_characters_heldout": {**SHAPE, "split": "heldout"}},
-}
+PREPARE = own_clips(DEMIX, {"multiple_characters": SHAPE, "multiple_characters_heldout": {**SHAPE, "split": "heldout"}})
 WORDS = [
     *(word for word in TINY if not word.startswith(("validation.clips", "validation.final"))),
     *("validation.clips=4", "validation.final_clips=4", "parents.base=null", "phase.trains=all"),

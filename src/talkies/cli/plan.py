@@ -177,9 +177,9 @@ def plan_phase(recipe: "PhaseRecipe", options: "Options | None" = None) -> "Plan
     """The plan of one phase recipe. Raises RecipeError or DataError if its sections disagree, or its layout does not
     divide evenly or does not fit a GPU."""
     from talkies.planning.plan import plan
-    from talkies.recipe.check import check, check_card
+    from talkies.recipe.check import check, check_trained
     from talkies.recipe.components import parts
 
     found = check(recipe)
-    check_card(recipe)
+    check_trained(recipe)
     return plan(recipe, components=parts(recipe).components, grids=found, options=options)

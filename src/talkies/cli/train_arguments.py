@@ -14,7 +14,7 @@ def load_recipe(args: argparse.Namespace) -> "PhaseRecipe | Curriculum":
     from talkies.config import RecipeError
     from talkies.config.source import load, unresolved
     from talkies.models.systems import SYSTEMS
-    from talkies.recipe.check import check, check_card
+    from talkies.recipe.check import check, check_trained
     from talkies.recipe.config import decode_phase, kind_of
     from talkies.recipe.curriculum import load_curriculum
 
@@ -27,7 +27,7 @@ def load_recipe(args: argparse.Namespace) -> "PhaseRecipe | Curriculum":
         return curriculum
     recipe = decode_phase(load(args.recipe, args.overrides), SYSTEMS)
     check(recipe)
-    check_card(recipe)
+    check_trained(recipe)
     if recipe.data.root is None:
         raise RecipeError(
             "train: `data.root` is not set: prepare the data and give data.root=FOLDER, or train a curriculum"

@@ -33,15 +33,15 @@ HOW = {"noise": ("snr_db",), "reverberation": ("seconds", "wet"), "band": ("cuto
 
 
 def check_degradation(config: DegradationConfig, *, key: str, sample_rate: int) -> None:
-    """RecipeError, which names `key`, if nothing could be drawn, or not what is meant, for sound of this rate, or if a
-    key is ignored."""
+    """RecipeError, which names `key`, if nothing could be drawn, or not what is meant, for sound of this rate."""
     if not any(getattr(config, kind) for kind in HOW):
         raise RecipeError(
             f"recipe: `{key}`: `noise`, `reverberation` and `band` are all 0: raise one of them, or degrade nothing"
         )
-    for kind, names in HOW.items():
-        for name in names:
-            _check_range(config, kind, name, key=key)
+    for name in (name for names in HOW.values() for name in names):
+        low, high = getattr(config, name)
+        if low > high:
+            raise RecipeError(f"recipe: `{key}.{name}` is [{low:g}, {high:g}]: the lower end comes first")
     highest = config.cutoff_hz[1]
     if config.band and highest > sample_rate / 2:
         raise RecipeError(
@@ -50,12 +50,11 @@ def check_degradation(config: DegradationConfig, *, key: str, sample_rate: int) 
         )
 
 
-def _check_range(config: DegradationConfig, kind: str, name: str, *, key: str) -> None:
-    low, high = getattr(config, name)
-    if not getattr(config, kind) and (low, high) != getattr(DegradationConfig(), name):
-        raise RecipeError(
-            f"recipe: `{key}.{name}` is set, but `{key}.{kind}` is 0, so that it is ignored: raise `{kind}`, or drop "
-            f"`{name}`"
-        )
-    if low > high:
-        raise RecipeError(f"recipe: `{key}.{name}` is [{low:g}, {high:g}]: the lower end comes first")
+def check_unused(config: DegradationConfig, *, key: str) -> None:
+    """RecipeError, which names `key`, for a key of a kind that is never drawn, and which is ignored."""
+    for kind, name in ((kind, name) for kind, names in HOW.items() for name in names):
+        if not getattr(config, kind) and getattr(config, name) != getattr(DegradationConfig(), name):
+            raise RecipeError(
+                f"recipe: `{key}.{name}` is set, but `{key}.{kind}` is 0, so that it is ignored: raise `{kind}`, or "
+                f"drop `{name}`"
+            )

@@ -8,6 +8,7 @@ from talkies.config import RecipeError
 from talkies.config.keys import variants
 from talkies.config.quoting import listed, named, shown
 from talkies.flow.config import SAMPLERS, fits
+from talkies.flow.degradation_config import check_unused
 from talkies.flow.tasks import TOLERANCE, chances
 from talkies.parallel.check import check_layout, check_sequence, divisors
 from talkies.prepare.geometry import Geometry, stream_grid
@@ -65,9 +66,16 @@ def _check_survival(survival: SurvivalConfig) -> None:
         )
 
 
+def check_trained(recipe: PhaseRecipe) -> None:
+    """RecipeError for what only a recipe that is to be trained must not have, so that runs made before these rules, and
+    imported weights, can still be opened."""
+    check_card(recipe)
+    for one in parts(recipe).degraded.values():
+        check_unused(one.by, key="phase.degradation")
+
+
 def check_card(recipe: PhaseRecipe) -> None:
-    """RecipeError for what a model card cannot say. Checked only when training begins, so that runs made before these
-    rules, and imported weights, can still be opened."""
+    """RecipeError for what a model card cannot say."""
     _check_license(recipe.tracking)
     voices = recipe.tracking.voices
     if recipe.system.voices and not (voices or "").strip():

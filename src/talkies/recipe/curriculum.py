@@ -11,7 +11,7 @@ from talkies.config.quoting import listed, shown
 from talkies.config.source import LoadedRecipe, load
 from talkies.prepare.config import PrepareConfig
 from talkies.prepare.paths import located
-from talkies.recipe.check import check, check_card
+from talkies.recipe.check import check, check_trained
 from talkies.recipe.config import CurriculumRecipe, PhaseRecipe, Systems, decode_phase
 
 
@@ -85,7 +85,7 @@ def load_curriculum(path: Path, overrides: Sequence[str] = (), *, systems: Syste
     _check_order(path, phases, (*recipe.overrides, *overrides))
     for phase in phases:
         check(phase)
-        check_card(phase)
+        check_trained(phase)
     if recipe.promote is not None and recipe.promote not in {phase.name for phase in phases}:
         raise RecipeError(
             f"recipe: `promote` is {shown(recipe.promote)} in {path}, which is not a phase of the curriculum"
