@@ -6,7 +6,8 @@ from collections.abc import MutableMapping
 from talkies.config import RecipeError
 
 FIRST_PORT, PORTS = 20_000, 12_000
-"""Below the range from which Linux picks ports by itself."""
+"""Below the range from which Linux picks ports by itself (32768 to 60999): one of those may become the local end of any
+connection before the first rank listens, even of another rank's attempts to connect to it."""
 
 
 def meet(environment: MutableMapping[str, str] = os.environ) -> None:

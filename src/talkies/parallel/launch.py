@@ -1,14 +1,17 @@
 """Start the processes of a layout on this machine, if neither torchrun nor srun has started them."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
-from talkies.config.errors import HUNG
+from talkies.config.errors import HUNG, UserError
+from talkies.launch.rendezvous import FIRST_PORT, PORTS
 from talkies.signals.answer import claimed, listening, protected, received
 from talkies.signals.children import end_with_parent, restore_default_handlers
 
@@ -16,6 +19,8 @@ GRACE_S = 60.0
 """How long the other processes may take to end after one has failed."""
 HUNG_S = 3.0
 """The same after a watchdog has ended one: the others have their own, and a hanging process does not end by itself."""
+LOOPBACK = ("lo", "lo0")
+TRIES = 100
 
 
 def launch(command: Sequence[str], count: int, *, grace_s: float = GRACE_S) -> int:
@@ -68,11 +73,21 @@ def _wait(processes: Sequence["subprocess.Popen[bytes]"], grace_s: float) -> int
 
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
-    return {**threads, **os.environ, **{key: str(value) for key, value in place.items()}, "MASTER_ADDR": "127.0.0.1"}
+    defaults = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
+    for _, name in socket.if_nameindex():
+        if name in LOOPBACK:  # gloo would look for this machine's address by its name, which may lead nowhere
+            defaults["GLOO_SOCKET_IFNAME"] = name
+    return {**defaults, **os.environ, **{key: str(value) for key, value in place.items()}, "MASTER_ADDR": "127.0.0.1"}
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    drawn = random.SystemRandom()  # another launcher on this machine must draw others
+    for _ in range(TRIES):
+        port = drawn.randrange(FIRST_PORT, FIRST_PORT + PORTS)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise UserError(
+        f"parallel: none of {TRIES} ports from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} is free for the rendezvous of "
+        "the ranks; start them with torchrun, which takes a port (--master-port)"
+    )
