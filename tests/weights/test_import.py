@@ -512,9 +512,14 @@ def test_a_pickle_that_would_run_code_runs_nothing(tmp_path: Path, monkeypatch: 
 def test_a_wrong_place_is_refused(made: Callable[[str], Path], tmp_path: Path) -> None:
     folder = made("wan")
     (tmp_path / "empty").mkdir()
+    demixer = tmp_path / "demixer"
+    demixer.mkdir()
+    (demixer / "955717e8.th").touch()
     release = imported(folder, tmp_path / "release")
     for source, out, choices, message in (
         (tmp_path / "empty", "a", {}, "has no component of a known layout; needed are the folders of mova: video_dit"),
+        (demixer, "a", {}, r"has no component of a known layout; .*for \*.th of a demixer give --as htdemucs"),
+        (demixer, "a", {"layout": "demucs"}, "--as 'demucs' is not a layout; one of .*Did you mean 'htdemucs'"),
         (tmp_path / "none", "a", {}, "is not a folder"),
         (release, "a", {}, "is a release already"),
         (folder, "release", {}, "exists: choose a new folder"),

@@ -28,8 +28,9 @@ def run(args: argparse.Namespace) -> int:
     """Import in one process."""
     from talkies.models.systems import SYSTEMS
     from talkies.runs.import_choices import Choices
-    from talkies.runs.import_demixer import LAYOUT, import_demixer
+    from talkies.runs.import_demixer import import_demixer
     from talkies.runs.run_import import import_folder
+    from talkies.weights.recognition import DEMIXER
 
     choices = Choices(
         layout=args.layout,
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         pickle=args.pickle,
         drop=args.drop,
     )
-    if choices.layout == LAYOUT:
+    if choices.layout == DEMIXER:
         import_demixer(args.folder, args.out, choices)
         print(f"demixer:  {args.out}")
         return 0

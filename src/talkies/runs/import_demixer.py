@@ -18,8 +18,7 @@ from talkies.files.folders import replacing_folder
 from talkies.files.tensors import write_tensors
 from talkies.runs.import_choices import Choices, check_out, check_space
 from talkies.weights.pickled import read_plain
-
-LAYOUT, SUFFIX = "htdemucs", ".th"
+from talkies.weights.recognition import DEMIXER, DEMIXER_SUFFIX
 
 
 class _HTDemucs:
@@ -44,9 +43,11 @@ def import_demixer(folder: Path, out: Path, choices: Choices, say: Callable[[str
     RecipeError for a choice or a missing extra, CheckpointError and DataError for the folder's contents."""
     _check_choices(choices)
     check_out(folder, out)
-    paths = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    paths = sorted(folder.glob(f"*{DEMIXER_SUFFIX}")) if folder.is_dir() else []
     if not paths:
-        raise CheckpointError(f"import: {folder} has no *{SUFFIX}: give the folder that has checkpoints of HT-Demucs")
+        raise CheckpointError(
+            f"import: {folder} has no *{DEMIXER_SUFFIX}: give the folder that has checkpoints of HT-Demucs"
+        )
     networks = [_read(path) for path in paths]
     _check_alike(networks)
     check_space(folder, out, sum(path.stat().st_size for path in paths))
@@ -63,12 +64,12 @@ def import_demixer(folder: Path, out: Path, choices: Choices, say: Callable[[str
 def _check_choices(choices: Choices) -> None:
     if not choices.pickle:
         raise RecipeError(
-            f"import: checkpoints of HT-Demucs are pickles, which may run code: give --pickle, which reads a {SUFFIX} "
-            "without running it"
+            f"import: checkpoints of HT-Demucs are pickles, which may run code: give --pickle, which reads a "
+            f"{DEMIXER_SUFFIX} without running it"
         )
     given = {"--name": choices.name, "--geometry": choices.geometry, "--link": choices.link, "--drop": choices.drop}
     for option in (option for option, value in given.items() if value):
-        raise RecipeError(f"import: {option} says nothing about a demixer (--as {LAYOUT}): leave it out")
+        raise RecipeError(f"import: {option} says nothing about a demixer (--as {DEMIXER}): leave it out")
 
 
 def _read(path: Path) -> _Network:

@@ -13,6 +13,9 @@ from talkies.streams.layout import CONFIG, Layout, by_folder
 from talkies.streams.system import System
 from talkies.weights.found import json_of
 
+DEMIXER, DEMIXER_SUFFIX = "htdemucs", ".th"
+"""The layout of a demixer's checkpoints, which is no system's, and the suffix of their names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recognised:
@@ -40,7 +43,7 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
         known = listed([system.kind for system in systems])
         raise RecipeError(f"import: talkies knows no released folders of {known}")
     if wanted is not None and wanted not in layouts:
-        raise RecipeError(f"import: --as {shown(wanted)} is not a layout{one_of(wanted, layouts)}")
+        raise RecipeError(f"import: --as {shown(wanted)} is not a layout{one_of(wanted, [*layouts, DEMIXER])}")
     counts = {name: _count(folder, layout) for name, (_, layout) in layouts.items()}
     name = max(counts, key=lambda one: counts[one]) if wanted is None else wanted
     if not any(counts[name]):
@@ -49,8 +52,15 @@ def recognised(folder: Path, systems: Sequence[System], wanted: str | None = Non
             for one, (_, layout) in layouts.items()
             if wanted in (None, one)
         )
-        raise CheckpointError(f"import: {folder} has no component of a known layout; needed are the folders of {known}")
+        demixer = f"; for *{DEMIXER_SUFFIX} of a demixer give --as {DEMIXER}" if _of_demixer(folder) else ""
+        raise CheckpointError(
+            f"import: {folder} has no component of a known layout; needed are the folders of {known}{demixer}"
+        )
     return _read(folder, name, *layouts[name])
+
+
+def _of_demixer(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob(f"*{DEMIXER_SUFFIX}"))
 
 
 def layout_of(folder: Path, systems: Sequence[System]) -> str | None:
