@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -205,3 +206,35 @@ def test_another_number_of_processes_than_the_layout_is_refused(
     assert run(words(toy_run, tmp_path, "audio_pretraining", *DDP)) == 2
     assert "set without LOCAL_RANK" in capsys.readouterr().err
     record_outcome("exit 2 with both numbers")
+
+
+HERE = {"MASTER_ADDR": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("rank", "place", "message"),
+    [
+        (0, {}, r"\(MASTER_ADDR not set, MASTER_PORT '\d+'\): .*MASTER_ADDR expected"),
+        (1, {}, r"\(MASTER_ADDR not set, MASTER_PORT '\d+'\): .*MASTER_ADDR expected"),
+        (0, {**HERE, "MASTER_PORT": "99999"}, r"MASTER_PORT '99999'\): port must have value"),
+        (0, {**HERE, "MASTER_PORT": "a"}, r"MASTER_PORT 'a'\): invalid literal"),
+        (0, HERE, r"MASTER_PORT '\d+'\): .*address already in use"),
+    ],
+)
+def test_processes_that_cannot_meet_say_why(
+    toy_run: ToyRun, tmp_path: Path, rank: int, place: dict[str, str], message: str
+) -> None:
+    """Unless told otherwise, they are to meet at a port that is taken."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        started = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
+        environment = {**os.environ, **started, "MASTER_PORT": str(taken.getsockname()[1]), **place}
+        command = words(toy_run, tmp_path / "runs", "audio_pretraining", *DDP)
+        program = [sys.executable, "-m", "talkies.cli.main", *command]
+        done = subprocess.run(program, check=False, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 70
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("talkies: "))
+    assert line.startswith("talkies: rank 1: parallel: " if rank else "talkies: parallel: the 2 processes have not met")
+    assert re.search(message, line)
+    assert not (tmp_path / "runs").exists()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from talkies.parallel.ranks import Ranks
+    from talkies.parallel.world import World
 
 PER_CORE = 4
 
@@ -38,8 +39,8 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
     import torch.distributed as dist
 
     from talkies.launch.rendezvous import meet
-    from talkies.parallel.mesh import destroy_groups, start
-    from talkies.parallel.ranks import RankError, Ranks
+    from talkies.parallel.mesh import destroy_groups
+    from talkies.parallel.ranks import RankError
 
     if world.size > 1:
         meet()
@@ -47,8 +48,7 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
     from talkies.signals.answer import check_signal
 
     check_signal()
-    start(world)
-    ranks = Ranks(world)
+    ranks = _joined(world)
     try:
         return work(ranks)
     except RankError:
@@ -73,6 +73,31 @@ def with_ranks(argv: Sequence[str], wanted: Mapping[str, int], work: "Callable[[
         raise
     finally:
         destroy_groups()
+
+
+def _joined(world: "World") -> "Ranks":
+    """The processes of the world, once all have met. RankError if they do not; each process says why, since the main
+    one may be the one that is missing."""
+    from talkies.config.quoting import one_line, shown
+    from talkies.parallel.mesh import start
+    from talkies.parallel.ranks import RankError, Ranks
+    from talkies.signals.answer import check_signal
+
+    try:
+        start(world)
+        return Ranks(world)
+    except (RuntimeError, ValueError, OverflowError) as error:
+        check_signal()
+        names = ("MASTER_ADDR", "MASTER_PORT")
+        place = ", ".join(f"{name} {shown(os.environ[name]) if name in os.environ else 'not set'}" for name in names)
+        reason = one_line(str(error).splitlines()[0].rstrip("."))
+        line = (
+            f"parallel: the {world.size} processes have not met ({place}): {reason}; start all of them, with an "
+            "address of the node of rank 0 and a port that is free there"
+        )
+        if not world.main:
+            print(f"talkies: rank {world.rank}: {line}", file=sys.stderr)
+        raise RankError(line, 70) from None
 
 
 def _started_here(argv: Sequence[str], count: int) -> int:

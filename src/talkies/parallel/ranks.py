@@ -9,13 +9,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup, Work
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from talkies.config import Interruption, UserError
 from talkies.parallel.world import World
 
 T = TypeVar("T")
-PATIENCE = timedelta(days=1)
-"""How long processes wait for one that prepares data or writes a release."""
+MEETING, PATIENCE = timedelta(minutes=30), timedelta(days=1)
+"""How long processes wait until all have joined a group, and, in it, for one that prepares data or writes a release."""
 
 
 class RankError(UserError):
@@ -48,7 +49,8 @@ class Ranks:
         self.world = world
         self.group: ProcessGroup | None = None
         if world.size > 1:
-            self.group = dist.new_group(backend="gloo", timeout=PATIENCE)
+            self.group = dist.new_group(backend="gloo", timeout=MEETING)
+            _set_pg_timeout(PATIENCE, self.group)
 
     @cached_property
     def writers(self) -> "Ranks":
