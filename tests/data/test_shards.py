@@ -253,7 +253,7 @@ def test_reads_in_a_child_process(shards: ShardSet, make_clip: Callable[..., Cli
     queue = context.Queue()
     child = context.Process(target=_read_in_child, args=(shards, queue))
     child.start()
-    assert queue.get(timeout=60) == bits(make_clip(5).streams["video"].values)
+    assert queue.get(timeout=200) == bits(make_clip(5).streams["video"].values)
     child.join()
 
 
