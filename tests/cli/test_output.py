@@ -12,6 +12,8 @@ from toy_run import ToyRun
 from talkies.cli.main import run
 from talkies.cli.output import LONGEST, bounded, usage_words
 
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parents[2]
 RECIPE = "recipes/mova/toy/joint_phase1.yaml"
 LONG = "x" * 100_000
