@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from toy_run import RECIPES, TINY, ToyRun
+from toy_run import RECIPES, TINY, ToyRun, copy_runs
 
 from talkies.cli.main import run
 from talkies.files.integrity import sha256_of
@@ -25,7 +25,7 @@ def train(runs: Path, *words: str) -> int:
 
 def copied(toy_run: ToyRun, runs: Path, *, old: bool) -> Path:
     """The toy_run's runs folder at `runs`, as if it had been made there, and in it a phase stopped at step 2."""
-    copy_runs(toy_run, runs)
+    link_runs(toy_run, runs)
     if old:
         as_before(runs)
     assert train(runs, "--stop-at", "2") == 0
@@ -34,9 +34,9 @@ def copied(toy_run: ToyRun, runs: Path, *, old: bool) -> Path:
     return runs
 
 
-def copy_runs(toy_run: ToyRun, runs: Path) -> None:
-    """The toy_run's runs folder at `runs`."""
-    shutil.copytree(toy_run.runs, runs, copy_function=_copy, symlinks=True)
+def link_runs(toy_run: ToyRun, runs: Path) -> None:
+    """The toy_run's runs folder at `runs`, with links to its weights."""
+    copy_runs(toy_run, runs, copy=_copy, symlinks=True)
 
 
 def _copy(source: str, target: str) -> None:
