@@ -11,6 +11,7 @@ from toy_run import RECIPES, TINY, ToyRun, copy_runs
 
 from talkies.cli.main import run
 from talkies.files.integrity import sha256_of
+from talkies.tracking import spool
 from talkies.tracking.moved_store import readdress
 from talkies.tracking.records import encode
 
@@ -29,9 +30,17 @@ def copied(toy_run: ToyRun, runs: Path, *, old: bool) -> Path:
     if old:
         as_before(runs)
     assert train(runs, "--stop-at", "2") == 0
+    wait_for_uploaders(runs)
     if old:
         as_before(runs)
     return runs
+
+
+def wait_for_uploaders(runs: Path) -> None:
+    """On a busy machine an uploader may start after its phase has ended, and write to its folder then."""
+    for uploader in spool._detached:
+        if any(str(word).startswith(str(runs)) for word in uploader.args):  # type: ignore[union-attr]
+            assert uploader.wait(200) == 0
 
 
 def link_runs(toy_run: ToyRun, runs: Path) -> None:
