@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 
 from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
+from talkies.tracking.replay import replay
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 SMALL = [
@@ -84,9 +85,8 @@ def curriculum_run(factory: pytest.TempPathFactory, recipes: Path, words: Sequen
     with locked(runs):
         if not (runs / "made").exists():
             assert run(made.train) == 0
-            # On a busy machine a phase of seconds ends before its uploader has sent all of it.
-            spools = sorted(runs.glob("*-toy-*/0001/**/spool.jsonl"))
-            assert run(["replay", *(str(path.parent) for path in spools)]) == 0
+            for path in sorted(runs.glob("*-toy-*/0001/**/spool.jsonl")):
+                replay(path.parent)  # on a busy machine a phase of seconds ends before its uploader has sent all of it
             (runs / "made").touch()
     (folder,) = runs.glob(f"{name}-toy-*/0001")
     return ToyRun(runs=runs, folder=folder, recipes=recipes, words=made.words)
@@ -116,6 +116,7 @@ def ablated(made: ToyRun, phase: str, copy: Path, *, clips: int) -> dict[str, fl
     """The metrics of a phase's run after `talkies evaluate --ablate` of a `copy` of it, which prints a table, too."""
     shutil.copytree(made.phase(phase), copy)
     assert run(["evaluate", str(copy), "--ablate", "--clips", str(clips), "--runs", str(made.runs)]) == 0
+    replay(copy)  # as above
     identity = json.loads((copy / "run.json").read_text())["mlflow_run_id"]
     metrics: dict[str, float] = made.client.get_run(identity).data.metrics
     return metrics
