@@ -154,7 +154,7 @@ def test_the_second_run_in_a_folder_is_refused(tmp_path: Path, record_outcome: C
     record_outcome("exit 75 names the process that works there", steps_lost=0)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
 def test_a_lock_that_is_not_a_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / ".lock")
