@@ -19,6 +19,7 @@ from talkies.parallel.world import ALONE, world_of
 from talkies.signals.answer import check_signal, listening
 from talkies.training.stop_agreement import BROKEN, StopAgreement
 
+pytestmark = pytest.mark.timeout(600)
 Sent = dict[tuple[int, int], signal.Signals]
 """(rank, step) -> the signal that the rank gets in the middle of the step."""
 LAST = 8
@@ -125,7 +126,6 @@ def asks_and_leaves() -> float:
 
 
 @pytest.mark.ranks
-@pytest.mark.timeout(600)
 def test_no_process_waits_for_a_dead_one(tmp_path: Path) -> None:
     processes = [
         multiprocessing.get_context("spawn").Process(target=_rank, args=(rank, 2, str(tmp_path), asks_and_leaves, ()))
