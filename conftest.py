@@ -1,4 +1,4 @@
-"""Shared by all tests: markers, thread count, and no network."""
+"""Shared by all tests: markers, thread count, random numbers, and no network."""
 
 import os
 import signal
@@ -145,6 +145,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Every test draws the same random numbers, whichever tests its worker ran before."""
+    if "torch" in sys.modules:  # a test without it should not wait for its import
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -537,7 +537,7 @@ def test_invalid_json_is_refused(tmp_path: Path, name: str, raw: str) -> None:
     assert refusal(kind_of(name), file) is not None
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", RECORDS)
 def test_only_regular_files_of_a_bounded_size_are_read(tmp_path: Path, name: str) -> None:
     kind, file = kind_of(name), tmp_path / "record.json"

@@ -350,7 +350,7 @@ def test_full_disk_is_a_storage_error(tmp_path: Path, release: Path) -> None:
 
     child = context.Process(target=write)
     child.start()
-    child.join(60)
+    child.join(200)
     assert child.exitcode == 0
     assert not messages.empty()
     assert re.search(r"audio\.safetensors: File too large; 4000 bytes are needed", messages.get())

@@ -334,7 +334,7 @@ def test_full_disk_names_path_and_bytes_and_keeps_the_last_checkpoint(
 
     child = context.Process(target=save_too_much)
     child.start()
-    child.join(60)
+    child.join(200)
     assert child.exitcode == 0
     assert not messages.empty()
     found = re.search(r"step-00000007\.tmp: File too large; (\d+) bytes are needed, \d+ are free", messages.get())

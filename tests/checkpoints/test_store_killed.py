@@ -90,7 +90,7 @@ def test_kill_9(
 ) -> None:
     child = multiprocessing.get_context("fork").Process(target=save_and_die, args=(store, moment))
     child.start()
-    child.join(60)
+    child.join(200)
     assert child.exitcode == -signal.SIGKILL
     assert [name for name in names(store) if name.endswith(".tmp")] or moment == "before the pointer"
     began = time.monotonic()
@@ -132,7 +132,7 @@ def test_a_killed_deletion_leaves_no_checkpoint_and_is_swept(store: CheckpointSt
         store.save(step, fill())
     child = multiprocessing.get_context("fork").Process(target=retain_and_die, args=(store,))
     child.start()
-    child.join(60)
+    child.join(200)
     assert child.exitcode == -signal.SIGKILL
     assert names(store) == [LATEST, "step-00000001.old.tmp", "step-00000002"]
     assert list((store.folder / "step-00000001.old.tmp").rglob("*")), "it was killed half-way"

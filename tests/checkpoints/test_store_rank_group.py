@@ -23,9 +23,9 @@ class Share:
         self.place, self.main, self._barrier, self._box = (rank, count), rank == 0, barrier, box
 
     def gather(self, value: object) -> list[Any]:
-        self._barrier.wait(30)
+        self._barrier.wait(200)
         self._box[self.place[0]] = value
-        self._barrier.wait(30)
+        self._barrier.wait(200)
         return [self._box[rank] for rank in range(self.place[1])]
 
     def agree(self, work: Callable[..., None] | None, *args: Any) -> None:

@@ -7,10 +7,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from toy_run import RECIPES, TINY, ToyRun
+from toy_run import RECIPES, TINY, ToyRun, copy_runs
 
 from talkies.cli.main import run
 from talkies.files.integrity import sha256_of
+from talkies.tracking import spool
 from talkies.tracking.moved_store import readdress
 from talkies.tracking.records import encode
 
@@ -25,18 +26,26 @@ def train(runs: Path, *words: str) -> int:
 
 def copied(toy_run: ToyRun, runs: Path, *, old: bool) -> Path:
     """The toy_run's runs folder at `runs`, as if it had been made there, and in it a phase stopped at step 2."""
-    copy_runs(toy_run, runs)
+    link_runs(toy_run, runs)
     if old:
         as_before(runs)
     assert train(runs, "--stop-at", "2") == 0
+    wait_for_uploaders(runs)
     if old:
         as_before(runs)
     return runs
 
 
-def copy_runs(toy_run: ToyRun, runs: Path) -> None:
-    """The toy_run's runs folder at `runs`."""
-    shutil.copytree(toy_run.runs, runs, copy_function=_copy, symlinks=True)
+def wait_for_uploaders(runs: Path) -> None:
+    """On a busy machine an uploader may start after its phase has ended, and write to its folder then."""
+    for uploader in spool._detached:
+        if any(str(word).startswith(str(runs)) for word in uploader.args):  # type: ignore[union-attr]
+            assert uploader.wait(200) == 0
+
+
+def link_runs(toy_run: ToyRun, runs: Path) -> None:
+    """The toy_run's runs folder at `runs`, with links to its weights."""
+    copy_runs(toy_run, runs, copy=_copy, symlinks=True)
 
 
 def _copy(source: str, target: str) -> None:

@@ -49,7 +49,7 @@ def line_after_signal(
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     (message,) = (line for line in errors.splitlines() if line.startswith("talkies: "))

@@ -2,13 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from mlflow_servers import free_port
 from test_many_ranks import close, words
 from toy_run import RECIPES, ToyRun
 
@@ -113,11 +113,8 @@ def test_a_lora_over_partitions_on_the_cpu_not_the_cuda_path(toy_run: ToyRun, tm
 def test_processes_started_by_srun_on_the_cpu_not_the_cuda_path(toy_run: ToyRun, tmp_path: Path, world: int) -> None:
     """DeepSpeed reads torchrun's variables; srun sets others, and a single process has none."""
     arguments = words(toy_run, tmp_path, "audio_pretraining", f"parallel={{kind: deepspeed, shard: {world}, stage: 3}}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    fixed = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": str(world), "SLURM_STEP_NUM_NODES": "1", "MASTER_PORT": port}
-    fixed |= {"MASTER_ADDR": "127.0.0.1"}
+    fixed = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": str(world), "SLURM_STEP_NUM_NODES": "1"}
+    fixed |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     own = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(world)]
     command = [sys.executable, PROGRAM, *arguments]
     tasks = [

@@ -132,7 +132,7 @@ def test_a_signal_to_one_rank_of_torchrun_is_reported_by_the_main_process(
         time.sleep(0.1)
     os.kill(process_of(1, str(tmp_path)), signal.SIGTERM)
     began = time.monotonic()
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=200)
     seconds = time.monotonic() - began
     (line,) = (line for line in errors.splitlines() if line.startswith("talkies: "))
     found = re.search(r"stopped by SIGTERM after step (\d+)", line)
@@ -165,7 +165,7 @@ def test_a_killed_rank_ends_the_others_with_a_line_before_the_first_step(toy_run
         assert process.poll() is None
         time.sleep(0.1)
     os.kill(int(ranks[1].read_text()), signal.SIGKILL)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 1
     assert [line for line in errors.splitlines() if line.startswith("talkies: ")] == ["talkies: interrupted by SIGTERM"]
 

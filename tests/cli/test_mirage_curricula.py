@@ -96,8 +96,6 @@ def test_each_phase_starts_from_the_exact_result_of_the_one_before(whole: ToyRun
 
 def test_mlflow_holds_one_run_per_phase_with_samples_that_are_heard(whole: ToyRun, made: Made, tmp_path: Path) -> None:
     """A silent phase has nothing to hear."""
-    # On a busy machine a phase of seconds ends before its uploader has sent all of it.
-    assert run(["replay", str(whole.folder), *(str(whole.phase(name)) for name in made.lineage)]) == 0
     client = whole.client
     experiment = client.get_experiment_by_name(made.name)
     assert experiment is not None

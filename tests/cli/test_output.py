@@ -12,6 +12,8 @@ from toy_run import ToyRun
 from talkies.cli.main import run
 from talkies.cli.output import LONGEST, bounded, usage_words
 
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parents[2]
 RECIPE = "recipes/mova/toy/joint_phase1.yaml"
 LONG = "x" * 100_000
@@ -73,7 +75,7 @@ def test_output_is_flushed_line_by_line(toy_run: ToyRun, tmp_path: Path, kind: s
         if program.stdout is not None:
             line = program.stdout.readline()
         else:
-            while not (line := (tmp_path / "log").read_text()):
+            while not (line := (tmp_path / "log").read_text()).endswith("\n"):
                 assert program.poll() is None
                 time.sleep(0.05)
         assert line.startswith(f"{folders[0]}: ")

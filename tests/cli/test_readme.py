@@ -8,7 +8,6 @@ import importlib
 import json
 import re
 import shlex
-import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,7 +22,7 @@ from PIL import Image
 from readme import ROOT, blocks, commands, inline
 from speaking import recorded, voice
 from torch.distributed.run import get_args_parser
-from toy_run import SMALL, TINY, ToyRun
+from toy_run import SMALL, TINY, ToyRun, copy_runs
 
 from talkies.cli.main import VERBS, _Parser, run
 from talkies.codecs.demix_config import check_demixer, demixers
@@ -96,7 +95,7 @@ def project(toy_run: ToyRun, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """The folder of a newcomer after command 1, with clips of their own, as the working directory."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "recipes").symlink_to(ROOT / "recipes")
-    shutil.copytree(toy_run.runs, folder / "runs")
+    copy_runs(toy_run, folder / "runs")
     source = SyntheticSource(domain="masks", clips=12, size=64, frames=49, fps=24.0)
     render_source(source, folder / "clips", 0, None)
     Image.new("RGB", (96, 64), (200, 30, 60)).save(folder / "first.png")
@@ -206,7 +205,7 @@ def test_commands_after_mirages_curriculum_end_well(
     mirage_run: ToyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(mirage_run.runs, "runs")
+    copy_runs(mirage_run, Path("runs"))
     sound_file(tmp_path / "voice.wav", seconds=2.0, beep=0.5)
     Image.new("RGB", (96, 64), (200, 30, 60)).save("face.png")
     for command in commands():
@@ -220,7 +219,7 @@ def test_commands_after_mtvs_curriculum_end_well(
     mtv_run: ToyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(mtv_run.runs, "runs")
+    copy_runs(mtv_run, Path("runs"))
     sound_file(Path("scene.wav"), seconds=2.0, beep=0.5)
     track_file(Path(), "speech").rename("voice.wav")
     track_file(Path(), "music").rename("song.wav")
@@ -237,7 +236,7 @@ def test_commands_after_both_curricula_of_mirage_end_well(
     """In one folder of runs, as a user has them; its registry is that of Mirage audio."""
     monkeypatch.chdir(tmp_path)
     for made in (mirage_run, voices_run):
-        shutil.copytree(made.runs, "runs", dirs_exist_ok=True)
+        copy_runs(made, Path("runs"))
     (line,) = [block for block in blocks("text") if block.startswith("[S1] so ba")]
     Path("line.txt").write_text(line)
     recorded(Path("voice.wav"), voice(2.0))

@@ -13,6 +13,8 @@ from talkies.config.secrets import bare
 from talkies.tracking.mlflow_run import MlflowRun, write_mlflow_run
 from talkies.tracking.spool import check_store
 
+pytestmark = pytest.mark.timeout(600)
+
 URIS = [
     "https://me:sesame@host",
     "https://sesame@host/x",

@@ -11,6 +11,8 @@ from toy_run import ToyRun
 from talkies.cli.main import run
 from talkies.runs.folders import locked
 
+pytestmark = pytest.mark.timeout(600)
+
 PROMOTE = """
 import sys, time
 from dataclasses import replace
@@ -48,7 +50,7 @@ def test_two_promotions_at_once_keep_both_rows(toy_run: ToyRun, tmp_path: Path) 
         words = [str(copy), name, str(toy_run.runs), str(cards), str(tmp_path / f"{name}.ready")]
         processes.append(subprocess.Popen([sys.executable, "-c", PROMOTE, *words], stderr=subprocess.PIPE, text=True))
     for process in processes:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=200)
         assert process.returncode == 0, errors
     text = (cards / "MODEL_CARDS.md").read_text()
     for name in ("toy-one", "toy-two"):
@@ -59,10 +61,13 @@ def test_two_promotions_at_once_keep_both_rows(toy_run: ToyRun, tmp_path: Path) 
 def test_a_process_that_holds_them_for_too_long_is_named(
     toy_run: ToyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A copy is promoted: another test's process may hold the run itself for a moment."""
     monkeypatch.setattr("talkies.runs.folders.TURN_S", 0.2)
+    copy = tmp_path / "run"
+    shutil.copytree(toy_run.phase("lora"), copy, ignore=shutil.ignore_patterns("checkpoints"))
     with locked(tmp_path / "cards"):
         (tmp_path / "cards" / "x").touch()
-        for words in (["promote", str(toy_run.phase("lora"))], ["rollback", "mova-toy"]):
+        for words in (["promote", str(copy)], ["rollback", "mova-toy"]):
             assert run([*words, "--cards", str(tmp_path), "--runs", str(toy_run.runs)]) == 75
             assert f"run: {tmp_path / 'cards'} is in use by process " in capsys.readouterr().err
     assert not (tmp_path / "MODEL_CARDS.md").exists()

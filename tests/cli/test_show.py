@@ -8,6 +8,8 @@ from toy_run import ToyRun
 
 from talkies.cli.main import run
 
+pytestmark = pytest.mark.timeout(600)
+
 TOY = """\
 kind: phase
 name: x

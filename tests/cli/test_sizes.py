@@ -10,6 +10,8 @@ from toy_run import RECIPES, TINY, ToyRun
 
 from talkies.cli.main import run
 
+pytestmark = pytest.mark.timeout(600)
+
 HUGE = str(10**18)
 TRAIN = ["train", str(RECIPES / "audio_pretraining.yaml"), *(word for word in TINY if "global_batch" not in word)]
 CASES = {

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from moved_runs import as_before, copy_runs
+from moved_runs import as_before, link_runs
 from toy_run import ToyRun
 
 from talkies.cli.main import run
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture
 def runs(toy_run: ToyRun, tmp_path: Path) -> Path:
     """A copy of the toy_run's runs folder, as from another machine: its original path does not exist here."""
-    copy_runs(toy_run, tmp_path / "runs")
+    link_runs(toy_run, tmp_path / "runs")
     places = [path for name in ("place*.json", "run.json") for path in (tmp_path / "runs").rglob(name)]
     for record in places:
         values = json.loads(record.read_text())

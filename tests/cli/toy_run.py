@@ -4,8 +4,9 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mlflow import MlflowClient
 
 from talkies.checkpoints.release import read_release
 from talkies.cli.main import run
+from talkies.tracking.replay import replay
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "mova" / "toy"
 SMALL = [
@@ -36,6 +38,8 @@ PHASES = [text for text in SMALL if text.startswith("phases.")]
 """What makes a phase tiny."""
 TINY = [text.removeprefix("phases.") for text in PHASES]
 """The same for a single phase."""
+BEING_WRITTEN = ("mlflow.db*", "*.tmp", "*.new", "*.old")
+"""Files and folders that a process may remove or be in the middle of writing."""
 
 
 @contextmanager
@@ -81,6 +85,8 @@ def curriculum_run(factory: pytest.TempPathFactory, recipes: Path, words: Sequen
     with locked(runs):
         if not (runs / "made").exists():
             assert run(made.train) == 0
+            for path in sorted(runs.glob("*-toy-*/0001/**/spool.jsonl")):
+                replay(path.parent)  # on a busy machine a phase of seconds ends before its uploader has sent all of it
             (runs / "made").touch()
     (folder,) = runs.glob(f"{name}-toy-*/0001")
     return ToyRun(runs=runs, folder=folder, recipes=recipes, words=made.words)
@@ -92,10 +98,25 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> ToyRun:
     return curriculum_run(tmp_path_factory, RECIPES, SMALL)
 
 
+def copy_runs(
+    made: ToyRun, runs: Path, *, copy: Callable[[str, str], object] = shutil.copy2, symlinks: bool = False
+) -> None:
+    """Copy the runs folder to `runs`, each file by `copy`. Another worker may be using it: what that is writing is left
+    out, and the database is copied between its transactions."""
+    ignored = shutil.ignore_patterns(*BEING_WRITTEN)
+    shutil.copytree(made.runs, runs, copy_function=copy, symlinks=symlinks, ignore=ignored, dirs_exist_ok=True)
+    with (
+        closing(sqlite3.connect(made.runs / "mlflow.db")) as theirs,
+        closing(sqlite3.connect(runs / "mlflow.db")) as ours,
+    ):
+        theirs.backup(ours)
+
+
 def ablated(made: ToyRun, phase: str, copy: Path, *, clips: int) -> dict[str, float]:
     """The metrics of a phase's run after `talkies evaluate --ablate` of a `copy` of it, which prints a table, too."""
     shutil.copytree(made.phase(phase), copy)
     assert run(["evaluate", str(copy), "--ablate", "--clips", str(clips), "--runs", str(made.runs)]) == 0
+    replay(copy)  # as above
     identity = json.loads((copy / "run.json").read_text())["mlflow_run_id"]
     metrics: dict[str, float] = made.client.get_run(identity).data.metrics
     return metrics

@@ -220,7 +220,7 @@ def test_a_number_that_is_not_finite_is_named_by_its_key(tmp_path: Path) -> None
     assert "`survival.spike.sigma` is '1e400', which is not a finite float, at override" in message
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_a_recipe_is_a_regular_file_of_a_bounded_size(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     os.mkfifo(file)

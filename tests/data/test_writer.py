@@ -122,7 +122,7 @@ def test_full_disk_is_a_storage_error(tmp_path: Path, make_clip: Callable[..., C
 
     child = context.Process(target=write)
     child.start()
-    child.join(60)
+    child.join(200)
     assert child.exitcode == 0
     assert not messages.empty()
     assert re.search(r"shard-00000\.safetensors: File too large; \d+ bytes are needed, \d+ are free", messages.get())

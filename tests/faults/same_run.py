@@ -55,7 +55,7 @@ def contents(checkpoint: Path) -> dict[str, str]:
 
 def send(whole: TrainingRun) -> None:
     """Replay what is not sent yet, as soon as the run's own uploader has released it."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + 200
     while run(["replay", str(whole.folder)]) != 0:
         assert time.monotonic() < end
         time.sleep(1)

@@ -189,6 +189,7 @@ def tensors(folder: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.ranks
+@pytest.mark.timeout(600)
 @pytest.mark.fault("17", "NaN loss on one rank", injected="2 ranks, the loss of rank 1 is NaN: policy rollback")
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_all_ranks_roll_back_together(

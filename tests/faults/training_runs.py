@@ -97,9 +97,9 @@ class TrainingRun:
         return self.runs / "record.jsonl"
 
     def lines(self) -> list[dict[str, Any]]:
-        """All micro-batches of all attempts."""
+        """All micro-batches of all attempts, without one that is being written."""
         text = self.record.read_text() if self.record.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def command(self, faults: Sequence[dict[str, Any]], *more: str) -> list[str]:
         """The command of an attempt."""

@@ -161,7 +161,7 @@ def test_a_folder_and_an_impossible_size_are_refused(tmp_path: Path) -> None:
         load_image(save(tmp_path / "a.png", noise(4, 4)), 0, 4)
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_what_is_not_a_regular_file_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "zero.png").symlink_to("/dev/zero")

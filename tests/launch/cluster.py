@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from talkies.parallel.launch import _free_port
+
 NODES = ("n1", "n2")
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 CONF = """\
@@ -66,14 +68,11 @@ def missing() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Unused ports."""
-    sockets = [socket.socket() for _ in range(count)]
-    for probe in sockets:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in sockets]
-    for probe in sockets:
-        probe.close()
-    return ports
+    """Unused ports, none of which a connection gets as its local end before a daemon listens there."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(_free_port())
+    return sorted(found)
 
 
 def wait_for(condition: Callable[[], object], name: str, seconds: float = 120.0) -> None:
@@ -132,4 +131,4 @@ def _stop(folder: Path) -> None:
     for process in running:
         os.kill(process, signal.SIGTERM)
     for process in running:
-        wait_for(lambda process=process: not Path(f"/proc/{process}").exists(), "the end of a daemon", 20)
+        wait_for(lambda process=process: not Path(f"/proc/{process}").exists(), "the end of a daemon")

@@ -18,7 +18,7 @@ from talkies.launch.attempts import read_attempts
 from talkies.launch.slurm import run as command
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
-LAST = 120
+LAST = 240
 SHARDED = ["parallel.kind=fsdp2", "parallel.shard=2"]
 STEPS = f"steps.max={LAST}"
 

@@ -6,13 +6,15 @@ import socket
 import subprocess
 import sys
 import time
-from itertools import chain, count
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from talkies.config import UserError
-from talkies.parallel.launch import launch
+from talkies.launch.rendezvous import FIRST_PORT, PORTS
+from talkies.parallel.launch import _free_port, launch
 
 RANK = "import os, sys, time; rank = int(os.environ['RANK']); "
 
@@ -48,7 +50,7 @@ def test_no_rank_outlives_the_launcher(tmp_path: Path, number: signal.Signals) -
         time.sleep(0.05)
     pids = [int(path.read_text()) for path in tmp_path.iterdir()]
     launcher.send_signal(number)
-    launcher.wait(timeout=30)
+    launcher.wait(timeout=50)
     deadline = time.monotonic() + 50
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline, "an orphan keeps training"
@@ -63,31 +65,35 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
+@contextmanager
+def taken_port() -> Iterator[int]:
+    """A port at which this process listens."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port := _free_port()))
+        other.listen()
+        yield port
+
+
 def test_ranks_meet_at_a_free_port_that_no_connection_is_given_and_on_the_loopback_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A port that is taken is passed over; the variables that a user has set stay."""
-    taken = 20_001
-    ports = chain([taken], count(20_003))
-    monkeypatch.setattr("random.SystemRandom.randrange", lambda *_: next(ports))
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
     names = ["MASTER_ADDR", "MASTER_PORT", "GLOO_SOCKET_IFNAME", "OMP_NUM_THREADS"]
     program = RANK + f"open(f'{tmp_path}/{{rank}}', 'w').write(' '.join(os.environ[name] for name in {names}))"
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", taken))
-        other.listen()
+    with taken_port() as taken:
+        ports = iter([taken, free := _free_port()])
+        monkeypatch.setattr("random.SystemRandom.randrange", lambda *_: next(ports))
         assert launch([sys.executable, "-c", program], 2) == 0
     (found,) = {path.read_text() for path in tmp_path.iterdir()}
     address, port, interface, threads = found.split()
     assert (address, interface, threads) == ("127.0.0.1", "lo", "7")
-    assert 20_003 <= int(port) < 20_100
+    assert FIRST_PORT <= int(port) == free < FIRST_PORT + PORTS
 
 
 def test_no_free_port_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 20_005))
-        other.listen()
-        monkeypatch.setattr("random.SystemRandom.randrange", lambda *_: 20_005)
+    with taken_port() as taken:
+        monkeypatch.setattr("random.SystemRandom.randrange", lambda *_: taken)
         with pytest.raises(UserError, match=r"none of 100 ports from 20000 to 31999 is free .* torchrun"):
             launch(["true"], 2)

@@ -8,7 +8,7 @@ import pytest
 import ranks
 from ranks import on_ranks
 
-pytestmark = [pytest.mark.ranks]
+pytestmark = [pytest.mark.ranks, pytest.mark.timeout(600)]
 
 
 def aborts_at_first(folder: str) -> str:

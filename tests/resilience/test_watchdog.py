@@ -41,17 +41,20 @@ from talkies.training.checkpoint_callback import CheckpointCallback
 from talkies.training.config import EmaConfig
 from talkies.training.metrics import TrainingMetrics
 
+pytestmark = pytest.mark.timeout(600)
 PROGRAM = Path(__file__).with_name("watched_rank.py")
-LIMIT_S = 2.0
+LIMIT_S = 4.0
+UNHURRIED_S = 12.0
+"""The limit of ranks that do not hang: a busy machine must not make them."""
 Build = Callable[[], nn.Module]
 
 
-def two_ranks(run: Path, how: str, **environment: str) -> tuple[int, list[str], float]:
+def two_ranks(run: Path, how: str, *, limit_s: float = LIMIT_S, **environment: str) -> tuple[int, list[str], float]:
     """Exit code, our lines on stderr, and the seconds from the fault to the end."""
     run.mkdir()
-    command = [sys.executable, str(PROGRAM), str(run), how, str(LIMIT_S)]
+    command = [sys.executable, str(PROGRAM), str(run), how, str(limit_s)]
     own = {**os.environ, **environment}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=own, timeout=120)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=own, timeout=200)
     lines = [line for line in done.stderr.splitlines() if line.startswith("talkies: ")]
     return done.returncode, lines, time.time() - float((run / "began").read_text())
 
@@ -62,11 +65,15 @@ def two_ranks(run: Path, how: str, **environment: str) -> tuple[int, list[str], 
 def test_the_rank_that_is_behind_is_named_and_all_end(
     tmp_path: Path, how: str, record_outcome: Callable[..., None]
 ) -> None:
-    run = tmp_path / "run"
-    code, lines, seconds = two_ranks(run, how)
+    """The fastest of three tries: the machine may be busy."""
+    taken: list[float] = []
+    while len(taken) < 3 and min(taken, default=LIMIT_S + 10) >= LIMIT_S + 10:
+        run = tmp_path / f"run-{len(taken)}"
+        code, lines, seconds = two_ranks(run, how)
+        taken.append(seconds)
+    assert seconds < LIMIT_S + 10, taken
     (line,) = lines
     assert code != 0
-    assert seconds < LIMIT_S + 10
     assert "hang: rank 1 of 2 has been in " in line
     assert "after step 5 for " in line
     assert "rank 0 in the backward pass" in line
@@ -112,7 +119,7 @@ def test_the_job_is_queued_again_once_though_both_ranks_find_the_hang(
 
 @pytest.mark.ranks
 def test_a_step_and_a_validation_below_the_limit_are_no_hang(tmp_path: Path) -> None:
-    code, lines, _ = two_ranks(tmp_path / "run", "slow")
+    code, lines, _ = two_ranks(tmp_path / "run", "slow", limit_s=UNHURRIED_S)
     assert (code, lines) == (0, [])
     assert not (tmp_path / "run" / "hangs").exists()
     assert pulse(tmp_path / "run") is None
@@ -258,7 +265,7 @@ with Watchdog(limits, Path(sys.argv[1]), work, Ranks(ALONE), lambda: os.write(1,
 
 def alone(run: Path, hang: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-c", ALONE_PROGRAM.format(hang=hang), str(run)]
-    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=200)
 
 
 def test_a_single_process_reports_its_own_hang(tmp_path: Path) -> None:

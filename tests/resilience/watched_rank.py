@@ -30,8 +30,8 @@ def stopped() -> None:
 
 
 def slow() -> None:
-    """Wait for 0.7 of the limit, which is no hang."""
-    time.sleep(0.7 * float(sys.argv[3]))
+    """Wait for 0.6 of the limit, which is no hang."""
+    time.sleep(0.6 * float(sys.argv[3]))
 
 
 def main() -> None:

@@ -256,7 +256,7 @@ def on_rank(data: str, folder: str) -> Seen:
 
 
 @pytest.mark.ranks
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_ranks_have_what_one_process_has(data: Path, whole: tuple[Path, Seen], tmp_path: Path) -> None:
     from ranks import on_ranks
 

@@ -162,7 +162,7 @@ def test_a_mark_of_another_process_counts_at_once(run: Run) -> None:
     assert run.store.steps() == [2]
     child = multiprocessing.get_context("fork").Process(target=mark, args=(run.folder, 2, "models:/m/1"))
     child.start()
-    child.join(30)
+    child.join(200)
     for step in (3, 4):
         run.save(step)
     assert run.store.steps() == [2, 4]

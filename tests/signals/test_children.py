@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from programs import started
+from programs import UNHURRIED, started
 
 DEAF = [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1]
 
@@ -18,7 +18,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pid: int, seconds: float = 20) -> bool:
+def gone(pid: int, seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while alive(pid) and time.monotonic() < end:
         time.sleep(0.02)
@@ -32,7 +32,7 @@ child = os.fork()
 if child == 0:
     {what}
     os.write(there, b"!")
-    time.sleep(60)
+    time.sleep(200)
     os._exit(0)
 os.read(here, 1)
 ready()
@@ -83,7 +83,7 @@ def test_a_new_program_has_the_default_handlers() -> None:
 
 
 def test_a_program_that_is_started_deaf_receives_none_of_the_signals() -> None:
-    program = started("""
+    body = """
         import subprocess
         from talkies.signals.children import children_ignore_signals
         words = [sys.executable, "-c", "import os; [os.kill(os.getpid(), n) for n in (1, 2, 10)]; print('deaf')"]
@@ -97,5 +97,6 @@ def test_a_program_that_is_started_deaf_receives_none_of_the_signals() -> None:
         except BaseException as error:
             print(error, flush=True)
         sys.exit(set_exit_code(7))
-        """)
+        """
+    program = started(body, pace=UNHURRIED)
     assert program.end() == (7, "deaf\ninterrupted by SIGHUP\n", "")

@@ -3,9 +3,10 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
-from programs import started
+from programs import UNHURRIED, started
 
 INT, TERM, HUP, USR1 = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1
 LIMIT_S = 5.0
@@ -66,7 +67,7 @@ def test_an_unhandled_signal_takes_less_than_five_seconds() -> None:
 
 @pytest.mark.parametrize("number", [INT, TERM, HUP, USR1])
 def test_a_process_that_looks_ends_its_own_way(number: signal.Signals) -> None:
-    program = started("""
+    body = """
         ready()
         try:
             pause(60)
@@ -74,7 +75,8 @@ def test_a_process_that_looks_ends_its_own_way(number: signal.Signals) -> None:
             check_signal()  # it raises once only: cleaning up is not disturbed
             print(error, flush=True)
             sys.exit(set_exit_code(7))
-        """)
+        """
+    program = started(body, pace=UNHURRIED)
     program.send(number)
     assert program.end() == (7, f"interrupted by {number.name}\n", "")
 
@@ -82,7 +84,7 @@ def test_a_process_that_looks_ends_its_own_way(number: signal.Signals) -> None:
 CLAIMS = """
 with claimed():
     ready()
-    while signal_name() is None: time.sleep(0.01)
+    while not os.path.exists({sent!r}): time.sleep(0.01)
     time.sleep(1)
     print(signal_name(), flush=True)
     mark_handled()
@@ -95,9 +97,11 @@ sys.exit(set_exit_code(7))
     [([TERM], "SIGTERM"), ([INT, INT, INT, TERM], "SIGTERM"), ([INT, INT, INT], "SIGINT"), ([USR1, TERM], "SIGTERM"),
      ([TERM, USR1], "SIGTERM"), ([HUP, HUP], "SIGHUP")],
 )  # fmt: skip
-def test_claimed_signals_are_handled_without_a_time_limit(numbers: list[int], name: str) -> None:
-    program = started(CLAIMS, again_s=60)  # all belong to one Ctrl-C, however slow the machine is
+def test_claimed_signals_are_handled_without_a_time_limit(tmp_path: Path, numbers: list[int], name: str) -> None:
+    sent = tmp_path / "sent"
+    program = started(CLAIMS.format(sent=str(sent)), AGAIN_S=60)  # one Ctrl-C, however slow the machine is
     program.send(*numbers)
+    sent.touch()
     assert program.end() == (7, f"{name}\n", "")
 
 
@@ -105,11 +109,11 @@ def test_a_second_ctrl_c_ends_at_once_but_a_protected_block_is_finished() -> Non
     program = started("""
         def save():
             with protected():
+                ready()
                 time.sleep(1.5)
                 print("saved", flush=True)
         with claimed():
             threading.Thread(target=save).start()
-            ready()
             time.sleep(60)
         """)
     while program.poll() is None:
@@ -118,11 +122,12 @@ def test_a_second_ctrl_c_ends_at_once_but_a_protected_block_is_finished() -> Non
 
 
 def test_actions_before_the_end_are_called_and_cannot_delay_it() -> None:
-    program = started("""
+    body = """
         with before_end(lambda: print("called", flush=True)), before_end(lambda: time.sleep(60)):
             ready()
             time.sleep(60)
-        """)
+        """
+    program = started(body, ACT_S=5)  # so that the first is called on a busy machine, too
     program.send(TERM)
     assert program.end() == (130, "called\n", "talkies: interrupted by SIGTERM\n")
 

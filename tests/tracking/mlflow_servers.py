@@ -16,14 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from talkies.parallel.launch import _free_port
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing uses, and that no connection gets as its local end before a server listens there."""
+    return _free_port()
 
 
-def wait_for(true: Callable[[], object], what: str, seconds: float = 60) -> None:
+def wait_for(true: Callable[[], object], what: str, seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
@@ -77,7 +78,7 @@ def process(folder: Path, store: str, port: int) -> Iterator[str]:
         started = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     uri = f"http://127.0.0.1:{port}"
     try:
-        wait_for(lambda: _healthy(uri), f"{uri} ({folder / 'server.log'})", 200)
+        wait_for(lambda: _healthy(uri), f"{uri} ({folder / 'server.log'})")
         yield uri
     finally:
         os.killpg(started.pid, signal.SIGKILL)
@@ -88,14 +89,14 @@ def process(folder: Path, store: str, port: int) -> Iterator[str]:
 def silent() -> Iterator[str]:
     """A server that accepts connections and never answers."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("127.0.0.1", port := free_port()))
         listener.listen(64)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://127.0.0.1:{port}"
 
 
 def _healthy(uri: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{uri}/health", timeout=1) as answer:
+        with urllib.request.urlopen(f"{uri}/health", timeout=5) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

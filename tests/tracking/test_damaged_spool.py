@@ -115,7 +115,7 @@ def test_a_line_too_long_for_a_record_is_not_kept_in_memory(tmp_path: Path, conf
     assert journal.bad == [2]
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", [SPOOL, ".uploader.lock", "progress.json", "run.json"])
 def test_a_pipe_among_the_files_of_a_run_is_refused_without_waiting(
     tmp_path: Path, config: TrackingConfig, name: str

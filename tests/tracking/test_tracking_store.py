@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 
 from talkies.config import TrackingError
+from talkies.tracking import store as store_module
 from talkies.tracking.store import cut, open_client
 
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 
 def test_the_timeout_is_the_callers_unless_the_user_set_one(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(TIMEOUT, raising=False)
+    monkeypatch.setattr(store_module, "_set", dict(store_module._set))
+    monkeypatch.setenv(TIMEOUT, "")  # so that it is restored even if it was not there
+    monkeypatch.delenv(TIMEOUT)
     open_client(store)
     assert os.environ[TIMEOUT] == "5"
     open_client(store, timeout_s=60)

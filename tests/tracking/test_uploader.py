@@ -29,6 +29,7 @@ from talkies.tracking.uploader import Follower, follow
 SPIN_S = 0.0002
 """About the duration of a call on an idle machine."""
 QUICK = ("--poll", "0.2", "--slowest", "0.5")
+TRIES = 3
 
 
 def measured(tracker: Tracker, steps: range, pause: float) -> list[tuple[float, float]]:
@@ -47,10 +48,17 @@ def measured(tracker: Tracker, steps: range, pause: float) -> list[tuple[float, 
     return taken
 
 
-def undisturbed(taken: list[tuple[float, float]]) -> None:
-    """The p99 of the `metrics` calls must be below 5 ms (or twice the machine's own p99)."""
-    call, bare = (statistics.quantiles(column, n=100)[98] for column in zip(*taken, strict=True))
-    assert call < max(0.005, 2 * bare), (call, bare)
+def undisturbed(tracker: Tracker, first: int, count: int, pause: float) -> int:
+    """Call `metrics` for `count` steps from `first` on; returns the next step. The p99 of the calls must be below 5 ms
+    (or twice the machine's own p99) in one of three tries: other programs may delay some, a server would delay all."""
+    found = []
+    for begin in range(first, first + TRIES * count, count):
+        taken = measured(tracker, range(begin, begin + count), pause)
+        call, bare = (statistics.quantiles(column, n=100)[98] for column in zip(*taken, strict=True))
+        found.append((call, bare))
+        if call < max(0.005, 2 * bare):
+            return begin + count
+    raise AssertionError(found)
 
 
 def an_outage(
@@ -65,17 +73,18 @@ def an_outage(
     uploader = start_uploader(folder, options=QUICK)
     delay = time.perf_counter() - began
     tracker.status("RUNNING")
-    taken = measured(tracker, range(400), 0.002)
+    begin = undisturbed(tracker, 0, 400, 0.002)
     with server():
         wait_for(lambda: read_mlflow_run(folder), "the run was made")
-        measured(tracker, range(400, 500), 0.005)  # not counted: the server may share this process's interpreter lock
-    taken += measured(tracker, range(500, 800), 0.002)
+        # not judged: the server may share this process's interpreter lock
+        measured(tracker, range(begin, begin + 100), 0.005)
+    undisturbed(tracker, begin + 100, 300, 0.002)
     (folder / "clip.mp4").write_bytes(b"frames")
     tracker.artifact(folder / "clip.mp4", "samples")
     tracker.status("FINISHED")
     tracker.close()
     with server() as uri:
-        assert uploader.wait(60) == 0, (folder / "uploader.log").read_text()
+        assert uploader.wait(200) == 0, (folder / "uploader.log").read_text()
         identity = read_mlflow_run(folder)
         assert identity is not None
         client = open_client(uri)
@@ -89,7 +98,6 @@ def an_outage(
         assert [file.path for file in client.list_artifacts(identity.mlflow_run_id, "samples")] == ["samples/clip.mp4"]
         assert replay(folder).sent == 0
     assert "no server answers" in (folder / "uploader.log").read_text()
-    undisturbed(taken)
     assert delay < 5
 
 
@@ -105,6 +113,7 @@ def test_a_server_that_dies_and_comes_back(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_killed_mlflow_server(tmp_path: Path, config: TrackingConfig, store: str) -> None:
     port = free_port()
     an_outage(tmp_path / "run", config, port, lambda: process(tmp_path, store, port))
@@ -117,14 +126,13 @@ def test_a_server_that_never_answers(tmp_path: Path, config: TrackingConfig, mon
         began = time.perf_counter()
         tracker = Tracker(folder, config, name="phase", store=uri)
         stop = threading.Event()
-        options = {"parent": None, "poll_s": 0.05, "slowest_s": 0.1, "deadline_s": 60.0}
+        options = {"parent": None, "poll_s": 0.05, "slowest_s": 0.1, "deadline_s": 200.0}
         thread = threading.Thread(target=lambda: follow([folder], stop=stop, **options))  # type: ignore[arg-type]
         thread.start()
         assert time.perf_counter() - began < 30
-        taken = measured(tracker, range(300), 0.003)
+        undisturbed(tracker, 0, 300, 0.003)
         stop.set()
         thread.join()
-        undisturbed(taken)
         began = time.perf_counter()
         with pytest.raises(TrackingError, match=r"cannot make a run in experiment 'toy' at http"):
             replay(folder)
@@ -155,7 +163,7 @@ def test_other_processes_may_send_while_the_uploader_pauses(tmp_path: Path, conf
 def test_one_uploader_follows_folders_that_come_later(tmp_path: Path, config: TrackingConfig, store: str) -> None:
     folders = [tmp_path / "curriculum", tmp_path / "curriculum" / "1-audio"]
     stop = threading.Event()
-    options = {"parent": os.getppid(), "poll_s": 0.05, "slowest_s": 0.2, "deadline_s": 60.0}
+    options = {"parent": os.getppid(), "poll_s": 0.05, "slowest_s": 0.2, "deadline_s": 200.0}
     outcome: list[bool] = []
     thread = threading.Thread(target=lambda: outcome.append(follow(folders, stop=stop, **options)))  # type: ignore[arg-type]
     thread.start()
@@ -164,7 +172,7 @@ def test_one_uploader_follows_folders_that_come_later(tmp_path: Path, config: Tr
         child.metrics({"loss": 1.0}, 0)
         child.close()
         Tracker(folders[0], config, name="curriculum", store=store).close()
-        thread.join(60)
+        thread.join(200)
     finally:
         stop.set()
         thread.join()

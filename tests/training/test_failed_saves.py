@@ -146,6 +146,7 @@ def writes(folder: str) -> dict[str, Any]:
 
 
 @pytest.mark.ranks
+@pytest.mark.timeout(600)
 @pytest.mark.fault("10", "disk full on checkpoint", injected="RLIMIT_FSIZE in one of two ranks")
 def test_a_disk_that_is_full_for_one_rank_is_full_for_all(tmp_path: Path, record_outcome: Callable[..., None]) -> None:
     folder = tmp_path / "run"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import torch.distributed as dist
 from ranks import CasesOnRanks, _rank
 
@@ -18,6 +19,7 @@ from talkies.parallel.world import ALONE, world_of
 from talkies.signals.answer import check_signal, listening
 from talkies.training.stop_agreement import BROKEN, StopAgreement
 
+pytestmark = pytest.mark.timeout(600)
 Sent = dict[tuple[int, int], signal.Signals]
 """(rank, step) -> the signal that the rank gets in the middle of the step."""
 LAST = 8
@@ -129,11 +131,9 @@ def test_no_process_waits_for_a_dead_one(tmp_path: Path) -> None:
         multiprocessing.get_context("spawn").Process(target=_rank, args=(rank, 2, str(tmp_path), asks_and_leaves, ()))
         for rank in (0, 1)
     ]
-    began = time.monotonic()
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(200)
     assert [process.exitcode for process in processes] == [0, 0]
-    assert (tmp_path / "answer-1.pt").exists()
-    assert time.monotonic() - began < 40
+    assert torch.load(tmp_path / "answer-1.pt", weights_only=True) < 40
