@@ -68,6 +68,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             path.unlink(missing_ok=True)
 
 
+def pytest_sessionfinish() -> None:
+    """End the uploaders that this process has started: they outlive their runs, and Python would warn of them."""
+    spool = sys.modules.get("talkies.tracking.spool")
+    for process in () if spool is None else spool._detached:
+        process.terminate()
+        process.wait()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for path, title in REPORTS.items():
         if path.exists():
